@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -149,6 +149,13 @@ def _errors_of_the_driver() -> Iterator[None]:
         raise sqlite3.OperationalError(str(error)) from error
 
 
+@attrs.frozen
+class Changed:
+    """The number of rows that several executions of a statement changed."""
+
+    rowcount: int
+
+
 class _Cursor:
     """The methods that the store uses of a cursor of `sqlite3`, over one of `apsw`."""
 
@@ -166,6 +173,10 @@ class _Cursor:
                 if sql != "ROLLBACK" or self.connection.in_transaction:
                     raise  # else SQLite answers OK, and drops its cache
         return self
+
+    def executemany(self, sql: str, rows: Sequence[Any]) -> Changed:
+        """Execute a statement for each row, as SQLite does."""
+        return Changed(sum(self.execute(sql, values).rowcount for values in rows))
 
     def executescript(self, sql: str) -> None:
         self.execute(sql)

@@ -7,6 +7,7 @@ REQUESTS = "behaviour/test_order_laws.py::test_requests_under_way_together_are_a
 TIMER_QUEUE = "engine/test_timer_queue.py"
 BURST = "tests/behaviour/test_burst_of_alarms.py"
 TURNS = "tests/behaviour/test_common_turns.py"
+FOLDS = "engine/test_fold_laws.py::test_requests_of_one_moment_are_as_requests_one_after_the_other"
 CONFLICT = f"{TURNS}::test_a_conflict_before_any_effect_begins_the_turn_again"
 
 MUTANTS = (
@@ -46,19 +47,41 @@ MUTANTS = (
         f"{TURNS}::test_events_that_come_while_one_is_committed_are_handled_after_it",
     ),
     Mutant(
-        "a conflict in doubt is an answer",
+        "a conflict is an answer",
         "engine/dispatcher.py",
-        "            resident.worker = self.runtime.spawn(self._work(resident, item, None), name=_TURNS)\n"
-        "            return\n",
-        "            verdict = Answered(Failure(EngineClosed()))\n",
+        "            if isinstance(stored.failure(), Conflict):\n"
+        "                self._again(resident, [item for item, _ in flight.steps])\n"
+        "                return\n",
+        "",
         CONFLICT,
     ),
     Mutant(
-        "a commit that is awaited is not taken note of",
-        "engine/commits.py",
-        "        return self.concluded(step, await answer_of(storing), began_ms)\n",
-        "        await answer_of(storing)\n        return Answered(step.result)\n",
-        CONFLICT,
+        "a turn is decided on the outcome of turns that have left",
+        "engine/flight.py",
+        '            self.state == "open"\n            and',
+        "           ",
+        FOLDS,
+    ),
+    Mutant(
+        "the events of a folded turn are lost",
+        "values/transition.py",
+        "events=first.events + second.events if second.events else first.events,",
+        "events=second.events,",
+        FOLDS,
+    ),
+    Mutant(
+        "a row that conflicts in a group is taken for written",
+        "stores/sqlite/change_group.py",
+        ".rowcount != len(updates):\n            raise RowsDiffer",
+        ".rowcount != len(updates):\n            pass",
+        "tests/stores/test_conformance_grouped.py::test_the_store_keeps_in_groups[one_winner_for_one_fence-SqliteHarness]",
+    ),
+    Mutant(
+        "the row of a commit that failed is kept",
+        "engine/residents.py",
+        "        if not isinstance(answer, Success):\n            self.doubt(resident)\n",
+        "        if not isinstance(answer, Success):\n            pass\n",
+        "tests/behaviour/test_residents.py::test_after_a_conflict_the_row_is_read_again[memory]",
     ),
     Mutant(
         "an update of one row checks no fence",
@@ -80,13 +103,6 @@ MUTANTS = (
         'return self._size if self.company == "requests" else max(self._size, ALONE)',
         "return self._size",
         f"{BURST}::test_alarms_run_in_large_groups_without_requests",
-    ),
-    Mutant(
-        "an answered operation is in a reference cycle",
-        "stores/sqlite/batcher.py",
-        "listener, self._listener = self._listener, None",
-        "listener = self._listener",
-        "tests/costs/test_garbage.py::test_a_request_leaves_nothing_for_the_garbage_collector",
     ),
     Mutant(
         "a request that its caller cancelled never ends for sinks",

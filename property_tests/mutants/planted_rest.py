@@ -84,8 +84,8 @@ MUTANTS = (
     Mutant(
         "a run beside the mailbox keeps its place",
         "engine/dispatcher.py",
-        "        resident.end_serving(item)\n        self.turns.gates.leave(resident.job_name, execute.alone)\n",
-        "        resident.end_serving(item)\n",
+        "        self.turns.gates.leave(resident.job_name, execute.alone, resident.address)\n",
+        "",
         GAVE_UP + "[debounce: a flush by hand-before]",
     ),
     Mutant(
@@ -130,8 +130,8 @@ MUTANTS = (
         "a run whose end is of unknown outcome is forgotten",
         "engine/turn.py",
         """                self.left_claimed(resident)
-                return TurnAnswered(Failure(_not_stored(error)))""",
-        "                return TurnAnswered(Failure(_not_stored(error)))",
+                return TurnAnswered(Failure(not_stored(error)))""",
+        "                return TurnAnswered(Failure(not_stored(error)))",
         GIVEN_UP + "[task: next event with effects-before]",
     ),
     Mutant(

@@ -37,7 +37,7 @@ ANY_ALLOWED = {
     "codecs/records.py": "a type form may be any object",
     "codecs/unsupported.py": "a type form may be any object",
     "engine/claims.py": "the services of a program whose needs are erased",
-    "engine/eager_task.py": "what coroutines send and throw",
+    "runtime/eager_task.py": "what coroutines send and throw",
     "engine/running.py": "the services of a program whose needs are erased",
     "runtime/run_context.py": "what coroutines send and throw",
     "jobs/event_recorder.py": "the fields of the event class that the caller names",

@@ -308,7 +308,7 @@ class SharedHarness:
         store = attrs.evolve(MemoryBackend().open(), epoch=self.openings)
         opening = Opening(self.tables)
         optional = ("count_messages", "cursor", "move_cursor", "holds", "set_hold", "due_except", "counts")
-        optional += ("journal", "lanes", "queued")
+        optional += ("journal", "lanes", "queued", "load_all", "commit_all")
         operations = {name: getattr(opening, name) for name in (*OPERATIONS, *optional)}
         capabilities = Capabilities(ownership=self.ownership, durability="none")
         return attrs.evolve(store, capabilities=capabilities, **operations)

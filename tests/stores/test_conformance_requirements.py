@@ -20,9 +20,8 @@ def sentences_of_the_store():
     """The docstring of `Store` from its second paragraph on, without the headings and the calls' arguments."""
     text = inspect.getdoc(contract.Store).split("\n\n", 1)[1]
     text = one_line(text.replace("Attributes:", ""))
-    return re.sub(
-        r"(?:^| )(?:name|epoch|capabilities|\w+: ``\([^`]*\)``|health|close|lost|left|counts|holds|sharing):", "", text
-    )
+    plain = "name|epoch|capabilities|health|close|lost|left|counts|holds|sharing|waits|cache_bytes"
+    return re.sub(rf"(?:^| )(?:\w+: ``\([^`]*\)``|{plain}):", "", text)
 
 
 def sentences_that_matter_most():

@@ -6,7 +6,7 @@ Tests reach the connection of an open store through it: they watch statements, l
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, cast
 
@@ -30,6 +30,13 @@ def _pass(_moment: Moment, _sql: str) -> None:
 
 
 @attrs.frozen
+class Changed:
+    """The number of rows that several executions of a statement changed."""
+
+    rowcount: int
+
+
+@attrs.frozen
 class WatchedCursor:
     """A cursor of `sqlite3`; an exception of the callback replaces the answer of SQLite."""
 
@@ -46,6 +53,10 @@ class WatchedCursor:
         self.cursor.execute(sql, values)
         self.on_statement("after", sql)
         return self
+
+    def executemany(self, sql: str, rows: Sequence[Any]) -> Changed:
+        """Execute a statement for each row, as SQLite does."""
+        return Changed(sum(self.execute(sql, values).rowcount for values in rows))
 
     def executescript(self, sql: str) -> None:
         self.cursor.executescript(sql)

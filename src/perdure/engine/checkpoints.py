@@ -8,12 +8,12 @@ from typing import Any, Literal, Protocol
 import attrs
 from returns.result import Result, Success
 
-from perdure.engine.eager_task import start_eagerly
 from perdure.jobs.checkpoint import Checkpoint, ClaimLost, ReadJournal, checkpointed, present
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.step import Execute
 from perdure.programs import Halted
 from perdure.programs.future import answer_of
+from perdure.runtime.eager_task import start_eagerly
 from perdure.runtime.record import Future, Runtime
 from perdure.stores.store import Store
 from perdure.values.address import Address
@@ -112,10 +112,10 @@ class Checkpoints:
             RunLost: the store cannot be read now.
             StoreCorrupt: the rows cannot be read.
         """
-        instance = execute.instance
-        if self.store.journal is None:
-            raise RunLost(StoreUnavailable("read a journal", f"{self.store.name} keeps no journals"))
-        rows = await answer_of(self.store.journal(instance.address, instance.incarnation, asked.first, asked.limit))
+        instance, store = execute.instance, self.store
+        if store.journal is None:
+            raise RunLost(StoreUnavailable("read a journal", f"{store.name} keeps no journals"))
+        rows = await answer_of(store.journal(instance.address, instance.incarnation, asked.first, asked.limit))
         if isinstance(rows, Success):
             return rows
         raise rows.failure() if isinstance(rows.failure(), StoreCorrupt) else RunLost(rows.failure())

@@ -15,8 +15,6 @@ import attrs
 from returns.result import Failure, Result, Success
 
 from perdure.engine.concurrency_limit import Company
-from perdure.engine.eager_task import start_eagerly
-from perdure.engine.give_way import MAX_CONFLICTS, MAX_SHARED_CONFLICTS
 from perdure.engine.item import Item
 from perdure.engine.lane_limit import lane_of
 from perdure.engine.resident import Resident
@@ -29,6 +27,7 @@ from perdure.jobs.step import Commit, Execute
 from perdure.programs import Exit
 from perdure.programs.drivers import Suspended
 from perdure.programs.exit import is_closing
+from perdure.runtime.eager_task import start_eagerly
 from perdure.runtime.record import Runtime, SpawnedTask
 from perdure.values.errors import Conflict, OutcomeUnknown
 from perdure.values.instance import Fence
@@ -132,13 +131,7 @@ class ClaimedRuns:
                 start_eagerly(self._begin_claimed(), self.runtime, name="perdure:runs")
             return
         refused: Any = claimed.failure()
-        if not isinstance(refused, Conflict):
-            self._end(run, TurnAnswered(Failure(refused)))
-            return
-        run.item.conflicts += 1
-        shared = self.turns.others and run.item.request.inbound is None
-        most = MAX_SHARED_CONFLICTS if shared else MAX_CONFLICTS
-        self._end(run, TurnAnswered(Failure(refused)) if run.item.conflicts > most else None)
+        self._end(run, None if isinstance(refused, Conflict) else TurnAnswered(Failure(refused)))
 
     async def _begin_claimed(self) -> None:
         try:

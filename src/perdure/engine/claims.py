@@ -9,12 +9,12 @@ import attrs
 from returns.result import Failure, Result, Success
 
 from perdure.engine.checkpoints import Checkpoints
-from perdure.engine.eager_task import start_eagerly
 from perdure.engine.time_limit import TimeLimit
 from perdure.jobs.checkpoint import Checkpoint, ReadJournal
 from perdure.jobs.step import Execute
 from perdure.programs import default_handler
 from perdure.programs.drivers import settle_answer
+from perdure.runtime.eager_task import start_eagerly
 from perdure.runtime.record import Future, Runtime
 from perdure.values.errors import OutcomeUnknown
 

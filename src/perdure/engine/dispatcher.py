@@ -2,49 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal, Self, assert_never
+from typing import Any, Literal, Self, TypeAlias, assert_never
 
 import attrs
 from returns.result import Failure, Result
 
 from perdure.engine.admission_queue import AdmissionQueue
 from perdure.engine.claimed_runs import ClaimedRuns
-from perdure.engine.eager_task import start_eagerly
+from perdure.engine.claims_left import ClaimsLeft
+from perdure.engine.flight import Flight, Stored, is_foldable
 from perdure.engine.in_flight import InFlight
 from perdure.engine.item import Item
 from perdure.engine.reporting import Reporting
-from perdure.engine.request_report import ENGINE_COMMANDS
 from perdure.engine.resident import Resident
 from perdure.engine.residents import Residents
+from perdure.engine.runs_apart import settle_apart
 from perdure.engine.turn import TurnTaker
 from perdure.engine.turn_outcome import (
     Begun,
     Claimable,
-    Committing,
     FenceLost,
+    Reading,
     Rest,
     RunsApart,
-    Told,
     TurnAnswer,
     TurnAnswered,
     Verdict,
 )
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.request import RECOVER, Recover, Request, Terminate
+from perdure.jobs.request import ENGINE_COMMANDS, RECOVER, Recover, Request, Terminate
 from perdure.jobs.step import Commit, Defer, Execute, RecoverFirst
 from perdure.programs import Exit
 from perdure.programs.exit import ENDS_PROCESS, is_closing
-from perdure.runtime.record import Future, LogRecord, Runtime, Timer
+from perdure.runtime.eager_task import start_eagerly
+from perdure.runtime.record import Future, LogRecord, Runtime
 from perdure.values.address import Address
-from perdure.values.errors import EngineClosed, OutcomeUnknown, Overloaded, StoreError
-from perdure.values.instance import Fence
+from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown, Overloaded, StoreError
 from perdure.values.limits import Limits
 from perdure.values.transition import Loaded
-
-CLAIM_LEFT_RETRY_MS = 1_000
-"""How long after a failed commit the engine tries to settle the run again."""
 
 ELSEWHERE_MIN_MS, ELSEWHERE_MAX_MS = 5, 250
 """How soon a request is decided again that found its instance held by another engine of a shared store."""
@@ -53,6 +50,9 @@ MAX_TURNS_IN_A_ROW = 64
 """Turns that run synchronously in a row before the event loop gets a chance to run."""
 
 _TURNS = "turns of an instance"
+
+_Wait: TypeAlias = Literal["over", "reading"] | tuple[Item, Rest | Claimable]
+"""Why no turns are executed now: nothing is left to do before the store answers, or the rest of a turn comes first."""
 
 
 @attrs.define
@@ -85,11 +85,12 @@ class Dispatcher:
     _pending: int = 0  # requests of callers that wait or are being served
     _in_a_row: int = 0
     _emptied: list[Future[Any]] = attrs.Factory(list[Future[Any]])
-    _claims_left: dict[Address, Timer] = attrs.Factory(dict["Address", "Timer"])
+    _claims_left: ClaimsLeft = attrs.field(init=False)
     _runs: ClaimedRuns = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._admission = AdmissionQueue(self.runtime)
+        self._claims_left = ClaimsLeft(self.runtime, self.recover)
 
     def with_turns(self, turns: TurnTaker) -> Self:
         """Set what executes the turns; once, right after construction."""
@@ -97,7 +98,6 @@ class Dispatcher:
         self._runs = ClaimedRuns(self.runtime, turns, self._run_ended, self._broken)
         return self
 
-    # ------------------------------------------------------------ posting
     def post(self, job: AnyDefinition, address: Address, request: Request) -> Future[TurnAnswer]:
         """Put a request into its instance's mailbox.
 
@@ -151,21 +151,21 @@ class Dispatcher:
                 return
 
     def _enqueue(self, resident: Resident, item: Item, place: Literal["head", "tail"]) -> None:
+        alone = not resident.waiting
         resident.put(item, place)
         self._active[resident] = None
         counted = _counts(item)
         self._pending += counted
         self.asked += counted
-        if resident.state == "idle":
+        if resident.state == "idle" and (resident.flight is None or (alone and self.turns.may_fold(resident, item))):
             self._set_to_work(resident)
 
-    # ------------------------------------------------------------ executing turns
     def _set_to_work(self, resident: Resident) -> None:
         """Execute turns synchronously, and continue in a task when something must be waited for.
 
-        A turn that waits for nothing costs no task. The user's services are never called from here: a run waits once
-        before its first effect, so that services run in a task of their own. After some turns in a row the next one is
-        scheduled on the event loop: a caller in a tight loop must not starve all others.
+        A turn that waits for nothing, or for the store alone, costs no task. The user's services are never called from
+        here: a run waits once before its first effect, so that services run in a task of their own. After some turns in
+        a row the next one is scheduled on the event loop: a caller in a tight loop must not starve all others.
         """
         resident.state = "busy"
         self._in_a_row += 1
@@ -175,30 +175,41 @@ class Dispatcher:
             self._serve_later(resident)
 
     def _serve_later(self, resident: Resident) -> None:
+        resident.state = "busy"
         self._in_a_row = 0
         self.runtime.call_soon(lambda: self._serve(resident))
 
     def _serve(self, resident: Resident) -> None:
-        """Execute turns synchronously until the mailbox is empty or a turn must wait."""
+        """Execute turns synchronously until nothing waits, or a turn must wait."""
         try:
-            while resident.waiting:
-                item = self._next(resident)
-                if item is not None and self._serve_one(resident, item) == "waits":
-                    return
+            rest = self._serve_until_wait(resident)
         except BaseException:
             self._rest(resident)
             raise
-        self._rest(resident)
+        if isinstance(rest, tuple):
+            self._work_on(resident, *rest)
+        elif rest == "over":
+            self._rest(resident)
 
-    def _serve_one(self, resident: Resident, item: Item) -> Literal["over", "waits"]:
-        return self._go_on(resident, item, self._begun(resident, item))
+    def _serve_until_wait(self, resident: Resident) -> _Wait:
+        """Execute turns until one must wait: for its rest, in a task; for the store; or until nothing waits."""
+        while resident.waiting:
+            if resident.flight is not None and not self.turns.may_fold(resident, resident.waiting[0]):
+                return "over"
+            item = self._next(resident)
+            if item is None:
+                continue
+            wait = self._go_on(resident, item, self._begun(resident, item))
+            if wait is not None:
+                return wait
+        return "over"
 
-    def _begun(self, resident: Resident, item: Item) -> Begun | Told:
+    def _begun(self, resident: Resident, item: Item) -> Begun | Reading:
         try:
             if item.ended is not None:
                 return Rest(self._take_end(resident, *item.ended))
             return self.turns.begin(resident, item, partial(self._loaded, resident, item))
-        except BaseException as defect:  # noqa: BLE001 - a defect of the engine must not break the mailbox
+        except BaseException as defect:  # noqa: BLE001 - a defect of the engine must not break the queue
             return self._broken(resident, defect)
 
     def _loaded(self, resident: Resident, item: Item, loaded: Result[Loaded, Any]) -> None:
@@ -214,92 +225,132 @@ class Dispatcher:
             begun = self.turns.decide(resident, item, loaded)
         except BaseException as defect:  # noqa: BLE001 - as above
             begun = self._broken(resident, defect)
-        if self._go_on(resident, item, begun) == "over":
+        wait = self._go_on(resident, item, begun)
+        if wait is None:
             self._serve(resident)
+        elif isinstance(wait, tuple):
+            self._work_on(resident, *wait)
 
-    def _go_on(self, resident: Resident, item: Item, begun: Begun | Told) -> Literal["over", "waits"]:
-        ended = self._commit(resident, item, begun) if isinstance(begun, Commit) else begun
-        if isinstance(ended, Claimable):
-            self._in_a_row = 0
-            self._runs.begin(resident, item, ended)
-            return "waits"
-        if ended is None or isinstance(ended, Rest):
-            resident.worker = start_eagerly(self._work(resident, item, ended), self.runtime, name=_TURNS)
-            self._in_a_row = 0 if resident.worker else self._in_a_row
-            return "waits"
-        if ended == "told":
-            self._in_a_row = 0
-            return "waits"
-        self._end(resident, item, ended)
-        return "over"
+    def _go_on(self, resident: Resident, item: Item, begun: Begun | Reading) -> _Wait | None:
+        """Conclude a turn that is decided; return for what it waits otherwise."""
+        match begun:
+            case Commit() if resident.flight is None or is_foldable(begun.transition):
+                self._commit(resident, item, begun)
+            case "reading":
+                self._in_a_row = 0
+                return "reading"
+            case Commit() | "after_flight":
+                resident.put(item, "head")
+                return "over"
+            case Rest() | Claimable():
+                return item, begun
+            case _:
+                self._end(resident, item, begun)
+        return None
 
-    def _commit(self, resident: Resident, item: Item, commit: Commit) -> Committing:
+    def _commit(self, resident: Resident, item: Item, commit: Commit) -> None:
+        """Commit a turn as a value: it waits for the disk without a task or a frame."""
         try:
-            return self.turns.commits.commit(commit, partial(self._committed, resident, item, commit))
+            if resident.flight is None:
+                answered = self.turns.commits.unwritten(commit)
+                if answered is not None:
+                    self._end(resident, item, answered)
+                    return
+            self.turns.commits.begin(resident, item, commit, self._landed)
         except BaseException as defect:  # noqa: BLE001 - as above
-            return self._broken(resident, defect)
+            self._end(resident, item, self._broken(resident, defect))
+        if resident.flight is not None:
+            self._in_a_row = 0
 
-    def _committed(
-        self, resident: Resident, item: Item, commit: Commit, stored: Result[Fence, Any], began_ms: float
-    ) -> None:
-        """Conclude a turn with the store's answer to its only commit.
+    def _landed(self, flight: Flight, stored: Stored) -> None:
+        """Conclude the turns of a flight with the store's answer.
 
-        The next turns of the mailbox start in the next step of the event loop: user code does not run inside the
+        The next turns of the instance start in the next step of the event loop: user code does not run inside the
         store's callback.
         """
-        verdict: TurnAnswered | None
-        try:
-            verdict = self.turns.commits.concluded(commit, stored, began_ms)
-        except BaseException as defect:  # noqa: BLE001 - as above
-            verdict = self._broken(resident, defect)
-        self._run_ended(resident, item, verdict)
-
-    async def _work(self, resident: Resident, item: Item, begun: Begun | None) -> None:
-        """Continue a turn that must wait, then execute other turns until the mailbox is empty or a run begins."""
-        claimable: tuple[Item, Claimable] | None = None
-        try:
-            claimable = await self._take(resident, item, self.turns.go_on(resident, item, begun))
-            while resident.waiting and claimable is None:
-                following = self._next(resident)
-                if following is not None:
-                    claimable = await self._take(resident, following, self._turn(resident, following))
-        except BaseException as raised:
-            if not is_closing(raised):
-                self.runtime.call_soon(lambda: self._resume(resident))
-            raise
-        finally:
-            if claimable is None:
-                self._rest(resident)
-            else:
-                resident.worker = None
-                self._runs.begin(resident, *claimable)
-
-    def _run_ended(self, resident: Resident, item: Item, verdict: Verdict | None) -> None:
-        if verdict is None:
-            resident.worker = self.runtime.spawn(self._work(resident, item, None), name=_TURNS)
+        resident = flight.resident
+        if resident is None:
             return
-        self._end(resident, item, verdict)
+        resident.flight = None
+        result: TurnAnswer | None = None
+        try:
+            self.turns.commits.landed(flight, stored, tuple(commit.transition for _, commit in flight.steps))
+        except BaseException as defect:  # noqa: BLE001 - as above
+            result = self._broken(resident, defect).result
+        if result is None and isinstance(stored, Failure):
+            if isinstance(stored.failure(), Conflict):
+                self._again(resident, [item for item, _ in flight.steps])
+                return
+            result = stored
+        for item, commit in flight.steps:
+            self._end(resident, item, TurnAnswered(result or commit.result))
+        self._continue(resident)
+
+    def _again(self, resident: Resident, items: Sequence[Item]) -> None:
+        """Decide the turns of requests again, in order, because they met a conflict before their first effects."""
+        for item in reversed(items):
+            item.conflicts += 1
+            if item.conflicts > self.turns.most_conflicts(item):
+                self._end(resident, item, TurnAnswered(Failure(Conflict(str(resident.address)))))
+            else:
+                resident.put(item, "head")
+        self._continue(resident)
+
+    def _continue(self, resident: Resident) -> None:
+        """Serve the requests that wait, in the next step of the event loop, unless turns are being executed."""
+        if resident.state != "idle":
+            return
         if resident.waiting:
             self._serve_later(resident)
         else:
             self._rest(resident)
 
+    def _work_on(self, resident: Resident, item: Item, rest: Rest | Claimable) -> None:
+        if isinstance(rest, Claimable):
+            self._in_a_row = 0
+            self._runs.begin(resident, item, rest)
+            return
+        resident.worker = start_eagerly(self._work(resident, item, rest), self.runtime, name=_TURNS)
+        self._in_a_row = 0 if resident.worker else self._in_a_row
+
+    async def _work(self, resident: Resident, item: Item, rest: Rest) -> None:
+        """Execute a turn that must wait, then other turns, until nothing waits or a turn waits as a value."""
+        wait: _Wait = (item, rest)
+        try:
+            while isinstance(wait, tuple) and isinstance(wait[1], Rest):
+                await self._take(resident, wait[0], wait[1])
+                wait = self._serve_until_wait(resident)
+        except BaseException as raised:
+            if not is_closing(raised):
+                self.runtime.call_soon(lambda: self._resume(resident))
+            wait = "over"
+            raise
+        finally:
+            resident.worker = None
+            if isinstance(wait, tuple):
+                self._work_on(resident, *wait)
+            elif wait == "over":
+                self._rest(resident)
+
+    def _run_ended(self, resident: Resident, item: Item, verdict: Verdict | None) -> None:
+        """Conclude the turn of a run, and continue with the next ones."""
+        resident.state = "idle"
+        if verdict is None:
+            self._again(resident, (item,))
+        else:
+            self._end(resident, item, verdict)
+            self._continue(resident)
+
     def _resume(self, resident: Resident) -> None:
-        """Execute the turns that a cancelled task left in a mailbox."""
+        """Execute the turns that a cancelled task left in a queue."""
         if resident.waiting and resident.state == "idle":
             self._set_to_work(resident)
 
-    def _turn(self, resident: Resident, item: Item) -> Awaitable[Verdict | Claimable]:
-        return self.turns.take(resident, item) if item.ended is None else self._take_end(resident, *item.ended)
-
-    async def _take(
-        self, resident: Resident, item: Item, turn: Awaitable[Verdict | Claimable]
-    ) -> tuple[Item, Claimable] | None:
-        """Wait for a turn. Returns its run if that is claimed next."""
-        verdict: Verdict | Claimable
+    async def _take(self, resident: Resident, item: Item, rest: Rest) -> None:
+        verdict: Verdict | Literal["again"] | None
         resident.begin_serving(item)
         try:
-            verdict = await turn
+            verdict = await rest.work
         except BaseException as raised:
             if is_closing(raised):
                 raise
@@ -310,10 +361,12 @@ class Dispatcher:
             verdict = self._broken(resident, raised)
         else:
             resident.end_serving(item)
-            if isinstance(verdict, Claimable):
-                return item, verdict
-        self._end(resident, item, verdict)
-        return None
+        if verdict == "again":
+            resident.put(item, "head")
+        elif verdict is None:
+            self._again(resident, (item,))
+        else:
+            self._end(resident, item, verdict)
 
     def _is_cancelled(self, raised: BaseException) -> bool:
         """Whether the running task was cancelled, and not only an awaitable that it waited for."""
@@ -432,12 +485,12 @@ class Dispatcher:
 
     async def _take_end(self, resident: Resident, execute: Execute, exit_: Exit[Any, Any]) -> Verdict:
         try:
-            verdict = await self.turns.settle_apart(resident, execute, exit_)
+            verdict = await settle_apart(self.turns, resident, execute, exit_)
             while isinstance(verdict, Execute):
                 ended = await self.turns.run_program(resident, verdict, "worker")
                 if not isinstance(ended, tuple):
                     return ended or TurnAnswered(Failure(OutcomeUnknown("the claim was lost")))
-                verdict = await self.turns.settle_apart(resident, *ended)
+                verdict = await settle_apart(self.turns, resident, *ended)
         except BaseException:
             self.turns.forget_run(resident, execute)
             raise
@@ -448,18 +501,10 @@ class Dispatcher:
         if resident.waiting and resident.state == "idle":
             self._set_to_work(resident)
 
-    # ------------------------------------------------------------ abandoned claims
     def claim_left(self, resident: Resident) -> None:
         """Recover the instance after a pause, in case it has a claim that no run holds. This counts no crash."""
-        address = resident.address
-        if self.door == "closed" or address in self._claims_left:
-            return  # the next start recovers it, or the recovery that waits does
-
-        def again() -> None:
-            del self._claims_left[address]
-            self.recover(resident.job, address)
-
-        self._claims_left[address] = self.runtime.call_later(CLAIM_LEFT_RETRY_MS, again)
+        if self.door == "open":  # otherwise the next start recovers it
+            self._claims_left.add(resident)
 
     def running_at(self, address: Address) -> tuple[str, ...]:
         """Return the ids of the instance's runs in progress in this process."""
@@ -481,17 +526,14 @@ class Dispatcher:
             slots=gates.held,
             waiting_for_slot=gates.waiting,
             waiting_for_room=self._admission.waiting,
-            claims_to_recover=len(self._claims_left),
+            claims_to_recover=self._claims_left.count,
         )
 
-    # ------------------------------------------------------------ the end
     def close_door(self) -> None:
         """Accept no more requests. Waiting requests fail with ``EngineClosed``; runs in progress continue."""
         self.door = "closed"
         self._admission.call_all()
-        for timer in self._claims_left.values():
-            timer.cancel()
-        self._claims_left.clear()
+        self._claims_left.close()
         for resident in self._active:
             for item in (*resident.waiting, *resident.deferred):
                 if item.ended is None:

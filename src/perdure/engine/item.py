@@ -36,23 +36,25 @@ class Item:
         request: the request.
         answer: receives the result.
         ended: the run whose end this item is, if it ran beside the mailbox.
+        conflicts: how often its turn met a conflict before its first effect.
+        gave_way: the number of these conflicts after which it waited for its rivals.
         recovered: whether an abandoned run was already recovered for this request.
         span: traces its turn, from the moment that the instance is loaded; None if it is not traced.
         report: reports the end of the request to sinks; None if none listens.
         looks: how often it found the instance held by another engine.
         ending: called when the end of its run is about to be committed.
-        conflicts: how often its claim met a conflict.
     """
 
     request: Request
     answer: Reply
     ended: tuple[Execute, Exit[Any, Any]] | None = None
+    conflicts: int = 0
+    gave_way: int = 1
     recovered: Literal["not_yet", "once"] = "not_yet"
     span: TurnSpan | None = None
     report: RequestReport | None = None
     looks: int = 0
     ending: Callable[[], None] | None = None
-    conflicts: int = 0
 
     def reply(self, result: TurnAnswer) -> None:
         """Answer the request at the end of its turn, unless its caller has cancelled it or has its answer."""

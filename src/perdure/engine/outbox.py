@@ -10,7 +10,6 @@ from returns.result import Failure, Result, Success
 
 from perdure.engine.collect_inputs import collect_inputs
 from perdure.engine.dispatcher import Dispatcher
-from perdure.engine.eager_task import ended
 from perdure.engine.incident import dead_letter
 from perdure.engine.reporting import Reporting
 from perdure.engine.unserved import UnservedMessages
@@ -20,6 +19,7 @@ from perdure.jobs.messages import postponement, unreadable
 from perdure.jobs.request import Inbound
 from perdure.programs.container import result_inside
 from perdure.programs.exit import ENDS_PROCESS
+from perdure.runtime.eager_task import ended
 from perdure.runtime.record import Future, LogRecord, Runtime, SpawnedTask, Timer
 from perdure.stores.store import Store
 from perdure.values.address import Address

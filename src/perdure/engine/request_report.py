@@ -9,13 +9,10 @@ import attrs
 
 from perdure.engine.turn_ended import turn_ended
 from perdure.engine.turn_outcome import TurnAnswer
-from perdure.jobs.request import AlarmDue, Recover, Redecode, Request
+from perdure.jobs.request import ENGINE_COMMANDS, Request
 from perdure.runtime.record import Runtime
 from perdure.values.address import Address
 from perdure.values.live_event import RequestEnded
-
-ENGINE_COMMANDS = (AlarmDue, Recover, Redecode)
-"""Commands that the engine sends itself. They are never rejected: their senders limit them."""
 
 
 @attrs.define(eq=False)

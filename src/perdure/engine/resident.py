@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
 
@@ -14,7 +14,10 @@ from perdure.runtime.record import SpawnedTask
 from perdure.values.address import Address
 from perdure.values.decoded import Decoded
 from perdure.values.instance import Instance
-from perdure.values.transition import Loaded
+from perdure.values.transition import KeepInstance, Loaded, Put, Transition
+
+if TYPE_CHECKING:
+    from perdure.engine.flight import Flight
 
 NOTHING_WAITS: Final[deque[Item]] = deque(maxlen=0)
 """The queue of an instance without one, for which an idle instance needs no memory."""
@@ -38,6 +41,7 @@ class Resident:
         drafted: the state that the turn in progress has set.
         weight: the size of both in bytes, as the bound counts it.
         use: whether it had a request since the bound last met it.
+        flight: the turns that are decided and not durable.
         waiting: requests, in order.
         deferred: requests that wait for the end of the run in progress.
         running: the ids of the runs in progress.
@@ -55,6 +59,7 @@ class Resident:
     drafted: Decoded | None = None
     weight: int = 0
     use: Literal["recent", "old"] = "recent"
+    flight: Flight | None = None
     waiting: deque[Item] = NOTHING_WAITS
     deferred: tuple[Item, ...] = ()
     running: tuple[str, ...] = ()
@@ -76,8 +81,8 @@ class Resident:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing waits and nothing runs."""
-        return not self.waiting and not self.deferred and not self.running
+        """Whether nothing waits, nothing runs, and nothing is on its way to the store."""
+        return not self.waiting and not self.deferred and not self.running and self.flight is None
 
     @property
     def is_interrupted(self) -> bool:
@@ -91,6 +96,23 @@ class Resident:
                 case _:
                     return False
         return False
+
+    def decoded_of(self, transition: Transition, before: Decoded | None) -> Decoded | None:
+        """Return the decoded state of the row that a transition writes, if a turn has set it or left it as it was.
+
+        Args:
+            transition: the transition.
+            before: the decoded state of the row before, if that is not the committed one.
+        """
+        drafted, self.drafted = self.drafted, None
+        if type(transition.write) is Put:
+            state = transition.write.instance.state
+            for decoded in (drafted, before, self.decoded):
+                if decoded is not None and decoded.text is state:
+                    return decoded
+        elif type(transition.write) is KeepInstance:
+            return before or self.decoded
+        return None
 
     # ------------------------------------------------------------ the queue
     def put(self, item: Item, place: Literal["head", "tail"]) -> None:

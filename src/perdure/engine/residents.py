@@ -8,6 +8,7 @@ from typing import Literal
 import attrs
 from returns.result import Result, Success
 
+from perdure.engine.flight import Flight, Stored
 from perdure.engine.resident import Resident, weight_of
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.step import Execute
@@ -15,10 +16,10 @@ from perdure.programs.future import answer_of, converted
 from perdure.stores.store import Health, Store
 from perdure.values.address import Address
 from perdure.values.decoded import Decoded
-from perdure.values.errors import PerdureError, StoreError
+from perdure.values.errors import StoreError
 from perdure.values.hold import Job
 from perdure.values.instance import Fence, Instance
-from perdure.values.transition import KeepInstance, Loaded, Put, Transition
+from perdure.values.transition import KeepInstance, Loaded, Put
 
 NO_INSTANCE = Loaded()
 
@@ -96,33 +97,25 @@ class Residents:
             instance = loaded.instance
             self.keep(resident, NO_INSTANCE if instance is None else Loaded(instance=instance))
 
-    def stored(self, transition: Transition, answer: Result[Fence, PerdureError]) -> None:
-        """Keep the row that a commit wrote; or read it again, unless the outcome is certain."""
-        write, resident = transition.write, self.get(transition.address)
+    def landed(self, flight: Flight, answer: Stored) -> None:
+        """Keep the row that a flight wrote; or read it again, unless the outcome is certain."""
+        write, resident = flight.transition.write, flight.resident
         if resident is None or type(write) is KeepInstance:
             return
         if not isinstance(answer, Success):
             self.doubt(resident)
         elif type(write) is Put:
             instance = as_stored(write.instance, answer.unwrap())
-            self.keep(resident, Loaded(instance=instance), self._decoded(resident, instance))
+            loaded = flight.loaded if instance is write.instance else Loaded(instance=instance)
+            self.keep(resident, loaded, flight.decoded)
         else:
             self.keep(resident, NO_INSTANCE)
 
     # ------------------------------------------------------------ decoded states
-    @staticmethod
-    def _decoded(resident: Resident, instance: Instance) -> Decoded | None:
-        """Return the decoded state of a row that a turn wrote, if the turn set it or left it as it was."""
-        drafted, resident.drafted = resident.drafted, None
-        for decoded in (drafted, resident.decoded):
-            if decoded is not None and decoded.text is instance.state:
-                return decoded
-        return None
-
     def note_decoded(self, resident: Resident, execute: Execute) -> None:
         """Keep the state that a turn has decoded."""
         row, draft = resident.row, execute.draft
-        if row is None or resident.decoded is not None or not self.max_bytes:
+        if row is None or resident.decoded is not None or resident.flight is not None or not self.max_bytes:
             return
         if resident.job.state_of_run(row, execute.claim) is row.state and draft.codec.may_be_kept(draft.state):
             self.keep(resident, Loaded(instance=row), Decoded(row.state, draft.state))
@@ -208,7 +201,7 @@ class Residents:
     @property
     def _is_owned(self) -> bool:
         lost = self.store.lost
-        return self.may_use_rows and self.phase == "open" and (lost is None or not lost.done())
+        return self.phase == "open" and self.may_use_rows and (lost is None or not lost.done())
 
     def _note_change(self, address: Address) -> None:
         for changed in self._reads:

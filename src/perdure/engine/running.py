@@ -14,7 +14,6 @@ from perdure.engine.claims import Perform, perform_directly
 from perdure.engine.commits import Commits
 from perdure.engine.concurrency_limit import ConcurrencyLimit, ConcurrencyLimits
 from perdure.engine.dispatcher import Dispatcher
-from perdure.engine.eager_task import ended
 from perdure.engine.ensure import Ensuring
 from perdure.engine.holds import Holds
 from perdure.engine.in_flight import InFlight
@@ -46,6 +45,7 @@ from perdure.engine.wake import Wake
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.ensured import Ensured
 from perdure.jobs.recovery import left_behind
+from perdure.runtime.eager_task import ended
 from perdure.runtime.record import Future, LogRecord, Runtime, SpawnedTask, Timer
 from perdure.stores.store import Store
 from perdure.values.address import Address
@@ -313,11 +313,17 @@ class RunningEngine:
         """Stop, because the code of a job raised an exception that ends the process."""
         self.fail(f"a job raised {raised!r}, which ends the process")
 
-    def committed(self, transition: Transition) -> None:
-        """React to a durable transition: log failures, tell sinks and callers, wake the outbox, queue its alarm."""
-        if transition.events:
-            self._report(transition)
-        self.waits.committed(transition)
+    def committed(self, transition: Transition, turns: Sequence[Transition]) -> None:
+        """React to a durable transition: log failures, tell sinks and callers, wake the outbox, queue its alarm.
+
+        Args:
+            transition: the transition, as it is stored.
+            turns: the decisions that it is made of, with the events that are logged.
+        """
+        for turn in turns:
+            if turn.events:
+                self._report(turn)
+            self.waits.committed(turn)
         if transition.messages:
             self.outbox.wake.ring()
         if type(transition.inbound) is Consumed:
@@ -335,7 +341,7 @@ class RunningEngine:
         self._feed(transition.address, after)
         if after.owner is not None:
             self._recover_if_left(transition)
-        if transition.events and any(isinstance(event, JobResumed) for event in transition.events):
+        if any(isinstance(event, JobResumed) for turn in turns for event in turn.events):
             self.outbox.release(transition.address)
 
     def _feed(self, address: Address, after: Instance | None) -> None:

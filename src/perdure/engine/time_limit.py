@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
-from perdure.engine.eager_task import Resumed
+from perdure.runtime.eager_task import Resumed
 from perdure.runtime.record import Runtime, Timer
 
 T = TypeVar("T")

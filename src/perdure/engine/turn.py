@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any, Literal, TypeAlias, assert_never
 
 import attrs
-from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
 from perdure.engine.cancellation import stop_from_outside, take_cancellation_back, uncancel
@@ -22,27 +21,31 @@ from perdure.engine.hook_raised import answer_of_hook
 from perdure.engine.item import Item, RunInProgress, Stop
 from perdure.engine.lane_limit import lane_of
 from perdure.engine.mistakes import MistakeFound, report_mistakes
+from perdure.engine.reads import OnLoaded, Reads
 from perdure.engine.reporting import Reporting
 from perdure.engine.resident import Resident
 from perdure.engine.residents import Residents
+from perdure.engine.runs_apart import release_claim
 from perdure.engine.time_limit import TimeLimit
 from perdure.engine.tracing import Tracing
-from perdure.engine.turn_outcome import Begun, Claimable, FenceLost, Rest, RunsApart, Told, TurnAnswered, Verdict
+from perdure.engine.turn_outcome import Begun, Claimable, FenceLost, Reading, Rest, RunsApart, TurnAnswered, Verdict
 from perdure.engine.unstored import is_interrupt, not_stored
 from perdure.jobs.event_run import claim_event
 from perdure.jobs.inspection import Inspection
-from perdure.jobs.recovery import is_event_between, keeping, release, withdraw
-from perdure.jobs.request import Recover
+from perdure.jobs.recovery import keeping, withdraw
+from perdure.jobs.request import Recover, Request
 from perdure.jobs.run import running_answer
-from perdure.jobs.step import Commit, Defer, Execute, Mark, run_of
-from perdure.jobs.turn import begin, begin_marked, finish, interrupted, rejoin
+from perdure.jobs.step import Commit, Defer, Execute, Mark, RecoverFirst, run_of
+from perdure.jobs.turn import begin, begin_marked, finish, interrupted
 from perdure.programs import Exit, Raised
-from perdure.programs.drivers import Suspended, run_until_asked
+from perdure.programs.drivers import Suspended
 from perdure.programs.exit import ENDS_PROCESS, is_closing
-from perdure.programs.future import answer_of, known_answer, telling
+from perdure.programs.interpreter import interpret
+from perdure.programs.watched_loop import watched
 from perdure.runtime.record import Runtime
 from perdure.runtime.run_context import InRun, enter_run, leave_run, outside_runs
 from perdure.stores.store import Store
+from perdure.values.decoded import Decoded
 from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown, RunTimeout, StoreError
 from perdure.values.instance import Fence, Instance
 from perdure.values.limits import Limits
@@ -99,76 +102,55 @@ class TurnTaker:
     code: Literal["trusted", "suspect"] = "trusted"
     others: OtherEngines = NO_OTHERS
     process_ends: Callable[[BaseException], None] = attrs.field(init=False)
+    _reads: Reads = attrs.field(init=False)
+    _with_effects: set[tuple[str, type]] = attrs.Factory(set[tuple[str, type]])
+
+    def __attrs_post_init__(self) -> None:
+        self._reads = Reads(self.store, self.runtime)
 
     # ------------------------------------------------------------ the turn
-    async def take(self, resident: Resident, item: Item, *, tries: int = MAX_CONFLICTS + 1) -> Verdict | Claimable:
-        """Execute the turn of one request, again as long as it meets conflicts before its first effect."""
-        if self.others and item.request.inbound is None:
-            tries = MAX_SHARED_CONFLICTS
-        for tried in range(tries):
-            if tried + item.conflicts > 1 and self.others:
-                await give_way(self.runtime, tried, self.others)
-            verdict = await self._ended(await self._load_first(resident, item, self._load(resident, item)))
-            if verdict is not None:
-                return verdict
-        return TurnAnswered(Failure(Conflict(str(resident.address))))
-
-    async def go_on(self, resident: Resident, item: Item, begun: Begun | None) -> Verdict | Claimable:
-        """Execute the rest of a turn that began synchronously.
-
-        Args:
-            resident: the instance's resident.
-            item: the request.
-            begun: how far the turn got; None if it met a conflict.
-        """
-        return await self._ended(begun) or await self.take(resident, item, tries=MAX_CONFLICTS)
-
-    async def _ended(self, begun: Begun | None) -> Verdict | Claimable | None:
-        while isinstance(begun, Rest):
-            begun = await begun.work
-        return await self.commits.conclude(begun) if isinstance(begun, Commit) else begun
-
-    def begin(self, resident: Resident, item: Item, tell: Callable[[Result[Loaded, Any]], None]) -> Begun | Told:
+    def begin(self, resident: Resident, item: Item, tell: OnLoaded) -> Begun | Reading:
         """Execute the turn of one request as far as it goes synchronously.
 
         Args:
-            resident: the instance's resident.
+            resident: the instance.
             item: the request.
-            tell: called with the stored instance, if the store calls back; it must call `decide`.
+            tell: called with the stored instance inside the store's callback; it must call `decide` later.
 
         Returns:
             The turn's only commit, if nothing has to be claimed, so that the turn waits for the disk as a value,
             without a task or a frame; or its outcome; or the rest of it, if it must wait for something else first; or
-            "told", if the store will call back.
+            "reading", if the instance is read first.
         """
-        if resident.loaded is not None and item.request.idempotency_key is None and self.residents.may_use_rows:
-            return self._decide(resident, item, resident.loaded)
-        loading = self._load(resident, item)
-        loaded = known_answer(loading)
-        if loaded is not None:
-            return self.decide(resident, item, loaded)
-        source = telling(loading)
-        if source is None:
-            return Rest(self._load_first(resident, item, loading))
-        source.tell(tell)
-        return "told"
+        if self.others and item.conflicts > item.gave_way:
+            item.gave_way = item.conflicts
+            return Rest(self._give_way(item))
+        flight, key = resident.flight, item.request.idempotency_key
+        if flight is not None:
+            return self._decide(resident, item, flight.loaded, flight.decoded)
+        if resident.loaded is not None and key is None and self.residents.may_use_rows:
+            return self._decide(resident, item, resident.loaded, resident.decoded)
+        loaded = self._reads.load(resident.address, key, 0 if key is None else self.runtime.now_ms(), tell)
+        return "reading" if loaded is None else self.decide(resident, item, loaded)
 
-    def _load(self, resident: Resident, item: Item) -> FutureResult[Loaded, StoreError]:
-        key = item.request.idempotency_key
-        return self.store.load(resident.address, key, 0 if key is None else self.runtime.now_ms())
+    async def _give_way(self, item: Item) -> Literal["again"]:
+        """Let rivals on a shared store succeed first."""
+        await give_way(self.runtime, item.conflicts, self.others)
+        return "again"
 
-    async def _load_first(self, resident: Resident, item: Item, loading: FutureResult[Loaded, StoreError]) -> Begun:
-        return self.decide(resident, item, await answer_of(loading))
+    def most_conflicts(self, item: Item) -> int:
+        """Return how often the turn of a request may meet conflicts before its first effect."""
+        return MAX_SHARED_CONFLICTS if self.others and item.request.inbound is None else MAX_CONFLICTS
 
     def decide(self, resident: Resident, item: Item, loaded: Result[Loaded, Any]) -> Begun:
         """Continue synchronously with a turn whose instance was loaded."""
         if not isinstance(loaded, Success):
             return TurnAnswered(loaded)
         self.residents.loaded(resident, loaded.unwrap())
-        return self._decide(resident, item, loaded.unwrap())
+        return self._decide(resident, item, loaded.unwrap(), resident.decoded)
 
-    def _decide(self, resident: Resident, item: Item, loaded: Loaded) -> Begun:
-        inputs = self._facts(resident)
+    def _decide(self, resident: Resident, item: Item, loaded: Loaded, decoded: Decoded | None) -> Begun:
+        inputs = self.inputs_of(resident, decoded)
         if self.tracing is not None:
             inputs = traced_inputs(self.tracing, resident.address, item, loaded, inputs)
         around = outside_runs()
@@ -181,19 +163,27 @@ class TurnTaker:
                 leave_run(around)
         if self.reporting.sinks.told:
             self.reporting.decided(resident, item, loaded.instance, step)
-        if isinstance(step, Mark):
-            marking = step
-            return Rest(self._in_a_place(resident, step, lambda: self._mark_and_begin(resident, item, marking)))
-        if not isinstance(step, Execute):
-            return step
-        if item.span is not None:
-            item.span.runs(step.claim)
-        self.residents.note_decoded(resident, step)
-        if step.claimed == "before_effect" and self.code == "trusted":
-            return self._handle(resident, step, inputs)
-        suspect_event = step.claimed == "before_effect"  # claimed before its handler runs, as a run is
-        takes_no_slot = suspect_event and resident.job.occupancy == "claim_only" and self.phase == "open"
-        return Claimable(step, "none" if takes_no_slot else "needed")
+        if isinstance(step, Execute):
+            if item.span is not None:
+                item.span.runs(step.claim)
+            self.residents.note_decoded(resident, step)
+            if step.claimed == "before_effect" and self.code == "trusted":
+                return self._handle(resident, step, inputs)
+        return step if isinstance(step, Commit) else self._wait_first(resident, item, step)
+
+    def _wait_first(self, resident: Resident, item: Item, step: Execute | Mark | Defer | RecoverFirst) -> Begun:
+        """Continue with what must wait, on a committed row."""
+        if resident.flight is not None:
+            return "after_flight"
+        match step:
+            case Mark():
+                return Rest(self._in_a_place(resident, step, lambda: self._mark_and_begin(resident, item, step)))
+            case Execute():
+                suspect_event = step.claimed == "before_effect"  # claimed before its handler runs, as a run is
+                takes_no_slot = suspect_event and resident.job.occupancy == "claim_only" and self.phase == "open"
+                return Claimable(step, "none" if takes_no_slot else "needed")
+            case _:
+                return step
 
     def _not_begun(
         self, resident: Resident, item: Item, instance: Instance | None, defect: BaseException
@@ -219,12 +209,12 @@ class TurnTaker:
         step: Commit | Execute
         around = outside_runs()
         try:
-            step = begin_marked(resident.job, mark, marked, item.request, self._facts(resident))
+            step = begin_marked(resident.job, mark, marked, item.request, self.inputs_of(resident))
         except BaseException as defect:  # noqa: BLE001 - as in `decide`
             resident.forget(mark.claim.run_id)  # its claim stays: the next request or start recovers it
             answer = self._not_begun(resident, item, marked, defect)
             if isinstance(defect, ENDS_PROCESS):
-                await self.commits.conclude(withdraw(marked, mark.claim, defect, self._facts(resident)))
+                await self.commits.conclude(withdraw(marked, mark.claim, defect, self.inputs_of(resident)))
             return answer
         finally:
             if around is not None:
@@ -258,12 +248,12 @@ class TurnTaker:
             try:
                 begun = self._until_effect(resident, execute)
                 if isinstance(begun, Suspended):
-                    return Rest(self._go_on(resident, execute, begun))
-                if is_interrupt(begun):
+                    return self._has_effect(resident, execute, begun)
+                if type(begun) is Raised and is_interrupt(begun):
                     self._note_end(begun)
                     return TurnAnswered(Failure(EngineClosed()))
                 if self.runtime.now_ms() != inputs.now_ms:
-                    inputs = self._facts(resident)
+                    inputs = self.inputs_of(resident)
                 step = self._decide_end(resident, execute, begun, inputs)
             finally:
                 leave_run(around)
@@ -286,11 +276,36 @@ class TurnTaker:
         draft = execute.draft
         try:
             if self.mistake_found is None:
-                return run_until_asked(execute.program, self.services, interceptor=draft)
-            inspection = draft.inspection = Inspection.of(resident.job, execute)
-            return run_until_asked(execute.program, self.services, interceptor=inspection, watch=inspection.watch)
+                loop = interpret(execute.program, self.services, (draft,))
+            else:
+                inspection = draft.inspection = Inspection.of(resident.job, execute)
+                loop = watched(interpret(execute.program, self.services, (inspection,)), inspection.watch)
+            return Suspended(loop, loop.send(None))
+        except StopIteration as stop:
+            exit_: Exit[Any, Any] = stop.value
+            return exit_
         except BaseException as raised:  # noqa: BLE001 - a defect of the run, of whatever class
             return Raised(raised)
+
+    def _has_effect(self, resident: Resident, execute: Execute, begun: Suspended[Any, Any]) -> Begun:
+        """Continue an event that has an effect: on the committed row, so that its claim can be recorded over it."""
+        if resident.flight is None:
+            return Rest(self._go_on(resident, execute, begun))
+        begun.drop()
+        self._with_effects.add(_event_of(resident, execute.request))
+        return "after_flight"
+
+    def may_fold(self, resident: Resident, item: Item) -> bool:
+        """Return whether the turn of a request may be decided on the outcome of the instance's flight.
+
+        An event whose like had an effect is not begun there, because it would have to begin again.
+        """
+        flight = resident.flight
+        return (
+            flight is not None
+            and flight.may_take(item)
+            and (not self._with_effects or _event_of(resident, item.request) not in self._with_effects)
+        )
 
     async def _go_on(self, resident: Resident, execute: Execute, begun: Suspended[Any, Any]) -> Verdict | None:
         """Continue an event whose program has an effect or waits, in a slot of the concurrency limits.
@@ -347,7 +362,7 @@ class TurnTaker:
                 execute, exit_ = ended
                 begun = None
                 step = self.finish(resident, execute, exit_)
-            return await self._settle(resident, execute, step)
+            return await self.settle(resident, execute, step)
         except BaseException:
             self.forget_run(resident, execute)  # its claim stays: the next request or start recovers it
             raise
@@ -356,14 +371,15 @@ class TurnTaker:
         """Decide on the end of a program."""
         around = enter_run(run_of(execute))
         try:
-            return self._decide_end(resident, execute, exit_, self._facts(resident))
+            return self._decide_end(resident, execute, exit_, self.inputs_of(resident))
         finally:
             leave_run(around)
 
     def _decide_end(
         self, resident: Resident, execute: Execute, exit_: Exit[Any, Any], inputs: TurnInputs
     ) -> Commit | Execute:
-        self._note_end(exit_)
+        if type(exit_) is Raised:
+            self._note_end(exit_)
         if self.run_ended is not None:
             self.run_ended(execute, exit_)
         if self.mistake_found is not None:
@@ -411,7 +427,7 @@ class TurnTaker:
         program = self.begun(resident, execute) if begun is None else begun
         if not isinstance(program, Suspended):
             return await self._exited(resident, execute, program)
-        inputs = partial(self._facts, resident)
+        inputs = partial(self.inputs_of, resident)
         claim = LazyClaim(
             execute,
             lambda step: self._claim(resident, step),
@@ -481,26 +497,10 @@ class TurnTaker:
                 self.left_claimed(resident)  # should the terminate that interrupted it be withdrawn, or not be stored
                 return TurnAnswered(Success(interrupted(resident.job, execute)))
             case "released":
-                await self.release(resident, execute)
+                await release_claim(self, resident, execute)
                 return TurnAnswered(Failure(EngineClosed()))
             case _:
                 assert_never(why)
-
-    async def release(self, resident: Resident, execute: Execute) -> None:
-        """Release the claim, so that the next start delivers the run again without counting a crash.
-
-        The claim is released in the present row: other turns may have written it while the run was apart.
-        """
-        self.forget_run(resident, execute)
-        if execute.claimed != "recorded":
-            return
-        for _ in range(MAX_CONFLICTS + 1):
-            loaded = await self.residents.load(resident.address)
-            instance = loaded.unwrap().instance if isinstance(loaded, Success) else None
-            if instance is None:
-                return
-            if await self.commits.conclude(release(instance, execute.claim.run_id, self._facts(resident))) is not None:
-                return
 
     async def _claim(self, resident: Resident, execute: Execute) -> Result[Execute, Any]:
         """Record the claim of a run."""
@@ -536,7 +536,7 @@ class TurnTaker:
                     self.left_claimed(resident)
                 return Failure(refused.failure())
 
-    async def _settle(self, resident: Resident, execute: Execute, step: Commit) -> Verdict | None:
+    async def settle(self, resident: Resident, execute: Execute, step: Commit) -> Verdict | None:
         """Commit the end of a run that holds the mailbox."""
         return self.settled(resident, execute, await self.commits.conclude(step))
 
@@ -555,34 +555,12 @@ class TurnTaker:
             case _:
                 return verdict
 
-    async def settle_apart(self, resident: Resident, execute: Execute, exit_: Exit[Any, Any]) -> Verdict | Execute:
-        """Commit the end of a run that ran beside the resident, on the present row."""
-        for tried in range(MAX_SHARED_CONFLICTS if self.others else MAX_CONFLICTS + 1):
-            await give_way(self.runtime, tried, self.others)
-            match await self.residents.load(resident.address):
-                case Success(loaded) if is_event_between(loaded.instance, resident.running, self.others):
-                    return Defer()
-                case Success(loaded):
-                    joined = rejoin(execute, loaded, self.others)
-                case failure:
-                    self.left_claimed(resident)
-                    self.forget_run(resident, execute)
-                    return TurnAnswered(Failure(not_stored(failure.failure())))
-            step = joined
-            if isinstance(joined, Execute):
-                step = self.finish(resident, joined, exit_)
-            if isinstance(step, Execute):
-                return step
-            verdict = await self._settle(resident, execute, step)
-            if not isinstance(verdict, FenceLost):
-                return verdict if verdict is not None else TurnAnswered(Failure(Conflict(str(resident.address))))
-        return FenceLost(str(resident.address))
-
     def forget_run(self, resident: Resident, execute: Execute) -> None:
         """Note that this process no longer runs a claim."""
         resident.forget(execute.claim.run_id)
 
-    def _facts(self, resident: Resident) -> TurnInputs:
+    def inputs_of(self, resident: Resident, decoded: Decoded | None = None) -> TurnInputs:
+        """Collect the inputs of a decision."""
         return collect_inputs(
             self.runtime,
             self.store,
@@ -591,6 +569,11 @@ class TurnTaker:
             code=self.code,
             events="wanted" if self.limits.keeps_history or self.reporting.sinks.told else "unread",
             hold=self.holds.of(resident.job.kind, resident.job.name),
-            decoded=resident.decoded,
+            decoded=decoded,
             others=self.others,
         )
+
+
+def _event_of(resident: Resident, request: Request) -> tuple[str, type]:
+    """Return the job and the class of an event, whose programs are expected to have an effect or none."""
+    return resident.job.name, type(getattr(request.command, "event", request.command))

@@ -57,19 +57,16 @@ class Rest:
     """A turn that must wait for something.
 
     Attributes:
-        work: executes the rest. It returns how far the turn got; None if it met a conflict before its first effect and
-            must start again.
+        work: executes the rest. It returns None if it met a conflict before its first effect and must start again,
+            and "again" if it only waited.
     """
 
-    work: Coroutine[Any, Any, Begun | None]
+    work: Coroutine[Any, Any, Verdict | Literal["again"] | None]
 
 
-Begun: TypeAlias = Commit | Verdict | Claimable | Rest
-"""A turn as far as it goes synchronously: its only commit, its outcome, its run, or the rest of it."""
+Begun: TypeAlias = Commit | Verdict | Claimable | Rest | Literal["after_flight"]
+"""A turn as far as it goes synchronously: its only commit, its outcome, its run, the rest of it; or it begins
+again when the turns before it are durable."""
 
-Told: TypeAlias = Literal["told"]
-"""The store will call back with the answer that the turn waits for."""
-
-Committing: TypeAlias = TurnAnswered | Rest | Told | None
-"""The only commit of a turn as far as it goes synchronously: its result, None if there was a conflict; the rest of it;
-or that the store will call back."""
+Reading: TypeAlias = Literal["reading"]
+"""The turn continues when the store has read its instance."""

@@ -161,6 +161,8 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         name: the job's name, part of the stored address.
         plan: the parts of every definition.
         kind: the kind's name, part of the stored address.
+        plain_event: the class of the command that is an event, if the kind begins to handle every event of an instance
+            that is not suspended in the same way; None if it does not.
         occupancy: whether a run holds the instance's mailbox, or other requests are decided meanwhile.
         keeps_journal: whether transitions of this kind append to a journal, which not every store keeps.
         error_hook: the name of the hook that `error_handler` returns.
@@ -172,6 +174,7 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
     name: str
     plan: Plan
     kind: ClassVar[str]
+    plain_event: ClassVar[type | None] = None
     occupancy: ClassVar[Literal["mailbox", "claim_only"]] = "mailbox"
     keeps_journal: ClassVar[Literal["no", "yes"]] = "no"
     error_hook: ClassVar[str] = "on_error"
@@ -234,6 +237,13 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
             execute: the run; its ``instance`` is the stored one.
             exit_: the exit of the program.
             inputs: the clock, the random value and the ids, drawn after the exit.
+        """
+        return None
+
+    def plain_event_handled(self, execute: Execute, inputs: TurnInputs) -> Commit | None:
+        """Return the commit of an event whose handler succeeded, if it is the one that ``succeeded`` would write.
+
+        The engine calls it for the events of `plain_event` that nothing is special about, before ``succeeded``.
         """
         return None
 

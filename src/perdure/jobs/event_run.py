@@ -24,7 +24,13 @@ from perdure.values.turn_inputs import TurnInputs
 
 
 def begin_event(
-    job: AnyDefinition, before: Instance, request: Request, inputs: TurnInputs, *, found: Literal["created", "exists"]
+    job: AnyDefinition,
+    before: Instance,
+    request: Request,
+    inputs: TurnInputs,
+    *,
+    found: Literal["created", "exists"],
+    form: Literal["plain", "any"] = "any",
 ) -> Execute:
     """Begin to handle an event. Its claim is prepared for the handler's first effect."""
     claim = _claim(request, inputs, found=found)
@@ -38,6 +44,7 @@ def begin_event(
         claimed="before_effect",
         request=request,
         started_ms=inputs.now_ms,
+        form=form,
     )
 
 

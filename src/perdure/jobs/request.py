@@ -161,6 +161,9 @@ class Keyword:
     value: object
 
 
+ENGINE_COMMANDS = (AlarmDue, Recover, Redecode)
+"""Commands that the engine sends itself. They are never rejected: their senders limit them."""
+
 ALARM = Request(command=AlarmDue(), action="alarm")
 RECOVER = Request(command=Recover(), action="recover")
 REDECODE = Request(command=Redecode(), action="redecode")

@@ -51,6 +51,7 @@ class Execute:
         started_ms: when the run began.
         prior: the failure that ``on_error`` handles.
         prior_hook: the hook that failed with it.
+        form: ``plain`` for an event that is special in nothing, and not claimed.
     """
 
     __repr__ = fields_in_line
@@ -67,6 +68,7 @@ class Execute:
     alone: Literal["alone", "beside_others"] = "beside_others"
     prior: FailureRecord | None = None
     prior_hook: str = ""
+    form: Literal["plain", "any"] = "any"
 
     def recorded(self, instance: Instance) -> Execute:
         """Return the same run with its claim recorded.

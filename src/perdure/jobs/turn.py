@@ -20,6 +20,7 @@ from perdure.jobs.failures import record_failure
 from perdure.jobs.held import begins_run, begun_later
 from perdure.jobs.keys import remember, replay
 from perdure.jobs.new_instance import new_instance
+from perdure.jobs.plain_event import begin_plain_event
 from perdure.jobs.recovery import deliver, is_held_elsewhere, is_running, left_behind, recover
 from perdure.jobs.redaction import redacted_events, redacted_failure, secrets_of_request, with_shown_events
 from perdure.jobs.request import AlarmDue, Inbound, Pause, Recover, Redecode, Request, Resume, Terminate
@@ -53,6 +54,11 @@ def begin(job: AnyDefinition, address: Address, loaded: Loaded, request: Request
         request: the request.
         inputs: the clock, the random value and the ids.
     """
+    return begin_plain_event(job, loaded.instance, request, inputs) or begin_any(job, address, loaded, request, inputs)
+
+
+def begin_any(job: AnyDefinition, address: Address, loaded: Loaded, request: Request, inputs: TurnInputs) -> Step:
+    """Decide any request; see `begin`."""
     if request.idempotency_key is not None:
         remembered = replay(job, address, loaded, request, request.idempotency_key, inputs)
         if remembered is not None:
@@ -193,6 +199,15 @@ def finish(job: AnyDefinition, execute: Execute, exit_: Exit[Any, Any], inputs: 
         exit_: the exit of the program.
         inputs: the clock, the random value and the ids, drawn after the exit.
     """
+    if execute.form == "plain" and type(exit_) is Success:
+        handled = job.plain_event_handled(execute, inputs)
+        if handled is not None:
+            return handled
+    return finish_any(job, execute, exit_, inputs)
+
+
+def finish_any(job: AnyDefinition, execute: Execute, exit_: Exit[Any, Any], inputs: TurnInputs) -> Commit | Execute:
+    """Decide on the exit of any program; see `finish`."""
     step = _settle(job, execute, exit_, inputs)
     if isinstance(step, Execute):
         return step

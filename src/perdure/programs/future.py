@@ -30,16 +30,6 @@ def answer_of(operation: FutureResult[A, E]) -> Awaitable[Result[A, E]]:
     return answer
 
 
-class Telling:
-    """An awaitable of a `Result` that can also call a function with it: without a task and a future to wait in."""
-
-    __slots__ = ()
-
-    def tell(self, listener: Callable[[Result[Any, Any]], None]) -> None:
-        """Call ``listener`` with the result once it is known, perhaps at once. Call this once, instead of awaiting."""
-        raise NotImplementedError
-
-
 class _Answered:
     """An awaitable that returns a known result at once, any number of times."""
 
@@ -69,24 +59,6 @@ class _Converted:
 def _mapped_once(result: Result[Any, Any], function: Callable[[Any], Any]) -> Result[Any, Any]:
     mapped_result: Result[Any, Any] = result.map(function)
     return mapped_result
-
-
-class _ConvertedTelling(Telling):
-    """A `Telling` that converts the value of another one."""
-
-    __slots__ = ("function", "source")
-
-    def __init__(self, source: Telling, function: Callable[[Any], Any]) -> None:
-        self.source = source
-        self.function = function
-
-    def tell(self, listener: Callable[[Result[Any, Any]], None]) -> None:
-        function = self.function
-        self.source.tell(lambda result: listener(result.map(function)))
-
-    def __await__(self) -> Generator[Any, Any, Result[Any, Any]]:
-        source = cast("Awaitable[Result[Any, Any]]", self.source)  # every `Telling` is awaitable
-        return _mapped_once((yield from source.__await__()), self.function)
 
 
 class _Once:
@@ -159,18 +131,6 @@ def settled(result: Result[A, E]) -> FutureResult[A, E]:
     return _Future(_Answered(result))
 
 
-def known_answer(operation: FutureResult[A, E]) -> Result[A, E] | None:
-    """Return the result of an operation that is ``settled``; None: it must be awaited."""
-    inner: object = operation._inner_value  # noqa: SLF001 - as above
-    return inner.result if type(inner) is _Answered else None
-
-
-def telling(operation: FutureResult[Any, Any]) -> Telling | None:
-    """Return the `Telling` of an operation; None: it must be awaited."""
-    inner: object = operation._inner_value  # noqa: SLF001 - as above
-    return inner if isinstance(inner, Telling) else None
-
-
 def asked(work: Coroutine[Any, Any, Result[A, E]]) -> FutureResult[A, E]:
     """Wrap a coroutine that starts when its result is first awaited.
 
@@ -181,7 +141,7 @@ def asked(work: Coroutine[Any, Any, Result[A, E]]) -> FutureResult[A, E]:
 
 
 def converted(operation: FutureResult[A, E], function: Callable[[A], B]) -> FutureResult[B, E]:
-    """Apply a function to the value of an operation; a known result stays known, and one that is told is told.
+    """Apply a function to the value of an operation; a known result stays known.
 
     Args:
         operation: an operation of a store.
@@ -190,8 +150,7 @@ def converted(operation: FutureResult[A, E], function: Callable[[A], B]) -> Futu
     inner: Any = operation._inner_value  # noqa: SLF001 - as above
     if type(inner) is _Answered:
         return settled(inner.result.map(function))
-    wrapper: Any = _ConvertedTelling if isinstance(inner, Telling) else _Converted
-    return _Future(wrapper(inner, function))
+    return _Future(_Converted(inner, function))
 
 
 def once(work: Coroutine[Any, Any, Result[A, E]]) -> FutureResult[A, E]:

@@ -24,6 +24,8 @@ import attrs
 from returns.future import FutureResult
 
 from perdure.runtime.record import Future
+from perdure.stores.groups import CommitAllOperation, LoadAllOperation
+from perdure.stores.holding import HoldsOperation, SetHoldOperation
 from perdure.stores.lanes import LanesOperation, QueuedOperation
 from perdure.stores.sharing.contract import Sharing
 from perdure.values.address import Address
@@ -31,7 +33,7 @@ from perdure.values.counts import StoreCounts
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreError
 from perdure.values.event import Event
 from perdure.values.excerpt import MAX_LINE_CHARACTERS, fields_in_line, shortened
-from perdure.values.hold import Hold, Job
+from perdure.values.hold import Job
 from perdure.values.instance import Fence, Instance, Status, Suspension
 from perdure.values.instant import from_ms
 from perdure.values.message import StoredMessage
@@ -414,22 +416,6 @@ class CountMessagesOperation(Protocol):
         ...
 
 
-class HoldsOperation(Protocol):
-    """The function ``holds``."""
-
-    def __call__(self) -> FutureResult[tuple[Job, ...], StoreError]:
-        """Return the held jobs."""
-        ...
-
-
-class SetHoldOperation(Protocol):
-    """The function ``set_hold``."""
-
-    def __call__(self, job: Job, hold: Hold, /) -> FutureResult[Literal["changed", "unchanged"], StoreError]:
-        """Hold or release a job."""
-        ...
-
-
 class DueExceptOperation(Protocol):
     """The function ``due_except``."""
 
@@ -517,6 +503,7 @@ class Store:
         close: waits for running operations; later calls return ``StoreUnavailable``.
         lost: done, with the reason, when an owned store no longer belongs to this engine: every later operation returns
             ``OwnershipLost``, and the engine stops. None for a store that cannot be lost.
+        waits: ``never`` if the store answers every operation within its call: then nothing is gained by groups.
         cache_bytes: the maximum size of the instances that the engine keeps in memory; 0: it keeps none.
         left: ``died`` when the previous engine's process ended without closing the store, otherwise ``closed``. A store
             that cannot tell says ``closed``.
@@ -546,6 +533,12 @@ class Store:
             order of kind, name and status. Counting delays no commit: a store that has not counted all instances yet
             answers ``complete=False`` after a while, with the counts so far, and counts on at the next call. None for
             a store that does not count.
+        load_all: ``(requests, answered)``: each as ``load``, read together. ``answered`` is called once, in the event
+            loop, with an answer for each request in order; within the call, if the store does not wait. None: the
+            engine calls ``load`` for each.
+        commit_all: ``(transitions, answered)``: each as ``commit``, written together where that is possible, and
+            answered like ``load_all`` when all of them are durable or refused. Each is atomic, not the group: one that
+            conflicts or cannot be written does not fail the others. None: the engine calls ``commit`` for each.
         search: ``(query, max_scanned)``: like ``find``, but it may stop before the page is full, once it has read about
             ``max_scanned`` instances; then a search after ``after`` continues. None: ``find`` is used.
         journal: ``(address, incarnation, first, limit)``: the rows of an instance's journal from the place ``first``
@@ -590,7 +583,10 @@ class Store:
     queued: QueuedOperation | None = None
     counts: CountsOperation | None = None
     search: SearchOperation | None = None
+    load_all: LoadAllOperation | None = None
+    commit_all: CommitAllOperation | None = None
     journal: JournalOperation | None = None
     left: Left = "closed"
     sharing: Sharing | None = None
     cache_bytes: int = DEFAULT_CACHE_BYTES
+    waits: Literal["never", "for_io"] = "for_io"

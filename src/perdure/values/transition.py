@@ -127,6 +127,30 @@ def over(before: Instance | None, transition: Transition) -> Transition:
     )
 
 
+def folded(first: Transition, second: Transition) -> Transition:
+    """Return one transition for two of one instance, the second of which was decided on the outcome of the first.
+
+    It writes the row once, as one version, and everything else of both in order.
+
+    Args:
+        first: the first transition.
+        second: the second one, without a key, a message to consume or a change of the journal.
+    """
+    keeps = type(second.write) is KeepInstance
+    starts = type(first.write) is KeepInstance
+    return Transition(
+        address=first.address,
+        expected=second.expected if starts else first.expected,
+        write=first.write if keeps else second.write,
+        remember=first.remember,
+        messages=first.messages + second.messages if second.messages else first.messages,
+        inbound=first.inbound,
+        events=first.events + second.events if second.events else first.events,
+        journal=None if type(second.write) is Purge else first.journal,
+        before=second.before if starts else first.before,
+    )
+
+
 @turn_value(kw_only=True)
 class Loaded:
     """The stored data of an address, read at one moment.

@@ -78,6 +78,7 @@ class Task(Definition[TaskHandle[S, V, E], TaskSender[V], R_contra], Generic[S, 
 
     kind: ClassVar[str] = "task"
     run_now: ClassVar[str | None] = "trigger"
+    plain_event: ClassVar[type | None] = SendCommand
     name: str
     plan: Plan
     hooks: TaskHooks
@@ -144,6 +145,10 @@ class Task(Definition[TaskHandle[S, V, E], TaskSender[V], R_contra], Generic[S, 
     def succeeded(self, execute: Execute, value: object, inputs: TurnInputs) -> Commit | Execute:
         """Settle a hook that succeeded."""
         return handler.succeeded(self.hooks, execute, inputs)
+
+    def plain_event_handled(self, execute: Execute, inputs: TurnInputs) -> Commit | None:
+        """Return the commit of an event that no ``on_idle`` follows."""
+        return handler.plain_event_handled(self.hooks, execute, inputs)
 
     def alarm_consumed(self, instance: Instance, claim: Claim, inputs: TurnInputs) -> Instance:
         """Return the instance without the alarm that a failed first attempt consumed."""

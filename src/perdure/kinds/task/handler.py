@@ -6,6 +6,7 @@ from typing import Any, TypeAlias, assert_never, cast
 
 import attrs
 
+from perdure.jobs import plain_event
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.event_recorder import EventRecorder
 from perdure.jobs.event_run import begin_event, broken_before, mark_first_event, started
@@ -126,6 +127,13 @@ def error_handler(
 
 
 # ---------------------------------------------------------------- finish
+def plain_event_handled(hooks: TaskHooks, execute: Execute, inputs: TurnInputs) -> Commit | None:
+    """Return the commit of a plain event that no ``on_idle`` follows."""
+    if execute.instance.alarm_ms is None and hooks.on_idle is not None:
+        return None
+    return plain_event.plain_event_handled(execute, inputs)
+
+
 def succeeded(hooks: TaskHooks, execute: Execute, inputs: TurnInputs) -> Commit | Execute:
     """Settle a hook that succeeded: run ``on_idle`` first if no alarm is set, then commit."""
     alarm_ms = execute.draft.alarm_ms(inputs.now_ms)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal
 
 import attrs
 from returns.future import FutureResult
-from returns.result import Failure
+from returns.result import Failure, Result
 
 from perdure.programs.future import converted, settled
 from perdure.stores.encryption.keys import Encryption
 from perdure.stores.encryption.records import Records
 from perdure.stores.encryption.sharing import encrypted_sharing
+from perdure.stores.groups import LoadRequest
 from perdure.stores.lanes import QueuedLane
 from perdure.stores.store import DuePosition, Found, LoggedEvent, Query, Store
 from perdure.values.address import Address
@@ -38,6 +40,8 @@ def encrypted_store(store: Store, encryption: Encryption) -> Store:
         store,
         load=operations.load,
         commit=operations.commit,
+        load_all=None if store.load_all is None else operations.load_all,
+        commit_all=None if store.commit_all is None else operations.commit_all,
         due=operations.due,
         due_except=None if store.due_except is None else operations.due_except,
         queued=None if store.queued is None else operations.queued,
@@ -70,6 +74,27 @@ class _Operations:
 
     def commit(self, transition: Transition, /) -> FutureResult[Fence, StoreError | Conflict | OutcomeUnknown]:
         return self.store.commit(self.records.seal(transition))
+
+    def load_all(
+        self, requests: Sequence[LoadRequest], answered: Callable[[Sequence[Result[Loaded, StoreError]]], None], /
+    ) -> None:
+        def decrypt(answers: Sequence[Result[Loaded, StoreError]]) -> None:
+            pairs = zip(requests, answers, strict=True)
+            answered([answer.map(partial(self.records.loaded, address=each.address)) for each, answer in pairs])
+
+        if self.store.load_all is None:
+            raise TypeError(self.store)
+        self.store.load_all(requests, decrypt)
+
+    def commit_all(
+        self,
+        transitions: Sequence[Transition],
+        answered: Callable[[Sequence[Result[Fence, StoreError | Conflict | OutcomeUnknown]]], None],
+        /,
+    ) -> None:
+        if self.store.commit_all is None:
+            raise TypeError(self.store)
+        self.store.commit_all([self.records.seal(transition) for transition in transitions], answered)
 
     def due(
         self, now_ms: int, limit: int, after: DuePosition | None = None, /

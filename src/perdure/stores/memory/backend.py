@@ -63,7 +63,10 @@ class MemoryBackend:
             queued=opening.queued,
             counts=opening.counts,
             journal=opening.journal,
+            load_all=opening.load_all,
+            commit_all=opening.commit_all,
             left=left,
+            waits="never",
         )
 
 

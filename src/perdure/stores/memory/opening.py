@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, Never, TypeVar, assert_never
+from typing import Literal, Never, TypeAlias, TypeVar, assert_never
 
 import attrs
 from returns.future import FutureResult
-from returns.result import Failure, Success
+from returns.result import Failure, Result, Success
 
 from perdure.programs.future import settled
+from perdure.stores.groups import LoadRequest
 from perdure.stores.lanes import QueuedLane
 from perdure.stores.memory.event_log import EventLog
 from perdure.stores.memory.instances import Instances
@@ -27,6 +28,8 @@ from perdure.values.message import StoredMessage
 from perdure.values.transition import KeepInstance, Loaded, Purge, Put, Transition
 
 A = TypeVar("A")
+
+Committed: TypeAlias = Result[Fence, StoreError | Conflict | OutcomeUnknown]
 
 _NOTHING = Loaded()
 _LEFT = Fence(0, 0)
@@ -66,29 +69,47 @@ class Opening:
         self, address: Address, idempotency_key: str | None = None, now_ms: int = 0, /
     ) -> FutureResult[Loaded, StoreError]:
         """Return an instance, and the stored result of a key."""
+        return settled(self._load(LoadRequest(address, idempotency_key, now_ms)))
+
+    def load_all(
+        self, requests: Sequence[LoadRequest], answered: Callable[[Sequence[Result[Loaded, StoreError]]], None], /
+    ) -> None:
+        """Return several instances, within the call."""
+        answered([self._load(request) for request in requests])
+
+    def _load(self, request: LoadRequest) -> Result[Loaded, StoreError]:
         if self._ended:
-            return self._refuse("load")
+            return Failure(StoreUnavailable("load", self._ended))
+        address, key = request.address, request.idempotency_key
         instance = self._tables.instances.get(address)
-        if idempotency_key is None:
-            return settled(Success(_NOTHING if instance is None else Loaded(instance=instance)))
-        remembered, held = self._tables.keys.recall(address, idempotency_key, now_ms)
-        return settled(Success(Loaded(instance=instance, remembered=remembered, keys_held=held)))
+        if key is None:
+            return Success(_NOTHING if instance is None else Loaded(instance=instance))
+        remembered, held = self._tables.keys.recall(address, key, request.now_ms)
+        return Success(Loaded(instance=instance, remembered=remembered, keys_held=held))
 
     def commit(self, transition: Transition, /) -> FutureResult[Fence, StoreError | Conflict | OutcomeUnknown]:
+        """Write one transition."""
+        return settled(self._commit(transition))
+
+    def commit_all(self, transitions: Sequence[Transition], answered: Callable[[Sequence[Committed]], None], /) -> None:
+        """Write several transitions, within the call."""
+        answered([self._commit(transition) for transition in transitions])
+
+    def _commit(self, transition: Transition) -> Committed:
         """Write one transition: all checks come before the first write."""
         if self._ended:
-            return self._refuse("commit")
+            return Failure(StoreUnavailable("commit", self._ended))
         tables, write, inbound = self._tables, transition.write, transition.inbound
         before = None if type(write) is KeepInstance else tables.instances.get(transition.address)
         if type(write) is not KeepInstance and not _holds(transition.expected, before):
-            return settled(Failure(Conflict(str(transition.address))))
+            return Failure(Conflict(str(transition.address)))
         if inbound is not None and not tables.mail.is_living(inbound.message_id):
-            return settled(Failure(Conflict(str(transition.address))))
+            return Failure(Conflict(str(transition.address)))
         self._write_around(transition)
         fence = self._write_instance(transition.address, write, before)
         if transition.journal is not None:
             tables.journals.change(fence.incarnation, transition.journal)
-        return settled(Success(fence))
+        return Success(fence)
 
     def due(
         self, now_ms: int, limit: int, after: DuePosition | None = None, /

@@ -7,7 +7,6 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from returns.result import Failure, Result
 
-from perdure.programs.future import Telling
 from perdure.runtime.record import Future, Runtime
 from perdure.values.errors import PerdureError, StoreError, StoreUnavailable
 
@@ -23,7 +22,7 @@ Note: TypeAlias = Callable[[Answer], None]
 Send: TypeAlias = Callable[[Sequence[R]], Awaitable[Sequence[Answer]]]
 
 
-class PendingStatement(Telling, Generic[R]):
+class PendingStatement(Generic[R]):
     """A request to the server. It is sent when its answer is first awaited, and can be awaited again.
 
     Attributes:
@@ -32,7 +31,7 @@ class PendingStatement(Telling, Generic[R]):
         touches: a group holds each of these at most once.
     """
 
-    __slots__ = ("_answer", "_listener", "_note", "_queue", "operation", "request", "touches")
+    __slots__ = ("_answer", "_note", "_queue", "operation", "request", "touches")
 
     def __init__(
         self, queue: Queue[R], operation: str, request: R, touches: tuple[Hashable, ...], note: Note | None
@@ -42,7 +41,6 @@ class PendingStatement(Telling, Generic[R]):
         self.touches = touches
         self._queue = queue
         self._note = note
-        self._listener: Note | None = None
         self._answer: Future[Any] | None = None
 
     def __await__(self) -> Generator[Any, Any, Answer]:
@@ -51,31 +49,14 @@ class PendingStatement(Telling, Generic[R]):
             if refused is not None:
                 return Failure(refused)
             self._answer = self._queue.runtime.future()
-            self._leave(self._answer_waiting)
+            self._queue.add(self)
         answer: Answer = yield from self._answer.__await__()
         return answer
 
-    def tell(self, listener: Note) -> None:
-        """Send the request, and call the listener with the answer."""
-        refused = self._queue.refusal(self.operation)
-        if refused is not None:
-            listener(Failure(refused))
-        else:
-            self._leave(listener)
-
-    def _leave(self, listener: Note) -> None:
-        self._listener = listener
-        self._queue.add(self)
-
     def answered(self, answer: Answer) -> None:
-        """Note the answer, and pass it to the listener."""
+        """Note the answer, and pass it to the caller."""
         if self._note is not None:
             self._note(answer)
-        listener, self._listener = self._listener, None  # a cycle would wait for the garbage collector
-        if listener is not None:
-            listener(answer)
-
-    def _answer_waiting(self, answer: Answer) -> None:
         if self._answer is not None and not self._answer.done():  # its caller may be cancelled
             self._answer.set_result(answer)
 

@@ -8,7 +8,7 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 import attrs
 from returns.result import Failure, Result
 
-from perdure.programs.future import Telling
+from perdure.runtime.eager_task import start_eagerly
 from perdure.runtime.record import Future, Runtime
 from perdure.stores.sqlite.database import Database, Read
 from perdure.stores.sqlite.fork_guard import guard_fork
@@ -30,7 +30,7 @@ def _ignore(_: Result[Any, Any]) -> None:
     """Ignore an answer."""
 
 
-class PendingOperation(Telling, Generic[R]):
+class PendingOperation(Generic[R]):
     """A request to the database. It is sent when its answer is first awaited, and can be awaited again.
 
     Attributes:
@@ -38,7 +38,7 @@ class PendingOperation(Telling, Generic[R]):
         operation: its name in errors.
     """
 
-    __slots__ = ("_answer", "_batcher", "_listener", "_note", "_queue", "operation", "request")
+    __slots__ = ("_answer", "_batcher", "_note", "_queue", "operation", "request")
 
     def __init__(self, batcher: Batcher, queue: _Queue[R], operation: str, request: R, note: Note) -> None:
         self.request = request
@@ -46,7 +46,6 @@ class PendingOperation(Telling, Generic[R]):
         self._batcher = batcher
         self._queue = queue
         self._note = note
-        self._listener: Note | None = None
         self._answer: Future[Any] | None = None
 
     def __await__(self) -> Generator[Any, Any, Result[Any, Any]]:
@@ -55,30 +54,21 @@ class PendingOperation(Telling, Generic[R]):
             if refused is not None:
                 return Failure(refused)
             self._answer = self._batcher.future()
-            self._leave(self._answer_waiting)
+            self._batcher.enqueue(self._queue, self)
         answer: Result[Any, Any] = yield from self._answer.__await__()
         return answer
 
-    def tell(self, listener: Note) -> None:
-        """Send the request, and call the listener with the answer."""
+    def send(self) -> None:
+        """Send the request at once: its caller has waited for the end of the step of the event loop."""
         refused = self._batcher.refusal(self.operation)
         if refused is not None:
-            listener(Failure(refused))
+            self.answered(Failure(refused))
         else:
-            self._leave(listener)
-
-    def _leave(self, listener: Note) -> None:
-        self._listener = listener
-        self._batcher.enqueue(self._queue, self)
+            self._batcher.enqueue(self._queue, self, start="now")
 
     def answered(self, answer: Result[Any, Any]) -> None:
-        """Note the answer, and pass it to the listener."""
+        """Note the answer, and pass it to the caller."""
         self._note(answer)
-        listener, self._listener = self._listener, None  # a cycle would wait for the garbage collector
-        if listener is not None:
-            listener(answer)
-
-    def _answer_waiting(self, answer: Result[Any, Any]) -> None:
         if self._answer is not None and not self._answer.done():  # its caller may be cancelled
             self._answer.set_result(answer)
 
@@ -139,6 +129,18 @@ class Batcher:
         """Create a write; it is answered when it is durable."""
         return PendingOperation(self, self._writes, operation, work, note)
 
+    def read_all(self, reads: Sequence[Read], answered: Callable[[Sequence[Result[Any, Any]]], None]) -> None:
+        """Send reads at once, and call a function with their answers."""
+        answers: list[Result[Any, Any]] = []
+
+        def note(answer: Result[Any, Any]) -> None:
+            answers.append(answer)
+            if len(answers) == len(reads):
+                answered(answers)
+
+        for read in reads:
+            self.read(read, note).send()
+
     async def close(self) -> None:
         """Reject new requests, wait for the pending ones, close the file and release the lock."""
         if self._state == "closed" or self._place == "parent":
@@ -164,10 +166,18 @@ class Batcher:
             return StoreUnavailable(operation, "it belongs to the process that this one was forked from")
         return None
 
-    def enqueue(self, queue: _Queue[R], pending: PendingOperation[R]) -> None:
-        """Add an operation to the next batch."""
+    def enqueue(
+        self, queue: _Queue[R], pending: PendingOperation[R], *, start: Literal["soon", "now"] = "soon"
+    ) -> None:
+        """Add an operation to the next batch.
+
+        Args:
+            queue: the queue of its kind.
+            pending: the operation.
+            start: whether the batch may leave before the step of the event loop ends.
+        """
         queue.waiting.append(pending)
-        self._set_going()
+        self._set_going(start)
 
     def future(self) -> Future[Any]:
         """Create a future for a caller that waits for an operation."""
@@ -177,11 +187,15 @@ class Batcher:
         if self._database.lost is not None and not self.lost.done():
             self.lost.set_result(str(self._database.lost))
 
-    def _set_going(self) -> None:
-        if self._state == "idle":
-            self._state = "driven"
-            # The task starts after this step of the event loop, so that all requests of the step join its batch.
-            self._runtime.spawn(self._drive(), name=f"perdure:writer {self._database.file.store}")
+    def _set_going(self, start: Literal["soon", "now"] = "soon") -> None:
+        if self._state != "idle":
+            return
+        self._state = "driven"
+        name = f"perdure:writer {self._database.file.store}"
+        if start == "now":
+            start_eagerly(self._drive(), self._runtime, name=name)
+        else:  # after this step of the event loop, so that all requests of the step join its batch
+            self._runtime.spawn(self._drive(), name=name)
 
     async def _drive(self) -> None:
         try:

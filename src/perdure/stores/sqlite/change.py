@@ -14,7 +14,7 @@ from perdure.stores.sqlite.counters import Counters
 from perdure.stores.sqlite.rows import SET_COLUMNS, Row, key_values, message_values, set_values
 from perdure.values.address import Address
 from perdure.values.event import Event
-from perdure.values.instance import Fence, Instance
+from perdure.values.instance import Fence, Instance, Status
 from perdure.values.journal import JournalChange
 from perdure.values.message import MessageFate
 from perdure.values.transition import KeepInstance, Purge, Put, Transition
@@ -25,7 +25,7 @@ _UPDATED_STATUS = SET_COLUMNS.split(", ").index("status")
 _INSERTED_STATUS = 7 + _UPDATED_STATUS  # after kind, name, id, due_ms, owner, lane and rank_ms
 _WHERE = "WHERE incarnation = ? AND version = ? AND id = ? AND name = ? AND kind = ?"
 _VALUES = ", ".join("?" for _ in SET_COLUMNS.split(","))
-_INSERT = f"""
+INSERT = f"""
 INSERT INTO instances (incarnation, kind, name, id, due_ms, owner, lane, rank_ms, {SET_COLUMNS})
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, {_VALUES}) ON CONFLICT (kind, name, id) DO NOTHING
 """  # noqa: S608 - made of constants
@@ -42,7 +42,7 @@ INSERT INTO keys (address, key, action, fingerprint, answer, expires_ms) VALUES 
 ON CONFLICT (address, key) DO UPDATE SET (action, fingerprint, answer, expires_ms) =
   (excluded.action, excluded.fingerprint, excluded.answer, excluded.expires_ms)
 """
-_LOG = "INSERT INTO events (sequence, address, type, at_ms, body) VALUES (?, ?, ?, ?, ?)"
+LOG = "INSERT INTO events (sequence, address, type, at_ms, body) VALUES (?, ?, ?, ?, ?)"
 
 
 @attrs.frozen
@@ -175,7 +175,7 @@ def append_events(cursor: sqlite3.Cursor, counters: Counters, events: Sequence[R
     """Append rows to the event history."""
     for values in events:
         counters.sequence += 1
-        cursor.execute(_LOG, (counters.sequence, *values))
+        cursor.execute(LOG, (counters.sequence, *values))
 
 
 def _write_row(cursor: sqlite3.Cursor, counters: Counters, write: RowWrite) -> Fence | None:
@@ -183,10 +183,10 @@ def _write_row(cursor: sqlite3.Cursor, counters: Counters, write: RowWrite) -> F
         case None:
             return _GONE
         case Insert(values):
-            if cursor.execute(_INSERT, (counters.incarnation + 1, *values)).rowcount == 0:
+            if cursor.execute(INSERT, (counters.incarnation + 1, *values)).rowcount == 0:
                 return None
             counters.incarnation += 1
-            counters.counts.changed(values[:2], counters.incarnation, None, values[_INSERTED_STATUS])
+            count_insert(counters, counters.incarnation, write)
             return Fence(counters.incarnation, 1)
         case Update():
             return _overwrite(cursor, counters, write)
@@ -198,14 +198,45 @@ def _write_row(cursor: sqlite3.Cursor, counters: Counters, write: RowWrite) -> F
             assert_never(write)
 
 
+@attrs.frozen
+class CountedUpdates:
+    """The statuses of rows that are about to be overwritten, as far as they are counted."""
+
+    updates: Sequence[Update]
+    before: Sequence[Status | None] | None
+
+    def changed(self, counters: Counters) -> None:
+        """Count the changes."""
+        for update, before in zip(self.updates, self.before or (), strict=False):
+            _count(counters, update, before)
+
+
+def count_update(cursor: sqlite3.Cursor, counters: Counters, updates: Sequence[Update]) -> CountedUpdates:
+    """Look at the statuses of rows that are about to be overwritten, if they are counted."""
+    if counters.counts.progress == "none":
+        return CountedUpdates(updates, None)
+    return CountedUpdates(
+        updates, [counters.counts.before(cursor, update.fence.incarnation, update.before) for update in updates]
+    )
+
+
+def count_insert(counters: Counters, incarnation: int, insert: Insert) -> None:
+    """Count a new row."""
+    counters.counts.changed(insert.values[:2], incarnation, None, insert.values[_INSERTED_STATUS])
+
+
+def _count(counters: Counters, update: Update, before: Status | None) -> None:
+    place = (update.values[-1], update.values[-2])
+    counters.counts.changed(place, update.fence.incarnation, before, update.values[_UPDATED_STATUS])
+
+
 def _overwrite(cursor: sqlite3.Cursor, counters: Counters, update: Update) -> Fence | None:
     if counters.counts.progress == "none":
         return update.fence if cursor.execute(update.sql, update.values).rowcount == 1 else None
     before = counters.counts.before(cursor, update.fence.incarnation, update.before)
     if cursor.execute(update.sql, update.values).rowcount != 1:
         return None
-    place = (update.values[-1], update.values[-2])
-    counters.counts.changed(place, update.fence.incarnation, before, update.values[_UPDATED_STATUS])
+    _count(counters, update, before)
     return update.fence
 
 

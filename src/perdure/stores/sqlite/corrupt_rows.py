@@ -33,6 +33,9 @@ class CorruptRows:
         if self._found:
             self._found.pop(str(address), None)
 
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
     def __str__(self) -> str:
         shown = "; ".join(f"{what}: {reason}" for what, reason in list(self._found.items())[:_SHOWN])
         if not self._found:

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 from returns.result import Failure, Result, Success
 
+from perdure.stores.sqlite.change_group import ChangeGroup, RowsDiffer
 from perdure.stores.sqlite.counters import Counters
 from perdure.stores.sqlite.ownership import Ownership
 from perdure.stores.sqlite.write_ahead_log import is_longer_than
@@ -67,11 +68,25 @@ class GroupWriter:
             self.is_trusted = False
             self.ownership.loss_after_transaction()  # notes the log
             return [Failure(OutcomeUnknown(f"COMMIT failed: {error.__cause__}"))] * len(group)
+        except RowsDiffer:
+            self._undo(cursor)
+            for write in group:
+                if isinstance(write, ChangeGroup):
+                    write.how = "singly"
+            return self.write(cursor, group)
         except Exception as error:  # noqa: BLE001 - values that the driver cannot bind raise many kinds
             self._undo(cursor)
             if len(group) == 1 or not self.is_trusted:
-                return [Failure(StoreUnavailable("commit", f"{type(error).__name__}: {error}"))] * len(group)
+                return [self._apart(cursor, write, error) for write in group]
         return [answer for write in group for answer in self.write(cursor, (write,))]
+
+    def _apart(self, cursor: sqlite3.Cursor, write: Write, error: Exception) -> Written:
+        """Write the changes of a group in transactions of their own, because it could not be written together."""
+        parts = write.parts if isinstance(write, ChangeGroup) and self.is_trusted else ()
+        if len(parts) <= 1:
+            refused = _unavailable(error)
+            return Success([refused]) if parts else refused
+        return Success([self.write(cursor, (part,))[0] for part in parts])
 
     def _write_together(self, cursor: sqlite3.Cursor, group: Sequence[Write]) -> list[Written]:
         if not self.is_trusted:
@@ -145,6 +160,10 @@ class GroupWriter:
         except sqlite3.Error:
             self.is_trusted = False
         self.ownership.loss_after_transaction()  # notes the log
+
+
+def _unavailable(error: Exception) -> Failure[StoreUnavailable]:
+    return Failure(StoreUnavailable("commit", f"{type(error).__name__}: {error}"))
 
 
 def _save_counts(cursor: sqlite3.Cursor, counters: Counters) -> Written:

@@ -128,6 +128,8 @@ def store_over(
         queued=operations.queued,
         counts=operations.counts,
         search=operations.search,
+        load_all=operations.load_all,
+        commit_all=operations.commit_all,
         journal=operations.journal,
         cache_bytes=cache_bytes,
         backup=Backups(batcher=batcher, file=database.file, runtime=runtime, step_pages=backup_pages).make,

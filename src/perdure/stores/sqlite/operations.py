@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
@@ -11,11 +11,13 @@ from typing import Any, Final, Literal, TypeVar
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
-from perdure.programs.future import answered_by, asked, converted, settled
+from perdure.programs.future import answered_by, asked, converted
+from perdure.stores.groups import LoadRequest
 from perdure.stores.lanes import QueuedLane
 from perdure.stores.sqlite import cursors, holds, journals, messages, queries
 from perdure.stores.sqlite.batcher import Batcher, PendingOperation
-from perdure.stores.sqlite.change import Change, append_events, apply, encode, event_values
+from perdure.stores.sqlite.change import append_events, event_values
+from perdure.stores.sqlite.change_group import ChangeGroup
 from perdure.stores.sqlite.corrupt_rows import CorruptRows
 from perdure.stores.sqlite.counters import Counters
 from perdure.stores.sqlite.database import Read
@@ -27,7 +29,7 @@ from perdure.stores.sqlite.write_ahead_log import complaint_about, log_of, size_
 from perdure.stores.store import Cursor, DuePosition, Found, Health, LoggedEvent, Query, Retention
 from perdure.values.address import Address
 from perdure.values.counts import StoreCounts
-from perdure.values.errors import Conflict, OutcomeUnknown, StoreCorrupt, StoreError, StoreUnavailable
+from perdure.values.errors import Conflict, OutcomeUnknown, StoreCorrupt, StoreError
 from perdure.values.event import Event
 from perdure.values.hold import Hold, Job
 from perdure.values.instance import Fence, Instance
@@ -59,17 +61,22 @@ class Operations:
 
     def commit(self, transition: Transition, /) -> FutureResult[Fence, StoreError | Conflict | OutcomeUnknown]:
         """Write one transition, in a group with others."""
-        try:
-            change = encode(transition)
-        except Exception as error:  # noqa: BLE001 - a value that JSON cannot represent
-            return settled(Failure(StoreUnavailable("commit", f"the transition does not encode: {error!r}")))
-        return answered_by(
-            self._batcher.write(
-                "commit",
-                partial(_apply, transition.address, change),
-                partial(self._committed, transition.address),
-            )
-        )
+        group = ChangeGroup((transition,))
+        note = partial(self._committed, (transition,), group, _ignore)
+        return answered_by(_First(self._batcher.write("commit", group, note), group))
+
+    def commit_all(self, transitions: Sequence[Transition], answered: Callable[[Sequence[Any]], None], /) -> None:
+        """Write several transitions together."""
+        group = ChangeGroup(transitions)
+        self._batcher.write("commit", group, partial(self._committed, transitions, group, answered)).send()
+
+    def load_all(self, requests: Sequence[LoadRequest], answered: Callable[[Sequence[Any]], None], /) -> None:
+        """Read several addresses together."""
+        reads = [
+            Read("load", partial(queries.load, address=each.address, key=each.idempotency_key, now_ms=each.now_ms))
+            for each in requests
+        ]
+        self._batcher.read_all(reads, partial(self._all_loaded, requests, answered))
 
     def due(
         self, now_ms: int, limit: int, after: DuePosition | None = None, /
@@ -223,9 +230,29 @@ class Operations:
             case _:
                 pass
 
-    def _committed(self, address: Address, answer: Result[Fence, Any]) -> None:
-        if isinstance(answer, Success):
-            self._damage.mended(address)
+    def _all_loaded(
+        self,
+        requests: Sequence[LoadRequest],
+        answered: Callable[[Sequence[Any]], None],
+        answers: Sequence[Result[Loaded, StoreError]],
+    ) -> None:
+        for request, answer in zip(requests, answers, strict=True):
+            self._loaded(request.address, answer)
+        answered(answers)
+
+    def _committed(
+        self,
+        transitions: Sequence[Transition],
+        group: ChangeGroup,
+        answered: Callable[[Sequence[Any]], None],
+        answer: Result[list[Any], Any],
+    ) -> None:
+        answers = group.answers(answer)
+        if self._damage:
+            for transition, each in zip(transitions, answers, strict=True):
+                if isinstance(each, Success):
+                    self._damage.mended(transition.address)
+        answered(answers)
 
     async def _health(self) -> Result[Health, StoreError]:
         answer = await self._batcher.read(Read("check its health", lambda cursor: _look(cursor, self._log)))
@@ -253,9 +280,23 @@ class Operations:
         return answered_by(self._batcher.write(operation, lambda cursor, counters: Success(work(cursor, counters))))
 
 
-def _apply(address: Address, change: Change, cursor: sqlite3.Cursor, counters: Counters) -> Result[Fence, Conflict]:
-    fence = apply(cursor, counters, change)
-    return Failure(Conflict(str(address))) if fence is None else Success(fence)
+class _First:
+    """The answer to the only transition of a group."""
+
+    __slots__ = ("_group", "_pending")
+
+    def __init__(self, pending: PendingOperation[Any], group: ChangeGroup) -> None:
+        self._pending = pending
+        self._group = group
+
+    def __await__(self) -> Generator[Any, Any, Result[Any, Any]]:
+        answer = yield from self._pending.__await__()
+        first: Result[Any, Any] = self._group.answers(answer)[0]
+        return first
+
+
+def _ignore(_: object) -> None:
+    """Ignore answers: the caller awaits them."""
 
 
 def _look(cursor: sqlite3.Cursor, log: Path) -> str:

@@ -8,9 +8,9 @@ import attrs
 from returns.future import FutureResult
 from returns.result import Result
 
-from perdure.engine.eager_task import ended
 from perdure.engine.sink import EngineView
 from perdure.programs.future import answer_of
+from perdure.runtime.eager_task import ended
 from perdure.runtime.record import LogRecord, SpawnedTask
 from perdure.stores.store import Health
 from perdure.telemetry.prometheus.readings import Readings

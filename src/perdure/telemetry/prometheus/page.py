@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric as Family
 
-from perdure.engine.eager_task import ended
 from perdure.engine.exposition import Exposition
+from perdure.runtime.eager_task import ended
 from perdure.runtime.record import Runtime, SpawnedTask
 from perdure.telemetry.prometheus.engine_reader import EngineReader
 from perdure.telemetry.prometheus.families import families

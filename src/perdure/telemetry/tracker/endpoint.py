@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from perdure.engine.eager_task import ended
+from perdure.runtime.eager_task import ended
 from perdure.runtime.record import Runtime, SpawnedTask
 from perdure.telemetry.tracker.options import TrackerOptions
 from perdure.telemetry.tracker.payload import Outgoing, body_of, gzipped

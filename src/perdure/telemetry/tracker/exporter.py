@@ -7,9 +7,9 @@ from typing import Any, Literal, assert_never
 
 import attrs
 
-from perdure.engine.eager_task import ended
 from perdure.engine.sink import SinkLag
 from perdure.engine.wake import Wake
+from perdure.runtime.eager_task import ended
 from perdure.runtime.record import Runtime, SpawnedTask
 from perdure.stores.store import LoggedEvent
 from perdure.telemetry.tracker.delivery import Advance, Blocked, Send, Step, delivery

@@ -80,7 +80,7 @@ class ClusterEngine:
         self.store = backend.open(label=self.process.name)
         self.boundary.note(WorkerOpened(self.store.name, self.store.epoch))
         self._open_app = for_tests(self.app).open(
-            store_behind(self.boundary, self.store, answers="awaited"),
+            store_behind(self.boundary, self.store),
             runtime=self.process.runtime,
             perform=perform_behind(self.boundary),
             mistake_found=self.mistakes.append,

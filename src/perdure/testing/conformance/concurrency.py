@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import TypeVar
 
 import attrs
 from returns.io import IOResult
 from returns.result import Failure, Result, Success
 
+from perdure.stores.groups import LoadRequest
 from perdure.stores.store import LoggedEvent, Store
 from perdure.testing.conformance.case import Case, in_store
 from perdure.testing.conformance.examples import address, created, message, put, remembered, started
 from perdure.testing.conformance.requirement import answer, holds, same, value
 from perdure.testing.conformance.requirements import (
     ATOMIC,
+    COMMIT_ALL,
     CONCURRENT,
     EVENTS_IN_ORDER,
     FENCED,
+    LOAD_ALL,
     LOAD_TOGETHER,
     MONOTONIC,
     READS_ITS_WRITES,
 )
 from perdure.values.errors import Conflict
 from perdure.values.instance import Fence
-from perdure.values.transition import Transition
+from perdure.values.transition import Loaded, Transition
 
 A = TypeVar("A")
 E = TypeVar("E")
@@ -49,6 +52,30 @@ async def one_conflict_among_many(store: Store) -> None:
     for number in range(_MANY):
         instance = (await value(store.load(address(str(number))))).instance
         holds(instance is not None, "what was answered with success is found")
+
+
+@in_store(COMMIT_ALL, LOAD_ALL, FENCED)
+async def a_group_is_answered_one_by_one(store: Store) -> None:
+    """Transitions that are written together are answered in order, and one that conflicts fails alone."""
+    if store.commit_all is None or store.load_all is None:
+        return
+    await created(store, address("taken"))
+    ids = ("a", "taken", "b", "a", "c")
+    told: asyncio.Future[Sequence[Result[Fence, object]]] = asyncio.get_running_loop().create_future()
+    store.commit_all([put(address(id_)) for id_ in ids], told.set_result)
+    answers = await told
+    same([isinstance(one, Success) for one in answers], [True, False, True, False, True], "each is answered in order")
+    for one in answers:
+        if isinstance(one, Failure):
+            holds(isinstance(one.failure(), Conflict), "it fails with Conflict")
+    read: asyncio.Future[Sequence[Result[Loaded, object]]] = asyncio.get_running_loop().create_future()
+    store.load_all([LoadRequest(address(id_)) for id_ in ("c", "absent", "a")], read.set_result)
+    found = [one.unwrap().instance for one in await read]
+    same([one and one.address.id for one in found], ["c", None, "a"], "each is read in order")
+    for id_, one in zip(ids, answers, strict=True):
+        if isinstance(one, Success):
+            instance = (await value(store.load(address(id_)))).instance
+            same(instance and instance.fence, one.unwrap(), "the row has the fence of the answer")
 
 
 @in_store(FENCED, CONCURRENT, ATOMIC)
@@ -146,6 +173,7 @@ async def _together(*asked: Awaitable[IOResult[A, E]]) -> list[Result[A, E]]:
 
 CASES: tuple[Case, ...] = (
     one_conflict_among_many,
+    a_group_is_answered_one_by_one,
     one_winner_for_one_fence,
     reads_continue_beside_commits,
     a_sink_misses_no_event,

@@ -308,6 +308,25 @@ SEARCH = Requirement(
     "search after ``after`` continues. None: ``find`` is used.",
 )
 
+WAITS = Requirement(
+    "waits",
+    "``never`` if the store answers every operation within its call: then nothing is gained by groups.",
+)
+CACHE_BYTES = Requirement(
+    "cache_bytes", "the maximum size of the instances that the engine keeps in memory; 0: it keeps none."
+)
+LOAD_ALL = Requirement(
+    "load_all",
+    "each as ``load``, read together. ``answered`` is called once, in the event loop, with an answer for each request "
+    "in order; within the call, if the store does not wait. None: the engine calls ``load`` for each.",
+)
+COMMIT_ALL = Requirement(
+    "commit_all",
+    "each as ``commit``, written together where that is possible, and answered like ``load_all`` when all of them are "
+    "durable or refused. Each is atomic, not the group: one that conflicts or cannot be written does not fail the "
+    "others. None: the engine calls ``commit`` for each.",
+)
+
 JOURNAL = Requirement(
     "journal",
     "the rows of an instance's journal from the place ``first`` on, in order, up to the limit; none once that "
@@ -375,6 +394,8 @@ REQUIREMENTS: tuple[Requirement, ...] = tuple(one for one in tuple(globals().val
 """All of them, in the order of the contract."""
 
 NO_CASE: dict[Requirement, str] = {
+    WAITS: "the engine relies on it for speed alone",
+    CACHE_BYTES: "the engine keeps the instances",
     INSTANTS: "the engine passes the instants; a store only stores and compares them",
     LOST: "each store loses its ownership in its own way; the second opening of an owned store has a case",
     BACKUP_OPENS: "only the store knows how its copy is opened",

@@ -14,7 +14,6 @@ from perdure.stores.memory import MemoryBackend
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.store import Store
 from perdure.stores.url import open_store
-from perdure.testing.world.boundary import AnswerMode
 from perdure.testing.world.errors import EventLoopRunning
 from perdure.values.errors import DefinitionError
 
@@ -27,11 +26,6 @@ Opener: TypeAlias = Callable[[Runtime], Awaitable[Store]]
 
 class Backend(Protocol):
     """Keeps the data, and runs the simulation that uses it."""
-
-    @property
-    def answers(self) -> AnswerMode:
-        """How its stores report results that are not known at once."""
-        ...
 
     def check(self) -> None:
         """Check that a worker can be opened now."""
@@ -55,7 +49,6 @@ class InMemory:
     """Data in memory. No store operation waits, so no event loop is needed."""
 
     backend: MemoryBackend = attrs.Factory(MemoryBackend)
-    answers: AnswerMode = "awaited"
 
     def check(self) -> None:
         """Return: there is no requirement."""
@@ -81,7 +74,6 @@ class Hosted:
     """
 
     opener: Opener
-    answers: AnswerMode = "notified"
     _loop: asyncio.Runner | None = None
 
     def check(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final, Literal, TypeAlias, TypeVar, assert_never
 
@@ -14,7 +14,7 @@ from perdure.jobs.step import Execute
 from perdure.programs import default_handler
 from perdure.programs.declared import error_declared_by
 from perdure.programs.drivers import settle_answer
-from perdure.programs.future import Telling, answer_of, answered_by, asked, known_answer
+from perdure.programs.future import answer_of, asked
 from perdure.programs.instructions import Call
 from perdure.runtime.record import Future, Runtime
 from perdure.stores.store import Store
@@ -30,15 +30,11 @@ from perdure.testing.world.trace_event import (
     WorkerKilled,
 )
 from perdure.values.address import Address
-from perdure.values.errors import OutcomeUnknown
 
 Interleaving: TypeAlias = Literal["turns", "operations"]
 """Where the seed may run another task first: where a turn waits anyway, or at every store operation and effect."""
 
 Work: TypeAlias = Callable[[], Awaitable[Any]]  # any operation
-
-AnswerMode: TypeAlias = Literal["notified", "awaited"]
-"""How a store reports a result: it calls the engine, as SQLite's does, or the engine awaits it in a task."""
 
 A = TypeVar("A")
 
@@ -111,12 +107,6 @@ class Boundary:
         for at in tuple(self.held):
             self.release(at)
 
-    def is_quiet(self, at: str) -> bool:
-        """Return whether no fault affects a call at a location now."""
-        if self.die_at is not None or self.died_at is not None or self.interleaving != "turns" or self.latency_ms:
-            return False
-        return not any(pending.waits_for(at) for pending in self.faults)
-
     # ------------------------------------------------------------ crossing
     async def around(self, at: str, work: Callable[[], Awaitable[A]], whose: Address | None = None) -> A:
         """Cross the boundary, perform work outside and cross back, unless a fault prevents that.
@@ -186,78 +176,30 @@ class Boundary:
 
 
 # ---------------------------------------------------------------- crossings
-def store_behind(boundary: Boundary, store: Store, *, answers: AnswerMode) -> Store:
-    """Return a store behind a boundary, and record its commits.
+def store_behind(boundary: Boundary, store: Store) -> Store:
+    """Return a store behind a boundary, and record its commits. Each operation crosses it on its own.
 
     Args:
         boundary: the boundary.
         store: the store.
-        answers: how the store reports a result that is not known at once.
     """
-    wrap = partial(_awaited if answers == "awaited" else _Crossing, boundary)
     changed: dict[str, Any] = {
-        name: partial(_cross_to_store, boundary, wrap, name, operation)
+        name: partial(_cross_to_store, boundary, name, operation)
         for name in (*STORE_OPERATIONS, *OPTIONAL_OPERATIONS)
         if (operation := getattr(store, name)) is not None
     }
     if store.sharing is not None:
         shared: dict[str, Any] = {
-            name: partial(_cross_to_store, boundary, wrap, name, getattr(store.sharing, name))
-            for name in SHARED_OPERATIONS
+            name: partial(_cross_to_store, boundary, name, getattr(store.sharing, name)) for name in SHARED_OPERATIONS
         }
         changed["sharing"] = attrs.evolve(store.sharing, **shared)
-    return attrs.evolve(store, **changed)
+    return attrs.evolve(store, **changed, load_all=None, commit_all=None)
 
 
 def _cross_to_store(
-    boundary: Boundary,
-    wrap: Callable[[str, Work], Awaitable[Result[Any, Any]]],
-    name: str,
-    operation: Callable[..., FutureResult[Any, Any]],
-    *args: Any,
+    boundary: Boundary, name: str, operation: Callable[..., FutureResult[Any, Any]], *args: Any
 ) -> FutureResult[Any, Any]:
-    if not boundary.is_quiet(name):
-        return answered_by(wrap(name, lambda: _answered(boundary, name, args, operation(*args))))
-    begun = operation(*args)
-    result = known_answer(begun)
-    if result is None:
-        return answered_by(wrap(name, lambda: _answered(boundary, name, args, begun)))
-    boundary.crash_points += (f"before {name}", f"after {name}")  # nothing waits, so no other task runs between them
-    _note_answer(boundary, name, args, result)
-    return begun
-
-
-def _awaited(boundary: Boundary, at: str, work: Work) -> Awaitable[Result[Any, Any]]:
-    return answer_of(asked(boundary.around(at, work)))
-
-
-class _Crossing(Telling):
-    """An operation of the store at the boundary. It starts when its result is first requested."""
-
-    __slots__ = ("_answer", "_at", "_boundary", "_work")
-
-    def __init__(self, boundary: Boundary, at: str, work: Work) -> None:
-        self._boundary = boundary
-        self._at = at
-        self._work = work
-        self._answer: Result[Any, Any] | None = None
-
-    def __await__(self) -> Generator[Any, Any, Result[Any, Any]]:
-        answer = self._answer
-        if answer is None:
-            answer = self._answer = yield from self._boundary.around(self._at, self._work).__await__()
-        return answer
-
-    def tell(self, listener: Callable[[Result[Any, Any]], None]) -> None:
-        """Call ``listener`` with the result in its own task, so that it runs in the seed's order."""
-        self._boundary.runtime.spawn(self._report(listener), name=f"answer of {self._at}")
-
-    async def _report(self, listener: Callable[[Result[Any, Any]], None]) -> None:
-        try:
-            answer = await self
-        except Exception as defect:  # noqa: BLE001 - a store that calls a listener has no caller to raise to
-            answer = Failure(OutcomeUnknown(f"the store raised: {defect!r}"))
-        listener(answer)
+    return asked(boundary.around(name, lambda: _answered(boundary, name, args, operation(*args))))
 
 
 async def _answered(

@@ -66,7 +66,7 @@ class Worker:
         self.store = attrs.evolve(store, left="died") if left == "died" else store
         self.boundary.note(WorkerOpened(self.store.name, self.store.epoch))
         self.open_app = for_tests(app).open(
-            store_behind(self.boundary, self.store, answers=self.backend.answers),
+            store_behind(self.boundary, self.store),
             runtime=self.simulation.runtime,
             perform=perform_behind(self.boundary),
             run_ended=self._note_run,

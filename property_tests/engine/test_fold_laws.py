@@ -1,0 +1,158 @@
+"""Requests of one moment have the effects that they have one after the other, however the engine groups them."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from attrs import evolve, frozen
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from returns.result import Failure, Result, Success
+
+from perdure import App, Do, Limits, Task, TaskContext, attempt, effect, fail, program, tell
+from perdure.client.client import engine_of
+from perdure.stores.memory import MemoryBackend
+from perdure.stores.sqlite import open_sqlite
+from perdure.stores.store import Query
+
+FAR = datetime(2100, 1, 1, tzinfo=UTC)
+
+
+@frozen
+class Refused:
+    why: str
+
+
+@frozen
+class Change:
+    """An event, and its deed."""
+
+    deed: str
+    amount: int = 1
+
+
+@frozen
+class Total:
+    total: int = 0
+    seen: tuple[int, ...] = ()
+
+
+@effect
+def call(_: object) -> Result[None, Any]:
+    """Reach outside."""
+    return Success(None)
+
+
+@program
+def on_event(ctx: TaskContext[Total], event: Change) -> Do[None, Refused, object]:
+    state = yield from ctx.state
+    if event.deed == "refuse":
+        yield from fail(Refused(f"at {state.total}"))
+    if event.deed == "raise":
+        raise ValueError(state.total)
+    if event.deed == "even" and state.total % 2:
+        yield from fail(Refused("odd"))
+    if event.deed == "effect":
+        yield from call()
+    if event.deed == "end":
+        yield from ctx.terminate("over")
+    if event.deed == "tell":
+        yield from tell(orders, "told").send(Change("add", event.amount))
+    if event.deed == "alarm":
+        yield from ctx.schedule(at=FAR)
+    if event.deed == "no alarm":
+        yield from ctx.cancel_schedule()
+    if event.deed != "read":
+        seen = (*state.seen, event.amount)[-5:]
+        yield from ctx.set_state(evolve(state, total=state.total + event.amount, seen=seen))
+
+
+@program
+def execute(ctx: TaskContext[Total]) -> Do[None, Refused, object]:
+    yield from call()
+    yield from ctx.update_state(lambda state: evolve(state, total=-state.total))
+
+
+orders: Any = Task("orders", state=Total, event=Change, initial=Total(), on_event=on_event, execute=execute)
+
+deeds = ("add", "add", "add", "even", "read", "refuse", "raise", "effect", "alarm", "no alarm", "end")
+changes = st.builds(Change, st.sampled_from(deeds), st.integers(1, 4))
+to_a = st.tuples(st.just("send"), st.just("a"), changes | st.just(Change("tell")), st.none())
+to_b = st.tuples(st.just("send"), st.just("b"), changes, st.none())
+keyed = st.tuples(st.just("send"), st.just("a"), st.just(Change("add")), st.sampled_from(("k", "l")))
+others = st.tuples(st.sampled_from(("trigger", "pause", "resume")), st.sampled_from("ab"), st.none(), st.none())
+ends = st.tuples(st.just("terminate"), st.sampled_from("ab"), st.none(), st.none())  # ahead of others: alone
+moments = st.lists(to_a | to_a | to_b | keyed | others, min_size=1, max_size=8) | st.tuples(ends)
+histories = st.lists(moments, max_size=6)
+
+
+def made(jobs: Any, call: Any) -> Any:
+    verb, id_, event, key = call
+    method = getattr(jobs.handle(orders), verb)
+    return attempt(method(id_) if event is None else method(id_, event, idempotency_key=key))
+
+
+def shown(answer: Any) -> object:
+    """An answer without the parts that differ from run to run."""
+    if isinstance(answer, Failure):
+        error = answer.failure()
+        return type(error).__name__, getattr(error, "error", None), getattr(error, "message", None)
+    return answer.unwrap()
+
+
+async def settled(jobs: Any) -> None:
+    async with asyncio.timeout(60):
+        while not engine_of(jobs).in_flight().is_empty or (await attempt(jobs.counts())).unwrap().messages:  # noqa: ASYNC110
+            await asyncio.sleep(0)  # messages are delivered beside the calls
+
+
+async def outcome(store: Any, history: Any, *, how: str) -> object:
+    """Play a history, and return everything that callers and the store show of it."""
+    answers: list[object] = []
+    app = App(object(), limits=Limits(concurrency=4)).with_jobs(orders)
+    async with app.open(store, debug=how == "debug") as jobs:
+        for step in history:
+            if how == "one by one":
+                answers += [shown(await made(jobs, one)) for one in step]
+            else:
+                answers += map(shown, await asyncio.gather(*(made(jobs, one) for one in step)))
+            await settled(jobs)
+        rows = (await attempt(engine_of(jobs).store.find(Query(limit=9)))).unwrap()
+        logged = (await attempt(engine_of(jobs).store.events(0, 999))).unwrap()
+        events: dict[str, list[str]] = {}
+        for entry in logged:
+            events.setdefault(entry.event.address, []).append(entry.event.type)
+        shown_rows = [
+            (str(row.address), row.state, row.status, row.alarm_ms, row.suspension, row.run_count, row.event_count)
+            for row in rows
+        ]
+        return answers, shown_rows, events
+
+
+@asynccontextmanager
+async def opened(kind: str) -> Any:
+    if kind == "memory":
+        yield MemoryBackend().open()
+        return
+    with tempfile.TemporaryDirectory(prefix="perdure-") as folder:
+        yield await open_sqlite(
+            f"{folder}/jobs.db", durability="relaxed", cache_bytes=0 if kind == "no cache" else 1 << 20
+        )
+
+
+def played(kind: str, history: Any, how: str) -> object:
+    async def main() -> object:
+        async with opened(kind) as store:
+            return await outcome(store, history, how=how)
+
+    return asyncio.run(main())
+
+
+@given(histories, st.sampled_from(("memory", "sqlite", "no cache")), st.sampled_from(("together", "debug")))
+@settings(max_examples=40, deadline=None)
+def test_requests_of_one_moment_are_as_requests_one_after_the_other(history: Any, kind: str, how: str) -> None:
+    assert played(kind, history, how) == played("memory", history, "one by one")

@@ -1,0 +1,111 @@
+"""A transition on its way to the store, with the turns that it is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Literal, TypeAlias
+
+import attrs
+from returns.result import Result
+
+from perdure.engine.item import Item
+from perdure.engine.resident import Resident
+from perdure.jobs.request import ENGINE_COMMANDS, Terminate
+from perdure.jobs.step import Commit
+from perdure.values.decoded import Decoded
+from perdure.values.instance import Fence
+from perdure.values.transition import KeepInstance, Loaded, Put, Transition, folded
+
+MAX_TURNS: Final = 1_000
+"""Turns that one transition holds at most."""
+
+Stored: TypeAlias = Result[Fence, Any]  # a StoreError, Conflict or OutcomeUnknown
+
+_ALONE: Final = (*ENGINE_COMMANDS, Terminate)
+
+
+@attrs.define(eq=False)
+class Flight:
+    """A transition that is decided and not durable.
+
+    While its group has not left, further turns of the instance are decided on its outcome and folded into it: their
+    changes are one row, and each of their callers is answered when that is durable.
+
+    Attributes:
+        transition: the changes.
+        resident: the instance; None for a transition of no turn.
+        loaded: the row as the transition leaves it, if it is stored.
+        decoded: the state of that row, if it is known.
+        tell: called with the store's answer, inside its callback.
+        began_ms: when it was decided, on the monotonic clock.
+        steps: the turns that it is made of, with their requests; none for a claim.
+        state: whether its group has left.
+    """
+
+    transition: Transition
+    resident: Resident | None
+    loaded: Loaded
+    decoded: Decoded | None
+    tell: Callable[[Flight, Stored], None]
+    began_ms: float
+    steps: list[tuple[Item, Commit]] = attrs.Factory(list[tuple[Item, Commit]])
+    state: Literal["open", "left"] = "open"
+
+    def leave(self) -> Transition:
+        """Return the transition, to which nothing is folded from now on."""
+        self.state = "left"
+        return self.transition
+
+    def answered(self, answer: Stored) -> None:
+        """Take the store's answer."""
+        self.tell(self, answer)
+
+    # ------------------------------------------------------------ folding
+    def may_take(self, item: Item) -> bool:
+        """Return whether the turn of a request may be decided on the outcome of this flight.
+
+        A key and a message are looked up in the store, and what the engine itself requests is decided on stored rows.
+        A new instance is stored first: decisions distinguish it from one that is not stored.
+        """
+        request, write = item.request, self.transition.write
+        return (
+            self.state == "open"
+            and len(self.steps) < MAX_TURNS
+            and (type(write) is KeepInstance or (type(write) is Put and self.transition.expected is not None))
+            and request.idempotency_key is None
+            and request.inbound is None
+            and item.ended is None
+            and not isinstance(request.command, _ALONE)
+        )
+
+    def fold(self, item: Item, commit: Commit, written: Transition, decoded: Decoded | None) -> None:
+        """Add a turn that was decided on the outcome of this flight.
+
+        Args:
+            item: the request.
+            commit: the decision.
+            written: its transition, as it is stored.
+            decoded: the state that it leaves, if it is known.
+        """
+        self.steps.append((item, commit))
+        if not written.is_empty:
+            self.transition = folded(self.transition, written)
+            self.loaded, self.decoded = outcome_of(written, self.loaded), decoded
+
+
+def is_foldable(transition: Transition) -> bool:
+    """Return whether a decided transition may become a part of a flight."""
+    return transition.remember is None and transition.inbound is None and transition.journal is None
+
+
+def outcome_of(transition: Transition, before: Loaded) -> Loaded:
+    """Return the row as a transition leaves it.
+
+    Args:
+        transition: the transition.
+        before: the row before.
+    """
+    write = transition.write
+    if type(write) is Put:
+        return Loaded(instance=write.instance)
+    return before if type(write) is KeepInstance else Loaded()

@@ -1,0 +1,88 @@
+"""Reads the instances of turns, those together that are wanted together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import attrs
+from returns.future import FutureResult
+from returns.result import Result
+
+from perdure.engine.together import Together
+from perdure.runtime.record import Runtime
+from perdure.stores.groups import LoadRequest
+from perdure.stores.store import Store
+from perdure.values.address import Address
+from perdure.values.errors import StoreError, StoreUnavailable
+from perdure.values.transition import Loaded
+
+OnLoaded = Callable[[Result[Loaded, Any]], None]
+
+
+@attrs.define(eq=False)
+class _Reading:
+    """One read.
+
+    Attributes:
+        request: the read.
+        tell: called with the answer.
+        answer: an answer that came within the call.
+        state: whether the call has returned.
+    """
+
+    request: LoadRequest
+    tell: OnLoaded
+    answer: Result[Loaded, Any] | None = None
+    state: Literal["calling", "waiting"] = "calling"
+
+    def leave(self) -> LoadRequest:
+        return self.request
+
+    def answered(self, answer: Result[Any, Any]) -> None:
+        if self.state == "calling":
+            self.answer = answer
+        else:
+            self.tell(answer)
+
+
+class Reads:
+    """The reads of turns.
+
+    Args:
+        store: stores the instances.
+        runtime: ends the step of the event loop.
+    """
+
+    __slots__ = ("_reads", "_store")
+
+    def __init__(self, store: Store, runtime: Runtime) -> None:
+        self._store = store
+        self._reads: Together[LoadRequest] = Together(
+            runtime=runtime,
+            send_all=store.load_all,
+            send_one=self._one,
+            lost=lambda reason: StoreUnavailable("load", reason),
+            name="perdure:load",
+            waits=store.waits,
+        )
+
+    def load(self, address: Address, key: str | None, now_ms: int, tell: OnLoaded) -> Result[Loaded, Any] | None:
+        """Read an instance and the stored answer of a key.
+
+        Args:
+            address: the instance.
+            key: the idempotency key of the request.
+            now_ms: the clock, for the expiry of the key.
+            tell: called with the answer, inside the callback of the store.
+
+        Returns:
+            The answer if the store gives it within the call; otherwise None, and the function is called.
+        """
+        reading = _Reading(LoadRequest(address, key, now_ms), tell)
+        self._reads.add(reading)
+        reading.state = "waiting"
+        return reading.answer
+
+    def _one(self, request: LoadRequest) -> FutureResult[Loaded, StoreError]:
+        return self._store.load(request.address, request.idempotency_key, request.now_ms)

@@ -1,0 +1,63 @@
+"""The end of runs on a row that other turns may have written meanwhile."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from returns.result import Failure, Success
+
+from perdure.engine.give_way import MAX_CONFLICTS, MAX_SHARED_CONFLICTS, give_way
+from perdure.engine.resident import Resident
+from perdure.engine.turn_outcome import FenceLost, TurnAnswered, Verdict
+from perdure.engine.unstored import not_stored
+from perdure.jobs.recovery import is_event_between, release
+from perdure.jobs.step import Defer, Execute
+from perdure.jobs.turn import rejoin
+from perdure.programs import Exit
+from perdure.values.errors import Conflict
+
+if TYPE_CHECKING:
+    from perdure.engine.turn import TurnTaker
+
+
+async def release_claim(turns: TurnTaker, resident: Resident, execute: Execute) -> None:
+    """Release the claim, so that the next start delivers the run again without counting a crash.
+
+    The claim is released in the present row: other turns may have written it while the run was apart.
+    """
+    turns.forget_run(resident, execute)
+    if execute.claimed != "recorded":
+        return
+    for _ in range(MAX_CONFLICTS + 1):
+        loaded = await turns.residents.load(resident.address)
+        instance = loaded.unwrap().instance if isinstance(loaded, Success) else None
+        if instance is None:
+            return
+        if await turns.commits.conclude(release(instance, execute.claim.run_id, turns.inputs_of(resident))) is not None:
+            return
+
+
+async def settle_apart(
+    turns: TurnTaker, resident: Resident, execute: Execute, exit_: Exit[Any, Any]
+) -> Verdict | Execute:
+    """Commit the end of a run that ran beside the resident, on the present row."""
+    for tried in range(MAX_SHARED_CONFLICTS if turns.others else MAX_CONFLICTS + 1):
+        await give_way(turns.runtime, tried, turns.others)
+        match await turns.residents.load(resident.address):
+            case Success(loaded) if is_event_between(loaded.instance, resident.running, turns.others):
+                return Defer()
+            case Success(loaded):
+                joined = rejoin(execute, loaded, turns.others)
+            case failure:
+                turns.left_claimed(resident)
+                turns.forget_run(resident, execute)
+                return TurnAnswered(Failure(not_stored(failure.failure())))
+        step = joined
+        if isinstance(joined, Execute):
+            step = turns.finish(resident, joined, exit_)
+        if isinstance(step, Execute):
+            return step
+        verdict = await turns.settle(resident, execute, step)
+        if not isinstance(verdict, FenceLost):
+            return verdict if verdict is not None else TurnAnswered(Failure(Conflict(str(resident.address))))
+    return FenceLost(str(resident.address))

@@ -1,0 +1,120 @@
+"""Sends to the store together what is ready together: one group at a time, while the next one collects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final, Generic, Literal, Protocol, TypeAlias, TypeVar
+
+import attrs
+from returns.future import FutureResult
+from returns.result import Failure, Result
+
+from perdure.programs.exit import is_closing
+from perdure.programs.future import answer_of
+from perdure.runtime.eager_task import start_eagerly
+from perdure.runtime.record import Runtime
+
+R_co = TypeVar("R_co", covariant=True)
+R = TypeVar("R")
+
+LARGEST: Final = 1_000
+"""The largest group, so that no caller waits long for its neighbours."""
+
+Answers: TypeAlias = Sequence[Result[Any, Any]]
+SendAll: TypeAlias = Callable[[Sequence[R], Callable[[Answers], None]], None]
+
+
+class GroupMember(Protocol[R_co]):
+    """One request in a group."""
+
+    def leave(self) -> R_co:
+        """Return the request, which does not change from now on."""
+        ...
+
+    def answered(self, answer: Result[Any, Any], /) -> None:
+        """Take the store's answer, inside its callback: run no code of jobs here."""
+        ...
+
+
+@attrs.define(kw_only=True)
+class Together(Generic[R]):
+    """The requests of one kind to the store.
+
+    A group leaves at the end of the step of the event loop in which its first request arrived, or when the group before
+    it is answered. A store that never waits gets each request at once: nothing is ready together then.
+
+    Attributes:
+        runtime: ends the step.
+        send_all: sends a group; None if the store takes one request at a time.
+        send_one: sends one request.
+        lost: makes the error of requests whose answer is not known.
+        name: of the tasks that wait for single answers.
+        waits: whether the store waits for anything.
+    """
+
+    runtime: Runtime
+    send_all: SendAll[R] | None
+    send_one: Callable[[R], FutureResult[Any, Any]]
+    lost: Callable[[str], Exception]
+    name: str
+    waits: Literal["never", "for_io"] = "for_io"
+    _waiting: list[GroupMember[R]] = attrs.Factory(list[Any])
+    _state: Literal["idle", "leaving", "under_way"] = "idle"
+
+    def add(self, member: GroupMember[R]) -> None:
+        """Send a request with the next group."""
+        if self.send_all is None:
+            start_eagerly(self._alone(member), self.runtime, name=self.name)
+            return
+        self._waiting.append(member)
+        if self._state == "idle":
+            if self.waits == "never":
+                self._leave(self.send_all)
+            else:
+                self._leave_soon(self.send_all)
+
+    def _leave_soon(self, send_all: SendAll[R]) -> None:
+        self._state = "leaving"
+        self.runtime.spawn(self._leave_now(send_all), name=self.name)  # it starts after this step of the event loop
+
+    async def _leave_now(self, send_all: SendAll[R]) -> None:
+        self._leave(send_all)
+
+    def _leave(self, send_all: SendAll[R]) -> None:
+        group, self._waiting = self._waiting[:LARGEST], self._waiting[LARGEST:]
+        self._state = "under_way"
+        requests = [member.leave() for member in group]
+        try:
+            send_all(requests, partial(self._answered, send_all, group))
+        except Exception as defect:  # noqa: BLE001 - a store that raises instead of answering
+            self._answered(send_all, group, [Failure(self.lost(f"the store raised: {defect!r}"))] * len(group))
+
+    def _answered(
+        self,
+        send_all: SendAll[R],
+        group: Sequence[GroupMember[R]],
+        answers: Answers,
+    ) -> None:
+        self._state = "idle"
+        if len(answers) != len(group):
+            answers = [Failure(self.lost(f"the store gave {len(answers)} answers to {len(group)} requests"))] * len(
+                group
+            )
+        for member, answer in zip(group, answers, strict=True):
+            member.answered(answer)
+        if self._waiting and self._state == "idle":
+            self._leave_soon(send_all)
+
+    async def _alone(self, member: GroupMember[R]) -> None:
+        answer: Result[Any, Any]
+        try:
+            answer = await answer_of(self.send_one(member.leave()))
+        except BaseException as raised:
+            if is_closing(raised):
+                raise
+            member.answered(Failure(self.lost(f"the store raised: {raised!r}")))
+            if not isinstance(raised, Exception):
+                raise
+            return
+        member.answered(answer)

@@ -1,0 +1,63 @@
+"""A store that is called only as the engine calls it: all commits and loads of a moment go through one call."""
+
+import attrs
+
+from perdure.engine.together import Together
+from perdure.programs.future import asked, settled
+from perdure.runtime.on_asyncio import asyncio_runtime
+from perdure.stores.groups import LoadRequest
+from perdure.values.errors import OutcomeUnknown, StoreUnavailable
+
+
+@attrs.define(eq=False)
+class _One:
+    request: object
+    future: object
+
+    def leave(self):
+        return self.request
+
+    def answered(self, answer):
+        if not self.future.done():
+            self.future.set_result(answer)
+
+
+def grouped(store):
+    runtime = asyncio_runtime()
+    commits = Together(
+        runtime=runtime, send_all=store.commit_all, send_one=settled, lost=OutcomeUnknown, name="commits"
+    )
+    loads = Together(
+        runtime=runtime,
+        send_all=store.load_all,
+        send_one=settled,
+        lost=lambda reason: StoreUnavailable("load", reason),
+        name="loads",
+    )
+
+    async def through(together, request):
+        one = _One(request, runtime.future())
+        together.add(one)
+        return await one.future
+
+    return attrs.evolve(
+        store,
+        commit=lambda transition: asked(through(commits, transition)),
+        load=lambda *wanted: asked(through(loads, LoadRequest(*wanted))),
+    )
+
+
+class Grouped:
+    """A harness over such a store."""
+
+    def __init__(self, harness):
+        self._harness = harness
+        for name in ("corrupt", "kill"):
+            if hasattr(harness, name):
+                setattr(self, name, getattr(harness, name))
+
+    async def open(self):
+        return grouped(await self._harness.open())
+
+    async def discard(self):
+        await self._harness.discard()
