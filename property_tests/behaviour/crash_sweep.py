@@ -220,6 +220,7 @@ async def _inspected(operation: Operation, world: World) -> Found:
         *(f"{row.address} is left with a claim" for row in rows if row.claim is not None),
         *(f"{row.address} is left with the claim of an event" for row in rows if row.event_claim is not None),
         *(f"{row.address} is overdue and has no timer" for row in rows if _is_overdue(row, world)),
+        *(f"{row.address} is left in its lane" for row in rows if row.rank_ms is not None),
         *(f"{message} is left" for message in await world.messages()),
     ]
     return Found(looks=await operation.looks(world), stuck=tuple(stuck), heard=tuple(world.outside.heard))

@@ -19,6 +19,7 @@ sys.path[:0] = [str(ROOT / "tests" / "behaviour")]  # where the world is, when t
 import continuous_operations  # noqa: E402
 import crossing_operations  # noqa: E402
 import debounce_operations  # noqa: E402
+import pool_operations  # noqa: E402
 import task_operations  # noqa: E402
 from crash_sweep import Operation, sweep  # noqa: E402
 
@@ -26,6 +27,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *continuous_operations.OPERATIONS,
     *debounce_operations.OPERATIONS,
     *task_operations.OPERATIONS,
+    *pool_operations.OPERATIONS,
     *crossing_operations.OPERATIONS,
 )
 

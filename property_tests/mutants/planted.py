@@ -5,6 +5,7 @@ import planted_engine
 import planted_examples
 import planted_kinds
 import planted_metrics
+import planted_pool
 import planted_rest
 import planted_serving
 import planted_sharing
@@ -19,6 +20,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *planted_kinds.MUTANTS,
     *planted_engine.MUTANTS,
     *planted_metrics.MUTANTS,
+    *planted_pool.MUTANTS,
     *planted_rest.MUTANTS,
     *planted_stores.MUTANTS,
     *planted_durability.MUTANTS,

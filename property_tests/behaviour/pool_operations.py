@@ -1,0 +1,121 @@
+"""The operations of a worker pool, for the crash sweep."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import frozen
+from crash_sweep import KEY, Operation
+from world import HasOutside, Refused, World, say
+
+from perdure import App, Backoff, Do, ItemContext, Retry, WorkerPool, program, tell
+from perdure.client.client import engine_of
+from perdure.kinds.worker_pool import Done
+
+
+@frozen
+class Work:
+    """Attributes:
+    word: what the work says.
+    then: the id of an item that the work puts with its end; empty for none.
+    """
+
+    word: str
+    then: str = ""
+
+
+@program
+def work(ctx: ItemContext[Work]) -> Do[str, Refused, HasOutside]:
+    item = yield from ctx.item
+    word = f"{item.word}#{ctx.attempt}.{ctx.delivery}"
+    yield from say(word)
+    if item.then:
+        yield from tell(pool, item.then).put(Work("y"))
+    return item.word
+
+
+@program
+def report(ctx: ItemContext[Work], error: object) -> Do[None, Refused, HasOutside]:
+    yield from say(f"dead#{ctx.attempt}.{ctx.delivery}")
+
+
+def word(item: Work) -> str:
+    return item.word
+
+
+def pool_with(**options: Any) -> WorkerPool[Work, str, Refused, HasOutside]:
+    retry = Retry(max_attempts=2, delay=Backoff.constant("5 s"), jitter=False)
+    return WorkerPool("pool", item=Work, work=work, **{"retry": retry, "keep": "1 hour", "key": word, **options})
+
+
+pool = pool_with()
+dropping = pool_with(keep="0 ms")
+reporting = pool_with(on_dead=report)
+
+
+async def looks(world: World) -> Any:
+    """Return the end of each item."""
+    handle = world.jobs.handle(engine_of(world.jobs).jobs["pool", "pool"])
+    found = []
+    for id_ in ("a", "b"):
+        status = await world.unwrap(handle.status(id_))
+        outcome = await world.unwrap(handle.outcome(id_))
+        shown = outcome if isinstance(outcome, Done) else type(outcome)  # an error names its delivery
+        found.append((id_, status.status, shown, status.run_count))
+    return found
+
+
+def putting(
+    name: str, item: Work, *, job: Any = pool, refusals: int = 0, wait_ms: int = 20_000, **given: Any
+) -> Operation:
+    async def arrange(world: World) -> None:
+        for attempt in range(1, refusals + 1):
+            for delivery in (1, 2, 3):
+                world.outside.refusals[f"{item.word}#{attempt}.{delivery}"] = 1
+
+    return Operation(
+        name=f"pool: {name}",
+        app=lambda world: App(world.outside).with_jobs(job),
+        arrange=arrange,
+        request=lambda world: world.jobs.handle(job).put("a", item, idempotency_key=KEY, **given),
+        wait_ms=wait_ms,
+        looks=looks,
+    )
+
+
+def calling(name: str, call: str, *, job: Any = pool) -> Operation:
+    """Call a method about an item that is dead, or waits."""
+
+    async def arrange(world: World) -> None:
+        handle = world.jobs.handle(job)
+        if call == "cancel":
+            await world.unwrap(handle.put("a", Work("x"), after="1 hour"))
+            return
+        for attempt in (1,) if call == "retry" else (1, 2):
+            world.outside.refusals[f"x#{attempt}.1"] = 1
+        await world.unwrap(handle.put("a", Work("x")))
+        await world.advance(s=1 if call == "retry" else 10)
+
+    return Operation(
+        name=f"pool: {name}",
+        app=lambda world: App(world.outside).with_jobs(job),
+        arrange=arrange,
+        request=lambda world: getattr(world.jobs.handle(job), call)("a", idempotency_key=KEY),
+        wait_ms=20_000,
+        looks=looks,
+    )
+
+
+OPERATIONS = (
+    putting("an item, its work and its result", Work("x")),
+    putting("an item whose result is not kept", Work("x"), job=dropping),
+    putting("an item that puts another", Work("x", then="b")),
+    putting("a delayed item", Work("x"), after="1 s"),
+    putting("an item that is tried again", Work("x"), refusals=1),
+    putting("an item that dies", Work("x"), refusals=2),
+    putting("an item that on_dead takes", Work("x"), refusals=2, job=reporting),
+    putting("an item whose result expires", Work("x"), wait_ms=3_700_000),
+    calling("a cancel of a delayed item", "cancel"),
+    calling("a retry now", "retry"),
+    calling("a resume of a dead item", "resume"),
+)

@@ -1,0 +1,132 @@
+"""Bugs in worker pools, and in the lanes that their items wait in."""
+
+from mutant import Mutant
+
+CALLS = "tests/kinds/test_worker_pool.py"
+LIMITS = "tests/kinds/test_pool_limits.py"
+TURNS = "engine/test_fair_turns.py"
+RATES = "engine/test_rate_limit.py"
+HANDLER = "kinds/worker_pool/handler.py"
+FEEDER = "engine/lane_feeder.py"
+
+MUTANTS = (
+    Mutant(
+        "an item that is done stays in its lane",
+        HANDLER,
+        "lane=None,\n        ended_ms=inputs.now_ms,",
+        "ended_ms=inputs.now_ms,",
+        f"{CALLS}::test_an_item_is_worked_on_and_its_result_is_kept[memory]",
+    ),
+    Mutant(
+        "an item whose attempt failed stays in its lane",
+        HANDLER,
+        "return instance.changed(alarm_ms=None, lane=None)",
+        "return instance.changed(alarm_ms=None)",
+        f"{CALLS}::test_a_failed_attempt_is_retried_and_then_the_item_is_dead[memory]",
+    ),
+    Mutant(
+        "a head start has no effect",
+        HANDLER,
+        "return max(0, from_instant_ms - data.head_start_ms)",
+        "return max(0, from_instant_ms)",
+        f"{CALLS}::test_a_head_start_overtakes_items_that_were_put_less_earlier[memory]",
+    ),
+    Mutant(
+        "a delayed item forgets its key",
+        HANDLER,
+        "return answered(put(instance, inputs.now_ms, lane=data.key, alarm_ms=changed), None)",
+        'return answered(put(instance, inputs.now_ms, lane="", alarm_ms=changed), None)',
+        "kinds/test_pool_machine.py::TestPool",
+    ),
+    Mutant(
+        "cancel deletes an item that runs",
+        HANDLER,
+        "if is_running(instance, inputs):\n        return reply(address, ItemCancelled",
+        "if False:\n        return reply(address, ItemCancelled",
+        f"{CALLS}::test_cancel_leaves_an_item_that_runs_or_is_done",
+    ),
+    Mutant(
+        "put replaces an item that is there",
+        HANDLER,
+        "return _exists(instance) if instance is not None else _put(job, how, address, command, inputs)",
+        "return _put(job, how, address, command, inputs)",
+        f"{CALLS}::test_an_item_is_worked_on_and_its_result_is_kept[memory]",
+    ),
+    Mutant(
+        "a lane that had its turn keeps it",
+        "engine/fair_turns.py",
+        "self._turn, known.turn = turn, turn + 1",
+        "self._turn, known.turn = turn, turn",
+        f"{TURNS}::test_no_lane_waits_for_more_than_one_run_of_each_other",
+    ),
+    Mutant(
+        "a new instance overtakes those of its lane that are not in memory",
+        "engine/fair_turns.py",
+        'if known.rest == "some" and not (known.entries and entry < known.entries[-1]):',
+        "if False:",
+        f"{TURNS}::test_no_lane_waits_for_more_than_one_run_of_each_other",
+    ),
+    Mutant(
+        "a lane has no slots of its own",
+        "engine/lane_limit.py",
+        "return self.lane_slots is not None and self.running(lane) >= self.lane_slots",
+        "return False",
+        f"{CALLS}::test_one_key_leaves_workers_to_the_others",
+    ),
+    Mutant(
+        "a recovered run takes no slot of its lane",
+        "engine/lane_limit.py",
+        "        self._count(address, lane)\n\n    def leave_lane",
+        '        self._count(address, "")\n\n    def leave_lane',
+        f"{LIMITS}::test_a_recovered_run_takes_a_worker_of_its_key",
+    ),
+    Mutant(
+        "a rate is not enforced",
+        "engine/rate_limit.py",
+        "return max(now_ms, self._begun[0] + self.rate.window_ms)",
+        "return now_ms",
+        f"{RATES}::test_no_window_holds_more_runs_than_the_rate",
+    ),
+    Mutant(
+        "a restart allows a burst",
+        "engine/rate_limit.py",
+        "if self.from_ms is not None:",
+        "if False:",
+        f"{RATES}::test_a_new_limit_lets_no_burst_through",
+    ),
+    Mutant(
+        "a held pool fires",
+        FEEDER,
+        'return self.name in self.holds.jobs or self._phase == "closed"',
+        'return self._phase == "closed"',
+        f"{CALLS}::test_a_held_pool_accepts_items_and_begins_none_also_after_a_restart[memory]",
+    ),
+    Mutant(
+        "a lane whose slot is free again stays blocked",
+        FEEDER,
+        "        self.turns.unblock(lane)\n        self.wake.ring()",
+        "        self.wake.ring()",
+        f"{LIMITS}::test_workers_per_key_work_on_all_items_in_the_end",
+    ),
+    Mutant(
+        "nothing wakes a lane whose rate has room again",
+        FEEDER,
+        "instants.append(self.lane_rates.next_ms())",
+        "pass",
+        f"{LIMITS}::test_a_rate_per_key_holds_for_each_key_alone",
+    ),
+    Mutant(
+        "an item whose turn failed is forgotten",
+        FEEDER,
+        "            self._requeued.discard(address)\n            self._look_later(lane)",
+        "            self._requeued.discard(address)",
+        f"{LIMITS}::test_a_claim_that_the_store_refuses_is_tried_again",
+    ),
+    Mutant(
+        "a claim leaves its row in the lane",
+        "stores/sqlite/change.py",
+        "if before is None or before.lane != instance.lane or before.rank_ms != instance.rank_ms:",
+        "if before is None or before.lane != instance.lane:",
+        "tests/kinds/test_worker_pool.py::test_an_item_is_worked_on_and_its_result_is_kept[sqlite]",
+    ),
+)

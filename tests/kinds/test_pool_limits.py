@@ -1,0 +1,134 @@
+"""The limits of a pool over time: rates, workers per key, failing stores, and runs that are recovered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pool import Images, Picture, app_of, customer, pool_of
+
+from perdure import WorkerPool
+from perdure.kinds.worker_pool import Done
+from perdure.testing import Crash, Delay, Fail, Hang, WorkerDied, World
+from perdure.values.errors import DefinitionError, StoreUnavailable
+
+
+def items(number: int, *, of: str = "ann") -> list[tuple[str, Picture]]:
+    return [(f"{of}-{n}", Picture(of, f"{of}-{n}")) for n in range(number)]
+
+
+def begun_by_second(job: WorkerPool[Any, Any, Any, Any], given: list[tuple[str, Picture]], seconds: int) -> list[int]:
+    images = Images()
+    with World(app_of(images, job)) as world:
+        world.unwrap(world.handle(job).put_many(given))
+        world.settle()
+        counts = [len(images.calls)]
+        for _ in range(seconds):
+            world.advance("1 s")
+            counts.append(len(images.calls))
+    return counts
+
+
+def test_a_rate_holds_for_the_pool_and_saves_nothing_for_a_burst() -> None:
+    job = pool_of(workers=50, rate=(4, "1 s"))
+    assert begun_by_second(job, items(12), 4) == [0, 4, 8, 12, 12]
+
+
+def test_a_rate_per_key_holds_for_each_key_alone() -> None:
+    job = pool_of(workers=50, rate_per_key=(2, "1 s"))
+    assert begun_by_second(job, [*items(5), *items(3, of="bob")], 3) == [4, 7, 8, 8]
+
+
+def test_workers_per_key_work_on_all_items_in_the_end() -> None:
+    images, job = Images(), pool_of(workers=8, workers_per_key=1)
+    with World(app_of(images, job)) as world:
+        for call in range(1, 7):
+            world.inject(Delay("shrink", "1 s", call=call))
+        world.unwrap(world.handle(job).put_many([*items(3), *items(3, of="bob")]))
+        world.advance("1500 ms")
+        assert sorted(images.urls) == ["ann-0", "bob-0"]
+        world.advance("2 s")
+        assert len(images.calls) == 6
+
+
+def test_a_claim_that_the_store_refuses_is_tried_again() -> None:
+    images, job = Images(), pool_of(workers=1)
+    with World(app_of(images, job)) as world:
+        pool = world.handle(job)
+        world.inject(Fail("store.commit", StoreUnavailable("commit", "no disk"), call=2))
+        world.unwrap(pool.put("a", Picture("ann", "a")))
+        world.settle()
+        world.unwrap(pool.put("b", Picture("ann", "b")))
+        world.advance("2 s")
+        assert sorted(images.urls) == ["a", "b"]
+
+
+@pytest.mark.parametrize("operation", ["lanes", "queued"])
+def test_a_store_that_cannot_read_its_lanes_is_asked_again(operation: str, tmp_path: Path) -> None:
+    images, job = Images(), pool_of(workers=1)
+    with World(app_of(images, job), store=tmp_path / "jobs.db") as world:
+        pool = world.handle(job)
+        world.unwrap(pool.hold())
+        world.unwrap(pool.put_many(items(3)))
+        world.close()
+        world.inject(Fail(f"store.{operation}", StoreUnavailable(operation, "no disk")))
+        world.open()
+        world.unwrap(pool.release())
+        world.advance("2 s")
+        assert images.urls == ["ann-0", "ann-1", "ann-2"]
+
+
+def test_a_recovered_run_takes_a_worker_of_its_key() -> None:
+    images, job = Images(), pool_of(workers=4, workers_per_key=1)
+    with World(app_of(images, job)) as world:
+        pool = world.handle(job)
+        world.inject(Crash("shrink", when="before"))
+        world.unwrap(pool.put("a", Picture("ann", "a"), after="1 s"))
+        with pytest.raises(WorkerDied):
+            world.advance("1 s")
+        world.inject(Hang("shrink"))
+        world.open()
+        world.unwrap(pool.put("b", Picture("ann", "b")))
+        world.unwrap(pool.put("c", Picture("bob", "c")))
+        world.settle()
+        assert images.urls == ["c"]
+        assert world.unwrap(pool.progress()).running == 1
+        world.unwrap(pool.terminate("a", interrupt=True))
+        world.settle()
+        assert world.unwrap(pool.outcome("b")) == Done(value="small b")
+
+
+def test_a_pool_of_a_hundred_keys_with_one_worker_serves_all_in_turn() -> None:
+    images, job = Images(), pool_of(workers=1)
+    with World(app_of(images, job)) as world:
+        pool = world.handle(job)
+        world.unwrap(pool.hold())
+        world.unwrap(pool.put_many([pair for n in range(100) for pair in items(3, of=f"k{n}")]))
+        world.unwrap(pool.release())
+        world.settle()
+        assert len(images.urls) == 300
+        assert len({url.partition("-")[0] for url in images.urls[:100]}) == 100
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"workers": 0},
+        {"workers": 100_001},
+        {"workers_per_key": 1, "key": None},
+        {"rate_per_key": (1, "1 s"), "key": None},
+        {"rate": (0, "1 s")},
+        {"rate": (100_001, "1 s")},
+        {"rate": (1,)},
+        {"rate": (1, "soon")},
+        {"rate": 5},
+        {"key": 3},
+        {"key": lambda: ""},
+        {"keep": "-1 s"},
+        {"retry": 3},
+    ],
+)
+def test_a_wrong_option_is_refused_where_it_is_written(options: dict[str, Any]) -> None:
+    with pytest.raises(DefinitionError):
+        pool_of(**{"key": customer, **options})
