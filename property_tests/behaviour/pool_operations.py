@@ -16,7 +16,7 @@ from perdure.kinds.worker_pool import Done
 @frozen
 class Work:
     """Attributes:
-    word: what the work says.
+    word: the word that the work says.
     then: the id of an item that the work puts with its end; empty for none.
     """
 

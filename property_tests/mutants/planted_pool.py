@@ -123,10 +123,17 @@ MUTANTS = (
         f"{LIMITS}::test_a_claim_that_the_store_refuses_is_tried_again",
     ),
     Mutant(
-        "a claim leaves its row in the lane",
-        "stores/sqlite/change.py",
-        "if before is None or before.lane != instance.lane or before.rank_ms != instance.rank_ms:",
-        "if before is None or before.lane != instance.lane:",
-        "tests/kinds/test_worker_pool.py::test_an_item_is_worked_on_and_its_result_is_kept[sqlite]",
+        "a lane ends with the first page",
+        "stores/sqlite/queries.py",
+        'rest="none" if len(rows) <= limit else "some"',
+        'rest="none"',
+        "tests/stores/test_conformance.py::test_the_store_keeps[lanes_come_in_order_with_their_first_ranks-SqliteHarness]",
+    ),
+    Mutant(
+        "a new lane of the memory store goes to the end",
+        "stores/memory/lanes.py",
+        "insort(lanes.names, lane)",
+        "lanes.names.append(lane)",
+        "tests/stores/test_conformance.py::test_the_store_keeps[lanes_come_in_order_with_their_first_ranks-MemoryHarness]",
     ),
 )
