@@ -41,6 +41,20 @@ MUTANTS = (
         f"{HOLES}::test_the_claim_of_a_dead_engine_is_not_written_over_either",
     ),
     Mutant(
+        "a message is buried while an engine handles it",
+        "engine/outbox.py",
+        "if self.store.sharing is not None and isinstance(transition.inbound, DeadLettered):",
+        "if False:",
+        "sharing/test_deploys.py::test_a_message_is_no_dead_letter_while_an_engine_handles_it",
+    ),
+    Mutant(
+        "an engine parks the instances of a newer deploy",
+        "jobs/turn.py",
+        "if newer <= own and not is_held_elsewhere(instance, job.occupancy, inputs):",
+        "if not is_held_elsewhere(instance, job.occupancy, inputs):",
+        "sharing/test_deploys.py::test_an_engine_does_not_park_the_instances_of_a_newer_one",
+    ),
+    Mutant(
         "newcomers are taken for dead",
         "values/other_engines.py",
         "return epoch in self.living or (isinstance(epoch, int) and epoch > self.known_up_to and epoch != self.me)",

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from attrs import Factory, define, frozen
+from attrs import Factory, define, field, frozen
 from returns.result import Success
 from world import HasOutside, Outside, Refused, say
 
-from perdure import App, Do, Migrations, Task, TaskContext, program
-from perdure.client.client import Client
+from perdure import App, Do, Migrations, Task, TaskContext, program, tell
+from perdure.client.client import Client, engine_of
 from perdure.testing.cluster import Cluster, ClusterEngine
 from perdure.values.errors import Undecodable
 
@@ -80,6 +80,7 @@ def test_an_engine_does_not_park_the_instances_of_a_newer_one():
         task = old.call(lambda client: client.handle(OLD).send("a", 1))
         assert cluster.run_until(task.done, patience="5 s")
         assert isinstance(task.result().failure(), Undecodable)
+        assert [row.suspension for row in cluster.instances()] == [None]
         cluster.advance("60 s")
         (row,) = cluster.instances()
         assert (row.suspension, row.state_version) == (None, 2)
@@ -151,3 +152,56 @@ def test_callers_with_keys_see_no_error_during_a_deploy(seed):
 
 def state_of(client: Client, id_: str) -> Any:
     return client.handle(NEW).get_state(id_)
+
+
+@define
+class Slow:
+    """An external system that takes three seconds."""
+
+    cluster: Cluster = field(init=False)
+    heard: list[str] = Factory(list[str])
+
+    @property
+    def outside(self) -> Slow:
+        return self
+
+    async def hear(self, word: str) -> Success[None]:
+        """Hear a word."""
+        self.heard.append(word)
+        await self.cluster.runtime.sleep(3_000)
+        return Success(None)
+
+
+@program
+def receive(ctx: TaskContext[Any], event: Any) -> Do[None, Refused, HasOutside]:
+    """Say the number of the text, or send it on."""
+    if event.startswith("to "):
+        yield from tell(TEXTS, event.removeprefix("to ")).send("word")
+    else:
+        yield from say(event)
+    yield from ctx.update_state(lambda state: state)
+
+
+def texts(event: Any) -> Any:
+    """Define a job that says its events."""
+    return Task("texts", state=Euros, event=event, initial=Euros(), on_event=receive, execute=report)
+
+
+TEXTS, NUMBERS = texts(str), texts(int)
+
+
+def test_a_message_is_no_dead_letter_while_an_engine_handles_it():
+    """The engine of its share cannot decode it; the engine that wrote it has claimed it. Its run is not repeated."""
+    slow = Slow()
+    with Cluster(App(slow).with_jobs(TEXTS)) as cluster:
+        slow.cluster = cluster
+        writer = cluster.open()
+        reader = cluster.open(App(slow).with_jobs(NUMBERS))
+        cluster.advance("1500 ms")
+        share = engine_of(cast("Client", reader.client)).membership.share
+        target = next(str(n) for n in range(99) if TEXTS.address(str(n)) in share)
+        cluster.unwrap(writer, lambda client: client.handle(TEXTS).send("sender", f"to {target}"))
+        cluster.advance("30 s")
+        assert slow.heard == ["word"]
+        assert cluster.inspect(lambda store: store.dead_letters(0, 9)) == ()
+        assert [row.address for row in cluster.instances() if row.owner is not None] == []

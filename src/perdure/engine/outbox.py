@@ -15,7 +15,7 @@ from perdure.engine.reporting import Reporting
 from perdure.engine.unserved import UnservedMessages
 from perdure.engine.wake import Wake
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.messages import postponement, unreadable
+from perdure.jobs.messages import postponement, unclaimed, unreadable
 from perdure.jobs.request import Inbound
 from perdure.programs.container import result_inside
 from perdure.programs.exit import ENDS_PROCESS
@@ -34,7 +34,7 @@ from perdure.values.errors import (
     Undecodable,
 )
 from perdure.values.limits import Limits
-from perdure.values.message import Consumed, Postponed, StoredMessage
+from perdure.values.message import Consumed, DeadLettered, Postponed, StoredMessage
 from perdure.values.transition import Transition
 from perdure.values.turn_inputs import TurnInputs
 
@@ -236,6 +236,12 @@ class Outbox:
 
     async def _write(self, stored: StoredMessage | None, transition: Transition) -> None:
         kept = transition if self.limits.keeps_history else attrs.evolve(transition, events=())
+        if self.store.sharing is not None and isinstance(transition.inbound, DeadLettered):
+            fenced = await self._fenced(kept)
+            if fenced is None:
+                await self.runtime.sleep(STORE_RETRY_MS)
+                return
+            kept = fenced
         began_ms = self.runtime.monotonic_ms()
         outcome: Result[Any, PerdureError] = result_inside(await self.store.commit(kept))
         self.reporting.stored(transition, outcome, began_ms)
@@ -250,6 +256,14 @@ class Outbox:
                 self.reporting.committed(transition)
                 self.reporting.settled(stored, transition.inbound)
         self.wake.ring()
+
+    async def _fenced(self, transition: Transition) -> Transition | None:
+        """Return a dead letter that is written only if no engine claims the message meanwhile; None if one does."""
+        match result_inside(await self.store.load(transition.address, None, 0)):
+            case Success(loaded):
+                return unclaimed(transition, loaded.instance, self.runtime.now_ms())
+            case _:
+                return None
 
     async def _sleep(self, now_ms: int) -> None:
         match result_inside(await self.store.next_message(now_ms)):

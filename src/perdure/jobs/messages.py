@@ -6,14 +6,15 @@ import attrs
 
 from perdure.jobs.event_recorder import EventRecorder
 from perdure.jobs.failures import record_failure
-from perdure.jobs.writes import nothing
+from perdure.jobs.writes import nothing, put
 from perdure.programs import Raised
 from perdure.values.backoff import Backoff
 from perdure.values.errors import HookRaised, InstanceParked, PerdureError, Undecodable
 from perdure.values.event import MessageDeadLettered, MessageRedriven
 from perdure.values.failure import FailureRecord
+from perdure.values.instance import Instance
 from perdure.values.message import DeadLettered, MessageFate, Postponed, StoredMessage
-from perdure.values.transition import Transition
+from perdure.values.transition import Purge, Transition
 from perdure.values.turn_inputs import TurnInputs
 
 MESSAGE_BACKOFF = Backoff.exponential("1 second", max="5 minutes")
@@ -37,6 +38,29 @@ def postponement(stored: StoredMessage, error: PerdureError, inputs: TurnInputs)
     and becomes a dead letter after ``message_attempts`` deliveries.
     """
     return _settled(stored, _fate(stored, error, inputs), inputs)
+
+
+def unclaimed(transition: Transition, target: Instance | None, now_ms: int) -> Transition | None:
+    """Return a dead letter on a shared store: it is written only if its target has not changed.
+
+    The end of a run that handles the message could never be committed after it.
+
+    Args:
+        transition: the dead letter.
+        target: the stored target.
+        now_ms: the present.
+
+    Returns:
+        The transition; None if a claim of the target is for the message.
+    """
+    if target is None:
+        return attrs.evolve(transition, write=Purge(own_messages="kept"))
+    fate = transition.inbound
+    claims = (target.claim, target.event_claim)
+    if fate is not None and any(claim.message_id == fate.message_id for claim in claims if claim is not None):
+        return None
+    unchanged = put(target, now_ms)
+    return attrs.evolve(transition, write=unchanged.write, expected=unchanged.expected)
 
 
 def redriven(stored: StoredMessage, by: str | None, inputs: TurnInputs) -> MessageRedriven:
