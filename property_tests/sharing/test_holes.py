@@ -11,6 +11,7 @@ from returns.result import Success
 from perdure import App, Limits
 from perdure.client.client import engine_of
 from perdure.jobs.recovery import RELEASED, is_event_between, release
+from perdure.testing import World
 from perdure.testing.cluster import Cluster, ClusterEngine
 from perdure.testing.world.trace_event import EffectPerformed, MessagesRead, TraceEvent
 from perdure.values.instance import Claim, Instance
@@ -255,6 +256,24 @@ def test_the_runs_of_a_killed_engine_are_taken_over_within_its_lease_and_a_secon
         assert scene.cluster.run_until(lambda: "begun#1.2" in scene.heard, patience="20 s")
         assert scene.cluster.now_ms - killed_ms <= 4_000 + 1_000 + 50
         assert "w#1.1" not in scene.heard
+
+
+def test_a_client_lists_the_engines_and_an_owned_store_has_none():
+    with Scene() as scene:
+        first, second = scene.open(2)
+        found = scene.cluster.unwrap(first, lambda client: client.members())
+        assert [member.epoch for member in found] == [first.epoch, second.epoch]
+        assert {(job.kind, job.name, job.state_version) for job in found[1].served} == {
+            ("task", "machine", 1),
+            ("debounce", "piles", 1),
+        }
+        assert all(0 < member.lease_left_ms <= 4_000 for member in found)
+        second.close()
+        scene.cluster.advance("5 s")
+        (alone,) = scene.cluster.unwrap(first, lambda client: client.members())
+        assert alone.epoch == first.epoch
+        with World(scene.cluster.app) as world:
+            assert world.unwrap(world.jobs.members()) == ()
 
 
 @pytest.mark.parametrize("end", ["lives", "killed"])

@@ -132,6 +132,7 @@ def calls(jobs: Any) -> list[Callable[[], Any]]:
         lambda: jobs.redrive(7),
         jobs.health,
         jobs.counts,
+        jobs.members,
         jobs.metrics,
         jobs.info,
         jobs.in_flight,

@@ -100,6 +100,11 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
     "counts": LazyCommand(
         "counts:counts", "Count the instances of a running engine by job and status, and its messages.", READING
     ),
+    "members": LazyCommand(
+        "members:members",
+        "List the engines that share the store of a running engine. The engine of an owned store lists none.",
+        READING,
+    ),
     "pool": LazyCommand(
         "pool:pool",
         "Show the progress of a worker pool: how many items wait, run, are done and dead, and how many end a second.",

@@ -37,6 +37,7 @@ from perdure.values.address import Address, check_id
 from perdure.values.awaited import Awaited, AwaitedStatus, WaitCondition
 from perdure.values.counts import StoreCounts
 from perdure.values.duration import Duration
+from perdure.values.engine_member import EngineMember
 from perdure.values.errors import RequestError
 from perdure.values.excerpt import MAX_LINE_CHARACTERS, shortened
 from perdure.values.limits import Limits
@@ -309,6 +310,10 @@ class Client:
         and each call counts on.
         """
         return self._gateway.counts()
+
+    def members(self) -> FutureResult[tuple[EngineMember, ...], CallError]:
+        """Return the engines that share the store, by epoch; none if one engine owns the store."""
+        return self._gateway.members()
 
     def health(self) -> FutureResult[Health, CallError]:
         """Report the state of the store, and the messages that wait for jobs that the app does not serve."""

@@ -16,6 +16,7 @@ from perdure.stores.store import Backup, Health, LoggedEvent, OnBackupProgress
 from perdure.values.address import Address
 from perdure.values.awaited import Awaited, WaitCondition
 from perdure.values.counts import StoreCounts
+from perdure.values.engine_member import EngineMember
 from perdure.values.errors import UnknownJob
 from perdure.values.limits import Limits
 from perdure.values.message import StoredMessage
@@ -81,6 +82,10 @@ class Gateway(Dispatch, Protocol):
 
     def counts(self) -> FutureResult[StoreCounts, CallError]:
         """Count the instances by job and status."""
+        ...
+
+    def members(self) -> FutureResult[tuple[EngineMember, ...], CallError]:
+        """Read the engines that share the store."""
         ...
 
     def health(self) -> FutureResult[Health, CallError]:

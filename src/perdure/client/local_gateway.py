@@ -27,11 +27,13 @@ from perdure.jobs.report import NOT_FOUND, report_status
 from perdure.jobs.request import Request
 from perdure.programs.future import answer_of, mapped, once
 from perdure.stores.journals import read_journal
+from perdure.stores.sharing.member import Members, reported
 from perdure.stores.store import Backup, Found, Health, LoggedEvent, OnBackupProgress, Query, Store
 from perdure.values.address import Address, check_id
 from perdure.values.answer import InstanceStatus
 from perdure.values.awaited import Awaited, WaitCondition
 from perdure.values.counts import StoreCounts
+from perdure.values.engine_member import EngineMember
 from perdure.values.errors import (
     BackupFailed,
     EngineClosed,
@@ -337,6 +339,17 @@ class LocalGateway:
             return Failure(StoreUnavailable("count", f"{self.name} does not count its instances"))
         counted: Result[StoreCounts, CallError] = await answer_of(self.engine.store.counts())
         return counted
+
+    def members(self) -> FutureResult[tuple[EngineMember, ...], CallError]:
+        """Read the engines that share the store."""
+        return once(self._members())
+
+    async def _members(self) -> Result[tuple[EngineMember, ...], CallError]:
+        sharing = self.engine.store.sharing
+        if sharing is None:
+            return Success(())
+        found: Result[Members, CallError] = await answer_of(sharing.members())
+        return found.map(reported)
 
     def health(self) -> FutureResult[Health, CallError]:
         """Read the state of the store, and the messages that wait for jobs that this app does not serve."""

@@ -27,6 +27,7 @@ from perdure.values.address import Address, check_id
 from perdure.values.answer import InstanceStatus
 from perdure.values.awaited import Awaited, NeverStored, NotReached, Reached, WaitCondition
 from perdure.values.counts import StoreCounts
+from perdure.values.engine_member import EngineMember
 from perdure.values.errors import (
     BackupFailed,
     DefinitionDiffers,
@@ -274,6 +275,10 @@ class RemoteGateway:
     def counts(self) -> FutureResult[StoreCounts, CallError]:
         """Count the instances by job and status."""
         return self._get("/v1/counts", {}, lambda data: record_of(StoreCounts, data))
+
+    def members(self) -> FutureResult[tuple[EngineMember, ...], CallError]:
+        """Read the engines that share the store."""
+        return self._get("/v1/members", {}, lambda data: record_of(tuple[EngineMember, ...], data))
 
     def health(self) -> FutureResult[Health, CallError]:
         """Read the state of the store."""

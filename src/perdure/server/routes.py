@@ -149,6 +149,7 @@ def routes(client: Open, caller_of: Callable[[Request], Caller], *, lists: Few, 
         route("/v1/jobs", _jobs, "read"),
         route("/v1/health", _health, "read"),
         route("/v1/counts", one_of_few(_counts), "read"),
+        route("/v1/members", one_of_few(_members), "read"),
         route("/metrics", _metrics, "read"),
         route("/v1/in-flight", one_of_few(_in_flight), "operate"),
         route("/v1/instances", one_of_few(_instances), "read", "GET", *_FILTERS),
@@ -180,6 +181,10 @@ async def _health(asked: Asked) -> Response:
 
 async def _counts(asked: Asked) -> Response:
     return await asked.answer(asked.client.counts(), json_of)
+
+
+async def _members(asked: Asked) -> Response:
+    return await asked.answer(asked.client.members(), json_of)
 
 
 async def _metrics(asked: Asked) -> Response:

@@ -25,6 +25,7 @@ from perdure.values.answer import InstanceStatus
 from perdure.values.awaited import Awaited, AwaitedStatus
 from perdure.values.counts import StoreCounts
 from perdure.values.duration import Duration
+from perdure.values.engine_member import EngineMember
 from perdure.values.errors import InvalidInput, ServerUnreachable
 from perdure.values.hold import HoldResult, Job, JobCount
 from perdure.values.instance import Instance
@@ -167,6 +168,10 @@ class AtRest:
         self._refuse()
 
     def counts(self) -> StoreCounts:
+        """Refuse."""
+        self._refuse()
+
+    def members(self) -> tuple[EngineMember, ...]:
         """Refuse."""
         self._refuse()
 

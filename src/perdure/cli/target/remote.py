@@ -19,6 +19,7 @@ from perdure.values.answer import InstanceStatus
 from perdure.values.awaited import Awaited, AwaitedStatus
 from perdure.values.counts import StoreCounts
 from perdure.values.duration import Duration
+from perdure.values.engine_member import EngineMember
 from perdure.values.errors import ServerUnreachable
 from perdure.values.hold import HoldResult, Job, JobCount
 from perdure.values.instant import from_ms
@@ -108,6 +109,10 @@ class Remote:
     def counts(self) -> StoreCounts:
         """Count the instances by job and status."""
         return self.jobs.unwrap(self.jobs.counts())
+
+    def members(self) -> tuple[EngineMember, ...]:
+        """Read the engines that share the store."""
+        return self.jobs.unwrap(self.jobs.members())
 
     def metrics(self) -> str:
         """Read the metrics in the text format of Prometheus."""

@@ -13,6 +13,7 @@ from perdure.values.answer import InstanceStatus
 from perdure.values.awaited import Awaited, AwaitedStatus
 from perdure.values.counts import StoreCounts
 from perdure.values.duration import Duration
+from perdure.values.engine_member import EngineMember
 from perdure.values.excerpt import excerpt, fields_in_line
 from perdure.values.hold import HoldResult, Job, JobCount
 from perdure.values.listed import Listed, ListFilter
@@ -104,6 +105,10 @@ class Target(Protocol):
 
     def counts(self) -> StoreCounts:
         """Count the instances by job and status."""
+        ...
+
+    def members(self) -> tuple[EngineMember, ...]:
+        """Read the engines that share the store."""
         ...
 
     def metrics(self) -> str:

@@ -37,6 +37,7 @@ class EngineReader:
     name: str
     _health: Health | None = None
     _counts: StoreCounts | None = None
+    _members: int | None = None
     _reading: SpawnedTask[None] | None = None
     _version: str = attrs.Factory(installed_version)
 
@@ -48,6 +49,7 @@ class EngineReader:
             store=self.engine.store.name,
             health=self._health,
             counts=self._counts,
+            members=self._members,
             in_flight=self.engine.in_flight(),
             lags=self.engine.lags(),
         )
@@ -71,18 +73,20 @@ class EngineReader:
             timer.cancel()
             reading.remove_done_callback(end)
         if not reading.done():
-            self._health = self._counts = None
+            self._health = self._counts = self._members = None
 
     async def _read(self) -> None:
         store = self.engine.store
         try:
             health = await _known(store.health())
             counts = None if store.counts is None else await _known(store.counts())
+            members = None if store.sharing is None else await _known(store.sharing.members())
         except Exception as error:  # noqa: BLE001 - of a store; a scrape says that it does not answer
-            health = counts = None
+            health = counts = members = None
             fields = {"sink": self.name, "error": excerpt(error)}
             self.engine.runtime.log(LogRecord("warning", "store not read for metrics", fields))
         self._health, self._counts = health, counts
+        self._members = None if members is None else len(members.members)
 
     async def close(self) -> None:
         """End a read in progress."""

@@ -22,6 +22,7 @@ from perdure.telemetry.prometheus.catalogue import (
     INSTANCES,
     LAG_AGE,
     LAG_EVENTS,
+    MEMBERS,
     MESSAGES,
     SINK_FAILING,
     STORE_DEGRADED,
@@ -51,6 +52,7 @@ class Readings:
         store: the name of the store.
         health: the health of the store; None if it did not answer.
         counts: its counts; None if it did not answer, or does not count.
+        members: the number of engines that share the store; None if one owns it, or it did not answer.
         in_flight: the work in progress.
         lags: how far each sink that exports the log is behind it, by its name.
     """
@@ -62,6 +64,7 @@ class Readings:
     store: str = ""
     health: Health | None = None
     counts: StoreCounts | None = None
+    members: int | None = None
     in_flight: InFlight = attrs.Factory(InFlight)
     lags: Mapping[str, SinkLag] = attrs.Factory(dict[str, SinkLag])
 
@@ -72,6 +75,8 @@ def samples(readings: Readings, jobs: KnownJobs) -> Iterator[Sample]:
     for work in WORK:
         yield IN_FLIGHT, (work,), getattr(readings.in_flight, work)
     yield from _of_store(readings.health)
+    if readings.members is not None:
+        yield MEMBERS, (), readings.members
     if readings.counts is not None:
         yield from _of_counts(readings.counts, readings.now_ms, jobs)
     for sink, lag in readings.lags.items():

@@ -21,6 +21,7 @@ from perdure.values.address import MAX_ID_CHARACTERS
 from perdure.values.answer import InstanceStatus, RunAnswer
 from perdure.values.awaited import AWAITED_STATUSES
 from perdure.values.counts import StoreCounts
+from perdure.values.engine_member import EngineMember
 from perdure.values.hold import HoldResult, JobCount
 from perdure.values.listed import LISTED_STATUSES, Listing
 from perdure.values.message import StoredMessage
@@ -225,12 +226,14 @@ def engine_operations(components: Components) -> Iterator[ApiOperation]:
     info, health = answer_of(components, EngineInfo), answer_of(components, Health)
     counts = answer_of(components, StoreCounts)
     in_flight, found = answer_of(components, InFlight), answer_of(components, Listing)
+    members = answer_of(components, tuple[EngineMember, ...])
     letters = answer_of(components, tuple[StoredMessage, ...])
     redriven: JsonSchema = {"type": "string", "enum": ["redriven", "not_found"]}
     number = _parameter("message_id", "path", _number(_MAX_NUMBER))
     yield operation("get", "/v1/jobs", "list_jobs", "List the jobs that the engine serves.", info)
     yield operation("get", "/v1/health", "health", "Read the state of the store.", health)
     yield operation("get", "/v1/counts", "counts", "Count the instances by job and status.", counts)
+    yield operation("get", "/v1/members", "members", "List the engines that share the store.", members)
     yield operation(
         "get", "/v1/in-flight", "in_flight", "Read the unfinished work of the engine.", in_flight, scope="operate"
     )
