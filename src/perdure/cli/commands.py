@@ -84,6 +84,11 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
         "Show the newest events of one instance, the newest first. They survive the instance until retention.",
         READING,
     ),
+    "steps": LazyCommand(
+        "instances.steps:steps",
+        "Show the steps of one workflow: their times, attempts and outcomes, and the steps that it waits for.",
+        READING,
+    ),
     "explain": LazyCommand(
         "instances.explain:explain",
         "Show the effect of a request without applying it: changes of the instance, messages, events, the answer.",

@@ -24,6 +24,7 @@ from perdure.values.duration import Duration
 from perdure.values.errors import InvalidArgument, InvalidInput, RequestError
 from perdure.values.hold import HoldResult, JobCount
 from perdure.values.limits import Limits
+from perdure.values.step_record import StepRecord
 from perdure.values.trace import trace_context
 from perdure.wire.explanation import explanation_data
 
@@ -90,6 +91,10 @@ class JobByName(Protocol):
 
     def shown_state(self, id_: str, /) -> FutureResult[Any, CallError]:
         """Read the committed state as JSON-able data, with ``<secret>`` in the place of each secret."""
+        ...
+
+    def steps(self, id_: str, /) -> FutureResult[tuple[StepRecord, ...], CallError]:
+        """Read the steps of an instance with a journal, such as a workflow."""
         ...
 
     def until(
@@ -232,6 +237,10 @@ class NamedJob:
             self.dispatch.state(self.definition, id_),
             lambda state: None if state is None else orjson.loads(codec.redact(codec.encode(state))),
         )
+
+    def steps(self, id_: str, /) -> FutureResult[tuple[StepRecord, ...], CallError]:
+        """Read the steps of an instance with a journal, such as a workflow."""
+        return self.dispatch.steps(self.definition, id_)
 
     def until(
         self, id_: str, /, *statuses: AwaitedStatus, phases: tuple[str, ...] = (), timeout: Duration = "1 minute"

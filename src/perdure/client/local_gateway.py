@@ -50,6 +50,7 @@ from perdure.values.instance import Instance
 from perdure.values.limits import Limits
 from perdure.values.listed import Listed, ListedStatus, ListFilter, Listing
 from perdure.values.message import StoredMessage
+from perdure.values.step_record import StepRecord
 from perdure.values.transition import Loaded
 from perdure.wire.info import EngineInfo, installed_version, job_info
 from perdure.wire.moment import Moment
@@ -141,6 +142,23 @@ class LocalGateway:
                 lambda loaded: None if loaded.instance is None else visible_state(definition, loaded.instance),
             )
         )
+
+    def steps(self, definition: AnyDefinition, id_: str, /) -> FutureResult[tuple[StepRecord, ...], CallError]:
+        """Read the steps of an instance; none if there is no instance."""
+        return once(self._steps(definition, id_))
+
+    async def _steps(self, job: AnyDefinition, id_: str) -> Result[tuple[StepRecord, ...], CallError]:
+        read = await self._read(job, id_, lambda loaded: loaded.instance)
+        if not isinstance(read, Success):
+            return read
+        instance: Instance | None = read.unwrap()
+        rows = await read_journal(self.engine.store, instance)
+        if instance is None or not isinstance(rows, Success):
+            return rows.map(lambda _: ())
+        try:
+            return Success(job.steps(instance, rows.unwrap()))
+        except RequestError as refused:
+            return Failure(refused)
 
     def set_hold(self, job: Job, hold: Hold, /) -> FutureResult[HoldResult, CallError]:
         """Hold or release a job."""

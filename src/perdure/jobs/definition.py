@@ -83,6 +83,12 @@ class Dispatch(Protocol):
         """Read and decode the committed state; None if there is no instance."""
         ...
 
+    def steps(
+        self, definition: Definition[Any, Any, Any], id_: str, /
+    ) -> FutureResult[tuple[StepRecord, ...], CallError]:
+        """Read the steps of an instance; none if there is no instance."""
+        ...
+
     def set_hold(self, job: Job, hold: Hold, /) -> FutureResult[HoldResult, CallError]:
         """Hold or release a job."""
         ...

@@ -23,10 +23,12 @@ from perdure.values.awaited import Awaited, AwaitedStatus
 from perdure.values.duration import Duration
 from perdure.values.errors import InvalidArgument, InvalidInput, RequestError
 from perdure.values.hold import HoldResult, JobCount
+from perdure.values.step_record import StepRecord
 from perdure.values.trace import trace_context
 from perdure.wire.envelope import Envelope
 from perdure.wire.paths import instance_path
 from perdure.wire.records import record_of
+from perdure.wire.steps import steps_from
 
 if TYPE_CHECKING:
     from perdure.remote.gateway import RemoteGateway
@@ -120,6 +122,10 @@ class RemoteJob:
     def shown_state(self, id_: str, /) -> FutureResult[Any, CallError]:
         """Read the committed state as JSON-able data, with ``<secret>`` in the place of each secret."""
         return once(self._read("shown_state", id_, _unchanged))
+
+    def steps(self, id_: str, /) -> FutureResult[tuple[StepRecord, ...], CallError]:
+        """Read the steps of an instance with a journal, such as a workflow."""
+        return once(self._read("steps", id_, steps_from))
 
     async def _read(self, action: str, id_: str, decode: Callable[[Any], Any]) -> Result[Any, Any]:
         try:

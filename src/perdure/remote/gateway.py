@@ -47,6 +47,7 @@ from perdure.values.instant import from_ms
 from perdure.values.limits import Limits
 from perdure.values.listed import ListFilter, Listing
 from perdure.values.message import StoredMessage
+from perdure.values.step_record import StepRecord
 from perdure.values.trace import CurrentTrace
 from perdure.wire.awaited import LONGEST_WAIT_MS, awaited_of
 from perdure.wire.contract import contract_of, differing
@@ -56,6 +57,7 @@ from perdure.wire.moment import moment_of
 from perdure.wire.paths import instance_path, job_path
 from perdure.wire.problems import error_of
 from perdure.wire.records import record_of
+from perdure.wire.steps import steps_from
 
 A = TypeVar("A")
 
@@ -138,6 +140,10 @@ class RemoteGateway:
                 lambda answer: None if answer is None else decode(orjson.dumps(answer)),
             )
         )
+
+    def steps(self, definition: AnyDefinition, id_: str, /) -> FutureResult[tuple[StepRecord, ...], CallError]:
+        """Read the steps of an instance; none if there is no instance."""
+        return once(self._read(definition, id_, "steps", steps_from))
 
     def set_hold(self, job: Job, hold: Hold, /) -> FutureResult[HoldResult, CallError]:
         """Hold or release a job. It is repeated until it is answered: a repeat changes nothing."""

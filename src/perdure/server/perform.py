@@ -91,6 +91,8 @@ def _call(gateway: LocalGateway, job: AnyDefinition, envelope: Envelope) -> tupl
             codec = job.plan.state
             shown = gateway.state(job, envelope.id)
             return shown, lambda state: NULL if state is None else codec.redact(codec.encode(state))
+        case "steps":
+            return gateway.steps(job, envelope.id), json_of
         case "load":
             moment: FutureResult[Moment, Any] = gateway.moment(job, envelope.id, envelope.key)
             return moment, encode_moment

@@ -159,6 +159,7 @@ def routes(client: Open, caller_of: Callable[[Request], Caller], *, lists: Few, 
         route(f"{JOB}/count", one_of_few(_count), "read"),
         route(INSTANCE, _status, "read"),
         route(f"{INSTANCE}/state", _state, "read"),
+        route(f"{INSTANCE}/steps", one_of_few(_steps), "read"),
         route(f"{INSTANCE}/wait", _waiting(waits), "read", "GET", "until", "phase", "timeout"),
         route(f"{INSTANCE}/history", one_of_few(_history), "read", "GET", "before", "limit"),
         route(f"{INSTANCE}/explain/{{action}}", one_of_few(_explain), "read", "POST"),
@@ -262,6 +263,10 @@ async def _status(asked: Asked) -> Response:
 
 async def _state(asked: Asked) -> Response:
     return await asked.answer(_job(asked).get_state(asked.part("id")), orjson.dumps)
+
+
+async def _steps(asked: Asked) -> Response:
+    return await asked.answer(_job(asked).steps(asked.part("id")), json_of)
 
 
 def _waiting(waits: AtMost) -> Handle:

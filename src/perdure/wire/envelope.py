@@ -12,7 +12,7 @@ from perdure.jobs.request import WaitFor
 from perdure.values.errors import InvalidInput
 from perdure.values.excerpt import excerpt, fields_in_line
 
-READS: Final = ("status", "get_state", "shown_state", "load")
+READS: Final = ("status", "get_state", "shown_state", "load", "steps")
 """The actions of a batch that read. ``shown_state``: the state without its secrets.
 ``load``: the stored data that an explanation is computed from."""
 

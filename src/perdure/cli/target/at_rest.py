@@ -8,6 +8,7 @@ from typing import Any, Literal, NoReturn
 import attrs
 import orjson
 
+from perdure.cli.check import tables
 from perdure.cli.target.shown_by import NOT_SHOWN, Shown
 from perdure.cli.target.target import Ask
 from perdure.cli.usage_error import UsageError
@@ -31,6 +32,7 @@ from perdure.values.hold import HoldResult, Job, JobCount
 from perdure.values.instance import Instance
 from perdure.values.listed import Listed, ListFilter
 from perdure.values.message import StoredMessage
+from perdure.values.step_record import StepRecord
 from perdure.wire.info import EngineInfo
 
 _DEBOUNCE = "debounce"  # whose report and state do not depend on the code of the job
@@ -108,6 +110,20 @@ class AtRest:
             return orjson.loads(text) if text else None
         except orjson.JSONDecodeError:
             return text
+
+    def steps(self, address: Address, /) -> tuple[StepRecord, ...]:
+        """Read the steps of an instance; none if there is no instance.
+
+        Raises:
+            UsageError: the app is not known, and so not what the rows of a journal mean; or it cannot read them.
+        """
+        stored = self._stored(address)
+        if stored is None:
+            return ()
+        try:
+            return self.shown.steps(stored, tables.journal(self.reader, stored) or ())
+        except InvalidInput as problem:
+            raise UsageError(f"{address}: {problem}") from problem
 
     def history(self, address: Address, before: int | None, limit: int, /) -> tuple[LoggedEvent, ...]:
         """Read the newest events of an address, the newest first."""

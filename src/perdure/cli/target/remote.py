@@ -25,6 +25,7 @@ from perdure.values.hold import HoldResult, Job, JobCount
 from perdure.values.instant import from_ms
 from perdure.values.listed import Listed, ListFilter
 from perdure.values.message import StoredMessage
+from perdure.values.step_record import StepRecord
 from perdure.wire.info import EngineInfo
 
 CONNECT_TIMEOUT_S: Final = 5.0
@@ -77,6 +78,10 @@ class Remote:
         """Read the state of an instance as JSON-able data, without its secrets; None if there is none."""
         state: object = self.jobs.unwrap(self.jobs.handle_by_name(address.kind, address.name).shown_state(address.id))
         return state
+
+    def steps(self, address: Address, /) -> tuple[StepRecord, ...]:
+        """Read the steps of an instance; none if there is no instance."""
+        return self.jobs.unwrap(self.jobs.handle_by_name(address.kind, address.name).steps(address.id))
 
     def until(
         self, address: Address, statuses: tuple[AwaitedStatus, ...], phases: tuple[str, ...], within: Duration, /

@@ -18,6 +18,7 @@ from perdure.values.failure import FailureRecord
 from perdure.values.instance import Instance
 from perdure.values.message import StoredMessage
 from perdure.values.sealed import why_unreadable
+from perdure.values.step_record import StepRecord
 
 NOT_SHOWN: Final = "<not shown: the app does not serve this job, so its secrets are not known>"
 """Stands for the state of an instance whose job the app does not serve."""
@@ -56,6 +57,22 @@ class Shown:
         problem = why_unreadable(found.state) or why_unreadable(found.data)
         if problem is not None:
             raise UsageError(f"{instance.address}: {problem}")
+
+    def steps(self, instance: Instance, rows: tuple[str, ...]) -> tuple[StepRecord, ...]:
+        """Return the steps of an instance.
+
+        Raises:
+            UsageError: no app was named, or it does not serve the job.
+        """
+        job, records = self._job(instance.address), self.records
+        if job is None:
+            problem = (
+                "the store is at rest, and only its app can read the steps: pass one that serves the job with --app"
+            )
+            raise UsageError(f"{instance.address}: {problem}")
+        if records is None:
+            return job.steps(instance, rows)
+        return job.steps(records.instance(instance), records.journal(rows, str(instance.address), 0))
 
     def messages(self, messages: tuple[StoredMessage, ...]) -> tuple[StoredMessage, ...]:
         """Return messages as they are shown."""

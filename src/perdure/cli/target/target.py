@@ -18,6 +18,7 @@ from perdure.values.excerpt import excerpt, fields_in_line
 from perdure.values.hold import HoldResult, Job, JobCount
 from perdure.values.listed import Listed, ListFilter
 from perdure.values.message import StoredMessage
+from perdure.values.step_record import StepRecord
 from perdure.wire.info import EngineInfo
 
 
@@ -75,6 +76,10 @@ class Target(Protocol):
 
     def state(self, address: Address, /) -> object:
         """Read the state of an instance as JSON-able data; None if there is none."""
+        ...
+
+    def steps(self, address: Address, /) -> tuple[StepRecord, ...]:
+        """Read the steps of an instance; none if there is no instance."""
         ...
 
     def until(

@@ -25,6 +25,7 @@ from perdure.programs.future import mapped
 from perdure.values.answer import Failed, RunAnswer, Started
 from perdure.values.failure import Defect
 from perdure.values.outcome import Done, WasCancelled
+from perdure.values.step_record import StepRecord
 
 S = TypeVar("S")
 A = TypeVar("A")
@@ -52,6 +53,10 @@ class WorkflowHandle(JobHandle[S, E], Generic[S, A, E]):
             id_, StartWorkflow(state), "start", state, key=idempotency_key, wait_for=wait_for
         )
         return mapped(answer, self._started)
+
+    def steps(self, id_: str, /) -> FutureResult[tuple[StepRecord, ...], CallError]:
+        """Read the steps of a workflow: those of its journal, in the order of their ends, then those in progress."""
+        return self._named(self.dispatch.steps(self.definition, id_), "steps")
 
     def signal(
         self, id_: str, signal: Signal[V], value: V, /, *, idempotency_key: str | None = None

@@ -20,6 +20,7 @@ from perdure.values.answer import InstanceStatus
 from perdure.values.hold import Hold, HoldResult, Job, JobCount
 from perdure.values.limits import Limits
 from perdure.values.listed import ListFilter, Listing
+from perdure.values.step_record import StepRecord
 
 Read: TypeAlias = Callable[[AnyDefinition, str], FutureResult[Any, Any]]
 
@@ -122,6 +123,10 @@ class CurrentGateway:
     def state(self, definition: AnyDefinition, id_: str, /) -> FutureResult[Any, Any]:
         """Read the committed state, decoded."""
         return gateway_of(self.jobs()).state(definition, id_)
+
+    def steps(self, definition: AnyDefinition, id_: str, /) -> FutureResult[tuple[StepRecord, ...], CallError]:
+        """Read the steps of an instance."""
+        return gateway_of(self.jobs()).steps(definition, id_)
 
     def set_hold(self, job: Job, hold: Hold, /) -> FutureResult[HoldResult, CallError]:
         """Hold or release a job."""

@@ -25,6 +25,7 @@ from perdure.values.engine_member import EngineMember
 from perdure.values.hold import HoldResult, JobCount
 from perdure.values.listed import LISTED_STATUSES, Listing
 from perdure.values.message import StoredMessage
+from perdure.values.step_record import StepRecord
 from perdure.wire.awaited import AwaitedRecord
 from perdure.wire.info import EngineInfo
 from perdure.wire.openapi.components import Components
@@ -152,6 +153,8 @@ def _reads(components: Components, job: AnyDefinition, path: str, *, owner: str)
         answer_of(components, AwaitedRecord),
         *_WANTED,
     )
+    if job.keeps_journal == "yes":
+        yield read(f"{path}/steps", "steps", "Read the steps.", answer_of(components, tuple[StepRecord, ...]))
     history = components.add(HISTORY, owner=LIBRARY)
     yield read(f"{path}/history", "history", "Read the newest events, the newest first.", history, _BEFORE, _LIMIT)
     yield from _explanations(components, job, path, owner=owner)

@@ -1,0 +1,70 @@
+"""The tools for workflows: their steps on every surface, the check before a deploy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from flows import Approval, Order, Shop, approval, fulfilment
+
+from perdure import App
+from perdure.cli.commands import run_command
+from perdure.testing import World
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A store with two workflows: one waits for its approval, the other sleeps."""
+    path = tmp_path / "jobs.db"
+    with World(App(Shop()).with_jobs(fulfilment), store=path) as world:
+        flow = world.handle(fulfilment)
+        for id_ in ("waits", "sleeps"):
+            world.unwrap(flow.start(id_, Order("book", 100)))
+        world.settle()
+        world.unwrap(flow.signal("sleeps", approval, Approval("ann")))
+        world.settle()
+        world.close()
+    return path
+
+
+def test_a_handle_lists_steps_in_the_order_of_their_ends() -> None:
+    with World(App(Shop()).with_jobs(fulfilment)) as world:
+        flow = world.handle(fulfilment)
+        assert world.unwrap(flow.steps("o")) == ()
+        world.unwrap(flow.start("o", Order("book", 100)))
+        world.settle()
+        listed = world.unwrap(flow.steps("o"))
+        assert [(step.name, step.status, step.attempts) for step in listed if step.status == "done"] == [
+            ("charge", "done", 1),
+            ("reserve", "done", 1),
+        ]
+        assert [step.name for step in listed if step.status == "waiting"][:1] == ["signal approval"]
+        assert world.unwrap(world.jobs.handle_by_name("workflow", "fulfilment").steps("o")) == listed
+
+
+def test_the_command_shows_the_steps_of_a_store_at_rest(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = ["--store", f"sqlite:///{path}", "--app", "flow_apps:old"]
+    assert run_command(["steps", "workflow:fulfilment:sleeps", *store, "--json"]) == 0
+    listed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [step["name"] for step in listed][:3] == ["charge", "reserve", "signal approval"]
+    assert run_command(["steps", "workflow:fulfilment:sleeps", *store]) == 0
+    assert "charge" in capsys.readouterr().out
+    assert run_command(["steps", "workflow:fulfilment:nobody", *store]) == 3
+    assert run_command(["steps", "workflow:fulfilment:sleeps", "--store", f"sqlite:///{path}"]) == 2
+    assert "--app" in capsys.readouterr().err
+
+
+def test_check_names_the_workflows_that_would_diverge_and_why(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before the deploy, without services: exit code 1, the step and the line of the program."""
+    store = f"sqlite:///{path}"
+    assert run_command(["check", "flow_apps:old", "--store", store]) == 0
+    capsys.readouterr()
+    assert run_command(["check", "flow_apps:reordered", "--store", store, "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    (group,) = report["problems"]
+    assert (group["topic"], group["count"]) == ("diverges", 2)
+    assert "the journal holds 'charge', and the program performs 'reserve'" in group["reason"]
+    assert "flow_apps.py" in group["reason"]
+    assert set(group["examples"]) == {"waits", "sleeps"}
+    assert run_command(["check", "flow_apps:longer", "--store", store]) == 0
