@@ -50,7 +50,7 @@ def test_the_command_shows_the_steps_of_a_store_at_rest(path: Path, capsys: pyte
     assert [step["name"] for step in listed][:3] == ["charge", "reserve", "signal approval"]
     assert run_command(["steps", "workflow:fulfilment:sleeps", *store]) == 0
     assert "charge" in capsys.readouterr().out
-    assert run_command(["steps", "workflow:fulfilment:nobody", *store]) == 3
+    assert run_command(["steps", "workflow:fulfilment:absent", *store]) == 3
     assert run_command(["steps", "workflow:fulfilment:sleeps", "--store", f"sqlite:///{path}"]) == 2
     assert "--app" in capsys.readouterr().err
 
@@ -62,9 +62,9 @@ def test_check_names_the_workflows_that_would_diverge_and_why(path: Path, capsys
     capsys.readouterr()
     assert run_command(["check", "flow_apps:reordered", "--store", store, "--json"]) == 1
     report = json.loads(capsys.readouterr().out)
-    (group,) = report["problems"]
+    (group,) = [one for one in report["groups"] if one["matters"] == "problem"]
     assert (group["topic"], group["count"]) == ("diverges", 2)
     assert "the journal holds 'charge', and the program performs 'reserve'" in group["reason"]
     assert "flow_apps.py" in group["reason"]
-    assert set(group["examples"]) == {"waits", "sleeps"}
+    assert {example["of"] for example in group["examples"]} == {"waits", "sleeps"}
     assert run_command(["check", "flow_apps:longer", "--store", store]) == 0
