@@ -405,6 +405,10 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         """
         return ()
 
+    def has_secret_rows(self, rows: Sequence[str]) -> bool:
+        """Return whether a journal holds values that this definition marks as secret."""
+        return False
+
     def steps(self, instance: Instance, rows: Sequence[str]) -> tuple[StepRecord, ...]:
         """Return the steps of an instance for tools, without secrets: those of its journal, then those in progress.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -16,10 +16,19 @@ FORMAT: Final = 1
 
 _KEY: Final = "perdure snapshots"
 
+NO_JOURNALS: Final[Mapping[str, Sequence[str]]] = {}
 
-def write_snapshots(rows: Iterable[Instance]) -> bytes:
-    """Return the contents of a file of rows, in readable form."""
-    document = {_KEY: FORMAT, "rows": [orjson.loads(to_json(row)) for row in rows]}
+
+def write_snapshots(rows: Iterable[Instance], journals: Mapping[str, Sequence[str]] = NO_JOURNALS) -> bytes:
+    """Return the contents of a file of rows, in readable form.
+
+    Args:
+        rows: the rows.
+        journals: the journals of some of them, by the printed address.
+    """
+    document: dict[str, Any] = {_KEY: FORMAT, "rows": [orjson.loads(to_json(row)) for row in rows]}
+    if journals:
+        document["journals"] = {address: list(bodies) for address, bodies in journals.items()}
     return orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n"
 
 
@@ -40,6 +49,21 @@ def read_snapshots(data: bytes, *, what: str) -> tuple[Instance, ...]:
     if not _is_ours(document):
         raise StoreCorrupt(what, f"it does not begin with {_KEY!r}: {FORMAT}, as the files of `perdure snapshot` do")
     return tuple(from_json(Instance, orjson.dumps(row).decode(), what=what) for row in document["rows"])
+
+
+def read_journals(data: bytes, *, what: str) -> dict[str, tuple[str, ...]]:
+    """Return the journals of a file, by the printed address of their instance.
+
+    Args:
+        data: its contents.
+        what: its name in error messages.
+
+    Raises:
+        StoreCorrupt: it is not a file of rows, or has another format.
+    """
+    read_snapshots(data, what=what)
+    document: dict[str, Any] = orjson.loads(data)
+    return {address: tuple(map(str, bodies)) for address, bodies in document.get("journals", {}).items()}
 
 
 def _is_ours(document: object) -> bool:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import cast
 
 from perdure.values.step_record import StepRecord
 from perdure.wire.records import record_of
 
 
-def steps_from(data: Any) -> tuple[StepRecord, ...]:
+def steps_from(data: object) -> tuple[StepRecord, ...]:
     """Read steps from parsed JSON.
 
     Raises:
         OutcomeUnknown: the data is not that of steps.
     """
-    return tuple(record_of(StepRecord, each) for each in data)
+    listed = data if isinstance(data, list) else [data]  # pyright: ignore[reportUnknownVariableType] - JSON
+    return tuple(record_of(StepRecord, each) for each in cast("list[object]", listed))

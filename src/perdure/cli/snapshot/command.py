@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from perdure.cli.app_loader import import_app, records_of
+from perdure.cli.check import tables
 from perdure.cli.exit_code import ExitCode
 from perdure.cli.snapshot.choice import chosen_rows
 from perdure.cli.snapshot.redaction import Redaction
@@ -16,7 +17,7 @@ from perdure.cli.store_option import StoreOption
 from perdure.cli.usage_error import UsageError
 from perdure.stores.encryption.records import Records
 from perdure.stores.snapshots import write_snapshots
-from perdure.stores.sqlite.reader import read_from_outside
+from perdure.stores.sqlite.reader import Reader, read_from_outside
 from perdure.stores.url import sqlite_path
 from perdure.values.errors import DefinitionError, StoreError
 from perdure.values.instance import Instance
@@ -36,10 +37,11 @@ def snapshot(
 ) -> int:
     """Write some rows of a store to a file, for tests of new code.
 
-    The file contains up to ``--each`` rows of every job, version of its state and status. Ids are replaced by numbers;
-    messages and tracebacks of errors, run ids and idempotency keys are removed. States are written unchanged, except
-    for the redacted fields and, with ``--app``, the values that its definitions mark as secret. Like `perdure check`,
-    the command reads the store without a lock, also while an engine owns it.
+    The file contains up to ``--each`` rows of every job, version of its state and status, with their journals. Ids are
+    replaced by numbers; messages and tracebacks of errors, run ids and idempotency keys are removed. States are written
+    unchanged, except for the redacted fields and, with ``--app``, the values that its definitions mark as secret: a
+    journal that has such values is left out. Like `perdure check`, the command reads the store without a lock, also
+    while an engine owns it.
 
     Exit code: 0 the file is written, 2 it cannot be.
 
@@ -69,18 +71,29 @@ def snapshot(
     try:
         with read_from_outside(sqlite_path(store)) as reader:
             chosen = [_decrypted(row, records) for row in chosen_rows(reader, frozenset(job), each)]
+            bodies = [_journal(reader, row, records) for row in chosen]
         rows = [redaction.row(row, at) for at, row in enumerate(chosen, start=1)]
+        shown = [redaction.journal(row, found) for row, found in zip(chosen, bodies, strict=True)]
+        journals = {str(row.address): each for row, each in zip(rows, shown, strict=True) if each is not None}
         if not rows:
             of = f" of {', '.join(job)}" if job else ""
             raise UsageError(f"{store} contains no instance{of}; nothing is written")
         with output.open("xb") as file:
-            file.write(write_snapshots(rows))
+            file.write(write_snapshots(rows, journals))
     except (DefinitionError, StoreError) as error:
         raise UsageError(str(error)) from error
     except OSError as error:
         raise UsageError(f"{output} cannot be written: {error}") from error
     write_lines([f"{output}: {len(rows)} {'row' if len(rows) == 1 else 'rows'}"])
     return ExitCode.DONE
+
+
+def _journal(reader: Reader, row: Instance, records: Records | None) -> tuple[str, ...] | None:
+    """Read the journal of a row; None if it has none, or changed meanwhile."""
+    found = tables.journal(reader, row) if row.journal_length else None
+    if found is None or records is None:
+        return found
+    return records.journal(found, str(row.address), 0)
 
 
 def _decrypted(row: Instance, records: Records | None) -> Instance:

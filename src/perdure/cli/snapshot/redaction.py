@@ -70,6 +70,20 @@ class Redaction:
             alarm_trace=None,
         )
 
+    def journal(self, instance: Instance, rows: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        """Redact a journal; None if there is none, or if its definition knows of secrets in it.
+
+        A row is one or more lines, each a JSON value or empty.
+
+        Args:
+            instance: the stored instance.
+            rows: the rows of its journal.
+        """
+        job = self.served.get((instance.address.kind, instance.address.name))
+        if rows is None or (job is not None and job.has_secret_rows(rows)):
+            return None
+        return tuple("\n".join(map(self._json, row.split("\n"))) for row in rows)
+
     def _claim(self, claim: Claim | None) -> Claim | None:
         if claim is None:
             return None

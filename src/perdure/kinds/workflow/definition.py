@@ -273,6 +273,10 @@ class Workflow(Definition[WorkflowHandle[S, A, E], WorkflowSender[S], R_contra],
         """Replay a stored workflow without services; return its next steps."""
         return () if header_of(instance).ended is not None else listing.next_steps(self.replay(instance, rows))
 
+    def has_secret_rows(self, rows: Sequence[str]) -> bool:
+        """Return whether an outcome in the journal has secrets."""
+        return listing.has_secrets(rows)
+
     def steps(self, instance: Instance, rows: Sequence[str]) -> tuple[StepRecord, ...]:
         """Return the steps of the journal, and those in progress."""
         return listing.steps_of(header_of(instance), rows)

@@ -34,6 +34,11 @@ def steps_of(header: Header, bodies: Sequence[str]) -> tuple[StepRecord, ...]:
     return (*rows, *map(_failing, header.failing), *waits)
 
 
+def has_secrets(bodies: Sequence[str]) -> bool:
+    """Return whether an outcome in a journal has secrets."""
+    return any(row_of(body).secret for body in bodies)
+
+
 def _recorded(row: Row) -> StepRecord:
     return StepRecord(
         path=row.path,

@@ -75,6 +75,7 @@ class JobLaws:
     def __attrs_post_init__(self) -> None:
         self._monitor = InvariantMonitor(model_check_of(self.job, self.model))
         self.world.watch(self._watch)
+        self.world.watch(self._monitor.of_journals(self.job))
 
     def check(self) -> None:
         """Check every law and every invariant, once the world has settled.

@@ -21,6 +21,7 @@ Law: TypeAlias = Literal[
     "an unfinished instance has an alarm or is held",
     "nothing is left half-done",
     "the engine comes to rest",
+    "a program follows its own journal",
     "the job does what its model does",
     "an invariant of the test",
 ]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import attrs
 from returns.result import Failure
 
+from perdure.jobs.definition import AnyDefinition
 from perdure.testing.fault import Fail
+from perdure.testing.machine.journal_monitor import JournalMonitor
 from perdure.testing.machine.law import InvariantViolated, Law
 from perdure.testing.machine.model_check import ModelCheck
 from perdure.testing.machine.requests import SentRequest
@@ -77,6 +80,10 @@ class InvariantMonitor:
                 self._opened(store)
             case _:
                 pass
+
+    def of_journals(self, job: AnyDefinition) -> Callable[[TraceEvent], None]:
+        """Return a watcher that replays the journals of a job after each step."""
+        return JournalMonitor(job, lambda problem: self.note("a program follows its own journal", problem)).watch
 
     def check(self) -> None:
         """Raise the first violation.

@@ -71,6 +71,7 @@ class JobRules(RuleBasedStateMachine):
             debug=self.machine.debug,
         )
         self.world.watch(self.monitor.watch)
+        self.world.watch(self.monitor.of_journals(self.machine.job))
         self.world.__enter__()
 
     def teardown(self) -> None:
