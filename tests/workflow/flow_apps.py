@@ -1,4 +1,4 @@
-"""Apps of the same workflow: the present code, and what a deploy might bring."""
+"""Apps of the same workflow: the present code, and the code of three deploys."""
 
 from __future__ import annotations
 
