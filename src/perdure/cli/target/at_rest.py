@@ -115,7 +115,7 @@ class AtRest:
         """Read the steps of an instance; none if there is no instance.
 
         Raises:
-            UsageError: the app is not known, and so not what the rows of a journal mean; or it cannot read them.
+            UsageError: the app is not known, which alone can read a journal; or it cannot read this one.
         """
         stored = self._stored(address)
         if stored is None:

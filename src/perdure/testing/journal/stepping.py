@@ -1,4 +1,4 @@
-"""Replays a journal step by step: what the program waited for before each recorded answer, and at which line."""
+"""Replays a journal step by step: the steps that the program waited for before each recorded answer, with lines."""
 
 from __future__ import annotations
 
