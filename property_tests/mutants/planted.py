@@ -12,12 +12,14 @@ import planted_sharing
 import planted_stores
 import planted_turns
 import planted_values
+import planted_workflow
 from mutant import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
     *planted_values.MUTANTS,
     *planted_turns.MUTANTS,
     *planted_kinds.MUTANTS,
+    *planted_workflow.MUTANTS,
     *planted_engine.MUTANTS,
     *planted_metrics.MUTANTS,
     *planted_pool.MUTANTS,

@@ -312,3 +312,29 @@ def test_a_workflow_sends_more_messages_than_one_commit_can_hold() -> None:
         assert world.unwrap(world.handle(job).outcome("t")) == Done(value=1)
         assert len([i for i in world.instances() if i.address.name == "child"]) == 14
         assert len(bodies(world, job, "t")) == 14
+
+
+def test_finalizers_of_a_cancelled_workflow_may_wait() -> None:
+    @program
+    def careful(ctx: WorkflowContext[int]) -> Do[str, Declined, HasShop]:
+        try:
+            yield from sleep("1 day")
+        finally:
+            yield from label("first")
+            yield from sleep("1 hour")
+            yield from mail("second")
+        return "slept"
+
+    shop = Shop()
+    job = Workflow("careful", state=int, run=careful, keep=None)
+    with World(App(shop).with_jobs(job)) as world:
+        flow = world.handle(job)
+        world.unwrap(flow.start("c", 0))
+        world.advance("1 minute")
+        world.unwrap(flow.cancel("c", "why"))
+        world.advance("30 minutes")
+        assert shop.names == ["label"]
+        world.restart()
+        world.advance("30 minutes")
+        assert shop.names == ["label", "mail"]
+        assert world.unwrap(world.handle(job).outcome("c")) == WasCancelled(reason="why")

@@ -264,3 +264,22 @@ def test_a_log_record_is_written_once_however_often_the_program_is_replayed() ->
             world.restart()
         assert world.unwrap(world.handle(job).outcome("t")) == Done(value=1)
         assert said == ["begun", "waiting"]
+
+
+def test_a_replay_begins_with_the_state_that_the_workflow_was_started_with() -> None:
+    @program
+    def remembering(ctx: WorkflowContext[int]) -> Do[int, str]:
+        started = yield from ctx.state
+        yield from ctx.set_state(started + 100)
+        yield from sleep("1 hour")
+        now = yield from ctx.state
+        return started * 1_000 + now
+
+    job = Workflow("remembering", state=int, run=remembering, keep=None)
+    with World(App(None).with_jobs(job)) as world:
+        world.unwrap(world.handle(job).start("r", 1))
+        world.advance("1 minute")
+        assert world.unwrap(world.handle(job).get_state("r")) == 101
+        world.restart()
+        world.advance("1 hour")
+        assert world.unwrap(world.handle(job).outcome("r")) == Done(value=1_101)

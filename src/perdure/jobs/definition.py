@@ -43,6 +43,7 @@ from perdure.values.limits import Limits
 from perdure.values.listed import ListFilter, Listing
 from perdure.values.message import Message
 from perdure.values.retry import Retry
+from perdure.values.secret import Hide
 from perdure.values.step_record import StepRecord
 from perdure.values.turn_inputs import TurnInputs
 
@@ -374,6 +375,23 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
     def map_states(self, instance: Instance, change: Callable[[str], str]) -> Instance:
         """Apply a function to every encoded state of the row. A kind that keeps another in `data` overrides it."""
         return instance.changed(state=change(instance.state)) if instance.state else instance
+
+    @property
+    def own_codecs(self) -> tuple[Codec[Any], ...]:
+        """The codecs of the data that is stored for the kind alone, which may have secrets."""
+        return ()
+
+    def redacted_data(self, instance: Instance, hide: Hide) -> Instance:
+        """Replace the secrets in the data that is stored for the kind alone, to show it; states are replaced already.
+
+        Args:
+            instance: the stored instance.
+            hide: returns the replacement of each secret.
+
+        Raises:
+            InvalidInput: this code cannot decode the data; then it is hidden as a whole.
+        """
+        return instance
 
     def check_data(self, instance: Instance) -> None:
         """Decode the data that is stored for the kind alone.

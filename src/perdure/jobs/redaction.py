@@ -36,7 +36,7 @@ def redacted_instance(job: AnyDefinition, instance: Instance, *, hide: Hide = hi
     if not has_secrets(job):
         return instance
     retry, last_error = instance.pending_retry, instance.last_error
-    return _with_states(job, instance, hide).changed(
+    return _with_own_data(job, _with_states(job, instance, hide), hide).changed(
         claim=_claim(job, instance.claim, hide),
         event_claim=_claim(job, instance.event_claim, hide),
         pending_retry=retry and attrs.evolve(retry, error=redacted_failure(job, retry.error, hide=hide)),
@@ -146,6 +146,13 @@ def _with_states(job: AnyDefinition, instance: Instance, hide: Hide) -> Instance
         )
     except InvalidInput:  # the kind's own data cannot be decoded
         return instance.changed(state=_HIDDEN_JSON, data=_HIDDEN_JSON)
+
+
+def _with_own_data(job: AnyDefinition, instance: Instance, hide: Hide) -> Instance:
+    try:
+        return job.redacted_data(instance, hide)
+    except InvalidInput:  # as above
+        return instance.changed(data=_HIDDEN_JSON)
 
 
 def _redacted(codec: Codec[Any] | None, encoded: str, hide: Hide) -> str:

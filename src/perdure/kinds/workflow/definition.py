@@ -48,11 +48,12 @@ from perdure.values.failure import Defect
 from perdure.values.instance import Claim, Instance
 from perdure.values.limits import Limits
 from perdure.values.retry import Retry
+from perdure.values.secret import Hide
 from perdure.values.turn_inputs import TurnInputs
 
 if TYPE_CHECKING:
     from perdure.jobs.replayed import NextStep
-    from perdure.kinds.workflow import draft, handler, listing, performing, progress, replay, settling
+    from perdure.kinds.workflow import draft, handler, listing, performing, progress, redacting, replay, settling
     from perdure.values.message import Message
     from perdure.values.step_record import StepRecord
 else:
@@ -61,6 +62,7 @@ else:
     listing = lazy_module("perdure.kinds.workflow.listing")
     performing = lazy_module("perdure.kinds.workflow.performing")
     progress = lazy_module("perdure.kinds.workflow.progress")
+    redacting = lazy_module("perdure.kinds.workflow.redacting")
     replay = lazy_module("perdure.kinds.workflow.replay")
     settling = lazy_module("perdure.kinds.workflow.settling")
 
@@ -233,6 +235,15 @@ class Workflow(Definition[WorkflowHandle[S, A, E], WorkflowSender[S], R_contra],
         if header.first is None:
             return mapped
         return mapped.changed(data=written(attrs.evolve(header, first=change(header.first))))
+
+    @property
+    def own_codecs(self) -> tuple[Codec[Any], ...]:
+        """The codec of the outcome; those of the signals are inputs of commands."""
+        return (self.results,)
+
+    def redacted_data(self, instance: Instance, hide: Hide) -> Instance:
+        """Replace the secrets of signals and of the outcome."""
+        return instance.changed(data=written(redacting.redacted_header(self, header_of(instance), hide)))
 
     def check_data(self, instance: Instance) -> None:
         """Decode the data of the workflow, without its journal."""

@@ -1,0 +1,47 @@
+"""Replaces the secrets in the stored data of a workflow, to show it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from perdure.codecs import Codec
+from perdure.jobs.redaction import redacted_failure
+from perdure.kinds.workflow.stored import FAILURE, Ended, Header, WaitingSignal
+from perdure.values.secret import HIDDEN, Hide
+
+if TYPE_CHECKING:
+    from perdure.kinds.workflow.definition import Workflow
+
+
+def redacted_header(job: Workflow[Any, Any, Any, Any], header: Header, hide: Hide) -> Header:
+    """Return the header without the secrets of its signals and of its outcome.
+
+    The end of a child has the types of another job: it is hidden as a whole.
+    """
+    return attrs.evolve(
+        header,
+        inbox=tuple(_signal(job, signal, hide) for signal in header.inbox),
+        ended=None if header.ended is None else _ended(job, header.ended, hide),
+    )
+
+
+def _signal(job: Workflow[Any, Any, Any, Any], signal: WaitingSignal, hide: Hide) -> WaitingSignal:
+    codec = job.signals.get(signal.name)
+    return attrs.evolve(signal, value=f'"{HIDDEN}"' if codec is None else _redacted(codec, signal.value, hide))
+
+
+def _ended(job: Workflow[Any, Any, Any, Any], ended: Ended, hide: Hide) -> Ended:
+    match ended.form:
+        case "done":
+            return attrs.evolve(ended, value=_redacted(job.results, ended.value, hide))
+        case "failed":
+            record = redacted_failure(job, FAILURE.decode(ended.value.encode()), hide=hide)
+            return attrs.evolve(ended, value=FAILURE.encode(record).decode())
+        case "cancelled":
+            return ended
+
+
+def _redacted(codec: Codec[Any], encoded: str, hide: Hide) -> str:
+    return codec.redact(encoded.encode(), hide=hide).decode()
