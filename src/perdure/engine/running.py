@@ -143,6 +143,8 @@ class RunningEngine:
         for (kind, name), feeder in self.feeders.items():
             self._loop(feeder.run(), f"lanes of {kind}:{name}")
         self._loop(self.outbox.run(), "outbox")
+        if self.store.listen is not None:
+            self.store.listen(self.outbox.wake.ring)
         self._loop(Maintenance(self.store, self.runtime, self.limits).run(), "maintenance")
         if self.membership is not None:
             self._loop(every(self.runtime, ALARM_POLL_MS, self._look_at_alarms), "alarm poll")

@@ -426,6 +426,14 @@ class DueExceptOperation(Protocol):
         ...
 
 
+class ListenOperation(Protocol):
+    """The function ``listen``."""
+
+    def __call__(self, listener: Callable[[], None], /) -> None:
+        """Call a listener whenever another process may have written messages."""
+        ...
+
+
 class CountsOperation(Protocol):
     """The function ``counts``."""
 
@@ -548,6 +556,9 @@ class Store:
             is. None: the store keeps no journals, and no job that has them can be served.
         sharing: the operations of a shared store, which `perdure.stores.sharing.contract` describes. None for an owned
             store.
+        listen: ``(listener)``: the listener is called in the event loop soon after another process, such as an
+            application with a transaction of its own, has written messages. A call may come without a reason, or be
+            missing where the engine reads periodically. None: only engines write messages.
     """
 
     def __repr__(self) -> str:
@@ -588,5 +599,6 @@ class Store:
     journal: JournalOperation | None = None
     left: Left = "closed"
     sharing: Sharing | None = None
+    listen: ListenOperation | None = None
     cache_bytes: int = DEFAULT_CACHE_BYTES
     waits: Literal["never", "for_io"] = "for_io"

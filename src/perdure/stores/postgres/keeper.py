@@ -56,6 +56,10 @@ class Keeper:
             raise StoreLocked(store, f"{row[2]} engines that share it")
         return int(row[0]), int(row[1])
 
+    async def connection(self) -> Any:
+        """Return the connection, for notifications."""
+        return self._connection
+
     def when_ended(self, listener: Callable[[], None]) -> None:
         """Call a function when the connection ends."""
 

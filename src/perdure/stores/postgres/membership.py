@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from perdure.stores.postgres.connections import PostgresConnections
+from typing import Any
+
+from perdure.stores.postgres.connections import PostgresConnections, connect
+from perdure.stores.postgres.settings import PostgresSettings
 
 
 class Lease:
     """The membership of an opening, in place of the lock of an owner."""
 
-    def __init__(self, connections: PostgresConnections, schema: str) -> None:
+    def __init__(self, connections: PostgresConnections, settings: PostgresSettings) -> None:
         self._connections = connections
-        self._schema = schema
+        self._settings = settings
+        self._listening: Any = None
+
+    async def connection(self) -> Any:
+        """Open a connection, for notifications."""
+        self._listening = await connect(self._settings.dsn)
+        return self._listening
 
     def when_ended(self, listener: object) -> None:
         """Do nothing: a lease does not depend on a connection."""
 
     async def close(self, epoch: int) -> None:
         """End the membership. If the server cannot be reached, the lease ends by itself."""
-        sql = f"UPDATE {self._schema}.engines SET state = 'closed' WHERE epoch = $1 AND state = 'open'"  # noqa: S608 - the name is checked
+        if self._listening is not None:
+            self._listening.terminate()
+        sql = f"UPDATE {self._settings.quoted}.engines SET state = 'closed' WHERE epoch = $1 AND state = 'open'"  # noqa: S608 - the name is checked
         await self._connections.write("leave", sql, epoch)

@@ -11,6 +11,7 @@ from typing import Any, assert_never
 import attrs
 
 from perdure.runtime.record import Runtime
+from perdure.stores.postgres.arrivals import Arrivals
 from perdure.stores.postgres.connections import KEEPALIVE, PostgresConnections, connect
 from perdure.stores.postgres.event_log import PostgresEventLog
 from perdure.stores.postgres.failures import DRIVER_ERRORS, UNSENDABLE, unavailable
@@ -92,26 +93,29 @@ async def _opened(connection: Any, settings: PostgresSettings, on_locked: OnLock
 
 
 async def _owned(connection: Any, settings: PostgresSettings, on_locked: OnLocked, runtime: Runtime) -> Store:
-    keeper = Keeper(connection, f'"{settings.schema}"')
+    keeper = Keeper(connection, settings.quoted)
     await keeper.acquire(store=settings.name, on_locked=on_locked, runtime=runtime)
     epoch, ended = await keeper.own(store=settings.name, label=_label())
     connections = await PostgresConnections.open(settings.dsn, settings.name)
     operations = PostgresOperations(runtime, settings, connections, keeper, epoch)
-    return attrs.evolve(_store(settings, operations, Listings(operations)), left="died" if ended else "closed")
+    store = _store(settings, operations, Listings(operations))
+    arrivals = Arrivals(runtime, keeper.connection, settings.quoted)
+    return attrs.evolve(store, listen=arrivals.listen, left="died" if ended else "closed")
 
 
 async def _shared(connection: Any, settings: PostgresSettings, runtime: Runtime) -> Store:
-    schema = f'"{settings.schema}"'
-    joined = f"SELECT {schema}.join_members($1, $2)"
+    joined = f"SELECT {settings.quoted}.join_members($1, $2)"
     epoch = int(await connection.fetchval(joined, settings.lease_ms, _label()))
     if not epoch:
         raise StoreLocked(settings.name, "an engine that does not share it")
     await connection.close()
     connections = await PostgresConnections.open(settings.dsn, settings.name)
-    operations = PostgresOperations(runtime, settings, connections, Lease(connections, schema), epoch)
+    lease = Lease(connections, settings)
+    operations = PostgresOperations(runtime, settings, connections, lease, epoch)
     listings = Listings(operations)
     sharing = SharedOperations(operations, listings, settings.lease_ms).contract
-    return attrs.evolve(_store(settings, operations, listings), sharing=sharing)
+    arrivals = Arrivals(runtime, lease.connection, settings.quoted)
+    return attrs.evolve(_store(settings, operations, listings), listen=arrivals.listen, sharing=sharing)
 
 
 def _label() -> str:
@@ -149,6 +153,8 @@ def _store(settings: PostgresSettings, operations: PostgresOperations, listings:
         due_except=listings.due_except,
         counts=listings.counts,
         search=searches.search,
+        load_all=operations.load_all,
+        commit_all=operations.commit_all,
         journal=listings.journal,
         lanes=lanes.lanes,
         queued=lanes.queued,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -11,6 +11,7 @@ from returns.result import Failure, Result, Success
 
 from perdure.programs.future import answered_by, asked, settled
 from perdure.runtime.record import Future, Runtime
+from perdure.stores.groups import LoadRequest
 from perdure.stores.postgres.connections import NoConnection, PostgresConnections, Rows
 from perdure.stores.postgres.encode import TYPES, Encoded, arguments, encode
 from perdure.stores.postgres.failures import (
@@ -23,7 +24,7 @@ from perdure.stores.postgres.failures import (
 )
 from perdure.stores.postgres.keeper import Keeper
 from perdure.stores.postgres.membership import Lease
-from perdure.stores.postgres.pending import PendingStatement, Queue
+from perdure.stores.postgres.pending import Gathered, PendingStatement, Queue
 from perdure.stores.postgres.rows import INSTANCE_COLUMNS, instance_from, prefixed, remembered_from
 from perdure.stores.postgres.settings import PostgresSettings
 from perdure.stores.postgres.text import encoded
@@ -62,7 +63,7 @@ class PostgresOperations:
         epoch: int,
     ) -> None:
         self.damage = CorruptRows()
-        self.schema = f'"{settings.schema}"'
+        self.schema = settings.quoted
         self.epoch = epoch
         self.durability = settings.durability
         self.lost: Future[str] = runtime.future()
@@ -115,19 +116,41 @@ class PostgresOperations:
         self, address: Address, idempotency_key: str | None = None, now_ms: int = 0, /
     ) -> FutureResult[Loaded, StoreError]:
         """Read an address and the stored answer of a key, in a group with others."""
-        request = (address, idempotency_key, now_ms)
-        return answered_by(self._loads.operation("load", request, note=partial(self._loaded, address)))
+        return answered_by(self._pending_load(address, idempotency_key, now_ms))
 
     def commit(self, transition: Transition, /) -> FutureResult[Fence, StoreError | Conflict | OutcomeUnknown]:
         """Write one transition, in a group with others."""
+        pending = self._pending_commit(transition)
+        return answered_by(pending) if isinstance(pending, PendingStatement) else settled(pending)
+
+    def load_all(self, requests: Sequence[LoadRequest], answered: Callable[[Sequence[Any]], None], /) -> None:
+        """Read several addresses together."""
+        gathered = Gathered(len(requests), answered)
+        for at, each in enumerate(requests):
+            self._pending_load(each.address, each.idempotency_key, each.now_ms).send(gathered.listener(at))
+
+    def commit_all(self, transitions: Sequence[Transition], answered: Callable[[Sequence[Any]], None], /) -> None:
+        """Write several transitions together."""
+        gathered = Gathered(len(transitions), answered)
+        for at, transition in enumerate(transitions):
+            pending = self._pending_commit(transition)
+            if isinstance(pending, PendingStatement):
+                pending.send(gathered.listener(at))
+            else:
+                gathered.listener(at)(pending)
+
+    def _pending_load(self, address: Address, key: str | None, now_ms: int) -> PendingStatement[_Load]:
+        return self._loads.operation("load", (address, key, now_ms), note=partial(self._loaded, address))
+
+    def _pending_commit(self, transition: Transition) -> PendingStatement[_Commit] | Failure[StoreUnavailable]:
         try:
             change = encode(transition)
         except Exception as error:  # noqa: BLE001 - a value that JSON cannot represent
-            return settled(Failure(StoreUnavailable("commit", f"the transition does not encode: {error!r}")))
+            return Failure(StoreUnavailable("commit", f"the transition does not encode: {error!r}"))
         inbound = transition.inbound
         touches = (transition.address,) if inbound is None else (transition.address, inbound.message_id)
         note = partial(self._committed, transition.address)
-        return answered_by(self._commits.operation("commit", (transition, change), touches=touches, note=note))
+        return self._commits.operation("commit", (transition, change), touches=touches, note=note)
 
     async def _load(self, group: Sequence[_Load]) -> Sequence[Result[Loaded, StoreError]]:
         kinds, names, ids = zip(*((encoded(a.kind), encoded(a.name), encoded(a.id)) for a, _, _ in group), strict=True)

@@ -31,7 +31,7 @@ class PendingStatement(Generic[R]):
         touches: a group holds each of these at most once.
     """
 
-    __slots__ = ("_answer", "_note", "_queue", "operation", "request", "touches")
+    __slots__ = ("_answer", "_listener", "_note", "_queue", "operation", "request", "touches")
 
     def __init__(
         self, queue: Queue[R], operation: str, request: R, touches: tuple[Hashable, ...], note: Note | None
@@ -42,6 +42,7 @@ class PendingStatement(Generic[R]):
         self._queue = queue
         self._note = note
         self._answer: Future[Any] | None = None
+        self._listener: Note | None = None
 
     def __await__(self) -> Generator[Any, Any, Answer]:
         if self._answer is None:
@@ -53,10 +54,22 @@ class PendingStatement(Generic[R]):
         answer: Answer = yield from self._answer.__await__()
         return answer
 
+    def send(self, listener: Note) -> None:
+        """Send the request, and call a listener with the answer, instead of awaiting it."""
+        refused = self._queue.refusal(self.operation)
+        if refused is not None:
+            listener(Failure(refused))
+            return
+        self._listener = listener
+        self._queue.add(self)
+
     def answered(self, answer: Answer) -> None:
         """Note the answer, and pass it to the caller."""
         if self._note is not None:
             self._note(answer)
+        listener, self._listener = self._listener, None  # a cycle would wait for the garbage collector
+        if listener is not None:
+            listener(answer)
         if self._answer is not None and not self._answer.done():  # its caller may be cancelled
             self._answer.set_result(answer)
 
@@ -156,6 +169,33 @@ class Queue(Generic[R]):
         for closer in closers:
             if not closer.done():
                 closer.set_result(None)
+
+
+class Gathered:
+    """Collects the answers of several operations, and passes them on together.
+
+    Args:
+        count: how many.
+        answered: called with all answers, in order.
+    """
+
+    def __init__(self, count: int, answered: Callable[[Sequence[Answer]], None]) -> None:
+        self._answers: list[Any] = [None] * count
+        self._missing = count
+        self._answered = answered
+        if not count:
+            answered([])
+
+    def listener(self, at: int) -> Note:
+        """Return the listener of one operation."""
+
+        def listen(answer: Answer) -> None:
+            self._answers[at] = answer
+            self._missing -= 1
+            if not self._missing:
+                self._answered(self._answers)
+
+        return listen
 
 
 def _answer(group: Sequence[PendingStatement[R]], answers: Sequence[Answer]) -> None:

@@ -62,6 +62,11 @@ class PostgresSettings:
     ownership: Ownership = "owned"
     lease_ms: int = DEFAULT_LEASE_MS
 
+    @property
+    def quoted(self) -> str:
+        """The name of the schema as it stands in statements."""
+        return f'"{self.schema}"'
+
 
 def settings_of(url: str) -> PostgresSettings:
     """Return the settings of a URL.
@@ -103,8 +108,7 @@ def _option(name: str, text: str) -> tuple[object] | Literal["invalid"] | None:
     """Return the value of an option of perdure, or None if it is a parameter of PostgreSQL."""
     match name:
         case "schema":
-            is_valid = _SCHEMA.fullmatch(text) is not None and not text.startswith("pg_")
-            return (text,) if is_valid else "invalid"
+            return (text,) if _is_schema(text) else "invalid"
         case "cache":
             size = bytes_of(text)
             return "invalid" if size is None else (size,)
@@ -114,6 +118,20 @@ def _option(name: str, text: str) -> tuple[object] | Literal["invalid"] | None:
             return (text,) if text in _CHOICES[name] else "invalid"
         case _:
             return None
+
+
+def _is_schema(text: str) -> bool:
+    return _SCHEMA.fullmatch(text) is not None and not text.startswith("pg_")
+
+
+def check_schema(name: str) -> None:
+    """Check the name of a schema.
+
+    Raises:
+        DefinitionError: it is not a lower-case name.
+    """
+    if not _is_schema(name):
+        raise DefinitionError("schema of a store", name, "a name of lower-case letters, digits and '_', such as 'jobs'")
 
 
 def _shown(url: str) -> str:

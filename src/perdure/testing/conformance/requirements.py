@@ -390,6 +390,17 @@ ABANDONED = Requirement(
     "nor one of the others.",
 )
 
+LISTEN = Requirement(
+    "listen",
+    "the listener is called in the event loop soon after another process, such as an application with a transaction "
+    "of its own, has written messages.",
+)
+LISTEN_AT_LEAST = Requirement(
+    "listen",
+    "A call may come without a reason, or be missing where the engine reads periodically. None: only engines write "
+    "messages.",
+)
+
 REQUIREMENTS: tuple[Requirement, ...] = tuple(one for one in tuple(globals().values()) if isinstance(one, Requirement))
 """All of them, in the order of the contract."""
 
@@ -407,6 +418,8 @@ NO_CASE: dict[Requirement, str] = {
     JOURNAL_IS_FLAT: "a cost, which no answer shows: measure it",
     QUEUED_TIME: "a time is measured, by the benchmarks of a store",
     UNKNOWN_WRITER: "each store has its own way of sending in a transaction of the user",
+    LISTEN: "only the store knows how another process writes messages",
+    LISTEN_AT_LEAST: "a permission",
     BEGINS_WHEN_AWAITED: "every case awaits its calls, as the engine does",
 }
 """The requirements that no case can check, and why."""

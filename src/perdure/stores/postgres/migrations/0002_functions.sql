@@ -549,3 +549,35 @@ BEGIN
       (SELECT e.sequence FROM perdure.events AS e WHERE e.sequence < bound ORDER BY e.sequence DESC LIMIT 1), 0))
     FROM perdure.counters AS n LEFT JOIN perdure.cursors AS c ON c.name = which;
 END $$;
+
+-- A command in the transaction of an application, for any language:
+-- SELECT perdure.send('task', 'orders', 'order-1', 'send', '{"type":"Placed","amount":30}');
+-- The commands of a transaction to one target come in order. The sender is the transaction.
+CREATE FUNCTION perdure.send(kind text, name text, id text, action text, payload text) RETURNS bigint
+LANGUAGE plpgsql AS $$
+DECLARE
+  address text := kind || ':' || name || ':' || id;
+  stored text := replace(address, E'\x01', E'\x01\x02');
+  teller text := 'outside:transaction:' || pg_current_xact_id()::text;
+  given bigint := nextval('perdure.message_ids');
+BEGIN
+  INSERT INTO perdure.messages (message_id, pair, bucket, origin, sender, target, action, payload, sent_ms, place)
+    VALUES (given, perdure.digest(teller, stored), perdure.bucket(address), 0, teller, stored, action, payload,
+      (extract(epoch FROM clock_timestamp()) * 1000)::bigint,
+      CASE WHEN EXISTS (SELECT FROM perdure.messages AS m WHERE m.pair = perdure.digest(teller, stored))
+        THEN 'behind' ELSE 'head' END);
+  RETURN given;
+END $$;
+
+-- When such a transaction commits, the engines are notified. A notification makes commits wait for each other, so only
+-- one of several transactions that commit at the same time sends it; engines look again shortly after each.
+CREATE FUNCTION perdure.hint() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF pg_try_advisory_xact_lock(1885692519, 'perdure.instances'::regclass::oid::int) THEN
+    PERFORM pg_notify('perdure_' || 'perdure.instances'::regclass::oid, '');
+  END IF;
+  RETURN NULL;
+END $$;
+
+CREATE CONSTRAINT TRIGGER hint AFTER INSERT ON perdure.messages DEFERRABLE INITIALLY DEFERRED
+FOR EACH ROW WHEN (NEW.origin = 0) EXECUTE FUNCTION perdure.hint();

@@ -1,0 +1,145 @@
+"""Commands in a transaction of the application: delivered if it commits, and only then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from inspect import iscoroutinefunction
+from typing import Any, Final
+
+import attrs
+
+from perdure.jobs.draft import Post
+from perdure.programs import Program
+from perdure.programs.container import node_of
+from perdure.programs.instructions import PERFORM
+from perdure.stores.postgres.settings import DEFAULT_SCHEMA, check_schema
+from perdure.values.errors import DefinitionError, InvalidArgument
+
+__all__ = ["enqueue", "enqueue_async"]
+
+_EXPECTED: Final = "a connection of asyncpg, psycopg or SQLAlchemy, or a session of SQLAlchemy"
+_COMMAND: Final = "a command such as tell(orders, 'order-1').send(event)"
+
+
+def enqueue(connection: object, *commands: Program[None], schema: str = DEFAULT_SCHEMA) -> tuple[int, ...]:
+    """Send commands in the transaction that is open on a connection of psycopg or SQLAlchemy.
+
+    They are stored with the commit of that transaction, and disappear with its rollback. An engine delivers them within
+    milliseconds of the commit, exactly once, and those to one instance in their order. Transactions have no order among
+    each other.
+
+    Args:
+        connection: a ``Connection`` of psycopg, or a ``Connection`` or ``Session`` of SQLAlchemy, to the database of
+            the store.
+        commands: commands built by `perdure.tell`, such as ``tell(orders, "order-1").send(event)``.
+        schema: the schema of the store.
+
+    Returns:
+        The message ids.
+
+    Raises:
+        DefinitionError: the connection is of another library or async, or a command is another program.
+        InvalidArgument: an id contains U+0000, which PostgreSQL does not accept.
+    """
+    execute = _sync(connection)
+    return tuple(int(execute(statement)) for statement in _statements(commands, schema))
+
+
+async def enqueue_async(connection: object, *commands: Program[None], schema: str = DEFAULT_SCHEMA) -> tuple[int, ...]:
+    """Send commands as `enqueue` does, on a connection of asyncpg, or an async one of psycopg or SQLAlchemy.
+
+    Args:
+        connection: a ``Connection`` of asyncpg, an ``AsyncConnection`` of psycopg, or an ``AsyncConnection`` or
+            ``AsyncSession`` of SQLAlchemy. Without an open transaction each command is one of its own.
+        commands: commands built by `perdure.tell`.
+        schema: the schema of the store.
+
+    Returns:
+        The message ids.
+
+    Raises:
+        DefinitionError: the connection is of another library or not async, or a command is another program.
+        InvalidArgument: an id contains U+0000, which PostgreSQL does not accept.
+    """
+    execute = _async(connection)
+    return tuple([int(await execute(statement)) for statement in _statements(commands, schema)])
+
+
+@attrs.frozen
+class _Statement:
+    """A call of the function ``send``."""
+
+    schema: str
+    values: tuple[str, ...]
+
+    def sql(self, *marks: str) -> str:
+        return f'SELECT "{self.schema}".send({", ".join(marks)})'
+
+    @property
+    def named(self) -> dict[str, str]:
+        return dict(zip("abcde", self.values, strict=True))
+
+
+def _statements(commands: Sequence[Program[None]], schema: str) -> list[_Statement]:
+    check_schema(schema)
+    return [_Statement(schema, _values(_post(command))) for command in commands]
+
+
+def _post(command: object) -> Post:
+    program: Any = command
+    if isinstance(program, Program):
+        tag, instruction, _ = node_of(program)  # pyright: ignore[reportUnknownArgumentType] - any program
+        if tag == PERFORM and isinstance(instruction, Post):
+            return instruction
+    raise DefinitionError("a command to enqueue", command, _COMMAND)
+
+
+def _values(post: Post) -> tuple[str, ...]:
+    target = post.target
+    if "\0" in str(target):
+        raise InvalidArgument("id of a command to enqueue", target.id, "text without U+0000")
+    return target.kind, target.name, target.id, post.action, post.payload
+
+
+def _sync(connection: Any) -> Callable[[_Statement], Any]:
+    match _library(connection):
+        case "psycopg" if not iscoroutinefunction(connection.execute):
+            return lambda one: connection.execute(one.sql(*["%s"] * 5), one.values).fetchone()[0]
+        case "sqlalchemy" if not iscoroutinefunction(connection.execute):
+            text = _text()
+            return lambda one: connection.execute(text(one.sql(":a", ":b", ":c", ":d", ":e")), one.named).scalar_one()
+        case _:
+            raise DefinitionError("connection of enqueue", connection, f"{_EXPECTED}, not async")
+
+
+def _async(connection: Any) -> Callable[[_Statement], Any]:
+    match _library(connection):
+        case "asyncpg":
+            return lambda one: connection.fetchval(one.sql("$1", "$2", "$3", "$4", "$5"), *one.values)
+        case "psycopg" if iscoroutinefunction(connection.execute):
+
+            async def execute(one: _Statement) -> Any:
+                return (await (await connection.execute(one.sql(*["%s"] * 5), one.values)).fetchone())[0]
+
+            return execute
+        case "sqlalchemy" if iscoroutinefunction(connection.execute):
+            text = _text()
+
+            async def execute_text(one: _Statement) -> Any:
+                return (await connection.execute(text(one.sql(":a", ":b", ":c", ":d", ":e")), one.named)).scalar_one()
+
+            return execute_text
+        case _:
+            raise DefinitionError("connection of enqueue_async", connection, f"an async one: {_EXPECTED}")
+
+
+def _library(connection: object) -> str:
+    """Return the package that the class of a connection, or one that it is derived from, belongs to."""
+    packages = [cls.__module__.partition(".")[0] for cls in type(connection).__mro__]
+    return next((name for name in packages if name in ("asyncpg", "psycopg", "sqlalchemy")), "")
+
+
+def _text() -> Callable[[str], Any]:
+    from sqlalchemy import text  # noqa: PLC0415 - the caller has it
+
+    return text
