@@ -24,6 +24,7 @@ import attrs
 from returns.future import FutureResult
 
 from perdure.runtime.record import Future
+from perdure.stores.arrivals import ListenOperation
 from perdure.stores.groups import CommitAllOperation, LoadAllOperation
 from perdure.stores.holding import HoldsOperation, SetHoldOperation
 from perdure.stores.lanes import LanesOperation, QueuedOperation
@@ -423,14 +424,6 @@ class DueExceptOperation(Protocol):
         self, now_ms: int, limit: int, jobs: tuple[Job, ...], after: DuePosition | None = None, /
     ) -> FutureResult[tuple[Instance, ...], StoreError]:
         """Return the instances of other jobs that are due at an instant, earliest first."""
-        ...
-
-
-class ListenOperation(Protocol):
-    """The function ``listen``."""
-
-    def __call__(self, listener: Callable[[], None], /) -> None:
-        """Call a listener whenever another process may have written messages."""
         ...
 
 
