@@ -22,8 +22,8 @@ MUTANTS = (
     Mutant(
         "a claim does not require that its message lives",
         "engine/turn.py",
-        "keeping(transition, execute.claim) if self.others else transition",
-        "transition",
+        "return keeping(transition, execute.claim) if self.others else transition",
+        "return transition",
         MESSAGE,
     ),
     Mutant(

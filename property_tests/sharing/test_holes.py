@@ -5,7 +5,7 @@ from collections import Counter
 import attrs
 import pytest
 from crowd import piles, plain
-from machine import Add, Mark, OnAlarm, Tell, Wait, machine, steps
+from machine import Add, Call, Mark, NoAlarm, OnAlarm, Tell, Wait, machine, steps
 from returns.result import Success
 
 from perdure import App, Limits
@@ -103,11 +103,15 @@ def add(id_: str, number: int, key: str | None = None):
     return lambda client: client.handle(piles).add(id_, number, idempotency_key=key)
 
 
-def test_a_claim_for_a_message_that_another_engine_consumed_is_not_written():
+@pytest.mark.parametrize("action", ["send", "trigger"])
+def test_a_claim_for_a_message_that_another_engine_consumed_is_not_written(action):
     """The engine that sent a message reads it, and freezes; the share of its target delivers it meanwhile."""
     with Scene(ms=5) as scene:
         sender, other = scene.open(2)
         id_ = next(str(n) for n in range(99) if machine.address(str(n)) in share(other))
+        scene.cluster.unwrap(
+            other, lambda client: client.handle(machine).send(id_, OnAlarm(3_600_000, (Mark("m"), NoAlarm())))
+        )
         froze = list[TraceEvent]()
 
         def freeze_at_the_message(event: TraceEvent) -> None:
@@ -116,7 +120,8 @@ def test_a_claim_for_a_message_that_another_engine_consumed_is_not_written():
                 sender.freeze("2500 ms")
 
         scene.cluster.watch(freeze_at_the_message)
-        sender.call(send("sender", Tell(id_, (Mark("m"), Add(7)))))
+        told = Tell(id_, (Mark("m"), NoAlarm())) if action == "send" else Call(id_, "trigger")
+        sender.call(send("sender", told))
         scene.hears("m")
         assert froze, "the sender froze with the message in its hand"
         assert scene.is_settled()

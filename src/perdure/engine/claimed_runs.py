@@ -21,7 +21,6 @@ from perdure.engine.resident import Resident
 from perdure.engine.turn import TurnTaker
 from perdure.engine.turn_outcome import Claimable, RunsApart, TurnAnswered, Verdict
 from perdure.engine.unstored import is_interrupt
-from perdure.jobs.event_run import claim_event
 from perdure.jobs.run import running_answer
 from perdure.jobs.step import Commit, Execute
 from perdure.programs import Exit
@@ -107,7 +106,7 @@ class ClaimedRuns:
     def _claim(self, run: _Run) -> None:
         """Record the claim of a run."""
         resident, execute = run.resident, run.execute
-        transition = execute.claiming or claim_event(execute)
+        transition = self.turns.claiming(execute)
         if not isinstance(transition.write, Put):
             self._recorded(run, Success(execute))
             return

@@ -32,7 +32,8 @@ class Membership:
         epoch: this engine.
         runtime: the only interface to time.
         served: the jobs that the engine serves, with the versions of their states.
-        changed: called when the others or the share have changed; set once, right after construction.
+        changed: called when the others, also those that joined and ended since, or the share have changed; set once,
+            right after construction.
         lost: called with the reason when the lease has ended, or another engine declared this one dead; set with it.
         others: the other engines that may be alive.
         share: the part of alarms, messages and abandoned claims that this engine handles.
@@ -106,9 +107,9 @@ class Membership:
             self.lost("its lease has ended, and the store did not renew it")
 
     def _know(self, members: Members) -> None:
-        before = (self.others.living, self.share)
+        before = (self.others, self.share)
         self.members = members
         self.others = OtherEngines(members.epochs - {self.epoch}, members.last_epoch, self.epoch)
         self.share = share_of(self.epoch, members)
-        if before != (self.others.living, self.share):
+        if before != (self.others, self.share):
             self.changed()

@@ -502,10 +502,14 @@ class TurnTaker:
             case _:
                 assert_never(why)
 
+    def claiming(self, execute: Execute) -> Transition:
+        """Return the transition that claims a run. On a shared store, its message must be living."""
+        transition = execute.claiming or claim_event(execute)
+        return keeping(transition, execute.claim) if self.others else transition
+
     async def _claim(self, resident: Resident, execute: Execute) -> Result[Execute, Any]:
         """Record the claim of a run."""
-        transition = execute.claiming or claim_event(execute)
-        transition = keeping(transition, execute.claim) if self.others else transition
+        transition = self.claiming(execute)
         if not isinstance(transition.write, Put):
             return Success(execute)
         stored = await self._record(resident, transition, execute.claim.run_id)
