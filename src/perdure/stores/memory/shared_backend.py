@@ -8,19 +8,20 @@ from typing import Any, Final, Never, TypeVar
 
 import attrs
 from returns.future import FutureResult
-from returns.result import Failure, Success
+from returns.result import Failure, Result, Success
 
 from perdure.programs.future import converted, settled
-from perdure.stores.memory.opening import Opening, Tables
+from perdure.stores.groups import LoadRequest
+from perdure.stores.memory.opening import Committed, Opening, Tables
 from perdure.stores.sharing.contract import Sharing
 from perdure.stores.sharing.member import Members, Served, StoreMember
 from perdure.stores.sharing.share import Share
 from perdure.stores.store import Capabilities, DuePosition, Store
-from perdure.values.errors import Conflict, OutcomeUnknown, OwnershipLost, StoreError
-from perdure.values.instance import Fence, Instance
+from perdure.values.errors import OwnershipLost, StoreError
+from perdure.values.instance import Instance
 from perdure.values.message import Kept, StoredMessage
 from perdure.values.other_engines import OtherEngines
-from perdure.values.transition import Transition
+from perdure.values.transition import Loaded, Transition
 
 A = TypeVar("A")
 
@@ -98,6 +99,10 @@ class SharedMemoryBackend:
             due_except=opening.due_except,
             journal=opening.journal,
             counts=opening.counts,
+            commit_all=opening.commit_all,
+            load_all=opening.load_all,
+            queued=opening.queued,
+            lanes=opening.lanes,
             sharing=Sharing(
                 lease_ms=self._lease_ms,
                 heartbeat=opening.heartbeat,
@@ -175,10 +180,14 @@ class _SharedOpening(Opening):
         self._dead = True
         self.end("another engine declared this one dead, because its lease had ended")
 
-    def commit(self, transition: Transition, /) -> FutureResult[Fence, StoreError | Conflict | OutcomeUnknown]:
-        """Write one transition."""
+    def _load(self, request: LoadRequest) -> Result[Loaded, StoreError]:
+        return Failure(self._lost) if self._dead else super()._load(request)
+
+    def _commit(self, transition: Transition) -> Committed:
+        if self._dead:
+            return Failure(self._lost)
         before = self._tables.mail.last_id
-        answer = super().commit(transition)
+        answer = super()._commit(transition)
         if transition.messages or transition.inbound is not None:
             self._backend.sent(self._epoch, before, transition)
         return answer
@@ -230,9 +239,11 @@ class _SharedOpening(Opening):
         return _those(self.claimed(after_incarnation, _ALL), is_abandoned, limit)
 
     def _refuse(self, operation: str) -> FutureResult[Never, Any]:
-        if self._dead:
-            return settled(Failure(OwnershipLost(f"epoch {self._epoch} of a shared memory store", self._ended)))
-        return super()._refuse(operation)
+        return settled(Failure(self._lost)) if self._dead else super()._refuse(operation)
+
+    @property
+    def _lost(self) -> OwnershipLost:
+        return OwnershipLost(f"epoch {self._epoch} of a shared memory store", self._ended)
 
 
 def _those(
