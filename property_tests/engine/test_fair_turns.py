@@ -37,7 +37,7 @@ class Model:
             self.turns.forget(address)
 
     def read(self, lanes: tuple[str, ...]) -> None:
-        share = self.turns.share
+        share = self.turns.share(len(lanes))
         for lane in lanes:
             rows = sorted(self.queued[lane])
             rest: Rest = "some" if len(rows) > share else "none"

@@ -23,7 +23,10 @@ LOW = 32
 """A lane with fewer instances in memory, and more in the store, is read again when there is room."""
 
 SHARE = 128
-"""Instances of a lane that are read at once, if few lanes are in memory."""
+"""Instances of a lane that are read at once, if few lanes are read."""
+
+READ = 256
+"""Instances that are read at once, if they are of many lanes."""
 
 Entry: TypeAlias = tuple[int, str, Address]  # rank, id: equal ranks have an order without comparing addresses
 
@@ -76,10 +79,13 @@ class FairTurns:
         """Whether the turn of a lane passed because it was blocked."""
         return bool(self._blocked)
 
-    @property
-    def share(self) -> int:
-        """How many instances of a lane to read, so that the lanes in memory leave half of the room."""
-        return max(1, min(SHARE, self.room // (2 * max(1, len(self._lanes)))))
+    def share(self, lanes: int) -> int:
+        """Return how many instances of each lane to read, so that all in memory leave half of the room.
+
+        Args:
+            lanes: number of lanes that are read at once.
+        """
+        return max(1, min(SHARE, READ // max(1, lanes), self.room // (2 * max(1, len(self._lanes)))))
 
     def empty(self) -> tuple[str, ...]:
         """Return the lanes that miss their turn unless they are read."""
@@ -87,7 +93,7 @@ class FairTurns:
 
     def low(self) -> tuple[str, ...]:
         """Return the lanes that would soon be empty."""
-        share = self.share
+        share = self.share(len(self._low))
         return tuple(
             name for name in self._low if 2 * len(self._lanes[name].entries) < share and not self.is_blocked(name)
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, Literal
@@ -38,11 +38,11 @@ ROOM = 4_096
 PAGE = 64
 """Lanes whose names are read at once."""
 
-READ = 256
-"""Queued instances that are read at once."""
-
 OLDEST_OF = 1_000
 """Lanes whose first instances are compared for the longest waiting one."""
+
+FEW = 4
+"""A lane with more fired instances whose claim is not durable is read apart."""
 
 REST_MS = 1_000
 """How long a pass over all lanes that fired nothing is not repeated, and how long after a store error to read again."""
@@ -289,12 +289,9 @@ class LaneFeeder:
 
     async def _read_lanes(self, names: Sequence[str]) -> Any:
         """Read the first instances of lanes, a few lanes at a time."""
-        share = self.turns.share
-        most = max(1, READ // share)
-        for start in range(0, len(names), most):
-            some = names[start : start + most]
-            extra = max((self._unclaimed[lane] for lane in some if lane in self._unclaimed), default=0)
-            found = await self._read_queued(some, (share + extra) * len(some))
+        for some in _groups(names, self._unclaimed):
+            share = self.turns.share(len(some)) + max(self._unclaimed.get(lane, 0) for lane in some)
+            found = await self._read_queued(some, share * len(some))
             if not isinstance(found, Success):
                 return found.failure()
             for lane in found.unwrap():
@@ -369,6 +366,17 @@ def lane_feeders(
         )
         gate.freed = found[at].freed
     return found
+
+
+def _groups(names: Sequence[str], unclaimed: Mapping[str, int]) -> Iterator[Sequence[str]]:
+    """Divide lanes into those that are read at once. Fired instances are read again until their claims are durable.
+
+    A lane that has many of those is read apart, because all lanes of a group get the same share.
+    """
+    many = [lane for lane in names if unclaimed.get(lane, 0) > FEW]
+    others = [lane for lane in names if unclaimed.get(lane, 0) <= FEW]
+    yield from ([lane] for lane in many)
+    yield from (others[start : start + PAGE] for start in range(0, len(others), PAGE))
 
 
 def _is_blocked(gate: LaneLimit, rates: LaneRates, runtime: Runtime, lane: str) -> bool:

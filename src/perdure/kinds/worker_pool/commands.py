@@ -64,7 +64,7 @@ class OutcomeCommand:
     """Read what became of an item."""
 
 
-def new_item(item: V, after: Duration | None, at: datetime | None, head_start: Duration) -> NewItem[V]:
+def new_item(item: V, after: Duration | None, at: datetime | None, head_start: Duration | None) -> NewItem[V]:
     """Return the input of ``put``, in its stored form.
 
     Raises:
@@ -72,10 +72,20 @@ def new_item(item: V, after: Duration | None, at: datetime | None, head_start: D
     """
     return NewItem(
         item=item,
-        after=NO_TIME if after is None else format_duration(duration_ms(after, what="after of put", minimum_ms=0)),
+        after=_normal(after, what="after of put"),
         at=at,
-        head_start=format_duration(duration_ms(head_start, what="head_start of put", minimum_ms=0)),
+        head_start=_normal(head_start, what="head_start of put"),
     )
+
+
+def _normal(value: Duration | None, *, what: str) -> str:
+    if value is None or value == NO_TIME:
+        return NO_TIME
+    return format_duration(duration_ms(value, what=what, minimum_ms=0))
+
+
+def _ms(value: str, *, what: str) -> int:
+    return 0 if value == NO_TIME else duration_ms(value, what=what, minimum_ms=0)
 
 
 def put_command(given: NewItem[Any]) -> PutCommand:
@@ -85,8 +95,7 @@ def put_command(given: NewItem[Any]) -> PutCommand:
         InvalidInput: a duration is not valid, or both ``after`` and ``at`` are set.
     """
     try:
-        after_ms = duration_ms(given.after, what="after", minimum_ms=0)
-        head_start_ms = duration_ms(given.head_start, what="head_start", minimum_ms=0)
+        after_ms, head_start_ms = _ms(given.after, what="after"), _ms(given.head_start, what="head_start")
         at_ms = None if given.at is None else to_ms(given.at, what="at")
     except DefinitionError as wrong:
         raise InvalidInput("input of put", (str(wrong),)) from wrong

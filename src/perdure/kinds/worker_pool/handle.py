@@ -53,7 +53,7 @@ class PoolHandle(JobHandle[V, E], Generic[V, A, E]):
         *,
         after: Duration | None = None,
         at: datetime | None = None,
-        head_start: Duration = "0 ms",
+        head_start: Duration | None = None,
         idempotency_key: str | None = None,
     ) -> FutureResult[ItemPut, CallError]:
         """Put an item. An item of this id that is there already is left unchanged, also one whose result is kept.
@@ -106,7 +106,7 @@ class PoolHandle(JobHandle[V, E], Generic[V, A, E]):
         *,
         after: Duration | None = None,
         at: datetime | None = None,
-        head_start: Duration = "0 ms",
+        head_start: Duration | None = None,
         chunk: int = DEFAULT_CHUNK,
     ) -> FutureResult[PutMany, CallError | PutManyStopped]:
         """Put many items, in chunks: the items of a chunk are put at the same time, and share transactions.

@@ -28,7 +28,7 @@ class PoolSender(Generic[V_contra]):
         *,
         after: Duration | None = None,
         at: datetime | None = None,
-        head_start: Duration = "0 ms",
+        head_start: Duration | None = None,
     ) -> Program[None]:
         """Put an item with the commit of this turn; an item of this id that is there already is left unchanged."""
         return self.post("put", new_item(item, after, at, head_start))
