@@ -9,6 +9,7 @@ from typing import Final, TypeVar, cast
 from returns.future import FutureResult
 
 from perdure.jobs.definition import AnyDefinition, Definition
+from perdure.programs.future import CALL
 from perdure.values.address import MAX_ID_CHARACTERS, Address, is_text
 from perdure.values.awaited import AWAITED_STATUSES, WaitCondition
 from perdure.values.duration import Duration, duration_ms
@@ -204,7 +205,7 @@ def check_call(call: FutureResult[A, E], /, *, of: str) -> FutureResult[A, E]:
     Raises:
         TypeError: it is something else. It is a mistake in the caller's code, not an error of a request.
     """
-    if isinstance(cast("object", call), FutureResult):
+    if type(call) is CALL or isinstance(call, FutureResult):
         return call
     expected = f"a call that was not awaited, such as {of}(jobs.handle(orders).send(...))"
     raise TypeError(f"argument of {of}: expected {expected}; got {excerpt(call)}")

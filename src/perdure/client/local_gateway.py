@@ -104,9 +104,11 @@ class LocalGateway:
 
     async def _request(self, job: AnyDefinition, id_: str, build: Callable[[Limits], Request]) -> Result[Any, Any]:
         try:
-            address = job.address(check_id(id_))
+            resident = self.engine.residents.find(job, id_)
+            address = job.address(check_id(id_)) if resident is None else resident.address
             request = build(self.engine.limits)
-            check_key(request.idempotency_key)
+            if request.idempotency_key is not None:
+                check_key(request.idempotency_key)
         except RequestError as refused:
             return Failure(refused)
         tracing = self.engine.turns.tracing

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TypeVar
 
 from returns.future import FutureResult
-from returns.result import Failure, Success
+from returns.result import Success
 
 from perdure.client.arguments import check_call
-from perdure.client.attempt import attempt
+from perdure.programs.future import answer_of
 
 A = TypeVar("A")
 E = TypeVar("E", bound=Exception)
@@ -26,8 +26,8 @@ async def unwrap(call: FutureResult[A, E], /) -> A:
         AlreadyAwaited: the call was awaited before.
         TypeError: the argument is not a call.
     """
-    match await attempt(check_call(call, of="unwrap")):
-        case Success(answer):
-            return answer
-        case Failure(error):
-            raise error
+    ended = await answer_of(check_call(call, of="unwrap"))
+    if isinstance(ended, Success):
+        answer: A = ended.unwrap()
+        return answer
+    raise ended.failure()

@@ -21,7 +21,7 @@ from perdure.stores.store import Store
 from perdure.values.errors import Conflict, OutcomeUnknown
 from perdure.values.instance import Fence
 from perdure.values.limits import Limits
-from perdure.values.transition import Transition, over
+from perdure.values.transition import Loaded, Put, Transition, over
 
 
 @attrs.define
@@ -156,10 +156,15 @@ class Commits:
             self.in_doubt()
 
     def _flight(self, written: Transition, resident: Resident | None, tell: Callable[[Flight, Stored], None]) -> Flight:
+        write = written.write
+        if type(write) is Put:
+            after = Loaded(instance=write.instance)
+        else:
+            after = outcome_of(written, NO_INSTANCE if resident is None else resident.loaded or NO_INSTANCE)
         return Flight(
             written,
             resident,
-            outcome_of(written, NO_INSTANCE if resident is None else resident.loaded or NO_INSTANCE),
+            after,
             None if resident is None else resident.decoded_of(written, None),
             tell,
             self.runtime.monotonic_ms(),
@@ -169,6 +174,8 @@ class Commits:
         """Return a transition as it is stored: over its row, and without its events if no history is kept."""
         if transition.events and not self.limits.keeps_history:
             transition = attrs.evolve(transition, events=())
+        if transition.before is not None or transition.expected is None:
+            return transition
         return over(self.residents.row(transition.address), transition)
 
 

@@ -18,7 +18,7 @@ from perdure.engine.item import Item
 from perdure.engine.reporting import Reporting
 from perdure.engine.resident import Resident
 from perdure.engine.residents import Residents
-from perdure.engine.runs_apart import settle_apart
+from perdure.engine.runs_apart import take_end
 from perdure.engine.turn import TurnTaker
 from perdure.engine.turn_outcome import (
     Begun,
@@ -32,7 +32,7 @@ from perdure.engine.turn_outcome import (
     Verdict,
 )
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.request import ENGINE_COMMANDS, RECOVER, Recover, Request, Terminate
+from perdure.jobs.request import RECOVER, Recover, Request, Terminate
 from perdure.jobs.step import Commit, Defer, Execute, RecoverFirst
 from perdure.programs import Exit
 from perdure.programs.exit import ENDS_PROCESS, is_closing
@@ -41,7 +41,7 @@ from perdure.runtime.record import Future, LogRecord, Runtime
 from perdure.values.address import Address
 from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown, Overloaded, StoreError
 from perdure.values.limits import Limits
-from perdure.values.transition import Loaded
+from perdure.values.transition import KeepInstance, Loaded
 
 ELSEWHERE_MIN_MS, ELSEWHERE_MAX_MS = 5, 250
 """How soon a request is decided again that found its instance held by another engine of a shared store."""
@@ -113,7 +113,7 @@ class Dispatcher:
         command, resident = item.request.command, self.residents.get(address)
         if self.reporting.sinks.told:
             self.reporting.accepted(item, address)
-        refused = self._refusal(item.request, resident)
+        refused = self._refusal(item, resident)
         if refused is not None:
             self.reporting.refused(address, refused)
             item.reply(Failure(refused))
@@ -128,14 +128,14 @@ class Dispatcher:
         """Put the recovery of a claim at the head of the instance's mailbox."""
         return self.post(job, address, RECOVER)
 
-    def _refusal(self, request: Request, resident: Resident | None) -> EngineClosed | Overloaded | None:
+    def _refusal(self, item: Item, resident: Resident | None) -> EngineClosed | Overloaded | None:
         if self.door == "closed":
             return EngineClosed()
-        if isinstance(request.command, ENGINE_COMMANDS):
+        if not item.counts:
             return None
         if resident is not None and len(resident.waiting) >= self.limits.mailbox_size:
             return Overloaded(f"mailbox of {resident.address}", self.limits.mailbox_size)
-        if self._pending >= self.limits.max_pending and request.inbound is None:  # the outbox has its own limit
+        if self._pending >= self.limits.max_pending and item.request.inbound is None:  # the outbox has its own limit
             return Overloaded("the engine's queue", self.limits.max_pending)
         return None
 
@@ -151,14 +151,43 @@ class Dispatcher:
                 return
 
     def _enqueue(self, resident: Resident, item: Item, place: Literal["head", "tail"]) -> None:
-        alone = not resident.waiting
-        resident.put(item, place)
         self._active[resident] = None
-        counted = _counts(item)
-        self._pending += counted
-        self.asked += counted
-        if resident.state == "idle" and (resident.flight is None or (alone and self.turns.may_fold(resident, item))):
-            self._set_to_work(resident)
+        self._pending += item.counts
+        self.asked += item.counts
+        flight, is_first = resident.flight, not resident.waiting
+        if resident.state != "idle" or not is_first or (flight is not None and not self.turns.may_fold(resident, item)):
+            resident.put(item, place)
+            if resident.state == "idle" and flight is None:
+                self._set_to_work(resident)
+        elif self._in_a_row < MAX_TURNS_IN_A_ROW:
+            self._serve_now(resident, item)
+        else:
+            resident.put(item, place)
+            self._serve_later(resident)
+
+    def _serve_now(self, resident: Resident, item: Item) -> None:
+        """Execute the turn of a request that finds an empty queue, as far as it goes synchronously."""
+        resident.state = "busy"
+        self._in_a_row += 1
+        if not self._admission.is_empty:  # it needs no room, so another caller gets it
+            self._admission.call(resident.address)
+        if item.report is not None:
+            item.report.begun()
+        self._serve_rest(resident, self._go_on(resident, item, self._begun(resident, item)))
+
+    def _serve_rest(self, resident: Resident, wait: _Wait | None) -> None:
+        """Continue after a turn: with the next ones, or with what the turn waits for."""
+        if wait is None and not resident.waiting:
+            wait = "over"
+        if wait is None:
+            self._serve(resident)
+        elif wait == "over":
+            if resident.flight is None:
+                self._rest(resident)
+            else:
+                resident.state = "idle"
+        elif wait != "reading":
+            self._work_on(resident, *wait)
 
     def _set_to_work(self, resident: Resident) -> None:
         """Execute turns synchronously, and continue in a task when something must be waited for.
@@ -186,10 +215,7 @@ class Dispatcher:
         except BaseException:
             self._rest(resident)
             raise
-        if isinstance(rest, tuple):
-            self._work_on(resident, *rest)
-        elif rest == "over":
-            self._rest(resident)
+        self._serve_rest(resident, rest)
 
     def _serve_until_wait(self, resident: Resident) -> _Wait:
         """Execute turns until one must wait: for its rest, in a task; for the store; or until nothing waits."""
@@ -207,7 +233,7 @@ class Dispatcher:
     def _begun(self, resident: Resident, item: Item) -> Begun | Reading:
         try:
             if item.ended is not None:
-                return Rest(self._take_end(resident, *item.ended))
+                return Rest(take_end(self.turns, resident, *item.ended))
             return self.turns.begin(resident, item, partial(self._loaded, resident, item))
         except BaseException as defect:  # noqa: BLE001 - a defect of the engine must not break the queue
             return self._broken(resident, defect)
@@ -225,11 +251,7 @@ class Dispatcher:
             begun = self.turns.decide(resident, item, loaded)
         except BaseException as defect:  # noqa: BLE001 - as above
             begun = self._broken(resident, defect)
-        wait = self._go_on(resident, item, begun)
-        if wait is None:
-            self._serve(resident)
-        elif isinstance(wait, tuple):
-            self._work_on(resident, *wait)
+        self._serve_rest(resident, self._go_on(resident, item, begun))
 
     def _go_on(self, resident: Resident, item: Item, begun: Begun | Reading) -> _Wait | None:
         """Conclude a turn that is decided; return for what it waits otherwise."""
@@ -251,7 +273,7 @@ class Dispatcher:
     def _commit(self, resident: Resident, item: Item, commit: Commit) -> None:
         """Commit a turn as a value: it waits for the disk without a task or a frame."""
         try:
-            if resident.flight is None:
+            if resident.flight is None and type(commit.transition.write) is KeepInstance:
                 answered = self.turns.commits.unwritten(commit)
                 if answered is not None:
                     self._end(resident, item, answered)
@@ -263,18 +285,14 @@ class Dispatcher:
             self._in_a_row = 0
 
     def _landed(self, flight: Flight, stored: Stored) -> None:
-        """Conclude the turns of a flight with the store's answer.
-
-        The next turns of the instance start in the next step of the event loop: user code does not run inside the
-        store's callback.
-        """
+        """Conclude the turns of a flight. The next ones start later: user code does not run in the store's callback."""
         resident = flight.resident
         if resident is None:
             return
         resident.flight = None
         result: TurnAnswer | None = None
         try:
-            self.turns.commits.landed(flight, stored, tuple(commit.transition for _, commit in flight.steps))
+            self.turns.commits.landed(flight, stored, [commit.transition for _, commit in flight.steps])
         except BaseException as defect:  # noqa: BLE001 - as above
             result = self._broken(resident, defect).result
         if result is None and isinstance(stored, Failure):
@@ -283,7 +301,8 @@ class Dispatcher:
                 return
             result = stored
         for item, commit in flight.steps:
-            self._end(resident, item, TurnAnswered(result or commit.result))
+            self._answer(resident, item, result or commit.result)
+            self._leave(item)
         self._continue(resident)
 
     def _again(self, resident: Resident, items: Sequence[Item]) -> None:
@@ -400,18 +419,14 @@ class Dispatcher:
 
     def _leave(self, item: Item) -> None:
         """Count a request as finished: there is room for another one."""
-        self._pending -= _counts(item)
+        self._pending -= item.counts
         if not self._admission.is_empty:
             self._admission.call(None)
 
     def _follow(self, resident: Resident, item: Item, verdict: Verdict) -> None:
         match verdict:
             case TurnAnswered(result):
-                item.reply(result)
-                if isinstance(item.request.command, Recover) and _is_lost(result):
-                    self.claim_left(resident)
-                if resident.deferred and not resident.running:
-                    self._wake_deferred(resident)
+                self._answer(resident, item, result)
             case RunsApart(execute):
                 run = self._run_apart(resident, item, execute)
                 resident.apart = self.runtime.spawn(run, name=f"run of {resident.address}")
@@ -427,6 +442,13 @@ class Dispatcher:
                     self._wake_deferred(resident)
             case _:
                 assert_never(verdict)
+
+    def _answer(self, resident: Resident, item: Item, result: TurnAnswer) -> None:
+        item.reply(result)
+        if type(item.request.command) is Recover and _is_lost(result):
+            self.claim_left(resident)
+        if resident.deferred and not resident.running:
+            self._wake_deferred(resident)
 
     def _defer(self, resident: Resident, item: Item) -> None:
         """Keep a request until the run in progress has ended; if another engine runs it, look again: ever later."""
@@ -482,19 +504,6 @@ class Dispatcher:
         self._wake_deferred(resident)
         if resident.state == "idle" and resident.is_empty:
             self._forget(resident)
-
-    async def _take_end(self, resident: Resident, execute: Execute, exit_: Exit[Any, Any]) -> Verdict:
-        try:
-            verdict = await settle_apart(self.turns, resident, execute, exit_)
-            while isinstance(verdict, Execute):
-                ended = await self.turns.run_program(resident, verdict, "worker")
-                if not isinstance(ended, tuple):
-                    return ended or TurnAnswered(Failure(OutcomeUnknown("the claim was lost")))
-                verdict = await settle_apart(self.turns, resident, *ended)
-        except BaseException:
-            self.turns.forget_run(resident, execute)
-            raise
-        return verdict
 
     def _wake_deferred(self, resident: Resident) -> None:
         resident.wake_deferred()
@@ -585,11 +594,6 @@ class Dispatcher:
         fields = {"instance": str(resident.address), "error": repr(defect)}
         self.runtime.log(LogRecord("error", "internal error in turn", fields))
         return TurnAnswered(Failure(OutcomeUnknown(f"the engine failed in this turn: {defect!r}")))
-
-
-def _counts(item: Item) -> Literal[0, 1]:
-    """How much a request counts towards ``max_pending``: the engine's own commands have other limits."""
-    return 0 if isinstance(item.request.command, ENGINE_COMMANDS) else 1
 
 
 def _is_lost(result: TurnAnswer) -> bool:

@@ -11,7 +11,7 @@ from perdure.engine.request_report import RequestReport
 from perdure.engine.tracing import TurnSpan
 from perdure.engine.turn_ended import turn_ended
 from perdure.engine.turn_outcome import TurnAnswer
-from perdure.jobs.request import Request
+from perdure.jobs.request import ENGINE_COMMANDS, Request
 from perdure.jobs.step import Execute
 from perdure.programs import Exit
 
@@ -28,6 +28,9 @@ class Reply(Protocol):
         ...
 
 
+_ENGINE_COMMANDS = frozenset(ENGINE_COMMANDS)
+
+
 @attrs.define(eq=False)
 class Item:
     """One request in a mailbox.
@@ -42,6 +45,7 @@ class Item:
         span: traces its turn, from the moment that the instance is loaded; None if it is not traced.
         report: reports the end of the request to sinks; None if none listens.
         looks: how often it found the instance held by another engine.
+        counts: how much it counts towards ``max_pending``: the engine's own commands have other limits.
         ending: called when the end of its run is about to be committed.
     """
 
@@ -55,6 +59,10 @@ class Item:
     report: RequestReport | None = None
     looks: int = 0
     ending: Callable[[], None] | None = None
+    counts: int = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.counts = 0 if type(self.request.command) in _ENGINE_COMMANDS else 1
 
     def reply(self, result: TurnAnswer) -> None:
         """Answer the request at the end of its turn, unless its caller has cancelled it or has its answer."""

@@ -36,30 +36,35 @@ class Residents:
         store: stores the instances.
         size_bytes: the size of all rows and decoded states.
         phase: whether rows are kept.
+        may_use_rows: whether a turn may use the row that an earlier turn left: nothing else writes to an owned store.
     """
 
     store: Store
     size_bytes: int = 0
     phase: Literal["open", "closed"] = "open"
+    may_use_rows: bool = attrs.field(init=False)
     _jobs: dict[Job, dict[str, Resident]] = attrs.Factory(dict[Job, dict[str, Resident]])
     _line: dict[Resident, None] = attrs.Factory(dict[Resident, None])  # in the order in which rows are dropped
     _reads: list[set[Address]] = attrs.Factory(list[set[Address]])
-
-    @property
-    def may_use_rows(self) -> bool:
-        """Whether a turn may use the row that an earlier turn left: nothing else writes to an owned store."""
-        return self.store.capabilities.ownership == "owned"
 
     @property
     def max_bytes(self) -> int:
         """The bound. Rows of instances with turns in progress count, and are not dropped."""
         return self.store.cache_bytes if self.store.capabilities.ownership == "owned" and self.phase == "open" else 0
 
+    def __attrs_post_init__(self) -> None:
+        self.may_use_rows = self.store.capabilities.ownership == "owned"
+
     # ------------------------------------------------------------ one instance
     def get(self, address: Address) -> Resident | None:
         """Return an instance; None if this process has nothing of it."""
         residents = self._jobs.get((address.kind, address.name))
         return None if residents is None else residents.get(address.id)
+
+    def find(self, job: AnyDefinition, id_: object) -> Resident | None:
+        """Return an instance by its id, which was checked if it is here; None if this process has nothing of it."""
+        residents = self._jobs.get((job.kind, job.name))
+        return residents.get(id_) if residents is not None and type(id_) is str else None
 
     def at(self, job: AnyDefinition, address: Address) -> Resident:
         """Return an instance, from now on in this process."""

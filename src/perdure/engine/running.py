@@ -325,7 +325,8 @@ class RunningEngine:
         for turn in turns:
             if turn.events:
                 self._report(turn)
-            self.waits.committed(turn)
+            if self.waits.count:
+                self.waits.committed(turn)
         if transition.messages:
             self.outbox.wake.ring()
         if type(transition.inbound) is Consumed:
@@ -341,10 +342,8 @@ class RunningEngine:
         if membership is None or handles_alarm(membership, transition.address, after.due_ms, self.runtime.now_ms()):
             self.alarms.notice(transition.address, after.due_ms)
         self._feed(transition.address, after)
-        if after.owner is not None:
+        if after.claim is not None or after.event_claim is not None:
             self._recover_if_left(transition)
-        if any(isinstance(event, JobResumed) for turn in turns for event in turn.events):
-            self.outbox.release(transition.address)
 
     def _feed(self, address: Address, after: Instance | None) -> None:
         feeder = self.feeders.get((address.kind, address.name)) if self.feeders else None
@@ -368,6 +367,8 @@ class RunningEngine:
         return None if feeder is None else feeder.gate.ended
 
     def _report(self, transition: Transition) -> None:
+        if any(type(event) is JobResumed for event in transition.events):
+            self.outbox.release(transition.address)
         record = incident(transition)
         if record is not None:
             self.runtime.log(record)

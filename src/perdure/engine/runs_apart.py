@@ -14,7 +14,7 @@ from perdure.jobs.recovery import is_event_between, release
 from perdure.jobs.step import Defer, Execute
 from perdure.jobs.turn import rejoin
 from perdure.programs import Exit
-from perdure.values.errors import Conflict
+from perdure.values.errors import Conflict, OutcomeUnknown
 
 if TYPE_CHECKING:
     from perdure.engine.turn import TurnTaker
@@ -61,3 +61,18 @@ async def settle_apart(
         if not isinstance(verdict, FenceLost):
             return verdict if verdict is not None else TurnAnswered(Failure(Conflict(str(resident.address))))
     return FenceLost(str(resident.address))
+
+
+async def take_end(turns: TurnTaker, resident: Resident, execute: Execute, exit_: Exit[Any, Any]) -> Verdict:
+    """Settle a run that ran beside the queue, and run the hooks that follow it."""
+    try:
+        verdict = await settle_apart(turns, resident, execute, exit_)
+        while isinstance(verdict, Execute):
+            ended = await turns.run_program(resident, verdict, "worker")
+            if not isinstance(ended, tuple):
+                return ended or TurnAnswered(Failure(OutcomeUnknown("the claim was lost")))
+            verdict = await settle_apart(turns, resident, *ended)
+    except BaseException:
+        turns.forget_run(resident, execute)
+        raise
+    return verdict

@@ -103,10 +103,12 @@ class TurnTaker:
     others: OtherEngines = NO_OTHERS
     process_ends: Callable[[BaseException], None] = attrs.field(init=False)
     _reads: Reads = attrs.field(init=False)
+    _keeps_history: bool = attrs.field(init=False)
     _with_effects: set[tuple[str, type]] = attrs.Factory(set[tuple[str, type]])
 
     def __attrs_post_init__(self) -> None:
         self._reads = Reads(self.store, self.runtime)
+        self._keeps_history = self.limits.keeps_history
 
     # ------------------------------------------------------------ the turn
     def begin(self, resident: Resident, item: Item, tell: OnLoaded) -> Begun | Reading:
@@ -122,7 +124,7 @@ class TurnTaker:
             without a task or a frame; or its outcome; or the rest of it, if it must wait for something else first; or
             "reading", if the instance is read first.
         """
-        if self.others and item.conflicts > item.gave_way:
+        if item.conflicts > item.gave_way and self.others:
             item.gave_way = item.conflicts
             return Rest(self._give_way(item))
         flight, key = resident.flight, item.request.idempotency_key
@@ -166,7 +168,8 @@ class TurnTaker:
         if isinstance(step, Execute):
             if item.span is not None:
                 item.span.runs(step.claim)
-            self.residents.note_decoded(resident, step)
+            if resident.decoded is None:
+                self.residents.note_decoded(resident, step)
             if step.claimed == "before_effect" and self.code == "trusted":
                 return self._handle(resident, step, inputs)
         return step if isinstance(step, Commit) else self._wait_first(resident, item, step)
@@ -571,8 +574,8 @@ class TurnTaker:
             self.limits,
             running=resident.running,
             code=self.code,
-            events="wanted" if self.limits.keeps_history or self.reporting.sinks.told else "unread",
-            hold=self.holds.of(resident.job.kind, resident.job.name),
+            events="wanted" if self._keeps_history or self.reporting.sinks.told else "unread",
+            hold=self.holds.of(resident.job.kind, resident.job.name) if self.holds.jobs else "released",
             decoded=decoded,
             others=self.others,
         )

@@ -577,7 +577,8 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         codec = self._spec(action).input
         if codec is None:
             return ""
-        return within(codec.encode(value), max_bytes, what=codec.what)
+        data = codec.encode(value)
+        return data.decode() if len(data) <= max_bytes else within(data, max_bytes, what=codec.what)
 
 
 AnyDefinition: TypeAlias = Definition[Any, Any, Any]

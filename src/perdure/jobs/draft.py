@@ -166,7 +166,9 @@ class Draft:
         return alarm_ms(self.alarm, current_ms=self.current_alarm_ms, now_ms=now_ms)
 
     def _set(self, state: object) -> None:
-        self.encoded = within(self.codec.encode(state), self.limits.state_bytes, what=self.codec.what)
+        data = self.codec.encode(state)
+        limit = self.limits.state_bytes
+        self.encoded = data.decode() if len(data) <= limit else within(data, limit, what=self.codec.what)
         self.state = state
 
     def _post(self, post: Post) -> None:

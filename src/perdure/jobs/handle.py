@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 import attrs
@@ -117,15 +118,16 @@ class JobHandle(Generic[S, E]):
         job = self.definition
 
         def build(limits: Limits) -> Request:
-            check_wait(action, wait_for, interrupt)
+            if wait_for != "completion" or interrupt is not False:
+                check_wait(action, wait_for, interrupt)
             payload = job.encode_input(action, value, limits.payload_bytes)
             return Request(command=command, action=action, payload=payload, idempotency_key=key, wait_for=wait_for)
 
-        return self._named(self.dispatch.request(job, id_, build), action)
+        return named(self.dispatch.request(job, id_, build), _call_name(job.kind, job.name, action))
 
     def _named(self, call: FutureResult[T, CallError], action: str) -> FutureResult[T, CallError]:
         """Name a call in the warning of Python about calls that are never awaited."""
-        return named(call, f"{action} of {self.definition.kind}:{self.definition.name}")
+        return named(call, _call_name(self.definition.kind, self.definition.name, action))
 
     def _triggered(self, answer: RunAnswer) -> Triggered[E | Defect]:
         """Return the typed result of ``trigger``."""
@@ -152,6 +154,11 @@ class JobHandle(Generic[S, E]):
     def _error(self, record: FailureRecord | None) -> E | Defect:
         unknown = FailureRecord(form="defect", error_type="unknown", message="")
         return typed_error(record or unknown, self.definition.plan.errors)
+
+
+@lru_cache
+def _call_name(kind: str, name: str, action: str) -> str:
+    return f"{action} of {kind}:{name}"
 
 
 _PLAIN: dict[str, Completed | Running | Paused] = {"completed": Completed(), "running": Running(), "paused": Paused()}

@@ -14,7 +14,7 @@ from perdure.jobs.request import Request
 from perdure.jobs.step import Commit, Execute
 from perdure.values.answer import Sent
 from perdure.values.errors import InvalidInput
-from perdure.values.instance import Instance
+from perdure.values.instance import Fence, Instance
 from perdure.values.instant import from_ms
 from perdure.values.transition import Put, Transition
 from perdure.values.turn_inputs import TurnInputs
@@ -70,14 +70,14 @@ def plain_event_handled(execute: Execute, inputs: TurnInputs) -> Commit | None:
     )
     transition = Transition(
         address=before.address,
-        expected=before.fence,
+        expected=Fence(before.incarnation, before.version) if before.incarnation else None,
         write=Put(after),
         messages=tuple(draft.messages),
         before=before if before.incarnation else None,
     )
-    status = after.status
-    if alarm_ms is None and status == "idle":
+    if alarm_ms is None and before.pending_retry is None:
         return Commit(transition, _IDLE)
+    status = after.status
     scheduled_at = None if alarm_ms is None else from_ms(alarm_ms)
     return Commit(transition, Success(Sent(created=False, status=status, scheduled_at=scheduled_at)))
 

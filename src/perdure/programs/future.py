@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 from returns.future import FutureResult
 from returns.io import IOFailure, IOResult, IOSuccess
@@ -73,7 +73,9 @@ class _Once:
         self.function = function
 
     def __await__(self) -> Generator[Any, Any, Result[Any, Any]]:
-        work = self.take()
+        work, self.work = self.work, None
+        if work is None:
+            raise AlreadyAwaited
         return work.__await__() if self.function is None else _applied(work, self.function)
 
     def take(self) -> Coroutine[Any, Any, Result[Any, Any]]:
@@ -120,6 +122,10 @@ class _Future(FutureResult[Any, Any]):  # type: ignore[misc] # pyright: ignore[r
         answer = _new(_SUCCESS if type(result) is Success else _FAILURE)
         _set(answer, "_inner_value", result)
         return answer
+
+
+CALL: Final[type[FutureResult[Any, Any]]] = _Future
+"""The class of the calls that this module makes."""
 
 
 def settled(result: Result[A, E]) -> FutureResult[A, E]:
@@ -174,7 +180,8 @@ def named(call: FutureResult[A, E], name: str) -> FutureResult[A, E]:
     """
     inner: Any = call._inner_value  # noqa: SLF001 - as above
     if type(inner) is _Once and inner.work is not None:
-        cast("Any", inner.work).__qualname__ = name
+        work: Any = inner.work
+        work.__qualname__ = name
     return call
 
 

@@ -125,14 +125,16 @@ def interpret(  # noqa: C901, PLR0912, PLR0915 - one loop, see the comment insid
                     continue
                 if tag == PERFORM:
                     answer: Any = PASS
-                    if interceptors:
+                    if len(interceptors) == 1:
+                        answer = interceptors[0].answer(first)
+                    elif interceptors:
                         answer = _ask(interceptors, first)
                     if answer is PASS:
                         answer = yield first, scope
-                    if answer.__class__ is Success:
-                        outcome, value = _SUCCEEDED, answer.unwrap()
-                    else:
+                    if answer.__class__ in _EXIT_CLASSES:
                         outcome, value = _read(answer)
+                    else:
+                        outcome, value = _SUCCEEDED, answer
                 elif tag == PURE:
                     outcome, value = _SUCCEEDED, first
                 elif tag == DO:

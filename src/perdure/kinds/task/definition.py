@@ -148,7 +148,9 @@ class Task(Definition[TaskHandle[S, V, E], TaskSender[V], R_contra], Generic[S, 
 
     def plain_event_handled(self, execute: Execute, inputs: TurnInputs) -> Commit | None:
         """Return the commit of an event that no ``on_idle`` follows."""
-        return handler.plain_event_handled(self.hooks, execute, inputs)
+        if execute.instance.alarm_ms is None and self.hooks.on_idle is not None:
+            return None
+        return handler.plain_event_handled(execute, inputs)
 
     def alarm_consumed(self, instance: Instance, claim: Claim, inputs: TurnInputs) -> Instance:
         """Return the instance without the alarm that a failed first attempt consumed."""

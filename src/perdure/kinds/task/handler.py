@@ -29,6 +29,10 @@ from perdure.values.turn_inputs import TurnInputs
 TaskCommand: TypeAlias = SendCommand | TriggerTaskCommand | AlarmDue
 
 
+plain_event_handled = plain_event.plain_event_handled
+"""The commit of a plain event; see there."""
+
+
 # ---------------------------------------------------------------- begin
 def begin(
     job: AnyDefinition,
@@ -127,13 +131,6 @@ def error_handler(
 
 
 # ---------------------------------------------------------------- finish
-def plain_event_handled(hooks: TaskHooks, execute: Execute, inputs: TurnInputs) -> Commit | None:
-    """Return the commit of a plain event that no ``on_idle`` follows."""
-    if execute.instance.alarm_ms is None and hooks.on_idle is not None:
-        return None
-    return plain_event.plain_event_handled(execute, inputs)
-
-
 def succeeded(hooks: TaskHooks, execute: Execute, inputs: TurnInputs) -> Commit | Execute:
     """Settle a hook that succeeded: run ``on_idle`` first if no alarm is set, then commit."""
     alarm_ms = execute.draft.alarm_ms(inputs.now_ms)

@@ -113,7 +113,11 @@ Change: TypeAlias = Update | Whole
 
 def encode(transition: Transition) -> Change:
     """Encode a transition for the statements."""
-    write = _row_write(transition)
+    put, expected = transition.write, transition.expected
+    if type(put) is Put and expected is not None:
+        write: RowWrite = _update(put.instance, expected, transition.before)
+    else:
+        write = _row_write(transition)
     if type(write) is Update and not (
         transition.messages
         or transition.events
@@ -274,9 +278,14 @@ def _update(instance: Instance, expected: Fence, before: Instance | None) -> Upd
     one.
     """
     incarnation, version = expected.incarnation, expected.version
-    before = _of_fence(before, expected)
-    due_ms, owner = instance.due_ms, instance.owner
+    if before is not None and (before.version != version or before.incarnation != incarnation):
+        before = None
     moved, values = "", set_values(instance, version + 1)
+    if before is not None and _stays(before, instance):
+        address = instance.address
+        where = (incarnation, version, address.id, address.name, address.kind)
+        return Update(_UPDATE[""], values + where, Fence(incarnation, version + 1), before)
+    due_ms, owner = instance.due_ms, instance.owner
     if before is None or before.due_ms != due_ms:
         moved, values = ", due_ms", (*values, due_ms)
     if before is None or before.owner != owner:
@@ -285,6 +294,18 @@ def _update(instance: Instance, expected: Fence, before: Instance | None) -> Upd
         moved, values = moved + ", lane, rank_ms", (*values, instance.lane, instance.rank_ms)
     fence = Fence(incarnation, version + 1)
     return Update(_UPDATE[moved], values + _where(instance.address, expected), fence, before)
+
+
+def _stays(before: Instance, after: Instance) -> bool:
+    """Return whether everything that the indexed columns depend on is as it was."""
+    return (
+        before.alarm_ms == after.alarm_ms
+        and before.suspension == after.suspension
+        and before.pending_retry is after.pending_retry
+        and before.claim is after.claim
+        and before.event_claim is after.event_claim
+        and before.lane == after.lane
+    )
 
 
 def _of_fence(found: Instance | None, expected: Fence) -> Instance | None:
