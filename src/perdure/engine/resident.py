@@ -1,4 +1,4 @@
-"""What the engine keeps of one instance: its row, its queue, and its runs in progress."""
+"""One instance in memory: its row, its queue, and its runs in progress."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sends to the store together what is ready together: one group at a time, while the next one collects."""
+"""Groups the requests to the store that are ready together: one group at a time, while the next one collects."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from returns.future import FutureResult
 from returns.io import IOFailure, IOResult, IOSuccess
@@ -122,10 +122,6 @@ class _Future(FutureResult[Any, Any]):  # type: ignore[misc] # pyright: ignore[r
         answer = _new(_SUCCESS if type(result) is Success else _FAILURE)
         _set(answer, "_inner_value", result)
         return answer
-
-
-CALL: Final[type[FutureResult[Any, Any]]] = _Future
-"""The class of the calls that this module makes."""
 
 
 def settled(result: Result[A, E]) -> FutureResult[A, E]:

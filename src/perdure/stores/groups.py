@@ -1,4 +1,4 @@
-"""The operations of a store that take what is ready together."""
+"""The operations of a store that take several requests together."""
 
 from __future__ import annotations
 
