@@ -9,7 +9,7 @@ from returns.result import Success
 
 from perdure.programs.future import settled
 from perdure.runtime.on_asyncio import asyncio_runtime
-from perdure.stores.store import LoggedEvent
+from perdure.stores.store import Cursor, LoggedEvent
 from perdure.telemetry.tracker.position import AT_ONCE, LogPage, Position
 from perdure.values.event import JobStarted
 
@@ -27,6 +27,9 @@ class Log:
         self.after_reads = after_reads
         self.reads: list[int] = []
 
+    def cursor(self, name: str) -> Any:
+        return settled(Success(Cursor(sequence=0, last=0, deleted=self.events[0] - 1 if self.events else 0)))
+
     def read(self, after: int, limit: int) -> Any:
         if len(self.reads) == self.after_reads:
             self.events = self.events[self.deleted :]
@@ -41,7 +44,7 @@ def page_of(log: Log, limit: int) -> LogPage:
         runtime=asyncio_runtime(),
         retries=nothing,
         events=log.read,
-        cursor=nothing,
+        cursor=log.cursor,
         move_cursor=nothing,
         report=nothing,
         done=0,
@@ -63,6 +66,14 @@ def test_a_page_is_consecutive_and_says_whether_the_log_ends(
     rest = [each for each in log.events if not numbers or each > numbers[-1]]
     assert page.end == "not_reached" or not rest
     assert page.end == "reached" or rest or len(numbers) == limit
+
+
+def test_a_page_goes_over_numbers_that_no_event_has() -> None:
+    log = Log(3 * AT_ONCE, 0, 0)
+    log.events = [7 * each for each in log.events]
+    log.cursor = lambda name: settled(Success(Cursor(sequence=0, last=0)))  # type: ignore[method-assign]
+    page = page_of(log, limit=2 * AT_ONCE)
+    assert [each.sequence for each in page.events] == log.events[: 2 * AT_ONCE]
 
 
 def test_events_that_retention_deletes_between_two_reads_are_left_to_the_next_page() -> None:

@@ -148,10 +148,12 @@ class Cursor:
     Attributes:
         sequence: the number up to which it was moved; None before the first move.
         last: the number of the newest event that was ever logged; 0 before the first.
+        deleted: how many events after the position retention has deleted.
     """
 
     sequence: int | None
     last: int
+    deleted: int = 0
 
 
 @attrs.frozen(kw_only=True)

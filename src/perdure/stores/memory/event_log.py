@@ -50,7 +50,9 @@ class EventLog:
 
     def cursor(self, name: str) -> Cursor:
         """Return the position of a sink."""
-        return Cursor(sequence=self._cursors.get(name), last=self._last)
+        sequence = self._cursors.get(name)
+        deleted = 0 if sequence is None else max(0, self._first - 1 - sequence)
+        return Cursor(sequence=sequence, last=self._last, deleted=deleted)
 
     def move_cursor(self, name: str, sequence: int, events: Sequence[Event]) -> None:
         """Move a sink forward and log events; do nothing if it is there already."""

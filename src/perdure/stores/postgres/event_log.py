@@ -54,9 +54,9 @@ class PostgresEventLog:
 
     def cursor(self, name: str, /) -> FutureResult[Cursor, StoreError]:
         """Return the position of a sink, and the number of the newest event."""
-        sql = f"SELECT sequence, last FROM {self._schema}.cursor_of($1)"
+        sql = f"SELECT sequence, last, deleted FROM {self._schema}.cursor_of($1)"
         found = answered_by(self._operations.read("read a cursor", sql, encoded(name)))
-        return converted(found, lambda rows: Cursor(sequence=rows[0][0], last=rows[0][1]))
+        return converted(found, lambda rows: Cursor(sequence=rows[0][0], last=rows[0][1], deleted=rows[0][2]))
 
     def move_cursor(self, name: str, sequence: int, events: Sequence[Event] = (), /) -> FutureResult[None, StoreError]:
         """Move a sink forward, and log events."""

@@ -14,7 +14,7 @@ from returns.result import Result, Success
 from perdure.engine.sink import OnEvent
 from perdure.programs.future import answer_of
 from perdure.runtime.record import Runtime
-from perdure.stores.store import CursorOperation, EventsOperation, LoggedEvent, MoveCursorOperation
+from perdure.stores.store import Cursor, CursorOperation, EventsOperation, LoggedEvent, MoveCursorOperation
 from perdure.telemetry.tracker.options import Start
 from perdure.telemetry.tracker.payload import Outgoing
 from perdure.telemetry.tracker.retries import Retries
@@ -88,7 +88,7 @@ class Position:
         while len(found) < limit:
             wanted, after = min(AT_ONCE, limit - len(found)), found[-1].sequence if found else self.done
             part: tuple[LoggedEvent, ...] = await self._repeated(partial(self.events, after, wanted))
-            if found and part and part[0].sequence != after + 1:
+            if found and part and await self._lost(after, part[0].sequence):
                 break
             found += part
             if len(part) < wanted:
@@ -102,14 +102,21 @@ class Position:
         for event in dropped:
             self.report(event)
 
+    async def _lost(self, done: int, first: int) -> int:
+        """Return how many events between two numbers retention deleted. Not every gap is a loss."""
+        if first <= done + 1:
+            return 0
+        found: Cursor = await self._repeated(lambda: self.cursor(self.name))
+        return min(first - done - 1, found.deleted)
+
     async def move_over_deleted(self, first: int) -> None:
         """Move to the oldest event of the log, and report the events before it that retention deleted.
 
         Args:
             first: the number of the first event that was read.
         """
-        count = first - self.done - 1
-        if count <= 0:
+        count = await self._lost(self.done, first)
+        if not count:
             return
         fix = "keep the log for longer: Limits(history_retention=..., history_events=...)"
         self.retries.log("error", "retention deleted events before the tracker exported them", count=count, fix=fix)

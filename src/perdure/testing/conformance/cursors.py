@@ -7,7 +7,7 @@ from perdure.testing.conformance.case import Case, NotApplicable, in_harness, in
 from perdure.testing.conformance.examples import address, started
 from perdure.testing.conformance.harness import NewHarness, opened
 from perdure.testing.conformance.requirement import failure, holds, same, value
-from perdure.testing.conformance.requirements import CURSOR, EVENTS, MOVE_CURSOR, MOVE_CURSOR_ONCE
+from perdure.testing.conformance.requirements import CURSOR, EVENTS, MOVE_CURSOR, MOVE_CURSOR_ONCE, PRUNE
 from perdure.values.errors import StoreUnavailable
 from perdure.values.transition import Transition
 
@@ -34,6 +34,23 @@ async def the_end_of_the_log_outlives_its_events(store: Store) -> None:
     last = await _logged(store, 1, 2)
     await value(store.prune(Retention(now_ms=0, events_since_ms=9, max_events=0)))
     same((await value(cursor("s"))).last, last, "the last number of a pruned log")
+
+
+@in_store(CURSOR, PRUNE)
+async def deleted_events_behind_a_position_are_counted(store: Store) -> None:
+    """A sink learns how many events it will never read, until it is moved past them; a gap alone says nothing."""
+    cursor, move = _operations(store)
+    await _logged(store, 1)
+    numbers = [one.sequence for one in await value(store.events(0, 9))]
+    await value(move("s", numbers[0]))
+    await _logged(store, 2, 3, 9)
+    same((await value(cursor("s"))).deleted, 0, "nothing is deleted yet")
+    await value(store.prune(Retention(now_ms=0, events_since_ms=9, max_events=99)))
+    same((await value(cursor("s"))).deleted, 2, "of three deleted events two are behind the position")
+    same((await value(cursor("t"))).deleted, 0, "a sink without a position has lost nothing")
+    (left,) = await value(store.events(0, 9))
+    await value(move("s", left.sequence - 1))
+    same((await value(cursor("s"))).deleted, 0, "a sink that was moved past them has lost nothing more")
 
 
 @in_store(MOVE_CURSOR, MOVE_CURSOR_ONCE, EVENTS)
@@ -83,6 +100,7 @@ def _operations(store: Store) -> tuple[CursorOperation, MoveCursorOperation]:
 CASES: tuple[Case, ...] = (
     each_sink_has_its_own_position,
     the_end_of_the_log_outlives_its_events,
+    deleted_events_behind_a_position_are_counted,
     a_move_logs_its_events_once,
     positions_survive_reopening,
 )
