@@ -1,9 +1,9 @@
-"""Engines in several processes, a file each, and the instances divided among them by a hash of the id.
+"""Engines in several processes, with a SQLite file each or one PostgreSQL store; a router divides the instances.
 
-Run it with ``python docs/benchmarks/processes.py [--rounds N] [--folder FOLDER]``. An experiment, not a part of the
-library: the callers are in one process, and its router sends what one step of the event loop has gathered to the engine
-of each id, as one message over a socket. Hot orders, full durability. CPU is the least of the rounds, the variants in
-turns; rates are the median, with their range.
+Run it with ``python docs/benchmarks/processes.py [--rounds N] [--folder FOLDER] [--postgres URL --postmaster PID]``. An
+experiment, not a part of the library: the callers are in one process, and its router sends what one step of the event
+loop has gathered to the engine of each id, as one message over a socket. Hot orders, full durability. CPU is the least
+of the rounds, the variants in turns; rates are the median, with their range.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import gc
 import marshal
+import os
 import socket
 import struct
 import subprocess
@@ -19,8 +20,9 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -93,12 +95,12 @@ def _size(buffer: bytearray) -> int:
 
 
 # ---------------------------------------------------------------- an engine
-async def serve(path: str, descriptor: int) -> None:
-    """Serve the orders of one file until the router closes its end."""
+async def serve(url: str, descriptor: int) -> None:
+    """Serve the orders of one store until the router closes its end."""
     gc.set_threshold(*SELDOM)
     decode = orders.plan.commands["send"].input.decode
     tasks: set[asyncio.Task[None]] = set()
-    async with App(None).with_jobs(orders).open(f"sqlite:///{path}", debug=False) as client:
+    async with App(None).with_jobs(orders).open(url, debug=False) as client:
         handle = client.handle(orders)
 
         async def answer(number: int, id_: str, payload: bytes) -> None:
@@ -126,13 +128,13 @@ class Router:
     waiting: dict[int, asyncio.Future[Any]] = field(factory=dict[int, asyncio.Future[Any]])
     numbers: int = 0
 
-    def start(self, path: Path, stack: AsyncExitStack) -> None:
+    def start(self, url: str, stack: AsyncExitStack) -> None:
         """Start an engine in a process of its own."""
         here, there = socket.socketpair()
         for end in (here, there):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
             end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
-        command = [sys.executable, __file__, "--serve", str(path), str(there.fileno())]
+        command = [sys.executable, __file__, "--serve", url, str(there.fileno())]
         process = subprocess.Popen(command, pass_fds=[there.fileno()])
         there.close()
         self.channels.append(Channel(here, lambda item: self.waiting.pop(item[0]).set_result(item[1:])))
@@ -167,19 +169,54 @@ class Variant:
 
     Attributes:
         call: sends an event to an instance.
-        engines: gives the CPU time of other processes so far.
+        engines: returns the CPU time of the engines' processes so far.
+        server: returns that of a database server.
     """
 
     name: str
     call: Call
     engines: Callable[[], Awaitable[float]]
+    server: Callable[[], Awaitable[float]]
+
+
+async def none() -> float:
+    """Return the CPU time of no process."""
+    return 0.0
+
+
+async def server_cpu(postmaster: int) -> float:
+    """Return the CPU time of a PostgreSQL server."""
+    return _server_cpu(postmaster)
+
+
+def _server_cpu(postmaster: int) -> float:
+    """Return the CPU time of its first process, and of all that this one has started."""
+    ticks = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text(encoding="utf-8").rpartition(") ")[2].split()
+        except OSError:  # it ended meanwhile
+            continue
+        if postmaster in (int(stat.parent.name), int(fields[1])):
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def behind_a_router(
+    name: str, urls: Sequence[str], stack: AsyncExitStack, server: Callable[[], Awaitable[float]] = none
+) -> Variant:
+    """Start an engine for each store."""
+    router = Router()
+    for url in urls:
+        router.start(url, stack)
+    return Variant(name, router.send, router.cpu, server)
 
 
 @define
 class Figures:
-    """The figures of a variant, by round: CPU of the callers' process and of the engines in µs, requests a second."""
+    """The figures of a variant, by round: CPU in µs: all, callers, engines, server, requests a second."""
 
-    cpu: list[tuple[float, float, float]] = Factory(list[tuple[float, float, float]])
+    cpu: list[tuple[float, ...]] = Factory(list[tuple[float, ...]])
     rates: list[float] = Factory(list[float])
 
 
@@ -193,12 +230,12 @@ async def measure(variant: Variant, clients: int, figures: Figures) -> None:
             begun += 1
             await variant.call(f"id-{begun * STRIDE % INSTANCES}")
 
-    others, before, start = await variant.engines(), CpuTime.now(), time.perf_counter()
+    engines, server = await variant.engines(), await variant.server()
+    before, start = CpuTime.now(), time.perf_counter()
     await asyncio.gather(*(client() for _ in range(clients)))
     took, used = time.perf_counter() - start, CpuTime.now().since(before)
-    near = (used.main + used.others) / REQUESTS * 1e6
-    far = (await variant.engines() - others) / REQUESTS * 1e6
-    figures.cpu.append((near + far, near, far))
+    seconds = (used.main + used.others, await variant.engines() - engines, await variant.server() - server)
+    figures.cpu.append(tuple(part / REQUESTS * 1e6 for part in (sum(seconds), *seconds)))
     figures.rates.append(REQUESTS / took)
 
 
@@ -213,16 +250,16 @@ async def main(given: argparse.Namespace, folder: Path) -> None:
         )
         handle = client.handle(orders)
 
-        async def none() -> float:
-            return 0.0
-
-        variants = [Variant("in the process of the callers", lambda id_: unwrap(handle.send(id_, EVENT)), none)]
+        variants = [Variant("in the process of the callers", lambda id_: unwrap(handle.send(id_, EVENT)), none, none)]
         for engines in given.engines:
-            router = Router()
-            for number in range(engines):
-                router.start(folder / f"{engines}-{number}.db", stack)
-            variants.append(Variant(f"{engines} behind a router", router.send, router.cpu))
+            files = [f"sqlite:///{folder}/{engines}-{number}.db" for number in range(engines)]
+            variants.append(behind_a_router(f"{engines} on a file each", files, stack))
+        for engines in given.engines if given.postgres else ():
+            url = f"{given.postgres}&schema=engines_{engines}&ownership=shared"
+            name, server = f"{engines} on one PostgreSQL store", partial(server_cpu, given.postmaster)
+            variants.append(behind_a_router(name, [url] * engines, stack, server))
         for variant in variants:
+            await variant.call("id-0")  # the first engine makes the tables
             for first in range(0, INSTANCES, 500):
                 await asyncio.gather(*(variant.call(f"id-{number}") for number in range(first, first + 500)))
         gc.collect()
@@ -233,7 +270,7 @@ async def main(given: argparse.Namespace, folder: Path) -> None:
                 for variant in variants:
                     await measure(variant, clients, figures.setdefault((variant.name, clients), Figures()))
         print(f"{conditions(folder)}\n")
-    head = ("engines", "callers", "CPU µs", "callers and router", "engines' processes", "requests/s")
+    head = ("engines", "callers", "CPU µs", "callers and router", "engines' processes", "server", "requests/s")
     print_table(head, [row(*key, each) for key, each in figures.items()])
 
 
@@ -249,6 +286,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--engines", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--postgres", metavar="URL", help="such as postgresql://USER@/DATABASE?host=FOLDER")
+    parser.add_argument("--postmaster", type=int, metavar="PID", help="of the PostgreSQL server")
     parser.add_argument("--folder", type=Path, default=Path(), help="on the disk in question")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as scratch:
