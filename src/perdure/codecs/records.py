@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from cattrs import Converter
-from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+from cattrs.gen import make_dict_structure_fn, override
 
 from perdure.codecs.containers import keeps_parts
 from perdure.codecs.fields import Declaration, is_namedtuple
 from perdure.codecs.json_schema import Definitions, Describe, JsonSchema, named
+from perdure.codecs.record_writer import record_writer
 from perdure.codecs.redaction import of_object
 from perdure.codecs.schema import LONGEST, Fault, Part, Problem, Read, Schema, Write, never
 from perdure.codecs.unions import TAG
@@ -47,17 +48,12 @@ def record_schema(form: Any, name: str, declared: Declaration, schemas: Mapping[
         return _typeddict_schema(name, declared, schemas, named(form, name, _object(name, declared, schemas)))
     fields = tuple((field, schema.keeps) for field, schema in schemas.items())
     keeps = keeps_parts(fields, getattr) if declared.frozen and declared.proven else never
-    read, write = _namedtuple(cls, schemas) if is_namedtuple(cls) else _generated(form, schemas)
+    read, write = _namedtuple(name, cls, schemas) if is_namedtuple(cls) else _generated(form, name, cls, schemas)
 
     def read_object(data: Any, _: Any = None) -> Any:
         if type(data) is dict:
             return read(data, None)
         raise Fault(name, data)
-
-    def write_exact(value: Any) -> Any:
-        if type(value) is cls:
-            return write(value)
-        raise Fault(name, value)
 
     def write_parts(value: Any) -> Iterator[Part | Problem]:
         if type(value) is cls:
@@ -72,7 +68,7 @@ def record_schema(form: Any, name: str, declared: Declaration, schemas: Mapping[
         kinds=_DICT,
         classes=frozenset({cls}),
         read=read_object,
-        write=write_exact,
+        write=write,
         describe=named(form, name, _object(name, declared, schemas)),
         read_parts=_object_parts(declared, schemas),
         write_parts=write_parts,
@@ -106,23 +102,22 @@ def _summary(cls: Any) -> str:
     return "" if generated else " ".join(inspect.cleandoc(written).partition("\n\n")[0].split())
 
 
-def _generated(form: Any, schemas: Mapping[str, Schema]) -> tuple[Read, Write]:
-    hooks: dict[str, Any] = {
-        name: override(struct_hook=schema.read, unstruct_hook=schema.write) for name, schema in schemas.items()
-    }
-    read: Any = make_dict_structure_fn(form, _CONVERTER, **hooks)
-    return read, make_dict_unstructure_fn(form, _CONVERTER, **hooks)
+def _generated(form: Any, name: str, cls: Any, schemas: Mapping[str, Schema]) -> tuple[Read, Write]:
+    hooks: dict[str, Any] = {field: override(struct_hook=schema.read) for field, schema in schemas.items()}
+    return make_dict_structure_fn(form, _CONVERTER, **hooks), record_writer(cls, name, schemas)
 
 
-def _namedtuple(cls: Any, schemas: Mapping[str, Schema]) -> tuple[Read, Write]:
-    reads = {name: schema.read for name, schema in schemas.items()}
-    writes = tuple((name, schema.write) for name, schema in schemas.items())
+def _namedtuple(name: str, cls: Any, schemas: Mapping[str, Schema]) -> tuple[Read, Write]:
+    reads = {field: schema.read for field, schema in schemas.items()}
+    writes = tuple((field, schema.write) for field, schema in schemas.items())
 
     def read(data: Any, _: Any) -> Any:
-        return cls(**{name: reads[name](value, None) for name, value in data.items()})
+        return cls(**{field: reads[field](value, None) for field, value in data.items()})
 
     def write(value: Any) -> dict[str, Any]:
-        return {name: write(each) for (name, write), each in zip(writes, value, strict=True)}
+        if type(value) is not cls:
+            raise Fault(name, value)
+        return {field: write(each) for (field, write), each in zip(writes, value, strict=True)}
 
     return read, write
 

@@ -18,7 +18,8 @@ _DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
 _TIMEDELTA = re.compile(r"(-?)PT([0-9]{1,14})(?:\.([0-9]{1,6}))?S", re.ASCII)
 _MICROSECOND = timedelta(microseconds=1)
 _TIME_MARK = slice(10, 11)
-_INTEGERS = range(-(2**63), 2**64)
+INTEGERS: Final = range(-(2**63), 2**64)
+"""The integers that JSON of a store holds."""
 
 
 def _none(value: Any, _: Any = None) -> None:
@@ -34,7 +35,7 @@ def _bool(value: Any, _: Any = None) -> bool:
 
 def _int(value: Any, _: Any = None) -> int:
     if type(value) is int:
-        if value in _INTEGERS:
+        if value in INTEGERS:
             return value
         raise Fault("an int of 64 bits (-2**63 to 2**64-1; larger ones fit in Decimal)", value)
     raise Fault("int", value)
@@ -190,7 +191,7 @@ def _text(
 SCALARS: Final[dict[type, Schema]] = {
     type(None): _plain(type(None), _none, always(type="null")),
     bool: _plain(bool, _bool, always(type="boolean")),
-    int: _plain(int, _int, always(type="integer", minimum=_INTEGERS.start, maximum=_INTEGERS.stop - 1)),
+    int: _plain(int, _int, always(type="integer", minimum=INTEGERS.start, maximum=INTEGERS.stop - 1)),
     float: _plain(float, _float, always(type="number"), classes=frozenset({float, int}), keeps=_keeps_float),
     str: _plain(str, _read_str, always(type="string"), write=_write_str),
     datetime: _text(
