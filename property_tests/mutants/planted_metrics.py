@@ -35,7 +35,7 @@ MUTANTS = (
     Mutant(
         "the readings of a store that hangs are old",
         "telemetry/prometheus/engine_reader.py",
-        "            self._health = self._counts = None\n",
+        "            self._health = self._counts = self._members = None\n",
         "            pass\n",
         HANGS,
     ),
