@@ -1,0 +1,48 @@
+"""A workflow is called by name, over HTTP and from another process like every other kind."""
+
+from __future__ import annotations
+
+import json
+from urllib.request import Request, urlopen
+
+from engine_thread import engine_served
+from flows import Approval, Order, Shop, approval, fulfilment
+
+from perdure import App
+from perdure.remote import connect_sync
+from perdure.testing import World
+from perdure.values.outcome import WasCancelled
+
+
+def test_calls_by_name_take_and_return_json() -> None:
+    with World(App(Shop()).with_jobs(fulfilment)) as world:
+        flow = world.jobs.handle_by_name("workflow", "fulfilment")
+        world.unwrap(flow.call("start", "o", '{"item": "book", "cents": 49, "stage": "new"}'))
+        world.advance("1 second")
+        signalled = world.unwrap(flow.call("signal.approval", "o", '{"by": "ann"}'))
+        assert signalled["accepted"]
+        world.advance("4 days")
+        outcome = world.unwrap(flow.call("outcome", "o"))
+        assert (outcome["form"], json.loads(outcome["value"])) == ("done", "label:a")
+
+
+def test_a_client_of_another_process_and_http_reach_a_workflow() -> None:
+    with engine_served(App(Shop()).with_jobs(fulfilment)) as url:
+        with connect_sync(url, fulfilment) as jobs:
+            flow = jobs.handle(fulfilment)
+            assert jobs.unwrap(flow.start("o", Order("book", 49))).created
+            assert jobs.unwrap(flow.signal("o", approval, Approval("ann"))).accepted
+            assert jobs.unwrap(flow.cancel("o", "enough")).accepted
+            jobs.unwrap(jobs.until(fulfilment, "o"))
+            assert jobs.unwrap(flow.outcome("o")) == WasCancelled(reason="enough")
+        with urlopen(f"{url}/openapi.json") as page:  # noqa: S310 - our own server
+            text = page.read().decode()
+        assert "signal.approval" in text
+        assert "WorkflowOutcome" in text
+        body = json.dumps({"item": "book", "cents": 49, "stage": "new"}).encode()
+        path = f"{url}/v1/jobs/workflow/fulfilment/instances/p"
+        headers = {"content-type": "application/json"}
+        with urlopen(Request(f"{path}/start", body, headers)) as answer:  # noqa: S310 - as above
+            assert json.load(answer)["found"] == "created"
+        with urlopen(Request(f"{path}/signal.approval", b'{"by": "ann"}', headers)) as answer:  # noqa: S310 - as above
+            assert json.load(answer)["accepted"]
