@@ -173,9 +173,9 @@ MUTANTS = (
     ),
     Mutant(
         "a replay writes log records again",
-        "kinds/workflow/replay.py",
-        "if self.logged > self.header.logged:",
-        "if self.logged > 0:",
+        "kinds/workflow/unrecorded.py",
+        "if replay.logged > replay.header.logged:",
+        "if replay.logged > 0:",
         f"{STEPS}::test_a_log_record_is_written_once_however_often_the_program_is_replayed",
     ),
     Mutant(
@@ -191,5 +191,26 @@ MUTANTS = (
         "    if len(encoded_value) > most:",
         "    if len(encoded_value) > most + 1:",
         f"{STEPS}::test_an_outcome_has_at_most_payload_bytes",
+    ),
+    Mutant(
+        "a defect of the program runs its finalizers, which fixed code does not perform",
+        "kinds/workflow/replay.py",
+        "(StateOperations(self.draft),), stop_program)",
+        "(StateOperations(self.draft),))",
+        f"{DEPLOYS}::test_a_defect_of_the_program_undoes_nothing_and_fixed_code_continues_there",
+    ),
+    Mutant(
+        "a sandbox does not protect from a defect",
+        "programs/interpreter.py",
+        "return any(tag == _LEAVE_SANDBOX for tag, _ in frames)",
+        "return False",
+        f"{DEPLOYS}::test_a_sandbox_returns_the_defect_of_its_program",
+    ),
+    Mutant(
+        "the secrets of signals are shown",
+        "kinds/workflow/redacting.py",
+        "inbox=tuple(_signal(job, signal, hide) for signal in header.inbox),",
+        "inbox=header.inbox,",
+        "tests/workflow/test_workflow_secrets.py::test_the_inbox_the_steps_and_the_outcome_are_shown_without_secrets",
     ),
 )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
 import pytest
-from flows import act, bodies, double, number
+from flows import Declined, HasShop, Shop, act, bodies, double, label, mail, number, release, reserve
 
-from perdure import App, Do, Program, Workflow, WorkflowContext, patched, program
+from perdure import App, Backoff, Do, Program, Retry, Undo, Workflow, WorkflowContext, patched, program, saga
 from perdure.kinds.workflow import Diverged
-from perdure.programs import gather, sleep
+from perdure.programs import bracket, gather, sandbox, sleep
 from perdure.testing import World
 from perdure.values.errors import InstanceParked
 from perdure.values.outcome import Done
@@ -173,3 +174,59 @@ def test_a_replay_repeats_the_interleaving_of_the_branches() -> None:
         world.unwrap(world.handle(job).signal("e", number, 0))
         world.advance("1 second")
         assert world.unwrap(world.handle(job).outcome("e")) == Done(value=120)
+
+
+def test_a_defect_of_the_program_undoes_nothing_and_fixed_code_continues_there() -> None:
+    def selling(bonus: Callable[[int], int]) -> Workflow[int, str, Declined, HasShop]:
+        @program
+        def using(parcel: str) -> Do[str, Declined, HasShop]:
+            printed = yield from label(parcel)
+            return f"{printed} {bonus(len(printed))}"
+
+        @program
+        def sold(undo: Undo[HasShop]) -> Do[str, Declined, HasShop]:
+            yield from undo.after(mail("order"), release)
+            return (yield from bracket(reserve("a"), using, release))
+
+        @program
+        def body(ctx: WorkflowContext[int]) -> Do[str, Declined, HasShop]:
+            one, _ = yield from gather(saga(sold), sleep("1 hour"))
+            return one
+
+        retry = Retry[object](max_attempts=2, delay=Backoff.constant("1 second"))
+        return Workflow("selling", state=int, run=body, retry=retry, keep=None)
+
+    broken, fixed = selling(lambda size: size // 0), selling(lambda size: size)
+    shop = Shop()
+    with World(App(shop).with_jobs(broken)) as world:
+        world.unwrap(world.handle(broken).start("s", 0))
+        world.advance("1 minute")
+        status = world.unwrap(world.handle(broken).status("s"))
+        assert status.parked == "retries_exhausted"
+        assert status.last_error is not None
+        assert status.last_error.error_type == "ZeroDivisionError"
+        assert shop.names == ["mail", "reserve", "label"]
+        world.restart(App(shop).with_jobs(fixed))
+        world.unwrap(world.handle(fixed).resume("s"))
+        world.advance("1 hour")
+        assert world.unwrap(world.handle(fixed).outcome("s")) == Done(value="label:reserve:a 15")
+        assert shop.names == ["mail", "reserve", "label", "release"]
+
+
+def test_a_sandbox_returns_the_defect_of_its_program() -> None:
+    @program
+    def dividing() -> Do[int, str]:
+        number = yield from act(0)
+        return number // 0
+
+    @program
+    def body(ctx: WorkflowContext[int]) -> Do[str, str]:
+        exit_ = yield from sandbox(dividing())
+        yield from act(1)
+        return type(exit_).__name__
+
+    job = Workflow("dividing", state=int, run=body, keep=None)
+    with World(App(None).with_jobs(job)) as world:
+        world.unwrap(world.handle(job).start("d", 0))
+        world.advance("1 second")
+        assert world.unwrap(world.handle(job).outcome("d")) == Done(value="Raised")

@@ -82,7 +82,10 @@ _Outcome: TypeAlias = tuple[int, Any]
 
 
 def interpret(  # noqa: C901, PLR0912, PLR0915 - one loop, see the comment inside
-    program: Program[A, E, R], services: R, interceptors: tuple[Interceptor, ...] = ()
+    program: Program[A, E, R],
+    services: R,
+    interceptors: tuple[Interceptor, ...] = (),
+    raised: Callable[[Exception], None] | None = None,
 ) -> Loop[A, E]:
     """Interpret `program` with an explicit stack of frames.
 
@@ -93,6 +96,8 @@ def interpret(  # noqa: C901, PLR0912, PLR0915 - one loop, see the comment insid
         program: the program.
         services: its services.
         interceptors: receive each instruction first, the innermost last in this tuple.
+        raised: called with an exception of the program that no `sandbox` is around, before any finalizer runs. If it
+            raises, the program ends there.
 
     Yields:
         An instruction that no interceptor answered, or a `Fork`, with the services in effect there. The driver sends a
@@ -165,7 +170,8 @@ def interpret(  # noqa: C901, PLR0912, PLR0915 - one loop, see the comment insid
                     current = first
                     continue
                 elif tag == PARALLEL:
-                    answer = yield Fork(first, partial(_begin_branch, scope, interceptors)), scope
+                    outside = None if raised is None or _is_sandboxed(frames) else raised
+                    answer = yield Fork(first, partial(_begin_branch, scope, interceptors, outside)), scope
                     outcome, value = _read(answer)
                 else:
                     raise AssertionError(f"no such tag: {tag}")  # noqa: TRY301 - as above
@@ -232,6 +238,8 @@ def interpret(  # noqa: C901, PLR0912, PLR0915 - one loop, see the comment insid
             if is_closing(exception):
                 _close(frames)
                 raise
+            if raised is not None and isinstance(exception, Exception) and not _is_sandboxed(frames):
+                _notify(raised, exception, frames)
             # A defect, or a cancellation.
             outcome, value = _DIED, exception if exception.__class__ is not TypeError else _explained(exception)
     # Outside the loop: when the stack is full even this call raises, and no frame may treat that as another outcome.
@@ -312,10 +320,25 @@ def _close(frames: list[tuple[int, Any]]) -> None:
                 generator.close()
 
 
+def _notify(raised: Callable[[Exception], None], exception: Exception, frames: list[tuple[int, Any]]) -> None:
+    try:
+        raised(exception)
+    except BaseException:
+        _close(frames)
+        raise
+
+
+def _is_sandboxed(frames: list[tuple[int, Any]]) -> bool:
+    return any(tag == _LEAVE_SANDBOX for tag, _ in frames)
+
+
 def _begin_branch(
-    services: Any, interceptors: tuple[Interceptor, ...], program: Program[Any, Any, Any]
+    services: Any,
+    interceptors: tuple[Interceptor, ...],
+    raised: Callable[[Exception], None] | None,
+    program: Program[Any, Any, Any],
 ) -> Loop[Any, Any]:
-    return interpret(program, services, tuple(interceptor.branch() for interceptor in interceptors))
+    return interpret(program, services, tuple(interceptor.branch() for interceptor in interceptors), raised)
 
 
 def _not_a_program(got: object, giver: Any) -> NotAProgram:

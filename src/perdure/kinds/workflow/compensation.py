@@ -6,9 +6,8 @@ from collections.abc import Callable
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 import attrs
-from returns.result import Failure, Success
 
-from perdure.programs import Do, Halted, Program, Raised, fail, halt, program, sandbox
+from perdure.programs import Do, Program, program
 
 A = TypeVar("A")
 E = TypeVar("E")
@@ -60,16 +59,16 @@ def saga(
 @program
 def _saga(body: Callable[[Undo[R]], Program[A, E, R]]) -> Do[A, E, R]:
     undo: Undo[R] = Undo()
-    exit_ = yield from sandbox(body(undo))
-    match exit_:
-        case Success(value):
-            return value
-        case Raised(cause):
-            raise cause
-        case Failure() | Halted():
-            pass
-    for compensation in undo.last_first():
-        yield from compensation.or_raise()
-    if isinstance(exit_, Failure):
-        return (yield from fail(exit_.failure()))
-    return (yield from halt(exit_.signal))
+    undoes = False
+    try:
+        undoes = True
+        value = yield from body(undo)
+        undoes = False
+    except (Exception, GeneratorExit):  # a defect, or the end of the run: nothing is undone
+        undoes = False
+        raise
+    finally:
+        if undoes:
+            for compensation in undo.last_first():
+                yield from compensation.or_raise()
+    return value

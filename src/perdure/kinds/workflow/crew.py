@@ -48,7 +48,7 @@ class Crew:
         if isinstance(exit_, Raised):
             raise exit_.cause
         self._note(key, exit_)
-        if self.stopping or replay.exit is not None:
+        if self.stopping or replay.exit is not None or replay.stopped is not None:
             return self._orders([])
         if replay.unsaved() or replay.needs_commit:
             return self._orders([]) if _COMMIT in self.running else self._orders([], commit=True)

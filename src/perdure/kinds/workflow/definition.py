@@ -278,6 +278,7 @@ class Workflow(Definition[WorkflowHandle[S, A, E], WorkflowSender[S], R_contra],
         replayed = replay.Replay(known, bodies, fresh, self.signals, self.max_steps, present.updated_ms)
         replayed.begin(self.main(present), None)
         replayed.advance()
+        replayed.check_followed()
         return replayed
 
     def replayed(self, instance: Instance, rows: Sequence[str]) -> tuple[NextStep, ...]:

@@ -8,12 +8,19 @@ from perdure.kinds.workflow.errors import Diverged
 from perdure.kinds.workflow.line import line_of
 from perdure.kinds.workflow.row import Row
 from perdure.kinds.workflow.tree import OpenStep, Tree
+from perdure.values.excerpt import excerpt
 
 STARTED = "!"
 """Ends the path of the row that a child was started with."""
 
 
-def diverged(tree: Tree, row: Row, asked: OpenStep | None = None, problem: Exception | None = None) -> Diverged:
+def diverged(
+    tree: Tree,
+    row: Row,
+    asked: OpenStep | None = None,
+    problem: Exception | None = None,
+    raised: Exception | None = None,
+) -> Diverged:
     """Describe a row that does not fit the program.
 
     Args:
@@ -21,13 +28,16 @@ def diverged(tree: Tree, row: Row, asked: OpenStep | None = None, problem: Excep
         row: the row.
         asked: the instruction at its path, if it is known.
         problem: why the row cannot be decoded.
+        raised: the exception at which the program stopped before the row.
     """
     asked = asked or tree.asked.get(row.path.removesuffix(STARTED))
     head, dot, _ = row.path.rpartition(".")
     branch = asked.branch if asked is not None else tree.branches.get(head + dot) or tree.branches.get("")
     line = None if branch is None else line_of(branch.loop)
     performed = None if asked is None else asked.name
-    if problem is not None:
+    if raised is not None:
+        text = f"the program raised {excerpt(raised)} before the recorded {row.name!r}"
+    elif problem is not None:
         text = f"the recorded outcome of {row.name!r} cannot be decoded: {problem}"
     elif performed is None:
         text = f"the journal holds {row.name!r}, and the program does not perform it"

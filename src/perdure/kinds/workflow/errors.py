@@ -27,6 +27,23 @@ class Diverged(InvalidInput):
     line: str | None = attrs.field(default=None, kw_only=True)
 
 
+class ProgramStopped(BaseException):
+    """Ends the interpretation of a program at an exception of its own code, before any finalizer runs.
+
+    Attributes:
+        cause: the exception.
+    """
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+
+def stop_program(raised: Exception) -> None:
+    """Stop a program at a defect of its own code: nothing is undone, and changed code can continue there."""
+    raise ProgramStopped(raised)
+
+
 @attrs.frozen(repr=False, str=False)
 class NotRecordable(PerdureError):
     """The outcome of a step cannot be stored. A defect of the program, which is not retried: the step is parked.

@@ -76,7 +76,7 @@ def _living(steps: Steps) -> Do[None, Any, Any]:
         if replay.lines:
             yield from write_logs(replay)
         calls: list[OpenStep] = replay.calls() if replay.exit is None else []
-        if replay.exit is None and (replay.needs_commit or (calls and replay.unsaved())):
+        if replay.exit is None and replay.stopped is None and (replay.needs_commit or (calls and replay.unsaved())):
             news = yield from checkpoint
             if news is not None:
                 replay.notice(news.known, now_ms)
@@ -97,7 +97,7 @@ def _living(steps: Steps) -> Do[None, Any, Any]:
 def _over(job: Workflow[Any, Any, Any, Any], steps: Steps, replay: Replay) -> Do[None, Any, Any]:
     """Encode the end of the program; one that has no form is a defect of the program."""
     now_ms = yield from NOW
-    problem: Exception | Halted | None = JournalFull(replay.max_steps) if replay.is_full else None
+    problem: Exception | Halted | None = JournalFull(replay.max_steps) if replay.is_full else replay.stopped
     try:
         match replay.exit:
             case Success(value):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from hashlib import blake2b
 from itertools import islice
 from typing import Any, cast
 
@@ -21,8 +20,8 @@ from perdure.codecs import Codec
 from perdure.jobs.draft import Draft, Post
 from perdure.kinds.workflow.children import answer_of_child, cancel_child, child_signal, is_child_signal, start_child
 from perdure.kinds.workflow.divergence import STARTED, Index, diverged
-from perdure.kinds.workflow.errors import NotInWorkflow, NotRecordable
-from perdure.kinds.workflow.instructions import CallChild, OneStep, Patched, Receive, StepKey
+from perdure.kinds.workflow.errors import NotInWorkflow, NotRecordable, ProgramStopped, stop_program
+from perdure.kinds.workflow.instructions import CallChild, OneStep, Patched, Receive
 from perdure.kinds.workflow.names import NAMES
 from perdure.kinds.workflow.outcome_codecs import codecs_of, encoded
 from perdure.kinds.workflow.progress import Known, RunProgress, StepFailure, progress_of
@@ -31,8 +30,9 @@ from perdure.kinds.workflow.state_operations import StateOperations
 from perdure.kinds.workflow.stored import Ended, FailingStep, Header, Wait, WaitingSignal
 from perdure.kinds.workflow.timers import Timers
 from perdure.kinds.workflow.tree import DROPPED, AnyExit, Branch, OpenStep, Tree
+from perdure.kinds.workflow.unrecorded import unrecorded
 from perdure.programs import PASS, Call, Halted, Program, Raised
-from perdure.programs.instructions import Deadline, Jitter, Log, Now, Sleep, Supervision
+from perdure.programs.instructions import Deadline, Log, Sleep, Supervision
 from perdure.programs.interpreter import Fork, interpret
 from perdure.values.errors import InvalidInput
 
@@ -58,6 +58,7 @@ class Replay:
         failures: the attempts that failed since the last commit.
         end: how the workflow ended.
         fresh: the encoded state that it starts over with.
+        stopped: the exception of the program's own code, at which it stands.
         tree: the branches.
     """
 
@@ -78,6 +79,7 @@ class Replay:
     failures: list[StepFailure] = attrs.Factory(list[StepFailure])
     end: Ended | None = None
     fresh: str | None = None
+    stopped: Exception | None = None
     tree: Tree = attrs.Factory(Tree)
     _row: Row | None = None
     _position: int = 0
@@ -98,7 +100,7 @@ class Replay:
     # ------------------------------------------------------------ replaying
     def begin(self, program: Program[Any, Any, Any], services: Any) -> None:  # the user's own record
         """Begin the program; `advance` runs it."""
-        loop = interpret(program, services, (StateOperations(self.draft),))
+        loop = interpret(program, services, (StateOperations(self.draft),), stop_program)
         self.tree.start(Branch("", loop, self.header.started_ms))
 
     def advance(self, instructions: int = 1 << 62) -> bool:
@@ -115,11 +117,13 @@ class Replay:
         """
         self._budget = instructions
         ready = self.tree.ready
-        while True:
-            while ready:
+        while self.stopped is None:
+            while ready and self.stopped is None:
                 if self._budget <= 0:
                     return True
                 self._run(*ready.popleft())
+            if self.stopped is not None:
+                break
             if self.tree.exit is None and self._budget <= 0 and not self._live:
                 return True
             if not self._live:
@@ -131,6 +135,7 @@ class Replay:
             self._leave_children()
             if self.tree.exit is not None or not self._answer_one():
                 return False
+        return False
 
     def _go_live(self) -> None:
         """Begin the present: children that the replay left were cancelled before."""
@@ -145,6 +150,16 @@ class Replay:
                 cancel_child(self.draft, left.instruction, self._reason)
         self.tree.left.clear()
 
+    def check_followed(self) -> None:
+        """Check that the program did not raise before the end of its journal.
+
+        Raises:
+            Diverged: it did.
+        """
+        row = self._next()
+        if self.stopped is not None and row is not None:
+            raise diverged(self.tree, row, raised=self.stopped)
+
     def _next(self) -> Row | None:
         """Return the next row of the journal, decoded."""
         if self._row is None and self._position < len(self.bodies):
@@ -156,12 +171,11 @@ class Replay:
 
     def _run(self, branch: Branch, answer: Any) -> None:
         """Run a branch until it waits, or ends."""
-        if branch.state == "new":
-            if branch.halt is not None:  # dropped before it began
-                branch.loop.close()
-                self.tree.ended(branch, branch.halt)
-                return
-            branch.state = "begun"
+        if branch.state == "new" and branch.halt is not None:  # dropped before it began
+            branch.loop.close()
+            self.tree.ended(branch, branch.halt)
+            return
+        branch.state = "begun"
         send, tree = branch.loop.send, self.tree
         while True:
             self._budget -= 1
@@ -170,10 +184,13 @@ class Replay:
             except StopIteration as stop:
                 tree.ended(branch, stop.value)
                 return
+            except ProgramStopped as stopped:
+                self.stopped = stopped.cause
+                return
             kind = instruction.__class__
             name_of = NAMES.get(kind)
             if name_of is None:
-                answer = self._unrecorded(branch, instruction)
+                answer = unrecorded(self, branch, instruction)
                 continue
             if branch.halt is not None:
                 answer, branch.halt, branch.halted = branch.halt, None, True
@@ -202,21 +219,6 @@ class Replay:
         self.tree.wait(asked)
         self._waits(asked)
         return PASS
-
-    def _unrecorded(self, branch: Branch, instruction: Any) -> Any:
-        """Answer an instruction that leaves no row."""
-        kind = instruction.__class__
-        if kind is Now:
-            return branch.clock_ms
-        if kind is Jitter or kind is StepKey:
-            key = f"{self.header.run_id}/{branch.prefix}{branch.number}"
-            return key if kind is StepKey else _chance(key)
-        if kind is Log:
-            self.logged += 1
-            if self.logged > self.header.logged:
-                self.lines.append(instruction)
-            return None
-        return Raised(NotInWorkflow(instruction))
 
     # ------------------------------------------------------------ rows
     def _deliver(self, row: Row) -> None:
@@ -417,7 +419,7 @@ class Replay:
     # ------------------------------------------------------------ steps
     def calls(self) -> list[OpenStep]:
         """Return the steps that can be performed now."""
-        if self.is_full or self.is_stopped:
+        if self.is_full or self.is_stopped or self.stopped is not None:
             return []
         return [asked for asked in self.tree.steps.values() if asked.begun_ms is None and self._is_due(asked.path)]
 
@@ -488,6 +490,8 @@ class Replay:
     # ------------------------------------------------------------ time and requests
     def wake_ms(self) -> int | None:
         """Return when the program continues by itself; None if it waits for requests alone."""
+        if self.stopped is not None:
+            return None
         timer_ms = self._timers.next_ms()
         wakes = [] if timer_ms is None else [timer_ms]
         for failed in self.failing.values():
@@ -501,7 +505,7 @@ class Replay:
         self.now_ms = max(self.now_ms, now_ms)
         while not self.is_full and not self.needs_commit:
             at_ms = self._timers.next_ms()
-            if at_ms is None or at_ms > self.now_ms or self.tree.exit is not None:
+            if at_ms is None or at_ms > self.now_ms or self.tree.exit is not None or self.stopped is not None:
                 return
             timer = self._timers.pop()
             if isinstance(timer, OpenStep):
@@ -580,6 +584,8 @@ class Replay:
         Args:
             header: the data that the next run begins with.
         """
+        if self.stopped is not None:
+            return False
         if self.calls() or self.needs_commit or (header.cancel is not None and not header.cancel.delivered):
             return True
         return any(self._receiver(signal.name) is not None for signal in header.inbox)
@@ -592,8 +598,3 @@ class Replay:
 
 _DIRECT = frozenset({"done", "failed", "mark"})
 """The forms of rows that answer an instruction."""
-
-
-def _chance(key: str) -> float:
-    """Return a number in [0, 1) that is the same for the same key."""
-    return int.from_bytes(blake2b(key.encode(), digest_size=7).digest()) / 2**56
