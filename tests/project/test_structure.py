@@ -48,6 +48,7 @@ ANY_ALLOWED = {
     "kinds/workflow/crew.py": "the exits of steps",
     "kinds/workflow/replay.py": "the services of a program whose needs are erased",
     "kinds/workflow/tree.py": "the answers of instructions",
+    "kinds/workflow/unrecorded.py": "the answers of instructions",
     "programs/instructions.py": "the exits of supervised programs",
     "programs/returned.py": "the result of a function of the user",
     "programs/drivers.py": "the services of a program whose needs are erased",

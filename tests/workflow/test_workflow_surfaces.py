@@ -11,6 +11,7 @@ from flows import Approval, Order, Shop, approval, fulfilment
 from perdure import App
 from perdure.remote import connect_sync
 from perdure.testing import World
+from perdure.values.errors import UnknownAction
 from perdure.values.outcome import WasCancelled
 
 
@@ -24,6 +25,13 @@ def test_calls_by_name_take_and_return_json() -> None:
         world.advance("4 days")
         outcome = world.unwrap(flow.call("outcome", "o"))
         assert (outcome["form"], json.loads(outcome["value"])) == ("done", "label:a")
+
+
+def test_callers_cannot_forge_the_messages_between_workflows() -> None:
+    with World(App(Shop()).with_jobs(fulfilment)) as world:
+        flow = world.jobs.handle_by_name("workflow", "fulfilment")
+        end = '{"call": "child x:0", "form": "done", "value": "1"}'
+        assert isinstance(world.error_of(flow.call("child_ended", "o", end)), UnknownAction)
 
 
 def test_a_client_of_another_process_and_http_reach_a_workflow() -> None:

@@ -27,13 +27,15 @@ from perdure.kinds.workflow.commands import (
 from perdure.kinds.workflow.stored import FAILURE, CancelRequest, Header, Parent, WaitingSignal, header_of, written
 from perdure.values.address import Address
 from perdure.values.answer import RunAnswer
-from perdure.values.errors import InstanceParked, Overloaded
+from perdure.values.errors import InstanceParked, Overloaded, UnknownAction
 from perdure.values.event import Event, JobResumed, JobStarted
 from perdure.values.instance import Instance
 from perdure.values.turn_inputs import TurnInputs
 
 if TYPE_CHECKING:
     from perdure.kinds.workflow.definition import Workflow
+
+_ACTIONS = ("start", "cancel", "outcome", "terminate", "pause", "resume")
 
 WorkflowCommand: TypeAlias = (
     StartWorkflow | StartChild | ChildEnded | SendSignal | CancelWorkflow | ReadOutcome | AlarmDue
@@ -49,6 +51,8 @@ def begin(
 ) -> Step:
     """Decide a command of a workflow, or its alarm."""
     command = cast("WorkflowCommand", request.command)
+    if request.inbound is None and isinstance(command, StartChild | ChildEnded):  # only workflows send these
+        return refuse(address, UnknownAction(f"{job.kind}:{job.name}", request.action, _ACTIONS))
     match command:
         case StartWorkflow() | StartChild():
             return _start(job, address, instance, request, inputs)
