@@ -152,7 +152,10 @@ def test_alarms_that_wait_for_the_disk_go_in_large_groups(tmp_path: Path, commit
 
 
 def test_alarms_run_in_large_groups_without_requests(tmp_path: Path) -> None:
-    """A commit takes a millisecond, and each alarm has two: in groups of twelve they would take 300 ms."""
+    """A commit takes a millisecond, and each alarm has two: in groups of twelve they would take 300 ms.
+
+    The claims of a group share the commit of the ends before them: apart, they would take 32 ms.
+    """
 
     @program
     def wait(ctx: TaskContext[int], event: int) -> Do[None]:
@@ -176,7 +179,7 @@ def test_alarms_run_in_large_groups_without_requests(tmp_path: Path) -> None:
         assert len(together) == ALARMS
         return max(together) - min(together)
 
-    assert play("memory", tmp_path, scenario) <= 60
+    assert play("memory", tmp_path, scenario) <= 25
 
 
 def test_alarms_that_wait_for_a_slot_delay_those_of_other_jobs_for_a_moment_only(tmp_path: Path) -> None:
