@@ -191,7 +191,7 @@ async def asked_before(world: World) -> None:
 
 async def in_a_run(world: World) -> None:
     """Begin with a run that takes long."""
-    await world.unwrap(world.jobs.handle(machine).send("a", OnAlarm(10**7, (Wait(600_000), Mark("x"), Add()))))
+    await world.unwrap(world.jobs.handle(machine).send("a", OnAlarm(10**7, (Wait(500_000), Mark("x"), Add()))))
     world.start(world.jobs.handle(machine).trigger("a"))
     await world.settle()
 

@@ -102,6 +102,7 @@ OPERATIONS = (
     sending("next event without effect", Add(), before=OnAlarm(10**7)),
     sending("next event with effects", Add(), Mark("x"), Mark("y"), before=OnAlarm(10**7)),
     sending("an event that sets an alarm that fires", OnAlarm(1_000, (Mark("x"), Add()))),
+    sending("an event that sets an alarm that is due", OnAlarm(0, (Mark("x"), Add()))),
     sending("an event that ends the instance", Mark("x"), Tell("b"), End(), before=steps(Add())),
     sending("a first event that ends the instance", Mark("x"), Tell("b"), End()),
     attrs.evolve(

@@ -130,6 +130,7 @@ class Alarms:
 
     async def run(self) -> None:
         """Fire alarms until the task is cancelled."""
+        self.dispatcher.alarms = self
         while True:
             now_ms = self.runtime.now_ms()
             if self._timers.must_be_read(now_ms):
@@ -234,6 +235,27 @@ class Alarms:
         fired = self._fired[address] = _Fired(address, due_ms, self._answered, self._leave_window)
         self._window.add(fired)
         self.dispatcher.put(job, address, Item(ALARM, fired, ending=fired.ending))
+
+    def accept(self, address: Address, due_ms: int) -> Item | None:
+        """Count an alarm as fired that is due when it is set, unless others wait for their turn; return its request."""
+        now_ms = self.runtime.now_ms()
+        if self._phase == "closed" or address in self._fired or not self._may_fire(address):
+            return None
+        if self._timers.wake_ms <= now_ms or self.under_way >= self.limits.max_pending:
+            return None
+        self._look_for_company()
+        if not self._window.has_room:
+            return None
+        fired = self._fired[address] = _Fired(address, due_ms, self._answered, self._leave_window)
+        self._window.add(fired)
+        return Item(ALARM, fired, ending=fired.ending)
+
+    def withdraw(self, item: Item) -> None:
+        """Take an accepted alarm back, because its commit was not stored, or may not be."""
+        fired = item.answer
+        if isinstance(fired, _Fired):
+            self._window.settle(fired)
+            self._done(fired)
 
     def _leave_window(self, fired: _Fired) -> None:
         """Fire the next alarms once half of the window is over, in the same step of the event loop as its ends."""

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias, assert_never
 import attrs
 from returns.result import Failure, Result, Success
 
+from perdure.engine.accepted_runs import AcceptedRun
 from perdure.engine.concurrency_limit import Company
 from perdure.engine.item import Item
 from perdure.engine.lane_limit import lane_of
@@ -65,12 +66,14 @@ class ClaimedRuns:
         runtime: starts the tasks of services.
         turns: decides.
         ended: called at the end of each.
+        accepted: called with the answer to a request whose run goes on.
         broken: logs a defect of the engine, and returns the answer to it.
     """
 
     runtime: Runtime
     turns: TurnTaker
     ended: Ended
+    accepted: Callable[[Resident, Item, Verdict], None]
     broken: Callable[[Resident, BaseException], TurnAnswered]
     _claimed: list[_Run] = attrs.Factory(list[_Run])
 
@@ -84,6 +87,26 @@ class ClaimedRuns:
             self._guarded(run, lambda: self._admitted(run))
         else:
             start_eagerly(self._wait_for_slot(run), self.runtime, name=f"slot of {resident.address}")
+
+    def begin_accepted(self, resident: Resident, item: Item, commit: Commit, accepted: AcceptedRun) -> None:
+        """Commit the acceptance of a job with the claim of its run, answer the request, and begin the run."""
+        execute, run_id = accepted.execute, accepted.execute.claim.run_id
+        run = _Run(resident, accepted.item, execute, execute.alone, slot="held")
+        resident.begin_serving(accepted.item)
+        resident.running = (*resident.running, run_id)
+
+        def take(answer: Result[Fence, Any]) -> None:
+            recorded = self.turns.recorded(resident, accepted.transition, run_id, answer)
+            if isinstance(recorded, Success):
+                self.accepted(resident, item, TurnAnswered(commit.result))
+                self._recorded(run, recorded.map(execute.recorded))
+                return
+            self._leave(run)
+            accepted.withdraw(accepted.item)
+            conflict = isinstance(recorded.failure(), Conflict)
+            self.ended(resident, item, None if conflict else TurnAnswered(Failure(recorded.failure())))
+
+        self.turns.commits.write(accepted.transition, lambda answer: self._guarded(run, partial(take, answer)))
 
     async def _wait_for_slot(self, run: _Run) -> None:
         try:
@@ -209,9 +232,14 @@ class ClaimedRuns:
 
     def _end(self, run: _Run, verdict: Verdict | None) -> None:
         if run.state == "over":
-            return  # a defect in what followed its end
+            return  # a defect in the steps after its end
+        if isinstance(verdict, RunsApart):
+            run.slot = "none"  # the run keeps it
+        self._leave(run)
+        self.ended(run.resident, run.item, verdict)
+
+    def _leave(self, run: _Run) -> None:
         run.state = "over"
-        if run.slot == "held" and not isinstance(verdict, RunsApart):
+        if run.slot == "held":
             self.turns.gates.leave(run.resident.job_name, run.company, run.resident.address)
         run.resident.end_serving(run.item)
-        self.ended(run.resident, run.item, verdict)

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self, TypeAlias, assert_never
 import attrs
 from returns.result import Failure, Result
 
+from perdure.engine.accepted_runs import Accepts, accepted_run
 from perdure.engine.admission_queue import AdmissionQueue
 from perdure.engine.claimed_runs import ClaimedRuns
 from perdure.engine.claims_left import ClaimsLeft
@@ -51,8 +52,9 @@ MAX_TURNS_IN_A_ROW = 64
 
 _TURNS = "turns of an instance"
 
-_Wait: TypeAlias = Literal["over", "reading"] | tuple[Item, Rest | Claimable]
-"""Why no turns are executed now: nothing is left to do before the store answers, or the rest of a turn comes first."""
+_Wait: TypeAlias = Literal["over", "reading", "running"] | tuple[Item, Rest | Claimable]
+"""Why no turns are executed now: nothing is left to do before the store answers, a run or the rest of a turn is first.
+"""
 
 
 @attrs.define
@@ -64,6 +66,7 @@ class Dispatcher:
         limits: the engine's limits.
         jobs: the served definitions, by kind and name.
         turns: executes the turns; set once, right after construction.
+        alarms: count the runs of jobs that are accepted for now; None before alarms fire.
         door: whether requests of callers are accepted.
         asked: number of requests so far, except the engine's own.
         fence_lost: called when the store turns out to have another writer.
@@ -78,6 +81,7 @@ class Dispatcher:
     reporting: Reporting
     residents: Residents
     turns: TurnTaker = attrs.field(init=False)
+    alarms: Accepts | None = None
     door: Literal["open", "closed"] = "open"
     asked: int = 0
     _active: dict[Resident, None] = attrs.Factory(dict[Resident, None])
@@ -95,7 +99,7 @@ class Dispatcher:
     def with_turns(self, turns: TurnTaker) -> Self:
         """Set what executes the turns; once, right after construction."""
         self.turns = turns
-        self._runs = ClaimedRuns(self.runtime, turns, self._run_ended, self._broken)
+        self._runs = ClaimedRuns(self.runtime, turns, self._run_ended, self._end, self._broken)
         return self
 
     def post(self, job: AnyDefinition, address: Address, request: Request) -> Future[TurnAnswer]:
@@ -256,6 +260,9 @@ class Dispatcher:
     def _go_on(self, resident: Resident, item: Item, begun: Begun | Reading) -> _Wait | None:
         """Conclude a turn that is decided; return for what it waits otherwise."""
         match begun:
+            case Commit() if resident.flight is None and self._begins_run(resident, item, begun):
+                self._in_a_row = 0
+                return "running"
             case Commit() if resident.flight is None or is_foldable(begun.transition):
                 self._commit(resident, item, begun)
             case "reading":
@@ -269,6 +276,19 @@ class Dispatcher:
             case _:
                 self._end(resident, item, begun)
         return None
+
+    def _begins_run(self, resident: Resident, item: Item, commit: Commit) -> bool:
+        """Begin the run of a job that is accepted for now, if it need not wait; return whether it is begun."""
+        if self.alarms is None:
+            return False
+        try:
+            accepted = accepted_run(self.turns, self.alarms, resident, commit)
+            if accepted is not None:
+                self._runs.begin_accepted(resident, item, commit, accepted)
+        except BaseException as defect:  # noqa: BLE001 - as above
+            self._run_ended(resident, item, self._broken(resident, defect))
+            return True
+        return accepted is not None
 
     def _commit(self, resident: Resident, item: Item, commit: Commit) -> None:
         """Commit a turn as a value: it waits for the disk without a task or a frame."""

@@ -1,0 +1,89 @@
+"""Begins the run of a job that is accepted for now: one commit for its acceptance and its claim, if a slot is free."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import attrs
+
+from perdure.engine.item import Item
+from perdure.engine.resident import Resident
+from perdure.engine.turn import TurnTaker
+from perdure.jobs.accepted_run import accepted_instance, as_found, with_claim
+from perdure.jobs.request import ALARM
+from perdure.jobs.step import Commit, Execute
+from perdure.jobs.turn import begin
+from perdure.runtime.run_context import leave_run, outside_runs
+from perdure.values.address import Address
+from perdure.values.instance import Instance
+from perdure.values.transition import Loaded, Transition
+
+
+class Accepts(Protocol):
+    """The alarms of an engine, for those that are due when they are set."""
+
+    def accept(self, address: Address, due_ms: int) -> Item | None:
+        """Count an alarm as fired, unless others wait for their turn; return its request."""
+        ...
+
+    def withdraw(self, item: Item) -> None:
+        """Take that back: the alarm was not set."""
+        ...
+
+
+@attrs.frozen
+class AcceptedRun:
+    """A run that is claimed by the commit that accepts it. It has a slot.
+
+    Attributes:
+        execute: the run.
+        transition: the acceptance and the claim.
+        item: the request of its alarm.
+        withdraw: called when neither is stored.
+    """
+
+    execute: Execute
+    transition: Transition
+    item: Item
+    withdraw: Callable[[Item], None]
+
+
+def accepted_run(turns: TurnTaker, alarms: Accepts, resident: Resident, commit: Commit) -> AcceptedRun | None:
+    """Return the run that an accepted job begins at once.
+
+    None if its alarm is not due, if it must wait for a slot or for earlier alarms, or if more must be known of its turn
+    than its row: then the alarm fires after the commit, as any other.
+    """
+    instance = accepted_instance(commit, turns.runtime.now_ms())
+    if instance is None or instance.due_ms is None or not _is_plain(turns, resident):
+        return None
+    run = _decided(turns, resident, instance)
+    transition = None if run is None else with_claim(commit, run)
+    if run is None or transition is None or not turns.gates.try_enter(resident.job_name, run.alone):
+        return None
+    item = alarms.accept(resident.address, instance.due_ms)
+    if item is None:
+        turns.gates.leave(resident.job_name, run.alone, resident.address)
+        return None
+    return AcceptedRun(run, transition, item, alarms.withdraw)
+
+
+def _is_plain(turns: TurnTaker, resident: Resident) -> bool:
+    """Whether no other request waits, and nothing observes each turn."""
+    if resident.waiting or resident.running or resident.deferred or turns.tracing is not None or turns.others:
+        return False
+    return turns.phase == "open" and turns.code == "trusted" and not turns.reporting.sinks.told
+
+
+def _decided(turns: TurnTaker, resident: Resident, instance: Instance) -> Execute | None:
+    inputs = turns.inputs_of(resident)
+    around = outside_runs()
+    try:
+        step = begin(resident.job, resident.address, Loaded(instance=as_found(instance)), ALARM, inputs)
+    except Exception:  # noqa: BLE001 - a hook raised; the alarm's own turn reports that
+        return None
+    finally:
+        if around is not None:
+            leave_run(around)
+    return step if isinstance(step, Execute) else None
