@@ -130,7 +130,7 @@ class Alarms:
 
     async def run(self) -> None:
         """Fire alarms until the task is cancelled."""
-        self.dispatcher.alarms = self
+        self.dispatcher.runs.alarms = self
         while True:
             now_ms = self.runtime.now_ms()
             if self._timers.must_be_read(now_ms):

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias, assert_never
 import attrs
 from returns.result import Failure, Result, Success
 
-from perdure.engine.accepted_runs import AcceptedRun
+from perdure.engine.accepted_runs import AcceptedRun, Accepts, accepted_run
 from perdure.engine.concurrency_limit import Company
 from perdure.engine.item import Item
 from perdure.engine.lane_limit import lane_of
@@ -67,6 +67,7 @@ class ClaimedRuns:
         turns: decides.
         ended: called at the end of each.
         accepted: called with the answer to a request whose run goes on.
+        alarms: count the runs of jobs that are accepted for now; None before alarms fire.
         broken: logs a defect of the engine, and returns the answer to it.
     """
 
@@ -75,6 +76,7 @@ class ClaimedRuns:
     ended: Ended
     accepted: Callable[[Resident, Item, Verdict], None]
     broken: Callable[[Resident, BaseException], TurnAnswered]
+    alarms: Accepts | None = None
     _claimed: list[_Run] = attrs.Factory(list[_Run])
 
     def begin(self, resident: Resident, item: Item, claimable: Claimable) -> None:
@@ -88,7 +90,20 @@ class ClaimedRuns:
         else:
             start_eagerly(self._wait_for_slot(run), self.runtime, name=f"slot of {resident.address}")
 
-    def begin_accepted(self, resident: Resident, item: Item, commit: Commit, accepted: AcceptedRun) -> None:
+    def accepts(self, resident: Resident, item: Item, commit: Commit) -> bool:
+        """Begin the run of a job that is accepted for now, if it need not wait; return whether it is begun."""
+        if self.alarms is None:
+            return False
+        try:
+            accepted = accepted_run(self.turns, self.alarms, resident, commit)
+            if accepted is not None:
+                self._begin_accepted(resident, item, commit, accepted)
+        except BaseException as defect:  # noqa: BLE001 - a defect of the engine must not break the queue
+            self.ended(resident, item, self.broken(resident, defect))
+            return True
+        return accepted is not None
+
+    def _begin_accepted(self, resident: Resident, item: Item, commit: Commit, accepted: AcceptedRun) -> None:
         """Commit the acceptance of a job with the claim of its run, answer the request, and begin the run."""
         execute, run_id = accepted.execute, accepted.execute.claim.run_id
         run = _Run(resident, accepted.item, execute, execute.alone, slot="held")

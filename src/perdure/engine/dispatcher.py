@@ -9,7 +9,6 @@ from typing import Any, Literal, Self, TypeAlias, assert_never
 import attrs
 from returns.result import Failure, Result
 
-from perdure.engine.accepted_runs import Accepts, accepted_run
 from perdure.engine.admission_queue import AdmissionQueue
 from perdure.engine.claimed_runs import ClaimedRuns
 from perdure.engine.claims_left import ClaimsLeft
@@ -53,8 +52,7 @@ MAX_TURNS_IN_A_ROW = 64
 _TURNS = "turns of an instance"
 
 _Wait: TypeAlias = Literal["over", "reading", "running"] | tuple[Item, Rest | Claimable]
-"""Why no turns are executed now: nothing is left to do before the store answers, a run or the rest of a turn is first.
-"""
+"""Why no turns are executed now: none are left, or the store's answer, a run or the rest of a turn comes first."""
 
 
 @attrs.define
@@ -66,7 +64,7 @@ class Dispatcher:
         limits: the engine's limits.
         jobs: the served definitions, by kind and name.
         turns: executes the turns; set once, right after construction.
-        alarms: count the runs of jobs that are accepted for now; None before alarms fire.
+        runs: claims, begins and settles runs; set with it.
         door: whether requests of callers are accepted.
         asked: number of requests so far, except the engine's own.
         fence_lost: called when the store turns out to have another writer.
@@ -81,7 +79,7 @@ class Dispatcher:
     reporting: Reporting
     residents: Residents
     turns: TurnTaker = attrs.field(init=False)
-    alarms: Accepts | None = None
+    runs: ClaimedRuns = attrs.field(init=False)
     door: Literal["open", "closed"] = "open"
     asked: int = 0
     _active: dict[Resident, None] = attrs.Factory(dict[Resident, None])
@@ -90,7 +88,6 @@ class Dispatcher:
     _in_a_row: int = 0
     _emptied: list[Future[Any]] = attrs.Factory(list[Future[Any]])
     _claims_left: ClaimsLeft = attrs.field(init=False)
-    _runs: ClaimedRuns = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._admission = AdmissionQueue(self.runtime)
@@ -99,7 +96,7 @@ class Dispatcher:
     def with_turns(self, turns: TurnTaker) -> Self:
         """Set what executes the turns; once, right after construction."""
         self.turns = turns
-        self._runs = ClaimedRuns(self.runtime, turns, self._run_ended, self._end, self._broken)
+        self.runs = ClaimedRuns(self.runtime, turns, self._run_ended, self._end, self._broken)
         return self
 
     def post(self, job: AnyDefinition, address: Address, request: Request) -> Future[TurnAnswer]:
@@ -260,7 +257,7 @@ class Dispatcher:
     def _go_on(self, resident: Resident, item: Item, begun: Begun | Reading) -> _Wait | None:
         """Conclude a turn that is decided; return for what it waits otherwise."""
         match begun:
-            case Commit() if resident.flight is None and self._begins_run(resident, item, begun):
+            case Commit() if resident.flight is None and self.runs.accepts(resident, item, begun):
                 self._in_a_row = 0
                 return "running"
             case Commit() if resident.flight is None or is_foldable(begun.transition):
@@ -276,19 +273,6 @@ class Dispatcher:
             case _:
                 self._end(resident, item, begun)
         return None
-
-    def _begins_run(self, resident: Resident, item: Item, commit: Commit) -> bool:
-        """Begin the run of a job that is accepted for now, if it need not wait; return whether it is begun."""
-        if self.alarms is None:
-            return False
-        try:
-            accepted = accepted_run(self.turns, self.alarms, resident, commit)
-            if accepted is not None:
-                self._runs.begin_accepted(resident, item, commit, accepted)
-        except BaseException as defect:  # noqa: BLE001 - as above
-            self._run_ended(resident, item, self._broken(resident, defect))
-            return True
-        return accepted is not None
 
     def _commit(self, resident: Resident, item: Item, commit: Commit) -> None:
         """Commit a turn as a value: it waits for the disk without a task or a frame."""
@@ -347,7 +331,7 @@ class Dispatcher:
     def _work_on(self, resident: Resident, item: Item, rest: Rest | Claimable) -> None:
         if isinstance(rest, Claimable):
             self._in_a_row = 0
-            self._runs.begin(resident, item, rest)
+            self.runs.begin(resident, item, rest)
             return
         resident.worker = start_eagerly(self._work(resident, item, rest), self.runtime, name=_TURNS)
         self._in_a_row = 0 if resident.worker else self._in_a_row
