@@ -10,6 +10,8 @@ from world import World, on_each_store
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreUnavailable
 from perdure.values.transition import Put, Transition
 
+ALARMS = 30
+
 
 def now(*given: Step) -> OnAlarm:
     """The event that is accepted for now."""
@@ -128,3 +130,19 @@ async def test_a_key_and_messages_are_part_of_its_commit(world: World) -> None:
         await world.settle()
     assert world.outside.heard == ["x"]
     assert len(puts(world)) == 2
+
+
+@on_each_store
+async def test_alarms_that_became_due_while_no_engine_ran_come_first(world: World) -> None:
+    """Slots are free, and the engine has not read the alarms yet when the job is accepted."""
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    for number in range(ALARMS):
+        await world.unwrap(jobs.send(str(number), OnAlarm(1_000, (Say("overdue"),))))
+    await world.close()
+    await world.advance(s=10)
+    world.slow("due", ms=50)
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    world.start(jobs.send("late", now(Say("late"))))
+    await world.advance(s=1)
+    assert world.outside.heard.index("late") >= ALARMS // 2, "all were fired before it; their runs begin in any order"
+    assert len(world.outside.heard) == ALARMS + 1
