@@ -31,6 +31,7 @@ from perdure.engine.turn_outcome import (
     TurnAnswered,
     Verdict,
 )
+from perdure.engine.unstored import is_lost
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import RECOVER, Recover, Request, Terminate
 from perdure.jobs.step import Commit, Defer, Execute, RecoverFirst
@@ -39,7 +40,7 @@ from perdure.programs.exit import ENDS_PROCESS, is_closing
 from perdure.runtime.eager_task import start_eagerly
 from perdure.runtime.record import Future, LogRecord, Runtime
 from perdure.values.address import Address
-from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown, Overloaded, StoreError
+from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown, Overloaded
 from perdure.values.limits import Limits
 from perdure.values.transition import KeepInstance, Loaded
 
@@ -51,7 +52,7 @@ MAX_TURNS_IN_A_ROW = 64
 
 _TURNS = "turns of an instance"
 
-_Wait: TypeAlias = Literal["over", "reading", "running"] | tuple[Item, Rest | Claimable]
+_Wait: TypeAlias = Literal["over", "reading"] | tuple[Item, Rest | Claimable]
 """Why no turns are executed now: none are left, or the store's answer, a run or the rest of a turn comes first."""
 
 
@@ -258,8 +259,7 @@ class Dispatcher:
         """Conclude a turn that is decided; return for what it waits otherwise."""
         match begun:
             case Commit() if resident.flight is None and self.runs.accepts(resident, item, begun):
-                self._in_a_row = 0
-                return "running"
+                return "reading"
             case Commit() if resident.flight is None or is_foldable(begun.transition):
                 self._commit(resident, item, begun)
             case "reading":
@@ -449,7 +449,7 @@ class Dispatcher:
 
     def _answer(self, resident: Resident, item: Item, result: TurnAnswer) -> None:
         item.reply(result)
-        if type(item.request.command) is Recover and _is_lost(result):
+        if type(item.request.command) is Recover and is_lost(result):
             self.claim_left(resident)
         if resident.deferred and not resident.running:
             self._wake_deferred(resident)
@@ -598,7 +598,3 @@ class Dispatcher:
         fields = {"instance": str(resident.address), "error": repr(defect)}
         self.runtime.log(LogRecord("error", "internal error in turn", fields))
         return TurnAnswered(Failure(OutcomeUnknown(f"the engine failed in this turn: {defect!r}")))
-
-
-def _is_lost(result: TurnAnswer) -> bool:
-    return isinstance(result, Failure) and isinstance(result.failure(), StoreError | OutcomeUnknown)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from returns.result import Failure
+
+from perdure.engine.turn_outcome import TurnAnswer
 from perdure.programs import Raised
 from perdure.values.errors import OutcomeUnknown, StoreError
 
@@ -14,3 +17,8 @@ def is_interrupt(exit_: object) -> bool:
 def not_stored(error: StoreError | OutcomeUnknown) -> OutcomeUnknown:
     """Return the error for the caller of a run whose end could not be stored."""
     return OutcomeUnknown(f"the run ended, and its result could not be stored: {error}")
+
+
+def is_lost(result: TurnAnswer) -> bool:
+    """Return whether the result of a turn says that its commit was not stored, or perhaps not."""
+    return isinstance(result, Failure) and isinstance(result.failure(), StoreError | OutcomeUnknown)
