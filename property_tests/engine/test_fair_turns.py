@@ -23,17 +23,17 @@ class Model:
     """The store: its queued instances by lane; and the turns that read them."""
 
     turns: FairTurns
-    queued: dict[str, list[tuple[int, Address]]] = attrs.field(factory=lambda: defaultdict(list))
+    queued: dict[str, list[tuple[int, int, Address]]] = attrs.field(factory=lambda: defaultdict(list))
     number: int = 0
 
     def put(self, lane: str, rank: int) -> None:
         self.number += 1
-        self.queued[lane].append((rank, at(self.number)))
+        self.queued[lane].append((rank, self.number, at(self.number)))
         self.turns.notice(at(self.number), lane, rank)
 
     def cancel(self, lane: str) -> None:
         if self.queued[lane]:
-            _, address = self.queued[lane].pop(len(self.queued[lane]) // 2)
+            _, _, address = self.queued[lane].pop(len(self.queued[lane]) // 2)
             self.turns.forget(address)
 
     def read(self, lanes: tuple[str, ...]) -> None:
@@ -58,8 +58,11 @@ class Model:
         if taken is None:
             return None
         address, lane = taken
-        (rank,) = [rank for rank, one in self.queued[lane] if one == address]
-        self.queued[lane].remove((rank, address))
+        ((rank, number),) = [(rank, number) for rank, number, one in self.queued[lane] if one == address]
+        assert all(
+            (rank, number) <= other[:2] for other in self.queued[lane] if other[0] == rank
+        )  # equal ranks: in order
+        self.queued[lane].remove((rank, number, address))
         return lane, rank
 
 

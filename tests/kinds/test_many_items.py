@@ -65,6 +65,20 @@ def test_put_many_says_where_it_stopped_and_can_be_repeated() -> None:
         assert world.unwrap(pool.put_many(pictures(20))) == PutMany(created=6, existed=14)
 
 
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_items_of_one_instant_are_worked_on_in_the_order_of_putting(kind: str, tmp_path: Path) -> None:
+    images, job = Images(), pool_of(workers=1)
+
+    async def main() -> None:
+        store: Store = memory_store() if kind == "memory" else await open_store(f"sqlite:///{tmp_path / 'jobs.db'}")
+        async with app_of(images, job).open(store) as client:
+            await unwrap(client.handle(job).put_many(pictures(40)))
+            await unwrap(client.until(job, "i39", "done"))
+
+    asyncio.run(main())
+    assert images.urls == [f"{n}.png" for n in range(40)]
+
+
 @pytest.mark.parametrize("chunk", [0, 1_001, True])
 def test_a_chunk_has_a_limit(chunk: Any) -> None:
     with World(app_of(Images())) as world:

@@ -47,7 +47,7 @@ def test_workers_per_key_work_on_all_items_in_the_end() -> None:
             world.inject(Delay("shrink", "1 s", call=call))
         world.unwrap(world.handle(job).put_many([*items(3), *items(3, of="bob")]))
         world.advance("1500 ms")
-        assert sorted(images.urls) == ["ann-0", "bob-0"]
+        assert sorted(url.partition("-")[0] for url in images.urls) == ["ann", "bob"]
         world.advance("2 s")
         assert len(images.calls) == 6
 
@@ -76,7 +76,7 @@ def test_a_store_that_cannot_read_its_lanes_is_asked_again(operation: str, tmp_p
         world.open()
         world.unwrap(pool.release())
         world.advance("2 s")
-        assert images.urls == ["ann-0", "ann-1", "ann-2"]
+        assert sorted(images.urls) == ["ann-0", "ann-1", "ann-2"]
 
 
 def test_a_recovered_run_takes_a_worker_of_its_key() -> None:

@@ -28,7 +28,11 @@ SHARE = 128
 READ = 256
 """Instances that are read at once, if they are of many lanes."""
 
-Entry: TypeAlias = tuple[int, str, Address]  # rank, id: equal ranks have an order without comparing addresses
+Entry: TypeAlias = tuple[int, int, Address]
+"""The rank of an instance, and its incarnation, which orders equal ranks as the store does."""
+
+NEWER = 2**62
+"""More than any incarnation: those of new instances are not known before they are read."""
 
 
 @attrs.define(eq=False)
@@ -56,7 +60,8 @@ class FairTurns:
     unread: bool = True
     missed: bool = False
     _lanes: dict[str, _Lane] = attrs.Factory(dict[str, _Lane])
-    _ranks: dict[Address, tuple[int, str]] = attrs.Factory(dict[Address, tuple[int, str]])
+    _ranks: dict[Address, tuple[Entry, str]] = attrs.Factory(dict[Address, tuple[Entry, str]])
+    _noticed: int = 0
     _next: list[tuple[int, int, int, str]] = attrs.Factory(list[tuple[int, int, int, str]])  # turn, rank, stamp, lane
     _blocked: set[str] = attrs.Factory(set[str])
     _low: set[str] = attrs.Factory(set[str])
@@ -103,15 +108,23 @@ class FairTurns:
         return lane in self._lanes
 
     # ------------------------------------------------------------ changes
-    def notice(self, address: Address, lane: str, rank_ms: int) -> None:
-        """Note that an instance was queued, and the commit is durable."""
+    def notice(self, address: Address, lane: str, rank_ms: int, incarnation: int = 0) -> None:
+        """Note that an instance was queued, and the commit is durable.
+
+        Args:
+            address: the instance.
+            lane: its lane.
+            rank_ms: its rank.
+            incarnation: its incarnation; 0 for one that this commit created: those are noticed in their order.
+        """
+        self._noticed += 1
+        entry = (rank_ms, incarnation or NEWER + self._noticed, address)
         if address in self._ranks:
             self.forget(address)
         known = self._lanes.get(lane)
         if known is None:
-            self._notice_lane(address, lane, rank_ms)
+            self._notice_lane(lane, entry)
             return
-        entry = (rank_ms, address.id, address)
         if known.rest == "some" and not (known.entries and entry < known.entries[-1]):
             return  # it comes after those in memory
         if self.size >= self.room:
@@ -122,20 +135,20 @@ class FairTurns:
             self._drop_last(known)
         self._insert(known, entry)
 
-    def _notice_lane(self, address: Address, lane: str, rank_ms: int) -> None:
+    def _notice_lane(self, lane: str, entry: Entry) -> None:
         if self.size >= self.room and not self._make_room(1):
             self._miss()
             return
         known = _Lane(lane, [], "some" if self.unread else "none", self._turn)
         self._lanes[lane] = known
-        self._insert(known, (rank_ms, address.id, address))
+        self._insert(known, entry)
 
-    def read(self, lane: str, entries: Iterable[tuple[int, Address]], rest: Rest) -> None:
-        """Replace a lane by its first instances, as the store returned them."""
+    def read(self, lane: str, entries: Iterable[Entry], rest: Rest) -> None:
+        """Replace a lane by its first instances, as the store returned them: in order."""
         known = self._lanes.get(lane) or _Lane(lane, [], rest, self._turn)
         for _, _, address in known.entries:
             del self._ranks[address]
-        fresh = sorted((rank, address.id, address) for rank, address in entries)
+        fresh = list(entries)
         self._lanes[lane], known.entries, known.rest = known, [], rest
         fits = max(0, self.room - self.size)
         if len(fresh) > fits and self._make_room(len(fresh) - fits, keep=lane):
@@ -143,7 +156,7 @@ class FairTurns:
         if len(fresh) > fits:
             known.rest = "some"
         known.entries = fresh[:fits]
-        self._ranks.update((address, (rank, lane)) for rank, _, address in known.entries)
+        self._ranks.update((entry[2], (entry, lane)) for entry in known.entries)
         self._settle(known)
 
     def forget(self, address: Address) -> None:
@@ -152,7 +165,7 @@ class FairTurns:
         if found is None:
             return
         known = self._lanes[found[1]]
-        known.entries.remove((found[0], address.id, address))
+        known.entries.remove(found[0])
         self._settle(known)
 
     def unblock(self, lane: str) -> None:
@@ -212,7 +225,7 @@ class FairTurns:
     # ------------------------------------------------------------ inside
     def _insert(self, known: _Lane, entry: Entry) -> None:
         insort(known.entries, entry)
-        self._ranks[entry[2]] = (entry[0], known.name)
+        self._ranks[entry[2]] = (entry, known.name)
         if known.entries[0] is entry:
             self._settle(known)
         else:

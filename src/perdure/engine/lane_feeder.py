@@ -132,7 +132,7 @@ class LaneFeeder:
         if address in self._fired:
             self._notice_fired(address, after)
         elif after is not None and after.rank_ms is not None:
-            self.turns.notice(address, after.lane or "", after.rank_ms)
+            self.turns.notice(address, after.lane or "", after.rank_ms, after.incarnation)
             if self.gate.has_slot:
                 self.wake.ring()
         else:
@@ -324,13 +324,15 @@ class LaneFeeder:
 
     def _take_in(self, lane: QueuedLane) -> None:
         """Take the instances of a lane into memory, except those that were fired; then repeat the changes since."""
-        rows = [(row.rank_ms or 0, row.address) for row in lane.instances if row.address not in self._fired]
+        rows = [
+            (row.rank_ms or 0, row.incarnation, row.address) for row in lane.instances if row.address not in self._fired
+        ]
         self.turns.read(lane.lane, rows, lane.rest)
         for address, after in tuple((self._noticed or {}).items()):
             if after is None or after.rank_ms is None:
                 self.turns.forget(address)
             elif after.lane == lane.lane and address not in self._fired:
-                self.turns.notice(address, lane.lane, after.rank_ms)
+                self.turns.notice(address, lane.lane, after.rank_ms, after.incarnation)
 
 
 def lane_feeders(

@@ -161,6 +161,8 @@ class RunningEngine:
     def _look_at_alarms(self) -> None:
         """Read again what other engines may have written: alarms, and the instances that callers wait for."""
         self.alarms.doubt()
+        for feeder in self.feeders.values():
+            feeder.doubt()  # other engines queue instances too
         if self.waits.count:
             self.waits.doubt()
 
