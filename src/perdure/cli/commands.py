@@ -57,7 +57,7 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
     ),
     "demo": LazyCommand(
         "demo.command:demo",
-        "Run three jobs on real events, kill their process half-way, and prove that nothing was lost.",
+        "Run five jobs on real events, kill their process half-way, and prove that nothing was lost.",
         WORKERS,
     ),
     "token": LazyCommand(

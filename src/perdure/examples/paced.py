@@ -1,4 +1,4 @@
-"""The three example jobs with other durations, for ``perdure demo``."""
+"""Five example jobs with other durations, for ``perdure demo``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,16 @@ from functools import partial
 
 from attrs import field, frozen
 
-from perdure import Backoff, Continuous, Debounce, Retry, Task, every
+from perdure import (
+    Backoff,
+    Continuous,
+    Debounce,
+    Retry,
+    Task,
+    WorkerPool,
+    Workflow,
+    every,
+)
 from perdure.examples.mail import HasMailer, MailBounced
 from perdure.examples.order_processor import (
     IllegalTransition,
@@ -17,6 +26,7 @@ from perdure.examples.order_processor import (
     on_order_event,
     order_processor,
 )
+from perdure.examples.receipts import Receipt, receipts_with
 from perdure.examples.token_refresher import (
     Alerting,
     AuthError,
@@ -34,6 +44,7 @@ from perdure.examples.webhook_batcher import (
     flush,
     webhook_batcher,
 )
+from perdure.examples.welcome import welcome_with
 from perdure.values.duration import Duration
 
 
@@ -45,6 +56,7 @@ class Pace:
         refresh_every: from the end of one token refresh to the next.
         flush_after: from a batch's first webhook to its flush.
         max_events: the number of webhooks at which a batch flushes at once.
+        pause: between two mails of the welcome workflow.
         retry_delay: the first delay after a failure; each further one is twice as long.
         patience: how long orders wait.
     """
@@ -52,21 +64,24 @@ class Pace:
     refresh_every: Duration
     flush_after: Duration
     max_events: int
+    pause: Duration = "1 second"
     retry_delay: Duration
     patience: Patience = field(factory=Patience)
 
 
 @frozen(kw_only=True)
 class PacedJobs:
-    """The three definitions. They keep their names, so they read stored instances."""
+    """The five definitions. They keep their names, so they read stored instances."""
 
     token_refresher: Continuous[TokenState, AuthError, Alerting]
     webhook_batcher: Debounce[Batch, Webhook, SinkFull, HasSink]
     order_processor: Task[Order, OrderEvent, IllegalTransition | MailBounced, HasMailer]
+    receipts: WorkerPool[Receipt, int, MailBounced, HasMailer]
+    welcome: Workflow[str, int, MailBounced, HasMailer]
 
 
 def at_pace(pace: Pace) -> PacedJobs:
-    """Define the three jobs with other durations.
+    """Define the five jobs with other durations.
 
     Raises:
         DefinitionError: a duration cannot be read, or is out of range.
@@ -101,4 +116,6 @@ def at_pace(pace: Pace) -> PacedJobs:
             errors=IllegalTransition
             | MailBounced,  # a `partial` has no annotations to read them from
         ),
+        receipts=receipts_with(pace.retry_delay),
+        welcome=welcome_with(pace.pause, pace.retry_delay),
     )

@@ -1,4 +1,4 @@
-"""``perdure demo``: three jobs on a real file, a crash in the middle, and a proof."""
+"""``perdure demo``: five jobs on a real file, a crash in the middle, and a proof."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from perdure.examples.incoming import Malformed
 
 MIN_SECONDS, MAX_SECONDS = 2.0, 3600.0
 MAX_SHOWN_PROBLEMS = 10
-TITLE = "perdure demo: three jobs, one SQLite file, and a process that is killed half-way"
+TITLE = "perdure demo: five jobs, one SQLite file, and a process that is killed half-way"
 
 
 def demo(
@@ -35,11 +35,12 @@ def demo(
     seconds: float = USUAL_SECONDS,
     seed: int = 1,
 ) -> int:
-    """Run three jobs on real events, kill their process half-way, and prove that nothing was lost.
+    """Run five jobs on real events, kill their process half-way, and prove that nothing was lost.
 
-    A worker process owns a SQLite file and runs a token refresher, a webhook batcher and an order processor, against
-    services that fail now and then. It is killed with SIGKILL in the middle of its work and started again. The proof
-    compares the acknowledged events with the journals of the services, which are files next to the store.
+    A worker process owns a SQLite file and runs a token refresher, a webhook batcher, an order processor, a worker pool
+    and a workflow, against services that fail now and then. It is killed with SIGKILL in the middle of its work and
+    started again. The proof compares the acknowledged events with the journals of the services, which are files next to
+    the store.
 
     Events are read from a file with one JSON object a line:
 

@@ -14,7 +14,7 @@ from perdure.cli.demo.proof_lines import Tone, proof_lines, verdict
 from perdure.cli.demo.protocol import InstanceRow, JobCounts
 from perdure.cli.demo.view import View
 
-LINES_AROUND = 13
+LINES_AROUND = 15
 """Lines of the terminal that do not show an instance."""
 
 MAX_ROWS = 8
@@ -41,7 +41,7 @@ class LiveScreen:
     @property
     def rows(self) -> int:
         """The number of instances of each job that fit."""
-        return min(MAX_ROWS, max(1, (self.console.height - LINES_AROUND) // 3))
+        return min(MAX_ROWS, max(1, (self.console.height - LINES_AROUND) // 5))
 
     def title(self, text: str) -> None:
         """Print the title."""

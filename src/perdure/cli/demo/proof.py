@@ -29,6 +29,7 @@ class Proof:
         redelivered: runs that called a service again, under the same run id.
         twice: events with more than one effect, or with an effect although they were refused.
         lost: acknowledged events without an effect.
+        work: mails of the pool and the workflows that were sent, once each.
     """
 
     sent: int
@@ -40,6 +41,7 @@ class Proof:
     redelivered: int
     twice: tuple[str, ...]
     lost: tuple[str, ...]
+    work: int = 0
 
     @property
     def holds(self) -> bool:
@@ -47,12 +49,19 @@ class Proof:
         return not (self.lost or self.twice or self.unanswered)
 
 
-def prove(deliveries: Deliveries, evidence: Evidence) -> Proof:
-    """Compare the acknowledged events with the journals."""
+def prove(deliveries: Deliveries, evidence: Evidence, mails: tuple[str, ...] = ()) -> Proof:
+    """Compare the acknowledged events with the journals.
+
+    Args:
+        deliveries: the sent events.
+        evidence: the journals.
+        mails: the texts of further mails, of which each must have been sent once.
+    """
     accepted = [sending.incoming for sending in deliveries if isinstance(sending.verdict, Accepted)]
     refused = [sending.incoming for sending in deliveries if isinstance(sending.verdict, Refusal)]
     seen = evidence.webhooks + evidence.mails
     lost = tuple(_take_out(accepted, seen))
+    missing, doubled = [text for text in mails if not seen[text]], [text for text in mails if seen[text] > 1]
     return Proof(
         sent=deliveries.sent,
         repeats=deliveries.sent - len(tuple(deliveries)),
@@ -61,8 +70,9 @@ def prove(deliveries: Deliveries, evidence: Evidence) -> Proof:
         rejected=len(refused),
         unanswered=_ids(deliveries.unanswered()),
         redelivered=evidence.repeated,
-        twice=tuple(sorted({incoming.id for incoming in (*accepted, *refused) if seen[_effect(incoming)] > 0})),
-        lost=lost,
+        twice=(*sorted({one.id for one in (*accepted, *refused) if seen[_effect(one)] > 0}), *doubled),
+        lost=(*lost, *missing),
+        work=len(mails) - len(missing) - len(doubled),
     )
 
 

@@ -38,6 +38,7 @@ def proof_lines(proof: Proof) -> tuple[ProofLine, ...]:
         ProofLine("rejected", proof.rejected, "refused by the order's state machine"),
         ProofLine("accepted", proof.accepted, "different events that were acknowledged"),
         ProofLine("processed", proof.processed, "of them, found in the journals of sink and mailer", _met(proof)),
+        ProofLine("items and steps", proof.work, "mails of the worker pool and the workflows, each sent once"),
         ProofLine("delivered again", proof.redelivered, "runs interrupted by the kill, with the same run id"),
         _bad_if_any("done twice", proof.twice, "events with more than one effect"),
         _bad_if_any("unanswered", proof.unanswered, "events without an answer"),

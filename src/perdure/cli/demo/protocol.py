@@ -9,7 +9,7 @@ import attrs
 from perdure.codecs import Codec
 from perdure.examples.incoming import INCOMING_TAGS, Incoming
 
-JobName: TypeAlias = Literal["token-refresher", "webhook-batcher", "order-processor"]
+JobName: TypeAlias = Literal["token-refresher", "webhook-batcher", "order-processor", "receipts", "welcome"]
 
 
 # ---------------------------------------------------------------- commands
@@ -30,6 +30,13 @@ class StartToken:
 
 
 @attrs.frozen
+class StartWork:
+    """Put the receipts, and start the workflows. Those that are there are left unchanged."""
+
+    number: int
+
+
+@attrs.frozen
 class InspectStore:
     """Count the instances, and list up to ``rows`` of each job."""
 
@@ -42,7 +49,7 @@ class Stop:
     """Stop gracefully. The end of the input has the same effect."""
 
 
-Command: TypeAlias = SendEvent | StartToken | InspectStore | Stop
+Command: TypeAlias = SendEvent | StartToken | StartWork | InspectStore | Stop
 
 
 # ---------------------------------------------------------------- answers

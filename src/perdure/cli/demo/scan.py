@@ -9,6 +9,7 @@ from typing import cast
 from perdure.cli.demo.protocol import InstanceRow, JobCounts, JobName, Seen
 from perdure.client.client import Client, engine_of, gateway_of
 from perdure.examples.order_processor import Order
+from perdure.examples.receipts import Receipt
 from perdure.examples.token_refresher import TokenState
 from perdure.examples.webhook_batcher import Batch
 from perdure.programs.container import result_inside
@@ -69,8 +70,8 @@ def _in_words(state: object) -> str:
             return f"{len(events)} collected"
         case Order(status="pending", amount=amount, paid=paid):
             return f"pending, {paid / 100:.2f} of {amount / 100:.2f}"
-        case Order(status=status):
-            return status
+        case Order(status=words) | Receipt(customer=words) | str(words):
+            return words
         case TokenState(access_token=token):
             return token or "no token yet"
         case _:

@@ -16,10 +16,11 @@ from perdure.cli.demo.child import WORKER, Child, start_child
 from perdure.cli.demo.deliveries import Deliveries, Delivery
 from perdure.cli.demo.evidence import Evidence, evidence_beside
 from perdure.cli.demo.proof import Proof, prove
-from perdure.cli.demo.protocol import InspectStore, JobCounts, Seen, SendEvent, StartToken
+from perdure.cli.demo.protocol import InspectStore, JobCounts, Seen, SendEvent, StartToken, StartWork
 from perdure.cli.demo.screen import Screen
 from perdure.cli.demo.timing import SETTLE_LIMIT_S, START_LIMIT_S, Timing
 from perdure.cli.demo.view import View
+from perdure.cli.demo.work import expected_mails
 from perdure.examples.incoming import Incoming, IncomingOrder
 from perdure.examples.order_processor import OrderPlaced
 
@@ -114,12 +115,13 @@ class DemoRun:
             if self.child is not None:
                 await self.child.kill()
         self.evidence.read()
-        return prove(self.deliveries, self.evidence)
+        return prove(self.deliveries, self.evidence, expected_mails())
 
     async def _first_half(self) -> None:
         self._step("store", f"{self.plot.store}, one SQLite file")
-        await self._start("started", "owns the store and runs the three jobs")
+        await self._start("started", "owns the store and runs the five jobs")
         await self._start_tokens()
+        await self._start_work()
         self._enter("feeding", f"{len(self.deliveries.order)} events from {self.plot.source}")
         await self._feed(self._is_time_to_kill)
 
@@ -139,6 +141,7 @@ class DemoRun:
         left_behind = await self._start("restarted", "opened the same file")
         self._step("recovered", f"{_counted(left_behind, 'run')} that the dead process had started: delivered again")
         await self._start_tokens()
+        await self._start_work()
         await self._send_again()
         self._enter("feeding", f"the other {len(self.deliveries.order) - self.fed} events")
         await self._feed(lambda: False)
@@ -213,6 +216,10 @@ class DemoRun:
         ]
         answers = [self._worker.ask(partial(StartToken, owner=owner)) for owner in _first(owners, MAX_TOKENS)]
         await self._answered(asyncio.gather(*answers))
+
+    async def _start_work(self) -> None:
+        """Put the receipts and start the workflows; those that are there are left unchanged."""
+        await self._answered(self._worker.ask(StartWork))
 
     async def _feed(self, until: Callable[[], bool]) -> None:
         """Send events at an even pace, to the last one or until a condition holds."""
@@ -312,6 +319,8 @@ def _is_done(counts: JobCounts) -> bool:
             return counts.busy == 0
         case "token-refresher":
             return True
+        case "receipts" | "welcome":
+            return counts.instances == counts.by_status.get("done", 0)
         case _:
             assert_never(counts.job)
 

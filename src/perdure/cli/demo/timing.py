@@ -45,6 +45,7 @@ class Timing:
             refresh_every=self._scaled(3.0),
             flush_after=self._scaled(1.5),
             max_events=8,
+            pause=self._scaled(2.5),
             retry_delay=self._scaled(0.4),
             patience=Patience(payment=self._scaled(8.0, least_s=5.0), parcel=self._scaled(4.0)),
         )

@@ -30,12 +30,14 @@ from perdure.cli.demo.protocol import (
     Refusal,
     SendEvent,
     StartToken,
+    StartWork,
     Stop,
     Unsettled,
 )
 from perdure.cli.demo.scan import summarize
 from perdure.cli.demo.services import DemoServices, open_services
 from perdure.cli.demo.timing import Timing
+from perdure.cli.demo.work import CUSTOMERS, receipts
 from perdure.client.attempt import attempt
 from perdure.client.client import Client, engine_of
 from perdure.examples.incoming import IncomingOrder, IncomingWebhook
@@ -47,7 +49,7 @@ from perdure.programs.container import result_inside
 from perdure.runtime.record import Future
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.store import Store
-from perdure.values.errors import EngineClosed, HookFailed, Overloaded, Rejected, RequestError
+from perdure.values.errors import EngineClosed, HookFailed, OutcomeUnknown, Overloaded, Rejected, RequestError
 
 MAX_LINE_BYTES = 1_048_576
 MAX_LEFT_BEHIND = 1_000
@@ -70,13 +72,15 @@ class CommandHandler:
     jobs: Client
     served: PacedJobs
 
-    async def take(self, command: SendEvent | StartToken | InspectStore) -> None:
+    async def take(self, command: SendEvent | StartToken | StartWork | InspectStore) -> None:
         """Execute a command and write the answer."""
         match command:
             case SendEvent(number):
                 write_answer(_settled(number, await self._send(command)))
             case StartToken(number):
                 write_answer(_settled(number, await self._start_token(command.owner)))
+            case StartWork(number):
+                write_answer(_settled(number, await self._start_work()))
             case InspectStore(number, rows):
                 write_answer(await summarize(self.jobs, number, rows))
             case _:
@@ -98,6 +102,15 @@ class CommandHandler:
         state = TokenState(access_token="", refresh_token=f"rt-{owner}", expires_at=datetime.now(UTC))
         tokens = self.jobs.handle(self.served.token_refresher)
         return await attempt(tokens.start(owner, state, wait_for="start"))
+
+    async def _start_work(self) -> Ended:
+        flows = self.jobs.handle(self.served.welcome)
+        for customer in CUSTOMERS:
+            started = await attempt(flows.start(customer, customer))
+            if not isinstance(started, Success):
+                return started
+        put = await attempt(self.jobs.handle(self.served.receipts).put_many(receipts()))
+        return put if isinstance(put, Success) else Failure(OutcomeUnknown(str(put.failure())))
 
 
 def _settled(number: int, answer: Ended) -> Answer:
@@ -129,7 +142,9 @@ async def serve(path: str, timing: Timing, seed: int, open_outside: OpenServices
     """
     services = open_outside(path, timing, Random(f"{seed}"))  # noqa: S311 - a reproducible demo, not for secrets
     served = at_pace(timing.pace)
-    app = App(services).with_jobs(served.token_refresher, served.webhook_batcher, served.order_processor)
+    app = App(services).with_jobs(
+        served.token_refresher, served.webhook_batcher, served.order_processor, served.receipts, served.welcome
+    )
     store = await open_sqlite(path)
     left_behind = await _left_behind(store)
     async with app.open(store) as jobs:
