@@ -1,5 +1,6 @@
 -- The statements of the engine as functions: one round trip each, no transaction that a stalled client could hold open,
--- no state of a session. Sequential scans are off because statistics of young tables mislead the planner.
+-- no state of a session. Sequential scans are off because statistics of young tables mislead the planner, and compilation
+-- (jit) because the costs of a plan without scans begin it for each call: it takes twenty times as long as a commit.
 
 CREATE FUNCTION perdure.digest(one text, other text) RETURNS bytea LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN substr(sha256(convert_to(length(one) || ':' || one || other, 'UTF8')), 1, 16);
@@ -9,7 +10,7 @@ RETURN (get_byte(decode(md5(address), 'hex'), 0) % 64)::smallint;
 
 -- Every writer holds this lock, shared, until its commit: whoever takes it exclusively waits for all of them, and the
 -- reader of the log sees who is still writing.
-CREATE FUNCTION perdure.enter(my_epoch bigint, how_durable text) RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION perdure.enter(my_epoch bigint, how_durable text) RETURNS void LANGUAGE plpgsql SET jit = off AS $$
 BEGIN
   PERFORM pg_advisory_xact_lock_shared(1885692516, 'perdure.instances'::regclass::oid::int);
   IF NOT EXISTS (SELECT FROM perdure.engines WHERE epoch = my_epoch AND state = 'open') THEN
@@ -33,7 +34,7 @@ CREATE FUNCTION perdure.check_numbers() RETURNS void LANGUAGE sql AS $$
 $$;
 
 -- End every earlier opening, and count this one. The engine calls it while it holds the lock of the owner.
-CREATE FUNCTION perdure.own(my_label text) RETURNS TABLE (epoch bigint, ended bigint, sharing bigint) LANGUAGE plpgsql AS $$
+CREATE FUNCTION perdure.own(my_label text) RETURNS TABLE (epoch bigint, ended bigint, sharing bigint) LANGUAGE plpgsql SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
   count_ended bigint;
@@ -50,7 +51,7 @@ BEGIN
 END $$;
 
 -- Count this opening as a member with a lease; return 0 if an owner lives.
-CREATE FUNCTION perdure.join_members(lease_ms bigint, my_label text) RETURNS bigint LANGUAGE plpgsql AS $$
+CREATE FUNCTION perdure.join_members(lease_ms bigint, my_label text) RETURNS bigint LANGUAGE plpgsql SET jit = off AS $$
 DECLARE
   given bigint;
 BEGIN
@@ -69,7 +70,7 @@ END $$;
 
 -- Declare dead the other members whose lease has ended, and renew this one, by the clock of the server. Whoever declares
 -- waits for the writers that are under way, so that a dead member writes nothing afterwards.
-CREATE FUNCTION perdure.heartbeat(my_epoch bigint, my_served text, lease_ms bigint) RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION perdure.heartbeat(my_epoch bigint, my_served text, lease_ms bigint) RETURNS void LANGUAGE plpgsql SET jit = off AS $$
 BEGIN
   IF EXISTS (SELECT FROM perdure.engines WHERE state = 'open' AND lease_until < clock_timestamp() AND epoch <> my_epoch) THEN
     PERFORM pg_advisory_xact_lock(1885692516, 'perdure.instances'::regclass::oid::int);
@@ -92,7 +93,7 @@ $$;
 -- Numbers of events grow in the order of transactions. A reader stays below the oldest transaction that still writes
 -- events, so that no number appears after a greater one. Transactions of other applications do not delay it: they hold
 -- no lock of the writers. One that ended during this look may have held it, so the look is repeated.
-CREATE FUNCTION perdure.log_end() RETURNS bigint LANGUAGE plpgsql AS $$
+CREATE FUNCTION perdure.log_end() RETURNS bigint LANGUAGE plpgsql SET jit = off AS $$
 DECLARE
   snapshot pg_snapshot;
   writing bigint;
@@ -120,7 +121,7 @@ BEGIN
 END $$;
 
 CREATE FUNCTION perdure.append_events(e_address text[], e_type text[], e_at_ms bigint[], e_body text[]) RETURNS void
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET jit = off AS $$
 DECLARE
   first bigint := (SELECT events_base FROM perdure.counters) + (pg_current_xact_id()::text::bigint << 20);
 BEGIN
@@ -157,7 +158,7 @@ CREATE FUNCTION perdure.commit_group(
   r_n int[], r_address text[], r_key text[], r_action text[], r_fingerprint text[], r_answer text[], r_expires_ms bigint[],
   e_n int[], e_address text[], e_type text[], e_at_ms bigint[], e_body text[]
 ) RETURNS TABLE (n int, incarnation bigint) LANGUAGE plpgsql
-SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
   done int[] := '{}';
@@ -285,7 +286,7 @@ END $$;
 
 CREATE FUNCTION perdure.settle(
   done int[], f_n int[], f_message_id bigint[], f_fate text[], f_attempts int[], f_not_before_ms bigint[], f_error text[]
-) RETURNS void LANGUAGE plpgsql AS $$
+) RETURNS void LANGUAGE plpgsql SET jit = off AS $$
 DECLARE
   pairs bytea[];
 BEGIN
@@ -314,7 +315,7 @@ END $$;
 CREATE FUNCTION perdure.send_group(
   my_epoch bigint, done int[], m_n int[], m_bucket smallint[], m_sender text[], m_target text[], m_action text[],
   m_payload text[], m_sent_ms bigint[], m_trace text[]
-) RETURNS void LANGUAGE plpgsql AS $$
+) RETURNS void LANGUAGE plpgsql SET jit = off AS $$
 BEGIN
   PERFORM FROM perdure.messages AS m WHERE m.place = 'head' AND m.pair IN
     (SELECT perdure.digest(sent.sender, sent.target) FROM unnest(m_n, m_sender, m_target) AS sent (n, sender, target)
@@ -335,7 +336,7 @@ END $$;
 
 CREATE FUNCTION perdure.redrive(
   my_epoch bigint, how_durable text, which bigint, e_address text[], e_type text[], e_at_ms bigint[], e_body text[]
-) RETURNS boolean LANGUAGE plpgsql AS $$
+) RETURNS boolean LANGUAGE plpgsql SET jit = off AS $$
 DECLARE
   letter perdure.dead_letters;
 BEGIN
@@ -359,7 +360,7 @@ END $$;
 CREATE FUNCTION perdure.move_cursor(
   my_epoch bigint, how_durable text, which text, place bigint, e_address text[], e_type text[], e_at_ms bigint[],
   e_body text[]
-) RETURNS void LANGUAGE plpgsql AS $$
+) RETURNS void LANGUAGE plpgsql SET jit = off AS $$
 BEGIN
   PERFORM perdure.enter(my_epoch, how_durable);
   INSERT INTO perdure.cursors AS c (name, sequence) VALUES (which, place)
@@ -368,7 +369,7 @@ BEGIN
 END $$;
 
 CREATE FUNCTION perdure.set_hold(my_epoch bigint, how_durable text, job_kind text, job_name text, hold text)
-RETURNS boolean LANGUAGE plpgsql AS $$
+RETURNS boolean LANGUAGE plpgsql SET jit = off AS $$
 BEGIN
   PERFORM perdure.enter(my_epoch, how_durable);
   IF hold = 'held' THEN
@@ -384,7 +385,7 @@ END $$;
 CREATE FUNCTION perdure.prune(
   my_epoch bigint, how_durable text, until_ms bigint, letters_since_ms bigint, events_since_ms bigint, keep_from bigint,
   at_most int
-) RETURNS int LANGUAGE plpgsql SET enable_seqscan = off AS $$
+) RETURNS int LANGUAGE plpgsql SET enable_seqscan = off SET jit = off AS $$
 DECLARE
   gone int;
   removed int;
@@ -416,7 +417,7 @@ END $$;
 CREATE FUNCTION perdure.load_group(kinds text[], names text[], ids text[], keys text[], nows_ms bigint[])
 RETURNS TABLE (n int, action text, fingerprint text, answer text, expires_ms bigint, held bigint,
   instance perdure.instances)
-LANGUAGE plpgsql STABLE SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
+LANGUAGE plpgsql STABLE SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SET jit = off AS $$
 #variable_conflict use_column
 BEGIN
   RETURN QUERY SELECT u.n::int, k.action, k.fingerprint, k.answer, k.expires_ms,
@@ -431,7 +432,7 @@ END $$;
 
 CREATE FUNCTION perdure.due(now_ms bigint, after_ms bigint, after_incarnation bigint, at_most int, except_kinds text[],
   except_names text[])
-RETURNS SETOF perdure.instances LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+RETURNS SETOF perdure.instances LANGUAGE plpgsql STABLE SET enable_seqscan = off SET jit = off AS $$
 BEGIN
   RETURN QUERY SELECT * FROM perdure.instances AS i
     WHERE i.due_ms <= now_ms AND (i.due_ms, i.incarnation) > (after_ms, after_incarnation)
@@ -443,7 +444,7 @@ END $$;
 -- A share is a list of jobs, with a bit for each bucket.
 CREATE FUNCTION perdure.due_in_share(now_ms bigint, after_ms bigint, after_incarnation bigint, at_most int, kinds text[],
   names text[], buckets bigint[])
-RETURNS SETOF perdure.instances LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+RETURNS SETOF perdure.instances LANGUAGE plpgsql STABLE SET enable_seqscan = off SET jit = off AS $$
 BEGIN
   RETURN QUERY SELECT * FROM perdure.instances AS i
     WHERE i.due_ms <= now_ms AND (i.due_ms, i.incarnation) > (after_ms, after_incarnation)
@@ -453,14 +454,14 @@ BEGIN
 END $$;
 
 CREATE FUNCTION perdure.next_alarm(after_ms bigint) RETURNS bigint
-LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET jit = off AS $$
 BEGIN
   RETURN (SELECT i.due_ms FROM perdure.instances AS i WHERE i.due_ms > after_ms ORDER BY i.due_ms LIMIT 1);
 END $$;
 
 -- The next lanes of a job that have queued instances: a seek in the index for each.
 CREATE FUNCTION perdure.lanes(job_kind text, job_name text, after text, at_most int) RETURNS SETOF text
-LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET jit = off AS $$
 BEGIN
   RETURN QUERY WITH RECURSIVE found (lane) AS (
       (SELECT i.lane FROM perdure.instances AS i WHERE i.kind = job_kind AND i.name = job_name AND i.rank_ms IS NOT NULL
@@ -475,7 +476,7 @@ END $$;
 -- Of each of these lanes the first queued instances behind a position, by rank and incarnation.
 CREATE FUNCTION perdure.queued(job_kind text, job_name text, of_lanes text[], after_ms bigint, after_incarnation bigint,
   of_each int)
-RETURNS SETOF perdure.instances LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+RETURNS SETOF perdure.instances LANGUAGE plpgsql STABLE SET enable_seqscan = off SET jit = off AS $$
 BEGIN
   RETURN QUERY SELECT i.* FROM unnest(of_lanes) WITH ORDINALITY AS l (lane, place) CROSS JOIN LATERAL (
       SELECT * FROM perdure.instances AS q WHERE q.kind = job_kind AND q.name = job_name AND q.lane = l.lane
@@ -485,7 +486,7 @@ BEGIN
 END $$;
 
 CREATE FUNCTION perdure.claimed(after_incarnation bigint, at_most int) RETURNS SETOF perdure.instances
-LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET jit = off AS $$
 BEGIN
   RETURN QUERY SELECT * FROM perdure.instances AS i
     WHERE (i.owner IS NOT NULL OR i.event_owner IS NOT NULL) AND i.incarnation > after_incarnation
@@ -493,7 +494,7 @@ BEGIN
 END $$;
 
 CREATE FUNCTION perdure.heads(after_id bigint, now_ms bigint, at_most int) RETURNS SETOF perdure.messages
-LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET jit = off AS $$
 BEGIN
   RETURN QUERY SELECT * FROM perdure.messages AS m
     WHERE m.place = 'head' AND m.message_id > after_id AND m.not_before_ms <= now_ms
@@ -504,7 +505,7 @@ END $$;
 -- known_to that is not living is dead.
 CREATE FUNCTION perdure.heads_in_share(after_id bigint, now_ms bigint, at_most int, my_epoch bigint, living bigint[],
   known_to bigint, old_ms bigint, kinds text[], names text[], buckets bigint[])
-RETURNS SETOF perdure.messages LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+RETURNS SETOF perdure.messages LANGUAGE plpgsql STABLE SET enable_seqscan = off SET jit = off AS $$
 BEGIN
   RETURN QUERY SELECT * FROM perdure.messages AS m
     WHERE m.place = 'head' AND m.message_id > after_id AND m.not_before_ms <= now_ms AND (m.origin = my_epoch OR
@@ -517,7 +518,7 @@ END $$;
 
 CREATE FUNCTION perdure.abandoned(after_incarnation bigint, at_most int, my_epoch bigint, living bigint[], known_to bigint,
   kinds text[], names text[], buckets bigint[])
-RETURNS SETOF perdure.instances LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+RETURNS SETOF perdure.instances LANGUAGE plpgsql STABLE SET enable_seqscan = off SET jit = off AS $$
 BEGIN
   RETURN QUERY SELECT * FROM perdure.instances AS i
     WHERE (i.owner IS NOT NULL OR i.event_owner IS NOT NULL) AND i.incarnation > after_incarnation
@@ -529,7 +530,7 @@ BEGIN
 END $$;
 
 CREATE FUNCTION perdure.log_page(after bigint, at_most int) RETURNS SETOF perdure.events
-LANGUAGE plpgsql SET enable_seqscan = off AS $$
+LANGUAGE plpgsql SET enable_seqscan = off SET jit = off AS $$
 DECLARE
   bound bigint;
 BEGIN
@@ -540,7 +541,7 @@ BEGIN
 END $$;
 
 CREATE FUNCTION perdure.cursor_of(which text) RETURNS TABLE (sequence bigint, deleted bigint, last bigint)
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
   bound bigint := perdure.log_end();
@@ -554,7 +555,7 @@ END $$;
 -- SELECT perdure.send('task', 'orders', 'order-1', 'send', '{"type":"Placed","amount":30}');
 -- The commands of a transaction to one target come in order. The sender is the transaction.
 CREATE FUNCTION perdure.send(kind text, name text, id text, action text, payload text) RETURNS bigint
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET jit = off AS $$
 DECLARE
   address text := kind || ':' || name || ':' || id;
   stored text := replace(address, E'\x01', E'\x01\x02');
@@ -571,7 +572,7 @@ END $$;
 
 -- When such a transaction commits, the engines are notified. A notification makes commits wait for each other, so only
 -- one of several transactions that commit at the same time sends it; engines look again shortly after each.
-CREATE FUNCTION perdure.hint() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION perdure.hint() RETURNS trigger LANGUAGE plpgsql SET jit = off AS $$
 BEGIN
   IF pg_try_advisory_xact_lock(1885692519, 'perdure.instances'::regclass::oid::int) THEN
     PERFORM pg_notify('perdure_' || 'perdure.instances'::regclass::oid, '');
