@@ -131,12 +131,13 @@ class Verdict:
 def run(folder: Path, *, rounds: int, workflows: int, seed: int = 0) -> Verdict:
     """Kill a process repeatedly, let the last one end, and compare."""
     random, log, kills = Random(seed), folder / "effects.log", 0  # noqa: S311 - reproducible on purpose
+    most = max(1, workflows * STEPS // max(1, rounds))  # effects between two kills, so that work is left for the last
     while True:
         process = subprocess.Popen(  # noqa: S603 - this file
             [sys.executable, __file__, "--work", "--folder", str(folder), "--workflows", str(workflows)],
             stdout=subprocess.PIPE,
         )
-        if kills < rounds and _reaches(process, log, _size(log) + random.randint(1, 60) * len("f10/a\n")):
+        if kills < rounds and _reaches(process, log, _size(log) + random.randint(1, most) * len("f10/a\n")):
             process.send_signal(signal.SIGKILL)
             process.wait()
             kills += 1

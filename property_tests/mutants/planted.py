@@ -3,6 +3,7 @@
 import planted_durability
 import planted_engine
 import planted_examples
+import planted_journals
 import planted_kinds
 import planted_metrics
 import planted_pool
@@ -20,6 +21,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *planted_turns.MUTANTS,
     *planted_kinds.MUTANTS,
     *planted_workflow.MUTANTS,
+    *planted_journals.MUTANTS,
     *planted_engine.MUTANTS,
     *planted_metrics.MUTANTS,
     *planted_pool.MUTANTS,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import attrs
 import pytest
@@ -60,16 +61,22 @@ def to_its_end(world: World) -> object:
     return None
 
 
+@pytest.mark.parametrize("store", ["memory", "sqlite"])
 @pytest.mark.parametrize("interleaving", ["turns", "operations"])
-def test_a_crash_anywhere_repeats_at_most_the_step_in_progress(interleaving: Interleaving) -> None:
-    with World(App(Shop()).with_jobs(job), interleaving=interleaving) as world:
+def test_a_crash_anywhere_repeats_at_most_the_step_in_progress(
+    interleaving: Interleaving, store: str, tmp_path: Path
+) -> None:
+    def place(point: int) -> str | Path:
+        return "memory://" if store == "memory" else tmp_path / f"{point}.db"
+
+    with World(App(Shop()).with_jobs(job), store=place(-1), interleaving=interleaving) as world:
         expected = to_its_end(world)
         points = len(world.crash_points)
     assert expected == Done(value="label:a")
     assert points > 30
     for point in range(points + 1):
         shop = Shop()
-        with World(App(shop).with_jobs(job), seed=point, interleaving=interleaving) as world:
+        with World(App(shop).with_jobs(job), store=place(point), seed=point, interleaving=interleaving) as world:
             world.crash_after(point)
             assert to_its_end(world) == expected, point
         counts = Counter(shop.names)

@@ -112,7 +112,10 @@ def checkpointed(job: AnyDefinition, execute: Execute, value: object, inputs: Tu
 
 def _claim_of(execute: Execute, instance: Instance) -> Claim | None:
     claim = instance.event_claim if execute.claim.cause == "event" else instance.claim
-    return claim if claim is not None and claim.run_id == execute.claim.run_id else None
+    mine = execute.claim
+    if claim is None or (claim.run_id, claim.deliveries) != (mine.run_id, mine.deliveries):
+        return None
+    return claim
 
 
 def _without_deaths(transition: Transition, write: Put, claim: Claim) -> Transition:

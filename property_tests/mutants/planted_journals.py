@@ -1,0 +1,131 @@
+"""Bugs in checkpoints and journals."""
+
+from mutant import Mutant
+
+CHECKPOINTS = "tests/behaviour/test_checkpoints.py"
+STORE = "tests/stores/test_conformance.py::test_the_store_keeps"
+VERIFY = "tests/cli/test_verify.py::test_each_defect_is_found_alone"
+TOOLS = "tests/workflow/test_workflow_tools.py"
+KIT = "tests/workflow/test_workflow_journals.py"
+
+MUTANTS = (
+    Mutant(
+        "a run continues after a checkpoint that was not stored",
+        "engine/checkpoints.py",
+        "            self._over = raised\n",
+        "            pass\n",
+        f"{CHECKPOINTS}::test_a_run_whose_checkpoint_is_not_stored_ends_and_is_delivered_again",
+    ),
+    Mutant(
+        "a checkpoint gives up at its first conflict",
+        "engine/checkpoints.py",
+        "MAX_CONFLICTS = 20",
+        "MAX_CONFLICTS = 0",
+        f"{CHECKPOINTS}::test_a_checkpoint_that_meets_a_conflict_is_decided_again",
+    ),
+    Mutant(
+        "checkpoints of branches do not wait for their turn",
+        "engine/checkpoints.py",
+        '        while self._state == "saving":\n            await self.settled()\n        if self._over',
+        "        if self._over",
+        f"{CHECKPOINTS}::test_steps_that_end_together_travel_together",
+    ),
+    Mutant(
+        "a journal that cannot be read now is a defect of the program",
+        "engine/checkpoints.py",
+        "raise rows.failure() if isinstance(rows.failure(), StoreCorrupt) else RunLost(rows.failure())",
+        "raise rows.failure()",
+        f"{CHECKPOINTS}::test_a_journal_that_cannot_be_read_ends_the_run_for_now",
+    ),
+    Mutant(
+        "a checkpoint does not forget the deaths before it",
+        "jobs/checkpoint.py",
+        "commit.transition if claim.recoveries == 0 else _without_deaths(commit.transition, write, claim)",
+        "commit.transition",
+        f"{CHECKPOINTS}::test_a_checkpoint_is_progress_so_that_the_deaths_before_it_are_forgotten",
+    ),
+    Mutant(
+        "a checkpoint may end the claim of its run",
+        "jobs/checkpoint.py",
+        "    if not isinstance(write, Put) or claim is None:\n        raise NotACheckpoint(commit.transition)\n",
+        "    if not isinstance(write, Put) or claim is None:\n        return commit\n",
+        f"{CHECKPOINTS}::test_a_checkpoint_of_a_broken_kind_is_a_defect_of_the_run",
+    ),
+    Mutant(
+        "a checkpoint does not restart the time limit",
+        "engine/claims.py",
+        "                    self.limit.restart()\n",
+        "                    pass\n",
+        f"{CHECKPOINTS}::test_the_time_limit_is_that_of_the_run_or_of_a_step",
+    ),
+    Mutant(
+        "a store without journals serves jobs that have them",
+        "app.py",
+        'if job.keeps_journal == "yes" and store.journal is None:',
+        "if False:",
+        f"{CHECKPOINTS}::test_a_store_that_keeps_no_journals_serves_no_job_that_has_them",
+    ),
+    Mutant(
+        "a cut keeps the earlier rows",
+        "stores/sqlite/journals.py",
+        'if journal.earlier == "cut":',
+        "if False:",
+        f"{STORE}[a_cut_begins_the_journal_again-SqliteHarness]",
+    ),
+    Mutant(
+        "a purge leaves the journal in the file",
+        "stores/sqlite/change.py",
+        "        journals.delete(cursor, change.write.values[0])\n",
+        "        pass\n",
+        f"{STORE}[a_purge_deletes_the_journal-SqliteHarness]",
+    ),
+    Mutant(
+        "a missing row is read over",
+        "stores/sqlite/journals.py",
+        "        if row[0] != expected:\n",
+        "        if False:\n",
+        "tests/stores/test_sqlite_journals.py::test_a_missing_row_is_reported_and_not_read_over",
+    ),
+    Mutant(
+        "an encrypted row is not bound to its place",
+        "stores/encryption/records.py",
+        'unseal(row, address, "journal", str(place)) for place, row',
+        'unseal(row, address, "journal", "0") for place, row',
+        "tests/stores/test_sqlite_journals.py::test_rows_are_encrypted_for_their_place",
+    ),
+    Mutant(
+        "verify finds no rows without an instance",
+        "cli/verify/tables.py",
+        " UNION SELECT incarnation FROM journal) AS known",
+        ") AS known",
+        VERIFY,
+    ),
+    Mutant(
+        "check does not replay journals",
+        "cli/check/row_check.py",
+        'rows = None if job.keeps_journal == "no" or self.journal is None else self.journal(instance)',
+        "rows = None",
+        f"{TOOLS}::test_check_names_the_workflows_that_would_diverge_and_why",
+    ),
+    Mutant(
+        "a second replay is not compared",
+        "testing/journal/determinism.py",
+        "zip_longest(first, second)",
+        "zip_longest(first, first)",
+        f"{KIT}::test_a_changing_value_is_reported_with_its_line",
+    ),
+    Mutant(
+        "the laws of a job do not replay its journal",
+        "testing/machine/job_laws.py",
+        "        self.world.watch(self._monitor.of_journals(self.job))\n",
+        "",
+        f"{KIT}::test_the_laws_of_a_job_replay_its_journal_after_each_step",
+    ),
+    Mutant(
+        "a dry run forgets its checkpoints",
+        "jobs/dry_journal.py",
+        "            self.execute = self.execute.recorded(write.instance)\n",
+        "            pass\n",
+        "tests/behaviour/test_dry_checkpoints.py::test_an_explanation_holds_the_commits_of_the_real_run",
+    ),
+)

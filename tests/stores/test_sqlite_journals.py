@@ -1,0 +1,79 @@
+"""Journals of a SQLite file: damage is noticed, and rows are encrypted for their place."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import attrs
+import pytest
+
+from perdure.stores.encryption import Encryption, Key, encrypted_store
+from perdure.stores.sqlite import open_sqlite
+from perdure.stores.store import Store
+from perdure.testing.conformance.examples import address, instance
+from perdure.testing.conformance.requirement import answer, value
+from perdure.values.errors import StoreCorrupt
+from perdure.values.journal import JournalChange
+from perdure.values.sealed import Unreadable
+from perdure.values.transition import Put, Transition
+
+A = address("a")
+
+
+async def write(store: Store) -> int:
+    row = attrs.evolve(instance(A), journal_length=3)
+    fence = await value(store.commit(Transition(address=A, write=Put(row), journal=JournalChange(("0", "1", "2")))))
+    return fence.incarnation
+
+
+def change(path: Path, statement: str) -> None:
+    with closing(sqlite3.connect(path)) as file, file:
+        file.execute(statement)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_missing_row_is_reported_and_not_read_over(tmp_path: Path, place: int) -> None:
+    asyncio.run(read_with_a_gap(tmp_path, place))
+
+
+async def read_with_a_gap(tmp_path: Path, place: int) -> None:
+    path = tmp_path / "jobs.db"
+    store = await open_sqlite(path)
+    incarnation = await write(store)
+    await value(store.close())
+    change(path, f"DELETE FROM journal WHERE place = {place}")  # noqa: S608 - a number
+    store = await open_sqlite(path)
+    assert store.journal is not None
+    error = (await answer(store.journal(A, incarnation, 0, 10))).failure()
+    assert isinstance(error, StoreCorrupt)
+    assert f"expected a row at place {place}" in str(error)
+    await value(store.close())
+
+
+def test_rows_are_encrypted_for_their_place(tmp_path: Path) -> None:
+    """Rows that change places do not decrypt."""
+    asyncio.run(read_exchanged(tmp_path))
+
+
+async def read_exchanged(tmp_path: Path) -> None:
+    path, keys = tmp_path / "jobs.db", Encryption(primary=Key("k", bytes(range(64))))
+    store = await open_sqlite(path)
+    incarnation = await write(encrypted_store(store, keys))
+    journal = encrypted_store(store, keys).journal
+    assert journal is not None
+    assert store.journal is not None
+    assert await value(journal(A, incarnation, 1, 10)) == ("1", "2")
+    assert all(body.startswith("enc:") for body in await value(store.journal(A, incarnation, 0, 10)))
+    await value(store.close())
+    change(path, "UPDATE journal SET place = 10 WHERE place = 0")
+    change(path, "UPDATE journal SET place = 0 WHERE place = 1")
+    change(path, "UPDATE journal SET place = 1 WHERE place = 10")
+    store = await open_sqlite(path)
+    journal = encrypted_store(store, keys).journal
+    assert journal is not None
+    rows = await value(journal(A, incarnation, 0, 10))
+    assert [type(row) for row in rows] == [Unreadable, Unreadable, str]
+    await value(store.close())
