@@ -30,11 +30,13 @@ from perdure.dashboard.happenings import event_row, failure
 from perdure.dashboard.neighbours import neighbours_in
 from perdure.dashboard.page import Page
 from perdure.dashboard.parked import REMEDIES
+from perdure.dashboard.steps import steps_panel
 from perdure.jobs.facts import Fact
 from perdure.stores.store import LoggedEvent
 from perdure.values.address import Address
 from perdure.values.instance import Claim, Instance
 from perdure.values.instant import to_ms
+from perdure.values.step_record import StepRecord
 from perdure.wire.paths import instance_path
 
 
@@ -53,6 +55,8 @@ class InstanceDetails:
         state_problem: why the state is not readable.
         has_secrets: whether the state has secrets, which are hidden.
         reveals: whether this page shows them.
+        steps: the newest steps of a kind with a journal, and those in progress.
+        earlier_steps: how many steps precede them.
         events: the newest events of the address, the newest first.
         older: the sequence number that the next page of events begins before; None if there is none.
     """
@@ -67,6 +71,8 @@ class InstanceDetails:
     state_problem: str = ""
     has_secrets: bool = False
     reveals: bool = False
+    steps: tuple[StepRecord, ...] = ()
+    earlier_steps: int = 0
     events: tuple[LoggedEvent, ...] = ()
     older: int | None = None
 
@@ -84,6 +90,7 @@ def instance_page(frame: Frame, view: InstanceDetails, /) -> Page:
             _actions(frame, view),
             _suspended(view.instance),
             h.div(".grid.two")[_state(frame, view), _work(frame, view.instance)] if view.instance else None,
+            steps_panel(frame, view.steps, view.earlier_steps),
             _attempts(frame, attempts_in(view.events)),
             _timeline(frame, view),
             _neighbours(frame, view),

@@ -20,6 +20,7 @@ from perdure.dashboard.jobs import AcceptedAction, JobList, JobView
 from perdure.dashboard.life import Step
 from perdure.dashboard.overview import CountedJob, EngineFacts, Overdue, Overview
 from perdure.dashboard.parked import ParkedList
+from perdure.dashboard.steps import MAX_STEPS
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.facts import Fact
 from perdure.jobs.redaction import has_secrets, redacted_instance
@@ -34,6 +35,7 @@ from perdure.values.failure import FailureRecord
 from perdure.values.instance import Instance, Status
 from perdure.values.instant import from_ms
 from perdure.values.listed import Listed, ListedStatus, Listing
+from perdure.values.step_record import StepRecord
 from perdure.wire.info import installed_version
 
 T = TypeVar("T")
@@ -192,6 +194,7 @@ class PageSource:
         events = await known(engine.store.history(address, before, PAGE + 1))
         reveals = reveals and "operate" in self.scopes
         state, problem = ("", "") if job is None or row is None else _state(job, row, reveals=reveals)
+        steps, earlier = ((), 0) if job is None or row is None else await self._steps(job, row)
         suspended: Presence = "absent" if row is None else "no" if row.suspension is None else "yes"
         return InstanceDetails(
             address=address,
@@ -204,9 +207,24 @@ class PageSource:
             state_problem=problem,
             has_secrets=job is not None and has_secrets(job),
             reveals=reveals,
+            steps=steps,
+            earlier_steps=earlier,
             events=tuple(self._event(each) for each in events[:PAGE]),
             older=events[PAGE - 1].sequence if len(events) > PAGE else None,
         )
+
+    async def _steps(self, job: AnyDefinition, row: Instance) -> tuple[tuple[StepRecord, ...], int]:
+        """Return the newest steps of a row, and the number of those before them."""
+        read = engine_of(self.client).store.journal
+        if job.keeps_journal == "no" or read is None:
+            return (), 0
+        earlier = max(0, row.journal_length - MAX_STEPS)
+        rows = await known(read(row.address, row.incarnation, earlier, MAX_STEPS))
+        try:
+            steps = job.steps(row, rows)
+        except InvalidInput:
+            return (), row.journal_length
+        return tuple(attrs.evolve(step, error=self._failure(step.error)) for step in steps), earlier
 
     def _instance(self, job: AnyDefinition | None, row: Instance) -> Instance:
         """Return a row without secrets, and without the encoded state, which the page shows decoded."""
