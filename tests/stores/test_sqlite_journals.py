@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from contextlib import closing
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import attrs
@@ -21,6 +22,16 @@ from perdure.values.sealed import Unreadable
 from perdure.values.transition import Put, Transition
 
 A = address("a")
+
+
+@asynccontextmanager
+async def opened(path: Path) -> AsyncIterator[Store]:
+    """The store of a file, closed also when a test fails."""
+    store = await open_sqlite(path)
+    try:
+        yield store
+    finally:
+        await value(store.close())
 
 
 async def write(store: Store) -> int:
@@ -41,16 +52,14 @@ def test_a_missing_row_is_reported_and_not_read_over(tmp_path: Path, place: int)
 
 async def read_with_a_gap(tmp_path: Path, place: int) -> None:
     path = tmp_path / "jobs.db"
-    store = await open_sqlite(path)
-    incarnation = await write(store)
-    await value(store.close())
+    async with opened(path) as store:
+        incarnation = await write(store)
     change(path, f"DELETE FROM journal WHERE place = {place}")  # noqa: S608 - a number
-    store = await open_sqlite(path)
-    assert store.journal is not None
-    error = (await answer(store.journal(A, incarnation, 0, 10))).failure()
+    async with opened(path) as store:
+        assert store.journal is not None
+        error = (await answer(store.journal(A, incarnation, 0, 10))).failure()
     assert isinstance(error, StoreCorrupt)
     assert f"expected a row at place {place}" in str(error)
-    await value(store.close())
 
 
 def test_rows_are_encrypted_for_their_place(tmp_path: Path) -> None:
@@ -60,20 +69,18 @@ def test_rows_are_encrypted_for_their_place(tmp_path: Path) -> None:
 
 async def read_exchanged(tmp_path: Path) -> None:
     path, keys = tmp_path / "jobs.db", Encryption(primary=Key("k", bytes(range(64))))
-    store = await open_sqlite(path)
-    incarnation = await write(encrypted_store(store, keys))
-    journal = encrypted_store(store, keys).journal
-    assert journal is not None
-    assert store.journal is not None
-    assert await value(journal(A, incarnation, 1, 10)) == ("1", "2")
-    assert all(body.startswith("enc:") for body in await value(store.journal(A, incarnation, 0, 10)))
-    await value(store.close())
+    async with opened(path) as store:
+        incarnation = await write(encrypted_store(store, keys))
+        journal = encrypted_store(store, keys).journal
+        assert journal is not None
+        assert store.journal is not None
+        assert await value(journal(A, incarnation, 1, 10)) == ("1", "2")
+        assert all(body.startswith("enc:") for body in await value(store.journal(A, incarnation, 0, 10)))
     change(path, "UPDATE journal SET place = 10 WHERE place = 0")
     change(path, "UPDATE journal SET place = 0 WHERE place = 1")
     change(path, "UPDATE journal SET place = 1 WHERE place = 10")
-    store = await open_sqlite(path)
-    journal = encrypted_store(store, keys).journal
-    assert journal is not None
-    rows = await value(journal(A, incarnation, 0, 10))
+    async with opened(path) as store:
+        journal = encrypted_store(store, keys).journal
+        assert journal is not None
+        rows = await value(journal(A, incarnation, 0, 10))
     assert [type(row) for row in rows] == [Unreadable, Unreadable, str]
-    await value(store.close())
