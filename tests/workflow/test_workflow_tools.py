@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import flow_apps
 import pytest
 from flows import Approval, Order, Shop, approval, fulfilment
 
@@ -68,3 +69,21 @@ def test_check_names_the_workflows_that_would_diverge_and_why(path: Path, capsys
     assert "flow_apps.py" in group["reason"]
     assert {example["of"] for example in group["examples"]} == {"waits", "sleeps"}
     assert run_command(["check", "flow_apps:longer", "--store", store]) == 0
+
+
+def test_a_diverged_workflow_stays_parked_until_code_that_can_follow_it_starts(path: Path) -> None:
+    """A start with the wrong code changes nothing: no event, no version."""
+    with World(flow_apps.reordered, store=path) as world:
+        world.advance("3 days")
+        world.settle()
+        parked = world.instance(fulfilment, "sleeps")
+        assert parked is not None
+        assert parked.suspension == "undecodable"
+        world.close()
+        world.open()
+        world.settle()
+        assert world.instance(fulfilment, "sleeps") == parked
+        world.close()
+        world.open(flow_apps.old)
+        world.advance("1 day")
+        assert world.unwrap(world.handle(fulfilment).outcome("sleeps")) is not None

@@ -13,8 +13,10 @@ from perdure.engine.dispatcher import Dispatcher
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import RECOVER, REDECODE, Request
 from perdure.programs.container import result_inside
+from perdure.stores.journals import read_journal
 from perdure.stores.store import Query, Store
 from perdure.values.address import Address
+from perdure.values.errors import InvalidInput
 from perdure.values.instance import Instance
 
 PAGE = 500
@@ -49,9 +51,22 @@ class Recovery:
         recovered = await self.claims()
         last: Address | None = None
         while rows := await _page(lambda: self.store.find(Query(suspension="undecodable", after=last, limit=PAGE))):  # noqa: B023
-            self._post(tuple(row for row in rows if self.is_own(row.address)), REDECODE)
+            own = [row for row in rows if self.is_own(row.address)]
+            self._post(tuple([row for row in own if await self._is_followed(row)]), REDECODE)
             last = rows[-1].address
         return recovered
+
+    async def _is_followed(self, row: Instance) -> bool:
+        """Return whether the code of a job may be able to continue from the journal of a row; it is not run."""
+        job = self.jobs.get((row.address.kind, row.address.name))
+        if job is None or job.keeps_journal == "no":
+            return True
+        rows = await read_journal(self.store, row)
+        try:
+            job.check_journal(row, rows.value_or(()))
+        except InvalidInput:
+            return not isinstance(rows, Success)
+        return True
 
     async def claims(self) -> int:
         """Post the recoveries of abandoned runs only, and return their number.
