@@ -42,7 +42,9 @@ def _fields(record: Any) -> dict[str, Any]:
 
 def to_json(record: object) -> str:
     """Encode a record of `perdure.values` as JSON text."""
-    return orjson.dumps(_fields(record), default=_converter.unstructure).decode()
+    kind = record.__class__
+    plain = _fields(record) if kind in _readers or attrs.has(kind) else record
+    return orjson.dumps(plain, default=_converter.unstructure).decode()
 
 
 def from_json(kind: type[T], text: str, *, what: str) -> T:

@@ -1,0 +1,150 @@
+"""The decisions for events that nothing is special about are those for any request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import evolve, frozen
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from perdure import Do, Task, TaskContext, fail, program, tell
+from perdure.jobs.request import Inbound, Request
+from perdure.jobs.step import Commit, Execute
+from perdure.jobs.turn import begin, begin_any, finish, finish_any
+from perdure.kinds.task.context import SendCommand, TriggerTaskCommand
+from perdure.programs import Exit, Raised
+from perdure.programs.drivers import Suspended, run_until_asked
+from perdure.values.address import Address
+from perdure.values.decoded import Decoded
+from perdure.values.failure import FailureRecord
+from perdure.values.instance import Claim, Instance, PendingRetry
+from perdure.values.transition import Loaded
+from perdure.values.turn_inputs import TurnInputs
+
+NOW_MS = 1_000
+ERROR = FailureRecord(form="defect", error_type="ValueError", message="no")
+
+
+@frozen
+class Total:
+    total: int = 0
+
+
+@program
+def on_event(ctx: TaskContext[Total], deed: str) -> Do[None, str, object]:
+    state = yield from ctx.state
+    if deed == "fail":
+        yield from fail("refused")
+    if deed == "raise":
+        raise ValueError(deed)
+    if deed == "end":
+        yield from ctx.terminate("over")
+    if deed == "alarm":
+        yield from ctx.schedule(after="1 minute")
+    if deed == "no alarm":
+        yield from ctx.cancel_schedule()
+    if deed == "tell":
+        yield from tell(plain, "other").send("set")
+    if deed != "read":
+        yield from ctx.set_state(evolve(state, total=state.total + 1))
+
+
+@program
+def on_idle(ctx: TaskContext[Total]) -> Do[None, str, object]:
+    yield from ctx.update_state(lambda state: evolve(state, total=-state.total))
+
+
+def task(name: str, **more: Any) -> Any:
+    return Task(name, state=Total, event=str, initial=Total(), on_event=on_event, **more)
+
+
+plain = task("plain")
+jobs = st.sampled_from((plain, plain, task("idle", on_idle=on_idle), task("shown", state_in_events=True)))
+deeds = st.sampled_from(("set", "set", "read", "fail", "raise", "end", "alarm", "no alarm", "tell"))
+claim = Claim(owner=1, cause="event", run_id="r", claimed_ms=1, action="send", payload='"set"')
+retry = PendingRetry(run_id="r", cause="alarm", attempt=2, first_failed_ms=1, at_ms=9_000, error=ERROR)
+
+
+def seldom(value: Any) -> st.SearchStrategy[Any]:
+    return st.sampled_from((None,) * 15 + (value,))
+
+
+instances = st.builds(
+    Instance,
+    address=st.just(Address("task", "plain", "a")),
+    created_ms=st.just(1),
+    updated_ms=st.just(2),
+    incarnation=st.just(3),
+    version=st.integers(1, 4),
+    state=st.sampled_from(('{"total":7}', '{"total":7}', '{"total":7}', '{"total":"?"}')),
+    alarm_ms=st.none() | st.integers(500, 2_000),
+    suspension=seldom("paused") | seldom("retries_exhausted"),
+    pending_retry=seldom(retry),
+    event_claim=seldom(claim),
+    run_count=st.integers(0, 2),
+    event_count=st.integers(0, 2),
+    last_error=seldom(ERROR),
+    alarm_trace=seldom("t"),
+)
+requests = st.builds(
+    Request,
+    command=deeds.map(SendCommand) | deeds.map(SendCommand) | st.just(TriggerTaskCommand()),
+    action=st.just("send"),
+    payload=st.just('"set"'),
+    idempotency_key=seldom("k"),
+    inbound=seldom(Inbound(message_id=1, sender=Address("task", "plain", "b"))),
+    by=seldom("caller"),
+)
+inputs = st.builds(
+    TurnInputs,
+    now_ms=st.just(NOW_MS),
+    jitter=st.just(0.5),
+    id_base=st.just(1 << 100),
+    epoch=st.just(5),
+    events=st.sampled_from(("wanted", "unread")),
+    trace=seldom("00-trace"),
+    code=st.sampled_from(("trusted", "trusted", "trusted", "suspect")),
+    hold=st.sampled_from(("released", "released", "held")),
+)
+
+
+def ended(step: Execute) -> Exit[Any, Any]:
+    try:
+        exit_ = run_until_asked(step.program, None, interceptor=step.draft)
+    except BaseException as raised:  # noqa: BLE001 - as the engine does
+        return Raised(raised)
+    assert not isinstance(exit_, Suspended)
+    return exit_
+
+
+def shown(step: object) -> object:
+    """A decision, without the programs and the traceback, which no two runs share."""
+    if isinstance(step, Execute):
+        return step.hook, step.instance, step.claim, step.claimed, step.request, step.started_ms, step.draft.state
+    return (step.transition, repr(step.result)) if isinstance(step, Commit) else repr(step)
+
+
+@settings(max_examples=500)
+@given(jobs, instances | instances | st.none(), requests, inputs, st.sampled_from(("decoded", "encoded")))
+def test_a_plain_event_is_decided_as_any_request(
+    job: Any, instance: Instance | None, request: Request, given_inputs: TurnInputs, memory: str
+) -> None:
+    loaded = Loaded(instance=instance)
+    address = Address("task", "plain", "a")
+    quick = given_inputs
+    if memory == "decoded" and instance is not None and instance.state == '{"total":7}':
+        quick = evolve(given_inputs, decoded=Decoded(instance.state, Total(7)))
+    step = begin(job, address, loaded, request, quick)
+    general = begin_any(job, address, loaded, request, given_inputs)
+    while True:
+        assert shown(step) == shown(general)
+        if not isinstance(step, Execute) or step.claimed != "before_effect":
+            return  # decided
+        assert isinstance(general, Execute)
+        exit_ = ended(step)
+        other = ended(general)
+        if isinstance(exit_, Raised):
+            other = exit_  # a traceback of its own is recorded
+        step = finish(job, step, exit_, given_inputs)
+        general = finish_any(job, general, other, given_inputs)
