@@ -10,7 +10,7 @@ import attrs
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
-from perdure.engine.alarm_window import PATIENCE_MS, AlarmWindow
+from perdure.engine.alarm_window import ALONE, PATIENCE_MS, AlarmWindow
 from perdure.engine.dispatcher import Dispatcher
 from perdure.engine.holds import Holds
 from perdure.engine.item import Item
@@ -145,6 +145,8 @@ class Alarms:
     async def _read(self, now_ms: int) -> None:
         """Read the next alarms from the store into the queue."""
         until_ms, limit = now_ms + AHEAD_MS, self.limits.alarm_batch
+        if self._window.company == "none":
+            limit += ALONE  # no request waits for this read
         after = self._timers.begin_reading()
         match await self._read_due(until_ms, limit, after):
             case Success(rows) if len(rows) == limit:
@@ -266,6 +268,8 @@ class Alarms:
                 self._window.refill()
                 self._refills += 1
                 self._fire(now_ms)
+            elif self._waits_for == "room":
+                self.wake.ring()  # the next ones are read during the commit
 
     def _answered(self, fired: _Fired, answer: TurnAnswer) -> None:
         """Settle an alarm. One whose turn failed left the instance due: it is fired again after a pause."""

@@ -56,7 +56,7 @@ class Limits:
         history_events: how many events the log keeps, over all instances; 0: no event is written.
         message_attempts: deliveries of a message that end in a defect or an overload; then it becomes a dead letter.
         dead_letter_retention: how long a dead letter is kept, from when its message was sent.
-        alarm_batch: due instances that are read from the store at once.
+        alarm_batch: due instances that are read from the store at once while requests arrive; otherwise 128 more.
         shutdown_timeout: how long a graceful shutdown waits for runs before it cancels them; the next start delivers
             them again.
         idempotency_ttl_ms: the same in milliseconds; the following fields likewise.
