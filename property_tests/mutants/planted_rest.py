@@ -77,7 +77,7 @@ MUTANTS = (
     Mutant(
         "a run that ended keeps its timer",
         "engine/time_limit.py",
-        "            timer.cancel()",
+        "            self._timer.cancel()",
         "            pass",
         STOPPED + "[task: next event with effects-before]",
     ),

@@ -213,8 +213,8 @@ MUTANTS = (
     Mutant(
         "the version check is removed",
         "jobs/writes.py",
-        "expected=before.fence, write=Put(after)",
-        "expected=None, write=Put(after)",
+        "expected=before.fence,\n        write=Put(after)",
+        "expected=None,\n        write=Put(after)",
         TASK,
     ),
     Mutant(
