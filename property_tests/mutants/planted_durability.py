@@ -159,8 +159,8 @@ MUTANTS = (
     Mutant(
         "verify overlooks a wrong alarm column",
         "cli/check/row_invariants.py",
-        'zip(("due_ms", "owner", "status"), row.index, expected, strict=True)',
-        'zip(("owner", "status"), row.index[1:], expected[1:], strict=True)',
+        'zip(("due_ms", "owner", "status", "rank_ms"), row.index, expected, strict=True)',
+        'zip(("owner", "status", "rank_ms"), row.index[1:], expected[1:], strict=True)',
         "tests/cli/test_verify.py::test_each_defect_is_found_alone",
     ),
     # ------------------------------------------------------------ stored data outlives code

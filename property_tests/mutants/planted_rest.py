@@ -28,15 +28,15 @@ MUTANTS = (
     Mutant(
         "a newcomer overtakes a run that must go alone",
         "engine/concurrency_limit.py",
-        "if not self._waiting and self._has_room(company):",
-        "if self._has_room(company):",
+        "if self._waiting or not self._has_room(company):",
+        "if not self._has_room(company):",
         GATE,
     ),
     Mutant(
         "the gate of a job keeps the place of a run that gave up before the engine's",
         "engine/concurrency_limit.py",
-        '                gate.leave("beside_others")\n            raise',
-        "                pass\n            raise",
+        "            self._leave_job(job, address)\n            raise",
+        "            raise",
         GATE,
     ),
     Mutant(
@@ -105,8 +105,8 @@ MUTANTS = (
     Mutant(
         "a stopped engine looks after a claim in a second",
         "engine/dispatcher.py",
-        'if self.door == "closed" or address in self._claims_left:',
-        "if address in self._claims_left:",
+        '        if self.door == "open":  # otherwise the next start recovers it\n',
+        "        if True:\n",
         LOST_AT_STOP + "[task: next event with effects-after]",
     ),
     Mutant(
@@ -138,6 +138,8 @@ MUTANTS = (
         "effects of a commit of unknown outcome are not looked for",
         "engine/running.py",
         """        self.alarms.doubt()
+        for feeder in self.feeders.values():
+            feeder.doubt()
         self.waits.doubt()
         self.outbox.wake.ring()
 """,
@@ -168,7 +170,7 @@ MUTANTS = (
     Mutant(
         "a full engine refuses messages",
         "engine/dispatcher.py",
-        "if self._pending >= self.limits.max_pending and request.inbound is None:",
+        "if self._pending >= self.limits.max_pending and item.request.inbound is None:",
         "if self._pending >= self.limits.max_pending:",
         LIMITS + "test_a_full_engine_refuses_requests_and_takes_alarms_and_messages",
     ),
@@ -252,15 +254,15 @@ MUTANTS = (
     Mutant(
         "the program sees a refused state",
         "jobs/draft.py",
-        "        self.encoded = within(",
-        "        self.state = state\n        self.encoded = within(",
+        "        data = self.codec.encode(state)\n",
+        "        self.state = state\n        data = self.codec.encode(state)\n",
         PAIRS + "test_a_refused_state_whose_error_is_caught_leaves_the_one_before",
     ),
     Mutant(
         "a refused state forgets the one before",
         "jobs/draft.py",
-        "        self.encoded = within(",
-        "        self.encoded = None\n        self.encoded = within(",
+        "        data = self.codec.encode(state)\n",
+        "        self.encoded = None\n        data = self.codec.encode(state)\n",
         PAIRS + "test_a_refused_state_whose_error_is_caught_leaves_the_one_before",
     ),
     Mutant(
@@ -356,9 +358,9 @@ MUTANTS = (
     ),
     Mutant(
         "recoveries of one instance multiply",
-        "engine/dispatcher.py",
-        'if self.door == "closed" or address in self._claims_left:',
-        'if self.door == "closed":',
+        "engine/claims_left.py",
+        "        if address in self._timers:\n            return\n",
+        "",
         "tests/behaviour/test_unstored_ends.py::test_recoveries_do_not_multiply[memory]",
     ),
 )

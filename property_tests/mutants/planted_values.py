@@ -116,15 +116,15 @@ MUTANTS = (
     Mutant(
         "the alarm of a paused instance fires",
         "values/instance.py",
-        "        if self.suspension is not None:\n            return None\n",
-        '        if self.suspension == "undecodable":\n            return None\n',
+        "        if self.suspension is not None or self.lane is not None:\n            return None\n",
+        '        if self.suspension == "undecodable" or self.lane is not None:\n            return None\n',
         TASK,
     ),
     Mutant(
         "the instant of a retry is forgotten",
         "values/instance.py",
-        "return self.alarm_ms if self.pending_retry is None else self.pending_retry.at_ms",
-        "return self.alarm_ms",
+        "self.pending_retry.at_ms\n\n    @property\n    def rank_ms",
+        "self.alarm_ms\n\n    @property\n    def rank_ms",
         TASK,
     ),
 )
