@@ -66,6 +66,11 @@ def test_an_order_waits_for_a_person_and_for_days(store: str, tmp_path: Path) ->
         world.advance("3 days")
         assert world.unwrap(flow.outcome("o")) == Done(value="label:a")
         assert sorted(shop.names) == ["charge", "label", "mail", "reserve"]
+        listed = world.unwrap(flow.steps("o"))
+        assert [(step.name, step.status, step.attempts) for step in listed][:2] == [
+            ("charge", "done", 1),
+            ("reserve", "done", 1),
+        ]
         rows = names(journal(world, fulfilment, "o"))
         assert rows[:4] == ["charge", "reserve", "signal approval", "sleep"]
         assert sorted(rows[4:]) == ["label", "mail"]

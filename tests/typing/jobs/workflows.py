@@ -24,6 +24,7 @@ from perdure.programs import EffectTimeout, gather, sleep
 from perdure.values.answer import Failed, Started
 from perdure.values.failure import Defect
 from perdure.values.outcome import Done, WasCancelled
+from perdure.values.step_record import StepRecord
 
 assert_type(fulfilment, Workflow[Purchase, str, Refusal | MailBounced, HasShop])
 assert_type(approval, Signal[Approval])
@@ -36,6 +37,7 @@ def calls(jobs: Client, order: Purchase) -> None:
     assert_type(flow.signal("1", approval, Approval("ann")), FutureResult[Signalled, CallError])
     assert_type(flow.cancel("1", "why"), FutureResult[Signalled, CallError])
     assert_type(flow.get_state("1"), FutureResult[Purchase | None, CallError])
+    assert_type(flow.steps("1"), FutureResult[tuple[StepRecord, ...], CallError])
     flow.outcome("1").map(shown)
 
 

@@ -1,0 +1,79 @@
+"""The pure replay: in chunks, so that it does not block the event loop, and complete."""
+
+from __future__ import annotations
+
+import pytest
+from flows import act
+
+from perdure import Do, Workflow, WorkflowContext, program
+from perdure.kinds.workflow.draft import WorkflowDraft
+from perdure.kinds.workflow.performing import REPLAY_CHUNK
+from perdure.kinds.workflow.progress import Known
+from perdure.kinds.workflow.replay import Replay
+from perdure.kinds.workflow.row import Row, body_of, row_of
+from perdure.kinds.workflow.stored import Header, header_of, written
+from perdure.values.address import Address
+from perdure.values.errors import InvalidInput
+from perdure.values.instance import Instance
+from perdure.values.limits import Limits
+
+
+@program
+def counting(ctx: WorkflowContext[int]) -> Do[int, str]:
+    most = yield from ctx.state
+    number = 0
+    for _ in range(most):
+        number = yield from act(number)
+    return number
+
+
+job = Workflow("counting", state=int, run=counting)
+
+
+def recorded(steps: int) -> tuple[Instance, list[str]]:
+    rows = [
+        body_of(Row(path=f"{n}", name="act", form="done", value=f"{n + 1}", at_ms=n, began_ms=n)) for n in range(steps)
+    ]
+    header = Header(run_id="r", started_ms=0)
+    address = Address("workflow", "counting", "c")
+    return Instance(address=address, created_ms=0, updated_ms=0, state=f"{steps}", data=written(header)), rows
+
+
+def test_a_replay_lets_other_work_run_after_each_chunk() -> None:
+    steps = 4 * REPLAY_CHUNK
+    instance, rows = recorded(steps)
+    draft = WorkflowDraft(
+        address=instance.address,
+        state=steps,
+        codec=job.plan.state,
+        current_alarm_ms=None,
+        now_ms=0,
+        limits=Limits(),
+    )
+    replay = Replay(Known(instance.data, header_of(instance)), rows, draft, job.signals, job.max_steps, 0)
+    replay.begin(job.main(instance), None)
+    chunks = 0
+    while replay.advance(REPLAY_CHUNK):
+        chunks += 1
+    assert 4 <= chunks <= 6
+    assert replay.exit is not None
+    assert replay.exit.unwrap() == steps  # type: ignore[union-attr]
+    assert replay.new == []
+
+
+def test_a_replay_ends_at_the_first_step_without_an_outcome() -> None:
+    instance, rows = recorded(3)
+    [following] = job.replayed(instance, rows[:2])
+    assert (following.path, following.name) == ("2", "act")
+    assert [step.status for step in job.steps(instance, rows)] == ["done"] * 3
+
+
+@pytest.mark.parametrize("body", ["", "{}", '["0"]\n', '["0", "act", "done", "x", 0, 1]\n1'])
+def test_a_row_of_another_form_is_refused(body: str) -> None:
+    with pytest.raises(InvalidInput):
+        row_of(body)
+
+
+def test_a_row_is_read_as_it_was_written() -> None:
+    row = Row(path="4.1.0", name="act", form="failed", at_ms=9, began_ms=7, attempts=3, value='"a\\nb"', secret=True)
+    assert row_of(body_of(row)) == row
