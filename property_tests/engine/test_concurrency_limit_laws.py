@@ -14,6 +14,8 @@ from perdure.runtime.record import SpawnedTask
 from perdure.runtime.simulated import Simulation
 from perdure.values.address import Address
 
+AT = Address("task", "limited", "a")
+
 JOBS = ("task:limited", "task:free")
 
 
@@ -54,7 +56,8 @@ def test_places_are_bounded_fair_and_never_lost(given_: list[Any], places: int, 
     inside: list[Guest] = []
 
     async def visit(guest: Guest) -> None:
-        await gates.enter(guest.job, guest.company)
+        if not gates.try_enter(guest.job, guest.company):
+            await gates.enter(guest.job, guest.company, AT, "")
         guest.came_in_ms = runtime.monotonic_ms()
         inside.append(guest)
         alone = [one for one in inside if one.company == "alone"]
@@ -65,7 +68,7 @@ def test_places_are_bounded_fair_and_never_lost(given_: list[Any], places: int, 
             await runtime.sleep(guest.stays_ms)
         finally:
             inside.remove(guest)
-            gates.leave(guest.job, guest.company)
+            gates.leave(guest.job, guest.company, AT)
 
     everyone: list[Guest] = []
     for number, (job, company, stays_ms, gives_up_ms, pause_ms) in enumerate(given_):
