@@ -139,7 +139,7 @@ def run(folder: Path, *, rounds: int, workflows: int, seed: int = 0) -> Verdict:
         )
         if kills < rounds and _reaches(process, log, _size(log) + random.randint(1, most) * len("f10/a\n")):
             process.send_signal(signal.SIGKILL)
-            process.wait()
+            process.communicate()
             kills += 1
             continue
         output, _ = process.communicate(timeout=DEADLINE_S)
