@@ -50,7 +50,7 @@ VALUES += [-(2**63) - 1, -(2**63), 2**64 - 1, 2**64]
 
 
 @pytest.mark.parametrize("field", SCHEMAS)
-@pytest.mark.parametrize("value", VALUES, ids=repr)
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: f"{type(value).__name__} {value!r}"[:40].split(" at 0x")[0])
 def test_a_record_is_refused_if_and_only_if_a_field_is_refused(field: str, value: object) -> None:
     record = attrs.evolve(Plain(), **{field: value})
     try:

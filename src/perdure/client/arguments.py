@@ -209,7 +209,7 @@ def check_call(call: FutureResult[A, E], /, *, of: str) -> FutureResult[A, E]:
     Raises:
         TypeError: it is something else. It is a mistake in the caller's code, not an error of a request.
     """
-    if type(call) is _CALL or isinstance(call, FutureResult):
+    if type(call) is _CALL or isinstance(call, FutureResult):  # pyright: ignore[reportUnnecessaryIsInstance]
         return call
     expected = f"a call that was not awaited, such as {of}(jobs.handle(orders).send(...))"
     raise TypeError(f"argument of {of}: expected {expected}; got {excerpt(call)}")

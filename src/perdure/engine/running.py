@@ -155,7 +155,11 @@ class RunningEngine:
         membership = self.membership
         if membership is None:
             return Recovery(self.store, self.dispatcher, self.jobs)
-        self.outbox.is_own = is_own = lambda address: address in membership.share
+
+        def is_own(address: Address) -> bool:
+            return address in membership.share
+
+        self.outbox.is_own = is_own
         return Recovery(work_of(self.store, membership), self.dispatcher, self.jobs, is_own)
 
     def _look_at_alarms(self) -> None:

@@ -583,4 +583,5 @@ class TurnTaker:
 
 def _event_of(resident: Resident, request: Request) -> tuple[str, type]:
     """Return the job and the class of an event, whose programs are expected to have an effect or none."""
-    return resident.job.name, type(getattr(request.command, "event", request.command))
+    event: object = getattr(request.command, "event", request.command)
+    return resident.job.name, event.__class__

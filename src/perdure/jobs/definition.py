@@ -113,6 +113,12 @@ class PostCommand(Protocol):
     def __call__(self, action: str, value: object = None, /) -> Program[None]: ...
 
 
+def _some_codec_is_secret(plan: Plan) -> bool:
+    codecs = (plan.state, plan.errors, *(step.codec for step in plan.upgrades.steps))
+    inputs = (spec.input for spec in plan.commands.values())
+    return any(codec is not None and codec.secret for codec in (*codecs, *inputs))
+
+
 @attrs.frozen(kw_only=True)
 class Plan:
     """The parts of every definition, validated when it is built.
@@ -149,13 +155,7 @@ class Plan:
     hooks: Mapping[str, object] = attrs.Factory(dict[str, object])
     state_version: int = 1
     state_in_events: bool = False
-    has_secrets: bool = attrs.field(init=False)
-
-    @has_secrets.default
-    def _some_codec_is_secret(self) -> bool:
-        codecs = (self.state, self.errors, *(step.codec for step in self.upgrades.steps))
-        inputs = (spec.input for spec in self.commands.values())
-        return any(codec is not None and codec.secret for codec in (*codecs, *inputs))
+    has_secrets: bool = attrs.field(init=False, default=attrs.Factory(_some_codec_is_secret, takes_self=True))
 
 
 class Definition(ABC, Generic[H_co, T_co, R_contra]):

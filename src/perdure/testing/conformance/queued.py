@@ -34,7 +34,7 @@ async def lanes_come_in_order_with_their_first_ranks(store: Store) -> None:
     same(await value(lanes(_JOB, "aa", 5)), ("b",), "the lanes after an absent one")
     same(await value(lanes(_JOB, "b", 5)), (), "no lane after the last one")
     found = await value(queued(_JOB, ("b", "", "c", "a"), 8))
-    expected = [("b", ["b1", "b2"]), ("", ["0"]), ("c", []), ("a", ["a0", "a1"])]
+    expected: list[tuple[str, list[str]]] = [("b", ["b1", "b2"]), ("", ["0"]), ("c", []), ("a", ["a0", "a1"])]
     same(_ids(found), expected, "the first ranks of each lane")
     same([lane.rest for lane in found], ["some", "none", "none", "none"], "whether more are queued")
     same(_ids(await value(queued(_JOB, ("b",), 3))), [("b", ["b1", "b2", "b0"])], "a whole lane")
