@@ -8,6 +8,7 @@ TIMER_QUEUE = "engine/test_timer_queue.py"
 BURST = "tests/behaviour/test_burst_of_alarms.py"
 TURNS = "tests/behaviour/test_common_turns.py"
 FOLDS = "engine/test_fold_laws.py::test_requests_of_one_moment_are_as_requests_one_after_the_other"
+LEFT = "engine/test_fold_laws.py::test_a_turn_that_comes_while_others_are_written_is_decided_after_them"
 CONFLICT = f"{TURNS}::test_a_conflict_before_any_effect_begins_the_turn_again"
 
 MUTANTS = (
@@ -60,7 +61,7 @@ MUTANTS = (
         "engine/flight.py",
         '            self.state == "open"\n            and',
         "           ",
-        FOLDS,
+        LEFT,
     ),
     Mutant(
         "the events of a folded turn are lost",
@@ -74,7 +75,8 @@ MUTANTS = (
         "stores/sqlite/change_group.py",
         ".rowcount != len(updates):\n            raise RowsDiffer",
         ".rowcount != len(updates):\n            pass",
-        "tests/stores/test_conformance_grouped.py::test_the_store_keeps_in_groups[one_winner_for_one_fence-SqliteHarness]",
+        "tests/stores/test_conformance_grouped.py"
+        "::test_a_row_that_conflicts_among_rows_that_are_overwritten_fails_alone",
     ),
     Mutant(
         "the row of a commit that failed is kept",

@@ -1,9 +1,15 @@
 """The promises of a store about one commit hold for those that are written together."""
 
+import asyncio
+
 import pytest
 from grouped_store import Grouped
+from returns.result import Success
 
 from perdure.testing.conformance import CASES, Case, MemoryHarness, SqliteHarness, check_case, check_model
+from perdure.testing.conformance.examples import address, created, put
+from perdure.testing.conformance.requirement import value
+from perdure.values.instance import Fence
 
 
 @pytest.mark.parametrize("new_harness", [MemoryHarness, SqliteHarness])
@@ -14,3 +20,21 @@ def test_the_store_keeps_in_groups(case: Case, new_harness):
 
 def test_the_store_agrees_with_the_model_in_groups():
     check_model(lambda: Grouped(SqliteHarness()), max_examples=25)
+
+
+def test_a_row_that_conflicts_among_rows_that_are_overwritten_fails_alone():
+    async def body():
+        harness = SqliteHarness()
+        store = await harness.open()
+        fences = {id_: await created(store, address(id_)) for id_ in "abc"}
+        wrong = Fence(fences["b"].incarnation, 7)
+        changes = [put(address(id_), wrong if id_ == "b" else fences[id_], state='"new"') for id_ in "abc"]
+        told = asyncio.get_running_loop().create_future()
+        store.commit_all(changes, told.set_result)
+        answers = await told
+        states = [(await value(store.load(address(id_)))).instance.state for id_ in "abc"]
+        await value(store.close())
+        await harness.discard()
+        return [isinstance(answer, Success) for answer in answers], states
+
+    assert asyncio.run(body()) == ([True, False, True], ['"new"', "{}", '"new"'])
