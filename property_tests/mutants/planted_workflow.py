@@ -6,7 +6,7 @@ STEPS = "tests/workflow/test_workflow_steps.py"
 TIME = "tests/workflow/test_workflow_time.py"
 SIGNALS = "tests/workflow/test_workflow_signals.py"
 DEPLOYS = "tests/workflow/test_workflow_deploys.py"
-CRASHES = "workflow/test_workflow_crashes.py::test_a_crash_anywhere_repeats_at_most_the_step_in_progress[turns]"
+CRASHES = "workflow/test_workflow_crashes.py::test_a_crash_anywhere_repeats_at_most_the_step_in_progress[turns-memory]"
 
 MUTANTS = (
     Mutant(
