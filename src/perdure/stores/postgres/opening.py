@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from socket import gethostname
-from typing import Any, assert_never
+from typing import Any, Literal, assert_never
 
 import attrs
 
@@ -35,7 +35,7 @@ async def open_schema(settings: PostgresSettings, *, on_locked: OnLocked, runtim
     Raises:
         StoreError: it cannot be opened.
     """
-    connection = await _connection(settings)
+    connection = await _connection(settings, "yes" if settings.ownership == "owned" else "no")
     with _ended_on_failure(connection, settings):
         return await _opened(connection, settings, on_locked, runtime)
 
@@ -47,15 +47,16 @@ async def connected(settings: PostgresSettings) -> AsyncGenerator[Any]:
     Raises:
         StoreUnavailable: the server cannot be reached, or a statement failed.
     """
-    connection = await _connection(settings)
+    connection = await _connection(settings, "no")
     with _ended_on_failure(connection, settings):
         yield connection
         await connection.close()
 
 
-async def _connection(settings: PostgresSettings) -> Any:
+async def _connection(settings: PostgresSettings, keeps: Literal["yes", "no"]) -> Any:
     try:
-        connection = await connect(settings.dsn, settings=KEEPALIVE)
+        # A pooler refuses parameters that it does not know; only an owner keeps its connection.
+        connection = await connect(settings.dsn, settings=KEEPALIVE if keeps == "yes" else None)
     except (*DRIVER_ERRORS, *UNSENDABLE) as error:
         raise unavailable(f"connect to {settings.name}", error) from error
     encoding = connection.get_settings().server_encoding
