@@ -53,7 +53,7 @@ async def stored(*transitions: Transition) -> Instance:
 
 
 @given(
-    state=st.integers(),
+    state=st.integers(-(2**63), 2**63 - 1),
     due_ms=st.integers(0, NOW_MS),
     events=st.integers(0, 5),
     earlier=st.sampled_from(["none", "stored"]),

@@ -193,7 +193,7 @@ async def test_wrong_arguments_are_refused(world: World) -> None:
     jobs = await world.open(app(world.outside))
     wait: Any = jobs.until
     for wrong in (
-        wait(machine, "a", "done"),
+        wait(machine, "a", "finished"),
         wait(machine, "a", timeout=5),
         wait(machine, "a", timeout="-1 s"),
         wait(machine, "a", phases="done"),

@@ -173,7 +173,7 @@ def bulk_page(frame: Frame, view: BulkAction, /) -> Page:
     """Return the page that asks before an action for several instances."""
     back = frame.links.page("/instances")
     noun = count(len(view.addresses), "instance")
-    destroys = "destroys" if view.action in {"terminate", "clear"} else "usual"
+    destroys = "destroys" if view.action in {"terminate", "clear", "cancel"} else "usual"
     return Page(
         title=f"{view.action} {noun}",
         section="instances",
@@ -200,6 +200,8 @@ def _bulk_command(view: BulkAction) -> str:
     """Return the command for the first instances: one that takes several, or one for each."""
     named = [quote(str(each)) for each in view.addresses[:3]]
     more = " …" if len(view.addresses) > len(named) else ""
+    if view.action == "cancel":  # no command of its own
+        return "; ".join(f"perdure call {each} cancel" for each in named) + more
     if view.action in {"trigger", "flush"}:
         return "; ".join(f"perdure {view.action} {each}" for each in named) + more
     return f"perdure {view.action} {' '.join(named)}{more}"
