@@ -76,7 +76,13 @@ class Flight:
             and request.inbound is None
             and item.ended is None
             and not isinstance(request.command, _ALONE)
+            and not self._may_be_void
         )
+
+    @property
+    def _may_be_void(self) -> bool:
+        """Whether it met a conflict that its message may cause, which no repetition ends: no neighbour shares it."""
+        return self.transition.inbound is not None and bool(self.steps) and self.steps[0][0].conflicts > 0
 
     def fold(self, item: Item, commit: Commit, written: Transition, decoded: Decoded | None) -> None:
         """Add a turn that was decided on the outcome of this flight.

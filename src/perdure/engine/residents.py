@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
@@ -44,7 +45,7 @@ class Residents:
     phase: Literal["open", "closed"] = "open"
     may_use_rows: bool = attrs.field(init=False)
     _jobs: dict[Job, dict[str, Resident]] = attrs.Factory(dict[Job, dict[str, Resident]])
-    _line: dict[Resident, None] = attrs.Factory(dict[Resident, None])  # in the order in which rows are dropped
+    _line: OrderedDict[Resident, None] = attrs.Factory(OrderedDict[Resident, None])  # in the order of dropping
     _reads: list[set[Address]] = attrs.Factory(list[set[Address]])
 
     @property
@@ -162,7 +163,7 @@ class Residents:
                 self._remove(resident)
             else:
                 resident.use = "old"
-                self._line[resident] = self._line.pop(resident)
+                self._line.move_to_end(resident)
 
     def _remove(self, resident: Resident) -> None:
         address = resident.address

@@ -76,10 +76,7 @@ class Together(Generic[R]):
 
     def _leave_soon(self, send_all: SendAll[R]) -> None:
         self._state = "leaving"
-        self.runtime.spawn(self._leave_now(send_all), name=self.name)  # it starts after this step of the event loop
-
-    async def _leave_now(self, send_all: SendAll[R]) -> None:
-        self._leave(send_all)
+        self.runtime.call_soon(lambda: self._leave(send_all))  # nothing can cancel it, unlike a task
 
     def _leave(self, send_all: SendAll[R]) -> None:
         group, self._waiting = self._waiting[:LARGEST], self._waiting[LARGEST:]

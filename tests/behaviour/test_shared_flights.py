@@ -1,0 +1,119 @@
+"""Turns that share a transition or a group do not share the misfortune of one of them."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+from returns.future import FutureResult
+from returns.result import Failure, Result, Success
+from world import World, on_each_store
+
+from perdure import App, Limits, Task, TaskContext, attempt, program, tell, unwrap
+from perdure.programs import Do
+from perdure.stores.memory import MemoryBackend
+from perdure.stores.sqlite import open_sqlite
+from perdure.stores.store import Store
+from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown
+from perdure.values.transition import Transition
+
+
+@program
+def add(ctx: TaskContext[int], amount: int) -> Do[None]:
+    yield from ctx.update_state(lambda total: total + amount)
+
+
+@program
+def forward(ctx: TaskContext[int], amount: int) -> Do[None]:
+    yield from tell(totals, "a").send(amount)
+
+
+@program
+def ignore(ctx: TaskContext[int]) -> Do[None]:
+    yield from ctx.update_state(lambda total: total)
+
+
+totals: Any = Task("totals", state=int, event=int, initial=0, on_event=add, execute=ignore)
+senders: Any = Task("senders", state=int, event=int, initial=0, on_event=forward, execute=ignore)
+
+
+def without_messages() -> Store:
+    """Return a store in which the message of every transition is gone, as one that its sender has withdrawn."""
+    store = MemoryBackend().open()
+
+    def commit_all(transitions: Sequence[Transition], answered: Callable[[Sequence[Any]], None]) -> None:
+        asyncio.get_running_loop().call_soon(write, transitions, answered)
+
+    def write(transitions: Sequence[Transition], answered: Callable[[Sequence[Any]], None]) -> None:
+        answers: list[Any] = [Failure(Conflict(str(each.address))) for each in transitions]
+        living = [place for place, each in enumerate(transitions) if each.inbound is None]
+
+        def take(stored: Sequence[Any]) -> None:
+            for place, answer in zip(living, stored, strict=True):
+                answers[place] = answer
+
+        assert store.commit_all is not None
+        store.commit_all([transitions[place] for place in living], take)
+        answered(answers)
+
+    return attrs.evolve(store, commit_all=commit_all, waits="for_io")
+
+
+def test_a_message_that_is_gone_costs_no_neighbour_its_turn() -> None:
+    async def main() -> None:
+        async with App(None).with_jobs(totals, senders).open(without_messages()) as jobs:
+            calls = jobs.handle(totals)
+            await unwrap(calls.send("a", 1))
+
+            async def callers() -> list[Result[Any, Any]]:
+                return [await attempt(calls.send("a", 1)) for _ in range(20)]
+
+            others = [asyncio.ensure_future(callers()) for _ in range(5)]
+            await unwrap(jobs.handle(senders).send("s", 1))
+            answers = [answer for each in others for answer in await each]
+            assert [each for each in answers if not isinstance(each, Success)] == []
+
+    asyncio.run(main())
+
+
+@on_each_store
+async def test_callers_are_answered_when_the_store_does_not_answer_before_the_engine_stops(world: World) -> None:
+    limits = Limits(shutdown_timeout="1000 ms")
+    calls = (await world.open(App(world.outside, limits=limits).with_jobs(totals))).handle(totals)
+    await world.unwrap(calls.send("a", 1))
+    world.slow("commit", ms=3_600_000)
+    waiting = [world.start(calls.send("a", 1)) for _ in range(3)]
+    await world.settle()
+    closing = world.start(FutureResult(closed(world)))
+    await world.advance(s=10)
+    assert all(each.done() for each in waiting)
+    errors = [type(each.result().failure()) for each in waiting]
+    assert (errors.count(OutcomeUnknown), errors.count(EngineClosed)) == (1, 2)
+    await world.advance(s=3_600)
+    assert closing.done()
+
+
+async def closed(world: World) -> Result[None, Any]:
+    await world.close()
+    return Success(None)
+
+
+def test_a_group_leaves_although_every_task_is_cancelled(tmp_path: Path) -> None:
+    """A program that ends cancels its tasks; the turn that was about to leave is committed nevertheless."""
+
+    async def main() -> None:
+        async with App(None).with_jobs(totals).open(await open_sqlite(tmp_path / "jobs.db")) as jobs:
+            calls = jobs.handle(totals)
+            await unwrap(calls.send("a", 1))
+            kept = asyncio.all_tasks()
+            sending = asyncio.ensure_future(attempt(calls.send("a", 1)))
+            await asyncio.sleep(0)  # its turn is decided now
+            for task in asyncio.all_tasks() - kept:
+                task.cancel()
+            assert await attempt(calls.get_state("a")) == Success(1)
+            assert await attempt(calls.send("a", 1)) == await attempt(calls.send("a", 1))
+            assert await attempt(calls.get_state("a")) == Success(4)
+            assert sending.cancelled()
+
+    asyncio.run(asyncio.wait_for(main(), 60))
