@@ -572,9 +572,7 @@ class Dispatcher:
         """
         left = tuple(self._active)
         for resident in left:
-            flown = () if resident.flight is None else (item for item, _ in resident.flight.steps)
-            ended = (item for item in resident.waiting if item.ended is not None)
-            for item in (*resident.served, *flown, *ended):
+            for item in resident.begun:
                 item.reply(Failure(OutcomeUnknown("the engine stopped, and the run did not end")))
             for item in (*resident.waiting, *resident.deferred):
                 item.reply(Failure(EngineClosed()))

@@ -82,7 +82,13 @@ class Resident:
     @property
     def is_empty(self) -> bool:
         """Whether nothing waits, nothing runs, and nothing is on its way to the store."""
-        return not self.waiting and not self.deferred and not self.running and self.flight is None
+        return not (self.waiting or self.deferred or self.running or self.apart) and self.flight is None
+
+    @property
+    def begun(self) -> tuple[Item, ...]:
+        """The requests that may have changed something, and have no answer."""
+        flown = () if self.flight is None else (item for item, _ in self.flight.steps)
+        return (*self.served, *flown, *(item for item in self.waiting if item.ended is not None))
 
     @property
     def is_interrupted(self) -> bool:
