@@ -95,7 +95,7 @@ class Recorded:
             return store.commit(transition)
 
         assert store.epoch == 1
-        return attrs.evolve(store, commit=commit)
+        return attrs.evolve(store, commit=commit, commit_all=None)
 
 
 RealCall = Callable[[Client], FutureResult[Any, Any]]

@@ -15,6 +15,7 @@ from perdure.testing.conformance import (
     CASES,
     MemoryHarness,
     RequirementViolated,
+    SharedMemoryHarness,
     check_case,
     check_kills,
     check_model,
@@ -353,7 +354,7 @@ def test_an_ownership_that_is_not_kept_is_caught(name, harness):
 
 
 def test_one_call_returns_the_checks_that_passed_and_those_that_do_not_apply():
-    report = check_store(SharedHarness, max_examples=3)
+    report = check_store(SharedMemoryHarness, max_examples=3)
     assert report.failed == ()
     left_out = {one.name for one in report.outcomes if one.verdict == "not applicable"}
     kills = {case.name for case in CASES if case.needs == "durable"}

@@ -30,7 +30,8 @@ KEPT = {
     "instances": """
     INSERT INTO instances SELECT :number + 1, version, kind, name, 'id' || :number, status, :now_ms + :number, NULL,
       state, state_version, data, :now_ms + :number, suspension, pending_retry, claim, event_claim, run_count,
-      event_count, last_error, created_ms, updated_ms, alarm_trace, journal_length FROM instances WHERE incarnation = 1
+      event_count, last_error, created_ms, updated_ms, alarm_trace, journal_length, NULL, NULL, NULL
+    FROM instances WHERE incarnation = 1
     """,
 }
 QUESTIONS: dict[str, Callable[[sqlite3.Cursor], object]] = {

@@ -274,7 +274,14 @@ def keeps_a_terminated_instance() -> str:
     return only(ledger)
 
 
+def follows_no_journal() -> str:
+    ledger = InvariantMonitor(None)
+    ledger.note("a program follows its own journal", "it waits for another step")
+    return only(ledger)
+
+
 SABOTAGE: dict[Law, Callable[[], str]] = {
+    "a program follows its own journal": follows_no_journal,
     "an accepted request changes the state once": forgets_keys,
     "an acknowledged request is stored": answers_for_nothing,
     "a repeat with its key gets the first answer and changes nothing": remembers_another_answer,

@@ -381,10 +381,10 @@ def test_a_failure_shows_the_trace_and_how_to_reproduce_it() -> None:
 
 # ---------------------------------------------------------------- a death, and the calls of a world
 DRIVING: dict[str, Callable[[World], object]] = {
-    "ask": lambda world: world.unwrap(world.handle(order_processor).get_state("o-1")),
-    "result": lambda world: world.result(world.handle(order_processor).get_state("o-1")),
-    "refused": lambda world: world.error_of(world.handle(order_processor).get_state("o-1")),
-    "together": lambda world: world.concurrently(world.handle(order_processor).get_state("o-1")),
+    "ask": lambda world: world.unwrap(world.handle(order_processor).get_state("o-3")),
+    "result": lambda world: world.result(world.handle(order_processor).get_state("o-3")),
+    "refused": lambda world: world.error_of(world.handle(order_processor).get_state("o-3")),
+    "together": lambda world: world.concurrently(world.handle(order_processor).get_state("o-3")),
     "settle": lambda world: world.settle(),
     "advance": lambda world: world.advance("1 minute"),
     "jump": lambda world: world.advance_to_next_alarm(),

@@ -76,7 +76,7 @@ class _Fired:
         self.tell(self, result)
 
 
-@attrs.define
+@attrs.define(eq=False)
 class Alarms:
     """The loop that fires alarms.
 

@@ -58,7 +58,7 @@ class _Run:
     state: Literal["in progress", "over"] = "in progress"
 
 
-@attrs.define
+@attrs.define(eq=False)
 class ClaimedRuns:
     """Claims, begins and settles runs.
 

@@ -56,7 +56,7 @@ _Wait: TypeAlias = Literal["over", "reading"] | tuple[Item, Rest | Claimable]
 """Why no turns are executed now: none are left, or the store's answer, a run or the rest of a turn comes first."""
 
 
-@attrs.define
+@attrs.define(eq=False)
 class Dispatcher:
     """Owns the queues of all instances.
 

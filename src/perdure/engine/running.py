@@ -65,7 +65,7 @@ LEAVE_AFTER_MS = 5_000
 """How long the engine waits for runs that it cancelled before it stops without them."""
 
 
-@attrs.define
+@attrs.define(eq=False)
 class RunningEngine:
     """An engine on one store in this process.
 

@@ -150,6 +150,8 @@ class Orders:
         cancel: the keys of running programs to cancel; the end of each is reported like any other.
     """
 
+    __repr__ = fields_in_line
+
     start: tuple[tuple[object, Any], ...] = ()
     cancel: tuple[object, ...] = ()
 

@@ -20,6 +20,8 @@ class ServedVersion:
         state_version: the version of its state.
     """
 
+    __repr__ = fields_in_line
+
     kind: str
     name: str
     state_version: int

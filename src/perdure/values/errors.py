@@ -459,10 +459,8 @@ class PutManyStopped(PerdureError):
     error: PerdureError
 
     def _text(self) -> str:
-        done = self.created + self.existed
-        return (
-            f"put_many stopped at item {excerpt(self.id_)} after {done} items: {self.error}; repeat it with all items"
-        )
+        done = f"{self.created} new and {self.existed} known items"
+        return f"put_many stopped at item {excerpt(self.id_)} after {done}: {self.error}; repeat it with all items"
 
 
 @attrs.frozen(repr=False)

@@ -11,6 +11,7 @@ from perdure.jobs.draft import Draft
 from perdure.kinds.workflow.replay import Replay
 from perdure.programs import Instruction
 from perdure.values.errors import InvalidInput
+from perdure.values.excerpt import fields_in_line
 
 
 @attrs.frozen
@@ -26,6 +27,8 @@ class WorkflowDraft(Draft):
         replay: the replay of the run; None before the journal is read.
         problem: why this code cannot follow the journal.
     """
+
+    __repr__ = fields_in_line
 
     replay: Replay | None = None
     problem: InvalidInput | None = None

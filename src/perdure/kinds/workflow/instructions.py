@@ -31,6 +31,8 @@ WhenCancelled: TypeAlias = Literal["cancel", "leave"]
 class Receive(Instruction[Any, Never]):
     """Wait for the next signal of a name."""
 
+    __repr__ = fields_in_line
+
     name: str
 
 
@@ -58,6 +60,8 @@ class OneStep(Instruction[Any, Any]):
 @attrs.frozen
 class Patched(Instruction[bool, Never]):
     """Read whether the workflow passes here with the changed code."""
+
+    __repr__ = fields_in_line
 
     name: str
 

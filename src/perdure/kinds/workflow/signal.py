@@ -10,6 +10,7 @@ from typing_extensions import TypeForm
 from perdure.kinds.workflow.instructions import Receive
 from perdure.programs import Program, perform
 from perdure.values.address import check_name
+from perdure.values.excerpt import fields_in_line
 
 V = TypeVar("V")
 
@@ -25,6 +26,8 @@ class Signal(Generic[V]):
     Raises:
         DefinitionError: the name is not valid.
     """
+
+    __repr__ = fields_in_line
 
     name: str
     value: TypeForm[V]

@@ -14,6 +14,7 @@ from perdure.kinds.workflow.retrying import after_failure
 from perdure.kinds.workflow.tree import OpenStep
 from perdure.programs import Do, Halted, Program, Raised, perform, program, sandbox
 from perdure.programs.instructions import Jitter, Now
+from perdure.values.excerpt import fields_in_line
 
 if TYPE_CHECKING:
     from perdure.kinds.workflow.definition import Workflow
@@ -42,6 +43,8 @@ class Steps:
         replay: the replay of the run.
         services: the services of the run.
     """
+
+    __repr__ = fields_in_line
 
     job: Workflow[Any, Any, Any, Any]
     instance: Instance

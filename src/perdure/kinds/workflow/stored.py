@@ -71,6 +71,8 @@ class Wait:
         at_ms: when a timer is due.
     """
 
+    __repr__ = fields_in_line
+
     path: str
     name: str
     at_ms: int | None = None

@@ -14,6 +14,7 @@ from perdure.kinds.workflow.instructions import BranchDropped, CallChild, OneSte
 from perdure.programs import Call, EffectTimeout, Exit, Halted, Raised
 from perdure.programs.instructions import Deadline, Gather, Race
 from perdure.programs.interpreter import Fork, Loop
+from perdure.values.excerpt import fields_in_line
 
 AnyExit: TypeAlias = Exit[Any, Any]
 
@@ -34,6 +35,8 @@ class OpenStep:
         wake_ms: when a sleep ends.
         started: whether the message that starts a child was sent.
     """
+
+    __repr__ = fields_in_line
 
     path: str
     name: str
@@ -63,6 +66,8 @@ class Branch:
         halted: whether it received a halt.
         dropped: whether the exit of its fork is decided without it.
     """
+
+    __repr__ = fields_in_line
 
     prefix: str
     loop: Loop[Any, Any]
@@ -96,6 +101,8 @@ class OpenFork:
         anchored: whether an answer fixed the anchor, or only the attempt in progress.
         expired: whether the time limit has passed.
     """
+
+    __repr__ = fields_in_line
 
     path: str
     plan: Gather | Race | Deadline
