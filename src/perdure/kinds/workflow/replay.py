@@ -35,10 +35,9 @@ from perdure.programs import PASS, Call, Halted, Program, Raised
 from perdure.programs.instructions import Deadline, Log, Sleep, Supervision
 from perdure.programs.interpreter import Fork, interpret
 from perdure.values.errors import InvalidInput
-from perdure.values.excerpt import fields_in_line
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Replay:
     """One replay, and the program after it.
 
@@ -62,8 +61,6 @@ class Replay:
         stopped: the exception of the program's own code, at which it stands.
         tree: the branches.
     """
-
-    __repr__ = fields_in_line
 
     known: Known
     bodies: Sequence[str]
