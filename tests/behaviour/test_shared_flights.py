@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 from world import World, on_each_store
 
@@ -85,18 +84,10 @@ async def test_callers_are_answered_when_the_store_does_not_answer_before_the_en
     world.slow("commit", ms=3_600_000)
     waiting = [world.start(calls.send("a", 1)) for _ in range(3)]
     await world.settle()
-    closing = world.start(FutureResult(closed(world)))
-    await world.advance(s=10)
-    assert all(each.done() for each in waiting)
-    errors = [type(each.result().failure()) for each in waiting]
-    assert (errors.count(OutcomeUnknown), errors.count(EngineClosed)) == (1, 2)
-    await world.advance(s=3_600)
-    assert closing.done()
-
-
-async def closed(world: World) -> Result[None, Any]:
     await world.close()
-    return Success(None)
+    assert all(each.done() for each in waiting)
+    errors: list[Any] = [type(each.result().failure()) for each in waiting]
+    assert (errors.count(OutcomeUnknown), errors.count(EngineClosed)) == (1, 2)
 
 
 def test_a_group_leaves_although_every_task_is_cancelled(tmp_path: Path) -> None:

@@ -29,8 +29,10 @@ from perdure.stores.encryption.records import Records
 from perdure.stores.store import LoggedEvent
 from perdure.testing import World
 from perdure.testing.conformance import CASES, Case, check_case
-from perdure.values.errors import DefinitionError, InstanceParked, StoredResultUnreadable, Undecodable
+from perdure.values.address import Address
+from perdure.values.errors import DefinitionError, InstanceParked, StoredResultUnreadable, StoreUnavailable, Undecodable
 from perdure.values.event import JobNoted
+from perdure.values.transition import Transition
 
 IN_PROCESS = [case for case in CASES if "kill" not in case.name]
 """A wrapper without a state has nothing of its own that a kill could cut."""
@@ -361,3 +363,23 @@ def test_the_command_line_reads_an_encrypted_store(tmp_path: Path, capsys: pytes
     assert "plaintext" in capsys.readouterr().out
     assert run_command(["key", "k1"]) == 0
     assert Key.parse(capsys.readouterr().out.splitlines()[-1]).id == "k1"
+
+
+def test_a_text_that_cannot_be_encrypted_costs_no_neighbour_its_commit() -> None:
+    """No text of JSON has half a surrogate, but a reason or a note may."""
+
+    def noted(id_: str, data: str) -> Transition:
+        address = Address("task", "notes", id_)
+        event = JobNoted(event_id=id_, address=str(address), at_ms=1, run_count=0, name="note", data=data)
+        return Transition(address=address, events=(event,))
+
+    async def main() -> None:
+        store, answers = await EncryptedMemory().open(), list[Any]()
+        assert store.commit_all is not None
+        store.commit_all([noted("a", "fine"), noted("b", "\ud800"), noted("c", "fine")], answers.extend)
+        assert [type(answer) for answer in answers] == [Success, Failure, Success]
+        assert isinstance(answers[1].failure(), StoreUnavailable)
+        store.commit_all([noted("b", "\ud800")], answers.extend)
+        assert isinstance(answers[3].failure(), StoreUnavailable)
+
+    asyncio.run(main())

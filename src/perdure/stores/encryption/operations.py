@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import attrs
 from returns.future import FutureResult
@@ -24,6 +24,8 @@ from perdure.values.hold import Job
 from perdure.values.instance import Fence, Instance
 from perdure.values.message import StoredMessage
 from perdure.values.transition import Loaded, Transition
+
+_NO_ANSWER = Failure(OutcomeUnknown("the store gave fewer answers than it had transitions"))
 
 
 def encrypted_store(store: Store, encryption: Encryption) -> Store:
@@ -94,7 +96,22 @@ class _Operations:
     ) -> None:
         if self.store.commit_all is None:
             raise TypeError(self.store)
-        self.store.commit_all([self.records.seal(transition) for transition in transitions], answered)
+        sealed, answers = list[Transition](), list[Any]()
+        for transition in transitions:
+            try:
+                sealed.append(self.records.seal(transition))
+                answers.append(None)
+            except Exception as error:  # noqa: BLE001 - a value that cannot be encrypted; the others are committed
+                answers.append(Failure(StoreUnavailable("commit", f"the transition does not encrypt: {error!r}")))
+
+        def merge(stored: Sequence[Result[Fence, Any]]) -> None:
+            given = iter(stored)
+            answered([next(given, _NO_ANSWER) if answer is None else answer for answer in answers])
+
+        if sealed:
+            self.store.commit_all(sealed, merge)
+        else:
+            merge(())
 
     def due(
         self, now_ms: int, limit: int, after: DuePosition | None = None, /
