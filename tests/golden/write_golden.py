@@ -34,7 +34,7 @@ def dumped(path: Path) -> str:
 
 
 def main() -> None:
-    sys.path[:0] = [str(HERE), str(TESTS / "behaviour"), str(TESTS / "kinds")]
+    sys.path[:0] = [str(HERE), str(TESTS / "behaviour"), str(TESTS / "kinds"), str(TESTS / "stores")]
     with TemporaryDirectory() as folder:
         text = dumped(played(Path(folder)))
     version = text.partition("user_version = ")[2].partition(";")[0]
