@@ -34,7 +34,13 @@ def dumped(path: Path) -> str:
 
 
 def main() -> None:
-    sys.path[:0] = [str(HERE), str(TESTS / "behaviour"), str(TESTS / "kinds"), str(TESTS / "stores")]
+    sys.path[:0] = [
+        str(HERE),
+        str(TESTS / "behaviour"),
+        str(TESTS / "kinds"),
+        str(TESTS / "stores"),
+        str(TESTS / "plugins"),
+    ]
     with TemporaryDirectory() as folder:
         text = dumped(played(Path(folder)))
     version = text.partition("user_version = ")[2].partition(";")[0]
