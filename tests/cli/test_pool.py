@@ -124,3 +124,9 @@ def test_a_watched_pool_yields_each_change_until_nothing_is_left() -> None:
     assert found == [(5, 0.0), (6, 2.0), (0, 2.5)]
     assert shown == [(0, 5), (0, 5), (0, 6), (6, 6)]
     assert len(slept) == 3
+
+
+def test_a_job_of_another_kind_is_no_pool(tmp_path: Path, capsys: Out) -> None:
+    code = run_command(["pool", "task:orders", "--store", f"sqlite:///{tmp_path / 'jobs.db'}"])
+    assert code == 2
+    assert "task:orders is not a worker pool: write pool:name" in capsys.readouterr().err

@@ -122,7 +122,7 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
         "metrics:metrics", "Print the metrics of a running engine, as its `/metrics` exposes them.", READING
     ),
     "start": LazyCommand(
-        "instances.requests:start", "Start a continuous job. An existing instance is unchanged.", CHANGING
+        "instances.requests:start", "Start a continuous job or a workflow. An existing instance is unchanged.", CHANGING
     ),
     "send": LazyCommand("instances.requests:send", "Send an event to a task. An absent instance is created.", CHANGING),
     "add": LazyCommand(

@@ -20,6 +20,8 @@ from perdure.cli.standard_output import write_lines
 from perdure.cli.table import write_fields
 from perdure.cli.target.opening import open_target
 from perdure.cli.target.options import UNSET, TargetOptions
+from perdure.cli.usage_error import UsageError
+from perdure.kinds.worker_pool import WorkerPool
 from perdure.kinds.worker_pool.handle import progress_of
 from perdure.values.hold import JobCount
 from perdure.wire.records import data_of
@@ -43,6 +45,8 @@ def pool(
     Exit code: 0 done, 2 the command cannot start, 3 the engine does not serve the job, 4 no engine answers.
     """
     wanted = job_of(job)
+    if wanted[0] != WorkerPool.kind:
+        raise UsageError(f"{job} is not a worker pool: write pool:name; perdure counts shows other jobs")
     with open_target(target) as found:
         if not watch:
             count = found.count(wanted)

@@ -39,8 +39,8 @@ def check(
 ) -> int:
     """Report stored data that the code of an app cannot decode. Run it with the new code before you deploy it.
 
-    It reads every instance, undelivered message, claim and idempotency key. It runs beside an engine that owns the
-    store or without one, takes no lock and writes nothing.
+    It reads every instance, undelivered message, claim and idempotency key, and replays every workflow. It runs beside
+    an engine that owns the store or without one, takes no lock and writes nothing.
 
     Exit code: 0 the code can decode everything, 1 there are problems, 2 the check cannot start.
 

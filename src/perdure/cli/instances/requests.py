@@ -35,7 +35,7 @@ def start(
     key: KeyOption = None,
     json: JsonOption = False,
 ) -> int:
-    """Start a continuous job. An existing instance is unchanged.
+    """Start a continuous job or a workflow. An existing instance is unchanged.
 
     Exit code: 0 done, 2 the command cannot start, 3 refused or the run did not succeed, 4 no engine answers, 5 unknown.
 
