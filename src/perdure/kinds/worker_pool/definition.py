@@ -117,6 +117,7 @@ class WorkerPool(Definition[PoolHandle[V, A, E], PoolSender[V], R_contra], Gener
         versions: Migrations[V] | None = None,
         run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
     ) -> None:
+        program = hook(work, what=f"work of pool:{name}")
         plan = build_plan(
             "pool",
             name,
@@ -142,7 +143,7 @@ class WorkerPool(Definition[PoolHandle[V, A, E], PoolSender[V], R_contra], Gener
         if on_dead is not None:
             dead = hook(on_dead, what=f"on_dead of pool:{name}", takes=("ctx", "error"))
         lanes = _lanes(name, key, workers_per_key, rate, rate_per_key)
-        cast("Any", self).__attrs_init__(name, plan, hook(work, what=f"work of pool:{name}"), dead, keeping, lanes)
+        cast("Any", self).__attrs_init__(name, plan, program, dead, keeping, lanes)
 
     # ------------------------------------------------------------ the pure handler
     def begin(self, address: Address, instance: Instance | None, request: Request, inputs: TurnInputs) -> Step:
@@ -271,7 +272,7 @@ def _results(work: object, result: object, tags: Mapping[type, str] | None, name
     form: Any = value_of(work) if isinstance(result, FromHooks) else result
     if form is Any:
         expected = "the type of the results, because `work` has no annotation `-> Do[value, errors, services]`"
-        raise DefinitionError(f"result of pool:{name}", result, expected)
+        raise DefinitionError(f"result of pool:{name}", work, expected)
     return Codec.of(form, what=f"result of pool:{name}", tags=tags, other_tags="ignored")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Never, TypeVar, cast
 
@@ -347,7 +347,12 @@ class Workflow(Definition[WorkflowHandle[S, A, E], WorkflowSender[S], R_contra],
         Raises:
             InvalidId: the id is invalid.
             InvalidInput: the state is not of the declared type.
+            DefinitionError: ``when_cancelled`` is neither of its values.
         """
+        if when_cancelled not in {"cancel", "leave"}:
+            raise DefinitionError(
+                f"when_cancelled of a call of workflow:{self.name}", when_cancelled, "'cancel' or 'leave'"
+            )
         encoded = self.plan.state.encode(state).decode()
         ended: Program[Any, Any] = perform(CallChild(self, check_id(id_), encoded, when_cancelled))
         return ended
@@ -362,6 +367,8 @@ class Workflow(Definition[WorkflowHandle[S, A, E], WorkflowSender[S], R_contra],
 
 
 def _signals(signals: Sequence[Signal[Any]], name: str) -> dict[str, Signal[Any]]:
+    if not isinstance(signals, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
+        raise DefinitionError(f"signals of workflow:{name}", signals, "a tuple, such as (signal,)")
     found: dict[str, Signal[Any]] = {}
     for signal in signals:
         if not isinstance(signal, Signal):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers

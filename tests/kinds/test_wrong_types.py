@@ -1,0 +1,43 @@
+"""Arguments of the wrong type, from callers without a type checker."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from perdure import Do, Signal, WorkerPool, Workflow, WorkflowContext, program
+from perdure.values.errors import DefinitionError
+
+
+@program
+def same(ctx: WorkflowContext[int]) -> Do[int]:
+    return (yield from ctx.state)
+
+
+def test_one_signal_in_place_of_several_is_refused() -> None:
+    one: Any = Signal("go", int)
+    with pytest.raises(DefinitionError, match=r"signals of workflow:w: expected a tuple"):
+        Workflow("w", state=int, run=same, signals=one)
+
+
+def test_a_child_with_an_unknown_end_is_refused() -> None:
+    child = Workflow("w", state=int, run=same)
+    with pytest.raises(DefinitionError, match=r"when_cancelled .* expected 'cancel' or 'leave'; got 'kill'"):
+        child.call("a", 1, when_cancelled=cast("Any", "kill"))
+
+
+def test_asynchronous_work_is_named_before_its_annotation() -> None:
+    async def work(ctx: object) -> int:
+        return 1
+
+    with pytest.raises(DefinitionError, match=r"work of pool:p: .*`async def` is for a service"):
+        WorkerPool("p", item=int, work=cast("Any", work))
+
+
+def test_work_without_an_annotation_is_shown() -> None:
+    def work(ctx):  # type: ignore[no-untyped-def] # the reason of the error
+        return ctx.item
+
+    with pytest.raises(DefinitionError, match=r"result of pool:p: .*got <function .*work"):
+        WorkerPool("p", item=int, work=work)
