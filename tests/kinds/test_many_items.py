@@ -120,3 +120,11 @@ def test_drain_cancels_the_items_that_wait() -> None:
         world.advance("1 hour")
         assert images.urls == ["a", "bad"]
         assert world.unwrap(pool.progress()).dead == 1
+
+
+@pytest.mark.parametrize("wrong", [5, "ab", {"i1": Picture("ann", "a")}, [Picture("ann", "a")], [("i1",)]])
+def test_put_many_refuses_items_without_ids(wrong: Any) -> None:
+    with World(app_of(Images())) as world:
+        failed = world.result(world.handle(thumbnails).put_many(wrong)).failure()
+    assert isinstance(failed, InvalidArgument)
+    assert failed.expected == "tuples of an id and an item, such as mapping.items()"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -23,6 +23,8 @@ DEFAULT_CHUNK: Final = 500
 MAX_CHUNK: Final = 1_000
 """Requests that one caller has in progress at most; the server accepts as many in one batch."""
 
+PAIRS: Final = "tuples of an id and an item, such as mapping.items()"
+
 WAITING: Final[tuple[Status, ...]] = ("queued", "scheduled", "retrying")
 
 Pairs: TypeAlias = Iterable[tuple[str, V]] | AsyncIterable[tuple[str, V]]
@@ -42,8 +44,13 @@ async def put_all(
     """
     if type(chunk) is not int or not 1 <= chunk <= MAX_CHUNK:
         return Failure(InvalidArgument("chunk of put_many", chunk, f"a whole number from 1 to {MAX_CHUNK:,}"))
+    if not _may_have_pairs(pairs):
+        return Failure(InvalidArgument("items of put_many", pairs, PAIRS))
     created = existed = 0
     async for some in _chunks(pairs, chunk):
+        for pair in some:
+            if not _is_pair(pair):
+                return Failure(InvalidArgument("an item of put_many", pair, PAIRS))
         calls = [put(id_, item) for id_, item in some]
         results = (await answer_of(dispatch.together(calls))).unwrap()
         failed: tuple[str, Any] | None = None
@@ -57,6 +64,19 @@ async def put_all(
         if failed is not None:
             return Failure(PutManyStopped(failed[0], created, existed, failed[1]))
     return Success(PutMany(created=created, existed=existed))
+
+
+def _may_have_pairs(given: object) -> bool:
+    """Return whether to read a value: the keys of a mapping, or characters, unpack into wrong items."""
+    return isinstance(given, Iterable | AsyncIterable) and not isinstance(given, str | bytes | Mapping)
+
+
+def _is_pair(given: object) -> bool:
+    match given:
+        case (_, _):
+            return True
+        case _:
+            return False
 
 
 async def _chunks(pairs: Pairs[Any], size: int) -> AsyncIterator[list[tuple[str, Any]]]:
