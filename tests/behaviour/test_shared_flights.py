@@ -14,13 +14,22 @@ from perdure.programs import Do
 from perdure.stores.memory import MemoryBackend
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.store import Store
-from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown
+from perdure.values.errors import Conflict, EngineClosed, HookRaised, OutcomeUnknown
 from perdure.values.transition import Transition
+
+UNDECODABLE = b"\xff.txt".decode(errors="surrogateescape")
 
 
 @program
 def add(ctx: TaskContext[int], amount: int) -> Do[None]:
     yield from ctx.update_state(lambda total: total + amount)
+
+
+@program
+def add_or_raise(ctx: TaskContext[int], amount: int) -> Do[None]:
+    yield from ctx.update_state(lambda total: total + amount)
+    if amount < 0:
+        raise ValueError(f"no amount in {UNDECODABLE}")
 
 
 @program
@@ -108,3 +117,21 @@ def test_a_group_leaves_although_every_task_is_cancelled(tmp_path: Path) -> None
             assert sending.cancelled()
 
     asyncio.run(asyncio.wait_for(main(), 60))
+
+
+async def raised_among_others(file: Path) -> None:
+    checked: Any = Task("checked", state=int, event=int, initial=0, on_event=add_or_raise, execute=ignore)
+    async with App(None).with_jobs(checked).open(await open_sqlite(file)) as jobs:
+        calls = jobs.handle(checked)
+        await unwrap(calls.send("a", 1))
+        answers = await asyncio.gather(*(attempt(calls.send("a", amount)) for amount in (1, -1, 1)))
+        assert [type(each) for each in answers] == [Success, Failure, Success]
+        raised = answers[1].failure()
+        assert isinstance(raised, HookRaised)
+        assert raised.message == "no amount in \\udcff.txt"
+        assert await attempt(calls.get_state("a")) == Success(3)
+
+
+def test_an_exception_with_a_text_that_is_no_unicode_is_recorded(tmp_path: Path) -> None:
+    """Its name of a file was not UTF-8. The turns that are committed with it are."""
+    asyncio.run(asyncio.wait_for(raised_among_others(tmp_path / "jobs.db"), 60))

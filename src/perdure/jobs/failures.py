@@ -87,7 +87,7 @@ def traceback_text(cause: BaseException, secrets: frozenset[str]) -> str:
     for each in _chain(cause):
         if shown_fields(type(each)) is not None:
             text = text.replace(_plain_text(each), excerpt(each))
-    return scrubbed(text, secrets)
+    return _storable(scrubbed(text, secrets))
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -106,7 +106,12 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 def _text(error: object, secrets: frozenset[str]) -> str:
     shown = excerpt(error, MAX_MESSAGE_CHARACTERS) if shown_fields(type(error)) is not None else _plain_text(error)
-    return scrubbed(shown, secrets)[:MAX_MESSAGE_CHARACTERS]
+    return _storable(scrubbed(shown, secrets)[:MAX_MESSAGE_CHARACTERS])
+
+
+def _storable(text: str) -> str:
+    """Escape halves of surrogates, such as undecodable bytes of a file name, which no store can write."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _plain_text(error: object) -> str:
