@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 from world import World, on_each_store
 
 from perdure import App, Limits, Task, TaskContext, attempt, program, tell, unwrap
+from perdure.engine.together import Together
 from perdure.programs import Do
+from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.stores.memory import MemoryBackend
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.store import Store
@@ -135,3 +138,42 @@ async def raised_among_others(file: Path) -> None:
 def test_an_exception_with_a_text_that_is_no_unicode_is_recorded(tmp_path: Path) -> None:
     """Its name of a file was not UTF-8. The turns that are committed with it are."""
     asyncio.run(asyncio.wait_for(raised_among_others(tmp_path / "jobs.db"), 60))
+
+
+@attrs.define
+class Member:
+    """A request whose answer the engine may fail to take."""
+
+    takes: Callable[[Any], object]
+
+    def leave(self) -> int:
+        return 1
+
+    def answered(self, answer: Result[Any, Any]) -> None:
+        self.takes(answer)
+
+
+def test_a_defect_in_one_answer_keeps_no_other_from_its_own() -> None:
+    taken = list[Any]()
+
+    def fail(_: object) -> None:
+        raise RuntimeError("a defect of the engine")
+
+    async def main() -> None:
+        def send(requests: Sequence[int], answered: Callable[[Sequence[Result[Any, Any]]], None]) -> None:
+            answered([Success(number) for number in requests])
+
+        group = Together(
+            runtime=asyncio_runtime(),
+            send_all=send,
+            send_one=FutureResult.from_value,
+            lost=OutcomeUnknown,
+            name="group",
+        )
+        for takes in (taken.append, fail, taken.append):
+            group.add(Member(takes))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert taken == [Success(1), Success(1)]

@@ -123,6 +123,8 @@ class Residents:
         row, draft = resident.row, execute.draft
         if row is None or resident.decoded is not None or resident.flight is not None or not self.max_bytes:
             return
+        if execute.instance.state != row.state:
+            return  # it was read for a key, and a checkpoint has been written meanwhile
         if resident.job.state_of_run(row, execute.claim) is row.state and draft.codec.may_be_kept(draft.state):
             self.keep(resident, Loaded(instance=row), Decoded(row.state, draft.state))
 

@@ -13,7 +13,7 @@ from returns.result import Failure, Result
 from perdure.programs.exit import is_closing
 from perdure.programs.future import answer_of
 from perdure.runtime.eager_task import start_eagerly
-from perdure.runtime.record import Runtime
+from perdure.runtime.record import LogRecord, Runtime
 
 R_co = TypeVar("R_co", covariant=True)
 R = TypeVar("R")
@@ -99,7 +99,10 @@ class Together(Generic[R]):
                 group
             )
         for member, answer in zip(group, answers, strict=True):
-            member.answered(answer)
+            try:
+                member.answered(answer)
+            except Exception as defect:  # noqa: BLE001 - of the engine: its neighbours and the store go on
+                self.runtime.log(LogRecord("error", "internal error after a group", {"error": repr(defect)}))
         if self._waiting and self._state == "idle":
             self._leave_soon(send_all)
 

@@ -106,7 +106,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 def _text(error: object, secrets: frozenset[str]) -> str:
     shown = excerpt(error, MAX_MESSAGE_CHARACTERS) if shown_fields(type(error)) is not None else _plain_text(error)
-    return _storable(scrubbed(shown, secrets)[:MAX_MESSAGE_CHARACTERS])
+    return _storable(scrubbed(shown, secrets))[:MAX_MESSAGE_CHARACTERS]
 
 
 def _storable(text: str) -> str:
