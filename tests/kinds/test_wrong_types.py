@@ -6,8 +6,9 @@ from typing import Any, cast
 
 import pytest
 
-from perdure import Do, Signal, WorkerPool, Workflow, WorkflowContext, program
-from perdure.values.errors import DefinitionError
+from perdure import App, Do, Signal, WorkerPool, Workflow, WorkflowContext, program
+from perdure.testing import World
+from perdure.values.errors import DefinitionError, InvalidArgument
 
 
 @program
@@ -41,3 +42,11 @@ def test_work_without_an_annotation_is_shown() -> None:
 
     with pytest.raises(DefinitionError, match=r"result of pool:p: .*got <function .*work"):
         WorkerPool("p", item=int, work=work)
+
+
+def test_a_signal_by_its_name_is_an_invalid_argument() -> None:
+    job, name = Workflow("w", state=int, run=same), cast("Any", "go")
+    with World(App(None).with_jobs(job)) as world:
+        failed = world.result(world.handle(job).signal("a", name, 1)).failure()
+    assert isinstance(failed, InvalidArgument)
+    assert str(failed) == "signal: expected a declared Signal, not its name; got 'go'"

@@ -71,7 +71,7 @@ def _may_have_pairs(given: object) -> bool:
     return isinstance(given, Iterable | AsyncIterable) and not isinstance(given, str | bytes | Mapping)
 
 
-def _is_pair(given: object) -> bool:
+def _is_pair(given: Any) -> bool:  # of an untyped caller
     match given:
         case (_, _):
             return True

@@ -23,6 +23,7 @@ from perdure.kinds.workflow.signal import Signal
 from perdure.programs import Program
 from perdure.programs.future import mapped
 from perdure.values.answer import Failed, RunAnswer, Started
+from perdure.values.errors import InvalidArgument
 from perdure.values.failure import Defect
 from perdure.values.outcome import Done, WasCancelled
 from perdure.values.step_record import StepRecord
@@ -69,6 +70,8 @@ class WorkflowHandle(JobHandle[S, E], Generic[S, A, E]):
             value: its value; anything of another type fails with ``InvalidInput``.
             idempotency_key: a repeat with this key changes nothing and returns the first result.
         """
+        if not isinstance(signal, Signal):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
+            return FutureResult.from_failure(InvalidArgument("signal", signal, "a declared Signal, not its name"))
         action = f"signal.{signal.name}"
         return self._send(id_, SendSignal(signal.name, value), action, value, key=idempotency_key)
 
