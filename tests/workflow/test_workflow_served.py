@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx2
 from flows import Order, Shop, fulfilment
 
-from perdure import App, unwrap
+from perdure import App, Do, Workflow, WorkflowContext, program, unwrap
 from perdure.remote import connect
 from perdure.server.api import asgi
 from perdure.server.serving import serving
@@ -38,6 +38,25 @@ def test_steps_over_http_and_on_the_dashboard() -> None:
             assert 0 < steps.index("charge") < steps.index("signal approval")
             description = (await http.get("/openapi.json")).json()
             assert f"{INSTANCE.removesuffix('/o')}/{{id}}/steps" in description["paths"]
+
+    asyncio.run(main())
+
+
+@program
+def at_once(ctx: WorkflowContext[int]) -> Do[int]:
+    return (yield from ctx.state)
+
+
+def test_an_ended_workflow_has_no_next_run_on_the_dashboard() -> None:
+    async def main() -> None:
+        short = Workflow("short", state=int, run=at_once, keep="1 day")
+        api = asgi(App(None).with_jobs(short), "memory://", access="local", dashboard=True)
+        transport = httpx2.ASGITransport(api)
+        async with api.lifespan(), httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:
+            await unwrap(api.client.handle(short).start("o", 1, wait_for="completion"))
+            page = (await http.get("/dashboard/jobs/workflow/short/instances/o")).text
+            assert "kept until" in page
+            assert "next run" not in page
 
     asyncio.run(main())
 

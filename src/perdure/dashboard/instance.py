@@ -111,7 +111,7 @@ def _summary(frame: Frame, view: InstanceDetails, instance: Instance) -> h.Eleme
         fields(
             [
                 ("status", [status(instance.status), bool(view.phase) and h.small[f" {view.phase}"]]),
-                ("next run", _due(frame, instance.due_ms)),
+                ("kept until" if instance.status == "done" else "next run", _due(frame, instance.due_ms)),
                 ("alarm", instance.suspension and instance.alarm_ms and clock(instance.alarm_ms)),
                 *((fact.label, _fact(frame, fact)) for fact in view.facts),
                 ("runs", f"{instance.run_count:,}"),
