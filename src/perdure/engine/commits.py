@@ -148,8 +148,8 @@ class Commits:
             stored: the answer.
             turns: the decisions that it is made of, with their events.
         """
+        self.residents.landed(flight, stored)  # first: whatever fails below, no older row is kept
         self.reporting.stored(flight.transition, stored, flight.began_ms)
-        self.residents.landed(flight, stored)
         if isinstance(stored, Success):
             self.committed(flight.transition, turns)
         elif isinstance(stored.failure(), OutcomeUnknown):
