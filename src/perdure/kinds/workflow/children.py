@@ -82,7 +82,8 @@ def answer_of_child(call: CallChild, stored: str) -> Any:  # of the child's type
         case "cancelled" | "terminated":
             return Failure(Defect("ChildCancelled", orjson.loads(value)))
         case "exists":
-            return Failure(Defect("ChildExists", f"{job.kind}:{job.name}:{call.id} exists, and has another parent"))
+            child = f"{job.kind}:{job.name}:{call.id}"
+            return Failure(Defect("ChildExists", f"{child} exists, and this workflow did not start it"))
         case _:
             raise InvalidInput(f"end of child {job.name}:{call.id}", (f"unknown form {form!r}",))
 
