@@ -61,7 +61,7 @@ def test_put_many_says_where_it_stopped_and_can_be_repeated() -> None:
         assert isinstance(stopped, PutManyStopped)
         assert (stopped.id_, stopped.created, stopped.existed) == ("i12", 14, 0)
         assert isinstance(stopped.error, InvalidInput)
-        assert "item 'i12' after 14 items" in str(stopped)
+        assert "item 'i12' after 14 new and 0 known items" in str(stopped)
         assert world.unwrap(pool.put_many(pictures(20))) == PutMany(created=6, existed=14)
 
 
