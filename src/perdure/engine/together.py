@@ -76,7 +76,17 @@ class Together(Generic[R]):
 
     def _leave_soon(self, send_all: SendAll[R]) -> None:
         self._state = "leaving"
-        self.runtime.call_soon(lambda: self._leave(send_all))  # nothing can cancel it, unlike a task
+        start_eagerly(self._leave_after_step(send_all), self.runtime, name=self.name)
+
+    async def _leave_after_step(self, send_all: SendAll[R]) -> None:
+        """Leave after this step of the event loop, even if this task is cancelled, such as with all tasks at an end."""
+        try:
+            await self.runtime.sleep(0)
+        except BaseException as raised:
+            if not is_closing(raised):
+                self._leave(send_all)
+            raise
+        self._leave(send_all)
 
     def _leave(self, send_all: SendAll[R]) -> None:
         group, self._waiting = self._waiting[:LARGEST], self._waiting[LARGEST:]
