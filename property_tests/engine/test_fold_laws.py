@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from attrs import evolve, frozen
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from returns.result import Failure, Result, Success
 
@@ -88,6 +88,10 @@ others = st.tuples(st.sampled_from(("trigger", "pause", "resume")), st.sampled_f
 ends = st.tuples(st.just("terminate"), st.sampled_from("ab"), st.none(), st.none())  # ahead of others: alone
 moments = st.lists(to_a | to_a | to_b | keyed | others, min_size=1, max_size=8) | st.tuples(ends)
 histories = st.lists(moments, max_size=6)
+BOTH_LOG_EVENTS: Any = [
+    [("send", "a", Change("add"), None)],
+    [("send", "a", Change("alarm"), None), ("send", "a", Change("no alarm"), None), ("pause", "a", None, None)],
+]
 
 
 def made(jobs: Any, call: Any) -> Any:
@@ -167,6 +171,7 @@ def played(kind: str, history: Any, how: str, pace: int = 0) -> object:
     st.sampled_from(("together", "debug")),
     st.integers(0, 2),
 )
+@example(BOTH_LOG_EVENTS, "sqlite", "together", 0)
 @settings(max_examples=40, deadline=None)
 def test_requests_of_one_moment_are_as_requests_one_after_the_other(
     history: Any, kind: str, how: str, pace: int
