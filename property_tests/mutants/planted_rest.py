@@ -115,7 +115,7 @@ MUTANTS = (
         """            timer.cancel()
             self._settled(pair)""",
         "            pass",
-        LOST_AT_STOP + "[task: an event that ends the instance-before]",
+        LOST_AT_STOP + "[task: a message that clears a batch-before]",
     ),
     Mutant(
         "a claim of unknown outcome is forgotten",

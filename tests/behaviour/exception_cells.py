@@ -23,6 +23,7 @@ from perdure.client.client import Client, engine_of
 from perdure.jobs.decision import Decision
 from perdure.programs import Program, effect, gather, program, succeed
 from perdure.programs.container import result_inside
+from perdure.stores.sqlite import open_sqlite
 
 PATIENCE_S = 60
 """A process that has not ended by then is killed: closing the engine must not hang."""
@@ -189,9 +190,18 @@ async def meet(folder: Path, name: str, kind: str) -> dict[str, Any]:
     return {"answer": type(answer.swap().value_or(None)).__name__, "outcome": outcome, "stopped": stopped}
 
 
+async def messages_in(folder: Path) -> int:
+    """Return the number of stored messages, before an engine delivers them again."""
+    store = await open_sqlite(f"{folder}/jobs.db", durability="relaxed")
+    letters = result_inside(await store.dead_letters(0, 10)).unwrap()
+    waiting = result_inside(await store.messages(2**62, 10)).unwrap()
+    await store.close()
+    return len(letters) + len(waiting)
+
+
 async def next_start(folder: Path, name: str) -> dict[str, Any]:
     """Open the file with hooks that work, wait until nothing runs, and return the state found."""
-    job = JOBS[name]
+    job, messages = JOBS[name], await messages_in(folder)
     async with (
         App(None)
         .with_jobs(job, *((teller,) if name == "message" else ()))
@@ -203,8 +213,6 @@ async def next_start(folder: Path, name: str) -> dict[str, Any]:
             await asyncio.sleep(0.002)
             status = result_inside(await calls.status("a")).unwrap()
         history = result_inside(await jobs.history(job, "a")).unwrap()
-        letters = result_inside(await jobs.dead_letters()).unwrap()
-        waiting = result_inside(await engine_of(jobs).store.messages(2**62, 10)).unwrap()
     return {
         "status": status.status,
         "scheduled": getattr(status, "next_run_at", None) is not None,
@@ -214,7 +222,7 @@ async def next_start(folder: Path, name: str) -> dict[str, Any]:
             )
         ),
         "parked": status.parked,
-        "messages": len(letters) + len(waiting),
+        "messages": messages,
     }
 
 

@@ -83,7 +83,7 @@ def left(kind: str, hook: str, *, given_back: bool) -> dict[str, Any]:
         "scheduled": hook.startswith("continuous"),
         "failed": failed,
         "parked": parked,
-        "messages": 1 if hook == "message" and not given_back else 0,
+        "messages": int(hook == "message"),
     }
 
 
