@@ -54,7 +54,7 @@ MUTANTS = (
         "stores/sqlite/change.py",
         "if before is None or before.due_ms != due_ms:",
         "if before is None:",
-        STORES,
+        "tests/costs/test_costs.py::test_a_request_has_the_costs_of_the_page[the same, and it moves the alarm]",
     ),
     Mutant(
         "a purge in SQLite leaves messages",
