@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -85,6 +86,9 @@ def postgres_cluster() -> Iterator[PrivateCluster]:
 class PrivateCluster:
     """A server with an empty database in a temporary folder, on a Unix socket there.
 
+    A watcher stops the server and deletes the folder when this process ends, also by a SIGKILL: it waits for the end of
+    a pipe.
+
     Args:
         programs: the folder of ``initdb`` and ``pg_ctl``.
         options: further options of the server.
@@ -95,11 +99,13 @@ class PrivateCluster:
         self._options = options
         self._folder = Path(tempfile.mkdtemp(prefix="perdure-pg-"))
         self.url = f"postgresql://postgres@/postgres?host={self._folder}"
+        self._watcher: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         if os.geteuid() == 0:  # the server refuses to run as root
             shutil.chown(self._folder, "postgres", "postgres")
         self._folder.chmod(0o755)
+        self._watcher = self._watch()
         self._run("initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "-N")
         rules = Path(self._data, "pg_hba.conf")
         rules.write_text(f"local all guarded scram-sha-256\n{rules.read_text(encoding='utf-8')}", encoding="utf-8")
@@ -107,8 +113,20 @@ class PrivateCluster:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop("immediate")
-        shutil.rmtree(self._folder, ignore_errors=True)
+        assert self._watcher is not None
+        self._watcher.communicate()
+
+    def _watch(self) -> subprocess.Popen[bytes]:
+        stop = shlex.join(self._command("pg_ctl", "-D", self._data, "-w", "-m", "immediate", "stop"))
+        script = f"cat; {stop}; rm -rf {shlex.quote(str(self._folder))}"
+        return subprocess.Popen(  # noqa: S603 - as above
+            ["/bin/sh", "-c", script],
+            cwd="/",
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # a signal to the group of pytest does not end it
+        )
 
     def start(self) -> None:
         """Start the server, and wait until it accepts connections."""
@@ -124,10 +142,14 @@ class PrivateCluster:
         return f"{self._folder}/data"
 
     def _run(self, program: str, *arguments: str) -> None:
-        command = [str(self._programs / program), *arguments]
-        if os.geteuid() == 0:
-            command = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", *command]
+        command = self._command(program, *arguments)
         done = subprocess.run(  # noqa: S603 - a program of the server
             command, cwd="/", capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
         )
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+
+    def _command(self, program: str, *arguments: str) -> list[str]:
+        command = [str(self._programs / program), *arguments]
+        if os.geteuid() == 0:
+            command = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", *command]
+        return command
