@@ -13,6 +13,7 @@ from perdure import App, Do, Limits, Program, Retry, program
 from perdure.codecs import Codec
 from perdure.jobs.checkpoint import Checkpoint, ReadJournal
 from perdure.jobs.definition import CallError, Definition, Dispatch, PostCommand
+from perdure.jobs.event_run import begin_event
 from perdure.jobs.handle import JobHandle
 from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, build_plan
 from perdure.jobs.request import AlarmDue, CommandSpec, Request
@@ -43,8 +44,16 @@ class Add:
     word: str
 
 
+@attrs.frozen
+class Hear:
+    """An event: say a word beside the run."""
+
+    word: str
+
+
 START = CommandSpec(name="start", command=Start, input=Codec.of(list[str], what="words"), absent="creates")
 ADD = CommandSpec(name="add", command=Add, input=Codec.of(str, what="word"))
+HEAR = CommandSpec(name="hear", command=Hear, input=Codec.of(str, what="word"))
 
 
 @attrs.frozen
@@ -54,6 +63,9 @@ class StepsHandle(JobHandle[Any, Any]):
 
     def add(self, id_: str, word: str) -> FutureResult[Sent, CallError]:
         return self._send(id_, Add(word), "add", word)
+
+    def hear(self, id_: str, word: str) -> FutureResult[Sent, CallError]:
+        return self._send(id_, Hear(word), "hear", word)
 
 
 @attrs.define
@@ -129,7 +141,7 @@ class Steps(Definition[StepsHandle, Any, HasOutside]):
             may_continue="must_settle",
             run_timeout=DEFAULT_RUN_TIMEOUT,
             concurrency=None,
-            commands=(START, ADD),
+            commands=(START, ADD, HEAR),
         )
         cast("Any", self).__attrs_init__(name, plan, at_once, keep, changes)
 
@@ -147,6 +159,8 @@ class Steps(Definition[StepsHandle, Any, HasOutside]):
                 words = [*cast("list[str]", self.decode_state(instance)), word]
                 transition = put(instance, inputs.now_ms, state=self.encode_state(words, inputs.limits))
                 return answered(transition, Sent(created=False, status=instance.status, scheduled_at=None))
+            case Hear() if instance is not None:
+                return begin_event(self, instance, request, inputs, found="exists")
             case AlarmDue() if instance is not None and instance.pending_retry is not None:
                 return begin_attempt(self, instance, instance.pending_retry, request, inputs)
             case AlarmDue() if instance is not None:
@@ -155,6 +169,8 @@ class Steps(Definition[StepsHandle, Any, HasOutside]):
                 return reply(address, None)
 
     def program(self, instance: Instance, claim: Claim, command: object) -> tuple[str, Program[Any, Any, Any]]:
+        if isinstance(command, Hear):
+            return "hear", say(command.word)
         return "run", succeed(None).bind(lambda _: run(cast("list[str]", self.decode_state(instance)), self.at_once))
 
     def checkpoint(self, execute: Execute, value: object, inputs: TurnInputs) -> Commit:
@@ -163,6 +179,9 @@ class Steps(Definition[StepsHandle, Any, HasOutside]):
         return answered(transition, self.decode_state(instance))
 
     def succeeded(self, execute: Execute, value: object, inputs: TurnInputs) -> Commit:
+        if execute.claim.cause == "event":
+            heard = put(execute.instance, inputs.now_ms, event_claim=None)
+            return answered(heard, Sent(created=False, status=execute.instance.status, scheduled_at=None))
         outcome = OutcomeRecord(form="completed")
         if self.keep == "nothing":
             return answered(purge(execute.instance), run_answer(execute, None, outcome))

@@ -11,6 +11,7 @@ from perdure import App, Retry
 from perdure.client.client import engine_of
 from perdure.stores.memory import memory_store
 from perdure.stores.store import Store
+from perdure.values.answer import Sent
 from perdure.values.errors import Conflict, DefinitionError, OutcomeUnknown, StoreUnavailable
 from perdure.values.transition import Purge, Put
 
@@ -92,6 +93,26 @@ async def test_requests_are_answered_between_checkpoints(world: World) -> None:
     await world.settle()
     assert world.outside.heard == ["a", "b", "c"]
     assert await rows(world, steps) == ("a", "b", "c")
+
+
+@on_each_store
+async def test_a_checkpoint_waits_for_the_event_that_is_being_handled(world: World) -> None:
+    """Both would write the row: the end of the event is committed over the row that its claim wrote."""
+    steps = await opened(world)
+    world.suspension("a")
+    world.start(steps.start("a", ["a", "b"]))
+    await world.settle()
+    world.suspension("x")
+    heard = world.start(steps.hear("a", "x"))
+    await world.settle()
+    world.release("a")
+    await world.settle()
+    assert world.outside.heard == ["a", "x"]
+    world.release("x")
+    await world.settle()
+    assert heard.result().unwrap() == Sent(created=False, status="running", scheduled_at=None)
+    assert world.outside.heard == ["a", "x", "b"]
+    assert await rows(world, steps) == ("a", "b")
 
 
 @pytest.mark.parametrize("conflicts", [1, 20])

@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 import attrs
 from returns.result import Result, Success
 
+from perdure.engine.residents import Residents
 from perdure.jobs.checkpoint import Checkpoint, ClaimLost, ReadJournal, checkpointed, present
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.step import Execute
@@ -16,10 +17,9 @@ from perdure.programs.future import answer_of
 from perdure.runtime.eager_task import start_eagerly
 from perdure.runtime.record import Future, Runtime
 from perdure.stores.store import Store
-from perdure.values.address import Address
-from perdure.values.errors import Conflict, OutcomeUnknown, StoreCorrupt, StoreError, StoreUnavailable
+from perdure.values.errors import Conflict, OutcomeUnknown, StoreCorrupt, StoreUnavailable
 from perdure.values.instance import Fence
-from perdure.values.transition import Loaded, Put, Transition
+from perdure.values.transition import Put, Transition
 from perdure.values.turn_inputs import TurnInputs
 
 MAX_CONFLICTS = 20
@@ -66,7 +66,7 @@ class Checkpoints:
     Attributes:
         job: the definition of the instance.
         store: stores the journals.
-        load: reads the present row.
+        residents: reads the present row, and notes its changes.
         runtime: lets parallel branches wait for their turn.
         commit: writes a transition, and takes note of the answer.
         inputs: collects the inputs of a decision.
@@ -74,7 +74,7 @@ class Checkpoints:
 
     job: AnyDefinition
     store: Store
-    load: Callable[[Address], Awaitable[Result[Loaded, StoreError]]]
+    residents: Residents
     runtime: Runtime
     commit: Callable[[Transition], Awaitable[Result[Fence, Any]]]
     inputs: Callable[[], TurnInputs]
@@ -120,6 +120,51 @@ class Checkpoints:
             return rows
         raise rows.failure() if isinstance(rows.failure(), StoreCorrupt) else RunLost(rows.failure())
 
+    async def _present(self, run: ClaimedRun) -> Execute | None:
+        """Return the run on the present row; None if its claim is lost."""
+        loaded = await self.residents.load(run.execute.instance.address)
+        if not isinstance(loaded, Success):
+            raise RunLost(loaded.failure())
+        return present(run.execute, loaded.unwrap())
+
+    async def _between_events(self, run: ClaimedRun) -> Execute | None:
+        """Wait until no event of the instance is being handled: its end is committed over the row that it claimed."""
+        address = run.execute.instance.address
+        while True:
+            change = self.residents.watch(address, self.runtime.future())
+            try:
+                joined = await self._present(run)
+                if joined is None or not _has_event(joined):
+                    return joined
+                await change
+            finally:
+                self.residents.unwatch(address, change)
+
+    async def changed(self, run: ClaimedRun) -> object:
+        """Wait until the row is another one than the run knows, and return it for the program.
+
+        Raises:
+            RunLost: the store cannot be read now.
+        """
+        address = run.execute.instance.address
+        while True:
+            await self.settled()
+            if self._over is not None:
+                return self._end()
+            change = self.residents.watch(address, self.runtime.future())
+            try:
+                joined = await self._present(run)
+                if self._state == "saving":
+                    continue
+                if joined is None:
+                    return Halted(ClaimLost())
+                if joined.instance.version != run.execute.instance.version:
+                    run.execute = joined
+                    return Success(joined.instance)
+                await change
+            finally:
+                self.residents.unwatch(address, change)
+
     async def settled(self) -> None:
         """Wait until the checkpoint that is being committed is stored or refused."""
         if self._state == "saving":
@@ -150,10 +195,9 @@ class Checkpoints:
     async def _stored(self, run: ClaimedRun, value: object) -> object:
         """Commit a checkpoint over the present row, which turns may have written meanwhile."""
         for _ in range(MAX_CONFLICTS + 1):
-            loaded = await self.load(run.execute.instance.address)
-            if not isinstance(loaded, Success):
-                raise RunLost(loaded.failure())
-            joined = present(run.execute, loaded.unwrap())
+            joined = await self._present(run)
+            if joined is not None and _has_event(joined):
+                joined = await self._between_events(run)
             if joined is None:
                 self._over = Halted(ClaimLost())
                 return self._over
@@ -169,3 +213,8 @@ class Checkpoints:
             if not isinstance(stored.failure(), Conflict):
                 raise RunLost(stored.failure())
         raise RunLost(Conflict(str(run.execute.instance.address)))
+
+
+def _has_event(execute: Execute) -> bool:
+    """Whether an event of the instance is being handled beside the run."""
+    return execute.instance.event_claim is not None and execute.claim.cause != "event"

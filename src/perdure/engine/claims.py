@@ -10,7 +10,7 @@ from returns.result import Failure, Result, Success
 
 from perdure.engine.checkpoints import Checkpoints
 from perdure.engine.time_limit import TimeLimit
-from perdure.jobs.checkpoint import Checkpoint, ReadJournal
+from perdure.jobs.checkpoint import AwaitChange, Checkpoint, ReadJournal
 from perdure.jobs.step import Execute
 from perdure.programs import default_handler
 from perdure.programs.drivers import settle_answer
@@ -73,7 +73,7 @@ class LazyClaim:
     def handle(self, instruction: object, services: Any) -> object:
         """Perform an instruction once the run is claimed."""
         kind = type(instruction)
-        if kind is Checkpoint or kind is ReadJournal:
+        if kind is Checkpoint or kind is ReadJournal or kind is AwaitChange:
             return self._checkpoint(instruction)
         if self.execute.claimed == "recorded":
             return self.perform(instruction, services, self.execute)
@@ -99,6 +99,8 @@ class LazyClaim:
         match instruction:
             case ReadJournal():
                 return await self._checkpoints.read(self.execute, instruction)
+            case AwaitChange():
+                return await self._checkpoints.changed(self)
             case Checkpoint():
                 answer = await self._checkpoints.save(self, instruction)
                 if self.limit is not None and self._checkpoints.job.time_limit_of == "checkpoint":

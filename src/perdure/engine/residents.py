@@ -14,6 +14,7 @@ from perdure.engine.resident import Resident, weight_of
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.step import Execute
 from perdure.programs.future import answer_of, converted
+from perdure.runtime.record import Future
 from perdure.stores.store import Health, Store
 from perdure.values.address import Address
 from perdure.values.decoded import Decoded
@@ -37,6 +38,7 @@ class Residents:
         store: stores the instances.
         size_bytes: the size of all rows and decoded states.
         phase: whether rows are kept.
+        watched: the instances whose next change a run waits for, each with the futures that are told.
         may_use_rows: whether a turn may use the row that an earlier turn left: nothing else writes to an owned store.
     """
 
@@ -45,6 +47,7 @@ class Residents:
     phase: Literal["open", "closed"] = "open"
     may_use_rows: bool = attrs.field(init=False)
     _jobs: dict[Job, dict[str, Resident]] = attrs.Factory(dict[Job, dict[str, Resident]])
+    watched: dict[Address, tuple[Future[None], ...]] = attrs.Factory(dict[Address, "tuple[Future[None], ...]"])
     _line: OrderedDict[Resident, None] = attrs.Factory(OrderedDict[Resident, None])  # in the order of dropping
     _reads: list[set[Address]] = attrs.Factory(list[set[Address]])
 
@@ -116,6 +119,30 @@ class Residents:
             self.keep(resident, loaded, flight.decoded)
         else:
             self.keep(resident, NO_INSTANCE)
+        if self.watched:
+            self._tell_of(resident.address)
+
+    # ------------------------------------------------------------ changes that runs wait for
+    def watch(self, address: Address, change: Future[None]) -> Future[None]:
+        """Complete a future at the next change of an instance that has a run."""
+        self.watched[address] = (*self.watched.get(address, ()), change)
+        return change
+
+    def unwatch(self, address: Address, change: Future[None]) -> None:
+        """Forget a future."""
+        left = tuple(other for other in self.watched.pop(address, ()) if other is not change)
+        if left:
+            self.watched[address] = left
+
+    def others_wrote(self) -> None:
+        """Let all runs that watch read their rows again, because another engine may have written them."""
+        for address in tuple(self.watched):
+            self._tell_of(address)
+
+    def _tell_of(self, address: Address) -> None:
+        for change in self.watched.pop(address, ()):
+            if not change.done():
+                change.set_result(None)
 
     # ------------------------------------------------------------ decoded states
     def note_decoded(self, resident: Resident, execute: Execute) -> None:

@@ -167,6 +167,7 @@ class RunningEngine:
         self.alarms.doubt()
         for feeder in self.feeders.values():
             feeder.doubt()  # other engines queue instances too
+        self.residents.others_wrote()
         if self.waits.count:
             self.waits.doubt()
 
@@ -391,6 +392,7 @@ class RunningEngine:
     def doubt(self) -> None:
         """Read alarms and messages again, because a transition with an unknown outcome may be durable."""
         self.alarms.doubt()
+        self.residents.others_wrote()
         for feeder in self.feeders.values():
             feeder.doubt()
         self.waits.doubt()

@@ -52,6 +52,14 @@ class ReadJournal(Instruction[tuple[str, ...], Never]):
 
 
 @attrs.frozen
+class AwaitChange(Instruction[Instance | None, Never]):
+    """Wait until another turn has written the instance of the run, and continue with the row as it is stored now.
+
+    The engine answers it in a run with a claim. A dry run and a simulation, which nothing changes, answer None.
+    """
+
+
+@attrs.frozen
 class ClaimLost:
     """The signal of `Halted` that ends a run at a checkpoint: its instance or its claim no longer exists."""
 

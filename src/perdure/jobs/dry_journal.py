@@ -7,7 +7,7 @@ from collections.abc import Callable
 import attrs
 from returns.result import Success
 
-from perdure.jobs.checkpoint import Checkpoint, ReadJournal, checkpointed
+from perdure.jobs.checkpoint import AwaitChange, Checkpoint, ReadJournal, checkpointed
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.step import Execute
 from perdure.values.journal import JournalChange
@@ -33,10 +33,12 @@ class DryJournal:
     inputs: Callable[[], TurnInputs]
     transitions: list[Transition] = attrs.Factory(list[Transition])
 
-    def answer(self, instruction: Checkpoint | ReadJournal) -> object:
+    def answer(self, instruction: Checkpoint | ReadJournal | AwaitChange) -> object:
         """Answer an instruction as the engine does."""
         if isinstance(instruction, ReadJournal):
             return Success(tuple(self.rows[instruction.first : instruction.first + instruction.limit]))
+        if isinstance(instruction, AwaitChange):
+            return Success(None)
         value = instruction.take()
         if value is None:
             return Success(None)

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 import attrs
 from returns.result import Failure
 
-from perdure.jobs.checkpoint import Checkpoint, ReadJournal
+from perdure.jobs.checkpoint import AwaitChange, Checkpoint, ReadJournal
 from perdure.jobs.definition import AnyDefinition, Definition
 from perdure.jobs.dry_journal import DryJournal
 from perdure.jobs.dry_run import DryRun
@@ -254,7 +254,7 @@ class _DryTurn:
         def perform(instruction: object) -> object:
             if journal.execute.claimed == "before_effect":
                 journal.execute = self._claimed(journal.execute)
-            if isinstance(instruction, Checkpoint | ReadJournal):
+            if isinstance(instruction, Checkpoint | ReadJournal | AwaitChange):
                 return journal.answer(instruction)
             return self._answer(instruction, execute)
 

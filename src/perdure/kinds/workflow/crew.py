@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
 
 import attrs
 from returns.result import Success
 
-from perdure.jobs.checkpoint import Checkpoint
-from perdure.kinds.workflow.progress import News
+from perdure.jobs.checkpoint import AwaitChange, Checkpoint
+from perdure.kinds.workflow.progress import Known, News
 from perdure.kinds.workflow.steps import Steps
+from perdure.kinds.workflow.stored import header_of
 from perdure.kinds.workflow.tree import OpenStep
 from perdure.programs import Do, Halted, Program, Raised, perform, program, sleep
 from perdure.programs.instructions import Now, Orders
+from perdure.values.instance import Instance
 
 _TIMER: Final = "timer"
 _COMMIT: Final = "commit"
+_CHANGE: Final = "change"
 
 
 @attrs.define(eq=False)
@@ -27,6 +30,7 @@ class Crew:
         steps: performs one step.
         running: the keys of the running programs.
         timer_ms: when the running timer ends.
+        changes: whether requests that arrive meanwhile are looked at; a dry run has none.
         stopping: whether no further step may begin.
     """
 
@@ -34,6 +38,7 @@ class Crew:
     running: set[object] = attrs.Factory(set[object])
     timer_ms: int | None = None
     stopping: bool = False
+    changes: Literal["wanted", "none"] = "wanted"
     cancelling: set[object] = attrs.Factory(set[object])
 
     def begun(self) -> Orders:
@@ -61,18 +66,27 @@ class Crew:
             self.timer_ms = None
             if isinstance(exit_, Success):
                 replay.pass_time(cast("Success[int]", exit_).unwrap())
-        elif key == _COMMIT:
-            if isinstance(exit_, Halted):  # the claim is lost
-                self.stopping = True
-            elif isinstance(exit_, Success):
-                news = cast("Success[News | None]", exit_).unwrap()
-                if news is not None:
-                    replay.notice(news.known, replay.now_ms)
-                    self.stopping = self.stopping or news.suspension is not None
+        elif key in {_COMMIT, _CHANGE}:
+            self._see(key, exit_)
         elif exit_ is None:  # a step that was cancelled
             asked = replay.tree.dropping.get(cast("str", key))
             if asked is not None:
                 replay.performed(asked, Success(None), replay.now_ms)
+
+    def _see(self, key: object, exit_: Any) -> None:
+        """Take over the requests that a commit, or a change of the row, has shown."""
+        if isinstance(exit_, Halted):  # the claim is lost
+            self.stopping = True
+        if not isinstance(exit_, Success):
+            return
+        seen = cast("Success[News | Instance | None]", exit_).unwrap()
+        if isinstance(seen, Instance):
+            seen = News(Known(seen.data, header_of(seen)), seen.suspension)
+        if seen is not None:
+            self.steps.replay.notice(seen.known, self.steps.replay.now_ms)
+            self.stopping = self.stopping or seen.suspension is not None
+        elif key == _CHANGE:
+            self.changes = "none"
 
     def _orders(self, calls: list[OpenStep], *, commit: bool = False) -> Orders:
         start: list[tuple[object, Program[Any, Any, Any]]] = []
@@ -85,14 +99,30 @@ class Crew:
         self.running.update(key for key, _ in start)
         cancel = [path for path in replay.tree.dropping if path in self.running and path not in self.cancelling]
         self.cancelling.update(cancel)
-        orders = self._timer()
-        return Orders((*start, *orders.start), (*cancel, *orders.cancel))
+        timer, change = self._timer(), self._change()
+        return Orders((*start, *timer.start, *change.start), (*cancel, *timer.cancel, *change.cancel))
+
+    @property
+    def _is_busy(self) -> bool:
+        """Whether steps or a commit are in progress, and more may follow."""
+        return not self.stopping and self.steps.replay.exit is None and bool(self.running - {_TIMER, _CHANGE})
+
+    def _change(self) -> Orders:
+        """Wait for requests that change what the program waits for, while steps are in progress."""
+        wanted = self._is_busy and self.changes == "wanted" and self.steps.replay.tree.waits_beside_steps
+        if wanted == (_CHANGE in self.running):
+            return Orders()
+        if wanted:
+            self.running.add(_CHANGE)
+            return Orders(start=((_CHANGE, perform(AwaitChange())),))
+        if _CHANGE in self.cancelling:
+            return Orders()
+        self.cancelling.add(_CHANGE)
+        return Orders(cancel=(_CHANGE,))
 
     def _timer(self) -> Orders:
         """Keep a timer for the next instant at which the program continues by itself, while steps are in progress."""
-        replay = self.steps.replay
-        others = self.running - {_TIMER}
-        wanted_ms = replay.wake_ms() if others and replay.exit is None and not self.stopping else None
+        wanted_ms = self.steps.replay.wake_ms() if self._is_busy else None
         if wanted_ms == self.timer_ms:
             return Orders()
         if _TIMER in self.running:

@@ -85,7 +85,7 @@ def _living(steps: Steps) -> Do[None, Any, Any]:
             continue
         if not calls:
             break
-        if len(calls) == 1 and replay.wake_ms() is None and not deadlines_around(calls[0].branch):
+        if len(calls) == len(replay.tree.asked) == 1 and not deadlines_around(calls[0].branch):
             now_ms = yield from steps.performed(calls[0])
         else:
             yield from supervised(Crew(steps))

@@ -179,6 +179,13 @@ class Tree:
             branch.halted = True
         self.ready.append((branch, answer))
 
+    @property
+    def waits_beside_steps(self) -> bool:
+        """Whether a branch waits for something else than a step in progress: a request may let it continue."""
+        return len(self.asked) > len(self.steps) + len(self.dropping) or any(
+            asked.begun_ms is None for asked in self.steps.values()
+        )
+
     # ------------------------------------------------------------ forks
     def open(self, branch: Branch, path: str, fork: Fork) -> OpenFork:
         """Start the branches of a fork."""

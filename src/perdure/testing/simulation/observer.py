@@ -8,7 +8,7 @@ from typing import Any, TypeVar, assert_never
 import attrs
 from returns.result import Failure, Success
 
-from perdure.jobs.checkpoint import Checkpoint, ReadJournal
+from perdure.jobs.checkpoint import AwaitChange, Checkpoint, ReadJournal
 from perdure.jobs.draft import ClosedDraft, Draft, GetState, UpdateState
 from perdure.jobs.dry_journal import DryJournal
 from perdure.programs import PASS, Halted, Handler, Raised
@@ -246,6 +246,8 @@ class Interpreter:
 
     def _use(self, draft: Draft | ClosedDraft, operation: object) -> object:
         """Call the draft; a user's own kind may have a draft with more operations than usual."""
+        if self.journal is not None and isinstance(operation, AwaitChange):
+            return self.journal.answer(operation)
         if self.journal is not None and isinstance(operation, Checkpoint | ReadJournal):
             return self._committed(self.journal, operation)
         try:
