@@ -9,7 +9,8 @@ from typing import Any
 import asyncpg
 from postgres_server import running_server
 
-from perdure.stores.postgres import migrate_schema, open_postgres
+from perdure.stores.copying.contract import CopySource, CopyTarget
+from perdure.stores.postgres import copying, migrate_schema, open_postgres
 from perdure.stores.postgres.schema import in_schema
 from perdure.stores.store import Store
 from perdure.values.address import Address
@@ -33,6 +34,12 @@ class PostgresHarness:
 
     async def discard(self) -> None:
         await self.execute(f'DROP SCHEMA IF EXISTS "{self.schema}" CASCADE')
+
+    async def copy_source(self) -> CopySource:
+        return await copying.open_source(self.url)
+
+    async def copy_target(self) -> CopyTarget:
+        return await copying.open_target(self.url)
 
     async def damage(self, address: Address) -> None:
         place = address.kind, address.name, address.id
@@ -85,7 +92,7 @@ class EmptySchema:
         if self._harness is None:
             self._harness = PostgresHarness(running_server())
             await migrate_schema(self._harness.url)
-        tables = "instances, journal, keys, messages, dead_letters, events, cursors, holds, engines"
+        tables = "instances, journal, keys, messages, dead_letters, events, cursors, holds, engines, copying, counted"
         await self._harness.execute(f"TRUNCATE {', '.join(f'perdure.{table}' for table in tables.split(', '))}")
         await self._harness.execute("UPDATE perdure.counters SET pruned_to = 0")
         for numbers in ("epochs", "incarnations", "message_ids"):

@@ -7,6 +7,7 @@ from collections import Counter
 import attrs
 
 from perdure.stores import store as contract
+from perdure.stores.copying.contract import CopySource, CopyTarget
 from perdure.stores.sharing.contract import Sharing
 from perdure.testing.conformance import CASES, REQUIREMENTS
 from perdure.testing.conformance.requirements import NO_CASE
@@ -38,9 +39,17 @@ def sentences_of_a_shared_store():
     return re.sub(r"(?:^| )(?:lease_ms|\w+: ``\([^`]*\)``):", "", text)
 
 
+def sentences_of_copies():
+    """The docstrings of `CopySource` and `CopyTarget`, as above."""
+    texts = (inspect.getdoc(each) for each in (CopySource, CopyTarget))
+    text = " ".join(one_line(text.replace("Attributes:", "")) for text in texts)
+    written = re.sub(r"(?:^| )(?:name: [^.]*\.|written:|\w+: ``\([^`]*\)``:)", "", text)
+    return re.sub(r"A store that is (read|written)\. ", "", written)
+
+
 def test_the_requirements_are_the_sentences_of_the_contract_all_of_them():
     written = f"{sentences_that_matter_most()} {sentences_of_the_store()} {sentences_of_a_shared_store()}"
-    written = f"{written} {sentences_about_ownership()}"
+    written = f"{written} {sentences_about_ownership()} {sentences_of_copies()}"
     for requirement in sorted(REQUIREMENTS, key=lambda one: -len(one.text)):
         assert requirement.text in written, f"the contract does not say (any more): {requirement.text}"
         written = written.replace(requirement.text, "", 1)

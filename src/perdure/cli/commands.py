@@ -213,6 +213,11 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
         "Create the tables of a PostgreSQL store, or bring them to the version of this code.",
         STORES,
     ),
+    "copy": LazyCommand(
+        "copy:copy",
+        "Copy a store into another one, of any kind, and compare every row. Stop the engines first.",
+        STORES,
+    ),
     "vacuum": LazyCommand("vacuum:vacuum", "Rebuild the file to reclaim space. Stop the engine first.", STORES),
 }
 

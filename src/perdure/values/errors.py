@@ -37,7 +37,8 @@
         ├── OwnershipLost              this engine no longer owns the store; nothing was written, the engine stops
         ├── StoreTooNew                a newer version of the library wrote the store
         ├── StoreCorrupt               a stored row is not valid
-        └── BackupFailed               no backup was made, and no partial file remains
+        ├── BackupFailed               no backup was made, and no partial file remains
+        └── CopyFailed                 a store was not copied: the target is not empty, or the source changed
 
     They are exceptions, so that ``unwrap`` and ``raise`` work; the client returns them as values, inside ``Failure``.
 """
@@ -584,3 +585,14 @@ class BackupFailed(StoreError):
 
     def _text(self) -> str:
         return f"no backup was written to {self.path}: {self.reason}"
+
+
+@attrs.frozen(repr=False)
+class CopyFailed(StoreError):
+    """A store was not copied, for this reason. The source is unchanged; the target does not open as a store."""
+
+    target: str
+    reason: str
+
+    def _text(self) -> str:
+        return f"nothing was copied to {self.target}: {self.reason}"

@@ -48,6 +48,7 @@ STATUS: Final[Mapping[type[PerdureError], int]] = {
     errors.StoreTooNew: 503,
     errors.StoreCorrupt: 500,
     errors.BackupFailed: 409,
+    errors.CopyFailed: 409,
 }
 """The HTTP status of each error that a call returns."""
 

@@ -33,6 +33,7 @@ _HINTS: Final = {
     ),
     "53300": "the server has no free connection; raise max_connections or use fewer engines",
     "57P03": "the server is starting or shutting down",
+    "PD002": "finish it with 'perdure copy', or drop the schema",
 }
 
 

@@ -18,7 +18,12 @@ BUCKETS: Final = 64
 
 def bucket_of(address: Address) -> int:
     """Return the bucket of an address: the first byte of its MD5, modulo `BUCKETS`. A database can compute it too."""
-    return md5(str(address).encode("utf-8", "surrogatepass"), usedforsecurity=False).digest()[0] % BUCKETS
+    return bucket_of_printed(str(address))
+
+
+def bucket_of_printed(address: str) -> int:
+    """Return the bucket of a printed address."""
+    return md5(address.encode("utf-8", "surrogatepass"), usedforsecurity=False).digest()[0] % BUCKETS
 
 
 @attrs.frozen

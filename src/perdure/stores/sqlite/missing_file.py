@@ -11,6 +11,9 @@ from perdure.values.errors import StoreMissing
 LOST_LOG = "-wal.lost-"
 """Between the name of a file and the epoch, in the name of the write-ahead log that a lost file left behind."""
 
+COPYING = ".copying"
+"""At the end of the name of a file that a copy writes, until it is complete."""
+
 
 def check_missing(path: str, *, store: str, if_missing: IfMissing) -> None:
     """Check that a file has content, or that an empty store may be created in its place.
@@ -21,7 +24,7 @@ def check_missing(path: str, *, store: str, if_missing: IfMissing) -> None:
     Args:
         path: the database file.
         store: the store's name in errors.
-        if_missing: ``create``: unless a write-ahead log survived. ``refuse``: never.
+        if_missing: ``create``: unless a write-ahead log survived, or a copy into it is unfinished. ``refuse``: never.
 
     Raises:
         StoreMissing: the file is missing or empty, and must not be created.
@@ -39,6 +42,10 @@ def check_missing(path: str, *, store: str, if_missing: IfMissing) -> None:
             f"the file is missing or empty, and its engine left {left}; put the file back, or move {left} away and "
             "restore a backup or create an empty store"
         )
+        raise StoreMissing(store, reason)
+    partial = file.with_name(file.name + COPYING)
+    if partial.exists():
+        reason = f"{partial.name} is an unfinished copy into it; finish it with perdure copy, or delete it"
         raise StoreMissing(store, reason)
     if if_missing == "refuse":
         reason = "the file is missing or empty; check the path, or create a store with if_missing 'create'"

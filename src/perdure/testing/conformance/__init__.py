@@ -21,7 +21,13 @@ With pytest, one test for each requirement::
 """
 
 from perdure.testing.conformance.case import Case
-from perdure.testing.conformance.harness import ClockedHarness, CorruptibleHarness, KillableHarness, StoreHarness
+from perdure.testing.conformance.harness import (
+    ClockedHarness,
+    CopyableHarness,
+    CorruptibleHarness,
+    KillableHarness,
+    StoreHarness,
+)
 from perdure.testing.conformance.harnesses import MemoryHarness, SharedMemoryHarness, SqliteHarness
 from perdure.testing.conformance.hosted import SubprocessHarness
 from perdure.testing.conformance.report import ConformanceReport, Outcome
@@ -35,6 +41,7 @@ __all__ = [
     "Case",
     "ClockedHarness",
     "ConformanceReport",
+    "CopyableHarness",
     "CorruptibleHarness",
     "KillableHarness",
     "MemoryHarness",

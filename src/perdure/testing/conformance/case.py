@@ -12,9 +12,8 @@ from perdure.testing.conformance.harness import NewHarness, opened
 from perdure.testing.conformance.operation_log import recorded
 from perdure.testing.conformance.requirement import Requirement, RequirementViolated
 
-Need: TypeAlias = Literal["any", "owned", "shared", "durable", "damage", "clocked"]
-"""Which stores a case applies to: by ownership, by a durability other than ``none``, or by a harness that can damage a
-row."""
+Need: TypeAlias = Literal["any", "owned", "shared", "durable", "damage", "clocked", "copies"]
+"""Which stores a case applies to: by ownership, by a durability other than ``none``, or by abilities of a harness."""
 
 
 @attrs.frozen(kw_only=True)
@@ -47,6 +46,8 @@ class Case:
                 return capabilities.durability != "none"
             case "damage":
                 return hasattr(harness, "damage")
+            case "copies":
+                return hasattr(harness, "copy_target")
             case "clocked":
                 return capabilities.ownership == "shared" and hasattr(harness, "pass_time")
 

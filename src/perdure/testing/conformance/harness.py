@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Protocol, TypeAlias, runtime_checkable
 
+from perdure.stores.copying.contract import CopySource, CopyTarget
 from perdure.stores.store import Store
 from perdure.testing.conformance.requirement import RequirementViolated
 from perdure.values.address import Address
@@ -57,6 +58,19 @@ class CorruptibleHarness(StoreHarness, Protocol):
 
     async def damage(self, address: Address) -> None:
         """Make the row of an instance unreadable. No store is open."""
+        ...
+
+
+@runtime_checkable
+class CopyableHarness(StoreHarness, Protocol):
+    """A harness of a store that can be copied."""
+
+    async def copy_source(self) -> CopySource:
+        """Open the data as the source of a copy."""
+        ...
+
+    async def copy_target(self) -> CopyTarget:
+        """Open the data as the target of a copy."""
         ...
 
 

@@ -9,8 +9,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
+from perdure.stores.copying.contract import CopySource, CopyTarget
 from perdure.stores.memory import MemoryBackend, SharedMemoryBackend
-from perdure.stores.sqlite import open_sqlite
+from perdure.stores.sqlite import copying, open_sqlite
 from perdure.stores.store import Store
 from perdure.values.address import Address
 
@@ -62,6 +63,14 @@ class SqliteHarness:
     async def open(self) -> Store:
         """Open the file."""
         return await open_sqlite(self._folder / "jobs.db", durability=self._durability)
+
+    async def copy_source(self) -> CopySource:
+        """Lock and read the file."""
+        return await copying.open_source(str(self._folder / "jobs.db"))
+
+    async def copy_target(self) -> CopyTarget:
+        """Write the file."""
+        return await copying.open_target(str(self._folder / "jobs.db"))
 
     async def discard(self) -> None:
         """Delete the folder."""

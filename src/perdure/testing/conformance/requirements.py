@@ -401,6 +401,45 @@ LISTEN_AT_LEAST = Requirement(
     "messages.",
 )
 
+# Of a store that can be copied: ``perdure.stores.copying.contract``.
+COPY_ERRORS = Requirement("copying.source", "Its functions raise ``StoreError``.")
+COPY_EXCLUDES = Requirement(
+    "copying.source",
+    "A store that an engine has open is refused with ``StoreLocked``, and no engine can open it until it is closed.",
+)
+COPY_KEEPS_SOURCE = Requirement("copying.source", "It is not an opening: its epoch and its rows stay as they are.")
+COPY_NUMBERS = Requirement("copying.numbers", "its numbers.")
+COPY_SIZES = Requirement("copying.sizes", "about how many rows each table has, for the progress.")
+COPY_ROWS = Requirement("copying.pages", "the rows of a table after a key, in the order of the key.")
+COPY_PAGES = Requirement("copying.pages", "Each page has `PAGE_ROWS` rows, the last one fewer, and none is empty.")
+COPY_RELEASES = Requirement("copying.close", "releases the store.")
+COPY_TARGET_ERRORS = Requirement("copying.target", "Its functions raise ``StoreError``.")
+COPY_INCOMPLETE = Requirement("copying.target", "No engine can open it before ``finish`` has returned.")
+COPY_TEXT = Requirement("copying.target", "Rows of any text and any number are stored unchanged.")
+COPY_BEGINS = Requirement(
+    "copying.begin",
+    "returns where an interrupted copy of this source, with these numbers, has come to; None for a store without rows.",
+)
+COPY_REFUSES = Requirement(
+    "copying.begin", "Any other target is refused with ``CopyFailed``, here or when it is opened."
+)
+COPY_WRITES = Requirement(
+    "copying.write",
+    "writes rows of a table, which follow those before, together with the position, in one transaction.",
+)
+COPY_FINISHES = Requirement("copying.finish", "makes it a store that opens, durably.")
+COPY_ASSIGNED = Requirement(
+    "copying.finish",
+    "No number that its source has assigned is assigned again, and claims belong to earlier openings.",
+)
+COPY_CURSORS = Requirement(
+    "copying.finish",
+    "Positions of sinks have the events after them that they have in the source, also where the store numbers the "
+    "events anew.",
+)
+COPY_WRITTEN = Requirement("copying.written", "the rows that are written so far, to read them.")
+COPY_CLOSES = Requirement("copying.target.close", "releases the store. An unfinished copy can be continued.")
+
 REQUIREMENTS: tuple[Requirement, ...] = tuple(one for one in tuple(globals().values()) if isinstance(one, Requirement))
 """All of them, in the order of the contract."""
 
@@ -420,6 +459,9 @@ NO_CASE: dict[Requirement, str] = {
     UNKNOWN_WRITER: "each store has its own way of sending in a transaction of the user",
     LISTEN: "only the store knows how another process writes messages",
     LISTEN_AT_LEAST: "a permission",
+    COPY_ERRORS: "each store fails in its own way",
+    COPY_TARGET_ERRORS: "as above",
+    COPY_SIZES: "an estimate, which only the progress shows",
     BEGINS_WHEN_AWAITED: "every case awaits its calls, as the engine does",
 }
 """The requirements that no case can check, and why."""

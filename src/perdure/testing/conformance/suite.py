@@ -11,6 +11,7 @@ from perdure.stores.store import Capabilities
 from perdure.testing.conformance import (
     cancelled,
     concurrency,
+    copies,
     corruption,
     cursors,
     event_log,
@@ -66,6 +67,7 @@ _MODULES = (
     corruption,
     kills,
     uncommitted_reads,
+    copies,
 )
 
 CASES: tuple[Case, ...] = tuple(case for module in _MODULES for case in module.CASES)

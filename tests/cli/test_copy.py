@@ -1,0 +1,219 @@
+"""``perdure copy``: a store into another one, there and back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import attrs
+import pytest
+from postgres_harness import PostgresHarness, SharedPostgresHarness
+from returns.result import Success
+
+from perdure import App, Decision, Task, unwrap
+from perdure.cli.commands import run_command
+from perdure.stores.encryption import Encryption, Key
+from perdure.stores.store import Store
+from perdure.stores.url import open_store
+
+KILLED = Path(__file__).with_name("copy_until_killed.py")
+KEY = Encryption(primary=Key("k1", bytes(range(64))))
+COUNT = 12
+
+
+@attrs.frozen
+class Added:
+    cents: int
+
+
+@attrs.frozen
+class Sum:
+    cents: int = 0
+
+
+def decide(total: Sum, event: Added) -> Success[Decision[Sum]]:
+    return Success(Decision(Sum(total.cents + event.cents)))
+
+
+SUMS = Task("sums", state=Sum, event=Added, initial=Sum(), decide=decide, execute=lambda ctx: ctx.terminate())
+
+
+def app(encryption: Encryption | None = None) -> App[None]:
+    return App(None, encryption=encryption).with_jobs(SUMS)
+
+
+async def _fill(url: str, encryption: Encryption | None) -> None:
+    async with app(encryption).open(url) as client:
+        for number in range(COUNT):
+            await unwrap(client.handle(SUMS).send(f"s-{number}", Added(number), idempotency_key=f"k{number}"))
+
+
+async def _sums(url: str, encryption: Encryption | None) -> list[int]:
+    """Read all sums, and repeat the requests, which must not add again."""
+    async with app(encryption).open(url) as client:
+        sums = client.handle(SUMS)
+        for number in range(COUNT):
+            await unwrap(sums.send(f"s-{number}", Added(number), idempotency_key=f"k{number}"))
+        found = [await unwrap(sums.get_state(f"s-{number}")) for number in range(COUNT)]
+        return [-1 if each is None else each.cents for each in found]
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> str:
+    url = f"sqlite:///{tmp_path}/jobs.db"
+    asyncio.run(_fill(url, None))
+    return url
+
+
+@pytest.fixture
+def schema(postgres_url: str) -> Iterator[PostgresHarness]:
+    harness = PostgresHarness(postgres_url)
+    yield harness
+    asyncio.run(harness.discard())
+
+
+def test_a_store_goes_to_postgres_and_back(
+    sqlite: str, schema: PostgresHarness, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    back = f"sqlite:///{tmp_path}/back.db"
+    assert run_command(["copy", sqlite, schema.url]) == 0
+    assert run_command(["copy", schema.url, back]) == 0
+    assert "are equal: copied" in capsys.readouterr().out
+    assert run_command(["copy", "--compare", sqlite, back, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["equal"]
+    assert {table["table"]: table["source_rows"] for table in report["tables"]}["instances"] == COUNT
+    for url in (schema.url, back):
+        assert asyncio.run(_sums(url, None)) == list(range(COUNT))
+    assert run_command(["verify", "--store", back]) == 0
+
+
+def test_an_encrypted_store_is_copied_without_its_key(tmp_path: Path, schema: PostgresHarness):
+    url = f"sqlite:///{tmp_path}/jobs.db"
+    asyncio.run(_fill(url, KEY))
+    assert run_command(["copy", url, schema.url]) == 0
+    assert asyncio.run(schema.value("SELECT count(*) FROM perdure.instances WHERE state LIKE '%cents%'")) == 0
+    assert asyncio.run(_sums(schema.url, KEY)) == list(range(COUNT))
+
+
+@pytest.mark.parametrize("way", ["there", "back"])
+def test_a_copy_that_is_killed_anywhere_continues(
+    way: str, sqlite: str, schema: PostgresHarness, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """Each attempt writes some pages and is killed within a write, or before the end."""
+    source, target = sqlite, schema.url
+    if way == "back":
+        assert run_command(["copy", sqlite, schema.url]) == 0
+        source, target = schema.url, f"sqlite:///{tmp_path}/back.db"
+    for writes in (0, 1, 9):
+        attempt = [sys.executable, str(KILLED), source, target, str(writes)]
+        assert subprocess.run(attempt, check=False).returncode == -signal.SIGKILL  # noqa: S603 - our own script
+        with pytest.raises(Exception, match="unfinished copy"):
+            asyncio.run(_opened(target))
+    capsys.readouterr()
+    assert run_command(["copy", source, target]) == 0
+    assert "continued" in capsys.readouterr().out
+    assert asyncio.run(_sums(target, None)) == list(range(COUNT))
+
+
+async def _opened(url: str) -> None:
+    store = await open_store(url)
+    await store.close()
+
+
+def test_a_copy_needs_a_source_without_an_engine(tmp_path: Path, postgres_url: str, capsys: pytest.CaptureFixture[str]):
+    shared = SharedPostgresHarness(postgres_url)
+    file = f"sqlite:///{tmp_path}/jobs.db"
+    for url, target in ((file, f"sqlite:///{tmp_path}/new.db"), (shared.url, f"sqlite:///{tmp_path}/new.db")):
+        store: Store = asyncio.run(_open_and_stay(url, target, capsys))
+        assert store is not None
+        assert not Path(f"{tmp_path}/new.db").exists()
+    asyncio.run(shared.discard())
+
+
+async def _open_and_stay(url: str, target: str, capsys: pytest.CaptureFixture[str]) -> Store:
+    store = await open_store(url)
+    assert await asyncio.to_thread(run_command, ["copy", url, target]) == 2
+    assert "stop that engine first" in capsys.readouterr().err
+    await store.close()
+    return store
+
+
+def test_a_difference_is_named(sqlite: str, schema: PostgresHarness, capsys: pytest.CaptureFixture[str]):
+    assert run_command(["copy", sqlite, schema.url]) == 0
+    asyncio.run(schema.execute("UPDATE perdure.instances SET event_count = 77 WHERE id = 's-3'"))
+    asyncio.run(schema.execute("DELETE FROM perdure.keys WHERE key = 'k5'"))
+    capsys.readouterr()
+    assert run_command(["copy", "--compare", sqlite, schema.url]) == 1
+    told = capsys.readouterr().out
+    assert "instance task:sums:s-3: event_count: 1 in the source, 77 in the target" in told
+    assert f"{COUNT} rows" in told
+    assert f"DIFFERENT, {COUNT - 1} in the target" in told
+
+
+def test_a_copy_that_differs_does_not_open(sqlite: str, schema: PostgresHarness, capsys: pytest.CaptureFixture[str]):
+    """A row that was written into the target before the copy is complete is found by the comparison."""
+    attempt = [sys.executable, str(KILLED), sqlite, schema.url, "9"]
+    assert subprocess.run(attempt, check=False).returncode == -signal.SIGKILL  # noqa: S603 - our own script
+    asyncio.run(schema.execute("UPDATE perdure.instances SET state = '{}' WHERE id = 's-0'"))
+    assert run_command(["copy", sqlite, schema.url]) == 1
+    told = capsys.readouterr().out
+    assert "instance task:sums:s-0: state: '{\"cents\":0}' in the source, '{}' in the target" in told
+    assert "does not open as a store" in told
+    with pytest.raises(Exception, match="unfinished copy"):
+        asyncio.run(_opened(schema.url))
+
+
+def test_a_message_of_an_application_during_the_copy_is_noticed(
+    sqlite: str, schema: PostgresHarness, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    target = f"sqlite:///{tmp_path}/back.db"
+    assert run_command(["copy", sqlite, schema.url]) == 0
+    attempt = [sys.executable, str(KILLED), schema.url, target, "1"]
+    assert subprocess.run(attempt, check=False).returncode == -signal.SIGKILL  # noqa: S603 - our own script
+    asyncio.run(schema.execute("SELECT perdure.send('task', 'sums', 's-0', 'send', '{\"cents\": 1}')"))
+    assert run_command(["copy", schema.url, target]) == 2
+    assert "is an unfinished copy of" in capsys.readouterr().err
+
+
+def test_the_last_step_is_done_by_the_next_copy(sqlite: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """A kill between the two names of a complete file leaves both; the next one finds the file complete."""
+    target = tmp_path / "copy.db"
+    assert run_command(["copy", sqlite, f"sqlite:///{target}"]) == 0
+    os.link(target, f"{target}.copying")
+    assert run_command(["copy", sqlite, f"sqlite:///{target}"]) == 2
+    assert "a file of that name exists" in capsys.readouterr().err
+    assert not Path(f"{target}.copying").exists()
+    assert asyncio.run(_sums(f"sqlite:///{target}", None)) == list(range(COUNT))
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "message"),
+    [
+        ("sqlite:///{0}/none.db", "sqlite:///{0}/new.db", "there is no such file"),
+        ("memory://", "sqlite:///{0}/new.db", "store of a copy"),
+        ("sqlite:///{0}/jobs.db", "mysql://x/y", "a package that declares how"),
+        ("sqlite:///{0}/older.db", "sqlite:///{0}/new.db", "start an engine on it once"),
+    ],
+)
+def test_a_store_that_cannot_be_copied_is_refused(
+    source: str, target: str, message: str, sqlite: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    with (
+        closing(sqlite3.connect(tmp_path / "older.db")) as older,
+        closing(sqlite3.connect(tmp_path / "jobs.db")) as now,
+    ):
+        now.backup(older)
+        older.execute("PRAGMA user_version = 3")
+    assert sqlite
+    assert run_command(["copy", source.format(tmp_path), target.format(tmp_path)]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "new.db").exists()
