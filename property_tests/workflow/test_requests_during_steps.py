@@ -151,7 +151,7 @@ def test_a_gather_receives_all_of_them_however_often_the_worker_dies(drawn: list
 
 @settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=10)
 @given(drawn=branches(1).filter(lambda drawn: any(waiting.kind != "step" for waiting in drawn)), at=st.integers(0, 5))
-def test_a_cancellation_halts_waiting_branches_and_lets_the_steps_in_progress_end(drawn: list[Waiting], at: int) -> None:
+def test_a_cancellation_halts_waiting_branches_and_lets_steps_end(drawn: list[Waiting], at: int) -> None:
     waits = [Waiting(waiting.kind, waiting.seconds + 10) for waiting in drawn]
     job = flow_of(waits, "gather")
     with World(App(None).with_jobs(job), debug=False) as world:

@@ -15,7 +15,7 @@ from perdure.values.excerpt import excerpt
 from perdure.values.sealed import key_of
 
 PAGE = 5_000
-"""Rows per read; only four columns and the beginning of the state are read."""
+"""Rows per read; only five columns and the beginning of the state are read."""
 
 MAX_KEY_CHARACTERS = 80
 """The beginning of an encrypted text, with the id of its key."""
@@ -26,9 +26,10 @@ LEAST_GAIN_PART = 0.25
 
 _TEXT = "CASE state WHEN '' THEN data ELSE state END"
 _INSTANCES = f"""
-SELECT incarnation, kind, name, status, substr({_TEXT}, 1, {MAX_KEY_CHARACTERS}) FROM instances WHERE incarnation > ?
-ORDER BY 1 LIMIT {PAGE}
+SELECT incarnation, kind, name, status, substr({_TEXT}, 1, {MAX_KEY_CHARACTERS}), {{journal_rows}} FROM instances
+WHERE incarnation > ? ORDER BY 1 LIMIT {PAGE}
 """  # noqa: S608 - made of constants
+_FIRST_WITH_JOURNALS = 8
 _DUE = "SELECT count(*), min(due_ms) FROM instances WHERE due_ms <= ?"
 _MESSAGES = "SELECT count(*), min(message_id) FROM messages"
 _SENT = "SELECT sent_ms FROM messages WHERE message_id = ?"
@@ -65,6 +66,7 @@ class Counts:
     Attributes:
         openings: how often an engine opened it.
         instances: number of instances by job (printed ``kind:name``) and status.
+        journal_rows: rows of all journals: the steps of workflows.
         encrypted: instances by the id of the key that encrypts them; those that are not encrypted under ``plain``.
             Empty if none is encrypted.
         due: instances whose alarm is due.
@@ -81,6 +83,7 @@ class Counts:
 
     openings: int
     instances: dict[str, dict[str, int]]
+    journal_rows: int
     encrypted: dict[str, int]
     due: int
     due_since_ms: int | None
@@ -107,10 +110,11 @@ def count(reader: Reader, now_ms: int) -> Counts:
     ((dead_letters,),) = reader.rows(_DEAD_LETTERS)
     ((keys, expired_keys),) = reader.rows(_KEYS, (now_ms,))
     ((first_event, last_event),) = reader.rows(_EVENTS)
-    instances, encrypted = _instances(reader)
+    instances, encrypted, journal_rows = _instances(reader)
     return Counts(
         openings=openings,
         instances=instances,
+        journal_rows=journal_rows,
         encrypted=encrypted,
         due=due,
         due_since_ms=None if due_since_ms is None else _number(reader, [(due_since_ms,)], of="instances"),
@@ -125,23 +129,26 @@ def count(reader: Reader, now_ms: int) -> Counts:
     )
 
 
-def _instances(reader: Reader) -> tuple[dict[str, dict[str, int]], dict[str, int]]:
-    """Count by job and status, and by key."""
+def _instances(reader: Reader) -> tuple[dict[str, dict[str, int]], dict[str, int], int]:
+    """Count by job and status, and by key; and the rows of their journals."""
     found: dict[str, Counter[str]] = {}
-    keys = Counter[str | None]()
-    for kind, name, status, text in _places(reader):
+    keys, journal_rows = Counter[str | None](), 0
+    for kind, name, status, text, length in _places(reader):
+        journal_rows += length
         found.setdefault(f"{kind}:{name}", Counter())[status] += 1
         keys[key_of(text)] += 1
     plain = keys.pop(None, 0)
     encrypted = {key: number for key, number in sorted(keys.items(), key=str) if key is not None}
     if encrypted and plain:
         encrypted["plain"] = plain
-    return {job: dict(sorted(statuses.items())) for job, statuses in sorted(found.items())}, encrypted
+    return {job: dict(sorted(statuses.items())) for job, statuses in sorted(found.items())}, encrypted, journal_rows
 
 
-def _places(reader: Reader) -> Generator[tuple[str, str, str, str]]:
-    for rows in reader.pages(_INSTANCES, (0,), page=PAGE):
-        yield from ((str(kind), str(name), str(status), str(text)) for _, kind, name, status, text in rows)
+def _places(reader: Reader) -> Generator[tuple[str, str, str, str, int]]:
+    sql = _INSTANCES.format(journal_rows="journal_length" if reader.schema_version >= _FIRST_WITH_JOURNALS else "0")
+    for rows in reader.pages(sql, (0,), page=PAGE):
+        for _, kind, name, status, text, length in rows:
+            yield str(kind), str(name), str(status), str(text), _number(reader, [(length,)], of="instances")
 
 
 def _instant(reader: Reader, sql: str, of: int | None) -> int | None:

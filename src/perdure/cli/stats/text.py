@@ -19,6 +19,8 @@ def lines_of(counts: Counts, store: str) -> Iterator[str]:
     yield f"instances     {sum(sum(by_status.values()) for by_status in counts.instances.values()):,}"
     for job, by_status in counts.instances.items():
         yield f"  {job}  {', '.join(f'{number:,} {status}' for status, number in by_status.items())}"
+    if counts.journal_rows:
+        yield f"journal rows  {counts.journal_rows:,}"
     if counts.encrypted:
         yield f"encrypted     {', '.join(_encrypted(key, number) for key, number in counts.encrypted.items())}"
     yield f"due           {counts.due:,}{_since(counts.due_since_ms)}"
