@@ -38,6 +38,7 @@ class Operation:
             request is a new one.
         wait_ms: how long afterwards everything has settled, retries included.
         looks: the expected state of the world in the end, with or without a crash; compared with ``==``.
+        marks: the mark of a repeat: the number of the delivery, which differs, or the key of the step, which does not.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Operation:
     wait_ms: int
     repeated: Literal["once", "not"] = "once"
     looks: Callable[[World], Awaitable[Any]]
+    marks: Literal["delivery", "step_key"] = "delivery"
 
 
 @attrs.frozen(kw_only=True)
@@ -57,15 +59,24 @@ class Found:
         looks: the state of the world.
         stuck: unattended work: claims, overdue alarms, messages.
         heard: the calls to external systems.
+        deaths: how often a process died; None if runs are repeated for other reasons.
+        marks: the mark of a repeat.
     """
 
     looks: Any
     stuck: tuple[str, ...]
     heard: tuple[str, ...]
+    deaths: int | None = None
+    marks: Literal["delivery", "step_key"] = "delivery"
 
     @property
     def unmarked(self) -> tuple[str, ...]:
-        """What user code said again without a new mark: it could not see that it may be a repeat."""
+        """The calls that were repeated without a mark: the external system could not see that they may be repeats."""
+        if self.marks == "step_key":
+            keys = Counter(name_of(word) for word in set(self.heard))
+            most = len(self.heard) if self.deaths is None else 1 + self.deaths
+            often = (word for word, count in Counter(self.heard).items() if count > most)
+            return (*(name for name, count in keys.items() if count > 1), *often)
         return tuple(word for word, count in Counter(self.heard).items() if count > 1)
 
 
@@ -143,7 +154,7 @@ def undisturbed(operation: Operation, kind: StoreKind, folder: Path) -> Found:
     async def scenario(world: World) -> Found:
         await _arranged(operation, world)
         await _carried_out(operation, world)
-        return await _inspected(operation, world)
+        return await _inspected(operation, world, 0)
 
     return play(kind, folder, scenario)
 
@@ -174,7 +185,7 @@ def crashed(operation: Operation, kind: StoreKind, folder: Path, *places: int) -
         world.process.boundary.die_at = None  # there were fewer crash points than that
         await _repeated(operation, world)
         await world.advance(ms=operation.wait_ms)
-        return await _inspected(operation, world)
+        return await _inspected(operation, world, len(places))
 
     return play(kind, folder, scenario)
 
@@ -212,7 +223,7 @@ async def _reopened(operation: Operation, world: World, *, die_at: int) -> None:
         await world.advance(ms=operation.wait_ms)
 
 
-async def _inspected(operation: Operation, world: World) -> Found:
+async def _inspected(operation: Operation, world: World, deaths: int | None = None) -> Found:
     """Look at the world."""
     _check_commits(world)
     rows = await world.inspect(lambda store: store.find(Query(limit=1_000)))
@@ -223,7 +234,18 @@ async def _inspected(operation: Operation, world: World) -> Found:
         *(f"{row.address} is left in its lane" for row in rows if row.rank_ms is not None),
         *(f"{message} is left" for message in await world.messages()),
     ]
-    return Found(looks=await operation.looks(world), stuck=tuple(stuck), heard=tuple(world.outside.heard))
+    return Found(
+        looks=await operation.looks(world),
+        stuck=tuple(stuck),
+        heard=tuple(world.outside.heard),
+        deaths=deaths,
+        marks=operation.marks,
+    )
+
+
+def name_of(word: str) -> str:
+    """Return a word without the key of its step."""
+    return word.partition("#")[0]
 
 
 def _is_overdue(row: Instance, world: World) -> bool:

@@ -14,13 +14,16 @@ HEAD = """\
 """
 BEGIN, END = "<!-- sweep: begin -->\n", "<!-- sweep: end -->"
 
-sys.path[:0] = [str(ROOT / "tests" / "behaviour")]  # where the world is, when this runs as a script
+sys.path[:0] = [
+    str(ROOT / "tests" / folder) for folder in ("behaviour", "stores", "plugins")
+]  # when this runs as a script
 
 import continuous_operations  # noqa: E402
 import crossing_operations  # noqa: E402
 import debounce_operations  # noqa: E402
 import pool_operations  # noqa: E402
 import task_operations  # noqa: E402
+import workflow_operations  # noqa: E402
 from crash_sweep import Operation, sweep  # noqa: E402
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -29,7 +32,12 @@ OPERATIONS: tuple[Operation, ...] = (
     *task_operations.OPERATIONS,
     *pool_operations.OPERATIONS,
     *crossing_operations.OPERATIONS,
+    *workflow_operations.OPERATIONS,
 )
+"""The operations that every run of the tests sweeps over both stores."""
+
+ALL_OPERATIONS: tuple[Operation, ...] = (*OPERATIONS, *pool_operations.FURTHER, *workflow_operations.FURTHER)
+"""The operations of the table; a nightly run sweeps all of them over both."""
 
 
 Counts = tuple[int, int]
@@ -62,7 +70,7 @@ def lines(counted: dict[str, Counts]) -> list[str]:
 def main() -> None:
     """Sweep all operations, over the store in memory, and write the table."""
     counted: dict[str, Counts] = {}
-    for operation in OPERATIONS:
+    for operation in ALL_OPERATIONS:
         with tempfile.TemporaryDirectory(prefix="perdure-") as folder:
             swept = sweep(operation, "memory", Path(folder))
             counted[operation.name] = (swept.points, swept.repeated)

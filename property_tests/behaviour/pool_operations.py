@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from attrs import frozen
@@ -105,6 +106,63 @@ def calling(name: str, call: str, *, job: Any = pool) -> Operation:
         looks=looks,
     )
 
+
+def requesting(
+    name: str, request: Callable[[World], Any], *, before: Callable[[World], Any] | None = None, **options: Any
+) -> Operation:
+    """Make a call that is about more than one item; the caller repeats it without a key."""
+    job = pool_with(**options)
+
+    async def arrange(world: World) -> None:
+        if before is not None:
+            await before(world)
+
+    return Operation(
+        name=f"pool: {name}",
+        app=lambda world: App(world.outside).with_jobs(job),
+        arrange=arrange,
+        request=request,
+        wait_ms=20_000,
+        looks=looks,
+    )
+
+
+def handle_of(world: World) -> Any:
+    return world.jobs.handle(engine_of(world.jobs).jobs["pool", "pool"])
+
+
+async def two_wait(world: World) -> None:
+    for id_ in ("a", "b"):
+        await world.unwrap(handle_of(world).put(id_, Work(id_), after="1 hour"))
+
+
+async def one_is_held(world: World) -> None:
+    await world.unwrap(handle_of(world).hold())
+    await world.unwrap(handle_of(world).put("a", Work("x")))
+
+
+async def one_has_begun(world: World) -> None:
+    await world.unwrap(handle_of(world).put("b", Work("y")))
+
+
+FURTHER = (
+    requesting("many items at once", lambda world: handle_of(world).put_many((id_, Work(id_)) for id_ in "ab")),
+    requesting("a drain", lambda world: handle_of(world).drain(), before=two_wait),
+    requesting("a release of a held pool", lambda world: handle_of(world).release(), before=one_is_held),
+    requesting(
+        "an item behind a rate",
+        lambda world: handle_of(world).put("a", Work("x"), idempotency_key=KEY),
+        before=one_has_begun,
+        rate=(1, "10 s"),
+    ),
+    requesting(
+        "an item behind another of its key",
+        lambda world: handle_of(world).put("a", Work("x"), head_start="1 hour", idempotency_key=KEY),
+        before=one_has_begun,
+        workers_per_key=1,
+        key=lambda _: "one",
+    ),
+)
 
 OPERATIONS = (
     putting("an item, its work and its result", Work("x")),

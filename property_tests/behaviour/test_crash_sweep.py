@@ -9,15 +9,20 @@ from pathlib import Path
 
 import pytest
 from crash_sweep import Operation, crashed, crossings_of, sweep, undisturbed
-from crash_table import OPERATIONS, documented
+from crash_table import ALL_OPERATIONS, OPERATIONS, documented
 from hypothesis import settings
 from world import STORES, StoreKind
 
 NIGHTLY = settings.get_current_profile_name() == "nightly"
+SWEPT = tuple(
+    pytest.param(operation, kind, id=f"{operation.name}-{kind}")
+    for operation in ALL_OPERATIONS
+    for kind in STORES
+    if NIGHTLY or kind == "memory" or operation in OPERATIONS
+)
 
 
-@pytest.mark.parametrize("kind", STORES)
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+@pytest.mark.parametrize(("operation", "kind"), SWEPT)
 def test_a_crash_anywhere_is_recovered(operation: Operation, kind: StoreKind, tmp_path: Path) -> None:
     swept = sweep(operation, kind, tmp_path)
     assert swept.complaints == ()
@@ -26,7 +31,9 @@ def test_a_crash_anywhere_is_recovered(operation: Operation, kind: StoreKind, tm
     assert counted == documented()[operation.name], "docs/reference/crash-points.md says otherwise"
 
 
-@pytest.mark.parametrize("operation", OPERATIONS if NIGHTLY else OPERATIONS[1::3], ids=lambda operation: operation.name)
+@pytest.mark.parametrize(
+    "operation", ALL_OPERATIONS if NIGHTLY else OPERATIONS[1::3], ids=lambda operation: operation.name
+)
 def test_a_second_crash_during_the_recovery_is_recovered(operation: Operation, tmp_path: Path) -> None:
     expected = undisturbed(operation, "memory", tmp_path)
     places = [place for place, name in enumerate(crossings_of(operation, "memory", tmp_path)) if "messages" not in name]

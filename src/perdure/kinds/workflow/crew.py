@@ -55,9 +55,16 @@ class Crew:
         self._note(key, exit_)
         if self.stopping or replay.exit is not None or replay.stopped is not None:
             return self._orders([])
+        calls = replay.calls()
         if replay.unsaved() or replay.needs_commit:
-            return self._orders([]) if _COMMIT in self.running else self._orders([], commit=True)
-        return self._orders(replay.calls())
+            waits = _COMMIT in self.running or not (calls or replay.needs_commit or self._is_settled)
+            return self._orders([], commit=not waits)
+        return self._orders(calls)
+
+    @property
+    def _is_settled(self) -> bool:
+        """Whether no cancelled step is about to end, whose row the same commit can hold."""
+        return self.running.isdisjoint(self.steps.replay.tree.dropping)
 
     def _note(self, key: object, exit_: Any) -> None:
         """Run the program of the workflow on after the end of a program."""
