@@ -311,8 +311,8 @@ class Dispatcher:
 
     def _again(self, resident: Resident, items: Sequence[Item]) -> None:
         """Decide the turns of requests again, in order, because they met a conflict before their first effects."""
+        self.residents.note_conflict(items)
         for item in reversed(items):
-            item.conflicts += 1
             if item.conflicts > self.turns.most_conflicts(item):
                 self._end(resident, item, TurnAnswered(Failure(Conflict(str(resident.address)))))
             else:

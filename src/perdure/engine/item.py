@@ -45,6 +45,8 @@ class Item:
         span: traces its turn, from the moment that the instance is loaded; None if it is not traced.
         report: reports the end of the request to sinks; None if none listens.
         looks: how often it found the instance held by another engine.
+        basis: whether its turn was decided on a row that was just read, or on one that the engine of a shared store
+            has kept, and another engine may have changed.
         counts: how much it counts towards ``max_pending``: the engine's own commands have other limits.
         ending: called when the end of its run is about to be committed.
     """
@@ -58,6 +60,7 @@ class Item:
     span: TurnSpan | None = None
     report: RequestReport | None = None
     looks: int = 0
+    basis: Literal["read", "kept"] = "read"
     ending: Callable[[], None] | None = None
     counts: int = attrs.field(init=False)
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import attrs
 from returns.result import Result, Success
 
 from perdure.engine.flight import Flight, Stored
+from perdure.engine.item import Item
 from perdure.engine.resident import Resident, weight_of
+from perdure.engine.turn_outcome import Begun, Claimable
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.step import Execute
+from perdure.jobs.request import AlarmDue
+from perdure.jobs.step import Commit, Execute
 from perdure.programs.future import answer_of, converted
 from perdure.runtime.record import Future
 from perdure.stores.store import Health, Store
@@ -25,21 +28,30 @@ from perdure.values.transition import KeepInstance, Loaded, Put
 
 NO_INSTANCE = Loaded()
 
+MOST_CURRENT = 0.9
+"""The part of turns that must find a current row, so that they are decided on kept rows.
+
+A refused commit costs more than a read, and few turns beside many that read make the groups of both smaller.
+"""
+
+LATELY = 64
+"""How many turns this part is about."""
+
 
 @attrs.define
 class Residents:
     """Keeps the rows of instances that had a turn, so that the next turn and a read find them in memory.
 
     No other process writes to an owned store, so a row that a commit wrote is the stored one until the next commit.
-    After a conflict or an unknown outcome it is read again. Of a shared store no row outlives the turns of its
-    instance.
+    After a conflict or an unknown outcome it is read again. Of a shared store a kept row may be out of date: a turn is
+    decided on it if its commit compares the version, while most turns find a current row.
 
     Attributes:
         store: stores the instances.
         size_bytes: the size of all rows and decoded states.
         phase: whether rows are kept.
         watched: the instances whose next change a run waits for, each with the futures that are told.
-        may_use_rows: whether a turn may use the row that an earlier turn left: nothing else writes to an owned store.
+        may_use_rows: whether a kept row is the stored one: nothing else writes to an owned store.
     """
 
     store: Store
@@ -50,11 +62,12 @@ class Residents:
     watched: dict[Address, tuple[Future[None], ...]] = attrs.Factory(dict[Address, "tuple[Future[None], ...]"])
     _line: OrderedDict[Resident, None] = attrs.Factory(OrderedDict[Resident, None])  # in the order of dropping
     _reads: list[set[Address]] = attrs.Factory(list[set[Address]])
+    _current: float = 1.0  # the part of turns for which a current row was kept, lately
 
     @property
     def max_bytes(self) -> int:
         """The bound. Rows of instances with turns in progress count, and are not dropped."""
-        return self.store.cache_bytes if self.store.capabilities.ownership == "owned" and self.phase == "open" else 0
+        return self.store.cache_bytes if self.phase == "open" else 0
 
     def __attrs_post_init__(self) -> None:
         self.may_use_rows = self.store.capabilities.ownership == "owned"
@@ -101,10 +114,55 @@ class Residents:
         return None if resident is None else resident.row
 
     def loaded(self, resident: Resident, loaded: Loaded) -> None:
-        """Keep the row that was read for a turn, unless a commit has written a newer one meanwhile."""
-        if resident.loaded is None or not self.may_use_rows:
-            instance = loaded.instance
-            self.keep(resident, NO_INSTANCE if instance is None else Loaded(instance=instance))
+        """Keep the row that was read for a turn, unless it is known or a commit has written a newer one meanwhile."""
+        instance, kept = loaded.instance, resident.loaded
+        if kept is not None and self.may_use_rows:
+            return
+        if kept is not None and version_of(kept.instance) == version_of(instance):
+            self._note_current(1.0)
+            return
+        self._note_current(0.0)
+        self.keep(resident, NO_INSTANCE if instance is None else Loaded(instance=instance))
+
+    # ------------------------------------------------------------ rows that may be out of date
+    def may_decide(self, resident: Resident, item: Item) -> bool:
+        """Return whether a turn may be decided on the row that is kept. On a shared store, note that it is.
+
+        The row of an alarm was read a moment ago, by the engine that fires it.
+        """
+        if resident.loaded is None or item.request.idempotency_key is not None:
+            return False
+        if self.may_use_rows:
+            return True
+        if type(item.request.command) is not AlarmDue:
+            if self._current < MOST_CURRENT:
+                return False
+            self._note_current(1.0)
+        item.basis = "kept"
+        return True
+
+    def may_stand(self, item: Item, begun: Begun) -> bool:
+        """Return whether the outcome of such a turn may stand; otherwise it is decided on the stored row.
+
+        The commit compares the version of the row. Anything else would be an answer that rests on a row which another
+        engine may have changed.
+        """
+        if item.basis == "read" or type(begun) is Claimable:
+            return True
+        if type(begun) is Commit and type(begun.transition.write) is not KeepInstance:
+            return True
+        item.basis = "read"
+        return False
+
+    def note_conflict(self, items: Sequence[Item]) -> None:
+        """Count a conflict of turns, unless they were decided on a kept row: that was out of date, without a rival."""
+        rivals = 1 if items[0].basis == "read" else 0
+        items[0].basis = "read"
+        for item in items:
+            item.conflicts += rivals
+
+    def _note_current(self, found: float) -> None:
+        self._current += (found - self._current) / LATELY
 
     def landed(self, flight: Flight, answer: Stored) -> None:
         """Keep the row that a flight wrote; or read it again, unless the outcome is certain."""
@@ -228,10 +286,13 @@ class Residents:
             job = jobs.get((address.kind, address.name))
             if job is not None and address not in changed:
                 resident = self.at(job, address)
-                if resident.loaded is None and resident.state == "idle":
+                if resident.state == "idle" and (resident.loaded is None or self._is_newer(row, resident)):
                     self.keep(resident, Loaded(instance=row))
         if self.size_bytes > self.max_bytes:
             self._drop_rows()
+
+    def _is_newer(self, row: Instance, resident: Resident) -> bool:
+        return not self.may_use_rows and version_of(row) > version_of(resident.row)
 
     @property
     def _is_owned(self) -> bool:
@@ -250,6 +311,11 @@ class Residents:
 
     def _sized(self, health: Health) -> Health:
         return attrs.evolve(health, cache_bytes=self.size_bytes, max_cache_bytes=self.max_bytes)
+
+
+def version_of(row: Instance | None) -> tuple[int, int]:
+    """Return the incarnation and the version of a row, in their order."""
+    return (0, 0) if row is None else (row.incarnation, row.version)
 
 
 def as_stored(instance: Instance, fence: Fence) -> Instance:

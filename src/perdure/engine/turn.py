@@ -127,11 +127,13 @@ class TurnTaker:
         if item.conflicts > item.gave_way and self.others:
             item.gave_way = item.conflicts
             return Rest(self._give_way(item))
-        flight, key = resident.flight, item.request.idempotency_key
-        if flight is not None:
+        if (flight := resident.flight) is not None:
             return self._decide(resident, item, flight.loaded, flight.decoded)
-        if resident.loaded is not None and key is None and self.residents.may_use_rows:
-            return self._decide(resident, item, resident.loaded, resident.decoded)
+        if resident.loaded is not None and self.residents.may_decide(resident, item):
+            begun = self._decide(resident, item, resident.loaded, resident.decoded)
+            if self.residents.may_stand(item, begun):
+                return begun
+        key = item.request.idempotency_key
         loaded = self._reads.load(resident.address, key, 0 if key is None else self.runtime.now_ms(), tell)
         return "reading" if loaded is None else self.decide(resident, item, loaded)
 
@@ -148,8 +150,11 @@ class TurnTaker:
         """Continue synchronously with a turn whose instance was loaded."""
         if not isinstance(loaded, Success):
             return TurnAnswered(loaded)
-        self.residents.loaded(resident, loaded.unwrap())
-        return self._decide(resident, item, loaded.unwrap(), resident.decoded)
+        found = loaded.unwrap()
+        self.residents.loaded(resident, found)
+        if item.request.idempotency_key is None and not self.residents.may_use_rows and resident.loaded is not None:
+            found = resident.loaded  # the same row, of which the state may be decoded
+        return self._decide(resident, item, found, resident.decoded)
 
     def _decide(self, resident: Resident, item: Item, loaded: Loaded, decoded: Decoded | None) -> Begun:
         inputs = self.inputs_of(resident, decoded)
@@ -171,12 +176,12 @@ class TurnTaker:
             if resident.decoded is None:
                 self.residents.note_decoded(resident, step)
             if step.claimed == "before_effect" and self.code == "trusted":
-                return self._handle(resident, step, inputs)
+                return self._handle(resident, item, step, inputs)
         return step if isinstance(step, Commit) else self._wait_first(resident, item, step)
 
     def _wait_first(self, resident: Resident, item: Item, step: Execute | Mark | Defer | RecoverFirst) -> Begun:
         """Continue with what must wait, on a committed row."""
-        if resident.flight is not None:
+        if resident.flight is not None or (item.basis == "kept" and type(step) is not Execute):
             return "after_flight"
         match step:
             case Mark():
@@ -242,7 +247,7 @@ class TurnTaker:
         return verdict
 
     # ------------------------------------------------------------ events
-    def _handle(self, resident: Resident, execute: Execute, inputs: TurnInputs) -> Begun:
+    def _handle(self, resident: Resident, item: Item, execute: Execute, inputs: TurnInputs) -> Begun:
         """Handle an event. As long as its program neither waits nor has effects, it needs no slot, claim or task."""
         step: Commit | Execute = execute
         while isinstance(step, Execute):
@@ -251,7 +256,7 @@ class TurnTaker:
             try:
                 begun = self._until_effect(resident, execute)
                 if isinstance(begun, Suspended):
-                    return self._has_effect(resident, execute, begun)
+                    return self._has_effect(resident, item, execute, begun)
                 if type(begun) is Raised and is_interrupt(begun):
                     self._note_end(begun)
                     return TurnAnswered(Failure(EngineClosed()))
@@ -290,9 +295,9 @@ class TurnTaker:
         except BaseException as raised:  # noqa: BLE001 - a defect of the run, of whatever class
             return Raised(raised)
 
-    def _has_effect(self, resident: Resident, execute: Execute, begun: Suspended[Any, Any]) -> Begun:
+    def _has_effect(self, resident: Resident, item: Item, execute: Execute, begun: Suspended[Any, Any]) -> Begun:
         """Continue an event that has an effect: on the committed row, so that its claim can be recorded over it."""
-        if resident.flight is None:
+        if resident.flight is None and item.basis == "read":
             return Rest(self._go_on(resident, execute, begun))
         begun.drop()
         self._with_effects.add(_event_of(resident, execute.request))
