@@ -14,7 +14,7 @@ from perdure.engine.alarm_window import ALONE, PATIENCE_MS, AlarmWindow
 from perdure.engine.dispatcher import Dispatcher
 from perdure.engine.holds import Holds
 from perdure.engine.item import Item
-from perdure.engine.residents import Residents
+from perdure.engine.residents import Residents, version_of
 from perdure.engine.timer_queue import NEVER_MS, Entry, TimerQueue, end_of
 from perdure.engine.turn_outcome import TurnAnswer
 from perdure.engine.wake import Wake
@@ -49,7 +49,8 @@ class _Fired:
         due_ms: when the alarm was due.
         tell: called with the result.
         leave: called when the end of its run is about to be committed.
-        then_due: when the instance is due afterwards: as its last commit said, and as the store returned it meanwhile.
+        then_due: when the instance is due afterwards, as its last commit said.
+        read: the row that the store returned meanwhile.
         written: whether a commit wrote the instance meanwhile.
     """
 
@@ -58,7 +59,7 @@ class _Fired:
     tell: Callable[[_Fired, TurnAnswer], None]
     leave: Callable[[_Fired], None]
     then_due: int | None = None
-    read_ms: int | None = None
+    read: Instance | None = None
     written: Literal["no", "yes"] = "no"
     _state: Literal["waits", "answered"] = "waits"
 
@@ -190,8 +191,8 @@ class Alarms:
             address, due_ms = row.address, row.due_ms or 0
             fired = self._fired.get(address) if self._fired else None
             if fired is not None:
-                fired.read_ms = due_ms
-            elif self._may_fire(address):
+                fired.read = row
+            elif self._may_fire(address) and not self._is_written(row):
                 entries.append((address, due_ms))
         self._timers.read(entries, position)
 
@@ -300,10 +301,14 @@ class Alarms:
         del self._fired[fired.address]
         if fired.then_due is not None:
             self._add(fired.address, fired.then_due)
-        if fired.read_ms is not None:
-            self._add(fired.address, fired.read_ms)
+        if fired.read is not None and not self._is_written(fired.read):
+            self._add(fired.address, fired.read.due_ms or 0)
         elif fired.written == "no" and fired.due_ms > self.runtime.now_ms():  # the clock went back
             self._add(fired.address, fired.due_ms)
+
+    def _is_written(self, read: Instance) -> bool:
+        """Whether a commit of this engine wrote a row after it was read: its alarm is known already."""
+        return version_of(self.residents.row(read.address)) > version_of(read)
 
     # ------------------------------------------------------------ waiting
     async def _wait_for_room(self) -> None:
