@@ -113,6 +113,8 @@ async def open_target(url: str) -> CopyTarget:
     with _errors(f"copy to {settings.name}"):
         connection = await connect(settings.dsn, settings=KEEPALIVE)
         try:
+            # A crash of the server may undo the last pages, with the position that belongs to them.
+            await connection.execute("SET synchronous_commit = off")
             await migrate(connection, store=settings.name, schema=settings.schema)
             tables = _Tables(settings, connection)
             await tables.lock()
@@ -276,6 +278,7 @@ class _Target:
             for table in COLUMNS:
                 await connection.execute(sql(f"ANALYZE perdure.{table}"))
             async with connection.transaction():
+                await connection.execute("SET LOCAL synchronous_commit = on")  # with it all earlier ones are durable
                 await connection.execute(sql("UPDATE perdure.counters SET pruned_to = $1"), numbers.pruned_to)
                 insert = "INSERT INTO perdure.cursors (name, sequence, deleted) VALUES ($1, $2, $3)"
                 await connection.executemany(sql(insert), cursors)
