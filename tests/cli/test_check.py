@@ -32,6 +32,7 @@ from perdure.cli.check.finding import Finding, Topic
 from perdure.cli.check.progress import EVERY_ROWS, Progress, silent
 from perdure.cli.check.report import MAX_GROUPS, CheckReport
 from perdure.cli.check.row_check import RowCheck
+from perdure.cli.check.row_reader import SqliteRows
 from perdure.cli.check.scan import scan
 from perdure.cli.check.text import json_of, lines_of
 from perdure.cli.progress_line import ProgressLine
@@ -110,7 +111,7 @@ def path(tmp_path: Path) -> Path:
 
 def report_of(path: Path, *jobs: Any, now_ms: int = 0) -> CheckReport:
     with read_from_outside(path) as reader:
-        return scan(reader, RowCheck(app(*jobs).served), now_ms=now_ms, progress=silent)
+        return scan(SqliteRows(reader), RowCheck(app(*jobs).served), now_ms=now_ms, progress=silent)
 
 
 def found(path: Path, *jobs: Any, now_ms: int = 0) -> Found:

@@ -23,6 +23,7 @@ from perdure.cli.check.finding import Topic
 from perdure.cli.check.progress import silent
 from perdure.cli.check.report import CheckReport
 from perdure.cli.check.row_check import RowCheck
+from perdure.cli.check.row_reader import SqliteRows
 from perdure.cli.check.scan import scan
 from perdure.codecs import Codec
 from perdure.jobs.plan import ANSWERS
@@ -170,7 +171,7 @@ def test_every_stored_format_is_in_a_golden_file(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- the whole file
 def report_of(path: Path, *jobs: Any) -> CheckReport:
     with read_from_outside(path) as reader:
-        return scan(reader, RowCheck(app(Outside(), *jobs).served), now_ms=0, progress=silent)
+        return scan(SqliteRows(reader), RowCheck(app(Outside(), *jobs).served), now_ms=0, progress=silent)
 
 
 def test_the_check_reads_everything_that_its_code_can_read(path: Path) -> None:

@@ -205,7 +205,7 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
     ),
     "stats": LazyCommand(
         "stats.command:stats",
-        "Show counts and file size: instances by job and status, messages, keys and events.",
+        "Show counts and sizes: instances by job and status, messages, keys and events.",
         STORES,
     ),
     "migrate": LazyCommand(

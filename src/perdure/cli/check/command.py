@@ -17,6 +17,7 @@ from perdure.cli.check.finding import Topic
 from perdure.cli.check.progress import Progress
 from perdure.cli.check.report import CheckReport
 from perdure.cli.check.row_check import RowCheck
+from perdure.cli.check.row_reader import rows_from_outside
 from perdure.cli.check.scan import scan
 from perdure.cli.check.text import json_of, lines_of
 from perdure.cli.exit_code import ExitCode
@@ -24,8 +25,7 @@ from perdure.cli.progress_line import line_on_stderr
 from perdure.cli.standard_output import write_lines
 from perdure.cli.store_option import StoreOption
 from perdure.cli.usage_error import UsageError
-from perdure.stores.sqlite.reader import read_from_outside
-from perdure.stores.url import sqlite_path
+from perdure.stores.postgres.settings import shown_url
 from perdure.values.errors import DefinitionError, StoreError
 
 
@@ -49,7 +49,7 @@ def check(
     app
         The new code: the attribute is an App, or a function that returns one. The current directory is searched first.
     store
-        Where instances live: sqlite:///jobs.db.
+        Where instances live: sqlite:///jobs.db, or postgresql://user@host/database.
     unserved
         Whether instances of jobs that the app does not serve, and messages to them, are a problem.
     json
@@ -59,16 +59,18 @@ def check(
     accepted = frozenset({Topic.NOT_SERVED, Topic.WAITING}) if unserved == "note" else frozenset[Topic]()
     report = _report(store, RowCheck(code.served, records_of(code)))
     if json:
-        sys.stdout.write(orjson.dumps(json_of(report, store, accepted), option=orjson.OPT_INDENT_2).decode() + "\n")
+        sys.stdout.write(
+            orjson.dumps(json_of(report, shown_url(store), accepted), option=orjson.OPT_INDENT_2).decode() + "\n"
+        )
     else:
-        write_lines(lines_of(report, store, accepted))
+        write_lines(lines_of(report, shown_url(store), accepted))
     return ExitCode.FAILED if report.problems(accepted) else ExitCode.DONE
 
 
 def _report(store: str, judge: RowCheck) -> CheckReport:
     line = line_on_stderr()
     try:
-        with read_from_outside(sqlite_path(store)) as reader:
+        with rows_from_outside(store) as reader:
             judge = attrs.evolve(judge, journal=partial(tables.journal, reader))
             return scan(reader, judge, now_ms=time.time_ns() // 1_000_000, progress=Progress(line).show)
     except (DefinitionError, StoreError) as error:

@@ -8,8 +8,8 @@ from typing import Protocol
 from perdure.cli.check import tables
 from perdure.cli.check.finding import Finding, Topic
 from perdure.cli.check.report import CheckReport
+from perdure.cli.check.row_reader import RowReader
 from perdure.cli.check.tables import RememberedAnswer, StoredInstance
-from perdure.stores.sqlite.reader import Reader
 from perdure.values.errors import StoreCorrupt
 from perdure.values.message import StoredMessage
 
@@ -34,7 +34,7 @@ class RowJudge(Protocol):
 
 
 def scan(
-    reader: Reader, judge: RowJudge, *, now_ms: int, progress: Progress, into: CheckReport | None = None
+    reader: RowReader, judge: RowJudge, *, now_ms: int, progress: Progress, into: CheckReport | None = None
 ) -> CheckReport:
     """Check every row that code must be able to decode.
 

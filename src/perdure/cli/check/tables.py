@@ -1,21 +1,17 @@
-"""Reads the tables of a store's file from outside the engine, page by page."""
+"""Reads the tables of a store from outside its engines, page by page."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Final
+from typing import Final, Literal
 
 import attrs
 
+from perdure.cli.check.row_reader import RowReader
 from perdure.stores.codec import logged_event
-from perdure.stores.sqlite.reader import Reader
 from perdure.stores.sqlite.rows import (
-    DEAD_LETTER_COLUMNS,
-    EVENT_COLUMNS,
     EVENT_TYPES,
-    INSTANCE_COLUMNS,
     KEY_TYPES,
-    MESSAGE_COLUMNS,
     Row,
     check_types,
     instance_from,
@@ -26,23 +22,6 @@ from perdure.values.address import Address
 from perdure.values.errors import InvalidId, StoreCorrupt
 from perdure.values.instance import Instance
 from perdure.values.message import StoredMessage
-
-PAGE: Final = 500
-"""Rows per read, so that a read takes a few milliseconds and memory holds one page."""
-
-# ruff: noqa: S608 - the texts are made of constants; values are always bound
-_INSTANCES = f"""
-SELECT {INSTANCE_COLUMNS}, due_ms, owner, status, rank_ms FROM instances WHERE incarnation > ? ORDER BY incarnation
-LIMIT {PAGE}
-"""
-_MESSAGES = f"SELECT {MESSAGE_COLUMNS} FROM messages WHERE message_id > ? ORDER BY message_id LIMIT {PAGE}"
-_DEAD = f"SELECT {DEAD_LETTER_COLUMNS} FROM dead_letters WHERE message_id > ? ORDER BY message_id LIMIT {PAGE}"
-_KEYS = f"""
-SELECT address, key, action, answer FROM keys WHERE (address, key) > (?, ?) AND expires_ms > ? ORDER BY address, key
-LIMIT {PAGE}
-"""
-_JOURNAL = f"SELECT place, body FROM journal WHERE incarnation = ?2 AND place > ?1 ORDER BY place LIMIT {PAGE}"
-_EVENTS = f"SELECT {EVENT_COLUMNS} FROM events WHERE sequence > ? ORDER BY sequence LIMIT {PAGE}"
 
 _JOURNAL_TYPES: Final = ((int,), (str,))
 
@@ -79,20 +58,20 @@ class RememberedAnswer:
     answer: str
 
 
-def instances(reader: Reader) -> Generator[list[StoredInstance]]:
+def instances(reader: RowReader) -> Generator[list[StoredInstance]]:
     """Yield pages of all instances, in the order of creation."""
-    for rows in reader.pages(_INSTANCES, (0,), page=PAGE):
+    for rows in reader.listed("instances"):
         yield [_instance(row) for row in rows]
 
 
-def journal(reader: Reader, instance: Instance) -> tuple[str, ...] | None:
+def journal(reader: RowReader, instance: Instance) -> tuple[str, ...] | None:
     """Return the rows of an instance's journal; None if the instance was purged or began again meanwhile.
 
     Raises:
         StoreCorrupt: a place is missing, or a row is damaged.
     """
     bodies: list[str] = []
-    for rows in reader.pages(_JOURNAL, (-1,), (instance.incarnation,), page=PAGE):
+    for rows in reader.journal(instance.incarnation):
         for row in rows:
             check_types(row, _JOURNAL_TYPES, what=f"journal of {instance.address}")
             if row[0] != len(bodies):
@@ -102,25 +81,25 @@ def journal(reader: Reader, instance: Instance) -> tuple[str, ...] | None:
     return tuple(bodies[: instance.journal_length]) if len(bodies) >= instance.journal_length else None
 
 
-def messages(reader: Reader) -> Generator[list[StoredMessage | StoreCorrupt]]:
+def messages(reader: RowReader) -> Generator[list[StoredMessage | StoreCorrupt]]:
     """Yield pages of the undelivered messages, the oldest first."""
-    return _letters(reader, _MESSAGES)
+    return _letters(reader, "messages")
 
 
-def dead_letters(reader: Reader) -> Generator[list[StoredMessage | StoreCorrupt]]:
+def dead_letters(reader: RowReader) -> Generator[list[StoredMessage | StoreCorrupt]]:
     """Yield pages of the dead letters, the oldest first."""
-    return _letters(reader, _DEAD)
+    return _letters(reader, "dead_letters")
 
 
-def answers(reader: Reader, now_ms: int) -> Generator[list[RememberedAnswer]]:
+def answers(reader: RowReader, now_ms: int) -> Generator[list[RememberedAnswer]]:
     """Yield pages of the answers of unexpired idempotency keys."""
-    for rows in reader.pages(_KEYS, ("", ""), (now_ms,), page=PAGE):
+    for rows in reader.keys(now_ms):
         yield [_answer(row) for row in rows]
 
 
-def events(reader: Reader) -> Generator[list[LoggedEvent | StoreCorrupt]]:
+def events(reader: RowReader) -> Generator[list[LoggedEvent | StoreCorrupt]]:
     """Yield pages of the event history, in order."""
-    for rows in reader.pages(_EVENTS, (0,), page=PAGE):
+    for rows in reader.listed("events"):
         yield [_event(row) for row in rows]
 
 
@@ -154,8 +133,10 @@ def _event(row: Row) -> LoggedEvent | StoreCorrupt:
     return logged_event(sequence=row[0], address=row[1], type_=row[2], at_ms=row[3], body=row[4])
 
 
-def _letters(reader: Reader, sql: str) -> Generator[list[StoredMessage | StoreCorrupt]]:
-    for rows in reader.pages(sql, (0,), page=PAGE):
+def _letters(
+    reader: RowReader, table: Literal["messages", "dead_letters"]
+) -> Generator[list[StoredMessage | StoreCorrupt]]:
+    for rows in reader.listed(table):
         yield [_letter(row) for row in rows]
 
 

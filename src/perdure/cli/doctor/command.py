@@ -9,11 +9,12 @@ from collections.abc import Iterator
 
 import attrs
 
-from perdure.cli.doctor import judgement
+from perdure.cli.doctor import judgement, schema_judgement
 from perdure.cli.doctor.counting import kept_counts, saved_counts
 from perdure.cli.doctor.diagnosis import Diagnosis
 from perdure.cli.doctor.facts import measured, socket_of
 from perdure.cli.doctor.installation import installation
+from perdure.cli.doctor.schema_facts import measured_schema
 from perdure.cli.exit_code import ExitCode
 from perdure.cli.json_lines import JsonOption, write_json
 from perdure.cli.paging import MAX_PAGE
@@ -23,6 +24,9 @@ from perdure.cli.target.opening import is_listening, open_target
 from perdure.cli.target.options import UNSET, TargetOptions, chosen_url
 from perdure.cli.target.target import Target
 from perdure.cli.usage_error import UsageError
+from perdure.stores.postgres import check_driver
+from perdure.stores.postgres.schema import migrations
+from perdure.stores.postgres.settings import is_postgres, settings_of
 from perdure.stores.sqlite.reader import read_from_outside
 from perdure.stores.url import sqlite_path
 from perdure.values.errors import AccessDenied, DefinitionError, PerdureError, StoreError
@@ -57,6 +61,10 @@ def _diagnoses(target: TargetOptions) -> Iterator[Diagnosis]:
     is_named = target != UNSET or any(os.environ.get(name) for name in ("PERDURE_SERVER", "PERDURE_STORE"))
     if not is_named:
         return
+    schema = target.store if target.server or target.store else os.environ.get("PERDURE_STORE")
+    if schema and is_postgres(schema):
+        yield from _schema(schema)
+        return
     url = chosen_url(target, os.environ)
     reachable = True
     if url.startswith("sqlite:"):
@@ -77,6 +85,25 @@ def _diagnoses(target: TargetOptions) -> Iterator[Diagnosis]:
             yield counts
     if reachable:
         yield from _engine(target, is_remote=not url.startswith("sqlite:"))
+
+
+def _schema(url: str) -> Iterator[Diagnosis]:
+    """Check a PostgreSQL store. Its engines are asked by the server that they have."""
+    try:
+        check_driver(settings_of(url))
+        from perdure.stores.postgres.reader import read_postgres  # noqa: PLC0415 - the driver is an extra
+
+        with read_postgres(url) as reader:
+            if reader.schema_version < len(migrations()):
+                yield schema_judgement.outdated(reader.schema_version, len(migrations()))
+                return
+            facts = measured_schema(reader, _now_ms())
+    except DefinitionError as error:
+        raise UsageError(str(error)) from error
+    except StoreError as error:
+        yield Diagnosis("problem", "store", str(error), "check the URL and the server, then perdure verify")
+        return
+    yield from schema_judgement.judged_schema(facts)
 
 
 def _now_ms() -> int:

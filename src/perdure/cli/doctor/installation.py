@@ -17,6 +17,7 @@ LEAST_SQLITE: Final = (3, 37, 0)
 EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
     "cli": ("cyclopts", "rich"),
     "sqlite": ("aiosqlite",),
+    "postgres": ("asyncpg",),
     "server": ("httptools", "starlette", "uvicorn"),
     "client": ("httpx2",),
     "dashboard": ("htpy",),

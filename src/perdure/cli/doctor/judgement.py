@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, cast
 
 from perdure.cli.doctor.diagnosis import Diagnosis
 from perdure.cli.doctor.facts import StoreFacts
 from perdure.cli.size import MIB, shown
+from perdure.cli.stats.counts import FileSize
 from perdure.stores.store import Health
 from perdure.values.duration import format_duration
 
@@ -70,14 +71,18 @@ def _space(facts: StoreFacts) -> Diagnosis:
     free = f"{shown(facts.free_bytes)} free"
     if facts.free_bytes < LEAST_FREE_BYTES:
         return Diagnosis("problem", "disk", free, "free space: commits fail when the disk is full")
-    if facts.free_bytes < facts.counts.size.file_bytes:
-        size = shown(facts.counts.size.file_bytes)
+    if facts.free_bytes < _size(facts).file_bytes:
+        size = shown(_size(facts).file_bytes)
         return Diagnosis("warning", "disk", free, f"a backup or a vacuum needs {size} more")
-    return Diagnosis("ok", "disk", f"{free}, the file has {shown(facts.counts.size.file_bytes)}")
+    return Diagnosis("ok", "disk", f"{free}, the file has {shown(_size(facts).file_bytes)}")
+
+
+def _size(facts: StoreFacts) -> FileSize:
+    return cast("FileSize", facts.counts.size)  # these are the facts of a file
 
 
 def _log(facts: StoreFacts) -> Diagnosis:
-    size_bytes = facts.counts.size.wal_bytes
+    size_bytes = _size(facts).wal_bytes
     if size_bytes > LARGE_LOG_BYTES:
         advice = "find the program that reads the file for long; it blocks checkpoints"
         return Diagnosis("warning", "wal", shown(size_bytes), advice)

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterator
 
 from perdure.cli.check import tables
-from perdure.stores.sqlite.reader import Reader
+from perdure.cli.check.row_reader import RowReader
 from perdure.values.address import Address
 from perdure.values.errors import StoreCorrupt
 from perdure.values.instance import Instance
 
 
-def chosen_rows(reader: Reader, jobs: frozenset[str], each: int) -> Iterator[Instance]:
+def chosen_rows(reader: RowReader, jobs: frozenset[str], each: int) -> Iterator[Instance]:
     """Yield up to ``each`` rows of every job, version of its state and status, in the order of their creation.
 
     Args:

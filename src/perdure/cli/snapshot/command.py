@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from perdure.cli.app_loader import import_app, records_of
 from perdure.cli.check import tables
+from perdure.cli.check.row_reader import RowReader, rows_from_outside
 from perdure.cli.exit_code import ExitCode
 from perdure.cli.snapshot.choice import chosen_rows
 from perdure.cli.snapshot.redaction import Redaction
@@ -17,8 +18,6 @@ from perdure.cli.store_option import StoreOption
 from perdure.cli.usage_error import UsageError
 from perdure.stores.encryption.records import Records
 from perdure.stores.snapshots import write_snapshots
-from perdure.stores.sqlite.reader import Reader, read_from_outside
-from perdure.stores.url import sqlite_path
 from perdure.values.errors import DefinitionError, StoreError
 from perdure.values.instance import Instance
 from perdure.values.sealed import why_unreadable
@@ -48,7 +47,7 @@ def snapshot(
     Parameters
     ----------
     store
-        The store, such as sqlite:///jobs.db.
+        The store, such as sqlite:///jobs.db or postgresql://user@host/database.
     output
         The file to write. It must not exist.
     job
@@ -69,7 +68,7 @@ def snapshot(
         code = import_app(app)
         redaction, records = Redaction(frozenset(redact), code.served), records_of(code)
     try:
-        with read_from_outside(sqlite_path(store)) as reader:
+        with rows_from_outside(store) as reader:
             chosen = [_decrypted(row, records) for row in chosen_rows(reader, frozenset(job), each)]
             bodies = [_journal(reader, row, records) for row in chosen]
         rows = [redaction.row(row, at) for at, row in enumerate(chosen, start=1)]
@@ -88,7 +87,7 @@ def snapshot(
     return ExitCode.DONE
 
 
-def _journal(reader: Reader, row: Instance, records: Records | None) -> tuple[str, ...] | None:
+def _journal(reader: RowReader, row: Instance, records: Records | None) -> tuple[str, ...] | None:
     """Read the journal of a row; None if it has none, or changed meanwhile."""
     found = tables.journal(reader, row) if row.journal_length else None
     if found is None or records is None:

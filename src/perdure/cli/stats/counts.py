@@ -7,6 +7,7 @@ from collections.abc import Generator
 
 import attrs
 
+from perdure.cli.stats.schema_size import SchemaSize
 from perdure.stores.sqlite.reader import Reader
 from perdure.stores.sqlite.rows import Row
 from perdure.stores.sqlite.write_ahead_log import size_of
@@ -94,7 +95,7 @@ class Counts:
     expired_keys: int
     events: int
     oldest_event_ms: int | None
-    size: FileSize
+    size: FileSize | SchemaSize
 
 
 def count(reader: Reader, now_ms: int) -> Counts:

@@ -10,6 +10,7 @@ import attrs
 
 from perdure.cli.size import shown
 from perdure.cli.stats.counts import Counts, FileSize
+from perdure.cli.stats.schema_size import SchemaSize
 
 
 def lines_of(counts: Counts, store: str) -> Iterator[str]:
@@ -29,9 +30,21 @@ def lines_of(counts: Counts, store: str) -> Iterator[str]:
     yield f"keys          {counts.keys:,}, {counts.expired_keys:,} expired"
     yield f"events        {counts.events:,}{_since(counts.oldest_event_ms)}"
     yield ""
-    yield f"file          {shown(counts.size.file_bytes)}, {shown(counts.size.free_bytes)} free"
-    yield f"wal           {shown(counts.size.wal_bytes)}"
-    yield f"vacuum        {_advice(counts.size)}"
+    yield from _size(counts.size)
+
+
+def _size(size: FileSize | SchemaSize) -> Iterator[str]:
+    if isinstance(size, SchemaSize):
+        for table in size.tables:
+            vacuumed = "never vacuumed" if table.vacuumed_ms is None else f"vacuumed{_at(table.vacuumed_ms)}"
+            sizes = f"{shown(table.table_bytes)} and {shown(table.index_bytes)} of indexes"
+            yield f"{table.table:<13} {sizes}, {table.dead_rows:,} dead rows, {vacuumed}"
+        bloated = ", ".join(table.table for table in size.tables if table.is_bloated)
+        yield f"vacuum        {f'falls behind: {bloated}; see perdure doctor' if bloated else 'keeps up'}"
+        return
+    yield f"file          {shown(size.file_bytes)}, {shown(size.free_bytes)} free"
+    yield f"wal           {shown(size.wal_bytes)}"
+    yield f"vacuum        {_advice(size)}"
 
 
 def json_of(counts: Counts, store: str) -> dict[str, Any]:
@@ -59,4 +72,8 @@ def _advice(size: FileSize) -> str:
 def _since(instant_ms: int | None) -> str:
     if instant_ms is None:
         return ""
-    return f", since {datetime.fromtimestamp(instant_ms / 1_000, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return f", since{_at(instant_ms)}"
+
+
+def _at(instant_ms: int) -> str:
+    return f" {datetime.fromtimestamp(instant_ms / 1_000, UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -9,6 +9,7 @@ import attrs
 import orjson
 
 from perdure.cli.check import tables
+from perdure.cli.check.row_reader import SqliteRows
 from perdure.cli.target.shown_by import NOT_SHOWN, Shown
 from perdure.cli.target.target import Ask
 from perdure.cli.usage_error import UsageError
@@ -121,7 +122,7 @@ class AtRest:
         if stored is None:
             return ()
         try:
-            return self.shown.steps(stored, tables.journal(self.reader, stored) or ())
+            return self.shown.steps(stored, tables.journal(SqliteRows(self.reader), stored) or ())
         except InvalidInput as problem:
             raise UsageError(f"{address}: {problem}") from problem
 

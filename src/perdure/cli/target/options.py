@@ -11,6 +11,7 @@ import attrs
 from cyclopts import Parameter
 
 from perdure.cli.usage_error import UsageError
+from perdure.stores.postgres.settings import is_postgres, shown_url
 
 SERVERS: Final = ("http", "https", "http+unix")
 MAX_TOKEN_BYTES: Final = 4_096
@@ -93,6 +94,9 @@ def _checked(name: str, url: str) -> str:
     except ValueError as error:
         raise UsageError(f"{name}: not a URL: {error}") from error
     wanted = SERVERS if "SERVER" in name.upper() else ("sqlite",)
+    if wanted is not SERVERS and is_postgres(url):
+        reason = "commands reach a PostgreSQL store through one of its engines: pass --server URL"
+        raise UsageError(f"{name} {shown_url(url)}: {reason}")
     if parts.scheme not in wanted:
         examples = "http://127.0.0.1:8080" if wanted is SERVERS else "sqlite:///jobs.db"
         raise UsageError(f"{name} {_without_password(url)}: expected {', '.join(wanted)}, such as {examples}")

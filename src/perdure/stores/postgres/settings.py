@@ -124,6 +124,16 @@ def _is_schema(text: str) -> bool:
     return _SCHEMA.fullmatch(text) is not None and not text.startswith("pg_")
 
 
+def is_postgres(url: str) -> bool:
+    """Return whether a URL names a PostgreSQL store."""
+    return urlsplit(url, allow_fragments=False).scheme in SCHEMES
+
+
+def shown_url(url: str) -> str:
+    """Return the URL of any store as messages show it: of PostgreSQL without user and password."""
+    return settings_of(url).name if is_postgres(url) else url
+
+
 def check_schema(name: str) -> None:
     """Check the name of a schema.
 

@@ -60,7 +60,7 @@ async def a_copy_has_everything(new_harness: NewHarness) -> None:
     async with AsyncExitStack() as stack:
         source, target = await _two(new_harness, stack)
         async with _open(source) as store:
-            await _fill(store)
+            await fill(store)
             before, epoch = await _everything(store), store.epoch
         done = await _copied(source, target)
         same(done.differences, (), "the differences of a copy")
@@ -78,7 +78,7 @@ async def a_copy_assigns_no_number_again(new_harness: NewHarness) -> None:
     async with AsyncExitStack() as stack:
         source, target = await _two(new_harness, stack)
         async with _open(source) as store:
-            await _fill(store)
+            await fill(store)
             fence = await created(store, GONE)
             await value(store.commit(Transition(address=GONE, expected=fence, write=Purge())))
             await told(store, B, GONE, "{}")
@@ -104,7 +104,7 @@ async def an_interrupted_copy_continues(new_harness: NewHarness) -> None:
     async with AsyncExitStack() as stack:
         source, target = await _two(new_harness, stack)
         async with _open(source) as store:
-            await _fill(store)
+            await fill(store)
             before = await _everything(store)
         for end in ("before", "after"):
             for pages in range(len(COLUMNS) - 1):
@@ -174,7 +174,7 @@ async def a_copy_reads_in_pages(new_harness: NewHarness) -> None:
 
 
 # ---------------------------------------------------------------- the data
-async def _fill(store: Store) -> None:
+async def fill(store: Store) -> None:
     """Store rows of every table, with values of every kind."""
     claimed = attrs.evolve(instance(STRANGE, claim=CLAIM), lane="l\0ne", data='{"d":1}', journal_length=2)
     rows = JournalChange(("first", "sec\0nd \1 é"), "kept")
@@ -187,7 +187,7 @@ async def _fill(store: Store) -> None:
     await value(store.commit(Transition(address=B, write=Put(handling), remember=remembered("k", expires_ms=FAR_MS))))
     await told(store, A, B, "1", "2")
     await told(store, B, A, "3")
-    await told(store, STRANGE, STRANGE, "4\0")
+    await told(store, STRANGE, STRANGE, "4")
     for own in await value(store.messages(FAR_MS, ALL)):
         if own.message.payload == "1":
             dead = DeadLettered(message_id=own.message_id, attempts=3, error=ERROR)

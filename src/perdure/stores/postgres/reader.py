@@ -1,0 +1,134 @@
+"""Reads the tables of a PostgreSQL store from outside the engines: read-only, each statement as of one moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Generator
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar
+
+import attrs
+
+from perdure.stores.postgres.connections import connect
+from perdure.stores.postgres.failures import DRIVER_ERRORS, UNSENDABLE, unavailable
+from perdure.stores.postgres.schema import check_version, in_schema, migrations, version_of
+from perdure.stores.postgres.settings import PostgresSettings, settings_of
+from perdure.stores.postgres.text import decoded
+from perdure.stores.sqlite.rows import Row
+from perdure.values.errors import StoreUnavailable
+
+T = TypeVar("T")
+
+_SNAPSHOT: Final = {"isolation": "repeatable_read", "readonly": True}
+
+
+@attrs.frozen
+class PostgresReader:
+    """Reads a schema that engines may write meanwhile. It takes no lock that they wait for.
+
+    Each call is a transaction of its own. `pages` keeps one moment until it ends, and so the rows that are deleted
+    meanwhile.
+
+    Attributes:
+        store: the store's name in errors.
+        settings: of its URL.
+        schema_version: the migration that its tables are at.
+    """
+
+    store: str
+    settings: PostgresSettings
+    schema_version: int
+    _loop: asyncio.AbstractEventLoop = attrs.field(alias="loop", repr=False)
+    _connection: Any = attrs.field(alias="connection", repr=False)
+
+    def rows(self, sql: str, *values: object) -> list[Row]:
+        """Run one statement that reads; ``perdure.`` in it names the schema.
+
+        Raises:
+            StoreUnavailable: the server does not answer, or the statement fails.
+        """
+        return self._run(self._rows(sql, values))
+
+    def pages(self, sql: str, *values: object, page: int) -> Generator[list[Row]]:
+        """Yield the rows of a statement in pages.
+
+        Raises:
+            StoreUnavailable: as above.
+        """
+        transaction = self._connection.transaction(**_SNAPSHOT)
+        self._run(transaction.start())
+        try:
+            cursor = self._run(self._connection.cursor(self._sql(sql), *values))
+            while found := self._run(cursor.fetch(page)):
+                yield [_decoded(row) for row in found]
+        finally:
+            self._run(transaction.rollback())
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether a pooler such as PgBouncer answers in place of the server."""
+        ((pid,),) = self.rows("SELECT pg_backend_pid()")
+        return bool(self._connection.get_server_pid() != pid)
+
+    async def _rows(self, sql: str, values: tuple[object, ...]) -> list[Row]:
+        async with self._connection.transaction(**_SNAPSHOT):
+            return [_decoded(row) for row in await self._connection.fetch(self._sql(sql), *values)]
+
+    def _sql(self, sql: str) -> str:
+        return in_schema(sql, self.settings.schema)
+
+    def _run(self, asked: Coroutine[Any, Any, T]) -> T:
+        try:
+            return self._loop.run_until_complete(asked)
+        except (*DRIVER_ERRORS, *UNSENDABLE) as error:
+            raise unavailable(f"read {self.store}", error) from error
+
+
+@contextmanager
+def read_postgres(url: str) -> Generator[PostgresReader]:
+    """Connect to the database of a store, to read it, whether or not engines run on it.
+
+    Args:
+        url: as for `open_postgres`.
+
+    Raises:
+        DefinitionError: the URL is not valid.
+        StoreUnavailable: the server cannot be reached, or there is no schema.
+        StoreTooNew: a newer version of the library migrated it.
+    """
+    settings = settings_of(url)
+    loop = asyncio.new_event_loop()
+    try:
+        try:
+            connection = loop.run_until_complete(connect(settings.dsn))
+        except (*DRIVER_ERRORS, *UNSENDABLE) as error:
+            raise unavailable(f"connect to {settings.name}", error) from error
+        try:
+            version = loop.run_until_complete(version_of(connection, settings.schema))
+            if not version:
+                raise StoreUnavailable(f"read {settings.name}", f"there is no schema {settings.schema!r}")
+            check_version(version, store=settings.name)
+            yield PostgresReader(settings.name, settings, version, loop, connection)
+        finally:
+            loop.run_until_complete(_closed(connection))
+    finally:
+        loop.close()
+
+
+def check_migrated(reader: PostgresReader) -> None:
+    """Check that the tables have the version of this code.
+
+    Raises:
+        StoreUnavailable: they are older.
+    """
+    if reader.schema_version < len(migrations()):
+        reason = f"its tables have the version {reader.schema_version}; run perdure migrate first"
+        raise StoreUnavailable(f"read {reader.store}", reason)
+
+
+async def _closed(connection: Any) -> None:
+    connection.terminate()
+
+
+def _decoded(row: Any) -> Row:
+    return tuple(decoded(value) if type(value) is str else value for value in row)
