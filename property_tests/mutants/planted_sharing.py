@@ -10,7 +10,7 @@ RESUME = f"{HOLES}::test_a_resume_does_not_free_a_claim_that_is_being_run"
 RELEASE = f"{HOLES}::test_a_stopping_engine_does_not_release_a_claim_that_another_took_over"
 LEASE = f"{HOLES}::test_an_engine_whose_lease_has_ended_performs_nothing_more_and_stops"
 FROZEN = f"{HOLES}::test_a_frozen_engine_that_wakes_after_its_lease_writes_nothing"
-TAKEN_OVER = f"{HOLES}::test_the_runs_of_a_killed_engine_are_taken_over_within_its_lease_and_a_second"
+TAKEN_OVER = f"{HOLES}::test_the_runs_of_a_killed_engine_are_taken_over_when_its_lease_ends"
 ALARMS = f"{HOLES}::test_alarms_are_divided_and_none_waits_for_the_engine_that_set_it"
 DECLARED_DEAD = (
     "tests/stores/test_conformance.py::test_the_store_keeps"
@@ -108,6 +108,13 @@ MUTANTS = (
         "engine/running.py",
         "            await self._swept.wait_until(self.runtime.now_ms() + SWEEP_MS)\n",
         "            await self.runtime.future()\n",
+        TAKEN_OVER,
+    ),
+    Mutant(
+        "an engine looks for the end of other leases at its heartbeats only",
+        "engine/membership.py",
+        "return min(usual_ms, min(lefts_ms, default=usual_ms) + SOON_MS)",
+        "return usual_ms",
         TAKEN_OVER,
     ),
     Mutant(

@@ -71,8 +71,6 @@ class Hearing:
         crowd, engine = self.crowd, self.engine
         assert engine is not None
         crowd.heard.append(word)
-        if not crowd.cluster.has_lease(engine):
-            crowd.without_lease.append(word)
         other = crowd.active.get(plain(word))
         if other is not None and other is not engine and not other.is_over and crowd.cluster.has_lease(other):
             crowd.overlaps.append(word)
@@ -102,7 +100,6 @@ class Crowd:
     mishaps: bool = True
     cluster: Cluster = attrs.field(init=False)
     heard: list[str] = attrs.Factory(list[str])
-    without_lease: list[str] = attrs.Factory(list[str])
     overlaps: list[str] = attrs.Factory(list[str])
     active: dict[str, ClusterEngine] = attrs.Factory(dict[str, ClusterEngine])
     totals: Counter[str] = attrs.Factory(Counter[str])
@@ -311,7 +308,8 @@ class Crowd:
         assert not left, f"messages are left: {left}"
         for pair, numbers in self.consumed.items():
             assert numbers == sorted(set(numbers)), f"messages of {pair} in another order, or twice: {numbers}"
-        assert not self.without_lease, f"effects without a lease: {self.without_lease}"
+        without_lease = [str(call) for _, call in self.cluster.effects if call.lease == "ended"]
+        assert not without_lease, f"effects without a lease: {without_lease}"
         assert not self.overlaps, f"the same run in two living engines at once: {self.overlaps}"
         twice = {word: count for word, count in Counter(self.heard).items() if count > 1}
         assert not twice, f"a repeat that user code could not see: {twice}"

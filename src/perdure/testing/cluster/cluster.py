@@ -53,8 +53,8 @@ class Cluster:
 
     Attributes:
         engines: all engines, also those that have ended.
-        effects: every performed effect, with the number of the engine and whether its lease was good, by the clock of
-            the store.
+        effects: every performed effect, with the number of the engine. `EffectCall.lease` says whether the engine had a
+            lease when it sent the call: a link that was cut, or a freeze, may delay the call.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Cluster:
     ) -> None:
         self.app = app if services is None else with_services(app, services)
         self.engines: list[ClusterEngine] = []
-        self.effects: list[tuple[int, EffectCall, bool]] = []
+        self.effects: list[tuple[int, EffectCall]] = []
         self._simulation = Simulation(seed=seed, max_steps=MAX_STEPS)
         self._start_ms = self._simulation.now_ms
         self._latency_ms = duration_ms(latency, what="latency of a cluster", minimum_ms=0)
@@ -123,6 +123,7 @@ class Cluster:
             latency_ms=self._latency_ms,
         )
         engine = ClusterEngine(number=number, app=app or self.app, process=process, boundary=boundary)
+        boundary.lease = lambda: "good" if self.has_lease(engine) else "ended"
         self.engines.append(engine)
         engine.open(self._backend)
         return engine
@@ -222,6 +223,6 @@ class Cluster:
         self._dropped += len(self._trace) == KEPT
         self._trace.append(event)
         if isinstance(what, EffectPerformed):
-            self.effects.append((number, what.call, self.has_lease(self.engines[number - 1])))
+            self.effects.append((number, what.call))
         for watcher in self._watchers:
             watcher(event)

@@ -62,6 +62,7 @@ class Boundary:
         died_at: where the worker died; None while it lives.
         held: the calls that wait for a release, by location.
         latency_ms: how much virtual time a crossing takes at most; drawn from the seed.
+        lease: returns whether the worker has a lease, by the clock of the store.
         link: whether the store and the services can be reached; calls and answers wait while they cannot.
     """
 
@@ -74,6 +75,7 @@ class Boundary:
     died_at: str | None = None
     held: dict[str, list[Future[Any]]] = attrs.Factory(dict[str, list[Future[Any]]])
     latency_ms: float = 0.0
+    lease: Callable[[], Literal["good", "ended"]] = lambda: "good"
     link: Literal["up", "cut"] = "up"
 
     # ------------------------------------------------------------ life and death
@@ -224,14 +226,14 @@ def perform_behind(boundary: Boundary) -> Callable[[object, Any, Execute], objec
     def perform(instruction: object, services: Any, execute: Execute) -> object:
         if type(instruction) is not Call:
             return default_handler(instruction, services)
-        call = _described(instruction, execute)
+        call = _described(instruction, execute, boundary.lease())
         work = partial(_performed, boundary, call, instruction, services)
         return boundary.around(f"effect {call.name}", work, call.address)
 
     return perform
 
 
-def _described(call: Call, execute: Execute) -> EffectCall:
+def _described(call: Call, execute: Execute, lease: Literal["good", "ended"]) -> EffectCall:
     claim = execute.claim
     return EffectCall(
         name=call.name,
@@ -242,6 +244,7 @@ def _described(call: Call, execute: Execute) -> EffectCall:
         attempt=claim.attempt,
         delivery=claim.deliveries,
         declares="no_errors" if error_declared_by(call) is None else "errors",
+        lease=lease,
     )
 
 

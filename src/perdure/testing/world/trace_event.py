@@ -45,6 +45,7 @@ class EffectCall:
         attempt: failures of the run so far, plus 1.
         delivery: claims of this attempt so far.
         declares: whether its annotation declares errors.
+        lease: whether the engine had a lease, by the clock of the store, when it sent the call; ``good`` without leases.
         outcome: the result: a ``Success``, a ``Failure``, a plain value, the exception that it raised, or `UNANSWERED`.
     """
 
@@ -58,6 +59,7 @@ class EffectCall:
     attempt: int
     delivery: int
     declares: Literal["errors", "no_errors"]
+    lease: Literal["good", "ended"] = "good"
     outcome: object = UNANSWERED
 
     def __str__(self) -> str:
