@@ -16,6 +16,8 @@ DECLARED_DEAD = (
     "tests/stores/test_conformance.py::test_the_store_keeps"
     "[an_opening_without_heartbeats_is_declared_dead-SharedMemoryHarness]"
 )
+LEDGERS = "sharing/test_crowd.py::test_the_answers_of_engines_that_suffer_are_linearizable"
+HISTORIES = "testing/test_linearizability.py"
 CROWD = "sharing/test_crowd.py::test_a_crowd_over_engines_that_suffer"
 
 MUTANTS = (
@@ -116,6 +118,34 @@ MUTANTS = (
         "return min(usual_ms, min(lefts_ms, default=usual_ms) + SOON_MS)",
         "return usual_ms",
         TAKEN_OVER,
+    ),
+    Mutant(
+        "the fence of a shared store compares no version",
+        "stores/memory/opening.py",
+        "return expected.incarnation == stored.incarnation and expected.version == stored.version",
+        "return expected.incarnation == stored.incarnation",
+        LEDGERS,
+    ),
+    Mutant(
+        "the checker of histories lets a call be executed before it was made",
+        "testing/linearizability.py",
+        "timed.append((call.called_at, False, number, begin))",
+        "timed.append((0.0, False, number, begin))",
+        f"{HISTORIES}::test_bad_histories",
+    ),
+    Mutant(
+        "the checker of histories compares no answers",
+        "testing/linearizability.py",
+        "call.answer is UNKNOWN or answer == call.answer",
+        "True",
+        f"{HISTORIES}::test_bad_histories",
+    ),
+    Mutant(
+        "the checker of histories remembers states without the calls that lead there",
+        "testing/linearizability.py",
+        "(bits, next_state[0]) not in seen:",
+        "next_state[0] not in {state for _, state in seen}:",
+        f"{HISTORIES}::test_the_verdict_is_that_of_a_search_through_all_orders",
     ),
     Mutant(
         "leases never end",

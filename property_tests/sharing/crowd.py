@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Final, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias
 
 import attrs
 import orjson
@@ -20,6 +20,7 @@ from returns.result import Result, Success
 
 from perdure import App, Backoff, Limits, Retry
 from perdure.client.client import Client
+from perdure.jobs.definition import AnyDefinition
 from perdure.stores.store import Query
 from perdure.testing.cluster import Cluster, ClusterEngine
 from perdure.testing.world.trace_event import MessagesRead, TraceEvent, TransitionCommitted
@@ -43,11 +44,9 @@ def plain(word: str) -> str:
     return word.split("#", maxsplit=1)[0]
 
 
-def resuming(address: str) -> Ask:
-    """Make the call that resumes an instance."""
-    _, name, id_ = address.split(":")
-    job: Any = machine if name == machine.name else piles
-    return lambda client: client.handle(job).resume(id_)
+def is_success(result: Result[Any, Any]) -> bool:
+    """Whether a result is a success."""
+    return isinstance(result, Success)
 
 
 @attrs.define
@@ -88,16 +87,22 @@ class Crowd:
     """A cluster, its users and their totals.
 
     Attributes:
+        jobs: those that the engines serve.
         seed: of all choices.
         users: how many.
         requests: how many calls each makes.
         mishaps: whether engines suffer.
+        pause_ms: how long a user waits at most between two calls.
+        latency: how much time a call to the store takes at most, each way.
     """
 
+    jobs: ClassVar[tuple[AnyDefinition, ...]] = (machine, piles)
     seed: int
     users: int = 6
     requests: int = 8
     mishaps: bool = True
+    pause_ms: float = 600
+    latency: Duration = "4 ms"
     cluster: Cluster = attrs.field(init=False)
     heard: list[str] = attrs.Factory(list[str])
     overlaps: list[str] = attrs.Factory(list[str])
@@ -110,7 +115,7 @@ class Crowd:
     _done: int = 0
 
     def __attrs_post_init__(self) -> None:
-        self.cluster = Cluster(App(None), seed=self.seed)
+        self.cluster = Cluster(App(None), seed=self.seed, latency=self.latency)
         self.cluster.watch(self._note_messages)
 
     def _note_messages(self, event: TraceEvent) -> None:
@@ -129,7 +134,7 @@ class Crowd:
     def start(self) -> ClusterEngine:
         """Begin to open an engine, with a clock of its own."""
         hearing = Hearing(self)
-        app = App(hearing, limits=Limits(shutdown_timeout="2 s")).with_jobs(machine, piles)
+        app = App(hearing, limits=Limits(shutdown_timeout="2 s")).with_jobs(*self.jobs)
         skew: Duration = f"{self.below(400)} ms"
         engine = self.cluster.begin(app, skew=skew, drift=self.random() * 0.02)
         hearing.engine = engine
@@ -148,19 +153,31 @@ class Crowd:
         await self.cluster.runtime.sleep(ms)
 
     # ------------------------------------------------------------ users
-    async def ask(self, key: str, call: Ask) -> None:
-        """Make a call at any engine, until one answers it."""
+    def resuming(self, address: str) -> Ask:
+        """Make the call that resumes an instance."""
+        _, name, id_ = address.split(":")
+        (job,) = [job for job in self.jobs if job.name == name]
+        return lambda client: client.handle(job).resume(id_)
+
+    async def ask(self, key: str, call: Ask, answered_by: Callable[[Result[Any, Any]], bool] = is_success) -> None:
+        """Make a call at any engine, until one answers it.
+
+        Args:
+            key: of the call.
+            call: makes it.
+            answered_by: whether a result is the answer of the job, and no failure of an engine.
+        """
         while True:
             if not self.cluster.up:
                 await self.sleep(100)
                 continue
             result = await self._once(self.cluster.drawn(), call)
-            if isinstance(result, Success):
+            if result is not None and answered_by(result):
                 return
             error: PerdureError | None = None if result is None else result.failure()
             self.counts[f"answered {'nothing' if error is None else type(error).__name__}"] += 1
             if isinstance(error, InstanceParked) and not key.endswith("resume"):
-                await self.ask(f"{key} {self.below(1 << 30)} resume", resuming(error.address))
+                await self.ask(f"{key} {self.below(1 << 30)} resume", self.resuming(error.address))
             await self.sleep(50)
 
     async def _once(self, engine: ClusterEngine, call: Ask) -> Result[Any, Any] | None:
@@ -185,7 +202,7 @@ class Crowd:
         """Make calls, one after the other."""
         for request in range(self.requests):
             await self._request(f"k{number}.{request}", self.below(10))
-            await self.sleep(self.random() * 600)
+            await self.sleep(self.random() * self.pause_ms)
         self._done += 1
 
     async def _request(self, key: str, kind: int) -> None:
@@ -289,7 +306,7 @@ class Crowd:
             cluster.advance("60 s")
         parked = cluster.inspect(lambda store: store.find(Query(suspension="recovery_exhausted", limit=1_000)))
         for row in parked:
-            cluster.unwrap(cluster.drawn(), resuming(str(row.address)))
+            cluster.unwrap(cluster.drawn(), self.resuming(str(row.address)))
         if parked:
             cluster.advance("60 s")
 

@@ -144,7 +144,8 @@ class Sent:
 
     Attributes:
         created: whether this event created the instance.
-        status: the status after the event; None when the handler terminated the instance.
+        status: the status after the event; None when the handler terminated the instance, or when a ``terminate``
+            interrupted the handler, whose changes are then dropped.
         scheduled_at: when the task's alarm is due, if it has one.
     """
 

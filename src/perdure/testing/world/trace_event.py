@@ -45,7 +45,7 @@ class EffectCall:
         attempt: failures of the run so far, plus 1.
         delivery: claims of this attempt so far.
         declares: whether its annotation declares errors.
-        lease: whether the engine had a lease, by the clock of the store, when it sent the call; ``good`` without leases.
+        lease: whether the engine had a lease when it sent the call, by the clock of the store; ``good`` without leases.
         outcome: the result: a ``Success``, a ``Failure``, a plain value, the exception that it raised, or `UNANSWERED`.
     """
 
