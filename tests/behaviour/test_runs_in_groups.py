@@ -1,9 +1,8 @@
-"""Runs whose claims are durable together begin together; each has a task, a context and an end of its own."""
+"""Runs whose claims are durable together begin together; each has its own context and end, and waits in its own task."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
 from contextvars import ContextVar
 from typing import Any
 
@@ -142,12 +141,10 @@ def test_a_time_limit_that_a_service_sets_before_it_first_waits_ends_its_own_wai
     assert sorted(asyncio.run(main())) == [("0", True), ("1", True), ("2", True)]
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="this Python cannot start a task at once")
-def test_services_that_answer_at_once_need_no_step_of_the_event_loop() -> None:
-    """Each run has a task of its own, which has ended before the next one begins."""
-
-    def note(office: Office, _: str) -> None:
-        office.seen.append((asyncio.current_task(), len(asyncio.all_tasks())))
+def test_services_that_answer_at_once_need_no_task_and_no_step_of_the_event_loop() -> None:
+    def note(office: Office, id_: str) -> None:
+        office.seen.append((bound.get(), len(asyncio.all_tasks())))
+        bound.set(id_)
 
     async def main() -> list[Any]:
         office, visits = Office(act=note), job(visit_once)
@@ -160,9 +157,46 @@ def test_services_that_answer_at_once_need_no_step_of_the_event_loop() -> None:
         return office.seen
 
     seen = asyncio.run(main())
-    assert len({id(task) for task, _ in seen}) == RUNS
+    assert {found for found, _ in seen} == {"nothing"}
     alive = [number for _, number in seen]
     assert max(alive) - min(alive) <= 2
+
+
+@pytest.mark.parametrize("before", [0, 3])
+def test_a_run_keeps_its_context_variables_when_it_continues_in_a_task(before: int) -> None:
+    """A service that answers at once binds a variable; one that is awaited reads it, in a task of the run."""
+
+    @program
+    def visit_and_wait(ctx: TaskContext[int]) -> Do[None, Any, Office]:
+        for number in range(before):
+            yield from visit(f"{ctx.id} {number}")
+        yield from wait(ctx.id)
+
+    async def awaited(office: Office, id_: str) -> Result[None, Any]:
+        office.seen.append((id_, bound.get(), asyncio.current_task()))
+        await asyncio.sleep(0)
+        return Success(None)
+
+    def act(office: Office, id_: str) -> Any:
+        if " " not in id_:
+            return awaited(office, id_)
+        bound.set(id_)
+        return None
+
+    async def main() -> list[Any]:
+        office, visits = Office(act=act), job(visit_and_wait)
+        async with App(office).with_jobs(visits).open(memory_store()) as jobs:
+            for number in range(3):
+                await unwrap(jobs.handle(visits).send(str(number), "1 ms"))
+            async with asyncio.timeout(5):
+                while len(office.seen) < 3:  # noqa: ASYNC110 - as above
+                    await asyncio.sleep(0.01)
+        return office.seen
+
+    seen = asyncio.run(main())
+    for id_, found, _ in seen:
+        assert found == (f"{id_} {before - 1}" if before else "nothing")
+    assert len({id(task) for _, _, task in seen}) == 3
 
 
 @program

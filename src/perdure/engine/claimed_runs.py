@@ -1,24 +1,28 @@
 """Runs that hold their mailbox: a commit claims each, a second one settles it, and no task waits for either.
 
-What becomes durable together begins together, and what ends meanwhile is committed together. The program of a run
-begins in a callback, as long as it only changes its draft; its services run in a task of its own, which ends at once
-if they do.
+What becomes durable together begins together, and what ends meanwhile is committed together. Services that answer at
+once are called in one task for all of these runs, in a context of their own; at the first one that must be awaited,
+the run continues in a task of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import copy_context
 from functools import partial
-from typing import Any, Literal, TypeAlias, assert_never
+from typing import Any, Literal, TypeAlias
 
 import attrs
-from returns.result import Failure, Result, Success
+from returns.result import Failure, Success
 
 from perdure.engine.accepted_runs import AcceptedRun, Accepts, accepted_run
+from perdure.engine.commits import result_of
 from perdure.engine.concurrency_limit import Company
+from perdure.engine.flight import Flight, Stored
 from perdure.engine.item import Item
 from perdure.engine.lane_limit import lane_of
 from perdure.engine.resident import Resident
+from perdure.engine.run_now import run_now
 from perdure.engine.turn import TurnTaker
 from perdure.engine.turn_outcome import Claimable, RunsApart, TurnAnswered, Verdict
 from perdure.engine.unstored import is_interrupt
@@ -30,11 +34,13 @@ from perdure.programs.exit import is_closing
 from perdure.runtime.eager_task import start_eagerly
 from perdure.runtime.record import Runtime, SpawnedTask
 from perdure.values.errors import Conflict, OutcomeUnknown
-from perdure.values.instance import Fence
-from perdure.values.transition import Put
+from perdure.values.transition import Put, Transition
 
 Ended: TypeAlias = Callable[[Resident, Item, Verdict | None], None]
 """Called with the outcome of a run for its resident; None: there was a conflict, and the request is decided again."""
+
+
+_Performed: TypeAlias = tuple[Execute, Exit[Any, Any]] | TurnAnswered | None
 
 
 @attrs.define(eq=False)
@@ -83,12 +89,15 @@ class ClaimedRuns:
         """Claim a run when it has a slot, and begin it once its claim is durable."""
         run = _Run(resident, item, claimable.execute, claimable.execute.alone)
         resident.begin_serving(item)
-        if claimable.slot == "none":
-            self._guarded(run, lambda: self._claim(run))
-        elif self.turns.gates.try_enter(resident.job_name, run.company):
-            self._guarded(run, lambda: self._admitted(run))
-        else:
-            start_eagerly(self._wait_for_slot(run), self.runtime, name=f"slot of {resident.address}")
+        try:
+            if claimable.slot == "none":
+                self._claim(run)
+            elif self.turns.gates.try_enter(resident.job_name, run.company):
+                self._admitted(run)
+            else:
+                start_eagerly(self._wait_for_slot(run), self.runtime, name=f"slot of {resident.address}")
+        except BaseException as defect:  # noqa: BLE001 - a defect of the engine must not break the queue
+            self._break(run, defect)
 
     def accepts(self, resident: Resident, item: Item, commit: Commit) -> bool:
         """Begin the run of a job that is accepted for now, if it need not wait; return whether it is begun."""
@@ -98,30 +107,38 @@ class ClaimedRuns:
             accepted = accepted_run(self.turns, self.alarms, resident, commit)
             if accepted is not None:
                 self._begin_accepted(resident, item, commit, accepted)
-        except BaseException as defect:  # noqa: BLE001 - a defect of the engine must not break the queue
+        except BaseException as defect:  # noqa: BLE001 - as above
             self.ended(resident, item, self.broken(resident, defect))
             return True
         return accepted is not None
 
     def _begin_accepted(self, resident: Resident, item: Item, commit: Commit, accepted: AcceptedRun) -> None:
         """Commit the acceptance of a job with the claim of its run, answer the request, and begin the run."""
-        execute, run_id = accepted.execute, accepted.execute.claim.run_id
+        execute = accepted.execute
         run = _Run(resident, accepted.item, execute, execute.alone, slot="held")
         resident.begin_serving(accepted.item)
-        resident.running = (*resident.running, run_id)
+        resident.running = (*resident.running, execute.claim.run_id)
+        answer = partial(self._take_acceptance, run, item, commit, accepted)
+        self.turns.commits.fly(accepted.transition, resident, answer)
 
-        def take(answer: Result[Fence, Any]) -> None:
-            recorded = self.turns.recorded(resident, accepted.transition, run_id, answer)
+    def _take_acceptance(
+        self, run: _Run, item: Item, commit: Commit, accepted: AcceptedRun, flight: Flight, stored: Stored
+    ) -> None:
+        """Take the store's answer to the acceptance and claim of a run."""
+        resident, execute, transition = run.resident, run.execute, accepted.transition
+        try:
+            answer = self.turns.commits.taken(flight, stored, transition)
+            recorded = self.turns.recorded(resident, transition, execute.claim.run_id, answer)
             if isinstance(recorded, Success):
                 self.accepted(resident, item, TurnAnswered(commit.result))
-                self._recorded(run, recorded.map(execute.recorded))
+                self._begin_later(run, execute.recorded(recorded.unwrap()))
                 return
             self._leave(run)
             accepted.withdraw(accepted.item)
             conflict = isinstance(recorded.failure(), Conflict)
             self.ended(resident, item, None if conflict else TurnAnswered(Failure(recorded.failure())))
-
-        self.turns.commits.write(accepted.transition, lambda answer: self._guarded(run, partial(take, answer)))
+        except BaseException as defect:  # noqa: BLE001 - as above
+            self._break(run, defect)
 
     async def _wait_for_slot(self, run: _Run) -> None:
         try:
@@ -131,7 +148,10 @@ class ClaimedRuns:
             if not is_closing(raised):
                 self._end(run, TurnAnswered(Failure(OutcomeUnknown("the task of this turn was cancelled"))))
             raise
-        self._guarded(run, lambda: self._admitted(run))
+        try:
+            self._admitted(run)
+        except BaseException as defect:  # noqa: BLE001 - as above
+            self._break(run, defect)
 
     def _admitted(self, run: _Run) -> None:
         run.slot = "held"
@@ -145,30 +165,34 @@ class ClaimedRuns:
         """Record the claim of a run."""
         resident, execute = run.resident, run.execute
         transition = self.turns.claiming(execute)
-        if not isinstance(transition.write, Put):
-            self._recorded(run, Success(execute))
+        if type(transition.write) is not Put:
+            self._begin_later(run, execute)
             return
-        run_id = execute.claim.run_id
-        resident.running = (*resident.running, run_id)
+        resident.running = (*resident.running, execute.claim.run_id)
+        self.turns.commits.fly(transition, resident, partial(self._take_claim, run, transition))
 
-        def take(answer: Result[Fence, Any]) -> None:
-            recorded = self.turns.recorded(resident, transition, run_id, answer)
-            if isinstance(recorded, Success) and self.turns.reporting.sinks.told:
-                self.turns.reporting.claimed(execute)
-            self._recorded(run, recorded.map(execute.recorded))
+    def _take_claim(self, run: _Run, transition: Transition, flight: Flight, stored: Stored) -> None:
+        """Take the store's answer to a claim."""
+        resident, execute = run.resident, run.execute
+        try:
+            answer = self.turns.commits.taken(flight, stored, transition)
+            recorded = self.turns.recorded(resident, transition, execute.claim.run_id, answer)
+            if isinstance(recorded, Success):
+                if self.turns.reporting.sinks.told:
+                    self.turns.reporting.claimed(execute)
+                self._begin_later(run, execute.recorded(recorded.unwrap()))
+                return
+            refused: Any = recorded.failure()
+            self._end(run, None if isinstance(refused, Conflict) else TurnAnswered(Failure(refused)))
+        except BaseException as defect:  # noqa: BLE001 - it must not break the store's callback
+            self._break(run, defect)
 
-        self.turns.commits.write(transition, lambda answer: self._guarded(run, partial(take, answer)))
-
-    def _recorded(self, run: _Run, claimed: Result[Execute, Any]) -> None:
-        """Take the answer to a claim. The program begins in the next step of the event loop, not in this callback."""
-        if isinstance(claimed, Success):
-            run.execute = claimed.unwrap()
-            self._claimed.append(run)
-            if len(self._claimed) == 1:
-                start_eagerly(self._begin_claimed(), self.runtime, name="perdure:runs")
-            return
-        refused: Any = claimed.failure()
-        self._end(run, None if isinstance(refused, Conflict) else TurnAnswered(Failure(refused)))
+    def _begin_later(self, run: _Run, execute: Execute) -> None:
+        """Begin a claimed run in the next step of the event loop, not in the store's callback."""
+        run.execute = execute
+        self._claimed.append(run)
+        if len(self._claimed) == 1:
+            start_eagerly(self._begin_claimed(), self.runtime, name="perdure:runs")
 
     async def _begin_claimed(self) -> None:
         try:
@@ -176,74 +200,92 @@ class ClaimedRuns:
         finally:
             claimed, self._claimed = self._claimed, []
             for run in claimed:
-                self._guarded(run, partial(self._begin, run))
+                try:
+                    self._begin(run)
+                except BaseException as defect:  # noqa: BLE001 - it must not break the runs beside it
+                    self._break(run, defect)
 
     def _begin(self, run: _Run) -> None:
-        item, execute, by_event = run.item, run.execute, run.execute.claim.cause == "event"
-        if item.request.wait_for == "start" and not by_event and not item.answer.done():
-            item.reply_early(Success(running_answer("created" if execute.claim.created == "here" else "exists")))
-        if run.resident.job.occupancy == "claim_only" and not by_event:
-            self._end(run, RunsApart(execute))
-        else:
-            self._execute(run)
+        item, execute = run.item, run.execute
+        if execute.claim.cause != "event":
+            if item.request.wait_for == "start" and not item.answer.done():
+                found: Literal["created", "exists"] = "created" if execute.claim.created == "here" else "exists"
+                item.reply_early(Success(running_answer(found)))
+            if run.resident.job.occupancy == "claim_only":
+                self._end(run, RunsApart(execute))
+                return
+        self._execute(run)
 
     def _execute(self, run: _Run) -> None:
-        """Run a program to its exit: synchronously, unless it needs services, waits, or must be stopped."""
-        resident, execute = run.resident, run.execute
-        begun = None if resident.is_interrupted else self.turns.begun(resident, execute)
+        """Run a program to its exit: at once, unless it waits, or must be stopped."""
+        resident, execute, context = run.resident, run.execute, copy_context()
+        interrupted = bool(resident.waiting) and resident.is_interrupted
+        begun = None if interrupted else context.run(run_now, self.turns, resident, execute)
         if begun is not None and not isinstance(begun, Suspended) and not is_interrupt(begun):
             self._exited(run, execute, begun)
             return
-        performing = self._in_task(resident, execute, begun)
-        task = self.runtime.spawn_eagerly(performing, name=f"run of {resident.address}")
+        task = context.run(self._continued, resident, execute, begun)
         if task.done():
             self._performed(run, task)
         else:
-            task.add_done_callback(lambda task: self._guarded(run, partial(self._performed, run, task)))
+            task.add_done_callback(partial(self._performed, run))
+
+    def _continued(
+        self, resident: Resident, execute: Execute, begun: Suspended[Any, Any] | Exit[Any, Any] | None
+    ) -> SpawnedTask[_Performed]:
+        """Run a claimed program to its exit, in a task of its own."""
+        return self.runtime.spawn_eagerly(self._in_task(resident, execute, begun), name=f"run of {resident.address}")
 
     async def _in_task(
         self, resident: Resident, execute: Execute, begun: Suspended[Any, Any] | Exit[Any, Any] | None
-    ) -> tuple[Execute, Exit[Any, Any]] | TurnAnswered | None:
-        """Run a claimed program to its exit, in a task of its own."""
+    ) -> _Performed:
         resident.worker = self.runtime.current_task()
         return await self.turns.run_program(resident, execute, "worker", begun)
 
-    def _performed(self, run: _Run, task: SpawnedTask[tuple[Execute, Exit[Any, Any]] | TurnAnswered | None]) -> None:
+    def _performed(self, run: _Run, task: SpawnedTask[_Performed]) -> None:
         run.resident.worker = None
-        if task.cancelled():
-            self.turns.forget_run(run.resident, run.execute)  # its claim stays: the next request or start recovers it
-            self._end(run, TurnAnswered(Failure(OutcomeUnknown("the task of this run was cancelled"))))
-            return
-        ended = task.result()
-        if isinstance(ended, tuple):
-            self._exited(run, *ended)
-        else:
-            self._end(run, ended)
+        try:
+            if task.cancelled():
+                self.turns.forget_run(run.resident, run.execute)  # its claim stays: the next request recovers it
+                self._end(run, TurnAnswered(Failure(OutcomeUnknown("the task of this run was cancelled"))))
+                return
+            ended = task.result()
+            if isinstance(ended, tuple):
+                self._exited(run, *ended)
+            else:
+                self._end(run, ended)
+        except BaseException as defect:  # noqa: BLE001 - as in `_begin_claimed`
+            self._break(run, defect)
 
     def _exited(self, run: _Run, execute: Execute, exit_: Exit[Any, Any]) -> None:
+        """Commit the end of a program, or run the hook that follows it."""
         step = self.turns.finish(run.resident, execute, exit_)
-        match step:
-            case Execute():
-                run.execute = step
-                self._execute(run)
-            case Commit():
-                if run.item.ending is not None:
-                    run.item.ending()
-                self.turns.commits.settle(step, partial(self._settled, run, execute))
-            case _:
-                assert_never(step)
+        run.execute = execute if isinstance(step, Commit) else step
+        if isinstance(step, Execute):
+            self._execute(run)
+            return
+        if run.item.ending is not None:
+            run.item.ending()
+        commits = self.turns.commits
+        unwritten = commits.unwritten(step)
+        if unwritten is None:
+            commits.fly(step.transition, run.resident, partial(self._take_end, run, step))
+        else:
+            self._end(run, self.turns.settled(run.resident, execute, unwritten))
 
-    def _settled(self, run: _Run, execute: Execute, verdict: TurnAnswered | None) -> None:
-        self._guarded(run, lambda: self._end(run, self.turns.settled(run.resident, execute, verdict)))
-
-    def _guarded(self, run: _Run, work: Callable[[], None]) -> None:
-        """Take a step of a run. A defect of the engine ends it: its claim stays, and is recovered."""
+    def _take_end(self, run: _Run, step: Commit, flight: Flight, stored: Stored) -> None:
+        """Take the store's answer to the end of a run."""
         try:
-            work()
-        except BaseException as defect:  # noqa: BLE001 - it must not break the resident, or the runs beside it
-            run.resident.worker = None
-            self.turns.forget_run(run.resident, run.execute)
-            self._end(run, self.broken(run.resident, defect))
+            answer = self.turns.commits.taken(flight, stored, step.transition)
+            self._end(run, self.turns.settled(run.resident, run.execute, result_of(step, answer)))
+        except BaseException as defect:  # noqa: BLE001 - as in `_take_claim`
+            self._break(run, defect)
+
+    def _break(self, run: _Run, defect: BaseException) -> None:
+        """End a run because of a defect of the engine: its claim stays, and is recovered."""
+        run.resident.worker = None
+        self.turns.forget_run(run.resident, run.execute)
+        self._end(run, self.broken(run.resident, defect))
 
     def _end(self, run: _Run, verdict: Verdict | None) -> None:
         if run.state == "over":

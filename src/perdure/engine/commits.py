@@ -89,32 +89,31 @@ class Commits:
         return TurnAnswered(commit.result)
 
     # ------------------------------------------------------------ runs
-    def write(self, transition: Transition, tell: Callable[[Stored], None]) -> None:
-        """Commit a transition, and call back with the store's answer, perhaps before this returns.
+    def fly(self, transition: Transition, resident: Resident | None, tell: Callable[[Flight, Stored], None]) -> None:
+        """Commit a transition of a run, and call back with the store's answer, perhaps before this returns.
 
         Args:
             transition: what is written, not empty.
-            tell: called once, in the event loop; it must not run code of jobs.
+            resident: the instance.
+            tell: called once, in the event loop; it must not run code of jobs, and passes its arguments to `taken`.
         """
+        self._group.add(self._flight(self._written(transition), resident, tell))
 
-        def landed(flight: Flight, stored: Stored) -> None:
-            try:
-                self.landed(flight, stored, (transition,))
-            except Exception as defect:  # noqa: BLE001 - of the engine; the store calls back to others, too
-                fields = {"instance": str(transition.address), "error": repr(defect)}
-                self.runtime.log(LogRecord("error", "internal error after a commit", fields))
-                stored = Failure(OutcomeUnknown(f"the engine failed after a commit: {defect!r}"))
-            tell(stored)
+    def taken(self, flight: Flight, stored: Stored, transition: Transition) -> Stored:
+        """Take note of the store's answer to a flight of `fly`, and return it.
 
-        self._group.add(self._flight(self._written(transition), self.residents.get(transition.address), landed))
-
-    def settle(self, step: Commit, tell: Callable[[TurnAnswered | None], None]) -> None:
-        """Commit the end of a run, and call back with its result, perhaps before this returns; None: a conflict."""
-        unwritten = self.unwritten(step)
-        if unwritten is not None:
-            tell(unwritten)
-        else:
-            self.write(step.transition, lambda stored: tell(_result_of(step, stored)))
+        Args:
+            flight: the flight.
+            stored: the answer.
+            transition: what was to be written, with its events.
+        """
+        try:
+            self.landed(flight, stored, (transition,))
+        except Exception as defect:  # noqa: BLE001 - of the engine; the store calls back to others, too
+            fields = {"instance": str(transition.address), "error": repr(defect)}
+            self.runtime.log(LogRecord("error", "internal error after a commit", fields))
+            return Failure(OutcomeUnknown(f"the engine failed after a commit: {defect!r}"))
+        return stored
 
     # ------------------------------------------------------------ coroutines
     async def record(self, transition: Transition) -> Result[Fence, Any]:
@@ -124,11 +123,12 @@ class Commits:
         """
         answer = self.runtime.future()
 
-        def tell(stored: Stored) -> None:
+        def tell(flight: Flight, answered: Stored) -> None:
+            stored = self.taken(flight, answered, transition)
             if not answer.done():
                 answer.set_result(stored)
 
-        self.write(transition, tell)
+        self.fly(transition, self.residents.get(transition.address), tell)
         stored: Result[Fence, Any] = answer.result() if answer.done() else await answer
         return stored
 
@@ -137,7 +137,7 @@ class Commits:
         unwritten = self.unwritten(step)
         if unwritten is not None:
             return unwritten
-        return _result_of(step, await self.record(step.transition))
+        return result_of(step, await self.record(step.transition))
 
     # ------------------------------------------------------------ the answer
     def landed(self, flight: Flight, stored: Stored, turns: Sequence[Transition]) -> None:
@@ -179,7 +179,8 @@ class Commits:
         return over(self.residents.row(transition.address), transition)
 
 
-def _result_of(step: Commit, stored: Stored) -> TurnAnswered | None:
+def result_of(step: Commit, stored: Stored) -> TurnAnswered | None:
+    """Return the result of a turn whose commit was answered; None if there was a conflict."""
     if isinstance(stored, Success):
         return TurnAnswered(step.result)
     return None if isinstance(stored.failure(), Conflict) else TurnAnswered(stored)

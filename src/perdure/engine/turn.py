@@ -254,7 +254,7 @@ class TurnTaker:
             execute = step
             around = enter_run(run_of(execute))
             try:
-                begun = self._until_effect(resident, execute)
+                begun = self.until_effect(resident, execute)
                 if isinstance(begun, Suspended):
                     return self._has_effect(resident, item, execute, begun)
                 if type(begun) is Raised and is_interrupt(begun):
@@ -271,11 +271,11 @@ class TurnTaker:
         """Run a program until its first effect or wait."""
         around = enter_run(run_of(execute))
         try:
-            return self._until_effect(resident, execute)
+            return self.until_effect(resident, execute)
         finally:
             leave_run(around)
 
-    def _until_effect(self, resident: Resident, execute: Execute) -> Exit[Any, Any] | Suspended[Any, Any]:
+    def until_effect(self, resident: Resident, execute: Execute) -> Exit[Any, Any] | Suspended[Any, Any]:
         """Run a program until its first effect or wait.
 
         Any exception here belongs to the program, a cancellation included: the engine cancels a task only where it
@@ -431,7 +431,7 @@ class TurnTaker:
         if by == "worker" and execute.claimed == "recorded":
             await self._in_own_task(resident)
         if resident.is_interrupted:
-            return await self._stopped(resident, execute, "interrupted")
+            return await self._stopped(resident, execute, "interrupted", begun)
         program = self.begun(resident, execute) if begun is None else begun
         if not isinstance(program, Suspended):
             return await self._exited(resident, execute, program)
@@ -492,9 +492,15 @@ class TurnTaker:
             await self.runtime.sleep(0)
 
     async def _stopped(
-        self, resident: Resident, execute: Execute, why: Stop
+        self,
+        resident: Resident,
+        execute: Execute,
+        why: Stop,
+        begun: Suspended[Any, Any] | Exit[Any, Any] | None = None,
     ) -> tuple[Execute, Exit[Any, Any]] | TurnAnswered:
         """Conclude a run that was cancelled by its timeout, by a terminate, or by the shutdown."""
+        if isinstance(begun, Suspended):
+            begun.drop()
         match why:
             case "timed_out":
                 return execute, Raised(RunTimeout(resident.job.plan.run_timeout_ms))

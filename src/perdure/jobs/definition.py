@@ -170,6 +170,7 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         kind: the kind's name, part of the stored address.
         plain_event: the class of the command that is an event, if the kind begins to handle every event of an instance
             that is not suspended in the same way; None if it does not.
+        plain_alarm: whether the kind begins every run of an alarm in the same way, of instances in lanes or of others.
         occupancy: whether a run holds the instance's mailbox, or other requests are decided meanwhile.
         keeps_journal: whether transitions of this kind append to a journal, which not every store keeps.
         error_hook: the name of the hook that `error_handler` returns.
@@ -182,6 +183,7 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
     plan: Plan
     kind: ClassVar[str]
     plain_event: ClassVar[type | None] = None
+    plain_alarm: ClassVar[Literal["none", "queued", "unqueued"]] = "none"
     occupancy: ClassVar[Literal["mailbox", "claim_only"]] = "mailbox"
     keeps_journal: ClassVar[Literal["no", "yes"]] = "no"
     error_hook: ClassVar[str] = "on_error"
@@ -248,10 +250,11 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         return None
 
     def plain_event_handled(self, execute: Execute, inputs: TurnInputs) -> Commit | None:
-        """Return the commit of an event whose handler succeeded, if it is the one that ``succeeded`` would write.
+        """Return the commit of a plain event whose handler succeeded, if ``succeeded`` would return the same."""
+        return None
 
-        The engine calls it for the events of `plain_event` that nothing is special about, before ``succeeded``.
-        """
+    def plain_run_executed(self, execute: Execute, inputs: TurnInputs) -> Commit | None:
+        """Return the commit of a plain run that succeeded, if ``succeeded`` would return the same."""
         return None
 
     def held(self, step: Execute, instance: Instance | None, request: Request, inputs: TurnInputs) -> Commit | None:

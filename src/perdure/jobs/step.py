@@ -51,7 +51,8 @@ class Execute:
         started_ms: when the run began.
         prior: the failure that ``on_error`` handles.
         prior_hook: the hook that failed with it.
-        form: ``plain`` for an event that is special in nothing, and not claimed.
+        form: ``plain`` for an event that is special in nothing, and not claimed; ``plain_run`` for such a run of an
+            alarm.
     """
 
     __repr__ = fields_in_line
@@ -68,7 +69,7 @@ class Execute:
     alone: Literal["alone", "beside_others"] = "beside_others"
     prior: FailureRecord | None = None
     prior_hook: str = ""
-    form: Literal["plain", "any"] = "any"
+    form: Literal["plain", "plain_run", "any"] = "any"
 
     def recorded(self, instance: Instance) -> Execute:
         """Return the same run with its claim recorded.
@@ -89,6 +90,7 @@ class Execute:
             alone=self.alone,
             prior=self.prior,
             prior_hook=self.prior_hook,
+            form=self.form,
         )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import enum
 import inspect
 from collections.abc import Callable, Coroutine
 from functools import cache
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
 from returns.context import (
     RequiresContext,
@@ -39,6 +40,18 @@ if TYPE_CHECKING:
 A = TypeVar("A")
 E = TypeVar("E")
 R = TypeVar("R")
+
+
+class Unasked(enum.Enum):
+    """The result of a handler that was not called."""
+
+    UNASKED = "unasked"
+
+
+UNASKED: Final = Unasked.UNASKED
+
+Waits: TypeAlias = Callable[[type], bool]
+"""Whether an instruction of a class must wait for a task, at this moment."""
 
 Handler: TypeAlias = Callable[[Any, Any], object]
 """The function that performs the instructions that no `sandbox` answered: ``handler(instruction, services)``.
@@ -136,20 +149,57 @@ class Suspended(Generic[A, E]):
     Attributes:
         loop: the rest of the program.
         asked: the instruction, with the services in effect there.
+        awaited: the result of its handler, if it was called: it has to be awaited.
     """
 
     __repr__ = fields_in_line
 
     loop: Loop[A, E]
     asked: tuple[Any, Any]
+    awaited: object = UNASKED
 
     async def resume(self, *, runtime: Runtime, handler: Handler = default_handler) -> Exit[A, E]:
         """Perform the instruction, and run the program to its end; see `run_async`."""
-        return await _drive(self.loop, handler, runtime, self.asked)
+        return _finished(await _drive_to_exit(self.loop, handler, runtime, self.asked, self.awaited))
 
     def drop(self) -> None:
         """End the program here. Its `finally` blocks cannot perform instructions."""
         self.loop.close()
+        drop: object = getattr(self.awaited, "close", None)
+        if callable(drop):  # a coroutine that no task awaits
+            drop()
+
+
+def run_while_answered(suspended: Suspended[A, E], handler: Handler, waits: Waits) -> Exit[A, E] | Suspended[A, E]:
+    """Perform the instructions of a program synchronously, as long as its services answer at once.
+
+    Args:
+        suspended: the program.
+        handler: performs the instructions.
+        waits: returns whether an instruction must be left to `Suspended.resume`.
+
+    Returns:
+        The exit; or the program, suspended at the first instruction that must wait.
+    """
+    loop, (instruction, scope) = suspended.loop, suspended.asked
+    try:
+        while True:
+            kind = instruction.__class__
+            if kind in _ANSWERED_BY_RUNTIME or waits(kind):
+                return Suspended(loop, (instruction, scope))
+            try:
+                answer: Any = handler(instruction, scope)
+            except BaseException as exception:  # noqa: BLE001 - the program decides what it means
+                failure = exception
+            else:
+                if answer.__class__ not in _SETTLED:
+                    return Suspended(loop, (instruction, scope), answer)
+                instruction, scope = loop.send(answer)
+                continue
+            instruction, scope = loop.throw(failure)  # outside of the handler above, as in `_drive_to_exit`
+    except StopIteration as stop:
+        exit_: Exit[A, E] = stop.value
+        return exit_
 
 
 def run_until_asked(
@@ -212,7 +262,11 @@ async def _drive_branch(loop: Loop[A, E], handler: Handler, runtime: Runtime) ->
 
 
 async def _drive_to_exit(
-    loop: Loop[A, E], handler: Handler, runtime: Runtime | None, asked: tuple[Any, Any] | None
+    loop: Loop[A, E],
+    handler: Handler,
+    runtime: Runtime | None,
+    asked: tuple[Any, Any] | None,
+    awaited: object = UNASKED,
 ) -> Exit[A, E]:
     try:
         instruction, scope = loop.send(None) if asked is None else asked
@@ -221,7 +275,10 @@ async def _drive_to_exit(
                 if type(instruction) in _ANSWERED_BY_RUNTIME:
                     answer: Any = await _ask_runtime(instruction, handler, runtime or _asyncio_runtime())
                 else:
-                    answer = handler(instruction, scope)
+                    if awaited is UNASKED:
+                        answer = handler(instruction, scope)
+                    else:
+                        answer, awaited = awaited, UNASKED
                     kind = answer.__class__
                     if kind is FutureResult:
                         answer = result_inside(await answer)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Never, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Never, TypeVar, cast
 
 import attrs
 from returns.result import Result
@@ -79,6 +79,7 @@ class Task(Definition[TaskHandle[S, V, E], TaskSender[V], R_contra], Generic[S, 
     kind: ClassVar[str] = "task"
     run_now: ClassVar[str | None] = "trigger"
     plain_event: ClassVar[type | None] = SendCommand
+    plain_alarm: ClassVar[Literal["none", "queued", "unqueued"]] = "unqueued"
     name: str
     plan: Plan
     hooks: TaskHooks
@@ -151,6 +152,10 @@ class Task(Definition[TaskHandle[S, V, E], TaskSender[V], R_contra], Generic[S, 
         if execute.instance.alarm_ms is None and self.hooks.on_idle is not None:
             return None
         return handler.plain_event_handled(execute, inputs)
+
+    def plain_run_executed(self, execute: Execute, inputs: TurnInputs) -> Commit | None:
+        """Return the commit of a run that no ``on_idle`` follows."""
+        return None if self.plan.state_in_events else handler.executed_plainly(self.hooks, execute, inputs)
 
     def alarm_consumed(self, instance: Instance, claim: Claim, inputs: TurnInputs) -> Instance:
         """Return the instance without the alarm that a failed first attempt consumed."""

@@ -7,9 +7,11 @@ from typing import Any, TypeAlias, assert_never, cast
 import attrs
 
 from perdure.jobs import plain_event
+from perdure.jobs.decision import Alarm
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.event_recorder import EventRecorder
 from perdure.jobs.event_run import begin_event, broken_before, mark_first_event, started
+from perdure.jobs.plain_run import plain_run_executed
 from perdure.jobs.recovery import claimed_command
 from perdure.jobs.request import AlarmDue, Request
 from perdure.jobs.run import begin_attempt, begin_run, executed, held_answer, prior_failed, run_answer
@@ -166,6 +168,19 @@ def _sent(execute: Execute, after: Instance | None) -> Sent:
         status=None if after is None else after.status,
         scheduled_at=None if due_ms is None else from_ms(due_ms),
     )
+
+
+def executed_plainly(hooks: TaskHooks, execute: Execute, inputs: TurnInputs) -> Commit | None:
+    """Settle a run of ``execute`` that nothing is special about, as `succeeded` does; None otherwise."""
+    draft, alarm_ms = execute.draft, None
+    scheduled: tuple[Event, ...] = ()
+    if draft.alarm is not Alarm.keep or draft.current_alarm_ms is not None:
+        alarm_ms = draft.alarm_ms(inputs.now_ms)
+        log = EventRecorder(inputs, execute.instance.address, execute.instance.run_count, used=2)
+        scheduled = _scheduled(log, execute, alarm_ms)
+    if execute.hook != "execute" or (alarm_ms is None and hooks.on_idle is not None):
+        return None
+    return plain_run_executed(execute, alarm_ms, scheduled, inputs)
 
 
 def _executed(execute: Execute, alarm_ms: int | None, inputs: TurnInputs) -> Commit:
