@@ -250,7 +250,7 @@ class LocalGateway:
         found = await answer_of(engine.store.load(address, key, engine.runtime.now_ms()))
         if not isinstance(found, Success):
             return Failure(found.failure())
-        running = engine.dispatcher.running_at(address)
+        running = engine.residents.running(address)
         hold = engine.turns.holds.of(job.kind, job.name)
         inputs = collect_inputs(engine.runtime, engine.store, engine.limits, running=running, hold=hold)
         journal = await read_journal(engine.store, found.unwrap().instance)

@@ -17,6 +17,7 @@ from perdure.jobs.turn import begin
 from perdure.runtime.run_context import leave_run, outside_runs
 from perdure.values.address import Address
 from perdure.values.instance import Instance
+from perdure.values.other_engines import NO_OTHERS
 from perdure.values.transition import Loaded, Transition
 
 
@@ -71,9 +72,14 @@ def accepted_run(turns: TurnTaker, alarms: Accepts, resident: Resident, commit: 
 
 def _is_plain(turns: TurnTaker, resident: Resident) -> bool:
     """Whether no other request waits, and nothing observes each turn."""
-    if resident.waiting or resident.running or resident.deferred or turns.tracing is not None or turns.others:
+    return not (resident.waiting or resident.running or resident.deferred) and is_plain(turns)
+
+
+def is_plain(turns: TurnTaker) -> bool:
+    """Return whether runs may start, and nothing observes each turn or must be known of it besides its row."""
+    if turns.tracing is not None or turns.others is not NO_OTHERS or turns.reporting.sinks.told:
         return False
-    return turns.phase == "open" and turns.code == "trusted" and not turns.reporting.sinks.told
+    return turns.phase == "open" and turns.code == "trusted"
 
 
 def _decided(turns: TurnTaker, resident: Resident, instance: Instance) -> Execute | None:

@@ -8,6 +8,11 @@ from typing import Literal
 from perdure.runtime.record import Runtime
 
 
+def is_cancelled(runtime: Runtime, raised: BaseException) -> bool:
+    """Return whether the running task was cancelled, and not only an awaitable that it waited for."""
+    return isinstance(raised, runtime.cancelled) and runtime.current_task().cancelling() > 0
+
+
 async def stop_from_outside(runtime: Runtime, phase: Literal["open", "closing"]) -> Literal["released"] | None:
     """Return why a run was cancelled that the engine did not cancel.
 

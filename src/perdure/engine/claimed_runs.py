@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 from returns.result import Failure, Success
 
-from perdure.engine.accepted_runs import AcceptedRun, Accepts, accepted_run
+from perdure.engine.accepted_runs import AcceptedRun, Accepts, accepted_run, is_plain
 from perdure.engine.commits import result_of
 from perdure.engine.concurrency_limit import Company
 from perdure.engine.flight import Flight, Stored
@@ -26,6 +26,7 @@ from perdure.engine.run_now import run_now
 from perdure.engine.turn import TurnTaker
 from perdure.engine.turn_outcome import Claimable, RunsApart, TurnAnswered, Verdict
 from perdure.engine.unstored import is_interrupt
+from perdure.jobs.plain_run import begin_plain_run
 from perdure.jobs.run import running_answer
 from perdure.jobs.step import Commit, Execute
 from perdure.programs import Exit
@@ -98,6 +99,31 @@ class ClaimedRuns:
                 start_eagerly(self._wait_for_slot(run), self.runtime, name=f"slot of {resident.address}")
         except BaseException as defect:  # noqa: BLE001 - a defect of the engine must not break the queue
             self._break(run, defect)
+
+    def begin_plain(self, resident: Resident, item: Item) -> bool:
+        """Claim the run of a due alarm at once, if nothing about it is special; return whether it is begun.
+
+        The decision is that of any turn, and so is what follows. A hook that raises is left to the turn, which reports.
+        """
+        turns, loaded = self.turns, resident.loaded
+        if loaded is None or resident.state == "busy" or not resident.is_empty:
+            return False
+        if not is_plain(turns) or not turns.residents.may_use_rows:
+            return False
+        try:
+            inputs = turns.inputs_of(resident, resident.decoded)
+            execute = begin_plain_run(resident.job, loaded.instance, item.request, inputs)
+        except Exception:  # noqa: BLE001 - it raises again in the turn
+            return False
+        if execute is None or not turns.gates.try_enter(resident.job_name, "beside_others"):
+            return False
+        run = _Run(resident, item, execute, "beside_others", slot="held")
+        resident.state, resident.served = "busy", (item,)
+        try:
+            self._claim(run)
+        except BaseException as defect:  # noqa: BLE001 - a defect of the engine must not break the alarms
+            self._break(run, defect)
+        return True
 
     def accepts(self, resident: Resident, item: Item, commit: Commit) -> bool:
         """Begin the run of a job that is accepted for now, if it need not wait; return whether it is begun."""

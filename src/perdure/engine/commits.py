@@ -21,7 +21,7 @@ from perdure.stores.store import Store
 from perdure.values.errors import Conflict, OutcomeUnknown
 from perdure.values.instance import Fence
 from perdure.values.limits import Limits
-from perdure.values.transition import Loaded, Put, Transition, over
+from perdure.values.transition import KeepInstance, Loaded, Put, Transition, over
 
 
 @attrs.define
@@ -47,8 +47,10 @@ class Commits:
     committed: Callable[[Transition, Sequence[Transition]], None] = attrs.field(init=False)
     in_doubt: Callable[[], None] = attrs.field(init=False)
     _group: Together[Transition] = attrs.field(init=False)
+    _keeps_history: bool = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self._keeps_history = self.limits.keeps_history
         self._group = Together(
             runtime=self.runtime,
             send_all=self.store.commit_all,
@@ -82,7 +84,9 @@ class Commits:
         Its failures are logged nevertheless.
         """
         transition = commit.transition
-        if not transition.is_empty and (self.limits.keeps_history or not _has_events_only(transition)):
+        if type(transition.write) is not KeepInstance:
+            return None
+        if not transition.is_empty and (self._keeps_history or not _has_events_only(transition)):
             return None
         if transition.events:
             self.committed(transition, (transition,))
@@ -172,7 +176,7 @@ class Commits:
 
     def _written(self, transition: Transition) -> Transition:
         """Return a transition as it is stored: over its row, and without its events if no history is kept."""
-        if transition.events and not self.limits.keeps_history:
+        if transition.events and not self._keeps_history:
             transition = attrs.evolve(transition, events=())
         if transition.before is not None or transition.expected is None:
             return transition

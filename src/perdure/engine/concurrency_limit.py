@@ -41,6 +41,9 @@ class ConcurrencyLimit:
 
     def try_enter(self, company: Company) -> bool:
         """Take a slot if no run has to wait for one; return whether it is taken."""
+        if company == "beside_others" and not self._waiting and self._alone == "none" and self._inside < self.slots:
+            self._inside += 1
+            return True
         if self._waiting or not self._has_room(company):
             return False
         self._admit(company)
@@ -67,7 +70,8 @@ class ConcurrencyLimit:
         self._inside -= 1
         if company == "alone":
             self._alone = "none"
-        self._admit_waiting()
+        if self._waiting:
+            self._admit_waiting()
 
     def _admit_waiting(self) -> None:
         while self._waiting:
@@ -149,7 +153,8 @@ class ConcurrencyLimits:
     def leave(self, job: str, company: Company, address: Address) -> None:
         """Return both slots."""
         self.engine.leave(company)
-        self._leave_job(job, address)
+        if self.jobs or self.lanes:
+            self._leave_job(job, address)
 
     def _leave_job(self, job: str, address: Address) -> None:
         if job in self.lanes:

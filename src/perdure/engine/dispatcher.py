@@ -10,6 +10,7 @@ import attrs
 from returns.result import Failure, Result
 
 from perdure.engine.admission_queue import AdmissionQueue
+from perdure.engine.cancellation import is_cancelled
 from perdure.engine.claimed_runs import ClaimedRuns
 from perdure.engine.claims_left import ClaimsLeft
 from perdure.engine.flight import Flight, Stored, is_foldable
@@ -126,8 +127,16 @@ class Dispatcher:
         if isinstance(command, Terminate) and command.when == "interrupt":
             resident.stop_runs("interrupted")
 
+    def fire(self, job: AnyDefinition, address: Address, item: Item) -> None:
+        """Begin the run of a due alarm, at once if nothing about it is special."""
+        resident = self.residents.get(address)
+        if resident is not None and self.door == "open":
+            self._active[resident] = None
+        if resident is None or self.door == "closed" or not self.runs.begin_plain(resident, item):
+            self.put(job, address, item)
+
     def recover(self, job: AnyDefinition, address: Address) -> Future[TurnAnswer]:
-        """Put the recovery of a claim at the head of the instance's mailbox."""
+        """Put the recovery of a claim at the head of its mailbox."""
         return self.post(job, address, RECOVER)
 
     def _refusal(self, item: Item, resident: Resident | None) -> EngineClosed | Overloaded | None:
@@ -378,7 +387,7 @@ class Dispatcher:
             if is_closing(raised):
                 raise
             resident.end_serving(item)
-            if self._is_cancelled(raised):
+            if is_cancelled(self.runtime, raised):
                 self._end(resident, item, TurnAnswered(Failure(OutcomeUnknown("the task of this turn was cancelled"))))
                 raise
             verdict = self._broken(resident, raised)
@@ -390,10 +399,6 @@ class Dispatcher:
             self._again(resident, (item,))
         else:
             self._end(resident, item, verdict)
-
-    def _is_cancelled(self, raised: BaseException) -> bool:
-        """Whether the running task was cancelled, and not only an awaitable that it waited for."""
-        return isinstance(raised, self.runtime.cancelled) and self.runtime.current_task().cancelling() > 0
 
     def _next(self, resident: Resident) -> Item | None:
         """Remove the request at the head and return it; None if its caller has cancelled it."""
@@ -486,7 +491,7 @@ class Dispatcher:
                 raise
             self.turns.forget_run(resident, execute)
             self._apart_is_over(resident, item, execute, self._broken(resident, raised))
-            if self._is_cancelled(raised):
+            if is_cancelled(self.runtime, raised):
                 raise
             return
         self._apart_is_over(resident, item, execute, ended)
@@ -518,11 +523,6 @@ class Dispatcher:
         """Recover the instance after a pause, in case it has a claim that no run holds. This counts no crash."""
         if self.door == "open":  # otherwise the next start recovers it
             self._claims_left.add(resident)
-
-    def running_at(self, address: Address) -> tuple[str, ...]:
-        """Return the ids of the instance's runs in progress in this process."""
-        resident = self.residents.get(address)
-        return () if resident is None else resident.running
 
     def waits_outside(self, address: Address) -> bool:
         """Whether a program of the instance is in progress. A caller on the event loop sees it only while it waits."""

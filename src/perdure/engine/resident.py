@@ -145,7 +145,9 @@ class Resident:
     # ------------------------------------------------------------ runs
     def forget(self, run_id: str) -> None:
         """Note that this process no longer runs a claim."""
-        if self.running:
+        if self.running == (run_id,):
+            self.running = ()
+        elif self.running:
             self.running = tuple(running for running in self.running if running != run_id)
 
     def begin_serving(self, item: Item) -> None:
@@ -154,7 +156,10 @@ class Resident:
 
     def end_serving(self, item: Item) -> None:
         """Note that the task has executed it."""
-        self.served = tuple(other for other in self.served if other is not item)
+        if len(self.served) == 1 and self.served[0] is item:
+            self.served = ()
+        else:
+            self.served = tuple(other for other in self.served if other is not item)
 
     def stop(self, run: RunInProgress, why: Stop) -> None:
         """Cancel a run and record the reason. The first reason is kept; a shutdown cancels a run again."""

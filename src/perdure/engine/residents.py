@@ -113,6 +113,11 @@ class Residents:
         resident = self.get(address)
         return None if resident is None else resident.row
 
+    def running(self, address: Address) -> tuple[str, ...]:
+        """Return the ids of the runs of an instance that are in progress in this process."""
+        resident = self.get(address)
+        return () if resident is None else resident.running
+
     def loaded(self, resident: Resident, loaded: Loaded) -> None:
         """Keep the row that was read for a turn, unless it is known or a commit has written a newer one meanwhile."""
         instance, kept = loaded.instance, resident.loaded
@@ -169,11 +174,12 @@ class Residents:
         write, resident = flight.transition.write, flight.resident
         if resident is None or type(write) is KeepInstance:
             return
-        if not isinstance(answer, Success):
+        if type(answer) is not Success:
             self.doubt(resident)
         elif type(write) is Put:
-            instance = as_stored(write.instance, answer.unwrap())
-            loaded = flight.loaded if instance is write.instance else Loaded(instance=instance)
+            fence, loaded = answer.unwrap(), flight.loaded
+            if write.instance.incarnation != fence.incarnation or write.instance.version != fence.version:
+                loaded = Loaded(instance=as_stored(write.instance, fence))
             self.keep(resident, loaded, flight.decoded)
         else:
             self.keep(resident, NO_INSTANCE)

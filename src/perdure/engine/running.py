@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import attrs
 
@@ -17,7 +17,7 @@ from perdure.engine.dispatcher import Dispatcher
 from perdure.engine.ensure import Ensuring
 from perdure.engine.holds import Holds
 from perdure.engine.in_flight import InFlight
-from perdure.engine.incident import incident
+from perdure.engine.incident import INCIDENTS, incident
 from perdure.engine.lane_feeder import LaneFeeder, lane_feeders
 from perdure.engine.lane_limit import LaneLimit
 from perdure.engine.maintenance import Maintenance
@@ -57,6 +57,8 @@ from perdure.values.limits import Limits
 from perdure.values.live_event import EngineStarted, EngineStopped
 from perdure.values.message import Consumed
 from perdure.values.transition import Purge, Put, Transition
+
+_NOTABLE: Final = INCIDENTS | {JobResumed}
 
 SUSPICION_MS = 60_000
 """How long all code of jobs is claimed before it runs, after a predecessor that died."""
@@ -340,17 +342,21 @@ class RunningEngine:
             self.outbox.consumed(transition.inbound.message_id)
         write = transition.write
         if type(write) is not Put:
-            if type(write) is Purge:
-                self.alarms.notice(transition.address, None)
-                self._feed(transition.address, None)
+            self._purged(transition)
             return
         after = write.instance
         membership = self.membership
         if membership is None or handles_alarm(membership, transition.address, after.due_ms, self.runtime.now_ms()):
             self.alarms.notice(transition.address, after.due_ms)
-        self._feed(transition.address, after)
+        if self.feeders:
+            self._feed(transition.address, after)
         if after.claim is not None or after.event_claim is not None:
             self._recover_if_left(transition)
+
+    def _purged(self, transition: Transition) -> None:
+        if type(transition.write) is Purge:
+            self.alarms.notice(transition.address, None)
+            self._feed(transition.address, None)
 
     def _feed(self, address: Address, after: Instance | None) -> None:
         feeder = self.feeders.get((address.kind, address.name)) if self.feeders else None
@@ -374,11 +380,13 @@ class RunningEngine:
         return None if feeder is None else feeder.gate.ended
 
     def _report(self, transition: Transition) -> None:
-        if any(type(event) is JobResumed for event in transition.events):
-            self.outbox.release(transition.address)
-        record = incident(transition)
-        if record is not None:
-            self.runtime.log(record)
+        notable = [event for event in transition.events if type(event) in _NOTABLE]
+        if notable:
+            if any(type(event) is JobResumed for event in notable):
+                self.outbox.release(transition.address)
+            record = incident(transition)
+            if record is not None:
+                self.runtime.log(record)
         if self.sinks.told:
             self.outbox.reporting.committed(transition)
 
@@ -400,10 +408,17 @@ class RunningEngine:
 
     def _recover_if_left(self, transition: Transition) -> None:
         """Recover an instance that was resumed, or had two claims, if no run holds its claim."""
+        running, write = self.residents.running(transition.address), transition.write
+        if type(write) is not Put or _is_held(write.instance, running):
+            return
         job = self.jobs.get((transition.address.kind, transition.address.name))
-        running, write = self.dispatcher.running_at(transition.address), transition.write
-        if job is not None and isinstance(write, Put) and left_behind(write.instance, running, self.turns.others):
+        if job is not None and left_behind(write.instance, running, self.turns.others):
             self.dispatcher.recover(job, transition.address)
+
+
+def _is_held(instance: Instance, running: tuple[str, ...]) -> bool:
+    """Return whether a run in this process holds the only claim of an instance."""
+    return instance.event_claim is None and instance.claim is not None and instance.claim.run_id in running
 
 
 def running_engine(

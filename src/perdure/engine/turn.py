@@ -12,7 +12,7 @@ from returns.result import Failure, Result, Success
 from perdure.engine.cancellation import stop_from_outside, take_cancellation_back, uncancel
 from perdure.engine.checkpoints import Checkpoints, RunLost
 from perdure.engine.claims import ClaimFailed, LazyClaim, Perform, perform_directly
-from perdure.engine.collect_inputs import collect_inputs, traced_inputs
+from perdure.engine.collect_inputs import traced_inputs
 from perdure.engine.commits import Commits
 from perdure.engine.concurrency_limit import ConcurrencyLimits
 from perdure.engine.give_way import MAX_CONFLICTS, MAX_SHARED_CONFLICTS, give_way
@@ -545,6 +545,8 @@ class TurnTaker:
         """Return the instance with a claim, from the store's answer."""
         match stored, transition.write:
             case Success(fence), Put(instance):
+                if instance.incarnation == fence.incarnation:
+                    return Success(instance)
                 return Success(instance.changed(incarnation=fence.incarnation))
             case refused, _:
                 resident.forget(run_id)
@@ -577,10 +579,13 @@ class TurnTaker:
 
     def inputs_of(self, resident: Resident, decoded: Decoded | None = None) -> TurnInputs:
         """Collect the inputs of a decision."""
-        return collect_inputs(
-            self.runtime,
-            self.store,
-            self.limits,
+        runtime = self.runtime
+        return TurnInputs(
+            now_ms=runtime.now_ms(),
+            jitter=runtime.random(),
+            id_base=runtime.new_id(),
+            epoch=self.store.epoch,
+            limits=self.limits,
             running=resident.running,
             code=self.code,
             events="wanted" if self._keeps_history or self.reporting.sinks.told else "unread",
