@@ -199,6 +199,16 @@ async def test_a_slow_commit_is_logged_without_a_sink(world: World) -> None:
     assert world.logs.count("slow commit") == 1
 
 
+@on_each_store
+async def test_slow_commits_of_one_moment_are_one_line(world: World) -> None:
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    world.slow("commit", ms=1_500)
+    for number in range(20):
+        world.start(jobs.send(str(number), steps(Add())))
+    await world.advance(s=2)
+    assert world.logs.count("slow commit") == 1
+
+
 # ---------------------------------------------------------------- messages
 @on_each_store
 async def test_a_delivery_is_reported(world: World) -> None:

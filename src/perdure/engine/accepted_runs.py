@@ -59,13 +59,13 @@ def accepted_run(turns: TurnTaker, alarms: Accepts, resident: Resident, commit: 
     instance = accepted_instance(commit, turns.runtime.now_ms())
     if instance is None or instance.due_ms is None or not _is_plain(turns, resident):
         return None
+    item = alarms.accept(resident.address, instance.due_ms)
+    if item is None:
+        return None
     run = _decided(turns, resident, instance)
     transition = None if run is None else with_claim(commit, run)
     if run is None or transition is None or not turns.gates.try_enter(resident.job_name, run.alone):
-        return None
-    item = alarms.accept(resident.address, instance.due_ms)
-    if item is None:
-        turns.gates.leave(resident.job_name, run.alone, resident.address)
+        alarms.withdraw(item)
         return None
     return AcceptedRun(run, transition, item, alarms.withdraw)
 

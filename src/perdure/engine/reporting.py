@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import attrs
@@ -34,10 +35,10 @@ from perdure.values.message import Consumed, DeadLettered, MessageFate, StoredMe
 from perdure.values.transition import Put, Transition
 
 SLOW_COMMIT_MS = 1_000
-"""A commit that takes longer is reported, and logged as a warning."""
+"""A commit that takes longer is reported, and logged as a warning: the first in as many milliseconds."""
 
 
-@attrs.frozen
+@attrs.define
 class Reporting:
     """Tells sinks what the engine does besides its transitions.
 
@@ -48,6 +49,8 @@ class Reporting:
 
     runtime: Runtime
     sinks: OpenSinks
+    _quiet_until_ms: float = -math.inf
+    _unlogged: int = 0
 
     # ------------------------------------------------------------ requests
     def accepted(self, item: Item, address: Address) -> None:
@@ -133,8 +136,7 @@ class Reporting:
         """
         took_ms = self.runtime.monotonic_ms() - began_ms
         if took_ms > SLOW_COMMIT_MS:
-            fields = {"instance": str(transition.address), "ms": round(took_ms)}
-            self.runtime.log(LogRecord("warning", "slow commit", fields))
+            self._log_slow(transition, took_ms)
         if not self.sinks.told:
             return
         at_ms, address = self.runtime.now_ms(), str(transition.address)
@@ -145,6 +147,17 @@ class Reporting:
                 at_ms=at_ms, address=address, outcome=_outcome(stored), took_ms=took_ms, size_bytes=_size(transition)
             )
         )
+
+    def _log_slow(self, transition: Transition, took_ms: float) -> None:
+        """Log a slow commit, with the number of those since the last line: many instances share a commit."""
+        now_ms = self.runtime.monotonic_ms()
+        if now_ms < self._quiet_until_ms:
+            self._unlogged += 1
+            return
+        others = {"others_since": self._unlogged} if self._unlogged else {}
+        fields = {"instance": str(transition.address), "ms": round(took_ms), **others}
+        self._quiet_until_ms, self._unlogged = now_ms + SLOW_COMMIT_MS, 0
+        self.runtime.log(LogRecord("warning", "slow commit", fields))
 
 
 def _outcome(stored: Result[Fence, Any]) -> CommitOutcome:

@@ -90,7 +90,7 @@ class Execute:
             alone=self.alone,
             prior=self.prior,
             prior_hook=self.prior_hook,
-            form=self.form,
+            form="any" if self.form == "plain" else self.form,  # the end of an event removes its claim
         )
 
 

@@ -71,11 +71,21 @@ class Operations:
         self._batcher.write("commit", group, partial(self._committed, transitions, group, answered)).send()
 
     def load_all(self, requests: Sequence[LoadRequest], answered: Callable[[Sequence[Any]], None], /) -> None:
-        """Read several addresses together."""
-        reads = [
-            Read("load", partial(queries.load, address=each.address, key=each.idempotency_key, now_ms=each.now_ms))
-            for each in requests
-        ]
+        """Read several addresses together; if one of them cannot be read, each by itself."""
+
+        def note(answer: Result[list[Loaded], StoreError]) -> None:
+            if isinstance(answer, Success):
+                self._all_loaded(requests, answered, [Success(loaded) for loaded in answer.unwrap()])
+            else:
+                self._load_each(requests, answered)
+
+        if len(requests) == 1:
+            self._load_each(requests, answered)
+        else:
+            self._batcher.read(Read("load", partial(_load_all, requests=requests)), note).send()
+
+    def _load_each(self, requests: Sequence[LoadRequest], answered: Callable[[Sequence[Any]], None]) -> None:
+        reads = [Read("load", partial(_load, request=each)) for each in requests]
         self._batcher.read_all(reads, partial(self._all_loaded, requests, answered))
 
     def due(
@@ -278,6 +288,14 @@ class Operations:
 
     def _write(self, operation: str, work: Callable[[sqlite3.Cursor, Counters], A]) -> FutureResult[A, Any]:
         return answered_by(self._batcher.write(operation, lambda cursor, counters: Success(work(cursor, counters))))
+
+
+def _load(cursor: sqlite3.Cursor, request: LoadRequest) -> Loaded:
+    return queries.load(cursor, request.address, request.idempotency_key, request.now_ms)
+
+
+def _load_all(cursor: sqlite3.Cursor, requests: Sequence[LoadRequest]) -> list[Loaded]:
+    return [_load(cursor, request) for request in requests]
 
 
 class _First:
