@@ -42,8 +42,8 @@ MUTANTS = (
     Mutant(
         "a run that goes alone leaves the gate locked",
         "engine/concurrency_limit.py",
-        '            self._alone = "none"\n        self',
-        "            pass\n        self",
+        '            self._alone = "none"\n        if self',
+        "            pass\n        if self",
         GATE,
     ),
     Mutant(

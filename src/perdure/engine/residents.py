@@ -174,12 +174,11 @@ class Residents:
         write, resident = flight.transition.write, flight.resident
         if resident is None or type(write) is KeepInstance:
             return
-        if type(answer) is not Success:
+        if not isinstance(answer, Success):
             self.doubt(resident)
         elif type(write) is Put:
-            fence, loaded = answer.unwrap(), flight.loaded
-            if write.instance.incarnation != fence.incarnation or write.instance.version != fence.version:
-                loaded = Loaded(instance=as_stored(write.instance, fence))
+            instance = as_stored(write.instance, answer.unwrap())
+            loaded = flight.loaded if instance is write.instance else Loaded(instance=instance)
             self.keep(resident, loaded, flight.decoded)
         else:
             self.keep(resident, NO_INSTANCE)
