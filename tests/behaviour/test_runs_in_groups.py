@@ -1,4 +1,4 @@
-"""Runs whose claims are durable together begin together; each has its own context and end, and waits in its own task."""
+"""Runs whose claims are durable together begin together; each has its own context and end, and waits in a task."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Runs that hold their mailbox: a commit claims each, a second one settles it, and no task waits for either.
 
-What becomes durable together begins together, and what ends meanwhile is committed together. Services that answer at
+Runs whose claims are durable together begin together, and their ends are committed together. Services that answer at
 once are called in one task for all of these runs, in a context of their own; at the first one that must be awaited,
 the run continues in a task of its own.
 """
@@ -103,7 +103,7 @@ class ClaimedRuns:
     def begin_plain(self, resident: Resident, item: Item) -> bool:
         """Claim the run of a due alarm at once, if nothing about it is special; return whether it is begun.
 
-        The decision is that of any turn, and so is what follows. A hook that raises is left to the turn, which reports.
+        The decision is that of any turn. A hook that raises is left to the turn, which reports.
         """
         turns, loaded = self.turns, resident.loaded
         if loaded is None or resident.state == "busy" or not resident.is_empty:

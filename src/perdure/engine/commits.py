@@ -97,7 +97,7 @@ class Commits:
         """Commit a transition of a run, and call back with the store's answer, perhaps before this returns.
 
         Args:
-            transition: what is written, not empty.
+            transition: the changes, not empty.
             resident: the instance.
             tell: called once, in the event loop; it must not run code of jobs, and passes its arguments to `taken`.
         """
@@ -109,7 +109,7 @@ class Commits:
         Args:
             flight: the flight.
             stored: the answer.
-            transition: what was to be written, with its events.
+            transition: the decided transition, with its events.
         """
         try:
             self.landed(flight, stored, (transition,))

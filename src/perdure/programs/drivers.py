@@ -189,7 +189,7 @@ def run_while_answered(suspended: Suspended[A, E], handler: Handler, waits: Wait
                 return Suspended(loop, (instruction, scope))
             try:
                 answer: Any = handler(instruction, scope)
-            except BaseException as exception:  # noqa: BLE001 - the program decides what it means
+            except BaseException as exception:  # noqa: BLE001 - the program handles it
                 failure = exception
             else:
                 if answer.__class__ not in _SETTLED:
