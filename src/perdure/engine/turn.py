@@ -545,9 +545,8 @@ class TurnTaker:
         """Return the instance with a claim, from the store's answer."""
         match stored, transition.write:
             case Success(fence), Put(instance):
-                if instance.incarnation == fence.incarnation:
-                    return Success(instance)
-                return Success(instance.changed(incarnation=fence.incarnation))
+                known = instance.incarnation == fence.incarnation
+                return Success(instance if known else instance.changed(incarnation=fence.incarnation))
             case refused, _:
                 resident.forget(run_id)
                 if isinstance(refused.failure(), OutcomeUnknown):
@@ -579,11 +578,10 @@ class TurnTaker:
 
     def inputs_of(self, resident: Resident, decoded: Decoded | None = None) -> TurnInputs:
         """Collect the inputs of a decision."""
-        runtime = self.runtime
         return TurnInputs(
-            now_ms=runtime.now_ms(),
-            jitter=runtime.random(),
-            id_base=runtime.new_id(),
+            now_ms=self.runtime.now_ms(),
+            jitter=self.runtime.random(),
+            id_base=self.runtime.new_id(),
             epoch=self.store.epoch,
             limits=self.limits,
             running=resident.running,
