@@ -30,6 +30,7 @@ from perdure.engine.residents import Residents
 from perdure.engine.shared_work import (
     ALARM_POLL_MS,
     MESSAGE_POLL_MS,
+    NOTIFIED_POLL_MS,
     SWEEP_MS,
     every,
     handles_alarm,
@@ -150,7 +151,8 @@ class RunningEngine:
         self._loop(Maintenance(self.store, self.runtime, self.limits).run(), "maintenance")
         if self.membership is not None:
             self._loop(every(self.runtime, ALARM_POLL_MS, self._look_at_alarms), "alarm poll")
-            self._loop(every(self.runtime, MESSAGE_POLL_MS, self.outbox.wake.ring), "message poll")
+            poll_ms = MESSAGE_POLL_MS if self.store.listen is None else NOTIFIED_POLL_MS
+            self._loop(every(self.runtime, poll_ms, self.outbox.wake.ring), "message poll")
             self._loop(self._sweep(recovery), "sweep")
 
     def _recovery(self) -> Recovery:

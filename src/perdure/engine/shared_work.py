@@ -30,6 +30,9 @@ ALARM_POLL_MS: Final = 500
 MESSAGE_POLL_MS: Final = 200
 """How often messages are read again, because other engines and transactions of the user send messages too."""
 
+NOTIFIED_POLL_MS: Final = 1_000
+"""The same where the store notifies the engine of the transactions of the user."""
+
 SWEEP_MS: Final = 5_000
 """How often abandoned claims are looked for, besides each time that an engine ends."""
 

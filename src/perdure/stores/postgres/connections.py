@@ -26,6 +26,7 @@ MOST_CONNECTIONS: Final = 4
 
 Rows: TypeAlias = Sequence[Sequence[Any]]
 
+
 KEEPALIVE: Final = {"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3"}
 """The server ends the connection that holds the lock of a dead machine after 11 seconds."""
 
@@ -35,6 +36,11 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc] # the driver has no
 
     def get_reset_query(self) -> str:
         return ""
+
+
+async def is_pooled(connection: Any) -> bool:
+    """Return whether a pooler is between this process and the server: it greets with a number of its own."""
+    return bool(await connection.fetchval("SELECT pg_backend_pid()") != connection.get_server_pid())
 
 
 async def connect(dsn: str, *, settings: dict[str, str] | None = None) -> Any:

@@ -6,12 +6,19 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from perdure.runtime.record import LogRecord, Runtime
+from perdure.stores.postgres.connections import KEEPALIVE, is_pooled
 from perdure.stores.postgres.failures import DRIVER_ERRORS
 from perdure.stores.store import OnLocked
-from perdure.values.errors import StoreLocked
+from perdure.values.errors import StoreLocked, StoreUnavailable
 
 _OWNER: Final = 1885692517
 _POLL_MS: Final = 200
+
+
+_POOLED: Final = (
+    "a pooler is between this engine and the server, and the lock of an owner belongs to a connection; connect to the "
+    "server itself, or share the store with ?ownership=shared"
+)
 
 
 class Keeper:
@@ -31,7 +38,12 @@ class Keeper:
 
         Raises:
             StoreLocked: another engine holds it, and is not waited for.
+            StoreUnavailable: a pooler is between, so the lock would belong to any of its clients.
         """
+        if await is_pooled(self._connection):
+            raise StoreUnavailable(f"open {store}", _POOLED)
+        for name, value in KEEPALIVE.items():  # not when it connects: a pooler refuses unknown parameters
+            await self._connection.execute(f"SET {name} = {value}")
         # The lock belongs to a table's own number: two schemas never share one.
         sql = f"SELECT pg_try_advisory_lock({_OWNER}, '{self._schema}.instances'::regclass::oid::int)"
         owner: str | None = None

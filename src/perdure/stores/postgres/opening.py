@@ -6,13 +6,14 @@ import os
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from socket import gethostname
-from typing import Any, Literal, assert_never
+from typing import Any, assert_never
 
 import attrs
+from returns.future import FutureResult
 
 from perdure.runtime.record import Runtime
 from perdure.stores.postgres.arrivals import Arrivals
-from perdure.stores.postgres.connections import KEEPALIVE, PostgresConnections, connect
+from perdure.stores.postgres.connections import PostgresConnections, connect
 from perdure.stores.postgres.event_log import PostgresEventLog
 from perdure.stores.postgres.failures import DRIVER_ERRORS, UNSENDABLE, unavailable
 from perdure.stores.postgres.health import Checks
@@ -26,7 +27,7 @@ from perdure.stores.postgres.search import Searches
 from perdure.stores.postgres.settings import PostgresSettings
 from perdure.stores.postgres.sharing import SharedOperations
 from perdure.stores.store import Capabilities, OnLocked, Store
-from perdure.values.errors import StoreLocked, StoreMissing, StoreUnavailable
+from perdure.values.errors import StoreError, StoreLocked, StoreMissing, StoreUnavailable
 
 
 async def open_schema(settings: PostgresSettings, *, on_locked: OnLocked, runtime: Runtime) -> Store:
@@ -35,7 +36,7 @@ async def open_schema(settings: PostgresSettings, *, on_locked: OnLocked, runtim
     Raises:
         StoreError: it cannot be opened.
     """
-    connection = await _connection(settings, "yes" if settings.ownership == "owned" else "no")
+    connection = await _connection(settings)
     with _ended_on_failure(connection, settings):
         return await _opened(connection, settings, on_locked, runtime)
 
@@ -47,16 +48,15 @@ async def connected(settings: PostgresSettings) -> AsyncGenerator[Any]:
     Raises:
         StoreUnavailable: the server cannot be reached, or a statement failed.
     """
-    connection = await _connection(settings, "no")
+    connection = await _connection(settings)
     with _ended_on_failure(connection, settings):
         yield connection
         await connection.close()
 
 
-async def _connection(settings: PostgresSettings, keeps: Literal["yes", "no"]) -> Any:
+async def _connection(settings: PostgresSettings) -> Any:
     try:
-        # A pooler refuses parameters that it does not know; only an owner keeps its connection.
-        connection = await connect(settings.dsn, settings=KEEPALIVE if keeps == "yes" else None)
+        connection = await connect(settings.dsn)
     except (*DRIVER_ERRORS, *UNSENDABLE) as error:
         raise unavailable(f"connect to {settings.name}", error) from error
     encoding = connection.get_settings().server_encoding
@@ -100,8 +100,7 @@ async def _owned(connection: Any, settings: PostgresSettings, on_locked: OnLocke
     connections = await PostgresConnections.open(settings.dsn, settings.name)
     operations = PostgresOperations(runtime, settings, connections, keeper, epoch)
     store = _store(settings, operations, Listings(operations))
-    arrivals = Arrivals(runtime, keeper.connection, settings.quoted)
-    return attrs.evolve(store, listen=arrivals.listen, left="died" if ended else "closed")
+    return attrs.evolve(_listening(store, operations, keeper), left="died" if ended else "closed")
 
 
 async def _shared(connection: Any, settings: PostgresSettings, runtime: Runtime) -> Store:
@@ -115,8 +114,18 @@ async def _shared(connection: Any, settings: PostgresSettings, runtime: Runtime)
     operations = PostgresOperations(runtime, settings, connections, lease, epoch)
     listings = Listings(operations)
     sharing = SharedOperations(operations, listings, settings.lease_ms).contract
-    arrivals = Arrivals(runtime, lease.connection, settings.quoted)
-    return attrs.evolve(_store(settings, operations, listings), listen=arrivals.listen, sharing=sharing)
+    return attrs.evolve(_listening(_store(settings, operations, listings), operations, lease), sharing=sharing)
+
+
+def _listening(store: Store, operations: PostgresOperations, keeper: Keeper | Lease) -> Store:
+    """Return the store with notifications, until it is closed."""
+    arrivals = Arrivals(operations.runtime, keeper.connection, operations.write, operations.schema, operations.epoch)
+
+    def close() -> FutureResult[None, StoreError]:
+        arrivals.end()
+        return operations.close()
+
+    return attrs.evolve(store, listen=arrivals.listen, close=close)
 
 
 def _label() -> str:

@@ -51,6 +51,7 @@ class PostgresOperations:
         damage: the rows that cannot be decoded.
         schema: the quoted name of the schema.
         epoch: the number of this opening.
+        runtime: how it waits.
         lost: done when this opening has ended.
     """
 
@@ -72,7 +73,7 @@ class PostgresOperations:
         self._keeper = keeper
         self._state: Literal["open", "closing", "closed"] = "open"
         self._closers: list[Future[None]] = []
-        self._runtime = runtime
+        self.runtime = runtime
         unread = partial(StoreUnavailable, "read")
         self._loads: Queue[_Load] = Queue(runtime, f"perdure:reader {settings.name}", self._load, self.refusal, unread)
         self._commits: Queue[_Commit] = Queue(
@@ -237,7 +238,7 @@ class PostgresOperations:
                 if not closer.done():
                     closer.set_result(None)
         elif self._state == "closing":
-            self._closers.append(closed := self._runtime.future())
+            self._closers.append(closed := self.runtime.future())
             await closed
         return Success(None)
 

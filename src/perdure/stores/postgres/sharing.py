@@ -7,7 +7,7 @@ from typing import Any, Final, TypeAlias
 
 import orjson
 from returns.future import FutureResult
-from returns.result import Failure, Result, Success
+from returns.result import Result
 
 from perdure.programs.future import asked
 from perdure.stores.postgres.listings import Listings, due_place, due_row
@@ -28,6 +28,7 @@ from perdure.values.other_engines import OtherEngines
 _FIRST: Final = -(2**63)
 _LAST: Final = 2**63 - 1
 _SIGN: Final = 1 << 63
+_MEMBER: Final = "epoch, served, joined_ms, lease_left_ms, label, last_epoch"
 
 _Bits: TypeAlias = tuple[list[str], list[str], list[int]]
 
@@ -61,18 +62,16 @@ class SharedOperations:
     async def _heartbeat(self, served: Served) -> Result[Members, StoreError]:
         operations = self._operations
         jobs = orjson.dumps([(kind, name, version) for (kind, name), version in served.items()])
-        sql = f"SELECT {self._schema}.heartbeat($1, $2, $3)"
+        sql = f"SELECT {_MEMBER} FROM {self._schema}.beat($1, $2, $3)"
         beaten = await operations.write("renew the lease", sql, operations.epoch, jobs.decode(), self._lease_ms)
-        if not isinstance(beaten, Success):
-            return Failure(beaten.failure())
-        return await self._read_members()
+        return beaten.map(_members)
 
     def members(self) -> FutureResult[Members, StoreError]:
         """Return the members."""
         return asked(self._read_members())
 
     async def _read_members(self) -> Result[Members, StoreError]:
-        sql = f"SELECT epoch, served, joined_ms, lease_left_ms, label, last_epoch FROM {self._schema}.members()"
+        sql = f"SELECT {_MEMBER} FROM {self._schema}.members()"
         return (await self._operations.read("read the members", sql)).map(_members)
 
     # ------------------------------------------------------------ shares

@@ -1,0 +1,99 @@
+"""A PostgreSQL store behind PgBouncer in transaction mode: shared engines work, and an owner is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+
+import asyncpg
+import attrs
+import pytest
+from pgbouncer import PgBouncer
+from postgres_harness import SharedPostgresHarness
+from postgres_server import running_server
+from returns.result import Success
+
+from perdure import App, Decision, Task, tell, unwrap
+from perdure.stores.postgres import open_postgres
+from perdure.stores.postgres.enqueue import enqueue_async
+from perdure.values.errors import StoreUnavailable
+
+
+@attrs.frozen
+class Added:
+    cents: int
+
+
+def summing(noted: asyncio.Queue[int] | None = None) -> Task[int, Added, str, str]:
+    def decide(total: int, event: Added) -> Success[Decision[int]]:
+        if noted is not None:
+            noted.put_nowait(event.cents)
+        return Success(Decision(total + event.cents))
+
+    return Task("sums", state=int, event=Added, initial=0, decide=decide, execute=lambda ctx: ctx.terminate())
+
+
+@pytest.fixture(scope="module")
+def pooler() -> Iterator[PgBouncer]:
+    with PgBouncer(running_server()) as pooler:
+        yield pooler
+
+
+@pytest.fixture
+def harness(pooler: PgBouncer) -> Iterator[SharedPostgresHarness]:
+    harness = SharedPostgresHarness(pooler.url)
+    yield harness
+    asyncio.run(harness.discard())
+
+
+def test_two_engines_apply_each_request_once(harness: SharedPostgresHarness):
+    """Each engine has up to five connections to the pooler, which has four to the server."""
+
+    async def main() -> None:
+        job = summing()
+        app = App(None).with_jobs(job)
+        async with app.open(harness.url) as here, app.open(harness.url) as there:
+            handles = [jobs.handle(job) for jobs in (here, there)]
+            sends = [
+                unwrap(handles[number % 2].send(f"{number % 7}", Added(number), idempotency_key=f"{number}"))
+                for number in range(140)
+            ]
+            await asyncio.gather(*sends)
+            sums = [await unwrap(here.handle(job).get_state(f"{number}")) for number in range(7)]
+            assert sum(each or 0 for each in sums) == sum(range(140))
+
+    asyncio.run(main())
+
+
+def test_a_command_of_a_transaction_arrives_though_no_notification_does(
+    harness: SharedPostgresHarness, caplog: pytest.LogCaptureFixture
+):
+    """The engine finds out that none arrives, says so, and polls."""
+
+    async def main() -> None:
+        noted: asyncio.Queue[int] = asyncio.Queue()
+        job = summing(noted)
+        async with App(None).with_jobs(job).open(harness.url), asyncio.timeout(60):
+            while "none arrives" not in caplog.text:  # noqa: ASYNC110 - the log has no event
+                await asyncio.sleep(0.01)
+            connection = await asyncpg.connect(harness.database)
+            async with connection.transaction():
+                await enqueue_async(connection, tell(job, "a").send(Added(7)), schema=harness.schema)
+            assert await noted.get() == 7
+            await connection.close()
+
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(main())
+    assert "pooler in transaction mode" in caplog.text
+
+
+def test_an_owner_is_refused(harness: SharedPostgresHarness):
+    """Its lock would belong to whatever client uses the connection next."""
+    owned = harness.url.replace("ownership=shared&lease=30s", "ownership=owned")
+
+    async def main() -> None:
+        with pytest.raises(StoreUnavailable, match="pooler"):
+            await (await open_postgres(owned)).close()
+
+    asyncio.run(main())
