@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 from flows import act
+from hypothesis import given
+from hypothesis import strategies as st
 
 from perdure import Do, Workflow, WorkflowContext, program
+from perdure.kinds.workflow.divergence import Index
 from perdure.kinds.workflow.draft import WorkflowDraft
 from perdure.kinds.workflow.performing import REPLAY_CHUNK
 from perdure.kinds.workflow.progress import Known
@@ -59,6 +65,49 @@ def test_a_replay_lets_other_work_run_after_each_chunk() -> None:
     assert replay.exit is not None
     assert replay.exit.unwrap() == steps  # type: ignore[union-attr]
     assert replay.new == []
+
+
+class Counted(Sequence[str]):
+    """Rows that count how many were read."""
+
+    def __init__(self, rows: list[str]) -> None:
+        self.rows = rows
+        self.read = 0
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, place: Any) -> Any:
+        self.read += 1
+        found: Any = self.rows[place]
+        return found
+
+
+def test_a_patch_reads_no_more_rows_than_it_needs() -> None:
+    """A journal of 100,000 rows would block the event loop for a fifth of a second."""
+    _, bodies = recorded(1_000)
+    rows = Counted(bodies)
+    index = Index(rows)
+    assert index.is_past("", 0, "patch new")
+    assert index.is_past("", 10, "patch new")
+    assert rows.read == 11
+    assert not index.is_past("", 1_000, "patch new")
+
+
+@given(st.lists(st.tuples(st.sampled_from(["", "0.0.", "0.1.", "0.1.2.0."]), st.booleans()), max_size=30))
+def test_an_index_that_reads_few_rows_answers_as_one_that_read_all(drawn: list[tuple[str, bool]]) -> None:
+    """Rows of the branches of a fork: each branch in the order of its numbers, and a patch at some of them."""
+    numbers = dict.fromkeys(("", "0.0.", "0.1.", "0.1.2.0."), -1) | {"": 0, "0.1.": 2}
+    bodies: list[str] = []
+    for prefix, patch in drawn:
+        numbers[prefix] += 1
+        name = "patch new" if patch else "act"
+        bodies.append(body_of(Row(path=f"{prefix}{numbers[prefix]}", name=name, form="mark", at_ms=0, began_ms=0)))
+    complete = Index(bodies)
+    complete.is_past("none.", 0, "")
+    for prefix, last in numbers.items():
+        for number in range(last + 2):
+            assert Index(bodies).is_past(prefix, number, "patch new") == complete.is_past(prefix, number, "patch new")
 
 
 def test_a_replay_ends_at_the_first_step_without_an_outcome() -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from perdure.kinds.workflow.errors import Diverged
 from perdure.kinds.workflow.line import line_of
-from perdure.kinds.workflow.row import Row
+from perdure.kinds.workflow.row import Row, row_of
 from perdure.kinds.workflow.tree import OpenStep, Tree
 from perdure.values.excerpt import excerpt
 
@@ -55,17 +55,27 @@ def diverged(
 
 
 class Index:
-    """The last number and the names of the rows of a journal, by the prefix of their branch."""
+    """The last number and the names of the rows of a journal, by the prefix of their branch.
 
-    def __init__(self, rows: Iterable[Row]) -> None:
+    It reads no more rows than an answer needs: a replay of a long journal must not block the event loop.
+    """
+
+    def __init__(self, bodies: Sequence[str]) -> None:
+        self._bodies = bodies
+        self._read = 0
         self._last: dict[str, int] = {}
         self._names: dict[str, str] = {}
-        for row in rows:
-            if row.form != "cancelled":
-                self._add(row.path.removesuffix(STARTED), row.name)
 
     def is_past(self, prefix: str, number: int, name: str) -> bool:
-        """Return whether the journal continues in a branch from a number on, without a step of this name there."""
+        """Return whether the journal continues in a branch from a number on, without a step of this name there.
+
+        The rows of a branch are in the order of its numbers, so the first one from this number on decides.
+        """
+        while self._last.get(prefix, -1) < number and self._read < len(self._bodies):
+            row = row_of(self._bodies[self._read])
+            self._read += 1
+            if row.form != "cancelled":
+                self._add(row.path.removesuffix(STARTED), row.name)
         return number <= self._last.get(prefix, -1) and self._names.get(f"{prefix}{number}") != name
 
     def _add(self, path: str, name: str) -> None:

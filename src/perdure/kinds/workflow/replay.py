@@ -287,7 +287,7 @@ class Replay:
         if self._live:
             return False
         if self._index is None:
-            self._index = Index(map(row_of, self.bodies))
+            self._index = Index(self.bodies)
         return self._index.is_past(prefix, number, name)
 
     # ------------------------------------------------------------ the present
