@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import attrs
 from flows import bodies
 from returns.future import FutureResult
 
-from perdure import App, Do, Secret, Signal, Workflow, WorkflowContext, effect, program
-from perdure.jobs.redaction import redacted_instance
+from perdure import App, Do, ItemContext, Secret, Signal, WorkerPool, Workflow, WorkflowContext, effect, program
+from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.redaction import redacted_instance, redacted_payload
 from perdure.programs import sleep
 from perdure.testing import World
+from perdure.values.failure import Defect
+from perdure.values.outcome import Done
 
 
 @attrs.frozen
@@ -57,3 +60,70 @@ def test_the_inbox_the_steps_and_the_outcome_are_shown_without_secrets() -> None
             assert "4242" not in text
             assert "<secret>" in text
             world.advance("1 hour")
+
+
+Token: TypeAlias = Annotated[str, Secret]
+
+
+@effect
+def fetched(services: object) -> FutureResult[Token, str]:
+    return FutureResult.from_value("s3cr3t")
+
+
+@program
+def vault(ctx: WorkflowContext[str]) -> Do[Token, str]:
+    token = yield from fetched()
+    yield from sleep("1 hour")
+    return token
+
+
+child = Workflow("vault", state=str, run=vault)
+
+
+@program
+def keeping(ctx: WorkflowContext[str]) -> Do[int, str | Defect]:
+    return len((yield from child.call(f"of-{ctx.id}", "ada")))
+
+
+parent = Workflow("keeping", state=str, run=keeping)
+
+
+@program
+def working(ctx: ItemContext[str]) -> Do[Token, str]:
+    return (yield from fetched())
+
+
+pool = WorkerPool("tokens", item=str, work=working)
+
+
+def test_a_mark_on_the_whole_outcome_hides_it_in_steps_children_and_results() -> None:
+    with World(App(None).with_jobs(child, parent, pool)) as world:
+        world.unwrap(world.handle(parent).start("p", "ada"))
+        world.unwrap(world.handle(pool).put("i", "ada"))
+        world.advance("2 hours")
+        assert world.unwrap(world.handle(parent).outcome("p")) == Done(value=6)
+        shown: list[str] = []
+        rows: list[tuple[AnyDefinition, str]] = [(child, "of-p"), (parent, "p"), (pool, "i")]
+        for job, id_ in rows:
+            steps = world.unwrap(world.jobs.handle_by_name(job.kind, job.name).steps(id_))
+            shown += [each.value or "" for each in steps]
+            instance = world.instance(job, id_)
+            assert instance is not None
+            shown.append(redacted_instance(job, instance).data)
+        assert "s3cr3t" not in " ".join(shown)
+        assert sum("<secret>" in each for each in shown) == 4  # two steps, the end of the child, the result of the item
+
+
+def test_the_end_of_a_child_is_hidden_while_it_is_a_message_or_waits_in_the_inbox() -> None:
+    end = '{"call": "child x:0", "form": "done", "value": "\\"s3cr3t\\""}'
+    assert redacted_payload(parent, "child_ended", end) == '"<secret>"'
+    with World(App(None).with_jobs(child, parent)) as world:
+        flow = world.handle(parent)
+        world.unwrap(flow.start("p", "ada"))
+        world.advance("1 second")
+        world.unwrap(flow.pause("p"))
+        world.advance("2 hours")  # the end of the child waits in the inbox
+        instance = world.instance(parent, "p")
+        assert instance is not None
+        assert "s3cr3t" in instance.data
+        assert "s3cr3t" not in redacted_instance(parent, instance).data

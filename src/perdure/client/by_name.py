@@ -160,7 +160,7 @@ class NamedJob:
     @property
     def actions(self) -> tuple[str, ...]:
         """The names of the actions that ``call`` takes."""
-        return tuple(self.definition.plan.commands)
+        return tuple(self.definition.plan.offered)
 
     def call(
         self,

@@ -116,7 +116,7 @@ class PostCommand(Protocol):
 def _some_codec_is_secret(plan: Plan) -> bool:
     codecs = (plan.state, plan.errors, *(step.codec for step in plan.upgrades.steps))
     inputs = (spec.input for spec in plan.commands.values())
-    return any(codec is not None and codec.secret for codec in (*codecs, *inputs))
+    return any(codec is not None and codec.secret for codec in (*codecs, *inputs, *plan.kept))
 
 
 @attrs.frozen(kw_only=True)
@@ -132,8 +132,9 @@ class Plan:
         exhausted: the outcome for an instance whose run failed for good.
         run_timeout_ms: time limit of a run, in milliseconds.
         concurrency: maximum number of concurrent runs of this job; None for the engine's limit alone.
-        commands: every command that a caller may send, by name.
+        commands: every command, by name; those that only other instances send are not part of `offered`.
         answers: the codec of this kind's results, for idempotency keys and tools.
+        kept: the codecs of the data that the kind stores beside the state, such as the value of a run.
         needs: the members of the services that the hooks declare to need.
         state_in_events: whether events that record a state change carry the state.
         hooks: the user's functions, by the name of the hook.
@@ -151,11 +152,17 @@ class Plan:
     concurrency: int | None
     commands: Mapping[str, CommandSpec[Any]]
     answers: Codec[Any]
+    kept: tuple[Codec[Any], ...] = ()
     needs: tuple[Need, ...] = ()
     hooks: Mapping[str, object] = attrs.Factory(dict[str, object])
     state_version: int = 1
     state_in_events: bool = False
     has_secrets: bool = attrs.field(init=False, default=attrs.Factory(_some_codec_is_secret, takes_self=True))
+
+    @property
+    def offered(self) -> Mapping[str, CommandSpec[Any]]:
+        """The commands that any caller may send, by name."""
+        return {name: spec for name, spec in self.commands.items() if spec.sender == "anyone"}
 
 
 class Definition(ABC, Generic[H_co, T_co, R_contra]):
@@ -379,11 +386,6 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         """Apply a function to every encoded state of the row. A kind that keeps another in `data` overrides it."""
         return instance.changed(state=change(instance.state)) if instance.state else instance
 
-    @property
-    def own_codecs(self) -> tuple[Codec[Any], ...]:
-        """The codecs of the data that is stored for the kind alone, which may have secrets."""
-        return ()
-
     def redacted_data(self, instance: Instance, hide: Hide) -> Instance:
         """Replace the secrets in the data that is stored for the kind alone, to show it; states are replaced already.
 
@@ -529,7 +531,7 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
     def _spec(self, action: str) -> CommandSpec[Any]:
         spec = self.plan.commands.get(action)
         if spec is None:
-            raise UnknownAction(f"{self.kind}:{self.name}", action, tuple(self.plan.commands))
+            raise UnknownAction(f"{self.kind}:{self.name}", action, tuple(self.plan.offered))
         return spec
 
     def decode_state(self, instance: Instance, claim: Claim | None = None) -> object:

@@ -64,7 +64,7 @@ def ensured(job: Definition[Any, T, Any], id_: str, asked: Callable[[T], Program
         raise DefinitionError(f"id of {what}", invalid.got, invalid.expected) from invalid
     except InvalidInput as invalid:
         raise DefinitionError(what, _Problems(invalid.problems), f"a valid {invalid.what}") from invalid
-    creating = [action for action, spec in job.plan.commands.items() if spec.absent == "creates"]
+    creating = [action for action, spec in job.plan.offered.items() if spec.absent == "creates"]
     if request.action not in creating:
         expected = f"a request that creates an absent instance: {', '.join(creating) or 'this kind has none'}"
         raise DefinitionError(f"request of {what}", request.action, expected)

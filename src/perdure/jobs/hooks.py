@@ -8,7 +8,7 @@ import types
 import typing
 from collections.abc import Callable, Generator, Sequence
 from functools import wraps
-from typing import Any, Final, Generic, Never, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Generic, Never, TypeVar, Union, get_args, get_origin
 
 import attrs
 from returns.context import RequiresContextFutureResult, RequiresContextIOResult, RequiresContextResult
@@ -156,7 +156,7 @@ def errors_of(functions: tuple[object, ...], *, tags: typing.Mapping[type, str] 
 def error_of(function: object) -> object:
     """Read the error type of a hook from its annotation: ``Never`` if it cannot fail, Any if it is unknown."""
     try:
-        answer = typing.get_type_hints(function).get("return", Any)
+        answer = typing.get_type_hints(function, include_extras=True).get("return", Any)
     except (NameError, TypeError, AttributeError):
         return Any
     return _error_argument(answer)
@@ -164,6 +164,8 @@ def error_of(function: object) -> object:
 
 def _error_argument(answer: Any) -> object:  # an annotation has no type of its own
     origin = get_origin(answer)
+    if origin is Annotated:
+        return _error_argument(get_args(answer)[0])
     if isinstance(origin, TypeAliasType):  # Do[A, E, R]
         return _second(get_args(answer), default=Never)
     if origin in (Union, types.UnionType):
@@ -183,7 +185,7 @@ def _second(arguments: tuple[object, ...], *, default: object) -> object:
 def value_of(function: object) -> object:
     """Read the value type of a hook from its annotation, as a type form: Any if it is unknown."""
     try:
-        answer = typing.get_type_hints(function).get("return", Any)
+        answer = typing.get_type_hints(function, include_extras=True).get("return", Any)
     except (NameError, TypeError, AttributeError):
         return Any
     return _value_argument(answer)
@@ -191,6 +193,8 @@ def value_of(function: object) -> object:
 
 def _value_argument(answer: Any) -> object:  # as above
     origin, arguments = get_origin(answer), get_args(answer)
+    if origin is Annotated:
+        return _value_argument(arguments[0])
     if origin in (Union, types.UnionType):
         parts = [_value_argument(part) for part in arguments]
         return Any if Any in parts else Union[tuple(parts)]  # noqa: UP007 - built at run time

@@ -41,6 +41,7 @@ def build_plan(
     concurrency: int | None,
     commands: tuple[CommandSpec[Any], ...],
     answers: Codec[Any] = ANSWERS,
+    kept: tuple[Codec[Any], ...] = (),
     versions: Migrations[Any] | None = None,
     state_in_events: bool = False,
 ) -> Plan:
@@ -60,6 +61,7 @@ def build_plan(
         concurrency: maximum number of concurrent runs of this job.
         commands: the kind's own commands.
         answers: the codec of the kind's results.
+        kept: the codecs of the data that the kind stores beside the state.
         versions: the older types of the state, and the functions that upgrade them.
         state_in_events: whether events that record a state change carry the state.
 
@@ -87,6 +89,7 @@ def build_plan(
         concurrency=_concurrency(concurrency, job),
         commands={spec.name: spec for spec in (*commands, TERMINATE, PAUSE, RESUME)},
         answers=answers,
+        kept=kept,
         needs=needs_of(tuple(given.values())),
         hooks=given,
         state_in_events=_state_in_events(state_in_events, job),

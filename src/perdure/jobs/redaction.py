@@ -34,7 +34,7 @@ def redacted_instance(job: AnyDefinition, instance: Instance, *, hide: Hide = hi
         hide: returns the replacement of each secret; by default the text ``<secret>``.
     """
     if not has_secrets(job):
-        return instance
+        return _with_own_data(job, instance, hide)  # which may hold values of other jobs
     retry, last_error = instance.pending_retry, instance.last_error
     return _with_own_data(job, _with_states(job, instance, hide), hide).changed(
         claim=_claim(job, instance.claim, hide),
@@ -71,6 +71,9 @@ def redacted_payload(job: AnyDefinition, action: str, payload: str, *, hide: Hid
         hide: returns the replacement of each secret.
     """
     spec = job.plan.commands.get(action)
+    if spec is not None and payload and spec.carries == "another_job":
+        hide(payload)
+        return _HIDDEN_JSON
     if spec is None:
         return _HIDDEN_JSON if payload and has_secrets(job) else payload
     return _redacted(spec.input, payload, hide)

@@ -15,14 +15,15 @@ def report_status(instance: Instance) -> InstanceStatus:
     if instance.claim is not None:
         attempt = instance.claim.attempt
     elif instance.pending_retry is not None:
-        attempt = instance.pending_retry.attempt
+        attempt = instance.pending_retry.attempt - (instance.suspension == "retries_exhausted")
+    due_ms = instance.due_ms if instance.ended_ms is None else None  # afterwards it is the instant of the deletion
     return InstanceStatus(
         status=instance.status,
         run_count=instance.run_count,
         event_count=instance.event_count,
         created_at=from_ms(instance.created_ms),
         updated_at=from_ms(instance.updated_ms),
-        next_run_at=None if instance.due_ms is None else from_ms(instance.due_ms),
+        next_run_at=None if due_ms is None else from_ms(due_ms),
         attempt=attempt,
         parked=None if instance.suspension == "paused" else instance.suspension,
         last_error=instance.last_error,

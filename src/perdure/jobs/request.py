@@ -67,6 +67,8 @@ class CommandSpec(Generic[C]):
         input: the codec of its input; None if it takes none.
         absent: whether the command creates an absent instance, or returns ``not_found``.
         effect: whether it deletes an instance or discards data.
+        sender: who may send it: any caller, or only other instances, by a message.
+        carries: whether its input has values of another job, whose secrets are not known here: it is not shown.
         answer: the class of its answers, for descriptions of the interface; None for any answer of the kind.
     """
 
@@ -77,6 +79,8 @@ class CommandSpec(Generic[C]):
     input: Codec[object] | None = None
     absent: Literal["creates", "not_found"] = "not_found"
     effect: Literal["usual", "destroys"] = "usual"
+    sender: Literal["anyone", "instance"] = "anyone"
+    carries: Literal["own_types", "another_job"] = "own_types"
     answer: type | None = None
 
     def build(self, payload: str) -> C:

@@ -69,7 +69,7 @@ class Undeclared:
 def declared_by(function: Callable[..., object]) -> Declared | Undeclared:
     """Return the result types that the function of an effect declares."""
     try:
-        answer = typing.get_type_hints(function).get("return")
+        answer = typing.get_type_hints(function, include_extras=True).get("return")
     except (NameError, TypeError, AttributeError) as error:
         return Undeclared(f"its annotations cannot be read ({error})")
     if answer is None:
@@ -94,8 +94,8 @@ def _declared(answer: Any) -> Declared | Undeclared:
     if outer in (Awaitable, Coroutine) and arguments:
         return _declared(stripped(arguments[-1]))
     if outer in _RESULTS:
-        error = stripped(arguments[1])
-        return Declared(arguments[0], None if error in (Never, NoReturn) else error)
+        error = arguments[1]  # with its marks: one may say that it is a secret
+        return Declared(arguments[0], None if stripped(error) in (Never, NoReturn) else error)
     if outer in _VALUES:
         return Declared(arguments[0], None)
     return Undeclared(f"it is annotated to return {answer!r}")

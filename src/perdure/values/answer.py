@@ -190,14 +190,14 @@ class InstanceStatus:
         event_count: events accepted, or events in the current batch.
         created_at: when the instance was created.
         updated_at: when it last changed.
-        next_run_at: when the next alarm or retry is due. None while the instance is paused, parked or idle.
+        next_run_at: when the next alarm or retry is due. None while the instance is paused, parked, idle or done.
         started_at: when the current batch started (debounce).
         will_flush_at: when the current batch flushes, unless later events change that (debounce). None while the
             instance is paused or parked.
-        attempt: the attempt that is running or due next; 1 without a retry.
+        attempt: the attempt that is running or due next, the last one if retries are exhausted; 1 without a retry.
         parked: why the instance is parked, if it is.
         last_error: the error of the last run.
-        phase: a word of the job's kind, such as ``done``; None for the kinds here.
+        phase: a word of the job's kind: how a workflow ended, ``done``, ``failed`` or ``cancelled``; None for others.
     """
 
     __repr__ = fields_in_line

@@ -54,7 +54,7 @@ def job_info(job: AnyDefinition, hold: Hold) -> JobInfo:
     return JobInfo(
         kind=job.kind,
         name=job.name,
-        actions=tuple(job.plan.commands),
+        actions=tuple(job.plan.offered),
         fingerprints=contract_of(job).fingerprints,
         hold=hold,
         run_now=job.run_now,

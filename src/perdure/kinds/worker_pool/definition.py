@@ -16,7 +16,6 @@ from perdure.jobs.facts import Fact, facts_of_plan
 from perdure.jobs.hooks import FROM_HOOKS, FromHooks, HookResult, RetryPolicy, hook, value_of
 from perdure.jobs.lanes import Lanes, rate_of
 from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, MAX_CONCURRENCY, build_plan
-from perdure.jobs.report import report_status
 from perdure.jobs.request import CommandSpec, Keyword, Request
 from perdure.jobs.signature import check_function
 from perdure.jobs.step import Commit, Execute, Step
@@ -30,17 +29,17 @@ from perdure.kinds.worker_pool.commands import (
     put_command,
 )
 from perdure.kinds.worker_pool.handle import PoolHandle
-from perdure.kinds.worker_pool.item import ItemContext, data_of
+from perdure.kinds.worker_pool.item import ITEM_DATA, ItemContext, data_of
 from perdure.kinds.worker_pool.keeping import Keeping
 from perdure.kinds.worker_pool.sender import PoolSender
 from perdure.programs import Program
 from perdure.values.address import Address
-from perdure.values.answer import InstanceStatus
 from perdure.values.duration import Duration, duration_ms, format_duration
 from perdure.values.errors import DefinitionError
 from perdure.values.failure import Defect
 from perdure.values.instance import Claim, Instance
 from perdure.values.instant import from_ms
+from perdure.values.secret import Hide
 from perdure.values.turn_inputs import TurnInputs
 
 if TYPE_CHECKING:
@@ -118,6 +117,7 @@ class WorkerPool(Definition[PoolHandle[V, A, E], PoolSender[V], R_contra], Gener
         run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
     ) -> None:
         program = hook(work, what=f"work of pool:{name}")
+        results = _results(work, result, tags, name)
         plan = build_plan(
             "pool",
             name,
@@ -132,11 +132,12 @@ class WorkerPool(Definition[PoolHandle[V, A, E], PoolSender[V], R_contra], Gener
             concurrency=_workers(workers, what=f"workers of pool:{name}"),
             commands=_commands(item, tags, name),
             answers=ANSWERS,
+            kept=(results,),
             versions=versions,
         )
         keeping = Keeping(
             key=None if key is None else _key(key, name),
-            results=_results(work, result, tags, name),
+            results=results,
             keep_ms=None if keep is None else duration_ms(keep, what=f"keep of pool:{name}", minimum_ms=0),
         )
         dead = None
@@ -177,11 +178,6 @@ class WorkerPool(Definition[PoolHandle[V, A, E], PoolSender[V], R_contra], Gener
         return data_of(instance).key
 
     # ------------------------------------------------------------ reading
-    def report(self, instance: Instance) -> InstanceStatus:
-        """Return the result of ``status``; the alarm of an item that is done only deletes it."""
-        usual = report_status(instance)
-        return usual if instance.ended_ms is None else attrs.evolve(usual, next_run_at=None)
-
     def context(self, instance: Instance, claim: Claim, **inputs: object) -> ItemContext[V]:
         """Create the context of a hook."""
         return ItemContext(instance, claim)
@@ -195,6 +191,14 @@ class WorkerPool(Definition[PoolHandle[V, A, E], PoolSender[V], R_contra], Gener
         result = data_of(instance).result
         if result is not None:
             self.keeping.results.decode(result.encode())
+
+    def redacted_data(self, instance: Instance, hide: Hide) -> Instance:
+        """Replace the secrets of the result."""
+        data = data_of(instance)
+        if data.result is None:
+            return instance
+        shown = self.keeping.results.redact(data.result.encode(), hide=hide).decode()
+        return instance.changed(data=ITEM_DATA.encode(attrs.evolve(data, result=shown)).decode())
 
     def handle_call(self, request: Request) -> tuple[str, tuple[object, ...]]:
         """Return the method of the handle that makes a request, and its arguments."""

@@ -27,9 +27,10 @@ def child_signal(run_id: str, path: str) -> str:
     return f"{_PREFIX}{run_id}:{path}"
 
 
-def is_child_signal(name: str) -> bool:
-    """Return whether a stored signal is the end of a child."""
-    return name.startswith(_PREFIX) and ":" in name
+def has_secret_end(call: CallChild) -> bool:
+    """Return whether the value or the error of a child has secrets."""
+    job = cast("Workflow[Any, Any, Any, Any]", call.job)
+    return job.results.secret or (job.plan.errors is not None and job.plan.errors.secret)
 
 
 def start_child(draft: Draft, call: CallChild, run_id: str, path: str) -> None:

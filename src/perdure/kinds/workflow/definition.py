@@ -152,6 +152,7 @@ class Workflow(Definition[WorkflowHandle[S, A, E], WorkflowSender[S], R_contra],
             )
             for signal in declared.values()
         }
+        results = _results(result, run, tags, name)
         plan = build_plan(
             "workflow",
             name,
@@ -168,6 +169,7 @@ class Workflow(Definition[WorkflowHandle[S, A, E], WorkflowSender[S], R_contra],
             state_in_events=state_in_events,
             commands=_commands(state, codecs, tags, name),
             answers=ANSWERS,
+            kept=(results,),
         )
         cast("Any", self).__attrs_init__(
             name,
@@ -175,7 +177,7 @@ class Workflow(Definition[WorkflowHandle[S, A, E], WorkflowSender[S], R_contra],
             program,
             codecs,
             declared,
-            _results(result, run, tags, name),
+            results,
             None if keep is None else _keep_ms(keep, name),
             _whole(max_steps, f"max_steps of workflow:{name}"),
             _whole(inbox, f"inbox of workflow:{name}"),
@@ -236,11 +238,6 @@ class Workflow(Definition[WorkflowHandle[S, A, E], WorkflowSender[S], R_contra],
             return mapped
         return mapped.changed(data=written(attrs.evolve(header, first=change(header.first))))
 
-    @property
-    def own_codecs(self) -> tuple[Codec[Any], ...]:
-        """The codec of the outcome; those of the signals are inputs of commands."""
-        return (self.results,)
-
     def redacted_data(self, instance: Instance, hide: Hide) -> Instance:
         """Replace the secrets of signals and of the outcome."""
         return instance.changed(data=written(redacting.redacted_header(self, header_of(instance), hide)))
@@ -298,7 +295,7 @@ class Workflow(Definition[WorkflowHandle[S, A, E], WorkflowSender[S], R_contra],
         """Return the result of ``status``; its ``phase`` says how the workflow ended."""
         ended = header_of(instance).ended
         status = report_status(instance)
-        return status if ended is None else attrs.evolve(status, phase=ended.form, next_run_at=None)
+        return status if ended is None else attrs.evolve(status, phase=ended.form)
 
     def facts(self) -> tuple[Fact, ...]:
         """Return the signals and the facts of every job."""
@@ -308,7 +305,7 @@ class Workflow(Definition[WorkflowHandle[S, A, E], WorkflowSender[S], R_contra],
     def facts_of(self, instance: Instance) -> tuple[Fact, ...]:
         """Return the steps, timers and signals of the workflow, and its end."""
         header = header_of(instance)
-        found = [Fact("steps", str(instance.journal_length))]
+        found = [Fact("journal rows", f"{instance.journal_length:,}")]
         if header.ended is not None:
             found.append(Fact("ended", header.ended.form))
         if header.waits_for:
@@ -419,8 +416,17 @@ def _commands(
     )
     return (
         CommandSpec(name="start", command=StartWorkflow, input=start, absent="creates", answer=RunAnswer),
-        CommandSpec(name="start_child", command=StartChild, input=child, absent="creates", answer=RunAnswer),
-        CommandSpec(name="child_ended", command=ChildEnded, input=CHILD_END, answer=Signalled),
+        CommandSpec(
+            name="start_child", command=StartChild, input=child, absent="creates", sender="instance", answer=RunAnswer
+        ),
+        CommandSpec(
+            name="child_ended",
+            command=ChildEnded,
+            input=CHILD_END,
+            sender="instance",
+            carries="another_job",
+            answer=Signalled,
+        ),
         CommandSpec(name="cancel", command=CancelWorkflow, input=REASON, answer=Signalled),
         CommandSpec(name="outcome", command=ReadOutcome, answer=WorkflowOutcome),
         *sent,

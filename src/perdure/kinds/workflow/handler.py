@@ -35,8 +35,6 @@ from perdure.values.turn_inputs import TurnInputs
 if TYPE_CHECKING:
     from perdure.kinds.workflow.definition import Workflow
 
-_ACTIONS = ("start", "cancel", "outcome", "terminate", "pause", "resume")
-
 WorkflowCommand: TypeAlias = (
     StartWorkflow | StartChild | ChildEnded | SendSignal | CancelWorkflow | ReadOutcome | AlarmDue
 )
@@ -52,7 +50,7 @@ def begin(
     """Decide a command of a workflow, or its alarm."""
     command = cast("WorkflowCommand", request.command)
     if request.inbound is None and isinstance(command, StartChild | ChildEnded):  # only workflows send these
-        return refuse(address, UnknownAction(f"{job.kind}:{job.name}", request.action, _ACTIONS))
+        return refuse(address, UnknownAction(f"{job.kind}:{job.name}", request.action, tuple(job.plan.offered)))
     match command:
         case StartWorkflow() | StartChild():
             return _start(job, address, instance, request, inputs)

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
+
+import attrs
+import orjson
 
 from perdure.jobs.replayed import NextStep
+from perdure.kinds.workflow.divergence import STARTED
 from perdure.kinds.workflow.line import line_of
+from perdure.kinds.workflow.names import CHILD
 from perdure.kinds.workflow.replay import Replay
 from perdure.kinds.workflow.row import Row, row_of
-from perdure.kinds.workflow.stored import FailingStep, Header, Wait
+from perdure.kinds.workflow.stored import FAILURE, FailingStep, Header, Wait
 from perdure.values.secret import HIDDEN
 from perdure.values.step_record import StepRecord
+
+_HIDDEN: Final = f'"{HIDDEN}"'
 
 
 def next_steps(replay: Replay) -> tuple[NextStep, ...]:
@@ -28,10 +36,16 @@ def steps_of(header: Header, bodies: Sequence[str]) -> tuple[StepRecord, ...]:
     Raises:
         InvalidInput: a row cannot be decoded.
     """
-    rows = [_recorded(row) for row in map(row_of, bodies)]
+    rows = [row_of(body) for body in bodies]
+    started = {row.path.removesuffix(STARTED): row for row in rows if row.path.endswith(STARTED)}
+    answered = [_recorded(row, started.pop(row.path, None)) for row in rows if not row.path.endswith(STARTED)]
     failing = {step.path for step in header.failing}
-    waits = [_waited(wait) for wait in header.waits_for if wait.path not in failing]
-    return (*rows, *map(_failing, header.failing), *waits)
+    waits = [_waited(wait, started.pop(wait.path, None)) for wait in header.waits_for if wait.path not in failing]
+    status = "waiting" if header.ended is None else "left"  # by a branch that no longer waited
+    children = [
+        attrs.evolve(_waited(Wait(path=path, name=row.name), row), status=status) for path, row in started.items()
+    ]
+    return (*answered, *map(_failing, header.failing), *waits, *children)
 
 
 def has_secrets(bodies: Sequence[str]) -> bool:
@@ -39,7 +53,10 @@ def has_secrets(bodies: Sequence[str]) -> bool:
     return any(row_of(body).secret for body in bodies)
 
 
-def _recorded(row: Row) -> StepRecord:
+def _recorded(row: Row, start: Row | None) -> StepRecord:
+    if row.form == "done" and row.name.startswith(CHILD):
+        return _child(row, row if start is None else start)
+    value = orjson.dumps(orjson.loads(row.value)[0]).decode() if row.form == "cancelled" else row.value
     return StepRecord(
         path=row.path,
         name=row.name,
@@ -47,7 +64,26 @@ def _recorded(row: Row) -> StepRecord:
         attempts=row.attempts,
         began_ms=row.began_ms,
         at_ms=row.at_ms,
-        value=(f'"{HIDDEN}"' if row.secret else row.value) or None,
+        value=(_HIDDEN if row.secret else value) or None,
+    )
+
+
+def _child(row: Row, start: Row) -> StepRecord:
+    """Return the step of a child that ended: its own value or error."""
+    ended: dict[str, str] = orjson.loads(row.value)
+    form, value = ended["form"], ended["value"]
+    error = FAILURE.decode(value.encode()) if form == "failed" else None
+    if error is not None and row.secret:
+        error = attrs.evolve(error, data=None)  # its text never holds a secret
+    return StepRecord(
+        path=row.path,
+        name=row.name,
+        status=form,
+        attempts=row.attempts,
+        began_ms=start.at_ms,
+        at_ms=row.at_ms,
+        value=None if form in {"failed", "exists"} else _HIDDEN if row.secret and form == "done" else value,
+        error=error,
     )
 
 
@@ -62,8 +98,16 @@ def _failing(step: FailingStep) -> StepRecord:
     )
 
 
-def _waited(wait: Wait) -> StepRecord:
-    return StepRecord(path=wait.path, name=wait.name, status="waiting", attempts=0, at_ms=wait.at_ms)
+def _waited(wait: Wait, start: Row | None) -> StepRecord:
+    """Return a step that is waited for; a child has a row of its start."""
+    return StepRecord(
+        path=wait.path,
+        name=wait.name,
+        status="waiting",
+        attempts=0,
+        began_ms=None if start is None else start.at_ms,
+        at_ms=wait.at_ms,
+    )
 
 
 def _numbers(path: str) -> tuple[int, ...]:

@@ -11,13 +11,16 @@ from perdure.programs import Call
 from perdure.programs.instructions import Deadline, Gather, Race, Sleep, Supervision
 from perdure.programs.interpreter import Fork
 
+CHILD: Final = "child "
+"""Begins the name of the step that starts a child and waits for it."""
+
 NAMES: Final[Mapping[type, Callable[[Any], str]]] = {
     Call: lambda call: cast("str", call.name),
     OneStep: lambda one: cast("str", one.name),
     Sleep: lambda _: "sleep",
     Receive: lambda receive: f"signal {receive.name}",
     Post: lambda post: f"tell {post.target}.{post.action}",
-    CallChild: lambda call: f"child {call.job.name}:{call.id}",
+    CallChild: lambda call: f"{CHILD}{call.job.name}:{call.id}",
     Patched: lambda patched: f"patch {patched.name}",
     Fork: lambda fork: _FORKS[type(fork.plan)],
 }

@@ -18,7 +18,7 @@ from returns.result import Failure, Success
 
 from perdure.codecs import Codec
 from perdure.jobs.draft import Draft, Post
-from perdure.kinds.workflow.children import answer_of_child, cancel_child, child_signal, is_child_signal, start_child
+from perdure.kinds.workflow.children import answer_of_child, cancel_child, child_signal, has_secret_end, start_child
 from perdure.kinds.workflow.divergence import STARTED, Index, diverged
 from perdure.kinds.workflow.errors import NotInWorkflow, NotRecordable, ProgramStopped, stop_program
 from perdure.kinds.workflow.instructions import CallChild, OneStep, Patched, Receive
@@ -362,10 +362,10 @@ class Replay:
         self.inbox.remove(signal)
         self.taken.add(signal.number)
         self._receivers[signal.name].popleft()
-        secret = not is_child_signal(signal.name) and self._signal_codec(signal.name).secret
-        row = self._record(
-            asked, "done", value=signal.value, at_ms=max(asked.branch.clock_ms, signal.at_ms), secret=secret
-        )
+        call = asked.instruction if isinstance(asked.instruction, CallChild) else None
+        secret = has_secret_end(call) if call is not None else self._signal_codec(signal.name).secret
+        at_ms = max(asked.branch.clock_ms, signal.at_ms)
+        row = self._record(asked, "done", value=signal.value, at_ms=at_ms, secret=secret)
         self.tree.answer(asked, self._answer_of(asked, row))
 
     def _signal_codec(self, name: str) -> Codec[Any]:

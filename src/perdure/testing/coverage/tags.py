@@ -67,7 +67,7 @@ def event_tag(job: AnyDefinition, request: Request) -> str:
 def declared_events(job: AnyDefinition) -> tuple[str, ...]:
     """Return the tags of all requests of a job, as far as the types declare them."""
     found: list[str] = []
-    for spec in job.plan.commands.values():
+    for spec in job.plan.offered.values():
         members = _with_events(job).get(spec.name)
         found += [spec.name] if members is None else members
     return (*found, "alarm")

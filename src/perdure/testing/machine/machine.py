@@ -48,7 +48,7 @@ class JobTestCase(TestCase):
 
 
 def _all_commands(machine: JobMachine[Any]) -> tuple[str, ...]:
-    return tuple(machine.job.plan.commands)
+    return tuple(machine.job.plan.offered)
 
 
 @attrs.frozen(kw_only=True)
@@ -108,7 +108,7 @@ class JobMachine(Generic[R]):
     def __attrs_post_init__(self) -> None:
         for name in (*self.commands, *self.inputs):
             if name not in self.job.plan.commands:
-                known = ", ".join(self.job.plan.commands)
+                known = ", ".join(self.job.plan.offered)
                 raise DefinitionError(f"commands of the JobMachine of {self.job.name!r}", name, f"one of {known}")
 
     # ------------------------------------------------------------ running it

@@ -105,4 +105,4 @@ def _check_there_is_something(job: AnyDefinition, rows: Mapping[str, Instance], 
         raise DefinitionError(what, "no older version", "versions=Migrations(Oldest).then(to_next), or snapshots")
     if not rows and not snapshots:
         expected = "an input of a creating command that can be constructed, or snapshots=[...] of a real store"
-        raise DefinitionError(what, tuple(job.plan.commands), expected)
+        raise DefinitionError(what, tuple(job.plan.offered), expected)

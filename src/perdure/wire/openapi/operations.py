@@ -75,7 +75,7 @@ def add_types(components: Components, job: AnyDefinition, *, owner: str) -> None
         job: the definition.
         owner: its name in names of components.
     """
-    inputs = (spec.input for spec in job.plan.commands.values())
+    inputs = (spec.input for spec in job.plan.offered.values())
     for codec in (job.plan.state, job.plan.errors, *inputs):
         if codec is not None:
             components.add(codec.json_schema(), owner=owner)
@@ -91,7 +91,7 @@ def job_operations(components: Components, job: AnyDefinition, *, owner: str) ->
     """
     path = f"/v1/jobs/{quote(job.kind, safe='')}/{quote(job.name, safe='')}/instances/{{id}}"
     rejection = add_rejection(components, job, owner=owner)
-    for spec in job.plan.commands.values():
+    for spec in job.plan.offered.values():
         yield ApiOperation(
             method="post",
             path=f"{path}/{quote(spec.name, safe='')}",
@@ -196,7 +196,7 @@ def _explanations(components: Components, job: AnyDefinition, path: str, *, owne
             body=operation,
         )
 
-    for spec in job.plan.commands.values():
+    for spec in job.plan.offered.values():
         schema = None if spec.input is None else components.add(spec.input.json_schema(), owner=owner)
         yield explain(spec.name, _KEY, body=schema)
     yield explain(ALARM.action)
