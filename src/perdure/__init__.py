@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from perdure.values.backoff import Backoff
     from perdure.values.cron import cron
     from perdure.values.every import every
+    from perdure.values.failure import Defect
     from perdure.values.limits import Limits
     from perdure.values.retry import Retry
     from perdure.values.secret import Secret
@@ -59,6 +60,7 @@ else:
             "perdure.values.backoff": ("Backoff",),
             "perdure.values.cron": ("cron",),
             "perdure.values.every": ("every",),
+            "perdure.values.failure": ("Defect",),
             "perdure.values.limits": ("Limits",),
             "perdure.values.retry": ("Retry",),
             "perdure.values.secret": ("Secret",),
@@ -75,6 +77,7 @@ __all__ = [
     "Debounce",
     "DebounceContext",
     "Decision",
+    "Defect",
     "Do",
     "ItemContext",
     "Limits",

@@ -13,7 +13,7 @@ from perdure import App, Backoff, Do, Program, Retry, Undo, Workflow, WorkflowCo
 from perdure.kinds.workflow import Diverged
 from perdure.programs import bracket, gather, sandbox, sleep
 from perdure.testing import World
-from perdure.values.errors import InstanceParked
+from perdure.values.errors import InstanceParked, Undecodable
 from perdure.values.outcome import Done
 
 Flow: TypeAlias = Workflow[int, int, str, object]
@@ -90,6 +90,9 @@ def test_a_divergence_parks_and_the_right_code_continues(wrong: object) -> None:
         world.advance("1 second")
         assert world.unwrap(world.handle(new).status("e")).parked == "undecodable"
         assert isinstance(world.error_of(world.handle(new).signal("e", number, 6)), InstanceParked)
+        refused = world.error_of(world.handle(new).resume("e"))  # this code cannot follow it now either
+        assert isinstance(refused, Undecodable)
+        assert "step 0: the journal holds 'act'" in str(refused)
         assert bodies(world, new, "e") == before
         world.restart(App(None).with_jobs(old))
         world.advance("1 second")

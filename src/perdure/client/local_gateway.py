@@ -24,7 +24,7 @@ from perdure.jobs.keys import check_key
 from perdure.jobs.readable import visible_state
 from perdure.jobs.redaction import redacted_message, redacted_status
 from perdure.jobs.report import NOT_FOUND, report_status
-from perdure.jobs.request import Request
+from perdure.jobs.request import Request, Resume
 from perdure.programs.future import answer_of, mapped, once
 from perdure.stores.journals import read_journal
 from perdure.stores.sharing.member import Members, reported
@@ -116,10 +116,27 @@ class LocalGateway:
             request = attrs.evolve(request, trace=tracing.current())
         if self.by is not None:
             request = attrs.evolve(request, by=self.by)
+        if job.keeps_journal == "yes" and type(request.command) is Resume:
+            diverged = await self._diverged(job, address)
+            if diverged is not None:
+                return Failure(diverged)
         if self.engine.limits.on_full == "block":
             await self.engine.dispatcher.room_for(address)
         answer: Result[Any, Any] = await self.engine.dispatcher.post(job, address, request)
         return answer
+
+    async def _diverged(self, job: AnyDefinition, address: Address) -> Undecodable | None:
+        """Return why this code cannot continue an instance that is parked because of its journal; None if it can."""
+        loaded = await self.engine.residents.load(address)
+        row = loaded.unwrap().instance if isinstance(loaded, Success) else None
+        if row is None or row.suspension != "undecodable":
+            return None
+        rows = await read_journal(self.engine.store, row)
+        try:
+            job.check_journal(row, rows.value_or(()))
+        except InvalidInput as problem:
+            return Undecodable(str(address), problem.problems) if isinstance(rows, Success) else None
+        return None
 
     def status(self, definition: AnyDefinition, id_: str, /) -> FutureResult[InstanceStatus, CallError]:
         """Read the committed status."""
