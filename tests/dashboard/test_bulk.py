@@ -1,4 +1,4 @@
-"""An action for several instances does not wait for the run of one of them before it reaches the others."""
+"""Actions for several instances, and for a job, on the dashboard."""
 
 import asyncio
 
@@ -7,8 +7,12 @@ from returns.future import FutureResult
 from returns.result import Success
 from visitor import Visitor
 
-from perdure import App, Do, Task, TaskContext, effect, program, unwrap
+from perdure import App, Do, Task, TaskContext, Workflow, WorkflowContext, effect, program, unwrap
+from perdure.programs import sleep
 from perdure.server.api import asgi
+from perdure.values.awaited import Reached
+from perdure.values.hold import HoldResult
+from perdure.values.outcome import WasCancelled
 
 
 def test_an_instance_whose_run_is_in_progress_delays_no_other():
@@ -48,3 +52,40 @@ def test_an_instance_whose_run_is_in_progress_delays_no_other():
             return others, waits, "2 of 2 done" in (await acting).text
 
     assert asyncio.run(main()) == ("not_found", True, True)
+
+
+@program
+def waiting(ctx: WorkflowContext[int]) -> Do[int]:
+    yield from sleep("1 day")
+    return (yield from ctx.state)
+
+
+long = Workflow("long", state=int, run=waiting)
+
+
+def test_a_job_is_held_and_released_and_its_workflows_are_cancelled_with_a_reason():
+    async def main():
+        api = asgi(App(None).with_jobs(long), "memory://", dashboard=True)
+        transport = httpx2.ASGITransport(api)
+        async with api.lifespan(), httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:
+            visitor, flow = Visitor(http, api), api.client.handle(long)
+            assert "held</span>" not in (await visitor.get()).text
+            form = {"csrf": await visitor.token_of_forms("/jobs/workflow/long/hold"), "confirmed": "yes"}
+            assert (await visitor.post("/jobs/workflow/long/hold", form)).status_code == 303
+            pages = [(await visitor.get(path)).text for path in ("", "/jobs", "/jobs/workflow/long")]
+            assert ["held</span>" in text for text in pages[:2]] == [True, True]
+            assert "The job is held" in pages[2]
+            assert await unwrap(flow.release()) == HoldResult(changed=True, hold="released")
+            for id_ in ("a", "b"):
+                await unwrap(flow.start(id_, 1))
+            confirming = await visitor.post(
+                "/bulk", {"csrf": form["csrf"], "action": "cancel", "address": ["workflow:long:a", "workflow:long:b"]}
+            )
+            assert 'name="reason"' in confirming.text
+            sent = {"csrf": form["csrf"], "action": "cancel", "confirmed": "yes", "key": "k", "reason": "ordered twice"}
+            await visitor.post("/bulk", sent | {"address": ["workflow:long:a", "workflow:long:b"]})
+            ended = [await unwrap(api.client.until(long, id_)) for id_ in ("a", "b")]
+            assert [isinstance(each, Reached) for each in ended] == [True, True]
+            return [await unwrap(flow.outcome(id_)) for id_ in ("a", "b")]
+
+    assert asyncio.run(main()) == [WasCancelled(reason="ordered twice")] * 2

@@ -14,6 +14,8 @@ Presence: TypeAlias = Literal["no", "yes", "absent"]
 """Whether the alarms of an instance are suspended; ``absent`` if there is no instance."""
 
 OPERATIONS: Final = frozenset({"pause", "resume", "terminate"})
+REASONS: Final = {"cancel": "cancelled", "terminate": "terminated"}
+"""The actions whose input, if it is text, is a reason; and the word that begins the usual one."""
 BULK: Final = ("resume", "pause", "trigger", "flush", "retry", "cancel", "terminate")
 """The actions for several instances at once."""
 MAX_BULK: Final = 100
@@ -27,25 +29,25 @@ class Action:
     Attributes:
         name: its name.
         scope: the scope that it needs.
-        takes: whether it takes an input as JSON.
+        takes: its input: a reason as text, or any JSON.
         effect: whether it ends instances or discards data.
     """
 
     name: str
     scope: Scope
-    takes: Literal["nothing", "json"] = "nothing"
+    takes: Literal["nothing", "reason", "json"] = "nothing"
     effect: Literal["usual", "destroys"] = "usual"
 
 
 def action_named(name: str, job: AnyDefinition, /) -> Action | None:
     """Return an action of a job, or None if it has none of this name."""
-    spec = job.plan.commands.get(name)
+    spec = job.plan.offered.get(name)
     if spec is None:
         return None
     return Action(
         name=name,
         scope="operate" if name in OPERATIONS else "call",
-        takes="json" if spec.input is not None and name != "terminate" else "nothing",
+        takes="nothing" if spec.input is None else "reason" if name in REASONS and spec.input.form is str else "json",
         effect=spec.effect,
     )
 
@@ -57,7 +59,7 @@ def actions_for(job: AnyDefinition, suspended: Presence, /) -> tuple[Action, ...
         job: its definition.
         suspended: whether its alarms are suspended; ``absent`` if there is no instance.
     """
-    found = [action for name in job.plan.commands if (action := action_named(name, job)) is not None]
+    found = [action for name in job.plan.offered if (action := action_named(name, job)) is not None]
     if suspended == "absent":
         return tuple(each for each in found if job.plan.commands[each.name].absent == "creates")
     found.sort(key=lambda action: action.effect == "destroys")

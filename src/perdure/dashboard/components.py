@@ -10,6 +10,7 @@ import htpy as h
 from perdure.dashboard.frame import Frame
 from perdure.values.address import Address
 from perdure.values.duration import format_duration
+from perdure.values.hold import Hold
 from perdure.values.instant import from_ms
 
 _TONES: Final = {
@@ -34,6 +35,13 @@ _SECOND, _MINUTE, _HOUR, _DAY = 1_000, 60_000, 3_600_000, 86_400_000
 def status(name: str, /) -> h.Element:
     """Show a status as a labelled mark; its meaning does not depend on its colour."""
     return h.span(class_=f"status {_TONES.get(name, 'calm')}")[name.replace("_", " ")]
+
+
+def held(hold: Hold, /) -> h.Node:
+    """Return the mark of a held job, beside its name; nothing for others."""
+    if hold == "released":
+        return None
+    return [" ", h.span(".status.bad", title="None of its runs begins until it is released.")["held"]]
 
 
 def span_text(milliseconds: float, /) -> str:

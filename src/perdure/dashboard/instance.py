@@ -38,6 +38,7 @@ from perdure.values.instance import Claim, Instance
 from perdure.values.instant import to_ms
 from perdure.values.step_record import StepRecord
 from perdure.wire.paths import instance_path
+from perdure.wire.why_parked import why_parked
 
 
 @attrs.frozen(kw_only=True)
@@ -88,7 +89,7 @@ def instance_page(frame: Frame, view: InstanceDetails, /) -> Page:
         body=[
             _absent(view) if view.instance is None else _summary(frame, view, view.instance),
             _actions(frame, view),
-            _suspended(view.instance),
+            _suspended(view.instance, view.events),
             h.div(".grid.two")[_state(frame, view), _work(frame, view.instance)] if view.instance else None,
             steps_panel(frame, view.steps, view.earlier_steps),
             _attempts(frame, attempts_in(view.events)),
@@ -96,7 +97,8 @@ def instance_page(frame: Frame, view: InstanceDetails, /) -> Page:
             _neighbours(frame, view),
             _request(frame, view),
         ],
-        command=f"perdure show {quote(str(address))} --traceback; perdure history {quote(str(address))}",
+        command=f"perdure show {quote(str(address))} --traceback; perdure history {quote(str(address))}"
+        + (f"; perdure steps {quote(str(address))}" if view.steps else ""),
         route=f"GET {instance_path(address)}",
     )
 
@@ -107,10 +109,11 @@ def _absent(view: InstanceDetails) -> h.Element:
 
 
 def _summary(frame: Frame, view: InstanceDetails, instance: Instance) -> h.Element:
+    phase = "" if view.phase == instance.status else view.phase
     return h.section("#summary", aria_label="Status")[
         fields(
             [
-                ("status", [status(instance.status), bool(view.phase) and h.small[f" {view.phase}"]]),
+                ("status", [status(instance.status), bool(phase) and h.small[f" {phase}"]]),
                 ("kept until" if instance.status == "done" else "next run", _due(frame, instance.due_ms)),
                 ("alarm", instance.suspension and instance.alarm_ms and clock(instance.alarm_ms)),
                 *((fact.label, _fact(frame, fact)) for fact in view.facts),
@@ -135,7 +138,7 @@ def _fact(frame: Frame, fact: Fact) -> h.Node:
 
 def _actions(frame: Frame, view: InstanceDetails) -> h.Node:
     """Show the requests without input as links to their confirmation."""
-    offered = [each for each in permitted(view.actions, frame.scopes) if each.takes == "nothing"]
+    offered = [each for each in permitted(view.actions, frame.scopes) if each.takes != "json"]
     links = frame.links
     if not offered:
         return None
@@ -147,9 +150,12 @@ def _actions(frame: Frame, view: InstanceDetails) -> h.Node:
     ]
 
 
-def _suspended(instance: Instance | None) -> h.Node:
+def _suspended(instance: Instance | None, events: Sequence[LoggedEvent]) -> h.Node:
     remedy = None if instance is None else REMEDIES.get(instance.suspension or "")
-    return None if remedy is None else h.p(".remedy")[h.b[f"{remedy.reason}. "], remedy.action]
+    if remedy is None:
+        return None
+    detail = why_parked(events)
+    return h.p(".remedy")[h.b[f"{remedy.reason}. "], remedy.action, detail and [" ", h.span(".address")[detail]]]
 
 
 def _state(frame: Frame, view: InstanceDetails) -> h.Element:

@@ -4,17 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from shlex import quote
+from typing import Final, Literal, TypeAlias
 
 import attrs
 import htpy as h
 
-from perdure.dashboard.components import clock, fields, moment, panel, status, still_counting, table
+from perdure.dashboard.components import (
+    clock,
+    fields,
+    form_to,
+    held,
+    hidden,
+    moment,
+    panel,
+    status,
+    still_counting,
+    table,
+)
 from perdure.dashboard.frame import Frame
 from perdure.dashboard.life import Step, life
 from perdure.dashboard.page import Page
 from perdure.jobs.facts import Fact
+from perdure.values.hold import Hold
 from perdure.values.instant import to_ms
 from perdure.values.listed import ListedStatus
+from perdure.wire.paths import job_path
+
+HoldChange: TypeAlias = Literal["hold", "release"]
+
+HELD: Final = "None of its runs begins until it is released. Its requests and signals are still stored."
 
 
 @attrs.frozen(kw_only=True)
@@ -45,6 +63,8 @@ class JobView:
         steps: how often its instances took each step since the engine started.
         by_status: the number of its instances by status; None if they were not counted.
         complete: whether all of them were counted.
+        hold: whether the job is held: none of its runs begins.
+        oldest_ms: when the longest waiting of its queued instances was created; None if none is queued.
     """
 
     kind: str
@@ -55,6 +75,8 @@ class JobView:
     steps: tuple[Step, ...] = ()
     by_status: Mapping[ListedStatus, int] | None = None
     complete: bool = True
+    hold: Hold = "released"
+    oldest_ms: int | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -68,7 +90,7 @@ def jobs_page(frame: Frame, view: JobList, /) -> Page:
     """Return the page of all jobs."""
     rows = [
         h.tr[
-            h.th(scope="row")[h.a(href=frame.links.job(job.kind, job.name))[job.name]],
+            h.th(scope="row")[h.a(href=frame.links.job(job.kind, job.name))[job.name], held(job.hold)],
             h.td[job.kind],
             h.td[_first(job)],
             h.td[moment(frame, job.next_ticks_ms[0] if job.next_ticks_ms else None)],
@@ -108,6 +130,7 @@ def job_page(frame: Frame, view: JobView, /) -> Page:
         section="jobs",
         crumbs=(("Jobs", frame.links.page("/jobs")),),
         body=[
+            _hold(frame, view),
             _counts(frame, view),
             h.div(".grid.two")[
                 panel("Definition", fields([(fact.label, _value(frame, fact)) for fact in view.facts])),
@@ -125,6 +148,36 @@ def job_page(frame: Frame, view: JobView, /) -> Page:
     )
 
 
+def _hold(frame: Frame, view: JobView) -> h.Node:
+    """Show whether the job is held, and the link to the change."""
+    change = "hold" if view.hold == "released" else "release"
+    link = h.a(".button.usual", href=frame.links.job_request(view.kind, view.name, change))[change]
+    note = view.hold == "held" and h.p(".remedy")[h.b["The job is held. "], HELD]
+    return [note, frame.may("operate") and h.nav(".toolbar", aria_label="Actions")[link]]
+
+
+def hold_page(frame: Frame, kind: str, name: str, change: HoldChange, /) -> Page:
+    """Return the page that asks before a job is held or released."""
+    back, job = frame.links.job(kind, name), f"{kind}:{name}"
+    text = HELD if change == "hold" else "Its overdue alarms fire, and its waiting items are worked on."
+    return Page(
+        title=f"{change} {job}",
+        section="jobs",
+        crumbs=(("Jobs", frame.links.page("/jobs")), (job, back)),
+        body=form_to(
+            frame,
+            frame.links.job_request(kind, name, change),
+            hidden(confirmed="yes"),
+            h.p(".question")[f"{change.capitalize()} the job {job}? ", text],
+            h.div(".toolbar")[
+                h.button(".primary.usual", type="submit", autofocus=True)[change], h.a(".button", href=back)["Cancel"]
+            ],
+        ),
+        command=f"perdure {change} {quote(job)}",
+        route=f"POST {job_path(kind, name)}/{change}",
+    )
+
+
 def _value(frame: Frame, fact: Fact) -> h.Node:
     return fact.value if isinstance(fact.value, str) else moment(frame, to_ms(fact.value))
 
@@ -139,7 +192,11 @@ def _counts(frame: Frame, view: JobView) -> h.Node:
         )[h.b[f"{number:,}"], status(each)]
         for each, number in view.by_status.items()
     ]
-    return h.section(aria_label="Instances by status")[h.div(".numbers")[links], still_counting(view.complete)]
+    waits = (
+        view.oldest_ms is not None
+        and h.p(".note")["The longest waiting item was put ", moment(frame, view.oldest_ms), "."]
+    )
+    return h.section(aria_label="Instances by status")[h.div(".numbers")[links], still_counting(view.complete), waits]
 
 
 def _commands(view: JobView) -> h.Node:

@@ -41,6 +41,10 @@ class Links:
         """Return the URL of a job."""
         return self.page(job_path(kind, name).removeprefix("/v1"))
 
+    def job_request(self, kind: str, name: str, change: str, /) -> str:
+        """Return the URL of the page that holds or releases a job."""
+        return f"{self.job(kind, name)}/{change}"
+
     def instance(self, address: Address, /, *more: str) -> str:
         """Return the URL of an instance, or of a page below it."""
         return self.page(instance_path(address, *more).removeprefix("/v1"))

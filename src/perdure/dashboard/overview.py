@@ -13,6 +13,7 @@ from perdure.dashboard.components import (
     count,
     error_line,
     fields,
+    held,
     instance_link,
     link_text,
     moment,
@@ -30,6 +31,7 @@ from perdure.stores.store import Health
 from perdure.telemetry.activity import Minute, Trouble
 from perdure.values.address import Address
 from perdure.values.counts import MAX_COUNTED
+from perdure.values.hold import Hold
 from perdure.values.listed import LISTED_STATUSES, ListedStatus
 
 _SURVIVED: Final = {"none": "nothing", "relaxed": "a crash of the process", "full": "a loss of power"}
@@ -44,12 +46,14 @@ class CountedJob:
         name: its name.
         served: whether the engine serves it.
         by_status: the number of its instances by status.
+        hold: whether it is held: none of its runs begins.
     """
 
     kind: str
     name: str
     served: bool
     by_status: dict[ListedStatus, int]
+    hold: Hold = "released"
 
 
 @attrs.frozen(kw_only=True)
@@ -202,7 +206,8 @@ def _jobs(frame: Frame, view: Overview) -> h.Element:
             h.th(scope="row")[
                 h.a(href=frame.links.job(job.kind, job.name))[f"{job.kind}:{job.name}"]
                 if job.served
-                else f"{job.kind}:{job.name}"
+                else f"{job.kind}:{job.name}",
+                held(job.hold),
             ],
             [h.td(".count")[_cell(frame, job, each)] for each in used],
         ]

@@ -10,7 +10,7 @@ import attrs
 import htpy as h
 import orjson
 
-from perdure.dashboard.actions import Action
+from perdure.dashboard.actions import REASONS, Action
 from perdure.dashboard.components import clock, code, count, form_to, hidden, instance_link, panel, table
 from perdure.dashboard.frame import Frame
 from perdure.dashboard.page import Page
@@ -20,6 +20,7 @@ from perdure.wire.why_no_alarm import why_no_alarm
 
 _AN_INSTANT_MS: Final = 10**11
 """Greater milliseconds are an instant, from 1973 on; smaller ones are a duration."""
+MAX_REASON_CHARACTERS: Final = 200
 _ALWAYS: Final = frozenset({"updated_ms", "version"})
 """Fields that every commit changes."""
 
@@ -82,11 +83,17 @@ def _question(frame: Frame, view: PreviewedRequest, action: Action) -> h.Element
         frame.links.instance(view.address, "request", action.name),
         hidden(confirmed="yes", key=view.key, payload=view.payload),
         h.p(".question")[f"Send the request {action.name} to {view.address}? ", text],
+        action.takes == "reason" and not view.payload and _reason(),
         h.div(".toolbar")[
             _confirming(action.name, action.effect),
             h.a(".button", href=frame.links.instance(view.address), autofocus=action.effect == "destroys")["Cancel"],
         ],
     )
+
+
+def _reason() -> h.Element:
+    """Return the field for the caller's reason, which the history or the outcome keeps."""
+    return h.label["Reason", h.input(name="reason", maxlength=str(MAX_REASON_CHARACTERS), autocomplete="off")]
 
 
 def _confirming(text: str, effect: str) -> h.Element:
@@ -186,6 +193,7 @@ def bulk_page(frame: Frame, view: BulkAction, /) -> Page:
                 hidden(confirmed="yes", action=view.action, key=view.key),
                 [hidden(address=str(each)) for each in view.addresses],
                 h.p(".question")[f"Send the request {view.action} to {noun}?"],
+                view.action in REASONS and _reason(),
                 h.div(".toolbar")[
                     _confirming(f"{view.action} {noun}", destroys),
                     h.a(".button", href=back, autofocus=destroys == "destroys")["Cancel"],
@@ -200,8 +208,6 @@ def _bulk_command(view: BulkAction) -> str:
     """Return the command for the first instances: one that takes several, or one for each."""
     named = [quote(str(each)) for each in view.addresses[:3]]
     more = " …" if len(view.addresses) > len(named) else ""
-    if view.action == "cancel":  # no command of its own
-        return "; ".join(f"perdure call {each} cancel" for each in named) + more
     if view.action in {"trigger", "flush"}:
         return "; ".join(f"perdure {view.action} {each}" for each in named) + more
     return f"perdure {view.action} {' '.join(named)}{more}"

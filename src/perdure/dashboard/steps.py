@@ -10,6 +10,8 @@ import htpy as h
 from perdure.dashboard.components import moment, numeric, panel, span_text, table
 from perdure.dashboard.frame import Frame
 from perdure.dashboard.happenings import failure
+from perdure.kinds.workflow.names import CHILD
+from perdure.values.address import Address
 from perdure.values.excerpt import shortened
 from perdure.values.step_record import StepRecord
 
@@ -37,13 +39,21 @@ def steps_panel(frame: Frame, steps: Sequence[StepRecord], earlier: int, /) -> h
     return panel("Steps", table(headings, rows, caption="Steps", empty=""), id_="steps", note=note)
 
 
+def _name(frame: Frame, name: str) -> h.Node:
+    """Return the name of a step; that of a child is a link to it."""
+    job, colon, id_ = name.removeprefix(CHILD).partition(":")
+    if not name.startswith(CHILD) or not colon:
+        return name
+    return [CHILD, h.a(href=frame.links.instance(Address("workflow", job, id_)))[f"{job}:{id_}"]]
+
+
 def _row(frame: Frame, step: StepRecord) -> h.Element:
     took = None if step.began_ms is None or step.at_ms is None else max(0, step.at_ms - step.began_ms)
     outcome = failure(step.error) if step.error is not None else shortened(step.value or "", MAX_OUTCOME_CHARACTERS)
     return h.tr(data_key=f"{step.path}/{step.status}/{step.at_ms}")[
         h.td[None if step.at_ms is None else moment(frame, step.at_ms)],
         h.td[h.code[step.path]],
-        h.th(scope="row")[step.name],
+        h.th(scope="row")[_name(frame, step.name)],
         h.td[h.span(class_=f"event {_TONES.get(step.status, '')}")[step.status]],
         h.td(".count")["" if took is None else span_text(took)],
         h.td(".count")[f"{step.attempts}" if step.attempts else ""],

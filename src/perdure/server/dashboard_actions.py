@@ -9,14 +9,16 @@ import orjson
 from returns.result import Result, Success
 
 from perdure.client.client import Client
-from perdure.dashboard.actions import Action
+from perdure.dashboard.actions import REASONS, Action
 from perdure.dashboard.requests import ActionOutcome
 from perdure.programs.future import answer_of
 from perdure.values.address import Address
 from perdure.values.errors import PerdureError
 
 
-async def send(client: Client, address: Address, action: Action, payload: str, key: str, by: str) -> ActionOutcome:
+async def send(
+    client: Client, address: Address, action: Action, payload: str, key: str, *, by: str, reason: str = ""
+) -> ActionOutcome:
     """Send a request to an instance, without waiting for the run that it starts.
 
     Args:
@@ -26,9 +28,10 @@ async def send(client: Client, address: Address, action: Action, payload: str, k
         payload: its input as JSON; empty if it takes none.
         key: the idempotency key: a form that is sent twice counts once.
         by: the caller's name.
+        reason: the caller's reason, for an action that takes one; by default it names the caller.
     """
-    if action.name == "terminate" and not payload:
-        payload = orjson.dumps(f"terminated on the dashboard by {by}").decode()
+    if action.takes == "reason" and not payload:
+        payload = orjson.dumps(reason or f"{REASONS[action.name]} on the dashboard by {by}").decode()
     subject = f"{action.name} {address}"
     try:
         call = client.handle_by_name(address.kind, address.name).call(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final, TypeVar, cast, get_args
 
@@ -32,8 +32,9 @@ from perdure.values.address import Address
 from perdure.values.counts import StoreCounts
 from perdure.values.errors import InvalidArgument, InvalidId, InvalidInput, PerdureError, RequestError
 from perdure.values.failure import FailureRecord
+from perdure.values.hold import Hold
 from perdure.values.instance import Instance, Status
-from perdure.values.instant import from_ms
+from perdure.values.instant import from_ms, to_ms
 from perdure.values.listed import Listed, ListedStatus, Listing
 from perdure.values.step_record import StepRecord
 from perdure.wire.info import installed_version
@@ -86,7 +87,7 @@ class PageSource:
         counts = await known(client.counts())
         due = await known(engine.store.due(self.now_ms, OVERDUE))
         return Overview(
-            jobs=_counted(counts, engine.jobs),
+            jobs=_counted(counts, engine.jobs, engine.turns.holds.of),
             complete=counts.complete,
             minutes=self.activity.minutes(self.now_ms),
             troubles=self.activity.troubles,
@@ -112,10 +113,10 @@ class PageSource:
     async def job(self, kind: str, name: str) -> JobView:
         """Return the data of the page of a job."""
         job = self.definition(kind, name)
-        counts = await known(self.client.counts())
-        found = {one.status: one.number for one in counts.instances if (one.kind, one.name) == (kind, name)}
-        by_status: dict[ListedStatus, int] = {each: found.get(each, 0) for each in STATUSES}
-        return attrs.evolve(self._job(job), by_status=by_status, complete=counts.complete)
+        counted = await known(self.client.handle_by_name(kind, name).count())
+        by_status: dict[ListedStatus, int] = {each: counted.by_status.get(each, 0) for each in STATUSES}
+        oldest_ms = None if counted.oldest is None else to_ms(counted.oldest)
+        return attrs.evolve(self._job(job), by_status=by_status, complete=counted.complete, oldest_ms=oldest_ms)
 
     def definition(self, kind: str, name: str) -> AnyDefinition:
         """Return a definition.
@@ -131,6 +132,7 @@ class PageSource:
         return JobView(
             kind=job.kind,
             name=job.name,
+            hold=engine_of(self.client).turns.holds.of(job.kind, job.name),
             facts=job.facts(),
             commands=tuple(
                 AcceptedAction(
@@ -138,7 +140,7 @@ class PageSource:
                     takes="" if spec.input is None else spec.input.type_name,
                     creates=spec.absent == "creates",
                 )
-                for spec in job.plan.commands.values()
+                for spec in job.plan.offered.values()
             ),
             next_ticks_ms=job.next_ticks(self.now_ms, TICKS),
             steps=tuple(Step(before=before, after=after, count=count) for (before, after), count in steps.items()),
@@ -265,7 +267,9 @@ def _rest(found: Listing) -> dict[str, Any]:
     return {"following": "" if found.after is None else str(found.after), "partial": found.partial}
 
 
-def _counted(counts: StoreCounts, served: Mapping[tuple[str, str], AnyDefinition]) -> tuple[CountedJob, ...]:
+def _counted(
+    counts: StoreCounts, served: Mapping[tuple[str, str], AnyDefinition], hold: Callable[[str, str], Hold]
+) -> tuple[CountedJob, ...]:
     """Return the instances by job and status: those of a job that is not served are orphaned."""
     found: dict[tuple[str, str], dict[ListedStatus, int]] = {job: {} for job in served}
     for one in counts.instances:
@@ -274,7 +278,7 @@ def _counted(counts: StoreCounts, served: Mapping[tuple[str, str], AnyDefinition
         by_status = found.setdefault(job, {})
         by_status[status] = by_status.get(status, 0) + one.number
     return tuple(
-        CountedJob(kind=kind, name=name, served=(kind, name) in served, by_status=by_status)
+        CountedJob(kind=kind, name=name, served=(kind, name) in served, by_status=by_status, hold=hold(kind, name))
         for (kind, name), by_status in found.items()
     )
 

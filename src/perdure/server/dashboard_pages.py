@@ -20,6 +20,7 @@ from perdure.server.dashboard_data import PageSource, whole
 from perdure.server.tokens import Scope
 from perdure.values.address import Address, check_id
 from perdure.values.errors import InvalidArgument
+from perdure.values.hold import Job
 
 T = TypeVar("T")
 
@@ -110,6 +111,15 @@ def _decoded(part: str) -> str:
         return unquote(part, errors="strict")
     except UnicodeDecodeError as error:
         raise InvalidArgument("part of the path", part, "percent-encoded UTF-8") from error
+
+
+def job_of(params: Mapping[str, Any], /) -> Job:
+    """Return the job in the path of a route.
+
+    Raises:
+        InvalidArgument: a part is not UTF-8.
+    """
+    return _decoded(params["kind"]), _decoded(params["name"])
 
 
 def instance_of(params: Mapping[str, Any], /) -> Address:

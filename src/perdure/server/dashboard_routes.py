@@ -14,12 +14,14 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from perdure.client.client import Client, acting_for, engine_of
-from perdure.dashboard.actions import BULK, MAX_BULK, OPERATIONS, Action, action_named
+from perdure.dashboard.actions import BULK, MAX_BULK, OPERATIONS, REASONS, Action, action_named
 from perdure.dashboard.components import iso
 from perdure.dashboard.dead_letters import redrive_page
+from perdure.dashboard.jobs import hold_page
 from perdure.dashboard.layout import content
 from perdure.dashboard.links import PAGES
 from perdure.dashboard.requests import (
+    MAX_REASON_CHARACTERS,
     ActionOutcome,
     BulkAction,
     PreviewedRequest,
@@ -32,11 +34,11 @@ from perdure.programs.future import answer_of
 from perdure.server.access import Access
 from perdure.server.dashboard_actions import redrive, send
 from perdure.server.dashboard_assets import ASSETS
-from perdure.server.dashboard_data import PageSource, whole
-from perdure.server.dashboard_pages import ShownPage, instance_of, page_at
+from perdure.server.dashboard_data import PageSource, known, whole
+from perdure.server.dashboard_pages import ShownPage, instance_of, job_of, page_at
 from perdure.server.dashboard_session import COOKIE, SESSION_MS, Sessions
 from perdure.server.dashboard_stream import PageUpdate, Streams, stream
-from perdure.server.dashboard_visit import HEADERS, Refused, Visit
+from perdure.server.dashboard_visit import HEADERS, Form, Refused, Visit
 from perdure.server.few import Few
 from perdure.server.listening import CLOSING
 from perdure.server.page_access import ANONYMOUS
@@ -48,6 +50,7 @@ from perdure.values.errors import InvalidArgument, InvalidInput, PerdureError, U
 from perdure.wire.problems import problem_of
 from perdure.wire.records import json_of
 
+_JOB: Final = f"{PAGES}/jobs/{{kind}}/{{name}}"
 _INSTANCE: Final = f"{PAGES}/jobs/{{kind}}/{{name}}/instances/{{id}}"
 
 Handle: TypeAlias = Callable[[Visit], Awaitable[Response]]
@@ -82,6 +85,7 @@ class Dashboard:
             Route(f"{PAGES}/live", self._visited(self._live), methods=["GET"]),
             Route(f"{PAGES}/bulk", self._visited(self._bulk), methods=["POST"]),
             Route(f"{PAGES}/dead-letters/redrive", self._visited(self._redrive), methods=["POST"]),
+            Route(f"{_JOB}/{{change}}", self._visited(self._hold), methods=["GET", "POST"]),
             Route(f"{_INSTANCE}/explain", self._visited(self._explain), methods=["POST"]),
             Route(f"{_INSTANCE}/request/{{action}}", self._visited(self._request), methods=["GET", "POST"]),
             Route(f"{PAGES}{{rest:path}}", self._visited(self._page), methods=["GET"]),
@@ -216,7 +220,13 @@ class Dashboard:
         if form.text("confirmed") != "yes":
             return await self._confirm(visit, address, action, form.text("payload"))
         outcome = await send(
-            self._acting(visit), address, action, form.text("payload"), form.text("key"), visit.caller.name
+            self._acting(visit),
+            address,
+            action,
+            form.text("payload"),
+            form.text("key"),
+            by=visit.caller.name,
+            reason=_reason(form),
         )
         if outcome.form == "done":
             return visit.see(visit.links.instance(address), f"{outcome.subject}: {outcome.result}")
@@ -228,12 +238,13 @@ class Dashboard:
         )
         action = action_named(name, job)
         if action is None:
-            raise UnknownAction(f"{job.kind}:{job.name}", name, tuple(job.plan.commands))
+            raise UnknownAction(f"{job.kind}:{job.name}", name, tuple(job.plan.offered))
         return action
 
     async def _confirm(self, visit: Visit, address: Address, action: Action | None, payload: str) -> Response:
         name = "alarm" if action is None else action.name
-        sent = payload or ('"terminated on the dashboard"' if name == "terminate" else "")
+        takes_reason = action is not None and action.takes == "reason"
+        sent = payload or (f'"{REASONS[name]} on the dashboard"' if takes_reason else "")
         client = self.client()
         job = client.handle_by_name(address.kind, address.name)
         explained = await self.lists.perform(
@@ -253,6 +264,21 @@ class Dashboard:
     def _key(self) -> str:
         return f"dashboard-{engine_of(self.client()).runtime.new_id():032x}"
 
+    # ------------------------------------------------------------ one job
+    async def _hold(self, visit: Visit) -> Response:
+        """Ask before a job is held or released; do it once the caller has confirmed it."""
+        change = visit.request.path_params["change"]
+        if change not in {"hold", "release"}:
+            return visit.refused("Not found", "The dashboard has no such page.", 404)
+        visit.check_signed_in()
+        visit.check_scope("operate")
+        job = self._source(visit).definition(*job_of(visit.request.path_params))
+        if visit.request.method == "GET" or (await visit.form()).text("confirmed") != "yes":
+            return visit.html(hold_page(visit.frame(), job.kind, job.name, change))
+        handle = self._acting(visit).handle_by_name(job.kind, job.name)
+        result = await known(handle.hold() if change == "hold" else handle.release())
+        return visit.see(visit.links.job(job.kind, job.name), f"{job.kind}:{job.name} is {result.hold}")
+
     # ------------------------------------------------------------ several
     async def _bulk(self, visit: Visit) -> Response:
         visit.check_signed_in()
@@ -266,18 +292,18 @@ class Dashboard:
         visit.check_scope("operate" if name in OPERATIONS else "call")
         if form.text("confirmed") != "yes":
             return visit.html(bulk_page(visit.frame(), BulkAction(action=name, addresses=addresses, key=self._key())))
-        key = form.text("key")
-        outcomes = await asyncio.gather(*(self._sent(visit, address, name, key) for address in addresses))
+        key, reason = form.text("key"), _reason(form)
+        outcomes = await asyncio.gather(*(self._sent(visit, address, name, key, reason) for address in addresses))
         back = visit.links.page("/instances")
         return visit.html(outcomes_page(f"{name}: outcomes", outcomes, back, "instances"))
 
-    async def _sent(self, visit: Visit, address: Address, name: str, key: str) -> ActionOutcome:
+    async def _sent(self, visit: Visit, address: Address, name: str, key: str, reason: str) -> ActionOutcome:
         """Send a request to one of several instances. None of them waits for the run of another one."""
         try:
             action = self._action(address, name)
         except PerdureError as error:
             return ActionOutcome(subject=f"{name} {address}", result=str(error), form="refused")
-        return await send(self._acting(visit), address, action, "", key, visit.caller.name)
+        return await send(self._acting(visit), address, action, "", key, by=visit.caller.name, reason=reason)
 
     async def _redrive(self, visit: Visit) -> Response:
         visit.check_scope("operate")
@@ -290,3 +316,7 @@ class Dashboard:
         outcomes = await redrive(self._acting(visit), numbers)
         back = visit.links.page("/dead-letters")
         return visit.html(outcomes_page("Redrive: outcomes", outcomes, back, "dead-letters"))
+
+
+def _reason(form: Form) -> str:
+    return form.text("reason").strip()[:MAX_REASON_CHARACTERS]
