@@ -89,12 +89,12 @@ def test_a_wait_ends_with_the_status_or_its_time(read_only: dict[str, list[str]]
     named = read_only[target]
     assert run_command(["wait", "task:order:p-1", *named, "--until", "running", "--until", "parked"]) == 0
     assert capsys.readouterr().out.startswith("task:order:p-1 is parked (")
-    assert run_command(["wait", str(ORDER), *named, "--within", "1 ms", "--json"]) == 1
+    assert run_command(["wait", str(ORDER), *named, "--timeout", "1 ms", "--json"]) == 1
     assert [each["form"] for each in json_of(capsys.readouterr().out)] == ["not_reached"]
     assert run_command(["wait", "task:order:nowhere", *named]) == 3
     assert capsys.readouterr().out == "there has been no instance task:order:nowhere\n"
     assert run_command(["wait", str(ORDER), *named, "--until", "soon"]) == 2
-    assert run_command(["wait", str(ORDER), *named, "--phase", "done", "--within", "soon"]) == 3
+    assert run_command(["wait", str(ORDER), *named, "--phase", "done", "--timeout", "soon"]) == 3
 
 
 @pytest.mark.parametrize("target", TARGETS)

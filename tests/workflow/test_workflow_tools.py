@@ -7,10 +7,12 @@ from pathlib import Path
 
 import flow_apps
 import pytest
+from engine_thread import engine_served
 from flows import Approval, Order, Shop, approval, fulfilment
 
-from perdure import App
+from perdure import App, Defect, Do, Workflow, WorkflowContext, fail, program
 from perdure.cli.commands import run_command
+from perdure.programs import gather, sleep
 from perdure.testing import World
 
 
@@ -87,3 +89,70 @@ def test_a_diverged_workflow_stays_parked_until_code_that_can_follow_it_starts(p
         world.open(flow_apps.old)
         world.advance("1 day")
         assert world.unwrap(world.handle(fulfilment).outcome("sleeps")) is not None
+
+
+def test_the_commands_signal_cancel_and_show_a_workflow(capsys: pytest.CaptureFixture[str]) -> None:
+    with engine_served(App(Shop()).with_jobs(fulfilment)) as url:
+
+        def run(*arguments: str) -> tuple[int, str]:
+            code = run_command([*arguments, "--server", url])
+            shown = capsys.readouterr()
+            return code, shown.out + shown.err
+
+        for id_ in ("approved", "cancelled"):
+            assert run("start", f"workflow:fulfilment:{id_}", '{"item": "book", "cents": 49, "stage": "new"}')[0] == 0
+        _, shown = run("show", "workflow:fulfilment:approved")
+        assert "steps      2 recorded" in shown
+        assert "waits for  signal approval" in shown
+        assert run("signal", "workflow:fulfilment:approved", "approval", '{"by": "ann"}')[0] == 0
+        code, text = run("signal", "workflow:fulfilment:approved", "refusal", "1")
+        assert (code, "signal.approval" in text) == (3, True)
+        code, _ = run("cancel", "--job", "workflow:fulfilment", "--id-prefix", "cancel", "--reason", "twice", "--yes")
+        assert code == 0
+        code, text = run("wait", "workflow:fulfilment:cancelled", "--timeout", "1 minute")
+        assert (code, text) == (0, "workflow:fulfilment:cancelled is done (cancelled)\n")
+        assert "twice" in run("call", "workflow:fulfilment:cancelled", "outcome")[1]
+        assert run("signal", "workflow:fulfilment:cancelled", "approval", '{"by": "ann"}')[0] == 3
+        assert "start_child" not in run("jobs")[1]
+
+
+@program
+def child_run(ctx: WorkflowContext[str]) -> Do[str, str]:
+    item = yield from ctx.state
+    yield from sleep({"quick": "1 second", "bad": "2 seconds"}.get(item, "1 hour"))
+    return item if item in {"slow", "quick"} else (yield from fail(item))
+
+
+child = Workflow("child", state=str, run=child_run)
+
+
+@program
+def parent_run(ctx: WorkflowContext[list[str]]) -> Do[str, str | Defect]:
+    items = yield from ctx.state
+    got = yield from gather(*[child.call(f"{ctx.id}-{item}", item) for item in items])
+    return "".join(got)
+
+
+parent = Workflow("parent", state=list[str], run=parent_run)
+
+
+def test_a_child_is_one_step_of_its_parent_from_its_start_to_its_end() -> None:
+    with World(App(None).with_jobs(child, parent)) as world:
+        flow = world.handle(parent)
+        world.unwrap(flow.start("p", ["quick", "slow", "bad"]))
+        waiting = world.unwrap(flow.steps("p"))
+        assert [step.status for step in waiting] == ["waiting"] * 3
+        world.advance("3 seconds")
+        steps = {step.name: step for step in world.unwrap(flow.steps("p"))}
+        assert {name.removeprefix("child child:p-"): step.status for name, step in steps.items()} == {
+            "quick": "done",
+            "bad": "failed",
+            "slow": "left",
+        }
+        quick, bad = steps["child child:p-quick"], steps["child child:p-bad"]
+        assert quick.value == '"quick"'
+        assert quick.began_ms is not None
+        assert quick.at_ms is not None
+        assert quick.at_ms - quick.began_ms >= 1_000  # from the start of the child, not of its answer
+        assert bad.error is not None
+        assert bad.error.data == '"bad"'

@@ -75,7 +75,11 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
         "List instances, in the order of their addresses. It prints no states.",
         READING,
     ),
-    "show": LazyCommand("instances.show:show", "Show one instance: its status, its last error and its state.", READING),
+    "show": LazyCommand(
+        "instances.show:show",
+        "Show one instance: its status, the steps that it waits for, its last error and its state.",
+        READING,
+    ),
     "wait": LazyCommand(
         "instances.wait:wait", "Wait until one instance ends, or has a status. It does not poll.", READING
     ),
@@ -128,6 +132,14 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
     "add": LazyCommand(
         "instances.requests:add", "Add an event to the batch of a debounce. The first one starts it.", CHANGING
     ),
+    "put": LazyCommand(
+        "instances.requests:put", "Put an item into a worker pool. An existing one is unchanged.", CHANGING
+    ),
+    "signal": LazyCommand(
+        "instances.requests:signal",
+        "Send a signal to a workflow. It is stored until the program receives it.",
+        CHANGING,
+    ),
     "trigger": LazyCommand("instances.requests:trigger", "Run a continuous job or a task now.", CHANGING),
     "flush": LazyCommand("instances.requests:flush", "Flush the batch of a debounce now.", CHANGING),
     "call": LazyCommand(
@@ -150,6 +162,11 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
     "retry": LazyCommand(
         "instances.retry:retry",
         "Run failed work now: of instances that wait for a retry, and of parked ones.",
+        CHANGING,
+    ),
+    "cancel": LazyCommand(
+        "instances.cancel:cancel",
+        "Cancel workflows, whose compensations then run, and items of pools that wait. It asks first.",
         CHANGING,
     ),
     "clear": LazyCommand(

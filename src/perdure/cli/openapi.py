@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
 
-from cyclopts import Parameter
-
+from perdure.cli.app_argument import AppArgument
 from perdure.cli.app_loader import import_app
 from perdure.cli.exit_code import ExitCode
 from perdure.cli.standard_output import write_lines
 from perdure.server.description import TITLE, described
 
 
-def openapi(app: Annotated[str, Parameter(name="APP")], /, *, title: str = TITLE, server: str = "/") -> int:
+def openapi(app: AppArgument, *, title: str = TITLE, server: str = "/") -> int:
     """Print the OpenAPI document of an app, which a server of it returns as `/openapi.json`.
 
     Equal definitions print equal text: commit it, and a difference in review is a change of the interface.
@@ -22,8 +20,6 @@ def openapi(app: Annotated[str, Parameter(name="APP")], /, *, title: str = TITLE
 
     Parameters
     ----------
-    app
-        MODULE:APP, such as shop.jobs:app.
     title
         The title of the document.
     server

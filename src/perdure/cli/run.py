@@ -11,6 +11,7 @@ from typing import Annotated, Final
 import attrs
 from cyclopts import Parameter
 
+from perdure.cli.app_argument import AppArgument
 from perdure.cli.app_loader import import_app
 from perdure.cli.logs import LogFormat, LogLevel, log_to_stderr
 from perdure.cli.serving import Served, can_listen, serve_app
@@ -155,8 +156,7 @@ class Options:
 
 
 def run(
-    app: Annotated[str, Parameter(name="MODULE:APP", env_var="PERDURE_APP")],
-    /,
+    app: AppArgument,
     *,
     options: Options,
     bind: Annotated[list[str] | None, Parameter(env_var="PERDURE_BIND", negative="")] = None,
@@ -171,8 +171,6 @@ def run(
 
     Parameters
     ----------
-    app
-        The app: an App, or a function without parameters that returns one. The current directory is searched first.
     bind
         Also serve HTTP on this address: host:port, [::1]:port, or unix:/path. Repeatable, up to 16. Port 0: the system
         chooses.
@@ -181,8 +179,7 @@ def run(
 
 
 def serve(
-    app: Annotated[str, Parameter(name="MODULE:APP", env_var="PERDURE_APP")],
-    /,
+    app: AppArgument,
     *,
     options: Options,
     bind: Annotated[list[str] | None, Parameter(env_var="PERDURE_BIND", negative="")] = None,
@@ -191,8 +188,6 @@ def serve(
 
     Parameters
     ----------
-    app
-        The app: an App, or a function without parameters that returns one. The current directory is searched first.
     bind
         Serve HTTP on this address: host:port, [::1]:port, or unix:/path; 127.0.0.1:8080 by default. Repeatable, up to
         16. Port 0: the system chooses.

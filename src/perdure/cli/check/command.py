@@ -11,6 +11,7 @@ import attrs
 import orjson
 from cyclopts import Parameter
 
+from perdure.cli.app_argument import AppArgument
 from perdure.cli.app_loader import import_app, records_of
 from perdure.cli.check import tables
 from perdure.cli.check.finding import Topic
@@ -30,8 +31,7 @@ from perdure.values.errors import DefinitionError, StoreError
 
 
 def check(
-    app: Annotated[str, Parameter(name="MODULE:APP", env_var="PERDURE_APP")],
-    /,
+    app: AppArgument,
     *,
     store: StoreOption,
     unserved: Literal["problem", "note"] = "problem",
@@ -46,8 +46,6 @@ def check(
 
     Parameters
     ----------
-    app
-        The new code: the attribute is an App, or a function that returns one. The current directory is searched first.
     store
         Where instances live: sqlite:///jobs.db, or postgresql://user@host/database.
     unserved

@@ -63,6 +63,8 @@ def code_of_answer(answer: object) -> ExitCode:
         fields.get("found") in {"absent", "empty"}
         or fields.get("terminated") is False
         or fields.get("cleared") is False
+        or fields.get("accepted") is False
+        or fields.get("cancelled") is False
         or (fields.get("changed") is False and fields.get("status") is None)
         or outcome.get("form") in _NOT_RUN
     )

@@ -28,8 +28,11 @@ def instant(at: datetime | None) -> str:
 
 
 def error_text(error: FailureRecord | None, limit: int = MAX_ERROR_CHARACTERS) -> str:
-    """Print an error in a few words; empty if there is none."""
-    return "" if error is None else shortened(f"{error.error_type}: {error.message}", limit)
+    """Print an error in a few words; empty if there is none. A typed error prints as its value, which has its type."""
+    if error is None:
+        return ""
+    is_value = error.message.startswith(f"{error.error_type}(")
+    return shortened(error.message if is_value else f"{error.error_type}: {error.message}", limit)
 
 
 def status_text(status: str, report: InstanceStatus) -> str:
@@ -37,11 +40,11 @@ def status_text(status: str, report: InstanceStatus) -> str:
 
     >>> status_text("parked", InstanceStatus(status="parked", parked="undecodable"))
     'parked (undecodable)'
-    >>> status_text("idle", InstanceStatus(status="idle", phase="done"))
-    'idle (done)'
+    >>> status_text("done", InstanceStatus(status="done", phase="cancelled"))
+    'done (cancelled)'
     """
     reason = report.parked if status == "parked" else report.phase
-    return f"{status} ({reason})" if reason else status
+    return f"{status} ({reason})" if reason and reason != status else status
 
 
 def value_text(name: str, value: object) -> str:

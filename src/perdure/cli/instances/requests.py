@@ -1,9 +1,10 @@
-"""``perdure start``, ``send``, ``add``, ``trigger``, ``flush`` and ``call``: one request to one instance."""
+"""The commands that send one request to one instance, such as ``perdure start`` and ``call``."""
 
 from __future__ import annotations
 
 from typing import Annotated, TypeAlias
 
+import orjson
 from cyclopts import Parameter
 
 from perdure.cli.exit_code import ExitCode
@@ -92,6 +93,61 @@ def add(
     return request(
         Ask(address=address_of(address), action="add", payload=json_payload(event), key=key), target, json=json
     )
+
+
+def put(
+    address: AddressArgument,
+    item: Annotated[str, Parameter(name="ITEM")],
+    /,
+    *,
+    target: TargetOptions = UNSET,
+    after: str | None = None,
+    head_start: str | None = None,
+    key: KeyOption = None,
+    json: JsonOption = False,
+) -> int:
+    """Put an item into a worker pool. An existing one is unchanged.
+
+    Exit code: 0 done, 2 the command cannot start, 3 refused, 4 no engine answers, 5 unknown.
+
+    Parameters
+    ----------
+    item
+        The item as JSON; - reads standard input.
+    after
+        Not before this long from now, such as 10 minutes.
+    head_start
+        Its place in line is that of an item which was put this much earlier.
+    """
+    options = {name: value for name, value in (("after", after), ("head_start", head_start)) if value is not None}
+    payload = orjson.dumps({"item": orjson.Fragment(json_payload(item)), **options}).decode()
+    return request(Ask(address=address_of(address), action="put", payload=payload, key=key), target, json=json)
+
+
+def signal(
+    address: AddressArgument,
+    name: Annotated[str, Parameter(name="SIGNAL")],
+    value: Annotated[str, Parameter(name="VALUE")],
+    /,
+    *,
+    target: TargetOptions = UNSET,
+    key: KeyOption = None,
+    json: JsonOption = False,
+) -> int:
+    """Send a signal to a workflow. It is stored until the program receives it.
+
+    Exit code: 0 done, 2 the command cannot start, 3 refused, or the workflow is absent or has ended, 4 no engine
+    answers, 5 unknown.
+
+    Parameters
+    ----------
+    name
+        The name of the signal.
+    value
+        Its value as JSON; - reads standard input.
+    """
+    asked = Ask(address=address_of(address), action=f"signal.{name}", payload=json_payload(value), key=key)
+    return request(asked, target, json=json)
 
 
 def trigger(

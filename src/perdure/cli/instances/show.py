@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import orjson
@@ -11,18 +12,25 @@ from cyclopts import Parameter
 from perdure.cli.exit_code import ExitCode
 from perdure.cli.instances.filters import address_of
 from perdure.cli.instances.records import error_text, instant, status_data, status_text
+from perdure.cli.instances.steps import KINDS_WITHOUT_STEPS
 from perdure.cli.json_lines import JsonOption, write_json
 from perdure.cli.standard_output import write_lines
 from perdure.cli.table import write_fields
 from perdure.cli.target.opening import open_target
 from perdure.cli.target.options import UNSET, TargetOptions
 from perdure.cli.target.target import Target
+from perdure.cli.usage_error import UsageError
 from perdure.values.address import Address
 from perdure.values.answer import InstanceStatus
 from perdure.values.errors import InvalidInput, Undecodable
-from perdure.values.excerpt import one_line
+from perdure.values.excerpt import one_line, shortened
+from perdure.values.instant import from_ms
+from perdure.values.step_record import StepRecord
+from perdure.wire.why_parked import why_parked
 
 MAX_ERROR_CHARACTERS = 1_000
+RECENT = 20
+"""The newest events in which the reason of a parked instance is looked up."""
 
 
 def show(
@@ -34,7 +42,7 @@ def show(
     traceback: Annotated[bool, Parameter(negative="")] = False,
     json: JsonOption = False,
 ) -> int:
-    """Show one instance: its status, its last error and its state.
+    """Show one instance: its status, the steps that it waits for, its last error and its state.
 
     Exit code: 0 done, also if the state is not readable; 2 the command cannot start; 3 there is no such instance; 4 no
     engine answers.
@@ -55,10 +63,13 @@ def show(
         is_there = report.status != "not_found"
         shows = found.hides_secrets if state is None else state
         content, unreadable = _state(found, at) if shows and is_there else (None, "")
+        parked = why_parked(found.history(at, None, RECENT)) if report.parked is not None else ""
+        steps = _steps(found, at) if is_there and not json else ()
     if json:
-        write_json([status_data(at, report) | ({"state": content} if shows else {})])
+        reason = {"parked_because": parked} if parked else {}
+        write_json([status_data(at, report) | reason | ({"state": content} if shows else {})])
     elif is_there:
-        write_fields(_fields(at, report))
+        write_fields(_fields(at, report, parked, steps))
         if traceback and report.last_error is not None and report.last_error.traceback:
             write_lines(["", *report.last_error.traceback.rstrip().split("\n")])
         if shows and not unreadable:
@@ -87,11 +98,30 @@ def state_lines(state: object) -> list[str]:
     return orjson.dumps(state, option=orjson.OPT_INDENT_2).decode().split("\n")
 
 
-def _fields(at: Address, report: InstanceStatus) -> list[tuple[str, str]]:
+def _steps(target: Target, at: Address) -> tuple[StepRecord, ...]:
+    """Return the steps of an instance; none if its kind has none, or if only the code of its app can read them."""
+    if at.kind in KINDS_WITHOUT_STEPS or not target.hides_secrets:
+        return ()
+    try:
+        return target.steps(at)
+    except (Undecodable, InvalidInput, UsageError):
+        return ()
+
+
+def _fields(
+    at: Address, report: InstanceStatus, parked: str, steps: Sequence[StepRecord] = ()
+) -> list[tuple[str, str]]:
+    waits = [f"{step.name}{_until(step)}" for step in steps if step.status == "waiting"]
+    failing = [f"{step.name}, attempt {step.attempts}" for step in steps if step.status in {"retrying", "parked"}]
+    recorded = sum(step.attempts > 0 and step.status not in {"retrying", "parked"} for step in steps)
     fields = [
         ("address", str(at)),
         ("status", status_text(report.status, report)),
+        ("parked because", shortened(parked, MAX_ERROR_CHARACTERS)),
         ("next run", instant(report.next_run_at)),
+        ("steps", f"{recorded} recorded" if steps else ""),
+        ("waits for", ", ".join(waits)),
+        ("failing step", ", ".join(failing)),
         ("attempt", str(report.attempt) if report.attempt > 1 else ""),
         ("runs", str(report.run_count)),
         ("events", str(report.event_count)),
@@ -102,3 +132,7 @@ def _fields(at: Address, report: InstanceStatus) -> list[tuple[str, str]]:
         ("last error", error_text(report.last_error, MAX_ERROR_CHARACTERS)),
     ]
     return [(name, value) for name, value in fields if value]
+
+
+def _until(step: StepRecord) -> str:
+    return "" if step.at_ms is None else f" until {instant(from_ms(step.at_ms))}"

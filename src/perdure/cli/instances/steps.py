@@ -8,12 +8,13 @@ from cyclopts import Parameter
 
 from perdure.cli.exit_code import ExitCode
 from perdure.cli.instances.filters import address_of
-from perdure.cli.instances.records import instant
+from perdure.cli.instances.records import error_text, instant
 from perdure.cli.json_lines import JsonOption, write_json
 from perdure.cli.standard_output import write_lines
 from perdure.cli.table import Table, write_table
 from perdure.cli.target.opening import open_target
 from perdure.cli.target.options import UNSET, TargetOptions
+from perdure.values.address import Address
 from perdure.values.duration import format_duration
 from perdure.values.excerpt import shortened
 from perdure.values.instant import from_ms
@@ -21,6 +22,9 @@ from perdure.values.step_record import StepRecord
 from perdure.wire.records import data_of
 
 MAX_OUTCOME_CHARACTERS: Final = 80
+
+KINDS_WITHOUT_STEPS: Final = frozenset({"continuous", "debounce", "pool", "task"})
+"""The kinds of this library that keep no journal; a kind of your own may keep one."""
 
 
 def steps(
@@ -50,14 +54,19 @@ def steps(
         columns = ("STEP", "NAME", "STATUS", "TIME", "TOOK", "ATTEMPTS", "OUTCOME")
         write_table(Table(columns, tuple(map(_row, listed)), frozenset({"OUTCOME"})))
     else:
-        write_lines([f"{at} has no steps" if is_known else f"there is no instance {at}"])
+        write_lines([_none(at) if is_known else f"there is no instance {at}"])
     return ExitCode.DONE if is_known else ExitCode.REFUSED
+
+
+def _none(at: Address) -> str:
+    if at.kind in KINDS_WITHOUT_STEPS:
+        return f"{at} has no steps: only workflows have them; `perdure history {at}` shows its runs"
+    return f"{at} has no steps yet"
 
 
 def _row(step: StepRecord) -> tuple[str, ...]:
     took = "" if step.began_ms is None or step.at_ms is None else format_duration(max(0, step.at_ms - step.began_ms))
-    error = step.error
-    outcome = f"{error.error_type}: {error.message}" if error is not None else step.value or ""
+    outcome = error_text(step.error, MAX_OUTCOME_CHARACTERS) if step.error is not None else step.value or ""
     return (
         step.path,
         step.name,

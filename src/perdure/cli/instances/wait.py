@@ -14,7 +14,7 @@ from perdure.cli.instances.requests import AddressArgument
 from perdure.cli.json_lines import JsonOption, write_json
 from perdure.cli.standard_output import write_lines
 from perdure.cli.target.opening import open_target
-from perdure.cli.target.options import UNSET, TargetOptions
+from perdure.cli.target.options import NO_PLACE, PlaceOptions
 from perdure.values.address import Address
 from perdure.values.awaited import Awaited, AwaitedStatus, NeverStored, NotReached, Reached
 from perdure.wire.awaited import awaited_json
@@ -24,10 +24,10 @@ def wait(
     address: AddressArgument,
     /,
     *,
-    target: TargetOptions = UNSET,
+    target: PlaceOptions = NO_PLACE,
     until: Annotated[tuple[AwaitedStatus, ...], Parameter(consume_multiple=False, negative="")] = (),
     phase: Annotated[tuple[str, ...], Parameter(consume_multiple=False, negative="")] = (),
-    within: str = "1 hour",
+    timeout: str = "1 hour",
     json: JsonOption = False,
 ) -> int:
     """Wait until one instance ends, or has a status. It does not poll.
@@ -40,13 +40,13 @@ def wait(
     until
         The status to wait for, by default ended; repeat it to wait for one of several.
     phase
-        A phase that a kind of job of your own reports; repeat it as well.
-    within
+        How a workflow ended: done, failed or cancelled; or a phase of a kind of your own. Repeat it as well.
+    timeout
         How long to wait, such as 30 seconds.
     """
     at = address_of(address)
     with open_target(target) as found:
-        answer = found.until(at, until, phase, within)
+        answer = found.until(at, until, phase, timeout)
     if json:
         write_json([orjson.loads(awaited_json(answer))])
     else:

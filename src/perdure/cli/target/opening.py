@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from urllib.parse import unquote, urlsplit
 
 from perdure.cli.target.at_rest import AtRest
-from perdure.cli.target.options import TargetOptions, chosen_url, token_of
+from perdure.cli.target.options import UNSET, PlaceOptions, TargetOptions, chosen_url, token_of
 from perdure.cli.target.shown_by import shown_by
 from perdure.cli.target.target import Target
 from perdure.cli.usage_error import UsageError
@@ -22,7 +22,7 @@ from perdure.values.excerpt import one_line
 
 
 @contextmanager
-def open_target(options: TargetOptions) -> Generator[Target]:
+def open_target(options: PlaceOptions) -> Generator[Target]:
     """Reach the engine, or open the file of a store whose engine does not listen.
 
     Args:
@@ -40,7 +40,8 @@ def open_target(options: TargetOptions) -> Generator[Target]:
             else:
                 from perdure.cli.target.remote import connected  # noqa: PLC0415 - not needed to read a file
 
-                target = stack.enter_context(connected(url, token_of(os.environ), options.timeout))
+                timeout = options.timeout if isinstance(options, TargetOptions) else UNSET.timeout
+                target = stack.enter_context(connected(url, token_of(os.environ), timeout))
         except (DefinitionError, StoreError) as error:
             raise UsageError(str(error)) from error
         yield target

@@ -19,14 +19,13 @@ MAX_TOKEN_BYTES: Final = 4_096
 
 @Parameter(name="*")
 @attrs.frozen(kw_only=True)
-class TargetOptions:
-    """The options ``--server``, ``--store``, ``--app`` and ``--timeout``.
+class PlaceOptions:
+    """The options ``--server``, ``--store`` and ``--app``.
 
     Attributes:
         server: the URL of a server.
         store: the URL of a store.
         app: the app of a store at rest.
-        timeout: how long a call waits for its answer.
     """
 
     server: Annotated[
@@ -52,6 +51,17 @@ class TargetOptions:
             "[env var: PERDURE_APP]",
         ),
     ] = None
+
+
+@Parameter(name="*")
+@attrs.frozen(kw_only=True)
+class TargetOptions(PlaceOptions):
+    """The options of a place, and ``--timeout``.
+
+    Attributes:
+        timeout: how long a call waits for its answer.
+    """
+
     timeout: Annotated[
         str,
         Parameter(help="How long a request waits for its answer; with `trigger` and the like, longer than the run."),
@@ -59,9 +69,10 @@ class TargetOptions:
 
 
 UNSET: Final = TargetOptions()
+NO_PLACE: Final = PlaceOptions()
 
 
-def chosen_url(options: TargetOptions, environment: Mapping[str, str]) -> str:
+def chosen_url(options: PlaceOptions, environment: Mapping[str, str]) -> str:
     """Return the URL that the options name, or else the environment.
 
     >>> chosen_url(UNSET, {"PERDURE_STORE": "sqlite:///jobs.db"})
