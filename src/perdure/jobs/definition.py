@@ -114,9 +114,8 @@ class PostCommand(Protocol):
 
 
 def _some_codec_is_secret(plan: Plan) -> bool:
-    codecs = (plan.state, plan.errors, *(step.codec for step in plan.upgrades.steps))
-    inputs = (spec.input for spec in plan.commands.values())
-    return any(codec is not None and codec.secret for codec in (*codecs, *inputs, *plan.kept))
+    codecs = (plan.state, plan.errors, *(step.codec for step in plan.upgrades.steps), *plan.kept)
+    return any(codec and codec.secret for codec in (*codecs, *(spec.input for spec in plan.commands.values())))
 
 
 @attrs.frozen(kw_only=True)
