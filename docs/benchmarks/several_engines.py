@@ -1,10 +1,11 @@
-"""Several engines, each a process, on one schema of a PostgreSQL database: alarms, requests, and doing nothing.
+"""Several engines, each a process, on one schema of a PostgreSQL database: alarms, requests, growth, and doing nothing.
 
-    python docs/benchmarks/several_engines.py postgresql://user@host/database [alarms requests idle] [--quick]
+    python docs/benchmarks/several_engines.py postgresql://user@host/database [alarms requests idle growth] [--quick]
 
 ``alarms``: all engines are open; as many alarms as wanted become due at one instant, each a claim, a run with one
 service call and a commit. ``requests``: 64 clients, divided among the engines, and any of 10,000 instances. ``idle``:
-nothing happens. CPU is that of all engines, and of the server if it is on this machine.
+nothing happens. ``growth``: one engine and 64 clients on 10 thousand to 5 million instances, most of which no memory
+holds. CPU is that of all engines, and of the server if it is on this machine.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from measured.figures import Spread, print_table
 from measured.filled import orders_app, seed_orders
 from measured.orders import Added, orders
@@ -201,6 +202,18 @@ def measure_requests(options: Options, count: int, server: Server) -> tuple[floa
     return rate, spread.p50_ms, spread.p99_ms, sum(one["cpu"] for one in found) / number * 1e6, used / number * 1e6
 
 
+def measure_growth(options: Options, count: int, server: Server) -> tuple[float, ...]:
+    """Return what `measure_requests` does for one engine and as many instances, and their megabytes."""
+    grown = evolve(options, instances=count)
+    found = measure_requests(grown, 1, server)
+    return *found, asyncio.run(_megabytes(options))
+
+
+async def _megabytes(options: Options) -> float:
+    async with connected(options.database) as connection:
+        return float(await connection.fetchval("SELECT pg_total_relation_size('bench_requests.instances') / 1e6"))
+
+
 def measure_idle(options: Options, count: int, server: Server) -> tuple[float, ...]:
     """Return percents of a core for an engine and for the server, and statements a second for an engine."""
     schema, engines = "bench_idle", Engines()
@@ -228,16 +241,23 @@ async def _transactions(database: str) -> int:
 HEADS: dict[str, Sequence[str]] = {
     "alarms": ("alarms/s", "engines' CPU µs each", "server's CPU µs each", "seconds"),
     "requests": ("requests/s", "p50 ms", "p99 ms", "engines' CPU µs each", "server's CPU µs each"),
+    "growth": ("requests/s", "p50 ms", "p99 ms", "engine's CPU µs each", "server's CPU µs each", "MB"),
     "idle": ("% of a core, each engine", "% of a core, the server", "statements/s for each engine"),
 }
-MEASURES = {"alarms": measure_alarms, "requests": measure_requests, "idle": measure_idle}
+MEASURES = {
+    "alarms": measure_alarms,
+    "requests": measure_requests,
+    "growth": measure_growth,
+    "idle": measure_idle,
+}
+SIZES = (10_000, 100_000, 1_000_000, 5_000_000)
 
 
 def main() -> None:
     """Measure in turns, and print medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("database", help="the URL; the schemas bench_… in it are dropped")
-    parser.add_argument("what", nargs="*", default=[], help="alarms, requests or idle")
+    parser.add_argument("what", nargs="*", default=[], help="alarms, requests, idle or growth")
     parser.add_argument("--quick", action="store_true", help="one short round")
     parser.add_argument("--engines", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--clients", type=int, default=64)
@@ -256,15 +276,16 @@ def main() -> None:
     server = asyncio.run(Server.of(given.database))
     counts = given.engines if not given.quick else [count for count in given.engines if count != 2]  # noqa: PLR2004 - the middle one
     for what in given.what or PARTS:
-        found: dict[int, list[tuple[float, ...]]] = {count: [] for count in counts}
-        for _ in range(given.rounds or (1 if given.quick else 3)):
-            for count in counts:
+        rows = (SIZES[:3] if given.quick else SIZES) if what == "growth" else counts
+        found: dict[int, list[tuple[float, ...]]] = {count: [] for count in rows}
+        for _ in range(given.rounds or (1 if given.quick or what == "growth" else 3)):
+            for count in rows:
                 found[count].append(MEASURES[what](options, count, server))
         print(f"\nload {os.getloadavg()[0]:.1f}\n")
         print_table(
-            ("engines", *HEADS[what]),
+            ("instances" if what == "growth" else "engines", *HEADS[what]),
             (
-                [str(count), *(f"{statistics.median(column):,.1f}" for column in zip(*rows, strict=True))]
+                [f"{count:,}", *(f"{statistics.median(column):,.1f}" for column in zip(*rows, strict=True))]
                 for count, rows in found.items()
             ),
         )
