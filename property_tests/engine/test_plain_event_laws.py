@@ -7,11 +7,13 @@ from typing import Any
 from attrs import evolve, frozen
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from returns.result import Success
 
 from perdure import Do, Task, TaskContext, fail, program, tell
+from perdure.jobs.plain_event import begin_plain_event, plain_event_handled
 from perdure.jobs.request import Inbound, Request
 from perdure.jobs.step import Commit, Execute
-from perdure.jobs.turn import begin, begin_any, finish, finish_any
+from perdure.jobs.turn import begin, finish
 from perdure.kinds.task.context import SendCommand, TriggerTaskCommand
 from perdure.programs import Exit, Raised
 from perdure.programs.drivers import Suspended, run_until_asked
@@ -19,7 +21,7 @@ from perdure.values.address import Address
 from perdure.values.decoded import Decoded
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance, PendingRetry
-from perdure.values.transition import Loaded
+from perdure.values.transition import Loaded, Put
 from perdure.values.turn_inputs import TurnInputs
 
 NOW_MS = 1_000
@@ -103,15 +105,13 @@ inputs = st.builds(
     id_base=st.just(1 << 100),
     epoch=st.just(5),
     events=st.sampled_from(("wanted", "unread")),
-    trace=seldom("00-trace"),
-    code=st.sampled_from(("trusted", "trusted", "trusted", "suspect")),
     hold=st.sampled_from(("released", "released", "held")),
 )
 
 
-def ended(step: Execute) -> Exit[Any, Any]:
+def ended(program: Any, draft: Any) -> Exit[Any, Any]:
     try:
-        exit_ = run_until_asked(step.program, None, interceptor=step.draft)
+        exit_ = run_until_asked(program, None, interceptor=draft)
     except BaseException as raised:  # noqa: BLE001 - as the engine does
         return Raised(raised)
     assert not isinstance(exit_, Suspended)
@@ -121,8 +121,22 @@ def ended(step: Execute) -> Exit[Any, Any]:
 def shown(step: object) -> object:
     """A decision, without the programs and the traceback, which no two runs share."""
     if isinstance(step, Execute):
-        return step.hook, step.instance, step.claim, step.claimed, step.request, step.started_ms, step.draft.state
+        draft = step.draft
+        seen = draft.state, draft.encoded, draft.alarm, draft.messages, draft.current_alarm_ms, draft.now_ms
+        return step.hook, step.instance, step.claim, step.claimed, step.request, step.started_ms, seen
     return (step.transition, repr(step.result)) if isinstance(step, Commit) else repr(step)
+
+
+def changes_as_declared(commit: Commit, before: Instance) -> bool:
+    """Whether a row differs from the one before only where its ``Put`` says so."""
+    write = commit.transition.write
+    assert isinstance(write, Put)
+    assert write.changes == "state"
+    after = write.instance
+    expected = before.changed(
+        state=after.state, event_count=after.event_count, updated_ms=after.updated_ms, version=after.version
+    )
+    return after == expected
 
 
 @settings(max_examples=500)
@@ -130,21 +144,39 @@ def shown(step: object) -> object:
 def test_a_plain_event_is_decided_as_any_request(
     job: Any, instance: Instance | None, request: Request, given_inputs: TurnInputs, memory: str
 ) -> None:
-    loaded = Loaded(instance=instance)
-    address = Address("task", "plain", "a")
-    quick = given_inputs
+    decoded = None
     if memory == "decoded" and instance is not None and instance.state == '{"total":7}':
-        quick = evolve(given_inputs, decoded=Decoded(instance.state, Total(7)))
-    step = begin(job, address, loaded, request, quick)
-    general = begin_any(job, address, loaded, request, given_inputs)
-    while True:
+        decoded = Decoded(instance.state, Total(7))
+    plain = begin_plain_event(
+        job,
+        instance,
+        request,
+        decoded,
+        now_ms=given_inputs.now_ms,
+        limits=given_inputs.limits,
+        epoch=given_inputs.epoch,
+        new_id=lambda: given_inputs.id_base,
+    )
+    if plain is None:
+        return
+    event, program_ = plain
+    assert instance is not None
+    general = begin(job, Address("task", "plain", "a"), Loaded(instance=instance), request, given_inputs)
+    assert isinstance(general, Execute)
+    assert shown(event.run(program_)) == shown(general)
+    exit_, other = ended(program_, event), ended(general.program, general.draft)
+    handled = plain_event_handled(event) if isinstance(exit_, Success) else None
+    if handled is not None:
+        assert shown(handled) == shown(finish(job, general, other, given_inputs))
+        assert changes_as_declared(handled, instance)
+        return
+    step: Any = event.run(program_)
+    while isinstance(step, Execute):
         assert shown(step) == shown(general)
-        if not isinstance(step, Execute) or step.claimed != "before_effect":
-            return  # decided
-        assert isinstance(general, Execute)
-        exit_ = ended(step)
-        other = ended(general)
         if isinstance(exit_, Raised):
             other = exit_  # a traceback of its own is recorded
-        step = finish(job, step, exit_, given_inputs)
-        general = finish_any(job, general, other, given_inputs)
+        step, general = finish(job, step, exit_, given_inputs), finish(job, general, other, given_inputs)
+        if isinstance(step, Execute):
+            assert isinstance(general, Execute)
+            exit_, other = ended(step.program, step.draft), ended(general.program, general.draft)
+    assert shown(step) == shown(general)

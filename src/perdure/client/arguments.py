@@ -196,7 +196,8 @@ def check_timeout(value: object) -> int:
         raise InvalidArgument("timeout of until", value, wrong.expected) from wrong
 
 
-_CALL: Final = type(settled(Success(None)))  # an exact class is compared faster than an abstract one
+CALL: Final = type(settled(Success(None)))
+"""The class of calls: an exact class is compared faster than an abstract one."""
 
 
 def check_call(call: FutureResult[A, E], /, *, of: str) -> FutureResult[A, E]:
@@ -209,7 +210,7 @@ def check_call(call: FutureResult[A, E], /, *, of: str) -> FutureResult[A, E]:
     Raises:
         TypeError: it is something else. It is a mistake in the caller's code, not an error of a request.
     """
-    if type(call) is _CALL or isinstance(call, FutureResult):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if type(call) is CALL or isinstance(call, FutureResult):  # pyright: ignore[reportUnnecessaryIsInstance]
         return call
     expected = f"a call that was not awaited, such as {of}(jobs.handle(orders).send(...))"
     raise TypeError(f"argument of {of}: expected {expected}; got {excerpt(call)}")

@@ -15,7 +15,7 @@ from perdure.jobs.definition import AnyDefinition, CallError, Definition, Dispat
 from perdure.jobs.explanation import NO_ANSWERS, Answers, Explanation
 from perdure.jobs.redaction import has_secrets
 from perdure.jobs.request import ALARM, Request, Terminate, WaitFor, check_wait
-from perdure.programs.future import answer_of, mapped, named, once
+from perdure.programs.future import answer_of, mapped, once
 from perdure.stores.store import LoggedEvent
 from perdure.values.address import Address, check_id
 from perdure.values.answer import InstanceStatus
@@ -190,7 +190,7 @@ class NamedJob:
         """
         job, answers = self.definition, self.definition.plan.answers
         build = builder(job, action, payload, idempotency_key, wait_for, interrupt=interrupt, trace=trace)
-        sent = named(self.dispatch.request(job, id_, build), f"call of {job.kind}:{job.name}")
+        sent = self.dispatch.request(job, id_, build, f"call of {job.kind}:{job.name}")
         return mapped(sent, lambda answer: orjson.loads(answers.encode(answer)))
 
     def explain(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, Never, TypeVar
 
 import attrs
@@ -25,7 +26,7 @@ from perdure.jobs.readable import visible_state
 from perdure.jobs.redaction import redacted_message, redacted_status
 from perdure.jobs.report import NOT_FOUND, report_status
 from perdure.jobs.request import Request, Resume
-from perdure.programs.future import answer_of, mapped, once
+from perdure.programs.future import KNOWN, answer_of, call_of, mapped, once
 from perdure.stores.journals import read_journal
 from perdure.stores.sharing.member import Members, reported
 from perdure.stores.store import Backup, Found, Health, LoggedEvent, OnBackupProgress, Query, Store
@@ -97,25 +98,33 @@ class LocalGateway:
 
     # ------------------------------------------------------------ one instance
     def request(
-        self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], /
+        self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], name: str = "request", /
     ) -> FutureResult[Any, Any]:
         """Send a request."""
-        return once(self._request(definition, id_, build))
+        return call_of(partial(self._begun, definition, id_, build), name)
 
-    async def _request(self, job: AnyDefinition, id_: str, build: Callable[[Limits], Request]) -> Result[Any, Any]:
+    def _begun(self, job: AnyDefinition, id_: str, build: Callable[[Limits], Request]) -> Awaitable[Result[Any, Any]]:
+        """Begin a request, and return what its caller waits for."""
+        engine = self.engine
         try:
-            resident = self.engine.residents.find(job, id_)
+            resident = engine.residents.find(job, id_)
             address = job.address(check_id(id_)) if resident is None else resident.address
-            request = build(self.engine.limits)
+            request = build(engine.limits)
             if request.idempotency_key is not None:
                 check_key(request.idempotency_key)
         except RequestError as refused:
-            return Failure(refused)
-        tracing = self.engine.turns.tracing
+            return KNOWN(Failure(refused))
+        tracing = engine.turns.tracing
         if tracing is not None and request.trace is None:
             request = attrs.evolve(request, trace=tracing.current())
         if self.by is not None:
             request = attrs.evolve(request, by=self.by)
+        if engine.limits.on_full == "block" or (job.keeps_journal == "yes" and type(request.command) is Resume):
+            return self._later(job, address, request)
+        return engine.dispatcher.post(job, address, request, resident)
+
+    async def _later(self, job: AnyDefinition, address: Address, request: Request) -> Result[Any, Any]:
+        """Check whether this code can follow the workflow that is resumed, and wait for room, before the request."""
         if job.keeps_journal == "yes" and type(request.command) is Resume:
             diverged = await self._diverged(job, address)
             if diverged is not None:

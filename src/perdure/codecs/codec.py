@@ -44,6 +44,7 @@ class Codec(Generic[T]):
         tagged: the classes of the type that have a pinned tag.
         mutable: the attrs classes and dataclasses of the type that are not frozen, each with its path in the type.
         secret: whether a part of the type is marked with `Secret`.
+        always_kept: whether `may_be_kept` returns True for every value.
     """
 
     what: str
@@ -55,6 +56,10 @@ class Codec(Generic[T]):
     _schema: Schema = attrs.field(alias="schema", repr=False)
     _doubtful: bool = attrs.field(alias="needs_round_trip", repr=False)
     _unbounded: bool = attrs.field(alias="unbounded", repr=False)
+    always_kept: bool = attrs.field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "always_kept", self._schema.keeps is None)
 
     @staticmethod
     def of(

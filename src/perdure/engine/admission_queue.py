@@ -22,25 +22,21 @@ class AdmissionQueue:
 
     Attributes:
         runtime: creates the futures that callers wait for.
+        queues: the callers that wait.
     """
 
     runtime: Runtime
-    _queues: dict[Before, deque[Future[Any]]] = attrs.Factory(dict[Before, deque[Future[Any]]])
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether no caller waits."""
-        return not self._queues
+    queues: dict[Before, deque[Future[Any]]] = attrs.Factory(dict[Before, deque[Future[Any]]])
 
     @property
     def waiting(self) -> int:
         """Number of callers that wait."""
-        return sum(not called.done() for queue in self._queues.values() for called in queue)
+        return sum(not called.done() for queue in self.queues.values() for called in queue)
 
     async def wait(self, before: Before) -> None:
         """Wait to be admitted. A caller that is cancelled after its admission admits the next one."""
         called = self.runtime.future()
-        self._queues.setdefault(before, deque()).append(called)
+        self.queues.setdefault(before, deque()).append(called)
         try:
             await called
         except self.runtime.cancelled:
@@ -50,17 +46,17 @@ class AdmissionQueue:
 
     def call(self, before: Before) -> None:
         """Admit the first caller of a queue, because there is room for one."""
-        queue = self._queues.get(before)
+        queue = self.queues.get(before)
         while queue:
             called = queue.popleft()
             if not queue:
-                del self._queues[before]
+                del self.queues[before]
             if not called.done():
                 called.set_result(None)
                 return
 
     def call_all(self) -> None:
         """Admit all callers: the engine accepts no more requests, which they find out themselves."""
-        for before in tuple(self._queues):
-            while before in self._queues:
+        for before in tuple(self.queues):
+            while before in self.queues:
                 self.call(before)

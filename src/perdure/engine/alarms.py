@@ -237,7 +237,7 @@ class Alarms:
     def _post(self, job: AnyDefinition, address: Address, due_ms: int) -> None:
         fired = self._fired[address] = _Fired(address, due_ms, self._answered, self._leave_window)
         self._window.add(fired)
-        self.dispatcher.fire(job, address, Item(ALARM, fired, ending=fired.ending))
+        self.dispatcher.fire(job, address, Item(ALARM, fired, ending=fired.ending, counts=0))
 
     def accept(self, address: Address, due_ms: int) -> Item | None:
         """Count an alarm as fired that is due when it is set, unless others wait for their turn; return its request."""
@@ -251,7 +251,7 @@ class Alarms:
             return None
         fired = self._fired[address] = _Fired(address, due_ms, self._answered, self._leave_window)
         self._window.add(fired)
-        return Item(ALARM, fired, ending=fired.ending)
+        return Item(ALARM, fired, ending=fired.ending, counts=0)
 
     def withdraw(self, item: Item) -> None:
         """Take an accepted alarm back, because its commit was not stored, or may not be."""

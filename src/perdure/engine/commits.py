@@ -10,7 +10,7 @@ from returns.result import Failure, Result, Success
 
 from perdure.engine.flight import Flight, Stored, outcome_of
 from perdure.engine.item import Item
-from perdure.engine.reporting import Reporting
+from perdure.engine.reporting import SLOW_COMMIT_MS, Reporting
 from perdure.engine.resident import Resident
 from perdure.engine.residents import NO_INSTANCE, Residents
 from perdure.engine.together import Together
@@ -21,7 +21,7 @@ from perdure.stores.store import Store
 from perdure.values.errors import Conflict, OutcomeUnknown
 from perdure.values.instance import Fence
 from perdure.values.limits import Limits
-from perdure.values.transition import KeepInstance, Loaded, Put, Transition, over
+from perdure.values.transition import AS_EXPECTED, KeepInstance, Loaded, Put, Transition, over
 
 
 @attrs.define
@@ -70,12 +70,19 @@ class Commits:
             commit: the decision.
             tell: called with the store's answer to a new flight, perhaps before this returns.
         """
-        written, flight = self._written(commit.transition), resident.flight
-        if flight is not None:
-            flight.fold(item, commit, written, resident.decoded_of(written, flight.decoded))
-            return
-        flight = resident.flight = self._flight(written, resident, tell)
-        flight.steps.append((item, commit))
+        written, flight = commit.transition, resident.flight
+        write = written.write
+        if type(write) is Put and write.changes == "state" and flight is None:
+            loaded, decoded, resident.drafted = Loaded(instance=write.instance), resident.drafted, None
+            flight = Flight(written, resident, loaded, decoded, tell, [(item, commit)])
+        else:
+            written = self._written(written)
+            if flight is not None:
+                flight.fold(item, commit, written, resident.decoded_of(written, flight.decoded))
+                return
+            flight = self._flight(written, resident, tell)
+            flight.steps.append((item, commit))
+        resident.flight = flight
         self._group.add(flight)
 
     def unwritten(self, commit: Commit) -> TurnAnswered | None:
@@ -144,18 +151,23 @@ class Commits:
         return result_of(step, await self.record(step.transition))
 
     # ------------------------------------------------------------ the answer
-    def landed(self, flight: Flight, stored: Stored, turns: Sequence[Transition]) -> None:
+    def landed(self, flight: Flight, stored: Stored, turns: Sequence[Transition] | None = None) -> None:
         """Take note of the store's answer to a flight.
 
         Args:
             flight: the flight.
             stored: the answer.
-            turns: the decisions that it is made of, with their events.
+            turns: the decisions that it is made of, with their events; None: those of its steps.
         """
-        self.residents.landed(flight, stored)  # first: whatever fails below, no older row is kept
-        self.reporting.stored(flight.transition, stored, flight.began_ms)
-        if isinstance(stored, Success):
-            self.committed(flight.transition, turns)
+        if stored is AS_EXPECTED and flight.resident is not None:
+            self.residents.keep(flight.resident, flight.loaded, flight.decoded)
+        else:
+            self.residents.landed(flight, stored)  # first: whatever fails below, no older row is kept
+        took_ms = self._group.took_ms
+        if self.reporting.sinks.told or took_ms > SLOW_COMMIT_MS:
+            self.reporting.stored(flight.transition, stored, took_ms)
+        if type(stored) is Success:
+            self.committed(flight.transition, turns or [commit.transition for _, commit in flight.steps])
         elif isinstance(stored.failure(), OutcomeUnknown):
             self.in_doubt()
 
@@ -171,7 +183,6 @@ class Commits:
             after,
             None if resident is None else resident.decoded_of(written, None),
             tell,
-            self.runtime.monotonic_ms(),
         )
 
     def _written(self, transition: Transition) -> Transition:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, Literal, Self, TypeAlias, assert_never
 
 import attrs
-from returns.result import Failure, Result
+from returns.result import Failure, Result, Success
 
 from perdure.engine.admission_queue import AdmissionQueue
 from perdure.engine.cancellation import is_cancelled
@@ -43,7 +42,7 @@ from perdure.runtime.record import Future, LogRecord, Runtime
 from perdure.values.address import Address
 from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown, Overloaded
 from perdure.values.limits import Limits
-from perdure.values.transition import KeepInstance, Loaded
+from perdure.values.transition import KeepInstance, Loaded, Put
 
 ELSEWHERE_MIN_MS, ELSEWHERE_MAX_MS = 5, 250
 """How soon a request is decided again that found its instance held by another engine of a shared store."""
@@ -52,6 +51,9 @@ MAX_TURNS_IN_A_ROW = 64
 """Turns that run synchronously in a row before the event loop gets a chance to run."""
 
 _TURNS = "turns of an instance"
+
+_AHEAD = frozenset((Terminate, Recover))
+"""Commands that go to the head of a queue."""
 
 _Wait: TypeAlias = Literal["over", "reading"] | tuple[Item, Rest | Claimable]
 """Why no turns are executed now: none are left, or the store's answer, a run or the rest of a turn comes first."""
@@ -101,30 +103,48 @@ class Dispatcher:
         self.runs = ClaimedRuns(self.runtime, turns, self._run_ended, self._end, self._broken)
         return self
 
-    def post(self, job: AnyDefinition, address: Address, request: Request) -> Future[TurnAnswer]:
+    def post(
+        self,
+        job: AnyDefinition,
+        address: Address,
+        request: Request,
+        resident: Resident | None = None,
+        *,
+        counts: int = 1,
+    ) -> Future[TurnAnswer]:
         """Put a request into its instance's mailbox.
+
+        Args:
+            job: the definition of the instance.
+            address: the instance.
+            request: the request.
+            resident: the instance, if it is known to be in this process.
+            counts: how much it counts towards ``max_pending``: 0 for the engine's own commands, which have limits.
 
         Returns:
             The future of its result. Cancelling it removes the request, unless its turn has begun.
         """
         answer = self.runtime.future()
-        self.put(job, address, Item(request, answer))
+        self.put(job, address, Item(request, answer, counts=counts), resident)
         return answer
 
-    def put(self, job: AnyDefinition, address: Address, item: Item) -> None:
+    def put(self, job: AnyDefinition, address: Address, item: Item, resident: Resident | None = None) -> None:
         """Put a request into its instance's mailbox, with a reply that need not be a future."""
-        command, resident = item.request.command, self.residents.get(address)
+        if resident is None:
+            resident = self.residents.get(address)
         if self.reporting.sinks.told:
             self.reporting.accepted(item, address)
-        refused = self._refusal(item, resident)
-        if refused is not None:
-            self.reporting.refused(address, refused)
-            item.reply(Failure(refused))
-            return
+        if self.door == "closed" or self._pending >= self.limits.max_pending or (resident and resident.waiting):
+            refused = self._refusal(item, resident)
+            if refused is not None:
+                self.reporting.refused(address, refused)
+                item.reply(Failure(refused))
+                return
         if resident is None:
             resident = self.residents.at(job, address)
-        self._enqueue(resident, item, "head" if isinstance(command, Terminate | Recover) else "tail")
-        if isinstance(command, Terminate) and command.when == "interrupt":
+        command = item.request.command
+        self._enqueue(resident, item, "head" if type(command) in _AHEAD else "tail")
+        if type(command) is Terminate and command.when == "interrupt":
             resident.stop_runs("interrupted")
 
     def fire(self, job: AnyDefinition, address: Address, item: Item) -> None:
@@ -137,7 +157,7 @@ class Dispatcher:
 
     def recover(self, job: AnyDefinition, address: Address) -> Future[TurnAnswer]:
         """Put the recovery of a claim at the head of its mailbox."""
-        return self.post(job, address, RECOVER)
+        return self.post(job, address, RECOVER, counts=0)
 
     def _refusal(self, item: Item, resident: Resident | None) -> EngineClosed | Overloaded | None:
         if self.door == "closed":
@@ -180,7 +200,7 @@ class Dispatcher:
         """Execute the turn of a request that finds an empty queue, as far as it goes synchronously."""
         resident.state = "busy"
         self._in_a_row += 1
-        if not self._admission.is_empty:  # it needs no room, so another caller gets it
+        if self._admission.queues:  # it needs no room, so another caller gets it
             self._admission.call(resident.address)
         if item.report is not None:
             item.report.begun()
@@ -245,7 +265,7 @@ class Dispatcher:
         try:
             if item.ended is not None:
                 return Rest(take_end(self.turns, resident, *item.ended))
-            return self.turns.begin(resident, item, partial(self._loaded, resident, item))
+            return self.turns.begin(resident, item, self._loaded)
         except BaseException as defect:  # noqa: BLE001 - a defect of the engine must not break the queue
             return self._broken(resident, defect)
 
@@ -266,6 +286,9 @@ class Dispatcher:
 
     def _go_on(self, resident: Resident, item: Item, begun: Begun | Reading) -> _Wait | None:
         """Conclude a turn that is decided; return for what it waits otherwise."""
+        if type(begun) is Commit and _changes_a_state(begun):
+            self._commit(resident, item, begun)
+            return None
         match begun:
             case Commit() if resident.flight is None and self.runs.accepts(resident, item, begun):
                 return "reading"
@@ -286,7 +309,7 @@ class Dispatcher:
     def _commit(self, resident: Resident, item: Item, commit: Commit) -> None:
         """Commit a turn as a value: it waits for the disk without a task or a frame."""
         try:
-            if resident.flight is None and type(commit.transition.write) is KeepInstance:
+            if type(commit.transition.write) is KeepInstance and resident.flight is None:
                 answered = self.turns.commits.unwritten(commit)
                 if answered is not None:
                     self._end(resident, item, answered)
@@ -305,17 +328,18 @@ class Dispatcher:
         resident.flight = None
         result: TurnAnswer | None = None
         try:
-            self.turns.commits.landed(flight, stored, [commit.transition for _, commit in flight.steps])
+            self.turns.commits.landed(flight, stored)
         except BaseException as defect:  # noqa: BLE001 - as above
             result = self._broken(resident, defect).result
-        if result is None and isinstance(stored, Failure):
+        if result is None and type(stored) is not Success:
             if isinstance(stored.failure(), Conflict):
                 self._again(resident, [item for item, _ in flight.steps])
                 return
             result = stored
         for item, commit in flight.steps:
-            self._answer(resident, item, result or commit.result)
-            self._leave(item)
+            self._conclude(resident, item, result or commit.result)
+        if resident.deferred and not resident.running:
+            self._wake_deferred(resident)
         self._continue(resident)
 
     def _again(self, resident: Resident, items: Sequence[Item]) -> None:
@@ -403,7 +427,7 @@ class Dispatcher:
     def _next(self, resident: Resident) -> Item | None:
         """Remove the request at the head and return it; None if its caller has cancelled it."""
         item = resident.waiting.popleft()
-        if not self._admission.is_empty:
+        if self._admission.queues:
             self._admission.call(resident.address)
         if item.answer.done() and item.ended is None:
             item.end_span("cancelled")
@@ -426,10 +450,20 @@ class Dispatcher:
         if resident.is_empty:
             self._forget(resident)
 
+    def _conclude(self, resident: Resident, item: Item, result: TurnAnswer) -> None:
+        """Answer a request whose turn is durable."""
+        if item.report is not None or item.span is not None or type(item.request.command) is Recover:
+            self._answer(resident, item, result)
+        elif not item.answer.done():
+            item.answer.set_result(result)
+        self._pending -= item.counts
+        if self._admission.queues:
+            self._admission.call(None)
+
     def _leave(self, item: Item) -> None:
         """Count a request as finished: there is room for another one."""
         self._pending -= item.counts
-        if not self._admission.is_empty:
+        if self._admission.queues:
             self._admission.call(None)
 
     def _follow(self, resident: Resident, item: Item, verdict: Verdict) -> None:
@@ -478,7 +512,7 @@ class Dispatcher:
         else:
             item.recovered = "once"
             self._enqueue(resident, item, "head")
-        self._enqueue(resident, Item(RECOVER, self.runtime.future()), "head")
+        self._enqueue(resident, Item(RECOVER, self.runtime.future(), counts=0), "head")
 
     # ------------------------------------------------------------ runs beside the mailbox
     async def _run_apart(self, resident: Resident, item: Item, execute: Execute) -> None:
@@ -507,7 +541,8 @@ class Dispatcher:
         resident.end_serving(item)
         self.turns.gates.leave(resident.job_name, execute.alone, resident.address)
         if isinstance(ended, tuple):
-            self._enqueue(resident, Item(item.request, item.answer, ended, span=item.span, report=item.report), "head")
+            end = Item(item.request, item.answer, ended, span=item.span, report=item.report, counts=item.counts)
+            self._enqueue(resident, end, "head")
             return
         item.reply(ended.result if ended is not None else Failure(OutcomeUnknown("the claim was lost")))
         self._wake_deferred(resident)
@@ -598,3 +633,9 @@ class Dispatcher:
         fields = {"instance": str(resident.address), "error": repr(defect)}
         self.runtime.log(LogRecord("error", "internal error in turn", fields))
         return TurnAnswered(Failure(OutcomeUnknown(f"the engine failed in this turn: {defect!r}")))
+
+
+def _changes_a_state(commit: Commit) -> bool:
+    """Whether a turn changes nothing but a state, so that no run can begin with it."""
+    write = commit.transition.write
+    return type(write) is Put and write.changes == "state"

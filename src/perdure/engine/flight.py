@@ -37,7 +37,6 @@ class Flight:
         loaded: the row as the transition leaves it, if it is stored.
         decoded: the state of that row, if it is known.
         tell: called with the store's answer, inside its callback.
-        began_ms: when it was decided, on the monotonic clock.
         steps: the turns that it is made of, with their requests; none for a claim.
         state: whether its group has left.
     """
@@ -47,7 +46,6 @@ class Flight:
     loaded: Loaded
     decoded: Decoded | None
     tell: Callable[[Flight, Stored], None]
-    began_ms: float
     steps: list[tuple[Item, Commit]] = attrs.Factory(list[tuple[Item, Commit]])
     state: Literal["open", "left"] = "open"
 

@@ -11,7 +11,7 @@ from perdure.engine.request_report import RequestReport
 from perdure.engine.tracing import TurnSpan
 from perdure.engine.turn_ended import turn_ended
 from perdure.engine.turn_outcome import TurnAnswer
-from perdure.jobs.request import ENGINE_COMMANDS, Request
+from perdure.jobs.request import Request
 from perdure.jobs.step import Execute
 from perdure.programs import Exit
 
@@ -26,9 +26,6 @@ class Reply(Protocol):
     def set_result(self, result: TurnAnswer, /) -> None:
         """Take the result."""
         ...
-
-
-_ENGINE_COMMANDS = frozenset(ENGINE_COMMANDS)
 
 
 @attrs.define(eq=False)
@@ -62,10 +59,7 @@ class Item:
     looks: int = 0
     basis: Literal["read", "kept"] = "read"
     ending: Callable[[], None] | None = None
-    counts: int = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.counts = 0 if type(self.request.command) in _ENGINE_COMMANDS else 1
+    counts: int = 1
 
     def reply(self, result: TurnAnswer) -> None:
         """Answer the request at the end of its turn, unless its caller has cancelled it or has its answer."""

@@ -86,7 +86,7 @@ class Recovery:
         for row in rows:
             job = self.jobs.get((row.address.kind, row.address.name))
             if job is not None:
-                self.dispatcher.post(job, row.address, request)
+                self.dispatcher.post(job, row.address, request, counts=0)
                 posted += 1
         return posted
 

@@ -126,15 +126,14 @@ class Reporting:
         for event in transition.events:
             self.sinks.tell(event)
 
-    def stored(self, transition: Transition, stored: Result[Fence, Any], began_ms: float) -> None:
+    def stored(self, transition: Transition, stored: Result[Fence, Any], took_ms: float) -> None:
         """Tell the store's answer to a commit, and log a slow one.
 
         Args:
             transition: the transition.
             stored: the answer.
-            began_ms: when the engine called the store, on the monotonic clock.
+            took_ms: how long its group took.
         """
-        took_ms = self.runtime.monotonic_ms() - began_ms
         if took_ms > SLOW_COMMIT_MS:
             self._log_slow(transition, took_ms)
         if not self.sinks.told:

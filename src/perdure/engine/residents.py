@@ -24,7 +24,7 @@ from perdure.values.decoded import Decoded
 from perdure.values.errors import StoreError
 from perdure.values.hold import Job
 from perdure.values.instance import Fence, Instance
-from perdure.values.transition import KeepInstance, Loaded, Put
+from perdure.values.transition import AS_EXPECTED, KeepInstance, Loaded, Put
 
 NO_INSTANCE = Loaded()
 
@@ -51,12 +51,14 @@ class Residents:
         size_bytes: the size of all rows and decoded states.
         phase: whether rows are kept.
         watched: the instances whose next change a run waits for, each with the futures that are told.
+        max_bytes: the bound. Rows of instances with turns in progress count, and are not dropped.
         may_use_rows: whether a kept row is the stored one: nothing else writes to an owned store.
     """
 
     store: Store
     size_bytes: int = 0
     phase: Literal["open", "closed"] = "open"
+    max_bytes: int = attrs.field(init=False)
     may_use_rows: bool = attrs.field(init=False)
     _jobs: dict[Job, dict[str, Resident]] = attrs.Factory(dict[Job, dict[str, Resident]])
     watched: dict[Address, tuple[Future[None], ...]] = attrs.Factory(dict[Address, "tuple[Future[None], ...]"])
@@ -64,13 +66,9 @@ class Residents:
     _reads: list[set[Address]] = attrs.Factory(list[set[Address]])
     _current: float = 1.0  # the part of turns for which a current row was kept, lately
 
-    @property
-    def max_bytes(self) -> int:
-        """The bound. Rows of instances with turns in progress count, and are not dropped."""
-        return self.store.cache_bytes if self.phase == "open" else 0
-
     def __attrs_post_init__(self) -> None:
         self.may_use_rows = self.store.capabilities.ownership == "owned"
+        self.max_bytes = self.store.cache_bytes
 
     # ------------------------------------------------------------ one instance
     def get(self, address: Address) -> Resident | None:
@@ -177,7 +175,7 @@ class Residents:
         if not isinstance(answer, Success):
             self.doubt(resident)
         elif type(write) is Put:
-            instance = as_stored(write.instance, answer.unwrap())
+            instance = write.instance if answer is AS_EXPECTED else as_stored(write.instance, answer.unwrap())
             loaded = flight.loaded if instance is write.instance else Loaded(instance=instance)
             self.keep(resident, loaded, flight.decoded)
         else:
@@ -241,7 +239,7 @@ class Residents:
 
     def close(self) -> None:
         """Drop all rows, and keep none from now on: the store may have another owner."""
-        self.phase = "closed"
+        self.phase, self.max_bytes = "closed", 0
         self._drop_rows()
 
     def _drop_rows(self) -> None:

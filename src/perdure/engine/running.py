@@ -333,14 +333,15 @@ class RunningEngine:
             transition: the transition, as it is stored.
             turns: the decisions that it is made of, with the events that are logged.
         """
+        waits = self.waits if self.waits.count else None
         for turn in turns:
             if turn.events:
                 self._report(turn)
-            if self.waits.count:
-                self.waits.committed(turn)
+            if waits is not None:
+                waits.committed(turn)
         if transition.messages:
             self.outbox.wake.ring()
-        if type(transition.inbound) is Consumed:
+        if transition.inbound is not None and type(transition.inbound) is Consumed:
             self.outbox.consumed(transition.inbound.message_id)
         write = transition.write
         if type(write) is not Put:

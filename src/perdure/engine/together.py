@@ -51,6 +51,7 @@ class Together(Generic[R]):
         lost: makes the error of requests whose answer is not known.
         name: of the tasks that wait for single answers.
         waits: whether the store waits for anything.
+        took_ms: how long the group took whose answers are passed on now, from its first request.
     """
 
     runtime: Runtime
@@ -59,6 +60,8 @@ class Together(Generic[R]):
     lost: Callable[[str], Exception]
     name: str
     waits: Literal["never", "for_io"] = "for_io"
+    took_ms: float = 0.0
+    _since_ms: float = 0.0
     _waiting: list[GroupMember[R]] = attrs.Factory(list[Any])
     _state: Literal["idle", "leaving", "under_way"] = "idle"
 
@@ -67,7 +70,10 @@ class Together(Generic[R]):
         if self.send_all is None:
             start_eagerly(self._alone(member), self.runtime, name=self.name)
             return
-        self._waiting.append(member)
+        waiting = self._waiting
+        if not waiting:
+            self._since_ms = self.runtime.monotonic_ms()
+        waiting.append(member)
         if self._state == "idle":
             if self.waits == "never":
                 self._leave(self.send_all)
@@ -92,18 +98,23 @@ class Together(Generic[R]):
         group, self._waiting = self._waiting[:LARGEST], self._waiting[LARGEST:]
         self._state = "under_way"
         requests = [member.leave() for member in group]
+        since_ms = self._since_ms
         try:
-            send_all(requests, partial(self._answered, send_all, group))
+            send_all(requests, partial(self._answered, send_all, group, since_ms))
         except Exception as defect:  # noqa: BLE001 - a store that raises instead of answering
-            self._answered(send_all, group, [Failure(self.lost(f"the store raised: {defect!r}"))] * len(group))
+            self._answered(
+                send_all, group, since_ms, [Failure(self.lost(f"the store raised: {defect!r}"))] * len(group)
+            )
 
     def _answered(
         self,
         send_all: SendAll[R],
         group: Sequence[GroupMember[R]],
+        since_ms: float,
         answers: Answers,
     ) -> None:
         self._state = "idle"
+        self.took_ms = self.runtime.monotonic_ms() - since_ms
         if len(answers) != len(group):
             answers = [Failure(self.lost(f"the store gave {len(answers)} answers to {len(group)} requests"))] * len(
                 group
@@ -118,13 +129,16 @@ class Together(Generic[R]):
 
     async def _alone(self, member: GroupMember[R]) -> None:
         answer: Result[Any, Any]
+        since_ms = self.runtime.monotonic_ms()
         try:
             answer = await answer_of(self.send_one(member.leave()))
         except BaseException as raised:
             if is_closing(raised):
                 raise
+            self.took_ms = self.runtime.monotonic_ms() - since_ms
             member.answered(Failure(self.lost(f"the store raised: {raised!r}")))
             if not isinstance(raised, Exception):
                 raise
             return
+        self.took_ms = self.runtime.monotonic_ms() - since_ms
         member.answered(answer)

@@ -21,7 +21,7 @@ from perdure.engine.hook_raised import answer_of_hook
 from perdure.engine.item import Item, RunInProgress, Stop
 from perdure.engine.lane_limit import lane_of
 from perdure.engine.mistakes import MistakeFound, report_mistakes
-from perdure.engine.reads import OnLoaded, Reads
+from perdure.engine.reads import Reads
 from perdure.engine.reporting import Reporting
 from perdure.engine.resident import Resident
 from perdure.engine.residents import Residents
@@ -32,6 +32,7 @@ from perdure.engine.turn_outcome import Begun, Claimable, FenceLost, Reading, Re
 from perdure.engine.unstored import is_interrupt, not_stored
 from perdure.jobs.event_run import claim_event
 from perdure.jobs.inspection import Inspection
+from perdure.jobs.plain_event import HOOK, begin_plain_event, plain_event_handled
 from perdure.jobs.recovery import keeping, withdraw
 from perdure.jobs.request import Recover, Request
 from perdure.jobs.run import running_answer
@@ -41,9 +42,10 @@ from perdure.programs import Exit, Raised
 from perdure.programs.drivers import Suspended
 from perdure.programs.exit import ENDS_PROCESS, is_closing
 from perdure.programs.interpreter import interpret
+from perdure.programs.straight import run_straight
 from perdure.programs.watched_loop import watched
 from perdure.runtime.record import Runtime
-from perdure.runtime.run_context import InRun, enter_run, leave_run, outside_runs
+from perdure.runtime.run_context import InRun, enter_run, leave_run, outside_runs, run_around
 from perdure.stores.store import Store
 from perdure.values.decoded import Decoded
 from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown, RunTimeout, StoreError
@@ -52,6 +54,8 @@ from perdure.values.limits import Limits
 from perdure.values.other_engines import NO_OTHERS, OtherEngines
 from perdure.values.transition import Loaded, Put, Transition
 from perdure.values.turn_inputs import TurnInputs
+
+OnTurnLoaded: TypeAlias = Callable[[Resident, Item, Result[Loaded, Any]], None]
 
 RunEnded: TypeAlias = Callable[[Execute, Exit[Any, Any]], object]
 """Called with the end of every user program, before the engine decides on it."""
@@ -104,20 +108,22 @@ class TurnTaker:
     process_ends: Callable[[BaseException], None] = attrs.field(init=False)
     _reads: Reads = attrs.field(init=False)
     _keeps_history: bool = attrs.field(init=False)
+    _takes_plain_events: bool = attrs.field(init=False)
     _with_effects: set[tuple[str, type]] = attrs.Factory(set[tuple[str, type]])
 
     def __attrs_post_init__(self) -> None:
         self._reads = Reads(self.store, self.runtime)
         self._keeps_history = self.limits.keeps_history
+        self._takes_plain_events = self.tracing is None and self.mistake_found is None
 
     # ------------------------------------------------------------ the turn
-    def begin(self, resident: Resident, item: Item, tell: OnLoaded) -> Begun | Reading:
+    def begin(self, resident: Resident, item: Item, tell: OnTurnLoaded) -> Begun | Reading:
         """Execute the turn of one request as far as it goes synchronously.
 
         Args:
             resident: the instance.
             item: the request.
-            tell: called with the stored instance inside the store's callback; it must call `decide` later.
+            tell: called with both and the stored instance inside the store's callback; it must call `decide` later.
 
         Returns:
             The turn's only commit, if nothing has to be claimed, so that the turn waits for the disk as a value,
@@ -129,12 +135,15 @@ class TurnTaker:
             return Rest(self._give_way(item))
         if (flight := resident.flight) is not None:
             return self._decide(resident, item, flight.loaded, flight.decoded)
+        key = item.request.idempotency_key
+        if resident.loaded is not None and key is None and self.residents.may_use_rows:
+            return self._decide(resident, item, resident.loaded, resident.decoded)
         if resident.loaded is not None and self.residents.may_decide(resident, item):
             begun = self._decide(resident, item, resident.loaded, resident.decoded)
             if self.residents.may_stand(item, begun):
                 return begun
-        key = item.request.idempotency_key
-        loaded = self._reads.load(resident.address, key, 0 if key is None else self.runtime.now_ms(), tell)
+        now_ms = 0 if key is None else self.runtime.now_ms()
+        loaded = self._reads.load(resident.address, key, now_ms, partial(tell, resident, item))
         return "reading" if loaded is None else self.decide(resident, item, loaded)
 
     async def _give_way(self, item: Item) -> Literal["again"]:
@@ -157,6 +166,10 @@ class TurnTaker:
         return self._decide(resident, item, found, resident.decoded)
 
     def _decide(self, resident: Resident, item: Item, loaded: Loaded, decoded: Decoded | None) -> Begun:
+        begun = self._plain_event(resident, item, loaded.instance, decoded)
+        return self._decide_any(resident, item, loaded, decoded) if begun is None else begun
+
+    def _decide_any(self, resident: Resident, item: Item, loaded: Loaded, decoded: Decoded | None) -> Begun:
         inputs = self.inputs_of(resident, decoded)
         if self.tracing is not None:
             inputs = traced_inputs(self.tracing, resident.address, item, loaded, inputs)
@@ -247,14 +260,60 @@ class TurnTaker:
         return verdict
 
     # ------------------------------------------------------------ events
-    def _handle(self, resident: Resident, item: Item, execute: Execute, inputs: TurnInputs) -> Begun:
+    def _plain_event(
+        self, resident: Resident, item: Item, instance: Instance | None, decoded: Decoded | None
+    ) -> Begun | None:
+        """Handle an event that nothing is special about, as far as that remains so; None for any other request."""
+        if not self._takes_plain_events or self.code == "suspect" or run_around() is not None:
+            return None
+        try:
+            plain = begin_plain_event(
+                resident.job,
+                instance,
+                item.request,
+                decoded,
+                now_ms=self.runtime.now_ms(),
+                limits=self.limits,
+                epoch=self.store.epoch,
+                new_id=self.runtime.new_id,
+            )
+        except BaseException as defect:  # noqa: BLE001 - a hook that raises before it returns a program
+            return self._not_begun(resident, item, instance, defect)
+        if plain is None:
+            return None
+        event, program = plain
+        around = enter_run((resident.address, event, HOOK))
+        try:
+            exit_ = run_straight(program, self.services, event)
+            commit = plain_event_handled(event) if type(exit_) is Success else None
+        finally:
+            leave_run(around)
+        if commit is not None:
+            if self.run_ended is not None and isinstance(exit_, Success):
+                self.run_ended(event.run(program), exit_)
+            if event.codec.always_kept or event.codec.may_be_kept(event.state):
+                resident.drafted = Decoded(event.encoded or event.instance.state, event.state)
+            return commit
+        execute = event.run(program)
+        if resident.decoded is None and event.encoded is None:
+            self.residents.note_decoded(resident, execute)
+        return self._handle(resident, item, execute, self.inputs_of(resident), exit_)
+
+    def _handle(
+        self,
+        resident: Resident,
+        item: Item,
+        execute: Execute,
+        inputs: TurnInputs,
+        ended: Exit[Any, Any] | Suspended[Any, Any] | None = None,
+    ) -> Begun:
         """Handle an event. As long as its program neither waits nor has effects, it needs no slot, claim or task."""
         step: Commit | Execute = execute
         while isinstance(step, Execute):
             execute = step
             around = enter_run(run_of(execute))
             try:
-                begun = self.until_effect(resident, execute)
+                begun, ended = ended or self.until_effect(resident, execute), None
                 if isinstance(begun, Suspended):
                     return self._has_effect(resident, item, execute, begun)
                 if type(begun) is Raised and is_interrupt(begun):

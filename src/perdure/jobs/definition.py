@@ -13,7 +13,7 @@ from typing_extensions import TypeAliasType
 from typing_extensions import TypeVar as DefaultTypeVar
 
 from perdure.codecs import Codec, Upgrades
-from perdure.jobs.context import JobContext
+from perdure.jobs.context import Delivery, JobContext
 from perdure.jobs.draft import Draft
 from perdure.jobs.facts import Fact, facts_of_plan
 from perdure.jobs.lanes import Lanes
@@ -68,11 +68,12 @@ class Dispatch(Protocol):
     """The interface of handles to the engine."""
 
     def request(
-        self, definition: Definition[Any, Any, Any], id_: str, build: Callable[[Limits], Request], /
+        self, definition: Definition[Any, Any, Any], id_: str, build: Callable[[Limits], Request], name: str = ..., /
     ) -> FutureResult[Any, Any]:
         """Send a request, which is built and validated when the result is awaited.
 
-        The handle declares the types of the result and of the error.
+        The handle declares the types of the result and of the error. The name of the call, such as ``send of
+        task:orders``, is for the warning about calls that are never awaited.
         """
         ...
 
@@ -255,8 +256,17 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         """
         return None
 
-    def plain_event_handled(self, execute: Execute, inputs: TurnInputs) -> Commit | None:
-        """Return the commit of a plain event whose handler succeeded, if ``succeeded`` would return the same."""
+    def event_program(self, instance: Instance, delivery: Delivery, command: object) -> Program[Any, Any, Any] | None:
+        """Return the program of an event of `plain_event`, as ``program`` does; None if more follows its success.
+
+        The engine calls it for events that nothing is special about: if the program succeeds without effects and leaves
+        the alarm, its state and its messages are all that is committed.
+
+        Args:
+            instance: the stored instance.
+            delivery: what the context of the hook shows of its run.
+            command: the event.
+        """
         return None
 
     def plain_run_executed(self, execute: Execute, inputs: TurnInputs) -> Commit | None:
@@ -578,7 +588,8 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         Raises:
             InvalidInput: it is not of the declared type, or too large.
         """
-        codec = self._spec(action).input
+        spec = self.plan.commands.get(action) or self._spec(action)
+        codec = spec.input
         if codec is None:
             return ""
         data = codec.encode(value)

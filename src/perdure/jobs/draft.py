@@ -139,11 +139,13 @@ class Draft:
         kind = type(operation)
         if kind is GetState:
             return self.state
+        if kind is SetState:
+            given: Any = operation
+            self._set(given.state)
+            return None
         if kind not in CONTEXT_OPERATIONS:
             return PASS
         match operation:
-            case SetState(state):
-                self._set(state)
             case UpdateState(function):
                 self._set(function(self.state))
             case GetAlarm():

@@ -30,10 +30,9 @@ def begin_event(
     inputs: TurnInputs,
     *,
     found: Literal["created", "exists"],
-    form: Literal["plain", "any"] = "any",
 ) -> Execute:
     """Begin to handle an event. Its claim is prepared for the handler's first effect."""
-    claim = _claim(request, inputs, found=found)
+    claim = event_claim(request, owner=inputs.epoch, run_id=inputs.id(), now_ms=inputs.now_ms, found=found)
     hook, program = job.program(before, claim, request.command)
     return Execute(
         hook=hook,
@@ -44,7 +43,6 @@ def begin_event(
         claimed="before_effect",
         request=request,
         started_ms=inputs.now_ms,
-        form=form,
     )
 
 
@@ -56,17 +54,29 @@ def mark_first_event(fresh: Instance, request: Request, inputs: TurnInputs) -> M
         request: the request of the event.
         inputs: the epoch, the clock and the id of the run.
     """
-    claim = _claim(request, inputs, found="created")
+    run_id = inputs.id()
+    claim = event_claim(request, owner=inputs.epoch, run_id=run_id, now_ms=inputs.now_ms, found="created")
     return Mark(transition=put(fresh, inputs.now_ms, event_claim=claim), claim=claim)
 
 
-def _claim(request: Request, inputs: TurnInputs, *, found: Literal["created", "exists"]) -> Claim:
+def event_claim(
+    request: Request, *, owner: int, run_id: str, now_ms: int, found: Literal["created", "exists"]
+) -> Claim:
+    """Return the claim of an event.
+
+    Args:
+        request: the request of the event.
+        owner: the epoch of the engine.
+        run_id: the id of its run.
+        now_ms: the clock.
+        found: whether the event creates the instance.
+    """
     inbound = request.inbound
     return Claim(
-        owner=inputs.epoch,
+        owner=owner,
         cause="event",
-        run_id=inputs.id(),
-        claimed_ms=inputs.now_ms,
+        run_id=run_id,
+        claimed_ms=now_ms,
         created="here" if found == "created" else "before",
         action=request.action,
         payload=request.payload,

@@ -123,7 +123,7 @@ class JobHandle(Generic[S, E]):
             payload = job.encode_input(action, value, limits.payload_bytes)
             return Request(command=command, action=action, payload=payload, idempotency_key=key, wait_for=wait_for)
 
-        return named(self.dispatch.request(job, id_, build), _call_name(job.kind, job.name, action))
+        return self.dispatch.request(job, id_, build, _call_name(job.kind, job.name, action))
 
     def _named(self, call: FutureResult[T, CallError], action: str) -> FutureResult[T, CallError]:
         """Name a call in the warning of Python about calls that are never awaited."""

@@ -5,31 +5,141 @@ Its decisions are those that ``begin`` and ``finish`` reach for any request: a p
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, Final
+
 from returns.result import Success
 
 from perdure.jobs.decision import Alarm
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.event_run import begin_event
+from perdure.jobs.draft import Draft
+from perdure.jobs.event_run import event_claim
 from perdure.jobs.request import Request
 from perdure.jobs.step import Commit, Execute
+from perdure.programs import Program
 from perdure.values.answer import Sent
+from perdure.values.decoded import Decoded
 from perdure.values.errors import InvalidInput
-from perdure.values.instance import Fence, Instance
+from perdure.values.instance import Claim, Fence, Instance
 from perdure.values.instant import from_ms
+from perdure.values.limits import Limits
 from perdure.values.transition import Put, Transition
-from perdure.values.turn_inputs import TurnInputs
+from perdure.values.turn_inputs import printed_id
+
+HOOK: Final = "on_event"
+
+_KEEP: Final = Alarm.keep
 
 
-def begin_plain_event(
-    job: AnyDefinition, instance: Instance | None, request: Request, inputs: TurnInputs
-) -> Execute | None:
-    """Begin to handle an event if nothing about its request, its instance or the moment is special; None otherwise.
+class PlainEvent(Draft):
+    """An event that nothing is special about: its draft, and the delivery that its context shows.
+
+    Most such events need no claim. It is made when the handler has an effect, or reads the id of its run.
 
     Args:
         job: the definition of the instance.
         instance: the stored instance.
         request: the request.
-        inputs: the clock, the random value and the ids.
+        state: the decoded state.
+        now_ms: the clock.
+        limits: the engine's limits.
+        epoch: the number of this engine's ownership of the store.
+        new_id: draws the id of the run.
+    """
+
+    __slots__ = ("_claim", "_epoch", "_new_id", "instance", "request")
+
+    def __init__(  # noqa: PLR0917 - keywords take longer, and only `begin_plain_event` calls it
+        self,
+        job: AnyDefinition,
+        instance: Instance,
+        request: Request,
+        state: object,
+        now_ms: int,
+        limits: Limits,
+        epoch: int,
+        new_id: Callable[[], int],
+    ) -> None:
+        self.address = instance.address
+        self.state = state
+        self.codec = job.plan.state
+        self.current_alarm_ms = instance.alarm_ms
+        self.now_ms = now_ms
+        self.limits = limits
+        self.encoded = None
+        self.alarm = _KEEP
+        self.messages = []
+        self.inspection = None
+        self.instance = instance
+        self.request = request
+        self._claim: Claim | None = None
+        self._epoch = epoch
+        self._new_id = new_id
+
+    @property
+    def claim(self) -> Claim:
+        """The claim of the run, if it is needed."""
+        if self._claim is None:
+            run_id = printed_id(self._new_id())
+            self._claim = event_claim(
+                self.request, owner=self._epoch, run_id=run_id, now_ms=self.now_ms, found="exists"
+            )
+        return self._claim
+
+    @property
+    def run_id(self) -> str:
+        """The id of the run."""
+        return self.claim.run_id
+
+    @property
+    def attempt(self) -> int:
+        """The first one."""
+        return 1
+
+    @property
+    def deliveries(self) -> int:
+        """Of an event, one."""
+        return 1
+
+    def run(self, program: Program[Any, Any, Any]) -> Execute:
+        """Return the same as a run, because something turned out to be special about it.
+
+        It does not hold its program, which holds its context and so the event: that would be a cycle of garbage.
+        """
+        return Execute(
+            hook=HOOK,
+            program=program,
+            instance=self.instance,
+            draft=self,
+            claim=self.claim,
+            claimed="before_effect",
+            request=self.request,
+            started_ms=self.now_ms,
+        )
+
+
+def begin_plain_event(
+    job: AnyDefinition,
+    instance: Instance | None,
+    request: Request,
+    decoded: Decoded | None,
+    *,
+    now_ms: int,
+    limits: Limits,
+    epoch: int,
+    new_id: Callable[[], int],
+) -> tuple[PlainEvent, Program[Any, Any, Any]] | None:
+    """Return an event and the program of its handler, if nothing about its request and its instance is special.
+
+    Args:
+        job: the definition of the instance.
+        instance: the stored instance.
+        request: the request, which is not traced.
+        decoded: the decoded state of the row, if it is kept.
+        now_ms: the clock.
+        limits: the engine's limits.
+        epoch: the number of this engine's ownership of the store.
+        new_id: draws an id.
     """
     if (
         instance is None
@@ -37,49 +147,44 @@ def begin_plain_event(
         or instance.claim is not None
         or instance.event_claim is not None
         or instance.suspension is not None
+        or instance.alarm_trace is not None
         or instance.state_version != job.plan.state_version
         or request.idempotency_key is not None
         or request.inbound is not None
         or request.by is not None
-        or inputs.trace is not None
-        or inputs.code != "trusted"
     ):
         return None
-    try:
-        return begin_event(job, instance, request, inputs, found="exists", form="plain")
-    except InvalidInput:
+    if decoded is not None and decoded.text is instance.state:
+        state = decoded.value
+    else:
+        try:
+            state = job.decode_state(instance)
+        except InvalidInput:
+            return None
+    event = PlainEvent(job, instance, request, state, now_ms, limits, epoch, new_id)
+    program = job.event_program(instance, event, request.command)
+    return None if program is None else (event, program)
+
+
+def plain_event_handled(event: PlainEvent) -> Commit | None:
+    """Settle an event whose handler succeeded; None if it changed the alarm."""
+    if event.alarm is not _KEEP:
         return None
-
-
-def plain_event_handled(execute: Execute, inputs: TurnInputs) -> Commit | None:
-    """Settle an event whose handler succeeded and left the alarm as it was; None if anything else happened.
-
-    Args:
-        execute: the run.
-        inputs: the clock.
-    """
-    draft, before = execute.draft, execute.instance
-    if draft.alarm is not Alarm.keep or execute.prior is not None or before.alarm_trace is not None:
-        return None
-    alarm_ms = before.alarm_ms
-    after = before.changed(
-        version=before.version + 1,
-        updated_ms=inputs.now_ms,
-        state=draft.encoded or before.state,
-        event_count=before.event_count + 1,
-    )
+    before = event.instance
+    after = before.after_event(event.encoded or before.state, event.now_ms)
+    is_stored = before.incarnation != 0
     transition = Transition(
         address=before.address,
-        expected=Fence(before.incarnation, before.version) if before.incarnation else None,
-        write=Put(after),
-        messages=tuple(draft.messages),
-        before=before if before.incarnation else None,
+        expected=Fence(before.incarnation, before.version) if is_stored else None,
+        write=Put(after, "state" if is_stored else "any"),
+        messages=tuple(event.messages) if event.messages else (),
+        before=before if is_stored else None,
     )
+    alarm_ms = before.alarm_ms
     if alarm_ms is None and before.pending_retry is None:
         return Commit(transition, _IDLE)
-    status = after.status
     scheduled_at = None if alarm_ms is None else from_ms(alarm_ms)
-    return Commit(transition, Success(Sent(created=False, status=status, scheduled_at=scheduled_at)))
+    return Commit(transition, Success(Sent(created=False, status=after.status, scheduled_at=scheduled_at)))
 
 
-_IDLE: Success[Sent] = Success(Sent(created=False, status="idle", scheduled_at=None))
+_IDLE: Final[Success[Sent]] = Success(Sent(created=False, status="idle", scheduled_at=None))

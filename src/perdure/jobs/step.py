@@ -51,8 +51,7 @@ class Execute:
         started_ms: when the run began.
         prior: the failure that ``on_error`` handles.
         prior_hook: the hook that failed with it.
-        form: ``plain`` for an event that is special in nothing, and not claimed; ``plain_run`` for such a run of an
-            alarm.
+        form: ``plain_run`` for a run of an alarm that is special in nothing.
     """
 
     __repr__ = fields_in_line
@@ -69,7 +68,7 @@ class Execute:
     alone: Literal["alone", "beside_others"] = "beside_others"
     prior: FailureRecord | None = None
     prior_hook: str = ""
-    form: Literal["plain", "plain_run", "any"] = "any"
+    form: Literal["plain_run", "any"] = "any"
 
     def recorded(self, instance: Instance) -> Execute:
         """Return the same run with its claim recorded.
@@ -90,7 +89,7 @@ class Execute:
             alone=self.alone,
             prior=self.prior,
             prior_hook=self.prior_hook,
-            form="any" if self.form == "plain" else self.form,  # the end of an event removes its claim
+            form=self.form,
         )
 
 
@@ -128,5 +127,4 @@ Step: TypeAlias = Commit | Execute | Mark | Defer | RecoverFirst
 
 def run_of(execute: Execute) -> Run:
     """Return the run, for the context of its code."""
-    claim = execute.claim
-    return execute.instance.address, claim.run_id, claim.attempt, execute.hook
+    return execute.instance.address, execute.claim, execute.hook

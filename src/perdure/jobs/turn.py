@@ -20,7 +20,6 @@ from perdure.jobs.failures import record_failure
 from perdure.jobs.held import begins_run, begun_later
 from perdure.jobs.keys import remember, replay
 from perdure.jobs.new_instance import new_instance
-from perdure.jobs.plain_event import begin_plain_event
 from perdure.jobs.plain_run import begin_plain_run
 from perdure.jobs.recovery import deliver, is_held_elsewhere, is_running, left_behind, recover
 from perdure.jobs.redaction import redacted_events, redacted_failure, secrets_of_request, with_shown_events
@@ -55,8 +54,11 @@ def begin(job: AnyDefinition, address: Address, loaded: Loaded, request: Request
         request: the request.
         inputs: the clock, the random value and the ids.
     """
-    begin_plain = begin_plain_run if type(request.command) is AlarmDue else begin_plain_event
-    return begin_plain(job, loaded.instance, request, inputs) or begin_any(job, address, loaded, request, inputs)
+    if type(request.command) is AlarmDue:
+        plain = begin_plain_run(job, loaded.instance, request, inputs)
+        if plain is not None:
+            return plain
+    return begin_any(job, address, loaded, request, inputs)
 
 
 def begin_any(job: AnyDefinition, address: Address, loaded: Loaded, request: Request, inputs: TurnInputs) -> Step:
@@ -201,9 +203,8 @@ def finish(job: AnyDefinition, execute: Execute, exit_: Exit[Any, Any], inputs: 
         exit_: the exit of the program.
         inputs: the clock, the random value and the ids, drawn after the exit.
     """
-    if execute.form != "any" and type(exit_) is Success:
-        plain_end = job.plain_event_handled if execute.form == "plain" else job.plain_run_executed
-        handled = plain_end(execute, inputs)
+    if execute.form == "plain_run" and type(exit_) is Success:
+        handled = job.plain_run_executed(execute, inputs)
         if handled is not None:
             return handled
     return finish_any(job, execute, exit_, inputs)

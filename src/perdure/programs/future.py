@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, TypeVar
 
 from returns.future import FutureResult
 from returns.io import IOFailure, IOResult, IOSuccess
+from returns.primitives.container import BaseContainer
 from returns.result import Result, Success
 
 from perdure.values.errors import AlreadyAwaited
@@ -18,8 +20,8 @@ A = TypeVar("A")
 B = TypeVar("B")
 E = TypeVar("E")
 
-_set = object.__setattr__  # containers of ``returns`` are immutable for all other code
 _new = object.__new__
+_set_inner: Callable[[Any, object], None] = BaseContainer.__dict__["_inner_value"].__set__  # they refuse setattr
 _SUCCESS: type[IOResult[Any, Any]] = IOSuccess
 _FAILURE: type[IOResult[Any, Any]] = IOFailure
 
@@ -86,8 +88,46 @@ class _Once:
         return work
 
 
+class _Call:
+    """A call that begins when it is awaited, which can be done once; a second await raises.
+
+    Unlike a coroutine it has no frame: it waits for whatever its beginning returns, such as a future.
+    """
+
+    __slots__ = ("begin", "function", "name")
+
+    def __init__(
+        self,
+        begin: Callable[[], Awaitable[Result[Any, Any]]],
+        name: str,
+        function: Callable[[Any], Any] | None = None,
+    ) -> None:
+        self.begin: Callable[[], Awaitable[Result[Any, Any]]] | None = begin
+        self.name = name
+        self.function = function
+
+    def __await__(self) -> Generator[Any, Any, Result[Any, Any]]:
+        begin = self.begin
+        if begin is None:
+            raise AlreadyAwaited
+        self.begin = None
+        return begin().__await__() if self.function is None else _applied(begin(), self.function)
+
+    def mapped(self, function: Callable[[Any], Any]) -> _Call:
+        """Return the call with a function of its value; this one cannot be awaited from now on."""
+        begin, self.begin = self.begin, None
+        if begin is None:
+            raise AlreadyAwaited
+        return _Call(begin, self.name, function)
+
+    def __del__(self) -> None:
+        """Warn of a call that was never awaited, as Python does of a coroutine."""
+        if self.begin is not None:
+            warnings.warn(f"coroutine '{self.name}' was never awaited", RuntimeWarning, stacklevel=2, source=self)
+
+
 def _applied(
-    work: Coroutine[Any, Any, Result[Any, Any]], function: Callable[[Any], Any]
+    work: Awaitable[Result[Any, Any]], function: Callable[[Any], Any]
 ) -> Generator[Any, Any, Result[Any, Any]]:
     result = yield from work.__await__()
     return result.map(function)
@@ -114,14 +154,18 @@ class _Future(FutureResult[Any, Any]):  # type: ignore[misc] # pyright: ignore[r
     __slots__ = ()
 
     def __init__(self, inner: Awaitable[Result[Any, Any]]) -> None:
-        _set(self, "_inner_value", inner)
+        _set_inner(self, inner)
 
     def __await__(self) -> Generator[Any, Any, IOResult[Any, Any]]:
-        result = yield from self._inner_value.__await__()
+        result: Any = yield from self._inner_value.__await__()
         # As `IOResult.from_result` does, without unwrapping the result and wrapping it again (0.6 µs).
-        answer = _new(_SUCCESS if type(result) is Success else _FAILURE)
-        _set(answer, "_inner_value", result)
+        answer = _new(_SUCCESS if result.__class__ is Success else _FAILURE)
+        _set_inner(answer, result)
         return answer
+
+
+KNOWN: Callable[[Result[Any, Any]], Awaitable[Result[Any, Any]]] = _Answered
+"""Makes an awaitable that returns a known result at once."""
 
 
 def settled(result: Result[A, E]) -> FutureResult[A, E]:
@@ -167,6 +211,18 @@ def once(work: Coroutine[Any, Any, Result[A, E]]) -> FutureResult[A, E]:
     return _Future(_Once(work))
 
 
+def call_of(begin: Callable[[], Awaitable[Result[A, E]]], name: str) -> FutureResult[A, E]:
+    """Return a call that begins when it is awaited, and that can be awaited only once.
+
+    Args:
+        begin: begins it, and returns the awaitable of its result.
+        name: such as ``send of task:orders``, for the warning about a call that was never awaited.
+    """
+    call: FutureResult[A, E] = _new(_Future)
+    _set_inner(call, _Call(begin, name))
+    return call
+
+
 def named(call: FutureResult[A, E], name: str) -> FutureResult[A, E]:
     """Name a call made by `once`, so that Python's warning about a call that was never awaited names it.
 
@@ -185,10 +241,12 @@ def mapped(call: FutureResult[A, E], function: Callable[[A], B]) -> FutureResult
     """Apply a function to the result of a call that is awaited once. The new call takes its place.
 
     Args:
-        call: a call made by `once`. It cannot be awaited from now on.
+        call: a call made by `once` or `call_of`. It cannot be awaited from now on.
         function: applied to the value; an error passes through.
     """
     inner: object = call._inner_value  # noqa: SLF001 - as above
+    if type(inner) is _Call and inner.function is None:
+        return _Future(inner.mapped(function))
     if type(inner) is _Once and inner.function is None:
         return _Future(_Once(inner.take(), function))
     return once(_mapped(call, function))

@@ -86,6 +86,7 @@ def interpret(  # noqa: C901, PLR0912, PLR0915 - one loop, see the comment insid
     services: R,
     interceptors: tuple[Interceptor, ...] = (),
     raised: Callable[[Exception], None] | None = None,
+    inside: Generator[Any, Any, Any] | None = None,
 ) -> Loop[A, E]:
     """Interpret `program` with an explicit stack of frames.
 
@@ -98,6 +99,7 @@ def interpret(  # noqa: C901, PLR0912, PLR0915 - one loop, see the comment insid
         interceptors: receive each instruction first, the innermost last in this tuple.
         raised: called with an exception of the program that no `sandbox` is around, before any finalizer runs. If it
             raises, the program ends there.
+        inside: the do-block that waits for the value of `program`; see `run_straight`.
 
     Yields:
         An instruction that no interceptor answered, or a `Fork`, with the services in effect there. The driver sends a
@@ -109,7 +111,7 @@ def interpret(  # noqa: C901, PLR0912, PLR0915 - one loop, see the comment insid
     """
     # One function on purpose: a step costs less than a function call. The branches are ordered by their frequency in
     # do-blocks. Rare cases are in functions below.
-    frames: list[tuple[int, Any]] = []
+    frames: list[tuple[int, Any]] = [] if inside is None else [(DO, inside)]
     push, pop = frames.append, frames.pop
     scope: Any = services
     current: Any = program

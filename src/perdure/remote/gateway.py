@@ -19,7 +19,7 @@ from perdure.jobs.explanation import Answers, Explanation, explain
 from perdure.jobs.keys import check_key
 from perdure.jobs.report import NOT_FOUND
 from perdure.jobs.request import Request, Terminate
-from perdure.programs.future import answer_of, once
+from perdure.programs.future import answer_of, named, once
 from perdure.remote.by_name import RemoteJob
 from perdure.remote.channel import AnswerLost, Channel, ClientClosed, NotSent
 from perdure.stores.store import Backup, Health, LoggedEvent, OnBackupProgress
@@ -100,10 +100,10 @@ class RemoteGateway:
 
     # ------------------------------------------------------------ one instance
     def request(
-        self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], /
+        self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], name: str = "request", /
     ) -> FutureResult[Any, Any]:
         """Send a request."""
-        return once(self._request(definition, id_, build))
+        return named(once(self._request(definition, id_, build)), name)
 
     async def _request(self, job: AnyDefinition, id_: str, build: Callable[[Limits], Request]) -> Result[Any, Any]:
         try:

@@ -37,7 +37,7 @@ def asyncio_runtime(logger: logging.Logger | None = None) -> Runtime:
         sleep=_sleep,
         call_later=_call_later,
         call_soon=_call_soon,
-        future=_future,
+        future=asyncio.Future,  # of the running loop: `loop.create_future` makes the same in two calls
         spawn=(spawner := _Spawner()),
         spawn_eagerly=spawner.eagerly,
         current_task=_current_task,
@@ -91,10 +91,6 @@ def _call_later(delay_ms: float, function: Callable[[], None]) -> asyncio.TimerH
 
 def _call_soon(function: Callable[[], None]) -> asyncio.Handle:
     return asyncio.get_running_loop().call_soon(function)
-
-
-def _future() -> asyncio.Future[Any]:
-    return asyncio.get_running_loop().create_future()
 
 
 def _current_task() -> SpawnedTask[Any]:

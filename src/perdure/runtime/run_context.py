@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from contextvars import ContextVar, Token
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 import attrs
 
@@ -12,8 +12,23 @@ from perdure.values.address import Address
 
 T = TypeVar("T")
 
-Run: TypeAlias = tuple[Address, str, int, str]
-"""The instance, its run, the attempt and the hook: cheaper to make than a `RunContext`, which few turns read."""
+
+class Delivered(Protocol):
+    """One delivery of a run, such as its claim."""
+
+    @property
+    def run_id(self) -> str:
+        """The run, or the handling of one event."""
+        ...
+
+    @property
+    def attempt(self) -> int:
+        """Failures of the run, plus 1."""
+        ...
+
+
+Run: TypeAlias = tuple[Address, Delivered, str]
+"""The instance, the delivery of its run and the hook: cheaper to make than a `RunContext`, which few turns read."""
 
 CurrentRun: TypeAlias = "Token[Run | None]"
 """Restores the context of the code around a run."""
@@ -48,9 +63,13 @@ class RunContextVar:
         run = _current.get()
         if run is None:
             return None
-        address, run_id, attempt, hook = run
+        address, delivered, hook = run
         return RunContext(
-            job=f"{address.kind}:{address.name}", id=address.id, run_id=run_id, attempt=attempt, hook=hook
+            job=f"{address.kind}:{address.name}",
+            id=address.id,
+            run_id=delivered.run_id,
+            attempt=delivered.attempt,
+            hook=hook,
         )
 
 
@@ -58,14 +77,14 @@ run_context: Final = RunContextVar()
 """The run that the current code belongs to."""
 
 
-def enter_run(run: Run) -> CurrentRun:
-    """Begin code of a run, synchronously. `leave_run` must follow in the same context."""
-    return _current.set(run)
+enter_run: Final[Callable[[Run], CurrentRun]] = _current.set
+"""Begins code of a run, synchronously. `leave_run` must follow in the same context."""
 
+leave_run: Final[Callable[[CurrentRun], None]] = _current.reset
+"""Restores the context of the code around a run."""
 
-def leave_run(before: CurrentRun) -> None:
-    """Restore the context of the code around a run."""
-    _current.reset(before)
+run_around: Final[Callable[[], Run | None]] = _current.get
+"""Returns the run that the current code belongs to; None outside of runs."""
 
 
 def outside_runs() -> CurrentRun | None:

@@ -187,6 +187,37 @@ class Instance:
         changed: Instance = copy
         return changed
 
+    def after_event(self, state: str, now_ms: int) -> Instance:
+        """Return the instance after an event that changed nothing but its state: `changed`, in half of the time.
+
+        Args:
+            state: the encoded state.
+            now_ms: the present.
+        """
+        copy: Any = _new(Instance)  # frozen for all other code
+        copy.address = self.address
+        copy.created_ms = self.created_ms
+        copy.updated_ms = now_ms
+        copy.incarnation = self.incarnation
+        copy.version = self.version + 1
+        copy.state = state
+        copy.state_version = self.state_version
+        copy.data = self.data
+        copy.alarm_ms = self.alarm_ms
+        copy.suspension = self.suspension
+        copy.pending_retry = self.pending_retry
+        copy.claim = self.claim
+        copy.event_claim = self.event_claim
+        copy.run_count = self.run_count
+        copy.event_count = self.event_count + 1
+        copy.last_error = self.last_error
+        copy.alarm_trace = self.alarm_trace
+        copy.journal_length = self.journal_length
+        copy.lane = self.lane
+        copy.ended_ms = self.ended_ms
+        after: Instance = copy
+        return after
+
     @property
     def fence(self) -> Fence | None:
         """The fence that the next transition expects; None when nothing is stored yet."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import attrs
+from returns.result import Success
 
 from perdure.values.address import Address
 from perdure.values.event import Event
@@ -17,11 +18,18 @@ from perdure.values.turn_value import turn_value
 
 @turn_value
 class Put:
-    """Write this instance. Its version is the expected one plus 1."""
+    """Write this instance. Its version is the expected one plus 1.
+
+    Attributes:
+        instance: the row.
+        changes: ``state``: it differs from the row before in nothing but the state, the number of its events, the
+            version and the instant of the change, so a store may leave out all other columns.
+    """
 
     __repr__ = fields_in_line
 
     instance: Instance
+    changes: Literal["any", "state"] = attrs.field(default="any", eq=False, repr=False)
 
 
 @attrs.frozen
@@ -107,6 +115,11 @@ class Transition:
         )
 
 
+AS_EXPECTED: Final[Any] = Success(None)
+"""The answer that ``commit_all`` may give to a transition that changes a state alone, in the place of its fence: the
+incarnation that it expects, and the next version."""
+
+
 def over(before: Instance | None, transition: Transition) -> Transition:
     """Return a transition with the row that it replaces, if that is the one that it expects."""
     expected = transition.expected
@@ -138,10 +151,13 @@ def folded(first: Transition, second: Transition) -> Transition:
     """
     keeps = type(second.write) is KeepInstance
     starts = type(first.write) is KeepInstance
+    write = first.write if keeps else second.write
+    if type(write) is Put and write.changes == "state" and type(first.write) is Put and first.write.changes == "any":
+        write = Put(write.instance)
     return Transition(
         address=first.address,
         expected=second.expected if starts else first.expected,
-        write=first.write if keeps else second.write,
+        write=write,
         remember=first.remember,
         messages=first.messages + second.messages if second.messages else first.messages,
         inbound=first.inbound,

@@ -49,5 +49,10 @@ class TurnInputs:
 
     def id(self, offset: int = 0) -> str:
         """Return the UUIDv7 that is ``offset`` after the base, printed."""
-        text = f"{self.id_base + offset:032x}"
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+        return printed_id(self.id_base + offset)
+
+
+def printed_id(number: int) -> str:
+    """Print a UUID."""
+    text = f"{number:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -12,6 +12,7 @@ from typing_extensions import TypeVar as DefaultTypeVar
 
 from perdure._lazy import lazy_module
 from perdure.codecs import Codec, Migrations
+from perdure.jobs.context import Delivery
 from perdure.jobs.decision import Decision
 from perdure.jobs.definition import Definition, Dispatch, Plan, PostCommand
 from perdure.jobs.hooks import FROM_HOOKS, FromHooks, HookResult, RetryPolicy, hook
@@ -147,11 +148,12 @@ class Task(Definition[TaskHandle[S, V, E], TaskSender[V], R_contra], Generic[S, 
         """Settle a hook that succeeded."""
         return handler.succeeded(self.hooks, execute, inputs)
 
-    def plain_event_handled(self, execute: Execute, inputs: TurnInputs) -> Commit | None:
-        """Return the commit of an event that no ``on_idle`` follows."""
-        if execute.instance.alarm_ms is None and self.hooks.on_idle is not None:
+    def event_program(self, instance: Instance, delivery: Delivery, command: Any) -> Program[Any, Any, Any] | None:
+        """Return the program of an event that no ``on_idle`` follows."""
+        hooks = self.hooks
+        if instance.alarm_ms is None and hooks.on_idle is not None:
             return None
-        return handler.plain_event_handled(execute, inputs)
+        return hooks.on_event(TaskContext(instance, delivery), command.event)
 
     def plain_run_executed(self, execute: Execute, inputs: TurnInputs) -> Commit | None:
         """Return the commit of a run that no ``on_idle`` follows."""

@@ -6,7 +6,6 @@ from typing import Any, TypeAlias, assert_never, cast
 
 import attrs
 
-from perdure.jobs import plain_event
 from perdure.jobs.decision import Alarm
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.event_recorder import EventRecorder
@@ -29,10 +28,6 @@ from perdure.values.instant import from_ms
 from perdure.values.turn_inputs import TurnInputs
 
 TaskCommand: TypeAlias = SendCommand | TriggerTaskCommand | AlarmDue
-
-
-plain_event_handled = plain_event.plain_event_handled
-"""The commit of a plain event; see there."""
 
 
 # ---------------------------------------------------------------- begin

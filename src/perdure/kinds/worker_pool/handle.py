@@ -77,7 +77,7 @@ class PoolHandle(JobHandle[V, E], Generic[V, A, E]):
             payload = job.encode_input("put", new, limits.payload_bytes)
             return Request(command=put_command(new), action="put", payload=payload, idempotency_key=idempotency_key)
 
-        return self._named(self.dispatch.request(job, id_, build), "put")
+        return self.dispatch.request(job, id_, build, f"put of {job.kind}:{job.name}")
 
     def cancel(self, id_: str, /, *, idempotency_key: str | None = None) -> FutureResult[ItemCancelled, CallError]:
         """Delete an item, also a dead one, unless its work has begun or is done."""

@@ -12,6 +12,7 @@ from returns.result import Failure, Result, Success
 from perdure.stores.sqlite.change import (
     INSERT,
     LOG,
+    UPDATE_STATE,
     Change,
     Insert,
     Update,
@@ -20,13 +21,14 @@ from perdure.stores.sqlite.change import (
     count_insert,
     count_update,
     encode,
+    state_values,
 )
 from perdure.stores.sqlite.counters import Counters
 from perdure.stores.sqlite.rows import Row
 from perdure.values.address import Address
 from perdure.values.errors import Conflict, StoreUnavailable
 from perdure.values.instance import Fence
-from perdure.values.transition import Transition
+from perdure.values.transition import AS_EXPECTED, Transition
 
 
 class RowsDiffer(Exception):
@@ -40,19 +42,26 @@ class ChangeGroup:
         transitions: the transitions.
     """
 
-    __slots__ = ("_answers", "_changes", "_events", "_inserts", "_others", "_transitions", "_updates", "how")
+    __slots__ = ("_answers", "_changes", "_events", "_inserts", "_others", "_states", "_transitions", "_updates", "how")
 
     def __init__(self, transitions: Sequence[Transition]) -> None:
         self.how: Literal["together", "singly"] = "together"
         self._transitions = transitions
         self._answers: list[Any] = [None] * len(transitions)
-        self._changes: list[Change | None] = []
+        self._changes: list[Change | None] = []  # None: it does not encode, or changes a state alone
+        self._states: list[Row] = []
         self._updates: dict[str, list[tuple[int, Update]]] = {}
         self._inserts: list[tuple[int, Insert]] = []
         self._events: list[Row] = []
         self._others: list[tuple[int, Whole]] = []
         for place, transition in enumerate(transitions):
-            self._sort(place, transition)
+            values = state_values(transition)
+            if values is None:
+                self._sort(place, transition)
+            else:
+                self._states.append(values)
+                self._changes.append(None)
+                self._answers[place] = AS_EXPECTED
 
     def _sort(self, place: int, transition: Transition) -> None:
         """Encode a transition, and put it to those of its kind."""
@@ -84,6 +93,8 @@ class ChangeGroup:
         if self.how == "singly":
             answers = [part(cursor, counters) for part in self.parts]
             return Success(answers)
+        if self._states and cursor.executemany(UPDATE_STATE, self._states).rowcount != len(self._states):
+            raise RowsDiffer
         for sql, updates in self._updates.items():
             self._update(cursor, counters, sql, updates)
         if self._inserts:
@@ -118,7 +129,9 @@ class ChangeGroup:
     def parts(self) -> list[Any]:
         """The changes as writes of their own, in order."""
         return [
-            partial(_known, answer) if change is None else partial(written, transition.address, change)
+            partial(written, transition.address, encode(transition) if change is None else change)
+            if change is not None or answer is AS_EXPECTED
+            else partial(_known, answer)
             for transition, change, answer in zip(self._transitions, self._changes, self._answers, strict=True)
         ]
 

@@ -34,7 +34,7 @@ from perdure.values.event import Event
 from perdure.values.hold import Hold, Job
 from perdure.values.instance import Fence, Instance
 from perdure.values.message import StoredMessage
-from perdure.values.transition import Loaded, Transition
+from perdure.values.transition import AS_EXPECTED, Loaded, Transition
 
 A = TypeVar("A")
 
@@ -63,7 +63,7 @@ class Operations:
         """Write one transition, in a group with others."""
         group = ChangeGroup((transition,))
         note = partial(self._committed, (transition,), group, _ignore)
-        return answered_by(_First(self._batcher.write("commit", group, note), group))
+        return answered_by(_First(self._batcher.write("commit", group, note), group, transition))
 
     def commit_all(self, transitions: Sequence[Transition], answered: Callable[[Sequence[Any]], None], /) -> None:
         """Write several transitions together."""
@@ -301,15 +301,19 @@ def _load_all(cursor: sqlite3.Cursor, requests: Sequence[LoadRequest]) -> list[L
 class _First:
     """The answer to the only transition of a group."""
 
-    __slots__ = ("_group", "_pending")
+    __slots__ = ("_group", "_pending", "_transition")
 
-    def __init__(self, pending: PendingOperation[Any], group: ChangeGroup) -> None:
+    def __init__(self, pending: PendingOperation[Any], group: ChangeGroup, transition: Transition) -> None:
         self._pending = pending
         self._group = group
+        self._transition = transition
 
     def __await__(self) -> Generator[Any, Any, Result[Any, Any]]:
         answer = yield from self._pending.__await__()
         first: Result[Any, Any] = self._group.answers(answer)[0]
+        expected = self._transition.expected
+        if first is AS_EXPECTED and expected is not None:
+            return Success(Fence(expected.incarnation, expected.version + 1))
         return first
 
 

@@ -13,7 +13,7 @@ from perdure.client.client import Client, gateway_of
 from perdure.client.local_gateway import LocalGateway
 from perdure.jobs.definition import AnyDefinition, CallError
 from perdure.jobs.request import Request
-from perdure.programs.future import answer_of, once
+from perdure.programs.future import answer_of, named, once
 from perdure.testing.world.recorded_call import Reading, Unasked
 from perdure.values.address import Address
 from perdure.values.answer import InstanceStatus
@@ -52,10 +52,10 @@ class WatchedGateway(LocalGateway):
     witness: Witness
 
     def request(
-        self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], /
+        self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], name: str = "request", /
     ) -> FutureResult[Any, Any]:
         """Send a request, and note it and its answer."""
-        call = once(self._watched(definition, id_, build))
+        call = named(once(self._watched(definition, id_, build)), name)
         self.witness.wrote(call, lambda: (definition.address(id_), build(Limits())))
         return call
 
@@ -67,7 +67,7 @@ class WatchedGateway(LocalGateway):
             numbers.append(self.witness.asked(job.address(id_), request))
             return request
 
-        result = await self._request(job, id_, noted)
+        result = await self._begun(job, id_, noted)
         if numbers:
             self.witness.answered(numbers[0], result)
         return result
@@ -111,10 +111,10 @@ class CurrentGateway:
     jobs: Callable[[], Client]
 
     def request(
-        self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], /
+        self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], name: str = "request", /
     ) -> FutureResult[Any, Any]:
         """Send a request."""
-        return gateway_of(self.jobs()).request(definition, id_, build)
+        return gateway_of(self.jobs()).request(definition, id_, build, name)
 
     def status(self, definition: AnyDefinition, id_: str, /) -> FutureResult[InstanceStatus, CallError]:
         """Read the committed status."""

@@ -1,0 +1,86 @@
+"""Runs a do-block whose instructions are all answered at once, without the loop of the interpreter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any, Final, Never, TypeVar
+
+from returns.result import Success
+
+from perdure.programs.container import Program, node
+from perdure.programs.drivers import Suspended
+from perdure.programs.exit import Exit, Raised
+from perdure.programs.instructions import ASK, DO, PERFORM
+from perdure.programs.interception import PASS, Interceptor
+from perdure.programs.interpreter import interpret
+
+A = TypeVar("A")
+E = TypeVar("E")
+
+NOTHING: Final[Success[None]] = Success(None)
+
+
+def run_straight(program: Program[A, E, Any], services: Any, interceptor: Interceptor) -> Exit[A, E] | Suspended[A, E]:
+    """Run a program until it needs an instruction that the interceptor does not answer.
+
+    Most handlers of events are a block that reads the state and sets it. As long as a program is such a block and each
+    answer is a plain value, this does what the interpreter does; everything else continues in the interpreter.
+
+    Args:
+        program: the program.
+        services: its services.
+        interceptor: receives each instruction first. It answers with plain values, never with an exit.
+
+    Returns:
+        The exit, a defect included; or the program, suspended at the instruction.
+    """
+    rest: Any = program
+    tag, first, second = rest._inner_value  # noqa: SLF001 - as the interpreter does
+    block: Any = None  # a generator, once it is made
+    answer: Any = None
+    while tag == DO and program.__class__ is Program:
+        try:
+            if block is None:
+                block = first(*second)
+            current = block.send(answer)
+        except StopIteration as stop:
+            exit_: Exit[Any, Any] = NOTHING if stop.value is None else Success(stop.value)
+            return exit_
+        except BaseException as raised:  # noqa: BLE001 - the interpreter decides what it means
+            rest, block = _raising(raised), None
+            break
+        rest = current
+        if current.__class__ is not Program:
+            break
+        instruction_tag, instruction, _ = current._inner_value  # noqa: SLF001 - as above
+        if instruction_tag != PERFORM:
+            break
+        try:
+            answer = interceptor.answer(instruction)
+        except BaseException as raised:  # noqa: BLE001 - as above; it is raised inside the block
+            rest = _raising(raised)
+            break
+        if answer is PASS:
+            break
+    return _interpreted(rest, services, interceptor, block)
+
+
+def _interpreted(
+    program: Any, services: Any, interceptor: Interceptor, inside: Generator[Any, Any, Any] | None
+) -> Exit[Any, Any] | Suspended[Any, Any]:
+    loop = interpret(program, services, (interceptor,), None, inside)
+    try:
+        return Suspended(loop, loop.send(None))
+    except StopIteration as stop:
+        exit_: Exit[Any, Any] = stop.value
+        return exit_
+    except BaseException as raised:  # noqa: BLE001 - a defect of the run, of whatever class
+        return Raised(raised)
+
+
+def _raising(raised: BaseException) -> Program[Any, Any, Any]:
+    def again(_: object) -> Never:
+        raise raised
+
+    function: Callable[[object], Never] = again
+    return node(ASK, function)
