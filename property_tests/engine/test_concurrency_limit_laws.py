@@ -157,7 +157,7 @@ def test_a_finished_call_admits_the_first_caller_that_still_waits(
     assert admission.waiting == len(left)
     admission.call_all()
     simulation.settle()
-    assert admission.is_empty
+    assert not admission.queues
     assert all(task.done() for task in tasks)
 
 

@@ -159,7 +159,7 @@ class Commits:
             stored: the answer.
             turns: the decisions that it is made of, with their events; None: those of its steps.
         """
-        if stored is AS_EXPECTED and flight.resident is not None:
+        if stored is AS_EXPECTED and flight.resident is not None and not self.residents.watched:
             self.residents.keep(flight.resident, flight.loaded, flight.decoded)
         else:
             self.residents.landed(flight, stored)  # first: whatever fails below, no older row is kept
