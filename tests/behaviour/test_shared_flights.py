@@ -149,7 +149,7 @@ class Member:
     def leave(self) -> int:
         return 1
 
-    def answered(self, answer: Result[Any, Any]) -> None:
+    def tell(self, _: Any, answer: Result[Any, Any]) -> None:
         self.takes(answer)
 
 

@@ -17,7 +17,7 @@ class _One:
     def leave(self):
         return self.request
 
-    def answered(self, answer):
+    def tell(self, _, answer):
         if not self.future.done():
             self.future.set_result(answer)
 

@@ -73,8 +73,9 @@ class Commits:
         written, flight = commit.transition, resident.flight
         write = written.write
         if type(write) is Put and write.changes == "state" and flight is None:
-            loaded, decoded, resident.drafted = Loaded(instance=write.instance), resident.drafted, None
-            flight = Flight(written, resident, loaded, decoded, tell, [(item, commit)])
+            drafted, resident.drafted = resident.drafted, None
+            decoded = drafted if drafted is not None and drafted.text is write.instance.state else None
+            flight = Flight(written, resident, Loaded(instance=write.instance), decoded, tell, [(item, commit)])
         else:
             written = self._written(written)
             if flight is not None:

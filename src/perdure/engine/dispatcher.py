@@ -16,7 +16,7 @@ from perdure.engine.flight import Flight, Stored, is_foldable
 from perdure.engine.in_flight import InFlight
 from perdure.engine.item import Item
 from perdure.engine.reporting import Reporting
-from perdure.engine.resident import Resident
+from perdure.engine.resident import NOTHING_WAITS, Resident
 from perdure.engine.residents import Residents
 from perdure.engine.runs_apart import take_end
 from perdure.engine.turn import TurnTaker
@@ -204,7 +204,11 @@ class Dispatcher:
             self._admission.call(resident.address)
         if item.report is not None:
             item.report.begun()
-        self._serve_rest(resident, self._go_on(resident, item, self._begun(resident, item)))
+        wait = self._go_on(resident, item, self._begun(resident, item))
+        if wait is None and resident.flight is not None and not resident.waiting:
+            resident.state = "idle"
+        else:
+            self._serve_rest(resident, wait)
 
     def _serve_rest(self, resident: Resident, wait: _Wait | None) -> None:
         """Continue after a turn: with the next ones, or with what the turn waits for."""
@@ -286,9 +290,11 @@ class Dispatcher:
 
     def _go_on(self, resident: Resident, item: Item, begun: Begun | Reading) -> _Wait | None:
         """Conclude a turn that is decided; return for what it waits otherwise."""
-        if type(begun) is Commit and _changes_a_state(begun):
-            self._commit(resident, item, begun)
-            return None
+        if type(begun) is Commit:
+            write = begun.transition.write
+            if type(write) is Put and write.changes == "state":  # no run can begin with it
+                self._commit(resident, item, begun)
+                return None
         match begun:
             case Commit() if resident.flight is None and self.runs.accepts(resident, item, begun):
                 return "reading"
@@ -340,7 +346,10 @@ class Dispatcher:
             self._conclude(resident, item, result or commit.result)
         if resident.deferred and not resident.running:
             self._wake_deferred(resident)
-        self._continue(resident)
+        if resident.state == "idle" and not resident.waiting:
+            self._rest(resident)
+        else:
+            self._continue(resident)
 
     def _again(self, resident: Resident, items: Sequence[Item]) -> None:
         """Decide the turns of requests again, in order, because they met a conflict before their first effects."""
@@ -446,8 +455,11 @@ class Dispatcher:
 
     def _rest(self, resident: Resident) -> None:
         """Mark a mailbox as idle, and drop it if it is empty."""
-        resident.rest()
-        if resident.is_empty:
+        resident.state, resident.worker = "idle", None
+        if resident.waiting:
+            return
+        resident.waiting = NOTHING_WAITS
+        if not (resident.deferred or resident.running or resident.apart) and resident.flight is None:
             self._forget(resident)
 
     def _conclude(self, resident: Resident, item: Item, result: TurnAnswer) -> None:
@@ -633,9 +645,3 @@ class Dispatcher:
         fields = {"instance": str(resident.address), "error": repr(defect)}
         self.runtime.log(LogRecord("error", "internal error in turn", fields))
         return TurnAnswered(Failure(OutcomeUnknown(f"the engine failed in this turn: {defect!r}")))
-
-
-def _changes_a_state(commit: Commit) -> bool:
-    """Whether a turn changes nothing but a state, so that no run can begin with it."""
-    write = commit.transition.write
-    return type(write) is Put and write.changes == "state"

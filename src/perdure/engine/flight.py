@@ -54,10 +54,6 @@ class Flight:
         self.state = "left"
         return self.transition
 
-    def answered(self, answer: Stored) -> None:
-        """Take the store's answer."""
-        self.tell(self, answer)
-
     # ------------------------------------------------------------ folding
     def may_take(self, item: Item) -> bool:
         """Return whether the turn of a request may be decided on the outcome of this flight.

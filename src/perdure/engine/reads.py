@@ -26,24 +26,27 @@ class _Reading:
 
     Attributes:
         request: the read.
-        tell: called with the answer.
+        on_loaded: called with the answer.
+        tell: called with this and the answer.
         answer: an answer that came within the call.
         state: whether the call has returned.
     """
 
     request: LoadRequest
-    tell: OnLoaded
+    on_loaded: OnLoaded
+    tell: Callable[[_Reading, Result[Any, Any]], None]
     answer: Result[Loaded, Any] | None = None
     state: Literal["calling", "waiting"] = "calling"
 
     def leave(self) -> LoadRequest:
         return self.request
 
-    def answered(self, answer: Result[Any, Any]) -> None:
-        if self.state == "calling":
-            self.answer = answer
-        else:
-            self.tell(answer)
+
+def _answered(reading: _Reading, answer: Result[Any, Any]) -> None:
+    if reading.state == "calling":
+        reading.answer = answer
+    else:
+        reading.on_loaded(answer)
 
 
 class Reads:
@@ -79,7 +82,7 @@ class Reads:
         Returns:
             The answer if the store gives it within the call; otherwise None, and the function is called.
         """
-        reading = _Reading(LoadRequest(address, key, now_ms), tell)
+        reading = _Reading(LoadRequest(address, key, now_ms), tell, _answered)
         self._reads.add(reading)
         reading.state = "waiting"
         return reading.answer

@@ -130,12 +130,6 @@ class Resident:
         else:
             self.waiting.append(item)
 
-    def rest(self) -> None:
-        """Note that no turn is being executed."""
-        self.state, self.worker = "idle", None
-        if not self.waiting:
-            self.waiting = NOTHING_WAITS
-
     def wake_deferred(self) -> None:
         """Queue the deferred requests first, in order, because the run in progress is settled."""
         for item in reversed(self.deferred):
@@ -172,9 +166,3 @@ class Resident:
         """Cancel every run in progress."""
         for run in self.runs:
             self.stop(run, why)
-
-
-def weight_of(instance: Instance, decoded: Decoded | None) -> int:
-    """Return the size of a row and its decoded state in bytes, about."""
-    size = len(instance.state) + len(instance.data) + OVERHEAD_BYTES
-    return size if decoded is None else size + DECODED_FACTOR * len(decoded.text)

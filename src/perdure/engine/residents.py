@@ -11,7 +11,7 @@ from returns.result import Result, Success
 
 from perdure.engine.flight import Flight, Stored
 from perdure.engine.item import Item
-from perdure.engine.resident import Resident, weight_of
+from perdure.engine.resident import DECODED_FACTOR, OVERHEAD_BYTES, Resident
 from perdure.engine.turn_outcome import Begun, Claimable
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import AlarmDue
@@ -98,7 +98,11 @@ class Residents:
         if self._reads:
             self._note_change(resident.address)
         instance = loaded.instance
-        weight = 0 if instance is None else weight_of(instance, decoded)
+        weight = 0
+        if instance is not None:
+            weight = len(instance.state) + len(instance.data) + OVERHEAD_BYTES
+            if decoded is not None:
+                weight += DECODED_FACTOR * len(decoded.text)
         self.size_bytes += weight - resident.weight
         resident.loaded, resident.decoded, resident.weight = loaded, decoded, weight
         if weight:

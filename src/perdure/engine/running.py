@@ -346,8 +346,10 @@ class RunningEngine:
         write = transition.write
         if type(write) is not Put:
             self._purged(transition)
-            return
-        after = write.instance
+        elif write.changes != "state":  # else its alarm, lane and claims are as the commit before has left them
+            self._row_written(transition, write.instance)
+
+    def _row_written(self, transition: Transition, after: Instance) -> None:
         membership = self.membership
         if membership is None or handles_alarm(membership, transition.address, after.due_ms, self.runtime.now_ms()):
             self.alarms.notice(transition.address, after.due_ms)

@@ -32,8 +32,9 @@ class GroupMember(Protocol[R_co]):
         """Return the request, which does not change from now on."""
         ...
 
-    def answered(self, answer: Result[Any, Any], /) -> None:
-        """Take the store's answer, inside its callback: run no code of jobs here."""
+    @property
+    def tell(self) -> Callable[[Any, Result[Any, Any]], None]:
+        """Called with the request and the store's answer, inside its callback: run no code of jobs here."""
         ...
 
 
@@ -121,7 +122,7 @@ class Together(Generic[R]):
             )
         for member, answer in zip(group, answers, strict=True):
             try:
-                member.answered(answer)
+                member.tell(member, answer)
             except Exception as defect:  # noqa: BLE001 - of the engine: its neighbours and the store go on
                 self.runtime.log(LogRecord("error", "internal error after a group", {"error": repr(defect)}))
         if self._waiting and self._state == "idle":
@@ -136,9 +137,9 @@ class Together(Generic[R]):
             if is_closing(raised):
                 raise
             self.took_ms = self.runtime.monotonic_ms() - since_ms
-            member.answered(Failure(self.lost(f"the store raised: {raised!r}")))
+            member.tell(member, Failure(self.lost(f"the store raised: {raised!r}")))
             if not isinstance(raised, Exception):
                 raise
             return
         self.took_ms = self.runtime.monotonic_ms() - since_ms
-        member.answered(answer)
+        member.tell(member, answer)
