@@ -15,10 +15,10 @@ from perdure.client.not_entered import AsyncNotEntered
 from perdure.engine.claims import Perform, perform_directly
 from perdure.engine.in_flight import InFlight
 from perdure.engine.mistakes import MistakeFound, MistakeLog
+from perdure.engine.plain_events import RunEnded
 from perdure.engine.residents import Residents
 from perdure.engine.running import RunningEngine, running_engine
 from perdure.engine.sink import EngineView, EventSink, OpenSink, OpenSinks
-from perdure.engine.turn import RunEnded
 from perdure.jobs.definition import AnyDefinition, Definition, check_definition
 from perdure.jobs.ensured import MAX_ENSURED, Ensured, ensured
 from perdure.jobs.needs import check_services

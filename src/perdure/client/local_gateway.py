@@ -104,7 +104,7 @@ class LocalGateway:
         return call_of(partial(self._begun, definition, id_, build), name)
 
     def _begun(self, job: AnyDefinition, id_: str, build: Callable[[Limits], Request]) -> Awaitable[Result[Any, Any]]:
-        """Begin a request, and return what its caller waits for."""
+        """Begin a request, and return the awaitable of its result."""
         engine = self.engine
         try:
             resident = engine.residents.find(job, id_)

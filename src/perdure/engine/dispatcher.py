@@ -9,6 +9,7 @@ import attrs
 from returns.result import Failure, Result, Success
 
 from perdure.engine.admission_queue import AdmissionQueue
+from perdure.engine.apart_runs import ApartRuns
 from perdure.engine.cancellation import is_cancelled
 from perdure.engine.claimed_runs import ClaimedRuns
 from perdure.engine.claims_left import ClaimsLeft
@@ -33,9 +34,8 @@ from perdure.engine.turn_outcome import (
 )
 from perdure.engine.unstored import is_lost
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.request import RECOVER, Recover, Request, Terminate
-from perdure.jobs.step import Commit, Defer, Execute, RecoverFirst
-from perdure.programs import Exit
+from perdure.jobs.request import AHEAD, RECOVER, Recover, Request, Terminate
+from perdure.jobs.step import Commit, Defer, RecoverFirst
 from perdure.programs.exit import ENDS_PROCESS, is_closing
 from perdure.runtime.eager_task import start_eagerly
 from perdure.runtime.record import Future, LogRecord, Runtime
@@ -44,16 +44,10 @@ from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown, Overlo
 from perdure.values.limits import Limits
 from perdure.values.transition import KeepInstance, Loaded, Put
 
-ELSEWHERE_MIN_MS, ELSEWHERE_MAX_MS = 5, 250
-"""How soon a request is decided again that found its instance held by another engine of a shared store."""
-
 MAX_TURNS_IN_A_ROW = 64
 """Turns that run synchronously in a row before the event loop gets a chance to run."""
 
 _TURNS = "turns of an instance"
-
-_AHEAD = frozenset((Terminate, Recover))
-"""Commands that go to the head of a queue."""
 
 _Wait: TypeAlias = Literal["over", "reading"] | tuple[Item, Rest | Claimable]
 """Why no turns are executed now: none are left, or the store's answer, a run or the rest of a turn comes first."""
@@ -84,6 +78,7 @@ class Dispatcher:
     residents: Residents
     turns: TurnTaker = attrs.field(init=False)
     runs: ClaimedRuns = attrs.field(init=False)
+    _apart: ApartRuns = attrs.field(init=False)
     door: Literal["open", "closed"] = "open"
     asked: int = 0
     _active: dict[Resident, None] = attrs.Factory(dict[Resident, None])
@@ -100,6 +95,7 @@ class Dispatcher:
     def with_turns(self, turns: TurnTaker) -> Self:
         """Set what executes the turns; once, right after construction."""
         self.turns = turns
+        self._apart = ApartRuns(self.runtime, turns, self._enqueue, self._broken, self._apart_is_over)
         self.runs = ClaimedRuns(self.runtime, turns, self._run_ended, self._end, self._broken)
         return self
 
@@ -112,17 +108,10 @@ class Dispatcher:
         *,
         counts: int = 1,
     ) -> Future[TurnAnswer]:
-        """Put a request into its instance's mailbox.
+        """Put a request into its instance's mailbox, and return the future of its result.
 
-        Args:
-            job: the definition of the instance.
-            address: the instance.
-            request: the request.
-            resident: the instance, if it is known to be in this process.
-            counts: how much it counts towards ``max_pending``: 0 for the engine's own commands, which have limits.
-
-        Returns:
-            The future of its result. Cancelling it removes the request, unless its turn has begun.
+        Cancelling that removes the request, unless its turn has begun. The engine's own commands count nothing towards
+        ``max_pending``: they have limits of their own.
         """
         answer = self.runtime.future()
         self.put(job, address, Item(request, answer, counts=counts), resident)
@@ -143,7 +132,7 @@ class Dispatcher:
         if resident is None:
             resident = self.residents.at(job, address)
         command = item.request.command
-        self._enqueue(resident, item, "head" if type(command) in _AHEAD else "tail")
+        self._enqueue(resident, item, "head" if type(command) in AHEAD else "tail")
         if type(command) is Terminate and command.when == "interrupt":
             resident.stop_runs("interrupted")
 
@@ -185,8 +174,8 @@ class Dispatcher:
         self._active[resident] = None
         self._pending += item.counts
         self.asked += item.counts
-        flight, is_first = resident.flight, not resident.waiting
-        if resident.state != "idle" or not is_first or (flight is not None and not self.turns.may_fold(resident, item)):
+        flight, folding = resident.flight, self.turns.folding
+        if resident.state != "idle" or resident.waiting or (flight is not None and not folding.allows(resident, item)):
             resident.put(item, place)
             if resident.state == "idle" and flight is None:
                 self._set_to_work(resident)
@@ -225,11 +214,9 @@ class Dispatcher:
             self._work_on(resident, *wait)
 
     def _set_to_work(self, resident: Resident) -> None:
-        """Execute turns synchronously, and continue in a task when something must be waited for.
+        """Execute turns synchronously, and continue in a task for anything but the store; services run in one.
 
-        A turn that waits for nothing, or for the store alone, costs no task. The user's services are never called from
-        here: a run waits once before its first effect, so that services run in a task of their own. After some turns in
-        a row the next one is scheduled on the event loop: a caller in a tight loop must not starve all others.
+        After some turns in a row the next one is scheduled: a caller in a tight loop must not starve all others.
         """
         resident.state = "busy"
         self._in_a_row += 1
@@ -255,7 +242,7 @@ class Dispatcher:
     def _serve_until_wait(self, resident: Resident) -> _Wait:
         """Execute turns until one must wait: for its rest, in a task; for the store; or until nothing waits."""
         while resident.waiting:
-            if resident.flight is not None and not self.turns.may_fold(resident, resident.waiting[0]):
+            if resident.flight is not None and not self.turns.folding.allows(resident, resident.waiting[0]):
                 return "over"
             item = self._next(resident)
             if item is None:
@@ -468,9 +455,7 @@ class Dispatcher:
             self._answer(resident, item, result)
         elif not item.answer.done():
             item.answer.set_result(result)
-        self._pending -= item.counts
-        if self._admission.queues:
-            self._admission.call(None)
+        self._leave(item)
 
     def _leave(self, item: Item) -> None:
         """Count a request as finished: there is room for another one."""
@@ -483,7 +468,7 @@ class Dispatcher:
             case TurnAnswered(result):
                 self._answer(resident, item, result)
             case RunsApart(execute):
-                run = self._run_apart(resident, item, execute)
+                run = self._apart.run(resident, item, execute)
                 resident.apart = self.runtime.spawn(run, name=f"run of {resident.address}")
             case Defer():
                 self._defer(resident, item)
@@ -510,9 +495,7 @@ class Dispatcher:
         resident.deferred = (*resident.deferred, item)
         if resident.running and item.ended is None:
             return  # the end of that run wakes it
-        delay_ms = min(ELSEWHERE_MAX_MS, ELSEWHERE_MIN_MS * 2 ** min(item.looks, 10))
-        item.looks += 1
-        self.runtime.call_later(delay_ms * (0.5 + self.runtime.random()), lambda: self._wake_deferred(resident))
+        self.runtime.call_later(item.next_look_ms(self.runtime.random()), lambda: self._wake_deferred(resident))
 
     def _recover_first(self, resident: Resident, item: Item) -> None:
         """Settle the abandoned run, then serve the request.
@@ -526,37 +509,7 @@ class Dispatcher:
             self._enqueue(resident, item, "head")
         self._enqueue(resident, Item(RECOVER, self.runtime.future(), counts=0), "head")
 
-    # ------------------------------------------------------------ runs beside the mailbox
-    async def _run_apart(self, resident: Resident, item: Item, execute: Execute) -> None:
-        """Run user code beside the mailbox, then put the end of the run at its head."""
-        resident.begin_serving(item)
-        try:
-            ended = await self.turns.run_program(resident, execute, "apart")
-        except BaseException as raised:
-            if is_closing(raised):
-                raise
-            self.turns.forget_run(resident, execute)
-            self._apart_is_over(resident, item, execute, self._broken(resident, raised))
-            if is_cancelled(self.runtime, raised):
-                raise
-            return
-        self._apart_is_over(resident, item, execute, ended)
-
-    def _apart_is_over(
-        self,
-        resident: Resident,
-        item: Item,
-        execute: Execute,
-        ended: tuple[Execute, Exit[Any, Any]] | TurnAnswered | None,
-    ) -> None:
-        resident.apart = None
-        resident.end_serving(item)
-        self.turns.gates.leave(resident.job_name, execute.alone, resident.address)
-        if isinstance(ended, tuple):
-            end = Item(item.request, item.answer, ended, span=item.span, report=item.report, counts=item.counts)
-            self._enqueue(resident, end, "head")
-            return
-        item.reply(ended.result if ended is not None else Failure(OutcomeUnknown("the claim was lost")))
+    def _apart_is_over(self, resident: Resident) -> None:
         self._wake_deferred(resident)
         if resident.state == "idle" and resident.is_empty:
             self._forget(resident)

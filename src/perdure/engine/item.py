@@ -28,6 +28,10 @@ class Reply(Protocol):
         ...
 
 
+ELSEWHERE_MIN_MS, ELSEWHERE_MAX_MS = 5, 250
+"""How soon a request is decided again that found its instance held by another engine of a shared store."""
+
+
 @attrs.define(eq=False)
 class Item:
     """One request in a mailbox.
@@ -60,6 +64,12 @@ class Item:
     basis: Literal["read", "kept"] = "read"
     ending: Callable[[], None] | None = None
     counts: int = 1
+
+    def next_look_ms(self, random: float) -> float:
+        """Return when to look again for an instance that another engine holds."""
+        delay_ms: int = min(ELSEWHERE_MAX_MS, ELSEWHERE_MIN_MS << min(self.looks, 10))
+        self.looks += 1
+        return delay_ms * (0.5 + random)
 
     def reply(self, result: TurnAnswer) -> None:
         """Answer the request at the end of its turn, unless its caller has cancelled it or has its answer."""

@@ -24,6 +24,7 @@ from perdure.engine.maintenance import Maintenance
 from perdure.engine.membership import Membership
 from perdure.engine.mistakes import MistakeFound
 from perdure.engine.outbox import Outbox
+from perdure.engine.plain_events import RunEnded
 from perdure.engine.recovery import Recovery
 from perdure.engine.reporting import Reporting
 from perdure.engine.residents import Residents
@@ -40,7 +41,7 @@ from perdure.engine.shared_work import (
 )
 from perdure.engine.sink import OpenSinks
 from perdure.engine.traced import traced
-from perdure.engine.turn import RunEnded, TurnTaker
+from perdure.engine.turn import TurnTaker
 from perdure.engine.waits import Waits
 from perdure.engine.wake import Wake
 from perdure.jobs.definition import AnyDefinition

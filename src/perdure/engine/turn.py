@@ -15,12 +15,14 @@ from perdure.engine.claims import ClaimFailed, LazyClaim, Perform, perform_direc
 from perdure.engine.collect_inputs import traced_inputs
 from perdure.engine.commits import Commits
 from perdure.engine.concurrency_limit import ConcurrencyLimits
+from perdure.engine.folding import Folding
 from perdure.engine.give_way import MAX_CONFLICTS, MAX_SHARED_CONFLICTS, give_way
 from perdure.engine.holds import Holds
 from perdure.engine.hook_raised import answer_of_hook
 from perdure.engine.item import Item, RunInProgress, Stop
 from perdure.engine.lane_limit import lane_of
 from perdure.engine.mistakes import MistakeFound, report_mistakes
+from perdure.engine.plain_events import PlainEvents, RunEnded
 from perdure.engine.reads import Reads
 from perdure.engine.reporting import Reporting
 from perdure.engine.resident import Resident
@@ -32,9 +34,8 @@ from perdure.engine.turn_outcome import Begun, Claimable, FenceLost, Reading, Re
 from perdure.engine.unstored import is_interrupt, not_stored
 from perdure.jobs.event_run import claim_event
 from perdure.jobs.inspection import Inspection
-from perdure.jobs.plain_event import HOOK, begin_plain_event, plain_event_handled
 from perdure.jobs.recovery import keeping, withdraw
-from perdure.jobs.request import Recover, Request
+from perdure.jobs.request import Recover
 from perdure.jobs.run import running_answer
 from perdure.jobs.step import Commit, Defer, Execute, Mark, RecoverFirst, run_of
 from perdure.jobs.turn import begin, begin_marked, finish, interrupted
@@ -42,7 +43,7 @@ from perdure.programs import Exit, Raised
 from perdure.programs.drivers import Suspended
 from perdure.programs.exit import ENDS_PROCESS, is_closing
 from perdure.programs.interpreter import interpret
-from perdure.programs.straight import run_straight
+from perdure.programs.straight import until_asked
 from perdure.programs.watched_loop import watched
 from perdure.runtime.record import Runtime
 from perdure.runtime.run_context import InRun, enter_run, leave_run, outside_runs, run_around
@@ -56,9 +57,6 @@ from perdure.values.transition import Loaded, Put, Transition
 from perdure.values.turn_inputs import TurnInputs
 
 OnTurnLoaded: TypeAlias = Callable[[Resident, Item, Result[Loaded, Any]], None]
-
-RunEnded: TypeAlias = Callable[[Execute, Exit[Any, Any]], object]
-"""Called with the end of every user program, before the engine decides on it."""
 
 
 @attrs.define
@@ -84,8 +82,8 @@ class TurnTaker:
         code: ``trusted``: an event is claimed before its first effect, so that one without effects costs one commit;
             ``suspect``: all code of jobs is claimed before it runs, so that the deaths of the process are counted.
         others: the other engines that share the store; those of the last heartbeat.
-        process_ends: called when the code of a job raises `SystemExit` or `KeyboardInterrupt`; set once, right after
-            construction.
+        folding: decides which turns join a flight.
+        process_ends: called when the code of a job raises `SystemExit` or `KeyboardInterrupt`; set right afterwards.
     """
 
     store: Store
@@ -106,15 +104,16 @@ class TurnTaker:
     code: Literal["trusted", "suspect"] = "trusted"
     others: OtherEngines = NO_OTHERS
     process_ends: Callable[[BaseException], None] = attrs.field(init=False)
+    folding: Folding = attrs.Factory(Folding)
     _reads: Reads = attrs.field(init=False)
     _keeps_history: bool = attrs.field(init=False)
-    _takes_plain_events: bool = attrs.field(init=False)
-    _with_effects: set[tuple[str, type]] = attrs.Factory(set[tuple[str, type]])
+    _plain: PlainEvents | None = None
 
     def __attrs_post_init__(self) -> None:
         self._reads = Reads(self.store, self.runtime)
         self._keeps_history = self.limits.keeps_history
-        self._takes_plain_events = self.tracing is None and self.mistake_found is None
+        if self.tracing is None and self.mistake_found is None:
+            self._plain = PlainEvents(self.runtime, self.store, self.limits, self.services, self.run_ended)
 
     # ------------------------------------------------------------ the turn
     def begin(self, resident: Resident, item: Item, tell: OnTurnLoaded) -> Begun | Reading:
@@ -123,12 +122,11 @@ class TurnTaker:
         Args:
             resident: the instance.
             item: the request.
-            tell: called with both and the stored instance inside the store's callback; it must call `decide` later.
+            tell: called with both and the stored instance, in the store's callback; it must call `decide` later.
 
         Returns:
-            The turn's only commit, if nothing has to be claimed, so that the turn waits for the disk as a value,
-            without a task or a frame; or its outcome; or the rest of it, if it must wait for something else first; or
-            "reading", if the instance is read first.
+            The turn's only commit, which waits for the disk as a value; or its outcome; or the rest of it, if it must
+            wait for something else first; or "reading", if the instance is read first.
         """
         if item.conflicts > item.gave_way and self.others:
             item.gave_way = item.conflicts
@@ -166,8 +164,18 @@ class TurnTaker:
         return self._decide(resident, item, found, resident.decoded)
 
     def _decide(self, resident: Resident, item: Item, loaded: Loaded, decoded: Decoded | None) -> Begun:
-        begun = self._plain_event(resident, item, loaded.instance, decoded)
-        return self._decide_any(resident, item, loaded, decoded) if begun is None else begun
+        if self._plain is None or self.code == "suspect" or run_around() is not None:
+            return self._decide_any(resident, item, loaded, decoded)
+        try:
+            handled = self._plain.handle(resident, item.request, loaded.instance, decoded)
+        except BaseException as defect:  # noqa: BLE001 - a hook that raises before it returns a program
+            return self._not_begun(resident, item, loaded.instance, defect)
+        if isinstance(handled, tuple):
+            execute, ended = handled
+            if execute.draft.encoded is None and resident.decoded is None:
+                self.residents.note_decoded(resident, execute)
+            return self._handle(resident, item, execute, self.inputs_of(resident), ended)
+        return self._decide_any(resident, item, loaded, decoded) if handled is None else handled
 
     def _decide_any(self, resident: Resident, item: Item, loaded: Loaded, decoded: Decoded | None) -> Begun:
         inputs = self.inputs_of(resident, decoded)
@@ -260,45 +268,6 @@ class TurnTaker:
         return verdict
 
     # ------------------------------------------------------------ events
-    def _plain_event(
-        self, resident: Resident, item: Item, instance: Instance | None, decoded: Decoded | None
-    ) -> Begun | None:
-        """Handle an event that nothing is special about, as far as that remains so; None for any other request."""
-        if not self._takes_plain_events or self.code == "suspect" or run_around() is not None:
-            return None
-        try:
-            plain = begin_plain_event(
-                resident.job,
-                instance,
-                item.request,
-                decoded,
-                now_ms=self.runtime.now_ms(),
-                limits=self.limits,
-                epoch=self.store.epoch,
-                new_id=self.runtime.new_id,
-            )
-        except BaseException as defect:  # noqa: BLE001 - a hook that raises before it returns a program
-            return self._not_begun(resident, item, instance, defect)
-        if plain is None:
-            return None
-        event, program = plain
-        around = enter_run((resident.address, event, HOOK))
-        try:
-            exit_ = run_straight(program, self.services, event)
-            commit = plain_event_handled(event) if type(exit_) is Success else None
-        finally:
-            leave_run(around)
-        if commit is not None:
-            if self.run_ended is not None and isinstance(exit_, Success):
-                self.run_ended(event.run(program), exit_)
-            if event.codec.always_kept or event.codec.may_be_kept(event.state):
-                resident.drafted = Decoded(event.encoded or event.instance.state, event.state)
-            return commit
-        execute = event.run(program)
-        if resident.decoded is None and event.encoded is None:
-            self.residents.note_decoded(resident, execute)
-        return self._handle(resident, item, execute, self.inputs_of(resident), exit_)
-
     def _handle(
         self,
         resident: Resident,
@@ -337,42 +306,21 @@ class TurnTaker:
     def until_effect(self, resident: Resident, execute: Execute) -> Exit[Any, Any] | Suspended[Any, Any]:
         """Run a program until its first effect or wait.
 
-        Any exception here belongs to the program, a cancellation included: the engine cancels a task only where it
-        waits.
+        Any exception here belongs to the program, also a cancellation: the engine cancels a task only where it waits.
         """
         draft = execute.draft
-        try:
-            if self.mistake_found is None:
-                loop = interpret(execute.program, self.services, (draft,))
-            else:
-                inspection = draft.inspection = Inspection.of(resident.job, execute)
-                loop = watched(interpret(execute.program, self.services, (inspection,)), inspection.watch)
-            return Suspended(loop, loop.send(None))
-        except StopIteration as stop:
-            exit_: Exit[Any, Any] = stop.value
-            return exit_
-        except BaseException as raised:  # noqa: BLE001 - a defect of the run, of whatever class
-            return Raised(raised)
+        if self.mistake_found is None:
+            return until_asked(interpret(execute.program, self.services, (draft,)))
+        inspection = draft.inspection = Inspection.of(resident.job, execute)
+        return until_asked(watched(interpret(execute.program, self.services, (inspection,)), inspection.watch))
 
     def _has_effect(self, resident: Resident, item: Item, execute: Execute, begun: Suspended[Any, Any]) -> Begun:
         """Continue an event that has an effect: on the committed row, so that its claim can be recorded over it."""
         if resident.flight is None and item.basis == "read":
             return Rest(self._go_on(resident, execute, begun))
         begun.drop()
-        self._with_effects.add(_event_of(resident, execute.request))
+        self.folding.note_effect(resident, execute.request)
         return "after_flight"
-
-    def may_fold(self, resident: Resident, item: Item) -> bool:
-        """Return whether the turn of a request may be decided on the outcome of the instance's flight.
-
-        An event whose like had an effect is not begun there, because it would have to begin again.
-        """
-        flight = resident.flight
-        return (
-            flight is not None
-            and flight.may_take(item)
-            and (not self._with_effects or _event_of(resident, item.request) not in self._with_effects)
-        )
 
     async def _go_on(self, resident: Resident, execute: Execute, begun: Suspended[Any, Any]) -> Verdict | None:
         """Continue an event whose program has an effect or waits, in a slot of the concurrency limits.
@@ -650,9 +598,3 @@ class TurnTaker:
             decoded=decoded,
             others=self.others,
         )
-
-
-def _event_of(resident: Resident, request: Request) -> tuple[str, type]:
-    """Return the job and the class of an event, whose programs are expected to have an effect or none."""
-    event: object = getattr(request.command, "event", request.command)
-    return resident.job.name, event.__class__

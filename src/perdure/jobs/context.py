@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Generic, Never, Protocol, TypeVar, cast
+from typing import Any, Generic, Never, TypeVar, cast
 
 import attrs
 
 from perdure.jobs.draft import GetState, SetState, UpdateState
 from perdure.programs import Program, halt, now, perform
+from perdure.runtime.run_context import RunIdentity
 from perdure.values.excerpt import excerpt, fields_in_line
 from perdure.values.instance import Instance
 from perdure.values.turn_value import turn_value
@@ -32,25 +33,6 @@ class EndInstance:
     reason: str
 
 
-class Delivery(Protocol):
-    """One delivery of a run: its claim, or what may become its claim."""
-
-    @property
-    def run_id(self) -> str:
-        """The run."""
-        ...
-
-    @property
-    def attempt(self) -> int:
-        """Number of failures of the run, plus 1."""
-        ...
-
-    @property
-    def deliveries(self) -> int:
-        """Number of claims of this attempt."""
-        ...
-
-
 @turn_value(repr=False)
 class JobContext(Generic[S]):
     """The context of the hooks of every kind of job.
@@ -61,7 +43,7 @@ class JobContext(Generic[S]):
     """
 
     _instance: Instance
-    _claim: Delivery
+    _claim: RunIdentity
 
     def __repr__(self) -> str:
         address = excerpt(str(self._instance.address), _ADDRESS_CHARACTERS)[1:-1]

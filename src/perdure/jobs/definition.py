@@ -13,7 +13,7 @@ from typing_extensions import TypeAliasType
 from typing_extensions import TypeVar as DefaultTypeVar
 
 from perdure.codecs import Codec, Upgrades
-from perdure.jobs.context import Delivery, JobContext
+from perdure.jobs.context import JobContext
 from perdure.jobs.draft import Draft
 from perdure.jobs.facts import Fact, facts_of_plan
 from perdure.jobs.lanes import Lanes
@@ -24,6 +24,7 @@ from perdure.jobs.request import CommandSpec, Request
 from perdure.jobs.size import within
 from perdure.jobs.step import Commit, Execute, Step
 from perdure.programs import Exit, Program
+from perdure.runtime.run_context import RunIdentity
 from perdure.values.address import Address
 from perdure.values.answer import InstanceStatus, Sent
 from perdure.values.errors import (
@@ -72,8 +73,7 @@ class Dispatch(Protocol):
     ) -> FutureResult[Any, Any]:
         """Send a request, which is built and validated when the result is awaited.
 
-        The handle declares the types of the result and of the error. The name of the call, such as ``send of
-        task:orders``, is for the warning about calls that are never awaited.
+        The handle declares the types of the result and of the error. The name is that of the call, for warnings.
         """
         ...
 
@@ -256,17 +256,8 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         """
         return None
 
-    def event_program(self, instance: Instance, delivery: Delivery, command: object) -> Program[Any, Any, Any] | None:
-        """Return the program of an event of `plain_event`, as ``program`` does; None if more follows its success.
-
-        The engine calls it for events that nothing is special about: if the program succeeds without effects and leaves
-        the alarm, its state and its messages are all that is committed.
-
-        Args:
-            instance: the stored instance.
-            delivery: what the context of the hook shows of its run.
-            command: the event.
-        """
+    def event_program(self, instance: Instance, run: RunIdentity, command: object) -> Program[Any, Any, Any] | None:
+        """Return the program of a plain event, as ``program`` does; None if more than a commit follows its success."""
         return None
 
     def plain_run_executed(self, execute: Execute, inputs: TurnInputs) -> Commit | None:
@@ -588,12 +579,10 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         Raises:
             InvalidInput: it is not of the declared type, or too large.
         """
-        spec = self.plan.commands.get(action) or self._spec(action)
-        codec = spec.input
+        codec = (self.plan.commands.get(action) or self._spec(action)).input
         if codec is None:
             return ""
-        data = codec.encode(value)
-        return data.decode() if len(data) <= max_bytes else within(data, max_bytes, what=codec.what)
+        return within(codec.encode(value), max_bytes, what=codec.what)
 
 
 AnyDefinition: TypeAlias = Definition[Any, Any, Any]

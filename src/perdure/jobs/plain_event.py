@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+import attrs
 from returns.result import Success
 
 from perdure.jobs.decision import Alarm
@@ -31,6 +32,7 @@ HOOK: Final = "on_event"
 _KEEP: Final = Alarm.keep
 
 
+@attrs.define(init=False, repr=False)
 class PlainEvent(Draft):
     """An event that nothing is special about: its draft, and the delivery that its context shows.
 
@@ -47,7 +49,11 @@ class PlainEvent(Draft):
         new_id: draws the id of the run.
     """
 
-    __slots__ = ("_claim", "_epoch", "_new_id", "instance", "request")
+    instance: Instance
+    request: Request
+    _claim: Claim | None
+    _epoch: int
+    _new_id: Callable[[], int]
 
     def __init__(  # noqa: PLR0917 - keywords take longer, and only `begin_plain_event` calls it
         self,
@@ -72,7 +78,7 @@ class PlainEvent(Draft):
         self.inspection = None
         self.instance = instance
         self.request = request
-        self._claim: Claim | None = None
+        self._claim = None
         self._epoch = epoch
         self._new_id = new_id
 
@@ -102,7 +108,7 @@ class PlainEvent(Draft):
         return 1
 
     def run(self, program: Program[Any, Any, Any]) -> Execute:
-        """Return the same as a run, because something turned out to be special about it.
+        """Return the same as a run, because it is special after all.
 
         It does not hold its program, which holds its context and so the event: that would be a cycle of garbage.
         """

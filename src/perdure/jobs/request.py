@@ -165,6 +165,9 @@ class Keyword:
     value: object
 
 
+AHEAD = frozenset((Terminate, Recover))
+"""Commands that go to the head of a queue."""
+
 ENGINE_COMMANDS = (AlarmDue, Recover, Redecode)
 """Commands that the engine sends itself. They are never rejected: their senders limit them."""
 

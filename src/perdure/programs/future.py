@@ -91,7 +91,7 @@ class _Once:
 class _Call:
     """A call that begins when it is awaited, which can be done once; a second await raises.
 
-    Unlike a coroutine it has no frame: it waits for whatever its beginning returns, such as a future.
+    Unlike a coroutine it has no frame: it waits for the awaitable that its beginning returns, such as a future.
     """
 
     __slots__ = ("begin", "function", "name")

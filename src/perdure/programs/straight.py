@@ -12,19 +12,20 @@ from perdure.programs.drivers import Suspended
 from perdure.programs.exit import Exit, Raised
 from perdure.programs.instructions import ASK, DO, PERFORM
 from perdure.programs.interception import PASS, Interceptor
-from perdure.programs.interpreter import interpret
+from perdure.programs.interpreter import Loop, interpret
 
 A = TypeVar("A")
 E = TypeVar("E")
+R = TypeVar("R")
 
 NOTHING: Final[Success[None]] = Success(None)
 
 
-def run_straight(program: Program[A, E, Any], services: Any, interceptor: Interceptor) -> Exit[A, E] | Suspended[A, E]:
+def run_straight(program: Program[A, E, R], services: R, interceptor: Interceptor) -> Exit[A, E] | Suspended[A, E]:
     """Run a program until it needs an instruction that the interceptor does not answer.
 
     Most handlers of events are a block that reads the state and sets it. As long as a program is such a block and each
-    answer is a plain value, this does what the interpreter does; everything else continues in the interpreter.
+    answer is a plain value, this does the same as the interpreter; everything else continues there.
 
     Args:
         program: the program.
@@ -46,7 +47,7 @@ def run_straight(program: Program[A, E, Any], services: Any, interceptor: Interc
         except StopIteration as stop:
             exit_: Exit[Any, Any] = NOTHING if stop.value is None else Success(stop.value)
             return exit_
-        except BaseException as raised:  # noqa: BLE001 - the interpreter decides what it means
+        except BaseException as raised:  # noqa: BLE001 - the interpreter decides
             rest, block = _raising(raised), None
             break
         rest = current
@@ -65,17 +66,21 @@ def run_straight(program: Program[A, E, Any], services: Any, interceptor: Interc
     return _interpreted(rest, services, interceptor, block)
 
 
-def _interpreted(
-    program: Any, services: Any, interceptor: Interceptor, inside: Generator[Any, Any, Any] | None
-) -> Exit[Any, Any] | Suspended[Any, Any]:
-    loop = interpret(program, services, (interceptor,), None, inside)
+def until_asked(loop: Loop[A, E]) -> Exit[A, E] | Suspended[A, E]:
+    """Run a program until it yields an instruction; return that, or its exit, a defect included."""
     try:
         return Suspended(loop, loop.send(None))
     except StopIteration as stop:
-        exit_: Exit[Any, Any] = stop.value
+        exit_: Exit[A, E] = stop.value
         return exit_
     except BaseException as raised:  # noqa: BLE001 - a defect of the run, of whatever class
         return Raised(raised)
+
+
+def _interpreted(
+    program: Any, services: Any, interceptor: Interceptor, inside: Generator[Any, Any, Any] | None
+) -> Exit[Any, Any] | Suspended[Any, Any]:
+    return until_asked(interpret(program, services, (interceptor,), None, inside))
 
 
 def _raising(raised: BaseException) -> Program[Any, Any, Any]:

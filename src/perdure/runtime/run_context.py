@@ -13,8 +13,8 @@ from perdure.values.address import Address
 T = TypeVar("T")
 
 
-class Delivered(Protocol):
-    """One delivery of a run, such as its claim."""
+class RunIdentity(Protocol):
+    """One delivery of a run: its claim, or the event that may need one."""
 
     @property
     def run_id(self) -> str:
@@ -26,8 +26,13 @@ class Delivered(Protocol):
         """Failures of the run, plus 1."""
         ...
 
+    @property
+    def deliveries(self) -> int:
+        """Claims of this attempt."""
+        ...
 
-Run: TypeAlias = tuple[Address, Delivered, str]
+
+Run: TypeAlias = tuple[Address, RunIdentity, str]
 """The instance, the delivery of its run and the hook: cheaper to make than a `RunContext`, which few turns read."""
 
 CurrentRun: TypeAlias = "Token[Run | None]"

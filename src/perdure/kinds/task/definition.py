@@ -12,7 +12,6 @@ from typing_extensions import TypeVar as DefaultTypeVar
 
 from perdure._lazy import lazy_module
 from perdure.codecs import Codec, Migrations
-from perdure.jobs.context import Delivery
 from perdure.jobs.decision import Decision
 from perdure.jobs.definition import Definition, Dispatch, Plan, PostCommand
 from perdure.jobs.hooks import FROM_HOOKS, FromHooks, HookResult, RetryPolicy, hook
@@ -23,6 +22,7 @@ from perdure.jobs.step import Commit, Execute, Step
 from perdure.kinds.task.context import SendCommand, TaskContext, TaskErrorContext, TaskHooks, TriggerTaskCommand
 from perdure.kinds.task.handle import TaskHandle, TaskSender
 from perdure.programs import Program, lift, succeed
+from perdure.runtime.run_context import RunIdentity
 from perdure.values.address import Address
 from perdure.values.answer import RunAnswer, Sent
 from perdure.values.duration import Duration
@@ -148,12 +148,13 @@ class Task(Definition[TaskHandle[S, V, E], TaskSender[V], R_contra], Generic[S, 
         """Settle a hook that succeeded."""
         return handler.succeeded(self.hooks, execute, inputs)
 
-    def event_program(self, instance: Instance, delivery: Delivery, command: Any) -> Program[Any, Any, Any] | None:
+    def event_program(self, instance: Instance, run: RunIdentity, command: object) -> Program[Any, Any, Any] | None:
         """Return the program of an event that no ``on_idle`` follows."""
         hooks = self.hooks
         if instance.alarm_ms is None and hooks.on_idle is not None:
             return None
-        return hooks.on_event(TaskContext(instance, delivery), command.event)
+        given: Any = command  # a `SendCommand`
+        return hooks.on_event(TaskContext(instance, run), given.event)
 
     def plain_run_executed(self, execute: Execute, inputs: TurnInputs) -> Commit | None:
         """Return the commit of a run that no ``on_idle`` follows."""

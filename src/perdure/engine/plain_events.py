@@ -1,0 +1,90 @@
+"""Handles events that nothing is special about, as long as that remains so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import attrs
+from returns.result import Success
+
+from perdure.engine.resident import Resident
+from perdure.jobs.plain_event import HOOK, begin_plain_event, plain_event_handled
+from perdure.jobs.request import Request
+from perdure.jobs.step import Commit, Execute
+from perdure.programs import Exit
+from perdure.programs.drivers import Suspended
+from perdure.programs.straight import run_straight
+from perdure.runtime.record import Runtime
+from perdure.runtime.run_context import enter_run, leave_run
+from perdure.stores.store import Store
+from perdure.values.decoded import Decoded
+from perdure.values.instance import Instance
+from perdure.values.limits import Limits
+
+RunEnded: TypeAlias = Callable[[Execute, Exit[Any, Any]], object]
+"""Called with the end of every user program, before the engine decides on it."""
+
+
+@attrs.frozen
+class PlainEvents:
+    """Handles plain events.
+
+    Attributes:
+        runtime: the clock and the ids.
+        store: provides the epoch of its ownership.
+        limits: the engine's limits.
+        services: the services of user programs.
+        run_ended: called with the end of every program.
+    """
+
+    runtime: Runtime
+    store: Store
+    limits: Limits
+    services: Any  # the user's own record
+    run_ended: RunEnded | None
+
+    def handle(
+        self, resident: Resident, request: Request, instance: Instance | None, decoded: Decoded | None
+    ) -> Commit | tuple[Execute, Exit[Any, Any] | Suspended[Any, Any]] | None:
+        """Handle an event synchronously.
+
+        Args:
+            resident: the instance.
+            request: the request.
+            instance: its row.
+            decoded: the decoded state of the row, if it is kept.
+
+        Returns:
+            The commit; or the run and how far its program went, if it has an effect, fails or changes the alarm; or
+            None if the request is not a plain event.
+
+        Raises:
+            BaseException: the hook raised before it returned a program.
+        """
+        plain = begin_plain_event(
+            resident.job,
+            instance,
+            request,
+            decoded,
+            now_ms=self.runtime.now_ms(),
+            limits=self.limits,
+            epoch=self.store.epoch,
+            new_id=self.runtime.new_id,
+        )
+        if plain is None:
+            return None
+        event, program = plain
+        around = enter_run((resident.address, event, HOOK))
+        try:
+            exit_ = run_straight(program, self.services, event)
+        finally:
+            leave_run(around)
+        commit = plain_event_handled(event) if type(exit_) is Success else None
+        if commit is None:
+            return event.run(program), exit_
+        if self.run_ended is not None and isinstance(exit_, Success):
+            self.run_ended(event.run(program), exit_)
+        if event.codec.always_kept or event.codec.may_be_kept(event.state):
+            resident.drafted = Decoded(event.encoded or event.instance.state, event.state)
+        return commit
