@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any, Literal, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import attrs
-from returns.result import Result, Success
+from returns.result import Success
 
 from perdure.engine.residents import Residents
 from perdure.jobs.checkpoint import Checkpoint, ClaimLost, ReadJournal, checkpointed, present
@@ -18,9 +18,12 @@ from perdure.runtime.eager_task import start_eagerly
 from perdure.runtime.record import Future, Runtime
 from perdure.stores.store import Store
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreCorrupt, StoreUnavailable
-from perdure.values.instance import Fence
-from perdure.values.transition import Put, Transition
+from perdure.values.transition import Put
 from perdure.values.turn_inputs import TurnInputs
+
+if TYPE_CHECKING:
+    from perdure.engine.commits import Commits
+    from perdure.engine.flight import Flight, Stored
 
 MAX_CONFLICTS = 20
 """How often a checkpoint is decided again after a conflict with a turn of the instance's mailbox."""
@@ -68,7 +71,7 @@ class Checkpoints:
         store: stores the journals.
         residents: reads the present row, and notes its changes.
         runtime: lets parallel branches wait for their turn.
-        commit: writes a transition, and takes note of the answer.
+        commits: writes transitions, and takes note of the answers.
         inputs: collects the inputs of a decision.
     """
 
@@ -76,7 +79,7 @@ class Checkpoints:
     store: Store
     residents: Residents
     runtime: Runtime
-    commit: Callable[[Transition], Awaitable[Result[Fence, Any]]]
+    commits: Commits
     inputs: Callable[[], TurnInputs]
     _state: Literal["idle", "saving"] = "idle"
     _waiting: list[Future[Any]] = attrs.Factory(list[Any])
@@ -101,9 +104,55 @@ class Checkpoints:
             return Success(None)
         save = _Save(value)
         self._state = "saving"
-        start_eagerly(self._commit(run, save), self.runtime, name=f"perdure:checkpoint {run.execute.instance.address}")
+        if not self._begun_at_once(run, save):
+            self._begin(run, save)
         await self.settled()
         return save.answer if self._over is None else self._end()
+
+    def _begun_at_once(self, run: ClaimedRun, save: _Save) -> bool:
+        """Commit a checkpoint over the row in memory, without a task; return whether that is begun.
+
+        After a conflict it is decided again in a task, which reads the row.
+        """
+        row = self.residents.loaded_row(run.execute.instance.address)
+        joined = None if row is None else present(run.execute, row)
+        if joined is None or _has_event(joined):
+            return False
+        try:
+            commit = checkpointed(self.job, joined, save.value, self.inputs())
+        except Exception as defect:  # noqa: BLE001 - of the kind; it ends the run
+            self._over = defect
+            self._idle()
+            return True
+        write = commit.transition.write
+        if not isinstance(write, Put):
+            run.execute, save.answer = joined, commit.result
+            self._idle()
+            return True
+
+        def tell(flight: Flight, answered: Stored) -> None:
+            stored = self.commits.taken(flight, answered, commit.transition)
+            if isinstance(stored, Success):
+                run.execute, save.answer = joined.recorded(write.instance), commit.result
+                self._idle()
+            elif isinstance(stored.failure(), Conflict):
+                self._begin(run, save)
+            else:
+                self._over = RunLost(stored.failure())
+                self._idle()
+
+        self.commits.fly(commit.transition, self.residents.get(commit.transition.address), tell)
+        return True
+
+    def _begin(self, run: ClaimedRun, save: _Save) -> None:
+        start_eagerly(self._commit(run, save), self.runtime, name=f"perdure:checkpoint {run.execute.instance.address}")
+
+    def _idle(self) -> None:
+        self._state = "idle"
+        waiting, self._waiting = self._waiting, []
+        for over in waiting:
+            if not over.done():
+                over.set_result(None)
 
     async def read(self, execute: Execute, asked: ReadJournal) -> object:
         """Read rows of the journal.
@@ -186,11 +235,7 @@ class Checkpoints:
             self._over = RunLost(OutcomeUnknown(f"the checkpoint was not committed: {ended!r}"))
             raise
         finally:
-            self._state = "idle"
-            waiting, self._waiting = self._waiting, []
-            for over in waiting:
-                if not over.done():
-                    over.set_result(None)
+            self._idle()
 
     async def _stored(self, run: ClaimedRun, value: object) -> object:
         """Commit a checkpoint over the present row, which turns may have written meanwhile."""
@@ -206,7 +251,7 @@ class Checkpoints:
             if not isinstance(write, Put):
                 run.execute = joined
                 return commit.result
-            stored = await self.commit(commit.transition)
+            stored = await self.commits.record(commit.transition)
             if isinstance(stored, Success):
                 run.execute = joined.recorded(write.instance)
                 return commit.result

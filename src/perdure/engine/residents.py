@@ -266,6 +266,11 @@ class Residents:
             del residents[address.id]
 
     # ------------------------------------------------------------ reads beside turns
+    def loaded_row(self, address: Address) -> Loaded | None:
+        """Return the committed row of an instance if it is in memory, and no other engine may have written it."""
+        resident = self.get(address)
+        return resident.loaded if resident is not None and self._is_owned else None
+
     async def load(self, address: Address) -> Result[Loaded, StoreError]:
         """Read the committed row of an instance, from memory if it is there."""
         resident = self.get(address)

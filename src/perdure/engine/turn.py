@@ -448,7 +448,7 @@ class TurnTaker:
             lambda step: self._claim(resident, step),
             lambda: self._in_own_task(resident),
             self.runtime,
-            lambda: Checkpoints(resident.job, self.store, self.residents, self.runtime, self.commits.record, inputs),
+            lambda: Checkpoints(resident.job, self.store, self.residents, self.runtime, self.commits, inputs),
             self.perform,
         )
         resident.runs = (*resident.runs, progress := RunInProgress(by))
