@@ -14,7 +14,8 @@ from postgres_harness import PostgresHarness
 from postgres_server import PrivateCluster
 
 from perdure.stores.postgres import open_postgres
-from perdure.stores.postgres.schema import migrations, script_from
+from perdure.stores.postgres.failures import reason_of
+from perdure.stores.postgres.schema import migrate, migrations, script_from
 from perdure.stores.postgres.settings import settings_of
 from perdure.stores.store import Store
 from perdure.stores.url import open_store
@@ -175,6 +176,56 @@ def test_the_printed_statements_are_those_of_an_opening(harness: PostgresHarness
         await (await harness.open()).close()
         assert await harness.value(columns, harness.schema) == printed
         await harness.execute("SELECT 1; " + script_from(len(migrations()), harness.schema))
+
+    asyncio.run(main())
+
+
+class Locked:
+    """A schema of the first version, in which a transaction holds a lock that migrations wait for."""
+
+    def __init__(self, harness: PostgresHarness) -> None:
+        self.harness = harness
+
+    async def __aenter__(self) -> Any:
+        schema = self.harness.schema
+        first = script_from(0, schema).partition("COMMIT;")[0]
+        await self.harness.execute(f"{first}COMMIT;")
+        self.holder = await asyncpg.connect(self.harness.database)
+        await self.holder.execute(f'BEGIN; LOCK TABLE "{schema}".migrations IN SHARE MODE')
+        return self.holder
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.holder.close()
+
+
+def test_a_migration_waits_briefly_for_a_lock_and_tries_again(harness: PostgresHarness):
+    """While it waits, every statement of every engine would wait behind it."""
+
+    async def main() -> None:
+        async with Locked(harness) as holder, asyncio.timeout(30):
+            migrating = await asyncpg.connect(harness.database)
+            pid = migrating.get_server_pid()
+            work = asyncio.ensure_future(migrate(migrating, store="s", schema=harness.schema, lock_timeout_ms=40))
+            sql = "SELECT query LIKE '%pg_sleep%' FROM pg_stat_activity WHERE pid = $1"
+            while not await harness.value(sql, pid):  # it tries again later
+                assert not work.done()
+            await holder.execute("COMMIT")
+            assert await work == 1
+            assert await harness.value("SELECT max(version) FROM perdure.migrations") == len(migrations())
+            await migrating.close()
+
+    asyncio.run(main())
+
+
+def test_a_lock_that_stays_is_reported(harness: PostgresHarness):
+    async def main() -> None:
+        async with Locked(harness):
+            migrating = await asyncpg.connect(harness.database)
+            with pytest.raises(asyncpg.LockNotAvailableError) as caught:
+                await migrate(migrating, store="s", schema=harness.schema, lock_timeout_ms=1)
+            assert "look for it in pg_stat_activity" in reason_of(caught.value)
+            assert await harness.value("SELECT max(version) FROM perdure.migrations") == 1
+            await migrating.close()
 
     asyncio.run(main())
 

@@ -26,9 +26,10 @@ from perdure import (
     tell,
 )
 from perdure.examples.mail import HasMailer, MailBounced, Mailer, send_mail
-from perdure.examples.order_processor import Order, OrderEvent, order_processor
+from perdure.examples.order_processor import Order, OrderEvent, OrderPlaced, order_processor
 from perdure.examples.token_refresher import token_refresher
 from perdure.examples.webhook_batcher import Batch, Webhook, collect, flush, webhook_batcher
+from perdure.stores.postgres.enqueue import enqueue
 from perdure.values.instance import Claim
 
 
@@ -117,6 +118,8 @@ async def calls(jobs: Client) -> None:
 def telling(services: HasMailer) -> None:
     tell(order_processor, "order-1").send(Order())  # error: mypy, pyright
     tell(token_refresher, "ann").send(Order())  # error: mypy, pyright
+    enqueue(services, Order())  # error: mypy, pyright
+    enqueue(services, tell(order_processor, "order-1").send(OrderPlaced))  # error: mypy, pyright
 
 
 # ---------------------------------------------------------------- values

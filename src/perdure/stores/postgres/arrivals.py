@@ -76,12 +76,19 @@ class Arrivals:
 
     async def _connected(self, listener: Callable[[], None]) -> Future[None] | None:
         """Listen, and return a future that is done when the connection ends; None if no notification arrives."""
+        ended: Future[None] = self._runtime.future()
+
+        def over(_: object) -> None:
+            _settle(ended, None)
+
+        def notified(_connection: object, _pid: object, _channel: object, payload: str) -> None:
+            self._notified(payload, listener)
+
         try:
             connection = await self._connect()
-            ended = self._runtime.future()
-            connection.add_termination_listener(lambda _: _settle(ended, None))
+            connection.add_termination_listener(over)
             channel = await connection.fetchval(f"SELECT 'perdure_' || '{self._schema}.instances'::regclass::oid")
-            await connection.add_listener(channel, lambda *received: self._notified(received[3], listener))
+            await connection.add_listener(channel, notified)
             arrive = not await is_pooled(connection) or await self._hears(channel)
         except DRIVER_ERRORS as error:
             self._warn(reason_of(error))

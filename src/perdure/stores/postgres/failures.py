@@ -21,7 +21,9 @@ DRIVER_ERRORS: Final[tuple[type[Exception], ...]] = (
 UNSENDABLE: Final[tuple[type[Exception], ...]] = (asyncpg.DataError, ValueError, TypeError, OverflowError)
 """Raised by the driver before it sends a value that it cannot encode."""
 
-_AGAIN: Final = ("40001", "40P01", "55P03")  # serialization failure, deadlock, lock not available
+LOCK_NOT_AVAILABLE: Final = "55P03"
+
+_AGAIN: Final = ("40001", "40P01", LOCK_NOT_AVAILABLE)  # serialization failure, deadlock
 
 _HINTS: Final = {
     "28P01": "the password or the user is wrong; check the URL, or PGPASSWORD",
@@ -32,6 +34,7 @@ _HINTS: Final = {
         "'perdure migrate --print-sql' and grant USAGE on the schema and all privileges on its tables and sequences"
     ),
     "53300": "the server has no free connection; raise max_connections or use fewer engines",
+    LOCK_NOT_AVAILABLE: "another transaction holds a lock of the tables; look for it in pg_stat_activity, and end it",
     "57P03": "the server is starting or shutting down",
     "PD002": "finish it with 'perdure copy', or drop the schema",
 }

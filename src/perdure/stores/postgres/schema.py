@@ -13,6 +13,12 @@ from perdure.values.errors import StoreTooNew
 
 _OURS: Final = re.compile(r"\bperdure\.")
 _MIGRATING: Final = 1885692518
+
+LOCK_TIMEOUT_MS: Final = 1_000
+"""How long a migration waits for a lock of a table: every statement of every engine waits behind it."""
+
+TRIES: Final = 10
+"""How often it tries, with a second between, which the engines use."""
 _TABLE: Final = """
 CREATE TABLE perdure.migrations (
   version int PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now()
@@ -65,7 +71,8 @@ def script_from(version: int, schema: str) -> str:
         schema: its name.
     """
     create = f'CREATE SCHEMA "{schema}";\n' if version == 0 else ""
-    steps = [f"BEGIN;\n{one.script(schema)}COMMIT;\n" for one in migrations() if one.version > version]
+    begin = f"BEGIN;\nSET LOCAL lock_timeout = {LOCK_TIMEOUT_MS};\n"
+    steps = [f"{begin}{one.script(schema)}COMMIT;\n" for one in migrations() if one.version > version]
     return create + "\n".join(steps)
 
 
@@ -78,29 +85,55 @@ async def version_of(connection: Any, schema: str) -> int:
     return int(await connection.fetchval(in_schema("SELECT coalesce(max(version), 0) FROM perdure.migrations", schema)))
 
 
-async def migrate(connection: Any, *, store: str, schema: str) -> int:
+async def migrate(connection: Any, *, store: str, schema: str, lock_timeout_ms: int = LOCK_TIMEOUT_MS) -> int:
     """Bring the tables of a schema to the present version, and return the version that they had.
 
     Two callers at once wait for each other.
 
+    Args:
+        connection: a connection of the driver.
+        store: the name of the store in errors.
+        schema: the name of the schema.
+        lock_timeout_ms: how long a migration waits for a lock of a table, before it lets the engines continue and tries
+            again after as long.
+
     Raises:
         StoreTooNew: a newer version of the library has migrated them; nothing was changed.
+        Exception: one of `DRIVER_ERRORS`; such as a lock that was not available `TRIES` times.
     """
+    from perdure.stores.postgres.failures import (  # noqa: PLC0415 - the statements are printed without a driver
+        DRIVER_ERRORS,
+        LOCK_NOT_AVAILABLE,
+        state_of,
+    )
+
     found = await version_of(connection, schema)
     check_version(found, store=store)
     for migration in migrations()[found:]:
-        async with connection.transaction():
-            await connection.execute(f"SELECT pg_advisory_xact_lock({_MIGRATING}, hashtext($1))", schema)
-            version = await version_of(connection, schema)
-            check_version(version, store=store)
-            if version >= migration.version:
-                continue
-            if version == 0 and not await connection.fetchval(
-                "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)", schema
-            ):
-                await connection.execute(f'CREATE SCHEMA "{schema}"')
-            await connection.execute(migration.script(schema))
+        for tries_left in reversed(range(TRIES)):
+            try:
+                await _apply(migration, connection, store, schema, lock_timeout_ms)
+                break
+            except DRIVER_ERRORS as error:
+                if state_of(error) != LOCK_NOT_AVAILABLE or not tries_left:
+                    raise
+            await connection.execute(f"SELECT pg_sleep({lock_timeout_ms / 1000})")
     return found
+
+
+async def _apply(migration: SchemaMigration, connection: Any, store: str, schema: str, lock_timeout_ms: int) -> None:
+    async with connection.transaction():
+        await connection.execute(f"SELECT pg_advisory_xact_lock({_MIGRATING}, hashtext($1))", schema)
+        version = await version_of(connection, schema)
+        check_version(version, store=store)
+        if version >= migration.version:
+            return
+        if version == 0 and not await connection.fetchval(
+            "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)", schema
+        ):
+            await connection.execute(f'CREATE SCHEMA "{schema}"')
+        await connection.execute(f"SET LOCAL lock_timeout = {lock_timeout_ms}")
+        await connection.execute(migration.script(schema))
 
 
 def check_version(version: int, *, store: str) -> None:
