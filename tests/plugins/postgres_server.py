@@ -10,6 +10,7 @@ import atexit
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Generator, Iterator
@@ -38,7 +39,7 @@ def _version(initdb: Path) -> int:
     return int(initdb.parent.parent.name) if initdb.parent.parent.name.isdigit() else 0
 
 
-def _needed_programs() -> Path:
+def needed_programs() -> Path:
     """Return the folder of the programs; skip the test without them, in one place, so that the summary counts it."""
     how = os.environ.get("PERDURE_POSTGRES")
     programs = None if how == "none" else binaries()
@@ -55,7 +56,7 @@ def running_server() -> str:
     given = os.environ.get("PERDURE_TEST_POSTGRES")
     if given:
         return given
-    cluster = PrivateCluster(_needed_programs())
+    cluster = PrivateCluster(needed_programs())
     cluster.__enter__()
     atexit.register(cluster.__exit__)
     return cluster.url
@@ -79,7 +80,7 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 @pytest.fixture(scope="module")
 def postgres_cluster() -> Iterator[PrivateCluster]:
     """A server that the tests of a module may stop, with a role ``guarded`` that needs the password ``right``."""
-    with PrivateCluster(_needed_programs()) as cluster:
+    with PrivateCluster(needed_programs()) as cluster:
         yield cluster
 
 
@@ -106,11 +107,14 @@ class PrivateCluster:
             shutil.chown(self._folder, "postgres", "postgres")
         self._folder.chmod(0o755)
         self._watcher = self._watch()
+        self._make()
+        self.start()
+        return self
+
+    def _make(self) -> None:
         self._run("initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "-N")
         rules = Path(self._data, "pg_hba.conf")
         rules.write_text(f"local all guarded scram-sha-256\n{rules.read_text(encoding='utf-8')}", encoding="utf-8")
-        self.start()
-        return self
 
     def __exit__(self, *_: object) -> None:
         assert self._watcher is not None
@@ -137,6 +141,11 @@ class PrivateCluster:
         """Stop the server: ``fast``, or ``immediate`` as a crash."""
         self._run("pg_ctl", "-D", self._data, "-w", "-m", mode, "stop")
 
+    def kill(self) -> None:
+        """Kill the server with SIGKILL: its processes end with it."""
+        pid = int(Path(self._data, "postmaster.pid").read_text(encoding="utf-8").splitlines()[0])
+        os.kill(pid, signal.SIGKILL)
+
     @property
     def _data(self) -> str:
         return f"{self._folder}/data"
@@ -153,3 +162,25 @@ class PrivateCluster:
         if os.geteuid() == 0:
             command = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", *command]
         return command
+
+
+class Replica(PrivateCluster):
+    """A replica of another server, which can be promoted.
+
+    Args:
+        programs: as for `PrivateCluster`.
+        options: as for `PrivateCluster`.
+        primary: the port of the other server, on 127.0.0.1.
+    """
+
+    def __init__(self, programs: Path, options: str, primary: int) -> None:
+        super().__init__(programs, options)
+        self._primary = primary
+
+    def _make(self) -> None:
+        server = f"host=127.0.0.1 port={self._primary} user=postgres"
+        self._run("pg_basebackup", "-D", self._data, "-d", server, "-R", "-X", "stream", "-c", "fast")
+
+    def promote(self) -> None:
+        """Make it a primary."""
+        self._run("pg_ctl", "-D", self._data, "-w", "promote")

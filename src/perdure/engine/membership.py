@@ -93,8 +93,8 @@ class Membership:
     def _pause_ms(self) -> float:
         """Return the time until the next heartbeat: sooner if the lease of another engine ends before."""
         usual_ms = self.sharing.lease_ms / HEARTBEATS
-        others = [] if self.members is None else self.members.members
-        lefts_ms = [max(0, member.lease_left_ms) for member in others if member.epoch != self.epoch]
+        members = () if self.members is None else self.members.members
+        lefts_ms = [max(0, member.lease_left_ms) for member in members if member.epoch != self.epoch]
         return min(usual_ms, min(lefts_ms, default=usual_ms) + SOON_MS)
 
     async def _beat(self) -> None:

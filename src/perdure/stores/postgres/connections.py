@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
+from urllib.parse import urlsplit
 
 from returns.result import Failure, Result, Success
 
@@ -11,6 +12,7 @@ from perdure.stores.postgres.driver import asyncpg
 from perdure.stores.postgres.failures import (
     DRIVER_ERRORS,
     EPOCH_ENDED,
+    READ_ONLY,
     UNSENDABLE,
     failure_of_write,
     state_of,
@@ -43,13 +45,38 @@ async def is_pooled(connection: Any) -> bool:
     return bool(await connection.fetchval("SELECT pg_backend_pid()") != connection.get_server_pid())
 
 
-async def connect(dsn: str, *, settings: dict[str, str] | None = None) -> Any:
-    """Open one connection.
+async def connect(dsn: str, *, settings: dict[str, str] | None = None, **options: Any) -> Any:
+    """Open one connection, to the first of several hosts that accepts it.
+
+    The driver would spend the time of all hosts at one that does not answer.
+
+    Args:
+        dsn: ``postgresql://one,other/database``.
+        settings: parameters of the session.
+        **options: further options of the driver.
 
     Raises:
-        Exception: one of `DRIVER_ERRORS`.
+        Exception: one of `DRIVER_ERRORS`: that of the last host.
     """
-    return await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_S, server_settings=settings)
+    hosts = dsns_of(dsn)
+    options |= {"timeout": CONNECT_TIMEOUT_S / len(hosts), "server_settings": settings}
+    for host in hosts[:-1]:
+        try:
+            return await asyncpg.connect(host, **options)
+        except DRIVER_ERRORS:
+            continue
+    return await asyncpg.connect(hosts[-1], **options)
+
+
+def dsns_of(dsn: str) -> list[str]:
+    """Return the URLs of the single hosts of a URL.
+
+    >>> dsns_of("postgresql://app@one:5432,other/shop?target_session_attrs=read-write")[1]
+    'postgresql://app@other/shop?target_session_attrs=read-write'
+    """
+    parts = urlsplit(dsn)
+    user, separator, hosts = parts.netloc.rpartition("@")
+    return [parts._replace(netloc=f"{user}{separator}{host}").geturl() for host in hosts.split(",")]
 
 
 class PostgresConnections:
@@ -76,7 +103,7 @@ class PostgresConnections:
             min_size=1,
             max_size=MOST_CONNECTIONS,
             connection_class=_Connection,
-            timeout=CONNECT_TIMEOUT_S,
+            connect=connect,
             command_timeout=COMMAND_TIMEOUT_S,
         )
         return cls(pool, store)
@@ -111,6 +138,10 @@ class PostgresConnections:
             raise NoConnection(error) from error
         try:
             rows: Rows = await connection.fetch(sql, *values)
+        except asyncpg.PostgresError as error:
+            if state_of(error) == READ_ONLY:  # the primary is another server now
+                await self._pool.expire_connections()
+            raise
         finally:
             await self._pool.release(connection)
         return rows
@@ -124,6 +155,10 @@ class PostgresConnections:
         if self.lost is None:
             self.lost = OwnershipLost(self._store, reason)
         return self.lost
+
+    def terminate(self) -> None:
+        """End all connections at once: the statements under way fail."""
+        self._pool.terminate()
 
     async def close(self) -> None:
         """Close all connections, whatever their state."""

@@ -10,6 +10,9 @@ from perdure.values.errors import OutcomeUnknown, StoreError, StoreUnavailable
 EPOCH_ENDED: Final = "PD001"
 """Raised by the functions of the schema when another opening has ended this one."""
 
+READ_ONLY: Final = "25006"
+"""Raised by a server that is a replica, or has become one."""
+
 DRIVER_ERRORS: Final[tuple[type[Exception], ...]] = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
@@ -26,6 +29,7 @@ LOCK_NOT_AVAILABLE: Final = "55P03"
 _AGAIN: Final = ("40001", "40P01", LOCK_NOT_AVAILABLE)  # serialization failure, deadlock
 
 _HINTS: Final = {
+    READ_ONLY: "the server is a replica; add target_session_attrs=read-write to the URL, with all hosts",
     "28P01": "the password or the user is wrong; check the URL, or PGPASSWORD",
     "28000": "the server refuses this user; check the URL and pg_hba.conf",
     "3D000": "the database does not exist; create it first",

@@ -38,6 +38,9 @@ _Load = tuple[Address, str | None, int]
 _Commit = tuple[Transition, Encoded]
 _Statement = tuple[Literal["read", "write"], str, str, tuple[Any, ...]]
 
+CLOSE_WITHIN_MS: Final = 10_000
+"""How long ``close`` waits for requests in progress, before it ends their connections."""
+
 _REPEATS: Final = 3
 _STATEMENT_LANES: Final = 2
 _NOTHING: Final[Result[Any, Any]] = Success(Loaded())
@@ -229,10 +232,12 @@ class PostgresOperations:
     async def _close(self) -> Result[None, StoreError]:
         if self._state == "open":
             self._state = "closing"
+            limit = self.runtime.call_later(CLOSE_WITHIN_MS, self._connections.terminate)
             for queue in (self._loads, self._commits, self._statements):
                 await queue.emptied()
             await self._keeper.close(self.epoch)
             await self._connections.close()
+            limit.cancel()
             self._state = "closed"
             for closer in self._closers:
                 if not closer.done():

@@ -1,0 +1,102 @@
+"""Connections to several hosts, to a server that has become a replica, and to one that does not answer."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from pathlib import Path
+
+import asyncpg
+import attrs
+from chaos_network import Link
+from postgres_harness import SharedPostgresHarness
+from returns.result import Failure, Success
+
+from perdure.runtime.on_asyncio import asyncio_runtime
+from perdure.stores.postgres import open_postgres
+from perdure.testing.conformance.examples import address, put
+from perdure.testing.conformance.requirement import answer, value
+
+STARTING = b"SFATAL\0C57P03\0Mthe database system is starting up\0\0"
+
+
+async def link_to(url: str) -> Link:
+    """Open a proxy on TCP to the server of a URL."""
+    link = Link(0, Path(url.partition("host=")[2].partition("&")[0], ".s.PGSQL.5432"), namespaces=False)
+    await link.open()
+    return link
+
+
+async def is_starting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer as a server that is starting up."""
+    length = int.from_bytes(await reader.readexactly(4))
+    asked = await reader.readexactly(length - 4)
+    if asked[:4] == (80877103).to_bytes(4):  # whether it speaks TLS
+        writer.write(b"N")
+        length = int.from_bytes(await reader.readexactly(4))
+        await reader.readexactly(length - 4)
+    writer.write(b"E" + (len(STARTING) + 4).to_bytes(4) + STARTING)
+    writer.close()
+
+
+def test_the_next_host_is_tried_when_a_server_is_starting_up(postgres_url: str) -> None:
+    harness = SharedPostgresHarness(postgres_url)
+
+    async def main() -> None:
+        link = await link_to(postgres_url)
+        server = await asyncio.start_server(is_starting, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        options = f"schema={harness.schema}&ownership=shared&target_session_attrs=read-write"
+        hosts = f"127.0.0.1:{port},127.0.0.1:{link.port}"
+        store = await open_postgres(f"postgresql://postgres@{hosts}/postgres?{options}")
+        await value(store.commit(put(address("a"))))
+        await store.close()
+        server.close()
+        link.close()
+        await harness.discard()
+
+    asyncio.run(main())
+
+
+def test_connections_to_a_server_that_became_a_replica_are_replaced(postgres_url: str) -> None:
+    harness, role = SharedPostgresHarness(postgres_url), f"role_{secrets.token_hex(4)}"
+
+    async def main() -> None:
+        admin = await asyncpg.connect(postgres_url)
+        await admin.execute(f"CREATE ROLE {role} LOGIN SUPERUSER")
+        store = await open_postgres(harness.url.replace("postgres@", f"{role}@", 1))
+        fence = await value(store.commit(put(address("a"))))
+        await admin.execute(f"ALTER ROLE {role} SET default_transaction_read_only = on")
+        await admin.fetch("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1", role)
+        answers = [await answer(store.commit(put(address("a"), fence))) for _ in range(3)]
+        assert "the server is a replica" in str(answers[-1])
+        await admin.execute(f"ALTER ROLE {role} RESET default_transaction_read_only")
+        answers = [await answer(store.commit(put(address("a"), fence))) for _ in range(2)]
+        assert any(isinstance(one, Success) for one in answers)  # one may find the last read-only connection
+        await store.close()
+        await harness.discard()
+        await admin.execute(f"DROP ROLE {role}")
+        await admin.close()
+
+    asyncio.run(main())
+
+
+def test_a_close_ends_requests_that_the_server_does_not_answer(postgres_url: str) -> None:
+    """The network swallows everything: the close takes its time limit, here a hundredth of it, and no minute."""
+    harness = SharedPostgresHarness(postgres_url)
+
+    async def main() -> None:
+        link = await link_to(postgres_url)
+        real = asyncio_runtime()
+        fast = attrs.evolve(real, call_later=lambda ms, act: real.call_later(ms / 100, act))
+        url = f"postgresql://postgres@127.0.0.1:{link.port}/postgres?schema={harness.schema}&ownership=shared"
+        store = await open_postgres(url, runtime=fast)
+        link.cut()
+        committing = asyncio.ensure_future(answer(store.commit(put(address("a")))))
+        await asyncio.sleep(0)
+        await asyncio.wait_for(store.close(), 15)
+        assert isinstance(await committing, Failure)
+        link.close()
+        await harness.discard()
+
+    asyncio.run(main())
