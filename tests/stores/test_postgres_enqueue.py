@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
 from perdure import App, Client, Decision, Task, tell, unwrap
+from perdure.stores.encryption import Encryption, Key
 from perdure.stores.postgres.enqueue import enqueue, enqueue_async
 from perdure.values.errors import DefinitionError, InvalidArgument, InvalidInput
 
@@ -69,11 +70,15 @@ class Running:
             assert [await self.noted.get() for _ in amounts] == list(amounts)
 
 
+KEYS = Encryption(primary=Key("k1", bytes(range(64))))
+
+
 @asynccontextmanager
-async def engine(harness: PostgresHarness) -> AsyncGenerator[Running]:
+async def engine(harness: PostgresHarness, encryption: Encryption | None = None) -> AsyncGenerator[Running]:
     noted: asyncio.Queue[int] = asyncio.Queue()
     await harness.execute("CREATE TABLE IF NOT EXISTS written (schema text, what text)")
-    async with App(None).with_jobs(orders_noting(noted.put_nowait)).open(harness.url) as jobs:
+    app = App(None, encryption=encryption).with_jobs(orders_noting(noted.put_nowait))
+    async with app.open(harness.url) as jobs:
         yield Running(harness, jobs, noted)
     await harness.discard()
 
@@ -205,6 +210,37 @@ def test_many_transactions_at_once_lose_nothing(postgres_url: str):
             await pool.close()
 
     asyncio.run(main())
+
+
+def test_commands_to_an_app_that_encrypts_are_encrypted(postgres_url: str):
+    """With the keys, in a transaction or without one; a command without them becomes a dead letter."""
+    harness = PostgresHarness(postgres_url)
+
+    async def main() -> None:
+        async with engine(harness, KEYS) as running:
+            async with harness.transaction() as connection:
+                await enqueue_async(connection, *commands("a"), schema=harness.schema, encryption=KEYS)
+                stored = await connection.fetchval(harness.sql("SELECT string_agg(payload, ' ') FROM perdure.messages"))
+            assert "amount" not in stored
+            assert len(set(stored.split())) == 3
+            await running.wait_for(1, 2, 3)
+            alone = await asyncpg.connect(harness.database)
+            await enqueue_async(alone, tell(ORDERS, "b").send(Paid(4)), schema=harness.schema, encryption=KEYS)
+            await running.wait_for(4)
+            await enqueue_async(alone, tell(ORDERS, "c").send(Paid(5)), schema=harness.schema)
+            await alone.close()
+            async with asyncio.timeout(30):
+                while not (letters := await unwrap(running.jobs.dead_letters())):  # noqa: ASYNC110 - it asks the store
+                    await asyncio.sleep(0)
+            assert letters[0].message.target.id == "c"
+
+    asyncio.run(main())
+
+
+def test_keys_that_are_none_are_refused():
+    wrong: Any = "key"
+    with pytest.raises(DefinitionError, match="encryption of enqueue"):
+        enqueue(psycopg.Connection.__new__(psycopg.Connection), *commands("a"), encryption=wrong)
 
 
 def test_a_command_has_the_declared_type():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import attrs
 import orjson
@@ -18,6 +18,9 @@ from perdure.values.journal import JournalChange
 from perdure.values.message import Consumed, Kept, Message, MessageFate, StoredMessage
 from perdure.values.sealed import Unreadable, key_of
 from perdure.values.transition import Loaded, Put, Remembered, Transition, Write
+
+_OUTSIDE: Final = "outside:transaction"
+"""Kind and name of the sender of a message from a transaction of an application."""
 
 
 @attrs.frozen
@@ -236,8 +239,23 @@ class Records:
         )
 
 
+def sealed_outside(encryption: Encryption, target: Address, action: str, payload: str, *, salt: str) -> str:
+    """Encrypt the payload of a message from a transaction of an application, whose number nobody knows yet.
+
+    Args:
+        encryption: the keys.
+        target: the instance.
+        action: of the command.
+        payload: of the command.
+        salt: makes equal payloads differ.
+    """
+    return encryption.seal(payload, _OUTSIDE, str(target), action, salt=salt)
+
+
 def _place(message: Message) -> tuple[str, str, str]:
-    return str(message.sender), str(message.target), message.action
+    sender = message.sender
+    from_ = _OUTSIDE if f"{sender.kind}:{sender.name}" == _OUTSIDE else str(sender)
+    return from_, str(message.target), message.action
 
 
 def _readable(record: FailureRecord) -> FailureRecord:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from inspect import iscoroutinefunction
+from secrets import token_hex
 from typing import Any, Final
 
 import attrs
@@ -12,6 +13,8 @@ from perdure.jobs.draft import Post
 from perdure.programs import Program
 from perdure.programs.container import node_of
 from perdure.programs.instructions import PERFORM
+from perdure.stores.encryption.keys import Encryption
+from perdure.stores.encryption.records import sealed_outside
 from perdure.stores.postgres.settings import DEFAULT_SCHEMA, check_schema
 from perdure.values.errors import DefinitionError, InvalidArgument
 
@@ -21,7 +24,12 @@ _EXPECTED: Final = "a connection of asyncpg, psycopg or SQLAlchemy, or a session
 _COMMAND: Final = "a command such as tell(orders, 'order-1').send(event)"
 
 
-def enqueue(connection: object, *commands: Program[None], schema: str = DEFAULT_SCHEMA) -> tuple[int, ...]:
+def enqueue(
+    connection: object,
+    *commands: Program[None],
+    schema: str = DEFAULT_SCHEMA,
+    encryption: Encryption | None = None,
+) -> tuple[int, ...]:
     """Send commands in the transaction that is open on a connection of psycopg or SQLAlchemy.
 
     They are stored with the commit of that transaction, and disappear with its rollback. An engine delivers them within
@@ -33,6 +41,7 @@ def enqueue(connection: object, *commands: Program[None], schema: str = DEFAULT_
             the store.
         commands: commands built by `perdure.tell`, such as ``tell(orders, "order-1").send(event)``.
         schema: the schema of the store.
+        encryption: the keys of the app, if it encrypts: it cannot read payloads that are not encrypted.
 
     Returns:
         The message ids.
@@ -42,10 +51,15 @@ def enqueue(connection: object, *commands: Program[None], schema: str = DEFAULT_
         InvalidArgument: an id contains U+0000, which PostgreSQL does not accept.
     """
     execute = _sync(connection)
-    return tuple(int(execute(statement)) for statement in _statements(commands, schema))
+    return tuple(int(execute(statement)) for statement in _statements(commands, schema, encryption))
 
 
-async def enqueue_async(connection: object, *commands: Program[None], schema: str = DEFAULT_SCHEMA) -> tuple[int, ...]:
+async def enqueue_async(
+    connection: object,
+    *commands: Program[None],
+    schema: str = DEFAULT_SCHEMA,
+    encryption: Encryption | None = None,
+) -> tuple[int, ...]:
     """Send commands as `enqueue` does, on a connection of asyncpg, or an async one of psycopg or SQLAlchemy.
 
     Args:
@@ -53,6 +67,7 @@ async def enqueue_async(connection: object, *commands: Program[None], schema: st
             ``AsyncSession`` of SQLAlchemy. Without an open transaction each command is one of its own.
         commands: commands built by `perdure.tell`.
         schema: the schema of the store.
+        encryption: the keys of the app, if it encrypts: it cannot read payloads that are not encrypted.
 
     Returns:
         The message ids.
@@ -62,7 +77,7 @@ async def enqueue_async(connection: object, *commands: Program[None], schema: st
         InvalidArgument: an id contains U+0000, which PostgreSQL does not accept.
     """
     execute = _async(connection)
-    return tuple([int(await execute(statement)) for statement in _statements(commands, schema)])
+    return tuple([int(await execute(statement)) for statement in _statements(commands, schema, encryption)])
 
 
 @attrs.frozen
@@ -80,9 +95,11 @@ class _Statement:
         return dict(zip("abcde", self.values, strict=True))
 
 
-def _statements(commands: Sequence[Program[None]], schema: str) -> list[_Statement]:
+def _statements(commands: Sequence[Program[None]], schema: str, encryption: Encryption | None) -> list[_Statement]:
     check_schema(schema)
-    return [_Statement(schema, _values(_post(command))) for command in commands]
+    if encryption is not None and not isinstance(encryption, Encryption):  # pyright: ignore[reportUnnecessaryIsInstance] - of a caller without types
+        raise DefinitionError("encryption of enqueue", encryption, "an Encryption, or None")
+    return [_Statement(schema, _values(_post(command), encryption)) for command in commands]
 
 
 def _post(command: object) -> Post:
@@ -94,11 +111,13 @@ def _post(command: object) -> Post:
     raise DefinitionError("a command to enqueue", command, _COMMAND)
 
 
-def _values(post: Post) -> tuple[str, ...]:
-    target = post.target
+def _values(post: Post, encryption: Encryption | None) -> tuple[str, ...]:
+    target, payload = post.target, post.payload
     if "\0" in str(target):
         raise InvalidArgument("id of a command to enqueue", target.id, "text without U+0000")
-    return target.kind, target.name, target.id, post.action, post.payload
+    if encryption is not None:
+        payload = sealed_outside(encryption, target, post.action, payload, salt=token_hex(8))
+    return target.kind, target.name, target.id, post.action, payload
 
 
 def _sync(connection: Any) -> Callable[[_Statement], Any]:
