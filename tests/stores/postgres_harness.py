@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
@@ -51,6 +53,20 @@ class PostgresHarness:
         connection = await asyncpg.connect(self.database)
         try:
             await connection.execute(in_schema(sql, self.schema), *values)
+        finally:
+            await connection.close()
+
+    def sql(self, sql: str) -> str:
+        """Return a statement for the schema."""
+        return in_schema(sql, self.schema)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[Any]:
+        """Open a transaction on a connection of its own."""
+        connection = await asyncpg.connect(self.database)
+        try:
+            async with connection.transaction():
+                yield connection
         finally:
             await connection.close()
 

@@ -12,6 +12,7 @@ from perdure.cli.table import Table, write_table
 from perdure.cli.target.opening import open_target
 from perdure.cli.target.options import UNSET, TargetOptions
 from perdure.values.counts import MAX_COUNTED, StoreCounts
+from perdure.values.duration import format_duration
 from perdure.wire.records import data_of
 
 
@@ -33,11 +34,17 @@ def counts(*, target: TargetOptions = UNSET, json: JsonOption = False) -> int:
     return ExitCode.DONE
 
 
+MIN_AGE_MS = 1_000
+"""Counts of this age are no longer of the moment."""
+
+
 def _rest(counted: StoreCounts) -> Iterator[str]:
     yield f"messages      {_up_to(counted.messages)}"
     yield f"dead letters  {_up_to(counted.dead_letters)}"
     if counted.oldest_due is not None:
         yield f"next alarm    {instant(counted.oldest_due)}"
+    if counted.age_ms >= MIN_AGE_MS:
+        yield f"counted       {format_duration(counted.age_ms // 1_000 * 1_000)} ago"
     if not counted.complete:
         yield "The engine is still counting: these are the instances so far. Run the command again."
 

@@ -32,6 +32,7 @@ class StoreCounts:
         instances: the instances of each job and status, in the order of kind, name and status.
         complete: whether ``instances`` counts all of them. A store that is still counting returns those that it has
             counted so far.
+        age_ms: how long ago the instances were counted; 0 unless a store keeps counts that take long.
         oldest_due_ms: the earliest alarm, integer milliseconds UTC, due or not; None if no alarm is set.
         messages: messages that wait for their delivery, at most `MAX_COUNTED`.
         dead_letters: messages that failed too often, at most `MAX_COUNTED`.
@@ -41,6 +42,7 @@ class StoreCounts:
 
     instances: tuple[StatusCount, ...] = ()
     complete: bool = True
+    age_ms: int = 0
     oldest_due_ms: int | None = None
     messages: int = 0
     dead_letters: int = 0

@@ -21,7 +21,6 @@ from perdure.stores.postgres.rows import (
 from perdure.stores.postgres.text import decoded, encoded
 from perdure.stores.store import DuePosition
 from perdure.values.address import Address
-from perdure.values.counts import MAX_COUNTED, StatusCount, StoreCounts
 from perdure.values.errors import StoreCorrupt, StoreError
 from perdure.values.hold import Hold, Job
 from perdure.values.instance import Instance
@@ -87,18 +86,6 @@ class Listings:
             return _bodies(address, first, found.unwrap()) if isinstance(found, Success) else found
 
         return asked(work())
-
-    def counts(self) -> FutureResult[StoreCounts, StoreError]:
-        """Count instances and messages, in one statement."""
-        s = self._schema
-        sql = f"""
-            SELECT kind, name, status, count(*), NULL, NULL, NULL FROM {s}.instances GROUP BY 1, 2, 3
-            UNION ALL
-            SELECT NULL, NULL, NULL, NULL, {s}.next_alarm(-1),
-              (SELECT count(*) FROM (SELECT FROM {s}.messages LIMIT {MAX_COUNTED}) AS few),
-              (SELECT count(*) FROM (SELECT FROM {s}.dead_letters LIMIT {MAX_COUNTED}) AS few)
-        """
-        return converted(answered_by(self._operations.read("count", sql)), _counts)
 
     # ------------------------------------------------------------ messages
     def messages(self, now_ms: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
@@ -213,16 +200,6 @@ def _bodies(address: Address, first: int, rows: Sequence[Row]) -> Result[tuple[s
             reason = f"expected a row at place {expected}, found the next at {row[0]}"
             return Failure(StoreCorrupt(f"journal of {address}", reason))
     return Success(tuple(decoded(row[1]) for row in rows))
-
-
-def _counts(rows: Sequence[Row]) -> StoreCounts:
-    *counted, rest = sorted(rows, key=lambda row: row[0] is None)
-    return StoreCounts(
-        instances=tuple(sorted(StatusCount(decoded(row[0]), decoded(row[1]), row[2], row[3]) for row in counted)),
-        oldest_due_ms=rest[4],
-        messages=rest[5],
-        dead_letters=rest[6],
-    )
 
 
 def _up_to(limit: int, numbers: Sequence[int]) -> tuple[int, ...]:

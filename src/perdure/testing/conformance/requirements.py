@@ -300,7 +300,12 @@ COUNTS = Requirement(
 COUNTS_ON = Requirement(
     "counts",
     "Counting delays no commit: a store that has not counted all instances yet answers ``complete=False`` after a "
-    "while, with the counts so far, and counts on at the next call. None for a store that does not count.",
+    "while, with the counts so far, and counts on at the next call.",
+)
+COUNTS_AGE = Requirement(
+    "counts",
+    "A store for which counting takes long may return earlier counts, with their ``age_ms``. None for a store that "
+    "does not count.",
 )
 SEARCH = Requirement(
     "search",
@@ -453,6 +458,7 @@ NO_CASE: dict[Requirement, str] = {
     BACKUP_FAILS_WHOLE: "only the store knows where its backup fails",
     COUNTS_MESSAGES: "optional, and only `health` shows the numbers",
     COUNTS_UP_TO: "optional, and only `health` shows the numbers",
+    COUNTS_AGE: "a permission",
     JOURNAL_GAP: "no commit leaves a gap, and each store loses a row in its own way",
     JOURNAL_IS_FLAT: "a cost, which no answer shows: measure it",
     QUEUED_TIME: "a time is measured, by the benchmarks of a store",
