@@ -53,7 +53,7 @@ def test_a_slow_count_is_kept_for_all_engines(postgres_url: str):
 
 
 def test_one_engine_counts_at_a_time(postgres_url: str):
-    """While another engine counts anew, the earlier counts are returned with their age."""
+    """While another engine counts again, the earlier counts are returned with their age."""
     harness = SharedPostgresHarness(postgres_url)
 
     async def main() -> None:
