@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, assert_never
+from typing import Any, Final, Literal, assert_never
 
 import attrs
 
@@ -32,6 +32,10 @@ AT_ONCE = 10
 
 UNSAVED = 1_000
 """The number of events that are not selected after which their position is stored."""
+
+
+POLL_MS: Final = 1_000
+"""How often a tracker on a shared store reads the log."""
 
 
 @attrs.define(kw_only=True)
@@ -105,8 +109,14 @@ class Exporter:
             return
 
     async def _gather(self) -> None:
-        """Wait for an event, then for more, until a batch is full or the first has waited long enough."""
-        await self._wake.wait_until(None)
+        """Wait for an event, then for more, until a batch is full or the first has waited long enough.
+
+        On a shared store it reads the log every second besides: other engines tell it of no event.
+        """
+        is_shared = self.position.moved_by == "several"
+        await self._wake.wait_until(self.runtime.now_ms() + POLL_MS if is_shared else None)
+        if is_shared and not self._told:
+            return
         if self.retries.state == "open" and self._told < self.options.batch_size:
             timer = self.runtime.call_later(self.options.flush_interval_ms, self._wake.ring)
             await self._wake.wait_until(None)
@@ -127,6 +137,7 @@ class Exporter:
         position = self.position
         while True:
             self._told = 0
+            await position.follow()
             limit = max(self.options.batch_size, PROBED) if self._probing == "yes" else self.options.batch_size
             page = await position.read(limit)
             events, at_end = page.events, page.end == "reached"

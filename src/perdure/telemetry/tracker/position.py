@@ -54,6 +54,7 @@ class Position:
         cursor: reads the position.
         move_cursor: moves the position.
         report: tells other sinks of the events that a move logs.
+        moved_by: ``one`` tracker, or those of ``several`` engines on a shared store.
         done: the number up to which the log is exported, or not selected.
         stored: the position in the store.
     """
@@ -65,6 +66,7 @@ class Position:
     cursor: CursorOperation
     move_cursor: MoveCursorOperation
     report: OnEvent
+    moved_by: Literal["one", "several"] = "one"
     done: int = 0
     stored: int = 0
 
@@ -77,6 +79,13 @@ class Position:
             oldest = () if start == "now" else await self._repeated(lambda: self.events(0, 1))
             await self.move(oldest[0].sequence - 1 if oldest else found.last)
         return int(found.last)
+
+    async def follow(self) -> None:
+        """Continue where the tracker of another engine has moved the position to."""
+        if self.moved_by == "several":
+            found: Cursor = await self._repeated(lambda: self.cursor(self.name))
+            if found.sequence is not None and found.sequence > self.done:
+                self.done = self.stored = found.sequence
 
     async def read(self, limit: int) -> LogPage:
         """Read the events after the position, some at a time: commits run in between.
