@@ -22,7 +22,7 @@ def members(*, target: TargetOptions = UNSET, json: JsonOption = False) -> int:
     if json:
         write_json([data_of(member) for member in engines])
     else:
-        columns = ("EPOCH", "PROCESS", "SINCE", "LEASE", "SERVES")
+        columns = ("EPOCH", "PROCESS", "SINCE", "LEASE", "SHARE", "SERVES")
         write_table(Table(columns, tuple(map(_row, engines)), frozenset(("SERVES",))))
     return ExitCode.DONE
 
@@ -30,4 +30,4 @@ def members(*, target: TargetOptions = UNSET, json: JsonOption = False) -> int:
 def _row(member: EngineMember) -> tuple[str, ...]:
     served = ", ".join(f"{job.kind}:{job.name} v{job.state_version}" for job in member.served)
     lease = f"{member.lease_left_ms / 1_000:.1f} s" if member.lease_left_ms >= 0 else "ended"
-    return str(member.epoch), member.label, instant(member.joined), lease, served
+    return str(member.epoch), member.label, instant(member.joined), lease, f"{member.share:.0%}", served

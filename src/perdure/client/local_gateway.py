@@ -28,7 +28,8 @@ from perdure.jobs.report import NOT_FOUND, report_status
 from perdure.jobs.request import Request, Resume
 from perdure.programs.future import KNOWN, answer_of, call_of, mapped, once
 from perdure.stores.journals import read_journal
-from perdure.stores.sharing.member import Members, reported
+from perdure.stores.sharing.member import Members
+from perdure.stores.sharing.share import reported
 from perdure.stores.store import Backup, Found, Health, LoggedEvent, OnBackupProgress, Query, Store
 from perdure.values.address import Address, check_id
 from perdure.values.answer import InstanceStatus

@@ -31,6 +31,7 @@ from perdure.stores.store import Health
 from perdure.telemetry.activity import Minute, Trouble
 from perdure.values.address import Address
 from perdure.values.counts import MAX_COUNTED
+from perdure.values.engine_member import EngineMember
 from perdure.values.hold import Hold
 from perdure.values.listed import LISTED_STATUSES, ListedStatus
 
@@ -105,6 +106,7 @@ class Overview:
         health: the health of the store.
         in_flight: the work in progress.
         engine: the engine.
+        members: the engines that share the store; empty if one owns it.
     """
 
     jobs: tuple[CountedJob, ...]
@@ -117,6 +119,7 @@ class Overview:
     health: Health
     in_flight: InFlight
     engine: EngineFacts
+    members: tuple[EngineMember, ...] = ()
 
 
 def overview_page(frame: Frame, view: Overview, /) -> Page:
@@ -130,6 +133,7 @@ def overview_page(frame: Frame, view: Overview, /) -> Page:
             _jobs(frame, view),
             h.div(".grid.two")[_troubles(frame, view.troubles), _overdue(frame, view.overdue)],
             h.div(".grid.two")[_store(view), _engine(view)],
+            _members(frame, view) if view.members else None,
         ],
         command="perdure counts; perdure health",
         route="GET /v1/counts",
@@ -276,6 +280,39 @@ def _store(view: Overview) -> h.Element:
             ]
         ),
     )
+
+
+def _members(frame: Frame, view: Overview) -> h.Element:
+    rows = [
+        h.tr[
+            h.th(scope="row")[member.label or "?"],
+            h.td[_member_state(member)],
+            h.td[moment(frame, member.joined_ms)],
+            h.td(".count")[f"{member.share:.0%}"],
+            h.td[", ".join(f"{job.kind}:{job.name} v{job.state_version}" for job in member.served)],
+        ]
+        for member in view.members
+    ]
+    own = next((member.label for member in view.members if member.epoch == view.engine.epoch), "")
+    return panel(
+        "Engines",
+        table(
+            ["Process", "State", "Since", numeric("Share"), "Serves"],
+            rows,
+            caption="Engines that share the store",
+            empty="",
+        ),
+        id_="members",
+        note=f"this one is {own}" if own else "",
+    )
+
+
+def _member_state(member: EngineMember) -> h.Node:
+    if member.lease_left_ms < 0:
+        return h.span(".status.bad")[f"silent: its lease ended {span_text(-member.lease_left_ms)} ago"]
+    if not member.served:
+        return h.span(".status")["stopping"]
+    return h.span(".status.good")[f"lease for {span_text(member.lease_left_ms)}"]
 
 
 def _engine(view: Overview) -> h.Element:

@@ -104,6 +104,7 @@ class PageSource:
                 concurrency=engine.limits.concurrency,
                 phase=engine.turns.phase,
             ),
+            members=() if engine.store.sharing is None else await known(client.members()),
         )
 
     async def jobs(self) -> JobList:

@@ -37,6 +37,8 @@ class EngineMember:
         joined_ms: when it opened the store, by the store's clock, integer milliseconds UTC.
         lease_left_ms: how long its lease lasts from now; negative when it has ended, and no engine has noticed it.
         served: the jobs that it serves; none while it stops.
+        share: the part of the alarms, messages and abandoned claims that it handles, of all jobs that engines serve: 0
+            to 1. The shares of all members add up to 1.
     """
 
     __repr__ = fields_in_line
@@ -46,6 +48,7 @@ class EngineMember:
     joined_ms: int
     lease_left_ms: int
     served: tuple[ServedVersion, ...] = ()
+    share: float = 0.0
 
     @property
     def joined(self) -> datetime:

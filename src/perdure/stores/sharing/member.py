@@ -7,7 +7,6 @@ from typing import TypeAlias
 
 import attrs
 
-from perdure.values.engine_member import EngineMember, ServedVersion
 from perdure.values.excerpt import fields_in_line
 from perdure.values.hold import Job
 
@@ -52,20 +51,3 @@ class Members:
     def epochs(self) -> frozenset[int]:
         """The epochs of the members."""
         return frozenset(member.epoch for member in self.members)
-
-
-def reported(members: Members) -> tuple[EngineMember, ...]:
-    """Return the members as a client sees them, by epoch."""
-    return tuple(
-        EngineMember(
-            epoch=member.epoch,
-            label=member.label,
-            joined_ms=member.joined_ms,
-            lease_left_ms=member.lease_left_ms,
-            served=tuple(
-                ServedVersion(kind=kind, name=name, state_version=version)
-                for (kind, name), version in sorted(member.served.items())
-            ),
-        )
-        for member in sorted(members.members, key=lambda member: member.epoch)
-    )

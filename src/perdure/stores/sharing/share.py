@@ -10,6 +10,7 @@ import attrs
 
 from perdure.stores.sharing.member import Members
 from perdure.values.address import Address
+from perdure.values.engine_member import EngineMember, ServedVersion
 from perdure.values.hold import Job
 
 BUCKETS: Final = 64
@@ -72,6 +73,35 @@ def share_of(epoch: int, members: Members) -> Share:
             drawn[candidates] = _drawn(epoch, candidates)
         shares[job] = drawn[candidates]
     return Share({job: buckets for job, buckets in shares.items() if buckets})
+
+
+def parts_of(members: Members) -> dict[int, float]:
+    """Return the part of all buckets of all served jobs that each member has, by epoch."""
+    jobs = {job for member in members.members for job in member.served}
+    parts: dict[int, float] = {}
+    for member in members.members:
+        held = sum(map(len, share_of(member.epoch, members).buckets.values()))
+        parts[member.epoch] = held / (BUCKETS * len(jobs)) if jobs else 0.0
+    return parts
+
+
+def reported(members: Members) -> tuple[EngineMember, ...]:
+    """Return the members as a client sees them, by epoch."""
+    parts = parts_of(members)
+    return tuple(
+        EngineMember(
+            epoch=member.epoch,
+            label=member.label,
+            joined_ms=member.joined_ms,
+            lease_left_ms=member.lease_left_ms,
+            served=tuple(
+                ServedVersion(kind=kind, name=name, state_version=version)
+                for (kind, name), version in sorted(member.served.items())
+            ),
+            share=round(parts[member.epoch], 4),
+        )
+        for member in sorted(members.members, key=lambda member: member.epoch)
+    )
 
 
 def _drawn(epoch: int, candidates: frozenset[int]) -> frozenset[int]:

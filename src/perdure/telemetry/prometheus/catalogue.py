@@ -82,6 +82,7 @@ DEAD_LETTERS: Final = _gauge("dead_letters", "Messages that failed too often, up
 STORE_UP: Final = _gauge("store_up", "1 if the store answered, 0 if it failed or took longer than 2 seconds.")
 STORE_DEGRADED: Final = _gauge("store_degraded", "1 if the store works and reports a problem.")
 MEMBERS: Final = _gauge("store_members", "Engines that share the store.")
+SHARE: Final = _gauge("store_share", "The part of the work on the store that this engine handles; they add up to 1.")
 FILE_SIZE: Final = _gauge("store_file_bytes", "Size of the store's file.")
 WAL_SIZE: Final = _gauge("store_wal_bytes", "Size of its write-ahead log.")
 CACHE_SIZE: Final = _gauge("store_cache_bytes", "Size of its cache of instances.")
@@ -101,6 +102,7 @@ READ: Final = (
     STORE_UP,
     STORE_DEGRADED,
     MEMBERS,
+    SHARE,
     FILE_SIZE,
     WAL_SIZE,
     CACHE_SIZE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
 import attrs
@@ -12,6 +13,7 @@ from perdure.engine.sink import EngineView
 from perdure.programs.future import answer_of
 from perdure.runtime.eager_task import ended
 from perdure.runtime.record import LogRecord, SpawnedTask
+from perdure.stores.sharing.share import parts_of
 from perdure.stores.store import Health
 from perdure.telemetry.prometheus.readings import Readings
 from perdure.values.counts import StoreCounts
@@ -37,7 +39,7 @@ class EngineReader:
     name: str
     _health: Health | None = None
     _counts: StoreCounts | None = None
-    _members: int | None = None
+    _members: Mapping[int, float] | None = None
     _reading: SpawnedTask[None] | None = None
     _version: str = attrs.Factory(installed_version)
 
@@ -49,6 +51,7 @@ class EngineReader:
             store=self.engine.store.name,
             health=self._health,
             counts=self._counts,
+            epoch=self.engine.store.epoch,
             members=self._members,
             in_flight=self.engine.in_flight(),
             lags=self.engine.lags(),
@@ -86,7 +89,7 @@ class EngineReader:
             fields = {"sink": self.name, "error": excerpt(error)}
             self.engine.runtime.log(LogRecord("warning", "store not read for metrics", fields))
         self._health, self._counts = health, counts
-        self._members = None if members is None else len(members.members)
+        self._members = None if members is None else parts_of(members)
 
     async def close(self) -> None:
         """End a read in progress."""

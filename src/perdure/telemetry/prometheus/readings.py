@@ -24,6 +24,7 @@ from perdure.telemetry.prometheus.catalogue import (
     LAG_EVENTS,
     MEMBERS,
     MESSAGES,
+    SHARE,
     SINK_FAILING,
     STORE_DEGRADED,
     STORE_UP,
@@ -52,7 +53,8 @@ class Readings:
         store: the name of the store.
         health: the health of the store; None if it did not answer.
         counts: its counts; None if it did not answer, or does not count.
-        members: the number of engines that share the store; None if one owns it, or it did not answer.
+        epoch: of the engine.
+        members: the shares of the engines on the store, by epoch; None if one engine owns it, or it did not answer.
         in_flight: the work in progress.
         lags: how far each sink that exports the log is behind it, by its name.
     """
@@ -64,7 +66,8 @@ class Readings:
     store: str = ""
     health: Health | None = None
     counts: StoreCounts | None = None
-    members: int | None = None
+    epoch: int = 0
+    members: Mapping[int, float] | None = None
     in_flight: InFlight = attrs.Factory(InFlight)
     lags: Mapping[str, SinkLag] = attrs.Factory(dict[str, SinkLag])
 
@@ -76,7 +79,8 @@ def samples(readings: Readings, jobs: KnownJobs) -> Iterator[Sample]:
         yield IN_FLIGHT, (work,), getattr(readings.in_flight, work)
     yield from _of_store(readings.health)
     if readings.members is not None:
-        yield MEMBERS, (), readings.members
+        yield MEMBERS, (), len(readings.members)
+        yield SHARE, (), readings.members.get(readings.epoch, 0)
     if readings.counts is not None:
         yield from _of_counts(readings.counts, readings.now_ms, jobs)
     for sink, lag in readings.lags.items():
