@@ -5,10 +5,13 @@ import re
 import shlex
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
 from perdure import Limits
+from perdure.cli.commands import COMMANDS
+from perdure.stores.postgres.settings import settings_of
 
 PAGES = Path(__file__).parents[2] / "docs" / "how-to"
 INSTRUCTIONS = {"CMD", "COPY", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "RUN", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"}
@@ -87,3 +90,44 @@ def test_kubernetes_refers_to_objects_that_exist() -> None:
     _, web = pod("shop-web")
     (url,) = [entry["value"] for entry in web["env"] if entry["name"] == "PERDURE_URL"]
     assert url == f"http://shop-engine:{service['spec']['ports'][0]['port']}"
+
+
+def replicas() -> dict[str, Any]:
+    found = [part for block in blocks("deploy-several-replicas.md", "yaml") for part in yaml.safe_load_all(block)]
+    return {f"{part['kind']}/{part['metadata']['name']}": part for part in found}
+
+
+def test_several_replicas_share_a_store_and_have_time_to_stop() -> None:
+    deployment = replicas()["Deployment/shop-engines"]["spec"]
+    spec = deployment["template"]["spec"]
+    (container,) = spec["containers"]
+    assert deployment["replicas"] > 1
+    assert deployment["strategy"]["type"] == "RollingUpdate"
+    waits = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert spec["terminationGracePeriodSeconds"] > SHUTDOWN_S + waits
+    assert container["args"] == json.loads(instructions()["CMD"])
+    assert container["livenessProbe"]["httpGet"]["path"] == container["startupProbe"]["httpGet"]["path"] == "/live"
+    assert container["readinessProbe"]["httpGet"]["path"] == "/ready"
+    assert "volumes" not in spec
+
+
+def test_the_stores_of_several_replicas_are_valid_and_have_no_password() -> None:
+    pods = [
+        replicas()["Job/shop-migrate-1-5-0"]["spec"]["template"]["spec"],
+        replicas()["Deployment/shop-engines"]["spec"]["template"]["spec"],
+        replicas()["CronJob/shop-doctor"]["spec"]["jobTemplate"]["spec"]["template"]["spec"],
+    ]
+    owned: list[str] = []
+    for spec in pods:
+        (container,) = spec["containers"]
+        given = {each["name"]: each for each in container["env"]}
+        settings = settings_of(given["PERDURE_STORE"]["value"])
+        owned += [container["args"][1]] if settings.ownership == "owned" else []
+        assert given["PGPASSWORD"]["valueFrom"]["secretKeyRef"]["name"] == "shop-db"
+        assert container["args"][1] in COMMANDS
+        assert ":" not in urlsplit(given["PERDURE_STORE"]["value"]).netloc.partition("@")[0]
+    assert owned == ["migrate"]
+    labels = replicas()["Deployment/shop-engines"]["spec"]["template"]["metadata"]["labels"]
+    for name in ("PodDisruptionBudget/shop-engines", "Service/shop-engines"):
+        selector = replicas()[name]["spec"]["selector"]
+        assert selector.get("matchLabels", selector) == labels

@@ -59,7 +59,7 @@ def firsts(sequences: list[int]) -> list[int]:
 
 
 def test_one_tracker_exports_the_events_of_all_engines() -> None:
-    """It is told of its own engine's events only, and reads the log every second."""
+    """Its own engine tells it of its events; it reads those of others every second."""
     received = Received()
     with Cluster(app_of(None), seed=1) as cluster:
         cluster.open(app_of(received))

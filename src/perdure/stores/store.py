@@ -534,9 +534,8 @@ class Store:
             time that depends on what is returned, and not on what is queued.
         counts: the number of instances of each job and status, at one moment between the call and the answer, in the
             order of kind, name and status. Counting delays no commit: a store that has not counted all instances yet
-            answers ``complete=False`` after a while, with the counts so far, and counts on at the next call. A store
-            for which counting takes long may return earlier counts, with their ``age_ms``. None for a store that does
-            not count.
+            answers ``complete=False`` after a while, with the counts so far, and counts on at the next call. Where that
+            takes long it may return earlier counts, with ``age_ms``. None for a store that does not count.
         load_all: ``(requests, answered)``: each as ``load``, read together. ``answered`` is called once, in the event
             loop, with an answer for each request in order; within the call, if the store does not wait. None: the
             engine calls ``load`` for each.

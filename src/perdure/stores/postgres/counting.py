@@ -27,7 +27,7 @@ _COUNTING: Final = 1885692520
 # ruff: noqa: S608 - the texts are made of constants and the checked name of the schema
 
 
-class Counting:
+class InstanceCounting:
     """Counts instances, and keeps a slow count in a table that all engines read."""
 
     def __init__(self, operations: PostgresOperations) -> None:
@@ -72,7 +72,7 @@ class Counting:
             return counted
         rows = counted.unwrap()
         if not rows:
-            return Success(StoreCounts(instances=_kept(body), age_ms=max(0, age_ms), **rest))
+            return Success(StoreCounts(instances=_kept(body or "[]"), age_ms=max(0, age_ms), **rest))
         instances = _counted(rows)
         took_ms = int(self._operations.runtime.monotonic_ms() - began_ms)
         if took_ms < QUICK_MS:

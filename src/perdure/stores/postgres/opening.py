@@ -14,7 +14,7 @@ from returns.future import FutureResult
 from perdure.runtime.record import Runtime
 from perdure.stores.postgres.arrivals import Arrivals
 from perdure.stores.postgres.connections import PostgresConnections, connect
-from perdure.stores.postgres.counting import Counting
+from perdure.stores.postgres.counting import InstanceCounting
 from perdure.stores.postgres.event_log import PostgresEventLog
 from perdure.stores.postgres.failures import DRIVER_ERRORS, UNSENDABLE, unavailable
 from perdure.stores.postgres.health import Checks
@@ -162,7 +162,7 @@ def _store(settings: PostgresSettings, operations: PostgresOperations, listings:
         holds=listings.holds,
         set_hold=listings.set_hold,
         due_except=listings.due_except,
-        counts=Counting(operations).counts,
+        counts=InstanceCounting(operations).counts,
         search=searches.search,
         load_all=operations.load_all,
         commit_all=operations.commit_all,

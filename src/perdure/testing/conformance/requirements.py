@@ -304,8 +304,7 @@ COUNTS_ON = Requirement(
 )
 COUNTS_AGE = Requirement(
     "counts",
-    "A store for which counting takes long may return earlier counts, with their ``age_ms``. None for a store that "
-    "does not count.",
+    "Where that takes long it may return earlier counts, with ``age_ms``. None for a store that does not count.",
 )
 SEARCH = Requirement(
     "search",
