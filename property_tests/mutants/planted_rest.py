@@ -83,7 +83,7 @@ MUTANTS = (
     ),
     Mutant(
         "a run beside the mailbox keeps its place",
-        "engine/dispatcher.py",
+        "engine/apart_runs.py",
         "        self.turns.gates.leave(resident.job_name, execute.alone, resident.address)\n",
         "",
         GAVE_UP + "[debounce: a flush by hand-before]",

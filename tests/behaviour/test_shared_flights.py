@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import pytest
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 from world import World, on_each_store
@@ -177,3 +178,26 @@ def test_a_defect_in_one_answer_keeps_no_other_from_its_own() -> None:
 
     asyncio.run(main())
     assert taken == [Success(1), Success(1)]
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_turns_that_were_folded_leave_the_row_that_is_stored(kind: str, tmp_path: Path) -> None:
+    begun = list[int]()
+
+    @program
+    def note(ctx: TaskContext[int], amount: int) -> Do[None]:
+        begun.append(amount)
+        yield from ctx.update_state(lambda total: total + amount)
+
+    noted: Any = Task("noted", state=int, event=int, initial=0, on_event=note)
+
+    async def main() -> int:
+        store = MemoryBackend().open() if kind == "memory" else await open_sqlite(tmp_path / "jobs.db")
+        async with App(None).with_jobs(noted).open(store, debug=False) as jobs:
+            calls = jobs.handle(noted)
+            for _ in range(4):
+                await asyncio.gather(*(unwrap(calls.send("a", 1)) for _ in range(5)))
+            return await unwrap(calls.get_state("a"))
+
+    assert asyncio.run(main()) == 20
+    assert len(begun) == 20  # none met a conflict and was decided again

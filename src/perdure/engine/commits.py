@@ -160,8 +160,9 @@ class Commits:
             stored: the answer.
             turns: the decisions that it is made of, with their events; None: those of its steps.
         """
-        if stored is AS_EXPECTED and flight.resident is not None and not self.residents.watched:
-            self.residents.keep(flight.resident, flight.loaded, flight.decoded)
+        resident = flight.resident
+        if stored is AS_EXPECTED and resident is not None and len(flight.steps) == 1 and not self.residents.watched:
+            self.residents.keep(resident, flight.loaded, flight.decoded)
         else:
             self.residents.landed(flight, stored)  # first: whatever fails below, no older row is kept
         took_ms = self._group.took_ms

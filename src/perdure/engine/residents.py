@@ -179,7 +179,12 @@ class Residents:
         if not isinstance(answer, Success):
             self.doubt(resident)
         elif type(write) is Put:
-            instance = write.instance if answer is AS_EXPECTED else as_stored(write.instance, answer.unwrap())
+            expected = flight.transition.expected
+            if answer is AS_EXPECTED and expected is not None:
+                fence = Fence(expected.incarnation, expected.version + 1)
+            else:
+                fence = answer.unwrap()
+            instance = as_stored(write.instance, fence)
             loaded = flight.loaded if instance is write.instance else Loaded(instance=instance)
             self.keep(resident, loaded, flight.decoded)
         else:
