@@ -56,7 +56,7 @@ def test_places_are_bounded_fair_and_never_lost(given_: list[Any], places: int, 
     inside: list[Guest] = []
 
     async def visit(guest: Guest) -> None:
-        if not gates.try_enter(guest.job, guest.company):
+        if not gates.try_enter(guest.job, guest.company, AT):
             await gates.enter(guest.job, guest.company, AT, "")
         guest.came_in_ms = runtime.monotonic_ms()
         inside.append(guest)

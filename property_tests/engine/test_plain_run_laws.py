@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from returns.result import Result, Success
 
-from perdure import Do, Task, TaskContext, effect, fail, program, tell
+from perdure import Do, ItemContext, Task, TaskContext, WorkerPool, effect, fail, program, tell
 from perdure.jobs.request import ALARM
 from perdure.jobs.step import Commit, Execute
 from perdure.jobs.turn import begin, begin_any, finish, finish_any
@@ -167,3 +167,48 @@ def test_a_plain_run_is_decided_as_any_run(
         if isinstance(exit_, Raised):
             other = exit_  # a traceback of its own is recorded
         step, general = finish(job, step, exit_, later), finish_any(job, general, other, later)
+
+
+@program
+def work(ctx: ItemContext[int]) -> Do[int, str, int]:
+    number = yield from ctx.item
+    if number < 0:
+        yield from fail("refused")
+    return (yield from add(number))
+
+
+pools = st.sampled_from(
+    (WorkerPool("plain", item=int, work=work), WorkerPool("plain", item=int, work=work, keep="0 ms"))
+)
+items = st.builds(
+    Instance,
+    address=st.just(Address("pool", "plain", "a")),
+    created_ms=st.just(1),
+    updated_ms=st.just(2),
+    incarnation=st.just(3),
+    version=st.integers(1, 4),
+    state=st.sampled_from(("7", "-7", '"?"')),
+    data=st.just('{"key":"k","head_start_ms":0}'),
+    alarm_ms=st.sampled_from((None, 0, NOW_MS, NOW_MS, NOW_MS + 1)),
+    lane=st.sampled_from(("k", "k", "k", None)),
+    suspension=seldom("paused"),
+    pending_retry=seldom(retry),
+    claim=seldom(claim),
+    run_count=st.integers(0, 2),
+    last_error=seldom(ERROR),
+    ended_ms=seldom(1),
+)
+
+
+@given(pools, items, inputs)
+def test_a_plain_run_of_an_item_is_decided_as_any_run(job: Any, instance: Instance, given_inputs: TurnInputs) -> None:
+    loaded = Loaded(instance=instance)
+    step = begin(job, instance.address, loaded, ALARM, given_inputs)
+    general = begin_any(job, instance.address, loaded, ALARM, given_inputs)
+    assert shown(step) == shown(general)
+    if isinstance(step, Execute) and isinstance(general, Execute) and step.claiming is not None:
+        assert isinstance(step.claiming.write, Put)
+        claimed = step.claiming.write.instance
+        exit_ = ended(step)
+        finished = finish(job, step.recorded(claimed), exit_, given_inputs)
+        assert shown(finished) == shown(finish_any(job, general.recorded(claimed), exit_, given_inputs))

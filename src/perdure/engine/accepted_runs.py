@@ -64,7 +64,8 @@ def accepted_run(turns: TurnTaker, alarms: Accepts, resident: Resident, commit: 
         return None
     run = _decided(turns, resident, instance)
     transition = None if run is None else with_claim(commit, run)
-    if run is None or transition is None or not turns.gates.try_enter(resident.job_name, run.alone):
+    gates = turns.gates
+    if run is None or transition is None or not gates.try_enter(resident.job_name, run.alone, resident.address):
         alarms.withdraw(item)
         return None
     return AcceptedRun(run, transition, item, alarms.withdraw)

@@ -241,10 +241,12 @@ class Alarms:
 
     def accept(self, address: Address, due_ms: int) -> Item | None:
         """Count an alarm as fired that is due when it is set, unless others wait for their turn; return its request."""
-        now_ms = self.runtime.now_ms()
+        timers = self._timers
+        if timers.has_due(due_ms) or timers.next_ms <= self.runtime.now_ms() or timers.has_due(self.runtime.now_ms()):
+            return None
         if self._phase == "closed" or address in self._fired or not self._may_fire(address):
             return None
-        if self._timers.wake_ms <= now_ms or self.under_way >= self.limits.max_pending:
+        if self.under_way >= self.limits.max_pending:
             return None
         self._look_for_company()
         if not self._window.has_room:

@@ -93,7 +93,7 @@ class ClaimedRuns:
         try:
             if claimable.slot == "none":
                 self._claim(run)
-            elif self.turns.gates.try_enter(resident.job_name, run.company):
+            elif self.turns.gates.try_enter(resident.job_name, run.company, resident.address):
                 self._admitted(run)
             else:
                 start_eagerly(self._wait_for_slot(run), self.runtime, name=f"slot of {resident.address}")
@@ -115,7 +115,7 @@ class ClaimedRuns:
             execute = begin_plain_run(resident.job, loaded.instance, item.request, inputs)
         except Exception:  # noqa: BLE001 - it raises again in the turn
             return False
-        if execute is None or not turns.gates.try_enter(resident.job_name, "beside_others"):
+        if execute is None or not turns.gates.try_enter(resident.job_name, "beside_others", resident.address):
             return False
         run = _Run(resident, item, execute, "beside_others", slot="held")
         resident.state, resident.served = "busy", (item,)

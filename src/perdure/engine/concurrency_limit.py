@@ -117,10 +117,17 @@ class ConcurrencyLimits:
         own, lanes = self.jobs.values(), self.lanes.values()
         return self.engine.waiting + sum(gate.waiting for gate in own) + sum(gate.waiting for gate in lanes)
 
-    def try_enter(self, job: str, company: Company) -> bool:
-        """Take both slots if no run has to wait for them; return whether they are taken. A job with lanes waits."""
-        if job in self.lanes:
-            return False
+    def try_enter(self, job: str, company: Company, address: Address) -> bool:
+        """Take both slots if no run has to wait for them; return whether they are taken.
+
+        Args:
+            job: the job, printed ``kind:name``.
+            company: whether the run must be alone.
+            address: the instance; that of a job with lanes waits unless a slot was taken for it.
+        """
+        lanes = self.lanes.get(job)
+        if lanes is not None:
+            return lanes.is_reserved(address) and self.engine.try_enter(company) and lanes.use(address)
         gate = self.jobs.get(job)
         if gate is None:
             return self.engine.try_enter(company)

@@ -261,13 +261,7 @@ class Dispatcher:
             return self._broken(resident, defect)
 
     def _loaded(self, resident: Resident, item: Item, loaded: Result[Loaded, Any]) -> None:
-        """Continue a turn with the instance that the store has read.
-
-        It continues in the next step of the event loop: user code does not run inside the store's callback.
-        """
-        self.runtime.call_soon(lambda: self._serve_loaded(resident, item, loaded))
-
-    def _serve_loaded(self, resident: Resident, item: Item, loaded: Result[Loaded, Any]) -> None:
+        """Continue a turn with the instance that the store has read."""
         begun: Begun
         try:
             begun = self.turns.decide(resident, item, loaded)
@@ -387,7 +381,11 @@ class Dispatcher:
     def _run_ended(self, resident: Resident, item: Item, verdict: Verdict | None) -> None:
         """Conclude the turn of a run, and continue with the next ones."""
         resident.state = "idle"
-        if verdict is None:
+        if type(verdict) is TurnAnswered:
+            self._answer(resident, item, verdict.result)
+            self._leave(item)
+            self._continue(resident)
+        elif verdict is None:
             self._again(resident, (item,))
         else:
             self._end(resident, item, verdict)

@@ -199,7 +199,7 @@ class LaneFeeder:
         self._fired[address] = lane
         self._unclaimed[lane] += 1
         self.gate.take(address, lane)
-        self.dispatcher.put(self.job, address, Item(ALARM, _FiredAlarm(address, self._answered), counts=0))
+        self.dispatcher.fire(self.job, address, Item(ALARM, _FiredAlarm(address, self._answered), counts=0))
 
     def _answered(self, address: Address, answer: TurnAnswer) -> None:
         """Settle a fired instance. One whose turn failed may still be queued: its lane is read again after a pause."""

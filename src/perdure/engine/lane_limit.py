@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
@@ -73,10 +73,19 @@ class LaneLimit:
         if address in self._reserved:
             self.leave_lane(address)
 
+    def is_reserved(self, address: Address) -> bool:
+        """Whether a slot was taken for an instance, which no run uses yet."""
+        return address in self._reserved
+
+    def use(self, address: Address) -> Literal[True]:
+        """Use the slot that was taken for an instance."""
+        self._reserved.discard(address)
+        return True
+
     async def enter_lane(self, address: Address, lane: str) -> None:
         """Use the slot that was taken for an instance, or wait for one. A cancelled wait takes none."""
         if address in self._reserved:
-            self._reserved.discard(address)
+            self.use(address)
             return
         while self._inside >= self.slots or self.is_full(lane):
             place = self.runtime.future()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -26,7 +27,7 @@ class _Reading:
 
     Attributes:
         request: the read.
-        on_loaded: called with the answer.
+        on_loaded: called with the answer, in the next step of the event loop.
         tell: called with this and the answer.
         answer: an answer that came within the call.
         state: whether the call has returned.
@@ -42,13 +43,6 @@ class _Reading:
         return self.request
 
 
-def _answered(reading: _Reading, answer: Result[Any, Any]) -> None:
-    if reading.state == "calling":
-        reading.answer = answer
-    else:
-        reading.on_loaded(answer)
-
-
 class Reads:
     """The reads of turns.
 
@@ -57,10 +51,12 @@ class Reads:
         runtime: ends the step of the event loop.
     """
 
-    __slots__ = ("_reads", "_store")
+    __slots__ = ("_reads", "_runtime", "_store", "_told")
 
     def __init__(self, store: Store, runtime: Runtime) -> None:
         self._store = store
+        self._runtime = runtime
+        self._told: list[tuple[OnLoaded, Result[Loaded, Any]]] = []
         self._reads: Together[LoadRequest] = Together(
             runtime=runtime,
             send_all=store.load_all,
@@ -77,15 +73,37 @@ class Reads:
             address: the instance.
             key: the idempotency key of the request.
             now_ms: the clock, for the expiry of the key.
-            tell: called with the answer, inside the callback of the store.
+            tell: called with the answer, in the step of the event loop after the callback of the store.
 
         Returns:
             The answer if the store gives it within the call; otherwise None, and the function is called.
         """
-        reading = _Reading(LoadRequest(address, key, now_ms), tell, _answered)
+        reading = _Reading(LoadRequest(address, key, now_ms), tell, self._answered)
         self._reads.add(reading)
         reading.state = "waiting"
         return reading.answer
+
+    def _answered(self, reading: _Reading, answer: Result[Any, Any]) -> None:
+        if reading.state == "calling":
+            reading.answer = answer
+        else:
+            self._tell_later(reading.on_loaded, answer)
+
+    def _tell_later(self, tell: OnLoaded, answer: Result[Loaded, Any]) -> None:
+        """Pass an answer on in the next step of the event loop: user code does not run in the store's callback."""
+        self._told.append((tell, answer))
+        if len(self._told) == 1:
+            self._runtime.call_soon(self._tell_all)
+
+    def _tell_all(self) -> None:
+        told, self._told = deque(self._told), []
+        try:
+            while told:
+                tell, answer = told.popleft()
+                tell(answer)
+        finally:  # a defect in one turn keeps no other from its own
+            for left in told:
+                self._tell_later(*left)
 
     def _one(self, request: LoadRequest) -> FutureResult[Loaded, StoreError]:
         return self._store.load(request.address, request.idempotency_key, request.now_ms)

@@ -122,7 +122,7 @@ class TurnTaker:
         Args:
             resident: the instance.
             item: the request.
-            tell: called with both and the stored instance, in the store's callback; it must call `decide` later.
+            tell: called with both and the stored instance, in a later step of the event loop; it must call `decide`.
 
         Returns:
             The turn's only commit, which waits for the disk as a value; or its outcome; or the rest of it, if it must

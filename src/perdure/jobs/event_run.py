@@ -16,6 +16,7 @@ from perdure.jobs.run import attempt_failed, prior_failed, rescued
 from perdure.jobs.step import Commit, Execute, Mark
 from perdure.jobs.writes import failed, nothing, purge, put
 from perdure.programs import Halted, Raised
+from perdure.values.decoded import Decoded
 from perdure.values.event import Event, JobFailed, JobStarted
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance
@@ -30,15 +31,19 @@ def begin_event(
     inputs: TurnInputs,
     *,
     found: Literal["created", "exists"],
+    state: Decoded | None = None,
 ) -> Execute:
-    """Begin to handle an event. Its claim is prepared for the handler's first effect."""
+    """Begin to handle an event, on a state that is decoded already or is decoded here.
+
+    Its claim is prepared for the handler's first effect.
+    """
     claim = event_claim(request, owner=inputs.epoch, run_id=inputs.id(), now_ms=inputs.now_ms, found=found)
     hook, program = job.program(before, claim, request.command)
     return Execute(
         hook=hook,
         program=program,
         instance=before,
-        draft=job.draft(before, claim, inputs),
+        draft=job.draft(before, claim, inputs) if state is None else job.draft_of(state.value, before, claim, inputs),
         claim=claim,
         claimed="before_effect",
         request=request,

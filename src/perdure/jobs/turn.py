@@ -77,6 +77,8 @@ def begin_any(job: AnyDefinition, address: Address, loaded: Loaded, request: Req
         step = new_instance(step, job.plan.state_version)
     if inputs.trace is not None:
         step = with_trace(step, loaded.instance, inputs.trace)
+    if isinstance(step, Execute) and step.claiming is None:
+        return step
     step = with_shown_events(job, state_in_events.of_request(job, origin.of_request(step, request)))
     return _concluded(job, step, request, inputs) if isinstance(step, Commit) else step
 
@@ -217,8 +219,9 @@ def finish_any(job: AnyDefinition, execute: Execute, exit_: Exit[Any, Any], inpu
         return step
     if execute.claim.trace is not None or execute.instance.alarm_trace is not None:
         step = _traced(step, execute)
-    step = state_in_events.of_run(job, execute, origin.of_run(step, execute))
-    step = Commit(redacted_events(job, step.transition), step.result)
+    if step.transition.events:
+        step = state_in_events.of_run(job, execute, origin.of_run(step, execute))
+        step = Commit(redacted_events(job, step.transition), step.result)
     if execute.claim.key is None and execute.request.inbound is None:
         return step
     return _concluded(job, step, _served(execute), inputs)

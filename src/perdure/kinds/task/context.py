@@ -12,6 +12,7 @@ from perdure.jobs.context import JobContext
 from perdure.jobs.decision import Alarm, Decision
 from perdure.jobs.draft import GetAlarm, SetAlarm
 from perdure.programs import Program, perform, traverse
+from perdure.values.decoded import Decoded
 from perdure.values.duration import Duration
 from perdure.values.errors import DefinitionError
 from perdure.values.excerpt import fields_in_line
@@ -119,9 +120,14 @@ HookProgram = Callable[..., Program[Any, Any, Any]]  # a user's hook, of any typ
 
 @attrs.frozen(kw_only=True)
 class TaskHooks:
-    """The user's functions, each wrapped to return a program."""
+    """The user's functions, each wrapped to return a program.
+
+    Attributes:
+        first: the first state of every instance, if it is a value that can be kept in the place of its JSON.
+    """
 
     initial: Callable[[str], object]
+    first: Decoded | None
     on_event: HookProgram
     execute: HookProgram
     on_idle: HookProgram | None

@@ -25,6 +25,7 @@ from perdure.programs import Program, lift, succeed
 from perdure.runtime.run_context import RunIdentity
 from perdure.values.address import Address
 from perdure.values.answer import RunAnswer, Sent
+from perdure.values.decoded import Decoded
 from perdure.values.duration import Duration
 from perdure.values.errors import DefinitionError, InvalidInput
 from perdure.values.failure import Defect
@@ -127,14 +128,21 @@ class Task(Definition[TaskHandle[S, V, E], TaskSender[V], R_contra], Generic[S, 
             commands=_commands(event, tags, name),
         )
         hooks = _hooks(
-            name, initial=initial, on_event=on_event, decide=decide, execute=execute, on_idle=on_idle, on_error=on_error
+            name,
+            plan,
+            initial=initial,
+            on_event=on_event,
+            decide=decide,
+            execute=execute,
+            on_idle=on_idle,
+            on_error=on_error,
         )
         _check_state(plan, initial, name)
         cast("Any", self).__attrs_init__(name, plan, hooks)
 
     def begin(self, address: Address, instance: Instance | None, request: Request, inputs: TurnInputs) -> Step:
         """Decide a command or an alarm."""
-        return handler.begin(self, address, instance, request, inputs)
+        return handler.begin(self, self.hooks.first, address, instance, request, inputs)
 
     def first_state(self, id_: str, limits: Limits) -> str:
         """Return the encoded initial state of an instance."""
@@ -216,6 +224,7 @@ def _commands(event: TypeForm[Any], tags: Mapping[type, str] | None, name: str) 
 
 def _hooks(
     name: str,
+    plan: Plan,
     *,
     initial: object,
     on_event: object,
@@ -231,11 +240,18 @@ def _hooks(
     handled = on_event if decide is None else decided(decide, what=f"decide of task:{name}")
     return TaskHooks(
         initial=_initial(initial, name),
+        first=None if callable(initial) else _first(plan, initial),
         on_event=hook(handled, what=f"on_event of task:{name}", takes=("ctx", "event")),
         execute=hook(execute if execute is not None else _nothing, what=f"execute of task:{name}"),
         on_idle=None if on_idle is None else hook(on_idle, what=f"on_idle of task:{name}"),
         on_error=None if on_error is None else hook(on_error, what=f"on_error of task:{name}", takes=("ctx", "error")),
     )
+
+
+def _first(plan: Plan, initial: object) -> Decoded | None:
+    if not _fits(plan.state, initial) or not plan.state.may_be_kept(initial):
+        return None
+    return Decoded(plan.state.encode(initial).decode(), initial)
 
 
 def _initial(initial: object, name: str) -> Callable[[str], object]:

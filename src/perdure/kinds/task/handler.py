@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias, assert_never, cast
+from typing import Any, Final, TypeAlias, assert_never, cast
 
 import attrs
 
@@ -21,11 +21,14 @@ from perdure.programs import Program
 from perdure.programs.exit import ENDS_PROCESS
 from perdure.values.address import Address
 from perdure.values.answer import OutcomeRecord, RunAnswer, Sent
+from perdure.values.decoded import Decoded
 from perdure.values.errors import InstanceParked
 from perdure.values.event import Event, TaskScheduled
 from perdure.values.instance import Claim, Instance
 from perdure.values.instant import from_ms
 from perdure.values.turn_inputs import TurnInputs
+
+MAX_BYTES_OF_CHARACTER: Final = 4
 
 TaskCommand: TypeAlias = SendCommand | TriggerTaskCommand | AlarmDue
 
@@ -33,16 +36,26 @@ TaskCommand: TypeAlias = SendCommand | TriggerTaskCommand | AlarmDue
 # ---------------------------------------------------------------- begin
 def begin(
     job: AnyDefinition,
+    first: Decoded | None,
     address: Address,
     instance: Instance | None,
     request: Request,
     inputs: TurnInputs,
 ) -> Step:
-    """Decide a command of a task, or its alarm."""
+    """Decide a command of a task, or its alarm.
+
+    Args:
+        job: the definition.
+        first: the first state of every instance, if it is known; otherwise the definition is called for it.
+        address: the instance.
+        instance: the stored instance.
+        request: the request.
+        inputs: the clock, the random value and the ids.
+    """
     command = cast("TaskCommand", request.command)
     match command:
         case SendCommand():
-            return _send(job, address, instance, request, inputs)
+            return _send(job, first, address, instance, request, inputs)
         case TriggerTaskCommand():
             return _trigger(job, address, instance, request, inputs)
         case AlarmDue():
@@ -53,29 +66,32 @@ def begin(
 
 def _send(
     job: AnyDefinition,
+    first: Decoded | None,
     address: Address,
     instance: Instance | None,
     request: Request,
     inputs: TurnInputs,
 ) -> Step:
     if instance is None:
-        return _create(job, address, request, inputs)
+        return _create(job, first, address, request, inputs)
     if instance.suspension is not None and instance.suspension != "paused":
         return refuse(address, InstanceParked(str(address), instance.suspension))
     return begin_event(job, instance, request, inputs, found="exists")
 
 
-def _create(job: AnyDefinition, address: Address, request: Request, inputs: TurnInputs) -> Step:
+def _create(job: AnyDefinition, first: Decoded | None, address: Address, request: Request, inputs: TurnInputs) -> Step:
     fresh = Instance(address=address, created_ms=inputs.now_ms, updated_ms=inputs.now_ms)
     if inputs.code == "suspect":
         return mark_first_event(fresh, request, inputs)
+    if first is not None and len(first.text) <= inputs.limits.state_bytes // MAX_BYTES_OF_CHARACTER:
+        return begin_event(job, fresh.changed(state=first.text), request, inputs, found="created", state=first)
     try:
         state = job.first_state(address.id, inputs.limits)
     except ENDS_PROCESS:
         raise
     except BaseException as defect:  # noqa: BLE001 - `initial` is a hook like any other
         return broken_before(job, fresh, request, "initial", defect, inputs)
-    return begin_event(job, attrs.evolve(fresh, state=state), request, inputs, found="created")
+    return begin_event(job, fresh.changed(state=state), request, inputs, found="created")
 
 
 def _trigger(

@@ -86,6 +86,7 @@ class WorkerPool(Definition[PoolHandle[V, A, E], PoolSender[V], R_contra], Gener
     """
 
     kind: ClassVar[str] = "pool"
+    plain_alarm: ClassVar[Literal["none", "queued", "unqueued"]] = "queued"
     occupancy: ClassVar[Literal["mailbox", "claim_only"]] = "claim_only"
     error_hook: ClassVar[str] = "on_dead"
     run_now: ClassVar[str | None] = "retry"

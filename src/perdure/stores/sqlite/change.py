@@ -314,7 +314,11 @@ def _update(instance: Instance, expected: Fence, before: Instance | None) -> Upd
         moved, values = ", due_ms", (*values, due_ms)
     if before is None or before.owner != owner:
         moved, values = moved + ", owner", (*values, owner)
-    if before is None or before.lane != instance.lane or before.rank_ms != instance.rank_ms:
+    if (
+        before is None
+        or before.lane != instance.lane
+        or (before.lane is not None and before.rank_ms != instance.rank_ms)
+    ):
         moved, values = moved + ", lane, rank_ms", (*values, instance.lane, instance.rank_ms)
     fence = Fence(incarnation, version + 1)
     return Update(_UPDATE[moved], values + _where(instance.address, expected), fence, before)
