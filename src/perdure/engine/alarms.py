@@ -213,7 +213,7 @@ class Alarms:
     def _fire(self, now_ms: int) -> None:
         """Put an alarm into the mailbox of every due instance, as far as there is room."""
         self._look_for_company()
-        while self._window.has_room and self.under_way < self.limits.max_pending:
+        while self._window.has_room and len(self._fired) < self.limits.max_pending:
             entry = self._timers.pop(now_ms)
             if entry is None:
                 self._window.reset()
@@ -277,7 +277,7 @@ class Alarms:
     def _answered(self, fired: _Fired, answer: TurnAnswer) -> None:
         """Settle an alarm. One whose turn failed left the instance due: it is fired again after a pause."""
         self._window.settle(fired)
-        if isinstance(answer, Failure) and self._phase == "open":
+        if type(answer) is Failure and self._phase == "open":
             self._failed[fired] = self.runtime.call_later(STORE_RETRY_MS, lambda: self._fire_again(fired))
         else:
             self._done(fired)

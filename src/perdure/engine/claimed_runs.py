@@ -35,6 +35,7 @@ from perdure.programs.exit import is_closing
 from perdure.runtime.eager_task import start_eagerly
 from perdure.runtime.record import Runtime, SpawnedTask
 from perdure.values.errors import Conflict, OutcomeUnknown
+from perdure.values.other_engines import NO_OTHERS
 from perdure.values.transition import Put, Transition
 
 Ended: TypeAlias = Callable[[Resident, Item, Verdict | None], None]
@@ -190,7 +191,9 @@ class ClaimedRuns:
     def _claim(self, run: _Run) -> None:
         """Record the claim of a run."""
         resident, execute = run.resident, run.execute
-        transition = self.turns.claiming(execute)
+        transition = execute.claiming
+        if transition is None or self.turns.others is not NO_OTHERS:
+            transition = self.turns.claiming(execute)
         if type(transition.write) is not Put:
             self._begin_later(run, execute)
             return

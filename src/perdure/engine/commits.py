@@ -109,7 +109,15 @@ class Commits:
             resident: the instance.
             tell: called once, in the event loop; it must not run code of jobs, and passes its arguments to `taken`.
         """
-        self._group.add(self._flight(self._written(transition), resident, tell))
+        if transition.before is None or (transition.events and not self._keeps_history):
+            transition = self._written(transition)
+        write = transition.write
+        if type(write) is Put and resident is not None:
+            decoded, began_ms = resident.decoded_of(transition, None), self.runtime.monotonic_ms()
+            flight = Flight(transition, resident, Loaded(instance=write.instance), decoded, tell, began_ms)
+        else:
+            flight = self._flight(transition, resident, tell)
+        self._group.add(flight)
 
     def taken(self, flight: Flight, stored: Stored, transition: Transition) -> Stored:
         """Take note of the store's answer to a flight of `fly`, and return it.

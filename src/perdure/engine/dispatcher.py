@@ -383,7 +383,8 @@ class Dispatcher:
         resident.state = "idle"
         if type(verdict) is TurnAnswered:
             self._answer(resident, item, verdict.result)
-            self._leave(item)
+            if item.counts:
+                self._leave(item)
             self._continue(resident)
         elif verdict is None:
             self._again(resident, (item,))

@@ -415,16 +415,14 @@ class RunningEngine:
     def _recover_if_left(self, transition: Transition) -> None:
         """Recover an instance that was resumed, or had two claims, if no run holds its claim."""
         running, write = self.residents.running(transition.address), transition.write
-        if type(write) is not Put or _is_held(write.instance, running):
+        if type(write) is not Put:
             return
+        after = write.instance
+        if after.event_claim is None and after.claim is not None and after.claim.run_id in running:
+            return  # a run in this process holds the only claim
         job = self.jobs.get((transition.address.kind, transition.address.name))
         if job is not None and left_behind(write.instance, running, self.turns.others):
             self.dispatcher.recover(job, transition.address)
-
-
-def _is_held(instance: Instance, running: tuple[str, ...]) -> bool:
-    """Return whether a run in this process holds the only claim of an instance."""
-    return instance.event_claim is None and instance.claim is not None and instance.claim.run_id in running
 
 
 def running_engine(

@@ -64,7 +64,7 @@ class TimerQueue:
 
     def pop(self, now_ms: int) -> Entry | None:
         """Remove and return the earliest alarm that is due; None if there is none."""
-        if not self.has_due(now_ms):
+        if not self._entries or self._entries[0][0] > now_ms:
             return None
         due_ms, _, address = heapq.heappop(self._entries)
         return address, due_ms
