@@ -91,8 +91,8 @@ MUTANTS = (
     Mutant(
         "an alarm that was cut by the stop is tried again in a second",
         "engine/alarms.py",
-        'if isinstance(answer, Failure) and self._phase == "open":',
-        "if isinstance(answer, Failure):",
+        'if type(answer) is Failure and self._phase == "open":',
+        "if type(answer) is Failure:",
         STOPPED + "[task: an alarm-before]",
     ),
     Mutant(

@@ -49,12 +49,16 @@ class AlarmWindow(Generic[A]):
     @property
     def has_room(self) -> bool:
         """Whether one more may be fired."""
-        return len(self._members) < (ALONE if self.company == "none" and self._size < ALONE else self._size)
+        return len(self._members) < self._limit
 
     @property
     def is_half_done(self) -> bool:
         """Whether it is worth firing more."""
-        return len(self._members) <= (ALONE if self.company == "none" and self._size < ALONE else self._size) // 2
+        return len(self._members) <= self._limit // 2
+
+    @property
+    def _limit(self) -> int:
+        return self._size if self.company == "requests" else max(self._size, ALONE)
 
     def add(self, alarm: A) -> None:
         """Count a fired alarm."""
