@@ -113,8 +113,8 @@ class Commits:
             transition = self._written(transition)
         write = transition.write
         if type(write) is Put and resident is not None:
-            decoded, began_ms = resident.decoded_of(transition, None), self.runtime.monotonic_ms()
-            flight = Flight(transition, resident, Loaded(instance=write.instance), decoded, tell, began_ms)
+            decoded = resident.decoded_of(transition, None)
+            flight = Flight(transition, resident, Loaded(instance=write.instance), decoded, tell)
         else:
             flight = self._flight(transition, resident, tell)
         self._group.add(flight)
