@@ -136,4 +136,12 @@ MUTANTS = (
         "lanes.names.append(lane)",
         "tests/stores/test_conformance.py::test_the_store_keeps[lanes_come_in_order_with_their_first_ranks-MemoryHarness]",
     ),
+    Mutant(
+        "the kept result of an item is shown with its secrets",
+        "kinds/worker_pool/definition.py",
+        "shown = self.keeping.results.redact(data.result.encode(), hide=hide).decode()",
+        "shown = data.result",
+        "tests/workflow/test_workflow_secrets.py"
+        "::test_a_mark_on_the_whole_outcome_hides_it_in_steps_children_and_results",
+    ),
 )

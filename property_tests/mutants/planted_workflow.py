@@ -5,6 +5,7 @@ from mutant import Mutant
 STEPS = "tests/workflow/test_workflow_steps.py"
 TIME = "tests/workflow/test_workflow_time.py"
 SIGNALS = "tests/workflow/test_workflow_signals.py"
+SECRETS = "tests/workflow/test_workflow_secrets.py"
 DEPLOYS = "tests/workflow/test_workflow_deploys.py"
 CRASHES = "workflow/test_workflow_crashes.py::test_a_crash_anywhere_repeats_at_most_the_step_in_progress[turns-memory]"
 
@@ -212,5 +213,40 @@ MUTANTS = (
         "inbox=tuple(_signal(job, signal, hide) for signal in header.inbox),",
         "inbox=header.inbox,",
         "tests/workflow/test_workflow_secrets.py::test_the_inbox_the_steps_and_the_outcome_are_shown_without_secrets",
+    ),
+    Mutant(
+        "a mark on the complete outcome of a step is lost",
+        "programs/declared.py",
+        "typing.get_type_hints(function, include_extras=True)",
+        "typing.get_type_hints(function)",
+        f"{SECRETS}::test_a_mark_on_the_whole_outcome_hides_it_in_steps_children_and_results",
+    ),
+    Mutant(
+        "the end of a child is shown while it is a message",
+        "kinds/workflow/definition.py",
+        'carries="another_job"',
+        'carries="own_types"',
+        f"{SECRETS}::test_the_end_of_a_child_is_hidden_while_it_is_a_message_or_waits_in_the_inbox",
+    ),
+    Mutant(
+        "a caller may report the end of a child",
+        "kinds/workflow/handler.py",
+        "if request.inbound is None and isinstance(command, StartChild | ChildEnded):",
+        "if request.inbound is None and isinstance(command, StartChild):",
+        "tests/workflow/test_workflow_surfaces.py::test_callers_cannot_forge_the_messages_between_workflows",
+    ),
+    Mutant(
+        "a resume that the code cannot follow is accepted",
+        "client/local_gateway.py",
+        "return Undecodable(str(address), problem.problems) if isinstance(rows, Success) else None",
+        "return None",
+        f"{DEPLOYS}::test_a_divergence_parks_and_the_right_code_continues",
+    ),
+    Mutant(
+        "a child that was left is still waited for",
+        "kinds/workflow/listing.py",
+        'status = "waiting" if header.ended is None else "left"',
+        'status = "waiting"',
+        "tests/workflow/test_workflow_tools.py::test_a_child_is_one_step_of_its_parent_from_its_start_to_its_end",
     ),
 )
