@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from perdure import App, Do, Signal, WorkerPool, Workflow, WorkflowContext, program
+from perdure import App, Do, Secret, Signal, WorkerPool, Workflow, WorkflowContext, program, saga
 from perdure.testing import World
 from perdure.values.errors import DefinitionError, InvalidArgument
 
@@ -50,3 +50,17 @@ def test_a_signal_by_its_name_is_an_invalid_argument() -> None:
         failed = world.result(world.handle(job).signal("a", name, 1)).failure()
     assert isinstance(failed, InvalidArgument)
     assert str(failed) == "signal: expected a declared Signal, not its name; got 'go'"
+
+
+def test_tags_that_are_no_mapping_and_a_saga_of_no_function_are_refused() -> None:
+    untyped: Any = 3
+    with pytest.raises(DefinitionError, match="tags: expected a mapping of classes to names"):
+        Workflow("w", state=int, run=same, tags=untyped)
+    with pytest.raises(DefinitionError, match=r"body of saga: expected a function of \(undo, ...\)"):
+        saga(untyped)
+
+
+def test_the_mark_of_a_secret_is_no_type() -> None:
+    mark: Any = Secret
+    with pytest.raises(TypeError, match=r"expected Annotated\[str, Secret\]; got Secret\[str\]"):
+        mark[str]

@@ -82,6 +82,8 @@ class Codec(Generic[T]):
         Raises:
             DefinitionError: the type has no JSON form, or a tag is not valid. The message names the field and the fix.
         """
+        if tags is not None and not isinstance(tags, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
+            raise DefinitionError(f"{what}: tags", tags, "a mapping of classes to names, such as {Placed: 'placed'}")
         name, pinned = describe_type(form), dict(tags or {})
         grammar = Grammar(tags=pinned)
         try:

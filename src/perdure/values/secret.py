@@ -11,7 +11,7 @@ import typing
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import lru_cache
 from itertools import pairwise
-from typing import Annotated, Any, Final, NewType, final, get_args, get_origin
+from typing import Annotated, Any, Final, NewType, NoReturn, final, get_args, get_origin
 
 import attrs
 import orjson
@@ -37,6 +37,11 @@ class Secret:
     It marks a field of a state, an event or an error, or a part of its type: ``dict[str, Annotated[str, Secret]]``. The
     type of the value and its stored bytes are unchanged.
     """
+
+    def __class_getitem__(cls, item: object) -> NoReturn:
+        """Refuse ``Secret[str]``: it is a mark, and not a type."""
+        name = item.__name__ if isinstance(item, type) else repr(item)
+        raise TypeError(f"Secret is a mark and not a type: expected Annotated[{name}, Secret]; got Secret[{name}]")
 
 
 def is_marked(form: object) -> bool:

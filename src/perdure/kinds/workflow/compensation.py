@@ -8,6 +8,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 import attrs
 
 from perdure.programs import Do, Program, program
+from perdure.values.errors import DefinitionError
 
 A = TypeVar("A")
 E = TypeVar("E")
@@ -52,7 +53,12 @@ def saga(
         body: takes the `Undo` first, then the arguments.
         args: its arguments.
         kwargs: its keyword arguments.
+
+    Raises:
+        DefinitionError: the body is not a function.
     """
+    if not callable(body):
+        raise DefinitionError("body of saga", body, "a function of (undo, ...) that returns a Program")
     return _saga(lambda undo: body(undo, *args, **kwargs))
 
 
