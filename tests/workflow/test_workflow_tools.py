@@ -14,6 +14,7 @@ from perdure import App, Defect, Do, Workflow, WorkflowContext, fail, program
 from perdure.cli.commands import run_command
 from perdure.programs import gather, sleep
 from perdure.testing import World
+from perdure.testing.journal import recorded_journals, replay_journal
 
 
 @pytest.fixture
@@ -156,3 +157,18 @@ def test_a_child_is_one_step_of_its_parent_from_its_start_to_its_end() -> None:
         assert quick.at_ms - quick.began_ms >= 1_000  # from the start of the child, not of its answer
         assert bad.error is not None
         assert bad.error.data == '"bad"'
+
+
+def test_a_snapshot_keeps_the_id_that_the_steps_are_named_after(tmp_path: Path) -> None:
+    store, file = tmp_path / "jobs.db", tmp_path / "rows.json"
+    with World(App(None).with_jobs(child, parent), store=store) as world:
+        world.unwrap(world.handle(parent).start("p-7", ["quick", "slow"]))
+        world.advance("5 seconds")
+        world.close()
+    assert run_command(["snapshot", "--store", f"sqlite:///{store}", "--output", str(file)]) == 0
+    (journal,) = recorded_journals(parent, file)
+    assert journal.instance.address.id == "p-7"
+    *_, last = replay_journal(parent, journal.instance, journal.rows)
+    assert [step.name for step in last.waiting] == ["child child:p-7-slow"]
+    ids = {each.instance.address.id for each in recorded_journals(child, file)}
+    assert ids <= {"1", "2", "3"}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Annotated
 
+import orjson
 from cyclopts import Parameter
 
 from perdure.cli.app_loader import import_app, records_of
@@ -37,10 +40,10 @@ def snapshot(
     """Write some rows of a store to a file, for tests of new code.
 
     The file contains up to ``--each`` rows of every job, version of its state and status, with their journals. Ids are
-    replaced by numbers; messages and tracebacks of errors, run ids and idempotency keys are removed. States are written
-    unchanged, except for the redacted fields and, with ``--app``, the values that its definitions mark as secret: a
-    journal that has such values is left out. Like `perdure check`, the command reads the store without a lock, also
-    while an engine owns it.
+    replaced by numbers, except those of workflows that name steps after them, such as their children; messages and
+    tracebacks of errors, run ids and idempotency keys are removed. States are written unchanged, except for the
+    redacted fields and, with ``--app``, the values that its definitions mark as secret: a journal that has such values
+    is left out. Like `perdure check`, the command reads the store without a lock, also while an engine owns it.
 
     Exit code: 0 the file is written, 2 it cannot be.
 
@@ -71,7 +74,7 @@ def snapshot(
         with rows_from_outside(store) as reader:
             chosen = [_decrypted(row, records) for row in chosen_rows(reader, frozenset(job), each)]
             bodies = [_journal(reader, row, records) for row in chosen]
-        rows = [redaction.row(row, at) for at, row in enumerate(chosen, start=1)]
+        rows = [redaction.row(row, id_) for row, id_ in zip(chosen, _ids(chosen, bodies), strict=True)]
         shown = [redaction.journal(row, found) for row, found in zip(chosen, bodies, strict=True)]
         journals = {str(row.address): each for row, each in zip(rows, shown, strict=True) if each is not None}
         if not rows:
@@ -85,6 +88,21 @@ def snapshot(
         raise UsageError(f"{output} cannot be written: {error}") from error
     write_lines([f"{output}: {len(rows)} {'row' if len(rows) == 1 else 'rows'}"])
     return ExitCode.DONE
+
+
+def _ids(rows: Sequence[Instance], bodies: Sequence[tuple[str, ...] | None]) -> Iterator[str]:
+    """Yield the ids in the file: numbers, but for a journal whose steps have names with the id, so that it replays."""
+    kept = [
+        row.address.id if _names(row.address.id, journal or ()) else None
+        for row, journal in zip(rows, bodies, strict=True)
+    ]
+    numbers = (number for number in map(str, count(1)) if number not in kept)
+    return (next(numbers) if id_ is None else id_ for id_ in kept)
+
+
+def _names(id_: str, journal: Sequence[str]) -> bool:
+    written = orjson.dumps(id_).decode()[1:-1]
+    return any(written in body.partition("\n")[0] for body in journal)
 
 
 def _journal(reader: RowReader, row: Instance, records: Records | None) -> tuple[str, ...] | None:

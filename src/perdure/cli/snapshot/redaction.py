@@ -45,12 +45,12 @@ class Redaction:
     keys: Collection[str]
     served: Mapping[tuple[str, str], AnyDefinition] = attrs.Factory(dict[tuple[str, str], AnyDefinition])
 
-    def row(self, instance: Instance, number: int) -> Instance:
+    def row(self, instance: Instance, id_: str) -> Instance:
         """Redact a row.
 
         Args:
             instance: the stored instance.
-            number: the replacement of its id.
+            id_: the replacement of its id.
         """
         job = self.served.get((instance.address.kind, instance.address.name))
         if job is not None:
@@ -58,7 +58,7 @@ class Redaction:
         pending_retry = instance.pending_retry
         return attrs.evolve(
             instance,
-            address=attrs.evolve(instance.address, id=str(number)),
+            address=attrs.evolve(instance.address, id=id_),
             state=self._json(instance.state),
             data=self._json(instance.data),
             pending_retry=None
