@@ -22,6 +22,7 @@ import os
 import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -85,6 +86,7 @@ def measure(system: System, given: argparse.Namespace, server: Server) -> tuple[
     if done.returncode:
         raise SystemExit(f"{system.name}: {done.stderr[-3000:]}")
     found = json.loads(done.stdout.splitlines()[-1])
+    time.sleep(1.0)  # the processes of its connections end
     used = server.cpu_s() - used
     return count / found["put_s"], count / found["total_s"], found["cpu_s"] / count * 1e6, used / count * 1e6
 
