@@ -10,10 +10,17 @@ KIT = "tests/workflow/test_workflow_journals.py"
 
 MUTANTS = (
     Mutant(
+        "a checkpoint does not wait for the event that is being handled",
+        "engine/checkpoints.py",
+        'return execute.instance.event_claim is not None and execute.claim.cause != "event"',
+        "return False",
+        f"{CHECKPOINTS}::test_a_checkpoint_waits_for_the_event_that_is_being_handled[memory]",
+    ),
+    Mutant(
         "a run continues after a checkpoint that was not stored",
         "engine/checkpoints.py",
-        "            self._over = raised\n",
-        "            pass\n",
+        "                self._over = RunLost(stored.failure())\n",
+        "                pass\n",
         f"{CHECKPOINTS}::test_a_run_whose_checkpoint_is_not_stored_ends_and_is_delivered_again",
     ),
     Mutant(

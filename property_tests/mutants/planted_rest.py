@@ -138,6 +138,7 @@ MUTANTS = (
         "effects of a commit of unknown outcome are not looked for",
         "engine/running.py",
         """        self.alarms.doubt()
+        self.residents.others_wrote()
         for feeder in self.feeders.values():
             feeder.doubt()
         self.waits.doubt()

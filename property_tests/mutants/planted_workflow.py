@@ -27,9 +27,23 @@ MUTANTS = (
     Mutant(
         "timers wait for the steps in progress",
         "kinds/workflow/crew.py",
-        "wanted_ms = replay.wake_ms() if others and replay.exit is None and not self.stopping else None",
+        "wanted_ms = self.steps.replay.wake_ms() if self._is_busy else None",
         "wanted_ms = None",
         f"{TIME}::test_timers_fire_while_steps_are_in_progress",
+    ),
+    Mutant(
+        "a signal waits for the steps in progress",
+        "kinds/workflow/crew.py",
+        "wanted = self._is_busy and self.changes",
+        "wanted = False and self.changes",
+        "workflow/test_requests_during_steps.py::test_the_branch_that_ends_first_wins_at_that_instant",
+    ),
+    Mutant(
+        "a patch reads the whole journal",
+        "kinds/workflow/divergence.py",
+        "while self._last.get(prefix, -1) < number and self._read < len(self._bodies):",
+        "while self._read < len(self._bodies):",
+        "tests/workflow/test_workflow_replay.py::test_a_patch_reads_no_more_rows_than_it_needs",
     ),
     Mutant(
         "a step that lost a race is not cancelled",
