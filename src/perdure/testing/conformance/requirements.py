@@ -328,7 +328,12 @@ COMMIT_ALL = Requirement(
     "commit_all",
     "each as ``commit``, written together where that is possible, and answered like ``load_all`` when all of them are "
     "durable or refused. Each is atomic, not the group: one that conflicts or cannot be written does not fail the "
-    "others. None: the engine calls ``commit`` for each.",
+    "others.",
+)
+COMMIT_ALL_AS_EXPECTED = Requirement(
+    "commit_all",
+    "One whose ``Put`` changes a state alone may be answered with ``AS_EXPECTED``. None: the engine calls ``commit`` "
+    "for each.",
 )
 
 JOURNAL = Requirement(
@@ -458,6 +463,7 @@ NO_CASE: dict[Requirement, str] = {
     COUNTS_MESSAGES: "optional, and only `health` shows the numbers",
     COUNTS_UP_TO: "optional, and only `health` shows the numbers",
     COUNTS_AGE: "a permission",
+    COMMIT_ALL_AS_EXPECTED: "a permission",
     JOURNAL_GAP: "no commit leaves a gap, and each store loses a row in its own way",
     JOURNAL_IS_FLAT: "a cost, which no answer shows: measure it",
     QUEUED_TIME: "a time is measured, by the benchmarks of a store",
