@@ -148,7 +148,7 @@ def test_alarms_that_wait_for_the_disk_go_in_large_groups(tmp_path: Path, commit
     """A slow disk makes batches larger: not twelve alarms a commit, which were 3,300 ms at 10 ms a commit."""
     took, began = play("memory", tmp_path, lambda world: burst(world, reminders(work_ms=0.02), commit_ms=commit_ms))
     assert max(began) <= 600
-    assert max(took) <= 2 * commit_ms + 20
+    assert max(took) <= 3 * commit_ms + 25  # the group under way, one that is full, and its own
 
 
 def test_alarms_run_in_large_groups_without_requests(tmp_path: Path) -> None:

@@ -100,7 +100,8 @@ async def test_callers_are_answered_when_the_store_does_not_answer_before_the_en
     await world.close()
     assert all(each.done() for each in waiting)
     errors: list[Any] = [type(each.result().failure()) for each in waiting]
-    assert (errors.count(OutcomeUnknown), errors.count(EngineClosed)) == (1, 2)
+    assert errors.count(OutcomeUnknown) >= 1  # those whose turns share the commit that is not answered
+    assert errors.count(OutcomeUnknown) + errors.count(EngineClosed) == 3
 
 
 def test_a_group_leaves_although_every_task_is_cancelled(tmp_path: Path) -> None:

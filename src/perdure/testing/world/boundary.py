@@ -118,25 +118,27 @@ class Boundary:
             work: the work.
             whose: the instance whose run performs an effect, if it is one.
         """
-        await self._cross(f"before {at}")
-        fault = self._fault_at(at) if self.faults else None
+        await self.cross(f"before {at}")
+        fault = self.fault_at(at)
         if fault is None:
             answer = await work()
         else:
             self.note(FaultInjected(fault, whose))
-            answer = await self._disturbed(at, fault, work)
-        await self._cross(f"after {at}")
+            answer = await self.disturbed(at, fault, work)
+        await self.cross(f"after {at}")
         return answer
 
-    def _fault_at(self, at: str) -> Fault | None:
+    def fault_at(self, at: str) -> Fault | None:
         """Return the fault of this call. Every fault counts it; a second due fault affects the next call."""
+        if not self.faults:
+            return None
         due = [pending for pending in self.faults if pending.is_due(at)]
         if not due:
             return None
         due[0].times -= 1
         return due[0].fault
 
-    async def _cross(self, what: str) -> None:
+    async def cross(self, what: str) -> None:
         """Pass the boundary, unless the worker dies at this crossing: then no call passes again."""
         if len(self.crash_points) == self.die_at:
             self.die(what)
@@ -150,10 +152,22 @@ class Boundary:
         if self.interleaving == "operations" and self.runtime.random() < _YIELDS:
             await self.runtime.sleep(0)
 
+    @property
+    def dies_next(self) -> bool:
+        """Return whether the worker dies at the next crossing, or is dead."""
+        return self.died_at is not None or len(self.crash_points) == self.die_at
+
+    async def pass_within(self, what: str) -> None:
+        """Pass a crash point within an operation, where no other task may run."""
+        if self.dies_next:
+            await self.cross(what)
+        self.crash_points.append(what)
+
     async def _never(self) -> None:
         await self.runtime.future()
 
-    async def _disturbed(self, at: str, fault: Fault, work: Work) -> Any:
+    async def disturbed(self, at: str, fault: Fault, work: Work) -> Any:
+        """Perform work with a fault."""
         answer = await work() if fault.when == "after" else None
         match fault:
             case Crash():
@@ -179,12 +193,15 @@ class Boundary:
 
 # ---------------------------------------------------------------- crossings
 def store_behind(boundary: Boundary, store: Store) -> Store:
-    """Return a store behind a boundary, and record its commits. Each operation crosses it on its own.
+    """Return a store behind a boundary, and record its commits.
+
+    It takes groups if the store does, and the engine waits for it as for a real one.
 
     Args:
         boundary: the boundary.
         store: the store.
     """
+    from perdure.testing.world.groups import groups_behind
     changed: dict[str, Any] = {
         name: partial(_cross_to_store, boundary, name, operation)
         for name in (*STORE_OPERATIONS, *OPTIONAL_OPERATIONS)
@@ -195,7 +212,7 @@ def store_behind(boundary: Boundary, store: Store) -> Store:
             name: partial(_cross_to_store, boundary, name, getattr(store.sharing, name)) for name in SHARED_OPERATIONS
         }
         changed["sharing"] = attrs.evolve(store.sharing, **shared)
-    return attrs.evolve(store, **changed, load_all=None, commit_all=None)
+    return attrs.evolve(store, **changed, **groups_behind(boundary, store), waits="for_io")
 
 
 def _cross_to_store(
@@ -208,11 +225,11 @@ async def _answered(
     boundary: Boundary, name: str, args: tuple[Any, ...], operation: FutureResult[Any, Any]
 ) -> Result[Any, Any]:
     result = await answer_of(operation)
-    _note_answer(boundary, name, args, result)
+    note_answer(boundary, name, args, result)
     return result
 
 
-def _note_answer(boundary: Boundary, name: str, args: tuple[Any, ...], result: Result[Any, Any]) -> None:
+def note_answer(boundary: Boundary, name: str, args: tuple[Any, ...], result: Result[Any, Any]) -> None:
     """Record the result of a store operation, if the trace shows it."""
     if name == "commit" and isinstance(result, Success):
         boundary.note(TransitionCommitted(args[0], result.unwrap()))
