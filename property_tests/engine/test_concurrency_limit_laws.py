@@ -48,7 +48,13 @@ def guests() -> st.SearchStrategy[list[tuple[str, Company, int, int | None, int]
     return st.lists(guest, max_size=14)
 
 
+def waits_to_be_alone() -> list[Any]:
+    """One is inside, one waits to be alone, and a third one comes although there is a place."""
+    return [(JOBS[1], company, 5, None, 0) for company in ("beside_others", "alone", "beside_others")]
+
+
 @given(guests(), st.integers(1, 3), st.integers(1, 2), st.integers(0, 999))
+@example(waits_to_be_alone(), 2, 1, 0)
 def test_places_are_bounded_fair_and_never_lost(given_: list[Any], places: int, limited: int, seed: int) -> None:
     simulation = Simulation(seed=seed)
     runtime = simulation.runtime

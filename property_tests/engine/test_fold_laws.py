@@ -18,6 +18,7 @@ from perdure.client.client import engine_of
 from perdure.stores.memory import MemoryBackend
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.store import Query
+from perdure.values.errors import StoreUnavailable
 
 FAR = datetime(2100, 1, 1, tzinfo=UTC)
 
@@ -193,3 +194,30 @@ def test_a_turn_that_comes_while_others_are_written_is_decided_after_them() -> N
             return str(stored.state)
 
     assert asyncio.run(main()) == '{"total":7,"seen":[1,2,4]}'
+
+
+def refusing(store: Any) -> Any:
+    """A store that cannot write messages, and says so as one that cannot write a text: of each transition alone."""
+
+    def commit_all(transitions: Any, answered: Any) -> None:
+        asyncio.get_running_loop().call_soon(write, transitions, answered)
+
+    def write(transitions: Any, answered: Any) -> None:
+        written = [one for one in transitions if not one.messages]
+        store.commit_all(written, lambda stored: answered(filled(transitions, list(stored))))
+
+    def filled(transitions: Any, stored: list[Any]) -> list[Any]:
+        refused = Failure(StoreUnavailable("commit", "it cannot write a message"))
+        return [refused if one.messages else stored.pop(0) for one in transitions]
+
+    return evolve(store, commit_all=commit_all, waits="for_io")
+
+
+@given(st.lists(st.lists(to_a | to_b | keyed | others, min_size=1, max_size=8), max_size=5), st.integers(0, 2))
+@example([[("send", "a", Change("add"), None)], [("send", "a", Change(d), None) for d in ("add", "tell", "add")]], 0)
+@settings(max_examples=30, deadline=None)
+def test_a_turn_that_the_store_refuses_costs_no_neighbour_its_own(history: Any, pace: int) -> None:
+    def of(how: str) -> object:
+        return asyncio.run(outcome(refusing(MemoryBackend().open()), history, how=how, pace=pace))
+
+    assert of("together") == of("one by one")

@@ -10,6 +10,7 @@ STOPPED = "behaviour/test_cancel_sweep.py::test_the_engine_is_stopped_anywhere"
 LOST = "behaviour/test_doubt.py::test_a_lost_answer_heals_without_a_restart"
 GIVEN_UP = "behaviour/test_doubt.py::test_a_lost_answer_leaves_nothing_undone_if_its_caller_gives_up"
 LOST_AT_STOP = "behaviour/test_doubt.py::test_answers_that_are_lost_during_a_stop_leave_nothing_behind"
+ANSWERED = "tests/behaviour/test_every_caller_is_answered.py"
 LAWS = "tests/testing/test_machine_laws.py::test_a_violation_of_one_law_is_reported_by_that_law_only"
 PAIRS = "behaviour/test_feature_pairs.py::"
 LIMITS = "behaviour/test_limits.py::"
@@ -93,7 +94,49 @@ MUTANTS = (
         "engine/alarms.py",
         'if type(answer) is Failure and self._phase == "open":',
         "if type(answer) is Failure:",
-        STOPPED + "[task: an alarm-before]",
+        ANSWERED + "::test_an_alarm_that_the_stop_cuts_is_not_tried_again_by_this_engine[memory]",
+    ),
+    Mutant(
+        "a turn whose row is being read when the engine stops is not answered",
+        "engine/resident.py",
+        "            self.reading.reply(Failure(EngineClosed()))\n",
+        "",
+        ANSWERED + "::test_a_caller_whose_row_is_being_read_when_the_engine_stops[memory]",
+    ),
+    Mutant(
+        "a row that is read after the engine stopped is handled",
+        "engine/dispatcher.py",
+        "        if resident.reading is not item:",
+        "        if not resident:",
+        ANSWERED + "::test_a_row_that_is_read_after_its_caller_was_answered_changes_nothing[memory]",
+    ),
+    Mutant(
+        "a defect while a job is accepted with its claim answers its alarm only",
+        "engine/claimed_runs.py",
+        "item, run.accepting = run.accepting, None",
+        "run.accepting = None",
+        ANSWERED + "::test_a_defect_while_a_job_is_accepted_with_its_claim[memory]",
+    ),
+    Mutant(
+        "a defect in one answer of a flight keeps the others from theirs",
+        "engine/dispatcher.py",
+        "            self._conclude(resident, item, result or commit.result)",
+        "            self._answer(resident, item, result or commit.result)\n            self._leave(item)",
+        ANSWERED + "::test_a_defect_in_one_turn_of_several_that_share_a_commit[memory]",
+    ),
+    Mutant(
+        "a turn that the store refuses costs the turns of its flight",
+        "engine/flight.py",
+        "    flight.steps.clear()",
+        "    return []",
+        "engine/test_fold_laws.py::test_a_turn_that_the_store_refuses_costs_no_neighbour_its_own",
+    ),
+    Mutant(
+        "the outcome of a message is waited for although the store does not answer",
+        "engine/running.py",
+        "        self.outbox.abandon()\n",
+        "",
+        ANSWERED + "::test_the_engine_stops_while_the_store_does_not_write_the_outcome_of_a_message[memory]",
     ),
     Mutant(
         "who waits in a mailbox when the engine stops is not answered",

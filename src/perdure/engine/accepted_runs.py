@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 import attrs
@@ -41,13 +40,11 @@ class AcceptedRun:
         execute: the run.
         transition: the acceptance and the claim.
         item: the request of its alarm.
-        withdraw: called when neither is stored.
     """
 
     execute: Execute
     transition: Transition
     item: Item
-    withdraw: Callable[[Item], None]
 
 
 def accepted_run(turns: TurnTaker, alarms: Accepts, resident: Resident, commit: Commit) -> AcceptedRun | None:
@@ -68,7 +65,7 @@ def accepted_run(turns: TurnTaker, alarms: Accepts, resident: Resident, commit: 
     if run is None or transition is None or not gates.try_enter(resident.job_name, run.alone, resident.address):
         alarms.withdraw(item)
         return None
-    return AcceptedRun(run, transition, item, alarms.withdraw)
+    return AcceptedRun(run, transition, item)
 
 
 def _is_plain(turns: TurnTaker, resident: Resident) -> bool:

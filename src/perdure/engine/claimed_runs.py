@@ -56,6 +56,7 @@ class _Run:
         company: whether no other run may have a slot.
         slot: whether it holds a slot of the concurrency limits.
         state: whether the run has ended.
+        accepting: the request of a job that is accepted by the commit of the claim, until that is answered.
     """
 
     resident: Resident
@@ -64,6 +65,7 @@ class _Run:
     company: Company
     slot: Literal["none", "held"] = "none"
     state: Literal["in progress", "over"] = "in progress"
+    accepting: Item | None = None
 
 
 @attrs.define(eq=False)
@@ -132,24 +134,29 @@ class ClaimedRuns:
             return False
         try:
             accepted = accepted_run(self.turns, self.alarms, resident, commit)
-            if accepted is not None:
-                self._begin_accepted(resident, item, commit, accepted)
         except BaseException as defect:  # noqa: BLE001 - as above
             self.ended(resident, item, self.broken(resident, defect))
             return True
-        return accepted is not None
-
-    def _begin_accepted(self, resident: Resident, item: Item, commit: Commit, accepted: AcceptedRun) -> None:
-        """Commit the acceptance of a job with the claim of its run, answer the request, and begin the run."""
+        if accepted is None:
+            return False
         execute = accepted.execute
-        run = _Run(resident, accepted.item, execute, execute.alone, slot="held")
+        run = _Run(resident, accepted.item, execute, execute.alone, slot="held", accepting=item)
         resident.begin_serving(accepted.item)
-        resident.running = (*resident.running, execute.claim.run_id)
-        answer = partial(self._take_acceptance, run, item, commit, accepted)
-        self.turns.commits.fly(accepted.transition, resident, answer)
+        resident.begin_serving(item)
+        try:
+            self._accept(run, commit, accepted)
+        except BaseException as defect:  # noqa: BLE001 - as above
+            self._break(run, defect)
+        return True
+
+    def _accept(self, run: _Run, commit: Commit, accepted: AcceptedRun) -> None:
+        """Commit the acceptance of a job with the claim of its run, answer the request, and begin the run."""
+        run.resident.running = (*run.resident.running, run.execute.claim.run_id)
+        answer = partial(self._take_acceptance, run, commit, accepted)
+        self.turns.commits.fly(accepted.transition, run.resident, answer)
 
     def _take_acceptance(
-        self, run: _Run, item: Item, commit: Commit, accepted: AcceptedRun, flight: Flight, stored: Stored
+        self, run: _Run, commit: Commit, accepted: AcceptedRun, flight: Flight, stored: Stored
     ) -> None:
         """Take the store's answer to the acceptance and claim of a run."""
         resident, execute, transition = run.resident, run.execute, accepted.transition
@@ -157,13 +164,14 @@ class ClaimedRuns:
             answer = self.turns.commits.taken(flight, stored, transition)
             recorded = self.turns.recorded(resident, transition, execute.claim.run_id, answer)
             if isinstance(recorded, Success):
-                self.accepted(resident, item, TurnAnswered(commit.result))
+                if run.accepting is not None:
+                    self.accepted(resident, run.accepting, TurnAnswered(commit.result))
+                    resident.end_serving(run.accepting)
+                    run.accepting = None
                 self._begin_later(run, execute.recorded(recorded.unwrap()))
                 return
-            self._leave(run)
-            accepted.withdraw(accepted.item)
-            conflict = isinstance(recorded.failure(), Conflict)
-            self.ended(resident, item, None if conflict else TurnAnswered(Failure(recorded.failure())))
+            refused: Any = recorded.failure()
+            self._end(run, None if isinstance(refused, Conflict) else TurnAnswered(Failure(refused)))
         except BaseException as defect:  # noqa: BLE001 - as above
             self._break(run, defect)
 
@@ -314,6 +322,7 @@ class ClaimedRuns:
         """End a run because of a defect of the engine: its claim stays, and is recovered."""
         run.resident.worker = None
         self.turns.forget_run(run.resident, run.execute)
+        self.turns.left_claimed(run.resident)
         self._end(run, self.broken(run.resident, defect))
 
     def _end(self, run: _Run, verdict: Verdict | None) -> None:
@@ -322,7 +331,13 @@ class ClaimedRuns:
         if isinstance(verdict, RunsApart):
             run.slot = "none"  # the run keeps it
         self._leave(run)
-        self.ended(run.resident, run.item, verdict)
+        item = run.item
+        if run.accepting is not None:  # the job is not accepted, or perhaps not: the answer is its caller's
+            item, run.accepting = run.accepting, None
+            run.resident.end_serving(item)
+            if self.alarms is not None:
+                self.alarms.withdraw(run.item)
+        self.ended(run.resident, item, verdict)
 
     def _leave(self, run: _Run) -> None:
         run.state = "over"

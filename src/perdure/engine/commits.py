@@ -9,6 +9,7 @@ import attrs
 from returns.result import Failure, Result, Success
 
 from perdure.engine.flight import Flight, Stored, outcome_of
+from perdure.engine.incident import defect_in
 from perdure.engine.item import Item
 from perdure.engine.reporting import SLOW_COMMIT_MS, Reporting
 from perdure.engine.resident import Resident
@@ -16,7 +17,7 @@ from perdure.engine.residents import NO_INSTANCE, Residents
 from perdure.engine.together import Together
 from perdure.engine.turn_outcome import TurnAnswered
 from perdure.jobs.step import Commit
-from perdure.runtime.record import LogRecord, Runtime
+from perdure.runtime.record import Runtime
 from perdure.stores.store import Store
 from perdure.values.errors import Conflict, OutcomeUnknown
 from perdure.values.instance import Fence
@@ -130,8 +131,7 @@ class Commits:
         try:
             self.landed(flight, stored, (transition,))
         except Exception as defect:  # noqa: BLE001 - of the engine; the store calls back to others, too
-            fields = {"instance": str(transition.address), "error": repr(defect)}
-            self.runtime.log(LogRecord("error", "internal error after a commit", fields))
+            self.runtime.log(defect_in("a commit", transition.address, defect))
             return Failure(OutcomeUnknown(f"the engine failed after a commit: {defect!r}"))
         return stored
 

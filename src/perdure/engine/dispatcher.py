@@ -13,8 +13,9 @@ from perdure.engine.apart_runs import ApartRuns
 from perdure.engine.cancellation import is_cancelled
 from perdure.engine.claimed_runs import ClaimedRuns
 from perdure.engine.claims_left import ClaimsLeft
-from perdure.engine.flight import Flight, Stored, is_foldable
+from perdure.engine.flight import Flight, Stored, is_foldable, taken_apart
 from perdure.engine.in_flight import InFlight
+from perdure.engine.incident import defect_in
 from perdure.engine.item import Item
 from perdure.engine.reporting import Reporting
 from perdure.engine.resident import NOTHING_WAITS, Resident
@@ -38,7 +39,7 @@ from perdure.jobs.request import AHEAD, RECOVER, Recover, Request, Terminate
 from perdure.jobs.step import Commit, Defer, RecoverFirst
 from perdure.programs.exit import ENDS_PROCESS, is_closing
 from perdure.runtime.eager_task import start_eagerly
-from perdure.runtime.record import Future, LogRecord, Runtime
+from perdure.runtime.record import Future, Runtime
 from perdure.values.address import Address
 from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown, Overloaded
 from perdure.values.limits import Limits
@@ -262,9 +263,12 @@ class Dispatcher:
 
     def _loaded(self, resident: Resident, item: Item, loaded: Result[Loaded, Any]) -> None:
         """Continue a turn with the instance that the store has read."""
-        begun: Begun
+        if resident.reading is not item:  # it was answered when the engine stopped
+            self._leave(item)
+            return
+        resident.reading = None
         try:
-            begun = self.turns.decide(resident, item, loaded)
+            begun: Begun = self.turns.decide(resident, item, loaded)
         except BaseException as defect:  # noqa: BLE001 - as above
             begun = self._broken(resident, defect)
         self._serve_rest(resident, self._go_on(resident, item, begun))
@@ -283,6 +287,7 @@ class Dispatcher:
                 self._commit(resident, item, begun)
             case "reading":
                 self._in_a_row = 0
+                resident.reading = item
                 return "reading"
             case Commit() | "after_flight":
                 resident.put(item, "head")
@@ -322,6 +327,7 @@ class Dispatcher:
             if isinstance(stored.failure(), Conflict):
                 self._again(resident, [item for item, _ in flight.steps])
                 return
+            resident.put_first(taken_apart(flight, stored))
             result = stored
         for item, commit in flight.steps:
             self._conclude(resident, item, result or commit.result)
@@ -450,10 +456,13 @@ class Dispatcher:
 
     def _conclude(self, resident: Resident, item: Item, result: TurnAnswer) -> None:
         """Answer a request whose turn is durable."""
-        if item.report is not None or item.span is not None or type(item.request.command) is Recover:
-            self._answer(resident, item, result)
-        elif not item.answer.done():
-            item.answer.set_result(result)
+        try:
+            if item.report is not None or item.span is not None or type(item.request.command) is Recover:
+                self._answer(resident, item, result)
+            elif not item.answer.done():
+                item.answer.set_result(result)
+        except BaseException as defect:  # noqa: BLE001 - of the engine: its neighbours are answered
+            self._broken(resident, defect)
         self._leave(item)
 
     def _leave(self, item: Item) -> None:
@@ -497,10 +506,7 @@ class Dispatcher:
         self.runtime.call_later(item.next_look_ms(self.runtime.random()), lambda: self._wake_deferred(resident))
 
     def _recover_first(self, resident: Resident, item: Item) -> None:
-        """Settle the abandoned run, then serve the request.
-
-        A message is not served again here, because the abandoned run may be its own. It is read from the store again.
-        """
+        """Settle the abandoned run, then serve the request; not a message, because that run may be its own."""
         if item.request.inbound is not None or item.recovered == "once":
             item.reply(Failure(OutcomeUnknown("an abandoned run is recovered first")))
         else:
@@ -547,16 +553,13 @@ class Dispatcher:
         self._admission.call_all()
         self._claims_left.close()
         for resident in self._active:
-            for item in (*resident.waiting, *resident.deferred):
-                if item.ended is None:
-                    item.reply(Failure(EngineClosed()))
+            resident.close_door()
 
     async def emptied(self) -> None:
         """Wait until all queues are empty and no run is in progress."""
         if self._active:
-            future = self.runtime.future()
-            self._emptied.append(future)
-            await future
+            self._emptied.append(emptied := self.runtime.future())
+            await emptied
 
     def stop_runs(self) -> None:
         """Cancel every run in progress and release its claim."""
@@ -566,15 +569,12 @@ class Dispatcher:
     def leave_runs(self) -> tuple[Address, ...]:
         """Abandon the runs that ignored their cancellation, and return their instances.
 
-        Their claims stay in the store. Their callers receive ``OutcomeUnknown``; requests that wait for the end of such
-        a run have changed nothing, and fail with ``EngineClosed``.
+        Their claims stay in the store. Their callers receive ``OutcomeUnknown``; other requests have changed nothing,
+        and fail with ``EngineClosed``.
         """
         left = tuple(self._active)
         for resident in left:
-            for item in resident.begun:
-                item.reply(Failure(OutcomeUnknown("the engine stopped, and the run did not end")))
-            for item in (*resident.waiting, *resident.deferred):
-                item.reply(Failure(EngineClosed()))
+            resident.leave()
         self._active.clear()
         self._tell_emptied()
         return tuple(resident.address for resident in left)
@@ -594,6 +594,5 @@ class Dispatcher:
     def _broken(self, resident: Resident, defect: BaseException) -> TurnAnswered:
         if isinstance(defect, ENDS_PROCESS):
             self.turns.process_ends(defect)
-        fields = {"instance": str(resident.address), "error": repr(defect)}
-        self.runtime.log(LogRecord("error", "internal error in turn", fields))
+        self.runtime.log(defect_in("turn", resident.address, defect))
         return TurnAnswered(Failure(OutcomeUnknown(f"the engine failed in this turn: {defect!r}")))

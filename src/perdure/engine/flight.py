@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import Any, Final, Literal, TypeAlias
 
 import attrs
-from returns.result import Result
+from returns.result import Result, Success
 
 from perdure.engine.item import Item
 from perdure.engine.resident import Resident
 from perdure.jobs.request import ENGINE_COMMANDS, Terminate
 from perdure.jobs.step import Commit
 from perdure.values.decoded import Decoded
+from perdure.values.errors import StoreUnavailable
 from perdure.values.instance import Fence
 from perdure.values.transition import KeepInstance, Loaded, Put, Transition, folded
 
@@ -59,7 +60,8 @@ class Flight:
         """Return whether the turn of a request may be decided on the outcome of this flight.
 
         A key and a message are looked up in the store, and what the engine itself requests is decided on stored rows.
-        A new instance is stored first: decisions distinguish it from one that is not stored.
+        A new instance is stored first: decisions distinguish it from one that is not stored. Turns whose transition the
+        store has refused are written one by one.
         """
         request, write = item.request, self.transition.write
         return (
@@ -69,14 +71,18 @@ class Flight:
             and request.idempotency_key is None
             and request.inbound is None
             and item.ended is None
+            and item.company == "any"
             and not isinstance(request.command, _ALONE)
-            and not self._may_be_void
+            and not self._is_alone
         )
 
     @property
-    def _may_be_void(self) -> bool:
-        """Whether it met a conflict that its message may cause, which no repetition ends: no neighbour shares it."""
-        return self.transition.inbound is not None and bool(self.steps) and self.steps[0][0].conflicts > 0
+    def _is_alone(self) -> bool:
+        """Whether it is of one turn: it was refused, or its message may cause a conflict that no repetition ends."""
+        if not self.steps:
+            return False
+        first = self.steps[0][0]
+        return first.company == "alone" or (self.transition.inbound is not None and first.conflicts > 0)
 
     def fold(self, item: Item, commit: Commit, written: Transition, decoded: Decoded | None) -> None:
         """Add a turn that was decided on the outcome of this flight.
@@ -91,6 +97,21 @@ class Flight:
         if not written.is_empty:
             self.transition = folded(self.transition, written)
             self.loaded, self.decoded = outcome_of(written, self.loaded), decoded
+
+
+def taken_apart(flight: Flight, stored: Stored) -> list[Item]:
+    """Take the turns off a flight that the store has refused; return the requests, to be decided again one by one.
+
+    The store refuses a transition that holds what it cannot write, such as a text, and so the turn that it is of. No
+    request is returned if there is only one, or if the store may have written them.
+    """
+    items = [item for item, _ in flight.steps]
+    if len(items) <= 1 or isinstance(stored, Success) or not isinstance(stored.failure(), StoreUnavailable):
+        return []
+    flight.steps.clear()
+    for item in items:
+        item.company = "alone"
+    return items
 
 
 def is_foldable(transition: Transition) -> bool:

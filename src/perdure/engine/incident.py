@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from perdure.runtime.record import LogRecord
+from perdure.values.address import Address
 from perdure.values.event import Event, JobFailed, JobParked, JobRecovered, JobRetryExhausted
 from perdure.values.failure import FailureRecord
 from perdure.values.message import DeadLettered
@@ -12,6 +13,17 @@ from perdure.values.transition import Transition
 
 INCIDENTS = frozenset({JobFailed, JobParked, JobRecovered, JobRetryExhausted})
 """The events that are logged."""
+
+
+def defect_in(step: str, address: Address, defect: BaseException) -> LogRecord:
+    """Return the record of a defect of the engine itself.
+
+    Args:
+        step: what the engine did.
+        address: the instance.
+        defect: the exception.
+    """
+    return LogRecord("error", f"internal error in {step}", {"instance": str(address), "error": repr(defect)})
 
 
 def incident(transition: Transition) -> LogRecord | None:

@@ -45,6 +45,7 @@ class Item:
         recovered: whether an abandoned run was already recovered for this request.
         span: traces its turn, from the moment that the instance is loaded; None if it is not traced.
         report: reports the end of the request to sinks; None if none listens.
+        company: whether its turn may share a transition with others; ``alone`` after a store has refused one.
         looks: how often it found the instance held by another engine.
         basis: whether its turn was decided on a row that was just read, or on one that the engine of a shared store
             has kept, and another engine may have changed.
@@ -60,6 +61,7 @@ class Item:
     recovered: Literal["not_yet", "once"] = "not_yet"
     span: TurnSpan | None = None
     report: RequestReport | None = None
+    company: Literal["any", "alone"] = "any"
     looks: int = 0
     basis: Literal["read", "kept"] = "read"
     ending: Callable[[], None] | None = None

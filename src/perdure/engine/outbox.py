@@ -119,6 +119,11 @@ class Outbox:
         if answer is not None and not answer.done():
             answer.set_result(Success(None))
 
+    def abandon(self) -> None:
+        """Wait no longer for the store. The next engine delivers again what is not written."""
+        for task in tuple(self._writing):
+            task.cancel()
+
     def release(self, target: Address) -> None:
         """Deliver the messages that wait for a resumed target at once."""
         held = self._held.pop(target, None)

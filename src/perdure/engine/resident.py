@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
+from returns.result import Failure
 
 from perdure.engine.item import Item, RunInProgress, Stop
 from perdure.jobs.definition import AnyDefinition
@@ -13,6 +15,7 @@ from perdure.jobs.request import Recover, Terminate
 from perdure.runtime.record import SpawnedTask
 from perdure.values.address import Address
 from perdure.values.decoded import Decoded
+from perdure.values.errors import EngineClosed, OutcomeUnknown
 from perdure.values.instance import Instance
 from perdure.values.transition import KeepInstance, Loaded, Put, Transition
 
@@ -50,6 +53,7 @@ class Resident:
         apart: the task of a run beside the queue.
         runs: the user programs in progress: at most one by the worker and one apart.
         served: the requests whose turns a task executes now.
+        reading: the request whose turn waits for the row; nothing of it is decided.
     """
 
     address: Address
@@ -68,6 +72,7 @@ class Resident:
     apart: SpawnedTask[Any] | None = None
     runs: tuple[RunInProgress, ...] = ()
     served: tuple[Item, ...] = ()
+    reading: Item | None = None
 
     @property
     def job_name(self) -> str:
@@ -132,9 +137,13 @@ class Resident:
 
     def wake_deferred(self) -> None:
         """Queue the deferred requests first, in order, because the run in progress is settled."""
-        for item in reversed(self.deferred):
-            self.put(item, "head")
+        self.put_first(self.deferred)
         self.deferred = ()
+
+    def put_first(self, items: Sequence[Item]) -> None:
+        """Queue requests before the others, in order."""
+        for item in reversed(items):
+            self.put(item, "head")
 
     # ------------------------------------------------------------ runs
     def forget(self, run_id: str) -> None:
@@ -161,6 +170,22 @@ class Resident:
         if task is not None and (run.stop is None or why == "released"):
             run.stop = run.stop or why
             task.cancel()
+
+    def close_door(self) -> None:
+        """Answer the requests that wait, because the engine stops."""
+        for item in (*self.waiting, *self.deferred):
+            if item.ended is None:
+                item.reply(Failure(EngineClosed()))
+
+    def leave(self) -> None:
+        """Answer all requests, because the engine stops although something of them has not ended."""
+        if self.reading is not None:
+            self.reading.reply(Failure(EngineClosed()))
+            self.reading = None
+        for item in self.begun:
+            item.reply(Failure(OutcomeUnknown("the engine stopped, and the run did not end")))
+        for item in (*self.waiting, *self.deferred):
+            item.reply(Failure(EngineClosed()))
 
     def stop_runs(self, why: Stop) -> None:
         """Cancel every run in progress."""

@@ -273,6 +273,7 @@ class RunningEngine:
 
     def _leave_behind(self) -> None:
         self.left_behind = self.dispatcher.leave_runs()
+        self.outbox.abandon()
 
     def in_flight(self) -> InFlight:
         """Return the accepted and unfinished work."""

@@ -14,6 +14,7 @@ from perdure.jobs.recovery import is_event_between, release
 from perdure.jobs.step import Defer, Execute
 from perdure.jobs.turn import rejoin
 from perdure.programs import Exit
+from perdure.runtime.record import LogRecord
 from perdure.values.errors import Conflict, OutcomeUnknown
 
 if TYPE_CHECKING:
@@ -23,18 +24,30 @@ if TYPE_CHECKING:
 async def release_claim(turns: TurnTaker, resident: Resident, execute: Execute) -> None:
     """Release the claim, so that the next start delivers the run again without counting a crash.
 
-    The claim is released in the present row: other turns may have written it while the run was apart.
+    The claim is released in the present row: other turns may have written it while the run was apart. One that cannot
+    be released is recovered as after a crash: after a pause if this engine goes on, otherwise by the next one.
     """
     turns.forget_run(resident, execute)
-    if execute.claimed != "recorded":
+    if execute.claimed != "recorded" or await _is_released(turns, resident, execute):
         return
-    for _ in range(MAX_CONFLICTS + 1):
+    turns.runtime.log(LogRecord("warning", "claim not released", {"instance": str(resident.address)}))
+    turns.left_claimed(resident)
+
+
+async def _is_released(turns: TurnTaker, resident: Resident, execute: Execute) -> bool:
+    """Release a claim; return whether the store has it no longer."""
+    for tried in range(MAX_SHARED_CONFLICTS if turns.others else MAX_CONFLICTS + 1):
+        await give_way(turns.runtime, tried, turns.others)
         loaded = await turns.residents.load(resident.address)
-        instance = loaded.unwrap().instance if isinstance(loaded, Success) else None
+        if not isinstance(loaded, Success):
+            return False
+        instance = loaded.unwrap().instance
         if instance is None:
-            return
-        if await turns.commits.conclude(release(instance, execute.claim.run_id, turns.inputs_of(resident))) is not None:
-            return
+            return True
+        stored = await turns.commits.conclude(release(instance, execute.claim.run_id, turns.inputs_of(resident)))
+        if stored is not None:
+            return isinstance(stored.result, Success)
+    return False
 
 
 async def settle_apart(

@@ -98,10 +98,9 @@ class Together(Generic[R]):
     def _leave(self, send_all: SendAll[R]) -> None:
         group, self._waiting = self._waiting[:LARGEST], self._waiting[LARGEST:]
         self._state = "under_way"
-        requests = [member.leave() for member in group]
         since_ms = self._since_ms
         try:
-            send_all(requests, partial(self._answered, send_all, group, since_ms))
+            send_all([member.leave() for member in group], partial(self._answered, send_all, group, since_ms))
         except Exception as defect:  # noqa: BLE001 - a store that raises instead of answering
             self._answered(
                 send_all, group, since_ms, [Failure(self.lost(f"the store raised: {defect!r}"))] * len(group)

@@ -17,7 +17,8 @@ from perdure.runtime.record import SpawnedTask
 from perdure.runtime.simulated_process import SimulatedProcess
 from perdure.stores.memory import SharedMemoryBackend
 from perdure.stores.store import Store
-from perdure.testing.world.boundary import Boundary, perform_behind, store_behind
+from perdure.testing.world.boundary import Boundary, perform_behind
+from perdure.testing.world.store_crossing import store_behind
 from perdure.testing.world.trace_event import WorkerClosed, WorkerOpened
 from perdure.values.duration import Duration, duration_ms
 from perdure.values.errors import StoreError

@@ -7,26 +7,21 @@ from functools import partial
 from typing import Any, Final, Literal, TypeAlias, TypeVar, assert_never
 
 import attrs
-from returns.future import FutureResult
-from returns.result import Failure, Result, Success
+from returns.result import Failure
 
 from perdure.jobs.step import Execute
 from perdure.programs import default_handler
 from perdure.programs.declared import error_declared_by
 from perdure.programs.drivers import settle_answer
-from perdure.programs.future import answer_of, asked
 from perdure.programs.instructions import Call
 from perdure.runtime.record import Future, Runtime
-from perdure.stores.store import Store
-from perdure.testing.fault import OPTIONAL_OPERATIONS, STORE_OPERATIONS, Crash, Delay, Fail, Fault, Hang, Raise
+from perdure.testing.fault import Crash, Delay, Fail, Fault, Hang, Raise
 from perdure.testing.world.pending_fault import PendingFault
 from perdure.testing.world.trace_event import (
     EffectCall,
     EffectPerformed,
     FaultInjected,
-    MessagesRead,
     TraceDetail,
-    TransitionCommitted,
     WorkerKilled,
 )
 from perdure.values.address import Address
@@ -37,9 +32,6 @@ Interleaving: TypeAlias = Literal["turns", "operations"]
 Work: TypeAlias = Callable[[], Awaitable[Any]]  # any operation
 
 A = TypeVar("A")
-
-SHARED_OPERATIONS: Final = ("heartbeat", "due", "messages", "abandoned")
-"""The operations of a shared store that cross the boundary."""
 
 LINK: Final = "the link"
 """The location of calls that wait for a link that is cut."""
@@ -191,52 +183,7 @@ class Boundary:
         await waiting
 
 
-# ---------------------------------------------------------------- crossings
-def store_behind(boundary: Boundary, store: Store) -> Store:
-    """Return a store behind a boundary, and record its commits.
-
-    It takes groups if the store does, and the engine waits for it as for a real one.
-
-    Args:
-        boundary: the boundary.
-        store: the store.
-    """
-    from perdure.testing.world.groups import groups_behind
-    changed: dict[str, Any] = {
-        name: partial(_cross_to_store, boundary, name, operation)
-        for name in (*STORE_OPERATIONS, *OPTIONAL_OPERATIONS)
-        if (operation := getattr(store, name)) is not None
-    }
-    if store.sharing is not None:
-        shared: dict[str, Any] = {
-            name: partial(_cross_to_store, boundary, name, getattr(store.sharing, name)) for name in SHARED_OPERATIONS
-        }
-        changed["sharing"] = attrs.evolve(store.sharing, **shared)
-    return attrs.evolve(store, **changed, **groups_behind(boundary, store), waits="for_io")
-
-
-def _cross_to_store(
-    boundary: Boundary, name: str, operation: Callable[..., FutureResult[Any, Any]], *args: Any
-) -> FutureResult[Any, Any]:
-    return asked(boundary.around(name, lambda: _answered(boundary, name, args, operation(*args))))
-
-
-async def _answered(
-    boundary: Boundary, name: str, args: tuple[Any, ...], operation: FutureResult[Any, Any]
-) -> Result[Any, Any]:
-    result = await answer_of(operation)
-    note_answer(boundary, name, args, result)
-    return result
-
-
-def note_answer(boundary: Boundary, name: str, args: tuple[Any, ...], result: Result[Any, Any]) -> None:
-    """Record the result of a store operation, if the trace shows it."""
-    if name == "commit" and isinstance(result, Success):
-        boundary.note(TransitionCommitted(args[0], result.unwrap()))
-    elif name == "messages" and isinstance(result, Success) and result.unwrap():
-        boundary.note(MessagesRead(result.unwrap()))
-
-
+# ---------------------------------------------------------------- effects
 def perform_behind(boundary: Boundary) -> Callable[[object, Any, Execute], object]:
     """Return the function that performs effects behind a boundary, and records them."""
 

@@ -16,8 +16,9 @@ from perdure.runtime.record import SpawnedTask
 from perdure.runtime.simulated import Simulation
 from perdure.stores.store import Left, Store
 from perdure.testing.world.backend import Backend
-from perdure.testing.world.boundary import Boundary, perform_behind, store_behind
+from perdure.testing.world.boundary import Boundary, perform_behind
 from perdure.testing.world.errors import WorkerDied
+from perdure.testing.world.store_crossing import store_behind
 from perdure.testing.world.trace_event import ProgramEnded, WorkerOpened
 from perdure.testing.world.watched_gateway import WatchedGateway, Witness
 

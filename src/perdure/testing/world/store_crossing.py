@@ -1,25 +1,29 @@
-"""Groups of store requests that cross the boundary of a worker together, as the engine sends them to real stores."""
+"""The operations of a store behind the boundary of a worker, alone and in groups, as the engine sends them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, Literal, TypeAlias, TypeVar
+from functools import partial
+from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 
 import attrs
 from returns.future import FutureResult
-from returns.result import Failure, Result
+from returns.result import Failure, Result, Success
 
-from perdure.programs.future import answer_of
+from perdure.programs.future import answer_of, asked
 from perdure.runtime.eager_task import start_eagerly
 from perdure.stores.groups import LoadRequest
 from perdure.stores.store import Store
-from perdure.testing.fault import Delay, Fault, Hang, When
-from perdure.testing.world.boundary import Boundary, note_answer
-from perdure.testing.world.trace_event import FaultInjected
+from perdure.testing.fault import OPTIONAL_OPERATIONS, STORE_OPERATIONS, Delay, Fault, Hang, When
+from perdure.testing.world.boundary import Boundary
+from perdure.testing.world.trace_event import FaultInjected, MessagesRead, TransitionCommitted
 from perdure.values.errors import OutcomeUnknown, StoreUnavailable
 from perdure.values.transition import Transition
 
 R = TypeVar("R")
+
+SHARED_OPERATIONS: Final = ("heartbeat", "due", "messages", "abandoned")
+"""The operations of a shared store that cross the boundary."""
 
 Answers: TypeAlias = Sequence[Result[Any, Any]]
 
@@ -94,7 +98,7 @@ class GroupCrossing(Generic[R]):
         self.all_of(requests, future.set_result)
         answers: Answers = await future
         for request, answer in zip(requests, answers, strict=True):
-            note_answer(self.boundary, self.operation, (request,), answer)
+            _note_answer(self.boundary, self.operation, (request,), answer)
         return answers
 
     async def _disturbed(self, request: R, fault: Fault) -> Result[Any, Any]:
@@ -107,11 +111,11 @@ class GroupCrossing(Generic[R]):
 
     async def _one(self, request: R) -> Result[Any, Any]:
         answer = await answer_of(self.one_of(request))
-        note_answer(self.boundary, self.operation, (request,), answer)
+        _note_answer(self.boundary, self.operation, (request,), answer)
         return answer
 
 
-def groups_behind(boundary: Boundary, store: Store) -> dict[str, Any]:
+def _groups_behind(boundary: Boundary, store: Store) -> dict[str, Any]:
     """Return the operations of a store that take groups, behind a boundary."""
 
     def load(request: LoadRequest) -> FutureResult[Any, Any]:
@@ -144,3 +148,48 @@ def groups_behind(boundary: Boundary, store: Store) -> dict[str, Any]:
 
 async def _nothing() -> None:
     """Do nothing."""
+
+
+# ---------------------------------------------------------------- the store
+def store_behind(boundary: Boundary, store: Store) -> Store:
+    """Return a store behind a boundary, and record its commits.
+
+    It takes groups if the store does, and the engine waits for it as for a real one.
+
+    Args:
+        boundary: the boundary.
+        store: the store.
+    """
+    changed: dict[str, Any] = {
+        name: partial(_cross_to_store, boundary, name, operation)
+        for name in (*STORE_OPERATIONS, *OPTIONAL_OPERATIONS)
+        if (operation := getattr(store, name)) is not None
+    }
+    if store.sharing is not None:
+        shared: dict[str, Any] = {
+            name: partial(_cross_to_store, boundary, name, getattr(store.sharing, name)) for name in SHARED_OPERATIONS
+        }
+        changed["sharing"] = attrs.evolve(store.sharing, **shared)
+    return attrs.evolve(store, **changed, **_groups_behind(boundary, store), waits="for_io")
+
+
+def _cross_to_store(
+    boundary: Boundary, name: str, operation: Callable[..., FutureResult[Any, Any]], *args: Any
+) -> FutureResult[Any, Any]:
+    return asked(boundary.around(name, lambda: _answered(boundary, name, args, operation(*args))))
+
+
+async def _answered(
+    boundary: Boundary, name: str, args: tuple[Any, ...], operation: FutureResult[Any, Any]
+) -> Result[Any, Any]:
+    result = await answer_of(operation)
+    _note_answer(boundary, name, args, result)
+    return result
+
+
+def _note_answer(boundary: Boundary, name: str, args: tuple[Any, ...], result: Result[Any, Any]) -> None:
+    """Record the result of a store operation, if the trace shows it."""
+    if name == "commit" and isinstance(result, Success):
+        boundary.note(TransitionCommitted(args[0], result.unwrap()))
+    elif name == "messages" and isinstance(result, Success) and result.unwrap():
+        boundary.note(MessagesRead(result.unwrap()))
