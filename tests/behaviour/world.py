@@ -151,7 +151,7 @@ class World:
     def __attrs_post_init__(self) -> None:
         self.outside.world = self
         store = {"memory": "memory://", "sqlite": self.folder / "jobs.db", "postgres": self.url}[self.kind]
-        self.world = TheWorld(App(self.outside), store=store, seed=self.seed)
+        self.world = TheWorld(App(self.outside), store=store, seed=self.seed, requests="grouped")
         self.world.watch(self._watch)
 
     def restart_with(self, seed: int) -> None:

@@ -41,7 +41,7 @@ def opener(broken: Callable[[Store], Store]) -> Callable[[], Opener]:
         backend = MemoryBackend()
 
         async def opened(_: Runtime) -> Store:
-            return attrs.evolve(broken(backend.open()), load_all=None, commit_all=None)
+            return broken(backend.open())
 
         return opened
 
@@ -208,7 +208,7 @@ def leaves_a_timer() -> str:
                 runtime.call_later(10**12, lambda: None)
                 return store.commit(transition)
 
-            return attrs.evolve(store, commit=commit, load_all=None, commit_all=None)
+            return attrs.evolve(store, commit=commit)
 
         return opened
 

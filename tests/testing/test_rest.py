@@ -46,7 +46,7 @@ def never_answering(id_: str) -> Any:
         def commit(transition: Transition) -> FutureResult[Any, Any]:
             return FutureResult(silent()) if transition.address.id == id_ else store.commit(transition)
 
-        return attrs.evolve(store, commit=commit, load_all=None, commit_all=None)
+        return attrs.evolve(store, commit=commit)
 
     return opened
 

@@ -29,6 +29,9 @@ from perdure.values.address import Address
 Interleaving: TypeAlias = Literal["turns", "operations"]
 """Where the seed may run another task first: where a turn waits anyway, or at every store operation and effect."""
 
+Requests: TypeAlias = Literal["single", "grouped"]
+"""How loads and commits reach the store: each on its own, or in groups, as the engine sends them to a real store."""
+
 Work: TypeAlias = Callable[[], Awaitable[Any]]  # any operation
 
 A = TypeVar("A")
@@ -49,6 +52,7 @@ class Boundary:
         note: called with each event at the boundary.
         faults: the pending faults; shared by the workers of one world.
         interleaving: where other tasks may run first.
+        requests: how loads and commits cross.
         die_at: the crossing at which the worker dies, counted from its opening; None: it does not.
         crash_points: the crossings so far.
         died_at: where the worker died; None while it lives.
@@ -62,6 +66,7 @@ class Boundary:
     note: Callable[[TraceDetail], None]
     faults: list[PendingFault]
     interleaving: Interleaving
+    requests: Requests = "single"
     die_at: int | None = None
     crash_points: list[str] = attrs.Factory(list[str])
     died_at: str | None = None

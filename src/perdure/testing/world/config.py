@@ -11,7 +11,7 @@ import attrs
 from perdure.app import App
 from perdure.jobs.ensured import Ensured
 from perdure.testing.world.backend import Opener
-from perdure.testing.world.boundary import Interleaving
+from perdure.testing.world.boundary import Interleaving, Requests
 from perdure.testing.world.clock import START
 from perdure.testing.world.recorded_call import source_of_input
 from perdure.testing.world.source_repr import SourceRepr, name_of, source_of
@@ -29,6 +29,7 @@ class WorldConfig:
         seed: the seed of every random choice.
         store: where the data is stored.
         interleaving: where other tasks may run first.
+        requests: how loads and commits reach the store.
         start_ms: the initial time of the clock.
     """
 
@@ -37,6 +38,7 @@ class WorldConfig:
     seed: int
     store: str | os.PathLike[str] | Opener
     interleaving: Interleaving
+    requests: Requests
     start_ms: int
     debug: bool = True
 
@@ -64,6 +66,8 @@ class WorldConfig:
             parts.append(attrs.evolve(found, text=f"store={found.text}"))
         if self.interleaving != "turns":
             parts.append(SourceRepr(f"interleaving={self.interleaving!r}"))
+        if self.requests != "single":
+            parts.append(SourceRepr(f"requests={self.requests!r}"))
         if not self.debug:
             parts.append(SourceRepr("debug=False"))
         start = from_ms(self.start_ms)

@@ -154,8 +154,6 @@ async def _nothing() -> None:
 def store_behind(boundary: Boundary, store: Store) -> Store:
     """Return a store behind a boundary, and record its commits.
 
-    It takes groups if the store does, and the engine waits for it as for a real one.
-
     Args:
         boundary: the boundary.
         store: the store.
@@ -170,6 +168,8 @@ def store_behind(boundary: Boundary, store: Store) -> Store:
             name: partial(_cross_to_store, boundary, name, getattr(store.sharing, name)) for name in SHARED_OPERATIONS
         }
         changed["sharing"] = attrs.evolve(store.sharing, **shared)
+    if boundary.requests == "single":
+        return attrs.evolve(store, **changed, load_all=None, commit_all=None)
     return attrs.evolve(store, **changed, **_groups_behind(boundary, store), waits="for_io")
 
 

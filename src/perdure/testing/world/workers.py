@@ -13,7 +13,7 @@ from perdure.runtime.record import SpawnedTask
 from perdure.runtime.simulated import Simulation
 from perdure.stores.store import Left
 from perdure.testing.world.backend import Backend
-from perdure.testing.world.boundary import Boundary, Interleaving
+from perdure.testing.world.boundary import Boundary, Interleaving, Requests
 from perdure.testing.world.clock import Clock
 from perdure.testing.world.errors import NoWorker, WorkerDied, WorkerRunning
 from perdure.testing.world.pending_fault import PendingFault
@@ -36,6 +36,7 @@ class Workers:
         timeline: records the events of the workers.
         seed: the seed of the world.
         interleaving: where other tasks may run first.
+        requests: how loads and commits reach the store.
         debug: whether their engines detect mistakes of hooks.
         faults: the pending faults, of this worker and the next ones.
         latest: the worker that is open, or has just died.
@@ -49,6 +50,7 @@ class Workers:
     timeline: Callable[[], Timeline]
     seed: int
     interleaving: Interleaving
+    requests: Requests = "single"
     debug: bool = True
     faults: list[PendingFault] = attrs.Factory(list[PendingFault])
     latest: Worker | None = None
@@ -126,6 +128,7 @@ class Workers:
             note=timeline.note,
             faults=self.faults,
             interleaving=self.interleaving,
+            requests=self.requests,
             die_at=self.next_dies_after,
         )
         self.next_dies_after = None

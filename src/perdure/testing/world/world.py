@@ -19,7 +19,7 @@ from perdure.runtime.record import LogRecord
 from perdure.stores.store import LoggedEvent, Query, Store
 from perdure.testing.fault import Fault
 from perdure.testing.world.backend import Opener, backend_of
-from perdure.testing.world.boundary import Interleaving
+from perdure.testing.world.boundary import Interleaving, Requests
 from perdure.testing.world.clock import Clock
 from perdure.testing.world.config import WorldConfig
 from perdure.testing.world.errors import NotAtRest, NoWorker, UnexpectedSuccess
@@ -67,6 +67,8 @@ class World:
         seed: the seed of interleavings, jitter and ids. The same seed reproduces the same history.
         clock: the clock, if fakes of services need the time; by default a new one.
         interleaving: where the seed may run other tasks first: between turns, or at every store operation as well.
+        requests: how loads and commits reach the store: ``single``, or ``grouped`` as the engine sends them to a real
+            store, so that requests of one moment share rows and groups.
         debug: whether the world raises `HookMistake` when a hook builds a program and never runs it, or changes a state
             or an event in place; by default yes, unless the environment variable ``PERDURE_DEBUG`` is 0.
         at_end: the action at the end of the ``with`` block: ``check`` calls `finish`; ``leave`` drops the worker
@@ -85,6 +87,7 @@ class World:
         seed: int = 0,
         clock: Clock | None = None,
         interleaving: Interleaving = "turns",
+        requests: Requests = "single",
         at_end: AtEnd = "check",
         debug: bool | None = None,
     ) -> None:
@@ -100,6 +103,7 @@ class World:
             timeline=lambda: self.timeline,
             seed=seed,
             interleaving=interleaving,
+            requests=requests,
             debug=debug,
         )
         config = WorldConfig(
@@ -108,6 +112,7 @@ class World:
             seed=seed,
             store=store,
             interleaving=interleaving,
+            requests=requests,
             start_ms=self._start_ms,
             debug=debug,
         )
