@@ -36,7 +36,7 @@ class LaneLimit:
     ended: int = 0
     _inside: int = 0
     _running: dict[str, int] = attrs.Factory(dict[str, int])
-    _inside_at: dict[Address, str] = attrs.Factory(dict[Address, str])
+    _inside_at: dict[Address, tuple[str, ...]] = attrs.Factory(dict[Address, tuple[str, ...]])
     _reserved: set[Address] = attrs.Factory(set[Address])
     _outside: list[tuple[str, Future[Any]]] = attrs.Factory(list[tuple[str, Future[Any]]])
 
@@ -97,9 +97,14 @@ class LaneLimit:
         self._count(address, lane)
 
     def leave_lane(self, address: Address) -> None:
-        """Return the slot of an instance, and let the next run in."""
+        """Return a slot of an instance, and let the next run in.
+
+        It may have two: that of its run, and that of an alarm which was fired meanwhile and will begin no other run.
+        """
         self._reserved.discard(address)
-        lane = self._inside_at.pop(address)
+        lane, *others = self._inside_at.pop(address)
+        if others:
+            self._inside_at[address] = tuple(others)
         self._inside -= 1
         self.ended += 1
         self._running[lane] -= 1
@@ -112,7 +117,7 @@ class LaneLimit:
         self.freed(lane)
 
     def _count(self, address: Address, lane: str) -> None:
-        self._inside_at[address] = lane
+        self._inside_at[address] = (*self._inside_at.get(address, ()), lane)
         self._inside += 1
         self._running[lane] = self._running.get(lane, 0) + 1
 
