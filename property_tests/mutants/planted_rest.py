@@ -140,9 +140,9 @@ MUTANTS = (
     ),
     Mutant(
         "who waits in a mailbox when the engine stops is not answered",
-        "engine/dispatcher.py",
-        "                    item.reply(Failure(EngineClosed()))",
-        "                    pass",
+        "engine/resident.py",
+        "            if item.ended is None:\n                item.reply(Failure(EngineClosed()))",
+        "            pass",
         STOPPED + "[task: a terminate during a run-before]",
     ),
     Mutant(
