@@ -1,4 +1,4 @@
-"""Commits that wait together are written as a group: whatever befalls it, each of its turns happens once or not at all.
+"""Commits that wait together are written as a group: in any case each of its turns happens once or not at all.
 
 Callers send at the same moments, so that turns share rows and rows share groups. The process dies around a group and
 within it, or the store refuses, loses or delays single commits of it. Each event adds another power of four, so that
@@ -35,7 +35,7 @@ class Call:
 
     Attributes:
         to: the instance.
-        deed: what it does besides adding.
+        deed: its effect besides adding.
         key: whether it has an idempotency key.
     """
 
@@ -88,7 +88,7 @@ faults = st.lists(st.builds(_fault, st.integers(0, len(ERRORS) + 1), st.integers
 
 
 async def scenario(world: World, history: list[list[Call]], planned: list[Any], dies_at: int | None) -> None:
-    """Play a history, then let a sound process finish it, and check what is there."""
+    """Play a history, then let a sound process finish it, and check the result."""
     answers: dict[int, Any] = {}
     numbered: dict[int, Call] = {}
     await world.open(app(world.outside))
@@ -122,7 +122,7 @@ def sent(world: World, call: Call, number: int) -> Any:
 
 
 async def finished(world: World) -> None:
-    """Go on without faults, in a new process if the last one has died or its engine has stopped."""
+    """Continue without faults, in a new process if the last one has died or its engine has stopped."""
     world.world.clear_faults()
     world.world.cancel_crash()
     if not world.world.is_open or engine_of(world.jobs).stopped.done():  # a conflict after an effect stops it

@@ -102,8 +102,8 @@ class Flight:
 def taken_apart(flight: Flight, stored: Stored) -> list[Item]:
     """Take the turns off a flight that the store has refused; return the requests, to be decided again one by one.
 
-    The store refuses a transition that holds what it cannot write, such as a text, and so the turn that it is of. No
-    request is returned if there is only one, or if the store may have written them.
+    The store refuses a transition that holds a value that it cannot write, such as a text, and so the turn that it is
+    of. No request is returned if there is only one, or if the store may have written them.
     """
     items = [item for item, _ in flight.steps]
     if len(items) <= 1 or isinstance(stored, Success) or not isinstance(stored.failure(), StoreUnavailable):

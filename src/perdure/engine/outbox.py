@@ -120,7 +120,7 @@ class Outbox:
             answer.set_result(Success(None))
 
     def abandon(self) -> None:
-        """Wait no longer for the store. The next engine delivers again what is not written."""
+        """Wait no longer for the store. The next engine delivers the messages again."""
         for task in tuple(self._writing):
             task.cancel()
 

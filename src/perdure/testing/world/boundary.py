@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Final, Literal, TypeAlias, TypeVar, assert_never
+from typing import Any, Final, Literal, TypeAlias, TypeVar, assert_never, cast
 
 import attrs
 from returns.result import Failure
@@ -31,8 +31,6 @@ Interleaving: TypeAlias = Literal["turns", "operations"]
 
 Requests: TypeAlias = Literal["single", "grouped"]
 """How loads and commits reach the store: each on its own, or in groups, as the engine sends them to a real store."""
-
-Work: TypeAlias = Callable[[], Awaitable[Any]]  # any operation
 
 A = TypeVar("A")
 
@@ -163,9 +161,9 @@ class Boundary:
     async def _never(self) -> None:
         await self.runtime.future()
 
-    async def disturbed(self, at: str, fault: Fault, work: Work) -> Any:
+    async def disturbed(self, at: str, fault: Fault, work: Callable[[], Awaitable[A]]) -> A:
         """Perform work with a fault."""
-        answer = await work() if fault.when == "after" else None
+        answer: Any = await work() if fault.when == "after" else None
         match fault:
             case Crash():
                 self.die(f"{fault.when} {at}")
@@ -173,14 +171,15 @@ class Boundary:
             case Raise():
                 raise fault.exception()
             case Fail(error=error):
-                return Failure(error)
+                failed: Any = Failure(error)
+                return cast("A", failed)
             case Hang():
                 await self._released(at)
             case Delay():
                 await self.runtime.sleep(fault.ms)
             case _:
                 assert_never(fault)
-        return answer if fault.when == "after" else await work()
+        return cast("A", answer) if fault.when == "after" else await work()
 
     async def _released(self, at: str) -> None:
         waiting = self.runtime.future()
