@@ -25,7 +25,7 @@ async def release_claim(turns: TurnTaker, resident: Resident, execute: Execute) 
     """Release the claim, so that the next start delivers the run again without counting a crash.
 
     The claim is released in the present row: other turns may have written it while the run was apart. One that cannot
-    be released is recovered as after a crash: after a pause if this engine goes on, otherwise by the next one.
+    be released is recovered as after a crash: after a pause if this engine continues, otherwise by the next one.
     """
     turns.forget_run(resident, execute)
     if execute.claimed != "recorded" or await _is_released(turns, resident, execute):
