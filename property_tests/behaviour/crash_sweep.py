@@ -145,7 +145,7 @@ def crossings_of(operation: Operation, kind: StoreKind, folder: Path) -> list[st
         await _carried_out(operation, world)
         return world.process.boundary.crash_points[before:]
 
-    return play(kind, folder, scenario)
+    return play(kind, folder, scenario, requests="single")
 
 
 def undisturbed(operation: Operation, kind: StoreKind, folder: Path) -> Found:
@@ -156,7 +156,7 @@ def undisturbed(operation: Operation, kind: StoreKind, folder: Path) -> Found:
         await _carried_out(operation, world)
         return await _inspected(operation, world, 0)
 
-    return play(kind, folder, scenario)
+    return play(kind, folder, scenario, requests="single")
 
 
 def crashed(operation: Operation, kind: StoreKind, folder: Path, *places: int) -> Found:
@@ -187,7 +187,7 @@ def crashed(operation: Operation, kind: StoreKind, folder: Path, *places: int) -
         await world.advance(ms=operation.wait_ms)
         return await _inspected(operation, world, len(places))
 
-    return play(kind, folder, scenario)
+    return play(kind, folder, scenario, requests="single")
 
 
 async def _repeated(operation: Operation, world: World) -> None:

@@ -29,7 +29,7 @@ from perdure.stores.store import Store
 from perdure.testing.fault import Delay, Fail
 from perdure.testing.world import START, TraceEvent, WorkerDied
 from perdure.testing.world import World as TheWorld
-from perdure.testing.world.boundary import Boundary
+from perdure.testing.world.boundary import Boundary, Requests
 from perdure.testing.world.trace_event import TransitionCommitted
 from perdure.testing.world.worker import Worker
 from perdure.values.address import Address
@@ -136,6 +136,7 @@ class World:
         folder: where files go.
         seed: what interleavings, jitter and ids are drawn from.
         url: of the PostgreSQL store.
+        requests: how loads and commits reach the store.
         outside: what programs reach.
         commits: every transition that was committed, over all engines.
     """
@@ -144,6 +145,7 @@ class World:
     folder: Path
     seed: int = 0
     url: str = ""
+    requests: Requests = "grouped"
     outside: Outside = attrs.Factory(Outside)
     commits: list[Transition] = attrs.Factory(list[Transition])
     world: TheWorld = attrs.field(init=False)
@@ -151,7 +153,7 @@ class World:
     def __attrs_post_init__(self) -> None:
         self.outside.world = self
         store = {"memory": "memory://", "sqlite": self.folder / "jobs.db", "postgres": self.url}[self.kind]
-        self.world = TheWorld(App(self.outside), store=store, seed=self.seed, requests="grouped")
+        self.world = TheWorld(App(self.outside), store=store, seed=self.seed, requests=self.requests)
         self.world.watch(self._watch)
 
     def restart_with(self, seed: int) -> None:
@@ -318,10 +320,17 @@ class World:
 Scenario: TypeAlias = Callable[..., Coroutine[Any, Any, None]]
 
 
-def play(kind: StoreKind, folder: Path, scenario: Callable[[World], Coroutine[Any, Any, A]], *, seed: int = 0) -> A:
+def play(
+    kind: StoreKind,
+    folder: Path,
+    scenario: Callable[[World], Coroutine[Any, Any, A]],
+    *,
+    seed: int = 0,
+    requests: Requests = "grouped",
+) -> A:
     """Run one scenario in a world of its own."""
 
-    world = World(kind, folder, seed, EMPTY_SCHEMA.url() if kind == "postgres" else "")
+    world = World(kind, folder, seed, EMPTY_SCHEMA.url() if kind == "postgres" else "", requests)
     try:
         answer = completed(scenario(world))
         completed(world.finish())
