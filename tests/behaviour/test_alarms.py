@@ -6,11 +6,14 @@ from typing import Any
 
 import attrs
 import pytest
-from machine import OnAlarm, Say, Wait, app, machine
-from returns.result import Failure
-from world import World, on_each_store
+from machine import Add, OnAlarm, Say, Steps, Wait, app, machine
+from returns.future import FutureResult
+from returns.result import Failure, Result
+from world import Outside, World, on_each_store
 
+from perdure import attempt, unwrap
 from perdure.client.client import engine_of
+from perdure.testing.world import World as TheWorld
 from perdure.values.errors import OutcomeUnknown
 from perdure.values.instance import Instance
 
@@ -62,6 +65,31 @@ async def test_a_due_row_is_read_once(world: World) -> None:
     await world.advance(s=70)
     assert len(world.outside.heard) == ALARMS
     assert sum(returned) == ALARMS
+
+
+@pytest.mark.parametrize("debug", [True, False])
+def test_an_alarm_fires_although_an_event_changes_the_state_while_its_row_is_read(debug: Any) -> None:
+    """The row that was read is older than the one in memory, whose commit set no alarm."""
+    outside = Outside()
+    with TheWorld(app(outside), debug=debug) as world:
+        outside.world = world
+        jobs, engine = world.handle(machine), engine_of(world.jobs)
+        due = engine.store.due
+
+        def meanwhile(*given: Any) -> FutureResult[tuple[Instance, ...], Any]:
+            async def read() -> Result[tuple[Instance, ...], Any]:
+                rows: Result[Any, Any] = await attempt(due(*given))
+                if rows.unwrap():
+                    await unwrap(world.jobs.handle(machine).send("a", Steps((Add(),))))
+                return rows
+
+            return FutureResult(read())
+
+        world.unwrap(jobs.send("a", OnAlarm(60_000, (Say("fired"),))))
+        engine.alarms.store = attrs.evolve(engine.store, due=meanwhile)
+        world.advance("70 seconds")
+        assert world.unwrap(jobs.get_state("a")).total == 1
+    assert outside.heard == ["fired"]
 
 
 @on_each_store

@@ -309,8 +309,12 @@ class Alarms:
             self._add(fired.address, fired.due_ms)
 
     def _is_written(self, read: Instance) -> bool:
-        """Whether a commit of this engine wrote a row after it was read: its alarm is known already."""
-        return version_of(self.residents.row(read.address)) > version_of(read)
+        """Whether a commit of this engine set another alarm after the row was read: that one is known already.
+
+        A commit that changes a state alone sets none, and is not noticed.
+        """
+        kept = self.residents.row(read.address)
+        return kept is not None and version_of(kept) > version_of(read) and kept.due_ms != read.due_ms
 
     # ------------------------------------------------------------ waiting
     async def _wait_for_room(self) -> None:
