@@ -99,9 +99,9 @@ def snapshot(tmp_path: Path) -> Path:
     path = tmp_path / "jobs.db"
     with World(App(Shop()).with_jobs(fulfilment), store=path) as world:
         flow = world.handle(fulfilment)
-        world.unwrap(flow.start("o", Order("book", 100)))
+        world.unwrap(flow.start("customer-7", Order("book", 100)))
         world.settle()
-        world.unwrap(flow.signal("o", approval, Approval("ann")))
+        world.unwrap(flow.signal("customer-7", approval, Approval("ann")))
         world.settle()
         world.close()
     output = tmp_path / "rows.json"
