@@ -28,6 +28,7 @@ SIZE = FileSize(file_bytes=500 * MIB, wal_bytes=4 * MIB, free_bytes=0)
 COUNTS = Counts(
     openings=1,
     instances={"task:order": {"idle": 3}},
+    journal_rows=0,
     encrypted={},
     due=1,
     due_since_ms=NOW_MS - 60_000,

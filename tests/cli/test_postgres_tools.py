@@ -157,11 +157,11 @@ def test_no_command_shows_the_password(filled: PostgresHarness, capsys: pytest.C
     assert "hunter2" not in out + err
 
 
-@pytest.mark.parametrize("command", ["verify", "stats"])
+@pytest.mark.parametrize("command", ["verify", "stats", "doctor"])
 def test_a_schema_that_does_not_exist_is_refused(command: str, postgres_url: str, capsys: pytest.CaptureFixture[str]):
     url = PostgresHarness(postgres_url).url
-    assert run(command, "--store", url) == 2
-    assert "there is no schema" in capsys.readouterr().err
+    assert run(command, "--store", url) == (1 if command == "doctor" else 2)
+    assert "; create it with 'perdure migrate'" in "".join(capsys.readouterr())
 
 
 # ------------------------------------------------------------- stats, check
@@ -246,7 +246,7 @@ CONDITIONS = {
         "DELETE FROM perdure.engines WHERE epoch > 80",
         "engines",
         "warning",
-        "1 share the store; 1 died in the last day",
+        "1 shares the store; 1 died in the last day",
     ),
     "stuck claims": (
         SERVES.replace('["task", "orders", 1]', ""),
@@ -377,7 +377,7 @@ def test_an_engine_that_shares_the_store_is_no_finding(postgres_url: str):
 
     found = asyncio.run(with_an_engine())
     asyncio.run(harness.discard())
-    assert (found["engines"].level, found["engines"].detail) == ("ok", "1 share the store")
+    assert (found["engines"].level, found["engines"].detail) == ("ok", "1 shares the store")
     assert {topic for topic, each in found.items() if each.level == "problem"} <= {
         "durability"
     }  # fsync is off in tests

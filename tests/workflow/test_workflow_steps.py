@@ -30,7 +30,7 @@ from returns.future import FutureResult
 
 from perdure import App, Do, Limits, Retry, Workflow, WorkflowContext, effect, program, step_key
 from perdure.programs import log, sleep
-from perdure.testing import Crash, Raise, WorkerDied, World
+from perdure.testing import Crash, Hang, Raise, WorkerDied, World
 from perdure.values.answer import Failed
 from perdure.values.outcome import Done
 
@@ -288,3 +288,26 @@ def test_a_replay_begins_with_the_state_that_the_workflow_was_started_with() -> 
         world.restart()
         world.advance("1 hour")
         assert world.unwrap(world.handle(job).outcome("r")) == Done(value=1_101)
+
+
+@pytest.mark.parametrize(("fault", "rest"), [(Hang("act", call=2), []), (Raise("act", call=2), ["parked"])])
+def test_steps_show_no_wait_that_is_over(fault: Hang | Raise, rest: list[str]) -> None:
+    """Neither a later step in progress nor one that is parked shows the signal that was received before it."""
+
+    @program
+    def main(_: WorkflowContext[int]) -> Do[None, Any]:
+        yield from approval.receive()
+        yield from act(1)
+        yield from act(2)
+
+    job = Workflow("story", state=int, run=main, signals=(approval,))
+    with World(App(None).with_jobs(job)) as world:
+        flow = world.handle(job)
+        world.unwrap(flow.start("o", 1))
+        assert [(step.name, step.status) for step in world.unwrap(flow.steps("o"))] == [("signal approval", "waiting")]
+        world.inject(fault)
+        world.unwrap(flow.signal("o", approval, Approval("ann")))
+        world.advance("1 second")
+        steps = world.unwrap(flow.steps("o"))
+        assert [step.status for step in steps] == ["done", "done", *rest]
+        assert (steps[0].name, steps[0].began_ms) == ("signal approval", None)  # nothing knows when the wait began

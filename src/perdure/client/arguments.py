@@ -69,7 +69,7 @@ def check_definition(value: object, *, of: str) -> AnyDefinition:
     """
     if isinstance(value, Definition):
         return value  # pyright: ignore[reportUnknownVariableType] - its types are erased here
-    raise InvalidArgument(f"definition of {of}", value, "a definition: Continuous(...), Debounce(...), Task(...)")
+    raise InvalidArgument(f"definition of {of}", value, "a definition, such as a Task(...) or a Workflow(...)")
 
 
 def check_text(value: object, *, what: str) -> str:

@@ -597,4 +597,4 @@ def check_definition(value: object) -> Definition[Any, Any, Any]:
     """
     if isinstance(value, Definition):
         return value  # pyright: ignore[reportUnknownVariableType] - its services are checked where it is used
-    raise DefinitionError("a job of the engine", value, "a definition: Continuous(...), Debounce(...), Task(...)")
+    raise DefinitionError("a job of the engine", value, "a definition, such as a Task(...) or a Workflow(...)")

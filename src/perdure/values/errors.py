@@ -509,7 +509,7 @@ class StoreLocked(StoreError):
     def _text(self) -> str:
         return (
             f"{self.store} is owned by {self.owner}; stop that engine first, or call it with perdure.remote.connect: "
-            "a file has one owner at a time"
+            "a store has one owner at a time"
         )
 
 

@@ -29,7 +29,7 @@ from perdure.stores.postgres.schema import migrations
 from perdure.stores.postgres.settings import is_postgres, settings_of
 from perdure.stores.sqlite.reader import read_from_outside
 from perdure.stores.url import sqlite_path
-from perdure.values.errors import AccessDenied, DefinitionError, PerdureError, StoreError
+from perdure.values.errors import AccessDenied, DefinitionError, PerdureError, StoreError, StoreMissing
 from perdure.values.listed import ListFilter
 
 
@@ -100,6 +100,9 @@ def _schema(url: str) -> Iterator[Diagnosis]:
             facts = measured_schema(reader, _now_ms())
     except DefinitionError as error:
         raise UsageError(str(error)) from error
+    except StoreMissing as missing:
+        yield Diagnosis("problem", "store", missing.reason, "check the URL; the first engine creates it, too")
+        return
     except StoreError as error:
         yield Diagnosis("problem", "store", str(error), "check the URL and the server, then perdure verify")
         return

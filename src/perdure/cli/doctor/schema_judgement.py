@@ -141,12 +141,18 @@ def _vacuum(facts: SchemaFacts) -> Iterator[Diagnosis]:
         yield Diagnosis("problem", "xids", detail, "VACUUM (FREEZE) the database before 2 billion, when it stops")
 
 
+def _sharing(living: int) -> str:
+    return f"{living} {'shares' if living == 1 else 'share'} the store"
+
+
 def _engines(facts: SchemaFacts) -> Diagnosis:
     sharing = [engine for engine in facts.engines if engine.shares]
     ended = [engine for engine in sharing if (engine.lease_left_s or 0) < 0]
     living = len(sharing) - len(ended)
     if facts.is_owned:
         return Diagnosis("ok", "engines", "an engine owns the store")
+    if facts.unfinished:
+        return Diagnosis("skipped", "engines", "no engine can open an unfinished copy")
     died = f"; {facts.died} died in the last day" if facts.died else ""
     if not living:
         dead = f"; {', '.join(engine.label for engine in ended)} ended without closing it" if ended else ""
@@ -154,14 +160,14 @@ def _engines(facts: SchemaFacts) -> Diagnosis:
         return Diagnosis("warning", "engines", f"no engine runs on it: no alarm fires{dead}{died}", advice)
     if ended:
         dead = ", ".join(f"{engine.label} ({-(engine.lease_left_s or 0):.0f} s ago)" for engine in ended)
-        detail = f"{living} share the store; the lease of {dead} has ended"
+        detail = f"{_sharing(living)}; the lease of {dead} has ended"
         return Diagnosis(
             "warning", "engines", detail, "the others declare it dead at their next heartbeat; see its log"
         )
     if facts.died:
-        advice = "see their logs: a machine or a database that pauses for longer than the lease"
-        return Diagnosis("warning", "engines", f"{living} share the store{died}", advice)
-    return Diagnosis("ok", "engines", f"{living} share the store")
+        advice = "see their logs; a machine or a database that pauses for longer than the lease ends an engine, too"
+        return Diagnosis("warning", "engines", f"{_sharing(living)}{died}", advice)
+    return Diagnosis("ok", "engines", _sharing(living))
 
 
 def _claims(facts: SchemaFacts) -> Diagnosis:

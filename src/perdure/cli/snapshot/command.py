@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Annotated
 
-import orjson
 from cyclopts import Parameter
 
 from perdure.cli.app_loader import import_app, records_of
@@ -19,13 +19,17 @@ from perdure.cli.snapshot.redaction import Redaction
 from perdure.cli.standard_output import write_lines
 from perdure.cli.store_option import StoreOption
 from perdure.cli.usage_error import UsageError
+from perdure.kinds.workflow.row import row_of
 from perdure.stores.encryption.records import Records
 from perdure.stores.snapshots import write_snapshots
-from perdure.values.errors import DefinitionError, StoreError
+from perdure.values.errors import DefinitionError, InvalidInput, StoreError
 from perdure.values.instance import Instance
 from perdure.values.sealed import why_unreadable
 
 MAX_EACH = 10_000
+
+SUBSTRING_FROM = 4
+"""The length of ids that are searched within words."""
 
 
 def snapshot(
@@ -101,8 +105,16 @@ def _ids(rows: Sequence[Instance], bodies: Sequence[tuple[str, ...] | None]) -> 
 
 
 def _names(id_: str, journal: Sequence[str]) -> bool:
-    written = orjson.dumps(id_).decode()[1:-1]
-    return any(written in body.partition("\n")[0] for body in journal)
+    """Return whether the name of a step contains an id; a short id must be a whole word: many words contain ``o``."""
+    pattern = re.compile(re.escape(id_) if len(id_) >= SUBSTRING_FROM else rf"(?<!\w){re.escape(id_)}(?!\w)")
+    return any(pattern.search(_name(body)) for body in journal)
+
+
+def _name(body: str) -> str:
+    try:
+        return row_of(body).name
+    except InvalidInput:  # a row of a kind of your own, or of another version
+        return ""
 
 
 def _journal(reader: RowReader, row: Instance, records: Records | None) -> tuple[str, ...] | None:

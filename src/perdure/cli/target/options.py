@@ -106,7 +106,7 @@ def _checked(name: str, url: str) -> str:
         raise UsageError(f"{name}: not a URL: {error}") from error
     wanted = SERVERS if "SERVER" in name.upper() else ("sqlite",)
     if wanted is not SERVERS and is_postgres(url):
-        reason = "commands reach a PostgreSQL store through one of its engines: pass --server URL"
+        reason = "commands reach a PostgreSQL store through an engine that perdure serve runs: pass --server URL"
         raise UsageError(f"{name} {shown_url(url)}: {reason}")
     if parts.scheme not in wanted:
         examples = "http://127.0.0.1:8080" if wanted is SERVERS else "sqlite:///jobs.db"

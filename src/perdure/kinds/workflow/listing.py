@@ -62,10 +62,15 @@ def _recorded(row: Row, start: Row | None) -> StepRecord:
         name=row.name,
         status="done" if row.form == "mark" else row.form,
         attempts=row.attempts,
-        began_ms=row.began_ms,
+        began_ms=None if _is_wait(row) else row.began_ms,
         at_ms=row.at_ms,
         value=(_HIDDEN if row.secret else value) or None,
     )
+
+
+def _is_wait(row: Row) -> bool:
+    """Return whether a row is a signal or a timer: it has no time of its beginning."""
+    return row.began_ms == row.at_ms and (row.name == "sleep" or row.name.startswith("signal "))
 
 
 def _child(row: Row, start: Row) -> StepRecord:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from perdure.kinds.workflow.row import Row, body_of
-from perdure.kinds.workflow.stored import FailingStep, Header
+from perdure.kinds.workflow.stored import FailingStep, Header, Wait
 from perdure.values.excerpt import fields_in_line
 from perdure.values.instance import Suspension
 from perdure.values.message import Message
@@ -55,6 +55,7 @@ class RunProgress:
         messages: the messages to other jobs.
         state: the state as JSON; None if the program has not set it.
         failing: the steps whose last attempt failed.
+        waits_for: the signals, children and timers of the stored header that the program still waits for.
         failures: the attempts that failed since the last commit.
         logged: the log records that the program has written.
         cancelled: whether the program has received the request to cancel it.
@@ -68,6 +69,7 @@ class RunProgress:
     messages: tuple[Message, ...]
     state: str | None
     failing: tuple[FailingStep, ...]
+    waits_for: tuple[Wait, ...]
     failures: tuple[StepFailure, ...]
     logged: int
     cancelled: bool
@@ -104,6 +106,7 @@ def progress_of(replay: Replay, rows: Sequence[Row], failures: tuple[StepFailure
         messages=messages,
         state=draft.encoded,
         failing=tuple(replay.failing.values()),
+        waits_for=tuple(wait for wait in replay.header.waits_for if wait.path in replay.tree.asked),
         failures=failures,
         logged=max(replay.logged, replay.header.logged),
         cancelled=replay.cancelled,

@@ -67,6 +67,7 @@ def advanced(header: Header, progress: RunProgress, before: Instance) -> Header:
         or progress.logged != header.logged
         or progress.taken
         or progress.failing != header.failing
+        or progress.waits_for != header.waits_for
         or (cancel is not None and progress.cancelled and not cancel.delivered)
     ):
         return header
@@ -76,6 +77,7 @@ def advanced(header: Header, progress: RunProgress, before: Instance) -> Header:
         logged=progress.logged,
         inbox=tuple(signal for signal in header.inbox if signal.number not in progress.taken),
         failing=progress.failing,
+        waits_for=progress.waits_for,
         cancel=attrs.evolve(cancel, delivered=True) if cancel is not None and progress.cancelled else cancel,
     )
 
@@ -117,6 +119,7 @@ def settled(job: Workflow[Any, Any, Any, Any], execute: Execute, replay: Replay,
         return _started_over(execute, header, progress, replay.fresh, inputs)
     if replay.exit is not None and isinstance(replay.exit, Halted) and isinstance(replay.exit.signal, EndInstance):
         return _terminated(execute, progress, replay.exit.signal.reason, inputs)
+    header = attrs.evolve(header, waits_for=replay.waits_for())
     stopped = next((step for step in header.failing if step.at_ms is None), None)
     if stopped is not None and (header.cancel is None or header.cancel.delivered):
         return _given_up(job, execute, header, progress, stopped, inputs)
@@ -125,7 +128,6 @@ def settled(job: Workflow[Any, Any, Any, Any], execute: Execute, replay: Replay,
 
 def _waiting(execute: Execute, header: Header, progress: RunProgress, replay: Replay, inputs: TurnInputs) -> Commit:
     before = execute.instance
-    header = attrs.evolve(header, waits_for=replay.waits_for())
     wakes = [replay.wake_ms(), *(step.at_ms for step in header.failing)]
     due = [at_ms for at_ms in wakes if at_ms is not None]
     if replay.has_more(header):

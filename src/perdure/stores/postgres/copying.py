@@ -24,13 +24,13 @@ from perdure.stores.copying.contract import (
 )
 from perdure.stores.postgres.connections import KEEPALIVE, connect
 from perdure.stores.postgres.failures import DRIVER_ERRORS, UNSENDABLE, unavailable
-from perdure.stores.postgres.keeper import Keeper
-from perdure.stores.postgres.schema import in_schema, migrate, migrations, version_of
+from perdure.stores.postgres.keeper import Keeper, sharers
+from perdure.stores.postgres.schema import in_schema, migrate, migrations, no_schema, version_of
 from perdure.stores.postgres.settings import PostgresSettings, settings_of
 from perdure.stores.postgres.text import decoded, encoded
 from perdure.stores.sharing.share import bucket_of_printed
 from perdure.stores.sqlite.copying import claim_owner
-from perdure.values.errors import CopyFailed, StoreLocked, StoreTooNew, StoreUnavailable
+from perdure.values.errors import CopyFailed, StoreLocked, StoreMissing, StoreTooNew, StoreUnavailable
 
 _SHARING: Final = "SELECT count(*) FROM perdure.engines WHERE state = 'open' AND lease_until > clock_timestamp()"
 _UNFINISHED: Final = "SELECT source, moment, position FROM perdure.copying"
@@ -70,7 +70,8 @@ async def open_source(url: str) -> CopySource:
     Raises:
         DefinitionError: the URL is not valid.
         StoreLocked: an engine has it open.
-        StoreUnavailable: the server cannot be reached, its tables are missing, older, or an unfinished copy.
+        StoreMissing: there is no schema.
+        StoreUnavailable: the server cannot be reached, its tables are older, or an unfinished copy.
         StoreTooNew: a newer version of the library migrated it.
     """
     settings = settings_of(url)
@@ -91,6 +92,8 @@ async def _check_source(tables: _Tables, operation: str) -> None:
     version = await version_of(connection, settings.schema)
     if version > len(migrations()):
         raise StoreTooNew(settings.name, version, len(migrations()))
+    if not version:
+        raise StoreMissing(settings.name, no_schema(settings.schema))
     if version < len(migrations()):
         reason = f"its tables have the version {version}, and a copy needs {len(migrations())}; run perdure migrate"
         raise StoreUnavailable(operation, reason)
@@ -152,7 +155,7 @@ class _Tables:
         await keeper.acquire(store=self.settings.name, on_locked="raise", runtime=asyncio_runtime())
         sharing = await self.connection.fetchval(self.sql(_SHARING))
         if sharing:
-            raise StoreLocked(self.settings.name, f"{sharing} engines that share it")
+            raise StoreLocked(self.settings.name, sharers(sharing))
 
     async def numbers(self) -> Numbers:
         """Read the numbers."""

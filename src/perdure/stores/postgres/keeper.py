@@ -21,6 +21,11 @@ _POOLED: Final = (
 )
 
 
+def sharers(number: int) -> str:
+    """Return the engines that share a schema, as the owners that an error names."""
+    return "an engine that shares it" if number == 1 else f"{number} engines that share it"
+
+
 class Keeper:
     """Holds the lock.
 
@@ -65,7 +70,7 @@ class Keeper:
         """
         row = await self._connection.fetchrow(f"SELECT epoch, ended, sharing FROM {self._schema}.own($1)", label)  # noqa: S608 - as above
         if row[2]:
-            raise StoreLocked(store, f"{row[2]} engines that share it")
+            raise StoreLocked(store, sharers(row[2]))
         return int(row[0]), int(row[1])
 
     async def connection(self) -> Any:

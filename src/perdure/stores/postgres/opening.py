@@ -23,7 +23,7 @@ from perdure.stores.postgres.lanes import PostgresLanes
 from perdure.stores.postgres.listings import Listings
 from perdure.stores.postgres.membership import Lease
 from perdure.stores.postgres.operations import PostgresOperations
-from perdure.stores.postgres.schema import migrate, version_of
+from perdure.stores.postgres.schema import migrate, no_schema, version_of
 from perdure.stores.postgres.search import Searches
 from perdure.stores.postgres.settings import PostgresSettings
 from perdure.stores.postgres.sharing import SharedOperations
@@ -83,7 +83,7 @@ def _ended_on_failure(connection: Any, settings: PostgresSettings) -> Generator[
 
 async def _opened(connection: Any, settings: PostgresSettings, on_locked: OnLocked, runtime: Runtime) -> Store:
     if settings.if_missing == "refuse" and not await version_of(connection, settings.schema):
-        raise StoreMissing(settings.name, f"there is no schema {settings.schema!r}; create it with 'perdure migrate'")
+        raise StoreMissing(settings.name, no_schema(settings.schema))
     await migrate(connection, store=settings.name, schema=settings.schema)
     match settings.ownership:
         case "owned":

@@ -11,11 +11,11 @@ import attrs
 
 from perdure.stores.postgres.connections import connect
 from perdure.stores.postgres.failures import DRIVER_ERRORS, UNSENDABLE, unavailable
-from perdure.stores.postgres.schema import check_version, in_schema, migrations, version_of
+from perdure.stores.postgres.schema import check_version, in_schema, migrations, no_schema, version_of
 from perdure.stores.postgres.settings import PostgresSettings, settings_of
 from perdure.stores.postgres.text import decoded
 from perdure.stores.sqlite.rows import Row
-from perdure.values.errors import StoreUnavailable
+from perdure.values.errors import StoreMissing, StoreUnavailable
 
 T = TypeVar("T")
 
@@ -93,7 +93,8 @@ def read_postgres(url: str) -> Generator[PostgresReader]:
 
     Raises:
         DefinitionError: the URL is not valid.
-        StoreUnavailable: the server cannot be reached, or there is no schema.
+        StoreUnavailable: the server cannot be reached.
+        StoreMissing: there is no schema.
         StoreTooNew: a newer version of the library migrated it.
     """
     settings = settings_of(url)
@@ -106,7 +107,7 @@ def read_postgres(url: str) -> Generator[PostgresReader]:
         try:
             version = loop.run_until_complete(version_of(connection, settings.schema))
             if not version:
-                raise StoreUnavailable(f"read {settings.name}", f"there is no schema {settings.schema!r}")
+                raise StoreMissing(settings.name, no_schema(settings.schema))
             check_version(version, store=settings.name)
             yield PostgresReader(settings.name, settings, version, loop, connection)
         finally:

@@ -76,6 +76,11 @@ def script_from(version: int, schema: str) -> str:
     return create + "\n".join(steps)
 
 
+def no_schema(schema: str) -> str:
+    """Return why a store cannot be read whose tables do not exist, and how to create them."""
+    return f"there is no schema {schema!r}; create it with 'perdure migrate'"
+
+
 async def version_of(connection: Any, schema: str) -> int:
     """Return the version of the tables of a schema; 0 if there are none."""
     # Not `to_regclass`: after waiting for a lock it answers from a catalog cache of before.
