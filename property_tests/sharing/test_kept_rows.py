@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import attrs
 from hypothesis import example, given
 from hypothesis import strategies as st
 from returns.result import Failure, Result, Success
 
-from perdure import App, Do, Task, TaskContext, attempt, effect, program, unwrap
+from perdure import App, Do, Task, TaskContext, attempt, effect, fail, program, unwrap
 from perdure.client.client import Client
 from perdure.stores.groups import LoadRequest
 from perdure.stores.memory.shared_backend import SharedMemoryBackend
 from perdure.stores.store import Store
+from perdure.values.transition import Transition
 
 
 @attrs.frozen
 class Moved:
-    """An amount, paid in or out; ``noted`` writes to a ledger first."""
+    """An amount, paid in or out; ``noted`` writes to a ledger first, ``broken`` raises."""
 
     amount: int
     how: str = "plain"
@@ -40,7 +42,9 @@ def note(ledger: Ledger, total: int) -> Result[None, str]:
 def move(ctx: TaskContext[int], event: Moved) -> Do[None, str, Ledger]:
     total = yield from ctx.state
     if total + event.amount < 0:
-        yield from ctx.reject(f"only {total}")
+        yield from fail(f"only {total}")
+    if event.how == "broken":
+        raise ValueError(event.how)
     if event.how == "noted":
         yield from note(total + event.amount)
     yield from ctx.set_state(total + event.amount)
@@ -132,6 +136,50 @@ def test_a_row_that_was_kept_is_not_read_again_while_others_leave_it_alone() -> 
             assert await unwrap(here.handle(accounts).get_state("a")) == 20 + 2 + 60 + 20
 
     asyncio.run(main())
+
+
+def test_no_answer_rests_on_the_row_that_a_failed_turn_has_read_before() -> None:
+    """The commit of a turn that fails compares no version, and while it waits another engine writes the instance."""
+    held: list[Callable[[], None]] = []
+
+    def holding(store: Store, state: list[str]) -> Store:
+        commit_all = store.commit_all
+        assert commit_all is not None
+
+        def held_back(transitions: Sequence[Transition], answered: Callable[[Sequence[Any]], None]) -> None:
+            if state:
+                held.append(lambda: commit_all(transitions, answered))
+            else:
+                commit_all(transitions, answered)
+
+        return attrs.evolve(store, commit_all=held_back, waits="for_io")
+
+    async def main() -> None:
+        backend, app, state = backend_of_tests(), App(Ledger()).with_jobs(accounts), list[str]()
+        async with app.open(holding(backend.open(), state)) as here, app.open(backend.open()) as there:
+            calls = here.handle(accounts)
+            await unwrap(calls.send("a", Moved(1)))
+            state.append("held")
+            first = asyncio.ensure_future(attempt(calls.send("b", Moved(1))))
+            await some_steps()
+            assert held
+            broken = asyncio.ensure_future(attempt(calls.send("a", Moved(1, "broken"))))
+            await some_steps()  # it is decided, and waits for the group before
+            await unwrap(there.handle(accounts).send("a", Moved(2)))
+            taken = asyncio.ensure_future(attempt(calls.send("a", Moved(-3))))
+            await some_steps()
+            state.clear()
+            held.pop()()
+            assert isinstance(await first, Success)
+            assert isinstance(await broken, Failure)
+            assert isinstance(await taken, Success)
+
+    asyncio.run(main())
+
+
+async def some_steps() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
 
 
 def test_a_request_with_a_key_reads_the_key() -> None:
