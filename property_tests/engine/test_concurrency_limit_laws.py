@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from perdure.engine.admission_queue import AdmissionQueue
 from perdure.engine.concurrency_limit import Company, ConcurrencyLimit, ConcurrencyLimits
+from perdure.engine.lane_limit import LaneLimit
 from perdure.runtime.record import SpawnedTask
 from perdure.runtime.simulated import Simulation
 from perdure.values.address import Address
@@ -181,3 +182,17 @@ def test_those_behind_a_run_that_gives_up_going_alone_come_in_at_once() -> None:
     alone.cancel()
     simulation.settle()
     assert (behind.done(), gate.held, gate.waiting) == (True, 2, 0)
+
+
+@given(st.booleans())
+def test_the_slots_of_a_run_and_of_an_alarm_beside_it_are_returned_in_either_order(run_first: bool) -> None:  # noqa: FBT001 - drawn
+    limit, freed = LaneLimit(Simulation().runtime, slots=2), list[str]()
+    limit.freed = freed.append
+    limit.take(AT, "lane")
+    limit.use(AT)  # the run
+    limit.take(AT, "lane")  # the alarm, whose turn finds the run
+    for end in ("run", "alarm") if run_first else ("alarm", "run"):
+        (limit.leave_lane if end == "run" else limit.give_back)(AT)
+    assert freed == ["lane", "lane"]
+    assert limit.held == limit.running("lane") == 0
+    assert not limit.is_reserved(AT)

@@ -71,6 +71,7 @@ class LaneLimit:
     def give_back(self, address: Address) -> None:
         """Return the slot of an alarm whose turn began no run."""
         if address in self._reserved:
+            self._reserved.discard(address)
             self.leave_lane(address)
 
     def is_reserved(self, address: Address) -> bool:
@@ -99,9 +100,9 @@ class LaneLimit:
     def leave_lane(self, address: Address) -> None:
         """Return a slot of an instance, and let the next run in.
 
-        It may have two: that of its run, and that of an alarm which was fired meanwhile and will begin no other run.
+        It may have two: that of its run, and that of an alarm which was fired meanwhile. The one that is returned first
+        leaves the other one as it is.
         """
-        self._reserved.discard(address)
         lane, *others = self._inside_at.pop(address)
         if others:
             self._inside_at[address] = tuple(others)
