@@ -153,7 +153,8 @@ class World:
     def __attrs_post_init__(self) -> None:
         self.outside.world = self
         store = {"memory": "memory://", "sqlite": self.folder / "jobs.db", "postgres": self.url}[self.kind]
-        self.world = TheWorld(App(self.outside), store=store, seed=self.seed, requests=self.requests)
+        debug = self.kind == "memory"  # without the debug mode, the engine decides plain events in one step
+        self.world = TheWorld(App(self.outside), store=store, seed=self.seed, requests=self.requests, debug=debug)
         self.world.watch(self._watch)
 
     def restart_with(self, seed: int) -> None:
