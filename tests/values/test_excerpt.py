@@ -31,7 +31,7 @@ from perdure.testing.world import trace_event
 from perdure.values.address import Address
 from perdure.values.cron import Cron
 from perdure.values.cron_line import CronLine
-from perdure.values.errors import PerdureError
+from perdure.values.errors import PerdureError, Rejected
 from perdure.values.excerpt import (
     MAX_LINE_CHARACTERS,
     MAX_TEXT_CHARACTERS,
@@ -40,7 +40,7 @@ from perdure.values.excerpt import (
     one_line,
     shortened,
 )
-from perdure.values.failure import FailureRecord
+from perdure.values.failure import Defect, FailureRecord
 from perdure.values.instance import Claim, Instance
 
 HUGE = "\x1b[31m\n" + "x" * 5_000
@@ -142,6 +142,10 @@ def test_the_message_of_every_error_is_one_bounded_line(cls):
     text = str(filled(cls, HUGE))
     assert 0 < len(text) <= MAX_TEXT_CHARACTERS
     assert text.isprintable()
+
+
+def test_a_rejection_that_a_client_cannot_decode_says_its_error():
+    assert str(Rejected(Defect("str", '"negative"'))) == 'the job rejected the request: str: "negative"'
 
 
 def test_every_object_of_an_app_prints_one_short_line():

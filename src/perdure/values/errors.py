@@ -50,6 +50,7 @@ from typing import Generic, Literal, TypeAlias, TypeVar
 import attrs
 
 from perdure.values.excerpt import excerpt, fields_in_line, one_line, shortened
+from perdure.values.failure import printed
 
 E_co = TypeVar("E_co", covariant=True)
 
@@ -406,7 +407,7 @@ class Rejected(HookFailed, Generic[E_co]):
     error: E_co
 
     def _text(self) -> str:
-        return f"the job rejected the request: {excerpt(self.error)}"
+        return f"the job rejected the request: {printed(self.error)}"
 
 
 @attrs.frozen(repr=False)

@@ -39,3 +39,8 @@ class Defect:
     error_type: str = attrs.field(repr=excerpt)
     message: str = attrs.field(repr=excerpt)
     traceback: str | None = attrs.field(default=None, repr=excerpt)
+
+
+def printed(error: object) -> str:
+    """Return the text of a declared error; a client without the code of the job has its type and its message."""
+    return f"{error.error_type}: {error.message}" if isinstance(error, Defect) else excerpt(error)
