@@ -39,7 +39,8 @@ class PlaceOptions:
         str | None,
         Parameter(
             help="A SQLite store: sqlite:///jobs.db. If `perdure run` serves it, its engine answers through the "
-            "socket next to the file; otherwise the command reads the file, without a lock. [env var: PERDURE_STORE]"
+            "socket next to the file; otherwise the command reads the file, without a lock. Reach the engines of a "
+            "PostgreSQL store with --server; only `perdure doctor` reads its rows. [env var: PERDURE_STORE]"
         ),
     ] = None
     app: Annotated[
@@ -47,7 +48,7 @@ class PlaceOptions:
         Parameter(
             name="--app",
             help="The app, written MODULE:APP, of a store whose engine does not run: its keys decrypt the store, and "
-            "its definitions say which values are secret. Without it, --state prints what is stored. "
+            "its definitions say which values are secret. Without it, values are shown as they are stored. "
             "[env var: PERDURE_APP]",
         ),
     ] = None
