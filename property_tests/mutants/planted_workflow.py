@@ -168,8 +168,8 @@ MUTANTS = (
     Mutant(
         "a failing step is retried at once",
         "kinds/workflow/settling.py",
-        "        failing=progress.failing,\n        cancel=",
-        "        failing=(),\n        cancel=",
+        "        failing=progress.failing,\n        waits_for=",
+        "        failing=(),\n        waits_for=",
         f"{STEPS}::test_a_defect_is_retried_at_its_step_then_parked_there_and_resume_continues",
     ),
     Mutant(

@@ -130,7 +130,7 @@ def test_two_definitions_of_one_name_clash() -> None:
 
 
 def test_another_object_is_not_a_job() -> None:
-    with pytest.raises(DefinitionError, match="a definition: Continuous"):
+    with pytest.raises(DefinitionError, match="expected a definition, such as a Task"):
         App(None).with_jobs("machine")  # type: ignore[arg-type]
 
 
