@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from perdure.engine.resident import Resident
 from perdure.engine.turn import TurnTaker
-from perdure.jobs.checkpoint import Checkpoint, ReadJournal
+from perdure.jobs.checkpoint import AwaitChange, Checkpoint, ReadJournal
 from perdure.jobs.step import Execute, run_of
 from perdure.programs import Exit, Raised
 from perdure.programs.drivers import Suspended, run_while_answered
 from perdure.runtime.run_context import enter_run
+
+_JOURNALS: Final = frozenset({Checkpoint, ReadJournal, AwaitChange})
 
 
 def run_now(turns: TurnTaker, resident: Resident, execute: Execute) -> Exit[Any, Any] | Suspended[Any, Any]:
@@ -39,4 +41,4 @@ def run_now(turns: TurnTaker, resident: Resident, execute: Execute) -> Exit[Any,
 
 def _must_wait(resident: Resident, asked: type) -> bool:
     """Return whether an instruction needs a task: checkpoints do, and the end of a run that a terminate interrupts."""
-    return asked is Checkpoint or asked is ReadJournal or (bool(resident.waiting) and resident.is_interrupted)
+    return asked in _JOURNALS or (bool(resident.waiting) and resident.is_interrupted)
