@@ -99,10 +99,13 @@ ANYTHING = re.compile(r"\b(str|object|Any|[A-Z]|[A-Z]_\w+)\b")
 
 
 def filled(cls: type, content: object) -> Any:
-    """Make a value whose fields are as large as what users and stores put into them."""
+    """Make a value whose fields are as large as what users and stores put into them.
+
+    A test before this one may have resolved the annotations of its class.
+    """
     value = cls.__new__(cls)
     for field in attrs.fields(cls):
-        annotation = str(field.type).replace("Literal", "")
+        annotation = str(field.type).replace("Literal", "").replace("datetime.timedelta | str", "Duration")
         if "FailureRecord" in annotation:
             held: object = RECORD
         elif annotation == "BaseException":
