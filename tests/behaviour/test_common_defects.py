@@ -248,6 +248,8 @@ class MuteKind(Task[Any, Any, Any, Any]):
     def program(self, *_: Any) -> Any:
         raise ZeroDivisionError("no program")
 
+    event_program = program
+
 
 @on_each_store
 async def test_a_kind_of_job_that_returns_no_program_has_crashed_and_is_logged(world: World) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 from returns.result import Success
 
+from perdure.engine.reporting import Reporting
 from perdure.engine.resident import Resident
-from perdure.jobs.plain_event import HOOK, begin_plain_event, plain_event_handled
+from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.plain_event import HOOK, PlainEvent, begin_plain_event
 from perdure.jobs.request import Request
 from perdure.jobs.step import Commit, Execute
 from perdure.programs import Exit
@@ -21,6 +23,9 @@ from perdure.stores.store import Store
 from perdure.values.decoded import Decoded
 from perdure.values.instance import Instance
 from perdure.values.limits import Limits
+
+if TYPE_CHECKING:
+    from perdure.engine.turn import TurnTaker
 
 RunEnded: TypeAlias = Callable[[Execute, Exit[Any, Any]], object]
 """Called with the end of every user program, before the engine decides on it."""
@@ -35,6 +40,7 @@ class PlainEvents:
         store: provides the epoch of its ownership.
         limits: the engine's limits.
         services: the services of user programs.
+        reporting: knows whether a sink reads events.
         run_ended: called with the end of every program.
     """
 
@@ -42,6 +48,7 @@ class PlainEvents:
     store: Store
     limits: Limits
     services: Any  # the user's own record
+    reporting: Reporting
     run_ended: RunEnded | None
 
     def handle(
@@ -56,7 +63,7 @@ class PlainEvents:
             decoded: the decoded state of the row, if it is kept.
 
         Returns:
-            The commit; or the run and how far its program went, if it has an effect, fails or changes the alarm; or
+            The commit; or the run and how far its program went, if it has an effect or fails; or
             None if the request is not a plain event.
 
         Raises:
@@ -64,6 +71,7 @@ class PlainEvents:
         """
         plain = begin_plain_event(
             resident.job,
+            resident.address,
             instance,
             request,
             decoded,
@@ -80,7 +88,7 @@ class PlainEvents:
             exit_ = run_straight(program, self.services, event)
         finally:
             leave_run(around)
-        commit = plain_event_handled(event) if type(exit_) is Success else None
+        commit = self._handled(resident.job, event) if type(exit_) is Success else None
         if commit is None:
             return event.run(program), exit_
         if self.run_ended is not None and isinstance(exit_, Success):
@@ -88,3 +96,14 @@ class PlainEvents:
         if event.codec.always_kept or event.codec.may_be_kept(event.state):
             resident.drafted = Decoded(event.encoded or event.instance.state, event.state)
         return commit
+
+    def _handled(self, job: AnyDefinition, event: PlainEvent) -> Commit | None:
+        wanted = self.limits.keeps_history or self.reporting.sinks.told
+        return job.plain_event_handled(event, "wanted" if wanted else "unread")
+
+
+def plain_events(turns: TurnTaker) -> PlainEvents | None:
+    """Return the handler of plain events; None if each turn is traced or inspected."""
+    if turns.tracing is not None or turns.mistake_found is not None:
+        return None
+    return PlainEvents(turns.runtime, turns.store, turns.limits, turns.services, turns.reporting, turns.run_ended)

@@ -22,7 +22,7 @@ from perdure.engine.hook_raised import answer_of_hook
 from perdure.engine.item import Item, RunInProgress, Stop
 from perdure.engine.lane_limit import lane_of
 from perdure.engine.mistakes import MistakeFound, report_mistakes
-from perdure.engine.plain_events import PlainEvents, RunEnded
+from perdure.engine.plain_events import PlainEvents, RunEnded, plain_events
 from perdure.engine.reads import Reads
 from perdure.engine.reporting import Reporting
 from perdure.engine.resident import Resident
@@ -107,13 +107,11 @@ class TurnTaker:
     folding: Folding = attrs.Factory(lambda turns: Folding(turns.residents.may_use_rows), takes_self=True)
     _reads: Reads = attrs.field(init=False)
     _keeps_history: bool = attrs.field(init=False)
-    _plain: PlainEvents | None = None
+    _plain: PlainEvents | None = attrs.Factory(plain_events, takes_self=True)
 
     def __attrs_post_init__(self) -> None:
         self._reads = Reads(self.store, self.runtime)
         self._keeps_history = self.limits.keeps_history
-        if self.tracing is None and self.mistake_found is None:
-            self._plain = PlainEvents(self.runtime, self.store, self.limits, self.services, self.run_ended)
 
     # ------------------------------------------------------------ the turn
     def begin(self, resident: Resident, item: Item, tell: OnTurnLoaded) -> Begun | Reading:

@@ -18,13 +18,13 @@ from perdure.jobs.draft import Draft
 from perdure.jobs.facts import Fact, facts_of_plan
 from perdure.jobs.lanes import Lanes
 from perdure.jobs.needs import Need
+from perdure.jobs.plain_decisions import PlainDecisions
 from perdure.jobs.replayed import NextStep
 from perdure.jobs.report import report_status
 from perdure.jobs.request import CommandSpec, Request
 from perdure.jobs.size import within
 from perdure.jobs.step import Commit, Execute, Step
 from perdure.programs import Exit, Program
-from perdure.runtime.run_context import RunIdentity
 from perdure.values.address import Address
 from perdure.values.answer import InstanceStatus, Sent
 from perdure.values.errors import (
@@ -165,7 +165,7 @@ class Plan:
         return {name: spec for name, spec in self.commands.items() if spec.sender == "anyone"}
 
 
-class Definition(ABC, Generic[H_co, T_co, R_contra]):
+class Definition(PlainDecisions, ABC, Generic[H_co, T_co, R_contra]):
     """One job: its name, its types, its policies and its hooks.
 
     ``H`` is the typed handle for clients, ``T`` the sender for other jobs, ``R`` the services that its programs need. A
@@ -175,9 +175,6 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         name: the job's name, part of the stored address.
         plan: the parts of every definition.
         kind: the kind's name, part of the stored address.
-        plain_event: the class of the command that is an event, if the kind begins to handle every event of an instance
-            that is not suspended in the same way; None if it does not.
-        plain_alarm: whether the kind begins every run of an alarm in the same way, of instances in lanes or of others.
         occupancy: whether a run holds the instance's mailbox, or other requests are decided meanwhile.
         keeps_journal: whether transitions of this kind append to a journal, which not every store keeps.
         error_hook: the name of the hook that `error_handler` returns.
@@ -189,8 +186,6 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
     name: str
     plan: Plan
     kind: ClassVar[str]
-    plain_event: ClassVar[type | None] = None
-    plain_alarm: ClassVar[Literal["none", "queued", "unqueued"]] = "none"
     occupancy: ClassVar[Literal["mailbox", "claim_only"]] = "mailbox"
     keeps_journal: ClassVar[Literal["no", "yes"]] = "no"
     error_hook: ClassVar[str] = "on_error"
@@ -254,14 +249,6 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
             exit_: the exit of the program.
             inputs: the clock, the random value and the ids, drawn after the exit.
         """
-        return None
-
-    def event_program(self, instance: Instance, run: RunIdentity, command: object) -> Program[Any, Any, Any] | None:
-        """Return the program of a plain event, as ``program`` does; None if more than a commit follows its success."""
-        return None
-
-    def plain_run_executed(self, execute: Execute, inputs: TurnInputs) -> Commit | None:
-        """Return the commit of a plain run that succeeded, if ``succeeded`` would return the same."""
         return None
 
     def held(self, step: Execute, instance: Instance | None, request: Request, inputs: TurnInputs) -> Commit | None:

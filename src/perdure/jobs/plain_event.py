@@ -6,7 +6,7 @@ Its decisions are those that ``begin`` and ``finish`` reach for any request: a p
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import attrs
 from returns.result import Success
@@ -18,9 +18,11 @@ from perdure.jobs.event_run import event_claim
 from perdure.jobs.request import Request
 from perdure.jobs.step import Commit, Execute
 from perdure.programs import Program
+from perdure.values.address import Address
 from perdure.values.answer import Sent
 from perdure.values.decoded import Decoded
 from perdure.values.errors import InvalidInput
+from perdure.values.event import Event, JobStarted
 from perdure.values.instance import Claim, Fence, Instance
 from perdure.values.instant import from_ms
 from perdure.values.limits import Limits
@@ -40,13 +42,13 @@ class PlainEvent(Draft):
 
     Args:
         job: the definition of the instance.
-        instance: the stored instance.
+        instance: the stored instance, or the one that the event creates.
         request: the request.
         state: the decoded state.
         now_ms: the clock.
         limits: the engine's limits.
         epoch: the number of this engine's ownership of the store.
-        new_id: draws the id of the run.
+        new_id: draws the first id of this decision; the others count up from it.
     """
 
     instance: Instance
@@ -54,6 +56,7 @@ class PlainEvent(Draft):
     _claim: Claim | None
     _epoch: int
     _new_id: Callable[[], int]
+    _id_base: int | None
 
     def __init__(  # noqa: PLR0917 - keywords take longer, and only `begin_plain_event` calls it
         self,
@@ -81,14 +84,25 @@ class PlainEvent(Draft):
         self._claim = None
         self._epoch = epoch
         self._new_id = new_id
+        self._id_base = None
+
+    @property
+    def found(self) -> Literal["created", "exists"]:
+        """Whether the event creates the instance."""
+        return "exists" if self.instance.version else "created"
+
+    def id(self, offset: int) -> str:
+        """Return an id of this decision, as `TurnInputs.id` does."""
+        if self._id_base is None:
+            self._id_base = self._new_id()
+        return printed_id(self._id_base + offset)
 
     @property
     def claim(self) -> Claim:
         """The claim of the run, if it is needed."""
         if self._claim is None:
-            run_id = printed_id(self._new_id())
             self._claim = event_claim(
-                self.request, owner=self._epoch, run_id=run_id, now_ms=self.now_ms, found="exists"
+                self.request, owner=self._epoch, run_id=self.id(0), now_ms=self.now_ms, found=self.found
             )
         return self._claim
 
@@ -126,6 +140,7 @@ class PlainEvent(Draft):
 
 def begin_plain_event(
     job: AnyDefinition,
+    address: Address,
     instance: Instance | None,
     request: Request,
     decoded: Decoded | None,
@@ -139,7 +154,8 @@ def begin_plain_event(
 
     Args:
         job: the definition of the instance.
-        instance: the stored instance.
+        address: the instance.
+        instance: the stored instance; None if the event is the first one.
         request: the request, which is not traced.
         decoded: the decoded state of the row, if it is kept.
         now_ms: the clock.
@@ -148,19 +164,26 @@ def begin_plain_event(
         new_id: draws an id.
     """
     if (
-        instance is None
-        or type(request.command) is not job.plain_event
-        or instance.claim is not None
-        or instance.event_claim is not None
-        or instance.suspension is not None
-        or instance.alarm_trace is not None
-        or instance.state_version != job.plan.state_version
+        type(request.command) is not job.plain_event
         or request.idempotency_key is not None
         or request.inbound is not None
         or request.by is not None
     ):
         return None
-    if decoded is not None and decoded.text is instance.state:
+    if instance is None:
+        first = job.plain_first_state(limits)
+        if first is None:
+            return None
+        instance, state = _created(job, address, first, now_ms), first.value
+    elif (
+        instance.claim is not None
+        or instance.event_claim is not None
+        or instance.suspension is not None
+        or instance.alarm_trace is not None
+        or instance.state_version != job.plan.state_version
+    ):
+        return None
+    elif decoded is not None and decoded.text is instance.state:
         state = decoded.value
     else:
         try:
@@ -172,25 +195,63 @@ def begin_plain_event(
     return None if program is None else (event, program)
 
 
-def plain_event_handled(event: PlainEvent) -> Commit | None:
-    """Settle an event whose handler succeeded; None if it changed the alarm."""
-    if event.alarm is not _KEEP:
-        return None
+def _created(job: AnyDefinition, address: Address, first: Decoded, now_ms: int) -> Instance:
+    return Instance(
+        address=address,
+        created_ms=now_ms,
+        updated_ms=now_ms,
+        state=first.text,
+        state_version=job.plan.state_version,
+    )
+
+
+def plain_event_handled(event: PlainEvent) -> Commit:
+    """Settle an event whose handler succeeded, on a stored instance whose alarm stays as it is."""
     before = event.instance
-    after = before.after_event(event.encoded or before.state, event.now_ms)
-    is_stored = before.incarnation != 0
+    alarm_ms = before.alarm_ms
+    after = before.after_event(event.encoded or before.state, event.now_ms, alarm_ms)
     transition = Transition(
         address=before.address,
-        expected=Fence(before.incarnation, before.version) if is_stored else None,
-        write=Put(after, "state" if is_stored else "any"),
+        expected=Fence(before.incarnation, before.version),
+        write=Put(after, "state"),
         messages=tuple(event.messages) if event.messages else (),
-        before=before if is_stored else None,
+        before=before,
     )
-    alarm_ms = before.alarm_ms
     if alarm_ms is None and before.pending_retry is None:
         return Commit(transition, _IDLE)
     scheduled_at = None if alarm_ms is None else from_ms(alarm_ms)
     return Commit(transition, Success(Sent(created=False, status=after.status, scheduled_at=scheduled_at)))
+
+
+def plain_event_started(event: PlainEvent) -> tuple[Event, ...]:
+    """Return the event of the log for an instance that this event creates."""
+    if event.found == "exists":
+        return ()
+    return (JobStarted(event_id=event.id(1), at_ms=event.now_ms, address=str(event.address)),)
+
+
+def plain_event_scheduled(event: PlainEvent, alarm_ms: int | None, events: tuple[Event, ...]) -> Commit:
+    """Settle an event whose handler succeeded, and which creates the instance or changes its alarm.
+
+    Args:
+        event: the event.
+        alarm_ms: the alarm.
+        events: the events of the log.
+    """
+    before = event.instance
+    after = before.after_event(event.encoded or before.state, event.now_ms, alarm_ms)
+    is_stored = before.incarnation != 0
+    transition = Transition(
+        address=before.address,
+        expected=Fence(before.incarnation, before.version) if is_stored else None,
+        write=Put(after),
+        messages=tuple(event.messages) if event.messages else (),
+        events=events,
+        before=before if is_stored else None,
+    )
+    scheduled_at = None if alarm_ms is None else from_ms(alarm_ms)
+    answer = Sent(created=event.found == "created", status=after.status, scheduled_at=scheduled_at)
+    return Commit(transition, Success(answer))
 
 
 _IDLE: Final[Success[Sent]] = Success(Sent(created=False, status="idle", scheduled_at=None))

@@ -187,12 +187,13 @@ class Instance:
         changed: Instance = copy
         return changed
 
-    def after_event(self, state: str, now_ms: int) -> Instance:
-        """Return the instance after an event that changed nothing but its state: `changed`, in half of the time.
+    def after_event(self, state: str, now_ms: int, alarm_ms: int | None) -> Instance:
+        """Return the instance after an event that changed its state and its alarm: `changed`, in half of the time.
 
         Args:
             state: the encoded state.
             now_ms: the present.
+            alarm_ms: the alarm.
         """
         copy: Any = _new(Instance)  # frozen for all other code
         copy.address = self.address
@@ -203,7 +204,7 @@ class Instance:
         copy.state = state
         copy.state_version = self.state_version
         copy.data = self.data
-        copy.alarm_ms = self.alarm_ms
+        copy.alarm_ms = alarm_ms
         copy.suspension = self.suspension
         copy.pending_retry = self.pending_retry
         copy.claim = self.claim

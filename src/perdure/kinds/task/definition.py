@@ -34,6 +34,7 @@ from perdure.values.limits import Limits
 from perdure.values.turn_inputs import TurnInputs
 
 if TYPE_CHECKING:
+    from perdure.jobs.plain_event import PlainEvent
     from perdure.kinds.task import handler
 else:
     handler = lazy_module("perdure.kinds.task.handler")  # deciding turns needs more modules than defining jobs
@@ -163,6 +164,14 @@ class Task(Definition[TaskHandle[S, V, E], TaskSender[V], R_contra], Generic[S, 
             return None
         given: Any = command  # a `SendCommand`
         return hooks.on_event(TaskContext(instance, run), given.event)
+
+    def plain_first_state(self, limits: Limits) -> Decoded | None:
+        """Return the first state if it is a value."""
+        return handler.first_state(self.hooks.first, limits)
+
+    def plain_event_handled(self, event: PlainEvent, events: Literal["wanted", "unread"]) -> Commit | None:
+        """Return the commit of an event that no ``on_idle`` follows."""
+        return handler.event_handled_plainly(self, self.hooks, event, events)
 
     def plain_run_executed(self, execute: Execute, inputs: TurnInputs) -> Commit | None:
         """Return the commit of a run that no ``on_idle`` follows."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeAlias, assert_never, cast
+from typing import Any, Final, Literal, TypeAlias, assert_never, cast
 
 import attrs
 
@@ -10,6 +10,13 @@ from perdure.jobs.decision import Alarm
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.event_recorder import EventRecorder
 from perdure.jobs.event_run import begin_event, broken_before, mark_first_event, started
+from perdure.jobs.plain_event import (
+    HOOK,
+    PlainEvent,
+    plain_event_handled,
+    plain_event_scheduled,
+    plain_event_started,
+)
 from perdure.jobs.plain_run import plain_run_executed
 from perdure.jobs.recovery import claimed_command
 from perdure.jobs.request import AlarmDue, Request
@@ -26,6 +33,7 @@ from perdure.values.errors import InstanceParked
 from perdure.values.event import Event, TaskScheduled
 from perdure.values.instance import Claim, Instance
 from perdure.values.instant import from_ms
+from perdure.values.limits import Limits
 from perdure.values.turn_inputs import TurnInputs
 
 MAX_BYTES_OF_CHARACTER: Final = 4
@@ -83,8 +91,9 @@ def _create(job: AnyDefinition, first: Decoded | None, address: Address, request
     fresh = Instance(address=address, created_ms=inputs.now_ms, updated_ms=inputs.now_ms)
     if inputs.code == "suspect":
         return mark_first_event(fresh, request, inputs)
-    if first is not None and len(first.text) <= inputs.limits.state_bytes // MAX_BYTES_OF_CHARACTER:
-        return begin_event(job, fresh.changed(state=first.text), request, inputs, found="created", state=first)
+    known = first_state(first, inputs.limits)
+    if known is not None:
+        return begin_event(job, fresh.changed(state=known.text), request, inputs, found="created", state=known)
     try:
         state = job.first_state(address.id, inputs.limits)
     except ENDS_PROCESS:
@@ -92,6 +101,13 @@ def _create(job: AnyDefinition, first: Decoded | None, address: Address, request
     except BaseException as defect:  # noqa: BLE001 - `initial` is a hook like any other
         return broken_before(job, fresh, request, "initial", defect, inputs)
     return begin_event(job, fresh.changed(state=state), request, inputs, found="created")
+
+
+def first_state(first: Decoded | None, limits: Limits) -> Decoded | None:
+    """Return the first state of every instance, if it is known and certainly no larger than permitted."""
+    if first is None or len(first.text) > limits.state_bytes // MAX_BYTES_OF_CHARACTER:
+        return None
+    return first
 
 
 def _trigger(
@@ -179,6 +195,35 @@ def _sent(execute: Execute, after: Instance | None) -> Sent:
         status=None if after is None else after.status,
         scheduled_at=None if due_ms is None else from_ms(due_ms),
     )
+
+
+def event_handled_plainly(
+    job: AnyDefinition, hooks: TaskHooks, event: PlainEvent, events: Literal["wanted", "unread"]
+) -> Commit | None:
+    """Settle a plain event that succeeded, as `succeeded` does; None if anything is special about it."""
+    alarm_ms, before = event.current_alarm_ms, event.instance
+    if event.alarm is not Alarm.keep:
+        alarm_ms = event.alarm_ms(event.now_ms)
+        if alarm_ms is None and hooks.on_idle is not None:
+            return None
+    if before.incarnation and alarm_ms == before.alarm_ms:
+        return plain_event_handled(event)
+    if events == "unread":
+        return plain_event_scheduled(event, alarm_ms, ())
+    if job.plan.state_in_events:
+        return None
+    logged = plain_event_started(event)
+    if alarm_ms is not None and alarm_ms != before.alarm_ms:
+        scheduled = TaskScheduled(
+            event_id=event.id(1 + len(logged)),
+            at_ms=event.now_ms,
+            address=str(event.address),
+            run_count=before.run_count,
+            scheduled_at_ms=alarm_ms,
+            hook=HOOK,
+        )
+        logged = (*logged, scheduled)
+    return plain_event_scheduled(event, alarm_ms, logged)
 
 
 def executed_plainly(hooks: TaskHooks, execute: Execute, inputs: TurnInputs) -> Commit | None:
