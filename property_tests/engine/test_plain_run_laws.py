@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from attrs import evolve, frozen
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from returns.result import Result, Success
 
@@ -19,7 +19,8 @@ from perdure.values.address import Address
 from perdure.values.decoded import Decoded
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance, PendingRetry
-from perdure.values.transition import Loaded, Put
+from perdure.values.other_engines import NO_OTHERS, OtherEngines
+from perdure.values.transition import Loaded, Put, Transition
 from perdure.values.turn_inputs import TurnInputs
 
 NOW_MS = 1_000
@@ -119,6 +120,7 @@ inputs = st.builds(
     trace=seldom("00-trace"),
     code=st.sampled_from(("trusted", "trusted", "trusted", "suspect")),
     hold=st.sampled_from(("released", "released", "released", "held")),
+    others=st.sampled_from((NO_OTHERS, OtherEngines(frozenset({1, 9}), 9, 5))),
 )
 
 
@@ -142,7 +144,36 @@ def shown(step: object) -> object:
     return (step.transition, repr(step.result)) if isinstance(step, Commit) else repr(step)
 
 
+def check_changes(transition: Transition | None, before: Instance) -> None:
+    """Check that a row differs from the one before only where its ``Put`` says so."""
+    if transition is None or not isinstance(transition.write, Put) or transition.write.changes == "any":
+        return
+    after, changes = transition.write.instance, transition.write.changes
+    own: dict[str, Any]
+    if changes == "claim":
+        assert before.claim is None
+        own = {"claim": after.claim, "run_count": after.run_count}
+    else:
+        assert changes == "run"
+        assert (after.lane, after.suspension, after.pending_retry, after.event_claim, after.ended_ms) == (None,) * 5
+        own = {"claim": None, "state": after.state, "alarm_ms": after.alarm_ms}
+    assert after == before.changed(version=after.version, updated_ms=after.updated_ms, **own)
+
+
+FAILED_BEFORE = Instance(
+    address=AT,
+    created_ms=1,
+    updated_ms=2,
+    incarnation=3,
+    version=1,
+    state='{"total":7,"deed":"set"}',
+    alarm_ms=500,
+    last_error=ERROR,
+)
+
+
 @settings(max_examples=500)
+@example(plain, FAILED_BEFORE, TurnInputs(now_ms=NOW_MS, jitter=0.5, id_base=1 << 100, epoch=5), 0, "encoded")
 @given(jobs, instances, inputs, st.integers(0, 70_000), st.sampled_from(("decoded", "encoded")))
 def test_a_plain_run_is_decided_as_any_run(
     job: Any, instance: Instance, given_inputs: TurnInputs, took_ms: int, memory: str
@@ -152,16 +183,20 @@ def test_a_plain_run_is_decided_as_any_run(
         state = job.plan.state.decode(instance.state.encode())
         quick = evolve(given_inputs, decoded=Decoded(instance.state, state))
     step, general = begin(job, AT, loaded, ALARM, quick), begin_any(job, AT, loaded, ALARM, given_inputs)
-    later = evolve(given_inputs, now_ms=NOW_MS + took_ms, id_base=1 << 101)
+    later, before = evolve(given_inputs, now_ms=NOW_MS + took_ms, id_base=1 << 101), instance
     while True:
         assert shown(step) == shown(general)
         if not isinstance(step, Execute):
+            if isinstance(step, Commit):
+                check_changes(step.transition, before)
             return
         assert isinstance(general, Execute)
         if step.claimed == "before_run":
             assert step.claiming is not None
             assert isinstance(step.claiming.write, Put)
-            step = step.recorded(step.claiming.write.instance)
+            check_changes(step.claiming, before)
+            before = step.claiming.write.instance
+            step = step.recorded(before)
             general = general.recorded(step.instance)
         exit_, other = ended(step), ended(general)
         if isinstance(exit_, Raised):
@@ -208,7 +243,10 @@ def test_a_plain_run_of_an_item_is_decided_as_any_run(job: Any, instance: Instan
     assert shown(step) == shown(general)
     if isinstance(step, Execute) and isinstance(general, Execute) and step.claiming is not None:
         assert isinstance(step.claiming.write, Put)
+        check_changes(step.claiming, instance)
         claimed = step.claiming.write.instance
         exit_ = ended(step)
         finished = finish(job, step.recorded(claimed), exit_, given_inputs)
+        if isinstance(finished, Commit):
+            check_changes(finished.transition, claimed)
         assert shown(finished) == shown(finish_any(job, general.recorded(claimed), exit_, given_inputs))

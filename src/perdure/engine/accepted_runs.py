@@ -69,13 +69,15 @@ def accepted_run(turns: TurnTaker, alarms: Accepts, resident: Resident, commit: 
 
 
 def _is_plain(turns: TurnTaker, resident: Resident) -> bool:
-    """Whether no other request waits, and nothing observes each turn."""
+    """Whether no other engine shares the store, no other request waits, and nothing observes each turn."""
+    if turns.others is not NO_OTHERS:
+        return False
     return not (resident.waiting or resident.running or resident.deferred) and is_plain(turns)
 
 
 def is_plain(turns: TurnTaker) -> bool:
     """Return whether runs may start, and nothing observes each turn or must be known of it besides its row."""
-    if turns.tracing is not None or turns.others is not NO_OTHERS or turns.reporting.sinks.told:
+    if turns.tracing is not None or turns.reporting.sinks.told:
         return False
     return turns.phase == "open" and turns.code == "trusted"
 

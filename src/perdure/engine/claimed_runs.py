@@ -111,7 +111,7 @@ class ClaimedRuns:
         turns, loaded = self.turns, resident.loaded
         if loaded is None or resident.state == "busy" or not resident.is_empty:
             return False
-        if not is_plain(turns) or not turns.residents.may_use_rows:
+        if not is_plain(turns):
             return False
         try:
             inputs = turns.inputs_of(resident, resident.decoded)
@@ -121,6 +121,8 @@ class ClaimedRuns:
         if execute is None or not turns.gates.try_enter(resident.job_name, "beside_others", resident.address):
             return False
         run = _Run(resident, item, execute, "beside_others", slot="held")
+        if not turns.residents.may_use_rows:
+            item.basis = "kept"
         resident.state, resident.served = "busy", (item,)
         try:
             self._claim(run)

@@ -14,7 +14,6 @@ from perdure.values.answer import OutcomeRecord, RunAnswer
 from perdure.values.errors import InvalidInput
 from perdure.values.event import Event, JobExecuted
 from perdure.values.instance import Claim, Fence, Instance, Status
-from perdure.values.other_engines import NO_OTHERS
 from perdure.values.transition import Put, Transition
 from perdure.values.turn_inputs import TurnInputs
 
@@ -46,7 +45,6 @@ def begin_plain_run(
         or instance.alarm_trace is not None
         or inputs.code != "trusted"
         or inputs.hold != "released"
-        or inputs.others is not NO_OTHERS
     ):
         return None
     now_ms, version = inputs.now_ms, instance.version
@@ -69,7 +67,7 @@ def begin_plain_run(
         claiming=Transition(
             address=instance.address,
             expected=Fence(instance.incarnation, version) if instance.incarnation else None,
-            write=Put(claimed),
+            write=Put(claimed, "claim"),
             before=instance if instance.incarnation else None,
         ),
         form="plain_run",
@@ -116,7 +114,7 @@ def plain_run_executed(
     transition = Transition(
         address=before.address,
         expected=Fence(before.incarnation, before.version) if before.incarnation else None,
-        write=Put(after),
+        write=Put(after, "run" if before.last_error is None and before.lane is None else "any"),
         events=events,
         before=before if before.incarnation else None,
     )

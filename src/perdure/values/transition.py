@@ -22,14 +22,17 @@ class Put:
 
     Attributes:
         instance: the row.
-        changes: ``state``: it differs from the row before in nothing but the state, the number of its events, the
-            version and the instant of the change, so a store may leave out all other columns.
+        changes: the fields in which it differs from the row before, so a store may leave out all other columns. In each
+            case the version and the instant of the change; ``state``: also the state and the number of events;
+            ``claim``: the claim of a run, which the row before does not have, and the number of runs; ``run``: the
+            state and the alarm, and the claim, which it no longer has. With ``run``, it has no lane, no suspension, no
+            pending retry and no claim of an event, and has not ended.
     """
 
     __repr__ = fields_in_line
 
     instance: Instance
-    changes: Literal["any", "state"] = attrs.field(default="any", eq=False, repr=False)
+    changes: Literal["any", "state", "claim", "run"] = attrs.field(default="any", eq=False, repr=False)
 
 
 @attrs.frozen
@@ -152,7 +155,7 @@ def folded(first: Transition, second: Transition) -> Transition:
     keeps = type(second.write) is KeepInstance
     starts = type(first.write) is KeepInstance
     write = first.write if keeps else second.write
-    if type(write) is Put and write.changes == "state" and type(first.write) is Put and first.write.changes == "any":
+    if type(write) is Put and type(first.write) is Put and write.changes != first.write.changes:
         write = Put(write.instance)
     return Transition(
         address=first.address,

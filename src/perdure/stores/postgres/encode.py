@@ -8,6 +8,8 @@ from typing import Any, Final, Literal, TypeAlias, assert_never
 import attrs
 
 from perdure.stores.codec import event_body, to_json
+from perdure.stores.postgres import narrow
+from perdure.stores.postgres.narrow import NarrowRow, narrow_arguments, narrow_row
 from perdure.stores.postgres.text import encoded
 from perdure.stores.sharing.share import bucket_of
 from perdure.stores.sqlite.rows import SET_COLUMNS, set_values
@@ -46,6 +48,15 @@ _TYPES: Final[dict[Table, tuple[str, ...]]] = {
 
 TYPES: Final = tuple(f"{kind}[]" for kinds in _TYPES.values() for kind in kinds)
 
+NARROW_TYPES: Final = (*narrow.TYPES, *(f"{kind}[]" for kind in _TYPES["events"]))
+"""The types of the arguments of ``commit_narrow``."""
+
+_PURGED: Final = sum(len(_TYPES[table]) for table in ("over", "new", "columns")) + 1
+"""The place of the incarnations that are deleted among the arguments."""
+
+Form: TypeAlias = Literal["any", "narrow", "both"]
+Locks: TypeAlias = Literal["own", "contended"]
+
 COLUMNS: Final = ("due_ms", "owner", "event_owner", "lane", "rank_ms", *SET_COLUMNS.split(", ")[1:])
 """The columns that a transition of an instance writes, without its version."""
 
@@ -55,10 +66,17 @@ _TEXTS: Final = tuple(COLUMNS.index(name) for name in ("lane", "state", "data", 
 
 @attrs.frozen
 class Encoded:
-    """A transition as rows of the tables of arguments, each without the transition's number in its group."""
+    """A transition as rows of the tables of arguments, each without the transition's number in its group.
 
-    rows: tuple[tuple[Table, Row], ...]
+    Attributes:
+        rows: of all tables but ``columns``.
+        columns: of the instance that it writes.
+        narrow: the row of an instance of which few columns change, for `narrow_arguments`, instead of both.
+    """
+
+    rows: Sequence[tuple[Table, Row]]
     columns: Row | None
+    narrow: NarrowRow | None = None
 
 
 def encode(transition: Transition) -> Encoded:
@@ -67,6 +85,9 @@ def encode(transition: Transition) -> Encoded:
     Raises:
         Exception: a value cannot be encoded.
     """
+    few = narrow_row(transition)
+    if few is not None:
+        return Encoded([("events", event_row(event)) for event in transition.events], None, few)
     printed = encoded(str(transition.address))
     table, row, columns = _write(transition)
     rows: list[tuple[Table, Row]] = [(table, row)]
@@ -82,7 +103,7 @@ def encode(transition: Transition) -> Encoded:
         answer = (kept.action, kept.fingerprint, kept.answer)
         rows.append(("keys", (printed, encoded(kept.key), *map(encoded, answer), kept.expires_ms)))
     rows.extend(("events", event_row(event)) for event in transition.events)
-    return Encoded(tuple(rows), columns)
+    return Encoded(rows, columns)
 
 
 def event_row(event: Event) -> Row:
@@ -108,15 +129,36 @@ def arrays(rows: Sequence[Row], width: int) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
 
 
+def statement(group: Sequence[Encoded], locks: Locks) -> tuple[Form, list[Any]]:
+    """Return the form of the statement that commits a group, and its arrays.
+
+    Args:
+        group: one or more transitions.
+        locks: whether other engines may lock the same rows, in another order than a statement of two parts.
+    """
+    few = [(number, one.narrow) for number, one in enumerate(group) if one.narrow is not None]
+    if not few:
+        return "any", arguments(group)
+    events = arrays(
+        [(number, *row) for number, one in enumerate(group) if one.narrow is not None for _, row in one.rows],
+        len(_TYPES["events"]),
+    )
+    if len(few) == len(group):
+        return "narrow", [*narrow_arguments(few, []), *events]
+    rest = arguments(group)
+    written: list[int] = rest[1] + rest[_PURGED] if locks == "contended" else []
+    return "both", [*narrow_arguments(few, written), *events, *rest]
+
+
 def arguments(group: Sequence[Encoded]) -> list[list[Any]]:
-    """Return the arrays of a group.
+    """Return the arrays of those transitions of a group that are not narrow.
 
     Rows that are written over are in the order of incarnations, which every caller locks them in.
     """
     tables: dict[Table, list[Row]] = {table: [] for table in _TYPES}
     over: list[tuple[Row, Row]] = []
     for number, one in enumerate(group):
-        for table, row in one.rows:
+        for table, row in () if one.narrow is not None else one.rows:
             if table == "over":
                 over.append(((number, *row), one.columns or ()))
             else:

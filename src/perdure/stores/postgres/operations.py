@@ -9,11 +9,11 @@ from typing import Any, Final, Literal
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
-from perdure.programs.future import answered_by, asked, settled
+from perdure.programs.future import answered_by, asked, converted, settled
 from perdure.runtime.record import Future, Runtime
 from perdure.stores.groups import LoadRequest
 from perdure.stores.postgres.connections import NoConnection, PostgresConnections, Rows
-from perdure.stores.postgres.encode import TYPES, Encoded, arguments, encode
+from perdure.stores.postgres.encode import NARROW_TYPES, TYPES, Encoded, Form, Locks, encode, statement
 from perdure.stores.postgres.failures import (
     DRIVER_ERRORS,
     UNSENDABLE,
@@ -32,7 +32,7 @@ from perdure.stores.sqlite.corrupt_rows import CorruptRows
 from perdure.values.address import Address
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreCorrupt, StoreError, StoreUnavailable
 from perdure.values.instance import Fence, Instance
-from perdure.values.transition import Loaded, Put, Transition
+from perdure.values.transition import AS_EXPECTED, Loaded, Put, Transition
 
 _Load = tuple[Address, str | None, int]
 _Commit = tuple[Transition, Encoded]
@@ -44,6 +44,7 @@ CLOSE_WITHIN_MS: Final = 10_000
 _REPEATS: Final = 3
 _STATEMENT_LANES: Final = 2
 _NOTHING: Final[Result[Any, Any]] = Success(Loaded())
+_REFUSED: Final = -1
 _GONE: Final[Result[Any, Any]] = Success(Fence(0, 0))
 
 
@@ -91,8 +92,8 @@ class PostgresOperations:
             lanes=_STATEMENT_LANES,
             group=1,
         )
-        marks = ", ".join(f"${n}::{kind}" for n, kind in enumerate(("bigint", "text", *TYPES), 1))
-        self._commit_sql = f"SELECT n, incarnation FROM {self.schema}.commit_group({marks})"  # noqa: S608 - the name of the schema is checked
+        self._locks: Locks = "contended" if settings.ownership == "shared" else "own"
+        self._commit_sql = _commit_sql(self.schema)
         self._load_sql = (
             f"SELECT n, action, fingerprint, answer, expires_ms, held, {prefixed('(instance)', INSTANCE_COLUMNS)} "  # noqa: S608 - as above
             f"FROM {self.schema}.load_group($1, $2, $3, $4, $5)"
@@ -125,7 +126,9 @@ class PostgresOperations:
     def commit(self, transition: Transition, /) -> FutureResult[Fence, StoreError | Conflict | OutcomeUnknown]:
         """Write one transition, in a group with others."""
         pending = self._pending_commit(transition)
-        return answered_by(pending) if isinstance(pending, PendingStatement) else settled(pending)
+        if not isinstance(pending, PendingStatement):
+            return settled(pending)
+        return converted(answered_by(pending), lambda fence: fence or _next_fence(transition))
 
     def load_all(self, requests: Sequence[LoadRequest], answered: Callable[[Sequence[Any]], None], /) -> None:
         """Read several addresses together."""
@@ -172,16 +175,15 @@ class PostgresOperations:
         changes = [change for _, change in group]
         for _ in range(_REPEATS):
             try:
-                rows = await self._connections.execute(
-                    self._commit_sql, self.epoch, self.durability, *arguments(changes)
-                )
+                form, values = statement(changes, self._locks)
+                rows = await self._connections.execute(self._commit_sql[form], self.epoch, self.durability, *values)
             except NoConnection as error:
                 return [Failure(unavailable("commit", error.reason))] * len(group)
             except (*DRIVER_ERRORS, *UNSENDABLE) as error:
                 if is_worth_repeating(error):
                     continue
                 return await self._failed(group, error)
-            return _answers(group, rows)
+            return _answers(group, rows, form)
         return [Failure(StoreUnavailable("commit", f"other transactions conflicted {_REPEATS} times"))] * len(group)
 
     async def _failed(self, group: Sequence[_Commit], error: Exception) -> Sequence[Result[Fence, Any]]:
@@ -257,17 +259,45 @@ def _loaded_from(key: str | None, row: tuple[Any, ...]) -> Result[Loaded, StoreE
     return Success(Loaded(instance=instance, remembered=remembered, keys_held=row[5]))
 
 
-def _answers(group: Sequence[_Commit], rows: Rows) -> list[Result[Fence, Any]]:
+def _commit_sql(schema: str) -> dict[Form, str]:
+    """Return the statement of each form of a group: the transitions it wrote, and the narrow ones it refused."""
+
+    def marks(kinds: tuple[str, ...], first: int) -> str:
+        return ", ".join(("$1::bigint", "$2::text", *(f"${n}::{kind}" for n, kind in enumerate(kinds, first))))
+
+    narrow = f"SELECT n, {_REFUSED}::bigint FROM {schema}.commit_narrow({marks(NARROW_TYPES, 3)})"  # noqa: S608 - the name of the schema is checked
+    group = f"SELECT n, incarnation FROM {schema}.commit_group"  # noqa: S608 - as above
+    rest = f"{group}({marks(TYPES, 3 + len(NARROW_TYPES))})"
+    return {"any": f"{group}({marks(TYPES, 3)})", "narrow": narrow, "both": f"{narrow} UNION ALL {rest}"}
+
+
+def _answers(group: Sequence[_Commit], rows: Rows, form: Form) -> list[Result[Fence, Any]]:
+    if form == "narrow" and not rows:
+        return [_next_version(transition) for transition, _ in group]
     written: dict[int, int | None] = {row[0]: row[1] for row in rows}
-    return [_answer(transition, written, number) for number, (transition, _) in enumerate(group)]
+    return [_answer(one, written, number) for number, one in enumerate(group)]
 
 
-def _answer(transition: Transition, written: dict[int, int | None], number: int) -> Result[Fence, Any]:
+def _answer(one: _Commit, written: dict[int, int | None], number: int) -> Result[Fence, Any]:
+    transition, change = one
+    if change.narrow is not None:
+        return Failure(Conflict(str(transition.address))) if number in written else _next_version(transition)
     if number not in written:
         return Failure(Conflict(str(transition.address)))
     if not isinstance(transition.write, Put):
         return _GONE
-    expected = transition.expected
-    if expected is None:
+    if transition.expected is None:
         return Success(Fence(written[number] or 0, 1))
-    return Success(Fence(expected.incarnation, expected.version + 1))
+    return _next_version(transition)
+
+
+def _next_version(transition: Transition) -> Result[Fence, Any]:
+    write = transition.write
+    if type(write) is Put and write.changes == "state":
+        return AS_EXPECTED  # type: ignore[no-any-return]
+    return Success(_next_fence(transition))
+
+
+def _next_fence(transition: Transition) -> Fence:
+    expected = transition.expected
+    return Fence(0, 0) if expected is None else Fence(expected.incarnation, expected.version + 1)
