@@ -43,16 +43,16 @@ MUTANTS = (
     Mutant(
         "a request behind a commit in doubt never begins",
         "engine/dispatcher.py",
-        "            self._serve_later(resident)\n        else:\n            self._rest(resident)\n",
-        "            self._rest(resident)\n        else:\n            self._rest(resident)\n",
+        "                self._serve_later(resident)\n                return\n        except",
+        "                self._rest(resident)\n                return\n        except",
         f"{TURNS}::test_events_that_come_while_one_is_committed_are_handled_after_it",
     ),
     Mutant(
         "a conflict is an answer",
         "engine/dispatcher.py",
-        "            if isinstance(stored.failure(), Conflict):\n"
-        "                self._again(resident, [item for item, _ in flight.steps])\n"
-        "                return\n",
+        "                if isinstance(stored.failure(), Conflict):\n"
+        "                    self._again(resident, [item for item, _ in flight.steps])\n"
+        "                    return\n",
         "",
         CONFLICT,
     ),
@@ -90,7 +90,8 @@ MUTANTS = (
         "stores/sqlite/change.py",
         "        return update.fence if cursor.execute(update.sql, update.values).rowcount == 1 else None\n    before",
         "        cursor.execute(update.sql, update.values)\n        return update.fence\n    before",
-        "tests/stores/test_sqlite_counts.py::test_changes_of_rows_that_the_caller_does_not_know_are_counted",
+        "tests/stores/test_conformance_grouped.py"
+        "::test_a_row_that_conflicts_among_rows_that_are_overwritten_fails_alone",
     ),
     Mutant(
         "alarms leave no room for requests",

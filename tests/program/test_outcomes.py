@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
 from perdure.programs import (
@@ -27,6 +28,9 @@ from perdure.programs import (
     sandbox,
     succeed,
 )
+from perdure.programs.drivers import Suspended, default_handler, run_while_answered
+from perdure.programs.interpreter import interpret
+from perdure.programs.straight import until_asked
 from perdure.runtime.simulated import SimulatedCancellation
 
 Run = Callable[..., Any]
@@ -413,3 +417,21 @@ def _says_none_unreadably(services) -> "Nowhere | None":  # noqa: F821
 )
 def test_an_effect_that_is_annotated_with_none_may_return_it(run, empty):
     assert run(effect(empty)(), None) == Success(None)
+
+
+# ---------------------------------------------------------------- a program that is dropped
+async def _begins_later(services) -> Result[int, str]:
+    return Success(1)
+
+
+def _of_a_container(services) -> FutureResult[int, str]:
+    return FutureResult(_begins_later(services))
+
+
+@pytest.mark.parametrize("service", [_begins_later, _of_a_container])
+def test_a_program_that_is_dropped_leaves_no_coroutine_that_was_never_awaited(service):
+    begun = run_while_answered(until_asked(interpret(effect(service)(), None)), default_handler, lambda _: False)
+    assert isinstance(begun, Suspended)
+    begun.drop()
+    del begun
+    gc.collect()  # a warning of a coroutine that was never awaited is an error

@@ -59,13 +59,17 @@ def accepted_run(turns: TurnTaker, alarms: Accepts, resident: Resident, commit: 
     item = alarms.accept(resident.address, instance.due_ms)
     if item is None:
         return None
-    run = _decided(turns, resident, instance)
-    transition = None if run is None else with_claim(commit, run)
-    gates = turns.gates
-    if run is None or transition is None or not gates.try_enter(resident.job_name, run.alone, resident.address):
-        alarms.withdraw(item)
-        return None
-    return AcceptedRun(run, transition, item)
+    accepted: AcceptedRun | None = None
+    try:
+        run = _decided(turns, resident, instance)
+        transition = None if run is None else with_claim(commit, run)
+        if run is not None and transition is not None:
+            entered = turns.gates.try_enter(resident.job_name, run.alone, resident.address)
+            accepted = AcceptedRun(run, transition, item) if entered else None
+    finally:
+        if accepted is None:
+            alarms.withdraw(item)
+    return accepted
 
 
 def _is_plain(turns: TurnTaker, resident: Resident) -> bool:

@@ -327,7 +327,7 @@ class Alarms:
         if self._window.is_half_done:
             self._window.refill()
         elif late_ms > -1 and self._refills - refills <= FEW_REFILLS:
-            self._window.look(late_ms, lambda fired: self.dispatcher.waits_outside(fired.address))
+            self._window.look(late_ms, lambda fired: self.residents.waits_outside(fired.address))
 
     async def _sleep(self) -> None:
         began_ms = self.runtime.monotonic_ms()

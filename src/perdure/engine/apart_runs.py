@@ -36,7 +36,7 @@ class ApartRuns:
         runtime: knows whether a task was cancelled.
         turns: runs the programs.
         enqueue: puts the end of a run at the head of the mailbox.
-        broken: returns the result of a turn in which the engine failed.
+        broken: logs a defect of the engine, and returns the answer to it.
         over: called when a run has no end to handle.
     """
 
@@ -46,34 +46,53 @@ class ApartRuns:
     broken: Callable[[Resident, BaseException], TurnAnswered]
     over: Callable[[Resident], None]
 
-    async def run(self, resident: Resident, item: Item, execute: Execute) -> None:
+    def begin(self, resident: Resident, item: Item, execute: Execute) -> None:
         """Run user code beside the mailbox, then put the end of the run at its head."""
+        run = self._run(resident, item, execute)
+        try:
+            resident.apart = self.runtime.spawn(run, name=f"run of {resident.address}")
+        except BaseException as defect:  # noqa: BLE001 - a defect of the engine must not break the queue
+            run.close()
+            self._leave(resident, item, execute)
+            self._break(resident, item, execute, defect)
+
+    async def _run(self, resident: Resident, item: Item, execute: Execute) -> None:
         resident.begin_serving(item)
         try:
             ended = await self.turns.run_program(resident, execute, "apart")
         except BaseException as raised:
             if is_closing(raised):
                 raise
-            self.turns.forget_run(resident, execute)
-            self._is_over(resident, item, execute, self.broken(resident, raised))
+            self._leave(resident, item, execute)
+            self._break(resident, item, execute, raised)
             if is_cancelled(self.runtime, raised):
                 raise
             return
-        self._is_over(resident, item, execute, ended)
+        self._leave(resident, item, execute)
+        try:
+            self._take(resident, item, ended)
+        except BaseException as defect:  # noqa: BLE001 - as above
+            self._break(resident, item, execute, defect)
 
-    def _is_over(
-        self,
-        resident: Resident,
-        item: Item,
-        execute: Execute,
-        ended: tuple[Execute, Exit[Any, Any]] | TurnAnswered | None,
-    ) -> None:
+    def _leave(self, resident: Resident, item: Item, execute: Execute) -> None:
         resident.apart = None
         resident.end_serving(item)
         self.turns.gates.leave(resident.job_name, execute.alone, resident.address)
+
+    def _take(
+        self, resident: Resident, item: Item, ended: tuple[Execute, Exit[Any, Any]] | TurnAnswered | None
+    ) -> None:
+        """Queue the end of a run, or conclude one that has none."""
         if isinstance(ended, tuple):
             end = Item(item.request, item.answer, ended, span=item.span, report=item.report, counts=item.counts)
             self.enqueue(resident, end, "head")
             return
         item.reply(ended.result if ended is not None else Failure(OutcomeUnknown("the claim was lost")))
+        self.over(resident)
+
+    def _break(self, resident: Resident, item: Item, execute: Execute, defect: BaseException) -> None:
+        """End a run because of a defect of the engine: its claim stays, and is recovered."""
+        self.turns.forget_run(resident, execute)
+        self.turns.left_claimed(resident)
+        item.reply(self.broken(resident, defect).result)
         self.over(resident)

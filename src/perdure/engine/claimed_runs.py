@@ -263,7 +263,12 @@ class ClaimedRuns:
         if begun is not None and not isinstance(begun, Suspended) and not is_interrupt(begun):
             self._exited(run, execute, begun)
             return
-        task = context.run(self._continued, resident, execute, begun)
+        try:
+            task = context.run(self._continued, resident, execute, begun)
+        except BaseException:
+            if isinstance(begun, Suspended):
+                begun.drop()
+            raise
         if task.done():
             self._performed(run, task)
         else:

@@ -10,6 +10,7 @@ from returns.result import Failure, Result, Success
 
 from perdure.engine.admission_queue import AdmissionQueue
 from perdure.engine.apart_runs import ApartRuns
+from perdure.engine.at_work import AtWork
 from perdure.engine.cancellation import is_cancelled
 from perdure.engine.claimed_runs import ClaimedRuns
 from perdure.engine.claims_left import ClaimsLeft
@@ -69,6 +70,7 @@ class Dispatcher:
         fence_lost: called when the store turns out to have another writer.
         reporting: tells sinks of requests.
         residents: the instances in this process.
+        at_work: those of them with work in progress.
     """
 
     runtime: Runtime
@@ -82,11 +84,10 @@ class Dispatcher:
     _apart: ApartRuns = attrs.field(init=False)
     door: Literal["open", "closed"] = "open"
     asked: int = 0
-    _active: dict[Resident, None] = attrs.Factory(dict[Resident, None])
+    at_work: AtWork = attrs.Factory(lambda self: AtWork(self.runtime), takes_self=True)
     _admission: AdmissionQueue = attrs.field(init=False)
     _pending: int = 0  # requests of callers that wait or are being served
     _in_a_row: int = 0
-    _emptied: list[Future[Any]] = attrs.Factory(list[Future[Any]])
     _claims_left: ClaimsLeft = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -141,7 +142,7 @@ class Dispatcher:
         """Begin the run of a due alarm, at once if nothing about it is special."""
         resident = self.residents.get(address)
         if resident is not None and self.door == "open":
-            self._active[resident] = None
+            self.at_work.residents[resident] = None
         if resident is None or self.door == "closed" or not self.runs.begin_plain(resident, item):
             self.put(job, address, item)
 
@@ -172,7 +173,7 @@ class Dispatcher:
                 return
 
     def _enqueue(self, resident: Resident, item: Item, place: Literal["head", "tail"]) -> None:
-        self._active[resident] = None
+        self.at_work.residents[resident] = None
         self._pending += item.counts
         self.asked += item.counts
         flight, folding = resident.flight, self.turns.folding
@@ -190,15 +191,18 @@ class Dispatcher:
         """Execute the turn of a request that finds an empty queue, as far as it goes synchronously."""
         resident.state = "busy"
         self._in_a_row += 1
-        if self._admission.queues:  # it needs no room, so another caller gets it
-            self._admission.call(resident.address)
-        if item.report is not None:
-            item.report.begun()
-        wait = self._go_on(resident, item, self._begun(resident, item))
-        if wait is None and resident.flight is not None and not resident.waiting:
-            resident.state = "idle"
-        else:
-            self._serve_rest(resident, wait)
+        try:
+            if self._admission.queues:  # it needs no room, so another caller gets it
+                self._admission.call(resident.address)
+            if item.report is not None:
+                item.report.begun()
+            wait = self._go_on(resident, item, self._begun(resident, item))
+            if wait is None and resident.flight is not None and not resident.waiting:
+                resident.state = "idle"
+            else:
+                self._serve_rest(resident, wait)
+        except BaseException as defect:  # noqa: BLE001 - a defect of the engine must not break the queue
+            self._derailed(resident, (item,), defect)
 
     def _serve_rest(self, resident: Resident, wait: _Wait | None) -> None:
         """Continue after a turn: with the next ones, or with what the turn waits for."""
@@ -212,7 +216,11 @@ class Dispatcher:
             else:
                 resident.state = "idle"
         elif wait != "reading":
-            self._work_on(resident, *wait)
+            item, rest = wait
+            try:
+                self._work_on(resident, item, rest)
+            except BaseException as defect:  # noqa: BLE001 - as above
+                self._derailed(resident, (item,), defect)
 
     def _set_to_work(self, resident: Resident) -> None:
         """Execute turns synchronously, and continue in a task for anything but the store; services run in one.
@@ -234,11 +242,9 @@ class Dispatcher:
     def _serve(self, resident: Resident) -> None:
         """Execute turns synchronously until nothing waits, or a turn must wait."""
         try:
-            rest = self._serve_until_wait(resident)
-        except BaseException:
-            self._rest(resident)
-            raise
-        self._serve_rest(resident, rest)
+            self._serve_rest(resident, self._serve_until_wait(resident))
+        except BaseException as defect:  # noqa: BLE001 - as above
+            self._derailed(resident, (), defect)
 
     def _serve_until_wait(self, resident: Resident) -> _Wait:
         """Execute turns until one must wait: for its rest, in a task; for the store; or until nothing waits."""
@@ -258,7 +264,7 @@ class Dispatcher:
             if item.ended is not None:
                 return Rest(take_end(self.turns, resident, *item.ended))
             return self.turns.begin(resident, item, self._loaded)
-        except BaseException as defect:  # noqa: BLE001 - a defect of the engine must not break the queue
+        except BaseException as defect:  # noqa: BLE001 - as above
             return self._broken(resident, defect)
 
     def _loaded(self, resident: Resident, item: Item, loaded: Result[Loaded, Any]) -> None:
@@ -271,44 +277,47 @@ class Dispatcher:
             begun: Begun = self.turns.decide(resident, item, loaded)
         except BaseException as defect:  # noqa: BLE001 - as above
             begun = self._broken(resident, defect)
-        self._serve_rest(resident, self._go_on(resident, item, begun))
+        try:
+            self._serve_rest(resident, self._go_on(resident, item, begun))
+        except BaseException as defect:  # noqa: BLE001 - as above
+            self._derailed(resident, (), defect)
 
     def _go_on(self, resident: Resident, item: Item, begun: Begun | Reading) -> _Wait | None:
         """Conclude a turn that is decided; return for what it waits otherwise."""
-        if type(begun) is Commit:
-            write = begun.transition.write
-            if type(write) is Put and write.changes == "state":  # no run can begin with it
-                self._commit(resident, item, begun)
-                return None
-        match begun:
-            case Commit() if resident.flight is None and self.runs.accepts(resident, item, begun):
-                return "reading"
-            case Commit() if resident.flight is None or is_foldable(begun.transition):
-                self._commit(resident, item, begun)
-            case "reading":
-                self._in_a_row = 0
-                resident.reading = item
-                return "reading"
-            case Commit() | "after_flight":
-                resident.put(item, "head")
-                return "over"
-            case Rest() | Claimable():
-                return item, begun
-            case _:
-                self._end(resident, item, begun)
+        try:
+            if type(begun) is Commit:
+                write = begun.transition.write
+                if type(write) is Put and write.changes == "state":  # no run can begin with it
+                    self._commit(resident, item, begun)
+                    return None
+            match begun:
+                case Commit() if resident.flight is None and self.runs.accepts(resident, item, begun):
+                    return "reading"
+                case Commit() if resident.flight is None or is_foldable(begun.transition):
+                    self._commit(resident, item, begun)
+                case "reading":
+                    self._in_a_row = 0
+                    resident.reading = item
+                    return "reading"
+                case Commit() | "after_flight":
+                    resident.put(item, "head")
+                    return "over"
+                case Rest() | Claimable():
+                    return item, begun
+                case _:
+                    self._end(resident, item, begun)
+        except BaseException as defect:  # noqa: BLE001 - as above
+            self._fail(resident, item, defect)
         return None
 
     def _commit(self, resident: Resident, item: Item, commit: Commit) -> None:
         """Commit a turn as a value: it waits for the disk without a task or a frame."""
-        try:
-            if type(commit.transition.write) is KeepInstance and resident.flight is None:
-                answered = self.turns.commits.unwritten(commit)
-                if answered is not None:
-                    self._end(resident, item, answered)
-                    return
-            self.turns.commits.begin(resident, item, commit, self._landed)
-        except BaseException as defect:  # noqa: BLE001 - as above
-            self._end(resident, item, self._broken(resident, defect))
+        if type(commit.transition.write) is KeepInstance and resident.flight is None:
+            answered = self.turns.commits.unwritten(commit)
+            if answered is not None:
+                self._end(resident, item, answered)
+                return
+        self.turns.commits.begin(resident, item, commit, self._landed)
         if resident.flight is not None:
             self._in_a_row = 0
 
@@ -323,20 +332,23 @@ class Dispatcher:
             self.turns.commits.landed(flight, stored)
         except BaseException as defect:  # noqa: BLE001 - as above
             result = self._broken(resident, defect).result
-        if result is None and type(stored) is not Success:
-            if isinstance(stored.failure(), Conflict):
-                self._again(resident, [item for item, _ in flight.steps])
-                return
-            resident.put_first(taken_apart(flight, stored))
-            result = stored
-        for item, commit in flight.steps:
-            self._conclude(resident, item, result or commit.result)
-        if resident.deferred and not resident.running:
-            self._wake_deferred(resident)
-        if resident.state == "idle" and not resident.waiting:
-            self._rest(resident)
-        else:
-            self._continue(resident)
+        try:
+            if result is None and type(stored) is not Success:
+                if isinstance(stored.failure(), Conflict):
+                    self._again(resident, [item for item, _ in flight.steps])
+                    return
+                resident.put_first(taken_apart(flight, stored))
+                result = stored
+            for item, commit in flight.steps:
+                self._conclude(resident, item, result or commit.result)
+            if resident.deferred and not resident.running:
+                self._wake_deferred(resident)
+            if resident.state == "idle" and not resident.waiting:
+                self._rest(resident)
+            else:
+                self._continue(resident)
+        except BaseException as defect:  # noqa: BLE001 - as above
+            self._derailed(resident, [item for item, _ in flight.steps], defect)
 
     def _again(self, resident: Resident, items: Sequence[Item]) -> None:
         """Decide the turns of requests again, in order, because they met a conflict before their first effects."""
@@ -352,10 +364,14 @@ class Dispatcher:
         """Serve the requests that wait, in the next step of the event loop, unless turns are being executed."""
         if resident.state != "idle":
             return
-        if resident.waiting:
-            self._serve_later(resident)
-        else:
-            self._rest(resident)
+        try:
+            if resident.waiting:
+                self._serve_later(resident)
+                return
+        except BaseException as defect:  # noqa: BLE001 - as above
+            while resident.waiting:
+                self._fail(resident, resident.waiting.popleft(), defect)
+        self._rest(resident)
 
     def _work_on(self, resident: Resident, item: Item, rest: Rest | Claimable) -> None:
         if isinstance(rest, Claimable):
@@ -387,16 +403,19 @@ class Dispatcher:
     def _run_ended(self, resident: Resident, item: Item, verdict: Verdict | None) -> None:
         """Conclude the turn of a run, and continue with the next ones."""
         resident.state = "idle"
-        if type(verdict) is TurnAnswered:
-            self._answer(resident, item, verdict.result)
-            if item.counts:
-                self._leave(item)
-            self._continue(resident)
-        elif verdict is None:
-            self._again(resident, (item,))
-        else:
-            self._end(resident, item, verdict)
-            self._continue(resident)
+        try:
+            if type(verdict) is TurnAnswered:
+                self._answer(resident, item, verdict.result)
+                if item.counts:
+                    self._leave(item)
+            elif verdict is None:
+                self._again(resident, (item,))
+                return
+            else:
+                self._end(resident, item, verdict)
+        except BaseException as defect:  # noqa: BLE001 - as above
+            self._fail(resident, item, defect)
+        self._continue(resident)
 
     def _resume(self, resident: Resident) -> None:
         """Execute the turns that a cancelled task left in a queue."""
@@ -418,12 +437,15 @@ class Dispatcher:
             verdict = self._broken(resident, raised)
         else:
             resident.end_serving(item)
-        if verdict == "again":
-            resident.put(item, "head")
-        elif verdict is None:
-            self._again(resident, (item,))
-        else:
-            self._end(resident, item, verdict)
+        try:
+            if verdict == "again":
+                resident.put(item, "head")
+            elif verdict is None:
+                self._again(resident, (item,))
+            else:
+                self._end(resident, item, verdict)
+        except BaseException as defect:  # noqa: BLE001 - as above
+            self._fail(resident, item, defect)
 
     def _next(self, resident: Resident) -> Item | None:
         """Remove the request at the head and return it; None if its caller has cancelled it."""
@@ -476,8 +498,7 @@ class Dispatcher:
             case TurnAnswered(result):
                 self._answer(resident, item, result)
             case RunsApart(execute):
-                run = self._apart.run(resident, item, execute)
-                resident.apart = self.runtime.spawn(run, name=f"run of {resident.address}")
+                self._apart.begin(resident, item, execute)
             case Defer():
                 self._defer(resident, item)
             case RecoverFirst():
@@ -524,72 +545,48 @@ class Dispatcher:
         if resident.waiting and resident.state == "idle":
             self._set_to_work(resident)
 
+    def _forget(self, resident: Resident) -> None:
+        self.residents.rest(resident)
+        self.at_work.forget(resident)
+
     def claim_left(self, resident: Resident) -> None:
         """Recover the instance after a pause, in case it has a claim that no run holds. This counts no crash."""
         if self.door == "open":  # otherwise the next start recovers it
             self._claims_left.add(resident)
 
-    def waits_outside(self, address: Address) -> bool:
-        """Whether a program of the instance is in progress. A caller on the event loop sees it only while it waits."""
-        resident = self.residents.get(address)
-        return resident is not None and bool(resident.runs)
-
     def in_flight(self) -> InFlight:
         """Count the accepted and unfinished work. Any thread may call this."""
-        gates, active = self.turns.gates, tuple(self._active)
-        return InFlight(
-            instances=tuple(resident.address for resident in active),
-            requests=self._pending,
-            programs=sum(len(resident.runs) for resident in active),
-            slots=gates.held,
-            waiting_for_slot=gates.waiting,
-            waiting_for_room=self._admission.waiting,
-            claims_to_recover=self._claims_left.count,
-        )
+        waiting_for_room, claims_left = self._admission.waiting, self._claims_left.count
+        return self.at_work.counted(self.turns.gates, self._pending, waiting_for_room, claims_left)
 
     def close_door(self) -> None:
         """Accept no more requests. Waiting requests fail with ``EngineClosed``; runs in progress continue."""
         self.door = "closed"
         self._admission.call_all()
         self._claims_left.close()
-        for resident in self._active:
-            resident.close_door()
+        self.at_work.close_door()
 
-    async def emptied(self) -> None:
-        """Wait until all queues are empty and no run is in progress."""
-        if self._active:
-            self._emptied.append(emptied := self.runtime.future())
-            await emptied
+    # ------------------------------------------------------------ defects of the engine
+    def _fail(self, resident: Resident, item: Item, defect: BaseException) -> None:
+        """Answer a request in whose turn the engine failed."""
+        result = self._broken(resident, defect).result
+        try:
+            self._answer(resident, item, result)
+        except BaseException as again:  # noqa: BLE001 - as above
+            self._broken(resident, again)
+        self._leave(item)
+        item.counts = 0  # should a later step end it again
 
-    def stop_runs(self) -> None:
-        """Cancel every run in progress and release its claim."""
-        for resident in tuple(self._active):
-            resident.stop_runs("released")
-
-    def leave_runs(self) -> tuple[Address, ...]:
-        """Abandon the runs that ignored their cancellation, and return their instances.
-
-        Their claims stay in the store. Their callers receive ``OutcomeUnknown``; other requests have changed nothing,
-        and fail with ``EngineClosed``.
-        """
-        left = tuple(self._active)
-        for resident in left:
-            resident.leave()
-        self._active.clear()
-        self._tell_emptied()
-        return tuple(resident.address for resident in left)
-
-    def _forget(self, resident: Resident) -> None:
-        self._active.pop(resident, None)
-        self.residents.rest(resident)
-        if not self._active:
-            self._tell_emptied()
-
-    def _tell_emptied(self) -> None:
-        for future in self._emptied:
-            if not future.done():
-                future.set_result(None)
-        self._emptied.clear()
+    def _derailed(self, resident: Resident, items: Sequence[Item], defect: BaseException) -> None:
+        """Answer requests after a defect between two turns, and serve the next ones of the instance."""
+        for item in items:
+            if not item.answer.done():
+                self._fail(resident, item, defect)
+        if not items:
+            self._broken(resident, defect)
+        if not (resident.served or resident.worker or resident.reading):
+            resident.state = "idle"
+            self._continue(resident)
 
     def _broken(self, resident: Resident, defect: BaseException) -> TurnAnswered:
         if isinstance(defect, ENDS_PROCESS):

@@ -93,10 +93,10 @@ class Flight:
             written: its transition, as it is stored.
             decoded: the state that it leaves, if it is known.
         """
-        self.steps.append((item, commit))
         if not written.is_empty:
             self.transition = folded(self.transition, written)
             self.loaded, self.decoded = outcome_of(written, self.loaded), decoded
+        self.steps.append((item, commit))
 
 
 def taken_apart(flight: Flight, stored: Stored) -> list[Item]:

@@ -120,6 +120,11 @@ class Residents:
         resident = self.get(address)
         return () if resident is None else resident.running
 
+    def waits_outside(self, address: Address) -> bool:
+        """Whether a program of the instance is in progress. A caller on the event loop sees it only while it waits."""
+        resident = self.get(address)
+        return resident is not None and bool(resident.runs)
+
     def loaded(self, resident: Resident, loaded: Loaded) -> None:
         """Keep the row that was read for a turn, unless it is known or a commit has written a newer one meanwhile."""
         instance, kept = loaded.instance, resident.loaded

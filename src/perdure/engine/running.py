@@ -233,7 +233,7 @@ class RunningEngine:
         """
         timer = self.begin_stop()
         interrupted: BaseException | None = None
-        for wait in (self.stop_loops, self.dispatcher.emptied, self.outbox.written):
+        for wait in (self.stop_loops, self.dispatcher.at_work.emptied, self.outbox.written):
             interrupted = await self._see_through(wait) or interrupted
         timer.cancel()
         self.residents.close()
@@ -267,12 +267,12 @@ class RunningEngine:
 
     def stop_runs(self) -> None:
         """Cancel every run in progress and release its claim; after five seconds, abandon those that ignore it."""
-        self.dispatcher.stop_runs()
+        self.dispatcher.at_work.stop_runs()
         if self._leaving is None:
             self._leaving = self.runtime.call_later(LEAVE_AFTER_MS, self._leave_behind)
 
     def _leave_behind(self) -> None:
-        self.left_behind = self.dispatcher.leave_runs()
+        self.left_behind = self.dispatcher.at_work.leave()
         self.outbox.abandon()
 
     def in_flight(self) -> InFlight:

@@ -83,7 +83,12 @@ class Together(Generic[R]):
 
     def _leave_soon(self, send_all: SendAll[R]) -> None:
         self._state = "leaving"
-        start_eagerly(self._leave_after_step(send_all), self.runtime, name=self.name)
+        try:
+            start_eagerly(self._leave_after_step(send_all), self.runtime, name=self.name)
+        except Exception as defect:  # noqa: BLE001 - of the engine: a group that never leaves blocks all
+            self.runtime.log(LogRecord("error", "internal error before a group", {"error": repr(defect)}))
+            if self._state == "leaving":
+                self._leave(send_all)
 
     async def _leave_after_step(self, send_all: SendAll[R]) -> None:
         """Leave after this step of the event loop, even if this task is cancelled, such as with all tasks at an end."""

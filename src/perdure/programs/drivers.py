@@ -22,6 +22,7 @@ from returns.unsafe import unsafe_perform_io
 from perdure.programs.container import Program, result_inside
 from perdure.programs.errors import HaltedOutside, NoInterpreter
 from perdure.programs.exit import Exit, Halted, Raised, is_closing
+from perdure.programs.future import close_unawaited
 from perdure.programs.instructions import Call, Jitter, Log, Now, Sleep
 from perdure.programs.interception import Interceptor
 from perdure.programs.interpreter import Fork, Loop, interpret
@@ -165,9 +166,7 @@ class Suspended(Generic[A, E]):
     def drop(self) -> None:
         """End the program here. Its `finally` blocks cannot perform instructions."""
         self.loop.close()
-        drop: object = getattr(self.awaited, "close", None)
-        if callable(drop):  # a coroutine that no task awaits
-            drop()
+        close_unawaited(self.awaited)
 
 
 def run_while_answered(suspended: Suspended[A, E], handler: Handler, waits: Waits) -> Exit[A, E] | Suspended[A, E]:

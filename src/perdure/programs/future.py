@@ -263,3 +263,11 @@ def answered_by(work: Awaitable[Result[A, E]]) -> FutureResult[A, E]:
         work: returns the result, each time that it is awaited.
     """
     return _Future(work)
+
+
+def close_unawaited(answer: object) -> None:
+    """Close the coroutine of an answer that no task will await, so that Python does not warn of it."""
+    inner: object = getattr(answer, "_inner_value", answer)  # of a `Future` or a `FutureResult`
+    close: object = getattr(getattr(inner, "_coro", inner), "close", None)
+    if callable(close):
+        close()

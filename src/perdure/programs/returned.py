@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from functools import lru_cache
 from types import CoroutineType
 from typing import Any, Union, get_args, get_origin
@@ -26,15 +26,28 @@ def call_service(call: Call, services: Any) -> object:  # the user's own record
     if answer is None:
         _allow_none(call)
     elif answer.__class__ is CoroutineType:
-        return _awaited(call, answer)
+        return _Checked(call, answer)
     return answer
 
 
-async def _awaited(call: Call, answer: Awaitable[Any]) -> object:
-    settled = await answer
-    if settled is None:
-        _allow_none(call)
-    return settled
+class _Checked(Awaitable[Any]):
+    """The coroutine of a service function, with the check of its result. Closing it closes the coroutine."""
+
+    __slots__ = ("_answer", "_call")
+
+    def __init__(self, call: Call, answer: Coroutine[Any, Any, Any]) -> None:
+        self._call = call
+        self._answer = answer
+
+    def __await__(self) -> Generator[Any, Any, object]:
+        settled = yield from self._answer.__await__()
+        if settled is None:
+            _allow_none(self._call)
+        return settled
+
+    def close(self) -> None:
+        """End the coroutine."""
+        self._answer.close()
 
 
 def _allow_none(call: Call) -> None:

@@ -1,0 +1,127 @@
+"""A defect of the engine, wherever it happens, leaves no caller without an answer and blocks no instance.
+
+The defect is a call of the engine to its runtime that raises: each such call of a scenario once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+import pytest
+from hypothesis import settings
+from machine import Add, OnAlarm, Refuse, Say, machine, steps
+from mailbag import Letter, mailbag
+from world import World, completed
+
+from perdure import App, Limits
+from perdure.client.client import engine_of
+from perdure.engine.running import RunningEngine
+from perdure.runtime.record import Runtime
+
+NIGHTLY = settings.get_current_profile_name() == "nightly"
+STRIDE = 1 if NIGHTLY else 5
+PARTS = ("dispatcher", "turns", "commits", "runs", "apart")
+CALLS = ("now_ms", "monotonic_ms", "random", "new_id", "future", "call_soon", "call_later", "spawn", "spawn_eagerly")
+
+
+class Defect(Exception):
+    """A defect of the engine."""
+
+
+@attrs.define
+class Brittle:
+    """Counts the calls of one part of an engine to its runtime, and lets one raise.
+
+    Attributes:
+        at: the number of the call that raises; 0: none.
+        calls: how many there were.
+        state: whether it counts.
+    """
+
+    at: int = 0
+    calls: int = 0
+    state: Literal["brittle", "whole"] = "brittle"
+
+    def over(self, runtime: Runtime) -> Runtime:
+        return attrs.evolve(runtime, **{name: self._counted(getattr(runtime, name)) for name in CALLS})
+
+    def _counted(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*given: Any, **named: Any) -> Any:
+            self.calls += self.state == "brittle"
+            if self.calls == self.at and self.state == "brittle":
+                for work in given:
+                    if hasattr(work, "close"):
+                        work.close()  # a coroutine that no task runs
+                raise Defect
+            return call(*given, **named)
+
+        return counted
+
+
+def put_under(engine: RunningEngine, part: str, brittle: Brittle) -> None:
+    """Let a part of the engine use a brittle runtime."""
+    dispatcher = engine.dispatcher
+    if part == "apart":
+        apart = dispatcher._apart
+        dispatcher._apart = attrs.evolve(apart, runtime=brittle.over(apart.runtime))
+        return
+    owner: Any = {"dispatcher": dispatcher, "turns": engine.turns, "commits": engine.turns.commits}.get(part)
+    owner = owner or dispatcher.runs
+    owner.runtime = brittle.over(owner.runtime)
+
+
+async def scenario(world: World, part: str, brittle: Brittle) -> None:
+    """Send requests of every kind to an engine with a defect, then to the same instances once more."""
+    bag = mailbag()
+    jobs = await world.open(App(world.outside, limits=Limits(shutdown_timeout="1000 ms")).with_jobs(machine, bag))
+    calls, bags = jobs.handle(machine), jobs.handle(bag)
+    engine = engine_of(jobs)
+    await world.unwrap(calls.send("b", steps(Add())))
+    put_under(engine, part, brittle)
+    asked = [
+        world.start(calls.send("a", steps(Add()))),
+        world.start(calls.send("b", steps(Add()))),
+        world.start(calls.send("b", steps(Refuse()))),
+        world.start(calls.send("b", steps(Add()), idempotency_key="k")),
+        world.start(calls.send("b", steps(Say("x")))),
+        world.start(calls.send("c", OnAlarm(0, (Say("y"),)))),
+        world.start(calls.send("d", OnAlarm(10, (Say("z"),)))),
+        world.start(bags.add("e", Letter("1"))),
+        world.start(bags.add("e", Letter("2"))),
+        world.start(bags.flush("e")),
+    ]
+    await world.advance(minutes=2)
+    assert all(task.done() for task in asked), [number for number, task in enumerate(asked) if not task.done()]
+    if engine.stopped.done():
+        return
+    brittle.state = "whole"
+    again = [world.start(calls.send(id_, steps(Add()))) for id_ in "abcd"]
+    again.append(world.start(bags.add("e", Letter("3"))))
+    await world.advance(minutes=2)
+    assert [str(task.result()) for task in again if not task.done() or "Failure" in str(task.result())] == []
+    assert engine.in_flight().is_empty, engine.in_flight()
+
+
+def played(folder: Path, part: str, at: int) -> int:
+    """Play the scenario with a defect, and return how many calls there were."""
+    world, brittle = World("memory", folder), Brittle(at)
+    try:
+        completed(scenario(world, part, brittle))
+    finally:
+        completed(world.leave())
+    return brittle.calls
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_caller_is_answered_and_every_instance_continues(part: str, tmp_path: Path) -> None:
+    calls = played(tmp_path, part, 0)
+    assert calls
+    for at in range(1, calls + 1, STRIDE):
+        try:
+            played(tmp_path, part, at)
+        except Exception as error:
+            error.add_note(f"the defect was call {at} of {calls} of {part}")
+            raise
