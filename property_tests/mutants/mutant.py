@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +16,7 @@ import attrs
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "perdure"
+_OF_THIS_RUN = ("PYTEST_", "COV_", "PERDURE_SHARE")
 PATIENCE_S = 150  # a mutant that hangs is found by its own test only if that ends
 
 
@@ -75,15 +78,26 @@ def place_of(killer: str) -> str:
 
 def verdict(killer: str, mutant: Mutant | None = None) -> Verdict:
     """Run a test against a copy of the library in which a mutant is planted, or against a plain copy."""
-    with tempfile.TemporaryDirectory(prefix="perdure-mutant-") as folder:
-        copy = Path(folder) / "perdure"
-        shutil.copytree(SOURCE, copy)  # with the compiled modules, which are valid for the same times and sizes
-        if mutant is not None:
-            file = copy / mutant.file
-            for compiled in (file.parent / "__pycache__").glob(f"{file.stem}.*"):
-                compiled.unlink()
-            file.write_text(mutant.apply(file.read_text(encoding="utf-8")), encoding="utf-8")
+    folder = _copy()
+    if mutant is None:
         return _run(killer, folder)
+    file = Path(folder) / "perdure" / mutant.file
+    for compiled in (file.parent / "__pycache__").glob(f"{file.stem}.*"):
+        compiled.unlink()
+    file.write_text(mutant.apply(mutant.path.read_text(encoding="utf-8")), encoding="utf-8")
+    try:
+        return _run(killer, folder)
+    finally:
+        shutil.copy2(mutant.path, file)
+
+
+@cache
+def _copy() -> str:
+    """Copy the library, once in this process, with its compiled modules: they are valid for the same times and sizes."""
+    folder = tempfile.TemporaryDirectory(prefix="perdure-mutant-")
+    atexit.register(folder.cleanup)
+    shutil.copytree(SOURCE, Path(folder.name) / "perdure")
+    return folder.name
 
 
 def _run(killer: str, folder: str) -> Verdict:
@@ -99,7 +113,7 @@ def _run(killer: str, folder: str) -> Verdict:
         "-q",
     ]
     command += ["--hypothesis-profile=mutants", "-W", "default", place_of(killer)]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(_OF_THIS_RUN)}
     environment |= {"PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     try:
         run = subprocess.run(  # noqa: S603 - our own tests

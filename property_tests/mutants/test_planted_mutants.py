@@ -2,7 +2,7 @@
 
 A run of pytest kills a tenth of them. Which tenth, the environment variable `PERDURE_MUTANTS_TURN` decides: a whole
 number, 0 by default, so that a run is repeatable. CI passes the number of commits, so that ten commits in a row kill
-all of them. `none` kills none. With `--hypothesis-profile=nightly` one run kills them all.
+all of them. With `--hypothesis-profile=nightly` one run kills them all.
 """
 
 import ast
@@ -21,7 +21,7 @@ from planted import MUTANTS
 ALL = settings.get_current_profile_name() == "nightly"
 TENTHS = 10
 TURN = os.environ.get("PERDURE_MUTANTS_TURN", "0")
-CHOSEN = MUTANTS if ALL else () if TURN == "none" else MUTANTS[int(TURN) % TENTHS :: TENTHS]
+CHOSEN = MUTANTS if ALL else MUTANTS[int(TURN) % TENTHS :: TENTHS]
 CONFORMANCE = ROOT / "src" / "perdure" / "testing" / "conformance"  # its cases are named after its functions
 
 

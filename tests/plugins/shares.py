@@ -1,0 +1,101 @@
+"""Which tests a run leaves to another Python: `PERDURE_SHARE=0/2` is the first share of two.
+
+The tests of `SHARED_OUT` are expensive, and their results depend little on the version of Python. CI runs each of
+them on one of its Pythons, chosen by the name of the test, and on the next one after the next commit; it runs all other
+tests on all Pythons. So a run of CI leaves out no test. Without the variable a run takes all shares.
+"""
+
+import os
+from typing import Self
+from zlib import crc32
+
+import attrs
+import pytest
+
+VARIABLE = "PERDURE_SHARE"
+
+_DISK = (  # files, SQL and kills of processes
+    "property_tests/durability/",
+    "property_tests/stores/",
+    "tests/examples/test_shop_processes.py",
+    "tests/stores/test_conformance_grouped.py",
+    "tests/stores/test_conformance_kills.py",
+    "tests/stores/test_encryption.py",
+    "tests/stores/test_guide.py",
+    "tests/stores/test_sqlite_crash.py",
+    "tests/stores/test_sqlite_killer.py",
+    "tests/stores/test_sqlite_suspect.py",
+    "tests/stores/test_sqlite_suspect_state.py",
+    "tests/telemetry/test_tracker_kills.py",
+)
+_POSTGRES = (
+    "property_tests/sharing/",
+    "tests/cli/test_postgres_tools.py",
+    "tests/stores/test_postgres_",
+)
+_SWEEPS = (  # hundreds of cases that differ in the instant of one fault
+    "property_tests/behaviour/test_cancel_sweep.py",
+    "property_tests/behaviour/test_crash_sweep.py",
+    "property_tests/behaviour/test_doubt.py",
+    "property_tests/behaviour/test_suspect_code.py",
+    "property_tests/mutants/test_planted_mutants.py::test_a_mutant_is_killed",
+    "tests/behaviour/test_long_run.py",
+    "tests/telemetry/test_prometheus_counting.py",
+)
+_PROGRAMS = (  # other processes do the work: Chromium, Prometheus, a pytest in a pytest, a command in a second process
+    "tests/cli/test_backup.py",
+    "tests/cli/test_damaged.py",
+    "tests/cli/test_demo.py",
+    "tests/cli/test_standby.py",
+    "tests/dashboard/test_browser.py",
+    "tests/dashboard/test_browser_members.py",
+    "tests/telemetry/test_prometheus_server.py",
+    "tests/testing/test_coverage.py",
+    "tests/testing/test_pasted_lines.py",
+    "tests/testing/test_plugin.py",
+)
+SHARED_OUT = (*_DISK, *_POSTGRES, *_SWEEPS, *_PROGRAMS)
+"""The beginnings of the names of tests that run on one Python."""
+
+
+@attrs.frozen
+class Share:
+    """One share of the tests of `SHARED_OUT`.
+
+    Attributes:
+        number: which, from 0 on.
+        of: how many there are.
+    """
+
+    number: int
+    of: int
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        """Read ``0/2``.
+
+        Raises:
+            pytest.UsageError: the text is no share.
+        """
+        number, _, of = text.partition("/")
+        if not (number.isdecimal() and of.isdecimal() and int(number) < int(of)):
+            raise pytest.UsageError(f"{VARIABLE}: expected a share such as 0/2 or 1/2; got {text!r}")
+        return cls(int(number), int(of))
+
+    def takes(self, test: str) -> bool:
+        """Say whether a run with this share runs a test."""
+        return not test.startswith(SHARED_OUT) or crc32(test.encode()) % self.of == self.number
+
+
+def pytest_report_header() -> str | None:
+    text = os.environ.get(VARIABLE)
+    return text and f"share {text} of the tests that run on one Python"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    text = os.environ.get(VARIABLE)
+    if text is None:
+        return
+    share = Share.from_text(text)
+    config.hook.pytest_deselected(items=[item for item in items if not share.takes(item.nodeid)])
+    items[:] = [item for item in items if share.takes(item.nodeid)]

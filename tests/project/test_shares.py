@@ -1,0 +1,47 @@
+"""CI leaves out no test: each runs on one of its Pythons at least, and on another one after the next commit."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from shares import SHARED_OUT, Share
+
+ROOT = Path(__file__).parents[2]
+TEXTS = st.text(max_size=20)
+
+
+@given(st.sampled_from(SHARED_OUT), TEXTS, st.integers(1, 4))
+def test_a_test_that_is_shared_out_runs_in_one_share(beginning: str, rest: str, of: int) -> None:
+    assert [Share(number, of).takes(beginning + rest) for number in range(of)].count(True) == 1
+
+
+@given(TEXTS, st.integers(1, 4))
+def test_any_other_test_runs_in_all_shares(rest: str, of: int) -> None:
+    assert all(Share(number, of).takes(f"tests/values/test_{rest}") for number in range(of))
+
+
+@given(st.integers(0, 9_999), st.integers(1, 4))
+def test_each_python_of_ci_has_another_share_and_another_one_after_a_commit(commits: int, pythons: int) -> None:
+    def shares(commits: int) -> list[int]:  # the expression of `.ci/run`
+        return [(place + commits) % pythons for place in range(pythons)]
+
+    assert (
+        'PERDURE_SHARE="$(((place + commits) % ${#PYTHONS[@]}))/${#PYTHONS[@]}"' in (ROOT / ".ci" / "run").read_text()
+    )
+    assert sorted(shares(commits)) == list(range(pythons))
+    assert pythons == 1 or all(now != then for now, then in zip(shares(commits), shares(commits + 1), strict=True))
+
+
+@pytest.mark.parametrize("beginning", SHARED_OUT)
+def test_each_beginning_is_that_of_tests(beginning: str) -> None:
+    path, _, function = beginning.partition("::")
+    files = [file for file in ROOT.glob(f"{path}*") if file.is_dir() or file.suffix == ".py"]
+    assert files
+    assert not function or all(f"def {function}(" in file.read_text(encoding="utf-8") for file in files)
+
+
+@pytest.mark.parametrize("text", ["", "2", "2/2", "0/0", "-1/2", "a/b"])
+def test_a_text_that_is_no_share_is_refused(text: str) -> None:
+    with pytest.raises(pytest.UsageError, match="expected a share"):
+        Share.from_text(text)
