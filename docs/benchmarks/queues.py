@@ -9,8 +9,9 @@ The folder holds a virtual environment for each system, named ``dbos``, ``procra
     uv venv oban && uv pip install --python oban/bin/python oban 'psycopg[binary,pool]'
 
 Each measurement has an empty database, full durability, and one process that enqueues jobs with a trivial function and
-runs them, 64 at a time. It counts from the first job that is enqueued until the last has run. CPU is that of the
-process and of the server, if it is on this machine.
+runs them. oban-py and procrastinate are measured at their best settings, and as an application uses them that enqueues
+each job by itself, with the concurrency of their documentation. It counts from the first job that is enqueued until the
+last has run. CPU is that of the process and of the server, if it is on this machine.
 """
 
 from __future__ import annotations
@@ -57,8 +58,22 @@ SYSTEMS = (
     System("perdure, an event", "perdure_system.py", arguments=("events",)),
     System("perdure, a task", "perdure_system.py", arguments=("runs",)),
     System("perdure, a worker pool", "perdure_system.py", arguments=("pool",)),
-    System("oban-py", "oban_system.py", "oban", weight=0.3),
-    System("procrastinate", "procrastinate_system.py", "procrastinate", weight=0.2),
+    System("oban-py, 1,000 enqueued and 64 run at a time", "oban_system.py", "oban", ("64", "1000"), weight=0.3),
+    System("oban-py, enqueued one by one, 10 at a time", "oban_system.py", "oban", ("10", "1"), weight=0.3),
+    System(
+        "procrastinate, 1,000 deferred and 64 run at a time",
+        "procrastinate_system.py",
+        "procrastinate",
+        ("64", "1000"),
+        weight=0.2,
+    ),
+    System(
+        "procrastinate, deferred one by one, 1 at a time",
+        "procrastinate_system.py",
+        "procrastinate",
+        ("1", "1"),
+        weight=0.1,
+    ),
     System("DBOS", "dbos_system.py", "dbos", weight=0.1),
 )
 

@@ -1,4 +1,4 @@
-"""procrastinate: an async task, 64 at a time, notified of new jobs; deferred a thousand at a time."""
+"""procrastinate: an async task, notified of new jobs; how many run and are deferred at a time is given."""
 
 import asyncio
 import json
@@ -8,8 +8,8 @@ import time
 
 import procrastinate  # type: ignore[import-not-found] # of another environment
 
-AT_ONCE, BATCH = 64, 1_000
-url, count = sys.argv[1], int(sys.argv[2])
+url, count, at_once, batch = sys.argv[1], *map(int, sys.argv[2:5])
+CALLERS = 32  # if each job is deferred by itself
 app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=url, min_size=4, max_size=20))
 done = asyncio.Event()
 ran = 0
@@ -29,13 +29,21 @@ async def main() -> None:
     async with app.open_async():
         await app.schema_manager.apply_schema_async()
         worker = asyncio.create_task(
-            app.run_worker_async(queues=["jobs"], concurrency=AT_ONCE, install_signal_handlers=False)
+            app.run_worker_async(queues=["jobs"], concurrency=at_once, install_signal_handlers=False)
         )
         await asyncio.sleep(1.0)
         began, cpu = time.perf_counter(), time.process_time()
-        for first in range(0, count, BATCH):
-            numbers = range(first, min(first + BATCH, count))
-            await touch.batch_defer_async(*({"number": number} for number in numbers))
+        firsts = iter(range(0, count, batch))
+
+        async def caller() -> None:
+            for first in firsts:
+                if batch == 1:
+                    await touch.defer_async(number=first)
+                else:
+                    numbers = range(first, min(first + batch, count))
+                    await touch.batch_defer_async(*({"number": number} for number in numbers))
+
+        await asyncio.gather(*(caller() for _ in range(CALLERS if batch == 1 else 1)))
         put_s = time.perf_counter() - began
         await done.wait()
         figures = {"put_s": put_s, "total_s": time.perf_counter() - began, "cpu_s": time.process_time() - cpu}

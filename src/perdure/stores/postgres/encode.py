@@ -124,12 +124,15 @@ def message_row(message: Message) -> Row:
     )
 
 
-def arrays(rows: Sequence[Row], width: int) -> list[list[Any]]:
-    """Return the columns of rows."""
-    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
+def arrays(rows: Sequence[Row], width: int) -> list[Sequence[Any]]:
+    """Return the columns of rows. One without any value is empty: ``unnest`` extends it with nulls."""
+    if not rows:
+        return [()] * width
+    count = len(rows)
+    return [() if column[0] is None and column.count(None) == count else column for column in zip(*rows, strict=True)]
 
 
-def statement(group: Sequence[Encoded], locks: Locks) -> tuple[Form, list[Any]]:
+def statement(group: Sequence[Encoded], locks: Locks) -> tuple[Form, list[Sequence[Any]]]:
     """Return the form of the statement that commits a group, and its arrays.
 
     Args:
@@ -144,13 +147,13 @@ def statement(group: Sequence[Encoded], locks: Locks) -> tuple[Form, list[Any]]:
         len(_TYPES["events"]),
     )
     if len(few) == len(group):
-        return "narrow", [*narrow_arguments(few, []), *events]
+        return "narrow", [*narrow_arguments(few, ()), *events]
     rest = arguments(group)
-    written: list[int] = rest[1] + rest[_PURGED] if locks == "contended" else []
+    written = (*rest[1], *rest[_PURGED]) if locks == "contended" else ()
     return "both", [*narrow_arguments(few, written), *events, *rest]
 
 
-def arguments(group: Sequence[Encoded]) -> list[list[Any]]:
+def arguments(group: Sequence[Encoded]) -> list[Sequence[Any]]:
     """Return the arrays of those transitions of a group that are not narrow.
 
     Rows that are written over are in the order of incarnations, which every caller locks them in.

@@ -104,7 +104,7 @@ class PostgresEventLog:
         return first
 
 
-def _arrays(events: Sequence[Event]) -> list[list[Any]]:
+def _arrays(events: Sequence[Event]) -> list[Sequence[Any]]:
     return arrays([event_row(event) for event in events], _EVENT_WIDTH)
 
 

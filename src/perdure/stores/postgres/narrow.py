@@ -36,7 +36,7 @@ def narrow_row(transition: Transition) -> NarrowRow | None:
     return *start, 2, after.updated_ms, after.alarm_ms, encoded(after.state)
 
 
-def narrow_arguments(rows: Sequence[tuple[int, NarrowRow]], first_lock: list[int]) -> list[list[Any]]:
+def narrow_arguments(rows: Sequence[tuple[int, NarrowRow]], first_lock: Sequence[int]) -> list[Sequence[Any]]:
     """Return the arrays of rows, each with the number of its transition, in the order of incarnations.
 
     Args:
@@ -44,7 +44,7 @@ def narrow_arguments(rows: Sequence[tuple[int, NarrowRow]], first_lock: list[int
         first_lock: the incarnations that other transitions of the statement write.
     """
     ordered = sorted(rows, key=_incarnation)
-    return [first_lock, [number for number, _ in ordered], *map(list, zip(*(row for _, row in ordered), strict=True))]
+    return [first_lock, [number for number, _ in ordered], *zip(*(row for _, row in ordered), strict=True)]
 
 
 def _incarnation(pair: tuple[int, NarrowRow]) -> int:

@@ -24,7 +24,7 @@ from perdure.stores.postgres.failures import (
 )
 from perdure.stores.postgres.keeper import Keeper
 from perdure.stores.postgres.membership import Lease
-from perdure.stores.postgres.pending import Gathered, PendingStatement, Queue
+from perdure.stores.postgres.pending import GROUP, Gathered, PendingStatement, Queue
 from perdure.stores.postgres.rows import INSTANCE_COLUMNS, instance_from, prefixed, remembered_from
 from perdure.stores.postgres.settings import PostgresSettings
 from perdure.stores.postgres.text import encoded
@@ -132,12 +132,28 @@ class PostgresOperations:
 
     def load_all(self, requests: Sequence[LoadRequest], answered: Callable[[Sequence[Any]], None], /) -> None:
         """Read several addresses together."""
-        gathered = Gathered(len(requests), answered)
-        for at, each in enumerate(requests):
-            self._pending_load(each.address, each.idempotency_key, each.now_ms).send(gathered.listener(at))
+        wanted: list[_Load] = [(each.address, each.idempotency_key, each.now_ms) for each in requests]
+        if 0 < len(wanted) <= GROUP:
+            self._loads.send_all("load", wanted, partial(self._all_loaded, wanted, answered))
+            return
+        gathered = Gathered(len(wanted), answered)
+        for at, each in enumerate(wanted):
+            self._pending_load(*each).send(gathered.listener(at))
+
+    def _all_loaded(
+        self, wanted: Sequence[_Load], answered: Callable[[Sequence[Any]], None], answers: Sequence[Any]
+    ) -> None:
+        for (address, _, _), answer in zip(wanted, answers, strict=True):
+            if self.damage or not isinstance(answer, Success):
+                self._loaded(address, answer)
+        answered(answers)
 
     def commit_all(self, transitions: Sequence[Transition], answered: Callable[[Sequence[Any]], None], /) -> None:
         """Write several transitions together."""
+        group = _as_one_group(transitions)
+        if group is not None:
+            self._commits.send_all("commit", group, partial(self._all_committed, group, answered))
+            return
         gathered = Gathered(len(transitions), answered)
         for at, transition in enumerate(transitions):
             pending = self._pending_commit(transition)
@@ -145,6 +161,14 @@ class PostgresOperations:
                 pending.send(gathered.listener(at))
             else:
                 gathered.listener(at)(pending)
+
+    def _all_committed(
+        self, group: Sequence[_Commit], answered: Callable[[Sequence[Any]], None], answers: Sequence[Any]
+    ) -> None:
+        if self.damage:
+            for (transition, _), answer in zip(group, answers, strict=True):
+                self._committed(transition.address, answer)
+        answered(answers)
 
     def _pending_load(self, address: Address, key: str | None, now_ms: int) -> PendingStatement[_Load]:
         return self._loads.operation("load", (address, key, now_ms), note=partial(self._loaded, address))
@@ -248,6 +272,18 @@ class PostgresOperations:
             self._closers.append(closed := self.runtime.future())
             await closed
         return Success(None)
+
+
+def _as_one_group(transitions: Sequence[Transition]) -> Sequence[_Commit] | None:
+    """Return transitions that can be written by one statement; None if one does not encode, or two touch the same."""
+    if not 0 < len(transitions) <= GROUP or any(transition.inbound is not None for transition in transitions):
+        return None
+    if len({transition.address for transition in transitions}) < len(transitions):
+        return None
+    try:
+        return [(transition, encode(transition)) for transition in transitions]
+    except Exception:  # noqa: BLE001 - a value that JSON cannot represent: the others are written without it
+        return None
 
 
 def _loaded_from(key: str | None, row: tuple[Any, ...]) -> Result[Loaded, StoreError]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Hashable, Sequence
+from functools import partial
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from returns.result import Failure, Result
@@ -12,12 +14,14 @@ from perdure.values.errors import PerdureError, StoreError, StoreUnavailable
 
 R = TypeVar("R")
 
-GROUP: Final = 500
-"""PostgresOperations in one statement, at most, so that no caller waits long."""
+GROUP: Final = 1_000
+"""Requests in one statement, at most, so that no caller waits long."""
 
 Answer: TypeAlias = Result[Any, Any]
 Note: TypeAlias = Callable[[Answer], None]
 """Called with each answer, even if the caller no longer waits."""
+
+Answered: TypeAlias = Callable[[Sequence[Answer]], None]
 
 Send: TypeAlias = Callable[[Sequence[R]], Awaitable[Sequence[Answer]]]
 
@@ -107,6 +111,7 @@ class Queue(Generic[R]):
         self._lanes = lanes
         self._group = group
         self._waiting: list[PendingStatement[R]] = []
+        self._groups: deque[tuple[Sequence[R], Answered]] = deque()
         self._closers: list[Future[None]] = []
 
     def operation(
@@ -118,6 +123,24 @@ class Queue(Generic[R]):
     def add(self, pending: PendingStatement[R]) -> None:
         """Add an operation to the next group."""
         self._waiting.append(pending)
+        self._start()
+
+    def send_all(self, operation: str, requests: Sequence[R], answered: Answered) -> None:
+        """Send requests as a group of their own.
+
+        Args:
+            operation: its name in errors.
+            requests: as many as fit into a group, which touch nothing in common.
+            answered: called with all answers, in order.
+        """
+        refused = self.refusal(operation)
+        if refused is not None:
+            answered([Failure(refused)] * len(requests))
+            return
+        self._groups.append((requests, answered))
+        self._start()
+
+    def _start(self) -> None:
         if self._free_lanes:
             self._free_lanes -= 1
             # The task starts after this step of the event loop, so that all requests of the step join its group.
@@ -131,22 +154,27 @@ class Queue(Generic[R]):
 
     async def _drive(self) -> None:
         try:
-            while self._waiting:
-                await self._serve(self._next_group())
+            while self._waiting or self._groups:
+                if self._groups:
+                    requests, answered = self._groups.popleft()
+                    await self._serve(requests, answered)
+                if self._waiting:
+                    group = self._next_group()
+                    await self._serve([pending.request for pending in group], partial(_answer, group))
         finally:
             self._free_lanes += 1
             if self._free_lanes == self._lanes:
                 self._end()
 
-    async def _serve(self, group: list[PendingStatement[R]]) -> None:
+    async def _serve(self, requests: Sequence[R], answered: Answered) -> None:
         try:
-            answers = await self._send([pending.request for pending in group])
+            answers = await self._send(requests)
         except Exception as error:  # noqa: BLE001 - a defect of this code, reported to the callers
-            answers = [Failure(self._lost(repr(error)))] * len(group)
+            answers = [Failure(self._lost(repr(error)))] * len(requests)
         except BaseException as error:  # the event loop is stopping
-            _answer(group, [Failure(self._lost(repr(error)))] * len(group))
+            answered([Failure(self._lost(repr(error)))] * len(requests))
             raise
-        _answer(group, answers)
+        answered(answers)
 
     def _next_group(self) -> list[PendingStatement[R]]:
         """Take the next operations in their order. One that touches the same as an earlier one waits."""
@@ -163,8 +191,12 @@ class Queue(Generic[R]):
         return group
 
     def _end(self) -> None:
+        stopping = Failure(StoreUnavailable("answer", "its event loop is stopping"))
         unsent, self._waiting = self._waiting, []
-        _answer(unsent, [Failure(StoreUnavailable("answer", "its event loop is stopping"))] * len(unsent))
+        _answer(unsent, [stopping] * len(unsent))
+        while self._groups:
+            requests, answered = self._groups.popleft()
+            answered([stopping] * len(requests))
         closers, self._closers = self._closers, []
         for closer in closers:
             if not closer.done():
@@ -179,7 +211,7 @@ class Gathered:
         answered: called with all answers, in order.
     """
 
-    def __init__(self, count: int, answered: Callable[[Sequence[Answer]], None]) -> None:
+    def __init__(self, count: int, answered: Answered) -> None:
         self._answers: list[Any] = [None] * count
         self._missing = count
         self._answered = answered
