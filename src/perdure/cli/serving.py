@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import importlib.util
 import logging
 import os
@@ -97,6 +98,7 @@ async def serve_app(served: Served) -> ExitCode:
         UsageError: the store or the services cannot be opened, or an address cannot be listened on.
     """
     await _check_free(served)
+    _import_server(served)
     manager, asked = service_manager(), _Asked()
     with stop_signals() as signals:
         async with watched(manager, asked.answers, asyncio_runtime()), AsyncExitStack() as stack:
@@ -148,6 +150,12 @@ async def _check_free(served: Served) -> None:
         await check_free(served.binds)
     except ListenFailed as error:
         raise UsageError(str(error)) from error
+
+
+def _import_server(served: Served) -> None:
+    """Import the server before the store is opened: an engine that has joined a shared store delays its share."""
+    if (served.binds or served.socket is not None) and can_listen():
+        importlib.import_module("perdure.server.serving")
 
 
 async def _listen(jobs: Client, served: Served, stack: AsyncExitStack) -> tuple[str, ...]:
