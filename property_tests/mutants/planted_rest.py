@@ -99,14 +99,14 @@ MUTANTS = (
     Mutant(
         "a turn whose row is being read when the engine stops is not answered",
         "engine/resident.py",
-        "            self.reading.reply(Failure(EngineClosed()))\n",
+        "            self.undecided.reply(Failure(EngineClosed()))\n",
         "",
         ANSWERED + "::test_a_caller_whose_row_is_being_read_when_the_engine_stops[memory]",
     ),
     Mutant(
         "a row that is read after the engine stopped is handled",
         "engine/dispatcher.py",
-        "        if resident.reading is not item:",
+        "        if resident.undecided is not item:",
         "        if not resident:",
         ANSWERED + "::test_a_row_that_is_read_after_its_caller_was_answered_changes_nothing[memory]",
     ),

@@ -105,21 +105,21 @@ async def test_callers_are_answered_when_the_store_does_not_answer_before_the_en
 
 
 def test_a_group_leaves_although_every_task_is_cancelled(tmp_path: Path) -> None:
-    """A program that ends cancels its tasks; the turn that was about to leave is committed nevertheless."""
+    """A program that ends cancels its tasks; the reads and the turns that were about to leave block no later ones."""
 
     async def main() -> None:
         async with App(None).with_jobs(totals).open(await open_sqlite(tmp_path / "jobs.db")) as jobs:
             calls = jobs.handle(totals)
-            await unwrap(calls.send("a", 1))
+            await unwrap(calls.send("in memory", 1))
             kept = asyncio.all_tasks()
-            sending = asyncio.ensure_future(attempt(calls.send("a", 1)))
-            await asyncio.sleep(0)  # its turn is decided now
+            sending = [asyncio.ensure_future(attempt(calls.send(id_, 1))) for id_ in ("in memory", "not read")]
+            await asyncio.sleep(0)  # one waits for the end of the step, the other one for a group of reads
             for task in asyncio.all_tasks() - kept:
                 task.cancel()
-            assert await attempt(calls.get_state("a")) == Success(1)
-            assert await attempt(calls.send("a", 1)) == await attempt(calls.send("a", 1))
-            assert await attempt(calls.get_state("a")) == Success(4)
-            assert sending.cancelled()
+            for id_ in ("in memory", "not read"):  # the turn of the second one had begun, so that it ends
+                assert await attempt(calls.send(id_, 1)) == await attempt(calls.send(id_, 1))
+                assert await attempt(calls.get_state(id_)) == Success(3)
+            assert all(call.cancelled() for call in sending)
 
     asyncio.run(asyncio.wait_for(main(), 60))
 

@@ -217,6 +217,25 @@ def test_a_future_is_answered_once(run):
     assert run(scenario) == ("answer", "answer", False, False)
 
 
+def test_a_step_ends_after_the_steps_that_are_ready_also_if_all_tasks_are_cancelled(run):
+    async def scenario(runtime: Runtime) -> list[str]:
+        seen = list[str]()
+
+        async def step(name: str) -> None:
+            seen.append(name)
+            runtime.at_step_end(lambda: seen.append(f"end of {name}"))
+            runtime.current_task().cancel()
+            await runtime.sleep(0)
+
+        for name in ("a", "b"):
+            runtime.spawn(step(name), name=name)
+        for _ in range(4):
+            await runtime.sleep(0)
+        return seen
+
+    assert run(scenario) == ["a", "b", "end of a", "end of b"]
+
+
 def test_a_future_that_is_failed_raises_in_every_waiter(run):
     async def scenario(runtime: Runtime) -> Any:
         future = runtime.future()

@@ -17,6 +17,7 @@ from perdure.client.together import together
 from perdure.engine.collect_inputs import collect_inputs
 from perdure.engine.exposition import Exposition
 from perdure.engine.in_flight import InFlight
+from perdure.engine.item import Item
 from perdure.engine.running import RunningEngine
 from perdure.engine.unserved import with_unserved
 from perdure.jobs.definition import AnyDefinition, CallError
@@ -122,7 +123,9 @@ class LocalGateway:
             request = attrs.evolve(request, by=self.by)
         if engine.limits.on_full == "block" or (job.keeps_journal == "yes" and type(request.command) is Resume):
             return self._later(job, address, request)
-        return engine.dispatcher.post(job, address, request, resident)
+        answer = engine.runtime.future()
+        engine.dispatcher.put(job, address, Item(request, answer), resident)
+        return answer
 
     async def _later(self, job: AnyDefinition, address: Address, request: Request) -> Result[Any, Any]:
         """Check whether this code can follow the workflow that is resumed, and wait for room, before the request."""

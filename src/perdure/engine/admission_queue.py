@@ -7,8 +7,12 @@ from typing import Any, TypeAlias
 
 import attrs
 
+from perdure.engine.item import Item
+from perdure.engine.resident import Resident
 from perdure.runtime.record import Future, Runtime
 from perdure.values.address import Address
+from perdure.values.errors import Overloaded
+from perdure.values.limits import Limits
 
 Before: TypeAlias = Address | None
 """The full queue: the mailbox of an instance, or None for the engine's own."""
@@ -60,3 +64,21 @@ class AdmissionQueue:
         for before in tuple(self.queues):
             while before in self.queues:
                 self.call(before)
+
+
+def overload(item: Item, resident: Resident | None, pending: int, limits: Limits) -> Overloaded | None:
+    """Return why there is no room for a request; None if there is.
+
+    Args:
+        item: the request. What counts nothing has limits of its own.
+        resident: its instance, if it is in memory.
+        pending: the requests that wait or are being served.
+        limits: the engine's limits.
+    """
+    if not item.counts:
+        return None
+    if resident is not None and len(resident.waiting) >= limits.mailbox_size:
+        return Overloaded(f"mailbox of {resident.address}", limits.mailbox_size)
+    if pending >= limits.max_pending and item.request.inbound is None:  # the outbox has its own limit
+        return Overloaded("the engine's queue", limits.max_pending)
+    return None

@@ -87,6 +87,19 @@ class Commits:
         resident.flight = flight
         self._group.add(flight)
 
+    @property
+    def waits(self) -> bool:
+        """Whether the store waits for anything, so that commits leave in groups."""
+        return self._group.waits == "for_io" and self._group.send_all is not None
+
+    def gather(self) -> None:
+        """Keep the commits that begin from now on together until `leave`, which follows in this step."""
+        self._group.gather()
+
+    def leave(self) -> None:
+        """Send the commits that have begun since `gather`, unless others are on their way."""
+        self._group.leave()
+
     def unwritten(self, commit: Commit) -> TurnAnswered | None:
         """Return the result of a turn that stores nothing; None if it stores something.
 

@@ -8,12 +8,13 @@ from typing import Any, Literal, Self, TypeAlias, assert_never
 import attrs
 from returns.result import Failure, Result, Success
 
-from perdure.engine.admission_queue import AdmissionQueue
+from perdure.engine.admission_queue import AdmissionQueue, overload
 from perdure.engine.apart_runs import ApartRuns
 from perdure.engine.at_work import AtWork
 from perdure.engine.cancellation import is_cancelled
 from perdure.engine.claimed_runs import ClaimedRuns
 from perdure.engine.claims_left import ClaimsLeft
+from perdure.engine.event_batch import EventBatch
 from perdure.engine.flight import Flight, Stored, is_foldable, taken_apart
 from perdure.engine.in_flight import InFlight
 from perdure.engine.incident import defect_in
@@ -42,14 +43,12 @@ from perdure.programs.exit import ENDS_PROCESS, is_closing
 from perdure.runtime.eager_task import start_eagerly
 from perdure.runtime.record import Future, Runtime
 from perdure.values.address import Address
-from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown, Overloaded
+from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown
 from perdure.values.limits import Limits
 from perdure.values.transition import KeepInstance, Loaded, Put
 
 MAX_TURNS_IN_A_ROW = 64
 """Turns that run synchronously in a row before the event loop gets a chance to run."""
-
-_TURNS = "turns of an instance"
 
 _Wait: TypeAlias = Literal["over", "reading"] | tuple[Item, Rest | Claimable]
 """Why no turns are executed now: none are left, or the store's answer, a run or the rest of a turn comes first."""
@@ -82,6 +81,7 @@ class Dispatcher:
     turns: TurnTaker = attrs.field(init=False)
     runs: ClaimedRuns = attrs.field(init=False)
     _apart: ApartRuns = attrs.field(init=False)
+    _batch: EventBatch = attrs.field(init=False)
     door: Literal["open", "closed"] = "open"
     asked: int = 0
     at_work: AtWork = attrs.Factory(lambda self: AtWork(self.runtime), takes_self=True)
@@ -99,24 +99,17 @@ class Dispatcher:
         self.turns = turns
         self._apart = ApartRuns(self.runtime, turns, self._enqueue, self._broken, self._apart_is_over)
         self.runs = ClaimedRuns(self.runtime, turns, self._run_ended, self._end, self._broken)
+        self._batch = EventBatch(self.runtime, turns.commits, self._decide_undecided)
         return self
 
-    def post(
-        self,
-        job: AnyDefinition,
-        address: Address,
-        request: Request,
-        resident: Resident | None = None,
-        *,
-        counts: int = 1,
-    ) -> Future[TurnAnswer]:
+    def post(self, job: AnyDefinition, address: Address, request: Request, *, counts: int = 1) -> Future[TurnAnswer]:
         """Put a request into its instance's mailbox, and return the future of its result.
 
         Cancelling that removes the request, unless its turn has begun. The engine's own commands count nothing towards
         ``max_pending``: they have limits of their own.
         """
         answer = self.runtime.future()
-        self.put(job, address, Item(request, answer, counts=counts), resident)
+        self.put(job, address, Item(request, answer, counts=counts))
         return answer
 
     def put(self, job: AnyDefinition, address: Address, item: Item, resident: Resident | None = None) -> None:
@@ -126,7 +119,7 @@ class Dispatcher:
         if self.reporting.sinks.told:
             self.reporting.accepted(item, address)
         if self.door == "closed" or self._pending >= self.limits.max_pending or (resident and resident.waiting):
-            refused = self._refusal(item, resident)
+            refused = EngineClosed() if self.door == "closed" else overload(item, resident, self._pending, self.limits)
             if refused is not None:
                 self.reporting.refused(address, refused)
                 item.reply(Failure(refused))
@@ -150,17 +143,6 @@ class Dispatcher:
         """Put the recovery of a claim at the head of its mailbox."""
         return self.post(job, address, RECOVER, counts=0)
 
-    def _refusal(self, item: Item, resident: Resident | None) -> EngineClosed | Overloaded | None:
-        if self.door == "closed":
-            return EngineClosed()
-        if not item.counts:
-            return None
-        if resident is not None and len(resident.waiting) >= self.limits.mailbox_size:
-            return Overloaded(f"mailbox of {resident.address}", self.limits.mailbox_size)
-        if self._pending >= self.limits.max_pending and item.request.inbound is None:  # the outbox has its own limit
-            return Overloaded("the engine's queue", self.limits.max_pending)
-        return None
-
     async def room_for(self, address: Address) -> None:
         """Wait for room in the instance's mailbox and in the engine. A post right afterwards is not rejected."""
         while self.door == "open":
@@ -181,11 +163,28 @@ class Dispatcher:
             resident.put(item, place)
             if resident.state == "idle" and flight is None:
                 self._set_to_work(resident)
+        elif self._batch.take(resident, item):
+            pass  # it is decided at the end of this step
         elif self._in_a_row < MAX_TURNS_IN_A_ROW:
             self._serve_now(resident, item)
         else:
             resident.put(item, place)
             self._serve_later(resident)
+
+    def _decide_undecided(self, resident: Resident) -> None:
+        """Execute the turn of an event at the end of the step of the event loop in which it arrived."""
+        item, resident.undecided = resident.undecided, None
+        self._in_a_row = 0
+        try:
+            if item is None or not self._is_wanted(item):
+                self._serve(resident)
+            elif resident.flight is None or self.turns.folding.allows(resident, item):
+                self._serve_now(resident, item)
+            else:
+                resident.put(item, "head")
+                resident.state = "idle"
+        except BaseException as defect:  # noqa: BLE001 - as below
+            self._derailed(resident, () if item is None else (item,), defect)
 
     def _serve_now(self, resident: Resident, item: Item) -> None:
         """Execute the turn of a request that finds an empty queue, as far as it goes synchronously."""
@@ -269,10 +268,10 @@ class Dispatcher:
 
     def _loaded(self, resident: Resident, item: Item, loaded: Result[Loaded, Any]) -> None:
         """Continue a turn with the instance that the store has read."""
-        if resident.reading is not item:  # it was answered when the engine stopped
+        if resident.undecided is not item:  # it was answered when the engine stopped
             self._leave(item)
             return
-        resident.reading = None
+        resident.undecided = None
         try:
             begun: Begun = self.turns.decide(resident, item, loaded)
         except BaseException as defect:  # noqa: BLE001 - as above
@@ -297,7 +296,7 @@ class Dispatcher:
                     self._commit(resident, item, begun)
                 case "reading":
                     self._in_a_row = 0
-                    resident.reading = item
+                    resident.undecided = item
                     return "reading"
                 case Commit() | "after_flight":
                     resident.put(item, "head")
@@ -337,6 +336,7 @@ class Dispatcher:
                 if isinstance(stored.failure(), Conflict):
                     self._again(resident, [item for item, _ in flight.steps])
                     return
+                resident.queue_undecided()
                 resident.put_first(taken_apart(flight, stored))
                 result = stored
             for item, commit in flight.steps:
@@ -353,6 +353,7 @@ class Dispatcher:
     def _again(self, resident: Resident, items: Sequence[Item]) -> None:
         """Decide the turns of requests again, in order, because they met a conflict before their first effects."""
         self.residents.note_conflict(items)
+        resident.queue_undecided()
         for item in reversed(items):
             if item.conflicts > self.turns.most_conflicts(item):
                 self._end(resident, item, TurnAnswered(Failure(Conflict(str(resident.address)))))
@@ -378,7 +379,7 @@ class Dispatcher:
             self._in_a_row = 0
             self.runs.begin(resident, item, rest)
             return
-        resident.worker = start_eagerly(self._work(resident, item, rest), self.runtime, name=_TURNS)
+        resident.worker = start_eagerly(self._work(resident, item, rest), self.runtime, name="turns of an instance")
         self._in_a_row = 0 if resident.worker else self._in_a_row
 
     async def _work(self, resident: Resident, item: Item, rest: Rest) -> None:
@@ -452,15 +453,19 @@ class Dispatcher:
         item = resident.waiting.popleft()
         if self._admission.queues:
             self._admission.call(resident.address)
-        if item.answer.done() and item.ended is None:
-            item.end_span("cancelled")
-            if item.report is not None:
-                item.report.ended("cancelled")
-            self._leave(item)
+        if not self._is_wanted(item):
             return None
         if item.report is not None:
             item.report.begun()
         return item
+
+    def _is_wanted(self, item: Item) -> bool:
+        """Return whether the caller of a request still waits; otherwise the request is over."""
+        if not item.answer.done() or item.ended is not None:
+            return True
+        item.note_cancelled()
+        self._leave(item)
+        return False
 
     def _end(self, resident: Resident, item: Item, verdict: Verdict) -> None:
         self._follow(resident, item, verdict)
@@ -584,7 +589,7 @@ class Dispatcher:
                 self._fail(resident, item, defect)
         if not items:
             self._broken(resident, defect)
-        if not (resident.served or resident.worker or resident.reading):
+        if not (resident.served or resident.worker or resident.undecided):
             resident.state = "idle"
             self._continue(resident)
 

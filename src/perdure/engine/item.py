@@ -88,6 +88,12 @@ class Item:
         elif self.report is not None:
             self.report.ended("cancelled")
 
+    def note_cancelled(self) -> None:
+        """Report that the caller has cancelled the request before its turn."""
+        self.end_span("cancelled")
+        if self.report is not None:
+            self.report.ended("cancelled")
+
     def end_span(self, result: TurnAnswer | Literal["cancelled"]) -> None:
         """End the trace of the turn, if it has one."""
         if self.span is not None:

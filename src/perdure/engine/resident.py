@@ -53,7 +53,7 @@ class Resident:
         apart: the task of a run beside the queue.
         runs: the user programs in progress: at most one by the worker and one apart.
         served: the requests whose turns a task executes now.
-        reading: the request whose turn waits for the row; nothing of it is decided.
+        undecided: the request whose turn waits for the row, or for the end of the step; nothing of it is decided.
     """
 
     address: Address
@@ -72,7 +72,7 @@ class Resident:
     apart: SpawnedTask[Any] | None = None
     runs: tuple[RunInProgress, ...] = ()
     served: tuple[Item, ...] = ()
-    reading: Item | None = None
+    undecided: Item | None = None
 
     @property
     def job_name(self) -> str:
@@ -145,6 +145,12 @@ class Resident:
         for item in reversed(items):
             self.put(item, "head")
 
+    def queue_undecided(self) -> None:
+        """Queue the event that waits for the end of the step, because earlier ones are decided again first."""
+        if self.undecided is not None:
+            self.put(self.undecided, "head")
+            self.undecided = None
+
     # ------------------------------------------------------------ runs
     def forget(self, run_id: str) -> None:
         """Note that this process no longer runs a claim."""
@@ -179,9 +185,9 @@ class Resident:
 
     def leave(self) -> None:
         """Answer all requests, because the engine stops although something of them has not ended."""
-        if self.reading is not None:
-            self.reading.reply(Failure(EngineClosed()))
-            self.reading = None
+        if self.undecided is not None:
+            self.undecided.reply(Failure(EngineClosed()))
+            self.undecided = None
         for item in self.begun:
             item.reply(Failure(OutcomeUnknown("the engine stopped, and the run did not end")))
         for item in (*self.waiting, *self.deferred):

@@ -42,8 +42,9 @@ class GroupMember(Protocol[R_co]):
 class Together(Generic[R]):
     """The requests of one kind to the store.
 
-    A group leaves at the end of the step of the event loop in which its first request arrived, or when the group before
-    it is answered. A store that never waits gets each request at once: nothing is ready together then.
+    A group leaves at the end of the step of the event loop in which its first request arrived. If another group is on
+    its way then, it leaves two steps after the answers of that: its callers request again in the first one, and the
+    engine decides in the second one. A store that never waits gets each request at once: nothing is ready together.
 
     Attributes:
         runtime: ends the step.
@@ -64,7 +65,7 @@ class Together(Generic[R]):
     took_ms: float = 0.0
     _since_ms: float = 0.0
     _waiting: list[GroupMember[R]] = attrs.Factory(list[Any])
-    _state: Literal["idle", "leaving", "under_way"] = "idle"
+    _state: Literal["idle", "gathering", "leaving", "under_way"] = "idle"
 
     def add(self, member: GroupMember[R]) -> None:
         """Send a request with the next group."""
@@ -79,26 +80,28 @@ class Together(Generic[R]):
             if self.waits == "never":
                 self._leave(self.send_all)
             else:
-                self._leave_soon(self.send_all)
+                self._leave_soon(self.send_all, 1)
 
-    def _leave_soon(self, send_all: SendAll[R]) -> None:
+    def gather(self) -> None:
+        """Keep the requests that arrive from now on together until `leave`, which follows in this step."""
+        if self._state == "idle":
+            self._state = "gathering"
+
+    def leave(self) -> None:
+        """Send the requests that have arrived since `gather`, unless another group is on its way."""
+        if self._state == "gathering":
+            self._state = "idle"
+            if self._waiting and self.send_all is not None:
+                self._leave(self.send_all)
+
+    def _leave_soon(self, send_all: SendAll[R], steps: int) -> None:
         self._state = "leaving"
+        leave = partial(self._leave, send_all) if steps == 1 else partial(self._leave_soon, send_all, steps - 1)
         try:
-            start_eagerly(self._leave_after_step(send_all), self.runtime, name=self.name)
+            self.runtime.at_step_end(leave)
         except Exception as defect:  # noqa: BLE001 - of the engine: a group that never leaves blocks all
             self.runtime.log(LogRecord("error", "internal error before a group", {"error": repr(defect)}))
-            if self._state == "leaving":
-                self._leave(send_all)
-
-    async def _leave_after_step(self, send_all: SendAll[R]) -> None:
-        """Leave after this step of the event loop, even if this task is cancelled, such as with all tasks at an end."""
-        try:
-            await self.runtime.sleep(0)
-        except BaseException as raised:
-            if not is_closing(raised):
-                self._leave(send_all)
-            raise
-        self._leave(send_all)
+            self._leave(send_all)
 
     def _leave(self, send_all: SendAll[R]) -> None:
         group, self._waiting = self._waiting[:LARGEST], self._waiting[LARGEST:]
@@ -130,7 +133,7 @@ class Together(Generic[R]):
             except Exception as defect:  # noqa: BLE001 - of the engine: its neighbours and the store go on
                 self.runtime.log(LogRecord("error", "internal error after a group", {"error": repr(defect)}))
         if self._waiting and self._state == "idle":
-            self._leave_soon(send_all)
+            self._leave_soon(send_all, 2)
 
     async def _alone(self, member: GroupMember[R]) -> None:
         answer: Result[Any, Any]

@@ -29,7 +29,8 @@ def asyncio_runtime(logger: logging.Logger | None = None) -> Runtime:
             ``record.perdure``, a mapping, and after the message.
 
     Returns:
-        A runtime; its `spawn`, `sleep`, `call_later`, `call_soon`, `future` and `current_task` need a running loop.
+        A runtime; its `spawn`, `sleep`, `call_later`, `call_soon`, `at_step_end`, `future` and `current_task` need a
+        running loop.
     """
     return Runtime(
         now_ms=_now_ms,
@@ -37,6 +38,7 @@ def asyncio_runtime(logger: logging.Logger | None = None) -> Runtime:
         sleep=_sleep,
         call_later=_call_later,
         call_soon=_call_soon,
+        at_step_end=_call_soon,  # a loop calls first in, first out
         future=asyncio.Future,  # of the running loop: `loop.create_future` makes the same in two calls
         spawn=(spawner := _Spawner()),
         spawn_eagerly=spawner.eagerly,

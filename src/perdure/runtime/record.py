@@ -145,6 +145,7 @@ class Runtime:
         sleep: wait this many milliseconds of the monotonic clock; 0 lets the other tasks run.
         call_later: call a function after this many milliseconds of the monotonic clock.
         call_soon: call a function as soon as the current task waits.
+        at_step_end: call a function after the steps of the tasks that are ready now; no cancellation prevents it.
         future: make an unresolved future.
         spawn: start a task.
         spawn_eagerly: start a task, and take its first step at once, inside of it: a coroutine that waits for nothing
@@ -161,6 +162,7 @@ class Runtime:
     sleep: Callable[[float], Awaitable[None]]
     call_later: Callable[[float, Callable[[], None]], Timer]
     call_soon: Callable[[Callable[[], None]], object]
+    at_step_end: Callable[[Callable[[], None]], object]
     future: Callable[[], Future[Any]]
     spawn: Spawn
     spawn_eagerly: Spawn

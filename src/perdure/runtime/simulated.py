@@ -19,7 +19,7 @@ import attrs
 from perdure.runtime.errors import Deadlock, Livelock
 from perdure.runtime.record import LogRecord, Runtime, SpawnedTask
 from perdure.runtime.simulated_clock import SimulatedClock
-from perdure.runtime.simulated_task import SimulatedCancellation, SimulatedFuture, SimulatedTask
+from perdure.runtime.simulated_task import SimulatedCall, SimulatedCancellation, SimulatedFuture, SimulatedTask
 
 T = TypeVar("T")
 
@@ -265,6 +265,11 @@ class Simulation:
         self._ready.append(task)
         return task
 
+    def _at_step_end(self, function: Callable[[], None]) -> None:
+        call = SimulatedCall(self, function, "end of a step")
+        self._alive[call] = None
+        self._ready.append(call)
+
     def _start_eagerly(self, coroutine: Coroutine[Any, Any, T], name: str) -> SimulatedTask[T]:
         task = SimulatedTask(self, coroutine, name)
         self._alive[task] = None
@@ -328,6 +333,7 @@ class Simulation:
             sleep=self._sleep,
             call_later=self._clock.call_later,
             call_soon=self.call_soon,
+            at_step_end=self._at_step_end,
             future=self._future,
             spawn=self._start,
             spawn_eagerly=self._start_eagerly,

@@ -10,7 +10,7 @@ import attrs
 
 from perdure.runtime.record import LogRecord, Runtime, Timer
 from perdure.runtime.simulated import Simulation
-from perdure.runtime.simulated_task import SimulatedFuture, SimulatedTask
+from perdure.runtime.simulated_task import SimulatedCall, SimulatedFuture, SimulatedTask
 
 T = TypeVar("T")
 
@@ -69,6 +69,7 @@ class SimulatedProcess:
             sleep=self._sleep,
             call_later=self._call_later,
             call_soon=self.call_soon,
+            at_step_end=self._at_step_end,
             future=self._future,
             spawn=self._start,
             log=self.logs.append,
@@ -162,12 +163,18 @@ class SimulatedProcess:
 
     def _start(self, coroutine: Coroutine[Any, Any, T], name: str) -> SimulatedTask[T]:
         task = SimulatedTask(self, coroutine, f"{self.name}: {name}")
+        self._add(task)
+        return task
+
+    def _at_step_end(self, function: Callable[[], None]) -> None:
+        self._add(SimulatedCall(self, function, f"{self.name}: end of a step"))
+
+    def _add(self, task: SimulatedTask[Any]) -> None:
         if len(self._tasks) > 2 * len(self.alive) + 64:
             self._tasks = dict.fromkeys(self.alive)
         self._tasks[task] = None
         self._simulation.adopt(task)
         self.ready(task)
-        return task
 
     async def _sleep(self, delay_ms: float) -> None:
         if delay_ms <= 0:

@@ -286,3 +286,20 @@ class SimulatedTask(SimulatedFuture[T]):
 
     def _wake(self, _: SimulatedFuture[Any]) -> None:
         self._scheduler.ready(self)
+
+
+class SimulatedCall(SimulatedTask[None]):
+    """A call that the simulation makes in the place of a step; nothing cancels it."""
+
+    __slots__ = ()
+
+    def __init__(self, scheduler: Scheduler, function: Callable[[], None], name: str) -> None:
+        super().__init__(scheduler, _called(function), name)
+
+    def cancel(self) -> bool:
+        """Return False: no cancellation reaches it."""
+        return False
+
+
+async def _called(function: Callable[[], None]) -> None:
+    function()
