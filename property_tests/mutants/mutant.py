@@ -93,7 +93,7 @@ def verdict(killer: str, mutant: Mutant | None = None) -> Verdict:
 
 @cache
 def _copy() -> str:
-    """Copy the library, once in this process, with its compiled modules: they are valid for the same times and sizes."""
+    """Copy the library, once in this process, with its compiled modules, which stay valid."""
     folder = tempfile.TemporaryDirectory(prefix="perdure-mutant-")
     atexit.register(folder.cleanup)
     shutil.copytree(SOURCE, Path(folder.name) / "perdure")
