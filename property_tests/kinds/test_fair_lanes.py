@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from pool import Images, Picture, app_of, pool_of
 
 from perdure import unwrap
@@ -21,7 +22,7 @@ from perdure.stores.url import open_store
 from perdure.values.instance import Instance
 from perdure.values.transition import Put, Transition
 
-BACKLOG = 100_000
+BACKLOG = 100_000 if settings.get_current_profile_name() == "nightly" else 5 * ROOM
 
 
 async def backlog(store: Store, job: AnyDefinition, customer: str, number: int) -> None:
