@@ -89,9 +89,14 @@ class Snippets(pytest.Item):
         return super().repr_failure(excinfo, style)
 
 
+def _shows_code(file: Path) -> bool:
+    """Say whether it is worth parsing: most sources have no example."""
+    return file.suffix != ".py" or ">>>" in file.read_text(encoding="utf-8")
+
+
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> Page | None:
     for sybil in (_pages, _sources):
-        if sybil.should_parse(file_path):
+        if sybil.should_parse(file_path) and _shows_code(file_path):
             page = Page.from_parent(parent, path=file_path)
             page.sybil = sybil
             return page
