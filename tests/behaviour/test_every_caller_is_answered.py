@@ -1,5 +1,6 @@
 """Every caller gets an answer: also if the store does not answer before the engine stops, and after a defect."""
 
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -8,7 +9,7 @@ from machine import Add, Break, OnAlarm, Say, Step, Wait, app, at, machine, step
 from returns.result import Success
 from world import World, on_each_store
 
-from perdure import App, Limits, Task, TaskContext, program, tell
+from perdure import App, Client, Limits, Task, TaskContext, program, tell
 from perdure.client.client import engine_of
 from perdure.engine.item import Item
 from perdure.programs import Do
@@ -64,6 +65,40 @@ async def test_a_caller_whose_job_is_being_accepted_with_its_claim_when_the_engi
     await world.close()
     assert failure(waiting) is OutcomeUnknown
     assert world.outside.heard == []
+
+
+READS: dict[str, tuple[str, Callable[[Client], Any]]] = {
+    "a status": ("load", lambda jobs: jobs.handle(machine).status("b")),
+    "a state": ("load", lambda jobs: jobs.handle(machine).get_state("b")),
+    "an explanation": ("load", lambda jobs: jobs.explain(machine, "b", lambda one: one.send(steps(Add())))),
+    "a list": ("find", lambda jobs: jobs.list(machine)),
+    "a history": ("history", lambda jobs: jobs.history(machine, "b")),
+    "a wait for a status": ("load", lambda jobs: jobs.until(machine, "b", "running")),
+    "dead letters": ("dead_letters", lambda jobs: jobs.dead_letters()),
+}
+
+
+@pytest.mark.parametrize("read", READS)
+@on_each_store
+async def test_a_read_that_the_store_does_not_answer_before_the_engine_stops(world: World, read: str) -> None:
+    operation, begin = READS[read]
+    jobs = await world.open(app(world.outside, shutdown_timeout="1000 ms"))
+    world.world.inject(Hang(f"store.{operation}"))
+    waiting = world.start(begin(jobs))
+    await world.settle()
+    await world.close()
+    assert failure(waiting) is EngineClosed
+
+
+@on_each_store
+async def test_a_read_that_the_store_answers_while_the_engine_stops(world: World) -> None:
+    jobs = await world.open(app(world.outside, shutdown_timeout="1 minute"))
+    await world.unwrap(jobs.handle(machine).send("a", steps(Add())))
+    world.slow("find", ms=5_000)
+    waiting = world.start(jobs.list(machine))
+    await world.settle()
+    await world.close()
+    assert len(waiting.result().unwrap().instances) == 1
 
 
 @program

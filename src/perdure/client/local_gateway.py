@@ -42,6 +42,7 @@ from perdure.values.errors import (
     EngineClosed,
     InvalidInput,
     MetricsDisabled,
+    OutcomeUnknown,
     RequestError,
     StoreError,
     StoreUnavailable,
@@ -140,11 +141,11 @@ class LocalGateway:
 
     async def _diverged(self, job: AnyDefinition, address: Address) -> Undecodable | None:
         """Return why this code cannot continue an instance that is parked because of its journal; None if it can."""
-        loaded = await self.engine.residents.load(address)
+        loaded = await self.engine.reads.load(address)
         row = loaded.unwrap().instance if isinstance(loaded, Success) else None
         if row is None or row.suspension != "undecodable":
             return None
-        rows = await read_journal(self.engine.store, row)
+        rows = await self.engine.reads.answer(read_journal(self.engine.store, row))
         try:
             job.check_journal(row, rows.value_or(()))
         except InvalidInput as problem:
@@ -184,7 +185,7 @@ class LocalGateway:
         if not isinstance(read, Success):
             return read
         instance: Instance | None = read.unwrap()
-        rows = await read_journal(self.engine.store, instance)
+        rows = await self.engine.reads.answer(read_journal(self.engine.store, instance))
         if instance is None or not isinstance(rows, Success):
             return rows.map(lambda _: ())
         try:
@@ -199,8 +200,7 @@ class LocalGateway:
     async def _set_hold(self, job: Job, hold: Hold) -> Result[HoldResult, CallError]:
         if job not in self.engine.jobs:
             return Failure(self.unknown(*job))
-        changed: Result[HoldResult, CallError] = await self.engine.turns.holds.set(job, hold)
-        return changed
+        return await self.engine.reads.answer(self.engine.turns.holds.set(job, hold), _unknown)
 
     def count(self, job: Job, /) -> FutureResult[JobCount, CallError]:
         """Count the instances of a job by status."""
@@ -226,7 +226,7 @@ class LocalGateway:
             address = job.address(check_id(id_))
         except RequestError as refused:
             return Failure(refused)
-        loaded = await self.engine.residents.load(address)
+        loaded = await self.engine.reads.load(address)
         if not isinstance(loaded, Success):
             return loaded
         try:
@@ -277,13 +277,13 @@ class LocalGateway:
             address = job.address(check_id(id_))
         except RequestError as refused:
             return Failure(refused)
-        found = await answer_of(engine.store.load(address, key, engine.runtime.now_ms()))
+        found = await engine.reads.answer(answer_of(engine.store.load(address, key, engine.runtime.now_ms())))
         if not isinstance(found, Success):
             return Failure(found.failure())
         running = engine.residents.running(address)
         hold = engine.turns.holds.of(job.kind, job.name)
         inputs = collect_inputs(engine.runtime, engine.store, engine.limits, running=running, hold=hold)
-        journal = await read_journal(engine.store, found.unwrap().instance)
+        journal = await engine.reads.answer(read_journal(engine.store, found.unwrap().instance))
         return journal.map(lambda rows: Moment(found.unwrap(), inputs, rows))
 
     # ------------------------------------------------------------ many instances
@@ -298,9 +298,9 @@ class LocalGateway:
     async def _find(self, wanted: ListFilter) -> Result[Listing, CallError]:
         query, search = self._query(wanted), self.engine.store.search
         if wanted.max_scanned is not None and search is not None:
-            stopped = await answer_of(search(query, wanted.max_scanned))
+            stopped = await self.engine.reads.answer(answer_of(search(query, wanted.max_scanned)))
             return stopped.map(lambda found: self._listing(found, query.limit))
-        found = await answer_of(self.engine.store.find(query))
+        found = await self.engine.reads.answer(answer_of(self.engine.store.find(query)))
         return found.map(lambda rows: self._listing(_all_of(rows, query.limit), query.limit))
 
     def _query(self, wanted: ListFilter) -> Query:
@@ -359,7 +359,7 @@ class LocalGateway:
         return once(self._redrive(message_id))
 
     async def _redrive(self, message_id: int) -> Result[Literal["redriven", "not_found"], CallError]:
-        return await Redrive(self.engine, self.by).perform(message_id)
+        return await self.engine.reads.answer(Redrive(self.engine, self.by).perform(message_id), _unknown)
 
     # ------------------------------------------------------------ the engine
     def backup(self, path: str, progress: OnBackupProgress, /) -> FutureResult[Backup, CallError]:
@@ -387,8 +387,7 @@ class LocalGateway:
     async def _counts(self) -> Result[StoreCounts, CallError]:
         if self.engine.store.counts is None:
             return Failure(StoreUnavailable("count", f"{self.name} does not count its instances"))
-        counted: Result[StoreCounts, CallError] = await answer_of(self.engine.store.counts())
-        return counted
+        return await self.engine.reads.answer(answer_of(self.engine.store.counts()))
 
     def members(self) -> FutureResult[tuple[EngineMember, ...], CallError]:
         """Read the engines that share the store."""
@@ -398,7 +397,7 @@ class LocalGateway:
         sharing = self.engine.store.sharing
         if sharing is None:
             return Success(())
-        found: Result[Members, CallError] = await answer_of(sharing.members())
+        found: Result[Members, CallError] = await self.engine.reads.answer(answer_of(sharing.members()))
         return found.map(reported)
 
     def health(self) -> FutureResult[Health, CallError]:
@@ -406,6 +405,9 @@ class LocalGateway:
         return once(self._health())
 
     async def _health(self) -> Result[Health, CallError]:
+        return await self.engine.reads.answer(self._read_health())
+
+    async def _read_health(self) -> Result[Health, CallError]:
         health = await answer_of(self.engine.store.health())
         counts = await self.engine.outbox.unserved.counted(self.engine.store)
         return health.map(lambda known: with_unserved(known, counts))
@@ -436,8 +438,11 @@ class LocalGateway:
         return Success(EngineInfo(installed_version(), jobs, limits.payload_bytes, limits.state_bytes))
 
     async def _of_store(self, read: Callable[[Store], FutureResult[A, StoreError]]) -> Result[A, CallError]:
-        answer: Result[A, CallError] = await answer_of(read(self.engine.store))
-        return answer
+        return await self.engine.reads.answer(answer_of(read(self.engine.store)))
+
+
+def _unknown() -> OutcomeUnknown:
+    return OutcomeUnknown("the engine stopped before the store answered")
 
 
 def _all_of(rows: tuple[Instance, ...], limit: int) -> Found:

@@ -13,6 +13,7 @@ from perdure.engine.alarms import Alarms
 from perdure.engine.claims import Perform, perform_directly
 from perdure.engine.commits import Commits
 from perdure.engine.concurrency_limit import ConcurrencyLimit, ConcurrencyLimits
+from perdure.engine.direct_reads import DirectReads
 from perdure.engine.dispatcher import Dispatcher
 from perdure.engine.ensure import Ensuring
 from perdure.engine.holds import Holds
@@ -116,6 +117,11 @@ class RunningEngine:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} on {self.store!r}>"
+
+    @property
+    def reads(self) -> DirectReads:
+        """The reads of callers beside turns."""
+        return self.waits.reads
 
     async def start(self) -> None:
         """Recover abandoned runs, create the declared instances, then start to fire alarms and to deliver messages.
@@ -229,14 +235,16 @@ class RunningEngine:
 
         Then the engine cancels the runs and releases their claims; the next start delivers them again without counting
         a crash. Cancelling this wait cancels the runs at once. Runs that ignore their cancellation are abandoned after
-        five more seconds: `left_behind` names them, and the next start recovers their claims.
+        five more seconds: `left_behind` names them, and the next start recovers their claims. Reads that the store has
+        not answered by then fail with `EngineClosed`.
         """
         timer = self.begin_stop()
         interrupted: BaseException | None = None
-        for wait in (self.stop_loops, self.dispatcher.at_work.emptied, self.outbox.written):
+        for wait in (self.stop_loops, self.dispatcher.at_work.emptied, self.outbox.written, self.reads.answered):
             interrupted = await self._see_through(wait) or interrupted
         timer.cancel()
         self.residents.close()
+        self.reads.leave()
         if self._suspicion is not None:
             self._suspicion.cancel()
         if self._leaving is not None:
@@ -274,6 +282,7 @@ class RunningEngine:
     def _leave_behind(self) -> None:
         self.left_behind = self.dispatcher.at_work.leave()
         self.outbox.abandon()
+        self.reads.leave()
 
     def in_flight(self) -> InFlight:
         """Return the accepted and unfinished work."""
@@ -491,7 +500,7 @@ def running_engine(
         alarms,
         outbox,
         Ensuring(residents, runtime, dispatcher, ensured),
-        Waits(store, residents, runtime, limits.waits),
+        Waits(store, DirectReads(residents, runtime), runtime, limits.waits),
         residents,
         sinks,
         stopped=runtime.future(),

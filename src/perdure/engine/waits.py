@@ -7,7 +7,7 @@ from typing import Any, Literal
 import attrs
 from returns.result import Failure, Result, Success
 
-from perdure.engine.residents import Residents
+from perdure.engine.direct_reads import DirectReads
 from perdure.jobs.definition import AnyDefinition, CallError
 from perdure.jobs.redaction import redacted_status
 from perdure.jobs.report import NOT_FOUND, report_status
@@ -61,7 +61,7 @@ class Waits:
 
     Attributes:
         store: holds the log.
-        residents: returns the instances.
+        reads: reads the instances and the log.
         runtime: makes futures and timers.
         limit: how many callers may wait.
         door: whether callers may wait.
@@ -69,7 +69,7 @@ class Waits:
     """
 
     store: Store
-    residents: Residents
+    reads: DirectReads
     runtime: Runtime
     limit: int
     door: Literal["open", "closed"] = "open"
@@ -108,7 +108,7 @@ class Waits:
             if wait.time == "engine_stops":
                 return Failure(EngineClosed())
             time_is_up = wait.time == "up"
-            loaded: Result[Any, CallError] = await self.residents.load(address)
+            loaded: Result[Any, CallError] = await self.reads.load(address)
             if not isinstance(loaded, Success):
                 return Failure(loaded.failure())
             instance: Instance | None = loaded.unwrap().instance
@@ -124,7 +124,7 @@ class Waits:
         """Answer with a status that was read. The log knows whether an absent instance has existed."""
         if status.status != "not_found" or "not_found" in wait.wanted.statuses:
             return Success(Reached(status))
-        logged: Result[Any, CallError] = await answer_of(self.store.history(address, None, 1))
+        logged: Result[Any, CallError] = await self.reads.answer(answer_of(self.store.history(address, None, 1)))
         return logged.map(lambda events: Reached(status) if events else NeverStored())
 
     def _forget(self, address: Address, wait: _Wait) -> None:
