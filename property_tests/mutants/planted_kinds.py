@@ -63,8 +63,8 @@ MUTANTS = (
     Mutant(
         "on_idle runs while something is scheduled",
         "kinds/task/handler.py",
-        "if alarm_ms is None and hooks.on_idle is not None",
-        "if hooks.on_idle is not None",
+        "if alarm_ms is None and hooks.on_idle is not None and execute.hook",
+        "if hooks.on_idle is not None and execute.hook",
         HOOKS,
     ),
     Mutant(
