@@ -110,8 +110,8 @@ MUTANTS = (
     Mutant(
         "a request that its caller cancelled never ends for sinks",
         "engine/item.py",
-        '            self.report.ended("cancelled")\n',
-        "            pass\n",
+        '        elif self.report is not None:\n            self.report.ended("cancelled")\n',
+        "",
         "behaviour/test_live_event_laws.py::test_live_events_are_consistent",
     ),
     Mutant(

@@ -64,8 +64,8 @@ MUTANTS = (
     Mutant(
         "a request that was taken back is counted for ever",
         "engine/dispatcher.py",
-        "            self._leave(item)\n            return None",
-        "            return None",
+        "        item.note_cancelled()\n        self._leave(item)",
+        "        item.note_cancelled()",
         CROWDS,
     ),
     Mutant(
@@ -213,16 +213,16 @@ MUTANTS = (
     ),
     Mutant(
         "a full engine refuses messages",
-        "engine/dispatcher.py",
-        "if self._pending >= self.limits.max_pending and item.request.inbound is None:",
-        "if self._pending >= self.limits.max_pending:",
+        "engine/admission_queue.py",
+        "if pending >= limits.max_pending and item.request.inbound is None:",
+        "if pending >= limits.max_pending:",
         LIMITS + "test_a_full_engine_refuses_requests_and_takes_alarms_and_messages",
     ),
     Mutant(
         "a mailbox takes one request more than its limit",
-        "engine/dispatcher.py",
-        "        if resident is not None and len(resident.waiting) >= self.limits.mailbox_size:\n            return",
-        "        if resident is not None and len(resident.waiting) > self.limits.mailbox_size:\n            return",
+        "engine/admission_queue.py",
+        "if resident is not None and len(resident.waiting) >= limits.mailbox_size:",
+        "if resident is not None and len(resident.waiting) > limits.mailbox_size:",
         LIMITS + "test_a_mailbox_takes_as_many_as_its_limit",
     ),
     Mutant(
