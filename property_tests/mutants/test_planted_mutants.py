@@ -42,14 +42,6 @@ def test_the_documentation_counts_the_mutants_of_the_kinds(planted: ModuleType) 
     assert f"| {len(planted.MUTANTS)} | `{planted.__name__}.py` |" in page
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=str)
-def test_the_text_of_a_mutant_is_in_the_source(mutant: Mutant) -> None:
-    text = mutant.path.read_text(encoding="utf-8")
-    changed = mutant.apply(text)
-    assert changed != text
-    ast.parse(changed)
-
-
 @pytest.mark.parametrize("killer", sorted({one.killer for one in MUTANTS}))
 def test_a_killer_is_a_test_of_this_repository(killer: str) -> None:
     file, _, name = place_of(killer).partition("::")
