@@ -27,6 +27,8 @@ _OPTIONAL: Final = ("by", "state", "told", "told_by")
 
 _Reader: TypeAlias = tuple[tuple[str, ...], Callable[[object], tuple[Any, ...]]]
 _readers: Final[dict[type, _Reader]] = {}
+_bodies: Final[dict[type, _Reader]] = {}
+_NOT_IN_BODIES: Final = frozenset(("address", "at_ms", *_OPTIONAL))
 
 
 def _fields(record: Any) -> dict[str, Any]:
@@ -66,11 +68,16 @@ def from_json(kind: type[T], text: str, *, what: str) -> T:
 
 def event_body(event: Event) -> str:
     """Encode the fields of an event except its type, address and instant, which a store keeps in columns."""
-    fields = _fields(event)
-    del fields["address"], fields["at_ms"]
+    kind = event.__class__
+    reader = _bodies.get(kind)
+    if reader is None:
+        names = tuple(field.name for field in attrs.fields(kind) if field.name not in _NOT_IN_BODIES)
+        reader = _bodies[kind] = (names, attrgetter(*names))
+    fields = dict(zip(reader[0], reader[1](event), strict=True))
     for name in _OPTIONAL:
-        if not fields.get(name, True):
-            del fields[name]
+        value = getattr(event, name, None)
+        if value:
+            fields[name] = value
     return orjson.dumps(fields, default=_converter.unstructure).decode()
 
 
