@@ -182,7 +182,7 @@ class Commits:
             turns: the decisions that it is made of, with their events; None: those of its steps.
         """
         resident = flight.resident
-        if stored is AS_EXPECTED and resident is not None and len(flight.steps) == 1 and not self.residents.watched:
+        if stored is AS_EXPECTED and resident is not None and len(flight.steps) <= 1 and not self.residents.watched:
             self.residents.keep(resident, flight.loaded, flight.decoded)
         else:
             self.residents.landed(flight, stored)  # first: whatever fails below, no older row is kept

@@ -53,7 +53,7 @@ from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown, RunTim
 from perdure.values.instance import Fence, Instance
 from perdure.values.limits import Limits
 from perdure.values.other_engines import NO_OTHERS, OtherEngines
-from perdure.values.transition import Loaded, Put, Transition
+from perdure.values.transition import AS_EXPECTED, Loaded, Put, Transition
 from perdure.values.turn_inputs import TurnInputs
 
 OnTurnLoaded: TypeAlias = Callable[[Resident, Item, Result[Loaded, Any]], None]
@@ -549,6 +549,8 @@ class TurnTaker:
     ) -> Result[Instance, Any]:
         """Return the instance with a claim, from the store's answer."""
         match stored, transition.write:
+            case _, Put(instance) if stored is AS_EXPECTED:
+                return Success(instance)
             case Success(fence), Put(instance):
                 known = instance.incarnation == fence.incarnation
                 return Success(instance if known else instance.changed(incarnation=fence.incarnation))

@@ -1,4 +1,4 @@
-"""What a kind knows of requests that nothing is special about, so that they are decided in one step."""
+"""The requests that nothing is special about, which a kind decides in one step."""
 
 from __future__ import annotations
 

@@ -541,7 +541,7 @@ class Store:
             engine calls ``load`` for each.
         commit_all: ``(transitions, answered)``: each as ``commit``, written together where that is possible, and
             answered like ``load_all`` when all of them are durable or refused. Each is atomic, not the group: one that
-            conflicts or cannot be written does not fail the others. One whose ``Put`` changes a state alone may be
+            conflicts or cannot be written does not fail the others. One whose ``Put`` names its changes may be
             answered with ``AS_EXPECTED``. None: the engine calls ``commit`` for each.
         search: ``(query, max_scanned)``: like ``find``, but it may stop before the page is full, once it has read about
             ``max_scanned`` instances; then a search after ``after`` continues. None: ``find`` is used.

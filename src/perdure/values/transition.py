@@ -119,8 +119,8 @@ class Transition:
 
 
 AS_EXPECTED: Final[Any] = Success(None)
-"""The answer that ``commit_all`` may give to a transition that changes a state alone, in the place of its fence: the
-incarnation that it expects, and the next version."""
+"""The answer that ``commit_all`` may give to a transition whose ``Put`` names its changes, in the place of its fence:
+the incarnation that it expects, and the next version."""
 
 
 def over(before: Instance | None, transition: Transition) -> Transition:

@@ -35,9 +35,6 @@ _UPDATE = {
         due + owner + lane for due in ("", ", due_ms") for owner in ("", ", owner") for lane in ("", ", lane, rank_ms")
     )
 }
-UPDATE_STATE = f"""
-UPDATE instances SET (version, state, event_count, updated_ms) = (?, ?, ?, ?) {_WHERE}
-"""  # noqa: S608 - made of constants
 _DELETE = f"DELETE FROM instances {_WHERE}"  # noqa: S608 - made of constants
 _IS_THERE = "SELECT 1 FROM instances WHERE kind = ? AND name = ? AND id = ?"
 _REMEMBER = """
@@ -139,27 +136,6 @@ def encode(transition: Transition) -> Change:
         events=tuple(map(event_values, transition.events)),
         journal=transition.journal,
         journal_length=transition.write.instance.journal_length if isinstance(transition.write, Put) else 0,
-    )
-
-
-def state_values(transition: Transition) -> Row | None:
-    """Return the values of `UPDATE_STATE` for a transition that changes nothing but a state; None for any other."""
-    write, expected = transition.write, transition.expected
-    if type(write) is not Put or write.changes != "state" or expected is None:
-        return None
-    if transition.messages or transition.events or transition.inbound or transition.remember or transition.journal:
-        return None
-    after, address, version = write.instance, transition.address, expected.version
-    return (
-        version + 1,
-        after.state,
-        after.event_count,
-        after.updated_ms,
-        expected.incarnation,
-        version,
-        address.id,
-        address.name,
-        address.kind,
     )
 
 

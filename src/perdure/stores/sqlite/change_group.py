@@ -12,7 +12,6 @@ from returns.result import Failure, Result, Success
 from perdure.stores.sqlite.change import (
     INSERT,
     LOG,
-    UPDATE_STATE,
     Change,
     Insert,
     Update,
@@ -21,9 +20,10 @@ from perdure.stores.sqlite.change import (
     count_insert,
     count_update,
     encode,
-    state_values,
+    event_values,
 )
 from perdure.stores.sqlite.counters import Counters
+from perdure.stores.sqlite.narrow import STATEMENTS, Form, count_narrow, narrow_values
 from perdure.stores.sqlite.rows import Row
 from perdure.values.address import Address
 from perdure.values.errors import Conflict, StoreUnavailable
@@ -42,35 +42,51 @@ class ChangeGroup:
         transitions: the transitions.
     """
 
-    __slots__ = ("_answers", "_changes", "_events", "_inserts", "_others", "_states", "_transitions", "_updates", "how")
+    __slots__ = (
+        "_answers",
+        "_changes",
+        "_events",
+        "_inserts",
+        "_moved",
+        "_narrow",
+        "_others",
+        "_transitions",
+        "_updates",
+        "how",
+    )
 
     def __init__(self, transitions: Sequence[Transition]) -> None:
         self.how: Literal["together", "singly"] = "together"
         self._transitions = transitions
         self._answers: list[Any] = [None] * len(transitions)
-        self._changes: list[Change | None] = []  # None: it does not encode, or changes a state alone
-        self._states: list[Row] = []
+        self._changes: list[Change | None] = []  # None: it does not encode, or changes few columns
+        self._narrow: dict[Form, list[Row]] = {}
+        self._moved: list[Transition] = []  # those of them that change a status
         self._updates: dict[str, list[tuple[int, Update]]] = {}
         self._inserts: list[tuple[int, Insert]] = []
         self._events: list[Row] = []
         self._others: list[tuple[int, Whole]] = []
         for place, transition in enumerate(transitions):
-            values = state_values(transition)
-            if values is None:
+            try:
                 self._sort(place, transition)
-            else:
-                self._states.append(values)
+            except Exception as error:  # noqa: BLE001 - a value that JSON cannot represent
+                self._answers[place] = _does_not_encode(error)
                 self._changes.append(None)
-                self._answers[place] = AS_EXPECTED
 
     def _sort(self, place: int, transition: Transition) -> None:
         """Encode a transition, and put it to those of its kind."""
-        try:
-            change = encode(transition)
-        except Exception as error:  # noqa: BLE001 - a value that JSON cannot represent
-            self._answers[place] = _does_not_encode(error)
+        narrow = narrow_values(transition)
+        if narrow is not None:
+            events = list(map(event_values, transition.events)) if transition.events else ()
+            form, values = narrow
+            if form != "state":
+                self._moved.append(transition)
+            self._narrow.setdefault(form, []).append(values)
+            self._events += events
             self._changes.append(None)
+            self._answers[place] = AS_EXPECTED
             return
+        change = encode(transition)
         self._changes.append(change)
         write = change if isinstance(change, Update) else _only_row(change)
         if type(write) is Update:
@@ -93,8 +109,10 @@ class ChangeGroup:
         if self.how == "singly":
             answers = [part(cursor, counters) for part in self.parts]
             return Success(answers)
-        if self._states and cursor.executemany(UPDATE_STATE, self._states).rowcount != len(self._states):
-            raise RowsDiffer
+        count_narrow(cursor, counters, self._moved)
+        for form, rows in self._narrow.items():
+            if cursor.executemany(STATEMENTS[form], rows).rowcount != len(rows):
+                raise RowsDiffer
         for sql, updates in self._updates.items():
             self._update(cursor, counters, sql, updates)
         if self._inserts:

@@ -332,7 +332,7 @@ COMMIT_ALL = Requirement(
 )
 COMMIT_ALL_AS_EXPECTED = Requirement(
     "commit_all",
-    "One whose ``Put`` changes a state alone may be answered with ``AS_EXPECTED``. None: the engine calls ``commit`` "
+    "One whose ``Put`` names its changes may be answered with ``AS_EXPECTED``. None: the engine calls ``commit`` "
     "for each.",
 )
 
