@@ -71,6 +71,25 @@ async def test_after_a_conflict_the_row_is_read_again(world: World) -> None:
 
 
 @on_each_store
+async def test_nothing_is_answered_from_memory_while_the_ownership_is_in_doubt(world: World) -> None:
+    """Nor from a row that a turn has read or written meanwhile."""
+    client = await world.open(App(world.outside).with_jobs(orders))
+    engine, jobs = engine_of(client), client.handle(orders)
+    await world.unwrap(jobs.send("a", 1))
+    engine.ownership_is("in_doubt")
+    await world.unwrap(jobs.send("a", 2))
+    world.fail("load", AWAY)
+    assert await world.error_of(jobs.get_state("a")) == AWAY
+    assert await world.unwrap(jobs.get_state("a")) == 3
+    engine.ownership_is("sure")
+    world.fail("load", AWAY)
+    assert await world.error_of(jobs.get_state("a")) == AWAY  # after a failover, the store may have an older row
+    await world.unwrap(jobs.send("a", 4))
+    world.fail("load", AWAY, times=9)
+    assert await world.unwrap(jobs.get_state("a")) == 7
+
+
+@on_each_store
 async def test_a_purged_instance_is_not_remembered(world: World) -> None:
     jobs = await opened(world)
     await world.unwrap(jobs.send("a", 1))

@@ -8,14 +8,17 @@ from pathlib import Path
 
 import asyncpg
 import attrs
+import pytest
 from chaos_network import Link
 from postgres_harness import SharedPostgresHarness
 from returns.result import Failure, Success
 
 from perdure.runtime.on_asyncio import asyncio_runtime
+from perdure.runtime.record import LogRecord
 from perdure.stores.postgres import open_postgres
 from perdure.testing.conformance.examples import address, put
 from perdure.testing.conformance.requirement import answer, value
+from perdure.values.errors import StoreUnavailable
 
 STARTING = b"SFATAL\0C57P03\0Mthe database system is starting up\0\0"
 
@@ -98,5 +101,44 @@ def test_a_close_ends_requests_that_the_server_does_not_answer(postgres_url: str
         assert isinstance(await committing, Failure)
         link.close()
         await harness.discard()
+
+    asyncio.run(main())
+
+
+def test_an_opening_waits_for_a_free_connection(postgres_url: str) -> None:
+    """The role has one connection; the opening of a store needs two, and waits until the first holder leaves."""
+    harness, role = SharedPostgresHarness(postgres_url), f"role_{secrets.token_hex(4)}"
+
+    async def main() -> None:
+        admin = await asyncpg.connect(postgres_url)
+        await admin.execute(f"CREATE ROLE {role} LOGIN CONNECTION LIMIT 2")
+        await admin.execute(f"GRANT CREATE ON DATABASE postgres TO {role}")
+        url = harness.url.replace("postgres@", f"{role}@", 1)
+        holders = [await asyncpg.connect(postgres_url.replace("postgres@", f"{role}@", 1)) for _ in range(2)]
+        waited = asyncio.get_running_loop().create_future()
+        real = asyncio_runtime()
+
+        def log(record: LogRecord) -> None:
+            if record.message == "waiting for a connection to the store":
+                waited.set_result(record.fields["error"])
+
+        opening = asyncio.ensure_future(open_postgres(url, runtime=attrs.evolve(real, log=log)))
+        assert "raise max_connections" in await waited
+        assert not opening.done()
+        for holder in holders:
+            await holder.close()
+        store = await opening
+        await store.close()
+        hurried = attrs.evolve(real, monotonic_ms=lambda: next(instants), log=lambda _: None)
+        instants = iter(range(0, 10**9, 10_000))
+        holders = [await asyncpg.connect(postgres_url.replace("postgres@", f"{role}@", 1)) for _ in range(2)]
+        with pytest.raises(StoreUnavailable, match="no free connection"):
+            await open_postgres(url, runtime=hurried)
+        for holder in holders:
+            await holder.close()
+        await harness.discard()
+        await admin.execute(f"REVOKE CREATE ON DATABASE postgres FROM {role}")
+        await admin.execute(f"DROP ROLE {role}")
+        await admin.close()
 
     asyncio.run(main())

@@ -264,18 +264,47 @@ async def _lose_the_lock(harness: PostgresHarness) -> None:
     )
 
 
-def test_an_owner_that_lost_its_connection_stops_and_writes_nothing(harness: PostgresHarness):
+def _states(owner: Store) -> asyncio.Queue[str]:
+    told: asyncio.Queue[str] = asyncio.Queue()
+    assert owner.watch_ownership is not None
+    owner.watch_ownership(told.put_nowait)
+    return told
+
+
+def test_an_owner_that_lost_its_connection_takes_the_lock_again(harness: PostgresHarness):
+    async def main() -> None:
+        owner = await harness.open()
+        told = _states(owner)
+        fence = await created(owner, A)
+        for _ in range(2):
+            await _lose_the_lock(harness)
+            assert [await told.get(), await told.get()] == ["in_doubt", "sure"]
+            assert isinstance(await _opening(harness), StoreLocked)
+        await value(owner.commit(put(A, fence)))
+        assert owner.lost is not None
+        assert not owner.lost.done()
+        await owner.close()
+        again = await harness.open()
+        assert again.left == "closed"
+        await again.close()
+
+    asyncio.run(main())
+
+
+def test_an_owner_that_lost_its_lock_to_another_stops_and_writes_nothing(harness: PostgresHarness):
     """Its other connections still work: the schema refuses them once another engine has opened it."""
 
     async def main() -> None:
         owner = await harness.open()
+        told = _states(owner)
         fence = await created(owner, A)
+        await harness.execute("UPDATE perdure.engines SET state = 'dead'")  # as a successor does, with the lock
         await _lose_the_lock(harness)
         assert owner.lost is not None
         await owner.lost
+        assert [told.get_nowait() for _ in range(told.qsize())] == ["in_doubt"]
         assert isinstance((await answer(owner.commit(put(A, fence)))).failure(), OwnershipLost)
         successor = await harness.open()
-        assert successor.left == "died"
         await value(successor.commit(put(A, fence)))
         await owner.close()
         await value(successor.commit(put(A, fence.__class__(fence.incarnation, 2))))
@@ -314,10 +343,8 @@ def test_a_server_that_stops_is_reported_and_nothing_acknowledged_is_lost(postgr
         await under_way[0]
         await asyncio.to_thread(postgres_cluster.stop, "immediate")
         answers = await asyncio.gather(*under_way)
-        assert store.lost is not None
-        await store.lost
         failure = (await answer(store.load(A))).failure()
-        assert isinstance(failure, OwnershipLost)
+        assert isinstance(failure, StoreUnavailable)
         await store.close()
         assert isinstance(await _opening(harness), StoreUnavailable)
         await asyncio.to_thread(postgres_cluster.start)

@@ -1,4 +1,4 @@
-"""A server that restarts: shared engines continue by themselves, with requests and with notifications."""
+"""A server that restarts: engines continue by themselves, with requests, alarms and notifications."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import asyncio
 
 import asyncpg
 import attrs
-from postgres_harness import SharedPostgresHarness
+from postgres_harness import PostgresHarness, SharedPostgresHarness
 from postgres_server import PrivateCluster
-from returns.result import Success
+from returns.result import Failure, Success
 
-from perdure import App, Decision, Task, attempt, tell
-from perdure.client.client import engine_of
+from perdure import Alarm, App, Decision, Do, Task, TaskContext, attempt, program, tell, unwrap
+from perdure.client.client import Client, engine_of
 from perdure.stores.postgres.enqueue import enqueue_async
+from perdure.values.errors import OutcomeUnknown, StoreUnavailable
 
 
 @attrs.frozen
@@ -60,5 +61,48 @@ def test_an_engine_continues_after_a_restart_of_the_server(postgres_cluster: Pri
                 == "7"
             )
             await connection.close()
+
+    asyncio.run(main())
+
+
+def test_an_owner_continues_after_a_restart_of_the_server(postgres_cluster: PrivateCluster):
+    """Callers meanwhile receive errors that say whether a repeat is safe; alarms fire afterwards."""
+    fired: asyncio.Queue[str] = asyncio.Queue()
+    refusals = list[object]()
+
+    def decide(total: int, event: Added) -> Success[Decision[int]]:
+        return Success(Decision(total + event.cents, Alarm.after("100 ms") if event.cents == 4 else Alarm.keep))
+
+    @program
+    def execute(ctx: TaskContext[int]) -> Do[None]:
+        yield from ctx.state
+        fired.put_nowait(ctx.id)
+
+    job = Task("sums", state=int, event=Added, initial=0, decide=decide, execute=execute)
+    harness = PostgresHarness(postgres_cluster.url, "full")
+
+    async def until_sent(jobs: Client, number: int) -> None:
+        while True:
+            found = await attempt(jobs.handle(job).send("a", Added(number), idempotency_key=f"{number}"))
+            if isinstance(found, Success):
+                return
+            refusals.append(found.failure())
+            await asyncio.sleep(0.01)
+
+    async def main() -> None:
+        async with App(None).with_jobs(job).open(harness.url) as jobs, asyncio.timeout(60):
+            await until_sent(jobs, 1)
+            await asyncio.to_thread(postgres_cluster.stop, "immediate")
+            asking = asyncio.ensure_future(until_sent(jobs, 4))
+            while not refusals:  # noqa: ASYNC110 - the server is down
+                await asyncio.sleep(0.01)
+            assert isinstance(await attempt(jobs.handle(job).get_state("a")), Failure)  # not from memory
+            await asyncio.to_thread(postgres_cluster.start)
+            await asking
+            assert await fired.get() == "a"
+            assert not engine_of(jobs).stopped.done()
+            assert await unwrap(jobs.handle(job).get_state("a")) == 5
+        assert all(isinstance(each, StoreUnavailable | OutcomeUnknown) for each in refusals)
+        await harness.discard()
 
     asyncio.run(main())

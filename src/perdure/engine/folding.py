@@ -6,6 +6,7 @@ import attrs
 
 from perdure.engine.item import Item
 from perdure.engine.resident import Resident
+from perdure.engine.residents import Residents
 from perdure.jobs.request import Request
 from perdure.values.transition import KeepInstance
 
@@ -15,11 +16,11 @@ class Folding:
     """Remembers the events that had effects: such an event is not begun on a flight, because it would begin again.
 
     Attributes:
-        may_use_rows: whether a row that was read remains the stored one. If not, turns are decided on the outcome of a
-            flight only if its commit compares the version of that row.
+        residents: know whether a row that was read remains the stored one. If not, turns are decided on the outcome of
+            a flight only if its commit compares the version of that row.
     """
 
-    may_use_rows: bool
+    residents: Residents
     _with_effects: set[tuple[str, type]] = attrs.Factory(set[tuple[str, type]])
 
     def note_effect(self, resident: Resident, request: Request) -> None:
@@ -32,7 +33,7 @@ class Folding:
         return (
             flight is not None
             and flight.may_take(item)
-            and (self.may_use_rows or type(flight.transition.write) is not KeepInstance)
+            and (self.residents.may_use_rows or type(flight.transition.write) is not KeepInstance)
             and (not self._with_effects or _event_of(resident, item.request) not in self._with_effects)
         )
 

@@ -236,6 +236,13 @@ class Residents:
         if draft.encoded is not None and draft.codec.may_be_kept(draft.state):
             resident.drafted = Decoded(draft.encoded, draft.state)
 
+    def doubt_all(self) -> None:
+        """Read all rows again before their next turns."""
+        for resident in tuple(self._line):
+            self.doubt(resident)
+            if resident.state == "idle" and resident.is_empty and resident.flight is None and not resident.running:
+                self._remove(resident)
+
     def doubt(self, resident: Resident) -> None:
         """Read the row again before its next turn: it may have changed."""
         if self._reads:

@@ -148,6 +148,8 @@ class RunningEngine:
             self.sinks.tell(EngineStarted(at_ms=now_ms, store=self.store.name, epoch=epoch, recovered=recovered))
         if self.store.lost is not None:
             self.store.lost.add_done_callback(lambda lost: self.fail(lost.result()))
+        if self.store.watch_ownership is not None:
+            self.store.watch_ownership(self.ownership_is)
         await self.ensuring.run()
         self._loop(self.alarms.run(), "alarms")
         for (kind, name), feeder in self.feeders.items():
@@ -204,6 +206,19 @@ class RunningEngine:
         """Stop, because other engines take over the work of this one: its runs must not continue."""
         self.fail(f"epoch {self.store.epoch} of {self.store.name}: {reason}")
         self.stop_runs()
+
+    def ownership_is(self, state: Literal["sure", "in_doubt"]) -> None:
+        """Rely on rows in memory only while no other engine can have written the store.
+
+        When it is certain again, the rows are read again: after a failover they may be older than those in memory.
+        """
+        self.residents.may_use_rows = state == "sure"
+        self.residents.doubt_all()
+        if state == "sure":
+            self.alarms.doubt()
+            for feeder in self.feeders.values():
+                feeder.doubt()
+            self.outbox.wake.ring()
 
     def _trust(self) -> None:
         """Claim events late again, because no code of a job has killed this process for a while."""

@@ -104,7 +104,7 @@ class TurnTaker:
     code: Literal["trusted", "suspect"] = "trusted"
     others: OtherEngines = NO_OTHERS
     process_ends: Callable[[BaseException], None] = attrs.field(init=False)
-    folding: Folding = attrs.Factory(lambda turns: Folding(turns.residents.may_use_rows), takes_self=True)
+    folding: Folding = attrs.Factory(lambda turns: Folding(turns.residents), takes_self=True)
     _reads: Reads = attrs.field(init=False)
     _keeps_history: bool = attrs.field(init=False)
     _plain: PlainEvents | None = attrs.Factory(plain_events, takes_self=True)

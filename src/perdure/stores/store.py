@@ -25,12 +25,13 @@ from returns.future import FutureResult
 
 from perdure.runtime.record import Future
 from perdure.stores.arrivals import ListenOperation
+from perdure.stores.counting import CountMessagesOperation, CountsOperation
 from perdure.stores.groups import CommitAllOperation, LoadAllOperation
 from perdure.stores.holding import HoldsOperation, SetHoldOperation
 from perdure.stores.lanes import LanesOperation, QueuedOperation
+from perdure.stores.ownership import WatchOwnershipOperation
 from perdure.stores.sharing.contract import Sharing
 from perdure.values.address import Address
-from perdure.values.counts import StoreCounts
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreError
 from perdure.values.event import Event
 from perdure.values.excerpt import MAX_LINE_CHARACTERS, fields_in_line, shortened
@@ -409,16 +410,6 @@ class BackupOperation(Protocol):
         ...
 
 
-class CountMessagesOperation(Protocol):
-    """The function ``count_messages``."""
-
-    def __call__(
-        self, pairs: Sequence[tuple[Address, Address]], limit: int, /
-    ) -> FutureResult[tuple[int, ...], StoreError]:
-        """Count the living messages of pairs of sender and target."""
-        ...
-
-
 class DueExceptOperation(Protocol):
     """The function ``due_except``."""
 
@@ -426,14 +417,6 @@ class DueExceptOperation(Protocol):
         self, now_ms: int, limit: int, jobs: tuple[Job, ...], after: DuePosition | None = None, /
     ) -> FutureResult[tuple[Instance, ...], StoreError]:
         """Return the instances of other jobs that are due at an instant, earliest first."""
-        ...
-
-
-class CountsOperation(Protocol):
-    """The function ``counts``."""
-
-    def __call__(self) -> FutureResult[StoreCounts, StoreError]:
-        """Count the instances by job and status."""
         ...
 
 
@@ -555,6 +538,10 @@ class Store:
         listen: ``(listener)``: the listener is called in the event loop soon after another process, such as an
             application with a transaction of its own, has written messages. A call may come without a reason, or be
             missing where the engine reads periodically. None: only engines write messages.
+        watch_ownership: ``(listener)``: the listener is called in the event loop with ``in_doubt`` when another engine
+            may own the store, such as after the end of a connection that held a lock, and with ``sure`` once this
+            engine owns it again. In between the engine reads each row again before it answers from it. None: the store
+            belongs to this engine until ``lost``.
     """
 
     def __repr__(self) -> str:
@@ -596,5 +583,6 @@ class Store:
     left: Left = "closed"
     sharing: Sharing | None = None
     listen: ListenOperation | None = None
+    watch_ownership: WatchOwnershipOperation | None = None
     cache_bytes: int = DEFAULT_CACHE_BYTES
     waits: Literal["never", "for_io"] = "for_io"

@@ -151,7 +151,7 @@ class _Tables:
         Raises:
             StoreLocked: an engine owns the schema, or engines share it.
         """
-        keeper = Keeper(self.connection, self.settings.quoted)
+        keeper = Keeper(self.connection, self.settings.quoted, self.settings.dsn)
         await keeper.acquire(store=self.settings.name, on_locked="raise", runtime=asyncio_runtime())
         sharing = await self.connection.fetchval(self.sql(_SHARING))
         if sharing:

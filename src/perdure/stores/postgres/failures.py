@@ -25,6 +25,8 @@ UNSENDABLE: Final[tuple[type[Exception], ...]] = (asyncpg.DataError, ValueError,
 """Raised by the driver before it sends a value that it cannot encode."""
 
 LOCK_NOT_AVAILABLE: Final = "55P03"
+NO_FREE_CONNECTION: Final = "53300"
+CANNOT_CONNECT_NOW: Final = "57P03"
 
 _AGAIN: Final = ("40001", "40P01", LOCK_NOT_AVAILABLE)  # serialization failure, deadlock
 
@@ -37,9 +39,12 @@ _HINTS: Final = {
         "the role lacks a privilege; grant CREATE on the database, or have an administrator run the SQL of "
         "'perdure migrate --print-sql' and grant USAGE on the schema and all privileges on its tables and sequences"
     ),
-    "53300": "the server has no free connection; raise max_connections or use fewer engines",
+    NO_FREE_CONNECTION: (
+        "the server has no free connection; raise max_connections, use fewer engines (each has up to five), or put "
+        "PgBouncer in between"
+    ),
     LOCK_NOT_AVAILABLE: "another transaction holds a lock of the tables; look for it in pg_stat_activity, and end it",
-    "57P03": "the server is starting or shutting down",
+    CANNOT_CONNECT_NOW: "the server is starting or shutting down",
     "PD002": "finish it with 'perdure copy', or drop the schema",
 }
 
@@ -52,6 +57,11 @@ def state_of(error: BaseException) -> str:
 def is_worth_repeating(error: BaseException) -> bool:
     """Return whether the server undid a statement because of other transactions."""
     return state_of(error) in _AGAIN
+
+
+def is_worth_waiting(error: BaseException) -> bool:
+    """Return whether the server has no free connection, or is starting: a connection may succeed later."""
+    return state_of(error) in (NO_FREE_CONNECTION, CANNOT_CONNECT_NOW)
 
 
 def is_about_the_connection(error: BaseException) -> bool:

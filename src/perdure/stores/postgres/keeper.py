@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from perdure.runtime.record import LogRecord, Runtime
-from perdure.stores.postgres.connections import KEEPALIVE, is_pooled
+from perdure.stores.postgres.connections import KEEPALIVE, connect, is_pooled
 from perdure.stores.postgres.failures import DRIVER_ERRORS
 from perdure.stores.store import OnLocked
 from perdure.values.errors import StoreLocked, StoreUnavailable
@@ -21,6 +21,11 @@ _POOLED: Final = (
 )
 
 
+async def _keep_alive(connection: Any) -> None:
+    for name, value in KEEPALIVE.items():  # not when it connects: a pooler refuses unknown parameters
+        await connection.execute(f"SET {name} = {value}")
+
+
 def sharers(number: int) -> str:
     """Return the engines that share a schema, as the owners that an error names."""
     return "an engine that shares it" if number == 1 else f"{number} engines that share it"
@@ -32,10 +37,12 @@ class Keeper:
     Args:
         connection: a connection of its own.
         schema: the quoted name of the schema.
+        dsn: how to connect again.
     """
 
-    def __init__(self, connection: Any, schema: str) -> None:
+    def __init__(self, connection: Any, schema: str, dsn: str) -> None:
         self._connection = connection
+        self._dsn = dsn
         self._schema = schema
 
     async def acquire(self, *, store: str, on_locked: OnLocked, runtime: Runtime) -> None:
@@ -47,12 +54,9 @@ class Keeper:
         """
         if await is_pooled(self._connection):
             raise StoreUnavailable(f"open {store}", _POOLED)
-        for name, value in KEEPALIVE.items():  # not when it connects: a pooler refuses unknown parameters
-            await self._connection.execute(f"SET {name} = {value}")
-        # The lock belongs to a table's own number: two schemas never share one.
-        sql = f"SELECT pg_try_advisory_lock({_OWNER}, '{self._schema}.instances'::regclass::oid::int)"
+        await _keep_alive(self._connection)
         owner: str | None = None
-        while not await self._connection.fetchval(sql):
+        while not await self._connection.fetchval(self._lock_sql):
             if on_locked == "raise":
                 raise StoreLocked(store, await self._owner())
             if owner is None:
@@ -72,6 +76,36 @@ class Keeper:
         if row[2]:
             raise StoreLocked(store, sharers(row[2]))
         return int(row[0]), int(row[1])
+
+    @property
+    def _lock_sql(self) -> str:
+        # The lock belongs to a table's own number: two schemas never share one.
+        return f"SELECT pg_try_advisory_lock({_OWNER}, '{self._schema}.instances'::regclass::oid::int)"
+
+    async def regain(self, epoch: int) -> Literal["held", "busy", "ended"]:
+        """Connect again, and take the lock, unless another opening has ended this one.
+
+        Returns:
+            ``held``; ``busy``: another connection holds the lock, perhaps the former one, which the server has not yet
+            ended; ``ended``: by another opening.
+
+        Raises:
+            Exception: one of `DRIVER_ERRORS`.
+        """
+        connection = await connect(self._dsn)
+        try:
+            await _keep_alive(connection)
+            is_held = await connection.fetchval(self._lock_sql)
+            sql = f"SELECT state FROM {self._schema}.engines WHERE epoch = $1"  # noqa: S608 - as above
+            is_open = await connection.fetchval(sql, epoch) == "open"
+        except BaseException:
+            connection.terminate()
+            raise
+        if is_held and is_open:
+            self._connection = connection
+            return "held"
+        connection.terminate()
+        return "busy" if is_open else "ended"
 
     async def connection(self) -> Any:
         """Return the connection, for notifications."""

@@ -21,9 +21,6 @@ class Lease:
         self._listening = await connect(self._settings.dsn)
         return self._listening
 
-    def when_ended(self, listener: object) -> None:
-        """Do nothing: a lease does not depend on a connection."""
-
     async def close(self, epoch: int) -> None:
         """End the membership. If the server cannot be reached, the lease ends by itself."""
         if self._listening is not None:

@@ -3,32 +3,41 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from socket import gethostname
-from typing import Any, assert_never
+from typing import Any, Final, TypeVar, assert_never
 
 import attrs
 from returns.future import FutureResult
 
-from perdure.runtime.record import Runtime
+from perdure.runtime.record import LogRecord, Runtime
 from perdure.stores.postgres.arrivals import Arrivals
 from perdure.stores.postgres.connections import PostgresConnections, connect
 from perdure.stores.postgres.counting import InstanceCounting
 from perdure.stores.postgres.event_log import PostgresEventLog
-from perdure.stores.postgres.failures import DRIVER_ERRORS, UNSENDABLE, unavailable
+from perdure.stores.postgres.failures import DRIVER_ERRORS, UNSENDABLE, is_worth_waiting, unavailable
 from perdure.stores.postgres.health import Checks
 from perdure.stores.postgres.keeper import Keeper
 from perdure.stores.postgres.lanes import PostgresLanes
 from perdure.stores.postgres.listings import Listings
 from perdure.stores.postgres.membership import Lease
 from perdure.stores.postgres.operations import PostgresOperations
+from perdure.stores.postgres.regaining import Regaining
 from perdure.stores.postgres.schema import migrate, no_schema, version_of
 from perdure.stores.postgres.search import Searches
 from perdure.stores.postgres.settings import PostgresSettings
 from perdure.stores.postgres.sharing import SharedOperations
-from perdure.stores.store import Capabilities, OnLocked, Store
+from perdure.stores.store import Capabilities, Left, OnLocked, Store
 from perdure.values.errors import StoreError, StoreLocked, StoreMissing, StoreUnavailable
+
+T = TypeVar("T")
+
+PATIENCE_MS: Final = 15_000
+"""How long an opening waits for a server that has no free connection, or is starting."""
+
+_FIRST_WAIT_MS: Final = 50
+_LONGEST_WAIT_MS: Final = 1_000
 
 
 async def open_schema(settings: PostgresSettings, *, on_locked: OnLocked, runtime: Runtime) -> Store:
@@ -37,9 +46,29 @@ async def open_schema(settings: PostgresSettings, *, on_locked: OnLocked, runtim
     Raises:
         StoreError: it cannot be opened.
     """
-    connection = await _connection(settings)
+    connection = await _patiently(lambda: _connection(settings), settings, runtime)
     with _ended_on_failure(connection, settings):
         return await _opened(connection, settings, on_locked, runtime)
+
+
+async def _patiently(make: Callable[[], Awaitable[T]], settings: PostgresSettings, runtime: Runtime) -> T:
+    """Make connections; wait a while for a server that has none free, or is starting.
+
+    Raises:
+        Exception: what `make` raises, at the end of that while at the latest.
+    """
+    until_ms, wait_ms = runtime.monotonic_ms() + PATIENCE_MS, _FIRST_WAIT_MS
+    while True:
+        try:
+            return await make()
+        except Exception as error:
+            if not is_worth_waiting(error.__cause__ or error) or runtime.monotonic_ms() >= until_ms:
+                raise
+            if wait_ms == _FIRST_WAIT_MS:
+                fields = {"store": settings.name, "error": str(error)}
+                runtime.log(LogRecord("warning", "waiting for a connection to the store", fields))
+        await runtime.sleep(wait_ms * (0.5 + runtime.random()))
+        wait_ms = min(2 * wait_ms, _LONGEST_WAIT_MS)
 
 
 @asynccontextmanager
@@ -95,13 +124,21 @@ async def _opened(connection: Any, settings: PostgresSettings, on_locked: OnLock
 
 
 async def _owned(connection: Any, settings: PostgresSettings, on_locked: OnLocked, runtime: Runtime) -> Store:
-    keeper = Keeper(connection, settings.quoted)
+    keeper = Keeper(connection, settings.quoted, settings.dsn)
     await keeper.acquire(store=settings.name, on_locked=on_locked, runtime=runtime)
     epoch, ended = await keeper.own(store=settings.name, label=_label())
-    connections = await PostgresConnections.open(settings.dsn, settings.name)
+    connections = await _pool(settings, runtime)
     operations = PostgresOperations(runtime, settings, connections, keeper, epoch)
     store = _store(settings, operations, Listings(operations))
-    return attrs.evolve(_listening(store, operations, keeper), left="died" if ended else "closed")
+    regaining = Regaining(runtime, keeper, settings.name, epoch, operations.lose)
+    listening = _listening(store, operations, keeper)
+
+    def close() -> FutureResult[None, StoreError]:
+        regaining.end()
+        return listening.close()
+
+    left: Left = "died" if ended else "closed"
+    return attrs.evolve(listening, left=left, close=close, watch_ownership=regaining.watch)
 
 
 async def _shared(connection: Any, settings: PostgresSettings, runtime: Runtime) -> Store:
@@ -110,12 +147,16 @@ async def _shared(connection: Any, settings: PostgresSettings, runtime: Runtime)
     if not epoch:
         raise StoreLocked(settings.name, "an engine that does not share it")
     await connection.close()
-    connections = await PostgresConnections.open(settings.dsn, settings.name)
+    connections = await _pool(settings, runtime)
     lease = Lease(connections, settings)
     operations = PostgresOperations(runtime, settings, connections, lease, epoch)
     listings = Listings(operations)
     sharing = SharedOperations(operations, listings, settings.lease_ms).contract
     return attrs.evolve(_listening(_store(settings, operations, listings), operations, lease), sharing=sharing)
+
+
+async def _pool(settings: PostgresSettings, runtime: Runtime) -> PostgresConnections:
+    return await _patiently(lambda: PostgresConnections.open(settings.dsn, settings.name), settings, runtime)
 
 
 def _listening(store: Store, operations: PostgresOperations, keeper: Keeper | Lease) -> Store:

@@ -98,7 +98,6 @@ class PostgresOperations:
             f"SELECT n, action, fingerprint, answer, expires_ms, held, {prefixed('(instance)', INSTANCE_COLUMNS)} "  # noqa: S608 - as above
             f"FROM {self.schema}.load_group($1, $2, $3, $4, $5)"
         )
-        keeper.when_ended(self._lose)
 
     # ------------------------------------------------------------ state
     def refusal(self, operation: str) -> StoreError | None:
@@ -107,9 +106,10 @@ class PostgresOperations:
             return StoreUnavailable(operation, "the store is closed")
         return self._connections.lost
 
-    def _lose(self) -> None:
+    def lose(self, reason: str) -> None:
+        """Refuse all requests from now on: another opening has ended this one."""
         if self._state == "open":
-            self._connections.lose("the connection that holds its lock ended")
+            self._connections.lose(reason)
             self._note_loss()
 
     def _note_loss(self) -> None:

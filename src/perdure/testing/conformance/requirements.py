@@ -222,6 +222,12 @@ LOST = Requirement(
     "done, with the reason, when an owned store no longer belongs to this engine: every later operation returns "
     "``OwnershipLost``, and the engine stops. None for a store that cannot be lost.",
 )
+WATCH_OWNERSHIP = Requirement(
+    "watch_ownership",
+    "the listener is called in the event loop with ``in_doubt`` when another engine may own the store, such as after "
+    "the end of a connection that held a lock, and with ``sure`` once this engine owns it again. In between the engine "
+    "reads each row again before it answers from it. None: the store belongs to this engine until ``lost``.",
+)
 LEFT = Requirement(
     "left",
     "``died`` when the previous engine's process ended without closing the store, otherwise ``closed``. A store that "
@@ -468,6 +474,7 @@ NO_CASE: dict[Requirement, str] = {
     JOURNAL_IS_FLAT: "a cost, which no answer shows: measure it",
     QUEUED_TIME: "a time is measured, by the benchmarks of a store",
     UNKNOWN_WRITER: "each store has its own way of sending in a transaction of the user",
+    WATCH_OWNERSHIP: "each store comes to doubt its ownership in its own way",
     LISTEN: "only the store knows how another process writes messages",
     LISTEN_AT_LEAST: "a permission",
     COPY_ERRORS: "each store fails in its own way",
