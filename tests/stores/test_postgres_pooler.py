@@ -15,6 +15,7 @@ from postgres_server import running_server
 from returns.result import Success
 
 from perdure import App, Decision, Task, tell, unwrap
+from perdure.cli.commands import run_command
 from perdure.stores.postgres import open_postgres
 from perdure.stores.postgres.enqueue import enqueue_async
 from perdure.values.errors import StoreUnavailable
@@ -97,3 +98,26 @@ def test_an_owner_is_refused(harness: SharedPostgresHarness):
             await (await open_postgres(owned)).close()
 
     asyncio.run(main())
+
+
+def test_a_copy_is_refused(harness: SharedPostgresHarness):
+    """Both ways, before anything is written."""
+
+    async def main() -> None:
+        await (await open_postgres(harness.url)).close()
+        for opening in (harness.copy_source, harness.copy_target):
+            with pytest.raises(StoreUnavailable, match="pass the address of the server itself"):
+                await opening()
+
+    asyncio.run(main())
+
+
+def test_commands_that_read_the_tables_work(harness: SharedPostgresHarness, capsys: pytest.CaptureFixture[str]):
+    async def main() -> None:
+        async with App(None).with_jobs(job := summing()).open(harness.url) as jobs:
+            await unwrap(jobs.handle(job).send("a", Added(7)))
+
+    asyncio.run(main())
+    for command, shown in (("doctor", "a pooler such as PgBouncer answers"), ("stats", "1"), ("verify", "is intact")):
+        assert run_command([command, "--store", harness.url]) == (1 if command == "doctor" else 0)  # its fsync is off
+        assert shown in capsys.readouterr().out

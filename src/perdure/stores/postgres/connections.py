@@ -45,21 +45,20 @@ async def is_pooled(connection: Any) -> bool:
     return bool(await connection.fetchval("SELECT pg_backend_pid()") != connection.get_server_pid())
 
 
-async def connect(dsn: str, *, settings: dict[str, str] | None = None, **options: Any) -> Any:
+async def connect(dsn: str, **options: Any) -> Any:
     """Open one connection, to the first of several hosts that accepts it.
 
     The driver would spend the time of all hosts at one that does not answer.
 
     Args:
         dsn: ``postgresql://one,other/database``.
-        settings: parameters of the session.
         **options: further options of the driver.
 
     Raises:
         Exception: one of `DRIVER_ERRORS`: that of the last host.
     """
     hosts = dsns_of(dsn)
-    options |= {"timeout": CONNECT_TIMEOUT_S / len(hosts), "server_settings": settings}
+    options |= {"timeout": CONNECT_TIMEOUT_S / len(hosts)}
     for host in hosts[:-1]:
         try:
             return await asyncpg.connect(host, **options)

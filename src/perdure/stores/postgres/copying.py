@@ -22,7 +22,7 @@ from perdure.stores.copying.contract import (
     Row,
     Table,
 )
-from perdure.stores.postgres.connections import KEEPALIVE, connect
+from perdure.stores.postgres.connections import connect, is_pooled
 from perdure.stores.postgres.failures import DRIVER_ERRORS, UNSENDABLE, unavailable
 from perdure.stores.postgres.keeper import Keeper, sharers
 from perdure.stores.postgres.schema import in_schema, migrate, migrations, no_schema, version_of
@@ -77,14 +77,24 @@ async def open_source(url: str) -> CopySource:
     settings = settings_of(url)
     operation = f"copy {settings.name}"
     with _errors(operation):
-        connection = await connect(settings.dsn, settings=KEEPALIVE)
+        connection = await connect(settings.dsn)
         try:
+            await _check_direct(connection, operation)
             tables = _Tables(settings, connection)
             await _check_source(tables, operation)
         except BaseException:
             connection.terminate()
             raise
     return tables.source
+
+
+async def _check_direct(connection: Any, operation: str) -> None:
+    if await is_pooled(connection):
+        reason = (
+            "a pooler is between this process and the server, and the lock of a copy belongs to a connection; pass the "
+            "address of the server itself"
+        )
+        raise StoreUnavailable(operation, reason)
 
 
 async def _check_source(tables: _Tables, operation: str) -> None:
@@ -113,9 +123,11 @@ async def open_target(url: str) -> CopyTarget:
         StoreTooNew: a newer version of the library migrated it.
     """
     settings = settings_of(url)
-    with _errors(f"copy to {settings.name}"):
-        connection = await connect(settings.dsn, settings=KEEPALIVE)
+    operation = f"copy to {settings.name}"
+    with _errors(operation):
+        connection = await connect(settings.dsn)
         try:
+            await _check_direct(connection, operation)
             # A crash of the server may undo the last pages, with the position that belongs to them.
             await connection.execute("SET synchronous_commit = off")
             await migrate(connection, store=settings.name, schema=settings.schema)
