@@ -99,7 +99,7 @@ class Dispatcher:
         self.turns = turns
         self._apart = ApartRuns(self.runtime, turns, self._enqueue, self._broken, self._apart_is_over)
         self.runs = ClaimedRuns(self.runtime, turns, self._run_ended, self._end, self._broken)
-        self._batch = EventBatch(self.runtime, turns.commits, self._decide_undecided)
+        self._batch = EventBatch(self.runtime, turns.commits, self.residents, self._decide_undecided)
         return self
 
     def post(self, job: AnyDefinition, address: Address, request: Request, *, counts: int = 1) -> Future[TurnAnswer]:

@@ -10,6 +10,7 @@ import attrs
 from perdure.engine.commits import Commits
 from perdure.engine.item import Item
 from perdure.engine.resident import Resident
+from perdure.engine.residents import Residents
 from perdure.engine.together import LARGEST
 from perdure.runtime.record import LogRecord, Runtime
 
@@ -24,11 +25,13 @@ class EventBatch:
     Attributes:
         runtime: ends the step.
         commits: writes the transitions of the turns.
+        rows: know whether rows in memory are mostly the stored ones.
         decide: executes the turn of an instance's event; it raises nothing.
     """
 
     runtime: Runtime
     commits: Commits
+    rows: Residents
     decide: Callable[[Resident], None]
     _has_groups: bool = attrs.field(init=False)
     _residents: list[Resident] = attrs.Factory(list[Resident])
@@ -40,11 +43,12 @@ class EventBatch:
     def take(self, resident: Resident, item: Item) -> bool:
         """Take an event whose instance is in memory, to decide it at the end of this step; return whether it is one.
 
-        A store that never waits gets each commit at once, so nothing is gained by a batch.
+        A store that never waits gets each commit at once, so nothing is gained by a batch. Neither is where other
+        engines write the same instances: their rows are read again, and each read would wait for the end of the step.
         """
         if type(item.request.command) is not resident.job.plain_event or not self._has_groups:
             return False
-        if resident.loaded is None and resident.flight is None:
+        if (resident.loaded is None and resident.flight is None) or not self.rows.are_current:
             return False
         resident.state, resident.undecided = "busy", item
         self._residents.append(resident)

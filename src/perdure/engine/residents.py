@@ -137,6 +137,11 @@ class Residents:
         self.keep(resident, NO_INSTANCE if instance is None else Loaded(instance=instance))
 
     # ------------------------------------------------------------ rows that may be out of date
+    @property
+    def are_current(self) -> bool:
+        """Whether the rows that are kept are the stored ones, or have mostly been, lately."""
+        return self.may_use_rows or self._current >= MOST_CURRENT
+
     def may_decide(self, resident: Resident, item: Item) -> bool:
         """Return whether a turn may be decided on the row that is kept. On a shared store, note that it is.
 
@@ -147,7 +152,7 @@ class Residents:
         if self.may_use_rows:
             return True
         if type(item.request.command) is not AlarmDue:
-            if self._current < MOST_CURRENT:
+            if not self.are_current:
                 return False
             self._note_current(1.0)
         item.basis = "kept"
