@@ -99,7 +99,7 @@ class Dispatcher:
         self.turns = turns
         self._apart = ApartRuns(self.runtime, turns, self._enqueue, self._broken, self._apart_is_over)
         self.runs = ClaimedRuns(self.runtime, turns, self._run_ended, self._end, self._broken)
-        self._batch = EventBatch(self.runtime, turns.commits, self.residents, self._decide_undecided)
+        self._batch = EventBatch(self.runtime, turns.commits, self.residents, self._decide_undecided, self._serve_begun)
         return self
 
     def post(self, job: AnyDefinition, address: Address, request: Request, *, counts: int = 1) -> Future[TurnAnswer]:
@@ -171,31 +171,31 @@ class Dispatcher:
             resident.put(item, place)
             self._serve_later(resident)
 
-    def _decide_undecided(self, resident: Resident) -> None:
-        """Execute the turn of an event at the end of the step of the event loop in which it arrived."""
+    def _decide_undecided(self, resident: Resident) -> tuple[Item, Begun | Reading] | None:
+        """Decide the turn of an event at the end of the step in which it arrived; None if it is queued or over."""
         item, resident.undecided = resident.undecided, None
         self._in_a_row = 0
         try:
-            if item is None or not self._is_wanted(item):
-                self._serve(resident)
-            elif resident.flight is None or self.turns.folding.allows(resident, item):
-                self._serve_now(resident, item)
-            else:
+            if item is not None:
+                is_next = resident.flight is None or self.turns.folding.allows(resident, item)
+                if is_next and not item.answer.done():
+                    return item, self._begun(resident, item)
                 resident.put(item, "head")
-                resident.state = "idle"
+            self._serve(resident)
         except BaseException as defect:  # noqa: BLE001 - as below
             self._derailed(resident, () if item is None else (item,), defect)
+        return None
 
     def _serve_now(self, resident: Resident, item: Item) -> None:
         """Execute the turn of a request that finds an empty queue, as far as it goes synchronously."""
         resident.state = "busy"
         self._in_a_row += 1
+        self._serve_begun(resident, item, self._begun(resident, item))
+
+    def _serve_begun(self, resident: Resident, item: Item, begun: Begun | Reading) -> None:
+        """Conclude a turn that is decided, and continue."""
         try:
-            if self._admission.queues:  # it needs no room, so another caller gets it
-                self._admission.call(resident.address)
-            if item.report is not None:
-                item.report.begun()
-            wait = self._go_on(resident, item, self._begun(resident, item))
+            wait = self._go_on(resident, item, begun)
             if wait is None and resident.flight is not None and not resident.waiting:
                 resident.state = "idle"
             else:
@@ -260,6 +260,10 @@ class Dispatcher:
 
     def _begun(self, resident: Resident, item: Item) -> Begun | Reading:
         try:
+            if self._admission.queues:  # it needs no room from now on, so another caller gets it
+                self._admission.call(resident.address)
+            if item.report is not None:
+                item.report.begun()
             if item.ended is not None:
                 return Rest(take_end(self.turns, resident, *item.ended))
             return self.turns.begin(resident, item, self._loaded)
@@ -276,10 +280,7 @@ class Dispatcher:
             begun: Begun = self.turns.decide(resident, item, loaded)
         except BaseException as defect:  # noqa: BLE001 - as above
             begun = self._broken(resident, defect)
-        try:
-            self._serve_rest(resident, self._go_on(resident, item, begun))
-        except BaseException as defect:  # noqa: BLE001 - as above
-            self._derailed(resident, (), defect)
+        self._serve_begun(resident, item, begun)
 
     def _go_on(self, resident: Resident, item: Item, begun: Begun | Reading) -> _Wait | None:
         """Conclude a turn that is decided; return for what it waits otherwise."""
@@ -287,7 +288,8 @@ class Dispatcher:
             if type(begun) is Commit:
                 write = begun.transition.write
                 if type(write) is Put and write.changes == "state":  # no run can begin with it
-                    self._commit(resident, item, begun)
+                    self.turns.commits.begin(resident, item, begun, self._landed)
+                    self._in_a_row = 0
                     return None
             match begun:
                 case Commit() if resident.flight is None and self.runs.accepts(resident, item, begun):
@@ -451,21 +453,17 @@ class Dispatcher:
     def _next(self, resident: Resident) -> Item | None:
         """Remove the request at the head and return it; None if its caller has cancelled it."""
         item = resident.waiting.popleft()
-        if self._admission.queues:
-            self._admission.call(resident.address)
-        if not self._is_wanted(item):
+        if item.answer.done() and item.ended is None:
+            self._drop(resident, item)
             return None
-        if item.report is not None:
-            item.report.begun()
         return item
 
-    def _is_wanted(self, item: Item) -> bool:
-        """Return whether the caller of a request still waits; otherwise the request is over."""
-        if not item.answer.done() or item.ended is not None:
-            return True
+    def _drop(self, resident: Resident, item: Item) -> None:
+        """Leave out a request that its caller has cancelled."""
+        if self._admission.queues:
+            self._admission.call(resident.address)
         item.note_cancelled()
         self._leave(item)
-        return False
 
     def _end(self, resident: Resident, item: Item, verdict: Verdict) -> None:
         self._follow(resident, item, verdict)
@@ -479,7 +477,9 @@ class Dispatcher:
             return
         resident.waiting = NOTHING_WAITS
         if not (resident.deferred or resident.running or resident.apart) and resident.flight is None:
-            self._forget(resident)
+            if resident.weight == 0 or self.residents.size_bytes > self.residents.max_bytes:
+                self.residents.rest(resident)
+            self.at_work.forget(resident)
 
     def _conclude(self, resident: Resident, item: Item, result: TurnAnswer) -> None:
         """Answer a request whose turn is durable."""
@@ -490,7 +490,9 @@ class Dispatcher:
                 item.answer.set_result(result)
         except BaseException as defect:  # noqa: BLE001 - of the engine: its neighbours are answered
             self._broken(resident, defect)
-        self._leave(item)
+        self._pending -= item.counts
+        if self._admission.queues:
+            self._admission.call(None)
 
     def _leave(self, item: Item) -> None:
         """Count a request as finished: there is room for another one."""
@@ -543,16 +545,12 @@ class Dispatcher:
     def _apart_is_over(self, resident: Resident) -> None:
         self._wake_deferred(resident)
         if resident.state == "idle" and resident.is_empty:
-            self._forget(resident)
+            self._rest(resident)
 
     def _wake_deferred(self, resident: Resident) -> None:
         resident.wake_deferred()
         if resident.waiting and resident.state == "idle":
             self._set_to_work(resident)
-
-    def _forget(self, resident: Resident) -> None:
-        self.residents.rest(resident)
-        self.at_work.forget(resident)
 
     def claim_left(self, resident: Resident) -> None:
         """Recover the instance after a pause, in case it has a claim that no run holds. This counts no crash."""

@@ -12,6 +12,7 @@ from perdure.engine.item import Item
 from perdure.engine.resident import Resident
 from perdure.engine.residents import Residents
 from perdure.engine.together import LARGEST
+from perdure.engine.turn_outcome import Begun, Reading
 from perdure.runtime.record import LogRecord, Runtime
 
 
@@ -26,13 +27,15 @@ class EventBatch:
         runtime: ends the step.
         commits: writes the transitions of the turns.
         rows: know whether rows in memory are mostly the stored ones.
-        decide: executes the turn of an instance's event; it raises nothing.
+        decide: decides the turn of an instance's event; None if there is nothing to conclude. It raises nothing.
+        conclude: begins to commit a turn that is decided; it raises nothing.
     """
 
     runtime: Runtime
     commits: Commits
     rows: Residents
-    decide: Callable[[Resident], None]
+    decide: Callable[[Resident], tuple[Item, Begun | Reading] | None]
+    conclude: Callable[[Resident, Item, Begun | Reading], None]
     _has_groups: bool = attrs.field(init=False)
     _residents: list[Resident] = attrs.Factory(list[Resident])
     _context: Context = attrs.Factory(copy_context)  # of the engine: the batch is of no single caller
@@ -71,6 +74,8 @@ class EventBatch:
 
     def _decide(self, batch: list[Resident]) -> None:
         self.commits.gather()
-        for resident in batch:
-            self.decide(resident)
+        decided = [self.decide(resident) for resident in batch]
+        for resident, turn in zip(batch, decided, strict=True):
+            if turn is not None:
+                self.conclude(resident, *turn)
         self.commits.leave()

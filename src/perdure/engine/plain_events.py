@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import attrs
 from returns.result import Success
 
 from perdure.engine.reporting import Reporting
 from perdure.engine.resident import Resident
-from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.plain_event import HOOK, PlainEvent, begin_plain_event
+from perdure.jobs.plain_event import HOOK, begin_plain_event
 from perdure.jobs.request import Request
 from perdure.jobs.step import Commit, Execute
 from perdure.programs import Exit
@@ -31,7 +30,7 @@ RunEnded: TypeAlias = Callable[[Execute, Exit[Any, Any]], object]
 """Called with the end of every user program, before the engine decides on it."""
 
 
-@attrs.frozen
+@attrs.define
 class PlainEvents:
     """Handles plain events.
 
@@ -50,6 +49,10 @@ class PlainEvents:
     services: Any  # the user's own record
     reporting: Reporting
     run_ended: RunEnded | None
+    _keeps_history: bool = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._keeps_history = self.limits.keeps_history
 
     def handle(
         self, resident: Resident, request: Request, instance: Instance | None, decoded: Decoded | None
@@ -88,7 +91,8 @@ class PlainEvents:
             exit_ = run_straight(program, self.services, event)
         finally:
             leave_run(around)
-        commit = self._handled(resident.job, event) if type(exit_) is Success else None
+        logged: Literal["wanted", "unread"] = "wanted" if self._keeps_history or self.reporting.sinks.told else "unread"
+        commit = resident.job.plain_event_handled(event, logged) if type(exit_) is Success else None
         if commit is None:
             return event.run(program), exit_
         if self.run_ended is not None and isinstance(exit_, Success):
@@ -96,10 +100,6 @@ class PlainEvents:
         if event.codec.always_kept or event.codec.may_be_kept(event.state):
             resident.drafted = Decoded(event.encoded or event.instance.state, event.state)
         return commit
-
-    def _handled(self, job: AnyDefinition, event: PlainEvent) -> Commit | None:
-        wanted = self.limits.keeps_history or self.reporting.sinks.told
-        return job.plain_event_handled(event, "wanted" if wanted else "unread")
 
 
 def plain_events(turns: TurnTaker) -> PlainEvents | None:

@@ -103,11 +103,12 @@ class Residents:
             weight = len(instance.state) + len(instance.data) + OVERHEAD_BYTES
             if decoded is not None:
                 weight += DECODED_FACTOR * len(decoded.text)
-        self.size_bytes += weight - resident.weight
-        resident.loaded, resident.decoded, resident.weight = loaded, decoded, weight
-        if weight:
-            self._line.setdefault(resident)
-        else:
+        before, resident.weight = resident.weight, weight
+        self.size_bytes += weight - before
+        resident.loaded, resident.decoded = loaded, decoded
+        if not before and weight:
+            self._line[resident] = None
+        elif before and not weight:
             self._line.pop(resident, None)
 
     def row(self, address: Address) -> Instance | None:

@@ -10,6 +10,8 @@ import attrs
 
 from perdure.jobs.draft import GetState, SetState, UpdateState
 from perdure.programs import Program, halt, now, perform
+from perdure.programs.container import node
+from perdure.programs.instructions import PERFORM
 from perdure.runtime.run_context import RunIdentity
 from perdure.values.excerpt import excerpt, fields_in_line
 from perdure.values.instance import Instance
@@ -98,7 +100,7 @@ class JobContext(Generic[S]):
 
     def set_state(self, state: S) -> Program[None]:
         """Replace the state. A value that is not of the declared type raises, and is a defect of the run."""
-        return perform(SetState(state))
+        return node(PERFORM, SetState(state))  # as `perform` does, which every event would call
 
     def update_state(self, function: Callable[[S], S]) -> Program[None]:
         """Replace the state with the result of a function.

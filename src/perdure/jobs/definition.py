@@ -569,7 +569,8 @@ class Definition(PlainDecisions, ABC, Generic[H_co, T_co, R_contra]):
         codec = (self.plan.commands.get(action) or self._spec(action)).input
         if codec is None:
             return ""
-        return within(codec.encode(value), max_bytes, what=codec.what)
+        data = codec.encode(value)
+        return data.decode() if len(data) <= max_bytes else within(data, max_bytes, what=codec.what)
 
 
 AnyDefinition: TypeAlias = Definition[Any, Any, Any]

@@ -20,10 +20,13 @@ _SET: Final[dict[Form, str]] = {
     "run": "(version, updated_ms, status, state, alarm_ms, due_ms, claim, owner) = (?, ?, ?, ?, ?, ?, NULL, NULL)",
 }
 STATEMENTS: Final[dict[Form, str]] = {
-    form: f"UPDATE instances SET {columns} WHERE incarnation = ? AND version = ? AND id = ? AND name = ? AND kind = ?"  # noqa: S608 - made of constants
+    form: f"UPDATE instances SET {columns} WHERE incarnation = ? AND version = ?"  # noqa: S608 - made of constants
     for form, columns in _SET.items()
 }
-"""The statement of each form. The other columns are as they were; see `Put`."""
+"""The statement of each form. The other columns are as they were; see `Put`.
+
+An incarnation is of one address, which the engine knows from the row before: comparing it takes a microsecond.
+"""
 
 
 def narrow_values(transition: Transition) -> tuple[Form, Row] | None:
@@ -33,12 +36,12 @@ def narrow_values(transition: Transition) -> tuple[Form, Row] | None:
         Exception: the claim cannot be encoded.
     """
     write, expected = transition.write, transition.expected
-    if type(write) is not Put or write.changes == "any" or expected is None:
+    if type(write) is not Put or write.changes == "any" or expected is None or transition.before is None:
         return None
     if transition.messages or transition.inbound or transition.remember or transition.journal:
         return None
-    after, address, version = write.instance, transition.address, expected.version
-    where = (expected.incarnation, version, address.id, address.name, address.kind)
+    after, version = write.instance, expected.version
+    where = (expected.incarnation, version)
     if write.changes == "state":
         return "state", (version + 1, after.updated_ms, after.state, after.event_count, *where)
     claim = after.claim

@@ -1,0 +1,79 @@
+"""Events of one step of the event loop are decided together, each instance's in order, in the context of the engine."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import attrs
+from returns.result import Failure
+
+from perdure import App, Task, TaskContext, program, unwrap
+from perdure.programs import Do
+from perdure.stores.sqlite import open_sqlite
+from perdure.values.errors import Conflict
+from perdure.values.transition import Transition
+
+caller = ContextVar("caller", default="the engine")
+
+
+@program
+def note(ctx: TaskContext[str], event: str) -> Do[None]:
+    state = yield from ctx.state
+    yield from ctx.set_state(f"{state}, {event} by {caller.get()}")
+
+
+notes: Any = Task("notes", state=str, event=str, initial="", on_event=note)
+
+
+def test_a_handler_does_not_see_the_context_of_a_caller(tmp_path: Path) -> None:
+    async def main() -> set[str]:
+        async with App(None).with_jobs(notes).open(await open_sqlite(tmp_path / "jobs.db"), debug=False) as jobs:
+            calls = jobs.handle(notes)
+            ids = ("a", "b", "c")
+            for id_ in ids:
+                await unwrap(calls.send(id_, "first"))
+
+            async def send(id_: str) -> None:
+                caller.set(id_)
+                await unwrap(calls.send(id_, "second"))
+
+            await asyncio.gather(*(send(id_) for id_ in ids))
+            return {(await unwrap(calls.get_state(id_))).rpartition(" by ")[2] for id_ in ids}
+
+    assert asyncio.run(main()) == {"the engine"}
+
+
+def test_an_event_stays_behind_an_earlier_request_that_is_decided_again(tmp_path: Path) -> None:
+    """The commit of the pause meets a conflict while the event, which could have joined it, waits for its step."""
+    conflicts = list[str]()
+
+    async def main() -> list[str]:
+        store = await open_sqlite(tmp_path / "jobs.db")
+
+        def commit_all(transitions: Sequence[Transition], answered: Callable[[Sequence[Any]], None]) -> None:
+            if conflicts:
+                conflicts.clear()
+                answered([Failure(Conflict(str(each.address))) for each in transitions])
+            else:
+                assert store.commit_all is not None
+                store.commit_all(transitions, answered)
+
+        async with App(None).with_jobs(notes).open(attrs.evolve(store, commit_all=commit_all), debug=False) as jobs:
+            calls, done = jobs.handle(notes), list[str]()
+            await unwrap(calls.send("a", "first"))
+            conflicts.append("the next commit")
+
+            async def finish(name: str, call: Awaitable[object]) -> None:
+                await call
+                done.append(name)
+
+            await asyncio.gather(
+                finish("pause", unwrap(calls.pause("a"))), finish("event", unwrap(calls.send("a", "second")))
+            )
+            assert (await unwrap(calls.get_state("a"))).count("second") == 1
+            return done
+
+    assert asyncio.run(main()) == ["pause", "event"]
+    assert not conflicts
