@@ -23,6 +23,7 @@ from perdure.client.client import Client
 from perdure.jobs.definition import AnyDefinition
 from perdure.stores.store import Query
 from perdure.testing.cluster import Cluster, ClusterEngine
+from perdure.testing.world.boundary import Requests
 from perdure.testing.world.trace_event import MessagesRead, TraceEvent, TransitionCommitted
 from perdure.values.duration import Duration
 from perdure.values.errors import InstanceParked, PerdureError
@@ -31,6 +32,9 @@ from perdure.values.message import Consumed
 Ask: TypeAlias = Callable[[Client], FutureResult[Any, Any]]
 
 IDS: Final = "abc"
+MODES: Final[tuple[tuple[Requests, bool], ...]] = (("single", True), ("grouped", False), ("grouped", True))
+"""How requests reach the store, and whether the debug mode is on, by seed."""
+
 PATIENCE_MS: Final = 15_000
 """How long a user waits for an answer."""
 
@@ -115,7 +119,8 @@ class Crowd:
     _done: int = 0
 
     def __attrs_post_init__(self) -> None:
-        self.cluster = Cluster(App(None), seed=self.seed, latency=self.latency)
+        requests, debug = MODES[self.seed % len(MODES)]
+        self.cluster = Cluster(App(None), seed=self.seed, latency=self.latency, requests=requests, debug=debug)
         self.cluster.watch(self._note_messages)
 
     def _note_messages(self, event: TraceEvent) -> None:

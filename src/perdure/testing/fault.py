@@ -39,7 +39,10 @@ STORE_OPERATIONS: Final = (
 OPTIONAL_OPERATIONS: Final = ("cursor", "move_cursor", "set_hold", "due_except", "journal", "lanes", "queued")
 """Those that a store may lack. No fault of theirs is drawn, because only some kinds, sinks and held jobs use them."""
 
-_OPERATIONS: Final = (*STORE_OPERATIONS, *OPTIONAL_OPERATIONS)
+SHARED_OPERATIONS: Final = ("heartbeat", "abandoned")
+"""Those of a shared store, besides its shares of ``due`` and ``messages``."""
+
+_OPERATIONS: Final = (*STORE_OPERATIONS, *OPTIONAL_OPERATIONS, *SHARED_OPERATIONS)
 
 
 def _known(_: object, __: object, at: str) -> None:

@@ -20,7 +20,7 @@ from perdure.stores.memory import SharedMemoryBackend
 from perdure.stores.store import Query, Store
 from perdure.testing.cluster.cluster_engine import ClusterEngine
 from perdure.testing.fault import Fault
-from perdure.testing.world.boundary import Boundary
+from perdure.testing.world.boundary import Boundary, Requests
 from perdure.testing.world.pending_call import PATIENCE
 from perdure.testing.world.pending_fault import PendingFault
 from perdure.testing.world.trace_event import EffectCall, EffectPerformed, TraceDetail, TraceEvent
@@ -50,6 +50,9 @@ class Cluster:
         seed: the seed of interleavings, latencies, jitter and ids.
         lease: how long the lease of an engine lasts.
         latency: how much time a call to the store takes at most, each way; an effect too.
+        requests: how loads and commits reach the store: ``single``, or ``grouped`` as the engine sends them to a real
+            store, so that requests of one moment share rows and groups.
+        debug: whether engines look for mistakes of hooks; without it, simple events take a shorter path.
 
     Attributes:
         engines: all engines, also those that have ended.
@@ -65,6 +68,8 @@ class Cluster:
         seed: int = 0,
         lease: Duration = "4 seconds",
         latency: Duration = "4 ms",
+        requests: Requests = "single",
+        debug: bool = True,
     ) -> None:
         self.app = app if services is None else with_services(app, services)
         self.engines: list[ClusterEngine] = []
@@ -72,6 +77,8 @@ class Cluster:
         self._simulation = Simulation(seed=seed, max_steps=MAX_STEPS)
         self._start_ms = self._simulation.now_ms
         self._latency_ms = duration_ms(latency, what="latency of a cluster", minimum_ms=0)
+        self._requests: Requests = requests
+        self._debug = debug
         lease_ms = duration_ms(lease, what="lease of a cluster")
         self._backend = SharedMemoryBackend(self.runtime.monotonic_ms, lease_ms=lease_ms)
         self._faults: list[PendingFault] = []
@@ -121,8 +128,11 @@ class Cluster:
             faults=self._faults,
             interleaving="operations",
             latency_ms=self._latency_ms,
+            requests=self._requests,
         )
-        engine = ClusterEngine(number=number, app=app or self.app, process=process, boundary=boundary)
+        engine = ClusterEngine(
+            number=number, app=app or self.app, process=process, boundary=boundary, debug=self._debug
+        )
         boundary.lease = lambda: "good" if self.has_lease(engine) else "ended"
         self.engines.append(engine)
         engine.open(self._backend)

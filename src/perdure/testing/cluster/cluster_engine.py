@@ -21,7 +21,7 @@ from perdure.testing.world.boundary import Boundary, perform_behind
 from perdure.testing.world.store_crossing import store_behind
 from perdure.testing.world.trace_event import WorkerClosed, WorkerOpened
 from perdure.values.duration import Duration, duration_ms
-from perdure.values.errors import StoreError
+from perdure.values.errors import EnsureFailed, StoreError
 
 A = TypeVar("A")
 E = TypeVar("E")
@@ -36,6 +36,7 @@ class ClusterEngine:
         app: its app.
         process: its time and its tasks.
         boundary: its way to the store and the services.
+        debug: whether it looks for mistakes of hooks.
         store: its store, without the boundary; None until it is open.
         client: its client; None until it is open.
         mistakes: the mistakes of hooks that its engine detected.
@@ -45,6 +46,7 @@ class ClusterEngine:
     app: App[Any]
     process: SimulatedProcess
     boundary: Boundary
+    debug: bool = True
     store: Store | None = None
     client: Client | None = None
     mistakes: list[HookMistake] = attrs.Factory(list[HookMistake])
@@ -84,11 +86,12 @@ class ClusterEngine:
             store_behind(self.boundary, self.store),
             runtime=self.process.runtime,
             perform=perform_behind(self.boundary),
+            debug=self.debug,
             mistake_found=self.mistakes.append,
         )
         try:
             self.client = await self._open_app.__aenter__()
-        except StoreError:  # such as OwnershipLost, after a freeze: its process ends
+        except (StoreError, EnsureFailed):  # such as OwnershipLost, after a freeze: its process ends
             self._phase = "closed"
 
     def close(self) -> SpawnedTask[None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 import attrs
 from returns.future import FutureResult
@@ -14,16 +14,13 @@ from perdure.programs.future import answer_of, asked
 from perdure.runtime.eager_task import start_eagerly
 from perdure.stores.groups import LoadRequest
 from perdure.stores.store import Store
-from perdure.testing.fault import OPTIONAL_OPERATIONS, STORE_OPERATIONS, Delay, Fault, Hang, When
+from perdure.testing.fault import OPTIONAL_OPERATIONS, SHARED_OPERATIONS, STORE_OPERATIONS, Delay, Fault, Hang, When
 from perdure.testing.world.boundary import Boundary
 from perdure.testing.world.trace_event import FaultInjected, MessagesRead, TransitionCommitted
 from perdure.values.errors import OutcomeUnknown, StoreUnavailable
 from perdure.values.transition import Transition
 
 R = TypeVar("R")
-
-SHARED_OPERATIONS: Final = ("heartbeat", "due", "messages", "abandoned")
-"""The operations of a shared store that cross the boundary."""
 
 Answers: TypeAlias = Sequence[Result[Any, Any]]
 
@@ -165,7 +162,8 @@ def store_behind(boundary: Boundary, store: Store) -> Store:
     }
     if store.sharing is not None:
         shared: dict[str, Any] = {
-            name: partial(_cross_to_store, boundary, name, getattr(store.sharing, name)) for name in SHARED_OPERATIONS
+            name: partial(_cross_to_store, boundary, name, getattr(store.sharing, name))
+            for name in (*SHARED_OPERATIONS, "due", "messages")
         }
         changed["sharing"] = attrs.evolve(store.sharing, **shared)
     if boundary.requests == "single":
