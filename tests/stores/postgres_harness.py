@@ -70,6 +70,12 @@ class PostgresHarness:
         finally:
             await connection.close()
 
+    async def until_blocked(self) -> None:
+        """Wait until a statement on this schema waits for a lock."""
+        sql = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND strpos(query, $1) > 0"
+        while not await self.value(sql, self.schema):  # noqa: ASYNC110 - the server notifies no client of that
+            await asyncio.sleep(0.01)
+
     async def value(self, sql: str, *values: Any) -> Any:
         """Return the value of a query."""
         connection = await asyncpg.connect(self.database)

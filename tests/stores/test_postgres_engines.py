@@ -9,6 +9,11 @@ from postgres_harness import SharedPostgresHarness
 from returns.result import Success
 
 from perdure import App, Decision, Task, unwrap
+from perdure.programs.future import answer_of
+from perdure.stores.sharing.contract import Sharing
+from perdure.stores.store import Store
+from perdure.testing.conformance.examples import address, created, put
+from perdure.values.errors import OwnershipLost
 
 
 @attrs.frozen
@@ -48,6 +53,56 @@ def test_requests_through_two_engines_are_each_applied_once(postgres_url: str):
             assert sum(each.count for each in sums if each is not None) == REQUESTS
             assert sum(each.cents for each in sums if each is not None) == sum(range(REQUESTS))
             await unwrap(here.handle(SUMS).send("0", Added(1)))
+        await harness.discard()
+
+    asyncio.run(main())
+
+
+def sharing(store: Store) -> Sharing:
+    assert store.sharing is not None
+    return store.sharing
+
+
+def test_a_writer_that_is_stuck_blocks_no_other_engine(postgres_url: str):
+    """An operator has locked a row; the engine that writes it dies meanwhile, and is declared dead afterwards."""
+    harness = SharedPostgresHarness(postgres_url)
+
+    async def main() -> None:
+        here, there, third = [await harness.open() for _ in range(3)]
+        row, other = address("a"), address("b")
+        fence, own = await created(there, row), await created(here, other)
+        async with harness.transaction() as operator:
+            await operator.execute(harness.sql("SELECT FROM perdure.instances WHERE id = 'a' FOR UPDATE"))
+            stuck = asyncio.ensure_future(answer_of(there.commit(put(row, fence))))
+            await harness.until_blocked()
+            await harness.execute("UPDATE perdure.engines SET lease_until = now() WHERE epoch = $1", there.epoch)
+            members = await unwrap(sharing(here).heartbeat({}))
+            assert there.epoch in members.epochs, "its commit may still succeed"
+            await unwrap(sharing(third).heartbeat({}))
+            await unwrap(here.commit(put(other, own)))
+        assert isinstance(await stuck, Success)
+        assert (await unwrap(sharing(here).heartbeat({}))).epochs == {here.epoch, third.epoch}
+        assert isinstance((await answer_of(there.commit(put(row, None)))).failure(), OwnershipLost)
+        for store in (here, there, third):
+            await store.close()
+        await harness.discard()
+
+    asyncio.run(main())
+
+
+def test_a_heartbeat_waits_for_no_other_statement(postgres_url: str):
+    """Several reads of the log wait for a lock that an operator holds."""
+    harness = SharedPostgresHarness(postgres_url)
+
+    async def main() -> None:
+        store = await harness.open()
+        async with harness.transaction() as operator:
+            await operator.execute(harness.sql("LOCK TABLE perdure.events IN ACCESS EXCLUSIVE MODE"))
+            reads = [asyncio.ensure_future(answer_of(store.events(0, 9))) for _ in range(4)]
+            assert (await unwrap(sharing(store).heartbeat({}))).epochs == {store.epoch}
+            assert not any(read.done() for read in reads)
+        await asyncio.gather(*reads)
+        await store.close()
         await harness.discard()
 
     asyncio.run(main())

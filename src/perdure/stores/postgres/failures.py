@@ -16,6 +16,7 @@ READ_ONLY: Final = "25006"
 DRIVER_ERRORS: Final[tuple[type[Exception], ...]] = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a connection that has received the last error of its server, and not yet its end
     OSError,
     TimeoutError,
 )

@@ -92,6 +92,14 @@ class PostgresOperations:
             lanes=_STATEMENT_LANES,
             group=1,
         )
+        self._heartbeats: Queue[_Statement] = Queue(
+            runtime,
+            f"perdure:heartbeats {settings.name}",
+            self._execute,
+            self.refusal,
+            OutcomeUnknown,
+            group=1,
+        )
         self._locks: Locks = "contended" if settings.ownership == "shared" else "own"
         self._commit_sql = _commit_sql(self.schema)
         self._load_sql = (
@@ -242,6 +250,10 @@ class PostgresOperations:
         """Create a statement that writes."""
         return self._statements.operation(operation, ("write", operation, sql, values))
 
+    def heartbeat(self, sql: str, *values: Any) -> PendingStatement[_Statement]:
+        """Create the statement that renews the lease: it waits for no other statement."""
+        return self._heartbeats.operation("renew the lease", ("write", "renew the lease", sql, values))
+
     async def _execute(self, group: Sequence[_Statement]) -> Sequence[Result[Rows, Any]]:
         ((how, operation, sql, values),) = group
         if how == "read":
@@ -259,7 +271,7 @@ class PostgresOperations:
         if self._state == "open":
             self._state = "closing"
             limit = self.runtime.call_later(CLOSE_WITHIN_MS, self._connections.terminate)
-            for queue in (self._loads, self._commits, self._statements):
+            for queue in (self._loads, self._commits, self._statements, self._heartbeats):
                 await queue.emptied()
             await self._keeper.close(self.epoch)
             await self._connections.close()

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeAlias
 
 import orjson
 from returns.future import FutureResult
-from returns.result import Result
+from returns.result import Failure, Result
 
 from perdure.programs.future import asked
 from perdure.stores.postgres.listings import Listings, due_place, due_row
@@ -18,7 +18,7 @@ from perdure.stores.sharing.contract import Sharing
 from perdure.stores.sharing.member import Members, Served, StoreMember
 from perdure.stores.sharing.share import Share
 from perdure.stores.store import DuePosition
-from perdure.values.errors import StoreError
+from perdure.values.errors import OutcomeUnknown, StoreError, StoreUnavailable
 from perdure.values.instance import Instance
 from perdure.values.message import StoredMessage
 from perdure.values.other_engines import OtherEngines
@@ -63,8 +63,12 @@ class SharedOperations:
         operations = self._operations
         jobs = orjson.dumps([(kind, name, version) for (kind, name), version in served.items()])
         sql = f"SELECT {_MEMBER} FROM {self._schema}.beat($1, $2, $3)"
-        beaten = await operations.write("renew the lease", sql, operations.epoch, jobs.decode(), self._lease_ms)
-        return beaten.map(_members)
+        beaten = await operations.heartbeat(sql, operations.epoch, jobs.decode(), self._lease_ms)
+        match beaten:
+            case Failure(OutcomeUnknown(reason=reason)):  # to repeat it does no harm
+                return Failure(StoreUnavailable("renew the lease", reason))
+            case _:
+                return beaten.map(_members)
 
     def members(self) -> FutureResult[Members, StoreError]:
         """Return the members."""

@@ -61,18 +61,23 @@ def share_of(epoch: int, members: Members) -> Share:
         epoch: the engine.
         members: all members, the engine among them.
     """
-    served = {member.epoch: member.served for member in members.members}
     drawn: dict[frozenset[int], frozenset[int]] = {}
     shares: dict[Job, frozenset[int]] = {}
-    for job, version in served.get(epoch, {}).items():
-        newest = max(versions.get(job, version) for versions in served.values())
-        if version < newest:
-            continue
-        candidates = frozenset(other for other, versions in served.items() if versions.get(job) == newest)
+    for job, candidates in _newest(epoch, members).items():
         if candidates not in drawn:
             drawn[candidates] = _drawn(epoch, candidates)
         shares[job] = drawn[candidates]
     return Share({job: buckets for job, buckets in shares.items() if buckets})
+
+
+def everything_of(epoch: int, members: Members) -> Share:
+    """Return all buckets of the jobs that one engine serves in the newest version that any member serves.
+
+    Args:
+        epoch: the engine.
+        members: all members, the engine among them.
+    """
+    return Share(dict.fromkeys(_newest(epoch, members), frozenset(range(BUCKETS))))
 
 
 def parts_of(members: Members) -> dict[int, float]:
@@ -102,6 +107,16 @@ def reported(members: Members) -> tuple[EngineMember, ...]:
         )
         for member in sorted(members.members, key=lambda member: member.epoch)
     )
+
+
+def _newest(epoch: int, members: Members) -> dict[Job, frozenset[int]]:
+    """Return the jobs that an engine serves in the newest version, with the members that do so too."""
+    served = {member.epoch: member.served for member in members.members}
+    found: dict[Job, frozenset[int]] = {}
+    for job, version in served.get(epoch, {}).items():
+        if version == max(versions.get(job, version) for versions in served.values()):
+            found[job] = frozenset(other for other, versions in served.items() if versions.get(job) == version)
+    return found
 
 
 def _drawn(epoch: int, candidates: frozenset[int]) -> frozenset[int]:
