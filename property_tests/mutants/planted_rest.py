@@ -207,8 +207,9 @@ MUTANTS = (
     Mutant(
         "a page of instances of other jobs ends the recovery",
         "engine/recovery.py",
-        "            recovered += self._post(rows, RECOVER)\n",
-        "            recovered += self._post(rows, RECOVER)\n            if not recovered:\n                break\n",
+        "            recovered += self._post(tuple(filter(self.recovers, rows)), RECOVER)\n",
+        "            recovered += self._post(tuple(filter(self.recovers, rows)), RECOVER)\n"
+        "            if not recovered:\n                break\n",
         RECOVERED + "[500-1]",
     ),
     Mutant(

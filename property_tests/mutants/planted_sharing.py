@@ -11,6 +11,7 @@ RELEASE = f"{HOLES}::test_a_stopping_engine_does_not_release_a_claim_that_anothe
 LEASE = f"{HOLES}::test_an_engine_whose_lease_has_ended_performs_nothing_more_and_stops"
 FROZEN = f"{HOLES}::test_a_frozen_engine_that_wakes_after_its_lease_writes_nothing"
 TAKEN_OVER = f"{HOLES}::test_the_runs_of_a_killed_engine_are_taken_over_when_its_lease_ends"
+TAKEOVERS = "sharing/test_takeovers.py::test_runs_are_taken_over_within_the_lease_and_a_second"
 ALARMS = f"{HOLES}::test_alarms_are_divided_and_none_waits_for_the_engine_that_set_it"
 DECLARED_DEAD = (
     "tests/stores/test_conformance.py::test_the_store_keeps"
@@ -107,10 +108,66 @@ MUTANTS = (
     ),
     Mutant(
         "abandoned claims are read at the start only",
-        "engine/running.py",
-        "            await self._swept.wait_until(self.runtime.now_ms() + SWEEP_MS)\n",
-        "            await self.runtime.future()\n",
+        "engine/sweep.py",
+        "self._ended.ring()\n        self._changed.ring()",
+        "pass",
         TAKEN_OVER,
+    ),
+    Mutant(
+        "the claims of a dead engine are left to the share",
+        "engine/running.py",
+        '            self._loop(self._sweep.run_left(), "sweep of all claims")\n',
+        "",
+        TAKEOVERS,
+    ),
+    Mutant(
+        "a look for claims that failed waits for the next period",
+        "engine/sweep.py",
+        "            await self.runtime.sleep(delay_ms)\n",
+        "            await self.runtime.sleep(SWEEP_MS)\n",
+        TAKEOVERS,
+    ),
+    Mutant(
+        "a heartbeat that failed waits for the usual pause",
+        "engine/membership.py",
+        "return min(usual_ms, RETRY_MS * 2.0 ** min(self._failures - 1, 16))",
+        "return usual_ms",
+        TAKEOVERS,
+    ),
+    Mutant(
+        "a heartbeat whose answer was lost is the last one",
+        "engine/membership.py",
+        "raise _repeatable(found.failure())",
+        "raise found.failure()",
+        TAKEOVERS,
+    ),
+    Mutant(
+        "an engine takes its share before it can handle it",
+        "engine/membership.py",
+        "_served: Served = attrs.Factory(dict[Job, int])",
+        "_served: Served = attrs.Factory(lambda self: self.jobs, takes_self=True)",
+        "sharing/test_takeovers.py::test_an_opening_that_hangs_takes_no_share",
+    ),
+    Mutant(
+        "a run that an engine must not continue is a defect of the job",
+        "engine/claimed_runs.py",
+        "if type(begun) is Raised and isinstance(begun.cause, RunLost):",
+        "if False:",
+        "sharing/test_lost_leases.py",
+    ),
+    Mutant(
+        "a program continues whose instance another engine has deleted",
+        "engine/ended_elsewhere.py",
+        'resident.stop(run, "interrupted")',
+        "pass",
+        "sharing/test_ended_elsewhere.py::test_a_terminate_elsewhere_stops_a_program_within_a_heartbeat",
+    ),
+    Mutant(
+        "every program that was claimed is stopped",
+        "engine/ended_elsewhere.py",
+        "and not _has_claim(loaded.unwrap().instance, run_id)",
+        "",
+        "sharing/test_ended_elsewhere.py::test_a_terminate_elsewhere_stops_a_program_within_a_heartbeat",
     ),
     Mutant(
         "an engine looks for the end of other leases at its heartbeats only",

@@ -177,9 +177,8 @@ class Chaos:
     async def keep_alive(self) -> None:
         """Start an engine at each link that has none, as a supervisor does."""
         self._engines = [engine for engine in self._engines if not engine.is_over]
-        for link in self._links:
-            if all(engine.link is not link for engine in self._engines):
-                await self.start(link)
+        missing = [link for link in self._links if all(engine.link is not link for engine in self._engines)]
+        await asyncio.gather(*map(self.start, missing))
         for engine in self._engines:
             up, over = asyncio.ensure_future(engine.up.wait()), asyncio.ensure_future(engine.process.wait())
             await asyncio.wait({up, over}, timeout=60, return_when=asyncio.FIRST_COMPLETED)
@@ -211,8 +210,9 @@ class Chaos:
                 await asyncio.sleep(self.lease_s)
                 engine.link.heal()
             case _:
-                self.cluster.stop("fast" if mishap == "restart the database" else "immediate")
-                self.cluster.start()
+                mode = "fast" if mishap == "restart the database" else "immediate"
+                await asyncio.to_thread(self.cluster.stop, mode)  # the proxies of this process answer meanwhile
+                await asyncio.to_thread(self.cluster.start)
         if mishap in ("kill", "stall long", "cut long"):
             await asyncio.sleep(max(0.0, self.lease_s + 1.5 - (time.monotonic() - began_s)))
             self.takeovers.append(Takeover(mishap=mishap, engine=engine.name, at_s=began_s))

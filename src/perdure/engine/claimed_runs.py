@@ -16,6 +16,7 @@ import attrs
 from returns.result import Failure, Success
 
 from perdure.engine.accepted_runs import AcceptedRun, Accepts, accepted_run, is_plain
+from perdure.engine.checkpoints import RunLost
 from perdure.engine.commits import result_of
 from perdure.engine.concurrency_limit import Company
 from perdure.engine.flight import Flight, Stored
@@ -29,7 +30,7 @@ from perdure.engine.unstored import is_interrupt
 from perdure.jobs.plain_run import begin_plain_run
 from perdure.jobs.run import running_answer
 from perdure.jobs.step import Commit, Execute
-from perdure.programs import Exit
+from perdure.programs import Exit, Raised
 from perdure.programs.drivers import Suspended
 from perdure.programs.exit import is_closing
 from perdure.runtime.eager_task import start_eagerly
@@ -260,6 +261,9 @@ class ClaimedRuns:
         resident, execute, context = run.resident, run.execute, copy_context()
         interrupted = bool(resident.waiting) and resident.is_interrupted
         begun = None if interrupted else context.run(run_now, self.turns, resident, execute)
+        if type(begun) is Raised and isinstance(begun.cause, RunLost):
+            self._end(run, self.turns.not_recorded(resident, execute, begun.cause))
+            return
         if begun is not None and not isinstance(begun, Suspended) and not is_interrupt(begun):
             self._exited(run, execute, begun)
             return

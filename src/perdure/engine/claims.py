@@ -79,6 +79,10 @@ class LazyClaim:
             return self.perform(instruction, services, self.execute)
         return self._claim_first(instruction, services)
 
+    def claimed(self) -> str | None:
+        """Return the id of the run if its claim is stored."""
+        return self.execute.claim.run_id if self.execute.claimed == "recorded" else None
+
     async def settled(self) -> None:
         """Wait until the claim or the checkpoint that is being recorded is recorded or refused."""
         await self._claim_settled()

@@ -111,8 +111,10 @@ class RunInProgress:
 
     Attributes:
         by: the task that runs it.
+        claimed: returns the id of the run if its claim is stored; None before.
         stop: why it is being cancelled, if it is.
     """
 
     by: Literal["worker", "apart"]
+    claimed: Callable[[], str | None]
     stop: Stop | None = None

@@ -9,11 +9,12 @@ import attrs
 from returns.result import Success
 
 from perdure.programs.future import answer_of
-from perdure.runtime.record import LogRecord, Runtime, SpawnedTask, Timer
+from perdure.runtime.record import Future, LogRecord, Runtime, SpawnedTask, Timer
 from perdure.stores.sharing.contract import Sharing
 from perdure.stores.sharing.member import Members, Served
-from perdure.stores.sharing.share import NOTHING, Share, share_of
-from perdure.values.errors import OwnershipLost, StoreError
+from perdure.stores.sharing.share import NOTHING, Share, everything_of, share_of
+from perdure.values.errors import OutcomeUnknown, OwnershipLost, StoreError, StoreUnavailable
+from perdure.values.hold import Job
 from perdure.values.other_engines import NO_OTHERS, OtherEngines
 
 HEARTBEATS: Final = 4
@@ -21,6 +22,9 @@ HEARTBEATS: Final = 4
 
 SOON_MS: Final = 20
 """How long after the end of another engine's lease this one looks: then it declares that engine dead."""
+
+RETRY_MS: Final = 50
+"""How soon a heartbeat that failed is sent again; twice as long after each failure, up to the usual pause."""
 
 SURE: Final = 0.9
 """The part of a lease during which the engine acts: the clocks of two machines do not run at the same speed."""
@@ -34,7 +38,7 @@ class Membership:
         sharing: the operations of the store.
         epoch: this engine.
         runtime: the only interface to time.
-        served: the jobs that the engine serves, with the versions of their states.
+        jobs: the jobs that the engine serves, with the versions of their states.
         changed: called when the others, also those that joined and ended since, or the share have changed; set once,
             right after construction.
         lost: called with the reason when the lease has ended, or another engine declared this one dead; set with it.
@@ -46,12 +50,16 @@ class Membership:
     sharing: Sharing
     epoch: int
     runtime: Runtime
-    served: Served
+    jobs: Served
     changed: Callable[[], None] = attrs.field(init=False)
     lost: Callable[[str], None] = attrs.field(init=False)
     others: OtherEngines = NO_OTHERS
     share: Share = NOTHING
     members: Members | None = None
+    _served: Served = attrs.Factory(dict[Job, int])
+    _stated: Served | None = None
+    _failures: int = 0
+    _asleep: Future[Any] | None = None
     _sure_until_ms: float = 0.0
     _task: SpawnedTask[Any] | None = None
     _expiry: Timer | None = None
@@ -60,18 +68,34 @@ class Membership:
         """Return whether the lease is good, by the clock of this process, counted from before the heartbeat."""
         return self.runtime.monotonic_ms() < self._sure_until_ms
 
+    @property
+    def everything(self) -> Share:
+        """All that this engine could handle if the other engines did not."""
+        return NOTHING if self.members is None else everything_of(self.epoch, self.members)
+
     async def join(self) -> None:
-        """Send the first heartbeat, and start to send the others.
+        """Send the first heartbeat, and start to send the others. The engine has no share yet.
 
         Raises:
             StoreError: the store failed.
         """
         await self._beat()
         self._task = self.runtime.spawn(self._run(), name="heartbeats")
+        self._task.add_done_callback(self._ended)
+
+    async def serve(self) -> None:
+        """Take a share: the engine is about to handle it.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        self._served = self.jobs
+        await self._beat()
 
     def retire(self) -> None:
-        """Give the share up, because the engine stops; heartbeats keep the claims of its last runs."""
-        self.served = {}
+        """Give the share up at once, because the engine stops; heartbeats keep the claims of its last runs."""
+        self._served = {}
+        self._wake()
 
     def end(self) -> None:
         """Send no more heartbeats."""
@@ -82,31 +106,54 @@ class Membership:
 
     async def _run(self) -> None:
         while True:
-            await self.runtime.sleep(self._pause_ms())
+            await self._pause()
             try:
                 await self._beat()
             except OwnershipLost as error:
                 self.lost(error.reason)
             except StoreError as error:
+                self._failures += 1
                 self.runtime.log(LogRecord("warning", "lease not renewed", {"error": str(error)}))
+
+    def _ended(self, task: SpawnedTask[Any]) -> None:
+        if not task.cancelled():
+            self.lost(f"its heartbeats failed: {task.exception()!r}")
+
+    async def _pause(self) -> None:
+        """Wait until the next heartbeat is due, or the share is given up."""
+        asleep = self._asleep = self.runtime.future()
+        timer = self.runtime.call_later(self._pause_ms(), self._wake)
+        try:
+            await asleep
+        finally:
+            timer.cancel()
+
+    def _wake(self) -> None:
+        if self._asleep is not None and not self._asleep.done():
+            self._asleep.set_result(None)
 
     def _pause_ms(self) -> float:
         """Return the time until the next heartbeat: sooner if the lease of another engine ends before."""
         usual_ms = self.sharing.lease_ms / HEARTBEATS
+        if self._failures:
+            return min(usual_ms, RETRY_MS * 2.0 ** min(self._failures - 1, 16))
+        if self._stated is not self._served:
+            return 0
         members = () if self.members is None else self.members.members
         lefts_ms = [max(0, member.lease_left_ms) for member in members if member.epoch != self.epoch]
         return min(usual_ms, min(lefts_ms, default=usual_ms) + SOON_MS)
 
     async def _beat(self) -> None:
-        began_ms = self.runtime.monotonic_ms()
-        found = await answer_of(self.sharing.heartbeat(self.served))
+        began_ms, served = self.runtime.monotonic_ms(), self._served
+        found = await answer_of(self.sharing.heartbeat(served))
         if not isinstance(found, Success):
-            raise found.failure()
+            raise _repeatable(found.failure())
+        self._failures, self._stated = 0, served
         self._renew(began_ms)
         self._know(found.unwrap())
 
     def _renew(self, began_ms: float) -> None:
-        self._sure_until_ms = began_ms + self.sharing.lease_ms * SURE
+        self._sure_until_ms = max(self._sure_until_ms, began_ms + self.sharing.lease_ms * SURE)
         if self._expiry is not None:
             self._expiry.cancel()
         left_ms = max(0.0, self._sure_until_ms - self.runtime.monotonic_ms())
@@ -123,3 +170,8 @@ class Membership:
         self.share = share_of(self.epoch, members)
         if before != (self.others, self.share):
             self.changed()
+
+
+def _repeatable(error: StoreError | OutcomeUnknown) -> StoreError:
+    """Return the error of a heartbeat whose answer was lost as that of one that was not sent: it does no harm twice."""
+    return StoreUnavailable("renew the lease", error.reason) if isinstance(error, OutcomeUnknown) else error

@@ -1,4 +1,4 @@
-"""Recovers abandoned runs: before the engine accepts requests, and on a shared store when an engine has ended."""
+"""Recovers abandoned runs: before the engine accepts requests, and on a shared store whenever an engine has ended."""
 
 from __future__ import annotations
 
@@ -32,12 +32,14 @@ class Recovery:
         dispatcher: executes the turns.
         jobs: the served definitions; instances of other jobs are ignored.
         is_own: whether this engine decodes an undecodable instance again; on a shared store, those of its share.
+        recovers: whether this engine recovers the claims of a row that the store returned.
     """
 
     store: Store
     dispatcher: Dispatcher
     jobs: Mapping[tuple[str, str], AnyDefinition]
     is_own: Callable[[Address], bool] = lambda _: True
+    recovers: Callable[[Instance], bool] = lambda _: True
 
     async def run(self) -> int:
         """Post the recoveries.
@@ -49,12 +51,20 @@ class Recovery:
             StoreError: the store failed.
         """
         recovered = await self.claims()
+        await self.undecodable()
+        return recovered
+
+    async def undecodable(self) -> None:
+        """Decode instances again that this engine, or an older one, could not decode.
+
+        Raises:
+            StoreError: the store failed.
+        """
         last: Address | None = None
         while rows := await _page(lambda: self.store.find(Query(suspension="undecodable", after=last, limit=PAGE))):  # noqa: B023
             own = [row for row in rows if self.is_own(row.address)]
             self._post(tuple([row for row in own if await self._is_followed(row)]), REDECODE)
             last = rows[-1].address
-        return recovered
 
     async def _is_followed(self, row: Instance) -> bool:
         """Return whether the code of a job may be able to continue from the journal of a row; it is not run."""
@@ -77,7 +87,7 @@ class Recovery:
         recovered = 0
         after = 0
         while rows := await _page(lambda: self.store.claimed(after, PAGE)):  # noqa: B023 - awaited at once
-            recovered += self._post(rows, RECOVER)
+            recovered += self._post(tuple(filter(self.recovers, rows)), RECOVER)
             after = rows[-1].incarnation
         return recovered
 

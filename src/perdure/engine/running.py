@@ -15,6 +15,7 @@ from perdure.engine.commits import Commits
 from perdure.engine.concurrency_limit import ConcurrencyLimit, ConcurrencyLimits
 from perdure.engine.direct_reads import DirectReads
 from perdure.engine.dispatcher import Dispatcher
+from perdure.engine.ended_elsewhere import EndedElsewhere
 from perdure.engine.ensure import Ensuring
 from perdure.engine.holds import Holds
 from perdure.engine.in_flight import InFlight
@@ -22,7 +23,7 @@ from perdure.engine.incident import INCIDENTS, incident
 from perdure.engine.lane_feeder import LaneFeeder, lane_feeders
 from perdure.engine.lane_limit import LaneLimit
 from perdure.engine.maintenance import Maintenance
-from perdure.engine.membership import Membership
+from perdure.engine.membership import HEARTBEATS, Membership
 from perdure.engine.mistakes import MistakeFound
 from perdure.engine.outbox import Outbox
 from perdure.engine.plain_events import RunEnded
@@ -33,26 +34,26 @@ from perdure.engine.shared_work import (
     ALARM_POLL_MS,
     MESSAGE_POLL_MS,
     NOTIFIED_POLL_MS,
-    SWEEP_MS,
     every,
     handles_alarm,
+    left_work_of,
     membership_of,
     while_leased,
     work_of,
 )
 from perdure.engine.sink import OpenSinks
+from perdure.engine.sweep import Sweep
 from perdure.engine.traced import traced
 from perdure.engine.turn import TurnTaker
 from perdure.engine.waits import Waits
 from perdure.engine.wake import Wake
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.ensured import Ensured
-from perdure.jobs.recovery import left_behind
+from perdure.jobs.recovery import is_delivered_beside_others, left_behind
 from perdure.runtime.eager_task import ended
 from perdure.runtime.record import Future, LogRecord, Runtime, SpawnedTask, Timer
 from perdure.stores.store import Store
 from perdure.values.address import Address
-from perdure.values.errors import StoreError
 from perdure.values.event import Event, JobResumed
 from perdure.values.hold import Job
 from perdure.values.instance import Instance
@@ -113,7 +114,7 @@ class RunningEngine:
     _leaving: Timer | None = None
     _suspicion: Timer | None = None
     _stopping: Timer | None = None
-    _swept: Wake = attrs.Factory(lambda self: Wake(self.runtime), takes_self=True)
+    _sweep: Sweep | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} on {self.store!r}>"
@@ -126,6 +127,8 @@ class RunningEngine:
     async def start(self) -> None:
         """Recover abandoned runs, create the declared instances, then start to fire alarms and to deliver messages.
 
+        On a shared store the engine takes a share of that work when it is able to do it, and recovers runs then.
+
         Raises:
             StoreError: the store failed.
             EnsureFailed: a declared instance could not be created.
@@ -134,12 +137,9 @@ class RunningEngine:
             self.turns.code = "suspect"
             self._suspicion = self.runtime.call_later(SUSPICION_MS, self._trust)
         if self.membership is not None:
-            self.membership.changed, self.membership.lost = self.others_changed, self.lost
-            await self.membership.join()
-            self.turns.others = self.membership.others
+            await self._join(self.membership)
         await self.turns.holds.read()
-        recovery = self._recovery()
-        recovered = await recovery.run()
+        recovered = 0 if self.membership is not None else await Recovery(self.store, self.dispatcher, self.jobs).run()
         fields = {"store": self.store.name, "epoch": self.store.epoch, "recovered": recovered}
         self.runtime.log(LogRecord("info", "engine started", fields))
         self._told = "start"
@@ -158,22 +158,31 @@ class RunningEngine:
         if self.store.listen is not None:
             self.store.listen(self.outbox.wake.ring)
         self._loop(Maintenance(self.store, self.runtime, self.limits).run(), "maintenance")
-        if self.membership is not None:
+        if self.membership is not None and self._sweep is not None:
             self._loop(every(self.runtime, ALARM_POLL_MS, self._look_at_alarms), "alarm poll")
             poll_ms = MESSAGE_POLL_MS if self.store.listen is None else NOTIFIED_POLL_MS
             self._loop(every(self.runtime, poll_ms, self.outbox.wake.ring), "message poll")
-            self._loop(self._sweep(recovery), "sweep")
+            beat_ms = self.membership.sharing.lease_ms / HEARTBEATS
+            ended = EndedElsewhere(self.turns.reads, self.residents, lambda: self.dispatcher.in_flight().instances)
+            self._loop(every(self.runtime, beat_ms, ended.look), "look for runs that ended elsewhere")
+            self._loop(self._sweep.run(), "sweep")
+            self._loop(self._sweep.run_left(), "sweep of all claims")
+            await self.membership.serve()
 
-    def _recovery(self) -> Recovery:
-        membership = self.membership
-        if membership is None:
-            return Recovery(self.store, self.dispatcher, self.jobs)
+    async def _join(self, membership: Membership) -> None:
+        """Join the engines of a shared store, without a share of the work."""
 
         def is_own(address: Address) -> bool:
             return address in membership.share
 
         self.outbox.is_own = is_own
-        return Recovery(work_of(self.store, membership), self.dispatcher, self.jobs, is_own)
+        own = Recovery(work_of(self.store, membership), self.dispatcher, self.jobs, is_own)
+        unowned = left_work_of(self.store, membership)
+        left = Recovery(unowned, self.dispatcher, self.jobs, recovers=is_delivered_beside_others)
+        self._sweep = Sweep(self.runtime, membership, self.turns.holds, own, left)
+        membership.changed, membership.lost = self.others_changed, self.lost
+        await membership.join()
+        self.turns.others = membership.others
 
     def _look_at_alarms(self) -> None:
         """Read again what other engines may have written: alarms, and the instances that callers wait for."""
@@ -190,17 +199,8 @@ class RunningEngine:
             self.turns.others = self.membership.others
         self.alarms.doubt()
         self.outbox.wake.ring()
-        self._swept.ring()
-
-    async def _sweep(self, recovery: Recovery) -> None:
-        """Recover what engines left that have ended: when one ends, and periodically."""
-        while True:
-            await self._swept.wait_until(self.runtime.now_ms() + SWEEP_MS)
-            try:
-                await self.turns.holds.read()
-                await recovery.run()
-            except StoreError as error:
-                self.runtime.log(LogRecord("warning", "abandoned claims not read", {"error": str(error)}))
+        if self._sweep is not None:
+            self._sweep.others_changed()
 
     def lost(self, reason: str) -> None:
         """Stop, because other engines take over the work of this one: its runs must not continue."""

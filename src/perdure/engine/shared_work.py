@@ -33,9 +33,6 @@ MESSAGE_POLL_MS: Final = 200
 NOTIFIED_POLL_MS: Final = 1_000
 """The same where the store notifies the engine of the transactions of the user."""
 
-SWEEP_MS: Final = 5_000
-"""How often abandoned claims are looked for, besides each time that an engine ends."""
-
 WRITER_FIRST_MS: Final = 1_000
 """How long a message is left to the engine that wrote it."""
 
@@ -78,6 +75,21 @@ def work_of(store: Store, membership: Membership | None) -> Store:
         next_message=work.unknown,
         claimed=work.abandoned,
     )
+
+
+def left_work_of(store: Store, membership: Membership) -> Store:
+    """Return the store as an engine reads it that recovers all abandoned claims, whatever its share.
+
+    Args:
+        store: the store.
+        membership: knows the other engines.
+    """
+    sharing = membership.sharing
+
+    def abandoned(after_incarnation: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
+        return sharing.abandoned(after_incarnation, limit, membership.everything, membership.others)
+
+    return attrs.evolve(store, claimed=abandoned)
 
 
 @attrs.frozen

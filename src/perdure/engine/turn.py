@@ -105,12 +105,12 @@ class TurnTaker:
     others: OtherEngines = NO_OTHERS
     process_ends: Callable[[BaseException], None] = attrs.field(init=False)
     folding: Folding = attrs.Factory(lambda turns: Folding(turns.residents), takes_self=True)
-    _reads: Reads = attrs.field(init=False)
+    reads: Reads = attrs.field(init=False)
     _keeps_history: bool = attrs.field(init=False)
     _plain: PlainEvents | None = attrs.Factory(plain_events, takes_self=True)
 
     def __attrs_post_init__(self) -> None:
-        self._reads = Reads(self.store, self.runtime)
+        self.reads = Reads(self.store, self.runtime)
         self._keeps_history = self.limits.keeps_history
 
     # ------------------------------------------------------------ the turn
@@ -139,7 +139,7 @@ class TurnTaker:
             if self.residents.may_stand(item, begun):
                 return begun
         now_ms = 0 if key is None else self.runtime.now_ms()
-        loaded = self._reads.load(resident.address, key, now_ms, partial(tell, resident, item))
+        loaded = self.reads.load(resident.address, key, now_ms, partial(tell, resident, item))
         return "reading" if loaded is None else self.decide(resident, item, loaded)
 
     async def _give_way(self, item: Item) -> Literal["again"]:
@@ -449,14 +449,14 @@ class TurnTaker:
             lambda: Checkpoints(resident.job, self.store, self.residents, self.runtime, self.commits, inputs),
             self.perform,
         )
-        resident.runs = (*resident.runs, progress := RunInProgress(by))
+        resident.runs = (*resident.runs, progress := RunInProgress(by, claim.claimed))
         limit_ms = resident.job.plan.run_timeout_ms
         try:
             work = InRun(program.resume(runtime=self.runtime, handler=claim.handle), run_of(execute))
             claim.limit = TimeLimit(work, limit_ms, self.runtime, lambda: resident.stop(progress, "timed_out"))
             exit_: Exit[Any, Any] = await claim.limit
         except (ClaimFailed, RunLost) as failed:
-            return self._not_recorded(resident, execute, failed)
+            return self.not_recorded(resident, execute, failed)
         except self.runtime.cancelled as cancellation:
             stop: Stop | None = progress.stop or await stop_from_outside(self.runtime, self.phase)
             if stop is not None:
@@ -475,7 +475,7 @@ class TurnTaker:
         await claim.settled()
         return await self._exited(resident, claim.execute, exit_)
 
-    def _not_recorded(self, resident: Resident, execute: Execute, failed: ClaimFailed | RunLost) -> TurnAnswered | None:
+    def not_recorded(self, resident: Resident, execute: Execute, failed: ClaimFailed | RunLost) -> TurnAnswered | None:
         """Conclude a run whose claim or checkpoint was not stored; a claim that was stored before stays."""
         if isinstance(failed, ClaimFailed):
             return None if isinstance(failed.reason, Conflict) else TurnAnswered(Failure(failed.reason))

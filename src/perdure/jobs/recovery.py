@@ -86,6 +86,12 @@ def left_behind(instance: Instance, running: tuple[str, ...], others: OtherEngin
     return None
 
 
+def is_delivered_beside_others(instance: Instance) -> bool:
+    """Return whether the next delivery of a claim of an instance does not have the engine for itself."""
+    claims = (instance.claim, instance.event_claim)
+    return all(claim is None or claim.recoveries + 1 < MAX_RECOVERIES for claim in claims)
+
+
 def recover(job: AnyDefinition, instance: Instance, claim: Claim, inputs: TurnInputs) -> Commit | Mark:
     """Count another delivery of a run, before any code of the job runs; or park the run.
 

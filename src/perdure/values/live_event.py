@@ -39,7 +39,8 @@ class EngineStarted(LiveHeader):
     Attributes:
         store: the name of the store.
         epoch: how many times the store has been opened.
-        recovered: the number of claims of an earlier engine that it delivers again.
+        recovered: the number of claims of an earlier engine that it delivers again; 0 on a shared store, where the
+            engine takes its share when it has started.
     """
 
     type: ClassVar[str] = "engine.started"

@@ -1,0 +1,98 @@
+"""A lease that ends at any moment of a run: its effects begin elsewhere, and its instance is not parked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import pytest
+from returns.future import FutureResult
+from returns.result import Result, Success
+
+from perdure import App, Do, Task, TaskContext, effect, program, unwrap
+from perdure.programs.future import answer_of, asked
+from perdure.runtime.record import Runtime
+from perdure.runtime.simulated import Simulation
+from perdure.stores.memory import SharedMemoryBackend
+from perdure.stores.sharing.member import Members, Served
+from perdure.stores.store import Query, Store
+from perdure.values.errors import StoreError
+from perdure.values.transition import Transition
+
+
+@attrs.frozen
+class Said:
+    """The words of an engine."""
+
+    words: list[str]
+
+
+@effect
+def say(said: Said, word: str) -> Result[None, str]:
+    """Say a word: the service answers at once."""
+    said.words.append(word)
+    return Success(None)
+
+
+@program
+def wait_for_alarm(ctx: TaskContext[int], event: int) -> Do[None]:
+    """Set the alarm."""
+    yield from ctx.schedule(after=f"{event} ms")
+
+
+@program
+def ring(ctx: TaskContext[int]) -> Do[None, str, Said]:
+    """Say the delivery of the alarm."""
+    yield from say(f"{ctx.attempt}.{ctx.delivery}")
+
+
+alarms = Task("alarms", state=int, event=int, initial=0, on_event=wait_for_alarm, execute=ring)
+LEASE_MS = 4_000
+
+
+def without_heartbeats(store: Store, runtime: Runtime, commit_ms: float) -> Store:
+    """Return a store that renews no lease after the start, and commits slowly."""
+    beats = list[None]()
+    sharing = store.sharing
+    assert sharing is not None
+    beat = sharing.heartbeat
+
+    def heartbeat(served: Served, /) -> FutureResult[Members, StoreError]:
+        beats.append(None)
+        return beat(served) if len(beats) < 3 else asked(never())
+
+    async def never() -> Any:
+        await runtime.future()
+
+    async def committed(transition: Transition) -> Any:
+        await runtime.sleep(commit_ms)
+        return await answer_of(store.commit(transition))
+
+    return attrs.evolve(
+        store,
+        sharing=attrs.evolve(sharing, heartbeat=heartbeat),
+        commit=lambda transition: asked(committed(transition)),
+        commit_all=None,
+    )
+
+
+@pytest.mark.parametrize("due_ms", [3_500, 3_650, 3_750, 3_820])
+def test_a_run_that_is_claimed_when_the_lease_ends_runs_elsewhere(due_ms: int) -> None:
+    """The claim is durable after the last moment at which the engine may perform effects."""
+    simulation, here, there = Simulation(seed=1), Said([]), Said([])
+    backend = SharedMemoryBackend(simulation.runtime.monotonic_ms, lease_ms=LEASE_MS)
+
+    async def main() -> None:
+        runtime = simulation.runtime
+        first = App(here).with_jobs(alarms).open(without_heartbeats(backend.open(), runtime, 250), runtime=runtime)
+        client = await first.__aenter__()
+        await unwrap(client.handle(alarms).send("a", due_ms - 250))
+        async with App(there).with_jobs(alarms).open(backend.open(), runtime=runtime) as jobs:
+            await runtime.sleep(2 * LEASE_MS)
+            (row,) = await unwrap(backend.reader().find(Query()))
+            assert (row.suspension, row.owner, row.due_ms) == (None, None, None)
+            assert here.words + there.words in (["1.1"], ["1.2"])
+            await unwrap(jobs.handle(alarms).send("a", 1))
+        await first.__aexit__(None, None, None)
+
+    simulation.run(main())
