@@ -153,7 +153,8 @@ class World:
     def __attrs_post_init__(self) -> None:
         self.outside.world = self
         store = {"memory": "memory://", "sqlite": self.folder / "jobs.db", "postgres": self.url}[self.kind]
-        debug = self.kind == "memory"  # without the debug mode, the engine decides plain events in one step
+        # Without the debug mode, the engine decides plain events in one step.
+        debug = self.kind == "memory" and os.environ.get("PERDURE_DEBUG") != "0"
         self.world = TheWorld(App(self.outside), store=store, seed=self.seed, requests=self.requests, debug=debug)
         self.world.watch(self._watch)
 

@@ -29,6 +29,13 @@ def test_a_change_of_a_state_alone_is_written_as_any_other(new_harness, wrong):
     async def written(changes: str):
         harness = new_harness()
         store = await harness.open()
+        try:
+            return await written_to(store, changes)
+        finally:
+            await value(store.close())
+            await harness.discard()
+
+    async def written_to(store, changes: str):
         rows = []
         for id_ in "abc":
             await created(store, address(id_))
@@ -46,8 +53,6 @@ def test_a_change_of_a_state_alone_is_written_as_any_other(new_harness, wrong):
             store.commit(Transition(address=address("a"), expected=Fence(rows[0].incarnation, 2), write=last))
         )
         stored = [(await value(store.load(address(id_)))).instance for id_ in "abc"]
-        await value(store.close())
-        await harness.discard()
         return answers, stored, fence
 
     answers, stored, fence = asyncio.run(written("state"))
