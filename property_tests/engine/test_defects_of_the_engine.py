@@ -23,6 +23,7 @@ from perdure.runtime.record import Runtime
 
 NIGHTLY = settings.get_current_profile_name() == "nightly"
 STRIDE = 1 if NIGHTLY else 5
+FEW = 20
 PARTS = ("dispatcher", "turns", "commits", "runs", "apart")
 CALLS = ("now_ms", "monotonic_ms", "random", "new_id", "future", "call_soon", "call_later", "spawn", "spawn_eagerly")
 
@@ -119,7 +120,7 @@ def played(folder: Path, part: str, at: int) -> int:
 def test_every_caller_is_answered_and_every_instance_continues(part: str, tmp_path: Path) -> None:
     calls = played(tmp_path, part, 0)
     assert calls
-    for at in range(1, calls + 1, STRIDE):
+    for at in range(1, calls + 1, STRIDE if calls > FEW else 1):
         try:
             played(tmp_path, part, at)
         except Exception as error:

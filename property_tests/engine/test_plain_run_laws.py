@@ -160,6 +160,7 @@ def check_changes(transition: Transition | None, before: Instance) -> None:
     assert after == before.changed(version=after.version, updated_ms=after.updated_ms, **own)
 
 
+PLAINLY = TurnInputs(now_ms=NOW_MS, jitter=0.5, id_base=1 << 100, epoch=5)
 FAILED_BEFORE = Instance(
     address=AT,
     created_ms=1,
@@ -173,7 +174,8 @@ FAILED_BEFORE = Instance(
 
 
 @settings(max_examples=500)
-@example(plain, FAILED_BEFORE, TurnInputs(now_ms=NOW_MS, jitter=0.5, id_base=1 << 100, epoch=5), 0, "encoded")
+@example(plain, FAILED_BEFORE, PLAINLY, 0, "encoded")
+@example(plain, evolve(FAILED_BEFORE, pending_retry=retry), PLAINLY, 0, "encoded")
 @given(jobs, instances, inputs, st.integers(0, 70_000), st.sampled_from(("decoded", "encoded")))
 def test_a_plain_run_is_decided_as_any_run(
     job: Any, instance: Instance, given_inputs: TurnInputs, took_ms: int, memory: str

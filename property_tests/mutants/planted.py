@@ -3,6 +3,7 @@
 import planted_durability
 import planted_engine
 import planted_examples
+import planted_fast_path
 import planted_journals
 import planted_kinds
 import planted_metrics
@@ -31,4 +32,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *planted_serving.MUTANTS,
     *planted_sharing.MUTANTS,
     *planted_examples.MUTANTS,
+    *planted_fast_path.MUTANTS,
 )

@@ -158,7 +158,7 @@ MUTANTS = (
         """            timer.cancel()
             self._settled(pair)""",
         "            pass",
-        LOST_AT_STOP + "[task: a message that clears a batch-before]",
+        ANSWERED + "::test_a_message_of_unknown_outcome_is_not_offered_again_by_an_engine_that_stops[memory]",
     ),
     Mutant(
         "a claim of unknown outcome is forgotten",

@@ -10,6 +10,7 @@ import os
 from collections import Counter
 from types import ModuleType
 
+import planted_fast_path
 import planted_journals
 import planted_pool
 import planted_workflow
@@ -36,7 +37,9 @@ def test_there_are_many_and_each_has_a_name_of_its_own() -> None:
     assert [name for name, count in Counter(one.name for one in MUTANTS).items() if count > 1] == []
 
 
-@pytest.mark.parametrize("planted", [planted_workflow, planted_pool, planted_journals], ids=lambda file: file.__name__)
+@pytest.mark.parametrize(
+    "planted", [planted_workflow, planted_pool, planted_journals, planted_fast_path], ids=lambda file: file.__name__
+)
 def test_the_documentation_counts_the_mutants_of_the_kinds(planted: ModuleType) -> None:
     page = (ROOT / "docs" / "reference" / "planted-mutants.md").read_text(encoding="utf-8")
     assert f"| {len(planted.MUTANTS)} | `{planted.__name__}.py` |" in page

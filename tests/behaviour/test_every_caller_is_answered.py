@@ -126,6 +126,19 @@ async def test_the_engine_stops_while_the_store_does_not_write_the_outcome_of_a_
     assert len(await world.messages()) == 1
 
 
+@on_each_store
+async def test_a_message_of_unknown_outcome_is_not_offered_again_by_an_engine_that_stops(world: World) -> None:
+    jobs = await world.open(App(world.outside, limits=Limits(shutdown_timeout="1000 ms")).with_jobs(machine, sender))
+    await world.unwrap(jobs.handle(machine).send("a", steps()))
+    world.fail("commit", OutcomeUnknown("the answer was lost"), after=1)
+    await world.unwrap(jobs.handle(sender).send("s", 2))
+    await world.settle()
+    assert engine_of(jobs).in_flight().messages == 1
+    simulation = world.process.simulation
+    await world.close()
+    assert simulation.timers == ()
+
+
 # ---------------------------------------------------------------- a defect of the engine
 @attrs.define
 class Brittle:

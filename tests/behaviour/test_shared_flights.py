@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 import pytest
+from machine import Add, OnAlarm, app, at, machine, steps
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 from world import World, on_each_store
@@ -87,6 +88,29 @@ def test_a_message_that_is_gone_costs_no_neighbour_its_turn() -> None:
             assert [each for each in answers if not isinstance(each, Success)] == []
 
     asyncio.run(main())
+
+
+@on_each_store
+async def test_turns_whose_commit_may_be_stored_are_not_decided_again(world: World) -> None:
+    calls = (await world.open(App(world.outside).with_jobs(totals))).handle(totals)
+    await world.unwrap(calls.send("a", 1))
+    world.fail("commit", OutcomeUnknown("the answer was lost"), applied=True)
+    answers = await world.all(*(calls.send("a", 1) for _ in range(3)))
+    assert [type(answer.failure()) for answer in answers] == [OutcomeUnknown] * 3
+    assert await world.unwrap(calls.get_state("a")) == 4
+
+
+@on_each_store
+async def test_an_alarm_that_is_set_beside_a_change_of_the_state_alone_is_stored(world: World) -> None:
+    calls = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(calls.send("a", steps()))
+    before = len(world.commits)
+    calls_at_once = (calls.send("a", OnAlarm(60_000)), *(calls.send("a", steps(Add())) for _ in range(3)))
+    assert all(isinstance(answer, Success) for answer in await world.all(*calls_at_once))
+    assert len(world.commits) - before < 4, "some of them share a commit"
+    row = await world.row(at("a"))
+    assert row is not None
+    assert row.alarm_ms == world.now_ms + 60_000
 
 
 @on_each_store

@@ -1,0 +1,179 @@
+"""Bugs in the short ways of the engine, and in its guards against defects of its own."""
+
+from mutant import Mutant
+
+EVENT = "engine/test_plain_event_laws.py::test_a_plain_event_is_decided_as_any_request"
+RUN = "engine/test_plain_run_laws.py::test_a_plain_run_is_decided_as_any_run"
+KEPT = "sharing/test_kept_rows.py::test_no_answer_rests_on_the_row_that_a_failed_turn_has_read_before"
+STATES = "tests/stores/test_conformance_grouped.py::test_a_change_of_a_state_alone_is_written_as_any_other"
+ACCEPTED = "engine/test_accepted_run_laws.py::test_the_row_and_the_events_are_those_of_two_commits"
+FOR_NOW = "tests/behaviour/test_accepted_for_now.py"
+DEFECTS = "engine/test_defects_of_the_engine.py::test_every_caller_is_answered_and_every_instance_continues"
+ANSWERED = "tests/behaviour/test_every_caller_is_answered.py"
+ALARM = "tests/behaviour/test_alarms.py::test_an_alarm_fires_although_an_event_changes_the_state_while_its_row_is_read"
+
+MUTANTS = (
+    # ------------------------------------------------------------ a change of a state alone
+    Mutant(
+        "a change of a state alone is written over any version",
+        "stores/sqlite/narrow.py",
+        "WHERE incarnation = ? AND version = ? AND id",
+        "WHERE incarnation = ? AND ? > 0 AND id",
+        f"{STATES}[b-SqliteHarness]",
+    ),
+    Mutant(
+        "a state that meets a conflict in a group is taken for written",
+        "stores/sqlite/change_group.py",
+        ".rowcount != len(rows):\n                raise RowsDiffer\n        for",
+        ".rowcount != len(rows):\n                pass\n        for",
+        f"{STATES}[b-SqliteHarness]",
+    ),
+    Mutant(
+        "a row that was written as expected keeps its old version",
+        "engine/residents.py",
+        "fence = Fence(expected.incarnation, expected.version + 1)",
+        "fence = Fence(expected.incarnation, expected.version)",
+        "tests/behaviour/test_shared_flights.py::test_turns_that_were_folded_leave_the_row_that_is_stored[sqlite]",
+    ),
+    # ------------------------------------------------------------ flights
+    Mutant(
+        "turns whose commit has an unknown outcome are decided again",
+        "engine/flight.py",
+        " or not isinstance(stored.failure(), StoreUnavailable):",
+        ":",
+        "tests/behaviour/test_shared_flights.py::test_turns_whose_commit_may_be_stored_are_not_decided_again[memory]",
+    ),
+    Mutant(
+        "a turn is decided on a flight of a shared store whose commit compares no version",
+        "engine/folding.py",
+        "and (self.residents.may_use_rows or type(flight.transition.write) is not KeepInstance)",
+        "and True",
+        KEPT,
+    ),
+    # ------------------------------------------------------------ plain events
+    Mutant(
+        "an event of a paused instance is handled as a plain one",
+        "jobs/plain_event.py",
+        "        or instance.suspension is not None\n",
+        "",
+        EVENT,
+    ),
+    Mutant(
+        "an event beside a claim is handled as a plain one",
+        "jobs/plain_event.py",
+        "        or instance.event_claim is not None\n",
+        "",
+        EVENT,
+    ),
+    Mutant(
+        "an event of an older state is handled as a plain one",
+        "jobs/plain_event.py",
+        "        or instance.state_version != job.plan.state_version\n",
+        "",
+        EVENT,
+    ),
+    Mutant(
+        "the messages of a plain event are lost",
+        "jobs/plain_event.py",
+        "        messages=tuple(event.messages) if event.messages else (),\n        before=before,",
+        "        before=before,",
+        EVENT,
+    ),
+    # ------------------------------------------------------------ plain runs
+    Mutant(
+        "a held job runs its plain alarms",
+        "jobs/plain_run.py",
+        '        or inputs.hold != "released"\n',
+        "",
+        RUN,
+    ),
+    Mutant(
+        "a pending retry is begun as a plain run",
+        "jobs/plain_run.py",
+        "        or instance.pending_retry is not None\n",
+        "",
+        RUN,
+    ),
+    Mutant(
+        "a plain run begins before its alarm is due",
+        "jobs/plain_run.py",
+        "        or instance.alarm_ms > inputs.now_ms\n",
+        "",
+        RUN,
+    ),
+    Mutant(
+        "an alarm is lost whose row was read before an event changed the state",
+        "engine/alarms.py",
+        " and kept.due_ms != read.due_ms",
+        "",
+        f"{ALARM}[False]",
+    ),
+    # ------------------------------------------------------------ a claim with the acceptance
+    Mutant(
+        "the claim with an acceptance is written as a second version",
+        "jobs/accepted_run.py",
+        "changed(incarnation=before.incarnation, version=before.version)",
+        "changed(incarnation=before.incarnation)",
+        ACCEPTED,
+    ),
+    Mutant(
+        "the events of a claim with an acceptance are lost",
+        "jobs/accepted_run.py",
+        "events=commit.transition.events + claiming.events",
+        "events=claiming.events",
+        ACCEPTED,
+    ),
+    Mutant(
+        "an acceptance that is not stored leaves its alarm counted",
+        "engine/claimed_runs.py",
+        "                self.alarms.withdraw(run.item)\n",
+        "                pass\n",
+        f"{FOR_NOW}::test_a_conflict_decides_its_acceptance_again[memory]",
+    ),
+    Mutant(
+        "an alarm is accepted before earlier ones",
+        "engine/alarms.py",
+        "        if timers.has_due(due_ms) or timers.next_ms <= self.runtime.now_ms() or"
+        " timers.has_due(self.runtime.now_ms()):\n            return None\n",
+        "",
+        f"{FOR_NOW}::test_an_alarm_that_waits_for_a_slot_comes_first[memory]",
+    ),
+    # ------------------------------------------------------------ guards against defects
+    Mutant(
+        "a defect before the claim with an acceptance leaves its alarm counted",
+        "engine/accepted_runs.py",
+        "        if accepted is None:\n            alarms.withdraw(item)\n",
+        "        pass\n",
+        f"{DEFECTS}[turns]",
+    ),
+    Mutant(
+        "a defect of the engine leaves an instance busy",
+        "engine/dispatcher.py",
+        "        if not (resident.served or resident.worker or resident.undecided):\n"
+        '            resident.state = "idle"\n',
+        "        if False:\n            pass\n",
+        f"{DEFECTS}[dispatcher]",
+    ),
+    Mutant(
+        "a run beside the mailbox that no task can run keeps its slot",
+        "engine/apart_runs.py",
+        "            run.close()\n            self._leave(resident, item, execute)\n",
+        "            run.close()\n",
+        f"{DEFECTS}[apart]",
+    ),
+    Mutant(
+        "a read is waited for although the store does not answer",
+        "engine/running.py",
+        "        self.outbox.abandon()\n        self.reads.leave()\n",
+        "        self.outbox.abandon()\n",
+        f"{ANSWERED}::test_a_read_that_the_store_does_not_answer_before_the_engine_stops[memory-a list]",
+    ),
+    Mutant(
+        "the coroutine of a service is left when its program is dropped",
+        "programs/drivers.py",
+        "        close_unawaited(self.awaited)\n",
+        "",
+        "tests/program/test_outcomes.py::"
+        "test_a_program_that_is_dropped_leaves_no_coroutine_that_was_never_awaited[_begins_later]",
+    ),
+)
