@@ -36,7 +36,7 @@ def test_each_python_of_ci_has_another_share_and_another_one_after_a_commit(comm
 @pytest.mark.parametrize("beginning", SHARED_OUT)
 def test_each_beginning_is_that_of_tests(beginning: str) -> None:
     path, _, function = beginning.partition("::")
-    files = [file for file in ROOT.glob(f"{path}*") if file.is_dir() or file.suffix == ".py"]
+    files = [file for file in ROOT.glob(f"{path}*") if file.is_dir() or file.suffix in {".py", ".md"}]
     assert files
     assert not function or all(f"def {function}(" in file.read_text(encoding="utf-8") for file in files)
 

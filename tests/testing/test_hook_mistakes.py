@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from returns.result import Result, Success
 
 from perdure import App, Debounce, Decision, Do, Program, Task, TaskContext, effect, fail, program, succeed, unwrap
@@ -381,7 +382,8 @@ def test_the_environment_switches_the_mode_off_in_the_kit() -> None:
 
 
 def test_the_mode_can_be_switched_off_in_a_state_machine() -> None:
-    JobMachine(job=task_of(forgets), services=object, commands=("send",), debug=False).run()
+    machine = JobMachine(job=task_of(forgets), services=object, commands=("send",), debug=False)
+    machine.run(settings(machine.TestCase.settings, max_examples=5))
 
 
 def test_a_batch_is_inspected_as_well() -> None:
