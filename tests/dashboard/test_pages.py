@@ -14,6 +14,7 @@ from visitor import OWN, fields_of, path_of, visit
 from perdure import unwrap
 from perdure.cli.commands import command_line
 from perdure.dashboard.actions import BULK
+from perdure.dashboard.components import still_counting
 from perdure.dashboard.links import Links
 from perdure.server.dashboard_data import whole
 from perdure.server.listening import CLOSING
@@ -533,3 +534,10 @@ def test_no_body_breaks_the_server(body):
         return [answer.status_code for answer in answers if answer.status_code >= 500]
 
     assert visit(scenario) == []
+
+
+def test_counts_say_that_they_are_partial_or_old():
+    assert still_counting(True) is None
+    assert still_counting(True, 999) is None
+    assert "Counted 1 min ago" in str(still_counting(True, 65_000))
+    assert "Partial" in str(still_counting(False, 65_000))

@@ -6,9 +6,9 @@ import asyncio
 
 import attrs
 from postgres_harness import SharedPostgresHarness
-from returns.result import Success
+from returns.result import Result, Success
 
-from perdure import App, Decision, Task, unwrap
+from perdure import App, Decision, Do, ItemContext, Task, WorkerPool, effect, program, unwrap
 from perdure.programs.future import answer_of
 from perdure.stores.sharing.contract import Sharing
 from perdure.stores.store import Store
@@ -103,6 +103,60 @@ def test_a_heartbeat_waits_for_no_other_statement(postgres_url: str):
             assert not any(read.done() for read in reads)
         await asyncio.gather(*reads)
         await store.close()
+        await harness.discard()
+
+    asyncio.run(main())
+
+
+WORKERS, ITEMS = 2, 24
+
+
+@attrs.define
+class Desk:
+    """The services of one engine: its items end when the test lets them."""
+
+    free: asyncio.Semaphore = attrs.field(factory=lambda: asyncio.Semaphore(0))
+    busy: int = 0
+    most: int = 0
+    full: asyncio.Event = attrs.field(factory=asyncio.Event)
+
+
+@effect
+async def hold(desk: Desk, number: int) -> Result[int, str]:
+    desk.busy += 1
+    desk.most = max(desk.most, desk.busy)
+    if desk.busy == WORKERS:
+        desk.full.set()
+    await desk.free.acquire()
+    desk.busy -= 1
+    return Success(number)
+
+
+@program
+def work(ctx: ItemContext[int]) -> Do[int, str, Desk]:
+    return (yield from hold((yield from ctx.item)))
+
+
+POOL = WorkerPool("desk", item=int, work=work, workers=WORKERS)
+
+
+def test_the_workers_of_a_pool_count_in_each_engine(postgres_url: str):
+    """Both engines fill their own workers from one queue, and none exceeds them."""
+    harness = SharedPostgresHarness(postgres_url)
+
+    async def main() -> None:
+        desks = [Desk(), Desk()]
+        here, there = [App(desk).with_jobs(POOL) for desk in desks]
+        async with asyncio.timeout(60), here.open(harness.url) as jobs, there.open(harness.url):
+            pool = jobs.handle(POOL)
+            await unwrap(pool.put_many((f"{number}", number) for number in range(ITEMS)))
+            await asyncio.gather(*(desk.full.wait() for desk in desks))
+            for desk in desks:
+                for _ in range(ITEMS):
+                    desk.free.release()
+            while (await unwrap(pool.count())).by_status.get("done", 0) < ITEMS:  # noqa: ASYNC110 - it asks the store
+                await asyncio.sleep(0.02)
+        assert [desk.most for desk in desks] == [WORKERS, WORKERS]
         await harness.discard()
 
     asyncio.run(main())

@@ -161,9 +161,15 @@ def code(text: str, /, *, label: str) -> h.Element:
     return h.pre(tabindex="0", role="region", aria_label=label)[h.code[text]]
 
 
-def still_counting(complete: bool, /) -> h.Node:  # noqa: FBT001 - a fact, not a mode
-    """Return the note beside counts that are not complete."""
-    return None if complete else h.p(".note")["Partial: the store is still counting its instances."]
+MIN_AGE_MS: Final = 1_000
+"""The age from which counts are shown with it."""
+
+
+def still_counting(complete: bool, /, age_ms: int = 0) -> h.Node:  # noqa: FBT001 - a fact, not a mode
+    """Return the note beside counts that are not complete, or were counted a while ago."""
+    if not complete:
+        return h.p(".note")["Partial: the store is still counting its instances."]
+    return None if age_ms < MIN_AGE_MS else h.p(".note")[f"Counted {span_text(age_ms)} ago: counting takes long."]
 
 
 def partial_note(partial: bool, /) -> h.Node:  # noqa: FBT001 - a fact, not a mode

@@ -98,6 +98,7 @@ class Overview:
     Attributes:
         jobs: the instances by job and status.
         complete: whether all instances were counted.
+        age_ms: how long ago.
         minutes: the last hour.
         troubles: the newest failures since the engine started.
         overdue: the instances that are overdue, the oldest first, at most 10.
@@ -120,6 +121,7 @@ class Overview:
     in_flight: InFlight
     engine: EngineFacts
     members: tuple[EngineMember, ...] = ()
+    age_ms: int = 0
 
 
 def overview_page(frame: Frame, view: Overview, /) -> Page:
@@ -154,7 +156,7 @@ def _numbers(frame: Frame, view: Overview) -> h.Element:
     letters = h.a(class_=f"number {'quiet' if not view.dead_letters else ''}", href=links.page("/dead-letters"))[
         h.b[_up_to(view.dead_letters)], h.span(".status.bad")["dead letters"]
     ]
-    note = still_counting(view.complete)
+    note = still_counting(view.complete, view.age_ms)
     return h.section("#numbers", aria_label="Instances by status")[h.div(".numbers")[shown, letters], note]
 
 

@@ -89,6 +89,7 @@ class PageSource:
         return Overview(
             jobs=_counted(counts, engine.jobs, engine.turns.holds.of),
             complete=counts.complete,
+            age_ms=counts.age_ms,
             minutes=self.activity.minutes(self.now_ms),
             troubles=self.activity.troubles,
             overdue=tuple(Overdue(address=each.address, due_ms=each.due_ms) for each in due if each.due_ms is not None),
