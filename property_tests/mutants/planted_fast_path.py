@@ -17,8 +17,8 @@ MUTANTS = (
     Mutant(
         "a change of a state alone is written over any version",
         "stores/sqlite/narrow.py",
-        "WHERE incarnation = ? AND version = ? AND id",
-        "WHERE incarnation = ? AND ? > 0 AND id",
+        'WHERE incarnation = ? AND version = ?"',
+        'WHERE incarnation = ? AND ? > 0"',
         f"{STATES}[b-SqliteHarness]",
     ),
     Mutant(
