@@ -10,6 +10,7 @@ STOPPED = "behaviour/test_cancel_sweep.py::test_the_engine_is_stopped_anywhere"
 LOST = "behaviour/test_doubt.py::test_a_lost_answer_heals_without_a_restart"
 GIVEN_UP = "behaviour/test_doubt.py::test_a_lost_answer_leaves_nothing_undone_if_its_caller_gives_up"
 LOST_AT_STOP = "behaviour/test_doubt.py::test_answers_that_are_lost_during_a_stop_leave_nothing_behind"
+BATCHED = "tests/behaviour/test_event_batches.py"
 ANSWERED = "tests/behaviour/test_every_caller_is_answered.py"
 LAWS = "tests/testing/test_machine_laws.py::test_a_violation_of_one_law_is_reported_by_that_law_only"
 PAIRS = "behaviour/test_feature_pairs.py::"
@@ -116,6 +117,20 @@ MUTANTS = (
         "item, run.accepting = run.accepting, None",
         "run.accepting = None",
         ANSWERED + "::test_a_defect_while_a_job_is_accepted_with_its_claim[memory]",
+    ),
+    Mutant(
+        "an event that waits for the end of its step passes an earlier request that is decided again",
+        "engine/dispatcher.py",
+        "        self.residents.note_conflict(items)\n        resident.queue_undecided()\n",
+        "        self.residents.note_conflict(items)\n",
+        BATCHED + "::test_an_event_stays_behind_an_earlier_request_that_is_decided_again",
+    ),
+    Mutant(
+        "handlers run in the context of a caller",
+        "engine/event_batch.py",
+        "self._context.run(self._decide, batch)",
+        "self._decide(batch)",
+        BATCHED + "::test_a_handler_does_not_see_the_context_of_a_caller",
     ),
     Mutant(
         "a defect in one answer of a flight keeps the others from theirs",
