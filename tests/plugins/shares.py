@@ -37,7 +37,9 @@ _SWEEPS = (  # hundreds of cases that differ in the instant of one fault
     "property_tests/behaviour/test_cancel_sweep.py",
     "property_tests/behaviour/test_crash_sweep.py",
     "property_tests/behaviour/test_doubt.py",
+    "property_tests/behaviour/test_limits.py",
     "property_tests/behaviour/test_suspect_code.py",
+    "property_tests/behaviour/test_weak_spots.py",
     "property_tests/mutants/test_planted_mutants.py::test_a_mutant_is_killed",
     "tests/behaviour/test_long_run.py",
     "tests/telemetry/test_prometheus_counting.py",
@@ -46,6 +48,8 @@ _PROGRAMS = (  # other processes do the work: Chromium, Prometheus, a pytest in 
     "tests/cli/test_backup.py",
     "tests/cli/test_damaged.py",
     "tests/cli/test_demo.py",
+    "tests/cli/test_run",  # the demo of the README starts workers on all Pythons
+    "tests/cli/test_serve.py",
     "tests/cli/test_standby.py",
     "tests/dashboard/test_browser.py",
     "tests/dashboard/test_browser_members.py",
