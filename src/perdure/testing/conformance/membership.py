@@ -117,6 +117,27 @@ async def an_opening_without_heartbeats_is_declared_dead(new_harness: NewHarness
     await harness.discard()
 
 
+@in_harness(LEASES_BY_ITS_CLOCK, DEAD_STAYS_DEAD, MEMBERSHIP, needs="clocked")
+async def an_opening_that_stalls_before_its_first_heartbeat_ends(new_harness: NewHarness) -> None:
+    """Its lease begins with the opening; when it wakes, it neither joins again nor writes."""
+    harness = cast("ClockedHarness", new_harness())
+    here, stalled = await harness.open(), await harness.open()
+    lease_ms = sharing(here).lease_ms
+    for both in (True, False):
+        await harness.pass_time(lease_ms * 0.6)
+        found = await value(sharing(here).heartbeat({JOB: 1}))
+        same(stalled.epoch in found.epochs, both, "the lease of an opening without heartbeats begins when it opens")
+    fence = await created(here, A)
+    await failure(stalled.commit(put(A, fence)), OwnershipLost, "an opening that was declared dead writes nothing")
+    await failure(sharing(stalled).heartbeat({JOB: 1}), OwnershipLost, "its first heartbeat comes too late")
+    await failure(stalled.commit(settled_by(B, Consumed(1))), OwnershipLost, "it consumes nothing either")
+    await value(here.commit(put(A, fence)))
+    same(set((await value(sharing(here).members())).epochs), {here.epoch}, "it is no member")
+    for store in (stalled, here):
+        await store.close()
+    await harness.discard()
+
+
 @in_harness(MEMBERSHIP, EPOCH, needs="shared")
 async def openings_at_once_are_told_apart(new_harness: NewHarness) -> None:
     """Several first openings at the same time: each has an epoch of its own, and all are members."""
@@ -195,6 +216,7 @@ async def a_reader_of_the_log_misses_nothing(new_harness: NewHarness) -> None:
 CASES: tuple[Case, ...] = (
     an_opening_is_a_member_until_it_is_closed,
     an_opening_without_heartbeats_is_declared_dead,
+    an_opening_that_stalls_before_its_first_heartbeat_ends,
     openings_at_once_are_told_apart,
     openings_write_the_same_instances_at_once,
     a_pair_keeps_its_order_over_openings,
