@@ -469,7 +469,7 @@ class TurnTaker:
                 raise
             exit_ = Raised(raised)
         finally:
-            resident.runs = tuple(run for run in resident.runs if run is not progress)
+            resident.runs, claim.limit = tuple(run for run in resident.runs if run is not progress), None  # no cycle
         if progress.stop is not None:
             await take_cancellation_back(self.runtime)
         await claim.settled()
