@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ SETTLES_S = 90
 
 MISHAPS = (
     *("kill", "kill", "stall", "stall long", "cut", "cut long", "delay", "close"),
-    *("restart the database", "crash the database"),
+    *("restart the database", "crash the database", "deploy"),
 )
 
 _TRIGGERS = """
@@ -124,6 +125,8 @@ class Chaos:
         done: the mishaps so far.
         takeovers: the mishaps that ended an engine, while nothing else happened.
         names: the labels of all engines, by name.
+        version: of the code that engines start with: 2 after the first deploy.
+        deploys: when each deploy began and ended.
     """
 
     folder: Path
@@ -136,6 +139,8 @@ class Chaos:
     done: Counter[str] = field(factory=Counter)
     takeovers: list[Takeover] = field(factory=list)
     names: dict[str, str] = field(factory=dict)
+    version: int = 1
+    deploys: list[tuple[float, float]] = field(factory=list)
     _links: list[Link] = field(factory=list)
     _engines: list[Engine] = field(factory=list)
     _started: int = 0
@@ -150,9 +155,8 @@ class Chaos:
             f"{self.way_to_database(link)}&schema={SCHEMA}&ownership=shared&lease={self.lease_s * 1000:.0f}ms"
             f"&application_name={name}"
         )
-        process = await self._process(
-            name, *link.prefix, sys.executable, str(HERE / "chaos_engine.py"), url, link.bind, name, str(self.folder)
-        )
+        script, options = str(HERE / "chaos_engine.py"), (url, link.bind, name, str(self.folder), str(self.version))
+        process = await self._process(name, *link.prefix, sys.executable, script, *options)
         engine = Engine(name, link, process)
         watch = asyncio.ensure_future(engine.watch())
         self._watches.add(watch)
@@ -197,6 +201,9 @@ class Chaos:
                 await engine.process.wait()
             case "close":
                 engine.signal(signal.SIGTERM)
+            case "deploy":
+                await self._deploy()
+                self.deploys.append((began_s, time.monotonic()))
             case "stall" | "stall long":
                 engine.signal(signal.SIGSTOP)
                 await asyncio.sleep(self.lease_s * (2 if mishap == "stall long" else self.drawn.random() * 0.7))
@@ -219,6 +226,14 @@ class Chaos:
         if mishap in ("close", "cut long", "stall long"):
             await self._ended(engine)
         await asyncio.sleep(self.drawn.random() * 0.5)
+
+    async def _deploy(self) -> None:
+        """Replace the engines one by one, by engines with the second version of the code."""
+        self.version = 2
+        for engine in tuple(self._engines):
+            engine.signal(signal.SIGTERM)
+            await self._ended(engine)
+            await self.keep_alive()
 
     async def _ended(self, engine: Engine) -> None:
         """Wait for the end of an engine that was closed, or has lost its lease."""
@@ -301,11 +316,11 @@ class Chaos:
                 writer.close()
 
 
-def drawn_mishaps(rounds: int, drawn: random.Random) -> list[str]:
+def drawn_mishaps(rounds: int, drawn: random.Random, among: Sequence[str] = MISHAPS) -> list[str]:
     """Return a mishap for each round: all of them in turns, in another order each time."""
     mishaps: list[str] = []
     while len(mishaps) < rounds:
-        mishaps += drawn.sample(MISHAPS, len(MISHAPS))
+        mishaps += drawn.sample(among, len(among))
     return mishaps[:rounds]
 
 
@@ -317,6 +332,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=1_000, help="after which no further round begins")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--lease", type=float, default=6.0, help="seconds")
+    parser.add_argument("--only", choices=sorted(set(MISHAPS)), default=None, help="the only kind of mishap")
     parser.add_argument("--folder", default=None, help="where the logs are kept; by default they are deleted")
     options = parser.parse_args()
     programs = binaries()
@@ -330,7 +346,8 @@ def main() -> None:
         chaos = Chaos(folder, cluster, options.engines, drawn, options.lease)
         where = "in network namespaces" if chaos.namespaces else "behind proxies"
         print(f"{options.rounds} rounds over {options.engines} engines {where}, lease {chaos.lease_s} s", flush=True)
-        verdict = asyncio.run(chaos.run(drawn_mishaps(options.rounds, drawn), options.minutes))
+        among = MISHAPS if options.only is None else (options.only,)
+        verdict = asyncio.run(chaos.run(drawn_mishaps(options.rounds, drawn, among), options.minutes))
         print(verdict.text(), flush=True)
         sys.exit(0 if verdict.holds else 1)
 

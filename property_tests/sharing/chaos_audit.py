@@ -128,11 +128,18 @@ async def audit(chaos: Chaos, left: dict[str, int]) -> Verdict:
     rest: dict[tuple[str, str], tuple[str, str]] = {}
     for name, id_, state, status in rows:
         if name in stored:
-            stored[name].update(f"{key} {id_}" for key in json.loads(state))
+            kept = json.loads(state)
+            stored[name].update(f"{key} {id_}" for key in (kept["keys"] if name == "accounts" else kept))
         else:
             rest[name, id_] = state, status
     took = _takeovers(chaos, heard)
     waited = sorted(call.answered_s - call.at_s for call in acknowledged if call.answered_s is not None)
+    deployed = sorted(
+        call.answered_s - call.at_s
+        for call in acknowledged
+        if call.answered_s is not None and call.of[0] != "accounts"  # their effects take up to 0.8 s, one by one
+        if any(began <= call.at_s <= ended for began, ended in chaos.deploys)
+    )
     words = Counter(word for _, _, word in heard if not word.startswith("step "))
     return Verdict(
         wrong={
@@ -152,6 +159,7 @@ async def audit(chaos: Chaos, left: dict[str, int]) -> Verdict:
             "calls": f"{len(calls)}, acknowledged {len(acknowledged)}",
             "effects": f"{len(heard)}, marked repeats {sum('#1.1' not in word for word in words if '#' in word)}",
             "answered after": _spread(waited),
+            "answered during deploys after": _spread(deployed),
             "taken over after": _spread(sorted(late for _, late in took)),
         },
         calls=calls,

@@ -1,7 +1,7 @@
-"""One engine of the chaos test, in a process of its own: ``chaos_jobs.py STORE ADDRESS NAME FOLDER``.
+"""One engine of the chaos test, in a process of its own: ``chaos_engine.py STORE ADDRESS NAME FOLDER VERSION``.
 
 Callers send lines of JSON, and receive a line for each. An effect appends a line to a file of its process: the
-monotonic clock of the machine, and a word.
+monotonic clock of the machine, and a word. The version is that of the code: 1, or 2 with another state of accounts.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from perdure import (
     Do,
     ItemContext,
     Limits,
+    Migrations,
     Task,
     TaskContext,
     WorkerPool,
@@ -77,18 +78,46 @@ class Deposit:
     receipt: str | None = None
 
 
+@frozen
+class Keys:
+    """The first version of the state of an account."""
+
+    keys: tuple[str, ...] = ()
+
+    def with_key(self, key: str) -> Keys:
+        """Add a key."""
+        return Keys((*self.keys, key))
+
+
+@frozen
+class CountedKeys:
+    """The second version."""
+
+    keys: tuple[str, ...] = ()
+    count: int = 0
+
+    def with_key(self, key: str) -> CountedKeys:
+        """Add a key."""
+        return CountedKeys((*self.keys, key), self.count + 1)
+
+
+def counted(keys: Keys) -> CountedKeys:
+    """Upgrade the state."""
+    return CountedKeys(keys.keys, len(keys.keys))
+
+
 @program
-def deposit(ctx: TaskContext[tuple[str, ...]], event: Deposit) -> Do[None, Broken, Outside]:
+def deposit(ctx: TaskContext[Any], event: Deposit) -> Do[None, Broken, Outside]:
     """Keep the key after an effect, set the alarm, send the receipt."""
     yield from say(f"{event.key}#{ctx.attempt}.{ctx.delivery}", 0.8)
-    yield from ctx.update_state(lambda keys: (*keys, event.key))
+    yield from ctx.update_state(lambda state: state.with_key(event.key))
     if event.receipt is not None:
         yield from tell(receipts, event.receipt).send(Deposit(event.key))
     yield from ctx.schedule(after="700 ms")
 
 
 @program
-def report(ctx: TaskContext[tuple[str, ...]]) -> Do[None, Broken, Outside]:
+def report(ctx: TaskContext[Any]) -> Do[None, Broken, Outside]:
     """Say a word when the alarm fires."""
     yield from say(f"alarm {ctx.run_id}#{ctx.attempt}.{ctx.delivery}")
 
@@ -132,17 +161,24 @@ def unused(ctx: Any) -> Any:
     return ctx.terminate("unused")
 
 
-accounts = Task("accounts", state=tuple[str, ...], event=Deposit, initial=(), on_event=deposit, execute=report)
 receipts = Task("receipts", state=tuple[str, ...], event=Deposit, initial=(), on_event=receive, execute=unused)
 quick = Task("quick", state=Numbers, event=Append, initial=(), decide=decide, execute=unused)
 slow = Task("slow", state=Numbers, event=Append, initial=(), on_event=append, execute=unused)
 items = WorkerPool("items", item=int, work=work, workers=8, keep="1 hour")
 flows = Workflow("flows", state=int, run=count, keep="1 hour")
-JOBS: dict[str, Any] = {job.name: job for job in (accounts, receipts, quick, slow, items, flows)}
 
 
-def _call(client: Client, asked: dict[str, Any]) -> Any:
-    handle = client.handle(JOBS[asked["of"][0]])
+def jobs_of(version: str) -> dict[str, Any]:
+    """Return the definitions of a version of the code, by name."""
+    state, versions = (Keys, None) if version == "1" else (CountedKeys, Migrations(Keys).then(counted))
+    accounts: Any = Task(
+        "accounts", state=state, event=Deposit, initial=state(), on_event=deposit, execute=report, versions=versions
+    )
+    return {job.name: job for job in (accounts, receipts, quick, slow, items, flows)}
+
+
+def _call(client: Client, jobs: dict[str, Any], asked: dict[str, Any]) -> Any:
+    handle = client.handle(jobs[asked["of"][0]])
     id_, key, number = asked["of"][1], asked["key"], asked["number"]
     match asked["asked"].split():
         case ["read"]:
@@ -180,6 +216,7 @@ class Server:
     """Serves callers until SIGTERM, or until its engine stops."""
 
     client: Client
+    jobs: dict[str, Any]
     tasks: set[asyncio.Task[None]]
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -193,18 +230,19 @@ class Server:
             pass
 
     async def _serve(self, asked: dict[str, Any], writer: asyncio.StreamWriter) -> None:
-        found = _answer(await attempt(_call(self.client, asked)))
+        found = _answer(await attempt(_call(self.client, self.jobs, asked)))
         writer.write(json.dumps({"n": asked["n"], **found}).encode() + b"\n")
 
 
-async def main(store: str, address: str, name: str, folder: Path) -> None:
+async def main(store: str, address: str, name: str, folder: Path, version: str) -> None:
     """Open the store, and serve."""
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
-    app = App(Outside(folder, name), limits=Limits(shutdown_timeout="2 s")).with_jobs(*JOBS.values())
+    jobs = jobs_of(version)
+    app = App(Outside(folder, name), limits=Limits(shutdown_timeout="2 s")).with_jobs(*jobs.values())
     async with app.open(store) as client:
         host, _, port = address.partition(":")
-        server = await asyncio.start_server(Server(client, set()).accept, host, int(port))
+        server = await asyncio.start_server(Server(client, jobs, set()).accept, host, int(port))
         print("serving", flush=True)  # noqa: T201 - the test waits for it
         stop = asyncio.ensure_future(stopping.wait())
         stopped: Any = engine_of(client).stopped
@@ -217,4 +255,4 @@ async def _ended(stopped: Any) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2], sys.argv[3], Path(sys.argv[4])))
+    asyncio.run(main(sys.argv[1], sys.argv[2], sys.argv[3], Path(sys.argv[4]), sys.argv[5]))
