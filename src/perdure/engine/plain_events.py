@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 from returns.result import Success
 
 from perdure.engine.reporting import Reporting
 from perdure.engine.resident import Resident
-from perdure.jobs.plain_event import HOOK, begin_plain_event
+from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.plain_event import HOOK, PlainEvent, begin_plain_event
 from perdure.jobs.request import Request
 from perdure.jobs.step import Commit, Execute
 from perdure.programs import Exit
@@ -91,14 +92,21 @@ class PlainEvents:
             exit_ = run_straight(program, self.services, event)
         finally:
             leave_run(around)
-        logged: Literal["wanted", "unread"] = "wanted" if self._keeps_history or self.reporting.sinks.told else "unread"
-        commit = resident.job.plain_event_handled(event, logged) if type(exit_) is Success else None
+        commit = self._handled(resident.job, event) if type(exit_) is Success else None
         if commit is None:
             return event.run(program), exit_
         if self.run_ended is not None and isinstance(exit_, Success):
             self.run_ended(event.run(program), exit_)
         if event.codec.always_kept or event.codec.may_be_kept(event.state):
             resident.drafted = Decoded(event.encoded or event.instance.state, event.state)
+        return commit
+
+    def _handled(self, job: AnyDefinition, event: PlainEvent) -> Commit | None:
+        """Settle an event whose handler succeeded, at the instant of its end."""
+        wanted = self._keeps_history or self.reporting.sinks.told
+        begun_ms, event.now_ms = event.now_ms, self.runtime.now_ms()
+        commit = job.plain_event_handled(event, "wanted" if wanted else "unread")
+        event.now_ms = begun_ms
         return commit
 
 
