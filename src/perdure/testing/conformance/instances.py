@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import attrs
 
@@ -106,6 +107,42 @@ async def a_wrong_fence_is_a_conflict(store: Store) -> None:
     loaded = (await value(store.load(A))).instance
     same(None if loaded is None else (loaded.fence, loaded.state), (second, '"kept"'), "a Conflict writes nothing")
     same(await value(store.history(A, None, 9)), (), "a Conflict logs nothing")
+
+
+@in_store(PUT_VERSION, COMPARES_FENCE, DUE, FIND)
+async def a_known_row_is_overwritten_as_an_unknown_one(store: Store) -> None:
+    """A ``Put`` over the row that ``Transition.before`` names stores what one over an unknown row stores.
+
+    A store may leave out the columns that do not change, and must not leave out others.
+    """
+    changes: tuple[dict[str, Any], ...] = (
+        {"alarm_ms": 5},
+        {"claim": CLAIM, "run_count": 1},
+        {"claim": None, "state": '"other"', "alarm_ms": None, "last_error": ERROR},
+        {"pending_retry": PENDING_RETRY},
+        {"suspension": "paused"},
+        {"event_claim": CLAIM, "data": '{"d":1}'},
+        {"suspension": None, "state_version": 2},
+        {"pending_retry": None, "event_claim": None, "event_count": 3},
+    )
+    known, unknown = instance(A), instance(address("b"))
+    fences = [await value(store.commit(_over(None, row))) for row in (known, unknown)]
+    known = attrs.evolve(known, incarnation=fences[0].incarnation)
+    for change in changes:
+        before, stale = known, attrs.evolve(known, version=known.version + 1)
+        known, unknown = attrs.evolve(known, **change), attrs.evolve(unknown, **change)
+        over = attrs.evolve(_over(fences[0], known), before=before)
+        wrong = attrs.evolve(_over(stale.fence, known), before=stale)
+        await failure(store.commit(wrong), Conflict, "a row that the engine knows is no proof that it is stored")
+        fences = [await value(store.commit(over)), await value(store.commit(_over(fences[1], unknown)))]
+        rows = [(await value(store.load(row.address))).instance for row in (known, unknown)]
+        shown = [None if row is None else attrs.evolve(row, address=A, incarnation=1) for row in rows]
+        same(shown[0], shown[1], f"a known row is overwritten as an unknown one by {change}")
+        due = _ids(await value(store.due(FAR_MS, 9)))
+        same("a" in due, "b" in due, f"both are due, or neither, after {change}")
+        found = _ids(await value(store.find(Query(status=known.status, limit=9))))
+        same(found, ["a", "b"], f"both have the status {known.status} after {change}")
+        known = attrs.evolve(known, version=known.version + 1)
 
 
 @in_store(COMPARES_FENCE)
@@ -338,6 +375,7 @@ CASES: tuple[Case, ...] = (
     every_field_is_returned,
     a_transition_answers_the_new_fence,
     a_wrong_fence_is_a_conflict,
+    a_known_row_is_overwritten_as_an_unknown_one,
     a_fence_belongs_to_one_address,
     a_successor_is_another_incarnation,
     purging_nothing_is_allowed,
