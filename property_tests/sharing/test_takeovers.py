@@ -241,6 +241,7 @@ def histories(draw: st.DrawFn) -> list[Event]:
 @example([Suffers(0, 0, "crash"), Opens(2_000, "hangs"), Opens(0, "hangs")], 0)
 @example([Suffers(0, 0, "crash"), Opens(3_900, "quick"), Suffers(80, 3, "freeze")], 0)
 @example([Fails(0, "heartbeat", 3, "unknown"), Suffers(500, 0, "crash")], 0)
+@example([Fails(0, "heartbeat", 12, "unknown"), Suffers(3_000, 0, "crash")], 0)
 @example([Suffers(0, 0, "crash"), Fails(3_800, "heartbeat", 3, "unavailable")], 0)
 @example([Suffers(0, 0, "crash"), Fails(3_800, "abandoned", 3, "unknown")], 0)
 @settings(max_examples=1_000 if NIGHTLY else 10)
