@@ -219,6 +219,7 @@ class Dispatcher:
             try:
                 self._work_on(resident, item, rest)
             except BaseException as defect:  # noqa: BLE001 - as above
+                resident.end_serving(item)
                 self._derailed(resident, (item,), defect)
 
     def _set_to_work(self, resident: Resident) -> None:
@@ -236,7 +237,12 @@ class Dispatcher:
     def _serve_later(self, resident: Resident) -> None:
         resident.state = "busy"
         self._in_a_row = 0
-        self.runtime.call_soon(lambda: self._serve(resident))
+        try:
+            self.runtime.call_soon(lambda: self._serve(resident))
+        except BaseException as defect:  # noqa: BLE001 - as below
+            while resident.waiting:
+                self._fail(resident, resident.waiting.popleft(), defect)
+            self._rest(resident)
 
     def _serve(self, resident: Resident) -> None:
         """Execute turns synchronously until nothing waits, or a turn must wait."""
@@ -367,14 +373,10 @@ class Dispatcher:
         """Serve the requests that wait, in the next step of the event loop, unless turns are being executed."""
         if resident.state != "idle":
             return
-        try:
-            if resident.waiting:
-                self._serve_later(resident)
-                return
-        except BaseException as defect:  # noqa: BLE001 - as above
-            while resident.waiting:
-                self._fail(resident, resident.waiting.popleft(), defect)
-        self._rest(resident)
+        if resident.waiting:
+            self._serve_later(resident)
+        else:
+            self._rest(resident)
 
     def _work_on(self, resident: Resident, item: Item, rest: Rest | Claimable) -> None:
         if isinstance(rest, Claimable):

@@ -74,8 +74,10 @@ class EventBatch:
 
     def _decide(self, batch: list[Resident]) -> None:
         self.commits.gather()
-        decided = [self.decide(resident) for resident in batch]
-        for resident, turn in zip(batch, decided, strict=True):
-            if turn is not None:
-                self.conclude(resident, *turn)
-        self.commits.leave()
+        try:
+            decided = [self.decide(resident) for resident in batch]
+            for resident, turn in zip(batch, decided, strict=True):
+                if turn is not None:
+                    self.conclude(resident, *turn)
+        finally:
+            self.commits.leave()
