@@ -90,8 +90,8 @@ def cancelled(
         operation: the operation in progress.
         kind: over which store.
         folder: where it lies.
-        places: after how many steps of the operation it is cancelled; with ``stop``, a second number says after how
-            many steps of the stop that is cancelled too.
+        places: after how many steps of the operation it is cancelled, 0 before it is begun; with ``stop``, a second
+            number says after how many steps of the stop that is cancelled too.
         target: the task to cancel.
         when: whether store and effects have done their work when they take their time.
         lost: with ``stop``, whether the answers to all commits from then on are lost, before they are written or after.
@@ -101,7 +101,7 @@ def cancelled(
         await world.open(operation.app(world))
         await operation.arrange(world)
         slowed(world, when)
-        call = _begun(operation, world)
+        call = _begun(operation, world) if places[0] else None
         reached = run_steps(
             world,
             places[0],

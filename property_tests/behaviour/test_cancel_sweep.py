@@ -37,12 +37,16 @@ def new(folder: Path, name: str) -> Path:
 @pytest.mark.parametrize("operation", ASKED, ids=lambda operation: operation.name)
 def test_a_caller_gives_up_anywhere(operation: Operation, when: When, tmp_path: Path) -> None:
     expected = undisturbed(operation, "memory", new(tmp_path, "undisturbed"))
-    answer = cancelled(operation, "memory", tmp_path, MAX_STEPS, target="caller", when=when).answer
+    compares = operation.repeated == "once" and "redrive" not in operation.name  # a redrive carries no key
+    # A caller that gives up in the step of its request takes that back: then the repeat is the first request.
+    tries = [cancelled(operation, "memory", tmp_path, steps, target="caller", when=when) for steps in (0, MAX_STEPS)]
+    answers = [gist(one.answer) for one in tries if compares]
     for place in range(1, steps_of(operation, new(tmp_path, "steps"), when), STRIDE):
         rested = cancelled(operation, "memory", tmp_path, place, target="caller", when=when)
         where = f"after {place} steps"
-        if operation.repeated == "once" and "redrive" not in operation.name:  # a redrive carries no key
-            assert (rested.found.looks, gist(rested.answer)) == (expected.looks, gist(answer)), where
+        if compares:
+            assert rested.found.looks == expected.looks, where
+            assert gist(rested.answer) in answers, where
         assert (rested.found.stuck, rested.found.unmarked) == ((), ()), where
 
 

@@ -153,7 +153,7 @@ MUTANTS = (
         "engine/claimed_runs.py",
         "if type(begun) is Raised and isinstance(begun.cause, RunLost):",
         "if False:",
-        "sharing/test_lost_leases.py",
+        "sharing/test_lost_leases.py::test_a_run_that_is_claimed_when_the_lease_ends_runs_elsewhere",
     ),
     Mutant(
         "a program continues whose instance another engine has deleted",

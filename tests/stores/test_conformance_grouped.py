@@ -42,13 +42,13 @@ def test_a_change_of_a_state_alone_is_written_as_any_other(new_harness, wrong):
             rows.append((await value(store.load(address(id_)))).instance)
         transitions = []
         for row in rows:
-            after = row.after_event('"new"', 9)
+            after = row.after_event('"new"', 9, row.alarm_ms)
             expected = Fence(row.incarnation, 7) if row.address.id == wrong else row.fence
             transitions.append(Transition(address=row.address, expected=expected, write=Put(after, changes)))
         told = asyncio.get_running_loop().create_future()
         store.commit_all(transitions, told.set_result)
         answers = [isinstance(answer, Success) for answer in await told]
-        last = Put(transitions[0].write.instance.after_event('"last"', 10), changes)
+        last = Put(transitions[0].write.instance.after_event('"last"', 10, None), changes)
         fence = await value(
             store.commit(Transition(address=address("a"), expected=Fence(rows[0].incarnation, 2), write=last))
         )

@@ -145,7 +145,7 @@ class LocalGateway:
         row = loaded.unwrap().instance if isinstance(loaded, Success) else None
         if row is None or row.suspension != "undecodable":
             return None
-        rows = await self.engine.reads.answer(read_journal(self.engine.store, row))
+        rows = await self.engine.reads.answer(lambda: read_journal(self.engine.store, row))
         try:
             job.check_journal(row, rows.value_or(()))
         except InvalidInput as problem:
@@ -185,7 +185,7 @@ class LocalGateway:
         if not isinstance(read, Success):
             return read
         instance: Instance | None = read.unwrap()
-        rows = await self.engine.reads.answer(read_journal(self.engine.store, instance))
+        rows = await self.engine.reads.answer(lambda: read_journal(self.engine.store, instance))
         if instance is None or not isinstance(rows, Success):
             return rows.map(lambda _: ())
         try:
@@ -200,7 +200,7 @@ class LocalGateway:
     async def _set_hold(self, job: Job, hold: Hold) -> Result[HoldResult, CallError]:
         if job not in self.engine.jobs:
             return Failure(self.unknown(*job))
-        return await self.engine.reads.answer(self.engine.turns.holds.set(job, hold), _unknown)
+        return await self.engine.reads.answer(lambda: self.engine.turns.holds.set(job, hold), _unknown)
 
     def count(self, job: Job, /) -> FutureResult[JobCount, CallError]:
         """Count the instances of a job by status."""
@@ -277,13 +277,13 @@ class LocalGateway:
             address = job.address(check_id(id_))
         except RequestError as refused:
             return Failure(refused)
-        found = await engine.reads.answer(answer_of(engine.store.load(address, key, engine.runtime.now_ms())))
+        found = await engine.reads.answer(lambda: answer_of(engine.store.load(address, key, engine.runtime.now_ms())))
         if not isinstance(found, Success):
             return Failure(found.failure())
         running = engine.residents.running(address)
         hold = engine.turns.holds.of(job.kind, job.name)
         inputs = collect_inputs(engine.runtime, engine.store, engine.limits, running=running, hold=hold)
-        journal = await engine.reads.answer(read_journal(engine.store, found.unwrap().instance))
+        journal = await engine.reads.answer(lambda: read_journal(engine.store, found.unwrap().instance))
         return journal.map(lambda rows: Moment(found.unwrap(), inputs, rows))
 
     # ------------------------------------------------------------ many instances
@@ -297,10 +297,10 @@ class LocalGateway:
 
     async def _find(self, wanted: ListFilter) -> Result[Listing, CallError]:
         query, search = self._query(wanted), self.engine.store.search
-        if wanted.max_scanned is not None and search is not None:
-            stopped = await self.engine.reads.answer(answer_of(search(query, wanted.max_scanned)))
+        if (most := wanted.max_scanned) is not None and search is not None:
+            stopped = await self.engine.reads.answer(lambda: answer_of(search(query, most)))
             return stopped.map(lambda found: self._listing(found, query.limit))
-        found = await self.engine.reads.answer(answer_of(self.engine.store.find(query)))
+        found = await self.engine.reads.answer(lambda: answer_of(self.engine.store.find(query)))
         return found.map(lambda rows: self._listing(_all_of(rows, query.limit), query.limit))
 
     def _query(self, wanted: ListFilter) -> Query:
@@ -359,7 +359,7 @@ class LocalGateway:
         return once(self._redrive(message_id))
 
     async def _redrive(self, message_id: int) -> Result[Literal["redriven", "not_found"], CallError]:
-        return await self.engine.reads.answer(Redrive(self.engine, self.by).perform(message_id), _unknown)
+        return await self.engine.reads.answer(lambda: Redrive(self.engine, self.by).perform(message_id), _unknown)
 
     # ------------------------------------------------------------ the engine
     def backup(self, path: str, progress: OnBackupProgress, /) -> FutureResult[Backup, CallError]:
@@ -385,9 +385,10 @@ class LocalGateway:
         return once(self._counts())
 
     async def _counts(self) -> Result[StoreCounts, CallError]:
-        if self.engine.store.counts is None:
+        counts = self.engine.store.counts
+        if counts is None:
             return Failure(StoreUnavailable("count", f"{self.name} does not count its instances"))
-        return await self.engine.reads.answer(answer_of(self.engine.store.counts()))
+        return await self.engine.reads.answer(lambda: answer_of(counts()))
 
     def members(self) -> FutureResult[tuple[EngineMember, ...], CallError]:
         """Read the engines that share the store."""
@@ -397,7 +398,7 @@ class LocalGateway:
         sharing = self.engine.store.sharing
         if sharing is None:
             return Success(())
-        found: Result[Members, CallError] = await self.engine.reads.answer(answer_of(sharing.members()))
+        found: Result[Members, CallError] = await self.engine.reads.answer(lambda: answer_of(sharing.members()))
         return found.map(reported)
 
     def health(self) -> FutureResult[Health, CallError]:
@@ -405,7 +406,7 @@ class LocalGateway:
         return once(self._health())
 
     async def _health(self) -> Result[Health, CallError]:
-        return await self.engine.reads.answer(self._read_health())
+        return await self.engine.reads.answer(self._read_health)
 
     async def _read_health(self) -> Result[Health, CallError]:
         health = await answer_of(self.engine.store.health())
@@ -438,7 +439,7 @@ class LocalGateway:
         return Success(EngineInfo(installed_version(), jobs, limits.payload_bytes, limits.state_bytes))
 
     async def _of_store(self, read: Callable[[Store], FutureResult[A, StoreError]]) -> Result[A, CallError]:
-        return await self.engine.reads.answer(answer_of(read(self.engine.store)))
+        return await self.engine.reads.answer(lambda: answer_of(read(self.engine.store)))
 
 
 def _unknown() -> OutcomeUnknown:

@@ -36,15 +36,15 @@ class DirectReads:
     async def load(self, address: Address) -> Result[Loaded, Any]:
         """Read the committed row of an instance, from memory if it is there."""
         kept = self.residents.loaded_row(address)
-        return await self.answer(self.residents.load(address)) if kept is None else Success(kept)
+        return await self.answer(lambda: self.residents.load(address)) if kept is None else Success(kept)
 
     async def answer(
-        self, read: Awaitable[Result[A, Any]], unanswered: Callable[[], Exception] = EngineClosed
+        self, read: Callable[[], Awaitable[Result[A, Any]]], unanswered: Callable[[], Exception] = EngineClosed
     ) -> Result[A, Any]:
         """Return the answer of the store; or an error, if the engine stops before it arrives.
 
         Args:
-            read: the read. Cancelling this wait cancels it.
+            read: begins the read. Cancelling this wait cancels it.
             unanswered: makes that error.
         """
         task = self.runtime.spawn_eagerly(_awaited(read), name="perdure:read")
@@ -80,8 +80,9 @@ class DirectReads:
             _tell(end)
 
 
-async def _awaited(read: Awaitable[Result[A, Any]]) -> Result[A, Any]:
-    return await read
+async def _awaited(read: Callable[[], Awaitable[Result[A, Any]]]) -> Result[A, Any]:
+    """Begin the read inside of the task, so that nothing waits unread if that never takes a step."""
+    return await read()
 
 
 def _tell(future: Future[None]) -> None:

@@ -124,7 +124,9 @@ class Waits:
         """Answer with a status that was read. The log knows whether an absent instance has existed."""
         if status.status != "not_found" or "not_found" in wait.wanted.statuses:
             return Success(Reached(status))
-        logged: Result[Any, CallError] = await self.reads.answer(answer_of(self.store.history(address, None, 1)))
+        logged: Result[Any, CallError] = await self.reads.answer(
+            lambda: answer_of(self.store.history(address, None, 1))
+        )
         return logged.map(lambda events: Reached(status) if events else NeverStored())
 
     def _forget(self, address: Address, wait: _Wait) -> None:
