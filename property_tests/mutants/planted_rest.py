@@ -128,9 +128,16 @@ MUTANTS = (
     Mutant(
         "handlers run in the context of a caller",
         "engine/event_batch.py",
-        "self._context.run(self._decide, batch)",
+        "self._context.copy().run(self._decide, batch)",
         "self._decide(batch)",
         BATCHED + "::test_a_handler_does_not_see_the_context_of_a_caller",
+    ),
+    Mutant(
+        "a context variable that a handler sets remains for all later events",
+        "engine/event_batch.py",
+        "self._context.copy().run(",
+        "self._context.run(",
+        BATCHED + "::test_a_variable_that_a_handler_sets_reaches_no_later_step",
     ),
     Mutant(
         "a defect in one answer of a flight keeps the others from theirs",

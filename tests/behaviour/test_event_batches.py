@@ -20,6 +20,8 @@ caller = ContextVar("caller", default="the engine")
 
 @program
 def note(ctx: TaskContext[str], event: str) -> Do[None]:
+    if event == "careless":
+        caller.set(event)
     state = yield from ctx.state
     yield from ctx.set_state(f"{state}, {event} by {caller.get()}")
 
@@ -43,6 +45,17 @@ def test_a_handler_does_not_see_the_context_of_a_caller(tmp_path: Path) -> None:
             return {(await unwrap(calls.get_state(id_))).rpartition(" by ")[2] for id_ in ids}
 
     assert asyncio.run(main()) == {"the engine"}
+
+
+def test_a_variable_that_a_handler_sets_reaches_no_later_step(tmp_path: Path) -> None:
+    async def main() -> str | None:
+        async with App(None).with_jobs(notes).open(await open_sqlite(tmp_path / "jobs.db"), debug=False) as jobs:
+            calls = jobs.handle(notes)
+            for id_, event in (("a", "first"), ("b", "first"), ("a", "careless"), ("b", "second")):
+                await unwrap(calls.send(id_, event))
+            return await unwrap(calls.get_state("b"))
+
+    assert asyncio.run(main()) == ", first by the engine, second by the engine"
 
 
 def test_an_event_stays_behind_an_earlier_request_that_is_decided_again(tmp_path: Path) -> None:

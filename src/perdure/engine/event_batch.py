@@ -70,7 +70,7 @@ class EventBatch:
         batch, self._residents = self._residents[:LARGEST], self._residents[LARGEST:]
         if self._residents:
             self._decide_soon()
-        self._context.run(self._decide, batch)
+        self._context.copy().run(self._decide, batch)  # a variable that a handler sets reaches no later batch
 
     def _decide(self, batch: list[Resident]) -> None:
         self.commits.gather()
