@@ -50,6 +50,13 @@ MUTANTS = (
         "and True",
         KEPT,
     ),
+    Mutant(
+        "a folded turn that changes more than the state is written as one that does not",
+        "values/transition.py",
+        "        write = Put(write.instance)\n",
+        "        write = Put(write.instance, first.write.changes)\n",
+        "values/test_folded_writes.py::test_folded_turns_leave_the_row_that_they_leave_one_after_the_other",
+    ),
     # ------------------------------------------------------------ plain events
     Mutant(
         "an event of a paused instance is handled as a plain one",
@@ -136,7 +143,7 @@ MUTANTS = (
         "        if timers.has_due(due_ms) or timers.next_ms <= self.runtime.now_ms() or"
         " timers.has_due(self.runtime.now_ms()):\n            return None\n",
         "",
-        f"{FOR_NOW}::test_an_alarm_that_waits_for_a_slot_comes_first[memory]",
+        f"{FOR_NOW}::test_alarms_that_became_due_while_no_engine_ran_come_first[memory]",
     ),
     # ------------------------------------------------------------ guards against defects
     Mutant(
