@@ -121,7 +121,7 @@ MUTANTS = (
         "in_progress = [asked.path for asked in self.tree.steps.values() if asked.begun_ms is not None]\n"
         "        self.cancelled = True",
         "in_progress: list[str] = []\n        self.cancelled = True",
-        f"{SIGNALS}::test_a_cancellation_waits_for_the_step_in_progress_so_that_it_can_be_undone",
+        "workflow/test_requests_during_steps.py::test_a_cancellation_halts_waiting_branches_and_lets_steps_end",
     ),
     Mutant(
         "a cancelled workflow stays parked",

@@ -18,7 +18,7 @@ FIELDS = {
     "run": {"state", "alarm_ms", "claim"},
     "any": {field.name for field in attrs.fields(Instance)},
 }
-"""What a store may write of a row, by ``Put.changes``."""
+"""The columns that a store may write, by ``Put.changes``."""
 
 verbs = st.lists(st.sampled_from(("state", "claim", "run", "any", "keep")), min_size=1, max_size=6)
 
@@ -35,7 +35,7 @@ def after(row: Instance, verb: str, number: int) -> Instance:
 
 
 def stored(row: Instance, transition: Transition) -> Instance:
-    """What a store leaves that writes the fields alone that the transition names."""
+    """The row that a store leaves that writes only the columns that the transition names."""
     write = transition.write
     if isinstance(write, KeepInstance):
         return row
