@@ -13,7 +13,9 @@ import pytest
 from postgres_harness import PostgresHarness
 from postgres_server import PrivateCluster
 
+from perdure.stores.copying.contract import CopySource
 from perdure.stores.postgres import open_postgres
+from perdure.stores.postgres.copying import open_source
 from perdure.stores.postgres.failures import reason_of
 from perdure.stores.postgres.schema import migrate, migrations, script_from
 from perdure.stores.postgres.settings import settings_of
@@ -314,6 +316,34 @@ def test_an_owner_that_lost_its_lock_to_another_stops_and_writes_nothing(harness
         await third.close()
 
     asyncio.run(main())
+
+
+def test_an_owner_that_lost_its_lock_to_a_copy_writes_nothing(harness: PostgresHarness):
+    """A copy reads one table after the other: nothing may change meanwhile."""
+
+    async def main() -> None:
+        owner = await harness.open()
+        told = _states(owner)
+        fence = await created(owner, A)
+        # The lock is free for an instant: the copy tries until it has it.
+        await _lose_the_lock(harness)
+        source = await _first_copy(harness, told)
+        assert isinstance((await answer(owner.commit(put(A, fence)))).failure(), OwnershipLost)
+        assert (await harness.value("SELECT version FROM perdure.instances")) == 1
+        await source.close()
+        await owner.close()
+
+    asyncio.run(main())
+
+
+async def _first_copy(harness: PostgresHarness, told: asyncio.Queue[str]) -> CopySource:
+    while True:
+        try:
+            return await open_source(harness.url)
+        except StoreLocked:
+            while await told.get() != "sure":
+                pass
+            await _lose_the_lock(harness)
 
 
 def test_an_owner_that_does_not_know_of_its_end_is_fenced_by_the_schema(harness: PostgresHarness):

@@ -33,6 +33,11 @@ from perdure.stores.sqlite.copying import claim_owner
 from perdure.values.errors import CopyFailed, StoreLocked, StoreMissing, StoreTooNew, StoreUnavailable
 
 _SHARING: Final = "SELECT count(*) FROM perdure.engines WHERE state = 'open' AND lease_until > clock_timestamp()"
+_OWNERS: Final = "SELECT count(*) FROM perdure.engines WHERE state = 'open' AND lease_until IS NULL"
+_NO_WRITERS: Final = "SELECT pg_advisory_xact_lock(1885692516, 'perdure.instances'::regclass::oid::int)"
+"""Waits for the statements of engines that write: see the function ``enter``."""
+
+_END_OWNERS: Final = "UPDATE perdure.engines SET state = 'dead' WHERE state = 'open' AND lease_until IS NULL"
 _UNFINISHED: Final = "SELECT source, moment, position FROM perdure.copying"
 _BEGIN: Final = """
 DELETE FROM perdure.engines;
@@ -168,6 +173,11 @@ class _Tables:
         sharing = await self.connection.fetchval(self.sql(_SHARING))
         if sharing:
             raise StoreLocked(self.settings.name, sharers(sharing))
+        # An owner that lost only the connection of its lock could still write.
+        if await self.connection.fetchval(self.sql(_OWNERS)):
+            async with self.connection.transaction():
+                await self.connection.execute(self.sql(_NO_WRITERS))
+                await self.connection.execute(self.sql(_END_OWNERS))
 
     async def numbers(self) -> Numbers:
         """Read the numbers."""
