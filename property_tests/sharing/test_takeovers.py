@@ -243,7 +243,7 @@ def histories(draw: st.DrawFn) -> list[Event]:
 @example([Fails(0, "heartbeat", 3, "unknown"), Suffers(500, 0, "crash")], 0)
 @example([Fails(0, "heartbeat", 12, "unknown"), Suffers(3_000, 0, "crash")], 0)
 @example([Suffers(0, 0, "crash"), Fails(3_800, "heartbeat", 3, "unavailable")], 0)
-@example([Suffers(0, 0, "crash"), Fails(3_800, "abandoned", 3, "unknown")], 0)
+@example([Suffers(0, 0, "crash"), Fails(3_800, "abandoned", 9, "unknown")], 0)
 @settings(max_examples=1_000 if NIGHTLY else 10)
 @given(histories(), st.integers(0, 99))
 def test_runs_are_taken_over_within_the_lease_and_a_second(history: list[Event], seed: int) -> None:
