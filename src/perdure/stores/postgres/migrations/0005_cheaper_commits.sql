@@ -12,10 +12,12 @@ SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
   done int[];
-  -- Behind the events of other transitions of the statement, which commit_group numbers.
-  first bigint := (SELECT events_base FROM perdure.counters) + (pg_current_xact_id()::text::bigint << 20) + (1 << 19);
+  first bigint;
 BEGIN
   PERFORM perdure.enter(my_epoch, how_durable);
+  -- After the lock of the writers: `log_end` ignores a transaction that has a number and does not hold it. Behind the
+  -- events of other transitions of the statement, which commit_group numbers.
+  first := (SELECT events_base FROM perdure.counters) + (pg_current_xact_id()::text::bigint << 20) + (1 << 19);
   IF cardinality(first_lock) > 0 THEN
     PERFORM FROM perdure.instances AS i WHERE i.incarnation = ANY(first_lock || w_incarnation)
       ORDER BY i.incarnation FOR NO KEY UPDATE;
@@ -93,9 +95,10 @@ DECLARE
   living bigint[];
   updates int := cardinality(u_n);
   all_done boolean;
-  first bigint := (SELECT events_base FROM perdure.counters) + (pg_current_xact_id()::text::bigint << 20);
+  first bigint;
 BEGIN
   PERFORM perdure.enter(my_epoch, how_durable);
+  first := (SELECT events_base FROM perdure.counters) + (pg_current_xact_id()::text::bigint << 20);  -- after the lock
   IF cardinality(f_n) > 0 THEN
     SELECT array_agg(message_id) INTO living FROM
       (SELECT message_id FROM perdure.messages WHERE message_id = ANY(f_message_id) ORDER BY message_id FOR UPDATE) locked;
