@@ -135,4 +135,19 @@ MUTANTS = (
         "",
         "tests/server/test_callers_in_events.py::test_events_name_the_token_of_a_call",
     ),
+    Mutant(
+        "a commit of the outbox takes the time since the machine was started",
+        "engine/outbox.py",
+        "took_ms=self.runtime.monotonic_ms() - began_ms)",
+        "took_ms=began_ms)",
+        "behaviour/test_live_event_laws.py::test_live_events_are_consistent",
+    ),
+    Mutant(
+        "a group behind a full one takes the time from the first request of that",
+        "engine/together.py",
+        "if len(waiting) % LARGEST == 0:\n            self._begun_ms.append(self.runtime.monotonic_ms())",
+        "if len(waiting) % LARGEST == 0:\n            self._begun_ms.append(self._begun_ms[0] if self._begun_ms else "
+        "self.runtime.monotonic_ms())",
+        "tests/behaviour/test_shared_flights.py::test_each_group_takes_the_time_from_its_own_first_request",
+    ),
 )

@@ -209,6 +209,18 @@ async def test_slow_commits_of_one_moment_are_one_line(world: World) -> None:
     assert world.logs.count("slow commit") == 1
 
 
+@on_each_store
+async def test_the_commit_of_a_message_that_was_not_consumed_takes_as_long_as_any(world: World) -> None:
+    sink = Collected()
+    jobs = (await world.open(app(world.outside, message_attempts=1).with_sinks(sink))).handle(machine)
+    await world.advance(s=60)
+    await world.unwrap(jobs.send("a", steps(Tell("b", (Break(),)))))
+    await world.settle()
+    assert "message became a dead letter" in world.logs
+    assert {told.took_ms for told in sink.of(StoreCommitted)} == {0}
+    assert "slow commit" not in world.logs
+
+
 # ---------------------------------------------------------------- messages
 @on_each_store
 async def test_a_delivery_is_reported(world: World) -> None:

@@ -13,7 +13,7 @@ from returns.result import Failure, Result, Success
 from world import World, on_each_store
 
 from perdure import App, Limits, Task, TaskContext, attempt, program, tell, unwrap
-from perdure.engine.together import Together
+from perdure.engine.together import LARGEST, Together
 from perdure.programs import Do
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.stores.memory import MemoryBackend
@@ -203,6 +203,51 @@ def test_a_defect_in_one_answer_keeps_no_other_from_its_own() -> None:
 
     asyncio.run(main())
     assert taken == [Success(1), Success(1)]
+
+
+@attrs.define
+class SlowStore:
+    """Answers a group when it is told to, on a clock of its own."""
+
+    now_ms: float = 0.0
+    sent: list[tuple[int, Callable[[Sequence[Result[Any, Any]]], None]]] = attrs.Factory(list[Any])
+
+    def send(self, requests: Sequence[int], answered: Callable[[Sequence[Result[Any, Any]]], None]) -> None:
+        self.sent.append((len(requests), answered))
+
+    def answer(self) -> None:
+        number, answered = self.sent[-1]
+        answered([Success(1)] * number)
+
+    async def pass_to(self, now_ms: float) -> None:
+        for _ in range(4):
+            await asyncio.sleep(0)
+        self.now_ms = now_ms
+
+
+def test_each_group_takes_the_time_from_its_own_first_request() -> None:
+    """Also one that waited behind a full group."""
+    store, took = SlowStore(), list[tuple[int, float]]()
+
+    async def main() -> None:
+        for begun_ms, number in ((0, 1), (10, LARGEST + 1), (500, LARGEST)):
+            await store.pass_to(begun_ms)
+            for _ in range(number):
+                group.add(Member(lambda _: took.append((len(store.sent), group.took_ms))))
+        for answered_ms in (1_000, 2_000, 3_000, 4_000):
+            await store.pass_to(answered_ms)
+            store.answer()
+
+    group = Together(
+        runtime=attrs.evolve(asyncio_runtime(), monotonic_ms=lambda: store.now_ms),
+        send_all=store.send,
+        send_one=FutureResult.from_value,
+        lost=OutcomeUnknown,
+        name="group",
+    )
+    asyncio.run(main())
+    assert [number for number, _ in store.sent] == [1, LARGEST, LARGEST, 1]
+    assert sorted(set(took)) == [(1, 1_000), (2, 1_990), (3, 2_990), (4, 3_500)]
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])

@@ -188,7 +188,7 @@ class Commits:
             self.residents.landed(flight, stored)  # first: whatever fails below, no older row is kept
         took_ms = self._group.took_ms
         if self.reporting.sinks.told or took_ms > SLOW_COMMIT_MS:
-            self.reporting.stored(flight.transition, stored, took_ms)
+            self.reporting.stored(flight.transition, stored, took_ms=took_ms)
         if type(stored) is Success:
             self.committed(flight.transition, turns or [commit.transition for _, commit in flight.steps])
         elif isinstance(stored.failure(), OutcomeUnknown):

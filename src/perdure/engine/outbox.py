@@ -249,7 +249,7 @@ class Outbox:
             kept = fenced
         began_ms = self.runtime.monotonic_ms()
         outcome: Result[Any, PerdureError] = result_inside(await self.store.commit(kept))
-        self.reporting.stored(transition, outcome, began_ms)
+        self.reporting.stored(transition, outcome, took_ms=self.runtime.monotonic_ms() - began_ms)
         if isinstance(outcome, Failure):
             fields = {"target": str(transition.address), "error": str(outcome.failure())}
             self.runtime.log(LogRecord("warning", "message outcome not persisted", fields))

@@ -126,13 +126,13 @@ class Reporting:
         for event in transition.events:
             self.sinks.tell(event)
 
-    def stored(self, transition: Transition, stored: Result[Fence, Any], took_ms: float) -> None:
+    def stored(self, transition: Transition, stored: Result[Fence, Any], *, took_ms: float) -> None:
         """Tell the store's answer to a commit, and log a slow one.
 
         Args:
             transition: the transition.
             stored: the answer.
-            took_ms: how long its group took.
+            took_ms: how long it took, or its group.
         """
         if took_ms > SLOW_COMMIT_MS:
             self._log_slow(transition, took_ms)

@@ -63,8 +63,8 @@ class Together(Generic[R]):
     name: str
     waits: Literal["never", "for_io"] = "for_io"
     took_ms: float = 0.0
-    _since_ms: float = 0.0
     _waiting: list[GroupMember[R]] = attrs.Factory(list[Any])
+    _begun_ms: list[float] = attrs.Factory(list[float])  # the first request of each group that they will leave in
     _state: Literal["idle", "gathering", "leaving", "under_way"] = "idle"
 
     def add(self, member: GroupMember[R]) -> None:
@@ -73,8 +73,8 @@ class Together(Generic[R]):
             start_eagerly(self._alone(member), self.runtime, name=self.name)
             return
         waiting = self._waiting
-        if not waiting:
-            self._since_ms = self.runtime.monotonic_ms()
+        if len(waiting) % LARGEST == 0:
+            self._begun_ms.append(self.runtime.monotonic_ms())
         waiting.append(member)
         if self._state == "idle":
             if self.waits == "never":
@@ -105,8 +105,8 @@ class Together(Generic[R]):
 
     def _leave(self, send_all: SendAll[R]) -> None:
         group, self._waiting = self._waiting[:LARGEST], self._waiting[LARGEST:]
+        since_ms = self._begun_ms.pop(0)
         self._state = "under_way"
-        since_ms = self._since_ms
         try:
             send_all([member.leave() for member in group], partial(self._answered, send_all, group, since_ms))
         except Exception as defect:  # noqa: BLE001 - a store that raises instead of answering
