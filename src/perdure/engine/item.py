@@ -41,7 +41,7 @@ class Item:
         answer: receives the result.
         ended: the run whose end this item is, if it ran beside the mailbox.
         conflicts: how often its turn met a conflict before its first effect.
-        gave_way: the number of these conflicts after which it waited for its rivals.
+        backed_off: the number of these conflicts after which it waited for its rivals.
         recovered: whether an abandoned run was already recovered for this request.
         span: traces its turn, from the moment that the instance is loaded; None if it is not traced.
         report: reports the end of the request to sinks; None if none listens.
@@ -57,7 +57,7 @@ class Item:
     answer: Reply
     ended: tuple[Execute, Exit[Any, Any]] | None = None
     conflicts: int = 0
-    gave_way: int = 1
+    backed_off: int = 1
     recovered: Literal["not_yet", "once"] = "not_yet"
     span: TurnSpan | None = None
     report: RequestReport | None = None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from returns.result import Failure, Success
 
-from perdure.engine.give_way import MAX_CONFLICTS, MAX_SHARED_CONFLICTS, give_way
+from perdure.engine.conflict_backoff import MAX_CONFLICTS, MAX_SHARED_CONFLICTS, back_off
 from perdure.engine.resident import Resident
 from perdure.engine.turn_outcome import FenceLost, TurnAnswered, Verdict
 from perdure.engine.unstored import not_stored
@@ -37,7 +37,7 @@ async def release_claim(turns: TurnTaker, resident: Resident, execute: Execute) 
 async def _is_released(turns: TurnTaker, resident: Resident, execute: Execute) -> bool:
     """Release a claim; return whether the store has it no longer."""
     for tried in range(MAX_SHARED_CONFLICTS if turns.others else MAX_CONFLICTS + 1):
-        await give_way(turns.runtime, tried, turns.others)
+        await back_off(turns.runtime, tried, turns.others)
         loaded = await turns.residents.load(resident.address)
         if not isinstance(loaded, Success):
             return False
@@ -55,7 +55,7 @@ async def settle_apart(
 ) -> Verdict | Execute:
     """Commit the end of a run that ran beside the resident, on the present row."""
     for tried in range(MAX_SHARED_CONFLICTS if turns.others else MAX_CONFLICTS + 1):
-        await give_way(turns.runtime, tried, turns.others)
+        await back_off(turns.runtime, tried, turns.others)
         match await turns.residents.load(resident.address):
             case Success(loaded) if is_event_between(loaded.instance, resident.running, turns.others):
                 return Defer()

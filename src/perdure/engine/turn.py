@@ -15,8 +15,8 @@ from perdure.engine.claims import ClaimFailed, LazyClaim, Perform, perform_direc
 from perdure.engine.collect_inputs import traced_inputs
 from perdure.engine.commits import Commits
 from perdure.engine.concurrency_limit import ConcurrencyLimits
+from perdure.engine.conflict_backoff import MAX_CONFLICTS, MAX_SHARED_CONFLICTS, back_off
 from perdure.engine.folding import Folding
-from perdure.engine.give_way import MAX_CONFLICTS, MAX_SHARED_CONFLICTS, give_way
 from perdure.engine.holds import Holds
 from perdure.engine.hook_raised import answer_of_hook
 from perdure.engine.item import Item, RunInProgress, Stop
@@ -126,9 +126,9 @@ class TurnTaker:
             The turn's only commit, which waits for the disk as a value; or its outcome; or the rest of it, if it must
             wait for something else first; or "reading", if the instance is read first.
         """
-        if item.conflicts > item.gave_way and self.others:
-            item.gave_way = item.conflicts
-            return Rest(self._give_way(item))
+        if item.conflicts > item.backed_off and self.others:
+            item.backed_off = item.conflicts
+            return Rest(self._back_off(item))
         if (flight := resident.flight) is not None:
             return self._decide(resident, item, flight.loaded, flight.decoded)
         key = item.request.idempotency_key
@@ -142,9 +142,9 @@ class TurnTaker:
         loaded = self.reads.load(resident.address, key, now_ms, partial(tell, resident, item))
         return "reading" if loaded is None else self.decide(resident, item, loaded)
 
-    async def _give_way(self, item: Item) -> Literal["again"]:
+    async def _back_off(self, item: Item) -> Literal["again"]:
         """Let rivals on a shared store succeed first."""
-        await give_way(self.runtime, item.conflicts, self.others)
+        await back_off(self.runtime, item.conflicts, self.others)
         return "again"
 
     def most_conflicts(self, item: Item) -> int:

@@ -17,7 +17,7 @@ LONGEST_MS: Final = 50
 """The longest wait between two tries."""
 
 
-async def give_way(runtime: Runtime, tried: int, others: OtherEngines) -> None:
+async def back_off(runtime: Runtime, tried: int, others: OtherEngines) -> None:
     """Wait before the third and each later try, if there can be rivals.
 
     Args:
