@@ -14,7 +14,7 @@ from perdure.engine.item import Item
 from perdure.engine.reporting import SLOW_COMMIT_MS, Reporting
 from perdure.engine.resident import Resident
 from perdure.engine.residents import NO_INSTANCE, Residents
-from perdure.engine.together import Together
+from perdure.engine.store_groups import StoreGroups
 from perdure.engine.turn_outcome import TurnAnswered
 from perdure.jobs.step import Commit
 from perdure.runtime.record import Runtime
@@ -47,12 +47,12 @@ class Commits:
     residents: Residents
     committed: Callable[[Transition, Sequence[Transition]], None] = attrs.field(init=False)
     in_doubt: Callable[[], None] = attrs.field(init=False)
-    _group: Together[Transition] = attrs.field(init=False)
+    _group: StoreGroups[Transition] = attrs.field(init=False)
     _keeps_history: bool = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._keeps_history = self.limits.keeps_history
-        self._group = Together(
+        self._group = StoreGroups(
             runtime=self.runtime,
             send_all=self.store.commit_all,
             send_one=self.store.commit,

@@ -11,7 +11,7 @@ from perdure.engine.commits import Commits
 from perdure.engine.item import Item
 from perdure.engine.resident import Resident
 from perdure.engine.residents import Residents
-from perdure.engine.together import LARGEST
+from perdure.engine.store_groups import LARGEST
 from perdure.engine.turn_outcome import Begun, Reading
 from perdure.runtime.record import LogRecord, Runtime
 

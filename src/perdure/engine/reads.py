@@ -10,7 +10,7 @@ import attrs
 from returns.future import FutureResult
 from returns.result import Result
 
-from perdure.engine.together import Together
+from perdure.engine.store_groups import StoreGroups
 from perdure.runtime.record import Runtime
 from perdure.stores.groups import LoadRequest
 from perdure.stores.store import Store
@@ -57,7 +57,7 @@ class Reads:
         self._store = store
         self._runtime = runtime
         self._told: list[tuple[OnLoaded, Result[Loaded, Any]]] = []
-        self._reads: Together[LoadRequest] = Together(
+        self._reads: StoreGroups[LoadRequest] = StoreGroups(
             runtime=runtime,
             send_all=store.load_all,
             send_one=self._one,

@@ -39,7 +39,7 @@ class GroupMember(Protocol[R_co]):
 
 
 @attrs.define(kw_only=True)
-class Together(Generic[R]):
+class StoreGroups(Generic[R]):
     """The requests of one kind to the store.
 
     A group leaves at the end of the step of the event loop in which its first request arrived. If another group is on
