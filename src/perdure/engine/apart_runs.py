@@ -1,4 +1,7 @@
-"""Runs beside the mailbox of their instance."""
+"""Runs beside the mailbox of their instance.
+
+Other turns may write the row meanwhile, so the end of a run is committed on the present one.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,22 @@ from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
 import attrs
-from returns.result import Failure
+from returns.result import Failure, Success
 
 from perdure.engine.cancellation import is_cancelled
+from perdure.engine.conflict_backoff import MAX_CONFLICTS, MAX_SHARED_CONFLICTS, back_off
 from perdure.engine.item import Item
 from perdure.engine.resident import Resident
 from perdure.engine.turn import TurnTaker
-from perdure.engine.turn_outcome import TurnAnswered
-from perdure.jobs.step import Execute
+from perdure.engine.turn_outcome import FenceLost, TurnAnswered, Verdict
+from perdure.engine.unstored import not_stored
+from perdure.jobs.recovery import is_event_between
+from perdure.jobs.step import Defer, Execute
+from perdure.jobs.turn import rejoin
 from perdure.programs import Exit
 from perdure.programs.exit import is_closing
 from perdure.runtime.record import Runtime
-from perdure.values.errors import OutcomeUnknown
+from perdure.values.errors import Conflict, OutcomeUnknown
 
 
 class Enqueue(Protocol):
@@ -30,7 +37,7 @@ class Enqueue(Protocol):
 
 @attrs.frozen
 class ApartRuns:
-    """Runs user code while its instance handles other requests.
+    """Runs user code while its instance handles other requests, and settles it in a turn of its own.
 
     Attributes:
         runtime: knows whether a task was cancelled.
@@ -96,3 +103,41 @@ class ApartRuns:
         self.turns.left_claimed(resident)
         item.reply(self.broken(resident, defect).result)
         self.over(resident)
+
+    # ------------------------------------------------------------ the end of a run
+    async def settle(self, resident: Resident, execute: Execute, exit_: Exit[Any, Any]) -> Verdict:
+        """Settle a run whose end is at the head of the mailbox, and run the hooks that follow it."""
+        turns = self.turns
+        try:
+            verdict = await self._committed(resident, execute, exit_)
+            while isinstance(verdict, Execute):
+                ended = await turns.run_program(resident, verdict, "worker")
+                if not isinstance(ended, tuple):
+                    return ended or TurnAnswered(Failure(OutcomeUnknown("the claim was lost")))
+                verdict = await self._committed(resident, *ended)
+        except BaseException:
+            turns.forget_run(resident, execute)
+            raise
+        return verdict
+
+    async def _committed(self, resident: Resident, execute: Execute, exit_: Exit[Any, Any]) -> Verdict | Execute:
+        """Commit the end of a program on the present row; or return the hook that follows it."""
+        turns = self.turns
+        for tried in range(MAX_SHARED_CONFLICTS if turns.others else MAX_CONFLICTS + 1):
+            await back_off(self.runtime, tried, turns.others)
+            match await turns.residents.load(resident.address):
+                case Success(loaded) if is_event_between(loaded.instance, resident.running, turns.others):
+                    return Defer()
+                case Success(loaded):
+                    joined = rejoin(execute, loaded, turns.others)
+                case failure:
+                    turns.left_claimed(resident)
+                    turns.forget_run(resident, execute)
+                    return TurnAnswered(Failure(not_stored(failure.failure())))
+            step = turns.finish(resident, joined, exit_) if isinstance(joined, Execute) else joined
+            if isinstance(step, Execute):
+                return step
+            verdict = await turns.settle(resident, execute, step)
+            if not isinstance(verdict, FenceLost):
+                return verdict if verdict is not None else TurnAnswered(Failure(Conflict(str(resident.address))))
+        return FenceLost(str(resident.address))

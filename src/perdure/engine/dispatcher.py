@@ -22,7 +22,6 @@ from perdure.engine.item import Item
 from perdure.engine.reporting import Reporting
 from perdure.engine.resident import NOTHING_WAITS, Resident
 from perdure.engine.residents import Residents
-from perdure.engine.runs_apart import take_end
 from perdure.engine.turn import TurnTaker
 from perdure.engine.turn_outcome import (
     Begun,
@@ -271,7 +270,7 @@ class Dispatcher:
             if item.report is not None:
                 item.report.begun()
             if item.ended is not None:
-                return Rest(take_end(self.turns, resident, *item.ended))
+                return Rest(self._apart.settle(resident, *item.ended))
             return self.turns.begin(resident, item, self._loaded)
         except BaseException as defect:  # noqa: BLE001 - as above
             return self._broken(resident, defect)

@@ -24,10 +24,10 @@ from perdure.engine.lane_limit import lane_of
 from perdure.engine.mistakes import MistakeFound, report_mistakes
 from perdure.engine.plain_events import PlainEvents, RunEnded, plain_events
 from perdure.engine.reads import Reads
+from perdure.engine.release_claim import release_claim
 from perdure.engine.reporting import Reporting
 from perdure.engine.resident import Resident
 from perdure.engine.residents import Residents
-from perdure.engine.runs_apart import release_claim
 from perdure.engine.time_limit import TimeLimit
 from perdure.engine.tracing import Tracing
 from perdure.engine.turn_outcome import Begun, Claimable, FenceLost, Reading, Rest, RunsApart, TurnAnswered, Verdict
