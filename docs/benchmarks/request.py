@@ -20,7 +20,7 @@ from returns.result import Result, Success
 
 from perdure import App, Decision, Do, Task, TaskContext, effect, program
 from perdure.client.client import Client, engine_of
-from perdure.engine.collect_inputs import collect_inputs
+from perdure.engine.inputs import inputs_beside_turns
 from perdure.jobs.request import Request
 from perdure.jobs.step import Commit, Execute
 from perdure.jobs.turn import begin, finish
@@ -117,7 +117,7 @@ async def parts(jobs: Client) -> dict[str, float]:
             at = note("looking at the clock", time.perf_counter())
             loaded = (await answer_of(turns.store.load(address, None, 0))).unwrap()
             at = note("load from the store", at)
-            inputs = collect_inputs(turns.runtime, turns.store, turns.limits)
+            inputs = inputs_beside_turns(turns.runtime, turns.store, turns.limits)
             at = note("the clock, the dice and the ids", at)
             step = cast("Execute", begin(program_job, address, loaded, request, inputs))
             at = note("begin: state decoded, claim, context, draft", at)

@@ -14,9 +14,9 @@ from perdure.client.arguments import check_definition
 from perdure.client.by_name import NamedJob
 from perdure.client.redrive import Redrive
 from perdure.client.together import together
-from perdure.engine.collect_inputs import collect_inputs
 from perdure.engine.exposition import Exposition
 from perdure.engine.in_flight import InFlight
+from perdure.engine.inputs import inputs_beside_turns
 from perdure.engine.item import Item
 from perdure.engine.running import RunningEngine
 from perdure.engine.unserved import with_unserved
@@ -282,7 +282,7 @@ class LocalGateway:
             return Failure(found.failure())
         running = engine.residents.running(address)
         hold = engine.turns.holds.of(job.kind, job.name)
-        inputs = collect_inputs(engine.runtime, engine.store, engine.limits, running=running, hold=hold)
+        inputs = inputs_beside_turns(engine.runtime, engine.store, engine.limits, running=running, hold=hold)
         journal = await engine.reads.answer(lambda: read_journal(engine.store, found.unwrap().instance))
         return journal.map(lambda rows: Moment(found.unwrap(), inputs, rows))
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import attrs
 from returns.result import Failure, Result, Success
 
-from perdure.engine.collect_inputs import collect_inputs
+from perdure.engine.inputs import inputs_beside_turns
 from perdure.engine.running import RunningEngine
 from perdure.jobs.messages import redriven
 from perdure.programs.future import answer_of
@@ -44,7 +44,7 @@ class Redrive:
         letters = [letter for letter in found.unwrap() if letter.message_id == message_id]
         if not letters:
             return Success("not_found")
-        inputs = collect_inputs(self.engine.runtime, self.engine.store, self.engine.limits)
+        inputs = inputs_beside_turns(self.engine.runtime, self.engine.store, self.engine.limits)
         events: tuple[Event, ...] = (redriven(letters[0], self.by, inputs),)
         kept = events if self.engine.limits.keeps_history else ()
         outcome = await answer_of(self.engine.store.redrive(message_id, kept))

@@ -8,9 +8,9 @@ from typing import Any, Literal, TypeAlias
 import attrs
 from returns.result import Failure, Result, Success
 
-from perdure.engine.collect_inputs import collect_inputs
 from perdure.engine.dispatcher import Dispatcher
 from perdure.engine.incident import dead_letter
+from perdure.engine.inputs import inputs_beside_turns
 from perdure.engine.reporting import Reporting
 from perdure.engine.unserved import UnservedMessages
 from perdure.engine.wake import Wake
@@ -206,7 +206,7 @@ class Outbox:
                 self._settle_later(pair)  # the next read of the store decides
 
     def _inputs(self) -> TurnInputs:
-        return collect_inputs(self.runtime, self.store, self.limits)
+        return inputs_beside_turns(self.runtime, self.store, self.limits)
 
     def _write_then_settle(self, stored: StoredMessage, transition: Transition) -> None:
         pair = (stored.message.sender, stored.message.target)

@@ -12,13 +12,13 @@ from returns.result import Failure, Result, Success
 from perdure.engine.cancellation import stop_from_outside, take_cancellation_back, uncancel
 from perdure.engine.checkpoints import Checkpoints, RunLost
 from perdure.engine.claims import ClaimFailed, LazyClaim, Perform, perform_directly
-from perdure.engine.collect_inputs import traced_inputs
 from perdure.engine.commits import Commits
 from perdure.engine.concurrency_limit import ConcurrencyLimits
 from perdure.engine.conflict_backoff import MAX_CONFLICTS, MAX_SHARED_CONFLICTS, back_off
 from perdure.engine.folding import Folding
 from perdure.engine.holds import Holds
 from perdure.engine.hook_raised import answer_of_hook
+from perdure.engine.inputs import traced_inputs
 from perdure.engine.item import Item, RunInProgress, Stop
 from perdure.engine.lane_limit import lane_of
 from perdure.engine.mistakes import MistakeFound, report_mistakes

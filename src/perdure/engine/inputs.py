@@ -1,8 +1,6 @@
-"""Collects the nondeterministic inputs of one turn."""
+"""The nondeterministic inputs of decisions beside turns; and those of a turn with the context of its trace."""
 
 from __future__ import annotations
-
-from typing import Literal
 
 import attrs
 
@@ -11,38 +9,23 @@ from perdure.engine.tracing import Tracing, turn_begun
 from perdure.runtime.record import Runtime
 from perdure.stores.store import Store
 from perdure.values.address import Address
-from perdure.values.decoded import Decoded
 from perdure.values.hold import Hold
 from perdure.values.limits import Limits
-from perdure.values.other_engines import NO_OTHERS, OtherEngines
 from perdure.values.transition import Loaded
 from perdure.values.turn_inputs import TurnInputs
 
 
-def collect_inputs(
-    runtime: Runtime,
-    store: Store,
-    limits: Limits,
-    *,
-    running: tuple[str, ...] = (),
-    code: Literal["trusted", "suspect"] = "trusted",
-    events: Literal["wanted", "unread"] = "wanted",
-    hold: Hold = "released",
-    decoded: Decoded | None = None,
-    others: OtherEngines = NO_OTHERS,
+def inputs_beside_turns(
+    runtime: Runtime, store: Store, limits: Limits, *, running: tuple[str, ...] = (), hold: Hold = "released"
 ) -> TurnInputs:
-    """Read the clock, draw a random value and create an id.
+    """Read the clock, draw a random value and create an id, for a decision that is no turn of an instance.
 
     Args:
         runtime: the source of all three.
         store: provides the epoch of its ownership.
         limits: the engine's limits.
         running: the ids of the instance's runs that are in progress in this process.
-        code: whether all code of jobs must be claimed before it runs.
-        events: whether the log keeps events or a sink reads them.
         hold: whether runs of the job may begin.
-        decoded: the decoded state of the row, if it is kept.
-        others: the other engines that share the store.
     """
     return TurnInputs(
         now_ms=runtime.now_ms(),
@@ -51,11 +34,7 @@ def collect_inputs(
         epoch=store.epoch,
         running=running,
         limits=limits,
-        code=code,
-        events=events,
         hold=hold,
-        decoded=decoded,
-        others=others,
     )
 
 
