@@ -44,7 +44,7 @@ MUTANTS = (
         "a request behind a commit in doubt never begins",
         "engine/dispatcher.py",
         "        if resident.waiting:\n            self._serve_later(resident)\n        else:\n",
-        "        if resident.waiting:\n            self._rest(resident)\n        else:\n",
+        "        if resident.waiting:\n            self._make_idle(resident)\n        else:\n",
         f"{TURNS}::test_events_that_come_while_one_is_committed_are_handled_after_it",
     ),
     Mutant(

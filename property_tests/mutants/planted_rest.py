@@ -65,7 +65,7 @@ MUTANTS = (
     Mutant(
         "a request that was taken back is counted for ever",
         "engine/dispatcher.py",
-        "        item.note_cancelled()\n        self._leave(item)",
+        "        item.note_cancelled()\n        self._uncount(item)",
         "        item.note_cancelled()",
         CROWDS,
     ),
@@ -143,7 +143,7 @@ MUTANTS = (
         "a defect in one answer of a flight keeps the others from theirs",
         "engine/dispatcher.py",
         "            self._conclude(resident, item, result or commit.result)",
-        "            self._answer(resident, item, result or commit.result)\n            self._leave(item)",
+        "            self._answer(resident, item, result or commit.result)\n            self._uncount(item)",
         ANSWERED + "::test_a_defect_in_one_turn_of_several_that_share_a_commit[memory]",
     ),
     Mutant(

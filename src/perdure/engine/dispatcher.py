@@ -161,7 +161,7 @@ class Dispatcher:
         if resident.state != "idle" or resident.waiting or (flight is not None and not folding.allows(resident, item)):
             resident.put(item, place)
             if resident.state == "idle" and flight is None:
-                self._set_to_work(resident)
+                self._serve_or_later(resident)
         elif self._batch.take(resident, item):
             pass  # it is decided at the end of this step
         elif self._in_a_row < MAX_TURNS_IN_A_ROW:
@@ -194,15 +194,15 @@ class Dispatcher:
     def _serve_begun(self, resident: Resident, item: Item, begun: Begun | Reading) -> None:
         """Conclude a turn that is decided, and continue."""
         try:
-            wait = self._go_on(resident, item, begun)
+            wait = self._carry_out(resident, item, begun)
             if wait is None and resident.flight is not None and not resident.waiting:
                 resident.state = "idle"
             else:
-                self._serve_rest(resident, wait)
+                self._continue_after(resident, wait)
         except BaseException as defect:  # noqa: BLE001 - a defect of the engine must not break the queue
             self._derailed(resident, (item,), defect)
 
-    def _serve_rest(self, resident: Resident, wait: _Wait | None) -> None:
+    def _continue_after(self, resident: Resident, wait: _Wait | None) -> None:
         """Continue after a turn: with the next ones, or with what the turn waits for."""
         if wait is None and not resident.waiting:
             wait = "over"
@@ -210,22 +210,19 @@ class Dispatcher:
             self._serve(resident)
         elif wait == "over":
             if resident.flight is None:
-                self._rest(resident)
+                self._make_idle(resident)
             else:
                 resident.state = "idle"
         elif wait != "reading":
             item, rest = wait
             try:
-                self._work_on(resident, item, rest)
+                self._begin_wait(resident, item, rest)
             except BaseException as defect:  # noqa: BLE001 - as above
                 resident.end_serving(item)
                 self._derailed(resident, (item,), defect)
 
-    def _set_to_work(self, resident: Resident) -> None:
-        """Execute turns synchronously, and continue in a task for anything but the store; services run in one.
-
-        After some turns in a row the next one is scheduled: a caller in a tight loop must not starve all others.
-        """
+    def _serve_or_later(self, resident: Resident) -> None:
+        """Serve now; after some turns in a row later: a caller in a tight loop must not starve all others."""
         resident.state = "busy"
         self._in_a_row += 1
         if self._in_a_row <= MAX_TURNS_IN_A_ROW:
@@ -241,12 +238,12 @@ class Dispatcher:
         except BaseException as defect:  # noqa: BLE001 - as below
             while resident.waiting:
                 self._fail(resident, resident.waiting.popleft(), defect)
-            self._rest(resident)
+            self._make_idle(resident)
 
     def _serve(self, resident: Resident) -> None:
         """Execute turns synchronously until nothing waits, or a turn must wait."""
         try:
-            self._serve_rest(resident, self._serve_until_wait(resident))
+            self._continue_after(resident, self._serve_until_wait(resident))
         except BaseException as defect:  # noqa: BLE001 - as above
             self._derailed(resident, (), defect)
 
@@ -258,7 +255,7 @@ class Dispatcher:
             item = self._next(resident)
             if item is None:
                 continue
-            wait = self._go_on(resident, item, self._begun(resident, item))
+            wait = self._carry_out(resident, item, self._begun(resident, item))
             if wait is not None:
                 return wait
         return "over"
@@ -278,7 +275,7 @@ class Dispatcher:
     def _loaded(self, resident: Resident, item: Item, loaded: Result[Loaded, Any]) -> None:
         """Continue a turn with the instance that the store has read."""
         if resident.undecided is not item:  # it was answered when the engine stopped
-            self._leave(item)
+            self._uncount(item)
             return
         resident.undecided = None
         try:
@@ -287,8 +284,8 @@ class Dispatcher:
             begun = self._broken(resident, defect)
         self._serve_begun(resident, item, begun)
 
-    def _go_on(self, resident: Resident, item: Item, begun: Begun | Reading) -> _Wait | None:
-        """Conclude a turn that is decided; return for what it waits otherwise."""
+    def _carry_out(self, resident: Resident, item: Item, begun: Begun | Reading) -> _Wait | None:
+        """Carry out the decision of a turn; return what it waits for, if it waits."""
         try:
             if type(begun) is Commit:
                 write = begun.transition.write
@@ -351,7 +348,7 @@ class Dispatcher:
             if resident.deferred and not resident.running:
                 self._wake_deferred(resident)
             if resident.state == "idle" and not resident.waiting:
-                self._rest(resident)
+                self._make_idle(resident)
             else:
                 self._continue(resident)
         except BaseException as defect:  # noqa: BLE001 - as above
@@ -375,22 +372,23 @@ class Dispatcher:
         if resident.waiting:
             self._serve_later(resident)
         else:
-            self._rest(resident)
+            self._make_idle(resident)
 
-    def _work_on(self, resident: Resident, item: Item, rest: Rest | Claimable) -> None:
+    def _begin_wait(self, resident: Resident, item: Item, rest: Rest | Claimable) -> None:
+        """Begin what a turn waits for: its run, which needs no task, or the rest of it, in one."""
         if isinstance(rest, Claimable):
             self._in_a_row = 0
             self.runs.begin(resident, item, rest)
             return
-        resident.worker = start_eagerly(self._work(resident, item, rest), self.runtime, name="turns of an instance")
+        resident.worker = start_eagerly(self._in_task(resident, item, rest), self.runtime, name="turns of an instance")
         self._in_a_row = 0 if resident.worker else self._in_a_row
 
-    async def _work(self, resident: Resident, item: Item, rest: Rest) -> None:
+    async def _in_task(self, resident: Resident, item: Item, rest: Rest) -> None:
         """Execute a turn that must wait, then other turns, until nothing waits or a turn waits as a value."""
         wait: _Wait = (item, rest)
         try:
             while isinstance(wait, tuple) and isinstance(wait[1], Rest):
-                await self._take(resident, wait[0], wait[1])
+                await self._await_rest(resident, wait[0], wait[1])
                 wait = self._serve_until_wait(resident)
         except BaseException as raised:
             if not is_closing(raised):
@@ -400,9 +398,9 @@ class Dispatcher:
         finally:
             resident.worker = None
             if isinstance(wait, tuple):
-                self._work_on(resident, *wait)
+                self._begin_wait(resident, *wait)
             elif wait == "over":
-                self._rest(resident)
+                self._make_idle(resident)
 
     def _run_ended(self, resident: Resident, item: Item, verdict: Verdict | None) -> None:
         """Conclude the turn of a run, and continue with the next ones."""
@@ -411,7 +409,7 @@ class Dispatcher:
             if type(verdict) is TurnAnswered:
                 self._answer(resident, item, verdict.result)
                 if item.counts:
-                    self._leave(item)
+                    self._uncount(item)
             elif verdict is None:
                 self._again(resident, (item,))
                 return
@@ -424,9 +422,10 @@ class Dispatcher:
     def _resume(self, resident: Resident) -> None:
         """Execute the turns that a cancelled task left in a queue."""
         if resident.waiting and resident.state == "idle":
-            self._set_to_work(resident)
+            self._serve_or_later(resident)
 
-    async def _take(self, resident: Resident, item: Item, rest: Rest) -> None:
+    async def _await_rest(self, resident: Resident, item: Item, rest: Rest) -> None:
+        """Execute the rest of a turn, and conclude the turn."""
         verdict: Verdict | Literal["again"] | None
         resident.begin_serving(item)
         try:
@@ -464,14 +463,14 @@ class Dispatcher:
         if self._admission.queues:
             self._admission.call(resident.address)
         item.note_cancelled()
-        self._leave(item)
+        self._uncount(item)
 
     def _end(self, resident: Resident, item: Item, verdict: Verdict) -> None:
-        self._follow(resident, item, verdict)
+        self._react(resident, item, verdict)
         if not isinstance(verdict, Defer):
-            self._leave(item)
+            self._uncount(item)
 
-    def _rest(self, resident: Resident) -> None:
+    def _make_idle(self, resident: Resident) -> None:
         """Mark a mailbox as idle, and drop it if it is empty."""
         resident.state, resident.worker = "idle", None
         if resident.waiting:
@@ -495,13 +494,14 @@ class Dispatcher:
         if self._admission.queues:
             self._admission.call(None)
 
-    def _leave(self, item: Item) -> None:
+    def _uncount(self, item: Item) -> None:
         """Count a request as finished: there is room for another one."""
         self._pending -= item.counts
         if self._admission.queues:
             self._admission.call(None)
 
-    def _follow(self, resident: Resident, item: Item, verdict: Verdict) -> None:
+    def _react(self, resident: Resident, item: Item, verdict: Verdict) -> None:
+        """Do what the outcome of a turn asks of its mailbox."""
         match verdict:
             case TurnAnswered(result):
                 self._answer(resident, item, result)
@@ -546,12 +546,12 @@ class Dispatcher:
     def _apart_is_over(self, resident: Resident) -> None:
         self._wake_deferred(resident)
         if resident.state == "idle" and resident.is_empty:
-            self._rest(resident)
+            self._make_idle(resident)
 
     def _wake_deferred(self, resident: Resident) -> None:
         resident.wake_deferred()
         if resident.waiting and resident.state == "idle":
-            self._set_to_work(resident)
+            self._serve_or_later(resident)
 
     def claim_left(self, resident: Resident) -> None:
         """Recover the instance after a pause, in case it has a claim that no run holds. This counts no crash."""
@@ -578,7 +578,7 @@ class Dispatcher:
             self._answer(resident, item, result)
         except BaseException as again:  # noqa: BLE001 - as above
             self._broken(resident, again)
-        self._leave(item)
+        self._uncount(item)
         item.counts = 0  # should a later step end it again
 
     def _derailed(self, resident: Resident, items: Sequence[Item], defect: BaseException) -> None:

@@ -204,7 +204,7 @@ class TurnTaker:
             return "after_flight"
         match step:
             case Mark():
-                return Rest(self._in_a_place(resident, step, lambda: self._mark_and_begin(resident, item, step)))
+                return Rest(self._in_a_slot(resident, step, lambda: self._mark_and_begin(resident, item, step)))
             case Execute():
                 suspect_event = step.claimed == "before_effect"  # claimed before its handler runs, as a run is
                 takes_no_slot = suspect_event and resident.job.occupancy == "claim_only" and self.phase == "open"
@@ -315,12 +315,12 @@ class TurnTaker:
     def _has_effect(self, resident: Resident, item: Item, execute: Execute, begun: Suspended[Any, Any]) -> Begun:
         """Continue an event that has an effect: on the committed row, so that its claim can be recorded over it."""
         if resident.flight is None and item.basis == "read":
-            return Rest(self._go_on(resident, execute, begun))
+            return Rest(self._continue_event(resident, execute, begun))
         begun.drop()
         self.folding.note_effect(resident, execute.request)
         return "after_flight"
 
-    async def _go_on(self, resident: Resident, execute: Execute, begun: Suspended[Any, Any]) -> Verdict | None:
+    async def _continue_event(self, resident: Resident, execute: Execute, begun: Suspended[Any, Any]) -> Verdict | None:
         """Continue an event whose program has an effect or waits, in a slot of the concurrency limits.
 
         An event of a kind whose runs do not hold the mailbox takes no slot: it waits for no other run.
@@ -328,7 +328,7 @@ class TurnTaker:
         try:
             if resident.job.occupancy == "claim_only" and self.phase == "open":
                 return await self._run_here(resident, execute, begun)
-            return await self._in_a_place(resident, execute, lambda: self._run_here(resident, execute, begun))
+            return await self._in_a_slot(resident, execute, lambda: self._run_here(resident, execute, begun))
         finally:
             begun.drop()
 
@@ -341,7 +341,7 @@ class TurnTaker:
             return TurnAnswered(Success(interrupted(resident.job, step)))
         return None
 
-    async def _in_a_place(
+    async def _in_a_slot(
         self, resident: Resident, step: Execute | Mark, run: Callable[[], Awaitable[Verdict | None]]
     ) -> Verdict | None:
         """Run user code when there is a slot for it."""
