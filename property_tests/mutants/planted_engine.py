@@ -144,7 +144,7 @@ MUTANTS = (
     ),
     Mutant(
         "a group behind a full one takes the time from the first request of that",
-        "engine/together.py",
+        "engine/store_groups.py",
         "if len(waiting) % LARGEST == 0:\n            self._begun_ms.append(self.runtime.monotonic_ms())",
         "if len(waiting) % LARGEST == 0:\n            self._begun_ms.append(self._begun_ms[0] if self._begun_ms else "
         "self.runtime.monotonic_ms())",

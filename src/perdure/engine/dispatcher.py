@@ -94,7 +94,7 @@ class Dispatcher:
         self._claims_left = ClaimsLeft(self.runtime, self.recover)
 
     def with_turns(self, turns: TurnTaker) -> Self:
-        """Set what executes the turns; once, right after construction."""
+        """Set the executor of turns; once, right after construction."""
         self.turns = turns
         self._apart = ApartRuns(self.runtime, turns, self._enqueue, self._broken, self._apart_is_over)
         self.runs = ClaimedRuns(self.runtime, turns, self._run_ended, self._end, self._broken)
@@ -203,7 +203,7 @@ class Dispatcher:
             self._derailed(resident, (item,), defect)
 
     def _continue_after(self, resident: Resident, wait: _Wait | None) -> None:
-        """Continue after a turn: with the next ones, or with what the turn waits for."""
+        """Continue after a turn: with its wait, or with the next ones."""
         if wait is None and not resident.waiting:
             wait = "over"
         if wait is None:
@@ -285,7 +285,7 @@ class Dispatcher:
         self._serve_begun(resident, item, begun)
 
     def _carry_out(self, resident: Resident, item: Item, begun: Begun | Reading) -> _Wait | None:
-        """Carry out the decision of a turn; return what it waits for, if it waits."""
+        """Carry out the decision of a turn; return its wait, if it waits for something."""
         try:
             if type(begun) is Commit:
                 write = begun.transition.write
@@ -375,7 +375,7 @@ class Dispatcher:
             self._make_idle(resident)
 
     def _begin_wait(self, resident: Resident, item: Item, rest: Rest | Claimable) -> None:
-        """Begin what a turn waits for: its run, which needs no task, or the rest of it, in one."""
+        """Begin the run of a turn, which needs no task, or the rest of it, in one."""
         if isinstance(rest, Claimable):
             self._in_a_row = 0
             self.runs.begin(resident, item, rest)
@@ -501,7 +501,7 @@ class Dispatcher:
             self._admission.call(None)
 
     def _react(self, resident: Resident, item: Item, verdict: Verdict) -> None:
-        """Do what the outcome of a turn asks of its mailbox."""
+        """Act on the outcome of a turn."""
         match verdict:
             case TurnAnswered(result):
                 self._answer(resident, item, result)
