@@ -23,7 +23,7 @@ orders = Task("orders", state=str, event=int, initial="", on_event=ignore)
 ids = st.sampled_from("abcdef")
 steps = st.lists(
     st.tuples(st.just("keep"), ids, st.integers(0, 1_500), st.booleans())
-    | st.tuples(st.sampled_from(("doubt", "rest", "busy")), ids)
+    | st.tuples(st.sampled_from(("purge", "doubt", "doubt all", "rest", "busy")), ids)
 )
 
 
@@ -36,25 +36,32 @@ def instance(id_: str, size: int, version: int) -> Instance:
 @given(steps)
 def test_a_row_is_the_one_kept_last_and_the_bound_holds_at_rest(steps):
     residents = Residents(attrs.evolve(MemoryBackend().open(), cache_bytes=LIMIT))
-    model: dict[str, Instance] = {}
+    model: dict[str, Loaded] = {}
     for version, (verb, id_, *how) in enumerate(steps):
         resident = residents.at(orders, orders.address(id_))
         match verb:
             case "keep":
-                model[id_] = row = instance(id_, how[0], version)
-                residents.keep(resident, Loaded(instance=row), Decoded(row.state, 1) if how[1] else None)
+                row = instance(id_, how[0], version)
+                model[id_] = Loaded(instance=row)
+                residents.keep(resident, model[id_], Decoded(row.state, 1) if how[1] else None)
+            case "purge":
+                model[id_] = Loaded()
+                residents.keep(resident, model[id_])
             case "doubt":
                 model.pop(id_, None)
                 residents.doubt(resident)
+            case "doubt all":
+                model.clear()
+                residents.doubt_all()
             case "busy":
                 resident.state = "busy"
             case _:
                 resident.state = "idle"
         if resident.state == "idle":
             residents.rest(resident)
-        known = {other: residents.row(orders.address(other)) for other in "abcdef"}
-        assert all(row is None or row is model[other] for other, row in known.items())
         held = [residents.get(orders.address(other)) for other in "abcdef"]
+        known = [one for one in held if one is not None and one.loaded is not None]
+        assert all(one.loaded is model[one.address.id] for one in known)
         assert residents.size_bytes == sum(one.weight for one in held if one is not None)
         busy = sum(one.weight for one in held if one is not None and one.state == "busy")
         if resident.state == "idle":
@@ -71,7 +78,7 @@ def test_the_last_one_is_known_if_it_fits(last, others):
     assert residents.row(orders.address(last)) is not None
 
 
-@given(st.sampled_from(("written", "not written")))
+@given(st.sampled_from(("written", "doubted", "nothing")))
 def test_a_row_that_changed_during_a_read_is_not_replaced_by_it(meanwhile):
     residents = Residents(MemoryBackend().open())
     changed = residents.begin_read()
@@ -81,5 +88,7 @@ def test_a_row_that_changed_during_a_read_is_not_replaced_by_it(meanwhile):
         residents.keep(resident, Loaded(instance=instance("a", 1, 2)))
         residents.keep(resident, Loaded())  # it was purged
         residents.rest(resident)
+    elif meanwhile == "doubted":
+        residents.doubt_all()
     residents.end_read(changed, {("task", "orders"): orders}, [read])
-    assert residents.row(read.address) is (None if meanwhile == "written" else read)
+    assert residents.row(read.address) is (read if meanwhile == "nothing" else None)

@@ -4,6 +4,7 @@ import asyncio
 
 import attrs
 import pytest
+from machine import Add, Wait, app, machine, steps
 from returns.result import Failure, Success
 from world import World, on_each_store
 
@@ -13,6 +14,7 @@ from perdure.stores.memory import MemoryBackend
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.store import Capabilities
 from perdure.values.errors import Conflict, DefinitionError, StoreUnavailable
+from perdure.values.transition import Put, Transition
 
 AWAY = StoreUnavailable("load", "the disk is away")
 
@@ -87,6 +89,28 @@ async def test_nothing_is_answered_from_memory_while_the_ownership_is_in_doubt(w
     await world.unwrap(jobs.send("a", 4))
     world.fail("load", AWAY, times=9)
     assert await world.unwrap(jobs.get_state("a")) == 7
+
+
+@on_each_store
+async def test_after_a_failover_an_instance_that_did_not_exist_is_read_again(world: World) -> None:
+    """Also while a turn that has found nothing waits for a slot: its purge may be lost, say."""
+    client = await world.open(app(world.outside, concurrency=1))
+    engine, jobs = engine_of(client), client.handle(machine)
+    await world.unwrap(jobs.send("a", steps(Add())))
+    stored = engine.residents.row(machine.address("a"))
+    await world.unwrap(jobs.terminate("a"))
+    first = world.start(jobs.send("b", steps(Wait(1_000))))
+    await world.settle()
+    second = world.start(jobs.send("a", steps(Wait(1_000), Add())))
+    await world.settle()
+    engine.ownership_is("in_doubt")
+    await world.unwrap(engine.store.commit(Transition(address=stored.address, write=Put(stored))))
+    engine.ownership_is("sure")
+    assert (await world.unwrap(jobs.get_state("a"))).total == 1
+    await world.advance(s=5)
+    assert first.done()
+    assert second.done()
+    assert (await world.unwrap(jobs.get_state("a"))).total == 2
 
 
 @on_each_store

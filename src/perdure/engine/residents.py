@@ -243,10 +243,11 @@ class Residents:
             resident.drafted = Decoded(draft.encoded, draft.state)
 
     def doubt_all(self) -> None:
-        """Read all rows again before their next turns."""
-        for resident in tuple(self._line):
+        """Read all rows again before their next turns, those too that are being read or that did not exist."""
+        self._reads.clear()
+        for resident in [resident for residents in self._jobs.values() for resident in residents.values()]:
             self.doubt(resident)
-            if resident.state == "idle" and resident.is_empty and resident.flight is None and not resident.running:
+            if resident.state == "idle" and resident.is_empty:
                 self._remove(resident)
 
     def doubt(self, resident: Resident) -> None:
@@ -310,13 +311,15 @@ class Residents:
     def end_read(self, changed: set[Address], jobs: Mapping[Job, AnyDefinition], rows: Iterable[Instance]) -> None:
         """Keep the rows that were read, for the turns that follow, except those that have changed since.
 
+        None is kept if all were doubted meanwhile.
+
         Args:
             changed: the result of `begin_read`.
             jobs: the served definitions, by kind and name.
             rows: the rows.
         """
-        self._reads = [other for other in self._reads if other is not changed]
-        for row in rows if self.max_bytes else ():
+        reads, self._reads = self._reads, [other for other in self._reads if other is not changed]
+        for row in rows if self.max_bytes and len(self._reads) < len(reads) else ():
             address = row.address
             job = jobs.get((address.kind, address.name))
             if job is not None and address not in changed:
