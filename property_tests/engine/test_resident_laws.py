@@ -92,3 +92,18 @@ def test_a_row_that_changed_during_a_read_is_not_replaced_by_it(meanwhile):
         residents.doubt_all()
     residents.end_read(changed, {("task", "orders"): orders}, [read])
     assert residents.row(read.address) is (read if meanwhile == "nothing" else None)
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=30), st.sets(st.integers(0, 9), max_size=3))
+def test_of_instances_that_no_caller_asked_those_that_ended_last_are_kept(finished, asked):
+    """Those of which a caller asked something are kept besides, within the bound in bytes."""
+    residents = Residents(MemoryBackend().open(), max_unasked=3)
+    for version, number in enumerate(finished):
+        resident = residents.at(orders, orders.address(str(number)))
+        resident.use = "once" if number in asked else "never"
+        residents.keep(resident, Loaded(instance=instance(str(number), 1, version)))
+        residents.rest(resident)
+    last_first = dict.fromkeys(number for number in reversed(finished) if number not in asked)
+    kept = {number for number in range(10) if residents.row(orders.address(str(number))) is not None}
+    assert kept == {number for number in finished if number in asked} | set(list(last_first)[:3])
+    assert residents.size_bytes == sum(residents.at(orders, orders.address(str(number))).weight for number in kept)

@@ -133,6 +133,38 @@ def test_an_engine_that_stopped_answers_nothing_from_memory():
     asyncio.run(main())
 
 
+def test_an_instance_in_use_is_kept_while_others_come_and_go():
+    async def main():
+        async with App(None).with_jobs(orders).open(attrs.evolve(MemoryBackend().open(), cache_bytes=16_000)) as jobs:
+            rows = engine_of(jobs).residents
+            await unwrap(jobs.handle(orders).send("a", 1))
+            for number in range(100):
+                await unwrap(jobs.handle(orders).send(f"other-{number}", 1))
+                if number % 3 == 0:
+                    assert rows.row(AT) is not None
+                    await unwrap(jobs.handle(orders).send("a", 1))
+
+    asyncio.run(main())
+
+
+@on_each_store
+async def test_instances_whose_alarms_fired_are_kept_within_a_bound_of_their_own(world: World) -> None:
+    """Alarms are read with the rows of their instances, so a kept row saves little."""
+    jobs = await opened(world)
+    for number in range(20):
+        await world.unwrap(jobs.send(str(number), 1))
+    await world.close()
+    client = await world.open(App(world.outside).with_jobs(orders))
+    rows, jobs = engine_of(client).residents, client.handle(orders)
+    rows.max_unasked = 5
+    await world.unwrap(jobs.send("7", 1))
+    await world.advance(minutes=2)
+    kept = {number for number in range(20) if rows.row(orders.address(str(number))) is not None}
+    assert len(kept) == 6
+    assert 7 in kept
+    assert await world.unwrap(jobs.get_state("3")) == -1
+
+
 def kept_after(store):
     async def main():
         async with App(None).with_jobs(orders).open(store) as jobs:

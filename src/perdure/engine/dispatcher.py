@@ -123,8 +123,9 @@ class Dispatcher:
                 self.reporting.refused(address, refused)
                 item.reply(Failure(refused))
                 return
-        if resident is None:
-            resident = self.residents.at(job, address)
+        resident = resident or self.residents.at(job, address)
+        if item.counts:
+            resident.use = "once" if resident.use == "never" else "again"
         command = item.request.command
         self._enqueue(resident, item, "head" if type(command) in AHEAD else "tail")
         if type(command) is Terminate and command.when == "interrupt":
@@ -477,7 +478,7 @@ class Dispatcher:
             return
         resident.waiting = NOTHING_WAITS
         if not (resident.deferred or resident.running or resident.apart) and resident.flight is None:
-            if resident.weight == 0 or self.residents.size_bytes > self.residents.max_bytes:
+            if resident.weight == 0 or resident.use == "never" or self.residents.size_bytes > self.residents.max_bytes:
                 self.residents.rest(resident)
             self.at_work.forget(resident)
 

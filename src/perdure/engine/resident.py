@@ -43,7 +43,7 @@ class Resident:
         decoded: the state of that row, if the engine keeps it decoded.
         drafted: the state that the turn in progress has set.
         weight: the size of both in bytes, as the bound counts it.
-        use: whether it had a request since the bound last met it.
+        use: whether a caller asked something of it again since the bound last met it, or before, or never.
         flight: the turns that are decided and not durable.
         waiting: requests, in order.
         deferred: requests that wait for the end of the run in progress.
@@ -62,7 +62,7 @@ class Resident:
     decoded: Decoded | None = None
     drafted: Decoded | None = None
     weight: int = 0
-    use: Literal["recent", "old"] = "recent"
+    use: Literal["again", "once", "never"] = "never"
     flight: Flight | None = None
     waiting: deque[Item] = NOTHING_WAITS
     deferred: tuple[Item, ...] = ()

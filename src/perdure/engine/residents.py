@@ -37,6 +37,13 @@ A refused commit costs more than a read, and few turns beside many that read mak
 LATELY = 64
 """How many turns this part is about."""
 
+MOST_UNASKED = 1_000
+"""How many instances are kept of which no caller asked anything: those whose alarms fired last.
+
+The read of due alarms brings the row of each, so a kept row saves only the decoding of its state. Instances whose alarm
+fires once would fill the memory, and the garbage collector would look at each of them several times.
+"""
+
 
 @attrs.define
 class Residents:
@@ -52,6 +59,7 @@ class Residents:
         phase: whether rows are kept.
         watched: the instances whose next change a run waits for, each with the futures that are told.
         max_bytes: the bound. Rows of instances with turns in progress count, and are not dropped.
+        max_unasked: the bound of the instances at rest of which no caller asked anything.
         may_use_rows: whether a kept row is the stored one: nothing else writes to an owned store.
     """
 
@@ -59,10 +67,12 @@ class Residents:
     size_bytes: int = 0
     phase: Literal["open", "closed"] = "open"
     max_bytes: int = attrs.field(init=False)
+    max_unasked: int = MOST_UNASKED
     may_use_rows: bool = attrs.field(init=False)
     _jobs: dict[Job, dict[str, Resident]] = attrs.Factory(dict[Job, dict[str, Resident]])
     watched: dict[Address, tuple[Future[None], ...]] = attrs.Factory(dict[Address, "tuple[Future[None], ...]"])
     _line: OrderedDict[Resident, None] = attrs.Factory(OrderedDict[Resident, None])  # in the order of dropping
+    _unasked: OrderedDict[Resident, None] = attrs.Factory(OrderedDict[Resident, None])  # those at rest, likewise
     _reads: list[set[Address]] = attrs.Factory(list[set[Address]])
     _current: float = 1.0  # the part of turns for which a current row was kept, lately
 
@@ -89,8 +99,6 @@ class Residents:
         resident = residents.get(address.id)
         if resident is None:
             resident = residents[address.id] = Resident(address, job)
-        else:
-            resident.use = "recent"
         return resident
 
     def keep(self, resident: Resident, loaded: Loaded, decoded: Decoded | None = None) -> None:
@@ -259,11 +267,24 @@ class Residents:
         self._line.pop(resident, None)
 
     def rest(self, resident: Resident) -> None:
-        """Drop rows beyond the bound, now that an instance has no turn in progress."""
+        """Drop rows beyond the bounds, now that an instance has no turn in progress."""
         if resident.weight == 0:
             self._remove(resident)
-        elif self.size_bytes > self.max_bytes:
+            return
+        if resident.use == "never":
+            self._unasked[resident] = None
+            self._unasked.move_to_end(resident)
+            if len(self._unasked) > self.max_unasked:
+                self._drop_unasked()
+        if self.size_bytes > self.max_bytes:
             self._drop_rows()
+
+    def _drop_unasked(self) -> None:
+        """Drop the row that has been kept longest without a request of a caller, unless its instance is at work."""
+        resident, _ = self._unasked.popitem(last=False)
+        if resident.use == "never" and resident.state == "idle" and resident.is_empty:
+            self.doubt(resident)
+            self._remove(resident)
 
     def close(self) -> None:
         """Drop all rows, and keep none from now on: the store may have another owner."""
@@ -271,16 +292,16 @@ class Residents:
         self._drop_rows()
 
     def _drop_rows(self) -> None:
-        """Drop the rows of instances without turns until the bound is met: those first that had no request lately."""
+        """Drop rows of instances without turns until the bound is met: first those of which no caller asked again."""
         limit, looks = self.max_bytes, 2 * len(self._line)
         while self.size_bytes > limit and looks:
             looks -= 1
             resident = next(iter(self._line))
-            if resident.state == "idle" and resident.is_empty and (resident.use == "old" or limit == 0):
+            if resident.state == "idle" and resident.is_empty and (resident.use != "again" or limit == 0):
                 self.doubt(resident)
                 self._remove(resident)
             else:
-                resident.use = "old"
+                resident.use = "once"
                 self._line.move_to_end(resident)
 
     def _remove(self, resident: Resident) -> None:
@@ -288,6 +309,7 @@ class Residents:
         residents = self._jobs.get((address.kind, address.name))
         if residents is not None and residents.get(address.id) is resident:
             del residents[address.id]
+            self._unasked.pop(resident, None)
 
     # ------------------------------------------------------------ reads beside turns
     def loaded_row(self, address: Address) -> Loaded | None:
