@@ -70,10 +70,17 @@ class PostgresHarness:
         finally:
             await connection.close()
 
-    async def until_blocked(self) -> None:
-        """Wait until a statement on this schema waits for a lock."""
+    async def lose_the_lock(self) -> None:
+        """End the connection of the owner's lock."""
+        await self.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 "
+            "AND classid = 1885692517 AND objid = 'perdure.instances'::regclass::oid"
+        )
+
+    async def until_blocked(self, number: int = 1) -> None:
+        """Wait until so many statements on this schema wait for a lock."""
         sql = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND strpos(query, $1) > 0"
-        while not await self.value(sql, self.schema):  # noqa: ASYNC110 - the server notifies no client of that
+        while await self.value(sql, self.schema) < number:  # noqa: ASYNC110 - the server notifies no client of that
             await asyncio.sleep(0.01)
 
     async def value(self, sql: str, *values: Any) -> Any:
@@ -83,6 +90,14 @@ class PostgresHarness:
             return await connection.fetchval(in_schema(sql, self.schema), *values)
         finally:
             await connection.close()
+
+
+def states(owner: Store) -> asyncio.Queue[str]:
+    """Return the states of ownership that a store reports from now on."""
+    told: asyncio.Queue[str] = asyncio.Queue()
+    assert owner.watch_ownership is not None
+    owner.watch_ownership(told.put_nowait)
+    return told
 
 
 class SharedPostgresHarness(PostgresHarness):

@@ -82,7 +82,9 @@ def test_a_writer_that_is_stuck_blocks_no_other_engine(postgres_url: str):
             await unwrap(here.commit(put(other, own)))
         assert isinstance(await stuck, Success)
         assert (await unwrap(sharing(here).heartbeat({}))).epochs == {here.epoch, third.epoch}
-        assert isinstance((await answer_of(there.commit(put(row, None)))).failure(), OwnershipLost)
+        lost = (await answer_of(there.commit(put(row, None)))).failure()
+        assert isinstance(lost, OwnershipLost)
+        assert "its lease ended, and another engine declared it dead; start it again" in lost.reason
         for store in (here, there, third):
             await store.close()
         await harness.discard()

@@ -10,12 +10,10 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
-from postgres_harness import PostgresHarness
+from postgres_harness import PostgresHarness, states
 from postgres_server import PrivateCluster
 
-from perdure.stores.copying.contract import CopySource
 from perdure.stores.postgres import open_postgres
-from perdure.stores.postgres.copying import open_source
 from perdure.stores.postgres.failures import reason_of
 from perdure.stores.postgres.schema import migrate, migrations, script_from
 from perdure.stores.postgres.settings import settings_of
@@ -259,27 +257,13 @@ def test_a_standby_takes_over_when_the_owner_ends(harness: PostgresHarness):
     asyncio.run(main())
 
 
-async def _lose_the_lock(harness: PostgresHarness) -> None:
-    await harness.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 "
-        "AND classid = 1885692517 AND objid = 'perdure.instances'::regclass::oid"
-    )
-
-
-def _states(owner: Store) -> asyncio.Queue[str]:
-    told: asyncio.Queue[str] = asyncio.Queue()
-    assert owner.watch_ownership is not None
-    owner.watch_ownership(told.put_nowait)
-    return told
-
-
 def test_an_owner_that_lost_its_connection_takes_the_lock_again(harness: PostgresHarness):
     async def main() -> None:
         owner = await harness.open()
-        told = _states(owner)
+        told = states(owner)
         fence = await created(owner, A)
         for _ in range(2):
-            await _lose_the_lock(harness)
+            await harness.lose_the_lock()
             assert [await told.get(), await told.get()] == ["in_doubt", "sure"]
             assert isinstance(await _opening(harness), StoreLocked)
         await value(owner.commit(put(A, fence)))
@@ -298,12 +282,12 @@ def test_an_owner_that_lost_its_lock_to_another_stops_and_writes_nothing(harness
 
     async def main() -> None:
         owner = await harness.open()
-        told = _states(owner)
+        told = states(owner)
         fence = await created(owner, A)
         await harness.execute("UPDATE perdure.engines SET state = 'dead'")  # as a successor does, with the lock
-        await _lose_the_lock(harness)
+        await harness.lose_the_lock()
         assert owner.lost is not None
-        await owner.lost
+        assert "another engine has opened the store" in await owner.lost
         assert [told.get_nowait() for _ in range(told.qsize())] == ["in_doubt"]
         assert isinstance((await answer(owner.commit(put(A, fence)))).failure(), OwnershipLost)
         successor = await harness.open()
@@ -318,34 +302,6 @@ def test_an_owner_that_lost_its_lock_to_another_stops_and_writes_nothing(harness
     asyncio.run(main())
 
 
-def test_an_owner_that_lost_its_lock_to_a_copy_writes_nothing(harness: PostgresHarness):
-    """A copy reads one table after the other: nothing may change meanwhile."""
-
-    async def main() -> None:
-        owner = await harness.open()
-        told = _states(owner)
-        fence = await created(owner, A)
-        # The lock is free for an instant: the copy tries until it has it.
-        await _lose_the_lock(harness)
-        source = await _first_copy(harness, told)
-        assert isinstance((await answer(owner.commit(put(A, fence)))).failure(), OwnershipLost)
-        assert (await harness.value("SELECT version FROM perdure.instances")) == 1
-        await source.close()
-        await owner.close()
-
-    asyncio.run(main())
-
-
-async def _first_copy(harness: PostgresHarness, told: asyncio.Queue[str]) -> CopySource:
-    while True:
-        try:
-            return await open_source(harness.url)
-        except StoreLocked:
-            while await told.get() != "sure":
-                pass
-            await _lose_the_lock(harness)
-
-
 def test_an_owner_that_does_not_know_of_its_end_is_fenced_by_the_schema(harness: PostgresHarness):
     """The successor ends the epoch in the database: a late group of the previous owner is refused there."""
 
@@ -355,6 +311,7 @@ def test_an_owner_that_does_not_know_of_its_end_is_fenced_by_the_schema(harness:
         await harness.execute("SELECT * FROM perdure.own('')")  # as a successor does, with the lock
         refused = await answer(owner.commit(put(A, fence)))
         assert isinstance(refused.failure(), OwnershipLost)
+        assert "another engine has opened the store" in str(refused.failure())
         assert isinstance((await answer(owner.redrive(1))).failure(), OwnershipLost)
         assert (await harness.value("SELECT version FROM perdure.instances")) == 1
         await owner.close()

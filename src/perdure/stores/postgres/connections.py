@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from returns.result import Failure, Result, Success
 
 from perdure.stores.postgres.driver import asyncpg
+from perdure.stores.postgres.endings import reason_of_end
 from perdure.stores.postgres.failures import (
     DRIVER_ERRORS,
     EPOCH_ENDED,
@@ -18,6 +19,7 @@ from perdure.stores.postgres.failures import (
     state_of,
     unavailable,
 )
+from perdure.stores.postgres.settings import PostgresSettings
 from perdure.values.errors import OutcomeUnknown, OwnershipLost, StoreError
 
 CONNECT_TIMEOUT_S: Final = 10
@@ -85,27 +87,28 @@ class PostgresConnections:
         lost: why this opening has ended; None while it has not.
     """
 
-    def __init__(self, pool: Any, store: str) -> None:
+    def __init__(self, pool: Any, settings: PostgresSettings, epoch: int) -> None:
         self._pool = pool
-        self._store = store
+        self._settings = settings
+        self._epoch = epoch
         self.lost: OwnershipLost | None = None
 
     @classmethod
-    async def open(cls, dsn: str, store: str) -> PostgresConnections:
-        """Make the pool, with one connection.
+    async def open(cls, settings: PostgresSettings, epoch: int) -> PostgresConnections:
+        """Make the pool of an opening, with one connection.
 
         Raises:
             Exception: one of `DRIVER_ERRORS`.
         """
         pool = await asyncpg.create_pool(
-            dsn,
+            settings.dsn,
             min_size=1,
             max_size=MOST_CONNECTIONS,
             connection_class=_Connection,
             connect=connect,
             command_timeout=COMMAND_TIMEOUT_S,
         )
-        return cls(pool, store)
+        return cls(pool, settings, epoch)
 
     async def read(self, operation: str, sql: str, *values: Any) -> Result[Rows, StoreError]:
         """Execute a statement that writes nothing."""
@@ -122,7 +125,7 @@ class PostgresConnections:
         except NoConnection as error:
             return Failure(unavailable(operation, error.reason))
         except (*DRIVER_ERRORS, *UNSENDABLE) as error:
-            return Failure(self.ended(error) or failure_of_write(operation, error))
+            return Failure(await self.ended(error) or failure_of_write(operation, error))
 
     async def execute(self, sql: str, *values: Any) -> Rows:
         """Execute a statement, and let errors through.
@@ -145,14 +148,16 @@ class PostgresConnections:
             await self._pool.release(connection)
         return rows
 
-    def ended(self, error: BaseException) -> OwnershipLost | None:
-        """Return, and remember, that another opening has ended this one, if the error says so."""
-        return self.lose(f"another engine has opened it ({error})") if state_of(error) == EPOCH_ENDED else None
+    async def ended(self, error: BaseException) -> OwnershipLost | None:
+        """Return, and remember, why this opening has ended, if the error says that it has."""
+        if state_of(error) != EPOCH_ENDED:
+            return None
+        return self.lost or self.lose(await reason_of_end(self._pool, self._settings.quoted, self._epoch))
 
     def lose(self, reason: str) -> OwnershipLost:
         """Remember why this opening has ended."""
         if self.lost is None:
-            self.lost = OwnershipLost(self._store, reason)
+            self.lost = OwnershipLost(self._settings.name, reason)
         return self.lost
 
     def terminate(self) -> None:

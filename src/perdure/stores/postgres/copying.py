@@ -33,11 +33,13 @@ from perdure.stores.sqlite.copying import claim_owner
 from perdure.values.errors import CopyFailed, StoreLocked, StoreMissing, StoreTooNew, StoreUnavailable
 
 _SHARING: Final = "SELECT count(*) FROM perdure.engines WHERE state = 'open' AND lease_until > clock_timestamp()"
-_OWNERS: Final = "SELECT count(*) FROM perdure.engines WHERE state = 'open' AND lease_until IS NULL"
 _NO_WRITERS: Final = "SELECT pg_advisory_xact_lock(1885692516, 'perdure.instances'::regclass::oid::int)"
-"""Waits for the statements of engines that write: see the function ``enter``."""
+"""Waits for the statements of engines that write or join: see the functions ``enter`` and ``join_members``."""
 
-_END_OWNERS: Final = "UPDATE perdure.engines SET state = 'dead' WHERE state = 'open' AND lease_until IS NULL"
+_END: Final = "UPDATE perdure.engines SET epoch = -epoch WHERE state = 'open' AND epoch > 0"
+"""Ends openings without a successor: no engine has a negative number. The row stays open, so that the next owner knows
+that an engine died, and claims code of jobs before it runs."""
+
 _UNFINISHED: Final = "SELECT source, moment, position FROM perdure.copying"
 _BEGIN: Final = """
 DELETE FROM perdure.engines;
@@ -170,14 +172,18 @@ class _Tables:
         """
         keeper = Keeper(self.connection, self.settings.quoted, self.settings.dsn)
         await keeper.acquire(store=self.settings.name, on_locked="raise", runtime=asyncio_runtime())
+        await self._check_not_shared()  # first without the lock of the writers, which would delay engines
+        # An owner that lost only the connection of its lock could still write, and so could a member whose lease has
+        # ended: nothing ends it before another member sends a heartbeat.
+        async with self.connection.transaction():
+            await self.connection.execute(self.sql(_NO_WRITERS))
+            await self.connection.execute(self.sql(_END))
+            await self._check_not_shared()  # one may have joined, or renewed its lease
+
+    async def _check_not_shared(self) -> None:
         sharing = await self.connection.fetchval(self.sql(_SHARING))
         if sharing:
             raise StoreLocked(self.settings.name, sharers(sharing))
-        # An owner that lost only the connection of its lock could still write.
-        if await self.connection.fetchval(self.sql(_OWNERS)):
-            async with self.connection.transaction():
-                await self.connection.execute(self.sql(_NO_WRITERS))
-                await self.connection.execute(self.sql(_END_OWNERS))
 
     async def numbers(self) -> Numbers:
         """Read the numbers."""

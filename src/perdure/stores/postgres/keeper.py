@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
+import attrs
+
 from perdure.runtime.record import LogRecord, Runtime
 from perdure.stores.postgres.connections import KEEPALIVE, connect, is_pooled
+from perdure.stores.postgres.endings import reason_of_end
 from perdure.stores.postgres.failures import DRIVER_ERRORS
 from perdure.stores.store import OnLocked
 from perdure.values.errors import StoreLocked, StoreUnavailable
@@ -29,6 +32,17 @@ async def _keep_alive(connection: Any) -> None:
 def sharers(number: int) -> str:
     """Return the engines that share a schema, as the owners that an error names."""
     return "an engine that shares it" if number == 1 else f"{number} engines that share it"
+
+
+@attrs.frozen
+class EndedOpening:
+    """Another opening, or a copy, has ended an opening.
+
+    Attributes:
+        reason: why.
+    """
+
+    reason: str
 
 
 class Keeper:
@@ -82,12 +96,12 @@ class Keeper:
         # The lock belongs to a table's own number: two schemas never share one.
         return f"SELECT pg_try_advisory_lock({_OWNER}, '{self._schema}.instances'::regclass::oid::int)"
 
-    async def regain(self, epoch: int) -> Literal["held", "busy", "ended"]:
-        """Connect again, and take the lock, unless another opening has ended this one.
+    async def regain(self, epoch: int) -> Literal["held", "busy"] | EndedOpening:
+        """Connect again, and take the lock, unless this opening has ended.
 
         Returns:
             ``held``; ``busy``: another connection holds the lock, perhaps the former one, which the server has not yet
-            ended; ``ended``: by another opening.
+            ended; or why this opening has ended.
 
         Raises:
             Exception: one of `DRIVER_ERRORS`.
@@ -98,14 +112,15 @@ class Keeper:
             is_held = await connection.fetchval(self._lock_sql)
             sql = f"SELECT state FROM {self._schema}.engines WHERE epoch = $1"  # noqa: S608 - as above
             is_open = await connection.fetchval(sql, epoch) == "open"
+            ended = None if is_open else EndedOpening(await reason_of_end(connection, self._schema, epoch))
         except BaseException:
             connection.terminate()
             raise
-        if is_held and is_open:
+        if is_held and ended is None:
             self._connection = connection
             return "held"
         connection.terminate()
-        return "busy" if is_open else "ended"
+        return ended or "busy"
 
     async def connection(self) -> Any:
         """Return the connection, for notifications."""

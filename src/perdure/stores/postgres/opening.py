@@ -127,7 +127,7 @@ async def _owned(connection: Any, settings: PostgresSettings, on_locked: OnLocke
     keeper = Keeper(connection, settings.quoted, settings.dsn)
     await keeper.acquire(store=settings.name, on_locked=on_locked, runtime=runtime)
     epoch, ended = await keeper.own(store=settings.name, label=_label())
-    connections = await _pool(settings, runtime)
+    connections = await _pool(settings, epoch, runtime)
     operations = PostgresOperations(runtime, settings, connections, keeper, epoch)
     store = _store(settings, operations, Listings(operations))
     regaining = Regaining(runtime, keeper, settings.name, epoch, operations.lose)
@@ -147,7 +147,7 @@ async def _shared(connection: Any, settings: PostgresSettings, runtime: Runtime)
     if not epoch:
         raise StoreLocked(settings.name, "an engine that does not share it")
     await connection.close()
-    connections = await _pool(settings, runtime)
+    connections = await _pool(settings, epoch, runtime)
     lease = Lease(connections, settings)
     operations = PostgresOperations(runtime, settings, connections, lease, epoch)
     listings = Listings(operations)
@@ -155,8 +155,8 @@ async def _shared(connection: Any, settings: PostgresSettings, runtime: Runtime)
     return attrs.evolve(_listening(_store(settings, operations, listings), operations, lease), sharing=sharing)
 
 
-async def _pool(settings: PostgresSettings, runtime: Runtime) -> PostgresConnections:
-    return await _patiently(lambda: PostgresConnections.open(settings.dsn, settings.name), settings, runtime)
+async def _pool(settings: PostgresSettings, epoch: int, runtime: Runtime) -> PostgresConnections:
+    return await _patiently(lambda: PostgresConnections.open(settings, epoch), settings, runtime)
 
 
 def _listening(store: Store, operations: PostgresOperations, keeper: Keeper | Lease) -> Store:

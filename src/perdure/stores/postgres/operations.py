@@ -220,7 +220,7 @@ class PostgresOperations:
 
     async def _failed(self, group: Sequence[_Commit], error: Exception) -> Sequence[Result[Fence, Any]]:
         """Return the answers of a group that failed: unless the server is the cause, one transition is."""
-        ended = self._connections.ended(error)
+        ended = await self._connections.ended(error)
         if ended is not None:
             self._note_loss()
             return [Failure(ended)] * len(group)

@@ -1,4 +1,4 @@
-"""An owner whose connection has ended: it connects again, unless another engine owns the store by then."""
+"""An owner whose connection has ended: it connects again, unless its opening has ended by then."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final, Literal
 from perdure.runtime.record import LogRecord, Runtime, SpawnedTask
 from perdure.stores.ownership import OwnershipListener
 from perdure.stores.postgres.failures import DRIVER_ERRORS, reason_of
-from perdure.stores.postgres.keeper import Keeper
+from perdure.stores.postgres.keeper import EndedOpening, Keeper
 
 FIRST_WAIT_MS: Final = 50
 LONGEST_WAIT_MS: Final = 2_000
@@ -25,7 +25,7 @@ class Regaining:
         keeper: holds the lock.
         store: the store's name in the log.
         epoch: the number of this opening.
-        lose: called with the reason when another opening has ended this one.
+        lose: called with the reason when this opening has ended.
     """
 
     def __init__(self, runtime: Runtime, keeper: Keeper, store: str, epoch: int, lose: Callable[[str], None]) -> None:
@@ -62,7 +62,7 @@ class Regaining:
         self._runtime.log(LogRecord("warning", "connection of the store lock ended", fields))
         wait_ms, said = FIRST_WAIT_MS, ""
         while True:
-            found: Literal["held", "busy", "ended", "unreachable"]
+            found: Literal["held", "busy", "unreachable"] | EndedOpening
             try:
                 found = await self._keeper.regain(self._epoch)
             except DRIVER_ERRORS as error:
@@ -70,8 +70,8 @@ class Regaining:
                 if reason != said:
                     said = reason
                     self._runtime.log(LogRecord("warning", "store lock not regained", {**fields, "error": reason}))
-            if found == "ended":
-                self._lose("another engine has opened it")
+            if isinstance(found, EndedOpening):
+                self._lose(found.reason)
                 return
             if found == "held":
                 break
