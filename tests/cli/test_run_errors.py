@@ -95,6 +95,7 @@ def test_the_traceback_of_the_users_own_code_is_shown(here, capsys, target):
     ("store", "code", "said"),
     [
         ("jobs.db", 2, "did you mean 'sqlite:///jobs.db'?"),
+        ("sqlite:jobs.db", 2, "expected 'sqlite:///relative.db'"),
         ("mongo://jobs", 2, "store URL: expected a URL of one of the schemes"),
         ("sqlite:///", 2, "'sqlite:///relative.db'"),
         ("sqlite:///good.py", 2, "good.py"),

@@ -54,6 +54,7 @@ def test_the_bound_of_the_instances_in_memory(tmp_path, query, bound):
         ("", "memory:, sqlite:"),
         ("mysql://db/jobs", "or a package that offers this scheme"),
         ("sqlite://jobs.db", "sqlite:///relative.db"),
+        ("sqlite:jobs.db", "sqlite:///relative.db"),
         ("sqlite:///", "sqlite:///relative.db"),
         ("sqlite:///:memory:", "'memory://'"),
         ("sqlite:///jobs.db?durability=none", "?durability=relaxed"),

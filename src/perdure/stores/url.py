@@ -140,7 +140,7 @@ def _memory(url: str, parts: SplitResult) -> Store:
 
 def _path(url: str, parts: SplitResult, expected: str = f"{_FILES}, or 'memory://' for a memory store") -> str:
     path = unquote(parts.path[1:])
-    if parts.netloc or not path or path == ":memory:":
+    if parts.netloc or not parts.path.startswith("/") or not path or path == ":memory:":
         raise DefinitionError(_WHAT, url, expected)
     return path
 
