@@ -250,10 +250,13 @@ def test_a_command_has_the_declared_type():
 
 def test_other_connections_and_programs_are_refused(postgres_url: str):
     (command, *_) = commands("a")
-    with pytest.raises(DefinitionError, match="asyncpg, psycopg or SQLAlchemy"):
+    with pytest.raises(DefinitionError, match="pass one of asyncpg, and each async one, to enqueue_async"):
         enqueue(object(), command)
+    engine = sqlalchemy.create_engine("postgresql+psycopg://127.0.0.1:1/none")  # it does not connect
+    with pytest.raises(DefinitionError, match="a connection or session of SQLAlchemy"):
+        enqueue(engine, command)
     with psycopg.connect(urls(PostgresHarness(postgres_url))[0]) as connection:
-        with pytest.raises(DefinitionError, match="an async one"):
+        with pytest.raises(DefinitionError, match="pass each other one to enqueue"):
             asyncio.run(enqueue_async(connection, command))
         with pytest.raises(DefinitionError, match=r"tell\(orders"):
             enqueue(connection, command.map(lambda _: None))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from inspect import iscoroutinefunction
 from secrets import token_hex
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import attrs
 
@@ -20,7 +20,14 @@ from perdure.values.errors import DefinitionError, InvalidArgument
 
 __all__ = ["enqueue", "enqueue_async"]
 
-_EXPECTED: Final = "a connection of asyncpg, psycopg or SQLAlchemy, or a session of SQLAlchemy"
+_SYNC: Final = (
+    "a connection of psycopg, or a connection or session of SQLAlchemy; pass one of asyncpg, and each async one, to "
+    "enqueue_async"
+)
+_ASYNC: Final = (
+    "a connection of asyncpg, or an async connection of psycopg, or an async connection or session of SQLAlchemy; "
+    "pass each other one to enqueue"
+)
 _COMMAND: Final = "a command such as tell(orders, 'order-1').send(event)"
 
 
@@ -122,26 +129,26 @@ def _values(post: Post, encryption: Encryption | None) -> tuple[str, ...]:
 
 def _sync(connection: Any) -> Callable[[_Statement], Any]:
     match _library(connection):
-        case "psycopg" if not iscoroutinefunction(connection.execute):
+        case "psycopg" if _executes(connection) == "sync":
             return lambda one: connection.execute(one.sql(*["%s"] * 5), one.values).fetchone()[0]
-        case "sqlalchemy" if not iscoroutinefunction(connection.execute):
+        case "sqlalchemy" if _executes(connection) == "sync":
             text = _text()
             return lambda one: connection.execute(text(one.sql(":a", ":b", ":c", ":d", ":e")), one.named).scalar_one()
         case _:
-            raise DefinitionError("connection of enqueue", connection, f"{_EXPECTED}, not async")
+            raise DefinitionError("connection of enqueue", connection, _SYNC)
 
 
 def _async(connection: Any) -> Callable[[_Statement], Any]:
     match _library(connection):
         case "asyncpg":
             return lambda one: connection.fetchval(one.sql("$1", "$2", "$3", "$4", "$5"), *one.values)
-        case "psycopg" if iscoroutinefunction(connection.execute):
+        case "psycopg" if _executes(connection) == "async":
 
             async def execute(one: _Statement) -> Any:
                 return (await (await connection.execute(one.sql(*["%s"] * 5), one.values)).fetchone())[0]
 
             return execute
-        case "sqlalchemy" if iscoroutinefunction(connection.execute):
+        case "sqlalchemy" if _executes(connection) == "async":
             text = _text()
 
             async def execute_text(one: _Statement) -> Any:
@@ -149,7 +156,15 @@ def _async(connection: Any) -> Callable[[_Statement], Any]:
 
             return execute_text
         case _:
-            raise DefinitionError("connection of enqueue_async", connection, f"an async one: {_EXPECTED}")
+            raise DefinitionError("connection of enqueue_async", connection, _ASYNC)
+
+
+def _executes(connection: object) -> Literal["sync", "async", "no"]:
+    """Return how a connection executes a statement; an engine or a pool does not."""
+    execute = getattr(connection, "execute", None)
+    if not callable(execute):
+        return "no"
+    return "async" if iscoroutinefunction(execute) else "sync"
 
 
 def _library(connection: object) -> str:
