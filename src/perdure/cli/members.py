@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from perdure.cli.exit_code import ExitCode
 from perdure.cli.instances.records import instant
 from perdure.cli.json_lines import JsonOption, write_json
@@ -19,9 +21,11 @@ def members(*, target: TargetOptions = UNSET, json: JsonOption = False) -> int:
     """
     with open_target(target) as found:
         engines = found.members()
+    if not engines:
+        sys.stderr.write("perdure: no engines share this store: the one that answered owns it\n")
     if json:
         write_json([data_of(member) for member in engines])
-    else:
+    elif engines:
         columns = ("EPOCH", "PROCESS", "SINCE", "LEASE", "SHARE", "SERVES")
         write_table(Table(columns, tuple(map(_row, engines)), frozenset(("SERVES",))))
     return ExitCode.DONE
