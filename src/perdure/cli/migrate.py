@@ -35,7 +35,8 @@ def migrate(*, store: StoreOption, print_sql: bool = False, from_version: int = 
         settings = settings_of(store)
         if print_sql:
             _check_version(from_version)
-            write_lines(script_from(from_version, settings.schema).splitlines())
+            script = script_from(from_version, settings.schema)
+            write_lines(script.splitlines() or [f"-- the tables have version {from_version}: nothing to do"])
             return ExitCode.DONE
         before = asyncio.run(migrate_schema(store))
     except (DefinitionError, StoreError) as error:
