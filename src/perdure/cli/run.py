@@ -43,7 +43,7 @@ class Options:
 
     store: Annotated[
         str,
-        Parameter(env_var="PERDURE_STORE", help="Where instances live: sqlite:///jobs.db, or memory:// to try it out."),
+        Parameter(env_var="PERDURE_STORE", help="Where instances live: sqlite:///jobs.db, postgresql://user@host/database, or memory:// to try it out."),
     ]
     standby: Annotated[
         bool,

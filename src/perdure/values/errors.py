@@ -508,9 +508,10 @@ class StoreLocked(StoreError):
     owner: str
 
     def _text(self) -> str:
+        shared = ", unless each engine opens it with ?ownership=shared" if self.store.startswith("postgresql:") else ""
         return (
             f"{self.store} is owned by {self.owner}; stop that engine first, or call it with perdure.remote.connect: "
-            "a store has one owner at a time"
+            f"a store has one owner at a time{shared}"
         )
 
 

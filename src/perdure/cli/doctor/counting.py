@@ -75,7 +75,7 @@ def compared(source: str, kept: Numbers, rows: Numbers) -> Diagnosis:
                 detail = f"{source} {number:,} {status} instances of {job}, and {found:,} rows are"
                 return Diagnosis("problem", TOPIC, detail, ADVICE)
     total = sum(number for statuses in rows.values() for number in statuses.values())
-    return Diagnosis("ok", TOPIC, f"{total:,} instances, as {source}")
+    return Diagnosis("ok", TOPIC, f"{total:,} {'instance' if total == 1 else 'instances'}, as {source}")
 
 
 def numbers_of(counts: tuple[StatusCount, ...]) -> Numbers:

@@ -156,7 +156,7 @@ def _engines(facts: SchemaFacts) -> Diagnosis:
     died = f"; {facts.died} died in the last day" if facts.died else ""
     if not living:
         dead = f"; {', '.join(engine.label for engine in ended)} ended without closing it" if ended else ""
-        advice = f"start one: perdure run MODULE:APP --store {facts.store}"
+        advice = "start one with this --store: perdure serve MODULE:APP"
         return Diagnosis("warning", "engines", f"no engine runs on it: no alarm fires{dead}{died}", advice)
     if ended:
         dead = ", ".join(f"{engine.label} ({-(engine.lease_left_s or 0):.0f} s ago)" for engine in ended)
