@@ -1,20 +1,26 @@
 """Every caller gets an answer: also if the store does not answer before the engine stops, and after a defect."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import attrs
 import pytest
 from machine import Add, Break, OnAlarm, Say, Step, Wait, app, at, machine, steps
-from returns.result import Success
+from returns.future import FutureResult
+from returns.result import Failure, Result, Success
 from world import World, on_each_store
 
-from perdure import App, Client, Limits, Task, TaskContext, program, tell
+from perdure import App, Client, Limits, Task, TaskContext, attempt, program, tell
 from perdure.client.client import engine_of
 from perdure.engine.item import Item
 from perdure.programs import Do
+from perdure.programs.future import once
+from perdure.server.dashboard_data import PageSource
+from perdure.stores.memory import memory_store
+from perdure.telemetry.activity import Activity
 from perdure.testing import Fail, Hang
-from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown, StoreUnavailable
+from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown, PerdureError, StoreUnavailable
 
 
 def now(*given: Step) -> OnAlarm:
@@ -67,6 +73,19 @@ async def test_a_caller_whose_job_is_being_accepted_with_its_claim_when_the_engi
     assert world.outside.heard == []
 
 
+def page(jobs: Client, collect: Callable[[PageSource], Awaitable[object]]) -> FutureResult[object, Exception]:
+    """Collect the data of a page of the dashboard."""
+    source = PageSource(client=jobs, activity=Activity(), scopes=frozenset(("read",)))
+
+    async def collected() -> Result[object, Exception]:
+        try:
+            return Success(await collect(source))
+        except PerdureError as error:
+            return Failure(error)
+
+    return once(collected())
+
+
 READS: dict[str, tuple[str, Callable[[Client], Any]]] = {
     "a status": ("load", lambda jobs: jobs.handle(machine).status("b")),
     "a state": ("load", lambda jobs: jobs.handle(machine).get_state("b")),
@@ -75,6 +94,12 @@ READS: dict[str, tuple[str, Callable[[Client], Any]]] = {
     "a history": ("history", lambda jobs: jobs.history(machine, "b")),
     "a wait for a status": ("load", lambda jobs: jobs.until(machine, "b", "running")),
     "dead letters": ("dead_letters", lambda jobs: jobs.dead_letters()),
+    "the overview of the dashboard": ("due", lambda jobs: page(jobs, lambda its: its.overview())),
+    "an instance on the dashboard": (
+        "load",
+        lambda jobs: page(jobs, lambda its: its.instance(at("b"), None, reveals=False)),
+    ),
+    "its events": ("history", lambda jobs: page(jobs, lambda its: its.instance(at("b"), None, reveals=False))),
 }
 
 
@@ -99,6 +124,33 @@ async def test_a_read_that_the_store_answers_while_the_engine_stops(world: World
     await world.settle()
     await world.close()
     assert len(waiting.result().unwrap().instances) == 1
+
+
+def endless(path: object, progress: object, /) -> FutureResult[Any, Any]:
+    """A backup that never ends."""
+
+    async def forever() -> Result[Any, Any]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    return once(forever())
+
+
+def test_an_engine_that_stops_does_not_wait_for_a_backup_and_its_caller_is_answered() -> None:
+    """A backup of a large file takes minutes, and shutdown has a time limit of its own."""
+
+    async def main() -> Result[Any, Any]:
+        limits = Limits(shutdown_timeout="1 hour")
+        async with (
+            App(None, limits=limits).with_jobs(sender).open(attrs.evolve(memory_store(), backup=endless)) as jobs
+        ):
+            waiting = asyncio.ensure_future(attempt(jobs.backup("jobs.backup")))
+            await jobs.health()
+        return await waiting
+
+    failed = asyncio.run(asyncio.wait_for(main(), timeout=30)).failure()
+    assert isinstance(failed, StoreUnavailable)
+    assert "the engine stopped during the backup" in str(failed)
 
 
 @program

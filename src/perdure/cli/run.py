@@ -43,7 +43,10 @@ class Options:
 
     store: Annotated[
         str,
-        Parameter(env_var="PERDURE_STORE", help="Where instances live: sqlite:///jobs.db, postgresql://user@host/database, or memory:// to try it out."),
+        Parameter(
+            env_var="PERDURE_STORE",
+            help="Where instances live: sqlite:///jobs.db, postgresql://user@host/database, or memory:// for a try.",
+        ),
     ]
     standby: Annotated[
         bool,

@@ -371,7 +371,8 @@ class LocalGateway:
         if make is None:
             reason = f"{self.name} has no backup: only the engine of a SQLite file copies its store"
             return Failure(BackupFailed(path, reason))
-        return await answer_of(make(path, progress))
+        closed = StoreUnavailable("make a backup", "the engine stopped during the backup")
+        return await self.engine.reads.answer(lambda: answer_of(make(path, progress)), lambda: closed, is_awaited=False)
 
     def in_flight(self) -> FutureResult[InFlight, CallError]:
         """Read the work that the engine has accepted and not finished. It reads memory, not the store."""

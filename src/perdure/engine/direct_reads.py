@@ -31,6 +31,7 @@ class DirectReads:
     runtime: Runtime
     phase: Literal["open", "left"] = "open"
     _open: dict[Future[None], None] = attrs.Factory(dict["Future[None]", None])
+    _unawaited: dict[Future[None], None] = attrs.Factory(dict["Future[None]", None])
     _over: list[Future[None]] = attrs.Factory(list[Future[None]])
 
     async def load(self, address: Address) -> Result[Loaded, Any]:
@@ -39,29 +40,35 @@ class DirectReads:
         return await self.answer(lambda: self.residents.load(address)) if kept is None else Success(kept)
 
     async def answer(
-        self, read: Callable[[], Awaitable[Result[A, Any]]], unanswered: Callable[[], Exception] = EngineClosed
+        self,
+        read: Callable[[], Awaitable[Result[A, Any]]],
+        unanswered: Callable[[], Exception] = EngineClosed,
+        *,
+        is_awaited: bool = True,
     ) -> Result[A, Any]:
         """Return the answer of the store; or an error, if the engine stops before it arrives.
 
         Args:
             read: begins the read. Cancelling this wait cancels it.
             unanswered: makes that error.
+            is_awaited: whether an engine that stops waits for the answer, as it waits for runs.
         """
         task = self.runtime.spawn_eagerly(_awaited(read), name="perdure:read")
         if not task.done():
             end: Future[None] = self.runtime.future()
-            self._open[end] = None
+            waits = self._open if is_awaited else self._unawaited
+            waits[end] = None
             task.add_done_callback(lambda _: _tell(end))
             try:
                 if self.phase == "open":
                     await end
             finally:
-                self._close_end(end)
+                waits.pop(end, None)
+                self._report_answered()
                 task.cancel()  # no effect if it is done
         return task.result() if task.done() else Failure(unanswered())
 
-    def _close_end(self, end: Future[None]) -> None:
-        self._open.pop(end, None)
+    def _report_answered(self) -> None:
         if not self._open:
             over, self._over = self._over, []
             for waiting in over:
@@ -76,7 +83,7 @@ class DirectReads:
     def leave(self) -> None:
         """Answer the reads in progress with `EngineClosed`."""
         self.phase = "left"
-        for end in tuple(self._open):
+        for end in (*self._open, *self._unawaited):
             _tell(end)
 
 

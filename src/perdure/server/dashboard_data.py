@@ -26,11 +26,11 @@ from perdure.jobs.facts import Fact
 from perdure.jobs.redaction import has_secrets, redacted_instance
 from perdure.programs.future import answer_of
 from perdure.server.perform import may_see_tracebacks
-from perdure.stores.store import LoggedEvent, UnreadEvent
+from perdure.stores.store import LoggedEvent, Store, UnreadEvent
 from perdure.telemetry.activity import Activity
 from perdure.values.address import Address
 from perdure.values.counts import StoreCounts
-from perdure.values.errors import InvalidArgument, InvalidId, InvalidInput, PerdureError, RequestError
+from perdure.values.errors import InvalidArgument, InvalidId, InvalidInput, PerdureError, RequestError, StoreError
 from perdure.values.failure import FailureRecord
 from perdure.values.hold import Hold
 from perdure.values.instance import Instance, Status
@@ -54,7 +54,10 @@ TICKS: Final = 5
 
 async def known(call: FutureResult[T, Any]) -> T:
     """Return the answer of a call, or raise its error."""
-    result: Result[T, PerdureError] = await answer_of(call)
+    return _answer(await answer_of(call))
+
+
+def _answer(result: Result[T, PerdureError]) -> T:
     if isinstance(result, Success):
         answer: T = result.unwrap()
         return answer
@@ -80,12 +83,18 @@ class PageSource:
         """The time, integer milliseconds UTC."""
         return engine_of(self.client).runtime.now_ms()
 
+    async def _read(self, read: Callable[[Store], FutureResult[T, StoreError]]) -> T:
+        """Return the answer of the store; an engine that stops first raises `EngineClosed`, as its other reads do."""
+        engine = engine_of(self.client)
+        result = await engine.reads.answer(lambda: answer_of(read(engine.store)))
+        return _answer(result)
+
     # ------------------------------------------------------------ the engine
     async def overview(self) -> Overview:
         """Return the data of the overview."""
         engine, client = engine_of(self.client), self.client
         counts = await known(client.counts())
-        due = await known(engine.store.due(self.now_ms, OVERDUE))
+        due = await self._read(lambda store: store.due(self.now_ms, OVERDUE))
         return Overview(
             jobs=_counted(counts, engine.jobs, engine.turns.holds.of),
             complete=counts.complete,
@@ -194,8 +203,8 @@ class PageSource:
         """Return the data of the page of an instance."""
         engine = engine_of(self.client)
         job = engine.jobs.get((address.kind, address.name))
-        row = (await known(engine.store.load(address, None, 0))).instance
-        events = await known(engine.store.history(address, before, PAGE + 1))
+        row = (await self._read(lambda store: store.load(address, None, 0))).instance
+        events = await self._read(lambda store: store.history(address, before, PAGE + 1))
         reveals = reveals and "operate" in self.scopes
         state, problem = ("", "") if job is None or row is None else _state(job, row, reveals=reveals)
         steps, earlier = ((), 0) if job is None or row is None else await self._steps(job, row)
@@ -223,7 +232,7 @@ class PageSource:
         if job.keeps_journal == "no" or read is None:
             return (), 0
         earlier = max(0, row.journal_length - MAX_STEPS)
-        rows = await known(read(row.address, row.incarnation, earlier, MAX_STEPS))
+        rows = await self._read(lambda _: read(row.address, row.incarnation, earlier, MAX_STEPS))
         try:
             steps = job.steps(row, rows)
         except InvalidInput:
