@@ -15,7 +15,7 @@ from returns.result import Failure, Result, Success
 
 from perdure import App, Backoff, Do, ItemContext, Retry, WorkerPool, effect, program
 from perdure.cli.commands import run_command
-from perdure.cli.pool import PoolWatch
+from perdure.cli.pool import PoolWatch, fields_of
 from perdure.values.hold import JobCount
 
 Out = pytest.CaptureFixture[str]
@@ -107,6 +107,11 @@ def test_the_file_of_a_pool_is_checked_and_verified(tmp_path: Path, capsys: Out)
 def counted(ended: int, **by_status: int) -> JobCount:
     numbers: dict[Any, int] = dict(by_status)
     return JobCount(hold="released", by_status=numbers, ended=ended)
+
+
+def test_a_pool_says_how_old_its_numbers_are() -> None:
+    assert ("counted", "1m5s ago") in fields_of(JobCount(hold="released", by_status={}, age_ms=65_400))
+    assert "counted" not in dict(fields_of(JobCount(hold="released", by_status={}, age_ms=900)))
 
 
 def test_a_watched_pool_yields_each_change_until_nothing_is_left() -> None:

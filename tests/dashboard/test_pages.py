@@ -536,6 +536,15 @@ def test_no_body_breaks_the_server(body):
     assert visit(scenario) == []
 
 
+@pytest.mark.parametrize("path", ["", "/jobs/task/orders"])
+@pytest.mark.parametrize(("age_ms", "note"), [(65_000, True), (0, False)])
+def test_a_page_says_how_old_its_counts_are(path, age_ms, note):
+    async def scenario(visitor):
+        return (await visitor.get(path)).text
+
+    assert ("Counted 1 min ago" in visit(scenario, age_ms=age_ms)) is note
+
+
 def test_counts_say_that_they_are_partial_or_old():
     assert still_counting(True) is None
     assert still_counting(True, 999) is None

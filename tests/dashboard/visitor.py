@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from html import unescape
 from typing import Any
 
+import attrs
 import httpx2
 import scene
 from attrs import frozen
@@ -17,6 +18,8 @@ from starlette.routing import Mount
 from perdure.server.access import Access
 from perdure.server.api import EngineApi, asgi
 from perdure.server.http_limits import HttpLimits
+from perdure.stores.memory import memory_store
+from perdure.stores.store import Store
 
 OWN = {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}
 """The headers of a form that the dashboard's own page sends."""
@@ -64,6 +67,14 @@ def fields_of(html: str) -> dict[str, str]:
     return {name: unescape(value) for name, value in found}
 
 
+def counting_seldom(age_ms: int) -> Store:
+    """Return a memory store whose counts are of that age."""
+    store = memory_store()
+    counts = store.counts
+    assert counts is not None
+    return attrs.evolve(store, counts=lambda: counts().map(lambda found: attrs.evolve(found, age_ms=age_ms)))
+
+
 def visit(
     scenario: Callable[[Visitor], Awaitable[Any]],
     *,
@@ -71,11 +82,14 @@ def visit(
     access: Access = "local",
     limits: HttpLimits | None = None,
     dashboard: bool = True,
+    age_ms: int = 0,
 ) -> Any:
-    """Open the scene on a memory store, and let a scenario visit its dashboard."""
+    """Open the scene on a memory store, whose counts are of that age, and let a scenario visit its dashboard."""
 
     async def main() -> Any:
-        api = asgi(scene.app, "memory://", access=access, limits=limits or HttpLimits(), dashboard=dashboard)
+        api = asgi(
+            scene.app, counting_seldom(age_ms), access=access, limits=limits or HttpLimits(), dashboard=dashboard
+        )
         served: Any = Starlette(routes=[Mount(mounted_at, api)], lifespan=api.lifespan) if mounted_at else api
         transport = httpx2.ASGITransport(served)
         async with api.lifespan(), httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:

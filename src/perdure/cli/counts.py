@@ -44,9 +44,18 @@ def _rest(counted: StoreCounts) -> Iterator[str]:
     if counted.oldest_due is not None:
         yield f"next alarm    {instant(counted.oldest_due)}"
     if counted.age_ms >= MIN_AGE_MS:
-        yield f"counted       {format_duration(counted.age_ms // 1_000 * 1_000)} ago"
+        yield f"counted       {age_text(counted.age_ms)}"
     if not counted.complete:
         yield "The engine is still counting: these are the instances so far. Run the command again."
+
+
+def age_text(age_ms: int) -> str:
+    """Return how long ago instances were counted.
+
+    >>> age_text(65_400)
+    '1m5s ago'
+    """
+    return f"{format_duration(age_ms // 1_000 * 1_000)} ago"
 
 
 def _up_to(number: int) -> str:

@@ -11,6 +11,7 @@ from typing import Annotated, Final
 import attrs
 from cyclopts import Parameter
 
+from perdure.cli.counts import MIN_AGE_MS, age_text
 from perdure.cli.exit_code import ExitCode
 from perdure.cli.hold import JobArgument, job_of
 from perdure.cli.instances.records import instant
@@ -76,6 +77,8 @@ def fields_of(count: JobCount) -> Iterator[tuple[str, str]]:
     if progress.oldest is not None:
         yield "oldest waits since", instant(progress.oldest)
     yield "hold", count.hold
+    if count.age_ms >= MIN_AGE_MS:
+        yield "counted", age_text(count.age_ms)
     if not progress.complete:
         yield "counted", "not all items yet; run the command again"
 

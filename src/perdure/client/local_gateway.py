@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any, Literal, Never, TypeVar
 
@@ -210,16 +211,22 @@ class LocalGateway:
         if job not in self.engine.jobs:
             return Failure(self.unknown(*job))
         counted = await answer_of(self.counts())
-        hold, oldest = self.engine.turns.holds.of(*job), await self.engine.oldest_queued(job)
+        oldest = await self.engine.reads.answer(lambda: self._oldest_queued(job))
+        if not isinstance(oldest, Success):
+            return Failure(oldest.failure())
         return counted.map(
             lambda counts: JobCount(
-                hold=hold,
+                hold=self.engine.turns.holds.of(*job),
                 by_status={one.status: one.number for one in counts.instances if (one.kind, one.name) == job},
                 complete=counts.complete,
-                oldest=oldest,
+                age_ms=counts.age_ms,
+                oldest=oldest.unwrap(),
                 ended=self.engine.ended_runs(job),
             )
         )
+
+    async def _oldest_queued(self, job: Job) -> Result[datetime | None, StoreError]:
+        return Success(await self.engine.oldest_queued(job))
 
     async def _read(self, job: AnyDefinition, id_: str, view: Callable[[Loaded], Any]) -> Result[Any, CallError]:
         try:

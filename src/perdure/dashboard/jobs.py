@@ -63,6 +63,7 @@ class JobView:
         steps: how often its instances took each step since the engine started.
         by_status: the number of its instances by status; None if they were not counted.
         complete: whether all of them were counted.
+        age_ms: how long ago they were counted.
         hold: whether the job is held: none of its runs begins.
         oldest_ms: when the longest waiting of its queued instances was created; None if none is queued.
     """
@@ -75,6 +76,7 @@ class JobView:
     steps: tuple[Step, ...] = ()
     by_status: Mapping[ListedStatus, int] | None = None
     complete: bool = True
+    age_ms: int = 0
     hold: Hold = "released"
     oldest_ms: int | None = None
 
@@ -196,7 +198,8 @@ def _counts(frame: Frame, view: JobView) -> h.Node:
         view.oldest_ms is not None
         and h.p(".note")["The longest waiting item was put ", moment(frame, view.oldest_ms), "."]
     )
-    return h.section(aria_label="Instances by status")[h.div(".numbers")[links], still_counting(view.complete), waits]
+    note = still_counting(view.complete, view.age_ms)
+    return h.section(aria_label="Instances by status")[h.div(".numbers")[links], note, waits]
 
 
 def _commands(view: JobView) -> h.Node:

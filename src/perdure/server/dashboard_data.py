@@ -127,7 +127,13 @@ class PageSource:
         counted = await known(self.client.handle_by_name(kind, name).count())
         by_status: dict[ListedStatus, int] = {each: counted.by_status.get(each, 0) for each in STATUSES}
         oldest_ms = None if counted.oldest is None else to_ms(counted.oldest)
-        return attrs.evolve(self._job(job), by_status=by_status, complete=counted.complete, oldest_ms=oldest_ms)
+        return attrs.evolve(
+            self._job(job),
+            by_status=by_status,
+            complete=counted.complete,
+            age_ms=counted.age_ms,
+            oldest_ms=oldest_ms,
+        )
 
     def definition(self, kind: str, name: str) -> AnyDefinition:
         """Return a definition.

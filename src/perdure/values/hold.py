@@ -39,6 +39,7 @@ class JobCount:
         hold: whether the job is held.
         by_status: the number of instances of each status that occurs.
         complete: whether that counts all of them; a store that is still counting returns those counted so far.
+        age_ms: how long ago they were counted; 0 unless a store keeps counts that take long.
         oldest: when the longest waiting of the queued instances was created, among the first ones of the first 1,000
             lanes; None if none is queued.
         ended: number of runs of the job that ended since the engine started; None for a job without a limit of its own.
@@ -49,6 +50,7 @@ class JobCount:
     hold: Hold
     by_status: Mapping[Status, int]
     complete: bool = True
+    age_ms: int = 0
     oldest: datetime | None = None
     ended: int | None = None
 
