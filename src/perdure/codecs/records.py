@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from cattrs import Converter
-from cattrs.gen import make_dict_structure_fn, override
-
+from perdure._lazy import lazy_module
 from perdure.codecs.containers import keeps_parts
 from perdure.codecs.fields import Declaration, is_namedtuple
 from perdure.codecs.json_schema import Definitions, Describe, JsonSchema, named
@@ -21,11 +19,13 @@ from perdure.codecs.schema import LONGEST, Fault, Part, Problem, Read, Schema, W
 from perdure.codecs.unions import TAG
 from perdure.values.excerpt import excerpt
 
+if TYPE_CHECKING:
+    from perdure.codecs import record_reader
+else:
+    record_reader = lazy_module("perdure.codecs.record_reader")
+
 RESERVED: Final = frozenset({"attrs", "cl", "converter", "typevar_map"})
 """Field names that cattrs' code generator uses for its own arguments."""
-
-# Every field has its own hooks: the converter only passes cattrs' settings to the generated code.
-_CONVERTER: Final = Converter(detailed_validation=False, forbid_extra_keys=True)
 
 _DICT = frozenset({dict})
 
@@ -50,11 +50,6 @@ def record_schema(form: Any, name: str, declared: Declaration, schemas: Mapping[
     keeps = keeps_parts(fields, getattr) if declared.frozen and declared.proven else never
     read, write = _namedtuple(name, cls, schemas) if is_namedtuple(cls) else _generated(form, name, cls, schemas)
 
-    def read_object(data: Any, _: Any = None) -> Any:
-        if type(data) is dict:
-            return read(data, None)
-        raise Fault(name, data)
-
     def write_parts(value: Any) -> Iterator[Part | Problem]:
         if type(value) is cls:
             for field in declared.fields:
@@ -67,7 +62,7 @@ def record_schema(form: Any, name: str, declared: Declaration, schemas: Mapping[
         name=name,
         kinds=_DICT,
         classes=frozenset({cls}),
-        read=read_object,
+        read=read,
         write=write,
         describe=named(form, name, _object(name, declared, schemas)),
         read_parts=_object_parts(declared, schemas),
@@ -103,16 +98,27 @@ def _summary(cls: Any) -> str:
 
 
 def _generated(form: Any, name: str, cls: Any, schemas: Mapping[str, Schema]) -> tuple[Read, Write]:
-    hooks: dict[str, Any] = {field: override(struct_hook=schema.read) for field, schema in schemas.items()}
-    return make_dict_structure_fn(form, _CONVERTER, **hooks), record_writer(cls, name, schemas)
+    read_fields: Read | None = None  # until the first object is read: to define jobs, no reader is needed
+
+    def read(data: Any, _: Any = None) -> Any:
+        nonlocal read_fields
+        if type(data) is not dict:
+            raise Fault(name, data)
+        if read_fields is None:
+            read_fields = record_reader.record_reader(form, schemas)
+        return read_fields(data, None)
+
+    return read, record_writer(cls, name, schemas)
 
 
 def _namedtuple(name: str, cls: Any, schemas: Mapping[str, Schema]) -> tuple[Read, Write]:
     reads = {field: schema.read for field, schema in schemas.items()}
     writes = tuple((field, schema.write) for field, schema in schemas.items())
 
-    def read(data: Any, _: Any) -> Any:
-        return cls(**{field: reads[field](value, None) for field, value in data.items()})
+    def read(data: Any, _: Any = None) -> Any:
+        if type(data) is dict:
+            return cls(**{field: reads[field](value, None) for field, value in data.items()})
+        raise Fault(name, data)
 
     def write(value: Any) -> dict[str, Any]:
         if type(value) is not cls:
