@@ -20,7 +20,8 @@ from perdure.jobs.step import Commit, Execute
 from perdure.jobs.turn import begin, finish
 from perdure.kinds.task.context import SendCommand, TriggerTaskCommand
 from perdure.programs import run_sync, sandbox
-from perdure.values.instance import Instance, Suspension
+from perdure.values.instance import Instance
+from perdure.values.status import Suspension
 from perdure.values.transition import KeepInstance, Loaded, Purge, Put, Transition
 from perdure.values.turn_inputs import TurnInputs
 

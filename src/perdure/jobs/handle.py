@@ -30,9 +30,9 @@ from perdure.values.answer import (
 )
 from perdure.values.failure import Defect, FailureRecord
 from perdure.values.hold import HoldResult, Job, JobCount
-from perdure.values.instance import Suspension
 from perdure.values.instant import from_ms
 from perdure.values.limits import Limits
+from perdure.values.status import Suspension
 
 S = TypeVar("S")
 T = TypeVar("T")

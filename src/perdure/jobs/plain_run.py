@@ -13,7 +13,8 @@ from perdure.jobs.step import Commit, Execute
 from perdure.values.answer import OutcomeRecord, RunAnswer
 from perdure.values.errors import InvalidInput
 from perdure.values.event import Event, JobExecuted
-from perdure.values.instance import Claim, Fence, Instance, Status
+from perdure.values.instance import Claim, Fence, Instance
+from perdure.values.status import Status
 from perdure.values.transition import Put, Transition
 from perdure.values.turn_inputs import TurnInputs
 

@@ -33,9 +33,10 @@ from perdure.values.counts import StoreCounts
 from perdure.values.errors import InvalidArgument, InvalidId, InvalidInput, PerdureError, RequestError, StoreError
 from perdure.values.failure import FailureRecord
 from perdure.values.hold import Hold
-from perdure.values.instance import Instance, Status
+from perdure.values.instance import Instance
 from perdure.values.instant import from_ms, to_ms
 from perdure.values.listed import Listed, ListedStatus, Listing
+from perdure.values.status import Status
 from perdure.values.step_record import StepRecord
 from perdure.wire.info import installed_version
 

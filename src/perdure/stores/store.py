@@ -36,9 +36,10 @@ from perdure.values.errors import Conflict, OutcomeUnknown, StoreError
 from perdure.values.event import Event
 from perdure.values.excerpt import MAX_LINE_CHARACTERS, fields_in_line, shortened
 from perdure.values.hold import Job
-from perdure.values.instance import Fence, Instance, Status, Suspension
+from perdure.values.instance import Fence, Instance
 from perdure.values.instant import from_ms
 from perdure.values.message import StoredMessage
+from perdure.values.status import Status, Suspension
 from perdure.values.transition import Loaded, Transition
 
 Durability: TypeAlias = Literal["none", "relaxed", "full"]

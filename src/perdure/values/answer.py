@@ -10,7 +10,7 @@ from typing_extensions import TypeAliasType
 
 from perdure.values.excerpt import excerpt, fields_in_line
 from perdure.values.failure import FailureRecord
-from perdure.values.instance import Status, Suspension
+from perdure.values.status import Status, Suspension
 
 E_co = TypeVar("E_co", covariant=True)
 S_co = TypeVar("S_co", covariant=True)

@@ -8,7 +8,7 @@ import attrs
 
 from perdure.values.answer import InstanceStatus
 from perdure.values.excerpt import fields_in_line
-from perdure.values.instance import Status
+from perdure.values.status import Status
 
 AwaitedStatus: TypeAlias = Literal["ended", "not_found"] | Status
 """A status to wait for. ``ended``: there is no instance, or its kind reports that it is over."""

@@ -8,8 +8,8 @@ from datetime import datetime
 import attrs
 
 from perdure.values.excerpt import fields_in_line
-from perdure.values.instance import Status
 from perdure.values.instant import from_ms
+from perdure.values.status import Status
 
 
 @attrs.frozen(order=True)

@@ -9,8 +9,9 @@ import attrs
 
 from perdure.values.excerpt import fields_in_line
 from perdure.values.failure import FailureRecord
-from perdure.values.instance import Cause, Suspension
+from perdure.values.instance import Cause
 from perdure.values.instant import from_ms
+from perdure.values.status import Suspension
 
 
 @attrs.frozen(kw_only=True)

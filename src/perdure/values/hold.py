@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 import attrs
 
 from perdure.values.excerpt import fields_in_line
-from perdure.values.instance import Status
+from perdure.values.status import Status
 
 Hold: TypeAlias = Literal["held", "released"]
 """Whether the runs of a job may begin."""

@@ -9,6 +9,7 @@ import attrs
 from perdure.values.address import Address
 from perdure.values.excerpt import excerpt, fields_in_line, size_only
 from perdure.values.failure import FailureRecord
+from perdure.values.status import Status, Suspension
 from perdure.values.turn_value import turn_value
 
 Cause: TypeAlias = str
@@ -17,12 +18,6 @@ Cause: TypeAlias = str
 The handler of an ``event`` is claimed before its first effect. An ``upgrade`` runs the upcasters of a stored state, and
 is claimed only after a process died.
 """
-
-Suspension: TypeAlias = Literal["paused", "retries_exhausted", "recovery_exhausted", "undecodable"]
-"""Why the alarms of an instance are suspended: a caller paused it, or it was parked for one of three reasons."""
-
-Status: TypeAlias = Literal["scheduled", "queued", "idle", "running", "retrying", "paused", "parked", "done"]
-"""The statuses of a stored instance, the same for all kinds."""
 
 
 @turn_value

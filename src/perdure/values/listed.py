@@ -10,7 +10,7 @@ import attrs
 from perdure.values.address import Address
 from perdure.values.answer import InstanceStatus
 from perdure.values.excerpt import fields_in_line
-from perdure.values.instance import Status
+from perdure.values.status import Status
 
 ListedStatus: TypeAlias = Literal[Status, "orphaned"]
 """The status of an instance in a list: ``orphaned`` when the engine does not serve its job."""

@@ -11,7 +11,7 @@ from perdure.codecs import Codec
 from perdure.values.answer import PauseResult, RunAnswer, Terminated
 from perdure.values.excerpt import excerpt, fields_in_line, size_only
 from perdure.values.failure import FailureRecord
-from perdure.values.instance import Status
+from perdure.values.status import Status
 
 A_co = TypeVar("A_co", covariant=True)
 E_co = TypeVar("E_co", covariant=True)

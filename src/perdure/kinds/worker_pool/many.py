@@ -14,8 +14,8 @@ from perdure.kinds.worker_pool.answers import Drained, ItemPut, PutMany
 from perdure.programs.future import answer_of
 from perdure.values.errors import InvalidArgument, PutManyStopped
 from perdure.values.hold import Job
-from perdure.values.instance import Status
 from perdure.values.listed import ListFilter
+from perdure.values.status import Status
 
 V = TypeVar("V")
 

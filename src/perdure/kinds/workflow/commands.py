@@ -11,7 +11,7 @@ from perdure.kinds.workflow.stored import Parent
 from perdure.values.answer import PauseResult, RunAnswer, Terminated
 from perdure.values.excerpt import excerpt, fields_in_line, size_only
 from perdure.values.failure import FailureRecord
-from perdure.values.instance import Status
+from perdure.values.status import Status
 
 S = TypeVar("S")
 

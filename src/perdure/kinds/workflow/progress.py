@@ -10,8 +10,8 @@ import attrs
 from perdure.kinds.workflow.row import Row, body_of
 from perdure.kinds.workflow.stored import FailingStep, Header, Wait
 from perdure.values.excerpt import fields_in_line
-from perdure.values.instance import Suspension
 from perdure.values.message import Message
+from perdure.values.status import Suspension
 
 if TYPE_CHECKING:
     from perdure.kinds.workflow.replay import Replay

@@ -18,7 +18,8 @@ from perdure.stores.store import DuePosition, Query
 from perdure.values.address import Address
 from perdure.values.counts import StatusCount
 from perdure.values.hold import Job
-from perdure.values.instance import Fence, Instance, Status
+from perdure.values.instance import Fence, Instance
+from perdure.values.status import Status
 
 _Place: TypeAlias = tuple[str, str, str]  # an address as a plain tuple: hashed and compared in C
 

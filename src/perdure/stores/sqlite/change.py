@@ -14,9 +14,10 @@ from perdure.stores.sqlite.counters import Counters
 from perdure.stores.sqlite.rows import SET_COLUMNS, Row, key_values, message_values, set_values
 from perdure.values.address import Address
 from perdure.values.event import Event
-from perdure.values.instance import Fence, Instance, Status
+from perdure.values.instance import Fence, Instance
 from perdure.values.journal import JournalChange
 from perdure.values.message import MessageFate
+from perdure.values.status import Status
 from perdure.values.transition import KeepInstance, Purge, Put, Transition
 from perdure.values.turn_value import turn_value
 

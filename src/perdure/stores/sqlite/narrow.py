@@ -9,7 +9,7 @@ from typing import Final, Literal, TypeAlias
 from perdure.stores.codec import to_json
 from perdure.stores.sqlite.counters import Counters
 from perdure.stores.sqlite.rows import Row
-from perdure.values.instance import Status
+from perdure.values.status import Status
 from perdure.values.transition import Put, Transition
 
 Form: TypeAlias = Literal["state", "claim", "run"]

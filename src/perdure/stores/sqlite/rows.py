@@ -10,8 +10,9 @@ from perdure.values.address import Address
 from perdure.values.errors import InvalidId, StoreCorrupt
 from perdure.values.excerpt import excerpt
 from perdure.values.failure import FailureRecord
-from perdure.values.instance import Claim, Instance, PendingRetry, Suspension
+from perdure.values.instance import Claim, Instance, PendingRetry
 from perdure.values.message import Message, StoredMessage
+from perdure.values.status import Suspension
 from perdure.values.transition import Remembered
 
 Row: TypeAlias = tuple[Any, ...]  # as the driver returns it; STRICT tables ensure the types, unless a page is damaged

@@ -9,7 +9,8 @@ from typing import Final, Literal, TypeAlias
 import attrs
 
 from perdure.values.counts import StatusCount
-from perdure.values.instance import Instance, Status
+from perdure.values.instance import Instance
+from perdure.values.status import Status
 
 PORTION: Final = 5_000
 """Instances that are counted at once: a few milliseconds."""

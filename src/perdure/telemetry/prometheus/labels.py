@@ -8,8 +8,8 @@ from typing import Any, Final, get_args
 import attrs
 
 from perdure.jobs.definition import AnyDefinition
-from perdure.values.instance import Suspension
 from perdure.values.live_event import CommitOutcome, RequestOutcome
+from perdure.values.status import Suspension
 
 OTHER: Final = "other"
 
