@@ -29,8 +29,8 @@ from perdure.values.counts import StatusCount, StoreCounts
 from perdure.values.errors import DefinitionError
 from perdure.values.event import EVENT_TYPES, JobExecuted, JobFailed
 from perdure.values.failure import FailureRecord
-from perdure.values.instance import Status
 from perdure.values.live_event import LIVE_EVENT_TYPES, AlarmFired, RequestEnded
+from perdure.values.status import Status
 
 JOBS = KnownJobs({("task", "orders"): JobLabels(("task", "orders"), frozenset({"send"}))})
 EVENTS: dict[str, Any] = {**EVENT_TYPES, **LIVE_EVENT_TYPES}

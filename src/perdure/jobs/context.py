@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Generic, Never, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Never, TypeVar, cast
 
 import attrs
 
-from perdure.jobs.draft import GetState, SetState, UpdateState
+from perdure.jobs.operations import GetState, SetState, UpdateState
 from perdure.programs import Program, halt, now, perform
 from perdure.programs.container import node
 from perdure.programs.instructions import PERFORM
-from perdure.runtime.run_context import RunIdentity
 from perdure.values.excerpt import excerpt, fields_in_line
-from perdure.values.instance import Instance
 from perdure.values.turn_value import turn_value
+
+if TYPE_CHECKING:
+    from perdure.runtime.run_context import RunIdentity
+    from perdure.values.instance import Instance
 
 S = TypeVar("S")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Generic, Literal, Never, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Never, Protocol, TypeAlias, TypeVar
 
 import attrs
 from returns.future import FutureResult
@@ -12,21 +12,18 @@ from returns.result import Result
 from typing_extensions import TypeAliasType
 from typing_extensions import TypeVar as DefaultTypeVar
 
+from perdure._lazy import lazy_module
 from perdure.codecs import Codec, Upgrades
 from perdure.jobs.context import JobContext
-from perdure.jobs.draft import Draft
 from perdure.jobs.facts import Fact, facts_of_plan
-from perdure.jobs.lanes import Lanes
 from perdure.jobs.needs import Need
 from perdure.jobs.plain_decisions import PlainDecisions
-from perdure.jobs.replayed import NextStep
 from perdure.jobs.report import report_status
 from perdure.jobs.request import CommandSpec, Request
 from perdure.jobs.size import within
-from perdure.jobs.step import Commit, Execute, Step
-from perdure.programs import Exit, Program
+from perdure.programs import Program
 from perdure.values.address import Address
-from perdure.values.answer import InstanceStatus, Sent
+from perdure.values.answer import Sent
 from perdure.values.errors import (
     DefinitionError,
     HookRaised,
@@ -38,15 +35,26 @@ from perdure.values.errors import (
     UnknownAction,
 )
 from perdure.values.excerpt import excerpt, fields_in_line
-from perdure.values.hold import Hold, HoldResult, Job, JobCount
-from perdure.values.instance import Claim, Instance
-from perdure.values.limits import Limits
-from perdure.values.listed import ListFilter, Listing
-from perdure.values.message import Message
 from perdure.values.retry import Retry
-from perdure.values.secret import Hide
-from perdure.values.step_record import StepRecord
-from perdure.values.turn_inputs import TurnInputs
+
+if TYPE_CHECKING:
+    from perdure.jobs import draft
+    from perdure.jobs.draft import Draft
+    from perdure.jobs.lanes import Lanes
+    from perdure.jobs.replayed import NextStep
+    from perdure.jobs.step import Commit, Execute, Step
+    from perdure.programs import Exit
+    from perdure.values.answer import InstanceStatus
+    from perdure.values.hold import Hold, HoldResult, Job, JobCount
+    from perdure.values.instance import Claim, Instance
+    from perdure.values.limits import Limits
+    from perdure.values.listed import ListFilter, Listing
+    from perdure.values.message import Message
+    from perdure.values.secret import Hide
+    from perdure.values.step_record import StepRecord
+    from perdure.values.turn_inputs import TurnInputs
+else:  # running jobs needs more modules than defining them
+    draft = lazy_module("perdure.jobs.draft")
 
 H_co = TypeVar("H_co", covariant=True)
 T_co = TypeVar("T_co", covariant=True)
@@ -543,7 +551,7 @@ class Definition(PlainDecisions, ABC, Generic[H_co, T_co, R_contra]):
 
     def draft_of(self, state: object, instance: Instance, claim: Claim, inputs: TurnInputs) -> Draft:
         """Return a fresh draft on a decoded state. A kind whose programs have further operations overrides it."""
-        return Draft(
+        return draft.Draft(
             address=instance.address,
             state=state,
             codec=self.plan.state,

@@ -2,74 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Never
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from perdure.codecs import Codec
 from perdure.jobs.decision import Alarm, AlarmChange, alarm_ms
+from perdure.jobs.operations import CONTEXT_OPERATIONS, GetAlarm, GetState, Post, SetAlarm, SetState, UpdateState
 from perdure.jobs.size import within
-from perdure.programs import PASS, Instruction
+from perdure.programs import PASS
 from perdure.values.address import Address
 from perdure.values.errors import PerdureError
-from perdure.values.excerpt import excerpt, fields_in_line, size_only
+from perdure.values.excerpt import excerpt, fields_in_line
 from perdure.values.instant import from_ms
 from perdure.values.limits import Limits
 from perdure.values.message import Message
-from perdure.values.turn_value import turn_value
 
 if TYPE_CHECKING:
     from perdure.jobs.inspection import Inspection
-
-
-# ---------------------------------------------------------------- the operations, as data
-@attrs.frozen
-class GetState(Instruction[Any, Never]):
-    """Read the state."""
-
-
-@turn_value
-class SetState(Instruction[None, Never]):
-    """Replace the state."""
-
-    __repr__ = fields_in_line
-
-    state: object
-
-
-@attrs.frozen
-class UpdateState(Instruction[None, Never]):
-    """Replace the state with the result of a function."""
-
-    function: Callable[[object], object]
-
-
-@attrs.frozen
-class GetAlarm(Instruction[datetime | None, Never]):
-    """Read when the alarm is due."""
-
-
-@attrs.frozen
-class SetAlarm(Instruction[None, Never]):
-    """Set, clear or keep the alarm."""
-
-    change: AlarmChange
-
-
-@attrs.frozen
-class Post(Instruction[None, Never]):
-    """Send a message with the commit of this turn."""
-
-    __repr__ = fields_in_line
-
-    target: Address
-    action: str
-    payload: str = attrs.field(repr=size_only)
-
-
-CONTEXT_OPERATIONS = (GetState, SetState, UpdateState, GetAlarm, SetAlarm, Post)
 
 
 @attrs.frozen(repr=False)

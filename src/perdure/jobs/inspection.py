@@ -9,7 +9,8 @@ from returns.result import Failure, Success
 
 from perdure.codecs import Codec
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.draft import ClosedDraft, Draft, GetState
+from perdure.jobs.draft import ClosedDraft, Draft
+from perdure.jobs.operations import GetState
 from perdure.jobs.step import Execute
 from perdure.programs import Exit
 from perdure.programs.watch import Watch

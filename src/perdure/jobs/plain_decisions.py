@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from perdure.jobs.step import Commit, Execute
-from perdure.programs import Program
-from perdure.runtime.run_context import RunIdentity
-from perdure.values.decoded import Decoded
-from perdure.values.instance import Instance
-from perdure.values.limits import Limits
-from perdure.values.turn_inputs import TurnInputs
-
 if TYPE_CHECKING:
     from perdure.jobs.plain_event import PlainEvent
+    from perdure.jobs.step import Commit, Execute
+    from perdure.programs import Program
+    from perdure.runtime.run_context import RunIdentity
+    from perdure.values.decoded import Decoded
+    from perdure.values.instance import Instance
+    from perdure.values.limits import Limits
+    from perdure.values.turn_inputs import TurnInputs
 
 
 class PlainDecisions:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from perdure.values.answer import InstanceStatus
-from perdure.values.instance import Instance
 from perdure.values.instant import from_ms
+
+if TYPE_CHECKING:
+    from perdure.values.instance import Instance
 
 NOT_FOUND = InstanceStatus(status="not_found")
 

@@ -6,7 +6,7 @@ import sys
 from typing import Any, TypeVar
 
 from perdure.jobs.definition import Definition, check_definition
-from perdure.jobs.draft import Post
+from perdure.jobs.operations import Post
 from perdure.programs import Program, perform
 from perdure.values.address import check_id
 

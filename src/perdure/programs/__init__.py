@@ -1,37 +1,73 @@
 """Programs: descriptions of work, as values.
 
 This package exports everything that you need to write programs. `run_async` and `run_sync` run them.
+
+Each name is imported at its first use: to build a program, no interpreter is needed.
 """
 
 from typing import TYPE_CHECKING
 
-from perdure._lazy import lazy_names
-from perdure.programs.concurrency import gather, race
-from perdure.programs.constructors import as_program, asks, fail, halt, lift, log, succeed, traverse, when
-from perdure.programs.container import Program, Schedule
-from perdure.programs.do import Do, program
-from perdure.programs.effects import effect, perform
-from perdure.programs.errors import (
-    EffectTimeout,
-    FailureEscalated,
-    HaltedOutside,
-    NoInterpreter,
-    NotAProgram,
-    NothingReturned,
-)
-from perdure.programs.exit import Exit, Halted, Raised
-from perdure.programs.instructions import Call, Instruction
-from perdure.programs.interception import PASS, Interceptor
-from perdure.programs.resources import bracket
-from perdure.programs.sandboxes import sandbox
-from perdure.programs.time import now, sleep
-from perdure.runtime.errors import WouldBlock
-
 if TYPE_CHECKING:
+    from perdure.programs.concurrency import gather, race
+    from perdure.programs.constructors import as_program, asks, fail, halt, lift, log, succeed, traverse, when
+    from perdure.programs.container import Program, Schedule
+    from perdure.programs.do import Do, program
     from perdure.programs.drivers import Handler, default_handler, run_async, run_sync
+    from perdure.programs.effects import effect, perform
+    from perdure.programs.errors import (
+        EffectTimeout,
+        FailureEscalated,
+        HaltedOutside,
+        NoInterpreter,
+        NotAProgram,
+        NothingReturned,
+    )
+    from perdure.programs.exit import Exit, Halted, Raised
+    from perdure.programs.instructions import Call, Instruction
+    from perdure.programs.interception import PASS, Interceptor
+    from perdure.programs.resources import bracket
+    from perdure.programs.sandboxes import sandbox
+    from perdure.programs.time import now, sleep
+    from perdure.runtime.errors import WouldBlock
 else:
-    _drivers = {"perdure.programs.drivers": ("Handler", "default_handler", "run_async", "run_sync")}
-    __getattr__, __dir__ = lazy_names(__name__, _drivers)  # to build a program, no interpreter is needed
+    from perdure._lazy import lazy_names
+
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "perdure.programs.concurrency": ("gather", "race"),
+            "perdure.programs.constructors": (
+                "as_program",
+                "asks",
+                "fail",
+                "halt",
+                "lift",
+                "log",
+                "succeed",
+                "traverse",
+                "when",
+            ),
+            "perdure.programs.container": ("Program", "Schedule"),
+            "perdure.programs.do": ("Do", "program"),
+            "perdure.programs.drivers": ("Handler", "default_handler", "run_async", "run_sync"),
+            "perdure.programs.effects": ("effect", "perform"),
+            "perdure.programs.errors": (
+                "EffectTimeout",
+                "FailureEscalated",
+                "HaltedOutside",
+                "NoInterpreter",
+                "NotAProgram",
+                "NothingReturned",
+            ),
+            "perdure.programs.exit": ("Exit", "Halted", "Raised"),
+            "perdure.programs.instructions": ("Call", "Instruction"),
+            "perdure.programs.interception": ("Interceptor", "PASS"),
+            "perdure.programs.resources": ("bracket",),
+            "perdure.programs.sandboxes": ("sandbox",),
+            "perdure.programs.time": ("now", "sleep"),
+            "perdure.runtime.errors": ("WouldBlock",),
+        },
+    )
 
 __all__ = [
     "PASS",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Never, TypeVar, overload
+from typing import TYPE_CHECKING, Never, TypeVar, overload
 
 from returns.context import (
     RequiresContext,
@@ -15,12 +15,18 @@ from returns.future import Future, FutureResult
 from returns.io import IO, IOResult
 from returns.result import Result
 
+from perdure._lazy import lazy_module
 from perdure.programs.container import Program, node
 from perdure.programs.do import Do, program
 from perdure.programs.effects import perform
 from perdure.programs.errors import NotAProgram
 from perdure.programs.instructions import ASK, FAIL, HALT, PURE, RESULT, Log
-from perdure.runtime.record import Level, LogRecord
+
+if TYPE_CHECKING:
+    from perdure.runtime import record
+    from perdure.runtime.record import Level
+else:
+    record = lazy_module("perdure.runtime.record")
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -69,7 +75,7 @@ def log(message: str, *, level: Level = "info", **fields: object) -> Program[Non
         level: the severity.
         fields: the variable data, by name.
     """
-    return perform(Log(LogRecord(level, message, fields)))
+    return perform(Log(record.LogRecord(level, message, fields)))
 
 
 @program

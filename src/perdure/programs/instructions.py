@@ -28,12 +28,14 @@ PARALLEL     plan                                         run several programs a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, Never, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Never, Protocol, TypeVar
 
 import attrs
 
-from perdure.runtime.record import LogRecord
 from perdure.values.excerpt import excerpt, fields_in_line, one_line, shortened
+
+if TYPE_CHECKING:
+    from perdure.runtime.record import LogRecord
 
 # The first eight wrap another program and wait for its outcome: the interpreter tests for them by `tag <= SCOPE`.
 BIND, MAP, LASH, ALT, ATTEMPT, COMPOSE, ENSURE, SCOPE = range(8)

@@ -16,26 +16,27 @@ from perdure.jobs.facts import Fact, facts_of_plan
 from perdure.jobs.hooks import FROM_HOOKS, FromHooks, HookResult, RetryPolicy, hook
 from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, build_plan
 from perdure.jobs.request import CommandSpec, Request
-from perdure.jobs.step import Commit, Execute, Step
 from perdure.kinds.continuous.context import ContinuousContext, Recurrence, StartCommand, TriggerCommand
-from perdure.kinds.continuous.handle import ContinuousHandle, ContinuousSender
 from perdure.programs import Program
-from perdure.values.address import Address
 from perdure.values.answer import RunAnswer
 from perdure.values.catch_up import describe_catch_up
 from perdure.values.cron import Cron
 from perdure.values.duration import Duration
 from perdure.values.errors import DefinitionError
 from perdure.values.every import Every
-from perdure.values.instance import Claim, Instance
 from perdure.values.instant import from_ms
 from perdure.values.schedule import Schedule
-from perdure.values.turn_inputs import TurnInputs
 
 if TYPE_CHECKING:
-    from perdure.kinds.continuous import handler
-else:
-    handler = lazy_module("perdure.kinds.continuous.handler")  # deciding turns needs more modules than defining jobs
+    from perdure.jobs.step import Commit, Execute, Step
+    from perdure.kinds.continuous import handle, handler
+    from perdure.kinds.continuous.handle import ContinuousHandle, ContinuousSender
+    from perdure.values.address import Address
+    from perdure.values.instance import Claim, Instance
+    from perdure.values.turn_inputs import TurnInputs
+else:  # deciding turns and calling jobs need more modules than defining jobs
+    handle = lazy_module("perdure.kinds.continuous.handle")
+    handler = lazy_module("perdure.kinds.continuous.handler")
 
 S = TypeVar("S")
 E = DefaultTypeVar("E", default=Never)
@@ -43,7 +44,7 @@ R_contra = DefaultTypeVar("R_contra", contravariant=True, default=object)
 
 
 @attrs.frozen(init=False, eq=False, repr=False)
-class Continuous(Definition[ContinuousHandle[S, E], ContinuousSender[S], R_contra], Generic[S, E, R_contra]):
+class Continuous(Definition["ContinuousHandle[S, E]", "ContinuousSender[S]", R_contra], Generic[S, E, R_contra]):
     """A job that runs on a schedule until it is terminated.
 
     A failed run never stops the schedule: it is recorded, retried if there is a policy, and the next tick runs.
@@ -181,11 +182,11 @@ class Continuous(Definition[ContinuousHandle[S, E], ContinuousSender[S], R_contr
 
     def handle(self, dispatch: Dispatch) -> ContinuousHandle[S, E]:
         """Return the typed handle."""
-        return ContinuousHandle(self, dispatch)
+        return handle.ContinuousHandle(self, dispatch)
 
     def sender(self, post: PostCommand) -> ContinuousSender[S]:
         """Return the typed sender."""
-        return ContinuousSender(post)
+        return handle.ContinuousSender(post)
 
 
 def _commands(state: TypeForm[Any], tags: Mapping[type, str] | None, name: str) -> tuple[CommandSpec[Any], ...]:

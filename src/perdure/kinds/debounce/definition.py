@@ -17,22 +17,23 @@ from perdure.jobs.hooks import FROM_HOOKS, FromHooks, HookResult, RetryPolicy, h
 from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, build_plan
 from perdure.jobs.report import report_status
 from perdure.jobs.request import CommandSpec, Request
-from perdure.jobs.step import Commit, Execute, Step
 from perdure.kinds.debounce.context import AddCommand, Batching, ClearCommand, DebounceContext, FlushCommand
-from perdure.kinds.debounce.handle import DebounceHandle, DebounceSender
 from perdure.programs import Program
-from perdure.values.address import Address
 from perdure.values.answer import Added, Cleared, InstanceStatus, RunAnswer
 from perdure.values.duration import Duration, duration_ms, format_duration
 from perdure.values.errors import DefinitionError
-from perdure.values.instance import Claim, Instance
 from perdure.values.instant import from_ms
-from perdure.values.turn_inputs import TurnInputs
 
 if TYPE_CHECKING:
-    from perdure.kinds.debounce import handler
-else:
-    handler = lazy_module("perdure.kinds.debounce.handler")  # deciding turns needs more modules than defining jobs
+    from perdure.jobs.step import Commit, Execute, Step
+    from perdure.kinds.debounce import handle, handler
+    from perdure.kinds.debounce.handle import DebounceHandle, DebounceSender
+    from perdure.values.address import Address
+    from perdure.values.instance import Claim, Instance
+    from perdure.values.turn_inputs import TurnInputs
+else:  # deciding turns and calling jobs need more modules than defining jobs
+    handle = lazy_module("perdure.kinds.debounce.handle")
+    handler = lazy_module("perdure.kinds.debounce.handler")
 
 S = TypeVar("S")
 V = TypeVar("V")
@@ -47,7 +48,7 @@ MAX_BATCH_EVENTS = 1_000_000
 
 
 @attrs.frozen(init=False, eq=False, repr=False)
-class Debounce(Definition[DebounceHandle[S, V, E], DebounceSender[V], R_contra], Generic[S, V, E, R_contra]):
+class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_contra], Generic[S, V, E, R_contra]):
     """A job that collects rapid events and runs once for a batch of them.
 
     Args:
@@ -253,11 +254,11 @@ class Debounce(Definition[DebounceHandle[S, V, E], DebounceSender[V], R_contra],
 
     def handle(self, dispatch: Dispatch) -> DebounceHandle[S, V, E]:
         """Return the typed handle."""
-        return DebounceHandle(self, dispatch)
+        return handle.DebounceHandle(self, dispatch)
 
     def sender(self, post: PostCommand) -> DebounceSender[V]:
         """Return the typed sender."""
-        return DebounceSender(post)
+        return handle.DebounceSender(post)
 
 
 def _keep_newest(ctx: DebounceContext[Any], event: object) -> Program[None]:

@@ -10,7 +10,7 @@ import attrs
 
 from perdure.jobs.context import JobContext
 from perdure.jobs.decision import Alarm, Decision
-from perdure.jobs.draft import GetAlarm, SetAlarm
+from perdure.jobs.operations import GetAlarm, SetAlarm
 from perdure.programs import Program, perform, traverse
 from perdure.values.decoded import Decoded
 from perdure.values.duration import Duration

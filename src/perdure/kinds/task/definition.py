@@ -18,26 +18,27 @@ from perdure.jobs.hooks import FROM_HOOKS, FromHooks, HookResult, RetryPolicy, h
 from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, build_plan
 from perdure.jobs.request import CommandSpec, Request
 from perdure.jobs.signature import check_function
-from perdure.jobs.step import Commit, Execute, Step
 from perdure.kinds.task.context import SendCommand, TaskContext, TaskErrorContext, TaskHooks, TriggerTaskCommand
-from perdure.kinds.task.handle import TaskHandle, TaskSender
 from perdure.programs import Program, lift, succeed
-from perdure.runtime.run_context import RunIdentity
-from perdure.values.address import Address
 from perdure.values.answer import RunAnswer, Sent
 from perdure.values.decoded import Decoded
 from perdure.values.duration import Duration
 from perdure.values.errors import DefinitionError, InvalidInput
-from perdure.values.failure import Defect
-from perdure.values.instance import Claim, Instance
-from perdure.values.limits import Limits
-from perdure.values.turn_inputs import TurnInputs
 
 if TYPE_CHECKING:
     from perdure.jobs.plain_event import PlainEvent
-    from perdure.kinds.task import handler
-else:
-    handler = lazy_module("perdure.kinds.task.handler")  # deciding turns needs more modules than defining jobs
+    from perdure.jobs.step import Commit, Execute, Step
+    from perdure.kinds.task import handle, handler
+    from perdure.kinds.task.handle import TaskHandle, TaskSender
+    from perdure.runtime.run_context import RunIdentity
+    from perdure.values.address import Address
+    from perdure.values.failure import Defect
+    from perdure.values.instance import Claim, Instance
+    from perdure.values.limits import Limits
+    from perdure.values.turn_inputs import TurnInputs
+else:  # deciding turns and calling jobs need more modules than defining jobs
+    handle = lazy_module("perdure.kinds.task.handle")
+    handler = lazy_module("perdure.kinds.task.handler")
 
 S = TypeVar("S")
 V = TypeVar("V")
@@ -46,7 +47,7 @@ R_contra = DefaultTypeVar("R_contra", contravariant=True, default=object)
 
 
 @attrs.frozen(init=False, eq=False, repr=False)
-class Task(Definition[TaskHandle[S, V, E], TaskSender[V], R_contra], Generic[S, V, E, R_contra]):
+class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic[S, V, E, R_contra]):
     """A job that is a state machine of your own.
 
     ``send`` passes it an event, which ``on_event`` (or a pure ``decide``) turns into the next state, an alarm and
@@ -194,11 +195,11 @@ class Task(Definition[TaskHandle[S, V, E], TaskSender[V], R_contra], Generic[S, 
 
     def handle(self, dispatch: Dispatch) -> TaskHandle[S, V, E]:
         """Return the typed handle."""
-        return TaskHandle(self, dispatch)
+        return handle.TaskHandle(self, dispatch)
 
     def sender(self, post: PostCommand) -> TaskSender[V]:
         """Return the typed sender."""
-        return TaskSender(post)
+        return handle.TaskSender(post)
 
 
 def _check_state(plan: Plan, initial: object, name: str) -> None:

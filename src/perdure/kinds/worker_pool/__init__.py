@@ -1,5 +1,7 @@
 """Worker pools: many items of work, some at a time."""
 
+from typing import TYPE_CHECKING
+
 from perdure.kinds.worker_pool.answers import Dead as Dead
 from perdure.kinds.worker_pool.answers import Drained as Drained
 from perdure.kinds.worker_pool.answers import ItemCancelled as ItemCancelled
@@ -9,10 +11,19 @@ from perdure.kinds.worker_pool.answers import PoolProgress as PoolProgress
 from perdure.kinds.worker_pool.answers import PutMany as PutMany
 from perdure.kinds.worker_pool.answers import Waiting as Waiting
 from perdure.kinds.worker_pool.definition import WorkerPool as WorkerPool
-from perdure.kinds.worker_pool.handle import PoolHandle as PoolHandle
 from perdure.kinds.worker_pool.item import ItemContext as ItemContext
-from perdure.kinds.worker_pool.sender import PoolSender as PoolSender
 from perdure.values.outcome import Done as Done
+
+if TYPE_CHECKING:
+    from perdure.kinds.worker_pool.handle import PoolHandle as PoolHandle
+    from perdure.kinds.worker_pool.sender import PoolSender as PoolSender
+else:
+    from perdure._lazy import lazy_names
+
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {"perdure.kinds.worker_pool.handle": ("PoolHandle",), "perdure.kinds.worker_pool.sender": ("PoolSender",)},
+    )
 
 __all__ = [
     "Dead",

@@ -18,7 +18,6 @@ from perdure.jobs.lanes import Lanes, rate_of
 from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, MAX_CONCURRENCY, build_plan
 from perdure.jobs.request import CommandSpec, Keyword, Request
 from perdure.jobs.signature import check_function
-from perdure.jobs.step import Commit, Execute, Step
 from perdure.kinds.worker_pool.answers import ANSWERS, ItemCancelled, ItemOutcome, ItemPut, ItemRetried
 from perdure.kinds.worker_pool.commands import (
     NO_TIME,
@@ -28,24 +27,27 @@ from perdure.kinds.worker_pool.commands import (
     RetryCommand,
     put_command,
 )
-from perdure.kinds.worker_pool.handle import PoolHandle
 from perdure.kinds.worker_pool.item import ITEM_DATA, ItemContext, data_of
 from perdure.kinds.worker_pool.keeping import Keeping
-from perdure.kinds.worker_pool.sender import PoolSender
 from perdure.programs import Program
-from perdure.values.address import Address
 from perdure.values.duration import Duration, duration_ms, format_duration
 from perdure.values.errors import DefinitionError
-from perdure.values.failure import Defect
-from perdure.values.instance import Claim, Instance
 from perdure.values.instant import from_ms
-from perdure.values.secret import Hide
-from perdure.values.turn_inputs import TurnInputs
 
 if TYPE_CHECKING:
-    from perdure.kinds.worker_pool import handler
-else:
-    handler = lazy_module("perdure.kinds.worker_pool.handler")  # as in the other kinds
+    from perdure.jobs.step import Commit, Execute, Step
+    from perdure.kinds.worker_pool import handle, handler, sender
+    from perdure.kinds.worker_pool.handle import PoolHandle
+    from perdure.kinds.worker_pool.sender import PoolSender
+    from perdure.values.address import Address
+    from perdure.values.failure import Defect
+    from perdure.values.instance import Claim, Instance
+    from perdure.values.secret import Hide
+    from perdure.values.turn_inputs import TurnInputs
+else:  # deciding turns and calling jobs need more modules than defining jobs
+    handle = lazy_module("perdure.kinds.worker_pool.handle")
+    handler = lazy_module("perdure.kinds.worker_pool.handler")
+    sender = lazy_module("perdure.kinds.worker_pool.sender")
 
 V = TypeVar("V")
 A = TypeVar("A")
@@ -56,7 +58,7 @@ DEFAULT_WORKERS = 10
 
 
 @attrs.frozen(init=False, eq=False, repr=False)
-class WorkerPool(Definition[PoolHandle[V, A, E], PoolSender[V], R_contra], Generic[V, A, E, R_contra]):
+class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], Generic[V, A, E, R_contra]):
     """Many items of work, some at a time. Each item is an instance, with its own attempts, claim and history.
 
     Args:
@@ -239,11 +241,11 @@ class WorkerPool(Definition[PoolHandle[V, A, E], PoolSender[V], R_contra], Gener
     # ------------------------------------------------------------ typed access
     def handle(self, dispatch: Dispatch) -> PoolHandle[V, A, E]:
         """Return the typed handle."""
-        return PoolHandle(self, dispatch, self.keeping.results)
+        return handle.PoolHandle(self, dispatch, self.keeping.results)
 
     def sender(self, post: PostCommand) -> PoolSender[V]:
         """Return the typed sender."""
-        return PoolSender(post)
+        return sender.PoolSender(post)
 
 
 def _workers(value: object, *, what: str) -> int:

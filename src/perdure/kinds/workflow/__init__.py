@@ -1,5 +1,7 @@
 """Workflows: long programs, each effect of which is a durable step."""
 
+from typing import TYPE_CHECKING
+
 from perdure.kinds.workflow.commands import Signalled as Signalled
 from perdure.kinds.workflow.compensation import Undo as Undo
 from perdure.kinds.workflow.compensation import saga as saga
@@ -8,12 +10,18 @@ from perdure.kinds.workflow.definition import Workflow as Workflow
 from perdure.kinds.workflow.errors import Diverged as Diverged
 from perdure.kinds.workflow.errors import JournalFull as JournalFull
 from perdure.kinds.workflow.errors import NotRecordable as NotRecordable
-from perdure.kinds.workflow.handle import WorkflowHandle as WorkflowHandle
-from perdure.kinds.workflow.handle import WorkflowSender as WorkflowSender
 from perdure.kinds.workflow.instructions import patched as patched
 from perdure.kinds.workflow.instructions import step as step
 from perdure.kinds.workflow.instructions import step_key as step_key
 from perdure.kinds.workflow.signal import Signal as Signal
+
+if TYPE_CHECKING:
+    from perdure.kinds.workflow.handle import WorkflowHandle as WorkflowHandle
+    from perdure.kinds.workflow.handle import WorkflowSender as WorkflowSender
+else:
+    from perdure._lazy import lazy_names
+
+    __getattr__, __dir__ = lazy_names(__name__, {"perdure.kinds.workflow.handle": ("WorkflowHandle", "WorkflowSender")})
 
 __all__ = [
     "Diverged",

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, cast
 import orjson
 from returns.result import Failure, Success
 
-from perdure.jobs.draft import Draft, Post
+from perdure.jobs.draft import Draft
 from perdure.jobs.failures import typed_error
+from perdure.jobs.operations import Post
 from perdure.kinds.workflow.instructions import CallChild
 from perdure.kinds.workflow.stored import FAILURE, Parent
 from perdure.values.address import Address

@@ -9,7 +9,7 @@ from typing import Generic, Never, TypeVar, cast
 import attrs
 
 from perdure.jobs.context import READ_STATE, EndInstance
-from perdure.jobs.draft import SetState, UpdateState
+from perdure.jobs.operations import SetState, UpdateState
 from perdure.kinds.workflow.instructions import StartOver
 from perdure.programs import Program, halt, now, perform
 from perdure.values.excerpt import excerpt

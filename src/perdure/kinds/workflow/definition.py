@@ -19,7 +19,6 @@ from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, build_plan
 from perdure.jobs.report import report_status
 from perdure.jobs.request import CommandSpec, Request
 from perdure.jobs.signature import check_function
-from perdure.jobs.step import Commit, Execute, Step
 from perdure.kinds.workflow.commands import (
     ANSWERS,
     CHILD_END,
@@ -35,7 +34,6 @@ from perdure.kinds.workflow.commands import (
     WorkflowOutcome,
 )
 from perdure.kinds.workflow.context import WorkflowContext
-from perdure.kinds.workflow.handle import WorkflowHandle, WorkflowSender
 from perdure.kinds.workflow.instructions import CallChild, WhenCancelled
 from perdure.kinds.workflow.signal import Signal
 from perdure.kinds.workflow.stored import header_of, written
@@ -44,20 +42,33 @@ from perdure.values.address import Address, check_id
 from perdure.values.answer import InstanceStatus, RunAnswer
 from perdure.values.duration import Duration, duration_ms
 from perdure.values.errors import DefinitionError
-from perdure.values.failure import Defect
-from perdure.values.instance import Claim, Instance
 from perdure.values.limits import Limits
 from perdure.values.retry import Retry
-from perdure.values.secret import Hide
-from perdure.values.turn_inputs import TurnInputs
 
 if TYPE_CHECKING:
     from perdure.jobs.replayed import NextStep
-    from perdure.kinds.workflow import draft, handler, listing, performing, progress, redacting, replay, settling
+    from perdure.jobs.step import Commit, Execute, Step
+    from perdure.kinds.workflow import (
+        draft,
+        handle,
+        handler,
+        listing,
+        performing,
+        progress,
+        redacting,
+        replay,
+        settling,
+    )
+    from perdure.kinds.workflow.handle import WorkflowHandle, WorkflowSender
+    from perdure.values.failure import Defect
+    from perdure.values.instance import Claim, Instance
     from perdure.values.message import Message
+    from perdure.values.secret import Hide
     from perdure.values.step_record import StepRecord
-else:
+    from perdure.values.turn_inputs import TurnInputs
+else:  # deciding turns and calling jobs need more modules than defining jobs
     draft = lazy_module("perdure.kinds.workflow.draft")
+    handle = lazy_module("perdure.kinds.workflow.handle")
     handler = lazy_module("perdure.kinds.workflow.handler")
     listing = lazy_module("perdure.kinds.workflow.listing")
     performing = lazy_module("perdure.kinds.workflow.performing")
@@ -79,7 +90,7 @@ WorkflowProgram = Callable[[WorkflowContext[Any]], Program[Any, Any, Any]]
 
 
 @attrs.frozen(init=False, eq=False, repr=False)
-class Workflow(Definition[WorkflowHandle[S, A, E], WorkflowSender[S], R_contra], Generic[S, A, E, R_contra]):
+class Workflow(Definition["WorkflowHandle[S, A, E]", "WorkflowSender[S]", R_contra], Generic[S, A, E, R_contra]):
     """One long program that survives crashes, deploys and months: each of its effects is a step.
 
     The outcome of a step is committed before the next step begins, and is not performed again. After a crash, a wait or
@@ -356,11 +367,11 @@ class Workflow(Definition[WorkflowHandle[S, A, E], WorkflowSender[S], R_contra],
 
     def handle(self, dispatch: Dispatch) -> WorkflowHandle[S, A, E]:
         """Return the typed handle."""
-        return WorkflowHandle(self, dispatch)
+        return handle.WorkflowHandle(self, dispatch)
 
     def sender(self, post: PostCommand) -> WorkflowSender[S]:
         """Return the typed sender."""
-        return WorkflowSender(post)
+        return handle.WorkflowSender(post)
 
 
 def _signals(signals: Sequence[Signal[Any]], name: str) -> dict[str, Signal[Any]]:

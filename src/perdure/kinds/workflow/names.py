@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
-from perdure.jobs.draft import Post
+from perdure.jobs.operations import Post
 from perdure.kinds.workflow.instructions import CallChild, OneStep, Patched, Receive
 from perdure.programs import Call
 from perdure.programs.instructions import Deadline, Gather, Race, Sleep, Supervision

@@ -17,7 +17,8 @@ import orjson
 from returns.result import Failure, Success
 
 from perdure.codecs import Codec
-from perdure.jobs.draft import Draft, Post
+from perdure.jobs.draft import Draft
+from perdure.jobs.operations import Post
 from perdure.kinds.workflow.children import answer_of_child, cancel_child, child_signal, has_secret_end, start_child
 from perdure.kinds.workflow.divergence import STARTED, Index, diverged
 from perdure.kinds.workflow.errors import NotInWorkflow, NotRecordable, ProgramStopped, stop_program
@@ -344,8 +345,7 @@ class Replay:
             asked.started = True
             self._record(asked, "mark", path=asked.path + STARTED)
             return True
-        sends = isinstance(instruction, Post)
-        answer = self.draft.answer(instruction) if sends else True  # that of a patch
+        answer = self.draft.answer(instruction) if isinstance(instruction, Post) else True  # that of a patch
         self._record(asked, "mark")
         self.tree.answer(asked, Success(answer))
         return True

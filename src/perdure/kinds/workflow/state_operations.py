@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import attrs
 
-from perdure.jobs.draft import ClosedDraft, Draft, GetState, SetState, UpdateState
+from perdure.jobs.draft import ClosedDraft, Draft
+from perdure.jobs.operations import GetState, SetState, UpdateState
 from perdure.programs import PASS
 
 

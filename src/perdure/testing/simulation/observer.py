@@ -9,8 +9,9 @@ import attrs
 from returns.result import Failure, Success
 
 from perdure.jobs.checkpoint import AwaitChange, Checkpoint, ReadJournal
-from perdure.jobs.draft import ClosedDraft, Draft, GetState, UpdateState
+from perdure.jobs.draft import ClosedDraft, Draft
 from perdure.jobs.dry_journal import DryJournal
+from perdure.jobs.operations import GetState, UpdateState
 from perdure.programs import PASS, Halted, Handler, Raised
 from perdure.programs.drivers import settle_answer
 from perdure.programs.instructions import Call, Log, Sleep
