@@ -82,7 +82,7 @@ class Operations:
         if len(requests) == 1:
             self._load_each(requests, answered)
         else:
-            self._batcher.read(Read("load", partial(_load_all, requests=requests)), note).send()
+            self._batcher.read(Read("load", partial(queries.load_all, requests=requests)), note).send()
 
     def _load_each(self, requests: Sequence[LoadRequest], answered: Callable[[Sequence[Any]], None]) -> None:
         reads = [Read("load", partial(_load, request=each)) for each in requests]
@@ -292,10 +292,6 @@ class Operations:
 
 def _load(cursor: sqlite3.Cursor, request: LoadRequest) -> Loaded:
     return queries.load(cursor, request.address, request.idempotency_key, request.now_ms)
-
-
-def _load_all(cursor: sqlite3.Cursor, requests: Sequence[LoadRequest]) -> list[Loaded]:
-    return [_load(cursor, request) for request in requests]
 
 
 class _First:

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from perdure.stores.codec import logged_event
+from perdure.stores.groups import LoadRequest
 from perdure.stores.lanes import QueuedLane
 from perdure.stores.sqlite.corrupt_rows import CorruptRows, readable
 from perdure.stores.sqlite.rows import (
@@ -21,6 +22,7 @@ from perdure.stores.sqlite.status_counts import StatusCounts
 from perdure.stores.store import DuePosition, LoggedEvent
 from perdure.values.address import Address
 from perdure.values.counts import MAX_COUNTED, StoreCounts
+from perdure.values.errors import StoreCorrupt
 from perdure.values.hold import Job
 from perdure.values.instance import Instance
 from perdure.values.message import StoredMessage
@@ -28,6 +30,13 @@ from perdure.values.transition import Loaded, Remembered
 
 # ruff: noqa: S608 - the texts are made of constants; values are always bound
 _LOAD = f"SELECT {INSTANCE_COLUMNS} FROM instances WHERE kind = ? AND name = ? AND id = ?"
+_LOAD_SEVERAL = {
+    count: f"SELECT {INSTANCE_COLUMNS} FROM instances WHERE kind = ? AND name = ? AND id IN ({', '.join('?' * count)})"
+    for count in (4, 16, 64, 256)
+}
+"""Few texts, so that the driver keeps their statements prepared; a shorter list of ids repeats its last one."""
+
+_MOST_AT_ONCE = max(_LOAD_SEVERAL)
 _RECALL = """
 SELECT key, action, fingerprint, answer, expires_ms FROM keys WHERE address = ? AND key = ? AND expires_ms > ?
 """
@@ -85,6 +94,43 @@ def load(cursor: sqlite3.Cursor, address: Address, key: str | None, now_ms: int)
     kept = cursor.execute(_RECALL, (printed, key, now_ms)).fetchone()
     (held,) = cursor.execute(_KEYS_HELD, (printed, now_ms)).fetchone()
     return Loaded(instance=instance, remembered=None if kept is None else _remembered(kept), keys_held=held)
+
+
+def load_all(cursor: sqlite3.Cursor, requests: Sequence[LoadRequest]) -> list[Loaded]:
+    """Read several addresses: the instances of a job together, since a statement costs more than a row.
+
+    Raises:
+        StoreCorrupt: a row cannot be decoded.
+    """
+    ids: dict[Job, list[str]] = {}
+    for request in requests:
+        if request.idempotency_key is None:
+            address = request.address
+            ids.setdefault((address.kind, address.name), []).append(address.id)
+    found = {job: _instances(cursor, job, wanted) for job, wanted in ids.items()}
+    answers: list[Loaded] = []
+    for request in requests:
+        address = request.address
+        if request.idempotency_key is None:
+            answers.append(Loaded(instance=found[address.kind, address.name].get(address.id)))
+        else:
+            answers.append(load(cursor, address, request.idempotency_key, request.now_ms))
+    return answers
+
+
+def _instances(cursor: sqlite3.Cursor, job: Job, ids: list[str]) -> dict[str, Instance]:
+    """Return the instances of a job that exist, by id."""
+    found: dict[str, Instance] = {}
+    for start in range(0, len(ids), _MOST_AT_ONCE):
+        wanted = ids[start : start + _MOST_AT_ONCE]
+        count = next(count for count in _LOAD_SEVERAL if count >= len(wanted))
+        repeated = wanted[-1:] * (count - len(wanted))
+        for row in cursor.execute(_LOAD_SEVERAL[count], (*job, *wanted, *repeated)).fetchall():
+            instance = instance_from(row)
+            if instance.address.id not in wanted:
+                raise StoreCorrupt(str(instance.address), "the index has another id for this row")
+            found[instance.address.id] = instance
+    return found
 
 
 def due(

@@ -1,0 +1,74 @@
+"""A SQLite store reads several addresses together as it reads each of them."""
+
+import asyncio
+import sqlite3
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perdure.stores.groups import LoadRequest
+from perdure.stores.sqlite import open_sqlite, queries
+from perdure.stores.sqlite.rows import INSTANCE_COLUMNS
+from perdure.values.address import Address
+from perdure.values.errors import StoreCorrupt
+from perdure.values.instance import Instance
+from perdure.values.transition import Put, Remembered, Transition
+
+NOW_MS = 1_000
+names = st.sampled_from(("orders", "mails"))
+ids = st.integers(0, 400).map(str)
+
+
+@pytest.fixture(scope="module")
+def cursor(tmp_path_factory):
+    """A file with 600 instances of two jobs, of 300 ids each, and a key for each tenth."""
+    path = tmp_path_factory.mktemp("reads") / "jobs.db"
+
+    async def filled():
+        store = await open_sqlite(path)
+        for name in ("orders", "mails"):
+            for number in range(300):
+                address = Address("task", name, str(number))
+                row = Instance(address=address, created_ms=1, updated_ms=1, state=f"{name} {number}")
+                kept = (
+                    Remembered(key="key", action="send", fingerprint="", answer="1", expires_ms=9_000)
+                    if number % 10 == 0
+                    else None
+                )
+                await store.commit(Transition(address=address, write=Put(row), remember=kept))
+        await store.close()
+
+    asyncio.run(filled())
+    connection = sqlite3.connect(path)
+    yield connection.cursor()
+    connection.close()
+
+
+@given(data=st.data())
+def test_several_addresses_are_read_as_each_of_them(cursor, data):
+    requests = [
+        LoadRequest(Address("task", name, id_), key, NOW_MS)
+        for name, id_, key in data.draw(st.lists(st.tuples(names, ids, st.none() | st.just("key"))))
+    ]
+    alone = [queries.load(cursor, one.address, one.idempotency_key, one.now_ms) for one in requests]
+    assert queries.load_all(cursor, requests) == alone
+
+
+@pytest.mark.parametrize("count", [1, 4, 5, 16, 17, 64, 65, 256, 257, 300, 600])
+def test_any_number_of_addresses_is_read(cursor, count):
+    requests = [LoadRequest(Address("task", "orders", str(number)), None, NOW_MS) for number in range(count)]
+    found = [one.instance for one in queries.load_all(cursor, requests)]
+    assert [row.state for row in found[:300]] == [f"orders {number}" for number in range(min(count, 300))]
+    assert found[300:] == [None] * (count - 300)
+
+
+def test_a_row_that_the_index_finds_under_another_id_is_corrupt():
+    connection = sqlite3.connect(":memory:")
+    columns = INSTANCE_COLUMNS.replace(" id,", " id COLLATE NOCASE,")
+    connection.execute(f"CREATE TABLE instances ({columns})")
+    values = (1, 1, "task", "orders", "A", "1", 1, "", *(None,) * 5, 0, 0, None, 1, 1, *(None,) * 4)
+    marks = ", ".join("?" * len(values))
+    connection.execute(f"INSERT INTO instances VALUES ({marks})", values)  # noqa: S608 - marks alone
+    with pytest.raises(StoreCorrupt, match="another id"):
+        queries.load_all(connection.cursor(), [LoadRequest(Address("task", "orders", "a"), None, NOW_MS)])
