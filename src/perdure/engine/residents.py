@@ -37,7 +37,7 @@ A refused commit costs more than a read, and few turns beside many that read mak
 LATELY = 64
 """How many turns this part is about."""
 
-MOST_UNASKED = 1_000
+MOST_UNASKED = 64
 """How many instances are kept of which no caller asked anything: those whose alarms fired last.
 
 The read of due alarms brings the row of each, so a kept row saves only the decoding of its state. Instances whose alarm
@@ -272,10 +272,13 @@ class Residents:
             self._remove(resident)
             return
         if resident.use == "never":
-            self._unasked[resident] = None
-            self._unasked.move_to_end(resident)
-            if len(self._unasked) > self.max_unasked:
-                self._drop_unasked()
+            unasked = self._unasked
+            if resident in unasked:
+                unasked.move_to_end(resident)
+            else:
+                unasked[resident] = None
+                if len(unasked) > self.max_unasked:
+                    self._drop_unasked()
         if self.size_bytes > self.max_bytes:
             self._drop_rows()
 
@@ -283,8 +286,14 @@ class Residents:
         """Drop the row that has been kept longest without a request of a caller, unless its instance is at work."""
         resident, _ = self._unasked.popitem(last=False)
         if resident.use == "never" and resident.state == "idle" and resident.is_empty:
-            self.doubt(resident)
-            self._remove(resident)
+            self._drop(resident)
+
+    def _drop(self, resident: Resident) -> None:
+        """Forget an instance without work."""
+        self.size_bytes -= resident.weight
+        resident.loaded, resident.decoded, resident.weight = None, None, 0
+        self._line.pop(resident, None)
+        self._remove(resident)
 
     def close(self) -> None:
         """Drop all rows, and keep none from now on: the store may have another owner."""
@@ -298,8 +307,7 @@ class Residents:
             looks -= 1
             resident = next(iter(self._line))
             if resident.state == "idle" and resident.is_empty and (resident.use != "again" or limit == 0):
-                self.doubt(resident)
-                self._remove(resident)
+                self._drop(resident)
             else:
                 resident.use = "once"
                 self._line.move_to_end(resident)
