@@ -84,7 +84,7 @@ OF_ENGINES = frozenset(
     }
 )
 
-MOST_MODULES = {DEFINITIONS: 101, A_TASK: 65}
+MOST_MODULES = {DEFINITIONS: 102, A_TASK: 66}
 """The most modules of this package that definitions load: of all kinds, and of one task. Lower them when you can."""
 
 MOST_CLASSES = {DEFINITIONS: 211, A_TASK: 125}

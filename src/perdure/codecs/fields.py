@@ -25,11 +25,12 @@ import attrs
 from typing_extensions import ReadOnly, get_original_bases, is_typeddict
 
 from perdure.codecs.unsupported import Unsupported
+from perdure.values.frozen import frozen
 
 _QUALIFIERS = (Required, NotRequired, ReadOnly)
 
 
-@attrs.frozen
+@frozen
 class Field:
     """One field of a class: its name, its type, and whether it is required in JSON."""
 
@@ -38,7 +39,7 @@ class Field:
     required: bool
 
 
-@attrs.frozen
+@frozen
 class Declaration:
     """The fields of an attrs class, a dataclass, a ``NamedTuple`` or a ``TypedDict``.
 
@@ -58,7 +59,7 @@ class Declaration:
     frozen: bool = True
 
 
-@attrs.frozen
+@frozen
 class _Frozen:
     """Has the ``__setattr__`` of every frozen attrs class."""
 

@@ -11,6 +11,8 @@ from typing import Any, Final, Protocol, TypeAlias, cast
 
 import attrs
 
+from perdure.values.frozen import frozen
+
 JsonSchema: TypeAlias = dict[str, object]
 """A JSON Schema, as a plain dict."""
 
@@ -93,7 +95,7 @@ def canonical(schema: JsonSchema) -> JsonSchema:
     return {"schema": root, "definitions": [rewriting.schema(definitions[name]) for name in rewriting.referred]}
 
 
-@attrs.frozen
+@frozen
 class _Canonical:
     """Rewrites schemas; collects the definitions that they refer to, in the order of their first reference."""
 

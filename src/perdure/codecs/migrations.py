@@ -15,6 +15,7 @@ from typing_extensions import TypeForm
 from perdure.codecs.grammar import flattened, stripped
 from perdure.codecs.names import describe_type
 from perdure.values.errors import DefinitionError
+from perdure.values.frozen import frozen
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -24,7 +25,7 @@ MAX_VERSION: Final = 1_000_000
 _WHAT: Final = "versions of a state"
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Upcast:
     """One step from a version to the next.
 

@@ -13,6 +13,7 @@ import attrs
 
 from perdure.codecs.json_schema import Describe
 from perdure.values.excerpt import excerpt
+from perdure.values.frozen import frozen
 from perdure.values.secret import Hide
 
 Read: TypeAlias = Callable[[Any, Any], Any]
@@ -59,7 +60,7 @@ class Fault(Exception):
         return f"expected {self.expected}, got a value of type {type(self.got).__name__}"
 
 
-@attrs.frozen
+@frozen
 class Part:
     """One part of a value: its path, its schema and its value."""
 
@@ -68,7 +69,7 @@ class Part:
     value: Any
 
 
-@attrs.frozen
+@frozen
 class Problem:
     """A problem that belongs to no part: a missing key, an unknown one."""
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-import attrs
-
 from perdure.codecs.json_schema import Definitions, JsonSchema
 from perdure.codecs.redaction import of_members, of_tagged
 from perdure.codecs.schema import Fault, Keeps, Part, Problem, Schema
 from perdure.codecs.unsupported import Unsupported
+from perdure.values.frozen import frozen
 
 TAG: Final = "type"
 """The key whose value names the member of a union."""
@@ -24,7 +23,7 @@ _OBJECT = frozenset({dict})
 _ORDER: Final[list[type]] = [dict, list, str, float, int, bool, type(None)]
 
 
-@attrs.frozen
+@frozen
 class Member:
     """A class in a union, and its tag."""
 
@@ -149,7 +148,7 @@ def _by_class(pairs: Iterable[tuple[type, Schema]], name: str, path: str) -> dic
     return found
 
 
-@attrs.frozen
+@frozen
 class _Choice:
     """The one part of a union's value: the value as the member of its class."""
 
@@ -161,7 +160,7 @@ class _Choice:
             yield Part("", member, value)
 
 
-@attrs.frozen
+@frozen
 class _Tags:
     """The one part of a tagged object: the object without its tag, as the member of that tag."""
 

@@ -10,6 +10,7 @@ import attrs
 from perdure.codecs.codec import Codec
 from perdure.codecs.migrations import Migrations, Upcast
 from perdure.values.errors import InvalidInput
+from perdure.values.frozen import frozen
 from perdure.values.secret import scrubbed
 
 
@@ -26,7 +27,7 @@ class UpcastFailed(InvalidInput):
     defect: BaseException
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class UpgradeStep:
     """One older version: its codec and the step to the next version.
 
@@ -59,7 +60,7 @@ class UpgradeStep:
             raise UpcastFailed(self.codec.what, (problem,), step, defect) from (None if self.codec.secret else defect)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Upgrades:
     """Converts encoded states of older versions to the current one.
 

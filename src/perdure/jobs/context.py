@@ -6,13 +6,12 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, Never, TypeVar, cast
 
-import attrs
-
 from perdure.jobs.operations import GetState, SetState, UpdateState
 from perdure.programs import Program, halt, now, perform
 from perdure.programs.container import node
 from perdure.programs.instructions import PERFORM
 from perdure.values.excerpt import excerpt, fields_in_line
+from perdure.values.frozen import frozen
 from perdure.values.turn_value import turn_value
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ READ_STATE: Program[Any] = perform(GetState())
 """One program for all contexts: it holds no data of any of them."""
 
 
-@attrs.frozen
+@frozen
 class EndInstance:
     """The signal of ``ctx.terminate``: purge the instance for this reason."""
 

@@ -5,23 +5,22 @@ from __future__ import annotations
 from datetime import datetime
 from typing import ClassVar, Generic, TypeAlias, TypeVar, final
 
-import attrs
-
 from perdure.programs import Program
 from perdure.values.duration import Duration, duration_ms
 from perdure.values.excerpt import fields_in_line
+from perdure.values.frozen import frozen
 from perdure.values.instant import to_ms
 from perdure.values.turn_value import turn_value
 
 S_co = TypeVar("S_co", covariant=True)
 
 
-@attrs.frozen
+@frozen
 class KeepAlarm:
     """Leave the alarm as it is."""
 
 
-@attrs.frozen
+@frozen
 class AlarmAfter:
     """Set the alarm to this long after the turn commits."""
 
@@ -31,7 +30,7 @@ class AlarmAfter:
         duration_ms(self.delay, what="delay of an alarm", minimum_ms=0)
 
 
-@attrs.frozen
+@frozen
 class AlarmAt:
     """Set the alarm to an instant, an aware ``datetime``; a past one fires at once."""
 
@@ -41,7 +40,7 @@ class AlarmAt:
         to_ms(self.instant, what="instant of an alarm")
 
 
-@attrs.frozen
+@frozen
 class ClearAlarm:
     """Remove the alarm."""
 

@@ -35,6 +35,7 @@ from perdure.values.errors import (
     UnknownAction,
 )
 from perdure.values.excerpt import excerpt, fields_in_line
+from perdure.values.frozen import frozen
 from perdure.values.retry import Retry
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def _some_codec_is_secret(plan: Plan) -> bool:
     return any(codec and codec.secret for codec in (*codecs, *(spec.input for spec in plan.commands.values())))
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Plan:
     """The parts of every definition, validated when it is built.
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
-
 from perdure.values.backoff import Backoff
 from perdure.values.duration import MAX_DURATION_MS, format_duration
 from perdure.values.excerpt import fields_in_line
+from perdure.values.frozen import frozen
 from perdure.values.retry import Retry
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 _AFTER: Final = {"continue": "wait for the next tick", "park": "park the instance", "purge": "delete the instance"}
 
 
-@attrs.frozen
+@frozen
 class Fact:
     """A labelled value, for tools that show a job or an instance.
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-import attrs
-
 from perdure.values.duration import duration_ms, format_duration
 from perdure.values.errors import DefinitionError
+from perdure.values.frozen import frozen
 
 MAX_RATE = 100_000
 """The largest number of a rate: the engine remembers when each run within the window began."""
 
 
-@attrs.frozen
+@frozen
 class Rate:
     """At most this many runs begin in any window of this length.
 
@@ -29,7 +28,7 @@ class Rate:
         return f"{self.runs:,} in {format_duration(self.window_ms)}"
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Lanes:
     """The limits of a job whose instances wait in lanes. Within a lane, the least rank comes first; lanes take turns.
 

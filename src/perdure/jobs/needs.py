@@ -7,15 +7,15 @@ import typing
 from collections.abc import Generator
 from typing import Any, get_args, get_origin
 
-import attrs
 from typing_extensions import TypeAliasType, get_protocol_members, is_protocol
 
 from perdure.programs import Program
 from perdure.values.errors import DefinitionError
 from perdure.values.excerpt import fields_in_line
+from perdure.values.frozen import frozen
 
 
-@attrs.frozen
+@frozen
 class Need:
     """The services that one hook needs.
 

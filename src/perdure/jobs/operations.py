@@ -12,10 +12,11 @@ from perdure.jobs.decision import AlarmChange
 from perdure.programs import Instruction
 from perdure.values.address import Address
 from perdure.values.excerpt import fields_in_line, size_only
+from perdure.values.frozen import frozen
 from perdure.values.turn_value import turn_value
 
 
-@attrs.frozen
+@frozen
 class GetState(Instruction[Any, Never]):
     """Read the state."""
 
@@ -29,26 +30,26 @@ class SetState(Instruction[None, Never]):
     state: object
 
 
-@attrs.frozen
+@frozen
 class UpdateState(Instruction[None, Never]):
     """Replace the state with the result of a function."""
 
     function: Callable[[object], object]
 
 
-@attrs.frozen
+@frozen
 class GetAlarm(Instruction[datetime | None, Never]):
     """Read when the alarm is due."""
 
 
-@attrs.frozen
+@frozen
 class SetAlarm(Instruction[None, Never]):
     """Set, clear or keep the alarm."""
 
     change: AlarmChange
 
 
-@attrs.frozen
+@frozen
 class Post(Instruction[None, Never]):
     """Send a message with the commit of this turn."""
 

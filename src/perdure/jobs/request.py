@@ -12,6 +12,7 @@ from perdure.values.address import Address
 from perdure.values.answer import PauseResult, Terminated
 from perdure.values.errors import InvalidArgument, InvalidInput
 from perdure.values.excerpt import fields_in_line, size_only
+from perdure.values.frozen import frozen
 from perdure.values.turn_value import turn_value
 
 C = TypeVar("C")
@@ -21,7 +22,7 @@ WaitFor: TypeAlias = Literal["completion", "start"]
 
 
 # ---------------------------------------------------------------- commands that every kind understands
-@attrs.frozen
+@frozen
 class Terminate:
     """Cancel the alarm and purge the instance."""
 
@@ -31,33 +32,33 @@ class Terminate:
     when: Literal["after_run", "interrupt"] = "after_run"
 
 
-@attrs.frozen
+@frozen
 class Pause:
     """Suspend alarms and retries."""
 
 
-@attrs.frozen
+@frozen
 class Resume:
     """Resume a paused or parked instance."""
 
 
-@attrs.frozen
+@frozen
 class AlarmDue:
     """The instance is due. Only the engine sends this."""
 
 
-@attrs.frozen
+@frozen
 class Recover:
     """An abandoned run left a claim. Only the engine sends this."""
 
 
-@attrs.frozen
+@frozen
 class Redecode:
     """Resume an instance that was parked as undecodable, if this code can decode it. Only the engine sends this."""
 
 
 # ---------------------------------------------------------------- the commands of a kind
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class CommandSpec(Generic[C]):
     """One command of a kind: its name in messages, its input, and its effect on an absent instance.
 
@@ -155,7 +156,7 @@ def check_wait(action: str, wait_for: object, interrupt: object) -> None:
         raise InvalidArgument(f"wait_for of {action}", wait_for, "'completion' or 'start'")
 
 
-@attrs.frozen
+@frozen
 class Keyword:
     """A keyword argument of a method of a handle, where the arguments are in a tuple."""
 

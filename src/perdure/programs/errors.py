@@ -8,9 +8,10 @@ import attrs
 
 from perdure.values.errors import PerdureError
 from perdure.values.excerpt import excerpt
+from perdure.values.frozen import frozen
 
 
-@attrs.frozen
+@frozen
 class EffectTimeout:
     """The typed failure of `Program.timeout`: the program did not end in time and was cancelled.
 

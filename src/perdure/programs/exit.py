@@ -9,12 +9,13 @@ import attrs
 from returns.result import Failure, Success
 
 from perdure.values.excerpt import excerpt, fields_in_line
+from perdure.values.frozen import frozen
 
 A = TypeVar("A")
 E = TypeVar("E")
 
 
-@attrs.frozen
+@frozen
 class Halted:
     """The program stopped deliberately, with `halt`. No code inside it could catch that.
 
@@ -27,7 +28,7 @@ class Halted:
     signal: object
 
 
-@attrs.frozen(repr=False)
+@frozen(repr=False)
 class Raised:
     """The program raised an undeclared exception. Two are equal when they hold the same exception object.
 

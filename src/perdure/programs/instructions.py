@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any, Generic, Never, Protocol, TypeVar
 import attrs
 
 from perdure.values.excerpt import excerpt, fields_in_line, one_line, shortened
+from perdure.values.frozen import frozen
 
 if TYPE_CHECKING:
     from perdure.runtime.record import LogRecord
@@ -59,7 +60,7 @@ class Instruction(Generic[A_co, E_co]):
     __slots__ = ()
 
 
-@attrs.frozen(repr=False)
+@frozen(repr=False)
 class Call(Instruction[Any, Any]):
     """A call of a service, as data. Two calls are equal when their names and arguments are.
 
@@ -81,24 +82,24 @@ class Call(Instruction[Any, Any]):
         return shortened(one_line(f"{self.name}({', '.join(shown)})"))
 
 
-@attrs.frozen
+@frozen
 class Sleep(Instruction[None, Never]):
     """Wait. Answered by the runtime."""
 
     delay_ms: int
 
 
-@attrs.frozen
+@frozen
 class Now(Instruction[int, Never]):
     """Read the wall clock, in milliseconds since 1970 UTC. Answered by the runtime."""
 
 
-@attrs.frozen
+@frozen
 class Jitter(Instruction[float, Never]):
     """Draw a random number in [0, 1). Answered by the runtime."""
 
 
-@attrs.frozen
+@frozen
 class Log(Instruction[None, Never]):
     """Write a log record. Answered by the runtime."""
 
@@ -107,7 +108,7 @@ class Log(Instruction[None, Never]):
     record: LogRecord
 
 
-@attrs.frozen
+@frozen
 class Gather:
     """The plan of `gather`: all programs, at most `limit` at a time."""
 
@@ -117,7 +118,7 @@ class Gather:
     limit: int
 
 
-@attrs.frozen
+@frozen
 class Race:
     """The plan of `race`: the first to end decides."""
 
@@ -143,7 +144,7 @@ class Supervisor(Protocol):
         ...
 
 
-@attrs.frozen
+@frozen
 class Orders:
     """The orders of a supervisor.
 
@@ -158,14 +159,14 @@ class Orders:
     cancel: tuple[object, ...] = ()
 
 
-@attrs.frozen
+@frozen
 class Supervision:
     """The plan of `supervised`: runs the programs that a supervisor starts, until none runs."""
 
     supervisor: Supervisor
 
 
-@attrs.frozen
+@frozen
 class Deadline:
     """The plan of `Program.timeout`: the program, or `EffectTimeout`."""
 

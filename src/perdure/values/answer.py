@@ -10,6 +10,7 @@ from typing_extensions import TypeAliasType
 
 from perdure.values.excerpt import excerpt, fields_in_line
 from perdure.values.failure import FailureRecord
+from perdure.values.frozen import frozen
 from perdure.values.status import Status, Suspension
 
 E_co = TypeVar("E_co", covariant=True)
@@ -18,12 +19,12 @@ _E = TypeVar("_E")
 
 
 # ---------------------------------------------------------------- how a run ended
-@attrs.frozen
+@frozen
 class Completed:
     """The run succeeded; its changes are durable."""
 
 
-@attrs.frozen
+@frozen
 class Retrying(Generic[E_co]):
     """The attempt failed; the next one is due at ``at``."""
 
@@ -31,31 +32,31 @@ class Retrying(Generic[E_co]):
     at: datetime
 
 
-@attrs.frozen
+@frozen
 class Failed(Generic[E_co]):
     """The run failed and is not retried."""
 
     error: E_co = attrs.field(repr=excerpt)
 
 
-@attrs.frozen
+@frozen
 class SelfTerminated:
     """The run terminated its own instance."""
 
     reason: str = attrs.field(repr=excerpt)
 
 
-@attrs.frozen
+@frozen
 class Running:
     """The run is claimed and still executing; the caller did not wait for it."""
 
 
-@attrs.frozen
+@frozen
 class Paused:
     """Nothing ran: the instance is paused."""
 
 
-@attrs.frozen
+@frozen
 class Parked:
     """Nothing ran: the instance is parked, for the reason in ``reason``."""
 
@@ -69,7 +70,7 @@ Outcome = TypeAliasType(
 
 
 # ---------------------------------------------------------------- typed results
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Started(Generic[E_co]):
     """Result of ``start``.
 
@@ -84,7 +85,7 @@ class Started(Generic[E_co]):
     outcome: Outcome[E_co] | None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Triggered(Generic[E_co]):
     """Result of ``trigger``.
 
@@ -99,7 +100,7 @@ class Triggered(Generic[E_co]):
     outcome: Outcome[E_co] | None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Flushed(Generic[E_co]):
     """Result of ``flush``.
 
@@ -114,7 +115,7 @@ class Flushed(Generic[E_co]):
     outcome: Outcome[E_co] | None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Added:
     """Result of ``add``: the batch including this event.
 
@@ -130,7 +131,7 @@ class Added:
     will_flush_at: datetime | None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Cleared:
     """Result of ``clear``: the number of discarded events."""
 
@@ -138,7 +139,7 @@ class Cleared:
     discarded: int
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Sent:
     """Result of ``send``: the event was handled and its changes are durable.
 
@@ -154,7 +155,7 @@ class Sent:
     scheduled_at: datetime | None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Terminated:
     """Result of ``terminate``.
 
@@ -167,7 +168,7 @@ class Terminated:
     reason: str = attrs.field(repr=excerpt)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class PauseResult:
     """Result of ``pause`` and ``resume``.
 
@@ -180,7 +181,7 @@ class PauseResult:
     status: Status | None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class InstanceStatus:
     """Result of ``status``.
 
@@ -217,7 +218,7 @@ class InstanceStatus:
 
 
 # ---------------------------------------------------------------- records: stored, replayed and sent
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class OutcomeRecord:
     """The outcome of a run, with its error in stored form."""
 
@@ -229,7 +230,7 @@ class OutcomeRecord:
     reason: str = attrs.field(default="", repr=excerpt)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class RunAnswer:
     """The result of a command that runs user code.
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
-import attrs
-
 from perdure.values.duration import MAX_DURATION_MS, Duration, duration_ms, format_duration
 from perdure.values.errors import DefinitionError
+from perdure.values.frozen import frozen
 
 MAX_FACTOR = 100
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Backoff:
     """The delay after the n-th failure: ``(base + step * (n - 1)) * factor ** (n - 1)``, at most ``max``.
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-import attrs
-
 from perdure.values.errors import DefinitionError
+from perdure.values.frozen import frozen
 
 MAX_CATCH_UP = 1_000
 DEFAULT_CATCH_UP = 100
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class CatchUpAll:
     """Run each missed tick, oldest first.
 

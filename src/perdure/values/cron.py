@@ -11,6 +11,7 @@ from perdure.values.catch_up import CatchUp, CaughtUp, caught_up, check_catch_up
 from perdure.values.cron_line import CronLine
 from perdure.values.cron_ticks import CronTicks
 from perdure.values.duration import Duration, format_duration
+from perdure.values.frozen import frozen
 from perdure.values.stagger import check_stagger, stagger_ms
 from perdure.values.wall_clock import zone
 
@@ -24,7 +25,7 @@ def _ticks_of(line: CronLine, zone: tzinfo) -> CronTicks:
     return CronTicks(line=line, zone=zone, minutes=line.minutes())
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Cron:
     """A schedule of wall-clock times; make one with ``cron``.
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 
-import attrs
 from cronsim import CronSim, CronSimError
 
 from perdure.values.errors import DefinitionError
+from perdure.values.frozen import frozen
 
 MAX_LINE_CHARACTERS = 200
 _FIELDS = 5
@@ -17,7 +17,7 @@ _ANY_DAY = datetime(2000, 1, 1, tzinfo=UTC)
 _SHAPE = "five fields, minute hour day-of-month month day-of-week, such as '0 9 * * 1-5'"
 
 
-@attrs.frozen
+@frozen
 class CronLine:
     """A cron line, parsed by the rules of Debian's cron. It knows the calendar but no time zones.
 

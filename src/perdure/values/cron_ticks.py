@@ -17,6 +17,7 @@ from itertools import islice, pairwise
 import attrs
 
 from perdure.values.cron_line import CronLine
+from perdure.values.frozen import frozen
 from perdure.values.wall_clock import (
     after_gap_ms,
     changes_on,
@@ -31,7 +32,7 @@ _DAY_MINUTES = 1_440
 _MINUTE_MS = 60_000
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class CronTicks:
     """The ticks of a cron line in a time zone.
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias, get_args
 
-import attrs
-
 from perdure.values.catch_up import CatchUp, CaughtUp, caught_up, check_catch_up
 from perdure.values.duration import Duration, duration_ms, format_duration
 from perdure.values.errors import DefinitionError
+from perdure.values.frozen import frozen
 from perdure.values.stagger import check_stagger, stagger_ms
 
 Align: TypeAlias = Literal["completion", "start"]
 """``"completion"``: an interval begins when a run ends. ``"start"``: ticks are at start + k * interval."""
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Every:
     """A schedule of a fixed interval; make one with ``every``.
 

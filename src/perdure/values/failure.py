@@ -7,12 +7,13 @@ from typing import Literal
 import attrs
 
 from perdure.values.excerpt import excerpt, size_only
+from perdure.values.frozen import frozen
 
 MAX_MESSAGE_CHARACTERS = 2_000
 MAX_TRACEBACK_CHARACTERS = 16_000
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class FailureRecord:
     """The failure of a run, as it is stored, logged and sent.
 
@@ -32,7 +33,7 @@ class FailureRecord:
     traceback: str | None = attrs.field(default=None, repr=excerpt)
 
 
-@attrs.frozen
+@frozen
 class Defect:
     """An undeclared exception, or an error of undeclared type, as the program's reader receives it."""
 

@@ -8,6 +8,7 @@ import attrs
 
 from perdure.values.duration import Duration, duration_ms, format_duration
 from perdure.values.errors import DefinitionError
+from perdure.values.frozen import frozen
 
 OnFull = Literal["reject", "block"]
 
@@ -32,7 +33,7 @@ def _ms_of(name: str) -> int:
     return attrs.field(init=False, repr=False, eq=False, default=attrs.Factory(computed, takes_self=True))
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Limits:
     """The limits of the engine. A request that finds a full queue fails with ``Overloaded``; a large value is refused.
 
@@ -77,13 +78,13 @@ class Limits:
     payload_bytes: int = 262_144
     messages_per_turn: int = 1_000
     keys_per_address: int = 10_000
-    idempotency_ttl: Duration = _duration("1 day")  # noqa: RUF009 - a field
-    history_retention: Duration = _duration("7 days")  # noqa: RUF009 - a field
+    idempotency_ttl: Duration = _duration("1 day")
+    history_retention: Duration = _duration("7 days")
     history_events: int = 1_000_000
     message_attempts: int = 10
-    dead_letter_retention: Duration = _duration("90 days")  # noqa: RUF009 - a field
+    dead_letter_retention: Duration = _duration("90 days")
     alarm_batch: int = 64
-    shutdown_timeout: Duration = _duration("30 seconds")  # noqa: RUF009 - a field
+    shutdown_timeout: Duration = _duration("30 seconds")
     idempotency_ttl_ms: int = _ms_of("idempotency_ttl")
     history_retention_ms: int = _ms_of("history_retention")
     dead_letter_retention_ms: int = _ms_of("dead_letter_retention")

@@ -7,18 +7,19 @@ from typing import Generic, TypeVar
 import attrs
 
 from perdure.values.excerpt import excerpt
+from perdure.values.frozen import frozen
 
 A_co = TypeVar("A_co", covariant=True)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Done(Generic[A_co]):
     """It succeeded, with this value."""
 
     value: A_co = attrs.field(repr=excerpt)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class WasCancelled:
     """It was cancelled, for this reason of the caller."""
 

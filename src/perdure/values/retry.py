@@ -12,6 +12,7 @@ from typing_extensions import TypeVar
 from perdure.values.backoff import Backoff
 from perdure.values.duration import Duration, duration_ms, format_duration
 from perdure.values.errors import DefinitionError
+from perdure.values.frozen import frozen
 
 MAX_ATTEMPTS = 1_000
 JITTER_DIVISOR = 10
@@ -23,7 +24,7 @@ OnExhausted: TypeAlias = Literal["continue", "park", "purge"]
 """The action when an instance's retries are used up: wait for the next tick, park it, or delete it."""
 
 
-@attrs.frozen
+@frozen
 class RetryAt:
     """Retry the run.
 
@@ -36,7 +37,7 @@ class RetryAt:
     delay_ms: int
 
 
-@attrs.frozen
+@frozen
 class Exhausted:
     """Do not retry the run."""
 
@@ -50,7 +51,7 @@ def _max_duration_ms(value: Duration | None) -> int | None:
     return None if value is None else duration_ms(value, what="max_duration of a retry")
 
 
-@attrs.frozen
+@frozen
 class Retry(Generic[E_contra]):
     """A retry policy: how often, after which delay and for which errors a failed run is retried.
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from typing import TypeAlias, assert_never
 
-import attrs
-
 from perdure.values.catch_up import CatchUpAll
 from perdure.values.cron import Cron
 from perdure.values.every import Every
+from perdure.values.frozen import frozen
 from perdure.values.stagger import shift_ms
 from perdure.values.ticks import Grid, Ticks
 
@@ -27,7 +26,7 @@ MAX_GRACE_MS = 60_000
 """How late a tick may be before ``"skip"`` drops it: a sleeping alarm is checked again every 60 s at least."""
 
 
-@attrs.frozen
+@frozen
 class Run:
     """Run now.
 
@@ -40,7 +39,7 @@ class Run:
     missed: int
 
 
-@attrs.frozen
+@frozen
 class Skip:
     """Do not run now.
 
@@ -174,7 +173,7 @@ def latest_due(schedule: Schedule, *, anchor_ms: int, nominal_ms: int, now_ms: i
     return _Backlog(_ticks(schedule, anchor_ms), nominal_ms, now_ms - offset_ms).latest_ms()
 
 
-@attrs.frozen
+@frozen
 class _Backlog:
     """The due ticks up to an instant: the stored one, and those of the schedule after it."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import attrs
+from perdure.values.frozen import frozen
 
 
 class Ticks(Protocol):
@@ -23,7 +23,7 @@ class Ticks(Protocol):
         ...
 
 
-@attrs.frozen
+@frozen
 class Grid:
     """Ticks at ``anchor + k * interval``, for every whole k.
 

@@ -12,6 +12,7 @@ from perdure.codecs import Codec
 from perdure.jobs.context import JobContext
 from perdure.programs import Program
 from perdure.values.excerpt import fields_in_line
+from perdure.values.frozen import frozen
 from perdure.values.instant import from_ms
 from perdure.values.schedule import Schedule
 from perdure.values.turn_value import turn_value
@@ -19,7 +20,7 @@ from perdure.values.turn_value import turn_value
 S = TypeVar("S")
 
 
-@attrs.frozen
+@frozen
 class StartCommand:
     """Create the instance."""
 
@@ -28,7 +29,7 @@ class StartCommand:
     state: Any  # of the definition's own type
 
 
-@attrs.frozen
+@frozen
 class TriggerCommand:
     """Run now."""
 
@@ -51,7 +52,7 @@ class ContinuousContext(JobContext[S], Generic[S]):
         return from_ms(self._instance.created_ms)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class StoredTicks:
     """The stored data of a schedule: nominal ticks, so that jitter does not accumulate. Integer milliseconds UTC.
 
@@ -73,7 +74,7 @@ class StoredTicks:
 TICKS: Codec[StoredTicks] = Codec.of(StoredTicks, what="ticks of a continuous job")
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Recurrence:
     """The schedule and the function of a continuous job.
 

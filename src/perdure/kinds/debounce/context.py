@@ -12,6 +12,7 @@ from perdure.codecs import Codec
 from perdure.jobs.context import JobContext
 from perdure.programs import Program
 from perdure.values.excerpt import fields_in_line
+from perdure.values.frozen import frozen
 from perdure.values.turn_value import turn_value
 
 S = TypeVar("S")
@@ -29,12 +30,12 @@ class AddCommand:
     event: Any  # of the definition's own type
 
 
-@attrs.frozen
+@frozen
 class FlushCommand:
     """Flush the batch now."""
 
 
-@attrs.frozen
+@frozen
 class ClearCommand:
     """Discard the batch."""
 
@@ -57,7 +58,7 @@ class DebounceContext(JobContext[S], Generic[S]):
     flush_reason: FlushReason | None = attrs.field(default=None, kw_only=True)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class CollectingBatch:
     """The batch that collects events. Its state is the instance's own. Integer milliseconds UTC.
 
@@ -74,7 +75,7 @@ class CollectingBatch:
     reason: FlushReason = "flush_after"
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class FrozenBatch:
     """The batch that is being flushed, waits for a retry, or is parked. No event is added to it."""
 
@@ -86,7 +87,7 @@ class FrozenBatch:
     reason: FlushReason
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Batches:
     """The stored data of a debounce, without the state of the collecting batch."""
 
@@ -99,7 +100,7 @@ BATCHES: Codec[Batches] = Codec.of(Batches, what="batches of a debounce")
 HookProgram = Callable[..., Program[Any, Any, Any]]  # a user's hook, of any types
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Batching:
     """The timing and the functions of a debounce.
 

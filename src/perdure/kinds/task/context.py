@@ -16,6 +16,7 @@ from perdure.values.decoded import Decoded
 from perdure.values.duration import Duration
 from perdure.values.errors import DefinitionError
 from perdure.values.excerpt import fields_in_line
+from perdure.values.frozen import frozen
 from perdure.values.instant import from_ms
 from perdure.values.turn_value import turn_value
 
@@ -32,7 +33,7 @@ class SendCommand:
     event: Any  # of the definition's own type
 
 
-@attrs.frozen
+@frozen
 class TriggerTaskCommand:
     """Run ``execute`` now."""
 
@@ -118,7 +119,7 @@ def _itself(message: Program[None]) -> Program[None]:
 HookProgram = Callable[..., Program[Any, Any, Any]]  # a user's hook, of any types
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class TaskHooks:
     """The user's functions, each wrapped to return a program.
 

@@ -11,6 +11,7 @@ from perdure.codecs import Codec
 from perdure.values.answer import PauseResult, RunAnswer, Terminated
 from perdure.values.excerpt import excerpt, fields_in_line, size_only
 from perdure.values.failure import FailureRecord
+from perdure.values.frozen import frozen
 from perdure.values.status import Status
 
 A_co = TypeVar("A_co", covariant=True)
@@ -18,7 +19,7 @@ E_co = TypeVar("E_co", covariant=True)
 
 
 # ---------------------------------------------------------------- typed results
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class ItemPut:
     """Result of ``put``.
 
@@ -33,7 +34,7 @@ class ItemPut:
     due_at: datetime | None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class ItemCancelled:
     """Result of ``cancel``.
 
@@ -46,7 +47,7 @@ class ItemCancelled:
     reason: Literal["", "running", "done", "not_found"]
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class ItemRetried:
     """Result of ``retry``.
 
@@ -59,21 +60,21 @@ class ItemRetried:
     status: Status | None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Dead(Generic[E_co]):
     """The work failed for good, with this error. ``resume`` tries it again."""
 
     error: E_co = attrs.field(repr=excerpt)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Waiting:
     """The item is neither done nor dead."""
 
     status: Status
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class PutMany:
     """Result of ``put_many``.
 
@@ -91,7 +92,7 @@ class PutMany:
         return self.created + self.existed
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Drained:
     """Result of ``drain``.
 
@@ -102,7 +103,7 @@ class Drained:
     cancelled: int
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class PoolProgress:
     """Result of ``progress``.
 
@@ -129,7 +130,7 @@ class PoolProgress:
 
 
 # ---------------------------------------------------------------- records: stored, replayed and sent
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class ItemOutcome:
     """What became of an item, in stored form.
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-import attrs
-
 from perdure.values.duration import Duration, duration_ms, format_duration
 from perdure.values.errors import DefinitionError, InvalidInput
 from perdure.values.excerpt import fields_in_line
+from perdure.values.frozen import frozen
 from perdure.values.instant import to_ms
 from perdure.values.turn_value import turn_value
 
@@ -18,7 +17,7 @@ V = TypeVar("V")
 NO_TIME = "0ms"
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class NewItem(Generic[V]):
     """The input of ``put``: an item, and when it may be worked on.
 
@@ -49,17 +48,17 @@ class PutCommand:
     head_start_ms: int
 
 
-@attrs.frozen
+@frozen
 class CancelCommand:
     """Delete an item, unless its work has begun."""
 
 
-@attrs.frozen
+@frozen
 class RetryCommand:
     """Queue an item now that waits for a retry."""
 
 
-@attrs.frozen
+@frozen
 class OutcomeCommand:
     """Read what became of an item."""
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Generic, TypeVar
 
-import attrs
-
 from perdure.codecs import Codec
 from perdure.jobs.context import JobContext
 from perdure.programs import Program
 from perdure.values.excerpt import fields_in_line
+from perdure.values.frozen import frozen
 from perdure.values.instance import Instance
 from perdure.values.instant import from_ms
 from perdure.values.turn_value import turn_value
@@ -21,7 +20,7 @@ MAX_KEY_CHARACTERS = 200
 """The longest key of an item: it is part of an index entry."""
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class ItemData:
     """The stored data of an item; the item itself is the instance's state.
 

@@ -11,12 +11,13 @@ from perdure.kinds.workflow.stored import Parent
 from perdure.values.answer import PauseResult, RunAnswer, Terminated
 from perdure.values.excerpt import excerpt, fields_in_line, size_only
 from perdure.values.failure import FailureRecord
+from perdure.values.frozen import frozen
 from perdure.values.status import Status
 
 S = TypeVar("S")
 
 
-@attrs.frozen
+@frozen
 class StartWorkflow:
     """Start a workflow, unless it exists."""
 
@@ -25,7 +26,7 @@ class StartWorkflow:
     state: Any  # of the definition's own type
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class ChildStart(Generic[S]):
     """The input of ``start_child``.
 
@@ -40,7 +41,7 @@ class ChildStart(Generic[S]):
     parent: Parent
 
 
-@attrs.frozen
+@frozen
 class StartChild:
     """Start a workflow for another one. Only workflows send this."""
 
@@ -49,7 +50,7 @@ class StartChild:
     start: ChildStart[Any]
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class ChildEnd:
     """The input of ``child_ended``.
 
@@ -66,7 +67,7 @@ class ChildEnd:
     value: str = attrs.field(repr=size_only)
 
 
-@attrs.frozen
+@frozen
 class ChildEnded:
     """Report the end of a child. Only workflows send this."""
 
@@ -75,7 +76,7 @@ class ChildEnded:
     end: ChildEnd
 
 
-@attrs.frozen
+@frozen
 class SendSignal:
     """Store a signal."""
 
@@ -85,19 +86,19 @@ class SendSignal:
     value: Any  # of the signal's own type
 
 
-@attrs.frozen
+@frozen
 class CancelWorkflow:
     """Halt the program: finalizers and compensations run."""
 
     reason: str = attrs.field(repr=excerpt)
 
 
-@attrs.frozen
+@frozen
 class ReadOutcome:
     """Read how a workflow ended."""
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Signalled:
     """Result of ``signal`` and ``cancel``.
 
@@ -112,7 +113,7 @@ class Signalled:
     status: Status | None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class WorkflowOutcome:
     """The answer of ``outcome``, as it is stored and sent.
 

@@ -6,19 +6,18 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Generic, Never, TypeVar, cast
 
-import attrs
-
 from perdure.jobs.context import READ_STATE, EndInstance
 from perdure.jobs.operations import SetState, UpdateState
 from perdure.kinds.workflow.instructions import StartOver
 from perdure.programs import Program, halt, now, perform
 from perdure.values.excerpt import excerpt
+from perdure.values.frozen import frozen
 from perdure.values.instant import from_ms
 
 S = TypeVar("S")
 
 
-@attrs.frozen(repr=False)
+@frozen(repr=False)
 class WorkflowContext(Generic[S]):
     """The context of the program of a workflow: only data that is the same in every replay.
 

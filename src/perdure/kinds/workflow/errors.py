@@ -6,6 +6,7 @@ import attrs
 
 from perdure.values.errors import InvalidInput, PerdureError
 from perdure.values.excerpt import excerpt
+from perdure.values.frozen import frozen
 
 
 @attrs.frozen(repr=False)
@@ -44,7 +45,7 @@ def stop_program(raised: Exception) -> None:
     raise ProgramStopped(raised)
 
 
-@attrs.frozen(repr=False, str=False)
+@frozen(repr=False, str=False)
 class NotRecordable(PerdureError):
     """The outcome of a step cannot be stored. A defect of the program, which is not retried: the step is parked.
 
@@ -60,7 +61,7 @@ class NotRecordable(PerdureError):
         return f"the outcome of {excerpt(self.step)} cannot be stored: {self.reason}"
 
 
-@attrs.frozen(repr=False, str=False)
+@frozen(repr=False, str=False)
 class JournalFull(PerdureError):
     """A workflow has as many steps as its definition allows. It is parked, with all its data.
 
@@ -77,7 +78,7 @@ class JournalFull(PerdureError):
         )
 
 
-@attrs.frozen(repr=False, str=False)
+@frozen(repr=False, str=False)
 class NotInWorkflow(PerdureError):
     """A workflow performed an instruction that it cannot record. A defect of the program.
 

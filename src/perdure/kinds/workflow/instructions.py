@@ -14,6 +14,7 @@ from perdure.programs import Instruction, Program, perform
 from perdure.values.address import check_name
 from perdure.values.errors import DefinitionError
 from perdure.values.excerpt import fields_in_line, size_only
+from perdure.values.frozen import frozen
 
 if TYPE_CHECKING:
     from perdure.jobs.definition import AnyDefinition
@@ -27,7 +28,7 @@ WhenCancelled: TypeAlias = Literal["cancel", "leave"]
 """Whether a child is cancelled, or left running, when its caller no longer waits for it."""
 
 
-@attrs.frozen
+@frozen
 class Receive(Instruction[Any, Never]):
     """Wait for the next signal of a name."""
 
@@ -36,7 +37,7 @@ class Receive(Instruction[Any, Never]):
     name: str
 
 
-@attrs.frozen
+@frozen
 class OneStep(Instruction[Any, Any]):
     """Run a program as one step.
 
@@ -57,7 +58,7 @@ class OneStep(Instruction[Any, Any]):
     errors: Codec[Any] | None = attrs.field(eq=False)
 
 
-@attrs.frozen
+@frozen
 class Patched(Instruction[bool, Never]):
     """Read whether the workflow passes here with the changed code."""
 
@@ -66,12 +67,12 @@ class Patched(Instruction[bool, Never]):
     name: str
 
 
-@attrs.frozen
+@frozen
 class StepKey(Instruction[str, Never]):
     """Read the key of the next step."""
 
 
-@attrs.frozen
+@frozen
 class CallChild(Instruction[Any, Any]):
     """Start another workflow and wait for its end.
 
@@ -91,7 +92,7 @@ class CallChild(Instruction[Any, Any]):
 
 
 # ---------------------------------------------------------------- signals of halts
-@attrs.frozen
+@frozen
 class StartOver:
     """The signal of ``ctx.start_over``."""
 
@@ -100,7 +101,7 @@ class StartOver:
     state: object
 
 
-@attrs.frozen
+@frozen
 class WorkflowCancelled:
     """The signal that halts a cancelled workflow: finalizers and compensations run.
 
@@ -113,7 +114,7 @@ class WorkflowCancelled:
     reason: str
 
 
-@attrs.frozen
+@frozen
 class BranchDropped:
     """The signal that halts a branch when the outcome of its fork is decided."""
 

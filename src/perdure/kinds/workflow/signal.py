@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
-import attrs
 from typing_extensions import TypeForm
 
 from perdure.kinds.workflow.instructions import Receive
 from perdure.programs import Program, perform
 from perdure.values.address import check_name
 from perdure.values.excerpt import fields_in_line
+from perdure.values.frozen import frozen
 
 V = TypeVar("V")
 
 
-@attrs.frozen
+@frozen
 class Signal(Generic[V]):
     """A value that a workflow waits for. Declare it once: the workflow receives it, and callers send it.
 

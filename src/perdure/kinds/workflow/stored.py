@@ -9,13 +9,14 @@ import attrs
 from perdure.codecs import Codec
 from perdure.values.excerpt import fields_in_line, size_only
 from perdure.values.failure import FailureRecord
+from perdure.values.frozen import frozen
 from perdure.values.instance import Instance
 
 EndedAs: TypeAlias = Literal["done", "failed", "cancelled"]
 """How a workflow ended."""
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class WaitingSignal:
     """A signal that the program has not received yet, or the end of a child.
 
@@ -34,7 +35,7 @@ class WaitingSignal:
     at_ms: int
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class FailingStep:
     """A step whose last attempt raised or timed out.
 
@@ -61,7 +62,7 @@ class FailingStep:
     error: FailureRecord
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Wait:
     """A signal, a child or a timer that a branch waits for.
 
@@ -78,7 +79,7 @@ class Wait:
     at_ms: int | None = None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Ended:
     """How a workflow ended, kept until ``keep`` is over.
 
@@ -95,7 +96,7 @@ class Ended:
     at_ms: int
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Parent:
     """The workflow that waits for the end of this one.
 
@@ -110,7 +111,7 @@ class Parent:
     call: str
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class CancelRequest:
     """A request to cancel the workflow.
 
@@ -125,7 +126,7 @@ class CancelRequest:
     delivered: bool = False
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Header:
     """The data of a workflow that every commit writes: its size does not depend on the length of the journal.
 
