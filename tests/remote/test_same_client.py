@@ -153,6 +153,7 @@ def calls(jobs: Any) -> list[Callable[[], Any]]:
 def waits(jobs: Any) -> list[Callable[[], Any]]:
     named = jobs.handle_by_name("task", "counter")
     return [
+        lambda: named.shown_outcome("a"),
         *(jobs.handle(counter).hold, named.hold, jobs.handle(counter).count, named.count),
         lambda: jobs.handle(counter).trigger("a"),
         *(jobs.handle(counter).release, named.release),

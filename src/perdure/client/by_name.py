@@ -23,6 +23,7 @@ from perdure.values.awaited import Awaited, AwaitedStatus, WaitCondition
 from perdure.values.duration import Duration
 from perdure.values.errors import InvalidArgument, InvalidInput, RequestError
 from perdure.values.hold import HoldResult, JobCount
+from perdure.values.instance_outcome import InstanceOutcome
 from perdure.values.limits import Limits
 from perdure.values.step_record import StepRecord
 from perdure.values.trace import trace_context
@@ -93,6 +94,10 @@ class JobByName(Protocol):
         """Read the committed state as JSON-able data, with ``<secret>`` in the place of each secret."""
         ...
 
+    def shown_outcome(self, id_: str, /) -> FutureResult[InstanceOutcome | None, CallError]:
+        """Read how an instance ended, without secrets; None if it has not, or if its kind does not keep that."""
+        ...
+
     def steps(self, id_: str, /) -> FutureResult[tuple[StepRecord, ...], CallError]:
         """Read the steps of an instance with a journal, such as a workflow."""
         ...
@@ -129,6 +134,10 @@ class InspectingDispatch(Dispatch, Protocol):
         self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], answers: Answers, /
     ) -> FutureResult[Explanation, CallError]:
         """Compute the effect of a request. It is built, and so validated, when the explanation is awaited."""
+        ...
+
+    def shown_outcome(self, definition: AnyDefinition, id_: str, /) -> FutureResult[InstanceOutcome | None, CallError]:
+        """Read how an instance ended, without secrets."""
         ...
 
     def until(self, address: Address, wanted: WaitCondition, timeout_ms: int, /) -> FutureResult[Awaited, CallError]:
@@ -237,6 +246,10 @@ class NamedJob:
             self.dispatch.state(self.definition, id_),
             lambda state: None if state is None else orjson.loads(codec.redact(codec.encode(state))),
         )
+
+    def shown_outcome(self, id_: str, /) -> FutureResult[InstanceOutcome | None, CallError]:
+        """Read how an instance ended, without secrets; None if it has not, or if its kind does not keep that."""
+        return self.dispatch.shown_outcome(self.definition, id_)
 
     def steps(self, id_: str, /) -> FutureResult[tuple[StepRecord, ...], CallError]:
         """Read the steps of an instance with a journal, such as a workflow."""

@@ -25,7 +25,7 @@ from perdure.jobs.definition import AnyDefinition, CallError
 from perdure.jobs.explanation import Answers, Explanation, explain
 from perdure.jobs.keys import check_key
 from perdure.jobs.readable import visible_state
-from perdure.jobs.redaction import redacted_message, redacted_status
+from perdure.jobs.redaction import redacted_instance, redacted_message, redacted_status
 from perdure.jobs.report import NOT_FOUND, report_status
 from perdure.jobs.request import Request, Resume
 from perdure.programs.future import KNOWN, answer_of, call_of, mapped, once
@@ -52,6 +52,7 @@ from perdure.values.errors import (
 )
 from perdure.values.hold import Hold, HoldResult, Job, JobCount
 from perdure.values.instance import Instance
+from perdure.values.instance_outcome import InstanceOutcome
 from perdure.values.limits import Limits
 from perdure.values.listed import Listed, ListedStatus, ListFilter, Listing
 from perdure.values.message import StoredMessage
@@ -174,6 +175,20 @@ class LocalGateway:
                 definition,
                 id_,
                 lambda loaded: None if loaded.instance is None else visible_state(definition, loaded.instance),
+            )
+        )
+
+    def shown_outcome(self, definition: AnyDefinition, id_: str, /) -> FutureResult[InstanceOutcome | None, CallError]:
+        """Read how an instance ended, without secrets; None if it has not, or if its kind does not keep that."""
+        return once(
+            self._read(
+                definition,
+                id_,
+                lambda loaded: (
+                    None
+                    if loaded.instance is None
+                    else definition.outcome_of(redacted_instance(definition, loaded.instance))
+                ),
             )
         )
 

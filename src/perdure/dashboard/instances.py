@@ -167,7 +167,8 @@ def _row(frame: Frame, listed: Listed, *, selects: bool) -> h.Element:
     report, address = listed.report, str(listed.address)
     due_ms = None if report.next_run_at is None else to_ms(report.next_run_at)
     late = due_ms is not None and due_ms < frame.now_ms and listed.status in {"scheduled", "retrying"}
-    error, reason = report.last_error, (report.parked or report.phase or "").replace("_", " ")
+    words = [word.replace("_", " ") for word in (report.phase, report.parked) if word and word != listed.status]
+    error, reason = report.last_error, ", ".join(words)
     return h.tr(data_key=address)[
         selects and h.td[h.input(type="checkbox", name="address", value=address, aria_label=f"Select {address}")],
         h.th(scope="row")[instance_link(frame, listed.address)],

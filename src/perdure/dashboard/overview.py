@@ -291,7 +291,7 @@ def _members(frame: Frame, view: Overview) -> h.Element:
             h.td[_member_state(member)],
             h.td[moment(frame, member.joined_ms)],
             h.td(".count")[f"{member.share:.0%}"],
-            h.td[", ".join(f"{job.kind}:{job.name} v{job.state_version}" for job in member.served)],
+            h.td(".prose")[", ".join(f"{job.kind}:{job.name}\u00a0v{job.state_version}" for job in member.served)],
         ]
         for member in view.members
     ]

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from perdure.values.answer import InstanceStatus
     from perdure.values.hold import Hold, HoldResult, Job, JobCount
     from perdure.values.instance import Claim, Instance
+    from perdure.values.instance_outcome import InstanceOutcome
     from perdure.values.limits import Limits
     from perdure.values.listed import ListFilter, Listing
     from perdure.values.message import Message
@@ -431,10 +432,6 @@ class Definition(PlainDecisions, ABC, Generic[H_co, T_co, R_contra]):
     def steps(self, instance: Instance, rows: Sequence[str]) -> tuple[StepRecord, ...]:
         """Return the steps of an instance for tools, without secrets: those of its journal, then those in progress.
 
-        Args:
-            instance: the stored instance.
-            rows: the rows of its journal, in order.
-
         Raises:
             InvalidInput: this code cannot decode them.
         """
@@ -462,6 +459,9 @@ class Definition(PlainDecisions, ABC, Generic[H_co, T_co, R_contra]):
         return self.decode_state(instance) if instance.state else None  # its first event is still being handled
 
     # ------------------------------------------------------------ for tools that show jobs
+    def outcome_of(self, instance: Instance) -> InstanceOutcome | None:
+        """Return how an instance ended, of its row without secrets; None while it has not, or if that is not kept."""
+
     def facts(self) -> tuple[Fact, ...]:
         """Return the labelled values that tools, such as the dashboard, show of this job. A kind adds its own."""
         return facts_of_plan(self.plan)

@@ -23,6 +23,7 @@ from perdure.values.awaited import Awaited, AwaitedStatus
 from perdure.values.duration import Duration
 from perdure.values.errors import InvalidArgument, InvalidInput, RequestError
 from perdure.values.hold import HoldResult, JobCount
+from perdure.values.instance_outcome import InstanceOutcome
 from perdure.values.step_record import StepRecord
 from perdure.values.trace import trace_context
 from perdure.wire.envelope import Envelope
@@ -123,6 +124,10 @@ class RemoteJob:
         """Read the committed state as JSON-able data, with ``<secret>`` in the place of each secret."""
         return once(self._read("shown_state", id_, _unchanged))
 
+    def shown_outcome(self, id_: str, /) -> FutureResult[InstanceOutcome | None, CallError]:
+        """Read how an instance ended, without secrets; None if it has not, or if its kind does not keep that."""
+        return once(self._read("shown_outcome", id_, _outcome))
+
     def steps(self, id_: str, /) -> FutureResult[tuple[StepRecord, ...], CallError]:
         """Read the steps of an instance with a journal, such as a workflow."""
         return once(self._read("steps", id_, steps_from))
@@ -200,3 +205,7 @@ def _in_a_header(key: str | None) -> str | None:
 
 def _unchanged(answer: Any) -> Any:
     return answer
+
+
+def _outcome(answer: Any) -> InstanceOutcome | None:
+    return None if answer is None else record_of(InstanceOutcome, answer)

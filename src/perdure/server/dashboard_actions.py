@@ -14,6 +14,7 @@ from perdure.dashboard.requests import ActionOutcome
 from perdure.programs.future import answer_of
 from perdure.values.address import Address
 from perdure.values.errors import PerdureError
+from perdure.wire.readable_answer import readable_answer
 
 
 async def send(
@@ -41,7 +42,8 @@ async def send(
     except PerdureError as error:
         return ActionOutcome(subject=subject, result=str(error), form="refused")
     if isinstance(result, Success):
-        return ActionOutcome(subject=subject, result=answer_text(result.unwrap()), form="done")
+        text = answer_text(readable_answer(address.kind, result.unwrap()))
+        return ActionOutcome(subject=subject, result=text, form="done")
     return ActionOutcome(subject=subject, result=str(result.failure()), form="refused")
 
 

@@ -82,8 +82,9 @@ def _refusal(job: AnyDefinition | None, envelope: Envelope, scopes: frozenset[st
 
 def _call(gateway: LocalGateway, job: AnyDefinition, envelope: Envelope) -> tuple[FutureResult[Any, Any], Encode]:
     match envelope.action:
-        case "status":
-            return gateway.status(job, envelope.id), json_of
+        case "status" | "shown_outcome" | "steps":
+            reads = {"status": gateway.status, "shown_outcome": gateway.shown_outcome, "steps": gateway.steps}
+            return reads[envelope.action](job, envelope.id), json_of
         case "get_state":
             encode = job.plan.state.encode
             return gateway.state(job, envelope.id), lambda state: NULL if state is None else encode(state)
@@ -91,8 +92,6 @@ def _call(gateway: LocalGateway, job: AnyDefinition, envelope: Envelope) -> tupl
             codec = job.plan.state
             shown = gateway.state(job, envelope.id)
             return shown, lambda state: NULL if state is None else codec.redact(codec.encode(state))
-        case "steps":
-            return gateway.steps(job, envelope.id), json_of
         case "load":
             moment: FutureResult[Moment, Any] = gateway.moment(job, envelope.id, envelope.key)
             return moment, encode_moment

@@ -12,8 +12,8 @@ from perdure.jobs.request import WaitFor
 from perdure.values.errors import InvalidInput
 from perdure.values.excerpt import excerpt, fields_in_line
 
-READS: Final = ("status", "get_state", "shown_state", "load", "steps")
-"""The actions of a batch that read. ``shown_state``: the state without its secrets.
+READS: Final = ("status", "get_state", "shown_state", "shown_outcome", "load", "steps")
+"""The actions of a batch that read. ``shown_state`` and ``shown_outcome``: without secrets.
 ``load``: the stored data that an explanation is computed from."""
 
 

@@ -21,6 +21,7 @@ from perdure.cli.target.options import TargetOptions
 from perdure.cli.target.target import Ask, Target
 from perdure.values.address import Address
 from perdure.values.errors import PerdureError
+from perdure.wire.readable_answer import readable_answer
 
 AskOf: TypeAlias = Callable[[Target, Address], Ask | str]
 """Returns the request to an instance, or why it gets none."""
@@ -122,7 +123,8 @@ def _print(address: Address, code: ExitCode, result: dict[str, Any], *, json: bo
     elif "problem" in result:
         write_lines([f"{address}  {result['problem']}"])
     else:
-        text = ", ".join(f"{name} {value}" for name, value in answer_lines(result["answer"]))
+        answer = readable_answer(address.kind, result["answer"])
+        text = ", ".join(f"{name} {value}" for name, value in answer_lines(answer))
         if alone or code is not ExitCode.DONE:
             write_lines([f"{address}  {text}"])
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Final
 
+import attrs
 import orjson
 
 from perdure.cli.json_object import object_of
@@ -29,22 +30,32 @@ def instant(at: datetime | None) -> str:
 
 def error_text(error: FailureRecord | None, limit: int = MAX_ERROR_CHARACTERS) -> str:
     """Print an error in a few words; empty if there is none. A typed error prints as its value, which has its type."""
-    if error is None:
-        return ""
-    is_value = error.message.startswith(f"{error.error_type}(")
-    return shortened(error.message if is_value else f"{error.error_type}: {error.message}", limit)
+    return "" if error is None else shortened(_error_line(error.error_type, error.message), limit)
+
+
+def _error_line(error_type: str, message: str) -> str:
+    return message if message.startswith(f"{error_type}(") else f"{error_type}: {message}"
 
 
 def status_text(status: str, report: InstanceStatus) -> str:
-    """Print a status, with the reason of a parked instance, or the phase that its kind reports.
+    """Print a status, with the phase that its kind reports, and the reason of a parked instance.
 
     >>> status_text("parked", InstanceStatus(status="parked", parked="undecodable"))
     'parked (undecodable)'
     >>> status_text("done", InstanceStatus(status="done", phase="cancelled"))
     'done (cancelled)'
+    >>> status_text("parked", InstanceStatus(status="parked", parked="retries_exhausted", phase="dead"))
+    'parked (dead, retries_exhausted)'
     """
-    reason = report.parked if status == "parked" else report.phase
-    return f"{status} ({reason})" if reason and reason != status else status
+    reason = report.parked if status == "parked" else None
+    words = [word for word in (report.phase, reason) if word and word != status]
+    return f"{status} ({', '.join(words)})" if words else status
+
+
+def _listed_status(each: Listed) -> str:
+    """Print a status in a list: the reason of most parked instances is their last error."""
+    reason = each.report.parked if each.report.parked == "undecodable" else None
+    return status_text(each.status, attrs.evolve(each.report, parked=reason))
 
 
 def value_text(name: str, value: object) -> str:
@@ -55,7 +66,7 @@ def value_text(name: str, value: object) -> str:
     """
     error = object_of(value)
     if error is not None and "error_type" in error:
-        return f"{error['error_type']}: {error.get('message', '')}"
+        return _error_line(str(error["error_type"]), str(error.get("message", "")))
     if value in (None, "", []):
         return ""
     if isinstance(value, str):
@@ -80,7 +91,7 @@ def list_table(found: Iterable[Listed]) -> Table:
     rows = tuple(
         (
             str(each.address),
-            status_text(each.status, each.report) if each.report.parked == "undecodable" else each.status,
+            _listed_status(each),
             instant(each.report.next_run_at),
             str(each.report.run_count),
             str(each.report.event_count),

@@ -17,6 +17,7 @@ from perdure.cli.target.opening import open_target
 from perdure.cli.target.options import UNSET, TargetOptions
 from perdure.cli.target.target import Ask
 from perdure.jobs.request import WaitFor
+from perdure.wire.readable_answer import readable_answer
 
 AddressArgument: TypeAlias = Annotated[
     str, Parameter(name="ADDRESS", help="The instance, written kind:name:id, such as task:orders:42.")
@@ -218,5 +219,5 @@ def request(asked: Ask, options: TargetOptions, *, json: bool) -> ExitCode:
     if json:
         write_json([answer])
     else:
-        write_fields(list(answer_lines(answer)))
+        write_fields(list(answer_lines(readable_answer(asked.address.kind, answer))))
     return code_of_answer(answer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import orjson
 from cyclopts import Parameter
@@ -22,10 +22,12 @@ from perdure.cli.target.target import Target
 from perdure.cli.usage_error import UsageError
 from perdure.values.address import Address
 from perdure.values.answer import InstanceStatus
-from perdure.values.errors import InvalidInput, Undecodable
+from perdure.values.errors import InvalidInput, Undecodable, UnknownAction
 from perdure.values.excerpt import one_line, shortened
+from perdure.values.instance_outcome import InstanceOutcome
 from perdure.values.instant import from_ms
 from perdure.values.step_record import StepRecord
+from perdure.wire.records import data_of
 from perdure.wire.why_parked import why_parked
 
 MAX_ERROR_CHARACTERS = 1_000
@@ -42,7 +44,7 @@ def show(
     traceback: Annotated[bool, Parameter(negative="")] = False,
     json: JsonOption = False,
 ) -> int:
-    """Show one instance: its status, the steps that it waits for, its last error and its state.
+    """Show one instance: its status, the steps that it waits for, how it ended, its last error and its state.
 
     Exit code: 0 done, also if the state is not readable; 2 the command cannot start; 3 there is no such instance; 4 no
     engine answers.
@@ -65,11 +67,13 @@ def show(
         content, unreadable = _state(found, at) if shows and is_there else (None, "")
         parked = why_parked(found.history(at, None, RECENT)) if report.parked is not None else ""
         steps = _steps(found, at) if is_there and not json else ()
+        outcome = _outcome(found, at, report) if shows else None
     if json:
         reason = {"parked_because": parked} if parked else {}
-        write_json([status_data(at, report) | reason | ({"state": content} if shows else {})])
+        ended = {} if outcome is None else {"outcome": outcome_data(outcome)}
+        write_json([status_data(at, report) | reason | ended | ({"state": content} if shows else {})])
     elif is_there:
-        write_fields(_fields(at, report, parked, steps))
+        write_fields(_fields(at, report, parked, steps, outcome))
         if traceback and report.last_error is not None and report.last_error.traceback:
             write_lines(["", *report.last_error.traceback.rstrip().split("\n")])
         if shows and not unreadable:
@@ -108,8 +112,46 @@ def _steps(target: Target, at: Address) -> tuple[StepRecord, ...]:
         return ()
 
 
+def _outcome(target: Target, at: Address, report: InstanceStatus) -> InstanceOutcome | None:
+    """Return how an instance ended; None if the engine, or the code of its app, cannot read that."""
+    if report.status != "done" and report.phase is None:
+        return None
+    try:
+        return target.outcome(at)
+    except (Undecodable, InvalidInput, UnknownAction):  # the last one: an older engine
+        return None
+
+
+def outcome_data(outcome: InstanceOutcome) -> dict[str, Any]:
+    """Return an outcome as JSON-able data.
+
+    >>> outcome_data(InstanceOutcome(form="done", value="[3]"))
+    {'form': 'done', 'value': [3]}
+    """
+    value = {} if outcome.value is None else {"value": orjson.loads(outcome.value)}
+    error = {} if outcome.error is None else {"error": data_of(outcome.error)}
+    return {"form": outcome.form} | value | error | ({} if outcome.reason is None else {"reason": outcome.reason})
+
+
+def outcome_text(outcome: InstanceOutcome | None) -> str:
+    """Print the value of an instance that succeeded, or the reason of a cancellation; its error is the last one.
+
+    >>> outcome_text(InstanceOutcome(form="done", value='{"cents":5}'))
+    '{"cents":5}'
+    >>> outcome_text(InstanceOutcome(form="cancelled", reason="changed her mind"))
+    'cancelled: changed her mind'
+    """
+    if outcome is None:
+        return ""
+    return f"{outcome.form}: {outcome.reason}" if outcome.reason else outcome.value or ""
+
+
 def _fields(
-    at: Address, report: InstanceStatus, parked: str, steps: Sequence[StepRecord] = ()
+    at: Address,
+    report: InstanceStatus,
+    parked: str,
+    steps: Sequence[StepRecord],
+    outcome: InstanceOutcome | None,
 ) -> list[tuple[str, str]]:
     waits = [f"{step.name}{_until(step)}" for step in steps if step.status == "waiting"]
     failing = [f"{step.name}, attempt {step.attempts}" for step in steps if step.status in {"retrying", "parked"}]
@@ -118,6 +160,7 @@ def _fields(
         ("address", str(at)),
         ("status", status_text(report.status, report)),
         ("parked because", shortened(parked, MAX_ERROR_CHARACTERS)),
+        ("outcome", shortened(outcome_text(outcome), MAX_ERROR_CHARACTERS)),
         ("next run", instant(report.next_run_at)),
         ("steps", f"{recorded} recorded" if steps else ""),
         ("waits for", ", ".join(waits)),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Literal, NoReturn
+from typing import Any, Final, Literal, NoReturn
 
 import attrs
 import orjson
@@ -15,6 +16,8 @@ from perdure.cli.target.target import Ask
 from perdure.cli.usage_error import UsageError
 from perdure.jobs.report import NOT_FOUND, report_status
 from perdure.kinds.debounce import handler as debounce
+from perdure.kinds.worker_pool import handler as worker_pool
+from perdure.kinds.workflow import handler as workflow
 from perdure.stores.sqlite import queries
 from perdure.stores.sqlite.corrupt_rows import CorruptRows
 from perdure.stores.sqlite.owner import owner_of
@@ -31,12 +34,19 @@ from perdure.values.engine_member import EngineMember
 from perdure.values.errors import InvalidInput, ServerUnreachable
 from perdure.values.hold import HoldResult, Job, JobCount
 from perdure.values.instance import Instance
+from perdure.values.instance_outcome import InstanceOutcome
 from perdure.values.listed import Listed, ListFilter
 from perdure.values.message import StoredMessage
 from perdure.values.step_record import StepRecord
 from perdure.wire.info import EngineInfo
 
-_DEBOUNCE = "debounce"  # whose report and state do not depend on the code of the job
+_DEBOUNCE = "debounce"  # whose state does not depend on the code of the job
+_REPORTS: Final[Mapping[str, Callable[[Instance, InstanceStatus], InstanceStatus]]] = {
+    _DEBOUNCE: debounce.report,
+    "pool": worker_pool.report,
+    "workflow": workflow.report,
+}
+"""The kinds whose report has more than that of every instance; it does not depend on the code of the job."""
 
 
 @attrs.frozen
@@ -111,6 +121,11 @@ class AtRest:
             return orjson.loads(text) if text else None
         except orjson.JSONDecodeError:
             return text
+
+    def outcome(self, address: Address, /) -> InstanceOutcome | None:
+        """Read how an instance ended, without secrets; None if it has not, or without the app of its job."""
+        stored = self._stored(address)
+        return None if stored is None else self.shown.outcome(stored)
 
     def steps(self, address: Address, /) -> tuple[StepRecord, ...]:
         """Read the steps of an instance; none if there is no instance.
@@ -227,10 +242,11 @@ class AtRest:
 
 def _report(instance: Instance) -> InstanceStatus:
     status = report_status(instance)
-    if instance.address.kind != _DEBOUNCE:
+    report = _REPORTS.get(instance.address.kind)
+    if report is None:
         return status
     try:
-        return debounce.report(instance, status)
+        return report(instance, status)
     except InvalidInput:
         return status
 

@@ -22,6 +22,7 @@ from perdure.values.duration import Duration
 from perdure.values.engine_member import EngineMember
 from perdure.values.errors import ServerUnreachable
 from perdure.values.hold import HoldResult, Job, JobCount
+from perdure.values.instance_outcome import InstanceOutcome
 from perdure.values.instant import from_ms
 from perdure.values.listed import Listed, ListFilter
 from perdure.values.message import StoredMessage
@@ -78,6 +79,10 @@ class Remote:
         """Read the state of an instance as JSON-able data, without its secrets; None if there is none."""
         state: object = self.jobs.unwrap(self.jobs.handle_by_name(address.kind, address.name).shown_state(address.id))
         return state
+
+    def outcome(self, address: Address, /) -> InstanceOutcome | None:
+        """Read how an instance ended, without secrets; None if it has not."""
+        return self.jobs.unwrap(self.jobs.handle_by_name(address.kind, address.name).shown_outcome(address.id))
 
     def steps(self, address: Address, /) -> tuple[StepRecord, ...]:
         """Read the steps of an instance; none if there is no instance."""

@@ -16,6 +16,7 @@ from perdure.stores.store import LoggedEvent
 from perdure.values.address import Address
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Instance
+from perdure.values.instance_outcome import InstanceOutcome
 from perdure.values.message import StoredMessage
 from perdure.values.sealed import why_unreadable
 from perdure.values.step_record import StepRecord
@@ -57,6 +58,11 @@ class Shown:
         problem = why_unreadable(found.state) or why_unreadable(found.data)
         if problem is not None:
             raise UsageError(f"{instance.address}: {problem}")
+
+    def outcome(self, instance: Instance) -> InstanceOutcome | None:
+        """Return how an instance ended; None if it has not, or if no app was named that serves the job."""
+        job = self._job(instance.address)
+        return None if job is None else job.outcome_of(self.instance(instance))
 
     def steps(self, instance: Instance, rows: tuple[str, ...]) -> tuple[StepRecord, ...]:
         """Return the steps of an instance.

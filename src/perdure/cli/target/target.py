@@ -16,6 +16,7 @@ from perdure.values.duration import Duration
 from perdure.values.engine_member import EngineMember
 from perdure.values.excerpt import excerpt, fields_in_line
 from perdure.values.hold import HoldResult, Job, JobCount
+from perdure.values.instance_outcome import InstanceOutcome
 from perdure.values.listed import Listed, ListFilter
 from perdure.values.message import StoredMessage
 from perdure.values.step_record import StepRecord
@@ -76,6 +77,10 @@ class Target(Protocol):
 
     def state(self, address: Address, /) -> object:
         """Read the state of an instance as JSON-able data; None if there is none."""
+        ...
+
+    def outcome(self, address: Address, /) -> InstanceOutcome | None:
+        """Read how an instance ended, without secrets; None if it has not, or if that is not known here."""
         ...
 
     def steps(self, address: Address, /) -> tuple[StepRecord, ...]:

@@ -32,6 +32,7 @@ from perdure.kinds.worker_pool.keeping import Keeping
 from perdure.programs import Program
 from perdure.values.duration import Duration, duration_ms, format_duration
 from perdure.values.errors import DefinitionError
+from perdure.values.excerpt import MAX_LINE_CHARACTERS, shortened
 from perdure.values.instant import from_ms
 
 if TYPE_CHECKING:
@@ -40,8 +41,10 @@ if TYPE_CHECKING:
     from perdure.kinds.worker_pool.handle import PoolHandle
     from perdure.kinds.worker_pool.sender import PoolSender
     from perdure.values.address import Address
+    from perdure.values.answer import InstanceStatus
     from perdure.values.failure import Defect
     from perdure.values.instance import Claim, Instance
+    from perdure.values.instance_outcome import InstanceOutcome
     from perdure.values.secret import Hide
     from perdure.values.turn_inputs import TurnInputs
 else:  # deciding turns and calling jobs need more modules than defining jobs
@@ -235,8 +238,18 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
             facts.append(Fact("head start", format_duration(data.head_start_ms)))
         if ended_ms is not None:
             facts.append(Fact("done", from_ms(ended_ms)))
-            facts.append(Fact("result", f"{len(data.result or ''):,} bytes"))
+            facts.append(Fact("result", shortened(data.result or "null", MAX_LINE_CHARACTERS)))
         return tuple(facts)
+
+    def outcome_of(self, instance: Instance) -> InstanceOutcome | None:
+        """Return the result of an item that is done, or the error of one that is dead."""
+        found: InstanceOutcome | None = handler.shown_outcome(instance)
+        return found
+
+    def report(self, instance: Instance) -> InstanceStatus:
+        """Return the result of ``status``: the ``phase`` of a parked item is ``dead``."""
+        status: InstanceStatus = handler.report(instance, super().report(instance))
+        return status
 
     # ------------------------------------------------------------ typed access
     def handle(self, dispatch: Dispatch) -> PoolHandle[V, A, E]:

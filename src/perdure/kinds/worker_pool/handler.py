@@ -19,9 +19,10 @@ from perdure.kinds.worker_pool.commands import CancelCommand, OutcomeCommand, Pu
 from perdure.kinds.worker_pool.item import ITEM_DATA, MAX_KEY_CHARACTERS, ItemData, data_of
 from perdure.kinds.worker_pool.keeping import Keeping
 from perdure.values.address import Address
-from perdure.values.answer import OutcomeRecord
+from perdure.values.answer import InstanceStatus, OutcomeRecord
 from perdure.values.event import Event, JobStarted, JobTerminated
 from perdure.values.instance import Instance
+from perdure.values.instance_outcome import InstanceOutcome
 from perdure.values.instant import from_ms
 from perdure.values.turn_inputs import TurnInputs
 
@@ -113,6 +114,18 @@ def _retry(address: Address, instance: Instance | None, inputs: TurnInputs) -> C
     now = attrs.evolve(instance.pending_retry, at_ms=min(inputs.now_ms, instance.pending_retry.at_ms))
     transition = put(instance, inputs.now_ms, pending_retry=now, lane=data_of(instance).key)
     return answered(transition, ItemRetried(queued=True, status=instance.status))
+
+
+def report(instance: Instance, status: InstanceStatus) -> InstanceStatus:
+    """Return the result of ``status``: the phase of an item whose work failed for good is ``dead``."""
+    return attrs.evolve(status, phase="dead") if instance.status == "parked" else status
+
+
+def shown_outcome(instance: Instance) -> InstanceOutcome | None:
+    """Return the result of an item that is done, or the error of one that is dead."""
+    if instance.ended_ms is not None:
+        return InstanceOutcome(form="done", value=data_of(instance).result)
+    return InstanceOutcome(form="dead", error=instance.last_error) if instance.status == "parked" else None
 
 
 def _outcome(instance: Instance | None) -> ItemOutcome:

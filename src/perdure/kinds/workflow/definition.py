@@ -42,6 +42,7 @@ from perdure.values.address import Address, check_id
 from perdure.values.answer import InstanceStatus, RunAnswer
 from perdure.values.duration import Duration, duration_ms
 from perdure.values.errors import DefinitionError
+from perdure.values.excerpt import MAX_LINE_CHARACTERS, shortened
 from perdure.values.limits import Limits
 from perdure.values.retry import Retry
 
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from perdure.kinds.workflow.handle import WorkflowHandle, WorkflowSender
     from perdure.values.failure import Defect
     from perdure.values.instance import Claim, Instance
+    from perdure.values.instance_outcome import InstanceOutcome
     from perdure.values.message import Message
     from perdure.values.secret import Hide
     from perdure.values.step_record import StepRecord
@@ -304,9 +306,13 @@ class Workflow(Definition["WorkflowHandle[S, A, E]", "WorkflowSender[S]", R_cont
     # ------------------------------------------------------------ for tools and tests
     def report(self, instance: Instance) -> InstanceStatus:
         """Return the result of ``status``; its ``phase`` says how the workflow ended."""
-        ended = header_of(instance).ended
-        status = report_status(instance)
-        return status if ended is None else attrs.evolve(status, phase=ended.form)
+        status: InstanceStatus = handler.report(instance, report_status(instance))
+        return status
+
+    def outcome_of(self, instance: Instance) -> InstanceOutcome | None:
+        """Return the value, the error, or the reason of the cancellation."""
+        found: InstanceOutcome | None = handler.shown_outcome(instance)
+        return found
 
     def facts(self) -> tuple[Fact, ...]:
         """Return the signals and the facts of every job."""
@@ -319,6 +325,8 @@ class Workflow(Definition["WorkflowHandle[S, A, E]", "WorkflowSender[S]", R_cont
         found = [Fact("journal rows", f"{instance.journal_length:,}")]
         if header.ended is not None:
             found.append(Fact("ended", header.ended.form))
+            if header.ended.form == "done":
+                found.append(Fact("value", shortened(header.ended.value, MAX_LINE_CHARACTERS)))
         if header.waits_for:
             found.append(Fact("waits for", ", ".join(wait.name for wait in header.waits_for)))
         found += [Fact("failing step", f"{step.name}, attempt {step.attempts}") for step in header.failing]

@@ -26,10 +26,11 @@ from perdure.kinds.workflow.commands import (
 )
 from perdure.kinds.workflow.stored import FAILURE, CancelRequest, Header, Parent, WaitingSignal, header_of, written
 from perdure.values.address import Address
-from perdure.values.answer import RunAnswer
+from perdure.values.answer import InstanceStatus, RunAnswer
 from perdure.values.errors import InstanceParked, Overloaded, UnknownAction
 from perdure.values.event import Event, JobResumed, JobStarted
 from perdure.values.instance import Instance
+from perdure.values.instance_outcome import InstanceOutcome
 from perdure.values.turn_inputs import TurnInputs
 
 if TYPE_CHECKING:
@@ -179,6 +180,20 @@ def _wake(
     return answered(
         transition, Signalled(accepted=True, found="running", status=None if after is None else after.status)
     )
+
+
+def report(instance: Instance, status: InstanceStatus) -> InstanceStatus:
+    """Return the result of ``status``."""
+    ended = header_of(instance).ended
+    return status if ended is None else attrs.evolve(status, phase=ended.form)
+
+
+def shown_outcome(instance: Instance) -> InstanceOutcome | None:
+    """Return how a workflow ended; None while it has not."""
+    found = outcome_of(instance)
+    if found.form == "running":
+        return None
+    return InstanceOutcome(form=found.form, value=found.value, error=found.error, reason=found.reason)
 
 
 def outcome_of(instance: Instance | None) -> WorkflowOutcome:

@@ -1,0 +1,192 @@
+"""Commands print how an instance ended, and that a workflow waits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+from attrs import frozen
+from operated import json_of, serving
+
+from perdure import (
+    App,
+    Backoff,
+    Do,
+    ItemContext,
+    Retry,
+    Secret,
+    Signal,
+    WorkerPool,
+    Workflow,
+    WorkflowContext,
+    fail,
+    program,
+)
+from perdure.cli.commands import run_command
+
+Out = pytest.CaptureFixture[str]
+CARD = "4111-1111"
+
+
+@frozen
+class Receipt:
+    number: int
+    card: Annotated[str, Secret] = CARD
+
+
+approval = Signal("approval", str)
+
+
+@program
+def pay(ctx: WorkflowContext[str]) -> Do[Receipt, str]:
+    order = yield from ctx.state
+    if order == "wait":
+        yield from approval.receive()
+    if order == "fail":
+        yield from fail("no money")
+    return Receipt(7)
+
+
+@program
+def shrink(ctx: ItemContext[str]) -> Do[Receipt, str]:
+    item = yield from ctx.item
+    if item == "bad":
+        yield from fail("no picture")
+    return Receipt(len(item))
+
+
+bills = Workflow("bills", state=str, run=pay, signals=(approval,))
+pictures = WorkerPool("pictures", item=str, work=shrink, retry=Retry(1, Backoff.constant("1 ms")), keep="1 day")
+APP = App(None).with_jobs(bills, pictures)
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[str]]]:
+    path = tmp_path_factory.mktemp("outcomes") / "jobs.db"
+    with serving(path, APP) as named:
+        yield named
+
+
+def fields_in(printed: str) -> dict[str, str]:
+    """The labelled values, up to the state."""
+    lines = printed.partition("\n\n")[0].splitlines()
+    return {name: value.strip() for name, _, value in (line.partition("  ") for line in lines)}
+
+
+@pytest.fixture(scope="module")
+def answers(engine: dict[str, list[str]]) -> dict[str, int]:
+    """Make instances that ended in each way; their exit codes."""
+    named = engine["server"]
+    codes = {
+        id_: run_command(["start", f"workflow:bills:{id_}", f'"{id_}"', *named]) for id_ in ("pay", "fail", "wait")
+    }
+    for item in ("good", "bad"):
+        codes[item] = run_command(["put", f"pool:pictures:{item}", f'"{item}"', *named])
+    for item, until in (("good", "done"), ("bad", "parked")):
+        run_command(["wait", f"pool:pictures:{item}", "--until", until, *named])
+    run_command(["cancel", "workflow:bills:wait", "--reason", "enough", *named, "--yes"])
+    run_command(["wait", "workflow:bills:wait", *named])
+    return codes
+
+
+def test_a_start_says_whether_the_workflow_ended_or_waits(engine: dict[str, list[str]], capsys: Out) -> None:
+    named = engine["server"]
+    for id_, state, run, status in (("s-1", "pay", "completed", "done"), ("s-2", "wait", "waits for", "scheduled")):
+        assert run_command(["start", f"workflow:bills:{id_}", f'"{state}"', *named]) == 0
+        printed = fields_in(capsys.readouterr().out)
+        assert printed["run"].startswith(run), printed
+        if status == "done":
+            assert printed["status"] == status
+    assert run_command(["start", "workflow:bills:s-3", '"fail"', *named]) == 3
+    assert fields_in(capsys.readouterr().out)["run"] == "failed"
+
+
+def test_a_signal_says_whether_the_workflow_has_ended(engine: dict[str, list[str]], capsys: Out) -> None:
+    named = engine["server"]
+    assert run_command(["start", "workflow:bills:g-1", '"wait"', *named]) == 0
+    capsys.readouterr()
+    signal = ["signal", "workflow:bills:g-1", "approval", '"yes"', *named]
+    assert run_command(signal) == 0
+    printed = fields_in(capsys.readouterr().out)
+    assert (printed["accepted"], printed["workflow"]) == ("true", "has not ended")
+    assert run_command(["wait", "workflow:bills:g-1", *named]) == 0
+    capsys.readouterr()
+    assert run_command(signal) == 3
+    printed = fields_in(capsys.readouterr().out)
+    assert (printed["accepted"], printed["workflow"]) == ("false", "has ended")
+
+
+SHOWN = {
+    "workflow:bills:pay": {"status": "done", "outcome": '{"number":7,"card":"<secret>"}'},
+    "workflow:bills:fail": {"status": "done (failed)", "last error": "str: 'no money'"},
+    "workflow:bills:wait": {"status": "done (cancelled)", "outcome": "cancelled: enough"},
+    "pool:pictures:good": {"status": "done", "outcome": '{"number":4,"card":"<secret>"}'},
+    "pool:pictures:bad": {"status": "parked (dead, retries_exhausted)", "last error": "str: 'no picture'"},
+}
+
+
+@pytest.mark.parametrize("address", SHOWN)
+@pytest.mark.usefixtures("answers")
+def test_an_instance_shows_how_it_ended(engine: dict[str, list[str]], capsys: Out, address: str) -> None:
+    capsys.readouterr()
+    assert run_command(["show", address, *engine["server"]]) == 0
+    printed = capsys.readouterr().out
+    assert CARD not in printed
+    assert fields_in(printed) == fields_in(printed) | SHOWN[address]
+
+
+@pytest.mark.usefixtures("answers")
+def test_an_outcome_is_a_field_of_the_json(engine: dict[str, list[str]], capsys: Out) -> None:
+    found = {}
+    for address in SHOWN:
+        capsys.readouterr()
+        assert run_command(["show", address, *engine["server"], "--json"]) == 0
+        (shown,) = json_of(capsys.readouterr().out)
+        found[address] = shown["outcome"]
+    assert found["workflow:bills:pay"] == {"form": "done", "value": {"number": 7, "card": "<secret>"}}
+    assert found["workflow:bills:wait"] == {"form": "cancelled", "reason": "enough"}
+    assert (found["workflow:bills:fail"]["form"], found["pool:pictures:bad"]["form"]) == ("failed", "dead")
+    assert found["pool:pictures:bad"]["error"]["message"] == "'no picture'"
+    assert run_command(["show", "workflow:bills:pay", *engine["server"], "--no-state"]) == 0
+    assert "outcome" not in fields_in(capsys.readouterr().out)
+
+
+LISTED = {
+    "workflow:bills:pay": "done",
+    "workflow:bills:fail": "done (failed)",
+    "workflow:bills:wait": "done (cancelled)",
+    "pool:pictures:good": "done",
+    "pool:pictures:bad": "parked (dead)",
+}
+
+
+@pytest.mark.usefixtures("answers")
+def test_a_list_tells_the_ends_apart(engine: dict[str, list[str]], capsys: Out) -> None:
+    capsys.readouterr()
+    assert run_command(["list", *engine["server"]]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for address, status in LISTED.items():
+        (line,) = (line for line in lines if line.startswith(f"{address} "))
+        assert line.split("  ", 1)[1].strip().startswith(f"{status} ") or line.strip().endswith(status), line
+
+
+def test_a_store_at_rest_shows_the_same_with_its_app(tmp_path: Path, capsys: Out) -> None:
+    with serving(tmp_path / "jobs.db", APP) as named:
+        assert run_command(["start", "workflow:bills:pay", '"pay"', *named["server"]]) == 0
+        assert run_command(["start", "workflow:bills:fail", '"fail"', *named["server"]]) == 3
+        assert run_command(["put", "pool:pictures:bad", '"bad"', *named["server"]]) == 0
+        assert run_command(["wait", "pool:pictures:bad", "--until", "parked", *named["server"]]) == 0
+    at_rest = ["--store", f"sqlite:///{tmp_path / 'jobs.db'}"]
+    capsys.readouterr()
+    assert run_command(["list", *at_rest]) == 0
+    listed = capsys.readouterr().out
+    assert "parked (dead)" in listed
+    assert "done (failed)" in listed
+    assert run_command(["show", "workflow:bills:pay", *at_rest, "--app", "test_outcomes:APP"]) == 0
+    shown = capsys.readouterr().out
+    assert fields_in(shown)["outcome"] == '{"number":7,"card":"<secret>"}'
+    assert CARD not in shown
+    assert run_command(["show", "workflow:bills:pay", *at_rest]) == 0
+    assert "outcome" not in fields_in(capsys.readouterr().out)
