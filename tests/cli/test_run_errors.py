@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import socket
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -80,6 +81,18 @@ def test_an_app_that_cannot_be_served(here, capsys, target, said):
     assert run_command(["run", target, "--store", "memory://"]) == 2
     error = capsys.readouterr().err
     assert f"perdure: {said}" in error or (error.startswith("perdure:") and said in error)
+
+
+def test_an_app_is_imported_before_a_port_or_a_store_is_touched(here, capsys, tmp_path):
+    """A deploy with broken code joins no store, and says nothing of a port that its predecessor still has."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        bind = f"127.0.0.1:{taken.getsockname()[1]}"
+        serve = ["--store", "sqlite:///jobs.db", "--bind", bind]
+        assert run_command(["serve", "broken:app", *serve]) == 2
+        assert "importing broken raised ZeroDivisionError" in capsys.readouterr().err
+        assert run_command(["serve", "good:app", *serve]) == 2
+        assert f"cannot listen on {bind}" in capsys.readouterr().err
+    assert not list(tmp_path.glob("jobs.db*"))
 
 
 @pytest.mark.parametrize("target", ["broken:app", "poor:app", "closed:breaks", "closed:app"])
