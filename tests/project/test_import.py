@@ -99,9 +99,9 @@ print(sum("__attrs_attrs__" in vars(each) for each in classes))
 
 MISSING_EXTRA = """
 import sys
-sys.modules["starlette"] = None
+sys.modules[{module!r}] = None
 try:
-    from perdure.server.api import asgi
+    import {importing}
 except ModuleNotFoundError as error:
     print(error.name, error)
 """
@@ -185,7 +185,11 @@ def test_a_postponed_module_that_does_not_exist_is_refused() -> None:
         lazy_module("perdure.nothing")
 
 
-def test_a_server_without_its_extra_names_it() -> None:
-    printed = output(MISSING_EXTRA)
-    assert printed.startswith("starlette.applications ")
-    assert "pip install 'perdure[server]'" in printed
+@pytest.mark.parametrize(
+    ("module", "importing", "extra"),
+    [("starlette", "perdure.server.api", "server"), ("hypothesis", "perdure.testing", "testing")],
+)
+def test_a_module_whose_extra_is_not_installed_names_it(module: str, importing: str, extra: str) -> None:
+    printed = output(MISSING_EXTRA.format(module=module, importing=importing))
+    assert printed.startswith(module)
+    assert f"{importing} needs the extra {extra!r}: pip install 'perdure[{extra}]'" in printed

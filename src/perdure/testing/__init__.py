@@ -1,5 +1,13 @@
 """The kit for testing jobs and stores. No other package of the library imports it, nor hypothesis or pytest."""
 
+import importlib
+
+try:
+    importlib.import_module("hypothesis")
+except ModuleNotFoundError as error:
+    _missing = f"no module {error.name}: perdure.testing needs the extra 'testing': pip install 'perdure[testing]'"
+    raise ModuleNotFoundError(_missing, name=error.name) from error
+
 from perdure.jobs.inspection import HookMistake
 from perdure.testing.explanation import explain
 from perdure.testing.fault import Crash, Delay, Fail, Fault, Faults, Hang, Raise, TwoFaults
