@@ -25,6 +25,16 @@ def named(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+def test_the_readme_defines_each_name_once() -> None:
+    """A reader pastes all of its code into one file: a second function of a name would replace the first."""
+    blocks = re.findall(
+        r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
+    nodes = [node for block in blocks for node in ast.parse(block).body]
+    names = [node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)]
+    assert sorted(names) == sorted(set(names))
+
+
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_code_fits_the_text_of_the_site(page: Path) -> None:
     text = page.read_text(encoding="utf-8")

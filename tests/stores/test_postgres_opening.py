@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -128,6 +130,30 @@ def test_a_role_without_the_privilege_uses_tables_that_another_made(harness: Pos
         return found
 
     assert asyncio.run(main()) == 0
+
+
+def granted_by_the_page(schema: str, role: str) -> str:
+    """The statements of the how-to guide, for another schema and role."""
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "store-in-postgresql.md"
+    (block,) = re.findall(r"```text\n\\i perdure\.sql\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    return block.replace("perdure", schema).replace("TO shop", f"TO {role}")
+
+
+def test_the_statements_of_the_guide_hold_for_the_tables_of_later_migrations(harness: PostgresHarness):
+    role, schema = f"{harness.schema}_app", harness.schema
+
+    async def main() -> None:
+        await harness.execute(f"CREATE SCHEMA {schema}; {migrations()[0].script(schema)} CREATE ROLE {role} LOGIN;")
+        await harness.execute(granted_by_the_page(schema, role))
+        await harness.execute(script_from(1, schema))
+        store = await open_postgres(harness.url.replace("postgres@", f"{role}@", 1))
+        await created(store, A)
+        assert store.counts is not None
+        await value(store.counts())
+        await store.close()
+        await harness.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+    asyncio.run(main())
 
 
 def test_a_newer_schema_is_refused_and_left_alone(harness: PostgresHarness):
