@@ -101,7 +101,7 @@ async def measure(name: str, call: Callable[[], Awaitable[object]]) -> float:
 
 async def parts(jobs: Client) -> dict[str, float]:
     """Take the turns of the first line by hand; give the µs of each part of the best round."""
-    turns, engine, address = engine_of(jobs).turns, engine_of(jobs), program_job.address("by hand")
+    runner, engine, address = engine_of(jobs).runner, engine_of(jobs), program_job.address("by hand")
     best: dict[str, float] = {}
     for _ in range(ROUNDS):
         spent: dict[str, float] = {}
@@ -115,17 +115,17 @@ async def parts(jobs: Client) -> dict[str, float]:
             event = program_job.encode_input("send", Added(1), engine.limits.payload_bytes)
             request = Request(command=SendCommand(Added(1)), action="send", payload=event)
             at = note("looking at the clock", time.perf_counter())
-            loaded = (await answer_of(turns.store.load(address, None, 0))).unwrap()
+            loaded = (await answer_of(runner.store.load(address, None, 0))).unwrap()
             at = note("load from the store", at)
-            inputs = inputs_beside_turns(turns.runtime, turns.store, turns.limits)
+            inputs = inputs_beside_turns(runner.runtime, runner.store, runner.limits)
             at = note("the clock, the dice and the ids", at)
             step = cast("Execute", begin(program_job, address, loaded, request, inputs))
             at = note("begin: state decoded, claim, context, draft", at)
-            ended = run_until_asked(step.program, turns.services, interceptor=step.draft)
+            ended = run_until_asked(step.program, runner.services, interceptor=step.draft)
             at = note("the user's program; its state checked and encoded", at)
             last = cast("Commit", finish(program_job, step, cast("Exit[Any, Any]", ended), inputs))
             at = note("finish: the next instance, the transition, the answer", at)
-            await answer_of(turns.store.commit(last.transition))
+            await answer_of(runner.store.commit(last.transition))
             note("commit to the store", at)
         for part, seconds in spent.items():
             best[part] = min(best.get(part, float("inf")), seconds / REQUESTS * 1e6)

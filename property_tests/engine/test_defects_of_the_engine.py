@@ -24,7 +24,7 @@ from perdure.runtime.record import Runtime
 NIGHTLY = settings.get_current_profile_name() == "nightly"
 STRIDE = 1 if NIGHTLY else 5
 FEW = 20
-PARTS = ("dispatcher", "turns", "commits", "runs", "apart")
+PARTS = ("dispatcher", "turns", "runner", "commits", "runs", "apart")
 CALLS = ("now_ms", "monotonic_ms", "random", "new_id", "future", "call_soon", "call_later", "spawn", "spawn_eagerly")
 
 
@@ -69,8 +69,14 @@ def put_under(engine: RunningEngine, part: str, brittle: Brittle) -> None:
         apart = dispatcher._apart
         dispatcher._apart = attrs.evolve(apart, runtime=brittle.over(apart.runtime))
         return
-    owner: Any = {"dispatcher": dispatcher, "turns": engine.turns, "commits": engine.turns.commits}.get(part)
-    owner = owner or dispatcher.runs
+    parts: dict[str, Any] = {
+        "dispatcher": dispatcher,
+        "turns": dispatcher.turns,
+        "runner": engine.runner,
+        "commits": engine.runner.commits,
+        "runs": dispatcher.runs,
+    }
+    owner = parts[part]
     owner.runtime = brittle.over(owner.runtime)
 
 

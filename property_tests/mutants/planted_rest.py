@@ -65,13 +65,13 @@ MUTANTS = (
     Mutant(
         "a request that was taken back is counted for ever",
         "engine/dispatcher.py",
-        "        item.note_cancelled()\n        self._uncount(item)",
-        "        item.note_cancelled()",
+        "            item.note_cancelled()\n            self._uncount(item)",
+        "            item.note_cancelled()",
         CROWDS,
     ),
     Mutant(
         "a run that is interrupted before it began keeps its place",
-        "engine/turn.py",
+        "engine/runner.py",
         "            if not isinstance(verdict, RunsApart):\n",
         "            if not isinstance(verdict, RunsApart) and not resident.is_interrupted:\n",
         CROWDS,
@@ -86,7 +86,7 @@ MUTANTS = (
     Mutant(
         "a run beside the mailbox keeps its place",
         "engine/apart_runs.py",
-        "        self.turns.gates.leave(resident.job_name, execute.alone, resident.address)\n",
+        "        self.runner.gates.leave(resident.job_name, execute.alone, resident.address)\n",
         "",
         GAVE_UP + "[debounce: a flush by hand-before]",
     ),
@@ -184,7 +184,7 @@ MUTANTS = (
     ),
     Mutant(
         "a claim of unknown outcome is forgotten",
-        "engine/turn.py",
+        "engine/runner.py",
         """                if isinstance(refused.failure(), OutcomeUnknown):
                     self.left_claimed(resident)
 """,
@@ -193,7 +193,7 @@ MUTANTS = (
     ),
     Mutant(
         "a run whose end is of unknown outcome is forgotten",
-        "engine/turn.py",
+        "engine/runner.py",
         """                self.left_claimed(resident)
                 return TurnAnswered(Failure(not_stored(error)))""",
         "                return TurnAnswered(Failure(not_stored(error)))",

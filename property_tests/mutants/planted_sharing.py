@@ -24,7 +24,7 @@ CROWD = "sharing/test_crowd.py::test_a_crowd_over_engines_that_suffer"
 MUTANTS = (
     Mutant(
         "a claim does not require that its message lives",
-        "engine/turn.py",
+        "engine/runner.py",
         "return keeping(transition, execute.claim) if self.others else transition",
         "return transition",
         MESSAGE,

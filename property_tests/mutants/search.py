@@ -36,6 +36,7 @@ FILES = (
     "jobs/decision.py",
     "values/retry.py",
     "engine/turn.py",
+    "engine/runner.py",
 )
 """Where a bug costs most, the pure ones first."""
 

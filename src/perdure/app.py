@@ -15,8 +15,8 @@ from perdure.client.not_entered import AsyncNotEntered
 from perdure.engine.claims import Perform, perform_directly
 from perdure.engine.in_flight import InFlight
 from perdure.engine.mistakes import MistakeFound, MistakeLog
-from perdure.engine.plain_events import RunEnded
 from perdure.engine.residents import Residents
+from perdure.engine.runner import RunEnded
 from perdure.engine.running import RunningEngine, running_engine
 from perdure.engine.sink import EngineView, EventSink, OpenSink, OpenSinks
 from perdure.jobs.definition import AnyDefinition, Definition, check_definition

@@ -119,7 +119,7 @@ class LocalGateway:
                 check_key(request.idempotency_key)
         except RequestError as refused:
             return KNOWN(Failure(refused))
-        tracing = engine.turns.tracing
+        tracing = engine.runner.tracing
         if tracing is not None and request.trace is None:
             request = attrs.evolve(request, trace=tracing.current())
         if self.by is not None:
@@ -216,7 +216,7 @@ class LocalGateway:
     async def _set_hold(self, job: Job, hold: Hold) -> Result[HoldResult, CallError]:
         if job not in self.engine.jobs:
             return Failure(self.unknown(*job))
-        return await self.engine.reads.answer(lambda: self.engine.turns.holds.set(job, hold), _unknown)
+        return await self.engine.reads.answer(lambda: self.engine.runner.holds.set(job, hold), _unknown)
 
     def count(self, job: Job, /) -> FutureResult[JobCount, CallError]:
         """Count the instances of a job by status."""
@@ -231,7 +231,7 @@ class LocalGateway:
             return Failure(oldest.failure())
         return counted.map(
             lambda counts: JobCount(
-                hold=self.engine.turns.holds.of(*job),
+                hold=self.engine.runner.holds.of(*job),
                 by_status={one.status: one.number for one in counts.instances if (one.kind, one.name) == job},
                 complete=counts.complete,
                 age_ms=counts.age_ms,
@@ -275,7 +275,7 @@ class LocalGateway:
         read = await answer_of(self.moment(job, id_, request.idempotency_key))
         if not isinstance(read, Success):
             return Failure(read.failure())
-        moment, services = read.unwrap(), engine.turns.services
+        moment, services = read.unwrap(), engine.runner.services
         return Success(
             explain(
                 job,
@@ -303,7 +303,7 @@ class LocalGateway:
         if not isinstance(found, Success):
             return Failure(found.failure())
         running = engine.residents.running(address)
-        hold = engine.turns.holds.of(job.kind, job.name)
+        hold = engine.runner.holds.of(job.kind, job.name)
         inputs = inputs_beside_turns(engine.runtime, engine.store, engine.limits, running=running, hold=hold)
         journal = await engine.reads.answer(lambda: read_journal(engine.store, found.unwrap().instance))
         return journal.map(lambda rows: Moment(found.unwrap(), inputs, rows))
@@ -457,7 +457,7 @@ class LocalGateway:
 
     async def _info(self) -> Result[EngineInfo, CallError]:
         limits = self.engine.limits
-        holds = self.engine.turns.holds
+        holds = self.engine.runner.holds
         jobs = tuple(job_info(job, holds.of(*place)) for place, job in self.engine.jobs.items())
         return Success(EngineInfo(installed_version(), jobs, limits.payload_bytes, limits.state_bytes))
 

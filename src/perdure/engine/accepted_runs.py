@@ -8,7 +8,7 @@ import attrs
 
 from perdure.engine.item import Item
 from perdure.engine.resident import Resident
-from perdure.engine.turn import TurnTaker
+from perdure.engine.runner import Runner
 from perdure.jobs.accepted_run import accepted_instance, as_found, with_claim
 from perdure.jobs.request import ALARM
 from perdure.jobs.step import Commit, Execute
@@ -47,24 +47,24 @@ class AcceptedRun:
     item: Item
 
 
-def accepted_run(turns: TurnTaker, alarms: Accepts, resident: Resident, commit: Commit) -> AcceptedRun | None:
+def accepted_run(runner: Runner, alarms: Accepts, resident: Resident, commit: Commit) -> AcceptedRun | None:
     """Return the run that an accepted job begins at once.
 
     None if its alarm is not due, if it must wait for a slot or for earlier alarms, or if more must be known of its turn
     than its row: then the alarm fires after the commit, as any other.
     """
-    instance = accepted_instance(commit, turns.runtime.now_ms())
-    if instance is None or instance.due_ms is None or not _is_plain(turns, resident):
+    instance = accepted_instance(commit, runner.runtime.now_ms())
+    if instance is None or instance.due_ms is None or not _is_plain(runner, resident):
         return None
     item = alarms.accept(resident.address, instance.due_ms)
     if item is None:
         return None
     accepted: AcceptedRun | None = None
     try:
-        run = _decided(turns, resident, instance)
+        run = _decided(runner, resident, instance)
         transition = None if run is None else with_claim(commit, run)
         if run is not None and transition is not None:
-            entered = turns.gates.try_enter(resident.job_name, run.alone, resident.address)
+            entered = runner.gates.try_enter(resident.job_name, run.alone, resident.address)
             accepted = AcceptedRun(run, transition, item) if entered else None
     finally:
         if accepted is None:
@@ -72,22 +72,22 @@ def accepted_run(turns: TurnTaker, alarms: Accepts, resident: Resident, commit: 
     return accepted
 
 
-def _is_plain(turns: TurnTaker, resident: Resident) -> bool:
+def _is_plain(runner: Runner, resident: Resident) -> bool:
     """Whether no other engine shares the store, no other request waits, and nothing observes each turn."""
-    if turns.others is not NO_OTHERS:
+    if runner.others is not NO_OTHERS:
         return False
-    return not (resident.waiting or resident.running or resident.deferred) and is_plain(turns)
+    return not (resident.waiting or resident.running or resident.deferred) and is_plain(runner)
 
 
-def is_plain(turns: TurnTaker) -> bool:
+def is_plain(runner: Runner) -> bool:
     """Return whether runs may start, and nothing observes each turn or must be known of it besides its row."""
-    if turns.tracing is not None or turns.reporting.sinks.told:
+    if runner.tracing is not None or runner.reporting.sinks.told:
         return False
-    return turns.phase == "open" and turns.code == "trusted"
+    return runner.phase == "open" and runner.code == "trusted"
 
 
-def _decided(turns: TurnTaker, resident: Resident, instance: Instance) -> Execute | None:
-    inputs = turns.inputs_of(resident)
+def _decided(runner: Runner, resident: Resident, instance: Instance) -> Execute | None:
+    inputs = runner.inputs_of(resident)
     around = outside_runs()
     try:
         step = begin(resident.job, resident.address, Loaded(instance=as_found(instance)), ALARM, inputs)

@@ -15,7 +15,7 @@ from perdure.engine.cancellation import is_cancelled
 from perdure.engine.conflict_backoff import MAX_CONFLICTS, MAX_SHARED_CONFLICTS, back_off
 from perdure.engine.item import Item
 from perdure.engine.resident import Resident
-from perdure.engine.turn import TurnTaker
+from perdure.engine.runner import Runner
 from perdure.engine.turn_outcome import FenceLost, TurnAnswered, Verdict
 from perdure.engine.unstored import not_stored
 from perdure.jobs.recovery import is_event_between
@@ -41,14 +41,14 @@ class ApartRuns:
 
     Attributes:
         runtime: knows whether a task was cancelled.
-        turns: runs the programs.
+        runner: runs the programs.
         enqueue: puts the end of a run at the head of the mailbox.
         broken: logs a defect of the engine, and returns the answer to it.
         over: called when a run has no end to handle.
     """
 
     runtime: Runtime
-    turns: TurnTaker
+    runner: Runner
     enqueue: Enqueue
     broken: Callable[[Resident, BaseException], TurnAnswered]
     over: Callable[[Resident], None]
@@ -66,7 +66,7 @@ class ApartRuns:
     async def _run(self, resident: Resident, item: Item, execute: Execute) -> None:
         resident.begin_serving(item)
         try:
-            ended = await self.turns.run_program(resident, execute, "apart")
+            ended = await self.runner.run_program(resident, execute, "apart")
         except BaseException as raised:
             if is_closing(raised):
                 raise
@@ -84,7 +84,7 @@ class ApartRuns:
     def _leave(self, resident: Resident, item: Item, execute: Execute) -> None:
         resident.apart = None
         resident.end_serving(item)
-        self.turns.gates.leave(resident.job_name, execute.alone, resident.address)
+        self.runner.gates.leave(resident.job_name, execute.alone, resident.address)
 
     def _take(
         self, resident: Resident, item: Item, ended: tuple[Execute, Exit[Any, Any]] | TurnAnswered | None
@@ -99,45 +99,45 @@ class ApartRuns:
 
     def _break(self, resident: Resident, item: Item, execute: Execute, defect: BaseException) -> None:
         """End a run because of a defect of the engine: its claim stays, and is recovered."""
-        self.turns.forget_run(resident, execute)
-        self.turns.left_claimed(resident)
+        self.runner.forget_run(resident, execute)
+        self.runner.left_claimed(resident)
         item.reply(self.broken(resident, defect).result)
         self.over(resident)
 
     # ------------------------------------------------------------ the end of a run
     async def settle(self, resident: Resident, execute: Execute, exit_: Exit[Any, Any]) -> Verdict:
         """Settle a run whose end is at the head of the mailbox, and run the hooks that follow it."""
-        turns = self.turns
+        runner = self.runner
         try:
             verdict = await self._committed(resident, execute, exit_)
             while isinstance(verdict, Execute):
-                ended = await turns.run_program(resident, verdict, "worker")
+                ended = await runner.run_program(resident, verdict, "worker")
                 if not isinstance(ended, tuple):
                     return ended or TurnAnswered(Failure(OutcomeUnknown("the claim was lost")))
                 verdict = await self._committed(resident, *ended)
         except BaseException:
-            turns.forget_run(resident, execute)
+            runner.forget_run(resident, execute)
             raise
         return verdict
 
     async def _committed(self, resident: Resident, execute: Execute, exit_: Exit[Any, Any]) -> Verdict | Execute:
         """Commit the end of a program on the present row; or return the hook that follows it."""
-        turns = self.turns
-        for tried in range(MAX_SHARED_CONFLICTS if turns.others else MAX_CONFLICTS + 1):
-            await back_off(self.runtime, tried, turns.others)
-            match await turns.residents.load(resident.address):
-                case Success(loaded) if is_event_between(loaded.instance, resident.running, turns.others):
+        runner = self.runner
+        for tried in range(MAX_SHARED_CONFLICTS if runner.others else MAX_CONFLICTS + 1):
+            await back_off(self.runtime, tried, runner.others)
+            match await runner.residents.load(resident.address):
+                case Success(loaded) if is_event_between(loaded.instance, resident.running, runner.others):
                     return Defer()
                 case Success(loaded):
-                    joined = rejoin(execute, loaded, turns.others)
+                    joined = rejoin(execute, loaded, runner.others)
                 case failure:
-                    turns.left_claimed(resident)
-                    turns.forget_run(resident, execute)
+                    runner.left_claimed(resident)
+                    runner.forget_run(resident, execute)
                     return TurnAnswered(Failure(not_stored(failure.failure())))
-            step = turns.finish(resident, joined, exit_) if isinstance(joined, Execute) else joined
+            step = runner.finish(resident, joined, exit_) if isinstance(joined, Execute) else joined
             if isinstance(step, Execute):
                 return step
-            verdict = await turns.settle(resident, execute, step)
+            verdict = await runner.settle(resident, execute, step)
             if not isinstance(verdict, FenceLost):
                 return verdict if verdict is not None else TurnAnswered(Failure(Conflict(str(resident.address))))
         return FenceLost(str(resident.address))

@@ -24,7 +24,7 @@ from perdure.engine.item import Item
 from perdure.engine.lane_limit import lane_of
 from perdure.engine.resident import Resident
 from perdure.engine.run_now import run_now
-from perdure.engine.turn import TurnTaker
+from perdure.engine.runner import Runner
 from perdure.engine.turn_outcome import Claimable, RunsApart, TurnAnswered, Verdict
 from perdure.engine.unstored import is_interrupt
 from perdure.jobs.plain_run import begin_plain_run
@@ -75,7 +75,7 @@ class ClaimedRuns:
 
     Attributes:
         runtime: starts the tasks of services.
-        turns: decides.
+        runner: runs the programs, and commits their claims and ends.
         ended: called at the end of each.
         accepted: called with the answer to a request whose run goes on.
         alarms: count the runs of jobs that are accepted for now; None before alarms fire.
@@ -83,7 +83,7 @@ class ClaimedRuns:
     """
 
     runtime: Runtime
-    turns: TurnTaker
+    runner: Runner
     ended: Ended
     accepted: Callable[[Resident, Item, Verdict], None]
     broken: Callable[[Resident, BaseException], TurnAnswered]
@@ -97,7 +97,7 @@ class ClaimedRuns:
         try:
             if claimable.slot == "none":
                 self._claim(run)
-            elif self.turns.gates.try_enter(resident.job_name, run.company, resident.address):
+            elif self.runner.gates.try_enter(resident.job_name, run.company, resident.address):
                 self._admitted(run)
             else:
                 start_eagerly(self._wait_for_slot(run), self.runtime, name=f"slot of {resident.address}")
@@ -109,20 +109,20 @@ class ClaimedRuns:
 
         The decision is that of any turn. A hook that raises is left to the turn, which reports.
         """
-        turns, loaded = self.turns, resident.loaded
+        runner, loaded = self.runner, resident.loaded
         if loaded is None or resident.state == "busy" or not resident.is_empty:
             return False
-        if not is_plain(turns):
+        if not is_plain(runner):
             return False
         try:
-            inputs = turns.inputs_of(resident, resident.decoded)
+            inputs = runner.inputs_of(resident, resident.decoded)
             execute = begin_plain_run(resident.job, loaded.instance, item.request, inputs)
         except Exception:  # noqa: BLE001 - it raises again in the turn
             return False
-        if execute is None or not turns.gates.try_enter(resident.job_name, "beside_others", resident.address):
+        if execute is None or not runner.gates.try_enter(resident.job_name, "beside_others", resident.address):
             return False
         run = _Run(resident, item, execute, "beside_others", slot="held")
-        if not turns.residents.may_use_rows:
+        if not runner.residents.may_use_rows:
             item.basis = "kept"
         resident.state, resident.served = "busy", (item,)
         try:
@@ -136,7 +136,7 @@ class ClaimedRuns:
         if self.alarms is None:
             return False
         try:
-            accepted = accepted_run(self.turns, self.alarms, resident, commit)
+            accepted = accepted_run(self.runner, self.alarms, resident, commit)
         except BaseException as defect:  # noqa: BLE001 - as above
             self.ended(resident, item, self.broken(resident, defect))
             return True
@@ -156,7 +156,7 @@ class ClaimedRuns:
         """Commit the acceptance of a job with the claim of its run, answer the request, and begin the run."""
         run.resident.running = (*run.resident.running, run.execute.claim.run_id)
         answer = partial(self._take_acceptance, run, commit, accepted)
-        self.turns.commits.fly(accepted.transition, run.resident, answer)
+        self.runner.commits.fly(accepted.transition, run.resident, answer)
 
     def _take_acceptance(
         self, run: _Run, commit: Commit, accepted: AcceptedRun, flight: Flight, stored: Stored
@@ -164,8 +164,8 @@ class ClaimedRuns:
         """Take the store's answer to the acceptance and claim of a run."""
         resident, execute, transition = run.resident, run.execute, accepted.transition
         try:
-            answer = self.turns.commits.taken(flight, stored, transition)
-            recorded = self.turns.recorded(resident, transition, execute.claim.run_id, answer)
+            answer = self.runner.commits.taken(flight, stored, transition)
+            recorded = self.runner.recorded(resident, transition, execute.claim.run_id, answer)
             if isinstance(recorded, Success):
                 if run.accepting is not None:
                     self.accepted(resident, run.accepting, TurnAnswered(commit.result))
@@ -181,7 +181,7 @@ class ClaimedRuns:
     async def _wait_for_slot(self, run: _Run) -> None:
         try:
             resident, lane = run.resident, lane_of(run.resident.job, run.execute)
-            await self.turns.gates.enter(resident.job_name, run.company, resident.address, lane)
+            await self.runner.gates.enter(resident.job_name, run.company, resident.address, lane)
         except BaseException as raised:
             if not is_closing(raised):
                 self._end(run, TurnAnswered(Failure(OutcomeUnknown("the task of this turn was cancelled"))))
@@ -193,7 +193,7 @@ class ClaimedRuns:
 
     def _admitted(self, run: _Run) -> None:
         run.slot = "held"
-        refused = self.turns.refused(run.resident, run.execute)
+        refused = self.runner.refused(run.resident, run.execute)
         if refused is None:
             self._claim(run)
         else:
@@ -203,23 +203,23 @@ class ClaimedRuns:
         """Record the claim of a run."""
         resident, execute = run.resident, run.execute
         transition = execute.claiming
-        if transition is None or self.turns.others is not NO_OTHERS:
-            transition = self.turns.claiming(execute)
+        if transition is None or self.runner.others is not NO_OTHERS:
+            transition = self.runner.claiming(execute)
         if type(transition.write) is not Put:
             self._begin_later(run, execute)
             return
         resident.running = (*resident.running, execute.claim.run_id)
-        self.turns.commits.fly(transition, resident, partial(self._take_claim, run, transition))
+        self.runner.commits.fly(transition, resident, partial(self._take_claim, run, transition))
 
     def _take_claim(self, run: _Run, transition: Transition, flight: Flight, stored: Stored) -> None:
         """Take the store's answer to a claim."""
         resident, execute = run.resident, run.execute
         try:
-            answer = self.turns.commits.taken(flight, stored, transition)
-            recorded = self.turns.recorded(resident, transition, execute.claim.run_id, answer)
+            answer = self.runner.commits.taken(flight, stored, transition)
+            recorded = self.runner.recorded(resident, transition, execute.claim.run_id, answer)
             if isinstance(recorded, Success):
-                if self.turns.reporting.sinks.told:
-                    self.turns.reporting.claimed(execute)
+                if self.runner.reporting.sinks.told:
+                    self.runner.reporting.claimed(execute)
                 self._begin_later(run, execute.recorded(recorded.unwrap()))
                 return
             refused: Any = recorded.failure()
@@ -260,9 +260,9 @@ class ClaimedRuns:
         """Run a program to its exit: at once, unless it waits, or must be stopped."""
         resident, execute, context = run.resident, run.execute, copy_context()
         interrupted = bool(resident.waiting) and resident.is_interrupted
-        begun = None if interrupted else context.run(run_now, self.turns, resident, execute)
+        begun = None if interrupted else context.run(run_now, self.runner, resident, execute)
         if type(begun) is Raised and isinstance(begun.cause, RunLost):
-            self._end(run, self.turns.not_recorded(resident, execute, begun.cause))
+            self._end(run, self.runner.not_recorded(resident, execute, begun.cause))
             return
         if begun is not None and not isinstance(begun, Suspended) and not is_interrupt(begun):
             self._exited(run, execute, begun)
@@ -288,13 +288,13 @@ class ClaimedRuns:
         self, resident: Resident, execute: Execute, begun: Suspended[Any, Any] | Exit[Any, Any] | None
     ) -> _Performed:
         resident.worker = self.runtime.current_task()
-        return await self.turns.run_program(resident, execute, "worker", begun)
+        return await self.runner.run_program(resident, execute, "worker", begun)
 
     def _performed(self, run: _Run, task: SpawnedTask[_Performed]) -> None:
         run.resident.worker = None
         try:
             if task.cancelled():
-                self.turns.forget_run(run.resident, run.execute)  # its claim stays: the next request recovers it
+                self.runner.forget_run(run.resident, run.execute)  # its claim stays: the next request recovers it
                 self._end(run, TurnAnswered(Failure(OutcomeUnknown("the task of this run was cancelled"))))
                 return
             ended = task.result()
@@ -307,33 +307,33 @@ class ClaimedRuns:
 
     def _exited(self, run: _Run, execute: Execute, exit_: Exit[Any, Any]) -> None:
         """Commit the end of a program, or run the hook that follows it."""
-        step = self.turns.finish(run.resident, execute, exit_)
+        step = self.runner.finish(run.resident, execute, exit_)
         run.execute = execute if isinstance(step, Commit) else step
         if isinstance(step, Execute):
             self._execute(run)
             return
         if run.item.ending is not None:
             run.item.ending()
-        commits = self.turns.commits
+        commits = self.runner.commits
         unwritten = commits.unwritten(step)
         if unwritten is None:
             commits.fly(step.transition, run.resident, partial(self._take_end, run, step))
         else:
-            self._end(run, self.turns.settled(run.resident, execute, unwritten))
+            self._end(run, self.runner.settled(run.resident, execute, unwritten))
 
     def _take_end(self, run: _Run, step: Commit, flight: Flight, stored: Stored) -> None:
         """Take the store's answer to the end of a run."""
         try:
-            answer = self.turns.commits.taken(flight, stored, step.transition)
-            self._end(run, self.turns.settled(run.resident, run.execute, result_of(step, answer)))
+            answer = self.runner.commits.taken(flight, stored, step.transition)
+            self._end(run, self.runner.settled(run.resident, run.execute, result_of(step, answer)))
         except BaseException as defect:  # noqa: BLE001 - as in `_take_claim`
             self._break(run, defect)
 
     def _break(self, run: _Run, defect: BaseException) -> None:
         """End a run because of a defect of the engine: its claim stays, and is recovered."""
         run.resident.worker = None
-        self.turns.forget_run(run.resident, run.execute)
-        self.turns.left_claimed(run.resident)
+        self.runner.forget_run(run.resident, run.execute)
+        self.runner.left_claimed(run.resident)
         self._end(run, self.broken(run.resident, defect))
 
     def _end(self, run: _Run, verdict: Verdict | None) -> None:
@@ -353,5 +353,5 @@ class ClaimedRuns:
     def _leave(self, run: _Run) -> None:
         run.state = "over"
         if run.slot == "held":
-            self.turns.gates.leave(run.resident.job_name, run.company, run.resident.address)
+            self.runner.gates.leave(run.resident.job_name, run.company, run.resident.address)
         run.resident.end_serving(run.item)

@@ -14,6 +14,7 @@ from perdure.engine.at_work import AtWork
 from perdure.engine.cancellation import is_cancelled
 from perdure.engine.claimed_runs import ClaimedRuns
 from perdure.engine.claims_left import ClaimsLeft
+from perdure.engine.commits import Commits
 from perdure.engine.event_batch import EventBatch
 from perdure.engine.flight import Flight, Stored, is_foldable, taken_apart
 from perdure.engine.in_flight import InFlight
@@ -22,6 +23,7 @@ from perdure.engine.item import Item
 from perdure.engine.reporting import Reporting
 from perdure.engine.resident import NOTHING_WAITS, Resident
 from perdure.engine.residents import Residents
+from perdure.engine.runner import Runner
 from perdure.engine.turn import TurnTaker
 from perdure.engine.turn_outcome import (
     Begun,
@@ -61,7 +63,7 @@ class Dispatcher:
         runtime: the only interface to time, waiting and task creation.
         limits: the engine's limits.
         jobs: the served definitions, by kind and name.
-        turns: executes the turns; set once, right after construction.
+        turns: executes the turns; set with their runner, right after construction.
         runs: claims, begins and settles runs; set with it.
         door: whether requests of callers are accepted.
         asked: number of requests so far, except the engine's own.
@@ -79,6 +81,7 @@ class Dispatcher:
     residents: Residents
     turns: TurnTaker = attrs.field(init=False)
     runs: ClaimedRuns = attrs.field(init=False)
+    _commits: Commits = attrs.field(init=False)
     _apart: ApartRuns = attrs.field(init=False)
     _batch: EventBatch = attrs.field(init=False)
     door: Literal["open", "closed"] = "open"
@@ -93,12 +96,14 @@ class Dispatcher:
         self._admission = AdmissionQueue(self.runtime)
         self._claims_left = ClaimsLeft(self.runtime, self.recover)
 
-    def with_turns(self, turns: TurnTaker) -> Self:
-        """Set the executor of turns; once, right after construction."""
-        self.turns = turns
-        self._apart = ApartRuns(self.runtime, turns, self._enqueue, self._broken, self._apart_is_over)
-        self.runs = ClaimedRuns(self.runtime, turns, self._run_ended, self._end, self._broken)
-        self._batch = EventBatch(self.runtime, turns.commits, self.residents, self._decide_undecided, self._serve_begun)
+    def with_runner(self, runner: Runner) -> Self:
+        """Set the runner of programs; once, right after construction."""
+        self._commits, self.turns = runner.commits, TurnTaker(runner)
+        self._apart = ApartRuns(self.runtime, runner, self._enqueue, self._broken, self._apart_is_over)
+        self.runs = ClaimedRuns(self.runtime, runner, self._run_ended, self._end, self._broken)
+        self._batch = EventBatch(
+            self.runtime, runner.commits, self.residents, self._decide_undecided, self._serve_begun
+        )
         return self
 
     def post(self, job: AnyDefinition, address: Address, request: Request, *, counts: int = 1) -> Future[TurnAnswer]:
@@ -291,7 +296,7 @@ class Dispatcher:
             if type(begun) is Commit:
                 write = begun.transition.write
                 if type(write) is Put and write.changes == "state":  # no run can begin with it
-                    self.turns.commits.begin(resident, item, begun, self._landed)
+                    self._commits.begin(resident, item, begun, self._landed)
                     self._in_a_row = 0
                     return None
             match begun:
@@ -317,11 +322,11 @@ class Dispatcher:
     def _commit(self, resident: Resident, item: Item, commit: Commit) -> None:
         """Commit a turn as a value: it waits for the disk without a task or a frame."""
         if type(commit.transition.write) is KeepInstance and resident.flight is None:
-            answered = self.turns.commits.unwritten(commit)
+            answered = self._commits.unwritten(commit)
             if answered is not None:
                 self._end(resident, item, answered)
                 return
-        self.turns.commits.begin(resident, item, commit, self._landed)
+        self._commits.begin(resident, item, commit, self._landed)
         if resident.flight is not None:
             self._in_a_row = 0
 
@@ -333,7 +338,7 @@ class Dispatcher:
         resident.flight = None
         result: TurnAnswer | None = None
         try:
-            self.turns.commits.landed(flight, stored)
+            self._commits.landed(flight, stored)
         except BaseException as defect:  # noqa: BLE001 - as above
             result = self._broken(resident, defect).result
         try:
@@ -455,16 +460,12 @@ class Dispatcher:
         """Remove the request at the head and return it; None if its caller has cancelled it."""
         item = resident.waiting.popleft()
         if item.answer.done() and item.ended is None:
-            self._drop(resident, item)
+            if self._admission.queues:
+                self._admission.call(resident.address)
+            item.note_cancelled()
+            self._uncount(item)
             return None
         return item
-
-    def _drop(self, resident: Resident, item: Item) -> None:
-        """Leave out a request that its caller has cancelled."""
-        if self._admission.queues:
-            self._admission.call(resident.address)
-        item.note_cancelled()
-        self._uncount(item)
 
     def _end(self, resident: Resident, item: Item, verdict: Verdict) -> None:
         self._react(resident, item, verdict)
@@ -514,7 +515,7 @@ class Dispatcher:
                 self._recover_first(resident, item)
             case FenceLost(address):
                 item.reply(Failure(OutcomeUnknown(f"another writer changed {address} during its run")))
-                if not self.turns.others:
+                if not self.turns.runner.others:
                     self.fence_lost(address)
                 elif resident.deferred and not resident.running:
                     self._wake_deferred(resident)
@@ -562,7 +563,7 @@ class Dispatcher:
     def in_flight(self) -> InFlight:
         """Count the accepted and unfinished work. Any thread may call this."""
         waiting_for_room, claims_left = self._admission.waiting, self._claims_left.count
-        return self.at_work.counted(self.turns.gates, self._pending, waiting_for_room, claims_left)
+        return self.at_work.counted(self.turns.runner.gates, self._pending, waiting_for_room, claims_left)
 
     def close_door(self) -> None:
         """Accept no more requests. Waiting requests fail with ``EngineClosed``; runs in progress continue."""
@@ -595,6 +596,6 @@ class Dispatcher:
 
     def _broken(self, resident: Resident, defect: BaseException) -> TurnAnswered:
         if isinstance(defect, ENDS_PROCESS):
-            self.turns.process_ends(defect)
+            self.turns.runner.process_ends(defect)
         self.runtime.log(defect_in("turn", resident.address, defect))
         return TurnAnswered(Failure(OutcomeUnknown(f"the engine failed in this turn: {defect!r}")))

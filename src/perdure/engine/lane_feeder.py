@@ -351,7 +351,7 @@ def lane_feeders(
             continue
         if store.lanes is None or store.queued is None:
             raise StoreUnavailable("open the app", f"{store.name} has no lanes, which {job!r} needs")
-        gate, lane_rates = dispatcher.turns.gates.lanes[":".join(at)], LaneRates(limits.lane_rate)
+        gate, lane_rates = dispatcher.turns.runner.gates.lanes[":".join(at)], LaneRates(limits.lane_rate)
         found[at] = LaneFeeder(
             runtime=runtime,
             dispatcher=dispatcher,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 import attrs
 from returns.result import Success
 
 from perdure.engine.reporting import Reporting
 from perdure.engine.resident import Resident
+from perdure.engine.runner import RunEnded, Runner
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.plain_event import HOOK, PlainEvent, begin_plain_event
 from perdure.jobs.request import Request
@@ -23,12 +23,6 @@ from perdure.stores.store import Store
 from perdure.values.decoded import Decoded
 from perdure.values.instance import Instance
 from perdure.values.limits import Limits
-
-if TYPE_CHECKING:
-    from perdure.engine.turn import TurnTaker
-
-RunEnded: TypeAlias = Callable[[Execute, Exit[Any, Any]], object]
-"""Called with the end of every user program, before the engine decides on it."""
 
 
 @attrs.define
@@ -110,8 +104,8 @@ class PlainEvents:
         return commit
 
 
-def plain_events(turns: TurnTaker) -> PlainEvents | None:
+def plain_events(runner: Runner) -> PlainEvents | None:
     """Return the handler of plain events; None if each turn is traced or inspected."""
-    if turns.tracing is not None or turns.mistake_found is not None:
+    if runner.tracing is not None or runner.mistake_found is not None:
         return None
-    return PlainEvents(turns.runtime, turns.store, turns.limits, turns.services, turns.reporting, turns.run_ended)
+    return PlainEvents(runner.runtime, runner.store, runner.limits, runner.services, runner.reporting, runner.run_ended)

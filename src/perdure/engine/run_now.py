@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, Final
 
 from perdure.engine.resident import Resident
-from perdure.engine.turn import TurnTaker
+from perdure.engine.runner import Runner
 from perdure.jobs.checkpoint import AwaitChange, Checkpoint, ReadJournal
 from perdure.jobs.step import Execute, run_of
 from perdure.programs import Exit, Raised
@@ -16,21 +16,21 @@ from perdure.runtime.run_context import enter_run
 _JOURNALS: Final = frozenset({Checkpoint, ReadJournal, AwaitChange})
 
 
-def run_now(turns: TurnTaker, resident: Resident, execute: Execute) -> Exit[Any, Any] | Suspended[Any, Any]:
+def run_now(runner: Runner, resident: Resident, execute: Execute) -> Exit[Any, Any] | Suspended[Any, Any]:
     """Run a claimed program until its end, or until it must wait for something.
 
     It changes the context variables of its caller, who calls it in a context of the run.
 
     Args:
-        turns: the services, and how to perform their effects.
+        runner: the services, and how to perform their effects.
         resident: the instance.
         execute: the run.
     """
     enter_run(run_of(execute))
-    begun = turns.until_effect(resident, execute)
+    begun = runner.until_effect(resident, execute)
     if not isinstance(begun, Suspended):
         return begun
-    perform = turns.perform
+    perform = runner.perform
     try:
         return run_while_answered(
             begun, lambda asked, services: perform(asked, services, execute), partial(_must_wait, resident)

@@ -26,10 +26,10 @@ from perdure.engine.maintenance import Maintenance
 from perdure.engine.membership import HEARTBEATS, Membership
 from perdure.engine.mistakes import MistakeFound
 from perdure.engine.outbox import Outbox
-from perdure.engine.plain_events import RunEnded
 from perdure.engine.recovery import Recovery
 from perdure.engine.reporting import Reporting
 from perdure.engine.residents import Residents
+from perdure.engine.runner import RunEnded, Runner
 from perdure.engine.shared_work import (
     ALARM_POLL_MS,
     MESSAGE_POLL_MS,
@@ -44,7 +44,6 @@ from perdure.engine.shared_work import (
 from perdure.engine.sink import OpenSinks
 from perdure.engine.sweep import Sweep
 from perdure.engine.traced import traced
-from perdure.engine.turn import TurnTaker
 from perdure.engine.waits import Waits
 from perdure.engine.wake import Wake
 from perdure.jobs.definition import AnyDefinition
@@ -81,6 +80,7 @@ class RunningEngine:
         limits: the engine's limits.
         jobs: the served definitions, by kind and name.
         dispatcher: accepts requests.
+        runner: runs the programs of turns.
         alarms: fires due alarms.
         outbox: delivers messages.
         residents: the instances in this process.
@@ -98,7 +98,7 @@ class RunningEngine:
     limits: Limits
     jobs: Mapping[tuple[str, str], AnyDefinition]
     dispatcher: Dispatcher
-    turns: TurnTaker
+    runner: Runner
     alarms: Alarms
     outbox: Outbox
     ensuring: Ensuring
@@ -134,11 +134,11 @@ class RunningEngine:
             EnsureFailed: a declared instance could not be created.
         """
         if self.store.left == "died" and self.membership is None:
-            self.turns.code = "suspect"
+            self.runner.code = "suspect"
             self._suspicion = self.runtime.call_later(SUSPICION_MS, self._trust)
         if self.membership is not None:
             await self._join(self.membership)
-        await self.turns.holds.read()
+        await self.runner.holds.read()
         recovered = 0 if self.membership is not None else await Recovery(self.store, self.dispatcher, self.jobs).run()
         fields = {"store": self.store.name, "epoch": self.store.epoch, "recovered": recovered}
         self.runtime.log(LogRecord("info", "engine started", fields))
@@ -163,7 +163,8 @@ class RunningEngine:
             poll_ms = MESSAGE_POLL_MS if self.store.listen is None else NOTIFIED_POLL_MS
             self._loop(every(self.runtime, poll_ms, self.outbox.wake.ring), "message poll")
             beat_ms = self.membership.sharing.lease_ms / HEARTBEATS
-            ended = EndedElsewhere(self.turns.reads, self.residents, lambda: self.dispatcher.in_flight().instances)
+            reads, at_work = self.dispatcher.turns.reads, lambda: self.dispatcher.in_flight().instances
+            ended = EndedElsewhere(reads, self.residents, at_work)
             self._loop(every(self.runtime, beat_ms, ended.look), "look for runs that ended elsewhere")
             self._loop(self._sweep.run(), "sweep")
             self._loop(self._sweep.run_left(), "sweep of all claims")
@@ -179,10 +180,10 @@ class RunningEngine:
         own = Recovery(work_of(self.store, membership), self.dispatcher, self.jobs, is_own)
         unowned = left_work_of(self.store, membership)
         left = Recovery(unowned, self.dispatcher, self.jobs, recovers=is_delivered_beside_others)
-        self._sweep = Sweep(self.runtime, membership, self.turns.holds, own, left)
+        self._sweep = Sweep(self.runtime, membership, self.runner.holds, own, left)
         membership.changed, membership.lost = self.others_changed, self.lost
         await membership.join()
-        self.turns.others = membership.others
+        self.runner.others = membership.others
 
     def _look_at_alarms(self) -> None:
         """Read again what other engines may have written: alarms, and the instances that callers wait for."""
@@ -196,7 +197,7 @@ class RunningEngine:
     def others_changed(self) -> None:
         """React to an engine that joined or ended: the share of this one has changed."""
         if self.membership is not None:
-            self.turns.others = self.membership.others
+            self.runner.others = self.membership.others
         self.alarms.doubt()
         self.outbox.wake.ring()
         if self._sweep is not None:
@@ -222,7 +223,7 @@ class RunningEngine:
 
     def _trust(self) -> None:
         """Claim events late again, because no code of a job has killed this process for a while."""
-        self.turns.code = "trusted"
+        self.runner.code = "trusted"
 
     def begin_stop(self) -> Timer:
         """Begin to stop, without waiting: accept no requests, start no runs, and cancel runs after the timeout.
@@ -233,7 +234,7 @@ class RunningEngine:
             The timer of the shutdown timeout.
         """
         if self._stopping is None:
-            self.turns.phase = "closing"
+            self.runner.phase = "closing"
             self.dispatcher.close_door()
             self.waits.close()
             self.alarms.close()
@@ -330,7 +331,7 @@ class RunningEngine:
         if self.stopped.done():
             return
         self.runtime.log(LogRecord("error", "engine stopping after fatal error", {"reason": reason}))
-        self.turns.phase = "closing"
+        self.runner.phase = "closing"
         self.dispatcher.close_door()
         self.residents.close()
         self.waits.close()
@@ -446,7 +447,7 @@ class RunningEngine:
         if after.event_claim is None and after.claim is not None and after.claim.run_id in running:
             return  # a run in this process holds the only claim
         job = self.jobs.get((transition.address.kind, transition.address.name))
-        if job is not None and left_behind(write.instance, running, self.turns.others):
+        if job is not None and left_behind(write.instance, running, self.runner.others):
             self.dispatcher.recover(job, transition.address)
 
 
@@ -487,7 +488,7 @@ def running_engine(
     lost: Callable[[str], None] = lambda address: engine.fail(_fence_lost(store, address))  # noqa: E731 - of one line
     dispatcher = Dispatcher(runtime, limits, jobs, lost, reporting, residents)
     commits, holds = Commits(store, runtime, limits, reporting, residents), Holds(store, runtime)
-    turns = TurnTaker(
+    runner = Runner(
         store,
         runtime,
         services,
@@ -503,7 +504,7 @@ def running_engine(
         mistake_found=mistake_found,
         tracing=tracing,
     )
-    alarms = Alarms(work, runtime, dispatcher.with_turns(turns), jobs, holds, limits, residents, Wake(runtime))
+    alarms = Alarms(work, runtime, dispatcher.with_runner(runner), jobs, holds, limits, residents, Wake(runtime))
     outbox = Outbox(work, runtime, dispatcher, jobs, limits, Wake(runtime), reporting)
     engine = RunningEngine(
         store,
@@ -511,7 +512,7 @@ def running_engine(
         limits,
         jobs,
         dispatcher,
-        turns,
+        runner,
         alarms,
         outbox,
         Ensuring(residents, runtime, dispatcher, ensured),
@@ -523,7 +524,7 @@ def running_engine(
         feeders=lane_feeders(dispatcher, jobs, residents, holds),
     )
     commits.committed, commits.in_doubt, holds.released = engine.committed, engine.doubt, engine.released
-    turns.process_ends = outbox.process_ends = engine.process_ends
+    runner.process_ends = outbox.process_ends = engine.process_ends
     return engine
 
 

@@ -97,7 +97,7 @@ class PageSource:
         counts = await known(client.counts())
         due = await self._read(lambda store: store.due(self.now_ms, OVERDUE))
         return Overview(
-            jobs=_counted(counts, engine.jobs, engine.turns.holds.of),
+            jobs=_counted(counts, engine.jobs, engine.runner.holds.of),
             complete=counts.complete,
             age_ms=counts.age_ms,
             minutes=self.activity.minutes(self.now_ms),
@@ -113,7 +113,7 @@ class PageSource:
                 epoch=engine.store.epoch,
                 durability=engine.store.capabilities.durability,
                 concurrency=engine.limits.concurrency,
-                phase=engine.turns.phase,
+                phase=engine.runner.phase,
             ),
             members=() if engine.store.sharing is None else await known(client.members()),
         )
@@ -150,7 +150,7 @@ class PageSource:
         return JobView(
             kind=job.kind,
             name=job.name,
-            hold=engine_of(self.client).turns.holds.of(job.kind, job.name),
+            hold=engine_of(self.client).runner.holds.of(job.kind, job.name),
             facts=job.facts(),
             commands=tuple(
                 AcceptedAction(

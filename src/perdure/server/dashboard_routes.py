@@ -142,7 +142,7 @@ class Dashboard:
         server_closes: Callable[[], bool] = visit.request.scope.get(CLOSING, lambda: False)
 
         def closing() -> bool:
-            return engine.turns.phase == "closing" or server_closes()
+            return engine.runner.phase == "closing" or server_closes()
 
         return stream(lambda: self._update(visit), self.streams, engine.runtime, closing)
 

@@ -79,7 +79,7 @@ class Asked:
     @property
     def trace(self) -> str | None:
         """The trace context of the caller: that of an instrumentation around this application, else its header."""
-        tracing = engine_of(self.client).turns.tracing
+        tracing = engine_of(self.client).runner.tracing
         return None if tracing is None else tracing.current() or self.request.headers.get("traceparent")
 
     def page(self, *, default: int = 100) -> int:
