@@ -9,8 +9,8 @@ import attrs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from perdure.stores.corrupt_rows import CorruptRows
 from perdure.stores.sqlite.change import apply, encode
-from perdure.stores.sqlite.corrupt_rows import CorruptRows
 from perdure.stores.sqlite.counters import Counters
 from perdure.stores.sqlite.schema import migrations
 from perdure.stores.sqlite.search import Search

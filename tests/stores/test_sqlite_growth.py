@@ -9,8 +9,8 @@ from typing import TypeVar
 
 import pytest
 
+from perdure.stores.corrupt_rows import CorruptRows
 from perdure.stores.sqlite import counters, journals, open_sqlite, queries
-from perdure.stores.sqlite.corrupt_rows import CorruptRows
 from perdure.stores.sqlite.retention import prune
 from perdure.stores.sqlite.search import PORTION, Search
 from perdure.stores.sqlite.status_counts import StatusCounts

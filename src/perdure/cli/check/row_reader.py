@@ -10,14 +10,14 @@ import attrs
 
 from perdure.stores.postgres import check_driver
 from perdure.stores.postgres.settings import is_postgres, settings_of
-from perdure.stores.sqlite.reader import Reader, read_from_outside
-from perdure.stores.sqlite.rows import (
+from perdure.stores.rows import (
     DEAD_LETTER_COLUMNS,
     EVENT_COLUMNS,
     INSTANCE_COLUMNS,
     MESSAGE_COLUMNS,
     Row,
 )
+from perdure.stores.sqlite.reader import Reader, read_from_outside
 from perdure.stores.url import sqlite_path
 
 if TYPE_CHECKING:

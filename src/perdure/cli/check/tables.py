@@ -9,7 +9,7 @@ import attrs
 
 from perdure.cli.check.row_reader import RowReader
 from perdure.stores.codec import logged_event
-from perdure.stores.sqlite.rows import (
+from perdure.stores.rows import (
     EVENT_TYPES,
     KEY_TYPES,
     Row,

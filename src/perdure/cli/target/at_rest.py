@@ -18,8 +18,8 @@ from perdure.jobs.report import NOT_FOUND, report_status
 from perdure.kinds.debounce import handler as debounce
 from perdure.kinds.worker_pool import handler as worker_pool
 from perdure.kinds.workflow import handler as workflow
+from perdure.stores.corrupt_rows import CorruptRows
 from perdure.stores.sqlite import queries
-from perdure.stores.sqlite.corrupt_rows import CorruptRows
 from perdure.stores.sqlite.owner import owner_of
 from perdure.stores.sqlite.reader import Reader
 from perdure.stores.sqlite.schema import migrations

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import attrs
+import orjson
 
 from perdure.values.excerpt import fields_in_line
 
@@ -193,3 +194,12 @@ class Copying:
 
     open_source: Callable[[str], Awaitable[CopySource]]
     open_target: Callable[[str], Awaitable[CopyTarget]]
+
+
+def claim_owner(claim: str | None) -> int | None:
+    """Return the epoch in a stored claim; None without one, or if it cannot be read."""
+    try:
+        found: Any = None if claim is None else orjson.loads(claim)["owner"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+    return found if isinstance(found, int) else None

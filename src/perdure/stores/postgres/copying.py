@@ -21,6 +21,7 @@ from perdure.stores.copying.contract import (
     Numbers,
     Row,
     Table,
+    claim_owner,
 )
 from perdure.stores.postgres.connections import connect, is_pooled
 from perdure.stores.postgres.failures import DRIVER_ERRORS, UNSENDABLE, unavailable
@@ -29,7 +30,6 @@ from perdure.stores.postgres.schema import in_schema, migrate, migrations, no_sc
 from perdure.stores.postgres.settings import PostgresSettings, settings_of
 from perdure.stores.postgres.text import decoded, encoded
 from perdure.stores.sharing.share import bucket_of_printed
-from perdure.stores.sqlite.copying import claim_owner
 from perdure.values.errors import CopyFailed, StoreLocked, StoreMissing, StoreTooNew, StoreUnavailable
 
 _SHARING: Final = "SELECT count(*) FROM perdure.engines WHERE state = 'open' AND lease_until > clock_timestamp()"

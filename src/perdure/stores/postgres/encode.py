@@ -11,8 +11,8 @@ from perdure.stores.codec import event_body, to_json
 from perdure.stores.postgres import narrow
 from perdure.stores.postgres.narrow import NarrowRow, narrow_arguments, narrow_row
 from perdure.stores.postgres.text import encoded
+from perdure.stores.rows import SET_COLUMNS, set_values
 from perdure.stores.sharing.share import bucket_of
-from perdure.stores.sqlite.rows import SET_COLUMNS, set_values
 from perdure.values.event import Event
 from perdure.values.instance import Instance
 from perdure.values.journal import JournalChange

@@ -11,6 +11,7 @@ from returns.result import Failure, Result, Success
 
 from perdure.programs.future import answered_by, asked, converted, settled
 from perdure.runtime.record import Future, Runtime
+from perdure.stores.corrupt_rows import CorruptRows
 from perdure.stores.groups import LoadRequest
 from perdure.stores.postgres.connections import NoConnection, PostgresConnections, Rows
 from perdure.stores.postgres.encode import NARROW_TYPES, TYPES, Encoded, Form, Locks, encode, statement
@@ -28,7 +29,6 @@ from perdure.stores.postgres.pending import GROUP, Gathered, PendingStatement, Q
 from perdure.stores.postgres.rows import INSTANCE_COLUMNS, instance_from, prefixed, remembered_from
 from perdure.stores.postgres.settings import PostgresSettings
 from perdure.stores.postgres.text import encoded
-from perdure.stores.sqlite.corrupt_rows import CorruptRows
 from perdure.values.address import Address
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreCorrupt, StoreError, StoreUnavailable
 from perdure.values.instance import Fence, Instance

@@ -14,7 +14,7 @@ from perdure.stores.postgres.failures import DRIVER_ERRORS, UNSENDABLE, unavaila
 from perdure.stores.postgres.schema import check_version, in_schema, migrations, no_schema, version_of
 from perdure.stores.postgres.settings import PostgresSettings, settings_of
 from perdure.stores.postgres.text import decoded
-from perdure.stores.sqlite.rows import Row
+from perdure.stores.rows import Row
 from perdure.values.errors import StoreMissing, StoreUnavailable
 
 T = TypeVar("T")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from perdure.stores import rows as stored_rows
 from perdure.stores.codec import logged_event
 from perdure.stores.postgres.text import decoded
-from perdure.stores.sqlite import rows as sqlite_rows
-from perdure.stores.sqlite.rows import DEAD_LETTER_COLUMNS, EVENT_COLUMNS, INSTANCE_COLUMNS, MESSAGE_COLUMNS, Row
+from perdure.stores.rows import DEAD_LETTER_COLUMNS, EVENT_COLUMNS, INSTANCE_COLUMNS, MESSAGE_COLUMNS, Row
 from perdure.stores.store import LoggedEvent
 from perdure.values.instance import Instance
 from perdure.values.message import StoredMessage
@@ -39,7 +39,7 @@ def instance_from(row: Iterable[Any]) -> Instance:
     Raises:
         StoreCorrupt: the row is not a valid instance.
     """
-    return sqlite_rows.instance_from(_decoded(row))
+    return stored_rows.instance_from(_decoded(row))
 
 
 def message_from(row: Iterable[Any]) -> StoredMessage:
@@ -48,7 +48,7 @@ def message_from(row: Iterable[Any]) -> StoredMessage:
     Raises:
         StoreCorrupt: the row is not a valid message.
     """
-    return sqlite_rows.message_from(_decoded(row))
+    return stored_rows.message_from(_decoded(row))
 
 
 def event_from(row: Row) -> LoggedEvent:

@@ -13,7 +13,7 @@ from perdure.stores.postgres.listings import Listings
 from perdure.stores.postgres.operations import PostgresOperations
 from perdure.stores.postgres.rows import INSTANCE_COLUMNS, Row, instance_from, prefixed
 from perdure.stores.postgres.text import decoded, encoded
-from perdure.stores.sqlite.search import after_prefix
+from perdure.stores.prefix import after_prefix
 from perdure.stores.store import Found, Query
 from perdure.values.address import Address
 from perdure.values.errors import StoreError

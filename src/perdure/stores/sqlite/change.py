@@ -9,9 +9,9 @@ from typing import Literal, TypeAlias, assert_never
 import attrs
 
 from perdure.stores.codec import event_body
+from perdure.stores.rows import SET_COLUMNS, Row, key_values, message_values, set_values
 from perdure.stores.sqlite import journals, messages
 from perdure.stores.sqlite.counters import Counters
-from perdure.stores.sqlite.rows import SET_COLUMNS, Row, key_values, message_values, set_values
 from perdure.values.address import Address
 from perdure.values.event import Event
 from perdure.values.instance import Fence, Instance

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from returns.result import Failure, Result, Success
 
+from perdure.stores.rows import Row
 from perdure.stores.sqlite.change import (
     INSERT,
     LOG,
@@ -24,7 +25,6 @@ from perdure.stores.sqlite.change import (
 )
 from perdure.stores.sqlite.counters import Counters
 from perdure.stores.sqlite.narrow import STATEMENTS, Form, count_narrow, narrow_values
-from perdure.stores.sqlite.rows import Row
 from perdure.values.address import Address
 from perdure.values.errors import Conflict, StoreUnavailable
 from perdure.values.instance import Fence

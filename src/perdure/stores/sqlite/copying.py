@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import attrs
 import orjson
@@ -25,6 +25,7 @@ from perdure.stores.copying.contract import (
     Numbers,
     Row,
     Table,
+    claim_owner,
 )
 from perdure.stores.sqlite.lock import FileLock, acquire
 from perdure.stores.sqlite.missing_file import COPYING
@@ -287,15 +288,6 @@ def owner_of(row: Row) -> int | None:
     """Return the owner of a row of instances, as it is indexed: of its claim, or of its event's claim."""
     at = COLUMNS["instances"].names.index("claim")
     return claim_owner(row[at]) if row[at] is not None else claim_owner(row[at + 1])
-
-
-def claim_owner(claim: str | None) -> int | None:
-    """Return the epoch in a stored claim; None without one, or if it cannot be read."""
-    try:
-        found: Any = None if claim is None else orjson.loads(claim)["owner"]
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return None
-    return found if isinstance(found, int) else None
 
 
 @contextmanager

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
+from perdure.stores.rows import Row
 from perdure.stores.sqlite.change import append_events
 from perdure.stores.sqlite.counters import Counters
-from perdure.stores.sqlite.rows import Row
 from perdure.stores.store import Cursor
 
 _READ = """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from perdure.stores.sqlite.rows import check_types
+from perdure.stores.rows import check_types
 from perdure.values.address import Address
 from perdure.values.errors import StoreCorrupt
 from perdure.values.journal import JournalChange

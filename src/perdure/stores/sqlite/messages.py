@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from typing import Literal, assert_never
 
 from perdure.stores.codec import to_json
+from perdure.stores.rows import Row
 from perdure.stores.sqlite.counters import Counters
-from perdure.stores.sqlite.rows import Row
 from perdure.values.message import Consumed, DeadLettered, Kept, MessageFate, Postponed
 
 _SEND = """

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Final, Literal, TypeAlias
 
 from perdure.stores.codec import to_json
+from perdure.stores.rows import Row
 from perdure.stores.sqlite.counters import Counters
-from perdure.stores.sqlite.rows import Row
 from perdure.values.status import Status
 from perdure.values.transition import Put, Transition
 

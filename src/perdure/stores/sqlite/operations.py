@@ -12,17 +12,17 @@ from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
 from perdure.programs.future import answered_by, asked, converted
+from perdure.stores.corrupt_rows import CorruptRows
 from perdure.stores.groups import LoadRequest
 from perdure.stores.lanes import QueuedLane
+from perdure.stores.rows import Row
 from perdure.stores.sqlite import cursors, holds, journals, messages, queries
 from perdure.stores.sqlite.batcher import Batcher, PendingOperation
 from perdure.stores.sqlite.change import append_events, event_values
 from perdure.stores.sqlite.change_group import ChangeGroup
-from perdure.stores.sqlite.corrupt_rows import CorruptRows
 from perdure.stores.sqlite.counters import Counters
 from perdure.stores.sqlite.database import Read
 from perdure.stores.sqlite.retention import prune
-from perdure.stores.sqlite.rows import Row
 from perdure.stores.sqlite.search import Search
 from perdure.stores.sqlite.status_counts import StatusCounts
 from perdure.stores.sqlite.write_ahead_log import complaint_about, log_of, size_of

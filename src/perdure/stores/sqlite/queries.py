@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from perdure.stores.codec import logged_event
 from perdure.stores.groups import LoadRequest
 from perdure.stores.lanes import QueuedLane
-from perdure.stores.sqlite.corrupt_rows import CorruptRows, readable
-from perdure.stores.sqlite.rows import (
+from perdure.stores.rows import (
     DEAD_LETTER_COLUMNS,
     EVENT_COLUMNS,
     INSTANCE_COLUMNS,

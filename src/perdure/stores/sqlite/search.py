@@ -7,8 +7,9 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from perdure.stores.sqlite.corrupt_rows import CorruptRows, readable
-from perdure.stores.sqlite.rows import INSTANCE_COLUMNS, Row, instance_from
+from perdure.stores.corrupt_rows import CorruptRows, readable
+from perdure.stores.prefix import after_prefix
+from perdure.stores.rows import INSTANCE_COLUMNS, Row, instance_from
 from perdure.stores.store import Query
 from perdure.values.instance import Instance
 
@@ -28,7 +29,6 @@ _PART_OF: Final = {
     _BY_OWNER: "owner IS NOT NULL",
 }
 """The condition of a partial index, without which SQLite does not use it."""
-_FIRST_SURROGATE, _AFTER_SURROGATES = 0xD800, 0xE000  # no text can hold one alone
 
 _NEXT_JOB = f"""
 SELECT kind, name FROM instances INDEXED BY {_BY_ADDRESS} WHERE (kind, name) >= (?, ?) ORDER BY kind, name LIMIT 1
@@ -183,12 +183,3 @@ def _after(name: str) -> str:
 
 def _marks(columns: Row) -> str:
     return ", ".join("?" for _ in columns)
-
-
-def after_prefix(prefix: str) -> str | None:
-    """Return the first text, in the order of code points, that is after every text with this prefix."""
-    stem = prefix.rstrip("\U0010ffff")
-    if not stem:
-        return None
-    following = ord(stem[-1]) + 1
-    return stem[:-1] + chr(_AFTER_SURROGATES if following == _FIRST_SURROGATE else following)

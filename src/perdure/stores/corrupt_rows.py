@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import attrs
 
-from perdure.stores.sqlite.rows import Row
+from perdure.stores.rows import Row
 from perdure.values.address import Address
 from perdure.values.errors import StoreCorrupt
 
