@@ -16,7 +16,9 @@ from perdure.jobs.step import Commit, Execute
 from perdure.jobs.turn import begin, finish
 from perdure.kinds.task.context import SendCommand, TriggerTaskCommand
 from perdure.programs import Exit, Raised
-from perdure.programs.drivers import Suspended, run_until_asked
+from perdure.programs.drivers import Suspended
+from perdure.programs.interpreter import interpret
+from perdure.programs.straight import run_straight, until_asked
 from perdure.values.address import Address
 from perdure.values.decoded import Decoded
 from perdure.values.failure import FailureRecord
@@ -132,10 +134,7 @@ inputs = st.builds(
 
 
 def ended(program: Any, draft: Any) -> Exit[Any, Any]:
-    try:
-        exit_ = run_until_asked(program, None, interceptor=draft)
-    except BaseException as raised:  # noqa: BLE001 - as the engine does
-        return Raised(raised)
+    exit_ = until_asked(interpret(program, None, (draft,)))
     assert not isinstance(exit_, Suspended)
     return exit_
 
@@ -187,7 +186,7 @@ def test_a_plain_event_is_decided_as_any_request(
     general = begin(job, AT, Loaded(instance=instance), request, given_inputs)
     assert isinstance(general, Execute)
     assert shown(event.run(program_)) == shown(general)
-    exit_, other = ended(program_, event), ended(general.program, general.draft)
+    exit_, other = run_straight(program_, None, event), ended(general.program, general.draft)
     handled = job.plain_event_handled(event, given_inputs.events) if isinstance(exit_, Success) else None
     if handled is not None:
         assert shown(handled) == shown(finish(job, general, other, given_inputs))

@@ -14,7 +14,9 @@ from perdure.jobs.request import ALARM
 from perdure.jobs.step import Commit, Execute
 from perdure.jobs.turn import begin, begin_any, finish, finish_any
 from perdure.programs import Exit, Raised
-from perdure.programs.drivers import Suspended, default_handler, run_until_asked, run_while_answered
+from perdure.programs.drivers import Suspended, default_handler, run_while_answered
+from perdure.programs.interpreter import interpret
+from perdure.programs.straight import until_asked
 from perdure.values.address import Address
 from perdure.values.decoded import Decoded
 from perdure.values.failure import FailureRecord
@@ -125,13 +127,9 @@ inputs = st.builds(
 
 
 def ended(step: Execute) -> Exit[Any, Any]:
-    exit_: Exit[Any, Any] | Suspended[Any, Any]
-    try:
-        exit_ = run_until_asked(step.program, 1, interceptor=step.draft)
-        if isinstance(exit_, Suspended):
-            exit_ = run_while_answered(exit_, default_handler, lambda _: False)
-    except BaseException as raised:  # noqa: BLE001 - as the engine does
-        return Raised(raised)
+    exit_ = until_asked(interpret(step.program, 1, (step.draft,)))
+    if isinstance(exit_, Suspended):
+        exit_ = run_while_answered(exit_, default_handler, lambda _: False)
     assert not isinstance(exit_, Suspended)
     return exit_
 

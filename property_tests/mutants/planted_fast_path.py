@@ -6,6 +6,7 @@ EVENT = "engine/test_plain_event_laws.py::test_a_plain_event_is_decided_as_any_r
 RUN = "engine/test_plain_run_laws.py::test_a_plain_run_is_decided_as_any_run"
 KEPT = "sharing/test_kept_rows.py::test_no_answer_rests_on_the_row_that_a_failed_turn_has_read_before"
 STATES = "tests/stores/test_conformance_grouped.py::test_a_change_of_a_state_alone_is_written_as_any_other"
+STRAIGHT = "program/test_straight.py"
 ACCEPTED = "engine/test_accepted_run_laws.py::test_the_row_and_the_events_are_those_of_two_commits"
 FOR_NOW = "tests/behaviour/test_accepted_for_now.py"
 DEFECTS = "engine/test_defects_of_the_engine.py::test_every_caller_is_answered_and_every_instance_continues"
@@ -145,13 +146,35 @@ MUTANTS = (
         "",
         f"{FOR_NOW}::test_alarms_that_became_due_while_no_engine_ran_come_first[memory]",
     ),
+    # ------------------------------------------------------------ programs without the loop of the interpreter
+    Mutant(
+        "a straight run performs an instruction that the program only returns",
+        "programs/straight.py",
+        "        if instruction_tag != PERFORM:\n            break\n",
+        "",
+        f"{STRAIGHT}::test_a_straight_run_is_that_of_the_interpreter",
+    ),
+    Mutant(
+        "the error of a straight run does not name the block that yields no program",
+        "programs/interpreter.py",
+        "payload: Any = inside or program",
+        "payload: Any = program",
+        f"{STRAIGHT}::test_a_straight_run_is_that_of_the_interpreter",
+    ),
+    Mutant(
+        "the result of a service that must be awaited is asked for twice",
+        "programs/drivers.py",
+        "return Suspended(loop, (instruction, scope), answer)",
+        "return Suspended(loop, (instruction, scope))",
+        f"{STRAIGHT}::test_effects_that_are_answered_at_once_are_those_of_a_task",
+    ),
     # ------------------------------------------------------------ guards against defects
     Mutant(
         "a defect before the claim with an acceptance leaves its alarm counted",
         "engine/accepted_runs.py",
         "        if accepted is None:\n            alarms.withdraw(item)\n",
         "        pass\n",
-        f"{DEFECTS}[turns]",
+        f"{DEFECTS}[runner]",
     ),
     Mutant(
         "a defect of the engine leaves an instance busy",

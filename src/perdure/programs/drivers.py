@@ -24,12 +24,9 @@ from perdure.programs.errors import HaltedOutside, NoInterpreter
 from perdure.programs.exit import Exit, Halted, Raised, is_closing
 from perdure.programs.future import close_unawaited
 from perdure.programs.instructions import Call, Jitter, Log, Now, Sleep
-from perdure.programs.interception import Interceptor
 from perdure.programs.interpreter import Fork, Loop, interpret
 from perdure.programs.parallel import run_fork
 from perdure.programs.returned import call_service
-from perdure.programs.watch import Watch
-from perdure.programs.watched_loop import watched
 from perdure.runtime.errors import WouldBlock
 from perdure.runtime.record import Runtime
 from perdure.values.excerpt import fields_in_line
@@ -199,32 +196,6 @@ def run_while_answered(suspended: Suspended[A, E], handler: Handler, waits: Wait
     except StopIteration as stop:
         exit_: Exit[A, E] = stop.value
         return exit_
-
-
-def run_until_asked(
-    program: Program[A, E, R], services: R, *, interceptor: Interceptor, watch: Watch | None = None
-) -> Exit[A, E] | Suspended[A, E]:
-    """Run a program synchronously until it needs an instruction that the interceptor does not answer.
-
-    Args:
-        program: the program.
-        services: its services.
-        interceptor: receives each instruction first.
-        watch: records which programs are built and run.
-
-    Returns:
-        The exit; or the program, suspended at the instruction.
-
-    Raises:
-        BaseException: cancellation, `KeyboardInterrupt`, `SystemExit` and the like, after the finalizers have run.
-    """
-    loop = interpret(program, services, (interceptor,))
-    if watch is not None:
-        loop = watched(loop, watch)
-    try:
-        return Suspended(loop, loop.send(None))
-    except StopIteration as stop:
-        return _finished(stop.value)
 
 
 async def run_as_result(program: Program[A, E, R], services: R) -> Result[A, E]:

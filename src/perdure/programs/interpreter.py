@@ -117,7 +117,7 @@ def interpret(  # noqa: C901, PLR0912, PLR0915 - one loop, see the comment insid
     current: Any = program
     outcome: int = _RUNNING
     value: Any = None
-    payload: Any = program  # the origin of `current`, for the error that names it
+    payload: Any = inside or program  # the origin of `current`, for the error that names it
     while True:
         try:
             if outcome == _RUNNING:
