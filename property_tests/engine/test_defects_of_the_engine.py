@@ -22,7 +22,7 @@ from perdure.engine.running import RunningEngine
 from perdure.runtime.record import Runtime
 
 NIGHTLY = settings.get_current_profile_name() == "nightly"
-STRIDE = 1 if NIGHTLY else 5
+STRIDE = 1 if NIGHTLY else 2
 FEW = 20
 PARTS = ("dispatcher", "turns", "runner", "commits", "runs", "apart")
 CALLS = ("now_ms", "monotonic_ms", "random", "new_id", "future", "call_soon", "call_later", "spawn", "spawn_eagerly")
