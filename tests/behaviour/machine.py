@@ -208,10 +208,15 @@ def at(id_: str) -> Address:
     return machine.address(id_)
 
 
-def machine_with(**options: Any) -> Task[Total, Event, Refused, HasOutside]:
-    """Define the machine with further options, such as a retry."""
+Machine: TypeAlias = Task[Total, Event, Refused, HasOutside]
+
+
+def machine_with(
+    kind: type[Task[Any, Any, Any, Any]] = Task, **options: Any
+) -> Task[Total, Event, Refused, HasOutside]:
+    """Define the machine with further options, such as a retry, or with another class."""
     given: dict[str, Any] = {"initial": Total(), "on_event": on_event, "execute": execute}
-    return Task("machine", state=Total, event=Event, **given | options)
+    return kind("machine", state=Total, event=Event, **given | options)
 
 
 machine = machine_with()
