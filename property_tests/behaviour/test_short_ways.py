@@ -43,7 +43,7 @@ NIGHTLY = settings.get_current_profile_name() == "nightly"
 
 
 class General(Task[Any, Any, Any, Any]):
-    """The same kind of job, without the decisions for what is plain."""
+    """The same kind of job, that decides nothing in one step."""
 
     plain_event = None
     plain_alarm = "none"

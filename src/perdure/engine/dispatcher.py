@@ -426,7 +426,7 @@ class Dispatcher:
         self._continue(resident)
 
     def _resume(self, resident: Resident) -> None:
-        """Execute the turns that a cancelled task left in a queue."""
+        """Serve the requests that wait, unless turns are being executed."""
         if resident.waiting and resident.state == "idle":
             self._serve_or_later(resident)
 
@@ -552,8 +552,7 @@ class Dispatcher:
 
     def _wake_deferred(self, resident: Resident) -> None:
         resident.wake_deferred()
-        if resident.waiting and resident.state == "idle":
-            self._serve_or_later(resident)
+        self._resume(resident)
 
     def claim_left(self, resident: Resident) -> None:
         """Recover the instance after a pause, in case it has a claim that no run holds. This counts no crash."""

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from perdure.stores.codec import logged_event
+from perdure.stores.corrupt_rows import CorruptRows, readable
 from perdure.stores.groups import LoadRequest
 from perdure.stores.lanes import QueuedLane
 from perdure.stores.rows import (
