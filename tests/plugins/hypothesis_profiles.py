@@ -7,6 +7,8 @@ names its own `max_examples` is not scaled by `nightly`, so name it only where a
 the runs that must fail (`property_tests/mutants`): the same examples each time, and no shrinking.
 """
 
+import faulthandler
+
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
@@ -33,3 +35,9 @@ def pytest_configure(config: pytest.Config) -> None:
     fixed = profile not in RANDOM
     if fixed and getattr(config.option, "randomly_seed", None) == "default":
         config.option.randomly_seed = SEED
+
+
+def pytest_runtest_setup() -> None:
+    """Let a test of `nightly` take its time: a thousand long examples are not a hang."""
+    if settings.get_current_profile_name() == "nightly":
+        faulthandler.cancel_dump_traceback_later()
