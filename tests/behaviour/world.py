@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 import attrs
 import pytest
 from hypothesis import settings
+from kept_rows import check_kept_rows
 from postgres_harness import EMPTY_SCHEMA
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
@@ -219,11 +220,15 @@ class World:
 
     async def result(self, call: FutureResult[A, Any]) -> Result[A, Any]:
         """Make a call, and return its result once everything has settled."""
-        return self.world.result(call)
+        answer = self.world.result(call)
+        check_kept_rows(self.world)
+        return answer
 
     async def all(self, *calls: FutureResult[A, Any]) -> list[Result[A, Any]]:
         """Make calls at the same moment, and return the result of each."""
-        return self.world.concurrently(*calls)
+        answers = self.world.concurrently(*calls)
+        check_kept_rows(self.world)
+        return answers
 
     def start(self, call: FutureResult[A, Any]) -> SpawnedTask[Result[A, Any]]:
         """Make a call without waiting for its answer; cancelling the task is the caller giving up."""
@@ -251,10 +256,12 @@ class World:
     async def settle(self) -> None:
         """Let all tasks continue until they wait for the clock, or for a call."""
         self.world.settle()
+        check_kept_rows(self.world)
 
     async def advance(self, *, ms: int = 0, s: int = 0, minutes: int = 0, hours: int = 0) -> None:
         """Move the clock, and let everything that is due on the way happen."""
         self.world.advance(timedelta(milliseconds=ms, seconds=s, minutes=minutes, hours=hours))
+        check_kept_rows(self.world)
 
     def shift_wall_clock(self, delta_ms: int) -> None:
         """Make the wall clock jump; the monotonic one continues."""
@@ -311,6 +318,7 @@ class World:
         """Let everything that has begun end, and check that nothing remains in the engine."""
         for word in tuple(self.outside.held):
             self.release(word)
+        check_kept_rows(self.world)
         self.world.finish()
 
     async def leave(self) -> None:
