@@ -1,5 +1,7 @@
 """The target of a command, its token and its exit code."""
 
+import socket
+import threading
 from pathlib import Path
 
 import attrs
@@ -7,6 +9,7 @@ import pytest
 
 from perdure.cli.exit_code import ExitCode, code_of
 from perdure.cli.target.options import MAX_TOKEN_BYTES, UNSET, TargetOptions, chosen_url, token_of
+from perdure.cli.target.remote import connected
 from perdure.cli.usage_error import UsageError
 from perdure.values import errors
 
@@ -67,3 +70,29 @@ def test_every_error_has_an_exit_code() -> None:
     assert ExitCode.DONE not in found.values()
     assert found["Rejected"] is found["InvalidInput"] is found["UnknownJob"] is ExitCode.REFUSED
     assert found["AccessDenied"] is found["StoreCorrupt"] is ExitCode.MISCONFIGURED
+
+
+def answered_with(reply: bytes, scheme: str) -> str:
+    """The error of a command that names a server which answers each connection with these bytes."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1_000)
+                connection.sendall(reply)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        url = f"{scheme}://127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(errors.ServerUnreachable) as refused, connected(url, None, "60 seconds") as found:
+            found.health()
+        thread.join()
+    return str(refused.value)
+
+
+def test_a_server_that_is_not_one_of_http_is_named_at_once() -> None:
+    """A database at the port, TLS at a plain address, and a plain server at one with TLS."""
+    assert "check the port, or write https://" in answered_with(b"E\x00\x00\x00\x85SFATAL", "http")
+    assert "check the port, or write https://" in answered_with(b"", "http")
+    assert "does not use TLS: write http://" in answered_with(b"HTTP/1.1 400 Bad Request\r\n\r\n", "https")

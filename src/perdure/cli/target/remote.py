@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, Final, Literal
@@ -31,6 +32,10 @@ from perdure.wire.info import EngineInfo
 
 CONNECT_TIMEOUT_S: Final = 5.0
 """How long a command waits for a server to accept a connection, before it reports that none answers."""
+
+_HTTP: Final = b"HTTP/"
+_NO_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"})
+"""The reasons of OpenSSL for bytes that are not TLS."""
 
 
 @attrs.frozen
@@ -180,18 +185,52 @@ def connected(url: str, token: str | None, timeout: str) -> Generator[Remote]:
     Raises:
         ServerUnreachable: no server accepts connections there. Nothing was sent.
     """
-    _check_tcp(url)
+    _check_server(url)
     with connect_sync(url, token=token, timeout=timeout) as jobs:
         yield Remote(url, jobs)
 
 
-def _check_tcp(url: str) -> None:
-    """Connect once: the client itself would repeat a call that reaches no server until its timeout."""
+def _check_server(url: str) -> None:
+    """Connect once: the client itself would repeat a call that reaches no such server until its timeout.
+
+    Raises:
+        ServerUnreachable: nothing listens there, or not a server of HTTP, with TLS if the URL says so.
+    """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https"):
         return
+    host = parts.hostname or ""
     try:
         port = parts.port or (443 if parts.scheme == "https" else 80)
-        socket.create_connection((parts.hostname or "", port), CONNECT_TIMEOUT_S).close()
+        with socket.create_connection((host, port), CONNECT_TIMEOUT_S) as connection:
+            problem = _tls_problem(connection, host) if parts.scheme == "https" else _http_problem(connection, host)
     except (OSError, ValueError) as error:
         raise ServerUnreachable(url, f"{error}; check the address, or start it: perdure serve MODULE:APP") from error
+    if problem:
+        raise ServerUnreachable(url, problem)
+
+
+def _tls_problem(connection: socket.socket, host: str) -> str:
+    """Begin TLS, and say if the server does not use it; the client checks its certificate later."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        context.wrap_socket(connection, server_hostname=host).close()
+    except ssl.SSLError as error:
+        return "the server there does not use TLS: write http://" if error.reason in _NO_TLS else ""
+    except OSError:
+        return ""
+    return ""
+
+
+def _http_problem(connection: socket.socket, host: str) -> str:
+    """Send a request that needs no token, and say if the answer is not one of HTTP."""
+    try:
+        connection.sendall(f"GET /live HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        begin = connection.recv(len(_HTTP))
+    except TimeoutError:
+        return ""  # it is busy: the call waits for it
+    except OSError:
+        begin = b""
+    is_http = begin != b"" and _HTTP.startswith(begin)
+    return "" if is_http else "the server there does not use plain HTTP: check the port, or write https://"
