@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, assert_never
+from typing import Annotated, Literal, TypeAlias, assert_never
 
 import orjson
 from cyclopts import Parameter
@@ -16,8 +16,12 @@ from perdure.cli.standard_output import write_lines
 from perdure.cli.target.opening import open_target
 from perdure.cli.target.options import NO_PLACE, PlaceOptions
 from perdure.values.address import Address
-from perdure.values.awaited import Awaited, AwaitedStatus, NeverStored, NotReached, Reached
+from perdure.values.awaited import Awaited, NeverStored, NotReached, Reached
+from perdure.values.status import Status
 from perdure.wire.awaited import awaited_json
+
+AwaitedWord: TypeAlias = Literal["ended", "not_found", Status]
+"""The words of `AwaitedStatus` as one literal, which a message about another word lists."""
 
 
 def wait(
@@ -25,7 +29,7 @@ def wait(
     /,
     *,
     target: PlaceOptions = NO_PLACE,
-    until: Annotated[tuple[AwaitedStatus, ...], Parameter(consume_multiple=False, negative="")] = (),
+    until: Annotated[tuple[AwaitedWord, ...], Parameter(consume_multiple=False, negative="")] = (),
     phase: Annotated[tuple[str, ...], Parameter(consume_multiple=False, negative="")] = (),
     timeout: str = "1 hour",
     json: JsonOption = False,
@@ -40,7 +44,8 @@ def wait(
     until
         The status to wait for, by default ended; repeat it to wait for one of several.
     phase
-        How a workflow ended: done, failed or cancelled; or a phase of a kind of your own. Repeat it as well.
+        How a workflow ended: done, failed or cancelled; dead of an item of a pool; or a phase of a kind of your own.
+        Repeat it as well.
     timeout
         How long to wait, such as 30 seconds.
     """
