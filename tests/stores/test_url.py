@@ -5,7 +5,7 @@ from contextlib import chdir
 import pytest
 
 from perdure.stores.memory import memory_store
-from perdure.stores.url import open_store
+from perdure.stores.url import open_store, sqlite_path
 from perdure.values.errors import DefinitionError, StoreMissing
 
 
@@ -71,6 +71,28 @@ def test_a_url_that_names_no_store_lists_the_schemes(url, hint):
         asyncio.run(_opened(url))
     assert hint in str(caught.value)
     assert caught.value.got == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgress://app:hunter2@db/shop",
+        "sqlite://app:hunter2@db/shop",
+        "postgresql://app:hunter2@db/shop?ownership=mine",
+        "memory://app:hunter2@db",
+        "mysql://db/shop?password=hunter2",
+    ],
+)
+def test_a_password_is_in_no_message(url):
+    with pytest.raises(DefinitionError) as caught:
+        asyncio.run(_opened(url))
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_command_for_files_names_the_tools_of_postgresql():
+    with pytest.raises(DefinitionError, match="pg_dump") as caught:
+        sqlite_path("postgresql://app:hunter2@db/shop")
+    assert "hunter2" not in str(caught.value)
 
 
 def test_another_scheme_is_passed_as_a_mapping():

@@ -33,6 +33,7 @@ from perdure.server.http_limits import DEFAULT_LIMITS, HttpLimits
 from perdure.server.open_files import make_room
 from perdure.server.systemd import ServiceManager, service_manager, watched
 from perdure.server.tokens import Tokens
+from perdure.stores.redacted_url import redacted_url
 from perdure.stores.store import OnLocked
 from perdure.stores.url import check_when_owned
 from perdure.values.errors import (
@@ -224,7 +225,7 @@ async def _open(
         except StoreLocked as locked:
             if served.on_locked == "raise":
                 raise
-            waiting = f"waiting for the lock of {served.store}, held by {locked.owner}"
+            waiting = f"waiting for the lock of {redacted_url(served.store)}, held by {locked.owner}"
             _say(waiting)
             manager.waiting(waiting)
             return await stack.enter_async_context(open_app(on_locked=served.on_locked))

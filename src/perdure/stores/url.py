@@ -11,6 +11,7 @@ from perdure.runtime.record import Runtime
 from perdure.stores.byte_size import bytes_of
 from perdure.stores.memory import memory_store
 from perdure.stores.postgres import open_postgres
+from perdure.stores.redacted_url import redacted_url
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.store import OnLocked, Store
 from perdure.values.errors import DefinitionError
@@ -100,8 +101,12 @@ def sqlite_path(url: str) -> str:
         DefinitionError: it is not the URL of a SQLite file.
     """
     parts = urlsplit(url, allow_fragments=False)
+    if parts.scheme in ("postgresql", "postgres"):
+        raise DefinitionError(
+            _WHAT, _shown(url), "'sqlite:///jobs.db'; PostgreSQL has its own tools, such as pg_dump and VACUUM"
+        )
     if parts.scheme != "sqlite":
-        raise DefinitionError(_WHAT, url, "'sqlite:///jobs.db': only a file can be read without its engine")
+        raise DefinitionError(_WHAT, _shown(url), "'sqlite:///jobs.db': only a file can be read without its engine")
     _options(url, parts)
     return _path(url, parts, _FILES)
 
@@ -129,19 +134,19 @@ def check_when_owned(url: str, on_locked: OnLocked) -> None:
     """
     if on_locked != "raise" and urlsplit(url, allow_fragments=False).scheme not in _OWNED:
         expected = "a store that has one owner, such as 'sqlite:///jobs.db', to wait for its end"
-        raise DefinitionError(_WHAT, url, expected)
+        raise DefinitionError(_WHAT, _shown(url), expected)
 
 
 def _memory(url: str, parts: SplitResult) -> Store:
     if parts.netloc or parts.path or parts.query:
-        raise DefinitionError(_WHAT, url, "'memory://' with nothing after it: a memory store has no name")
+        raise DefinitionError(_WHAT, _shown(url), "'memory://' with nothing after it: a memory store has no name")
     return memory_store()
 
 
 def _path(url: str, parts: SplitResult, expected: str = f"{_FILES}, or 'memory://' for a memory store") -> str:
     path = unquote(parts.path[1:])
     if parts.netloc or not parts.path.startswith("/") or not path or path == ":memory:":
-        raise DefinitionError(_WHAT, url, expected)
+        raise DefinitionError(_WHAT, _shown(url), expected)
     return path
 
 
@@ -154,9 +159,13 @@ def _options(url: str, parts: SplitResult) -> dict[str, Any]:
             options["cache_bytes"] = cache_bytes
             continue
         if name in options or text not in _CHOICES.get(name, ()):
-            raise DefinitionError(_WHAT, url, f"no other options than {_OPTIONS}, each at most once")
+            raise DefinitionError(_WHAT, _shown(url), f"no other options than {_OPTIONS}, each at most once")
         options[name] = text
     return options
+
+
+def _shown(url: object) -> object:
+    return redacted_url(url) if isinstance(url, str) else url
 
 
 def _opener(url: str, scheme: str, schemes: Mapping[str, OpenStore]) -> OpenStore:
@@ -169,5 +178,5 @@ def _opener(url: str, scheme: str, schemes: Mapping[str, OpenStore]) -> OpenStor
     known = ", ".join(f"{name}:" for name in ("memory", "sqlite", "postgresql", *sorted({*schemes, *offered})))
     expected = f"a URL of one of the schemes {known} such as 'sqlite:///jobs.db', or a package that offers this scheme"
     if not scheme and url:
-        expected = f"{expected}; did you mean {'sqlite:///' + url!r}?"
-    raise DefinitionError(_WHAT, url, expected)
+        expected = f"{expected}; did you mean {'sqlite:///' + redacted_url(url)!r}?"
+    raise DefinitionError(_WHAT, _shown(url), expected)

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import attrs
 
 from perdure.stores.byte_size import bytes_of
+from perdure.stores.redacted_url import redacted_url
 from perdure.stores.store import DEFAULT_CACHE_BYTES, IfMissing
 from perdure.values.duration import duration_ms
 from perdure.values.errors import DefinitionError
@@ -82,7 +83,7 @@ def settings_of(url: str) -> PostgresSettings:
     """
     parts = urlsplit(url, allow_fragments=False)
     if parts.scheme not in SCHEMES:
-        raise DefinitionError(_WHAT, _shown(url), "'postgresql://user@host:5432/database'")
+        raise DefinitionError(_WHAT, redacted_url(url), "'postgresql://user@host:5432/database'")
     own: dict[str, Any] = {}
     others: list[tuple[str, str]] = []
     for name, text in parse_qsl(parts.query, keep_blank_values=True):
@@ -142,9 +143,3 @@ def check_schema(name: str) -> None:
     """
     if not _is_schema(name):
         raise DefinitionError("schema of a store", name, "a name of lower-case letters, digits and '_', such as 'jobs'")
-
-
-def _shown(url: str) -> str:
-    """Return a URL without its user and password."""
-    scheme, separator, rest = url.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"

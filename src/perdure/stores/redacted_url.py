@@ -1,0 +1,23 @@
+"""A store's URL as messages show it."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+_USER: Final = re.compile(r"(?<=://)[^/?#]*@")
+_PASSWORD: Final = re.compile(r"(?i)(?<=[?&])((?:\w*password)=)[^&]*")
+
+
+def redacted_url(url: str) -> str:
+    """Return a URL without its user and its passwords: messages reach logs and terminals.
+
+    >>> redacted_url("postgresql://app:secret@db/shop?sslpassword=secret&schema=jobs")
+    'postgresql://db/shop?sslpassword=...&schema=jobs'
+    >>> redacted_url("sqlite:///jobs.db")
+    'sqlite:///jobs.db'
+
+    Args:
+        url: any text.
+    """
+    return _PASSWORD.sub(r"\1...", _USER.sub("", url))
