@@ -97,6 +97,13 @@ def test_a_database_that_does_not_exist_is_named(postgres_url: str):
     assert "create it first" in str(error)
 
 
+def test_an_unknown_parameter_is_named(postgres_url: str):
+    error = refused(f"{postgres_url}{'&' if '?' in postgres_url else '?'}sslmod=require")
+    assert isinstance(error, StoreUnavailable)
+    assert "sslmod" in str(error)
+    assert "check the options of the URL" in str(error)
+
+
 def test_a_wrong_password_is_named(postgres_cluster: PrivateCluster):
     async def make_role() -> None:
         connection = await asyncpg.connect(postgres_cluster.url)

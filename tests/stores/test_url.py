@@ -5,6 +5,7 @@ from contextlib import chdir
 import pytest
 
 from perdure.stores.memory import memory_store
+from perdure.stores.postgres.settings import settings_of
 from perdure.stores.url import open_store, sqlite_path
 from perdure.values.errors import DefinitionError, StoreMissing
 
@@ -64,6 +65,11 @@ def test_the_bound_of_the_instances_in_memory(tmp_path, query, bound):
         ("sqlite:///jobs.db?if_missing=ask", "?if_missing=refuse"),
         ("sqlite:///jobs.db?if_missing=refuse&if_missing=create", "each at most once"),
         ("memory://name", "'memory://' with nothing after it"),
+        ("postgresql+psycopg://db/shop", "did you mean 'postgresql://db/shop'?"),
+        ("postgresql://[::1/shop", "Invalid IPv6 URL"),
+        ("postgresql://db:port/shop", "'postgresql://user@host:5432/database'"),
+        ("postgresql://db:99999/shop", "'postgresql://user@host:5432/database'"),
+        ("postgresql://db1:5432,db2:x/shop", "'postgresql://user@host:5432/database'"),
     ],
 )
 def test_a_url_that_names_no_store_lists_the_schemes(url, hint):
@@ -71,6 +77,20 @@ def test_a_url_that_names_no_store_lists_the_schemes(url, hint):
         asyncio.run(_opened(url))
     assert hint in str(caught.value)
     assert caught.value.got == url
+
+
+@pytest.mark.parametrize(
+    ("parameter", "choice"),
+    [("sslmode=on", "verify-full"), ("target_session_attrs=read-writ", "read-write")],
+)
+def test_a_parameter_of_postgresql_has_one_of_its_values(parameter, choice):
+    with pytest.raises(DefinitionError, match=choice):
+        asyncio.run(_opened(f"postgresql://db/shop?{parameter}"))
+
+
+@pytest.mark.parametrize("hosts", ["db", "db:5432", "db1:5432,db2:5433", "db1,db2", "[::1]", "[::1]:5432", ""])
+def test_hosts_of_postgresql_are_one_or_several_with_ports_or_without(hosts):
+    assert settings_of(f"postgresql://app@{hosts}/shop").name == f"postgresql://{hosts}/shop"
 
 
 @pytest.mark.parametrize(

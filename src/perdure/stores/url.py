@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import entry_points
 from typing import Any, Final, TypeAlias
-from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode
 
 from perdure.runtime.record import Runtime
 from perdure.stores.byte_size import bytes_of
 from perdure.stores.memory import memory_store
 from perdure.stores.postgres import open_postgres
-from perdure.stores.redacted_url import redacted_url
+from perdure.stores.redacted_url import redacted_url, split_url
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.store import OnLocked, Store
 from perdure.values.errors import DefinitionError
@@ -79,7 +79,7 @@ async def open_store(
         StoreError: the store cannot be opened.
     """
     check_when_owned(url, on_locked)
-    parts = urlsplit(url, allow_fragments=False)
+    parts = split_url(url)
     match parts.scheme:
         case "memory":
             return _memory(url, parts)
@@ -100,7 +100,7 @@ def sqlite_path(url: str) -> str:
     Raises:
         DefinitionError: it is not the URL of a SQLite file.
     """
-    parts = urlsplit(url, allow_fragments=False)
+    parts = split_url(url)
     if parts.scheme in ("postgresql", "postgres"):
         raise DefinitionError(
             _WHAT, _shown(url), "'sqlite:///jobs.db'; PostgreSQL has its own tools, such as pg_dump and VACUUM"
@@ -123,7 +123,7 @@ def with_options(url: str, options: Mapping[str, str]) -> str:
     """
     if not options:
         return url
-    return f"{url}{'&' if urlsplit(url, allow_fragments=False).query else '?'}{urlencode(options)}"
+    return f"{url}{'&' if split_url(url).query else '?'}{urlencode(options)}"
 
 
 def check_when_owned(url: str, on_locked: OnLocked) -> None:
@@ -132,7 +132,7 @@ def check_when_owned(url: str, on_locked: OnLocked) -> None:
     Raises:
         DefinitionError: it has none.
     """
-    if on_locked != "raise" and urlsplit(url, allow_fragments=False).scheme not in _OWNED:
+    if on_locked != "raise" and split_url(url).scheme not in _OWNED:
         expected = "a store that has one owner, such as 'sqlite:///jobs.db', to wait for its end"
         raise DefinitionError(_WHAT, _shown(url), expected)
 
@@ -179,4 +179,6 @@ def _opener(url: str, scheme: str, schemes: Mapping[str, OpenStore]) -> OpenStor
     expected = f"a URL of one of the schemes {known} such as 'sqlite:///jobs.db', or a package that offers this scheme"
     if not scheme and url:
         expected = f"{expected}; did you mean {'sqlite:///' + redacted_url(url)!r}?"
+    if str(scheme).startswith(("postgresql+", "postgres+")):  # of SQLAlchemy
+        expected = f"{expected}; did you mean 'postgresql{redacted_url(url).removeprefix(scheme)}'?"
     raise DefinitionError(_WHAT, _shown(url), expected)

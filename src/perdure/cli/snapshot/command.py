@@ -21,6 +21,7 @@ from perdure.cli.store_option import StoreOption
 from perdure.cli.usage_error import UsageError
 from perdure.kinds.workflow.row import row_of
 from perdure.stores.encryption.records import Records
+from perdure.stores.postgres.settings import shown_url
 from perdure.stores.snapshots import write_snapshots
 from perdure.values.errors import DefinitionError, InvalidInput, StoreError
 from perdure.values.instance import Instance
@@ -83,7 +84,7 @@ def snapshot(
         journals = {str(row.address): each for row, each in zip(rows, shown, strict=True) if each is not None}
         if not rows:
             of = f" of {', '.join(job)}" if job else ""
-            raise UsageError(f"{store} contains no instance{of}; nothing is written")
+            raise UsageError(f"{shown_url(store)} contains no instance{of}; nothing is written")
         with output.open("xb") as file:
             file.write(write_snapshots(rows, journals))
     except (DefinitionError, StoreError) as error:

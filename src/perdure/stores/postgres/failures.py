@@ -35,6 +35,7 @@ _HINTS: Final = {
     READ_ONLY: "the server is a replica; add target_session_attrs=read-write to the URL, with all hosts",
     "28P01": "the password or the user is wrong; check the URL, or PGPASSWORD",
     "28000": "the server refuses this user; check the URL and pg_hba.conf",
+    "42704": "check the options of the URL: those that perdure does not know are parameters of PostgreSQL",
     "3D000": "create it first, or check the URL",
     "42501": (
         "the role lacks a privilege; grant CREATE on the database, or have an administrator run the SQL of "

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from typing import Any, Final, Literal, TypeAlias
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode
 
 import attrs
 
 from perdure.stores.byte_size import bytes_of
-from perdure.stores.redacted_url import redacted_url
+from perdure.stores.redacted_url import redacted_url, split_url
 from perdure.stores.store import DEFAULT_CACHE_BYTES, IfMissing
 from perdure.values.duration import duration_ms
 from perdure.values.errors import DefinitionError
@@ -31,6 +31,13 @@ _CHOICES: Final = {
     "durability": ("full", "relaxed"),
     "if_missing": ("create", "refuse"),
     "ownership": ("owned", "shared"),
+}
+_PORT: Final = re.compile(r":([0-9]{1,5})$")
+MAX_PORT: Final = 65_535
+
+_PARAMETERS: Final = {
+    "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+    "target_session_attrs": ("any", "read-write", "read-only", "primary", "standby", "prefer-standby"),
 }
 _OPTIONS: Final = (
     "'?schema=perdure', '?durability=full' or '?durability=relaxed', '?if_missing=create' or '?if_missing=refuse', "
@@ -81,14 +88,15 @@ def settings_of(url: str) -> PostgresSettings:
     Raises:
         DefinitionError: the URL or an option is not valid.
     """
-    parts = urlsplit(url, allow_fragments=False)
-    if parts.scheme not in SCHEMES:
+    parts = split_url(url)
+    if parts.scheme not in SCHEMES or not _are_hosts(parts.netloc.rpartition("@")[2]):
         raise DefinitionError(_WHAT, redacted_url(url), "'postgresql://user@host:5432/database'")
     own: dict[str, Any] = {}
     others: list[tuple[str, str]] = []
     for name, text in parse_qsl(parts.query, keep_blank_values=True):
         found = _option(name, text)
         if found is None:
+            _check_parameter(name, text)
             others.append((name, text))
         elif found == "invalid" or name in own:
             raise DefinitionError(f"option {name!r} of a {_WHAT}", text, _OPTIONS)
@@ -103,6 +111,19 @@ def settings_of(url: str) -> PostgresSettings:
         name=name if schema == DEFAULT_SCHEMA else f"{name}?schema={schema}",
         **own,
     )
+
+
+def _are_hosts(hosts: str) -> bool:
+    """Return whether this is a list of hosts, each with a port or not; without any, the driver uses its default."""
+    ports = (_PORT.search(host) for host in hosts.split(",") if ":" in host and not host.endswith("]"))
+    return all(port is not None and 0 < int(port.group(1)) <= MAX_PORT for port in ports)
+
+
+def _check_parameter(name: str, text: str) -> None:
+    """Check a parameter of PostgreSQL whose values are few: the driver would report it as if the server failed."""
+    choices = _PARAMETERS.get(name)
+    if choices is not None and text not in choices:
+        raise DefinitionError(f"parameter {name!r} of a {_WHAT}", text, f"one of {', '.join(choices)}")
 
 
 def _option(name: str, text: str) -> tuple[object] | Literal["invalid"] | None:
@@ -127,7 +148,7 @@ def _is_schema(text: str) -> bool:
 
 def is_postgres(url: str) -> bool:
     """Return whether a URL names a PostgreSQL store."""
-    return urlsplit(url, allow_fragments=False).scheme in SCHEMES
+    return split_url(url).scheme in SCHEMES
 
 
 def shown_url(url: str) -> str:
