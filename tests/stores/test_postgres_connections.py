@@ -17,6 +17,7 @@ from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.runtime.record import LogRecord
 from perdure.stores.postgres import open_postgres
 from perdure.testing.conformance.examples import address, put
+from perdure.testing.conformance.membership import sharing
 from perdure.testing.conformance.requirement import answer, value
 from perdure.values.errors import StoreUnavailable
 
@@ -101,6 +102,28 @@ def test_a_close_ends_requests_that_the_server_does_not_answer(postgres_url: str
         assert isinstance(await committing, Failure)
         link.close()
         await harness.discard()
+
+    asyncio.run(main())
+
+
+def test_an_engine_works_with_one_connection_if_the_server_has_no_more(postgres_url: str) -> None:
+    """Its statements wait for each other, also the heartbeats, and none fails."""
+    harness, role = SharedPostgresHarness(postgres_url), f"role_{secrets.token_hex(4)}"
+
+    async def main() -> None:
+        admin = await asyncpg.connect(postgres_url)
+        await admin.execute(f"CREATE ROLE {role} LOGIN SUPERUSER")
+        store = await open_postgres(harness.url.replace("postgres@", f"{role}@", 1))
+        await admin.execute(f"ALTER ROLE {role} NOSUPERUSER CONNECTION LIMIT 1")
+        for number in range(5):
+            at = address(f"{number}")
+            calls = (store.commit(put(at)), store.load(at), store.due(0, 1), sharing(store).heartbeat({}))
+            answers = await asyncio.gather(*(answer(call) for call in calls))
+            assert all(isinstance(one, Success) for one in answers), answers
+        await store.close()
+        await harness.discard()
+        await admin.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+        await admin.close()
 
     asyncio.run(main())
 

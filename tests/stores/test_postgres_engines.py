@@ -92,15 +92,21 @@ def test_a_writer_that_is_stuck_blocks_no_other_engine(postgres_url: str):
     asyncio.run(main())
 
 
+A = address("a")
+
+
 def test_a_heartbeat_waits_for_no_other_statement(postgres_url: str):
-    """Several reads of the log wait for a lock that an operator holds."""
+    """An operator has locked two tables: all other connections of the engine wait."""
     harness = SharedPostgresHarness(postgres_url)
 
     async def main() -> None:
         store = await harness.open()
         async with harness.transaction() as operator:
-            await operator.execute(harness.sql("LOCK TABLE perdure.events IN ACCESS EXCLUSIVE MODE"))
+            tables = harness.sql("perdure.events, perdure.instances")
+            await operator.execute(f"LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE")
             reads = [asyncio.ensure_future(answer_of(store.events(0, 9))) for _ in range(4)]
+            reads += [asyncio.ensure_future(answer_of(call)) for call in (store.load(A), store.commit(put(A)))]
+            await harness.until_blocked(4)
             assert (await unwrap(sharing(store).heartbeat({}))).epochs == {store.epoch}
             assert not any(read.done() for read in reads)
         await asyncio.gather(*reads)

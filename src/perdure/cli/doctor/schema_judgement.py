@@ -99,7 +99,7 @@ def _connections(facts: SchemaFacts) -> Diagnosis:
         used = f"{used}, {facts.own_connections} of {facts.own_limit} of this role"
     is_busy = facts.connections > BUSY_PART * facts.max_connections
     if is_busy or (facts.own_limit is not None and facts.own_connections > BUSY_PART * facts.own_limit):
-        advice = "each engine uses up to five; raise the limit, or put PgBouncer in front of shared engines"
+        advice = "each engine uses up to six; raise the limit, or put PgBouncer in front of shared engines"
         return Diagnosis("warning", "connections", used, advice)
     return Diagnosis("ok", "connections", used)
 

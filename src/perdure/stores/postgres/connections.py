@@ -1,13 +1,15 @@
-"""The connections of a store: a few, made when they are needed, without state that a pooler would lose."""
+"""The connections of a store, without state that a pooler would lose, and the answers of the server as results."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
 from returns.result import Failure, Result, Success
 
+from perdure.runtime.record import Runtime
 from perdure.stores.postgres.driver import asyncpg
 from perdure.stores.postgres.endings import reason_of_end
 from perdure.stores.postgres.failures import (
@@ -15,10 +17,12 @@ from perdure.stores.postgres.failures import (
     EPOCH_ENDED,
     READ_ONLY,
     UNSENDABLE,
+    NoConnection,
     failure_of_write,
     state_of,
     unavailable,
 )
+from perdure.stores.postgres.pool import ConnectionPool, Urgency
 from perdure.stores.postgres.settings import PostgresSettings
 from perdure.values.errors import OutcomeUnknown, OwnershipLost, StoreError
 
@@ -26,20 +30,11 @@ CONNECT_TIMEOUT_S: Final = 10
 COMMAND_TIMEOUT_S: Final = 60
 """Until a statement counts as lost: the server, or the network, does not answer."""
 
-MOST_CONNECTIONS: Final = 4
-
 Rows: TypeAlias = Sequence[Sequence[Any]]
 
 
 KEEPALIVE: Final = {"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3"}
 """The server ends the connection that holds the lock of a dead machine after 11 seconds."""
-
-
-class _Connection(asyncpg.Connection):  # type: ignore[misc] # the driver has no types
-    """A connection that keeps nothing between statements, so nothing has to be reset when it returns to the pool."""
-
-    def get_reset_query(self) -> str:
-        return ""
 
 
 async def is_pooled(connection: Any) -> bool:
@@ -81,53 +76,50 @@ def dsns_of(dsn: str) -> list[str]:
 
 
 class PostgresConnections:
-    """A pool of connections, and the answers of the server as results.
+    """Executes the statements of an opening.
 
     Attributes:
         lost: why this opening has ended; None while it has not.
     """
 
-    def __init__(self, pool: Any, settings: PostgresSettings, epoch: int) -> None:
+    def __init__(self, pool: ConnectionPool, settings: PostgresSettings, epoch: int) -> None:
         self._pool = pool
         self._settings = settings
         self._epoch = epoch
         self.lost: OwnershipLost | None = None
 
     @classmethod
-    async def open(cls, settings: PostgresSettings, epoch: int) -> PostgresConnections:
-        """Make the pool of an opening, with one connection.
+    async def open(cls, settings: PostgresSettings, epoch: int, runtime: Runtime) -> PostgresConnections:
+        """Make the connections of an opening: first one.
 
         Raises:
             Exception: one of `DRIVER_ERRORS`.
         """
-        pool = await asyncpg.create_pool(
-            settings.dsn,
-            min_size=1,
-            max_size=MOST_CONNECTIONS,
-            connection_class=_Connection,
-            connect=connect,
-            command_timeout=COMMAND_TIMEOUT_S,
-        )
+        pool = ConnectionPool(runtime, partial(connect, settings.dsn, command_timeout=COMMAND_TIMEOUT_S))
+        pool.release(await pool.acquire())
         return cls(pool, settings, epoch)
 
     async def read(self, operation: str, sql: str, *values: Any) -> Result[Rows, StoreError]:
         """Execute a statement that writes nothing."""
         try:
-            async with self._pool.acquire() as connection:
-                return Success(await connection.fetch(sql, *values))
+            return Success(await self.execute(sql, *values))
+        except NoConnection as error:
+            return Failure(unavailable(operation, error.reason))
         except (*DRIVER_ERRORS, *UNSENDABLE) as error:
             return Failure(unavailable(operation, error))
 
-    async def write(self, operation: str, sql: str, *values: Any) -> Result[Rows, StoreError | OutcomeUnknown]:
+    async def write(
+        self, operation: str, sql: str, *values: Any, urgency: Urgency = "usual"
+    ) -> Result[Rows, StoreError | OutcomeUnknown]:
         """Execute a statement that writes."""
         try:
-            return Success(await self.execute(sql, *values))
+            return Success(await self.execute(sql, *values, urgency=urgency))
         except NoConnection as error:
             return Failure(unavailable(operation, error.reason))
         except (*DRIVER_ERRORS, *UNSENDABLE) as error:
             return Failure(await self.ended(error) or failure_of_write(operation, error))
 
-    async def execute(self, sql: str, *values: Any) -> Rows:
+    async def execute(self, sql: str, *values: Any, urgency: Urgency = "usual") -> Rows:
         """Execute a statement, and let errors through.
 
         Raises:
@@ -135,24 +127,31 @@ class PostgresConnections:
             Exception: one of `DRIVER_ERRORS` or `UNSENDABLE`.
         """
         try:
-            connection = await self._pool.acquire()
+            connection = await self._pool.acquire(urgency)
         except DRIVER_ERRORS as error:
             raise NoConnection(error) from error
         try:
             rows: Rows = await connection.fetch(sql, *values)
-        except asyncpg.PostgresError as error:
+        except (asyncpg.PostgresError, *UNSENDABLE) as error:
             if state_of(error) == READ_ONLY:  # the primary is another server now
-                await self._pool.expire_connections()
+                self._pool.expire()
+            self._pool.release(connection)
             raise
-        finally:
-            await self._pool.release(connection)
+        except BaseException:
+            self._pool.discard(connection)
+            raise
+        self._pool.release(connection)
         return rows
 
     async def ended(self, error: BaseException) -> OwnershipLost | None:
         """Return, and remember, why this opening has ended, if the error says that it has."""
         if state_of(error) != EPOCH_ENDED:
             return None
-        return self.lost or self.lose(await reason_of_end(self._pool, self._settings.quoted, self._epoch))
+        return self.lost or self.lose(await reason_of_end(self._first_row, self._settings.quoted, self._epoch))
+
+    async def _first_row(self, sql: str, *values: Any) -> Sequence[Any] | None:
+        rows = await self.execute(sql, *values)
+        return rows[0] if rows else None
 
     def lose(self, reason: str) -> OwnershipLost:
         """Remember why this opening has ended."""
@@ -166,19 +165,4 @@ class PostgresConnections:
 
     async def close(self) -> None:
         """Close all connections, whatever their state."""
-        try:
-            await self._pool.close()
-        except DRIVER_ERRORS:
-            self._pool.terminate()
-
-
-class NoConnection(Exception):
-    """There was no connection: nothing was sent.
-
-    Attributes:
-        reason: the error of the driver.
-    """
-
-    def __init__(self, reason: BaseException) -> None:
-        super().__init__(str(reason))
-        self.reason = reason
+        await self._pool.close()

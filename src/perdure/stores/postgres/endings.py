@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from perdure.stores.postgres.failures import DRIVER_ERRORS
+from perdure.stores.postgres.failures import DRIVER_ERRORS, NoConnection
 
 OPENED: Final = "another engine has opened the store; start this one again if it is to take over"
 EXPIRED: Final = "its lease ended, and another engine declared it dead; start it again"
@@ -19,16 +20,18 @@ SELECT epoch < 0, lease_until IS NOT NULL FROM {schema}.engines WHERE epoch IN (
 """
 
 
-async def reason_of_end(connection: Any, schema: str, epoch: int) -> str:
+async def reason_of_end(first_row: Callable[..., Awaitable[Any]], schema: str, epoch: int) -> str:
     """Return why an opening has ended.
 
     Args:
-        connection: a connection of the driver, or a pool.
+        first_row: executes a statement, and returns its first row.
         schema: the quoted name of the schema.
         epoch: the number of the opening.
     """
     try:
-        row = await connection.fetchrow(_ENDED.format(schema=schema), epoch)
+        row = await first_row(_ENDED.format(schema=schema), epoch)
+    except NoConnection:
+        return UNKNOWN
     except DRIVER_ERRORS:
         return UNKNOWN
     if row is None:

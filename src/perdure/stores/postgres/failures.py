@@ -42,13 +42,25 @@ _HINTS: Final = {
         "'perdure migrate --print-sql' and grant USAGE on the schema and all privileges on its tables and sequences"
     ),
     NO_FREE_CONNECTION: (
-        "the server has no free connection; raise max_connections, use fewer engines (each has up to five), or put "
+        "the server has no free connection; raise max_connections, use fewer engines (each has up to six), or put "
         "PgBouncer in between"
     ),
     LOCK_NOT_AVAILABLE: "another transaction holds a lock of the tables; look for it in pg_stat_activity, and end it",
     CANNOT_CONNECT_NOW: "the server is starting or shutting down",
     "PD002": "finish it with 'perdure copy', or drop the schema",
 }
+
+
+class NoConnection(Exception):
+    """There was no connection: nothing was sent.
+
+    Attributes:
+        reason: the error of the driver.
+    """
+
+    def __init__(self, reason: BaseException) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
 
 
 def state_of(error: BaseException) -> str:

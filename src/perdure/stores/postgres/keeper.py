@@ -112,7 +112,7 @@ class Keeper:
             is_held = await connection.fetchval(self._lock_sql)
             sql = f"SELECT state FROM {self._schema}.engines WHERE epoch = $1"  # noqa: S608 - as above
             is_open = await connection.fetchval(sql, epoch) == "open"
-            ended = None if is_open else EndedOpening(await reason_of_end(connection, self._schema, epoch))
+            ended = None if is_open else EndedOpening(await reason_of_end(connection.fetchrow, self._schema, epoch))
         except BaseException:
             connection.terminate()
             raise

@@ -156,7 +156,7 @@ async def _shared(connection: Any, settings: PostgresSettings, runtime: Runtime)
 
 
 async def _pool(settings: PostgresSettings, epoch: int, runtime: Runtime) -> PostgresConnections:
-    return await _patiently(lambda: PostgresConnections.open(settings, epoch), settings, runtime)
+    return await _patiently(lambda: PostgresConnections.open(settings, epoch, runtime), settings, runtime)
 
 
 def _listening(store: Store, operations: PostgresOperations, keeper: Keeper | Lease) -> Store:

@@ -13,11 +13,12 @@ from perdure.programs.future import answered_by, asked, converted, settled
 from perdure.runtime.record import Future, Runtime
 from perdure.stores.corrupt_rows import CorruptRows
 from perdure.stores.groups import LoadRequest
-from perdure.stores.postgres.connections import NoConnection, PostgresConnections, Rows
+from perdure.stores.postgres.connections import PostgresConnections, Rows
 from perdure.stores.postgres.encode import NARROW_TYPES, TYPES, Encoded, Form, Locks, encode, statement
 from perdure.stores.postgres.failures import (
     DRIVER_ERRORS,
     UNSENDABLE,
+    NoConnection,
     failure_of_write,
     is_about_the_connection,
     is_worth_repeating,
@@ -26,6 +27,7 @@ from perdure.stores.postgres.failures import (
 from perdure.stores.postgres.keeper import Keeper
 from perdure.stores.postgres.membership import Lease
 from perdure.stores.postgres.pending import GROUP, Gathered, PendingStatement, Queue
+from perdure.stores.postgres.pool import Urgency
 from perdure.stores.postgres.rows import INSTANCE_COLUMNS, instance_from, prefixed, remembered_from
 from perdure.stores.postgres.settings import PostgresSettings
 from perdure.stores.postgres.text import encoded
@@ -36,7 +38,7 @@ from perdure.values.transition import AS_EXPECTED, Loaded, Put, Transition
 
 _Load = tuple[Address, str | None, int]
 _Commit = tuple[Transition, Encoded]
-_Statement = tuple[Literal["read", "write"], str, str, tuple[Any, ...]]
+_Statement = tuple[Literal["read", "write", "renew"], str, str, tuple[Any, ...]]
 
 CLOSE_WITHIN_MS: Final = 10_000
 """How long ``close`` waits for requests in progress, before it ends their connections."""
@@ -252,13 +254,14 @@ class PostgresOperations:
 
     def heartbeat(self, sql: str, *values: Any) -> PendingStatement[_Statement]:
         """Create the statement that renews the lease: it waits for no other statement."""
-        return self._heartbeats.operation("renew the lease", ("write", "renew the lease", sql, values))
+        return self._heartbeats.operation("renew the lease", ("renew", "renew the lease", sql, values))
 
     async def _execute(self, group: Sequence[_Statement]) -> Sequence[Result[Rows, Any]]:
         ((how, operation, sql, values),) = group
         if how == "read":
             return [await self._connections.read(operation, sql, *values)]
-        answer = await self._connections.write(operation, sql, *values)
+        urgency: Urgency = "urgent" if how == "renew" else "usual"
+        answer = await self._connections.write(operation, sql, *values, urgency=urgency)
         self._note_loss()
         return [answer]
 
