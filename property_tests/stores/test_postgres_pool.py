@@ -35,7 +35,7 @@ class Connection:
             self.state = "closed"
             self.server.used -= 1
 
-    async def close(self) -> None:
+    async def close(self, **_: float) -> None:
         self.terminate()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -16,6 +17,9 @@ from returns.result import Failure, Success
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.runtime.record import LogRecord
 from perdure.stores.postgres import open_postgres
+from perdure.stores.postgres.connections import PostgresConnections
+from perdure.stores.postgres.pool import ConnectionPool
+from perdure.stores.postgres.settings import settings_of
 from perdure.testing.conformance.examples import address, put
 from perdure.testing.conformance.membership import sharing
 from perdure.testing.conformance.requirement import answer, value
@@ -102,6 +106,26 @@ def test_a_close_ends_requests_that_the_server_does_not_answer(postgres_url: str
         assert isinstance(await committing, Failure)
         link.close()
         await harness.discard()
+
+    asyncio.run(main())
+
+
+def test_a_statement_that_takes_too_long_is_cancelled(postgres_url: str) -> None:
+    """Otherwise it could wait for a lock, and be executed, long after its caller was answered."""
+    tag = secrets.token_hex(6)
+
+    async def main() -> None:
+        make = partial(asyncpg.connect, postgres_url, command_timeout=0.05)
+        connections = PostgresConnections(ConnectionPool(asyncio_runtime(), make), settings_of(postgres_url), 1)
+        assert isinstance(await connections.read("sleep", f"SELECT pg_sleep(3600) /* {tag} */"), Failure)
+        assert isinstance(await connections.read("count", "SELECT 1"), Success)
+        await connections.close()
+        admin = await asyncpg.connect(postgres_url)
+        sql = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE $1 AND state = 'active'"
+        async with asyncio.timeout(30):
+            while await admin.fetchval(sql, f"%pg_sleep(3600) /* {tag} */"):
+                pass
+        await admin.close()
 
     asyncio.run(main())
 

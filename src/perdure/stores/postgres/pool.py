@@ -12,7 +12,8 @@ from typing import Any, Final, Literal, TypeAlias
 
 import attrs
 
-from perdure.runtime.record import Future, Runtime, Timer
+from perdure.runtime.eager_task import ended
+from perdure.runtime.record import Future, Runtime, SpawnedTask, Timer
 from perdure.stores.postgres.failures import DRIVER_ERRORS, is_worth_waiting
 
 MOST: Final = 4
@@ -23,6 +24,9 @@ IDLE_MS: Final = 300_000
 
 REFUSED_MS: Final = 1_000
 """How long statements wait for the connections that there are, after the server had none free."""
+
+CLOSE_S: Final = 10
+"""How long the end of a connection may take, with the cancellation of its statement."""
 
 Urgency: TypeAlias = Literal["usual", "urgent"]
 
@@ -44,6 +48,7 @@ class ConnectionPool:
     _idle: list[tuple[Any, float]] = attrs.Factory(list[tuple[Any, float]])
     """Those without a statement, and since when; the last used is the last one."""
 
+    _ending: dict[Any, SpawnedTask[None]] = attrs.Factory(dict[Any, SpawnedTask[None]])
     _waiting: deque[Future[Any]] = attrs.Factory(deque[Future[Any]])
     _connecting: int = 0
     _generation: int = 0
@@ -142,9 +147,8 @@ class ConnectionPool:
             self._timer = self.runtime.call_later(IDLE_MS, self._end_idle)
 
     def discard(self, connection: Any) -> None:
-        """End a connection whose statement may still be executed."""
-        connection.terminate()
-        self._open.pop(connection, None)
+        """End a connection whose statement may still be executed, which the server then cancels."""
+        self._end(connection)
         self._wake()
 
     def expire(self) -> None:
@@ -153,7 +157,7 @@ class ConnectionPool:
 
     def terminate(self) -> None:
         """End all connections at once: the statements under way fail."""
-        for connection in self._open:
+        for connection in (*self._open, *self._ending):
             connection.terminate()
 
     async def close(self) -> None:
@@ -162,8 +166,9 @@ class ConnectionPool:
         if self._timer is not None:
             self._timer.cancel()
         for connection in tuple(self._open):
-            await _close(connection)
-        self._open.clear()
+            self._end(connection)
+        for ending in tuple(self._ending.values()):
+            await ended(ending, self.runtime)
 
     # ------------------------------------------------------------ those that wait
     def _next_waiter(self) -> Future[Any] | None:
@@ -181,8 +186,10 @@ class ConnectionPool:
 
     # ------------------------------------------------------------ ends
     def _end(self, connection: Any) -> None:
-        self._open.pop(connection, None)
-        self.runtime.spawn(_close(connection), name="perdure:end of a connection")
+        if self._open.pop(connection, None) is None:
+            return
+        ending = self._ending[connection] = self.runtime.spawn(_close(connection), name="perdure:end of a connection")
+        ending.add_done_callback(lambda _: self._ending.pop(connection))
 
     def _end_idle(self) -> None:
         self._timer = None
@@ -199,6 +206,6 @@ class ConnectionPool:
 
 async def _close(connection: Any) -> None:
     try:
-        await connection.close()
+        await connection.close(timeout=CLOSE_S)
     except DRIVER_ERRORS:
         connection.terminate()
