@@ -150,4 +150,25 @@ MUTANTS = (
         "self.runtime.monotonic_ms())",
         "tests/behaviour/test_shared_flights.py::test_each_group_takes_the_time_from_its_own_first_request",
     ),
+    Mutant(
+        "after a failover an instance is still known not to exist",
+        "engine/residents.py",
+        "for resident in [resident for residents in self._jobs.values() for resident in residents.values()]:",
+        "for resident in tuple(self._line):",
+        "engine/test_resident_laws.py::test_a_row_is_the_one_kept_last_and_the_bound_holds_at_rest",
+    ),
+    Mutant(
+        "a row that was being read at a failover is kept",
+        "engine/residents.py",
+        "        self._reads.clear()\n",
+        "        self._reads.copy()\n",
+        "engine/test_resident_laws.py::test_a_row_that_changed_during_a_read_is_not_replaced_by_it",
+    ),
+    Mutant(
+        "folded turns leave their row in memory with the version before",
+        "engine/residents.py",
+        "fence = Fence(expected.incarnation, expected.version + 1)",
+        "fence = expected",
+        "engine/test_kept_rows.py::test_an_engine_keeps_the_rows_of_its_file",
+    ),
 )
