@@ -38,7 +38,8 @@ from measured.paced import paced
 
 from perdure import App, Do, Task, TaskContext, program, unwrap
 from perdure.cli.run import SELDOM
-from perdure.client.client import Client, engine_of
+from perdure.client.client import Client
+from perdure.client.in_process import engine_of
 from perdure.engine.sink import EventSink
 from perdure.programs.future import answer_of
 from perdure.server.serving import serving

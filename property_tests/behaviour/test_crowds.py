@@ -18,7 +18,7 @@ from returns.result import Failure, Success
 from world import World, play
 
 from perdure import App, Limits
-from perdure.client.client import engine_of
+from perdure.client.in_process import engine_of
 from perdure.programs.future import answer_of
 from perdure.testing import Delay
 from perdure.values.errors import Overloaded

@@ -28,7 +28,7 @@ from perdure import (
     succeed,
     tell,
 )
-from perdure.client.client import engine_of
+from perdure.client.in_process import engine_of
 from perdure.engine.recovery import PAGE
 from perdure.values.errors import HookRaised, InvalidInput, Overloaded
 

@@ -10,7 +10,7 @@ from hypothesis import settings
 from pool import Images, Picture, app_of, pool_of
 
 from perdure import unwrap
-from perdure.client.client import engine_of
+from perdure.client.in_process import engine_of
 from perdure.engine.lane_feeder import ROOM
 from perdure.jobs.definition import AnyDefinition
 from perdure.kinds.worker_pool.item import ITEM_DATA, ItemData

@@ -37,7 +37,8 @@ from perdure import (
     program,
     tell,
 )
-from perdure.client.client import Client, engine_of
+from perdure.client.client import Client
+from perdure.client.in_process import engine_of
 from perdure.programs import sleep
 from perdure.values.errors import Rejected
 

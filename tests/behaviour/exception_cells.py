@@ -19,7 +19,8 @@ from typing import Any
 from returns.result import Failure, Result, Success
 
 from perdure import App, Continuous, Debounce, Migrations, Retry, Task, every, tell
-from perdure.client.client import Client, engine_of
+from perdure.client.client import Client
+from perdure.client.in_process import engine_of
 from perdure.jobs.decision import Decision
 from perdure.programs import Program, effect, gather, program, succeed
 from perdure.programs.container import result_inside

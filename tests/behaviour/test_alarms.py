@@ -12,7 +12,7 @@ from returns.result import Failure, Result
 from world import Outside, World, on_each_store
 
 from perdure import attempt, unwrap
-from perdure.client.client import engine_of
+from perdure.client.in_process import engine_of
 from perdure.testing.world import World as TheWorld
 from perdure.values.errors import OutcomeUnknown
 from perdure.values.instance import Instance

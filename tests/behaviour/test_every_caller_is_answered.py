@@ -12,7 +12,7 @@ from returns.result import Failure, Result, Success
 from world import World, on_each_store
 
 from perdure import App, Client, Limits, Task, TaskContext, attempt, program, tell
-from perdure.client.client import engine_of
+from perdure.client.in_process import engine_of
 from perdure.engine.item import Item
 from perdure.programs import Do
 from perdure.programs.future import once

@@ -22,7 +22,7 @@ from perdure import (
     program,
     testing,
 )
-from perdure.client.client import engine_of
+from perdure.client.in_process import engine_of
 from perdure.jobs.explanation import Explained
 from perdure.values.answer import Flushed, Paused, Started, Triggered
 from perdure.values.errors import StoreUnavailable

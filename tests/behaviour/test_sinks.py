@@ -12,7 +12,7 @@ from collected import Collected
 from world import World, on_each_store
 
 from perdure import App, Do, Limits, Task, TaskContext, program
-from perdure.client.client import engine_of
+from perdure.client.in_process import engine_of
 from perdure.engine.in_flight import InFlight
 from perdure.engine.sink import EngineView, OpenSink, OpenSinks, SinkLag
 from perdure.telemetry import on_event

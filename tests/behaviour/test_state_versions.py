@@ -25,7 +25,7 @@ from perdure import (
     every,
     program,
 )
-from perdure.client.client import engine_of
+from perdure.client.in_process import engine_of
 from perdure.jobs.writes import put
 from perdure.values.address import Address
 from perdure.values.answer import Parked

@@ -32,7 +32,8 @@ from perdure import (
     tell,
     unwrap,
 )
-from perdure.client.client import Client, engine_of
+from perdure.client.client import Client
+from perdure.client.in_process import engine_of
 
 
 # ---------------------------------------------------------------- an order: a state machine with messages

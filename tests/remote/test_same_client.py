@@ -28,7 +28,7 @@ from perdure import (
     program,
 )
 from perdure.client.attempt import attempt
-from perdure.client.client import acting_for
+from perdure.client.in_process import acting_for
 from perdure.programs import sleep
 from perdure.remote import connect, connect_sync
 from perdure.remote.batching import MAX_WAITING

@@ -8,7 +8,7 @@ from returns.result import Failure, Success
 
 from perdure import App, Decision, Limits, Task
 from perdure.client.attempt import attempt
-from perdure.client.client import engine_of
+from perdure.client.in_process import engine_of
 from perdure.remote import connect, connect_sync
 from perdure.server.http_limits import HttpLimits
 from perdure.server.serving import serving

@@ -11,7 +11,8 @@ from postgres_server import PrivateCluster
 from returns.result import Failure, Success
 
 from perdure import Alarm, App, Decision, Do, Task, TaskContext, attempt, program, tell, unwrap
-from perdure.client.client import Client, engine_of
+from perdure.client.client import Client
+from perdure.client.in_process import engine_of
 from perdure.stores.postgres.enqueue import enqueue_async
 from perdure.values.errors import OutcomeUnknown, StoreUnavailable
 

@@ -13,7 +13,7 @@ from returns.result import Failure, Success
 from watched_disk import WatchedDisk
 
 from perdure import App, Task
-from perdure.client.client import engine_of
+from perdure.client.in_process import engine_of
 from perdure.stores.sqlite.database import File, open_database
 from perdure.stores.store import Query, Retention
 from perdure.testing.conformance.examples import address, created, put

@@ -12,7 +12,7 @@ from fake_endpoint import FakeEndpoint, job, logged, logged_ids
 from world import World, on_each_store
 
 from perdure import App, Limits
-from perdure.client.client import engine_of
+from perdure.client.in_process import engine_of
 from perdure.stores.store import Cursor, Retention, Store
 from perdure.telemetry.tracker import tracker
 from perdure.values.backoff import Backoff

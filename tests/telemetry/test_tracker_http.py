@@ -12,7 +12,8 @@ from fake_endpoint import job
 from http_endpoint import HttpEndpoint
 
 from perdure import App, unwrap
-from perdure.client.client import Client, engine_of
+from perdure.client.client import Client
+from perdure.client.in_process import engine_of
 from perdure.programs.future import answer_of
 from perdure.stores.encryption import Encryption, Key
 from perdure.telemetry.tracker import tracker

@@ -16,7 +16,7 @@ import perdure.testing
 from perdure import App, Client, Decision, Limits, Task, TaskContext, cron
 from perdure.app import OpenApp
 from perdure.client.by_name import NamedJob
-from perdure.client.client import engine_of
+from perdure.client.in_process import engine_of
 from perdure.client.local_gateway import LocalGateway
 from perdure.examples.order_processor import order_processor
 from perdure.examples.token_refresher import token_refresher

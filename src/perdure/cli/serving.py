@@ -22,7 +22,8 @@ from perdure.cli.exit_code import ExitCode
 from perdure.cli.standard_output import discard_stdout, write_lines
 from perdure.cli.stop_signals import StopSignals, stop_signals
 from perdure.cli.usage_error import UsageError
-from perdure.client.client import Client, engine_of
+from perdure.client.client import Client
+from perdure.client.in_process import engine_of
 from perdure.dashboard.links import PAGES
 from perdure.engine.running import LEAVE_AFTER_MS, RunningEngine
 from perdure.runtime.on_asyncio import asyncio_runtime

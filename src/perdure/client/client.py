@@ -25,9 +25,7 @@ from perdure.client.arguments import (
 )
 from perdure.client.by_name import JobByName
 from perdure.client.gateway import Gateway
-from perdure.client.local_gateway import LocalGateway
 from perdure.engine.in_flight import InFlight
-from perdure.engine.running import RunningEngine
 from perdure.jobs.definition import AnyDefinition, CallError, Definition
 from perdure.jobs.explanation import NO_ANSWERS, Answers, Asked, Explanation, request_of
 from perdure.jobs.request import Request
@@ -334,21 +332,3 @@ class Client:
 def gateway_of(client: Client, /) -> Gateway:
     """Return how a client reaches its engine: a server and the kit pass calls on."""
     return client._gateway  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the only access to it
-
-
-def acting_for(client: Client, caller: str, /) -> Client:
-    """Return a client whose requests name a caller in the events that they cause: a server passes its callers on."""
-    gateway = gateway_of(client)
-    return Client(attrs.evolve(gateway, by=caller)) if isinstance(gateway, LocalGateway) else client
-
-
-def engine_of(client: Client, /) -> RunningEngine:
-    """Return the engine of a client in this process: the command line and the kit look into it.
-
-    Raises:
-        TypeError: the engine is in another process.
-    """
-    gateway = gateway_of(client)
-    if isinstance(gateway, LocalGateway):
-        return gateway.engine
-    raise TypeError(f"{client!r} reaches an engine in another process")

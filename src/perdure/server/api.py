@@ -23,7 +23,8 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError(_missing, name=error.name) from error
 
 from perdure.app import App, OpenApp
-from perdure.client.client import Client, acting_for, engine_of, gateway_of
+from perdure.client.client import Client, gateway_of
+from perdure.client.in_process import acting_for, engine_of
 from perdure.client.local_gateway import LocalGateway
 from perdure.dashboard.links import PAGES
 from perdure.runtime.on_asyncio import asyncio_runtime

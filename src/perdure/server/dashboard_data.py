@@ -11,7 +11,8 @@ import orjson
 from returns.future import FutureResult
 from returns.result import Result, Success
 
-from perdure.client.client import Client, engine_of
+from perdure.client.client import Client
+from perdure.client.in_process import engine_of
 from perdure.dashboard.actions import Presence, actions_for
 from perdure.dashboard.dead_letters import DeadLetters
 from perdure.dashboard.instance import InstanceDetails

@@ -13,7 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from perdure.client.client import Client, acting_for, engine_of
+from perdure.client.client import Client
+from perdure.client.in_process import acting_for, engine_of
 from perdure.dashboard.actions import BULK, MAX_BULK, OPERATIONS, REASONS, Action, action_named
 from perdure.dashboard.components import iso
 from perdure.dashboard.dead_letters import redrive_page

@@ -10,7 +10,8 @@ import orjson
 from returns.result import Result
 from starlette.responses import Response
 
-from perdure.client.client import Client, engine_of
+from perdure.client.client import Client
+from perdure.client.in_process import engine_of
 from perdure.programs.future import answer_of
 from perdure.server.replies import json_reply
 from perdure.stores.store import Health

@@ -14,7 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from perdure.client.client import Client, acting_for, engine_of, gateway_of
+from perdure.client.client import Client, gateway_of
+from perdure.client.in_process import acting_for, engine_of
 from perdure.client.local_gateway import LocalGateway
 from perdure.codecs import Codec
 from perdure.engine.exposition import Exposition

@@ -6,7 +6,8 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from ssl import SSLContext
 
-from perdure.client.client import Client, engine_of
+from perdure.client.client import Client
+from perdure.client.in_process import engine_of
 from perdure.server.access import Access
 from perdure.server.api import activity_of, asgi_of
 from perdure.server.bind import MAX_BINDS, Bind, parse_bind

@@ -10,7 +10,8 @@ from returns.future import FutureResult
 from returns.result import Result
 
 from perdure.app import App, OpenApp, for_tests
-from perdure.client.client import Client, engine_of
+from perdure.client.client import Client
+from perdure.client.in_process import engine_of
 from perdure.jobs.inspection import HookMistake
 from perdure.programs.future import answer_of
 from perdure.runtime.record import SpawnedTask

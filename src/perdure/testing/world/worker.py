@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 import attrs
 
 from perdure.app import App, OpenApp, for_tests
-from perdure.client.client import Client, engine_of
+from perdure.client.client import Client
+from perdure.client.in_process import engine_of
 from perdure.jobs.inspection import HookMistake
 from perdure.jobs.step import Execute
 from perdure.programs import Exit
