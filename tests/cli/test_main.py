@@ -48,6 +48,15 @@ def test_the_list_of_commands_imports_none_of_them() -> None:
     assert set(COMMANDS) <= listed
 
 
+def test_the_help_of_a_command_loads_no_engine_and_no_client() -> None:
+    code = "import sys; from perdure.cli.main import main; main(['list', '--help']); print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603 - our own code
+    loaded = set(run.stdout.splitlines()[-1].split())
+    assert (
+        loaded & (HEAVY | {"perdure.app", "perdure.client.client", "perdure.engine.running", "perdure.kinds"}) == set()
+    )
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_line_of_a_command_is_the_first_line_of_its_docstring(name: str) -> None:
     command = COMMANDS[name]

@@ -1,6 +1,8 @@
 """The commands for operators on a running engine: through the socket beside its file, and through its server."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,24 @@ from perdure.values.listed import ListFilter
 Out = pytest.CaptureFixture[str]
 
 TARGETS = ["store", "socket", "server"]
+
+LOADED = """
+import sys
+from perdure.cli.main import main
+code = main(sys.argv[1:])
+print(*(name for name, module in sys.modules.copy().items() if type(module).__name__ != "_LazyModule"))
+sys.exit(code)
+"""
+
+OF_ENGINES = {"perdure.app", "perdure.client.local_gateway", "perdure.engine.running", "perdure.kinds"}
+OF_FILES = {"perdure.cli.target.at_rest", "perdure.stores.sqlite.reader", "sqlite3"}
+OF_CLIENTS = {"httpx2", "perdure.client.client", "perdure.remote"}
+
+
+def loaded_by(*arguments: str) -> set[str]:
+    """Return the modules whose code ran for a command."""
+    run = subprocess.run([sys.executable, "-c", LOADED, *arguments], capture_output=True, text=True, check=True)  # noqa: S603 - our own code
+    return set(run.stdout.splitlines()[-1].split())
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +73,18 @@ def test_every_reading_command_answers(read_only: dict[str, list[str]], capsys: 
     assert "task:order       send, trigger, terminate, pause, resume" in capsys.readouterr().out
     assert run_command(["health", *named]) == 0
     assert capsys.readouterr().out.startswith("ok")
+
+
+def test_a_command_for_a_running_engine_loads_no_engine_itself(read_only: dict[str, list[str]]) -> None:
+    loaded = loaded_by("list", *read_only["store"])
+    assert loaded & (OF_ENGINES | OF_FILES) == set()
+    assert loaded >= OF_CLIENTS
+
+
+def test_a_command_for_a_store_at_rest_loads_no_engine_and_no_client(tmp_path: Path) -> None:
+    loaded = loaded_by("list", "--store", write_store(tmp_path / "jobs.db"))
+    assert loaded & (OF_ENGINES - {"perdure.kinds"} | OF_CLIENTS) == set()
+    assert loaded >= OF_FILES
 
 
 def test_a_job_is_held_and_released(engine: list[str], capsys: Out) -> None:

@@ -7,18 +7,26 @@ import socket
 import sys
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from perdure.cli.target.at_rest import AtRest
+from perdure._lazy import lazy_module
 from perdure.cli.target.options import UNSET, PlaceOptions, TargetOptions, chosen_url, token_of
-from perdure.cli.target.shown_by import shown_by
 from perdure.cli.target.target import Target
 from perdure.cli.usage_error import UsageError
 from perdure.stores.sqlite.owner_socket import owner_socket, short_path
-from perdure.stores.sqlite.reader import read_from_outside
 from perdure.stores.url import sqlite_path
 from perdure.values.errors import DefinitionError, ServerUnreachable, StoreError
 from perdure.values.excerpt import one_line
+
+if TYPE_CHECKING:
+    from perdure.cli.target import at_rest, remote, shown_by
+    from perdure.stores.sqlite import reader
+else:  # a command needs either the file or the engine
+    at_rest = lazy_module("perdure.cli.target.at_rest")
+    reader = lazy_module("perdure.stores.sqlite.reader")
+    remote = lazy_module("perdure.cli.target.remote")
+    shown_by = lazy_module("perdure.cli.target.shown_by")
 
 
 @contextmanager
@@ -38,25 +46,23 @@ def open_target(options: PlaceOptions) -> Generator[Target]:
             if _is_at_rest(url):
                 target: Target = stack.enter_context(open_store(url, options.app or os.environ.get("PERDURE_APP")))
             else:
-                from perdure.cli.target.remote import connected  # noqa: PLC0415 - not needed to read a file
-
                 timeout = options.timeout if isinstance(options, TargetOptions) else UNSET.timeout
-                target = stack.enter_context(connected(url, token_of(os.environ), timeout))
+                target = stack.enter_context(remote.connected(url, token_of(os.environ), timeout))
         except (DefinitionError, StoreError) as error:
             raise UsageError(str(error)) from error
         yield target
 
 
 @contextmanager
-def open_store(url: str, app: str | None = None) -> Generator[AtRest]:
+def open_store(url: str, app: str | None = None) -> Generator[at_rest.AtRest]:
     """Open the file of a store, and report the rows that were left out of lists on standard error.
 
     Args:
         url: its URL.
         app: the app, written ``module:app``; None to show records as they are stored.
     """
-    with read_from_outside(sqlite_path(url)) as reader:
-        target = AtRest(url, reader, shown_by(app))
+    with reader.read_from_outside(sqlite_path(url)) as opened:
+        target = at_rest.AtRest(url, opened, shown_by.shown_by(app))
         yield target
         if str(target.corrupt):
             sys.stderr.write(f"perdure: {one_line(str(target.corrupt))}; see perdure verify\n")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from perdure.cli.app_loader import import_app, records_of
+from perdure._lazy import lazy_module
 from perdure.cli.usage_error import UsageError
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.redaction import redacted_instance, redacted_message
@@ -20,6 +20,11 @@ from perdure.values.instance_outcome import InstanceOutcome
 from perdure.values.message import StoredMessage
 from perdure.values.sealed import why_unreadable
 from perdure.values.step_record import StepRecord
+
+if TYPE_CHECKING:
+    from perdure.cli import app_loader
+else:
+    app_loader = lazy_module("perdure.cli.app_loader")  # an app imports the engine
 
 NOT_SHOWN: Final = "<not shown: the app does not serve this job, so its secrets are not known>"
 """Stands for the state of an instance whose job the app does not serve."""
@@ -111,8 +116,8 @@ def shown_by(app: str | None) -> Shown:
     """
     if app is None:
         return Shown()
-    code = import_app(app)
-    return Shown(code.served, records_of(code))
+    code = app_loader.import_app(app)
+    return Shown(code.served, app_loader.records_of(code))
 
 
 def _without_error_data(instance: Instance) -> Instance:

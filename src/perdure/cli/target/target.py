@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import attrs
 
-from perdure.jobs.request import WaitFor
-from perdure.stores.store import Health, LoggedEvent
-from perdure.values.address import Address
-from perdure.values.answer import InstanceStatus
-from perdure.values.awaited import Awaited, AwaitedStatus
-from perdure.values.counts import StoreCounts
-from perdure.values.duration import Duration
-from perdure.values.engine_member import EngineMember
 from perdure.values.excerpt import excerpt, fields_in_line
-from perdure.values.hold import HoldResult, Job, JobCount
-from perdure.values.instance_outcome import InstanceOutcome
-from perdure.values.listed import Listed, ListFilter
-from perdure.values.message import StoredMessage
-from perdure.values.step_record import StepRecord
-from perdure.wire.info import EngineInfo
+
+if TYPE_CHECKING:
+    from perdure.jobs.request import WaitFor
+    from perdure.stores.store import Health, LoggedEvent
+    from perdure.values.address import Address
+    from perdure.values.answer import InstanceStatus
+    from perdure.values.awaited import Awaited, AwaitedStatus
+    from perdure.values.counts import StoreCounts
+    from perdure.values.duration import Duration
+    from perdure.values.engine_member import EngineMember
+    from perdure.values.hold import HoldResult, Job, JobCount
+    from perdure.values.instance_outcome import InstanceOutcome
+    from perdure.values.listed import Listed, ListFilter
+    from perdure.values.message import StoredMessage
+    from perdure.values.step_record import StepRecord
+    from perdure.wire.info import EngineInfo
 
 
 @attrs.frozen(kw_only=True)
