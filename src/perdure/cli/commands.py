@@ -77,7 +77,7 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
     ),
     "show": LazyCommand(
         "instances.show:show",
-        "Show one instance: its status, the steps that it waits for, its last error and its state.",
+        "Show one instance: its status, the steps that it waits for, how it ended, its last error and its state.",
         READING,
     ),
     "wait": LazyCommand(

@@ -35,4 +35,4 @@ def readable_answer(kind: str, answer: object) -> object:
     outcome = cast("dict[str, Any]", members.get("outcome") or {})
     if outcome.get("form") == "completed" and members.get("status") not in {None, "done"}:
         return members | {"outcome": outcome | {"form": WAITS}}
-    return answer
+    return members
