@@ -20,6 +20,19 @@ def test_a_changed_instance_is_the_evolved_one(fields, changes):
     assert attrs.asdict(instance) == fields
 
 
+@given(fields=FIELDS, state=st.text(), now_ms=st.integers(), alarm_ms=st.none() | st.integers())
+def test_an_instance_after_an_event_is_the_evolved_one(fields, state, now_ms, alarm_ms):
+    instance = Instance(**fields)
+    assert instance.after_event(state, now_ms, alarm_ms) == attrs.evolve(
+        instance,
+        version=instance.version + 1,
+        event_count=instance.event_count + 1,
+        state=state,
+        updated_ms=now_ms,
+        alarm_ms=alarm_ms,
+    )
+
+
 def test_an_instance_has_no_other_fields_to_change():
     with pytest.raises(AttributeError):
         Instance(**dict.fromkeys(NAMES, 0)).changed(colour="red")
