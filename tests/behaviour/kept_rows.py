@@ -8,7 +8,7 @@ from __future__ import annotations
 from returns.result import Success
 
 from perdure import attempt
-from perdure.client.client import engine_of
+from perdure.client.in_process import engine_of
 from perdure.engine.resident import Resident
 from perdure.testing.world import World
 from perdure.values.instance import Instance
