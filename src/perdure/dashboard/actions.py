@@ -10,12 +10,14 @@ import attrs
 from perdure.jobs.definition import AnyDefinition
 
 Scope: TypeAlias = Literal["call", "operate"]
-Presence: TypeAlias = Literal["no", "yes", "absent"]
-"""Whether the alarms of an instance are suspended; ``absent`` if there is no instance."""
+Presence: TypeAlias = Literal["no", "yes", "ended", "absent"]
+"""Whether the alarms of an instance are suspended; ``ended``: only its outcome is kept; ``absent``: there is none."""
 
 OPERATIONS: Final = frozenset({"pause", "resume", "terminate"})
 REASONS: Final = {"cancel": "cancelled", "terminate": "terminated"}
 """The actions whose input, if it is text, is a reason; and the word that begins the usual one."""
+_UNTIL_ENDED: Final = frozenset({"pause", "resume", "cancel", "retry"})
+"""The actions without an effect on an instance that has ended."""
 BULK: Final = ("resume", "pause", "trigger", "flush", "retry", "cancel", "terminate")
 """The actions for several instances at once."""
 MAX_BULK: Final = 100
@@ -57,12 +59,14 @@ def actions_for(job: AnyDefinition, suspended: Presence, /) -> tuple[Action, ...
 
     Args:
         job: its definition.
-        suspended: whether its alarms are suspended; ``absent`` if there is no instance.
+        suspended: whether its alarms are suspended, it has ended, or there is no instance.
     """
     found = [action for name in job.plan.offered if (action := action_named(name, job)) is not None]
     if suspended == "absent":
         return tuple(each for each in found if job.plan.commands[each.name].absent == "creates")
     found.sort(key=lambda action: action.effect == "destroys")
+    if suspended == "ended":
+        return tuple(each for each in found if each.name not in _UNTIL_ENDED and not each.name.startswith("signal."))
     hidden = "resume" if suspended == "no" else "pause"
     return tuple(each for each in found if each.name != hidden)
 

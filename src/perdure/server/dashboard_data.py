@@ -216,7 +216,7 @@ class PageSource:
         reveals = reveals and "operate" in self.scopes
         state, problem = ("", "") if job is None or row is None else _state(job, row, reveals=reveals)
         steps, earlier = ((), 0) if job is None or row is None else await self._steps(job, row)
-        suspended: Presence = "absent" if row is None else "no" if row.suspension is None else "yes"
+        suspended = _presence(row)
         return InstanceDetails(
             address=address,
             instance=None if row is None else self._instance(job, row),
@@ -279,6 +279,14 @@ class PageSource:
         found = await known(self.client.dead_letters(after=after, limit=PAGE + 1))
         letters = tuple(attrs.evolve(each, error=self._failure(each.error)) for each in found[:PAGE])
         return DeadLetters(letters=letters, more=len(found) > PAGE)
+
+
+def _presence(row: Instance | None) -> Presence:
+    if row is None:
+        return "absent"
+    if row.ended_ms is not None:
+        return "ended"
+    return "no" if row.suspension is None else "yes"
 
 
 def _rest(found: Listing) -> dict[str, Any]:

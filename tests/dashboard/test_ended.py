@@ -1,0 +1,82 @@
+"""An instance that has ended, on the dashboard: its outcome, and the requests that make sense."""
+
+import asyncio
+import re
+from html import unescape
+from typing import Annotated
+
+import httpx2
+from attrs import frozen
+from visitor import Visitor
+
+from perdure import App, Do, ItemContext, Secret, Signal, WorkerPool, Workflow, WorkflowContext, fail, program, unwrap
+from perdure.server.api import asgi
+
+
+@frozen
+class Receipt:
+    number: int
+    card: Annotated[str, Secret] = "4111-1111"
+
+
+approval = Signal("approval", str)
+
+
+@program
+def pay(ctx: WorkflowContext[str]) -> Do[Receipt]:
+    yield from approval.receive()
+    return Receipt(7)
+
+
+@program
+def shrink(ctx: ItemContext[str]) -> Do[Receipt, str]:
+    item = yield from ctx.item
+    if item == "bad":
+        yield from fail("no picture")
+    return Receipt(len(item))
+
+
+bills = Workflow("bills", state=str, run=pay, signals=(approval,))
+pictures = WorkerPool("pictures", item=str, work=shrink, keep="1 day")
+
+
+def buttons(html: str) -> set[str]:
+    """The actions of the page."""
+    toolbar = re.search(r'<nav class="toolbar".*?</nav>', html, re.DOTALL)
+    return set() if toolbar is None else set(re.findall(r">([a-z.]+)</a>", toolbar[0]))
+
+
+def test_a_page_shows_the_outcome_and_only_the_requests_that_have_an_effect():
+    async def main():
+        api = asgi(App(None).with_jobs(bills, pictures), "memory://", dashboard=True)
+        transport = httpx2.ASGITransport(api)
+        async with api.lifespan(), httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:
+            visitor, jobs = Visitor(http, api), api.client
+            await unwrap(jobs.handle(bills).start("b", "order", wait_for="completion"))
+            open_page = (await visitor.get("/jobs/workflow/bills/instances/b")).text
+            await unwrap(jobs.handle(bills).signal("b", approval, "yes"))
+            await unwrap(jobs.until(bills, "b"))
+            for item in ("good", "bad"):
+                await unwrap(jobs.handle(pictures).put(item, item))
+            await unwrap(jobs.until(pictures, "good", "done"))
+            await unwrap(jobs.until(pictures, "bad", phases=("dead",)))
+            ended, done, dead = [
+                (await visitor.get(f"/jobs/{path}")).text
+                for path in (
+                    "workflow/bills/instances/b",
+                    "pool/pictures/instances/good",
+                    "pool/pictures/instances/bad",
+                )
+            ]
+            return open_page, ended, done, dead, (await visitor.get("/instances")).text
+
+    open_page, ended, done, dead, listed = asyncio.run(main())
+    assert {"cancel", "pause", "terminate"} <= buttons(open_page)
+    assert not {"cancel", "pause", "resume"} & buttons(ended)
+    assert "terminate" in buttons(ended)
+    for page, number in ((ended, 7), (done, 4)):
+        assert f'{{"number":{number},"card":"<secret>"}}' in unescape(page)
+        assert "4111" not in page
+    assert "resume" in buttons(dead)
+    assert re.search(r"parked</span>\s*<small> dead", dead), dead
+    assert re.search(r"parked</span>\s*<small> dead, retries exhausted", listed)
