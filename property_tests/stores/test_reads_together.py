@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from contextlib import closing
 
 import pytest
 from hypothesis import given
@@ -64,11 +65,11 @@ def test_any_number_of_addresses_is_read(cursor, count):
 
 
 def test_a_row_that_the_index_finds_under_another_id_is_corrupt():
-    connection = sqlite3.connect(":memory:")
     columns = INSTANCE_COLUMNS.replace(" id,", " id COLLATE NOCASE,")
-    connection.execute(f"CREATE TABLE instances ({columns})")
     values = (1, 1, "task", "orders", "A", "1", 1, "", *(None,) * 5, 0, 0, None, 1, 1, *(None,) * 4)
     marks = ", ".join("?" * len(values))
-    connection.execute(f"INSERT INTO instances VALUES ({marks})", values)  # noqa: S608 - marks alone
-    with pytest.raises(StoreCorrupt, match="another id"):
-        queries.load_all(connection.cursor(), [LoadRequest(Address("task", "orders", "a"), None, NOW_MS)])
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute(f"CREATE TABLE instances ({columns})")
+        connection.execute(f"INSERT INTO instances VALUES ({marks})", values)  # noqa: S608 - marks alone
+        with pytest.raises(StoreCorrupt, match="another id"):
+            queries.load_all(connection.cursor(), [LoadRequest(Address("task", "orders", "a"), None, NOW_MS)])
