@@ -23,11 +23,13 @@ def declared(declare: Any, **options: bool) -> Any:
         number: float
         text: str = attrs.field(default="", repr=hidden)
         note: object = attrs.field(default=None, eq=False, repr=False)
+        size: int = attrs.field(default=0, eq=abs)
+        place: int = attrs.field(default=0, hash=False)
 
     return declare(**options)(Value) if options else declare(Value)
 
 
-FIELDS = tuple(product((0, 1, float("nan")), ("", "a"), (None, 1)))
+FIELDS = tuple(product((0, 1, float("nan")), ("", "a"), (None, 1), (-1, 1), (0, 1)))
 
 
 def test_it_compares_hashes_and_prints_as_attrs_does() -> None:

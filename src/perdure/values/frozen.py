@@ -43,7 +43,10 @@ else:
 
     def _generated(cls: type) -> type:
         """Return another class with the same fields, which has the methods."""
-        fields = {each.name: attrs.field(init=False, eq=each.eq, repr=each.repr) for each in attrs.fields(cls)}
+        fields = {
+            each.name: attrs.field(init=False, eq=each.eq_key or each.eq, hash=each.hash, repr=each.repr)
+            for each in attrs.fields(cls)
+        }
         return attrs.make_class(cls.__name__, fields, frozen=True, init=False)
 
 
