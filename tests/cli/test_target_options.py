@@ -94,5 +94,5 @@ def answered_with(reply: bytes, scheme: str) -> str:
 def test_a_server_that_is_not_one_of_http_is_named_at_once() -> None:
     """A database at the port, TLS at a plain address, and a plain server at one with TLS."""
     assert "check the port, or write https://" in answered_with(b"E\x00\x00\x00\x85SFATAL", "http")
-    assert "check the port, or write https://" in answered_with(b"", "http")
+    assert "closed the connection, so it stops, or it does not use plain HTTP" in answered_with(b"", "http")
     assert "does not use TLS: write http://" in answered_with(b"HTTP/1.1 400 Bad Request\r\n\r\n", "https")

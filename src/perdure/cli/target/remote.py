@@ -232,5 +232,7 @@ def _http_problem(connection: socket.socket, host: str) -> str:
         return ""  # it is busy: the call waits for it
     except OSError:
         begin = b""
-    is_http = begin != b"" and _HTTP.startswith(begin)
-    return "" if is_http else "the server there does not use plain HTTP: check the port, or write https://"
+    if begin and _HTTP.startswith(begin):
+        return ""
+    closed = "" if begin else "closed the connection, so it stops, or it "
+    return f"the server there {closed}does not use plain HTTP: check the port, or write https://"
