@@ -105,8 +105,12 @@ def test_without_an_engine_late_alarms_are_expected() -> None:
 def test_an_installation_needs_a_new_sqlite_and_the_extras() -> None:
     assert sqlite_version((3, 36, 9)).level == "problem"
     assert sqlite_version((3, 37, 0)).level == "ok"
-    assert [each.level for each in extras(set(EXTRAS))] == ["ok"]
-    assert [each.level for each in extras({"cli"})] == ["ok", "warning", "warning", "warning"]
+    assert [each.level for each in extras(set(EXTRAS), "file")] == ["ok"]
+    assert [each.level for each in extras({"cli"}, "file")] == ["ok", "warning", "warning", "warning"]
+    assert [each.advice for each in extras({"cli", "client", "postgres"}, "other")] == [
+        "",
+        "pip install 'perdure[server]'",
+    ]
 
 
 @pytest.mark.parametrize(("state", "level"), [("ok", "ok"), ("degraded", "warning"), ("failed", "problem")])

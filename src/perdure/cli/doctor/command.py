@@ -57,12 +57,13 @@ def _counted(number: int, noun: str) -> str:
 
 
 def _diagnoses(target: TargetOptions) -> Iterator[Diagnosis]:
-    yield from installation()
     is_named = target != UNSET or any(os.environ.get(name) for name in ("PERDURE_SERVER", "PERDURE_STORE"))
+    store = target.store if target.server or target.store else os.environ.get("PERDURE_STORE")
+    schema = store if store and is_postgres(store) else None
+    yield from installation("other" if schema or (is_named and not store) else "file")
     if not is_named:
         return
-    schema = target.store if target.server or target.store else os.environ.get("PERDURE_STORE")
-    if schema and is_postgres(schema):
+    if schema:
         yield from _schema(schema)
         return
     url = chosen_url(target, os.environ)

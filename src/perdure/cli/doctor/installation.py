@@ -6,7 +6,7 @@ import platform
 import sqlite3
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
-from typing import Final
+from typing import Final, Literal
 
 from perdure.cli.doctor.diagnosis import Diagnosis
 from perdure.wire.info import installed_version
@@ -30,11 +30,15 @@ EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
 """The modules of each extra that an operator may need."""
 
 
-def installation() -> Iterator[Diagnosis]:
-    """Check versions and extras."""
+def installation(store: Literal["file", "other"]) -> Iterator[Diagnosis]:
+    """Check versions and extras.
+
+    Args:
+        store: whether the checked store is a SQLite file, or may be one, because none is named.
+    """
     yield Diagnosis("ok", "version", f"perdure {installed_version()}, Python {platform.python_version()}")
     yield sqlite_version(sqlite3.sqlite_version_info)
-    yield from extras({name for name, modules in EXTRAS.items() if all(map(find_spec, modules))})
+    yield from extras({name for name, modules in EXTRAS.items() if all(map(find_spec, modules))}, store)
 
 
 def sqlite_version(found: tuple[int, ...]) -> Diagnosis:
@@ -46,10 +50,10 @@ def sqlite_version(found: tuple[int, ...]) -> Diagnosis:
     return Diagnosis("ok", "sqlite", f"SQLite {version}")
 
 
-def extras(installed: set[str]) -> Iterator[Diagnosis]:
+def extras(installed: set[str], store: Literal["file", "other"]) -> Iterator[Diagnosis]:
     """Check the extras that stores and sockets need."""
     yield Diagnosis("ok", "extras", f"installed: {', '.join(each for each in EXTRAS if each in installed)}")
-    if "sqlite" not in installed:
+    if store == "file" and "sqlite" not in installed:
         yield Diagnosis("warning", "extras", "an engine cannot open a SQLite file", "pip install 'perdure[sqlite]'")
     if "server" not in installed:
         yield Diagnosis("warning", "extras", "perdure run does not listen", "pip install 'perdure[server]'")
