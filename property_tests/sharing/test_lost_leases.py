@@ -10,6 +10,7 @@ from returns.future import FutureResult
 from returns.result import Result, Success
 
 from perdure import App, Do, Task, TaskContext, effect, program, unwrap
+from perdure.programs import sleep
 from perdure.programs.future import answer_of, asked
 from perdure.runtime.record import Runtime
 from perdure.runtime.simulated import Simulation
@@ -94,5 +95,40 @@ def test_a_run_that_is_claimed_when_the_lease_ends_runs_elsewhere(due_ms: int) -
             assert here.words + there.words in (["1.1"], ["1.2"])
             await unwrap(jobs.handle(alarms).send("a", 1))
         await first.__aexit__(None, None, None)
+
+    simulation.run(main())
+
+
+def test_an_engine_that_a_commit_finds_dead_stops_its_runs() -> None:
+    """Another engine may have taken over its runs, whatever its own clock says of the lease."""
+    simulation, outside = Simulation(seed=1), Said([])
+    backend = SharedMemoryBackend(simulation.runtime.monotonic_ms, lease_ms=LEASE_MS)
+
+    @program
+    def work(ctx: TaskContext[int], event: int) -> Do[None, str, Said]:
+        yield from say(f"{event} begins")
+        yield from sleep(f"{event} ms")
+        yield from say(f"{event} ends")
+        yield from ctx.set_state(event)
+
+    jobs = Task("jobs", state=int, event=int, initial=0, on_event=work, execute=ring)
+
+    async def main() -> None:
+        runtime, store = simulation.runtime, backend.open()
+        declared_dead = runtime.future()
+        store = attrs.evolve(store, lost=declared_dead)
+        engine = App(outside).with_jobs(jobs).open(store, runtime=runtime)
+        client = await engine.__aenter__()
+
+        async def send() -> None:
+            await answer_of(client.handle(jobs).send("a", 1_000))
+
+        call = runtime.spawn(send(), name="call")
+        await runtime.sleep(500)
+        declared_dead.set_result("another engine declared it dead")
+        await runtime.sleep(1_000)
+        assert outside.words == ["1000 begins"]
+        assert call.done()
+        await engine.__aexit__(None, None, None)
 
     simulation.run(main())

@@ -147,7 +147,8 @@ class RunningEngine:
             now_ms, epoch = self.runtime.now_ms(), self.store.epoch
             self.sinks.tell(EngineStarted(at_ms=now_ms, store=self.store.name, epoch=epoch, recovered=recovered))
         if self.store.lost is not None:
-            self.store.lost.add_done_callback(lambda lost: self.fail(lost.result()))
+            end = self.fail if self.membership is None else self.lost
+            self.store.lost.add_done_callback(lambda lost: end(lost.result()))
         if self.store.watch_ownership is not None:
             self.store.watch_ownership(self.ownership_is)
         await self.ensuring.run()
