@@ -17,7 +17,9 @@ from perdure.runtime.simulated import Simulation
 from perdure.stores.memory import SharedMemoryBackend
 from perdure.stores.sharing.member import Members, Served
 from perdure.stores.store import Query, Store
+from perdure.telemetry.function_sink import on_event
 from perdure.values.errors import StoreError
+from perdure.values.live_event import LeaseLost
 from perdure.values.transition import Transition
 
 
@@ -97,6 +99,37 @@ def test_a_run_that_is_claimed_when_the_lease_ends_runs_elsewhere(due_ms: int) -
         await first.__aexit__(None, None, None)
 
     simulation.run(main())
+
+
+@pytest.mark.parametrize("end", ["close", "stall"])
+def test_a_lost_lease_is_reported_by_every_engine_and_a_close_is_not(end: str) -> None:
+    """Two engines continue; the third one is closed, or renews its lease no more."""
+    simulation, lost = Simulation(seed=1), list[tuple[int, int]]()
+    backend = SharedMemoryBackend(simulation.runtime.monotonic_ms, lease_ms=LEASE_MS)
+
+    def opened(store: Store) -> Any:
+        def note(event: object) -> None:
+            if isinstance(event, LeaseLost):
+                lost.append((store.epoch, event.epoch))
+
+        app = App(Said([])).with_jobs(alarms).with_sinks(on_event(note))
+        return app.open(store, runtime=simulation.runtime)
+
+    async def main() -> None:
+        runtime, store = simulation.runtime, backend.open()
+        first = opened(store if end == "close" else without_heartbeats(store, runtime, 1))
+        await first.__aenter__()
+        async with opened(backend.open()), opened(backend.open()):
+            await runtime.sleep(LEASE_MS / 3)
+            if end == "close":
+                await first.__aexit__(None, None, None)
+            await runtime.sleep(3 * LEASE_MS)
+        if end == "stall":
+            await first.__aexit__(None, None, None)
+        await runtime.sleep(3 * LEASE_MS)
+
+    simulation.run(main())
+    assert sorted(lost) == ([] if end == "close" else [(1, 1), (2, 1), (3, 1)])
 
 
 def test_an_engine_that_a_commit_finds_dead_stops_its_runs() -> None:

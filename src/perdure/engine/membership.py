@@ -11,7 +11,7 @@ from returns.result import Success
 from perdure.programs.future import answer_of
 from perdure.runtime.record import Future, LogRecord, Runtime, SpawnedTask, Timer
 from perdure.stores.sharing.contract import Sharing
-from perdure.stores.sharing.member import Members, Served
+from perdure.stores.sharing.member import Members, Served, StoreMember
 from perdure.stores.sharing.share import NOTHING, Share, everything_of, share_of
 from perdure.values.errors import OutcomeUnknown, OwnershipLost, StoreError, StoreUnavailable
 from perdure.values.hold import Job
@@ -41,6 +41,7 @@ class Membership:
         jobs: the jobs that the engine serves, with the versions of their states.
         changed: called when the others, also those that joined and ended since, or the share have changed; set once,
             right after construction.
+        expired: called with each other engine whose lease has ended before it closed the store; set with it.
         lost: called with the reason when the lease has ended, or another engine declared this one dead; set with it.
         others: the other engines that may be alive.
         share: the part of alarms, messages and abandoned claims that this engine handles.
@@ -52,6 +53,7 @@ class Membership:
     runtime: Runtime
     jobs: Served
     changed: Callable[[], None] = attrs.field(init=False)
+    expired: Callable[[StoreMember], None] = attrs.field(init=False)
     lost: Callable[[str], None] = attrs.field(init=False)
     others: OtherEngines = NO_OTHERS
     share: Share = NOTHING
@@ -59,6 +61,7 @@ class Membership:
     _served: Served = attrs.Factory(dict[Job, int])
     _stated: Served | None = None
     _failures: int = 0
+    _known_at_ms: float = 0.0
     _asleep: Future[Any] | None = None
     _sure_until_ms: float = 0.0
     _task: SpawnedTask[Any] | None = None
@@ -150,7 +153,7 @@ class Membership:
             raise _repeatable(found.failure())
         self._failures, self._stated = 0, served
         self._renew(began_ms)
-        self._know(found.unwrap())
+        self._know(found.unwrap(), began_ms)
 
     def _renew(self, began_ms: float) -> None:
         self._sure_until_ms = max(self._sure_until_ms, began_ms + self.sharing.lease_ms * SURE)
@@ -163,9 +166,13 @@ class Membership:
         if not self.may_act():
             self.lost("its lease has ended, and the store did not renew it")
 
-    def _know(self, members: Members) -> None:
-        before = (self.others, self.share)
-        self.members = members
+    def _know(self, members: Members, since_ms: float) -> None:
+        before, known = (self.others, self.share), self.members
+        for member in () if known is None else known.members:
+            silent_ms = self.runtime.monotonic_ms() - self._known_at_ms
+            if member.epoch not in members.epochs and silent_ms >= member.lease_left_ms:  # a closed one leaves before
+                self.expired(member)
+        self.members, self._known_at_ms = members, since_ms
         self.others = OtherEngines(members.epochs - {self.epoch}, members.last_epoch, self.epoch)
         self.share = share_of(self.epoch, members)
         if before != (self.others, self.share):

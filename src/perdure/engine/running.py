@@ -51,13 +51,14 @@ from perdure.jobs.ensured import Ensured
 from perdure.jobs.recovery import is_delivered_beside_others, left_behind
 from perdure.runtime.eager_task import ended
 from perdure.runtime.record import Future, LogRecord, Runtime, SpawnedTask, Timer
+from perdure.stores.sharing.member import StoreMember
 from perdure.stores.store import Store
 from perdure.values.address import Address
 from perdure.values.event import Event, JobResumed
 from perdure.values.hold import Job
 from perdure.values.instance import Instance
 from perdure.values.limits import Limits
-from perdure.values.live_event import EngineStarted, EngineStopped
+from perdure.values.live_event import EngineStarted, EngineStopped, LeaseLost
 from perdure.values.message import Consumed
 from perdure.values.transition import Purge, Put, Transition
 
@@ -182,7 +183,7 @@ class RunningEngine:
         unowned = left_work_of(self.store, membership)
         left = Recovery(unowned, self.dispatcher, self.jobs, recovers=is_delivered_beside_others)
         self._sweep = Sweep(self.runtime, membership, self.runner.holds, own, left)
-        membership.changed, membership.lost = self.others_changed, self.lost
+        membership.changed, membership.expired, membership.lost = self.others_changed, self._lease_lost, self.lost
         await membership.join()
         self.runner.others = membership.others
 
@@ -206,8 +207,17 @@ class RunningEngine:
 
     def lost(self, reason: str) -> None:
         """Stop, because other engines take over the work of this one: its runs must not continue."""
+        members = None if self.membership is None or self.stopped.done() else self.membership.members
+        for member in () if members is None else members.members:
+            if member.epoch == self.store.epoch:
+                self._lease_lost(member)
         self.fail(f"epoch {self.store.epoch} of {self.store.name}: {reason}")
         self.stop_runs()
+
+    def _lease_lost(self, member: StoreMember) -> None:
+        if self.sinks.told:
+            now_ms, store = self.runtime.now_ms(), self.store.name
+            self.sinks.tell(LeaseLost(at_ms=now_ms, store=store, epoch=member.epoch, label=member.label))
 
     def ownership_is(self, state: Literal["sure", "in_doubt"]) -> None:
         """Rely on rows in memory only while no other engine can have written the store.

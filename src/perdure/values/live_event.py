@@ -63,6 +63,24 @@ class EngineStopped(LiveHeader):
     reason: str = ""
 
 
+@attrs.frozen(kw_only=True, repr=False)
+class LeaseLost(LiveHeader):
+    """The lease of an engine on a shared store ended before the engine closed the store.
+
+    Each engine that shared the store with it reports that, and so does the engine itself if its process still works.
+
+    Attributes:
+        store: the name of the store.
+        epoch: the engine whose lease ended.
+        label: the process of that engine.
+    """
+
+    type: ClassVar[str] = "engine.lease_lost"
+    store: str
+    epoch: int
+    label: str
+
+
 RequestOutcome: TypeAlias = Literal["ok", "rejected", "failed", "refused", "unavailable", "unknown", "cancelled"]
 """How a request ended for its caller: ``ok``; ``rejected`` by a typed error of the job; ``failed`` by a defect, by a
 timeout, or because its run failed; ``refused`` before it changed anything; the store was ``unavailable``; its outcome
@@ -223,6 +241,7 @@ class MessageDelivered(LiveHeader):
 LiveEvent: TypeAlias = (
     EngineStarted
     | EngineStopped
+    | LeaseLost
     | RequestEnded
     | EventRejected
     | EngineOverloaded
@@ -241,6 +260,7 @@ LIVE_EVENT_TYPES: dict[str, type[LiveEvent]] = {
     for cls in (
         EngineStarted,
         EngineStopped,
+        LeaseLost,
         RequestEnded,
         EventRejected,
         EngineOverloaded,

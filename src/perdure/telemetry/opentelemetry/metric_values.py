@@ -11,6 +11,7 @@ from perdure.values.live_event import (
     AlarmFired,
     AnyEvent,
     EngineOverloaded,
+    LeaseLost,
     MessageDelivered,
     RequestEnded,
     StoreCommitted,
@@ -70,7 +71,14 @@ DELIVERIES: Final = Instrument(
     name="perdure.message.deliveries", form="counter", unit="{message}", description="Deliveries of messages."
 )
 
-INSTRUMENTS: Final = (REQUESTS, WAITS, OVERLOADS, RUNS, RECOVERIES, PARKED, LATENESS, COMMITS, DELIVERIES)
+LOST_LEASES: Final = Instrument(
+    name="perdure.lease.losses",
+    form="counter",
+    unit="{lease}",
+    description="Leases that ended before their engine closed the shared store.",
+)
+
+INSTRUMENTS: Final = (REQUESTS, WAITS, OVERLOADS, RUNS, RECOVERIES, PARKED, LATENESS, COMMITS, DELIVERIES, LOST_LEASES)
 
 
 @attrs.frozen
@@ -97,6 +105,8 @@ def metric_values(event: AnyEvent) -> tuple[MetricValue, ...]:
             return (_live(event),)
         case JobExecuted() | JobFailed() | JobRecovered() | JobParked():
             return _stored(event)
+        case LeaseLost():
+            return (MetricValue(LOST_LEASES, 1, {}),)
         case _:
             return ()
 

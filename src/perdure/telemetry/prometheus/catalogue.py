@@ -55,6 +55,7 @@ COMMITS: Final = _counter("commits", "Commits that the store answered.", "outcom
 COMMIT_DURATION: Final = _histogram("commit_duration_seconds", "Time until the store answered a commit.")
 COMMIT_SIZE: Final = _histogram("commit_size_bytes", "Size of the state, messages and answer of a commit.")
 DELIVERIES: Final = _counter("message_deliveries", "Deliveries of messages, by target.", "kind", "job_name", "outcome")
+LOST_LEASES: Final = _counter("lost_leases", "Leases that ended before their engine closed the shared store.")
 
 COUNTED: Final = (
     REQUESTS,
@@ -70,6 +71,7 @@ COUNTED: Final = (
     COMMIT_DURATION,
     COMMIT_SIZE,
     DELIVERIES,
+    LOST_LEASES,
 )
 
 # ------------------------------------------------------------ read at a scrape

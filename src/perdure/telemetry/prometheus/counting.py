@@ -14,6 +14,7 @@ from perdure.telemetry.prometheus.catalogue import (
     COMMITS,
     DELIVERIES,
     LATENESS,
+    LOST_LEASES,
     OVERLOADS,
     PARKINGS,
     RECOVERIES,
@@ -39,6 +40,7 @@ from perdure.values.live_event import (
     AlarmFired,
     AnyEvent,
     EngineOverloaded,
+    LeaseLost,
     MessageDelivered,
     RequestEnded,
     RunClaimed,
@@ -71,11 +73,13 @@ class Counting:
             AlarmFired: self._alarm,
             EngineOverloaded: self._overloaded,
             MessageDelivered: self._delivered,
+            LeaseLost: self._lease_lost,
         }
         for outcome in sorted(
             COMMIT_OUTCOMES
         ):  # a counter that appears with its first value hides that value from rate()
             self._add(COMMITS, (outcome,), 0)
+        self._add(LOST_LEASES, (), 0)
         for job in self.jobs.by_job.values():
             self._add(RECOVERIES, job.values, 0)
             for outcome in RUN_OUTCOMES:
@@ -129,6 +133,9 @@ class Counting:
 
     def _delivered(self, event: MessageDelivered) -> None:
         self._add(DELIVERIES, (*self.jobs.at(event.target).values, one_of(DELIVERY_OUTCOMES, event.outcome)))
+
+    def _lease_lost(self, _: LeaseLost) -> None:
+        self._add(LOST_LEASES, ())
 
     # ------------------------------------------------------------ the tally
     def _add(self, metric: Metric, labels: LabelValues, number: int = 1) -> None:
