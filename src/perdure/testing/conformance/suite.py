@@ -27,6 +27,7 @@ from perdure.testing.conformance import (
     pages,
     queued,
     shares,
+    takeovers,
     text,
     uncommitted_reads,
 )
@@ -64,6 +65,7 @@ _MODULES = (
     ownership,
     membership,
     shares,
+    takeovers,
     corruption,
     kills,
     uncommitted_reads,
