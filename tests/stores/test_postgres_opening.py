@@ -213,6 +213,47 @@ def test_the_printed_statements_are_those_of_an_opening(harness: PostgresHarness
     asyncio.run(main())
 
 
+def test_printed_migrations_leave_none_out_that_failed(harness: PostgresHarness):
+    """psql continues with the next one, after a lock that was not available in time."""
+
+    async def main() -> None:
+        first, _, *later = re.split(r"(?<=COMMIT;\n)", script_from(0, harness.schema))
+        await harness.execute(first)
+        for migration in filter(str.strip, later):
+            with pytest.raises(asyncpg.RaiseError, match=r"expects tables of version .* --from-version 1"):
+                await harness.execute(migration)
+        assert await harness.value("SELECT max(version) FROM perdure.migrations") == 1
+        await harness.execute(script_from(1, harness.schema))
+        await (await harness.open()).close()
+
+    asyncio.run(main())
+
+
+_USED = """
+    SELECT proname || '(' || pg_get_function_identity_arguments(oid) || ') ' || pg_get_function_result(oid)
+    FROM pg_proc WHERE pronamespace = $1::text::regnamespace
+    UNION ALL SELECT table_name || '.' || column_name || ' ' || data_type || ' ' || is_nullable
+    FROM information_schema.columns WHERE table_schema = $1"""
+
+
+def test_a_migration_keeps_the_functions_and_columns_of_earlier_versions(harness: PostgresHarness):
+    """They continue on migrated tables while a rollout runs: their statements call the same functions."""
+
+    async def main() -> None:
+        connection = await asyncpg.connect(harness.database)
+        await connection.execute(f'CREATE SCHEMA "{harness.schema}"')
+        used: set[str] = set()
+        for migration in migrations():
+            await connection.execute(migration.script(harness.schema))
+            found = {row[0] for row in await connection.fetch(_USED, harness.schema)}
+            assert used <= found, (migration, used - found)
+            used = found
+        assert used
+        await connection.close()
+
+    asyncio.run(main())
+
+
 class Locked:
     """A schema of the first version, in which a transaction holds a lock that migrations wait for."""
 

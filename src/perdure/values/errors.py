@@ -558,7 +558,7 @@ class StoreTooNew(StoreError):
     def _text(self) -> str:
         return (
             f"{self.store} has schema version {self.found}, this library reads up to {self.supported}; "
-            "upgrade perdure, or open the file with the version that wrote it"
+            "upgrade perdure, or open it with the version that wrote it"
         )
 
 

@@ -25,6 +25,17 @@ CREATE TABLE perdure.migrations (
 )
 """
 
+_PREVIOUS: Final = """
+DO $check$
+DECLARE
+  v int := (SELECT max(version) FROM perdure.migrations);
+BEGIN
+  IF v <> {before} THEN
+    RAISE EXCEPTION 'migration {version} expects tables of version {before}, got %: use --from-version %', v, v;
+  END IF;
+END $check$;
+"""
+
 
 @attrs.frozen
 class SchemaMigration:
@@ -66,14 +77,26 @@ def in_schema(sql: str, schema: str) -> str:
 def script_from(version: int, schema: str) -> str:
     """Return the statements that lead from a version to the present one, each migration in a transaction.
 
+    psql continues after an error, so each migration checks that the one before it is complete.
+
     Args:
         version: the present version of the tables; 0: there is no schema.
         schema: its name.
     """
     create = f'CREATE SCHEMA "{schema}";\n' if version == 0 else ""
     begin = f"BEGIN;\nSET LOCAL lock_timeout = {LOCK_TIMEOUT_MS};\n"
-    steps = [f"{begin}{one.script(schema)}COMMIT;\n" for one in migrations() if one.version > version]
+    steps = [
+        f"{begin}{_check_previous(one, schema)}{one.script(schema)}COMMIT;\n"
+        for one in migrations()
+        if one.version > version
+    ]
     return create + "\n".join(steps)
+
+
+def _check_previous(migration: SchemaMigration, schema: str) -> str:
+    if migration.version == 1:
+        return ""
+    return in_schema(_PREVIOUS.format(before=migration.version - 1, version=migration.version), schema)
 
 
 def no_schema(schema: str) -> str:
