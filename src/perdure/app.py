@@ -12,9 +12,9 @@ import attrs
 from perdure.client.client import Client
 from perdure.client.local_gateway import LocalGateway
 from perdure.client.not_entered import AsyncNotEntered
-from perdure.engine.claims import Perform, perform_directly
 from perdure.engine.in_flight import InFlight
 from perdure.engine.mistakes import MistakeFound, MistakeLog
+from perdure.engine.perform import Perform, perform_directly
 from perdure.engine.residents import Residents
 from perdure.engine.runner import RunEnded
 from perdure.engine.running import RunningEngine, running_engine

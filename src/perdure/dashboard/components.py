@@ -9,7 +9,6 @@ import htpy as h
 
 from perdure.dashboard.frame import Frame
 from perdure.values.address import Address
-from perdure.values.duration import format_duration
 from perdure.values.hold import Hold
 from perdure.values.instant import from_ms
 
@@ -79,11 +78,6 @@ def iso(at_ms: int, /) -> str:
 def clock(at_ms: int, /) -> h.Element:
     """Show an instant in UTC."""
     return h.time(datetime=iso(at_ms))[iso(at_ms).replace("T", " ").replace("Z", " UTC")]
-
-
-def lasting(milliseconds: int, /) -> str:
-    """Return a duration as definitions write it."""
-    return format_duration(milliseconds)
 
 
 def instance_link(frame: Frame, address: Address, /, *, short: bool = False) -> h.Element:

@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import attrs
 from returns.result import Failure, Result, Success
 
 from perdure.engine.checkpoints import Checkpoints
+from perdure.engine.perform import Perform, perform_directly
 from perdure.engine.time_limit import TimeLimit
 from perdure.jobs.checkpoint import AwaitChange, Checkpoint, ReadJournal
 from perdure.jobs.step import Execute
-from perdure.programs import default_handler
 from perdure.programs.drivers import settle_answer
 from perdure.runtime.eager_task import start_eagerly
 from perdure.runtime.record import Future, Runtime
 from perdure.values.errors import OutcomeUnknown
 
 Record = Callable[[Execute], Awaitable[Result[Execute, Any]]]  # the errors of a store
-
-Perform: TypeAlias = Callable[[object, Any, Execute], object]
-"""How to perform an effect: ``perform(instruction, services, execute)`` returns the result of a `Handler`."""
-
-
-def perform_directly(instruction: object, services: Any, _: Execute) -> object:
-    """Call the service, for any run."""
-    return default_handler(instruction, services)
 
 
 class ClaimFailed(BaseException):

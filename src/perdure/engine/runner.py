@@ -11,7 +11,7 @@ from returns.result import Failure, Result, Success
 
 from perdure.engine.cancellation import stop_from_outside, take_cancellation_back, uncancel
 from perdure.engine.checkpoints import Checkpoints, RunLost
-from perdure.engine.claims import ClaimFailed, LazyClaim, Perform, perform_directly
+from perdure.engine.claims import ClaimFailed, LazyClaim
 from perdure.engine.commits import Commits
 from perdure.engine.concurrency_limit import ConcurrencyLimits
 from perdure.engine.conflict_backoff import MAX_CONFLICTS, MAX_SHARED_CONFLICTS, back_off
@@ -19,6 +19,7 @@ from perdure.engine.holds import Holds
 from perdure.engine.item import RunInProgress, Stop
 from perdure.engine.lane_limit import lane_of
 from perdure.engine.mistakes import MistakeFound, report_mistakes
+from perdure.engine.perform import Perform, perform_directly
 from perdure.engine.reporting import Reporting
 from perdure.engine.resident import Resident
 from perdure.engine.residents import Residents

@@ -10,7 +10,6 @@ import attrs
 
 from perdure._lazy import load_postponed
 from perdure.engine.alarms import Alarms
-from perdure.engine.claims import Perform, perform_directly
 from perdure.engine.commits import Commits
 from perdure.engine.concurrency_limit import ConcurrencyLimit, ConcurrencyLimits
 from perdure.engine.direct_reads import DirectReads
@@ -26,6 +25,7 @@ from perdure.engine.maintenance import Maintenance
 from perdure.engine.membership import HEARTBEATS, Membership
 from perdure.engine.mistakes import MistakeFound
 from perdure.engine.outbox import Outbox
+from perdure.engine.perform import Perform, perform_directly
 from perdure.engine.recovery import Recovery
 from perdure.engine.reporting import Reporting
 from perdure.engine.residents import Residents

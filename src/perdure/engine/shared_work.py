@@ -10,8 +10,8 @@ from returns.future import FutureResult
 from returns.result import Success
 
 from perdure.engine.checkpoints import RunLost
-from perdure.engine.claims import Perform
 from perdure.engine.membership import Membership
+from perdure.engine.perform import Perform
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.step import Execute
 from perdure.programs.future import settled

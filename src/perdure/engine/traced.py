@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import attrs
 from returns.result import Failure
 
-from perdure.engine.claims import Perform
+from perdure.engine.perform import Perform
 from perdure.engine.tracing import EffectBegun, EffectSpan, Tracing, TurnBegun, TurnEnded, TurnSpan
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.failures import record_failure
