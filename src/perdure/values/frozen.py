@@ -18,8 +18,8 @@ else:
     def frozen(cls: type | None = None, /, **options: bool) -> Any:
         """Declare a class as ``attrs.frozen`` does, and postpone its ``__eq__``, ``__hash__`` and ``__repr__``.
 
-        attrs generates each of them when it is first called: to generate them takes most of the time of a declaration,
-        and a process that defines jobs calls almost none. From then on the class has the methods of ``attrs.frozen``.
+        attrs generates them when one is first called: to generate them takes most of the time of a declaration, and a
+        process that defines jobs calls almost none. From then on the class has the methods of ``attrs.frozen``.
 
         Args:
             cls: the class; None if there are options.
@@ -30,24 +30,23 @@ else:
         postponed = [name for name, wanted in _METHODS.items() if options.get(wanted, True) and name not in vars(cls)]
         declared = attrs.frozen(cls, **(options | {"eq": False, "repr": False}))
         for name in postponed:
-            setattr(declared, name, _generated_at_first_call(declared, name))
+            setattr(declared, name, _generates_first(declared, name, postponed))
         return declared
 
-    def _generated_at_first_call(cls: type, name: str) -> Callable[..., Any]:
+    def _generates_first(cls: type, name: str, postponed: list[str]) -> Callable[..., Any]:
+        """Return a method that replaces itself and the other postponed ones by those of attrs, and calls its own."""
+
         def generate_and_call(self: object, *others: object) -> Any:
-            method = getattr(_generated(cls), name)
-            setattr(cls, name, method)
-            return method(self, *others)
+            fields = {
+                each.name: attrs.field(init=False, eq=each.eq_key or each.eq, hash=each.hash, repr=each.repr)
+                for each in attrs.fields(cls)
+            }
+            generated = attrs.make_class(cls.__name__, fields, frozen=True, init=False)
+            for each in postponed:
+                setattr(cls, each, getattr(generated, each))
+            return getattr(generated, name)(self, *others)
 
         return generate_and_call
-
-    def _generated(cls: type) -> type:
-        """Return another class with the same fields, which has the methods."""
-        fields = {
-            each.name: attrs.field(init=False, eq=each.eq_key or each.eq, hash=each.hash, repr=each.repr)
-            for each in attrs.fields(cls)
-        }
-        return attrs.make_class(cls.__name__, fields, frozen=True, init=False)
 
 
 __all__ = ["frozen"]
