@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -165,6 +167,35 @@ def test_a_schema_that_does_not_exist_is_refused(command: str, postgres_url: str
 
 
 # ------------------------------------------------------------- stats, check
+SLEEPS = "SELECT pg_sleep(3600)::text"
+
+
+@pytest.mark.parametrize("read", ["rows", "pages"])
+def test_an_interrupt_ends_a_read_at_once(filled: PostgresHarness, read: str):
+    """It arrives as `KeyboardInterrupt`, and the server ends the statement, too."""
+    active = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%' || $1 || '%'"
+
+    async def interrupt() -> None:
+        watching = await asyncpg.connect(filled.database)
+        while await watching.fetchval(active, SLEEPS) == 0:
+            pass
+        await watching.close()
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    async def none_is_active() -> None:
+        async with asyncio.timeout(30):
+            while await filled.value(active, SLEEPS) != 0:
+                pass
+
+    watcher = threading.Thread(target=lambda: asyncio.run(interrupt()))
+    with read_postgres(filled.url) as reader:
+        watcher.start()
+        with pytest.raises(KeyboardInterrupt):
+            reader.rows(SLEEPS) if read == "rows" else next(reader.pages(SLEEPS, page=1))
+    watcher.join()
+    asyncio.run(none_is_active())
+
+
 def test_stats_counts_rows_and_tables(filled: PostgresHarness, capsys: pytest.CaptureFixture[str]):
     assert run("stats", "--store", filled.url, "--json") == 0
     counts = json.loads(capsys.readouterr().out)

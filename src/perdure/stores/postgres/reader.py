@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Generator
-from contextlib import contextmanager
+import signal
+import threading
+from collections.abc import Awaitable, Generator
+from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeVar
 
 import attrs
@@ -19,6 +21,7 @@ from perdure.values.errors import StoreMissing, StoreUnavailable
 
 T = TypeVar("T")
 
+CANCELS_WITHIN_S: Final = 1.0
 _SNAPSHOT: Final = {"isolation": "repeatable_read", "readonly": True}
 
 
@@ -57,12 +60,17 @@ class PostgresReader:
         """
         transaction = self._connection.transaction(**_SNAPSHOT)
         self._run(transaction.start())
+        is_interrupted = False
         try:
             cursor = self._run(self._connection.cursor(self._sql(sql), *values))
             while found := self._run(cursor.fetch(page)):
                 yield [_decoded(row) for row in found]
+        except KeyboardInterrupt:
+            is_interrupted = True
+            raise
         finally:
-            self._run(transaction.rollback())
+            if not is_interrupted:  # else its statement may be in progress, and ends with the connection
+                self._run(transaction.rollback())
 
     @property
     def is_pooled(self) -> bool:
@@ -77,9 +85,12 @@ class PostgresReader:
     def _sql(self, sql: str) -> str:
         return in_schema(sql, self.settings.schema)
 
-    def _run(self, asked: Coroutine[Any, Any, T]) -> T:
+    def _run(self, asked: Awaitable[T]) -> T:
         try:
-            return self._loop.run_until_complete(asked)
+            return _driven(self._loop, asked)
+        except KeyboardInterrupt:
+            _driven(self._loop, _closed(self._connection, within_s=CANCELS_WITHIN_S))
+            raise
         except (*DRIVER_ERRORS, *UNSENDABLE) as error:
             raise unavailable(f"read {self.store}", error) from error
 
@@ -101,17 +112,17 @@ def read_postgres(url: str) -> Generator[PostgresReader]:
     loop = asyncio.new_event_loop()
     try:
         try:
-            connection = loop.run_until_complete(connect(settings.dsn))
+            connection = _driven(loop, connect(settings.dsn))
         except (*DRIVER_ERRORS, *UNSENDABLE) as error:
             raise unavailable(f"connect to {settings.name}", error) from error
         try:
-            version = loop.run_until_complete(version_of(connection, settings.schema))
+            version = _driven(loop, version_of(connection, settings.schema))
             if not version:
                 raise StoreMissing(settings.name, no_schema(settings.schema))
             check_version(version, store=settings.name)
             yield PostgresReader(settings.name, settings, version, loop, connection)
         finally:
-            loop.run_until_complete(_closed(connection))
+            _driven(loop, _closed(connection, within_s=0))
     finally:
         loop.close()
 
@@ -127,7 +138,42 @@ def check_migrated(reader: PostgresReader) -> None:
         raise StoreUnavailable(f"read {reader.store}", reason)
 
 
-async def _closed(connection: Any) -> None:
+def _driven(loop: asyncio.AbstractEventLoop, asked: Awaitable[T]) -> T:
+    """Run the loop until it has the answer. An interrupt cancels the wait.
+
+    It must not be raised inside of a callback of the driver, which is compiled: the process could crash.
+
+    Raises:
+        KeyboardInterrupt: a user interrupted the process.
+    """
+    task = asyncio.ensure_future(asked, loop=loop)
+    interrupts: list[bool] = []
+
+    def interrupt() -> None:
+        interrupts.append(task.cancel())
+
+    is_main = threading.current_thread() is threading.main_thread()  # no other one receives signals
+    if is_main:
+        loop.add_signal_handler(signal.SIGINT, interrupt)
+    try:
+        answer = loop.run_until_complete(task)
+    except BaseException:
+        if interrupts:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        if is_main:
+            loop.remove_signal_handler(signal.SIGINT)
+    if interrupts:
+        raise KeyboardInterrupt
+    return answer
+
+
+async def _closed(connection: Any, *, within_s: float) -> None:
+    """Close the connection. The driver cancels a statement in progress, so that the server ends it, too."""
+    if within_s:
+        with suppress(*DRIVER_ERRORS):
+            await connection.close(timeout=within_s)
     connection.terminate()
 
 
