@@ -233,3 +233,28 @@ def test_a_connection_that_is_not_used_is_closed_after_a_while() -> None:
         await pool.close()
 
     asyncio.run(main())
+
+
+def test_no_connection_is_made_once_all_are_ended() -> None:
+    """A close that takes too long ends all connections; later statements do not wait for the server again."""
+
+    async def main() -> None:
+        server = Server(1)
+        pool = ConnectionPool(asyncio_runtime(), server.connect)
+        statements = Statements(pool, server)
+        statements.begin("usual")
+        await _steps(9)
+        statements.begin("usual")
+        await _steps(9)
+        tried = server.tried
+        pool.terminate()
+        statements.end("unanswered")
+        await _steps(9)
+        (waiting,) = statements.running
+        for failed in (waiting, pool.acquire()):
+            with pytest.raises(asyncpg.InterfaceError, match="closed"):
+                await failed
+        assert server.tried == tried
+        await pool.close()
+
+    asyncio.run(main())

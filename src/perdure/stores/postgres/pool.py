@@ -14,6 +14,7 @@ import attrs
 
 from perdure.runtime.eager_task import ended
 from perdure.runtime.record import Future, Runtime, SpawnedTask, Timer
+from perdure.stores.postgres.driver import asyncpg
 from perdure.stores.postgres.failures import DRIVER_ERRORS, is_worth_waiting
 
 MOST: Final = 4
@@ -60,9 +61,11 @@ class ConnectionPool:
         """Return a connection for one statement, as soon as there is one; an urgent statement is first.
 
         Raises:
-            Exception: one of `DRIVER_ERRORS`: there is none, and the server accepts none.
+            Exception: one of `DRIVER_ERRORS`: there is none, and the server accepts none; or the pool is closed.
         """
         while True:
+            if self._phase == "closed":
+                raise asyncpg.InterfaceError("the connections of the store are closed")
             connection = self._unused()
             if connection is None and self._may_connect(urgency):
                 connection = await self._connected()
@@ -156,7 +159,8 @@ class ConnectionPool:
         self._generation += 1
 
     def terminate(self) -> None:
-        """End all connections at once: the statements under way fail."""
+        """End all connections at once, and make no others: the statements under way fail."""
+        self._phase = "closed"
         for connection in (*self._open, *self._ending):
             connection.terminate()
 
