@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import sys
 from functools import partial
 from pathlib import Path
 
 import asyncpg
 import attrs
 import pytest
-from chaos_network import Link
+from chaos_network import Link, has_namespaces
 from postgres_harness import SharedPostgresHarness
 from returns.result import Failure, Success
 
@@ -148,6 +149,36 @@ def test_an_engine_works_with_one_connection_if_the_server_has_no_more(postgres_
         await harness.discard()
         await admin.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
         await admin.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.skipif(not has_namespaces(), reason="only root can let packets vanish")
+def test_a_server_that_vanishes_is_noticed_in_seconds(postgres_url: str) -> None:
+    """Without an end of the connection, such as by a loss of power: a statement would wait for a minute."""
+    harness = SharedPostgresHarness(postgres_url)
+
+    async def main() -> None:
+        socket = Path(postgres_url.partition("host=")[2].partition("&")[0], ".s.PGSQL.5432")
+        link = Link(7, socket, namespaces=True)
+        await link.open()
+        url = f"postgresql://postgres@{link.here}:{link.port}/postgres?schema={harness.schema}&ownership=shared"
+        script = str(Path(__file__).with_name("beyond_link.py"))
+        pipes = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE}
+        beyond = await asyncio.create_subprocess_exec(*link.prefix, sys.executable, script, url, **pipes)
+        assert beyond.stdout is not None
+        assert beyond.stdin is not None
+        try:
+            assert await beyond.stdout.readline() == b"open\n"
+            link.cut()
+            beyond.stdin.write(b"\n")
+            async with asyncio.timeout(40):
+                assert await beyond.stdout.readline() == b"Failure\n"
+        finally:
+            beyond.kill()
+            await beyond.wait()
+            link.close()
+        await harness.discard()
 
     asyncio.run(main())
 

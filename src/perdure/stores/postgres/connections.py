@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final, TypeAlias
@@ -33,6 +34,9 @@ COMMAND_TIMEOUT_S: Final = 60
 Rows: TypeAlias = Sequence[Sequence[Any]]
 
 
+SILENT_MS: Final = 5_000
+"""After which a connection ends whose server acknowledges nothing that was sent: the machine or the network is gone."""
+
 KEEPALIVE: Final = {"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3"}
 """The server ends the connection that holds the lock of a dead machine after 11 seconds."""
 
@@ -58,10 +62,18 @@ async def connect(dsn: str, **options: Any) -> Any:
     options |= {"timeout": CONNECT_TIMEOUT_S / len(hosts)}
     for host in hosts[:-1]:
         try:
-            return await asyncpg.connect(host, **options)
+            return _noticing_silence(await asyncpg.connect(host, **options))
         except DRIVER_ERRORS:
             continue
-    return await asyncpg.connect(hosts[-1], **options)
+    return _noticing_silence(await asyncpg.connect(hosts[-1], **options))
+
+
+def _noticing_silence(connection: Any) -> Any:
+    """Return a connection that ends soon if its server vanishes, where the system can do that: Linux."""
+    found = connection._transport.get_extra_info("socket")  # noqa: SLF001 - the driver has no other way to its socket
+    if found is not None and found.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):
+        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_MS)
+    return connection
 
 
 def dsns_of(dsn: str) -> list[str]:
