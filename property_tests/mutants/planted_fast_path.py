@@ -1,4 +1,4 @@
-"""Bugs in the short ways of the engine, and in its guards against defects of its own."""
+"""Bugs in the fast paths of the engine, and in its guards against defects of its own."""
 
 from mutant import Mutant
 
