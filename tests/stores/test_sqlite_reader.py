@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import signal
 import sqlite3
 from contextlib import closing
 
@@ -101,3 +102,25 @@ def test_it_reports_the_problem_of_a_file(tmp_path):
         database.execute("PRAGMA user_version = 99")
     with pytest.raises(StoreTooNew), read_from_outside(path):
         pass
+
+
+class Interrupting(int):
+    """A limit whose comparison interrupts the process, as a user may do while SQLite works."""
+
+    def __lt__(self, other: object) -> bool:
+        signal.raise_signal(signal.SIGINT)
+        return False
+
+
+def test_an_interrupt_while_sqlite_checks_the_file_arrives(tmp_path):
+    """The driver drops an exception of a progress handler, and reports an interrupted statement."""
+    path = tmp_path / "jobs.db"
+    asyncio.run(written(path, lambda: None))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE many (n)")
+        rows = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 60000) SELECT i FROM n"
+        connection.execute(f"INSERT INTO many {rows}")
+        connection.execute("CREATE INDEX by_n ON many (n)")
+        connection.commit()
+    with read_from_outside(path) as reader, pytest.raises(KeyboardInterrupt):
+        reader.findings(max_log_growth_bytes=Interrupting(1))

@@ -30,6 +30,8 @@ MAX_FINDINGS: Final = 100
 """Maximum number of SQLite's findings about one file."""
 
 _STEP_PAGES: Final = 1_024
+_INTERRUPTED: Final = "interrupted"
+"""The report of SQLite of a progress handler that raised: the driver does not pass on the exception."""
 _STEP_INSTRUCTIONS: Final = 100_000  # of SQLite's machine, a few milliseconds, between two checks of the log
 
 
@@ -146,13 +148,16 @@ class Reader:
         Raises:
             StoreUnavailable: it grew by more, or SQLite could not check.
             StoreCorrupt: the file is too damaged for SQLite to check.
+            KeyboardInterrupt: a user interrupted the process.
         """
         suspension = _Hold(self.log, max_log_growth_bytes)
         self._connection.set_progress_handler(lambda: int(suspension.is_too_long), _STEP_INSTRUCTIONS)
         try:
             found = [text for (text,) in self.rows(f"PRAGMA integrity_check({MAX_FINDINGS})")]
-        except StoreUnavailable:
+        except StoreUnavailable as error:
             suspension.check()
+            if error.reason == _INTERRUPTED:
+                raise KeyboardInterrupt from error
             raise
         finally:
             self._connection.set_progress_handler(None, 0)
