@@ -77,3 +77,21 @@ def test_a_missing_extra_says_how_to_install_it(missing):
     assert run.returncode == 2
     assert "pip install 'perdure[cli]'" in run.stderr
     assert len(run.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("module", ["rich", "perdure.cli.commands", "perdure.cli.counts"])
+def test_an_interrupt_while_modules_are_imported_is_no_traceback(module):
+    code = f"""
+import sys
+
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupting())
+from perdure.cli.main import main
+sys.exit(main(["counts", "--server", "http://127.0.0.1:1"]))
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)  # noqa: S603 - our own code
+    assert (run.returncode, run.stderr) == (130, "")

@@ -23,6 +23,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     try:
+        return _main(arguments)
+    except KeyboardInterrupt:  # while a module is imported, for example
+        return ExitCode.INTERRUPTED
+
+
+def _main(arguments: Sequence[str] | None) -> int:
+    try:
         import_module("rich")  # commands import it later, when they print
         from perdure.cli.commands import run_command  # noqa: PLC0415 - the extra may be missing
     except ModuleNotFoundError as error:
