@@ -28,7 +28,7 @@ class CorruptRows:
         if len(self._found) < _LIMIT:
             self._found[error.what] = error.reason
 
-    def mended(self, address: Address) -> None:
+    def forget(self, address: Address) -> None:
         """Forget a row that was decoded or overwritten."""
         if self._found:
             self._found.pop(str(address), None)

@@ -32,7 +32,7 @@ SET_COLUMNS = (
 )
 """The columns that every transition of an instance writes; those with indexes of their own are apart."""
 
-_HOLDS = frozenset((None, *get_args(Suspension)))
+_SUSPENSIONS = frozenset((None, *get_args(Suspension)))
 
 
 _INT: Final = (int,)
@@ -95,8 +95,8 @@ def instance_from(row: Row) -> Instance:
     address = Address(*row[2:5])
     what = str(address)
     check_types(row, _INSTANCE_TYPES, what=what)
-    if row[9] not in _HOLDS:
-        raise StoreCorrupt(what, f"its suspension is {row[9]!r}, none of {sorted(filter(None, _HOLDS))}")
+    if row[9] not in _SUSPENSIONS:
+        raise StoreCorrupt(what, f"its suspension is {row[9]!r}, none of {sorted(filter(None, _SUSPENSIONS))}")
     return Instance(
         incarnation=row[0],
         version=row[1],

@@ -233,7 +233,7 @@ class PostgresOperations:
     def _loaded(self, address: Address, loaded: Result[Loaded, StoreError]) -> None:
         match loaded:
             case Success(Loaded(instance=Instance())):
-                self.damage.mended(address)
+                self.damage.forget(address)
             case Failure(StoreCorrupt() as error):
                 self.damage.note(error)
             case _:
@@ -241,7 +241,7 @@ class PostgresOperations:
 
     def _committed(self, address: Address, answer: Result[Fence, Any]) -> None:
         if isinstance(answer, Success):
-            self.damage.mended(address)
+            self.damage.forget(address)
 
     # ------------------------------------------------------------ other statements
     def read(self, operation: str, sql: str, *values: Any) -> PendingStatement[_Statement]:

@@ -234,7 +234,7 @@ class Operations:
     def _loaded(self, address: Address, loaded: Result[Loaded, StoreError]) -> None:
         match loaded:
             case Success(Loaded(instance=Instance())):
-                self._damage.mended(address)
+                self._damage.forget(address)
             case Failure(StoreCorrupt() as error):
                 self._damage.note(error)
             case _:
@@ -261,7 +261,7 @@ class Operations:
         if self._damage:
             for transition, each in zip(transitions, answers, strict=True):
                 if isinstance(each, Success):
-                    self._damage.mended(transition.address)
+                    self._damage.forget(transition.address)
         answered(answers)
 
     async def _health(self) -> Result[Health, StoreError]:
