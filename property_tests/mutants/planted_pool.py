@@ -36,7 +36,8 @@ MUTANTS = (
         HANDLER,
         "return answered(put(instance, inputs.now_ms, lane=data.key, alarm_ms=changed), None)",
         'return answered(put(instance, inputs.now_ms, lane="", alarm_ms=changed), None)',
-        "kinds/test_pool_machine.py::TestPool",
+        "tests/kinds/test_delayed_items.py"
+        "::test_items_that_are_due_at_one_instant_take_turns_in_the_order_of_their_keys[memory-none]",
     ),
     Mutant(
         "cancel deletes an item that runs",
