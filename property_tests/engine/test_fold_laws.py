@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from collections import deque
+from collections.abc import Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from attrs import evolve, frozen
@@ -181,15 +184,30 @@ def test_requests_of_one_moment_are_as_requests_one_after_the_other(
 
 
 def test_a_turn_that_comes_while_others_are_written_is_decided_after_them() -> None:
+    groups = deque[Callable[[], None]]()  # that have left, and are not carried out
+    store = MemoryBackend().open()
+
+    def commit_all(transitions: Any, answered: Any) -> None:
+        groups.append(partial(store.commit_all, transitions, answered))
+
+    async def answered(*calls: asyncio.Task[Any]) -> None:
+        while not all(call.done() for call in calls):
+            await asyncio.sleep(0)
+            while groups:
+                groups.popleft()()
+
     async def main() -> str:
-        async with opened("sqlite") as store, App(object()).with_jobs(orders).open(store, debug=False) as jobs:
-            handle, residents = jobs.handle(orders), engine_of(jobs).residents
-            await attempt(handle.send("a", Change("add", 1)))
+        slow = evolve(store, commit_all=commit_all, waits="for_io")
+        async with App(object()).with_jobs(orders).open(slow, debug=False) as jobs:
+            handle = jobs.handle(orders)
+            await answered(asyncio.create_task(attempt(handle.send("a", Change("add", 1)))))
             second = asyncio.create_task(attempt(handle.send("a", Change("add", 2))))
-            resident = residents.at(orders, orders.address("a"))
-            while resident.flight is None or resident.flight.state == "open":  # noqa: ASYNC110 - no event says it
+            while not groups:  # noqa: ASYNC110 - no event says it
                 await asyncio.sleep(0)
-            await asyncio.gather(second, attempt(handle.send("a", Change("add", 4))))
+            third = asyncio.create_task(attempt(handle.send("a", Change("add", 4))))
+            for _ in range(9):  # its turn is decided meanwhile, if it does not wait
+                await asyncio.sleep(0)
+            await answered(second, third)
             stored: Any = (await attempt(store.load(orders.address("a"), None, 0))).unwrap().instance
             return str(stored.state)
 
