@@ -154,15 +154,16 @@ def test_an_engine_works_with_one_connection_if_the_server_has_no_more(postgres_
 
 
 @pytest.mark.skipif(not has_namespaces(), reason="only root can let packets vanish")
-def test_a_server_that_vanishes_is_noticed_in_seconds(postgres_url: str) -> None:
-    """Without an end of the connection, such as by a loss of power: a statement would wait for a minute."""
+@pytest.mark.parametrize(("ownership", "noticed"), [("shared", b"Failure\n"), ("owned", b"in_doubt\n")])
+def test_a_server_that_vanishes_is_noticed_in_seconds(postgres_url: str, ownership: str, noticed: bytes) -> None:
+    """Without an end of the connection, such as by a loss of power: by a statement, and by the lock of an owner."""
     harness = SharedPostgresHarness(postgres_url)
 
     async def main() -> None:
         socket = Path(postgres_url.partition("host=")[2].partition("&")[0], ".s.PGSQL.5432")
         link = Link(7, socket, namespaces=True)
         await link.open()
-        url = f"postgresql://postgres@{link.here}:{link.port}/postgres?schema={harness.schema}&ownership=shared"
+        url = f"postgresql://postgres@{link.here}:{link.port}/postgres?schema={harness.schema}&ownership={ownership}"
         script = str(Path(__file__).with_name("beyond_link.py"))
         pipes = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE}
         beyond = await asyncio.create_subprocess_exec(*link.prefix, sys.executable, script, url, **pipes)
@@ -173,7 +174,7 @@ def test_a_server_that_vanishes_is_noticed_in_seconds(postgres_url: str) -> None
             link.cut()
             beyond.stdin.write(b"\n")
             async with asyncio.timeout(40):
-                assert await beyond.stdout.readline() == b"Failure\n"
+                assert await beyond.stdout.readline() == noticed
         finally:
             beyond.kill()
             await beyond.wait()

@@ -73,6 +73,9 @@ def _noticing_silence(connection: Any) -> Any:
     found = connection._transport.get_extra_info("socket")  # noqa: SLF001 - the driver has no other way to its socket
     if found is not None and found.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):
         found.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_MS)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # also without a statement: locks, notifications
+        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, SILENT_MS // 1_000)
+        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1)
     return connection
 
 
