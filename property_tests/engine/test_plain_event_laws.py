@@ -95,7 +95,7 @@ def seldom(value: Any) -> st.SearchStrategy[Any]:
     return st.sampled_from((None,) * 15 + (value,))
 
 
-instances = st.builds(
+ordinary = st.builds(
     Instance,
     address=st.just(AT),
     created_ms=st.just(1),
@@ -104,14 +104,19 @@ instances = st.builds(
     version=st.integers(1, 4),
     state=st.sampled_from(('{"total":7}', '{"total":7}', '{"total":7}', '{"total":"?"}')),
     alarm_ms=st.none() | st.sampled_from((NOW_MS, NOW_MS + 60_000)) | st.integers(500, 2_000),
-    suspension=seldom("paused") | seldom("retries_exhausted"),
-    pending_retry=seldom(retry),
-    event_claim=seldom(claim),
     run_count=st.integers(0, 2),
     event_count=st.integers(0, 2),
-    last_error=seldom(ERROR),
-    alarm_trace=seldom("t"),
 )
+peculiar: tuple[dict[str, Any], ...] = (
+    {"suspension": "paused"},
+    {"suspension": "retries_exhausted"},
+    {"pending_retry": retry},
+    {"event_claim": claim},
+    {"last_error": ERROR},
+    {"alarm_trace": "t"},
+)
+peculiarities = st.sampled_from((*({},) * len(peculiar), *peculiar))  # most rows have one at most, which decides
+instances = st.builds(lambda row, one, other: evolve(row, **one | other), ordinary, peculiarities, peculiarities)
 requests = st.builds(
     Request,
     command=deeds.map(SendCommand) | deeds.map(SendCommand) | st.just(TriggerTaskCommand()),
