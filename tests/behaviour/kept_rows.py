@@ -25,18 +25,19 @@ def check_kept_rows(world: World) -> None:
     residents = engine.residents
     if not residents.may_use_rows or engine.stopped.done():
         return
-    kept = [
-        resident
-        for named in residents._jobs.values()
-        for resident in named.values()
-        if resident.loaded is not None and resident.state == "idle" and resident.is_empty
-    ]
+    kept = [resident for named in residents._jobs.values() for resident in named.values() if _rests(resident)]
     if len(kept) > CROWD:
         return
     for resident in kept:
+        before = resident.loaded
         found = worker.look(attempt(world.store.load(resident.address, None, 0)))
-        if isinstance(found, Success):
+        may_differ = resident.loaded is not before or not _rests(resident)  # the engine continued during the read
+        if isinstance(found, Success) and not may_differ:
             _compare(resident, found.unwrap().instance)
+
+
+def _rests(resident: Resident) -> bool:
+    return resident.loaded is not None and resident.state == "idle" and resident.is_empty
 
 
 def _compare(resident: Resident, row: Instance | None) -> None:
