@@ -6,10 +6,25 @@ STEPS = "tests/workflow/test_workflow_steps.py"
 TIME = "tests/workflow/test_workflow_time.py"
 SIGNALS = "tests/workflow/test_workflow_signals.py"
 SECRETS = "tests/workflow/test_workflow_secrets.py"
+SIZES = "tests/workflow/test_workflow_sizes.py"
 DEPLOYS = "tests/workflow/test_workflow_deploys.py"
 CRASHES = "workflow/test_workflow_crashes.py::test_a_crash_anywhere_repeats_at_most_the_step_in_progress[turns-memory]"
 
 MUTANTS = (
+    Mutant(
+        "a replay stops after its first chunk",
+        "kinds/workflow/performing.py",
+        "while replay.advance(draft.limits.replay_chunk):",
+        "if replay.advance(draft.limits.replay_chunk):",
+        f"{SIZES}::test_a_long_workflow_continues_after_a_wait_a_restart_and_a_signal",
+    ),
+    Mutant(
+        "a long replay blocks all other work",
+        "kinds/workflow/performing.py",
+        "while replay.advance(draft.limits.replay_chunk):",
+        "while replay.advance():",
+        f"{SIZES}::test_the_replay_of_a_long_workflow_lets_other_work_run_after_each_chunk",
+    ),
     Mutant(
         "a restart moves a sleep",
         "kinds/workflow/replay.py",

@@ -12,16 +12,11 @@ from hypothesis import strategies as st
 
 from perdure import Do, Workflow, WorkflowContext, program
 from perdure.kinds.workflow.divergence import Index
-from perdure.kinds.workflow.draft import WorkflowDraft
-from perdure.kinds.workflow.performing import REPLAY_CHUNK
-from perdure.kinds.workflow.progress import Known
-from perdure.kinds.workflow.replay import Replay
 from perdure.kinds.workflow.row import Row, body_of, row_of
-from perdure.kinds.workflow.stored import Header, header_of, written
+from perdure.kinds.workflow.stored import Header, written
 from perdure.values.address import Address
 from perdure.values.errors import InvalidInput
 from perdure.values.instance import Instance
-from perdure.values.limits import Limits
 
 
 @program
@@ -43,28 +38,6 @@ def recorded(steps: int) -> tuple[Instance, list[str]]:
     header = Header(run_id="r", started_ms=0)
     address = Address("workflow", "counting", "c")
     return Instance(address=address, created_ms=0, updated_ms=0, state=f"{steps}", data=written(header)), rows
-
-
-def test_a_replay_lets_other_work_run_after_each_chunk() -> None:
-    steps = 4 * REPLAY_CHUNK
-    instance, rows = recorded(steps)
-    draft = WorkflowDraft(
-        address=instance.address,
-        state=steps,
-        codec=job.plan.state,
-        current_alarm_ms=None,
-        now_ms=0,
-        limits=Limits(),
-    )
-    replay = Replay(Known(instance.data, header_of(instance)), rows, draft, job.signals, job.max_steps, 0)
-    replay.begin(job.main(instance), None)
-    chunks = 0
-    while replay.advance(REPLAY_CHUNK):
-        chunks += 1
-    assert 4 <= chunks <= 6
-    assert replay.exit is not None
-    assert replay.exit.unwrap() == steps  # type: ignore[union-attr]
-    assert replay.new == []
 
 
 class Counted(Sequence[str]):

@@ -58,6 +58,8 @@ class Limits:
         message_attempts: deliveries of a message that end in a defect or an overload; then it becomes a dead letter.
         dead_letter_retention: how long a dead letter is kept, from when its message was sent.
         alarm_batch: due instances that are read from the store at once while requests arrive; otherwise 128 more.
+        replay_chunk: instructions that the replay of a workflow answers before other work of the engine gets its turn.
+        journal_page: rows of a workflow's journal that one read returns.
         shutdown_timeout: how long a graceful shutdown waits for runs before it cancels them; the next start delivers
             them again.
         idempotency_ttl_ms: the same in milliseconds; the following fields likewise.
@@ -84,6 +86,8 @@ class Limits:
     message_attempts: int = 10
     dead_letter_retention: Duration = _duration("90 days")
     alarm_batch: int = 64
+    replay_chunk: int = 500
+    journal_page: int = 256
     shutdown_timeout: Duration = _duration("30 seconds")
     idempotency_ttl_ms: int = _ms_of("idempotency_ttl")
     history_retention_ms: int = _ms_of("history_retention")
@@ -116,6 +120,8 @@ WHOLE_NUMBERS = (
     "history_events",
     "message_attempts",
     "alarm_batch",
+    "replay_chunk",
+    "journal_page",
 )
 
 MAY_BE_ZERO = ("messages_per_turn", "history_retention", "history_events", "shutdown_timeout")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from returns.result import Failure, Success
 
-from perdure.jobs.checkpoint import JOURNAL_PAGE, Checkpoint, ReadJournal
+from perdure.jobs.checkpoint import Checkpoint, ReadJournal
 from perdure.jobs.context import EndInstance
 from perdure.jobs.failures import record_failure
 from perdure.kinds.workflow.commands import REASON
@@ -19,16 +19,17 @@ from perdure.kinds.workflow.replay import Replay
 from perdure.kinds.workflow.steps import NOW, Steps, write_logs
 from perdure.kinds.workflow.stored import FAILURE, Ended, header_of
 from perdure.kinds.workflow.tree import OpenStep, deadlines_around
-from perdure.programs import Do, Halted, Program, Raised, asks, perform, program, sleep
+from perdure.programs import Do, Halted, Program, Raised, asks, perform, program
 from perdure.programs.concurrency import supervised
+from perdure.programs.instructions import Sleep
 from perdure.values.errors import InvalidInput
 
 if TYPE_CHECKING:
     from perdure.kinds.workflow.definition import Workflow
     from perdure.values.instance import Instance
 
-REPLAY_CHUNK = 500
-"""The number of instructions that a replay answers before other work of the event loop gets its turn."""
+_YIELD: Final[Program[None]] = perform(Sleep(0))
+"""Let the other work of the event loop run. `sleep` refuses 0 ms, which in a program of yours is a mistake."""
 
 
 @program
@@ -41,24 +42,24 @@ def advancing(job: Workflow[Any, Any, Any, Any], instance: Instance) -> Do[None,
     """
     services: Any = yield from asks(_same)
     draft = yield from perform(GetDraft())
-    bodies = yield from _journal(instance.journal_length)
+    bodies = yield from _journal(instance.journal_length, draft.limits.journal_page)
     now_ms = yield from NOW
     try:
         known = Known(instance.data, header_of(instance))
         draft.replay = replay = Replay(known, bodies, draft, job.signals, job.max_steps, now_ms)
         replay.begin(job.main(instance), services)
-        while replay.advance(REPLAY_CHUNK):
-            yield from sleep("0 ms")
+        while replay.advance(draft.limits.replay_chunk):
+            yield from _YIELD
         yield from _living(Steps(job, instance, replay, services))
     except InvalidInput as problem:
         draft.problem = problem
 
 
 @program
-def _journal(length: int) -> Do[list[str], Any, Any]:
+def _journal(length: int, page_rows: int) -> Do[list[str], Any, Any]:
     bodies: list[str] = []
     while len(bodies) < length:
-        page = yield from perform(ReadJournal(len(bodies), JOURNAL_PAGE))
+        page = yield from perform(ReadJournal(len(bodies), page_rows))
         if not page:
             break
         bodies += page

@@ -1,0 +1,147 @@
+"""Long workflows: journals, children and messages beyond each chunk in which the engine works."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+from flows import act, number
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from perdure import App, Do, Limits, Task, TaskContext, Workflow, WorkflowContext, program, tell
+from perdure.programs import gather, sleep
+from perdure.testing import World
+from perdure.values.outcome import Done
+
+STORES = ["memory://", "sqlite"]
+
+
+def url(store: str, folder: Path) -> str | Path:
+    return store if store == "memory://" else folder / "jobs.db"
+
+
+@program
+def long(ctx: WorkflowContext[int]) -> Do[int, str]:
+    most = yield from ctx.state
+    count = 0
+    for _ in range(most):
+        count = yield from act(count)
+    yield from sleep("1 hour")
+    count = yield from act(count)
+    count += yield from number.receive()
+    return (yield from act(count))
+
+
+job = Workflow("long", state=int, run=long, signals=(number,), keep=None)
+
+
+@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize("steps", [499, 500, 1_200])
+def test_a_long_workflow_continues_after_a_wait_a_restart_and_a_signal(store: str, steps: int, tmp_path: Path) -> None:
+    with World(App(None).with_jobs(job), store=url(store, tmp_path)) as world:
+        flow = world.handle(job)
+        world.unwrap(flow.start("l", steps))
+        world.restart()
+        world.advance("1 hour")
+        world.unwrap(flow.signal("l", number, 100))
+        world.advance("1 second")
+        assert world.unwrap(flow.outcome("l")) == Done(value=steps + 102)
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_the_replay_of_a_long_workflow_lets_other_work_run_after_each_chunk(store: str, tmp_path: Path) -> None:
+    begun: list[str] = []
+
+    @program
+    def noted(ctx: WorkflowContext[int]) -> Do[int, str]:
+        count = 0
+        for _ in range(20):
+            begun.append(ctx.id)
+            count = yield from act(count)
+        yield from sleep("1 hour")
+        return count
+
+    two = Workflow("two", state=int, run=noted, keep=None)
+    with World(App(None, limits=Limits(replay_chunk=4)).with_jobs(two), store=url(store, tmp_path)) as world:
+        for id_ in "ab":
+            world.unwrap(world.handle(two).start(id_, 0))
+        begun.clear()
+        world.advance("1 hour")
+        assert world.unwrap(world.handle(two).outcome("b")) == Done(value=20)
+        at_once = max(len(list(group)) for _, group in groupby(begun))
+        assert at_once < 20, begun
+
+
+@given(steps=st.integers(0, 12), chunk=st.integers(1, 5), page=st.integers(1, 5), dies=st.booleans())
+@settings(max_examples=40)
+def test_the_size_of_a_chunk_changes_no_result(steps: int, chunk: int, page: int, dies: bool) -> None:  # noqa: FBT001
+    limits = Limits(replay_chunk=chunk, journal_page=page)
+    with World(App(None, limits=limits).with_jobs(job)) as world:
+        flow = world.handle(job)
+        world.unwrap(flow.start("l", steps))
+        if dies:
+            world.restart()
+        world.advance("1 hour")
+        world.unwrap(flow.signal("l", number, 100))
+        world.advance("1 second")
+        assert world.unwrap(flow.outcome("l")) == Done(value=steps + 102)
+
+
+@program
+def one(ctx: WorkflowContext[int]) -> Do[int]:
+    state = yield from ctx.state
+    yield from sleep("1 second")
+    return state
+
+
+child = Workflow("child", state=int, run=one)
+
+
+@program
+def family(ctx: WorkflowContext[int]) -> Do[int]:
+    most = yield from ctx.state
+    values = yield from gather(*[child.call(f"{ctx.id}-{n}", n) for n in range(most)], limit=most)
+    return sum(values)
+
+
+parent = Workflow("parent", state=int, run=family, keep=None)
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_three_hundred_children_end_together(store: str, tmp_path: Path) -> None:
+    with World(App(None).with_jobs(parent, child), store=url(store, tmp_path)) as world:
+        flow = world.handle(parent)
+        world.unwrap(flow.start("p", 300))
+        world.advance("1 minute")
+        assert world.unwrap(flow.outcome("p")) == Done(value=sum(range(300)))
+
+
+@program
+def count(ctx: TaskContext[int], event: int) -> Do[None]:
+    yield from ctx.update_state(lambda state: state + event)
+
+
+counter = Task("counter", state=int, event=int, initial=0, on_event=count)
+
+
+@program
+def telling(ctx: WorkflowContext[int]) -> Do[int]:
+    most = yield from ctx.state
+    for _ in range(most):
+        yield from tell(counter, "c").send(1)
+    yield from sleep("1 second")
+    return most
+
+
+teller = Workflow("teller", state=int, run=telling, keep=None)
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_a_workflow_tells_one_thousand_and_five_hundred_messages(store: str, tmp_path: Path) -> None:
+    with World(App(None).with_jobs(teller, counter), store=url(store, tmp_path)) as world:
+        world.unwrap(world.handle(teller).start("t", 1_500))
+        world.advance("1 minute")
+        assert world.unwrap(world.handle(teller).outcome("t")) == Done(value=1_500)
+        assert world.unwrap(world.handle(counter).get_state("c")) == 1_500
