@@ -24,3 +24,11 @@ def test_an_error_is_rebuilt_from_its_problem(cls):
     assert [getattr(rebuilt, field.name) for field in attrs.fields(cls) if field.name != "got"] == [
         getattr(error, field.name) for field in attrs.fields(cls) if field.name != "got"
     ]
+
+
+@pytest.mark.parametrize("cls", [cls for cls in STATUS if cls is not Rejected])
+def test_rebuilding_an_error_leaves_its_class_as_it_is(cls):
+    before = [field.type for field in attrs.fields(cls)]
+    error = cls(**{field.name: VALUES.get(str(field.type), "text") for field in attrs.fields(cls)})
+    error_of(problem_of(error))
+    assert [field.type for field in attrs.fields(cls)] == before

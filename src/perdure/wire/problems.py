@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, get_type_hints
 
 import attrs
 import orjson
@@ -156,7 +156,8 @@ def _rebuilt(problem: Mapping[str, Any], typed: Codec[Any] | None) -> PerdureErr
         return None
     if cls is Rejected:
         return Rejected(_rejection(problem, typed))
-    return _converter.structure({name: problem[name] for name in _names(cls)}, cls)
+    types = get_type_hints(cls)  # structuring the class itself would write resolved types into its attrs fields
+    return cls(**{name: _converter.structure(problem[name], types[name]) for name in _names(cls)})
 
 
 def _names(cls: type[PerdureError]) -> tuple[str, ...]:
