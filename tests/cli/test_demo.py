@@ -16,9 +16,11 @@ from returns.result import Success
 from perdure.cli.demo.command import perform
 from perdure.cli.demo.screen import PlainScreen
 from perdure.cli.demo.story import Plot
-from perdure.cli.demo.timing import Timing
+from perdure.cli.demo.timing import SETTLE_LIMIT_S, START_LIMIT_S, Timing
 from perdure.examples.incoming import IncomingOrder, IncomingWebhook, read_incoming
 from perdure.examples.order_processor import Order, OrderPlaced, decide_order
+from perdure.jobs.decision import AlarmAfter
+from perdure.values.duration import duration_ms
 
 SHORT = ("--seconds", "2")
 FORGOTTEN = "evt_forgotten"  # by the forgetful worker
@@ -65,6 +67,16 @@ def test_nothing_is_lost_when_the_worker_is_killed(start, tmp_path):
     assert [number(command, label) for label in ("done twice", "unanswered", "lost")] == [0, 0, 0]
     assert "The proof holds" in command.seen[-1]
     assert not store.parent.exists()
+
+
+@pytest.mark.parametrize("seconds", [2, 20, 3600])
+def test_a_payment_is_not_refused_because_the_machine_is_slow(seconds):
+    pace = Timing(seconds).pace
+    placed = decide_order(Order(), OrderPlaced("ada@example.com", 4990), pace.patience).unwrap()
+    assert isinstance(placed.alarm, AlarmAfter)
+    assert duration_ms(placed.alarm.delay, what="patience") >= 1000 * (
+        10 * seconds + 2 * START_LIMIT_S + SETTLE_LIMIT_S
+    )
 
 
 def test_it_prints_its_actions_in_plain_lines(start):

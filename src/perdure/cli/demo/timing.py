@@ -17,6 +17,8 @@ START_LIMIT_S = 30.0
 SETTLE_LIMIT_S = 30.0
 """Batches and retries that have not completed after this time are reported as they are."""
 
+LONGER_THAN_A_DEMO = timedelta(days=1)
+
 
 @attrs.frozen
 class Timing:
@@ -40,19 +42,23 @@ class Timing:
 
     @property
     def pace(self) -> Pace:
-        """The durations of the jobs. Orders wait for payment at least 5 s, so that a slow restart makes none unpaid."""
+        """The durations of the jobs.
+
+        Orders wait for payment longer than any demo lasts: on a slow machine, a payment would otherwise arrive after
+        its order had ended, and be refused.
+        """
         return Pace(
             refresh_every=self._scaled(3.0),
             flush_after=self._scaled(1.5),
             max_events=8,
             pause=self._scaled(2.5),
             retry_delay=self._scaled(0.4),
-            patience=Patience(payment=self._scaled(8.0, least_s=5.0), parcel=self._scaled(4.0)),
+            patience=Patience(payment=LONGER_THAN_A_DEMO, parcel=self._scaled(4.0)),
         )
 
     @property
     def _scale(self) -> float:
         return self.seconds / USUAL_SECONDS
 
-    def _scaled(self, seconds: float, *, least_s: float = 0.001) -> timedelta:
-        return timedelta(milliseconds=round(1000 * max(seconds * self._scale, least_s)))
+    def _scaled(self, seconds: float) -> timedelta:
+        return timedelta(milliseconds=max(1, round(1000 * seconds * self._scale)))
