@@ -61,7 +61,7 @@ do_not_mutate_patterns = ['raise ', 'return f"', 'f"', '^\\s*"', 'EngineError\\(
 also_copy = ["docs", "tests", "property_tests", "README.md", "pyproject.toml"]
 pytest_add_cli_args = [
     "-p", "no:asyncio", "-p", "no:randomly", "-p", "no:cacheprovider", "-W", "default", "-k", "not sqlite",
-    "--hypothesis-profile=mutants", "-o", "faulthandler_timeout=0",
+    "--hypothesis-profile=mutants", "-o", "faulthandler_timeout=0", "-o", "hang_timeout=0",
 ]
 pytest_add_cli_args_test_selection = {tests}
 """
