@@ -94,7 +94,7 @@ def steady(path: Path, rate: int, seconds: float, profile: Literal["profile", "p
 
 async def fired(path: Path, journal: Journal, alarms: int, start_ms: int, sampler: Sampler | None) -> CpuTime:
     """Wait until all alarms have fired; give the CPU time used since the first."""
-    async with App(journal).with_jobs(reminders).open(f"sqlite:///{path}", debug=False):
+    async with App(journal).with_jobs(reminders).open(f"sqlite:///{path}"):
         await asyncio.sleep((start_ms - wall_ms()) / 1e3)
         before = CpuTime.now()
         with sampler or nullcontext():
@@ -135,7 +135,7 @@ async def flooded(
     path: Path, journal: Journal, alarms: int, start_ms: int, quiet_seconds: float
 ) -> tuple[list[float], list[float], CpuTime]:
     """Ask at a fixed rate before the alarms are due, and while they fire."""
-    async with App(journal).with_jobs(reminders).open(f"sqlite:///{path}", debug=False) as jobs:
+    async with App(journal).with_jobs(reminders).open(f"sqlite:///{path}") as jobs:
         calls = jobs.handle(reminders)
 
         async def call(number: int) -> None:

@@ -103,7 +103,7 @@ def run_perdure(folder: Path, workers: int) -> None:
     pool = WorkerPool("items", item=int, work=work, result=int, errors=str, workers=workers, keep="0 ms")
 
     async def main() -> None:
-        async with App(EFFECTS).with_jobs(pool).open(f"sqlite:///{folder / 'jobs.db'}", debug=False) as client:
+        async with App(EFFECTS).with_jobs(pool).open(f"sqlite:///{folder / 'jobs.db'}") as client:
             handle = client.handle(pool)
             numbers = iter(EFFECTS.begin())
 

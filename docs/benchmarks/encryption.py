@@ -49,7 +49,7 @@ def app(encryption: Encryption | None) -> App[None]:
 
 async def cpu_us(size: int, encryption: Encryption | None) -> float:
     """Give the µs of one request of one caller on the memory store."""
-    async with app(encryption).open("memory://", debug=False) as jobs:
+    async with app(encryption).open("memory://") as jobs:
         handle, text = jobs.handle(notes), "x" * size
         await handle.send("a", text)
         began = time.process_time()
@@ -61,7 +61,7 @@ async def cpu_us(size: int, encryption: Encryption | None) -> float:
 async def rate(size: int, encryption: Encryption | None) -> float:
     """Give the requests a second of 64 callers on a SQLite file."""
     with tempfile.TemporaryDirectory() as folder:
-        async with app(encryption).open(f"sqlite:///{Path(folder)}/jobs.db", debug=False) as jobs:
+        async with app(encryption).open(f"sqlite:///{Path(folder)}/jobs.db") as jobs:
             handle, text = jobs.handle(notes), "x" * size
 
             async def call(at: int) -> None:

@@ -50,7 +50,7 @@ ORDERS = Task("orders", state=int, event=Placed, initial=0, decide=decide, execu
 
 async def serve(url: str) -> None:
     """Run the engine until the input ends."""
-    async with App(None).with_jobs(ORDERS).open(url, debug=False):
+    async with App(None).with_jobs(ORDERS).open(url):
         print("open", flush=True)
         await asyncio.to_thread(sys.stdin.read)
 

@@ -62,7 +62,7 @@ def opening_seconds(path: Path) -> float:
 async def opened(path: str) -> dict[str, float]:
     """Open, ask once, close."""
     began = time.perf_counter()
-    async with App(None).with_jobs(orders).open(f"sqlite:///{path}", debug=False) as jobs:
+    async with App(None).with_jobs(orders).open(f"sqlite:///{path}") as jobs:
         await unwrap(jobs.handle(orders).send("id-1", Added(1)))
         return {"seconds": time.perf_counter() - began}
 
@@ -71,7 +71,7 @@ async def opened(path: str) -> dict[str, float]:
 async def idle_instances(path: str) -> dict[str, float]:
     """Touch many instances, then many more, and compare the memory."""
     found: list[int] = []
-    async with App(None).with_jobs(orders).open(f"sqlite:///{path}", debug=False) as jobs:
+    async with App(None).with_jobs(orders).open(f"sqlite:///{path}") as jobs:
         calls = jobs.handle(orders)
         done = 0
         for until in TOUCHED:
@@ -86,7 +86,7 @@ async def active_instances(path: str) -> dict[str, float]:
     """Begin many runs that wait for the world outside, and compare the memory."""
     from measured.waiting import released, waiting, waiting_app  # noqa: PLC0415 - only this process needs it
 
-    async with waiting_app(ACTIVE).open(f"sqlite:///{path}", debug=False) as jobs:
+    async with waiting_app(ACTIVE).open(f"sqlite:///{path}") as jobs:
         calls = jobs.handle(waiting)
         gate = asyncio.Event()
         released.set(gate)
@@ -103,7 +103,7 @@ async def active_instances(path: str) -> dict[str, float]:
 # ---------------------------------------------------------------- doing nothing
 async def idle_engine(path: str, seconds: str) -> dict[str, float]:
     """Keep an engine open that has nothing to do."""
-    async with App(None).with_jobs(orders).open(f"sqlite:///{path}", debug=False):
+    async with App(None).with_jobs(orders).open(f"sqlite:///{path}"):
         await asyncio.sleep(1.0)
         used, before = time.process_time(), switches()
         await asyncio.sleep(float(seconds))

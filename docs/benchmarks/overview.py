@@ -124,14 +124,14 @@ MEASURES: dict[str, Callable[[Client], Awaitable[list[tuple[str, float, str]]]]]
 
 async def measured(path: str, name: str) -> list[tuple[str, float, str]]:
     """Open the store, and measure one thing."""
-    async with App(None).with_jobs(orders).open(f"sqlite:///{path}", debug=False) as jobs:
+    async with App(None).with_jobs(orders).open(f"sqlite:///{path}") as jobs:
         return await MEASURES[name](jobs)
 
 
 async def requests(path: Path, *, counting: bool, clients: int = 64, each: int = 100) -> tuple[float, Spread]:
     """Let clients send requests to any instances, and return the rate and the waits."""
     waits: list[float] = []
-    async with App(None).with_jobs(orders).open(f"sqlite:///{path}", debug=False) as jobs:
+    async with App(None).with_jobs(orders).open(f"sqlite:///{path}") as jobs:
         calls = jobs.handle(orders)
         while counting and not (await unwrap(jobs.counts())).complete:
             pass

@@ -100,7 +100,7 @@ async def serve(url: str, descriptor: int) -> None:
     gc.set_threshold(*SELDOM)
     decode = orders.plan.commands["send"].input.decode
     tasks: set[asyncio.Task[None]] = set()
-    async with App(None).with_jobs(orders).open(url, debug=False) as client:
+    async with App(None).with_jobs(orders).open(url) as client:
         handle = client.handle(orders)
 
         async def answer(number: int, id_: str, payload: bytes) -> None:
@@ -245,9 +245,7 @@ async def main(given: argparse.Namespace, folder: Path) -> None:
     gc.set_threshold(*SELDOM)
     figures: dict[tuple[str, int], Figures] = {}
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(
-            App(None).with_jobs(orders).open(f"sqlite:///{folder}/0.db", debug=False)
-        )
+        client = await stack.enter_async_context(App(None).with_jobs(orders).open(f"sqlite:///{folder}/0.db"))
         handle = client.handle(orders)
 
         variants = [Variant("in the process of the callers", lambda id_: unwrap(handle.send(id_, EVENT)), none, none)]

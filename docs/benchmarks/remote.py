@@ -56,7 +56,7 @@ class Figures:
 async def serve(store: Path, profiler: cProfile.Profile | None) -> None:
     """Own the store, listen in both ways, print the URLs, and stop when the standard input ends."""
     binds = (f"unix:{store}.bench.sock", "127.0.0.1:0")
-    async with app.open(f"sqlite:///{store}", debug=False) as jobs, serving(jobs, binds) as servers:
+    async with app.open(f"sqlite:///{store}") as jobs, serving(jobs, binds) as servers:
         print(*(url for server in servers for url in server.urls), flush=True)
         if profiler is not None:
             profiler.enable()
@@ -93,7 +93,7 @@ def engine(way: Way, store: Path, profile: Path | None) -> Generator[str | None]
 # ---------------------------------------------------------------- the callers' process
 async def ask(url: str | None, store: Path, clients: int, seconds: float, profiler: cProfile.Profile | None) -> Figures:
     """Take one round of a line."""
-    client = app.open(f"sqlite:///{store}", debug=False) if url is None else connect(url, orders)
+    client = app.open(f"sqlite:///{store}") if url is None else connect(url, orders)
     async with client as jobs:
         load = Load(jobs, Case(HOT, "full", clients))
         await load.read_all()

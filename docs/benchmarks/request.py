@@ -154,7 +154,7 @@ async def main() -> None:
     await measure("an asyncio task, created and awaited", lambda: loop.create_task(_nothing()))
     await measure("a FutureResult, made and awaited", lambda: FutureResult(_nothing()))
     app = App(Services()).with_jobs(program_job, decide_job, effect_job)
-    async with app.open(MemoryBackend().open(), debug=False) as jobs:
+    async with app.open(MemoryBackend().open()) as jobs:
         counted, decided, effects = jobs.handle(program_job), jobs.handle(decide_job), jobs.handle(effect_job)
         await measure("status", lambda: counted.status("one"))
         whole = await measure("send, program without effects (one commit)", lambda: counted.send("one", Added(1)))

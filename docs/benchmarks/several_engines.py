@@ -44,7 +44,7 @@ Part = Callable[..., Awaitable[dict[str, Any]]]
 async def fire(url: str) -> dict[str, Any]:
     """Fire alarms until none has fired for two seconds; the first line of the input says when they are due."""
     journal = Journal()
-    async with App(journal).with_jobs(reminders).open(url, debug=False):
+    async with App(journal).with_jobs(reminders).open(url):
         due_ms = int(await told("open"))
         await asyncio.sleep(max(0.0, due_ms / 1e3 - time.time() - 0.5))
         cpu, fired, quiet_since = time.process_time(), 0, time.time() + 3
@@ -59,7 +59,7 @@ async def fire(url: str) -> dict[str, Any]:
 
 async def ask(url: str, clients: str, instances: str, seconds: str) -> dict[str, Any]:
     """Send requests to any instance."""
-    async with orders_app.open(url, debug=False) as jobs:
+    async with orders_app.open(url) as jobs:
         handle, waits = jobs.handle(orders), list[float]()
         draw = random.Random(os.getpid())  # noqa: S311 - which instances, no secret
 
@@ -84,7 +84,7 @@ async def ask(url: str, clients: str, instances: str, seconds: str) -> dict[str,
 
 async def nothing(url: str, seconds: str) -> dict[str, Any]:
     """Do nothing."""
-    async with orders_app.open(url, debug=False):
+    async with orders_app.open(url):
         await told("open")
         cpu = time.process_time()
         await asyncio.sleep(float(seconds))

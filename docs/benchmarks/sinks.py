@@ -278,7 +278,7 @@ async def load(
     if sink is not None:
         app = app.with_sinks(sink)
     async with AsyncExitStack() as stack:
-        jobs = await stack.enter_async_context(app.open(f"sqlite:///{folder / 'jobs.db'}", debug=False))
+        jobs = await stack.enter_async_context(app.open(f"sqlite:///{folder / 'jobs.db'}"))
         if row.startswith("Prometheus"):
             await stack.enter_async_context(scraped(jobs))
         await call(jobs, CALLERS, requests)  # warms up

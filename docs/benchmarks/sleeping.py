@@ -94,7 +94,7 @@ async def opened(path: str, ids: range) -> dict[str, float]:
     """Open, ask once, do nothing for ten seconds, and send a signal."""
     began, used = time.perf_counter(), time.process_time()
     id_ = f"id-{ids[0] + 1}"
-    async with app.open(f"sqlite:///{path}", debug=False) as jobs:
+    async with app.open(f"sqlite:///{path}") as jobs:
         handle = jobs.handle(flow)
         await unwrap(handle.outcome(id_))
         open_ms, open_cpu_ms = (time.perf_counter() - began) * 1e3, (time.process_time() - used) * 1e3
@@ -113,7 +113,7 @@ async def opened(path: str, ids: range) -> dict[str, float]:
 
 async def woken(path: str, ids: range) -> dict[str, float]:
     """Open, and wait until those that wake have ended."""
-    async with app.open(f"sqlite:///{path}", debug=False) as jobs:
+    async with app.open(f"sqlite:///{path}") as jobs:
         handle = jobs.handle(flow)
         used = time.process_time()
         for number in ids:

@@ -109,7 +109,7 @@ class Load:
 async def library(path: Path, case: Case, seconds: float, sampler: Sampler | None) -> tuple[float, Figures]:
     """Measure the library: the rate, and all but the raw loop's figures."""
     app = App(None).with_jobs(orders)
-    async with app.open(f"sqlite:///{path}?durability={case.durability}", debug=False) as jobs:
+    async with app.open(f"sqlite:///{path}?durability={case.durability}") as jobs:
         load = Load(jobs, case)
         if case.instances == HOT:
             await load.read_all()

@@ -56,7 +56,7 @@ def written_bytes() -> int:
 
 async def round_of(steps: int, workflows: int, under_way: int, path: Path) -> str:
     """Run workflows, and describe the cost of a step."""
-    async with App(None).with_jobs(flow).open(f"sqlite:///{path}", debug=False) as jobs:
+    async with App(None).with_jobs(flow).open(f"sqlite:///{path}") as jobs:
         handle = jobs.handle(flow)
         ids: Iterator[int] = iter(range(workflows))
 

@@ -1,7 +1,7 @@
 """The properties of worlds and clusters hold without the debug mode, too.
 
-The engine decides plain events and plain runs in one step only without it. A nightly run repeats the modules that open
-a world or a cluster with ``PERDURE_DEBUG=0``, each in a process of its own.
+With it, each run uses the general interpreter; without it, the shorter one of most runs in production. A nightly run
+repeats the modules that open a world or a cluster with ``PERDURE_DEBUG=0``, each in a process of its own.
 """
 
 import os

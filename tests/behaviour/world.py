@@ -154,7 +154,7 @@ class World:
     def __attrs_post_init__(self) -> None:
         self.outside.world = self
         store = {"memory": "memory://", "sqlite": self.folder / "jobs.db", "postgres": self.url}[self.kind]
-        # Without the debug mode, the engine decides plain events in one step.
+        # An inspected run uses the general interpreter: on files, runs take the shorter one, as most runs of users do.
         debug = self.kind == "memory" and os.environ.get("PERDURE_DEBUG") != "0"
         self.world = TheWorld(App(self.outside), store=store, seed=self.seed, requests=self.requests, debug=debug)
         self.world.watch(self._watch)

@@ -216,6 +216,7 @@ def cost_of(request_class: Class, folder: Path, watched: AbstractContextManager[
         store = await open_recorded(
             folder / "jobs.db", recorder, cache_bytes=request_class.cache_bytes, runtime=simulation.runtime
         )
+        # The engine inspects the first runs of each hook, which encodes states again; the table is of later runs.
         async with (
             App(object(), limits=request_class.limits)
             .with_jobs(*JOBS)

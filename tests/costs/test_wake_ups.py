@@ -42,7 +42,7 @@ def wake_ups(folder: Path, *besides: str) -> tuple[int, int]:
     async def idle() -> tuple[int, int]:
         runtime = watched(simulation.runtime, woken)
         store = await open_recorded(folder / "jobs.db", recorder, runtime=runtime)
-        async with App(object()).with_jobs(order_job, clock, batches).open(store, runtime=runtime, debug=False) as jobs:
+        async with App(object()).with_jobs(order_job, clock, batches).open(store, runtime=runtime) as jobs:
             await unwrap(jobs.handle(order_job).send("a", Change(besides=besides)))
             await simulation.runtime.sleep(1)
             woken.clear()

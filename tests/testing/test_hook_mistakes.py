@@ -345,6 +345,54 @@ def test_an_engine_logs_the_type_of_a_state_that_is_changed_in_place() -> None:
     assert record.fields == {"job": "task:notes", "hook": "on_event", "subject": "list[int]"}
 
 
+@pytest.mark.parametrize(("mistaken", "is_found"), [(1, True), (32, True), (33, False), (64, False), (65, True)])
+@pytest.mark.parametrize("hook", ["on_event", "execute"])
+def test_an_engine_inspects_the_first_runs_of_a_hook_and_then_one_of_many(
+    hook: str, mistaken: int, is_found: Any
+) -> None:
+    runs: list[int] = []
+
+    @program
+    def forgets_once(ctx: TaskContext[list[int]], _: object = None) -> Do[None]:
+        runs.append(1)
+        if len(runs) == mistaken:
+            say("forgotten")
+        yield from ctx.set_state([len(runs)])
+
+    @program
+    def keeps(ctx: TaskContext[list[int]], _: object = None) -> Do[None]:
+        yield from ctx.set_state([])
+
+    hooks = {"on_event": keeps, "execute": keeps, hook: forgets_once}
+    job: Any = Task("notes", state=list[int], event=int, initial=[], **hooks)
+
+    async def calls(client: Any) -> None:
+        handle = client.handle(job)
+        await unwrap(handle.send("a", 0)) if hook == "execute" else None
+        for number in range(70):
+            await unwrap(handle.trigger("a") if hook == "execute" else handle.send("a", number))
+
+    assert len(runs_logged := logged([job], calls)) == is_found, runs_logged
+    assert len(runs) == 70
+
+
+def test_each_class_of_event_has_a_sample_of_its_own() -> None:
+    @program
+    def forgets_text(ctx: TaskContext[list[int]], event: int | str) -> Do[None]:
+        if isinstance(event, str):
+            say("forgotten")
+        yield from ctx.set_state([])
+
+    job: Any = Task("notes", state=list[int], event=int | str, initial=[], on_event=forgets_text)
+
+    async def calls(client: Any) -> None:
+        for number in range(40):
+            await unwrap(client.handle(job).send("a", number))
+        await unwrap(client.handle(job).send("a", "rare"))
+
+    assert len(logged([job], calls)) == 1
+
+
 def test_an_engine_looks_for_nothing_without_the_debug_mode() -> None:
     assert logged([NOTES], sends_thrice, debug=False) == []
 

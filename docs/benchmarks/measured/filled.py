@@ -60,5 +60,5 @@ def fill(
 
 
 async def _seed(path: Path, app: App[Any], seed: Seeding) -> None:
-    async with app.open(f"sqlite:///{path}", debug=False) as jobs:
+    async with app.open(f"sqlite:///{path}") as jobs:
         await seed(jobs)

@@ -54,7 +54,7 @@ async def fill_schema(
     """
     async with connected(database) as connection:
         await connection.execute(f'DROP SCHEMA IF EXISTS "{schema}" CASCADE')
-        async with app.open(url_of(database, schema, "owned"), debug=False) as jobs:
+        async with app.open(url_of(database, schema, "owned")) as jobs:
             await seed(jobs)
         await copy_instances(connection, schema, range(instances), changes)
         await connection.execute(f'VACUUM (ANALYZE) "{schema}".instances')

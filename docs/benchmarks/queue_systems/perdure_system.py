@@ -94,7 +94,7 @@ async def main(url: str, count: int, how: str) -> None:
     """Measure."""
     services = Touched(count)
     app = App(services, limits=Limits(max_pending=20_000)).with_jobs(EVENTS, RUNS, ITEMS)
-    async with app.open(url, debug=False) as client:
+    async with app.open(url) as client:
         began, cpu = time.perf_counter(), time.process_time()
         if how == "pool":
             await unwrap(client.handle(ITEMS).put_many((f"i{number}", number) for number in range(count)))

@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 from returns.result import Success
 
+from perdure.engine.hook_checks import HookChecks, run_inspected
 from perdure.engine.reporting import Reporting
 from perdure.engine.resident import Resident
 from perdure.engine.runner import RunEnded, Runner
@@ -36,6 +37,7 @@ class PlainEvents:
         services: the services of user programs.
         reporting: knows whether a sink reads events.
         run_ended: called with the end of every program.
+        hook_checks: inspect a sample of the events; None without the debug mode.
     """
 
     runtime: Runtime
@@ -44,6 +46,7 @@ class PlainEvents:
     services: Any  # the user's own record
     reporting: Reporting
     run_ended: RunEnded | None
+    hook_checks: HookChecks | None
     _keeps_history: bool = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -81,9 +84,15 @@ class PlainEvents:
         if plain is None:
             return None
         event, program = plain
+        checks = self.hook_checks
+        is_inspected = checks is not None and checks.samples(resident.job, HOOK, request.command)
         around = enter_run((resident.address, event, HOOK))
         try:
-            exit_ = run_straight(program, self.services, event)
+            exit_ = (
+                run_inspected(resident.job, event.run(program), self.services)
+                if is_inspected
+                else run_straight(program, self.services, event)
+            )
         finally:
             leave_run(around)
         commit = self._handled(resident.job, event) if type(exit_) is Success else None
@@ -91,6 +100,8 @@ class PlainEvents:
             return event.run(program), exit_
         if self.run_ended is not None and isinstance(exit_, Success):
             self.run_ended(event.run(program), exit_)
+        if checks is not None and event.inspection is not None and isinstance(exit_, Success):
+            checks.report(resident.job, event.run(program), exit_)
         if event.codec.always_kept or event.codec.may_be_kept(event.state):
             resident.drafted = Decoded(event.encoded or event.instance.state, event.state)
         return commit
@@ -105,7 +116,15 @@ class PlainEvents:
 
 
 def plain_events(runner: Runner) -> PlainEvents | None:
-    """Return the handler of plain events; None if each turn is traced or inspected."""
-    if runner.tracing is not None or runner.mistake_found is not None:
+    """Return the handler of plain events; None if each turn is traced."""
+    if runner.tracing is not None:
         return None
-    return PlainEvents(runner.runtime, runner.store, runner.limits, runner.services, runner.reporting, runner.run_ended)
+    return PlainEvents(
+        runner.runtime,
+        runner.store,
+        runner.limits,
+        runner.services,
+        runner.reporting,
+        runner.run_ended,
+        runner.hook_checks,
+    )

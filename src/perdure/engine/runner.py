@@ -16,9 +16,9 @@ from perdure.engine.commits import Commits
 from perdure.engine.concurrency_limit import ConcurrencyLimits
 from perdure.engine.conflict_backoff import MAX_CONFLICTS, MAX_SHARED_CONFLICTS, back_off
 from perdure.engine.holds import Holds
+from perdure.engine.hook_checks import HookChecks, run_inspected
 from perdure.engine.item import RunInProgress, Stop
 from perdure.engine.lane_limit import lane_of
-from perdure.engine.mistakes import MistakeFound, report_mistakes
 from perdure.engine.perform import Perform, perform_directly
 from perdure.engine.reporting import Reporting
 from perdure.engine.resident import Resident
@@ -28,7 +28,6 @@ from perdure.engine.tracing import Tracing
 from perdure.engine.turn_outcome import FenceLost, RunsApart, TurnAnswered, Verdict
 from perdure.engine.unstored import is_interrupt, not_stored
 from perdure.jobs.event_run import claim_event
-from perdure.jobs.inspection import Inspection
 from perdure.jobs.recovery import keeping, release
 from perdure.jobs.step import Commit, Execute, Mark, run_of
 from perdure.jobs.turn import finish, interrupted
@@ -37,7 +36,6 @@ from perdure.programs.drivers import Suspended
 from perdure.programs.exit import ENDS_PROCESS, is_closing
 from perdure.programs.interpreter import interpret
 from perdure.programs.straight import until_asked
-from perdure.programs.watched_loop import watched
 from perdure.runtime.record import LogRecord, Runtime
 from perdure.runtime.run_context import InRun, enter_run, leave_run
 from perdure.stores.store import Store
@@ -70,7 +68,7 @@ class Runner:
         left_claimed: called with an instance that may have a claim that no run holds.
         perform: performs the effects of runs.
         run_ended: called with the end of every program.
-        mistake_found: called with each mistake that the debug mode finds; None disables the mode.
+        hook_checks: inspect a sample of the runs; None without the debug mode.
         tracing: traces turns; None if no sink does.
         phase: whether runs may start.
         code: ``trusted``: an event is claimed before its first effect, so that one without effects costs one commit;
@@ -91,7 +89,7 @@ class Runner:
     left_claimed: Callable[[Resident], None]
     perform: Perform = perform_directly
     run_ended: RunEnded | None = None
-    mistake_found: MistakeFound | None = None
+    hook_checks: HookChecks | None = None
     tracing: Tracing | None = None
     phase: Literal["open", "closing"] = "open"
     code: Literal["trusted", "suspect"] = "trusted"
@@ -154,11 +152,10 @@ class Runner:
 
         Any exception here belongs to the program, also a cancellation: the engine cancels a task only where it waits.
         """
-        draft = execute.draft
-        if self.mistake_found is None:
-            return until_asked(interpret(execute.program, self.services, (draft,)))
-        inspection = draft.inspection = Inspection.of(resident.job, execute)
-        return until_asked(watched(interpret(execute.program, self.services, (inspection,)), inspection.watch))
+        checks, job = self.hook_checks, resident.job
+        if checks is not None and checks.samples(job, execute.hook, execute.request.command):
+            return run_inspected(job, execute, self.services)
+        return until_asked(interpret(execute.program, self.services, (execute.draft,)))
 
     async def run_to_end(
         self, resident: Resident, execute: Execute, begun: Suspended[Any, Any] | None = None
@@ -203,8 +200,8 @@ class Runner:
             self.note_end(exit_)
         if self.run_ended is not None:
             self.run_ended(execute, exit_)
-        if self.mistake_found is not None:
-            report_mistakes(resident.job, execute, exit_, self.mistake_found)
+        if self.hook_checks is not None:
+            self.hook_checks.report(resident.job, execute, exit_)
         try:
             step = finish(resident.job, execute, exit_, inputs)
         except BaseException as defect:  # noqa: BLE001 - a policy that raises is a defect of the run

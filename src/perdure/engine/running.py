@@ -17,13 +17,13 @@ from perdure.engine.dispatcher import Dispatcher
 from perdure.engine.ended_elsewhere import EndedElsewhere
 from perdure.engine.ensure import Ensuring
 from perdure.engine.holds import Holds
+from perdure.engine.hook_checks import HookChecks
 from perdure.engine.in_flight import InFlight
 from perdure.engine.incident import INCIDENTS, incident
 from perdure.engine.lane_feeder import LaneFeeder, lane_feeders
 from perdure.engine.lane_limit import LaneLimit
 from perdure.engine.maintenance import Maintenance
 from perdure.engine.membership import HEARTBEATS, Membership
-from perdure.engine.mistakes import MistakeFound
 from perdure.engine.outbox import Outbox
 from perdure.engine.perform import Perform, perform_directly
 from perdure.engine.recovery import Recovery
@@ -472,7 +472,7 @@ def running_engine(
     ensured: Sequence[Ensured] = (),
     perform: Perform = perform_directly,
     run_ended: RunEnded | None = None,
-    mistake_found: MistakeFound | None = None,
+    hook_checks: HookChecks | None = None,
     sinks: OpenSinks | None = None,
     residents: Residents | None = None,
 ) -> RunningEngine:
@@ -487,7 +487,7 @@ def running_engine(
         ensured: the declared instances.
         perform: performs the effects of runs.
         run_ended: called with the end of every program.
-        mistake_found: called with each mistake that the debug mode finds; None disables the mode.
+        hook_checks: inspect a sample of the runs; None without the debug mode.
         sinks: tells the open sinks; None for none.
         residents: keeps the instances of the store in memory; by default a new one.
     """
@@ -512,7 +512,7 @@ def running_engine(
         left_claimed=dispatcher.claim_left,
         perform=perform if tracing is None else traced(perform, tracing, jobs),
         run_ended=run_ended,
-        mistake_found=mistake_found,
+        hook_checks=hook_checks,
         tracing=tracing,
     )
     alarms = Alarms(work, runtime, dispatcher.with_runner(runner), jobs, holds, limits, residents, Wake(runtime))

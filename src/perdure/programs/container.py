@@ -439,26 +439,30 @@ class Watched(Program[Any, Any, Any]):  # type: ignore[misc]  # Program is final
 
 
 _class: type[Program[Any, Any, Any]] = Program
-_watchers = 0
+_watchers: set[object] = set()
+# A set and not a number: engines of several threads watch steps, adding to a set is one operation, and a lost count
+# would watch for ever. Two threads may still disable each other's watch for one step, which then reports less.
 
 
-def begin_watching(tell: Callable[[Program[Any, Any, Any]], None]) -> None:
-    """Let `node` report each program it makes, until `end_watching` was called as often. For `watch` only."""
-    global _class, _set_node, _watchers  # noqa: PLW0603 - replacing the functions of `node` saves it a check
+def begin_watching(tell: Callable[[Program[Any, Any, Any]], None]) -> object:
+    """Let `node` report each program it makes, until `end_watching` is called with the result. For `watch` only."""
+    global _class, _set_node
 
     def set_and_tell(made: Program[Any, Any, Any], content: object) -> None:
         _really_set_node(made, content)
         tell(made)
 
-    _watchers += 1
+    watcher = object()
+    _watchers.add(watcher)
     _class, _set_node = Watched, set_and_tell
+    return watcher
 
 
-def end_watching() -> None:
+def end_watching(watcher: object) -> None:
     """Undo one `begin_watching`; after the last one, `node` reports no more programs."""
-    global _class, _set_node, _watchers  # noqa: PLW0603 - as above
-    _watchers -= 1
-    if _watchers == 0:
+    global _class, _set_node
+    _watchers.discard(watcher)
+    if not _watchers:
         _class, _set_node = Program, _really_set_node
 
 

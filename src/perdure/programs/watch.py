@@ -85,32 +85,19 @@ _WATCH: ContextVar[Watch | None] = ContextVar("perdure.programs.watch", default=
 def watching() -> Generator[Watch]:
     """Watch the programs that this thread, or this task, builds and runs inside the block."""
     watch = Watch()
-    token = _WATCH.set(watch)
-    begin_watching()
-    try:
+    with seen_by(watch):
         yield watch
-    finally:
-        end_watching()
-        _WATCH.reset(token)
-
-
-def begin_watching() -> None:
-    """Make a `Watch` record programs from now on, until `end_watching` was called as often."""
-    container.begin_watching(_tell)
-
-
-def end_watching() -> None:
-    """Undo one `begin_watching`."""
-    container.end_watching()
 
 
 @contextmanager
 def seen_by(watch: Watch) -> Generator[None]:
     """Make a watch record the programs of the block, which must not wait: other runs have their own watch."""
     token = _WATCH.set(watch)
+    watcher = container.begin_watching(_tell)
     try:
         yield
     finally:
+        container.end_watching(watcher)
         _WATCH.reset(token)
 
 

@@ -90,7 +90,7 @@ async def session(place: Place) -> AsyncIterator[Session]:
     limits = Limits() if place.concurrency is None else Limits(concurrency=place.concurrency)
     durability = "relaxed" if place.setting == "relaxed" else "full"
     url = f"sqlite:///{place.folder}/jobs.db?durability={durability}"
-    async with App(place, limits=limits).with_jobs(jobs_to_do).open(url, debug=False) as jobs:
+    async with App(place, limits=limits).with_jobs(jobs_to_do).open(url) as jobs:
         calls = jobs.handle(jobs_to_do)
 
         async def submit(number: int) -> None:

@@ -77,7 +77,7 @@ def engine(folder: Path, seconds: float, clients: int) -> Measurement:
 
 async def _requests(path: Path, seconds: float, clients: int) -> tuple[list[float], float]:
     taken: list[float] = []
-    async with app.open(f"sqlite:///{path}", debug=False) as jobs:
+    async with app.open(f"sqlite:///{path}") as jobs:
         handle = jobs.handle(counter)
         await unwrap(handle.send("warm-up", Count()))
         begun = time.perf_counter()

@@ -52,7 +52,7 @@ class Cluster:
         latency: how much time a call to the store takes at most, each way; an effect too.
         requests: how loads and commits reach the store: ``single``, or ``grouped`` as the engine sends them to a real
             store, so that requests of one moment share rows and groups.
-        debug: whether engines look for mistakes of hooks; without it, simple events take a shorter path.
+        debug: whether engines inspect each run for mistakes of hooks.
 
     Attributes:
         engines: all engines, also those that have ended.

@@ -116,8 +116,6 @@ class ClusterEngine:
     def drop(self) -> None:
         """End it without a record, at the end of the cluster."""
         self.boundary.shut("at its current step")
-        if self._open_app is not None:
-            self._open_app.abandon()
         self.process.close()
 
     # ------------------------------------------------------------ trouble

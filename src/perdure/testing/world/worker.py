@@ -108,8 +108,6 @@ class Worker:
     def drop(self) -> None:
         """End the worker without a record: close its store, and run none of its tasks again."""
         self.boundary.shut("at its current step")
-        if self.open_app is not None:
-            self.open_app.abandon()
         self.settle_quietly()  # calls that had not started reach the boundary, so that each coroutine was awaited
         if self.store is not None:
             self._outside_boundary(_closed(self.store))
