@@ -12,6 +12,7 @@ import planted_rest
 import planted_serving
 import planted_sharing
 import planted_stores
+import planted_surface
 import planted_turns
 import planted_values
 import planted_workflow
@@ -28,6 +29,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *planted_pool.MUTANTS,
     *planted_rest.MUTANTS,
     *planted_stores.MUTANTS,
+    *planted_surface.MUTANTS,
     *planted_durability.MUTANTS,
     *planted_serving.MUTANTS,
     *planted_sharing.MUTANTS,

@@ -44,6 +44,7 @@ COUNTS = Counts(
 FINE = StoreFacts(
     url="sqlite:///jobs.db",
     mode=0o600,
+    exposed={},
     can_write=True,
     file_system="ext4",
     free_bytes=500 * MIB,
@@ -67,7 +68,8 @@ def sized(**changes: Any) -> dict[str, Counts]:
 
 FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
     "an old schema": ({"schema_version": 2}, "warning", "schema"),
-    "writable by every user": ({"mode": 0o666}, "problem", "permissions"),
+    "writable by every user": ({"exposed": {"jobs.db": 0o602}}, "problem", "permissions"),
+    "readable by every user": ({"exposed": {"jobs.db-wal": 0o644}}, "warning", "permissions"),
     "not writable": ({"can_write": False}, "warning", "permissions"),
     "a network disk": ({"file_system": "nfs4"}, "problem", "file system"),
     "memory": ({"file_system": "tmpfs"}, "warning", "file system"),

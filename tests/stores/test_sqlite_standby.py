@@ -73,7 +73,8 @@ def test_a_change_of_the_owner_is_said(path):
     world.advance(POLL_MS)
     standby.result().release()
     owners = [record.fields["owner"] for record in world.logs if "owner" in record.fields]
-    assert owners[1:] == ["process 2 on elsewhere"]
+    assert len(owners) == 2
+    assert "process 2 on elsewhere" in owners[1]
 
 
 def test_a_lock_file_that_was_deleted_lets_no_second_engine_in(path):

@@ -16,6 +16,7 @@ import attrs
 
 from perdure.cli.demo.protocol import ANSWERS, COMMANDS, Answer, Command, Ready, Stop
 from perdure.cli.demo.worker import MAX_LINE_BYTES
+from perdure.stores.sqlite.private_file import open_private
 
 T = TypeVar("T")
 
@@ -125,7 +126,7 @@ async def start_child(command: Sequence[str], log: Path) -> Child:
         command: the worker and its arguments.
         log: the file for its standard error.
     """
-    with log.open("ab") as errors:
+    with os.fdopen(open_private(log, os.O_WRONLY | os.O_APPEND), "ab") as errors:
         process = await asyncio.create_subprocess_exec(
             *command,
             stdin=asyncio.subprocess.PIPE,

@@ -9,6 +9,7 @@ from typing import TypeAlias
 import attrs
 
 from perdure.codecs import Codec
+from perdure.stores.sqlite.private_file import open_private
 
 
 @attrs.frozen
@@ -51,7 +52,7 @@ class Journal:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        self._file = open_private(path, os.O_WRONLY | os.O_APPEND)
 
     def append(self, entry: Entry) -> None:
         """Append one entry in one write, so that a kill cannot leave a part of it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,7 @@ import attrs
 from perdure.cli.stats.counts import Counts, count
 from perdure.stores.sqlite.owner import owner_of
 from perdure.stores.sqlite.owner_socket import owner_socket
+from perdure.stores.sqlite.private_file import exposed_files
 from perdure.stores.sqlite.reader import Reader
 from perdure.stores.sqlite.schema import migrations
 
@@ -28,6 +30,7 @@ class StoreFacts:
     Attributes:
         url: the store.
         mode: the permissions of the file.
+        exposed: the files that every user can open, with their modes: the file, its lock file, its log.
         can_write: whether this user may write the file and its folder.
         file_system: the type of its file system; empty if unknown.
         free_bytes: free space of its disk.
@@ -42,6 +45,7 @@ class StoreFacts:
 
     url: str
     mode: int
+    exposed: Mapping[str, int]
     can_write: bool
     file_system: str
     free_bytes: int
@@ -68,6 +72,7 @@ def measured(reader: Reader, *, url: str, listens: bool, now_ms: int) -> StoreFa
     return StoreFacts(
         url=url,
         mode=path.stat().st_mode & 0o777,
+        exposed=exposed_files(path),
         can_write=os.access(path, os.W_OK) and os.access(path.parent, os.W_OK),
         file_system=file_system_of(path),
         free_bytes=shutil.disk_usage(path.parent).free,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
 from typing import Final, cast
 
@@ -49,8 +50,13 @@ def _schema(facts: StoreFacts) -> Diagnosis:
 
 def _permissions(facts: StoreFacts) -> Diagnosis:
     mode = f"mode {facts.mode:04o}"
-    if facts.mode & 0o002:
-        return Diagnosis("problem", "permissions", f"{mode}: every user can change the file", "chmod o-w")
+    names = " ".join(facts.exposed)
+    modes = ", ".join(f"{name} {one:04o}" for name, one in facts.exposed.items())
+    if any(one & stat.S_IWOTH for one in facts.exposed.values()):
+        return Diagnosis("problem", "permissions", f"every user can change a file: {modes}", f"chmod o-rw {names}")
+    if facts.exposed:
+        detail = f"every user can read all states, and lock the store so that no engine starts: {modes}"
+        return Diagnosis("warning", "permissions", detail, f"chmod o-rw {names}")
     if not facts.can_write:
         detail = f"{mode}: this user can read the file and not write it and its folder"
         return Diagnosis("warning", "permissions", detail, "run the engine as the owner of both")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from itertools import count
@@ -23,6 +24,7 @@ from perdure.kinds.workflow.row import row_of
 from perdure.stores.encryption.records import Records
 from perdure.stores.postgres.settings import shown_url
 from perdure.stores.snapshots import write_snapshots
+from perdure.stores.sqlite.private_file import open_private
 from perdure.values.errors import DefinitionError, InvalidInput, StoreError
 from perdure.values.instance import Instance
 from perdure.values.sealed import why_unreadable
@@ -85,7 +87,7 @@ def snapshot(
         if not rows:
             of = f" of {', '.join(job)}" if job else ""
             raise UsageError(f"{shown_url(store)} contains no instance{of}; nothing is written")
-        with output.open("xb") as file:
+        with os.fdopen(open_private(output, os.O_WRONLY | os.O_EXCL), "wb") as file:
             file.write(write_snapshots(rows, journals))
     except (DefinitionError, StoreError) as error:
         raise UsageError(str(error)) from error

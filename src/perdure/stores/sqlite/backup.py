@@ -73,7 +73,7 @@ class Backups:
         if not isinstance(lent, Success):
             return Failure(lent.failure())
         try:
-            copy.begin(like=self.file.path)
+            copy.begin()
         except BackupFailed as failed:
             return Failure(failed)
         try:

@@ -17,6 +17,8 @@ from typing import IO, Final
 
 from perdure.stores.sqlite.fork_guard import guard_fork
 from perdure.stores.sqlite.missing_file import check_missing
+from perdure.stores.sqlite.owner import holder_of
+from perdure.stores.sqlite.private_file import open_private
 from perdure.stores.store import IfMissing
 from perdure.values.errors import StoreLocked, StoreUnavailable
 
@@ -86,7 +88,7 @@ def acquire(path: str, *, store: str, database: str, if_missing: IfMissing = "cr
     while True:
         file = _opened(path, store)
         try:
-            _lock(file, store)
+            _lock(file, path, store)
             if _is_at(file, path):
                 check_missing(database, store=store, if_missing=if_missing)
                 return _signed(FileLock(path, file, *_database_locked(database, store)), file, store)
@@ -101,7 +103,7 @@ def _database_locked(path: str, store: str) -> tuple[int, tuple[int, int]]:
     try:
         if os.path.exists(path) and _identity(os.stat(path)) in _held:  # noqa: PTH110, PTH116 - a path as text
             raise StoreLocked(store, _BY_ANOTHER_NAME)
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        file = open_private(path, os.O_RDWR)
     except OSError as error:
         raise StoreUnavailable(f"open {store}", f"{error}; it must be readable and writable") from error
     try:
@@ -123,17 +125,16 @@ def _identity(found: os.stat_result) -> tuple[int, int]:
 
 def _opened(path: str, store: str) -> IO[bytes]:
     try:
-        return open(path, "a+b", buffering=0)  # noqa: PTH123 - held open until `release`
+        return os.fdopen(open_private(path, os.O_RDWR | os.O_APPEND), "a+b", buffering=0)
     except OSError as error:
         raise StoreUnavailable(f"open {store}", f"{error}; its folder must exist and be writable") from error
 
 
-def _lock(file: IO[bytes], store: str) -> None:
+def _lock(file: IO[bytes], path: str, store: str) -> None:
     try:
         fcntl.flock(file, _EXCLUSIVE)
     except BlockingIOError as error:
-        file.seek(0)
-        raise StoreLocked(store, file.read().decode(errors="replace").strip() or "another process") from error
+        raise StoreLocked(store, holder_of(file, path)) from error
     except OSError as error:
         reason = f"its lock file cannot be locked: {error}; use a file on a local disk"
         raise StoreUnavailable(f"open {store}", reason) from error

@@ -35,7 +35,7 @@ def copy_from_outside(
     """
     copy = PartialFile(Path(target).absolute())
     with read_from_outside(path) as reader:
-        copy.begin(like=str(reader.path))
+        copy.begin()
         try:
             connection = sqlite3.connect(copy.path, isolation_level=None)
             return copy.fill(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal, assert_never
+from typing import Final, Literal, assert_never
 
 import attrs
 
-from perdure.runtime.record import Runtime
+from perdure.runtime.record import LogRecord, Runtime
 from perdure.stores.sqlite.backup import STEP_PAGES, Backups
 from perdure.stores.sqlite.batcher import Batcher
 from perdure.stores.sqlite.database import Database, File, open_database
@@ -16,12 +16,16 @@ from perdure.stores.sqlite.disk import REAL_DISK, Disk
 from perdure.stores.sqlite.lock import FileLock, acquire
 from perdure.stores.sqlite.missing_file import check_missing
 from perdure.stores.sqlite.operations import Operations
+from perdure.stores.sqlite.private_file import exposed_files
 from perdure.stores.sqlite.schema import Synchronous
 from perdure.stores.sqlite.standby import stand_by
 from perdure.stores.sqlite.write_ahead_log import CHECKPOINT_PAGES, log_of
 from perdure.stores.store import Capabilities, Durability, IfMissing, Left, OnLocked, Store
 
 _SYNCHRONOUS: dict[Literal["full", "relaxed"], Synchronous] = {"full": "FULL", "relaxed": "NORMAL"}
+
+_EXPOSED: Final = "every user of the machine can open files of the store"
+_PRIVATE_FIX: Final = "chmod o-rw; a reader sees every state, and can lock the store so that no engine starts"
 
 
 async def open_file(
@@ -58,6 +62,10 @@ async def open_file(
     except BaseException:
         lock.release()
         raise
+    exposed = exposed_files(file.path)
+    if exposed:
+        modes = ", ".join(f"{name} {mode:04o}" for name, mode in exposed.items())
+        runtime.log(LogRecord("warning", _EXPOSED, {"store": file.store, "files": modes, "fix": _PRIVATE_FIX}))
     store = store_over(
         database,
         lock,

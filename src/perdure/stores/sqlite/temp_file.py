@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import stat
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import attrs
 
+from perdure.stores.sqlite.private_file import open_private
 from perdure.stores.store import Backup
 from perdure.values.errors import BackupFailed
 
@@ -46,19 +46,15 @@ class PartialFile:
         """The path of the incomplete file."""
         return self.target.with_name(self.target.name + SUFFIX)
 
-    def begin(self, *, like: str) -> None:
-        """Create the file, empty, with the permissions of the store's file.
-
-        Args:
-            like: the store's file.
+    def begin(self) -> None:
+        """Create the file, empty, such that only its owner can open it.
 
         Raises:
             BackupFailed: it exists already, or cannot be created.
         """
         self._refuse_existing()
         try:
-            mode = stat.S_IMODE(os.stat(like).st_mode)  # noqa: PTH116 - a path as text
-            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
+            os.close(open_private(self.path, os.O_EXCL | os.O_WRONLY))
         except FileExistsError as error:
             reason = f"{self.path} exists: another backup is running, or one was killed; if none is running, delete it"
             raise self.failed(reason) from error
