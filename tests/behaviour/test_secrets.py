@@ -5,11 +5,17 @@ A long unique text represents each secret, and every text that is shown to peopl
 
 from __future__ import annotations
 
+import base64
+import html
+import json
+import re
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any
+from urllib.parse import quote, quote_plus
 
 import orjson
+import pytest
 from attrs import define, field, frozen
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +25,7 @@ from perdure import App, Debounce, DebounceContext, Program, Secret, Task, TaskC
 from perdure.jobs.redaction import redacted_instance
 from perdure.stores.codec import to_json
 from perdure.testing import World
-from perdure.values.secret import HIDDEN
+from perdure.values.secret import HIDDEN, scrubbed
 
 Token = Annotated[str, Secret]
 
@@ -47,10 +53,12 @@ class Denied:
 
 @define
 class Services:
-    """A bank that knows no token, and says so."""
+    """A bank that knows no token, and says so in some encoding."""
+
+    shown: Callable[[str], str] = repr
 
     def pay(self, token: str) -> Result[None, Denied]:
-        raise ValueError(f"no such token: {token!r}")
+        raise ValueError(f"no such token: {self.shown(token)}")
 
 
 pay = effect(Services.pay)
@@ -100,9 +108,9 @@ def shown(value: Any) -> Iterator[str]:
         yield f"{error!r}" + "".join(traceback.format_exception(error))
 
 
-def surfaces(token: str) -> Iterator[str]:
+def surfaces(token: str, encode: Callable[[str], str] = repr) -> Iterator[str]:
     """Let jobs meet a secret in every way, and yield each text that is shown."""
-    with World(App(Services()).with_jobs(accounts, batches), at_end="leave") as world:
+    with World(App(Services(encode)).with_jobs(accounts, batches), at_end="leave") as world:
         task, debounce = world.handle(accounts), world.handle(batches)
         by_name = world.jobs.handle_by_name("task", "accounts")
         for how in ("keep", "deny", "raise", "pay", "bad state"):
@@ -135,6 +143,13 @@ def surfaces(token: str) -> Iterator[str]:
 
 
 ALPHABET = st.characters(exclude_categories=["Cs"])
+TOKENS = st.text(ALPHABET, min_size=6, max_size=40).map(lambda text: f"s3cret{text}")
+
+
+def parts_in(text: str, printed: str) -> set[str]:
+    """Return the parts of eight characters of a printed secret that a text contains, but for escapes around it."""
+    inner = printed.removeprefix("b").strip("'\"")
+    return {part for at in range(len(inner) - 7) if (part := inner[at : at + 8]) in text}
 
 
 @settings(max_examples=8)
@@ -145,3 +160,71 @@ def test_no_text_that_is_shown_contains_a_secret(token: str) -> None:
     for text in texts:
         assert "s3cret" not in text
         assert "12345678" not in text
+
+
+ESCAPES: Mapping[str, Callable[[str], str]] = {
+    "repr": repr,
+    "ascii": ascii,
+    "repr of bytes": lambda text: repr(text.encode()),
+    "repr of latin-1": lambda text: repr(text.encode("latin-1", "backslashreplace")),
+    "json.dumps": json.dumps,
+    "orjson": lambda text: orjson.dumps(text).decode(),
+    "html": html.escape,
+    "quote": quote,
+    "quote all": lambda text: re.sub("%..", lambda hexadecimal: hexadecimal[0].lower(), quote(text, safe="")),
+    "quote_plus": quote_plus,
+}
+ENCODINGS: Mapping[str, Callable[[str], str]] = {
+    "base64": lambda text: base64.b64encode(text.encode()).decode(),
+    "base64 for URLs": lambda text: base64.urlsafe_b64encode(text.encode()).decode(),
+    "basic authentication": lambda text: base64.b64encode(f"user:{text}:".encode()).decode(),
+    "hexadecimal": lambda text: text.encode().hex(),
+}
+FORMS = {
+    **ESCAPES,
+    **ENCODINGS,
+    **{f"{one}, {two}": (one, two) for one in ESCAPES for two in ("repr", "json.dumps", "quote")},
+    **{f"{one}, {two}": (one, two) for one in ("repr", "json.dumps") for two in ENCODINGS},
+    **{f"{one}, quote all": (one, "quote all") for one in ENCODINGS},
+}
+"""An escape or an encoding, or two, one after the other."""
+
+
+def shown_as(name: str, text: str) -> str:
+    form = FORMS[name]
+    if isinstance(form, tuple):
+        one, two = form
+        return (ESCAPES | ENCODINGS)[two](ESCAPES.get(one, ENCODINGS.get(one, repr))(text))
+    return form(text)
+
+
+@given(name=st.sampled_from(sorted(FORMS)), around=st.tuples(st.text(max_size=9), st.text(max_size=9)), token=TOKENS)
+def test_no_part_of_a_secret_is_left_in_any_form(name: str, around: tuple[str, str], token: str) -> None:
+    printed = shown_as(name, token).encode("utf-8", "replace").decode()
+    assert not parts_in(scrubbed(f"{around[0]} {printed} {around[1]}", {token}), printed)
+
+
+@given(name=st.sampled_from(sorted(FORMS)), token=TOKENS)
+def test_no_part_of_secret_bytes_is_left(name: str, token: str) -> None:
+    stored = base64.b64encode(token.encode()).decode()
+    for printed in (shown_as(name, token), repr(token.encode()), stored):
+        assert not parts_in(scrubbed(f"before {printed} after", {stored}), printed)
+
+
+@settings(max_examples=8)
+@given(name=st.sampled_from(sorted(FORMS)), token=TOKENS)
+def test_no_text_that_is_shown_contains_a_form_of_a_secret(name: str, token: str) -> None:
+    printed = shown_as(name, token)
+    for text in surfaces(token, lambda each: shown_as(name, each)):
+        assert not parts_in(text, printed)
+
+
+def test_a_text_without_secrets_is_unchanged() -> None:
+    text = "GET /orders/c2VjcmV0?page=2%20 failed: b'\\x00' 616263 &amp; ..."
+    assert scrubbed(text, {"another", "s3cret/word", "YW5vdGhlcg==", "abc"}) == text
+
+
+@pytest.mark.parametrize("secret", ["\\" * 99, "\n\n\\" * 33, "'\"" * 50, "&amp;" * 20])
+def test_the_search_takes_no_longer_than_the_text(secret: str) -> None:
+    """Nested repetitions would try each way to divide these texts, for hours."""
+    scrubbed((secret[:-1] + "x") * 40 + "\\" * 4_000, {secret})

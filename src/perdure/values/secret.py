@@ -5,13 +5,19 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import html
+import json
+import re
+import string
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import lru_cache
 from itertools import pairwise
 from typing import Annotated, Any, Final, NewType, NoReturn, final, get_args, get_origin
+from urllib.parse import quote, quote_plus
 
 import attrs
 import orjson
@@ -26,6 +32,14 @@ MIN_SCRUBBED_CHARACTERS: Final = 4
 _ALIASES: Final[tuple[type[Any], ...]] = (TypeAliasType, getattr(typing, "TypeAliasType", TypeAliasType))
 _CUT: Final = "..."
 _LONGEST_EXCERPT: Final = 2_000
+_RUN: Final = re.compile(r"\\+|.", re.DOTALL)
+_MARKS: Final = "\\%&+"  # one of them begins each escaped form
+_WORD: Final = re.compile(r"[A-Za-z0-9]+")
+_LAST_OF_LATIN_1: Final = 0xFF
+_NAMED: Final = {"\n": "n", "\r": "r", "\t": "t", "\b": "b", "\f": "f", "\v": "v", "\a": "a", "\0": "0"}
+_URL_SAFE: Final = str.maketrans("+/", "-_")
+_ENCODED: Final = f"{string.ascii_letters}{string.digits}+/_%-"
+_MAX_BACKSLASHES: Final = 7  # before an escaped character that was escaped twice again; a bound keeps the search linear
 _UNIONS: Final = (typing.Union, types.UnionType)
 _QUALIFIERS: Final = (typing.Required, typing.NotRequired, ReadOnly)
 
@@ -154,16 +168,113 @@ def _hints(cls: Any) -> dict[str, Any]:
 
 # ---------------------------------------------------------------- text
 def scrubbed(text: str, secrets: Collection[str]) -> str:
-    """Replace known secrets in a text, also where ``repr`` or JSON escaped them.
+    """Replace known secrets in a text, in each form that code usually prints them in.
+
+    These forms are: as it is; escaped, also twice, by ``repr`` of text or bytes, by ``json.dumps``, for HTML or for a
+    URL; and in Base64 or as hexadecimal digits, also as a part of a longer encoded text, which is replaced as a whole.
 
     Args:
         text: such as the message of an exception.
         secrets: the secrets; those of less than 4 characters are left.
     """
-    found = {form for each in secrets for form in _forms(each) if len(form) >= MIN_SCRUBBED_CHARACTERS}
-    for form in sorted(found, key=len, reverse=True):
-        text = _without(text.replace(form, HIDDEN), form)
+    known = {form for each in secrets for form in _plain(each) if len(form) >= MIN_SCRUBBED_CHARACTERS}
+    for form in sorted(known, key=len, reverse=True):
+        text = _replaced(text, form, extends=False)
+    for form in known:
+        for encoded in set(_encoded(form)):
+            text = _replaced(text, encoded, extends=True)
+    if _CUT in text:
+        for form in sorted({each for one in known for each in _printed(one)}, key=len, reverse=True):
+            text = _without(text, form)
     return text
+
+
+def _plain(secret: str) -> Iterator[str]:
+    """Yield a secret, its lines, and the bytes that it is the stored text of."""
+    yield secret
+    yield from secret.splitlines()
+    try:
+        data = base64.b64decode(secret, validate=True)
+    except ValueError:  # not of a field of bytes
+        return
+    if data and base64.b64encode(data).decode() == secret:
+        yield data.decode("latin-1")  # `repr` of bytes shows each byte as this shows its character
+        yield data.decode(errors="ignore")
+
+
+def _replaced(text: str, form: str, *, extends: bool) -> str:
+    """Replace a form of a secret, with the rest of the encoded text around it if it extends."""
+    shown, at = "", 0
+    for begin, end in _occurrences(text, form):
+        if begin < at:
+            continue  # in the text that the last one extended to
+        before, after = text[at:begin], text[end:]
+        if extends:
+            before, after = before.rstrip(_ENCODED), after.lstrip(_ENCODED).lstrip("=")
+        shown, at = f"{shown}{before}{HIDDEN}", len(text) - len(after)
+    return f"{shown}{text[at:]}" if at else text
+
+
+def _occurrences(text: str, form: str) -> Iterator[tuple[int, int]]:
+    """Yield where a text contains a form of a secret, each of its characters escaped or not."""
+    if form.isascii() and form.isalnum():  # no code escapes these characters
+        begin = text.find(form)
+        while begin >= 0:
+            yield begin, begin + len(form)
+            begin = text.find(form, begin + len(form))
+    elif (form in text or any(mark in text for mark in _MARKS)) and all(word in text for word in _WORD.findall(form)):
+        # It takes a millisecond to compile a pattern, and few secrets get this far.
+        pattern = "".join(_any_form(run[0]) for run in _RUN.finditer(form))
+        yield from (found.span() for found in re.finditer(pattern, text))
+
+
+def _any_form(run: str) -> str:
+    r"""Return a pattern of one character in all its escaped forms, or of a run of ``\``."""
+    character = run[0]
+    if character.isascii() and character.isalnum():
+        return character
+    if character == "\\":
+        return rf"(?:\\|%(?:25)*5[cC]){{{len(run)},{(1 + _MAX_BACKSLASHES) * len(run)}}}"
+    point, data = ord(character), character.encode("utf-8", "surrogatepass")
+    escape = rf"(?:\\|%(?:25)*5c){{1,{_MAX_BACKSLASHES}}}"
+    units = character.encode("utf-16-be", "surrogatepass").hex()
+    once = html.escape(character)
+    forms = [
+        *(f"(?:{escape})?{_quoted(each)}" for each in dict.fromkeys((html.escape(once), once, character))),
+        "".join(f"{escape}x{byte:02x}" for byte in data),
+        "".join(f"{escape}u{units[at : at + 4]}" for at in range(0, len(units), 4)),
+        f"{escape}U{point:08x}",
+    ]
+    if point <= _LAST_OF_LATIN_1:
+        forms += [f"{escape}x{point:02x}", f"%(?:25)*{point:02x}"]
+    if character in _NAMED:
+        forms.append(f"{escape}{_NAMED[character]}")
+    if character == " ":
+        forms.append(_quoted("+"))
+    return f"(?:(?i:{'|'.join(forms)}))"
+
+
+def _quoted(text: str) -> str:
+    """Return a pattern of a text of which each character may be escaped for a URL, also twice."""
+    return "".join(
+        each
+        if each.isascii() and each.isalnum()
+        else f"(?:{re.escape(each)}|{''.join(f'%(?:25)*{byte:02x}' for byte in each.encode('utf-8', 'surrogatepass'))})"
+        for each in text
+    )
+
+
+def _encoded(secret: str) -> Iterator[str]:
+    """Yield the parts of longer texts that contain a secret in Base64 or as hexadecimal digits."""
+    for printed in {secret, json.dumps(secret)[1:-1], repr(secret)[1:-1]}:
+        data = printed.encode("utf-8", "surrogatepass")
+        yield from (data.hex(), data.hex().upper())
+        for before in range(3):  # bytes of the same group before the secret
+            shown = base64.b64encode(b"\0" * before + data).decode().rstrip("=")
+            core = shown[before and before + 1 : len(shown) - bool((before + len(data)) % 3)]
+            if len(core) >= MIN_SCRUBBED_CHARACTERS:
+                yield core
+                yield core.translate(_URL_SAFE)
 
 
 def _without(text: str, form: str) -> str:
@@ -182,11 +293,12 @@ def _without(text: str, form: str) -> str:
     return _CUT.join(parts)
 
 
-def _forms(secret: str) -> Iterator[str]:
-    """Yield the texts that a secret has when it is printed: as it is, escaped once, or escaped twice."""
-    for once in {secret, *_escaped(secret), *secret.splitlines()}:
+def _printed(secret: str) -> Iterator[str]:
+    """Yield the forms of a secret one by one, to compare them with the two sides of a cut."""
+    for once in {secret, *_escaped(secret)}:
         yield once
         yield from _escaped(once)
+    yield from _encoded(secret)
 
 
 def _escaped(text: str) -> Iterator[str]:
@@ -194,7 +306,13 @@ def _escaped(text: str) -> Iterator[str]:
     yield repr(f"\"'{text}")[4:-1]  # with both quotes before it, its own are escaped
     yield ascii(text)[1:-1]
     yield "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
-    yield orjson.dumps(text).decode()[1:-1]
+    yield orjson.dumps(text.encode("utf-8", "replace").decode()).decode()[1:-1]
+    yield json.dumps(text)[1:-1]
+    yield html.escape(text)
+    data = text.encode("utf-8", "surrogatepass")
+    yield repr(data)[2:-1]
+    yield repr(b"\"'" + data)[5:-1]
+    yield from (quote(data), quote(data, safe=""), quote_plus(data))
 
 
 Hide: typing.TypeAlias = Callable[[Any], Any]
