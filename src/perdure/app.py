@@ -27,6 +27,7 @@ from perdure.programs.container import result_inside
 from perdure.runtime.record import LogRecord, Runtime
 from perdure.stores.encryption import Encryption, encrypted_store
 from perdure.stores.encryption.key_check import key_warning
+from perdure.stores.redacted_url import redacted_url
 from perdure.stores.store import OnLocked, Store
 from perdure.values.address import Address
 from perdure.values.errors import DefinitionError
@@ -236,7 +237,8 @@ class OpenApp(AsyncNotEntered):
     _stack: AsyncExitStack = attrs.Factory(AsyncExitStack)
 
     def __repr__(self) -> str:
-        return shortened(f"<{type(self).__name__} of {self.app!r} on {excerpt(self.store)}>", MAX_LINE_CHARACTERS)
+        store = redacted_url(self.store) if isinstance(self.store, str) else self.store
+        return shortened(f"<{type(self).__name__} of {self.app!r} on {excerpt(store)}>", MAX_LINE_CHARACTERS)
 
     async def __aenter__(self) -> Client:
         async with AsyncExitStack() as stack:

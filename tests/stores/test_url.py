@@ -66,7 +66,7 @@ def test_the_bound_of_the_instances_in_memory(tmp_path, query, bound):
         ("sqlite:///jobs.db?if_missing=refuse&if_missing=create", "each at most once"),
         ("memory://name", "'memory://' with nothing after it"),
         ("postgresql+psycopg://db/shop", "did you mean 'postgresql://db/shop'?"),
-        ("postgresql://[::1/shop", "Invalid IPv6 URL"),
+        ("postgresql://[::1/shop", "an IPv6 address is written [::1]"),
         ("postgresql://db:port/shop", "'postgresql://user@host:5432/database'"),
         ("postgresql://db:99999/shop", "'postgresql://user@host:5432/database'"),
         ("postgresql://db1:5432,db2:x/shop", "'postgresql://user@host:5432/database'"),

@@ -6,14 +6,16 @@ import errno
 import os
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote
 
 import attrs
 
+from perdure.stores.redacted_url import redacted_url, split_url
 from perdure.stores.sqlite.owner_socket import owner_socket
 from perdure.stores.url import sqlite_path
 from perdure.values.errors import DefinitionError
 
+_WHAT: Final = "URL of a server"
 _EXPECTED: Final = (
     "'http://host:port', 'https://host', 'http+unix:///path/of.sock', or 'sqlite:///jobs.db': the file that the engine "
     "owns; it listens on the socket beside it"
@@ -61,13 +63,13 @@ def server_url(url: object) -> ServerUrl:
         DefinitionError: it is not the URL of a server.
     """
     if not isinstance(url, str):
-        raise DefinitionError("URL of a server", url, _EXPECTED)
-    parts = urlsplit(url)
+        raise DefinitionError(_WHAT, url, _EXPECTED)
+    parts = split_url(url, what=_WHAT, example="http://127.0.0.1:8080")
     match parts.scheme:
-        case "http" | "https" if parts.hostname and parts.username is None and not (parts.query or parts.fragment):
+        case "http" | "https" if _is_plain(parts) and "#" not in url:
             base = url.rstrip("/")
             return ServerUrl(base, base, None, "start it with: perdure serve MODULE:APP")
-        case "http+unix" if not parts.netloc and parts.path not in ("", "/") and not (parts.query or parts.fragment):
+        case "http+unix" if not parts.netloc and parts.path not in ("", "/") and not parts.query and "#" not in url:
             path = unquote(parts.path)
             return ServerUrl(url, "http://engine", path, "start the engine that listens on that socket", path)
         case "sqlite":
@@ -76,5 +78,14 @@ def server_url(url: object) -> ServerUrl:
             socket = owner_socket(path)
             return ServerUrl(url, "http://engine", socket, hint, f"{Path(socket).name} beside the file")
         case _:
-            meant = f"; did you mean {'sqlite:///' + url!r}?" if url and not parts.scheme else ""
-            raise DefinitionError("URL of a server", url, f"{_EXPECTED}{meant}")
+            meant = f"; did you mean {'sqlite:///' + redacted_url(url)!r}?" if url and not parts.scheme else ""
+            raise DefinitionError(_WHAT, redacted_url(url), f"{_EXPECTED}{meant}")
+
+
+def _is_plain(parts: SplitResult) -> bool:
+    """Return whether a URL of HTTP has a host, a valid port and nothing that may be a secret."""
+    try:
+        has_host = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return has_host and "@" not in parts.netloc and "@" not in parts.path and not parts.query

@@ -1,38 +1,65 @@
-"""A store's URL as messages show it."""
+"""A URL as messages show it, and its parts."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from perdure.values.errors import DefinitionError
 
-_USER: Final = re.compile(r"(?<=://)[^/?#]*@")
-_PASSWORD: Final = re.compile(r"(?i)(?<=[?&])((?:\w*password)=)[^&]*")
+_SCHEME: Final = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*)?:/*")
+_PATHS: Final = ("sqlite:///", "http+unix:///")
+_SECRET_NAME: Final = re.compile(r"(?i)pass|pwd|secret|token|key|credential|auth|signature")
+_HIDDEN: Final = "..."
 
 
 def redacted_url(url: str) -> str:
-    """Return a URL without its user and its passwords: messages reach logs and terminals.
+    """Return a URL without its user and its secrets: messages reach logs and terminals.
+
+    A password should have its ``/``, ``?``, ``#`` and ``@`` escaped. Where it has not, more than the password is cut.
 
     >>> redacted_url("postgresql://app:secret@db/shop?sslpassword=secret&schema=jobs")
     'postgresql://db/shop?sslpassword=...&schema=jobs'
-    >>> redacted_url("sqlite:///jobs.db")
-    'sqlite:///jobs.db'
+    >>> redacted_url("mysql://app:not/escaped@db/shop")
+    'mysql://db/shop'
+    >>> redacted_url("sqlite:////srv/a@b/jobs.db")
+    'sqlite:////srv/a@b/jobs.db'
 
     Args:
         url: any text.
     """
-    return _PASSWORD.sub(r"\1...", _USER.sub("", url))
+    begin = _SCHEME.match(url)
+    scheme = "" if begin is None else begin[0]
+    rest = url[len(scheme) :]
+    if scheme and not scheme.startswith(_PATHS):
+        user, _, rest = rest.rpartition("@")
+        if "?" in user:
+            return f"{scheme}{_HIDDEN}"  # a password, or an option with an "@" in it
+    base, mark, query = rest.partition("?")
+    return f"{scheme}{base}{mark}{'&'.join(map(_shown_parameter, query.split('&')))}"
 
 
-def split_url(url: str) -> SplitResult:
-    """Return the parts of a store's URL.
+def _shown_parameter(parameter: str) -> str:
+    name, equals, _ = parameter.partition("=")
+    if parameter and not equals:
+        return _HIDDEN  # the rest of a value whose "&" is not escaped
+    return f"{name}={_HIDDEN}" if _SECRET_NAME.search(unquote(name)) else parameter
+
+
+def split_url(url: str, *, what: str = "store URL", example: str = "sqlite:///jobs.db") -> SplitResult:
+    """Return the parts of a URL.
+
+    Args:
+        url: of a store, or of a server.
+        what: names it in the error.
+        example: a URL that is valid there.
 
     Raises:
         DefinitionError: it has none, for example because a bracket is missing.
     """
     try:
         return urlsplit(url, allow_fragments=False)
-    except ValueError as error:
-        raise DefinitionError("store URL", redacted_url(url), f"a URL such as 'sqlite:///jobs.db' ({error})") from error
+    except ValueError:  # its text has the URL
+        expected = f"a URL such as {example!r}, in which an IPv6 address is written [::1]"
+        raise DefinitionError(what, redacted_url(url), expected) from None

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final
-from urllib.parse import urlsplit
 
 import attrs
 from cyclopts import Parameter
 
 from perdure.cli.usage_error import UsageError
-from perdure.stores.postgres.settings import is_postgres, shown_url
+from perdure.remote.server_url import server_url
+from perdure.stores.postgres.settings import is_postgres
+from perdure.stores.redacted_url import redacted_url, split_url
+from perdure.values.errors import DefinitionError
 
 SERVERS: Final = ("http", "https", "http+unix")
 MAX_TOKEN_BYTES: Final = 4_096
@@ -102,24 +104,24 @@ def chosen_url(options: PlaceOptions, environment: Mapping[str, str]) -> str:
 
 def _checked(name: str, url: str) -> str:
     try:
-        parts = urlsplit(url)
-    except ValueError as error:
-        raise UsageError(f"{name}: not a URL: {error}") from error
+        parts = split_url(url, what=name)
+    except DefinitionError as error:
+        raise UsageError(str(error)) from error
     wanted = SERVERS if "SERVER" in name.upper() else ("sqlite",)
     if wanted is not SERVERS and is_postgres(url):
         reason = "commands reach a PostgreSQL store through an engine that perdure serve runs: pass --server URL"
-        raise UsageError(f"{name} {shown_url(url)}: {reason}")
+        raise UsageError(f"{name} {redacted_url(url)}: {reason}")
     if parts.scheme not in wanted:
         examples = "http://127.0.0.1:8080" if wanted is SERVERS else "sqlite:///jobs.db"
-        raise UsageError(f"{name} {_without_password(url)}: expected {', '.join(wanted)}, such as {examples}")
+        raise UsageError(f"{name} {redacted_url(url)}: expected {', '.join(wanted)}, such as {examples}")
     if parts.password:
         raise UsageError(f"{name}: a URL may not contain a password; set PERDURE_TOKEN or PERDURE_TOKEN_FILE")
+    if wanted is SERVERS:
+        try:
+            server_url(url)
+        except DefinitionError as error:
+            raise UsageError(f"{name}: {error}") from error
     return url
-
-
-def _without_password(url: str) -> str:
-    before, at, after = url.rpartition("@")
-    return f"{before.rpartition(':')[0]}:…@{after}" if at else url
 
 
 def token_of(environment: Mapping[str, str]) -> str | None:

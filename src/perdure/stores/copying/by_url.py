@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from importlib.metadata import entry_points
 from typing import Final
-from urllib.parse import urlsplit
 
 from perdure.stores.copying.contract import Copying, CopySource, CopyTarget
 from perdure.stores.postgres import check_driver
 from perdure.stores.postgres.settings import SCHEMES, settings_of
+from perdure.stores.redacted_url import redacted_url, split_url
 from perdure.stores.sqlite import copying as sqlite
 from perdure.stores.url import sqlite_path
 from perdure.values.errors import DefinitionError
@@ -52,7 +52,7 @@ def copying_of(url: str) -> Copying:
     Raises:
         DefinitionError: the scheme is unknown, or its stores cannot be copied.
     """
-    scheme = urlsplit(url, allow_fragments=False).scheme
+    scheme = split_url(url).scheme
     if scheme == "sqlite":
         path = sqlite_path(url)
         return Copying(open_source=lambda _: sqlite.open_source(path), open_target=lambda _: sqlite.open_target(path))
@@ -65,5 +65,7 @@ def copying_of(url: str) -> Copying:
         found: Copying = entry.load()
         return found
     raise DefinitionError(
-        "store of a copy", url, "'sqlite:///jobs.db', 'postgresql://user@host/database', or a package that declares how"
+        "store of a copy",
+        redacted_url(url),
+        "'sqlite:///jobs.db', 'postgresql://user@host/database', or a package that declares how",
     )

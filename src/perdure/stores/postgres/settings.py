@@ -35,6 +35,9 @@ _CHOICES: Final = {
 _PORT: Final = re.compile(r":([0-9]{1,5})$")
 MAX_PORT: Final = 65_535
 
+_ESCAPED: Final = (
+    "'postgresql://user:password@host/database', in whose parts '/', '?', '#' and '@' are written %2F, %3F, %23 and %40"
+)
 _PARAMETERS: Final = {
     "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
     "target_session_attrs": ("any", "read-write", "read-only", "primary", "standby", "prefer-standby"),
@@ -89,6 +92,8 @@ def settings_of(url: str) -> PostgresSettings:
         DefinitionError: the URL or an option is not valid.
     """
     parts = split_url(url)
+    if "@" in parts.path or "@" in parts.query:  # what follows would be taken for the name of a database, and be shown
+        raise DefinitionError(_WHAT, redacted_url(url), _ESCAPED)
     if parts.scheme not in SCHEMES or not _are_hosts(parts.netloc.rpartition("@")[2]):
         raise DefinitionError(_WHAT, redacted_url(url), "'postgresql://user@host:5432/database'")
     own: dict[str, Any] = {}
@@ -153,7 +158,7 @@ def is_postgres(url: str) -> bool:
 
 def shown_url(url: str) -> str:
     """Return the URL of any store as messages show it: of PostgreSQL without user and password."""
-    return settings_of(url).name if is_postgres(url) else url
+    return settings_of(url).name if is_postgres(url) else redacted_url(url)
 
 
 def check_schema(name: str) -> None:

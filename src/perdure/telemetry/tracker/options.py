@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from perdure.stores.redacted_url import redacted_url
 from perdure.stores.store import UnreadEvent
 from perdure.values.backoff import Backoff
 from perdure.values.duration import duration_ms
@@ -80,7 +81,7 @@ class TrackerOptions:
 
 def shown_url(url: str) -> str:
     """Return a URL without its query and fragment, which may hold a key."""
-    base = url.partition("#")[0].partition("?")[0]
+    base = redacted_url(url).partition("#")[0].partition("?")[0]
     return base if base == url else f"{base}..."
 
 
