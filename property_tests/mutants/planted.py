@@ -1,5 +1,6 @@
 """Every planted mutant."""
 
+import planted_cancelling
 import planted_durability
 import planted_engine
 import planted_examples
@@ -23,6 +24,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *planted_turns.MUTANTS,
     *planted_kinds.MUTANTS,
     *planted_workflow.MUTANTS,
+    *planted_cancelling.MUTANTS,
     *planted_journals.MUTANTS,
     *planted_engine.MUTANTS,
     *planted_metrics.MUTANTS,

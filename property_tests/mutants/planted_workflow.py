@@ -77,8 +77,8 @@ MUTANTS = (
     Mutant(
         "rows after the end of the program are ignored",
         "kinds/workflow/replay.py",
-        "            if not self._live:\n                row = self._next()",
-        "            if not self._live and self.tree.exit is None:\n                row = self._next()",
+        "            if not self._live:\n                row = self.next_row()",
+        "            if not self._live and self.tree.exit is None:\n                row = self.next_row()",
         f"{DEPLOYS}::test_a_divergence_parks_and_the_right_code_continues[ends_early]",
     ),
     Mutant(
@@ -112,7 +112,7 @@ MUTANTS = (
     Mutant(
         "a signal does not wake the workflow",
         "kinds/workflow/handler.py",
-        'changes |= {"alarm_ms": inputs.now_ms, "pending_retry": None}',
+        'changes |= {"alarm_ms": inputs.now_ms, "pending_retry": kept}',
         "changes |= {}",
         f"{SIGNALS}::test_signals_are_received_once_in_order_also_before_the_wait",
     ),
@@ -132,10 +132,9 @@ MUTANTS = (
     ),
     Mutant(
         "a cancellation does not wait for the step in progress",
-        "kinds/workflow/replay.py",
-        "in_progress = [asked.path for asked in self.tree.steps.values() if asked.begun_ms is not None]\n"
-        "        self.cancelled = True",
-        "in_progress: list[str] = []\n        self.cancelled = True",
+        "kinds/workflow/cancelling.py",
+        "if asked.begun_ms is not None or asked.path in replay.perhaps_begun",
+        "if asked.path in replay.perhaps_begun",
         "workflow/test_requests_during_steps.py::test_a_cancellation_halts_waiting_branches_and_lets_steps_end",
     ),
     Mutant(
@@ -161,9 +160,9 @@ MUTANTS = (
     ),
     Mutant(
         "children survive the cancellation of their parent",
-        "kinds/workflow/replay.py",
-        "            if left.started:\n",
-        "            if not left.started:\n",
+        "kinds/workflow/cancelling.py",
+        "        if left.started:\n",
+        "        if not left.started:\n",
         f"{SIGNALS}::test_a_cancelled_parent_cancels_its_child_unless_it_says_otherwise",
     ),
     Mutant(
@@ -197,8 +196,8 @@ MUTANTS = (
     Mutant(
         "a journal has one row more than its limit",
         "kinds/workflow/replay.py",
-        "return self.rows >= self.max_steps and",
-        "return self.rows > self.max_steps and",
+        "return self.rows >= self.limit and",
+        "return self.rows > self.limit and",
         f"{STEPS}::test_a_full_journal_parks_the_workflow_with_all_its_steps",
     ),
     Mutant(
@@ -225,7 +224,7 @@ MUTANTS = (
     Mutant(
         "a defect of the program runs its finalizers, which fixed code does not perform",
         "kinds/workflow/replay.py",
-        "(StateOperations(self.draft),), stop_program)",
+        "(StateOperations(self.draft),), partial(at_defect, self))",
         "(StateOperations(self.draft),))",
         f"{DEPLOYS}::test_a_defect_of_the_program_undoes_nothing_and_fixed_code_continues_there",
     ),

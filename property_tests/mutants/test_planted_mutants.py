@@ -10,6 +10,7 @@ import os
 from collections import Counter
 from types import ModuleType
 
+import planted_cancelling
 import planted_fast_path
 import planted_journals
 import planted_pool
@@ -38,7 +39,9 @@ def test_there_are_many_and_each_has_a_name_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    "planted", [planted_workflow, planted_pool, planted_journals, planted_fast_path], ids=lambda file: file.__name__
+    "planted",
+    [planted_workflow, planted_cancelling, planted_pool, planted_journals, planted_fast_path],
+    ids=lambda file: file.__name__,
 )
 def test_the_documentation_counts_the_mutants_of_the_kinds(planted: ModuleType) -> None:
     page = (ROOT / "docs" / "reference" / "planted-mutants.md").read_text(encoding="utf-8")

@@ -11,7 +11,8 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from dis import opmap
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from types import FrameType
+from typing import Any, TypeAlias, TypeVar, cast
 
 import attrs
 from returns.result import Failure, Success
@@ -76,7 +77,8 @@ _EXITS: tuple[Callable[[Any], Any], ...] = (Success, Failure, Halted, Raised)
 _EXIT_CLASSES: frozenset[type] = frozenset({Success, Failure, Halted, Raised})
 
 # Frames that only the loop makes, besides BIND to ENSURE and DO: the action when the program above them has ended.
-_LEAVE_SCOPE, _LEAVE_SANDBOX, _LEAVING, _FINALIZED = 100, 101, 102, 103
+_LEAVE_SCOPE, _LEAVE_SANDBOX, _LEAVING, _FINALIZED, _BROKEN = 100, 101, 102, 103, 104
+_FINALIZING = frozenset({_LEAVING, _FINALIZED, _BROKEN})
 
 _Outcome: TypeAlias = tuple[int, Any]
 
@@ -85,7 +87,7 @@ def interpret(  # noqa: C901, PLR0912, PLR0915 - one loop, see the comment insid
     program: Program[A, E, R],
     services: R,
     interceptors: tuple[Interceptor, ...] = (),
-    raised: Callable[[Exception], None] | None = None,
+    raised: Callable[[Exception], Halted | None] | None = None,
     inside: Generator[Any, Any, Any] | None = None,
 ) -> Loop[A, E]:
     """Interpret `program` with an explicit stack of frames.
@@ -98,7 +100,7 @@ def interpret(  # noqa: C901, PLR0912, PLR0915 - one loop, see the comment insid
         services: its services.
         interceptors: receive each instruction first, the innermost last in this tuple.
         raised: called with an exception of the program that no `sandbox` is around, before any finalizer runs. If it
-            raises, the program ends there.
+            raises, the program ends there; if it returns a halt, that replaces the exception.
         inside: the do-block that waits for the value of `program`; see `run_straight`.
 
     Yields:
@@ -234,16 +236,18 @@ def interpret(  # noqa: C901, PLR0912, PLR0915 - one loop, see the comment insid
                 interceptors = payload
                 if outcome != _DIED or isinstance(value, Exception):  # a cancellation is not an outcome
                     outcome, value = _SUCCEEDED, _EXITS[outcome](value)
-            else:
+            elif tag != _BROKEN:
                 raise AssertionError(f"no such frame: {tag}")  # noqa: TRY301 - as above
         except BaseException as exception:
             if is_closing(exception):
                 _close(frames)
                 raise
-            if raised is not None and isinstance(exception, Exception) and not _is_sandboxed(frames):
-                _notify(raised, exception, frames)
             # A defect, or a cancellation.
             outcome, value = _DIED, exception if exception.__class__ is not TypeError else _explained(exception)
+            if raised is not None and isinstance(exception, Exception) and not _is_sandboxed(frames):
+                halted = _notify(raised, exception, frames)
+                if halted is not None:
+                    outcome, value = _HALTED, halted.signal
     # Outside the loop: when the stack is full even this call raises, and no frame may treat that as another outcome.
     exit_: Exit[A, E] = _EXITS[outcome](value)
     return exit_
@@ -309,8 +313,22 @@ def _leave(
             current = generator.throw(_Leave())
     except (StopIteration, _Leave):
         return None, *pending
+    except BaseException:
+        frames.append((_BROKEN, None))  # so that the exception is known as that of a finalizer
+        raise
     frames.append((_LEAVING, (generator, pending)))
     return current, _RUNNING, None
+
+
+def stack_of(loop: Loop[Any, Any]) -> list[tuple[int, Any]]:
+    """Return the frames of a program that waits, the innermost last: each with its tag and its payload."""
+    frame = cast("FrameType | None", getattr(loop, "gi_frame", None))
+    return [] if frame is None else cast("list[tuple[int, Any]]", frame.f_locals.get("frames", []))
+
+
+def is_finalizing(loop: Loop[Any, Any]) -> bool:
+    """Return whether a program waits in a finalizer: a `finally` block that it leaves, or that of ``ensure``."""
+    return any(tag in _FINALIZING for tag, _ in stack_of(loop))
 
 
 def _close(frames: list[tuple[int, Any]]) -> None:
@@ -322,9 +340,11 @@ def _close(frames: list[tuple[int, Any]]) -> None:
                 generator.close()
 
 
-def _notify(raised: Callable[[Exception], None], exception: Exception, frames: list[tuple[int, Any]]) -> None:
+def _notify(
+    raised: Callable[[Exception], Halted | None], exception: Exception, frames: list[tuple[int, Any]]
+) -> Halted | None:
     try:
-        raised(exception)
+        return raised(exception)
     except BaseException:
         _close(frames)
         raise
@@ -337,7 +357,7 @@ def _is_sandboxed(frames: list[tuple[int, Any]]) -> bool:
 def _begin_branch(
     services: Any,
     interceptors: tuple[Interceptor, ...],
-    raised: Callable[[Exception], None] | None,
+    raised: Callable[[Exception], Halted | None] | None,
     program: Program[Any, Any, Any],
 ) -> Loop[Any, Any]:
     return interpret(program, services, tuple(interceptor.branch() for interceptor in interceptors), raised)

@@ -40,11 +40,6 @@ class ProgramStopped(BaseException):
         self.cause = cause
 
 
-def stop_program(raised: Exception) -> None:
-    """Stop a program at a defect of its own code: nothing is undone, and changed code can continue there."""
-    raise ProgramStopped(raised)
-
-
 @frozen(repr=False, str=False)
 class NotRecordable(PerdureError):
     """The outcome of a step cannot be stored. A defect of the program, which is not retried: the step is parked.

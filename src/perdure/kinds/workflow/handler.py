@@ -171,10 +171,16 @@ def _cancel(address: Address, instance: Instance | None, reason: str, inputs: Tu
 def _wake(
     instance: Instance, header: Header, inputs: TurnInputs, events: tuple[Event, ...] = (), **changes: Any
 ) -> Commit:
-    """Store a request, and let an alarm continue the workflow; a run in progress sees it at its next commit."""
+    """Store a request, and let an alarm continue the workflow; a run in progress sees it at its next commit.
+
+    A run that a crash interrupted keeps its deliveries: its next one is marked, and knows that a step may have begun.
+    """
     data = within(written(header).encode(), inputs.limits.state_bytes, what=f"data of {instance.address}")
     if instance.claim is None:
-        changes |= {"alarm_ms": inputs.now_ms, "pending_retry": None}
+        pending = instance.pending_retry
+        crashed = pending is not None and pending.deliveries > 0
+        kept = attrs.evolve(pending, at_ms=inputs.now_ms) if pending is not None and crashed else None
+        changes |= {"alarm_ms": inputs.now_ms, "pending_retry": kept}
     transition = put(instance, inputs.now_ms, events=events, data=data, **changes)
     after = stored(transition)
     return answered(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from types import FrameType, GeneratorType
-from typing import Any, cast
+from types import GeneratorType
+from typing import Any
 
 from perdure.programs.instructions import DO
-from perdure.programs.interpreter import Loop
+from perdure.programs.interpreter import Loop, stack_of
 
 
 def line_of(loop: Loop[Any, Any]) -> str | None:
@@ -15,11 +15,7 @@ def line_of(loop: Loop[Any, Any]) -> str | None:
     Args:
         loop: the interpreter of the program.
     """
-    frame = cast("FrameType | None", getattr(loop, "gi_frame", None))
-    if frame is None:
-        return None
-    frames = cast("list[tuple[int, Any]]", frame.f_locals.get("frames", []))
-    for tag, payload in reversed(frames):
+    for tag, payload in reversed(stack_of(loop)):
         if tag == DO and isinstance(payload, GeneratorType) and payload.gi_frame is not None:
             code = payload.gi_frame.f_code
             return f"{code.co_filename}:{payload.gi_frame.f_lineno} in {code.co_name}"

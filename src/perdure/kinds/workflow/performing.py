@@ -46,7 +46,8 @@ def advancing(job: Workflow[Any, Any, Any, Any], instance: Instance) -> Do[None,
     now_ms = yield from NOW
     try:
         known = Known(instance.data, header_of(instance))
-        draft.replay = replay = Replay(known, bodies, draft, job.signals, job.max_steps, now_ms)
+        deliveries = 1 if instance.claim is None else instance.claim.deliveries
+        draft.replay = replay = Replay(known, bodies, draft, job.signals, job.max_steps, now_ms, deliveries)
         replay.begin(job.main(instance), services)
         while replay.advance(draft.limits.replay_chunk):
             yield from _YIELD
@@ -98,7 +99,7 @@ def _living(steps: Steps) -> Do[None, Any, Any]:
 def _over(job: Workflow[Any, Any, Any, Any], steps: Steps, replay: Replay) -> Do[None, Any, Any]:
     """Encode the end of the program; one that has no form is a defect of the program."""
     now_ms = yield from NOW
-    problem: Exception | Halted | None = JournalFull(replay.max_steps) if replay.is_full else replay.stopped
+    problem: Exception | Halted | None = JournalFull(replay.limit) if replay.is_full else replay.stopped
     try:
         match replay.exit:
             case Success(value):

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any, cast
 
 import attrs
-import orjson
 from returns.result import Failure, Success
 
 from perdure.codecs import Codec
 from perdure.jobs.draft import Draft
 from perdure.jobs.operations import Post
-from perdure.kinds.workflow.children import answer_of_child, cancel_child, child_signal, has_secret_end, start_child
+from perdure.kinds.workflow.cancelling import at_defect, cancel, cancelled_again, leave_children
+from perdure.kinds.workflow.children import answer_of_child, child_signal, has_secret_end, start_child
 from perdure.kinds.workflow.divergence import STARTED, Index, diverged
-from perdure.kinds.workflow.errors import NotInWorkflow, NotRecordable, ProgramStopped, stop_program
+from perdure.kinds.workflow.errors import NotInWorkflow, NotRecordable, ProgramStopped
 from perdure.kinds.workflow.instructions import CallChild, OneStep, Patched, Receive
 from perdure.kinds.workflow.names import NAMES
 from perdure.kinds.workflow.outcome_codecs import codecs_of, encoded
@@ -30,7 +31,7 @@ from perdure.kinds.workflow.row import Form, Row, row_of
 from perdure.kinds.workflow.state_operations import StateOperations
 from perdure.kinds.workflow.stored import Ended, FailingStep, Header, Wait, WaitingSignal
 from perdure.kinds.workflow.timers import Timers
-from perdure.kinds.workflow.tree import DROPPED, AnyExit, Branch, OpenStep, Tree
+from perdure.kinds.workflow.tree import DROPPED, AnyExit, Branch, OpenStep, Tree, finalizing_around
 from perdure.kinds.workflow.unrecorded import unrecorded
 from perdure.programs import PASS, Call, Halted, Program, Raised
 from perdure.programs.instructions import Deadline, Log, Sleep, Supervision
@@ -49,6 +50,7 @@ class Replay:
         signals: the codecs of the signals, by name.
         max_steps: the limit of the journal.
         now_ms: the present.
+        deliveries: how often the run was delivered; after a crash more than once.
         new: the rows since the beginning of this run.
         inbox: the signals that the program has not received.
         taken: the numbers of the signals that it received in this run.
@@ -61,6 +63,8 @@ class Replay:
         fresh: the encoded state that it starts over with.
         stopped: the exception of the program's own code, at which it stands.
         tree: the branches.
+        running: the branch that runs, or ran last.
+        perhaps_begun: the steps that an earlier delivery of this run may have begun: their effects may have happened.
     """
 
     known: Known
@@ -69,6 +73,7 @@ class Replay:
     signals: Mapping[str, Codec[Any]]
     max_steps: int
     now_ms: int
+    deliveries: int = 1
     header: Header = attrs.field(init=False)
     new: list[Row] = attrs.Factory(list[Row])
     inbox: list[WaitingSignal] = attrs.Factory(list[WaitingSignal])
@@ -82,6 +87,8 @@ class Replay:
     fresh: str | None = None
     stopped: Exception | None = None
     tree: Tree = attrs.Factory(Tree)
+    running: Branch | None = None
+    perhaps_begun: frozenset[str] = frozenset()
     _row: Row | None = None
     _position: int = 0
     _live: bool = False
@@ -101,7 +108,7 @@ class Replay:
     # ------------------------------------------------------------ replaying
     def begin(self, program: Program[Any, Any, Any], services: Any) -> None:  # the user's own record
         """Begin the program; `advance` runs it."""
-        loop = interpret(program, services, (StateOperations(self.draft),), stop_program)
+        loop = interpret(program, services, (StateOperations(self.draft),), partial(at_defect, self))
         self.tree.start(Branch("", loop, self.header.started_ms))
 
     def advance(self, instructions: int = 1 << 62) -> bool:
@@ -128,28 +135,24 @@ class Replay:
             if self.tree.exit is None and self._budget <= 0 and not self._live:
                 return True
             if not self._live:
-                row = self._next()
+                row = self.next_row()
                 if row is not None:
                     self._deliver(row)
                     continue
-                self._go_live()
-            self._leave_children()
+                self.go_live()
+            leave_children(self)
             if self.tree.exit is not None or not self._answer_one():
                 return False
         return False
 
-    def _go_live(self) -> None:
+    def go_live(self) -> None:
         """Begin the present: children that the replay left were cancelled before."""
         self._live = True
         self.tree.left.clear()
         for path in [path for path in self.failing if path not in self.tree.asked]:
             del self.failing[path]
-
-    def _leave_children(self) -> None:
-        for left in self.tree.left:
-            if left.started:
-                cancel_child(self.draft, left.instruction, self._reason)
-        self.tree.left.clear()
+        if self.deliveries > 1:
+            self.perhaps_begun = frozenset(path for path in self.tree.steps if self._is_due(path))
 
     def check_followed(self) -> None:
         """Check that the program did not raise before the end of its journal.
@@ -157,17 +160,18 @@ class Replay:
         Raises:
             Diverged: it did.
         """
-        row = self._next()
+        row = self.next_row()
         if self.stopped is not None and row is not None:
             raise diverged(self.tree, row, raised=self.stopped)
 
-    def _next(self) -> Row | None:
+    def next_row(self) -> Row | None:
         """Return the next row of the journal, decoded."""
         if self._row is None and self._position < len(self.bodies):
             self._row = row_of(self.bodies[self._position])
         return self._row
 
-    def _consume(self) -> None:
+    def consume(self) -> None:
+        """Note that the next row is delivered."""
         self._row, self._position = None, self._position + 1
 
     def _run(self, branch: Branch, answer: Any) -> None:
@@ -176,7 +180,7 @@ class Replay:
             branch.loop.close()
             self.tree.ended(branch, branch.halt)
             return
-        branch.state = "begun"
+        branch.state, self.running = "begun", branch
         send, tree = branch.loop.send, self.tree
         while True:
             self._budget -= 1
@@ -193,7 +197,7 @@ class Replay:
             if name_of is None:
                 answer = unrecorded(self, branch, instruction)
                 continue
-            if branch.halt is not None:
+            if branch.halt is not None and finalizing_around(branch) is None:
                 answer, branch.halt, branch.halted = branch.halt, None, True
                 continue
             path, name = f"{branch.prefix}{branch.number}", name_of(instruction)
@@ -213,9 +217,9 @@ class Replay:
         if asked.instruction.__class__ is Fork:
             return Raised(NotInWorkflow(asked.instruction.plan))
         if not self._live and not self.tree.ready and self._budget > 0:
-            row = self._next()
+            row = self.next_row()
             if row is not None and row.path == asked.path and row.form in _DIRECT:
-                self._consume()
+                self.consume()
                 return self._answer_of(asked, row)
         self.tree.wait(asked)
         self._waits(asked)
@@ -224,13 +228,10 @@ class Replay:
     # ------------------------------------------------------------ rows
     def _deliver(self, row: Row) -> None:
         """Deliver a row of the journal, while no branch can run."""
-        self._consume()
+        self.consume()
         tree = self.tree
         if row.form == "cancelled":
-            self.cancelled = True
-            in_progress: list[str]
-            reason, in_progress = orjson.loads(row.value)
-            tree.cancel(reason, frozenset(in_progress))
+            cancelled_again(self, row)
             return
         if row.form == "timed_out":
             fork = tree.forks.get(row.path)
@@ -333,7 +334,7 @@ class Replay:
                 return True
         request = self.header.cancel
         if request is not None and not self.cancelled:
-            self._cancel(request.reason)
+            cancel(self, request.reason)
             return True
         return False
 
@@ -373,22 +374,6 @@ class Replay:
         if codec is None:
             raise InvalidInput(f"signal {name!r}", ("the definition has no such signal; add it to signals=(...)",))
         return codec
-
-    def _cancel(self, reason: str) -> None:
-        in_progress = [asked.path for asked in self.tree.steps.values() if asked.begun_ms is not None]
-        self.cancelled = True
-        value = orjson.dumps([reason, in_progress]).decode()
-        self.new.append(
-            Row(path="", name="cancel", form="cancelled", at_ms=self.now_ms, began_ms=self.now_ms, value=value)
-        )
-        self.tree.cancel(reason, frozenset(in_progress))
-        for path in [path for path in self.failing if path not in self.tree.asked]:
-            del self.failing[path]
-
-    @property
-    def _reason(self) -> str:
-        request = self.header.cancel
-        return "the caller no longer waits" if request is None else request.reason
 
     def _record(
         self,
@@ -553,9 +538,14 @@ class Replay:
         return len(self.bodies) + len(self.new)
 
     @property
+    def limit(self) -> int:
+        """The limit of the journal: a cancelled workflow may write the cancellation and as many rows again, to undo."""
+        return self.max_steps if self.header.cancel is None else 2 * self.max_steps + 1
+
+    @property
     def is_full(self) -> bool:
         """Whether the journal has reached its limit."""
-        return self.rows >= self.max_steps and self.tree.exit is None
+        return self.rows >= self.limit and self.tree.exit is None
 
     @property
     def is_stopped(self) -> bool:

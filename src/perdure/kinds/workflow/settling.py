@@ -121,16 +121,21 @@ def settled(job: Workflow[Any, Any, Any, Any], execute: Execute, replay: Replay,
         return _terminated(execute, progress, replay.exit.signal.reason, inputs)
     header = attrs.evolve(header, waits_for=replay.waits_for())
     stopped = next((step for step in header.failing if step.at_ms is None), None)
-    if stopped is not None and (header.cancel is None or header.cancel.delivered):
+    if stopped is not None and not _is_cancelled_next(header, replay):
         return _given_up(job, execute, header, progress, stopped, inputs)
     return _waiting(execute, header, progress, replay, inputs)
+
+
+def _is_cancelled_next(header: Header, replay: Replay) -> bool:
+    """Return whether the next run delivers a request to cancel the workflow; this one began before it."""
+    return header.cancel is not None and not header.cancel.delivered and replay.header.cancel is None
 
 
 def _waiting(execute: Execute, header: Header, progress: RunProgress, replay: Replay, inputs: TurnInputs) -> Commit:
     before = execute.instance
     wakes = [replay.wake_ms(), *(step.at_ms for step in header.failing)]
     due = [at_ms for at_ms in wakes if at_ms is not None]
-    if replay.has_more(header):
+    if replay.has_more(header) or _is_cancelled_next(header, replay):
         due.append(inputs.now_ms)
     alarm_ms = min(due, default=None)
     retried = next((step for step in header.failing if step.at_ms is not None and step.at_ms == alarm_ms), None)

@@ -13,7 +13,7 @@ from returns.result import Failure, Success
 from perdure.kinds.workflow.instructions import BranchDropped, CallChild, OneStep, WorkflowCancelled
 from perdure.programs import Call, EffectTimeout, Exit, Halted, Raised
 from perdure.programs.instructions import Deadline, Gather, Race
-from perdure.programs.interpreter import Fork, Loop
+from perdure.programs.interpreter import Fork, Loop, is_finalizing
 from perdure.values.excerpt import fields_in_line
 
 AnyExit: TypeAlias = Exit[Any, Any]
@@ -306,9 +306,15 @@ class Tree:
             in_progress: the paths of steps that are being performed: their branches are halted after their answer.
         """
         halt: AnyExit = Halted(WorkflowCancelled(reason))
+        for branch, _ in self.ready:  # there are some only if another branch raised
+            _halt_later(branch, halt)
         for asked in tuple(self.asked.values()):
             branch = asked.branch
             if branch.halted or branch.dropped or branch.asked is not asked:
+                continue
+            finalizing = finalizing_around(branch)
+            if finalizing is not None:  # a compensation in progress is not given up half-way
+                _halt_later(finalizing, halt)
                 continue
             if asked.path in in_progress:
                 branch.halt = halt
@@ -321,6 +327,22 @@ class Tree:
         """Drop all branches. Their `finally` blocks cannot perform instructions."""
         for branch in reversed(tuple(self.branches.values())):
             branch.loop.close()
+
+
+def _halt_later(branch: Branch, halt: AnyExit) -> None:
+    if not (branch.halted or branch.dropped):
+        branch.halt = halt
+
+
+def finalizing_around(branch: Branch) -> Branch | None:
+    """Return the outermost branch around this one, itself included, that waits in a finalizer; None if none does."""
+    found: Branch | None = None
+    around: Branch | None = branch
+    while around is not None:
+        if is_finalizing(around.loop):
+            found = around
+        around = None if around.fork is None else around.fork.parent
+    return found
 
 
 def deadlines_around(branch: Branch) -> list[OpenFork]:

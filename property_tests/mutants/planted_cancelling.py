@@ -1,0 +1,43 @@
+"""Bugs in the cancellation and the compensation of workflows."""
+
+from mutant import Mutant
+
+TESTS = "tests/workflow/test_workflow_cancellation.py"
+
+MUTANTS = (
+    Mutant(
+        "a step that a crash interrupted is not performed again before a cancellation",
+        "kinds/workflow/replay.py",
+        "if self.deliveries > 1:",
+        "if self.deliveries > 99:",
+        f"{TESTS}::test_a_step_whose_effect_no_commit_holds_is_undone_when_it_was_cancelled_before_a_crash",
+    ),
+    Mutant(
+        "a request to a run that crashed forgets that it was begun",
+        "kinds/workflow/handler.py",
+        "crashed = pending is not None and pending.deliveries > 0",
+        "crashed = False",
+        f"{TESTS}::test_a_cancellation_of_a_workflow_whose_step_killed_three_processes_undoes_that_step",
+    ),
+    Mutant(
+        "a cancellation stops the compensations in progress",
+        "kinds/workflow/tree.py",
+        "if is_finalizing(around.loop):",
+        "if around is None:",
+        f"{TESTS}::test_a_cancellation_during_compensations_does_not_stop_them",
+    ),
+    Mutant(
+        "a workflow that its own code parked is not compensated",
+        "kinds/workflow/cancelling.py",
+        "elif row is None and request is not None and not replay.cancelled:",
+        "elif row is None and request is None:",
+        f"{TESTS}::test_a_workflow_that_its_own_code_parked_is_compensated_when_it_is_cancelled[None]",
+    ),
+    Mutant(
+        "a full journal has no rows for the compensations",
+        "kinds/workflow/replay.py",
+        "return self.max_steps if self.header.cancel is None else 2 * self.max_steps + 1",
+        "return self.max_steps if self.header.cancel is None else self.max_steps + 1",
+        f"{TESTS}::test_a_workflow_with_a_full_journal_is_compensated_when_it_is_cancelled",
+    ),
+)

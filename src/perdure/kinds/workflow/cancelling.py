@@ -1,0 +1,79 @@
+"""Delivers a request to cancel a workflow to the branches of its program. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import orjson
+
+from perdure.kinds.workflow.children import cancel_child
+from perdure.kinds.workflow.errors import ProgramStopped
+from perdure.kinds.workflow.instructions import WorkflowCancelled
+from perdure.kinds.workflow.row import Row
+from perdure.kinds.workflow.tree import finalizing_around
+from perdure.programs import Halted
+
+if TYPE_CHECKING:
+    from perdure.kinds.workflow.replay import Replay
+
+
+def cancel(replay: Replay, reason: str) -> None:
+    """Halt the branches where they wait, and record it: those with a step in progress are halted after its answer.
+
+    A step that a crash may have interrupted counts as in progress: its effect may have happened, and only its answer
+    says whether there is something to undo.
+    """
+    in_progress = [
+        asked.path
+        for asked in replay.tree.steps.values()
+        if asked.begun_ms is not None or asked.path in replay.perhaps_begun
+    ]
+    replay.cancelled = True
+    value = orjson.dumps([reason, in_progress]).decode()
+    at_ms = replay.now_ms
+    replay.new.append(Row(path="", name="cancel", form="cancelled", at_ms=at_ms, began_ms=at_ms, value=value))
+    replay.tree.cancel(reason, frozenset(in_progress))
+    for path in [path for path in replay.failing if path not in replay.tree.asked]:
+        del replay.failing[path]
+
+
+def cancelled_again(replay: Replay, row: Row) -> str:
+    """Halt the branches as the row says; return the reason."""
+    replay.cancelled = True
+    in_progress: list[str]
+    reason, in_progress = orjson.loads(row.value)
+    replay.tree.cancel(reason, frozenset(in_progress))
+    return str(reason)
+
+
+def leave_children(replay: Replay) -> None:
+    """Cancel the children whose callers no longer wait for them."""
+    request = replay.header.cancel
+    for left in replay.tree.left:
+        if left.started:
+            reason = "the caller no longer waits" if request is None else request.reason
+            cancel_child(replay.draft, left.instruction, reason)
+    replay.tree.left.clear()
+
+
+def at_defect(replay: Replay, defect: Exception) -> Halted:
+    """Decide on an exception of the program's own code: a workflow that is being cancelled is halted there.
+
+    Raises:
+        ProgramStopped: it is not being cancelled, or a finalizer raised: nothing is undone, and changed code can
+            continue there.
+    """
+    branch, row, request = replay.running, replay.next_row(), replay.header.cancel
+    if branch is None or branch.halted or branch.dropped or finalizing_around(branch) is not None:
+        raise ProgramStopped(defect)
+    if row is not None and row.form == "cancelled":
+        replay.consume()
+        reason = cancelled_again(replay, row)
+    elif row is None and request is not None and not replay.cancelled:
+        replay.go_live()
+        reason = request.reason
+        cancel(replay, reason)
+    else:
+        raise ProgramStopped(defect)
+    branch.halted = True
+    return Halted(WorkflowCancelled(reason))

@@ -1,0 +1,152 @@
+"""Cancellation: every effect that happened is undone, whatever the moment of the request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import pytest
+from flows import Flow
+from returns.future import FutureResult
+
+from perdure import App, Backoff, Do, Retry, Undo, Workflow, WorkflowContext, effect, program, saga
+from perdure.testing import Crash, Delay, WorkerDied, World
+from perdure.values.outcome import WasCancelled
+
+
+@attrs.define
+class Desk:
+    """Books and unbooks, and remembers it."""
+
+    done: list[str] = attrs.Factory(list[str])
+    broken: frozenset[str] = frozenset()
+
+
+@effect
+def book(desk: Desk, room: str) -> FutureResult[str, str]:
+    if room in desk.broken:
+        return FutureResult.from_failure(f"no {room}")
+    desk.done.append(f"book {room}")
+    return FutureResult.from_value(room)
+
+
+@effect
+def unbook(desk: Desk, room: str) -> FutureResult[None, str]:
+    desk.done.append(f"unbook {room}")
+    return FutureResult.from_value(None)
+
+
+@program
+def trip(undo: Undo[Desk], count: int) -> Do[str, str, Desk]:
+    for number in range(count):
+        yield from undo.after(book(f"{number}"), unbook)
+    return "booked"
+
+
+@program
+def travel(ctx: WorkflowContext[int]) -> Do[str, str, Desk]:
+    count = yield from ctx.state
+    return (yield from saga(trip, count))
+
+
+def next_worker(world: World) -> None:
+    """Open the next worker, and let a second pass."""
+    if not world.is_open:
+        world.open()
+    world.advance("1 second")
+
+
+def flow_of(run: Any = travel, **options: Any) -> Flow:
+    return Workflow("travel", state=int, run=run, keep=None, **options)
+
+
+def undone(done: list[str]) -> set[str]:
+    """Return the bookings that remain: those that nothing undoes after their last booking."""
+    left: set[str] = set()
+    for line in done:
+        verb, _, room = line.partition(" ")
+        if verb == "book":
+            left.add(room)
+        else:
+            left.discard(room)
+    return left
+
+
+# ---------------------------------------------------------------- a crash during a step
+def test_a_step_whose_effect_no_commit_holds_is_undone_when_it_was_cancelled_before_a_crash() -> None:
+    desk, job = Desk(), flow_of()
+    with World(App(desk).with_jobs(job)) as world:
+        world.inject(Delay("book", "10 seconds", when="after", call=2))
+        world.unwrap(world.handle(job).start("t", 3))
+        world.advance("1 second")
+        world.unwrap(world.handle(job).cancel("t", "enough"))
+        assert desk.done == ["book 0", "book 1"]
+        world.crash()
+        world.open()
+        world.advance("1 minute")
+        assert world.unwrap(world.handle(job).outcome("t")) == WasCancelled(reason="enough")
+        assert not undone(desk.done), desk.done
+
+
+def test_a_cancellation_of_a_workflow_whose_step_killed_three_processes_undoes_that_step() -> None:
+    desk, job = Desk(), flow_of()
+    with World(App(desk).with_jobs(job)) as world:
+        world.inject(*(Crash("book", when="after", call=call) for call in (2, 3, 4)))
+        world.start(world.handle(job).start("t", 3))
+        for _ in range(3):
+            with pytest.raises(WorkerDied):
+                next_worker(world)
+        world.open()
+        assert world.unwrap(world.handle(job).status("t")).parked == "recovery_exhausted"
+        world.unwrap(world.handle(job).cancel("t", "enough"))
+        world.advance("1 minute")
+        assert world.unwrap(world.handle(job).outcome("t")) == WasCancelled(reason="enough")
+        assert not undone(desk.done), desk.done
+
+
+def test_a_cancellation_during_compensations_does_not_stop_them() -> None:
+    desk, job = Desk(broken=frozenset({"2"})), flow_of()
+    with World(App(desk).with_jobs(job)) as world:
+        world.inject(Delay("unbook", "10 seconds"))
+        world.unwrap(world.handle(job).start("t", 3))
+        world.advance("1 second")
+        world.unwrap(world.handle(job).cancel("t", "enough"))
+        world.advance("1 minute")
+        assert not undone(desk.done), desk.done
+
+
+# ---------------------------------------------------------------- parked by its own code
+@program
+def raising(ctx: WorkflowContext[int]) -> Do[str, str, Desk]:
+    return (yield from saga(bad_trip, 2))
+
+
+@program
+def bad_trip(undo: Undo[Desk], count: int) -> Do[str, str, Desk]:
+    yield from trip(undo, count)
+    raise RuntimeError("a defect of the code")
+
+
+@pytest.mark.parametrize("retry", [None, Retry(max_attempts=2, delay=Backoff.constant("1 second"))])
+def test_a_workflow_that_its_own_code_parked_is_compensated_when_it_is_cancelled(retry: Any) -> None:
+    desk, job = Desk(), flow_of(raising, retry=retry)
+    with World(App(desk).with_jobs(job)) as world:
+        world.unwrap(world.handle(job).start("t", 0))
+        world.advance("1 minute")
+        assert world.unwrap(world.handle(job).status("t")).parked == "retries_exhausted"
+        world.unwrap(world.handle(job).cancel("t", "enough"))
+        world.advance("1 minute")
+        assert world.unwrap(world.handle(job).outcome("t")) == WasCancelled(reason="enough")
+        assert not undone(desk.done), desk.done
+
+
+def test_a_workflow_with_a_full_journal_is_compensated_when_it_is_cancelled() -> None:
+    desk, job = Desk(), flow_of(max_steps=3)
+    with World(App(desk).with_jobs(job)) as world:
+        world.unwrap(world.handle(job).start("t", 10))
+        world.advance("1 minute")
+        assert world.unwrap(world.handle(job).status("t")).parked == "retries_exhausted"
+        world.unwrap(world.handle(job).cancel("t", "enough"))
+        world.advance("1 minute")
+        assert world.unwrap(world.handle(job).outcome("t")) == WasCancelled(reason="enough")
+        assert not undone(desk.done), desk.done
