@@ -9,6 +9,20 @@ CRON = "values/test_cron_laws.py"
 
 MUTANTS = (
     Mutant(
+        "microseconds of a duration are dropped",
+        "values/duration.py",
+        "return -(-value // _MILLISECOND)",
+        "return value // _MILLISECOND",
+        "values/test_duration_laws.py::test_a_timedelta_is_rounded_up_by_less_than_a_millisecond",
+    ),
+    Mutant(
+        "microseconds of an instant are dropped",
+        "values/instant.py",
+        "floor_ms + bool(instant.microsecond % 1000)",
+        "floor_ms",
+        "values/test_instant_laws.py::test_a_due_instant_is_less_than_a_millisecond_later_and_never_earlier",
+    ),
+    Mutant(
         "one retry too many",
         "values/retry.py",
         "if attempt >= self.max_attempts:",

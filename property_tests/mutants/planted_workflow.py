@@ -28,8 +28,8 @@ MUTANTS = (
     Mutant(
         "a restart moves a sleep",
         "kinds/workflow/replay.py",
-        "self._timers.sleep(asked, instruction.delay_ms)",
-        "self._timers.sleep(asked, instruction.delay_ms + self.now_ms - branch.clock_ms)",
+        "            self._timers.sleep(asked)\n",
+        "            branch.clock_ms = self.now_ms\n            self._timers.sleep(asked)\n",
         f"{TIME}::test_restarts_do_not_move_a_sleep",
     ),
     Mutant(

@@ -30,6 +30,11 @@ def test_a_timedelta_is_read_exactly(length_ms):
     assert duration_ms(timedelta(milliseconds=length_ms), what="it") == length_ms
 
 
+@given(st.timedeltas(timedelta(microseconds=1), timedelta(days=36_500)))
+def test_a_timedelta_is_rounded_up_by_less_than_a_millisecond(length):
+    assert timedelta(0) <= timedelta(milliseconds=duration_ms(length, what="it")) - length < timedelta(milliseconds=1)
+
+
 @given(st.data(), st.lists(st.sampled_from(SPELLINGS), min_size=1, unique=True))
 def test_any_units_in_falling_order_add_up_however_they_are_spelt(data, chosen):
     total_ms, text = 0, ""

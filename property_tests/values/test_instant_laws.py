@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.values.instant import from_ms, to_ms
+from perdure.values.instant import due_ms, from_ms, to_ms
 
 instants = st.datetimes(timezones=st.timezones())
 
@@ -21,6 +21,12 @@ def test_a_datetime_loses_less_than_a_millisecond_and_nothing_else(instant):
     assert timedelta(0) <= instant.astimezone(UTC) - back < timedelta(milliseconds=1)
 
 
+@given(instants.filter(lambda instant: 2 < instant.year < 9998))
+def test_a_due_instant_is_less_than_a_millisecond_later_and_never_earlier(instant):
+    due = from_ms(due_ms(instant, what="at"))
+    assert timedelta(0) <= due - instant.astimezone(UTC) < timedelta(milliseconds=1)
+
+
 @given(st.datetimes(timezones=st.just(UTC)), st.datetimes(timezones=st.just(UTC)))
 def test_the_order_of_time_is_kept(first, second):
     earlier, later = sorted((first, second))
@@ -29,4 +35,5 @@ def test_the_order_of_time_is_kept(first, second):
 
 def test_the_first_and_last_instants_of_the_calendar_are_in_range():
     assert from_ms(to_ms(datetime.max.replace(tzinfo=UTC), what="at")).year == 9999
+    assert from_ms(due_ms(datetime.max.replace(tzinfo=UTC), what="at")).year == 9999
     assert from_ms(to_ms(datetime.min.replace(tzinfo=UTC), what="at")).year == 1

@@ -234,6 +234,23 @@ async def test_an_alarm_may_be_set_to_an_instant(world: World) -> None:
     assert world.outside.heard == ["fired"]
 
 
+@on_each_store
+async def test_microseconds_of_an_alarm_are_rounded_up(world: World) -> None:
+    """An alarm never fires before its instant, and a delay is never shorter than asked."""
+    ahead = timedelta(hours=1, microseconds=1)
+    instant = world.now + ahead
+
+    @program
+    def later(ctx: TaskContext[Total], _: Steps) -> Do[None]:
+        yield from (ctx.schedule(at=instant) if ctx.id == "at" else ctx.schedule(after=ahead))
+
+    job = machine_with(on_event=later)
+    jobs = (await world.open(app(world.outside, job))).handle(job)
+    for id_ in ("at", "after"):
+        sent = await world.unwrap(jobs.send(id_, steps()))
+        assert sent.scheduled_at == world.now + timedelta(hours=1, milliseconds=1)
+
+
 @pytest.mark.parametrize(
     "given",
     [{}, {"after": "1 s", "at": START}, {"after": 5}, {"at": 5}, {"at": datetime(2026, 1, 1)}],  # noqa: DTZ001

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -63,6 +64,8 @@ def test_a_delayed_item_waits_for_its_instant(store: Any) -> None:
         assert (put.status, put.due_at) == ("scheduled", world.now.replace(second=10))
         world.unwrap(pool.put("at", PICTURE, at=world.now.replace(second=20)))
         world.unwrap(pool.put("past", Picture("ann", "past"), at=world.now.replace(year=2020)))
+        late = world.unwrap(pool.put("late", PICTURE, at=world.now + timedelta(days=1, microseconds=1)))
+        assert late.due_at == world.now + timedelta(days=1, milliseconds=1)
         world.advance("9999 ms")
         assert images.urls == ["past"]
         world.advance("1 ms")

@@ -31,6 +31,7 @@ from perdure.programs import (
     run_sync,
     sandbox,
     sleep,
+    sleep_until,
     succeed,
 )
 from perdure.programs.instructions import Instruction
@@ -350,3 +351,35 @@ def test_one_seed_is_one_interleaving(seed):
 
 def test_seeds_find_different_interleavings():
     assert len({interleaving(seed) for seed in range(30)}) > 20
+
+
+@pytest.mark.parametrize("microseconds", [1, 999, 1_000, 1_001])
+def test_a_wait_of_microseconds_is_not_shorter_than_that(microseconds: int) -> None:
+    length = timedelta(microseconds=microseconds)
+    simulation = Simulation(start=START)
+    assert run_sync(sleep(length), None, simulation=simulation) == Success(None)
+    assert timedelta(0) <= simulation.now - START - length < MS
+
+
+@given(
+    start=st.timedeltas(timedelta(0), timedelta(seconds=1)),
+    ahead=st.timedeltas(timedelta(milliseconds=-2), timedelta(milliseconds=5)),
+)
+def test_sleep_until_waits_for_its_instant_and_not_for_a_past_one(start: timedelta, ahead: timedelta) -> None:
+    began = START + start
+    simulation = Simulation(start=began)
+    assert run_sync(sleep_until(began + ahead), None, simulation=simulation) == Success(None)
+    late = simulation.now - max(began, began + ahead)
+    assert timedelta(0) <= late < 2 * MS
+
+
+def test_sleep_until_waits_again_if_the_wall_clock_went_back() -> None:
+    simulation = Simulation(start=START)
+    simulation.runtime.call_later(30, lambda: simulation.shift_wall_clock(-1_000))
+    assert run_sync(sleep_until(START + 60 * MS), None, simulation=simulation) == Success(None)
+    assert simulation.now == START + 60 * MS
+
+
+def test_an_instant_without_a_zone_is_refused() -> None:
+    with pytest.raises(DefinitionError, match="sleep_until: expected an aware datetime"):
+        sleep_until(datetime(2026, 3, 8, 9))  # noqa: DTZ001 - the mistake that is refused

@@ -75,9 +75,14 @@ def test_refuses_a_number_of_very_many_digits_without_reading_it(digits):
         duration_ms("9" * digits + "s", what="delay")
 
 
-def test_refuses_instants_finer_than_a_millisecond():
-    with pytest.raises(DefinitionError, match="round it first"):
-        duration_ms(timedelta(microseconds=1_500), what="delay")
+@pytest.mark.parametrize(("microseconds", "rounded_ms"), [(1, 1), (1_000, 1), (1_001, 2), (1_999, 2)])
+def test_rounds_microseconds_up(microseconds, rounded_ms):
+    assert duration_ms(timedelta(microseconds=microseconds), what="delay") == rounded_ms
+
+
+def test_refuses_a_negative_duration_of_microseconds():
+    with pytest.raises(DefinitionError, match="from 1ms"):
+        duration_ms(timedelta(microseconds=-1), what="delay")
 
 
 @pytest.mark.parametrize("value", ["0s", "0 ms", timedelta(0)])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
 import pytest
 from flows import Declined, HasShop, Shop, act, journal, label, late, limited, mail, names, number, sleeping
 
 from perdure import App, Backoff, Do, Retry, Workflow, WorkflowContext, program
-from perdure.programs import EffectTimeout, gather, race, sleep
-from perdure.testing import Delay, Hang, World
+from perdure.programs import EffectTimeout, gather, race, sleep, sleep_until
+from perdure.testing import Clock, Delay, Hang, World
 from perdure.values.answer import Failed
 from perdure.values.outcome import Done
 
@@ -154,3 +157,41 @@ def test_a_time_limit_around_a_signal_counts_from_the_wait() -> None:
         world.advance("1 day")
         assert world.unwrap(world.handle(job).outcome("a")) == Done(value=5)
         assert isinstance(world.unwrap(world.handle(job).outcome("b")), Failed)
+
+
+@program
+def until(ctx: WorkflowContext[datetime]) -> Do[bool]:
+    deadline = yield from ctx.state
+    yield from sleep(deadline - (yield from ctx.now))
+    return (yield from ctx.now) >= deadline
+
+
+@program
+def until_instant(ctx: WorkflowContext[datetime]) -> Do[bool]:
+    deadline = yield from ctx.state
+    yield from sleep_until(deadline)
+    return (yield from ctx.now) >= deadline
+
+
+@pytest.mark.parametrize("microseconds", [0, 1, 999])
+@pytest.mark.parametrize("run", [until, until_instant])
+def test_a_deadline_with_microseconds_is_waited_for(run: Any, microseconds: int) -> None:
+    job = Workflow("until", state=datetime, run=run, keep=None)
+    with World(App(None).with_jobs(job), clock=Clock(datetime(2026, 1, 1, 0, 0, 0, microseconds, tzinfo=UTC))) as world:
+        assert world.now.microsecond == microseconds
+        deadline = world.now + timedelta(hours=1, microseconds=1)
+        world.unwrap(world.handle(job).start("u", deadline))
+        world.advance("1 hour")
+        world.crash()
+        world.open()
+        assert world.unwrap(world.handle(job).outcome("u")) is None
+        world.advance("2 ms")
+        assert world.unwrap(world.handle(job).outcome("u")) == Done(value=True)
+
+
+def test_a_deadline_in_the_past_is_not_waited_for() -> None:
+    job = Workflow("until", state=datetime, run=until_instant, keep=None)
+    with World(App(None).with_jobs(job)) as world:
+        world.unwrap(world.handle(job).start("u", world.now - timedelta(days=1)))
+        world.settle()
+        assert world.unwrap(world.handle(job).outcome("u")) == Done(value=True)

@@ -9,7 +9,7 @@ from perdure.programs import Program
 from perdure.values.duration import Duration, duration_ms
 from perdure.values.excerpt import fields_in_line
 from perdure.values.frozen import frozen
-from perdure.values.instant import to_ms
+from perdure.values.instant import due_ms
 from perdure.values.turn_value import turn_value
 
 S_co = TypeVar("S_co", covariant=True)
@@ -37,7 +37,7 @@ class AlarmAt:
     instant: datetime
 
     def __attrs_post_init__(self) -> None:
-        to_ms(self.instant, what="instant of an alarm")
+        due_ms(self.instant, what="instant of an alarm")
 
 
 @frozen
@@ -113,6 +113,6 @@ def alarm_ms(change: AlarmChange, *, current_ms: int | None, now_ms: int) -> int
         case AlarmAfter(delay):
             return now_ms + duration_ms(delay, what="delay of an alarm", minimum_ms=0)
         case AlarmAt(instant):
-            return to_ms(instant, what="instant of an alarm")
+            return due_ms(instant, what="instant of an alarm")
         case ClearAlarm():
             return None

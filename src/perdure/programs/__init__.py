@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from perdure.programs.interception import PASS, Interceptor
     from perdure.programs.resources import bracket
     from perdure.programs.sandboxes import sandbox
-    from perdure.programs.time import now, sleep
+    from perdure.programs.time import now, sleep, sleep_until
     from perdure.runtime.errors import WouldBlock
 else:
     from perdure._lazy import lazy_names
@@ -64,7 +64,7 @@ else:
             "perdure.programs.interception": ("Interceptor", "PASS"),
             "perdure.programs.resources": ("bracket",),
             "perdure.programs.sandboxes": ("sandbox",),
-            "perdure.programs.time": ("now", "sleep"),
+            "perdure.programs.time": ("now", "sleep", "sleep_until"),
             "perdure.runtime.errors": ("WouldBlock",),
         },
     )
@@ -106,6 +106,7 @@ __all__ = [
     "run_sync",
     "sandbox",
     "sleep",
+    "sleep_until",
     "succeed",
     "traverse",
     "when",

@@ -23,7 +23,7 @@ from perdure.programs.container import Program, result_inside
 from perdure.programs.errors import HaltedOutside, NoInterpreter
 from perdure.programs.exit import Exit, Halted, Raised, is_closing
 from perdure.programs.future import close_unawaited
-from perdure.programs.instructions import Call, Jitter, Log, Now, Sleep
+from perdure.programs.instructions import Call, Jitter, Log, Now, Sleep, SleepUntil
 from perdure.programs.interpreter import Fork, Loop, interpret
 from perdure.programs.parallel import run_fork
 from perdure.programs.returned import call_service
@@ -278,6 +278,10 @@ async def _ask_runtime(instruction: Any, handler: Handler, runtime: Runtime) -> 
         case Sleep(delay_ms):
             await runtime.sleep(delay_ms)
             return None
+        case SleepUntil(at_ms):
+            while (left_ms := at_ms - runtime.now_ms()) > 0:  # again, if the wall clock went back meanwhile
+                await runtime.sleep(left_ms)
+            return None
         case Now():
             return runtime.now_ms()
         case Jitter():
@@ -340,7 +344,7 @@ def _finished(exit_: Exit[A, E]) -> Exit[A, E]:
 _MAX_REFUSALS = 1_000
 """The number of bare yields and refused waits after which the driver stops waiting for a service to end."""
 
-_ANSWERED_BY_RUNTIME: frozenset[type] = frozenset({Fork, Sleep, Now, Jitter, Log})
+_ANSWERED_BY_RUNTIME: frozenset[type] = frozenset({Fork, Sleep, SleepUntil, Now, Jitter, Log})
 _SETTLED: frozenset[type] = frozenset(
     {Success, Failure, Halted, Raised, type(None), int, float, str, bytes, bool, tuple, list, dict}
 )

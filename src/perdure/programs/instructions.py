@@ -90,6 +90,13 @@ class Sleep(Instruction[None, Never]):
 
 
 @frozen
+class SleepUntil(Instruction[None, Never]):
+    """Wait until the wall clock shows an instant, in milliseconds since 1970 UTC. Answered by the runtime."""
+
+    at_ms: int
+
+
+@frozen
 class Now(Instruction[int, Never]):
     """Read the wall clock, in milliseconds since 1970 UTC. Answered by the runtime."""
 

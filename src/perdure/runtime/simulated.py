@@ -10,7 +10,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Container, Coroutine, Generator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import coroutine
 from typing import Any, Literal, TypeVar
 
@@ -82,6 +82,11 @@ class Simulation:
     def now_ms(self) -> int:
         """The virtual wall clock, in milliseconds since 1970 UTC."""
         return self._clock.wall_ms()
+
+    @property
+    def now(self) -> datetime:
+        """The virtual wall clock, to the microsecond."""
+        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=self._clock.wall_us())
 
     @property
     def unhandled(self) -> tuple[Unhandled, ...]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import heapq
 import random
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
 
 import attrs
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 Schedule = Callable[[Callable[[], object]], object]
 
@@ -37,19 +40,23 @@ class SimulatedClock:
         if start.tzinfo is None:
             raise ValueError(f"the start of a simulation must be an aware datetime, got {start!r}; add tzinfo=UTC")
         self.monotonic_ms = 0.0
-        self._wall_at_zero_ms = round(start.timestamp() * 1000)
+        self._wall_at_zero_us = (start - _EPOCH) // _MICROSECOND
         self._timers: list[tuple[float, float, int, SimulatedTimer]] = []
         self._sequence = count()
         self._ties = ties
         self._seen_ms = -1.0
 
+    def wall_us(self) -> int:
+        """The wall clock, in microseconds since 1970 UTC."""
+        return self._wall_at_zero_us + int(self.monotonic_ms * 1_000)
+
     def wall_ms(self) -> int:
         """The wall clock, in milliseconds since 1970 UTC."""
-        return self._wall_at_zero_ms + int(self.monotonic_ms)
+        return self.wall_us() // 1_000
 
     def shift_wall(self, delta_ms: int) -> None:
         """Make the wall clock jump."""
-        self._wall_at_zero_ms += delta_ms
+        self._wall_at_zero_us += delta_ms * 1_000
 
     def advance_to(self, at_ms: float) -> None:
         """Move the monotonic clock, never backwards."""

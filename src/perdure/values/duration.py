@@ -41,6 +41,7 @@ def duration_ms(value: Duration, *, what: str, minimum_ms: int = 1) -> int:
     The text is one or more whole numbers, each followed by its unit, the largest unit first and none twice. Units are
     ``w``, ``d``, ``h``, ``m``, ``s``, ``ms`` or their full names, in the singular or the plural; spaces are allowed
     between them. Fractions are not: write ``"1h30m"``, not ``"1.5h"``. A bare number is refused, since it has no unit.
+    A ``timedelta`` with microseconds is rounded up: no wait is shorter than you asked.
 
     Args:
         value: the duration.
@@ -88,18 +89,11 @@ def format_duration(milliseconds: int) -> str:
 def _read(value: object, what: str) -> int:
     match value:
         case timedelta():
-            return _from_timedelta(value, what)
+            return -(-value // _MILLISECOND)  # up, also in a limit: the same length means the same everywhere
         case str():
             return _from_text(value, what)
         case _:
             raise DefinitionError(what, value, f"{_EXPECTED}; a bare number has no unit")
-
-
-def _from_timedelta(value: timedelta, what: str) -> int:
-    milliseconds, rest = divmod(value, _MILLISECOND)
-    if rest:
-        raise DefinitionError(what, value, "whole milliseconds, the finest unit that is stored; round it first")
-    return milliseconds
 
 
 def _from_text(text: str, what: str) -> int:

@@ -27,6 +27,22 @@ def to_ms(instant: datetime, *, what: str = "instant") -> int:
     return (instant.replace(tzinfo=UTC) - _EPOCH - offset) // _MILLISECOND
 
 
+def due_ms(instant: datetime, *, what: str) -> int:
+    """Convert the aware ``datetime`` at which something is due to milliseconds; smaller units are rounded up.
+
+    Nothing is due before its instant. That of the last millisecond of year 9999 is rounded down.
+
+    Args:
+        instant: a ``datetime`` of any time zone.
+        what: the purpose, for the error message.
+
+    Raises:
+        DefinitionError: it is not a ``datetime``, or has no time zone.
+    """
+    floor_ms = to_ms(instant, what=what)
+    return min(floor_ms + bool(instant.microsecond % 1000), _LAST_MS)
+
+
 def from_ms(milliseconds: int) -> datetime:
     """Convert integer milliseconds to an aware UTC ``datetime``; ``to_ms`` converts it back exactly.
 

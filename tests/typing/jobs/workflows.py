@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import assert_type
 
 from returns.future import FutureResult
@@ -20,7 +21,7 @@ from perdure.examples.fulfilment import (
 from perdure.examples.mail import MailBounced
 from perdure.jobs.definition import CallError
 from perdure.kinds.workflow import Signalled, WorkflowHandle
-from perdure.programs import EffectTimeout, gather, sleep
+from perdure.programs import EffectTimeout, gather, sleep, sleep_until
 from perdure.values.answer import Failed, Started
 from perdure.values.failure import Defect
 from perdure.values.outcome import Done, WasCancelled
@@ -71,6 +72,7 @@ def parent(ctx: WorkflowContext[int]) -> Do[int, EffectTimeout | Refusal | MailB
     yield from tell(fulfilment, "other").signal(approval, Approval("x"))
     yield from tell(fulfilment, "other").start(Purchase("a", "b", 1))
     yield from gather(sleep("1 s"), sleep("2 s"))
+    yield from sleep_until((yield from ctx.now) + timedelta(seconds=1))
     assert_type((yield from patched("more")), bool)
     assert_type((yield from step_key()), str)
     yield from labelled(tracking)

@@ -1,7 +1,7 @@
 """What both type checkers must infer. Checked, never run."""
 
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Never, Protocol, assert_never, assert_type
 
 from returns.context import RequiresContextFutureResult
@@ -33,6 +33,7 @@ from perdure.programs import (
     run_sync,
     sandbox,
     sleep,
+    sleep_until,
     succeed,
     traverse,
     when,
@@ -121,6 +122,7 @@ assert_type(fail(Late()), Program[Never, Late, object])
 assert_type(halt("h"), Program[Never, Never, object])
 assert_type(now(), Program[datetime, Never, object])
 assert_type(sleep("1s"), Program[None, Never, object])
+assert_type(sleep_until(datetime.now(UTC)), Program[None, Never, object])
 
 
 @program

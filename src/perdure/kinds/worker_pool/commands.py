@@ -9,7 +9,7 @@ from perdure.values.duration import Duration, duration_ms, format_duration
 from perdure.values.errors import DefinitionError, InvalidInput
 from perdure.values.excerpt import fields_in_line
 from perdure.values.frozen import frozen
-from perdure.values.instant import to_ms
+from perdure.values.instant import due_ms
 from perdure.values.turn_value import turn_value
 
 V = TypeVar("V")
@@ -95,7 +95,7 @@ def put_command(given: NewItem[Any]) -> PutCommand:
     """
     try:
         after_ms, head_start_ms = _ms(given.after, what="after"), _ms(given.head_start, what="head_start")
-        at_ms = None if given.at is None else to_ms(given.at, what="at")
+        at_ms = None if given.at is None else due_ms(given.at, what="at")
     except DefinitionError as wrong:
         raise InvalidInput("input of put", (str(wrong),)) from wrong
     if at_ms is not None and after_ms:

@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 from perdure.jobs.operations import Post
 from perdure.kinds.workflow.instructions import CallChild, OneStep, Patched, Receive
 from perdure.programs import Call
-from perdure.programs.instructions import Deadline, Gather, Race, Sleep, Supervision
+from perdure.programs.instructions import Deadline, Gather, Race, Sleep, SleepUntil, Supervision
 from perdure.programs.interpreter import Fork
 
 CHILD: Final = "child "
@@ -18,6 +18,7 @@ NAMES: Final[Mapping[type, Callable[[Any], str]]] = {
     Call: lambda call: cast("str", call.name),
     OneStep: lambda one: cast("str", one.name),
     Sleep: lambda _: "sleep",
+    SleepUntil: lambda _: "sleep until",
     Receive: lambda receive: f"signal {receive.name}",
     Post: lambda post: f"tell {post.target}.{post.action}",
     CallChild: lambda call: f"{CHILD}{call.job.name}:{call.id}",

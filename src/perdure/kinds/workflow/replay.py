@@ -34,7 +34,7 @@ from perdure.kinds.workflow.timers import Timers
 from perdure.kinds.workflow.tree import DROPPED, AnyExit, Branch, OpenStep, Tree, finalizing_around
 from perdure.kinds.workflow.unrecorded import unrecorded
 from perdure.programs import PASS, Call, Halted, Program, Raised
-from perdure.programs.instructions import Deadline, Log, Sleep, Supervision
+from perdure.programs.instructions import Deadline, Log, Sleep, SleepUntil, Supervision
 from perdure.programs.interpreter import Fork, interpret
 from perdure.values.errors import InvalidInput
 
@@ -299,8 +299,8 @@ class Replay:
         kind = instruction.__class__
         if kind is Call or kind is OneStep:
             return
-        if kind is Sleep:
-            self._timers.sleep(asked, instruction.delay_ms)
+        if kind is Sleep or kind is SleepUntil:
+            self._timers.sleep(asked)
         elif kind is Receive:
             self._receivers.setdefault(instruction.name, deque()).append(asked)
         elif kind is CallChild:

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from perdure.kinds.workflow.tree import Branch, OpenFork, OpenStep, Tree, deadlines_around
+from perdure.programs.instructions import SleepUntil
 
 Anchor: TypeAlias = Literal["waiting", "begun", "answered"]
 """Why a time limit begins to count: a branch inside it waits, a step has begun, or a step has been answered."""
@@ -27,9 +28,11 @@ class Timers:
     _heap: list[tuple[int, int, OpenStep | OpenFork]] = attrs.Factory(list[Any])
     _tick: Iterator[int] = attrs.Factory(count)
 
-    def sleep(self, asked: OpenStep, delay_ms: int) -> None:
+    def sleep(self, asked: OpenStep) -> None:
         """Set the end of a sleep."""
-        asked.wake_ms = asked.branch.clock_ms + delay_ms
+        instruction = asked.instruction
+        until = isinstance(instruction, SleepUntil)
+        asked.wake_ms = instruction.at_ms if until else asked.branch.clock_ms + instruction.delay_ms
         heapq.heappush(self._heap, (asked.wake_ms, next(self._tick), asked))
 
     def anchor(self, branch: Branch, at_ms: int, why: Anchor) -> None:

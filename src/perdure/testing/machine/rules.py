@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
@@ -24,6 +25,7 @@ from perdure.testing.machine.laws_source import laws_in_source
 from perdure.testing.machine.monitor import InvariantMonitor
 from perdure.testing.machine.requests import DrawnRequest, SentRequest, request_of
 from perdure.testing.world import WorkerDied, World
+from perdure.testing.world.clock import START, Clock
 from perdure.values.errors import OutcomeUnknown, Rejected, StoreError
 
 if TYPE_CHECKING:
@@ -67,6 +69,7 @@ class JobRules(RuleBasedStateMachine):
             self.machine.app(),
             store=self.machine.place(self.folder),
             seed=seed,
+            clock=Clock(START + timedelta(microseconds=seed % 1_000)),  # as in production, where few clocks have none
             interleaving=self.machine.interleaving,
             debug=self.machine.debug,
         )

@@ -14,7 +14,7 @@ from perdure.jobs.dry_journal import DryJournal
 from perdure.jobs.operations import GetState, UpdateState
 from perdure.programs import PASS, Halted, Handler, Raised
 from perdure.programs.drivers import settle_answer
-from perdure.programs.instructions import Call, Log, Sleep
+from perdure.programs.instructions import Call, Log, Sleep, SleepUntil
 from perdure.programs.parallel import TIMER
 from perdure.runtime.record import Runtime, SpawnedTask
 from perdure.runtime.simulated import Simulation
@@ -224,12 +224,17 @@ class Interpreter:
         if kind is Call or self.observer.cut is not None:
             return PASS
         if kind is Sleep:
-            self.observer.steps.append(SleepStep(delay_ms=instruction.delay_ms, branch=self.observer.branch()))  # type: ignore[attr-defined] # of this class
+            self._slept(instruction.delay_ms)  # type: ignore[attr-defined] # of this class
+        elif kind is SleepUntil:
+            self._slept(max(0, instruction.at_ms - self.observer.simulation.now_ms))  # type: ignore[attr-defined] # of this class
         elif kind is Log:
             self.observer.steps.append(LogStep(record=instruction.record, branch=self.observer.branch()))  # type: ignore[attr-defined] # of this class
         elif self.draft is not None:
             return self._use(self.draft, instruction)
         return PASS
+
+    def _slept(self, delay_ms: int) -> None:
+        self.observer.steps.append(SleepStep(delay_ms=delay_ms, branch=self.observer.branch()))
 
     def _committed(self, journal: DryJournal, asked: Checkpoint | ReadJournal) -> object:
         """Answer a checkpoint as the engine would."""

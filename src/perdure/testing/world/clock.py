@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import attrs
 
 from perdure.runtime.simulated import Simulation
 from perdure.values.duration import Duration, duration_ms
-from perdure.values.instant import from_ms, to_ms
+from perdure.values.instant import to_ms
 
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 """The initial time of a world's clock."""
@@ -20,28 +20,29 @@ class Clock:
     """A virtual clock. Only its world moves it; outside of a world it shows its start.
 
     Args:
-        start: the initial time, an aware datetime.
+        start: the initial time, an aware datetime. The clock keeps its microseconds, as a clock of production has some.
 
     Raises:
         DefinitionError: the start has no time zone.
     """
 
-    _now_ms: int
+    _now: datetime
     _simulation: Simulation | None
 
     def __init__(self, start: datetime = START) -> None:
-        self._now_ms = to_ms(start, what="start of a Clock")
+        to_ms(start, what="start of a Clock")
+        self._now = start.astimezone(UTC)
         self._simulation = None
 
     @property
     def now(self) -> datetime:
         """The current time, an aware instant in UTC."""
-        return from_ms(self.now_ms)
+        return self._now if self._simulation is None else self._simulation.now
 
     @property
     def now_ms(self) -> int:
         """The current time, in milliseconds since 1970 UTC."""
-        return self._now_ms if self._simulation is None else self._simulation.now_ms
+        return to_ms(self._now) if self._simulation is None else self._simulation.now_ms
 
     async def sleep(self, duration: Duration) -> None:
         """Wait in a fake of a service: virtual time passes."""
@@ -56,11 +57,11 @@ class Clock:
 
     def stop(self) -> None:
         """Stop at the current time."""
-        self._now_ms, self._simulation = self.now_ms, None
+        self._now, self._simulation = self.now, None
 
     def shift(self, delta_ms: int) -> None:
         """Jump, forward or backward; timers follow the monotonic clock and are not affected."""
         if self._simulation is None:
-            self._now_ms += delta_ms
+            self._now += timedelta(milliseconds=delta_ms)
         else:
             self._simulation.shift_wall_clock(delta_ms)

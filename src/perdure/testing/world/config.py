@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from perdure.testing.world.boundary import Interleaving, Requests
 from perdure.testing.world.clock import START
 from perdure.testing.world.recorded_call import source_of_input
 from perdure.testing.world.source_repr import SourceRepr, name_of, source_of
-from perdure.values.instant import from_ms
 from perdure.values.limits import Limits
 
 
@@ -30,7 +30,7 @@ class WorldConfig:
         store: where the data is stored.
         interleaving: where other tasks may run first.
         requests: how loads and commits reach the store.
-        start_ms: the initial time of the clock.
+        start: the initial time of the clock.
     """
 
     app: App[Any]
@@ -39,7 +39,7 @@ class WorldConfig:
     store: str | os.PathLike[str] | Opener
     interleaving: Interleaving
     requests: Requests
-    start_ms: int
+    start: datetime
     debug: bool = True
 
     @property
@@ -70,9 +70,8 @@ class WorldConfig:
             parts.append(SourceRepr(f"requests={self.requests!r}"))
         if not self.debug:
             parts.append(SourceRepr("debug=False"))
-        start = from_ms(self.start_ms)
-        if start != START:
-            at = source_of(start)
+        if self.start != START:
+            at = source_of(self.start)
             clock = frozenset({("perdure.testing", "Clock")})
             parts.append(SourceRepr(f"clock=Clock({at.text})", at.imports | clock))
         imports = frozenset({("perdure.testing", "World")}).union(*(part.imports for part in parts))

@@ -113,7 +113,7 @@ class World:
             store=store,
             interleaving=interleaving,
             requests=requests,
-            start_ms=self._start_ms,
+            start=self.clock.now,
             debug=debug,
         )
         self.timeline = Timeline(lambda: self.clock.now_ms, Reproduction(config, self._workers.caller))
