@@ -9,6 +9,7 @@ import planted_journals
 import planted_kinds
 import planted_metrics
 import planted_pool
+import planted_races
 import planted_rest
 import planted_serving
 import planted_sharing
@@ -37,4 +38,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *planted_sharing.MUTANTS,
     *planted_examples.MUTANTS,
     *planted_fast_path.MUTANTS,
+    *planted_races.MUTANTS,
 )

@@ -66,6 +66,8 @@ def test_a_missing_text_requires_a_new_anchor() -> None:
 @pytest.mark.parametrize("mutant", CHOSEN, ids=str)
 def test_a_mutant_is_killed(mutant: Mutant) -> None:
     found = verdict(mutant.killer, mutant)
+    if found.fate == "survived" and "NO POSTGRESQL" in found.output:
+        pytest.skip("NO POSTGRESQL: the killer of this mutant needs it")
     assert found.fate == "killed", found.output
 
 

@@ -6,7 +6,7 @@ import asyncio
 
 import attrs
 from postgres_harness import SharedPostgresHarness
-from returns.result import Result, Success
+from returns.result import Failure, Result, Success
 
 from perdure import App, Decision, Do, ItemContext, Task, WorkerPool, effect, program, unwrap
 from perdure.programs.future import answer_of
@@ -85,6 +85,28 @@ def test_a_writer_that_is_stuck_blocks_no_other_engine(postgres_url: str):
         lost = (await answer_of(there.commit(put(row, None)))).failure()
         assert isinstance(lost, OwnershipLost)
         assert "its lease ended, and another engine declared it dead; start it again" in lost.reason
+        for store in (here, there, third):
+            await store.close()
+        await harness.discard()
+
+    asyncio.run(main())
+
+
+def test_engines_whose_leases_have_both_ended_do_not_wait_for_each_other(postgres_url: str):
+    """Each tries to declare the other dead. A third one, which cannot be declared dead yet, lets both begin: the server
+    would find a deadlock after a second, and undo the heartbeat of one of them."""
+    harness = SharedPostgresHarness(postgres_url)
+
+    async def main() -> None:
+        here, there, third = [await harness.open() for _ in range(3)]
+        await asyncio.gather(*(unwrap(sharing(store).heartbeat({})) for store in (here, there)))
+        async with harness.transaction() as writer:  # a commit of the third one is under way
+            await harness.pass_time(60_000)
+            await writer.execute(harness.sql(f"SELECT pg_advisory_xact_lock_shared(perdure.writers_of({third.epoch}))"))
+            answers = await asyncio.gather(*(answer_of(sharing(store).heartbeat({})) for store in (here, there)))
+        lost = [answer.failure() for answer in answers if isinstance(answer, Failure)]
+        assert len(lost) < 2
+        assert all(isinstance(error, OwnershipLost) for error in lost), lost
         for store in (here, there, third):
             await store.close()
         await harness.discard()

@@ -19,6 +19,7 @@ from perdure.stores.postgres.failures import (
     READ_ONLY,
     UNSENDABLE,
     NoConnection,
+    ends_the_session,
     failure_of_write,
     state_of,
     unavailable,
@@ -150,7 +151,8 @@ class PostgresConnections:
         except (asyncpg.PostgresError, *UNSENDABLE) as error:
             if state_of(error) == READ_ONLY:  # the primary is another server now
                 self._pool.expire()
-            self._pool.release(connection)
+            give_back = self._pool.discard if ends_the_session(error) else self._pool.release
+            give_back(connection)
             raise
         except BaseException:
             self._pool.discard(connection)

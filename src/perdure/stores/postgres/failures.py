@@ -28,6 +28,10 @@ UNSENDABLE: Final[tuple[type[Exception], ...]] = (asyncpg.DataError, ValueError,
 LOCK_NOT_AVAILABLE: Final = "55P03"
 NO_FREE_CONNECTION: Final = "53300"
 CANNOT_CONNECT_NOW: Final = "57P03"
+COMPLETION_UNKNOWN: Final = "40003"
+
+QUERY_CANCELED: Final = "57014"
+"""Raised by a server that undid a statement, because an operator cancelled it, or it took longer than a time limit."""
 
 _AGAIN: Final = ("40001", "40P01", LOCK_NOT_AVAILABLE)  # serialization failure, deadlock
 
@@ -45,6 +49,7 @@ _HINTS: Final = {
         "the server has no free connection; raise max_connections, use fewer engines (each has up to six), or put "
         "PgBouncer in between"
     ),
+    QUERY_CANCELED: "nothing was written; an operator cancelled the statement, or it exceeded statement_timeout",
     LOCK_NOT_AVAILABLE: "another transaction holds a lock of the tables; look for it in pg_stat_activity, and end it",
     CANNOT_CONNECT_NOW: "the server is starting or shutting down",
     "PD002": "finish it with 'perdure copy', or drop the schema",
@@ -78,13 +83,26 @@ def is_worth_waiting(error: BaseException) -> bool:
     return state_of(error) in (NO_FREE_CONNECTION, CANNOT_CONNECT_NOW)
 
 
+def ends_the_session(error: BaseException) -> bool:
+    """Return whether the server ended the session with an error: ``FATAL``, or ``PANIC`` if it ended itself."""
+    severity = getattr(error, "severity_en", None) or getattr(error, "severity", None)  # a pooler sends only the second
+    return severity in ("FATAL", "PANIC")
+
+
 def is_about_the_connection(error: BaseException) -> bool:
-    """Return whether a statement may have been executed although it failed."""
+    """Return whether a statement may have been executed although it failed.
+
+    A server that undid it says so with the severity ``ERROR``. One that ends may have written the commit before: a
+    failing disk of the log, for example, is the ``PANIC`` of a class that is a refusal otherwise.
+    """
+    if ends_the_session(error):
+        return True
     if isinstance(error, UNSENDABLE):
         return False
-    if isinstance(error, asyncpg.PostgresError):
-        return state_of(error)[:2] in ("08", "57", "")
-    return True
+    if not isinstance(error, asyncpg.PostgresError):
+        return True
+    state = state_of(error)
+    return state != QUERY_CANCELED and (state[:2] in ("08", "57", "") or state == COMPLETION_UNKNOWN)
 
 
 def reason_of(error: BaseException) -> str:
