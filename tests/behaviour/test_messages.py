@@ -278,6 +278,23 @@ async def test_a_parked_targets_messages_wait(world: World) -> None:
 
 
 @on_each_store
+async def test_a_resumed_target_receives_the_messages_of_every_sender_at_once(world: World) -> None:
+    """It waits for no timer, whoever sent; and so at the second time."""
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    for time in (1, 2):
+        await world.unwrap(jobs.send("b", OnAlarm(1_000, (Say("x"),))))
+        world.outside.refusals["x"] = 1
+        await world.advance(s=1)
+        for sender in "pqr":
+            await world.unwrap(jobs.send(sender, steps(Tell("b"))))
+        assert len(await world.messages()) == 3
+        await world.unwrap(jobs.resume("b"))
+        await world.settle()
+        assert await total(world, "b") == 3 * time
+        assert await world.messages() == ()
+
+
+@on_each_store
 async def test_a_parked_targets_messages_wait_over_a_restart(world: World) -> None:
     jobs = (await world.open(app(world.outside))).handle(machine)
     await world.unwrap(jobs.send("b", OnAlarm(1_000, (Say("x"),))))

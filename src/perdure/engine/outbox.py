@@ -44,7 +44,50 @@ MESSAGE_BATCH = 256
 STORE_RETRY_MS = 1_000
 """How long the loop waits after an error of the store or of a turn."""
 
+MAX_HELD = 10_000
+"""Messages to parked targets that the loop keeps, at most; each one beyond that waits for its next delivery."""
+
 Pair: TypeAlias = tuple[Address, Address]
+
+
+@attrs.define
+class HeldMessages:
+    """The messages that wait for the resumption of their targets: the first one of each pair of sender and target.
+
+    Attributes:
+        limit: how many are kept.
+    """
+
+    limit: int = MAX_HELD
+    _of: dict[Address, dict[Pair, StoredMessage]] = attrs.Factory(dict[Address, "dict[Pair, StoredMessage]"])
+    _count: int = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, pair: Pair, stored: StoredMessage) -> None:
+        """Keep a message, unless there are too many."""
+        of = self._of.get(pair[1], {})
+        if pair not in of:
+            if self._count >= self.limit:
+                return
+            self._count += 1
+            self._of[pair[1]] = of
+        of[pair] = stored
+
+    def discard(self, pair: Pair) -> None:
+        """Forget the message of a pair, because its target has answered it."""
+        of = self._of.get(pair[1])
+        if of is not None and of.pop(pair, None) is not None:
+            self._count -= 1
+            if not of:
+                del self._of[pair[1]]
+
+    def pop(self, target: Address) -> tuple[StoredMessage, ...]:
+        """Remove the messages of a target, and return them."""
+        of = self._of.pop(target, {})
+        self._count -= len(of)
+        return tuple(of.values())
 
 
 @attrs.define
@@ -79,7 +122,8 @@ class Outbox:
     _posted: dict[int, Future[Any]] = attrs.Factory(dict[int, "Future[Any]"])
     _consumed_since_read: set[int] = attrs.Factory(set[int])
     _settled_since_read: set[Pair] = attrs.Factory(set[Pair])
-    _held: dict[Address, StoredMessage] = attrs.Factory(dict[Address, StoredMessage])
+    _held: HeldMessages = attrs.Factory(HeldMessages)
+    _resumed: set[Pair] = attrs.Factory(set[Pair])  # of those in progress: their targets were resumed meanwhile
     unserved: UnservedMessages = attrs.field(init=False)
     _writing: dict[SpawnedTask[Any], None] = attrs.Factory(dict[SpawnedTask[Any], None])
     _unknown: dict[Pair, Timer] = attrs.Factory(dict[Pair, "Timer"])
@@ -126,8 +170,8 @@ class Outbox:
 
     def release(self, target: Address) -> None:
         """Deliver the messages that wait for a resumed target at once."""
-        held = self._held.pop(target, None)
-        if held is not None:
+        self._resumed.update(pair for pair in self._under_way if pair[1] == target)
+        for held in self._held.pop(target):
             now = Postponed(message_id=held.message_id, attempts=held.attempts, not_before_ms=0, error=held.error)
             self._spawn_write(None, Transition(address=target, inbound=now), name=f"release of messages to {target}")
 
@@ -187,18 +231,22 @@ class Outbox:
         self._posted.pop(stored.message_id, None)
         if answer.cancelled():
             self._under_way.discard(pair)
+            self._resumed.discard(pair)
             return
         match answer.result():
             case Success() | Failure(Rejected()):  # consumed by the turn's own commit
                 if self.reporting.sinks.told:
                     self.reporting.settled(stored, Consumed(stored.message_id))
+                self._held.discard(pair)
                 self._settled(pair)
             case Failure(EngineClosed()):  # the next engine finds it in the store
                 self._settled(pair)
             case Failure(InstanceParked() | Undecodable() | Overloaded()) if not self.is_own(stored.message.target):
                 self._settle_later(pair)  # soon it is the message of another engine, which perhaps can handle it
+            case Failure(InstanceParked() | Undecodable()) if pair in self._resumed:
+                self._settled(pair)  # its target was resumed after this answer: offer it again
             case Failure(InstanceParked() | Undecodable() as error):
-                self._held[stored.message.target] = stored
+                self._held.add(pair, stored)
                 self._write_then_settle(stored, postponement(stored, error, self._inputs()))
             case Failure(HookRaised() | RunTimeout() | Overloaded() as error):
                 self._write_then_settle(stored, postponement(stored, error, self._inputs()))
@@ -236,6 +284,7 @@ class Outbox:
     def _settled(self, pair: Pair) -> None:
         self._unknown.pop(pair, None)
         self._under_way.discard(pair)
+        self._resumed.discard(pair)
         self._settled_since_read.add(pair)
         self.wake.ring()
 
