@@ -26,15 +26,13 @@ MUTANTS = (
         "BEGIN\n  UPDATE",
         "BEGIN\n  PERFORM perdure.declare_dead(epoch) FROM perdure.engines\n    WHERE state = 'open' AND lease_until < "
         "clock_timestamp() AND epoch <> my_epoch ORDER BY epoch;\n  UPDATE",
-        "tests/stores/test_postgres_engines.py::"
-        "test_engines_whose_leases_have_both_ended_do_not_wait_for_each_other",
+        "tests/stores/test_postgres_engines.py::test_engines_whose_leases_have_both_ended_do_not_wait_for_each_other",
     ),
     Mutant(
         "a resumed target receives the message of one sender",
         "engine/outbox.py",
         "for held in self._held.pop(target):",
         "for held in self._held.pop(target)[-1:]:",
-        "tests/behaviour/test_messages.py::"
-        "test_a_resumed_target_receives_the_messages_of_every_sender_at_once[memory]",
+        "tests/behaviour/test_messages.py::test_a_resumed_target_receives_the_messages_of_every_sender_at_once[memory]",
     ),
 )
