@@ -15,5 +15,6 @@ def test_the_text_of_each_mutant_is_in_the_source_once() -> None:
             lost.append(str(error))
         else:
             assert changed != sources[mutant.path], mutant
-            ast.parse(changed, mutant.name)
+            if mutant.path.suffix == ".py":  # another one is a migration
+                ast.parse(changed, mutant.name)
     assert lost == []
