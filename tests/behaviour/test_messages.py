@@ -279,7 +279,7 @@ async def test_a_parked_targets_messages_wait(world: World) -> None:
 
 @on_each_store
 async def test_a_resumed_target_receives_the_messages_of_every_sender_at_once(world: World) -> None:
-    """It waits for no timer, whoever sent; and so at the second time."""
+    """Their delivery waits for no timer; and so at the second time."""
     jobs = (await world.open(app(world.outside))).handle(machine)
     for time in (1, 2):
         await world.unwrap(jobs.send("b", OnAlarm(1_000, (Say("x"),))))

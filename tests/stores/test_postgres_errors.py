@@ -1,4 +1,4 @@
-"""What a PostgreSQL store answers when a statement fails, by SQLSTATE, beside what the tables hold then."""
+"""The answers of a PostgreSQL store to failed statements, by SQLSTATE, beside the rows that are stored then."""
 
 from __future__ import annotations
 
