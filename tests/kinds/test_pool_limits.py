@@ -99,6 +99,60 @@ def test_a_recovered_run_takes_a_worker_of_its_key() -> None:
         assert world.unwrap(pool.outcome("b")) == Done(value="small b")
 
 
+@pytest.mark.parametrize("on", ["memory", "sqlite"])
+def test_an_interrupted_item_is_delivered_before_the_next_one_of_its_key(on: str, tmp_path: Path) -> None:
+    images, job = Images(), pool_of(workers=4, workers_per_key=1)
+    with World(app_of(images, job), store="memory://" if on == "memory" else tmp_path / "jobs.db") as world:
+        pool = world.handle(job)
+        world.inject(Delay("shrink", "1 s"))
+        world.unwrap(pool.put_many(items(2)))
+        world.settle()
+        world.crash()
+        world.inject(Delay("store.load", "1 s"))  # that of the recovery: the engine reads the line first
+        world.open()
+        world.inject(Delay("shrink", "1 s"))
+        world.settle()
+        world.unwrap(pool.put("ann-2", Picture("ann", "ann-2")))
+        world.settle()
+        assert images.urls == []
+        world.advance("3 s")
+        assert images.urls == ["ann-0", "ann-1", "ann-2"]
+
+
+@pytest.mark.parametrize("on", ["memory", "sqlite"])
+def test_no_item_begins_while_the_end_of_the_one_before_it_is_not_stored(on: str, tmp_path: Path) -> None:
+    images, job = Images(), pool_of(workers=4, workers_per_key=1)
+    with World(app_of(images, job), store="memory://" if on == "memory" else tmp_path / "jobs.db") as world:
+        pool = world.handle(job)
+        world.unwrap(pool.hold())
+        world.unwrap(pool.put("a", Picture("ann", "a")))
+        world.unwrap(pool.put("b", Picture("ann", "b")))
+        world.inject(Delay("store.commit", "1 s", call=2))  # after a claim, an end
+        world.unwrap(pool.release())
+        world.settle()
+        assert images.urls == ["a"]
+        world.advance("1 s")
+        assert images.urls == ["a", "b"]
+
+
+def test_a_recovered_run_that_waits_for_its_key_leaves_workers_to_the_others() -> None:
+    images, job = Images(), pool_of(workers=4, workers_per_key=2)
+    with World(app_of(images, job)) as world:
+        world.inject(Hang("shrink", times=2))
+        world.unwrap(world.handle(job).put_many(items(2)))
+        world.settle()
+        world.crash()
+        fewer = pool_of(workers=4, workers_per_key=1)
+        world.inject(Hang("shrink"))
+        world.open(app_of(images, fewer))
+        pool = world.handle(fewer)
+        world.unwrap(pool.put_many(items(3, of="bob")))
+        world.settle()
+        assert sorted(images.urls) == ["bob-0", "bob-1", "bob-2"]
+        for id_ in ("ann-0", "ann-1"):
+            world.unwrap(pool.terminate(id_, interrupt=True))
+
+
 def test_a_pool_of_a_hundred_keys_with_one_worker_serves_all_in_turn() -> None:
     images, job = Images(), pool_of(workers=1)
     with World(app_of(images, job)) as world:

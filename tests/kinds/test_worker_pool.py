@@ -12,7 +12,7 @@ from pool import Images, Picture, Unreachable, app_of, pool_of, thumbnails
 
 from perdure import App, Do, ItemContext, Limits, program
 from perdure.kinds.worker_pool import Dead, Done, ItemCancelled, ItemPut, Waiting
-from perdure.testing import Crash, Fail, Hang, WorkerDied, World
+from perdure.testing import Crash, Delay, Fail, Hang, WorkerDied, World
 from perdure.values.answer import InstanceStatus
 from perdure.values.errors import InvalidArgument, InvalidInput
 
@@ -37,6 +37,9 @@ def test_an_item_is_worked_on_and_its_result_is_kept(store: Any) -> None:
             created=False, status="done", due_at=None
         )
         assert world.unwrap(pool.get_state("a")) == PICTURE
+        row = world.instance(thumbnails, "a")
+        assert row is not None
+        assert row.lane is None
         assert images.urls == ["a.png"]
         world.advance("59 minutes")
         assert world.unwrap(pool.outcome("a")) == Done(value="small a.png")
@@ -96,6 +99,9 @@ def test_a_failed_attempt_is_retried_and_then_the_item_is_dead(store: Any) -> No
         world.unwrap(pool.put("a", BAD))
         world.settle()
         assert world.unwrap(pool.outcome("a")) == Waiting(status="retrying")
+        row = world.instance(thumbnails, "a")
+        assert row is not None
+        assert row.lane is None
         world.advance("1 minute")
         world.advance("1 minute")
         assert world.unwrap(pool.outcome("a")) == Dead(error=Unreachable("bad.png"))
@@ -311,3 +317,24 @@ def test_a_report_names_no_next_run_of_an_item_that_is_done() -> None:
         status: InstanceStatus = world.unwrap(pool.status("a"))
         assert attrs.asdict(status)["next_run_at"] is None
         assert status.status == "done"
+
+
+def test_an_item_that_was_fired_when_its_pool_was_held_begins_with_the_release(store: Any) -> None:
+    images, job = Images(), pool_of(workers=1)
+    with World(app_of(images, job), store=store) as world:
+        pool = world.handle(job)
+        world.unwrap(pool.hold())
+        world.unwrap(pool.put("a", Picture("ann", "a"), idempotency_key="k"))
+        world.unwrap(pool.put("b", Picture("ann", "b")))
+        world.inject(Delay("store.load", "2 s"))
+        again = world.start(pool.put("a", Picture("ann", "a"), idempotency_key="k"))
+        world.settle()
+        world.unwrap(pool.release())  # fires the first item, whose turn waits for the call
+        world.settle()
+        world.unwrap(pool.hold())
+        world.advance("3 s")
+        assert again.answer().created
+        assert images.urls == []
+        world.unwrap(pool.release())
+        world.advance("2 s")
+        assert images.urls == ["a", "b"]

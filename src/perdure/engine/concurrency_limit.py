@@ -157,6 +157,11 @@ class ConcurrencyLimits:
             self._leave_job(job, address)
             raise
 
+    def doubt_claim(self, job: str, address: Address) -> None:
+        """Note that the store may have a claim of an instance that no run holds."""
+        if job in self.lanes:
+            self.lanes[job].doubt_claim(address)
+
     def leave(self, job: str, company: Company, address: Address) -> None:
         """Return both slots."""
         self.engine.leave(company)

@@ -139,9 +139,11 @@ class FairTurns:
         if self.size >= self.room and not self._make_room(1):
             self._miss()
             return
-        known = _Lane(lane, [], "some" if self.unread else "none", self._turn)
-        self._lanes[lane] = known
-        self._insert(known, entry)
+        known = self._lanes[lane] = _Lane(lane, [], "some" if self.unread else "none", self._turn)
+        if known.rest == "some":
+            self._settle(known)  # the store may have older ones: it is read before any of them is taken
+        else:
+            self._insert(known, entry)
 
     def read(self, lane: str, entries: Iterable[Entry], rest: Rest) -> None:
         """Replace a lane by its first instances, as the store returned them: in order."""
@@ -187,11 +189,13 @@ class FairTurns:
             known.rest = "some"
             self._mark(known)
 
-    def recheck(self, lane: str) -> None:
-        """Note that the store may hold instances of a lane that are not in memory."""
+    def reread(self, lane: str) -> None:
+        """Note that the first instance of a lane may not be in memory: none is taken before the lane is read."""
         known = self._lanes.setdefault(lane, _Lane(lane, [], "some", self._turn))
-        known.rest = "some"
-        self._mark(known)
+        for _, _, address in known.entries:
+            del self._ranks[address]
+        known.entries, known.rest = [], "some"
+        self._settle(known)
 
     def begin_pass(self) -> None:
         """Note that all lanes are read from here on, from the first to the last."""

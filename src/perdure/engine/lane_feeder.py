@@ -16,7 +16,7 @@ from perdure.engine.dispatcher import Dispatcher
 from perdure.engine.fair_turns import FairTurns
 from perdure.engine.holds import Holds
 from perdure.engine.item import Item
-from perdure.engine.lane_limit import LaneLimit
+from perdure.engine.lane_limit import LaneLimit, takes_lane_slot
 from perdure.engine.rate_limit import LaneRates, RateLimit
 from perdure.engine.residents import Residents
 from perdure.engine.turn_outcome import TurnAnswer
@@ -26,8 +26,9 @@ from perdure.jobs.request import ALARM
 from perdure.programs.future import answer_of
 from perdure.runtime.record import LogRecord, Runtime, Timer
 from perdure.stores.lanes import LanesOperation, QueuedLane, QueuedOperation
+from perdure.stores.store import ClaimedOperation
 from perdure.values.address import Address
-from perdure.values.errors import StoreUnavailable
+from perdure.values.errors import OutcomeUnknown, StoreUnavailable
 from perdure.values.hold import Job
 from perdure.values.instance import Instance
 from perdure.values.instant import from_ms
@@ -40,6 +41,9 @@ PAGE = 64
 
 OLDEST_OF = 1_000
 """Lanes whose first instances are compared for the longest waiting one."""
+
+CLAIMS = 500
+"""Claims that are read at once."""
 
 FEW = 4
 """A lane with more fired instances whose claim is not durable is read apart."""
@@ -84,10 +88,12 @@ class LaneFeeder:
         residents: keeps the rows for the turns.
         lanes: reads the names of lanes.
         queued: reads the first instances of lanes.
+        claimed: reads the claims of the store.
         wake: wakes the loop.
         turns: the part of the queued instances that is in memory.
         rate: the rate of the job.
         lane_rates: the rates of its lanes.
+        resting: lanes that fire nothing for a moment, because the store refused a claim of them.
     """
 
     runtime: Runtime
@@ -98,16 +104,19 @@ class LaneFeeder:
     residents: Residents
     lanes: LanesOperation
     queued: QueuedOperation
+    claimed: ClaimedOperation
     wake: Wake
     turns: FairTurns
     rate: RateLimit | None
     lane_rates: LaneRates
+    resting: set[str]
     _fired: dict[Address, str] = attrs.Factory(dict[Address, str])
     _unclaimed: Counter[str] = attrs.Factory(Counter[str])  # fired instances by lane, until their claim is durable
-    _claimed: set[Address] = attrs.Factory(set[Address])
+    _left: set[Address] = attrs.Factory(set[Address])
     _noticed: dict[Address, Instance | None] | None = None  # while a read is in progress
     _requeued: set[Address] = attrs.Factory(set[Address])
-    _failed: set[Timer] = attrs.Factory(set["Timer"])
+    _failed: dict[str, Timer] = attrs.Factory(dict[str, "Timer"])  # lanes that are read again soon
+    _claims_at_ms: float = -math.inf  # when the claims of the store are read
     _cursor: str | None = None
     _skipped: Literal["none", "some"] = "none"
     _progress: Literal["none", "some"] = "some"  # whether anything was fired since the pass began
@@ -129,6 +138,8 @@ class LaneFeeder:
         """Note that an instance was written, or deleted."""
         if self._noticed is not None:
             self._noticed[address] = after
+        if self.gate.lane_slots is not None:
+            self._notice_claim(address, after)
         if address in self._fired:
             self._notice_fired(address, after)
         elif after is not None and after.rank_ms is not None:
@@ -138,11 +149,17 @@ class LaneFeeder:
         else:
             self.turns.forget(address)
 
+    def _notice_claim(self, address: Address, after: Instance | None) -> None:
+        if after is not None and takes_lane_slot(after):
+            self.gate.hold_claim(address, after.lane or "", "known")
+        else:
+            self.gate.drop_claim(address)
+
     def _notice_fired(self, address: Address, after: Instance | None) -> None:
         if after is not None and after.rank_ms is not None:
             self._requeued.add(address)
-        elif address not in self._claimed:
-            self._claimed.add(address)
+        elif address not in self._left:
+            self._left.add(address)
             self._unclaimed[self._fired[address]] -= 1
 
     def doubt(self) -> None:
@@ -158,14 +175,19 @@ class LaneFeeder:
     def close(self) -> None:
         """Fire nothing more."""
         self._phase = "closed"
-        for timer in self._failed:
+        for timer in self._failed.values():
             timer.cancel()
         self._failed.clear()
 
     # ------------------------------------------------------------ the loop
     async def run(self) -> None:
         """Fire queued instances until the task is cancelled."""
+        if self.gate.lane_slots is None:
+            self._claims_at_ms = math.inf
         while True:
+            if self._claims_at_ms <= self.runtime.monotonic_ms():
+                await self._read_claims()
+                continue
             free_ms = self._fire()
             if self._wants_reading(free_ms):
                 await self._read()
@@ -202,35 +224,47 @@ class LaneFeeder:
         self.dispatcher.fire(self.job, address, Item(ALARM, _FiredAlarm(address, self._answered), counts=0))
 
     def _answered(self, address: Address, answer: TurnAnswer) -> None:
-        """Settle a fired instance. One whose turn failed may still be queued: its lane is read again after a pause."""
-        lane = self._fired.pop(address)
-        if address in self._claimed:
-            self._claimed.discard(address)
+        """Settle a fired instance. One that was not claimed, or whose turn failed, may still be queued."""
+        lane, left = self._fired.pop(address), address in self._left and address not in self._requeued
+        if address in self._left:
+            self._left.discard(address)
         else:
             self._unclaimed[lane] -= 1
         if not self._unclaimed[lane]:
             del self._unclaimed[lane]
+        self._requeued.discard(address)
+        if self._phase == "open" and (isinstance(answer, Failure) or not left):
+            self._put_back(address, lane, answer)
         self.gate.give_back(address)
-        if isinstance(answer, Failure) or address in self._requeued:
-            self._requeued.discard(address)
-            self._look_later(lane)
 
-    def _look_later(self, lane: str) -> None:
-        if self._phase == "closed":
+    def _put_back(self, address: Address, lane: str, answer: TurnAnswer) -> None:
+        """Read a lane again: with the release of a held job, otherwise after a pause."""
+        error = answer.failure() if isinstance(answer, Failure) else None
+        if isinstance(error, OutcomeUnknown) and self.gate.lane_slots is not None:
+            self.gate.hold_claim(address, lane, "doubted")
+        if self._is_held:
+            self.turns.reread(lane)
+            return
+        if isinstance(error, StoreUnavailable):
+            self.resting.add(lane)  # the store's fault, not that of the instance: no other one overtakes it
+        if lane in self._failed:
             return
 
         def again() -> None:
-            self._failed.discard(timer)
-            self.turns.recheck(lane)
-            self.wake.ring()
+            del self._failed[lane]
+            self.resting.discard(lane)
+            self.turns.reread(lane)
+            self.freed(lane)
 
-        timer = self.runtime.call_later(REST_MS, again)
-        self._failed.add(timer)
+        self._failed[lane] = self.runtime.call_later(REST_MS, again)
 
     def _wake_ms(self, free_ms: float) -> int | None:
         """Return when to look again, by the wall clock; None: when there is a change."""
         now_ms = self.runtime.monotonic_ms()
         instants = [free_ms] if free_ms > now_ms else []
+        if self.gate.has_doubt and self._claims_at_ms == math.inf:
+            self._claims_at_ms = now_ms + REST_MS
+        instants.append(self._claims_at_ms)
         if self.turns.has_blocked or self.turns.unread:
             instants.append(self.lane_rates.next_ms())
         if self._rest_until_ms > now_ms:
@@ -239,6 +273,38 @@ class LaneFeeder:
         return None if later_ms == math.inf else self.runtime.now_ms() + max(1, math.ceil(later_ms - now_ms))
 
     # ------------------------------------------------------------ reading
+    async def _read_claims(self) -> None:
+        """Read the claims of the store: at the start those that an engine left, then those whose end is not known.
+
+        Nothing is fired before the first read: a claim that a process left takes a slot of its lane until its run was
+        delivered again, and so no later instance overtakes it.
+        """
+        self._noticed, found, after = {}, dict[Address, str](), 0
+        try:
+            while True:
+                page = await answer_of(self.claimed(after, CLAIMS))
+                if not isinstance(page, Success):
+                    self.runtime.log(LogRecord("error", "claims not read", {"error": str(page.failure())}))
+                    self._claims_at_ms = self.runtime.monotonic_ms() + REST_MS
+                    return
+                rows: tuple[Instance, ...] = page.unwrap()
+                found.update((row.address, row.lane or "") for row in rows if takes_lane_slot(row))
+                if len(rows) < CLAIMS:
+                    break
+                after = rows[-1].incarnation
+            noticed = self._noticed
+        finally:
+            self._noticed = None
+        self._take_claims({address: lane for address, lane in found.items() if address not in noticed})
+
+    def _take_claims(self, found: Mapping[Address, str]) -> None:
+        first, self._claims_at_ms = self._claims_at_ms == -math.inf, math.inf
+        for address in self.gate.doubted - found.keys():
+            self.gate.drop_claim(address)
+        for address, lane in found.items() if first else ():
+            if (address.kind, address.name) == self.name:
+                self.gate.hold_claim(address, lane, "doubted")
+
     def _wants_reading(self, free_ms: float) -> bool:
         now_ms = self.runtime.monotonic_ms()
         if self._is_held or free_ms > now_ms or self._rest_until_ms > now_ms:
@@ -352,6 +418,7 @@ def lane_feeders(
         if store.lanes is None or store.queued is None:
             raise StoreUnavailable("open the app", f"{store.name} has no lanes, which {job!r} needs")
         gate, lane_rates = dispatcher.turns.runner.gates.lanes[":".join(at)], LaneRates(limits.lane_rate)
+        resting = set[str]()
         found[at] = LaneFeeder(
             runtime=runtime,
             dispatcher=dispatcher,
@@ -361,10 +428,12 @@ def lane_feeders(
             residents=residents,
             lanes=store.lanes,
             queued=store.queued,
+            claimed=store.claimed,
             wake=Wake(runtime),
-            turns=FairTurns(ROOM, partial(_is_blocked, gate, lane_rates, runtime)),
+            turns=FairTurns(ROOM, partial(_is_blocked, gate, lane_rates, resting, runtime)),
             rate=None if limits.rate is None else RateLimit(limits.rate, runtime.monotonic_ms()),
             lane_rates=lane_rates,
+            resting=resting,
         )
         gate.freed = found[at].freed
     return found
@@ -381,9 +450,9 @@ def _groups(names: Sequence[str], unclaimed: Mapping[str, int]) -> Iterator[Sequ
     yield from (others[start : start + PAGE] for start in range(0, len(others), PAGE))
 
 
-def _is_blocked(gate: LaneLimit, rates: LaneRates, runtime: Runtime, lane: str) -> bool:
+def _is_blocked(gate: LaneLimit, rates: LaneRates, resting: set[str], runtime: Runtime, lane: str) -> bool:
     """Whether no run of a lane may begin now."""
-    if gate.is_full(lane):
+    if gate.is_full(lane) or lane in resting:
         return True
     now_ms = runtime.monotonic_ms()
     return rates.free_ms(lane, now_ms) > now_ms

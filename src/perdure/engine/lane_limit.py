@@ -12,6 +12,7 @@ from perdure.jobs.step import Execute, Mark
 from perdure.runtime.record import Future, Runtime
 from perdure.values.address import Address
 from perdure.values.errors import InvalidInput
+from perdure.values.instance import Instance
 from perdure.values.transition import Put
 
 
@@ -19,7 +20,8 @@ from perdure.values.transition import Put
 class LaneLimit:
     """Counts the runs of a job by lane. The lane feeder takes a slot before it fires; other runs wait for one.
 
-    The other runs are those that no lane began: abandoned claims that are recovered. They come first.
+    The other runs are those that no lane began: abandoned claims that are recovered. They come first. A run keeps the
+    slot of its lane until its claim has left the store: otherwise a crash would let a later instance overtake it.
 
     Attributes:
         runtime: creates the futures that runs wait for.
@@ -27,6 +29,7 @@ class LaneLimit:
         lane_slots: maximum number of concurrent runs of a lane; None for no limit of its own.
         freed: called with a lane when a slot of it is returned; set once, right after construction.
         ended: number of slots that were returned so far.
+        doubted: the instances whose claims may not be in the store any more.
     """
 
     runtime: Runtime
@@ -38,6 +41,9 @@ class LaneLimit:
     _running: dict[str, int] = attrs.Factory(dict[str, int])
     _inside_at: dict[Address, tuple[str, ...]] = attrs.Factory(dict[Address, tuple[str, ...]])
     _reserved: set[Address] = attrs.Factory(set[Address])
+    _claims: dict[Address, str] = attrs.Factory(dict[Address, str])  # those in the store, by their lanes
+    _idle: dict[str, int] = attrs.Factory(dict[str, int])  # claims by lane whose instance has no slot
+    doubted: set[Address] = attrs.Factory(set[Address])
     _outside: list[tuple[str, Future[Any]]] = attrs.Factory(list[tuple[str, Future[Any]]])
 
     @property
@@ -52,16 +58,25 @@ class LaneLimit:
 
     @property
     def has_slot(self) -> bool:
-        """Whether the lane feeder may take a slot."""
-        return self._inside < self.slots and not self._outside
+        """Whether the lane feeder may take a slot. Runs that wait come first, unless their lane is full."""
+        return self._inside < self.slots and not any(self._may_enter(lane) for lane, _ in self._outside)
+
+    @property
+    def has_doubt(self) -> bool:
+        """Whether the claims of the store must be read again."""
+        return bool(self.doubted)
 
     def running(self, lane: str) -> int:
         """Return the number of slots in use of a lane."""
         return self._running.get(lane, 0)
 
     def is_full(self, lane: str) -> bool:
-        """Whether a lane has no free slot."""
-        return self.lane_slots is not None and self.running(lane) >= self.lane_slots
+        """Whether a lane has no free slot for an instance that waits in it."""
+        return self.lane_slots is not None and self.running(lane) + self._idle.get(lane, 0) >= self.lane_slots
+
+    def _may_enter(self, lane: str) -> bool:
+        """Whether a lane has a free slot for a run that has a claim."""
+        return self.lane_slots is None or self.running(lane) < self.lane_slots
 
     def take(self, address: Address, lane: str) -> None:
         """Take a slot for an alarm that is about to be fired."""
@@ -83,12 +98,51 @@ class LaneLimit:
         self._reserved.discard(address)
         return True
 
+    # ------------------------------------------------------------ claims
+    def hold_claim(self, address: Address, lane: str, state: Literal["known", "doubted"]) -> None:
+        """Note that the claim of an instance is in the store.
+
+        Args:
+            address: the instance.
+            lane: its lane.
+            state: whether a commit of this engine wrote the claim, or it was read.
+        """
+        if state == "doubted":
+            self.doubted.add(address)
+        else:
+            self.doubted.discard(address)
+        if address not in self._claims:
+            self._claims[address] = lane
+            if address not in self._inside_at:
+                self._change_idle(lane, 1)
+
+    def drop_claim(self, address: Address) -> None:
+        """Note that the claim of an instance is not in the store any more."""
+        self.doubted.discard(address)
+        lane = self._claims.pop(address, None)
+        if lane is not None and address not in self._inside_at:
+            self._change_idle(lane, -1)
+            self.freed(lane)
+
+    def doubt_claim(self, address: Address) -> None:
+        """Note that no run holds the claim of an instance, unless a commit has removed it already."""
+        if address in self._claims:
+            self.doubted.add(address)
+
+    def _change_idle(self, lane: str, by: int) -> None:
+        number = self._idle.get(lane, 0) + by
+        if number:
+            self._idle[lane] = number
+        else:
+            del self._idle[lane]
+
+    # ------------------------------------------------------------ runs
     async def enter_lane(self, address: Address, lane: str) -> None:
         """Use the slot that was taken for an instance, or wait for one. A cancelled wait takes none."""
         if address in self._reserved:
             self.use(address)
             return
-        while self._inside >= self.slots or self.is_full(lane):
+        while self._inside >= self.slots or not self._may_enter(lane):
             place = self.runtime.future()
             self._outside.append((lane, place))
             try:
@@ -106,21 +160,30 @@ class LaneLimit:
         lane, *others = self._inside_at.pop(address)
         if others:
             self._inside_at[address] = tuple(others)
+        elif address in self._claims:
+            self._change_idle(self._claims[address], 1)
         self._inside -= 1
         self.ended += 1
         self._running[lane] -= 1
         if not self._running[lane]:
             del self._running[lane]
         for of, place in self._outside:
-            if not place.done() and not self.is_full(of):
+            if not place.done() and self._may_enter(of):
                 place.set_result(None)
                 break
         self.freed(lane)
 
     def _count(self, address: Address, lane: str) -> None:
+        if address in self._claims and address not in self._inside_at:
+            self._change_idle(self._claims[address], -1)
         self._inside_at[address] = (*self._inside_at.get(address, ()), lane)
         self._inside += 1
         self._running[lane] = self._running.get(lane, 0) + 1
+
+
+def takes_lane_slot(row: Instance) -> bool:
+    """Return whether a stored instance has a claim that takes a slot of its lane: that of a run that is delivered."""
+    return row.claim is not None and row.lane is not None and row.suspension in (None, "paused")
 
 
 def lane_of(job: AnyDefinition, step: Execute | Mark) -> str:

@@ -28,6 +28,7 @@ from perdure.engine.outbox import Outbox
 from perdure.engine.perform import Perform, perform_directly
 from perdure.engine.recovery import Recovery
 from perdure.engine.reporting import Reporting
+from perdure.engine.resident import Resident
 from perdure.engine.residents import Residents
 from perdure.engine.runner import RunEnded, Runner
 from perdure.engine.shared_work import (
@@ -499,17 +500,23 @@ def running_engine(
     lost: Callable[[str], None] = lambda address: engine.fail(_fence_lost(store, address))  # noqa: E731 - of one line
     dispatcher = Dispatcher(runtime, limits, jobs, lost, reporting, residents)
     commits, holds = Commits(store, runtime, limits, reporting, residents), Holds(store, runtime)
+    gates = _gates(runtime, limits, jobs)
+
+    def left_claimed(resident: Resident) -> None:
+        gates.doubt_claim(resident.job_name, resident.address)
+        dispatcher.claim_left(resident)
+
     runner = Runner(
         store,
         runtime,
         services,
         limits,
-        _gates(runtime, limits, jobs),
+        gates,
         commits,
         residents,
         reporting,
         holds,
-        left_claimed=dispatcher.claim_left,
+        left_claimed=left_claimed,
         perform=perform if tracing is None else traced(perform, tracing, jobs),
         run_ended=run_ended,
         hook_checks=hook_checks,
