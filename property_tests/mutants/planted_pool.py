@@ -40,6 +40,13 @@ MUTANTS = (
         "::test_items_that_are_due_at_one_instant_take_turns_in_the_order_of_their_keys[memory-none]",
     ),
     Mutant(
+        "an item that was paused while it ran stays paused when it is done",
+        HANDLER,
+        "        suspension=None,  # of a pause during its work\n",
+        "",
+        f"{CALLS}::test_an_item_that_is_paused_while_it_runs_ends_as_it_ends[memory-done]",
+    ),
+    Mutant(
         "cancel deletes an item that runs",
         HANDLER,
         "if is_running(instance, inputs):\n        return reply(address, ItemCancelled",

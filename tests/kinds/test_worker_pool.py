@@ -338,3 +338,44 @@ def test_an_item_that_was_fired_when_its_pool_was_held_begins_with_the_release(s
         world.unwrap(pool.release())
         world.advance("2 s")
         assert images.urls == ["a", "b"]
+
+
+@pytest.mark.parametrize("end", ["done", "dead", "retrying", "crash"])
+def test_an_item_that_is_paused_while_it_runs_ends_as_it_ends(end: str, store: Any) -> None:
+    images, job = Images(), pool_of() if end == "retrying" else pool_of(retry=None)
+    with World(app_of(images, job), store=store) as world:
+        pool = world.handle(job)
+        world.inject(Delay("shrink", "2 s"))
+        world.unwrap(pool.put("a", BAD if end in ("dead", "retrying") else PICTURE))
+        world.settle()
+        assert world.unwrap(pool.pause("a")).changed
+        if end == "crash":
+            world.crash()
+            world.open()
+        world.advance("3 s")
+        outcome = world.unwrap(pool.outcome("a"))
+        if end == "retrying":  # the pause holds its retry
+            assert outcome == Waiting(status="paused")
+            world.advance("1 hour")
+            assert len(images.calls) == 1
+            world.unwrap(pool.resume("a"))
+            world.advance("1 minute")
+            world.advance("1 minute")
+            outcome = world.unwrap(pool.outcome("a"))
+        assert outcome == (
+            Dead(error=Unreachable("bad.png")) if end in ("dead", "retrying") else Done(value="small a.png")
+        )
+        if end in ("done", "crash"):
+            assert world.unwrap(pool.put("a", PICTURE)).status == "done"
+
+
+def test_a_pause_of_an_item_that_is_done_has_no_effect(store: Any) -> None:
+    with World(app_of(Images()), store=store) as world:
+        pool = world.handle(thumbnails)
+        world.unwrap(pool.put("a", PICTURE))
+        world.settle()
+        paused = world.unwrap(pool.pause("a"))
+        assert (paused.changed, paused.status) == (False, "done")
+        assert world.unwrap(pool.progress()).done == 1
+        world.advance("1 hour")
+        assert world.unwrap(pool.outcome("a")) is None

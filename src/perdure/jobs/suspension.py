@@ -47,8 +47,8 @@ def _last_messages(job: AnyDefinition, instance: Instance, reason: str, inputs: 
 
 
 def pause(address: Address, instance: Instance | None, inputs: TurnInputs) -> Commit:
-    """Suspend alarms and retries. A parked instance stays parked."""
-    if instance is None or instance.suspension is not None:
+    """Suspend alarms and retries. A parked instance stays parked, and one that has ended stays as it ended."""
+    if instance is None or instance.suspension is not None or instance.ended_ms is not None:
         return reply(address, PauseResult(changed=False, status=None if instance is None else instance.status))
     paused = EventRecorder(inputs, address, instance.run_count).add(JobPaused)
     return _held(put(instance, inputs.now_ms, events=(paused,), suspension="paused"))

@@ -185,6 +185,7 @@ def succeeded(how: Keeping, execute: Execute, value: object, inputs: TurnInputs)
         alarm_ms=None if how.keep_ms is None else inputs.now_ms + how.keep_ms,
         lane=None,
         ended_ms=inputs.now_ms,
+        suspension=None,  # of a pause during its work
         claim=None,
         pending_retry=None,
         last_error=None,
