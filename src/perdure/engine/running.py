@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, Literal
 
 import attrs
@@ -500,23 +501,17 @@ def running_engine(
     lost: Callable[[str], None] = lambda address: engine.fail(_fence_lost(store, address))  # noqa: E731 - of one line
     dispatcher = Dispatcher(runtime, limits, jobs, lost, reporting, residents)
     commits, holds = Commits(store, runtime, limits, reporting, residents), Holds(store, runtime)
-    gates = _gates(runtime, limits, jobs)
-
-    def left_claimed(resident: Resident) -> None:
-        gates.doubt_claim(resident.job_name, resident.address)
-        dispatcher.claim_left(resident)
-
     runner = Runner(
         store,
         runtime,
         services,
         limits,
-        gates,
+        _gates(runtime, limits, jobs),
         commits,
         residents,
         reporting,
         holds,
-        left_claimed=left_claimed,
+        left_claimed=partial(_claim_left, dispatcher),
         perform=perform if tracing is None else traced(perform, tracing, jobs),
         run_ended=run_ended,
         hook_checks=hook_checks,
@@ -544,6 +539,11 @@ def running_engine(
     commits.committed, commits.in_doubt, holds.released = engine.committed, engine.doubt, engine.released
     runner.process_ends = outbox.process_ends = engine.process_ends
     return engine
+
+
+def _claim_left(dispatcher: Dispatcher, resident: Resident) -> None:
+    dispatcher.turns.runner.gates.doubt_claim(resident.job_name, resident.address)
+    dispatcher.claim_left(resident)
 
 
 def _gates(runtime: Runtime, limits: Limits, jobs: Mapping[tuple[str, str], AnyDefinition]) -> ConcurrencyLimits:
