@@ -82,7 +82,7 @@ MUTANTS = (
         f"{TURNS}::test_no_instance_overtakes_an_older_one_that_is_not_in_memory",
     ),
     Mutant(
-        "a lane that is read again keeps what it had in memory",
+        "a lane that is read again keeps its instances in memory",
         "engine/fair_turns.py",
         'known.entries, known.rest = [], "some"\n        self._settle(known)',
         'known.rest = "some"\n        self._mark(known)',
