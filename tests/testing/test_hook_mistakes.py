@@ -87,7 +87,7 @@ FORGETFUL = [
 @pytest.mark.parametrize("hook", FORGETFUL)
 def test_a_program_that_is_built_and_never_run_fails_the_test(hook: Any) -> None:
     notes = task_of(hook)
-    with pytest.raises(HookMistake) as found, World(App(object()).with_jobs(notes)) as world:
+    with pytest.raises(HookMistake) as found, World(App(object()).with_jobs(notes), debug=True) as world:
         world.unwrap(world.handle(notes).send("a", 1))
     assert found.value.job == "task:notes"
     assert found.value.hook == "on_event"
@@ -98,7 +98,7 @@ def test_a_program_that_is_built_and_never_run_fails_the_test(hook: Any) -> None
 
 def test_a_state_machine_finds_it() -> None:
     with pytest.raises(HookMistake):
-        JobMachine(job=task_of(forgets), services=object, commands=("send",)).run()
+        JobMachine(job=task_of(forgets), services=object, commands=("send",), debug=True).run()
 
 
 @program
@@ -135,7 +135,7 @@ def table_of_functions(ctx: TaskContext[list[int]], event: int) -> Do[None, str]
 @pytest.mark.parametrize("hook", [uses_all, method_style, table_of_functions])
 def test_programs_that_are_run_or_kept_for_another_outcome_are_no_mistakes(hook: Any) -> None:
     notes = task_of(hook)
-    with World(App(object()).with_jobs(notes)) as world:
+    with World(App(object()).with_jobs(notes), debug=True) as world:
         for event in (-1, 1):
             world.unwrap(world.handle(notes).send("a", event))
         assert world.unwrap(world.handle(notes).get_state("a")) == [-1, 1]
@@ -143,13 +143,16 @@ def test_programs_that_are_run_or_kept_for_another_outcome_are_no_mistakes(hook:
 
 def test_programs_that_a_function_of_a_program_holds_are_no_mistakes() -> None:
     notes = task_of(table_style)
-    with World(App(object()).with_jobs(notes)) as world:
+    with World(App(object()).with_jobs(notes), debug=True) as world:
         world.unwrap(world.handle(notes).send("a", 1))
 
 
 def test_runs_that_take_turns_do_not_see_each_others_programs() -> None:
     notes, others = task_of(uses_all), task_of(forgets_after_a_wait, "others")
-    with pytest.raises(HookMistake) as found, World(App(object()).with_jobs(notes, others), seed=1) as world:
+    with (
+        pytest.raises(HookMistake) as found,
+        World(App(object()).with_jobs(notes, others), seed=1, debug=True) as world,
+    ):
         world.concurrently(
             *(world.handle(job).send(f"{number}", number) for number in range(5) for job in (notes, others))
         )
@@ -180,14 +183,17 @@ def appends_and_sets(ctx: TaskContext[list[int]], event: int) -> Do[None, str]:
 @pytest.mark.parametrize("hook", [appends, sets_then_appends])
 def test_a_state_that_is_changed_in_place_fails_the_test(hook: Any) -> None:
     notes = task_of(hook)
-    with pytest.raises(HookMistake, match=r"ctx\.set_state") as found, World(App(object()).with_jobs(notes)) as world:
+    with (
+        pytest.raises(HookMistake, match=r"ctx\.set_state") as found,
+        World(App(object()).with_jobs(notes), debug=True) as world,
+    ):
         world.unwrap(world.handle(notes).send("a", 1))
     assert found.value.mistake == "state changed in place"
 
 
 def test_a_state_that_is_changed_and_set_is_stored() -> None:
     notes = task_of(appends_and_sets)
-    with World(App(object()).with_jobs(notes)) as world:
+    with World(App(object()).with_jobs(notes), debug=True) as world:
         world.unwrap(world.handle(notes).send("a", 1))
         assert world.unwrap(world.handle(notes).get_state("a")) == [1]
 
@@ -271,7 +277,7 @@ IN_PLACE: list[dict[str, Any]] = [
 @pytest.mark.parametrize("hooks", IN_PLACE)
 def test_an_event_that_is_changed_in_place_fails_the_test_once(hooks: Any) -> None:
     lists = with_events(**hooks)
-    with World(App(object()).with_jobs(lists)) as world:
+    with World(App(object()).with_jobs(lists), debug=True) as world:
         with pytest.raises(HookMistake, match="on_event of task:lists changed its event") as found:
             world.unwrap(world.handle(lists).send("a", [1]))
         assert found.value.mistake == "input changed in place"
@@ -283,7 +289,7 @@ def test_an_event_that_is_kept_and_copied_is_not_a_mistake() -> None:
         return ctx.set_state([*event, 1]).bind(lambda _: ctx.set_state(event))
 
     lists = Task("lists", state=list[int], event=list[int], initial=[], on_event=keeps)
-    with World(App(object()).with_jobs(lists)) as world:
+    with World(App(object()).with_jobs(lists), debug=True) as world:
         world.unwrap(world.handle(lists).send("a", [1]))
         world.unwrap(world.jobs.handle_by_name("task", "lists").call("send", "a", "[ 1, 2 ]"))
         assert world.unwrap(world.handle(lists).get_state("a")) == [1, 2]
@@ -295,7 +301,7 @@ def test_an_event_of_a_batch_is_inspected_as_well() -> None:
         return ctx.set_state(event)
 
     batches = Debounce("batches", event=list[int], flush_after="1 s", on_event=adds, execute=lambda ctx: succeed(None))
-    with World(App(object()).with_jobs(batches)) as world:
+    with World(App(object()).with_jobs(batches), debug=True) as world:
         adding = world.handle(batches).add("a", [1])
         with pytest.raises(HookMistake, match="on_event of debounce:batches changed its event"):
             world.unwrap(adding)
@@ -443,7 +449,7 @@ def test_a_batch_is_inspected_as_well() -> None:
     batches = Debounce("batches", event=int, flush_after="1 s", execute=flush)
     with (  # noqa: PT012 - the batch is flushed later
         pytest.raises(HookMistake, match="execute of debounce:batches"),
-        World(App(object()).with_jobs(batches)) as world,
+        World(App(object()).with_jobs(batches), debug=True) as world,
     ):
         world.unwrap(world.handle(batches).add("a", 1))
         world.advance("2 s")

@@ -303,7 +303,7 @@ def test_a_world_without_the_debug_mode_is_made_again_without_it() -> None:
         world.unwrap(world.handle(order_processor).send("o", OrderPlaced("ada", 400)))
     assert "World(app, Shop(), seed=0, debug=False)" in world.trace_text()
     assert "debug=False" in pasted(world.trace_text()).trace_text()
-    with World(app, Shop()) as world:
+    with World(app, Shop(), debug=True) as world:
         assert "debug" not in world.trace_text()
 
 
@@ -313,7 +313,7 @@ def test_where_no_module_has_a_name_the_reader_fills_one_in() -> None:
         needed: str = attrs.field(kw_only=True)
 
     job = Task("or ders", state=Order, event=OrderPlaced, initial=Order(), on_event=lambda ctx, event: succeed(None))
-    with World(App(Own(needed="this")).with_jobs(job)) as world:
+    with World(App(Own(needed="this")).with_jobs(job), debug=True) as world:
         world.unwrap(world.handle(job).send("o", OrderPlaced("ada", 400)))
         story = world.trace_text()
     assert "with World(app, seed=0) as world:" in story

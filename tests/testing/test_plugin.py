@@ -40,7 +40,7 @@ from jobs import Add, Count, app, counter
 
 
 def test_adds(perdure_world):
-    world = perdure_world(app)
+    world = perdure_world(app, debug=True)
     world.unwrap(world.handle(counter).send("a", Add(2)))
     assert world.unwrap(world.handle(counter).get_state("a")) == Count({expected})
 """

@@ -351,7 +351,7 @@ def test_effects_are_recorded_with_whose_they_were() -> None:
 
 
 def test_a_failure_shows_the_trace_and_how_to_reproduce_it() -> None:
-    with pytest.raises(AssertionError) as caught, world_of(seed=7) as world:  # noqa: PT012 - the world is left by it
+    with pytest.raises(AssertionError) as caught, world_of(seed=7, debug=True) as world:  # noqa: PT012 - the world is left by it
         orders = world.handle(order_processor)
         world.inject(Fail("store.commit", OutcomeUnknown("lost"), when="after", call=2))
         world.result(orders.send("o-1", PLACED, idempotency_key="k"))
