@@ -62,6 +62,25 @@ async def test_a_run_that_is_retried_and_then_parked(world: World) -> None:
     assert (parked["run"], parked["reason"]) == (fields["run"], "retries_exhausted")
 
 
+@pytest.mark.parametrize(("function", "level"), [(broken, "error"), (refusing, "warning")])
+@pytest.mark.parametrize("exhausted", ["continue", "purge", "park", "none"])
+@on_each_store
+async def test_only_a_defect_is_an_error(world: World, function: Any, level: str, exhausted: Any) -> None:
+    """A typed error is declared by the definition: its run failed as its author expected."""
+    policy: Any = None if exhausted == "none" else Retry(max_attempts=1, on_exhausted=exhausted)
+    job: Any = Continuous("job", state=int, schedule=every("1 hour"), execute=function, errors=str, retry=policy)
+    if exhausted in {"purge", "park"}:
+        job = task(execute=function, retry=policy, errors=str)
+    calls = (await world.open(app(world, job))).handle(job)
+    if exhausted in {"purge", "park"}:
+        await world.unwrap(calls.send("a", "x"))
+        await world.unwrap(calls.trigger("a"))
+    else:
+        await world.unwrap(calls.start("a", 0))
+    message = {"none": "run failed", "park": "instance parked"}.get(exhausted, "run failed, retries exhausted")
+    assert incidents(world.world.logs) == [(level, message)]
+
+
 @on_each_store
 async def test_every_failed_run_of_a_schedule(world: World) -> None:
     job: Any = Continuous("job", state=int, schedule=every("1 minute"), execute=broken)

@@ -40,6 +40,7 @@ from perdure.values.errors import RequestError
 from perdure.values.excerpt import MAX_LINE_CHARACTERS, shortened
 from perdure.values.limits import Limits
 from perdure.values.listed import ListedStatus, ListFilter, Listing
+from perdure.values.live_event import EngineStopped
 from perdure.values.message import StoredMessage
 from perdure.wire.info import EngineInfo
 
@@ -296,6 +297,17 @@ class Client:
         except RequestError as refused:
             return Failure(refused)
         return await answer_of(self._gateway.backup(path, progress))
+
+    def stopped(self) -> FutureResult[EngineStopped, CallError]:
+        """Wait until the engine of this process has stopped, and return when and why.
+
+        Its ``reason`` is empty after the end of the block ``async with app.open(...)``. Otherwise the engine stopped
+        itself and accepts no more requests: it lost its store, a job raised ``SystemExit`` or ``KeyboardInterrupt``, or
+        the engine has a defect. Leave the block then, and let the process manager start the process again.
+
+        A client of another process gets ``InvalidInput``: watch ``health()`` instead.
+        """
+        return self._gateway.stopped()
 
     def in_flight(self) -> FutureResult[InFlight, CallError]:
         """Read the work that the engine has accepted and not finished. It reads memory, not the store."""

@@ -19,6 +19,7 @@ from perdure.values.counts import StoreCounts
 from perdure.values.engine_member import EngineMember
 from perdure.values.errors import UnknownJob
 from perdure.values.limits import Limits
+from perdure.values.live_event import EngineStopped
 from perdure.values.message import StoredMessage
 from perdure.wire.info import EngineInfo
 
@@ -70,6 +71,10 @@ class Gateway(Dispatch, Protocol):
 
     def redrive(self, message_id: int, /) -> FutureResult[Literal["redriven", "not_found"], CallError]:
         """Turn a dead letter into an ordinary message again."""
+        ...
+
+    def stopped(self) -> FutureResult[EngineStopped, CallError]:
+        """Wait until the engine has stopped."""
         ...
 
     def backup(self, path: str, progress: OnBackupProgress, /) -> FutureResult[Backup, CallError]:

@@ -29,6 +29,7 @@ from perdure.jobs.redaction import redacted_instance, redacted_message, redacted
 from perdure.jobs.report import NOT_FOUND, report_status
 from perdure.jobs.request import Request, Resume
 from perdure.programs.future import KNOWN, answer_of, call_of, mapped, once
+from perdure.runtime.record import Future
 from perdure.stores.journals import read_journal
 from perdure.stores.sharing.member import Members
 from perdure.stores.sharing.share import reported
@@ -55,6 +56,7 @@ from perdure.values.instance import Instance
 from perdure.values.instance_outcome import InstanceOutcome
 from perdure.values.limits import Limits
 from perdure.values.listed import Listed, ListedStatus, ListFilter, Listing
+from perdure.values.live_event import EngineStopped
 from perdure.values.message import StoredMessage
 from perdure.values.step_record import StepRecord
 from perdure.values.transition import Loaded
@@ -384,6 +386,15 @@ class LocalGateway:
         return await self.engine.reads.answer(lambda: Redrive(self.engine, self.by).perform(message_id), _unknown)
 
     # ------------------------------------------------------------ the engine
+    def stopped(self) -> FutureResult[EngineStopped, CallError]:
+        """Wait until the engine has stopped."""
+        return once(self._stopped())
+
+    async def _stopped(self) -> Result[EngineStopped, CallError]:
+        waiting: Future[EngineStopped] = self.engine.runtime.future()  # of this caller alone, who may be cancelled
+        self.engine.ended.add_done_callback(lambda end: None if waiting.done() else waiting.set_result(end.result()))
+        return Success(await waiting)
+
     def backup(self, path: str, progress: OnBackupProgress, /) -> FutureResult[Backup, CallError]:
         """Copy the store into a new file."""
         return once(self._backup(path, progress))

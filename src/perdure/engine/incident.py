@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from perdure.runtime.record import LogRecord
 from perdure.values.address import Address
@@ -29,8 +29,9 @@ def defect_in(step: str, address: Address, defect: BaseException) -> LogRecord:
 def incident(transition: Transition) -> LogRecord | None:
     """Return the log record of a transition, or None if nothing in it failed.
 
-    A retry or a recovery is a warning; a run that failed, exhausted its retries or was parked is an error. Only the
-    most severe event is logged. A typed error in response to an event is logged at debug level.
+    A retry or a recovery is a warning. A run that failed, exhausted its retries or was parked is an error, but a
+    warning if it failed with a typed error only: the definition declares that error, so it is not a bug. Only the most
+    severe event is logged. A typed error in response to an event is logged at debug level.
 
     Args:
         transition: the committed transition.
@@ -61,24 +62,28 @@ def dead_letter(transition: Transition) -> LogRecord | None:
 
 
 def _record(types: list[type[Event]], events: list[Event], fields: dict[str, object]) -> LogRecord:
+    errors = [event.error for event in events if isinstance(event, JobFailed | JobRetryExhausted)]
+    level: Literal["warning", "error"] = (
+        "warning" if errors and all(error.form == "failure" for error in errors) else "error"
+    )
     if JobParked in types:
-        return LogRecord("error", "instance parked", fields)
+        return LogRecord(level, "instance parked", fields)
     if JobRetryExhausted in types:
-        return LogRecord("error", "run failed, retries exhausted", fields)
+        return LogRecord(level, "run failed, retries exhausted", fields)
     if JobRecovered in types:
         return LogRecord("warning", "run recovered", fields)
-    return _failed([event for event in events if isinstance(event, JobFailed)], fields)
+    return _failed([event for event in events if isinstance(event, JobFailed)], level, fields)
 
 
-def _failed(failures: list[JobFailed], fields: dict[str, object]) -> LogRecord:
+def _failed(failures: list[JobFailed], level: Literal["warning", "error"], fields: dict[str, object]) -> LogRecord:
     first, last = failures[0], failures[-1]
     if last.hook == "superseded":
         return LogRecord("info", "retry given up for a new run", fields)
     if last.retry_at_ms is not None:
         return LogRecord("warning", "run failed, will be retried", fields)
-    if first.hook == "on_event" and all(failed.error.form == "failure" for failed in failures):
+    if first.hook == "on_event" and level == "warning":
         return LogRecord("debug", "event rejected", fields)
-    return LogRecord("error", "run failed", fields)
+    return LogRecord(level, "run failed", fields)
 
 
 def _fields(event: Event) -> dict[str, object]:

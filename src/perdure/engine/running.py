@@ -91,6 +91,7 @@ class RunningEngine:
         waits: callers that wait for the status of an instance.
         sinks: tells the open sinks.
         stopped: done when the engine stopped itself, with the reason.
+        ended: done when the engine has stopped, for whatever reason; callers wait for it.
         membership: this engine among those of a shared store; None if it owns the store.
         feeders: fire the queued instances of the jobs that have lanes.
         left_behind: the instances whose runs ignored their cancellation when the engine stopped.
@@ -109,6 +110,7 @@ class RunningEngine:
     residents: Residents
     sinks: OpenSinks
     stopped: Future[str]
+    ended: Future[EngineStopped]
     membership: Membership | None = None
     feeders: Mapping[Job, LaneFeeder] = attrs.Factory(dict["Job", LaneFeeder])
     left_behind: tuple[Address, ...] = ()
@@ -357,10 +359,14 @@ class RunningEngine:
 
     def _tell_stopped(self, reason: str) -> None:
         """Tell sinks of the end, once: at the fatal error, or when the engine has stopped."""
+        if self.ended.done():
+            return
+        end = EngineStopped(at_ms=self.runtime.now_ms(), store=self.store.name, reason=reason)
+        self.ended.set_result(end)
         if self._told == "start":
             self._told = "stop"
             if self.sinks.told:
-                self.sinks.tell(EngineStopped(at_ms=self.runtime.now_ms(), store=self.store.name, reason=reason))
+                self.sinks.tell(end)
 
     def process_ends(self, raised: BaseException) -> None:
         """Stop, because the code of a job raised an exception that ends the process."""
@@ -533,6 +539,7 @@ def running_engine(
         residents,
         sinks,
         stopped=runtime.future(),
+        ended=runtime.future(),
         membership=membership,
         feeders=lane_feeders(dispatcher, jobs, residents, holds),
     )

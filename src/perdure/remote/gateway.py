@@ -46,6 +46,7 @@ from perdure.values.hold import Hold, HoldResult, Job, JobCount
 from perdure.values.instant import from_ms
 from perdure.values.limits import Limits
 from perdure.values.listed import ListFilter, Listing
+from perdure.values.live_event import EngineStopped
 from perdure.values.message import StoredMessage
 from perdure.values.step_record import StepRecord
 from perdure.values.trace import CurrentTrace
@@ -266,6 +267,14 @@ class RemoteGateway:
         return once(self.http("POST", f"/v1/dead-letters/{message_id}/redrive", lambda data: data))
 
     # ------------------------------------------------------------ the engine
+    def stopped(self) -> FutureResult[EngineStopped, CallError]:
+        """Refuse: an engine that has stopped sends nothing."""
+        return once(self._stopped())
+
+    async def _stopped(self) -> Result[EngineStopped, CallError]:
+        expected = "a client of an engine in this process, from app.open(...); watch jobs.health() of this one"
+        return Failure(InvalidInput("stopped", (f"expected {expected}; got a client of {self.name}",)))
+
     def backup(self, path: str, progress: OnBackupProgress, /) -> FutureResult[Backup, CallError]:
         """Refuse: a server writes no files for its clients."""
         return once(self._backup(path))

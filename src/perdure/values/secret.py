@@ -266,8 +266,10 @@ def _quoted(text: str) -> str:
 
 def _encoded(secret: str) -> Iterator[str]:
     """Yield the parts of longer texts that contain a secret in Base64 or as hexadecimal digits."""
-    for printed in {secret, json.dumps(secret)[1:-1], repr(secret)[1:-1]}:
-        data = printed.encode("utf-8", "surrogatepass")
+    printed = {each.encode("utf-8", "surrogatepass") for each in (secret, json.dumps(secret)[1:-1], repr(secret)[1:-1])}
+    for data in {*printed, secret.encode("latin-1", "ignore")}:  # the latter are the bytes of a field of bytes
+        if len(data) < MIN_SCRUBBED_CHARACTERS:
+            continue
         yield from (data.hex(), data.hex().upper())
         for before in range(3):  # bytes of the same group before the secret
             shown = base64.b64encode(b"\0" * before + data).decode().rstrip("=")
