@@ -79,4 +79,47 @@ MUTANTS = (
         "        yield secret",
         f"{SECRETS}::test_no_part_of_secret_bytes_is_left",
     ),
+    # ------------------------------------------------------------ silent things
+    Mutant(
+        "a body of the tracker exceeds its limit by its brackets",
+        "telemetry/tracker/payload.py",
+        "size = len(_BEGIN) + len(_END) - 1",
+        "size = 0",
+        "tests/telemetry/test_tracker.py::test_no_body_of_several_events_is_larger_than_its_limit[memory]",
+    ),
+    Mutant(
+        "a typed error is an error in the log",
+        "engine/incident.py",
+        '"warning" if errors and all(error.form == "failure" for error in errors) else "error"',
+        '"error"',
+        "tests/behaviour/test_incidents.py::test_only_a_defect_is_an_error[memory-none-refusing-warning]",
+    ),
+    Mutant(
+        "a cancelled wait for the end of an engine ends the other waits",
+        "client/local_gateway.py",
+        "        return Success(await waiting)",
+        "        return Success(await self.engine.ended)",
+        "tests/behaviour/test_stopped.py::test_a_caller_that_waits_no_longer_ends_no_other_wait",
+    ),
+    Mutant(
+        "an engine that is closed ends no wait for its end",
+        "engine/running.py",
+        '        self._tell_stopped("")\n        if interrupted',
+        "        if interrupted",
+        "tests/behaviour/test_stopped.py::test_a_caller_that_waits_no_longer_ends_no_other_wait",
+    ),
+    Mutant(
+        "a decision sets an alarm of a task without execute",
+        "kinds/task/context.py",
+        "        if decision.alarm not in (Alarm.keep, Alarm.clear):",
+        "        if decision.alarm is None:",
+        "tests/behaviour/test_alarms_without_execute.py::test_a_hook_that_sets_an_alarm_fails[memory-hooks2]",
+    ),
+    Mutant(
+        "the alarm of a task without execute fires for nothing",
+        "kinds/task/handler.py",
+        'return succeed(None) if claim.cause == "trigger" else succeed(None).bind(_refuse)',
+        "return succeed(None)",
+        "tests/behaviour/test_alarms_without_execute.py::test_an_alarm_of_an_older_definition_fails_visibly[memory]",
+    ),
 )

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perdure.telemetry.tracker.delivery import Advance, Blocked, Send, delivery
-from perdure.telemetry.tracker.payload import Outgoing
+from perdure.telemetry.tracker.payload import Outgoing, body_of
 from perdure.telemetry.tracker.response import EventsAccepted, EventsRefused
 
 
@@ -49,7 +49,7 @@ class Model:
             case Send(batch):
                 self.sends += 1
                 assert 1 <= len(batch) <= batch_size
-                assert len(batch) == 1 or sum(len(event.body) + 1 for event in batch) <= max_bytes
+                assert len(batch) == 1 or len(body_of(batch)) <= max_bytes
                 numbers = [event.sequence for event in batch]
                 assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
                 if next(self.moods) or self.poison.intersection(numbers):

@@ -26,7 +26,7 @@ from returns.primitives.exceptions import UnwrapFailedError
 from returns.result import Success
 from world import World, on_each_store
 
-from perdure import App, Backoff, Do, Retry, Task, TaskContext, program
+from perdure import App, Backoff, Do, Retry, Task, TaskContext, program, succeed
 from perdure.client.in_process import engine_of
 from perdure.jobs.request import Request, Terminate
 from perdure.values.answer import Completed, Paused, SelfTerminated, Sent, Terminated
@@ -323,7 +323,14 @@ def old() -> Task[Any, Any, Any, Any]:
     def schedule(ctx: TaskContext[OldTotal], _: Steps) -> Do[None]:
         yield from ctx.schedule(after="1 hour")
 
-    return Task("machine", state=OldTotal, event=Steps, initial=OldTotal(), on_event=schedule)
+    return Task(
+        "machine",
+        state=OldTotal,
+        event=Steps,
+        initial=OldTotal(),
+        on_event=schedule,
+        execute=lambda _: succeed(None),
+    )
 
 
 @pytest.mark.parametrize("woken_by", ["send", "trigger", "alarm", "get_state"])

@@ -6,6 +6,7 @@ from bisect import bisect_left
 from typing import Any
 
 import attrs
+import orjson
 import pytest
 from collected import Collected
 from fake_endpoint import FakeEndpoint, job, logged, logged_ids
@@ -83,6 +84,21 @@ async def test_a_batch_leaves_when_it_is_full_or_its_first_event_has_waited(worl
     await sent(world, "b", "c", "d")
     await world.settle()
     assert [len(body) for body in endpoint.bodies] == [2, 4]
+
+
+@on_each_store
+async def test_no_body_of_several_events_is_larger_than_its_limit(world: World) -> None:
+    unlimited = FakeEndpoint(world)
+    await world.open(app_of(unlimited))
+    await sent(world, "a")
+    await world.advance(s=1)
+    (size,) = (len(orjson.dumps({"events": body})) for body in unlimited.bodies)
+    for limit, events in ((size, [2]), (size - 1, [1, 1])):
+        await world.close()
+        endpoint = FakeEndpoint(world)
+        await world.open(app_of(endpoint, name=f"limit-{limit}", max_batch_bytes=limit))
+        await world.advance(s=1)
+        assert [len(body) for body in endpoint.bodies] == events
 
 
 @on_each_store

@@ -24,7 +24,7 @@ from perdure.examples.order_processor import (
 from perdure.examples.webhook_batcher import Webhook, webhook_batcher
 from perdure.jobs.explanation import Explained, NeedsAnswer, WaitsForRun
 from perdure.kinds.task import Task
-from perdure.programs import PASS, Do, asks, gather, program, sleep
+from perdure.programs import PASS, Do, asks, gather, program, sleep, succeed
 from perdure.runtime.simulated import Simulation
 from perdure.stores.memory import memory_store
 from perdure.testing import explain, hook_context
@@ -141,7 +141,7 @@ def slow(ctx: TaskContext[int], event: str) -> Do[None]:
 
 
 def test_time_is_virtual():
-    job = Task("busy", state=int, event=str, initial=0, on_event=busy)
+    job = Task("busy", state=int, event=str, initial=0, on_event=busy, execute=lambda _: succeed(None))
     seen = explain(job, "1", lambda job: job.send("go"), answers=SENT, strict=True)
     assert seen.instance.alarm_ms == seen.instance.created_ms + 600_000
     stopped = explain(job, "1", lambda job: job.send("go"))

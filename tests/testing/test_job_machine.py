@@ -14,7 +14,7 @@ from reminder import Reminder
 from reminder.context import ReminderContext
 from returns.result import Failure, Result, Success
 
-from perdure import Alarm, Decision, Do, Program, Task, TaskContext, effect, fail, program, tell
+from perdure import Alarm, Decision, Do, Program, Task, TaskContext, effect, fail, program, succeed, tell
 from perdure.testing import Crash, Delay
 from perdure.testing.machine import DrawnRequest, InstanceView, InvariantViolated, JobMachine, Model
 from perdure.values.errors import DefinitionError
@@ -56,7 +56,9 @@ def decide(count: Count, event: Add | Reset) -> Result[Decision[Count], str]:
 
 
 def counter(decider: Callable[[Count, Any], Any] = decide) -> Task[Count, Add | Reset, str, object]:
-    return Task("counter", state=Count, event=Add | Reset, initial=Count(), decide=decider)
+    return Task(
+        "counter", state=Count, event=Add | Reset, initial=Count(), decide=decider, execute=lambda _: succeed(None)
+    )
 
 
 def machine(job: Any, **options: Any) -> JobMachine[Any]:

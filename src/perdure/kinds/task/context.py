@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, NoReturn, TypeAlias, TypeVar
 
 import attrs
 
@@ -112,6 +112,38 @@ class TaskErrorContext(TaskContext[S], Generic[S, V]):
     failed_draft: S | None = attrs.field(default=None, kw_only=True)
 
 
+def _no_execute(change: object) -> DefinitionError:
+    expected = "execute=... in the definition of the task, which runs when the alarm fires; or set no alarm"
+    return DefinitionError("alarm of a task without execute", change, expected)
+
+
+class _Alarmless:
+    """The operations of a task without ``execute``: an alarm would fire for nothing, days later."""
+
+    __slots__ = ()
+
+    def schedule(self, *, after: Duration | None = None, at: datetime | None = None) -> NoReturn:
+        """Refuse to set an alarm."""
+        raise _no_execute(at if after is None else after)
+
+    def _change_alarm(self, decision: Decision[Any]) -> Program[None]:
+        if decision.alarm not in (Alarm.keep, Alarm.clear):
+            raise _no_execute(decision.alarm)
+        return perform(SetAlarm(decision.alarm))
+
+
+class AlarmlessTaskContext(_Alarmless, TaskContext[S], Generic[S]):
+    """The context of the hooks of a task without ``execute``."""
+
+    __slots__ = ()
+
+
+class AlarmlessTaskErrorContext(_Alarmless, TaskErrorContext[S, V], Generic[S, V]):
+    """The context of ``on_error`` of a task without ``execute``."""
+
+    __slots__ = ()
+
+
 def _itself(message: Program[None]) -> Program[None]:
     return message
 
@@ -125,11 +157,14 @@ class TaskHooks:
 
     Attributes:
         first: the first state of every instance, if it is a value that can be kept in the place of its JSON.
+        execute: None if the task has none: then no hook may set an alarm.
     """
 
     initial: Callable[[str], object]
     first: Decoded | None
     on_event: HookProgram
-    execute: HookProgram
+    execute: HookProgram | None
     on_idle: HookProgram | None
     on_error: HookProgram | None
+    context: type[TaskContext[Any]] = TaskContext
+    error_context: type[TaskErrorContext[Any, Any]] = TaskErrorContext

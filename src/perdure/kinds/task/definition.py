@@ -18,8 +18,16 @@ from perdure.jobs.hooks import FROM_HOOKS, FromHooks, HookResult, RetryPolicy, h
 from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, build_plan
 from perdure.jobs.request import CommandSpec, Request
 from perdure.jobs.signature import check_function
-from perdure.kinds.task.context import SendCommand, TaskContext, TaskErrorContext, TaskHooks, TriggerTaskCommand
-from perdure.programs import Program, lift, succeed
+from perdure.kinds.task.context import (
+    AlarmlessTaskContext,
+    AlarmlessTaskErrorContext,
+    SendCommand,
+    TaskContext,
+    TaskErrorContext,
+    TaskHooks,
+    TriggerTaskCommand,
+)
+from perdure.programs import Program, lift
 from perdure.values.answer import RunAnswer, Sent
 from perdure.values.decoded import Decoded
 from perdure.values.duration import Duration
@@ -61,7 +69,7 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
         initial: the state before the first event: a value, or a function of the id.
         on_event: handles an event.
         decide: a pure alternative to ``on_event``: takes state and event, returns ``Result[Decision, E]``.
-        execute: runs when the alarm fires, and on ``trigger``.
+        execute: runs when the alarm fires, and on ``trigger``. Without it no hook may set an alarm.
         on_idle: runs in the same turn if no alarm is set after a hook. If it fails, the turn fails.
         on_error: called with the typed error, or the defect, of ``on_event`` (at once) or of ``execute`` (after its
             last retry), and a fresh draft; ``ctx.failed_hook`` and ``ctx.event`` say which. If it succeeds, its draft
@@ -164,7 +172,7 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
         if instance.alarm_ms is None and hooks.on_idle is not None:
             return None
         given: Any = command  # a `SendCommand`
-        return hooks.on_event(TaskContext(instance, run), given.event)
+        return hooks.on_event(hooks.context(instance, run), given.event)
 
     def plain_first_state(self, limits: Limits) -> Decoded | None:
         """Return the first state if it is a value."""
@@ -190,8 +198,8 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
         """Create the context of a hook; with ``failed_hook``, that of ``on_error``."""
         given: dict[str, Any] = inputs
         if "failed_hook" in given:
-            return TaskErrorContext[S, V](instance, claim, **given)
-        return TaskContext(instance, claim, **given)
+            return self.hooks.error_context(instance, claim, **given)
+        return self.hooks.context(instance, claim, **given)
 
     def handle(self, dispatch: Dispatch) -> TaskHandle[S, V, E]:
         """Return the typed handle."""
@@ -252,9 +260,11 @@ def _hooks(
         initial=_initial(initial, name),
         first=None if callable(initial) else _first(plan, initial),
         on_event=hook(handled, what=f"on_event of task:{name}", takes=("ctx", "event")),
-        execute=hook(execute if execute is not None else _nothing, what=f"execute of task:{name}"),
+        execute=None if execute is None else hook(execute, what=f"execute of task:{name}"),
         on_idle=None if on_idle is None else hook(on_idle, what=f"on_idle of task:{name}"),
         on_error=None if on_error is None else hook(on_error, what=f"on_error of task:{name}", takes=("ctx", "error")),
+        context=AlarmlessTaskContext if execute is None else TaskContext,
+        error_context=AlarmlessTaskErrorContext if execute is None else TaskErrorContext,
     )
 
 
@@ -284,7 +294,3 @@ def decided(decide: object, *, what: str) -> Callable[[TaskContext[Any], Any], P
         )
 
     return on_event
-
-
-def _nothing(_: TaskContext[Any]) -> Program[None]:
-    return succeed(None)

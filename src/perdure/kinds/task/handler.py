@@ -24,12 +24,12 @@ from perdure.jobs.run import begin_attempt, begin_run, executed, held_answer, pr
 from perdure.jobs.step import Commit, Execute, Step
 from perdure.jobs.writes import answered, put, refuse, reply, stored
 from perdure.kinds.task.context import SendCommand, TaskContext, TaskErrorContext, TaskHooks, TriggerTaskCommand
-from perdure.programs import Program
+from perdure.programs import Program, succeed
 from perdure.programs.exit import ENDS_PROCESS
 from perdure.values.address import Address
 from perdure.values.answer import OutcomeRecord, RunAnswer, Sent
 from perdure.values.decoded import Decoded
-from perdure.values.errors import InstanceParked
+from perdure.values.errors import DefinitionError, InstanceParked
 from perdure.values.event import Event, TaskScheduled
 from perdure.values.instance import Claim, Instance
 from perdure.values.instant import from_ms
@@ -133,10 +133,20 @@ def _alarm(
 # ---------------------------------------------------------------- the program of a claim
 def program(hooks: TaskHooks, instance: Instance, claim: Claim, command: object) -> tuple[str, Program[Any, Any, Any]]:
     """Return the hook and its program for a claim."""
-    ctx: TaskContext[Any] = TaskContext(instance, claim)
+    ctx: TaskContext[Any] = hooks.context(instance, claim)
     if isinstance(command, SendCommand):
         return "on_event", hooks.on_event(ctx, command.event)
-    return "execute", hooks.execute(ctx)
+    return "execute", _nothing(claim) if hooks.execute is None else hooks.execute(ctx)
+
+
+def _nothing(claim: Claim) -> Program[None]:
+    """Return the run of a task without ``execute``: one for an alarm, which only older code can have set, fails."""
+    return succeed(None) if claim.cause == "trigger" else succeed(None).bind(_refuse)
+
+
+def _refuse(_: None) -> Program[None]:
+    expected = "execute=... in its definition, as the one that set the alarm had: it runs when the alarm fires"
+    raise DefinitionError("task whose alarm fired", "no execute", expected)
 
 
 def error_handler(
@@ -149,7 +159,7 @@ def error_handler(
     command = execute.request.command
     if not isinstance(command, SendCommand):  # delivered again, or not an event
         command = claimed_command(job, claim)
-    ctx: TaskErrorContext[Any, Any] = TaskErrorContext(
+    ctx: TaskErrorContext[Any, Any] = hooks.error_context(
         execute.instance,
         claim,
         failed_hook="on_event" if claim.cause == "event" else "execute",
@@ -164,7 +174,7 @@ def succeeded(hooks: TaskHooks, execute: Execute, inputs: TurnInputs) -> Commit 
     """Settle a hook that succeeded: run ``on_idle`` first if no alarm is set, then commit."""
     alarm_ms = execute.draft.alarm_ms(inputs.now_ms)
     if alarm_ms is None and hooks.on_idle is not None and execute.hook != "on_idle":
-        idle = hooks.on_idle(TaskContext(execute.instance, execute.claim))
+        idle = hooks.on_idle(hooks.context(execute.instance, execute.claim))
         return attrs.evolve(execute, hook="on_idle", program=idle)
     if execute.claim.cause == "event":
         return _event_handled(execute, alarm_ms, inputs)

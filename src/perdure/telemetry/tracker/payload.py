@@ -15,6 +15,8 @@ from perdure.values.instant import from_ms
 
 _CHUNK: Final = 65_536  # bytes that are compressed at once, in about a millisecond
 _LEVEL: Final = 1
+_BEGIN: Final = b'{"events":['
+_END: Final = b"]}"
 _GZIP: Final = 31
 
 
@@ -84,12 +86,12 @@ def _fields(body: str) -> dict[str, Any]:
 
 def body_of(batch: Sequence[Outgoing]) -> bytes:
     """Return the body of a request: ``{"events": [...]}``."""
-    return b'{"events":[' + b",".join(event.body for event in batch) + b"]}"
+    return _BEGIN + b",".join(event.body for event in batch) + _END
 
 
 def fitting(events: Sequence[Outgoing], count: int, max_bytes: int) -> int:
     """Return how many of the first events fit into a body: at least one, at most ``count``."""
-    size = 0
+    size = len(_BEGIN) + len(_END) - 1  # no comma follows the last event
     for number, event in enumerate(events[:count]):
         size += len(event.body) + 1
         if size > max_bytes and number > 0:
