@@ -122,4 +122,11 @@ MUTANTS = (
         "return succeed(None)",
         "tests/behaviour/test_alarms_without_execute.py::test_an_alarm_of_an_older_definition_fails_visibly[memory]",
     ),
+    Mutant(
+        "an effect of a world that needs an event loop is not named",
+        "testing/world/boundary.py",
+        "    if has_no_loop or ",
+        "    if ",
+        "tests/testing/test_real_io.py::test_an_effect_that_needs_an_event_loop_is_named[sleeps]",
+    ),
 )

@@ -23,8 +23,8 @@ class WouldBlock(PerdureError, RuntimeError):
     def _text(self) -> str:
         return (
             f"{self.who} waits for {excerpt(self.waiting_for)}, which a run without an event loop cannot "
-            "answer; give it an in-memory service, wait through the simulation's runtime, or run it with run_async or "
-            "run_hosted"
+            "answer; pass an in-memory service that needs no I/O, wait with perdure's sleep instead of asyncio's, or "
+            "run it on asyncio: app.open('memory://'), run_async, run_hosted"
         )
 
 

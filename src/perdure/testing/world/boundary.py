@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import traceback
 from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, TypeVar, assert_never, cast
 
 import attrs
@@ -14,6 +17,7 @@ from perdure.programs import default_handler
 from perdure.programs.declared import error_declared_by
 from perdure.programs.drivers import settle_answer
 from perdure.programs.instructions import Call
+from perdure.runtime.errors import WouldBlock
 from perdure.runtime.record import Future, Runtime
 from perdure.testing.fault import Crash, Delay, Fail, Fault, Hang, Raise
 from perdure.testing.world.pending_fault import PendingFault
@@ -36,6 +40,12 @@ A = TypeVar("A")
 
 LINK: Final = "the link"
 """The location of calls that wait for a link that is cut."""
+
+_NO_LOOP: Final = ("no running event loop", "There is no current event loop")
+_OF_LIBRARIES: Final = frozenset({"AsyncLibraryNotFoundError", "NoEventLoopError"})
+"""The errors of sniffio and anyio, and so of HTTP clients, where no event loop runs."""
+
+_ASYNCIO: Final = str(Path(asyncio.__file__).parent)
 
 _YIELDS: Final = 0.5
 """The maximum number of times that a task yields at a crossing."""
@@ -221,6 +231,25 @@ async def _performed(boundary: Boundary, call: EffectCall, instruction: Call, se
     try:
         call.outcome = await settle_answer(default_handler(instruction, services), services)
     except BaseException as exception:
-        call.outcome = exception
+        call.outcome = _real_io(call, exception) or exception
+        if call.outcome is not exception:
+            raise call.outcome from exception
         raise
     return call.outcome
+
+
+def _real_io(call: EffectCall, exception: BaseException) -> WouldBlock | None:
+    """Return the error for an effect that needs an event loop, which a world does not have; None for another one."""
+    if isinstance(exception, WouldBlock):
+        return WouldBlock(f"effect {call.name}", exception.waiting_for)
+    has_no_loop = (isinstance(exception, RuntimeError) and str(exception).startswith(_NO_LOOP)) or (
+        isinstance(exception, AttributeError) and _raised_in(exception).startswith(_ASYNCIO)  # a queue or an event
+    )
+    if has_no_loop or type(exception).__name__ in _OF_LIBRARIES:
+        return WouldBlock(f"effect {call.name}", "an asyncio event loop")
+    return None
+
+
+def _raised_in(exception: BaseException) -> str:
+    frames = list(traceback.walk_tb(exception.__traceback__))
+    return frames[-1][0].f_code.co_filename if frames else ""
