@@ -104,6 +104,8 @@ TURN_VALUES = {  # frozen for the type checkers: see `perdure.values.turn_value`
     "perdure.kinds.debounce.context.AddCommand",
     "perdure.kinds.debounce.context.DebounceContext",
     "perdure.kinds.task.context.SendCommand",
+    "perdure.kinds.task.context.AlarmlessTaskContext",
+    "perdure.kinds.task.context.AlarmlessTaskErrorContext",
     "perdure.kinds.task.context.TaskContext",
     "perdure.kinds.task.context.TaskErrorContext",
     "perdure.kinds.worker_pool.commands.PutCommand",
@@ -227,7 +229,7 @@ def test_a_client_offers_calls_of_its_users_and_nothing_that_handles_need() -> N
     """What handles call is the gateway's: a caller of a client meets no half of a call."""
     offered = {name for name in dir(Client) if not name.startswith("_")}
     reads = {"counts", "dead_letters", "explain", "health", "history", "in_flight", "info", "list", "metrics", "until"}
-    calls = reads | {"backup", "members", "redrive"}
+    calls = reads | {"backup", "members", "redrive", "stopped"}
     assert offered == {*calls, "handle", "handle_by_name"}
 
 

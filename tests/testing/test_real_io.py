@@ -1,4 +1,4 @@
-"""An effect of a world that needs an event loop fails with an error that names it and says what to do."""
+"""An effect of a world that needs an event loop fails with an error that names it and a fix."""
 
 from __future__ import annotations
 

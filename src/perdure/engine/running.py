@@ -110,16 +110,19 @@ class RunningEngine:
     residents: Residents
     sinks: OpenSinks
     stopped: Future[str]
-    ended: Future[EngineStopped]
     membership: Membership | None = None
     feeders: Mapping[Job, LaneFeeder] = attrs.Factory(dict["Job", LaneFeeder])
     left_behind: tuple[Address, ...] = ()
+    ended: Future[EngineStopped] = attrs.field(init=False)
     _told: Literal["nothing", "start", "stop"] = "nothing"
     _loops: list[SpawnedTask[Any]] = attrs.Factory(list[SpawnedTask[Any]])
     _leaving: Timer | None = None
     _suspicion: Timer | None = None
     _stopping: Timer | None = None
     _sweep: Sweep | None = None
+
+    def __attrs_post_init__(self) -> None:
+        self.ended = self.runtime.future()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} on {self.store!r}>"
@@ -539,7 +542,6 @@ def running_engine(
         residents,
         sinks,
         stopped=runtime.future(),
-        ended=runtime.future(),
         membership=membership,
         feeders=lane_feeders(dispatcher, jobs, residents, holds),
     )

@@ -132,16 +132,14 @@ class _Alarmless:
         return perform(SetAlarm(decision.alarm))
 
 
+@turn_value(repr=False)
 class AlarmlessTaskContext(_Alarmless, TaskContext[S], Generic[S]):
     """The context of the hooks of a task without ``execute``."""
 
-    __slots__ = ()
 
-
+@turn_value(repr=False)
 class AlarmlessTaskErrorContext(_Alarmless, TaskErrorContext[S, V], Generic[S, V]):
     """The context of ``on_error`` of a task without ``execute``."""
-
-    __slots__ = ()
 
 
 def _itself(message: Program[None]) -> Program[None]:
