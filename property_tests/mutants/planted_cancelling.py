@@ -4,7 +4,37 @@ from mutant import Mutant
 
 TESTS = "tests/workflow/test_workflow_cancellation.py"
 
+UNDONE = "workflow/test_undone.py::test_an_ended_saga_has_all_of_its_effects_or_none"
+
 MUTANTS = (
+    Mutant(
+        "a step that loses a race is stopped although it cannot be undone",
+        "kinds/workflow/tree.py",
+        "if any(one.if_unknown is None for one in uninterrupted_in(branch)):",
+        "if branch is None:",
+        f"{TESTS}::test_a_step_that_loses_is_undone_because_its_effect_may_have_happened[raced]",
+    ),
+    Mutant(
+        "a stopped step is not compensated",
+        "kinds/workflow/tree.py",
+        "            if around.if_unknown is not None:",
+        "            if around.if_unknown is None:",
+        f"{TESTS}::test_a_step_that_loses_is_undone_because_its_effect_may_have_happened[stopped]",
+    ),
+    Mutant(
+        "a cancellation gets lost if all parallel steps end",
+        "kinds/workflow/tree.py",
+        "            _halt_later(fork.parent, branch.halt)",
+        "            pass",
+        f"{TESTS}::test_a_cancellation_during_parallel_steps_halts_the_program_after_them",
+    ),
+    Mutant(
+        "a pause forgets the steps that a crash interrupted",
+        "kinds/workflow/replay.py",
+        "return [each for each in due if each.path in self.perhaps_begun] if self.suspended else due",
+        "return [] if self.suspended else due",
+        UNDONE,
+    ),
     Mutant(
         "a step that a crash interrupted is not performed again before a cancellation",
         "kinds/workflow/replay.py",

@@ -63,7 +63,7 @@ MUTANTS = (
     Mutant(
         "a step that lost a race is not cancelled",
         "kinds/workflow/crew.py",
-        "cancel = [path for path in replay.tree.dropping if path in self.running and path not in self.cancelling]",
+        "cancel = [path for path in stopped if path in self.running and path not in self.cancelling]",
         "cancel: list[str] = []",
         f"{TIME}::test_a_race_cancels_the_step_that_lost",
     ),
@@ -133,8 +133,8 @@ MUTANTS = (
     Mutant(
         "a cancellation does not wait for the step in progress",
         "kinds/workflow/cancelling.py",
-        "if asked.begun_ms is not None or asked.path in replay.perhaps_begun",
-        "if asked.path in replay.perhaps_begun",
+        "        if asked.begun_ms is not None:\n",
+        "        if asked is None:\n",
         "workflow/test_requests_during_steps.py::test_a_cancellation_halts_waiting_branches_and_lets_steps_end",
     ),
     Mutant(
@@ -153,9 +153,9 @@ MUTANTS = (
     ),
     Mutant(
         "a pause waits for the end of the run",
-        "kinds/workflow/performing.py",
-        "if news.suspension is not None:",
-        "if news is None:",
+        "kinds/workflow/replay.py",
+        "if each.path in self.perhaps_begun] if self.suspended else due",
+        "if each.path in self.perhaps_begun] if self.suspended is None else due",
         f"{SIGNALS}::test_a_pause_takes_effect_after_the_step_in_progress",
     ),
     Mutant(

@@ -10,8 +10,10 @@ from flows import Flow
 from returns.future import FutureResult
 
 from perdure import App, Backoff, Do, Retry, Undo, Workflow, WorkflowContext, effect, program, saga
+from perdure.programs import gather, race, sleep
 from perdure.testing import Crash, Delay, WorkerDied, World
-from perdure.values.outcome import WasCancelled
+from perdure.values.answer import Failed
+from perdure.values.outcome import Done, WasCancelled
 
 
 @attrs.define
@@ -113,6 +115,88 @@ def test_a_cancellation_during_compensations_does_not_stop_them() -> None:
         world.unwrap(world.handle(job).cancel("t", "enough"))
         world.advance("1 minute")
         assert not undone(desk.done), desk.done
+
+
+# ---------------------------------------------------------------- steps that lose a race
+@program
+def pair(undo: Undo[Desk]) -> Do[str, str, Desk]:
+    yield from gather(undo.after(book("slow"), unbook), undo.after(book("none"), unbook))
+    return "both"
+
+
+@program
+def raced(undo: Undo[Desk]) -> Do[str, str, Desk]:
+    yield from race(undo.after(book("slow"), unbook), sleep("1 second"))
+    return (yield from book("none"))
+
+
+@program
+def limited(undo: Undo[Desk]) -> Do[str, str, Desk]:
+    yield from undo.after(book("slow"), unbook).timeout("1 second").attempt()
+    return (yield from book("none"))
+
+
+@program
+def stopped(undo: Undo[Desk]) -> Do[str, str, Desk]:
+    yield from race(undo.after(book("slow"), unbook, unknown=lambda: unbook("slow")), sleep("1 second"))
+    return (yield from book("none"))
+
+
+@pytest.mark.parametrize("body", [pair, raced, limited, stopped])
+def test_a_step_that_loses_is_undone_because_its_effect_may_have_happened(body: Any) -> None:
+    @program
+    def run(ctx: WorkflowContext[int]) -> Do[str, str, Desk]:
+        return (yield from saga(body))
+
+    desk, job = Desk(broken=frozenset({"none"})), flow_of(run)
+    with World(App(desk).with_jobs(job)) as world:
+        world.inject(Delay("book", "10 seconds", when="after"))
+        world.unwrap(world.handle(job).start("t", 0))
+        world.advance("5 seconds")
+        assert (world.unwrap(world.handle(job).outcome("t")) is None) == (body is not stopped)
+        world.advance("1 minute")
+        assert world.unwrap(world.handle(job).outcome("t")) == Failed("no none")
+        assert desk.done == ["book slow", "unbook slow"]
+
+
+def test_a_cancellation_during_parallel_steps_halts_the_program_after_them() -> None:
+    @program
+    def run(ctx: WorkflowContext[int]) -> Do[str, str, Desk]:
+        yield from gather(book("a"), book("b"))
+        yield from sleep("1 day")
+        return (yield from book("c"))
+
+    desk, job = Desk(), flow_of(run)
+    with World(App(desk).with_jobs(job)) as world:
+        world.inject(Delay("book", "10 seconds"), Delay("book", "20 seconds", call=2))
+        world.unwrap(world.handle(job).start("t", 0))
+        world.advance("5 seconds")
+        world.unwrap(world.handle(job).cancel("t", "enough"))
+        world.advance("1 minute")
+        assert world.unwrap(world.handle(job).outcome("t")) == WasCancelled(reason="enough")
+
+
+def test_a_pause_lets_no_further_parallel_step_begin() -> None:
+    @program
+    def twice(name: str) -> Do[str, str, Desk]:
+        yield from book(f"{name}1")
+        return (yield from book(f"{name}2"))
+
+    @program
+    def run(ctx: WorkflowContext[int]) -> Do[str, str, Desk]:
+        return "".join((yield from gather(twice("a"), twice("b"))))
+
+    desk, job = Desk(), flow_of(run)
+    with World(App(desk).with_jobs(job)) as world:
+        world.inject(Delay("book", "10 seconds"), Delay("book", "20 seconds", call=2))
+        world.unwrap(world.handle(job).start("t", 0))
+        world.advance("5 seconds")
+        world.unwrap(world.handle(job).pause("t"))
+        world.advance("1 minute")
+        assert sorted(desk.done) == ["book a1", "book b1"]
+        world.unwrap(world.handle(job).resume("t"))
+        world.advance("1 minute")
+        assert world.unwrap(world.handle(job).outcome("t")) == Done(value="a2b2")
 
 
 # ---------------------------------------------------------------- parked by its own code

@@ -118,7 +118,8 @@ def test_a_race_cancels_the_step_that_lost() -> None:
         world.unwrap(world.handle(job).start("i", 0))
         world.advance("1 second")
         assert world.unwrap(world.handle(job).outcome("i")) == Done(value="time")
-        assert [(row.name, row.form) for row in journal(world, job, "i")] == [("sleep", "done"), ("label", "dropped")]
+        rows = journal(world, job, "i")
+        assert [(row.name, row.form) for row in rows] == [("sleep", "done"), ("label", "interrupted")]
 
 
 def test_a_step_that_exceeds_run_timeout_is_retried_and_those_beside_it_stay() -> None:

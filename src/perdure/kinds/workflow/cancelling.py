@@ -10,7 +10,7 @@ from perdure.kinds.workflow.children import cancel_child
 from perdure.kinds.workflow.errors import ProgramStopped
 from perdure.kinds.workflow.instructions import WorkflowCancelled
 from perdure.kinds.workflow.row import Row
-from perdure.kinds.workflow.tree import finalizing_around
+from perdure.kinds.workflow.tree import OpenStep, finalizing_around, uninterrupted_around
 from perdure.programs import Halted
 
 if TYPE_CHECKING:
@@ -21,18 +21,21 @@ def cancel(replay: Replay, reason: str) -> None:
     """Halt the branches where they wait, and record it: those with a step in progress are halted after its answer.
 
     A step that a crash may have interrupted counts as in progress: its effect may have happened, and only its answer
-    says whether there is something to undo.
+    says whether there is something to undo; unless the program around it can undo a step whose outcome is unknown.
     """
-    in_progress = [
-        asked.path
-        for asked in replay.tree.steps.values()
-        if asked.begun_ms is not None or asked.path in replay.perhaps_begun
-    ]
+    in_progress: list[str] = []
+    unknown: list[str] = []
+    for asked in replay.tree.steps.values():
+        if asked.begun_ms is not None:
+            in_progress.append(asked.path)
+        elif asked.path in replay.perhaps_begun or asked.path in replay.failing:
+            is_repeated = asked.path in replay.perhaps_begun and not can_undo_unknown(asked)
+            (in_progress if is_repeated else unknown).append(asked.path)
     replay.cancelled = True
-    value = orjson.dumps([reason, in_progress]).decode()
+    value = orjson.dumps([reason, in_progress, unknown]).decode()
     at_ms = replay.now_ms
     replay.new.append(Row(path="", name="cancel", form="cancelled", at_ms=at_ms, began_ms=at_ms, value=value))
-    replay.tree.cancel(reason, frozenset(in_progress))
+    replay.tree.cancel(reason, frozenset(in_progress), frozenset(unknown))
     for path in [path for path in replay.failing if path not in replay.tree.asked]:
         del replay.failing[path]
 
@@ -40,10 +43,28 @@ def cancel(replay: Replay, reason: str) -> None:
 def cancelled_again(replay: Replay, row: Row) -> str:
     """Halt the branches as the row says; return the reason."""
     replay.cancelled = True
-    in_progress: list[str]
-    reason, in_progress = orjson.loads(row.value)
-    replay.tree.cancel(reason, frozenset(in_progress))
+    paths: list[list[str]]
+    reason, *paths = orjson.loads(row.value)
+    replay.tree.cancel(reason, *map(frozenset, paths))
     return str(reason)
+
+
+def can_undo_unknown(asked: OpenStep) -> bool:
+    """Return whether the programs around a step can undo it without its value."""
+    around = uninterrupted_around(asked.branch)
+    return bool(around) and all(one.if_unknown is not None for one in around)
+
+
+def end_dropped(replay: Replay) -> bool:
+    """Halt a branch whose step is dropped and not being performed; return whether there was one."""
+    tree = replay.tree
+    for asked in tree.dropping.values():
+        begun = asked.path in replay.perhaps_begun or asked.path in replay.failing
+        if asked.begun_ms is None and not (asked.ending and asked.path in replay.perhaps_begun):
+            replay.record(asked, "interrupted" if begun else "dropped")
+            tree.stopped(asked, "unknown" if begun else "not begun")
+            return True
+    return False
 
 
 def leave_children(replay: Replay) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 import attrs
 
 from perdure.programs import Do, Program, program
+from perdure.programs.resources import Uninterrupted
 from perdure.values.errors import DefinitionError
 
 A = TypeVar("A")
@@ -22,14 +24,27 @@ class Undo(Generic[R]):
 
     _stack: list[Callable[[], Program[Any, Any, R]]] = attrs.Factory(list[Any])
 
-    def after(self, done: Program[A, E, R], undo: Callable[[A], Program[object, Any, R]]) -> Program[A, E, R]:
+    def after(
+        self,
+        done: Program[A, E, R],
+        undo: Callable[[A], Program[object, Any, R]],
+        *,
+        unknown: Callable[[], Program[object, Any, R]] | None = None,
+    ) -> Program[A, E, R]:
         """Return a program that does something, and remembers how to undo it.
+
+        Without `unknown`, a workflow waits for the steps of `done` that are in progress before it halts there: a
+        cancellation, a race and a time limit around it stop none of them half-way.
 
         Args:
             done: the program; if it does not succeed, there is nothing to undo.
             undo: returns the compensation for its value.
+            unknown: returns the compensation if a step of `done` began and its outcome is not known, because it was
+                stopped, or raised and was not repeated. If a later attempt succeeds, both compensations run.
         """
-        return done.map(lambda value: self._remember(value, undo))
+        forgotten = None if unknown is None else partial(self._stack.append, unknown)
+        mark: Uninterrupted[A, A] = Uninterrupted(lambda value: self._remember(value, undo), forgotten)
+        return done.map(mark)
 
     def _remember(self, value: A, undo: Callable[[A], Program[object, Any, R]]) -> A:
         self._stack.append(lambda: undo(value))

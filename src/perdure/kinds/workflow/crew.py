@@ -12,7 +12,7 @@ from perdure.jobs.checkpoint import AwaitChange, Checkpoint
 from perdure.kinds.workflow.progress import Known, News
 from perdure.kinds.workflow.steps import Steps
 from perdure.kinds.workflow.stored import header_of
-from perdure.kinds.workflow.tree import OpenStep
+from perdure.kinds.workflow.tree import DROPPED, OpenStep
 from perdure.programs import Do, Halted, Program, Raised, perform, program, sleep
 from perdure.programs.instructions import Now, Orders
 from perdure.values.instance import Instance
@@ -31,7 +31,7 @@ class Crew:
         running: the keys of the running programs.
         timer_ms: when the running timer ends.
         changes: whether requests that arrive meanwhile are looked at; a dry run has none.
-        stopping: whether no further step may begin.
+        stopping: whether no further step may begin, because the claim is lost.
     """
 
     steps: Steps
@@ -64,7 +64,9 @@ class Crew:
     @property
     def _is_settled(self) -> bool:
         """Whether no cancelled step is about to end, whose row the same commit can hold."""
-        return self.running.isdisjoint(self.steps.replay.tree.dropping)
+        return not any(
+            asked.path in self.running for asked in self.steps.replay.tree.dropping.values() if not asked.ending
+        )
 
     def _note(self, key: object, exit_: Any) -> None:
         """Run the program of the workflow on after the end of a program."""
@@ -78,7 +80,7 @@ class Crew:
         elif exit_ is None:  # a step that was cancelled
             asked = replay.tree.dropping.get(cast("str", key))
             if asked is not None:
-                replay.performed(asked, Success(None), replay.now_ms)
+                replay.performed(asked, DROPPED, replay.now_ms)
 
     def _see(self, key: object, exit_: Any) -> None:
         """Take over the requests that a commit, or a change of the row, has shown."""
@@ -90,8 +92,7 @@ class Crew:
         if isinstance(seen, Instance):
             seen = News(Known(seen.data, header_of(seen)), seen.suspension)
         if seen is not None:
-            self.steps.replay.notice(seen.known, self.steps.replay.now_ms)
-            self.stopping = self.stopping or seen.suspension is not None
+            self.steps.replay.notice(seen.known, seen.suspension, self.steps.replay.now_ms)
         elif key == _CHANGE:
             self.changes = "none"
 
@@ -104,7 +105,8 @@ class Crew:
             replay.begin_step(asked, replay.now_ms)
             start.append((asked.path, self.steps.performed(asked)))
         self.running.update(key for key, _ in start)
-        cancel = [path for path in replay.tree.dropping if path in self.running and path not in self.cancelling]
+        stopped = (asked.path for asked in replay.tree.dropping.values() if not asked.ending)
+        cancel = [path for path in stopped if path in self.running and path not in self.cancelling]
         self.cancelling.update(cancel)
         timer, change = self._timer(), self._change()
         return Orders((*start, *timer.start, *change.start), (*cancel, *timer.cancel, *change.cancel))
@@ -112,7 +114,8 @@ class Crew:
     @property
     def _is_busy(self) -> bool:
         """Whether steps or a commit are in progress, and more may follow."""
-        return not self.stopping and self.steps.replay.exit is None and bool(self.running - {_TIMER, _CHANGE})
+        over = self.stopping or self.steps.replay.suspended or self.steps.replay.exit is not None
+        return not over and bool(self.running - {_TIMER, _CHANGE})
 
     def _change(self) -> Orders:
         """Wait for requests that change what the program waits for, while steps are in progress."""

@@ -78,12 +78,12 @@ def _living(steps: Steps) -> Do[None, Any, Any]:
         if replay.lines:
             yield from write_logs(replay)
         calls: list[OpenStep] = replay.calls() if replay.exit is None else []
+        if replay.suspended and not calls:
+            break
         if replay.exit is None and replay.stopped is None and (replay.needs_commit or (calls and replay.unsaved())):
             news = yield from checkpoint
             if news is not None:
-                replay.notice(news.known, now_ms)
-                if news.suspension is not None:
-                    break
+                replay.notice(news.known, news.suspension, now_ms)
             continue
         if not calls:
             break

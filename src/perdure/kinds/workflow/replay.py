@@ -19,7 +19,7 @@ from returns.result import Failure, Success
 from perdure.codecs import Codec
 from perdure.jobs.draft import Draft
 from perdure.jobs.operations import Post
-from perdure.kinds.workflow.cancelling import at_defect, cancel, cancelled_again, leave_children
+from perdure.kinds.workflow.cancelling import at_defect, cancel, cancelled_again, end_dropped, leave_children
 from perdure.kinds.workflow.children import answer_of_child, child_signal, has_secret_end, start_child
 from perdure.kinds.workflow.divergence import STARTED, Index, diverged
 from perdure.kinds.workflow.errors import NotInWorkflow, NotRecordable, ProgramStopped
@@ -31,12 +31,13 @@ from perdure.kinds.workflow.row import Form, Row, row_of
 from perdure.kinds.workflow.state_operations import StateOperations
 from perdure.kinds.workflow.stored import Ended, FailingStep, Header, Wait, WaitingSignal
 from perdure.kinds.workflow.timers import Timers
-from perdure.kinds.workflow.tree import DROPPED, AnyExit, Branch, OpenStep, Tree, finalizing_around
+from perdure.kinds.workflow.tree import AnyExit, Branch, OpenStep, Tree, finalizing_around
 from perdure.kinds.workflow.unrecorded import unrecorded
 from perdure.programs import PASS, Call, Halted, Program, Raised
 from perdure.programs.instructions import Deadline, Log, Sleep, SleepUntil, Supervision
 from perdure.programs.interpreter import Fork, interpret
 from perdure.values.errors import InvalidInput
+from perdure.values.status import Suspension
 
 
 @attrs.define(eq=False, repr=False)
@@ -65,6 +66,7 @@ class Replay:
         tree: the branches.
         running: the branch that runs, or ran last.
         perhaps_begun: the steps that an earlier delivery of this run may have begun: their effects may have happened.
+        suspended: whether only those may begin: the instance is paused, or parked.
     """
 
     known: Known
@@ -89,6 +91,7 @@ class Replay:
     tree: Tree = attrs.Factory(Tree)
     running: Branch | None = None
     perhaps_begun: frozenset[str] = frozenset()
+    suspended: bool = False
     _row: Row | None = None
     _position: int = 0
     _live: bool = False
@@ -152,7 +155,8 @@ class Replay:
         for path in [path for path in self.failing if path not in self.tree.asked]:
             del self.failing[path]
         if self.deliveries > 1:
-            self.perhaps_begun = frozenset(path for path in self.tree.steps if self._is_due(path))
+            asked = (*self.tree.steps, *self.tree.dropping)
+            self.perhaps_begun = frozenset(path for path in asked if self._is_due(path))
 
     def check_followed(self) -> None:
         """Check that the program did not raise before the end of its journal.
@@ -241,17 +245,17 @@ class Replay:
             return
         started = row.path.endswith(STARTED)
         asked = tree.asked.get(row.path.removesuffix(STARTED))
-        if asked is None or (row.form == "dropped") != (row.path in tree.dropping):
+        if asked is None or (row.form in _STOPPED and row.path not in tree.dropping):
             raise diverged(self.tree, row)
         if started:
             if asked.name != row.name:
                 raise diverged(self.tree, row)
             asked.started = True
             return
-        if row.form == "dropped":
+        if row.form in _STOPPED:
             if asked.name != row.name:
                 raise diverged(self.tree, row)
-            tree.answer(asked, DROPPED)
+            tree.stopped(asked, "unknown" if row.form == "interrupted" else "not begun")
             return
         tree.answer(asked, self._answer_of(asked, row))
 
@@ -322,11 +326,8 @@ class Replay:
             asked = self._pending.popleft()
             if tree.asked.get(asked.path) is asked and not asked.started and self._serve(asked):
                 return True
-        for asked in tree.dropping.values():
-            if asked.begun_ms is None:
-                self._record(asked, "dropped")
-                tree.answer(asked, DROPPED)
-                return True
+        if end_dropped(self):
+            return True
         for signal in self.inbox:
             asked_signal = self._receiver(signal.name)
             if asked_signal is not None:
@@ -344,10 +345,10 @@ class Replay:
         if isinstance(instruction, CallChild):
             start_child(self.draft, instruction, self.header.run_id, asked.path)
             asked.started = True
-            self._record(asked, "mark", path=asked.path + STARTED)
+            self.record(asked, "mark", path=asked.path + STARTED)
             return True
         answer = self.draft.answer(instruction) if isinstance(instruction, Post) else True  # that of a patch
-        self._record(asked, "mark")
+        self.record(asked, "mark")
         self.tree.answer(asked, Success(answer))
         return True
 
@@ -366,7 +367,7 @@ class Replay:
         call = asked.instruction if isinstance(asked.instruction, CallChild) else None
         secret = has_secret_end(call) if call is not None else self._signal_codec(signal.name).secret
         at_ms = max(asked.branch.clock_ms, signal.at_ms)
-        row = self._record(asked, "done", value=signal.value, at_ms=at_ms, secret=secret)
+        row = self.record(asked, "done", value=signal.value, at_ms=at_ms, secret=secret)
         self.tree.answer(asked, self._answer_of(asked, row))
 
     def _signal_codec(self, name: str) -> Codec[Any]:
@@ -375,7 +376,7 @@ class Replay:
             raise InvalidInput(f"signal {name!r}", ("the definition has no such signal; add it to signals=(...)",))
         return codec
 
-    def _record(
+    def record(
         self,
         asked: OpenStep,
         form: Form,
@@ -385,6 +386,7 @@ class Replay:
         path: str | None = None,
         secret: bool = False,
     ) -> Row:
+        """Add the row of an instruction."""
         branch = asked.branch
         at_ms = branch.clock_ms if at_ms is None else max(branch.clock_ms, at_ms)
         failed = self.failing.pop(asked.path, None)
@@ -404,9 +406,14 @@ class Replay:
     # ------------------------------------------------------------ steps
     def calls(self) -> list[OpenStep]:
         """Return the steps that can be performed now."""
+        due = self._due()
+        return [each for each in due if each.path in self.perhaps_begun] if self.suspended else due
+
+    def _due(self) -> list[OpenStep]:
         if self.is_full or self.is_stopped or self.stopped is not None:
             return []
-        return [asked for asked in self.tree.steps.values() if asked.begun_ms is None and self._is_due(asked.path)]
+        asked = (*self.tree.steps.values(), *(each for each in self.tree.dropping.values() if each.ending))
+        return [each for each in asked if each.begun_ms is None and self._is_due(each.path)]
 
     def _is_due(self, path: str) -> bool:
         failed = self.failing.get(path)
@@ -431,9 +438,9 @@ class Replay:
             The defect of an attempt that failed; `failed` notes it.
         """
         self.now_ms = max(self.now_ms, now_ms)
-        if asked.path in self.tree.dropping:
-            self._record(asked, "dropped")
-            self.tree.answer(asked, DROPPED)
+        if asked.path in self.tree.dropping and not isinstance(exit_, Success | Failure):
+            self.record(asked, "interrupted")
+            self.tree.stopped(asked, "unknown")
             self.advance()
             return None
         defect: Exception
@@ -443,7 +450,7 @@ class Replay:
                     value, secret = encoded(asked.instruction, exit_, self.draft.limits.payload_bytes)
                 except (InvalidInput, NotRecordable) as problem:
                     return problem if isinstance(problem, NotRecordable) else NotRecordable(asked.name, str(problem))
-                row = self._record(
+                row = self.record(
                     asked,
                     "done" if isinstance(exit_, Success) else "failed",
                     value=value.decode(),
@@ -494,7 +501,7 @@ class Replay:
                 return
             timer = self._timers.pop()
             if isinstance(timer, OpenStep):
-                row = self._record(timer, "done", at_ms=at_ms)
+                row = self.record(timer, "done", at_ms=at_ms)
                 timer.branch.clock_ms = row.at_ms
                 self.tree.answer(timer, Success(None))
             else:
@@ -503,9 +510,9 @@ class Replay:
                 self.tree.expire(timer, at_ms)
             self.advance()
 
-    def notice(self, known: Known, now_ms: int) -> None:
+    def notice(self, known: Known, suspension: Suspension | None, now_ms: int) -> None:
         """Take over the requests that arrived since the last commit, and run the program on."""
-        self.now_ms = max(self.now_ms, now_ms)
+        self.now_ms, self.suspended = max(self.now_ms, now_ms), suspension is not None
         if known.data != self.known.data:
             self.known, self.header = known, known.header
             self.inbox = [signal for signal in self.header.inbox if signal.number not in self.taken]
@@ -576,7 +583,7 @@ class Replay:
         """
         if self.stopped is not None:
             return False
-        if self.calls() or self.needs_commit or (header.cancel is not None and not header.cancel.delivered):
+        if self._due() or self.needs_commit or (header.cancel is not None and not header.cancel.delivered):
             return True
         return any(self._receiver(signal.name) is not None for signal in header.inbox)
 
@@ -585,6 +592,9 @@ class Replay:
         waiting = (asked for asked in self.tree.asked.values() if asked.path not in self.tree.steps)
         return tuple(Wait(path=each.path, name=each.name, at_ms=each.wake_ms) for each in islice(waiting, most))
 
+
+_STOPPED = frozenset({"dropped", "interrupted"})
+"""The forms of rows that halt a branch instead of the answer of its step."""
 
 _DIRECT = frozenset({"done", "failed", "mark"})
 """The forms of rows that answer an instruction."""

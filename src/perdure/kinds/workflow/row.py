@@ -11,10 +11,11 @@ from perdure.values.errors import InvalidInput
 from perdure.values.excerpt import fields_in_line, size_only
 from perdure.values.turn_value import turn_value
 
-Form: TypeAlias = Literal["done", "failed", "mark", "dropped", "timed_out", "cancelled"]
+Form: TypeAlias = Literal["done", "failed", "mark", "dropped", "interrupted", "timed_out", "cancelled"]
 """The form of an answer:
 
 ``done`` a value, ``failed`` a typed error, ``mark`` no value, ``dropped`` the halt of a branch whose fork was decided,
+``interrupted`` the same after the step had begun, so that its effect may have happened,
 ``timed_out`` the end of a time limit, ``cancelled`` the halt of the workflow.
 """
 

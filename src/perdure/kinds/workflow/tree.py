@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import attrs
 from returns.result import Failure, Success
 
 from perdure.kinds.workflow.instructions import BranchDropped, CallChild, OneStep, WorkflowCancelled
 from perdure.programs import Call, EffectTimeout, Exit, Halted, Raised
-from perdure.programs.instructions import Deadline, Gather, Race
-from perdure.programs.interpreter import Fork, Loop, is_finalizing
+from perdure.programs.instructions import MAP, Deadline, Gather, Race
+from perdure.programs.interpreter import Fork, Loop, is_finalizing, stack_of
+from perdure.programs.resources import Uninterrupted
 from perdure.values.excerpt import fields_in_line
 
 AnyExit: TypeAlias = Exit[Any, Any]
@@ -34,6 +35,8 @@ class OpenStep:
         begun_ms: when its attempt in progress began; None while there is none.
         wake_ms: when a sleep ends.
         started: whether the message that starts a child was sent.
+        halt: the halt that the branch receives if the step is stopped.
+        ending: whether a step whose branch is halted is performed to its end, because its outcome must be known.
     """
 
     __repr__ = fields_in_line
@@ -46,6 +49,8 @@ class OpenStep:
     begun_ms: int | None = None
     wake_ms: int | None = None
     started: bool = False
+    halt: AnyExit = DROPPED
+    ending: bool = False
 
 
 @attrs.define(eq=False)
@@ -138,7 +143,7 @@ class Tree:
         ready: the branches that can run, each with the answer that it receives.
         asked: the instructions without an answer, by path, in the order in which they were asked.
         steps: those of them that are performed by services.
-        dropping: steps whose branch is dropped, and must be halted by a row of the journal.
+        dropping: steps whose branch is halted by the row of their end: they are stopped, unless they are `ending`.
         left: calls of children that their branches no longer wait for.
         forks: the open forks, by path.
         lost: the defects of dropped branches.
@@ -176,7 +181,7 @@ class Tree:
         self.dropping.pop(asked.path, None)
         branch.asked = None
         if answer.__class__ is Halted:
-            branch.halted = True
+            branch.halted, branch.halt = True, None
         self.ready.append((branch, answer))
 
     @property
@@ -223,6 +228,8 @@ class Tree:
         if fork is None:
             self.exit = exit_
             return
+        if branch.halt is not None and not branch.dropped:  # it ended before its next instruction
+            _halt_later(fork.parent, branch.halt)
         del fork.live[branch.index]
         fork.clock_ms = max(fork.clock_ms, branch.clock_ms)
         if branch.dropped:
@@ -271,12 +278,14 @@ class Tree:
         branch.dropped = True
         if branch.halted:  # its finalizers run already
             return
+        if any(one.if_unknown is None for one in uninterrupted_in(branch)):
+            self._end_inside(branch)
+            return
         asked, inner = branch.asked, branch.waits_for
         if asked is not None:
             branch.halt = None
             if isinstance(asked.instruction, Call | OneStep):
-                self.dropping[asked.path] = asked
-                self.steps.pop(asked.path, None)
+                self._stop(asked, DROPPED)
                 return
             if isinstance(asked.instruction, CallChild):
                 self.left.append(asked)
@@ -291,6 +300,43 @@ class Tree:
         else:
             branch.halt = DROPPED  # it is about to run
 
+    def _stop(self, asked: OpenStep, halt: AnyExit, *, ending: bool = False) -> None:
+        """Halt the branch of a step by the row of its end."""
+        self.dropping[asked.path] = asked
+        self.steps.pop(asked.path, None)
+        asked.halt, asked.ending, asked.branch.halt = halt, ending, halt
+
+    def _end_inside(self, dropped: Branch) -> None:
+        """Halt a branch, and those that it waits for, after the steps in progress: their outcomes must be known."""
+        dropped.halt = DROPPED
+        for asked in tuple(self.asked.values()):
+            branch = asked.branch
+            if not _is_inside(branch, dropped) or branch.halted or (branch.dropped and branch is not dropped):
+                continue
+            if asked.path in self.steps:
+                self._stop(asked, DROPPED, ending=True)
+            elif asked.path not in self.dropping:
+                if isinstance(asked.instruction, CallChild):
+                    self.left.append(asked)
+                self.answer(asked, DROPPED)
+
+    def stopped(self, asked: OpenStep, outcome: Literal["not begun", "unknown"]) -> None:
+        """Halt the branch of a step that is not performed further, and notify the programs around it.
+
+        Args:
+            asked: the step.
+            outcome: ``unknown`` if an attempt began, which may have had its effect.
+        """
+        if outcome == "unknown":
+            self.note_unknown(asked)
+        self.answer(asked, asked.halt)
+
+    def note_unknown(self, asked: OpenStep) -> None:
+        """Notify the programs around a step that its outcome is not known, the innermost first."""
+        for around in uninterrupted_around(asked.branch):
+            if around.if_unknown is not None:
+                around.if_unknown()
+
     def expire(self, fork: OpenFork, at_ms: int) -> None:
         """Let the time limit of a fork pass."""
         fork.expired = True
@@ -298,12 +344,13 @@ class Tree:
         after_ms = fork.plan.after_ms if isinstance(fork.plan, Deadline) else 0
         self.decide(fork, Failure(EffectTimeout(timedelta(milliseconds=after_ms))))
 
-    def cancel(self, reason: str, in_progress: frozenset[str]) -> None:
+    def cancel(self, reason: str, in_progress: frozenset[str], unknown: frozenset[str]) -> None:
         """Halt every branch where it waits.
 
         Args:
             reason: the caller's reason.
             in_progress: the paths of steps that are being performed: their branches are halted after their answer.
+            unknown: the paths of steps that began, and are not performed again.
         """
         halt: AnyExit = Halted(WorkflowCancelled(reason))
         for branch, _ in self.ready:  # there are some only if another branch raised
@@ -319,6 +366,8 @@ class Tree:
             if asked.path in in_progress:
                 branch.halt = halt
                 continue
+            if asked.path in unknown:
+                self.note_unknown(asked)
             if isinstance(asked.instruction, CallChild):
                 self.left.append(asked)
             self.answer(asked, halt)
@@ -332,6 +381,28 @@ class Tree:
 def _halt_later(branch: Branch, halt: AnyExit) -> None:
     if not (branch.halted or branch.dropped):
         branch.halt = halt
+
+
+def _is_inside(branch: Branch, outer: Branch) -> bool:
+    around: Branch | None = branch
+    while around is not None and around is not outer:
+        around = None if around.fork is None else around.fork.parent
+    return around is outer
+
+
+def uninterrupted_in(branch: Branch) -> list[Uninterrupted[Any, Any]]:
+    """Return the marks around the instruction at which a branch waits, the innermost first."""
+    return [mark for tag, mark in reversed(stack_of(branch.loop)) if tag == MAP and isinstance(mark, Uninterrupted)]
+
+
+def uninterrupted_around(branch: Branch) -> list[Uninterrupted[Any, Any]]:
+    """Return the marks around a branch and those that wait for it, the innermost first."""
+    found: list[Uninterrupted[Any, Any]] = []
+    around: Branch | None = branch
+    while around is not None:
+        found += uninterrupted_in(around)
+        around = None if around.fork is None else around.fork.parent
+    return found
 
 
 def finalizing_around(branch: Branch) -> Branch | None:
