@@ -7,7 +7,8 @@ from attrs import define
 
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.runtime.simulated import Simulation
-from perdure.server.dashboard_stream import INTERVAL_MS, LIFETIME_MS, PageUpdate, Streams, stream
+from perdure.server.bulkhead import Bulkhead
+from perdure.server.dashboard_stream import INTERVAL_MS, LIFETIME_MS, PageUpdate, stream
 
 
 @define
@@ -23,6 +24,11 @@ class Page:
         return PageUpdate(self.kind, self.text, "now")
 
 
+def streams_of(limit, of_one=None):
+    """Return what bounds the streams."""
+    return Bulkhead(name="streams", limit=limit, of_one=of_one or limit, runtime=asyncio_runtime())
+
+
 def names(chunks):
     return [chunk.decode().split("\n")[0] for chunk in chunks]
 
@@ -34,7 +40,7 @@ def followed(page, streams, *, closing=lambda: False, most=1_000):
     async def follow():
         began = simulation.runtime.monotonic_ms()
         chunks = []
-        body = stream(page.now, streams, simulation.runtime, closing).body_iterator
+        body = stream(page.now, streams, "one", simulation.runtime, closing).body_iterator
         async for chunk in body:
             chunks.append(chunk)
             if len(chunks) >= most:
@@ -52,36 +58,45 @@ def test_a_page_is_sent_once_and_again_only_when_it_changed():
         page.text = "second" if page.updates >= 3 else "first"
         return False
 
-    found, _ = followed(page, Streams(1), closing=change, most=6)
+    found, _ = followed(page, streams_of(1), closing=change, most=6)
     assert found == ["retry: 1000", "event: page", "event: pulse", "event: pulse", "event: page", "event: pulse"]
 
 
 def test_a_page_is_computed_at_most_once_a_second_and_its_stream_ends():
-    page, streams = Page(), Streams(1)
+    page, streams = Page(), streams_of(1)
     found, took_ms = followed(page, streams)
     assert (took_ms, page.updates) == (LIFETIME_MS, LIFETIME_MS // INTERVAL_MS)
-    assert (len(found), streams.count) == (page.updates + 1, 0)
+    assert (len(found), streams.held) == (page.updates + 1, 0)
 
 
 @pytest.mark.parametrize("kind", ["signed-out", "page"])
 def test_a_stream_ends_with_its_session_or_its_server(kind):
-    page, streams = Page(kind=kind), Streams(1)
+    page, streams = Page(kind=kind), streams_of(1)
     found, took_ms = followed(page, streams, closing=lambda: page.updates >= 1)
-    assert (found[1:], streams.count) == ([f"event: {kind}"], 0)
+    assert (found[1:], streams.held) == ([f"event: {kind}"], 0)
     assert took_ms <= INTERVAL_MS
 
 
-def test_one_stream_more_than_the_limit_says_so_and_ends():
-    async def open_streams():
-        streams, page = Streams(2), Page()
-        runtime = asyncio_runtime()
-        bodies = [stream(page.now, streams, runtime, lambda: False).body_iterator for _ in range(3)]
-        first = [[await anext(body), await anext(body)] for body in bodies]
-        await bodies[0].aclose()
-        again = stream(page.now, streams, runtime, lambda: False).body_iterator
-        last = [await anext(again), await anext(again)]
-        for body in (*bodies, again):
-            await body.aclose()
-        return [names(each)[1] for each in (*first, last)], streams.count
+@pytest.mark.parametrize(
+    ("limits", "clients", "shown"), [((2, 2), "aaaa", "pp-p"), ((4, 1), "aaba", "p-p-"), ((2, 1), "abcd", "pp--")]
+)
+def test_one_stream_more_than_the_limit_says_so_and_ends(limits, clients, shown):
+    """The first stream ends before the last one begins, if that is of the same client."""
 
-    assert asyncio.run(open_streams()) == (["event: page", "event: page", "event: full", "event: page"], 0)
+    async def open_streams():
+        streams, page = streams_of(*limits), Page()
+        runtime = asyncio_runtime()
+
+        async def opened(client):
+            body = stream(page.now, streams, client, runtime, lambda: False).body_iterator
+            return body, names([await anext(body), await anext(body)])[1]
+
+        bodies = [await opened(client) for client in clients[:3]]
+        if limits == (2, 2):
+            await bodies[0][0].aclose()
+        bodies.append(await opened(clients[3]))
+        for body, _ in bodies:
+            await body.aclose()
+        return "".join("-" if found == "event: full" else "p" for _, found in bodies), streams.held
+
+    assert asyncio.run(open_streams()) == (shown, 0)

@@ -64,14 +64,13 @@ def status_of(response: bytes) -> int:
 
 @asynccontextmanager
 async def serving(
-    app: App, limits: HttpLimits = NO_LIMITS, access: Access = "local", **options: Any
+    app: App, limits: HttpLimits = NO_LIMITS, access: Access = "local", *, guard: bool = True, **options: Any
 ) -> AsyncGenerator[Served]:
-    """Serve an application within the block."""
+    """Serve an application within the block, behind a guard if it has none of its own."""
     runtime = options.pop("runtime", None) or asyncio_runtime()
     connections, state = GuardedConnections(limits, runtime), ServerState()
-    config = Config(
-        Guard(app, access, limits, runtime, **options), ws="none", lifespan="off", log_config=None, proxy_headers=False
-    )
+    guarded: Any = Guard(app, access, limits, runtime, **options) if guard else app
+    config = Config(guarded, ws="none", lifespan="off", log_config=None, proxy_headers=False)
     config.load()
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: connections.protocol(config, state, {}), "127.0.0.1", 0)

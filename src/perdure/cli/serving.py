@@ -194,7 +194,8 @@ async def _listen(jobs: Client, served: Served, stack: AsyncExitStack) -> tuple[
 
 def _affordable(limits: HttpLimits, groups: int) -> HttpLimits:
     """Return the limits with as many connections as this process may open, for the Unix socket and for TCP each."""
-    connections = make_room(groups * limits.connections) // groups
+    probes = limits.probe_connections
+    connections = make_room(groups * (limits.connections + probes)) // groups - probes
     if connections < limits.connections:
         _say(f"{connections} instead of {limits.connections} connections: raise the limit of open files (LimitNOFILE)")
     return attrs.evolve(limits, connections=max(1, connections))

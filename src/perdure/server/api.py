@@ -28,12 +28,11 @@ from perdure.client.in_process import acting_for, engine_of
 from perdure.client.local_gateway import LocalGateway
 from perdure.dashboard.links import PAGES
 from perdure.runtime.on_asyncio import asyncio_runtime
+from perdure.runtime.record import Runtime
 from perdure.server.access import Access, Caller
-from perdure.server.at_most import AtMost
-from perdure.server.batch import answer_batch
+from perdure.server.batch import BatchEndpoint, BatchLimits
+from perdure.server.bulkhead import Bulkhead
 from perdure.server.dashboard_session import Sessions
-from perdure.server.dashboard_stream import Streams
-from perdure.server.few import Few
 from perdure.server.guard import CALLER, Guard
 from perdure.server.http_limits import DEFAULT_LIMITS, HttpLimits
 from perdure.server.page_access import PageAccess
@@ -60,6 +59,7 @@ class EngineApi:
         limits: the limits of requests.
         log_requests: whether to log each request.
         activity: the last hour of the engine, for the dashboard; None to serve no dashboard.
+        batches: the limits that the batches of all clients share.
     """
 
     opening: OpenApp | None
@@ -68,27 +68,43 @@ class EngineApi:
     limits: HttpLimits = DEFAULT_LIMITS
     log_requests: bool = False
     activity: Activity | None = None
+    batches: BatchLimits = attrs.field(init=False)
     _routes: Starlette = attrs.field(init=False)
     _guard: Guard = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        batch, lists = Route("/v1/calls", _Batch(self), methods=["POST"]), Few(self.limits.lists_at_once)
-        waits = AtMost(self.limits.waits, "the list of requests that wait for a status")
-        sessions = Sessions(secrets.token_bytes(32))
+        runtime = asyncio_runtime() if self._client is None else engine_of(self._client).runtime
+        limits, sessions = self.limits, Sessions(secrets.token_bytes(32))
+        lists = Bulkhead(
+            name="the requests that wait for a list",
+            limit=limits.lists_at_once,
+            of_one=limits.lists_at_once,
+            waiting=limits.lists_waiting,
+            waiting_of_one=limits.client_lists_waiting,
+            rests=True,
+            runtime=runtime,
+        )
+        waits = Bulkhead(
+            name="the list of requests that wait for a status",
+            limit=limits.waits,
+            of_one=limits.client_waits,
+            runtime=runtime,
+        )
+        self.batches = BatchLimits.of(limits, lists, runtime)
+        batch = Route("/v1/calls", _Batch(self, BatchEndpoint(self.batches)), methods=["POST"])
         self._routes = Starlette(
             routes=[
                 batch,
                 *routes(lambda: self.client, caller_of, lists=lists, waits=waits),
-                *self._pages(lists, sessions),
+                *self._pages(lists, sessions, runtime),
             ],
             exception_handlers={HTTPException: partial(_no_route, self.activity is not None)},
             lifespan=self.lifespan,
         )
-        runtime = asyncio_runtime() if self._client is None else engine_of(self._client).runtime
         pages = None if self.activity is None else PageAccess(self.access, sessions)
         self._guard = Guard(self._guarded, self.access, self.limits, runtime, self.log_requests, pages)
 
-    def _pages(self, lists: Few, sessions: Sessions) -> list[BaseRoute]:
+    def _pages(self, lists: Bulkhead, sessions: Sessions, runtime: Runtime) -> list[BaseRoute]:
         if self.activity is None:
             return []
         try:
@@ -97,7 +113,12 @@ class EngineApi:
             expected = "the extra 'dashboard': pip install 'perdure[dashboard]'"
             raise DefinitionError("dashboard of a server", f"no module {error.name}", expected) from error
 
-        streams = Streams(self.limits.live_pages)
+        streams = Bulkhead(
+            name="pages that follow the engine",
+            limit=self.limits.live_pages,
+            of_one=self.limits.client_live_pages,
+            runtime=runtime,
+        )
         return Dashboard(lambda: self.client, self.access, sessions, self.activity, lists, streams).routes()
 
     @property
@@ -150,6 +171,7 @@ class _Batch:
     """The endpoint of batches."""
 
     api: EngineApi
+    batches: BatchEndpoint
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -159,7 +181,7 @@ class _Batch:
             return
         if not isinstance(gateway, LocalGateway):
             raise TypeError(gateway)
-        await answer_batch(gateway, caller_in(scope).scopes, scope, receive, send)
+        await self.batches.answer(gateway, scope, receive, send)
 
 
 async def _no_route(dashboard: bool, request: Request, error: Exception) -> Response:  # noqa: FBT001 - of a partial

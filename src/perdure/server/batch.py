@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any, Final
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Final
 
 import attrs
 from starlette.requests import Request
@@ -12,20 +14,27 @@ from starlette.types import Receive, Scope, Send
 
 from perdure.client.local_gateway import LocalGateway
 from perdure.programs import Raised
-from perdure.runtime.record import LogRecord
+from perdure.runtime.record import LogRecord, Runtime
+from perdure.server.body import departure
+from perdure.server.bulkhead import UNBOUNDED, Bulkhead
+from perdure.server.guard import CALLER, client_in
+from perdure.server.http_limits import HttpLimits
 from perdure.server.perform import perform
 from perdure.server.replies import problem_reply
-from perdure.values.errors import InvalidInput, OutcomeUnknown
-from perdure.wire.envelope import READS, Envelope, envelope_of, refused
+from perdure.values.errors import InvalidInput, OutcomeUnknown, Overloaded
+from perdure.wire.envelope import LISTS, READS, Envelope, envelope_of, refused
 from perdure.wire.problems import problem_of
 
 LINES: Final = "application/x-ndjson"
 
-READS_AT_ONCE: Final = 16
-"""Reads of one batch that are performed at once: each answer may be a state of the largest size."""
+READS_OF_BATCH: Final = 16
+"""Reads of one batch that are performed or wait at once: each is a task, and its answer a state of any size."""
 
 UNREAD_BYTES: Final = 4_194_304
-"""Answers that wait for the client to read; while they are more, no further read begins."""
+"""Answers of one batch that wait for the client to read; while they are more, no further read begins."""
+
+PART_BYTES: Final = 65_536
+"""Answers that are sent at once, unless one is larger, so that the connection holds few unread ones."""
 
 _HEADERS: Final = [(b"content-type", LINES.encode())]
 
@@ -45,6 +54,59 @@ def envelopes_of(body: bytes) -> tuple[Envelope, ...]:
     return envelopes
 
 
+@attrs.frozen(eq=False)
+class BatchLimits:
+    """The limits that the batches of all clients of a server share.
+
+    Attributes:
+        lines: requests in progress.
+        reads: reads that are computed.
+        lists: reads that are as expensive as a list.
+        unread: bytes of answers that wait for their clients.
+    """
+
+    lines: Bulkhead
+    reads: Bulkhead
+    lists: Bulkhead
+    unread: Bulkhead
+
+    @classmethod
+    def of(cls, limits: HttpLimits, lists: Bulkhead, runtime: Runtime) -> BatchLimits:
+        """Return those of a server."""
+        unread = Bulkhead(
+            name="bytes of unread answers",
+            limit=limits.answers_bytes,
+            of_one=limits.client_answers_bytes,
+            runtime=runtime,
+        )
+        lines = Bulkhead(
+            name="requests of batches in progress",
+            limit=limits.lines_at_once,
+            of_one=limits.client_lines,
+            waiting=UNBOUNDED,  # each has a connection, and the clients' requests are limited
+            waiting_of_one=UNBOUNDED,
+            runtime=runtime,
+        )
+        reads = Bulkhead(
+            name="reads of batches",
+            limit=limits.reads_at_once,
+            of_one=limits.reads_at_once,
+            waiting=UNBOUNDED,  # each is of a line in progress
+            waiting_of_one=UNBOUNDED,
+            may_begin=lambda client: (
+                (unread.held < unread.limit or unread.held_by(client) == 0) and unread.held_by(client) < unread.of_one
+            ),
+            runtime=runtime,
+        )
+        return cls(lines, reads, lists, unread)
+
+    def read(self, client: str, count: int) -> None:
+        """Note that a client has read, or lost, some bytes of its answers."""
+        if count:
+            self.unread.release(client, count)
+            self.reads.advance()
+
+
 @attrs.define
 class Answers:
     """Writes the lines of answers in the order in which they are ready, several at once if several are.
@@ -52,11 +114,15 @@ class Answers:
     Attributes:
         send: sends a message of ASGI.
         left: how many answers are missing.
+        client: the client that reads them.
+        limits: those of all batches.
     """
 
     send: Send
     left: int
-    _ready: list[bytes] = attrs.Factory(list[bytes])
+    client: str
+    limits: BatchLimits
+    _ready: deque[bytes] = attrs.Factory(deque[bytes])
     _wake: asyncio.Event = attrs.Factory(asyncio.Event)
     _unread: int = 0
     _was_read: asyncio.Event = attrs.Factory(asyncio.Event)
@@ -65,6 +131,7 @@ class Answers:
         """Add the line of one answer."""
         self._ready.append(line)
         self._unread += len(line)
+        self.limits.unread.count(self.client, len(line))
         self._wake.set()
 
     async def room(self) -> None:
@@ -79,68 +146,125 @@ class Answers:
         while self.left:
             await self._wake.wait()
             self._wake.clear()
-            lines, self._ready = self._ready, []
-            self.left -= len(lines)
-            body = b"".join(lines)
-            await self.send({"type": "http.response.body", "body": body, "more_body": self.left > 0})
-            self._unread -= len(body)
-            self._was_read.set()
+            while self._ready:
+                body = self._part()
+                await self.send({"type": "http.response.body", "body": body, "more_body": self.left > 0})
+                self._read(len(body))
+
+    def forget(self) -> None:
+        """Drop the lines that were not sent."""
+        self._read(self._unread)
+
+    def _part(self) -> bytes:
+        lines = [self._ready.popleft()]
+        size = len(lines[0])
+        while self._ready and size + len(self._ready[0]) <= PART_BYTES:
+            lines.append(self._ready.popleft())
+            size += len(lines[-1])
+        self.left -= len(lines)
+        return b"".join(lines)
+
+    def _read(self, count: int) -> None:
+        self._unread -= count
+        self.limits.read(self.client, count)
+        self._was_read.set()
 
 
-async def answer_batch(
-    gateway: LocalGateway, scopes: frozenset[str], scope: Scope, receive: Receive, send: Send
-) -> None:
-    """Answer one batch.
+@attrs.frozen(eq=False)
+class BatchEndpoint:
+    """Answers the batches of a server."""
 
-    A batch with a line that is not valid is refused as a whole: none of its requests is performed.
+    limits: BatchLimits
 
-    Args:
-        gateway: reaches the engine.
-        scopes: of the client's token.
-        scope: of ASGI, as are the following.
-        receive: receives the body.
-        send: sends the response.
-    """
-    try:
-        envelopes = envelopes_of(await Request(scope, receive).body())
-    except InvalidInput as error:
-        return await problem_reply(error)(scope, receive, send)
-    if len(envelopes) == 1:
-        line = await perform(gateway, envelopes[0], scopes)
+    async def answer(self, gateway: LocalGateway, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one batch.
+
+        A batch with a line that is not valid is refused as a whole: none of its requests is performed.
+
+        Args:
+            gateway: reaches the engine.
+            scope: of ASGI, as are the following.
+            receive: receives the body.
+            send: sends the response.
+        """
+        try:
+            envelopes = envelopes_of(await Request(scope, receive).body())
+        except InvalidInput as error:
+            return await problem_reply(error)(scope, receive, send)
+        batch = _Batch(gateway, self.limits, client_in(scope), scope[CALLER].scopes, partial(departure, receive))
+        if len(envelopes) > 1:
+            many = partial(batch.answer_many, envelopes, send)
+            return await self.limits.lines.perform(batch.client, many, weight=len(envelopes))
+        line = await batch.performed(envelopes[0])
         headers = [*_HEADERS, (b"content-length", str(len(line)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         return await send({"type": "http.response.body", "body": line})
-    return await _answer_many(gateway, scopes, envelopes, send)
 
 
-async def _answer_many(
-    gateway: LocalGateway, scopes: frozenset[str], envelopes: Sequence[Envelope], send: Send
-) -> None:
-    answers, reads = Answers(send, len(envelopes)), asyncio.Semaphore(READS_AT_ONCE)
+@attrs.frozen(eq=False)
+class _Batch:
+    """One batch.
 
-    async def one(envelope: Envelope) -> None:
-        if envelope.action in READS:
-            async with reads:
-                await answers.room()
-                await performed(envelope)
-        else:
-            await performed(envelope)
+    Attributes:
+        gateway: reaches the engine.
+        limits: those of all batches.
+        client: the client that its work counts against.
+        scopes: of the client's token.
+        left: returns once the client has left.
+    """
 
-    async def performed(envelope: Envelope) -> None:
+    gateway: LocalGateway
+    limits: BatchLimits
+    client: str
+    scopes: frozenset[str]
+    left: Callable[[], Awaitable[None]]
+
+    def performed(self, envelope: Envelope) -> Awaitable[bytes]:
+        """Perform one request; its result is the line of its answer."""
+        performing = self._listed if envelope.action in LISTS else partial(perform, self.gateway)
+        return performing(envelope, self.scopes)
+
+    async def _listed(self, envelope: Envelope, scopes: frozenset[str]) -> bytes:
         try:
-            line = await perform(gateway, envelope, scopes)
-        except Exception as defect:  # noqa: BLE001 - of the library: the other requests are answered all the same
-            gateway.engine.runtime.log(LogRecord("error", "request failed", {"error": Raised(defect).formatted()}))
-            line = refused(envelope.number, problem_of(OutcomeUnknown("the server failed; see its log")))
-        answers.add(line)
+            return await self.limits.lists.perform(self.client, partial(perform, self.gateway, envelope, scopes))
+        except Overloaded as error:
+            return refused(envelope.number, problem_of(error))
 
-    tasks: list[asyncio.Task[Any]] = [asyncio.ensure_future(one(envelope)) for envelope in envelopes]
-    writing = asyncio.ensure_future(answers.write())
-    try:
-        await asyncio.gather(*tasks)
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        writing.cancel()
-        raise
-    await writing
+    async def answer_many(self, envelopes: Sequence[Envelope], send: Send) -> None:
+        """Answer several requests, each as soon as it is done."""
+        answers, reads = Answers(send, len(envelopes), self.client, self.limits), asyncio.Semaphore(READS_OF_BATCH)
+
+        async def one(envelope: Envelope) -> None:
+            if envelope.action in READS:
+                async with reads:
+                    await answers.room()
+                    await self.limits.reads.perform(self.client, partial(answer, envelope))
+            else:
+                await answer(envelope)
+
+        async def answer(envelope: Envelope) -> None:
+            try:
+                line = await self.performed(envelope)
+            except Exception as defect:  # noqa: BLE001 - of the library: the other requests are answered all the same
+                log = self.gateway.engine.runtime.log
+                log(LogRecord("error", "request failed", {"error": Raised(defect).formatted()}))
+                line = refused(envelope.number, problem_of(OutcomeUnknown("the server failed; see its log")))
+            answers.add(line)
+
+        tasks = [asyncio.ensure_future(one(envelope)) for envelope in envelopes]
+        writing = asyncio.ensure_future(answers.write())
+        reading = [task for task, envelope in zip(tasks, envelopes, strict=True) if envelope.action in READS]
+        leaving = asyncio.ensure_future(self.left()) if len(reading) > READS_OF_BATCH else None
+        if leaving is not None:
+            leaving.add_done_callback(lambda _: [task.cancel() for task in reading])
+        try:
+            await asyncio.gather(*tasks)
+            await writing
+        except asyncio.CancelledError:
+            if leaving is None or not leaving.done() or leaving.cancelled():
+                raise  # the server stops; else the client has left, and its other requests are performed all the same
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            for task in (*tasks, writing, *(() if leaving is None else (leaving,))):
+                task.cancel()
+            answers.forget()

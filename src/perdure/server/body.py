@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, MutableMapping
-from contextlib import contextmanager
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Self, TypeAlias
 
 import attrs
 
+from perdure.server.bulkhead import Bulkhead
 from perdure.server.http_limits import HttpLimits
 from perdure.server.refusal import HttpRefusal, bodies_refusal, size_refusal
 
@@ -15,46 +15,34 @@ Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
 @attrs.define
-class BodyMemory:
-    """The bytes of all bodies that a server holds.
-
-    Attributes:
-        limit: the most bytes.
-        held: the bytes now.
-    """
-
-    limit: int
-    held: int = 0
-
-    @contextmanager
-    def reserving(self) -> Generator[Reservation]:
-        """Return a reservation, and release it at the end of the block."""
-        reservation = Reservation(self)
-        try:
-            yield reservation
-        finally:
-            self.held -= reservation.size
-
-
-@attrs.define
 class Reservation:
     """The bytes of one body.
 
     Attributes:
-        memory: the memory that they belong to.
-        size: their number.
+        memory: the bytes of all bodies that a server holds.
+        client: the client that sends it.
+        most: the largest body.
+        size: the bytes so far.
     """
 
-    memory: BodyMemory
+    memory: Bulkhead
+    client: str
+    most: int
     size: int = 0
 
     def grow(self, count: int) -> bool:
-        """Reserve more bytes; return False if the memory has no room for them."""
-        if self.memory.held + count > self.memory.limit:
+        """Reserve more bytes; return False if the memory, or the client's share of it, has no room for them."""
+        if not self.memory.take(self.client, count):
             return False
-        self.memory.held += count
         self.size += count
         return True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.size:
+            self.memory.release(self.client, self.size)
 
 
 async def received(receive: Receive, limits: HttpLimits, reservation: Reservation) -> bytes | HttpRefusal | None:
@@ -70,18 +58,18 @@ async def received(receive: Receive, limits: HttpLimits, reservation: Reservatio
         if message["type"] != "http.request":
             return None
         part: bytes = message.get("body", b"")
-        if reservation.size + len(part) > limits.body_bytes:
-            return body_too_large(limits)
-        if not reservation.grow(len(part)):
+        if reservation.size + len(part) > reservation.most:
+            return body_too_large(reservation.most)
+        if part and not reservation.grow(len(part)):
             return bodies_refusal(limits)
         parts.append(part)
         if not message.get("more_body", False):
             return b"".join(parts)
 
 
-def body_too_large(limits: HttpLimits) -> HttpRefusal:
+def body_too_large(most: int) -> HttpRefusal:
     """Return the refusal of a body that is larger than the limit."""
-    return size_refusal(413, "body of the request", "a larger one", f"{limits.body_bytes} bytes")
+    return size_refusal(413, "body of the request", "a larger one", f"{most} bytes")
 
 
 def replayed(body: bytes, receive: Receive) -> Receive:
@@ -96,3 +84,9 @@ def replayed(body: bytes, receive: Receive) -> Receive:
         return await receive()
 
     return next_message
+
+
+async def departure(receive: Receive) -> None:
+    """Return once the client has closed its connection, or its response is complete. The body was received before."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 import attrs
@@ -33,17 +33,20 @@ from perdure.dashboard.requests import (
 from perdure.dashboard.signing_in import login_page
 from perdure.programs.future import answer_of
 from perdure.server.access import Access
+from perdure.server.body import departure
+from perdure.server.bulkhead import Bulkhead, ClientGone
 from perdure.server.dashboard_actions import redrive, send
 from perdure.server.dashboard_assets import ASSETS
 from perdure.server.dashboard_data import PageSource, known, whole
 from perdure.server.dashboard_pages import ShownPage, instance_of, job_of, page_at
 from perdure.server.dashboard_session import COOKIE, SESSION_MS, Sessions
-from perdure.server.dashboard_stream import PageUpdate, Streams, stream
+from perdure.server.dashboard_stream import PageUpdate, stream
 from perdure.server.dashboard_visit import HEADERS, Form, Refused, Visit
-from perdure.server.few import Few
+from perdure.server.guard import client_in
 from perdure.server.listening import CLOSING
 from perdure.server.page_access import ANONYMOUS
 from perdure.server.replies import json_reply
+from perdure.server.routes import CLIENT_CLOSED
 from perdure.server.tokens import Tokens
 from perdure.telemetry.activity import Activity
 from perdure.values.address import Address
@@ -55,6 +58,7 @@ _JOB: Final = f"{PAGES}/jobs/{{kind}}/{{name}}"
 _INSTANCE: Final = f"{PAGES}/jobs/{{kind}}/{{name}}/instances/{{id}}"
 
 Handle: TypeAlias = Callable[[Visit], Awaitable[Response]]
+T = TypeVar("T")
 
 
 @attrs.frozen(eq=False)
@@ -74,8 +78,8 @@ class Dashboard:
     access: Access
     sessions: Sessions
     activity: Activity
-    lists: Few
-    streams: Streams
+    lists: Bulkhead
+    streams: Bulkhead
 
     def routes(self) -> list[BaseRoute]:
         """Return the routes."""
@@ -104,6 +108,8 @@ class Dashboard:
                 return await handle(visit)
             except Refused as refused:
                 return refused.response
+            except ClientGone:
+                return Response(status_code=CLIENT_CLOSED)
             except PerdureError as error:
                 status = int(problem_of(error)["status"])
                 return visit.refused("Not done" if request.method == "POST" else "Not found", str(error), status)
@@ -118,7 +124,17 @@ class Dashboard:
 
     async def _collected(self, collect: Callable[[PageSource], Awaitable[ShownPage]], visit: Visit) -> ShownPage:
         source = self._source(visit)
-        return await self.lists.perform(lambda: collect(source), engine_of(source.client).runtime)
+        return await self._listed(visit, lambda: collect(source))
+
+    async def _listed(self, visit: Visit, work: Callable[[], Awaitable[T]]) -> T:
+        """Do expensive work after a turn of each other client, unless the browser leaves before."""
+        request = visit.request
+
+        async def left() -> None:
+            await request.body()  # it is complete: only the end of the connection can follow
+            await departure(request.receive)
+
+        return await self.lists.perform(client_in(request.scope), work, left=left)
 
     async def _static(self, request: Request) -> Response:
         return ASSETS.response(request.path_params["name"])
@@ -140,12 +156,14 @@ class Dashboard:
 
     async def _live(self, visit: Visit) -> Response:
         engine = engine_of(self.client())
+        await visit.request.body()  # before the stream waits for the end of the connection
         server_closes: Callable[[], bool] = visit.request.scope.get(CLOSING, lambda: False)
 
         def closing() -> bool:
             return engine.runner.phase == "closing" or server_closes()
 
-        return stream(lambda: self._update(visit), self.streams, engine.runtime, closing)
+        client = client_in(visit.request.scope)
+        return stream(lambda: self._update(visit), self.streams, client, engine.runtime, closing)
 
     async def _update(self, visit: Visit) -> PageUpdate:
         """Return the page in the query of a request for live updates, as it is now."""
@@ -248,9 +266,7 @@ class Dashboard:
         sent = payload or (f'"{REASONS[name]} on the dashboard"' if takes_reason else "")
         client = self.client()
         job = client.handle_by_name(address.kind, address.name)
-        explained = await self.lists.perform(
-            lambda: answer_of(job.explain(name, address.id, sent)), engine_of(client).runtime
-        )
+        explained = await self._listed(visit, lambda: answer_of(job.explain(name, address.id, sent)))
         view = PreviewedRequest(
             address=address,
             action=action,

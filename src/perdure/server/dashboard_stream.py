@@ -10,6 +10,7 @@ import orjson
 from starlette.responses import StreamingResponse
 
 from perdure.runtime.record import Runtime
+from perdure.server.bulkhead import Bulkhead
 
 INTERVAL_MS: Final = 1_000
 """The shortest time between two updates of a page."""
@@ -22,19 +23,6 @@ RETRY_MS: Final = 1_000
 
 FULL_RETRY_MS: Final = 10_000
 """How long it waits if too many pages follow the engine."""
-
-
-@attrs.define
-class Streams:
-    """The open streams of a server.
-
-    Attributes:
-        limit: the most at once.
-        count: the number now.
-    """
-
-    limit: int
-    count: int = 0
 
 
 @attrs.frozen
@@ -62,23 +50,27 @@ def encoded(kind: str, **data: str) -> bytes:
 
 
 def stream(
-    update: Callable[[], Awaitable[PageUpdate]], streams: Streams, runtime: Runtime, closing: Callable[[], bool]
+    update: Callable[[], Awaitable[PageUpdate]],
+    streams: Bulkhead,
+    client: str,
+    runtime: Runtime,
+    closing: Callable[[], bool],
 ) -> StreamingResponse:
     """Return the response that follows a page. Beyond the limit, it ends at once and says so.
 
     Args:
         update: returns the page as it is now.
-        streams: the open streams.
+        streams: bounds the open streams.
+        client: the client that follows it.
         runtime: the clock.
         closing: whether the engine or the server stops.
     """
 
     async def events() -> AsyncGenerator[bytes]:
-        if streams.count >= streams.limit:
+        if not streams.take(client):
             yield b"retry: %d\n\n" % FULL_RETRY_MS
-            yield encoded("full", limit=str(streams.limit))
+            yield encoded("full", limit=str(min(streams.limit, streams.of_one)))
             return
-        streams.count += 1
         try:
             yield b"retry: %d\n\n" % RETRY_MS
             until_ms, last = runtime.monotonic_ms() + LIFETIME_MS, ""
@@ -93,7 +85,7 @@ def stream(
                 last = now.text
                 await runtime.sleep(INTERVAL_MS)
         finally:
-            streams.count -= 1
+            streams.release(client)
 
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "X-Content-Type-Options": "nosniff"}
     return StreamingResponse(events(), media_type="text/event-stream", headers=headers)

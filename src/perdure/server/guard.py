@@ -1,4 +1,7 @@
-"""The guard: an ASGI application around another one, which sees only requests that are permitted and complete."""
+"""The guard: an ASGI application around another one, which sees only requests that are permitted and complete.
+
+Nothing of a request is received before its client is known, except the form of the dashboard to sign in.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,23 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
+from perdure.dashboard.links import PAGES
 from perdure.runtime.record import LogRecord, Runtime
 from perdure.server.access import Access, Caller, identify
-from perdure.server.body import BodyMemory, Receive, body_too_large, received, replayed
+from perdure.server.body import Receive, Reservation, body_too_large, received, replayed
+from perdure.server.bulkhead import UNBOUNDED, Bulkhead
 from perdure.server.http_limits import HttpLimits
 from perdure.server.page_access import ANONYMOUS, PageAccess
 from perdure.server.rate import Rates, client_key
-from perdure.server.refusal import HttpRefusal, Send, access_refusal, rate_refusal, send_refusal, size_refusal
+from perdure.server.refusal import (
+    HttpRefusal,
+    Send,
+    access_refusal,
+    busy_refusal,
+    rate_refusal,
+    send_refusal,
+    size_refusal,
+)
 from perdure.server.tokens import Tokens
 from perdure.values.errors import AccessDenied, InvalidArgument
 from perdure.values.excerpt import one_line, shortened
@@ -25,7 +38,16 @@ AsgiApp: TypeAlias = Callable[[Request, Receive, Send], Awaitable[None]]
 CALLER: Final = "perdure.caller"
 """The key under which a request has its `Caller`."""
 
-_PUBLIC: Final = frozenset({"/live", "/ready"})
+_CLIENT: Final = "perdure.client"
+
+PROBES_ONLY: Final = "perdure.probes_only"
+"""The key in the ``state`` of a request on a connection beyond the limit."""
+
+SIGN_IN_BYTES: Final = 16_384
+"""The largest form to sign in: a token, and the URL of the page that follows."""
+
+_PROBES: Final = frozenset({"/live", "/ready"})
+_SIGN_IN: Final = f"{PAGES}/login"
 _PROBE: Final = Caller(name="probe", scopes=frozenset())
 _BATCH: Final = "/v1/calls"
 _LOGGED: Final = 200
@@ -38,8 +60,20 @@ def _rates_of(guard: Guard) -> Rates:
     return Rates(guard.limits.requests_per_second, guard.limits.burst)
 
 
-def _bodies_of(guard: Guard) -> BodyMemory:
-    return BodyMemory(guard.limits.bodies_bytes)
+def _bodies_of(guard: Guard) -> Bulkhead:
+    limits = guard.limits
+    return Bulkhead(
+        name="bytes of bodies", limit=limits.bodies_bytes, of_one=limits.client_bodies_bytes, runtime=guard.runtime
+    )
+
+
+def _requests_of(guard: Guard) -> Bulkhead:
+    return Bulkhead(
+        name="requests of one client in progress",
+        limit=UNBOUNDED,  # the connections are
+        of_one=guard.limits.client_requests,
+        runtime=guard.runtime,
+    )
 
 
 @attrs.frozen(eq=False)
@@ -51,11 +85,13 @@ class Guard:
 
     Attributes:
         app: the application.
-        access: the requests that are permitted. ``/live`` and ``/ready`` always are, for probes.
+        access: the requests that are permitted. ``/live`` and ``/ready`` always are, for probes: they have no body.
         limits: the limits of requests.
         runtime: the clock and the log.
         log_requests: whether to log each request: no header, no payload, no token.
         pages: finds the callers of the dashboard; None if the application has none.
+        bodies: the bytes of the bodies that it holds.
+        requests: the requests in progress.
     """
 
     app: AsgiApp
@@ -65,7 +101,9 @@ class Guard:
     log_requests: bool = False
     pages: PageAccess | None = None
     _rates: Rates = attrs.field(init=False, repr=False, default=attrs.Factory(_rates_of, takes_self=True))
-    _bodies: BodyMemory = attrs.field(init=False, repr=False, default=attrs.Factory(_bodies_of, takes_self=True))
+    _probe_rates: Rates = attrs.field(init=False, repr=False, default=attrs.Factory(_rates_of, takes_self=True))
+    bodies: Bulkhead = attrs.field(init=False, repr=False, default=attrs.Factory(_bodies_of, takes_self=True))
+    requests: Bulkhead = attrs.field(init=False, repr=False, default=attrs.Factory(_requests_of, takes_self=True))
 
     async def __call__(self, request: Request, receive: Receive, send: Send) -> None:
         """Handle a request. WebSockets are closed; events of the server's life are passed on."""
@@ -80,34 +118,98 @@ class Guard:
                 await self.app(request, receive, send)
 
     async def _guarded(self, request: Request, receive: Receive, send: Send) -> None:
-        admitted = ambiguous(request) or too_large(request, self.limits) or self._admit(request)
+        probe = is_probe(request)
+        admitted = (
+            self._beyond_the_limit(request, probe=probe)
+            or ambiguous(request)
+            or too_large(request, self.limits)
+            or (self._probed(request) if probe else self._admit(request))
+        )
         if isinstance(admitted, HttpRefusal):
             await send_refusal(admitted, send)
             return
         request[CALLER] = admitted
-        with self._bodies.reserving() as reservation:
+        if probe:
+            await self.app(request, replayed(b"", receive), send)
+        elif admitted == ANONYMOUS:
+            await self._anonymous(request, receive, send)
+        else:
+            await self._accepted(request, receive, send)
+
+    async def _anonymous(self, request: Request, receive: Receive, send: Send) -> None:
+        """Handle a request of a browser that has not signed in: only the form with which it does has a body."""
+        if request["method"] != "POST" or path_of(request) != _SIGN_IN:
+            await self.app(request, replayed(b"", receive), send)
+            return
+        if self.requests.held_by(_SIGN_IN) >= self.limits.sign_ins:
+            await send_refusal(busy_refusal("forms to sign in that are being received", self.limits.sign_ins), send)
+            return
+        self.requests.count(_SIGN_IN, 1)
+        try:
+            form = Bulkhead(name="form", limit=SIGN_IN_BYTES, of_one=SIGN_IN_BYTES, runtime=self.runtime)
+            await self._complete(request, receive, send, Reservation(form, _SIGN_IN, SIGN_IN_BYTES))
+        finally:
+            self.requests.release(_SIGN_IN)
+
+    async def _accepted(self, request: Request, receive: Receive, send: Send) -> None:
+        """Handle a request of a known client."""
+        client = client_in(request)
+        if not self.requests.take(client):
+            await send_refusal(busy_refusal(self.requests.name, self.limits.client_requests), send)
+            return
+        try:
+            await self._complete(request, receive, send, Reservation(self.bodies, client, self.limits.body_bytes))
+        finally:
+            self.requests.release(client)
+
+    async def _complete(self, request: Request, receive: Receive, send: Send, reservation: Reservation) -> None:
+        with reservation:
             body = await received(receive, self.limits, reservation)
-            if isinstance(body, bytes):
-                body = too_many_lines(request, body, self.limits) or body
+            if isinstance(body, bytes) and path_of(request) == _BATCH:
+                body = self._batch_refusal(request, body) or body
             if isinstance(body, HttpRefusal):
                 await send_refusal(body, send)
             elif body is not None:
                 await self.app(request, replayed(body, receive), send)
 
+    def _batch_refusal(self, request: Request, body: bytes) -> HttpRefusal | None:
+        """Count the requests of a batch after the first, which the request itself was counted as."""
+        lines = lines_of(body)
+        if lines > self.limits.batch_lines:
+            return size_refusal(413, "batch of requests", f"{lines} lines", f"{self.limits.batch_lines} lines")
+        if lines < 2 or self.access == "owner_socket":  # noqa: PLR2004 - one is counted
+            return None
+        wait_ms = self._rates.wait_ms(client_in(request), self.runtime.monotonic_ms(), lines - 1)
+        return rate_refusal(self.limits, wait_ms) if wait_ms > 0 else None
+
+    def _beyond_the_limit(self, request: Request, *, probe: bool) -> HttpRefusal | None:
+        """Return the refusal of a request on a connection that is kept for probes: all others are in use."""
+        if probe or not request.get("state", {}).get(PROBES_ONLY, False):
+            return None
+        return busy_refusal("connections of the server", self.limits.connections, (b"connection", b"close"))
+
+    def _probed(self, request: Request) -> Caller | HttpRefusal:
+        """Admit a probe, which takes no body; other requests of its address do not count against its rate."""
+        if has_body(request):
+            return size_refusal(413, "body of a probe", "one", "0 bytes: send none")
+        client = request.get("client")
+        key = request[_CLIENT] = f"probes of {'' if client is None else client_key(str(client[0]))}"
+        wait_ms = self._probe_rates.wait_ms(key, self.runtime.monotonic_ms())
+        return rate_refusal(self.limits, wait_ms) if wait_ms > 0 else _PROBE
+
     def _admit(self, request: Request) -> Caller | HttpRefusal:
         client = request.get("client")
         host = None if client is None else str(client[0])
-        public = request["method"] in {"GET", "HEAD"} and path_of(request) in _PUBLIC
-        caller = _PROBE if public else self._page_caller(request, host)
+        caller = self._page_caller(request, host)
         if caller is None:
             caller = identify(self.access, host, request["headers"])
-        if self.access == "owner_socket":
-            key = None
-        elif isinstance(self.access, Tokens) and isinstance(caller, Caller) and caller not in (_PROBE, ANONYMOUS):
+        if isinstance(self.access, Tokens) and isinstance(caller, Caller) and caller != ANONYMOUS:
             key = f"token {caller.name}"
         else:
             key = f"address {client_key(host or '')}"
-        wait_ms = 0 if key is None else self._rates.wait_ms(key, self.runtime.monotonic_ms())
+        request[_CLIENT] = key
+        unlimited = self.access == "owner_socket"
+        wait_ms = 0 if unlimited else self._rates.wait_ms(key, self.runtime.monotonic_ms())
         if wait_ms > 0:
             return rate_refusal(self.limits, wait_ms)
         return caller if isinstance(caller, Caller) else access_refusal(caller)
@@ -142,6 +244,12 @@ class Guard:
             self.runtime.log(LogRecord("info", "http request", fields))
 
 
+def client_in(request: Request) -> str:
+    """Return the client that the work of a request counts against: a token, or an address without one."""
+    client: str = request.get(_CLIENT, "")
+    return client
+
+
 def path_of(request: Request) -> str:
     """Return the path of a request below the prefix that the application is mounted at."""
     path: str = request["path"]
@@ -168,13 +276,23 @@ def too_large(request: Request, limits: HttpLimits) -> HttpRefusal | None:
         return size_refusal(431, "headers of the request", f"{headers} bytes", f"{limits.header_bytes} bytes")
     length = next((value for name, value in request["headers"] if name == b"content-length"), b"0")
     if not length.isdigit() or len(length) > _DIGITS or int(length) > limits.body_bytes:
-        return body_too_large(limits)
+        return body_too_large(limits.body_bytes)
     return None
 
 
-def too_many_lines(request: Request, body: bytes, limits: HttpLimits) -> HttpRefusal | None:
-    """Return the refusal of a batch with too many requests."""
-    lines = body.count(b"\n") + (not body.endswith(b"\n") and body != b"")
-    if lines <= limits.batch_lines or path_of(request) != _BATCH:
-        return None
-    return size_refusal(413, "batch of requests", f"{lines} lines", f"{limits.batch_lines} lines")
+def is_probe(request: Request) -> bool:
+    """Return whether a request asks whether the process lives or is ready, which every client may."""
+    return request["method"] in {"GET", "HEAD"} and path_of(request) in _PROBES
+
+
+def has_body(request: Request) -> bool:
+    """Return whether a request announces a body."""
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0") != b"")
+        for name, value in request["headers"]
+    )
+
+
+def lines_of(body: bytes) -> int:
+    """Return the number of lines of a batch, the last one with or without its line break."""
+    return body.count(b"\n") + (not body.endswith(b"\n") and body != b"")

@@ -17,6 +17,7 @@ from uvicorn.server import ServerState
 
 from perdure.runtime.record import LogRecord, Runtime, Timer
 from perdure.server.connection import REPLACEABLE, ConnectionState, Phase, Timeouts
+from perdure.server.guard import PROBES_ONLY
 from perdure.server.http_limits import HttpLimits
 from perdure.server.http_protocol import HttpProtocol
 from perdure.server.unread import unread_bytes
@@ -53,16 +54,17 @@ class GuardedConnections:
         self.full = _full(limits)
         self.timeouts = Timeouts.of(limits)
         self._open: dict[GuardedConnection, None] = {}  # in the order in which they last began to wait
+        self._reserved: dict[GuardedConnection, None] = {}  # beyond the limit, for probes alone, the oldest first
         self._unread: dict[GuardedConnection, None] = {}  # in the order in which their clients stopped reading
         self._refused = 0
 
     def __len__(self) -> int:
-        return len(self._open)
+        return len(self._open) + len(self._reserved)
 
     @property
     def all(self) -> tuple[GuardedConnection, ...]:
         """The open connections, those that have waited longest for a request first."""
-        return tuple(self._open)
+        return (*self._open, *self._reserved)
 
     def protocol(
         self,
@@ -77,30 +79,43 @@ class GuardedConnections:
         """
         config.h11_max_incomplete_event_size = self.limits.header_bytes
         config.timeout_keep_alive = -(-self.timeouts.idle_ms // 1_000)
-        return GuardedConnection(self, lambda: HttpProtocol(config, server_state, app_state), server_state)
+        return GuardedConnection(
+            self, lambda probes_only: HttpProtocol(config, server_state, {**app_state, **probes_only}), server_state
+        )
 
-    def admit(self, connection: GuardedConnection) -> bool:
-        """Count a new connection. At the limit, close the one that has waited longest for a request.
+    def admit(self, connection: GuardedConnection) -> None:
+        """Count a new connection. At the limit, it replaces the one that has waited longest for a request.
 
-        Returns:
-            False if all connections have requests in progress, so that the new one must be closed.
+        If all have requests in progress, it is one of those that are kept for probes, so that these are answered
+        whatever the other clients do. It replaces the oldest of those.
         """
-        if len(self._open) >= self.limits.connections:
-            waiting = next((other for other in self.all if other.phase in REPLACEABLE), None)
-            self._refused += 1
-            if self._refused & (self._refused - 1) == 0:  # the 1st, 2nd, 4th, ...: an attack does not fill the log
-                fields = {"limit": self.limits.connections, "count": self._refused}
-                self.runtime.log(LogRecord("warning", "connection limit reached", fields))
-            if waiting is None:
-                return False
+        if len(self._open) < self.limits.connections:
+            self._open[connection] = None
+            return
+        self._refused += 1
+        if self._refused & (self._refused - 1) == 0:  # the 1st, 2nd, 4th, ...: an attack does not fill the log
+            fields = {"limit": self.limits.connections, "count": self._refused}
+            self.runtime.log(LogRecord("warning", "connection limit reached", fields))
+        waiting = next((other for other in self._open if other.phase in REPLACEABLE), None)
+        if waiting is not None:
             waiting.abort()
-        self._open[connection] = None
-        return True
+            self._open[connection] = None
+            return
+        if len(self._reserved) >= self.limits.probe_connections:
+            oldest = next(iter(self._reserved))
+            next((other for other in self._reserved if other.phase != "answering"), oldest).refuse()
+        self._reserved[connection] = None
+
+    def serves_probes_only(self, connection: GuardedConnection) -> bool:
+        """Return whether a connection is beyond the limit."""
+        return connection in self._reserved
 
     def waits_again(self, connection: GuardedConnection) -> None:
         """Move a connection to the end of those that may be closed."""
         if self._open.pop(connection, connection) is None:
             self._open[connection] = None
+        elif self._reserved.pop(connection, connection) is None:
+            self._reserved[connection] = None
 
     def unread(self, connection: GuardedConnection) -> None:
         """Count a connection whose client does not read. Close the oldest of these while they hold too many bytes."""
@@ -115,6 +130,7 @@ class GuardedConnections:
     def closed(self, connection: GuardedConnection) -> None:
         """Forget a connection."""
         self._open.pop(connection, None)
+        self._reserved.pop(connection, None)
         self._unread.pop(connection, None)
 
 
@@ -139,7 +155,10 @@ class GuardedConnection(asyncio.Protocol):
     )
 
     def __init__(
-        self, connections: GuardedConnections, make_http: Callable[[], HttpProtocol], server_state: ServerState
+        self,
+        connections: GuardedConnections,
+        make_http: Callable[[dict[str, bool]], HttpProtocol],
+        server_state: ServerState,
     ) -> None:
         self._connections = connections
         self._runtime = connections.runtime
@@ -155,12 +174,9 @@ class GuardedConnection(asyncio.Protocol):
 
     # ------------------------------------------------------------ the socket
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Count the connection, or answer 503 and close it."""
+        """Count the connection."""
         self._transport = cast("asyncio.Transport", transport)
-        if not self._connections.admit(self):
-            self._transport.write(self._connections.full)
-            self._transport.close()
-            return
+        self._connections.admit(self)
         self._transport.set_write_buffer_limits(high=self._connections.limits.write_buffer_bytes)
         self._registered.add(self)
         self._check()
@@ -171,7 +187,8 @@ class GuardedConnection(asyncio.Protocol):
         if transport is None or transport.is_closing():
             return
         if self._http is None:
-            self._http = self._make_http()
+            probes_only = {PROBES_ONLY: True} if self._connections.serves_probes_only(self) else {}
+            self._http = self._make_http(probes_only)
             self._registered.discard(self)
             self._http.connection_made(transport)
         self._look()
@@ -223,6 +240,14 @@ class GuardedConnection(asyncio.Protocol):
     def shutdown(self) -> None:
         """Close at once: no request has arrived. uvicorn calls this when it stops."""
         if self._transport is not None:
+            self._transport.close()
+
+    def refuse(self) -> None:
+        """Close a connection that served probes only. If its client has sent another request, it is answered 503."""
+        self._connections.closed(self)
+        if self._transport is not None:
+            if self.phase != "answering":
+                self._transport.write(self._connections.full)
             self._transport.close()
 
     def abort(self) -> None:

@@ -22,26 +22,44 @@ def _duration(default: str) -> str:
 class HttpLimits:
     """The limits of the server. Durations are a ``timedelta`` or text such as ``"30 seconds"``.
 
-    The application enforces the first ten, also in a server of your own; ``perdure serve`` and ``perdure run``
-    enforce the rest on each connection.
+    The application enforces those up to `client_live_pages`, also in a server of your own; ``perdure serve`` and
+    ``perdure run`` enforce the rest on each connection. A client is a token, or an address without one (an IPv6 network
+    of 64 bits counts as one), so that no client takes what all share. ``/live`` and ``/ready`` count against none of
+    these limits, except against a rate of their own.
 
     Attributes:
         body_bytes: size of the body of a request; a larger one is answered 413, before it is received if its length is
-            announced.
-        bodies_bytes: size of all bodies that are being received; a request beyond it is answered 503.
+            announced. ``/live`` and ``/ready`` take no body; that of the dashboard's form to sign in has at most
+            16 KiB.
+        bodies_bytes: size of all bodies that the server holds; a request beyond it is answered 503.
+        client_bodies_bytes: size of the bodies of one client, likewise.
+        sign_ins: forms to sign in to the dashboard that are being received; a further one is answered 503.
+        client_requests: requests of one client that are in progress; a further one is answered 503.
         batch_lines: requests in one ``POST /v1/calls``; more are answered 413.
+        lines_at_once: requests of batches that are in progress; a batch beyond it waits, and clients take turns.
+        client_lines: those of one client, likewise.
+        reads_at_once: reads of batches that are computed at once; more wait, and clients take turns.
+        answers_bytes: answers of batches that wait for their clients to read them; beyond it, no further read begins.
+        client_answers_bytes: those of one client, likewise.
         url_bytes: size of path and query; a longer one is answered 414.
         header_bytes: size of all headers of a request; larger ones are answered 431, and 400 if they
             do not end.
-        requests_per_second: requests of one client in the long run; more are answered 429 with ``Retry-After``. A
-            client is a token, or an address without one (an IPv6 network of 64 bits counts as one). The requests of a
-            batch count as one. Not on the socket of the owner.
+        requests_per_second: requests of one client in the long run; more are answered 429 with ``Retry-After``. Each
+            request of a batch counts. Not on the socket of the owner. Probes, and requests without a valid token, are
+            counted by their address, each for themselves.
         burst: requests that a client may send at once after a pause.
-        lists_at_once: lists, histories and explanations that the server computes at once; more requests for one wait.
+        lists_at_once: lists, histories, steps and explanations that the server computes at once; more requests for one
+            wait, and clients take turns. A request whose client has left is not computed.
+        lists_waiting: requests that wait for one; more are answered 503.
+        client_lists_waiting: those of one client, likewise.
         waits: requests that wait for the status of an instance; more are answered 503.
+        client_waits: those of one client, likewise.
         live_pages: pages of the dashboard that follow the engine at the same time; further ones show no changes.
+        client_live_pages: those of one client, likewise.
         connections: connections at the same time. At the limit, a new connection replaces the one that has waited
-            longest for a request; if all have requests in progress, the new one is answered 503 and closed.
+            longest for a request; if all have requests in progress, the new one may only send probes.
+        probe_connections: connections beyond that, for ``/live`` and ``/ready`` alone: another request there is
+            answered 503. A further one replaces the oldest.
         header_timeout: from the first byte of a request to the end of its headers.
         body_timeout: from the end of the headers to the end of the body.
         idle_timeout: how long a connection may wait for a request.
@@ -56,15 +74,28 @@ class HttpLimits:
 
     body_bytes: int = 4_194_304
     bodies_bytes: int = 67_108_864
+    client_bodies_bytes: int = 33_554_432
+    sign_ins: int = 20
+    client_requests: int = 500
     batch_lines: int = 1_000
+    lines_at_once: int = 20_000
+    client_lines: int = 5_000
+    reads_at_once: int = 16
+    answers_bytes: int = 33_554_432
+    client_answers_bytes: int = 16_777_216
     url_bytes: int = 8_192
     header_bytes: int = 16_384
-    requests_per_second: int = 5_000
-    burst: int = 10_000
+    requests_per_second: int = 20_000
+    burst: int = 40_000
     lists_at_once: int = 1
+    lists_waiting: int = 400
+    client_lists_waiting: int = 100
     waits: int = 500
+    client_waits: int = 250
     live_pages: int = 20
+    client_live_pages: int = 10
     connections: int = 1_000
+    probe_connections: int = 20
     header_timeout: Duration = _duration("10 seconds")  # noqa: RUF009 - a field
     body_timeout: Duration = _duration("30 seconds")  # noqa: RUF009 - a field
     idle_timeout: Duration = _duration("75 seconds")  # noqa: RUF009 - a field
@@ -77,23 +108,6 @@ class HttpLimits:
             value = getattr(self, name)
             if type(value) is not int or value < 1:
                 raise DefinitionError(f"{name} of the HTTP limits", value, "a whole number from 1")
-
-
-_WHOLE_NUMBERS: Final = (
-    "body_bytes",
-    "bodies_bytes",
-    "batch_lines",
-    "url_bytes",
-    "header_bytes",
-    "requests_per_second",
-    "burst",
-    "lists_at_once",
-    "waits",
-    "live_pages",
-    "connections",
-    "write_buffer_bytes",
-    "unread_bytes",
-)
 
 
 def http_limits_of(texts: Iterable[str]) -> HttpLimits:
@@ -118,6 +132,7 @@ def http_limits_of(texts: Iterable[str]) -> HttpLimits:
 
 
 _NAMES: Final = tuple(field.name for field in attrs.fields(HttpLimits))
+_WHOLE_NUMBERS: Final = tuple(field.name for field in attrs.fields(HttpLimits) if type(field.default) is int)
 _DIGITS: Final = 18
 
 DEFAULT_LIMITS: Final = HttpLimits()

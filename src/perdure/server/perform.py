@@ -18,11 +18,14 @@ from perdure.wire.contract import contract_of
 from perdure.wire.envelope import READS, Envelope, answered, refused
 from perdure.wire.moment import Moment, encode_moment
 from perdure.wire.problems import problem_of
-from perdure.wire.records import json_of
+from perdure.wire.records import json_of, without_tracebacks
 
 Encode: TypeAlias = Callable[[Any], bytes]
 
 NULL: Final = b"null"
+
+_STATES: Final = frozenset({"get_state", "shown_state"})
+"""The reads whose answer is JSON of the job's own type."""
 
 OPERATIONS: Final = frozenset({"pause", "resume", "terminate"})
 """The actions of an instance that are an operator's."""
@@ -47,13 +50,27 @@ async def perform(gateway: LocalGateway, envelope: Envelope, scopes: frozenset[s
     call, encode = _call(gateway, job, envelope)
     result: Result[Any, PerdureError] = await answer_of(call)
     if isinstance(result, Success):
-        return answered(envelope.number, encode(result.unwrap()))
+        encoded = encode(result.unwrap())
+        return answered(envelope.number, encoded if envelope.action in _STATES else shown(encoded, scopes))
     return refused(envelope.number, problem_of(result.failure(), job.plan.errors, traceback=may_see_tracebacks(scopes)))
 
 
 def may_see_tracebacks(scopes: frozenset[str]) -> bool:
     """Return whether a client may read the tracebacks of a job's defects: they show paths and code."""
     return "operate" in scopes
+
+
+def shown(encoded: bytes, scopes: frozenset[str]) -> bytes:
+    """Return an answer as a client may see it: without tracebacks, unless it is an operator."""
+    return encoded if may_see_tracebacks(scopes) else without_tracebacks(encoded)
+
+
+def keyed_explanation_denied(key: str | None, scopes: frozenset[str]) -> AccessDenied | None:
+    """Return the error for a client that may not send requests and explains one with an idempotency key.
+
+    The explanation of a repeat is the stored answer of the first request, which another client may have sent.
+    """
+    return None if key is None else denied("call", scopes)
 
 
 def served(gateway: LocalGateway) -> tuple[str, ...]:
@@ -75,6 +92,8 @@ def denied(scope: str, scopes: frozenset[str]) -> AccessDenied | None:
 
 def _refusal(job: AnyDefinition | None, envelope: Envelope, scopes: frozenset[str]) -> PerdureError | None:
     refusal = denied("read" if envelope.action in READS else scope_of(envelope.action), scopes)
+    if refusal is None and envelope.action in READS:
+        refusal = keyed_explanation_denied(envelope.key, scopes)
     if refusal is not None or job is None or envelope.definition in (None, contract_of(job).fingerprint):
         return refusal
     return DefinitionDiffers(f"{job.kind}:{job.name}", ())

@@ -18,7 +18,7 @@ class Bucket:
     """The requests that a client may still send.
 
     Attributes:
-        left: at `at_ms`; may be a fraction.
+        left: at `at_ms`; may be a fraction, and less than 0 after a batch.
         at_ms: the time of the last request, of a clock that never goes back.
     """
 
@@ -26,8 +26,11 @@ class Bucket:
     at_ms: float
 
 
-def take(bucket: Bucket, now_ms: float, *, per_second: int, burst: int) -> tuple[Bucket, float]:
-    """Take one request out of a bucket.
+def take(bucket: Bucket, now_ms: float, *, per_second: int, burst: int, count: int = 1) -> tuple[Bucket, float]:
+    """Take requests out of a bucket: one, or those of a batch together.
+
+    A batch is accepted as one request is, and may leave less than nothing: the client then waits until that is made
+    up for. So a batch larger than the burst is not refused for ever.
 
     Returns:
         The bucket afterwards, and how many milliseconds the client must wait: 0 if the request is accepted. A refused
@@ -35,7 +38,7 @@ def take(bucket: Bucket, now_ms: float, *, per_second: int, burst: int) -> tuple
     """
     left = min(float(burst), bucket.left + (now_ms - bucket.at_ms) * per_second / 1_000)
     if left >= 1:
-        return Bucket(left - 1, now_ms), 0
+        return Bucket(left - count, now_ms), 0
     return Bucket(left, now_ms), (1 - left) * 1_000 / per_second
 
 
@@ -54,10 +57,10 @@ class Rates:
     max_clients: int = MAX_CLIENTS
     _buckets: OrderedDict[str, Bucket] = attrs.Factory(OrderedDict[str, Bucket])
 
-    def wait_ms(self, client: str, now_ms: float) -> float:
-        """Count one request of a client; return 0, or how many milliseconds it must wait before the next attempt."""
+    def wait_ms(self, client: str, now_ms: float, count: int = 1) -> float:
+        """Count requests of a client; return 0, or how many milliseconds it must wait before the next attempt."""
         bucket = self._buckets.pop(client, None) or Bucket(self.burst, now_ms)
-        bucket, wait = take(bucket, now_ms, per_second=self.per_second, burst=self.burst)
+        bucket, wait = take(bucket, now_ms, per_second=self.per_second, burst=self.burst, count=count)
         self._buckets[client] = bucket
         if len(self._buckets) > self.max_clients:
             self._buckets.popitem(last=False)

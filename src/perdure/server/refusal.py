@@ -54,8 +54,12 @@ def rate_refusal(limits: HttpLimits, wait_ms: float) -> HttpRefusal:
 
 def bodies_refusal(limits: HttpLimits) -> HttpRefusal:
     """Return 503: the bodies of other requests fill the memory for bodies."""
-    error = Overloaded("bytes of all bodies", limits.bodies_bytes)
-    return HttpRefusal(status=503, error=error, headers=((b"retry-after", b"1"),))
+    return busy_refusal("bytes of the bodies of one client or of all", limits.bodies_bytes)
+
+
+def busy_refusal(name: str, limit: int, *headers: tuple[bytes, bytes]) -> HttpRefusal:
+    """Return 503: so much is in progress that nothing of the request was done."""
+    return HttpRefusal(status=503, error=Overloaded(name, limit), headers=((b"retry-after", b"1"), *headers))
 
 
 def size_refusal(status: int, what: str, got: str, limit: str) -> HttpRefusal:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, Literal, TypeAlias, cast
 from urllib.parse import unquote
 
@@ -21,10 +22,11 @@ from perdure.codecs import Codec
 from perdure.engine.exposition import Exposition
 from perdure.programs.future import answer_of
 from perdure.server.access import Caller
-from perdure.server.at_most import AtMost
+from perdure.server.body import departure
+from perdure.server.bulkhead import Bulkhead, ClientGone
 from perdure.server.description import Description
-from perdure.server.few import Few
-from perdure.server.perform import denied, may_see_tracebacks, scope_of
+from perdure.server.guard import client_in
+from perdure.server.perform import denied, keyed_explanation_denied, may_see_tracebacks, scope_of, shown
 from perdure.server.queries import address_in, flag_in, instant_in, only, whole_in
 from perdure.server.raw_path import MOUNTED_AT
 from perdure.server.readiness import Readiness
@@ -38,6 +40,9 @@ from perdure.wire.records import json_of
 
 JOB: Final = "/v1/jobs/{kind}/{name}"
 INSTANCE: Final = f"{JOB}/instances/{{id}}"
+
+CLIENT_CLOSED: Final = 499
+"""The status of a request whose client has left, in the access log: no response is sent."""
 
 Encode: TypeAlias = Callable[[Any], bytes]
 
@@ -70,12 +75,18 @@ class Asked:
 
     @property
     def key(self) -> str | None:
-        """The idempotency key, in UTF-8, as in batches and in process; Starlette decodes headers as Latin-1."""
-        text = self.request.headers.get("idempotency-key")
+        """The idempotency key, in UTF-8, as in batches and in process; Starlette decodes headers as Latin-1.
+
+        Raises:
+            InvalidArgument: there are several.
+        """
+        texts = self.request.headers.getlist("idempotency-key")
+        if len(texts) > 1:
+            raise InvalidArgument("header Idempotency-Key", f"{len(texts)} of them", "one at most")
         try:
-            return None if text is None else text.encode("latin-1").decode()
+            return texts[0].encode("latin-1").decode() if texts else None
         except UnicodeDecodeError:
-            return text
+            return texts[0]
 
     @property
     def trace(self) -> str | None:
@@ -88,10 +99,26 @@ class Asked:
         limit = whole_in(self.request.query_params, "limit")
         return default if limit is None else limit
 
+    @property
+    def client_key(self) -> str:
+        """The client that the work of the request counts against."""
+        return client_in(self.request.scope)
+
     async def answer(self, call: FutureResult[Any, Any], encode: Encode, typed: Codec[Any] | None = None) -> Response:
-        """Make a call and return its response."""
+        """Make a call and return its response, with tracebacks for an operator alone."""
+        return await self.answer_as_stored(call, lambda answer: shown(encode(answer), self.scopes), typed)
+
+    async def answer_as_stored(
+        self, call: FutureResult[Any, Any], encode: Encode, typed: Codec[Any] | None = None
+    ) -> Response:
+        """Make a call and return its response, whose answer is JSON of the job's own type."""
         result: Result[Any, PerdureError] = await answer_of(call)
         return reply_to(result, encode, typed, traceback=may_see_tracebacks(self.scopes))
+
+    async def left(self) -> None:
+        """Return once the client has closed its connection."""
+        await self.request.body()  # it is complete: only the end of the connection can follow
+        await departure(self.request.receive)
 
 
 Handle: TypeAlias = Callable[[Asked], Awaitable[Response]]
@@ -101,7 +128,9 @@ Open: TypeAlias = Callable[[], Client]
 """Returns the client of the engine, or raises `EngineClosed`."""
 
 
-def routes(client: Open, caller_of: Callable[[Request], Caller], *, lists: Few, waits: AtMost) -> list[BaseRoute]:
+def routes(
+    client: Open, caller_of: Callable[[Request], Caller], *, lists: Bulkhead, waits: Bulkhead
+) -> list[BaseRoute]:
     """Return the routes of an engine.
 
     Args:
@@ -113,7 +142,7 @@ def routes(client: Open, caller_of: Callable[[Request], Caller], *, lists: Few, 
 
     def one_of_few(handle: Handle) -> Handle:
         async def waiting(asked: Asked) -> Response:
-            return await lists.perform(lambda: handle(asked), engine_of(asked.client).runtime)
+            return await lists.perform(asked.client_key, lambda: handle(asked), left=asked.left)
 
         return waiting
 
@@ -131,6 +160,8 @@ def routes(client: Open, caller_of: Callable[[Request], Caller], *, lists: Few, 
                 return await handle(Asked(acting_for(client(), caller.name), request, caller.scopes))
             except PerdureError as error:
                 return problem_reply(error)
+            except ClientGone:
+                return Response(status_code=CLIENT_CLOSED)
 
         return Route(path, endpoint, methods=[method])
 
@@ -143,6 +174,12 @@ def routes(client: Open, caller_of: Callable[[Request], Caller], *, lists: Few, 
         jobs = gateway_of(asked.client).definitions.values()
         return json_reply(description.encoded(jobs, server=asked.request.scope.get(MOUNTED_AT, "")))
 
+    return _table(route, one_of_few, _waiting(waits), describe, ready)
+
+
+def _table(
+    route: Callable[..., Route], one_of_few: Callable[[Handle], Handle], wait: Handle, describe: Handle, ready: Handle
+) -> list[BaseRoute]:
     return [
         route("/openapi.json", one_of_few(describe), "read"),
         route("/live", _live, "nothing"),
@@ -161,7 +198,7 @@ def routes(client: Open, caller_of: Callable[[Request], Caller], *, lists: Few, 
         route(INSTANCE, _status, "read"),
         route(f"{INSTANCE}/state", _state, "read"),
         route(f"{INSTANCE}/steps", one_of_few(_steps), "read"),
-        route(f"{INSTANCE}/wait", _waiting(waits), "read", "GET", "until", "phase", "timeout"),
+        route(f"{INSTANCE}/wait", wait, "read", "GET", "until", "phase", "timeout"),
         route(f"{INSTANCE}/history", one_of_few(_history), "read", "GET", "before", "limit"),
         route(f"{INSTANCE}/explain/{{action}}", one_of_few(_explain), "read", "POST"),
         route(f"{INSTANCE}/{{action}}", _call, "action", "POST", "wait_for", "interrupt"),
@@ -263,18 +300,35 @@ async def _status(asked: Asked) -> Response:
 
 
 async def _state(asked: Asked) -> Response:
-    return await asked.answer(_job(asked).get_state(asked.part("id")), orjson.dumps)
+    return await asked.answer_as_stored(_job(asked).get_state(asked.part("id")), orjson.dumps)
 
 
 async def _steps(asked: Asked) -> Response:
     return await asked.answer(_job(asked).steps(asked.part("id")), json_of)
 
 
-def _waiting(waits: AtMost) -> Handle:
+def _waiting(waits: Bulkhead) -> Handle:
     async def wait(asked: Asked) -> Response:
-        return await waits.perform(lambda: _wait(asked))
+        return await waits.perform(asked.client_key, lambda: unless_gone(_wait(asked), asked.left()))
 
     return wait
+
+
+async def unless_gone(work: Coroutine[Any, Any, Response], left: Coroutine[Any, Any, None]) -> Response:
+    """Await work, and cancel it when the client leaves.
+
+    Raises:
+        ClientGone: it has left.
+    """
+    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(left)
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientGone
+        return working.result()
+    finally:
+        working.cancel()
+        leaving.cancel()
 
 
 async def _wait(asked: Asked) -> Response:
@@ -309,6 +363,9 @@ async def _call(asked: Asked) -> Response:
 
 
 async def _explain(asked: Asked) -> Response:
+    refusal = keyed_explanation_denied(asked.key, asked.scopes)
+    if refusal is not None:
+        return problem_reply(refusal)
     job = _job(asked)
     explanation = job.explain(
         asked.part("action"), asked.part("id"), await _payload(asked.request), idempotency_key=asked.key

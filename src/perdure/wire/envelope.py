@@ -16,6 +16,9 @@ READS: Final = ("status", "get_state", "shown_state", "shown_outcome", "load", "
 """The actions of a batch that read. ``shown_state`` and ``shown_outcome``: without secrets.
 ``load``: the stored data that an explanation is computed from."""
 
+LISTS: Final = ("load", "steps")
+"""Those that read a journal, which is as expensive as a list."""
+
 
 @attrs.frozen(kw_only=True)
 class Envelope:

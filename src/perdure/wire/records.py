@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from types import UnionType
-from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, Final, Literal, TypeVar, Union, cast, get_args, get_origin
 
 import orjson
 from cattrs import Converter
@@ -63,6 +63,41 @@ def data_of(record: object) -> Any:
 def json_of(record: object) -> bytes:
     """Return a record as JSON."""
     return orjson.dumps(data_of(record))
+
+
+def without_tracebacks(encoded: bytes) -> bytes:
+    """Return JSON of this library without the tracebacks of failures, also of those that are stored as JSON text.
+
+    Tracebacks show paths and code, so they are for operators alone. Do not apply it to the JSON of your own types.
+
+    >>> without_tracebacks(b'{"error":{"error_type":"KeyError","message":"a","traceback":"File /srv/jobs.py"}}')
+    b'{"error":{"error_type":"KeyError","message":"a","traceback":null}}'
+    """
+    return orjson.dumps(_untraced(orjson.loads(encoded))) if _TRACEBACK.encode() in encoded else encoded
+
+
+_TRACEBACK: Final = "traceback"
+
+
+def _untraced(data: Any) -> Any:
+    if isinstance(data, str):
+        return _untraced_text(data) if _TRACEBACK in data else data
+    if isinstance(data, list):
+        return [_untraced(each) for each in data]
+    if not isinstance(data, dict):
+        return data
+    members = {name: _untraced(each) for name, each in cast("dict[str, Any]", data).items()}
+    if isinstance(members.get(_TRACEBACK), str) and "error_type" in members:
+        members[_TRACEBACK] = "" if "code" in members else None  # of a problem, it is a text
+    return members
+
+
+def _untraced_text(text: str) -> str:
+    try:
+        parsed = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
+    return orjson.dumps(_untraced(parsed)).decode() if isinstance(parsed, dict | list) else text
 
 
 def record_of(kind: type[T], data: object) -> T:

@@ -1,0 +1,190 @@
+"""Bulkheads: the clients of a server share slots or bytes, and each has a limit of its own beside that of all."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+import attrs
+
+from perdure.runtime.record import Future, Runtime, SpawnedTask
+from perdure.values.errors import Overloaded
+
+T = TypeVar("T")
+
+UNBOUNDED: Final = 2**62
+"""More than any server holds: another limit bounds it."""
+
+
+class ClientGone(Exception):
+    """The client closed its connection while its request waited: nothing of it was done."""
+
+
+def _always(_: str) -> bool:
+    return True
+
+
+@attrs.frozen(eq=False)
+class _Waiting:
+    client: str
+    weight: int
+    admitted: Future[None]
+
+
+@attrs.define(eq=False, kw_only=True)
+class Bulkhead:
+    """Admits work: so much at once for all clients, and for each of them. Clients that wait take turns.
+
+    Attributes:
+        name: of the limit, for errors.
+        limit: the weight of all work in progress.
+        of_one: that of one client.
+        waiting: pieces of work that wait, of all clients; a further one is refused. 0 to refuse instead of to wait.
+        waiting_of_one: of one client.
+        runtime: the clock.
+        rests: whether a slot rests after its work for as long as the work took, so that with one slot the work takes
+            at most half of the event loop, however much of it clients request.
+        may_begin: whether another limit permits the work of a client, in addition; call `advance` when that changes.
+        held: the weight of the work in progress.
+    """
+
+    name: str
+    limit: int
+    of_one: int
+    runtime: Runtime
+    waiting: int = 0
+    waiting_of_one: int = 0
+    rests: bool = False
+    may_begin: Callable[[str], bool] = _always
+    held: int = 0
+    queued: int = 0
+    _held_by: dict[str, int] = attrs.Factory(dict[str, int])
+    _queues: dict[str, deque[_Waiting]] = attrs.Factory(dict[str, "deque[_Waiting]"])  # the next client's turn first
+
+    def held_by(self, client: str) -> int:
+        """Return the weight of the work of a client that is in progress."""
+        return self._held_by.get(client, 0)
+
+    def take(self, client: str, weight: int = 1) -> bool:
+        """Admit work at once; return False if it does not fit. `release` it when it has ended."""
+        if self._queues or not self._fits(client, weight):
+            return False
+        self.count(client, weight)
+        return True
+
+    def count(self, client: str, weight: int) -> None:
+        """Count the weight that a client holds already, whether or not it fits."""
+        self.held += weight
+        self._held_by[client] = self._held_by.get(client, 0) + weight
+
+    def release(self, client: str, weight: int = 1) -> None:
+        """Note that work has ended, and admit the work that waits for it."""
+        self.held -= weight
+        left = self._held_by[client] - weight
+        if left:
+            self._held_by[client] = left
+        else:
+            del self._held_by[client]  # clients come and go: only those with work are remembered
+        self.advance()
+
+    async def enter(self, client: str, weight: int = 1, *, left: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Admit work, after a turn of each other client that waits. `release` it when it has ended.
+
+        Args:
+            client: the client.
+            weight: of the work; more than a limit counts as the limit.
+            left: returns once the client has closed its connection.
+
+        Raises:
+            Overloaded: too much waits.
+            ClientGone: the client left before.
+        """
+        if self.take(client, weight):
+            return
+        queue = self._queues.get(client)
+        if self.queued >= self.waiting or len(queue or ()) >= self.waiting_of_one:
+            raise Overloaded(self.name, self.waiting or self.limit)
+        waiting = _Waiting(client, weight, self.runtime.future())
+        self._queues.setdefault(client, deque()).append(waiting)
+        self.queued += 1
+        self.advance()
+        watch = None if left is None or waiting.admitted.done() else self._watch(left, waiting)
+        try:
+            await waiting.admitted
+        except BaseException:
+            self._forget(waiting)
+            raise
+        finally:
+            if watch is not None:
+                watch.cancel()
+
+    async def perform(
+        self,
+        client: str,
+        work: Callable[[], Awaitable[T]],
+        *,
+        weight: int = 1,
+        left: Callable[[], Awaitable[None]] | None = None,
+    ) -> T:
+        """Wait until the work is admitted, and do it; see `enter`."""
+        weight = min(weight, self.limit, self.of_one)
+        await self.enter(client, weight, left=left)
+        began_ms = self.runtime.monotonic_ms()
+        try:
+            return await work()
+        finally:
+            if self.rests:
+                took_ms = self.runtime.monotonic_ms() - began_ms
+                self.runtime.call_later(took_ms, lambda: self.release(client, weight))
+            else:
+                self.release(client, weight)
+
+    def advance(self) -> None:
+        """Admit the work that fits: one piece of work of each client in turn."""
+        admitted = True
+        while admitted:
+            admitted = False
+            for client in tuple(self._queues):
+                queue = self._queues[client]
+                if not self._of_its_own(client, queue[0].weight):
+                    continue
+                if self.held + queue[0].weight > self.limit:
+                    return  # lighter work of the clients behind would keep this one waiting for ever
+                del self._queues[client]
+                if len(queue) > 1:
+                    self._queues[client] = queue  # behind the other clients
+                self._admit(queue.popleft())
+                admitted = True
+
+    def _admit(self, waiting: _Waiting) -> None:
+        self.queued -= 1
+        self.count(waiting.client, waiting.weight)
+        if not waiting.admitted.done():  # its caller may have been cancelled in this step: it gives the slot back
+            waiting.admitted.set_result(None)
+
+    def _fits(self, client: str, weight: int) -> bool:
+        return self.held + weight <= self.limit and self._of_its_own(client, weight)
+
+    def _of_its_own(self, client: str, weight: int) -> bool:
+        return self._held_by.get(client, 0) + weight <= self.of_one and self.may_begin(client)
+
+    def _watch(self, left: Callable[[], Awaitable[None]], waiting: _Waiting) -> SpawnedTask[None]:
+        async def watched() -> None:
+            await left()
+            if not waiting.admitted.done():
+                waiting.admitted.set_exception(ClientGone())
+
+        return self.runtime.spawn(watched(), name="client of a waiting request")
+
+    def _forget(self, waiting: _Waiting) -> None:
+        """Remove work whose caller was cancelled or has left, also if it was admitted in the same step."""
+        queue = self._queues.get(waiting.client)
+        if queue is None or waiting not in queue:
+            self.release(waiting.client, waiting.weight)
+            return
+        queue.remove(waiting)
+        self.queued -= 1
+        if not queue:
+            del self._queues[waiting.client]
+        self.advance()
