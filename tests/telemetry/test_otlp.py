@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AbstractAsyncContextManager, nullcontext
-from importlib.util import find_spec
 from typing import Any, Literal
 
 import attrs
@@ -52,8 +51,7 @@ def settle(ctx: TaskContext[int]) -> Do[None]:
     yield from charge(-state)
 
 
-has_collector = pytest.mark.skipif(find_spec("rotel") is None, reason="its wheels are for Linux and some Pythons")
-SENDERS = ("exporter", pytest.param("collector", marks=has_collector))
+SENDERS = ("exporter", "collector")
 orders = Task("orders", state=int, event=int, initial=0, on_event=on_event)
 payments = Task("payments", state=int, event=int, initial=0, on_event=on_payment, execute=settle)
 

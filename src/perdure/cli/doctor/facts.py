@@ -18,7 +18,7 @@ from perdure.stores.sqlite.private_file import exposed_files
 from perdure.stores.sqlite.reader import Reader
 from perdure.stores.sqlite.schema import migrations
 
-_MOUNTS: Final = Path("/proc/self/mounts")
+MOUNTS: Final = Path("/proc/self/mounts")
 _LAST_EVENT: Final = "SELECT max(at_ms) FROM (SELECT at_ms FROM events ORDER BY sequence DESC LIMIT 1)"
 _ESCAPED: Final = re.compile(r"\\([0-7]{3})")
 
@@ -91,10 +91,19 @@ def socket_of(path: Path) -> str:
     return owner_socket(path)
 
 
-def file_system_of(path: Path) -> str:
-    """Return the type of the file system that holds a file, such as ``ext4`` or ``nfs4``; empty if it is unknown."""
+def file_system_of(path: Path, mounts: Path = MOUNTS) -> str:
+    """Return the type of the file system that holds a file, such as ``ext4`` or ``nfs4``.
+
+    Args:
+        path: the absolute path of the file.
+        mounts: the list of the mounted file systems, as Linux writes it.
+
+    Returns:
+        The type; empty if it is unknown: without ``/proc``, or in a changed root, whose list names no mount of the
+        file.
+    """
     try:
-        lines = _MOUNTS.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ""
     found = ("", "")
