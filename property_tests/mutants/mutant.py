@@ -8,9 +8,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import attrs
 
@@ -58,12 +59,29 @@ class Mutant:
         return text.replace(self.old, self.new)
 
 
+class Planted(Protocol):
+    """A change to one file of the library.
+
+    Attributes:
+        file: below ``src/perdure``.
+        path: the file in the checkout, which is only read.
+    """
+
+    @property
+    def file(self) -> str: ...
+    @property
+    def path(self) -> Path: ...
+    def apply(self, text: str) -> str:
+        """Return the text of the file with the change."""
+        ...
+
+
 @attrs.frozen
 class Verdict:
     """What became of a mutant.
 
     Attributes:
-        fate: ``killed`` by its test, ``survived`` it, or ``broken``: the test could not be run at all.
+        fate: ``killed`` by its test, ``survived`` it, or ``broken``: the test did not end, or could not be run at all.
         output: what pytest said.
     """
 
@@ -73,20 +91,25 @@ class Verdict:
 
 def place_of(killer: str) -> str:
     """Where a test is, from the top of the repository."""
-    return killer if killer.startswith("tests/") else f"property_tests/{killer}"
+    return killer if killer.startswith(("tests/", "property_tests/")) else f"property_tests/{killer}"
 
 
-def verdict(killer: str, mutant: Mutant | None = None) -> Verdict:
+def verdict(killer: str, mutant: Planted | None = None) -> Verdict:
     """Run a test against a copy of the library in which a mutant is planted, or against a plain copy."""
+    return verdict_of([killer], mutant, PATIENCE_S)
+
+
+def verdict_of(tests: Sequence[str], mutant: Planted | None, patience_s: float) -> Verdict:
+    """Run tests up to the first that fails, as `verdict` does."""
     folder = _copy()
     if mutant is None:
-        return _run(killer, folder)
+        return _run(tests, folder, patience_s)
     file = Path(folder) / "perdure" / mutant.file
     for compiled in (file.parent / "__pycache__").glob(f"{file.stem}.*"):
         compiled.unlink()
     file.write_text(mutant.apply(mutant.path.read_text(encoding="utf-8")), encoding="utf-8")
     try:
-        return _run(killer, folder)
+        return _run(tests, folder, patience_s)
     finally:
         shutil.copy2(mutant.path, file)
 
@@ -100,7 +123,7 @@ def _copy() -> str:
     return folder.name
 
 
-def _run(killer: str, folder: str) -> Verdict:
+def _run(tests: Sequence[str], folder: str, patience_s: float) -> Verdict:
     command = [
         sys.executable,
         "-m",
@@ -112,12 +135,12 @@ def _run(killer: str, folder: str) -> Verdict:
         "-x",
         "-q",
     ]
-    command += ["--hypothesis-profile=mutants", "-W", "default", place_of(killer)]
+    command += ["--hypothesis-profile=mutants", "-W", "default", *map(place_of, tests)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(_OF_THIS_RUN)}
     environment |= {"PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     try:
         run = subprocess.run(  # noqa: S603 - our own tests
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=patience_s, check=False
         )
     except subprocess.TimeoutExpired as late:
         return Verdict("broken", f"no end after {late.timeout} seconds")
