@@ -173,7 +173,7 @@ def _end_of(job: AnyDefinition, row: Any) -> Any:
     ended = (
         None if header.ended is None else (header.ended.form, header.ended.value if header.ended.form == "done" else "")
     )
-    return ended, len(header.inbox), header.signals
+    return ended, header.waiting, header.signals
 
 
 def operation(

@@ -81,6 +81,7 @@ NOT_FROZEN = {
     "perdure.kinds.workflow.compensation.Undo": "collects the compensations of one saga",
     "perdure.kinds.workflow.crew.Crew": "starts and cancels the steps of one run",
     "perdure.kinds.workflow.draft.WorkflowDraft": "the draft of one run, discarded with it",
+    "perdure.kinds.workflow.inbox.Inbox": "the signals of one replay",
     "perdure.kinds.workflow.replay.Replay": "interprets one program",
     "perdure.kinds.workflow.state_operations.StateOperations": "answers from the draft of one run",
     "perdure.kinds.workflow.steps.Steps": "performs the steps of one run",

@@ -253,8 +253,8 @@ def in_one_step(ctx: WorkflowContext[int]) -> Do[str, Declined, HasShop]:
 
 # ---------------------------------------------------------------- access
 def journal(world: World, job: AnyDefinition, id_: str) -> list[Row]:
-    """The rows of a workflow's journal."""
-    return [row_of(body) for body in bodies(world, job, id_)]
+    """The answers in a workflow's journal."""
+    return [row for body in bodies(world, job, id_) if (row := row_of(body)).form != "arrived"]
 
 
 def bodies(world: World, job: AnyDefinition, id_: str) -> tuple[str, ...]:

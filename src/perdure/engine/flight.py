@@ -116,7 +116,8 @@ def taken_apart(flight: Flight, stored: Stored) -> list[Item]:
 
 def is_foldable(transition: Transition) -> bool:
     """Return whether a decided transition may become a part of a flight."""
-    return transition.remember is None and transition.inbound is None and transition.journal is None
+    journal = transition.journal
+    return transition.remember is None and transition.inbound is None and (journal is None or journal.earlier == "kept")
 
 
 def outcome_of(transition: Transition, before: Loaded) -> Loaded:

@@ -403,11 +403,7 @@ class Definition(PlainDecisions, ABC, Generic[H_co, T_co, R_contra]):
         """
 
     def check_journal(self, instance: Instance, rows: Sequence[str]) -> None:
-        """Check that this code can continue from a journal; `perdure check` does so for every stored one.
-
-        Raises:
-            InvalidInput: this code cannot follow it.
-        """
+        """Check that this code can continue from a journal, as `perdure check` does; raise as `replayed` otherwise."""
         self.replayed(instance, rows)
 
     def replayed(self, instance: Instance, rows: Sequence[str]) -> tuple[NextStep, ...]:
@@ -428,6 +424,10 @@ class Definition(PlainDecisions, ABC, Generic[H_co, T_co, R_contra]):
     def has_secret_rows(self, rows: Sequence[str]) -> bool:
         """Return whether a journal holds values that this definition marks as secret."""
         return False
+
+    def answers_in(self, instance: Instance, rows: Sequence[str]) -> int:
+        """Return how many steps the program has received from these rows of its journal; a row may hold none."""
+        return len(rows)
 
     def steps(self, instance: Instance, rows: Sequence[str]) -> tuple[StepRecord, ...]:
         """Return the steps of an instance for tools, without secrets: those of its journal, then those in progress.

@@ -150,7 +150,7 @@ def folded(first: Transition, second: Transition) -> Transition:
 
     Args:
         first: the first transition.
-        second: the second one, without a key, a message to consume or a change of the journal.
+        second: the second one, without a key, a message to consume or a cut of the journal.
     """
     keeps = type(second.write) is KeepInstance
     starts = type(first.write) is KeepInstance
@@ -165,9 +165,15 @@ def folded(first: Transition, second: Transition) -> Transition:
         messages=first.messages + second.messages if second.messages else first.messages,
         inbound=first.inbound,
         events=first.events + second.events if second.events else first.events,
-        journal=None if type(second.write) is Purge else first.journal,
+        journal=None if type(second.write) is Purge else _joined(first.journal, second.journal),
         before=second.before if starts else first.before,
     )
+
+
+def _joined(first: JournalChange | None, second: JournalChange | None) -> JournalChange | None:
+    if first is None or second is None:
+        return first or second
+    return JournalChange(first.bodies + second.bodies, first.earlier)
 
 
 @turn_value(kw_only=True)

@@ -28,9 +28,13 @@ def child_signal(run_id: str, path: str) -> str:
     return f"{_PREFIX}{run_id}:{path}"
 
 
-def has_secret_end(call: CallChild) -> bool:
+def is_child_signal(name: str) -> bool:
+    """Return whether the end of a child is stored under a name."""
+    return name.startswith(_PREFIX)
+
+
+def has_secret_end(job: Workflow[Any, Any, Any, Any]) -> bool:
     """Return whether the value or the error of a child has secrets."""
-    job = cast("Workflow[Any, Any, Any, Any]", call.job)
     return job.results.secret or (job.plan.errors is not None and job.plan.errors.secret)
 
 
@@ -47,7 +51,7 @@ def cancel_child(draft: Draft, call: CallChild, reason: str) -> None:
         draft.answer(Post(call.job.address(call.id), "cancel", orjson.dumps(reason).decode()))
 
 
-def report_end(sender: Address, parent: Parent, form: str, value: str, now_ms: int) -> Message:
+def report_end(sender: Address, parent: Parent, form: str, value: str, now_ms: int, *, secret: bool = False) -> Message:
     """Return the message that reports the end of a child to its parent.
 
     Args:
@@ -56,8 +60,9 @@ def report_end(sender: Address, parent: Parent, form: str, value: str, now_ms: i
         form: how the child ended: `EndedAs`, ``exists`` or ``terminated``.
         value: see `Ended`.
         now_ms: the present.
+        secret: whether the child's values have secrets.
     """
-    payload = orjson.dumps({"call": parent.call, "form": form, "value": value}).decode()
+    payload = orjson.dumps({"call": parent.call, "form": form, "value": value, "secret": secret}).decode()
     target = Address.parse(parent.address)
     return Message(sender=sender, target=target, action="child_ended", payload=payload, sent_ms=now_ms)
 

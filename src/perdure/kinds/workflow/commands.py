@@ -58,6 +58,7 @@ class ChildEnd:
         call: the call that waits.
         form: how the child ended.
         value: its value, its error or its reason as JSON.
+        secret: whether the value or the error of the child has secrets.
     """
 
     __repr__ = fields_in_line
@@ -65,6 +66,7 @@ class ChildEnd:
     call: str
     form: str
     value: str = attrs.field(repr=size_only)
+    secret: bool = False
 
 
 @frozen

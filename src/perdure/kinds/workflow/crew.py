@@ -8,9 +8,10 @@ from typing import Any, Final, Literal, cast
 import attrs
 from returns.result import Success
 
-from perdure.jobs.checkpoint import AwaitChange, Checkpoint
+from perdure.jobs.checkpoint import AwaitChange
 from perdure.kinds.workflow.progress import Known, News
-from perdure.kinds.workflow.steps import Steps
+from perdure.kinds.workflow.replay import Replay
+from perdure.kinds.workflow.steps import Steps, commit_progress, read_arrivals
 from perdure.kinds.workflow.stored import header_of
 from perdure.kinds.workflow.tree import DROPPED, OpenStep
 from perdure.programs import Do, Halted, Program, Raised, perform, program, sleep
@@ -88,9 +89,7 @@ class Crew:
             self.stopping = True
         if not isinstance(exit_, Success):
             return
-        seen = cast("Success[News | Instance | None]", exit_).unwrap()
-        if isinstance(seen, Instance):
-            seen = News(Known(seen.data, header_of(seen)), seen.suspension)
+        seen = cast("Success[News | None]", exit_).unwrap()
         if seen is not None:
             self.steps.replay.notice(seen.known, seen.suspension, self.steps.replay.now_ms)
         elif key == _CHANGE:
@@ -99,7 +98,7 @@ class Crew:
     def _orders(self, calls: list[OpenStep], *, commit: bool = False) -> Orders:
         start: list[tuple[object, Program[Any, Any, Any]]] = []
         if commit:
-            start.append((_COMMIT, perform(Checkpoint(self.steps.replay.take))))
+            start.append((_COMMIT, commit_progress(self.steps.replay)))
         replay = self.steps.replay
         for asked in calls:
             replay.begin_step(asked, replay.now_ms)
@@ -124,7 +123,7 @@ class Crew:
             return Orders()
         if wanted:
             self.running.add(_CHANGE)
-            return Orders(start=((_CHANGE, perform(AwaitChange())),))
+            return Orders(start=((_CHANGE, _changed(self.steps.replay)),))
         if _CHANGE in self.cancelling:
             return Orders()
         self.cancelling.add(_CHANGE)
@@ -145,6 +144,16 @@ class Crew:
         self.timer_ms = wanted_ms
         self.running.add(_TIMER)
         return Orders(start=((_TIMER, _until(wanted_ms)),))
+
+
+@program
+def _changed(replay: Replay) -> Do[News | None, Any, Any]:
+    """Wait for a change of the row, and read the rows that have arrived; None in a dry run."""
+    row: Instance | None = yield from perform(AwaitChange())
+    if row is None:
+        return None
+    yield from read_arrivals(replay, row.journal_length)
+    return News(Known(row.data, header_of(row)), row.suspension, row.journal_length, row.journal_length)
 
 
 @program

@@ -113,8 +113,9 @@ class Workflow(Definition["WorkflowHandle[S, A, E]", "WorkflowSender[S]", R_cont
         tags: stable names for the members of unions, instead of their class names.
         versions: the older types of the state, and the functions that upgrade them; by default there are none.
         run_timeout: time limit of a step, by default 15 minutes.
-        max_steps: the limit of the journal, 1 to 1,000,000 rows. A workflow that reaches it is parked.
-        inbox: how many signals wait at most, 1 to 1,000,000; beyond, ``signal`` fails with ``Overloaded``.
+        max_steps: the limit of the journal, 1 to 1,000,000 answers. A workflow that reaches it is parked.
+        inbox: how many signals wait at most, 1 to 1,000,000; beyond, ``signal`` fails with ``Overloaded``. The ends of
+            children do not count.
         concurrency: maximum number of concurrent runs of this job, 1 to 100,000; by default the engine's own limit.
         state_in_events: whether ``job.started`` and ``job.executed`` carry the state as JSON. By default no event holds
             your data.
@@ -252,7 +253,7 @@ class Workflow(Definition["WorkflowHandle[S, A, E]", "WorkflowSender[S]", R_cont
         return mapped.changed(data=written(attrs.evolve(header, first=change(header.first))))
 
     def redacted_data(self, instance: Instance, hide: Hide) -> Instance:
-        """Replace the secrets of signals and of the outcome."""
+        """Replace the secrets of the outcome."""
         return instance.changed(data=written(redacting.redacted_header(self, header_of(instance), hide)))
 
     def check_data(self, instance: Instance) -> None:
@@ -299,6 +300,10 @@ class Workflow(Definition["WorkflowHandle[S, A, E]", "WorkflowSender[S]", R_cont
         """Return whether an outcome in the journal has secrets."""
         return listing.has_secrets(rows)
 
+    def answers_in(self, instance: Instance, rows: Sequence[str]) -> int:
+        """Return how many steps ended; signals that arrive and children that start are rows, too."""
+        return listing.answers_in(header_of(instance), rows)
+
     def steps(self, instance: Instance, rows: Sequence[str]) -> tuple[StepRecord, ...]:
         """Return the steps of the journal, and those in progress."""
         return listing.steps_of(header_of(instance), rows)
@@ -330,8 +335,8 @@ class Workflow(Definition["WorkflowHandle[S, A, E]", "WorkflowSender[S]", R_cont
         if header.waits_for:
             found.append(Fact("waits for", ", ".join(wait.name for wait in header.waits_for)))
         found += [Fact("failing step", f"{step.name}, attempt {step.attempts}") for step in header.failing]
-        if header.inbox:
-            found.append(Fact("signals not received", str(len(header.inbox))))
+        if header.waiting:
+            found.append(Fact("signals not received", f"{header.waiting:,}"))
         if header.cancel is not None:
             found.append(Fact("cancelled", header.cancel.reason))
         return tuple(found)

@@ -60,9 +60,9 @@ class Index:
     It reads no more rows than an answer needs: a replay of a long journal must not block the event loop.
     """
 
-    def __init__(self, bodies: Sequence[str]) -> None:
+    def __init__(self, bodies: Sequence[str], first: int = 0) -> None:
         self._bodies = bodies
-        self._read = 0
+        self._read = first
         self._last: dict[str, int] = {}
         self._names: dict[str, str] = {}
 
@@ -74,7 +74,7 @@ class Index:
         while self._last.get(prefix, -1) < number and self._read < len(self._bodies):
             row = row_of(self._bodies[self._read])
             self._read += 1
-            if row.form != "cancelled":
+            if row.form not in {"cancelled", "arrived"}:
                 self._add(row.path.removesuffix(STARTED), row.name)
         return number <= self._last.get(prefix, -1) and self._names.get(f"{prefix}{number}") != name
 

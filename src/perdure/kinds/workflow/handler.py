@@ -9,7 +9,6 @@ import attrs
 from perdure.jobs.event_recorder import EventRecorder
 from perdure.jobs.request import AlarmDue, Request
 from perdure.jobs.run import begin_attempt, begin_run
-from perdure.jobs.size import within
 from perdure.jobs.step import Commit, Defer, Step
 from perdure.jobs.writes import answered, nothing, purge, put, refuse, reply, stored
 from perdure.kinds.workflow.children import report_end, stored_end
@@ -24,13 +23,16 @@ from perdure.kinds.workflow.commands import (
     StartWorkflow,
     WorkflowOutcome,
 )
-from perdure.kinds.workflow.stored import FAILURE, CancelRequest, Header, Parent, WaitingSignal, header_of, written
+from perdure.kinds.workflow.inbox import arrival
+from perdure.kinds.workflow.row import body_of
+from perdure.kinds.workflow.stored import FAILURE, CancelRequest, Header, Parent, header_of, written
 from perdure.values.address import Address
 from perdure.values.answer import InstanceStatus, RunAnswer
 from perdure.values.errors import InstanceParked, Overloaded, UnknownAction
 from perdure.values.event import Event, JobResumed, JobStarted
 from perdure.values.instance import Instance
 from perdure.values.instance_outcome import InstanceOutcome
+from perdure.values.journal import JournalChange
 from perdure.values.turn_inputs import TurnInputs
 
 if TYPE_CHECKING:
@@ -139,16 +141,18 @@ def _arrived(
     header = header_of(instance)
     if header.ended is not None:
         return reply(address, Signalled(accepted=False, found="ended", status=instance.status))
-    if len(header.inbox) >= job.inbox:
-        return refuse(address, Overloaded(f"inbox of {address}", job.inbox))
+    number, waiting = header.signals + 1, header.waiting
     if isinstance(command, SendSignal):
-        name, value = command.name, job.signals[command.name].encode(command.value).decode()
-    else:
-        name, value = command.end.call, stored_end(command.end.form, command.end.value)
-    number = header.signals + 1
-    signal = WaitingSignal(number=number, name=name, value=value, at_ms=inputs.now_ms)
-    header = attrs.evolve(header, signals=number, inbox=(*header.inbox, signal))
-    return _wake(instance, header, inputs, event_count=instance.event_count + 1)
+        if waiting >= job.inbox:
+            return refuse(address, Overloaded(f"inbox of {address}", job.inbox))
+        codec, waiting = job.signals[command.name], waiting + 1
+        row = arrival(number, command.name, codec.encode(command.value).decode(), inputs.now_ms, secret=codec.secret)
+    else:  # never refused for the limit of the inbox: the workflow itself started the child, and waits for its end
+        end = command.end
+        row = arrival(number, end.call, stored_end(end.form, end.value), inputs.now_ms, secret=end.secret)
+    header = attrs.evolve(header, signals=number, waiting=waiting)
+    journal = JournalChange((body_of(row),))
+    return _wake(instance, header, inputs, journal=journal, event_count=instance.event_count + 1)
 
 
 def _cancel(address: Address, instance: Instance | None, reason: str, inputs: TurnInputs) -> Step:
@@ -175,7 +179,7 @@ def _wake(
 
     A run that a crash interrupted keeps its deliveries: its next one is marked, and knows that a step may have begun.
     """
-    data = within(written(header).encode(), inputs.limits.state_bytes, what=f"data of {instance.address}")
+    data = written(header)
     if instance.claim is None:
         pending = instance.pending_retry
         crashed = pending is not None and pending.deliveries > 0

@@ -36,7 +36,7 @@ def steps_of(header: Header, bodies: Sequence[str]) -> tuple[StepRecord, ...]:
     Raises:
         InvalidInput: a row cannot be decoded.
     """
-    rows = [row_of(body) for body in bodies]
+    rows = _answers(header, bodies)
     started = {row.path.removesuffix(STARTED): row for row in rows if row.path.endswith(STARTED)}
     answered = [_recorded(row, started.pop(row.path, None)) for row in rows if not row.path.endswith(STARTED)]
     failing = {step.path for step in header.failing}
@@ -46,6 +46,24 @@ def steps_of(header: Header, bodies: Sequence[str]) -> tuple[StepRecord, ...]:
         attrs.evolve(_waited(Wait(path=path, name=row.name), row), status=status) for path, row in started.items()
     ]
     return (*answered, *map(_failing, header.failing), *waits, *children)
+
+
+def _answers(header: Header, bodies: Sequence[str]) -> list[Row]:
+    """Return the answers of a journal, each receipt with the value that had arrived."""
+    arrived: dict[int, str] = {}
+    answers: list[Row] = []
+    for place, body in enumerate(bodies):
+        row = row_of(body)
+        if row.form == "arrived":
+            arrived[row.signal] = row.value
+        elif place >= header.skips:
+            answers.append(attrs.evolve(row, value=arrived.pop(row.signal)) if row.signal in arrived else row)
+    return answers
+
+
+def answers_in(header: Header, bodies: Sequence[str]) -> int:
+    """Return how many answers to steps a journal holds."""
+    return sum(1 for row in _answers(header, bodies) if not row.path.endswith(STARTED))
 
 
 def has_secrets(bodies: Sequence[str]) -> bool:

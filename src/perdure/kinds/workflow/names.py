@@ -14,12 +14,15 @@ from perdure.programs.interpreter import Fork
 CHILD: Final = "child "
 """Begins the name of the step that starts a child and waits for it."""
 
+SIGNAL: Final = "signal "
+"""Begins the name of the step that receives a signal."""
+
 NAMES: Final[Mapping[type, Callable[[Any], str]]] = {
     Call: lambda call: cast("str", call.name),
     OneStep: lambda one: cast("str", one.name),
     Sleep: lambda _: "sleep",
     SleepUntil: lambda _: "sleep until",
-    Receive: lambda receive: f"signal {receive.name}",
+    Receive: lambda receive: f"{SIGNAL}{receive.name}",
     Post: lambda post: f"tell {post.target}.{post.action}",
     CallChild: lambda call: f"{CHILD}{call.job.name}:{call.id}",
     Patched: lambda patched: f"patch {patched.name}",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from returns.result import Failure, Success
 
-from perdure.jobs.checkpoint import Checkpoint, ReadJournal
+from perdure.jobs.checkpoint import ReadJournal
 from perdure.jobs.context import EndInstance
 from perdure.jobs.failures import record_failure
 from perdure.kinds.workflow.commands import REASON
@@ -14,9 +14,9 @@ from perdure.kinds.workflow.crew import Crew
 from perdure.kinds.workflow.draft import GetDraft
 from perdure.kinds.workflow.errors import JournalFull
 from perdure.kinds.workflow.instructions import StartOver, WorkflowCancelled
-from perdure.kinds.workflow.progress import Known, News
+from perdure.kinds.workflow.progress import Known
 from perdure.kinds.workflow.replay import Replay
-from perdure.kinds.workflow.steps import NOW, Steps, write_logs
+from perdure.kinds.workflow.steps import NOW, Steps, commit_progress, write_logs
 from perdure.kinds.workflow.stored import FAILURE, Ended, header_of
 from perdure.kinds.workflow.tree import OpenStep, deadlines_around
 from perdure.programs import Do, Halted, Program, Raised, asks, perform, program
@@ -71,7 +71,6 @@ def _journal(length: int, page_rows: int) -> Do[list[str], Any, Any]:
 def _living(steps: Steps) -> Do[None, Any, Any]:
     """Perform steps until the program waits for something else, or ends."""
     replay = steps.replay
-    checkpoint: Program[News | None] = perform(Checkpoint(replay.take))
     now_ms = yield from NOW
     while True:
         replay.pass_time(now_ms)
@@ -81,7 +80,7 @@ def _living(steps: Steps) -> Do[None, Any, Any]:
         if replay.suspended and not calls:
             break
         if replay.exit is None and replay.stopped is None and (replay.needs_commit or (calls and replay.unsaved())):
-            news = yield from checkpoint
+            news = yield from commit_progress(replay)
             if news is not None:
                 replay.notice(news.known, news.suspension, now_ms)
             continue

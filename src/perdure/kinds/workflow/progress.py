@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from perdure.kinds.workflow.names import SIGNAL
 from perdure.kinds.workflow.row import Row, body_of
 from perdure.kinds.workflow.stored import FailingStep, Header, Wait
 from perdure.values.excerpt import fields_in_line
@@ -51,7 +52,7 @@ class RunProgress:
 
     Attributes:
         bodies: new rows of the journal.
-        taken: the numbers of the signals that the program received.
+        received: how many signals the program received; the ends of children do not count.
         messages: the messages to other jobs.
         state: the state as JSON; None if the program has not set it.
         failing: the steps whose last attempt failed.
@@ -65,7 +66,7 @@ class RunProgress:
     __repr__ = fields_in_line
 
     bodies: tuple[str, ...]
-    taken: frozenset[int]
+    received: int
     messages: tuple[Message, ...]
     state: str | None
     failing: tuple[FailingStep, ...]
@@ -83,10 +84,15 @@ class News:
     Attributes:
         known: the stored data, after the checkpoint.
         suspension: why the instance is suspended, if it is.
+        arrived: the length of the journal before the checkpoint's own rows: those before are known to the run, or have
+            arrived.
+        length: the length of the journal after it.
     """
 
     known: Known
     suspension: Suspension | None
+    arrived: int
+    length: int
 
 
 def progress_of(replay: Replay, rows: Sequence[Row], failures: tuple[StepFailure, ...]) -> RunProgress:
@@ -102,7 +108,7 @@ def progress_of(replay: Replay, rows: Sequence[Row], failures: tuple[StepFailure
     draft.messages.clear()
     return RunProgress(
         bodies=tuple(map(body_of, rows)),
-        taken=frozenset(replay.taken),
+        received=sum(1 for row in rows if row.signal and row.name.startswith(SIGNAL)),
         messages=messages,
         state=draft.encoded,
         failing=tuple(replay.failing.values()),

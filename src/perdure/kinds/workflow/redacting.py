@@ -8,28 +8,16 @@ import attrs
 
 from perdure.codecs import Codec
 from perdure.jobs.redaction import redacted_failure
-from perdure.kinds.workflow.stored import FAILURE, Ended, Header, WaitingSignal
-from perdure.values.secret import HIDDEN, Hide
+from perdure.kinds.workflow.stored import FAILURE, Ended, Header
+from perdure.values.secret import Hide
 
 if TYPE_CHECKING:
     from perdure.kinds.workflow.definition import Workflow
 
 
 def redacted_header(job: Workflow[Any, Any, Any, Any], header: Header, hide: Hide) -> Header:
-    """Return the header without the secrets of its signals and of its outcome.
-
-    The end of a child has the types of another job: it is hidden as a whole.
-    """
-    return attrs.evolve(
-        header,
-        inbox=tuple(_signal(job, signal, hide) for signal in header.inbox),
-        ended=None if header.ended is None else _ended(job, header.ended, hide),
-    )
-
-
-def _signal(job: Workflow[Any, Any, Any, Any], signal: WaitingSignal, hide: Hide) -> WaitingSignal:
-    codec = job.signals.get(signal.name)
-    return attrs.evolve(signal, value=f'"{HIDDEN}"' if codec is None else _redacted(codec, signal.value, hide))
+    """Return the header without the secrets of its outcome."""
+    return header if header.ended is None else attrs.evolve(header, ended=_ended(job, header.ended, hide))
 
 
 def _ended(job: Workflow[Any, Any, Any, Any], ended: Ended, hide: Hide) -> Ended:

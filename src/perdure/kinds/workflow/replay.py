@@ -20,16 +20,17 @@ from perdure.codecs import Codec
 from perdure.jobs.draft import Draft
 from perdure.jobs.operations import Post
 from perdure.kinds.workflow.cancelling import at_defect, cancel, cancelled_again, end_dropped, leave_children
-from perdure.kinds.workflow.children import answer_of_child, child_signal, has_secret_end, start_child
+from perdure.kinds.workflow.children import answer_of_child, child_signal, start_child
 from perdure.kinds.workflow.divergence import STARTED, Index, diverged
 from perdure.kinds.workflow.errors import NotInWorkflow, NotRecordable, ProgramStopped
+from perdure.kinds.workflow.inbox import Inbox
 from perdure.kinds.workflow.instructions import CallChild, OneStep, Patched, Receive
 from perdure.kinds.workflow.names import NAMES
 from perdure.kinds.workflow.outcome_codecs import codecs_of, encoded
 from perdure.kinds.workflow.progress import Known, RunProgress, StepFailure, progress_of
 from perdure.kinds.workflow.row import Form, Row, row_of
 from perdure.kinds.workflow.state_operations import StateOperations
-from perdure.kinds.workflow.stored import Ended, FailingStep, Header, Wait, WaitingSignal
+from perdure.kinds.workflow.stored import Ended, FailingStep, Header, Wait
 from perdure.kinds.workflow.timers import Timers
 from perdure.kinds.workflow.tree import AnyExit, Branch, OpenStep, Tree, finalizing_around
 from perdure.kinds.workflow.unrecorded import unrecorded
@@ -53,8 +54,8 @@ class Replay:
         now_ms: the present.
         deliveries: how often the run was delivered; after a crash more than once.
         new: the rows since the beginning of this run.
-        inbox: the signals that the program has not received.
-        taken: the numbers of the signals that it received in this run.
+        inbox: the signals and the ends of children that the program has not received.
+        read_to: how many rows of the stored journal the run knows: it has read them, or written them itself.
         failing: the steps whose last attempt failed, by path.
         logged: the log records that the program has written.
         lines: log records to write.
@@ -78,8 +79,8 @@ class Replay:
     deliveries: int = 1
     header: Header = attrs.field(init=False)
     new: list[Row] = attrs.Factory(list[Row])
-    inbox: list[WaitingSignal] = attrs.Factory(list[WaitingSignal])
-    taken: set[int] = attrs.Factory(set[int])
+    inbox: Inbox = attrs.field(init=False)
+    read_to: int = attrs.field(init=False)
     failing: dict[str, FailingStep] = attrs.Factory(dict[str, FailingStep])
     logged: int = 0
     lines: list[Log] = attrs.Factory(list[Log])
@@ -97,15 +98,15 @@ class Replay:
     _live: bool = False
     _budget: int = 0
     _pending: deque[OpenStep] = attrs.Factory(deque[OpenStep])
-    _receivers: dict[str, deque[OpenStep]] = attrs.Factory(dict[str, deque[OpenStep]])
     _timers: Timers = attrs.field(init=False)
     _saved: int = 0
+    _answers: int = 0
     _index: Index | None = None
 
     def __attrs_post_init__(self) -> None:
         self._timers = Timers(self.tree)
-        self.header = self.known.header
-        self.inbox = list(self.header.inbox)
+        self.header, self.read_to = self.known.header, len(self.bodies)
+        self.inbox = Inbox(self.tree.asked)
         self.failing = {step.path: step for step in self.header.failing if step.path}
 
     # ------------------------------------------------------------ replaying
@@ -169,14 +170,22 @@ class Replay:
             raise diverged(self.tree, row, raised=self.stopped)
 
     def next_row(self) -> Row | None:
-        """Return the next row of the journal, decoded."""
-        if self._row is None and self._position < len(self.bodies):
-            self._row = row_of(self.bodies[self._position])
+        """Return the next answer of the journal, decoded; add the rows that arrived before it to the inbox."""
+        while self._row is None and self._position < len(self.bodies):
+            row = row_of(self.bodies[self._position])
+            if row.form == "arrived":
+                self.inbox.add(row)
+            elif self._position >= self.header.skips:
+                self._row = row
+                break
+            elif row.signal:  # received before the program started over
+                self.inbox.take(row.signal)
+            self._position += 1
         return self._row
 
     def consume(self) -> None:
         """Note that the next row is delivered."""
-        self._row, self._position = None, self._position + 1
+        self._row, self._position, self._answers = None, self._position + 1, self._answers + 1
 
     def _run(self, branch: Branch, answer: Any) -> None:
         """Run a branch until it waits, or ends."""
@@ -247,14 +256,12 @@ class Replay:
         asked = tree.asked.get(row.path.removesuffix(STARTED))
         if asked is None or (row.form in _STOPPED and row.path not in tree.dropping):
             raise diverged(self.tree, row)
+        if (started or row.form in _STOPPED) and asked.name != row.name:
+            raise diverged(self.tree, row)
         if started:
-            if asked.name != row.name:
-                raise diverged(self.tree, row)
             asked.started = True
             return
         if row.form in _STOPPED:
-            if asked.name != row.name:
-                raise diverged(self.tree, row)
             tree.stopped(asked, "unknown" if row.form == "interrupted" else "not begun")
             return
         tree.answer(asked, self._answer_of(asked, row))
@@ -281,9 +288,10 @@ class Replay:
                     raise InvalidInput(f"error of {row.name}", ("it declares no errors",))  # noqa: TRY301 - as the codec
                 return Failure(errors.decode(row.value.encode()))
             if kind is Receive:
-                return Success(self._signal_codec(instruction.name).decode(row.value.encode()))
+                value = self.inbox.take(row.signal).value
+                return Success(self._signal_codec(instruction.name).decode(value.encode()))
             if kind is CallChild:
-                return answer_of_child(instruction, row.value)
+                return answer_of_child(instruction, self.inbox.take(row.signal).value)
         except (InvalidInput, NotRecordable) as problem:
             raise diverged(self.tree, row, asked, problem) from problem
         return Success(True) if kind is Patched else Success(None)  # noqa: FBT003 - the answer
@@ -293,7 +301,7 @@ class Replay:
         if self._live:
             return False
         if self._index is None:
-            self._index = Index(self.bodies)
+            self._index = Index(self.bodies, self.header.skips)
         return self._index.is_past(prefix, number, name)
 
     # ------------------------------------------------------------ the present
@@ -306,11 +314,10 @@ class Replay:
         if kind is Sleep or kind is SleepUntil:
             self._timers.sleep(asked)
         elif kind is Receive:
-            self._receivers.setdefault(instruction.name, deque()).append(asked)
+            self.inbox.wait(instruction.name, asked)
         elif kind is CallChild:
             self._pending.append(asked)
-            name = child_signal(self.header.run_id, asked.path)
-            self._receivers.setdefault(name, deque()).append(asked)
+            self.inbox.wait(child_signal(self.header.run_id, asked.path), asked)
         else:
             self._pending.append(asked)
             return
@@ -328,11 +335,10 @@ class Replay:
                 return True
         if end_dropped(self):
             return True
-        for signal in self.inbox:
-            asked_signal = self._receiver(signal.name)
-            if asked_signal is not None:
-                self._received(asked_signal, signal)
-                return True
+        received = self.inbox.next()
+        if received is not None:
+            self._received(*received)
+            return True
         request = self.header.cancel
         if request is not None and not self.cancelled:
             cancel(self, request.reason)
@@ -352,22 +358,8 @@ class Replay:
         self.tree.answer(asked, Success(answer))
         return True
 
-    def _receiver(self, name: str) -> OpenStep | None:
-        waiting = self._receivers.get(name)
-        while waiting:
-            if self.tree.asked.get(waiting[0].path) is waiting[0]:
-                return waiting[0]
-            waiting.popleft()
-        return None
-
-    def _received(self, asked: OpenStep, signal: WaitingSignal) -> None:
-        self.inbox.remove(signal)
-        self.taken.add(signal.number)
-        self._receivers[signal.name].popleft()
-        call = asked.instruction if isinstance(asked.instruction, CallChild) else None
-        secret = has_secret_end(call) if call is not None else self._signal_codec(signal.name).secret
-        at_ms = max(asked.branch.clock_ms, signal.at_ms)
-        row = self.record(asked, "done", value=signal.value, at_ms=at_ms, secret=secret)
+    def _received(self, asked: OpenStep, signal: Row) -> None:
+        row = self.record(asked, "done", at_ms=signal.at_ms, secret=signal.secret, signal=signal.signal)
         self.tree.answer(asked, self._answer_of(asked, row))
 
     def _signal_codec(self, name: str) -> Codec[Any]:
@@ -385,6 +377,7 @@ class Replay:
         at_ms: int | None = None,
         path: str | None = None,
         secret: bool = False,
+        signal: int = 0,
     ) -> Row:
         """Add the row of an instruction."""
         branch = asked.branch
@@ -399,6 +392,7 @@ class Replay:
             attempts=1 if failed is None else failed.attempts + 1,
             value=value,
             secret=secret,
+            signal=signal,
         )
         self.new.append(row)
         return row
@@ -515,9 +509,12 @@ class Replay:
         self.now_ms, self.suspended = max(self.now_ms, now_ms), suspension is not None
         if known.data != self.known.data:
             self.known, self.header = known, known.header
-            self.inbox = [signal for signal in self.header.inbox if signal.number not in self.taken]
-            self.taken.intersection_update(signal.number for signal in self.header.inbox)
         self.advance()
+
+    def arrived(self, first: int, bodies: Sequence[str]) -> None:
+        """Take over the rows from a place on that were appended since the run has read the journal."""
+        self.inbox.add_all(bodies)
+        self.read_to = max(self.read_to, first + len(bodies))
 
     # ------------------------------------------------------------ commits
     def unsaved(self) -> bool:
@@ -541,8 +538,8 @@ class Replay:
 
     @property
     def rows(self) -> int:
-        """The number of rows of the journal, with those of this run."""
-        return len(self.bodies) + len(self.new)
+        """The number of answers in the journal, with those of this run."""
+        return self._answers + len(self.new)
 
     @property
     def limit(self) -> int:
@@ -575,17 +572,18 @@ class Replay:
         asked = (*self.tree.steps.values(), *self.tree.dropping.values())
         return [step for step in asked if step.begun_ms is not None]
 
-    def has_more(self, header: Header) -> bool:
+    def has_more(self, header: Header, length: int) -> bool:
         """Return whether another run can continue at once.
 
         Args:
             header: the data that the next run begins with.
+            length: the length of the stored journal.
         """
         if self.stopped is not None:
             return False
         if self._due() or self.needs_commit or (header.cancel is not None and not header.cancel.delivered):
             return True
-        return any(self._receiver(signal.name) is not None for signal in header.inbox)
+        return length > self.read_to or self.inbox.next() is not None
 
     def waits_for(self, most: int = 10) -> tuple[Wait, ...]:
         """Return the signals, children and timers that it waits for."""

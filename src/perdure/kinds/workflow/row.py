@@ -11,12 +11,13 @@ from perdure.values.errors import InvalidInput
 from perdure.values.excerpt import fields_in_line, size_only
 from perdure.values.turn_value import turn_value
 
-Form: TypeAlias = Literal["done", "failed", "mark", "dropped", "interrupted", "timed_out", "cancelled"]
+Form: TypeAlias = Literal["done", "failed", "mark", "dropped", "interrupted", "timed_out", "cancelled", "arrived"]
 """The form of an answer:
 
 ``done`` a value, ``failed`` a typed error, ``mark`` no value, ``dropped`` the halt of a branch whose fork was decided,
 ``interrupted`` the same after the step had begun, so that its effect may have happened,
-``timed_out`` the end of a time limit, ``cancelled`` the halt of the workflow.
+``timed_out`` the end of a time limit, ``cancelled`` the halt of the workflow. A row that ``arrived`` is not an answer:
+it is a signal or the end of a child, which a later row receives.
 """
 
 
@@ -33,6 +34,8 @@ class Row:
         attempts: the attempts of the step.
         value: the value as JSON; empty for a form that has none.
         secret: whether the value has secrets.
+        signal: the number of the signal that arrives or is received; 0 for all other rows. The row of a receipt does
+            not repeat the value.
     """
 
     __repr__ = fields_in_line
@@ -45,12 +48,15 @@ class Row:
     attempts: int = 1
     value: str = attrs.field(default="", repr=size_only)
     secret: bool = False
+    signal: int = 0
 
 
 def body_of(row: Row) -> str:
     """Encode a row: a line of JSON, then the value."""
     head = [row.path, row.name, row.form, row.at_ms, row.at_ms - row.began_ms, row.attempts]
-    if row.secret:
+    if row.signal:
+        head += [int(row.secret), row.signal]
+    elif row.secret:
         head.append(1)
     return f"{orjson.dumps(head).decode()}\n{row.value}"
 
@@ -64,6 +70,7 @@ def row_of(body: str) -> Row:
     head, _, value = body.partition("\n")
     try:
         path, name, form, at_ms, took_ms, attempts, *more = orjson.loads(head)
+        secret, signal = (*more, 0, 0)[:2]
         return Row(
             path=path,
             name=name,
@@ -72,7 +79,8 @@ def row_of(body: str) -> Row:
             began_ms=at_ms - took_ms,
             attempts=attempts,
             value=value,
-            secret=bool(more),
+            secret=bool(secret),
+            signal=signal,
         )
     except (ValueError, TypeError) as problem:
         raise InvalidInput("row of a journal", (f"not a row of a workflow: {problem}",)) from problem

@@ -12,16 +12,16 @@ from perdure.jobs.event_recorder import EventRecorder
 from perdure.jobs.failures import record_failure
 from perdure.jobs.redaction import secrets_of_run
 from perdure.jobs.run import executed, run_answer
-from perdure.jobs.size import within
 from perdure.jobs.step import Commit, Execute
 from perdure.jobs.suspension import undecodable
 from perdure.jobs.writes import answered, purge, put, stored
-from perdure.kinds.workflow.children import report_end
+from perdure.kinds.workflow.children import has_secret_end, is_child_signal, report_end
 from perdure.kinds.workflow.commands import REASON
 from perdure.kinds.workflow.draft import WorkflowDraft
 from perdure.kinds.workflow.progress import Known, News, RunProgress
 from perdure.kinds.workflow.replay import Replay
 from perdure.kinds.workflow.retrying import after_failure
+from perdure.kinds.workflow.row import body_of
 from perdure.kinds.workflow.stored import FAILURE, Ended, FailingStep, Header, header_of, written
 from perdure.programs import Exit, Halted, Raised
 from perdure.values.answer import OutcomeRecord
@@ -43,7 +43,7 @@ def checkpoint(execute: Execute, progress: RunProgress, inputs: TurnInputs) -> C
     before, known = execute.instance, progress.known
     stored_header = known.header if before.data == known.data else header_of(before)
     header = advanced(stored_header, progress, before)
-    data = before.data if header is stored_header else _data(header, before, inputs)
+    data = before.data if header is stored_header else written(header)
     events: tuple[Event, ...] = ()
     if progress.failures:
         events = _failures(EventRecorder(inputs, before.address, before.run_count), execute, progress)
@@ -56,7 +56,9 @@ def checkpoint(execute: Execute, progress: RunProgress, inputs: TurnInputs) -> C
         data=data,
         journal=_appended(progress),
     )
-    return answered(transition, News(Known(data, header), before.suspension))
+    after = stored(transition)
+    length = before.journal_length if after is None else after.journal_length
+    return answered(transition, News(Known(data, header), before.suspension, before.journal_length, length))
 
 
 def advanced(header: Header, progress: RunProgress, before: Instance) -> Header:
@@ -65,7 +67,7 @@ def advanced(header: Header, progress: RunProgress, before: Instance) -> Header:
     if not (
         (progress.state is not None and header.first is None)
         or progress.logged != header.logged
-        or progress.taken
+        or progress.received
         or progress.failing != header.failing
         or progress.waits_for != header.waits_for
         or (cancel is not None and progress.cancelled and not cancel.delivered)
@@ -75,7 +77,7 @@ def advanced(header: Header, progress: RunProgress, before: Instance) -> Header:
         header,
         first=before.state if progress.state is not None and header.first is None else header.first,
         logged=progress.logged,
-        inbox=tuple(signal for signal in header.inbox if signal.number not in progress.taken),
+        waiting=header.waiting - progress.received,
         failing=progress.failing,
         waits_for=progress.waits_for,
         cancel=attrs.evolve(cancel, delivered=True) if cancel is not None and progress.cancelled else cancel,
@@ -84,10 +86,6 @@ def advanced(header: Header, progress: RunProgress, before: Instance) -> Header:
 
 def _appended(progress: RunProgress) -> JournalChange | None:
     return JournalChange(progress.bodies) if progress.bodies else None
-
-
-def _data(header: Header, before: Instance, inputs: TurnInputs) -> str:
-    return within(written(header).encode(), inputs.limits.state_bytes, what=f"data of {before.address}")
 
 
 def _failures(log: EventRecorder, execute: Execute, progress: RunProgress) -> tuple[Event, ...]:
@@ -116,7 +114,7 @@ def settled(job: Workflow[Any, Any, Any, Any], execute: Execute, replay: Replay,
     if replay.end is not None:
         return _ended(job, execute, header, progress, replay.end, inputs)
     if replay.fresh is not None:
-        return _started_over(execute, header, progress, replay.fresh, inputs)
+        return _started_over(execute, header, progress, replay, replay.fresh, inputs)
     if replay.exit is not None and isinstance(replay.exit, Halted) and isinstance(replay.exit.signal, EndInstance):
         return _terminated(execute, progress, replay.exit.signal.reason, inputs)
     header = attrs.evolve(header, waits_for=replay.waits_for())
@@ -135,7 +133,7 @@ def _waiting(execute: Execute, header: Header, progress: RunProgress, replay: Re
     before = execute.instance
     wakes = [replay.wake_ms(), *(step.at_ms for step in header.failing)]
     due = [at_ms for at_ms in wakes if at_ms is not None]
-    if replay.has_more(header) or _is_cancelled_next(header, replay):
+    if replay.has_more(header, before.journal_length) or _is_cancelled_next(header, replay):
         due.append(inputs.now_ms)
     alarm_ms = min(due, default=None)
     retried = next((step for step in header.failing if step.at_ms is not None and step.at_ms == alarm_ms), None)
@@ -148,7 +146,7 @@ def _waiting(execute: Execute, header: Header, progress: RunProgress, replay: Re
         messages=progress.messages,
         journal=_appended(progress),
         state=before.state if progress.state is None else progress.state,
-        data=_data(header, before, inputs),
+        data=written(header),
         alarm_ms=alarm_ms,
         claim=None,
         pending_retry=None if retried is None else _pending(execute, retried),
@@ -209,7 +207,7 @@ def _given_up(
         messages=progress.messages,
         journal=_appended(progress),
         state=before.state if progress.state is None else progress.state,
-        data=_data(header, before, inputs),
+        data=written(header),
         alarm_ms=None,
         claim=None,
         pending_retry=attrs.evolve(_pending(execute, step), at_ms=inputs.now_ms, uncounted=execute.claim.attempt),
@@ -228,7 +226,7 @@ def _ended(
     inputs: TurnInputs,
 ) -> Commit:
     before = execute.instance
-    final = attrs.evolve(header, ended=ended, inbox=(), failing=(), waits_for=())
+    final = attrs.evolve(header, ended=ended, waiting=0, failing=(), waits_for=())
     log = EventRecorder(inputs, before.address, before.run_count)
     error = FAILURE.decode(ended.value.encode()) if ended.form == "failed" else None
     events: tuple[Event, ...] = _failures(log, execute, progress)
@@ -236,7 +234,10 @@ def _ended(
         events = (*events, *executed(log, execute, inputs))
     else:
         events = (*events, _failed(log, execute, error, inputs))
-    messages = (*progress.messages, *_parents(header, before, ended.form, ended.value, inputs))
+    messages = (
+        *progress.messages,
+        *_parents(header, before, ended.form, ended.value, inputs, secret=has_secret_end(job)),
+    )
     outcome = OutcomeRecord(form="completed" if error is None else "failed", error=error)
     if job.keep_ms == 0:
         transition = purge(before, events=events, messages=messages, own_messages="kept")
@@ -270,13 +271,19 @@ def _failed(log: EventRecorder, execute: Execute, error: FailureRecord, inputs: 
     )
 
 
-def _started_over(execute: Execute, header: Header, progress: RunProgress, state: str, inputs: TurnInputs) -> Commit:
+def _started_over(
+    execute: Execute, header: Header, progress: RunProgress, replay: Replay, state: str, inputs: TurnInputs
+) -> Commit:
+    """Begin again with the signals that wait, and without the rest of the journal."""
     before = execute.instance
+    journal = _journal_of_fresh(before, progress, replay)
+    kept = before.journal_length + len(journal.bodies) if journal.earlier == "kept" else 0
     fresh = Header(
         run_id=inputs.id(),
         started_ms=inputs.now_ms,
         signals=header.signals,
-        inbox=header.inbox,
+        waiting=header.waiting,
+        skips=kept,
         cancel=header.cancel,
         parent=header.parent,
     )
@@ -286,15 +293,28 @@ def _started_over(execute: Execute, header: Header, progress: RunProgress, state
         inputs.now_ms,
         events=(*_failures(log, execute, progress), *executed(log, execute, inputs)),
         messages=progress.messages,
-        journal=JournalChange((), "cut"),
+        journal=journal,
         state=state,
-        data=_data(fresh, before, inputs),
+        data=written(fresh),
         alarm_ms=inputs.now_ms,
         claim=None,
         pending_retry=None,
         last_error=None,
     )
     return answered(transition, run_answer(execute, stored(transition), OutcomeRecord(form="completed")))
+
+
+def _journal_of_fresh(before: Instance, progress: RunProgress, replay: Replay) -> JournalChange:
+    """Return the journal of a workflow that starts over: empty, but for the signals that wait.
+
+    They are written again only if they are no more than the rows that this deletes, so that the cost of a signal does
+    not depend on how many wait. Otherwise, and if a signal has arrived that this run has not read, all rows are kept,
+    and the next replays skip the old ones.
+    """
+    waiting = [row for row in replay.inbox.waiting() if not is_child_signal(row.name)]
+    if before.journal_length > replay.read_to or 2 * len(waiting) > before.journal_length + len(progress.bodies):
+        return JournalChange(progress.bodies)
+    return JournalChange(tuple(map(body_of, waiting)), "cut")
 
 
 def _terminated(execute: Execute, progress: RunProgress, reason: str, inputs: TurnInputs) -> Commit:
@@ -314,10 +334,12 @@ def last_messages(instance: Instance, reason: str, inputs: TurnInputs) -> tuple[
     return _parents(header, instance, _CHILD_CANCELLED, REASON.encode(reason).decode(), inputs)
 
 
-def _parents(header: Header, before: Instance, form: str, value: str, inputs: TurnInputs) -> tuple[Message, ...]:
+def _parents(
+    header: Header, before: Instance, form: str, value: str, inputs: TurnInputs, *, secret: bool = False
+) -> tuple[Message, ...]:
     if header.parent is None:
         return ()
-    return (report_end(before.address, header.parent, form, value, inputs.now_ms),)
+    return (report_end(before.address, header.parent, form, value, inputs.now_ms, secret=secret),)
 
 
 # ---------------------------------------------------------------- a run that was cut short

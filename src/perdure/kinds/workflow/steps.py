@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from perdure.jobs.checkpoint import Checkpoint, ReadJournal
 from perdure.jobs.failures import record_failure
 from perdure.jobs.redaction import has_secrets, secrets_of_instance
 from perdure.kinds.workflow.instructions import OneStep
+from perdure.kinds.workflow.progress import News
 from perdure.kinds.workflow.replay import Replay
 from perdure.kinds.workflow.retrying import after_failure
 from perdure.kinds.workflow.tree import OpenStep
@@ -31,6 +33,32 @@ def write_logs(replay: Replay) -> Do[None, Any, Any]:
     lines, replay.lines = replay.lines, []
     for line in lines:
         yield from perform(line)
+
+
+@program
+def read_arrivals(replay: Replay, length: int) -> Do[None, Any, Any]:
+    """Read the rows that others have appended to the journal since the run has read it.
+
+    Args:
+        replay: the replay of the run.
+        length: up to this place.
+    """
+    while replay.read_to < length:
+        first = replay.read_to
+        page = yield from perform(ReadJournal(first, min(replay.draft.limits.journal_page, length - first)))
+        if not page:  # purged meanwhile
+            return
+        replay.arrived(first, page)
+
+
+@program
+def commit_progress(replay: Replay) -> Do[News | None, Any, Any]:
+    """Commit the progress of the run, and read the rows that have arrived since its last commit."""
+    news: News | None = yield from perform(Checkpoint(replay.take))
+    if news is not None:
+        yield from read_arrivals(replay, news.arrived)
+        replay.read_to = max(replay.read_to, news.length)  # its own rows
+    return news
 
 
 @attrs.define

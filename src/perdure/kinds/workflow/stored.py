@@ -17,25 +17,6 @@ EndedAs: TypeAlias = Literal["done", "failed", "cancelled"]
 
 
 @frozen(kw_only=True)
-class WaitingSignal:
-    """A signal that the program has not received yet, or the end of a child.
-
-    Attributes:
-        number: the number of the signal, from 1.
-        name: the name of the signal; ``child`` and the path of the call for the end of a child.
-        value: its value as JSON.
-        at_ms: when it was stored.
-    """
-
-    __repr__ = fields_in_line
-
-    number: int
-    name: str
-    value: str = attrs.field(repr=size_only)
-    at_ms: int
-
-
-@frozen(kw_only=True)
 class FailingStep:
     """A step whose last attempt raised or timed out.
 
@@ -135,8 +116,9 @@ class Header:
         started_ms: when it was started.
         first: the state that it was started with, when that is no longer the present state.
         logged: the number of log records that the program wrote.
-        signals: the number of signals so far.
-        inbox: the signals that the program has not received yet, in order.
+        signals: the number of signals and ends of children that have arrived so far.
+        waiting: how many signals the program has not received yet. Their values are rows of the journal.
+        skips: how many rows of the journal are older than the last `start_over`. Signals among them may still wait.
         failing: the steps whose last attempt raised or timed out.
         waits_for: some of the signals, children and timers that it waits for, for tools.
         cancel: the request to cancel it.
@@ -151,7 +133,8 @@ class Header:
     first: str | None = attrs.field(default=None, repr=size_only)
     logged: int = 0
     signals: int = 0
-    inbox: tuple[WaitingSignal, ...] = ()
+    waiting: int = 0
+    skips: int = 0
     failing: tuple[FailingStep, ...] = ()
     waits_for: tuple[Wait, ...] = ()
     cancel: CancelRequest | None = None

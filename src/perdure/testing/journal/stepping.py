@@ -51,7 +51,11 @@ def replay_journal(definition: AnyDefinition, instance: Instance, rows: Sequence
         InvalidInput: this code cannot follow the journal; the problem names the step and the line.
     """
     job = check_definition(definition)
-    recorded = job.steps(instance, rows)[: len(rows)]
-    for number in range(len(rows) + 1):
-        answered = recorded[number] if number < len(recorded) else None
-        yield ReplayedStep(number=number, waiting=job.replayed(instance, rows[:number]), answered=answered)
+    recorded = job.steps(instance, rows)[: job.answers_in(instance, rows)]
+    last = -1
+    for length in range(len(rows) + 1):
+        number = job.answers_in(instance, rows[:length])
+        if number == last:
+            continue
+        last, answered = number, recorded[number] if number < len(recorded) else None
+        yield ReplayedStep(number=number, waiting=job.replayed(instance, rows[:length]), answered=answered)

@@ -1,0 +1,282 @@
+"""Every healthy workflow ends without an operator, however small the limits, chunks and pages are drawn."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import attrs
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from postgres_harness import EMPTY_SCHEMA
+from returns.future import FutureResult
+from returns.result import Success
+
+from perdure import App, Do, Limits, Signal, Task, TaskContext, Workflow, WorkflowContext, effect, program, tell
+from perdure.programs import gather, sleep
+from perdure.testing import WorkerDied, World
+from perdure.values.errors import Overloaded
+from perdure.values.outcome import Done
+
+word = Signal("word", str)
+
+
+@effect
+def act(services: object, text: str) -> FutureResult[str, str]:
+    return FutureResult.from_value(text)
+
+
+@program
+def add(ctx: TaskContext[int], event: int) -> Do[None]:
+    yield from ctx.update_state(lambda state: state + event)
+
+
+counter = Task("counter", state=int, event=int, initial=0, on_event=add)
+
+
+@program
+def sized(ctx: WorkflowContext[int]) -> Do[str]:
+    size = yield from ctx.state
+    yield from sleep("1 second")
+    return "c" * size
+
+
+child = Workflow("child", state=int, run=sized, keep=None)
+
+
+# ---------------------------------------------------------------- a drawn program
+@attrs.frozen
+class Act:
+    """Perform a step."""
+
+
+@attrs.frozen
+class Nap:
+    """Sleep a second."""
+
+
+@attrs.frozen
+class Take:
+    """Receive a signal."""
+
+
+@attrs.frozen
+class Tell:
+    """Send a message to a task."""
+
+
+@attrs.frozen
+class Raise:
+    """Call a child, and receive its value."""
+
+    size: int
+
+
+@attrs.frozen
+class Over:
+    """Start over with the moves that remain."""
+
+
+Simple: TypeAlias = Act | Nap | Take | Tell | Raise
+
+
+@attrs.frozen
+class Together:
+    """Moves that run concurrently, some at the same time."""
+
+    moves: tuple[Simple, ...]
+    limit: int
+
+
+Move: TypeAlias = Simple | Over | Together
+
+
+@attrs.frozen
+class Plan:
+    """The state: the moves that remain, and the words so far."""
+
+    moves: tuple[Move, ...]
+    words: tuple[str, ...] = ()
+
+
+@program
+def moved(ctx: WorkflowContext[Plan], move: Move, place: str) -> Do[str, Any]:
+    """Make one move, and return its word."""
+    match move:
+        case Act():
+            return (yield from act("a"))
+        case Nap():
+            yield from sleep("1 second")
+        case Take():
+            return (yield from word.receive())
+        case Tell():
+            yield from tell(counter, ctx.id).send(1)
+        case Raise(size):
+            return (yield from child.call(f"{ctx.id}-{place}", size))
+        case Together(moves, limit):
+            each = [moved(ctx, one, f"{place}.{n}") for n, one in enumerate(moves)]
+            return " ".join((yield from gather(*each, limit=limit)))
+        case Over():
+            pass
+    return ""
+
+
+@program
+def following(ctx: WorkflowContext[Plan]) -> Do[tuple[str, ...], Any]:
+    plan = yield from ctx.state
+    words = plan.words
+    for number, move in enumerate(plan.moves):
+        words = (*words, (yield from moved(ctx, move, f"{len(words)}")))
+        if isinstance(move, Over):
+            yield from ctx.start_over(Plan(plan.moves[number + 1 :], words))
+    return words
+
+
+simple: st.SearchStrategy[Simple] = st.one_of(
+    st.just(Act()),
+    st.just(Nap()),
+    st.just(Take()),
+    st.just(Take()),
+    st.just(Tell()),
+    st.builds(Raise, st.integers(0, 40)),
+)
+moves: st.SearchStrategy[Move] = st.one_of(
+    simple,
+    simple,
+    st.just(Over()),
+    st.builds(Together, st.lists(simple, min_size=1, max_size=5).map(tuple), st.integers(1, 3)),
+)
+few = st.integers(1, 4)
+limits: st.SearchStrategy[Limits] = st.builds(
+    Limits,
+    replay_chunk=few,
+    journal_page=few,
+    messages_per_turn=few,
+    alarm_batch=few,
+    concurrency=few,
+    message_attempts=st.just(10),
+)
+
+
+def takes_of(move: Move) -> int:
+    if isinstance(move, Together):
+        return sum(map(takes_of, move.moves))
+    return int(isinstance(move, Take))
+
+
+def expected(drawn: tuple[Move, ...]) -> tuple[Counter[str], int]:
+    """Return the words of the outcome, and the messages that the task receives."""
+    words: Counter[str] = Counter(f"w{n}" for n in range(sum(map(takes_of, drawn))))
+    told = 0
+    for one in [one for move in drawn for one in (move.moves if isinstance(move, Together) else (move,))]:
+        if isinstance(one, Act):
+            words["a"] += 1
+        elif isinstance(one, Raise) and one.size:
+            words["c" * one.size] += 1
+        told += isinstance(one, Tell)
+    return words, told
+
+
+@attrs.define
+class Operator:
+    """Sends the signals, restarts the worker, and never repairs anything."""
+
+    world: World
+
+    def open(self) -> None:
+        """Open the worker, which may die again."""
+        while not self.world.is_open:
+            with suppress(WorkerDied):
+                self.world.open()
+
+    def until(self, call: Any) -> Any:
+        """Repeat a keyed call while the worker dies or the inbox is full."""
+        for _ in range(200):
+            self.open()
+            try:
+                found = self.world.result(call())
+            except WorkerDied:
+                continue
+            if isinstance(found, Success):
+                return found.unwrap()
+            assert isinstance(found.failure(), Overloaded), found
+            self.advance(1)
+        raise AssertionError("the workflow does not receive its signals")
+
+    def advance(self, seconds: int) -> None:
+        self.open()
+        with suppress(WorkerDied):
+            self.world.advance(f"{seconds} seconds")
+        self.open()
+
+
+def check(place: Any, drawn: tuple[Move, ...], limits: Limits, inbox: int, waits: list[int]) -> None:
+    job = Workflow("following", state=Plan, run=following, signals=(word,), inbox=inbox, keep=None)
+    words, told = expected(drawn)
+    with World(App(None, limits=limits).with_jobs(job, child, counter), store=place) as world:
+        operator, flow = Operator(world), lambda: world.handle(job)
+        operator.until(lambda: flow().start("f", Plan(drawn), idempotency_key="start"))
+        for number in range(sum(map(takes_of, drawn))):
+            wait = waits[number % len(waits)]
+            if wait == 0 and number < 2:  # a third death would park the run
+                world.crash_after(3 + number)
+            elif wait > 1:
+                operator.advance(wait - 1)
+            operator.until(lambda: flow().signal("f", word, f"w{number}", idempotency_key=f"w{number}"))  # noqa: B023
+        operator.open()
+        world.cancel_crash()
+        for _ in range(len(drawn) * 5 + 5):
+            operator.advance(2)
+        status = operator.until(lambda: flow().status("f"))
+        outcome = operator.until(lambda: flow().outcome("f"))
+        assert isinstance(outcome, Done), (status, world.unwrap(flow().steps("f")))
+        assert Counter(each for text in outcome.value for each in text.split()) == words
+        assert (operator.until(lambda: world.handle(counter).get_state("f")) or 0) == told
+        assert not world.messages()
+
+
+FAMILY = (
+    Together((Raise(9),) * 5, 3),
+    Over(),
+    Take(),
+    Take(),
+    Over(),
+    Take(),
+    Tell(),
+    Tell(),
+    Together((Take(),) * 3, 2),
+)
+
+
+SMALL = Limits(replay_chunk=1, journal_page=1, messages_per_turn=1)
+DRAWN: dict[str, Any] = {
+    "drawn": st.lists(moves, min_size=1, max_size=8).map(tuple),
+    "limits": limits,
+    "inbox": st.integers(1, 3),
+    "waits": st.lists(st.integers(0, 3), min_size=1, max_size=4),
+}
+
+
+@given(**DRAWN)
+@example(drawn=FAMILY, limits=SMALL, inbox=2, waits=[1])
+@settings(max_examples=100)
+def test_every_healthy_workflow_ends(drawn: tuple[Move, ...], limits: Limits, inbox: int, waits: list[int]) -> None:
+    check("memory://", drawn, limits, inbox, waits)
+
+
+@pytest.mark.parametrize("store", ["sqlite", "postgres"])
+def test_every_healthy_workflow_ends_on_a_real_store(store: str, tmp_path: Path) -> None:
+    numbers = count()
+
+    @given(**DRAWN)
+    @example(drawn=FAMILY, limits=SMALL, inbox=2, waits=[1])
+    @settings(max_examples=15)
+    def play(drawn: tuple[Move, ...], limits: Limits, inbox: int, waits: list[int]) -> None:
+        place = tmp_path / f"{next(numbers)}.db" if store == "sqlite" else EMPTY_SCHEMA.url()
+        check(place, drawn, limits, inbox, waits)
+
+    play()
