@@ -20,7 +20,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from perdure import App, Task, unwrap
+from perdure import App, Task, succeed, unwrap
 from perdure.examples.order_processor import Order, OrderEvent, OrderPlaced, decide_order
 from perdure.server.http_limits import HttpLimits
 from perdure.server.serving import serving
@@ -29,7 +29,9 @@ CLIENTS = 4
 FILLED = 2_000
 PLACED = b'{"type":"OrderPlaced","owner":"ada","amount":4}'
 JOB = "/v1/jobs/task/orders/instances"
-ORDERS = Task("orders", state=Order, event=OrderEvent, initial=Order(), decide=decide_order)
+ORDERS = Task(
+    "orders", state=Order, event=OrderEvent, initial=Order(), decide=decide_order, execute=lambda _: succeed(None)
+)
 
 
 # ------------------------------------------------------------------ the server

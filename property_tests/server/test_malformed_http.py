@@ -11,12 +11,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from raw_http import serving
 
-from perdure import App, Client, Task, unwrap
+from perdure import App, Client, Task, succeed, unwrap
 from perdure.examples.order_processor import Order, OrderEvent, decide_order
 from perdure.server.api import asgi_of
 from perdure.server.http_limits import HttpLimits
 
-ORDERS = Task("orders", state=Order, event=OrderEvent, initial=Order(), decide=decide_order)
+ORDERS = Task(
+    "orders", state=Order, event=OrderEvent, initial=Order(), decide=decide_order, execute=lambda _: succeed(None)
+)
 LIMITS = HttpLimits(
     body_bytes=2_000,
     header_bytes=2_000,

@@ -17,6 +17,7 @@ from perdure.dashboard.actions import BULK
 from perdure.dashboard.components import still_counting
 from perdure.dashboard.links import Links
 from perdure.server.dashboard_data import whole
+from perdure.server.dashboard_session import COOKIE
 from perdure.server.listening import CLOSING
 from perdure.server.tokens import Tokens
 from perdure.values.address import Address
@@ -385,6 +386,28 @@ def test_another_site_may_link_a_page_and_not_embed_or_read_it():
         return [(await visitor.get("", **cross, **kind)).status_code for kind in kinds]
 
     assert visit(scenario) == [200, 403, 403]
+
+
+@pytest.mark.parametrize("origin", ["http://[", "http://[::1", "http://]/", "//[", "null", ""])
+def test_an_origin_that_is_no_url_is_another_site(origin):
+    async def scenario(visitor):
+        paths = ("", "/login", "/static/x", "/no-such-page")
+        return [(await visitor.get(path, Origin=origin)).status_code for path in paths]
+
+    assert visit(scenario) == [403] * 4
+
+
+def test_a_copy_of_a_cookie_opens_nothing_after_signing_out():
+    async def scenario(visitor):
+        await signed_in(visitor, "operator")
+        cookie = {"Cookie": f"{COOKIE}={visitor.http.cookies[COOKIE]}"}
+        page = await visitor.get()
+        await visitor.post("/logout", {"csrf": fields_of(page.text)["csrf"]})
+        visitor.http.cookies.clear()
+        copied = await visitor.get("/instances", **cookie)
+        return page.status_code, copied.status_code, copied.headers["location"]
+
+    assert visit(scenario, access=TOKENS) == (200, 303, "/dashboard/login?following=%2Finstances")
 
 
 def test_a_caller_signs_in_with_a_token_and_returns_to_its_page():

@@ -1,9 +1,10 @@
 """Sessions: only a cookie that the process itself issued opens the dashboard, and only for its time."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.server.dashboard_session import COOKIE, MAX_COOKIE, SESSION_MS, Sessions, cookie_in
+from perdure.server.dashboard_session import COOKIE, MAX_COOKIE, MAX_ENDED, SESSION_MS, Sessions, cookie_in
 from perdure.server.tokens import Tokens
 
 SESSIONS = Sessions(b"k" * 32)
@@ -39,6 +40,36 @@ def test_a_cookie_ends_with_its_process_its_token_and_its_secret():
         SESSIONS.holder(ISSUED.replace("ada", "bob"), TOKENS, NOW_MS),
     ]
     assert found == [None] * 4
+
+
+def test_a_session_ends_when_its_caller_signs_out_and_no_other_does():
+    sessions = Sessions(b"k" * 32)
+    cookies = [sessions.issue(token, NOW_MS) for token in (ADA, ADA, BOB)]
+    sessions.end(cookies[0], TOKENS, NOW_MS)
+    sessions.end(cookies[2] + "x", TOKENS, NOW_MS)  # no session
+    assert [sessions.holder(cookie, TOKENS, NOW_MS) for cookie in cookies] == [None, ADA, BOB]
+
+
+@pytest.mark.parametrize(("ended", "left"), [(MAX_ENDED, ADA), (MAX_ENDED + 1, None)])
+def test_ended_sessions_are_bounded_and_none_of_them_begins_again(ended, left):
+    """At the limit, all sessions of the token end; those that begin later do not."""
+    sessions = Sessions(b"k" * 32)
+    kept, bob, *cookies = [sessions.issue(token, NOW_MS) for token in (ADA, BOB, *[ADA] * ended)]
+    for cookie in cookies:
+        sessions.end(cookie, TOKENS, NOW_MS)
+    later = sessions.issue(ADA, NOW_MS)
+    found = [sessions.holder(cookie, TOKENS, NOW_MS) for cookie in (kept, bob, later)]
+    assert found == [left, BOB, ADA]
+    assert {sessions.holder(cookie, TOKENS, NOW_MS) for cookie in cookies} == {None}
+
+
+def test_ended_sessions_that_have_expired_are_forgotten():
+    sessions = Sessions(b"k" * 32)
+    kept = sessions.issue(ADA, NOW_MS + SESSION_MS)
+    for cookie in [sessions.issue(ADA, NOW_MS) for _ in range(MAX_ENDED)]:
+        sessions.end(cookie, TOKENS, NOW_MS)
+    sessions.end(sessions.issue(ADA, NOW_MS + SESSION_MS), TOKENS, NOW_MS + SESSION_MS)
+    assert sessions.holder(kept, TOKENS, NOW_MS + SESSION_MS) == ADA
 
 
 def test_the_token_of_a_form_is_that_of_its_caller_and_session():

@@ -1,20 +1,24 @@
 """The connections of batches: every framing of a response, in whatever parts it arrives, and answers that are none."""
 
 import asyncio
+import gzip
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import pairwise
 from typing import TypeVar
 
+import httpx2
 import pytest
 from attrs import define, field
 from hypothesis import given
 from hypothesis import strategies as st
 
+from perdure.remote.async_channel import AsyncChannel
 from perdure.remote.channel import AnswerLost, NotSent
 from perdure.remote.connections import MAX_HEAD_BYTES, Connections
 from perdure.runtime.on_asyncio import asyncio_runtime
+from perdure.wire.envelope import Envelope
 
 A = TypeVar("A")
 
@@ -149,8 +153,70 @@ def test_an_answer_that_is_none_is_lost(response: bytes) -> None:
         return error.value.reason
 
     reason, server = with_server([[response]], lost)
-    assert reason.startswith("the connection failed: ")
+    assert reason == (
+        "the connection failed: the server closed it before the end of its response, or does not speak HTTP/1.1"
+    )
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("encoding", [b"gzip", b"Gzip", b"br", b"gzip, gzip"])
+def test_a_compressed_answer_is_not_unpacked(encoding: bytes) -> None:
+    packed = gzip.compress(b"0" * 1_000_000)
+    head = b"HTTP/1.1 200 OK\r\ncontent-encoding: %s\r\ncontent-length: %d\r\n\r\n" % (encoding, len(packed))
+
+    async def lost(connections: Connections) -> list[str]:
+        reasons = list[str]()
+        for call in calls_of(connections, most=10**9):
+            with pytest.raises(AnswerLost) as error:
+                await call()
+            reasons.append(error.value.reason)
+        return reasons
+
+    reasons, server = with_server([[head + packed]] * 3, lost)
+    assert {reason.partition(" (")[0] for reason in reasons} == {"the response is compressed"}
+    assert b"\r\naccept-encoding: identity\r\n" in server.requests[2].lower()  # the first two have the test's headers
+
+
+@pytest.mark.parametrize(("most", "found"), [(30, "read"), (29, "lost")])
+def test_an_answer_larger_than_the_limit_is_lost(most: int, found: str) -> None:
+    line = b'{"n":1,"answer":"123456789012"}'[:30]
+
+    async def sent(connections: Connections) -> list[str]:
+        results = list[str]()
+        for call in calls_of(connections, most=most)[1:]:
+            try:
+                await call()
+            except AnswerLost as lost:
+                results.append("lost" if "larger than" in lost.reason else "read")
+            else:
+                results.append("read")
+        return results
+
+    assert with_server([[sized([line])]] * 2, sent)[0] == [found] * 2
+
+
+def calls_of(connections: Connections, most: int) -> list[Callable[[], Awaitable[object]]]:
+    """Return one request over each channel: the connections, a batch of a client, and another request of it."""
+
+    def channel() -> AsyncChannel:
+        http = httpx2.AsyncClient(base_url=connections.base, trust_env=False)
+        return AsyncChannel(http, connections, 1, asyncio_runtime(), max_answer_bytes=most)
+
+    async def batch() -> object:
+        opened = channel()
+        try:
+            return await opened.call(Envelope(number=0, kind="task", job="j", id="a", action="status"), 30_000)
+        finally:
+            await opened.http_client.aclose()
+
+    async def other() -> object:
+        opened = channel()
+        try:
+            return await opened.http("POST", "/v1/jobs", 30_000, b"body", None)
+        finally:
+            await opened.http_client.aclose()
+
+    return [lambda: answer(connections), batch, other]
 
 
 def test_a_request_that_finds_no_server_is_not_sent() -> None:

@@ -9,14 +9,16 @@ import attrs
 import orjson
 from raw_http import Served, serving, status_of
 
-from perdure import App, Client, Task, unwrap
+from perdure import App, Client, Task, succeed, unwrap
 from perdure.examples.order_processor import Order, OrderEvent, OrderPlaced, decide_order
 from perdure.server.api import EngineApi, asgi_of
 from perdure.server.http_limits import HttpLimits
 from perdure.server.tokens import Tokens
 from perdure.server.unread import unread_bytes
 
-ORDERS = Task("orders", state=Order, event=OrderEvent, initial=Order(), decide=decide_order)
+ORDERS = Task(
+    "orders", state=Order, event=OrderEvent, initial=Order(), decide=decide_order, execute=lambda _: succeed(None)
+)
 JOB = "/v1/jobs/task/orders/instances"
 SECRETS = {name: f"{name}-".ljust(32, "x") for name in ("healthy", "hostile")}
 TOKENS = Tokens.parse(f"healthy read,call {SECRETS['healthy']}; hostile read {SECRETS['hostile']}")

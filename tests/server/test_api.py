@@ -7,11 +7,13 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from perdure import App, Task
+from perdure import App, Task, succeed
 from perdure.examples.order_processor import Order, OrderEvent, decide_order
 from perdure.server.api import asgi
 
-ORDERS = Task("orders", state=Order, event=OrderEvent, initial=Order(), decide=decide_order)
+ORDERS = Task(
+    "orders", state=Order, event=OrderEvent, initial=Order(), decide=decide_order, execute=lambda _: succeed(None)
+)
 PLACED = {"type": "OrderPlaced", "owner": "ada", "amount": 4}
 INSTANCES = "/v1/jobs/task/orders/instances"
 ODD_ID = "a%2Fb%20%3F%23%25%C3%A9%2F.."  # everything that a path has another use for

@@ -5,10 +5,12 @@ import sys
 
 from engine_thread import engine_served
 
-from perdure import App, Task
+from perdure import App, Task, succeed
 from perdure.examples.order_processor import Order, OrderEvent, decide_order
 
-ORDERS = Task("orders", state=Order, event=OrderEvent, initial=Order(), decide=decide_order)
+ORDERS = Task(
+    "orders", state=Order, event=OrderEvent, initial=Order(), decide=decide_order, execute=lambda _: succeed(None)
+)
 
 SCRIPT = """
 import sys

@@ -237,6 +237,23 @@ def test_each_request_of_a_batch_counts_against_the_rate():
     assert asyncio.run(main()) == [200, 200, 429, 200]
 
 
+@pytest.mark.parametrize(("levels", "status"), [(64, 200), (254, 200), (255, 422), (1_024, 422), (1_025, 422)])
+def test_a_nested_payload_is_refused(levels: int, status: int):
+    """Those of up to 254 levels reach the codec of the job, whose refusal is that of the line."""
+
+    async def main() -> tuple[list[int], bytes]:
+        async with under_attack(attrs.evolve(SMALL, body_bytes=10_000, client_bodies_bytes=10_000)) as scene:
+            line = b'{"n":0,"kind":"task","job":"orders","id":"a","action":"send","payload":%s}'
+            body = line % (b"[" * levels + b"]" * levels)
+            response = await scene.exchange(request("POST", "/v1/calls", body, token="healthy"))  # noqa: S106
+            sent = request("POST", f"{JOB}/a/send", b"[" * levels + b"]" * levels, token="healthy")  # noqa: S106
+            return [status_of(response), status_of(await scene.exchange(sent))], response
+
+    found, response = asyncio.run(main())
+    assert found == [status, 422]
+    assert b'"code":"invalid_input"' in response
+
+
 def test_unread_batches_hold_no_more_than_their_share():
     async def then(scene: Scene) -> tuple[dict[str, Any], bool, bytes]:
         held = scene.beyond()

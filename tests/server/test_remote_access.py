@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from returns.result import Failure, Success
 
-from perdure import App, Client, Task, attempt
+from perdure import App, Client, Task, attempt, succeed
 from perdure.examples.order_processor import Order, OrderEvent, OrderPlaced, decide_order
 from perdure.remote import connect
 from perdure.server.http_limits import HttpLimits
@@ -13,7 +13,9 @@ from perdure.server.serving import serving
 from perdure.server.tokens import Tokens
 from perdure.values.errors import AccessDenied, Overloaded, RequestError
 
-ORDERS = Task("orders", state=Order, event=OrderEvent, initial=Order(), decide=decide_order)
+ORDERS = Task(
+    "orders", state=Order, event=OrderEvent, initial=Order(), decide=decide_order, execute=lambda _: succeed(None)
+)
 SECRET = "tMkZ2WZlOTG0yq0KTwmaT-iEBpnGpRZtPu4lTg3Vxfw"  # noqa: S105 - of no server
 TOKENS = Tokens.parse(f"shop read,call {SECRET}")
 

@@ -9,14 +9,16 @@ import pytest
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from perdure import App, Task
+from perdure import App, Task, succeed
 from perdure.examples.order_processor import Order, OrderEvent, decide_order
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.server.api import EngineApi, asgi
 from perdure.server.tokens import SCOPES, Tokens
 from perdure.stores.url import open_store
 
-ORDERS = Task("orders", state=Order, event=OrderEvent, initial=Order(), decide=decide_order)
+ORDERS = Task(
+    "orders", state=Order, event=OrderEvent, initial=Order(), decide=decide_order, execute=lambda _: succeed(None)
+)
 SECRETS = {scope: f"{scope}-".ljust(32, "x") for scope in SCOPES}
 TOKENS = Tokens.parse("\n".join(f"{scope} {scope} {secret}" for scope, secret in SECRETS.items()))
 ONE = "/v1/jobs/task/orders/instances/a"

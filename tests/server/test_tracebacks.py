@@ -20,6 +20,7 @@ from perdure import (
     effect,
     every,
     program,
+    succeed,
     unwrap,
 )
 from perdure.examples.order_processor import Order, OrderEvent, decide_order
@@ -57,7 +58,9 @@ ONCE = Retry(max_attempts=1)
 POOL = WorkerPool("pool", item=int, work=work, retry=ONCE)
 FLOW = Workflow("flow", state=int, run=steps, retry=ONCE)
 ROUNDS = Continuous("rounds", state=int, schedule=every("1 hour"), execute=execute)
-ORDERS = Task("orders", state=Order, event=OrderEvent, initial=Order(), decide=decide_order)
+ORDERS = Task(
+    "orders", state=Order, event=OrderEvent, initial=Order(), decide=decide_order, execute=lambda _: succeed(None)
+)
 BAD = Task("bad", state=int, event=int, initial=0, on_event=lambda ctx, event: execute(ctx))
 ADDRESSES = (("pool", "pool"), ("workflow", "flow"), ("continuous", "rounds"))
 READS = ("status", "steps", "shown_outcome", "load")

@@ -15,6 +15,7 @@ from perdure.jobs.definition import AnyDefinition, CallError, Definition, Dispat
 from perdure.jobs.explanation import NO_ANSWERS, Answers, Explanation
 from perdure.jobs.redaction import has_secrets
 from perdure.jobs.request import ALARM, Request, Terminate, WaitFor, check_wait
+from perdure.jobs.size import within
 from perdure.programs.future import answer_of, mapped, once
 from perdure.stores.store import LoggedEvent
 from perdure.values.address import Address, check_id
@@ -332,14 +333,27 @@ def builder(
             got = type(payload) if has_secrets(job) else payload
             raise InvalidArgument(f"payload of {action}", got, "JSON text; empty when the action takes none")
         check_wait(action, wait_for, interrupt)
-        size = len(payload.encode())
-        if size > limits.payload_bytes:
-            problem = f"expected at most {limits.payload_bytes} bytes, got {size}"
-            raise InvalidInput(f"{action} of {job.kind}:{job.name}", (problem,))
-        request = job.parse(action, payload, idempotency_key=key)
+        spec = job.plan.commands.get(action)
+        named = f"{action} of {job.kind}:{job.name}"
+        of = named if spec is None or spec.input is None else spec.input.what
+        within(payload.encode(), limits.payload_bytes, what=of)
+        try:
+            request = job.parse(action, payload, idempotency_key=key)
+        except InvalidInput as wrong:
+            if payload and not _is_json(payload):  # a client of another process checks that, and knows no types
+                raise InvalidInput(named, wrong.problems) from wrong
+            raise
         command = request.command
         if interrupt and isinstance(command, Terminate):
             command = attrs.evolve(command, when="interrupt")
         return attrs.evolve(request, command=command, wait_for=wait_for, trace=trace_context(trace))
 
     return build
+
+
+def _is_json(text: str) -> bool:
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return False
+    return True

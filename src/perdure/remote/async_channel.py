@@ -12,7 +12,7 @@ from returns.result import Result
 
 from perdure.client.together import together
 from perdure.remote.batching import BatchRefused, CallBatcher
-from perdure.remote.channel import ClientClosed, HttpReply, headers_of
+from perdure.remote.channel import MAX_ANSWER_BYTES, ClientClosed, HttpReply, check_encoding, check_size, headers_of
 from perdure.remote.connections import Connections
 from perdure.remote.failures import by_effect
 from perdure.runtime.record import Runtime
@@ -31,12 +31,14 @@ class AsyncChannel:
         connections: for batches.
         max_connections: the maximum number of connections.
         runtime: the clock, and the source of keys.
+        max_answer_bytes: the largest answer to one request.
     """
 
     http_client: httpx2.AsyncClient
     connections: Connections
     max_connections: int
     runtime: Runtime
+    max_answer_bytes: int = MAX_ANSWER_BYTES
     _batching: CallBatcher = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -49,12 +51,16 @@ class AsyncChannel:
     async def _post(self, lines: bytes) -> AsyncIterator[bytes]:
         async with self.connections.post(BATCHES, lines) as (status, parts):
             if status != OK:
-                raise BatchRefused(HttpReply(status, b"".join([part async for part in parts])))
-            rest = b""
+                raise BatchRefused(HttpReply(status, await self._joined(parts)))
+            begun, size = list[bytes](), 0  # the line that is being received: joined once
             async for part in parts:
-                *complete, rest = (rest + part).split(b"\n")
+                *complete, rest = part.split(b"\n")
                 for line in complete:
-                    yield line
+                    yield b"".join((*begun, line))
+                    begun, size = [], 0
+                begun.append(rest)
+                size += len(rest)
+                check_size(size, self.max_answer_bytes)
 
     async def http(
         self, method: Literal["GET", "POST"], path: str, timeout_ms: float, content: bytes, key: str | None, /
@@ -63,10 +69,19 @@ class AsyncChannel:
         if self.http_client.is_closed:
             raise ClientClosed
         with by_effect():
-            reply = await self.http_client.request(
+            async with self.http_client.stream(
                 method, path, content=content, headers=headers_of(key), timeout=timeout_ms / 1_000
-            )
-        return HttpReply(reply.status_code, reply.content)
+            ) as reply:
+                check_encoding(reply.headers)
+                return HttpReply(reply.status_code, await self._joined(reply.aiter_raw()))
+
+    async def _joined(self, parts: AsyncIterator[bytes]) -> bytes:
+        found, size = list[bytes](), 0
+        async for part in parts:
+            found.append(part)
+            size += len(part)
+            check_size(size, self.max_answer_bytes)
+        return b"".join(found)
 
     async def together(self, calls: Sequence[FutureResult[Any, Any]], /) -> Result[tuple[Result[Any, Any], ...], Never]:
         """Make several calls at the same time: they share batches."""

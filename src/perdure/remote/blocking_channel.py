@@ -14,7 +14,17 @@ from returns.result import Result, Success
 from uuid_utils.compat import uuid7
 
 from perdure.programs.future import answer_of
-from perdure.remote.channel import LINES, AnswerLost, ClientClosed, HttpReply, headers_of, reply_for
+from perdure.remote.channel import (
+    LINES,
+    MAX_ANSWER_BYTES,
+    AnswerLost,
+    ClientClosed,
+    HttpReply,
+    check_encoding,
+    check_size,
+    headers_of,
+    reply_for,
+)
 from perdure.remote.failures import by_effect
 from perdure.wire.envelope import BatchReply, Envelope, reply_of
 from perdure.wire.paths import BATCHES
@@ -28,9 +38,11 @@ class BlockingChannel:
 
     Attributes:
         make: returns a new client of the HTTP library.
+        max_answer_bytes: the largest answer to one request.
     """
 
     make: Callable[[], httpx2.Client]
+    max_answer_bytes: int = MAX_ANSWER_BYTES
     _own: tuple[int, httpx2.Client] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -53,13 +65,10 @@ class BlockingChannel:
         """Send a request to one instance."""
         if self.http_client.is_closed:
             raise ClientClosed
-        with by_effect():
-            reply = self.http_client.post(
-                BATCHES, content=envelope.encoded(), headers=LINES, timeout=timeout_ms / 1_000
-            )
-        if reply.status_code != OK:
-            return reply_for(HttpReply(reply.status_code, reply.content), envelope.number)
-        answer = reply_of(reply.content.strip())
+        reply = self._read("POST", BATCHES, envelope.encoded(), list(LINES.items()), timeout_ms)
+        if reply.status != OK:
+            return reply_for(reply, envelope.number)
+        answer = reply_of(reply.body.strip())
         if answer is None:
             raise AnswerLost("the answer of the server is not complete")
         return answer
@@ -70,11 +79,22 @@ class BlockingChannel:
         """Send another request."""
         if self.http_client.is_closed:
             raise ClientClosed
-        with by_effect():
-            reply = self.http_client.request(
-                method, path, content=content, headers=headers_of(key), timeout=timeout_ms / 1_000
-            )
-        return HttpReply(reply.status_code, reply.content)
+        return self._read(method, path, content, headers_of(key), timeout_ms)
+
+    def _read(self, method: str, path: str, content: bytes, headers: Any, timeout_ms: float) -> HttpReply:
+        with (
+            by_effect(),
+            self.http_client.stream(
+                method, path, content=content, headers=headers, timeout=timeout_ms / 1_000
+            ) as reply,
+        ):
+            check_encoding(reply.headers)
+            parts, size = list[bytes](), 0
+            for part in reply.iter_raw():
+                parts.append(part)
+                size += len(part)
+                check_size(size, self.max_answer_bytes)
+        return HttpReply(reply.status_code, b"".join(parts))
 
     async def together(self, calls: Sequence[FutureResult[Any, Any]], /) -> Result[tuple[Result[Any, Any], ...], Never]:
         """Make several calls, one after the other."""

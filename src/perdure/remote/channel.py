@@ -10,10 +10,16 @@ import orjson
 from returns.future import FutureResult
 from returns.result import Result
 
+from perdure.values.excerpt import excerpt
 from perdure.wire.envelope import BatchReply, Envelope
 
-LINES: Final = {"Content-Type": "application/x-ndjson"}
-JSON: Final = {"Content-Type": "application/json"}
+PLAIN: Final = {"Accept-Encoding": "identity"}
+"""A compressed response could be a small one that fills the memory of the client."""
+LINES: Final = {"Content-Type": "application/x-ndjson", **PLAIN}
+JSON: Final = {"Content-Type": "application/json", **PLAIN}
+
+MAX_ANSWER_BYTES: Final = 268_435_456
+"""The largest answer to one request that a client reads: a page of a thousand instances is much smaller."""
 
 
 @attrs.frozen(str=False)
@@ -105,6 +111,30 @@ def headers_of(key: str | None) -> list[tuple[bytes, bytes]]:
     """Return the headers of a request with JSON, in UTF-8."""
     given = JSON if key is None else {**JSON, "Idempotency-Key": key}
     return [(name.encode(), value.encode()) for name, value in given.items()]
+
+
+def check_encoding(headers: Mapping[str, str]) -> None:
+    """Check that a response is not compressed: the client accepts no such one.
+
+    Args:
+        headers: of the response, by names in lower case.
+
+    Raises:
+        AnswerLost: it is.
+    """
+    encoding = headers.get("content-encoding", "identity")
+    if encoding.lower() != "identity":
+        raise AnswerLost(f"the response is compressed ({excerpt(encoding)}); turn this off in the proxy in front")
+
+
+def check_size(size: int, most: int) -> None:
+    """Check the bytes of an answer that were read so far.
+
+    Raises:
+        AnswerLost: they are too many.
+    """
+    if size > most:
+        raise AnswerLost(f"the response is larger than {most} bytes; request smaller pages")
 
 
 def reply_for(reply: HttpReply, number: int) -> BatchReply:

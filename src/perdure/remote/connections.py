@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 import attrs
 import h11
 
-from perdure.remote.channel import AnswerLost, NotSent
+from perdure.remote.channel import AnswerLost, NotSent, check_encoding
+from perdure.remote.failures import reason_of
 from perdure.runtime.record import Runtime
-from perdure.values.excerpt import excerpt
 
 A = TypeVar("A")
 
@@ -125,9 +125,12 @@ class Connections:
             was_read = (
                 head.status_code < _REFUSED
             )  # the server may close the connection of a request that it did not read
-            yield head.status_code, self._body(connection)
-        except (OSError, h11.RemoteProtocolError) as error:
-            raise AnswerLost(f"the connection failed: {_text(error)}") from error
+            yield (
+                head.status_code,
+                self._body(connection, {name.decode(): value.decode("latin-1") for name, value in head.headers}),
+            )
+        except (OSError, h11.ProtocolError) as error:
+            raise AnswerLost(f"the connection failed: {reason_of(error)}") from error
         finally:
             if was_read and connection.usable:
                 connection.idle_since_ms = self.runtime.monotonic_ms()
@@ -135,7 +138,8 @@ class Connections:
             else:
                 connection.drop()
 
-    async def _body(self, connection: Connection) -> AsyncIterator[bytes]:
+    async def _body(self, connection: Connection, headers: Mapping[str, str]) -> AsyncIterator[bytes]:
+        check_encoding(headers)
         while isinstance(event := await self._in_time(connection.event()), h11.Data):
             yield bytes(event.data)
         connection.end()
@@ -158,7 +162,7 @@ class Connections:
         try:
             return Connection(*await self._in_time(self._open()))
         except OSError as error:
-            raise NotSent(_text(error)) from error
+            raise NotSent(reason_of(error)) from error
 
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if self.socket is not None:
@@ -179,7 +183,3 @@ class Connections:
             connection.writer.close()
             with suppress(OSError):
                 await connection.writer.wait_closed()
-
-
-def _text(error: Exception) -> str:
-    return str(error) or excerpt(error)

@@ -1,10 +1,11 @@
-"""The failures of the HTTP library, by whether the request may have been performed."""
+"""The failures of the HTTP libraries, by whether the request may have been performed, in words of this library."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
 
+import h11
 import httpx2
 
 from perdure.remote.channel import AnswerLost, NotSent
@@ -22,10 +23,22 @@ def by_effect() -> Generator[None]:
     try:
         yield
     except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
-        raise NotSent(_text(error)) from error
+        raise NotSent(reason_of(error)) from error
     except (httpx2.TimeoutException, httpx2.TransportError, httpx2.StreamError) as error:
-        raise AnswerLost(f"the connection failed: {_text(error)}") from error
+        raise AnswerLost(f"the connection failed: {reason_of(error)}") from error
 
 
-def _text(error: Exception) -> str:
-    return str(error) or excerpt(error)
+def reason_of(error: Exception) -> str:
+    """Return why a request failed.
+
+    The texts of an HTTP library name the states of its parser, and repeat bytes of the server.
+    """
+    match error:
+        case httpx2.TimeoutException() | TimeoutError():
+            return "the server did not answer in time"
+        case httpx2.RemoteProtocolError() | h11.RemoteProtocolError():
+            return "the server closed it before the end of its response, or does not speak HTTP/1.1"
+        case httpx2.LocalProtocolError() | h11.LocalProtocolError() | httpx2.StreamError():
+            return "the response had ended before"
+        case _:
+            return str(error) or excerpt(error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, TypeAlias, TypeVar, cast
 from urllib.parse import parse_qsl, urlsplit
 
 import attrs
@@ -169,7 +169,7 @@ class Dashboard:
         """Return the page in the query of a request for live updates, as it is now."""
         now_ms = engine_of(self.client()).runtime.now_ms()
         at = iso(now_ms)
-        if visit.caller == ANONYMOUS:
+        if visit.caller == ANONYMOUS or self._has_signed_out(visit, now_ms):
             return PageUpdate("signed-out", "", at)
         path = visit.request.query_params.get("page", "/")
         try:
@@ -182,6 +182,11 @@ class Dashboard:
             return PageUpdate("trouble", str(error), at)
         frame = attrs.evolve(visit.frame(path), now_ms=now_ms, live=True)
         return PageUpdate("page", str(content(seen.show(frame))), at)
+
+    def _has_signed_out(self, visit: Visit, now_ms: int) -> bool:
+        """Return whether the session of a page that follows the engine has ended since the page was opened."""
+        of_session = isinstance(self.access, Tokens) and visit.cookie and "authorization" not in visit.request.headers
+        return bool(of_session) and self.sessions.holder(visit.cookie, cast("Tokens", self.access), now_ms) is None
 
     # ------------------------------------------------------------ sessions
     async def _login(self, visit: Visit) -> Response:
@@ -210,6 +215,8 @@ class Dashboard:
 
     async def _logout(self, visit: Visit) -> Response:
         await visit.form()
+        if isinstance(self.access, Tokens):
+            self.sessions.end(visit.cookie, self.access, visit.now_ms)
         response = visit.see(visit.links.page("/login"))
         response.delete_cookie(COOKIE, path=visit.links.page(), httponly=True, samesite="strict")
         return response

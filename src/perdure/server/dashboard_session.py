@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import count
 from typing import Final
 
 import attrs
@@ -16,6 +17,8 @@ SESSION_MS: Final = 12 * 3_600_000
 """How long a caller stays signed in."""
 MAX_COOKIE: Final = 256
 """Longer than any session: nothing longer is read."""
+MAX_ENDED: Final = 100
+"""Ended sessions of one token that are remembered; at the limit, all of its sessions end."""
 
 _MAC: Final = 32
 
@@ -24,33 +27,57 @@ _MAC: Final = 32
 class Sessions:
     """Issues and reads the cookies of one server.
 
-    A cookie contains no secret of its token: it is ``expiry.signature.name``, signed with a key that the process draws
-    at its start. So a stolen cookie opens the dashboard alone, for 12 hours at most, and a restart ends all sessions.
+    A cookie contains no secret of its token: it is ``expiry.number.signature.name``, signed with a key that the process
+    draws at its start. So a stolen cookie opens the dashboard alone, until its owner signs out and for 12 hours at
+    most, and a restart ends all sessions.
 
     Attributes:
         key: 32 random bytes.
     """
 
     key: bytes = attrs.field(repr=False)
+    _issued: Iterator[int] = attrs.field(init=False, repr=False, factory=lambda: count(1))
+    _ended: dict[str, dict[int, int]] = attrs.field(init=False, repr=False, factory=dict)  # by token: expiry by number
+    _all_ended: dict[str, int] = attrs.field(init=False, repr=False, factory=dict)  # by token: up to this number
 
     def issue(self, token: ClientToken, now_ms: int, /) -> str:
         """Return the cookie of a caller that showed its token."""
-        expires_s = (now_ms + SESSION_MS) // 1_000
-        return f"{expires_s}.{self._mac('session', str(expires_s), token.name, token.digest.hex())}.{token.name}"
+        signed = f"{(now_ms + SESSION_MS) // 1_000}.{next(self._issued)}"
+        return f"{signed}.{self._mac('session', signed, token.name, token.digest.hex())}.{token.name}"
 
     def holder(self, cookie: str, tokens: Tokens, now_ms: int, /) -> ClientToken | None:
-        """Return the token that a cookie names; None if the cookie is forged or has expired, or the token is gone."""
-        expires, _, rest = cookie.partition(".")
-        mac, _, name = rest.partition(".")
-        if len(cookie) > MAX_COOKIE or not expires.isascii() or not expires.isdigit():
+        """Return the token that a cookie names.
+
+        Returns:
+            None if the cookie is forged or has expired, its caller has signed out, or the token is gone.
+        """
+        session = _session(cookie)
+        if session is None:
             return None
-        token = next((each for each in tokens.tokens if each.name == name), None)
+        token = next((each for each in tokens.tokens if each.name == session.name), None)
         if token is None:
             return None
-        genuine = self._mac("session", expires, token.name, token.digest.hex())
-        if not hmac.compare_digest(genuine.encode(), mac.encode()):
+        genuine = self._mac("session", session.signed, token.name, token.digest.hex())
+        if not hmac.compare_digest(genuine.encode(), session.mac.encode()) or self._has_ended(session):
             return None
-        return token if int(expires) * 1_000 > now_ms else None
+        return token if session.expires_s * 1_000 > now_ms else None
+
+    def end(self, cookie: str, tokens: Tokens, now_ms: int, /) -> None:
+        """End a session, also for copies of its cookie. No effect unless the cookie is that of a session."""
+        session = _session(cookie)
+        if session is None or self.holder(cookie, tokens, now_ms) is None:
+            return
+        kept = {number: expires for number, expires in self._of(session.name).items() if expires * 1_000 > now_ms}
+        kept[session.number] = session.expires_s
+        if len(kept) > MAX_ENDED:
+            self._all_ended[session.name], kept = next(self._issued), {}
+        self._ended[session.name] = kept
+
+    def _of(self, name: str) -> dict[int, int]:
+        return self._ended.get(name, {})
+
+    def _has_ended(self, session: _Session) -> bool:
+        return session.number in self._of(session.name) or session.number <= self._all_ended.get(session.name, 0)
 
     def form_token(self, caller: str, cookie: str, /) -> str:
         """Return the token that the forms of a caller carry: another site can neither read nor guess it."""
@@ -67,6 +94,28 @@ class Sessions:
     def _mac(self, *parts: str) -> str:
         joined = "\0".join(parts).encode("utf-8", "replace")
         return hmac.new(self.key, joined, hashlib.sha256).hexdigest()[:_MAC]
+
+
+@attrs.frozen
+class _Session:
+    """The parts of a cookie."""
+
+    signed: str
+    expires_s: int
+    number: int
+    mac: str
+    name: str
+
+
+def _session(cookie: str) -> _Session | None:
+    parts = cookie.split(".", 3)
+    if len(cookie) > MAX_COOKIE or len(parts) != 4 or not all(_is_number(part) for part in parts[:2]):  # noqa: PLR2004
+        return None
+    return _Session(f"{parts[0]}.{parts[1]}", int(parts[0]), int(parts[1]), *parts[2:])
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
 
 
 def cookie_in(headers: Sequence[tuple[bytes, bytes]], /) -> str:

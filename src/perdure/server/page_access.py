@@ -86,7 +86,10 @@ def foreign(method: str, headers: Headers) -> str | None:
 
 def is_own(origin: bytes, headers: Mapping[bytes, bytes]) -> bool:
     """Return whether an origin is that of the host that the request names."""
-    parts = urlsplit(origin.decode("latin-1"))
+    try:
+        parts = urlsplit(origin.decode("latin-1"))
+    except ValueError:  # such as ``http://[``
+        return False
     return (
         parts.scheme in {"http", "https"}
         and parts.netloc.lower() == headers.get(b"host", b"").decode("latin-1").lower()

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, cast
 import attrs
 import orjson
 
+from perdure.codecs import MAX_NESTING
 from perdure.jobs.request import WaitFor
 from perdure.values.errors import InvalidInput
 from perdure.values.excerpt import excerpt, fields_in_line
@@ -106,13 +107,18 @@ def envelope_of(line: bytes, *, where: str) -> Envelope:
     problems = tuple(_problems(given))
     if problems:
         raise InvalidInput(where, problems)
+    try:
+        payload = orjson.dumps(given["payload"]) if "payload" in given else b""
+    except TypeError as error:  # it was read with up to 1,024 levels, and is written with up to 254
+        problem = f"$.payload: expected at most {MAX_NESTING} levels of lists and objects"
+        raise InvalidInput(where, (problem,)) from error
     return Envelope(
         number=given["n"],
         kind=given["kind"],
         job=given["job"],
         id=given["id"],
         action=given["action"],
-        payload=orjson.dumps(given["payload"]) if "payload" in given else b"",
+        payload=payload,
         key=given.get("key"),
         wait_for=given.get("wait_for", "completion"),
         interrupt=given.get("interrupt", False),
