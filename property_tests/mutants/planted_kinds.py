@@ -56,8 +56,8 @@ MUTANTS = (
     Mutant(
         "on_error of a run does not receive the error",
         "jobs/run.py",
-        "job.error_handler(execute, error_for_hook(exit_, record))",
-        "job.error_handler(execute, None)",
+        "error=error_for_hook(exit_, record), reason=reason",
+        "error=None, reason=reason",
         f"{CALLS}::test_on_error_of_a_run_comes_when_retries_are_used_up",
     ),
     Mutant(

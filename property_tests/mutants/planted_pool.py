@@ -47,6 +47,27 @@ MUTANTS = (
         f"{CALLS}::test_an_item_that_is_paused_while_it_runs_ends_as_it_ends[memory-done]",
     ),
     Mutant(
+        "an item whose result cannot be stored is retried",
+        HANDLER,
+        "        return result_not_stored(job, execute, problem, inputs)",
+        "        raise problem",
+        f"{CALLS}::test_an_item_whose_result_cannot_be_stored_is_dead_and_its_effects_are_not_repeated[memory-too large]",
+    ),
+    Mutant(
+        "a dead item that on_dead took care of leaves no event",
+        HANDLER,
+        'events += log.optional(JobTerminated, reason="on_dead")',
+        "pass",
+        f"{CALLS}::test_a_dead_item_that_on_dead_takes_over_says_so_in_its_history[memory]",
+    ),
+    Mutant(
+        "retries that on_error takes over end without an event",
+        "jobs/run.py",
+        "reason=None if job.plan.retry is None else reason)",
+        "reason=None)",
+        f"{CALLS}::test_a_dead_item_that_on_dead_takes_over_says_so_in_its_history[memory]",
+    ),
+    Mutant(
         "cancel deletes an item that runs",
         HANDLER,
         "if is_running(instance, inputs):\n        return reply(address, ItemCancelled",

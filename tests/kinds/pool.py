@@ -28,10 +28,12 @@ class Images:
     """Attributes:
     calls: the run and the url of each call.
     heard: called with the url of each call.
+    small: the result of each call.
     """
 
     calls: list[tuple[str, str]] = attrs.field(factory=list)
     heard: Callable[[str], object] = repr
+    small: Callable[[str], Any] = "small {}".format
 
     @property
     def images(self) -> Images:
@@ -46,7 +48,7 @@ class Images:
         self.heard(url)
         if "bad" in url:
             return FutureResult.from_failure(Unreachable(url))
-        return FutureResult.from_value(f"small {url}")
+        return FutureResult.from_value(self.small(url))
 
 
 class HasImages(Protocol):

@@ -12,9 +12,10 @@ from pool import Images, Picture, Unreachable, app_of, pool_of, thumbnails
 
 from perdure import App, Do, ItemContext, Limits, program
 from perdure.kinds.worker_pool import Dead, Done, ItemCancelled, ItemPut, Waiting
-from perdure.testing import Crash, Delay, Fail, Hang, WorkerDied, World
+from perdure.testing import Crash, Delay, Hang, WorkerDied, World
 from perdure.values.answer import InstanceStatus
 from perdure.values.errors import InvalidArgument, InvalidInput
+from perdure.values.failure import Defect
 
 PICTURE = Picture("ann", "a.png")
 BAD = Picture("ann", "bad.png")
@@ -296,17 +297,52 @@ def test_a_key_must_be_a_short_text() -> None:
         assert world.unwrap(world.handle(job).put("a", PICTURE)).created
 
 
-def test_a_result_that_is_too_large_kills_the_item() -> None:
-    job = pool_of(retry=None)
-    with World(App(Images(), limits=Limits(state_bytes=80)).with_jobs(job)) as world:
+@pytest.mark.parametrize("wrong", ["too large", "not encodable"])
+def test_an_item_whose_result_cannot_be_stored_is_dead_and_its_effects_are_not_repeated(wrong: str, store: Any) -> None:
+    images = Images(small=lambda url: 90 * "x" if wrong == "too large" else 3)
+    with World(App(images, limits=Limits(state_bytes=80)).with_jobs(thumbnails), store=store) as world:
+        pool = world.handle(thumbnails)
+        world.unwrap(pool.put("a", PICTURE))
+        world.advance("1 hour")
+        assert len(images.calls) == 1
+        dead = world.unwrap(pool.outcome("a"))
+        assert isinstance(dead, Dead)
+        assert isinstance(dead.error, Defect)
+        assert dead.error.error_type == "ResultNotStored"
+        assert "result of pool:thumbnails" in dead.error.message
+        assert ("at most 80 bytes" if wrong == "too large" else "expected str, got 3") in dead.error.message
+        parked, exhausted, *_ = world.history(thumbnails, "a")
+        assert (exhausted.type, exhausted.reason, parked.type) == (
+            "job.retry_exhausted",
+            "result_not_stored",
+            "job.parked",
+        )
+
+
+def test_on_dead_takes_care_of_an_item_whose_result_cannot_be_stored() -> None:
+    NOTES.clear()
+    job = pool_of(on_dead=take_note)
+    images = Images(small=lambda url: 90 * "x")
+    with World(App(images, limits=Limits(state_bytes=80)).with_jobs(job)) as world:
         pool = world.handle(job)
-        world.unwrap(pool.put("a", Picture("ann", "u" * 40)))
+        world.unwrap(pool.put("a", PICTURE))
         world.settle()
-        assert isinstance(world.unwrap(pool.outcome("a")), Done)
-        world.inject(Fail("shrink", Unreachable("x" * 70)))
-        world.unwrap(pool.put("b", Picture("ann", "u" * 47)))
-        world.settle()
-        assert isinstance(world.unwrap(pool.outcome("b")), Dead)
+        ((url, error),) = NOTES
+        assert (url, error.error_type) == ("a.png", "ResultNotStored")
+        assert world.unwrap(pool.outcome("a")) is None
+
+
+def test_a_dead_item_that_on_dead_takes_over_says_so_in_its_history(store: Any) -> None:
+    NOTES.clear()
+    job = pool_of(on_dead=take_note)
+    with World(app_of(Images(), job), store=store) as world:
+        pool = world.handle(job)
+        world.unwrap(pool.put("a", BAD))
+        world.advance("2 minutes")
+        types = [event.type for event in world.history(job, "a")]
+        assert types == ["job.terminated", "job.retry_exhausted", *["job.failed"] * 3, "job.started"]
+        ended, exhausted, *_ = world.history(job, "a")
+        assert (exhausted.reason, ended.reason) == ("max_attempts", "on_dead")
 
 
 def test_a_report_names_no_next_run_of_an_item_that_is_done() -> None:

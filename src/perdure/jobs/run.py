@@ -17,6 +17,7 @@ from perdure.jobs.step import Commit, Execute
 from perdure.jobs.writes import answered, purge, put, stored
 from perdure.programs import Halted, Raised
 from perdure.values.answer import OutcomeRecord, RunAnswer
+from perdure.values.errors import InvalidInput
 from perdure.values.event import (
     Event,
     JobExecuted,
@@ -26,7 +27,7 @@ from perdure.values.event import (
     JobStarted,
     JobTerminated,
 )
-from perdure.values.failure import FailureRecord
+from perdure.values.failure import Defect, FailureRecord
 from perdure.values.instance import Cause, Claim, Instance, PendingRetry
 from perdure.values.retry import Exhausted, RetryAt
 from perdure.values.transition import Transition
@@ -185,17 +186,57 @@ def run_failed(
         case RetryAt(at_ms=at_ms):
             return _retried(job, execute, record, at_ms, inputs)
         case Exhausted(reason=reason):
-            program = job.error_handler(execute, error_for_hook(exit_, record))
-            if program is None:
-                return _exhausted(job, execute, inputs, record=record, reason=reason)
-            return rescued(job, execute, program, record, inputs)
+            return _given_up(job, execute, inputs, record=record, error=error_for_hook(exit_, record), reason=reason)
 
 
-def rescued(job: AnyDefinition, execute: Execute, program: Any, record: FailureRecord, inputs: TurnInputs) -> Execute:
-    """Run ``on_error`` on a fresh draft of the stored instance."""
+def result_not_stored(
+    job: AnyDefinition, execute: Execute, problem: InvalidInput, inputs: TurnInputs
+) -> Commit | Execute:
+    """Settle a run whose value cannot be stored. It is not retried: its effects have happened."""
+    found = record_failure(Raised(problem), job.plan.errors, secrets=secrets_of_run(job, execute))
+    record = attrs.evolve(found, error_type="ResultNotStored", traceback=None)
+    error = Defect(record.error_type, record.message, None)
+    return _given_up(job, execute, inputs, record=record, error=error, reason="result_not_stored")
+
+
+def _given_up(
+    job: AnyDefinition, execute: Execute, inputs: TurnInputs, *, record: FailureRecord, error: object, reason: str
+) -> Commit | Execute:
+    """Settle a run that is not retried: run ``on_error``, or end it."""
+    program = job.error_handler(execute, error)
+    if program is None:
+        return _exhausted(job, execute, inputs, record=record, reason=reason)
+    return rescued(job, execute, program, record, inputs, reason=None if job.plan.retry is None else reason)
+
+
+def rescued(
+    job: AnyDefinition,
+    execute: Execute,
+    program: Any,
+    record: FailureRecord,
+    inputs: TurnInputs,
+    *,
+    reason: str | None = None,
+) -> Execute:
+    """Run ``on_error`` on a fresh draft of the stored instance.
+
+    Args:
+        job: the definition.
+        execute: the run that failed.
+        program: the hook.
+        record: the failure.
+        inputs: the clock and the ids.
+        reason: why the run is not retried; None for an event, and for a job without retries.
+    """
     fresh = job.draft(execute.instance, execute.claim, inputs)
     return attrs.evolve(
-        execute, hook=job.error_hook, program=program, draft=fresh, prior=record, prior_hook=execute.hook
+        execute,
+        hook=job.error_hook,
+        program=program,
+        draft=fresh,
+        prior=record,
+        prior_hook=execute.hook,
+        prior_reason=reason,
     )
 
 
@@ -274,10 +315,32 @@ def attempt_failed(
 
 
 def prior_failed(log: EventRecorder, execute: Execute, inputs: TurnInputs) -> tuple[Event, ...]:
-    """Record the failure that ``on_error`` was called for, if it was."""
+    """Record the failure that ``on_error`` was called for, and succeeded; nothing if it was not called."""
+    events = _prior_attempt(log, execute, inputs)
+    if execute.prior is None or execute.prior_reason is None:
+        return events
+    return (*events, _retries_exhausted(log, execute, events[0].duration_ms, execute.prior_reason, execute.prior))
+
+
+def _prior_attempt(log: EventRecorder, execute: Execute, inputs: TurnInputs) -> tuple[JobFailed, ...]:
     if execute.prior is None:
         return ()
     return (attempt_failed(log, attrs.evolve(execute, hook=execute.prior_hook), execute.prior, inputs),)
+
+
+def _retries_exhausted(
+    log: EventRecorder, execute: Execute, duration_ms: int, reason: str, record: FailureRecord
+) -> JobRetryExhausted:
+    """Record that a run is not retried."""
+    return log.add(
+        JobRetryExhausted,
+        run_id=execute.claim.run_id,
+        attempt=execute.claim.attempt,
+        delivery=execute.claim.deliveries,
+        duration_ms=duration_ms,
+        reason=reason,
+        error=record,
+    )
 
 
 def _exhausted(
@@ -291,18 +354,9 @@ def _exhausted(
 ) -> Commit:
     log = EventRecorder(inputs, execute.instance.address, execute.instance.run_count)
     failed = attempt_failed(log, execute, also or record, inputs)
-    events: tuple[Event, ...] = (*prior_failed(log, execute, inputs), failed)
+    events: tuple[Event, ...] = (*_prior_attempt(log, execute, inputs), failed)
     if job.plan.retry is not None:
-        exhausted = log.add(
-            JobRetryExhausted,
-            run_id=execute.claim.run_id,
-            attempt=execute.claim.attempt,
-            delivery=execute.claim.deliveries,
-            duration_ms=failed.duration_ms,
-            reason=reason,
-            error=record,
-        )
-        events += (exhausted,)
+        events += (_retries_exhausted(log, execute, failed.duration_ms, reason, record),)
     transition = _after_exhaustion(job, execute, log, events, record, inputs)
     return answered(transition, run_answer(execute, stored(transition), OutcomeRecord(form="failed", error=record)))
 

@@ -51,6 +51,7 @@ class Execute:
         started_ms: when the run began.
         prior: the failure that ``on_error`` handles.
         prior_hook: the hook that failed with it.
+        prior_reason: why that run is not retried; None for an event, and for a job without retries.
         form: ``plain_run`` for a run of an alarm that is special in nothing.
     """
 
@@ -68,6 +69,7 @@ class Execute:
     alone: Literal["alone", "beside_others"] = "beside_others"
     prior: FailureRecord | None = None
     prior_hook: str = ""
+    prior_reason: str | None = None
     form: Literal["plain_run", "any"] = "any"
 
     def recorded(self, instance: Instance) -> Execute:
@@ -89,6 +91,7 @@ class Execute:
             alone=self.alone,
             prior=self.prior,
             prior_hook=self.prior_hook,
+            prior_reason=self.prior_reason,
             form=self.form,
         )
 

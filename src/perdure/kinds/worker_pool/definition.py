@@ -161,9 +161,9 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         """Return the work on an item."""
         return "work", self.work(ItemContext(instance, claim))
 
-    def succeeded(self, execute: Execute, value: object, inputs: TurnInputs) -> Commit:
+    def succeeded(self, execute: Execute, value: object, inputs: TurnInputs) -> Commit | Execute:
         """Settle a work that succeeded, or ``on_dead``."""
-        return handler.succeeded(self.keeping, execute, value, inputs)
+        return handler.succeeded(self, self.keeping, execute, value, inputs)
 
     def error_handler(self, execute: Execute, error: object) -> Program[Any, Any, Any] | None:
         """Return the program of ``on_dead``."""

@@ -10,7 +10,7 @@ from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.event_recorder import EventRecorder
 from perdure.jobs.recovery import is_running
 from perdure.jobs.request import AlarmDue, Request
-from perdure.jobs.run import begin_attempt, begin_run, executed, prior_failed, run_answer
+from perdure.jobs.run import begin_attempt, begin_run, executed, prior_failed, result_not_stored, run_answer
 from perdure.jobs.size import within
 from perdure.jobs.step import Commit, Defer, Execute, Step
 from perdure.jobs.writes import answered, purge, put, reply, stored
@@ -20,6 +20,7 @@ from perdure.kinds.worker_pool.item import ITEM_DATA, MAX_KEY_CHARACTERS, ItemDa
 from perdure.kinds.worker_pool.keeping import Keeping
 from perdure.values.address import Address
 from perdure.values.answer import InstanceStatus, OutcomeRecord
+from perdure.values.errors import InvalidInput
 from perdure.values.event import Event, JobStarted, JobTerminated
 from perdure.values.instance import Instance
 from perdure.values.instance_outcome import InstanceOutcome
@@ -162,20 +163,26 @@ def alarm_consumed(instance: Instance) -> Instance:
 
 
 # ---------------------------------------------------------------- finish
-def succeeded(how: Keeping, execute: Execute, value: object, inputs: TurnInputs) -> Commit:
-    """Keep the result of a work that succeeded, or delete the item."""
+def succeeded(
+    job: AnyDefinition, how: Keeping, execute: Execute, value: object, inputs: TurnInputs
+) -> Commit | Execute:
+    """Keep the result of a work that succeeded, or delete the item. One whose result cannot be stored is dead."""
     instance, draft = execute.instance, execute.draft
     log = EventRecorder(inputs, instance.address, instance.run_count)
     messages = tuple(draft.messages)
     if execute.prior is not None:  # `on_dead` took care of it
         events: tuple[Event, ...] = prior_failed(log, execute, inputs)
+        events += log.optional(JobTerminated, reason="on_dead")
         gone = purge(instance, events=events, messages=messages, own_messages="kept")
         return answered(gone, run_answer(execute, None, OutcomeRecord(form="failed", error=execute.prior)))
     events, outcome = executed(log, execute, inputs), OutcomeRecord(form="completed")
     if how.keep_ms == 0:
         gone = purge(instance, events=events, messages=messages, own_messages="kept")
         return answered(gone, run_answer(execute, None, outcome))
-    result = within(how.results.encode(value), inputs.limits.state_bytes, what=how.results.what)
+    try:
+        result = within(how.results.encode(value), inputs.limits.state_bytes, what=how.results.what)
+    except InvalidInput as problem:
+        return result_not_stored(job, execute, problem, inputs)
     transition = put(
         instance,
         inputs.now_ms,
