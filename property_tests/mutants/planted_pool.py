@@ -51,7 +51,7 @@ MUTANTS = (
         HANDLER,
         "        return result_not_stored(job, execute, problem, inputs)",
         "        raise problem",
-        f"{CALLS}::test_an_item_whose_result_cannot_be_stored_is_dead_and_its_effects_are_not_repeated[memory-too large]",
+        f"{CALLS}::test_an_item_whose_result_cannot_be_stored_is_dead_without_a_retry[memory-too large]",
     ),
     Mutant(
         "a dead item that on_dead took care of leaves no event",

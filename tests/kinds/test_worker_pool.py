@@ -298,7 +298,7 @@ def test_a_key_must_be_a_short_text() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["too large", "not encodable"])
-def test_an_item_whose_result_cannot_be_stored_is_dead_and_its_effects_are_not_repeated(wrong: str, store: Any) -> None:
+def test_an_item_whose_result_cannot_be_stored_is_dead_without_a_retry(wrong: str, store: Any) -> None:
     images = Images(small=lambda url: 90 * "x" if wrong == "too large" else 3)
     with World(App(images, limits=Limits(state_bytes=80)).with_jobs(thumbnails), store=store) as world:
         pool = world.handle(thumbnails)
