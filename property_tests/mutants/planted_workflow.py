@@ -8,10 +8,39 @@ SIGNALS = "tests/workflow/test_workflow_signals.py"
 SECRETS = "tests/workflow/test_workflow_secrets.py"
 SIZES = "tests/workflow/test_workflow_sizes.py"
 INBOX = "tests/workflow/test_workflow_inbox.py"
+LIMITS = "tests/workflow/test_workflow_limits.py"
 DEPLOYS = "tests/workflow/test_workflow_deploys.py"
 CRASHES = "workflow/test_workflow_crashes.py::test_a_crash_anywhere_repeats_at_most_the_step_in_progress[turns-memory]"
 
 MUTANTS = (
+    Mutant(
+        "the outcome of a workflow has no limit",
+        "kinds/workflow/performing.py",
+        "encoded = recordable(name, job.results.encode(value), most)",
+        "encoded = job.results.encode(value)",
+        f"{LIMITS}::test_an_outcome_or_a_message_has_at_most_payload_bytes",
+    ),
+    Mutant(
+        "a message that is too large is taken for a journal that the code cannot follow",
+        "kinds/workflow/children.py",
+        "replay.stopped = InvalidInput(asked.name, problem.problems)",
+        "raise",
+        f"{LIMITS}::test_an_outcome_or_a_message_has_at_most_payload_bytes",
+    ),
+    Mutant(
+        "signals that wait count as steps",
+        "kinds/workflow/replay.py",
+        "return self._answers + len(self.new)",
+        "return len(self.bodies) + len(self.new)",
+        f"{LIMITS}::test_max_steps_counts_answers_and_no_signal_that_waits",
+    ),
+    Mutant(
+        "each of many failing steps keeps its traceback",
+        "kinds/workflow/retrying.py",
+        "FULL_ERRORS: Final = 20",
+        "FULL_ERRORS: Final = 20_000",
+        f"{LIMITS}::test_many_steps_that_fail_together_are_parked_and_their_row_stays_small",
+    ),
     Mutant(
         "the end of a child waits for room in the inbox",
         "kinds/workflow/handler.py",
@@ -268,8 +297,8 @@ MUTANTS = (
     Mutant(
         "an outcome may be one byte larger than the limit",
         "kinds/workflow/outcome_codecs.py",
-        "    if len(encoded_value) > most:",
-        "    if len(encoded_value) > most + 1:",
+        "    if len(outcome) > most:",
+        "    if len(outcome) > most + 1:",
         f"{STEPS}::test_an_outcome_has_at_most_payload_bytes",
     ),
     Mutant(

@@ -63,8 +63,15 @@ def encoded(instruction: Call | OneStep, outcome: Success[Any] | Failure[Any], m
         raise NotRecordable(instruction.name, f"it failed with {outcome.failure()!r}, and declares no error")
     else:
         codec, encoded_value = errors, errors.encode(outcome.failure())
-    if len(encoded_value) > most:
-        raise NotRecordable(
-            instruction.name, f"it has {len(encoded_value)} bytes, more than payload_bytes ({most}); return a reference"
-        )
-    return encoded_value, codec.secret
+    return recordable(instruction.name, encoded_value, most), codec.secret
+
+
+def recordable(name: str, outcome: bytes, most: int) -> bytes:
+    """Return an encoded outcome.
+
+    Raises:
+        NotRecordable: it is larger than the limit.
+    """
+    if len(outcome) > most:
+        raise NotRecordable(name, f"it has {len(outcome)} bytes, more than payload_bytes ({most}); return a reference")
+    return outcome

@@ -12,8 +12,9 @@ from perdure.jobs.failures import record_failure
 from perdure.kinds.workflow.commands import REASON
 from perdure.kinds.workflow.crew import Crew
 from perdure.kinds.workflow.draft import GetDraft
-from perdure.kinds.workflow.errors import JournalFull
+from perdure.kinds.workflow.errors import JournalFull, NotRecordable
 from perdure.kinds.workflow.instructions import StartOver, WorkflowCancelled
+from perdure.kinds.workflow.outcome_codecs import recordable
 from perdure.kinds.workflow.progress import Known
 from perdure.kinds.workflow.replay import Replay
 from perdure.kinds.workflow.steps import NOW, Steps, commit_progress, write_logs
@@ -98,13 +99,16 @@ def _living(steps: Steps) -> Do[None, Any, Any]:
 def _over(job: Workflow[Any, Any, Any, Any], steps: Steps, replay: Replay) -> Do[None, Any, Any]:
     """Encode the end of the program; one that has no form is a defect of the program."""
     now_ms = yield from NOW
+    name, most = f"{job.kind}:{job.name}", replay.draft.limits.payload_bytes
     problem: Exception | Halted | None = JournalFull(replay.limit) if replay.is_full else replay.stopped
     try:
         match replay.exit:
             case Success(value):
-                replay.end = Ended(form="done", value=job.results.encode(value).decode(), at_ms=now_ms)
+                encoded = recordable(name, job.results.encode(value), most)
+                replay.end = Ended(form="done", value=encoded.decode(), at_ms=now_ms)
             case Failure() as failure:
                 record = record_failure(failure, job.plan.errors, secrets=steps.secrets())
+                recordable(name, (record.data or "").encode(), most)
                 replay.end = Ended(form="failed", value=FAILURE.encode(record).decode(), at_ms=now_ms)
             case Halted(WorkflowCancelled(reason)):
                 replay.end = Ended(form="cancelled", value=REASON.encode(reason).decode(), at_ms=now_ms)
@@ -118,7 +122,7 @@ def _over(job: Workflow[Any, Any, Any, Any], steps: Steps, replay: Replay) -> Do
                 problem = cast("Exception", cause)
             case _:
                 pass
-    except InvalidInput as not_encoded:
+    except (InvalidInput, NotRecordable) as not_encoded:
         problem = not_encoded
     if problem is not None:
         replay.end = replay.fresh = None

@@ -20,7 +20,7 @@ from perdure.codecs import Codec
 from perdure.jobs.draft import Draft
 from perdure.jobs.operations import Post
 from perdure.kinds.workflow.cancelling import at_defect, cancel, cancelled_again, end_dropped, leave_children
-from perdure.kinds.workflow.children import answer_of_child, child_signal, start_child
+from perdure.kinds.workflow.children import answer_of_child, child_signal, serve
 from perdure.kinds.workflow.divergence import STARTED, Index, diverged
 from perdure.kinds.workflow.errors import NotInWorkflow, NotRecordable, ProgramStopped
 from perdure.kinds.workflow.inbox import Inbox
@@ -28,6 +28,7 @@ from perdure.kinds.workflow.instructions import CallChild, OneStep, Patched, Rec
 from perdure.kinds.workflow.names import NAMES
 from perdure.kinds.workflow.outcome_codecs import codecs_of, encoded
 from perdure.kinds.workflow.progress import Known, RunProgress, StepFailure, progress_of
+from perdure.kinds.workflow.retrying import FULL_ERRORS, shortened_error
 from perdure.kinds.workflow.row import Form, Row, row_of
 from perdure.kinds.workflow.state_operations import StateOperations
 from perdure.kinds.workflow.stored import Ended, FailingStep, Header, Wait
@@ -331,7 +332,7 @@ class Replay:
         tree = self.tree
         while self._pending:
             asked = self._pending.popleft()
-            if tree.asked.get(asked.path) is asked and not asked.started and self._serve(asked):
+            if tree.asked.get(asked.path) is asked and not asked.started and serve(self, asked):
                 return True
         if end_dropped(self):
             return True
@@ -344,19 +345,6 @@ class Replay:
             cancel(self, request.reason)
             return True
         return False
-
-    def _serve(self, asked: OpenStep) -> bool:
-        """Send a message, start a child, or note a patch; return whether its branch can run."""
-        instruction = asked.instruction
-        if isinstance(instruction, CallChild):
-            start_child(self.draft, instruction, self.header.run_id, asked.path)
-            asked.started = True
-            self.record(asked, "mark", path=asked.path + STARTED)
-            return True
-        answer = self.draft.answer(instruction) if isinstance(instruction, Post) else True  # that of a patch
-        self.record(asked, "mark")
-        self.tree.answer(asked, Success(answer))
-        return True
 
     def _received(self, asked: OpenStep, signal: Row) -> None:
         row = self.record(asked, "done", at_ms=signal.at_ms, secret=signal.secret, signal=signal.signal)
@@ -465,7 +453,7 @@ class Replay:
 
     def failed(self, step: FailingStep, took_ms: int) -> None:
         """Note a failed attempt of a step, or of the program itself."""
-        self.failing[step.path] = step
+        self.failing[step.path] = step if len(self.failing) < FULL_ERRORS else shortened_error(step)
         self.failures.append(StepFailure(step, took_ms))
         asked = self.tree.asked.get(step.path)
         if asked is None:

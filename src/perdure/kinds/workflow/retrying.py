@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import attrs
+
 from perdure.kinds.workflow.errors import JournalFull, NotInWorkflow, NotRecordable
 from perdure.kinds.workflow.stored import FailingStep
 from perdure.values.failure import FailureRecord
@@ -11,6 +13,14 @@ from perdure.values.retry import Retry, RetryAt
 
 NOT_RETRYABLE: Final = (NotRecordable, NotInWorkflow, JournalFull)
 """Defects that another attempt would only repeat, after it has performed the effect again."""
+
+FULL_ERRORS: Final = 20
+"""How many steps that fail at the same time keep the traceback of their error: each commit writes them again."""
+
+
+def shortened_error(step: FailingStep) -> FailingStep:
+    """Return a failing step without the traceback of its error; the event of the attempt has it."""
+    return attrs.evolve(step, error=attrs.evolve(step.error, traceback=""))
 
 
 def after_failure(
