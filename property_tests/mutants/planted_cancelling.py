@@ -8,6 +8,27 @@ UNDONE = "workflow/test_undone.py::test_an_ended_saga_has_all_of_its_effects_or_
 
 MUTANTS = (
     Mutant(
+        "a workflow that starts over loses a request to cancel it",
+        "kinds/workflow/settling.py",
+        "cancel=None if header.cancel is None else attrs.evolve(header.cancel, delivered=False),",
+        "",
+        f"{TESTS}::test_a_workflow_that_starts_over_keeps_a_request_to_cancel_it[nothing]",
+    ),
+    Mutant(
+        "the steps of a parent show the secrets of a child's error",
+        "kinds/workflow/listing.py",
+        "if error is not None and row.secret:",
+        "if error is None and row.secret:",
+        "tests/workflow/test_workflow_secrets.py::test_the_secrets_of_a_childs_error_are_not_shown_in_the_steps_of_its_parent",
+    ),
+    Mutant(
+        "a wait that is over looks like one that saw the status",
+        "client/client.py",
+        "return Failure(WaitOver(str(address), wanted, status))",
+        "return Success(Reached(status))",
+        "tests/behaviour/test_waits.py::test_a_wait_ends_with_its_time_and_tells_the_status",
+    ),
+    Mutant(
         "a step that loses a race is stopped although it cannot be undone",
         "kinds/workflow/tree.py",
         "if any(one.if_unknown is None for one in uninterrupted_in(branch)):",

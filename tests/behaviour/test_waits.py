@@ -14,7 +14,7 @@ from perdure.client.in_process import engine_of
 from perdure.programs import succeed
 from perdure.runtime.record import SpawnedTask
 from perdure.values.answer import InstanceStatus
-from perdure.values.awaited import NeverStored, NotReached, Reached
+from perdure.values.awaited import NothingStored, Reached, WaitOver
 from perdure.values.errors import EngineClosed, InvalidArgument, InvalidId, OutcomeUnknown, Overloaded, UnknownJob
 from perdure.values.instance import Instance
 
@@ -79,7 +79,7 @@ async def test_a_status_between_two_others_is_not_missed(world: World) -> None:
 async def test_a_status_that_the_instance_has_is_answered_at_once(world: World) -> None:
     jobs = await world.open(app(world.outside))
     handle = jobs.handle(machine)
-    assert await world.unwrap(jobs.until(machine, "a")) == NeverStored()
+    assert isinstance(await world.error_of(jobs.until(machine, "a")), NothingStored)
     assert await world.unwrap(jobs.until(machine, "a", "not_found", "idle")) == Reached(NOT_FOUND)
     await world.unwrap(handle.send("a", steps(AlarmIn(60_000))))
     found = await world.unwrap(jobs.until(machine, "a", "scheduled"))
@@ -93,15 +93,17 @@ async def test_a_wait_ends_with_its_time_and_tells_the_status(world: World) -> N
     jobs = await world.open(app(world.outside))
     handle = jobs.handle(machine)
     await world.unwrap(handle.send("a", OnAlarm(3_600_000, (Add(),))))
-    at_once = await world.unwrap(jobs.until(machine, "a", timeout="0 ms"))
-    assert at_once == NotReached(await world.unwrap(handle.status("a")))
+    at_once = await world.error_of(jobs.until(machine, "a", timeout="0 ms"))
+    assert isinstance(at_once, WaitOver)
+    assert at_once.status == await world.unwrap(handle.status("a"))
+    assert "task:machine:a was scheduled, not ended" in str(at_once)
     late = world.start(jobs.until(machine, "a", timeout="10 minutes"))
     await world.advance(ms=600_000 - 1)
     assert not late.done()
     await world.unwrap(handle.pause("a"))
     await world.advance(ms=1)
-    answer = late.result().unwrap()
-    assert isinstance(answer, NotReached)
+    answer = late.result().failure()
+    assert isinstance(answer, WaitOver)
     assert answer.status.status == "paused"
 
 

@@ -13,7 +13,7 @@ from perdure.remote import connect, connect_sync
 from perdure.server.http_limits import HttpLimits
 from perdure.server.serving import serving
 from perdure.values.answer import InstanceStatus
-from perdure.values.awaited import NotReached, Reached
+from perdure.values.awaited import Reached, WaitOver
 from perdure.values.errors import EngineClosed, Overloaded
 
 task = Task("task", state=int, event=int, initial=0, decide=lambda count, by: Success(Decision(count + by)))
@@ -43,8 +43,8 @@ def test_a_wait_longer_than_a_request_continues_with_the_next_one():
             return late, await wait
 
     late, ended = asyncio.run(main())
-    assert isinstance(late.unwrap(), NotReached)
-    assert late.unwrap().status.status == "idle"
+    assert isinstance(late.failure(), WaitOver)
+    assert late.failure().status.status == "idle"
     assert ended == Success(Reached(NOT_FOUND))
 
 

@@ -199,6 +199,26 @@ def test_a_pause_lets_no_further_parallel_step_begin() -> None:
         assert world.unwrap(world.handle(job).outcome("t")) == Done(value="a2b2")
 
 
+# ---------------------------------------------------------------- starting over
+@pytest.mark.parametrize("beside", ["nothing", "a sleep"])
+def test_a_workflow_that_starts_over_keeps_a_request_to_cancel_it(beside: str) -> None:
+    @program
+    def again(ctx: WorkflowContext[int]) -> Do[str, str, Desk]:
+        count = yield from ctx.state
+        name = book(f"{count}")
+        _ = yield from (name if beside == "nothing" else race(name, sleep("1 hour").map(str)))
+        return (yield from ctx.start_over(count + 1))
+
+    desk, job = Desk(), flow_of(again)
+    with World(App(desk).with_jobs(job)) as world:
+        world.inject(Delay("book", "10 seconds", times=9))
+        world.unwrap(world.handle(job).start("t", 0))
+        world.advance("5 seconds")
+        world.unwrap(world.handle(job).cancel("t", "enough"))
+        world.advance("1 minute")
+        assert world.unwrap(world.handle(job).outcome("t")) == WasCancelled(reason="enough")
+
+
 # ---------------------------------------------------------------- parked by its own code
 @program
 def raising(ctx: WorkflowContext[int]) -> Do[str, str, Desk]:

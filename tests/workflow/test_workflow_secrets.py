@@ -11,7 +11,7 @@ from returns.future import FutureResult
 from perdure import App, Do, ItemContext, Secret, Signal, WorkerPool, Workflow, WorkflowContext, effect, program
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.redaction import redacted_instance, redacted_payload
-from perdure.programs import sleep
+from perdure.programs import fail, sleep
 from perdure.testing import World
 from perdure.values.failure import Defect
 from perdure.values.outcome import Done
@@ -114,6 +114,41 @@ def test_a_mark_on_the_whole_outcome_hides_it_in_steps_children_and_results() ->
             shown.append(redacted_instance(job, instance).data)
         assert "s3cr3t" not in " ".join(shown)
         assert sum("<secret>" in each for each in shown) == 4  # two steps, the end of the child, the result of the item
+
+
+@attrs.frozen
+class Leaked:
+    owner: str
+    token: Token
+
+
+@program
+def leaking(ctx: WorkflowContext[str]) -> Do[str, Leaked]:
+    yield from sleep("1 minute")
+    return (yield from fail(Leaked("ada", "s3cr3t")))
+
+
+leaky = Workflow("leaky", state=str, run=leaking)
+
+
+@program
+def patient(ctx: WorkflowContext[str]) -> Do[str, str]:
+    result = yield from leaky.call("c", "ada").attempt()
+    yield from sleep("1 hour")
+    return result.failure().__class__.__name__
+
+
+def test_the_secrets_of_a_childs_error_are_not_shown_in_the_steps_of_its_parent() -> None:
+    calling = Workflow("calling", state=str, run=patient)
+    with World(App(None).with_jobs(leaky, calling)) as world:
+        world.unwrap(world.handle(calling).start("p", "ada"))
+        world.advance("2 minutes")
+        steps = world.unwrap(world.handle(calling).steps("p"))
+        assert [step.status for step in steps][:1] == ["failed"]
+        assert "s3cr3t" not in str([(each.value, each.error, attrs.asdict(each)) for each in steps])
+        assert "s3cr3t" in " ".join(bodies(world, calling, "p"))
+        world.advance("2 hours")
+        assert world.unwrap(world.handle(calling).outcome("p")) == Done("Leaked")
 
 
 def test_the_end_of_a_child_is_hidden_while_it_is_a_message_or_waits_in_the_inbox() -> None:

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 
 import attrs
 from returns.future import FutureResult
-from returns.result import Failure, Result
+from returns.result import Failure, Result, Success
 
 from perdure.client.arguments import (
     MAX_NUMBER,
@@ -32,7 +32,16 @@ from perdure.jobs.request import Request
 from perdure.programs.future import answer_of, once
 from perdure.stores.store import Backup, BackupProgress, Health, LoggedEvent, OnBackupProgress
 from perdure.values.address import Address, check_id
-from perdure.values.awaited import Awaited, AwaitedStatus, WaitCondition
+from perdure.values.awaited import (
+    AwaitedStatus,
+    NeverStored,
+    NothingStored,
+    NotReached,
+    Reached,
+    WaitCondition,
+    WaitFailed,
+    WaitOver,
+)
 from perdure.values.counts import StoreCounts
 from perdure.values.duration import Duration
 from perdure.values.engine_member import EngineMember
@@ -207,7 +216,7 @@ class Client:
         *statuses: AwaitedStatus,
         phases: tuple[str, ...] = (),
         timeout: Duration = "1 minute",
-    ) -> FutureResult[Awaited, CallError]:
+    ) -> FutureResult[Reached, CallError | WaitFailed]:
         """Wait until an instance has one of these statuses or phases; without any, until its end.
 
         A transition wakes the caller once it is durable: nothing polls. A status that the instance has when the call
@@ -223,9 +232,9 @@ class Client:
                 every 20 seconds, and can miss a status that the instance had only between two of these requests.
 
         Returns:
-            ``Reached`` or ``NotReached`` with the committed status; ``NeverStored`` if an end is wanted, and there is
-            neither an instance nor an event of one in the log. It fails with `Overloaded` beyond ``Limits.waits``, and
-            with `EngineClosed` if the engine stops.
+            ``Reached`` with the committed status. It fails with `WaitOver` when the time is over, with `NothingStored`
+            if an end is wanted, and there is neither an instance nor an event of one in the log, with `Overloaded`
+            beyond ``Limits.waits``, and with `EngineClosed` if the engine stops.
         """
 
         def checked() -> tuple[Address, WaitCondition, int]:
@@ -234,12 +243,22 @@ class Client:
 
         return once(self._until(checked))
 
-    async def _until(self, checked: Callable[[], tuple[Address, WaitCondition, int]]) -> Result[Awaited, CallError]:
+    async def _until(
+        self, checked: Callable[[], tuple[Address, WaitCondition, int]]
+    ) -> Result[Reached, CallError | WaitFailed]:
         try:
             address, wanted, timeout_ms = checked()
         except RequestError as refused:
             return Failure(refused)
-        return await answer_of(self._gateway.until(address, wanted, timeout_ms))
+        match await answer_of(self._gateway.until(address, wanted, timeout_ms)):
+            case Success(NotReached(status)):
+                return Failure(WaitOver(str(address), wanted, status))
+            case Success(NeverStored()):
+                return Failure(NothingStored(str(address)))
+            case Success(Reached() as reached):
+                return Success(reached)
+            case answer:
+                return Failure(answer.failure())
 
     def dead_letters(self, *, after: int = 0, limit: int = 100) -> FutureResult[tuple[StoredMessage, ...], CallError]:
         """Read messages that failed too often, the oldest first.

@@ -7,6 +7,7 @@ from typing import Final, Literal, TypeAlias, get_args
 import attrs
 
 from perdure.values.answer import InstanceStatus
+from perdure.values.errors import PerdureError
 from perdure.values.excerpt import fields_in_line
 from perdure.values.status import Status
 
@@ -73,4 +74,45 @@ class NeverStored:
 
 
 Awaited: TypeAlias = Reached | NotReached | NeverStored
-"""The answer to a wait."""
+"""The answer to a wait, as it is sent."""
+
+
+@attrs.frozen(repr=False, str=False)
+class WaitOver(PerdureError, TimeoutError):
+    """The time of a wait is over, and the instance did not have the wanted status.
+
+    Attributes:
+        address: the instance, printed ``kind:name:id``.
+        wanted: the statuses and phases.
+        status: the committed status at the end of the wait.
+    """
+
+    address: str
+    wanted: WaitCondition
+    status: InstanceStatus
+
+    def _text(self) -> str:
+        wanted = " or ".join((*self.wanted.statuses, *self.wanted.phases))
+        found = self.status.status if self.status.parked is None else f"parked ({self.status.parked})"
+        return (
+            f"{self.address} was {found}, not {wanted}, when the time of the wait was over: repeat it, or pass a "
+            "longer timeout="
+        )
+
+
+@attrs.frozen(repr=False, str=False)
+class NothingStored(PerdureError, LookupError):
+    """A wait for an end found no instance, and the log has no event of one.
+
+    Attributes:
+        address: the instance, printed ``kind:name:id``.
+    """
+
+    address: str
+
+    def _text(self) -> str:
+        return f'{self.address} is not stored, and has no event in the log: check the id, or wait for "not_found"'
+
+
+WaitFailed: TypeAlias = WaitOver | NothingStored
+"""Why a wait did not see the wanted status."""

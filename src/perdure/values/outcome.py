@@ -12,14 +12,14 @@ from perdure.values.frozen import frozen
 A_co = TypeVar("A_co", covariant=True)
 
 
-@frozen(kw_only=True)
+@frozen
 class Done(Generic[A_co]):
     """It succeeded, with this value."""
 
     value: A_co = attrs.field(repr=excerpt)
 
 
-@frozen(kw_only=True)
+@frozen
 class WasCancelled:
     """It was cancelled, for this reason of the caller."""
 

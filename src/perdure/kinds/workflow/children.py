@@ -114,7 +114,8 @@ def answer_of_child(call: CallChild, stored: str) -> Any:  # of the child's type
             return Failure(Defect("ChildCancelled", orjson.loads(value)))
         case "exists":
             child = f"{job.kind}:{job.name}:{call.id}"
-            return Failure(Defect("ChildExists", f"{child} exists, and this workflow did not start it"))
+            fix = "choose an id of its own for each call, such as f'{ctx.run_id}-box'"
+            return Failure(Defect("ChildExists", f"{child} exists: another call, or an earlier run, started it; {fix}"))
         case _:
             raise InvalidInput(f"end of child {job.name}:{call.id}", (f"unknown form {form!r}",))
 

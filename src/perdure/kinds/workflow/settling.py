@@ -284,7 +284,7 @@ def _started_over(
         signals=header.signals,
         waiting=header.waiting,
         skips=kept,
-        cancel=header.cancel,
+        cancel=None if header.cancel is None else attrs.evolve(header.cancel, delivered=False),
         parent=header.parent,
     )
     log = EventRecorder(inputs, before.address, before.run_count)
