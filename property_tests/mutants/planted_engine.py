@@ -145,9 +145,9 @@ MUTANTS = (
     Mutant(
         "a group behind a full one takes the time from the first request of that",
         "engine/store_groups.py",
-        "if len(waiting) % LARGEST == 0:\n            self._begun_ms.append(self.runtime.monotonic_ms())",
-        "if len(waiting) % LARGEST == 0:\n            self._begun_ms.append(self._begun_ms[0] if self._begun_ms else "
-        "self.runtime.monotonic_ms())",
+        "if len(waiting) % self.largest == 0:\n            self._begun_ms.append(self.runtime.monotonic_ms())",
+        "if len(waiting) % self.largest == 0:\n            self._begun_ms.append(self._begun_ms[0] if self._begun_ms "
+        "else self.runtime.monotonic_ms())",
         "tests/behaviour/test_shared_flights.py::test_each_group_takes_the_time_from_its_own_first_request",
     ),
     Mutant(

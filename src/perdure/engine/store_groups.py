@@ -53,6 +53,7 @@ class StoreGroups(Generic[R]):
         lost: makes the error of requests whose answer is not known.
         name: of the tasks that wait for single answers.
         waits: whether the store waits for anything.
+        largest: how many requests one group holds at most.
         took_ms: how long the group took whose answers are passed on now, from its first request.
     """
 
@@ -62,6 +63,7 @@ class StoreGroups(Generic[R]):
     lost: Callable[[str], Exception]
     name: str
     waits: Literal["never", "for_io"] = "for_io"
+    largest: int = LARGEST
     took_ms: float = 0.0
     _waiting: list[GroupMember[R]] = attrs.Factory(list[Any])
     _begun_ms: list[float] = attrs.Factory(list[float])  # the first request of each group that they will leave in
@@ -73,7 +75,7 @@ class StoreGroups(Generic[R]):
             start_eagerly(self._alone(member), self.runtime, name=self.name)
             return
         waiting = self._waiting
-        if len(waiting) % LARGEST == 0:
+        if len(waiting) % self.largest == 0:
             self._begun_ms.append(self.runtime.monotonic_ms())
         waiting.append(member)
         if self._state == "idle":
@@ -104,7 +106,7 @@ class StoreGroups(Generic[R]):
             self._leave(send_all)
 
     def _leave(self, send_all: SendAll[R]) -> None:
-        group, self._waiting = self._waiting[:LARGEST], self._waiting[LARGEST:]
+        group, self._waiting = self._waiting[: self.largest], self._waiting[self.largest :]
         since_ms = self._begun_ms.pop(0)
         self._state = "under_way"
         try:

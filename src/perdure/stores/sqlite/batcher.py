@@ -80,15 +80,17 @@ class _Queue(Generic[R]):
     Attributes:
         send: sends a batch to the database.
         lost: creates the error of a batch whose sending failed.
+        largest: how many requests a batch holds at most.
     """
 
     send: _Send[R]
     lost: Callable[[str], PerdureError]
+    largest: int
     waiting: list[PendingOperation[R]] = attrs.Factory(list[Any])
 
     async def serve(self) -> None:
         """Send the pending requests, and answer them."""
-        batch, self.waiting = self.waiting[:_GROUP], self.waiting[_GROUP:]
+        batch, self.waiting = self.waiting[: self.largest], self.waiting[self.largest :]
         try:
             answers = await self.send([pending.request for pending in batch])
         except StoreError as error:  # the file could not be opened again: nothing was sent
@@ -105,19 +107,25 @@ class Batcher:
     A single request is sent at once. When the database is idle, all requests of the same step of the event loop form a
     batch. Cancelling a caller does not affect its batch.
 
+    Args:
+        runtime: starts the task that serves the requests.
+        database: the file.
+        lock: released with it.
+        largest: how many requests a batch holds at most.
+
     Attributes:
         lost: done, with the reason, when this engine no longer owns the file.
     """
 
-    def __init__(self, runtime: Runtime, database: Database, lock: FileLock) -> None:
+    def __init__(self, runtime: Runtime, database: Database, lock: FileLock, *, largest: int = _GROUP) -> None:
         self._runtime = runtime
         self._database = database
         self._lock = lock
         self._place: Literal["here", "parent"] = "here"
         self.lost: Future[str] = runtime.future()
         guard_fork(self)
-        self._reads: _Queue[Read] = _Queue(database.read, lambda reason: StoreUnavailable("read", reason))
-        self._writes: _Queue[Write] = _Queue(database.write, OutcomeUnknown)
+        self._reads: _Queue[Read] = _Queue(database.read, lambda reason: StoreUnavailable("read", reason), largest)
+        self._writes: _Queue[Write] = _Queue(database.write, OutcomeUnknown, largest)
         self._state: Literal["idle", "driven", "closed"] = "idle"
         self._closers: list[Future[None]] | None = None  # the callers of `close`
 

@@ -1,0 +1,232 @@
+"""Rows in memory against a table: reads that end late, several reads at once, rows of other engines, runs that watch.
+
+A read of the store sees the table in one moment, and its answer arrives in another one.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import attrs
+from hypothesis import given
+from hypothesis import strategies as st
+from returns.result import Failure, Success
+
+from perdure import Task, TaskContext, program
+from perdure.engine.flight import Flight
+from perdure.engine.item import Item
+from perdure.engine.residents import LATELY, Residents, version_of
+from perdure.jobs.request import ALARM, Request
+from perdure.runtime.simulated import Simulation
+from perdure.stores.memory import MemoryBackend
+from perdure.values.errors import Conflict, OutcomeUnknown
+from perdure.values.instance import Fence, Instance
+from perdure.values.transition import Loaded, Purge, Put, Transition
+
+
+@program
+def ignore(ctx: TaskContext[str], event: int):
+    yield from ctx.set_state("")
+
+
+orders = Task("orders", state=str, event=int, initial="", on_event=ignore)
+JOBS = {("task", "orders"): orders}
+IDS = "abc"
+
+
+def row_of(id_: str, version: int, incarnation: int = 1) -> Instance:
+    return Instance(
+        address=orders.address(id_), created_ms=1, updated_ms=2, state="", incarnation=incarnation, version=version
+    )
+
+
+@attrs.define
+class Table:
+    """The stored rows, the rows in memory beside them, and the reads on their way.
+
+    Attributes:
+        seen: the newest version of each instance that this process has read or written since it last doubted it.
+    """
+
+    ownership: Literal["owned", "shared"]
+    stored: dict[str, Instance] = attrs.Factory(dict)
+    seen: dict[str, tuple[int, int]] = attrs.Factory(dict)
+    reads: list[tuple[str, Instance | None]] = attrs.Factory(list)
+    pages: list[tuple[set[Any], list[Instance]]] = attrs.Factory(list)
+    incarnations: int = 0
+    residents: Residents = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        store = MemoryBackend().open()
+        self.residents = Residents(
+            attrs.evolve(store, capabilities=attrs.evolve(store.capabilities, ownership=self.ownership))
+        )
+
+    def next(self, id_: str) -> Instance:
+        before = self.stored.get(id_)
+        if before is None:
+            self.incarnations += 1
+            return row_of(id_, 1, self.incarnations)
+        return before.changed(version=before.version + 1)
+
+    def act(self, action: str, id_: str) -> None:
+        address = orders.address(id_)
+        resident = self.residents.at(orders, address)
+        match action:
+            case "commit":
+                row = self.stored[id_] = self.next(id_)
+                self.residents.keep(resident, Loaded(instance=row))
+                self.note(id_, row)
+            case "purge" if self.ownership == "owned":
+                self.stored.pop(id_, None)
+                self.residents.keep(resident, Loaded())
+                self.seen.pop(id_, None)
+            case "other commits" if self.ownership == "shared":
+                self.stored[id_] = self.next(id_)
+            case "begin" if resident.loaded is None or self.ownership == "shared":
+                self.reads.append((id_, self.stored.get(id_)))
+            case "end" if self.reads:
+                ended, row = self.reads.pop(0)
+                self.residents.loaded(self.residents.at(orders, orders.address(ended)), Loaded(instance=row))
+            case "begin page":
+                self.pages.append((self.residents.begin_read(), list(self.stored.values())))
+            case "end page" | "last page" if self.pages:
+                changed, rows = self.pages.pop(0 if action == "end page" else -1)
+                unchanged = [row for row in rows if row.address not in changed]
+                self.residents.end_read(changed, JOBS, rows)
+                for row in unchanged:
+                    assert self.residents.row(row.address) is not None, "a row that was read is not kept"
+            case "doubt":
+                self.residents.doubt(resident)
+                self.seen.pop(id_, None)
+            case _:
+                pass
+
+    def note(self, id_: str, row: Instance | None) -> None:
+        self.seen[id_] = max(self.seen.get(id_, (0, 0)), version_of(row))
+
+    def check(self) -> None:
+        for id_ in IDS:
+            resident = self.residents.get(orders.address(id_))
+            if resident is None or resident.loaded is None:
+                continue
+            kept = version_of(resident.row)
+            if self.ownership == "owned":
+                assert kept == version_of(self.stored.get(id_)), "an older row is kept than the stored one"
+            else:
+                assert kept >= self.seen.get(id_, (0, 0)), "the row goes back behind one that this engine wrote"
+
+
+ACTIONS = st.lists(
+    st.tuples(
+        st.sampled_from(
+            [
+                "commit",
+                "commit",
+                "purge",
+                "other commits",
+                "begin",
+                "end",
+                "begin page",
+                "end page",
+                "end last page",
+                "doubt",
+            ]
+        ),
+        st.sampled_from(IDS),
+    ),
+    max_size=40,
+)
+
+
+@given(ACTIONS)
+def test_of_an_owned_store_a_kept_row_is_the_stored_one(actions: list[tuple[str, str]]) -> None:
+    """Whichever reads end when: a row that was read before a commit does not replace the row that it wrote."""
+    table = Table("owned")
+    for action, id_ in actions:
+        table.act(action, id_)
+        table.check()
+
+
+@given(ACTIONS)
+def test_of_a_shared_store_a_page_replaces_no_newer_row(actions: list[tuple[str, str]]) -> None:
+    """A page of due alarms may have been read before another engine, or this one, wrote a row."""
+    table = Table("shared")
+    for action, id_ in actions:
+        if action not in ("begin", "end"):  # a turn that reads is the only one of its instance
+            table.act(action, id_)
+            table.check()
+
+
+# ---------------------------------------------------------------- rows that may be out of date
+@given(st.lists(st.booleans(), max_size=200))
+def test_turns_are_decided_on_kept_rows_while_most_of_those_are_current(found: list[bool]) -> None:
+    """The part of turns that found a current row, lately; each read counts once."""
+    table = Table("shared")
+    part, resident = 1.0, table.residents.at(orders, orders.address("a"))
+    table.act("commit", "a")
+    for is_current in found:
+        row = resident.row if is_current else table.next("a")
+        assert row is not None
+        table.stored["a"] = row
+        table.residents.loaded(resident, Loaded(instance=row))
+        part += ((1.0 if is_current else 0.0) - part) / LATELY
+        item = Item(Request(command=None, action="send"), Simulation().runtime.future())
+        assert table.residents.are_current == (part >= 0.9)
+        assert table.residents.may_decide(resident, item) == (part >= 0.9)
+        part += (1.0 - part) / LATELY if part >= 0.9 else 0.0
+        assert table.residents.may_decide(resident, Item(ALARM, Simulation().runtime.future()))  # its row was just read
+
+
+@given(st.lists(st.sampled_from(["kept", "read"]), min_size=1, max_size=6))
+def test_a_conflict_on_a_kept_row_is_no_rival_and_the_row_is_read_then(bases: list[Any]) -> None:
+    """Each time: a turn is decided on the stored row after any conflict, and only conflicts on those count."""
+    table, rivals = Table("shared"), 0
+    items = [Item(Request(command=None, action="send"), Simulation().runtime.future()) for _ in range(2)]
+    for basis in bases:
+        items[0].basis = basis
+        rivals += basis == "read"
+        table.residents.note_conflict(items)
+        assert items[0].basis == "read"
+        assert [item.conflicts for item in items] == [rivals, rivals]
+
+
+# ---------------------------------------------------------------- runs that watch
+WATCHES = st.lists(
+    st.tuples(
+        st.sampled_from(["watch", "watch", "unwatch", "lands", "others"]), st.sampled_from(IDS), st.integers(0, 3)
+    ),
+    max_size=25,
+)
+ANSWERS = (Success(Fence(1, 2)), Failure(Conflict("a")), Failure(OutcomeUnknown("lost")), Success(Fence(1, 3)))
+
+
+@given(WATCHES)
+def test_each_run_that_watches_is_told_of_the_next_change_and_of_no_other(story: list[tuple[str, str, int]]) -> None:
+    """Of each outcome: after a conflict or an unknown one the row may be another, too."""
+    simulation, table = Simulation(), Table("owned")
+    waiting: dict[str, list[Any]] = {id_: [] for id_ in IDS}
+    for verb, id_, number in story:
+        address = orders.address(id_)
+        told: list[Any] = []
+        match verb:
+            case "watch":
+                waiting[id_].append(table.residents.watch(address, simulation.runtime.future()))
+            case "unwatch":
+                for change in waiting[id_][number : number + 1]:
+                    waiting[id_].remove(change)
+                    table.residents.unwatch(address, change)
+            case "lands":
+                write: Any = Purge() if number == 3 else Put(row_of(id_, 2))
+                transition = Transition(address=address, expected=Fence(1, 1), write=write)
+                resident = table.residents.at(orders, address)
+                flight = Flight(transition, resident, Loaded(), None, lambda *_: None)
+                table.residents.landed(flight, ANSWERS[number])
+                told, waiting[id_] = waiting[id_], []
+            case _:
+                table.residents.others_wrote()
+                told = [change for changes in waiting.values() for change in changes]
+                waiting = {id_: [] for id_ in IDS}
+        assert all(change.done() for change in told)
+        assert not any(change.done() for changes in waiting.values() for change in changes)
+        assert set(table.residents.watched) == {orders.address(one) for one, changes in waiting.items() if changes}

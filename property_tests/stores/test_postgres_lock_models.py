@@ -1,0 +1,241 @@
+"""The lock of an owner, and notifications, each time that a connection ends: not only the first time.
+
+The connections are models, in a simulation; ``tests/stores`` has the same with a server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import attrs
+from hypothesis import example, given
+from hypothesis import strategies as st
+from returns.result import Failure, Result, Success
+
+from perdure.runtime.simulated import Simulation
+from perdure.stores.postgres.arrivals import AGAIN_MS, POLL_MS, RETRY_MS, TRIAL_MS, Arrivals
+from perdure.stores.postgres.keeper import EndedOpening
+from perdure.stores.postgres.regaining import FIRST_WAIT_MS, LONGEST_WAIT_MS, Regaining
+from perdure.values.errors import StoreUnavailable
+
+SEEDS = st.integers(0, 99)
+
+
+@attrs.define
+class Lock:
+    """The lock of an owner, on a connection that the story ends.
+
+    Attributes:
+        attempts: the result of each attempt of the present loss.
+        tried: when each attempt was made, since the last loss.
+    """
+
+    simulation: Simulation
+    attempts: list[str] = attrs.Factory(list)
+    tried: list[float] = attrs.Factory(list)
+    listeners: list[Callable[[], None]] = attrs.Factory(list)
+
+    def when_ended(self, listener: Callable[[], None]) -> None:
+        self.listeners.append(listener)
+
+    def end(self) -> None:
+        listeners, self.listeners = self.listeners, []
+        for listener in listeners:
+            listener()
+
+    async def regain(self, epoch: int) -> Any:
+        assert epoch == 7
+        self.tried.append(self.simulation.runtime.monotonic_ms())
+        await self.simulation.runtime.sleep(1)
+        found = self.attempts.pop(0) if self.attempts else "held"
+        if found == "unreachable":
+            raise ConnectionRefusedError("no server listens")
+        return EndedOpening("another engine has opened the store") if found == "ended" else found
+
+
+LOSSES = st.lists(st.lists(st.sampled_from(["busy", "unreachable"]), max_size=12), min_size=1, max_size=4)
+
+
+@example(losses=[["unreachable"], ["busy"], []], end="close", watch_late=False, seed=0)
+@given(losses=LOSSES, end=st.sampled_from(["close", "ended"]), watch_late=st.booleans(), seed=SEEDS)
+def test_each_loss_of_the_lock_is_told_and_followed_by_attempts(
+    *, losses: list[list[str]], end: str, watch_late: bool, seed: int
+) -> None:
+    """The pauses between attempts double up to two seconds, varied by half, and begin again with the next loss."""
+    simulation = Simulation(seed=seed)
+    lock, told, lost = Lock(simulation), list[str](), list[str]()
+    regaining = Regaining(simulation.runtime, lock, "store", 7, lost.append)  # type: ignore[arg-type]
+    if not watch_late:
+        regaining.watch(told.append)
+    for number, attempts in enumerate(losses):
+        lock.attempts, lock.tried = list(attempts), []
+        lock.end()
+        if watch_late and not number:
+            regaining.watch(told.append)
+        assert told[-1] == "in_doubt"
+        simulation.advance(60_000)
+        assert told == ["in_doubt", "sure"] * (number + 1)
+        assert len(lock.tried) == len(attempts) + 1
+        expected = [min(FIRST_WAIT_MS * 2**time, LONGEST_WAIT_MS) for time in range(len(attempts))]
+        for (earlier, later), wait_ms in zip(pairwise(lock.tried), expected, strict=True):
+            assert wait_ms * 0.5 <= later - earlier - 1 <= wait_ms * 1.5
+    lock.tried = []
+    if end == "close":
+        regaining.end()
+        lock.end()
+        simulation.advance(60_000)
+        assert (lock.tried, lost, told) == ([], [], ["in_doubt", "sure"] * len(losses))
+    else:
+        lock.attempts = ["busy", "ended"]
+        lock.end()
+        simulation.advance(60_000)
+        assert lost == ["another engine has opened the store"]
+        assert told[-1] == "in_doubt"
+        assert len(lock.tried) == 2
+
+
+@given(st.integers(0, 5_000), SEEDS)
+def test_a_close_ends_the_attempts(after_ms: int, seed: int) -> None:
+    simulation = Simulation(seed=seed)
+    lock = Lock(simulation, attempts=["busy"] * 99)
+    regaining = Regaining(simulation.runtime, lock, "store", 7, lambda _: None)  # type: ignore[arg-type]
+    lock.end()
+    simulation.advance(after_ms)
+    regaining.end()
+    before = len(lock.tried)
+    simulation.advance(60_000)
+    assert len(lock.tried) == before
+
+
+# ---------------------------------------------------------------- notifications
+@attrs.define(eq=False)
+class Connection:
+    """A connection that listens.
+
+    Attributes:
+        kind: ``plain``; ``pooled``, which passes notifications on; or ``deaf``: it is pooled, and passes none on.
+    """
+
+    kind: str
+    ended: list[Callable[[object], None]] = attrs.Factory(list)
+    listeners: list[Callable[..., None]] = attrs.Factory(list)
+    state: str = "open"
+
+    def add_termination_listener(self, listener: Callable[[object], None]) -> None:
+        self.ended.append(listener)
+
+    async def add_listener(self, channel: str, listener: Callable[..., None]) -> None:
+        assert channel == "perdure_1"
+        self.listeners.append(listener)
+
+    async def fetchval(self, sql: str) -> Any:
+        if "pg_backend_pid" in sql:
+            return 1 if self.kind == "plain" else 99
+        return "perdure_1"
+
+    def get_server_pid(self) -> int:
+        return 1
+
+    def terminate(self) -> None:
+        self.state = "closed"
+
+    def notify(self, payload: str) -> None:
+        for listener in self.listeners:
+            listener(self, 1, "perdure_1", payload)
+
+    def end(self) -> None:
+        for listener in self.ended:
+            listener(self)
+
+
+@attrs.define
+class Channel:
+    """A server whose connections are of the kinds of the story, in turn; and an engine that listens.
+
+    Attributes:
+        heard: when the engine was called.
+    """
+
+    simulation: Simulation
+    kinds: list[str]
+    made: list[Connection] = attrs.Factory(list)
+    tries: int = 0
+    heard: list[float] = attrs.Factory(list)
+
+    @property
+    def now_ms(self) -> float:
+        return self.simulation.runtime.monotonic_ms()
+
+    async def connect(self) -> Connection:
+        kind = self.kinds[min(self.tries, len(self.kinds) - 1)]
+        self.tries += 1
+        if kind == "refused":
+            raise ConnectionRefusedError("no server listens")
+        self.made.append(Connection(kind))
+        return self.made[-1]
+
+    async def execute(self, _operation: str, _sql: str, _channel: str, payload: str) -> Result[Any, Any]:
+        kind = self.made[-1].kind
+        if kind == "pooled":
+            self.simulation.runtime.call_later(10, lambda: self.made[-1].notify(payload))
+        return Failure(StoreUnavailable("try", "gone")) if kind == "silent" else Success([])
+
+    def began(self) -> Arrivals:
+        arrivals = Arrivals(self.simulation.runtime, self.connect, self.execute, "schema", 7)
+        arrivals.listen(lambda: self.heard.append(self.now_ms))
+        self.simulation.advance(TRIAL_MS + 20)
+        return arrivals
+
+    def are_heard(self, *after_ms: float) -> bool:
+        """Return whether the engine is called after each of these times, from a notification that comes now."""
+        begun_ms, self.heard = self.now_ms, []
+        self.made[-1].notify("")
+        self.simulation.advance(20_000)
+        return self.heard == [begun_ms + ms for ms in after_ms]
+
+
+@given(st.lists(st.sampled_from(["plain", "pooled"]), min_size=1, max_size=4), SEEDS)
+def test_notifications_are_heard_after_each_end_of_the_connection(kinds: list[str], seed: int) -> None:
+    """And those meanwhile are not missed: the engine looks when it listens no more."""
+    simulation = Simulation(seed=seed)
+    channel = Channel(simulation, kinds)
+    channel.began()
+    for _time in range(4):
+        assert channel.are_heard(0, *AGAIN_MS)
+        channel.heard.clear()
+        channel.made[-1].notify("engine 8")  # of another engine that opens the store
+        assert channel.heard == []
+        before = len(channel.made)
+        channel.made[-1].end()
+        simulation.advance(TRIAL_MS + 20)
+        assert channel.heard[:1], "a notification may have been missed"
+        assert len(channel.made) == before + 1
+
+
+@given(st.lists(st.sampled_from(["deaf", "silent", "refused"]), min_size=1, max_size=3), SEEDS)
+def test_without_notifications_the_engine_is_called_often_and_listens_again(kinds: list[str], seed: int) -> None:
+    simulation = Simulation(seed=seed)
+    channel = Channel(simulation, [*kinds, "plain"])
+    channel.began()
+    for number in range(len(kinds)):
+        assert channel.tries == number + 1
+        channel.heard.clear()
+        simulation.advance(RETRY_MS / 2)
+        assert abs(len(channel.heard) - RETRY_MS / 2 / POLL_MS) <= 1
+        simulation.advance(RETRY_MS / 2 + TRIAL_MS)
+    simulation.advance(RETRY_MS)
+    assert channel.made[-1].kind == "plain"
+    assert all(one.state == "closed" for one in channel.made[:-1])
+    assert channel.are_heard(0, *AGAIN_MS)
+
+
+def test_an_engine_that_ends_is_called_no_more() -> None:
+    for kinds in (["plain"], ["refused"]):
+        channel = Channel(Simulation(), kinds)
+        channel.began().end()
+        channel.simulation.advance(RETRY_MS)
+        channel.heard.clear()
+        channel.simulation.advance(2 * RETRY_MS)
+        assert channel.heard == []
