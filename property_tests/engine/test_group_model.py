@@ -1,6 +1,6 @@
 """Groups of requests to the store: each request leaves once, in order, and gets its own answer.
 
-Time moves between the actions, in a simulation that chooses the order of what is ready together.
+Time moves between the actions, in a simulation that chooses the order of detail is ready together.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Behaviour = Literal["at_once", "later", "raises", "too_few"]
 
 @attrs.define(eq=False)
 class Asked:
-    """One request, and what became of it.
+    """One request, and detail became of it.
 
     Attributes:
         again: whether its caller requests once more, inside the answer.
@@ -162,13 +162,13 @@ def test_each_request_leaves_once_and_gets_its_answer(
     book = Book(simulation, behaviours, largest, waits)
 
     async def main() -> None:
-        for action, what in story:
+        for action, detail in story:
             if action == "wait":
-                await simulation.runtime.sleep(what)
+                await simulation.runtime.sleep(detail)
                 continue
             if action == "gather":
                 book.made.gather()
-            for how in what:
+            for how in detail:
                 book.add(again=how == "again", breaks=how == "breaks")
             if action == "gather":
                 book.made.leave()
@@ -194,10 +194,10 @@ def test_no_request_waits_while_the_store_is_free(story: list[tuple[str, Any]], 
     book = Book(simulation, [("later", took_ms)], largest=100)
 
     async def main() -> None:
-        for action, what in story:
+        for action, detail in story:
             if action == "wait":
-                await simulation.runtime.sleep(what)
-            for _ in what if action != "wait" else ():
+                await simulation.runtime.sleep(detail)
+            for _ in detail if action != "wait" else ():
                 book.add()
 
     simulation.run(main())
@@ -238,10 +238,10 @@ def test_a_defect_in_one_turn_keeps_no_other_from_its_row(*, steps: list[list[bo
         if turn == "breaks":
             raise ArithmeticError(number)
 
-    def patiently(what: Callable[[], object]) -> None:
+    def patiently(work: Callable[[], object]) -> None:
         while True:  # a defect ends the step in which it happens, as in an event loop
             try:
-                what()
+                work()
             except ArithmeticError:
                 continue
             return

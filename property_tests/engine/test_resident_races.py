@@ -202,7 +202,7 @@ ANSWERS = (Success(Fence(1, 2)), Failure(Conflict("a")), Failure(OutcomeUnknown(
 
 
 @given(WATCHES)
-def test_each_run_that_watches_is_told_of_the_next_change_and_of_no_other(story: list[tuple[str, str, int]]) -> None:
+def test_each_run_that_watches_sees_the_next_change_and_no_other(story: list[tuple[str, str, int]]) -> None:
     """Of each outcome: after a conflict or an unknown one the row may be another, too."""
     simulation, table = Simulation(), Table("owned")
     waiting: dict[str, list[Any]] = {id_: [] for id_ in IDS}

@@ -127,9 +127,11 @@ def test_room_goes_to_a_caller_that_waits_also_if_the_one_called_leaves(
 
 
 # ---------------------------------------------------------------- the instances with work
+@example(story=[("work", 0), ("stop", 0), ("stop", 0), ("end", 0)], seed=0)
+@example(story=[("work", 0), ("stop", 0), ("stop", 0), ("leave", 0)], seed=0)
 @given(
-    st.lists(st.tuples(st.sampled_from(["work", "end", "stop", "leave"]), st.integers(0, 3)), max_size=25),
-    SEEDS,
+    story=st.lists(st.tuples(st.sampled_from(["work", "end", "stop", "leave"]), st.integers(0, 3)), max_size=25),
+    seed=SEEDS,
 )
 def test_every_stop_hears_when_no_instance_has_work(story: list[tuple[str, int]], seed: int) -> None:
     simulation = Simulation(seed=seed)
@@ -328,6 +330,11 @@ WAIT_STORY = st.lists(
 
 @example(
     story=[("call", "paused"), ("wait", ""), ("commit", "paused"), ("commit", "idle"), ("wait", "")], read_ms=3, seed=0
+)
+@example(
+    story=[("wait", ""), ("call", "paused"), ("wait", ""), ("commit", "paused"), ("commit", "scheduled")],
+    read_ms=0,
+    seed=0,
 )
 @given(story=WAIT_STORY, read_ms=st.integers(0, 4), seed=SEEDS)
 def test_a_caller_that_waits_misses_no_status_and_no_end(story: list[tuple[str, str]], read_ms: int, seed: int) -> None:
