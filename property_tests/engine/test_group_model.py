@@ -1,6 +1,6 @@
 """Groups of requests to the store: each request leaves once, in order, and gets its own answer.
 
-Time moves between the actions, in a simulation that chooses the order of detail is ready together.
+Time moves between the actions, in a simulation that chooses the order of the steps that are ready.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Behaviour = Literal["at_once", "later", "raises", "too_few"]
 
 @attrs.define(eq=False)
 class Asked:
-    """One request, and detail became of it.
+    """One request, and its answers.
 
     Attributes:
         again: whether its caller requests once more, inside the answer.

@@ -284,7 +284,7 @@ class Waiting:
         return self.changes[-1][1]
 
     async def change(self, status: str, *, in_doubt: bool) -> None:
-        """Commit a status; the engine is told of it, or of a commit whose outcome is not known."""
+        """Commit a status; the engine hears of the commit, or that its outcome is not known."""
         expected = Fence(self.incarnation, self.version) if self.version else None
         if status == "not_found":
             if expected is None:

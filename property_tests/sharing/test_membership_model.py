@@ -1,7 +1,7 @@
 """The lease of an engine, by a model of one line, over a store whose heartbeats are slow, fail or lose their answers.
 
-The lease counts from before the heartbeat that renewed it was sent. The store, not the engine, knows what is true; the
-engine must never rely on more.
+The lease counts from before the heartbeat that renewed it was sent. The engine must never rely on more than the store
+knows.
 """
 
 from __future__ import annotations
