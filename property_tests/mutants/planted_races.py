@@ -35,4 +35,251 @@ MUTANTS = (
         "for held in self._held.pop(target)[-1:]:",
         "tests/behaviour/test_messages.py::test_a_resumed_target_receives_the_messages_of_every_sender_at_once[memory]",
     ),
+    Mutant(
+        "a read that ends late replaces the row of a commit",
+        "engine/residents.py",
+        "        if kept is not None and self.may_use_rows:\n"
+        "            return\n"
+        "        if kept is not None and version_of",
+        "        if kept is not None and version_of",
+        "engine/test_resident_races.py::test_of_an_owned_store_a_kept_row_is_the_stored_one",
+    ),
+    Mutant(
+        "a run that watches no more silences the others",
+        "engine/residents.py",
+        "left = tuple(other for other in self.watched.pop(address, ()) if other is not change)",
+        "self.watched.pop(address, ())\n        left: tuple[Future[None], ...] = ()",
+        "engine/test_resident_races.py::test_each_run_that_watches_sees_the_next_change_and_no_other",
+    ),
+    Mutant(
+        "of several runs that watch one sees a change",
+        "engine/residents.py",
+        "for change in self.watched.pop(address, ()):",
+        "for change in self.watched.pop(address, ())[:1]:",
+        "engine/test_resident_races.py::test_each_run_that_watches_sees_the_next_change_and_no_other",
+    ),
+    Mutant(
+        "a run that watches misses a change whose outcome is not known",
+        "engine/residents.py",
+        "        if self.watched:\n            self._tell_of(resident.address)",
+        "        if self.watched and isinstance(answer, Success):\n            self._tell_of(resident.address)",
+        "engine/test_resident_races.py::test_each_run_that_watches_sees_the_next_change_and_no_other",
+    ),
+    Mutant(
+        "the end of one read of rows ends all others",
+        "engine/residents.py",
+        "[other for other in self._reads if other is not changed]",
+        "[]",
+        "engine/test_resident_races.py::test_of_an_owned_store_a_kept_row_is_the_stored_one",
+    ),
+    Mutant(
+        "after a conflict a turn is decided on the kept row again",
+        "engine/residents.py",
+        '        rivals = 1 if items[0].basis == "read" else 0\n        items[0].basis = "read"\n',
+        '        rivals = 1 if items[0].basis == "read" else 0\n',
+        "engine/test_resident_races.py::test_a_conflict_on_a_kept_row_is_no_rival_and_the_row_is_read_then",
+    ),
+    Mutant(
+        "turns are decided on kept rows although those are out of date",
+        "engine/residents.py",
+        "            self._note_current(1.0)\n            return\n        self._note_current(0.0)",
+        "            self._note_current(1.0)\n            return",
+        "engine/test_resident_races.py::test_turns_are_decided_on_kept_rows_while_most_of_those_are_current",
+    ),
+    Mutant(
+        "a shutdown does not reach code that ignored a cancellation",
+        "engine/resident.py",
+        'if task is not None and (run.stop is None or why == "released"):',
+        "if task is not None and run.stop is None:",
+        "engine/test_waiting_model.py::test_the_first_reason_of_a_stop_counts_and_a_shutdown_cancels_again",
+    ),
+    Mutant(
+        "the last reason of a stop counts",
+        "engine/resident.py",
+        "run.stop = run.stop or why",
+        "run.stop = why",
+        "engine/test_waiting_model.py::test_the_first_reason_of_a_stop_counts_and_a_shutdown_cancels_again",
+    ),
+    Mutant(
+        "the end of one run ends all runs of its instance",
+        "engine/resident.py",
+        "self.running = tuple(running for running in self.running if running != run_id)",
+        "self.running = ()",
+        "engine/test_waiting_model.py::test_the_end_of_one_run_ends_no_other",
+    ),
+    Mutant(
+        "a defect in one turn keeps other turns from their rows",
+        "engine/reads.py",
+        "            for left in told:\n                self._tell_later(*left)",
+        "            pass",
+        "engine/test_group_model.py::test_a_defect_in_one_turn_keeps_no_other_from_its_row",
+    ),
+    Mutant(
+        "a stop waits for the first of several reads",
+        "engine/direct_reads.py",
+        "        if not self._open:\n"
+        "            over, self._over = self._over, []\n"
+        "            for waiting in over:\n"
+        "                _tell(waiting)",
+        "        over, self._over = self._over, []\n        for waiting in over:\n            _tell(waiting)",
+        "engine/test_group_model.py::test_each_reader_is_answered_and_a_stop_waits_for_those_it_must",
+    ),
+    Mutant(
+        "a reader that comes after the end waits forever",
+        "engine/direct_reads.py",
+        '                if self.phase == "open":\n                    await end',
+        "                await end",
+        "engine/test_group_model.py::test_each_reader_is_answered_and_a_stop_waits_for_those_it_must",
+    ),
+    Mutant(
+        "a stop waits for a reader that was cancelled",
+        "engine/direct_reads.py",
+        '                if self.phase == "open":\n'
+        "                    await end\n"
+        "            finally:\n"
+        "                waits.pop(end, None)\n"
+        "                self._report_answered()\n",
+        '                if self.phase == "open":\n'
+        "                    await end\n"
+        "                waits.pop(end, None)\n"
+        "                self._report_answered()\n"
+        "            finally:\n",
+        "engine/test_group_model.py::test_each_reader_is_answered_and_a_stop_waits_for_those_it_must",
+    ),
+    Mutant(
+        "the next group leaves twice",
+        "engine/store_groups.py",
+        'if self._waiting and self._state == "idle":',
+        "if self._waiting:",
+        "engine/test_group_model.py::test_each_request_leaves_once_and_gets_its_answer",
+    ),
+    Mutant(
+        "a caller that waits gets a later status than the first",
+        "engine/waits.py",
+        "wait.reached = wait.reached or Reached(reached)",
+        "wait.reached = Reached(reached)",
+        "engine/test_waiting_model.py::test_a_caller_that_waits_misses_no_status_and_no_end",
+    ),
+    Mutant(
+        "a status is missed if the time is up during a read",
+        "engine/waits.py",
+        '            time_is_up = wait.time == "up"\n'
+        "            loaded: Result[Any, CallError] = await self.reads.load(address)\n",
+        "            loaded: Result[Any, CallError] = await self.reads.load(address)\n"
+        '            time_is_up = wait.time == "up"\n',
+        "engine/test_waiting_model.py::test_a_caller_that_waits_misses_no_status_and_no_end",
+    ),
+    Mutant(
+        "a lease counts from the answer of its heartbeat",
+        "engine/membership.py",
+        "began_ms + self.sharing.lease_ms * SURE)",
+        "self.runtime.monotonic_ms() + self.sharing.lease_ms * SURE)",
+        "sharing/test_membership_model.py::test_an_engine_relies_on_its_lease_no_longer_than_it_is_renewed",
+    ),
+    Mutant(
+        "after one failure all heartbeats are frequent",
+        "engine/membership.py",
+        "self._failures, self._stated = 0, served",
+        "self._stated = served",
+        "sharing/test_membership_model.py::test_an_engine_relies_on_its_lease_no_longer_than_it_is_renewed",
+    ),
+    Mutant(
+        "a share that is returned during a heartbeat stays stated",
+        "engine/membership.py",
+        "self._failures, self._stated = 0, served",
+        "self._failures, self._stated = 0, self._served",
+        "sharing/test_membership_model.py::test_a_share_that_is_given_up_is_stated_at_once_also_during_a_heartbeat",
+    ),
+    Mutant(
+        "the pauses between looks for claims grow without a bound",
+        "engine/sweep.py",
+        "delay_ms = min(2 * delay_ms, SWEEP_MS)",
+        "delay_ms = 2 * delay_ms",
+        "sharing/test_membership_model.py::test_after_each_end_of_an_engine_all_claims_are_looked_at",
+    ),
+    Mutant(
+        "the second loss of the lock is not noticed",
+        "stores/postgres/regaining.py",
+        "        self._keeper.when_ended(self._ended)\n        self._runtime.log",
+        "        self._runtime.log",
+        "stores/test_postgres_lock_models.py::test_each_loss_of_the_lock_is_told_and_followed_by_attempts",
+    ),
+    Mutant(
+        "the pauses between attempts to take the lock grow without a bound",
+        "stores/postgres/regaining.py",
+        "wait_ms = min(2 * wait_ms, LONGEST_WAIT_MS)",
+        "wait_ms = 2 * wait_ms",
+        "stores/test_postgres_lock_models.py::test_each_loss_of_the_lock_is_told_and_followed_by_attempts",
+    ),
+    Mutant(
+        "messages that were sent while no connection listened wait",
+        "stores/postgres/arrivals.py",
+        "                await ended\n                listener()",
+        "                await ended",
+        "stores/test_postgres_lock_models.py::test_notifications_are_heard_after_each_end_of_the_connection",
+    ),
+    Mutant(
+        "the third connection hears no notification",
+        "stores/postgres/arrivals.py",
+        "        while True:\n            ended = await self._connected(listener)\n            if ended is None:",
+        "        for _ in range(2):\n"
+        "            ended = await self._connected(listener)\n"
+        "            if ended is None:",
+        "stores/test_postgres_lock_models.py::test_notifications_are_heard_after_each_end_of_the_connection",
+    ),
+    Mutant(
+        "a statement overtakes one that touches the same",
+        "stores/postgres/pending.py",
+        "            (group if touched.isdisjoint(pending.touches) else left).append(pending)\n"
+        "            touched.update(pending.touches)",
+        "            if touched.isdisjoint(pending.touches):\n"
+        "                group.append(pending)\n"
+        "                touched.update(pending.touches)\n"
+        "            else:\n"
+        "                left.append(pending)",
+        "stores/test_batch_models.py::test_each_statement_is_sent_once_behind_those_that_touch_the_same",
+    ),
+    Mutant(
+        "single commits wait for a stream of groups",
+        "stores/postgres/pending.py",
+        "                if self._groups:\n                    requests",
+        "                while self._groups:\n                    requests",
+        "stores/test_batch_models.py::test_groups_of_commits_and_single_ones_take_turns",
+    ),
+    Mutant(
+        "a statement holds one request more than its bound",
+        "stores/postgres/pending.py",
+        "            if len(group) == self._group:",
+        "            if len(group) > self._group:",
+        "stores/test_batch_models.py::test_each_statement_is_sent_once_behind_those_that_touch_the_same",
+    ),
+    Mutant(
+        "the second close of a file never returns",
+        "stores/sqlite/batcher.py",
+        "for closed in self._closers or ():",
+        "for closed in (self._closers or [])[:1]:",
+        "stores/test_batch_models.py::test_each_request_to_a_file_is_answered_once_and_every_close_returns",
+    ),
+    Mutant(
+        "requests beyond the bound of a batch are dropped",
+        "stores/sqlite/batcher.py",
+        "batch, self.waiting = self.waiting[: self.largest], self.waiting[self.largest :]",
+        "batch, self.waiting = self.waiting[: self.largest], []",
+        "stores/test_batch_models.py::test_each_request_to_a_file_is_answered_once_and_every_close_returns",
+    ),
+    Mutant(
+        "a file that cannot be opened again ends the batcher",
+        "stores/sqlite/batcher.py",
+        "        except StoreError as error:  # the file could not be opened again: nothing was sent\n"
+        "            answers = [Failure(error)] * len(batch)\n",
+        "",
+        "stores/test_batch_models.py::test_each_request_to_a_file_is_answered_once_and_every_close_returns",
+    ),
+    Mutant(
+        "writes wait for a stream of reads",
+        "stores/sqlite/batcher.py",
+        "        if self._reads.waiting:\n                await self._reads.serve()",
+        "        while self._reads.waiting:\n                await self._reads.serve()",
+        "stores/test_batch_models.py::test_reads_and_writes_of_a_file_take_turns",
+    ),
 )

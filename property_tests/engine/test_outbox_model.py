@@ -1,0 +1,205 @@
+"""Messages against a model: each is offered once, in the order of its pair, and never again after it was consumed.
+
+The store is that of the memory; its reads take a while, so that a message may be consumed, postponed or resumed while a
+read that still shows it is on its way.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import attrs
+from hypothesis import example, given
+from hypothesis import strategies as st
+from returns.future import FutureResult
+from returns.result import Failure, Success
+
+from perdure import Task, TaskContext, program
+from perdure.engine.outbox import HeldMessages, Outbox
+from perdure.engine.reporting import Reporting
+from perdure.engine.sink import OpenSinks
+from perdure.engine.wake import Wake
+from perdure.jobs.messages import HELD_MS
+from perdure.programs.future import answer_of, asked
+from perdure.runtime.record import Future
+from perdure.runtime.simulated import Simulation
+from perdure.stores.memory import MemoryBackend
+from perdure.values.address import Address
+from perdure.values.errors import InstanceParked, OutcomeUnknown
+from perdure.values.limits import Limits
+from perdure.values.message import Consumed, Message, StoredMessage
+from perdure.values.transition import Transition
+
+
+@program
+def ignore(ctx: TaskContext[str], event: int):
+    yield from ctx.set_state("")
+
+
+orders = Task("orders", state=str, event=int, initial="", on_event=ignore)
+SENDERS, TARGETS = ("p", "q", "r"), ("x", "y")
+
+
+@attrs.define
+class Receivers:
+    """Takes the place of the dispatcher: consumes each message after a while, or refuses it while its target is parked.
+
+    Attributes:
+        offered: the messages in the order in which they were offered.
+        under_way: their pairs.
+        unknown: whether the next answer is that the outcome is not known, although the message was consumed.
+    """
+
+    simulation: Simulation
+    backend: MemoryBackend
+    read_ms: int
+    offered: list[int] = attrs.Factory(list)
+    consumed: list[tuple[str, str, int]] = attrs.Factory(list)
+    under_way: set[tuple[Address, Address]] = attrs.Factory(set)
+    parked: set[str] = attrs.Factory(set)
+    settled: set[int] = attrs.Factory(set)
+    unknown: int = 0
+    work_ms: int = 1
+    outbox: Outbox = attrs.field(init=False)
+    store: Any = attrs.field(init=False)
+    sent: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        runtime = self.simulation.runtime
+        inner = self.backend.open()
+
+        def messages(now_ms: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], Any]:
+            async def late() -> Any:
+                answer = await answer_of(inner.messages(now_ms, limit))
+                await runtime.sleep(self.read_ms)
+                return answer
+
+            return asked(late())
+
+        self.store = attrs.evolve(inner, messages=messages)
+        dispatcher: Any = self
+        reporting = Reporting(runtime, OpenSinks(runtime))
+        jobs: Any = {("task", "orders"): orders}
+        self.outbox = Outbox(self.store, runtime, dispatcher, jobs, Limits(), Wake(runtime), reporting)
+        self.outbox.process_ends = lambda _: None
+
+    def post(self, job: Any, address: Address, request: Any) -> Future[Any]:
+        pair = (request.inbound.sender, address)
+        assert pair not in self.under_way, "two messages of a pair are offered at once"
+        assert request.inbound.message_id not in self.settled, "a message is offered after it was consumed"
+        self.under_way.add(pair)
+        self.offered.append(request.inbound.message_id)
+        answer = self.simulation.runtime.future()
+        self.simulation.runtime.spawn(self.turn(pair, request.inbound.message_id, answer), name="turn")
+        return answer
+
+    async def turn(self, pair: tuple[Address, Address], message_id: int, answer: Future[Any]) -> None:
+        await self.simulation.runtime.sleep(self.work_ms)
+        if pair[1].id in self.parked:
+            self.under_way.discard(pair)
+            answer.set_result(Failure(InstanceParked(str(pair[1]), "retries_exhausted")))
+            return
+        await answer_of(self.store.commit(Transition(address=pair[1], inbound=Consumed(message_id))))
+        self.settled.add(message_id)
+        self.consumed.append((pair[0].id, pair[1].id, message_id))
+        self.under_way.discard(pair)
+        self.outbox.consumed(message_id)
+        if not answer.done():
+            answer.set_result(Failure(OutcomeUnknown("lost")) if self.unknown else Success(None))
+        self.unknown = max(0, self.unknown - 1)
+
+    async def send(self, sender: str, target: str) -> None:
+        self.sent += 1
+        message = Message(
+            sender=orders.address(sender), target=orders.address(target), action="send", payload="1", sent_ms=0
+        )
+        await answer_of(self.store.commit(Transition(address=message.sender, messages=(message,))))
+        self.outbox.wake.ring()
+
+
+STORY = st.lists(
+    st.tuples(
+        st.sampled_from(["send", "send", "send", "park", "resume", "unknown", "wait"]),
+        st.sampled_from(SENDERS),
+        st.sampled_from(TARGETS),
+        st.integers(0, 4),
+    ),
+    max_size=30,
+)
+PARKED_TWICE = [
+    (action, sender, "x", ms)
+    for _ in range(2)
+    for action, sender, ms in (
+        ("park", "p", 0),
+        ("send", "p", 0),
+        ("send", "q", 4),
+        ("wait", "p", 4),
+        ("resume", "p", 0),
+    )
+]
+
+
+@example(story=PARKED_TWICE, read_ms=0, work_ms=1, seed=0)
+@example(story=[("park", "p", "x", 0), ("send", "p", "x", 1), ("resume", "p", "x", 0)], read_ms=0, work_ms=1, seed=0)
+@given(story=STORY, read_ms=st.integers(0, 4), work_ms=st.integers(0, 3), seed=st.integers(0, 99))
+def test_each_message_is_consumed_once_in_order_and_soon_after_a_resumption(
+    story: list[tuple[str, str, str, int]], read_ms: int, work_ms: int, seed: int
+) -> None:
+    simulation = Simulation(seed=seed)
+    receivers = Receivers(simulation, MemoryBackend(), read_ms, work_ms=work_ms)
+
+    async def main() -> None:
+        loop = simulation.runtime.spawn(receivers.outbox.run(), name="outbox")
+        for action, sender, target, ms in story:
+            match action:
+                case "send":
+                    await receivers.send(sender, target)
+                case "park":
+                    receivers.parked.add(target)
+                case "resume" if target in receivers.parked:
+                    receivers.parked.discard(target)
+                    receivers.outbox.release(orders.address(target))
+                case "unknown":
+                    receivers.unknown += 1
+                case _:
+                    await simulation.runtime.sleep(ms)
+        for target in tuple(receivers.parked):
+            receivers.parked.discard(target)
+            receivers.outbox.release(orders.address(target))
+        await simulation.runtime.sleep(HELD_MS / 2)
+        assert len(receivers.consumed) == receivers.sent, "a message of a resumed target still waits"
+        loop.cancel()
+
+    simulation.run(main())
+    assert receivers.outbox.under_way == 0
+    in_order: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for sender, target, message_id in receivers.consumed:
+        in_order[sender, target].append(message_id)
+    assert all(ids == sorted(ids) for ids in in_order.values())
+
+
+PAIRS = st.tuples(st.sampled_from(SENDERS), st.sampled_from(TARGETS))
+
+
+@given(st.lists(st.tuples(st.sampled_from(["add", "add", "discard", "pop"]), PAIRS), max_size=40), st.integers(1, 4))
+def test_the_messages_that_are_kept_are_bounded(story: list[tuple[str, tuple[str, str]]], limit: int) -> None:
+    held, model = HeldMessages(limit), dict[tuple[Address, Address], StoredMessage]()
+    for number, (action, (sender, target)) in enumerate(story):
+        pair = (orders.address(sender), orders.address(target))
+        match action:
+            case "add":
+                message = Message(sender=pair[0], target=pair[1], action="send", payload="1", sent_ms=0)
+                stored = StoredMessage(message_id=number, message=message, attempts=0)
+                held.add(pair, stored)
+                if pair in model or len(model) < limit:
+                    model[pair] = stored
+            case "discard":
+                held.discard(pair)
+                model.pop(pair, None)
+            case _:
+                expected = [model.pop(one) for one in list(model) if one[1] == pair[1]]
+                assert sorted(held.pop(pair[1]), key=lambda one: one.message_id) == sorted(
+                    expected, key=lambda one: one.message_id
+                )
+        assert len(held) == len(model) <= limit
