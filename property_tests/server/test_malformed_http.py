@@ -9,7 +9,7 @@ import orjson
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from raw_http import serving
+from raw_http import SteppedClock, quiet, serving
 
 from perdure import App, Client, Task, succeed, unwrap
 from perdure.examples.order_processor import Order, OrderEvent, decide_order
@@ -23,10 +23,10 @@ LIMITS = HttpLimits(
     body_bytes=2_000,
     header_bytes=2_000,
     url_bytes=500,
-    header_timeout="20 ms",
-    body_timeout="20 ms",
-    idle_timeout="20 ms",
-    write_timeout="20 ms",
+    header_timeout="20 seconds",
+    body_timeout="20 seconds",
+    idle_timeout="20 seconds",
+    write_timeout="20 seconds",
 )
 PLACED = orjson.dumps({"type": "OrderPlaced", "owner": "ada", "amount": 4})
 LINE = orjson.dumps(
@@ -134,8 +134,8 @@ def test_malformed_requests_are_refused(data: bytes):
     async def main() -> tuple[bytes, list[Any], list[Any]]:
         unhandled: list[Any] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
-        async with App(None).with_jobs(ORDERS).open("memory://") as jobs, serving(asgi_of(jobs), LIMITS) as served:
-            return await exchanged(served, data), await stored(jobs), unhandled
+        async with App(None).with_jobs(ORDERS).open("memory://") as jobs:
+            return await exchanged(jobs, data), await stored(jobs), unhandled
 
     with errors_logged() as logged:
         answers, found, unhandled = asyncio.run(main())
@@ -146,17 +146,32 @@ def test_malformed_requests_are_refused(data: bytes):
     assert "smuggled" not in found
 
 
-async def exchanged(served: Any, data: bytes) -> bytes:
-    """Send bytes; return everything that the server answers until it closes the connection."""
-    reader, writer = await served.connect()
+async def exchanged(jobs: Client, data: bytes) -> bytes:
+    """Send bytes; return everything that a server answers until it closes the connection.
+
+    Its clock moves once it has answered, to the deadline of what it still waits for: however slow the machine is, no
+    deadline passes before.
+    """
+    clock = SteppedClock()
+    async with serving(asgi_of(jobs), LIMITS, runtime=clock.runtime()) as served:
+        reader, writer = await served.connect()
+        answers = asyncio.ensure_future(received(reader))
+        writer.write(data)
+        while not answers.done():
+            await quiet(served)
+            clock.move(20_000)
+        writer.close()
+        return await answers
+
+
+async def received(reader: asyncio.StreamReader) -> bytes:
+    """Return everything until the connection ends."""
     answers = b""
     try:
-        writer.write(data)
         while part := await reader.read(65_536):
             answers += part
     except ConnectionError:
         pass
-    writer.close()
     return answers
 
 
@@ -184,8 +199,8 @@ class errors_logged(logging.Handler):  # noqa: N801 - read as a block
 @pytest.mark.parametrize("data", [SEND, BATCH, CHUNKED])
 def test_the_requests_that_are_mutated_are_valid(data: bytes):
     async def main() -> tuple[bytes, list[str]]:
-        async with App(None).with_jobs(ORDERS).open("memory://") as jobs, serving(asgi_of(jobs), LIMITS) as served:
-            return await exchanged(served, data), await stored(jobs)
+        async with App(None).with_jobs(ORDERS).open("memory://") as jobs:
+            return await exchanged(jobs, data), await stored(jobs)
 
     answers, found = asyncio.run(main())
     assert answers.startswith(b"HTTP/1.1 200 ")

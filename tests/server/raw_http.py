@@ -1,5 +1,7 @@
 """A server with limits on a real socket, and clients that write raw bytes."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -10,6 +12,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from perdure.runtime.on_asyncio import asyncio_runtime
+from perdure.runtime.record import Runtime
 from perdure.server.access import Access
 from perdure.server.guard import Guard
 from perdure.server.guarded_connection import GuardedConnections
@@ -47,6 +50,65 @@ class Served:
     async def get(self, path: str, *headers: str) -> bytes:
         """Send a GET and return the response."""
         return await self.exchange(request("GET", path, *headers))
+
+
+@attrs.define(eq=False)
+class SteppedClock:
+    """The clock of a server, which stands until a test moves it: so that a slow machine lets no deadline pass.
+
+    Attributes:
+        now_ms: the time.
+    """
+
+    now_ms: float = 0.0
+    _timers: list[SteppedTimer] = attrs.Factory(list)
+
+    def runtime(self) -> Runtime:
+        """Return a runtime with this clock, for the deadlines of connections."""
+        return attrs.evolve(asyncio_runtime(), monotonic_ms=lambda: self.now_ms, call_later=self.call_later)
+
+    def call_later(self, delay_ms: float, call: Callable[[], None]) -> SteppedTimer:
+        """Call a function when the clock has moved so far."""
+        timer = SteppedTimer(self.now_ms + delay_ms, call)
+        self._timers.append(timer)
+        return timer
+
+    def move(self, by_ms: float) -> None:
+        """Move the clock, and make the calls that are due."""
+        self.now_ms += by_ms
+        due = [timer for timer in self._timers if timer.at_ms <= self.now_ms]
+        self._timers = [timer for timer in self._timers if timer.at_ms > self.now_ms]
+        for timer in due:
+            if not timer.cancelled:
+                timer.call()
+
+
+@attrs.define(eq=False)
+class SteppedTimer:
+    """A call that waits for a stepped clock."""
+
+    at_ms: float
+    call: Callable[[], None]
+    cancelled: bool = False
+
+    def cancel(self) -> None:
+        """Make no call."""
+        self.cancelled = True
+
+
+async def quiet(served: Served, steps: int = 20) -> None:
+    """Let the event loop run until the server waits for its clients: no request is in progress, nothing changes.
+
+    Bytes that were written to a loopback connection can be read in the next step of the loop. So if some steps change
+    nothing, no byte is on its way.
+    """
+    unchanged, before = 0, None
+    while unchanged < steps:
+        await asyncio.sleep(0)
+        phases = [each.phase for each in served.connections.all]
+        now = (phases, len(asyncio.all_tasks()))
+        unchanged = unchanged + 1 if now == before and "answering" not in phases else 0
+        before = now
 
 
 def request(method: str, path: str, *headers: str, body: bytes = b"") -> bytes:
