@@ -10,6 +10,7 @@ import planted_kinds
 import planted_metrics
 import planted_pool
 import planted_races
+import planted_remote
 import planted_rest
 import planted_serving
 import planted_sharing
@@ -30,6 +31,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *planted_engine.MUTANTS,
     *planted_metrics.MUTANTS,
     *planted_pool.MUTANTS,
+    *planted_remote.MUTANTS,
     *planted_rest.MUTANTS,
     *planted_stores.MUTANTS,
     *planted_surface.MUTANTS,

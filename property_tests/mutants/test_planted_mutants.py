@@ -14,6 +14,7 @@ import planted_cancelling
 import planted_fast_path
 import planted_journals
 import planted_pool
+import planted_remote
 import planted_workflow
 import pytest
 from hypothesis import settings
@@ -40,7 +41,7 @@ def test_there_are_many_and_each_has_a_name_of_its_own() -> None:
 
 @pytest.mark.parametrize(
     "planted",
-    [planted_workflow, planted_cancelling, planted_pool, planted_journals, planted_fast_path],
+    [planted_workflow, planted_cancelling, planted_pool, planted_journals, planted_fast_path, planted_remote],
     ids=lambda file: file.__name__,
 )
 def test_the_documentation_counts_the_mutants_of_the_kinds(planted: ModuleType) -> None:

@@ -397,6 +397,41 @@ def test_an_origin_that_is_no_url_is_another_site(origin):
     assert visit(scenario) == [403] * 4
 
 
+def test_a_page_that_follows_the_engine_ends_with_its_session():
+    async def scenario(visitor):
+        await signed_in(visitor, "operator")
+        csrf = fields_of((await visitor.get()).text)["csrf"]
+        cookie = f"{COOKIE}={visitor.http.cookies[COOKIE]}".encode()
+        sent, requests = [], [{"type": "http.request", "body": b"", "more_body": False}]
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": "/dashboard/live",
+            "raw_path": b"/dashboard/live",
+            "root_path": "",
+            "query_string": b"page=/",
+            "headers": [(b"host", b"localhost"), (b"cookie", cookie)],
+            "client": ("127.0.0.1", 1),
+            "scheme": "http",
+            "http_version": "1.1",
+            "server": ("localhost", 80),
+            CLOSING: lambda: len(sent) > 4,
+        }
+
+        async def receive():
+            return requests.pop() if requests else await asyncio.Event().wait()
+
+        async def send(message):
+            sent.append(message.get("body", b"").partition(b"\n")[0])
+            if sent[-1] == b"event: page":
+                await visitor.post("/logout", {"csrf": csrf})
+
+        await visitor.api(scope, receive, send)
+        return sent
+
+    assert visit(scenario, access=TOKENS) == [b"", b"retry: 1000", b"event: page", b"event: signed-out", b""]
+
+
 def test_a_copy_of_a_cookie_opens_nothing_after_signing_out():
     async def scenario(visitor):
         await signed_in(visitor, "operator")

@@ -10,13 +10,13 @@ from typing import TypeVar
 
 import httpx2
 import pytest
-from attrs import define, field
+from attrs import define, evolve, field
 from hypothesis import given
 from hypothesis import strategies as st
 
 from perdure.remote.async_channel import AsyncChannel
 from perdure.remote.channel import AnswerLost, NotSent
-from perdure.remote.connections import MAX_HEAD_BYTES, Connections
+from perdure.remote.connections import MAX_HEAD_BYTES, MAX_IDLE_MS, Connections
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.wire.envelope import Envelope
 
@@ -235,3 +235,16 @@ def test_the_connection_of_a_refused_request_is_not_used_again() -> None:
     refused = b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno"
     statuses, server = with_server([[refused], [refused]], two)
     assert (statuses, server.connected) == ([413, 413], 2)
+
+
+@pytest.mark.parametrize(("pause_ms", "connected"), [(MAX_IDLE_MS, 1), (MAX_IDLE_MS + 1, 2)])
+def test_a_connection_that_was_idle_for_long_is_not_used_again(pause_ms: int, connected: int) -> None:
+    async def two(connections: Connections) -> list[bytes]:
+        now = [0.0]
+        connections.runtime = evolve(connections.runtime, monotonic_ms=lambda: now[0])
+        first = await answer(connections)
+        now[0] += pause_ms
+        return [first[1], (await answer(connections))[1]]
+
+    found, server = with_server([[sized([b"a"])], [sized([b"b"])]], two)
+    assert (found, server.connected) == ([b"a", b"b"], connected)

@@ -5,14 +5,15 @@ import subprocess
 import sys
 from contextlib import suppress
 
+import orjson
 import pytest
 from returns.result import Success
 
 from perdure import Decision, Task
 from perdure.client.attempt import attempt
 from perdure.remote import connect, connect_sync
-from perdure.remote.batching import CallBatcher
-from perdure.remote.channel import AnswerLost, ClientClosed, NotSent
+from perdure.remote.batching import BatchRefused, CallBatcher
+from perdure.remote.channel import AnswerLost, ClientClosed, HttpReply, NotSent
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.values.errors import EngineClosed, OutcomeUnknown, ServerUnreachable, UnknownJob
 from perdure.wire.envelope import Envelope
@@ -56,6 +57,78 @@ def test_a_server_that_is_not_an_engine_is_named_without_repeats(status):
     error, count = with_responses(response, response, timeout="30 seconds")
     assert (type(error), count) == (ServerUnreachable, 1)
     assert "nginx" in error.reason
+
+
+def answered_the_second_time(call):
+    """Make a call to a server that closes its first connection, and then answers. Return result and count."""
+
+    async def main():
+        count = 0
+
+        async def serve(reader, writer):
+            nonlocal count
+            head = await reader.readuntil(b"\r\n\r\n")
+            size = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
+            line = orjson.loads(await reader.readexactly(size))
+            count += 1
+            if count > 1:
+                reply = orjson.dumps({"n": line["n"], "answer": None})
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s\n" % (len(reply) + 1, reply))
+            writer.close()
+
+        listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        async with listening, connect(url, total, timeout="30 seconds") as jobs:
+            return await attempt(call(jobs.handle(total))), count
+
+    return asyncio.run(main())
+
+
+def test_a_read_is_repeated_after_its_answer_was_lost():
+    result, count = answered_the_second_time(lambda handle: handle.get_state("a"))
+    assert (result, count) == (Success(None), 2)
+
+
+def test_a_request_without_a_key_is_not_repeated_after_its_answer_was_lost():
+    result, count = answered_the_second_time(lambda handle: handle.send("a", 1))
+    assert (type(result.failure()), count) == (OutcomeUnknown, 1)
+
+
+def batched(count, post, **options):
+    """Make calls at once through a batcher; return their replies or errors."""
+
+    async def main():
+        batcher = CallBatcher(post, 1, asyncio_runtime(), **options)
+        envelope = Envelope(number=0, kind="task", job="total", id="a", action="send")
+        return await asyncio.gather(*(batcher.call(envelope, 30_000) for _ in range(count)), return_exceptions=True)
+
+    return asyncio.run(main())
+
+
+def test_a_batch_that_is_too_large_is_sent_in_halves():
+    sizes = []
+
+    async def post(lines):
+        numbers = [orjson.loads(line)["n"] for line in lines.split(b"\n")]
+        sizes.append(len(numbers))
+        if len(numbers) > 2:
+            raise BatchRefused(HttpReply(413, b""))
+        for number in numbers:
+            yield orjson.dumps({"n": number, "answer": number})
+
+    replies = batched(5, post)
+    assert [reply.body for reply in replies] == [1, 2, 3, 4, 5]
+    assert sizes == [5, 2, 3, 1, 2]
+
+
+def test_requests_beyond_those_that_may_wait_are_refused():
+    async def post(lines):
+        for line in lines.split(b"\n"):
+            yield orjson.dumps({"n": orjson.loads(line)["n"], "answer": 0})
+
+    replies = batched(4, post, max_waiting=3)
+    assert [reply.form for reply in replies] == ["answer"] * 3 + ["problem"]
+    assert replies[3].body["code"] == "overloaded"
 
 
 def test_a_request_that_waited_for_a_connection_was_not_sent():

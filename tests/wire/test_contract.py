@@ -141,3 +141,8 @@ def test_a_contract_has_a_schema_of_each_type_and_is_computed_once():
     }
     assert contract.parts["state"].schema == definition.plan.state.json_schema()
     assert {len(part) for part in (contract.fingerprint, *contract.fingerprints.values())} == {32}
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [({"a": "1"}, {"a": "1", "b": "2"}), ({"a": "1", "b": "2"}, {"a": "1"})])
+def test_parts_that_only_one_side_has_differ(ours, theirs):
+    assert differing(ours, theirs) == ("b",)

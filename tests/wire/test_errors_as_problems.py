@@ -4,7 +4,7 @@ import attrs
 import orjson
 import pytest
 
-from perdure.values.errors import Rejected
+from perdure.values.errors import AccessDenied, Rejected
 from perdure.wire.problems import STATUS, error_of, problem_of
 
 VALUES = {
@@ -32,3 +32,9 @@ def test_rebuilding_an_error_leaves_its_class_as_it_is(cls):
     error = cls(**{field.name: VALUES.get(str(field.type), "text") for field in attrs.fields(cls)})
     error_of(problem_of(error))
     assert [field.type for field in attrs.fields(cls)] == before
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_of_a_proxy_is_a_refusal(status):
+    error = error_of({"status": status, "detail": "no entry"})
+    assert (type(error), error.reason) == (AccessDenied, "no entry")

@@ -42,11 +42,13 @@ class CallBatcher:
             `BatchRefused`.
         max_batches: the maximum number of batches in progress; further requests wait.
         runtime: starts tasks and timers.
+        max_waiting: the maximum number of requests that wait to be sent.
     """
 
     post: Callable[[bytes], AsyncIterator[bytes]]
     max_batches: int
     runtime: Runtime
+    max_waiting: int = MAX_WAITING
     _queue: dict[int, tuple[bytes, Waiting]] = attrs.Factory(dict[int, tuple[bytes, Waiting]])
     _tasks: set[SpawnedTask[None]] = attrs.Factory(set[SpawnedTask[None]])
     _number: int = 0
@@ -63,8 +65,8 @@ class CallBatcher:
         """
         if self._closed:
             raise ClientClosed
-        if len(self._queue) >= MAX_WAITING:
-            full = Overloaded("queue of this client's unsent requests", MAX_WAITING)
+        if len(self._queue) >= self.max_waiting:
+            full = Overloaded("queue of this client's unsent requests", self.max_waiting)
             return BatchReply(envelope.number, "problem", problem_of(full))
         self._number += 1
         number = self._number
