@@ -158,14 +158,14 @@ MUTANTS = (
         "server/dashboard_routes.py",
         "visit.caller == ANONYMOUS or self._has_signed_out(visit, now_ms)",
         "visit.caller == ANONYMOUS",
-        "tests/dashboard/test_pages.py::test_a_page_that_follows_the_engine_ends_with_its_session",
+        f"{SESSION}::test_a_page_that_follows_the_engine_ends_with_its_session",
     ),
     Mutant(
         "an origin that is no URL is the dashboard's own",
         "server/page_access.py",
         "    except ValueError:  # such as ``http://[``\n        return False",
         "    except ValueError:  # such as ``http://[``\n        return True",
-        "tests/dashboard/test_pages.py::test_an_origin_that_is_no_url_is_another_site[http://[]",
+        f"{SESSION}::test_an_origin_that_is_no_url_is_another_site[http://[]",
     ),
     # ------------------------------------------------------------ the client and the wire
     Mutant(

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import orjson
 import pytest
 import scene
-from visitor import OWN, fields_of, path_of, visit
+from visitor import OWN, SECRETS, TOKENS, fields_of, path_of, signed_in, visit
 
 from perdure import unwrap
 from perdure.cli.commands import command_line
@@ -17,28 +17,17 @@ from perdure.dashboard.actions import BULK
 from perdure.dashboard.components import still_counting
 from perdure.dashboard.links import Links
 from perdure.server.dashboard_data import whole
-from perdure.server.dashboard_session import COOKIE
 from perdure.server.listening import CLOSING
-from perdure.server.tokens import Tokens
 from perdure.values.address import Address
 from perdure.values.errors import InvalidArgument
 
 ORDER = "task/orders/2026-0003"
 INVOICE = "task/invoices/R-100"
 PAGES = ["", "/instances", "/jobs", "/jobs/task/orders", "/parked", "/dead-letters", path_of(ORDER), path_of(INVOICE)]
-SECRETS = {name: f"{name}-secret-of-this-token-0123456789" for name in ("reader", "caller", "operator")}
-SCOPES = {"reader": "read", "caller": "read,call", "operator": "read,call,operate"}
-TOKENS = Tokens.parse("\n".join(f"{name} {SCOPES[name]} {secret}" for name, secret in SECRETS.items()))
 
 
 def bearer(name):
     return {"Authorization": f"Bearer {SECRETS[name]}"}
-
-
-async def signed_in(visitor, name, following=""):
-    page = await visitor.get("/login")
-    form = fields_of(page.text) | {"token": SECRETS[name], "following": following}
-    return await visitor.post("/login", form)
 
 
 def first_update(page):
@@ -386,63 +375,6 @@ def test_another_site_may_link_a_page_and_not_embed_or_read_it():
         return [(await visitor.get("", **cross, **kind)).status_code for kind in kinds]
 
     assert visit(scenario) == [200, 403, 403]
-
-
-@pytest.mark.parametrize("origin", ["http://[", "http://[::1", "http://]/", "//[", "null", ""])
-def test_an_origin_that_is_no_url_is_another_site(origin):
-    async def scenario(visitor):
-        paths = ("", "/login", "/static/x", "/no-such-page")
-        return [(await visitor.get(path, Origin=origin)).status_code for path in paths]
-
-    assert visit(scenario) == [403] * 4
-
-
-def test_a_page_that_follows_the_engine_ends_with_its_session():
-    async def scenario(visitor):
-        await signed_in(visitor, "operator")
-        csrf = fields_of((await visitor.get()).text)["csrf"]
-        cookie = f"{COOKIE}={visitor.http.cookies[COOKIE]}".encode()
-        sent, requests = [], [{"type": "http.request", "body": b"", "more_body": False}]
-        scope = {
-            "type": "http",
-            "method": "GET",
-            "path": "/dashboard/live",
-            "raw_path": b"/dashboard/live",
-            "root_path": "",
-            "query_string": b"page=/",
-            "headers": [(b"host", b"localhost"), (b"cookie", cookie)],
-            "client": ("127.0.0.1", 1),
-            "scheme": "http",
-            "http_version": "1.1",
-            "server": ("localhost", 80),
-            CLOSING: lambda: len(sent) > 4,
-        }
-
-        async def receive():
-            return requests.pop() if requests else await asyncio.Event().wait()
-
-        async def send(message):
-            sent.append(message.get("body", b"").partition(b"\n")[0])
-            if sent[-1] == b"event: page":
-                await visitor.post("/logout", {"csrf": csrf})
-
-        await visitor.api(scope, receive, send)
-        return sent
-
-    assert visit(scenario, access=TOKENS) == [b"", b"retry: 1000", b"event: page", b"event: signed-out", b""]
-
-
-def test_a_copy_of_a_cookie_opens_nothing_after_signing_out():
-    async def scenario(visitor):
-        await signed_in(visitor, "operator")
-        cookie = {"Cookie": f"{COOKIE}={visitor.http.cookies[COOKIE]}"}
-        page = await visitor.get()
-        await visitor.post("/logout", {"csrf": fields_of(page.text)["csrf"]})
-        visitor.http.cookies.clear()
-        copied = await visitor.get("/instances", **cookie)
-        return page.status_code, copied.status_code, copied.headers["location"]
-
-    assert visit(scenario, access=TOKENS) == (200, 303, "/dashboard/login?following=%2Finstances")
 
 
 def test_a_caller_signs_in_with_a_token_and_returns_to_its_page():

@@ -1,10 +1,15 @@
 """Sessions: only a cookie that the process itself issued opens the dashboard, and only for its time."""
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from visitor import TOKENS as BROWSERS
+from visitor import fields_of, signed_in, visit
 
 from perdure.server.dashboard_session import COOKIE, MAX_COOKIE, MAX_ENDED, SESSION_MS, Sessions, cookie_in
+from perdure.server.listening import CLOSING
 from perdure.server.tokens import Tokens
 
 SESSIONS = Sessions(b"k" * 32)
@@ -82,3 +87,60 @@ def test_the_token_of_a_form_is_that_of_its_caller_and_session():
 def test_the_cookie_is_found_among_others():
     headers = [(b"accept", b"*/*"), (b"cookie", f"a=b; {COOKIE}={ISSUED}; c=d".encode())]
     assert [cookie_in(headers), cookie_in(headers[:1]), cookie_in([(b"cookie", b"a=b")])] == [ISSUED, "", ""]
+
+
+@pytest.mark.parametrize("origin", ["http://[", "http://[::1", "http://]/", "//[", "null", ""])
+def test_an_origin_that_is_no_url_is_another_site(origin):
+    async def scenario(visitor):
+        paths = ("", "/login", "/static/x", "/no-such-page")
+        return [(await visitor.get(path, Origin=origin)).status_code for path in paths]
+
+    assert visit(scenario) == [403] * 4
+
+
+def test_a_page_that_follows_the_engine_ends_with_its_session():
+    async def scenario(visitor):
+        await signed_in(visitor, "operator")
+        csrf = fields_of((await visitor.get()).text)["csrf"]
+        cookie = f"{COOKIE}={visitor.http.cookies[COOKIE]}".encode()
+        sent, requests = [], [{"type": "http.request", "body": b"", "more_body": False}]
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": "/dashboard/live",
+            "raw_path": b"/dashboard/live",
+            "root_path": "",
+            "query_string": b"page=/",
+            "headers": [(b"host", b"localhost"), (b"cookie", cookie)],
+            "client": ("127.0.0.1", 1),
+            "scheme": "http",
+            "http_version": "1.1",
+            "server": ("localhost", 80),
+            CLOSING: lambda: len(sent) > 4,
+        }
+
+        async def receive():
+            return requests.pop() if requests else await asyncio.Event().wait()
+
+        async def send(message):
+            sent.append(message.get("body", b"").partition(b"\n")[0])
+            if sent[-1] == b"event: page":
+                await visitor.post("/logout", {"csrf": csrf})
+
+        await visitor.api(scope, receive, send)
+        return sent
+
+    assert visit(scenario, access=BROWSERS) == [b"", b"retry: 1000", b"event: page", b"event: signed-out", b""]
+
+
+def test_a_copy_of_a_cookie_opens_nothing_after_signing_out():
+    async def scenario(visitor):
+        await signed_in(visitor, "operator")
+        cookie = {"Cookie": f"{COOKIE}={visitor.http.cookies[COOKIE]}"}
+        page = await visitor.get()
+        await visitor.post("/logout", {"csrf": fields_of(page.text)["csrf"]})
+        visitor.http.cookies.clear()
+        copied = await visitor.get("/instances", **cookie)
+        return page.status_code, copied.status_code, copied.headers["location"]
+
+    assert visit(scenario, access=BROWSERS) == (200, 303, "/dashboard/login?following=%2Finstances")

@@ -18,11 +18,16 @@ from starlette.routing import Mount
 from perdure.server.access import Access
 from perdure.server.api import EngineApi, asgi
 from perdure.server.http_limits import HttpLimits
+from perdure.server.tokens import Tokens
 from perdure.stores.memory import memory_store
 from perdure.stores.store import Store
 
 OWN = {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}
 """The headers of a form that the dashboard's own page sends."""
+
+SECRETS = {name: f"{name}-secret-of-this-token-0123456789" for name in ("reader", "caller", "operator")}
+SCOPES = {"reader": "read", "caller": "read,call", "operator": "read,call,operate"}
+TOKENS = Tokens.parse("\n".join(f"{name} {SCOPES[name]} {secret}" for name, secret in SECRETS.items()))
 
 
 @frozen
@@ -54,6 +59,13 @@ class Visitor:
         path = f"{path_of(instance)}/request/{action}"
         form = fields_of((await self.get(path)).text)
         return await self.post(path, form | fields)
+
+
+async def signed_in(visitor: Visitor, name: str, following: str = "") -> httpx2.Response:
+    """Sign in with a token; return the response."""
+    page = await visitor.get("/login")
+    form = fields_of(page.text) | {"token": SECRETS[name], "following": following}
+    return await visitor.post("/login", form)
 
 
 def path_of(instance: str) -> str:
