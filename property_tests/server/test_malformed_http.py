@@ -149,7 +149,7 @@ def test_malformed_requests_are_refused(data: bytes):
 async def exchanged(jobs: Client, data: bytes) -> bytes:
     """Send bytes; return everything that a server answers until it closes the connection.
 
-    Its clock moves once it has answered, to the deadline of what it still waits for: however slow the machine is, no
+    Its clock moves once it has answered, to the next deadline: however slow the machine is, no
     deadline passes before.
     """
     clock = SteppedClock()
