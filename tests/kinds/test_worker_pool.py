@@ -11,7 +11,7 @@ import pytest
 from pool import Images, Picture, Unreachable, app_of, pool_of, thumbnails
 
 from perdure import App, Do, ItemContext, Limits, program
-from perdure.kinds.worker_pool import Dead, Done, ItemCancelled, ItemPut, Waiting
+from perdure.kinds.worker_pool import Dead, Done, ItemCancelled, ItemPut, ItemRetried, Waiting
 from perdure.testing import Crash, Delay, Hang, WorkerDied, World
 from perdure.values.answer import InstanceStatus
 from perdure.values.errors import InvalidArgument, InvalidInput
@@ -114,6 +114,24 @@ def test_a_failed_attempt_is_retried_and_then_the_item_is_dead(store: Any) -> No
         assert len(images.calls) == 4
         assert world.unwrap(pool.cancel("a")).cancelled
         assert world.unwrap(pool.outcome("a")) is None
+
+
+def test_retry_begins_an_item_that_waits_for_its_retry_and_no_other(store: Any) -> None:
+    images = Images()
+    with World(app_of(images), store=store) as world:
+        pool = world.handle(thumbnails)
+        assert world.unwrap(pool.retry("a")) == ItemRetried(queued=False, status=None)
+        world.unwrap(pool.put("a", BAD))
+        world.settle()
+        assert len(images.calls) == 1
+        assert world.unwrap(pool.retry("a")) == ItemRetried(queued=True, status="retrying")
+        world.settle()
+        assert len(images.calls) == 2
+        world.unwrap(pool.put("b", PICTURE))
+        world.settle()
+        assert world.unwrap(pool.retry("b")) == ItemRetried(queued=False, status="done")
+        world.settle()
+        assert images.urls == ["bad.png", "bad.png", "a.png"]
 
 
 @program

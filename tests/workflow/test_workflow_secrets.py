@@ -167,3 +167,37 @@ def test_the_end_of_a_child_is_hidden_while_it_is_a_message_or_waits_in_the_inbo
         assert "s3cr3t" not in instance.data
         assert parent.has_secret_rows([row for row in rows if "s3cr3t" in row])  # no snapshot holds it
         assert "s3cr3t" not in f"{parent.steps(instance, rows)}"
+
+
+@attrs.frozen
+class Purse:
+    owner: str
+    pin: Annotated[str, Secret] = "none"
+
+
+@effect
+async def refused(services: object, pin: str) -> None:
+    raise ValueError(f"the pin {pin} is wrong")
+
+
+@program
+def spending(ctx: WorkflowContext[Purse]) -> Do[None]:
+    purse = yield from ctx.state
+    yield from ctx.set_state(attrs.evolve(purse, pin="9876"))
+    yield from refused("9876")
+
+
+spender = Workflow("spending", state=Purse, run=spending)
+
+
+def test_the_error_of_a_step_hides_secrets_that_the_run_has_just_set() -> None:
+    with World(App(None).with_jobs(spender)) as world:
+        flow = world.handle(spender)
+        world.unwrap(flow.start("p", Purse("ada")))
+        world.settle()
+        (step,) = world.unwrap(flow.steps("p"))
+        assert "the pin <secret> is wrong" in str(step)
+        instance = world.instance(spender, "p")
+        assert instance is not None
+        assert instance.last_error is not None
+        assert "9876" not in str(instance.last_error)
