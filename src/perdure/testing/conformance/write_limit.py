@@ -80,6 +80,14 @@ class WriteLimit:
         for path in tuple(self._paths):
             with suppress(OSError):
                 yield path.stat()
-        for descriptor in _DESCRIPTORS.iterdir():  # includes files that C code opened, such as SQLite
+        for descriptor in _descriptors():  # includes files that C code opened, such as SQLite
             with suppress(OSError):
                 yield descriptor.stat()
+
+
+def _descriptors() -> list[Path]:
+    """Return the open descriptors; none in a root without ``/proc``, where no file of C code is cut."""
+    try:
+        return list(_DESCRIPTORS.iterdir())
+    except FileNotFoundError:
+        return []
