@@ -18,7 +18,7 @@ from bank import KEYLESS, Step
 TELLER, CUSTOMER = Path(__file__).with_name("teller.py"), Path(__file__).with_name("customer.py")
 OUTSIDE, WINDOW = "outside", "window"
 NAMES = (*(f"keyed-{number}" for number in range(4)), *(f"{KEYLESS}-{number}" for number in range(4)))
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 
 class Teller:

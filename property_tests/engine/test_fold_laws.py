@@ -113,7 +113,7 @@ def shown(answer: Any) -> object:
 
 
 async def settled(jobs: Any) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while not engine_of(jobs).in_flight().is_empty or (await attempt(jobs.counts())).unwrap().messages:  # noqa: ASYNC110
             await asyncio.sleep(0)  # messages are delivered beside the calls
 

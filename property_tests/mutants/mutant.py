@@ -18,7 +18,7 @@ import attrs
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "perdure"
 _OF_THIS_RUN = ("PYTEST_", "COV_", "PERDURE_SHARE")
-PATIENCE_S = 150  # a mutant that hangs is found by its own test only if that ends
+PATIENCE_S = 240  # a mutant that hangs is found by its own test only if that ends: its waits take 120 seconds at most
 
 
 @attrs.frozen

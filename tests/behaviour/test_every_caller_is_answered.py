@@ -148,7 +148,7 @@ def test_an_engine_that_stops_does_not_wait_for_a_backup_and_its_caller_is_answe
             await jobs.health()
         return await waiting
 
-    failed = asyncio.run(asyncio.wait_for(main(), timeout=30)).failure()
+    failed = asyncio.run(asyncio.wait_for(main(), timeout=120)).failure()
     assert isinstance(failed, StoreUnavailable)
     assert "the engine stopped during the backup" in str(failed)
 

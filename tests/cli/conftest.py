@@ -12,7 +12,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-PATIENCE_S = 60
+PATIENCE_S = 120
 
 
 @attrs.define

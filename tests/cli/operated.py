@@ -233,14 +233,14 @@ def serving(path: Path, app: App[Any] = APP) -> Iterator[dict[str, list[str]]]:
     thread = threading.Thread(target=serve)
     thread.start()
     try:
-        named = started.get(timeout=30)
+        named = started.get(timeout=120)
         if isinstance(named, BaseException):
             raise named
         yield named
     finally:
         if thread.is_alive():
             loop.call_soon_threadsafe(stop.set)
-        thread.join(30)
+        thread.join(120)
 
 
 def json_of(printed: str) -> list[dict[str, Any]]:

@@ -183,7 +183,7 @@ def test_an_interrupt_ends_a_read_at_once(filled: PostgresHarness, read: str):
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     async def none_is_active() -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while await filled.value(active, SLEEPS) != 0:
                 pass
 

@@ -14,7 +14,7 @@ from perdure.stores.sqlite import open_sqlite
 
 APP = "from perdure import App\napp = App(None)\n"
 OUTPUTS = ["a closed pipe", "a full disk", "none"]
-PATIENCE_S = 60
+PATIENCE_S = 120
 
 
 @contextmanager

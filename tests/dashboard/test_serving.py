@@ -14,7 +14,7 @@ LIVE = b"GET /dashboard/live?page=/ HTTP/1.1\r\nHost: localhost\r\n\r\n"
 @pytest.mark.parametrize("ends", ["server", "engine"])
 def test_a_server_stops_although_a_page_follows_it(ends):
     async def main():
-        async with asyncio.timeout(60), scene.app.open("memory://") as jobs:
+        async with asyncio.timeout(120), scene.app.open("memory://") as jobs:
             async with serving(jobs, ["127.0.0.1:0"], dashboard=True, shutdown_timeout="1 hour") as [served]:
                 reader, writer = await asyncio.open_connection("127.0.0.1", served.binds[0].port)
                 writer.write(LIVE)

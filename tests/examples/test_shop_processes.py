@@ -74,7 +74,7 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
     yield shop
     for process in shop.running:
         process.kill()
-        process.wait(30)
+        process.wait(120)
         assert process.stdout is not None
         process.stdout.close()
 

@@ -27,10 +27,10 @@ def engine_on(socket: Path, app: App[Any]) -> Iterator[None]:
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
-    assert ready.wait(30)
+    assert ready.wait(120)
     try:
         yield
     finally:
         ((loop, end),) = ends
         loop.call_soon_threadsafe(end.set)
-        thread.join(30)
+        thread.join(120)

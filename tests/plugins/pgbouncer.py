@@ -75,7 +75,7 @@ class PgBouncer:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _wait(self) -> None:
-        port, until = urlsplit(self.url).port, time.monotonic() + 30
+        port, until = urlsplit(self.url).port, time.monotonic() + 120
         while True:
             try:
                 socket.create_connection(("127.0.0.1", port)).close()

@@ -177,7 +177,7 @@ def test_the_workers_of_a_pool_count_in_each_engine(postgres_url: str):
     async def main() -> None:
         desks = [Desk(), Desk()]
         here, there = [App(desk).with_jobs(POOL) for desk in desks]
-        async with asyncio.timeout(60), here.open(harness.url) as jobs, there.open(harness.url):
+        async with asyncio.timeout(120), here.open(harness.url) as jobs, there.open(harness.url):
             pool = jobs.handle(POOL)
             await unwrap(pool.put_many((f"{number}", number) for number in range(ITEMS)))
             await asyncio.gather(*(desk.full.wait() for desk in desks))

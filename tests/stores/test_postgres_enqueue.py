@@ -60,13 +60,13 @@ class Running:
 
     async def stored(self, id_: str, expected: tuple[int, ...]) -> None:
         """Wait until these amounts are stored: they are noted before."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while await self.amounts(id_) != expected:  # noqa: ASYNC110 - it asks the store
                 await asyncio.sleep(0)
 
     async def wait_for(self, *amounts: int) -> None:
         """Wait until these amounts were added, in this order."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             assert [await self.noted.get() for _ in amounts] == list(amounts)
 
 
@@ -205,7 +205,7 @@ def test_many_transactions_at_once_lose_nothing(postgres_url: str):
                     await enqueue_async(connection, command, schema=running.harness.schema)
 
             await asyncio.gather(*map(send, range(count)))
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(120):
                 assert sorted([await running.noted.get() for _ in range(count)]) == list(range(count))
             await pool.close()
 
@@ -229,7 +229,7 @@ def test_commands_to_an_app_that_encrypts_are_encrypted(postgres_url: str):
             await running.wait_for(4)
             await enqueue_async(alone, tell(ORDERS, "c").send(Paid(5)), schema=harness.schema)
             await alone.close()
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(120):
                 while not (letters := await unwrap(running.jobs.dead_letters())):  # noqa: ASYNC110 - it asks the store
                     await asyncio.sleep(0)
             assert letters[0].message.target.id == "c"

@@ -276,7 +276,7 @@ def test_a_migration_waits_briefly_for_a_lock_and_tries_again(harness: PostgresH
     """While it waits, every statement of every engine would wait behind it."""
 
     async def main() -> None:
-        async with Locked(harness) as holder, asyncio.timeout(30):
+        async with Locked(harness) as holder, asyncio.timeout(120):
             migrating = await asyncpg.connect(harness.database)
             pid = migrating.get_server_pid()
             work = asyncio.ensure_future(migrate(migrating, store="s", schema=harness.schema, lock_timeout_ms=40))

@@ -75,7 +75,7 @@ def test_a_command_of_a_transaction_arrives_though_no_notification_does(
     async def main() -> None:
         noted: asyncio.Queue[int] = asyncio.Queue()
         job = summing(noted)
-        async with App(None).with_jobs(job).open(harness.url), asyncio.timeout(60):
+        async with App(None).with_jobs(job).open(harness.url), asyncio.timeout(120):
             while "none arrives" not in caplog.text:  # noqa: ASYNC110 - the log has no event
                 await asyncio.sleep(0.01)
             connection = await asyncpg.connect(harness.database)

@@ -41,7 +41,7 @@ def test_an_engine_continues_after_a_restart_of_the_server(postgres_cluster: Pri
             await asyncio.sleep(0.01)
 
     async def main() -> None:
-        async with App(None).with_jobs(job).open(harness.url) as jobs, asyncio.timeout(60):
+        async with App(None).with_jobs(job).open(harness.url) as jobs, asyncio.timeout(120):
             await until_sent(jobs, 1)
             asking = asyncio.ensure_future(until_sent(jobs, 2))
             await asyncio.to_thread(postgres_cluster.stop, "immediate")
@@ -91,7 +91,7 @@ def test_an_owner_continues_after_a_restart_of_the_server(postgres_cluster: Priv
             await asyncio.sleep(0.01)
 
     async def main() -> None:
-        async with App(None).with_jobs(job).open(harness.url) as jobs, asyncio.timeout(60):
+        async with App(None).with_jobs(job).open(harness.url) as jobs, asyncio.timeout(120):
             await until_sent(jobs, 1)
             await asyncio.to_thread(postgres_cluster.stop, "immediate")
             asking = asyncio.ensure_future(until_sent(jobs, 4))

@@ -326,7 +326,7 @@ def test_closing_ends_the_drivers_thread(tmp_path):
 
     asyncio.run(main())
     for thread in set(threading.enumerate()) - before:
-        thread.join(10)  # it answers a moment before it ends
+        thread.join(120)  # it answers a moment before it ends
         assert not thread.is_alive()
 
 

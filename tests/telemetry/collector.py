@@ -16,7 +16,7 @@ from threading import Event
 
 import pytest
 
-READY_ATTEMPTS = 600
+READY_ATTEMPTS = 2_400
 
 
 @cache
@@ -56,7 +56,7 @@ def collector(forward_to: str) -> Iterator[str]:
         wait_for(process, http)
         yield f"http://127.0.0.1:{http}"
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(120) == 0
     finally:
         process.kill()
         process.wait()

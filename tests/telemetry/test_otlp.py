@@ -83,7 +83,7 @@ async def run(url: str) -> None:
     meters = MeterProvider([reader], shutdown_on_exit=False)
     sink, failure = opentelemetry(tracer_provider=tracers, meter_provider=meters), FailureSeen()
     app: App[None] = App(None).with_jobs(orders, payments).with_sinks(sink, failure)
-    async with asyncio.timeout(60), app.open("memory://") as jobs:
+    async with asyncio.timeout(120), app.open("memory://") as jobs:
         await unwrap(jobs.handle(orders).send("a", 7))
         await failure.seen.wait()
         await asyncio.to_thread(tracers.force_flush)

@@ -73,7 +73,7 @@ class Server:
 
 async def until_equal(read: Callable[[], Awaitable[object]], expected: object) -> None:
     """Read until the value is there. The server reports no progress."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while await read() != expected:  # noqa: ASYNC110 - of another process
             await asyncio.sleep(0.02)
 

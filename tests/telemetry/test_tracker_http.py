@@ -20,7 +20,7 @@ from perdure.telemetry.tracker import tracker
 from perdure.values.backoff import Backoff
 
 KEY = "a-very-secret-key"
-PATIENCE_S = 30
+PATIENCE_S = 120
 
 
 def app_of(endpoint: HttpEndpoint, **options: Any) -> App[Any]:
