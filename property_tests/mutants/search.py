@@ -5,7 +5,7 @@ A night's run, at the top of the repository, and the table of its results in the
     uv run --group mutation python property_tests/mutants/search.py --mutants 40 --minutes 300 --publish
 
 1. Run all tests once, and note which lines of the library each of them runs (`covering.py`). The folder of the results
-   keeps this map; ``--fresh`` makes it again.
+   keeps this map; it is made again for other sources or tests, or with ``--fresh``.
 2. Draw mutants of each package (`generic.py`), by a seed: the same ones at each run over the same files.
 3. Run up to a minute of tests that reach the changed line against each mutant, and write its fate into
    ``results.jsonl``. A run that was stopped continues there.
@@ -123,8 +123,8 @@ def reached(folder: Path, tests: Sequence[str], *, fresh: bool) -> Reached:
     """Return the map of the folder; make it if there is none."""
     import coverage  # noqa: PLC0415 - of the group `mutation`: the tests import this module without it
 
-    whole = folder / "lines"
-    if fresh or not whole.exists():
+    whole, made_of = folder / "lines", folder / "made_of"
+    if fresh or not made_of.exists() or made_of.read_text(encoding="utf-8") != _digest():
         for old in [*folder.glob("lines*"), *folder.glob("seconds*")]:
             old.unlink()
         command = [sys.executable, "-m", "pytest", "-q", "-pcovering", "-pno:randomly", "-pno:cacheprovider"]
@@ -134,12 +134,19 @@ def reached(folder: Path, tests: Sequence[str], *, fresh: bool) -> Reached:
         combined = coverage.Coverage(data_file=str(whole))
         combined.combine([str(folder)])
         combined.save()
+        made_of.write_text(_digest(), encoding="utf-8")
     lines = coverage.CoverageData(str(whole))
     lines.read()
     noted = [
         json.loads(line) for file in folder.glob("seconds.*") for line in file.read_text(encoding="utf-8").splitlines()
     ]
     return Reached(lines, {test: seconds for test, seconds in noted if seconds is not None})
+
+
+def _digest() -> str:
+    """Return a digest of the sources and the tests."""
+    files = [path for folder in ("src", *TESTS) for path in (ROOT / folder).rglob("*.py")]
+    return sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()
 
 
 # ---------------------------------------------------------------- the mutants of a package
@@ -176,15 +183,16 @@ def fate_of(change: Change, tests: Sequence[str], predicted_s: float) -> tuple[s
 
 
 def results(folder: Path) -> list[dict[str, Any]]:
-    """Return the fates that are known for the files of today."""
-    file = folder / "results.jsonl"
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+    """Return the fates that are known for the sources and tests of today."""
+    file, of = folder / "results.jsonl", _digest()
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    return [record for record in map(json.loads, lines) if record["of"] == of]
 
 
 def judge(folder: Path, given: argparse.Namespace, deadline: float) -> None:
     """Judge the mutants of each package, up to the deadline: one of each package after the other."""
     found = reached(folder, given.tests, fresh=given.fresh)
-    known = {each["key"] for each in results(folder)}
+    known, of = {each["key"] for each in results(folder)}, _digest()
     queues = [[(package, change) for change, _ in zip(drawn(package, given.seed), range(given.mutants), strict=False)]
               for package in given.packages]  # fmt: skip
     for package, change in (entry for each in zip_longest(*queues) for entry in each if entry is not None):
@@ -195,7 +203,7 @@ def judge(folder: Path, given: argparse.Namespace, deadline: float) -> None:
         tests = found.tests_of(change)
         fate, reason = fate_of(change, tests, sum(found.seconds[test] for test in tests))
         record = {"package": package, "key": change.key, "fate": fate, "file": change.file, "line": change.first,
-                  "shown": change.shown, "tests": len(tests), "reason": reason}  # fmt: skip
+                  "shown": change.shown, "tests": len(tests), "reason": reason, "of": of}  # fmt: skip
         with (folder / "results.jsonl").open("a", encoding="utf-8") as file:
             file.write(f"{json.dumps(record, ensure_ascii=False)}\n")
         print(f"{fate:9} {change.file}:{change.first} {change.shown} ({reason})", flush=True)
