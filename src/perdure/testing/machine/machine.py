@@ -67,7 +67,7 @@ class JobMachine(Generic[R]):
         beside: other jobs of the same app, such as those that receive its messages.
         inputs: strategies for the inputs of some commands, by the command's name; by default any value of its type.
         types: strategies for some types inside of drawn inputs, such as ``{int: st.integers(1, 99)}``.
-        commands: the commands to send; by default all commands of the kind.
+        commands: the commands to send; by default all of the kind, also ``pause``, as an operator may.
         invariants: conditions that must hold for every stored instance after each step.
         model: the expected effects of its events.
         faults: additional faults of effects and of the store.
