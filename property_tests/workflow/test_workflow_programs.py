@@ -190,6 +190,7 @@ def test_every_prefix_of_a_journal_can_be_followed_and_all_of_it_leads_to_the_sa
         rows = bodies(world, job, "d")
         for length in range(len(rows) + 1):
             replay = job.replay(instance, rows[:length])
+            replay.tree.close()
         outcome = world.unwrap(world.handle(job).outcome("d"))
         match replay.exit:
             case Success(value):

@@ -254,7 +254,7 @@ def in_one_step(ctx: WorkflowContext[int]) -> Do[str, Declined, HasShop]:
 # ---------------------------------------------------------------- access
 def journal(world: World, job: AnyDefinition, id_: str) -> list[Row]:
     """The answers in a workflow's journal."""
-    return [row for body in bodies(world, job, id_) if (row := row_of(body)).form != "arrived"]
+    return [row for row in map(row_of, bodies(world, job, id_)) if row.form not in {"arrived", "waiting"}]
 
 
 def bodies(world: World, job: AnyDefinition, id_: str) -> tuple[str, ...]:

@@ -115,7 +115,7 @@ def test_a_divergence_names_the_line_of_the_program() -> None:
         assert raised.value.performed == "double"
 
 
-@pytest.mark.parametrize(("changed", "old_result", "new_result"), [(with_patch, 16, 26), (patched_later, 27, 27)])
+@pytest.mark.parametrize(("changed", "old_result", "new_result"), [(with_patch, 16, 26), (patched_later, 16, 27)])
 def test_a_patch_keeps_those_who_passed_it_on_the_old_way(changed: object, old_result: int, new_result: int) -> None:
     old, new = version(first), version(changed)
     with World(App(None).with_jobs(old)) as world:
@@ -233,3 +233,64 @@ def test_a_sandbox_returns_the_defect_of_its_program() -> None:
         world.unwrap(world.handle(job).start("d", 0))
         world.advance("1 second")
         assert world.unwrap(world.handle(job).outcome("d")) == Done(value="Raised")
+
+
+@program
+def sleeps(ctx: WorkflowContext[int]) -> Do[int, str]:
+    given = yield from ctx.state
+    yield from sleep("1 hour")
+    return (yield from act(given))
+
+
+@program
+def acts_and_sleeps(ctx: WorkflowContext[int]) -> Do[int, str]:
+    given = yield from ctx.state
+    given = yield from double(given)
+    yield from sleep("1 hour")
+    return (yield from act(given))
+
+
+@program
+def patched_and_sleeps(ctx: WorkflowContext[int]) -> Do[int, str]:
+    given = yield from ctx.state
+    if (yield from patched("double")):
+        given = yield from double(given)
+    yield from sleep("1 hour")
+    return (yield from act(given))
+
+
+@program
+def sleeps_longer(ctx: WorkflowContext[int]) -> Do[int, str]:
+    given = yield from ctx.state
+    yield from sleep("3 hours")
+    return (yield from act(given))
+
+
+def test_a_step_before_a_wait_in_progress_diverges() -> None:
+    old, new = version(sleeps), version(acts_and_sleeps)
+    with World(App(None).with_jobs(old)) as world:
+        world.unwrap(world.handle(old).start("e", 10))
+        world.advance("10 minutes")
+        instance, rows = world.instance(old, "e"), bodies(world, old, "e")
+        assert instance is not None
+        with pytest.raises(Diverged, match="step 0: the workflow waits for 'sleep', and the program performs 'double'"):
+            new.replayed(instance, rows)
+        world.restart(App(None).with_jobs(new))
+        world.advance("2 hours")
+        assert world.unwrap(world.handle(new).status("e")).parked == "undecodable"
+        world.restart(App(None).with_jobs(old))
+        world.advance("1 second")
+        assert world.unwrap(world.handle(old).outcome("e")) == Done(value=11)
+
+
+@pytest.mark.parametrize(("body", "hours"), [(patched_and_sleeps, 1), (sleeps_longer, 3)])
+def test_a_patch_before_a_wait_in_progress_and_another_duration_do_not(body: object, hours: int) -> None:
+    old, new = version(sleeps), version(body)
+    with World(App(None).with_jobs(old)) as world:
+        world.unwrap(world.handle(old).start("e", 10))
+        world.advance("10 minutes")
+        world.restart(App(None).with_jobs(new))
+        world.advance(f"{hours - 1} hours 49 minutes" if hours > 1 else "49 minutes")
+        assert world.unwrap(world.handle(new).outcome("e")) is None
+        world.advance("1 minute")
+        assert world.unwrap(world.handle(new).outcome("e")) == Done(value=11)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,8 +10,8 @@ import pytest
 from flows import Declined, HasShop, Shop, act, journal, label, late, limited, mail, names, number, sleeping
 
 from perdure import App, Backoff, Do, Retry, Workflow, WorkflowContext, program
-from perdure.programs import EffectTimeout, gather, race, sleep, sleep_until
-from perdure.testing import Clock, Delay, Hang, World
+from perdure.programs import EffectTimeout, gather, now, race, sleep, sleep_until
+from perdure.testing import Clock, Delay, Hang, WorkerDied, World
 from perdure.values.answer import Failed
 from perdure.values.outcome import Done
 
@@ -196,3 +197,93 @@ def test_a_deadline_in_the_past_is_not_waited_for() -> None:
         world.unwrap(world.handle(job).start("u", world.now - timedelta(days=1)))
         world.settle()
         assert world.unwrap(world.handle(job).outcome("u")) == Done(value=True)
+
+
+@program
+def three_hours(ctx: WorkflowContext[int]) -> Do[str]:
+    limit = yield from ctx.state
+    yield from gather(*[sleep("1 hour")] * 3, limit=limit)
+    return (yield from ctx.now).isoformat()
+
+
+@pytest.mark.parametrize(("limit", "hours"), [(1, 3), (2, 2), (3, 1)])
+def test_a_branch_that_starts_late_sleeps_from_then_on(limit: int, hours: int) -> None:
+    job = Workflow("hours", state=int, run=three_hours, keep=None)
+    with World(App(None).with_jobs(job)) as world:
+        ends = world.now + timedelta(hours=hours)
+        world.unwrap(world.handle(job).start("h", limit))
+        world.advance(timedelta(hours=hours) - timedelta(milliseconds=1))
+        world.crash()
+        world.open()
+        assert world.unwrap(world.handle(job).outcome("h")) is None
+        world.advance("1 ms")
+        assert world.unwrap(world.handle(job).outcome("h")) == Done(value=ends.isoformat())
+
+
+@program
+def patient(ctx: WorkflowContext[int]) -> Do[str]:
+    waits = yield from ctx.state
+    yield from gather(*[number.receive().timeout("1 hour").attempt()] * waits)
+    return (yield from ctx.now).isoformat()
+
+
+def test_the_wait_behind_the_limit_of_gather_has_its_full_time() -> None:
+    job = Workflow("patient", state=int, run=patient, signals=(number,), keep=None)
+    with World(App(None).with_jobs(job)) as world:
+        ends = world.now + timedelta(hours=2)
+        world.unwrap(world.handle(job).start("p", 101))
+        world.advance("2 hours")
+        assert world.unwrap(world.handle(job).outcome("p")) == Done(value=ends.isoformat())
+
+
+@program
+def three_limits(_: WorkflowContext[int]) -> Do[list[str]]:
+    ends: list[str] = []
+    for _wait in range(3):
+        yield from number.receive().timeout("1 hour").attempt()
+        ends.append((yield from now()).isoformat())
+    return ends
+
+
+@program
+def three_sleeps(_: WorkflowContext[int]) -> Do[list[str]]:
+    ends: list[str] = []
+    for _wait in range(3):
+        yield from sleep("1 hour")
+        ends.append((yield from now()).isoformat())
+    return ends
+
+
+@pytest.mark.parametrize("run", [three_limits, three_sleeps])
+def test_waits_in_a_row_begin_when_the_program_reaches_them_also_after_a_downtime(run: Any) -> None:
+    job = Workflow("row", state=int, run=run, signals=(number,), keep=None)
+    with World(App(None).with_jobs(job)) as world:
+        began = world.now
+        world.unwrap(world.handle(job).start("r", 0))
+        world.advance("30 minutes")
+        world.crash()
+        world.advance("10 hours")
+        world.open()
+        world.advance("2 hours")
+        ends = [(began + timedelta(hours=10 + passed, minutes=30)).isoformat() for passed in range(3)]
+        assert world.unwrap(world.handle(job).outcome("r")) == Done(value=ends)
+
+
+def test_a_wait_that_no_process_reached_begins_when_the_first_one_does() -> None:
+    job = Workflow("row", state=int, run=three_sleeps, signals=(number,), keep=None)
+    with World(App(None).with_jobs(job)) as world:
+        opened = len(world.crash_points)
+        world.unwrap(world.handle(job).start("r", 0))
+        points = world.crash_points[opened:]
+        _, waits = (number for number, point in enumerate(points) if point == "before commit")
+    with World(App(None).with_jobs(job)) as world:
+        began = world.now
+        world.crash_after(waits)
+        with suppress(WorkerDied):
+            world.unwrap(world.handle(job).start("r", 0))
+            world.settle()
+        world.advance("10 hours")
+        world.open()
+        world.advance("3 hours")
+        ends = [(began + timedelta(hours=11 + passed)).isoformat() for passed in range(3)]
+        assert world.unwrap(world.handle(job).outcome("r")) == Done(value=ends)

@@ -17,8 +17,8 @@ class StepRecord:
         name: the name of the step.
         status: ``done``, ``failed``, ``retrying``, ``waiting``, or another word of the kind.
         attempts: the attempts so far; 0 if it has not begun.
-        began_ms: when the last attempt began, integer milliseconds UTC; None if it has not begun, and for a
-            signal or a timer.
+        began_ms: when the last attempt began, or when the program reached the wait, integer milliseconds UTC; None if
+            neither has happened.
         at_ms: when the step ended; for a retry or a timer, when it is due; None if neither is known.
         value: the outcome as JSON; None if there is none.
         error: the error of the last attempt; None if it did not fail.

@@ -84,7 +84,7 @@ def at_defect(replay: Replay, defect: Exception) -> Halted:
         ProgramStopped: it is not being cancelled, or a finalizer raised: nothing is undone, and changed code can
             continue there.
     """
-    branch, row, request = replay.running, replay.next_row(), replay.header.cancel
+    branch, row, request = replay.running, replay.next_answer(), replay.header.cancel
     if branch is None or branch.halted or branch.dropped or finalizing_around(branch) is not None:
         raise ProgramStopped(defect)
     if row is not None and row.form == "cancelled":

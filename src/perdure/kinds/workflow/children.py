@@ -51,7 +51,8 @@ def serve(replay: Replay, asked: OpenStep) -> bool:
         if isinstance(instruction, CallChild):
             start_child(replay.draft, instruction, replay.header.run_id, asked.path)
             asked.started = True
-            replay.record(asked, "mark", path=asked.path + STARTED)
+            replay.record(asked, "mark", path=asked.path + STARTED, at_ms=replay.now_ms)
+            replay.timers.reach(asked, replay.now_ms)
             return True
         answer = replay.draft.answer(instruction) if isinstance(instruction, Post) else True  # that of a patch
     except InvalidInput as problem:

@@ -89,16 +89,16 @@ class Crew:
             self.stopping = True
         if not isinstance(exit_, Success):
             return
-        seen = cast("Success[News | None]", exit_).unwrap()
+        seen, now_ms = cast("Success[tuple[News | None, int]]", exit_).unwrap()
         if seen is not None:
-            self.steps.replay.notice(seen.known, seen.suspension, self.steps.replay.now_ms)
+            self.steps.replay.notice(seen.known, seen.suspension, now_ms)
         elif key == _CHANGE:
             self.changes = "none"
 
     def _orders(self, calls: list[OpenStep], *, commit: bool = False) -> Orders:
         start: list[tuple[object, Program[Any, Any, Any]]] = []
         if commit:
-            start.append((_COMMIT, commit_progress(self.steps.replay)))
+            start.append((_COMMIT, _timed(commit_progress(self.steps.replay))))
         replay = self.steps.replay
         for asked in calls:
             replay.begin_step(asked, replay.now_ms)
@@ -123,7 +123,7 @@ class Crew:
             return Orders()
         if wanted:
             self.running.add(_CHANGE)
-            return Orders(start=((_CHANGE, _changed(self.steps.replay)),))
+            return Orders(start=((_CHANGE, _timed(_changed(self.steps.replay))),))
         if _CHANGE in self.cancelling:
             return Orders()
         self.cancelling.add(_CHANGE)
@@ -144,6 +144,13 @@ class Crew:
         self.timer_ms = wanted_ms
         self.running.add(_TIMER)
         return Orders(start=((_TIMER, _until(wanted_ms)),))
+
+
+@program
+def _timed(inner: Program[News | None, Any, Any]) -> Do[tuple[News | None, int], Any, Any]:
+    """Return the value of a program and when it ended: a wait that begins then must not begin earlier."""
+    value = yield from inner
+    return value, (yield from perform(Now()))
 
 
 @program

@@ -294,7 +294,12 @@ class Workflow(Definition["WorkflowHandle[S, A, E]", "WorkflowSender[S]", R_cont
 
     def replayed(self, instance: Instance, rows: Sequence[str]) -> tuple[NextStep, ...]:
         """Replay a stored workflow without services; return its next steps."""
-        return () if header_of(instance).ended is not None else listing.next_steps(self.replay(instance, rows))
+        if header_of(instance).ended is not None:
+            return ()
+        replayed = self.replay(instance, rows)
+        steps = listing.next_steps(replayed)
+        replayed.tree.close()
+        return steps
 
     def has_secret_rows(self, rows: Sequence[str]) -> bool:
         """Return whether an outcome in the journal has secrets."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from perdure.kinds.workflow.errors import Diverged
 from perdure.kinds.workflow.line import line_of
-from perdure.kinds.workflow.row import Row, row_of
+from perdure.kinds.workflow.row import Row, row_of, waits_in
 from perdure.kinds.workflow.tree import OpenStep, Tree
 from perdure.values.excerpt import excerpt
 
@@ -39,10 +39,10 @@ def diverged(
         text = f"the program raised {excerpt(raised)} before the recorded {row.name!r}"
     elif problem is not None:
         text = f"the recorded outcome of {row.name!r} cannot be decoded: {problem}"
-    elif performed is None:
-        text = f"the journal holds {row.name!r}, and the program does not perform it"
     else:
-        text = f"the journal holds {row.name!r}, and the program performs {performed!r}"
+        recorded = "the workflow waits for" if row.form == "waiting" else "the journal holds"
+        performs = "does not perform it" if performed is None else f"performs {performed!r}"
+        text = f"{recorded} {row.name!r}, and the program {performs}"
     where = f" ({line})" if line else ""
     return Diverged(
         "journal of a workflow",
@@ -74,7 +74,10 @@ class Index:
         while self._last.get(prefix, -1) < number and self._read < len(self._bodies):
             row = row_of(self._bodies[self._read])
             self._read += 1
-            if row.form not in {"cancelled", "arrived"}:
+            if row.form == "waiting":
+                for path, waiting, _ in waits_in(row):
+                    self._add(path, waiting)
+            elif row.form not in {"cancelled", "arrived"}:
                 self._add(row.path.removesuffix(STARTED), row.name)
         return number <= self._last.get(prefix, -1) and self._names.get(f"{prefix}{number}") != name
 

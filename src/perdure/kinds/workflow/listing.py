@@ -56,7 +56,7 @@ def _answers(header: Header, bodies: Sequence[str]) -> list[Row]:
         row = row_of(body)
         if row.form == "arrived":
             arrived[row.signal] = row.value
-        elif place >= header.skips:
+        elif place >= header.skips and row.form != "waiting":
             answers.append(attrs.evolve(row, value=arrived.pop(row.signal)) if row.signal in arrived else row)
     return answers
 
@@ -80,15 +80,10 @@ def _recorded(row: Row, start: Row | None) -> StepRecord:
         name=row.name,
         status="done" if row.form == "mark" else row.form,
         attempts=row.attempts,
-        began_ms=None if _is_wait(row) else row.began_ms,
+        began_ms=row.began_ms,
         at_ms=row.at_ms,
         value=(_HIDDEN if row.secret else value) or None,
     )
-
-
-def _is_wait(row: Row) -> bool:
-    """Return whether a row is a signal or a timer: it has no time of its beginning."""
-    return row.began_ms == row.at_ms and (row.name == "sleep" or row.name.startswith("signal "))
 
 
 def _child(row: Row, start: Row) -> StepRecord:
@@ -128,7 +123,7 @@ def _waited(wait: Wait, start: Row | None) -> StepRecord:
         name=wait.name,
         status="waiting",
         attempts=0,
-        began_ms=None if start is None else start.at_ms,
+        began_ms=wait.began_ms if start is None else start.at_ms,
         at_ms=wait.at_ms,
     )
 

@@ -52,6 +52,7 @@ def advancing(job: Workflow[Any, Any, Any, Any], instance: Instance) -> Do[None,
         replay.begin(job.main(instance), services)
         while replay.advance(draft.limits.replay_chunk):
             yield from _YIELD
+            replay.now_ms = yield from NOW  # no wait that the replay reaches may begin before it does
         yield from _living(Steps(job, instance, replay, services))
     except InvalidInput as problem:
         draft.problem = problem
@@ -82,6 +83,7 @@ def _living(steps: Steps) -> Do[None, Any, Any]:
             break
         if replay.exit is None and replay.stopped is None and (replay.needs_commit or (calls and replay.unsaved())):
             news = yield from commit_progress(replay)
+            now_ms = yield from NOW
             if news is not None:
                 replay.notice(news.known, news.suspension, now_ms)
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import attrs
@@ -10,6 +11,7 @@ import attrs
 from perdure.kinds.workflow.names import SIGNAL
 from perdure.kinds.workflow.row import Row, body_of
 from perdure.kinds.workflow.stored import FailingStep, Header, Wait
+from perdure.kinds.workflow.tree import Tree
 from perdure.values.excerpt import fields_in_line
 from perdure.values.message import Message
 from perdure.values.status import Suspension
@@ -117,4 +119,13 @@ def progress_of(replay: Replay, rows: Sequence[Row], failures: tuple[StepFailure
         logged=max(replay.logged, replay.header.logged),
         cancelled=replay.cancelled,
         known=replay.known,
+    )
+
+
+def waits_of(tree: Tree, most: int = 10) -> tuple[Wait, ...]:
+    """Return the signals, children and timers that a program waits for, for tools."""
+    waiting = (asked for asked in tree.asked.values() if asked.path not in tree.steps)
+    return tuple(
+        Wait(path=each.path, name=each.name, at_ms=each.wake_ms, began_ms=each.begun_ms)
+        for each in islice(waiting, most)
     )

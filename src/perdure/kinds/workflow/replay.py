@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import islice
 from typing import Any, cast
 
 import attrs
@@ -31,12 +30,12 @@ from perdure.kinds.workflow.progress import Known, RunProgress, StepFailure, pro
 from perdure.kinds.workflow.retrying import FULL_ERRORS, shortened_error
 from perdure.kinds.workflow.row import Form, Row, row_of
 from perdure.kinds.workflow.state_operations import StateOperations
-from perdure.kinds.workflow.stored import Ended, FailingStep, Header, Wait
-from perdure.kinds.workflow.timers import Timers
+from perdure.kinds.workflow.stored import Ended, FailingStep, Header
+from perdure.kinds.workflow.timers import WAITS, Timers
 from perdure.kinds.workflow.tree import AnyExit, Branch, OpenStep, Tree, finalizing_around
 from perdure.kinds.workflow.unrecorded import unrecorded
 from perdure.programs import PASS, Call, Halted, Program, Raised
-from perdure.programs.instructions import Deadline, Log, Sleep, SleepUntil, Supervision
+from perdure.programs.instructions import Deadline, Log, Supervision
 from perdure.programs.interpreter import Fork, interpret
 from perdure.values.errors import InvalidInput
 from perdure.values.status import Suspension
@@ -67,6 +66,7 @@ class Replay:
         stopped: the exception of the program's own code, at which it stands.
         tree: the branches.
         running: the branch that runs, or ran last.
+        timers: the waits and the time limits.
         perhaps_begun: the steps that an earlier delivery of this run may have begun: their effects may have happened.
         suspended: whether only those may begin: the instance is paused, or parked.
     """
@@ -99,13 +99,13 @@ class Replay:
     _live: bool = False
     _budget: int = 0
     _pending: deque[OpenStep] = attrs.Factory(deque[OpenStep])
-    _timers: Timers = attrs.field(init=False)
+    timers: Timers = attrs.field(init=False)
     _saved: int = 0
     _answers: int = 0
     _index: Index | None = None
 
     def __attrs_post_init__(self) -> None:
-        self._timers = Timers(self.tree)
+        self.timers = Timers(self.tree)
         self.header, self.read_to = self.known.header, len(self.bodies)
         self.inbox = Inbox(self.tree.asked)
         self.failing = {step.path: step for step in self.header.failing if step.path}
@@ -151,9 +151,10 @@ class Replay:
         return False
 
     def go_live(self) -> None:
-        """Begin the present: children that the replay left were cancelled before."""
+        """Begin the present: children that the replay left were cancelled before, and unrecorded waits begin now."""
         self._live = True
         self.tree.left.clear()
+        self.timers.begin_waits(self.now_ms)
         for path in [path for path in self.failing if path not in self.tree.asked]:
             del self.failing[path]
         if self.deliveries > 1:
@@ -166,7 +167,7 @@ class Replay:
         Raises:
             Diverged: it did.
         """
-        row = self.next_row()
+        row = self.next_answer()
         if self.stopped is not None and row is not None:
             raise diverged(self.tree, row, raised=self.stopped)
 
@@ -183,6 +184,12 @@ class Replay:
                 self.inbox.take(row.signal)
             self._position += 1
         return self._row
+
+    def next_answer(self) -> Row | None:
+        """Return the next row, behind the notes of waits that a program which stops here has written."""
+        while (row := self.next_row()) is not None and row.form == "waiting":
+            self._row, self._position = None, self._position + 1
+        return row
 
     def consume(self) -> None:
         """Note that the next row is delivered."""
@@ -243,6 +250,10 @@ class Replay:
     def _deliver(self, row: Row) -> None:
         """Deliver a row of the journal, while no branch can run."""
         self.consume()
+        if row.form == "waiting":
+            self._answers -= 1
+            self.timers.follow(row)
+            return
         tree = self.tree
         if row.form == "cancelled":
             cancelled_again(self, row)
@@ -253,19 +264,16 @@ class Replay:
                 raise diverged(self.tree, row)
             tree.expire(fork, row.at_ms)
             return
-        started = row.path.endswith(STARTED)
         asked = tree.asked.get(row.path.removesuffix(STARTED))
-        if asked is None or (row.form in _STOPPED and row.path not in tree.dropping):
+        if asked is None or asked.name != row.name or (row.form in _STOPPED and row.path not in tree.dropping):
             raise diverged(self.tree, row)
-        if (started or row.form in _STOPPED) and asked.name != row.name:
-            raise diverged(self.tree, row)
-        if started:
+        if row.path.endswith(STARTED):
             asked.started = True
-            return
-        if row.form in _STOPPED:
+            self.timers.reach(asked, row.at_ms)
+        elif row.form in _STOPPED:
             tree.stopped(asked, "unknown" if row.form == "interrupted" else "not begun")
-            return
-        tree.answer(asked, self._answer_of(asked, row))
+        else:
+            tree.answer(asked, self._answer_of(asked, row))
 
     def _answer_of(self, asked: OpenStep, row: Row) -> Any:
         """Return the recorded answer of an instruction.
@@ -279,7 +287,7 @@ class Replay:
         branch.clock_ms = max(branch.clock_ms, row.at_ms)
         kind = instruction.__class__
         if branch.prefix and kind is not Post and kind is not Patched:
-            self._timers.anchor(branch, row.began_ms, "answered" if kind is Call or kind is OneStep else "waiting")
+            self.timers.anchor(branch, row.began_ms, "answered")
         try:
             if kind is Call or kind is OneStep:
                 values, errors = codecs_of(instruction)
@@ -308,22 +316,15 @@ class Replay:
     # ------------------------------------------------------------ the present
     def _waits(self, asked: OpenStep) -> None:
         """Register the timer, signal or message that a branch waits for."""
-        instruction, branch = asked.instruction, asked.branch
-        kind = instruction.__class__
-        if kind is Call or kind is OneStep:
-            return
-        if kind is Sleep or kind is SleepUntil:
-            self._timers.sleep(asked)
-        elif kind is Receive:
+        instruction, kind = asked.instruction, asked.instruction.__class__
+        if kind is Receive:
             self.inbox.wait(instruction.name, asked)
         elif kind is CallChild:
-            self._pending.append(asked)
             self.inbox.wait(child_signal(self.header.run_id, asked.path), asked)
-        else:
+        if kind in WAITS:
+            self.timers.wait(asked, self.now_ms if self._live else None)
+        elif kind is not Call and kind is not OneStep:
             self._pending.append(asked)
-            return
-        if branch.prefix:
-            self._timers.anchor(branch, branch.clock_ms, "waiting")
 
     def _answer_one(self) -> bool:
         """Deliver one answer that needs no help; return whether there was one."""
@@ -347,7 +348,7 @@ class Replay:
         return False
 
     def _received(self, asked: OpenStep, signal: Row) -> None:
-        row = self.record(asked, "done", at_ms=signal.at_ms, secret=signal.secret, signal=signal.signal)
+        row = self.record(asked, "done", at_ms=self.now_ms, secret=signal.secret, signal=signal.signal)
         self.tree.answer(asked, self._answer_of(asked, row))
 
     def _signal_codec(self, name: str) -> Codec[Any]:
@@ -406,7 +407,7 @@ class Replay:
         self.now_ms = max(self.now_ms, now_ms)
         asked.begun_ms = now_ms
         if asked.branch.prefix:
-            self._timers.anchor(asked.branch, now_ms, "begun")
+            self.timers.anchor(asked.branch, now_ms, "begun")
 
     def performed(self, asked: OpenStep, exit_: AnyExit, now_ms: int) -> Exception | None:
         """Deliver the outcome of a step, and run the program on.
@@ -441,7 +442,7 @@ class Replay:
                 )
                 asked.branch.clock_ms = row.at_ms
                 if asked.branch.prefix:
-                    self._timers.anchor(asked.branch, row.began_ms, "answered")
+                    self.timers.anchor(asked.branch, row.began_ms, "answered")
                 self.tree.answer(asked, exit_)
                 self.advance()
                 return None
@@ -459,14 +460,14 @@ class Replay:
         if asked is None:
             return
         asked.begun_ms = None
-        self._timers.begin_again(asked.branch)
+        self.timers.begin_again(asked.branch)
 
     # ------------------------------------------------------------ time and requests
     def wake_ms(self) -> int | None:
         """Return when the program continues by itself; None if it waits for requests alone."""
         if self.stopped is not None:
             return None
-        timer_ms = self._timers.next_ms()
+        timer_ms = self.timers.next_ms()
         wakes = [] if timer_ms is None else [timer_ms]
         for failed in self.failing.values():
             step = self.tree.steps.get(failed.path)
@@ -478,18 +479,19 @@ class Replay:
         """End the sleeps and the time limits that are due, and run the program on."""
         self.now_ms = max(self.now_ms, now_ms)
         while not self.is_full and not self.needs_commit:
-            at_ms = self._timers.next_ms()
+            at_ms = self.timers.next_ms()
             if at_ms is None or at_ms > self.now_ms or self.tree.exit is not None or self.stopped is not None:
                 return
-            timer = self._timers.pop()
+            timer = self.timers.pop()
             if isinstance(timer, OpenStep):
-                row = self.record(timer, "done", at_ms=at_ms)
+                row = self.record(timer, "done", at_ms=self.now_ms)
                 timer.branch.clock_ms = row.at_ms
                 self.tree.answer(timer, Success(None))
             else:
-                row = Row(path=timer.path, name="timeout", form="timed_out", at_ms=at_ms, began_ms=at_ms)
+                began_ms = self.now_ms if timer.anchor_ms is None else timer.anchor_ms
+                row = Row(path=timer.path, name="timeout", form="timed_out", at_ms=self.now_ms, began_ms=began_ms)
                 self.new.append(row)
-                self.tree.expire(timer, at_ms)
+                self.tree.expire(timer, row.at_ms)
             self.advance()
 
     def notice(self, known: Known, suspension: Suspension | None, now_ms: int) -> None:
@@ -515,6 +517,10 @@ class Replay:
 
     def progress(self) -> RunProgress:
         """Return the progress since the last commit, for a commit that is written in any case."""
+        note = self.timers.note() if self._live else None
+        if note is not None:
+            self._answers -= 1
+            self.new.append(note)
         rows, self._saved = self.new[self._saved :], len(self.new)
         failures, self.failures = tuple(self.failures), []
         return progress_of(self, rows, failures)
@@ -572,11 +578,6 @@ class Replay:
         if self._due() or self.needs_commit or (header.cancel is not None and not header.cancel.delivered):
             return True
         return length > self.read_to or self.inbox.next() is not None
-
-    def waits_for(self, most: int = 10) -> tuple[Wait, ...]:
-        """Return the signals, children and timers that it waits for."""
-        waiting = (asked for asked in self.tree.asked.values() if asked.path not in self.tree.steps)
-        return tuple(Wait(path=each.path, name=each.name, at_ms=each.wake_ms) for each in islice(waiting, most))
 
 
 _STOPPED = frozenset({"dropped", "interrupted"})

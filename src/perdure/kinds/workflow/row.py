@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 import attrs
@@ -11,13 +12,16 @@ from perdure.values.errors import InvalidInput
 from perdure.values.excerpt import fields_in_line, size_only
 from perdure.values.turn_value import turn_value
 
-Form: TypeAlias = Literal["done", "failed", "mark", "dropped", "interrupted", "timed_out", "cancelled", "arrived"]
+Form: TypeAlias = Literal[
+    "done", "failed", "mark", "dropped", "interrupted", "timed_out", "cancelled", "arrived", "waiting"
+]
 """The form of an answer:
 
 ``done`` a value, ``failed`` a typed error, ``mark`` no value, ``dropped`` the halt of a branch whose fork was decided,
 ``interrupted`` the same after the step had begun, so that its effect may have happened,
 ``timed_out`` the end of a time limit, ``cancelled`` the halt of the workflow. A row that ``arrived`` is not an answer:
-it is a signal or the end of a child, which a later row receives.
+it is a signal or the end of a child, which a later row receives. Nor is one of ``waiting``: it holds the waits that the
+program has reached, so that a restart neither moves them nor finds another program there.
 """
 
 
@@ -30,7 +34,7 @@ class Row:
         name: the name of the step.
         form: the form of the answer.
         at_ms: when the step ended: the clock of the program.
-        began_ms: when the last attempt of the step began.
+        began_ms: when the last attempt of the step began, or when the program reached the wait.
         attempts: the attempts of the step.
         value: the value as JSON; empty for a form that has none.
         secret: whether the value has secrets.
@@ -84,3 +88,23 @@ def row_of(body: str) -> Row:
         )
     except (ValueError, TypeError) as problem:
         raise InvalidInput("row of a journal", (f"not a row of a workflow: {problem}",)) from problem
+
+
+def row_of_waits(waits: Sequence[tuple[str, str, int]]) -> Row:
+    """Return the row that records waits: the path and the name of each, and when the program reached it."""
+    last_ms = max(at_ms for _, _, at_ms in waits)
+    return Row(
+        path="", name="waits", form="waiting", at_ms=last_ms, began_ms=last_ms, value=orjson.dumps(waits).decode()
+    )
+
+
+def waits_in(row: Row) -> list[tuple[str, str, int]]:
+    """Return the waits that a row records.
+
+    Raises:
+        InvalidInput: this code cannot decode it.
+    """
+    try:
+        return [(str(path), str(name), int(at_ms)) for path, name, at_ms in orjson.loads(row.value)]
+    except (ValueError, TypeError) as problem:
+        raise InvalidInput("row of a journal", (f"not the waits of a workflow: {problem}",)) from problem

@@ -18,7 +18,7 @@ from perdure.jobs.writes import answered, purge, put, stored
 from perdure.kinds.workflow.children import has_secret_end, is_child_signal, report_end
 from perdure.kinds.workflow.commands import REASON
 from perdure.kinds.workflow.draft import WorkflowDraft
-from perdure.kinds.workflow.progress import Known, News, RunProgress
+from perdure.kinds.workflow.progress import Known, News, RunProgress, waits_of
 from perdure.kinds.workflow.replay import Replay
 from perdure.kinds.workflow.retrying import after_failure
 from perdure.kinds.workflow.row import body_of
@@ -117,7 +117,7 @@ def settled(job: Workflow[Any, Any, Any, Any], execute: Execute, replay: Replay,
         return _started_over(execute, header, progress, replay, replay.fresh, inputs)
     if replay.exit is not None and isinstance(replay.exit, Halted) and isinstance(replay.exit.signal, EndInstance):
         return _terminated(execute, progress, replay.exit.signal.reason, inputs)
-    header = attrs.evolve(header, waits_for=replay.waits_for())
+    header = attrs.evolve(header, waits_for=waits_of(replay.tree))
     stopped = next((step for step in header.failing if step.at_ms is None), None)
     if stopped is not None and not _is_cancelled_next(header, replay):
         return _given_up(job, execute, header, progress, stopped, inputs)

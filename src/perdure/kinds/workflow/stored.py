@@ -51,6 +51,7 @@ class Wait:
         path: the path of the step.
         name: its name.
         at_ms: when a timer is due.
+        began_ms: when the program reached it.
     """
 
     __repr__ = fields_in_line
@@ -58,6 +59,7 @@ class Wait:
     path: str
     name: str
     at_ms: int | None = None
+    began_ms: int | None = None
 
 
 @frozen(kw_only=True)

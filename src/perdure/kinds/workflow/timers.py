@@ -1,4 +1,4 @@
-"""The timers of a workflow: ends of sleeps, and time limits of forks."""
+"""The waits of a workflow: when each began, ends of sleeps, and time limits of forks."""
 
 from __future__ import annotations
 
@@ -9,16 +9,22 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
+from perdure.kinds.workflow.divergence import diverged
+from perdure.kinds.workflow.instructions import Receive
+from perdure.kinds.workflow.row import Row, row_of_waits, waits_in
 from perdure.kinds.workflow.tree import Branch, OpenFork, OpenStep, Tree, deadlines_around
-from perdure.programs.instructions import SleepUntil
+from perdure.programs.instructions import Sleep, SleepUntil
 
-Anchor: TypeAlias = Literal["waiting", "begun", "answered"]
-"""Why a time limit begins to count: a branch inside it waits, a step has begun, or a step has been answered."""
+Anchor: TypeAlias = Literal["reached", "begun", "answered"]
+"""Why a time limit begins to count: a wait was reached, a step has begun, or either has been answered."""
+
+WAITS = frozenset({Sleep, SleepUntil, Receive})
+"""The instructions whose beginning a row records; a child has a row of its start."""
 
 
 @attrs.define(eq=False)
 class Timers:
-    """The timers of one replay; one that is no longer needed stays in the heap until it is due.
+    """The waits and timers of one replay; one that is no longer needed stays in the heap until it is due.
 
     Attributes:
         tree: the branches.
@@ -27,19 +33,68 @@ class Timers:
     tree: Tree
     _heap: list[tuple[int, int, OpenStep | OpenFork]] = attrs.Factory(list[Any])
     _tick: Iterator[int] = attrs.Factory(count)
+    _unrecorded: list[OpenStep] = attrs.Factory(list[OpenStep])
 
-    def sleep(self, asked: OpenStep) -> None:
-        """Set the end of a sleep."""
-        instruction = asked.instruction
-        until = isinstance(instruction, SleepUntil)
-        asked.wake_ms = instruction.at_ms if until else asked.branch.clock_ms + instruction.delay_ms
-        heapq.heappush(self._heap, (asked.wake_ms, next(self._tick), asked))
+    def wait(self, asked: OpenStep, now_ms: int | None) -> None:
+        """Add a wait.
+
+        Args:
+            asked: the wait.
+            now_ms: the present, in which it begins; None in a replay, where a row says when it began.
+        """
+        self._unrecorded.append(asked)
+        if now_ms is not None:
+            self.reach(asked, now_ms)
+
+    def begin_waits(self, now_ms: int) -> None:
+        """Let the waits begin that no row holds: a process that reached them died, or none has."""
+        for asked in self._unrecorded:
+            if self.tree.asked.get(asked.path) is asked:
+                self.reach(asked, now_ms)
+
+    def note(self) -> Row | None:
+        """Return a row of the waits that no row holds yet; None if there are none."""
+        waits = [asked for asked in self._unrecorded if self.tree.asked.get(asked.path) is asked]
+        self._unrecorded.clear()
+        return row_of_waits([(each.path, each.name, each.begun_ms or 0) for each in waits]) if waits else None
+
+    def follow(self, note: Row) -> None:
+        """Let recorded waits begin when the program reached them.
+
+        Raises:
+            Diverged: the program does not wait there.
+        """
+        for path, name, at_ms in waits_in(note):
+            asked = self.tree.asked.get(path)
+            if asked is None or asked.name != name:
+                raise diverged(self.tree, attrs.evolve(note, path=path, name=name), asked)
+            self.reach(asked, at_ms)
+        self._unrecorded.clear()  # a note holds all the waits of its commit
+
+    def reach(self, asked: OpenStep, at_ms: int) -> None:
+        """Let a wait begin, and the time limits around it.
+
+        Args:
+            asked: the wait.
+            at_ms: when the program reached it.
+        """
+        asked.begun_ms, instruction = at_ms, asked.instruction
+        match instruction:
+            case Sleep(delay_ms):
+                asked.wake_ms = at_ms + delay_ms
+            case SleepUntil(wake_ms):
+                asked.wake_ms = wake_ms
+            case _:
+                pass
+        if asked.wake_ms is not None:
+            heapq.heappush(self._heap, (asked.wake_ms, next(self._tick), asked))
+        self.anchor(asked.branch, at_ms, "reached")
 
     def anchor(self, branch: Branch, at_ms: int, why: Anchor) -> None:
         """Let the time limits around a branch count from an instant, unless they count already.
 
         A limit around a step counts from the beginning of the step, in full for each attempt; a limit around a wait
-        counts from the instant at which the branch came to it.
+        counts from the instant at which the program reached the wait.
 
         Args:
             branch: the branch.
@@ -49,7 +104,7 @@ class Timers:
         for fork in deadlines_around(branch):
             if fork.anchored or fork.decided is not None:
                 continue
-            fork.anchor_ms = fork.parent.clock_ms if why == "waiting" else at_ms
+            fork.anchor_ms = at_ms if fork.anchor_ms is None else min(at_ms, fork.anchor_ms)
             fork.anchored = why != "begun"
             deadline_ms = fork.deadline_ms
             if deadline_ms is not None:

@@ -32,7 +32,7 @@ class OpenStep:
         instruction: the instruction.
         scope: the services in effect there.
         branch: the branch that waits.
-        begun_ms: when its attempt in progress began; None while there is none.
+        begun_ms: when its attempt in progress began, or when the program reached the wait; None while that is open.
         wake_ms: when a sleep ends.
         started: whether the message that starts a child was sent.
         halt: the halt that the branch receives if the step is stopped.
@@ -210,7 +210,7 @@ class Tree:
         index = fork.next
         fork.next += 1
         loop = fork.begin(fork.programs[index])
-        branch = Branch(f"{fork.path}.{index}.", loop, fork.parent.clock_ms, fork, index)
+        branch = Branch(f"{fork.path}.{index}.", loop, fork.clock_ms, fork, index)
         fork.live[index] = branch
         self.start(branch)
 
