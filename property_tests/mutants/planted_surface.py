@@ -129,4 +129,12 @@ MUTANTS = (
         "    if ",
         "tests/testing/test_real_io.py::test_an_effect_that_needs_an_event_loop_is_named[sleeps]",
     ),
+    # ------------------------------------------------------------ the command line
+    Mutant(
+        "a check reads the code of the current directory although PYTHONPATH names another",
+        "cli/app_loader.py",
+        "sys.path.insert(_after_python_path(), here)",
+        "sys.path.insert(0, here)",
+        "tests/cli/test_check.py::test_the_code_of_python_path_is_checked_and_named",
+    ),
 )

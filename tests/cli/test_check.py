@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from io import StringIO
 from pathlib import Path
@@ -74,7 +77,12 @@ def orders(state: Any, initial: Any, *, event: Any = int, versions: Any = None) 
     def on_event(ctx: TaskContext[Any], event: int) -> Program[None]:
         return ctx.set_state(OrderV1(event)).bind(lambda _: ctx.schedule(after="1 hour"))
 
-    return Task("orders", state=state, event=event, initial=initial, on_event=on_event, versions=versions)
+    def execute(ctx: TaskContext[Any]) -> Program[None]:
+        return ctx.cancel_schedule()
+
+    return Task(
+        "orders", state=state, event=event, initial=initial, on_event=on_event, execute=execute, versions=versions
+    )
 
 
 def forward(ctx: TaskContext[int], event: int) -> Program[None]:
@@ -366,3 +374,47 @@ def test_the_command_says_yes_no_or_that_it_cannot(path: Path, tmp_path: Path, s
     assert "there is no such file" in runs["nowhere"].error
     assert "only a file can be read without" in runs["memory"].error
     assert not (tmp_path / "nowhere.db").exists()
+
+
+VERSIONS = """
+from attrs import frozen
+from perdure import App, Task
+import money
+
+@frozen
+class Order:
+    FIELD: int
+
+orders = Task("orders", state=Order, event=int, initial=Order(0), on_event=lambda ctx, _: ctx.state)
+app = App(None).with_jobs(orders)
+"""
+
+
+def test_the_code_of_python_path_is_checked_and_named(path: Path, tmp_path: Path) -> None:
+    """As the console script, in the folder of the old version, with the new one in PYTHONPATH."""
+    for version, field in (("old", "euros"), ("new", "price")):
+        folder = tmp_path / version
+        folder.mkdir()
+        (folder / "shop.py").write_text(VERSIONS.replace("FIELD", field))
+        (folder / "money.py").write_text("")
+
+    def run(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        store = ["--store", f"sqlite:///{path}", "--unserved", "note"]
+        command = [sys.executable, "-P", "-m", "perdure", "check", "shop:app", *store, *options]
+        kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        return subprocess.run(  # noqa: S603 - our own command
+            command, cwd=tmp_path / "old", env=kept | environment, capture_output=True, text=True, check=False
+        )
+
+    here = run()
+    assert here.returncode == 0, here.stderr
+    assert here.stdout.splitlines()[:2] == [
+        f"code: shop from {tmp_path}/old/shop.py",
+        f"code: money from {tmp_path}/old/money.py",
+    ]
+    named = run("--json", PYTHONPATH=str(tmp_path / "new"))
+    assert named.returncode == 1, named.stderr
+    assert json.loads(named.stdout)["code"] == {
+        "shop": f"{tmp_path}/new/shop.py",
+        "money": f"{tmp_path}/new/money.py",
+    }

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import os
+import site
 import sys
+import sysconfig
 import traceback
+from collections.abc import Collection
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
@@ -16,7 +20,7 @@ from perdure.values.errors import DefinitionError
 
 
 def import_app(target: str) -> App[Any]:
-    """Import an app. The current directory is put first on ``sys.path``.
+    """Import an app. Modules are looked for in ``PYTHONPATH``, then in the current directory, then among the installed.
 
     Args:
         target: ``module:attribute``; the attribute is an ``App``, or a function without parameters that returns one. A
@@ -48,21 +52,46 @@ def records_of(app: App[Any]) -> Records | None:
     return None if keys is None else Records(keys)
 
 
+def imported_code(target: str, before: Collection[str]) -> dict[str, str]:
+    """Return the files of the code that the import of an app loaded: its module, and packages that are not installed.
+
+    Args:
+        target: ``module:attribute``, which was imported.
+        before: the names of the modules that were loaded before.
+    """
+    module = target.partition(":")[0]
+    folders = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    installed = (*folders, *site.getsitepackages(), site.getusersitepackages())
+    files = {module: sys.modules[module].__file__ or "(no file)"}
+    for name in sorted(set(sys.modules) - set(before) - {module}):
+        file = getattr(sys.modules[name], "__file__", None)
+        if "." not in name and file is not None and not file.startswith(installed):
+            files[name] = file
+    return files
+
+
 def _import(name: str) -> ModuleType:
     here = str(Path.cwd())
     if here not in sys.path:
-        sys.path.insert(0, here)
+        sys.path.insert(_after_python_path(), here)
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
             raise _broke(error, f"{name} was found, and imports {error.name}, which is not installed") from error
-        looked = f"looked in {here} and in the installed packages"
+        looked = f"looked in {here}, in PYTHONPATH and in the installed packages"
         raise UsageError(f"no module {error.name!r}; {looked}; check the name, or change the directory") from error
     except DefinitionError as error:
         raise UsageError(f"a definition in {name} is invalid: {error}") from error
     except Exception as error:
         raise _broke(error, f"importing {name} raised {type(error).__name__}: {error}") from error
+
+
+def _after_python_path() -> int:
+    """Return the place in ``sys.path`` after the folders that the user named, which take precedence as in Python."""
+    named = {os.path.abspath(folder) for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder}  # noqa: PTH100 - of text
+    places = [place for place, folder in enumerate(sys.path) if os.path.abspath(folder or ".") in named]  # noqa: PTH100 - likewise
+    return places[-1] + 1 if places else 0
 
 
 def _attribute(module: ModuleType, path: str, target: str) -> object:

@@ -12,7 +12,7 @@ import orjson
 from cyclopts import Parameter
 
 from perdure.cli.app_argument import AppArgument
-from perdure.cli.app_loader import import_app, records_of
+from perdure.cli.app_loader import import_app, imported_code, records_of
 from perdure.cli.check import tables
 from perdure.cli.check.finding import Topic
 from perdure.cli.check.progress import Progress
@@ -40,7 +40,8 @@ def check(
     """Report stored data that the code of an app cannot decode. Run it with the new code before you deploy it.
 
     It reads every instance, undelivered message, claim and idempotency key, and replays every workflow. It runs beside
-    an engine that owns the store or without one, takes no lock and writes nothing.
+    an engine that owns the store or without one, takes no lock and writes nothing. It prints the files of the code that
+    it imported: a folder in PYTHONPATH comes before the current one.
 
     Exit code: 0 the code can decode everything, 1 there are problems, 2 the check cannot start.
 
@@ -53,14 +54,16 @@ def check(
     json
         Print one JSON object instead of text.
     """
+    before = set(sys.modules)
     code = import_app(app)
+    files = imported_code(app, before)
     accepted = frozenset({Topic.NOT_SERVED, Topic.WAITING}) if unserved == "note" else frozenset[Topic]()
     report = _report(store, RowCheck(code.served, records_of(code)))
     if json:
-        sys.stdout.write(
-            orjson.dumps(json_of(report, shown_url(store), accepted), option=orjson.OPT_INDENT_2).decode() + "\n"
-        )
+        data = {"code": files} | json_of(report, shown_url(store), accepted)
+        sys.stdout.write(orjson.dumps(data, option=orjson.OPT_INDENT_2).decode() + "\n")
     else:
+        write_lines([*(f"code: {name} from {file}" for name, file in files.items()), ""])
         write_lines(lines_of(report, shown_url(store), accepted))
     return ExitCode.FAILED if report.problems(accepted) else ExitCode.DONE
 
