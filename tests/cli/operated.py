@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,6 +35,7 @@ from perdure.server.listening import listening
 from perdure.server.tokens import Tokens
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.owner_socket import owner_socket
+from perdure.stores.store import Store
 from perdure.testing.conformance.examples import message
 from perdure.testing.conformance.requirement import value
 from perdure.values.address import Address
@@ -199,8 +200,10 @@ def write_failed(path: Path) -> str:
 
 
 @contextmanager
-def serving(path: Path, app: App[Any] = APP) -> Iterator[dict[str, list[str]]]:
-    """Serve the app on the file in a thread, and yield the options that name its engine in each way."""
+def serving(
+    path: Path, app: App[Any] = APP, open_store: Callable[[], Store] | None = None
+) -> Iterator[dict[str, list[str]]]:
+    """Serve the app on the file, or another store, in a thread; yield the options that name its engine in each way."""
     started: queue.Queue[dict[str, list[str]] | BaseException] = queue.Queue()
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()
@@ -208,7 +211,7 @@ def serving(path: Path, app: App[Any] = APP) -> Iterator[dict[str, list[str]]]:
     async def main() -> None:
         tokens = Tokens.parse(f"operator read {TOKEN}")
         async with (
-            app.open(f"sqlite:///{path}") as jobs,
+            app.open(f"sqlite:///{path}" if open_store is None else open_store()) as jobs,
             listening(asgi_of(jobs, access="owner_socket"), [f"unix:{owner_socket(path)}"]),
             listening(asgi_of(jobs), ["127.0.0.1:0"]) as local,
             listening(asgi_of(jobs, access=tokens), ["127.0.0.1:0"]) as guarded,

@@ -1,0 +1,324 @@
+"""The exit codes of every command: a table, and every code that the help of a command names is in it."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import os
+import pty
+import re
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias
+
+import attrs
+import pytest
+from operated import APP, serving, write_store
+from returns.future import FutureResult
+
+from perdure import Signal, WorkerPool, Workflow, WorkflowContext
+from perdure.cli.commands import COMMANDS, run_command
+from perdure.cli.exit_code import ExitCode, code_of
+from perdure.stores.memory import memory_store
+from perdure.stores.store import Health, Store
+from perdure.telemetry.prometheus import prometheus
+from perdure.values import errors
+
+Out = pytest.CaptureFixture[str]
+Target: TypeAlias = Literal["engine", "plain engine", "failed store", "nothing", "closed port", "at rest", "drops"]
+"""The target of a command: an engine (with metrics, without, or on a store that fails), no named target, a port that
+nothing listens on, a store without its engine, or a server that answers probes and drops every request."""
+
+ROOT: Final = Path(__file__).parents[2]
+GO = Signal("go", int)
+
+
+def raises(_: object) -> Any:
+    raise RuntimeError("no")
+
+
+def waits(_: WorkflowContext[int]) -> Any:
+    return GO.receive()
+
+
+JOBS = (
+    Workflow("flow", state=int, run=waits, signals=[GO], result=int, errors=str),
+    WorkerPool("work", item=int, work=raises, result=int, errors=str),
+)
+
+# ---------------------------------------------------------------- the table
+UNREACHABLE: tuple[tuple[Target, int], ...] = (("nothing", 2), ("closed port", 4))
+
+READING: dict[str, list[tuple[list[str], Target, int]]] = {
+    "list": [
+        ([], "engine", 0),
+        (["--job", "task:no-such"], "engine", 0),
+        ([], "at rest", 0),
+        (["--limit", "0"], "engine", 2),
+    ],
+    "show": [(["task:order:o-2"], "engine", 0), (["task:order:absent"], "engine", 3), (["nonsense"], "engine", 2)],
+    "wait": [
+        (["task:order:o-2", "--until", "idle"], "engine", 0),
+        (["task:order:o-1", "--timeout", "1 ms"], "engine", 1),
+        (["task:order:never"], "engine", 3),
+    ],
+    "history": [(["task:order:o-1"], "engine", 0), (["task:order:absent"], "engine", 3)],
+    "steps": [(["workflow:flow:waiting"], "engine", 0), (["workflow:flow:absent"], "engine", 3)],
+    "explain": [
+        (["task:order:o-2", "send", '{"paid":1}'], "engine", 0),
+        (["task:order:o-2", "send", '{"paid":1000}'], "engine", 3),
+    ],
+    "dead-letters": [([], "engine", 0), ([], "at rest", 0)],
+    "jobs": [([], "engine", 0), ([], "at rest", 4)],
+    "counts": [([], "engine", 0), ([], "at rest", 4)],
+    "members": [([], "engine", 0)],
+    "pool": [(["pool:work"], "engine", 0), (["pool:no-such"], "engine", 3)],
+    "health": [([], "engine", 0), ([], "failed store", 1)],
+    "metrics": [([], "engine", 0), ([], "plain engine", 3)],
+}
+CHANGING: dict[str, list[tuple[list[str], Target, int]]] = {
+    "start": [
+        (["continuous:tick:new", '{"paid":1}'], "engine", 0),
+        (["continuous:tick:bad", '{"paid":"x"}'], "engine", 3),
+        (["continuous:deny:a", '{"k":1,"tok":"t"}'], "engine", 3),
+    ],
+    "send": [
+        (["task:order:new", '{"paid":1}'], "engine", 0),
+        (["task:order:new", '{"paid":1000}'], "engine", 3),
+        (["task:order:new", "no JSON"], "engine", 2),
+        (["task:order:new", '{"paid":1}'], "at rest", 4),
+    ],
+    "add": [(["debounce:batch:new", '{"paid":1}'], "engine", 0), (["debounce:batch:new", "1"], "engine", 3)],
+    "put": [(["pool:work:new", "1"], "engine", 0), (["pool:work:new", '"x"'], "engine", 3)],
+    "signal": [
+        (["workflow:flow:waiting", "go", "1"], "engine", 0),
+        (["workflow:flow:absent", "go", "1"], "engine", 3),
+        (["workflow:flow:other", "stop", "1"], "engine", 3),
+    ],
+    "trigger": [(["task:order:o-2"], "engine", 0), (["continuous:tick:absent"], "engine", 3)],
+    "flush": [(["debounce:batch:full"], "engine", 0), (["debounce:batch:absent"], "engine", 3)],
+    "call": [(["task:order:called", "send", '{"paid":1}'], "engine", 0), (["task:order:called", "fly"], "engine", 3)],
+    "hold": [(["task:order"], "engine", 0), (["task:no-such"], "engine", 3)],
+    "release": [(["task:order"], "engine", 0), (["task:no-such"], "engine", 3)],
+    "pause": [(["task:order:o-1"], "engine", 0), (["task:order:absent"], "engine", 3)],
+    "resume": [(["task:order:o-1"], "engine", 0), (["task:order:absent"], "engine", 3)],
+    "retry": [(["task:order:p-1"], "engine", 0), (["task:order:o-2"], "engine", 3)],
+    "cancel": [(["workflow:flow:cancelled", "--yes"], "engine", 0), (["workflow:flow:absent", "--yes"], "engine", 3)],
+    "clear": [(["debounce:batch:cleared", "--yes"], "engine", 0), (["debounce:batch:absent", "--yes"], "engine", 3)],
+    "terminate": [
+        (["task:order:o-3", "--yes"], "engine", 0),
+        (["task:order:absent", "--yes"], "engine", 3),
+        (["task:order:o-2"], "engine", 2),
+        (["task:order:o-2", "task:order:absent", "--yes"], "engine", 3),
+    ],
+    "redrive": [(["1", "--yes"], "engine", 0), (["99", "--yes"], "engine", 3)],
+}
+FREE: dict[str, list[tuple[list[str], int]]] = {
+    "token": [(["web"], 0), (["two words"], 2)],
+    "key": [(["2026-11"], 0), (["two words"], 2)],
+    "openapi": [(["operated:APP"], 0), (["operated:nothing"], 2)],
+    "completion": [(["bash"], 0), (["tcsh"], 2)],
+    "doctor": [([], 0), (["--store", "sqlite:///nowhere.db"], 1), (["--store", "mysql://db"], 2)],
+    "bench": [(["--at", "/dev/null"], 2)],
+    "demo": [(["--kill-at", "200%"], 2)],
+    "run": [(["no_such_module:app", "--store", "memory://"], 2)],
+    "serve": [(["no_such_module:app", "--store", "memory://"], 2)],
+    "check": [
+        (["operated:APP", "--store", "{store}"], 1),
+        (["operated:APP", "--store", "{served}"], 0),
+        (["operated:APP", "--store", "sqlite:///nowhere.db"], 2),
+    ],
+    "snapshot": [
+        (["--store", "{store}", "--output", "{new}"], 0),
+        (["--store", "{store}", "--output", "{store_path}"], 2),
+    ],
+    "backup": [
+        (["--store", "{store}", "--output", "{new}"], 0),
+        (["--store", "{store}", "--output", "{store_path}"], 2),
+    ],
+    "verify": [(["--store", "{store}"], 0), (["--store", "sqlite:///nowhere.db"], 2)],
+    "stats": [(["--store", "{store}"], 0), (["--store", "sqlite:///nowhere.db"], 2)],
+    "vacuum": [(["--store", "{store}"], 0), (["--store", "sqlite:///nowhere.db"], 2)],
+    "copy": [(["{store}", "sqlite:///{new}"], 0), (["{store}", "{store}"], 2)],
+    "migrate": [(["--store", "sqlite:///jobs.db"], 2)],
+}
+ELSEWHERE = {
+    ("run", 0): "tests/cli/test_run.py::test_it_stops_on_request",
+    ("run", 1): "tests/cli/test_run.py::test_a_job_that_exits_ends_the_command_in_order",
+    ("serve", 0): "tests/cli/test_serve.py::test_a_stop_answers_requests_in_progress_and_refuses_the_rest",
+    ("demo", 0): "tests/cli/test_demo.py::test_nothing_is_lost_when_the_worker_is_killed",
+    ("demo", 1): "tests/cli/test_demo.py::test_an_event_that_the_worker_drops_is_found_missing",
+    ("bench", 0): "tests/cli/test_bench.py::test_a_measurement_leaves_nothing_behind",
+    ("copy", 1): "tests/cli/test_copy.py::test_a_difference_is_named",
+    ("migrate", 0): "tests/cli/test_migrate.py::test_it_creates_the_tables_and_then_has_nothing_to_do",
+    ("verify", 1): "tests/cli/test_verify.py::test_the_command_says_sound_damaged_or_that_it_cannot",
+}
+"""The codes of the help that need a process, a server of PostgreSQL or a damaged file."""
+
+ASKS = ("pause", "resume", "retry", "cancel", "clear", "terminate", "redrive")
+FIRST: dict[str, list[str]] = {name: rows[0][0] for name, rows in (READING | CHANGING).items()}
+ROWS = [
+    *((name, *row) for name, rows in (READING | CHANGING).items() for row in rows),
+    *((name, FIRST[name], target, code) for name in (READING | CHANGING) for target, code in UNREACHABLE),
+    *((name, FIRST[name], "drops", 5) for name in CHANGING if name not in {"hold", "release"}),
+]
+
+
+# ---------------------------------------------------------------- the places
+def failed_store() -> Store:
+    """Return a store that works, and says of itself that it does not."""
+    return attrs.evolve(
+        memory_store(), health=lambda: FutureResult.from_value(Health(state="failed", detail="no disk"))
+    )
+
+
+@contextmanager
+def dropping() -> Iterator[list[str]]:
+    """Serve a port that answers probes and lists, and drops every change without an answer."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                begin = connection.recv(4_096)
+                if begin.startswith(b"GET"):
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield ["--server", f"http://127.0.0.1:{listener.getsockname()[1]}", "--timeout", "1 second"]
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def targets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[str]]]:
+    folder = tmp_path_factory.mktemp("targets")
+    write_store(folder / "jobs.db")
+    rest = write_store(folder / "rest.db")
+    app = APP.with_jobs(*JOBS)
+    with (
+        serving(folder / "jobs.db", app.with_sinks(prometheus())) as engine,
+        serving(folder / "plain.db", app) as plain,
+        serving(folder / "failed.db", app, failed_store) as failed,
+        dropping() as drops,
+        socket.create_server(("127.0.0.1", 0)) as bound,
+    ):
+        closed = bound.getsockname()[1]
+        bound.close()
+        for prepared in ("waiting", "other", "cancelled"):
+            assert run_command(["start", f"workflow:flow:{prepared}", "0", *engine["server"]]) == 0
+        for prepared in ("full", "cleared"):
+            assert run_command(["add", f"debounce:batch:{prepared}", '{"paid":1}', *engine["server"]]) == 0
+        yield {
+            "engine": engine["server"],
+            "plain engine": plain["server"],
+            "failed store": failed["server"],
+            "nothing": [],
+            "closed port": ["--server", f"http://127.0.0.1:{closed}"],
+            "at rest": ["--store", rest],
+            "drops": drops,
+        }
+
+
+def test_the_codes_of_the_commands_that_reach_an_engine(targets: dict[str, list[str]], capsys: Out) -> None:
+    found = [
+        (name, arguments, target, run_command([name, *arguments, *targets[target]]))
+        for name, arguments, target, _ in ROWS
+    ]
+    differing = [(*row, expected[-1]) for row, expected in zip(found, ROWS, strict=True) if row != expected]
+    assert differing == []
+    assert capsys.readouterr().err.count("Traceback") == 0
+
+
+@pytest.mark.parametrize("name", sorted(FREE))
+def test_the_codes_of_the_other_commands(name: str, tmp_path: Path, capsys: Out) -> None:
+    url = write_store(tmp_path / "jobs.db")
+    served = asyncio.run(_served(tmp_path))
+    places = {"store": url, "served": served, "store_path": str(tmp_path / "jobs.db"), "new": str(tmp_path / "new")}
+    for number, (arguments, code) in enumerate(FREE[name]):
+        given = [each.format(**places | {"new": f"{places['new']}-{number}"}) for each in arguments]
+        assert run_command([name, *given]) == code, (given, capsys.readouterr().err)
+
+
+async def _served(folder: Path) -> str:
+    """Write a store whose jobs the app serves."""
+    url = f"sqlite:///{folder / 'served.db'}"
+    async with APP.open(url) as jobs:
+        await jobs.handle_by_name("task", "order").call("send", "a", '{"paid":1}')
+    return url
+
+
+ANSWERS_NO = """
+import sys
+from perdure.cli.commands import run_command
+print([int(run_command(each)) for each in {commands!r}], file=sys.stderr)
+"""
+
+
+def test_a_question_that_is_answered_no_is_130(targets: dict[str, list[str]]) -> None:
+    """With a terminal as standard input, and 'n' on each of its lines. Nothing was changed."""
+    filters = {"clear": ["--job", "debounce:batch"], "cancel": ["--job", "workflow:flow"], "redrive": ["--all"]}
+    filters |= {"resume": ["--status", "paused"], "retry": ["--status", "parked"]}
+    commands = [[name, *filters.get(name, ["--job", "task:order"]), *targets["engine"]] for name in ASKS]
+    ours, theirs = pty.openpty()
+    os.write(ours, b"n\n" * len(commands))
+    script = [sys.executable, "-c", ANSWERS_NO.format(commands=commands)]
+    ran = subprocess.run(script, stdin=theirs, capture_output=True, text=True, check=False)  # noqa: S603 - our own
+    os.close(ours)
+    os.close(theirs)
+    assert json.loads(ran.stderr.splitlines()[-1].rpartition("] ")[2]) == [130] * len(commands), ran.stderr
+
+
+# ---------------------------------------------------------------- the table is complete
+def named_in_help(name: str) -> set[int]:
+    """Return the exit codes that the help of a command names."""
+    help_ = inspect.getdoc(COMMANDS[name].load()) or ""
+    paragraph = re.search(r"Exit code: (.*?)(?:\n\n|\Z)", help_, re.DOTALL)
+    return {int(code) for code in re.findall(r"(?<![\w.,-])(130|[0-5])(?=\s)", paragraph[1])} if paragraph else {0, 2}
+
+
+def in_table(name: str) -> set[int]:
+    rows = {code for command, _, _, code in ROWS if command == name} | {code for _, code in FREE.get(name, ())}
+    return rows | ({130} if name in ASKS else set()) | {code for command, code in ELSEWHERE if command == name}
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_code_of_the_help_is_in_the_table_and_the_other_way_round(name: str) -> None:
+    assert named_in_help(name) == in_table(name)
+
+
+def test_the_page_names_every_code() -> None:
+    page = (ROOT / "docs" / "reference" / "command-line.md").read_text(encoding="utf-8")
+    assert {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)} == {int(each) for each in ExitCode}
+
+
+@pytest.mark.parametrize("test", sorted(set(ELSEWHERE.values())))
+def test_the_tests_elsewhere_exist(test: str) -> None:
+    file, _, function = test.partition("::")
+    assert f"def {function}" in (ROOT / file).read_text(encoding="utf-8")
+
+
+CODES: dict[int, Sequence[errors.PerdureError]] = {
+    2: [errors.DefinitionError("x", 1, "y"), errors.StoreMissing("s", "r"), errors.StoreLocked("s", "o")],
+    3: [errors.InvalidInput("x", ("y",)), errors.UnknownJob("task", "x", ())],
+    4: [errors.ServerUnreachable("s", "r"), errors.EngineClosed(), errors.StoreUnavailable("o", "r")],
+}
+
+
+@pytest.mark.parametrize("code", sorted(CODES))
+def test_the_code_of_an_error(code: int) -> None:
+    assert {code_of(error) for error in CODES[code]} == {code}
