@@ -115,7 +115,7 @@ CHANGING: dict[str, list[tuple[list[str], Target, int]]] = {
         (["task:order:o-3", "--yes"], "engine", 0),
         (["task:order:absent", "--yes"], "engine", 3),
         (["task:order:o-2"], "engine", 2),
-        (["task:order:o-2", "task:order:absent", "--yes"], "engine", 3),
+        (["task:order:absent", "task:order:o-2", "--yes"], "engine", 3),
     ],
     "redrive": [(["1", "--yes"], "engine", 0), (["99", "--yes"], "engine", 3)],
 }
