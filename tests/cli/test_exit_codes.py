@@ -274,8 +274,9 @@ def test_a_question_that_is_answered_no_is_130(targets: dict[str, list[str]]) ->
     filters = {"clear": ["--job", "debounce:batch"], "cancel": ["--job", "workflow:flow"], "redrive": ["--all"]}
     filters |= {"resume": ["--status", "paused"], "retry": ["--status", "parked"]}
     commands = [[name, *filters.get(name, ["--job", "task:order"]), *targets["engine"]] for name in ASKS]
+    commands += [commands[-1]] * 3
     ours, theirs = pty.openpty()
-    os.write(ours, b"n\n" * len(commands))
+    os.write(ours, b"n\n" * len(ASKS) + b"\n" + b"no\n" + b"sure\n")  # only y and yes are a yes
     script = [sys.executable, "-c", ANSWERS_NO.format(commands=commands)]
     ran = subprocess.run(script, stdin=theirs, capture_output=True, text=True, check=False)  # noqa: S603 - our own
     os.close(ours)

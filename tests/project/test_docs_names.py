@@ -1,0 +1,374 @@
+"""Every name, value, option and default that a page names exists in the code.
+
+Each family is a function from a text to the names in it that do not exist, so that a wrong text shows that it can fail.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perdure import App, Client, Limits
+from perdure.cli.commands import COMMANDS
+from perdure.jobs.definition import Definition
+from perdure.server.http_limits import HttpLimits
+from perdure.testing import JobMachine, World
+from perdure.testing.cluster import Cluster
+from perdure.values.event import EVENT_TYPES
+from perdure.values.live_event import LIVE_EVENT_TYPES
+
+ROOT = Path(__file__).parents[2]
+SRC = ROOT / "src" / "perdure"
+sys.path.insert(0, str(ROOT / "docs" / "_extensions"))
+import command_help  # noqa: E402 - the options of the commands, as the site shows them
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FENCE = re.compile(r"^(?P<fence>`{3,}).*?^(?P=fence)$", re.MULTILINE | re.DOTALL)
+SPAN = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
+PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def named(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def spans(text: str) -> Iterator[str]:
+    """Yield the inline code of a page."""
+    for found in SPAN.finditer(FENCE.sub("", text)):
+        yield found[1]
+
+
+@cache
+def sources() -> dict[Path, ast.Module]:
+    return {path: ast.parse(path.read_text(encoding="utf-8")) for path in SRC.rglob("*.py")}
+
+
+@cache
+def texts() -> frozenset[str]:
+    """Return the texts that the sources contain: event types, attributes of spans, variables of the environment."""
+    nodes = (node for tree in sources().values() for node in ast.walk(tree))
+    return frozenset(node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))
+
+
+# ---------------------------------------------------------------- dotted names
+SQL = {"perdure.migrations", "perdure.send"}
+"""A table and a function in the schema of PostgreSQL."""
+
+
+def unknown_modules(text: str) -> Iterator[str]:
+    """Yield the dotted names below ``perdure`` that neither import nor occur as a text in the sources."""
+    for span in spans(text):
+        for name in re.findall(r"(?<![\w.@:/-])perdure(?:\.\w+)+", span):
+            if (
+                name not in texts() | SQL
+                and not name.endswith((".md", ".toml", ".db", ".service"))
+                and not _imports(name)
+            ):
+                yield name
+
+
+@cache
+def _imports(name: str) -> bool:
+    parts = name.split(".")
+    for cut in range(len(parts), 0, -1):
+        try:
+            thing: Any = importlib.import_module(".".join(parts[:cut]))
+        except ImportError:
+            continue
+        for part in parts[cut:]:
+            if not hasattr(thing, part) and part not in getattr(thing, "__annotations__", {}):
+                return False
+            thing = getattr(thing, part, None)
+        return True
+    return False
+
+
+# ---------------------------------------------------------------- values of parameters
+@cache
+def choices() -> dict[str, set[str]]:
+    """Return the texts that each parameter or field of the sources takes, if it takes one of some texts."""
+    aliases = {
+        target.id: node.value
+        for tree in sources().values()
+        for node in tree.body
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        if isinstance(target, ast.Name)
+    }
+    found: dict[str, set[str]] = {}
+    for tree in sources().values():
+        for node in ast.walk(tree):
+            match node:
+                case ast.arg(arg=name, annotation=ast.expr() as annotation):
+                    pass
+                case ast.AnnAssign(target=ast.Name(id=name), annotation=annotation):
+                    pass
+                case _:
+                    continue
+            words = set(_words(annotation, aliases, set()))
+            if words:
+                found.setdefault(name, set()).update(words)
+    return found
+
+
+def _words(annotation: ast.expr, aliases: dict[str, ast.expr], seen: set[str]) -> Iterator[str]:
+    for node in ast.walk(annotation):
+        match node:
+            case ast.Subscript(value=ast.Name(id="Literal"), slice=inside):
+                yield from (each.value for each in ast.walk(inside) if isinstance(each, ast.Constant))  # type: ignore[misc]
+            case ast.Name(id=name) if name in aliases and name not in seen:
+                yield from _words(aliases[name], aliases, {*seen, name})
+            case _:
+                pass
+
+
+def unknown_values(text: str) -> Iterator[str]:
+    """Yield the ``name="word"`` whose word that parameter does not take."""
+    for span in spans(text):
+        for name, word in re.findall(r"(?<![\w.?&])([a-z_]\w*)=[\"']([\w-]+)[\"']", span):
+            if name in choices() and word not in choices()[name] | FREE_TEXTS.get(name, set()):
+                yield f"{name}={word!r}"
+
+
+FREE_TEXTS: dict[str, set[str]] = {}
+"""Words of parameters that take any text in one place and one of some in another."""
+
+
+# ---------------------------------------------------------------- options and variables
+@cache
+def options_of(command: str) -> frozenset[str]:
+    names = {name for argument in command_help.arguments_of(command) for name in argument.names}
+    return frozenset({*names, "--help", "--version"})
+
+
+OPTIONS_OF_OTHERS = {
+    *("--hypothesis-profile", "--perdure-coverage", "--perdure-seed"),  # pytest
+    *("--lease", "--only", "--profile", "--quick", "--rounds"),  # the benchmarks
+    "--start-period",  # Docker
+}
+
+
+def unknown_options(text: str) -> Iterator[str]:
+    """Yield the options that the command does not have, or no command if the text names none."""
+    everywhere = {option for command in COMMANDS for option in options_of(command)} | OPTIONS_OF_OTHERS
+    for span in spans(text):
+        if not span.startswith(("perdure ", "--")):
+            continue
+        command = span.split()[1] if span.startswith("perdure ") and " " in span else ""
+        known = options_of(command) if command in COMMANDS else everywhere
+        yield from (f"{span}: {name}" for name in re.findall(r"(?<![\w-])--[a-z][\w-]*", span) if name not in known)
+
+
+def unknown_commands(text: str) -> Iterator[str]:
+    """Yield the commands of ``perdure`` that do not exist."""
+    for span in spans(text):
+        found = re.match(r"perdure ([a-z][a-z-]*)(?= |$)", span)
+        if found and found[1] not in COMMANDS:
+            yield span
+
+
+def unknown_variables(text: str) -> Iterator[str]:
+    """Yield the variables of the environment that no source names."""
+    help_ = "\n".join(texts())
+    for name in re.findall(r"\bPERDURE_[A-Z_]+\b", text):
+        if name not in help_ and not any(name in path.read_text(encoding="utf-8") for path in _variable_files()):
+            yield name
+
+
+def _variable_files() -> list[Path]:
+    return [*(ROOT / "property_tests").rglob("*.py"), *(ROOT / "tests" / "plugins").rglob("*.py")]
+
+
+# ---------------------------------------------------------------- events and classes
+CRASH_POINTS = {"debounce.add", "engine.call", "task.send"}
+"""Labels of crash points, and a method, that look like events."""
+
+
+def unknown_events(text: str) -> Iterator[str]:
+    """Yield what looks like the type of an event, stored or live, and is none."""
+    types = {*EVENT_TYPES, *LIVE_EVENT_TYPES}
+    prefixes = {type_.partition(".")[0] for type_ in types}
+    for span in spans(text):
+        prefix = span.partition(".")[0]
+        looks_like_one = re.fullmatch(r"[a-z]+\.[a-z_]+", span) and not span.endswith((".py", ".md", ".db"))
+        if (
+            looks_like_one
+            and prefix in prefixes
+            and prefix not in OBJECTS
+            and span not in types | texts() | CRASH_POINTS
+        ):
+            yield span
+
+
+@cache
+def classes() -> frozenset[str]:
+    nodes = (node for tree in sources().values() for node in tree.body)
+    names = set(dir(builtins))
+    for node in nodes:
+        match node:
+            case ast.ClassDef(name=name) | ast.FunctionDef(name=name):
+                names.add(name)
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                names.add(name)
+            case ast.ImportFrom(names=imported):
+                names |= {each.asname or each.name for each in imported}
+            case _:
+                pass
+    return frozenset(names)
+
+
+def unknown_classes(text: str) -> Iterator[str]:
+    """Yield the names in CamelCase that neither the sources nor the code of the page define."""
+    own = set(re.findall(r"\w+", "\n".join(PYTHON.findall(text))))
+    for span in spans(text):
+        found = re.match(r"([A-Z][a-z]+(?:[A-Z][a-z0-9]+)+)(?:\(|$)", span)
+        if found and found[1] not in classes() | texts() | own | OF_OTHERS:
+            yield found[1]
+
+
+OF_OTHERS = {
+    *("EnvironmentFile", "ExecStart", "StateDirectory", "TimeoutStartSec", "TimeoutStopSec", "WatchdogSec"),  # systemd
+    *("ReadWriteOncePod", "RollingUpdate"),  # Kubernetes
+    *("HttpOnly", "SecretStr", "SqliteHuey", "TypedDict"),
+}
+"""Names in CamelCase of other libraries, standards and systems."""
+
+
+# ---------------------------------------------------------------- attributes
+def _names(*things: type) -> set[str]:
+    return {name for thing in things for name in (*dir(thing), *getattr(thing, "__annotations__", {}))}
+
+
+@cache
+def _public_of(suffix: str) -> frozenset[str]:
+    modules = [path.relative_to(SRC.parent).with_suffix("").parts for path in sources()]
+    found: set[str] = set()
+    for parts in modules:
+        if "kinds" in parts or "jobs" in parts:
+            module = importlib.import_module(".".join(parts).removesuffix(".__init__"))
+            for thing in vars(module).values():
+                if inspect.isclass(thing) and thing.__name__.endswith(suffix):
+                    found |= _names(thing)
+    return frozenset(found)
+
+
+OBJECTS: dict[str, Callable[[], set[str] | frozenset[str]]] = {
+    "app": lambda: _names(App),
+    "jobs": lambda: _names(Client) | {"unwrap"},  # of the synchronous client
+    "client": lambda: _names(Client),
+    "ctx": lambda: _public_of("Context"),
+    "handle": lambda: _public_of("Handle"),
+    "world": lambda: _names(World),
+    "cluster": lambda: _names(Cluster) | {"effects"},
+    "machine": lambda: _names(JobMachine),
+    "definition": lambda: _names(Definition),
+    "Limits": lambda: _names(Limits),
+    "HttpLimits": lambda: _names(HttpLimits),
+}
+
+
+def unknown_attributes(text: str) -> Iterator[str]:
+    """Yield the attributes of the objects of every page that their classes do not have."""
+    for span in spans(text):
+        for name, attribute in re.findall(r"(?<![\w./])(\w+)\.([a-z]\w*)", span):
+            if (
+                name in OBJECTS
+                and attribute not in OBJECTS[name]()
+                and attribute not in {"db", "md", "py", "service", "sock"}
+            ):
+                yield f"{name}.{attribute}"
+
+
+# ---------------------------------------------------------------- defaults
+def defaults_of(name: str) -> set[str]:
+    """Return the defaults of the fields and parameters of that name in the sources, as they are written."""
+    found: set[str] = set()
+    for tree in sources().values():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                given = node.args
+                with_default = [*given.posonlyargs, *given.args][-len(given.defaults) :] if given.defaults else []
+                pairs = [
+                    *zip(with_default, given.defaults, strict=True),
+                    *zip(given.kwonlyargs, given.kw_defaults, strict=True),
+                ]
+                found |= {ast.unparse(value) for arg, value in pairs if arg.arg == name and value is not None}
+            if (
+                isinstance(node, ast.AnnAssign)
+                and isinstance(node.target, ast.Name)
+                and node.target.id == name
+                and node.value
+            ):
+                found.add(ast.unparse(node.value))
+    return found
+
+
+def wrong_defaults(text: str) -> Iterator[str]:
+    """Yield the ``name=value`` of a sentence that says that it is the default, and is not."""
+    for sentence in re.split(r"(?<=[.:;|])\s", FENCE.sub("", text)):
+        if "default" not in sentence:
+            continue
+        for name, value in re.findall(r"`([a-z_]+)=([\"']?[\w. ]+[\"']?)` (?:is|\(?by|as) (?:the )?default", sentence):
+            if value.replace('"', "'") not in {each.replace('"', "'") for each in defaults_of(name)}:
+                yield f"{name}={value}"
+
+
+# ---------------------------------------------------------------- files
+FOLDERS = (ROOT, SRC, ROOT / "property_tests", ROOT / "tests", ROOT / "docs")
+
+
+def unknown_files(text: str) -> Iterator[str]:
+    """Yield the Python files with a folder that the repository does not have."""
+    for span in spans(text):
+        for file in re.findall(r"^[\w/]+/\w+\.py(?=$|::)", span):
+            if not any(
+                (folder / file).exists()
+                for folder in (ROOT, SRC, ROOT / "property_tests", ROOT / "tests", ROOT / "docs")
+            ):
+                yield file
+
+
+FAMILIES: dict[str, tuple[Callable[[str], Iterator[str]], str]] = {
+    "a dotted name": (unknown_modules, "`perdure.values.instance.Instances`"),
+    "a value": (unknown_values, '`on_full="wait"`'),
+    "an option": (unknown_options, "`perdure list --everything`"),
+    "an option alone": (unknown_options, "`--everything`"),
+    "a command": (unknown_commands, "`perdure halt`"),
+    "a variable": (unknown_variables, "`PERDURE_NOTHING`"),
+    "an event": (unknown_events, "`job.halted`"),
+    "a class": (unknown_classes, "`StoreHalted`"),
+    "an attribute": (unknown_attributes, "`jobs.engine`"),
+    "an attribute of a context": (unknown_attributes, "`ctx.halt()`"),
+    "a default": (wrong_defaults, "`batch_size=7` is the default."),
+    "a file": (unknown_files, "`jobs/halt.py`"),
+}
+
+
+OF_ANOTHER_LIBRARY = ROOT / "docs" / "explanation" / "where-did-it-go.md"
+"""This page names classes and attributes of the library that it compares with."""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_every_name_of_a_page_exists(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    families = {name: found for name, (found, _) in FAMILIES.items()}
+    if page == OF_ANOTHER_LIBRARY:
+        families = {name: found for name, found in families.items() if "class" not in name and "attribute" not in name}
+    assert {name: sorted(set(found(text))) for name, found in families.items() if set(found(text))} == {}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_wrong_name_is_found(family: str) -> None:
+    found, planted = FAMILIES[family]
+    text = (ROOT / "docs" / "guarantees.md").read_text(encoding="utf-8")
+    assert len(set(found(f"{text}\n\n{planted}\n"))) == len(set(found(text))) + 1
