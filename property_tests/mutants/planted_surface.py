@@ -2,6 +2,7 @@
 
 from mutant import Mutant
 
+CODES = "tests/cli/test_exit_codes.py"
 SECRETS = "tests/behaviour/test_secrets.py"
 URLS = "tests/cli/test_urls.py"
 PERMISSIONS = "tests/cli/test_file_permissions.py"
@@ -136,5 +137,55 @@ MUTANTS = (
         "sys.path.insert(_after_python_path(), here)",
         "sys.path.insert(0, here)",
         "tests/cli/test_check.py::test_the_code_of_python_path_is_checked_and_named",
+    ),
+    Mutant(
+        "the last of several changes decides the exit code",
+        "cli/instances/change_many.py",
+        "worst, done = max(worst, code), done",
+        "worst, done = code, done",
+        f"{CODES}::test_the_codes_of_the_commands_that_reach_an_engine",
+    ),
+    Mutant(
+        "an empty answer to a question is a yes",
+        "cli/confirmation.py",
+        'in {"y", "yes"}',
+        'not in {"n", "no"}',
+        f"{CODES}::test_a_question_that_is_answered_no_is_130",
+    ),
+    Mutant(
+        "a wait that ends without its status is a success",
+        "cli/instances/wait.py",
+        "            return ExitCode.FAILED",
+        "            return ExitCode.DONE",
+        f"{CODES}::test_the_codes_of_the_commands_that_reach_an_engine",
+    ),
+    Mutant(
+        "a store that failed is healthy for a supervisor",
+        "cli/health.py",
+        'return ExitCode.FAILED if report.state == "failed" else ExitCode.DONE',
+        "return ExitCode.DONE",
+        f"{CODES}::test_the_codes_of_the_commands_that_reach_an_engine",
+    ),
+    # ------------------------------------------------------------ telemetry
+    Mutant(
+        "a tracker goes back to the position of another engine",
+        "telemetry/tracker/position.py",
+        "if found.sequence is not None and found.sequence > self.done:",
+        "if found.sequence is not None:",
+        "tests/telemetry/test_tracker_position.py::test_a_position_follows_other_engines_and_never_goes_back",
+    ),
+    Mutant(
+        "a field of a log line replaces its level",
+        "telemetry/logs.py",
+        "        return encoded(ordered | line)",
+        "        return encoded(ordered | fields | line)",
+        "tests/telemetry/test_logs.py::test_a_field_of_a_line_hides_none_of_its_facts",
+    ),
+    Mutant(
+        "a resumed instance is drawn as one that waited",
+        "telemetry/activity.py",
+        'JobResumed: ("paused", "waiting"),',
+        'JobResumed: ("waiting", "waiting"),',
+        "tests/dashboard/test_activity.py::test_each_event_is_a_step_of_its_job",
     ),
 )

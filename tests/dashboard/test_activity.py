@@ -1,10 +1,20 @@
 """The last hour of an engine in memory: bounded, and independent of how it is watched."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from perdure.telemetry.activity import KEPT_FAILURES, KEPT_MINUTES, MAX_JOBS, MINUTE_MS, Activity
-from perdure.values.event import JobExecuted, JobFailed, JobStarted
+from perdure.values.event import (
+    JobExecuted,
+    JobFailed,
+    JobParked,
+    JobPaused,
+    JobRecovered,
+    JobResumed,
+    JobStarted,
+    JobTerminated,
+)
 from perdure.values.failure import FailureRecord
 from perdure.values.live_event import AlarmFired
 
@@ -71,3 +81,24 @@ def test_the_lateness_of_a_minute_is_that_of_its_latest_alarm():
     for due_ms in (700, 100, 990):
         activity.on_event(AlarmFired(at_ms=1_000, address="task:orders:1", due_ms=due_ms))
     assert activity.minutes(1_000)[-1].latest_ms == 900
+
+
+HEADER = {"event_id": "e", "at_ms": 0, "address": "task:orders:1"}
+RECOVERED = {"run_id": "r", "cause": "alarm", "attempt": 1, "delivery": 2, "recoveries": 1}
+STEPS = [
+    (JobStarted(**HEADER), ("new", "waiting")),
+    (executed(0), ("running", "waiting")),
+    (failed(0), ("running", "retrying")),
+    (JobRecovered(**HEADER, **RECOVERED), ("running", "running")),
+    (JobParked(**HEADER, reason="undecodable"), ("running", "parked")),
+    (JobPaused(**HEADER), ("waiting", "paused")),
+    (JobResumed(**HEADER, was="paused"), ("paused", "waiting")),
+    (JobTerminated(**HEADER, reason="done"), ("waiting", "ended")),
+]
+
+
+@pytest.mark.parametrize(("event", "step"), STEPS, ids=lambda value: type(value).__name__)
+def test_each_event_is_a_step_of_its_job(event, step):
+    activity = Activity()
+    activity.on_event(event)
+    assert activity.steps("task", "orders") == {step: 1}

@@ -163,3 +163,10 @@ def test_a_value_that_cannot_be_printed_loses_no_line(wrap: Callable[[object], o
     read = json.loads(JsonLine().format(record))
     assert (read["level"], read["message"]) == ("info", "packed")
     assert "Unprintable" in str(read["parcel"]) or "list" in str(read["parcel"])
+
+
+def test_a_field_of_a_line_hides_none_of_its_facts(lines: io.StringIO) -> None:
+    log.warning("late", extra={"level": "debug", "at": "never", "logger": "another", "parcel": 7})
+    line = json.loads(lines.getvalue())
+    assert (line["level"], line["logger"], line["message"], line["parcel"]) == ("warning", "shop", "late", 7)
+    assert line["at"] != "never"

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any, cast
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from returns.result import Success
@@ -80,3 +81,23 @@ def test_events_that_retention_deletes_between_two_reads_are_left_to_the_next_pa
     page = page_of(Log(90, AT_ONCE + 5, after_reads=1), limit=70)
     assert [each.sequence for each in page.events] == list(range(1, AT_ONCE + 1))
     assert page.end == "not_reached"
+
+
+@pytest.mark.parametrize(("stored", "done", "follows"), [(None, 5, 5), (3, 5, 5), (5, 5, 5), (9, 5, 9)])
+def test_a_position_follows_other_engines_and_never_goes_back(stored: int | None, done: int, follows: int) -> None:
+    """The events between the stored position and this one are not selected: it would read them again and again."""
+    nothing = cast("Any", None)
+    position = Position(
+        name="t",
+        runtime=asyncio_runtime(),
+        retries=nothing,
+        events=nothing,
+        cursor=lambda _: settled(Success(Cursor(sequence=stored, last=9))),
+        move_cursor=nothing,
+        report=nothing,
+        moved_by="several",
+        done=done,
+        stored=3,
+    )
+    asyncio.run(position.follow())
+    assert position.done == follows
