@@ -188,4 +188,12 @@ MUTANTS = (
         'JobResumed: ("waiting", "waiting"),',
         "tests/dashboard/test_activity.py::test_each_event_is_a_step_of_its_job",
     ),
+    # ------------------------------------------------------------ encryption
+    Mutant(
+        "equal answers of a key look equal in the file",
+        "stores/encryption/records.py",
+        'f"{remembered.expires_ms:x}"',
+        '""',
+        "tests/stores/test_encryption.py::test_equal_answers_of_a_key_look_different_when_it_is_used_again",
+    ),
 )

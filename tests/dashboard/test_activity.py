@@ -1,5 +1,6 @@
 """The last hour of an engine in memory: bounded, and independent of how it is watched."""
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -88,7 +89,8 @@ RECOVERED = {"run_id": "r", "cause": "alarm", "attempt": 1, "delivery": 2, "reco
 STEPS = [
     (JobStarted(**HEADER), ("new", "waiting")),
     (executed(0), ("running", "waiting")),
-    (failed(0), ("running", "retrying")),
+    (failed(0), ("running", "failed")),
+    (attrs.evolve(failed(0), retry_at_ms=1), ("running", "retrying")),
     (JobRecovered(**HEADER, **RECOVERED), ("running", "running")),
     (JobParked(**HEADER, reason="undecodable"), ("running", "parked")),
     (JobPaused(**HEADER), ("waiting", "paused")),

@@ -32,7 +32,7 @@ from perdure.testing.conformance import CASES, Case, check_case
 from perdure.values.address import Address
 from perdure.values.errors import DefinitionError, InstanceParked, StoredResultUnreadable, StoreUnavailable, Undecodable
 from perdure.values.event import JobNoted
-from perdure.values.transition import Transition
+from perdure.values.transition import Remembered, Transition
 
 IN_PROCESS = [case for case in CASES if "kill" not in case.name]
 """A wrapper without a state has nothing of its own that a kill could cut."""
@@ -383,3 +383,18 @@ def test_a_text_that_cannot_be_encrypted_costs_no_neighbour_its_commit() -> None
         assert isinstance(answers[3].failure(), StoreUnavailable)
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("field", ["fingerprint", "answer"])
+def test_equal_answers_of_a_key_look_different_when_it_is_used_again(field: str) -> None:
+    """A reader of the file does not learn that the same request came again after its key had expired."""
+    first, again = (
+        Remembered(key="k", action="send", fingerprint="f" * 64, answer='{"status":"idle"}', expires_ms=expires_ms)
+        for expires_ms in (1_000, 2_000)
+    )
+    sealed = [
+        Records(WITH_NEW).seal(Transition(address=Address("task", "job", "a"), remember=each)).remember
+        for each in (first, again)
+    ]
+    assert None not in sealed
+    assert getattr(sealed[0], field) != getattr(sealed[1], field)

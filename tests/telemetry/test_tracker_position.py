@@ -85,7 +85,7 @@ def test_events_that_retention_deletes_between_two_reads_are_left_to_the_next_pa
 
 @pytest.mark.parametrize(("stored", "done", "follows"), [(None, 5, 5), (3, 5, 5), (5, 5, 5), (9, 5, 9)])
 def test_a_position_follows_other_engines_and_never_goes_back(stored: int | None, done: int, follows: int) -> None:
-    """The events between the stored position and this one are not selected: it would read them again and again."""
+    """The events between the stored position and this one are not selected: otherwise each poll would read them."""
     nothing = cast("Any", None)
     position = Position(
         name="t",
