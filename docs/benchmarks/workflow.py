@@ -1,7 +1,7 @@
 """Workflows of K effect steps on SQLite (synchronous=FULL), 64 under way: rate, CPU and bytes of a step.
 
 Run as a script: ``python docs/benchmarks/workflow.py``. With ``--dbos``, DBOS on SQLite runs in turns with it; install
-``dbos`` next to perdure for that.
+``dbos`` next to perdure for that. With ``--signals``, it measures N signals that are sent to one workflow together.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import cast
 
 from returns.future import FutureResult
 
-from perdure import App, Do, Workflow, WorkflowContext, effect, program, unwrap
+from perdure import App, Do, Limits, Signal, Workflow, WorkflowContext, effect, program, unwrap
 from perdure.values.outcome import Done
 
 SHAPES = ((1, 2_000, 64), (10, 400, 64), (100, 64, 64), (10, 80, 8), (100, 8, 8), (1_000, 8, 8), (10_000, 8, 8))
@@ -77,6 +77,43 @@ async def round_of(steps: int, workflows: int, under_way: int, path: Path) -> st
     )
 
 
+SIGNALS = ((1_000, 10), (2_000, 10), (4_000, 10), (8_000, 10), (1_000, 10_000))
+"""How many signals are sent together, and the characters of each."""
+
+word = Signal("word", str)
+
+
+@program
+def collecting(ctx: WorkflowContext[int]) -> Do[int]:
+    """Receive as many words as the state says; return the number of their characters."""
+    count = yield from ctx.state
+    length = 0
+    for _ in range(count):
+        length += len((yield from word.receive()))
+    return length
+
+
+collect = Workflow("collect", state=int, run=collecting, signals=(word,), keep=None, inbox=100_000, max_steps=100_000)
+
+
+async def signals_of(count: int, size: int, path: Path) -> str:
+    """Send signals to one workflow, and describe the cost of one until all are received."""
+    app = App(None, limits=Limits(on_full="block")).with_jobs(collect)
+    async with app.open(f"sqlite:///{path}", debug=False) as jobs:
+        handle = jobs.handle(collect)
+        await unwrap(handle.start("c", count))
+        wall, cpu = time.perf_counter(), time.process_time()
+        await asyncio.gather(*(unwrap(handle.signal("c", word, "x" * size)) for _ in range(count)))
+        await unwrap(jobs.until(collect, "c"))
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        if await unwrap(handle.outcome("c")) != Done(value=count * size):
+            raise AssertionError(count)
+    return (
+        f"{count:6,} signals of {size:6,} characters: {count / wall:7,.0f} signals/s  "
+        f"CPU {1e6 * cpu / count:5.0f} us/signal"
+    )
+
+
 DBOS = """
 import os, sys, time, tempfile
 from dbos import DBOS
@@ -109,12 +146,16 @@ def main() -> None:
     """Run all shapes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dbos", metavar="PYTHON", help="the interpreter of an environment that has dbos")
+    parser.add_argument("--signals", action="store_true", help="measure signals, and not steps")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--most", type=int, default=10_000, help="the largest K")
     arguments = parser.parse_args()
     gc.set_threshold(10_000, 2, 500)
     for _ in range(cast("int", arguments.rounds)):
-        for steps, workflows, under_way in SHAPES:
+        for count, size in SIGNALS if arguments.signals else ():
+            with tempfile.TemporaryDirectory() as folder:
+                print(asyncio.run(signals_of(count, size, Path(folder) / "jobs.db")), flush=True)
+        for steps, workflows, under_way in () if arguments.signals else SHAPES:
             if steps > cast("int", arguments.most):
                 continue
             with tempfile.TemporaryDirectory() as folder:
