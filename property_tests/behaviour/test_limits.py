@@ -29,7 +29,6 @@ from perdure import (
     tell,
 )
 from perdure.client.in_process import engine_of
-from perdure.engine.recovery import PAGE
 from perdure.values.errors import HookRaised, InvalidInput, Overloaded
 
 FEW = settings(max_examples=25)
@@ -40,6 +39,9 @@ def failures(calls: list[Any]) -> list[Any]:
 
 
 # ---------------------------------------------------------------- recovery
+PAGE = 5
+
+
 @program
 def speak(ctx: TaskContext[int], event: int) -> Do[None, Refused, HasOutside]:
     yield from say(f"{ctx.job}:{ctx.id}#{ctx.delivery}")
@@ -55,7 +57,7 @@ def test_every_run_is_recovered_whichever_page_it_is_on(unserved: int, served: i
     """Also behind a page of instances whose job this engine does not serve."""
 
     async def scenario(world: World) -> None:
-        many = Limits(concurrency=3 * PAGE, max_pending=3 * PAGE)
+        many = Limits(concurrency=3 * PAGE, max_pending=3 * PAGE, recovery_page=PAGE)
         jobs = await world.open(App(world.outside, limits=many).with_jobs(elsewhere, speaker))
         asked = [*((elsewhere, number) for number in range(unserved)), *((speaker, n) for n in range(served))]
         for job, number in asked:
@@ -100,15 +102,16 @@ def test_every_undecodable_instance_is_resumed_whichever_page_it_is_on(count: in
     before, between = alarming(int), alarming(list[str])
 
     async def scenario(world: World) -> None:
-        jobs = await world.open(App(world.outside).with_jobs(before))
+        paged = Limits(recovery_page=PAGE)
+        jobs = await world.open(App(world.outside, limits=paged).with_jobs(before))
         for number in range(count):
             await world.unwrap(jobs.handle(before).send(str(number), 1))
         await world.crash()
-        await world.open(App(world.outside).with_jobs(between))
+        await world.open(App(world.outside, limits=paged).with_jobs(between))
         await world.advance(s=2)
         assert world.outside.heard == []
         await world.close()
-        await world.open(App(world.outside).with_jobs(before))
+        await world.open(App(world.outside, limits=paged).with_jobs(before))
         await world.advance(s=2)
         assert sorted(world.outside.heard) == sorted(map(str, range(count)))
 

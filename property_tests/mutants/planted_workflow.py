@@ -82,7 +82,7 @@ MUTANTS = (
         "kinds/workflow/steps.py",
         "replay.read_to = max(replay.read_to, news.length)  # its own rows",
         "pass",
-        f"{STEPS}::test_k_steps_cost_k_plus_one_commits",
+        f"{INBOX}::test_a_run_that_has_received_its_signals_is_not_run_again",
     ),
     Mutant(
         "of two turns in one commit only the last one's rows are stored",

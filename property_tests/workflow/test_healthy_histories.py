@@ -155,6 +155,8 @@ limits: st.SearchStrategy[Limits] = st.builds(
     Limits,
     replay_chunk=few,
     journal_page=few,
+    message_batch=few,
+    recovery_page=few,
     messages_per_turn=few,
     alarm_batch=few,
     concurrency=few,
@@ -232,6 +234,7 @@ def check(place: Any, drawn: tuple[Move, ...], limits: Limits, inbox: int, waits
         for _ in range(len(drawn) * 5 + 5):
             operator.advance(2)
         status = operator.until(lambda: flow().status("f"))
+        operator.until(lambda: flow().steps("f"))
         outcome = operator.until(lambda: flow().outcome("f"))
         assert isinstance(outcome, Done), (status, world.unwrap(flow().steps("f")))
         assert Counter(each for text in outcome.value for each in text.split()) == words
@@ -252,7 +255,7 @@ FAMILY = (
 )
 
 
-SMALL = Limits(replay_chunk=1, journal_page=1, messages_per_turn=1)
+SMALL = Limits(replay_chunk=1, journal_page=1, messages_per_turn=1, message_batch=1, recovery_page=1)
 DRAWN: dict[str, Any] = {
     "drawn": st.lists(moves, min_size=1, max_size=8).map(tuple),
     "limits": limits,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flows import Flow, bodies, number
+from flows import Flow, act, bodies, number
 from returns.result import Success
 
 from perdure import App, Do, Limits, Signal, Workflow, WorkflowContext, program
@@ -85,13 +85,38 @@ def summing(ctx: WorkflowContext[int]) -> Do[int]:
 def test_thousands_of_signals_that_are_sent_together_are_received(store: str, count: int, tmp_path: Path) -> None:
     job = Workflow("summing", state=int, run=summing, signals=(number,), inbox=count, keep=None)
     limits = Limits(mailbox_size=count)
-    with World(App(None, limits=limits).with_jobs(job), store=url(store, tmp_path), debug=False) as world:
+    app, place = App(None, limits=limits).with_jobs(job), url(store, tmp_path)
+    with World(app, store=place, requests="grouped", debug=False) as world:
         flow = world.handle(job)
         world.unwrap(flow.start("s", count))
         answers = world.concurrently(*(flow.signal("s", number, value) for value in range(count)))
         assert all(isinstance(answer, Success) and answer.unwrap().accepted for answer in answers)
         world.advance("1 second")
         assert world.unwrap(flow.outcome("s")) == Done(value=sum(range(count)))
+
+
+def test_a_run_that_has_received_its_signals_is_not_run_again() -> None:
+    """It knows the rows that it has written: only rows that have arrived meanwhile begin another run."""
+
+    @program
+    def pausing(ctx: WorkflowContext[int]) -> Do[int, str]:
+        count = yield from act(0)
+        count = yield from act(count)
+        count += yield from number.receive()
+        count = yield from act(count)
+        yield from sleep("1 hour")
+        return count
+
+    job = Workflow("pausing", state=int, run=pausing, signals=(number,), keep=None)
+    with World(App(None).with_jobs(job)) as world:
+        flow = world.handle(job)
+        world.unwrap(flow.start("p", 0))
+        world.unwrap(flow.signal("p", number, 1))
+        world.advance("1 minute")
+        assert world.unwrap(flow.status("p")).run_count == 2
+        world.advance("1 hour")
+        assert world.unwrap(flow.status("p")).run_count == 3
+        assert world.unwrap(flow.outcome("p")) == Done(value=4)
 
 
 # ---------------------------------------------------------------- children

@@ -143,13 +143,18 @@ class LocalGateway:
         answer: Result[Any, Any] = await self.engine.dispatcher.post(job, address, request)
         return answer
 
+    async def _journal(self, row: Instance | None) -> Result[tuple[str, ...], Any]:
+        """Read the journal of a row."""
+        engine = self.engine
+        return await engine.reads.answer(lambda: read_journal(engine.store, row, engine.limits.journal_page))
+
     async def _diverged(self, job: AnyDefinition, address: Address) -> Undecodable | None:
         """Return why this code cannot continue an instance that is parked because of its journal; None if it can."""
         loaded = await self.engine.reads.load(address)
         row = loaded.unwrap().instance if isinstance(loaded, Success) else None
         if row is None or row.suspension != "undecodable":
             return None
-        rows = await self.engine.reads.answer(lambda: read_journal(self.engine.store, row))
+        rows = await self._journal(row)
         try:
             job.check_journal(row, rows.value_or(()))
         except InvalidInput as problem:
@@ -203,7 +208,7 @@ class LocalGateway:
         if not isinstance(read, Success):
             return read
         instance: Instance | None = read.unwrap()
-        rows = await self.engine.reads.answer(lambda: read_journal(self.engine.store, instance))
+        rows = await self._journal(instance)
         if instance is None or not isinstance(rows, Success):
             return rows.map(lambda _: ())
         try:
@@ -307,7 +312,7 @@ class LocalGateway:
         running = engine.residents.running(address)
         hold = engine.runner.holds.of(job.kind, job.name)
         inputs = inputs_beside_turns(engine.runtime, engine.store, engine.limits, running=running, hold=hold)
-        journal = await engine.reads.answer(lambda: read_journal(engine.store, found.unwrap().instance))
+        journal = await self._journal(found.unwrap().instance)
         return journal.map(lambda rows: Moment(found.unwrap(), inputs, rows))
 
     # ------------------------------------------------------------ many instances

@@ -38,9 +38,6 @@ from perdure.values.message import Consumed, DeadLettered, Postponed, StoredMess
 from perdure.values.transition import Transition
 from perdure.values.turn_inputs import TurnInputs
 
-MESSAGE_BATCH = 256
-"""Messages read from the store at once, and in progress at the same time."""
-
 STORE_RETRY_MS = 1_000
 """How long the loop waits after an error of the store or of a turn."""
 
@@ -136,7 +133,7 @@ class Outbox:
         """Deliver messages until the task is cancelled."""
         while True:
             now_ms = self.runtime.now_ms()
-            limit = MESSAGE_BATCH + len(self._under_way) + self.unserved.total
+            limit = self.limits.message_batch + len(self._under_way) + self.unserved.total
             self._consumed_since_read.clear()
             self._settled_since_read.clear()
             match result_inside(await self.store.messages(now_ms, limit)):
@@ -200,7 +197,7 @@ class Outbox:
     @property
     def _has_room(self) -> bool:
         """Whether more messages may be in progress."""
-        return len(self._under_way) < MESSAGE_BATCH
+        return len(self._under_way) < self.limits.message_batch
 
     def _may_post(self, stored: StoredMessage) -> bool:
         """Whether the message is not being served, and the stored row that was read is current."""

@@ -18,9 +18,7 @@ from perdure.stores.store import Query, Store
 from perdure.values.address import Address
 from perdure.values.errors import InvalidInput
 from perdure.values.instance import Instance
-
-PAGE = 500
-"""Instances read from the store at once."""
+from perdure.values.limits import Limits
 
 
 @attrs.frozen
@@ -33,6 +31,7 @@ class Recovery:
         jobs: the served definitions; instances of other jobs are ignored.
         is_own: whether this engine decodes an undecodable instance again; on a shared store, those of its share.
         recovers: whether this engine recovers the claims of a row that the store returned.
+        limits: the engine's limits.
     """
 
     store: Store
@@ -40,6 +39,7 @@ class Recovery:
     jobs: Mapping[tuple[str, str], AnyDefinition]
     is_own: Callable[[Address], bool] = lambda _: True
     recovers: Callable[[Instance], bool] = lambda _: True
+    limits: Limits = Limits()
 
     async def run(self) -> int:
         """Post the recoveries.
@@ -61,7 +61,8 @@ class Recovery:
             StoreError: the store failed.
         """
         last: Address | None = None
-        while rows := await _page(lambda: self.store.find(Query(suspension="undecodable", after=last, limit=PAGE))):  # noqa: B023
+        page = self.limits.recovery_page
+        while rows := await _page(lambda: self.store.find(Query(suspension="undecodable", after=last, limit=page))):  # noqa: B023
             own = [row for row in rows if self.is_own(row.address)]
             self._post(tuple([row for row in own if await self._is_followed(row)]), REDECODE)
             last = rows[-1].address
@@ -71,7 +72,7 @@ class Recovery:
         job = self.jobs.get((row.address.kind, row.address.name))
         if job is None or job.keeps_journal == "no":
             return True
-        rows = await read_journal(self.store, row)
+        rows = await read_journal(self.store, row, self.limits.journal_page)
         try:
             job.check_journal(row, rows.value_or(()))
         except InvalidInput:
@@ -85,8 +86,8 @@ class Recovery:
             StoreError: the store failed.
         """
         recovered = 0
-        after = 0
-        while rows := await _page(lambda: self.store.claimed(after, PAGE)):  # noqa: B023 - awaited at once
+        after, page = 0, self.limits.recovery_page
+        while rows := await _page(lambda: self.store.claimed(after, page)):  # noqa: B023 - awaited at once
             recovered += self._post(tuple(filter(self.recovers, rows)), RECOVER)
             after = rows[-1].incarnation
         return recovered

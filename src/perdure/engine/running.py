@@ -147,7 +147,7 @@ class RunningEngine:
         if self.membership is not None:
             await self._join(self.membership)
         await self.runner.holds.read()
-        recovered = 0 if self.membership is not None else await Recovery(self.store, self.dispatcher, self.jobs).run()
+        recovered = 0 if self.membership is not None else await self._recovery(self.store).run()
         fields = {"store": self.store.name, "epoch": self.store.epoch, "recovered": recovered}
         self.runtime.log(LogRecord("info", "engine started", fields))
         self._told = "start"
@@ -179,6 +179,9 @@ class RunningEngine:
             self._loop(self._sweep.run_left(), "sweep of all claims")
             await self.membership.serve()
 
+    def _recovery(self, store: Store, **judges: Any) -> Recovery:
+        return Recovery(store, self.dispatcher, self.jobs, limits=self.limits, **judges)
+
     async def _join(self, membership: Membership) -> None:
         """Join the engines of a shared store, without a share of the work."""
 
@@ -186,9 +189,8 @@ class RunningEngine:
             return address in membership.share
 
         self.outbox.is_own = is_own
-        own = Recovery(work_of(self.store, membership), self.dispatcher, self.jobs, is_own)
-        unowned = left_work_of(self.store, membership)
-        left = Recovery(unowned, self.dispatcher, self.jobs, recovers=is_delivered_beside_others)
+        own = self._recovery(work_of(self.store, membership), is_own=is_own)
+        left = self._recovery(left_work_of(self.store, membership), recovers=is_delivered_beside_others)
         self._sweep = Sweep(self.runtime, membership, self.runner.holds, own, left)
         membership.changed, membership.expired, membership.lost = self.others_changed, self._lease_lost, self.lost
         await membership.join()

@@ -14,12 +14,15 @@ from perdure.values.instance import Instance
 PAGE: Final = 500
 
 
-async def read_journal(store: Store, instance: Instance | None) -> Result[tuple[str, ...], StoreError]:
+async def read_journal(
+    store: Store, instance: Instance | None, page: int = PAGE
+) -> Result[tuple[str, ...], StoreError]:
     """Read the rows of a journal as of a stored row: later ones are left out.
 
     Args:
         store: the store.
         instance: the stored row; None if there is none.
+        page: the rows of one read.
 
     Returns:
         The rows; fewer than the row counts if the instance has been purged or has begun again since.
@@ -28,11 +31,11 @@ async def read_journal(store: Store, instance: Instance | None) -> Result[tuple[
     if instance is None or store.journal is None:
         return Success(())
     while len(rows) < instance.journal_length:
-        limit = min(PAGE, instance.journal_length - len(rows))
-        page = await answer_of(store.journal(instance.address, instance.incarnation, len(rows), limit))
-        if not isinstance(page, Success):
-            return Failure(page.failure())
-        rows += page.unwrap()
-        if len(page.unwrap()) < limit:
+        limit = min(page, instance.journal_length - len(rows))
+        read = await answer_of(store.journal(instance.address, instance.incarnation, len(rows), limit))
+        if not isinstance(read, Success):
+            return Failure(read.failure())
+        rows += read.unwrap()
+        if len(read.unwrap()) < limit:
             break
     return Success(tuple(rows))

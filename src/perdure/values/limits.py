@@ -60,6 +60,8 @@ class Limits:
         alarm_batch: due instances that are read from the store at once while requests arrive; otherwise 128 more.
         replay_chunk: instructions that the replay of a workflow answers before other work of the engine gets its turn.
         journal_page: rows of a workflow's journal that one read returns.
+        message_batch: messages that are read and delivered at the same time.
+        recovery_page: rows that a start of the engine reads at a time: runs that a crash interrupted, parked instances.
         shutdown_timeout: how long a graceful shutdown waits for runs before it cancels them; the next start delivers
             them again.
         idempotency_ttl_ms: the same in milliseconds; the following fields likewise.
@@ -88,6 +90,8 @@ class Limits:
     alarm_batch: int = 64
     replay_chunk: int = 500
     journal_page: int = 256
+    message_batch: int = 256
+    recovery_page: int = 500
     shutdown_timeout: Duration = _duration("30 seconds")
     idempotency_ttl_ms: int = _ms_of("idempotency_ttl")
     history_retention_ms: int = _ms_of("history_retention")
@@ -122,6 +126,8 @@ WHOLE_NUMBERS = (
     "alarm_batch",
     "replay_chunk",
     "journal_page",
+    "message_batch",
+    "recovery_page",
 )
 
 MAY_BE_ZERO = ("messages_per_turn", "history_retention", "history_events", "shutdown_timeout")
