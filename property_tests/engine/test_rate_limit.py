@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import accumulate
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from perdure.engine.rate_limit import LaneRates, RateLimit
+from perdure.engine.stored_rates import PARTS, packed
 from perdure.jobs.lanes import Rate
 
 GAPS = st.lists(st.integers(0, 400), max_size=80)
@@ -26,13 +28,32 @@ def test_no_window_holds_more_runs_than_the_rate(runs: int, window: int, gaps: l
     assert all(sum(start <= at < start + window for at in begun) <= runs for start in begun)
 
 
-@given(runs=st.integers(1, 7), window=st.integers(1, 1_000), start=st.integers(0, 9))
-def test_a_new_limit_lets_no_burst_through(runs: int, window: int, start: int) -> None:
-    limit, now = RateLimit(Rate(runs, window), float(start)), float(start)
-    for number in range(1, 2 * runs):
-        now = limit.free_ms(now)
-        limit.begin(now)
-        assert now >= start + window * number / runs - 1e-6
+@given(runs=st.integers(1, 200), window=st.integers(1, 10_000), gaps=st.lists(st.integers(0, 400), max_size=300))
+def test_the_stored_form_of_the_runs_is_small_and_makes_none_earlier(runs: int, window: int, gaps: list[int]) -> None:
+    begun = list(accumulate(gaps))[-runs:]
+    begun = [at for at in begun if at > begun[-1] - window]
+    parts = packed(begun, window)
+    assert len(parts) <= PARTS + 1
+    restored = [at for at, number in parts for _ in range(number)]
+    assert len(restored) == len(begun)
+    assert all(0 <= later - at <= window / PARTS for at, later in zip(begun, restored, strict=True))
+
+
+@given(runs=st.integers(1, 7), window=st.integers(1, 1_000), before=GAPS, after=GAPS)
+def test_a_limit_that_takes_over_earlier_runs_keeps_their_window(
+    runs: int, window: int, before: list[int], after: list[int]
+) -> None:
+    first, now, begun = RateLimit(Rate(runs, window)), 0.0, list[float]()
+    second = RateLimit(Rate(runs, window))
+    for number, gap in enumerate([*before, *after]):
+        now += gap
+        if number == len(before):
+            second.restore(first.begun)
+        limit = first if number < len(before) else second
+        if limit.free_ms(now) <= now:
+            limit.begin(now)
+            begun.append(now)
+    assert all(sum(start <= at < start + window for at in begun) <= runs for start in begun)
 
 
 @given(

@@ -32,7 +32,64 @@ def begun_by_second(job: WorkerPool[Any, Any, Any, Any], given: list[tuple[str, 
 
 def test_a_rate_holds_for_the_pool_and_saves_nothing_for_a_burst() -> None:
     job = pool_of(workers=50, rate=(4, "1 s"))
-    assert begun_by_second(job, items(12), 4) == [0, 4, 8, 12, 12]
+    assert begun_by_second(job, items(12), 3) == [4, 8, 12, 12]
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    return "memory://" if request.param == "memory" else tmp_path / "jobs.db"
+
+
+def test_the_first_items_of_an_empty_store_begin_at_once(store: Any) -> None:
+    images, job = Images(), pool_of(rate=(1, "1 hour"))
+    with World(app_of(images, job), store=store) as world:
+        world.unwrap(world.handle(job).put_many(items(2)))
+        world.settle()
+        assert len(images.calls) == 1
+        world.advance("59 minutes")
+        assert len(images.calls) == 1
+        world.advance("1 minute")
+        assert len(images.calls) == 2
+
+
+def test_restarts_neither_stop_a_rate_nor_begin_it_again(store: Any) -> None:
+    images, job = Images(), pool_of(rate=(1, "1 hour"))
+    with World(app_of(images, job), store=store) as world:
+        world.unwrap(world.handle(job).put_many(items(20)))
+        for _ in range(12):
+            world.advance("50 minutes")
+            world.restart()
+        assert len(images.calls) == 11  # at the start, and after each of ten hours
+
+
+def test_restarts_do_not_begin_a_rate_per_key_again(store: Any) -> None:
+    images, job = Images(), pool_of(rate_per_key=(2, "1 hour"))
+    with World(app_of(images, job), store=store) as world:
+        world.unwrap(world.handle(job).put_many([*items(9), *items(9, of="bob")]))
+        for _ in range(3):
+            world.settle()
+            world.crash()
+            world.open()
+        assert len(images.calls) == 4
+        world.advance("1 hour")
+        assert len(images.calls) == 8
+
+
+def test_a_recovered_run_counts_as_one_that_begins(store: Any) -> None:
+    images, job = Images(), pool_of(rate=(3, "1 minute"), workers=4)
+    with World(app_of(images, job), store=store) as world:
+        world.inject(Delay("shrink", "1 s", times=2))
+        world.unwrap(world.handle(job).put_many(items(2)))
+        world.settle()  # two begin
+        world.crash()
+        world.inject(Delay("shrink", "1 s", times=9))
+        world.open()
+        world.settle()
+        assert world.unwrap(world.handle(job).progress()).running == 2
+        world.advance("2 s")
+        assert len(images.calls) == 1  # the third one of the window
+        world.advance("1 minute")
+        assert len(images.calls) == 2
 
 
 def test_a_rate_per_key_holds_for_each_key_alone() -> None:

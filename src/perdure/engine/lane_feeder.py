@@ -19,16 +19,18 @@ from perdure.engine.item import Item
 from perdure.engine.lane_limit import LaneLimit, takes_lane_slot
 from perdure.engine.rate_limit import LaneRates, RateLimit
 from perdure.engine.residents import Residents
+from perdure.engine.stored_rates import StoredRates
 from perdure.engine.turn_outcome import TurnAnswer
 from perdure.engine.wake import Wake
 from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.lanes import Lanes
 from perdure.jobs.request import ALARM
 from perdure.programs.future import answer_of
-from perdure.runtime.record import LogRecord, Runtime, Timer
+from perdure.runtime.record import Future, LogRecord, Runtime, Timer
 from perdure.stores.lanes import LanesOperation, QueuedLane, QueuedOperation
-from perdure.stores.store import ClaimedOperation
+from perdure.stores.store import ClaimedOperation, Store
 from perdure.values.address import Address
-from perdure.values.errors import OutcomeUnknown, StoreUnavailable
+from perdure.values.errors import EngineClosed, OutcomeUnknown, StoreError, StoreUnavailable
 from perdure.values.hold import Job
 from perdure.values.instance import Instance
 from perdure.values.instant import from_ms
@@ -91,8 +93,7 @@ class LaneFeeder:
         claimed: reads the claims of the store.
         wake: wakes the loop.
         turns: the part of the queued instances that is in memory.
-        rate: the rate of the job.
-        lane_rates: the rates of its lanes.
+        rates: the rates of the job and of its lanes; None without any.
         resting: lanes that fire nothing for a moment, because the store refused a claim of them.
     """
 
@@ -107,8 +108,7 @@ class LaneFeeder:
     claimed: ClaimedOperation
     wake: Wake
     turns: FairTurns
-    rate: RateLimit | None
-    lane_rates: LaneRates
+    rates: StoredRates | None
     resting: set[str]
     _fired: dict[Address, str] = attrs.Factory(dict[Address, str])
     _unclaimed: Counter[str] = attrs.Factory(Counter[str])  # fired instances by lane, until their claim is durable
@@ -117,6 +117,9 @@ class LaneFeeder:
     _requeued: set[Address] = attrs.Factory(set[Address])
     _failed: dict[str, Timer] = attrs.Factory(dict[str, "Timer"])  # lanes that are read again soon
     _claims_at_ms: float = -math.inf  # when the claims of the store are read
+    _recovered: list[str] = attrs.Factory(list[str])  # the lanes of recovered runs that wait for a rate
+    _begun: list[tuple[Address, str]] = attrs.Factory(list[tuple[Address, str]])  # counted, and stored next
+    _ready: list[Future[None]] = attrs.Factory(list["Future[None]"])  # runs that wait until the rates are read
     _cursor: str | None = None
     _skipped: Literal["none", "some"] = "none"
     _progress: Literal["none", "some"] = "some"  # whether anything was fired since the pass began
@@ -188,8 +191,12 @@ class LaneFeeder:
             if self._claims_at_ms <= self.runtime.monotonic_ms():
                 await self._read_claims()
                 continue
+            if self.rates is not None and self.rates.is_unread and self._rest_until_ms <= self.runtime.monotonic_ms():
+                await self._read_rates(self.rates)
             free_ms = self._fire()
-            if self._wants_reading(free_ms):
+            if self._begun and self.rates is not None:
+                await self._record(self.rates)
+            elif self._wants_reading(free_ms):
                 await self._read()
             else:
                 await self.wake.wait_until(self._wake_ms(free_ms))
@@ -201,11 +208,11 @@ class LaneFeeder:
     def _fire(self) -> float:
         """Fire the next instances, and return when the rate allows another one."""
         now_ms = self.runtime.monotonic_ms()
-        if self.turns.has_blocked and self.lane_rates.rate is not None:
+        if self.turns.has_blocked and self.rates is not None:
             self.turns.unblock_all()
         while self.gate.has_slot and not self._is_held:
-            free_ms = now_ms if self.rate is None else self.rate.free_ms(now_ms)
-            if free_ms > now_ms:
+            free_ms = now_ms if self.rates is None else self.rates.job_free_ms(now_ms)
+            if free_ms > now_ms or self._is_first_recovered(now_ms):
                 return free_ms
             taken = self.turns.take()
             if taken is None:
@@ -214,14 +221,84 @@ class LaneFeeder:
         return now_ms
 
     def _post(self, address: Address, lane: str, now_ms: float) -> None:
-        if self.rate is not None:
-            self.rate.begin(now_ms)
-        self.lane_rates.begin(lane, now_ms)
         self._progress = "some"
         self._fired[address] = lane
         self._unclaimed[lane] += 1
         self.gate.take(address, lane)
+        if self.rates is None:
+            self._begin(address)
+        else:
+            self.rates.begin(lane, now_ms)
+            self._begun.append((address, lane))
+
+    def _begin(self, address: Address) -> None:
         self.dispatcher.fire(self.job, address, Item(ALARM, _FiredAlarm(address, self._answered), counts=0))
+
+    # ------------------------------------------------------------ rates
+    async def _read_rates(self, rates: StoredRates) -> None:
+        """Read the runs that began before this engine opened."""
+        failure = await rates.read()
+        if failure is not None:
+            self._not_read("begun runs not read", failure)
+            return
+        self.turns.unblock_all()
+        for waiting in self._ready:
+            if not waiting.done():
+                waiting.set_result(None)
+        self._ready.clear()
+
+    async def _record(self, rates: StoredRates) -> None:
+        """Store that runs begin, then begin them: after a crash none is missing in the window of the next engine."""
+        begun, self._begun = self._begun, []
+        failure: StoreError | OutcomeUnknown | EngineClosed | None = EngineClosed()
+        try:
+            failure = await rates.record({lane for _, lane in begun})
+        finally:
+            for address, _ in begun:
+                if failure is None:
+                    self._begin(address)
+                else:
+                    self._answered(address, Failure(failure))
+
+    async def waits_for_rate(self, lane: str) -> bool:
+        """Wait for a while if no recovered run of a lane may begin now; return whether it waited."""
+        if self.rates is None:
+            return False
+        now_ms = self.runtime.monotonic_ms()
+        free_ms = self.rates.free_ms(lane, now_ms)
+        if free_ms <= now_ms:
+            return False
+        self._recovered.append(lane)
+        try:
+            if free_ms == math.inf:
+                self._ready.append(waiting := self.runtime.future())
+                self.wake.ring()
+                await waiting
+            else:
+                await self.runtime.sleep(free_ms - now_ms)
+        finally:
+            self._recovered.remove(lane)
+        return True
+
+    async def count_recovered(self, lane: str) -> None:
+        """Count a run that no lane began."""
+        if self.rates is not None:
+            self.rates.begin(lane, self.runtime.monotonic_ms())
+            failure = await self.rates.record((lane,))
+            self.wake.ring()
+            if failure is not None:
+                raise failure
+
+    def _is_first_recovered(self, now_ms: float) -> bool:
+        """Whether a recovered run waits for the rate of the job: those come first."""
+        rates = self.rates
+        return rates is not None and any(rates.lanes.free_ms(lane, now_ms) <= now_ms for lane in self._recovered)
+
+    def _not_read(self, text: str, failure: object) -> None:
+        self.runtime.log(LogRecord("error", text, {"error": str(failure)}))
+        self._rest_until_ms = self.runtime.monotonic_ms() + REST_MS
+
+    # ------------------------------------------------------------ the ends of turns
 
     def _answered(self, address: Address, answer: TurnAnswer) -> None:
         """Settle a fired instance. One that was not claimed, or whose turn failed, may still be queued."""
@@ -265,8 +342,8 @@ class LaneFeeder:
         if self.gate.has_doubt and self._claims_at_ms == math.inf:
             self._claims_at_ms = now_ms + REST_MS
         instants.append(self._claims_at_ms)
-        if self.turns.has_blocked or self.turns.unread:
-            instants.append(self.lane_rates.next_ms())
+        if self.rates is not None and (self.turns.has_blocked or self.turns.unread):
+            instants.append(self.rates.lanes.next_ms())
         if self._rest_until_ms > now_ms:
             instants.append(self._rest_until_ms)
         later_ms = min((at for at in instants if at > now_ms), default=math.inf)
@@ -325,8 +402,7 @@ class LaneFeeder:
         finally:
             self._noticed = None
         if failure is not None:
-            self.runtime.log(LogRecord("error", "queued instances not read", {"error": str(failure)}))
-            self._rest_until_ms = self.runtime.monotonic_ms() + REST_MS
+            self._not_read("queued instances not read", failure)
 
     async def _read_page(self) -> Any:
         """Read the next lanes that are not in memory."""
@@ -338,6 +414,8 @@ class LaneFeeder:
             return found.failure()
         page: tuple[str, ...] = found.unwrap()
         unknown = [lane for lane in page if not self.turns.knows(lane)]
+        if self.rates is not None and self._meets_unread(self.rates, unknown):
+            await self._read_rates(self.rates)
         wanted = [lane for lane in unknown if not self.turns.is_blocked(lane)]
         if len(wanted) < len(unknown):
             self._skipped = "some"
@@ -352,6 +430,12 @@ class LaneFeeder:
         if self.turns.unread and self._progress == "none":
             self._rest_until_ms = self.runtime.monotonic_ms() + REST_MS
         return None
+
+    def _meets_unread(self, rates: StoredRates, lanes: Sequence[str]) -> bool:
+        now_ms = self.runtime.monotonic_ms()
+        for lane in lanes:
+            rates.free_ms(lane, now_ms)
+        return rates.is_unread
 
     async def _read_lanes(self, names: Sequence[str]) -> Any:
         """Read the first instances of lanes, a few lanes at a time."""
@@ -417,8 +501,8 @@ def lane_feeders(
             continue
         if store.lanes is None or store.queued is None:
             raise StoreUnavailable("open the app", f"{store.name} has no lanes, which {job!r} needs")
-        gate, lane_rates = dispatcher.turns.runner.gates.lanes[":".join(at)], LaneRates(limits.lane_rate)
-        resting = set[str]()
+        gate, resting = dispatcher.turns.runner.gates.lanes[":".join(at)], set[str]()
+        rates = _rates(store, runtime, at, limits)
         found[at] = LaneFeeder(
             runtime=runtime,
             dispatcher=dispatcher,
@@ -430,12 +514,11 @@ def lane_feeders(
             queued=store.queued,
             claimed=store.claimed,
             wake=Wake(runtime),
-            turns=FairTurns(ROOM, partial(_is_blocked, gate, lane_rates, resting, runtime)),
-            rate=None if limits.rate is None else RateLimit(limits.rate, runtime.monotonic_ms()),
-            lane_rates=lane_rates,
+            turns=FairTurns(ROOM, partial(_is_blocked, gate, rates, resting, runtime)),
+            rates=rates,
             resting=resting,
         )
-        gate.freed = found[at].freed
+        gate.freed, gate.rated = found[at].freed, found[at]
     return found
 
 
@@ -450,9 +533,19 @@ def _groups(names: Sequence[str], unclaimed: Mapping[str, int]) -> Iterator[Sequ
     yield from (others[start : start + PAGE] for start in range(0, len(others), PAGE))
 
 
-def _is_blocked(gate: LaneLimit, rates: LaneRates, resting: set[str], runtime: Runtime, lane: str) -> bool:
+def _rates(store: Store, runtime: Runtime, job: Job, limits: Lanes) -> StoredRates | None:
+    if limits.rate is None and limits.lane_rate is None:
+        return None
+    rate = None if limits.rate is None else RateLimit(limits.rate)
+    lanes = LaneRates(limits.lane_rate, opened_ms=runtime.monotonic_ms())
+    return StoredRates(store, runtime, job, rate, lanes)
+
+
+def _is_blocked(gate: LaneLimit, rates: StoredRates | None, resting: set[str], runtime: Runtime, lane: str) -> bool:
     """Whether no run of a lane may begin now."""
     if gate.is_full(lane) or lane in resting:
         return True
+    if rates is None:
+        return False
     now_ms = runtime.monotonic_ms()
-    return rates.free_ms(lane, now_ms) > now_ms
+    return rates.lanes.free_ms(lane, now_ms) > now_ms

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import attrs
 
@@ -14,6 +14,18 @@ from perdure.values.address import Address
 from perdure.values.errors import InvalidInput
 from perdure.values.instance import Instance
 from perdure.values.transition import Put
+
+
+class Rated(Protocol):
+    """The rates of a job, for runs that no lane began."""
+
+    async def waits_for_rate(self, lane: str, /) -> bool:
+        """Wait for a while if no run of a lane may begin now; return whether it waited."""
+        ...
+
+    async def count_recovered(self, lane: str, /) -> None:
+        """Count a run that begins."""
+        ...
 
 
 @attrs.define
@@ -28,6 +40,7 @@ class LaneLimit:
         slots: number of slots.
         lane_slots: maximum number of concurrent runs of a lane; None for no limit of its own.
         freed: called with a lane when a slot of it is returned; set once, right after construction.
+        rated: the rates; set with it.
         ended: number of slots that were returned so far.
         doubted: the instances whose claims may not be in the store any more.
     """
@@ -36,6 +49,7 @@ class LaneLimit:
     slots: int
     lane_slots: int | None = None
     freed: Callable[[str], None] = attrs.field(init=False)
+    rated: Rated = attrs.field(init=False)
     ended: int = 0
     _inside: int = 0
     _running: dict[str, int] = attrs.Factory(dict[str, int])
@@ -142,14 +156,23 @@ class LaneLimit:
         if address in self._reserved:
             self.use(address)
             return
-        while self._inside >= self.slots or not self._may_enter(lane):
-            place = self.runtime.future()
-            self._outside.append((lane, place))
-            try:
-                await place
-            finally:
-                self._outside.remove((lane, place))
+        while self._inside >= self.slots or not self._may_enter(lane) or await self.rated.waits_for_rate(lane):
+            if self._inside >= self.slots or not self._may_enter(lane):
+                await self._wait_outside(lane)
         self._count(address, lane)
+        try:
+            await self.rated.count_recovered(lane)
+        except BaseException:
+            self.leave_lane(address)
+            raise
+
+    async def _wait_outside(self, lane: str) -> None:
+        place = self.runtime.future()
+        self._outside.append((lane, place))
+        try:
+            await place
+        finally:
+            self._outside.remove((lane, place))
 
     def leave_lane(self, address: Address) -> None:
         """Return a slot of an instance, and let the next run in.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections import deque
+from collections.abc import Iterable, Sequence
 
 import attrs
 
@@ -17,21 +19,21 @@ MAX_REMEMBERED = 200_000
 class RateLimit:
     """Remembers when the last runs began, on the monotonic clock. No window holds more than the rate allows.
 
-    A new limit counts as if runs had begun at equal distances: a restart lets no second burst through.
-
     Attributes:
         rate: the limit.
-        from_ms: when the limit began to count; None for a lane that was not limited before.
     """
 
     rate: Rate
-    from_ms: float | None = None
     _begun: deque[float] = attrs.Factory(deque[float])
 
-    def __attrs_post_init__(self) -> None:
-        if self.from_ms is not None:
-            runs, window_ms = self.rate.runs, self.rate.window_ms
-            self._begun.extend(self.from_ms - window_ms + window_ms * (number + 1) / runs for number in range(runs))
+    @property
+    def begun(self) -> tuple[float, ...]:
+        """When the last runs began, in order."""
+        return tuple(self._begun)
+
+    def restore(self, begun: Iterable[float]) -> None:
+        """Take over the runs that began before this engine opened."""
+        self._begun = deque(sorted((*begun, *self._begun))[-self.rate.runs :])
 
     def free_ms(self, now_ms: float) -> float:
         """Return when the next run may begin: now, or later."""
@@ -59,12 +61,18 @@ class LaneRates:
     Attributes:
         rate: the limit of each lane; None: no limit.
         most: maximum number of begun runs that are remembered, over all lanes.
+        opened_ms: when the engine opened: until a window later the store may have runs of a lane from before;
+            negative infinity if it has none.
+        unread: the lanes that were met, and whose stored runs were not read.
     """
 
     rate: Rate | None
     most: int = MAX_REMEMBERED
+    opened_ms: float = -math.inf
+    unread: dict[str, None] = attrs.Factory(dict[str, None])
+    _read: set[str] = attrs.Factory(set[str])
     _lanes: dict[str, RateLimit] = attrs.Factory(dict[str, RateLimit])
-    _order: deque[tuple[float, str]] = attrs.Factory(deque[tuple[float, str]])  # when each run leaves the window
+    _order: list[tuple[float, str]] = attrs.Factory(list[tuple[float, str]])  # a heap: when each run leaves the window
 
     @property
     def remembered(self) -> int:
@@ -72,9 +80,12 @@ class LaneRates:
         return len(self._order)
 
     def free_ms(self, lane: str, now_ms: float) -> float:
-        """Return when the next run of a lane may begin: now, or later."""
+        """Return when the next run of a lane may begin: now, or later; infinite before its stored runs are read."""
         if self.rate is None:
             return now_ms
+        if not self._is_read(lane, now_ms, self.rate.window_ms):
+            self.unread[lane] = None
+            return math.inf
         self._forget(now_ms)
         if len(self._order) >= self.most:
             return self._order[0][0]
@@ -85,7 +96,30 @@ class LaneRates:
         """Note that a run of a lane begins."""
         if self.rate is not None:
             self._lanes.setdefault(lane, RateLimit(self.rate)).begin(now_ms)
-            self._order.append((now_ms + self.rate.window_ms, lane))
+            heapq.heappush(self._order, (now_ms + self.rate.window_ms, lane))
+
+    def begun(self, lane: str) -> tuple[float, ...]:
+        """Return when the last runs of a lane began, in order."""
+        limit = self._lanes.get(lane)
+        return () if limit is None else limit.begun
+
+    def restore(self, lane: str, begun: Sequence[float]) -> None:
+        """Take over the runs of a lane that began before this engine opened."""
+        self.unread.pop(lane, None)
+        self._read.add(lane)
+        if self.rate is not None and begun:
+            self._lanes.setdefault(lane, RateLimit(self.rate)).restore(begun)
+            for at in begun:
+                heapq.heappush(self._order, (at + self.rate.window_ms, lane))
+
+    def _is_read(self, lane: str, now_ms: float, window_ms: int) -> bool:
+        if lane in self._read:
+            return True
+        if now_ms < self.opened_ms + window_ms:
+            return False
+        self._read.clear()  # the store has no run in the window that this engine has not begun
+        self.unread.clear()
+        return True
 
     def next_ms(self) -> float:
         """Return when the next lane may be free again; infinite if none is limited."""
@@ -93,6 +127,6 @@ class LaneRates:
 
     def _forget(self, now_ms: float) -> None:
         while self._order and self._order[0][0] <= now_ms:
-            _, lane = self._order.popleft()
+            _, lane = heapq.heappop(self._order)
             if lane in self._lanes and self._lanes[lane].forget(now_ms) == 0:
                 del self._lanes[lane]

@@ -1,0 +1,145 @@
+"""The rates of a job over restarts: the store remembers when the runs of the last window began."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import attrs
+from returns.result import Success
+
+from perdure.engine.rate_limit import LaneRates, RateLimit
+from perdure.jobs.lanes import Rate
+from perdure.programs.future import answer_of
+from perdure.runtime.record import Runtime, SpawnedTask
+from perdure.stores.store import Store
+from perdure.values.address import Address
+from perdure.values.errors import OutcomeUnknown, StoreError
+from perdure.values.hold import Job
+from perdure.values.transition import Loaded, Remembered, Transition
+
+KEY: Final = "begun"
+"""The idempotency key of an entry. It expires with the window, so the store deletes it as any other key."""
+
+PARTS: Final = 64
+"""Parts of a window: the runs of one part are stored with the instant of the last one."""
+
+
+@attrs.define(eq=False)
+class StoredRates:
+    """Counts the runs that begin, in memory and in the store, before each begins.
+
+    Attributes:
+        store: remembers the runs.
+        runtime: the clocks.
+        job: the job.
+        rate: the limit of the job.
+        lanes: the limit of each lane.
+    """
+
+    store: Store
+    runtime: Runtime
+    job: Job
+    rate: RateLimit | None
+    lanes: LaneRates
+    _job_read: bool = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._job_read = self.rate is None
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether runs of the job, or of a lane that was met, may be stored and were not read."""
+        return not self._job_read or bool(self.lanes.unread)
+
+    def free_ms(self, lane: str, now_ms: float) -> float:
+        """Return when the next run of a lane may begin; infinite before the stored runs are read."""
+        return max(self.lanes.free_ms(lane, now_ms), self.job_free_ms(now_ms))
+
+    def job_free_ms(self, now_ms: float) -> float:
+        """Return when the rate of the job allows another run; infinite before its stored runs are read."""
+        if not self._job_read:
+            return math.inf
+        return now_ms if self.rate is None else self.rate.free_ms(now_ms)
+
+    def begin(self, lane: str, now_ms: float) -> None:
+        """Count a run in memory; `record` stores it before it begins."""
+        if self.rate is not None:
+            self.rate.begin(now_ms)
+        self.lanes.begin(lane, now_ms)
+
+    async def read(self) -> StoreError | OutcomeUnknown | None:
+        """Read the runs that began before this engine opened; return an error of the store."""
+        found: Any
+        if self.rate is not None and not self._job_read:
+            found = await self._load(self._of_job, self.rate.rate)
+            if not isinstance(found, Success):
+                return _error(found)
+            self.rate.restore(found.unwrap())
+            self._job_read = True
+        for lane in tuple(self.lanes.unread):
+            if self.lanes.rate is not None:
+                found = await self._load(self._of_lane(lane), self.lanes.rate)
+                if not isinstance(found, Success):
+                    return _error(found)
+                self.lanes.restore(lane, found.unwrap())
+        return None
+
+    async def record(self, lanes: Iterable[str]) -> StoreError | OutcomeUnknown | None:
+        """Store the runs of the last window, of the job and of some lanes; return an error of the store."""
+        writes = [] if self.rate is None else [self._write(self._of_job, self.rate.rate, self.rate.begun)]
+        if self.lanes.rate is not None:
+            writes += [self._write(self._of_lane(lane), self.lanes.rate, self.lanes.begun(lane)) for lane in set(lanes)]
+        tasks: list[SpawnedTask[Any]] = [self.runtime.spawn(self._commit(write), name="rate") for write in writes]
+        answers: list[Any] = [await task for task in tasks]
+        return next((_error(answer) for answer in answers if not isinstance(answer, Success)), None)
+
+    # ------------------------------------------------------------ the entries
+    async def _commit(self, write: Transition) -> Any:
+        return await answer_of(self.store.commit(write))
+
+    @property
+    def _of_job(self) -> Address:
+        return Address("rate", self.job[1], self.job[0])
+
+    def _of_lane(self, lane: str) -> Address:
+        return Address("rate", self.job[1], f"{self.job[0]}:{lane}")
+
+    def _write(self, address: Address, rate: Rate, begun: Sequence[float]) -> Transition:
+        now_ms, wall_ms = self.runtime.monotonic_ms(), self.runtime.now_ms()
+        runs = packed([math.ceil(wall_ms - (now_ms - at)) for at in begun], rate.window_ms)
+        entry = Remembered(
+            key=KEY, action=KEY, fingerprint="", answer=json.dumps(runs), expires_ms=wall_ms + rate.window_ms
+        )
+        return Transition(address=address, remember=entry)
+
+    async def _load(self, address: Address, rate: Rate) -> Any:
+        """Return the instants of the stored runs on the monotonic clock, at most those that the rate allows."""
+        now_ms, wall_ms = self.runtime.monotonic_ms(), self.runtime.now_ms()
+        found = await answer_of(self.store.load(address, KEY, wall_ms))
+        if not isinstance(found, Success):
+            return found
+        loaded: Loaded = found.unwrap()
+        stored = () if loaded.remembered is None else json.loads(loaded.remembered.answer)
+        begun = [now_ms - max(0, wall_ms - at) for at, number in stored for _ in range(number)]
+        return Success(sorted(begun)[-rate.runs :])
+
+
+def _error(refused: Any) -> StoreError | OutcomeUnknown:
+    error: StoreError | OutcomeUnknown = refused.failure()
+    return error
+
+
+def packed(begun: Sequence[int], window_ms: int) -> list[tuple[int, int]]:
+    """Return instants in order as a few pairs of an instant and a number of runs, none of them earlier than it was."""
+    parts: list[tuple[int, int]] = []
+    first = -math.inf
+    for at in begun:
+        if parts and at - first < window_ms / PARTS:
+            parts[-1] = (at, parts[-1][1] + 1)
+        else:
+            parts.append((at, 1))
+            first = at
+    return parts
