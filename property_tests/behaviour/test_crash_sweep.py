@@ -1,4 +1,4 @@
-"""``behaviour.md`` 1, *Crash sweep, the promise*.
+"""``reference/behaviour.md`` 1, *Crash sweep, the promise*.
 
 Stop the process before or after *any* store operation or effect; recover; repeat the request once with its key: no
 instance is left without its alarm, none half-written, no acknowledged event lost, and user code runs twice only where

@@ -1,4 +1,4 @@
-"""``behaviour.md`` 1, *Answers*: who owns a turn, and the answers of callers when something is lost."""
+"""``reference/behaviour.md`` 1, *Answers*: who owns a turn, and the answers of callers when something is lost."""
 
 import pytest
 from machine import Add, AlarmIn, End, OnAlarm, Refuse, Say, Total, Wait, app, at, machine, machine_with, steps

@@ -1,4 +1,4 @@
-"""``behaviour.md`` 1, *Defects*, in every hook and in every container of ``returns``."""
+"""``reference/behaviour.md`` 1, *Defects*, in every hook and in every container of ``returns``."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""``behaviour.md`` 1, *Ending*, *Pausing* and *Parking*."""
+"""``reference/behaviour.md`` 1, *Ending*, *Pausing* and *Parking*."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""``behaviour.md`` 1, *Turns* and *Claims and repeats*."""
+"""``reference/behaviour.md`` 1, *Turns* and *Claims and repeats*."""
 
 import pytest
 from machine import (

@@ -1,4 +1,4 @@
-"""``behaviour.md`` 1, *Addresses and names*, *Types*."""
+"""``reference/behaviour.md`` 1, *Addresses and names*, *Types*."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""``behaviour.md`` 6 (`list`, `history`) and 7 (the log)."""
+"""``reference/behaviour.md`` 6 (`list`, `history`) and 7 (the log)."""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""``behaviour.md`` 1, *Idempotency*."""
+"""``reference/behaviour.md`` 1, *Idempotency*."""
 
 import attrs
 import pytest

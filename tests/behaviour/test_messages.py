@@ -1,4 +1,4 @@
-"""``behaviour.md`` 1, *Messages between jobs*."""
+"""``reference/behaviour.md`` 1, *Messages between jobs*."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""``behaviour.md`` 7: user state is in events only if the definition says so."""
+"""``reference/behaviour.md`` 7: user state is in events only if the definition says so."""
 
 from typing import Any
 

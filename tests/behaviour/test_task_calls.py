@@ -1,4 +1,4 @@
-"""``behaviour.md`` 4: the answers of a task's calls, and the view and abilities of its hooks."""
+"""``reference/behaviour.md`` 4: the answers of a task's calls, and the view and abilities of its hooks."""
 
 from datetime import datetime, timedelta
 from typing import Any

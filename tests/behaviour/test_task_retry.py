@@ -1,4 +1,4 @@
-"""``behaviour.md`` 5, as far as tasks go."""
+"""``reference/behaviour.md`` 5, as far as tasks go."""
 
 from typing import Any, Literal
 

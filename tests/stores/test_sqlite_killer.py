@@ -1,4 +1,4 @@
-"""``behaviour.md`` 1, *Claims and repeats*, with real processes that a job kills with SIGKILL from within."""
+"""``reference/behaviour.md`` 1, *Claims and repeats*, with real processes that a job kills with SIGKILL from within."""
 
 import json
 import subprocess
