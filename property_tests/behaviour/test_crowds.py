@@ -1,7 +1,7 @@
 """Callers crowd before small limits, some give up, some instances are ended: the others are served all the same.
 
-``reference/behaviour.md`` 1, *Back-pressure*: with ``on_full="block"`` no caller is refused. Afterwards every place, every
-counter and every timer is free again, and as many runs begin at the same time as the limits allow.
+``reference/behaviour.md`` 1, *Back-pressure*: with ``on_full="block"`` no caller is refused. Afterwards every place,
+every counter and every timer is free again, and as many runs begin at the same time as the limits allow.
 """
 
 from __future__ import annotations

@@ -196,4 +196,18 @@ MUTANTS = (
         '""',
         "tests/stores/test_encryption.py::test_equal_answers_of_a_key_look_different_when_it_is_used_again",
     ),
+    Mutant(
+        "an app with other services declares no instances",
+        "app.py",
+        "changed: App[R] = other._changed(ensured=app.ensured, sinks=app.sinks)",
+        "changed: App[R] = other._changed(sinks=app.sinks)",
+        "tests/behaviour/test_ensuring.py::test_a_world_with_other_services_declares_the_same_instances",
+    ),
+    Mutant(
+        "the exception of a sink's end is lost beside that of the block",
+        "app.py",
+        "            if raised is not error:",
+        "            if error is None:",
+        "tests/behaviour/test_sinks.py::test_the_end_of_a_sink_neither_fails_the_app_nor_hides_its_exception",
+    ),
 )

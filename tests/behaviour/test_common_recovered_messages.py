@@ -1,4 +1,4 @@
-"""``reference/behaviour.md`` 1, *Messages between jobs* and *Claims and repeats*: a crash while a message is being served."""
+"""``reference/behaviour.md`` 1, *Messages between jobs* and *Claims and repeats*: a crash while a message is served."""
 
 from machine import Add, Call, OnAlarm, Say, Tell, app, at, machine, steps
 from world import World, on_each_store

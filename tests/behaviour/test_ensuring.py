@@ -240,3 +240,8 @@ def test_other_services_keep_the_declarations() -> None:
     with PlainWorld(beating(3), None) as world:
         assert world.unwrap(world.handle(heartbeat).get_state("main")) == 4
         assert ".ensuring(heartbeat, 'main', lambda job: job.start(3))" in world.trace_text()
+
+
+def test_a_world_with_other_services_declares_the_same_instances() -> None:
+    with PlainWorld(beating(), object()) as world:
+        assert world.instance(heartbeat, "main") is not None

@@ -144,7 +144,8 @@ def test_the_end_of_a_sink_neither_fails_the_app_nor_hides_its_exception(
     asyncio.run(opened(None))
     with pytest.raises(LookupError):
         asyncio.run(opened(LookupError("of the block")))
-    assert ("sink raised an exception when it was closed" in caplog.text) == (ends == "raises")
+    logged = caplog.text.count("sink raised an exception when it was closed")
+    assert logged == (2 if ends == "raises" else 0)  # also beside the exception of the block
 
 
 @on_each_store
