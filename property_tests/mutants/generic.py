@@ -189,7 +189,7 @@ class _Finder:
 
     def _of_statement(self, node: ast.AST) -> Iterator[tuple[int, int, str]]:
         match node:
-            case ast.Return(value=ast.expr() as value) if not _is_none(value):
+            case ast.Return(value=ast.expr() as value) if not isinstance(value, ast.Constant):
                 yield *self._span(value), "None"
             case ast.Expr(value=ast.Call() | ast.Await() | ast.YieldFrom() | ast.Yield()):
                 yield *self._span(node), "pass"
@@ -252,10 +252,6 @@ def _has_an_opposite(test: ast.expr) -> bool:
             return isinstance(operator, opposites)
         case _:
             return False
-
-
-def _is_none(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and node.value is None
 
 
 def _short(text: str) -> str:

@@ -28,10 +28,11 @@ from flows import (
 )
 from returns.future import FutureResult
 
-from perdure import App, Do, Limits, Retry, Workflow, WorkflowContext, effect, program, step_key
+from perdure import App, Backoff, Do, Limits, Retry, Workflow, WorkflowContext, effect, program, step_key
 from perdure.programs import log, sleep
 from perdure.testing import Crash, Hang, Raise, WorkerDied, World
-from perdure.values.answer import Failed
+from perdure.values.answer import Failed, Retrying
+from perdure.values.instant import from_ms
 from perdure.values.outcome import Done
 
 STORES = ["memory://", "sqlite"]
@@ -311,3 +312,25 @@ def test_steps_show_no_wait_that_is_over(fault: Hang | Raise, rest: list[str]) -
         steps = world.unwrap(flow.steps("o"))
         assert [step.status for step in steps] == ["done", "done", *rest]
         assert (steps[0].name, steps[0].began_ms) == ("signal approval", began_ms)  # when the program reached the wait
+
+
+@effect
+async def unreachable(services: object) -> None:
+    raise OSError("no route")
+
+
+@program
+def reaching(ctx: WorkflowContext[int]) -> Do[None]:
+    yield from unreachable()
+
+
+def test_a_start_that_waits_returns_when_the_failed_step_is_due_again() -> None:
+    retry = Retry(max_attempts=2, delay=Backoff.constant("1 minute"), jitter=False)
+    job = Workflow("reaching", state=int, run=reaching, retry=retry)
+    with World(App(None).with_jobs(job)) as world:
+        flow = world.handle(job)
+        now_ms = world.now_ms
+        outcome = world.unwrap(flow.start("p", 1, wait_for="completion")).outcome
+        assert isinstance(outcome, Retrying)
+        assert outcome.at == from_ms(now_ms + 60_000)
+        assert outcome.error.message == "no route"
