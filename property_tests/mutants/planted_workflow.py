@@ -14,6 +14,13 @@ CRASHES = "workflow/test_workflow_crashes.py::test_a_crash_anywhere_repeats_at_m
 
 MUTANTS = (
     Mutant(
+        "a replay continues from a journal that has lost rows",
+        "kinds/workflow/performing.py",
+        'raise InvalidInput("journal of a workflow", (f"expected {length} rows, the store has {len(bodies)}",))',
+        "break",
+        f"{SIZES}::test_a_workflow_whose_journal_lost_rows_is_parked_and_performs_no_step_again",
+    ),
+    Mutant(
         "the outcome of a workflow has no limit",
         "kinds/workflow/performing.py",
         "encoded = recordable(name, job.results.encode(value), most)",

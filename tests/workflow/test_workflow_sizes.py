@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from itertools import groupby
 from pathlib import Path
 
@@ -145,3 +147,17 @@ def test_a_workflow_tells_one_thousand_and_five_hundred_messages(store: str, tmp
         world.advance("1 minute")
         assert world.unwrap(world.handle(teller).outcome("t")) == Done(value=1_500)
         assert world.unwrap(world.handle(counter).get_state("c")) == 1_500
+
+
+def test_a_workflow_whose_journal_lost_rows_is_parked_and_performs_no_step_again(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    with World(App(None).with_jobs(job), store=path) as world:
+        world.unwrap(world.handle(job).start("l", 3))
+        assert len(world.effects) == 3
+        world.close()
+        with closing(sqlite3.connect(path)) as file, file:
+            file.execute("DELETE FROM journal WHERE place >= 2")
+        world.open()
+        world.advance("1 hour")
+        assert world.unwrap(world.handle(job).status("l")).parked == "undecodable"
+        assert len(world.effects) == 3

@@ -43,9 +43,9 @@ def advancing(job: Workflow[Any, Any, Any, Any], instance: Instance) -> Do[None,
     """
     services: Any = yield from asks(_same)
     draft = yield from perform(GetDraft())
-    bodies = yield from _journal(instance.journal_length, draft.limits.journal_page)
-    now_ms = yield from NOW
     try:
+        bodies = yield from _journal(instance.journal_length, draft.limits.journal_page)
+        now_ms = yield from NOW
         known = Known(instance.data, header_of(instance))
         deliveries = 1 if instance.claim is None else instance.claim.deliveries
         draft.replay = replay = Replay(known, bodies, draft, job.signals, job.max_steps, now_ms, deliveries)
@@ -63,8 +63,8 @@ def _journal(length: int, page_rows: int) -> Do[list[str], Any, Any]:
     bodies: list[str] = []
     while len(bodies) < length:
         page = yield from perform(ReadJournal(len(bodies), page_rows))
-        if not page:
-            break
+        if not page:  # a replay of fewer rows would perform steps again
+            raise InvalidInput("journal of a workflow", (f"expected {length} rows, the store has {len(bodies)}",))
         bodies += page
     return bodies
 
