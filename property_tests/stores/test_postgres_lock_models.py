@@ -161,6 +161,7 @@ class Channel:
     simulation: Simulation
     kinds: list[str]
     made: list[Connection] = attrs.Factory(list)
+    connect_ms: int = 0
     tries: int = 0
     heard: list[float] = attrs.Factory(list)
 
@@ -171,6 +172,7 @@ class Channel:
     async def connect(self) -> Connection:
         kind = self.kinds[min(self.tries, len(self.kinds) - 1)]
         self.tries += 1
+        await self.simulation.runtime.sleep(self.connect_ms)
         if kind == "refused":
             raise ConnectionRefusedError("no server listens")
         self.made.append(Connection(kind))
@@ -210,8 +212,34 @@ def test_notifications_are_heard_after_each_end_of_the_connection(kinds: list[st
         before = len(channel.made)
         channel.made[-1].end()
         simulation.advance(TRIAL_MS + 20)
-        assert channel.heard[:1], "a notification may have been missed"
+        assert len(channel.heard) > 1, "a notification may have been missed, before and after it listens again"
         assert len(channel.made) == before + 1
+
+
+@given(
+    st.integers(1, 400),
+    st.lists(st.tuples(st.sampled_from(["message", "message", "end"]), st.integers(0, 500)), max_size=12),
+    SEEDS,
+)
+def test_no_message_waits_for_the_next_one(connect_ms: int, story: list[tuple[str, int]], seed: int) -> None:
+    """Also one that was sent before the engine listens, at its start or after the end of a connection."""
+    simulation = Simulation(seed=seed)
+    channel = Channel(simulation, ["plain"], connect_ms=connect_ms)
+    arrivals = Arrivals(simulation.runtime, channel.connect, channel.execute, "schema", 7)
+    arrivals.listen(lambda: channel.heard.append(channel.now_ms))
+    sent = list[float]()
+    for action, ms in story:
+        if action == "message":
+            sent.append(channel.now_ms)
+            if channel.made:
+                channel.made[-1].notify("")
+        elif channel.made:
+            channel.made[-1].end()
+            channel.made[-1].listeners.clear()
+        simulation.advance(ms)
+    simulation.advance(connect_ms)
+    for at_ms in sent:
+        assert any(at_ms <= heard_ms <= at_ms + connect_ms for heard_ms in channel.heard), "a message waits"
 
 
 @given(st.lists(st.sampled_from(["deaf", "silent", "refused"]), min_size=1, max_size=3), SEEDS)

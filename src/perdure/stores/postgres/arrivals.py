@@ -71,6 +71,7 @@ class Arrivals:
             if ended is None:
                 await self._poll(listener)
             else:
+                listener()  # messages that were sent before are not notified again
                 await ended
                 listener()
 

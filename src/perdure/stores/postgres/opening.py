@@ -131,7 +131,7 @@ async def _owned(connection: Any, settings: PostgresSettings, on_locked: OnLocke
     operations = PostgresOperations(runtime, settings, connections, keeper, epoch)
     store = _store(settings, operations, Listings(operations))
     regaining = Regaining(runtime, keeper, settings.name, epoch, operations.lose)
-    listening = _listening(store, operations, keeper)
+    listening = _listening(store, operations, regaining.connection)
 
     def close() -> FutureResult[None, StoreError]:
         regaining.end()
@@ -152,16 +152,18 @@ async def _shared(connection: Any, settings: PostgresSettings, runtime: Runtime)
     operations = PostgresOperations(runtime, settings, connections, lease, epoch)
     listings = Listings(operations)
     sharing = SharedOperations(operations, listings, settings.lease_ms).contract
-    return attrs.evolve(_listening(_store(settings, operations, listings), operations, lease), sharing=sharing)
+    return attrs.evolve(
+        _listening(_store(settings, operations, listings), operations, lease.connection), sharing=sharing
+    )
 
 
 async def _pool(settings: PostgresSettings, epoch: int, runtime: Runtime) -> PostgresConnections:
     return await _patiently(lambda: PostgresConnections.open(settings, epoch, runtime), settings, runtime)
 
 
-def _listening(store: Store, operations: PostgresOperations, keeper: Keeper | Lease) -> Store:
+def _listening(store: Store, operations: PostgresOperations, connection: Callable[[], Awaitable[Any]]) -> Store:
     """Return the store with notifications, until it is closed."""
-    arrivals = Arrivals(operations.runtime, keeper.connection, operations.write, operations.schema, operations.epoch)
+    arrivals = Arrivals(operations.runtime, connection, operations.write, operations.schema, operations.epoch)
 
     def close() -> FutureResult[None, StoreError]:
         arrivals.end()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-from perdure.runtime.record import LogRecord, Runtime, SpawnedTask
+from perdure.runtime.record import Future, LogRecord, Runtime, SpawnedTask
 from perdure.stores.ownership import OwnershipListener
 from perdure.stores.postgres.failures import DRIVER_ERRORS, reason_of
 from perdure.stores.postgres.keeper import EndedOpening, Keeper
@@ -38,6 +38,7 @@ class Regaining:
         self._task: SpawnedTask[None] | None = None
         self._phase: Literal["open", "closed"] = "open"
         self._state: Literal["sure", "in_doubt"] = "sure"
+        self._waiting: list[Future[None]] = []
         keeper.when_ended(self._ended)
 
     def watch(self, listener: OwnershipListener, /) -> None:
@@ -45,6 +46,13 @@ class Regaining:
         self._listener = listener
         if self._state == "in_doubt":
             listener("in_doubt")
+
+    async def connection(self) -> Any:
+        """Return the connection that holds the lock, as soon as one holds it."""
+        while self._state == "in_doubt":
+            self._waiting.append(held := self._runtime.future())
+            await held
+        return await self._keeper.connection()
 
     def end(self) -> None:
         """Stop: the store is closing."""
@@ -83,5 +91,9 @@ class Regaining:
 
     def _tell(self, state: Literal["sure", "in_doubt"]) -> None:
         self._state = state
+        waiting, self._waiting = self._waiting, []
+        for held in waiting:
+            if not held.done():
+                held.set_result(None)
         if self._listener is not None:
             self._listener(state)
