@@ -10,32 +10,82 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import attrs
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from steps_kind import Steps, opened, rows
-from world import StoreKind, World, play
+from steps_kind import Hear, Progress, Steps, one, opened, read_all, rows
+from world import HasOutside, Outside, StoreKind, World, play, say
 
+from perdure import Do, program
 from perdure.client.in_process import engine_of
+from perdure.programs import gather, succeed
+from perdure.testing import Delay
 from perdure.values.errors import Conflict
+from perdure.values.instance import Claim, Instance
 
 WORDS = ["a", "b", "c", "d", "e", "f"]
 EVENTS = ["x", "y", "z"]
 
 DELAYS = st.lists(
-    st.tuples(st.sampled_from(["commit", "load"]), st.integers(0, 6), st.sampled_from([5, 40, 120])), max_size=5
+    st.tuples(
+        st.sampled_from(["commit", "load"]),
+        st.sampled_from(["before", "after"]),
+        st.integers(0, 6),
+        st.sampled_from([5, 40, 120]),
+    ),
+    max_size=5,
+    unique_by=lambda one: (one[0], one[2]),
 )
 CONFLICTS = st.lists(st.integers(0, 6), max_size=3, unique=True)
 MOMENTS = st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 60)), max_size=3, unique_by=lambda one: one[0])
 
 
+@attrs.define
+class Checked(Outside):
+    """Hears that a word is saved only when a durable checkpoint holds it."""
+
+    async def hear(self, word: str) -> Any:
+        if word.startswith("saved ") and self.world is not None:
+            bodies = {body for commit in self.world.commits if commit.journal for body in commit.journal.bodies}
+            assert word.removeprefix("saved ") in bodies, "a branch continues before its checkpoint is durable"
+        return await Outside.hear(self, word)
+
+
+@program
+def saying(progress: Progress, word: str) -> Do[None, Any, HasOutside]:
+    yield from one(progress, word)
+    yield from say(f"saved {word}")
+
+
+@program
+def run(words: list[str], at_once: int) -> Do[list[str], Any, HasOutside]:
+    progress = Progress((yield from read_all()), words)
+    while left := [word for word in progress.todo if word not in progress.said]:
+        yield from gather(*(saying(progress, word) for word in left[:at_once]))
+    return progress.said
+
+
+@attrs.frozen(init=False, eq=False)
+class SavedSteps(Steps):
+    """Each branch continues after its checkpoint."""
+
+    def program(self, instance: Instance, claim: Claim, command: object) -> Any:
+        if isinstance(command, Hear):
+            return super().program(instance, claim, command)
+        words = self.decode_state(instance)
+        return "run", succeed(None).bind(lambda _: run(words, self.at_once))
+
+
 async def plays(world: World, at_once: int, state: Any, delays: Any, conflicts: Any, moments: Any) -> None:
-    steps = await opened(world, Steps(at_once=at_once))
+    world.outside = Checked()
+    world.outside.world = world
+    steps = await opened(world, SavedSteps(at_once=at_once))
     engine_of(world.jobs).ownership_is(state)  # in doubt, each row is read from the store
     world.suspension("a")
     run = world.start(steps.start("a", WORDS))
     await world.settle()
-    for operation, after, ms in delays:
-        world.slow(operation, ms=ms, after=after)
+    for operation, when, after, ms in delays:
+        world.world.inject(Delay(f"store.{operation}", f"{ms} ms", when=when, call=after + 1))
     for after in () if moments else conflicts:  # of an event, it would come after an effect
         world.fail("commit", Conflict("steps:words:a"), after=after)
     heard = []
@@ -62,9 +112,18 @@ async def plays(world: World, at_once: int, state: Any, delays: Any, conflicts: 
     seed=0,
     at_once=1,
     state="in_doubt",
-    delays=[("load", after, 40) for after in range(7)],
+    delays=[("load", "after", after, 40) for after in range(7)],
     conflicts=[],
     moments=[("x", 60)],
+)
+@example(
+    kind="memory",
+    seed=0,
+    at_once=4,
+    state="sure",
+    delays=[("commit", "before", after, 120) for after in range(7)],
+    conflicts=[],
+    moments=[],
 )
 @settings(max_examples=40)
 @given(

@@ -83,7 +83,7 @@ def test_a_batch_grows_and_shrinks_as_the_model_says(story: list[str]) -> None:
 
 def test_the_largest_batch_has_a_bound() -> None:
     window = AlarmWindow[Address]()
-    for number in range(30):
+    for number in range(9):
         fill(window, 10_000 * number)
         window.look(0, lambda _: True)
         window.refill()

@@ -59,6 +59,7 @@ class Receivers:
     under_way: set[tuple[Address, Address]] = attrs.Factory(set)
     parked: set[str] = attrs.Factory(set)
     settled: set[int] = attrs.Factory(set)
+    postponed: dict[int, int] = attrs.Factory(dict)
     unknown: int = 0
     work_ms: int = 1
     outbox: Outbox = attrs.field(init=False)
@@ -87,7 +88,9 @@ class Receivers:
     def post(self, job: Any, address: Address, request: Any) -> Future[Any]:
         pair = (request.inbound.sender, address)
         assert pair not in self.under_way, "two messages of a pair are offered at once"
-        assert request.inbound.message_id not in self.settled, "a message is offered after it was consumed"
+        message_id, now_ms = request.inbound.message_id, self.simulation.runtime.now_ms()
+        assert message_id not in self.settled, "a message is offered after it was consumed"
+        assert now_ms >= self.postponed.pop(message_id, 0), "a message is offered again before its time"
         self.under_way.add(pair)
         self.offered.append(request.inbound.message_id)
         answer = self.simulation.runtime.future()
@@ -95,9 +98,12 @@ class Receivers:
         return answer
 
     async def turn(self, pair: tuple[Address, Address], message_id: int, answer: Future[Any]) -> None:
+        is_parked = pair[1].id in self.parked
         await self.simulation.runtime.sleep(self.work_ms)
-        if pair[1].id in self.parked:
+        if is_parked:
             self.under_way.discard(pair)
+            if pair[1].id in self.parked:
+                self.postponed[message_id] = self.simulation.runtime.now_ms() + HELD_MS
             answer.set_result(Failure(InstanceParked(str(pair[1]), "retries_exhausted")))
             return
         await answer_of(self.store.commit(Transition(address=pair[1], inbound=Consumed(message_id))))
@@ -108,6 +114,11 @@ class Receivers:
         if not answer.done():
             answer.set_result(Failure(OutcomeUnknown("lost")) if self.unknown else Success(None))
         self.unknown = max(0, self.unknown - 1)
+
+    def resume(self, target: str) -> None:
+        self.parked.discard(target)
+        self.postponed.clear()
+        self.outbox.release(orders.address(target))
 
     async def send(self, sender: str, target: str) -> None:
         self.sent += 1
@@ -158,15 +169,13 @@ def test_each_message_is_consumed_once_in_order_and_soon_after_a_resumption(
                 case "park":
                     receivers.parked.add(target)
                 case "resume" if target in receivers.parked:
-                    receivers.parked.discard(target)
-                    receivers.outbox.release(orders.address(target))
+                    receivers.resume(target)
                 case "unknown":
                     receivers.unknown += 1
                 case _:
                     await simulation.runtime.sleep(ms)
         for target in tuple(receivers.parked):
-            receivers.parked.discard(target)
-            receivers.outbox.release(orders.address(target))
+            receivers.resume(target)
         await simulation.runtime.sleep(HELD_MS / 2)
         assert len(receivers.consumed) == receivers.sent, "a message of a resumed target still waits"
         loop.cancel()
@@ -177,6 +186,27 @@ def test_each_message_is_consumed_once_in_order_and_soon_after_a_resumption(
     for sender, target, message_id in receivers.consumed:
         in_order[sender, target].append(message_id)
     assert all(ids == sorted(ids) for ids in in_order.values())
+
+
+def test_a_message_that_was_consumed_is_not_postponed_by_a_later_resumption() -> None:
+    """Its target was resumed elsewhere, so this engine offers it again after a minute; and then is resumed here."""
+    simulation = Simulation()
+    receivers = Receivers(simulation, MemoryBackend(), read_ms=0)
+
+    async def main() -> None:
+        loop = simulation.runtime.spawn(receivers.outbox.run(), name="outbox")
+        receivers.parked.add("x")
+        await receivers.send("p", "x")
+        await simulation.runtime.sleep(HELD_MS / 2)
+        receivers.parked.discard("x")
+        await simulation.runtime.sleep(HELD_MS)
+        assert len(receivers.consumed) == 1
+        receivers.resume("x")
+        await simulation.runtime.sleep(HELD_MS)
+        loop.cancel()
+
+    simulation.run(main())
+    assert [record.message for record in simulation.logs] == []
 
 
 PAIRS = st.tuples(st.sampled_from(SENDERS), st.sampled_from(TARGETS))
