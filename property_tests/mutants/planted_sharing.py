@@ -23,6 +23,13 @@ CROWD = "sharing/test_crowd.py::test_a_crowd_over_engines_that_suffer"
 
 MUTANTS = (
     Mutant(
+        "an engine fires alarms by its own clock",
+        "engine/shared_work.py",
+        "return membership, attrs.evolve(runtime, now_ms=membership.now_ms)",
+        "return membership, runtime",
+        "sharing/test_clocks.py::test_an_alarm_fires_by_the_clock_of_the_store",
+    ),
+    Mutant(
         "a claim does not require that its message lives",
         "engine/runner.py",
         "return keeping(transition, execute.claim) if self.others else transition",

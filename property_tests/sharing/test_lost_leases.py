@@ -83,7 +83,7 @@ def without_heartbeats(store: Store, runtime: Runtime, commit_ms: float) -> Stor
 def test_a_run_that_is_claimed_when_the_lease_ends_runs_elsewhere(due_ms: int) -> None:
     """The claim is durable after the last moment at which the engine may perform effects."""
     simulation, here, there = Simulation(seed=1), Said([]), Said([])
-    backend = SharedMemoryBackend(simulation.runtime.monotonic_ms, lease_ms=LEASE_MS)
+    backend = SharedMemoryBackend(simulation.runtime.now_ms, lease_ms=LEASE_MS)
 
     async def main() -> None:
         runtime = simulation.runtime
@@ -105,7 +105,7 @@ def test_a_run_that_is_claimed_when_the_lease_ends_runs_elsewhere(due_ms: int) -
 def test_a_lost_lease_is_reported_by_every_engine_and_a_close_is_not(end: str) -> None:
     """Two engines continue; the third one is closed, or renews its lease no more."""
     simulation, lost = Simulation(seed=1), list[tuple[int, int]]()
-    backend = SharedMemoryBackend(simulation.runtime.monotonic_ms, lease_ms=LEASE_MS)
+    backend = SharedMemoryBackend(simulation.runtime.now_ms, lease_ms=LEASE_MS)
 
     def opened(store: Store) -> Any:
         def note(event: object) -> None:
@@ -135,7 +135,7 @@ def test_a_lost_lease_is_reported_by_every_engine_and_a_close_is_not(end: str) -
 def test_an_engine_that_a_commit_finds_dead_stops_its_runs() -> None:
     """Another engine may have taken over its runs, whatever its own clock says of the lease."""
     simulation, outside = Simulation(seed=1), Said([])
-    backend = SharedMemoryBackend(simulation.runtime.monotonic_ms, lease_ms=LEASE_MS)
+    backend = SharedMemoryBackend(simulation.runtime.now_ms, lease_ms=LEASE_MS)
 
     @program
     def work(ctx: TaskContext[int], event: int) -> Do[None, str, Said]:

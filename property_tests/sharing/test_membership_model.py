@@ -109,7 +109,7 @@ class Shared:
             StoreMember(epoch=one.epoch, served=JOBS, joined_ms=0, lease_left_ms=int(one.until_ms - self.now_ms))
             for one in there
         )
-        return Members(members=(own, *left), last_epoch=9)
+        return Members(members=(own, *left), last_epoch=9, now_ms=self.simulation.now_ms)
 
     async def began(self) -> None:
         await self.membership.join()

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from datetime import timedelta
 
 import attrs
+import pytest
 from postgres_harness import SharedPostgresHarness
+from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
-from perdure import App, Decision, Do, ItemContext, Task, WorkerPool, effect, program, unwrap
+from perdure import App, Decision, Do, ItemContext, Task, TaskContext, WorkerPool, effect, program, unwrap
 from perdure.programs.future import answer_of
+from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.stores.sharing.contract import Sharing
 from perdure.stores.store import Store
 from perdure.testing.conformance.examples import address, created, put
@@ -190,3 +195,56 @@ def test_the_workers_of_a_pool_count_in_each_engine(postgres_url: str):
         await harness.discard()
 
     asyncio.run(main())
+
+
+@program
+def set_alarm(ctx: TaskContext[int], delay_ms: int) -> Do[None]:
+    yield from ctx.schedule(after=timedelta(milliseconds=delay_ms))
+
+
+@attrs.define
+class Bells:
+    """Notes when each alarm fires, and whether all have."""
+
+    wanted: int
+    rung: dict[str, float] = attrs.Factory(dict[str, float])
+    all_rung: asyncio.Event = attrs.Factory(asyncio.Event)
+
+
+@effect
+def ring(bells: Bells, id_: str) -> FutureResult[None, str]:
+    bells.rung.setdefault(id_, time.monotonic())
+    if len(bells.rung) == bells.wanted:
+        bells.all_rung.set()
+    return FutureResult.from_value(None)
+
+
+@program
+def fire(ctx: TaskContext[int]) -> Do[None, str, Bells]:
+    yield from ring(ctx.id)
+
+
+BELLS = Task("bells", state=int, event=int, initial=0, on_event=set_alarm, execute=fire)
+
+
+@pytest.mark.parametrize("skew_ms", [30_000, -30_000])
+def test_an_engine_with_a_wrong_clock_fires_no_alarm_early_and_none_late(postgres_url: str, skew_ms: int) -> None:
+    """The server's clock decides for both engines; a shift of 30 s would be seen as that many seconds."""
+    harness, bells, asked = SharedPostgresHarness(postgres_url), Bells(wanted=16), dict[str, float]()
+    app = App(bells).with_jobs(BELLS)
+    right = asyncio_runtime()
+    wrong = attrs.evolve(right, now_ms=lambda: right.now_ms() + skew_ms)
+
+    async def main() -> None:
+        async with app.open(harness.url, runtime=wrong) as off, app.open(harness.url) as good:
+            for number in range(bells.wanted):
+                handle = (off, good)[number % 2].handle(BELLS)
+                asked[f"{number}"] = time.monotonic()
+                await unwrap(handle.send(f"{number}", 2_000))
+            await asyncio.wait_for(bells.all_rung.wait(), timeout=25)
+        await harness.discard()
+
+    asyncio.run(main())
+    took = [bells.rung[id_] - asked[id_] for id_ in asked]
+    assert min(took) >= 1.9, took  # less the time that the answer to a heartbeat took
+    assert max(took) < 20, took

@@ -30,6 +30,10 @@ SURE: Final = 0.9
 """The part of a lease during which the engine acts: the clocks of two machines do not run at the same speed."""
 
 
+CLOCK_WARNING_MS: Final = 1_000
+"""How far the clock of this machine may be from that of the store before the engine reports it."""
+
+
 @attrs.define
 class Membership:
     """Renews the lease of this engine, and knows the others as of the last heartbeat.
@@ -66,10 +70,23 @@ class Membership:
     _sure_until_ms: float = 0.0
     _task: SpawnedTask[Any] | None = None
     _expiry: Timer | None = None
+    _clock: tuple[int, float] | None = None
+    _clock_is_off: bool = False
 
     def may_act(self) -> bool:
         """Return whether the lease is good, by the clock of this process, counted from before the heartbeat."""
         return self.runtime.monotonic_ms() < self._sure_until_ms
+
+    def now_ms(self) -> int:
+        """Return the store's wall clock, as of the last heartbeat; that of this machine before the first one.
+
+        It counts from the arrival of the answer, and so is late by at most the time that the answer took: an engine
+        that is late fires no alarm early.
+        """
+        if self._clock is None:
+            return self.runtime.now_ms()
+        store_ms, since_ms = self._clock
+        return store_ms + int(self.runtime.monotonic_ms() - since_ms)
 
     @property
     def everything(self) -> Share:
@@ -153,7 +170,17 @@ class Membership:
             raise _repeatable(found.failure())
         self._failures, self._stated = 0, served
         self._renew(began_ms)
+        self._set_clock(found.unwrap().now_ms)
         self._know(found.unwrap(), began_ms)
+
+    def _set_clock(self, store_ms: int) -> None:
+        """Take the time from the store; report a clock of this machine that differs much, once."""
+        self._clock = store_ms, self.runtime.monotonic_ms()
+        ahead_ms = self.runtime.now_ms() - store_ms
+        was_off, self._clock_is_off = self._clock_is_off, abs(ahead_ms) > CLOCK_WARNING_MS
+        if self._clock_is_off and not was_off:
+            fields = {"ahead_ms": ahead_ms}
+            self.runtime.log(LogRecord("warning", "clock of this machine differs from that of the store", fields))
 
     def _renew(self, began_ms: float) -> None:
         self._sure_until_ms = max(self._sure_until_ms, began_ms + self.sharing.lease_ms * SURE)

@@ -505,7 +505,7 @@ def running_engine(
         residents: keeps the instances of the store in memory; by default a new one.
     """
     load_postponed()
-    membership = membership_of(store, runtime, jobs)
+    membership, runtime = membership_of(store, runtime, jobs)
     work, perform = work_of(store, membership), while_leased(perform, membership)
     sinks, residents = sinks or OpenSinks(runtime), residents or Residents(store)
     tracing, reporting = sinks.tracing, Reporting(runtime, sinks)

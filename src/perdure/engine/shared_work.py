@@ -40,8 +40,10 @@ SOON_MS: Final = 1_000
 """An alarm that is due this soon is fired by the engine that set it, whatever its share."""
 
 
-def membership_of(store: Store, runtime: Runtime, jobs: Mapping[Job, AnyDefinition]) -> Membership | None:
-    """Return the membership of an engine; None if it owns its store.
+def membership_of(
+    store: Store, runtime: Runtime, jobs: Mapping[Job, AnyDefinition]
+) -> tuple[Membership | None, Runtime]:
+    """Return the membership of an engine, None if it owns its store, and its runtime: with the clock of a shared store.
 
     Args:
         store: an open store.
@@ -49,9 +51,11 @@ def membership_of(store: Store, runtime: Runtime, jobs: Mapping[Job, AnyDefiniti
         jobs: the definitions that the engine serves.
     """
     if store.sharing is None:
-        return None
+        return None, runtime
     served = {job: definition.plan.state_version for job, definition in jobs.items()}
-    return Membership(store.sharing, store.epoch, runtime, served)
+    membership = Membership(store.sharing, store.epoch, runtime, served)
+    # One clock decides for all engines when an alarm is due.
+    return membership, attrs.evolve(runtime, now_ms=membership.now_ms)
 
 
 def work_of(store: Store, membership: Membership | None) -> Store:

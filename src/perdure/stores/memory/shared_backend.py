@@ -35,7 +35,7 @@ class SharedMemoryBackend:
     """The data of a shared memory store, and its members.
 
     Args:
-        clock_ms: the store's own clock, in milliseconds, which no engine's clock affects.
+        clock_ms: the store's own wall clock, in milliseconds since 1970 UTC, which no engine's clock affects.
         lease_ms: how long a lease lasts.
         name: the store's name in messages.
     """
@@ -140,7 +140,7 @@ class SharedMemoryBackend:
             )
             for epoch, member in self._members.items()
         )
-        return Members(members=tuple(found), last_epoch=self._epoch)
+        return Members(members=tuple(found), last_epoch=self._epoch, now_ms=int(now_ms))
 
     # ------------------------------------------------------------ messages
     def origin(self, message_id: int) -> int:

@@ -28,7 +28,8 @@ from perdure.values.other_engines import OtherEngines
 _FIRST: Final = -(2**63)
 _LAST: Final = 2**63 - 1
 _SIGN: Final = 1 << 63
-_MEMBER: Final = "epoch, served, joined_ms, lease_left_ms, label, last_epoch"
+_NOW_MS: Final = "floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+_MEMBER: Final = f"epoch, served, joined_ms, lease_left_ms, label, last_epoch, {_NOW_MS}"
 
 _Bits: TypeAlias = tuple[list[str], list[str], list[int]]
 
@@ -150,4 +151,5 @@ def _members(rows: Sequence[Row]) -> Members:
         )
         for row in rows
     )
-    return Members(members=members, last_epoch=max((row[5] for row in rows), default=0))
+    last_epoch, now_ms = max((row[5] for row in rows), default=0), max((row[6] for row in rows), default=0)
+    return Members(members=members, last_epoch=last_epoch, now_ms=now_ms)

@@ -42,10 +42,12 @@ class Members:
     Attributes:
         members: all that were not declared dead, by epoch.
         last_epoch: the greatest epoch that was assigned until then.
+        now_ms: the wall clock of the store, rounded down: integer milliseconds since 1970 UTC.
     """
 
     members: tuple[StoreMember, ...]
     last_epoch: int
+    now_ms: int
 
     @property
     def epochs(self) -> frozenset[int]:

@@ -80,7 +80,7 @@ class Cluster:
         self._requests: Requests = requests
         self._debug = debug
         lease_ms = duration_ms(lease, what="lease of a cluster")
-        self._backend = SharedMemoryBackend(self.runtime.monotonic_ms, lease_ms=lease_ms)
+        self._backend = SharedMemoryBackend(self.runtime.now_ms, lease_ms=lease_ms)
         self._faults: list[PendingFault] = []
         self._trace: deque[TraceEvent] = deque(maxlen=KEPT)
         self._dropped = 0
@@ -105,22 +105,28 @@ class Cluster:
             raise unhandled[0].exception
 
     # ------------------------------------------------------------ engines
-    def open(self, app: App[Any] | None = None, *, skew: Duration = "0 s", drift: float = 0.0) -> ClusterEngine:
+    def open(
+        self, app: App[Any] | None = None, *, skew: Duration = "0 s", behind: Duration = "0 s", drift: float = 0.0
+    ) -> ClusterEngine:
         """Open an engine beside the others, and run until it accepts calls.
 
         Args:
             app: its app, as in a rolling deploy; by default that of the cluster.
             skew: how much its wall clock is ahead.
+            behind: how much its wall clock is behind.
             drift: how much faster its monotonic clock runs: 0.01 means by one percent.
         """
-        engine = self.begin(app, skew=skew, drift=drift)
+        engine = self.begin(app, skew=skew, behind=behind, drift=drift)
         self.run_until(lambda: engine.is_up or engine.is_over)
         return engine
 
-    def begin(self, app: App[Any] | None = None, *, skew: Duration = "0 s", drift: float = 0.0) -> ClusterEngine:
+    def begin(
+        self, app: App[Any] | None = None, *, skew: Duration = "0 s", behind: Duration = "0 s", drift: float = 0.0
+    ) -> ClusterEngine:
         """Begin to open an engine, as `open` does, and return at once: for coroutines of the simulation."""
         number = len(self.engines) + 1
         skew_ms = duration_ms(skew, what="skew of a clock", minimum_ms=0)
+        skew_ms -= duration_ms(behind, what="behind of a clock", minimum_ms=0)
         process = SimulatedProcess(self._simulation, f"engine {number}", skew_ms=skew_ms, drift=drift)
         boundary = Boundary(
             runtime=process.runtime,
