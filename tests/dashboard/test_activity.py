@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from perdure.dashboard.overview import overdue_of
 from perdure.telemetry.activity import KEPT_FAILURES, KEPT_MINUTES, MAX_JOBS, MINUTE_MS, Activity
+from perdure.values.address import Address
 from perdure.values.event import (
     JobExecuted,
     JobFailed,
@@ -17,6 +19,7 @@ from perdure.values.event import (
     JobTerminated,
 )
 from perdure.values.failure import FailureRecord
+from perdure.values.instance import Instance
 from perdure.values.live_event import AlarmFired
 
 ERROR = FailureRecord(form="failure", error_type="NoStock", message="none left")
@@ -104,3 +107,16 @@ def test_each_event_is_a_step_of_its_job(event, step):
     activity = Activity()
     activity.on_event(event)
     assert activity.steps("task", "orders") == {step: 1}
+
+
+@given(st.lists(st.integers(0, 2_000)), st.integers(0, 1_000))
+def test_no_instance_is_late_by_a_negative_time(alarms_ms, now_ms):
+    rows = [
+        Instance(
+            address=Address("task", "orders", f"{number}"), created_ms=0, updated_ms=0, state="0", alarm_ms=alarm_ms
+        )
+        for number, alarm_ms in enumerate(alarms_ms)
+    ]
+    late = overdue_of(rows, now_ms)
+    assert [each.late_ms for each in late] == [now_ms - alarm_ms for alarm_ms in alarms_ms if alarm_ms < now_ms]
+    assert all(each.late_ms > 0 for each in late)

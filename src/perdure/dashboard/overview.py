@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import attrs
@@ -33,6 +33,7 @@ from perdure.values.address import Address
 from perdure.values.counts import MAX_COUNTED
 from perdure.values.engine_member import EngineMember
 from perdure.values.hold import Hold
+from perdure.values.instance import Instance
 from perdure.values.listed import LISTED_STATUSES, ListedStatus
 
 _SURVIVED: Final = {"none": "nothing", "relaxed": "a crash of the process", "full": "a loss of power"}
@@ -63,11 +64,20 @@ class Overdue:
 
     Attributes:
         address: the instance.
-        due_ms: when it was due.
+        late_ms: how late it is, at the instant at which the store was asked for the due ones; never negative.
     """
 
     address: Address
-    due_ms: int
+    late_ms: int
+
+
+def overdue_of(due: Iterable[Instance], now_ms: int) -> tuple[Overdue, ...]:
+    """Return the overdue instances among those that were due at an instant."""
+    return tuple(
+        Overdue(address=each.address, late_ms=now_ms - each.due_ms)
+        for each in due
+        if each.due_ms is not None and each.due_ms < now_ms
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -255,7 +265,7 @@ def _troubles(frame: Frame, troubles: Sequence[Trouble]) -> h.Element:
 def _overdue(frame: Frame, overdue: Sequence[Overdue]) -> h.Element:
     rows = [
         h.tr[
-            h.td[span_text(frame.now_ms - each.due_ms)],
+            h.td[span_text(each.late_ms)],
             h.td[instance_link(frame, each.address)],
         ]
         for each in overdue

@@ -19,7 +19,7 @@ from perdure.dashboard.instance import InstanceDetails
 from perdure.dashboard.instances import InstanceList, Wanted
 from perdure.dashboard.jobs import AcceptedAction, JobList, JobView
 from perdure.dashboard.life import Step
-from perdure.dashboard.overview import CountedJob, EngineFacts, Overdue, Overview
+from perdure.dashboard.overview import CountedJob, EngineFacts, Overview, overdue_of
 from perdure.dashboard.parked import ParkedList
 from perdure.dashboard.steps import MAX_STEPS
 from perdure.jobs.definition import AnyDefinition
@@ -96,14 +96,15 @@ class PageSource:
         """Return the data of the overview."""
         engine, client = engine_of(self.client), self.client
         counts = await known(client.counts())
-        due = await self._read(lambda store: store.due(self.now_ms, OVERDUE))
+        asked_ms = self.now_ms  # one instant: that of the page is earlier, and the lateness would be negative
+        due = await self._read(lambda store: store.due(asked_ms, OVERDUE))
         return Overview(
             jobs=_counted(counts, engine.jobs, engine.runner.holds.of),
             complete=counts.complete,
             age_ms=counts.age_ms,
             minutes=self.activity.minutes(self.now_ms),
             troubles=self.activity.troubles,
-            overdue=tuple(Overdue(address=each.address, due_ms=each.due_ms) for each in due if each.due_ms is not None),
+            overdue=overdue_of(due, asked_ms),
             messages=counts.messages,
             dead_letters=counts.dead_letters,
             health=await known(client.health()),
