@@ -152,6 +152,7 @@ ELSEWHERE = {
     ("run", 0): "tests/cli/test_run.py::test_it_stops_on_request",
     ("run", 1): "tests/cli/test_run.py::test_a_job_that_exits_ends_the_command_in_order",
     ("serve", 0): "tests/cli/test_serve.py::test_a_stop_answers_requests_in_progress_and_refuses_the_rest",
+    ("serve", 1): "tests/cli/test_run.py::test_a_job_that_exits_ends_the_command_in_order",
     ("demo", 0): "tests/cli/test_demo.py::test_nothing_is_lost_when_the_worker_is_killed",
     ("demo", 1): "tests/cli/test_demo.py::test_an_event_that_the_worker_drops_is_found_missing",
     ("bench", 0): "tests/cli/test_bench.py::test_a_measurement_leaves_nothing_behind",
@@ -305,6 +306,9 @@ def test_every_code_of_the_help_is_in_the_table_and_the_other_way_round(name: st
 def test_the_page_names_every_code() -> None:
     page = (ROOT / "docs" / "reference" / "command-line.md").read_text(encoding="utf-8")
     assert {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)} == {int(each) for each in ExitCode}
+    rows = re.findall(r"^\| (`[^|]+`) \| ([\d, ]+) \|$", page, re.MULTILINE)
+    documented = {name: codes for names, codes in rows for name in re.findall(r"`([\w-]+)`", names)}
+    assert documented == {name: ", ".join(map(str, sorted(in_table(name)))) for name in COMMANDS}
 
 
 @pytest.mark.parametrize("test", sorted(set(ELSEWHERE.values())))

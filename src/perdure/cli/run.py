@@ -189,6 +189,9 @@ def serve(
 ) -> int:
     """Serve the jobs of an app over HTTP until SIGINT or SIGTERM: `perdure run` with an address.
 
+    Exit code: 0 stopped on request; 1 the engine stopped itself, or the store is unavailable: start it again; 2 the
+    command cannot start, or another program took its store: an operator must act first.
+
     Parameters
     ----------
     bind
