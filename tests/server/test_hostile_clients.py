@@ -300,3 +300,70 @@ def test_the_reads_of_a_batch_end_when_its_client_leaves():
             return {name: count for name, (count, _) in scene.held().items() if count}
 
     assert asyncio.run(main()) == {}
+
+
+@pytest.mark.parametrize(
+    ("weights", "held", "queued"),
+    [((9, 3), 12, 0), ((9, 4), 9, 1), ((12, 1), 12, 1), ((13,), 12, 0), ((12, 1, -8), 20, 1), ((12, 1, -9), 12, 2)],
+)
+def test_the_requests_of_batches_in_progress_are_limited(weights: tuple[int, ...], held: int, queued: int):
+    """Negative numbers are requests of another client: 12 of one client and 20 of all may be in progress."""
+
+    async def main() -> tuple[int, int]:
+        async with under_attack(attrs.evolve(SMALL, client_requests=9)) as scene:
+            lines = scene.api.batches.lines
+            release = asyncio.Event()
+            tasks = [
+                asyncio.ensure_future(lines.perform("one" if weight > 0 else "other", release.wait, weight=abs(weight)))
+                for weight in weights
+            ]
+            for _ in range(10):
+                await asyncio.sleep(0)
+            found = lines.held, lines.queued
+            release.set()
+            await asyncio.gather(*tasks)
+            return found
+
+    assert asyncio.run(main()) == (held, queued)
+
+
+@pytest.mark.parametrize(("others", "status"), [(3, 200), (4, 503)])
+def test_the_lists_of_all_clients_that_wait_are_limited(others: int, status: int):
+    async def main() -> int:
+        async with under_attack() as scene:
+            lists = scene.api.batches.lists
+            await lists.enter("first")
+            waiting = [asyncio.ensure_future(lists.enter(f"client {number}")) for number in range(others)]
+            await until(lambda: lists.queued == others)
+            found = asyncio.ensure_future(scene.get("/v1/instances", "healthy"))
+            await until(lambda: found.done() or lists.queued == others + 1)
+            lists.release("first")
+            for number, entered in enumerate(waiting):
+                await entered
+                lists.release(f"client {number}")
+            return await found
+
+    assert asyncio.run(main()) == status
+
+
+@pytest.mark.parametrize(("held", "begins"), [(199_999, True), (200_000, False)])
+@pytest.mark.parametrize("share", ["its own", "that of all"])
+def test_no_read_begins_while_too_many_answers_are_unread(held: int, begins: bool, share: str):  # noqa: FBT001 - drawn
+    async def main() -> bool:
+        async with under_attack() as scene:
+            batches = scene.api.batches
+            batches.unread.count("one", held if share == "its own" else 1)
+            if share == "that of all":
+                batches.unread.count("other", held + 200_000 - 1)
+            begun = batches.reads.take("one")
+            if not begun:
+                waiting = asyncio.ensure_future(batches.reads.enter("one"))
+                await asyncio.sleep(0)
+                assert not waiting.done()
+                batches.read("one", 1)
+                if share == "that of all":
+                    batches.read("other", 1)
+                await waiting
+            return begun
+
+    assert asyncio.run(main()) == begins

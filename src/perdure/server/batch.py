@@ -192,13 +192,13 @@ class BatchEndpoint:
         except InvalidInput as error:
             return await problem_reply(error)(scope, receive, send)
         batch = _Batch(gateway, self.limits, client_in(scope), scope[CALLER].scopes, partial(departure, receive))
-        if len(envelopes) > 1:
-            many = partial(batch.answer_many, envelopes, send)
-            return await self.limits.lines.perform(batch.client, many, weight=len(envelopes))
-        line = await batch.performed(envelopes[0])
-        headers = [*_HEADERS, (b"content-length", str(len(line)).encode())]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        return await send({"type": "http.response.body", "body": line})
+        if len(envelopes) == 1:
+            line = await batch.performed(envelopes[0])
+            headers = [*_HEADERS, (b"content-length", str(len(line)).encode())]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            return await send({"type": "http.response.body", "body": line})
+        many = partial(batch.answer_many, envelopes, send)
+        return await self.limits.lines.perform(batch.client, many, weight=len(envelopes))
 
 
 @attrs.frozen(eq=False)

@@ -37,8 +37,8 @@ class Sessions:
 
     key: bytes = attrs.field(repr=False)
     _issued: Iterator[int] = attrs.field(init=False, repr=False, factory=lambda: count(1))
-    _ended: dict[str, dict[int, int]] = attrs.field(init=False, repr=False, factory=dict)  # by token: expiry by number
-    _all_ended: dict[str, int] = attrs.field(init=False, repr=False, factory=dict)  # by token: up to this number
+    _ended: dict[str, dict[int, int]] = attrs.field(init=False, repr=False, factory=dict[str, dict[int, int]])
+    _all_ended: dict[str, int] = attrs.field(init=False, repr=False, factory=dict[str, int])
 
     def issue(self, token: ClientToken, now_ms: int, /) -> str:
         """Return the cookie of a caller that showed its token."""

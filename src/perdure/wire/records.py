@@ -83,7 +83,8 @@ def _untraced(data: Any) -> Any:
     if isinstance(data, str):
         return _untraced_text(data) if _TRACEBACK in data else data
     if isinstance(data, list):
-        return [_untraced(each) for each in data]
+        items: list[Any] = data
+        return [_untraced(each) for each in items]
     if not isinstance(data, dict):
         return data
     members = {name: _untraced(each) for name, each in cast("dict[str, Any]", data).items()}
