@@ -2,7 +2,8 @@
 
 Run it with ``python docs/benchmarks/hostile.py [--seconds N]``. A server (a SQLite file, full durability, TCP on the
 loopback interface) runs in a process of its own, and so does each attack. Four honest clients send one event after the
-other meanwhile; their latencies, and the resident memory of the server, are shown with and without the attack.
+other meanwhile; their latencies, and the resident memory of the server, are shown with and without the attack, and
+how many of the probes were answered. The honest clients have one token, the attackers none or another one.
 """
 
 from __future__ import annotations
@@ -24,9 +25,12 @@ from perdure import App, Task, succeed, unwrap
 from perdure.examples.order_processor import Order, OrderEvent, OrderPlaced, decide_order
 from perdure.server.http_limits import HttpLimits
 from perdure.server.serving import serving
+from perdure.server.tokens import Tokens
 
 CLIENTS = 4
 FILLED = 2_000
+SECRETS = {name: f"{name}-secret-of-this-token-0123456789" for name in ("honest", "hostile")}
+TOKENS = Tokens.parse(f"honest read,call {SECRETS['honest']}; hostile read {SECRETS['hostile']}")
 PLACED = b'{"type":"OrderPlaced","owner":"ada","amount":4}'
 JOB = "/v1/jobs/task/orders/instances"
 ORDERS = Task(
@@ -41,15 +45,33 @@ async def serve(folder: str, connections: int) -> None:
     async with App(None).with_jobs(ORDERS).open(f"sqlite:///{folder}/jobs.db") as jobs:
         orders = jobs.handle(ORDERS)
         await asyncio.gather(*(unwrap(orders.send(f"filled-{n}", OrderPlaced("ada", n))) for n in range(FILLED)))
-        async with serving(jobs, ["127.0.0.1:0"], limits=limits) as (server,):
+        await unwrap(orders.send("large", OrderPlaced("x" * 200_000, 1)))
+        async with serving(jobs, ["127.0.0.1:0"], limits=limits, tokens=TOKENS) as (server,):
             print(server.urls[0].rpartition(":")[2], flush=True)
             await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
 
 # ------------------------------------------------------------------ the clients
-def request(method: str, path: str, body: bytes = b"") -> bytes:
-    """Return a request."""
-    return f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+def request(method: str, path: str, body: bytes = b"", *, by: str | None = "honest", length: int = -1) -> bytes:
+    """Return a request, also one that announces more than it sends."""
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost", f"Content-Length: {max(length, len(body))}"]
+    if by is not None:
+        lines.append(f"Authorization: Bearer {SECRETS[by]}")
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+async def probes_answered(port: int, until: float) -> tuple[int, int]:
+    """Send a probe ten times a second on a connection of its own; return how many were answered, and their number."""
+    answered = number = 0
+    while time.perf_counter() < until:
+        number += 1
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(request("GET", "/live" if number % 2 else "/ready", by=None))
+            answered += (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200")
+            writer.close()
+        await asyncio.sleep(0.1)
+    return answered, number
 
 
 async def honest(port: int, name: str, until: float, latencies: list[float], reconnected: list[int]) -> None:
@@ -75,12 +97,14 @@ async def honest(port: int, name: str, until: float, latencies: list[float], rec
         writer.close()
 
 
-async def latencies_of(port: int, seconds: float) -> tuple[list[float], int]:
-    """Return the latencies of the honest clients in milliseconds, and how often they had to connect again."""
+async def latencies_of(port: int, seconds: float) -> tuple[list[float], int, tuple[int, int]]:
+    """Return the latencies of the honest clients in ms, how often they had to connect again, and the probes."""
     latencies, reconnected, until = list[float](), list[int](), time.perf_counter() + seconds
     names = (f"{os.getpid()}-{time.monotonic_ns()}-{n}" for n in range(CLIENTS))
-    await asyncio.gather(*(honest(port, name, until, latencies, reconnected) for name in names))
-    return latencies, len(reconnected)
+    probes, *_ = await asyncio.gather(
+        probes_answered(port, until), *(honest(port, name, until, latencies, reconnected) for name in names)
+    )
+    return latencies, len(reconnected), probes
 
 
 # ------------------------------------------------------------------ the attacks
@@ -130,13 +154,19 @@ def sending(
 
 async def attack(name: str, port: int, count: int) -> None:
     """Attack until the process is killed."""
-    begun = f"POST {JOB}/x/send HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4000000\r\n\r\n".encode()
+    begun = request("POST", f"{JOB}/x/send", by="hostile", length=4_000_000)
+    line = b'{"n":%d,"kind":"task","job":"orders","id":"large","action":"get_state"}'
+    reads = b"\n".join(line % number for number in range(1_000))
     clients = {
         "idle": sending(port, b"", every=1e9),
         "slow headers": sending(port, b"GET / HTTP/1.1\r\nx: ", b"y"),
         "slow bodies": sending(port, begun + b"x" * 100_000, b"x"),
         "large bodies": sending(port, begun.replace(b"4000000", b"40000000"), b"x" * 65_536, every=0.0),
-        "slow readers": sending(port, request("GET", "/v1/instances?limit=1000") * 20, reads=False),
+        "slow readers": sending(port, request("GET", "/v1/instances?limit=1000", by="hostile") * 20, reads=False),
+        "probes with bodies": sending(port, request("GET", "/live", b"x" * 100, by=None, length=4_000_000), b"x"),
+        "waits": sending(port, request("GET", f"{JOB}/large/wait?until=parked", by="hostile")),
+        "lists": sending(port, request("GET", "/v1/instances?limit=1000", by="hostile"), every=0.2),
+        "unread batches": sending(port, request("POST", "/v1/calls", reads, by="hostile"), reads=False),
         "invalid": sending(port, b"GET /\0 HTTP/1.1\r\n\r\n", every=0.01),
     }
     await many(count, clients[name])
@@ -150,6 +180,10 @@ ATTACKS = [
     ("large bodies", 20, 1_000),
     ("slow readers", 500, 1_000),
     ("invalid", 20, 1_000),
+    ("probes with bodies", 1_100, 1_000),
+    ("waits", 1_100, 1_000),
+    ("lists", 950, 1_000),
+    ("unread batches", 60, 1_000),
 ]
 
 
@@ -182,14 +216,14 @@ def measure(name: str, count: int, connections: int, seconds: float) -> None:
         assert server.stdin is not None and server.stdout is not None  # noqa: S101, PT018 - pipes
         port = int(server.stdout.readline())
         asyncio.run(latencies_of(port, 1))  # warm up
-        alone, _ = asyncio.run(latencies_of(port, seconds))
+        alone, _, _ = asyncio.run(latencies_of(port, seconds))
         before, _ = resident_mib(server.pid)
         hostile = subprocess.Popen(
             [*this, "--attack", name, "--port", str(port), "--count", str(count)], stdout=subprocess.PIPE
         )
         assert hostile.stdout is not None  # noqa: S101 - a pipe
         hostile.stdout.readline()
-        during, reconnected = asyncio.run(latencies_of(port, seconds))
+        during, reconnected, probes = asyncio.run(latencies_of(port, seconds))
         files, (now, most) = open_files(server.pid), resident_mib(server.pid)
         hostile.kill()
         hostile.wait()
@@ -199,7 +233,7 @@ def measure(name: str, count: int, connections: int, seconds: float) -> None:
     rates = f"{len(alone) / seconds:.0f} | {len(during) / seconds:.0f}"
     print(
         f"| {name} | {count:,} | {connections:,} | {files:,} | {memory} | {shown(alone)} | {shown(during)} | {rates} "
-        f"| {reconnected} |",
+        f"| {reconnected} | {probes[0]} of {probes[1]} |",
         flush=True,
     )
 
@@ -224,7 +258,7 @@ def main() -> None:
         print(f"files: {soft} raised to {hard}; {CLIENTS} honest clients for {given.seconds:g} s each")
         print(
             "| attack | clients | limit | files | MiB before | during | at most | p50 ms alone | p99 "
-            "| p50 ms under attack | p99 | requests/s alone | under attack | reconnects |"
+            "| p50 ms under attack | p99 | requests/s alone | under attack | reconnects | probes |"
         )
         for name, count, connections in ATTACKS:
             if given.only in (None, name):

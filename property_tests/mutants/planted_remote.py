@@ -21,8 +21,8 @@ MUTANTS = (
     Mutant(
         "a page receives a body before its caller has signed in",
         "server/guard.py",
-        "        elif admitted == ANONYMOUS:",
-        "        elif admitted is None:",
+        '        if probe or (admitted == ANONYMOUS and (request["method"] != "POST" or path != _SIGN_IN)):',
+        "        if probe:",
         f"{HOSTILE}::test_no_body_is_received_before_its_client_is_known",
     ),
     Mutant(
@@ -42,8 +42,8 @@ MUTANTS = (
     Mutant(
         "one form to sign in too many is received",
         "server/guard.py",
-        ">= self.limits.sign_ins:",
-        "> self.limits.sign_ins:",
+        "    most = guard.limits.sign_ins\n",
+        "    most = guard.limits.sign_ins + 1\n",
         f"{HOSTILE}::test_forms_to_sign_in_are_limited[2-503]",
     ),
     Mutant(
@@ -71,8 +71,8 @@ MUTANTS = (
     Mutant(
         "one client takes the slots of all",
         "server/bulkhead.py",
-        "self._held_by.get(client, 0) + weight <= self.of_one and ",
-        "",
+        "held > self.of_one or self.held + weight > self.limit",
+        "self.held + weight > self.limit",
         f"{BULKHEAD}::test_one_client_does_not_take_the_slots_of_all",
     ),
     Mutant(

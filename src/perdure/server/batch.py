@@ -134,9 +134,14 @@ class Answers:
         self.limits.unread.count(self.client, len(line))
         self._wake.set()
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the client must read some of the answers before a further read begins."""
+        return self._unread >= UNREAD_BYTES
+
     async def room(self) -> None:
         """Wait until the client has read enough of the answers before."""
-        while self._unread >= UNREAD_BYTES:
+        while self.is_full:
             self._was_read.clear()
             await self._was_read.wait()
 
@@ -221,37 +226,26 @@ class _Batch:
 
     def performed(self, envelope: Envelope) -> Awaitable[bytes]:
         """Perform one request; its result is the line of its answer."""
-        performing = self._listed if envelope.action in LISTS else partial(perform, self.gateway)
-        return performing(envelope, self.scopes)
+        if envelope.action in LISTS:
+            return self._listed(envelope)
+        return perform(self.gateway, envelope, self.scopes)
 
-    async def _listed(self, envelope: Envelope, scopes: frozenset[str]) -> bytes:
+    async def _listed(self, envelope: Envelope) -> bytes:
+        work = partial(perform, self.gateway, envelope, self.scopes)
         try:
-            return await self.limits.lists.perform(self.client, partial(perform, self.gateway, envelope, scopes))
+            return await self.limits.lists.perform(self.client, work)
         except Overloaded as error:
             return refused(envelope.number, problem_of(error))
 
     async def answer_many(self, envelopes: Sequence[Envelope], send: Send) -> None:
         """Answer several requests, each as soon as it is done."""
-        answers, reads = Answers(send, len(envelopes), self.client, self.limits), asyncio.Semaphore(READS_OF_BATCH)
-
-        async def one(envelope: Envelope) -> None:
-            if envelope.action in READS:
-                async with reads:
-                    await answers.room()
-                    await self.limits.reads.perform(self.client, partial(answer, envelope))
-            else:
-                await answer(envelope)
-
-        async def answer(envelope: Envelope) -> None:
-            try:
-                line = await self.performed(envelope)
-            except Exception as defect:  # noqa: BLE001 - of the library: the other requests are answered all the same
-                log = self.gateway.engine.runtime.log
-                log(LogRecord("error", "request failed", {"error": Raised(defect).formatted()}))
-                line = refused(envelope.number, problem_of(OutcomeUnknown("the server failed; see its log")))
-            answers.add(line)
-
-        tasks = [asyncio.ensure_future(one(envelope)) for envelope in envelopes]
+        answers, turns = Answers(send, len(envelopes), self.client, self.limits), asyncio.Semaphore(READS_OF_BATCH)
+        tasks = [
+            asyncio.ensure_future(
+                self._read(envelope, answers, turns) if envelope.action in READS else self._answer(envelope, answers)
+            )
+            for envelope in envelopes
+        ]
         writing = asyncio.ensure_future(answers.write())
         reading = [task for task, envelope in zip(tasks, envelopes, strict=True) if envelope.action in READS]
         leaving = asyncio.ensure_future(self.left()) if len(reading) > READS_OF_BATCH else None
@@ -268,3 +262,23 @@ class _Batch:
             for task in (*tasks, writing, *(() if leaving is None else (leaving,))):
                 task.cancel()
             answers.forget()
+
+    async def _read(self, envelope: Envelope, answers: Answers, turns: asyncio.Semaphore) -> None:
+        async with turns:
+            if answers.is_full:
+                await answers.room()
+            if not self.limits.reads.take(self.client):
+                await self.limits.reads.enter(self.client)
+            try:
+                await self._answer(envelope, answers)
+            finally:
+                self.limits.reads.release(self.client)
+
+    async def _answer(self, envelope: Envelope, answers: Answers) -> None:
+        try:
+            line = await self.performed(envelope)
+        except Exception as defect:  # noqa: BLE001 - of the library: the other requests are answered all the same
+            log = self.gateway.engine.runtime.log
+            log(LogRecord("error", "request failed", {"error": Raised(defect).formatted()}))
+            line = refused(envelope.number, problem_of(OutcomeUnknown("the server failed; see its log")))
+        answers.add(line)

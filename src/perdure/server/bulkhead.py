@@ -68,9 +68,11 @@ class Bulkhead:
 
     def take(self, client: str, weight: int = 1) -> bool:
         """Admit work at once; return False if it does not fit. `release` it when it has ended."""
-        if self._queues or not self._fits(client, weight):
+        held = self._held_by.get(client, 0) + weight
+        if self._queues or held > self.of_one or self.held + weight > self.limit or not self.may_begin(client):
             return False
-        self.count(client, weight)
+        self.held += weight
+        self._held_by[client] = held
         return True
 
     def count(self, client: str, weight: int) -> None:
@@ -86,7 +88,8 @@ class Bulkhead:
             self._held_by[client] = left
         else:
             del self._held_by[client]  # clients come and go: only those with work are remembered
-        self.advance()
+        if self._queues:
+            self.advance()
 
     async def enter(self, client: str, weight: int = 1, *, left: Callable[[], Awaitable[None]] | None = None) -> None:
         """Admit work, after a turn of each other client that waits. `release` it when it has ended.
@@ -162,9 +165,6 @@ class Bulkhead:
         self.count(waiting.client, waiting.weight)
         if not waiting.admitted.done():  # its caller may have been cancelled in this step: it gives the slot back
             waiting.admitted.set_result(None)
-
-    def _fits(self, client: str, weight: int) -> bool:
-        return self.held + weight <= self.limit and self._of_its_own(client, weight)
 
     def _of_its_own(self, client: str, weight: int) -> bool:
         return self._held_by.get(client, 0) + weight <= self.of_one and self.may_begin(client)

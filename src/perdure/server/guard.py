@@ -46,6 +46,7 @@ PROBES_ONLY: Final = "perdure.probes_only"
 SIGN_IN_BYTES: Final = 16_384
 """The largest form to sign in: a token, and the URL of the page that follows."""
 
+_READS: Final = frozenset({"GET", "HEAD"})
 _PROBES: Final = frozenset({"/live", "/ready"})
 _SIGN_IN: Final = f"{PAGES}/login"
 _PROBE: Final = Caller(name="probe", scopes=frozenset())
@@ -76,6 +77,11 @@ def _requests_of(guard: Guard) -> Bulkhead:
     )
 
 
+def _sign_ins_of(guard: Guard) -> Bulkhead:
+    most = guard.limits.sign_ins
+    return Bulkhead(name="forms to sign in that are being received", limit=most, of_one=most, runtime=guard.runtime)
+
+
 @attrs.frozen(eq=False)
 class Guard:
     """Refuses requests that are not permitted, too many, too large or incomplete, before the application sees them.
@@ -91,6 +97,7 @@ class Guard:
         log_requests: whether to log each request: no header, no payload, no token.
         pages: finds the callers of the dashboard; None if the application has none.
         bodies: the bytes of the bodies that it holds.
+        sign_ins: the forms to sign in that are being received.
         requests: the requests in progress.
     """
 
@@ -103,6 +110,7 @@ class Guard:
     _rates: Rates = attrs.field(init=False, repr=False, default=attrs.Factory(_rates_of, takes_self=True))
     _probe_rates: Rates = attrs.field(init=False, repr=False, default=attrs.Factory(_rates_of, takes_self=True))
     bodies: Bulkhead = attrs.field(init=False, repr=False, default=attrs.Factory(_bodies_of, takes_self=True))
+    sign_ins: Bulkhead = attrs.field(init=False, repr=False, default=attrs.Factory(_sign_ins_of, takes_self=True))
     requests: Bulkhead = attrs.field(init=False, repr=False, default=attrs.Factory(_requests_of, takes_self=True))
 
     async def __call__(self, request: Request, receive: Receive, send: Send) -> None:
@@ -118,59 +126,45 @@ class Guard:
                 await self.app(request, receive, send)
 
     async def _guarded(self, request: Request, receive: Receive, send: Send) -> None:
-        probe = is_probe(request)
+        path = path_of(request)
+        probe = path in _PROBES and request["method"] in _READS
         admitted = (
             self._beyond_the_limit(request, probe=probe)
             or ambiguous(request)
             or too_large(request, self.limits)
-            or (self._probed(request) if probe else self._admit(request))
+            or (self._probed(request) if probe else self._admit(request, path))
         )
         if isinstance(admitted, HttpRefusal):
             await send_refusal(admitted, send)
             return
         request[CALLER] = admitted
-        if probe:
+        if probe or (admitted == ANONYMOUS and (request["method"] != "POST" or path != _SIGN_IN)):
             await self.app(request, replayed(b"", receive), send)
         elif admitted == ANONYMOUS:
-            await self._anonymous(request, receive, send)
-        else:
-            await self._accepted(request, receive, send)
-
-    async def _anonymous(self, request: Request, receive: Receive, send: Send) -> None:
-        """Handle a request of a browser that has not signed in: only the form with which it does has a body."""
-        if request["method"] != "POST" or path_of(request) != _SIGN_IN:
-            await self.app(request, replayed(b"", receive), send)
-            return
-        if self.requests.held_by(_SIGN_IN) >= self.limits.sign_ins:
-            await send_refusal(busy_refusal("forms to sign in that are being received", self.limits.sign_ins), send)
-            return
-        self.requests.count(_SIGN_IN, 1)
-        try:
             form = Bulkhead(name="form", limit=SIGN_IN_BYTES, of_one=SIGN_IN_BYTES, runtime=self.runtime)
-            await self._complete(request, receive, send, Reservation(form, _SIGN_IN, SIGN_IN_BYTES))
-        finally:
-            self.requests.release(_SIGN_IN)
+            await self._accepted(request, receive, send, self.sign_ins, Reservation(form, "", SIGN_IN_BYTES))
+        else:
+            reservation = Reservation(self.bodies, client_in(request), self.limits.body_bytes)
+            await self._accepted(request, receive, send, self.requests, reservation)
 
-    async def _accepted(self, request: Request, receive: Receive, send: Send) -> None:
-        """Handle a request of a known client."""
-        client = client_in(request)
-        if not self.requests.take(client):
-            await send_refusal(busy_refusal(self.requests.name, self.limits.client_requests), send)
+    async def _accepted(
+        self, request: Request, receive: Receive, send: Send, beside: Bulkhead, reservation: Reservation
+    ) -> None:
+        """Receive the body of a request, and handle it."""
+        if not beside.take(reservation.client):
+            await send_refusal(busy_refusal(beside.name, beside.of_one), send)
             return
         try:
-            await self._complete(request, receive, send, Reservation(self.bodies, client, self.limits.body_bytes))
+            with reservation:
+                body = await received(receive, self.limits, reservation)
+                if isinstance(body, bytes) and path_of(request) == _BATCH:
+                    body = self._batch_refusal(request, body) or body
+                if isinstance(body, HttpRefusal):
+                    await send_refusal(body, send)
+                elif body is not None:
+                    await self.app(request, replayed(body, receive), send)
         finally:
-            self.requests.release(client)
-
-    async def _complete(self, request: Request, receive: Receive, send: Send, reservation: Reservation) -> None:
-        with reservation:
-            body = await received(receive, self.limits, reservation)
-            if isinstance(body, bytes) and path_of(request) == _BATCH:
-                body = self._batch_refusal(request, body) or body
-            if isinstance(body, HttpRefusal):
-                await send_refusal(body, send)
-            elif body is not None:
-                await self.app(request, replayed(body, receive), send)
+            beside.release(reservation.client)
 
     def _batch_refusal(self, request: Request, body: bytes) -> HttpRefusal | None:
         """Count the requests of a batch after the first, which the request itself was counted as."""
@@ -197,10 +191,10 @@ class Guard:
         wait_ms = self._probe_rates.wait_ms(key, self.runtime.monotonic_ms())
         return rate_refusal(self.limits, wait_ms) if wait_ms > 0 else _PROBE
 
-    def _admit(self, request: Request) -> Caller | HttpRefusal:
+    def _admit(self, request: Request, path: str) -> Caller | HttpRefusal:
         client = request.get("client")
         host = None if client is None else str(client[0])
-        caller = self._page_caller(request, host)
+        caller = self._page_caller(request, path, host)
         if caller is None:
             caller = identify(self.access, host, request["headers"])
         if isinstance(self.access, Tokens) and isinstance(caller, Caller) and caller != ANONYMOUS:
@@ -214,12 +208,11 @@ class Guard:
             return rate_refusal(self.limits, wait_ms)
         return caller if isinstance(caller, Caller) else access_refusal(caller)
 
-    def _page_caller(self, request: Request, host: str | None) -> Caller | AccessDenied | None:
+    def _page_caller(self, request: Request, path: str, host: str | None) -> Caller | AccessDenied | None:
         """Return the caller of a page of the dashboard, or the reason to refuse it; None for any other request."""
         if self.pages is None:
             return None
-        path, now_ms = path_of(request), self.runtime.now_ms()
-        return self.pages.identify(path, request["method"], host, request["headers"], now_ms)
+        return self.pages.identify(path, request["method"], host, request["headers"], self.runtime.now_ms())
 
     async def _logged(self, request: Request, receive: Receive, send: Send) -> None:
         began_ms, status = self.runtime.monotonic_ms(), 0
@@ -278,11 +271,6 @@ def too_large(request: Request, limits: HttpLimits) -> HttpRefusal | None:
     if not length.isdigit() or len(length) > _DIGITS or int(length) > limits.body_bytes:
         return body_too_large(limits.body_bytes)
     return None
-
-
-def is_probe(request: Request) -> bool:
-    """Return whether a request asks whether the process lives or is ready, which every client may."""
-    return request["method"] in {"GET", "HEAD"} and path_of(request) in _PROBES
 
 
 def has_body(request: Request) -> bool:

@@ -106,14 +106,15 @@ class Asked:
 
     async def answer(self, call: FutureResult[Any, Any], encode: Encode, typed: Codec[Any] | None = None) -> Response:
         """Make a call and return its response, with tracebacks for an operator alone."""
-        return await self.answer_as_stored(call, lambda answer: shown(encode(answer), self.scopes), typed)
-
-    async def answer_as_stored(
-        self, call: FutureResult[Any, Any], encode: Encode, typed: Codec[Any] | None = None
-    ) -> Response:
-        """Make a call and return its response, whose answer is JSON of the job's own type."""
         result: Result[Any, PerdureError] = await answer_of(call)
-        return reply_to(result, encode, typed, traceback=may_see_tracebacks(self.scopes))
+        sees = may_see_tracebacks(self.scopes)
+        return reply_to(
+            result, encode if sees else lambda answer: shown(encode(answer), self.scopes), typed, traceback=sees
+        )
+
+    async def answer_of_own_type(self, call: FutureResult[Any, Any], encode: Encode) -> Response:
+        """Make a call and return its response, whose answer is JSON of the job's own type."""
+        return reply_to(await answer_of(call), encode, traceback=may_see_tracebacks(self.scopes))
 
     async def left(self) -> None:
         """Return once the client has closed its connection."""
@@ -300,7 +301,7 @@ async def _status(asked: Asked) -> Response:
 
 
 async def _state(asked: Asked) -> Response:
-    return await asked.answer_as_stored(_job(asked).get_state(asked.part("id")), orjson.dumps)
+    return await asked.answer_of_own_type(_job(asked).get_state(asked.part("id")), orjson.dumps)
 
 
 async def _steps(asked: Asked) -> Response:

@@ -83,7 +83,7 @@ def _untraced(data: Any) -> Any:
     if isinstance(data, str):
         return _untraced_text(data) if _TRACEBACK in data else data
     if isinstance(data, list):
-        items: list[Any] = data
+        items: list[Any] = data  # pyright: ignore[reportUnknownVariableType] - of JSON
         return [_untraced(each) for each in items]
     if not isinstance(data, dict):
         return data
