@@ -6,7 +6,23 @@ TESTS = "tests/workflow/test_workflow_cancellation.py"
 
 UNDONE = "workflow/test_undone.py::test_an_ended_saga_has_all_of_its_effects_or_none"
 
+SIGNALS = "tests/workflow/test_workflow_signals.py"
+
 MUTANTS = (
+    Mutant(
+        "a signal to an absent workflow is dropped without a word",
+        "kinds/workflow/handler.py",
+        "            return refuse(address, SignalRefused(str(address), command.name, found))",
+        "            pass",
+        f"{SIGNALS}::test_a_message_with_a_signal_that_nothing_receives_is_rejected_on_the_senders_history",
+    ),
+    Mutant(
+        "a signal that is never received is not reported",
+        "kinds/workflow/settling.py",
+        "if header.waiting > 0:",
+        "if header.waiting > 99:",
+        f"{SIGNALS}::test_signals_that_the_program_never_received_are_reported_at_its_end[done]",
+    ),
     Mutant(
         "a workflow that starts over loses a request to cancel it",
         "kinds/workflow/settling.py",

@@ -100,7 +100,7 @@ def lived(job: Workflow[Any, Any, Any, Any], drawn: list[Waiting], seconds: int,
 
 
 def send(world: World, job: Workflow[Any, Any, Any, Any], number: int, second: int) -> object:
-    return world.unwrap(world.handle(job).signal("r", signals[number], second, idempotency_key=f"{number}"))
+    return world.result(world.handle(job).signal("r", signals[number], second, idempotency_key=f"{number}"))
 
 
 def repeated_after_deaths(world: World, call: Callable[[], object]) -> None:

@@ -167,7 +167,7 @@ def test_every_prefix_of_a_journal_can_be_followed_and_all_of_it_leads_to_the_sa
             world.handle(job).cancel("d", "enough", idempotency_key="cancel")
         )
         signals = [
-            partial(lambda n: world.unwrap(world.handle(job).signal("d", go, n, idempotency_key=f"go {n}")), number)
+            partial(lambda n: world.result(world.handle(job).signal("d", go, n, idempotency_key=f"go {n}")), number)
             for number in range(2)
         ]
         through(

@@ -13,6 +13,7 @@ VALUES = {
     "AccessCause": "small_scope",
     "int | None": 7,
     "Literal['app', 'client']": "client",
+    "Literal['absent', 'ended']": "ended",
 }
 
 

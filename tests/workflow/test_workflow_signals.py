@@ -25,6 +25,7 @@ from flows import (
 )
 
 from perdure import App, Do, Limits, Task, TaskContext, Workflow, WorkflowContext, program, tell
+from perdure.kinds.workflow.errors import SignalRefused
 from perdure.programs import gather, sleep
 from perdure.testing import Delay, Raise, WorkerDied, World
 from perdure.values.answer import Failed
@@ -53,7 +54,10 @@ def test_requests_find_an_absent_a_running_and_an_ended_workflow() -> None:
     job = Workflow("two", state=int, run=two_signals, signals=(number,), keep="1 hour")
     with World(App(Shop()).with_jobs(job)) as world:
         flow = world.handle(job)
-        assert world.unwrap(flow.signal("t", number, 1)).found == "absent"
+        absent = world.error_of(flow.signal("t", number, 1))
+        assert isinstance(absent, SignalRefused)
+        assert (absent.address, absent.signal, absent.found) == ("workflow:two:t", "number", "absent")
+        assert "check the id, or start it first" in str(absent)
         assert world.unwrap(flow.cancel("t", "no")).found == "absent"
         assert world.unwrap(flow.outcome("t")) is None
         world.unwrap(flow.start("t", 0))
@@ -61,7 +65,9 @@ def test_requests_find_an_absent_a_running_and_an_ended_workflow() -> None:
         for value in (1, 2):
             assert world.unwrap(flow.signal("t", number, value)).found == "running"
             world.advance("1 second")
-        assert world.unwrap(flow.signal("t", number, 3)).found == "ended"
+        ended = world.error_of(flow.signal("t", number, 3))
+        assert isinstance(ended, SignalRefused)
+        assert ended.found == "ended"
         assert world.unwrap(flow.cancel("t", "no")).found == "ended"
         assert not world.unwrap(flow.start("t", 0)).created
         assert world.unwrap(flow.status("t")).phase == "done"
@@ -69,6 +75,92 @@ def test_requests_find_an_absent_a_running_and_an_ended_workflow() -> None:
         world.advance("1 hour")
         assert world.unwrap(flow.outcome("t")) is None
         assert world.unwrap(flow.status("t")).status == "not_found"
+
+
+@pytest.mark.parametrize("end", ["done", "cancelled"])
+def test_signals_that_the_program_never_received_are_reported_at_its_end(end: str) -> None:
+    job = Workflow("two", state=int, run=two_signals, signals=(number, stop), keep="1 hour")
+    with World(App(Shop()).with_jobs(job)) as world:
+        flow = world.handle(job)
+        world.inject(Delay("label", "5 seconds"))
+        world.unwrap(flow.start("t", 0))
+        world.unwrap(flow.signal("t", stop, "now"))
+        for value in (1, 2, 3) if end == "done" else (1,):
+            world.unwrap(flow.signal("t", number, value))
+        if end == "cancelled":
+            world.advance("6 seconds")
+            world.unwrap(flow.cancel("t", "enough"))
+        world.advance("1 minute")
+        assert world.unwrap(flow.status("t")).phase == end
+        noted = [event for event in world.history(job, "t") if event.type == "job.noted"]
+        count, names = (2, '["stop","number"]') if end == "done" else (1, '["stop"]')
+        assert [(each.name, each.data) for each in noted] == [
+            ("signals.unreceived", f'{{"count":{count},"names":{names}}}')
+        ]
+        instance = world.instance(job, "t")
+        assert instance is not None
+        assert ("signals not received", str(count)) in [(fact.label, fact.value) for fact in job.facts_of(instance)]
+
+
+def test_a_message_with_a_signal_that_nothing_receives_is_rejected_on_the_senders_history() -> None:
+    job = Workflow("two", state=int, run=two_signals, signals=(number,), keep=None)
+
+    @program
+    def approve(ctx: TaskContext[int], value: int) -> Do[None]:
+        yield from ctx.set_state(value)
+        yield from tell(job, "typo").signal(number, value)
+
+    clerk = Task("clerk", state=int, initial=0, event=int, on_event=approve)
+    with World(App(Shop()).with_jobs(job, clerk)) as world:
+        world.unwrap(world.handle(clerk).send("c", 1))
+        world.advance("1 second")
+        rejected = [event for event in world.history(clerk, "c") if event.type == "message.rejected"]
+        assert [(each.target, each.action) for each in rejected] == [("workflow:two:typo", "signal.number")]
+        assert rejected[0].error.error_type == "SignalRefused"
+
+
+def test_a_parked_workflow_stores_signals_and_accepts_requests() -> None:
+    @program
+    def broken(ctx: WorkflowContext[int]) -> Do[int]:
+        yield from sleep("1 second")
+        raise RuntimeError("a defect")
+
+    @program
+    def diverged(ctx: WorkflowContext[int]) -> Do[int]:
+        return (yield from number.receive())
+
+    @program
+    def repaired(ctx: WorkflowContext[int]) -> Do[int]:
+        yield from sleep("1 second")
+        return (yield from number.receive())
+
+    jobs = [Workflow("f", state=int, run=run, signals=(number,), keep=None) for run in (broken, diverged, repaired)]
+    with World(App(None).with_jobs(jobs[0])) as world:
+        for id_ in ("a", "b", "c", "d"):
+            world.unwrap(world.handle(jobs[0]).start(id_, 0))
+        world.advance("5 seconds")
+        world.restart(App(None).with_jobs(jobs[1]))
+        for id_, reason in (
+            ("a", "retries_exhausted"),
+            ("b", "undecodable"),
+            ("c", "undecodable"),
+            ("d", "undecodable"),
+        ):
+            flow = world.handle(jobs[1])
+            if reason == "undecodable":
+                world.result(flow.resume(id_))
+                world.advance("1 second")
+            assert world.unwrap(flow.status(id_)).parked == reason
+            if id_ != "c":
+                assert world.unwrap(flow.signal(id_, number, 7)).status == "parked"
+        assert world.unwrap(flow.cancel("c", "enough")).accepted
+        assert world.unwrap(flow.terminate("d", "enough")).terminated
+        world.restart(App(None).with_jobs(jobs[2]))
+        for id_ in ("a", "b", "c"):
+            world.unwrap(world.handle(jobs[2]).resume(id_))
+        world.advance("5 seconds")
+        ends = [world.unwrap(world.handle(jobs[2]).outcome(id_)) for id_ in ("a", "b", "c")]
+        assert ends == [Done(7), Done(7), WasCancelled("enough")]
 
 
 @pytest.mark.parametrize(("limit", "full"), [(2, False), (1, True)])

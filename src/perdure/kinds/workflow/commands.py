@@ -104,8 +104,12 @@ class ReadOutcome:
 class Signalled:
     """Result of ``signal`` and ``cancel``.
 
+    An accepted signal is stored, and received when the program next waits for it. If the program ends without that, the
+    event ``signals.unreceived`` reports it.
+
     Attributes:
-        accepted: whether the request is stored; False if there is no workflow, or if it has ended.
+        accepted: whether the request is stored; False for a ``cancel`` of a workflow that is absent or has ended. A
+            ``signal`` fails with `SignalRefused` there.
         found: the state in which the request found the workflow.
         status: the status after the call; None when there is no instance.
     """

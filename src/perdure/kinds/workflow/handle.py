@@ -64,6 +64,9 @@ class WorkflowHandle(JobHandle[S, E], Generic[S, A, E]):
     ) -> FutureResult[Signalled, CallError]:
         """Send a signal. It is stored when this returns, and received when the program next waits for it.
 
+        A workflow that is absent or has ended refuses it with `SignalRefused`. A program that ends without waiting for
+        it leaves the event ``signals.unreceived``.
+
         Args:
             id_: the instance.
             signal: the declaration of the signal.
@@ -129,7 +132,10 @@ class WorkflowSender(Generic[S_contra]):
         return self.post("start", state)
 
     def signal(self, signal: Signal[V], value: V, /) -> Program[None]:
-        """Send a signal with the commit of this turn."""
+        """Send a signal with the commit of this turn.
+
+        If there is no workflow to receive it, the history of this instance has a ``message.rejected``.
+        """
         return self.post(f"signal.{signal.name}", value)
 
     def cancel(self, reason: str = "cancelled", /) -> Program[None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias, assert_never, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, assert_never, cast
 
 import attrs
 
@@ -23,12 +23,13 @@ from perdure.kinds.workflow.commands import (
     StartWorkflow,
     WorkflowOutcome,
 )
+from perdure.kinds.workflow.errors import SignalRefused
 from perdure.kinds.workflow.inbox import arrival
 from perdure.kinds.workflow.row import body_of
 from perdure.kinds.workflow.stored import FAILURE, CancelRequest, Header, Parent, header_of, written
 from perdure.values.address import Address
 from perdure.values.answer import InstanceStatus, RunAnswer
-from perdure.values.errors import InstanceParked, Overloaded, UnknownAction
+from perdure.values.errors import Overloaded, UnknownAction
 from perdure.values.event import Event, JobResumed, JobStarted
 from perdure.values.instance import Instance
 from perdure.values.instance_outcome import InstanceOutcome
@@ -133,14 +134,15 @@ def _arrived(
     command: SendSignal | ChildEnded,
     inputs: TurnInputs,
 ) -> Step:
-    """Store a signal, or the end of a child."""
-    if instance is None:
-        return reply(address, Signalled(accepted=False, found="absent", status=None))
-    if instance.suspension == "undecodable":
-        return refuse(address, InstanceParked(str(address), instance.suspension))
-    header = header_of(instance)
-    if header.ended is not None:
-        return reply(address, Signalled(accepted=False, found="ended", status=instance.status))
+    """Store a signal, or the end of a child; also while the workflow is parked: the program receives it later."""
+    header = None if instance is None else header_of(instance)
+    if instance is None or header is None or header.ended is not None:
+        found: Literal["absent", "ended"] = "absent" if instance is None else "ended"
+        if isinstance(command, SendSignal):
+            return refuse(address, SignalRefused(str(address), command.name, found))
+        return reply(
+            address, Signalled(accepted=False, found=found, status=None if instance is None else instance.status)
+        )
     number, waiting = header.signals + 1, header.waiting
     if isinstance(command, SendSignal):
         if waiting >= job.inbox:
@@ -158,15 +160,17 @@ def _arrived(
 def _cancel(address: Address, instance: Instance | None, reason: str, inputs: TurnInputs) -> Step:
     if instance is None:
         return reply(address, Signalled(accepted=False, found="absent", status=None))
-    if instance.suspension == "undecodable":
-        return refuse(address, InstanceParked(str(address), instance.suspension))
     header = header_of(instance)
     if header.ended is not None:
         return reply(address, Signalled(accepted=False, found="ended", status=instance.status))
     if header.cancel is not None:
         return reply(address, Signalled(accepted=True, found="running", status=instance.status))
     header = attrs.evolve(header, cancel=CancelRequest(reason=reason))
-    if instance.suspension in (None, "paused"):
+    if instance.suspension in (
+        None,
+        "paused",
+        "undecodable",
+    ):  # code that cannot follow the journal compensates nothing
         return _wake(instance, header, inputs)
     resumed = EventRecorder(inputs, address, instance.run_count).add(JobResumed, was=instance.suspension)
     return _wake(instance.changed(suspension=None), header, inputs, (resumed,))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import orjson
 from returns.result import Success
 
 from perdure.jobs.context import EndInstance
@@ -25,7 +26,7 @@ from perdure.kinds.workflow.row import body_of
 from perdure.kinds.workflow.stored import FAILURE, Ended, FailingStep, Header, header_of, written
 from perdure.programs import Exit, Halted, Raised
 from perdure.values.answer import OutcomeRecord
-from perdure.values.event import Event, JobFailed, JobParked, JobRetryExhausted, JobTerminated
+from perdure.values.event import Event, JobFailed, JobNoted, JobParked, JobRetryExhausted, JobTerminated
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Instance, PendingRetry
 from perdure.values.journal import JournalChange
@@ -112,7 +113,7 @@ def settled(job: Workflow[Any, Any, Any, Any], execute: Execute, replay: Replay,
     progress = replay.progress()
     header = advanced(header_of(execute.instance), progress, execute.instance)
     if replay.end is not None:
-        return _ended(job, execute, header, progress, replay.end, inputs)
+        return _ended(job, execute, header, progress, replay.end, inputs, replay=replay)
     if replay.fresh is not None:
         return _started_over(execute, header, progress, replay, replay.fresh, inputs)
     if replay.exit is not None and isinstance(replay.exit, Halted) and isinstance(replay.exit.signal, EndInstance):
@@ -224,9 +225,11 @@ def _ended(
     progress: RunProgress,
     ended: Ended,
     inputs: TurnInputs,
+    *,
+    replay: Replay,
 ) -> Commit:
     before = execute.instance
-    final = attrs.evolve(header, ended=ended, waiting=0, failing=(), waits_for=())
+    final = attrs.evolve(header, ended=ended, failing=(), waits_for=())
     log = EventRecorder(inputs, before.address, before.run_count)
     error = FAILURE.decode(ended.value.encode()) if ended.form == "failed" else None
     events: tuple[Event, ...] = _failures(log, execute, progress)
@@ -234,6 +237,8 @@ def _ended(
         events = (*events, *executed(log, execute, inputs))
     else:
         events = (*events, _failed(log, execute, error, inputs))
+    if header.waiting > 0:
+        events = (*events, log.add(JobNoted, name="signals.unreceived", data=_unreceived(header.waiting, replay)))
     messages = (
         *progress.messages,
         *_parents(header, before, ended.form, ended.value, inputs, secret=has_secret_end(job)),
@@ -257,6 +262,12 @@ def _ended(
         last_error=error,
     )
     return answered(transition, run_answer(execute, stored(transition), outcome))
+
+
+def _unreceived(count: int, replay: Replay, most: int = 10) -> str:
+    """Return the data of the event about signals that the program never received: how many, and their names."""
+    names = {row.name: None for row in replay.inbox.waiting() if not is_child_signal(row.name)}
+    return orjson.dumps({"count": count, "names": list(names)[:most]}).decode()
 
 
 def _failed(log: EventRecorder, execute: Execute, error: FailureRecord, inputs: TurnInputs) -> JobFailed:
