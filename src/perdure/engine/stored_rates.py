@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import attrs
-from returns.result import Success
+from returns.result import Failure, Result, Success
 
 from perdure.engine.rate_limit import LaneRates, RateLimit
 from perdure.jobs.lanes import Rate
@@ -72,18 +72,17 @@ class StoredRates:
 
     async def read(self) -> StoreError | OutcomeUnknown | None:
         """Read the runs that began before this engine opened; return an error of the store."""
-        found: Any
         if self.rate is not None and not self._job_read:
             found = await self._load(self._of_job, self.rate.rate)
             if not isinstance(found, Success):
-                return _error(found)
+                return found.failure()
             self.rate.restore(found.unwrap())
             self._job_read = True
         for lane in tuple(self.lanes.unread):
             if self.lanes.rate is not None:
                 found = await self._load(self._of_lane(lane), self.lanes.rate)
                 if not isinstance(found, Success):
-                    return _error(found)
+                    return found.failure()
                 self.lanes.restore(lane, found.unwrap())
         return None
 
@@ -115,14 +114,14 @@ class StoredRates:
         )
         return Transition(address=address, remember=entry)
 
-    async def _load(self, address: Address, rate: Rate) -> Any:
+    async def _load(self, address: Address, rate: Rate) -> Result[list[float], StoreError]:
         """Return the instants of the stored runs on the monotonic clock, at most those that the rate allows."""
         now_ms, wall_ms = self.runtime.monotonic_ms(), self.runtime.now_ms()
         found = await answer_of(self.store.load(address, KEY, wall_ms))
         if not isinstance(found, Success):
-            return found
+            return Failure(found.failure())
         loaded: Loaded = found.unwrap()
-        stored = () if loaded.remembered is None else json.loads(loaded.remembered.answer)
+        stored: list[tuple[int, int]] = [] if loaded.remembered is None else json.loads(loaded.remembered.answer)
         begun = [now_ms - max(0, wall_ms - at) for at, number in stored for _ in range(number)]
         return Success(sorted(begun)[-rate.runs :])
 
