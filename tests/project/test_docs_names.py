@@ -151,16 +151,22 @@ def options_of(command: str) -> frozenset[str]:
     return frozenset({*names, "--help", "--version"})
 
 
-OPTIONS_OF_OTHERS = {
-    *("--hypothesis-profile", "--perdure-coverage", "--perdure-seed"),  # pytest
-    *("--lease", "--only", "--profile", "--quick", "--rounds"),  # the benchmarks
-    "--start-period",  # Docker
-}
+OPTIONS_OF_OTHERS = {"--hypothesis-profile", "--perdure-coverage", "--perdure-seed", "--start-period"}
+"""Options of pytest, of which the library makes two, and of Docker."""
+
+
+@cache
+def options_of_scripts() -> frozenset[str]:
+    """Return the options of the scripts of this repository, and of the plugin of pytest."""
+    folders = (ROOT / "docs" / "benchmarks", ROOT / "property_tests", ROOT / "tests" / "plugins", SRC / "testing")
+    texts_ = (path.read_text(encoding="utf-8") for folder in folders for path in folder.rglob("*.py"))
+    return frozenset(option for text in texts_ for option in re.findall(r"[\"'](--[a-z][\w-]*)[\"']", text))
 
 
 def unknown_options(text: str) -> Iterator[str]:
     """Yield the options that the command does not have, or no command if the text names none."""
     everywhere = {option for command in COMMANDS for option in options_of(command)} | OPTIONS_OF_OTHERS
+    everywhere |= options_of_scripts()
     for span in spans(text):
         if not span.startswith(("perdure ", "--")):
             continue
@@ -313,14 +319,61 @@ def defaults_of(name: str) -> set[str]:
     return found
 
 
-def wrong_defaults(text: str) -> Iterator[str]:
-    """Yield the ``name=value`` of a sentence that says that it is the default, and is not."""
+@cache
+def constants() -> dict[str, list[ast.expr]]:
+    found: dict[str, list[ast.expr]] = {}
+    for tree in sources().values():
+        for node in tree.body:
+            match node:
+                case (
+                    ast.Assign(targets=[ast.Name(id=name)], value=value)
+                    | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
+                ):
+                    found.setdefault(name, []).append(value)
+                case _:
+                    pass
+    return found
+
+
+@cache
+def shown_defaults(name: str) -> frozenset[str]:
+    """Return the defaults of a name as a page shows them: numbers with commas, durations as text."""
+    found: set[str] = set()
+    for text in defaults_of(name):
+        expression = ast.parse(text, mode="eval").body
+        values = constants().get(expression.id, []) if isinstance(expression, ast.Name) else [expression]
+        for value in values:
+            try:
+                number = ast.literal_eval(value)
+            except ValueError:
+                continue
+            found.add(f"{number:,}" if type(number) is int else str(number))
+    return frozenset(found)
+
+
+QUANTITY = r"\d[\d,]*(?: (?:ms|seconds?|minutes?|hours?|days?))?"
+TABLE = re.compile(r"^\|([^\n]*)\|\n\|[-| :]+\|\n((?:\|[^\n]*(?:\n|\Z))+)", re.MULTILINE)
+IN_PROSE = re.compile(rf"`(\w+)`(?: of a definition)? \(({QUANTITY})(?: by default)?\)")
+
+
+def documented_defaults(text: str) -> Iterator[tuple[str, str]]:
+    """Yield names and defaults: of tables with a column ``default``, and of sentences such as ``name (15 minutes)``."""
+    for head, rows in TABLE.findall(text):
+        cells = [cell.strip() for cell in head.split("|")]
+        for row in rows.splitlines() if "default" in cells else ():
+            found = [cell.strip() for cell in row.strip().strip("|").split("|")]
+            default = re.match(rf"`?({QUANTITY})\b", found[cells.index("default")])
+            yield from ((name, default[1]) for name in re.findall(r"`(\w+)=?`", found[0]) if default)
+    yield from IN_PROSE.findall(FENCE.sub("", text).replace("\n", " "))
     for sentence in re.split(r"(?<=[.:;|])\s", FENCE.sub("", text)):
-        if "default" not in sentence:
-            continue
-        for name, value in re.findall(r"`([a-z_]+)=([\"']?[\w. ]+[\"']?)` (?:is|\(?by|as) (?:the )?default", sentence):
-            if value.replace('"', "'") not in {each.replace('"', "'") for each in defaults_of(name)}:
-                yield f"{name}={value}"
+        yield from re.findall(r"`([a-z_]+)=[\"']?([\w. ]+)[\"']?` (?:is|\(?by|as) (?:the )?default", sentence)
+
+
+def wrong_defaults(text: str) -> Iterator[str]:
+    """Yield the defaults that a page documents and the code does not have."""
+    for name, default in documented_defaults(text):
+        if default not in shown_defaults(name) and (defaults_of(name) or "_" in name):
+            yield f"{name}: {default}"
 
 
 # ---------------------------------------------------------------- files
@@ -348,6 +401,8 @@ FAMILIES: dict[str, tuple[Callable[[str], Iterator[str]], str]] = {
     "an attribute": (unknown_attributes, "`jobs.engine`"),
     "an attribute of a context": (unknown_attributes, "`ctx.halt()`"),
     "a default": (wrong_defaults, "`batch_size=7` is the default."),
+    "a default in a sentence": (wrong_defaults, "limits of `run_timeout` (16 minutes by default)"),
+    "a default in a table": (wrong_defaults, "| limit | default |\n|---|---|\n| `inbox` | 1,001 signals |\n"),
     "a file": (unknown_files, "`jobs/halt.py`"),
 }
 
@@ -363,6 +418,12 @@ def test_every_name_of_a_page_exists(page: Path) -> None:
     if page == OF_ANOTHER_LIBRARY:
         families = {name: found for name, found in families.items() if "class" not in name and "attribute" not in name}
     assert {name: sorted(set(found(text))) for name, found in families.items() if set(found(text))} == {}
+
+
+def test_defaults_are_found() -> None:
+    """Many pages document defaults, so that the check above compares something."""
+    found = {name for page in PAGES for name, _ in documented_defaults(page.read_text(encoding="utf-8"))}
+    assert {"inbox", "max_steps", "run_timeout", "shutdown_timeout"} <= found, found
 
 
 @pytest.mark.parametrize("family", FAMILIES)
