@@ -11,7 +11,7 @@ import pytest
 from pool import Images, Picture, Unreachable, app_of, pool_of, thumbnails
 
 from perdure import App, Do, ItemContext, Limits, program
-from perdure.kinds.worker_pool import Dead, Done, ItemCancelled, ItemPut, ItemRetried, Waiting
+from perdure.kinds.worker_pool import Dead, Done, ItemCancelled, ItemPut, ItemRetried, PoolProgress, Waiting
 from perdure.testing import Crash, Delay, Hang, WorkerDied, World
 from perdure.values.answer import InstanceStatus
 from perdure.values.errors import InvalidArgument, InvalidInput
@@ -270,6 +270,13 @@ def test_progress_counts_the_items_by_their_end(store: Any) -> None:
         assert (found.waiting, found.running, found.done, found.dead, found.paused) == (2, 1, 1, 0, 0)
         assert found.complete
         world.unwrap(pool.terminate("running", interrupt=True))
+
+
+def test_the_progress_of_a_pool_without_items_counts_none(store: Any) -> None:
+    with World(app_of(Images()), store=store) as world:
+        assert world.unwrap(world.handle(thumbnails).progress()) == PoolProgress(
+            waiting=0, running=0, done=0, dead=0, paused=0, oldest=None, held=False, complete=True
+        )
 
 
 def test_one_key_leaves_workers_to_the_others() -> None:
