@@ -38,6 +38,7 @@ ARITHMETIC: dict[type[ast.operator], tuple[str, str]] = {
     ast.Mult: ("*", "//"),
     ast.FloorDiv: ("//", "*"),
 }
+TEXTS = {"what", "of"}  # options that name the argument in the message of an error
 CALLED = {"min": "max", "max": "min", "any": "all", "all": "any"}
 SQL = re.compile(r"\b(?:SELECT|UPDATE|DELETE|INSERT)\b")
 SQL_CHANGES = (
@@ -181,7 +182,7 @@ class _Finder:
         if isinstance(node.func, ast.Name) and node.func.id in CALLED:
             yield *self._span(node.func), CALLED[node.func.id]
         for keyword in node.keywords:
-            if keyword.arg is not None:
+            if keyword.arg is not None and keyword.arg not in TEXTS:
                 start, end = self._span(keyword)
                 while self.text[end : end + 1] in {",", " "}:
                     end += 1
@@ -191,8 +192,9 @@ class _Finder:
         match node:
             case ast.Return(value=ast.expr() as value) if not isinstance(value, ast.Constant):
                 yield *self._span(value), "None"
-            case ast.Expr(value=ast.Call() | ast.Await() | ast.YieldFrom() | ast.Yield()):
-                yield *self._span(node), "pass"
+            case ast.Expr(value=ast.Call() | ast.Await() | ast.YieldFrom() | ast.Yield() as value):
+                if not _is_left_alone(value):
+                    yield *self._span(node), "pass"
             case ast.Assign(targets=[ast.Attribute() | ast.Subscript()]) | ast.AugAssign() | ast.Delete():
                 yield *self._span(node), "pass"
             case ast.Continue():
