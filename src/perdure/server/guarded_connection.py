@@ -96,7 +96,7 @@ class GuardedConnections:
         if self._refused & (self._refused - 1) == 0:  # the 1st, 2nd, 4th, ...: an attack does not fill the log
             fields = {"limit": self.limits.connections, "count": self._refused}
             self.runtime.log(LogRecord("warning", "connection limit reached", fields))
-        waiting = next((other for other in self._open if other.phase in REPLACEABLE), None)
+        waiting = self._replaceable()
         if waiting is not None:
             waiting.abort()
             self._open[connection] = None
@@ -105,6 +105,20 @@ class GuardedConnections:
             oldest = next(iter(self._reserved))
             next((other for other in self._reserved if other.phase != "answering"), oldest).refuse()
         self._reserved[connection] = None
+
+    def _replaceable(self) -> GuardedConnection | None:
+        """Return the connection that has waited longest for a request.
+
+        Those with requests in progress are moved to the end, where they belong once they wait again: otherwise each
+        new connection of an attack would look at all of them.
+        """
+        for _ in range(len(self._open)):
+            oldest = next(iter(self._open))
+            if oldest.phase in REPLACEABLE:
+                return oldest
+            del self._open[oldest]
+            self._open[oldest] = None
+        return None
 
     def serves_probes_only(self, connection: GuardedConnection) -> bool:
         """Return whether a connection is beyond the limit."""
