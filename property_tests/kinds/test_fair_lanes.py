@@ -9,9 +9,8 @@ import pytest
 from hypothesis import settings
 from pool import Images, Picture, app_of, pool_of
 
-from perdure import unwrap
+from perdure import Limits, unwrap
 from perdure.client.in_process import engine_of
-from perdure.engine.lane_feeder import ROOM
 from perdure.jobs.definition import AnyDefinition
 from perdure.kinds.worker_pool.item import ITEM_DATA, ItemData
 from perdure.programs.future import answer_of
@@ -22,6 +21,7 @@ from perdure.stores.url import open_store
 from perdure.values.instance import Instance
 from perdure.values.transition import Put, Transition
 
+ROOM = Limits().queued_items
 BACKLOG = 100_000 if settings.get_current_profile_name() == "nightly" else 5 * ROOM
 
 

@@ -187,6 +187,13 @@ MUTANTS = (
         "kinds/test_rates_over_restarts.py::test_no_window_holds_more_runs_than_the_rates_whatever_crashes[memory]",
     ),
     Mutant(
+        "the workers of a pool take every slot of the engine",
+        "engine/running.py",
+        "LaneLimit(runtime, min(slots, most), job.lane_slots)",
+        "LaneLimit(runtime, slots, job.lane_slots)",
+        f"{LIMITS}::test_a_pool_with_more_workers_than_slots_leaves_slots_to_other_jobs",
+    ),
+    Mutant(
         "a recovered run is not counted",
         FEEDER,
         "self.rates.begin(lane, self.runtime.monotonic_ms())\n            failure",

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pool import Images, Picture, app_of, customer, pool_of
+from pool import HasImages, Images, Picture, Unreachable, app_of, customer, pool_of, shrink
 
-from perdure import WorkerPool
+from perdure import App, Do, Limits, Task, TaskContext, WorkerPool, program
 from perdure.kinds.worker_pool import Done
 from perdure.testing import Crash, Delay, Fail, Hang, WorkerDied, World
 from perdure.values.errors import DefinitionError, StoreUnavailable
@@ -243,3 +243,40 @@ def test_a_pool_of_a_hundred_keys_with_one_worker_serves_all_in_turn() -> None:
 def test_a_wrong_option_is_refused_where_it_is_written(options: dict[str, Any]) -> None:
     with pytest.raises(DefinitionError):
         pool_of(**{"key": customer, **options})
+
+
+@program
+def shrinks(ctx: TaskContext[int], event: str) -> Do[None, Unreachable, HasImages]:
+    yield from shrink(ctx.run_id, event)
+
+
+other = Task("other", state=int, event=str, initial=0, on_event=shrinks)
+
+
+@pytest.mark.parametrize(("concurrency", "workers"), [(2, 2), (3, 50), (16, 16), (16, 100_000)])
+def test_a_pool_with_more_workers_than_slots_leaves_slots_to_other_jobs(concurrency: int, workers: int) -> None:
+    images, job = Images(), pool_of(workers=workers)
+    app = App(images, limits=Limits(concurrency=concurrency)).with_jobs(job, other)
+    with World(app) as world:
+        world.inject(Delay("shrink", "2 minutes", times=concurrency))
+        world.unwrap(world.handle(job).put_many(items(concurrency + 1)))
+        world.settle()
+        assert world.unwrap(world.handle(job).progress()).running == concurrency - max(1, concurrency // 8)
+        world.clear_faults()
+        world.unwrap(world.handle(other).send("a", "event"))
+        assert images.urls == ["event"]  # it did not wait for an item
+        (warning,) = [record for record in world.logs if record.level == "warning"]
+        assert warning.fields["workers"] == workers
+        world.advance("5 minutes")
+
+
+def test_a_pool_alone_takes_all_slots_and_one_that_fits_is_no_warning() -> None:
+    images, job = Images(), pool_of(workers=8)
+    for jobs, concurrency in (((job,), 8), ((job, other), 10)):
+        with World(App(images, limits=Limits(concurrency=concurrency)).with_jobs(*jobs)) as world:
+            world.inject(Delay("shrink", "1 s", times=8))
+            world.unwrap(world.handle(job).put_many(items(9)))
+            world.settle()
+            assert world.unwrap(world.handle(job).progress()).running == 8
+            assert [record.message for record in world.logs if record.level == "warning"] == []
+            world.advance("5 s")

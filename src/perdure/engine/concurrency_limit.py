@@ -14,6 +14,15 @@ from perdure.values.address import Address
 Company = Literal["alone", "beside_others"]
 
 
+SPARE = 8
+"""One slot in so many is not taken by the workers of one pool, if the engine serves other jobs."""
+
+
+def spare_slots(slots: int) -> int:
+    """Return how many of an engine's slots the workers of one pool leave to other jobs."""
+    return max(1, slots // SPARE)
+
+
 @attrs.define
 class ConcurrencyLimit:
     """Counts slots, with a fair queue. A run that must be alone waits for all slots and holds them all.

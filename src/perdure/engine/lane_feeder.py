@@ -35,17 +35,8 @@ from perdure.values.hold import Job
 from perdure.values.instance import Instance
 from perdure.values.instant import from_ms
 
-ROOM = 4_096
-"""Queued instances of a job in memory."""
-
-PAGE = 64
-"""Lanes whose names are read at once."""
-
 OLDEST_OF = 1_000
 """Lanes whose first instances are compared for the longest waiting one."""
-
-CLAIMS = 500
-"""Claims that are read at once."""
 
 FEW = 4
 """A lane with more fired instances whose claim is not durable is read apart."""
@@ -94,6 +85,8 @@ class LaneFeeder:
         wake: wakes the loop.
         turns: the part of the queued instances that is in memory.
         rates: the rates of the job and of its lanes; None without any.
+        page: lanes that are read at once.
+        claims_page: claims that are read at once.
         resting: lanes that fire nothing for a moment, because the store refused a claim of them.
     """
 
@@ -109,6 +102,8 @@ class LaneFeeder:
     wake: Wake
     turns: FairTurns
     rates: StoredRates | None
+    page: int
+    claims_page: int
     resting: set[str]
     _fired: dict[Address, str] = attrs.Factory(dict[Address, str])
     _unclaimed: Counter[str] = attrs.Factory(Counter[str])  # fired instances by lane, until their claim is durable
@@ -359,14 +354,14 @@ class LaneFeeder:
         self._noticed, found, after = {}, dict[Address, str](), 0
         try:
             while True:
-                page = await answer_of(self.claimed(after, CLAIMS))
+                page = await answer_of(self.claimed(after, self.claims_page))
                 if not isinstance(page, Success):
                     self.runtime.log(LogRecord("error", "claims not read", {"error": str(page.failure())}))
                     self._claims_at_ms = self.runtime.monotonic_ms() + REST_MS
                     return
                 rows: tuple[Instance, ...] = page.unwrap()
                 found.update((row.address, row.lane or "") for row in rows if takes_lane_slot(row))
-                if len(rows) < CLAIMS:
+                if len(rows) < self.claims_page:
                     break
                 after = rows[-1].incarnation
             noticed = self._noticed
@@ -409,7 +404,7 @@ class LaneFeeder:
         if self._cursor is None:
             self.turns.begin_pass()
             self._skipped, self._progress = "none", "none"
-        found = await answer_of(self.lanes(self.name, self._cursor, PAGE))
+        found = await answer_of(self.lanes(self.name, self._cursor, self.page))
         if not isinstance(found, Success):
             return found.failure()
         page: tuple[str, ...] = found.unwrap()
@@ -422,7 +417,7 @@ class LaneFeeder:
         failure = await self._read_lanes(wanted) if wanted else None
         if failure is not None:
             return failure
-        if len(page) == PAGE:
+        if len(page) == self.page:
             self._cursor = page[-1]
             return None
         self._cursor = None
@@ -439,7 +434,7 @@ class LaneFeeder:
 
     async def _read_lanes(self, names: Sequence[str]) -> Any:
         """Read the first instances of lanes, a few lanes at a time."""
-        for some in _groups(names, self._unclaimed):
+        for some in _groups(names, self._unclaimed, self.page):
             share = self.turns.share(len(some)) + max(self._unclaimed.get(lane, 0) for lane in some)
             found = await self._read_queued(some, share * len(some))
             if not isinstance(found, Success):
@@ -514,15 +509,17 @@ def lane_feeders(
             queued=store.queued,
             claimed=store.claimed,
             wake=Wake(runtime),
-            turns=FairTurns(ROOM, partial(_is_blocked, gate, rates, resting, runtime)),
+            turns=FairTurns(dispatcher.limits.queued_items, partial(_is_blocked, gate, rates, resting, runtime)),
             rates=rates,
+            page=dispatcher.limits.lane_page,
+            claims_page=dispatcher.limits.recovery_page,
             resting=resting,
         )
         gate.freed, gate.rated = found[at].freed, found[at]
     return found
 
 
-def _groups(names: Sequence[str], unclaimed: Mapping[str, int]) -> Iterator[Sequence[str]]:
+def _groups(names: Sequence[str], unclaimed: Mapping[str, int], page: int) -> Iterator[Sequence[str]]:
     """Divide lanes into those that are read at once. Fired instances are read again until their claims are durable.
 
     A lane that has many of those is read apart, because all lanes of a group get the same share.
@@ -530,7 +527,7 @@ def _groups(names: Sequence[str], unclaimed: Mapping[str, int]) -> Iterator[Sequ
     many = [lane for lane in names if unclaimed.get(lane, 0) > FEW]
     others = [lane for lane in names if unclaimed.get(lane, 0) <= FEW]
     yield from ([lane] for lane in many)
-    yield from (others[start : start + PAGE] for start in range(0, len(others), PAGE))
+    yield from (others[start : start + page] for start in range(0, len(others), page))
 
 
 def _rates(store: Store, runtime: Runtime, job: Job, limits: Lanes) -> StoredRates | None:

@@ -12,7 +12,7 @@ import attrs
 from perdure._lazy import load_postponed
 from perdure.engine.alarms import Alarms
 from perdure.engine.commits import Commits
-from perdure.engine.concurrency_limit import ConcurrencyLimit, ConcurrencyLimits
+from perdure.engine.concurrency_limit import ConcurrencyLimit, ConcurrencyLimits, spare_slots
 from perdure.engine.direct_reads import DirectReads
 from perdure.engine.dispatcher import Dispatcher
 from perdure.engine.ended_elsewhere import EndedElsewhere
@@ -563,11 +563,18 @@ def _gates(runtime: Runtime, limits: Limits, jobs: Mapping[tuple[str, str], AnyD
         for (kind, name), job in jobs.items()
         if job.plan.concurrency is not None and job.lanes is None
     }
-    lanes = {
-        f"{kind}:{name}": LaneLimit(runtime, job.plan.concurrency or limits.concurrency, job.lanes.lane_slots)
+    workers = {
+        f"{kind}:{name}": (job.plan.concurrency or limits.concurrency, job.lanes)
         for (kind, name), job in jobs.items()
         if job.lanes is not None
     }
+    most = limits.concurrency if len(jobs) == 1 else max(1, limits.concurrency - spare_slots(limits.concurrency))
+    lanes = {name: LaneLimit(runtime, min(slots, most), job.lane_slots) for name, (slots, job) in workers.items()}
+    wanted = sum(slots for slots, _ in workers.values())
+    if len(jobs) > 1 and wanted > most:
+        fields = {"workers": wanted, "concurrency": limits.concurrency, "jobs": ", ".join(workers)}
+        fix = {"fix": "set Limits.concurrency above the sum of workers, or fewer workers: other jobs wait for slots"}
+        runtime.log(LogRecord("warning", "workers of pools can take the slots of other jobs", fields | fix))
     return ConcurrencyLimits(runtime, ConcurrencyLimit(runtime, limits.concurrency), own, lanes)
 
 

@@ -62,6 +62,8 @@ class Limits:
         journal_page: rows of a workflow's journal that one read returns.
         message_batch: messages that are read and delivered at the same time.
         recovery_page: rows that a start of the engine reads at a time: runs that a crash interrupted, parked instances.
+        queued_items: waiting items of a pool in memory; further ones are read from the store when their turn is near.
+        lane_page: keys of a pool whose names, or whose first items, are read from the store at once.
         shutdown_timeout: how long a graceful shutdown waits for runs before it cancels them; the next start delivers
             them again.
         idempotency_ttl_ms: the same in milliseconds; the following fields likewise.
@@ -92,6 +94,8 @@ class Limits:
     journal_page: int = 256
     message_batch: int = 256
     recovery_page: int = 500
+    queued_items: int = 4_096
+    lane_page: int = 64
     shutdown_timeout: Duration = _duration("30 seconds")
     idempotency_ttl_ms: int = _ms_of("idempotency_ttl")
     history_retention_ms: int = _ms_of("history_retention")
@@ -128,6 +132,8 @@ WHOLE_NUMBERS = (
     "journal_page",
     "message_batch",
     "recovery_page",
+    "queued_items",
+    "lane_page",
 )
 
 MAY_BE_ZERO = ("messages_per_turn", "history_retention", "history_events", "shutdown_timeout")
