@@ -224,6 +224,11 @@ def check(place: Any, drawn: tuple[Move, ...], limits: Limits, inbox: int, waits
         operator.until(lambda: flow().start("f", Plan(drawn), idempotency_key="start"))
         for number in range(sum(map(takes_of, drawn))):
             wait = waits[number % len(waits)]
+            if wait == 3:
+                operator.until(lambda: flow().pause("f"))
+                operator.advance(2)
+                assert operator.until(lambda: flow().status("f")).parked is None  # no resumption repairs anything
+                operator.until(lambda: flow().resume("f"))
             if wait == 0 and number < 2:  # a third death would park the run
                 world.crash_after(3 + number)
             elif wait > 1:

@@ -89,6 +89,8 @@ def test_the_size_of_a_chunk_changes_no_result(steps: int, chunk: int, page: int
         world.unwrap(flow.signal("l", number, 100))
         world.advance("1 second")
         assert world.unwrap(flow.outcome("l")) == Done(value=steps + 102)
+        listed = [step.name for step in world.unwrap(flow.steps("l"))]
+        assert listed == [*["act"] * steps, "sleep", "act", "signal number", "act"]
 
 
 @program
