@@ -14,6 +14,8 @@ counter = Task("counter", state=int, event=int, initial=0, on_event=lambda ctx, 
 
 WRONG: dict[str, Any] = {
     "wait_for of trigger": lambda jobs: jobs.handle(counter).trigger("a", wait_for="foo"),
+    "wait_for of pause": lambda jobs: jobs.handle_by_name("task", "counter").call("pause", "a", wait_for="soon"),
+    "interrupt of pause": lambda jobs: jobs.handle_by_name("task", "counter").call("pause", "a", interrupt="yes"),
     "status of list": lambda jobs: jobs.list(status="weird"),
     "limit of list": lambda jobs: jobs.list(limit=0),
     "limit of history": lambda jobs: jobs.history(counter, "a", limit=-5),
