@@ -14,6 +14,13 @@ CRASHES = "workflow/test_workflow_crashes.py::test_a_crash_anywhere_repeats_at_m
 
 MUTANTS = (
     Mutant(
+        "a check of a journal ends at its first wait",
+        "testing/journal/check.py",
+        "request = self.waits.next(self.job, instance, rows)",
+        "request = None",
+        "tests/workflow/test_workflow_journals.py::test_a_read_of_a_clock_or_of_randomness_is_found_wherever_it_is",
+    ),
+    Mutant(
         "a replay continues from a journal that has lost rows",
         "kinds/workflow/performing.py",
         'raise InvalidInput("journal of a workflow", (f"expected {length} rows, the store has {len(bodies)}",))',
