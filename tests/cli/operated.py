@@ -213,7 +213,7 @@ def serving(
         async with (
             app.open(f"sqlite:///{path}" if open_store is None else open_store()) as jobs,
             listening(asgi_of(jobs, access="owner_socket"), [f"unix:{owner_socket(path)}"]),
-            listening(asgi_of(jobs), ["127.0.0.1:0"]) as local,
+            listening(asgi_of(jobs, dashboard=True), ["127.0.0.1:0"]) as local,
             listening(asgi_of(jobs, access=tokens), ["127.0.0.1:0"]) as guarded,
         ):
             named = {
