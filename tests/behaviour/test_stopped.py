@@ -45,7 +45,7 @@ def test_a_caller_that_waits_no_longer_ends_no_other_wait() -> None:
             first.cancel()
             await asyncio.gather(first, return_exceptions=True)
             assert not second.done()
-        return await second
+        return await asyncio.wait_for(second, 10)
 
     stopped = asyncio.run(main())
     assert (stopped.reason, stopped.store) == ("", "memory://")
