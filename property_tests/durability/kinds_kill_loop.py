@@ -1,8 +1,10 @@
 """Workflows and items of pools under kills: a process with hundreds of them is killed, and each must end right.
 
-``python property_tests/durability/kinds_kill_loop.py [--rounds 200] [--workflows 300] [--items 1500] [--folder DIR]``.
-Each effect appends a line to a file outside the store and syncs it before it answers: the file says how often it
-happened. An item also says which delivery it is, so that the loop sees repeats that were not marked.
+``python property_tests/durability/kinds_kill_loop.py [--rounds 200] [--workflows 300] [--items 1500] [--folder DIR]
+[--store postgresql://…]``. Each effect appends a line to a file outside the store and syncs it before it answers: the
+file says how often it happened. An item also says which delivery it is, so that the loop sees repeats that were not
+marked. An operator in the same process cancels workflows, pauses and resumes instances, holds and releases the jobs,
+and resumes those that are parked; the acknowledgement of a cancellation and of a hold is a line of the file, too.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ from perdure import (
 )
 from perdure.programs import gather, sleep
 from perdure.values.listed import Listing
-from perdure.values.outcome import Done
+from perdure.values.outcome import Done, WasCancelled
 
 SENT = 100
 STEPS = 6
@@ -46,6 +48,10 @@ EXPECTED = Done(value=3 + 4 + 4 + SENT + 1)
 """Three steps from 0, two beside each other, the signal, and a last step."""
 
 WORKERS = 16
+CANCELLED = 20
+"""Workflows that the operator cancels; nothing else ends them."""
+
+HOLDS_S = 0.05
 
 POLL_S = 0.1
 DEADLINE_S = 300
@@ -111,15 +117,95 @@ def tenant(number: int) -> str:
 pool = WorkerPool("items", item=int, work=one, workers=WORKERS, key=tenant, workers_per_key=6, keep="1 day")
 
 
-async def work(folder: Path, workflows: int, items: int) -> None:
+@attrs.frozen
+class Operator:
+    """Does to jobs and instances as an operator may, at any moment.
+
+    Attributes:
+        client: of the app.
+        file: the descriptor of the file outside the store.
+        random: which action, of which instance, and when.
+        ids: the instances, as jobs and ids.
+    """
+
+    client: Client
+    file: int
+    random: Random
+    ids: list[tuple[Any, str]]
+
+    def note(self, line: str) -> None:
+        """Write a line outside the store."""
+        os.write(self.file, f"{line}\n".encode())
+        os.fsync(self.file)
+
+    async def tidy(self) -> None:
+        """End the holds and pauses of a process that died before it ended them."""
+        for definition in (flow, pool):
+            self.note(f"released/{definition.name}")
+            await unwrap(self.client.handle(definition).release())
+            paused: Listing = await unwrap(self.client.list(definition, status="paused", limit=1_000))
+            for each in paused.instances:
+                await unwrap(self.client.handle(definition).resume(each.address.id))
+
+    async def operate(self) -> None:
+        """Act until cancelled."""
+        await self.tidy()
+        while True:
+            await asyncio.sleep(self.random.uniform(0.001, 0.03))
+            await self.act(self.random.choice(("pause", "hold", "cancel", "retry")))
+
+    async def act(self, action: str) -> None:
+        """Do one thing, and undo it after a while."""
+        definition, id_ = self.random.choice(self.ids)
+        handle = self.client.handle(definition)
+        match action:
+            case "pause":
+                await unwrap(handle.pause(id_))
+                await asyncio.sleep(self.random.uniform(0, HOLDS_S))
+                await unwrap(handle.resume(id_))
+            case "hold":
+                await unwrap(handle.hold())
+                self.note(f"held/{definition.name}")
+                await asyncio.sleep(self.random.uniform(0, HOLDS_S))
+                self.note(f"released/{definition.name}")
+                await unwrap(handle.release())
+            case "cancel":
+                await self.cancel(f"c{self.random.randrange(CANCELLED)}")
+            case _:
+                await resume_parked(self.client)
+
+    async def cancel(self, id_: str) -> None:
+        """Cancel a workflow, perhaps again."""
+        if (await unwrap(self.client.handle(flow).cancel(id_, "of the operator"))).accepted:  # it has been started
+            self.note(f"{id_}/cancelled")
+
+    async def cancelled(self) -> None:
+        """Cancel all of them, and wait until they have ended so."""
+        handle = self.client.handle(flow)
+        for number in range(CANCELLED):
+            await self.cancel(f"c{number}")
+            while (outcome := await unwrap(handle.outcome(f"c{number}"))) is None:
+                await resume_parked(self.client)
+                await asyncio.sleep(POLL_S)
+            if outcome != WasCancelled("of the operator"):
+                raise AssertionError((number, outcome))
+
+
+async def work(folder: Path, store: str, workflows: int, items: int) -> None:
     """Start, signal and await the workflows, and put and await the items; a repeat of the calls changes nothing."""
     file = os.open(folder / "effects.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     app = App(Outside(file, Random())).with_jobs(flow, pool)  # noqa: S311 - how long a call takes
-    async with app.open(f"sqlite:///{folder}/jobs.db") as client:
+    async with app.open(store or f"sqlite:///{folder}/jobs.db", on_locked="wait") as client:
+        ids_of_all = [(flow, f"f{number}") for number in range(workflows)]
+        ids_of_all += [(pool, f"i{number}") for number in range(items)]
+        operator = Operator(client, file, Random(), ids_of_all)  # noqa: S311 - which action
+        operating = asyncio.ensure_future(operator.operate())
         handle, ids = client.handle(flow), [f"f{number}" for number in range(workflows)]
         put = client.handle(pool).put_many([(f"i{number}", number) for number in range(items)])
         await unwrap(put)
-        await asyncio.gather(*(unwrap(handle.start(id_, 0, idempotency_key=f"start {id_}")) for id_ in ids))
+        to_cancel = [f"c{number}" for number in range(CANCELLED)]
+        starts = (unwrap(handle.start(id_, 0, idempotency_key=f"start {id_}")) for id_ in (*ids, *to_cancel))
+        await asyncio.gather(*starts)
         await asyncio.gather(*(unwrap(handle.signal(id_, go, SENT, idempotency_key=f"go {id_}")) for id_ in ids))
         left = ids
         while left:
@@ -131,6 +217,10 @@ async def work(folder: Path, workflows: int, items: int) -> None:
             left = [id_ for id_, outcome in zip(left, outcomes, strict=True) if outcome is None]
             await asyncio.sleep(POLL_S)
         await items_done(client, items)
+        await operator.cancelled()
+        if operating.done():
+            operating.result()
+        operating.cancel()
     sys.stdout.write("all have ended\n")
 
 
@@ -166,6 +256,8 @@ class Verdict:
         repeated: how many effects happened more than once.
         most: how often the most frequent one happened.
         unmarked: how many deliveries of items said the same of themselves as another.
+        held: items that were performed during one hold, at most.
+        after_cancel: effects of one workflow after the acknowledgement of its cancellation, at most.
     """
 
     kills: int
@@ -174,9 +266,11 @@ class Verdict:
     repeated: int
     most: int
     unmarked: int
+    held: int
+    after_cancel: int
 
 
-def run(folder: Path, *, rounds: int, workflows: int, items: int, seed: int = 0) -> Verdict:
+def run(folder: Path, *, rounds: int, workflows: int, items: int, seed: int = 0, store: str = "") -> Verdict:
     """Kill a process repeatedly, let the last one end, and compare."""
     random, log, kills = Random(seed), folder / "effects.log", 0  # noqa: S311 - reproducible on purpose
     most = max(
@@ -186,7 +280,7 @@ def run(folder: Path, *, rounds: int, workflows: int, items: int, seed: int = 0)
         process = subprocess.Popen(  # noqa: S603 - this file
             [
                 *(sys.executable, __file__, "--work", "--folder", str(folder)),
-                *("--workflows", str(workflows), "--items", str(items)),
+                *("--workflows", str(workflows), "--items", str(items), "--store", store),
             ],
             stdout=subprocess.PIPE,
         )
@@ -216,7 +310,8 @@ def _reaches(process: subprocess.Popen[bytes], log: Path, size: int) -> bool:
 
 
 def _verdict(log: Path, kills: int, workflows: int, items: int) -> Verdict:
-    lines = Counter(log.read_text(encoding="ascii").split())
+    written = log.read_text(encoding="ascii").split()
+    lines = Counter(line for line in written if line[0] in "fi")
     happened: Counter[str] = Counter()
     for line, times in lines.items():
         happened[line if line.startswith("f") else line.partition("/")[0]] += times
@@ -229,7 +324,35 @@ def _verdict(log: Path, kills: int, workflows: int, items: int) -> Verdict:
         repeated=sum(times > 1 for times in happened.values()),
         most=max(happened.values(), default=0),
         unmarked=sum(times > 1 for line, times in lines.items() if line.startswith("i")),
+        held=_in_holds(written),
+        after_cancel=_after_cancellations(written),
     )
+
+
+def _in_holds(written: list[str]) -> int:
+    """Return how many items were performed during one hold of their job, at most."""
+    most = performed = 0
+    is_held = False
+    for line in written:
+        if line in (f"held/{pool.name}", f"released/{pool.name}"):
+            is_held, performed = line.startswith("held"), 0
+        elif is_held and line.startswith("i"):
+            performed += 1
+            most = max(most, performed)
+    return most
+
+
+def _after_cancellations(written: list[str]) -> int:
+    """Return how many effects a workflow had after its cancellation was acknowledged, at most."""
+    after: Counter[str] = Counter()
+    cancelled = set[str]()
+    for line in written:
+        id_, _, step = line.partition("/")
+        if step == "cancelled":
+            cancelled.add(id_)
+        elif id_ in cancelled:
+            after[id_] += 1
+    return max(after.values(), default=0)
 
 
 def main() -> None:
@@ -239,15 +362,16 @@ def main() -> None:
     parser.add_argument("--workflows", type=int, default=300)
     parser.add_argument("--items", type=int, default=1_500)
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--store", default="", help="a URL of PostgreSQL, with a schema of its own")
     parser.add_argument("--work", action="store_true")
     given = parser.parse_args()
     if given.work:
-        asyncio.run(work(given.folder, given.workflows, given.items))
+        asyncio.run(work(given.folder, given.store, given.workflows, given.items))
         return
     with tempfile.TemporaryDirectory() as temporary:
         began = time.monotonic()
         folder = given.folder or Path(temporary)
-        verdict = run(folder, rounds=given.rounds, workflows=given.workflows, items=given.items)
+        verdict = run(folder, rounds=given.rounds, workflows=given.workflows, items=given.items, store=given.store)
         sys.stdout.write(
             f"{verdict}, {given.workflows * STEPS + given.items} effects, {time.monotonic() - began:.0f} s\n"
         )
