@@ -211,3 +211,18 @@ async def test_an_event_is_never_retried(world: World) -> None:
     await world.advance(hours=1)
     assert world.outside.heard == ["x"]
     assert await world.unwrap(jobs.get_state("a")) is None
+
+
+@on_each_store
+async def test_each_resumption_allows_as_many_attempts_again(world: World) -> None:
+    """The second one, too. The number of the attempt continues, and the limit of time begins with the resumption."""
+    job = machine_with(retry=policy(3, max_duration="25 s"))
+    jobs = (await world.open(app(world.outside, job))).handle(job)
+    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Mark("x"), Refuse()))))
+    await world.advance(minutes=1)
+    for time in (1, 2, 3):
+        attempts = [f"x#{number}.1" for number in range(1, 3 * time + 1)]
+        assert [word.partition(".")[0] for word in world.outside.heard] == [one.partition(".")[0] for one in attempts]
+        assert (await world.unwrap(jobs.status("a"))).parked == "retries_exhausted"
+        await world.unwrap(jobs.resume("a"))
+        await world.advance(minutes=1)
