@@ -13,6 +13,13 @@ AGAIN = "behaviour/test_recovery_laws.py::test_a_run_is_delivered_again_until_it
 
 MUTANTS = (
     Mutant(
+        "only the first preserved value of a migration is compared",
+        "testing/migration/upgrade.py",
+        "for law in self.preserved:",
+        "for law in self.preserved[:1]:",
+        "testing/test_check_evolution.py::test_a_loss_is_reported_with_the_smallest_state",
+    ),
+    Mutant(
         "an alarm fires a millisecond early",
         "jobs/turn.py",
         "due_ms <= inputs.now_ms",

@@ -206,6 +206,8 @@ def asserted(state: Account) -> None:
         (Migrations(V1).then(half).then(by_status), {"preserved": [cents]}, r"cents was -?100 and is -?50"),
         (Migrations(V1).then(half).then(by_status), {"preserved": [cents]}, r"stored:  version 1: \{\"euros\":-?1,"),
         (Migrations(V1).then(in_cents).then(ending), {"preserved": [is_open]}, r"is_open was True and is False"),
+        (Migrations(V1).then(half).then(by_status), {"preserved": [is_open, cents]}, r"cents was -?100 and is -?50"),
+        (Migrations(V1).then(in_cents).then(ending), {"preserved": [cents, is_open]}, r"is_open was True and is False"),
         (Migrations(V2).then(only_positive), {}, r"ValueError: negative"),
         (Migrations(V2).then(only_positive), {}, r'version 1: \{"cents":-6,"open":(true|false)\}'),
         (Migrations(V2).then(lying), {}, r"as lying returned it: \$.cents: expected int, got '4'"),
@@ -233,6 +235,14 @@ class Forgetful(Reminder[Any]):
 
 
 @frozen(eq=False)
+class Abandoning(Reminder[Any]):
+    """A kind that loses the claim of a run in progress."""
+
+    def map_states(self, instance: Instance, change: Any) -> Instance:
+        return super().map_states(instance, change).changed(claim=None)
+
+
+@frozen(eq=False)
 class Careless(Reminder[Any]):
     """A kind that delays events that it should run."""
 
@@ -245,6 +255,8 @@ def test_a_kind_that_loses_values_outside_the_state_is_reported() -> None:
     made = Reminder.of("it", remind, versions=Migrations(int).then(as_text))
     with pytest.raises(MigrationLosesData, match="map_states of the kind changed alarm_ms"):
         check_migrations(Forgetful(made.name, made.plan, made.remind), settings=FEW)
+    with pytest.raises(MigrationLosesData, match=r"row: +running \(.*\n.*map_states of the kind changed claim"):
+        check_migrations(Abandoning(made.name, made.plan, made.remind), settings=FEW)
     with pytest.raises(MigrationLosesData, match="the upgrade changed suspension"):
         check_migrations(Careless(made.name, made.plan, made.remind), settings=FEW)
 
