@@ -78,7 +78,8 @@ def test_every_error_is_documented() -> None:
 
 def drawn(error: type, indent: str = "") -> list[str]:
     """The tree of errors below one, as the page draws it."""
-    below = [cls for cls in vars(errors).values() if inspect.isclass(cls) and error in cls.__bases__]
+    every = (*filter(inspect.isclass, vars(errors).values()), *BY_CODE.values())  # the second: also those of one kind
+    below = [cls for cls in dict.fromkeys(every) if error in cls.__bases__]
     lines: list[str] = []
     for cls in below:
         branch, deeper = ("└── ", "    ") if cls is below[-1] else ("├── ", "│   ")
