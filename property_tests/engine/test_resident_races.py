@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import attrs
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from returns.result import Failure, Success
 
@@ -139,6 +139,10 @@ ACTIONS = st.lists(
 )
 
 
+TWO_PAGES = ["commit", "begin page", "begin page", "end page", "doubt", "end page"]
+
+
+@example([(action, "a") for action in TWO_PAGES])
 @given(ACTIONS)
 def test_of_an_owned_store_a_kept_row_is_the_stored_one(actions: list[tuple[str, str]]) -> None:
     """Whichever reads end when: a row that was read before a commit does not replace the row that it wrote."""

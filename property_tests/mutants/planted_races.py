@@ -401,4 +401,11 @@ MUTANTS = (
         '(state[:2] in ("08", "")',
         "tests/stores/test_postgres_errors.py::test_an_error_that_ends_the_session_says_nothing_about_its_commit",
     ),
+    Mutant(
+        "connections that are idle for the second time stay open",
+        "stores/postgres/pool.py",
+        "        self._timer = None\n        until_ms",
+        "        until_ms",
+        "stores/test_postgres_pool.py::test_a_connection_that_is_not_used_is_closed_after_a_while",
+    ),
 )

@@ -230,6 +230,16 @@ def test_a_connection_that_is_not_used_is_closed_after_a_while() -> None:
             pool.release(await pool.acquire())
             await asyncio.sleep(0)
         assert (one.state, other.state) == ("closed", "open")
+        for _time in range(2):  # and once all were closed
+            used = await pool.acquire()
+            await asyncio.sleep(0)
+            pool.release(used)
+            for _ in range(2):
+                now_ms[0] += IDLE_MS
+                while timers and timers[0][0] <= now_ms[0]:
+                    timers.pop(0)[1]()
+                await asyncio.sleep(0)
+            assert used.state == "closed"
         await pool.close()
 
     asyncio.run(main())
