@@ -141,7 +141,7 @@ FEATURES: dict[str, tuple[dict[str, Any], dict[str, Any], Callable[[Item], None]
 @pytest.mark.parametrize("store", ["memory", "sqlite"])
 @pytest.mark.parametrize("order", ["in order", "reversed"])
 @pytest.mark.parametrize("pair", [*combinations(FEATURES, 2)], ids=" x ".join)
-def test_a_pair_of_features_gives_an_item_the_fate_of_both(
+def test_a_pair_of_features_leads_an_item_to_the_fate_of_both(
     pair: tuple[str, str], order: str, store: str, tmp_path: Path
 ) -> None:
     """It is done, unless a caller deleted it while it waited, or its work fails: then `on_dead` takes it."""

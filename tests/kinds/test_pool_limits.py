@@ -280,3 +280,11 @@ def test_a_pool_alone_takes_all_slots_and_one_that_fits_is_no_warning() -> None:
             assert world.unwrap(world.handle(job).progress()).running == 8
             assert [record.message for record in world.logs if record.level == "warning"] == []
             world.advance("5 s")
+
+
+def test_a_key_whose_items_are_only_in_the_store_continues_when_its_rate_has_room() -> None:
+    images, job = Images(), pool_of(workers=4, rate_per_key=(2, "5 s"))
+    with World(App(images, limits=Limits(queued_items=2, lane_page=2)).with_jobs(job)) as world:
+        world.unwrap(world.handle(job).put_many(items(8)))
+        world.advance("1 minute")
+        assert len(images.calls) == 8

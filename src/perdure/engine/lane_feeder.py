@@ -337,7 +337,7 @@ class LaneFeeder:
         if self.gate.has_doubt and self._claims_at_ms == math.inf:
             self._claims_at_ms = now_ms + REST_MS
         instants.append(self._claims_at_ms)
-        if self.rates is not None and (self.turns.has_blocked or self.turns.unread):
+        if self.rates is not None and (self.turns.lanes or self.turns.unread):  # also lanes that are only in the store
             instants.append(self.rates.lanes.next_ms())
         if self._rest_until_ms > now_ms:
             instants.append(self._rest_until_ms)
