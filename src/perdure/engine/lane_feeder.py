@@ -186,11 +186,13 @@ class LaneFeeder:
             if self._claims_at_ms <= self.runtime.monotonic_ms():
                 await self._read_claims()
                 continue
-            if self.rates is not None and self.rates.is_unread and self._rest_until_ms <= self.runtime.monotonic_ms():
+            if self.rates is not None and self._wants_rates(self.rates):
                 await self._read_rates(self.rates)
             free_ms = self._fire()
             if self._begun and self.rates is not None:
                 await self._record(self.rates)
+            elif self.rates is not None and self._wants_rates(self.rates):
+                pass  # it met a lane whose rate is read first
             elif self._wants_reading(free_ms):
                 await self._read()
             else:
@@ -230,6 +232,9 @@ class LaneFeeder:
         self.dispatcher.fire(self.job, address, Item(ALARM, _FiredAlarm(address, self._answered), counts=0))
 
     # ------------------------------------------------------------ rates
+    def _wants_rates(self, rates: StoredRates) -> bool:
+        return rates.is_unread and self._rest_until_ms <= self.runtime.monotonic_ms()
+
     async def _read_rates(self, rates: StoredRates) -> None:
         """Read the runs that began before this engine opened."""
         failure = await rates.read()
