@@ -1,0 +1,109 @@
+"""Every healthy history of a pool ends without an operator: each item is done, dead or gone, whatever was drawn.
+
+Limits, pages, workers and rates are small, so that the histories cross them.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from pool import Images, Picture, pool_of
+
+from perdure import App, Limits
+from perdure.testing import WorkerDied, World
+
+Step = tuple[str, int]
+
+small = st.integers(2, 5)
+limits = st.builds(
+    Limits,
+    concurrency=small,
+    queued_items=small,
+    lane_page=small,
+    recovery_page=small,
+    alarm_batch=small,
+)
+options = st.fixed_dictionaries(
+    {
+        "workers": small,
+        "workers_per_key": st.sampled_from([None, 1, 2]),
+        "rate": st.sampled_from([None, (2, "5 s"), (5, "1 s")]),
+        "rate_per_key": st.sampled_from([None, (2, "5 s")]),
+        "keep": st.sampled_from(["0 ms", None]),
+    }
+)
+CALLS = ("put", "put bad", "put later", "put ahead", "put again", "pause", "resume", "retry", "cancel", "terminate")
+WORLD = ("hold", "release", "restart", "crash", "crash after", "wait")
+steps = st.lists(st.tuples(st.sampled_from((*CALLS, *CALLS, *WORLD)), st.integers(0, 30)), max_size=25)
+
+
+def play(world: World, job: Any, given_: list[Step]) -> None:
+    """Play a history; each pause is resumed at its end, and a held pool is released."""
+    pool, put = world.handle(job), list[str]()
+
+    def new(number: int, url: str, **when: Any) -> Any:
+        put.append(f"{'abcdef'[number % 6]}{len(put)}")
+        return pool.put(put[-1], Picture(put[-1][0], url), **when)
+
+    calls: dict[str, Callable[[int, str], Any]] = {
+        "put": lambda number, _: new(number, "good"),
+        "put bad": lambda number, _: new(number, "bad"),
+        "put later": lambda number, _: new(number, "good", after=f"{number} s"),
+        "put ahead": lambda number, _: new(number, "good", head_start=f"{number} s"),
+        "put again": lambda _, id_: pool.put(id_, Picture(id_[0], "good"), idempotency_key=id_),
+        "hold": lambda _, __: pool.hold(),
+        "release": lambda _, __: pool.release(),
+    }
+    moves: dict[str, Callable[[int], object]] = {
+        "restart": lambda _: world.restart(),
+        "crash": lambda _: world.crash(),
+        "crash after": world.crash_after,
+        "wait": lambda number: world.advance(f"{100 * number} ms"),
+    }
+    for step, number in given_:
+        with suppress(WorkerDied):
+            id_ = put[number % len(put)] if put else "none"
+            if step in calls:
+                world.start(calls[step](number, id_))
+            elif step in CALLS:
+                world.start(getattr(pool, step)(id_))
+            else:
+                moves[step](number)
+        if not world.is_open:
+            world.open()
+    world.cancel_crash()
+    world.settle()
+    world.unwrap(pool.release())
+    for id_ in put:
+        if world.unwrap(pool.status(id_)).status == "paused":
+            world.unwrap(pool.resume(id_))
+
+
+@pytest.mark.parametrize("store", ["memory", "sqlite"])
+@settings(max_examples=25)
+@given(limits=limits, options=options, given_=steps, seed=st.integers(0, 99))
+@example(
+    limits=Limits(queued_items=2, lane_page=2, recovery_page=2),
+    options={"workers": 2, "workers_per_key": 1},
+    given_=[("hold", 0), *[("put", number) for number in range(12)], ("crash", 0), ("release", 0), ("put", 3)],
+    seed=0,
+)
+def test_every_healthy_history_ends_without_an_operator(
+    store: str, limits: Limits, options: dict[str, Any], given_: list[Step], seed: int
+) -> None:
+    job = pool_of(**options)
+    with tempfile.TemporaryDirectory() as folder:
+        at = "memory://" if store == "memory" else Path(folder) / "jobs.db"
+        with World(App(Images(), limits=limits).with_jobs(job), store=at, seed=seed) as world:
+            play(world, job, given_)
+            world.advance("10 minutes")
+            left = Counter(row.status for row in world.instances() if row.status not in ("done", "parked"))
+            assert left == {}
