@@ -41,6 +41,7 @@ options = st.fixed_dictionaries(
     }
 )
 CALLS = ("put", "put bad", "put later", "put ahead", "put again", "pause", "resume", "retry", "cancel", "terminate")
+OF_ITEM = ("put again", "pause", "resume", "retry", "cancel", "terminate")
 WORLD = ("hold", "release", "restart", "crash", "crash after", "wait")
 steps = st.lists(st.tuples(st.sampled_from((*CALLS, *CALLS, *WORLD)), st.integers(0, 30)), max_size=25)
 
@@ -71,6 +72,8 @@ def play(world: World, job: Any, given_: list[Step]) -> None:
     for step, number in given_:
         with suppress(WorkerDied):
             id_ = put[number % len(put)] if put else "none"
+            if step in OF_ITEM and not put:
+                continue
             if step in calls:
                 world.start(calls[step](number, id_))
             elif step in CALLS:
@@ -94,6 +97,17 @@ def play(world: World, job: Any, given_: list[Step]) -> None:
     limits=Limits(queued_items=2, lane_page=2, recovery_page=2),
     options={"workers": 2, "workers_per_key": 1},
     given_=[("hold", 0), *[("put", number) for number in range(12)], ("crash", 0), ("release", 0), ("put", 3)],
+    seed=0,
+)
+@example(  # lanes whose rate is met for the first time, and nothing else wakes the feeder
+    limits=Limits(concurrency=4, queued_items=5, lane_page=3, recovery_page=5, alarm_batch=5),
+    options={"workers": 4, "workers_per_key": 2, "rate": (2, "5 s"), "rate_per_key": (2, "5 s"), "keep": None},
+    given_=[
+        *[("put ahead", 2), ("put later", 4), ("resume", 30), ("put again", 7), ("crash", 0), ("put ahead", 8)],
+        *[("put again", 15), ("crash after", 30), ("put ahead", 12), ("hold", 23), ("pause", 26), ("put", 2)],
+        *[("put ahead", 19), ("put bad", 17), ("resume", 17), ("put ahead", 11), ("put bad", 30), ("hold", 29)],
+        *[("put ahead", 23), ("retry", 21), ("put ahead", 26), ("release", 23)],
+    ],
     seed=0,
 )
 def test_every_healthy_history_ends_without_an_operator(
