@@ -145,8 +145,19 @@ def on_event(ctx: TaskContext[Count], event: Add | Reset) -> Do[None, str, Log]:
             yield from fail(error)
 
 
+def counter_with_effects() -> Task[Count, Add | Reset, str, Log]:
+    return Task(
+        "counter",
+        state=Count,
+        event=Add | Reset,
+        initial=Count(),
+        on_event=on_event,
+        execute=lambda _: succeed(None),
+    )
+
+
 def test_effects_crashes_and_faults_break_no_law_either() -> None:
-    job = Task("counter", state=Count, event=Add | Reset, initial=Count(), on_event=on_event)
+    job = counter_with_effects()
     machine(job, services=Log, model=Model(Count(), decide), mishaps="drawn").run(QUICK)
 
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from returns.result import Result
-from test_job_machine import QUICK, Add, Count, Log, Reset, counter, decide, on_event
+from test_job_machine import QUICK, Add, Count, Log, Reset, counter, counter_with_effects, decide
 
-from perdure import Continuous, Decision, Task, every, succeed
+from perdure import Continuous, Decision, every, succeed
 from perdure.jobs.plan import ANSWERS
 from perdure.programs.future import answer_of, asked
 from perdure.runtime.record import Runtime
@@ -164,7 +164,7 @@ def counts_no_deliveries() -> str:
         claim = attrs.evolve(instance.event_claim, deliveries=instance.event_claim.deliveries - 1)
         return attrs.evolve(loaded, instance=attrs.evolve(instance, event_claim=claim))
 
-    job = Task("counter", state=Count, event=Add | Reset, initial=Count(), on_event=on_event)
+    job = counter_with_effects()
     return found(loading(uncounted), job, services=Log, mishaps="drawn", faults=st.just(Crash("write", when="after")))
 
 

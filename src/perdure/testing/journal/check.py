@@ -148,7 +148,11 @@ class _Waits:
         drawn = self.signals[name] if name in self.signals else from_type(spec.input.form, using=self.types)
         value = self.data.draw(drawn, label=name)
         declared: Mapping[str, Any] = cast("Any", job).declared
-        return lambda flow: flow.signal(declared[name], value)
+
+        def request(flow: Any) -> Any:
+            return flow.signal(declared[name], value)
+
+        return request
 
 
 @attrs.frozen
