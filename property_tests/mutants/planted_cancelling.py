@@ -8,7 +8,30 @@ UNDONE = "workflow/test_undone.py::test_an_ended_saga_has_all_of_its_effects_or_
 
 SIGNALS = "tests/workflow/test_workflow_signals.py"
 
+PARKED = "tests/workflow/test_workflow_parked_children.py"
+
 MUTANTS = (
+    Mutant(
+        "a child that is parked does not tell its parent",
+        "kinds/workflow/settling.py",
+        "return (report_parking(instance.address, header.parent, event, inputs.now_ms),)",
+        "return ()",
+        f"{PARKED}::test_a_parent_shows_a_child_that_is_parked_and_waits_for_its_resumption[memory://]",
+    ),
+    Mutant(
+        "a child that died three times does not tell its parent",
+        "jobs/turn.py",
+        "return _concluded(job, _with_parking(job, step, inputs), request, inputs)",
+        "return _concluded(job, step, request, inputs)",
+        f"{PARKED}::test_a_parent_shows_a_child_whose_step_killed_three_processes[memory://]",
+    ),
+    Mutant(
+        "the end of a parked child leaves it among the parked ones",
+        "kinds/workflow/handler.py",
+        "        header = without_parked(header, end.call)\n",
+        "",
+        f"{PARKED}::test_the_end_of_a_parked_child_is_no_longer_shown_by_its_parent[memory://]",
+    ),
     Mutant(
         "a signal to an absent workflow is dropped without a word",
         "kinds/workflow/handler.py",

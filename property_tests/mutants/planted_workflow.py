@@ -374,8 +374,8 @@ MUTANTS = (
     Mutant(
         "a caller may report the end of a child",
         "kinds/workflow/handler.py",
-        "if request.inbound is None and isinstance(command, StartChild | ChildEnded):",
-        "if request.inbound is None and isinstance(command, StartChild):",
+        "if request.inbound is None and isinstance(command, StartChild | ChildEnded | ChildParked | ChildResumed):",
+        "if request.inbound is None and isinstance(command, StartChild | ChildParked | ChildResumed):",
         "tests/workflow/test_workflow_surfaces.py::test_callers_cannot_forge_the_messages_between_workflows",
     ),
     Mutant(

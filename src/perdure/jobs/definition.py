@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from perdure.jobs.step import Commit, Execute, Step
     from perdure.programs import Exit
     from perdure.values.answer import InstanceStatus
+    from perdure.values.event import Parking
     from perdure.values.hold import Hold, HoldResult, Job, JobCount
     from perdure.values.instance import Claim, Instance
     from perdure.values.instance_outcome import InstanceOutcome
@@ -294,6 +295,10 @@ class Definition(PlainDecisions, ABC, Generic[H_co, T_co, R_contra]):
         """
         return ()
 
+    def parking_messages(self, instance: Instance, event: Parking, inputs: TurnInputs) -> tuple[Message, ...]:
+        """Return the messages of an instance that this event parks or resumes; see `last_messages`."""
+        return ()
+
     def first_state(self, id_: str, limits: Limits) -> str:
         """Return the encoded state in which the first event finds a new instance.
 
@@ -349,10 +354,7 @@ class Definition(PlainDecisions, ABC, Generic[H_co, T_co, R_contra]):
         return JobContext(instance, claim, **given)
 
     def may_rest(self, instance: Instance) -> bool:
-        """Return whether an instance of this kind may have neither an alarm nor a retry.
-
-        `JobMachine` reports an instance that has none and must have one.
-        """
+        """Return whether an instance may have neither an alarm nor a retry; else `JobMachine` reports one without."""
         return True
 
     @property

@@ -29,12 +29,12 @@ from perdure.jobs.step import Commit, Defer, Execute, Mark, RecoverFirst, Step
 from perdure.jobs.suspension import pause, redecode, resume, terminate, undecodable
 from perdure.jobs.upgrade import upgrade, upgrade_first
 from perdure.jobs.with_trace import with_trace
-from perdure.jobs.writes import answered, nothing, purge, refuse, reply
+from perdure.jobs.writes import answered, nothing, purge, refuse, reply, stored
 from perdure.programs import Exit, Halted, Raised
 from perdure.values.address import Address
 from perdure.values.answer import OutcomeRecord, RunAnswer
 from perdure.values.errors import HookRaised, InstanceParked, InvalidInput, Overloaded, RunTimeout, Undecodable
-from perdure.values.event import Event, JobStarted, JobTerminated, MessageRejected
+from perdure.values.event import Event, JobParked, JobResumed, JobStarted, JobTerminated, MessageRejected
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Instance
 from perdure.values.message import Consumed
@@ -80,7 +80,7 @@ def begin_any(job: AnyDefinition, address: Address, loaded: Loaded, request: Req
     if isinstance(step, Execute) and step.claiming is None:
         return step
     step = with_shown_events(job, state_in_events.of_request(job, origin.of_request(step, request)))
-    return _concluded(job, step, request, inputs) if isinstance(step, Commit) else step
+    return _concluded(job, _with_parking(job, step, inputs), request, inputs) if isinstance(step, Commit) else step
 
 
 def begin_marked(
@@ -100,13 +100,15 @@ def begin_marked(
         decided again.
     """
     if mark.claim.cause == "upgrade":
-        return upgrade(job, marked, inputs)
+        return _with_parking(job, upgrade(job, marked, inputs), inputs)
     step: Commit | Execute
     try:
         step = deliver(job, mark, marked, request, inputs)
     except InvalidInput as problem:
         step = undecodable(job, marked, problem, inputs)
-    return step if isinstance(step, Execute) else Commit(redacted_events(job, step.transition), step.result)
+    if isinstance(step, Execute):
+        return step
+    return _with_parking(job, Commit(redacted_events(job, step.transition), step.result), inputs)
 
 
 def _decide(
@@ -221,7 +223,7 @@ def finish_any(job: AnyDefinition, execute: Execute, exit_: Exit[Any, Any], inpu
         step = _traced(step, execute)
     if step.transition.events:
         step = state_in_events.of_run(job, execute, origin.of_run(step, execute))
-        step = Commit(redacted_events(job, step.transition), step.result)
+        step = _with_parking(job, Commit(redacted_events(job, step.transition), step.result), inputs)
     if execute.claim.key is None and execute.request.inbound is None:
         return step
     return _concluded(job, step, _served(execute), inputs)
@@ -269,6 +271,23 @@ def interrupted(job: AnyDefinition, execute: Execute) -> object:
 
 
 # ---------------------------------------------------------------- common parts of every commit
+def _with_parking(job: AnyDefinition, commit: Commit, inputs: TurnInputs) -> Commit:
+    """Return a commit with the messages of its kind about an instance that it parks or resumes.
+
+    An instance that this code cannot read sends none: that must not keep it from being parked.
+    """
+    transition = commit.transition
+    event = next((each for each in transition.events if isinstance(each, JobParked | JobResumed)), None)
+    after = None if event is None else stored(transition)
+    if event is None or after is None:
+        return commit
+    try:
+        messages = job.parking_messages(after, event, inputs)
+    except InvalidInput:
+        return commit
+    return Commit(attrs.evolve(transition, messages=(*transition.messages, *messages)), commit.result)
+
+
 def _served(execute: Execute) -> Request:
     """Return the request that a run serves, rebuilt from its claim if it was recovered."""
     claim = execute.claim

@@ -198,7 +198,8 @@ class InstanceStatus:
         attempt: the attempt that is running or due next, the last one if retries are exhausted; 1 without a retry.
         parked: why the instance is parked, if it is.
         last_error: the error of the last run.
-        phase: a word of the job's kind: how a workflow ended, ``done``, ``failed`` or ``cancelled``; None for others.
+        phase: a word of the job's kind: how a workflow ended, ``done``, ``failed`` or ``cancelled``, or
+            ``child_parked`` while a child of it is parked; None for others.
     """
 
     __repr__ = fields_in_line

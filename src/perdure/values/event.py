@@ -163,6 +163,10 @@ class JobResumed(EventHeader):
     was: Suspension
 
 
+Parking: TypeAlias = JobParked | JobResumed
+"""The event of a commit that parks an instance, or ends that."""
+
+
 @attrs.frozen(kw_only=True, repr=False)
 class JobRecovered(EventHeader):
     """A claimed run is delivered again, because the process stopped or its commit failed."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
+import attrs
 import orjson
 from returns.result import Failure, Success
 
@@ -12,9 +13,10 @@ from perdure.jobs.failures import typed_error
 from perdure.jobs.operations import Post
 from perdure.kinds.workflow.divergence import STARTED
 from perdure.kinds.workflow.instructions import CallChild
-from perdure.kinds.workflow.stored import FAILURE, Parent
+from perdure.kinds.workflow.stored import FAILURE, Header, Parent, ParkedChild
 from perdure.values.address import Address
 from perdure.values.errors import InvalidInput
+from perdure.values.event import JobParked, Parking
 from perdure.values.failure import Defect
 from perdure.values.message import Message
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from perdure.kinds.workflow.tree import OpenStep
 
 _PREFIX = "child "
+MAX_PARKED: Final = 20
+"""The number of parked children that a workflow names: every commit writes them."""
 
 
 def child_signal(run_id: str, path: str) -> str:
@@ -90,6 +94,39 @@ def report_end(sender: Address, parent: Parent, form: str, value: str, now_ms: i
     payload = orjson.dumps({"call": parent.call, "form": form, "value": value, "secret": secret}).decode()
     target = Address.parse(parent.address)
     return Message(sender=sender, target=target, action="child_ended", payload=payload, sent_ms=now_ms)
+
+
+def report_parking(sender: Address, parent: Parent, event: Parking, now_ms: int) -> Message:
+    """Return the message that tells a parent that its child is parked, or was resumed.
+
+    It has no detail: the error of a child may have secrets that the parent does not know.
+    """
+    action, reason = ("child_parked", event.reason) if isinstance(event, JobParked) else ("child_resumed", event.was)
+    payload = orjson.dumps({"call": parent.call, "reason": reason}).decode()
+    target = Address.parse(parent.address)
+    return Message(sender=sender, target=target, action=action, payload=payload, sent_ms=now_ms)
+
+
+def path_of_call(header: Header, call: str) -> str | None:
+    """Return the path of the call that waits for a child; None if this workflow made it before it started over."""
+    prefix = child_signal(header.run_id, "")
+    return call.removeprefix(prefix) if call.startswith(prefix) else None
+
+
+def without_parked(header: Header, call: str) -> Header:
+    """Return the header without a child that is no longer parked."""
+    path = path_of_call(header, call)
+    kept = tuple(each for each in header.parked if each.path != path)
+    return header if len(kept) == len(header.parked) else attrs.evolve(header, parked=kept)
+
+
+def with_parked(header: Header, call: str, child: str, reason: str) -> Header:
+    """Return the header with a child that is parked, unless it holds `MAX_PARKED` others."""
+    header, path = without_parked(header, call), path_of_call(header, call)
+    if path is None or len(header.parked) >= MAX_PARKED:
+        return header
+    parked = ParkedChild(path=path, address=child, reason=reason)
+    return attrs.evolve(header, parked=(*header.parked, parked))
 
 
 def stored_end(form: str, value: str) -> str:

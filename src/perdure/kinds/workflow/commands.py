@@ -78,6 +78,39 @@ class ChildEnded:
     end: ChildEnd
 
 
+@frozen(kw_only=True)
+class ChildParking:
+    """The input of ``child_parked`` and ``child_resumed``.
+
+    Attributes:
+        call: the call that waits.
+        reason: why the child is, or was, parked.
+    """
+
+    __repr__ = fields_in_line
+
+    call: str
+    reason: str
+
+
+@frozen
+class ChildParked:
+    """Report that a child is parked. Only workflows send this."""
+
+    __repr__ = fields_in_line
+
+    parking: ChildParking
+
+
+@frozen
+class ChildResumed:
+    """Report that a parked child was resumed. Only workflows send this."""
+
+    __repr__ = fields_in_line
+
+    parking: ChildParking
+
+
 @frozen
 class SendSignal:
     """Store a signal."""
@@ -141,4 +174,5 @@ class WorkflowOutcome:
 WorkflowAnswer: TypeAlias = RunAnswer | Terminated | PauseResult | Signalled | WorkflowOutcome
 ANSWERS: Codec[Any] = Codec.of(WorkflowAnswer, what="answers of a workflow")
 REASON: Codec[Any] = Codec.of(str, what="reason of cancel")
+CHILD_PARKING: Codec[Any] = Codec.of(ChildParking, what="parking of a child")
 CHILD_END: Codec[Any] = Codec.of(ChildEnd, what="end of a child")

@@ -22,9 +22,12 @@ from perdure.jobs.signature import check_function
 from perdure.kinds.workflow.commands import (
     ANSWERS,
     CHILD_END,
+    CHILD_PARKING,
     REASON,
     CancelWorkflow,
     ChildEnded,
+    ChildParked,
+    ChildResumed,
     ChildStart,
     ReadOutcome,
     SendSignal,
@@ -61,6 +64,7 @@ if TYPE_CHECKING:
         settling,
     )
     from perdure.kinds.workflow.handle import WorkflowHandle, WorkflowSender
+    from perdure.values.event import Parking
     from perdure.values.failure import Defect
     from perdure.values.instance import Claim, Instance
     from perdure.values.instance_outcome import InstanceOutcome
@@ -315,7 +319,7 @@ class Workflow(Definition["WorkflowHandle[S, A, E]", "WorkflowSender[S]", R_cont
 
     # ------------------------------------------------------------ for tools and tests
     def report(self, instance: Instance) -> InstanceStatus:
-        """Return the result of ``status``; its ``phase`` says how the workflow ended."""
+        """Return the result of ``status``; its ``phase`` says how the workflow ended, or that a child is parked."""
         status: InstanceStatus = handler.report(instance, report_status(instance))
         return status
 
@@ -340,6 +344,7 @@ class Workflow(Definition["WorkflowHandle[S, A, E]", "WorkflowSender[S]", R_cont
         if header.waits_for:
             found.append(Fact("waits for", ", ".join(wait.name for wait in header.waits_for)))
         found += [Fact("failing step", f"{step.name}, attempt {step.attempts}") for step in header.failing]
+        found += [Fact("parked child", f"{child.address}, {child.reason}") for child in header.parked]
         if header.waiting:
             found.append(Fact("signals not received", f"{header.waiting:,}"))
         if header.cancel is not None:
@@ -355,6 +360,10 @@ class Workflow(Definition["WorkflowHandle[S, A, E]", "WorkflowSender[S]", R_cont
     def last_messages(self, instance: Instance, reason: str, inputs: TurnInputs) -> tuple[Message, ...]:
         """Return the message that reports the termination to the parent."""
         return settling.last_messages(instance, reason, inputs)
+
+    def parking_messages(self, instance: Instance, event: Parking, inputs: TurnInputs) -> tuple[Message, ...]:
+        """Return the message that tells the parent that this workflow is parked, or was resumed."""
+        return settling.parking_messages(instance, event, inputs)
 
     # ------------------------------------------------------------ typed access
     def call(self, id_: str, state: S, /, *, when_cancelled: WhenCancelled = "cancel") -> Program[A, E | Defect]:
@@ -455,6 +464,10 @@ def _commands(
             sender="instance",
             carries="another_job",
             answer=Signalled,
+        ),
+        *(
+            CommandSpec(name=action, command=command, input=CHILD_PARKING, sender="instance", answer=Signalled)
+            for action, command in (("child_parked", ChildParked), ("child_resumed", ChildResumed))
         ),
         CommandSpec(name="cancel", command=CancelWorkflow, input=REASON, answer=Signalled),
         CommandSpec(name="outcome", command=ReadOutcome, answer=WorkflowOutcome),

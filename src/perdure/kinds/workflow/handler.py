@@ -5,17 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, assert_never, cast
 
 import attrs
+import orjson
 
 from perdure.jobs.event_recorder import EventRecorder
 from perdure.jobs.request import AlarmDue, Request
 from perdure.jobs.run import begin_attempt, begin_run
 from perdure.jobs.step import Commit, Defer, Step
 from perdure.jobs.writes import answered, nothing, purge, put, refuse, reply, stored
-from perdure.kinds.workflow.children import report_end, stored_end
+from perdure.kinds.workflow.children import report_end, stored_end, with_parked, without_parked
 from perdure.kinds.workflow.commands import (
     REASON,
     CancelWorkflow,
     ChildEnded,
+    ChildParked,
+    ChildResumed,
     ReadOutcome,
     SendSignal,
     Signalled,
@@ -30,7 +33,7 @@ from perdure.kinds.workflow.stored import FAILURE, CancelRequest, Header, Parent
 from perdure.values.address import Address
 from perdure.values.answer import InstanceStatus, RunAnswer
 from perdure.values.errors import Overloaded, UnknownAction
-from perdure.values.event import Event, JobResumed, JobStarted
+from perdure.values.event import Event, JobNoted, JobResumed, JobStarted
 from perdure.values.instance import Instance
 from perdure.values.instance_outcome import InstanceOutcome
 from perdure.values.journal import JournalChange
@@ -40,7 +43,15 @@ if TYPE_CHECKING:
     from perdure.kinds.workflow.definition import Workflow
 
 WorkflowCommand: TypeAlias = (
-    StartWorkflow | StartChild | ChildEnded | SendSignal | CancelWorkflow | ReadOutcome | AlarmDue
+    StartWorkflow
+    | StartChild
+    | ChildEnded
+    | ChildParked
+    | ChildResumed
+    | SendSignal
+    | CancelWorkflow
+    | ReadOutcome
+    | AlarmDue
 )
 
 
@@ -53,13 +64,14 @@ def begin(
 ) -> Step:
     """Decide a command of a workflow, or its alarm."""
     command = cast("WorkflowCommand", request.command)
-    if request.inbound is None and isinstance(command, StartChild | ChildEnded):  # only workflows send these
+    # only workflows send these
+    if request.inbound is None and isinstance(command, StartChild | ChildEnded | ChildParked | ChildResumed):
         return refuse(address, UnknownAction(f"{job.kind}:{job.name}", request.action, tuple(job.plan.offered)))
     match command:
         case StartWorkflow() | StartChild():
             return _start(job, address, instance, request, inputs)
-        case SendSignal() | ChildEnded():
-            return _arrived(job, address, instance, command, inputs)
+        case SendSignal() | ChildEnded() | ChildParked() | ChildResumed():
+            return _arrived(job, address, instance, request, inputs)
         case CancelWorkflow(reason):
             return _cancel(address, instance, reason, inputs)
         case ReadOutcome():
@@ -131,10 +143,11 @@ def _arrived(
     job: Workflow[Any, Any, Any, Any],
     address: Address,
     instance: Instance | None,
-    command: SendSignal | ChildEnded,
+    request: Request,
     inputs: TurnInputs,
 ) -> Step:
     """Store a signal, or the end of a child; also while the workflow is parked: the program receives it later."""
+    command = cast("SendSignal | ChildEnded | ChildParked | ChildResumed", request.command)
     header = None if instance is None else header_of(instance)
     if instance is None or header is None or header.ended is not None:
         found: Literal["absent", "ended"] = "absent" if instance is None else "ended"
@@ -143,6 +156,8 @@ def _arrived(
         return reply(
             address, Signalled(accepted=False, found=found, status=None if instance is None else instance.status)
         )
+    if isinstance(command, ChildParked | ChildResumed):
+        return _noted(instance, header, command, request, inputs)
     number, waiting = header.signals + 1, header.waiting
     if isinstance(command, SendSignal):
         if waiting >= job.inbox:
@@ -152,9 +167,26 @@ def _arrived(
     else:  # never refused for the limit of the inbox: the workflow itself started the child, and waits for its end
         end = command.end
         row = arrival(number, end.call, stored_end(end.form, end.value), inputs.now_ms, secret=end.secret)
+        header = without_parked(header, end.call)
     header = attrs.evolve(header, signals=number, waiting=waiting)
     journal = JournalChange((body_of(row),))
     return _wake(instance, header, inputs, journal=journal, event_count=instance.event_count + 1)
+
+
+def _noted(
+    instance: Instance, header: Header, command: ChildParked | ChildResumed, request: Request, inputs: TurnInputs
+) -> Commit:
+    """Note that a child is parked, or was resumed. The program does not see it: it waits for the end of the child."""
+    call, reason = command.parking.call, command.parking.reason
+    child = "" if request.inbound is None else str(request.inbound.sender)
+    if isinstance(command, ChildParked):
+        name, changed = "child.parked", with_parked(header, call, child, reason)
+    else:
+        name, changed = "child.resumed", without_parked(header, call)
+    data = orjson.dumps({"child": child, "reason": reason}).decode()
+    noted = EventRecorder(inputs, instance.address, instance.run_count).add(JobNoted, name=name, data=data)
+    transition = put(instance, inputs.now_ms, events=(noted,), data=written(changed))
+    return answered(transition, Signalled(accepted=True, found="running", status=instance.status))
 
 
 def _cancel(address: Address, instance: Instance | None, reason: str, inputs: TurnInputs) -> Step:
@@ -198,8 +230,10 @@ def _wake(
 
 def report(instance: Instance, status: InstanceStatus) -> InstanceStatus:
     """Return the result of ``status``."""
-    ended = header_of(instance).ended
-    return status if ended is None else attrs.evolve(status, phase=ended.form)
+    header = header_of(instance)
+    if header.ended is not None:
+        return attrs.evolve(status, phase=header.ended.form)
+    return attrs.evolve(status, phase="child_parked") if header.parked else status
 
 
 def shown_outcome(instance: Instance) -> InstanceOutcome | None:

@@ -40,12 +40,14 @@ def steps_of(header: Header, bodies: Sequence[str]) -> tuple[StepRecord, ...]:
     started = {row.path.removesuffix(STARTED): row for row in rows if row.path.endswith(STARTED)}
     answered = [_recorded(row, started.pop(row.path, None)) for row in rows if not row.path.endswith(STARTED)]
     failing = {step.path for step in header.failing}
+    parked = {child.path for child in header.parked}
     waits = [_waited(wait, started.pop(wait.path, None)) for wait in header.waits_for if wait.path not in failing]
     status = "waiting" if header.ended is None else "left"  # by a branch that no longer waited
     children = [
         attrs.evolve(_waited(Wait(path=path, name=row.name), row), status=status) for path, row in started.items()
     ]
-    return (*answered, *map(_failing, header.failing), *waits, *children)
+    open_ = [attrs.evolve(step, status="parked") if step.path in parked else step for step in (*waits, *children)]
+    return (*answered, *map(_failing, header.failing), *open_)
 
 
 def _answers(header: Header, bodies: Sequence[str]) -> list[Row]:

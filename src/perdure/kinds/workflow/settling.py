@@ -16,7 +16,7 @@ from perdure.jobs.run import executed, run_answer
 from perdure.jobs.step import Commit, Execute
 from perdure.jobs.suspension import undecodable
 from perdure.jobs.writes import answered, purge, put, stored
-from perdure.kinds.workflow.children import has_secret_end, is_child_signal, report_end
+from perdure.kinds.workflow.children import has_secret_end, is_child_signal, report_end, report_parking
 from perdure.kinds.workflow.commands import REASON
 from perdure.kinds.workflow.draft import WorkflowDraft
 from perdure.kinds.workflow.progress import Known, News, RunProgress, waits_of
@@ -26,7 +26,16 @@ from perdure.kinds.workflow.row import body_of
 from perdure.kinds.workflow.stored import FAILURE, Ended, FailingStep, Header, header_of, written
 from perdure.programs import Exit, Halted, Raised
 from perdure.values.answer import OutcomeRecord
-from perdure.values.event import Event, JobFailed, JobNoted, JobParked, JobRetryExhausted, JobTerminated
+from perdure.values.event import (
+    Event,
+    JobFailed,
+    JobNoted,
+    JobParked,
+    JobResumed,
+    JobRetryExhausted,
+    JobTerminated,
+    Parking,
+)
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Instance, PendingRetry
 from perdure.values.journal import JournalChange
@@ -229,7 +238,7 @@ def _ended(
     replay: Replay,
 ) -> Commit:
     before = execute.instance
-    final = attrs.evolve(header, ended=ended, failing=(), waits_for=())
+    final = attrs.evolve(header, ended=ended, failing=(), waits_for=(), parked=())
     log = EventRecorder(inputs, before.address, before.run_count)
     error = FAILURE.decode(ended.value.encode()) if ended.form == "failed" else None
     events: tuple[Event, ...] = _failures(log, execute, progress)
@@ -343,6 +352,14 @@ def last_messages(instance: Instance, reason: str, inputs: TurnInputs) -> tuple[
     if header.ended is not None:
         return ()
     return _parents(header, instance, _CHILD_CANCELLED, REASON.encode(reason).decode(), inputs)
+
+
+def parking_messages(instance: Instance, event: Parking, inputs: TurnInputs) -> tuple[Message, ...]:
+    """Return the message that tells the parent of a workflow that it is parked, or was resumed."""
+    header = header_of(instance)
+    if header.parent is None or header.ended is not None or (isinstance(event, JobResumed) and event.was == "paused"):
+        return ()
+    return (report_parking(instance.address, header.parent, event, inputs.now_ms),)
 
 
 def _parents(

@@ -95,6 +95,23 @@ class Parent:
 
 
 @frozen(kw_only=True)
+class ParkedChild:
+    """A child that is parked: its parent waits until it is resumed or ends.
+
+    Attributes:
+        path: the path of the call that started it.
+        address: the child, printed ``kind:name:id``.
+        reason: why it is parked.
+    """
+
+    __repr__ = fields_in_line
+
+    path: str
+    address: str
+    reason: str
+
+
+@frozen(kw_only=True)
 class CancelRequest:
     """A request to cancel the workflow.
 
@@ -126,6 +143,7 @@ class Header:
         cancel: the request to cancel it.
         ended: how it ended.
         parent: the workflow that waits for its end.
+        parked: some of its children that are parked.
     """
 
     __repr__ = fields_in_line
@@ -142,6 +160,7 @@ class Header:
     cancel: CancelRequest | None = None
     ended: Ended | None = None
     parent: Parent | None = None
+    parked: tuple[ParkedChild, ...] = ()
 
 
 FAILURE: Codec[FailureRecord] = Codec.of(FailureRecord, what="error of a workflow")
