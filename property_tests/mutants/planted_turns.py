@@ -72,7 +72,7 @@ MUTANTS = (
     Mutant(
         "a run that failed for good is not parked",
         "jobs/run.py",
-        'suspension="retries_exhausted",',
+        "suspension=suspension,",
         "suspension=None,",
         TASK,
     ),

@@ -7,7 +7,7 @@ from machine import Add, AlarmIn, Break, Mark, OnAlarm, Refuse, Say, Wait, app, 
 from world import Refused, World, on_each_store
 
 from perdure import Backoff, Retry
-from perdure.values.answer import Completed, Failed, Retrying
+from perdure.values.answer import Completed, Failed, Parked, Retrying
 from perdure.values.errors import DefinitionError
 
 HOUR = 3_600_000
@@ -107,6 +107,24 @@ async def test_an_error_that_is_not_worth_another_try_exhausts_at_once(world: Wo
     assert isinstance((await world.unwrap(jobs.trigger("bug"))).outcome, Retrying)
     (exhausted,) = [event for event in await world.history(at("final")) if event.type == "job.retry_exhausted"]
     assert exhausted.reason == "not_retryable"
+    status = await world.unwrap(jobs.status("final"))
+    assert (status.parked, status.attempt) == ("not_retryable", 1)
+    assert (await world.unwrap(jobs.trigger("final"))).outcome == Parked("not_retryable")
+    ended = (await world.history(at("final")))[-1]
+    assert (ended.type, ended.reason, ended.detail) == ("job.parked", "not_retryable", "Refused(why='final')")
+    await world.unwrap(jobs.resume("final"))
+    await world.settle()
+    assert (await world.unwrap(jobs.status("final"))).parked == "not_retryable"
+
+
+@on_each_store
+async def test_a_purge_after_an_error_that_is_not_retried_has_that_reason(world: World) -> None:
+    job = machine_with(retry=policy(2, retry_if=lambda _: False, on_exhausted="purge"))
+    jobs = (await world.open(app(world.outside, job))).handle(job)
+    await world.unwrap(jobs.send("a", OnAlarm(HOUR, (Refuse("final"),))))
+    assert (await world.unwrap(jobs.trigger("a"))).outcome == Failed(Refused("final"))
+    ended = (await world.history(at("a")))[-1]
+    assert (ended.type, ended.reason) == ("job.terminated", "not_retryable")
 
 
 @pytest.mark.parametrize("exhausted", [None, "park", "purge"])

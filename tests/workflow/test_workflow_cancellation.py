@@ -249,7 +249,7 @@ def test_a_workflow_with_a_full_journal_is_compensated_when_it_is_cancelled() ->
     with World(App(desk).with_jobs(job)) as world:
         world.unwrap(world.handle(job).start("t", 10))
         world.advance("1 minute")
-        assert world.unwrap(world.handle(job).status("t")).parked == "retries_exhausted"
+        assert world.unwrap(world.handle(job).status("t")).parked == "not_retryable"
         world.unwrap(world.handle(job).cancel("t", "enough"))
         world.advance("1 minute")
         assert world.unwrap(world.handle(job).outcome("t")) == WasCancelled(reason="enough")

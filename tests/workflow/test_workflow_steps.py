@@ -198,13 +198,13 @@ def test_an_outcome_that_cannot_be_recorded_parks_the_step_at_once() -> None:
         world.unwrap(world.handle(job).start("u", 1))
         world.advance("1 second")
         status = world.unwrap(world.handle(job).status("u"))
-        assert status.parked == "retries_exhausted"
+        assert status.parked == "not_retryable"
         assert status.last_error is not None
         assert status.last_error.error_type == "NotRecordable"
         assert len(world.effects) == 1
 
 
-@pytest.mark.parametrize(("limit", "parked"), [(9, None), (8, "retries_exhausted")])
+@pytest.mark.parametrize(("limit", "parked"), [(9, None), (8, "not_retryable")])
 def test_an_outcome_has_at_most_payload_bytes(limit: int, parked: str | None) -> None:
     job = Workflow("sized", state=int, run=limited, keep=None)
     with World(App(Shop(), limits=Limits(payload_bytes=limit)).with_jobs(job)) as world:

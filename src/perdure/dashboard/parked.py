@@ -37,6 +37,11 @@ REMEDIES: Final[Mapping[str, Remedy]] = {
         action="Fix the cause, then resume: the run continues, and the retry policy starts to count again.",
         request="resume",
     ),
+    "not_retryable": Remedy(
+        reason="A run failed with an error that is not retried",
+        action="Fix the cause, then resume: the run continues, and the retry policy starts to count again.",
+        request="resume",
+    ),
     "recovery_exhausted": Remedy(
         reason="The process died three times during one run",
         action="Find out why the run kills its process, then resume.",

@@ -164,6 +164,7 @@ def _call_name(kind: str, name: str, action: str) -> str:
 _PLAIN: dict[str, Completed | Running | Paused] = {"completed": Completed(), "running": Running(), "paused": Paused()}
 _HOLDS: dict[str, Suspension] = {
     "retries_exhausted": "retries_exhausted",
+    "not_retryable": "not_retryable",
     "recovery_exhausted": "recovery_exhausted",
     "undecodable": "undecodable",
     "paused": "paused",

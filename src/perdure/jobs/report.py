@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from perdure.values.answer import InstanceStatus
 from perdure.values.instant import from_ms
+from perdure.values.status import FAILED_FOR_GOOD
 
 if TYPE_CHECKING:
     from perdure.values.instance import Instance
@@ -19,7 +20,7 @@ def report_status(instance: Instance) -> InstanceStatus:
     if instance.claim is not None:
         attempt = instance.claim.attempt
     elif instance.pending_retry is not None:
-        attempt = instance.pending_retry.attempt - (instance.suspension == "retries_exhausted")
+        attempt = instance.pending_retry.attempt - (instance.suspension in FAILED_FOR_GOOD)
     due_ms = instance.due_ms if instance.ended_ms is None else None  # afterwards it is the instant of the deletion
     return InstanceStatus(
         status=instance.status,

@@ -30,6 +30,7 @@ from perdure.values.event import (
 from perdure.values.failure import Defect, FailureRecord
 from perdure.values.instance import Cause, Claim, Instance, PendingRetry
 from perdure.values.retry import Exhausted, RetryAt
+from perdure.values.status import Suspension, failed_for_good
 from perdure.values.transition import Transition
 from perdure.values.turn_inputs import TurnInputs
 
@@ -357,7 +358,8 @@ def _exhausted(
     events: tuple[Event, ...] = (*_prior_attempt(log, execute, inputs), failed)
     if job.plan.retry is not None:
         events += (_retries_exhausted(log, execute, failed.duration_ms, reason, record),)
-    transition = _after_exhaustion(job, execute, log, events, record, inputs)
+    suspension = failed_for_good(reason)
+    transition = _after_exhaustion(job, execute, log, events, record, inputs, suspension=suspension)
     return answered(transition, run_answer(execute, stored(transition), OutcomeRecord(form="failed", error=record)))
 
 
@@ -368,11 +370,13 @@ def _after_exhaustion(
     events: tuple[Event, ...],
     record: FailureRecord,
     inputs: TurnInputs,
+    *,
+    suspension: Suspension,
 ) -> Transition:
     claim = execute.claim
     if job.plan.exhausted == "park":
         left = job.alarm_consumed(execute.instance, claim, inputs)
-        parked = log.add(JobParked, reason="retries_exhausted", detail=record.message)
+        parked = log.add(JobParked, reason=suspension, detail=record.message)
         failed_run = attrs.evolve(claim, attempt=claim.attempt + 1, deliveries=0)
         pending_retry = park_run(
             failed_run, record, first_failed_ms=_first_failed_ms(execute, inputs), now_ms=inputs.now_ms
@@ -383,12 +387,12 @@ def _after_exhaustion(
             events=(*events, parked),
             claim=None,
             pending_retry=pending_retry,
-            suspension="retries_exhausted",
+            suspension=suspension,
             last_error=record,
         )
     left_over = job.given_up(execute.instance, claim, inputs)
     if left_over is None:
-        ended = log.add(JobTerminated, reason="retries_exhausted")
+        ended = log.add(JobTerminated, reason=suspension)
         return purge(execute.instance, events=(*events, ended))
     return put(left_over, inputs.now_ms, events=events, claim=None, pending_retry=None, last_error=record)
 

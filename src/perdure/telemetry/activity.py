@@ -140,7 +140,7 @@ def step_of(event: AnyEvent, /) -> tuple[str, str] | None:
     match event:
         case JobFailed(retry_at_ms=None):
             return "running", "failed"
-        case JobParked(reason="retries_exhausted"):
+        case JobParked(reason="retries_exhausted" | "not_retryable"):
             return "failed", "parked"
         case _:
             return _STEPS.get(type(event))

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
-Suspension: TypeAlias = Literal["paused", "retries_exhausted", "recovery_exhausted", "undecodable"]
-"""Why the alarms of an instance are suspended: a caller paused it, or it was parked for one of three reasons."""
+Suspension: TypeAlias = Literal["paused", "retries_exhausted", "not_retryable", "recovery_exhausted", "undecodable"]
+"""Why the alarms of an instance are suspended: a caller paused it, or it was parked for one of four reasons."""
+
+FAILED_FOR_GOOD: Final = frozenset[str | None]({"retries_exhausted", "not_retryable"})
+"""The suspensions of an instance whose run, or step, failed and is not retried."""
+
+
+def failed_for_good(reason: str) -> Literal["retries_exhausted", "not_retryable"]:
+    """Return the suspension of an instance whose run is not retried.
+
+    Args:
+        reason: why, as the event ``job.retry_exhausted`` says.
+    """
+    return "not_retryable" if reason == "not_retryable" else "retries_exhausted"
+
 
 Status: TypeAlias = Literal["scheduled", "queued", "idle", "running", "retrying", "paused", "parked", "done"]
 """The statuses of a stored instance, the same for all kinds."""

@@ -40,6 +40,7 @@ from perdure.values.failure import FailureRecord
 from perdure.values.instance import Instance, PendingRetry
 from perdure.values.journal import JournalChange
 from perdure.values.message import Message
+from perdure.values.status import failed_for_good
 from perdure.values.turn_inputs import TurnInputs
 
 if TYPE_CHECKING:
@@ -205,11 +206,12 @@ def _given_up(
         )
         events = (*events, exhausted)
     outcome = OutcomeRecord(form="failed", error=step.error)
+    suspension = failed_for_good(step.reason)
     if job.plan.exhausted == "purge":
-        events = (*events, log.add(JobTerminated, reason="retries_exhausted"))
+        events = (*events, log.add(JobTerminated, reason=suspension))
         messages = (*progress.messages, *_parents(header, before, _CHILD_CANCELLED, '"retries exhausted"', inputs))
         return answered(purge(before, events=events, messages=messages), run_answer(execute, None, outcome))
-    events = (*events, log.add(JobParked, reason="retries_exhausted", detail=f"step {step.name}: {step.error.message}"))
+    events = (*events, log.add(JobParked, reason=suspension, detail=f"step {step.name}: {step.error.message}"))
     transition = put(
         before,
         inputs.now_ms,
@@ -221,7 +223,7 @@ def _given_up(
         alarm_ms=None,
         claim=None,
         pending_retry=attrs.evolve(_pending(execute, step), at_ms=inputs.now_ms, uncounted=execute.claim.attempt),
-        suspension="retries_exhausted",
+        suspension=suspension,
         last_error=step.error,
     )
     return answered(transition, run_answer(execute, stored(transition), outcome))
