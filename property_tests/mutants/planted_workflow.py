@@ -11,6 +11,7 @@ INBOX = "tests/workflow/test_workflow_inbox.py"
 LIMITS = "tests/workflow/test_workflow_limits.py"
 DEPLOYS = "tests/workflow/test_workflow_deploys.py"
 CRASHES = "workflow/test_workflow_crashes.py::test_a_crash_anywhere_repeats_at_most_the_step_in_progress[turns-memory]"
+PAIRS = "workflow/test_workflow_feature_pairs.py::test_a_pair_of_features_leads_a_workflow_to_the_fate_of_both"
 
 MUTANTS = (
     Mutant(
@@ -391,5 +392,34 @@ MUTANTS = (
         'status = "waiting" if header.ended is None else "left"',
         'status = "waiting"',
         "tests/workflow/test_workflow_tools.py::test_a_child_is_one_step_of_its_parent_from_its_start_to_its_end",
+    ),
+    Mutant(
+        "a caller that no longer waits for a child forgets that it may succeed",
+        "kinds/workflow/tree.py",
+        "waits = asked.started and call",
+        "waits = False and call",
+        f"{PAIRS}[child x cancel-memory]",
+    ),
+    Mutant(
+        "a cancellation after a crash does not undo a step whose outcome is unknown",
+        "kinds/workflow/cancelling.py",
+        "replay.tree.cancel(reason, frozenset(in_progress), frozenset(unknown))",
+        "replay.tree.cancel(reason, frozenset(in_progress), frozenset())",
+        f"{PAIRS}[cancel x crash-memory]",
+    ),
+    Mutant(
+        "a step that a time limit stopped counts as not begun",
+        "kinds/workflow/replay.py",
+        'self.record(asked, "interrupted")\n            self.tree.stopped(asked, "unknown")',
+        'self.record(asked, "interrupted")\n            self.tree.stopped(asked, "not begun")',
+        f"{PAIRS}[timeout x compensation-memory]",
+    ),
+    Mutant(
+        "a cancellation is lost in a branch that a time limit has dropped",
+        "kinds/workflow/tree.py",
+        "                _halt_around(branch, halt)",
+        "                pass",
+        "tests/workflow/test_workflow_cancellation.py"
+        "::test_a_cancellation_is_not_lost_when_a_time_limit_passes_before_it_takes_effect",
     ),
 )

@@ -97,7 +97,9 @@ class Plan:
 PLANS = st.builds(
     Plan,
     steps=st.lists(
-        st.sampled_from(["book", "slow", "pair", "sleep", "race", "limited", "unknown", "unknown race"]),
+        st.sampled_from(
+            ["book", "slow", "pair", "sleep", "race", "limited", "unknown", "unknown race", "child", "child race"]
+        ),
         min_size=1,
         max_size=4,
     ).map(tuple),
@@ -110,10 +112,25 @@ PLANS = st.builds(
 ACTIONS = st.lists(st.sampled_from(["1 second", "4 seconds", "cancel", "pause", "resume", "crash"]), max_size=8)
 
 
+@program
+def once(undo: Undo[Desk], name: str) -> Do[str, str, Desk]:
+    return (yield from undo.after(slowly(name), slowly_undone))
+
+
+@program
+def booking(ctx: WorkflowContext[str]) -> Do[str, str, Desk]:
+    name = yield from ctx.state
+    return (yield from saga(once, name))
+
+
+child: Flow = Workflow("booking", state=str, run=booking, keep=None)
+
+
 def one_step(undo: Undo[Desk], kind: str, name: str) -> Program[Any, Any, Any]:
     slow = undo.after(slowly(name), slowly_undone)
     unknown = undo.after(slowly(f"{name}k"), slowly_undone, unknown=lambda: slowly_undone(f"{name}k"))
     short = sleep("1 second")
+    called = undo.after(child.call(name, f"{name}c"), slowly_undone)
     programs: dict[str, Program[Any, Any, Any]] = {
         "book": undo.after(book(name), unbook),
         "slow": slow,
@@ -123,6 +140,8 @@ def one_step(undo: Undo[Desk], kind: str, name: str) -> Program[Any, Any, Any]:
         "limited": slow.timeout("1 second").attempt(),
         "unknown": unknown,
         "unknown race": race(unknown, short),
+        "child": called,
+        "child race": race(called, short),
     }
     return programs[kind]
 
@@ -151,7 +170,7 @@ def flow_of(plan: Plan) -> Flow:
 
 def names_of(plan: Plan) -> set[str]:
     """Return the bookings of a plan that succeeds, beside those whose step a race or a time limit may have stopped."""
-    ends = {"book": ("",), "slow": ("",), "pair": ("", "b"), "unknown": ("k",)}
+    ends = {"book": ("",), "slow": ("",), "pair": ("", "b"), "unknown": ("k",), "child": ("c",)}
     return {f"{number}{end}" for number, kind in enumerate(plan.steps) for end in ends.get(kind, ())}
 
 
@@ -177,6 +196,8 @@ def lived(world: World, job: Flow, actions: list[str]) -> object:
                 world.unwrap(flow.pause("t"))
             case "resume":
                 world.unwrap(flow.resume("t"))
+                for number in range(4):
+                    world.unwrap(world.handle(child).resume(f"{number}"))
             case "crash":
                 world.crash()
                 world.open()
@@ -199,15 +220,20 @@ def lived(world: World, job: Flow, actions: list[str]) -> object:
 @example(Plan(("race",), "done"), ["cancel", "1 second", "1 second", "pause", "1 second"], None)
 @example(Plan(("unknown",), "done", (("late 0k", 1),)), ["cancel"], None)
 @example(Plan(("slow",), "fails"), ["4 seconds", "cancel"], None)
+@example(Plan(("child",), "waits"), ["1 second", "cancel"], None)
+@example(Plan(("limited",), "defect"), ["cancel"], None)
+@example(Plan(("limited", "book"), "waits"), ["cancel"], None)
+@example(Plan(("child race",), "fails"), ["1 second"], None)
 @example(Plan(("book", "pair"), "defect"), ["4 seconds", "crash", "cancel"], None)
 def test_an_ended_saga_has_all_of_its_effects_or_none(plan: Plan, actions: list[str], crash: int | None) -> None:
     desk, job = Desk(raises=dict(plan.raises)), flow_of(plan)
-    with World(App(desk).with_jobs(job), debug=False) as world:
+    with World(App(desk).with_jobs(job, child), debug=False) as world:
         if crash is not None:
             world.crash_after(crash)
         outcome = lived(world, job, actions)
         match outcome:
             case Done():
+                assert plan.end == "done"
                 assert names_of(plan) <= desk.booked, desk.done
             case Failed("declined") | WasCancelled(reason="enough"):
                 assert not desk.booked, desk.done

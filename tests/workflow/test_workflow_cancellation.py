@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import attrs
@@ -9,7 +10,7 @@ import pytest
 from flows import Flow
 from returns.future import FutureResult
 
-from perdure import App, Backoff, Do, Retry, Undo, Workflow, WorkflowContext, effect, program, saga
+from perdure import App, Backoff, Defect, Do, Retry, Undo, Workflow, WorkflowContext, effect, program, saga
 from perdure.programs import gather, race, sleep
 from perdure.testing import Crash, Delay, WorkerDied, World
 from perdure.values.answer import Failed
@@ -253,4 +254,95 @@ def test_a_workflow_with_a_full_journal_is_compensated_when_it_is_cancelled() ->
         world.unwrap(world.handle(job).cancel("t", "enough"))
         world.advance("1 minute")
         assert world.unwrap(world.handle(job).outcome("t")) == WasCancelled(reason="enough")
+        assert not undone(desk.done), desk.done
+
+
+# ---------------------------------------------------------------- a time limit that passes after the request
+@pytest.mark.parametrize("at", [0.5, 2.0], ids=["before the limit", "after the limit"])
+@pytest.mark.parametrize("then", ["waits", "raises"])
+def test_a_cancellation_is_not_lost_when_a_time_limit_passes_before_it_takes_effect(then: str, at: float) -> None:
+    @program
+    def body(undo: Undo[Desk]) -> Do[str, str, Desk]:
+        yield from undo.after(book("slow"), unbook).timeout("1 second").attempt()
+        if then == "raises":
+            raise RuntimeError("a defect of the code")
+        yield from sleep("1 day")
+        return "all"
+
+    @program
+    def run(ctx: WorkflowContext[int]) -> Do[str, str, Desk]:
+        return (yield from saga(body))
+
+    desk, job = Desk(), flow_of(run)
+    with World(App(desk).with_jobs(job), debug=False) as world:
+        world.inject(Delay("book", "10 seconds", when="after"))
+        world.unwrap(world.handle(job).start("t", 0))
+        world.advance(timedelta(seconds=at))
+        world.unwrap(world.handle(job).cancel("t", "enough"))
+        world.advance("1 minute")
+        assert world.unwrap(world.handle(job).outcome("t")) == WasCancelled(reason="enough")
+        assert desk.done == ["book slow", "unbook slow"]
+
+
+# ---------------------------------------------------------------- children that succeed although they are cancelled
+@program
+def books_last(ctx: WorkflowContext[str]) -> Do[str, str, Desk]:
+    """Book in the last step: a cancellation that arrives during it finds no later instruction."""
+    room = yield from ctx.state
+    return (yield from book(room))
+
+
+@program
+def books_first(ctx: WorkflowContext[str]) -> Do[str, str, Desk]:
+    room = yield from ctx.state
+
+    @program
+    def stay(undo: Undo[Desk]) -> Do[str, str, Desk]:
+        yield from undo.after(book(room), unbook)
+        yield from sleep("1 day")
+        return room
+
+    return (yield from saga(stay))
+
+
+def child_of(run: Any) -> Flow:
+    return Workflow("child", state=str, run=run, keep=None)
+
+
+@pytest.mark.parametrize("child", [child_of(books_last), child_of(books_first)], ids=["succeeds", "is halted"])
+@pytest.mark.parametrize("how", ["cancelled", "raced", "limited"])
+@pytest.mark.parametrize("crash", ["", "crash"])
+def test_a_child_that_is_no_longer_awaited_is_undone_by_its_caller_if_it_succeeds(
+    child: Flow, how: str, crash: str
+) -> None:
+    @program
+    def body(undo: Undo[Desk]) -> Do[str, str | Defect, Desk]:
+        called = undo.after(child.call("c", "slow"), unbook)
+        match how:
+            case "raced":
+                yield from race(called, sleep("1 second"))
+            case "limited":
+                yield from called.timeout("1 second").attempt()
+            case _:
+                yield from called
+        return (yield from book("none"))
+
+    @program
+    def run(ctx: WorkflowContext[int]) -> Do[str, str | Defect, Desk]:
+        return (yield from saga(body))
+
+    desk, job = Desk(broken=frozenset({"none"})), flow_of(run)
+    with World(App(desk).with_jobs(job, child)) as world:
+        world.inject(Delay("book", "10 seconds", when="after", call=1))
+        world.unwrap(world.handle(job).start("t", 0))
+        world.advance("2 seconds")
+        if how == "cancelled":
+            world.unwrap(world.handle(job).cancel("t", "enough"))
+        world.advance("1 second")
+        if crash:
+            world.crash()
+            world.open()
+        world.advance("1 minute")
+        expected = WasCancelled(reason="enough") if how == "cancelled" else Failed("no none")
+        assert world.unwrap(world.handle(job).outcome("t")) == expected
         assert not undone(desk.done), desk.done

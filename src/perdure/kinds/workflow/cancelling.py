@@ -87,6 +87,9 @@ def at_defect(replay: Replay, defect: Exception) -> Halted:
     branch, row, request = replay.running, replay.next_answer(), replay.header.cancel
     if branch is None or branch.halted or branch.dropped or finalizing_around(branch) is not None:
         raise ProgramStopped(defect)
+    if isinstance(branch.halt, Halted):  # it was to be halted at its next instruction
+        halt, branch.halt, branch.halted = branch.halt, None, True
+        return halt
     if row is not None and row.form == "cancelled":
         replay.consume()
         reason = cancelled_again(replay, row)

@@ -300,7 +300,8 @@ class Replay:
                 value = self.inbox.take(row.signal).value
                 return Success(self._signal_codec(instruction.name).decode(value.encode()))
             if kind is CallChild:
-                return answer_of_child(instruction, self.inbox.take(row.signal).value)
+                answer = answer_of_child(instruction, self.inbox.take(row.signal).value)
+                return answer if branch.halt is None or isinstance(answer, Success) else branch.halt
         except (InvalidInput, NotRecordable) as problem:
             raise diverged(self.tree, row, asked, problem) from problem
         return Success(True) if kind is Patched else Success(None)  # noqa: FBT003 - the answer

@@ -276,6 +276,7 @@ class Tree:
         if branch.dropped:
             return
         branch.dropped = True
+        _pass_halt_on(branch)
         if branch.halted:  # its finalizers run already
             return
         if any(one.if_unknown is None for one in uninterrupted_in(branch)):
@@ -313,11 +314,10 @@ class Tree:
             branch = asked.branch
             if not _is_inside(branch, dropped) or branch.halted or (branch.dropped and branch is not dropped):
                 continue
+            _pass_halt_on(branch)
             if asked.path in self.steps:
                 self._stop(asked, DROPPED, ending=True)
-            elif asked.path not in self.dropping:
-                if isinstance(asked.instruction, CallChild):
-                    self.left.append(asked)
+            elif asked.path not in self.dropping and not self._awaits_end(asked, DROPPED):
                 self.answer(asked, DROPPED)
 
     def stopped(self, asked: OpenStep, outcome: Literal["not begun", "unknown"]) -> None:
@@ -357,6 +357,8 @@ class Tree:
             _halt_later(branch, halt)
         for asked in tuple(self.asked.values()):
             branch = asked.branch
+            if branch.dropped:
+                _halt_around(branch, halt)
             if branch.halted or branch.dropped or branch.asked is not asked:
                 continue
             finalizing = finalizing_around(branch)
@@ -368,9 +370,23 @@ class Tree:
                 continue
             if asked.path in unknown:
                 self.note_unknown(asked)
-            if isinstance(asked.instruction, CallChild):
-                self.left.append(asked)
-            self.answer(asked, halt)
+            if not self._awaits_end(asked, halt):
+                self.answer(asked, halt)
+
+    def _awaits_end(self, asked: OpenStep, halt: AnyExit) -> bool:
+        """Leave the child of a call; return whether its branch is halted only after the end of that child.
+
+        A program in `undo.after` needs the child's value: a child may succeed although it was cancelled.
+        """
+        call = asked.instruction
+        if not isinstance(call, CallChild):
+            return False
+        self.left.append(asked)
+        around = uninterrupted_around(asked.branch)
+        waits = asked.started and call.when_cancelled == "cancel" and any(one.if_unknown is None for one in around)
+        if waits:
+            asked.branch.halt = halt
+        return waits
 
     def close(self) -> None:
         """Drop all branches. Their `finally` blocks cannot perform instructions."""
@@ -381,6 +397,21 @@ class Tree:
 def _halt_later(branch: Branch, halt: AnyExit) -> None:
     if not (branch.halted or branch.dropped):
         branch.halt = halt
+
+
+def _pass_halt_on(dropped: Branch) -> None:
+    """Let the branch that waits for a dropped one receive the cancellation that the dropped one has not received."""
+    if dropped.halt is not None and dropped.halt != DROPPED:
+        _halt_around(dropped, dropped.halt)
+
+
+def _halt_around(dropped: Branch, halt: AnyExit) -> None:
+    """Halt the nearest branch around a dropped one that is not dropped itself: it continues when that has ended."""
+    fork = dropped.fork
+    while fork is not None and fork.parent.dropped:
+        fork = fork.parent.fork
+    if fork is not None:
+        _halt_later(fork.parent, halt)
 
 
 def _is_inside(branch: Branch, outer: Branch) -> bool:
