@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
+from functools import wraps
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +12,7 @@ import attrs
 import pytest
 from pool import Images, Picture, Unreachable, app_of, pool_of, thumbnails
 
-from perdure import App, Do, ItemContext, Limits, program
+from perdure import App, Backoff, Do, ItemContext, Limits, Program, Retry, WorkerPool, program
 from perdure.kinds.worker_pool import Dead, Done, ItemCancelled, ItemPut, ItemRetried, PoolProgress, Waiting
 from perdure.testing import Crash, Delay, Hang, WorkerDied, World
 from perdure.values.answer import InstanceStatus
@@ -58,6 +60,42 @@ def test_without_keep_an_item_leaves_with_its_end(store: Any) -> None:
         world.settle()
         assert world.unwrap(pool.outcome("a")) is None
         assert world.unwrap(pool.count()).total == 0
+
+
+def _plain(ctx: ItemContext[int]) -> Program[int]:
+    raise ValueError(f"no work on {ctx.id}")
+
+
+def _checked(work: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a generator function as an author does whose check runs before the program is built."""
+    made = program(work)
+
+    @wraps(work)
+    def checked(ctx: ItemContext[int]) -> Any:
+        if ctx.id:
+            raise ValueError(f"no work on {ctx.id}")
+        return made(ctx)
+
+    return checked
+
+
+@_checked
+def _decorated(ctx: ItemContext[int]) -> Do[int]:
+    return (yield from ctx.item)
+
+
+@pytest.mark.parametrize("work", [_plain, _decorated])
+def test_a_work_that_raises_before_it_returns_a_program_fails_by_the_policy(work: Any, store: Any) -> None:
+    job: Any = WorkerPool("p", item=int, work=work, result=int, retry=Retry(3, Backoff.constant("1 s"), jitter=False))
+    with World(App(None).with_jobs(job), store=store) as world:
+        pool = world.handle(job)
+        world.unwrap(pool.put("a", 1))
+        world.advance("1 minute")
+        dead = world.unwrap(pool.outcome("a"))
+        assert isinstance(dead, Dead)
+        assert (dead.error.error_type, dead.error.message) == ("ValueError", "no work on a")
+        failed = [logged for logged in world.unwrap(world.jobs.history(job, "a")) if logged.event.type == "job.failed"]
+        assert len(failed) == 3
 
 
 def test_a_delayed_item_waits_for_its_instant(store: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import inspect
 import types
 import typing
 from collections.abc import Callable, Generator, Sequence
@@ -21,6 +20,7 @@ from typing_extensions import TypeVar as DefaultTypeVar
 from perdure.codecs import Codec
 from perdure.jobs.signature import check_function
 from perdure.programs import Call, NotAProgram, Program, as_program, perform, succeed
+from perdure.programs.do import is_program_function
 from perdure.values.errors import DefinitionError
 from perdure.values.retry import Retry
 
@@ -89,7 +89,7 @@ def hook(function: object, *, what: str, takes: Sequence[str] = ("ctx",)) -> Cal
             function without ``@program``.
     """
     given = check_function(function, what=what, takes=takes, expected="a Program or a container of returns")
-    if inspect.isgeneratorfunction(getattr(given, "__wrapped__", None)):  # a @program: calling it only builds a program
+    if is_program_function(given):
         return given
     if _acts_when_called(given):
         return lambda *args: perform(Call(_name(given), args, {}, _without_services(given)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Generator
 from functools import partial, wraps
-from typing import Any, Never, ParamSpec, TypeVar
+from typing import Any, Final, Never, ParamSpec, TypeVar, cast
 
 from typing_extensions import TypeAliasType
 from typing_extensions import TypeVar as DefaultTypeVar
@@ -55,3 +55,20 @@ def program(function: Callable[P, Generator[Program[Any, E, R], None, A]]) -> Ca
         return node(DO, partial(function, **kwargs) if kwargs else function, args)
 
     return made
+
+
+@program
+def _nothing() -> Do[None]:
+    yield from ()
+
+
+_MADE: Final = cast("Any", _nothing).__code__
+
+
+def is_program_function(function: object, /) -> bool:
+    """Return whether `program` made a function, whose call only builds a program and runs no code of yours.
+
+    The code of the function decides, and not an attribute of it: ``functools.wraps`` copies all of them to a decorator,
+    whose own code can raise.
+    """
+    return getattr(function, "__code__", None) is _MADE
