@@ -11,6 +11,20 @@ FEEDER = "engine/lane_feeder.py"
 
 MUTANTS = (
     Mutant(
+        "a decorated hook is called before its run has begun",
+        "jobs/hooks.py",
+        "if is_program_function(given):",
+        'if getattr(given, "__wrapped__", None) is not None:',
+        f"{CALLS}::test_a_work_that_raises_before_it_returns_a_program_fails_by_the_policy[memory-_decorated]",
+    ),
+    Mutant(
+        "the next page of dead items begins again",
+        "cli/dead_letters/command.py",
+        'status="parked", after=begin), left)',
+        'status="parked"), left)',
+        "tests/cli/test_operating.py::test_a_file_at_rest_lists_its_dead_items",
+    ),
+    Mutant(
         "an item that is done stays in its lane",
         HANDLER,
         "lane=None,\n        ended_ms=inputs.now_ms,",

@@ -1,14 +1,16 @@
 """The commands for operators on a running engine: through the socket beside its file, and through its server."""
 
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from operated import INSTANCES, LEAK, ORDER, TOKEN, instance, json_of, serving, write_store
+from operated import APP, INSTANCES, LEAK, ORDER, TOKEN, instance, json_of, serving, write_store
 
+from perdure import ItemContext, Program, WorkerPool
 from perdure.cli.commands import run_command
 from perdure.cli.target.remote import connected
 from perdure.values.listed import ListFilter
@@ -292,6 +294,93 @@ def test_dead_letters_are_redriven_once(engine: list[str], capsys: Out) -> None:
     capsys.readouterr()
     assert run_command(["redrive", "--all", "--yes", "--json", *engine]) == 0
     assert json_of(capsys.readouterr().out) == [{"message_id": int(second), "outcome": "redriven"}]
+
+
+def work(ctx: ItemContext[int]) -> Program[int]:
+    raise ValueError(f"no work on {ctx.id}")
+
+
+POOL: WorkerPool[int, int] = WorkerPool("work", item=int, work=work, result=int)
+
+
+@pytest.fixture(params=["socket", "server"])
+def dead(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[str]]:
+    """The options that name an engine with two dead letters and the dead items "a", "b c" and "d"."""
+    write_store(tmp_path / "jobs.db")
+    with serving(tmp_path / "jobs.db", APP.with_jobs(POOL)) as named:
+        for id_ in ("a", "b c", "d"):
+            assert run_command(["put", f"pool:work:{id_}", "1", *named["socket"]]) == 0
+            assert run_command(["wait", f"pool:work:{id_}", "--phase", "dead", *named["socket"]]) == 0
+        yield named[request.param]
+
+
+def test_one_list_has_dead_letters_and_dead_items(dead: list[str], tmp_path: Path, capsys: Out) -> None:
+    capsys.readouterr()
+    assert run_command(["dead-letters", *dead, "--json"]) == 0
+    listed = json_of(capsys.readouterr().out)
+    commands = ["redrive 1", "redrive 2", "retry pool:work:a", "retry 'pool:work:b c'", "retry pool:work:d"]
+    assert [each["command"] for each in listed] == [f"perdure {each}" for each in commands]
+    assert [each["form"] for each in listed] == ["message"] * 2 + ["item"] * 3
+    shared = {"form", "since", "attempts", "reason", "error", "command"}
+    assert [set(each) - shared for each in listed] == [
+        *[{"message_id", "sent_at", "sender", "target", "action"}] * 2,
+        *[{"address"}] * 3,
+    ]
+    assert all(each["since"] for each in listed)
+    assert [each["reason"] for each in listed] == ["attempts_exhausted"] * 2 + ["retries_exhausted"] * 3
+    assert listed[2]["error"]["message"] == "no work on a"
+    assert run_command(["dead-letters", *dead]) == 0
+    printed = capsys.readouterr().out
+    assert [line.split()[0] for line in printed.splitlines()] == [
+        "ID", "1", "2", "ITEM", "pool:work:a", "pool:work:b", "pool:work:d"
+    ]  # fmt: skip
+    assert printed.splitlines()[-2].endswith(
+        "retries_exhausted  ValueError: no work on b c  perdure retry 'pool:work:b c'"
+    )
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 4])
+def test_pages_cross_from_dead_letters_to_dead_items(dead: list[str], limit: int, capsys: Out) -> None:
+    found, after = list[str](), list[str]()
+    for _ in range(6):
+        capsys.readouterr()
+        assert run_command(["dead-letters", *dead, "--json", "--limit", str(limit), *after]) == 0
+        printed = capsys.readouterr()
+        page = json_of(printed.out)
+        assert len(page) <= limit
+        found += [str(each.get("message_id") or each["address"]) for each in page]
+        if "there are more" not in printed.err:
+            break
+        after = shlex.split(printed.err.rpartition("or ")[2])
+    assert found == ["1", "2", "pool:work:a", "pool:work:b c", "pool:work:d"]
+
+
+def test_a_dead_item_is_retried_and_not_redriven(dead: list[str], capsys: Out) -> None:
+    capsys.readouterr()
+    assert run_command(["redrive", "pool:work:b c", *dead]) == 2
+    assert "perdure retry 'pool:work:b c'" in capsys.readouterr().err
+    assert run_command(["retry", "--kind", "pool", "--status", "parked", "--yes", *dead]) == 0
+    assert run_command(["redrive", "--all", "--yes", "--json", *dead]) == 0
+    printed = [each for each in capsys.readouterr().out.splitlines() if each.startswith("{")]
+    assert [each["message_id"] for each in json_of("\n".join(printed))] == [1, 2]
+
+
+def test_a_file_at_rest_lists_its_dead_items(tmp_path: Path, capsys: Out) -> None:
+    url = write_store(tmp_path / "jobs.db")
+    with serving(tmp_path / "jobs.db", APP.with_jobs(POOL)) as named:
+        for id_ in ("a", "b"):
+            assert run_command(["put", f"pool:work:{id_}", "1", *named["socket"]]) == 0
+            assert run_command(["wait", f"pool:work:{id_}", "--phase", "dead", *named["socket"]]) == 0
+    capsys.readouterr()
+    assert run_command(["dead-letters", "--store", url, "--json", "--after", "1"]) == 0
+    listed = json_of(capsys.readouterr().out)
+    assert [each["command"] for each in listed] == [
+        "perdure redrive 2", "perdure retry pool:work:a", "perdure retry pool:work:b"
+    ]  # fmt: skip
+    assert run_command(["dead-letters", "--store", url, "--json", "--after", "pool:work:a"]) == 0
+    assert [each["address"] for each in json_of(capsys.readouterr().out)] == ["pool:work:b"]
+    assert run_command(["dead-letters", "--store", url, "--after", "pool:work:b"]) == 0
+    assert capsys.readouterr().err == "perdure: there are no dead letters and no dead items\n"
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http+unix:///absent/jobs.sock", "https://127.0.0.1:1"])

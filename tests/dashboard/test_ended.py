@@ -80,3 +80,35 @@ def test_a_page_shows_the_outcome_and_only_the_requests_that_have_an_effect():
     assert "resume" in buttons(dead)
     assert re.search(r"parked</span>\s*<small> dead", dead), dead
     assert re.search(r"parked</span>\s*<small> dead, retries exhausted", listed)
+
+
+def test_the_page_of_dead_letters_pages_through_dead_items_too():
+    """52 items are dead, of which a page shows 50; the letters keep their page meanwhile."""
+    ids = [f"{number:02}" for number in range(52)]
+
+    async def main():
+        api = asgi(App(None).with_jobs(bills, pictures), "memory://", dashboard=True)
+        transport = httpx2.ASGITransport(api)
+        async with api.lifespan(), httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:
+            visitor, jobs = Visitor(http, api), api.client
+            await unwrap(jobs.handle(pictures).put("good", "good"))
+            for id_ in ids:
+                await unwrap(jobs.handle(pictures).put(id_, "bad"))
+            for id_ in ids:
+                await unwrap(jobs.until(pictures, id_, phases=("dead",)))
+            first = (await visitor.get("/dead-letters?after=7")).text
+            (following,) = re.findall(r'rel="next" href="/dashboard(.*?)"', first)
+            second = (await visitor.get(unescape(following))).text
+            wrong = await visitor.get("/dead-letters?item=x")
+            twin = (await visitor.get("/dead-letters?format=json")).json()
+            return first, following, second, wrong.status_code, twin
+
+    first, following, second, wrong, twin = asyncio.run(main())
+    keys = [re.findall(r'data-key="pool:pictures:(.*?)"', page) for page in (first, second)]
+    assert keys == [ids[:50], ids[50:]]
+    assert "after=7" in following
+    assert 'rel="next"' not in second
+    assert "no picture" in second
+    assert 'aria-label="resume pool:pictures:51"' in second
+    assert wrong == 422
+    assert [row["address"]["id"] for row in twin["items"]["parked"]] == ids[:50]

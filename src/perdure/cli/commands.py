@@ -99,7 +99,9 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
         READING,
     ),
     "dead-letters": LazyCommand(
-        "dead_letters.command:dead_letters", "List messages that failed too often, the oldest first.", READING
+        "dead_letters.command:dead_letters",
+        "List dead letters and dead items: messages and items of worker pools that failed too often.",
+        READING,
     ),
     "jobs": LazyCommand(
         "jobs:jobs",

@@ -1,14 +1,27 @@
-"""Dead letters: messages that failed too often, and their redrive."""
+"""Dead letters and dead items: messages and items of worker pools that failed too often, and the redrive."""
 
 from __future__ import annotations
 
 import attrs
 import htpy as h
 
-from perdure.dashboard.components import code, count, form_to, hidden, instance_link, moment, numeric, select_all, table
+from perdure.dashboard.components import (
+    code,
+    count,
+    form_to,
+    hidden,
+    instance_link,
+    moment,
+    numeric,
+    panel,
+    partial_note,
+    select_all,
+    table,
+)
 from perdure.dashboard.frame import Frame
 from perdure.dashboard.happenings import failure, indented
 from perdure.dashboard.page import Page
+from perdure.dashboard.parked import ParkedList, parked_table
 from perdure.values.message import StoredMessage
 
 
@@ -18,11 +31,17 @@ class DeadLetters:
 
     Attributes:
         letters: the dead letters, the oldest first, without secrets.
-        more: whether further ones follow.
+        items: the dead items of worker pools.
+        more: whether further letters follow.
+        after: the id of the message before the first letter; 0 at the beginning.
+        items_after: the address before the first item, printed; empty at the beginning.
     """
 
     letters: tuple[StoredMessage, ...]
+    items: ParkedList
     more: bool = False
+    after: int = 0
+    items_after: str = ""
 
 
 def dead_letters_page(frame: Frame, view: DeadLetters, /) -> Page:
@@ -45,16 +64,29 @@ def dead_letters_page(frame: Frame, view: DeadLetters, /) -> Page:
             form_to(frame, frame.links.page("/dead-letters/redrive"), tools, shown)
             if selects and view.letters
             else shown,
-            view.more
-            and h.nav(".pages", aria_label="Pages of the list")[
-                h.a(rel="next", href=frame.links.page("/dead-letters", after=str(view.letters[-1].message_id)))[
-                    "Next page"
-                ]
-            ],
+            _next(frame, "messages", str(view.letters[-1].message_id), view.items_after) if view.more else None,
+            panel("Dead items", _items(frame, view)),
         ],
-        command="perdure dead-letters; perdure redrive --all",
+        command="perdure dead-letters; perdure redrive --all; perdure retry --kind pool --status parked",
         route="GET /v1/dead-letters",
     )
+
+
+def _items(frame: Frame, view: DeadLetters) -> list[h.Node]:
+    after, items = str(view.after or ""), view.items
+    shown = parked_table(frame, items, caption="Dead items", empty="There is no dead item.", selects=False)
+    return [
+        h.p(".lead")["Items of worker pools whose work failed for good. Fix the cause, then resume them."],
+        shown,
+        partial_note(items.partial),
+        _next(frame, "items", after, items.following) if items.following else None,
+    ]
+
+
+def _next(frame: Frame, noun: str, after: str, item: str) -> h.Element:
+    """Link the next page of one of the two tables; the other one stays."""
+    url = frame.links.page("/dead-letters", after=after, item=item)
+    return h.nav(".pages", aria_label=f"Pages of the {noun}")[h.a(rel="next", href=url)[f"Next page of {noun}"]]
 
 
 def _row(frame: Frame, stored: StoredMessage) -> h.Element:

@@ -76,21 +76,17 @@ class ParkedList:
 
 def parked_page(frame: Frame, view: ParkedList, /) -> Page:
     """Return the page."""
-    headings: list[h.Node] = ["Instance", "Reason", "Resolve it", "Since", "Last error"]
-    if _may(frame):
-        headings.insert(0, select_all("instances"))
-    shown = table(
-        headings,
-        [_row(frame, each) for each in view.parked],
-        caption="Parked instances",
-        empty="No instance is parked.",
+    shown = parked_table(
+        frame, view, caption="Parked instances", empty="No instance is parked.", selects=frame.may("operate")
     )
     return Page(
         title="Parked instances",
         section="parked",
         body=[
             h.p(".lead")["The engine parks an instance that must not continue and must not be lost."],
-            form_to(frame, frame.links.page("/bulk"), _bulk(), shown) if _may(frame) and view.parked else shown,
+            form_to(frame, frame.links.page("/bulk"), _bulk(), shown)
+            if frame.may("operate") and view.parked
+            else shown,
             partial_note(view.partial),
             bool(view.following)
             and h.nav(".pages", aria_label="Pages of the list")[
@@ -102,8 +98,21 @@ def parked_page(frame: Frame, view: ParkedList, /) -> Page:
     )
 
 
-def _may(frame: Frame) -> bool:
-    return frame.may("operate")
+def parked_table(frame: Frame, view: ParkedList, /, *, caption: str, empty: str, selects: bool) -> h.Node:
+    """Return the table of parked instances.
+
+    Args:
+        frame: the request.
+        view: the instances.
+        caption: the name of the table.
+        empty: the sentence that replaces a table without rows.
+        selects: whether each row has a box; a page has one table with boxes.
+    """
+    headings: list[h.Node] = ["Instance", "Reason", "Resolve it", "Since", "Last error"]
+    if selects:
+        headings.insert(0, select_all("instances"))
+    rows = [_row(frame, each, selects=selects) for each in view.parked]
+    return table(headings, rows, caption=caption, empty=empty)
 
 
 def _bulk() -> h.Element:
@@ -113,17 +122,19 @@ def _bulk() -> h.Element:
     ]
 
 
-def _row(frame: Frame, listed: Listed) -> h.Element:
+def _row(frame: Frame, listed: Listed, *, selects: bool) -> h.Element:
     report, address = listed.report, str(listed.address)
     remedy = REMEDIES.get(report.parked or "")
     resolve = frame.links.instance(listed.address, "request", remedy.request) if remedy and remedy.request else ""
     return h.tr(data_key=address)[
-        _may(frame) and h.td[h.input(type="checkbox", name="address", value=address, aria_label=f"Select {address}")],
+        selects and h.td[h.input(type="checkbox", name="address", value=address, aria_label=f"Select {address}")],
         h.th(scope="row")[instance_link(frame, listed.address)],
         h.td[remedy.reason if remedy else report.parked],
         h.td(".prose")[
             remedy.action if remedy else None,
-            bool(resolve) and _may(frame) and [" ", h.a(href=resolve, aria_label=f"resume {address}")["resume"]],
+            bool(resolve)
+            and frame.may("operate")
+            and [" ", h.a(href=resolve, aria_label=f"resume {address}")["resume"]],
         ],
         h.td[moment(frame, None if report.updated_at is None else to_ms(report.updated_at))],
         h.td[failure(report.last_error)],

@@ -25,6 +25,7 @@ from perdure.dashboard.steps import MAX_STEPS
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.facts import Fact
 from perdure.jobs.redaction import has_secrets, redacted_instance
+from perdure.kinds.worker_pool import WorkerPool
 from perdure.programs.future import answer_of
 from perdure.server.perform import may_see_tracebacks
 from perdure.stores.store import LoggedEvent, Store, UnreadEvent
@@ -191,9 +192,9 @@ class PageSource:
             )
         )
 
-    async def parked(self, after: str) -> ParkedList:
-        """Return the data of the page of parked instances."""
-        found = await self._found(Wanted(status="parked", after=after))
+    async def parked(self, after: str, kind: str = "") -> ParkedList:
+        """Return the data of the page of parked instances, of all kinds or of one."""
+        found = await self._found(Wanted(status="parked", kind=kind, after=after))
         return ParkedList(parked=self.shown(found), **_rest(found))
 
     def shown(self, listed: Sequence[Listed]) -> tuple[Listed, ...]:
@@ -275,11 +276,12 @@ class PageSource:
         return attrs.evolve(logged, event=attrs.evolve(event, **changed))
 
     # ------------------------------------------------------------ messages
-    async def dead_letters(self, after: int) -> DeadLetters:
-        """Return the data of the page of dead letters."""
+    async def dead_letters(self, after: int, items_after: str) -> DeadLetters:
+        """Return the data of the page of dead letters and dead items."""
         found = await known(self.client.dead_letters(after=after, limit=PAGE + 1))
         letters = tuple(attrs.evolve(each, error=self._failure(each.error)) for each in found[:PAGE])
-        return DeadLetters(letters=letters, more=len(found) > PAGE)
+        items = await self.parked(items_after, WorkerPool.kind)
+        return DeadLetters(letters=letters, more=len(found) > PAGE, after=after, items=items, items_after=items_after)
 
 
 def _presence(row: Instance | None) -> Presence:

@@ -93,7 +93,8 @@ def page_at(path: str, query: Query, /) -> Route | None:
             route = _route(lambda source: source.parked(query.get("after", "")), parked_page)
         case ["dead-letters"]:
             after = whole(query.get("after", "0"), "after")
-            route = _route(lambda source: source.dead_letters(after), dead_letters_page, "operate")
+            item = query.get("item", "")
+            route = _route(lambda source: source.dead_letters(after, item), dead_letters_page, "operate")
         case _:
             pass
     return route

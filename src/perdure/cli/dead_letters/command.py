@@ -1,15 +1,18 @@
-"""``perdure dead-letters`` and ``redrive``: messages that failed too often."""
+"""``perdure dead-letters`` and ``redrive``: messages that failed too often, and items of pools that are dead."""
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeAlias
 
 from cyclopts import Parameter, Token
 
 from perdure.cli.confirmation import ASK, ConfirmOptions, is_confirmed
 from perdure.cli.exit_code import ExitCode
+from perdure.cli.instances.filters import address_of
+from perdure.cli.instances.pages import pages
 from perdure.cli.instances.records import error_text, instant
 from perdure.cli.json_lines import JsonOption, write_json
 from perdure.cli.paging import paged
@@ -20,12 +23,19 @@ from perdure.cli.target.opening import open_target
 from perdure.cli.target.options import UNSET, TargetOptions
 from perdure.cli.target.target import Target
 from perdure.cli.usage_error import UsageError
+from perdure.kinds.worker_pool import WorkerPool
+from perdure.values.address import Address
+from perdure.values.excerpt import one_line
 from perdure.values.instant import from_ms
+from perdure.values.listed import Listed, ListFilter
 from perdure.values.message import StoredMessage
 from perdure.wire.records import data_of
 
 MAX_REDRIVEN: Final = 100_000
 """Messages of one command."""
+
+Dead: TypeAlias = StoredMessage | Listed
+"""A dead letter, or a dead item of a worker pool."""
 
 EveryLetter = Annotated[bool, Parameter(name="--all", negative="")]
 
@@ -33,46 +43,79 @@ EveryLetter = Annotated[bool, Parameter(name="--all", negative="")]
 def dead_letters(
     *,
     target: TargetOptions = UNSET,
-    after: int = 0,
+    after: str = "0",
     limit: int = 100,
     all_: EveryLetter = False,
     payload: Annotated[bool, Parameter(negative="")] = False,
     json: JsonOption = False,
 ) -> int:
-    """List messages that failed too often, the oldest first.
+    """List dead letters and dead items: messages and items of worker pools that failed too often.
+
+    First the messages, the oldest first, then the items, in the order of their addresses. Each has its error, since
+    when it waits, and the command that repeats it after you fixed the cause. A running engine leaves out the items of
+    pools that it does not serve: `perdure list --status orphaned` lists them.
 
     Exit code: 0 done, also if there are none; 2 the command cannot start; 4 no engine answers.
 
     Parameters
     ----------
     after
-        The id of the last message of the previous page.
+        The last line of the previous page: the id of a message, or the address of an item.
     limit
-        Maximum number of messages.
+        Maximum number of messages and items.
     all_
-        Print every dead letter.
+        Print every dead letter and dead item.
     payload
         Print the inputs of the messages as well.
     """
     if limit < 1:
         raise UsageError(f"--limit {limit}: expected a number from 1")
-    left, last = limit, None
+    begin: int | Address = int(after) if _is_number(after) else address_of(after)
+    left, last, families = limit, None, set[type[Dead]]()
     with open_target(target) as found:
-        for page in _pages(found, after, None if all_ else limit + 1):
+        for page in _dead(found, begin, None if all_ else limit + 1):
             shown = page if all_ else page[:left]
             if shown:
-                _write(shown, json=json, heading=last is None, payload=payload)
-                left, last = left - len(shown), shown[-1].message_id
+                _write(shown, json=json, heading=type(shown[0]) not in families, payload=payload)
+                families.add(type(shown[0]))
+                left, last = left - len(shown), _key_of(shown[-1])
             if len(shown) < len(page):
-                sys.stderr.write(f"perdure: there are more dead letters; pass --all, or --after {last}\n")
+                sys.stderr.write(f"perdure: there are more; pass --all, or --after {_in_shell(last)}\n")
     if last is None:
-        sys.stderr.write("perdure: there are no dead letters\n")
+        sys.stderr.write("perdure: there are no dead letters and no dead items\n")
     return ExitCode.DONE
+
+
+def _dead(target: Target, after: int | Address, most: int | None) -> Iterator[tuple[Dead, ...]]:
+    """Yield pages of one family each: those of the dead letters first, as the key of a page says which follow."""
+    left = most
+    if isinstance(after, int):
+        for letters in _pages(target, after, most):
+            yield letters
+            left = None if left is None else left - len(letters)
+    begin = after if isinstance(after, Address) else None
+    yield from pages(target, ListFilter(kind=WorkerPool.kind, status="parked", after=begin), left)
+
+
+def _key_of(dead: Dead) -> str:
+    return str(dead.message_id if isinstance(dead, StoredMessage) else dead.address)
+
+
+def _in_shell(key: str | None) -> str:
+    return shlex.quote(one_line(str(key)))
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
 
 
 def _message_id(_: type[int], tokens: Sequence[Token]) -> int:
     text = tokens[0].value
-    if not (text.isascii() and text.isdigit()):
+    if ":" in text:
+        raise UsageError(
+            f"{text} is an address, and redrive takes the ids of messages: perdure retry {_in_shell(text)}"
+        )
+    if not _is_number(text):
         raise UsageError(f"MESSAGE-ID {text!r}: expected the number of a dead letter; perdure dead-letters lists them")
     return int(text)
 
@@ -86,7 +129,8 @@ def redrive(
 ) -> int:
     """Deliver dead letters again, at their old position among the messages of their sender. Fix the cause first.
 
-    It asks before it redrives all.
+    It asks before it redrives all. Dead items of worker pools are not messages: `perdure retry ADDRESS` runs one again,
+    and `perdure retry --kind pool --status parked` all of them.
 
     Exit code: 0 done, 2 the command cannot start, 3 some were not found, 4 no engine answers, 5 unknown, 130 you
     answered no.
@@ -135,39 +179,77 @@ def _pages(target: Target, after: int, most: int | None) -> Iterator[tuple[Store
     return paged(target.dead_letters, lambda each: each.message_id, after, most)
 
 
-def _write(page: tuple[StoredMessage, ...], *, json: bool, heading: bool, payload: bool) -> None:
+def _write(page: tuple[Dead, ...], *, json: bool, heading: bool, payload: bool) -> None:
     if json:
         write_json(_data(each, payload=payload) for each in page)
         return
-    columns = ("ID", "SENT", "SENDER", "TARGET", "ACTION", "ATTEMPTS", "ERROR", *(["PAYLOAD"] if payload else []))
+    if isinstance(page[0], StoredMessage):
+        columns = ("ID", "SENT", "SENDER", "TARGET", "ACTION", "ATTEMPTS", "ERROR", *(["PAYLOAD"] if payload else []))
+    else:
+        columns = ("ITEM", "SINCE", "ATTEMPTS", "REASON", "ERROR")
     rows = tuple(_row(each, payload=payload) for each in page)
-    write_table(Table(columns, rows, frozenset({"SENDER", "TARGET", "ERROR", "PAYLOAD"})), heading=heading)
+    folded = frozenset({"SENDER", "TARGET", "ERROR", "PAYLOAD", "ITEM", "COMMAND"})
+    write_table(Table((*columns, "COMMAND"), rows, folded), heading=heading)
 
 
-def _row(stored: StoredMessage, *, payload: bool) -> tuple[str, ...]:
-    message = stored.message
+def _row(dead: Dead, *, payload: bool) -> tuple[str, ...]:
+    if isinstance(dead, Listed):
+        report = dead.report
+        return (
+            str(dead.address),
+            instant(report.updated_at),
+            str(report.attempt),
+            report.parked or "",
+            error_text(report.last_error),
+            _command(dead) or "none: deploy code that can read it",
+        )
+    message = dead.message
     return (
-        str(stored.message_id),
+        str(dead.message_id),
         instant(from_ms(message.sent_ms)),
         str(message.sender),
         str(message.target),
         message.action,
-        str(stored.attempts),
-        error_text(stored.error),
+        str(dead.attempts),
+        error_text(dead.error),
         *([message.payload] if payload else []),
+        _command(dead) or "",
     )
 
 
-def _data(stored: StoredMessage, *, payload: bool) -> dict[str, Any]:
-    message = stored.message
+def _command(dead: Dead) -> str | None:
+    """Return the command that repeats it; None for an item that the code of its engine cannot read."""
+    if isinstance(dead, StoredMessage):
+        return f"perdure redrive {dead.message_id}"
+    return None if dead.report.parked == "undecodable" else f"perdure retry {_in_shell(str(dead.address))}"
+
+
+def _data(dead: Dead, *, payload: bool) -> dict[str, Any]:
+    if isinstance(dead, Listed):
+        report = dead.report
+        return {
+            "form": "item",
+            "address": str(dead.address),
+            "since": None if report.updated_at is None else report.updated_at.isoformat(),
+            "attempts": report.attempt,
+            "reason": report.parked,
+            "error": None if report.last_error is None else data_of(report.last_error),
+            "command": _command(dead),
+        }
+    message = dead.message
+    sent_at = from_ms(message.sent_ms).isoformat()
     return {
-        "message_id": stored.message_id,
-        "sent_at": from_ms(message.sent_ms).isoformat(),
+        "form": "message",
+        "message_id": dead.message_id,
+        "sent_at": sent_at,
+        "since": sent_at,
         "sender": str(message.sender),
         "target": str(message.target),
         "action": message.action,
-        "attempts": stored.attempts,
-        "error": data_of(stored.error),
+        "attempts": dead.attempts,
+        "reason": "attempts_exhausted",
+        "error": data_of(dead.error),
+        "command": _command(dead),
         **({"payload": message.payload} if payload else {}),
     }
 
