@@ -300,7 +300,9 @@ def check_not_stuck(life: Life) -> None:
         status = life.world.unwrap(handle.status(id_))
         match status.status:
             case "idle":
-                waits = {each.name for each in life.world.unwrap(handle.steps(id_)) if each.status == "waiting"}
+                is_child_parked = life.world.unwrap(life.world.handle(child).status("t0")).parked is not None
+                open_ = "parked" if is_child_parked else "waiting"
+                waits = {each.name for each in life.world.unwrap(handle.steps(id_)) if each.status == open_}
                 assert waits, f"{id_} is idle, and waits for nothing"
                 assert {"signal during", "child"} & {*life.features}, waits
             case "parked":
@@ -362,7 +364,8 @@ def fate_of(pair: tuple[str, ...]) -> Fate:
 def check_signals(life: Life, outcome: Any) -> None:
     """Each accepted signal is received once, or reported as unreceived."""
     received = [each for each in life.world.unwrap(life.handle.steps("t")) if each.name.startswith("signal")]
-    noted = [event for event in life.world.history(life.job, "t") if isinstance(event, JobNoted)]
+    history = [event for event in life.world.history(life.job, "t") if isinstance(event, JobNoted)]
+    noted = [event for event in history if event.name == "signals.unreceived"]
     unreceived = sum(orjson.loads(event.data or "{}")["count"] for event in noted)
     arrived = life.sent + any(each.name.endswith("own the wait") for each in received)
     assert len([each for each in received if each.status == "done"]) + unreceived == arrived, (received, noted)
