@@ -2,6 +2,7 @@
 
 from mutant import Mutant
 
+INTERRUPTS = "test_a_cancellation_that_interrupts_stops_the_steps_and_undoes_the_earlier_ones"
 TESTS = "tests/workflow/test_workflow_cancellation.py"
 
 UNDONE = "workflow/test_undone.py::test_an_ended_saga_has_all_of_its_effects_or_none"
@@ -129,5 +130,33 @@ MUTANTS = (
         "return self.max_steps if self.header.cancel is None else 2 * self.max_steps + 1",
         "return self.max_steps if self.header.cancel is None else self.max_steps + 1",
         f"{TESTS}::test_a_workflow_with_a_full_journal_is_compensated_when_it_is_cancelled",
+    ),
+    Mutant(
+        "a cancellation that interrupts waits for the step in progress",
+        "engine/residents.py",
+        "resident.interrupt_by([item for item, _ in flight.steps], instance)",
+        "pass",
+        f"{TESTS}::{INTERRUPTS}[then_slow-no]",
+    ),
+    Mutant(
+        "a second request does not interrupt",
+        "kinds/workflow/handler.py",
+        "if before is not None and (before.interrupt or not command.interrupt):",
+        "if before is not None:",
+        f"{TESTS}::{INTERRUPTS}[then_slow-first]",
+    ),
+    Mutant(
+        "a cancellation stops a step that must be undone",
+        "kinds/workflow/cancelling.py",
+        "is_needed = asked.ending or any(one.if_unknown is None for one in around)",
+        "is_needed = asked.ending",
+        f"{TESTS}::test_a_cancellation_that_interrupts_lets_a_step_end_that_must_be_undone",
+    ),
+    Mutant(
+        "an interrupted step says that it did not begin",
+        "kinds/workflow/cancelling.py",
+        "is_cancelled = asked.halt is not DROPPED",
+        "is_cancelled = False",
+        f"{TESTS}::test_a_cancellation_that_interrupts_undoes_a_step_that_a_crash_stopped",
     ),
 )

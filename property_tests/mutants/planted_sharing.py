@@ -170,10 +170,17 @@ MUTANTS = (
         "sharing/test_ended_elsewhere.py::test_a_terminate_elsewhere_stops_a_program_within_a_heartbeat",
     ),
     Mutant(
+        "a cancellation at another engine interrupts nothing",
+        "engine/ended_elsewhere.py",
+        "resident.interrupt(run, execute, row)",
+        "pass",
+        "sharing/test_ended_elsewhere.py::test_a_cancellation_elsewhere_interrupts_a_step_within_a_heartbeat",
+    ),
+    Mutant(
         "every program that was claimed is stopped",
         "engine/ended_elsewhere.py",
-        "and not _has_claim(loaded.unwrap().instance, run_id)",
-        "",
+        "if row is None or not _has_claim(row, execute.claim.run_id):",
+        "if True:",
         "sharing/test_ended_elsewhere.py::test_a_terminate_elsewhere_stops_a_program_within_a_heartbeat",
     ),
     Mutant(

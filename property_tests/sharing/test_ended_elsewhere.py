@@ -14,9 +14,25 @@ from postgres_harness import SharedPostgresHarness
 from returns.future import FutureResult
 from returns.result import Success
 
-from perdure import App, Do, Task, TaskContext, attempt, effect, program, unwrap
+from perdure import (
+    App,
+    Do,
+    Task,
+    TaskContext,
+    Undo,
+    Workflow,
+    WorkflowContext,
+    attempt,
+    effect,
+    program,
+    saga,
+    step,
+    unwrap,
+)
+from perdure.programs import sleep
 from perdure.testing.cluster import Cluster
 from perdure.values.answer import Sent
+from perdure.values.outcome import WasCancelled
 
 NIGHTLY = settings.get_current_profile_name() == "nightly"
 LEASE_MS = 4_000
@@ -108,3 +124,54 @@ def test_a_terminate_elsewhere_stops_a_program_on_postgres(postgres_url: str) ->
         await harness.discard()
 
     asyncio.run(main())
+
+
+@effect
+def note(outside: Outside, word: str) -> FutureResult[None, str]:
+    """Let the external system hear a word."""
+    return FutureResult(outside.hear(word))
+
+
+@step
+@program
+def slowly(word: str) -> Do[str, str, Outside]:
+    """Say a word, and an hour later another one."""
+    yield from note(word)
+    yield from sleep("1 hour")
+    yield from note("an hour later")
+    return word
+
+
+@program
+def trip(undo: Undo[Outside]) -> Do[str, str, Outside]:
+    """Book a hotel, then a flight."""
+    yield from undo.after(note("hotel"), lambda _: note("no hotel"))
+    return (yield from slowly("flight"))
+
+
+@program
+def travel(ctx: WorkflowContext[int]) -> Do[str, str, Outside]:
+    """Travel."""
+    return (yield from saga(trip))
+
+
+trips = Workflow("trip", state=int, run=travel, keep=None)
+
+
+@settings(max_examples=100 if NIGHTLY else 8)
+@given(st.integers(0, 3_000), st.integers(0, 99), st.sampled_from(["first", "second"]))
+def test_a_cancellation_elsewhere_interrupts_a_step_within_a_heartbeat(after_ms: int, seed: int, asked: str) -> None:
+    """The earlier steps are undone, also if a first request has let the step continue."""
+    outside = Outside()
+    with Cluster(App(outside).with_jobs(trips), seed=seed, lease=f"{LEASE_MS} ms") as cluster:
+        here, there = cluster.open(), cluster.open()
+        cluster.unwrap(here, lambda client: client.handle(trips).start("a", 0))
+        cluster.advance(f"{after_ms + 100} ms")
+        if asked == "second":
+            cluster.unwrap(there, lambda client: client.handle(trips).cancel("a", "enough"))
+            cluster.advance(f"{2 * BEAT_MS} ms")
+            assert outside.heard == ["hotel", "flight"]
+        cluster.unwrap(there, lambda client: client.handle(trips).cancel("a", "enough", interrupt=True))
+        cluster.advance(f"{BEAT_MS + 1_000} ms")
+        assert cluster.unwrap(there, lambda client: client.handle(trips).outcome("a")) == WasCancelled(reason="enough")
+        assert outside.heard == ["hotel", "flight", "no hotel"]

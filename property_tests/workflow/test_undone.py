@@ -109,7 +109,9 @@ PLANS = st.builds(
     ).map(tuple),
     retried=st.sampled_from(["yes", "no"]),
 )
-ACTIONS = st.lists(st.sampled_from(["1 second", "4 seconds", "cancel", "pause", "resume", "crash"]), max_size=8)
+ACTIONS = st.lists(
+    st.sampled_from(["1 second", "4 seconds", "cancel", "interrupt", "pause", "resume", "crash"]), max_size=8
+)
 
 
 @program
@@ -192,6 +194,8 @@ def lived(world: World, job: Flow, actions: list[str]) -> object:
         match action:
             case "cancel":
                 world.unwrap(flow.cancel("t", "enough"))
+            case "interrupt":
+                world.unwrap(flow.cancel("t", "enough", interrupt=True))
             case "pause":
                 world.unwrap(flow.pause("t"))
             case "resume":
@@ -224,6 +228,10 @@ def lived(world: World, job: Flow, actions: list[str]) -> object:
 @example(Plan(("limited",), "defect"), ["cancel"], None)
 @example(Plan(("limited", "book"), "waits"), ["cancel"], None)
 @example(Plan(("child race",), "fails"), ["1 second"], None)
+@example(Plan(("book", "unknown"), "done"), ["1 second", "interrupt"], None)
+@example(Plan(("book", "unknown"), "done"), ["1 second", "cancel", "crash", "interrupt"], None)
+@example(Plan(("book", "slow"), "done"), ["1 second", "interrupt", "crash"], None)
+@example(Plan(("unknown race",), "done"), ["1 second", "interrupt", "crash"], None)
 @example(Plan(("book", "pair"), "defect"), ["4 seconds", "crash", "cancel"], None)
 def test_an_ended_saga_has_all_of_its_effects_or_none(plan: Plan, actions: list[str], crash: int | None) -> None:
     desk, job = Desk(raises=dict(plan.raises)), flow_of(plan)

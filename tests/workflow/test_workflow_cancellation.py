@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
 from flows import Flow
 from returns.future import FutureResult
+from returns.result import Result
 
-from perdure import App, Backoff, Defect, Do, Retry, Undo, Workflow, WorkflowContext, effect, program, saga
+from perdure import App, Backoff, Defect, Do, Retry, Undo, Workflow, WorkflowContext, effect, program, saga, unwrap
 from perdure.programs import gather, race, sleep
+from perdure.stores.memory import memory_store
 from perdure.testing import Crash, Delay, WorkerDied, World
 from perdure.values.answer import Failed
+from perdure.values.errors import InvalidArgument
 from perdure.values.outcome import Done, WasCancelled
 
 
@@ -346,3 +352,178 @@ def test_a_child_that_is_no_longer_awaited_is_undone_by_its_caller_if_it_succeed
         expected = WasCancelled(reason="enough") if how == "cancelled" else Failed("no none")
         assert world.unwrap(world.handle(job).outcome("t")) == expected
         assert not undone(desk.done), desk.done
+
+
+# ---------------------------------------------------------------- cancellations that interrupt
+@effect
+def ask(desk: Desk, question: str) -> FutureResult[str, str]:
+    return FutureResult.from_value(question)
+
+
+@program
+def then_slow(undo: Undo[Desk]) -> Do[str, str, Desk]:
+    yield from undo.after(book("first"), unbook)
+    return (yield from book("slow"))
+
+
+@program
+def beside(undo: Undo[Desk]) -> Do[str, str, Desk]:
+    yield from undo.after(book("first"), unbook)
+    return "".join((yield from gather(book("slow"), book("slow too"))))
+
+
+@program
+def beside_a_wait(undo: Undo[Desk]) -> Do[str, str, Desk]:
+    yield from undo.after(book("first"), unbook)
+    return "".join((yield from gather(book("slow"), sleep("1 day").map(str))))
+
+
+@program
+def known_how(undo: Undo[Desk]) -> Do[str, str, Desk]:
+    yield from undo.after(book("first"), unbook)
+    return (yield from undo.after(book("slow"), unbook, unknown=lambda: unbook("slow")))
+
+
+@program
+def protected(undo: Undo[Desk]) -> Do[str, str, Desk]:
+    yield from undo.after(book("first"), unbook)
+    return "".join((yield from gather(undo.after(book("slow"), unbook), ask("for nothing"))))
+
+
+def saga_of(body: Any) -> Flow:
+    @program
+    def run(ctx: WorkflowContext[int]) -> Do[str, str, Desk]:
+        return (yield from saga(body))
+
+    return flow_of(run)
+
+
+@pytest.mark.parametrize(
+    ("body", "waits"),
+    [
+        *((body, "no") for body in (then_slow, beside, beside_a_wait, known_how)),
+        (then_slow, "first"),
+        (beside, "first"),
+    ],
+)
+def test_a_cancellation_that_interrupts_stops_the_steps_and_undoes_the_earlier_ones(body: Any, waits: str) -> None:
+    desk, job = Desk(), saga_of(body)
+    with World(App(desk).with_jobs(job)) as world:
+        world.inject(*(Delay("book", "10 minutes", when="after", call=call) for call in (2, 3)))
+        world.unwrap(world.handle(job).start("t", 0))
+        world.advance("1 second")
+        if waits == "first":
+            world.unwrap(world.handle(job).cancel("t", "enough"))
+            world.advance("1 minute")
+            assert world.unwrap(world.handle(job).outcome("t")) is None
+        world.unwrap(world.handle(job).cancel("t", "enough", interrupt=True))
+        world.advance("1 second")
+        assert world.unwrap(world.handle(job).outcome("t")) == WasCancelled(reason="enough")
+        assert "first" not in undone(desk.done)
+        statuses = [step.status for step in world.unwrap(world.handle(job).steps("t"))]
+        assert statuses.count("interrupted") == (2 if body is beside else 1)
+        if body is known_how:
+            assert not undone(desk.done)
+
+
+def test_a_cancellation_that_interrupts_lets_a_step_end_that_must_be_undone() -> None:
+    desk, job = Desk(), saga_of(protected)
+    with World(App(desk).with_jobs(job)) as world:
+        world.inject(Delay("book", "1 minute", when="after", call=2), Delay("ask", "10 minutes"))
+        world.unwrap(world.handle(job).start("t", 0))
+        world.advance("1 second")
+        world.unwrap(world.handle(job).cancel("t", "enough", interrupt=True))
+        world.advance("30 seconds")
+        assert world.unwrap(world.handle(job).outcome("t")) is None
+        world.advance("31 seconds")
+        assert world.unwrap(world.handle(job).outcome("t")) == WasCancelled(reason="enough")
+        assert not undone(desk.done), desk.done
+
+
+def test_a_cancellation_that_interrupts_undoes_a_step_that_a_crash_stopped() -> None:
+    desk, job = Desk(), saga_of(known_how)
+    with World(App(desk).with_jobs(job)) as world:
+        world.inject(Delay("book", "10 minutes", when="after", call=2, times=9))
+        world.unwrap(world.handle(job).start("t", 0))
+        world.advance("1 second")
+        world.crash()
+        world.open()
+        world.unwrap(world.handle(job).cancel("t", "enough", interrupt=True))
+        world.advance("1 second")
+        assert world.unwrap(world.handle(job).outcome("t")) == WasCancelled(reason="enough")
+        assert not undone(desk.done), desk.done
+
+
+@pytest.mark.parametrize("crash", range(12))
+def test_a_crash_around_an_interruption_changes_nothing(crash: int) -> None:
+    desk, job = Desk(), saga_of(known_how)
+    with World(App(desk).with_jobs(job)) as world:
+        world.inject(Delay("book", "10 minutes", when="after", call=2, times=9))
+        world.unwrap(world.handle(job).start("t", 0))
+        world.advance("1 second")
+        world.crash_after(crash)
+        with suppress(WorkerDied):
+            world.unwrap(world.handle(job).cancel("t", "enough", interrupt=True, idempotency_key="cancel"))
+            world.advance("1 second")
+        if not world.is_open:
+            world.open()
+        world.cancel_crash()
+        world.unwrap(world.handle(job).cancel("t", "enough", interrupt=True, idempotency_key="cancel"))
+        world.advance("1 second")
+        assert world.unwrap(world.handle(job).outcome("t")) == WasCancelled(reason="enough")
+        assert not undone(desk.done), desk.done
+
+
+def test_the_children_of_a_cancelled_workflow_are_interrupted_too() -> None:
+    child = saga_of(then_slow)
+
+    @program
+    def parent_run(ctx: WorkflowContext[int]) -> Do[str, Any, Desk]:
+        return (yield from child.call("c", 0))
+
+    desk, parent = Desk(), Workflow("parent", state=int, run=parent_run, keep=None)
+    with World(App(desk).with_jobs(child, parent)) as world:
+        world.inject(Delay("book", "10 minutes", when="after", call=2))
+        world.unwrap(world.handle(parent).start("t", 0))
+        world.advance("1 second")
+        world.unwrap(world.handle(parent).cancel("t", "enough", interrupt=True))
+        world.advance("1 second")
+        assert world.unwrap(world.handle(child).outcome("c")) == WasCancelled(reason="enough")
+
+
+@effect
+def hang(desk: Desk) -> FutureResult[str, str]:
+    async def never() -> Result[str, str]:
+        desk.done.append("hang")
+        return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]  # it never completes
+
+    return FutureResult(never())
+
+
+@program
+def hanging(undo: Undo[Desk]) -> Do[str, str, Desk]:
+    yield from undo.after(book("first"), unbook)
+    return (yield from hang())
+
+
+@pytest.mark.parametrize("kept", ["in memory", "in a file"])
+def test_a_step_that_hangs_is_interrupted(kept: str, tmp_path: Path) -> None:
+    async def main() -> list[str]:
+        desk, job = Desk(), saga_of(hanging)
+        store = memory_store() if kept == "in memory" else f"sqlite:///{tmp_path}/jobs.db"
+        async with App(desk).with_jobs(job).open(store) as jobs:
+            await unwrap(jobs.handle(job).start("t", 0))
+            while "hang" not in desk.done:  # noqa: ASYNC110 - it waits for a note of the service
+                await asyncio.sleep(0)
+            named = jobs.handle_by_name("workflow", "travel")
+            await unwrap(named.call("cancel", "t", '{"reason":"now","interrupt":true}'))
+            await unwrap(jobs.until(job, "t", phases=("cancelled",)))
+        return desk.done
+
+    assert asyncio.run(main()) == ["book first", "hang", "unbook first"]
+
+
+def test_an_interrupt_that_is_no_bool_is_refused() -> None:
+    desk, job = Desk(), flow_of()
+    with World(App(desk).with_jobs(job)) as world, pytest.raises(InvalidArgument, match="interrupt of cancel"):
+        world.unwrap(world.handle(job).cancel("t", interrupt="yes"))  # type: ignore[arg-type]

@@ -344,7 +344,10 @@ def builder(
                 raise InvalidInput(named, wrong.problems) from wrong
             raise
         command = request.command
-        if interrupt and isinstance(command, Terminate):
+        if interrupt:
+            if not isinstance(command, Terminate):
+                expected = "False: only terminate takes it; cancel of a workflow takes it in the payload"
+                raise InvalidArgument(f"interrupt of {action}", interrupt, expected)
             command = attrs.evolve(command, when="interrupt")
         return attrs.evolve(request, command=command, wait_for=wait_for, trace=trace_context(trace))
 

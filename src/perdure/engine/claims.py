@@ -71,9 +71,9 @@ class LazyClaim:
             return self.perform(instruction, services, self.execute)
         return self._claim_first(instruction, services)
 
-    def claimed(self) -> str | None:
-        """Return the id of the run if its claim is stored."""
-        return self.execute.claim.run_id if self.execute.claimed == "recorded" else None
+    def claimed(self) -> Execute | None:
+        """Return the run if its claim is stored."""
+        return self.execute if self.execute.claimed == "recorded" else None
 
     async def settled(self) -> None:
         """Wait until the claim or the checkpoint that is being recorded is recorded or refused."""

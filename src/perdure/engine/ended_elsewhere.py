@@ -1,4 +1,4 @@
-"""Stops the runs whose claims are no longer in the store: another engine of a shared store deleted their instances."""
+"""Stops the runs that another engine of a shared store ended: it deleted the instance, or stored a cancellation."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from perdure.engine.item import RunInProgress
 from perdure.engine.reads import Reads
 from perdure.engine.resident import Resident
 from perdure.engine.residents import Residents
+from perdure.jobs.step import Execute
 from perdure.values.address import Address
 from perdure.values.instance import Instance
 from perdure.values.transition import Loaded
@@ -20,7 +21,7 @@ from perdure.values.transition import Loaded
 
 @attrs.frozen
 class EndedElsewhere:
-    """Reads the rows of runs in progress, and stops each run whose claim is gone.
+    """Reads the rows of runs in progress, and stops each run whose claim is gone, or that a request interrupts.
 
     Such a run would commit nothing: without a look, its program would continue to its end, and perform its effects.
 
@@ -41,19 +42,23 @@ class EndedElsewhere:
             if resident is None:
                 continue
             for run in resident.runs:
-                if run.stop is None and (run_id := run.claimed()) is not None:
-                    compare = partial(_compare, resident, run, run_id)
+                if run.stop is None and (execute := run.claimed()) is not None:
+                    compare = partial(_compare, resident, run, execute)
                     answer = self.reads.load(address, None, 0, compare)
                     if answer is not None:
                         compare(answer)
 
 
-def _compare(resident: Resident, run: RunInProgress, run_id: str, loaded: Result[Loaded, Any]) -> None:
-    """Stop a run that is still in progress, if its claim is not in the row that was read."""
-    if isinstance(loaded, Success) and run in resident.runs and not _has_claim(loaded.unwrap().instance, run_id):
+def _compare(resident: Resident, run: RunInProgress, execute: Execute, loaded: Result[Loaded, Any]) -> None:
+    """Stop a run that is still in progress, if its claim is not in the row that was read, or a request stops it."""
+    if not isinstance(loaded, Success) or run not in resident.runs:
+        return
+    row = loaded.unwrap().instance
+    if row is None or not _has_claim(row, execute.claim.run_id):
         resident.stop(run, "interrupted")
+    elif resident.job.interrupting:
+        resident.interrupt(run, execute, row)
 
 
-def _has_claim(row: Instance | None, run_id: str) -> bool:
-    claims = () if row is None else (row.claim, row.event_claim)
-    return any(claim is not None and claim.run_id == run_id for claim in claims)
+def _has_claim(row: Instance, run_id: str) -> bool:
+    return any(claim is not None and claim.run_id == run_id for claim in (row.claim, row.event_claim))

@@ -101,8 +101,8 @@ class Item:
             self.span = None
 
 
-Stop = Literal["timed_out", "interrupted", "released"]
-"""Why a run is cancelled: it timed out, a terminate interrupts it, or the engine shuts down."""
+Stop = Literal["timed_out", "interrupted", "cancelled", "released"]
+"""Why a run is stopped: it timed out, a terminate or a cancellation interrupts it, or the engine shuts down."""
 
 
 @attrs.define(eq=False)
@@ -111,10 +111,10 @@ class RunInProgress:
 
     Attributes:
         by: the task that runs it.
-        claimed: returns the id of the run if its claim is stored; None before.
+        claimed: returns the run if its claim is stored; None before.
         stop: why it is being cancelled, if it is.
     """
 
     by: Literal["worker", "apart"]
-    claimed: Callable[[], str | None]
+    claimed: Callable[[], Execute | None]
     stop: Stop | None = None

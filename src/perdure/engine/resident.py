@@ -12,6 +12,7 @@ from returns.result import Failure
 from perdure.engine.item import Item, RunInProgress, Stop
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import Recover, Terminate
+from perdure.jobs.step import Execute
 from perdure.runtime.record import SpawnedTask
 from perdure.values.address import Address
 from perdure.values.decoded import Decoded
@@ -176,6 +177,18 @@ class Resident:
         if task is not None and (run.stop is None or why == "released"):
             run.stop = run.stop or why
             task.cancel()
+
+    def interrupt(self, run: RunInProgress, execute: Execute, row: Instance) -> None:
+        """Cancel a run in progress, if a request in the row says so. A run that is stopped already stays as it is."""
+        if run.stop is None and self.job.interrupts(execute, row):
+            self.stop(run, "cancelled")
+
+    def interrupt_by(self, items: Sequence[Item], row: Instance) -> None:
+        """Cancel the runs in progress that requests interrupt, which are stored in the row now."""
+        if any(type(item.request.command) in self.job.interrupting for item in items):
+            for run in self.runs:
+                if (execute := run.claimed()) is not None:
+                    self.interrupt(run, execute, row)
 
     def close_door(self) -> None:
         """Answer the requests that wait, because the engine stops."""

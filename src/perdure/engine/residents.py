@@ -206,6 +206,8 @@ class Residents:
             instance = as_stored(write.instance, fence)
             loaded = flight.loaded if instance is write.instance else Loaded(instance=instance)
             self.keep(resident, loaded, flight.decoded)
+            if resident.runs and flight.steps:
+                resident.interrupt_by([item for item, _ in flight.steps], instance)
         else:
             self.keep(resident, NO_INSTANCE)
         if self.watched:

@@ -27,11 +27,12 @@ from perdure.engine.time_limit import TimeLimit
 from perdure.engine.tracing import Tracing
 from perdure.engine.turn_outcome import FenceLost, RunsApart, TurnAnswered, Verdict
 from perdure.engine.unstored import is_interrupt, not_stored
+from perdure.jobs.context import RunInterrupted
 from perdure.jobs.event_run import claim_event
 from perdure.jobs.recovery import keeping, release
 from perdure.jobs.step import Commit, Execute, Mark, run_of
 from perdure.jobs.turn import finish, interrupted
-from perdure.programs import Exit, Raised
+from perdure.programs import Exit, Halted, Raised
 from perdure.programs.drivers import Suspended
 from perdure.programs.exit import ENDS_PROCESS, is_closing
 from perdure.programs.interpreter import interpret
@@ -314,6 +315,8 @@ class Runner:
         match why:
             case "timed_out":
                 return execute, Raised(RunTimeout(resident.job.plan.run_timeout_ms))
+            case "cancelled":
+                return execute, Halted(RunInterrupted())
             case "interrupted":
                 self.forget_run(resident, execute)
                 self.left_claimed(resident)  # should the terminate that interrupted it be withdrawn, or not be stored

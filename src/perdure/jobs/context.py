@@ -36,6 +36,11 @@ class EndInstance:
     reason: str
 
 
+@frozen
+class RunInterrupted:
+    """The signal of a run that a stored request stopped; see ``Definition.interrupts``."""
+
+
 @turn_value(repr=False)
 class JobContext(Generic[S]):
     """The context of the hooks of every kind of job.

@@ -191,6 +191,7 @@ class Definition(PlainDecisions, ABC, Generic[H_co, T_co, R_contra]):
         error_hook: the name of the hook that `error_handler` returns.
         run_now: the action that runs an instance now that waits for a retry; None if there is none.
         time_limit_of: whether the time limit is that of a complete run, or of a run without a further checkpoint.
+        interrupting: the types of the commands that may stop a run in progress; see `interrupts`.
     """
 
     __slots__ = ()
@@ -202,6 +203,7 @@ class Definition(PlainDecisions, ABC, Generic[H_co, T_co, R_contra]):
     error_hook: ClassVar[str] = "on_error"
     run_now: ClassVar[str | None] = None
     time_limit_of: ClassVar[Literal["run", "checkpoint"]] = "run"
+    interrupting: ClassVar[frozenset[type]] = frozenset()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {excerpt(self.name)}>"
@@ -261,6 +263,10 @@ class Definition(PlainDecisions, ABC, Generic[H_co, T_co, R_contra]):
             inputs: the clock, the random value and the ids, drawn after the exit.
         """
         return None
+
+    def interrupts(self, execute: Execute, row: Instance) -> bool:
+        """Return whether a stored request stops a run in progress: it exits with ``Halted(RunInterrupted())``."""
+        return False
 
     def held(self, step: Execute, instance: Instance | None, request: Request, inputs: TurnInputs) -> Commit | None:
         """Answer a request that would begin a run while the job is held; None to answer as a paused instance does.
@@ -440,9 +446,7 @@ class Definition(PlainDecisions, ABC, Generic[H_co, T_co, R_contra]):
         return ()
 
     def stale_alarm(self, instance: Instance) -> str | None:
-        """Return why this definition would not set the stored alarm; None if it would, or if that is unknown.
-
-        An alarm that was set before a deploy remains until it fires.
+        """Return why this definition would not set the alarm of an older deploy; None if it would, or if that is unknown.
 
         Raises:
             InvalidInput: this code cannot decode the stored data.
@@ -450,10 +454,7 @@ class Definition(PlainDecisions, ABC, Generic[H_co, T_co, R_contra]):
         return None
 
     def visible_state(self, instance: Instance) -> object:
-        """Return the decoded state for ``get_state``; None while there is none.
-
-        Args:
-            instance: the stored instance, as `present` returns it.
+        """Return the decoded state of an instance that `present` returns, for ``get_state``; None while there is none.
 
         Raises:
             InvalidInput: this code cannot decode the stored state.

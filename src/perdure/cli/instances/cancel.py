@@ -23,6 +23,7 @@ def cancel(
     wanted: FilterOptions = ALL,
     every: EveryOption = False,
     reason: str = "cancelled",
+    interrupt: Annotated[bool, Parameter(negative="")] = False,
     confirm: ConfirmOptions = ASK,
     json: JsonOption = False,
 ) -> int:
@@ -37,10 +38,13 @@ def cancel(
         The instances, each written kind:name:id.
     reason
         Part of the outcome of a workflow. An item of a pool is deleted, and takes none.
+    interrupt
+        Stop the steps in progress of a workflow, whose effects may have happened; otherwise they end first.
     """
 
     def ask_of(_: Target, address: Address) -> Ask:
-        payload = "" if address.kind == "pool" else orjson.dumps(reason).decode()
+        given = {"reason": reason, "interrupt": True} if interrupt else reason
+        payload = "" if address.kind == "pool" else orjson.dumps(given).decode()
         return Ask(address=address, action="cancel", payload=payload)
 
     selection = Selection(addresses=addresses, wanted=wanted, every=every, confirm=confirm)

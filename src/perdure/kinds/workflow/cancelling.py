@@ -10,11 +10,12 @@ from perdure.kinds.workflow.children import cancel_child
 from perdure.kinds.workflow.errors import ProgramStopped
 from perdure.kinds.workflow.instructions import WorkflowCancelled
 from perdure.kinds.workflow.row import Row
-from perdure.kinds.workflow.tree import OpenStep, finalizing_around, uninterrupted_around
+from perdure.kinds.workflow.tree import DROPPED, OpenStep, finalizing_around, uninterrupted_around
 from perdure.programs import Halted
 
 if TYPE_CHECKING:
     from perdure.kinds.workflow.replay import Replay
+    from perdure.kinds.workflow.stored import CancelRequest
 
 
 def cancel(replay: Replay, reason: str) -> None:
@@ -55,11 +56,45 @@ def can_undo_unknown(asked: OpenStep) -> bool:
     return bool(around) and all(one.if_unknown is not None for one in around)
 
 
+def can_stop(asked: OpenStep) -> bool:
+    """Return whether a step may be stopped half-way: it is no compensation, and nothing needs its value."""
+    around = uninterrupted_around(asked.branch)
+    is_needed = asked.ending or any(one.if_unknown is None for one in around)
+    return not is_needed and finalizing_around(asked.branch) is None
+
+
+def interrupt(replay: Replay) -> bool:
+    """Stop the steps that a cancelled program waits for; return whether there were some."""
+    waited_for = [asked for asked in replay.tree.steps.values() if asked.branch.halt is not None and can_stop(asked)]
+    for asked in waited_for:
+        replay.tree.interrupt(asked)
+    return bool(waited_for)
+
+
+def may_stop(replay: Replay) -> bool:
+    """Return whether a run may be stopped now: all its steps in progress, and those that a crash interrupted."""
+    perhaps = (asked for asked in replay.tree.asked.values() if asked.path in replay.perhaps_begun)
+    return all(map(can_stop, (*replay.in_progress, *perhaps)))
+
+
+def cut(replay: Replay, request: CancelRequest) -> None:
+    """Record that the program of a stopped run is cancelled, and that its steps were interrupted; run nothing on."""
+    if not replay.cancelled:
+        cancel(replay, request.reason)
+    interrupt(replay)
+    for asked in [asked for asked in replay.tree.dropping.values() if asked.begun_ms is not None]:
+        replay.record(asked, "interrupted")
+        replay.tree.stopped(asked, "unknown")
+    while end_dropped(replay):
+        pass
+
+
 def end_dropped(replay: Replay) -> bool:
     """Halt a branch whose step is dropped and not being performed; return whether there was one."""
     tree = replay.tree
     for asked in tree.dropping.values():
-        begun = asked.path in replay.perhaps_begun or asked.path in replay.failing
+        is_cancelled = asked.halt is not DROPPED  # then the request found it in progress
+        begun = is_cancelled or asked.path in replay.perhaps_begun or asked.path in replay.failing
         if asked.begun_ms is None and not (asked.ending and asked.path in replay.perhaps_begun):
             replay.record(asked, "interrupted" if begun else "dropped")
             tree.stopped(asked, "unknown" if begun else "not begun")
@@ -73,7 +108,8 @@ def leave_children(replay: Replay) -> None:
     for left in replay.tree.left:
         if left.started:
             reason = "the caller no longer waits" if request is None else request.reason
-            cancel_child(replay.draft, left.instruction, reason)
+            interrupt = request is not None and request.interrupt
+            cancel_child(replay.draft, left.instruction, reason, interrupt=interrupt)
     replay.tree.left.clear()
 
 

@@ -11,6 +11,7 @@ from returns.result import Failure, Success
 from perdure.jobs.draft import Draft
 from perdure.jobs.failures import typed_error
 from perdure.jobs.operations import Post
+from perdure.kinds.workflow.commands import CANCELLATION, input_of_cancel
 from perdure.kinds.workflow.divergence import STARTED
 from perdure.kinds.workflow.instructions import CallChild
 from perdure.kinds.workflow.stored import FAILURE, Header, Parent, ParkedChild
@@ -74,10 +75,11 @@ def start_child(draft: Draft, call: CallChild, run_id: str, path: str) -> None:
     draft.answer(Post(call.job.address(call.id), "start_child", payload))
 
 
-def cancel_child(draft: Draft, call: CallChild, reason: str) -> None:
+def cancel_child(draft: Draft, call: CallChild, reason: str, *, interrupt: bool = False) -> None:
     """Send the message that cancels a child whose caller no longer waits, unless the call says to leave it."""
     if call.when_cancelled == "cancel":
-        draft.answer(Post(call.job.address(call.id), "cancel", orjson.dumps(reason).decode()))
+        given = CANCELLATION.encode(input_of_cancel(reason, interrupt)).decode()
+        draft.answer(Post(call.job.address(call.id), "cancel", given))
 
 
 def report_end(sender: Address, parent: Parent, form: str, value: str, now_ms: int, *, secret: bool = False) -> Message:

@@ -9,6 +9,7 @@ import attrs
 from perdure.codecs import Codec
 from perdure.kinds.workflow.stored import Parent
 from perdure.values.answer import PauseResult, RunAnswer, Terminated
+from perdure.values.errors import InvalidArgument
 from perdure.values.excerpt import excerpt, fields_in_line, size_only
 from perdure.values.failure import FailureRecord
 from perdure.values.frozen import frozen
@@ -121,11 +122,41 @@ class SendSignal:
     value: Any  # of the signal's own type
 
 
+@frozen(kw_only=True)
+class Cancellation:
+    """The input of ``cancel`` that also stops the steps in progress; a plain reason lets them end.
+
+    Attributes:
+        reason: part of the outcome.
+        interrupt: whether the steps in progress are stopped.
+    """
+
+    reason: str = attrs.field(default="cancelled", repr=excerpt)
+    interrupt: bool = False
+
+
 @frozen
 class CancelWorkflow:
     """Halt the program: finalizers and compensations run."""
 
     reason: str = attrs.field(repr=excerpt)
+    interrupt: bool = False
+
+
+def cancel_of(given: str | Cancellation) -> CancelWorkflow:
+    """Return the command of the input of ``cancel``."""
+    return CancelWorkflow(given) if isinstance(given, str) else CancelWorkflow(given.reason, given.interrupt)
+
+
+def input_of_cancel(reason: str, interrupt: object) -> str | Cancellation:
+    """Return the input of ``cancel``.
+
+    Raises:
+        InvalidArgument: ``interrupt`` is not a bool.
+    """
+    if type(interrupt) is not bool:
+        raise InvalidArgument("interrupt of cancel", interrupt, "True or False")
+    return Cancellation(reason=reason, interrupt=True) if interrupt else reason
 
 
 @frozen
@@ -174,5 +205,6 @@ class WorkflowOutcome:
 WorkflowAnswer: TypeAlias = RunAnswer | Terminated | PauseResult | Signalled | WorkflowOutcome
 ANSWERS: Codec[Any] = Codec.of(WorkflowAnswer, what="answers of a workflow")
 REASON: Codec[Any] = Codec.of(str, what="reason of cancel")
+CANCELLATION: Codec[Any] = Codec.of(str | Cancellation, what="input of cancel")
 CHILD_PARKING: Codec[Any] = Codec.of(ChildParking, what="parking of a child")
 CHILD_END: Codec[Any] = Codec.of(ChildEnd, what="end of a child")

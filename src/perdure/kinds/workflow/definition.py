@@ -17,13 +17,13 @@ from perdure.jobs.facts import Fact, facts_of_plan
 from perdure.jobs.hooks import FROM_HOOKS, FromHooks, value_of
 from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, build_plan
 from perdure.jobs.report import report_status
-from perdure.jobs.request import CommandSpec, Request
+from perdure.jobs.request import CommandSpec, Keyword, Request
 from perdure.jobs.signature import check_function
 from perdure.kinds.workflow.commands import (
     ANSWERS,
+    CANCELLATION,
     CHILD_END,
     CHILD_PARKING,
-    REASON,
     CancelWorkflow,
     ChildEnded,
     ChildParked,
@@ -35,6 +35,7 @@ from perdure.kinds.workflow.commands import (
     StartChild,
     StartWorkflow,
     WorkflowOutcome,
+    cancel_of,
 )
 from perdure.kinds.workflow.context import WorkflowContext
 from perdure.kinds.workflow.instructions import CallChild, WhenCancelled
@@ -132,6 +133,7 @@ class Workflow(Definition["WorkflowHandle[S, A, E]", "WorkflowSender[S]", R_cont
     occupancy: ClassVar[Literal["mailbox", "claim_only"]] = "claim_only"
     keeps_journal: ClassVar[Literal["no", "yes"]] = "yes"
     time_limit_of: ClassVar[Literal["run", "checkpoint"]] = "checkpoint"
+    interrupting: ClassVar[frozenset[type]] = frozenset({CancelWorkflow})
     name: str
     plan: Plan
     run: WorkflowProgram
@@ -227,6 +229,10 @@ class Workflow(Definition["WorkflowHandle[S, A, E]", "WorkflowSender[S]", R_cont
     def exited(self, execute: Execute, exit_: Exit[Any, Any], inputs: TurnInputs) -> Commit | Execute | None:
         """Settle a run whose program was stopped; its steps in progress failed."""
         return settling.cut_short(self, execute, exit_, inputs)
+
+    def interrupts(self, execute: Execute, row: Instance) -> bool:
+        """Return whether a request to cancel the workflow stops a run in progress."""
+        return settling.interrupts(execute.draft, row)
 
     def draft_of(self, state: object, instance: Instance, claim: Claim, inputs: TurnInputs) -> draft.WorkflowDraft:
         """Return a draft that can hold the replay."""
@@ -355,6 +361,9 @@ class Workflow(Definition["WorkflowHandle[S, A, E]", "WorkflowSender[S]", R_cont
         """Return the method of the handle that makes a request; a signal is passed as its declaration."""
         if isinstance(request.command, SendSignal):
             return "signal", (self.declared[request.command.name], request.command.value)
+        if isinstance(request.command, CancelWorkflow):
+            stops = (Keyword("interrupt", value=True),) if request.command.interrupt else ()
+            return "cancel", (request.command.reason, *stops)
         return super().handle_call(request)
 
     def last_messages(self, instance: Instance, reason: str, inputs: TurnInputs) -> tuple[Message, ...]:
@@ -469,7 +478,7 @@ def _commands(
             CommandSpec(name=action, command=command, input=CHILD_PARKING, sender="instance", answer=Signalled)
             for action, command in (("child_parked", ChildParked), ("child_resumed", ChildResumed))
         ),
-        CommandSpec(name="cancel", command=CancelWorkflow, input=REASON, answer=Signalled),
+        CommandSpec(name="cancel", command=cancel_of, input=CANCELLATION, answer=Signalled),
         CommandSpec(name="outcome", command=ReadOutcome, answer=WorkflowOutcome),
         *sent,
     )

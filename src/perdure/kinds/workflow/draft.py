@@ -12,6 +12,7 @@ from perdure.kinds.workflow.replay import Replay
 from perdure.programs import Instruction
 from perdure.values.errors import InvalidInput
 from perdure.values.excerpt import fields_in_line
+from perdure.values.instance import Instance
 
 
 @attrs.frozen
@@ -26,12 +27,14 @@ class WorkflowDraft(Draft):
     Attributes:
         replay: the replay of the run; None before the journal is read.
         problem: why this code cannot follow the journal.
+        noticed: the row with a request that was stored during the replay.
     """
 
     __repr__ = fields_in_line
 
     replay: Replay | None = None
     problem: InvalidInput | None = None
+    noticed: Instance | None = None
 
     @property
     def is_complete(self) -> bool:

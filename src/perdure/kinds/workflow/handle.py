@@ -18,6 +18,7 @@ from perdure.kinds.workflow.commands import (
     Signalled,
     StartWorkflow,
     WorkflowOutcome,
+    input_of_cancel,
 )
 from perdure.kinds.workflow.signal import Signal
 from perdure.programs import Program
@@ -79,18 +80,25 @@ class WorkflowHandle(JobHandle[S, E], Generic[S, A, E]):
         return self._send(id_, SendSignal(signal.name, value), action, value, key=idempotency_key)
 
     def cancel(
-        self, id_: str, /, reason: str = "cancelled", *, idempotency_key: str | None = None
+        self, id_: str, /, reason: str = "cancelled", *, interrupt: bool = False, idempotency_key: str | None = None
     ) -> FutureResult[Signalled, CallError]:
         """Cancel a workflow: its program is halted where it waits, and its finalizers and compensations run as steps.
 
-        A step in progress ends first. A second request changes nothing.
+        A step in progress ends first, so that its value is known; with `interrupt` it is stopped. A second request
+        changes nothing, but with `interrupt` it stops the steps that the first one waits for.
 
         Args:
             id_: the instance.
             reason: part of the outcome.
+            interrupt: stop the steps in progress. Their effects may have happened, and nothing undoes them. Those
+                inside `Undo.after` without `unknown`, the first program of a `bracket`, and compensations end first.
             idempotency_key: a repeat with this key changes nothing and returns the first result.
         """
-        return self._send(id_, CancelWorkflow(reason), "cancel", reason, key=idempotency_key)
+        try:
+            given = input_of_cancel(reason, interrupt)
+        except InvalidArgument as refused:
+            return FutureResult.from_failure(refused)
+        return self._send(id_, CancelWorkflow(reason, interrupt), "cancel", given, key=idempotency_key)
 
     def outcome(self, id_: str, /) -> FutureResult[Done[A] | Failed[E | Defect] | WasCancelled | None, CallError]:
         """Read how a workflow ended; None while it has not, or when its outcome is no longer kept.
@@ -138,9 +146,13 @@ class WorkflowSender(Generic[S_contra]):
         """
         return self.post(f"signal.{signal.name}", value)
 
-    def cancel(self, reason: str = "cancelled", /) -> Program[None]:
-        """Cancel a workflow; its finalizers and compensations run."""
-        return self.post("cancel", reason)
+    def cancel(self, reason: str = "cancelled", /, *, interrupt: bool = False) -> Program[None]:
+        """Cancel a workflow; its finalizers and compensations run. With `interrupt`, its steps in progress are stopped.
+
+        Raises:
+            InvalidArgument: ``interrupt`` is not a bool.
+        """
+        return self.post("cancel", input_of_cancel(reason, interrupt))
 
     def terminate(self, reason: str = "terminated", /) -> Program[None]:
         """Terminate the instance: it is purged at once, and no finalizer runs."""

@@ -72,8 +72,8 @@ def begin(
             return _start(job, address, instance, request, inputs)
         case SendSignal() | ChildEnded() | ChildParked() | ChildResumed():
             return _arrived(job, address, instance, request, inputs)
-        case CancelWorkflow(reason):
-            return _cancel(address, instance, reason, inputs)
+        case CancelWorkflow():
+            return _cancel(address, instance, command, inputs)
         case ReadOutcome():
             return reply(address, outcome_of(instance))
         case AlarmDue():
@@ -189,15 +189,20 @@ def _noted(
     return answered(transition, Signalled(accepted=True, found="running", status=instance.status))
 
 
-def _cancel(address: Address, instance: Instance | None, reason: str, inputs: TurnInputs) -> Step:
+def _cancel(address: Address, instance: Instance | None, command: CancelWorkflow, inputs: TurnInputs) -> Step:
     if instance is None:
         return reply(address, Signalled(accepted=False, found="absent", status=None))
     header = header_of(instance)
     if header.ended is not None:
         return reply(address, Signalled(accepted=False, found="ended", status=instance.status))
-    if header.cancel is not None:
+    before = header.cancel
+    if before is not None and (before.interrupt or not command.interrupt):
         return reply(address, Signalled(accepted=True, found="running", status=instance.status))
-    header = attrs.evolve(header, cancel=CancelRequest(reason=reason))
+    if before is None:
+        request = CancelRequest(reason=command.reason, interrupt=command.interrupt)
+    else:
+        request = attrs.evolve(before, interrupt=True)
+    header = attrs.evolve(header, cancel=request)
     if instance.suspension in (
         None,
         "paused",

@@ -53,6 +53,9 @@ def advancing(job: Workflow[Any, Any, Any, Any], instance: Instance) -> Do[None,
         while replay.advance(draft.limits.replay_chunk):
             yield from _YIELD
             replay.now_ms = yield from NOW  # no wait that the replay reaches may begin before it does
+        if draft.noticed is not None:  # a request that came during the replay
+            row = draft.noticed
+            replay.notice(Known(row.data, header_of(row)), row.suspension, replay.now_ms)
         yield from _living(Steps(job, instance, replay, services))
     except InvalidInput as problem:
         draft.problem = problem
@@ -79,7 +82,7 @@ def _living(steps: Steps) -> Do[None, Any, Any]:
         if replay.lines:
             yield from write_logs(replay)
         calls: list[OpenStep] = replay.calls() if replay.exit is None else []
-        if replay.suspended and not calls:
+        if (replay.suspended and not calls) or replay.state == "stopped":
             break
         if replay.exit is None and replay.stopped is None and (replay.needs_commit or (calls and replay.unsaved())):
             news = yield from commit_progress(replay)
@@ -94,7 +97,8 @@ def _living(steps: Steps) -> Do[None, Any, Any]:
         else:
             yield from supervised(Crew(steps))
             now_ms = yield from NOW
-    yield from _over(steps.job, steps, replay)
+    if replay.state == "running":
+        yield from _over(steps.job, steps, replay)
 
 
 @program

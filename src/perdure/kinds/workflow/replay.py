@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import attrs
 from returns.result import Failure, Success
@@ -18,7 +18,8 @@ from returns.result import Failure, Success
 from perdure.codecs import Codec
 from perdure.jobs.draft import Draft
 from perdure.jobs.operations import Post
-from perdure.kinds.workflow.cancelling import at_defect, cancel, cancelled_again, end_dropped, leave_children
+from perdure.kinds.workflow import cancelling
+from perdure.kinds.workflow.cancelling import at_defect, cancelled_again, end_dropped, leave_children
 from perdure.kinds.workflow.children import answer_of_child, child_signal, serve
 from perdure.kinds.workflow.divergence import STARTED, Index, diverged
 from perdure.kinds.workflow.errors import NotInWorkflow, NotRecordable, ProgramStopped
@@ -69,6 +70,7 @@ class Replay:
         timers: the waits and the time limits.
         perhaps_begun: the steps that an earlier delivery of this run may have begun: their effects may have happened.
         suspended: whether only those may begin: the instance is paused, or parked.
+        state: whether the run goes on; a request has ``stopped`` it, so that its tree no longer changes.
     """
 
     known: Known
@@ -94,6 +96,7 @@ class Replay:
     running: Branch | None = None
     perhaps_begun: frozenset[str] = frozenset()
     suspended: bool = False
+    state: Literal["running", "stopped"] = "running"
     _row: Row | None = None
     _position: int = 0
     _live: bool = False
@@ -130,7 +133,7 @@ class Replay:
         """
         self._budget = instructions
         ready = self.tree.ready
-        while self.stopped is None:
+        while self.stopped is None and self.state == "running":
             while ready and self.stopped is None:
                 if self._budget <= 0:
                     return True
@@ -265,8 +268,12 @@ class Replay:
             tree.expire(fork, row.at_ms)
             return
         asked = tree.asked.get(row.path.removesuffix(STARTED))
-        if asked is None or asked.name != row.name or (row.form in _STOPPED and row.path not in tree.dropping):
+        if asked is None or asked.name != row.name:
             raise diverged(self.tree, row)
+        if row.form in _STOPPED and row.path not in tree.dropping:
+            if row.form == "dropped" or asked.branch.halt is None:
+                raise diverged(self.tree, row)
+            tree.interrupt(asked)
         if row.path.endswith(STARTED):
             asked.started = True
             self.timers.reach(asked, row.at_ms)
@@ -344,9 +351,9 @@ class Replay:
             return True
         request = self.header.cancel
         if request is not None and not self.cancelled:
-            cancel(self, request.reason)
+            cancelling.cancel(self, request.reason)
             return True
-        return False
+        return request is not None and request.interrupt and cancelling.interrupt(self)
 
     def _received(self, asked: OpenStep, signal: Row) -> None:
         row = self.record(asked, "done", at_ms=self.now_ms, secret=signal.secret, signal=signal.signal)
@@ -394,7 +401,7 @@ class Replay:
         return [each for each in due if each.path in self.perhaps_begun] if self.suspended else due
 
     def _due(self) -> list[OpenStep]:
-        if self.is_full or self.is_stopped or self.stopped is not None:
+        if self.is_full or self.is_stopped or self.stopped is not None or self.state == "stopped":
             return []
         asked = (*self.tree.steps.values(), *(each for each in self.tree.dropping.values() if each.ending))
         return [each for each in asked if each.begun_ms is None and self._is_due(each.path)]
@@ -479,7 +486,7 @@ class Replay:
     def pass_time(self, now_ms: int) -> None:
         """End the sleeps and the time limits that are due, and run the program on."""
         self.now_ms = max(self.now_ms, now_ms)
-        while not self.is_full and not self.needs_commit:
+        while not self.is_full and not self.needs_commit and self.state == "running":
             at_ms = self.timers.next_ms()
             if at_ms is None or at_ms > self.now_ms or self.tree.exit is not None or self.stopped is not None:
                 return
@@ -525,6 +532,11 @@ class Replay:
         rows, self._saved = self.new[self._saved :], len(self.new)
         failures, self.failures = tuple(self.failures), []
         return progress_of(self, rows, failures)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the program has reached the end of its journal."""
+        return self._live
 
     @property
     def exit(self) -> AnyExit | None:

@@ -16,6 +16,7 @@ from perdure.jobs.run import executed, run_answer
 from perdure.jobs.step import Commit, Execute
 from perdure.jobs.suspension import undecodable
 from perdure.jobs.writes import answered, purge, put, stored
+from perdure.kinds.workflow.cancelling import cut, may_stop
 from perdure.kinds.workflow.children import has_secret_end, is_child_signal, report_end, report_parking
 from perdure.kinds.workflow.commands import REASON
 from perdure.kinds.workflow.draft import WorkflowDraft
@@ -144,7 +145,11 @@ def _waiting(execute: Execute, header: Header, progress: RunProgress, replay: Re
     before = execute.instance
     wakes = [replay.wake_ms(), *(step.at_ms for step in header.failing)]
     due = [at_ms for at_ms in wakes if at_ms is not None]
-    if replay.has_more(header, before.journal_length) or _is_cancelled_next(header, replay):
+    if (
+        replay.has_more(header, before.journal_length)
+        or _is_cancelled_next(header, replay)
+        or replay.state == "stopped"
+    ):
         due.append(inputs.now_ms)
     alarm_ms = min(due, default=None)
     retried = next((step for step in header.failing if step.at_ms is not None and step.at_ms == alarm_ms), None)
@@ -373,6 +378,40 @@ def _parents(
 
 
 # ---------------------------------------------------------------- a run that was cut short
+def interrupts(draft: object, row: Instance) -> bool:
+    """Return whether a request in a row stops a run in progress, which then changes nothing more.
+
+    A run that still replays reads the request afterwards. One with a step that must not be stopped reads it with the
+    commit of that step.
+    """
+    request = header_of(row).cancel
+    if not isinstance(draft, WorkflowDraft) or request is None or not request.interrupt:
+        return False
+    replay = draft.replay
+    if replay is None or not replay.is_live:
+        draft.noticed = row
+        return False
+    known = replay.header.cancel
+    if (known is not None and known.interrupt) or not may_stop(replay):
+        return False
+    replay.state = "stopped"
+    return True
+
+
+def _interrupted(execute: Execute, replay: Replay, inputs: TurnInputs) -> Commit:
+    """Commit the end of a run that a request stopped: the next one continues at once, with the compensations."""
+    header = header_of(execute.instance)
+    replay.known, replay.header = Known(execute.instance.data, header), header
+    replay.now_ms = max(replay.now_ms, inputs.now_ms)
+    replay.end = replay.fresh = None
+    if replay.exit is None and header.cancel is not None:
+        cut(replay, header.cancel)
+    replay.tree.close()
+    progress = replay.progress()
+    header = attrs.evolve(advanced(header, progress, execute.instance), waits_for=waits_of(replay.tree))
+    return _waiting(execute, header, progress, replay, inputs)
+
+
 def cut_short(
     job: Workflow[Any, Any, Any, Any], execute: Execute, exit_: Exit[Any, Any], inputs: TurnInputs
 ) -> Commit | None:
@@ -382,7 +421,11 @@ def cut_short(
         The commit; None if the replay had not begun.
     """
     draft = execute.draft
-    if not isinstance(draft, WorkflowDraft) or draft.replay is None or isinstance(exit_, Success):
+    if not isinstance(draft, WorkflowDraft) or draft.replay is None:
+        return None
+    if draft.replay.state == "stopped":
+        return _interrupted(execute, draft.replay, inputs)
+    if isinstance(exit_, Success):
         return None
     replay = draft.replay
     defect = exit_.cause if isinstance(exit_, Raised) else exit_

@@ -118,12 +118,14 @@ class CancelRequest:
     Attributes:
         reason: the caller's reason.
         delivered: whether the program has received it.
+        interrupt: whether the steps in progress are stopped.
     """
 
     __repr__ = fields_in_line
 
     reason: str
     delivered: bool = False
+    interrupt: bool = False
 
 
 @frozen(kw_only=True)

@@ -307,6 +307,10 @@ class Tree:
         self.steps.pop(asked.path, None)
         asked.halt, asked.ending, asked.branch.halt = halt, ending, halt
 
+    def interrupt(self, asked: OpenStep) -> None:
+        """Stop a step for which a cancelled program waits."""
+        self._stop(asked, asked.branch.halt or DROPPED)
+
     def _end_inside(self, dropped: Branch) -> None:
         """Halt a branch, and those that it waits for, after the steps in progress: their outcomes must be known."""
         dropped.halt = DROPPED
