@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 import attrs
 
@@ -46,10 +46,12 @@ def action_named(name: str, job: AnyDefinition, /) -> Action | None:
     spec = job.plan.offered.get(name)
     if spec is None:
         return None
+    form: Any = None if spec.input is None else spec.input.form
+    is_reason = name in REASONS and str in (form, *get_args(form))
     return Action(
         name=name,
         scope="operate" if name in OPERATIONS else "call",
-        takes="nothing" if spec.input is None else "reason" if name in REASONS and spec.input.form is str else "json",
+        takes="nothing" if spec.input is None else "reason" if is_reason else "json",
         effect=spec.effect,
     )
 

@@ -446,7 +446,7 @@ class Definition(PlainDecisions, ABC, Generic[H_co, T_co, R_contra]):
         return ()
 
     def stale_alarm(self, instance: Instance) -> str | None:
-        """Return why this definition would not set the alarm of an older deploy; None if it would, or if that is unknown.
+        """Return why this definition would not set the stored alarm; None if it would, or if that is not known.
 
         Raises:
             InvalidInput: this code cannot decode the stored data.
