@@ -10,7 +10,7 @@ import pytest
 from engine_thread import engine_served
 from flows import Approval, Order, Shop, approval, fulfilment
 
-from perdure import App, Defect, Do, Workflow, WorkflowContext, fail, program
+from perdure import App, Defect, Do, Workflow, WorkflowContext, fail, program, step
 from perdure.cli.commands import run_command
 from perdure.programs import gather, sleep
 from perdure.testing import World
@@ -115,6 +115,34 @@ def test_the_commands_signal_cancel_and_show_a_workflow(capsys: pytest.CaptureFi
         assert "twice" in run("call", "workflow:fulfilment:cancelled", "outcome")[1]
         assert run("signal", "workflow:fulfilment:cancelled", "approval", '{"by": "ann"}')[0] == 3
         assert "start_child" not in run("jobs")[1]
+
+
+@step
+@program
+def for_an_hour() -> Do[str]:
+    yield from sleep("1 hour")
+    return "late"
+
+
+@program
+def slow_run(ctx: WorkflowContext[int]) -> Do[str]:
+    return (yield from for_an_hour())
+
+
+def test_the_command_cancel_interrupts_a_step(capsys: pytest.CaptureFixture[str]) -> None:
+    slow = Workflow("slow", state=int, run=slow_run)
+    with engine_served(App(None).with_jobs(slow)) as url:
+
+        def run(*arguments: str) -> tuple[int, str]:
+            code = run_command([*arguments, "--server", url])
+            return code, capsys.readouterr().out
+
+        assert run("start", "workflow:slow:a", "1")[0] == 0
+        assert run("cancel", "workflow:slow:a", "--reason", "enough", "--yes")[0] == 0
+        assert run("show", "workflow:slow:a")[0] == 0
+        assert run("cancel", "workflow:slow:a", "--interrupt", "--yes")[0] == 0
+        assert run("wait", "workflow:slow:a", "--timeout", "1 minute") == (0, "workflow:slow:a is done (cancelled)\n")
+        assert "enough" in run("call", "workflow:slow:a", "outcome")[1]
 
 
 @program
