@@ -152,11 +152,4 @@ MUTANTS = (
         "is_needed = asked.ending",
         f"{TESTS}::test_a_cancellation_that_interrupts_lets_a_step_end_that_must_be_undone",
     ),
-    Mutant(
-        "an interrupted step says that it did not begin",
-        "kinds/workflow/cancelling.py",
-        "is_cancelled = asked.halt is not DROPPED",
-        "is_cancelled = False",
-        f"{TESTS}::test_a_cancellation_that_interrupts_undoes_a_step_that_a_crash_stopped",
-    ),
 )

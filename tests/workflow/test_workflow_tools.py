@@ -137,7 +137,7 @@ def test_the_command_cancel_interrupts_a_step(capsys: pytest.CaptureFixture[str]
             code = run_command([*arguments, "--server", url])
             return code, capsys.readouterr().out
 
-        assert run("start", "workflow:slow:a", "1")[0] == 0
+        assert run("start", "workflow:slow:a", "1", "--wait-for", "start")[0] == 0
         assert run("cancel", "workflow:slow:a", "--reason", "enough", "--yes")[0] == 0
         assert run("show", "workflow:slow:a")[0] == 0
         assert run("cancel", "workflow:slow:a", "--interrupt", "--yes")[0] == 0

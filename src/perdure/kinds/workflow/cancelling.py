@@ -10,7 +10,7 @@ from perdure.kinds.workflow.children import cancel_child
 from perdure.kinds.workflow.errors import ProgramStopped
 from perdure.kinds.workflow.instructions import WorkflowCancelled
 from perdure.kinds.workflow.row import Row
-from perdure.kinds.workflow.tree import DROPPED, OpenStep, finalizing_around, uninterrupted_around
+from perdure.kinds.workflow.tree import OpenStep, finalizing_around, uninterrupted_around
 from perdure.programs import Halted
 
 if TYPE_CHECKING:
@@ -93,8 +93,7 @@ def end_dropped(replay: Replay) -> bool:
     """Halt a branch whose step is dropped and not being performed; return whether there was one."""
     tree = replay.tree
     for asked in tree.dropping.values():
-        is_cancelled = asked.halt is not DROPPED  # then the request found it in progress
-        begun = is_cancelled or asked.path in replay.perhaps_begun or asked.path in replay.failing
+        begun = asked.path in replay.perhaps_begun or asked.path in replay.failing
         if asked.begun_ms is None and not (asked.ending and asked.path in replay.perhaps_begun):
             replay.record(asked, "interrupted" if begun else "dropped")
             tree.stopped(asked, "unknown" if begun else "not begun")
