@@ -70,7 +70,7 @@ class Replay:
         timers: the waits and the time limits.
         perhaps_begun: the steps that an earlier delivery of this run may have begun: their effects may have happened.
         suspended: whether only those may begin: the instance is paused, or parked.
-        state: whether the run goes on; a request has ``stopped`` it, so that its tree no longer changes.
+        state: whether the run continues; a request has ``stopped`` it, so that its tree no longer changes.
     """
 
     known: Known
