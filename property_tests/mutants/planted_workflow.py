@@ -408,10 +408,10 @@ MUTANTS = (
         f"{PAIRS}[cancel x crash-memory]",
     ),
     Mutant(
-        "a step that a time limit stopped counts as not begun",
+        "a replay counts a step that a time limit stopped as not begun",
         "kinds/workflow/replay.py",
-        'self.record(asked, "interrupted")\n            self.tree.stopped(asked, "unknown")',
-        'self.record(asked, "interrupted")\n            self.tree.stopped(asked, "not begun")',
+        'tree.stopped(asked, "unknown" if row.form == "interrupted" else "not begun")',
+        'tree.stopped(asked, "not begun")',
         f"{PAIRS}[timeout x compensation-memory]",
     ),
     Mutant(
