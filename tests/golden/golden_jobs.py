@@ -25,6 +25,7 @@ from perdure import (
     TaskContext,
     every,
     program,
+    succeed,
     tell,
 )
 
@@ -167,7 +168,7 @@ def forget(ctx: TaskContext[Gone], event: Event) -> Any:
     return ctx.set_state(Gone("left")).bind(lambda _: ctx.schedule(after="1 hour"))
 
 
-forgotten = task("notes", Gone, on_event=forget, execute=None, retry=None)
+forgotten = task("notes", Gone, on_event=forget, execute=lambda _: succeed(None), retry=None)
 older = task("notes", NoteV1, on_event=lambda ctx, event: ctx.set_state(NoteV1(event.text)), execute=None, retry=None)
 
 LIMITS = Limits(message_attempts=2, history_retention="11000 days", idempotency_ttl="36500 days")

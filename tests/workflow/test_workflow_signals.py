@@ -25,11 +25,10 @@ from flows import (
 )
 
 from perdure import App, Do, Limits, Task, TaskContext, Workflow, WorkflowContext, program, tell
-from perdure.kinds.workflow.errors import SignalRefused
 from perdure.programs import gather, sleep
 from perdure.testing import Delay, Raise, WorkerDied, World
 from perdure.values.answer import Failed
-from perdure.values.errors import Overloaded
+from perdure.values.errors import Overloaded, SignalRefused
 from perdure.values.failure import Defect
 from perdure.values.outcome import Done, WasCancelled
 

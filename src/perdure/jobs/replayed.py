@@ -16,6 +16,7 @@ class NextStep:
         name: the name of the step.
         instruction: the instruction of the program, with its arguments.
         line: the line of the program that waits for it, as ``file:number``; None if it is unknown.
+        request: the action of the request that answers it, such as ``signal.approval``; None if no caller does.
     """
 
     __repr__ = fields_in_line
@@ -24,3 +25,4 @@ class NextStep:
     name: str
     instruction: object
     line: str | None = None
+    request: str | None = None

@@ -318,6 +318,29 @@ class Undecodable(RequestError):
 
 
 @attrs.frozen(repr=False)
+class SignalRefused(RequestError):
+    """There is no workflow that could receive a signal. Nothing was stored.
+
+    Attributes:
+        address: the instance, printed ``kind:name:id``.
+        signal: the name of the signal.
+        found: ``absent``, or ``ended`` while the outcome is kept.
+    """
+
+    address: str
+    signal: str
+    found: Literal["absent", "ended"]
+
+    def _text(self) -> str:
+        if self.found == "ended":
+            return f"{self.address} has ended, and receives no signal {self.signal!r}; its outcome says how it ended"
+        return (
+            f"there is no {self.address} to receive the signal {self.signal!r}: check the id, or start it first; or it "
+            "has ended, and its outcome is no longer kept"
+        )
+
+
+@attrs.frozen(repr=False)
 class MetricsDisabled(RequestError):
     """The engine counts no metrics: its app has no sink that exposes them."""
 

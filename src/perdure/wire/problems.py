@@ -10,7 +10,6 @@ import orjson
 from cattrs import Converter
 
 from perdure.codecs import Codec
-from perdure.kinds.workflow.errors import SignalRefused
 from perdure.values import errors
 from perdure.values.errors import AccessDenied, HookRaised, InvalidInput, OutcomeUnknown, PerdureError, Rejected
 from perdure.values.excerpt import excerpt
@@ -32,7 +31,7 @@ STATUS: Final[Mapping[type[PerdureError], int]] = {
     errors.Overloaded: 503,
     errors.InstanceParked: 409,
     errors.Undecodable: 409,
-    SignalRefused: 409,
+    errors.SignalRefused: 409,
     errors.MetricsDisabled: 404,
     errors.EngineClosed: 503,
     errors.ServerUnreachable: 503,

@@ -10,7 +10,6 @@ import attrs
 from cyclopts import Parameter
 
 from perdure.cli.usage_error import UsageError
-from perdure.remote.server_url import server_url
 from perdure.stores.postgres.settings import is_postgres
 from perdure.stores.redacted_url import redacted_url, split_url
 from perdure.values.errors import DefinitionError
@@ -117,6 +116,8 @@ def _checked(name: str, url: str) -> str:
     if parts.password:
         raise UsageError(f"{name}: a URL may not contain a password; set PERDURE_TOKEN or PERDURE_TOKEN_FILE")
     if wanted is SERVERS:
+        from perdure.remote.server_url import server_url  # noqa: PLC0415 - a store at rest needs no client
+
         try:
             server_url(url)
         except DefinitionError as error:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import attrs
 
-from perdure.values.errors import InvalidInput, PerdureError, RequestError
+from perdure.values.errors import InvalidInput, PerdureError
 from perdure.values.excerpt import excerpt
 from perdure.values.frozen import frozen
 
@@ -40,29 +38,6 @@ class ProgramStopped(BaseException):
     def __init__(self, cause: Exception) -> None:
         super().__init__(cause)
         self.cause = cause
-
-
-@attrs.frozen(repr=False)
-class SignalRefused(RequestError):
-    """There is no workflow that could receive a signal. Nothing was stored.
-
-    Attributes:
-        address: the instance, printed ``kind:name:id``.
-        signal: the name of the signal.
-        found: ``absent``, or ``ended`` while the outcome is kept.
-    """
-
-    address: str
-    signal: str
-    found: Literal["absent", "ended"]
-
-    def _text(self) -> str:
-        if self.found == "ended":
-            return f"{self.address} has ended, and receives no signal {self.signal!r}; its outcome says how it ended"
-        return (
-            f"there is no {self.address} to receive the signal {self.signal!r}: check the id, or start it first; or it "
-            "has ended, and its outcome is no longer kept"
-        )
 
 
 @frozen(repr=False, str=False)

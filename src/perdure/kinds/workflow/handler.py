@@ -26,13 +26,12 @@ from perdure.kinds.workflow.commands import (
     StartWorkflow,
     WorkflowOutcome,
 )
-from perdure.kinds.workflow.errors import SignalRefused
 from perdure.kinds.workflow.inbox import arrival
 from perdure.kinds.workflow.row import body_of
 from perdure.kinds.workflow.stored import FAILURE, CancelRequest, Header, Parent, header_of, written
 from perdure.values.address import Address
 from perdure.values.answer import InstanceStatus, RunAnswer
-from perdure.values.errors import Overloaded, UnknownAction
+from perdure.values.errors import Overloaded, SignalRefused, UnknownAction
 from perdure.values.event import Event, JobNoted, JobResumed, JobStarted
 from perdure.values.instance import Instance
 from perdure.values.instance_outcome import InstanceOutcome

@@ -10,6 +10,7 @@ import orjson
 
 from perdure.jobs.replayed import NextStep
 from perdure.kinds.workflow.divergence import STARTED
+from perdure.kinds.workflow.instructions import Receive
 from perdure.kinds.workflow.line import line_of
 from perdure.kinds.workflow.names import CHILD
 from perdure.kinds.workflow.replay import Replay
@@ -25,7 +26,13 @@ def next_steps(replay: Replay) -> tuple[NextStep, ...]:
     """Return the steps that a replayed program waits for, in the order of their paths."""
     waiting = sorted(replay.tree.asked.values(), key=lambda asked: _numbers(asked.path))
     return tuple(
-        NextStep(path=each.path, name=each.name, instruction=each.instruction, line=line_of(each.branch.loop))
+        NextStep(
+            path=each.path,
+            name=each.name,
+            instruction=each.instruction,
+            line=line_of(each.branch.loop),
+            request=f"signal.{each.instruction.name}" if isinstance(each.instruction, Receive) else None,
+        )
         for each in waiting
     )
 

@@ -307,8 +307,9 @@ class Replay:
                 value = self.inbox.take(row.signal).value
                 return Success(self._signal_codec(instruction.name).decode(value.encode()))
             if kind is CallChild:
-                answer = answer_of_child(instruction, self.inbox.take(row.signal).value)
-                return answer if branch.halt is None or isinstance(answer, Success) else branch.halt
+                answer: Any = answer_of_child(instruction, self.inbox.take(row.signal).value)
+                is_undone = branch.halt is not None and not _succeeded(answer)
+                return branch.halt if is_undone else answer
         except (InvalidInput, NotRecordable) as problem:
             raise diverged(self.tree, row, asked, problem) from problem
         return Success(True) if kind is Patched else Success(None)  # noqa: FBT003 - the answer
@@ -598,3 +599,7 @@ _STOPPED = frozenset({"dropped", "interrupted"})
 
 _DIRECT = frozenset({"done", "failed", "mark"})
 """The forms of rows that answer an instruction."""
+
+
+def _succeeded(answer: object) -> bool:
+    return isinstance(answer, Success)

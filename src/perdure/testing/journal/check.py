@@ -14,7 +14,6 @@ from hypothesis.errors import Flaky
 
 from perdure.jobs.definition import AnyDefinition, Definition
 from perdure.jobs.explanation import Asked, Explained
-from perdure.kinds.workflow.instructions import Receive
 from perdure.programs import Call
 from perdure.testing.explanation import explain
 from perdure.testing.journal.determinism import nondeterminism
@@ -134,9 +133,8 @@ class _Waits:
 
     def next(self, job: AnyDefinition, instance: Instance, rows: list[str]) -> Any:
         """Return a request: a signal that the program waits for, or its alarm; None if nothing can be drawn."""
-        waiting = [step.instruction for step in job.replayed(instance, rows)]
-        names = list(dict.fromkeys(each.name for each in waiting if isinstance(each, Receive)))
-        events = [*([] if instance.alarm_ms is None else ["alarm"]), *(f"signal.{name}" for name in names)]
+        requests = dict.fromkeys(step.request for step in job.replayed(instance, rows) if step.request is not None)
+        events = [*([] if instance.alarm_ms is None else ["alarm"]), *requests]
         if not events:
             return None
         event = self.data.draw(st.sampled_from(events), label="wait ends with")
