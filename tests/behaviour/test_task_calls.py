@@ -304,7 +304,9 @@ async def test_a_pure_decider_decides_everything(world: World, alarm: Any, due_s
             return Failure(Refused("enough"))
         return Success(Decision(Total(2), alarm, messages=(tell(machine, "b").send(event),)))
 
-    decider = Task("decider", state=Total, event=Steps, initial=Total(), decide=decide)
+    decider = Task(
+        "decider", state=Total, event=Steps, initial=Total(), decide=decide, execute=lambda ctx: ctx.terminate("due")
+    )
     jobs = (await world.open(app(world.outside, machine, decider))).handle(decider)
     await world.unwrap(jobs.send("a", steps()))
     sent = await world.unwrap(jobs.send("a", steps(Add(3))))

@@ -29,6 +29,8 @@ from perdure.stores.store import Store
 from perdure.testing import Crash, Delay, Fail, Hang, Raise, RedeliveryResult, Simulated, coverage
 from perdure.testing.world import trace_event
 from perdure.values.address import Address
+from perdure.values.answer import InstanceStatus
+from perdure.values.awaited import WaitCondition
 from perdure.values.cron import Cron
 from perdure.values.cron_line import CronLine
 from perdure.values.errors import PerdureError, Rejected
@@ -108,6 +110,10 @@ def filled(cls: type, content: object) -> Any:
         annotation = str(field.type).replace("Literal", "").replace("datetime.timedelta | str", "Duration")
         if "FailureRecord" in annotation:
             held: object = RECORD
+        elif "WaitCondition" in annotation:
+            held = WaitCondition(statuses=(HUGE,), phases=(HUGE,))  # type: ignore[arg-type]
+        elif annotation.endswith("InstanceStatus"):
+            held = InstanceStatus(status=HUGE)  # type: ignore[arg-type]
         elif annotation == "BaseException":
             held = ValueError(content)
         elif annotation.startswith("Mapping"):

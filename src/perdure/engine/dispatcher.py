@@ -297,7 +297,8 @@ class Dispatcher:
                 write = begun.transition.write
                 if type(write) is Put and write.changes == "state":  # no run can begin with it
                     self._commits.begin(resident, item, begun, self._landed)
-                    self._in_a_row = 0
+                    if resident.flight is not None:  # a store that answers within the call has waited for nothing
+                        self._in_a_row = 0
                     return None
             match begun:
                 case Commit() if resident.flight is None and self.runs.accepts(resident, item, begun):

@@ -123,7 +123,7 @@ class TurnTaker:
             execute, ended = handled
             if execute.draft.encoded is None and resident.decoded is None:
                 self.residents.note_decoded(resident, execute)
-            return self._handle(resident, item, execute, self.runner.inputs_of(resident), ended)
+            return self._handle(resident, item, execute, None, ended)
         return self._decide_any(resident, item, loaded, decoded) if handled is None else handled
 
     def _decide_any(self, resident: Resident, item: Item, loaded: Loaded, decoded: Decoded | None) -> Begun:
@@ -236,10 +236,13 @@ class TurnTaker:
         resident: Resident,
         item: Item,
         execute: Execute,
-        inputs: TurnInputs,
+        inputs: TurnInputs | None,
         ended: Exit[Any, Any] | Suspended[Any, Any] | None = None,
     ) -> Begun:
-        """Handle an event. As long as its program neither waits nor has effects, it needs no slot, claim or task."""
+        """Handle an event. As long as its program neither waits nor has effects, it needs no slot, claim or task.
+
+        Inputs are collected when they are read: each collection draws an id, and a dry run draws as many.
+        """
         step: Commit | Execute = execute
         while isinstance(step, Execute):
             execute = step
@@ -251,7 +254,7 @@ class TurnTaker:
                 if type(begun) is Raised and is_interrupt(begun):
                     self.runner.note_end(begun)
                     return TurnAnswered(Failure(EngineClosed()))
-                if self.runtime.now_ms() != inputs.now_ms:
+                if inputs is None or self.runtime.now_ms() != inputs.now_ms:
                     inputs = self.runner.inputs_of(resident)
                 step = self.runner.decide_end(resident, execute, begun, inputs)
             finally:

@@ -145,7 +145,9 @@ def _memory(url: str, parts: SplitResult) -> Store:
 
 def _path(url: str, parts: SplitResult, expected: str = f"{_FILES}, or 'memory://' for a memory store") -> str:
     path = unquote(parts.path[1:])
-    if parts.netloc or not parts.path.startswith("/") or not path or path == ":memory:":
+    # Only three slashes make a path: after one or two, "app:secret@host" would be a file name, and shown.
+    is_file = url[len(parts.scheme) :].startswith(":///")
+    if parts.netloc or not is_file or not path or path == ":memory:":
         raise DefinitionError(_WHAT, _shown(url), expected)
     return path
 

@@ -32,7 +32,7 @@ def arrival(number: int, name: str, value: str, at_ms: int, *, secret: bool) -> 
     )
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Inbox:
     """The rows that have arrived and are not received, in order for each name, and their receivers.
 
