@@ -80,6 +80,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # the tests run in the background of a shell
         signal.signal(signal.SIGINT, signal.default_int_handler)  # else commands ignore it as well
     commands: list[Command] = []
+    outside = {name: value for name, value in os.environ.items() if name != "PERDURE_DEBUG"}  # it is of these tests
 
     def start_one(*arguments: str, **environment: str) -> Command:
         errors = tmp_path / f"stderr-{len(commands)}"
@@ -91,7 +92,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
                 stderr=file,
                 text=True,
                 cwd=tmp_path,
-                env={**os.environ, "COLUMNS": "100", **environment},
+                env={**outside, "COLUMNS": "100", **environment},
             )
         command = Command(process, errors)
         command.listen()

@@ -5,6 +5,7 @@ block that cannot run is fenced as `text`, or follows `<!-- skip: next "the reas
 file goes to the end of that file, which the blocks after it can import.
 """
 
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -70,6 +71,7 @@ class Snippets(pytest.Item):
     document: Document
 
     def runtest(self) -> None:
+        debug = os.environ.pop("PERDURE_DEBUG", None)  # of the tests, and not of readers
         with TemporaryDirectory() as files:
             self.document.namespace[_FOLDER] = files
             sys.path.insert(0, files)
@@ -77,6 +79,8 @@ class Snippets(pytest.Item):
                 self._run_blocks()
             finally:
                 sys.path.remove(files)
+                if debug is not None:
+                    os.environ["PERDURE_DEBUG"] = debug
 
     def _run_blocks(self) -> None:
         for example in self.document.examples():
