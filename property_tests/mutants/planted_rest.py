@@ -217,14 +217,14 @@ MUTANTS = (
         "engine/recovery.py",
         "            after = rows[-1].incarnation\n",
         "            break\n",
-        RECOVERED + "[0-501]",
+        RECOVERED + "[0-6]",
     ),
     Mutant(
         "only the first page of undecodable instances is resumed",
         "engine/recovery.py",
         "            last = rows[-1].address\n",
         "            break\n",
-        UNDECODABLE + "[501]",
+        UNDECODABLE + "[6]",
     ),
     Mutant(
         "a page of instances of other jobs ends the recovery",
@@ -232,7 +232,7 @@ MUTANTS = (
         "            recovered += self._post(tuple(filter(self.recovers, rows)), RECOVER)\n",
         "            recovered += self._post(tuple(filter(self.recovers, rows)), RECOVER)\n"
         "            if not recovered:\n                break\n",
-        RECOVERED + "[500-1]",
+        RECOVERED + "[5-1]",
     ),
     Mutant(
         "a full engine refuses messages",

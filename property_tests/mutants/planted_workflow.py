@@ -128,10 +128,10 @@ MUTANTS = (
         f"{TIME}::test_restarts_do_not_move_a_sleep",
     ),
     Mutant(
-        "a wait begins at the last answer of its branch",
+        "a wait that no process reached begins at the last answer of its branch",
         "kinds/workflow/timers.py",
-        "self.reach(asked, now_ms)\n\n    def begin_waits",
-        "self.reach(asked, asked.branch.clock_ms)\n\n    def begin_waits",
+        "self.reach(asked, now_ms)\n\n    def note",
+        "self.reach(asked, asked.branch.clock_ms)\n\n    def note",
         f"{TIME}::test_a_wait_that_no_process_reached_begins_when_the_first_one_does",
     ),
     Mutant(
@@ -153,7 +153,7 @@ MUTANTS = (
         "kinds/workflow/timers.py",
         "fork.anchor_ms = at_ms if fork.anchor_ms is None else min(at_ms, fork.anchor_ms)",
         "fork.anchor_ms = fork.parent.clock_ms",
-        f"{TIME}::test_a_step_has_its_full_time_after_a_downtime",
+        f"{TIME}::test_a_time_limit_counts_again_for_an_attempt_that_the_policy_retries",
     ),
     Mutant(
         "timers wait for the steps in progress",

@@ -398,12 +398,13 @@ def test_the_code_of_python_path_is_checked_and_named(path: Path, tmp_path: Path
         (folder / "shop.py").write_text(VERSIONS.replace("FIELD", field))
         (folder / "money.py").write_text("")
 
-    def run(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(*options: str, path_of_code: str = "") -> subprocess.CompletedProcess[str]:
         store = ["--store", f"sqlite:///{path}", "--unserved", "note"]
         command = [sys.executable, "-P", "-m", "perdure", "check", "shop:app", *store, *options]
-        kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        outer = os.environ.get("PYTHONPATH")  # a changed copy of the library may be there
+        paths = {"PYTHONPATH": os.pathsep.join(filter(None, (path_of_code, outer)))}
         return subprocess.run(  # noqa: S603 - our own command
-            command, cwd=tmp_path / "old", env=kept | environment, capture_output=True, text=True, check=False
+            command, cwd=tmp_path / "old", env=os.environ | paths, capture_output=True, text=True, check=False
         )
 
     here = run()
@@ -412,7 +413,7 @@ def test_the_code_of_python_path_is_checked_and_named(path: Path, tmp_path: Path
         f"code: shop from {tmp_path}/old/shop.py",
         f"code: money from {tmp_path}/old/money.py",
     ]
-    named = run("--json", PYTHONPATH=str(tmp_path / "new"))
+    named = run("--json", path_of_code=str(tmp_path / "new"))
     assert named.returncode == 1, named.stderr
     assert json.loads(named.stdout)["code"] == {
         "shop": f"{tmp_path}/new/shop.py",

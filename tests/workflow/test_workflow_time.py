@@ -144,6 +144,22 @@ def test_a_step_that_exceeds_run_timeout_is_retried_and_those_beside_it_stay() -
         assert sorted(shop.names) == ["label", "mail"]
 
 
+def test_a_time_limit_counts_again_for_an_attempt_that_the_policy_retries() -> None:
+    @program
+    def within(ctx: WorkflowContext[int]) -> Do[str, Declined | EffectTimeout, HasShop]:
+        return (yield from label("a").timeout("1 second"))
+
+    retry = Retry[object](max_attempts=3, delay=Backoff.constant("1 minute"), jitter=False)
+    job = Workflow("within", state=int, run=within, retry=retry, run_timeout="800 ms", keep=None)
+    with World(App(Shop()).with_jobs(job)) as world:
+        world.inject(Hang("label"))
+        world.unwrap(world.handle(job).start("w", 0))
+        world.advance("30 seconds")
+        world.inject(Delay("label", "500 ms"))
+        world.advance("2 minutes")
+        assert world.unwrap(world.handle(job).outcome("w")) == Done(value="label:a")
+
+
 def test_a_time_limit_around_a_signal_counts_from_the_wait() -> None:
     @program
     def waiting(ctx: WorkflowContext[int]) -> Do[int, EffectTimeout]:
