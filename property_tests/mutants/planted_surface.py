@@ -71,7 +71,7 @@ MUTANTS = (
         "values/secret.py",
         "        if extends:\n",
         "        if not extends:\n",
-        f"{SECRETS}::test_no_part_of_a_secret_is_left_in_any_form",
+        f"{SECRETS}::test_an_encoded_text_with_a_secret_in_it_is_replaced_with_its_rest",
     ),
     Mutant(
         "secret bytes are printed by their repr",

@@ -204,6 +204,11 @@ def test_no_part_of_a_secret_is_left_in_any_form(name: str, around: tuple[str, s
     assert not parts_in(scrubbed(f"{around[0]} {printed} {around[1]}", {token}), printed)
 
 
+def test_an_encoded_text_with_a_secret_in_it_is_replaced_with_its_rest() -> None:
+    printed = base64.b64encode(b"someone:hunter2-secret:elsewhere").decode()
+    assert scrubbed(f"Basic {printed} refused", {"hunter2-secret"}) == "Basic <secret> refused"
+
+
 @given(st.binary(min_size=9, max_size=40))
 def test_no_part_of_secret_bytes_is_left(data: bytes) -> None:
     stored = base64.b64encode(data).decode()
