@@ -23,7 +23,7 @@ from perdure.runtime.record import Runtime
 
 NIGHTLY = settings.get_current_profile_name() == "nightly"
 STRIDE = 1 if NIGHTLY else 2
-FEW = 20
+FEW = 60
 PARTS = ("dispatcher", "turns", "runner", "commits", "runs", "apart")
 CALLS = ("now_ms", "monotonic_ms", "random", "new_id", "future", "call_soon", "call_later", "spawn", "spawn_eagerly")
 
@@ -96,6 +96,8 @@ async def scenario(world: World, part: str, brittle: Brittle) -> None:
         world.start(calls.send("b", steps(Say("x")))),
         world.start(calls.send("c", OnAlarm(0, (Say("y"),)))),
         world.start(calls.send("d", OnAlarm(10, (Say("z"),)))),
+        world.start(calls.send("f", steps(Say("w")), idempotency_key="s")),  # begins alone, and has an effect
+        world.start(calls.send("f", steps(Add()), idempotency_key="t")),  # waits behind it
         world.start(bags.add("e", Letter("1"))),
         world.start(bags.add("e", Letter("2"))),
         world.start(bags.flush("e")),
@@ -105,7 +107,7 @@ async def scenario(world: World, part: str, brittle: Brittle) -> None:
     if engine.stopped.done():
         return
     brittle.state = "whole"
-    again = [world.start(calls.send(id_, steps(Add()))) for id_ in "abcd"]
+    again = [world.start(calls.send(id_, steps(Add()))) for id_ in "abcdf"]
     again.append(world.start(bags.add("e", Letter("3"))))
     await world.advance(minutes=2)
     assert [str(task.result()) for task in again if not task.done() or "Failure" in str(task.result())] == []
