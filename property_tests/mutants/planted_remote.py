@@ -7,6 +7,8 @@ HOSTILE = "tests/server/test_hostile_clients.py"
 TRACEBACKS = "tests/server/test_tracebacks.py"
 SESSION = "tests/dashboard/test_session.py"
 FAILED = "tests/remote/test_failed_requests.py"
+SEVERAL = "tests/remote/test_several_servers.py"
+LAWS = "property_tests/server/test_attempt_laws.py"
 CONNECTIONS = "tests/remote/test_connections.py"
 
 MUTANTS = (
@@ -170,24 +172,87 @@ MUTANTS = (
     # ------------------------------------------------------------ the client and the wire
     Mutant(
         "a request without a key is repeated after its answer was lost",
-        "remote/gateway.py",
-        "safe=reads or envelope.key is not None, changes",
-        "safe=True, changes",
+        "remote/servers.py",
+        '            elif self.call.repeat == "applies_again":\n                return Failure(failure)\n',
+        "",
         f"{FAILED}::test_a_request_without_a_key_is_not_repeated_after_its_answer_was_lost",
     ),
     Mutant(
         "a lost answer is forgotten when the server does not come back",
-        "remote/gateway.py",
-        "            if changes and isinstance(failure, OutcomeUnknown):\n                doubt = failure\n",
-        "",
+        "remote/servers.py",
+        "                self.doubt = failure\n",
+        "                pass\n",
         f"{FAILED}::test_a_lost_answer_stays_in_doubt_when_the_server_does_not_come_back",
     ),
     Mutant(
         "a read whose answer was lost is not repeated",
         "remote/gateway.py",
-        "        reads = envelope.action in READS\n",
-        '        reads = envelope.action == "status"\n',
+        '    if envelope.action in READS:\n        return "reads"\n',
+        '    if envelope.action == "status":\n        return "reads"\n',
         f"{FAILED}::test_a_read_is_repeated_after_its_answer_was_lost",
+    ),
+    Mutant(
+        "a read without an answer is in doubt",
+        "remote/servers.py",
+        "                failure = ServerUnreachable(server.name, failure.reason)\n",
+        "                self.doubt = failure\n",
+        f"{SEVERAL}::test_a_read_without_an_answer_is_not_in_doubt",
+    ),
+    Mutant(
+        "every call begins with the first server",
+        "remote/servers.py",
+        "key=lambda server: (server.is_away(now_ms), server.rank(wanted))",
+        "key=lambda server: server.is_away(now_ms)",
+        f"{LAWS}::test_instances_are_spread_and_each_keeps_its_server",
+    ),
+    Mutant(
+        "a server that failed is tried first again",
+        "remote/servers.py",
+        "(server.is_away(now_ms), server.rank(wanted))",
+        "(False, server.rank(wanted))",
+        f"{SEVERAL}::test_a_server_that_failed_comes_last_for_a_while_and_longer_each_time[away]",
+    ),
+    Mutant(
+        "every call finds out whether a server is back",
+        "remote/servers.py",
+        "            self._away_until_ms = now_ms + CONNECT_MS\n",
+        "            pass\n",
+        f"{SEVERAL}::test_one_call_finds_out_whether_a_server_is_back",
+    ),
+    Mutant(
+        "a silent server takes all of the time of a read",
+        "remote/servers.py",
+        'if others == 0 or self.call.repeat not in ("reads", "keyed"):',
+        "if others >= 0:",
+        f"{SEVERAL}::test_a_server_gets_half_of_the_time_if_another_one_can_answer_in_its_place[reads-500]",
+    ),
+    Mutant(
+        "an engine that does not know the job is asked alone",
+        "remote/servers.py",
+        "Undecodable, UnknownAction, UnknownJob, ServerUnreachable)",
+        "Undecodable, UnknownAction, ServerUnreachable)",
+        f"{SEVERAL}::test_a_call_goes_to_another_engine_if_one_does_not_know_the_job",
+    ),
+    Mutant(
+        "a start that a repeat could begin again has no key",
+        "remote/gateway.py",
+        'return repeat == "starts_again" or ',
+        "return ",
+        f"{SEVERAL}::test_a_start_that_a_repeat_could_begin_again_has_a_key_and_a_put_needs_none",
+    ),
+    Mutant(
+        "a put of a pool that keeps no results is repeated",
+        "jobs/request.py",
+        "keep_ms is None or keep_ms >= KEPT_MS",
+        "keep_ms is None or keep_ms >= 0",
+        f"{SEVERAL}::test_a_put_is_repeated_only_if_its_id_is_kept_for_long",
+    ),
+    Mutant(
+        "a call that waits for a run has the time of any other",
+        "remote/gateway.py",
+        "if _waits(envelope) else 0",
+        "if envelope.interrupt else 0",
+        f"{SEVERAL}::test_a_call_that_waits_for_a_run_or_a_status_has_a_limit_of_its_own",
     ),
     Mutant(
         "a request that waited for a connection is in doubt",

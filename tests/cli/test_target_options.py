@@ -2,13 +2,14 @@
 
 import socket
 import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import attrs
 import pytest
 
 from perdure.cli.exit_code import ExitCode, code_of
-from perdure.cli.target.options import MAX_TOKEN_BYTES, UNSET, TargetOptions, chosen_url, token_of
+from perdure.cli.target.options import MAX_TOKEN_BYTES, UNSET, TargetOptions, chosen_urls, token_of
 from perdure.cli.target.remote import connected
 from perdure.cli.usage_error import UsageError
 from perdure.values import errors
@@ -18,18 +19,39 @@ STORE, SERVER = "sqlite:///jobs.db", "http://127.0.0.1:8080"
 
 def test_an_option_has_precedence_over_the_environment() -> None:
     everything = {"PERDURE_STORE": "sqlite:///other.db", "PERDURE_SERVER": "http://other"}
-    assert chosen_url(TargetOptions(store=STORE), everything) == STORE
-    assert chosen_url(TargetOptions(server=SERVER), everything) == SERVER
-    assert chosen_url(UNSET, {"PERDURE_SERVER": SERVER, "PERDURE_STORE": ""}) == SERVER
+    assert chosen_urls(TargetOptions(store=STORE), everything) == (STORE,)
+    assert chosen_urls(TargetOptions(server=(SERVER,)), everything) == (SERVER,)
+    assert chosen_urls(UNSET, {"PERDURE_SERVER": SERVER, "PERDURE_STORE": ""}) == (SERVER,)
     with pytest.raises(UsageError, match="PERDURE_SERVER and PERDURE_STORE name two targets"):
-        chosen_url(UNSET, everything)
+        chosen_urls(UNSET, everything)
 
 
 @pytest.mark.parametrize("url", ["http://me:hidden@host", "ftp://me:hidden@host"])
 def test_a_url_with_a_password_is_refused_and_not_printed(url: str) -> None:
     with pytest.raises(UsageError) as refused:
-        chosen_url(TargetOptions(server=url), {})
+        chosen_urls(TargetOptions(server=(SERVER, url)), {})
     assert "hidden" not in str(refused.value)
+
+
+def test_a_command_calls_one_of_several_servers_that_answers() -> None:
+    class Health(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"state":"ok","detail":""}')
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Health) as answering:
+        thread = threading.Thread(target=answering.serve_forever)
+        thread.start()
+        urls = tuple(f"http://127.0.0.1:{port}" for port in (1, answering.server_port))
+        with connected(urls, None, "60 seconds") as found:
+            state = found.health().state
+        answering.shutdown()
+        thread.join()
+    assert (state, found.name) == ("ok", ", ".join(urls))
 
 
 def test_a_token_comes_from_the_environment_or_a_file(tmp_path: Path) -> None:
@@ -85,7 +107,7 @@ def answered_with(reply: bytes, scheme: str) -> str:
         thread = threading.Thread(target=answer)
         thread.start()
         url = f"{scheme}://127.0.0.1:{server.getsockname()[1]}"
-        with pytest.raises(errors.ServerUnreachable) as refused, connected(url, None, "60 seconds") as found:
+        with pytest.raises(errors.ServerUnreachable) as refused, connected((url,), None, "60 seconds") as found:
             found.health()
         thread.join()
     return str(refused.value)

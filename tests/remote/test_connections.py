@@ -53,7 +53,6 @@ async def connected(server: Server) -> AsyncGenerator[Connections]:
         base=f"http://127.0.0.1:{port}/prefix",
         socket=None,
         headers={"Authorization": "Bearer secret"},
-        timeout_ms=30_000,
         runtime=asyncio_runtime(),
         tls=ssl.create_default_context,
     )
@@ -75,7 +74,7 @@ def with_server(responses: list[Sequence[bytes]], work: Callable[[Connections], 
 
 
 async def answer(connections: Connections) -> tuple[int, bytes]:
-    async with connections.post("/v1/calls", b"body") as (status, parts):
+    async with connections.post("/v1/calls", b"body", 30_000) as (status, parts):
         return status, b"".join([part async for part in parts])
 
 
@@ -122,7 +121,7 @@ def test_a_connection_is_used_again_unless_the_server_closes_it() -> None:
 
 def test_a_connection_whose_response_was_not_read_is_not_used_again() -> None:
     async def half(connections: Connections) -> tuple[int, bytes]:
-        async with connections.post("/v1/calls", b"first"):
+        async with connections.post("/v1/calls", b"first", 30_000):
             pass
         return await answer(connections)
 

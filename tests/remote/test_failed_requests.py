@@ -108,7 +108,7 @@ def batched(count, post, **options):
 def test_a_batch_that_is_too_large_is_sent_in_halves():
     sizes = []
 
-    async def post(lines):
+    async def post(lines, _):
         numbers = [orjson.loads(line)["n"] for line in lines.split(b"\n")]
         sizes.append(len(numbers))
         if len(numbers) > 2:
@@ -122,7 +122,7 @@ def test_a_batch_that_is_too_large_is_sent_in_halves():
 
 
 def test_requests_beyond_those_that_may_wait_are_refused():
-    async def post(lines):
+    async def post(lines, _):
         for line in lines.split(b"\n"):
             yield orjson.dumps({"n": orjson.loads(line)["n"], "answer": 0})
 
@@ -135,7 +135,7 @@ def test_a_request_that_waited_for_a_connection_was_not_sent():
     async def main():
         released = asyncio.Event()
 
-        async def post(_: bytes):
+        async def post(_: bytes, __: float):
             await released.wait()
             yield b""
 
@@ -155,7 +155,7 @@ def test_a_request_that_waits_when_the_client_closes_is_not_sent():
     async def main():
         posted: list[bytes] = []
 
-        async def post(lines: bytes):
+        async def post(lines: bytes, _: float):
             posted.append(lines)
             await asyncio.Event().wait()
             yield b""

@@ -3,11 +3,13 @@
 import asyncio
 from typing import Any
 
+import attrs
 import httpx2
 from returns.result import Failure, Success
 
 from perdure import App, Decision, Limits, Task
 from perdure.client.attempt import attempt
+from perdure.client.client import Client, gateway_of
 from perdure.client.in_process import engine_of
 from perdure.remote import connect, connect_sync
 from perdure.server.http_limits import HttpLimits
@@ -32,8 +34,9 @@ def test_a_wait_longer_than_a_request_continues_with_the_next_one():
         async with (
             App(None, limits=Limits(history_events=0)).with_jobs(task).open("memory://") as local,
             serving(local, ["127.0.0.1:0"]) as (server,),
-            connect(server.urls[0], task, timeout="1 second") as jobs,  # so that a request waits for half a second
+            connect(server.urls[0], task) as connected,
         ):
+            jobs = Client(attrs.evolve(gateway_of(connected), longest_wait_ms=200))
             handle = jobs.handle(task)
             await attempt(handle.send("a", 1))
             late = await attempt(jobs.until(task, "a", timeout="700 ms"))

@@ -17,6 +17,14 @@ from perdure.values.turn_value import turn_value
 
 C = TypeVar("C")
 
+KEPT_MS = 600_000
+"""Where an id is kept for this long after its instance ended, a repeat of the request that creates it changes nothing:
+clients repeat for a shorter time."""
+
+Repeat: TypeAlias = Literal["applies_again", "starts_again", "changes_nothing", "reads"]
+"""What a repeat of a request without a key does: it is applied again; or only if the instance has ended since; or it
+changes nothing, because its id is known; or it only reads."""
+
 WaitFor: TypeAlias = Literal["completion", "start"]
 """When a call that runs user code returns: after the first attempt, or when the run is claimed."""
 
@@ -71,6 +79,7 @@ class CommandSpec(Generic[C]):
         sender: who may send it: any caller, or only other instances, by a message.
         carries: whether its input has values of another job, whose secrets are not known here: it is not shown.
         answer: the class of its answers, for descriptions of the interface; None for any answer of the kind.
+        repeat: what a repeat without a key does, so that clients know what to do when an answer was lost.
     """
 
     __repr__ = fields_in_line
@@ -83,6 +92,7 @@ class CommandSpec(Generic[C]):
     sender: Literal["anyone", "instance"] = "anyone"
     carries: Literal["own_types", "another_job"] = "own_types"
     answer: type | None = None
+    repeat: Repeat = "applies_again"
 
     def build(self, payload: str) -> C:
         """Build the command from its encoded input.
@@ -106,6 +116,11 @@ TERMINATE = CommandSpec(
 )
 PAUSE = CommandSpec(name="pause", command=Pause, answer=PauseResult)
 RESUME = CommandSpec(name="resume", command=Resume, answer=PauseResult)
+
+
+def repeat_of_creating(keep_ms: int | None) -> Repeat:
+    """Return what a repeat of a request does that creates an instance, whose id is kept for this long after its end."""
+    return "changes_nothing" if keep_ms is None or keep_ms >= KEPT_MS else "applies_again"
 
 
 # ---------------------------------------------------------------- the request

@@ -14,12 +14,39 @@ from perdure.client.together import together
 from perdure.remote.batching import BatchRefused, CallBatcher
 from perdure.remote.channel import MAX_ANSWER_BYTES, ClientClosed, HttpReply, check_encoding, check_size, headers_of
 from perdure.remote.connections import Connections
-from perdure.remote.failures import by_effect
+from perdure.remote.failures import by_effect, limits_of
 from perdure.runtime.record import Runtime
 from perdure.wire.envelope import BatchReply, Envelope
 from perdure.wire.paths import BATCHES
 
 OK: Final = 200
+
+
+@attrs.frozen(eq=False)
+class AsyncClientRuntime:
+    """Waits in the event loop.
+
+    Attributes:
+        runtime: the clock, and the source of keys.
+    """
+
+    runtime: Runtime
+
+    async def together(self, calls: Sequence[FutureResult[Any, Any]], /) -> Result[tuple[Result[Any, Any], ...], Never]:
+        """Make several calls at the same time: they share batches."""
+        return await together(self.runtime, calls)
+
+    async def pause(self, delay_ms: float, /) -> None:
+        """Wait before a repeat."""
+        await self.runtime.sleep(delay_ms)
+
+    def now_ms(self) -> float:
+        """Read a monotonic clock."""
+        return self.runtime.monotonic_ms()
+
+    def new_key(self) -> str:
+        """Return a new idempotency key."""
+        return f"{self.runtime.new_id():032x}"
 
 
 @attrs.define(eq=False)
@@ -30,7 +57,7 @@ class AsyncChannel:
         http_client: of the HTTP library, for all requests but batches.
         connections: for batches.
         max_connections: the maximum number of connections.
-        runtime: the clock, and the source of keys.
+        runtime: starts tasks and timers.
         max_answer_bytes: the largest answer to one request.
     """
 
@@ -48,8 +75,8 @@ class AsyncChannel:
         """Send a request to one instance."""
         return await self._batching.call(envelope, timeout_ms)
 
-    async def _post(self, lines: bytes) -> AsyncIterator[bytes]:
-        async with self.connections.post(BATCHES, lines) as (status, parts):
+    async def _post(self, lines: bytes, timeout_ms: float) -> AsyncIterator[bytes]:
+        async with self.connections.post(BATCHES, lines, timeout_ms) as (status, parts):
             if status != OK:
                 raise BatchRefused(HttpReply(status, await self._joined(parts)))
             begun, size = list[bytes](), 0  # the line that is being received: joined once
@@ -70,7 +97,7 @@ class AsyncChannel:
             raise ClientClosed
         with by_effect():
             async with self.http_client.stream(
-                method, path, content=content, headers=headers_of(key), timeout=timeout_ms / 1_000
+                method, path, content=content, headers=headers_of(key), timeout=limits_of(timeout_ms)
             ) as reply:
                 check_encoding(reply.headers)
                 return HttpReply(reply.status_code, await self._joined(reply.aiter_raw()))
@@ -82,22 +109,6 @@ class AsyncChannel:
             size += len(part)
             check_size(size, self.max_answer_bytes)
         return b"".join(found)
-
-    async def together(self, calls: Sequence[FutureResult[Any, Any]], /) -> Result[tuple[Result[Any, Any], ...], Never]:
-        """Make several calls at the same time: they share batches."""
-        return await together(self.runtime, calls)
-
-    async def pause(self, delay_ms: float, /) -> None:
-        """Wait before a repeat."""
-        await self.runtime.sleep(delay_ms)
-
-    def now_ms(self) -> float:
-        """Read a monotonic clock."""
-        return self.runtime.monotonic_ms()
-
-    def new_key(self) -> str:
-        """Return a new idempotency key."""
-        return f"{self.runtime.new_id():032x}"
 
     async def close(self) -> None:
         """Close the connections."""

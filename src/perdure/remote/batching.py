@@ -28,9 +28,24 @@ MAX_WAITING: Final = 10_000
 """The maximum number of requests that wait to be sent; further ones fail with ``Overloaded``."""
 
 Waiting: TypeAlias = Future[BatchReply]
-Batch: TypeAlias = Sequence[tuple[int, bytes, Waiting]]
+Batch: TypeAlias = Sequence[tuple[int, "Unsent"]]
 
 _TOO_LARGE: Final = 413
+
+
+@attrs.frozen(eq=False)
+class Unsent:
+    """A request that waits to be sent.
+
+    Attributes:
+        line: the request, encoded.
+        timeout_ms: how long its caller waits for the answer.
+        waiting: its answer.
+    """
+
+    line: bytes
+    timeout_ms: float
+    waiting: Waiting
 
 
 @attrs.define(eq=False)
@@ -38,18 +53,18 @@ class CallBatcher:
     """Sends requests in batches.
 
     Attributes:
-        post: sends the lines of a batch, and yields the lines of its answer. It raises `NotSent`, `AnswerLost`, or
-            `BatchRefused`.
+        post: sends the lines of a batch, and yields the lines of its answer, each within so many milliseconds. It
+            raises `NotSent`, `AnswerLost`, or `BatchRefused`.
         max_batches: the maximum number of batches in progress; further requests wait.
         runtime: starts tasks and timers.
         max_waiting: the maximum number of requests that wait to be sent.
     """
 
-    post: Callable[[bytes], AsyncIterator[bytes]]
+    post: Callable[[bytes, float], AsyncIterator[bytes]]
     max_batches: int
     runtime: Runtime
     max_waiting: int = MAX_WAITING
-    _queue: dict[int, tuple[bytes, Waiting]] = attrs.Factory(dict[int, tuple[bytes, Waiting]])
+    _queue: dict[int, Unsent] = attrs.Factory(dict[int, Unsent])
     _tasks: set[SpawnedTask[None]] = attrs.Factory(set[SpawnedTask[None]])
     _number: int = 0
     _scheduled: bool = False
@@ -71,7 +86,7 @@ class CallBatcher:
         self._number += 1
         number = self._number
         waiting: Waiting = self.runtime.future()
-        self._queue[number] = attrs.evolve(envelope, number=number).encoded(), waiting
+        self._queue[number] = Unsent(attrs.evolve(envelope, number=number).encoded(), timeout_ms, waiting)
         if not self._scheduled:
             self._scheduled = True
             self.runtime.call_soon(self._flush)
@@ -95,22 +110,23 @@ class CallBatcher:
 
     def _take(self) -> Batch:
         """Take requests for one batch."""
-        batch: list[tuple[int, bytes, Waiting]] = []
+        batch: list[tuple[int, Unsent]] = []
         size = 0
-        for number, (line, waiting) in self._queue.items():
-            if len(batch) == MAX_BATCH or (batch and size + len(line) > MAX_BATCH_BYTES):
+        for number, unsent in self._queue.items():
+            if len(batch) == MAX_BATCH or (batch and size + len(unsent.line) > MAX_BATCH_BYTES):
                 break
-            batch.append((number, line, waiting))
-            size += len(line) + 1
-        for number, _, _ in batch:
+            batch.append((number, unsent))
+            size += len(unsent.line) + 1
+        for number, _ in batch:
             del self._queue[number]
         return batch
 
     async def _send(self, batch: Batch) -> None:
-        waiting = {number: future for number, _, future in batch}
+        waiting = {number: unsent.waiting for number, unsent in batch}
+        longest_ms = max(unsent.timeout_ms for _, unsent in batch)
         failure: Exception = AnswerLost("this client was closed before the answer came")
         try:
-            async for line in self.post(b"\n".join(line for _, line, _ in batch)):
+            async for line in self.post(b"\n".join(unsent.line for _, unsent in batch), longest_ms):
                 reply = reply_of(line)
                 future = None if reply is None else waiting.get(reply.number)
                 if reply is not None and future is not None and not future.done():
@@ -134,9 +150,9 @@ class CallBatcher:
             await self._send(batch[:half])
             await self._send(batch[half:])
             return
-        for number, _, waiting in batch:
-            if not waiting.done():
-                waiting.set_result(reply_for(reply, number))
+        for number, unsent in batch:
+            if not unsent.waiting.done():
+                unsent.waiting.set_result(reply_for(reply, number))
 
     def _expire(self, number: int, waiting: Waiting, timeout_ms: float) -> None:
         seconds = f"{timeout_ms / 1_000:g} seconds"
@@ -151,9 +167,9 @@ class CallBatcher:
         """Cancel the batches in progress; the answers of their requests are lost. Send no others."""
         self._closed = True
         queue, self._queue = self._queue, {}
-        for _, waiting in queue.values():
-            if not waiting.done():
-                waiting.set_exception(ClientClosed())
+        for unsent in queue.values():
+            if not unsent.waiting.done():
+                unsent.waiting.set_exception(ClientClosed())
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()

@@ -25,11 +25,32 @@ from perdure.remote.channel import (
     headers_of,
     reply_for,
 )
-from perdure.remote.failures import by_effect
+from perdure.remote.failures import by_effect, limits_of
 from perdure.wire.envelope import BatchReply, Envelope, reply_of
 from perdure.wire.paths import BATCHES
 
 OK: Final = 200
+
+
+@attrs.frozen(eq=False)
+class BlockingClientRuntime:
+    """Waits in the thread of the caller."""
+
+    async def together(self, calls: Sequence[FutureResult[Any, Any]], /) -> Result[tuple[Result[Any, Any], ...], Never]:
+        """Make several calls, one after the other."""
+        return Success(tuple([await answer_of(call) for call in calls]))
+
+    async def pause(self, delay_ms: float, /) -> None:
+        """Wait before a repeat."""
+        time.sleep(delay_ms / 1_000)  # noqa: ASYNC251 - no event loop runs this coroutine
+
+    def now_ms(self) -> float:
+        """Read a monotonic clock."""
+        return time.monotonic() * 1_000
+
+    def new_key(self) -> str:
+        """Return a new idempotency key."""
+        return str(uuid7())
 
 
 @attrs.define(eq=False)
@@ -85,7 +106,7 @@ class BlockingChannel:
         with (
             by_effect(),
             self.http_client.stream(
-                method, path, content=content, headers=headers, timeout=timeout_ms / 1_000
+                method, path, content=content, headers=headers, timeout=limits_of(timeout_ms)
             ) as reply,
         ):
             check_encoding(reply.headers)
@@ -95,19 +116,3 @@ class BlockingChannel:
                 size += len(part)
                 check_size(size, self.max_answer_bytes)
         return HttpReply(reply.status_code, b"".join(parts))
-
-    async def together(self, calls: Sequence[FutureResult[Any, Any]], /) -> Result[tuple[Result[Any, Any], ...], Never]:
-        """Make several calls, one after the other."""
-        return Success(tuple([await answer_of(call) for call in calls]))
-
-    async def pause(self, delay_ms: float, /) -> None:
-        """Wait before a repeat."""
-        time.sleep(delay_ms / 1_000)  # noqa: ASYNC251 - no event loop runs this coroutine
-
-    def now_ms(self) -> float:
-        """Read a monotonic clock."""
-        return time.monotonic() * 1_000
-
-    def new_key(self) -> str:
-        """Return a new idempotency key."""
-        return str(uuid7())

@@ -16,6 +16,7 @@ from perdure.jobs.explanation import NO_ANSWERS, Answers
 from perdure.jobs.keys import check_key
 from perdure.jobs.request import WaitFor, check_wait
 from perdure.programs.future import answer_of, once
+from perdure.remote.servers import ServerCall
 from perdure.stores.store import LoggedEvent
 from perdure.values.address import Address, check_id
 from perdure.values.answer import InstanceStatus
@@ -110,7 +111,8 @@ class RemoteJob:
         except RequestError as refused:
             return Failure(refused)
         path = instance_path(Address(self.kind, self.name, id_), "explain", action)
-        return await self.gateway.http("POST", path, _unchanged, envelope.payload, key)
+        call = ServerCall(about=str(Address(self.kind, self.name, id_)), repeat="reads")
+        return await self.gateway.http("POST", path, _unchanged, call, envelope.payload, key)
 
     def status(self, id_: str, /) -> FutureResult[InstanceStatus, CallError]:
         """Read the committed status."""

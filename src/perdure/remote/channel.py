@@ -18,6 +18,9 @@ PLAIN: Final = {"Accept-Encoding": "identity"}
 LINES: Final = {"Content-Type": "application/x-ndjson", **PLAIN}
 JSON: Final = {"Content-Type": "application/json", **PLAIN}
 
+CONNECT_MS: Final = 2_000
+"""The longest time for a connection to a server: one that is there accepts within milliseconds."""
+
 MAX_ANSWER_BYTES: Final = 268_435_456
 """The largest answer to one request that a client reads: a page of a thousand instances is much smaller."""
 
@@ -66,7 +69,7 @@ class HttpReply:
 
 
 class Channel(Protocol):
-    """Sends requests and waits. The coroutines of a blocking channel never suspend."""
+    """Sends requests to one server. The coroutines of a blocking channel never suspend."""
 
     async def call(self, envelope: Envelope, timeout_ms: float, /) -> BatchReply:
         """Send a request to one instance.
@@ -90,8 +93,12 @@ class Channel(Protocol):
         """
         ...
 
+
+class ClientRuntime(Protocol):
+    """What the calls of a client use besides its channels. Its coroutines never suspend without an event loop."""
+
     async def together(self, calls: Sequence[FutureResult[Any, Any]], /) -> Result[tuple[Result[Any, Any], ...], Never]:
-        """Make several calls, at the same time if the channel can."""
+        """Make several calls, at the same time if there is an event loop."""
         ...
 
     async def pause(self, delay_ms: float, /) -> None:

@@ -5,22 +5,26 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from types import TracebackType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias, cast
 
 import attrs
 
 from perdure.client.client import Client
 from perdure.client.not_entered import AsyncNotEntered
 from perdure.jobs.definition import AnyDefinition, check_definition
-from perdure.remote.channel import LINES, Channel
+from perdure.remote.channel import LINES, Channel, ClientRuntime
 from perdure.remote.gateway import RemoteGateway
 from perdure.remote.server_url import ServerUrl, server_url
+from perdure.remote.servers import MAX_SERVERS, Server, Servers
 from perdure.stores.sqlite.owner_socket import short_path
 from perdure.values.duration import Duration, duration_ms
 from perdure.values.errors import DefinitionError, ServerUnreachable
 from perdure.values.trace import CurrentTrace
 
 MAX_CONNECTIONS = 1_000
+
+Urls: TypeAlias = str | Sequence[str]
+"""The URL of a server, or those of up to 16 servers of the same instances."""
 
 MISSING_EXTRA = "the extra 'client': pip install 'perdure[client]'"
 
@@ -30,19 +34,21 @@ class Settings:
     """The checked arguments of `connect`.
 
     Attributes:
-        server: where the server listens.
+        urls: where the servers listen.
         definitions: by kind and name.
         token: the bearer token, or None.
-        timeout_ms: how long a call waits for its answer.
-        max_connections: the maximum number of connections.
+        timeout_ms: how long a call may take.
+        wait_timeout_ms: how long a call may take that waits for a run.
+        max_connections: the maximum number of connections to each server.
         draws_keys: whether the client draws idempotency keys.
         trace: returns the trace context of the caller, or None.
     """
 
-    server: ServerUrl
+    urls: tuple[ServerUrl, ...]
     definitions: dict[tuple[str, str], AnyDefinition]
     token: str | None = attrs.field(repr=False)
     timeout_ms: int
+    wait_timeout_ms: int
     max_connections: int
     draws_keys: bool
     trace: CurrentTrace | None = None
@@ -52,30 +58,35 @@ class Settings:
         """The headers of every request."""
         return {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
 
-    def gateway(self, channel: Channel) -> RemoteGateway:
-        """Return the gateway over a channel."""
+    def gateway(self, channel_of: Callable[[ServerUrl], Channel], runtime: ClientRuntime) -> RemoteGateway:
+        """Return the gateway.
+
+        Args:
+            channel_of: opens a channel to a server.
+            runtime: the clock of the client.
+        """
+        servers = tuple(Server(url.name, channel_of(url), url.unreached) for url in self.urls)
         return RemoteGateway(
-            name=self.server.name,
-            channel=channel,
+            servers=Servers(servers, runtime, self.timeout_ms),
             definitions=self.definitions,
-            timeout_ms=self.timeout_ms,
-            unreached=self.server.unreached,
+            wait_timeout_ms=self.wait_timeout_ms,
             draws_keys=self.draws_keys,
             trace=self.trace,
         )
 
-    def socket(self, stack: ExitStack) -> str | None:
-        """Return a short path of the server's Unix socket, valid until the stack is closed; None for TCP.
 
-        Raises:
-            ServerUnreachable: its folder does not exist.
-        """
-        if self.server.socket is None:
-            return None
-        try:
-            return stack.enter_context(short_path(self.server.socket))
-        except OSError as error:
-            raise ServerUnreachable(self.server.name, f"{error}; {self.server.hint}") from error
+def socket_of(url: ServerUrl, stack: ExitStack) -> str | None:
+    """Return a short path of a server's Unix socket, valid until the stack is closed; None for TCP.
+
+    Raises:
+        ServerUnreachable: its folder does not exist.
+    """
+    if url.socket is None:
+        return None
+    try:
+        return stack.enter_context(short_path(url.socket))
+    except OSError as error:
+        raise ServerUnreachable(url.name, f"{error}; {url.hint}") from error
 
 
 def settings(
@@ -84,6 +95,7 @@ def settings(
     *,
     token: str | None,
     timeout: Duration,
+    wait_timeout: Duration,
     max_connections: int,
     draw_keys: bool,
     trace: CurrentTrace | None = None,
@@ -106,15 +118,27 @@ def settings(
         raise DefinitionError("token of a client", "(not shown)", "printable ASCII without blanks")
     if trace is not None and not callable(trace):  # pyright: ignore[reportUnnecessaryComparison] - not every caller has types
         raise DefinitionError("trace of a client", trace, "a function that returns a trace context, or None")
+    timeout_ms = duration_ms(timeout, what="timeout of a client", minimum_ms=1)
     return Settings(
-        server=server_url(url),
+        urls=_urls(url),
         definitions=given,
         token=token,
-        timeout_ms=duration_ms(timeout, what="timeout of a client", minimum_ms=1),
+        timeout_ms=timeout_ms,
+        wait_timeout_ms=max(timeout_ms, duration_ms(wait_timeout, what="wait_timeout of a client", minimum_ms=1)),
         max_connections=max_connections,
         draws_keys=draw_keys,
         trace=trace,
     )
+
+
+def _urls(given: object) -> tuple[ServerUrl, ...]:
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        return (server_url(given),)
+    urls = tuple(server_url(each) for each in cast("Sequence[object]", given))
+    names = [url.name for url in urls]
+    if not 1 <= len(urls) <= MAX_SERVERS or len(set(names)) < len(names):
+        raise DefinitionError("URLs of a client", names, f"1 to {MAX_SERVERS} URLs, each once")
+    return urls
 
 
 @attrs.frozen(repr=False)
@@ -134,11 +158,12 @@ class Connecting(AsyncNotEntered):
 
 
 def connect(
-    url: str,
+    url: Urls,
     /,
     *definitions: AnyDefinition,
     token: str | None = None,
-    timeout: Duration = "60 seconds",
+    timeout: Duration = "10 seconds",
+    wait_timeout: Duration = "60 seconds",
     max_connections: int = 100,
     draw_keys: bool = False,
     trace: CurrentTrace | None = None,
@@ -148,20 +173,30 @@ def connect(
     Use it as ``async with connect("http://127.0.0.1:8080", orders) as jobs:``.
 
     The client is the same as that of `App.open`: the same handles, results and error values. Nothing is sent before the
-    first call, so the engine may start later. A call that does not reach it is repeated until ``timeout``; so is one
-    whose answer is lost, if it reads or has an idempotency key. Without a key it fails with ``OutcomeUnknown``.
+    first call, so the engine may start later.
+
+    With the URLs of several engines of one store, requests to one instance go to the same engine, and instances are
+    spread over all. If that engine does not answer, refuses because it stops or is overloaded, or cannot read what the
+    request carries, the client tries the others. One that failed comes last for half a second to 8 seconds.
+
+    A call that no engine accepted is repeated until ``timeout``. After a lost answer, so is a read, a request with an
+    idempotency key, and a ``put`` or ``start`` whose id makes a repeat harmless; any other request fails with
+    ``OutcomeUnknown``, because it may have been applied.
 
     Args:
         url: ``http://host:port``, ``https://host``, ``http+unix:///path/of.sock``, or ``sqlite:///jobs.db``: the engine
-            that owns this file, on this machine.
+            that owns this file, on this machine; or a sequence of up to 16 of these.
         *definitions: those of the typed handles, the same as the server's. `Client.handle_by_name` needs none.
-        token: the bearer token, if the server has tokens.
-        timeout: how long a call waits for its answer, repeats included. It must be longer than the runs that you wait
-            for with ``wait_for="completion"``.
-        max_connections: the maximum number of connections for requests to instances, 1 to 1,000, and as many again for
-            lists, histories and health. Further calls wait for one.
-        draw_keys: give each request without an idempotency key a new one, so that it is repeated safely. Each key is a
-            row in the store, which the engine keeps for ``Limits.idempotency_ttl``.
+        token: the bearer token, if the servers have tokens.
+        timeout: how long a call may take, repeats included. A server that does not accept a connection within 2 seconds
+            counts as away.
+        wait_timeout: the same for a call that waits for a run: ``trigger``, ``flush`` and ``start`` with
+            ``wait_for="completion"``, and ``terminate``. It must be longer than the run. If no engine accepts the
+            request, such a call fails after ``timeout``. `Client.until` has a limit of its own.
+        max_connections: the maximum number of connections to each server for requests to instances, 1 to 1,000, and as
+            many again for lists, histories and health. Further calls wait for one.
+        draw_keys: give each request a new idempotency key that has none and that a repeat would apply again, so that it
+            is repeated safely. Each key is a row in the store, which the engine keeps for ``Limits.idempotency_ttl``.
         trace: returns the trace context of the caller, whose trace the turns of its requests become a part of:
             `perdure.telemetry.opentelemetry.current_trace`. By default the requests carry none.
 
@@ -176,6 +211,7 @@ def connect(
                 definitions,
                 token=token,
                 timeout=timeout,
+                wait_timeout=wait_timeout,
                 max_connections=max_connections,
                 draw_keys=draw_keys,
                 trace=trace,
@@ -190,32 +226,31 @@ async def _opened(settle: Callable[[], Settings]) -> AsyncGenerator[Client]:
     try:
         import httpx2  # noqa: PLC0415 - of the extra `client`
 
-        from perdure.remote.async_channel import AsyncChannel  # noqa: PLC0415 - as above
+        from perdure.remote.async_channel import AsyncChannel, AsyncClientRuntime  # noqa: PLC0415 - as above
         from perdure.remote.connections import Connections  # noqa: PLC0415 - needs an event loop
         from perdure.runtime.on_asyncio import asyncio_runtime  # noqa: PLC0415 - as in `App.open`
     except ModuleNotFoundError as error:
         raise DefinitionError("connect", error, MISSING_EXTRA) from error
+    runtime, channels = asyncio_runtime(), list[AsyncChannel]()
+    limits: Any = httpx2.Limits(max_connections=given.max_connections, max_keepalive_connections=given.max_connections)
     with ExitStack() as stack:
-        limits: Any = httpx2.Limits(
-            max_connections=given.max_connections, max_keepalive_connections=given.max_connections
-        )
-        socket, runtime = given.socket(stack), asyncio_runtime()
-        transport = httpx2.AsyncHTTPTransport(uds=socket, limits=limits)
-        connections = Connections(
-            base=given.server.base,
-            socket=socket,
-            headers={**LINES, **given.headers},
-            timeout_ms=given.timeout_ms,
-            runtime=runtime,
-            tls=httpx2.create_ssl_context,
-        )
-        channel = AsyncChannel(
-            httpx2.AsyncClient(base_url=given.server.base, headers=given.headers, transport=transport, trust_env=False),
-            connections,
-            given.max_connections,
-            runtime,
-        )
+
+        def channel_of(url: ServerUrl) -> Channel:
+            socket = socket_of(url, stack)
+            transport = httpx2.AsyncHTTPTransport(uds=socket, limits=limits)
+            connections = Connections(
+                base=url.base,
+                socket=socket,
+                headers={**LINES, **given.headers},
+                runtime=runtime,
+                tls=httpx2.create_ssl_context,
+            )
+            client = httpx2.AsyncClient(base_url=url.base, headers=given.headers, transport=transport, trust_env=False)
+            channels.append(AsyncChannel(client, connections, given.max_connections, runtime))
+            return channels[-1]
+
         try:
-            yield Client(given.gateway(channel))
+            yield Client(given.gateway(channel_of, AsyncClientRuntime(runtime)))
         finally:
-            await channel.close()
+            for channel in channels:
+                await channel.close()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import attrs
 import h11
 
-from perdure.remote.channel import AnswerLost, NotSent, check_encoding
+from perdure.remote.channel import CONNECT_MS, AnswerLost, NotSent, check_encoding
 from perdure.remote.failures import reason_of
 from perdure.runtime.record import Runtime
 
@@ -97,37 +97,44 @@ class Connections:
         base: the URL of the server.
         socket: the path of its Unix socket; None for TCP.
         headers: those of every request.
-        timeout_ms: the longest time for a connection, and without a part of a response.
         runtime: the clock.
         tls: returns the settings of ``https``.
+        connect_ms: the longest time for a connection.
     """
 
     base: str
     socket: str | None
     headers: Mapping[str, str]
-    timeout_ms: int
     runtime: Runtime
     tls: Callable[[], ssl.SSLContext]
+    connect_ms: float = CONNECT_MS
     _idle: list[Connection] = attrs.Factory(list[Connection])
 
     @asynccontextmanager
-    async def post(self, path: str, content: bytes) -> AsyncGenerator[tuple[int, AsyncIterator[bytes]]]:
+    async def post(
+        self, path: str, content: bytes, timeout_ms: float
+    ) -> AsyncGenerator[tuple[int, AsyncIterator[bytes]]]:
         """Send a request; return the status of the response and the parts of its body.
+
+        Args:
+            path: the path.
+            content: the body.
+            timeout_ms: the longest time without a part of the response.
 
         Raises:
             NotSent: no connection was made.
             AnswerLost: the connection failed later, or the server was too slow.
         """
-        connection, was_read = self._taken() or await self._connected(), False
+        connection, was_read = self._taken() or await self._connected(timeout_ms), False
         try:
             await connection.send(self._request(path, content), content)
-            head = await self._in_time(connection.head())
+            head = await _within(timeout_ms, connection.head())
             was_read = (
                 head.status_code < _REFUSED
             )  # the server may close the connection of a request that it did not read
             yield (
                 head.status_code,
-                self._body(connection, {name.decode(): value.decode("latin-1") for name, value in head.headers}),
+                self._body(connection, _texts(head.headers), timeout_ms),
             )
         except (OSError, h11.ProtocolError) as error:
             raise AnswerLost(f"the connection failed: {reason_of(error)}") from error
@@ -138,9 +145,11 @@ class Connections:
             else:
                 connection.drop()
 
-    async def _body(self, connection: Connection, headers: Mapping[str, str]) -> AsyncIterator[bytes]:
+    async def _body(
+        self, connection: Connection, headers: Mapping[str, str], timeout_ms: float
+    ) -> AsyncIterator[bytes]:
         check_encoding(headers)
-        while isinstance(event := await self._in_time(connection.event()), h11.Data):
+        while isinstance(event := await _within(timeout_ms, connection.event()), h11.Data):
             yield bytes(event.data)
         connection.end()
 
@@ -158,9 +167,9 @@ class Connections:
             connection.drop()
         return None
 
-    async def _connected(self) -> Connection:
+    async def _connected(self, timeout_ms: float) -> Connection:
         try:
-            return Connection(*await self._in_time(self._open()))
+            return Connection(*await _within(min(timeout_ms, self.connect_ms), self._open()))
         except OSError as error:
             raise NotSent(reason_of(error)) from error
 
@@ -172,10 +181,6 @@ class Connections:
         port = url.port or (80 if tls is None else 443)
         return await asyncio.open_connection(url.hostname, port, ssl=tls)
 
-    async def _in_time(self, waiting: Awaitable[A]) -> A:
-        async with asyncio.timeout(self.timeout_ms / 1_000):
-            return await waiting
-
     async def close(self) -> None:
         """Close the idle connections."""
         idle, self._idle = self._idle, []
@@ -183,3 +188,12 @@ class Connections:
             connection.writer.close()
             with suppress(OSError):
                 await connection.writer.wait_closed()
+
+
+async def _within(timeout_ms: float, waiting: Awaitable[A]) -> A:
+    async with asyncio.timeout(timeout_ms / 1_000):
+        return await waiting
+
+
+def _texts(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    return {name.decode(): value.decode("latin-1") for name, value in headers}

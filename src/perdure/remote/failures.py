@@ -8,8 +8,17 @@ from contextlib import contextmanager
 import h11
 import httpx2
 
-from perdure.remote.channel import AnswerLost, NotSent
+from perdure.remote.channel import CONNECT_MS, AnswerLost, NotSent
 from perdure.values.excerpt import excerpt
+
+
+def limits_of(timeout_ms: float) -> httpx2.Timeout:
+    """Return the limits of one request for the HTTP library.
+
+    Args:
+        timeout_ms: the longest time for a free connection, and without a part of a response.
+    """
+    return httpx2.Timeout(timeout_ms / 1_000, connect=min(timeout_ms, CONNECT_MS) / 1_000)
 
 
 @contextmanager

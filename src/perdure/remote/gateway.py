@@ -18,10 +18,10 @@ from perdure.jobs.definition import AnyDefinition, CallError
 from perdure.jobs.explanation import Answers, Explanation, explain
 from perdure.jobs.keys import check_key
 from perdure.jobs.report import NOT_FOUND
-from perdure.jobs.request import Request, Terminate
+from perdure.jobs.request import Repeat, Request, Terminate
 from perdure.programs.future import answer_of, named, once
 from perdure.remote.by_name import RemoteJob
-from perdure.remote.channel import AnswerLost, Channel, ClientClosed, NotSent
+from perdure.remote.servers import CallRepeat, Server, ServerCall, Servers
 from perdure.stores.store import Backup, Health, LoggedEvent, OnBackupProgress
 from perdure.values.address import Address, check_id
 from perdure.values.answer import InstanceStatus
@@ -31,8 +31,6 @@ from perdure.values.engine_member import EngineMember
 from perdure.values.errors import (
     BackupFailed,
     DefinitionDiffers,
-    EngineClosed,
-    HookFailed,
     InvalidInput,
     OutcomeUnknown,
     PerdureError,
@@ -62,10 +60,10 @@ from perdure.wire.steps import steps_from
 
 A = TypeVar("A")
 
-FIRST_DELAY_MS = 10
-MAX_DELAY_MS = 250
-"""Delays between repeats: doubled each time, up to a quarter of a second."""
+_RUNS = frozenset({"flush", "start", "terminate", "trigger"})
+"""The actions that wait for a run, at its completion or at its end."""
 
+_READS = ServerCall(repeat="reads")
 _NO_ENGINE = frozenset(range(300, 500)) - {408}
 """Statuses that refuse a request before it reaches an engine, if the response is not an engine's."""
 
@@ -75,25 +73,28 @@ _UNLIMITED = Limits(payload_bytes=1 << 40)
 
 @attrs.frozen(kw_only=True, eq=False)
 class RemoteGateway:
-    """Reaches an engine in another process. Every call checks its arguments when it is awaited.
+    """Reaches engines in other processes. Every call checks its arguments when it is awaited.
 
     Attributes:
-        name: the URL of the server.
-        channel: sends the requests.
+        servers: send the requests.
         definitions: those of the typed handles, by kind and name.
-        timeout_ms: how long a call waits for its answer, repeats included.
-        unreached: returns why a request did not reach the server, and what to do, from the error of the connection.
-        draws_keys: whether a request without an idempotency key gets a new one, so that it can be repeated.
+        wait_timeout_ms: how long a call may take that waits for a run, repeats included.
+        draws_keys: whether a request gets a new idempotency key that has none, and that a repeat would apply again.
         trace: returns the trace context of the caller; None to send none.
+        longest_wait_ms: the longest wait for a status of one request.
     """
 
-    name: str
-    channel: Channel
+    servers: Servers
     definitions: Mapping[tuple[str, str], AnyDefinition]
-    timeout_ms: int
-    unreached: Callable[[str], str]
+    wait_timeout_ms: int
     draws_keys: bool
     trace: CurrentTrace | None = None
+    longest_wait_ms: int = LONGEST_WAIT_MS
+
+    @property
+    def name(self) -> str:
+        """The URLs of the servers."""
+        return self.servers.name
 
     def unknown(self, kind: str, name: str, /) -> UnknownJob:
         """Return the error for a definition that the client was not connected with."""
@@ -124,7 +125,9 @@ class RemoteGateway:
             interrupt=isinstance(command, Terminate) and command.when == "interrupt",
         )
         decode = job.plan.answers.decode
-        return await self.ask(envelope, lambda answer: decode(orjson.dumps(answer)), job)
+        spec = job.plan.commands.get(request.action)
+        repeat: Repeat = "applies_again" if spec is None else spec.repeat
+        return await self.ask(envelope, lambda answer: decode(orjson.dumps(answer)), job, repeat)
 
     def status(self, definition: AnyDefinition, id_: str, /) -> FutureResult[InstanceStatus, CallError]:
         """Read the committed status."""
@@ -147,9 +150,11 @@ class RemoteGateway:
         return once(self._read(definition, id_, "steps", steps_from))
 
     def set_hold(self, job: Job, hold: Hold, /) -> FutureResult[HoldResult, CallError]:
-        """Hold or release a job. It is repeated until it is answered: a repeat changes nothing."""
+        """Hold or release a job. A repeat changes nothing."""
         path = f"{job_path(*job)}/{'hold' if hold == 'held' else 'release'}"
-        return once(self.http("POST", path, lambda data: record_of(HoldResult, data)))
+        return once(
+            self.http("POST", path, lambda data: record_of(HoldResult, data), ServerCall(repeat="changes_nothing"))
+        )
 
     def count(self, job: Job, /) -> FutureResult[JobCount, CallError]:
         """Count the instances of a job by status."""
@@ -206,7 +211,7 @@ class RemoteGateway:
     # ------------------------------------------------------------ many instances
     def together(self, calls: Sequence[FutureResult[Any, Any]], /) -> FutureResult[tuple[Result[Any, Any], ...], Never]:
         """Make several calls at the same time."""
-        return once(self.channel.together(calls))
+        return once(self.servers.runtime.together(calls))
 
     def find(self, wanted: ListFilter, /) -> FutureResult[Listing, CallError]:
         """Find instances."""
@@ -232,22 +237,20 @@ class RemoteGateway:
         )
 
     def until(self, address: Address, wanted: WaitCondition, timeout_ms: int, /) -> FutureResult[Awaited, CallError]:
-        """Wait until an instance has a wanted status. The server answers each request after 20 seconds at the latest.
-
-        Each request takes at most half of the time that a call may take, so that its answer arrives in time.
-        """
+        """Wait until an instance has a wanted status. Each request of it ends after 20 seconds at the latest."""
         return once(self._until(address, wanted, timeout_ms))
 
     async def _until(self, address: Address, wanted: WaitCondition, timeout_ms: int) -> Result[Awaited, CallError]:
-        deadline, seen = self.channel.now_ms() + timeout_ms, False
-        longest_ms = min(LONGEST_WAIT_MS, self.timeout_ms // 2)
+        clock, seen = self.servers.runtime, False
+        deadline = clock.now_ms() + timeout_ms
         query = [("until", status) for status in wanted.statuses] + [("phase", phase) for phase in wanted.phases]
         while True:
-            left_ms = max(0, round(deadline - self.channel.now_ms()))
-            wait_ms = min(left_ms, longest_ms)
+            left_ms = max(0, round(deadline - clock.now_ms()))
+            wait_ms = min(left_ms, self.longest_wait_ms)
             parameters = urlencode([*query, ("timeout", f"{wait_ms} ms")])
+            call = ServerCall(about=str(address), repeat="reads", waits_ms=wait_ms)
             answer: Result[Awaited, CallError] = await self.http(
-                "GET", f"{instance_path(address, 'wait')}?{parameters}", awaited_of
+                "GET", f"{instance_path(address, 'wait')}?{parameters}", awaited_of, call
             )
             match answer:
                 case Success(NotReached(status)) if left_ms > wait_ms:
@@ -264,7 +267,11 @@ class RemoteGateway:
 
     def redrive(self, message_id: int, /) -> FutureResult[Literal["redriven", "not_found"], CallError]:
         """Turn a dead letter into an ordinary message again."""
-        return once(self.http("POST", f"/v1/dead-letters/{message_id}/redrive", lambda data: data))
+        return once(
+            self.http(
+                "POST", f"/v1/dead-letters/{message_id}/redrive", lambda data: data, ServerCall(repeat="applies_again")
+            )
+        )
 
     # ------------------------------------------------------------ the engine
     def stopped(self) -> FutureResult[EngineStopped, CallError]:
@@ -304,7 +311,7 @@ class RemoteGateway:
         return once(self._metrics())
 
     async def _metrics(self) -> Result[str, CallError]:
-        page = await self._fetched("GET", "/metrics")
+        page = await self._fetched("GET", "/metrics", _READS)
         return page.map(lambda body: body.decode(errors="replace"))
 
     def info(self) -> FutureResult[EngineInfo, CallError]:
@@ -313,34 +320,38 @@ class RemoteGateway:
 
     def _get(self, path: str, given: Mapping[str, object], decode: Callable[[Any], A]) -> FutureResult[A, CallError]:
         query = urlencode({name: value for name, value in given.items() if value is not None})
-        return once(self.http("GET", f"{path}?{query}" if query else path, decode))
+        return once(self.http("GET", f"{path}?{query}" if query else path, decode, _READS))
 
-    # ------------------------------------------------------------ repeats
+    # ------------------------------------------------------------ attempts
     async def ask(
-        self, envelope: Envelope, decode: Callable[[Any], A], job: AnyDefinition | None = None
+        self,
+        envelope: Envelope,
+        decode: Callable[[Any], A],
+        job: AnyDefinition | None = None,
+        repeat: Repeat = "applies_again",
     ) -> Result[A, Any]:
-        """Send a request to one instance, and repeat it where that is safe.
-
-        A request that did not reach the engine is repeated. One whose answer was lost is repeated if it reads, or if it
-        has an idempotency key; if no repeat is answered, its outcome stays unknown.
+        """Send a request to one instance, and repeat it where that is safe; see `Servers.perform`.
 
         Args:
             envelope: the request.
             decode: returns the answer from parsed JSON.
             job: the definition, whose typed errors the server sends.
+            repeat: what a repeat does if the request has no key.
         """
-        reads = envelope.action in READS
-        if self.draws_keys and envelope.key is None and not reads:
-            envelope = attrs.evolve(envelope, key=self.channel.new_key())
-        if self.trace is not None and envelope.trace is None and not reads:
+        if _needs_key(envelope, repeat, draws_keys=self.draws_keys):
+            envelope = attrs.evolve(envelope, key=self.servers.runtime.new_key())
+        if self.trace is not None and envelope.trace is None and envelope.action not in READS:
             envelope = attrs.evolve(envelope, trace=self.trace())
         typed = None if job is None else job.plan.errors
 
-        async def attempt(left_ms: float) -> Result[Any, PerdureError]:
-            reply = await self.channel.call(envelope, left_ms)
-            return Success(reply.body) if reply.form == "answer" else Failure(self._error(reply.body, typed))
+        async def attempt(server: Server, limit_ms: float) -> Result[Any, PerdureError]:
+            reply = await server.channel.call(envelope, limit_ms)
+            return Success(reply.body) if reply.form == "answer" else Failure(_error(server, reply.body, typed))
 
-        result = await self._repeated(attempt, safe=reads or envelope.key is not None, changes=not reads)
+        about = str(Address(envelope.kind, envelope.job, envelope.id))
+        waits_ms = max(0, self.wait_timeout_ms - self.servers.timeout_ms) if _waits(envelope) else 0
+        call = ServerCall(about=about, repeat=_repeat(envelope, repeat), waits_ms=waits_ms)
+        result = await self.servers.perform(attempt, call)
         if not isinstance(result, Success):
             return Failure(await self._explained(result.failure(), job))
         return _decoded(result.unwrap(), decode, envelope, of_state=envelope.action == "get_state")
@@ -350,66 +361,34 @@ class RemoteGateway:
         method: Literal["GET", "POST"],
         path: str,
         decode: Callable[[Any], A],
+        call: ServerCall,
         content: bytes = b"",
         key: str | None = None,
     ) -> Result[A, Any]:
-        """Send another request and decode its answer; a GET is repeated until it is answered."""
-        result = await self._fetched(method, path, content, key)
+        """Send another request and decode its answer; see `Servers.perform`."""
+        result = await self._fetched(method, path, call, content, key)
         if not isinstance(result, Success):
             return Failure(result.failure())
         try:
             return Success(decode(orjson.loads(result.unwrap())))
         except OutcomeUnknown as unreadable:
-            return Failure(unreadable)
+            return Failure(self._unreadable(unreadable.reason, call))
         except orjson.JSONDecodeError as error:
-            return Failure(OutcomeUnknown(f"{self.name} answered no JSON: {error}"))
+            return Failure(self._unreadable(f"{self.name} answered no JSON: {error}", call))
+
+    def _unreadable(self, reason: str, call: ServerCall) -> PerdureError:
+        return ServerUnreachable(self.name, reason) if call.repeat == "reads" else OutcomeUnknown(reason)
 
     async def _fetched(
-        self, method: Literal["GET", "POST"], path: str, content: bytes = b"", key: str | None = None
+        self, method: Literal["GET", "POST"], path: str, call: ServerCall, content: bytes = b"", key: str | None = None
     ) -> Result[bytes, Any]:
-        async def attempt(left_ms: float) -> Result[Any, PerdureError]:
-            reply = await self.channel.http(method, path, left_ms, content, key)
+        async def attempt(server: Server, limit_ms: float) -> Result[Any, PerdureError]:
+            reply = await server.channel.http(method, path, limit_ms, content, key)
             if reply.status == 200:  # noqa: PLR2004 - HTTP's number
                 return Success(reply.body)
-            return Failure(self._error(reply.problem()))
+            return Failure(_error(server, reply.problem()))
 
-        return await self._repeated(attempt, safe=method == "GET", changes=method != "GET")
-
-    def _error(self, problem: Mapping[str, Any], typed: Codec[Any] | None = None) -> PerdureError:
-        error, status = error_of(problem, typed), problem.get("status")
-        no_engine = problem.get("code", "no_route") == "no_route" and isinstance(status, int) and status in _NO_ENGINE
-        if isinstance(error, OutcomeUnknown) and no_engine:
-            reason = f"the server there refuses the request with status {status}: {excerpt(problem.get('detail'))}"
-            return ServerUnreachable(self.name, f"{reason}; correct the URL, or the proxy in front")
-        return error
-
-    async def _repeated(
-        self, attempt: Callable[[float], Any], *, safe: bool, changes: bool
-    ) -> Result[Any, PerdureError]:
-        deadline, delay = self.channel.now_ms() + self.timeout_ms, FIRST_DELAY_MS
-        doubt: OutcomeUnknown | None = None
-        while True:
-            failure: PerdureError
-            repeatable = safe
-            try:
-                result: Result[Any, PerdureError] = await attempt(max(1.0, deadline - self.channel.now_ms()))
-            except NotSent as error:
-                failure, repeatable = ServerUnreachable(self.name, self.unreached(error.reason)), True
-            except AnswerLost as error:
-                failure = OutcomeUnknown(error.reason)
-            except ClientClosed:
-                failure, repeatable = EngineClosed("this client is closed: its block has ended"), False
-            else:
-                if isinstance(result, Success):
-                    return result
-                failure = result.failure()
-                repeatable = isinstance(failure, EngineClosed) or (safe and isinstance(failure, OutcomeUnknown))
-            if changes and isinstance(failure, OutcomeUnknown):
-                doubt = failure
-            if not repeatable or self.channel.now_ms() + delay >= deadline:
-                return Failure(failure if doubt is None or isinstance(failure, HookFailed) else doubt)
-            await self.channel.pause(delay)
-            delay = min(2 * delay, MAX_DELAY_MS)
+        return await self.servers.perform(attempt, call)
 
     async def _explained(self, error: PerdureError, job: AnyDefinition | None) -> PerdureError:
         """Name the types that differ between client and server."""
@@ -432,3 +411,30 @@ def _decoded(answer: object, decode: Callable[[Any], A], envelope: Envelope, *, 
         if of_state:
             return Failure(Undecodable(f"{envelope.kind}:{envelope.job}:{envelope.id}", problem.problems))
         return Failure(OutcomeUnknown(f"the answer does not decode: {problem}"))
+
+
+def _error(server: Server, problem: Mapping[str, Any], typed: Codec[Any] | None = None) -> PerdureError:
+    error, status = error_of(problem, typed), problem.get("status")
+    no_engine = problem.get("code", "no_route") == "no_route" and isinstance(status, int) and status in _NO_ENGINE
+    if isinstance(error, OutcomeUnknown) and no_engine:
+        reason = f"the server there refuses the request with status {status}: {excerpt(problem.get('detail'))}"
+        return ServerUnreachable(server.name, f"{reason}; correct the URL, or the proxy in front")
+    return error
+
+
+def _waits(envelope: Envelope) -> bool:
+    return envelope.action in _RUNS and envelope.wait_for == "completion" and not envelope.interrupt
+
+
+def _needs_key(envelope: Envelope, repeat: Repeat, *, draws_keys: bool) -> bool:
+    if envelope.key is not None or envelope.action in READS:
+        return False
+    return repeat == "starts_again" or (draws_keys and repeat == "applies_again")
+
+
+def _repeat(envelope: Envelope, unkeyed: Repeat) -> CallRepeat:
+    if envelope.action in READS:
+        return "reads"
+    if envelope.key is not None:
+        return "keyed"
+    return "applies_again" if unkeyed == "starts_again" else unkeyed

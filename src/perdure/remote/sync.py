@@ -16,7 +16,9 @@ from perdure.client.client import Client
 from perdure.client.not_entered import SyncNotEntered
 from perdure.client.unwrap import unwrap
 from perdure.jobs.definition import AnyDefinition
-from perdure.remote.connecting import MISSING_EXTRA, Settings, settings
+from perdure.remote.channel import Channel
+from perdure.remote.connecting import MISSING_EXTRA, Settings, Urls, settings, socket_of
+from perdure.remote.server_url import ServerUrl
 from perdure.values.duration import Duration
 from perdure.values.errors import DefinitionError
 from perdure.values.trace import CurrentTrace
@@ -82,11 +84,12 @@ class SyncConnecting(SyncNotEntered):
 
 
 def connect_sync(
-    url: str,
+    url: Urls,
     /,
     *definitions: AnyDefinition,
     token: str | None = None,
-    timeout: Duration = "60 seconds",
+    timeout: Duration = "10 seconds",
+    wait_timeout: Duration = "60 seconds",
     max_connections: int = 100,
     draw_keys: bool = False,
     trace: CurrentTrace | None = None,
@@ -102,9 +105,10 @@ def connect_sync(
         url: see `connect`, as for all arguments.
         *definitions: those of the typed handles.
         token: the bearer token, if the server has tokens.
-        timeout: how long a call waits for its answer, repeats included.
-        max_connections: the maximum number of connections, for all threads.
-        draw_keys: give each request without an idempotency key a new one.
+        timeout: how long a call may take, repeats included.
+        wait_timeout: the same for a call that waits for a run.
+        max_connections: the maximum number of connections to each server, for all threads.
+        draw_keys: give each request a new idempotency key that has none and that a repeat would apply again.
         trace: returns the trace context of the caller.
 
     Raises:
@@ -118,6 +122,7 @@ def connect_sync(
                 definitions,
                 token=token,
                 timeout=timeout,
+                wait_timeout=wait_timeout,
                 max_connections=max_connections,
                 draw_keys=draw_keys,
                 trace=trace,
@@ -132,21 +137,21 @@ def _opened(settle: Callable[[], Settings]) -> Generator[SyncClient]:
     try:
         import httpx2  # noqa: PLC0415 - of the extra `client`
 
-        from perdure.remote.blocking_channel import BlockingChannel  # noqa: PLC0415 - as above
+        from perdure.remote.blocking_channel import BlockingChannel, BlockingClientRuntime  # noqa: PLC0415 - as above
     except ModuleNotFoundError as error:
         raise DefinitionError("connect_sync", error, MISSING_EXTRA) from error
+    limits: Any = httpx2.Limits(max_connections=given.max_connections, max_keepalive_connections=given.max_connections)
     with ExitStack() as stack:
-        limits: Any = httpx2.Limits(
-            max_connections=given.max_connections, max_keepalive_connections=given.max_connections
-        )
-        socket = given.socket(stack)
 
-        def http_client() -> httpx2.Client:
-            transport = httpx2.HTTPTransport(uds=socket, limits=limits)
-            return httpx2.Client(
-                base_url=given.server.base, headers=given.headers, transport=transport, trust_env=False
-            )
+        def channel_of(url: ServerUrl) -> Channel:
+            socket = socket_of(url, stack)
 
-        channel = BlockingChannel(http_client)
-        stack.callback(channel.close)
-        yield SyncClient(given.gateway(channel))
+            def http_client() -> httpx2.Client:
+                transport = httpx2.HTTPTransport(uds=socket, limits=limits)
+                return httpx2.Client(base_url=url.base, headers=given.headers, transport=transport, trust_env=False)
+
+            channel = BlockingChannel(http_client)
+            stack.callback(channel.close)
+            return channel
+
+        yield SyncClient(given.gateway(channel_of, BlockingClientRuntime()))

@@ -21,7 +21,7 @@ from perdure.cli.paging import MAX_PAGE
 from perdure.cli.stats.counts import count
 from perdure.cli.styled_lines import write_styled_lines
 from perdure.cli.target.opening import is_listening, open_target
-from perdure.cli.target.options import UNSET, TargetOptions, chosen_url
+from perdure.cli.target.options import UNSET, TargetOptions, chosen_urls
 from perdure.cli.target.target import Target
 from perdure.cli.usage_error import UsageError
 from perdure.stores.postgres import check_driver
@@ -66,7 +66,7 @@ def _diagnoses(target: TargetOptions) -> Iterator[Diagnosis]:
     if schema:
         yield from _schema(schema)
         return
-    url = chosen_url(target, os.environ)
+    url = chosen_urls(target, os.environ)[0]
     reachable = True
     if url.startswith("sqlite:"):
         try:

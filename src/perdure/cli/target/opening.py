@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from perdure._lazy import lazy_module
-from perdure.cli.target.options import UNSET, PlaceOptions, TargetOptions, chosen_url, token_of
+from perdure.cli.target.options import UNSET, PlaceOptions, TargetOptions, chosen_urls, token_of
 from perdure.cli.target.target import Target
 from perdure.cli.usage_error import UsageError
 from perdure.stores.sqlite.owner_socket import owner_socket, short_path
@@ -40,14 +40,14 @@ def open_target(options: PlaceOptions) -> Generator[Target]:
         UsageError: they name no target, or the file cannot be read.
         ServerUnreachable: no engine answers at the URL of a server.
     """
-    url = chosen_url(options, os.environ)
+    urls = chosen_urls(options, os.environ)
     with ExitStack() as stack:
         try:
-            if _is_at_rest(url):
-                target: Target = stack.enter_context(open_store(url, options.app or os.environ.get("PERDURE_APP")))
+            if _is_at_rest(urls):
+                target: Target = stack.enter_context(open_store(urls[0], options.app or os.environ.get("PERDURE_APP")))
             else:
                 timeout = options.timeout if isinstance(options, TargetOptions) else UNSET.timeout
-                target = stack.enter_context(remote.connected(url, token_of(os.environ), timeout))
+                target = stack.enter_context(remote.connected(urls, token_of(os.environ), timeout))
         except (DefinitionError, StoreError) as error:
             raise UsageError(str(error)) from error
         yield target
@@ -78,8 +78,10 @@ def is_listening(path: str) -> bool:
     return True
 
 
-def _is_at_rest(url: str) -> bool:
-    parts = urlsplit(url)
+def _is_at_rest(urls: tuple[str, ...]) -> bool:
+    url, parts = urls[0], urlsplit(urls[0])
+    if len(urls) > 1:
+        return False
     if parts.scheme == "http+unix" and not is_listening(path := unquote(parts.path)):
         raise ServerUnreachable(url, f"no process listens on {path}; start the engine, or check the path")
     return parts.scheme == "sqlite" and not is_listening(owner_socket(sqlite_path(url)))

@@ -24,18 +24,19 @@ class PlaceOptions:
     """The options ``--server``, ``--store`` and ``--app``.
 
     Attributes:
-        server: the URL of a server.
+        server: the URLs of servers.
         store: the URL of a store.
         app: the app of a store at rest.
     """
 
     server: Annotated[
-        str | None,
+        tuple[str, ...],
         Parameter(
-            help="A running engine: http://host:port, https://host or http+unix:///path/to.sock. "
-            "[env var: PERDURE_SERVER]"
+            help="A running engine: http://host:port, https://host or http+unix:///path/to.sock. Repeat it for several "
+            "engines of one store: one that answers is called. [env var: PERDURE_SERVER, with commas between]",
+            negative=(),
         ),
-    ] = None
+    ] = ()
     store: Annotated[
         str | None,
         Parameter(
@@ -74,11 +75,13 @@ UNSET: Final = TargetOptions()
 NO_PLACE: Final = PlaceOptions()
 
 
-def chosen_url(options: PlaceOptions, environment: Mapping[str, str]) -> str:
-    """Return the URL that the options name, or else the environment.
+def chosen_urls(options: PlaceOptions, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the URLs that the options name, or else the environment: those of servers, or the one of a store.
 
-    >>> chosen_url(UNSET, {"PERDURE_STORE": "sqlite:///jobs.db"})
-    'sqlite:///jobs.db'
+    >>> chosen_urls(UNSET, {"PERDURE_STORE": "sqlite:///jobs.db"})
+    ('sqlite:///jobs.db',)
+    >>> chosen_urls(UNSET, {"PERDURE_SERVER": "http://10.0.0.5:8080, http://10.0.0.6:8080"})
+    ('http://10.0.0.5:8080', 'http://10.0.0.6:8080')
 
     Args:
         options: the options of a command.
@@ -87,18 +90,23 @@ def chosen_url(options: PlaceOptions, environment: Mapping[str, str]) -> str:
     Raises:
         UsageError: they name no target, or two, or not such a URL.
     """
-    flags = {"--server": options.server, "--store": options.store}
-    variables = {name: environment.get(name) for name in ("PERDURE_SERVER", "PERDURE_STORE")}
+    flags = {"--server": options.server, "--store": _one(options.store)}
+    servers = tuple(url.strip() for url in environment.get("PERDURE_SERVER", "").split(",") if url.strip())
+    variables = {"PERDURE_SERVER": servers, "PERDURE_STORE": _one(environment.get("PERDURE_STORE"))}
     for named in (flags, variables):
-        given = {name: url for name, url in named.items() if url}
+        given = {name: urls for name, urls in named.items() if urls}
         if len(given) > 1:
             raise UsageError(f"{' and '.join(given)} name two targets; pass one: --server URL or --store URL")
-        for name, url in given.items():
-            return _checked(name, url)
+        for name, urls in given.items():
+            return tuple(_checked(name, url) for url in urls)
     raise UsageError(
         "no engine and no store is named; pass --server http://127.0.0.1:8080 or --store sqlite:///jobs.db, or set "
         "PERDURE_SERVER or PERDURE_STORE"
     )
+
+
+def _one(url: str | None) -> tuple[str, ...]:
+    return (url,) if url else ()
 
 
 def _checked(name: str, url: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
@@ -174,20 +174,32 @@ def _without_error_data(answer: object) -> object:
 
 
 @contextmanager
-def connected(url: str, token: str | None, timeout: str) -> Generator[Remote]:
-    """Connect to the engine of a URL.
+def connected(urls: tuple[str, ...], token: str | None, timeout: str) -> Generator[Remote]:
+    """Connect to the engines of these URLs.
 
     Args:
-        url: of a server, or of the file that an engine owns.
+        urls: of servers, or of the file that an engine owns.
         token: the bearer token.
         timeout: how long a call waits for its answer, such as ``60 seconds``.
 
     Raises:
-        ServerUnreachable: no server accepts connections there. Nothing was sent.
+        ServerUnreachable: no server accepts connections at any of them. Nothing was sent.
     """
-    _check_server(url)
-    with connect_sync(url, token=token, timeout=timeout) as jobs:
-        yield Remote(url, jobs)
+    _check_servers(urls)
+    with connect_sync(urls, token=token, timeout=timeout, wait_timeout=timeout) as jobs:
+        yield Remote(", ".join(urls), jobs)
+
+
+def _check_servers(urls: tuple[str, ...]) -> None:
+    """Check that one of the servers is one.
+
+    Raises:
+        ServerUnreachable: none of them is.
+    """
+    for url in urls[:-1]:
+        with suppress(ServerUnreachable):
+            return _check_server(url)
+    return _check_server(urls[-1])
 
 
 def _check_server(url: str) -> None:

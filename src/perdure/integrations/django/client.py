@@ -19,7 +19,7 @@ from perdure.values.errors import DefinitionError
 from perdure.values.trace import CurrentTrace
 
 TIMEOUT: Final = "10 seconds"
-"""How long a call waits for its answer by default: a thread of the web server waits with it."""
+"""How long a call may take by default: a thread of the web server waits with it."""
 
 _lock: Final = threading.Lock()
 _opened: Final[dict[int, tuple[SyncClient, ExitStack]]] = {}
@@ -55,9 +55,10 @@ atexit.register(close)
 
 
 def _open() -> tuple[SyncClient, ExitStack]:
-    url: str | None = getattr(settings, "PERDURE_URL", None)
+    url: str | list[str] | None = getattr(settings, "PERDURE_URL", None)
     if not url:
-        raise ImproperlyConfigured("PERDURE_URL: expected the URL of the engine, such as 'sqlite:///jobs.db'")
+        expected = "the URL of the engine, such as 'sqlite:///jobs.db', or a list of those of several engines"
+        raise ImproperlyConfigured(f"PERDURE_URL: expected {expected}")
     stack = ExitStack()
     token: str | None = getattr(settings, "PERDURE_TOKEN", None)
     timeout: Duration = getattr(settings, "PERDURE_TIMEOUT", TIMEOUT)

@@ -192,7 +192,14 @@ class Continuous(Definition["ContinuousHandle[S, E]", "ContinuousSender[S]", R_c
 def _commands(state: TypeForm[Any], tags: Mapping[type, str] | None, name: str) -> tuple[CommandSpec[Any], ...]:
     codec: Codec[Any] = Codec.of(state, what=f"state of continuous:{name}", tags=tags, other_tags="ignored")
     return (
-        CommandSpec(name="start", command=StartCommand, input=codec, absent="creates", answer=RunAnswer),
+        CommandSpec(
+            name="start",
+            command=StartCommand,
+            input=codec,
+            absent="creates",
+            answer=RunAnswer,
+            repeat="starts_again",
+        ),
         CommandSpec(name="trigger", command=TriggerCommand, answer=RunAnswer),
     )
 

@@ -16,7 +16,7 @@ from perdure.jobs.facts import Fact, facts_of_plan
 from perdure.jobs.hooks import FROM_HOOKS, FromHooks, HookResult, RetryPolicy, hook, value_of
 from perdure.jobs.lanes import Lanes, rate_of
 from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, MAX_CONCURRENCY, build_plan
-from perdure.jobs.request import CommandSpec, Keyword, Request
+from perdure.jobs.request import CommandSpec, Keyword, Repeat, Request, repeat_of_creating
 from perdure.jobs.signature import check_function
 from perdure.kinds.worker_pool.answers import ANSWERS, ItemCancelled, ItemOutcome, ItemPut, ItemRetried
 from perdure.kinds.worker_pool.commands import (
@@ -124,6 +124,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
     ) -> None:
         program = hook(work, what=f"work of pool:{name}")
         results = _results(work, result, tags, name)
+        keep_ms = None if keep is None else duration_ms(keep, what=f"keep of pool:{name}", minimum_ms=0)
         plan = build_plan(
             "pool",
             name,
@@ -136,7 +137,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
             may_continue="must_settle",
             run_timeout=run_timeout,
             concurrency=_workers(workers, what=f"workers of pool:{name}"),
-            commands=_commands(item, tags, name),
+            commands=_commands(item, tags, name, repeat_of_creating(keep_ms)),
             answers=ANSWERS,
             kept=(results,),
             versions=versions,
@@ -144,7 +145,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         keeping = Keeping(
             key=None if key is None else _key(key, name),
             results=results,
-            keep_ms=None if keep is None else duration_ms(keep, what=f"keep of pool:{name}", minimum_ms=0),
+            keep_ms=keep_ms,
         )
         dead = None
         if on_dead is not None:
@@ -296,14 +297,16 @@ def _results(work: object, result: object, tags: Mapping[type, str] | None, name
     return Codec.of(form, what=f"result of pool:{name}", tags=tags, other_tags="ignored")
 
 
-def _commands(item: TypeForm[Any], tags: Mapping[type, str] | None, name: str) -> tuple[CommandSpec[Any], ...]:
+def _commands(
+    item: TypeForm[Any], tags: Mapping[type, str] | None, name: str, repeat: Repeat
+) -> tuple[CommandSpec[Any], ...]:
     form: Any = NewItem[cast("Any", item)]  # type: ignore[misc] # built at run time: an input is one value
     codec: Codec[Any] = Codec.of(form, what=f"item of pool:{name}", tags=tags, other_tags="ignored")
     return (
-        CommandSpec(name="put", command=put_command, input=codec, absent="creates", answer=ItemPut),
+        CommandSpec(name="put", command=put_command, input=codec, absent="creates", answer=ItemPut, repeat=repeat),
         CommandSpec(name="cancel", command=CancelCommand, answer=ItemCancelled, effect="destroys"),
         CommandSpec(name="retry", command=RetryCommand, answer=ItemRetried),
-        CommandSpec(name="outcome", command=OutcomeCommand, answer=ItemOutcome),
+        CommandSpec(name="outcome", command=OutcomeCommand, answer=ItemOutcome, repeat="reads"),
     )
 
 

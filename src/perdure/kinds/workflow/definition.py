@@ -17,7 +17,7 @@ from perdure.jobs.facts import Fact, facts_of_plan
 from perdure.jobs.hooks import FROM_HOOKS, FromHooks, value_of
 from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, build_plan
 from perdure.jobs.report import report_status
-from perdure.jobs.request import CommandSpec, Keyword, Request
+from perdure.jobs.request import CommandSpec, Keyword, Repeat, Request, repeat_of_creating
 from perdure.jobs.signature import check_function
 from perdure.kinds.workflow.commands import (
     ANSWERS,
@@ -173,6 +173,7 @@ class Workflow(Definition["WorkflowHandle[S, A, E]", "WorkflowSender[S]", R_cont
             for signal in declared.values()
         }
         results = _results(result, run, tags, name)
+        keep_ms = None if keep is None else _keep_ms(keep, name)
         plan = build_plan(
             "workflow",
             name,
@@ -187,7 +188,7 @@ class Workflow(Definition["WorkflowHandle[S, A, E]", "WorkflowSender[S]", R_cont
             concurrency=concurrency,
             versions=versions,
             state_in_events=state_in_events,
-            commands=_commands(state, codecs, tags, name),
+            commands=_commands(state, codecs, tags, name, repeat_of_creating(keep_ms)),
             answers=ANSWERS,
             kept=(results,),
         )
@@ -198,7 +199,7 @@ class Workflow(Definition["WorkflowHandle[S, A, E]", "WorkflowSender[S]", R_cont
             codecs,
             declared,
             results,
-            None if keep is None else _keep_ms(keep, name),
+            keep_ms,
             _whole(max_steps, f"max_steps of workflow:{name}"),
             _whole(inbox, f"inbox of workflow:{name}"),
         )
@@ -452,7 +453,11 @@ def _whole(value: object, what: str) -> int:
 
 
 def _commands(
-    state: TypeForm[Any], signals: Mapping[str, Codec[Any]], tags: Mapping[type, str] | None, name: str
+    state: TypeForm[Any],
+    signals: Mapping[str, Codec[Any]],
+    tags: Mapping[type, str] | None,
+    name: str,
+    repeat: Repeat,
 ) -> tuple[CommandSpec[Any], ...]:
     start: Codec[Any] = Codec.of(state, what=f"state of workflow:{name}", tags=tags, other_tags="ignored")
     form: Any = cast("Any", ChildStart)[state]
@@ -462,7 +467,9 @@ def _commands(
         for signal, codec in signals.items()
     )
     return (
-        CommandSpec(name="start", command=StartWorkflow, input=start, absent="creates", answer=RunAnswer),
+        CommandSpec(
+            name="start", command=StartWorkflow, input=start, absent="creates", answer=RunAnswer, repeat=repeat
+        ),
         CommandSpec(
             name="start_child", command=StartChild, input=child, absent="creates", sender="instance", answer=RunAnswer
         ),
@@ -479,6 +486,6 @@ def _commands(
             for action, command in (("child_parked", ChildParked), ("child_resumed", ChildResumed))
         ),
         CommandSpec(name="cancel", command=cancel_of, input=CANCELLATION, answer=Signalled),
-        CommandSpec(name="outcome", command=ReadOutcome, answer=WorkflowOutcome),
+        CommandSpec(name="outcome", command=ReadOutcome, answer=WorkflowOutcome, repeat="reads"),
         *sent,
     )

@@ -52,7 +52,9 @@ def _variables() -> dict[str, str]:
     """Return the environment variables that stand for the settings of the project."""
     names = [name for name in dir(settings) if name.startswith("PERDURE_")]
     found = {name: value for name in names if isinstance(value := getattr(settings, name), str)}
-    url = found.pop("PERDURE_URL", None)
-    if url is not None and not {"PERDURE_SERVER", "PERDURE_STORE"} & (found.keys() | os.environ.keys()):
+    found.pop("PERDURE_URL", None)
+    given: str | list[str] | None = getattr(settings, "PERDURE_URL", None)
+    if given and not {"PERDURE_SERVER", "PERDURE_STORE"} & (found.keys() | os.environ.keys()):
+        url = given if isinstance(given, str) else ",".join(given)
         found["PERDURE_STORE" if url.startswith("sqlite:") else "PERDURE_SERVER"] = url
     return found

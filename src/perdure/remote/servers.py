@@ -1,0 +1,301 @@
+"""The servers of a client: which one a call goes to, and which one it goes to next."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from hashlib import blake2b
+from typing import Any, Final, Literal, TypeAlias, TypeVar
+
+import attrs
+from returns.result import Failure, Result, Success
+
+from perdure.remote.channel import CONNECT_MS, AnswerLost, Channel, ClientClosed, ClientRuntime, NotSent
+from perdure.values.errors import (
+    EngineClosed,
+    HookFailed,
+    InvalidInput,
+    OutcomeUnknown,
+    Overloaded,
+    OwnershipLost,
+    PerdureError,
+    ServerUnreachable,
+    StoredResultUnreadable,
+    StoreUnavailable,
+    Undecodable,
+    UnknownAction,
+    UnknownJob,
+)
+
+A = TypeVar("A")
+
+MAX_SERVERS: Final = 16
+"""The maximum number of servers of one client."""
+
+FIRST_DELAY_MS: Final = 10
+MAX_DELAY_MS: Final = 250
+"""Delays between rounds of attempts: doubled each time, up to a quarter of a second."""
+
+AWAY_MS: Final = 500
+MAX_AWAY_MS: Final = 8_000
+"""How long a server that is away comes last: doubled each time, up to 8 seconds."""
+
+CallRepeat: TypeAlias = Literal["reads", "keyed", "changes_nothing", "applies_again"]
+"""What a repeat of a call does; see `perdure.jobs.request.Repeat`. With a key, it gets the answer of the first."""
+
+Verdict: TypeAlias = Literal["final", "elsewhere", "later"]
+"""What a failed attempt leaves to do: nothing, to try each other server, or to try all of them again."""
+
+Attempt: TypeAlias = Callable[["Server", float], Awaitable[Result[Any, PerdureError]]]
+"""Sends a request to a server, and waits for its answer for so many milliseconds."""
+
+
+@attrs.frozen(kw_only=True)
+class ServerCall:
+    """One call, to the servers of a client.
+
+    Attributes:
+        about: the address of the instance, which goes to the same server each time; "" for any server.
+        repeat: what a repeat does.
+        waits_ms: how long the server may wait before it answers, in milliseconds.
+    """
+
+    about: str = ""
+    repeat: CallRepeat
+    waits_ms: float = 0
+
+
+@attrs.define(eq=False)
+class Server:
+    """One server of a client, and what the client remembers of it.
+
+    Attributes:
+        name: its URL.
+        channel: sends requests to it.
+        unreached: returns why a request did not reach it, and what to do, from the error of the connection.
+    """
+
+    name: str
+    channel: Channel
+    unreached: Callable[[str], str]
+    _answered_ms: float = float("-inf")
+    _failed_ms: float = float("-inf")
+    _pause_ms: float = 0
+    _away_until_ms: float = float("-inf")
+
+    def rank(self, about: str) -> bytes:
+        """Return the rank of the server for an instance: the same in every client, and another for each instance."""
+        return blake2b(f"{self.name}\n{about}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
+
+    def is_away(self, now_ms: float) -> bool:
+        """Return whether it failed a moment ago."""
+        return now_ms < self._away_until_ms
+
+    def tried(self, now_ms: float) -> None:
+        """Note that a request is sent to it. While one finds out whether it is back, others go elsewhere."""
+        if self._pause_ms and now_ms >= self._away_until_ms:
+            self._away_until_ms = now_ms + CONNECT_MS
+
+    def answered(self, now_ms: float) -> None:
+        """Note that it has answered."""
+        self._answered_ms, self._pause_ms, self._away_until_ms = now_ms, 0, float("-inf")
+
+    def failed(self, since_ms: float, now_ms: float) -> None:
+        """Note that it did not answer, unless a request that began later, or ended later, was noted before."""
+        if since_ms >= max(self._answered_ms, self._failed_ms):
+            self._failed_ms = now_ms
+            self._pause_ms = min(max(AWAY_MS, 2 * self._pause_ms), MAX_AWAY_MS)
+            self._away_until_ms = now_ms + self._pause_ms
+
+
+@attrs.frozen(eq=False)
+class Servers:
+    """The servers of a client, which serve the same instances.
+
+    Attributes:
+        each: the servers.
+        runtime: the clock.
+        timeout_ms: how long a call may take, besides the time that its server may wait.
+    """
+
+    each: tuple[Server, ...]
+    runtime: ClientRuntime
+    timeout_ms: float
+
+    @property
+    def name(self) -> str:
+        """Their URLs, for messages."""
+        return ", ".join(server.name for server in self.each)
+
+    async def perform(self, attempt: Attempt, call: ServerCall) -> Result[Any, PerdureError]:
+        """Make a call: send it to one server, then to the others where that is safe and may help, then to all again.
+
+        Each round of attempts begins with the server of the instance, and ends with those that failed a moment ago. The
+        rounds end when the time of the call is over, or when no server failed in a way that passes.
+
+        Args:
+            attempt: sends the request to a server. It may raise what its channel raises.
+            call: what the call is about, and what a repeat of it does.
+
+        Returns:
+            The answer, or the error of the call. It is ``OutcomeUnknown`` only if an attempt may have been applied.
+        """
+        progress = _Progress.of(call, self.runtime.now_ms(), self.timeout_ms)
+        delay_ms: float = FIRST_DELAY_MS
+        try:
+            while True:
+                ended = await self._round(attempt, progress)
+                if ended is not None:
+                    return ended
+                if not progress.may_repeat(self.runtime.now_ms() + delay_ms):
+                    return Failure(progress.error(self.name))
+                await self.runtime.pause(delay_ms)
+                delay_ms = min(2 * delay_ms, MAX_DELAY_MS)
+        except ClientClosed:
+            return Failure(EngineClosed("this client is closed: its block has ended"))
+
+    async def _round(self, attempt: Attempt, progress: _Progress) -> Result[Any, PerdureError] | None:
+        """Try each server once; return None if none of them settled the call."""
+        progress.begin_round()
+        order = self._order(progress.call.about)
+        for others, server in zip(reversed(range(len(order))), order, strict=True):
+            now_ms = self.runtime.now_ms()
+            if progress.is_over(now_ms):
+                return None
+            result = await self._tried(server, attempt, progress, progress.limit_ms(now_ms, others))
+            if result is not None:
+                return result
+        return None
+
+    async def _tried(
+        self, server: Server, attempt: Attempt, progress: _Progress, limit_ms: float
+    ) -> Result[Any, PerdureError] | None:
+        """Send the request to a server; return None if that did not settle the call."""
+        began_ms = self.runtime.now_ms()
+        server.tried(began_ms)
+        try:
+            result = await attempt(server, limit_ms)
+        except NotSent as lost:
+            server.failed(began_ms, self.runtime.now_ms())
+            failure: PerdureError = ServerUnreachable(server.name, server.unreached(lost.reason))
+            return progress.settled(server, failure, "later")
+        except AnswerLost as lost:
+            now_ms = self.runtime.now_ms()
+            server.failed(began_ms, now_ms)
+            progress.lost(now_ms)
+            return progress.settled(server, OutcomeUnknown(lost.reason), "later")
+        if isinstance(result, Success):
+            server.answered(self.runtime.now_ms())
+            return result
+        failure = result.failure()
+        if isinstance(failure, EngineClosed | OwnershipLost):
+            server.failed(self.runtime.now_ms(), self.runtime.now_ms())
+        else:
+            server.answered(self.runtime.now_ms())
+        return progress.settled(server, failure, _verdict(failure, progress.call))
+
+    def _order(self, about: str) -> Sequence[Server]:
+        """Return the servers in the order in which a round tries them."""
+        if len(self.each) == 1:
+            return self.each
+        now_ms, wanted = self.runtime.now_ms(), about or self.runtime.new_key()
+        return sorted(self.each, key=lambda server: (server.is_away(now_ms), server.rank(wanted)))
+
+
+@attrs.define
+class _Progress:
+    """What the attempts of one call have found.
+
+    Attributes:
+        call: the call.
+        deadline_ms: when it ends.
+        timeout_ms: how long it may take until it reaches a server.
+        reach_ms: when it ends if it reaches none.
+        doubt: the last failure after which it may have been applied.
+        round: the failures of this round, in the order of the servers.
+        waits: whether a failure of this round may pass.
+    """
+
+    call: ServerCall
+    deadline_ms: float
+    timeout_ms: float
+    reach_ms: float
+    doubt: OutcomeUnknown | None = None
+    round: list[PerdureError] = attrs.Factory(list[PerdureError])
+    waits: bool = False
+
+    @classmethod
+    def of(cls, call: ServerCall, now_ms: float, timeout_ms: float) -> _Progress:
+        """Return that of a call that begins."""
+        return cls(call, now_ms + timeout_ms + call.waits_ms, timeout_ms, now_ms + timeout_ms)
+
+    def begin_round(self) -> None:
+        """Forget the failures of the last round."""
+        self.round, self.waits = [], False
+
+    def is_over(self, now_ms: float) -> bool:
+        """Return whether the time is over after the first attempt of a round."""
+        return bool(self.round) and now_ms >= self.deadline_ms
+
+    def limit_ms(self, now_ms: float, others: int) -> float:
+        """Return how long an attempt may take: half of the time, if another server may answer in its place."""
+        left_ms = max(1.0, self.deadline_ms - now_ms)
+        if others == 0 or self.call.repeat not in ("reads", "keyed"):
+            return left_ms
+        return left_ms - max(0.0, left_ms - self.call.waits_ms) / 2
+
+    def lost(self, now_ms: float) -> None:
+        """Note that a server received the request, and did not answer."""
+        self.reach_ms = now_ms + self.timeout_ms
+
+    def settled(self, server: Server, failure: PerdureError, verdict: Verdict) -> Result[Any, PerdureError] | None:
+        """Note a failure, and return it if it ends the call."""
+        if isinstance(failure, OutcomeUnknown):
+            if self.call.repeat == "reads":
+                failure = ServerUnreachable(server.name, failure.reason)
+            elif self.call.repeat == "applies_again":
+                return Failure(failure)
+            else:
+                self.doubt = failure
+        self.round.append(failure)
+        self.waits = self.waits or verdict == "later"
+        return Failure(self._in_doubt(failure)) if verdict == "final" else None
+
+    def may_repeat(self, now_ms: float) -> bool:
+        """Return whether another round may begin then, and may succeed."""
+        return self.waits and now_ms < min(self.deadline_ms, self.reach_ms)
+
+    def error(self, servers: str) -> PerdureError:
+        """Return the error of the call after its last round.
+
+        A server that refused the request has said more than one that did not answer.
+        """
+        refused = [
+            each for each in self.round if not isinstance(each, EngineClosed | OutcomeUnknown | ServerUnreachable)
+        ]
+        unreached = [each for each in self.round if isinstance(each, ServerUnreachable)]
+        if refused or len(unreached) < max(2, len(self.round)):
+            return self._in_doubt((refused or self.round)[0])
+        reasons = "; ".join(f"{each.server}: {each.reason}" for each in unreached)
+        return self._in_doubt(ServerUnreachable(servers, reasons))
+
+    def _in_doubt(self, failure: PerdureError) -> PerdureError:
+        return failure if self.doubt is None or isinstance(failure, HookFailed) else self.doubt
+
+
+_ELSEWHERE: Final = (InvalidInput, StoredResultUnreadable, Undecodable, UnknownAction, UnknownJob, ServerUnreachable)
+"""Refusals of a server of another version, or of one that is not an engine: nothing was applied."""
+
+_OF_THE_STORE: Final = (OwnershipLost, StoreUnavailable)
+"""Failures that another engine may not have. A run may have had effects, and is then delivered again."""
+
+
+def _verdict(failure: PerdureError, call: ServerCall) -> Verdict:
+    if isinstance(failure, EngineClosed):
+        return "later"
+    if isinstance(failure, OutcomeUnknown):
+        return "final" if call.repeat == "applies_again" else "later"
+    if isinstance(failure, _OF_THE_STORE):
+        return "final" if call.repeat == "applies_again" else "elsewhere"
+    if isinstance(failure, Overloaded):  # a limit of the instance is the same everywhere
+        return "final" if call.about and failure.what.endswith(call.about) else "elsewhere"
+    return "elsewhere" if isinstance(failure, _ELSEWHERE) else "final"
