@@ -22,7 +22,7 @@ KEPT_MS = 600_000
 clients repeat for a shorter time."""
 
 Repeat: TypeAlias = Literal["applies_again", "starts_again", "changes_nothing", "reads"]
-"""What a repeat of a request without a key does: it is applied again; or only if the instance has ended since; or it
+"""The effect of a repeat of a request without a key: it is applied again; or only if the instance has ended since; or it
 changes nothing, because its id is known; or it only reads."""
 
 WaitFor: TypeAlias = Literal["completion", "start"]
@@ -79,7 +79,7 @@ class CommandSpec(Generic[C]):
         sender: who may send it: any caller, or only other instances, by a message.
         carries: whether its input has values of another job, whose secrets are not known here: it is not shown.
         answer: the class of its answers, for descriptions of the interface; None for any answer of the kind.
-        repeat: what a repeat without a key does, so that clients know what to do when an answer was lost.
+        repeat: the effect of a repeat without a key, after an answer was lost.
     """
 
     __repr__ = fields_in_line
@@ -119,7 +119,7 @@ RESUME = CommandSpec(name="resume", command=Resume, answer=PauseResult)
 
 
 def repeat_of_creating(keep_ms: int | None) -> Repeat:
-    """Return what a repeat of a request does that creates an instance, whose id is kept for this long after its end."""
+    """Return the effect of repeating a request that creates an instance whose id is kept for this long after its end."""
     return "changes_nothing" if keep_ms is None or keep_ms >= KEPT_MS else "applies_again"
 
 

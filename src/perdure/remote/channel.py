@@ -95,7 +95,7 @@ class Channel(Protocol):
 
 
 class ClientRuntime(Protocol):
-    """What the calls of a client use besides its channels. Its coroutines never suspend without an event loop."""
+    """The clock, the pauses and the keys of a client. Its coroutines never suspend without an event loop."""
 
     async def together(self, calls: Sequence[FutureResult[Any, Any]], /) -> Result[tuple[Result[Any, Any], ...], Never]:
         """Make several calls, at the same time if there is an event loop."""

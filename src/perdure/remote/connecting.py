@@ -176,8 +176,8 @@ def connect(
     first call, so the engine may start later.
 
     With the URLs of several engines of one store, requests to one instance go to the same engine, and instances are
-    spread over all. If that engine does not answer, refuses because it stops or is overloaded, or cannot read what the
-    request carries, the client tries the others. One that failed comes last for half a second to 8 seconds.
+    spread over all. If that engine does not answer, refuses because it stops or is overloaded, or cannot read a
+    field of the request, the client tries the others. One that failed comes last for half a second to 8 seconds.
 
     A call that no engine accepted is repeated until ``timeout``. After a lost answer, so is a read, a request with an
     idempotency key, and a ``put`` or ``start`` whose id makes a repeat harmless; any other request fails with

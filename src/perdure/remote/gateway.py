@@ -336,7 +336,7 @@ class RemoteGateway:
             envelope: the request.
             decode: returns the answer from parsed JSON.
             job: the definition, whose typed errors the server sends.
-            repeat: what a repeat does if the request has no key.
+            repeat: the effect of a repeat if the request has no key.
         """
         if _needs_key(envelope, repeat, draws_keys=self.draws_keys):
             envelope = attrs.evolve(envelope, key=self.servers.runtime.new_key())

@@ -40,10 +40,10 @@ MAX_AWAY_MS: Final = 8_000
 """How long a server that is away comes last: doubled each time, up to 8 seconds."""
 
 CallRepeat: TypeAlias = Literal["reads", "keyed", "changes_nothing", "applies_again"]
-"""What a repeat of a call does; see `perdure.jobs.request.Repeat`. With a key, it gets the answer of the first."""
+"""The effect of a repeat of a call; see `perdure.jobs.request.Repeat`. With a key, it gets the answer of the first."""
 
 Verdict: TypeAlias = Literal["final", "elsewhere", "later"]
-"""What a failed attempt leaves to do: nothing, to try each other server, or to try all of them again."""
+"""The next step after a failed attempt: none, each other server, or all of them again."""
 
 Attempt: TypeAlias = Callable[["Server", float], Awaitable[Result[Any, PerdureError]]]
 """Sends a request to a server, and waits for its answer for so many milliseconds."""
@@ -55,7 +55,7 @@ class ServerCall:
 
     Attributes:
         about: the address of the instance, which goes to the same server each time; "" for any server.
-        repeat: what a repeat does.
+        repeat: the effect of a repeat.
         waits_ms: how long the server may wait before it answers, in milliseconds.
     """
 
@@ -66,12 +66,12 @@ class ServerCall:
 
 @attrs.define(eq=False)
 class Server:
-    """One server of a client, and what the client remembers of it.
+    """One server of a client, with its last failures.
 
     Attributes:
         name: its URL.
         channel: sends requests to it.
-        unreached: returns why a request did not reach it, and what to do, from the error of the connection.
+        unreached: returns why a request did not reach it, and the fix, from the error of the connection.
     """
 
     name: str
@@ -133,8 +133,8 @@ class Servers:
         rounds end when the time of the call is over, or when no server failed in a way that passes.
 
         Args:
-            attempt: sends the request to a server. It may raise what its channel raises.
-            call: what the call is about, and what a repeat of it does.
+            attempt: sends the request to a server. It may raise the exceptions of its channel.
+            call: its instance, and the effect of a repeat.
 
         Returns:
             The answer, or the error of the call. It is ``OutcomeUnknown`` only if an attempt may have been applied.
@@ -203,7 +203,7 @@ class Servers:
 
 @attrs.define
 class _Progress:
-    """What the attempts of one call have found.
+    """The attempts of one call so far.
 
     Attributes:
         call: the call.
