@@ -22,8 +22,8 @@ KEPT_MS = 600_000
 clients repeat for a shorter time."""
 
 Repeat: TypeAlias = Literal["applies_again", "starts_again", "changes_nothing", "reads"]
-"""The effect of a repeat of a request without a key: it is applied again; or only if the instance has ended since; or it
-changes nothing, because its id is known; or it only reads."""
+"""The effect of a repeat of a request without a key: it is applied again; or only if the instance has ended since; or
+it changes nothing, because its id is known; or it only reads."""
 
 WaitFor: TypeAlias = Literal["completion", "start"]
 """When a call that runs user code returns: after the first attempt, or when the run is claimed."""
@@ -119,7 +119,11 @@ RESUME = CommandSpec(name="resume", command=Resume, answer=PauseResult)
 
 
 def repeat_of_creating(keep_ms: int | None) -> Repeat:
-    """Return the effect of repeating a request that creates an instance whose id is kept for this long after its end."""
+    """Return the effect of a repeat of a request that creates an instance.
+
+    Args:
+        keep_ms: how long the id is kept after the end of the instance; None for ever.
+    """
     return "changes_nothing" if keep_ms is None or keep_ms >= KEPT_MS else "applies_again"
 
 
