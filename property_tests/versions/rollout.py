@@ -1,0 +1,265 @@
+"""A cluster in which two versions of the code run beside each other, and clients of both call it.
+
+The clients are those of other processes: every call and answer crosses as JSON, to an engine that one address chooses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, Never, TypeAlias, cast
+
+import attrs
+from attrs import define, field, frozen
+from returns.result import Failure, Result, Success
+from versioned_jobs import Code, Outside
+
+from perdure.client.client import Client
+from perdure.client.together import together
+from perdure.programs.future import answer_of
+from perdure.remote.channel import AnswerLost, HttpReply, NotSent
+from perdure.remote.connecting import settings
+from perdure.runtime.record import SpawnedTask
+from perdure.server.perform import perform
+from perdure.testing.cluster import Cluster, ClusterEngine
+from perdure.values.duration import Duration
+from perdure.values.errors import (
+    EngineClosed,
+    InvalidInput,
+    OutcomeUnknown,
+    PerdureError,
+    Rejected,
+    ServerUnreachable,
+    SignalRefused,
+    Undecodable,
+)
+from perdure.wire.envelope import BatchReply, Envelope, envelope_of, reply_of
+
+Age: TypeAlias = Literal["old", "new"]
+SCOPES = frozenset({"read", "call", "operate"})
+POLL_MS = 5
+PATIENCE_MS = 5_000
+"""How long one try of a call waits."""
+
+GIVES_UP_MS = 120_000
+"""When a caller stops repeating a call."""
+
+PAUSE_MS = 200
+ABSENT = 20
+"""How often a signal finds no workflow before its caller stops."""
+
+
+# ---------------------------------------------------------------- clients
+@define(eq=False)
+class OneAddress:
+    """The address of a load balancer: each request reaches an engine of those that are up.
+
+    Attributes:
+        cluster: the engines.
+        last: the engine that received the last request.
+    """
+
+    cluster: Cluster
+    last: ClusterEngine | None = None
+    _keys: int = 0
+
+    async def call(self, envelope: Envelope, timeout_ms: float, /) -> BatchReply:
+        """Send a request as a line of JSON, and wait for the line of its answer."""
+        if not self.cluster.up:
+            raise NotSent("no engine is up")
+        self.last = engine = self.cluster.drawn()
+        given = envelope_of(envelope.encoded(), where="line")
+        gateway: Any = cast("Any", engine.client)._gateway
+        task = engine.process.runtime.spawn(perform(gateway, given, SCOPES), name="request")
+        deadline = self.now_ms() + timeout_ms
+        while not task.done():
+            if engine.is_over or self.now_ms() > deadline:
+                raise AnswerLost("the engine has ended, or is late")
+            await self.cluster.runtime.sleep(POLL_MS)
+        if task.cancelled():
+            raise AnswerLost("the engine has ended")
+        reply = reply_of(task.result())
+        assert reply is not None
+        return reply
+
+    async def http(self, *_: Any) -> HttpReply:
+        """Refuse: no law needs such a request."""
+        return HttpReply(404, b"")
+
+    async def together(self, calls: Any, /) -> Result[Any, Never]:
+        """Make several calls."""
+        return await together(self.cluster.runtime, calls)
+
+    async def pause(self, delay_ms: float, /) -> None:
+        """Wait before a repeat."""
+        await self.cluster.runtime.sleep(delay_ms)
+
+    def now_ms(self) -> float:
+        """Read the clock."""
+        return self.cluster.now_ms
+
+    def new_key(self) -> str:
+        """Return a new key."""
+        self._keys += 1
+        return f"drawn {self._keys}"
+
+
+@frozen
+class Try:
+    """One failed try of a call.
+
+    Attributes:
+        at: the version of the engine that answered; None if none did.
+        error: the failure.
+    """
+
+    at: Age | None
+    error: PerdureError
+
+
+@define(eq=False)
+class Call:
+    """A call of a client.
+
+    Attributes:
+        name: the call, for messages.
+        of: the version of the client.
+        key: its idempotency key.
+        number: the number of its request; None if it has none.
+        input: the JSON of its input, if it has one with a number.
+        tries: the failed ones.
+        answer: the value of the last try, once it succeeded.
+        state: how far it is.
+    """
+
+    name: str
+    of: Age
+    key: str | None = None
+    number: int | None = None
+    id: str = ""
+    input: Any = None
+    tries: list[Try] = attrs.Factory(list[Try])
+    answer: Any = None
+    state: Literal["open", "answered", "failed"] = "open"
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Return whether a try may have been applied although it failed."""
+        return self.state != "answered" and any(isinstance(each.error, OutcomeUnknown) for each in self.tries)
+
+
+# ---------------------------------------------------------------- the scene
+@define(eq=False)
+class Rollout:
+    """Two versions of one job, engines of both, and everything that was called.
+
+    Attributes:
+        kind: of the job.
+        codes: the versions.
+        seed: of the cluster.
+    """
+
+    kind: str
+    codes: dict[Age, Code]
+    seed: int = 0
+    outside: Outside = attrs.Factory(Outside)
+    calls: list[Call] = attrs.Factory(list[Call])
+    parked: list[str] = attrs.Factory(list[str])
+    cluster: Cluster = field(init=False)
+    apps: dict[Age, Any] = field(init=False)
+    ages: dict[int, Age] = attrs.Factory(dict[int, Age])
+    _tasks: list[SpawnedTask[None]] = attrs.Factory(list[SpawnedTask[None]])
+    _numbers: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        self.apps = {age: code.app(self.outside, self.kind) for age, code in self.codes.items()}
+        self.outside.cluster = self.cluster = Cluster(self.apps["old"], seed=self.seed, lease="2 seconds")
+
+    # ------------------------------------------------------------ engines
+    def open(self, age: Age) -> ClusterEngine:
+        """Open an engine."""
+        engine = self.cluster.open(self.apps[age])
+        self.ages[engine.number] = age
+        return engine
+
+    def up(self, age: Age) -> list[ClusterEngine]:
+        """Return the engines of a version."""
+        return [engine for engine in self.cluster.up if self.ages[engine.number] == age]
+
+    def advance(self, duration: Duration) -> None:
+        """Move the clock, and look for parked instances."""
+        self.cluster.advance(duration)
+        self.parked += [str(row.address) for row in self.cluster.instances() if row.suspension == "undecodable"]
+
+    def close(self, engine: ClusterEngine) -> None:
+        """Stop an engine gracefully."""
+        task = engine.close()
+        assert self.cluster.run_until(task.done, patience="60 s"), "an engine does not stop"
+
+    def roll(self, age: Age) -> None:
+        """Open an engine of a version, and begin to close the oldest one of the other version."""
+        others = [engine for engine in self.cluster.up if self.ages[engine.number] != age]
+        if others:
+            self.open(age)
+            others[0].close()
+
+    def replace_all(self, age: Age) -> None:
+        """Replace the engines of the other version, one by one."""
+        others = [engine for engine in self.cluster.up if self.ages[engine.number] != age]
+        if not self.up(age):
+            self.open(age)
+        for engine in others:
+            self.advance("1 s")
+            self.close(engine)
+        self.advance("3 s")
+
+    # ------------------------------------------------------------ calls
+    def handle(self, age: Age, address: OneAddress) -> Any:
+        """Return the typed handle of a client of a version."""
+        job = self.codes[age].job(self.kind)
+        given = settings(
+            "http://cluster", [job], token=None, timeout=f"{PATIENCE_MS} ms", max_connections=1, draw_keys=False
+        )
+        return Client(given.gateway(cast("Any", address))).handle(job)
+
+    def next_number(self) -> int:
+        """Return the number of the next request."""
+        self._numbers += 1
+        return self._numbers
+
+    def start(self, call: Call, make: Callable[[Any], Any]) -> Call:
+        """Make a call in the background: it is repeated while that is safe."""
+        self.calls.append(call)
+        self._tasks.append(self.cluster.runtime.spawn(self._call(call, make), name=call.name))
+        return call
+
+    def finished(self) -> bool:
+        """Wait for all calls, and return whether they have ended."""
+        return self.cluster.run_until(lambda: all(task.done() for task in self._tasks), patience="400 s")
+
+    async def _call(self, call: Call, make: Callable[[Any], Any]) -> None:
+        address = OneAddress(self.cluster)
+        handle = self.handle(call.of, address)
+        deadline = self.cluster.now_ms + GIVES_UP_MS
+        while True:
+            address.last = None
+            match await answer_of(make(handle)):
+                case Success(value):
+                    call.answer, call.state = value, "answered"
+                    return
+                case Failure(error):
+                    at = None if address.last is None else self.ages[address.last.number]
+                    call.tries.append(Try(at, error))
+            if not self._repeats(call, error) or self.cluster.now_ms > deadline:
+                call.state = "failed"
+                return
+            await self.cluster.runtime.sleep(PAUSE_MS)
+
+    def _repeats(self, call: Call, error: PerdureError) -> bool:
+        """Return whether a caller repeats a call: always with a key, otherwise if nothing of it was applied."""
+        if isinstance(error, OutcomeUnknown):
+            return call.key is not None
+        if isinstance(error, Rejected):
+            return call.key is not None
+        if isinstance(error, SignalRefused):
+            return error.found == "absent" and len(call.tries) < ABSENT
+        return isinstance(error, EngineClosed | ServerUnreachable | InvalidInput | Undecodable)

@@ -1,0 +1,346 @@
+"""Pairs of versions of a type: a drawn model, and every model that one change makes of it.
+
+A model describes a type, so that two versions of one class can exist beside each other: `Built` makes the classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from functools import reduce
+from operator import or_
+from typing import Any, Literal
+
+import attrs
+from attrs import frozen
+from hypothesis import strategies as st
+
+PYTHON = {"int": int, "str": str, "bool": bool, "date": date}
+DEFAULTS = {"int": 0, "str": "", "bool": False, "date": date(2020, 1, 1)}
+DRAWN: dict[str, st.SearchStrategy[Any]] = {
+    "int": st.integers(-3, 3),
+    "str": st.sampled_from(["", "x", "a"]),
+    "bool": st.booleans(),
+    "date": st.sampled_from([date(2020, 1, 1), date(2021, 2, 2)]),
+}
+
+
+# ---------------------------------------------------------------- models
+@frozen
+class Change:
+    """One change of a type.
+
+    Attributes:
+        name: the change, in words.
+        additive: whether each version of the code continues instances that the other one wrote.
+        model: the newer type.
+    """
+
+    name: str
+    additive: bool
+    model: Any
+
+
+class Model:
+    """A type.
+
+    Attributes:
+        default: the default of a field of this type.
+        has_default: whether there is one.
+        is_hashable: whether its values can be in a frozenset.
+    """
+
+    default: Any = None
+    has_default: bool = True
+    is_hashable: bool = True
+
+    def changes(self, fresh: Model) -> Iterator[Change]:
+        """Yield every change in one place, wherever that is; ``fresh`` is the type of a new field."""
+        raise NotImplementedError
+
+    def form(self, built: Built) -> Any:
+        """Return the type, of classes that ``built`` makes."""
+        raise NotImplementedError
+
+    def values(self, built: Built) -> st.SearchStrategy[Any]:
+        """Return the strategy of its values, of classes that ``built`` has made."""
+        raise NotImplementedError
+
+
+@frozen
+class Scalar(Model):
+    """An int, a str, a bool, a date, or one of several of them."""
+
+    kinds: tuple[str, ...]
+
+    @property
+    def default(self) -> Any:
+        return DEFAULTS[self.kinds[0]]
+
+    def changes(self, fresh: Model) -> Iterator[Change]:
+        if self.kinds[0] in {"int", "bool"}:
+            yield Change("a wider type", True, Scalar((*self.kinds, "str")))
+        yield Change("another type", False, Scalar(("int",) if "str" in self.kinds else ("str",)))
+        yield Change("an optional", True, Maybe(self))
+
+    def form(self, built: Built) -> Any:
+        return reduce(or_, [PYTHON[kind] for kind in self.kinds])
+
+    def values(self, built: Built) -> st.SearchStrategy[Any]:
+        return st.one_of([DRAWN[kind] for kind in self.kinds])
+
+
+@frozen
+class Choice(Model):
+    """One of some texts."""
+
+    choices: tuple[str, ...]
+
+    @property
+    def default(self) -> Any:
+        return self.choices[0]
+
+    def changes(self, fresh: Model) -> Iterator[Change]:
+        yield Change("a further choice", True, Choice((*self.choices, "zz")))
+        yield Change("a choice less", False, Choice(self.choices[:-1]))
+
+    def form(self, built: Built) -> Any:
+        return Literal[self.choices]
+
+    def values(self, built: Built) -> st.SearchStrategy[Any]:
+        return st.sampled_from(self.choices)
+
+
+@frozen
+class Field:
+    """A field of a record."""
+
+    name: str
+    model: Model
+    default: bool = False
+
+
+@frozen
+class Record(Model):
+    """An attrs class."""
+
+    name: str
+    fields: tuple[Field, ...]
+    has_default = False
+
+    @property
+    def is_hashable(self) -> bool:
+        return all(field.model.is_hashable for field in self.fields)
+
+    def changes(self, fresh: Model) -> Iterator[Change]:
+        yield Change("a field with a default", True, self._with(Field("new", fresh, default=True)))
+        yield Change("a required field", False, self._with(Field("new", fresh)))
+        if len(self.fields) > 1:
+            yield Change("a field less", False, Record(self.name, self.fields[:-1]))
+        yield Change("a field is renamed", False, self._replaced(0, attrs.evolve(self.fields[0], name="renamed")))
+        for at, field in enumerate(self.fields):
+            for change in field.model.changes(fresh):
+                if not field.default or change.model.has_default:
+                    yield attrs.evolve(change, model=self._replaced(at, attrs.evolve(field, model=change.model)))
+
+    def _with(self, field: Field) -> Record:
+        return Record(self.name, (*self.fields, field))
+
+    def _replaced(self, at: int, field: Field) -> Record:
+        return Record(self.name, (*self.fields[:at], field, *self.fields[at + 1 :]))
+
+    def form(self, built: Built) -> Any:
+        return built.class_of(self)
+
+    def values(self, built: Built) -> st.SearchStrategy[Any]:
+        return st.builds(built.class_of(self), **{field.name: field.model.values(built) for field in self.fields})
+
+
+@frozen
+class OneOf(Model):
+    """One of several classes."""
+
+    members: tuple[Record, ...]
+    has_default = False
+
+    @property
+    def is_hashable(self) -> bool:
+        return all(member.is_hashable for member in self.members)
+
+    def changes(self, fresh: Model) -> Iterator[Change]:
+        yield Change("a new class", True, OneOf((*self.members, NEW_CLASS)))
+        yield Change("a class is renamed", False, self._replaced(0, attrs.evolve(self.members[0], name="Other")))
+        for at, member in enumerate(self.members):
+            for change in member.changes(fresh):
+                yield attrs.evolve(change, model=self._replaced(at, change.model))
+
+    def _replaced(self, at: int, member: Record) -> OneOf:
+        return OneOf((*self.members[:at], member, *self.members[at + 1 :]))
+
+    def form(self, built: Built) -> Any:
+        return reduce(or_, [member.form(built) for member in self.members])
+
+    def values(self, built: Built) -> st.SearchStrategy[Any]:
+        return st.one_of([member.values(built) for member in self.members])
+
+
+@frozen
+class Many(Model):
+    """A tuple, a list or a frozenset."""
+
+    item: Model
+    of: type
+
+    @property
+    def default(self) -> Any:
+        return self.of()
+
+    @property
+    def is_hashable(self) -> bool:
+        return self.of is not list and self.item.is_hashable
+
+    def changes(self, fresh: Model) -> Iterator[Change]:
+        for change in self.item.changes(fresh):
+            if self.of is not frozenset or change.model.is_hashable:
+                yield attrs.evolve(change, model=Many(change.model, self.of))
+
+    def form(self, built: Built) -> Any:
+        item = self.item.form(built)
+        return {tuple: tuple[item, ...], list: list[item], frozenset: frozenset[item]}[self.of]
+
+    def values(self, built: Built) -> st.SearchStrategy[Any]:
+        item = self.item.values(built)
+        return st.frozensets(item, max_size=3) if self.of is frozenset else st.lists(item, max_size=3).map(self.of)
+
+
+@frozen
+class Named(Model):
+    """A dict with texts as its keys."""
+
+    value: Model
+    is_hashable = False
+
+    @property
+    def default(self) -> Any:
+        return {}
+
+    def changes(self, fresh: Model) -> Iterator[Change]:
+        for change in self.value.changes(fresh):
+            yield attrs.evolve(change, model=Named(change.model))
+
+    def form(self, built: Built) -> Any:
+        return dict[str, self.value.form(built)]
+
+    def values(self, built: Built) -> st.SearchStrategy[Any]:
+        return st.dictionaries(st.sampled_from("kmn"), self.value.values(built), max_size=2)
+
+
+@frozen
+class Maybe(Model):
+    """A value or None."""
+
+    inner: Model
+
+    @property
+    def is_hashable(self) -> bool:
+        return self.inner.is_hashable
+
+    def changes(self, fresh: Model) -> Iterator[Change]:
+        if self.inner.has_default:
+            yield Change("no longer optional", False, self.inner)
+        for change in self.inner.changes(fresh):
+            if not isinstance(change.model, Maybe):
+                yield attrs.evolve(change, model=Maybe(change.model))
+
+    def form(self, built: Built) -> Any:
+        return self.inner.form(built) | None
+
+    def values(self, built: Built) -> st.SearchStrategy[Any]:
+        return st.none() | self.inner.values(built)
+
+
+INT = Scalar(("int",))
+NEW_CLASS = Record("Extra", (Field("f0", INT, default=True),))
+
+
+# ---------------------------------------------------------------- strategies
+class _Names:
+    """Numbers the classes of one model."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def next(self) -> str:
+        self.count += 1
+        return f"C{self.count}"
+
+
+scalars = st.sampled_from([Scalar((kind,)) for kind in PYTHON])
+new_fields = st.sampled_from([INT, Scalar(("str",)), Scalar(("bool",)), Maybe(INT), Named(INT), Many(INT, tuple)])
+
+
+@st.composite
+def _records(draw: st.DrawFn, depth: int, names: _Names) -> Record:
+    models = draw(st.lists(_models(depth - 1, names), min_size=1, max_size=3))
+    fields = [Field(f"f{at}", each, each.has_default and draw(st.booleans())) for at, each in enumerate(models)]
+    return Record(names.next(), tuple(fields))
+
+
+def _models(depth: int, names: _Names) -> st.SearchStrategy[Model]:
+    simple: st.SearchStrategy[Model] = st.one_of(scalars, st.just(Choice(("a", "b"))))
+    if depth <= 0:
+        return simple
+    inner = st.deferred(lambda: _models(depth - 1, names))
+    return st.one_of(
+        simple,
+        _records(depth, names),
+        st.lists(_records(depth - 1, names), min_size=2, max_size=2).map(lambda two: OneOf(tuple(two))),
+        st.builds(Many, _records(depth - 1, names) | inner, st.sampled_from([tuple, list])),
+        st.builds(Many, _records(0, names), st.just(frozenset)),
+        st.builds(Named, inner),
+        inner.filter(lambda model: not isinstance(model, Maybe)).map(Maybe),
+    )
+
+
+@st.composite
+def payloads(draw: st.DrawFn) -> Record:
+    """Draw a record, three levels deep at most."""
+    return draw(_records(3, _Names()))
+
+
+@st.composite
+def changes(draw: st.DrawFn, model: Record, *, additive: bool) -> Change:
+    """Draw one change of a record; each kind of change is as likely as the others."""
+    possible = [each for each in model.changes(draw(new_fields)) if each.additive is additive]
+    name = draw(st.sampled_from(sorted({each.name for each in possible})))
+    return draw(st.sampled_from([each for each in possible if each.name == name]))
+
+
+# ---------------------------------------------------------------- classes and values
+class Built:
+    """The classes of one version of a model.
+
+    Attributes:
+        form: the type.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._classes: dict[str, Any] = {}
+        self.form = model.form(self)
+
+    @property
+    def values(self) -> st.SearchStrategy[Any]:
+        """The strategy of the values of the model."""
+        return self._model.values(self)
+
+    def class_of(self, record: Record) -> Any:
+        """Return the class of a record, made once."""
+        if record.name not in self._classes:
+            fields = {field.name: self._field(field) for field in record.fields}
+            self._classes[record.name] = attrs.make_class(record.name, fields, frozen=True, hash=True)
+        return self._classes[record.name]
+
+    def _field(self, field: Field) -> Any:
+        given = {"default": attrs.Factory(lambda: field.model.default)} if field.default else {}
+        return attrs.field(type=field.model.form(self), kw_only=True, **given)
