@@ -18,11 +18,13 @@ import planted_stores
 import planted_surface
 import planted_turns
 import planted_values
+import planted_versions
 import planted_workflow
 from mutant import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
     *planted_values.MUTANTS,
+    *planted_versions.MUTANTS,
     *planted_turns.MUTANTS,
     *planted_kinds.MUTANTS,
     *planted_workflow.MUTANTS,

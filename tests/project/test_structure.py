@@ -36,6 +36,8 @@ ANY_ALLOWED = {
     "codecs/grammar.py": "a type form may be any object",
     "codecs/record_reader.py": "a type form may be any object",
     "codecs/records.py": "a type form may be any object",
+    "codecs/rests.py": "JSON of any type, in which newer code wrote",
+    "codecs/shapes.py": "as above",
     "codecs/unsupported.py": "a type form may be any object",
     "engine/claims.py": "the services of a program whose needs are erased",
     "engine/perform.py": "the services of a program whose needs are erased",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from perdure.codecs.codec import MAX_PROBLEMS, Codec
+from perdure.codecs.codec import MAX_PROBLEMS, Codec, NewerOnly, Opened
 from perdure.codecs.fingerprints import fingerprint
+from perdure.codecs.json_schema import TAG
 from perdure.codecs.migrations import Migrations
 from perdure.codecs.names import describe_type
 from perdure.codecs.schema import MAX_NESTING
-from perdure.codecs.unions import TAG
 from perdure.codecs.upgrades import UpcastFailed, Upgrades
 
 __all__ = [
@@ -16,6 +16,8 @@ __all__ = [
     "TAG",
     "Codec",
     "Migrations",
+    "NewerOnly",
+    "Opened",
     "UpcastFailed",
     "Upgrades",
     "describe_type",

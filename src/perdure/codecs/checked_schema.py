@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any
 
 from perdure.codecs.json_schema import Definitions, JsonSchema
-from perdure.codecs.schema import Part, Problem, Schema
+from perdure.codecs.schema import Part, Problem, Schema, shapes
 from perdure.values.secret import Hide
 
 
@@ -53,4 +54,5 @@ def checked_schema(name: str, cls: type, kept: Callable[[], Schema]) -> Schema:
         write_parts=write_parts,
         redact=redact,
         keeps=keeps,
+        structure=lambda: shapes.RecursiveShape(cache(lambda: kept().shape())),
     )

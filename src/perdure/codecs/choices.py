@@ -9,7 +9,7 @@ from enum import Enum, Flag
 from typing import Any
 
 from perdure.codecs.json_schema import Describe, choice, named
-from perdure.codecs.schema import Fault, Schema
+from perdure.codecs.schema import Fault, Schema, shapes
 from perdure.codecs.unsupported import Unsupported
 
 _SCALARS = (str, int, bool, type(None))
@@ -56,7 +56,15 @@ def _choice(name: str, members: tuple[Any, ...], path: str, describe: Describe) 
 
     kinds, classes = frozenset(cls for cls, _ in values), frozenset(cls for cls, _ in texts)
     expected = f"{name}, one of {', '.join(repr(text) for text in texts.values())}"
-    return Schema(name=name, kinds=kinds, classes=classes, read=read, write=write, describe=describe)
+    return Schema(
+        name=name,
+        kinds=kinds,
+        classes=classes,
+        read=read,
+        write=write,
+        describe=describe,
+        structure=lambda: shapes.ChoiceShape(kinds, frozenset(values)),
+    )
 
 
 _ABSENT = object()

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import Any, Final, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, TypeVar
 
 import attrs
 import orjson
 from typing_extensions import TypeForm
 
+from perdure._lazy import lazy_module
 from perdure.codecs.diagnosis import Direction, faults, reason, reason_without_value
 from perdure.codecs.grammar import Grammar
 from perdure.codecs.json_schema import JsonSchema, json_schema
@@ -24,6 +25,13 @@ from perdure.values.excerpt import excerpt
 from perdure.values.sealed import why_unreadable
 from perdure.values.secret import HIDDEN, Hide, hide, texts_of
 
+if TYPE_CHECKING:
+    from perdure.codecs import rests
+    from perdure.codecs.rests import ValueRest
+    from perdure.codecs.shapes import Shape
+else:
+    rests = lazy_module("perdure.codecs.rests")  # for values of newer code only
+
 T = TypeVar("T")
 F = TypeVar("F")
 
@@ -31,6 +39,23 @@ _LONGEST_REASON: Final = 1_000
 
 MAX_PROBLEMS: Final = 20
 """The maximum number of problems in an ``InvalidInput``."""
+
+
+@attrs.frozen(repr=False)
+class NewerOnly(InvalidInput):
+    """Code that knows more of the type wrote the value: this code cannot read it, or would lose a part of it."""
+
+
+class Opened(NamedTuple, Generic[T]):
+    """A value that was read, with its unknown part.
+
+    Attributes:
+        value: the value.
+        rest: the part of its JSON that the type does not know, because newer code wrote it; None if there is none.
+    """
+
+    value: T
+    rest: ValueRest | None
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -57,6 +82,7 @@ class Codec(Generic[T]):
     _doubtful: bool = attrs.field(alias="needs_round_trip", repr=False)
     _unbounded: bool = attrs.field(alias="unbounded", repr=False)
     always_kept: bool = attrs.field(init=False, repr=False)
+    _kept_shape: list[Shape] = attrs.field(init=False, repr=False, factory=list["Shape"])
 
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "always_kept", self._schema.keeps is None)
@@ -148,6 +174,53 @@ class Codec(Generic[T]):
             raise self._invalid(Direction.READ, orjson.loads(data), error) from (None if self.secret else error)
         return value
 
+    def open(self, data: bytes) -> Opened[T]:
+        """Decode a stored value, which newer code may have written. `close` writes its unknown part back.
+
+        A value that this code knows is decoded as by `decode`, at the same cost. An unknown member is kept. An object
+        without a tag is read as the first class of a union, because older code declared that class alone.
+
+        Raises:
+            NewerOnly: it has a class, a choice or a form that this code does not know.
+            InvalidInput: it does not have the type.
+        """
+        try:
+            return Opened(self._schema.read(orjson.loads(data), None), None)
+        except Exception:  # noqa: BLE001, S110 - a refused value is read again below, and its problems are found
+            pass
+        return self._reopened(data)
+
+    def accept(self, data: bytes) -> T:
+        """Decode an input, which a caller with newer or older code may have sent: nothing of it may be lost.
+
+        Raises:
+            NewerOnly: it has a part that this code does not know, an unknown member included.
+            InvalidInput: it does not have the type.
+        """
+        opened = self.open(data)
+        if opened.rest is not None:
+            raise NewerOnly(self.what, self._unknown(orjson.loads(data)))
+        return opened.value
+
+    def close(self, value: T, opened: Opened[T]) -> tuple[bytes, Opened[T]]:
+        """Encode a value that takes the place of one that was opened, with the rest of that.
+
+        Returns:
+            The JSON, and what `open` would return for it. Its value is ``value`` itself.
+
+        Raises:
+            NewerOnly: a part of the rest has no certain place in the value.
+            InvalidInput: the value does not have the type.
+        """
+        data = self.encode(value)
+        if opened.rest is None:
+            return data, Opened(value, None)
+        try:
+            joined, rest = self._shape().join(orjson.loads(data), value, opened.rest, "$")
+        except rests.NotKept as lost:
+            raise NewerOnly(self.what, (str(lost),)) from None
+        return orjson.dumps(joined), Opened(value, rest)
+
     def may_be_kept(self, value: T) -> bool:
         """Return whether a value of the type can be used in the place of its JSON, instead of decoding that.
 
@@ -176,16 +249,19 @@ class Codec(Generic[T]):
             hide: returns the replacement of each secret; by default the text ``<secret>``.
 
         Returns:
-            JSON of the same structure; unchanged if the type has no secrets.
+            JSON of the same structure. Members that the type does not know are hidden too: newer code may have marked
+            them.
         """
         redact = self._schema.redact
-        if not self.secret or redact is None:
-            return data
         try:
             plain = orjson.loads(data)
         except orjson.JSONDecodeError:
-            return orjson.dumps(HIDDEN)
-        return orjson.dumps(redact(plain, hide))
+            return orjson.dumps(HIDDEN) if self.secret else data
+        known, rest = (plain, None) if _is_deep(plain) else self._shape().split(plain)
+        shown = plain if rest is None else rests.with_unknown(known, rest, HIDDEN)
+        if self.secret and redact is not None:
+            return orjson.dumps(redact(shown, hide))
+        return data if rest is None else orjson.dumps(shown)
 
     def secrets(self, data: bytes) -> frozenset[str]:
         """Return the secrets of an encoded value as texts, to remove them from other text."""
@@ -197,6 +273,41 @@ class Codec(Generic[T]):
 
         self.redact(data, hide=note)
         return frozenset(found)
+
+    def _shape(self) -> Shape:
+        if not self._kept_shape:
+            self._kept_shape.append(self._schema.shape())
+        return self._kept_shape[0]
+
+    def _reopened(self, data: bytes) -> Opened[T]:
+        """Open a value that the strict reader has refused.
+
+        Raises:
+            NewerOnly: newer code wrote it.
+            InvalidInput: it does not have the type, not even without its unknown members.
+        """
+        try:
+            plain = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            return Opened(self.decode(data), None)  # which raises
+        shape = self._shape()
+        known, rest = (plain, None) if _is_deep(plain) else shape.split(plain)
+        try:
+            value: T = self._schema.read(known, None)
+        except Exception as error:  # noqa: BLE001 - it may contain a secret, and is then not chained
+            unknown = () if _is_deep(plain) else self._unknown(plain, is_read=True)
+            refused = NewerOnly(self.what, unknown) if unknown else self._invalid(Direction.READ, known, error)
+            raise refused from (None if self.secret else error)
+        if rest is None:
+            return Opened(value, None)
+        if self._doubtful and self._schema.write(value) != known:
+            raise NewerOnly(self.what, ("$: a class of this code changes what newer code wrote when it reads it",))
+        return Opened(value, shape.hold(rest, value))
+
+    def _unknown(self, plain: Any, *, is_read: bool = False) -> tuple[str, ...]:
+        """Return the unknown parts; of a value that is read, without the members, which are kept."""
+        found = (each for each in self._shape().unknown(plain, "$") if not (is_read and each.is_member))
+        return tuple(map(str, islice(found, MAX_PROBLEMS)))
 
     def _invalid(self, direction: Direction, value: Any, error: Exception) -> InvalidInput:
         return InvalidInput(self.what, self._problems(direction, value, error))
@@ -234,6 +345,11 @@ class Codec(Generic[T]):
 
 class _NotKept(ValueError):
     """A value that does not decode to itself; the text contains no secret."""
+
+
+def _is_deep(plain: Any) -> bool:
+    """Return whether JSON is nested deeper than any value."""
+    return _nesting(plain) > MAX_NESTING
 
 
 def _nesting(plain: Any) -> int:

@@ -13,7 +13,7 @@ import orjson
 
 from perdure.codecs.json_schema import Definitions, Describe, JsonSchema
 from perdure.codecs.redaction import of_items, of_mapping, of_positions
-from perdure.codecs.schema import LONGEST, Fault, Keeps, Part, Parts, Read, Schema, Write, never
+from perdure.codecs.schema import LONGEST, Fault, Keeps, Part, Parts, Read, Schema, Write, never, shapes
 from perdure.values.excerpt import excerpt
 from perdure.values.secret import HIDDEN
 
@@ -114,6 +114,7 @@ def fixed_tuple_schema(name: str, items: Sequence[Schema]) -> Schema:
         write_parts=parts_of(tuple),
         redact=of_positions(items),
         keeps=keeps_parts(tuple((at, item.keeps) for at, item in enumerate(items)), getitem),
+        structure=lambda: shapes.TupleShape([item.shape() for item in items]),
     )
 
 
@@ -156,6 +157,9 @@ def dict_schema(name: str, key: Schema, value: Schema) -> Schema:
         write_parts=parts,
         redact=of_mapping(key, value),
         keeps=never,
+        structure=lambda: shapes.DictShape(
+            key.shape(), value.shape(), write_key=key.write, is_secret=key.redact is not None
+        ),
     )
 
 
@@ -198,6 +202,10 @@ def _collection(
 
         return parts
 
+    def structure() -> shapes.Shape:
+        is_set = issubclass(cls, (set, frozenset))
+        return shapes.SetShape(item.shape(), item.read) if is_set else shapes.ListShape(item.shape())
+
     return Schema(
         name=name,
         kinds=_LIST,
@@ -209,6 +217,7 @@ def _collection(
         write_parts=parts_of(cls),
         redact=of_items(item),
         keeps=keeps,
+        structure=structure,
     )
 
 

@@ -18,13 +18,14 @@ from perdure.codecs.checked_schema import checked_schema
 from perdure.codecs.choices import enum_schema, literal_schema
 from perdure.codecs.containers import dict_schema, fixed_tuple_schema, list_schema, set_schema, tuple_schema
 from perdure.codecs.fields import Declaration, declaration_of, substituted
+from perdure.codecs.json_schema import TAG
 from perdure.codecs.json_value import PLAIN
 from perdure.codecs.names import describe_type
 from perdure.codecs.records import RESERVED, record_schema
 from perdure.codecs.redaction import secret_schema
 from perdure.codecs.scalars import INT_KEY, SCALARS
 from perdure.codecs.schema import Schema
-from perdure.codecs.unions import TAG, Member, tagged_schema, union_schema
+from perdure.codecs.unions import Member, tagged_schema, union_schema
 from perdure.codecs.unsupported import Unsupported, advice
 from perdure.values.secret import is_marked
 
@@ -180,7 +181,8 @@ class Grammar:
         self._open.add(form)
         self.needs_round_trip |= not declared.proven
         schemas = {field.name: self.schema(field.form, f"{path}.{field.name}") for field in declared.fields}
-        self._done[form] = record_schema(form, describe_type(form), declared, schemas)
+        tag = None if declared.typed_dict else self.tags.get(declared.cls, declared.cls.__name__)
+        self._done[form] = record_schema(form, describe_type(form), declared, schemas, tag)
         return self._done[form]
 
 

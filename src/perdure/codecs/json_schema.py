@@ -22,7 +22,16 @@ DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 REFERENCE: Final = "#/$defs/"
 """The prefix of a reference to a definition."""
 
-_SILENT: Final = frozenset({"$schema", "$defs", "title", "description"})
+TAG: Final = "type"
+"""The key whose value names the member of a union."""
+
+UNTAGGED: Final = "x-untagged"
+"""Keyword of a union of classes: the tag of the one that an object without a tag has."""
+
+OWN_TAG: Final = "x-tag"
+"""Keyword of a class whose objects carry no tag: their tag as members of a union, if it is not the title."""
+
+_SILENT: Final = frozenset({"$schema", "$defs", "title", "description", UNTAGGED, OWN_TAG})
 """The keywords that do not affect which JSON validates."""
 
 _NOT_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 from perdure._lazy import lazy_module
 from perdure.codecs.containers import keeps_parts
 from perdure.codecs.fields import Declaration, is_namedtuple
-from perdure.codecs.json_schema import Definitions, Describe, JsonSchema, named
+from perdure.codecs.json_schema import OWN_TAG, TAG, Definitions, Describe, JsonSchema, named
 from perdure.codecs.record_writer import record_writer
 from perdure.codecs.redaction import of_object
-from perdure.codecs.schema import LONGEST, Fault, Part, Problem, Read, Schema, Write, never
-from perdure.codecs.unions import TAG
+from perdure.codecs.schema import LONGEST, Fault, Part, Problem, Read, Schema, Write, never, shapes
 from perdure.values.excerpt import excerpt
 
 if TYPE_CHECKING:
@@ -30,7 +29,9 @@ RESERVED: Final = frozenset({"attrs", "cl", "converter", "typevar_map"})
 _DICT = frozenset({dict})
 
 
-def record_schema(form: Any, name: str, declared: Declaration, schemas: Mapping[str, Schema]) -> Schema:
+def record_schema(
+    form: Any, name: str, declared: Declaration, schemas: Mapping[str, Schema], tag: str | None
+) -> Schema:
     """Return the schema of a class with fields.
 
     Args:
@@ -38,6 +39,7 @@ def record_schema(form: Any, name: str, declared: Declaration, schemas: Mapping[
         name: the type's readable name.
         declared: the class and its fields.
         schemas: the schema of each field.
+        tag: the tag of its objects as members of a union; None of a ``TypedDict``.
 
     Returns:
         A schema whose reader refuses unknown keys, and missing keys without a default. Its writer refuses every other
@@ -45,7 +47,7 @@ def record_schema(form: Any, name: str, declared: Declaration, schemas: Mapping[
     """
     cls = declared.cls
     if declared.typed_dict:
-        return _typeddict_schema(name, declared, schemas, named(form, name, _object(name, declared, schemas)))
+        return _typeddict_schema(name, declared, schemas, named(form, name, _object(name, declared, schemas, None)))
     fields = tuple((field, schema.keeps) for field, schema in schemas.items())
     keeps = keeps_parts(fields, getattr) if declared.frozen and declared.proven else never
     read, write = _namedtuple(name, cls, schemas) if is_namedtuple(cls) else _generated(form, name, cls, schemas)
@@ -64,21 +66,28 @@ def record_schema(form: Any, name: str, declared: Declaration, schemas: Mapping[
         classes=frozenset({cls}),
         read=read,
         write=write,
-        describe=named(form, name, _object(name, declared, schemas)),
+        describe=named(form, name, _object(name, declared, schemas, tag)),
         read_parts=_object_parts(declared, schemas),
         write_parts=write_parts,
         redact=of_object(schemas),
         keeps=keeps,
+        structure=lambda: shapes.ObjectShape(name, _shapes(schemas), tag),
     )
 
 
-def _object(name: str, declared: Declaration, schemas: Mapping[str, Schema]) -> Describe:
+def _shapes(schemas: Mapping[str, Schema]) -> dict[str, shapes.Shape]:
+    return {field: schema.shape() for field, schema in schemas.items()}
+
+
+def _object(name: str, declared: Declaration, schemas: Mapping[str, Schema], own_tag: str | None) -> Describe:
     def describe(definitions: Definitions, tag: str | None = None, /) -> JsonSchema:
         required = [field.name for field in declared.fields if field.required]
         properties = {field.name: schemas[field.name].describe(definitions) for field in declared.fields}
         found: JsonSchema = {"title": name, "type": "object", "additionalProperties": False}
         if summary := _summary(declared.cls):
             found["description"] = summary
+        if tag is None and own_tag not in (None, name):
+            found[OWN_TAG] = own_tag
         if tag is not None:
             properties, required = {TAG: {"type": "string", "const": tag}, **properties}, [TAG, *required]
         if properties:
@@ -174,4 +183,5 @@ def _typeddict_schema(name: str, declared: Declaration, schemas: Mapping[str, Sc
         write_parts=parts,
         redact=of_object(schemas),
         keeps=never,
+        structure=lambda: shapes.ObjectShape(name, _shapes(schemas), None),
     )

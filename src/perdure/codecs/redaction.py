@@ -10,13 +10,20 @@ from typing import Any
 
 import attrs
 
-from perdure.codecs.schema import Redact, Schema, no_parts
+from perdure.codecs.schema import Redact, Schema, no_parts, shapes
 from perdure.values.secret import Hide
 
 
 def secret_schema(schema: Schema) -> Schema:
     """Return a schema whose complete value is secret: no part of it is shown, and no message looks into it."""
-    return attrs.evolve(schema, name=f"secret {schema.name}", redact=_hidden, read_parts=no_parts, write_parts=no_parts)
+    return attrs.evolve(
+        schema,
+        name=f"secret {schema.name}",
+        redact=_hidden,
+        read_parts=no_parts,
+        write_parts=no_parts,
+        structure=lambda: shapes.SecretShape(schema.shape()),
+    )
 
 
 def _hidden(data: Any, hide: Hide) -> Any:

@@ -7,14 +7,20 @@ Readers and writers are fast and only raise when a value is not valid. The parts
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
 
+from perdure._lazy import lazy_module
 from perdure.codecs.json_schema import Describe
 from perdure.values.excerpt import excerpt
 from perdure.values.frozen import frozen
 from perdure.values.secret import Hide
+
+if TYPE_CHECKING:
+    from perdure.codecs import shapes as shapes  # noqa: PLC0414 - exported to the modules of schemas
+else:
+    shapes = lazy_module("perdure.codecs.shapes")  # for values of newer code only
 
 Read: TypeAlias = Callable[[Any, Any], Any]
 """From JSON to a value. The second argument is the type that cattrs passes to its hooks; no reader uses it."""
@@ -97,6 +103,7 @@ class Schema:
         write_parts: the parts of a value, to locate a problem.
         redact: hides the secrets of a JSON value; None if its type has none.
         keeps: whether a value can be kept in the place of its JSON; None: every value can.
+        structure: returns its shape; None of a type without parts.
     """
 
     name: str
@@ -109,3 +116,8 @@ class Schema:
     write_parts: Parts = no_parts
     redact: Redact | None = None
     keeps: Keeps | None = None
+    structure: Callable[[], shapes.Shape] | None = None
+
+    def shape(self) -> shapes.Shape:
+        """Return its structure, to walk it and its JSON side by side. This is slow."""
+        return shapes.ScalarShape(self.kinds) if self.structure is None else self.structure()

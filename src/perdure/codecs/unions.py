@@ -8,14 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from perdure.codecs.json_schema import Definitions, JsonSchema
+from perdure.codecs.json_schema import TAG, UNTAGGED, Definitions, JsonSchema
 from perdure.codecs.redaction import of_members, of_tagged
-from perdure.codecs.schema import Fault, Keeps, Part, Problem, Schema
+from perdure.codecs.schema import Fault, Keeps, Part, Problem, Schema, shapes
 from perdure.codecs.unsupported import Unsupported
 from perdure.values.frozen import frozen
-
-TAG: Final = "type"
-"""The key whose value names the member of a union."""
 
 _OBJECT = frozenset({dict})
 
@@ -57,7 +54,7 @@ def tagged_schema(name: str, members: Sequence[Member]) -> Schema:
     def describe(definitions: Definitions, _tag: str | None = None, /) -> JsonSchema:
         ordered = sorted(members, key=lambda member: member.tag)
         found = [member.schema.describe(definitions, member.tag) for member in ordered]
-        return {"oneOf": found} if len(found) > 1 else found[0]
+        return {UNTAGGED: members[0].tag, "oneOf": found} if len(found) > 1 else found[0]
 
     return Schema(
         name=name,
@@ -70,6 +67,7 @@ def tagged_schema(name: str, members: Sequence[Member]) -> Schema:
         write_parts=_Choice({member.cls: member.schema for member in members}),
         redact=of_tagged(TAG, {member.tag: member.schema for member in members}),
         keeps=_keeps_member({member.cls: member.schema for member in members}),
+        structure=lambda: shapes.TaggedShape({member.tag: member.schema.shape() for member in members}),
     )
 
 
@@ -113,6 +111,7 @@ def union_schema(name: str, members: Sequence[Schema], path: str) -> Schema:
         write_parts=_Choice(writing),
         redact=of_members(reading, type),
         keeps=_keeps_member(writing),
+        structure=lambda: shapes.UnionShape({kind: member.shape() for kind, member in reading.items()}),
     )
 
 

@@ -11,8 +11,7 @@ from typing import Any, Final, Literal, cast
 import attrs
 import orjson
 
-from perdure.codecs.json_schema import REFERENCE, JsonSchema, canonical
-from perdure.codecs.unions import TAG
+from perdure.codecs.json_schema import OWN_TAG, REFERENCE, TAG, UNTAGGED, JsonSchema, canonical
 
 COMPONENT: Final = "#/components/schemas/"
 """The prefix of a reference to a component schema."""
@@ -112,7 +111,8 @@ def _referring(node: Any, definitions: Mapping[str, Any], names: Mapping[str, st
         return [_referring(each, definitions, names) for each in node]
     if not isinstance(node, dict):
         return node
-    found = {word: _referring(each, definitions, names) for word, each in node.items()}
+    ours = (UNTAGGED, OWN_TAG)  # for other versions of the code only
+    found = {word: _referring(each, definitions, names) for word, each in node.items() if word not in ours}
     if isinstance(node.get("$ref"), str):
         found["$ref"] = COMPONENT + names[node["$ref"].removeprefix(REFERENCE)]
     if isinstance(node.get("oneOf"), list):  # the members of a tagged union

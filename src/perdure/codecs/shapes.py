@@ -1,0 +1,479 @@
+"""The structure of a type, to walk it and its JSON side by side: to take the rest of a value off, and to put it back.
+
+The strict readers and writers know no rests, and serve all values that this code knows. A shape is used only for JSON
+that a reader has refused.
+"""
+
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+# Values of every type pass here as Any, and narrowing one by its class leaves its type arguments unknown.
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, cast
+
+import attrs
+import orjson
+
+from perdure.codecs.json_schema import TAG
+from perdure.codecs.rests import Element, NotKept, Place, ValueRest, places_in_dict, places_in_list, places_in_set
+from perdure.values.excerpt import excerpt
+from perdure.values.frozen import frozen
+from perdure.values.secret import HIDDEN
+
+_LONGEST = 80
+
+
+@frozen
+class Unknown:
+    """One place in JSON that a type does not know.
+
+    Attributes:
+        path: its path.
+        text: the unknown part, and the parts that the type knows.
+        is_member: whether it is a member of an object, which a rest keeps.
+    """
+
+    path: str
+    text: str
+    is_member: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.text}"
+
+
+class Shape(Protocol):
+    """The structure of one type. No method checks JSON: where it does not fit, the strict reader refuses it."""
+
+    def split(self, data: Any) -> tuple[Any, ValueRest | None]:
+        """Take JSON apart: into the part that the type knows, and the rest."""
+        ...
+
+    def hold(self, rest: ValueRest, value: Any) -> ValueRest:
+        """Return the rest with the elements of the value that was read, to find them again."""
+        ...
+
+    def join(self, data: Any, value: Any, rest: ValueRest, path: str) -> tuple[Any, ValueRest | None]:
+        """Put the rest of an older value into the JSON of a newer one.
+
+        Returns:
+            the JSON, and its own rest.
+
+        Raises:
+            NotKept: a part has no certain place.
+        """
+        ...
+
+    def unknown(self, data: Any, path: str) -> Iterator[Unknown]:
+        """Yield the unknown parts of JSON."""
+        ...
+
+
+@attrs.frozen
+class ScalarShape:
+    """Everything without parts."""
+
+    kinds: frozenset[type]
+
+    def split(self, data: Any) -> tuple[Any, ValueRest | None]:
+        return data, None
+
+    def hold(self, rest: ValueRest, value: Any) -> ValueRest:
+        return rest
+
+    def join(self, data: Any, value: Any, rest: ValueRest, path: str) -> tuple[Any, ValueRest | None]:
+        return data, None
+
+    def unknown(self, data: Any, path: str) -> Iterator[Unknown]:
+        if type(data) not in self.kinds and not (type(data) is int and float in self.kinds):
+            yield _other_form(data, path)
+
+
+@attrs.frozen
+class ChoiceShape(ScalarShape):
+    """A closed set of scalars, each with its class."""
+
+    values: frozenset[tuple[type, Any]]
+
+    def unknown(self, data: Any, path: str) -> Iterator[Unknown]:
+        if isinstance(data, (list, dict, float)):
+            yield _other_form(data, path)
+        elif (type(data), data) not in self.values:
+            known = ", ".join(sorted(repr(value) for _, value in self.values))
+            yield Unknown(path, f"{excerpt(data, _LONGEST)} is unknown; this code knows {known}")
+
+
+@attrs.frozen
+class ObjectShape:
+    """An object with declared fields.
+
+    Attributes:
+        fields: their shapes.
+        tag: the tag that the object has as a member of a union. An object that carries it is read without it: the class
+            is a member of a union in newer code. Not one with another tag, which is of another class.
+    """
+
+    name: str
+    fields: Mapping[str, Shape]
+    tag: str | None
+
+    def split(self, data: Any) -> tuple[Any, ValueRest | None]:
+        if type(data) is not dict or self._other_class(data):
+            return data, None
+        return self.split_members(data if not self._is_tagged(data) else _without_tag(data), None)
+
+    def split_members(self, data: dict[str, Any], tag: str | None) -> tuple[Any, ValueRest | None]:
+        """Take an object apart that carries no tag, or whose tag has been removed."""
+        pairs = {key: self.fields[key].split(each) for key, each in data.items() if key in self.fields}
+        unknown = {key: each for key, each in data.items() if key not in self.fields}
+        return _split({key: each for key, (each, _) in pairs.items()}, pairs.items(), unknown, tag)
+
+    def hold(self, rest: ValueRest, value: Any) -> ValueRest:
+        return attrs.evolve(
+            rest, parts={key: self.fields[key].hold(part, _field(value, key)) for key, part in _named(rest)}
+        )
+
+    def join(self, data: Any, value: Any, rest: ValueRest, path: str) -> tuple[Any, ValueRest | None]:
+        joined, parts = dict(data), dict[Place, ValueRest]()
+        for key, part in _named(rest):
+            if key in data:
+                _put(joined, parts, key, self.fields[key].join(data[key], _field(value, key), part, f"{path}.{key}"))
+        return {**joined, **rest.unknown}, _joined(data, rest.unknown, parts, rest.tag)
+
+    def unknown(self, data: Any, path: str) -> Iterator[Unknown]:
+        if type(data) is not dict:
+            yield _other_form(data, path)
+        elif (other := self._other_class(data)) is not None:
+            yield Unknown(path, f"an object of the class {excerpt(other, _LONGEST)}; this code knows {self.name}")
+        else:
+            yield from self.unknown_members(_without_tag(data) if self._is_tagged(data) else data, path)
+
+    def unknown_members(self, data: dict[str, Any], path: str) -> Iterator[Unknown]:
+        """Yield the unknown parts of an object without its tag."""
+        for key, each in data.items():
+            if key in self.fields:
+                yield from self.fields[key].unknown(each, f"{path}.{key}")
+            else:
+                known = ", ".join(self.fields) or "no keys"
+                yield Unknown(
+                    f"{path}[{excerpt(key, _LONGEST)}]", f"unknown key; {self.name} has {known}", is_member=True
+                )
+
+    def _is_tagged(self, data: dict[str, Any]) -> bool:
+        return self.tag is not None and TAG not in self.fields and data.get(TAG) == self.tag
+
+    def _other_class(self, data: dict[str, Any]) -> str | None:
+        tag = data.get(TAG)
+        return tag if type(tag) is str and TAG not in self.fields and tag != self.tag and self.tag is not None else None
+
+
+@attrs.frozen
+class TaggedShape:
+    """Objects that carry the tag of their class. One without is of the first class, which older code declared alone."""
+
+    members: Mapping[str, Shape]
+
+    @property
+    def first(self) -> str:
+        """The tag of the class that was alone."""
+        return next(iter(self.members))
+
+    def split(self, data: Any) -> tuple[Any, ValueRest | None]:
+        tag = self._tag(data)
+        if tag is None or tag not in self.members:
+            return data, None
+        known, rest = _fields(self.members[tag]).split_members(_without_tag(data), tag)
+        known = {TAG: tag, **known}
+        return known, None if rest is None else attrs.evolve(rest, known=known)
+
+    def hold(self, rest: ValueRest, value: Any) -> ValueRest:
+        return self._member(rest).hold(rest, value)
+
+    def join(self, data: Any, value: Any, rest: ValueRest, path: str) -> tuple[Any, ValueRest | None]:
+        if data.get(TAG) != rest.tag:
+            return data, None  # this code replaced the object by one of another class
+        return self._member(rest).join(data, value, rest, path)
+
+    def unknown(self, data: Any, path: str) -> Iterator[Unknown]:
+        tag = self._tag(data)
+        if type(data) is not dict:
+            yield _other_form(data, path)
+        elif tag is not None and tag in self.members:
+            yield from _fields(self.members[tag]).unknown_members(_without_tag(data), path)
+        elif tag is not None:
+            known = ", ".join(self.members)
+            yield Unknown(path, f"an object of the class {excerpt(tag, _LONGEST)}; this code knows {known}")
+
+    def _tag(self, data: Any) -> str | None:
+        tag = data.get(TAG, self.first) if type(data) is dict else None
+        return tag if type(tag) is str else None
+
+    def _member(self, rest: ValueRest) -> Shape:
+        return self.members[rest.tag or self.first]
+
+
+@attrs.frozen
+class UnionShape:
+    """A union whose member is selected by the kind of the JSON."""
+
+    members: Mapping[type, Shape]
+
+    def split(self, data: Any) -> tuple[Any, ValueRest | None]:
+        member = self.members.get(type(data))
+        return (data, None) if member is None else member.split(data)
+
+    def hold(self, rest: ValueRest, value: Any) -> ValueRest:
+        return self.members[type(rest.known)].hold(rest, value)
+
+    def join(self, data: Any, value: Any, rest: ValueRest, path: str) -> tuple[Any, ValueRest | None]:
+        if type(data) is not type(rest.known):
+            return data, None  # this code replaced the value by one of another type
+        return self.members[type(data)].join(data, value, rest, path)
+
+    def unknown(self, data: Any, path: str) -> Iterator[Unknown]:
+        member = self.members.get(type(data))
+        return iter((_other_form(data, path),)) if member is None else member.unknown(data, path)
+
+
+@attrs.frozen
+class TupleShape:
+    """A fixed tuple: each element stays at its place."""
+
+    items: Sequence[Shape]
+
+    def split(self, data: Any) -> tuple[Any, ValueRest | None]:
+        if type(data) is not list or len(data) != len(self.items):
+            return data, None
+        pairs = [item.split(each) for item, each in zip(self.items, data, strict=True)]
+        return _split([each for each, _ in pairs], enumerate(pairs))
+
+    def hold(self, rest: ValueRest, value: Any) -> ValueRest:
+        return attrs.evolve(rest, parts={at: self.items[at].hold(part, value[at]) for at, part in _placed(rest)})
+
+    def join(self, data: Any, value: Any, rest: ValueRest, path: str) -> tuple[Any, ValueRest | None]:
+        joined, parts = list(data), dict[Place, ValueRest]()
+        for at, part in _placed(rest):
+            _put(joined, parts, at, self.items[at].join(data[at], value[at], part, f"{path}[{at}]"))
+        return joined, _joined(data, {}, parts)
+
+    def unknown(self, data: Any, path: str) -> Iterator[Unknown]:
+        if type(data) is not list or len(data) != len(self.items):
+            yield _other_form(data, path)
+        else:
+            for at, (item, each) in enumerate(zip(self.items, data, strict=True)):
+                yield from item.unknown(each, f"{path}[{at}]")
+
+
+@attrs.frozen
+class ListShape:
+    """A list, or a tuple of any length."""
+
+    item: Shape
+
+    def split(self, data: Any) -> tuple[Any, ValueRest | None]:
+        if type(data) is not list:
+            return data, None
+        pairs = [self.item.split(each) for each in data]
+        return _split([each for each, _ in pairs], enumerate(pairs))
+
+    def hold(self, rest: ValueRest, value: Any) -> ValueRest:
+        held = list(value)
+        parts: dict[Place, ValueRest] = {at: self.item.hold(part, held[at]) for at, part in _placed(rest)}
+        return attrs.evolve(rest, parts=parts, held=dict(enumerate(held)))
+
+    def join(self, data: Any, value: Any, rest: ValueRest, path: str) -> tuple[Any, ValueRest | None]:
+        news = [Element(at, each, held) for at, (each, held) in enumerate(zip(data, value, strict=True))]
+        joined, parts = self.join_found(news, rest, places_in_list(rest, news, path), path)
+        return joined, _joined(data, {}, parts, held=dict(enumerate(value)))
+
+    def join_found(
+        self, news: Sequence[Element], rest: ValueRest, found: Iterable[tuple[Place, Place]], path: str
+    ) -> tuple[list[Any], dict[Place, ValueRest]]:
+        """Put the rests of elements into their new places."""
+        joined, parts = [each.data for each in news], dict[Place, ValueRest]()
+        for old, new in found:
+            at = int(new)
+            each = self.item.join(news[at].data, news[at].held, rest.parts[old], f"{path}[{at}]")
+            _put(joined, parts, at, each)
+        return joined, parts
+
+    def unknown(self, data: Any, path: str) -> Iterator[Unknown]:
+        if type(data) is not list:
+            yield _other_form(data, path)
+        else:
+            for at, each in enumerate(data):
+                yield from self.item.unknown(each, f"{path}[{at}]")
+
+
+@attrs.frozen
+class SetShape(ListShape):
+    """A set: its elements are found by their known JSON alone, and are sorted by all of it."""
+
+    read: Callable[[Any, Any], Any]
+
+    def hold(self, rest: ValueRest, value: Any) -> ValueRest:
+        held = [self.read(each, None) for each in rest.known]  # in the order of the JSON
+        return super().hold(rest, held)
+
+    def join(self, data: Any, value: Any, rest: ValueRest, path: str) -> tuple[Any, ValueRest | None]:
+        news = [Element(at, each, self.read(each, None)) for at, each in enumerate(data)]
+        joined, parts = self.join_found(news, rest, places_in_set(rest, news, path), path)
+        order = sorted(range(len(joined)), key=lambda at: orjson.dumps(joined[at]))
+        moved: dict[Place, ValueRest] = {to: parts[at] for to, at in enumerate(order) if at in parts}
+        held: dict[Place, Any] = {to: news[at].held for to, at in enumerate(order)}
+        return [joined[at] for at in order], _joined([data[at] for at in order], {}, moved, held=held)
+
+    def unknown(self, data: Any, path: str) -> Iterator[Unknown]:
+        yield from super().unknown(data, path)
+        known, rest = self.split(data)
+        if rest is not None and len({orjson.dumps(each) for each in known}) < len(known):
+            yield Unknown(path, "members of a set that are equal to this code, and different to newer code")
+
+
+@attrs.frozen
+class DictShape:
+    """A dict."""
+
+    key: Shape
+    value: Shape
+    write_key: Callable[[Any], str]
+    is_secret: bool
+
+    def split(self, data: Any) -> tuple[Any, ValueRest | None]:
+        if type(data) is not dict:
+            return data, None
+        pairs = {key: self.value.split(each) for key, each in data.items()}
+        return _split({key: each for key, (each, _) in pairs.items()}, pairs.items())
+
+    def hold(self, rest: ValueRest, value: Any) -> ValueRest:
+        held = self._held(value)
+        parts: dict[Place, ValueRest] = {key: self.value.hold(part, held[key]) for key, part in _named(rest)}
+        return attrs.evolve(rest, parts=parts, held=held)
+
+    def join(self, data: Any, value: Any, rest: ValueRest, path: str) -> tuple[Any, ValueRest | None]:
+        held = self._held(value)
+        news = [Element(key, each, held[key]) for key, each in data.items()]
+        joined, parts = dict(data), dict[Place, ValueRest]()
+        for old, new in places_in_dict(rest, news, path):
+            key = str(new)
+            part = self.value.join(data[key], held[key], rest.parts[old], self._path(path, key))
+            _put(joined, parts, key, part)
+        return joined, _joined(data, {}, parts, held=held)
+
+    def unknown(self, data: Any, path: str) -> Iterator[Unknown]:
+        if type(data) is not dict:
+            yield _other_form(data, path)
+        else:
+            for key, each in data.items():
+                yield from self.key.unknown(key, self._path(path, key))
+                yield from self.value.unknown(each, self._path(path, key))
+
+    def _held(self, value: Any) -> dict[Place, Any]:
+        return {self.write_key(key): each for key, each in value.items()}
+
+    def _path(self, path: str, key: str) -> str:
+        return f"{path}[{HIDDEN if self.is_secret else excerpt(key, _LONGEST)}]"
+
+
+@attrs.frozen
+class RecursiveShape:
+    """A class inside itself, whose shape is known later."""
+
+    shape: Callable[[], Shape]
+
+    def split(self, data: Any) -> tuple[Any, ValueRest | None]:
+        return self.shape().split(data)
+
+    def hold(self, rest: ValueRest, value: Any) -> ValueRest:
+        return self.shape().hold(rest, value)
+
+    def join(self, data: Any, value: Any, rest: ValueRest, path: str) -> tuple[Any, ValueRest | None]:
+        return self.shape().join(data, value, rest, path)
+
+    def unknown(self, data: Any, path: str) -> Iterator[Unknown]:
+        return self.shape().unknown(data, path)
+
+
+@attrs.frozen
+class SecretShape:
+    """A secret: no message shows a part of it."""
+
+    shape: Shape
+
+    def split(self, data: Any) -> tuple[Any, ValueRest | None]:
+        return self.shape.split(data)
+
+    def hold(self, rest: ValueRest, value: Any) -> ValueRest:
+        return self.shape.hold(rest, value)
+
+    def join(self, data: Any, value: Any, rest: ValueRest, path: str) -> tuple[Any, ValueRest | None]:
+        try:
+            return self.shape.join(data, value, rest, path)
+        except NotKept:
+            raise NotKept(path, "newer code wrote into it, and a part was changed or replaced") from None
+
+    def unknown(self, data: Any, path: str) -> Iterator[Unknown]:
+        found = list(self.shape.unknown(data, path))
+        if found:
+            yield Unknown(path, "a part that is unknown to this code", is_member=all(each.is_member for each in found))
+
+
+def _split(
+    known: Any,
+    pairs: Iterable[tuple[Place, tuple[Any, ValueRest | None]]],
+    unknown: Mapping[str, Any] | None = None,
+    tag: str | None = None,
+) -> tuple[Any, ValueRest | None]:
+    parts = {place: rest for place, (_, rest) in pairs if rest is not None}
+    return known, ValueRest(known=known, unknown=unknown or {}, parts=parts, tag=tag) if unknown or parts else None
+
+
+def _joined(
+    known: Any,
+    unknown: Mapping[str, Any],
+    parts: Mapping[Place, ValueRest],
+    tag: str | None = None,
+    held: Mapping[Place, Any] | None = None,
+) -> ValueRest | None:
+    if not unknown and not parts:
+        return None
+    return ValueRest(known=known, unknown=unknown, parts=parts, tag=tag, held=held or {})
+
+
+def _put(joined: Any, parts: dict[Place, ValueRest], place: Place, found: tuple[Any, ValueRest | None]) -> None:
+    joined[place], rest = found
+    if rest is not None:
+        parts[place] = rest
+
+
+def _named(rest: ValueRest) -> Iterator[tuple[str, ValueRest]]:
+    return ((str(place), part) for place, part in rest.parts.items())
+
+
+def _placed(rest: ValueRest) -> Iterator[tuple[int, ValueRest]]:
+    return ((int(place), part) for place, part in rest.parts.items())
+
+
+def _fields(shape: Shape) -> ObjectShape:
+    """Return the shape of a union's member, which is a class with fields, or one inside itself."""
+    return _fields(shape.shape()) if isinstance(shape, RecursiveShape) else cast("ObjectShape", shape)
+
+
+def _field(value: Any, key: str) -> Any:
+    return value[key] if type(value) is dict else getattr(value, key)
+
+
+def _without_tag(data: dict[str, Any]) -> dict[str, Any]:
+    return {key: each for key, each in data.items() if key != TAG}
+
+
+def _other_form(data: Any, path: str) -> Unknown:
+    names = {
+        dict: "an object",
+        list: "a list",
+        str: "a text",
+        bool: "true or false",
+        type(None): "null",
+        int: "an integer",
+    }
+    return Unknown(path, f"{names.get(type(data), 'a number with a point')}, which this code does not read here")

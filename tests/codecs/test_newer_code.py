@@ -1,0 +1,259 @@
+"""Values that newer code wrote: older code keeps, finds, leaves, refuses or hides their unknown parts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Generic, TypedDict, TypeVar
+
+import attrs
+import orjson
+import pytest
+from attrs import evolve, field, frozen
+
+from perdure import Secret
+from perdure.codecs import Codec, NewerOnly
+from perdure.codecs.compatible import Difference, verdict
+from perdure.values.errors import InvalidInput
+from perdure.values.secret import HIDDEN
+
+T = TypeVar("T")
+
+
+@frozen
+class Line:
+    sku: str
+    n: int = 1
+
+
+@frozen
+class Cart:
+    lines: tuple[Line, ...] = ()
+    total: int = 0
+
+
+@frozen
+class Switch:
+    is_on: bool
+
+
+@frozen
+class Pay:
+    cents: int
+
+
+@frozen
+class Refund:
+    cents: int
+
+
+@frozen
+class Box(Generic[T]):
+    held: T
+
+
+@attrs.define
+class Basket:
+    lines: list[Line]
+    named: dict[str, Line]
+
+
+class Options(TypedDict, total=False):
+    size: int
+
+
+@frozen
+class Account:
+    token: Annotated[Cart, Secret]
+    note: str = ""
+
+
+@frozen
+class Sorted:
+    lines: tuple[Line, ...] = field(converter=lambda lines: tuple(sorted(lines, key=lambda line: line.sku)))
+
+
+CARTS = Codec.of(Cart, what="cart")
+
+
+def newer(*lines: dict[str, Any], **members: Any) -> bytes:
+    return orjson.dumps({"lines": lines, "total": 0, **members})
+
+
+def closed(change: Any, *lines: dict[str, Any]) -> list[dict[str, Any]]:
+    opened = CARTS.open(newer(*lines))
+    data, _ = CARTS.close(evolve(opened.value, lines=change(opened.value.lines)), opened)
+    found: list[dict[str, Any]] = orjson.loads(data)["lines"]
+    return found
+
+
+A = {"sku": "a", "n": 1, "gift": True}
+B = {"sku": "b", "n": 1, "gift": False}
+C = {"sku": "c", "n": 1}
+
+
+def test_unknown_members_are_kept_over_two_changes() -> None:
+    opened = CARTS.open(newer(A, B, note="hi"))
+    first = evolve(opened.value, lines=opened.value.lines[::-1])
+    data, opened = CARTS.close(first, opened)
+    data, opened = CARTS.close(evolve(first, total=9), opened)
+    assert orjson.loads(data) == {"lines": [B, A], "total": 9, "note": "hi"}
+    assert CARTS.open(data) == opened
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda lines: lines[1:], [B]),
+        (lambda lines: (evolve(lines[0], n=5), lines[1]), [{**A, "n": 5}, B]),
+        (lambda lines: tuple(evolve(line, n=5) for line in lines), [{**A, "n": 5}, {**B, "n": 5}]),
+        (lambda lines: (Line("c"), *lines), [C, A, B]),
+        (lambda lines: (lines[1], Line("c")), [B, C]),  # as a queue: no member tells the new line from the old ones
+        (lambda lines: (Line("a"), Line("b")), [A, B]),
+        (lambda _: (), []),
+    ],
+)
+def test_a_line_is_found_again(change: Any, expected: list[Any]) -> None:
+    assert closed(change, A, B) == expected
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda lines: (lines[1], evolve(lines[0], n=5)),  # moved and changed, or another one?
+        lambda lines: (lines[0], Line("c")),  # changed, or another one?
+        lambda _: (Line("b"), Line("a")),  # moved, or each changed?
+        lambda _: (Line("a"), Line("b"), Line("a")),  # which is the old one?
+    ],
+)
+def test_a_line_with_no_certain_place_is_left_for_newer_code(change: Any) -> None:
+    with pytest.raises(NewerOnly, match=r"cart: \$\.lines"):
+        closed(change, A, B)
+
+
+def test_an_element_that_became_equal_to_another_one_is_left() -> None:
+    codec = Codec.of(tuple[Switch, ...], what="switches")
+    opened = codec.open(orjson.dumps([{"is_on": True, "name": "lamp"}, {"is_on": False, "name": "door"}]))
+    with pytest.raises(NewerOnly):
+        codec.close(tuple(Switch(not each.is_on) for each in opened.value), opened)
+
+
+def test_a_value_that_is_changed_in_place_is_compared_with_itself_as_it_was() -> None:
+    codec = Codec.of(Basket, what="basket")
+    data = {"lines": [A, B], "named": {"x": A, "y": B}}
+    opened = codec.open(orjson.dumps(data))
+    basket = opened.value
+    del basket.lines[0]
+    basket.named["z"] = basket.named.pop("x")
+    closed, _ = codec.close(basket, opened)
+    assert orjson.loads(closed) == {"lines": [B], "named": {"y": B, "z": A}}
+
+
+def test_entries_are_found_at_another_key_by_their_objects() -> None:
+    codec = Codec.of(dict[str, Line], what="lines")
+    opened = codec.open(orjson.dumps({"x": A, "y": B}))
+    x, y = opened.value["x"], opened.value["y"]
+    assert orjson.loads(codec.close({"x": y, "y": x}, opened)[0]) == {"x": B, "y": A}
+    assert orjson.loads(codec.close({"x": evolve(x, n=3), "z": Line("z", 4)}, opened)[0]) == {
+        "x": {**A, "n": 3},
+        "z": {"sku": "z", "n": 4},
+    }
+    with pytest.raises(NewerOnly):
+        codec.close({"y": y, "z": evolve(x, n=3)}, opened)
+
+
+def test_a_member_of_a_typed_dict_is_kept() -> None:
+    codec = Codec.of(Options, what="options")
+    opened = codec.open(b'{"size":1,"colour":"red"}')
+    assert orjson.loads(codec.close({"size": 2}, opened)[0]) == {"size": 2, "colour": "red"}
+
+
+def test_a_lone_class_reads_its_own_tag_and_no_other() -> None:
+    codec = Codec.of(Pay, what="event")
+    assert codec.open(b'{"type":"Pay","cents":1}') == codec.open(b'{"cents":1}')
+    assert codec.accept(b'{"type":"Pay","cents":1}') == Pay(1)
+    with pytest.raises(NewerOnly, match="class 'Refund'; this code knows Pay"):
+        codec.open(b'{"type":"Refund","cents":1}')
+
+
+def test_the_first_class_of_a_union_reads_an_object_without_a_tag() -> None:
+    codec = Codec.of(Pay | Refund | None, what="event")
+    assert codec.open(b'{"cents":1}').value == Pay(1)
+    with pytest.raises(NewerOnly, match="class 'Void'; this code knows Pay, Refund"):
+        codec.open(b'{"type":"Void"}')
+
+
+def test_a_generic_class_has_the_name_of_its_class_as_its_tag() -> None:
+    alone, union = Codec.of(Box[int], what="it"), Codec.of(Box[int] | Pay, what="it")
+    assert verdict(alone.json_schema(), union.json_schema()).is_additive
+    assert union.open(alone.encode(Box(1))).value == Box(1)
+    assert alone.open(union.encode(Box(1))).value == Box(1)
+
+
+def test_the_verdict_names_each_place() -> None:
+    changed = attrs.make_class("Cart", {"lines": field(type=tuple[Pay, ...]), "owner": field(type=str)}, frozen=True)
+    found = verdict(CARTS.json_schema(), Codec.of(changed, what="cart").json_schema())
+    assert set(found.forwards) == {
+        Difference("$.lines[].sku", "unknown member"),
+        Difference("$.lines[].n", "unknown member"),
+        Difference("$.lines[].cents", "missing member"),
+        Difference("$.lines", "missing member"),
+        Difference("$.owner", "missing member"),
+        Difference("$.total", "unknown member"),
+    }
+
+
+def test_unknown_members_are_hidden_also_of_types_without_secrets() -> None:
+    shown = orjson.loads(CARTS.redact(newer(A, note="hi")))
+    assert shown == {"lines": [{**A, "gift": HIDDEN}], "total": 0, "note": HIDDEN}
+    known = newer(C)
+    assert CARTS.redact(known) is known
+
+
+def test_no_message_shows_a_part_of_a_secret() -> None:
+    codec = Codec.of(Account, what="account")
+    data = orjson.dumps({"token": {"lines": [A, B], "total": 0, "pin": "1234"}, "note": ""})
+    with pytest.raises(NewerOnly) as refused:
+        codec.accept(data)
+    assert refused.value.problems == ("$.token: a part that is unknown to this code",)
+    opened = codec.open(data)
+    changed = evolve(opened.value, token=evolve(opened.value.token, lines=(Line("c"), Line("d"))))
+    with pytest.raises(NewerOnly) as left:
+        codec.close(changed, opened)
+    assert left.value.problems == ("$.token: newer code wrote into it, and a part was changed or replaced",)
+    assert orjson.loads(codec.redact(data)) == {"token": HIDDEN, "note": ""}
+
+
+def test_an_input_with_an_unknown_member_is_refused_with_its_path() -> None:
+    with pytest.raises(NewerOnly) as refused:
+        CARTS.accept(newer(A, note="hi"))
+    assert refused.value.problems == (
+        "$.lines[0]['gift']: unknown key; Line has sku, n",
+        "$['note']: unknown key; Cart has lines, total",
+    )
+
+
+@pytest.mark.parametrize("data", [b'{"lines":[{"sku":5}]}', b'{"lines":', b'{"lines":[],"total":"1"}', b"[]"])
+def test_a_damaged_value_is_refused_as_by_the_strict_reader(data: bytes) -> None:
+    for read in (CARTS.open, CARTS.accept):
+        with pytest.raises(InvalidInput):
+            read(data)
+
+
+def test_json_that_is_nested_too_deep_is_refused() -> None:
+    deep = b'{"a":' * 200 + b"1" + b"}" * 200
+    for data in (deep, b'{"lines":[],"more":' + deep + b"}"):
+        with pytest.raises(InvalidInput):
+            CARTS.open(data)
+        CARTS.redact(data)
+
+
+def test_a_class_that_changes_its_fields_leaves_a_value_to_newer_code() -> None:
+    codec = Codec.of(Sorted, what="lines")
+    with pytest.raises(NewerOnly):
+        codec.open(orjson.dumps({"lines": [B, A]}))
+    assert codec.open(orjson.dumps({"lines": [A, B]})).rest is not None
+
+
+def test_members_of_a_set_that_are_equal_to_older_code_are_left() -> None:
+    codec = Codec.of(frozenset[Line], what="lines")
+    with pytest.raises(NewerOnly, match="members of a set"):
+        codec.open(orjson.dumps([A, {**A, "gift": False}]))
