@@ -44,14 +44,17 @@ GIVES_UP_MS = 120_000
 """When a caller stops repeating a call."""
 
 PAUSE_MS = 200
+ADDRESSES = ("http://balancer", "http://first", "http://second")
+"""A load balancer, and the addresses of two engines."""
+
 ABSENT = 20
 """How often a signal finds no workflow before its caller stops."""
 
 
 # ---------------------------------------------------------------- clients
 @define(eq=False)
-class OneAddress:
-    """The address of a load balancer: each request reaches an engine of those that are up.
+class Connection:
+    """The channels of one client.
 
     Attributes:
         cluster: the engines.
@@ -62,28 +65,13 @@ class OneAddress:
     last: ClusterEngine | None = None
     _keys: int = 0
 
-    async def call(self, envelope: Envelope, timeout_ms: float, /) -> BatchReply:
-        """Send a request as a line of JSON, and wait for the line of its answer."""
-        if not self.cluster.up:
+    def engine(self, address: str) -> ClusterEngine:
+        """Return the engine that an address reaches: any for a load balancer, otherwise that of a place."""
+        up = self.cluster.up
+        number = ADDRESSES.index(address)
+        if len(up) <= number:
             raise NotSent("no engine is up")
-        self.last = engine = self.cluster.drawn()
-        given = envelope_of(envelope.encoded(), where="line")
-        gateway: Any = cast("Any", engine.client)._gateway
-        task = engine.process.runtime.spawn(perform(gateway, given, SCOPES), name="request")
-        deadline = self.now_ms() + timeout_ms
-        while not task.done():
-            if engine.is_over or self.now_ms() > deadline:
-                raise AnswerLost("the engine has ended, or is late")
-            await self.cluster.runtime.sleep(POLL_MS)
-        if task.cancelled():
-            raise AnswerLost("the engine has ended")
-        reply = reply_of(task.result())
-        assert reply is not None
-        return reply
-
-    async def http(self, *_: Any) -> HttpReply:
-        """Refuse: no law needs such a request."""
-        return HttpReply(404, b"")
+        return self.cluster.drawn() if number == 0 else up[number - 1]
 
     async def together(self, calls: Any, /) -> Result[Any, Never]:
         """Make several calls."""
@@ -101,6 +89,41 @@ class OneAddress:
         """Return a new key."""
         self._keys += 1
         return f"drawn {self._keys}"
+
+
+@frozen
+class JsonChannel:
+    """Sends requests to an address.
+
+    Attributes:
+        connection: that of the client.
+        address: one of `ADDRESSES`.
+    """
+
+    connection: Connection
+    address: str
+
+    async def call(self, envelope: Envelope, timeout_ms: float, /) -> BatchReply:
+        """Send a request as a line of JSON, and wait for the line of its answer."""
+        connection, runtime = self.connection, self.connection.cluster.runtime
+        connection.last = engine = connection.engine(self.address)
+        given = envelope_of(envelope.encoded(), where="line")
+        gateway: Any = cast("Any", engine.client)._gateway
+        task = engine.process.runtime.spawn(perform(gateway, given, SCOPES), name="request")
+        deadline = connection.now_ms() + timeout_ms
+        while not task.done():
+            if engine.is_over or connection.now_ms() > deadline:
+                raise AnswerLost("the engine has ended, or is late")
+            await runtime.sleep(POLL_MS)
+        if task.cancelled():
+            raise AnswerLost("the engine has ended")
+        reply = reply_of(task.result())
+        assert reply is not None
+        return reply
+
+    async def http(self, *_: Any) -> HttpReply:
+        """Refuse: no law needs such a request."""
+        return HttpReply(404, b"")
 
 
 @frozen
@@ -156,11 +179,13 @@ class Rollout:
         kind: of the job.
         codes: the versions.
         seed: of the cluster.
+        clients: whether clients know a load balancer or the addresses of engines.
     """
 
     kind: str
     codes: dict[Age, Code]
     seed: int = 0
+    clients: Literal["balancer", "addresses"] = "balancer"
     outside: Outside = attrs.Factory(Outside)
     calls: list[Call] = attrs.Factory(list[Call])
     parked: list[str] = attrs.Factory(list[str])
@@ -213,13 +238,20 @@ class Rollout:
         self.advance("3 s")
 
     # ------------------------------------------------------------ calls
-    def handle(self, age: Age, address: OneAddress) -> Any:
+    def handle(self, age: Age, connection: Connection) -> Any:
         """Return the typed handle of a client of a version."""
         job = self.codes[age].job(self.kind)
         given = settings(
-            "http://cluster", [job], token=None, timeout=f"{PATIENCE_MS} ms", max_connections=1, draw_keys=False
+            ADDRESSES[:1] if self.clients == "balancer" else ADDRESSES[1:],
+            [job],
+            token=None,
+            timeout=f"{PATIENCE_MS} ms",
+            wait_timeout=f"{PATIENCE_MS} ms",
+            max_connections=1,
+            draw_keys=False,
         )
-        return Client(given.gateway(cast("Any", address))).handle(job)
+        gateway = given.gateway(lambda url: JsonChannel(connection, url.name), connection)
+        return Client(gateway).handle(job)
 
     def next_number(self) -> int:
         """Return the number of the next request."""
@@ -237,17 +269,17 @@ class Rollout:
         return self.cluster.run_until(lambda: all(task.done() for task in self._tasks), patience="400 s")
 
     async def _call(self, call: Call, make: Callable[[Any], Any]) -> None:
-        address = OneAddress(self.cluster)
-        handle = self.handle(call.of, address)
+        connection = Connection(self.cluster)
+        handle = self.handle(call.of, connection)
         deadline = self.cluster.now_ms + GIVES_UP_MS
         while True:
-            address.last = None
+            connection.last = None
             match await answer_of(make(handle)):
                 case Success(value):
                     call.answer, call.state = value, "answered"
                     return
                 case Failure(error):
-                    at = None if address.last is None else self.ages[address.last.number]
+                    at = None if connection.last is None else self.ages[connection.last.number]
                     call.tries.append(Try(at, error))
             if not self._repeats(call, error) or self.cluster.now_ms > deadline:
                 call.state = "failed"
