@@ -5,11 +5,12 @@ The clients are those of other processes: every call and answer crosses as JSON,
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal, Never, TypeAlias, cast
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Never, cast
 
 import attrs
 from attrs import define, field, frozen
+from history import Age, Call, Try
 from returns.result import Failure, Result, Success
 from versioned_jobs import Code, Outside
 
@@ -22,19 +23,8 @@ from perdure.runtime.record import SpawnedTask
 from perdure.server.perform import perform
 from perdure.testing.cluster import Cluster, ClusterEngine
 from perdure.values.duration import Duration
-from perdure.values.errors import (
-    EngineClosed,
-    InvalidInput,
-    OutcomeUnknown,
-    PerdureError,
-    Rejected,
-    ServerUnreachable,
-    SignalRefused,
-    Undecodable,
-)
 from perdure.wire.envelope import BatchReply, Envelope, envelope_of, reply_of
 
-Age: TypeAlias = Literal["old", "new"]
 SCOPES = frozenset({"read", "call", "operate"})
 POLL_MS = 5
 PATIENCE_MS = 5_000
@@ -46,9 +36,6 @@ GIVES_UP_MS = 120_000
 PAUSE_MS = 200
 ADDRESSES = ("http://balancer", "http://first", "http://second")
 """A load balancer, and the addresses of two engines."""
-
-ABSENT = 20
-"""How often a signal finds no workflow before its caller stops."""
 
 
 # ---------------------------------------------------------------- clients
@@ -124,50 +111,6 @@ class JsonChannel:
     async def http(self, *_: Any) -> HttpReply:
         """Refuse: no law needs such a request."""
         return HttpReply(404, b"")
-
-
-@frozen
-class Try:
-    """One failed try of a call.
-
-    Attributes:
-        at: the version of the engine that answered; None if none did.
-        error: the failure.
-    """
-
-    at: Age | None
-    error: PerdureError
-
-
-@define(eq=False)
-class Call:
-    """A call of a client.
-
-    Attributes:
-        name: the call, for messages.
-        of: the version of the client.
-        key: its idempotency key.
-        number: the number of its request; None if it has none.
-        input: the JSON of its input, if it has one with a number.
-        tries: the failed ones.
-        answer: the value of the last try, once it succeeded.
-        state: how far it is.
-    """
-
-    name: str
-    of: Age
-    key: str | None = None
-    number: int | None = None
-    id: str = ""
-    input: Any = None
-    tries: list[Try] = attrs.Factory(list[Try])
-    answer: Any = None
-    state: Literal["open", "answered", "failed"] = "open"
-
-    @property
-    def is_doubtful(self) -> bool:
-        """Return whether a try may have been applied although it failed."""
-        return self.state != "answered" and any(isinstance(each.error, OutcomeUnknown) for each in self.tries)
 
 
 # ---------------------------------------------------------------- the scene
@@ -264,6 +207,18 @@ class Rollout:
         self._tasks.append(self.cluster.runtime.spawn(self._call(call, make), name=call.name))
         return call
 
+    def ask(self, make: Callable[[Any], Any]) -> Any:
+        """Make a call of a newer client that must succeed."""
+        call = self.start(Call("law", "new"), make)
+        assert self.finished()
+        assert call.state == "answered", call.tries
+        return call.answer
+
+    @property
+    def keys(self) -> Mapping[str, set[str]]:
+        """The keys of each work that the services were called with."""
+        return self.outside.keys
+
     def finished(self) -> bool:
         """Wait for all calls, and return whether they have ended."""
         return self.cluster.run_until(lambda: all(task.done() for task in self._tasks), patience="400 s")
@@ -281,17 +236,7 @@ class Rollout:
                 case Failure(error):
                     at = None if connection.last is None else self.ages[connection.last.number]
                     call.tries.append(Try(at, error))
-            if not self._repeats(call, error) or self.cluster.now_ms > deadline:
+            if not call.repeats(error) or self.cluster.now_ms > deadline:
                 call.state = "failed"
                 return
             await self.cluster.runtime.sleep(PAUSE_MS)
-
-    def _repeats(self, call: Call, error: PerdureError) -> bool:
-        """Return whether a caller repeats a call: always with a key, otherwise if nothing of it was applied."""
-        if isinstance(error, OutcomeUnknown):
-            return call.key is not None
-        if isinstance(error, Rejected):
-            return call.key is not None
-        if isinstance(error, SignalRefused):
-            return error.found == "absent" and len(call.tries) < ABSENT
-        return isinstance(error, EngineClosed | ServerUnreachable | InvalidInput | Undecodable)

@@ -1,0 +1,152 @@
+"""The laws of a deploy: no acknowledged request is lost, and no call of known types fails."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from attrs import frozen
+from history import Call, History
+from versioned_jobs import ECHO
+
+from perdure.codecs import Codec
+from perdure.values.errors import InvalidInput, SignalRefused, Undecodable
+from perdure.values.outcome import Done
+
+
+@frozen
+class Laws:
+    """The laws of every history.
+
+    Attributes:
+        scene: the history, which has ended with newer engines alone.
+    """
+
+    scene: History
+
+    def check(self) -> None:
+        """Check every law."""
+        self.calls_fail_for_good_reasons()
+        if self.scene.kind in {"pool", "workflow"}:
+            self.every_repeat_has_its_key()
+        getattr(self, f"_{self.scene.kind}")()
+
+    def calls_fail_for_good_reasons(self) -> None:
+        """A newer engine refuses nothing; an older one unknown input only, and says so."""
+        for call in self.scene.calls:
+            for each in call.tries:
+                if isinstance(each.error, InvalidInput):
+                    assert each.at == "old", (call.name, call.of, each)
+                    assert not self.is_known(call), (call.name, call.of, each)
+                elif isinstance(each.error, Undecodable):
+                    assert each.at == "old", (call.name, call.of, each)
+                else:
+                    assert type(each.error).__name__ in {
+                        "OutcomeUnknown", "EngineClosed", "ServerUnreachable", "Rejected", "SignalRefused",
+                    }, (call.name, call.of, each)  # fmt: skip
+            if call.state == "failed" and not isinstance(call.tries[-1].error, SignalRefused):
+                assert call.key is None, (call.name, call.of, call.tries)
+
+    def is_known(self, call: Call) -> bool:
+        """Return whether the older version knows the input of a call."""
+        if call.of == "old" or call.input is None:
+            return True
+        new, old = self.scene.codes["new"], self.scene.codes["old"]
+        name = type(call.input).__name__
+        if name == "Extra":
+            return False
+        text = Codec.of(getattr(new, name), what="input").encode(call.input)
+        try:
+            Codec.of(getattr(old, name), what="input").decode(text)
+        except InvalidInput:
+            return False
+        return True
+
+    def every_repeat_has_its_key(self) -> None:
+        """A repeat of a run or of a step has the key of the first time."""
+        keys = self.scene.keys
+        assert {work: keys[work] for work in keys if len(keys[work]) > 1 and not work.startswith("event")} == {}
+
+    # ------------------------------------------------------------ no acknowledged request is lost
+    def counted(self, times: Counter[int]) -> None:
+        """Each request that was answered is there once; one that was not, at most once."""
+        for call in self.requests:
+            found = times[call.number or 0]
+            if call.state == "answered":
+                assert found == 1, f"{call.name} was answered, and is there {found} times"
+            elif call.is_doubtful:
+                assert found <= 1, f"{call.name} has no answer, and is there {found} times"
+            else:
+                assert found == 0, f"{call.name} was refused, and is there {found} times"
+
+    @property
+    def requests(self) -> list[Call]:
+        """The calls that send something."""
+        return [call for call in self.scene.calls if call.name.startswith("request")]
+
+    def as_new(self, call: Call) -> Any:
+        """Return the payload of a call as newer code reads it."""
+        code = self.scene.codes[call.of]
+        text = Codec.of(code.built.form, what="payload").encode(call.input.payload)
+        return Codec.of(self.scene.codes["new"].built.form, what="payload").decode(text)
+
+    def _task(self) -> None:
+        times: Counter[int] = Counter()
+        for id_ in "ab":
+            box = self.scene.ask(lambda handle, id_=id_: handle.get_state(id_))
+            seen = () if box is None else box.seen
+            times.update(seen)
+            puts = [
+                call
+                for number in seen
+                for call in self.requests
+                if call.number == number and hasattr(call.input, "payload")
+            ]
+            if puts:
+                assert box.payload == self.as_new(puts[-1]), "a payload was changed"
+            echo = self.scene.ask(lambda handle, id_=id_: handle.get_state(f"{id_}{ECHO}"))
+            echoed = () if echo is None else echo.seen
+            assert sorted(echoed) == sorted(number for number in seen if number % 3 == 0), "a message was lost"
+        self.counted(times)
+
+    def _debounce(self) -> None:
+        batches = {work for work in self.scene.keys if work.startswith("batch")}
+        self.counted(Counter(int(number) for work in batches for number in work.split(" of ")[0].split()[1:]))
+
+    def _continuous(self) -> None:
+        times: Counter[int] = Counter()
+        for call in self.requests:
+            box = self.scene.ask(lambda handle, call=call: handle.get_state(call.id))
+            if box is not None:
+                times.update(box.seen)
+                assert box.payload == self.as_new(call), "a payload was changed"
+                assert box.runs > 0, "it does not run"
+        self.counted(times)
+
+    def _pool(self) -> None:
+        times: Counter[int] = Counter()
+        for call in self.requests:
+            match self.scene.ask(lambda handle, call=call: handle.outcome(call.id)):
+                case None:
+                    pass
+                case Done(result):
+                    times[result.number] += 1
+                    assert result.payload == self.as_new(call), "a payload was changed"
+                case other:
+                    raise AssertionError(f"{call.name} is {other}")
+        self.counted(times)
+
+    def _workflow(self) -> None:
+        times: Counter[int] = Counter()
+        for call in self.requests:
+            status = self.scene.ask(lambda handle, call=call: handle.status(call.id))
+            times[call.number or 0] += status.status != "not_found"
+            outcome = self.scene.ask(lambda handle, call=call: handle.outcome(call.id))
+            signals = [each for each in self.scene.calls if each.name.startswith("signal") and each.id == call.id]
+            acknowledged = [each for each in signals if each.state == "answered"]
+            assert outcome is not None or not acknowledged, f"{call.name} received no signal"
+            if outcome is not None:
+                assert isinstance(outcome, Done), outcome
+                possible = [(call.number + each.number, self.as_new(each)) for each in signals]
+                assert (outcome.value.number, outcome.value.payload) in possible
+        self.counted(times)
