@@ -42,8 +42,8 @@ MUTANTS = (
     Mutant(
         "a retry begins a new run",
         "kinds/task/handler.py",
-        "if instance.pending_retry is not None:",
-        "if instance.pending_retry is None:",
+        "return begin_attempt(job, instance, instance.pending_retry, request, inputs)",
+        'return begin_run(job, instance, request, inputs, cause="alarm")',
         TASK,
     ),
     Mutant(

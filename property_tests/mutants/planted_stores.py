@@ -15,10 +15,10 @@ MUTANTS = (
         FENCES,
     ),
     Mutant(
-        "a key without an answer is emptied one key late",
+        "an expired key counts",
         "stores/memory/keys.py",
-        "ordinal - remembered.full_answers)",
-        "ordinal - remembered.full_answers - 1)",
+        "bisect_right(self.expiries_ms, now_ms)",
+        "bisect_left(self.expiries_ms, now_ms)",
         STORES,
     ),
     Mutant(
@@ -66,7 +66,7 @@ MUTANTS = (
     Mutant(
         "the key is not written",
         "stores/sqlite/change.py",
-        "        _remember(cursor, change.key)\n",
+        "        cursor.execute(_REMEMBER, change.key)\n",
         "        pass\n",
         STORES,
     ),

@@ -177,8 +177,8 @@ MUTANTS = (
     Mutant(
         "a key is remembered a millisecond too long",
         "jobs/keys.py",
-        "answer=job.plan.answers.encode(answer).decode(),\n        expires_ms=inputs.now_ms",
-        "answer=job.plan.answers.encode(answer).decode(),\n        expires_ms=1 + inputs.now_ms",
+        "inputs.now_ms + inputs.limits.idempotency_ttl_ms",
+        "inputs.now_ms + inputs.limits.idempotency_ttl_ms + 1",
         KEYS,
     ),
     Mutant(
@@ -255,8 +255,8 @@ MUTANTS = (
     Mutant(
         "a draft does not read its own writes",
         "jobs/draft.py",
-        "        self.state = state\n\n    def _post",
-        "\n    def _post",
+        "        self.state, self.opened = state, opened\n",
+        "        self.opened = opened\n",
         TASK,
     ),
 )

@@ -4,6 +4,7 @@ from mutant import Mutant
 
 LAWS = "codecs/test_version_laws.py"
 EXAMPLES = "tests/codecs/test_newer_code.py"
+OLDER = "tests/behaviour/test_older_code.py"
 
 MUTANTS = (
     Mutant(
@@ -65,8 +66,8 @@ MUTANTS = (
     Mutant(
         "members that newer code wrote are shown",
         "codecs/codec.py",
-        "        shown = plain if rest is None else rests.with_unknown(known, rest, HIDDEN)\n",
-        "        shown = plain\n",
+        "            return plain if rest is None else rests.with_unknown(known, rest, HIDDEN)\n",
+        "            return plain\n",
         f"{EXAMPLES}::test_unknown_members_are_hidden_also_of_types_without_secrets",
     ),
     Mutant(
@@ -110,5 +111,47 @@ MUTANTS = (
         "        if None not in (first, other) and first != other:\n",
         "        if False:\n",
         f"{LAWS}::test_the_verdict_on_a_change_says_whether_it_only_adds",
+    ),
+    Mutant(
+        "the second change of a state in a turn is joined with the state before the first one",
+        "jobs/draft.py",
+        "        self.state, self.opened = state, opened\n",
+        "        self.state = state\n",
+        f"{OLDER}::test_two_changes_in_one_turn_keep_them",
+    ),
+    Mutant(
+        "a state in memory forgets the members that newer code wrote",
+        "engine/plain_events.py",
+        "event.state, event.opened)",
+        "event.state)",
+        f"{OLDER}::test_older_code_continues_and_newer_code_finds_its_members",
+    ),
+    Mutant(
+        "a run that set a state with no certain place for a member is committed",
+        "jobs/turn.py",
+        "    left = execute.draft.left\n",
+        "    left = None\n",
+        f"{OLDER}::test_a_member_with_no_certain_place_is_not_lost",
+    ),
+    Mutant(
+        "a replay of older code drops the members of the stored state",
+        "kinds/workflow/draft.py",
+        "return data, self.stored or after",
+        "return data, after",
+        f"{OLDER}::test_a_workflow_of_newer_code_is_replayed_by_older_code",
+    ),
+    Mutant(
+        "events show the members that newer code wrote into a state without secrets",
+        "jobs/redaction.py",
+        "(has_secrets(job) or job.plan.state_in_events)",
+        "has_secrets(job)",
+        f"{OLDER}::test_no_tool_of_older_code_shows_them",
+    ),
+    Mutant(
+        "an object of an event takes over members of the object that it replaces",
+        "codecs/shapes.py",
+        "        if joining.is_new(value):\n",
+        "        if False:\n",
+        f"{OLDER}::test_the_newest_event_of_a_batch_takes_over_no_members_of_the_one_before",
     ),
 )

@@ -160,6 +160,17 @@ def test_entries_are_found_at_another_key_by_their_objects() -> None:
         codec.close({"y": y, "z": evolve(x, n=3)}, opened)
 
 
+def test_objects_of_an_input_take_over_no_members() -> None:
+    opened = CARTS.open(newer(A, B))
+    event = (Line("b", 1), Line("c"))
+    cart = evolve(opened.value, lines=(opened.value.lines[0], event[0], event[1]))
+    assert orjson.loads(CARTS.close(cart, opened, new=event)[0])["lines"] == [A, {"sku": "b", "n": 1}, C]
+    boxes = Codec.of(Box[Line], what="box")
+    before = boxes.open(orjson.dumps({"held": A}))
+    assert orjson.loads(boxes.close(Box(event[0]), before, new=event)[0]) == {"held": {"sku": "b", "n": 1}}
+    assert orjson.loads(boxes.close(Box(Line("b")), before)[0]) == {"held": {**A, "sku": "b"}}
+
+
 def test_a_member_of_a_typed_dict_is_kept() -> None:
     codec = Codec.of(Options, what="options")
     opened = codec.open(b'{"size":1,"colour":"red"}')

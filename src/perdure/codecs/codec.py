@@ -18,7 +18,7 @@ from perdure.codecs.diagnosis import Direction, faults, reason, reason_without_v
 from perdure.codecs.grammar import Grammar
 from perdure.codecs.json_schema import JsonSchema, json_schema
 from perdure.codecs.names import describe_type
-from perdure.codecs.schema import LONGEST, MAX_NESTING, Schema
+from perdure.codecs.schema import LONGEST, MAX_NESTING, Schema, shapes
 from perdure.codecs.unsupported import Unsupported
 from perdure.values.errors import DefinitionError, InvalidInput
 from perdure.values.excerpt import excerpt
@@ -56,6 +56,10 @@ class Opened(NamedTuple, Generic[T]):
 
     value: T
     rest: ValueRest | None
+
+    def with_rest(self) -> Opened[T] | None:
+        """Return the same if it has a rest, else None."""
+        return None if self.rest is None else self
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -202,8 +206,13 @@ class Codec(Generic[T]):
             raise NewerOnly(self.what, self._unknown(orjson.loads(data)))
         return opened.value
 
-    def close(self, value: T, opened: Opened[T]) -> tuple[bytes, Opened[T]]:
+    def close(self, value: T, opened: Opened[T], *, new: object = None) -> tuple[bytes, Opened[T]]:
         """Encode a value that takes the place of one that was opened, with the rest of that.
+
+        Args:
+            value: the value.
+            opened: the value before.
+            new: an input. Its objects replace older ones, and take over no members of them.
 
         Returns:
             The JSON, and what `open` would return for it. Its value is ``value`` itself.
@@ -216,7 +225,8 @@ class Codec(Generic[T]):
         if opened.rest is None:
             return data, Opened(value, None)
         try:
-            joined, rest = self._shape().join(orjson.loads(data), value, opened.rest, "$")
+            joining = shapes.Joining("$", rests.objects_in(new))
+            joined, rest = self._shape().join(orjson.loads(data), value, opened.rest, joining)
         except rests.NotKept as lost:
             raise NewerOnly(self.what, (str(lost),)) from None
         return orjson.dumps(joined), Opened(value, rest)
@@ -249,19 +259,31 @@ class Codec(Generic[T]):
             hide: returns the replacement of each secret; by default the text ``<secret>``.
 
         Returns:
-            JSON of the same structure. Members that the type does not know are hidden too: newer code may have marked
-            them.
+            JSON of the same structure. Members that the type does not know are hidden too, and a value of which it does
+            not know a class: newer code may have marked them.
         """
-        redact = self._schema.redact
         try:
             plain = orjson.loads(data)
         except orjson.JSONDecodeError:
             return orjson.dumps(HIDDEN) if self.secret else data
-        known, rest = (plain, None) if _is_deep(plain) else self._shape().split(plain)
-        shown = plain if rest is None else rests.with_unknown(known, rest, HIDDEN)
+        shown = self._without_unknown(plain)
+        redact = self._schema.redact
         if self.secret and redact is not None:
             return orjson.dumps(redact(shown, hide))
-        return data if rest is None else orjson.dumps(shown)
+        return data if shown is plain else orjson.dumps(shown)
+
+    def _without_unknown(self, plain: Any) -> Any:
+        """Return JSON without its unknown parts; the same object if there are none."""
+        try:
+            self._schema.read(plain, None)
+        except Exception:  # noqa: BLE001 - it is shown anyway, as far as this code knows its parts
+            if _is_deep(plain):
+                return plain
+            known, rest = self._shape().split(plain)
+            if self._unknown(plain, is_read=True):
+                return HIDDEN
+            return plain if rest is None else rests.with_unknown(known, rest, HIDDEN)
+        return plain
 
     def secrets(self, data: bytes) -> frozenset[str]:
         """Return the secrets of an encoded value as texts, to remove them from other text."""

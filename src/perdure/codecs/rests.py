@@ -10,6 +10,7 @@ their identity, their known JSON or their place.
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -55,6 +56,30 @@ class NotKept(Exception):
 
     def __init__(self, path: str, why: str) -> None:
         super().__init__(f"{path}: {why}")
+
+
+def objects_in(value: object) -> frozenset[int]:
+    """Return the identities of the objects and containers in a value; not of scalars, which many values share."""
+    found, waiting = set[int](), [value]
+    while waiting:
+        each = waiting.pop()
+        parts = _parts(each)
+        if parts and id(each) not in found:
+            found.add(id(each))
+            waiting += parts
+    return frozenset(found)
+
+
+def _parts(value: Any) -> list[object]:
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return list(value)
+    if isinstance(value, dict):
+        return list(value.values())
+    if attrs.has(type(value)):
+        return [getattr(value, field.name) for field in attrs.fields(type(value))]
+    if dataclasses.is_dataclass(value):
+        return [getattr(value, field.name) for field in dataclasses.fields(value)]
+    return []
 
 
 def with_unknown(known: Any, rest: ValueRest, hidden: object) -> Any:

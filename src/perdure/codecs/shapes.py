@@ -9,7 +9,7 @@ that a reader has refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 import attrs
@@ -42,6 +42,31 @@ class Unknown:
         return f"{self.path}: {self.text}"
 
 
+@attrs.frozen
+class Joining:
+    """Where a rest is put back.
+
+    Attributes:
+        path: the place.
+        new: the identities of objects that replace older ones, and take over no rest.
+    """
+
+    path: str
+    new: Collection[int]
+
+    def at(self, step: str) -> Joining:
+        """Return the same one step below."""
+        return Joining(self.path + step, self.new)
+
+    def is_new(self, value: object) -> bool:
+        """Return whether a value takes over no rest."""
+        return id(value) in self.new
+
+    def old(self, elements: Sequence[Element]) -> Sequence[Element]:
+        """Return the elements that may take over a rest."""
+        return [each for each in elements if id(each.held) not in self.new] if self.new else elements
+
+
 class Shape(Protocol):
     """The structure of one type. No method checks JSON: where it does not fit, the strict reader refuses it."""
 
@@ -53,8 +78,14 @@ class Shape(Protocol):
         """Return the rest with the elements of the value that was read, to find them again."""
         ...
 
-    def join(self, data: Any, value: Any, rest: ValueRest, path: str) -> tuple[Any, ValueRest | None]:
+    def join(self, data: Any, value: Any, rest: ValueRest, joining: Joining) -> tuple[Any, ValueRest | None]:
         """Put the rest of an older value into the JSON of a newer one.
+
+        Args:
+            data: the JSON of the newer value.
+            value: the newer value.
+            rest: the rest of the older value.
+            joining: the place, and the objects that take over no rest.
 
         Returns:
             the JSON, and its own rest.
@@ -81,7 +112,7 @@ class ScalarShape:
     def hold(self, rest: ValueRest, value: Any) -> ValueRest:
         return rest
 
-    def join(self, data: Any, value: Any, rest: ValueRest, path: str) -> tuple[Any, ValueRest | None]:
+    def join(self, data: Any, value: Any, rest: ValueRest, joining: Joining) -> tuple[Any, ValueRest | None]:
         return data, None
 
     def unknown(self, data: Any, path: str) -> Iterator[Unknown]:
@@ -133,11 +164,14 @@ class ObjectShape:
             rest, parts={key: self.fields[key].hold(part, _field(value, key)) for key, part in _named(rest)}
         )
 
-    def join(self, data: Any, value: Any, rest: ValueRest, path: str) -> tuple[Any, ValueRest | None]:
+    def join(self, data: Any, value: Any, rest: ValueRest, joining: Joining) -> tuple[Any, ValueRest | None]:
+        if joining.is_new(value):
+            return data, None
         joined, parts = dict(data), dict[Place, ValueRest]()
         for key, part in _named(rest):
             if key in data:
-                _put(joined, parts, key, self.fields[key].join(data[key], _field(value, key), part, f"{path}.{key}"))
+                found = self.fields[key].join(data[key], _field(value, key), part, joining.at(f".{key}"))
+                _put(joined, parts, key, found)
         return {**joined, **rest.unknown}, _joined(data, rest.unknown, parts, rest.tag)
 
     def unknown(self, data: Any, path: str) -> Iterator[Unknown]:
@@ -189,10 +223,10 @@ class TaggedShape:
     def hold(self, rest: ValueRest, value: Any) -> ValueRest:
         return self._member(rest).hold(rest, value)
 
-    def join(self, data: Any, value: Any, rest: ValueRest, path: str) -> tuple[Any, ValueRest | None]:
+    def join(self, data: Any, value: Any, rest: ValueRest, joining: Joining) -> tuple[Any, ValueRest | None]:
         if data.get(TAG) != rest.tag:
             return data, None  # this code replaced the object by one of another class
-        return self._member(rest).join(data, value, rest, path)
+        return self._member(rest).join(data, value, rest, joining)
 
     def unknown(self, data: Any, path: str) -> Iterator[Unknown]:
         tag = self._tag(data)
@@ -225,10 +259,10 @@ class UnionShape:
     def hold(self, rest: ValueRest, value: Any) -> ValueRest:
         return self.members[type(rest.known)].hold(rest, value)
 
-    def join(self, data: Any, value: Any, rest: ValueRest, path: str) -> tuple[Any, ValueRest | None]:
+    def join(self, data: Any, value: Any, rest: ValueRest, joining: Joining) -> tuple[Any, ValueRest | None]:
         if type(data) is not type(rest.known):
             return data, None  # this code replaced the value by one of another type
-        return self.members[type(data)].join(data, value, rest, path)
+        return self.members[type(data)].join(data, value, rest, joining)
 
     def unknown(self, data: Any, path: str) -> Iterator[Unknown]:
         member = self.members.get(type(data))
@@ -250,10 +284,10 @@ class TupleShape:
     def hold(self, rest: ValueRest, value: Any) -> ValueRest:
         return attrs.evolve(rest, parts={at: self.items[at].hold(part, value[at]) for at, part in _placed(rest)})
 
-    def join(self, data: Any, value: Any, rest: ValueRest, path: str) -> tuple[Any, ValueRest | None]:
+    def join(self, data: Any, value: Any, rest: ValueRest, joining: Joining) -> tuple[Any, ValueRest | None]:
         joined, parts = list(data), dict[Place, ValueRest]()
         for at, part in _placed(rest):
-            _put(joined, parts, at, self.items[at].join(data[at], value[at], part, f"{path}[{at}]"))
+            _put(joined, parts, at, self.items[at].join(data[at], value[at], part, joining.at(f"[{at}]")))
         return joined, _joined(data, {}, parts)
 
     def unknown(self, data: Any, path: str) -> Iterator[Unknown]:
@@ -281,19 +315,19 @@ class ListShape:
         parts: dict[Place, ValueRest] = {at: self.item.hold(part, held[at]) for at, part in _placed(rest)}
         return attrs.evolve(rest, parts=parts, held=dict(enumerate(held)))
 
-    def join(self, data: Any, value: Any, rest: ValueRest, path: str) -> tuple[Any, ValueRest | None]:
+    def join(self, data: Any, value: Any, rest: ValueRest, joining: Joining) -> tuple[Any, ValueRest | None]:
         news = [Element(at, each, held) for at, (each, held) in enumerate(zip(data, value, strict=True))]
-        joined, parts = self.join_found(news, rest, places_in_list(rest, news, path), path)
+        joined, parts = self.join_found(news, rest, places_in_list(rest, joining.old(news), joining.path), joining)
         return joined, _joined(data, {}, parts, held=dict(enumerate(value)))
 
     def join_found(
-        self, news: Sequence[Element], rest: ValueRest, found: Iterable[tuple[Place, Place]], path: str
+        self, news: Sequence[Element], rest: ValueRest, found: Iterable[tuple[Place, Place]], joining: Joining
     ) -> tuple[list[Any], dict[Place, ValueRest]]:
         """Put the rests of elements into their new places."""
         joined, parts = [each.data for each in news], dict[Place, ValueRest]()
         for old, new in found:
             at = int(new)
-            each = self.item.join(news[at].data, news[at].held, rest.parts[old], f"{path}[{at}]")
+            each = self.item.join(news[at].data, news[at].held, rest.parts[old], joining.at(f"[{at}]"))
             _put(joined, parts, at, each)
         return joined, parts
 
@@ -315,9 +349,9 @@ class SetShape(ListShape):
         held = [self.read(each, None) for each in rest.known]  # in the order of the JSON
         return super().hold(rest, held)
 
-    def join(self, data: Any, value: Any, rest: ValueRest, path: str) -> tuple[Any, ValueRest | None]:
+    def join(self, data: Any, value: Any, rest: ValueRest, joining: Joining) -> tuple[Any, ValueRest | None]:
         news = [Element(at, each, self.read(each, None)) for at, each in enumerate(data)]
-        joined, parts = self.join_found(news, rest, places_in_set(rest, news, path), path)
+        joined, parts = self.join_found(news, rest, places_in_set(rest, news, joining.path), joining)
         order = sorted(range(len(joined)), key=lambda at: orjson.dumps(joined[at]))
         moved: dict[Place, ValueRest] = {to: parts[at] for to, at in enumerate(order) if at in parts}
         held: dict[Place, Any] = {to: news[at].held for to, at in enumerate(order)}
@@ -350,13 +384,13 @@ class DictShape:
         parts: dict[Place, ValueRest] = {key: self.value.hold(part, held[key]) for key, part in _named(rest)}
         return attrs.evolve(rest, parts=parts, held=held)
 
-    def join(self, data: Any, value: Any, rest: ValueRest, path: str) -> tuple[Any, ValueRest | None]:
+    def join(self, data: Any, value: Any, rest: ValueRest, joining: Joining) -> tuple[Any, ValueRest | None]:
         held = self._held(value)
         news = [Element(key, each, held[key]) for key, each in data.items()]
         joined, parts = dict(data), dict[Place, ValueRest]()
-        for old, new in places_in_dict(rest, news, path):
+        for old, new in places_in_dict(rest, joining.old(news), joining.path):
             key = str(new)
-            part = self.value.join(data[key], held[key], rest.parts[old], self._path(path, key))
+            part = self.value.join(data[key], held[key], rest.parts[old], joining.at(self._path("", key)))
             _put(joined, parts, key, part)
         return joined, _joined(data, {}, parts, held=held)
 
@@ -387,8 +421,8 @@ class RecursiveShape:
     def hold(self, rest: ValueRest, value: Any) -> ValueRest:
         return self.shape().hold(rest, value)
 
-    def join(self, data: Any, value: Any, rest: ValueRest, path: str) -> tuple[Any, ValueRest | None]:
-        return self.shape().join(data, value, rest, path)
+    def join(self, data: Any, value: Any, rest: ValueRest, joining: Joining) -> tuple[Any, ValueRest | None]:
+        return self.shape().join(data, value, rest, joining)
 
     def unknown(self, data: Any, path: str) -> Iterator[Unknown]:
         return self.shape().unknown(data, path)
@@ -406,11 +440,11 @@ class SecretShape:
     def hold(self, rest: ValueRest, value: Any) -> ValueRest:
         return self.shape.hold(rest, value)
 
-    def join(self, data: Any, value: Any, rest: ValueRest, path: str) -> tuple[Any, ValueRest | None]:
+    def join(self, data: Any, value: Any, rest: ValueRest, joining: Joining) -> tuple[Any, ValueRest | None]:
         try:
-            return self.shape.join(data, value, rest, path)
+            return self.shape.join(data, value, rest, joining)
         except NotKept:
-            raise NotKept(path, "newer code wrote into it, and a part was changed or replaced") from None
+            raise NotKept(joining.path, "newer code wrote into it, and a part was changed or replaced") from None
 
     def unknown(self, data: Any, path: str) -> Iterator[Unknown]:
         found = list(self.shape.unknown(data, path))

@@ -219,9 +219,8 @@ class Outbox:
                 self.process_ends(error)
             self._write_then_settle(stored, unreadable(stored, error, self._inputs()))
             return
-        inbound = Inbound(message_id=stored.message_id, sender=message.sender, sent_ms=message.sent_ms)
-        request = attrs.evolve(request, inbound=inbound, trace=message.trace, attempt=stored.attempts + 1)
-        answer = self.dispatcher.post(job, message.target, request)
+        inbound = Inbound(message_id=stored.message_id, sender=message.sender)
+        answer = self.dispatcher.post(job, message.target, attrs.evolve(request, inbound=inbound, trace=message.trace))
         self._posted[stored.message_id] = answer
         answer.add_done_callback(lambda done: self._answered(pair, stored, done))
 

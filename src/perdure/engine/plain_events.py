@@ -95,7 +95,7 @@ class PlainEvents:
             )
         finally:
             leave_run(around)
-        commit = self._handled(resident.job, event) if type(exit_) is Success else None
+        commit = self._handled(resident.job, event) if type(exit_) is Success and event.left is None else None
         if commit is None:
             return event.run(program), exit_
         if self.run_ended is not None and isinstance(exit_, Success):
@@ -103,7 +103,7 @@ class PlainEvents:
         if checks is not None and event.inspection is not None and isinstance(exit_, Success):
             checks.report(resident.job, event.run(program), exit_)
         if event.codec.always_kept or event.codec.may_be_kept(event.state):
-            resident.drafted = Decoded(event.encoded or event.instance.state, event.state)
+            resident.drafted = Decoded(event.encoded or event.instance.state, event.state, event.opened)
         return commit
 
     def _handled(self, job: AnyDefinition, event: PlainEvent) -> Commit | None:

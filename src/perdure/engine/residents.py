@@ -244,13 +244,13 @@ class Residents:
         if execute.instance.state != row.state:
             return  # it was read for a key, and a checkpoint has been written meanwhile
         if resident.job.state_of_run(row, execute.claim) is row.state and draft.codec.may_be_kept(draft.state):
-            self.keep(resident, Loaded(instance=row), Decoded(row.state, draft.state))
+            self.keep(resident, Loaded(instance=row), Decoded(row.state, draft.state, draft.opened))
 
     def note_drafted(self, resident: Resident, execute: Execute) -> None:
         """Keep the state that a run has set, for the row that its commit will write."""
         draft = execute.draft
         if draft.encoded is not None and draft.codec.may_be_kept(draft.state):
-            resident.drafted = Decoded(draft.encoded, draft.state)
+            resident.drafted = Decoded(draft.encoded, draft.state, draft.opened)
 
     def doubt_all(self) -> None:
         """Read all rows again before their next turns, those too that are being read or that did not exist."""

@@ -13,13 +13,13 @@ from typing_extensions import TypeAliasType
 from typing_extensions import TypeVar as DefaultTypeVar
 
 from perdure._lazy import lazy_module
-from perdure.codecs import Codec, Upgrades
+from perdure.codecs import Codec, Opened, Upgrades
 from perdure.jobs.context import JobContext
 from perdure.jobs.facts import Fact, facts_of_plan
 from perdure.jobs.needs import Need
 from perdure.jobs.plain_decisions import PlainDecisions
 from perdure.jobs.report import report_status
-from perdure.jobs.request import CommandSpec, Keyword, Request
+from perdure.jobs.request import CommandSpec, Request
 from perdure.jobs.size import within
 from perdure.programs import Program
 from perdure.values.address import Address
@@ -384,13 +384,8 @@ class Definition(PlainDecisions, ABC, Generic[H_co, T_co, R_contra]):
         A `World` writes the test that reproduces a failure with them. By default the method has the name of the action
         and takes its input.
         """
-        spec = self._spec(request.action)
-        if spec.input is None or (spec.takes == "options" and not request.payload):
-            return request.action, ()
-        value: Any = spec.input.decode(request.payload.encode())
-        if spec.takes == "options":
-            return request.action, tuple(Keyword(name, option) for name, option in attrs.asdict(value).items())
-        return request.action, (value,)
+        codec = self._spec(request.action).input
+        return request.action, () if codec is None else (codec.decode(request.payload.encode()),)
 
     def map_states(self, instance: Instance, change: Callable[[str], str]) -> Instance:
         """Apply a function to every encoded state of the row. A kind that keeps another in `data` overrides it."""
@@ -544,8 +539,17 @@ class Definition(PlainDecisions, ABC, Generic[H_co, T_co, R_contra]):
         Raises:
             InvalidInput: this code cannot decode the stored state.
         """
+        return self.open_state(instance, claim).value
+
+    def open_state(self, instance: Instance, claim: Claim | None = None) -> Opened[Any]:
+        """Decode the instance's state, or that of a run, with the members that newer code wrote.
+
+        Raises:
+            NewerOnly: only newer code can decode it.
+            InvalidInput: this code cannot decode the stored state.
+        """
         encoded = instance.state if claim is None else self.state_of_run(instance, claim)
-        return self.plan.state.decode(encoded.encode())
+        return self.plan.state.open(encoded.encode())
 
     def draft(self, instance: Instance, claim: Claim, inputs: TurnInputs) -> Draft:
         """Return a fresh draft for a run.
@@ -555,8 +559,12 @@ class Definition(PlainDecisions, ABC, Generic[H_co, T_co, R_contra]):
         """
         kept = inputs.decoded
         if kept is not None and kept.text is self.state_of_run(instance, claim):
-            return self.draft_of(kept.value, instance, claim, inputs)
-        return self.draft_of(self.decode_state(instance, claim), instance, claim, inputs)
+            fresh, fresh_opened = self.draft_of(kept.value, instance, claim, inputs), kept.opened
+        else:
+            opened = self.open_state(instance, claim)
+            fresh, fresh_opened = self.draft_of(opened.value, instance, claim, inputs), opened.with_rest()
+        fresh.opened = fresh_opened
+        return fresh
 
     def draft_of(self, state: object, instance: Instance, claim: Claim, inputs: TurnInputs) -> Draft:
         """Return a fresh draft on a decoded state. A kind whose programs have further operations overrides it."""
@@ -578,14 +586,13 @@ class Definition(PlainDecisions, ABC, Generic[H_co, T_co, R_contra]):
         return within(self.plan.state.encode(state), limits.state_bytes, what=self.plan.state.what)
 
     def encode_input(self, action: str, value: object, max_bytes: int) -> str:
-        """Check and encode the input of a command; empty if it takes none, or options that are left out.
+        """Check and encode the input of a command; empty if it takes none.
 
         Raises:
             InvalidInput: it is not of the declared type, or too large.
         """
-        spec = self.plan.commands.get(action) or self._spec(action)
-        codec = spec.input
-        if codec is None or (value is None and spec.takes == "options"):
+        codec = (self.plan.commands.get(action) or self._spec(action)).input
+        if codec is None:
             return ""
         data = codec.encode(value)
         return data.decode() if len(data) <= max_bytes else within(data, max_bytes, what=codec.what)

@@ -6,9 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from perdure.codecs import Codec
+from perdure.codecs import Codec, NewerOnly, Opened
 from perdure.jobs.decision import Alarm, AlarmChange, alarm_ms
-from perdure.jobs.operations import CONTEXT_OPERATIONS, GetAlarm, GetState, Post, SetAlarm, SetState, UpdateState
+from perdure.jobs.operations import (
+    CONTEXT_OPERATIONS,
+    GetAlarm,
+    GetState,
+    Post,
+    SetAlarm,
+    SetState,
+    UpdateState,
+)
 from perdure.jobs.size import within
 from perdure.programs import PASS
 from perdure.values.address import Address
@@ -61,6 +69,9 @@ class Draft:
         alarm: the change of the alarm; the last call wins.
         messages: messages to send, in order.
         inspection: the debug mode's inspection; None when the mode is off.
+        opened: the state with the members that newer code wrote; None if there are none.
+        received: the command of an event: its objects take over no such members.
+        left: why the state that the program set can only be written by newer code.
     """
 
     __repr__ = fields_in_line
@@ -75,6 +86,9 @@ class Draft:
     alarm: AlarmChange = Alarm.keep
     messages: list[Message] = attrs.Factory(list[Message])
     inspection: Inspection | None = None
+    opened: Opened[Any] | None = None
+    received: object = None
+    left: NewerOnly | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -118,10 +132,27 @@ class Draft:
         return alarm_ms(self.alarm, current_ms=self.current_alarm_ms, now_ms=now_ms)
 
     def _set(self, state: object) -> None:
-        data = self.codec.encode(state)
+        if self.opened is None:
+            data, opened = self.codec.encode(state), None
+        else:
+            data, opened = self.closed(state, self.opened)
         limit = self.limits.state_bytes
         self.encoded = data.decode() if len(data) <= limit else within(data, limit, what=self.codec.what)
-        self.state = state
+        self.state, self.opened = state, opened
+
+    def closed(self, state: object, opened: Opened[Any]) -> tuple[bytes, Opened[Any] | None]:
+        """Encode a state with the members that newer code wrote; return it with these members.
+
+        Raises:
+            NewerOnly: a member has no certain place in it; the run is left to newer code.
+            InvalidInput: it does not have its type.
+        """
+        try:
+            data, after = self.codec.close(state, opened, new=self.received)
+        except NewerOnly as left:
+            self.left = left
+            raise
+        return data, after.with_rest()
 
     def _post(self, post: Post) -> None:
         if len(self.messages) >= self.limits.messages_per_turn:

@@ -127,6 +127,9 @@ class Inspection:
     def _is_state_changed(self) -> bool:
         """Return whether the state that the program holds differs from the one that it read, or set."""
         expected = self._found if self.draft.encoded is None else self.draft.encoded.encode()
+        if expected is not None and self.draft.opened is not None:  # the state has no unknown members, its text has
+            codec = self.draft.codec
+            expected = _encoded(codec, codec.open(expected).value)
         return expected is not None and self._encoded_state() != expected
 
     def _encoded_state(self) -> bytes:
@@ -136,7 +139,7 @@ class Inspection:
 def _received(job: AnyDefinition, execute: Execute) -> _Received | None:
     request = execute.request
     spec = job.plan.commands.get(request.action)
-    if spec is None or spec.input is None or not request.payload or not attrs.has(type(request.command)):
+    if spec is None or spec.input is None or not attrs.has(type(request.command)):
         return None
     field = next(iter(attrs.fields(cast("type[attrs.AttrsInstance]", type(request.command)))), None)
     if field is None:
@@ -144,7 +147,7 @@ def _received(job: AnyDefinition, execute: Execute) -> _Received | None:
     value = getattr(request.command, field.name)
     if execute.draft.inspection is None and execute.prior is None:
         # the body of a hook without @program has already run, so the payload is the only copy from before it
-        before = _encoded(spec.input, spec.input.decode(request.payload.encode()))
+        before = _encoded(spec.input, spec.input.accept(request.payload.encode()))
     else:  # an earlier hook of the same request had its own inspection
         before = _encoded(spec.input, value)
     return _Received(value, spec.input, before)

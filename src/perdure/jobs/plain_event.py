@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 import attrs
 from returns.result import Success
 
+from perdure.codecs import Opened
 from perdure.jobs.decision import Alarm
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.draft import Draft
@@ -49,6 +50,7 @@ class PlainEvent(Draft):
         limits: the engine's limits.
         epoch: the number of this engine's ownership of the store.
         new_id: draws the first id of this decision; the others count up from it.
+        opened: the state with the members that newer code wrote; None if there are none.
     """
 
     instance: Instance
@@ -68,6 +70,7 @@ class PlainEvent(Draft):
         limits: Limits,
         epoch: int,
         new_id: Callable[[], int],
+        opened: Opened[Any] | None,
     ) -> None:
         self.address = instance.address
         self.state = state
@@ -79,6 +82,9 @@ class PlainEvent(Draft):
         self.alarm = _KEEP
         self.messages = []
         self.inspection = None
+        self.opened = opened
+        self.received = request.command
+        self.left = None
         self.instance = instance
         self.request = request
         self._claim = None
@@ -174,7 +180,7 @@ def begin_plain_event(
         first = job.plain_first_state(limits)
         if first is None:
             return None
-        instance, state = _created(job, address, first, now_ms), first.value
+        instance, state, opened = _created(job, address, first, now_ms), first.value, None
     elif (
         instance.claim is not None
         or instance.event_claim is not None
@@ -184,13 +190,14 @@ def begin_plain_event(
     ):
         return None
     elif decoded is not None and decoded.text is instance.state:
-        state = decoded.value
+        state, opened = decoded.value, decoded.opened
     else:
         try:
-            state = job.decode_state(instance)
+            read = job.open_state(instance)
         except InvalidInput:
             return None
-    event = PlainEvent(job, instance, request, state, now_ms, limits, epoch, new_id)
+        state, opened = read.value, read.with_rest()
+    event = PlainEvent(job, instance, request, state, now_ms, limits, epoch, new_id, opened)
     program = job.event_program(instance, event, request.command)
     return None if program is None else (event, program)
 

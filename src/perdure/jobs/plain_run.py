@@ -87,7 +87,7 @@ def plain_run_executed(
         inputs: the clock and the ids.
     """
     draft, before, now_ms = execute.draft, execute.instance, inputs.now_ms
-    if draft.messages or execute.prior is not None:
+    if draft.messages or execute.prior is not None or draft.left is not None:
         return None
     claim = execute.claim
     events = more

@@ -37,7 +37,7 @@ def check_readable(job: AnyDefinition, instance: Instance) -> Instance:
     present = job.present(instance)
 
     def decoded(encoded: str) -> str:
-        job.plan.state.decode(encoded.encode())
+        job.plan.state.open(encoded.encode())
         return encoded
 
     job.map_states(present, decoded)

@@ -144,12 +144,15 @@ def deliver(
             raise
         except BaseException as defect:  # noqa: BLE001 - `initial` is a hook like any other
             return broken_before(job, instance, request, "initial", defect, inputs)
-    hook, program = job.program(present, claim, claimed_command(job, claim))
+    command = claimed_command(job, claim)
+    hook, program = job.program(present, claim, command)
+    draft = job.draft(present, claim, inputs)
+    draft.received = command if claim.cause == "event" else None
     return Execute(
         hook=hook,
         program=program,
         instance=present,
-        draft=job.draft(present, claim, inputs),
+        draft=draft,
         claim=claim,
         claimed="recorded",
         request=request,

@@ -33,8 +33,6 @@ def redacted_instance(job: AnyDefinition, instance: Instance, *, hide: Hide = hi
         instance: the stored instance.
         hide: returns the replacement of each secret; by default the text ``<secret>``.
     """
-    if not has_secrets(job):
-        return _with_own_data(job, instance, hide)  # which may hold values of other jobs
     retry, last_error = instance.pending_retry, instance.last_error
     return _with_own_data(job, _with_states(job, instance, hide), hide).changed(
         claim=_claim(job, instance.claim, hide),
@@ -81,7 +79,7 @@ def redacted_payload(job: AnyDefinition, action: str, payload: str, *, hide: Hid
 
 def redacted_failure(job: AnyDefinition, record: FailureRecord, *, hide: Hide = hide) -> FailureRecord:
     """Return a failure with the secrets in the data of its typed error replaced. Its texts never contain them."""
-    if record.data is None or job.plan.errors is None or not job.plan.errors.secret:
+    if record.data is None or job.plan.errors is None:
         return record
     return attrs.evolve(record, data=_redacted(job.plan.errors, record.data, hide))
 
@@ -102,7 +100,7 @@ def redacted_status(job: AnyDefinition | None, status: InstanceStatus) -> Instan
 
 def redacted_events(job: AnyDefinition, transition: Transition) -> Transition:
     """Return a transition whose events carry no secret: events are written to be shown and exported."""
-    if not transition.events or not has_secrets(job):
+    if not transition.events or not (has_secrets(job) or job.plan.state_in_events):  # which newer code may have written
         return transition
     return attrs.evolve(transition, events=tuple(_event(job, event) for event in transition.events))
 

@@ -246,7 +246,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
     def visible_state(self, instance: Instance) -> object:
         """Return the decoded state for ``get_state``."""
         encoded = handler.visible_state(instance)
-        return None if encoded is None else self.plan.state.decode(encoded.encode())
+        return None if encoded is None else self.plan.state.open(encoded.encode()).value
 
     def ended(self, execute: Execute) -> object:
         """Return the result for the sender of an event whose handler terminated the instance."""

@@ -197,7 +197,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         """Decode the data of an item, and its result."""
         result = data_of(instance).result
         if result is not None:
-            self.keeping.results.decode(result.encode())
+            self.keeping.results.open(result.encode())
 
     def redacted_data(self, instance: Instance, hide: Hide) -> Instance:
         """Replace the secrets of the result."""

@@ -147,7 +147,7 @@ def answer_of_child(call: CallChild, stored: str) -> Any:  # of the child's type
     form, value = ended["form"], ended["value"]
     match form:
         case "done":
-            return Success(job.results.decode(value.encode()))
+            return Success(job.results.open(value.encode()).value)
         case "failed":
             return Failure(failure_of(job, value))
         case "cancelled" | "terminated":

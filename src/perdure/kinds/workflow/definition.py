@@ -246,6 +246,18 @@ class Workflow(Definition["WorkflowHandle[S, A, E]", "WorkflowSender[S]", R_cont
             limits=inputs.limits,
         )
 
+    def draft(self, instance: Instance, claim: Claim, inputs: TurnInputs) -> draft.WorkflowDraft:
+        """Return a draft on the state that the workflow was started with.
+
+        Raises:
+            InvalidInput: this code cannot decode that state, or the stored one.
+        """
+        fresh = cast("draft.WorkflowDraft", super().draft(instance, claim, inputs))
+        if header_of(instance).first is not None:
+            fresh.stored = self.open_state(instance).with_rest()
+            fresh.opened = fresh.stored or fresh.opened
+        return fresh
+
     def state_of_run(self, instance: Instance, claim: Claim) -> str:
         """Return the state that the workflow was started with: a replay begins with it."""
         first = header_of(instance).first
@@ -290,7 +302,7 @@ class Workflow(Definition["WorkflowHandle[S, A, E]", "WorkflowSender[S]", R_cont
         encoded = present.state if header.first is None else header.first
         fresh = draft.WorkflowDraft(
             address=present.address,
-            state=self.plan.state.decode(encoded.encode()),
+            state=self.plan.state.open(encoded.encode()).value,
             codec=self.plan.state,
             current_alarm_ms=None,
             now_ms=present.updated_ms,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Never
+from typing import Any, Never
 
 import attrs
 from returns.result import Success
 
+from perdure.codecs import Opened
 from perdure.jobs.draft import Draft
 from perdure.kinds.workflow.replay import Replay
 from perdure.programs import Instruction
@@ -28,6 +29,7 @@ class WorkflowDraft(Draft):
         replay: the replay of the run; None before the journal is read.
         problem: why this code cannot follow the journal.
         noticed: the row with a request that was stored during the replay.
+        stored: the stored state with the members that newer code wrote, if the workflow has changed its first state.
     """
 
     __repr__ = fields_in_line
@@ -35,11 +37,17 @@ class WorkflowDraft(Draft):
     replay: Replay | None = None
     problem: InvalidInput | None = None
     noticed: Instance | None = None
+    stored: Opened[Any] | None = None
 
     @property
     def is_complete(self) -> bool:
         """Whether the program of the workflow has ended with a value."""
         return self.replay is not None and isinstance(self.replay.exit, Success)
+
+    def closed(self, state: object, opened: Opened[Any]) -> tuple[bytes, Opened[Any] | None]:
+        """Encode a state of a replay, which begins with the first state: the stored one has the newest members."""
+        data, after = super().closed(state, opened)
+        return data, self.stored or after
 
     def answer(self, operation: object) -> object:
         """Return itself for `GetDraft`; answer all others as a draft does."""

@@ -299,13 +299,13 @@ class Replay:
             if kind is Call or kind is OneStep:
                 values, errors = codecs_of(instruction)
                 if row.form == "done":
-                    return Success(values.decode(row.value.encode()))
+                    return Success(values.open(row.value.encode()).value)
                 if errors is None:
                     raise InvalidInput(f"error of {row.name}", ("it declares no errors",))  # noqa: TRY301 - as the codec
-                return Failure(errors.decode(row.value.encode()))
+                return Failure(errors.open(row.value.encode()).value)
             if kind is Receive:
                 value = self.inbox.take(row.signal).value
-                return Success(self._signal_codec(instruction.name).decode(value.encode()))
+                return Success(self._signal_codec(instruction.name).open(value.encode()).value)
             if kind is CallChild:
                 answer: Any = answer_of_child(instruction, self.inbox.take(row.signal).value)
                 is_undone = branch.halt is not None and not _succeeded(answer)
