@@ -76,6 +76,12 @@ async def failed_once(world: World, handle: Any) -> None:
     await started(world, handle)
 
 
+async def failed_for_good(world: World, handle: Any) -> None:
+    """Begin with an instance whose last run failed, and that waits for its next tick."""
+    refuse(world, "run 1", attempts=1)
+    await started(world, handle)
+
+
 def refuse(world: World, run: str, *, attempts: int) -> None:
     """Let the external system refuse a run, however often its attempts are delivered."""
     for attempt in range(1, attempts + 1):
@@ -106,6 +112,8 @@ def operation(name: str, call: str | None, arrange: Arrange, *, job: Any = plain
         handle = world.jobs.handle(job)
         if call == "start":
             return handle.start("a", Ticks(), idempotency_key=KEY)
+        if call == "trigger_new_run":
+            return handle.trigger("a", new_run=True, idempotency_key=KEY)
         return getattr(handle, call or "")("a", idempotency_key=KEY)
 
     return Operation(
@@ -124,7 +132,9 @@ OPERATIONS = (
     operation("a start whose run fails", "start", refusing("run 1", nothing)),
     operation("a start whose run fails and is tried again", "start", refusing("run 1", nothing), job=retrying),
     operation("a trigger", "trigger", started),
-    operation("a trigger that supersedes a retry", "trigger", failed_once, job=retrying),
+    operation("a trigger that supersedes a retry", "trigger_new_run", failed_once, job=retrying),
+    operation("a trigger that continues a run", "trigger", failed_once, job=retrying),
+    operation("a trigger that continues a run that failed for good", "trigger", failed_for_good),
     operation("an alarm", None, about_to_tick),
     operation("an alarm whose run fails", None, refusing("run 2", about_to_tick)),
     operation("an alarm whose run fails and is tried again", None, refusing("run 2", about_to_tick), job=retrying),

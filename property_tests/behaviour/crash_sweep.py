@@ -61,6 +61,7 @@ class Found:
         heard: the calls to external systems.
         deaths: how often a process died; None if runs are repeated for other reasons.
         marks: the mark of a repeat.
+        runs: the number of distinct ids of the runs that had effects.
     """
 
     looks: Any
@@ -68,6 +69,7 @@ class Found:
     heard: tuple[str, ...]
     deaths: int | None = None
     marks: Literal["delivery", "step_key"] = "delivery"
+    runs: int
 
     @property
     def unmarked(self) -> tuple[str, ...]:
@@ -119,6 +121,7 @@ def _counted(swept: Swept, found: Found, expected: Found, where: str) -> Swept:
         f"{where}: stuck: {found.stuck}": bool(found.stuck),
         f"{where}: half-written: {found.looks}, not {expected.looks}": differs,
         f"{where}: repeated unmarked: {found.unmarked}": bool(found.unmarked),
+        f"{where}: {found.runs} ids of {expected.runs} runs": found.runs > expected.runs,
     }
     return attrs.evolve(
         swept,
@@ -240,6 +243,7 @@ async def _inspected(operation: Operation, world: World, deaths: int | None = No
         heard=tuple(world.outside.heard),
         deaths=deaths,
         marks=operation.marks,
+        runs=len({call.run_id for call in world.world.effects}),
     )
 
 

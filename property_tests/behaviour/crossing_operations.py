@@ -177,7 +177,7 @@ def upgrading(name: str, *, written_by: Any, read_by: Any, event: int | None) ->
 # ---------------------------------------------------------------- dead letters, and earlier requests
 async def with_a_dead_letter(world: World) -> None:
     """Begin with a message that its target broke on for good, and that it would take by now."""
-    world.outside.breaks.add("broken#1.1")
+    world.outside.breaks |= {f"broken#{attempt}.1" for attempt in range(1, 11)}
     await world.unwrap(world.jobs.handle(machine).send("a", steps(Tell("b", (Mark("broken"), Add())))))
     await world.advance(hours=2)
     world.outside.breaks.clear()

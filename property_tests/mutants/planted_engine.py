@@ -15,7 +15,7 @@ MUTANTS = (
     Mutant(
         "a message is buried at its first defect",
         "jobs/messages.py",
-        "if attempts >= inputs.limits.message_attempts:",
+        "if attempts % most == 0:",
         "if attempts >= 1:",
         PAIR,
     ),

@@ -42,8 +42,8 @@ MUTANTS = (
     Mutant(
         "a retry begins a new run",
         "kinds/task/handler.py",
-        "return begin_attempt(job, instance, instance.pending_retry, request, inputs)",
-        'return begin_run(job, instance, request, inputs, cause="alarm")',
+        "if instance.pending_retry is not None:",
+        "if instance.pending_retry is None:",
         TASK,
     ),
     Mutant(

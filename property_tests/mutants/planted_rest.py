@@ -342,15 +342,15 @@ MUTANTS = (
     Mutant(
         "the run after skips forgets them",
         "kinds/continuous/handler.py",
-        "taken_ms=nominal_ms, missed=ticks.missed + missed)",
-        "taken_ms=nominal_ms, missed=missed)",
+        "taken_ms=nominal_ms, missed=ticks.missed + missed,",
+        "taken_ms=nominal_ms, missed=missed,",
         PAIRS + "test_every_tick_is_run_or_counted_as_missed",
     ),
     Mutant(
         "a run that is over leaves its missed ticks to the next",
         "kinds/continuous/handler.py",
-        "over = attrs.evolve(ticks, taken_ms=None, missed=0, owed_ms=None)",
-        "over = attrs.evolve(ticks, taken_ms=None, owed_ms=None)",
+        "over = attrs.evolve(ticks, taken_ms=None, missed=0, owed_ms=None,",
+        "over = attrs.evolve(ticks, taken_ms=None, owed_ms=None,",
         PAIRS + "test_every_tick_is_run_or_counted_as_missed",
     ),
     Mutant(

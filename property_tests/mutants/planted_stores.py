@@ -15,10 +15,10 @@ MUTANTS = (
         FENCES,
     ),
     Mutant(
-        "an expired key counts",
+        "a key without an answer is emptied one key late",
         "stores/memory/keys.py",
-        "bisect_right(self.expiries_ms, now_ms)",
-        "bisect_left(self.expiries_ms, now_ms)",
+        "ordinal - remembered.full_answers)",
+        "ordinal - remembered.full_answers - 1)",
         STORES,
     ),
     Mutant(
@@ -66,7 +66,7 @@ MUTANTS = (
     Mutant(
         "the key is not written",
         "stores/sqlite/change.py",
-        "        cursor.execute(_REMEMBER, change.key)\n",
+        "        _remember(cursor, change.key)\n",
         "        pass\n",
         STORES,
     ),

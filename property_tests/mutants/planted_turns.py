@@ -177,8 +177,8 @@ MUTANTS = (
     Mutant(
         "a key is remembered a millisecond too long",
         "jobs/keys.py",
-        "inputs.now_ms + inputs.limits.idempotency_ttl_ms",
-        "inputs.now_ms + inputs.limits.idempotency_ttl_ms + 1",
+        "answer=job.plan.answers.encode(answer).decode(),\n        expires_ms=inputs.now_ms",
+        "answer=job.plan.answers.encode(answer).decode(),\n        expires_ms=1 + inputs.now_ms",
         KEYS,
     ),
     Mutant(

@@ -223,7 +223,7 @@ class Code:
         @program
         def on_event(ctx: Any, event: Any) -> Do[None, Any, Any]:
             box = yield from ctx.state
-            if event.number % 2:
+            if event.number % 2 and not ctx.id.endswith(ECHO):
                 yield from self.hear(f"event {event.number} of {ctx.id}", ctx.run_id)
             if event.number % 3 == 0 and not ctx.id.endswith(ECHO):
                 yield from tell(self.job("task"), f"{ctx.id}{ECHO}").send(event)

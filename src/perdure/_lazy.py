@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Mapping
-from importlib.util import LazyLoader, find_spec, module_from_spec
+from importlib.util import find_spec, module_from_spec
+from threading import RLock
 from types import ModuleType
 
 
@@ -33,6 +34,35 @@ def lazy_names(
     return import_name, names
 
 
+class _Postponed(ModuleType):
+    """A module whose code has not run. The first thread that reads an attribute runs it, and the others wait.
+
+    ``importlib.util.LazyLoader`` does the same, but before Python 3.12.3 it shows other threads the empty module.
+    """
+
+    def __getattribute__(self, name: str) -> object:
+        own = super().__getattribute__
+        run = own("__spec__").loader_state
+        with run.lock:
+            if not run.begun:
+                run.begun = True
+                try:
+                    own("__spec__").loader.exec_module(self)
+                except BaseException:
+                    run.begun = False
+                    raise
+                object.__setattr__(self, "__class__", ModuleType)  # no further read calls this function
+        return own(name)
+
+
+class _Run:
+    """The run of the code of a postponed module."""
+
+    def __init__(self) -> None:
+        self.lock = RLock()
+        self.begun = False
+
+
 def lazy_module(name: str) -> ModuleType:
     """Return a module whose code runs when one of its attributes is first read.
 
@@ -44,10 +74,10 @@ def lazy_module(name: str) -> ModuleType:
     spec = find_spec(name)
     if spec is None or spec.loader is None:
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-    spec.loader = LazyLoader(spec.loader)
+    spec.loader_state = _Run()
     module = module_from_spec(spec)
+    object.__setattr__(module, "__class__", _Postponed)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
     return module
 
 

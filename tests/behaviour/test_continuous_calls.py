@@ -157,13 +157,13 @@ async def test_trigger_runs_now_as_a_new_run(world: World) -> None:
 
 
 @on_each_store
-async def test_trigger_drops_an_open_retry(world: World) -> None:
-    """An open retry is abandoned (`job.failed`, `superseded`), `run_count`+1."""
+async def test_a_trigger_of_a_new_run_drops_an_open_retry(world: World) -> None:
+    """With `new_run` an open retry is abandoned (`job.failed`, `superseded`), `run_count`+1."""
     _, retried, *_ = await opened(world)
     world.outside.refusals["work"] = 1
     await world.unwrap(retried.start("a", Tally()))
     await world.advance(s=5)
-    assert (await world.unwrap(retried.trigger("a"))).outcome == Completed()
+    assert (await world.unwrap(retried.trigger("a", new_run=True))).outcome == Completed()
     _, failed, abandoned, executed = await world.history(retried.definition.address("a"))
     assert (abandoned.type, abandoned.hook, abandoned.run_id) == ("job.failed", "superseded", failed.run_id)
     assert (abandoned.run_count, executed.run_count) == (1, 2)

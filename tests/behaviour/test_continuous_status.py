@@ -84,6 +84,7 @@ bench = Bench(
         "start": lambda world: handle(world).start("a", Light()),
         'start, wait_for="start"': lambda world: handle(world).start("a", Light(), wait_for="start"),
         "trigger": lambda world: handle(world).trigger("a"),
+        "trigger, new_run=True": lambda world: handle(world).trigger("a", new_run=True),
         'trigger, wait_for="start"': lambda world: handle(world).trigger("a", wait_for="start"),
         "terminate": lambda world: handle(world).terminate("a"),
         "terminate, interrupt=True": lambda world: handle(world).terminate("a", interrupt=True),

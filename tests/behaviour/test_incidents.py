@@ -149,7 +149,7 @@ async def test_a_retry_that_a_trigger_supersedes(world: World) -> None:
     calls = (await world.open(app(world, job))).handle(job)
     await world.unwrap(calls.send("a", "x"))
     await world.unwrap(calls.trigger("a"))
-    await world.unwrap(calls.trigger("a"))
+    await world.unwrap(calls.trigger("a", new_run=True))
     assert incidents(world.world.logs)[:2] == [
         ("warning", "run failed, will be retried"),
         ("info", "retry given up for a new run"),

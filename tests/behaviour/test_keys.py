@@ -7,7 +7,14 @@ from returns.result import Failure, Success
 from world import World, on_each_store
 
 from perdure.values.answer import Failed, Running
-from perdure.values.errors import IdempotencyConflict, InvalidArgument, Overloaded, Rejected, StoredResultUnreadable
+from perdure.values.errors import (
+    AnswerNotKept,
+    IdempotencyConflict,
+    InvalidArgument,
+    Overloaded,
+    Rejected,
+    StoredResultUnreadable,
+)
 from perdure.values.transition import Transition
 
 DAY_MS = 86_400_000
@@ -106,8 +113,28 @@ async def test_a_full_table_of_keys_refuses_and_evicts_nothing(world: World) -> 
     await world.unwrap(jobs.send("a", steps(Add())))
     await world.unwrap(jobs.send("b", steps(Add()), idempotency_key="d"))
     assert await world.unwrap(jobs.get_state("a")) == Total(4)
-    await world.advance(s=10)
+    await world.advance(minutes=10)  # expired keys count until housekeeping deletes them
     await world.unwrap(jobs.send("a", steps(Add()), idempotency_key="d"))
+    assert await world.unwrap(jobs.get_state("a")) == Total(5)
+
+
+@on_each_store
+async def test_a_key_without_its_answer_is_not_applied_again(world: World) -> None:
+    """Only the newest answers of an address are kept; an older key is remembered without, until it expires."""
+    jobs = (await world.open(app(world.outside, answers_per_address=2))).handle(machine)
+    for key in "abcd":
+        await world.unwrap(jobs.send("a", steps(Add()), idempotency_key=key))
+    for key in "ab":
+        error = await world.error_of(jobs.send("a", steps(Add()), idempotency_key=key))
+        assert isinstance(error, AnswerNotKept)
+        assert (error.address, error.key, error.action) == ("task:machine:a", key, "send")
+        conflict = await world.error_of(jobs.send("a", steps(Add(2)), idempotency_key=key))
+        assert isinstance(conflict, IdempotencyConflict)
+    for key in "cd":
+        await world.unwrap(jobs.send("a", steps(Add()), idempotency_key=key))
+    assert await world.unwrap(jobs.get_state("a")) == Total(4)
+    await world.advance(hours=24)
+    await world.unwrap(jobs.send("a", steps(Add()), idempotency_key="a"))
     assert await world.unwrap(jobs.get_state("a")) == Total(5)
 
 

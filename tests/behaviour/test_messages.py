@@ -229,7 +229,7 @@ async def test_a_defect_is_retried_with_backoff_then_a_dead_letter_that_can_be_r
     assert world.outside.heard == ["x", "x", "x", "after", "x"]
     assert await world.unwrap(jobs.dead_letters()) == ()
     assert await world.unwrap(jobs.redrive(dead.message_id)) == "not_found"
-    assert [event.attempt for event in await world.history(at("b")) if event.type == "job.failed"] == [1, 1, 1]
+    assert [event.attempt for event in await world.history(at("b")) if event.type == "job.failed"] == [1, 2, 3]
 
 
 @on_each_store

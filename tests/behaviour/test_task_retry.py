@@ -162,7 +162,7 @@ async def test_an_event_says_how_long_its_attempt_took(world: World, ms: int) ->
 
 @on_each_store
 async def test_a_run_that_supersedes_a_retry_leaves_nothing_due(world: World) -> None:
-    """A trigger drops the open retry at once, with its claim, and not only at its end."""
+    """A trigger of a new run drops the open retry at once, with its claim, and not only at its end."""
     job = machine_with(retry=policy())
     jobs = (await world.open(app(world.outside, job))).handle(job)
     world.outside.refusals["x"] = 1
@@ -170,7 +170,7 @@ async def test_a_run_that_supersedes_a_retry_leaves_nothing_due(world: World) ->
     await world.advance(s=1)
     assert (await world.unwrap(jobs.status("a"))).status == "retrying"
     world.suspension("x")
-    world.start(jobs.trigger("a"))
+    world.start(jobs.trigger("a", new_run=True))
     await world.settle()
     status = await world.unwrap(jobs.status("a"))
     assert (status.status, status.next_run_at, status.updated_at) == ("running", None, world.now)
@@ -183,14 +183,14 @@ def test_continue_elsewhere_is_a_definition_error() -> None:
 
 
 @on_each_store
-async def test_a_trigger_drops_an_open_retry(world: World) -> None:
-    """A trigger begins a new run: the open retry is given up (`job.failed`, `superseded`)."""
+async def test_a_trigger_of_a_new_run_drops_an_open_retry(world: World) -> None:
+    """A trigger with `new_run` begins a new run: the open retry is given up (`job.failed`, `superseded`)."""
     job = machine_with(retry=policy())
     jobs = (await world.open(app(world.outside, job))).handle(job)
     world.outside.refusals["x"] = 1
     await world.unwrap(jobs.send("a", OnAlarm(HOUR, (Say("x"),))))
     await world.unwrap(jobs.trigger("a"))
-    assert (await world.unwrap(jobs.trigger("a"))).outcome == Completed()
+    assert (await world.unwrap(jobs.trigger("a", new_run=True))).outcome == Completed()
     failures = [event for event in await world.history(at("a")) if event.type == "job.failed"]
     assert [event.hook for event in failures] == ["execute", "superseded"]
     assert failures[0].run_id == failures[1].run_id

@@ -111,6 +111,7 @@ bench = Bench(
     requests={
         "send": lambda world: handle(world).send("a", Look()),
         "trigger": lambda world: handle(world).trigger("a"),
+        "trigger, new_run=True": lambda world: handle(world).trigger("a", new_run=True),
         'trigger, wait_for="start"': lambda world: handle(world).trigger("a", wait_for="start"),
         "terminate": lambda world: handle(world).terminate("a"),
         "terminate, interrupt=True": lambda world: handle(world).terminate("a", interrupt=True),

@@ -7,7 +7,9 @@ import importlib
 import inspect
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor, wait
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -113,7 +115,7 @@ def output(code: str) -> str:
 
 def loaded_by(statement: str) -> frozenset[str]:
     """Return the modules whose code ran. A postponed one is listed in `sys.modules` before it does."""
-    ran = "print(*(name for name, module in sys.modules.copy().items() if type(module).__name__ != '_LazyModule'))"
+    ran = "print(*(name for name, module in sys.modules.copy().items() if type(module).__name__ != '_Postponed'))"
     return frozenset(output(f"import sys\n{statement}\n{ran}").split())
 
 
@@ -183,6 +185,26 @@ def test_an_engine_runs_the_postponed_modules_before_its_first_request() -> None
 def test_a_postponed_module_that_does_not_exist_is_refused() -> None:
     with pytest.raises(ModuleNotFoundError, match=r"No module named 'perdure\.nothing'"):
         lazy_module("perdure.nothing")
+
+
+def test_a_thread_that_reads_a_postponed_module_waits_until_another_one_has_run_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gate_of_a_slow_module.py").write_text(
+        "import threading; begun, go = threading.Event(), threading.Event()"
+    )
+    (tmp_path / "a_slow_module.py").write_text(
+        "import gate_of_a_slow_module as gate; gate.begun.set(); gate.go.wait(); value = 1"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    gate, slow = importlib.import_module("gate_of_a_slow_module"), lazy_module("a_slow_module")
+    with ThreadPoolExecutor() as threads:
+        first = threads.submit(lambda: slow.value)
+        gate.begun.wait()
+        second = threads.submit(lambda: slow.value)
+        wait([second], timeout=0.2)
+        gate.go.set()
+        assert (first.result(), second.result()) == (1, 1)
 
 
 @pytest.mark.parametrize(

@@ -27,9 +27,9 @@ from perdure.testing.world import TraceEvent
 from perdure.testing.world.trace_event import MessagesRead, TransitionCommitted
 from perdure.values.address import Address
 from perdure.values.answer import RunAnswer
-from perdure.values.instance import Fence, Instance
+from perdure.values.instance import Claim, Fence, Instance
 from perdure.values.message import Consumed, Message, StoredMessage
-from perdure.values.transition import KeepInstance, Loaded, Put, Remembered, Transition
+from perdure.values.transition import KeepInstance, Loaded, Purge, Put, Remembered, Transition
 
 Opener = Callable[[Runtime], Awaitable[Store]]
 
@@ -90,10 +90,10 @@ def answers_for_nothing() -> str:
     def remembering(loaded: Loaded, key: str | None) -> Loaded:
         if key is None or loaded.remembered is not None:
             return loaded
-        made = Remembered(key=key, action="trigger", fingerprint="", answer=ABSENT, expires_ms=1 << 50)
+        made = Remembered(key=key, action="pause", fingerprint="", answer=ABSENT, expires_ms=1 << 50)
         return attrs.evolve(loaded, remembered=made)
 
-    return found(answered, commands=("trigger",))
+    return found(answered, commands=("pause",))
 
 
 def remembers_another_answer() -> str:
@@ -274,6 +274,18 @@ def keeps_a_terminated_instance() -> str:
     return only(ledger)
 
 
+def draws_another_id() -> str:
+    ledger = InvariantMonitor(None)
+    for number in (1, 2):
+        claim = Claim(owner=1, cause="event", run_id=f"run-{number}", claimed_ms=0, action="send", key="k")
+        claimed = Instance(address=OTHER, created_ms=0, updated_ms=0, incarnation=number, event_claim=claim)
+        put = Transition(address=OTHER, expected=None, write=Put(claimed))
+        heard(ledger, TransitionCommitted(put, Fence(number, 1)))
+        gone = Transition(address=OTHER, expected=Fence(number, 1), write=Purge())
+        heard(ledger, TransitionCommitted(gone, Fence(0, 0)))
+    return only(ledger)
+
+
 def follows_no_journal() -> str:
     ledger = InvariantMonitor(None)
     ledger.note("a program follows its own journal", "it waits for another step")
@@ -288,6 +300,7 @@ SABOTAGE: dict[Law, Callable[[], str]] = {
     "transitions of an instance follow each other": returns_an_old_state,
     "a successor is another incarnation": counts_no_incarnations,
     "a run that is delivered again is marked": counts_no_deliveries,
+    "a run that is repeated has one id": draws_another_id,
     "a message arrives once": lambda: takes(1, 1),
     "messages of a pair arrive in order": lambda: takes(2, 1),
     "a terminated instance is gone": keeps_a_terminated_instance,

@@ -134,7 +134,7 @@ def test_a_contract_has_a_schema_of_each_type_and_is_computed_once():
         "state": True,
         "errors": False,
         "input of send": True,
-        "input of trigger": False,
+        "input of trigger": True,
         "input of terminate": True,
         "input of pause": False,
         "input of resume": False,

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 import attrs
 
 from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.request import CommandSpec, TriggerOptions
 
 Scope: TypeAlias = Literal["call", "operate"]
 Presence: TypeAlias = Literal["no", "yes", "ended", "absent"]
@@ -31,13 +32,13 @@ class Action:
     Attributes:
         name: its name.
         scope: the scope that it needs.
-        takes: its input: a reason as text, or any JSON.
+        takes: its input: a reason as text, whether to begin a new run, or any JSON.
         effect: whether it ends instances or discards data.
     """
 
     name: str
     scope: Scope
-    takes: Literal["nothing", "reason", "json"] = "nothing"
+    takes: Literal["nothing", "reason", "new_run", "json"] = "nothing"
     effect: Literal["usual", "destroys"] = "usual"
 
 
@@ -46,14 +47,21 @@ def action_named(name: str, job: AnyDefinition, /) -> Action | None:
     spec = job.plan.offered.get(name)
     if spec is None:
         return None
-    form: Any = None if spec.input is None else spec.input.form
-    is_reason = name in REASONS and str in (form, *get_args(form))
     return Action(
         name=name,
         scope="operate" if name in OPERATIONS else "call",
-        takes="nothing" if spec.input is None else "reason" if is_reason else "json",
+        takes=_taken(spec),
         effect=spec.effect,
     )
+
+
+def _taken(spec: CommandSpec[Any]) -> Literal["nothing", "reason", "new_run", "json"]:
+    if spec.input is None:
+        return "nothing"
+    form: Any = spec.input.form
+    if spec.name in REASONS and str in (form, *get_args(form)):
+        return "reason"
+    return "new_run" if form is TriggerOptions else "json"
 
 
 def actions_for(job: AnyDefinition, suspended: Presence, /) -> tuple[Action, ...]:

@@ -81,7 +81,8 @@ def _question(frame: Frame, view: PreviewedRequest, action: Action) -> h.Element
     return form_to(
         frame,
         frame.links.instance(view.address, "request", action.name),
-        hidden(confirmed="yes", key=view.key, payload=view.payload),
+        hidden(confirmed="yes", key=view.key),
+        _new_run() if action.takes == "new_run" and not view.payload else hidden(payload=view.payload),
         h.p(".question")[f"Send the request {action.name} to {view.address}? ", text],
         action.takes == "reason" and not view.payload and _reason(),
         h.div(".toolbar")[
@@ -94,6 +95,15 @@ def _question(frame: Frame, view: PreviewedRequest, action: Action) -> h.Element
 def _reason() -> h.Element:
     """Return the field for the caller's reason, which the history or the outcome keeps."""
     return h.label["Reason", h.input(name="reason", maxlength=str(MAX_REASON_CHARACTERS), autocomplete="off")]
+
+
+def _new_run() -> h.Element:
+    """Return the choice to begin a new run instead of the next attempt of one that failed."""
+    options = orjson.dumps({"new_run": True}).decode()
+    return h.label[
+        h.input(type="checkbox", name="payload", value=options),
+        " As a new run: external systems perform the effects of a failed run again",
+    ]
 
 
 def _confirming(text: str, effect: str) -> h.Element:

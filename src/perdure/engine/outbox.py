@@ -219,8 +219,9 @@ class Outbox:
                 self.process_ends(error)
             self._write_then_settle(stored, unreadable(stored, error, self._inputs()))
             return
-        inbound = Inbound(message_id=stored.message_id, sender=message.sender)
-        answer = self.dispatcher.post(job, message.target, attrs.evolve(request, inbound=inbound, trace=message.trace))
+        inbound = Inbound(message_id=stored.message_id, sender=message.sender, sent_ms=message.sent_ms)
+        request = attrs.evolve(request, inbound=inbound, trace=message.trace, attempt=stored.attempts + 1)
+        answer = self.dispatcher.post(job, message.target, request)
         self._posted[stored.message_id] = answer
         answer.add_done_callback(lambda done: self._answered(pair, stored, done))
 

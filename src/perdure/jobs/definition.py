@@ -19,7 +19,7 @@ from perdure.jobs.facts import Fact, facts_of_plan
 from perdure.jobs.needs import Need
 from perdure.jobs.plain_decisions import PlainDecisions
 from perdure.jobs.report import report_status
-from perdure.jobs.request import CommandSpec, Request
+from perdure.jobs.request import CommandSpec, Keyword, Request
 from perdure.jobs.size import within
 from perdure.programs import Program
 from perdure.values.address import Address
@@ -384,8 +384,13 @@ class Definition(PlainDecisions, ABC, Generic[H_co, T_co, R_contra]):
         A `World` writes the test that reproduces a failure with them. By default the method has the name of the action
         and takes its input.
         """
-        codec = self._spec(request.action).input
-        return request.action, () if codec is None else (codec.decode(request.payload.encode()),)
+        spec = self._spec(request.action)
+        if spec.input is None or (spec.takes == "options" and not request.payload):
+            return request.action, ()
+        value: Any = spec.input.decode(request.payload.encode())
+        if spec.takes == "options":
+            return request.action, tuple(Keyword(name, option) for name, option in attrs.asdict(value).items())
+        return request.action, (value,)
 
     def map_states(self, instance: Instance, change: Callable[[str], str]) -> Instance:
         """Apply a function to every encoded state of the row. A kind that keeps another in `data` overrides it."""
@@ -586,13 +591,14 @@ class Definition(PlainDecisions, ABC, Generic[H_co, T_co, R_contra]):
         return within(self.plan.state.encode(state), limits.state_bytes, what=self.plan.state.what)
 
     def encode_input(self, action: str, value: object, max_bytes: int) -> str:
-        """Check and encode the input of a command; empty if it takes none.
+        """Check and encode the input of a command; empty if it takes none, or options that are left out.
 
         Raises:
             InvalidInput: it is not of the declared type, or too large.
         """
-        codec = (self.plan.commands.get(action) or self._spec(action)).input
-        if codec is None:
+        spec = self.plan.commands.get(action) or self._spec(action)
+        codec = spec.input
+        if codec is None or (value is None and spec.takes == "options"):
             return ""
         data = codec.encode(value)
         return data.decode() if len(data) <= max_bytes else within(data, max_bytes, what=codec.what)

@@ -10,6 +10,7 @@ from returns.result import Failure
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.event_recorder import EventRecorder
 from perdure.jobs.failures import error_for_hook, record_failure, refusal
+from perdure.jobs.keys import run_id_of
 from perdure.jobs.redaction import secrets_of_request, secrets_of_run
 from perdure.jobs.request import Request
 from perdure.jobs.run import attempt_failed, prior_failed, rescued
@@ -37,7 +38,8 @@ def begin_event(
 
     Its claim is prepared for the handler's first effect.
     """
-    claim = event_claim(request, owner=inputs.epoch, run_id=inputs.id(), now_ms=inputs.now_ms, found=found)
+    run_id = run_id_of(before.address, request, inputs)
+    claim = event_claim(request, owner=inputs.epoch, run_id=run_id, now_ms=inputs.now_ms, found=found)
     hook, program = job.program(before, claim, request.command)
     draft = job.draft(before, claim, inputs) if state is None else job.draft_of(state.value, before, claim, inputs)
     draft.received = request.command
@@ -61,7 +63,7 @@ def mark_first_event(fresh: Instance, request: Request, inputs: TurnInputs) -> M
         request: the request of the event.
         inputs: the epoch, the clock and the id of the run.
     """
-    run_id = inputs.id()
+    run_id = run_id_of(fresh.address, request, inputs)
     claim = event_claim(request, owner=inputs.epoch, run_id=run_id, now_ms=inputs.now_ms, found="created")
     return Mark(transition=put(fresh, inputs.now_ms, event_claim=claim), claim=claim)
 
@@ -84,6 +86,7 @@ def event_claim(
         cause="event",
         run_id=run_id,
         claimed_ms=now_ms,
+        attempt=request.attempt,
         created="here" if found == "created" else "before",
         action=request.action,
         payload=request.payload,
@@ -100,8 +103,9 @@ def broken_before(
     """Settle an event whose handler raised before it began: only the history is written, and no instance remains."""
     died = Raised(defect)
     record = record_failure(died, job.plan.errors, secrets=secrets_of_request(job, request))
+    run_id = run_id_of(before.address, request, inputs)
     event = EventRecorder(inputs, before.address, before.run_count).add(
-        JobFailed, run_id=inputs.id(), hook=hook, attempt=1, delivery=1, duration_ms=0, error=record
+        JobFailed, run_id=run_id, hook=hook, attempt=request.attempt, delivery=1, duration_ms=0, error=record
     )
     return failed(purge(before, events=(event,)), refusal(died, record))
 

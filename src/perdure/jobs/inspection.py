@@ -139,7 +139,7 @@ class Inspection:
 def _received(job: AnyDefinition, execute: Execute) -> _Received | None:
     request = execute.request
     spec = job.plan.commands.get(request.action)
-    if spec is None or spec.input is None or not attrs.has(type(request.command)):
+    if spec is None or spec.input is None or not request.payload or not attrs.has(type(request.command)):
         return None
     field = next(iter(attrs.fields(cast("type[attrs.AttrsInstance]", type(request.command)))), None)
     if field is None:

@@ -35,7 +35,7 @@ def postponement(stored: StoredMessage, error: PerdureError, inputs: TurnInputs)
     """Return the transition that postpones a message.
 
     Messages to a parked instance wait without limit. After a defect or an overload the message is retried with backoff,
-    and becomes a dead letter after ``message_attempts`` deliveries.
+    and becomes a dead letter after ``message_attempts`` deliveries, and after as many more when it is redriven.
     """
     return _settled(stored, _fate(stored, error, inputs), inputs)
 
@@ -102,13 +102,13 @@ def _fate(stored: StoredMessage, error: PerdureError, inputs: TurnInputs) -> Mes
             not_before_ms=inputs.now_ms + HELD_MS,
             error=record,
         )
-    attempts = stored.attempts + 1
-    if attempts >= inputs.limits.message_attempts:
+    attempts, most = stored.attempts + 1, inputs.limits.message_attempts
+    if attempts % most == 0:
         return DeadLettered(message_id=stored.message_id, attempts=attempts, error=record)
     return Postponed(
         message_id=stored.message_id,
         attempts=attempts,
-        not_before_ms=inputs.now_ms + MESSAGE_BACKOFF.delay_ms(attempts),
+        not_before_ms=inputs.now_ms + MESSAGE_BACKOFF.delay_ms(attempts % most),
         error=record,
     )
 

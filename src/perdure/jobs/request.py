@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 import attrs
 
@@ -80,6 +80,7 @@ class CommandSpec(Generic[C]):
         carries: whether its input has values of another job, whose secrets are not known here: it is not shown.
         answer: the class of its answers, for descriptions of the interface; None for any answer of the kind.
         repeat: the effect of a repeat without a key, after an answer was lost.
+        takes: whether its input may be left out; then the command has the default.
     """
 
     __repr__ = fields_in_line
@@ -93,6 +94,7 @@ class CommandSpec(Generic[C]):
     carries: Literal["own_types", "another_job"] = "own_types"
     answer: type | None = None
     repeat: Repeat = "applies_again"
+    takes: Literal["input", "options"] = "input"
 
     def build(self, payload: str) -> C:
         """Build the command from its encoded input.
@@ -100,7 +102,7 @@ class CommandSpec(Generic[C]):
         Raises:
             InvalidInput: the payload is not a valid input of the command.
         """
-        if self.input is None:
+        if self.input is None or (self.takes == "options" and not payload):
             return self.command()
         if not payload:
             raise InvalidInput(f"input of {self.name}", (f"{self.name} needs its input as JSON, got none",))
@@ -127,13 +129,34 @@ def repeat_of_creating(keep_ms: int | None) -> Repeat:
     return "changes_nothing" if keep_ms is None or keep_ms >= KEPT_MS else "applies_again"
 
 
+@frozen(kw_only=True)
+class TriggerOptions:
+    """The input of ``trigger``, which may be left out.
+
+    Attributes:
+        new_run: abandon a run that failed or waits for its retry, and begin a new one.
+    """
+
+    new_run: bool = False
+
+
+TRIGGER_OPTIONS: Codec[Any] = Codec.of(TriggerOptions, what="options of trigger")
+
+
 # ---------------------------------------------------------------- the request
 @turn_value(kw_only=True)
 class Inbound:
-    """The message that a request was delivered with."""
+    """The message that a request was delivered with.
+
+    Attributes:
+        message_id: its number in the store.
+        sender: the instance that sent it.
+        sent_ms: when its turn committed; 0 for a run that was recovered, which has its id already.
+    """
 
     message_id: int
     sender: Address
+    sent_ms: int = 0
 
 
 @turn_value(kw_only=True)
@@ -149,6 +172,7 @@ class Request:
         inbound: the message that this request consumes.
         trace: the trace context of the caller; None if it has none.
         by: the name of the caller's token; None for a caller in this process, for a message and for the engine.
+        attempt: the number of this handling of an event: more than 1 if earlier ones failed, and may have had effects.
     """
 
     __repr__ = fields_in_line
@@ -161,6 +185,7 @@ class Request:
     inbound: Inbound | None = None
     trace: str | None = None
     by: str | None = None
+    attempt: int = 1
 
 
 def check_wait(action: str, wait_for: object, interrupt: object) -> None:

@@ -10,7 +10,7 @@ from returns.result import Failure
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.event_recorder import EventRecorder
 from perdure.jobs.failures import error_for_hook, record_failure
-from perdure.jobs.keys import remember
+from perdure.jobs.keys import remember, run_id_of
 from perdure.jobs.redaction import secrets_of_run
 from perdure.jobs.request import AlarmDue, Request
 from perdure.jobs.step import Commit, Execute
@@ -44,15 +44,29 @@ def begin_run(
     *,
     cause: Cause,
     found: Literal["created", "exists"] = "exists",
+    run_id: str | None = None,
     **changes: Any,  # fields of Instance that the claim changes as well
 ) -> Execute:
-    """Begin a new run. It replaces a pending retry of an older run, and records that."""
+    """Begin a new run. It replaces a pending retry of an older run, and records that.
+
+    Args:
+        job: the definition.
+        before: the stored instance.
+        request: the request that begins it.
+        inputs: the clock and the ids.
+        cause: the cause.
+        found: whether the claim creates the instance.
+        run_id: the id of a run that spans several claims; None for one that begins here.
+        changes: fields of the instance that the claim changes as well.
+    """
     run_count = before.run_count + 1
     log = EventRecorder(inputs, before.address, run_count)
     events: tuple[Event, ...] = log.optional(JobStarted) if found == "created" else ()
     if before.pending_retry is not None:
         events += (attrs.evolve(superseded(log, before.pending_retry), run_count=before.run_count),)
-    claim = _claim(request, inputs, cause=cause, run_id=inputs.id(), found=found)
+    if run_id is None:
+        run_id = run_id_of(before.address, request, inputs)
+    claim = _claim(request, inputs, cause=cause, run_id=run_id, found=found)
     transition = put(
         before, inputs.now_ms, events=events, claim=claim, run_count=run_count, pending_retry=None, **changes
     )

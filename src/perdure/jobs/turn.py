@@ -18,7 +18,7 @@ from perdure.jobs.event_recorder import EventRecorder
 from perdure.jobs.event_run import event_failed
 from perdure.jobs.failures import record_failure
 from perdure.jobs.held import begins_run, begun_later
-from perdure.jobs.keys import remember, replay
+from perdure.jobs.keys import remember, remember_failure, replay
 from perdure.jobs.new_instance import new_instance
 from perdure.jobs.plain_run import begin_plain_run
 from perdure.jobs.recovery import deliver, is_held_elsewhere, is_running, left_behind, recover
@@ -67,6 +67,8 @@ def begin_any(job: AnyDefinition, address: Address, loaded: Loaded, request: Req
         remembered = replay(job, address, loaded, request, request.idempotency_key, inputs)
         if remembered is not None:
             return remembered
+        if loaded.remembered is not None:
+            request = attrs.evolve(request, attempt=loaded.remembered.failures + 1)
     try:
         step = _decide(job, address, loaded.instance, request, inputs)
     except InvalidInput as problem:
@@ -227,7 +229,17 @@ def finish_any(job: AnyDefinition, execute: Execute, exit_: Exit[Any, Any], inpu
         step = _with_parking(job, Commit(redacted_events(job, step.transition), step.result), inputs)
     if execute.claim.key is None and execute.request.inbound is None:
         return step
-    return _concluded(job, step, _served(execute), inputs)
+    served = _served(execute)
+    return _concluded(job, _marked(step, execute, served, inputs), served, inputs)
+
+
+def _marked(commit: Commit, execute: Execute, request: Request, inputs: TurnInputs) -> Commit:
+    """Note the failure of a keyed event that may have had effects: its repeat is the next attempt of the same run."""
+    claim, key = execute.claim, request.idempotency_key
+    if key is None or execute.instance.event_claim is None or isinstance(commit.result, Success):
+        return commit
+    failed = remember_failure(key, request.action, request.payload, claim.attempt, inputs)
+    return Commit(attrs.evolve(commit.transition, remember=failed), commit.result)
 
 
 def _traced(commit: Commit, execute: Execute) -> Commit:

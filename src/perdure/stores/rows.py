@@ -156,7 +156,7 @@ def message_from(row: Row) -> StoredMessage:
 
 
 def key_values(address: Address, remembered: Remembered) -> Row:
-    """Return the values of the table ``keys``, in its order."""
+    """Return the values of a key: of its row, and how many answers of its address are kept."""
     return (
         str(address),
         remembered.key,
@@ -164,4 +164,6 @@ def key_values(address: Address, remembered: Remembered) -> Row:
         remembered.fingerprint,
         remembered.answer,
         remembered.expires_ms,
+        remembered.failures,
+        remembered.full_answers,
     )

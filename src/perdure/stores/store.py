@@ -451,6 +451,7 @@ class Store:
         capabilities: the kind of store.
         load: ``(address, idempotency_key, now_ms)``: the instance and the remembered answer of the key, read together.
             A key is remembered while ``now_ms < expires_ms``. A key belongs to the complete address: kind, name and id.
+            The number of the keys of an address is found in a time that does not grow with it.
             It sees every transition whose commit returned before the call. It returns no transition that a crash could
             still undo, to the degree that ``capabilities.durability`` says. A row that cannot be read is
             ``StoreCorrupt``; other rows are not affected.
@@ -462,8 +463,10 @@ class Store:
             plus 1; over nothing, the next incarnation and version 1. ``Purge`` also deletes the messages and dead
             letters from the instance to itself, including those of the same transition, unless it keeps them; it may
             expect nothing where no instance is stored. Outgoing messages get ids in the order of the transition. An
-            event belongs to the address that it names. Any number of commits may run concurrently and may be grouped:
-            each returns when it is durable, and one that conflicts or cannot be written does not fail the others.
+            event belongs to the address that it names. Storing a key empties the answer of the key of its address that
+            was stored first ``full_answers`` keys before it. Any number of commits may run concurrently and may be
+            grouped: each returns when it is durable, and one that conflicts or cannot be written does not fail the
+            others.
         due: ``(now_ms, limit, after)``: instances whose ``due_ms`` is at or before the instant, the earliest first,
             with their rows. Instances with the same ``due_ms`` are in the order of their incarnations. With ``after``,
             only those behind this position: a ``due_ms`` and an incarnation, of which no instance need be stored. Rows
@@ -474,9 +477,9 @@ class Store:
             ``not_before_ms`` is not after the instant. The oldest first, so that every caller delivers a pair in order.
         next_message: ``(after_ms)``: the earliest ``not_before_ms`` strictly after the instant among living messages.
         dead_letters: ``(after_id, limit)``: dead letters, the oldest first, whatever their ``not_before_ms``.
-        redrive: ``(message_id, events)``: a dead letter lives again, under its id and so at its old position. Its
-            attempts start again at 0, it may be delivered at once, and its error is kept. The events are logged in the
-            same transaction; nothing is logged if there is no such dead letter.
+        redrive: ``(message_id, events)``: a dead letter lives again, under its id and so at its old position. It
+            keeps its attempts and its error, and may be delivered at once. The events are logged in the same
+            transaction; nothing is logged if there is no such dead letter.
         find: ``(query)``: in the order of addresses: kind, name, id, each by code point.
         history: ``(address, before, limit)``: events with a sequence number below ``before``, the newest first. They
             survive the purge of the instance, until retention deletes them.

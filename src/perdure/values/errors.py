@@ -14,6 +14,7 @@
     │   ├── UnknownJob                 this engine does not serve a job of that name
     │   ├── UnknownAction              that kind of job has no such call
     │   ├── IdempotencyConflict        the idempotency key was used before with another request
+    │   ├── AnswerNotKept              a repeat was not applied again, and the stored result is not kept any more
     │   ├── StoredResultUnreadable     a repeat was not applied again, and this code cannot read the stored result
     │   ├── Overloaded                 a bounded queue or table is full; the request was not accepted
     │   ├── InstanceParked             the instance is parked and accepts no such request until it is resumed
@@ -242,6 +243,27 @@ class IdempotencyConflict(RequestError):
         return (
             f"idempotency key {self.key!r} was first used for {self.first_action!r} with another request than this "
             f"{self.action!r}; use a new key for a new request"
+        )
+
+
+@attrs.frozen(repr=False)
+class AnswerNotKept(RequestError):
+    """The request was applied before, under this key. It was not applied again, and its answer is not kept any more.
+
+    Attributes:
+        address: the instance, printed ``kind:name:id``.
+        key: the idempotency key.
+        action: the action that the key was used for.
+    """
+
+    address: str
+    key: str
+    action: str
+
+    def _text(self) -> str:
+        return (
+            f"the {self.action!r} with idempotency key {self.key!r} was applied to {self.address} before, and is not "
+            "applied again; only the newest answers of an address are kept (answers_per_address): read the instance"
         )
 
 

@@ -51,7 +51,9 @@ class Limits:
         payload_bytes: size of an encoded event, input or message. A larger one is ``InvalidInput``; in a program,
             a defect.
         messages_per_turn: messages that one turn may send; more are a defect of the run.
-        keys_per_address: unexpired idempotency keys of one address; a further keyed request fails with ``Overloaded``.
+        keys_per_address: idempotency keys of one address; a further keyed request fails with ``Overloaded``.
+        answers_per_address: of these keys, the newest, whose answers are kept; a repeat of an older one fails with
+            ``AnswerNotKept`` and is not applied again.
         idempotency_ttl: how long an idempotency key is kept.
         history_retention: how long events of the log are kept; ``"0 ms"``: no event is written.
         history_events: how many events the log keeps, over all instances; 0: no event is written.
@@ -83,7 +85,8 @@ class Limits:
     state_bytes: int = 1_048_576
     payload_bytes: int = 262_144
     messages_per_turn: int = 1_000
-    keys_per_address: int = 10_000
+    keys_per_address: int = 10_000_000
+    answers_per_address: int = 10_000
     idempotency_ttl: Duration = _duration("1 day")
     history_retention: Duration = _duration("7 days")
     history_events: int = 1_000_000
@@ -125,6 +128,7 @@ WHOLE_NUMBERS = (
     "payload_bytes",
     "messages_per_turn",
     "keys_per_address",
+    "answers_per_address",
     "history_events",
     "message_attempts",
     "alarm_batch",

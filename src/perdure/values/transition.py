@@ -55,16 +55,23 @@ class KeepInstance:
 Write: TypeAlias = Put | Purge | KeepInstance
 
 
+FULL_ANSWERS: Final = 10_000
+"""Answers of one address that a store keeps by default."""
+
+
 @attrs.frozen(kw_only=True)
 class Remembered:
-    """An idempotency key with the result to replay.
+    """An idempotency key, with the result to replay or the number of attempts that failed.
 
     Attributes:
         key: the key that the caller chose.
         action: the command it was used for.
         fingerprint: a digest of action and payload, to detect the key's use with another request.
-        answer: the encoded result.
+        answer: the encoded result; empty if the request was applied and its result is not kept, or if it failed.
         expires_ms: when the key expires.
+        failures: how many attempts of the request failed after they may have had effects; 0 if it was applied.
+        full_answers: how many answers of the address the store keeps with this one: it empties the answer of the key
+            that is that many keys older.
     """
 
     __repr__ = fields_in_line
@@ -74,6 +81,8 @@ class Remembered:
     fingerprint: str
     answer: str = attrs.field(repr=size_only)
     expires_ms: int
+    failures: int = 0
+    full_answers: int = attrs.field(default=FULL_ANSWERS, eq=False, repr=False)
 
 
 @turn_value(kw_only=True)
@@ -183,7 +192,8 @@ class Loaded:
     Attributes:
         instance: the stored instance, or None.
         remembered: the result stored for the requested idempotency key, unless it expired.
-        keys_held: the number of unexpired keys of the address; counted only when a key was requested.
+        keys_held: the number of keys of the address, or a little more: a store may count expired keys that it has not
+            deleted; known only when a key was requested.
     """
 
     __repr__ = fields_in_line

@@ -28,6 +28,7 @@ STATUS: Final[Mapping[type[PerdureError], int]] = {
     errors.UnknownAction: 404,
     errors.IdempotencyConflict: 409,
     errors.StoredResultUnreadable: 409,
+    errors.AnswerNotKept: 409,
     errors.Overloaded: 503,
     errors.InstanceParked: 409,
     errors.Undecodable: 409,

@@ -155,17 +155,25 @@ def trigger(
     address: AddressArgument,
     /,
     *,
+    new_run: Annotated[bool, Parameter(negative="")] = False,
     target: TargetOptions = UNSET,
     wait_for: WaitOption = "completion",
     key: KeyOption = None,
     json: JsonOption = False,
 ) -> int:
-    """Run a continuous job or a task now.
+    """Run a continuous job or a task now. If its last run failed, this is the next attempt of that run.
 
     Exit code: 0 done, 2 the command cannot start, 3 there is no instance or the run did not succeed, 4 no engine
     answers, 5 unknown.
+
+    Parameters
+    ----------
+    new_run
+        Abandon a failed run, and run under a new run id: external systems perform its effects again.
     """
-    return request(Ask(address=address_of(address), action="trigger", key=key, wait_for=wait_for), target, json=json)
+    payload = '{"new_run":true}' if new_run else ""
+    asked = Ask(address=address_of(address), action="trigger", payload=payload, key=key, wait_for=wait_for)
+    return request(asked, target, json=json)
 
 
 def flush(

@@ -31,9 +31,8 @@ def retry(
     """Run failed work now: of instances that wait for a retry, and of parked ones.
 
     A parked instance is resumed: its run continues with new attempts. An item of a pool that waits for a retry is
-    queued. A debounce that waits for one is flushed, a continuous job or a task triggered: that is a new run, which
-    replaces the failed one. Other instances are left as
-    they are. It asks before it retries instances that a filter selects.
+    queued, a debounce flushed, a continuous job or a task triggered: each is the next attempt of the same run. Other
+    instances are left as they are. It asks before it retries instances that a filter selects.
 
     Exit code: 0 done, 2 the command cannot start, 3 some had nothing to retry or failed again, 4 no engine answers, 5
     unknown, 130 you answered no.

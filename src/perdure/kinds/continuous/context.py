@@ -10,6 +10,7 @@ import attrs
 
 from perdure.codecs import Codec
 from perdure.jobs.context import JobContext
+from perdure.jobs.request import TriggerOptions
 from perdure.programs import Program
 from perdure.values.excerpt import fields_in_line
 from perdure.values.frozen import frozen
@@ -31,7 +32,28 @@ class StartCommand:
 
 @frozen
 class TriggerCommand:
-    """Run now."""
+    """Run now: the next attempt of the run that failed last, or a new run."""
+
+    options: TriggerOptions = TriggerOptions()
+
+
+@frozen(kw_only=True)
+class FailedRun:
+    """A run that failed for good. A trigger before the next tick continues it.
+
+    Attributes:
+        run_id: its id.
+        cause: the cause of its first attempt.
+        attempts: the number of its attempts.
+        tick_ms: its tick; None for a start or a trigger.
+    """
+
+    __repr__ = fields_in_line
+
+    run_id: str
+    cause: str
+    attempts: int
+    tick_ms: int | None
 
 
 @turn_value(repr=False)
@@ -62,6 +84,7 @@ class StoredTicks:
         taken_ms: the tick of the run in progress or in retry.
         missed: number of ticks that were dropped for it.
         owed_ms: the tick that a resumption still has to run, however late it is and whatever ``catch_up`` says.
+        failed: the last run, if it failed for good; also while a trigger continues it.
     """
 
     anchor_ms: int
@@ -69,6 +92,7 @@ class StoredTicks:
     taken_ms: int | None = None
     missed: int = 0
     owed_ms: int | None = None
+    failed: FailedRun | None = None
 
 
 TICKS: Codec[StoredTicks] = Codec.of(StoredTicks, what="ticks of a continuous job")

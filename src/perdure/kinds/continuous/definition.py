@@ -15,7 +15,7 @@ from perdure.jobs.definition import Definition, Dispatch, Plan, PostCommand
 from perdure.jobs.facts import Fact, facts_of_plan
 from perdure.jobs.hooks import FROM_HOOKS, FromHooks, HookResult, RetryPolicy, hook
 from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, build_plan
-from perdure.jobs.request import CommandSpec, Request
+from perdure.jobs.request import TRIGGER_OPTIONS, CommandSpec, Request
 from perdure.kinds.continuous.context import ContinuousContext, Recurrence, StartCommand, TriggerCommand
 from perdure.programs import Program
 from perdure.values.answer import RunAnswer
@@ -129,7 +129,7 @@ class Continuous(Definition["ContinuousHandle[S, E]", "ContinuousSender[S]", R_c
 
     def given_up(self, instance: Instance, claim: Claim, inputs: TurnInputs) -> Instance | None:
         """Wait for the next tick after a run that failed for good."""
-        return None if self.plan.exhausted == "purge" else handler.settled(self.recurrence, instance, inputs)
+        return None if self.plan.exhausted == "purge" else handler.given_up(self.recurrence, instance, claim, inputs)
 
     def rearmed(self, instance: Instance, inputs: TurnInputs) -> Instance:
         """Skip the ticks inside a pause."""
@@ -200,7 +200,7 @@ def _commands(state: TypeForm[Any], tags: Mapping[type, str] | None, name: str) 
             answer=RunAnswer,
             repeat="starts_again",
         ),
-        CommandSpec(name="trigger", command=TriggerCommand, answer=RunAnswer),
+        CommandSpec(name="trigger", command=TriggerCommand, input=TRIGGER_OPTIONS, takes="options", answer=RunAnswer),
     )
 
 

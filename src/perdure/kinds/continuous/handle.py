@@ -9,7 +9,7 @@ from returns.future import FutureResult
 
 from perdure.jobs.definition import CallError, PostCommand
 from perdure.jobs.handle import JobHandle
-from perdure.jobs.request import WaitFor
+from perdure.jobs.request import TriggerOptions, WaitFor
 from perdure.kinds.continuous.context import StartCommand, TriggerCommand
 from perdure.programs import Program
 from perdure.programs.future import mapped
@@ -48,17 +48,31 @@ class ContinuousHandle(JobHandle[S, E], Generic[S, E]):
         return mapped(answer, self._started)
 
     def trigger(
-        self, id_: str, /, *, wait_for: WaitFor = "completion", idempotency_key: str | None = None
+        self,
+        id_: str,
+        /,
+        *,
+        new_run: bool = False,
+        wait_for: WaitFor = "completion",
+        idempotency_key: str | None = None,
     ) -> FutureResult[Triggered[E | Defect], CallError]:
-        """Run now, as a new run. It replaces a pending retry of an older run.
+        """Run now. If the last run failed, this is its next attempt, under the same ``ctx.run_id``.
 
         Args:
             id_: the instance.
+            new_run: abandon a failed run, and run under a new ``ctx.run_id``: external systems perform its effects
+                again.
             wait_for: ``completion``: return after the first attempt; ``start``: return after the claim.
             idempotency_key: a repeat with this key runs nothing and returns the first result.
         """
+        options = TriggerOptions(new_run=new_run)
         answer: FutureResult[RunAnswer, CallError] = self._send(
-            id_, TriggerCommand(), "trigger", key=idempotency_key, wait_for=wait_for
+            id_,
+            TriggerCommand(options),
+            "trigger",
+            None if new_run is False else options,
+            key=idempotency_key,
+            wait_for=wait_for,
         )
         return mapped(answer, self._triggered)
 
@@ -77,9 +91,9 @@ class ContinuousSender(Generic[S_contra]):
         """Start an instance with the commit of this turn; an existing one is unchanged."""
         return self.post("start", state)
 
-    def trigger(self) -> Program[None]:
-        """Trigger a run; an absent instance stays absent."""
-        return self.post("trigger")
+    def trigger(self, *, new_run: bool = False) -> Program[None]:
+        """Trigger a run; an absent instance stays absent. If the last run failed, this is its next attempt."""
+        return self.post("trigger", None if new_run is False else TriggerOptions(new_run=new_run))
 
     def terminate(self, reason: str = "terminated", /) -> Program[None]:
         """Terminate the instance."""

@@ -16,6 +16,7 @@ from perdure.jobs.writes import answered, put, refuse, reply, stored
 from perdure.kinds.continuous.context import (
     TICKS,
     ContinuousContext,
+    FailedRun,
     Recurrence,
     StartCommand,
     StoredTicks,
@@ -26,7 +27,7 @@ from perdure.values.address import Address
 from perdure.values.answer import OutcomeRecord, RunAnswer
 from perdure.values.event import JobStarted
 from perdure.values.every import Every
-from perdure.values.instance import Claim, Instance
+from perdure.values.instance import Claim, Instance, PendingRetry
 from perdure.values.instant import from_ms
 from perdure.values.schedule import Due, Run, Skip, could_be_set, due, first_tick, latest_due, offset_ms, settle
 from perdure.values.turn_inputs import TurnInputs
@@ -49,7 +50,7 @@ def begin(
         case StartCommand():
             return _start(job, what, address, instance, request, inputs)
         case TriggerCommand():
-            return _trigger(job, address, instance, request, inputs)
+            return _trigger(job, address, instance, command, request, inputs)
         case AlarmDue():
             return _alarm(job, what, address, instance, request, inputs)
         case _:
@@ -87,13 +88,38 @@ def _start(
 
 
 def _trigger(
-    job: AnyDefinition, address: Address, instance: Instance | None, request: Request, inputs: TurnInputs
+    job: AnyDefinition,
+    address: Address,
+    instance: Instance | None,
+    command: TriggerCommand,
+    request: Request,
+    inputs: TurnInputs,
 ) -> Step:
     if instance is None:
         return reply(address, RunAnswer(found="absent"))
     if instance.suspension is not None:
         return reply(address, held_answer(instance))
-    return begin_run(job, instance, request, inputs, cause="trigger")
+    ticks = ticks_of(instance)
+    left = instance.pending_retry or _left(ticks, instance, inputs)
+    if left is not None and not command.options.new_run:
+        return begin_attempt(job, instance, left, request, inputs)
+    return begin_run(job, instance, request, inputs, cause="trigger", data=_encode(attrs.evolve(ticks, failed=None)))
+
+
+def _left(ticks: StoredTicks, instance: Instance, inputs: TurnInputs) -> PendingRetry | None:
+    """Return the next attempt of the last run, if that failed for good; the retry policy counts from there."""
+    failed = ticks.failed
+    if failed is None or instance.last_error is None:
+        return None
+    return PendingRetry(
+        run_id=failed.run_id,
+        cause=failed.cause,
+        attempt=failed.attempts + 1,
+        first_failed_ms=inputs.now_ms,
+        at_ms=inputs.now_ms,
+        error=instance.last_error,
+        uncounted=failed.attempts,
+    )
 
 
 def _alarm(
@@ -113,7 +139,7 @@ def _alarm(
     policy = _once(what) if ticks.owed_ms == next_ms and what.schedule.catch_up == "skip" else what
     match _due(policy, address, ticks, next_ms, inputs):
         case Run(nominal_ms, missed):
-            taken = attrs.evolve(ticks, taken_ms=nominal_ms, missed=ticks.missed + missed)
+            taken = attrs.evolve(ticks, taken_ms=nominal_ms, missed=ticks.missed + missed, failed=None)
             return begin_run(job, instance, request, inputs, cause="alarm", data=_encode(taken))
         case Skip(next_nominal_ms, missed):
             skipped = attrs.evolve(ticks, missed=ticks.missed + missed)
@@ -124,10 +150,17 @@ def _alarm(
 def program(what: Recurrence, instance: Instance, claim: Claim) -> tuple[str, Program[Any, Any, Any]]:
     """Return ``execute`` and its program for a claim."""
     ticks = ticks_of(instance)
-    tick_ms = ticks.taken_ms if claim.cause == "alarm" else None
+    tick_ms = _tick_ms(ticks, claim)
     tick = None if tick_ms is None else from_ms(tick_ms)
     ctx: ContinuousContext[Any] = ContinuousContext(instance, claim, tick=tick, missed=ticks.missed)
     return "execute", what.execute(ctx)
+
+
+def _tick_ms(ticks: StoredTicks, claim: Claim) -> int | None:
+    """Return the tick of a run; None for a start or a trigger."""
+    if ticks.failed is not None and ticks.failed.run_id == claim.run_id:
+        return ticks.failed.tick_ms
+    return ticks.taken_ms if claim.cause == "alarm" else None
 
 
 # ---------------------------------------------------------------- finish
@@ -156,7 +189,7 @@ def settled(what: Recurrence, instance: Instance, inputs: TurnInputs) -> Instanc
     ticks = ticks_of(instance)
     from_end = isinstance(what.schedule, Every) and what.schedule.align == "completion"
     if ticks.taken_ms is None and instance.alarm_ms is not None and not from_end:
-        return attrs.evolve(instance, data=_encode(attrs.evolve(ticks, missed=0)))
+        return attrs.evolve(instance, data=_encode(attrs.evolve(ticks, missed=0, failed=None)))
     next_ms = settle(
         what.schedule,
         anchor_ms=ticks.anchor_ms,
@@ -164,8 +197,17 @@ def settled(what: Recurrence, instance: Instance, inputs: TurnInputs) -> Instanc
         ended_ms=inputs.now_ms,
         offset_ms=offset_ms(what.schedule, str(instance.address)),
     )
-    over = attrs.evolve(ticks, taken_ms=None, missed=0, owed_ms=None)
+    over = attrs.evolve(ticks, taken_ms=None, missed=0, owed_ms=None, failed=None)
     return attrs.evolve(instance, **_armed(what, instance.address, over, next_ms))
+
+
+def given_up(what: Recurrence, instance: Instance, claim: Claim, inputs: TurnInputs) -> Instance:
+    """Arm the next tick after a run that failed for good, which a trigger before that tick continues."""
+    failed = FailedRun(
+        run_id=claim.run_id, cause=claim.cause, attempts=claim.attempt, tick_ms=_tick_ms(ticks_of(instance), claim)
+    )
+    left = settled(what, instance, inputs)
+    return attrs.evolve(left, data=_encode(attrs.evolve(ticks_of(left), failed=failed)))
 
 
 def rearmed(what: Recurrence, instance: Instance, inputs: TurnInputs) -> Instance:

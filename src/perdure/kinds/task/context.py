@@ -11,6 +11,7 @@ import attrs
 from perdure.jobs.context import JobContext
 from perdure.jobs.decision import Alarm, Decision
 from perdure.jobs.operations import GetAlarm, SetAlarm
+from perdure.jobs.request import TriggerOptions
 from perdure.programs import Program, perform, traverse
 from perdure.values.decoded import Decoded
 from perdure.values.duration import Duration
@@ -35,7 +36,9 @@ class SendCommand:
 
 @frozen
 class TriggerTaskCommand:
-    """Run ``execute`` now."""
+    """Run ``execute`` now: the next attempt of a run that waits for a retry, or a new run."""
+
+    options: TriggerOptions = TriggerOptions()
 
 
 @turn_value(repr=False)

@@ -16,7 +16,7 @@ from perdure.jobs.decision import Decision
 from perdure.jobs.definition import Definition, Dispatch, Plan, PostCommand
 from perdure.jobs.hooks import FROM_HOOKS, FromHooks, HookResult, RetryPolicy, hook
 from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, build_plan
-from perdure.jobs.request import CommandSpec, Request
+from perdure.jobs.request import TRIGGER_OPTIONS, CommandSpec, Request
 from perdure.jobs.signature import check_function
 from perdure.kinds.task.context import (
     AlarmlessTaskContext,
@@ -236,7 +236,9 @@ def _commands(event: TypeForm[Any], tags: Mapping[type, str] | None, name: str) 
     codec: Codec[Any] = Codec.of(event, what=f"event of task:{name}", tags=tags, other_tags="ignored")
     return (
         CommandSpec(name="send", command=SendCommand, input=codec, absent="creates", answer=Sent),
-        CommandSpec(name="trigger", command=TriggerTaskCommand, answer=RunAnswer),
+        CommandSpec(
+            name="trigger", command=TriggerTaskCommand, input=TRIGGER_OPTIONS, takes="options", answer=RunAnswer
+        ),
     )
 
 

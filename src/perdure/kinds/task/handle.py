@@ -9,7 +9,7 @@ from returns.future import FutureResult
 
 from perdure.jobs.definition import CallError, EventError, PostCommand
 from perdure.jobs.handle import JobHandle
-from perdure.jobs.request import WaitFor
+from perdure.jobs.request import TriggerOptions, WaitFor
 from perdure.kinds.task.context import SendCommand, TriggerTaskCommand
 from perdure.programs import Program
 from perdure.programs.future import mapped
@@ -41,17 +41,33 @@ class TaskHandle(JobHandle[S, E], Generic[S, V, E]):
         return self._send(id_, SendCommand(event), "send", event, key=idempotency_key)
 
     def trigger(
-        self, id_: str, /, *, wait_for: WaitFor = "completion", idempotency_key: str | None = None
+        self,
+        id_: str,
+        /,
+        *,
+        new_run: bool = False,
+        wait_for: WaitFor = "completion",
+        idempotency_key: str | None = None,
     ) -> FutureResult[Triggered[E | Defect], CallError]:
         """Run ``execute`` now. A pending alarm remains, unless ``execute`` changes it.
 
+        If a run waits for its retry, this is its next attempt, under the same ``ctx.run_id``.
+
         Args:
             id_: the instance.
+            new_run: abandon a failed run, and run under a new ``ctx.run_id``: external systems perform its effects
+                again.
             wait_for: ``completion``: return after the first attempt; ``start``: return after the claim.
             idempotency_key: a repeat with this key runs nothing and returns the first result.
         """
+        options = TriggerOptions(new_run=new_run)
         answer: FutureResult[RunAnswer, CallError] = self._send(
-            id_, TriggerTaskCommand(), "trigger", key=idempotency_key, wait_for=wait_for
+            id_,
+            TriggerTaskCommand(options),
+            "trigger",
+            None if new_run is False else options,
+            key=idempotency_key,
+            wait_for=wait_for,
         )
         return mapped(answer, self._triggered)
 
@@ -66,9 +82,9 @@ class TaskSender(Generic[V_contra]):
         """Send an event with the commit of this turn."""
         return self.post("send", event)
 
-    def trigger(self) -> Program[None]:
-        """Run ``execute``; an absent instance stays absent."""
-        return self.post("trigger")
+    def trigger(self, *, new_run: bool = False) -> Program[None]:
+        """Run ``execute``; an absent instance stays absent. If a run waits for its retry, this is its next attempt."""
+        return self.post("trigger", None if new_run is False else TriggerOptions(new_run=new_run))
 
     def terminate(self, reason: str = "terminated", /) -> Program[None]:
         """Terminate the instance."""

@@ -65,7 +65,7 @@ def begin(
         case SendCommand():
             return _send(job, first, address, instance, request, inputs)
         case TriggerTaskCommand():
-            return _trigger(job, address, instance, request, inputs)
+            return _trigger(job, address, instance, command, request, inputs)
         case AlarmDue():
             return _alarm(job, address, instance, request, inputs)
         case _:
@@ -111,12 +111,19 @@ def first_state(first: Decoded | None, limits: Limits) -> Decoded | None:
 
 
 def _trigger(
-    job: AnyDefinition, address: Address, instance: Instance | None, request: Request, inputs: TurnInputs
+    job: AnyDefinition,
+    address: Address,
+    instance: Instance | None,
+    command: TriggerTaskCommand,
+    request: Request,
+    inputs: TurnInputs,
 ) -> Step:
     if instance is None:
         return reply(address, RunAnswer(found="absent"))
     if instance.suspension is not None:
         return reply(address, held_answer(instance))
+    if instance.pending_retry is not None and not command.options.new_run:
+        return begin_attempt(job, instance, instance.pending_retry, request, inputs)
     return begin_run(job, instance, request, inputs, cause="trigger")
 
 

@@ -56,7 +56,7 @@ COLUMNS: Final[Mapping[Table, TableColumns]] = {
     "dead_letters": TableColumns(
         ("message_id", "sender", "target", "action", "payload", "sent_ms", "attempts", "error", "trace"), 1
     ),
-    "keys": TableColumns(("address", "key", "action", "fingerprint", "answer", "expires_ms"), 2),
+    "keys": TableColumns(("address", "key", "action", "fingerprint", "answer", "expires_ms", "ordinal", "failures"), 2),
     "events": TableColumns(("sequence", "address", "type", "at_ms", "body"), 1),
     "holds": TableColumns(("kind", "name"), 2),
 }

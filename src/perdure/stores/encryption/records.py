@@ -112,7 +112,7 @@ class Records:
         return attrs.evolve(
             remembered,
             fingerprint=self.encryption.seal(remembered.fingerprint, *context, "fingerprint", salt=salt),
-            answer=self.encryption.seal(remembered.answer, *context, "answer", salt=salt),
+            answer=remembered.answer and self.encryption.seal(remembered.answer, *context, "answer", salt=salt),
         )
 
     def _message(self, message: Message) -> Message:
@@ -161,7 +161,7 @@ class Records:
             key: the idempotency key.
             action: the action it was used for.
         """
-        return self.encryption.unseal(text, address, key, action, "answer")
+        return text and self.encryption.unseal(text, address, key, action, "answer")
 
     def instance(self, instance: Instance) -> Instance:
         """Decrypt an instance."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_left, bisect_right, insort
+from collections import OrderedDict
 
 import attrs
 
@@ -13,23 +13,34 @@ from perdure.values.transition import Remembered
 
 @attrs.define
 class _Held:
-    """The keys of one address."""
+    """The keys of one address, numbered in the order of their first use."""
 
     by_key: dict[str, Remembered] = attrs.Factory(dict[str, Remembered])
-    expiries_ms: list[int] = attrs.Factory(list[int])  # ascending: one for each key
+    ordinals: OrderedDict[str, int] = attrs.Factory(OrderedDict[str, int])  # ascending
+    by_ordinal: dict[int, str] = attrs.Factory(dict[int, str])
+
+    @property
+    def newest(self) -> int:
+        return next(reversed(self.ordinals.values()), 0)
+
+    @property
+    def number(self) -> int:
+        """The number of keys, or more if some in between were deleted."""
+        return self.newest - next(iter(self.ordinals.values()), 1) + 1
 
     def add(self, remembered: Remembered) -> None:
-        if remembered.key in self.by_key:
-            self.remove(remembered.key)
+        ordinal = self.ordinals.get(remembered.key)
+        if ordinal is None:
+            ordinal = self.newest + 1
+            self.ordinals[remembered.key], self.by_ordinal[ordinal] = ordinal, remembered.key
         self.by_key[remembered.key] = remembered
-        insort(self.expiries_ms, remembered.expires_ms)
+        older = self.by_ordinal.get(ordinal - remembered.full_answers)
+        if older is not None:
+            self.by_key[older] = attrs.evolve(self.by_key[older], answer="")
 
     def remove(self, key: str) -> None:
-        expires_ms = self.by_key.pop(key).expires_ms
-        del self.expiries_ms[bisect_left(self.expiries_ms, expires_ms)]
-
-    def unexpired(self, now_ms: int) -> int:
-        return len(self.expiries_ms) - bisect_right(self.expiries_ms, now_ms)
+        del self.by_key[key]
+        del self.by_ordinal[self.ordinals.pop(key)]
 
 
 class Keys:
@@ -50,14 +61,14 @@ class Keys:
         heapq.heappush(self._expiring, (remembered.expires_ms, address, remembered.key))
 
     def recall(self, address: Address, key: str, now_ms: int) -> tuple[Remembered | None, int]:
-        """Return the result of a key, and the number of keys of the address; expired ones do not count."""
+        """Return the result of a key, and the number of keys of the address."""
         held = self._addresses.get(address)
         if held is None:
             return None, 0
         remembered = held.by_key.get(key)
         if remembered is not None and remembered.expires_ms <= now_ms:
             remembered = None
-        return remembered, held.unexpired(now_ms)
+        return remembered, held.number
 
     def prune(self, now_ms: int, limit: int) -> int:
         """Delete expired keys, oldest first, and return their number."""

@@ -81,7 +81,7 @@ class Mail:
         if message_id not in self._dead:
             return "not_found"
         stored = self._exhume(message_id)
-        self._revive(attrs.evolve(stored, attempts=0, not_before_ms=0))
+        self._revive(attrs.evolve(stored, not_before_ms=0))
         return "redriven"
 
     def forget_own(self, address: Address) -> None:

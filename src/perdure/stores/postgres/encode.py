@@ -41,7 +41,7 @@ _TYPES: Final[dict[Table, tuple[str, ...]]] = {
     "fates": ("int", "bigint", "text", "int", "bigint", "text"),
     "messages": ("int", "smallint", "text", "text", "text", "text", "bigint", "text"),
     "own": ("int", "text"),
-    "keys": ("int", "text", "text", "text", "text", "text", "bigint"),
+    "keys": ("int", "text", "text", "text", "text", "text", "bigint", "int", "int"),
     "events": ("int", "text", "text", "bigint", "text"),
 }
 """The types of the columns of each table of arguments, in the order of ``commit_group``."""
@@ -101,7 +101,8 @@ def encode(transition: Transition) -> Encoded:
     kept = transition.remember
     if kept is not None:
         answer = (kept.action, kept.fingerprint, kept.answer)
-        rows.append(("keys", (printed, encoded(kept.key), *map(encoded, answer), kept.expires_ms)))
+        numbers = (kept.expires_ms, kept.failures, kept.full_answers)
+        rows.append(("keys", (printed, encoded(kept.key), *map(encoded, answer), *numbers)))
     rows.extend(("events", event_row(event)) for event in transition.events)
     return Encoded(rows, columns)
 

@@ -105,8 +105,8 @@ class PostgresOperations:
         self._locks: Locks = "contended" if settings.ownership == "shared" else "own"
         self._commit_sql = _commit_sql(self.schema)
         self._load_sql = (
-            f"SELECT n, action, fingerprint, answer, expires_ms, held, {prefixed('(instance)', INSTANCE_COLUMNS)} "  # noqa: S608 - as above
-            f"FROM {self.schema}.load_group($1, $2, $3, $4, $5)"
+            "SELECT n, action, fingerprint, answer, expires_ms, failures, held, "  # noqa: S608 - as above
+            f"{prefixed('(instance)', INSTANCE_COLUMNS)} FROM {self.schema}.load_group($1, $2, $3, $4, $5)"
         )
 
     # ------------------------------------------------------------ state
@@ -303,11 +303,11 @@ def _as_one_group(transitions: Sequence[Transition]) -> Sequence[_Commit] | None
 
 def _loaded_from(key: str | None, row: tuple[Any, ...]) -> Result[Loaded, StoreError]:
     try:
-        instance = None if row[6] is None else instance_from(row[6:])
+        instance = None if row[7] is None else instance_from(row[7:])
     except StoreCorrupt as error:
         return Failure(error)
-    remembered = None if key is None or row[1] is None else remembered_from(key, row[1:5])
-    return Success(Loaded(instance=instance, remembered=remembered, keys_held=row[5]))
+    remembered = None if key is None or row[1] is None else remembered_from(key, row[1:6])
+    return Success(Loaded(instance=instance, remembered=remembered, keys_held=row[6]))
 
 
 def _commit_sql(schema: str) -> dict[Form, str]:

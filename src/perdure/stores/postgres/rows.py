@@ -57,9 +57,11 @@ def event_from(row: Row) -> LoggedEvent:
 
 
 def remembered_from(key: str, row: Row) -> Remembered:
-    """Decode action, fingerprint, answer and expiry of a key."""
-    action, fingerprint, answer, expires_ms = _decoded(row)
-    return Remembered(key=key, action=action, fingerprint=fingerprint, answer=answer, expires_ms=expires_ms)
+    """Decode action, fingerprint, answer, expiry and failures of a key."""
+    action, fingerprint, answer, expires_ms, failures = _decoded(row)
+    return Remembered(
+        key=key, action=action, fingerprint=fingerprint, answer=answer, expires_ms=expires_ms, failures=failures
+    )
 
 
 def _decoded(row: Iterable[Any]) -> Row:

@@ -39,10 +39,13 @@ _UPDATE = {
 _DELETE = f"DELETE FROM instances {_WHERE}"  # noqa: S608 - made of constants
 _IS_THERE = "SELECT 1 FROM instances WHERE kind = ? AND name = ? AND id = ?"
 _REMEMBER = """
-INSERT INTO keys (address, key, action, fingerprint, answer, expires_ms) VALUES (?, ?, ?, ?, ?, ?)
-ON CONFLICT (address, key) DO UPDATE SET (action, fingerprint, answer, expires_ms) =
-  (excluded.action, excluded.fingerprint, excluded.answer, excluded.expires_ms)
+INSERT INTO keys (address, ordinal, key, action, fingerprint, answer, expires_ms, failures)
+VALUES (?1, (SELECT coalesce(max(ordinal), 0) + 1 FROM keys WHERE address = ?1), ?2, ?3, ?4, ?5, ?6, ?7)
+ON CONFLICT (address, key) DO UPDATE SET (action, fingerprint, answer, expires_ms, failures) =
+  (excluded.action, excluded.fingerprint, excluded.answer, excluded.expires_ms, excluded.failures)
+RETURNING ordinal
 """
+_EMPTY = "UPDATE keys SET answer = '' WHERE address = ? AND ordinal = ? AND answer <> ''"
 LOG = "INSERT INTO events (sequence, address, type, at_ms, body) VALUES (?, ?, ?, ?, ?)"
 
 
@@ -171,9 +174,17 @@ def apply(cursor: sqlite3.Cursor, counters: Counters, change: Change) -> Fence |
     if change.own_messages == "dropped":
         messages.forget_own(cursor, str(change.address))
     if change.key is not None:
-        cursor.execute(_REMEMBER, change.key)
+        _remember(cursor, change.key)
     append_events(cursor, counters, change.events)
     return fence
+
+
+def _remember(cursor: sqlite3.Cursor, key: Row) -> None:
+    """Write a key, and empty the answer of the one that is as many keys older as answers are kept."""
+    *values, full_answers = key
+    (ordinal,) = cursor.execute(_REMEMBER, values).fetchone()
+    if ordinal > full_answers:
+        cursor.execute(_EMPTY, (values[0], ordinal - full_answers))
 
 
 def append_events(cursor: sqlite3.Cursor, counters: Counters, events: Sequence[Row]) -> None:

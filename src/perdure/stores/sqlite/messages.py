@@ -33,7 +33,7 @@ SELECT message_id, sender, target, action, payload, sent_ms, trace, ?, ? FROM me
 _REVIVE = """
 INSERT INTO messages
   (message_id, sender, target, action, payload, sent_ms, trace, attempts, not_before_ms, error, place)
-SELECT message_id, sender, target, action, payload, sent_ms, trace, 0, 0, error, 'behind'
+SELECT message_id, sender, target, action, payload, sent_ms, trace, attempts, 0, error, 'behind'
 FROM dead_letters WHERE message_id = ?
 """
 

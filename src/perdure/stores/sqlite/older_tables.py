@@ -11,6 +11,7 @@ ADDED: Final[dict[int, tuple[str, ...]]] = {
     5: ("alarm_trace", "trace"),
     8: ("journal_length",),
     9: ("lane", "rank_ms", "ended_ms"),
+    10: ("ordinal", "failures"),
 }
 """The columns that each migration adds to a table; statements use none of these names for anything else."""
 

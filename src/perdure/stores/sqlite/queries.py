@@ -38,9 +38,13 @@ _LOAD_SEVERAL = {
 
 _MOST_AT_ONCE = max(_LOAD_SEVERAL)
 _RECALL = """
-SELECT key, action, fingerprint, answer, expires_ms FROM keys WHERE address = ? AND key = ? AND expires_ms > ?
+SELECT key, action, fingerprint, answer, expires_ms, failures FROM keys
+WHERE address = ? AND key = ? AND expires_ms > ?
 """
-_KEYS_HELD = "SELECT count(*) FROM keys WHERE address = ? AND expires_ms > ?"
+_KEYS_HELD = """
+SELECT 1 + coalesce((SELECT max(ordinal) FROM keys WHERE address = ?1), -1)
+  - coalesce((SELECT min(ordinal) FROM keys WHERE address = ?1), 0)
+"""
 _DUE = f"""
 SELECT {INSTANCE_COLUMNS}, due_ms FROM instances WHERE due_ms = ?2 AND due_ms <= ?1 AND incarnation > ?3{{}}
 UNION ALL
@@ -92,7 +96,7 @@ def load(cursor: sqlite3.Cursor, address: Address, key: str | None, now_ms: int)
         return Loaded(instance=instance)
     printed = str(address)
     kept = cursor.execute(_RECALL, (printed, key, now_ms)).fetchone()
-    (held,) = cursor.execute(_KEYS_HELD, (printed, now_ms)).fetchone()
+    (held,) = cursor.execute(_KEYS_HELD, (printed,)).fetchone()
     return Loaded(instance=instance, remembered=None if kept is None else _remembered(kept), keys_held=held)
 
 
@@ -253,7 +257,7 @@ def events(cursor: sqlite3.Cursor, after: int, limit: int) -> tuple[LoggedEvent,
 
 
 def _remembered(row: Row) -> Remembered:
-    return Remembered(key=row[0], action=row[1], fingerprint=row[2], answer=row[3], expires_ms=row[4])
+    return Remembered(key=row[0], action=row[1], fingerprint=row[2], answer=row[3], expires_ms=row[4], failures=row[5])
 
 
 def _logged(row: Row) -> LoggedEvent:

@@ -74,8 +74,8 @@ def _stored(value: object) -> str:
     match value:
         case Loaded(instance=instance, remembered=remembered, keys_held=keys_held):
             return f"Loaded({shown(instance)}, {shown(remembered)}, keys_held={keys_held})"
-        case Remembered(key=key, answer=given, expires_ms=expires_ms):
-            return f"{key}={given} until {expires_ms}"
+        case Remembered(key=key, answer=given, expires_ms=expires_ms, failures=failures):
+            return f"{key}={given} until {expires_ms}" + (f" after {failures} failures" if failures else "")
         case StoredMessage():
             return _message(value)
         case JobStarted():  # the only event that the cases look into

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import attrs
+
 from perdure.stores.store import Retention, Store
 from perdure.testing.conformance.case import Case, in_store
 from perdure.testing.conformance.examples import FAR_MS, address, created, put, remembered
 from perdure.testing.conformance.requirement import failure, same, value
 from perdure.testing.conformance.requirements import (
     CONFLICT_LEAVES_NOTHING,
+    KEY_EMPTIED,
     KEY_EXPIRES,
+    KEYS_HELD,
     LOAD_TOGETHER,
     PRUNE,
     PRUNE_COUNTS,
@@ -38,7 +42,6 @@ async def a_key_expires(store: Store) -> None:
     """A key is there before its instant, and not from it on."""
     await value(store.commit(Transition(address=A, remember=remembered("k", expires_ms=100))))
     found = [await value(store.load(A, "k", now_ms)) for now_ms in (99, 100)]
-    same([one.keys_held for one in found], [1, 0], "an expired key is not counted")
     same([one.remembered is not None for one in found], [True, False], "an expired key has no answer")
 
 
@@ -51,6 +54,26 @@ async def a_key_is_replaced(store: Store) -> None:
     loaded = await value(store.load(A, "k", 60))
     same(loaded.remembered, remembered("k", '"new"', expires_ms=100), "a key keeps the newest answer and expiry")
     same(loaded.keys_held, 1, "a replaced key counts once")
+
+
+@in_store(KEYS_HELD, KEY_EMPTIED)
+async def old_keys_lose_their_answers(store: Store) -> None:
+    """The newest keys of an address keep their answers, in the order of their first use; the others stay."""
+    for number in range(5):
+        kept = attrs.evolve(remembered(f"k{number}", f"{number}"), full_answers=2)
+        await value(store.commit(Transition(address=A, remember=kept)))
+        await value(store.commit(Transition(address=address(f"b{number}"), remember=kept)))
+    again = attrs.evolve(remembered("k3", '"again"'), full_answers=2)
+    await value(store.commit(Transition(address=A, remember=again)))
+    failed = attrs.evolve(remembered("k5", ""), failures=3, full_answers=2)
+    await value(store.commit(Transition(address=A, remember=failed)))
+    loaded = [await value(store.load(A, f"k{number}", 0)) for number in range(6)]
+    answers = [None if one.remembered is None else one.remembered.answer for one in loaded]
+    same(answers, ["", "", "", "", "4", ""], "the newest keys keep their answers, the others are remembered without")
+    same([one.keys_held for one in loaded], [6] * 6, "keys without answers count")
+    same([one.remembered and one.remembered.failures for one in loaded], [0, 0, 0, 0, 0, 3], "failures are kept")
+    apart = await value(store.load(address("b0"), "k0", 0))
+    same(apart.remembered and apart.remembered.answer, "0", "the keys of other addresses count apart")
 
 
 @in_store(LOAD_TOGETHER)
@@ -88,6 +111,7 @@ CASES: tuple[Case, ...] = (
     a_key_is_remembered_with_its_transition,
     a_key_expires,
     a_key_is_replaced,
+    old_keys_lose_their_answers,
     a_key_outlives_its_instance,
     a_conflict_remembers_nothing,
     pruning_removes_expired_keys,

@@ -80,6 +80,11 @@ OWNERSHIP = Requirement(
 # load
 LOAD_TOGETHER = Requirement("load", "the instance and the remembered answer of the key, read together.")
 KEY_EXPIRES = Requirement("load", "A key is remembered while ``now_ms < expires_ms``.")
+KEYS_HELD = Requirement("load", "The number of the keys of an address is found in a time that does not grow with it.")
+KEY_EMPTIED = Requirement(
+    "commit",
+    "Storing a key empties the answer of the key of its address that was stored first ``full_answers`` keys before it.",
+)
 KEY_ADDRESS = Requirement(
     "load",
     "A key belongs to the complete address: kind, name and id.",
@@ -174,9 +179,9 @@ REDRIVE = Requirement(
     "redrive",
     "a dead letter lives again, under its id and so at its old position.",
 )
-REDRIVEN_AFRESH = Requirement(
+REDRIVEN_COUNTED = Requirement(
     "redrive",
-    "Its attempts start again at 0, it may be delivered at once, and its error is kept.",
+    "It keeps its attempts and its error, and may be delivered at once.",
 )
 REDRIVE_EVENTS = Requirement(
     "redrive",

@@ -224,6 +224,8 @@ def _remembered() -> st.SearchStrategy[Remembered]:
         fingerprint=st.just("f"),
         answer=st.sampled_from(("1", "2")),
         expires_ms=_instants,
+        failures=st.sampled_from((0, 0, 2)),
+        full_answers=st.integers(1, 4),
     )
 
 

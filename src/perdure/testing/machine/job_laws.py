@@ -230,5 +230,7 @@ def _is_settled(instance: Instance, job: AnyDefinition, now_ms: int) -> None:
 def _drawn(job: AnyDefinition, address: Address, request: Request) -> DrawnRequest:
     """Return a request as a state machine draws it."""
     spec = job.plan.commands.get(request.action)
+    if spec is not None and spec.input is not None and spec.takes == "options" and request.payload:
+        return DrawnRequest(request.action, address.id, spec.input.decode(request.payload.encode()))
     inputs = () if spec is None or spec.input is None else job.handle_call(request)[1]
     return DrawnRequest(request.action, address.id, *inputs[:1])

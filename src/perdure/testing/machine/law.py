@@ -15,6 +15,7 @@ Law: TypeAlias = Literal[
     "transitions of an instance follow each other",
     "a successor is another incarnation",
     "a run that is delivered again is marked",
+    "a run that is repeated has one id",
     "a message arrives once",
     "messages of a pair arrive in order",
     "a terminated instance is gone",

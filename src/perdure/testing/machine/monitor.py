@@ -9,6 +9,7 @@ import attrs
 from returns.result import Failure
 
 from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.request import TriggerOptions
 from perdure.testing.fault import Fail
 from perdure.testing.machine.journal_monitor import JournalMonitor
 from perdure.testing.machine.law import InvariantViolated, Law
@@ -29,6 +30,10 @@ from perdure.values.transition import KeepInstance, Put, Transition
 
 Marks = tuple[str, int, int]
 """A run, an attempt, a delivery: the marks by which a program detects a repeat."""
+
+
+Identity = tuple[Address, str, str | int]
+"""What names an event for every repeat: its instance, its action, and its key or its message."""
 
 
 @attrs.define
@@ -60,6 +65,7 @@ class InvariantMonitor:
     _injected: list[object] = attrs.Factory(list[object])
     _known: dict[Address, KnownInstance] = attrs.Factory(dict[Address, KnownInstance])
     _claims: set[Marks] = attrs.Factory(set[Marks])
+    _run_ids: dict[Identity, str] = attrs.Factory(dict[Identity, str])
     _performed_by: dict[Marks, int] = attrs.Factory(dict[Marks, int])
     _pairs: dict[int, tuple[Address, Address]] = attrs.Factory(dict[int, tuple[Address, Address]])
     _consumed: set[int] = attrs.Factory(set[int])
@@ -112,7 +118,7 @@ class InvariantMonitor:
     # ------------------------------------------------------------ commits
     def _committed(self, transition: Transition, fence: Fence, at_ms: int) -> None:
         before = self.known(transition.address)
-        if transition.remember is not None:
+        if transition.remember is not None and not transition.remember.failures:
             self._applied(transition, transition.remember.key, before, at_ms)
         if isinstance(transition.inbound, Consumed):
             self._took(transition.inbound.message_id)
@@ -163,6 +169,7 @@ class InvariantMonitor:
         for claim in (instance.claim, instance.event_claim):
             if claim is not None and not _carried_over(claim, before.instance):
                 self._claimed(claim)
+                self._identified(claim, instance, before.instance)
         return KnownInstance(instance, fence, max(before.incarnation, fence.incarnation))
 
     # ------------------------------------------------------------ runs
@@ -174,6 +181,26 @@ class InvariantMonitor:
                 f"run {claim.run_id} was claimed twice as attempt {claim.attempt}, delivery {claim.deliveries}",
             )
         self._claims.add(marks)
+
+    def _identified(self, claim: Claim, instance: Instance, before: Instance | None) -> None:
+        """Compare the id of a claimed run with the id that an earlier attempt of it had."""
+        first = claim.run_id
+        named = claim.key if claim.message_id is None else claim.message_id
+        if claim.cause == "event" and named is not None:
+            first = self._run_ids.setdefault((instance.address, claim.action or "", named), claim.run_id)
+        retry = None if before is None else before.pending_retry
+        if claim is instance.claim and retry is not None and not self._abandons(claim):
+            first = retry.run_id
+        if claim.run_id != first:
+            what = f"{claim.action or claim.cause} of {instance.address} is run {claim.run_id}, and was run {first}"
+            self.note("a run that is repeated has one id", what)
+
+    def _abandons(self, claim: Claim) -> bool:
+        """Return whether the request of a claim asks for a new run; one without a key may."""
+        if claim.key is None or claim.key not in self.made:
+            return claim.action is not None
+        given = self.made[claim.key].ask.input
+        return isinstance(given, TriggerOptions) and given.new_run
 
     def _performed(self, call: EffectCall, worker: int) -> None:
         marks = (call.run_id, call.attempt, call.delivery)

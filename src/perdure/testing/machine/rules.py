@@ -26,7 +26,7 @@ from perdure.testing.machine.monitor import InvariantMonitor
 from perdure.testing.machine.requests import DrawnRequest, SentRequest, request_of
 from perdure.testing.world import WorkerDied, World
 from perdure.testing.world.clock import START, Clock
-from perdure.values.errors import OutcomeUnknown, Rejected, StoreError
+from perdure.values.errors import HookFailed, OutcomeUnknown, Rejected, StoreError
 
 if TYPE_CHECKING:
     from perdure.jobs.request import CommandSpec
@@ -106,31 +106,36 @@ class JobRules(RuleBasedStateMachine):
     def ask(self, ask: DrawnRequest) -> None:
         """Make a request with its own key, repeat it while its outcome is unknown, and check the result."""
         with self.with_trace():
-            before = len(self.open_world.effects)
-            made = self._make(ask)
-            self._answered(made, self._result(made))
-            error: Any = made.result.failure() if isinstance(made.result, Failure) else None
-            if isinstance(error, Rejected):
-                self.monitor.refused(made, error.error, self.open_world.effects[before:])  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType] # of the job's own type
+            self._ask(self._make(ask))
+
+    def _ask(self, made: SentRequest) -> None:
+        before = len(self.open_world.effects)
+        self._answered(made, self._result(made))
+        error: Any = made.result.failure() if isinstance(made.result, Failure) else None
+        if isinstance(error, Rejected):
+            self.monitor.refused(made, error.error, self.open_world.effects[before:])  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType] # of the job's own type
 
     @rule(key=st.runner().flatmap(lambda self: st.sampled_from(self.repeatable())))
     @precondition(lambda self: self.repeatable())
     def repeat(self, key: str) -> None:
-        """Repeat a request that returned, with its key."""
+        """Repeat a request that returned or failed, with its key, as a caller does who received no answer."""
         made = self.monitor.made[key]
         with self.with_trace():
-            again = self._result(made)
-            if isinstance(again, Success) and again != made.result:
-                what = f"{made.ask!r} returned {made.result!r}, and again {again!r}"
-                raise InvariantViolated("a repeat with its key gets the first answer and changes nothing", what)
+            if isinstance(made.result, Success):
+                again = self._result(made)
+                if isinstance(again, Success) and again != made.result:
+                    what = f"{made.ask!r} returned {made.result!r}, and again {again!r}"
+                    raise InvariantViolated("a repeat with its key gets the first answer and changes nothing", what)
+            else:
+                self._ask(made)
 
     def repeatable(self) -> list[str]:
-        """Return the keys whose results are still stored."""
+        """Return the keys whose results are still stored, and those of events that failed."""
         oldest_ms = self.open_world.now_ms - self.machine.limits.idempotency_ttl_ms
         return [
             key
             for key, made in self.monitor.made.items()
-            if isinstance(made.result, Success) and made.at_ms > oldest_ms
+            if made.at_ms > oldest_ms and (isinstance(made.result, Success) or _failed(made.result))
         ]
 
     def together(self, asks: list[DrawnRequest]) -> None:
@@ -273,6 +278,10 @@ class JobRules(RuleBasedStateMachine):
 
 def _unknown(result: Result[Any, Any] | None) -> bool:
     return result is None or (isinstance(result, Failure) and isinstance(result.failure(), OutcomeUnknown | StoreError))
+
+
+def _failed(result: Result[Any, Any] | None) -> bool:
+    return isinstance(result, Failure) and isinstance(result.failure(), HookFailed)
 
 
 def rules_of(machine: JobMachine[Any]) -> type[JobRules]:

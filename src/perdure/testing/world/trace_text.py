@@ -135,7 +135,8 @@ def _outcome(outcome: Any) -> str:  # the result of any service
 def _of_transition(transition: Transition, at_ms: int) -> Iterator[str]:
     yield _shortened(f"  commit {transition.address}: {_write(transition, at_ms)}")
     if transition.remember is not None:
-        yield f"    stores the result of key {transition.remember.key!r}"
+        what = "a failure" if transition.remember.failures else "the result"
+        yield f"    stores {what} of key {transition.remember.key!r}"
     for message in transition.messages:
         yield _shortened(f"    sends {message.target} {message.action} {message.payload}")
     if transition.inbound is not None:

@@ -121,7 +121,8 @@ def _call(
         refusals=refusals(components, _CALLED, rejection=rejection, runs=True),
     )
     if spec.input is not None:
-        operation["requestBody"] = _body(components.add(spec.input.json_schema(), owner=owner))
+        schema = components.add(spec.input.json_schema(), owner=owner)
+        operation["requestBody"] = _body(schema, required=spec.takes == "input")
     return operation
 
 
@@ -178,7 +179,9 @@ def _of_the_job(components: Components, job: AnyDefinition, path: str, *, owner:
 
 
 def _explanations(components: Components, job: AnyDefinition, path: str, *, owner: str) -> Iterator[ApiOperation]:
-    def explain(action: str, *parameters: JsonSchema, body: JsonSchema | None = None) -> ApiOperation:
+    def explain(
+        action: str, *parameters: JsonSchema, body: JsonSchema | None = None, required: bool = True
+    ) -> ApiOperation:
         operation = _operation(
             f"Compute the effect of `{action}` without applying it.",
             tag=job.name,
@@ -188,7 +191,7 @@ def _explanations(components: Components, job: AnyDefinition, path: str, *, owne
             refusals=refusals(components, (*_READ, 413)),
         )
         if body is not None:
-            operation["requestBody"] = _body(body)
+            operation["requestBody"] = _body(body, required=required)
         return ApiOperation(
             method="post",
             path=f"{path}/explain/{quote(action, safe='')}",
@@ -198,7 +201,7 @@ def _explanations(components: Components, job: AnyDefinition, path: str, *, owne
 
     for spec in job.plan.offered.values():
         schema = None if spec.input is None else components.add(spec.input.json_schema(), owner=owner)
-        yield explain(spec.name, _KEY, body=schema)
+        yield explain(spec.name, _KEY, body=schema, required=spec.takes == "input")
     yield explain(ALARM.action)
 
 
@@ -323,8 +326,8 @@ def _operation(
     }
 
 
-def _body(schema: JsonSchema) -> JsonSchema:
-    return {"required": True, "content": {JSON: {"schema": schema}}}
+def _body(schema: JsonSchema, *, required: bool = True) -> JsonSchema:
+    return {"required": required, "content": {JSON: {"schema": schema}}}
 
 
 def _content(description: str, schema: JsonSchema) -> JsonSchema:
