@@ -28,7 +28,7 @@ from measured.paced import paced
 from measured.raw_loop import raw_loop
 from measured.reminders import Journal, Noted, reminders
 
-from perdure import App, unwrap
+from perdure import App
 from perdure.cli.run import SELDOM
 from perdure.client.client import Client
 
@@ -64,7 +64,7 @@ def file_with_alarms(path: Path, alarms: int, due: str) -> None:
     app = App(Journal()).with_jobs(reminders)
 
     async def seed(jobs: Client) -> None:
-        await unwrap(jobs.handle(reminders).send(SEED, Noted("hello")))
+        await jobs.handle(reminders).send(SEED, Noted("hello"))
 
     status = {"status": "'scheduled'"}
     fill(path, alarms, app=app, seed=seed, changes={"alarm_ms": due, "due_ms": due, **status})
@@ -139,7 +139,7 @@ async def flooded(
         calls = jobs.handle(reminders)
 
         async def call(number: int) -> None:
-            await unwrap(calls.send(f"asked-{number % ASKED}", Noted(f"note {number}")))
+            await calls.send(f"asked-{number % ASKED}", Noted(f"note {number}"))
 
         await asyncio.sleep((start_ms - wall_ms()) / 1e3 - quiet_seconds)
         quiet = await paced(call, rate=REQUESTS_RATE, until=lambda: wall_ms() > start_ms - 100)

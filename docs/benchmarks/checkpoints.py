@@ -21,7 +21,6 @@ from typing import Any
 from attrs import define, field
 from measured.figures import Spread, over_rounds, print_table
 from measured.machine import conditions, versions
-from returns.unsafe import unsafe_perform_io
 
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.stores.sqlite import DEFAULT_CACHE_BYTES, open_sqlite
@@ -62,7 +61,7 @@ class Load:
             address=address, created_ms=1, updated_ms=2, version=version, state=STATE, alarm_ms=alarm_ms
         )
         asked = self.store.commit(Transition(address=address, expected=before, write=Put(instance)))
-        self.fences[row] = unsafe_perform_io(await asked).unwrap()
+        self.fences[row] = await asked
 
     async def fill(self) -> None:
         """Write every row once."""

@@ -88,7 +88,7 @@ def run_perdure(folder: Path, workers: int) -> None:
 
     from returns.future import FutureResult  # noqa: PLC0415
 
-    from perdure import App, Do, ItemContext, WorkerPool, program, unwrap  # noqa: PLC0415
+    from perdure import App, Do, ItemContext, WorkerPool, program  # noqa: PLC0415
     from perdure import effect as effect_of  # noqa: PLC0415
 
     @effect_of
@@ -109,10 +109,10 @@ def run_perdure(folder: Path, workers: int) -> None:
 
             async def caller() -> None:
                 for number in numbers:
-                    await unwrap(handle.put(f"i{number}", number))
+                    await handle.put(f"i{number}", number)
 
             await asyncio.gather(*(caller() for _ in range(workers)))
-            while (left := await unwrap(handle.progress())).running or left.waiting:  # noqa: ASYNC110 - until it is durable
+            while (left := await handle.progress()).running or left.waiting:  # noqa: ASYNC110 - until it is durable
                 await asyncio.sleep(0.002)
 
     asyncio.run(main())

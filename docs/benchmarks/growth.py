@@ -30,7 +30,7 @@ from measured.orders import Added, orders
 from measured.process import forget_pages, resident_bytes, switches
 from throughput import Case, Figures, measure
 
-from perdure import App, unwrap
+from perdure import App
 
 SIZES = (10_000, 100_000, 1_000_000)
 CLIENTS = 64
@@ -63,7 +63,7 @@ async def opened(path: str) -> dict[str, float]:
     """Open, ask once, close."""
     began = time.perf_counter()
     async with App(None).with_jobs(orders).open(f"sqlite:///{path}") as jobs:
-        await unwrap(jobs.handle(orders).send("id-1", Added(1)))
+        await jobs.handle(orders).send("id-1", Added(1))
         return {"seconds": time.perf_counter() - began}
 
 
@@ -76,7 +76,7 @@ async def idle_instances(path: str) -> dict[str, float]:
         done = 0
         for until in TOUCHED:
             while done < until:
-                await asyncio.gather(*(unwrap(calls.send(f"id-{done + number}", Added(1))) for number in range(500)))
+                await asyncio.gather(*(calls.send(f"id-{done + number}", Added(1)) for number in range(500)))
                 done += 500
             found.append(resident_bytes())
     return {"bytes": (found[1] - found[0]) / (TOUCHED[1] - TOUCHED[0])}
@@ -92,7 +92,7 @@ async def active_instances(path: str) -> dict[str, float]:
         released.set(gate)
         await asyncio.sleep(0.5)
         before = resident_bytes()
-        asked = [asyncio.create_task(unwrap(calls.send(f"id-{number}", 1))) for number in range(ACTIVE)]
+        asked = [asyncio.create_task(calls.send(f"id-{number}", 1)) for number in range(ACTIVE)]
         await asyncio.sleep(10.0)
         each = (resident_bytes() - before) / ACTIVE
         gate.set()

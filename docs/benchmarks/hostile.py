@@ -21,7 +21,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from perdure import App, Task, succeed, unwrap
+from perdure import App, Task, succeed
 from perdure.examples.order_processor import Order, OrderEvent, OrderPlaced, decide_order
 from perdure.server.http_limits import HttpLimits
 from perdure.server.serving import serving
@@ -44,8 +44,8 @@ async def serve(folder: str, connections: int) -> None:
     limits = HttpLimits(connections=connections, requests_per_second=100_000, burst=100_000)
     async with App(None).with_jobs(ORDERS).open(f"sqlite:///{folder}/jobs.db") as jobs:
         orders = jobs.handle(ORDERS)
-        await asyncio.gather(*(unwrap(orders.send(f"filled-{n}", OrderPlaced("ada", n))) for n in range(FILLED)))
-        await unwrap(orders.send("large", OrderPlaced("x" * 200_000, 1)))
+        await asyncio.gather(*(orders.send(f"filled-{n}", OrderPlaced("ada", n)) for n in range(FILLED)))
+        await orders.send("large", OrderPlaced("x" * 200_000, 1))
         async with serving(jobs, ["127.0.0.1:0"], limits=limits, tokens=TOKENS) as (server,):
             print(server.urls[0].rpartition(":")[2], flush=True)
             await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)

@@ -28,7 +28,6 @@ from measured.machine import conditions, versions
 from measured.orders import Added, orders
 from measured.schema import connected, url_of
 
-from perdure import unwrap
 from perdure.client.client import Client
 from perdure.stores.postgres import open_postgres
 from perdure.stores.sqlite import open_sqlite
@@ -104,7 +103,7 @@ async def rate(jobs: Client, keys: Sequence[str | None]) -> tuple[float, float, 
     async def caller() -> None:
         for key in rest:
             began = time.perf_counter()
-            await unwrap(order.send("busy", Added(1), idempotency_key=key))
+            await order.send("busy", Added(1), idempotency_key=key)
             waits.append(time.perf_counter() - began)
 
     began, cpu_ns = time.perf_counter(), time.process_time_ns()
@@ -119,11 +118,11 @@ async def operations(place: Place, size: int) -> str:
     for number in range(OPERATIONS):
         key = f"apart-{size}-{number}"
         began = time.perf_counter()
-        await unwrap(store.load(orders.address("busy"), key, 1))
+        await store.load(orders.address("busy"), key, 1)
         loads.append(time.perf_counter() - began)
         kept = Remembered(key=key, action="send", fingerprint="0" * 32, answer="{}", expires_ms=FAR_MS)
         began = time.perf_counter()
-        await unwrap(store.commit(Transition(address=orders.address("busy"), remember=kept)))
+        await store.commit(Transition(address=orders.address("busy"), remember=kept))
         commits.append(time.perf_counter() - began)
     await store.close()
     return "; ".join(f"{Spread.of(waits).p50_ms:.2f}" for waits in (loads, commits))
@@ -155,7 +154,7 @@ async def purged(place: Place) -> str:
     total = 0
     while True:
         began = time.perf_counter()
-        gone = await unwrap(store.prune(retention))
+        gone = await store.prune(retention)
         waits.append(time.perf_counter() - began)
         total += gone
         if gone < retention.limit:

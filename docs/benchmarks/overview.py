@@ -26,7 +26,7 @@ from measured.machine import conditions, versions
 from measured.orders import Added, orders
 from measured.process import forget_pages
 
-from perdure import App, unwrap
+from perdure import App
 from perdure.client.client import Client
 from perdure.server.api import asgi_of
 
@@ -78,7 +78,7 @@ async def counted_from_nothing(jobs: Client) -> list[tuple[str, float, str]]:
     """Count a store that was not closed."""
     waits, total = [], 0
     while True:
-        ms, counts = await timed(unwrap(jobs.counts()))
+        ms, counts = await timed(jobs.counts())
         waits.append(ms)
         total = counts.total
         if counts.complete:
@@ -88,7 +88,7 @@ async def counted_from_nothing(jobs: Client) -> list[tuple[str, float, str]]:
 
 async def counted_at_once(jobs: Client) -> list[tuple[str, float, str]]:
     """Count a store that was closed."""
-    ms, counts = await timed(unwrap(jobs.counts()))
+    ms, counts = await timed(jobs.counts())
     return [("counts after a clean stop", ms, f"complete: {counts.complete}, {counts.total:,}")]
 
 
@@ -96,7 +96,7 @@ def listed(name: str) -> Callable[[Client], Awaitable[list[tuple[str, float, str
     """Return a measurement of one list."""
 
     async def measure(jobs: Client) -> list[tuple[str, float, str]]:
-        ms, page = await timed(unwrap(jobs.list(**LISTS[name], max_scanned=SCANNED)))
+        ms, page = await timed(jobs.list(**LISTS[name], max_scanned=SCANNED))
         return [(f"list: {name}", ms, f"{len(page)} of a page{', partial' if page.partial else ''}")]
 
     return measure
@@ -133,13 +133,13 @@ async def requests(path: Path, *, counting: bool, clients: int = 64, each: int =
     waits: list[float] = []
     async with App(None).with_jobs(orders).open(f"sqlite:///{path}") as jobs:
         calls = jobs.handle(orders)
-        while counting and not (await unwrap(jobs.counts())).complete:
+        while counting and not (await jobs.counts()).complete:
             pass
 
         async def client(number: int) -> None:
             for request in range(each):
                 began = time.perf_counter()
-                await unwrap(calls.send(f"id-{(number * each + request) * 7}", Added(1)))
+                await calls.send(f"id-{(number * each + request) * 7}", Added(1))
                 waits.append(time.perf_counter() - began)
 
         began = time.perf_counter()

@@ -23,7 +23,7 @@ from measured.machine import conditions
 from returns.future import FutureResult
 from returns.result import Result, Success
 
-from perdure import App, Do, ItemContext, Limits, WorkerPool, effect, program, unwrap
+from perdure import App, Do, ItemContext, Limits, WorkerPool, effect, program
 from perdure.cli.run import SELDOM
 from perdure.testing import World
 
@@ -65,18 +65,18 @@ async def measure(pool: Any, items: int, folder: Path, how: str) -> tuple[float,
         handle = client.handle(pool)
         began, cpu = time.perf_counter(), time.process_time()
         if how == "put_many":
-            await unwrap(handle.put_many((f"i{n}", n) for n in range(items)))
+            await handle.put_many((f"i{n}", n) for n in range(items))
         else:
             numbers = iter(range(items))
 
             async def caller(source: Iterator[int]) -> None:
                 for n in source:
-                    await unwrap(handle.put(f"i{n}", n))
+                    await handle.put(f"i{n}", n)
 
             await asyncio.gather(*(caller(numbers) for _ in range(CALLERS)))
         put_s = time.perf_counter() - began
         await services.done.wait()
-        while (left := await unwrap(handle.progress())).running or left.waiting:  # noqa: ASYNC110 - until it is durable
+        while (left := await handle.progress()).running or left.waiting:  # noqa: ASYNC110 - until it is durable
             await asyncio.sleep(0.002)
         total_s, cpu_s = time.perf_counter() - began, time.process_time() - cpu
     size = sum(one.stat().st_size for one in folder.iterdir())  # noqa: ASYNC240 - at the end
@@ -146,8 +146,8 @@ def simulated(items: int, **options: Any) -> tuple[Watched, int]:
     with World(App(watched, limits=Limits(max_pending=30_000)).with_jobs(pool)) as world:
         watched.world, began = world, world.now_ms
         handle = world.handle(pool)
-        world.unwrap(handle.put_many((f"A{n}", Job("A", n)) for n in range(items)))
-        world.unwrap(handle.put_many((f"{of}{n}", Job(of, n)) for n in range(20) for of in "BC"))
+        world.run(handle.put_many((f"A{n}", Job("A", n)) for n in range(items)))
+        world.run(handle.put_many((f"{of}{n}", Job(of, n)) for n in range(20) for of in "BC"))
         while len(watched.begun) < items + 40:
             world.advance("1 s")
     return watched, began
@@ -194,14 +194,14 @@ def head_starts() -> None:
             with World(App(watched, limits=Limits(max_pending=30_000)).with_jobs(pool)) as world:
                 watched.world = world
                 handle = world.handle(pool)
-                world.unwrap(handle.hold())
-                world.unwrap(handle.put_many((f"i{n}", Job("A", n)) for n in range(backlog)))
-                world.unwrap(handle.release())
+                world.run(handle.hold())
+                world.run(handle.put_many((f"i{n}", Job("A", n)) for n in range(backlog)))
+                world.run(handle.release())
                 world.advance(f"{after_ms} ms")
                 before = len(watched.begun)
                 if before >= backlog:
                     continue
-                world.unwrap(handle.put("urgent", Job("urgent", 0), head_start="30 days"))
+                world.run(handle.put("urgent", Job("urgent", 0), head_start="30 days"))
                 while not any(job.customer == "urgent" for _, job in watched.begun):
                     world.advance("100 ms")
                 place = [job.customer for _, job in watched.begun].index("urgent")

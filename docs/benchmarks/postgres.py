@@ -18,7 +18,7 @@ import asyncpg
 import attrs
 from returns.result import Result, Success
 
-from perdure import Alarm, App, Decision, Task, TaskContext, effect, unwrap
+from perdure import Alarm, App, Decision, Task, TaskContext, effect
 from perdure.programs import Program
 
 INSTANCES = 2_000
@@ -92,12 +92,12 @@ async def requests(url: str, clients: int) -> tuple[float, float, float, float]:
         async def client(number: int, until: float) -> None:
             asked = number * 7919
             while (start := time.perf_counter()) < until:
-                await unwrap(handle.send(f"id-{asked * 7 % INSTANCES}", Added(199)))
+                await handle.send(f"id-{asked * 7 % INSTANCES}", Added(199))
                 waits.append(time.perf_counter() - start)
                 asked += 1
 
         for first in range(0, INSTANCES, 100):
-            await asyncio.gather(*(unwrap(handle.send(f"id-{n}", Added(1))) for n in range(first, first + 100)))
+            await asyncio.gather(*(handle.send(f"id-{n}", Added(1)) for n in range(first, first + 100)))
         began, cpu = time.perf_counter(), time.process_time()
         await asyncio.gather(*(client(number, began + SECONDS) for number in range(clients)))
         took, cpu_us = time.perf_counter() - began, (time.process_time() - cpu) / len(waits) * 1e6
@@ -112,7 +112,7 @@ async def alarms(url: str, count: int) -> tuple[float, float, float, float]:
     async with app.open(url) as jobs:
         handle = jobs.handle(ALARMS)
         for first in range(0, count, 250):
-            await asyncio.gather(*(unwrap(handle.send(f"id-{n}", Added(1))) for n in range(first, first + 250)))
+            await asyncio.gather(*(handle.send(f"id-{n}", Added(1)) for n in range(first, first + 250)))
     if journal.runs:
         raise SystemExit("alarms fired before all were armed: use fewer")
     await asyncio.sleep(DELAY_S)

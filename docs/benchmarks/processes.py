@@ -33,7 +33,7 @@ from measured.machine import conditions, versions
 from measured.orders import Added, orders
 from measured.raw_loop import STRIDE
 
-from perdure import App, unwrap
+from perdure import App
 
 SELDOM = (10_000, 20, 50)
 INSTANCES, REQUESTS = 4_000, 3_000
@@ -104,7 +104,7 @@ async def serve(url: str, descriptor: int) -> None:
         handle = client.handle(orders)
 
         async def answer(number: int, id_: str, payload: bytes) -> None:
-            sent = await unwrap(handle.send(id_, decode(payload)))
+            sent = await handle.send(id_, decode(payload))
             channel.send((number, sent.created, sent.status))
 
         def received(item: tuple[int, str, bytes]) -> None:
@@ -248,7 +248,7 @@ async def main(given: argparse.Namespace, folder: Path) -> None:
         client = await stack.enter_async_context(App(None).with_jobs(orders).open(f"sqlite:///{folder}/0.db"))
         handle = client.handle(orders)
 
-        variants = [Variant("in the process of the callers", lambda id_: unwrap(handle.send(id_, EVENT)), none, none)]
+        variants = [Variant("in the process of the callers", lambda id_: handle.send(id_, EVENT), none, none)]
         for engines in given.engines:
             files = [f"sqlite:///{folder}/{engines}-{number}.db" for number in range(engines)]
             variants.append(behind_a_router(f"{engines} on a file each", files, stack))

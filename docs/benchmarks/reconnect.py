@@ -24,7 +24,7 @@ from measured.figures import print_table
 from measured.machine import conditions, versions
 from returns.result import Result, Success
 
-from perdure import App, Decision, Task, unwrap
+from perdure import App, Decision, Task
 from perdure.remote import connect
 
 CALLERS, INSTANCES = 16, 50
@@ -80,7 +80,7 @@ class Callers:
                 asked = 0
                 while not self.stopped:
                     id_ = f"id-{(number + asked) % INSTANCES}"
-                    await unwrap(numbers.send(id_, 1, idempotency_key=f"{number}-{asked}"))
+                    await numbers.send(id_, 1, idempotency_key=f"{number}-{asked}")
                     self.acknowledged[id_] += 1
                     self.count += 1
                     asked += 1
@@ -118,7 +118,7 @@ async def main(options: argparse.Namespace, folder: Path) -> None:
     callers.stopped = True
     await running
     async with connect(url, adder) as jobs:
-        stored = {id_: await unwrap(jobs.handle(adder).get_state(id_)) for id_ in callers.acknowledged}
+        stored = {id_: await jobs.handle(adder).get_state(id_) for id_ in callers.acknowledged}
     engine.send_signal(signal.SIGTERM)
     await engine.wait()
     wrong = sum(stored[id_] != total for id_, total in callers.acknowledged.items())

@@ -30,7 +30,7 @@ from measured.orders import Added, orders
 from measured.reminders import Journal, Noted, reminders
 from measured.schema import Server, connected, copy_instances, fill_schema, url_of
 
-from perdure import App, unwrap
+from perdure import App
 from perdure.cli.run import SELDOM
 from perdure.client.client import Client
 
@@ -65,7 +65,7 @@ async def ask(url: str, clients: str, instances: str, seconds: str) -> dict[str,
 
         async def client(until: float) -> None:
             while (start := time.perf_counter()) < until:
-                await unwrap(handle.send(f"id-{draw.randrange(int(instances))}", Added(1)))
+                await handle.send(f"id-{draw.randrange(int(instances))}", Added(1))
                 waits.append(time.perf_counter() - start)
 
         async def all_clients(duration: float) -> None:
@@ -170,7 +170,7 @@ def measure_alarms(options: Options, count: int, server: Server) -> tuple[float,
 
 async def _with_seed(options: Options, schema: str) -> None:
     async def seed(jobs: Client) -> None:
-        await unwrap(jobs.handle(reminders).send("seed", Noted("hello")))
+        await jobs.handle(reminders).send("seed", Noted("hello"))
 
     await fill_schema(options.database, schema, 0, app=App(Journal()).with_jobs(reminders), seed=seed)
 

@@ -36,7 +36,7 @@ from measured.figures import Spread, over_rounds, print_table
 from measured.machine import conditions, versions
 from measured.paced import paced
 
-from perdure import App, Do, Task, TaskContext, program, unwrap
+from perdure import App, Do, Task, TaskContext, program
 from perdure.cli.run import SELDOM
 from perdure.client.client import Client
 from perdure.client.in_process import engine_of
@@ -255,7 +255,7 @@ async def scraped(jobs: Client) -> AsyncGenerator[None]:
 async def call(jobs: Client, caller: int, requests: int) -> None:
     """Send one request after the other."""
     for number in range(requests):
-        await unwrap(jobs.handle(work).send(f"{caller}-{number % 5}", number))
+        await jobs.handle(work).send(f"{caller}-{number % 5}", number)
 
 
 async def at_pace(jobs: Client, seconds: float) -> Spread:
@@ -263,7 +263,7 @@ async def at_pace(jobs: Client, seconds: float) -> Spread:
     until = time.perf_counter() + seconds
     orders = jobs.handle(work)
     waits = await paced(
-        lambda number: unwrap(orders.send(f"paced-{number % 80}", number)),
+        lambda number: orders.send(f"paced-{number % 80}", number),
         rate=PACE,
         until=lambda: time.perf_counter() >= until,
     )

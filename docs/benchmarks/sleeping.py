@@ -27,7 +27,7 @@ from measured.machine import conditions, versions
 from measured.process import forget_pages, resident_bytes, switches
 from returns.future import FutureResult
 
-from perdure import App, Do, Signal, Workflow, WorkflowContext, effect, program, unwrap
+from perdure import App, Do, Signal, Workflow, WorkflowContext, effect, program
 from perdure.client.client import Client
 from perdure.programs import race, sleep
 from perdure.values.outcome import Done
@@ -57,7 +57,7 @@ app = App(None).with_jobs(flow)
 
 async def seed(jobs: Client) -> None:
     """Start the workflow that all others are copies of."""
-    await unwrap(jobs.handle(flow).start("seed", 0, wait_for="completion"))
+    await jobs.handle(flow).start("seed", 0, wait_for="completion")
 
 
 def filled(path: Path, workflows: int) -> None:
@@ -96,16 +96,16 @@ async def opened(path: str, ids: range) -> dict[str, float]:
     id_ = f"id-{ids[0] + 1}"
     async with app.open(f"sqlite:///{path}") as jobs:
         handle = jobs.handle(flow)
-        await unwrap(handle.outcome(id_))
+        await handle.outcome(id_)
         open_ms, open_cpu_ms = (time.perf_counter() - began) * 1e3, (time.process_time() - used) * 1e3
         used, before, size = time.process_time(), switches(), resident_bytes()
         await asyncio.sleep(10.0)
         idle_ms, wakes = (time.process_time() - used) * 1e3, switches() - before
         began = time.perf_counter()
-        await unwrap(handle.signal(id_, go, 1))
-        await unwrap(jobs.until(flow, id_))
+        await handle.signal(id_, go, 1)
+        await jobs.until(flow, id_)
         signal_ms = (time.perf_counter() - began) * 1e3
-        if await unwrap(handle.outcome(id_)) != Done(value=2):
+        if await handle.outcome(id_) != Done(value=2):
             raise AssertionError(id_)
         figures = {"open": open_ms, "open_cpu": open_cpu_ms, "mb": size / 1e6, "signal": signal_ms}
         return figures | {"idle": idle_ms, "wakes": wakes}
@@ -117,10 +117,10 @@ async def woken(path: str, ids: range) -> dict[str, float]:
         handle = jobs.handle(flow)
         used = time.process_time()
         for number in ids:
-            await unwrap(jobs.until(flow, f"id-{number}", timeout="10 s"))
+            await jobs.until(flow, f"id-{number}", timeout="10 s")
         cpu_us = (time.process_time() - used) * 1e6 / WAKING
         row: dict[str, float] = {"cpu": cpu_us}
-        ended = await unwrap(handle.outcome(f"id-{ids[0]}"))
+        ended = await handle.outcome(f"id-{ids[0]}")
         if ended != Done(value=2):
             raise AssertionError(ended)
         return row

@@ -29,7 +29,7 @@ from measured.orders import Added, orders
 from measured.raw_loop import STRIDE, LoopFigures, raw_loop
 from measured.wal import wal_contents
 
-from perdure import App, unwrap
+from perdure import App
 from perdure.cli.run import SELDOM
 from perdure.client.client import Client
 
@@ -86,7 +86,7 @@ class Load:
         calls, instances = self.jobs.handle(orders), self.case.instances
         for first in range(0, instances, 500):
             ids = range(first, min(first + 500, instances))
-            await asyncio.gather(*(unwrap(calls.get_state(f"id-{number}")) for number in ids))
+            await asyncio.gather(*(calls.get_state(f"id-{number}") for number in ids))
 
     async def run(self, *, seconds: float = 3_600.0, requests: int = sys.maxsize) -> float:
         """Ask; give the seconds it took."""
@@ -98,7 +98,7 @@ class Load:
         async def client(number: int) -> None:
             asked = number * 7_919
             while (start := time.perf_counter()) < until and len(waits) < requests:
-                await unwrap(calls.send(f"id-{asked * STRIDE % instances}", EVENT))
+                await calls.send(f"id-{asked * STRIDE % instances}", EVENT)
                 waits.append(time.perf_counter() - start)
                 asked += 1
 

@@ -29,7 +29,7 @@ from typing import Any, Literal
 
 import attrs
 
-from perdure import App, Do, Task, TaskContext, program, unwrap
+from perdure import App, Do, Task, TaskContext, program
 from perdure.telemetry.tracker import tracker
 from perdure.values.backoff import Backoff
 
@@ -61,7 +61,7 @@ work = Task("work", state=int, event=int, initial=0, on_event=on_event, execute=
 async def send_for_ever(jobs: Any, sender: int) -> None:
     """Send one event after the other."""
     for number in count():
-        await unwrap(jobs.handle(work).send(f"{os.getpid()}-{sender}-{number % 5}", number))
+        await jobs.handle(work).send(f"{os.getpid()}-{sender}-{number % 5}", number)
         await asyncio.sleep(PAUSE_S)
 
 

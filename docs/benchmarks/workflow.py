@@ -19,7 +19,7 @@ from typing import cast
 
 from returns.future import FutureResult
 
-from perdure import App, Do, Limits, Signal, Workflow, WorkflowContext, effect, program, unwrap
+from perdure import App, Do, Limits, Signal, Workflow, WorkflowContext, effect, program
 from perdure.values.outcome import Done
 
 SHAPES = ((1, 2_000, 64), (10, 400, 64), (100, 64, 64), (10, 80, 8), (100, 8, 8), (1_000, 8, 8), (10_000, 8, 8))
@@ -62,12 +62,12 @@ async def round_of(steps: int, workflows: int, under_way: int, path: Path) -> st
 
         async def client() -> None:
             for number in ids:
-                await unwrap(handle.start(f"{number}", steps, wait_for="completion"))
+                await handle.start(f"{number}", steps, wait_for="completion")
 
         before, wall, cpu = written_bytes(), time.perf_counter(), time.process_time()
         await asyncio.gather(*(client() for _ in range(under_way)))
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        if await unwrap(handle.outcome("0")) != Done(value=steps):
+        if await handle.outcome("0") != Done(value=steps):
             raise AssertionError(steps)
         written = written_bytes() - before
     count, size = steps * workflows, await asyncio.to_thread(lambda: path.stat().st_size)
@@ -101,12 +101,12 @@ async def signals_of(count: int, size: int, path: Path) -> str:
     app = App(None, limits=Limits(on_full="block")).with_jobs(collect)
     async with app.open(f"sqlite:///{path}", debug=False) as jobs:
         handle = jobs.handle(collect)
-        await unwrap(handle.start("c", count))
+        await handle.start("c", count)
         wall, cpu = time.perf_counter(), time.process_time()
-        await asyncio.gather(*(unwrap(handle.signal("c", word, "x" * size)) for _ in range(count)))
-        await unwrap(jobs.until(collect, "c"))
+        await asyncio.gather(*(handle.signal("c", word, "x" * size) for _ in range(count)))
+        await jobs.until(collect, "c")
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        if await unwrap(handle.outcome("c")) != Done(value=count * size):
+        if await handle.outcome("c") != Done(value=count * size):
             raise AssertionError(count)
     return (
         f"{count:6,} signals of {size:6,} characters: {count / wall:7,.0f} signals/s  "

@@ -90,7 +90,7 @@ def one_by_one(world: World) -> int:
     """Ask, and wait for each answer: one instance after the other."""
     handle = world.handle(decided)
     for number in range(TURNS):
-        world.unwrap(handle.send(f"id-{number % 50}", Added()))
+        world.run(handle.send(f"id-{number % 50}", Added()))
     return TURNS
 
 
@@ -98,7 +98,7 @@ def reaching_outside(world: World) -> int:
     """Ask for what performs an effect, behind a claim."""
     handle = world.handle(effects)
     for number in range(TURNS):
-        world.unwrap(handle.send(f"id-{number % 50}", Added()))
+        world.run(handle.send(f"id-{number % 50}", Added()))
     return TURNS
 
 
@@ -106,7 +106,7 @@ def telling(world: World) -> int:
     """Ask for what sends a message: two turns each."""
     handle = world.handle(forwards)
     for number in range(TURNS // 2):
-        world.unwrap(handle.send(f"id-{number % 50}", Added()))
+        world.run(handle.send(f"id-{number % 50}", Added()))
     return TURNS
 
 
@@ -122,7 +122,7 @@ def by_alarm(world: World) -> int:
     """Let fifty alarms fire each second."""
     handle = world.handle(ticking)
     for number in range(50):
-        world.unwrap(handle.send(f"id-{number}", Added()))
+        world.run(handle.send(f"id-{number}", Added()))
     world.advance(f"{TURNS // 50} s")
     return TURNS + 50
 

@@ -5,10 +5,10 @@ from datetime import datetime
 from typing import Any, ClassVar, Generic, Never, cast
 
 import attrs
-from returns.future import FutureResult
 from typing_extensions import TypeVar
 
 from perdure import Program
+from perdure.jobs.call import Call
 from perdure.jobs.context import JobContext
 from perdure.jobs.definition import CallError, Definition, Dispatch, PostCommand
 from perdure.jobs.event_recorder import EventRecorder
@@ -45,7 +45,7 @@ class WatchdogHandle(JobHandle[datetime, E], Generic[E]):
 
     def beat(
         self, id_: str, /, *, idempotency_key: str | None = None
-    ) -> FutureResult[Sent, CallError]:
+    ) -> Call[Sent, CallError]:
         """Report that the process is alive; the first beat creates the watch."""
         return self._send(id_, Beat(), "beat", key=idempotency_key)
 

@@ -114,7 +114,7 @@ def cancelled(
         remained = await _cancelled_there(operation, world, call, target, places[1:])
         answer = None
         if operation.request is not None and operation.repeated == "once" and target != "time":
-            answer = await world.result(operation.request(world))
+            answer = await world.attempt(operation.request(world))
         await world.advance(ms=operation.wait_ms)
         found = await _inspected(
             attrs.evolve(operation, looks=_at_nothing) if target == "instance" else operation, world

@@ -54,7 +54,7 @@ async def nothing(world: World, handle: Any) -> None:
 
 async def started(world: World, handle: Any) -> None:
     """Begin with an instance that has run once."""
-    await world.unwrap(handle.start("a", Ticks()))
+    await world.run(handle.start("a", Ticks()))
 
 
 async def about_to_tick(world: World, handle: Any) -> None:
@@ -66,7 +66,7 @@ async def about_to_tick(world: World, handle: Any) -> None:
 async def held(world: World, handle: Any) -> None:
     """Begin with an instance that is paused, and overdue."""
     await started(world, handle)
-    await world.unwrap(handle.pause("a"))
+    await world.run(handle.pause("a"))
     await world.advance(minutes=11)
 
 
@@ -104,7 +104,7 @@ def operation(name: str, call: str | None, arrange: Arrange, *, job: Any = plain
 
     async def looks(world: World) -> Any:
         handle = world.jobs.handle(job)
-        status, state = await world.unwrap(handle.status("a")), await world.unwrap(handle.get_state("a"))
+        status, state = await world.run(handle.status("a")), await world.run(handle.get_state("a"))
         said = sorted({word.split("#")[0] for word in world.outside.heard})
         return status.status, status.next_run_at is not None, status.run_count, state, said
 

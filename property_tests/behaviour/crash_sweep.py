@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import attrs
-from returns.future import FutureResult
 from world import ProcessDied, StoreKind, World, play
 
 from perdure import App
+from perdure.jobs.call import Call
 from perdure.stores.store import Query
 from perdure.values.event import JobRecovered, JobStarted, JobTerminated
 from perdure.values.instance import Instance
@@ -44,7 +44,7 @@ class Operation:
     name: str
     app: Callable[[World], App[Any]]
     arrange: Callable[[World], Awaitable[None]]
-    request: Callable[[World], FutureResult[Any, Any]] | None
+    request: Callable[[World], Call[Any, Any]] | None
     wait_ms: int
     repeated: Literal["once", "not"] = "once"
     looks: Callable[[World], Awaitable[Any]]
@@ -196,7 +196,7 @@ def crashed(operation: Operation, kind: StoreKind, folder: Path, *places: int) -
 async def _repeated(operation: Operation, world: World) -> None:
     """Repeat the request with its key, unless it is one that a repeat does not find again."""
     if operation.request is not None and operation.repeated == "once":
-        await world.result(operation.request(world))
+        await world.attempt(operation.request(world))
 
 
 async def _arranged(operation: Operation, world: World) -> None:
@@ -206,7 +206,7 @@ async def _arranged(operation: Operation, world: World) -> None:
 
 async def _carried_out(operation: Operation, world: World) -> None:
     if operation.request is not None:
-        await world.result(operation.request(world))
+        await world.attempt(operation.request(world))
     await world.advance(ms=operation.wait_ms)
 
 

@@ -10,10 +10,10 @@ from continuous_operations import Ticks, later
 from crash_sweep import KEY, Operation
 from debounce_operations import plain as piles
 from machine import Add, Mark, OnAlarm, Tell, Total, Wait, app, at, machine, steps
-from returns.future import FutureResult
 from world import HasOutside, Refused, World, say
 
 from perdure import App, Do, Migrations, Task, TaskContext, program, tell
+from perdure.jobs.call import Call
 
 Arrange = Callable[[World], Awaitable[None]]
 SETTLED_MS = 10_000
@@ -53,12 +53,12 @@ async def nothing(_: World) -> None:
 async def two_in_a_batch(world: World) -> None:
     """Begin with a batch."""
     for number in (1, 2):
-        await world.unwrap(world.jobs.handle(piles).add("a", number))
+        await world.run(world.jobs.handle(piles).add("a", number))
 
 
 async def started(world: World) -> None:
     """Begin with an instance that waits for its first tick."""
-    await world.unwrap(world.jobs.handle(later).start("a", Ticks()))
+    await world.run(world.jobs.handle(later).start("a", Ticks()))
 
 
 def telling(name: str, action: str, arrange: Arrange = nothing) -> Operation:
@@ -67,8 +67,8 @@ def telling(name: str, action: str, arrange: Arrange = nothing) -> Operation:
 
     async def looks(world: World) -> Any:
         handle = world.jobs.handle(target)
-        status, state = await world.unwrap(handle.status("a")), await world.unwrap(handle.get_state("a"))
-        total = await world.unwrap(world.jobs.handle(teller).get_state("t"))
+        status, state = await world.run(handle.status("a")), await world.run(handle.get_state("a"))
+        total = await world.run(world.jobs.handle(teller).get_state("t"))
         return status.status, state, total, said(world)
 
     return Operation(
@@ -145,12 +145,12 @@ def upgrading(name: str, *, written_by: Any, read_by: Any, event: int | None) ->
     async def arrange(world: World) -> None:
         await world.close()
         jobs = await world.open(App(world.outside).with_jobs(written_by))
-        await world.unwrap(jobs.handle(written_by).send("a", 5))
+        await world.run(jobs.handle(written_by).send("a", 5))
         await world.close()
         await world.open(App(world.outside).with_jobs(read_by))
 
     async def looks(world: World) -> Any:
-        status = await world.unwrap(world.jobs.handle(read_by).status("a"))
+        status = await world.run(world.jobs.handle(read_by).status("a"))
         row = await world.row(read_by.address("a"))
         assert row is not None
         return (
@@ -161,7 +161,7 @@ def upgrading(name: str, *, written_by: Any, read_by: Any, event: int | None) ->
             said(world),
         )
 
-    def request(world: World) -> FutureResult[Any, Any]:
+    def request(world: World) -> Call[Any, Any]:
         return world.jobs.handle(read_by).send("a", event, idempotency_key=KEY)
 
     return Operation(
@@ -178,7 +178,7 @@ def upgrading(name: str, *, written_by: Any, read_by: Any, event: int | None) ->
 async def with_a_dead_letter(world: World) -> None:
     """Begin with a message that its target broke on for good, and that it would take by now."""
     world.outside.breaks |= {f"broken#{attempt}.1" for attempt in range(1, 11)}
-    await world.unwrap(world.jobs.handle(machine).send("a", steps(Tell("b", (Mark("broken"), Add())))))
+    await world.run(world.jobs.handle(machine).send("a", steps(Tell("b", (Mark("broken"), Add())))))
     await world.advance(hours=2)
     world.outside.breaks.clear()
     world.outside.heard.clear()
@@ -186,26 +186,26 @@ async def with_a_dead_letter(world: World) -> None:
 
 async def asked_before(world: World) -> None:
     """Begin with a request that was answered."""
-    await world.unwrap(world.jobs.handle(machine).send("a", steps(Add(), Mark("x")), idempotency_key=KEY))
+    await world.run(world.jobs.handle(machine).send("a", steps(Add(), Mark("x")), idempotency_key=KEY))
 
 
 async def in_a_run(world: World) -> None:
     """Begin with a run that takes long."""
-    await world.unwrap(world.jobs.handle(machine).send("a", OnAlarm(10**7, (Wait(500_000), Mark("x"), Add()))))
+    await world.run(world.jobs.handle(machine).send("a", OnAlarm(10**7, (Wait(500_000), Mark("x"), Add()))))
     world.start(world.jobs.handle(machine).trigger("a"))
     await world.settle()
 
 
-def machines(name: str, arrange: Arrange, request: Callable[[World], FutureResult[Any, Any]]) -> Operation:
+def machines(name: str, arrange: Arrange, request: Callable[[World], Call[Any, Any]]) -> Operation:
     """Make an operation on machines."""
 
     async def looks(world: World) -> Any:
         found = []
         for id_ in ("a", "b"):
             row = await world.row(at(id_))
-            state = await world.unwrap(world.jobs.handle(machine).get_state(id_))
+            state = await world.run(world.jobs.handle(machine).get_state(id_))
             found.append((row is not None, state.total if isinstance(state, Total) else None))
-        letters = await world.unwrap(world.jobs.dead_letters())
+        letters = await world.run(world.jobs.dead_letters())
         return found, len(letters), said(world)
 
     return Operation(

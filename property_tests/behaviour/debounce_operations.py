@@ -67,12 +67,12 @@ def holding(*numbers: int, refused: str | None = None, attempts: int = 1, paused
 
     async def arranged(world: World, handle: Any) -> None:
         for number in numbers:
-            await world.unwrap(handle.add("a", number))
+            await world.run(handle.add("a", number))
         for attempt in range(1, attempts + 1):
             for delivery in range(1, 4):
                 world.outside.refusals[f"batch {refused}#{attempt}.{delivery}"] = 1
         if paused_ms is not None:
-            await world.unwrap(handle.pause("a"))
+            await world.run(handle.pause("a"))
             await world.advance(ms=paused_ms)
 
     return arranged
@@ -85,7 +85,7 @@ def operation(
 
     async def looks(world: World) -> Any:
         handle = world.jobs.handle(job)
-        status, state = await world.unwrap(handle.status("a")), await world.unwrap(handle.get_state("a"))
+        status, state = await world.run(handle.status("a")), await world.run(handle.get_state("a"))
         said = sorted({word.split("#")[0] for word in world.outside.heard})
         return status.status, status.will_flush_at is not None, status.event_count, state, said
 

@@ -59,8 +59,8 @@ async def looks(world: World) -> Any:
     handle = world.jobs.handle(engine_of(world.jobs).jobs["pool", "pool"])
     found = []
     for id_ in ("a", "b"):
-        status = await world.unwrap(handle.status(id_))
-        outcome = await world.unwrap(handle.outcome(id_))
+        status = await world.run(handle.status(id_))
+        outcome = await world.run(handle.outcome(id_))
         shown = outcome if isinstance(outcome, Done) else type(outcome)  # an error names its delivery
         found.append((id_, status.status, shown, status.run_count))
     return found
@@ -90,11 +90,11 @@ def calling(name: str, call: str, *, job: Any = pool) -> Operation:
     async def arrange(world: World) -> None:
         handle = world.jobs.handle(job)
         if call == "cancel":
-            await world.unwrap(handle.put("a", Work("x"), after="1 hour"))
+            await world.run(handle.put("a", Work("x"), after="1 hour"))
             return
         for attempt in (1,) if call == "retry" else (1, 2):
             world.outside.refusals[f"x#{attempt}.1"] = 1
-        await world.unwrap(handle.put("a", Work("x")))
+        await world.run(handle.put("a", Work("x")))
         await world.advance(s=1 if call == "retry" else 10)
 
     return Operation(
@@ -133,16 +133,16 @@ def handle_of(world: World) -> Any:
 
 async def two_wait(world: World) -> None:
     for id_ in ("a", "b"):
-        await world.unwrap(handle_of(world).put(id_, Work(id_), after="1 hour"))
+        await world.run(handle_of(world).put(id_, Work(id_), after="1 hour"))
 
 
 async def one_is_held(world: World) -> None:
-    await world.unwrap(handle_of(world).hold())
-    await world.unwrap(handle_of(world).put("a", Work("x")))
+    await world.run(handle_of(world).hold())
+    await world.run(handle_of(world).put("a", Work("x")))
 
 
 async def one_has_begun(world: World) -> None:
-    await world.unwrap(handle_of(world).put("b", Work("y")))
+    await world.run(handle_of(world).put("b", Work("y")))
 
 
 FURTHER = (

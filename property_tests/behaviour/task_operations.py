@@ -23,7 +23,7 @@ async def looks(world: World) -> Any:
     handle = world.jobs.handle(engine_of(world.jobs).jobs["task", "machine"])
     found = []
     for id_ in IDS:
-        status, state = await world.unwrap(handle.status(id_)), await world.unwrap(handle.get_state(id_))
+        status, state = await world.run(handle.status(id_)), await world.run(handle.get_state(id_))
         total = None if state is None else state.total
         found.append((id_, status.status, status.next_run_at is not None, status.event_count, status.run_count, total))
     return found
@@ -34,7 +34,7 @@ def sending(
 ) -> Operation:
     async def arrange(world: World) -> None:
         if before is not None:
-            await world.unwrap(world.jobs.handle(job).send("a", before))
+            await world.run(world.jobs.handle(job).send("a", before))
 
     event = given[0] if isinstance(given[0], OnAlarm) else steps(*given)
     return Operation(
@@ -49,9 +49,9 @@ def sending(
 
 def calling(name: str, call: str, before: Event, *, held: bool = False, job: Any = machine) -> Operation:
     async def arrange(world: World) -> None:
-        await world.unwrap(world.jobs.handle(job).send("a", before))
+        await world.run(world.jobs.handle(job).send("a", before))
         if held:
-            await world.unwrap(world.jobs.handle(job).pause("a"))
+            await world.run(world.jobs.handle(job).pause("a"))
             await world.advance(s=5)
 
     return Operation(
@@ -66,7 +66,7 @@ def calling(name: str, call: str, before: Event, *, held: bool = False, job: Any
 
 def alarming(name: str, *given: Any, job: Any = machine, refusals: int = 0) -> Operation:
     async def arrange(world: World) -> None:
-        await world.unwrap(world.jobs.handle(job).send("a", OnAlarm(1_000, given)))
+        await world.run(world.jobs.handle(job).send("a", OnAlarm(1_000, given)))
         world.outside.refusals["x#1.1"] = refusals
         world.outside.refusals["x#1.2"] = refusals
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
-from perdure import App, Decision, Task, attempt, unwrap
+from perdure import App, Decision, Task, attempt
+from perdure.programs.container import result_inside
 from perdure.stores.memory import memory_store
 from perdure.values.errors import AlreadyAwaited, PerdureError, Rejected
 
@@ -31,17 +32,46 @@ METHODS = {
 
 
 async def by_await(call):
-    await call
+    return await call
 
 
-async def by_ask(call):
-    try:
-        await unwrap(call)
-    except Rejected:
-        return
+async def by_task(call):
+    return await asyncio.create_task(call)
 
 
-WAYS = {"await": by_await, "unwrap": by_ask, "attempt": attempt}
+async def by_gather(call):
+    (answer,) = await asyncio.gather(call)
+    return answer
+
+
+async def by_attempt(call):
+    ended = await attempt(call)
+    if isinstance(ended, Failure):
+        raise ended.failure()
+    return ended.unwrap()
+
+
+WAYS = {"await": by_await, "a task": by_task, "gather": by_gather, "attempt": by_attempt}
+"""Each returns the answer of a call, or raises its error."""
+
+
+@given(st.integers(-3, 3), st.sampled_from(sorted(WAYS)), st.sampled_from(sorted(WAYS)))
+def test_a_call_returns_its_answer_or_raises_its_error_whichever_way_it_is_awaited(amount, way, again):
+    async def main():
+        async with App(None).with_jobs(adder).open(memory_store()) as jobs:
+            orders = jobs.handle(adder)
+            call = orders.send("a", amount)
+            if amount:
+                assert (await WAYS[way](call)).created
+            else:
+                with pytest.raises(Rejected) as rejected:
+                    await WAYS[way](call)
+                assert rejected.value.error == "zero"
+            with pytest.raises(AlreadyAwaited):
+                await WAYS[again](call)
+            assert (await orders.get_state("a") or 0) == amount
+
+    asyncio.run(main())
 
 
 @given(st.integers(-3, 3), st.lists(st.sampled_from(sorted(METHODS)), max_size=4), st.sampled_from(sorted(WAYS)))
@@ -49,17 +79,18 @@ def test_a_composed_call_is_sent_once_and_its_result_is_that_of_the_call(amount,
     async def main():
         async with App(None).with_jobs(adder).open(memory_store()) as jobs:
             orders = jobs.handle(adder)
-            sent = plain = orders.send("a", amount)
+            call = orders.send("a", amount)
+            composed = call.future()
             for name in methods:
-                sent = METHODS[name](sent)
-            ended = await attempt(sent)
+                composed = METHODS[name](composed)
+            ended = result_inside(await composed)
             assert isinstance(ended, Success) == (amount != 0)
             if isinstance(ended, Failure):
                 assert isinstance(ended.failure(), Rejected)
                 assert ended.failure().error == "zero"
             with pytest.raises(AlreadyAwaited):
-                await WAYS[way](plain)
-            assert (await unwrap(orders.get_state("a")) or 0) == amount
+                await WAYS[way](call)
+            assert (await orders.get_state("a") or 0) == amount
 
     asyncio.run(main())
 
@@ -89,7 +120,7 @@ def test_every_call_refuses_a_second_await(name):
     async def main():
         async with App(None).with_jobs(adder).open(memory_store()) as jobs:
             call = CALLS[name](jobs)
-            await call
+            await attempt(call)
             with pytest.raises(PerdureError, match="make the call again"):
                 await call
 

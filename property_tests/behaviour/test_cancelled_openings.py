@@ -12,9 +12,8 @@ import pytest
 from machine import OnAlarm, machine, steps
 from world import Outside
 
-from perdure import App
+from perdure import App, attempt
 from perdure.app import OpenApp
-from perdure.programs.future import answer_of
 from perdure.runtime.simulated import Simulation
 from perdure.testing.world.backend import Backend, backend_of
 
@@ -85,13 +84,13 @@ async def begins(begun: list[str], work: Callable[[], Coroutine[Any, Any, A]]) -
 async def serves(open_app: OpenApp) -> None:
     """Open, serve a request, and close."""
     async with open_app as jobs:
-        assert (await answer_of(jobs.handle(machine).send("a", steps()))).unwrap() is not None
+        assert (await attempt(jobs.handle(machine).send("a", steps()))).unwrap() is not None
 
 
 async def leaves_a_run_behind(open_app: OpenApp) -> None:
     """Leave an alarm that is due at the next start."""
     async with open_app as jobs:
-        await answer_of(jobs.handle(machine).send("due", OnAlarm(1)))
+        await attempt(jobs.handle(machine).send("due", OnAlarm(1)))
 
 
 def cancelled_after(house: House, opening: OpenApp, steps_taken: int) -> bool:

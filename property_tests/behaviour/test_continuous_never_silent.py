@@ -80,7 +80,7 @@ def test_a_failing_run_never_silences_the_schedule(store, schedule, retry, immed
 
     async def scenario(world: World) -> None:
         jobs = (await world.open(app_of(world))).handle(job)
-        await world.unwrap(jobs.start("a", Plain()))
+        await world.run(jobs.start("a", Plain()))
         back_ms = 0
         for happening, number in happenings:
             match happening:
@@ -93,18 +93,18 @@ def test_a_failing_run_never_silences_the_schedule(store, schedule, retry, immed
                     await world.advance(ms=number)
                     jobs = (await world.open(app_of(world))).handle(job)
                 case "trigger":
-                    await world.unwrap(jobs.trigger("a"))
+                    await world.run(jobs.trigger("a"))
                 case "pause":
-                    await world.unwrap(jobs.pause("a"))
+                    await world.run(jobs.pause("a"))
                     await world.advance(ms=number)
-                    await world.unwrap(jobs.resume("a"))
+                    await world.run(jobs.resume("a"))
                 case "clock":
                     world.shift_wall_clock(number)
                     back_ms = max(back_ms, back_ms - number)
             if (
                 await world.row(job.address("a"))
             ).suspension == "recovery_exhausted":  # its process died three times in it
-                await world.unwrap(jobs.resume("a"))
+                await world.run(jobs.resume("a"))
             row = await world.row(job.address("a"))
             assert row.due_ms is not None, "the instance is silent"
         world.outside.refusals.clear()
@@ -112,7 +112,7 @@ def test_a_failing_run_never_silences_the_schedule(store, schedule, retry, immed
         await world.advance(ms=back_ms + 120_000 + 2 * MINUTE_MS)  # the longest wait of a retry, and a tick
         after = [word for word in world.outside.heard if word.startswith("run")]
         assert len(after) > before, "the schedule is silent"
-        status = await world.unwrap(jobs.status("a"))
+        status = await world.run(jobs.status("a"))
         assert (status.status, status.last_error) == ("scheduled", None)
         assert status.run_count == len({word.split(".")[0] for word in after}), "a run was counted twice, or not at all"
 

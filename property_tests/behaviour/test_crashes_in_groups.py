@@ -92,7 +92,7 @@ async def scenario(world: World, history: list[list[Call]], planned: list[Any], 
     answers: dict[int, Any] = {}
     numbered: dict[int, Call] = {}
     await world.open(app(world.outside))
-    await world.unwrap(world.jobs.handle(machine).send("a", steps()))
+    await world.run(world.jobs.handle(machine).send("a", steps()))
     world.world.inject(*planned)
     if dies_at is not None:
         world.world.crash_after(dies_at)
@@ -109,7 +109,7 @@ async def scenario(world: World, history: list[list[Call]], planned: list[Any], 
     await finished(world)
     for number, call in numbered.items():
         if call.key:  # its caller repeats it, and is answered as if nothing had happened
-            answers[number] = await world.result(sent(world, call, number))
+            answers[number] = await world.attempt(sent(world, call, number))
             assert isinstance(answers[number], Success), answers[number]
     await world.advance(minutes=5)
     await check(world, numbered, answers)
@@ -139,12 +139,12 @@ async def check(world: World, numbered: dict[int, Call], answers: dict[int, Any]
     assert engine_of(world.jobs).in_flight().is_empty
     handle = world.jobs.handle(machine)
     for number, call in numbered.items():
-        state = await world.unwrap(handle.get_state(target_of(call, number)))
+        state = await world.run(handle.get_state(target_of(call, number)))
         applied = 0 if state is None else state.total // 4**number % 4
         answer = answers.get(number, Failure(OutcomeUnknown("it has no answer")))
         assert applied in allowed(answer), f"{call} with the number {number} was answered {answer}"
         if call.deed == "tell":
-            told = await world.unwrap(handle.get_state("told"))
+            told = await world.run(handle.get_state("told"))
             assert (0 if told is None else told.total // 4**number % 4) == applied
     assert max(Counter(world.outside.heard).values(), default=1) == 1, "user code ran twice and could not see it"
 

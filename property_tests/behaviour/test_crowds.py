@@ -6,6 +6,7 @@ every counter and every timer is free again, and as many runs begin at the same 
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,13 +14,12 @@ import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 from machine import Add, Mark, machine_with, steps
-from returns.future import FutureResult
 from returns.result import Failure, Success
 from world import World, play
 
-from perdure import App, Limits
+from perdure import App, Limits, attempt
 from perdure.client.in_process import engine_of
-from perdure.programs.future import answer_of
+from perdure.jobs.call import Call
 from perdure.testing import Delay
 from perdure.values.errors import Overloaded
 
@@ -120,9 +120,9 @@ def test_callers_that_stay_are_served_and_nothing_remains(crowd: Crowd) -> None:
 
         async def noted(number: int, wish: Wish) -> Any:
             begun.add(number)  # a call that is cancelled before it began was never made
-            return await answer_of(asked(job, world, number, wish))
+            return await attempt(asked(job, world, number, wish))
 
-        calls = [world.start(FutureResult(noted(number, wish))) for number, wish in enumerate(crowd.wishes)]
+        calls = [world.start(Call(partial(noted, number, wish), "a wish")) for number, wish in enumerate(crowd.wishes)]
         gone: set[int] = set()
         for wait, action in crowd.befalls:
             step_by_step(world, wait)

@@ -29,15 +29,15 @@ def test_a_batch_that_is_being_flushed_is_not_cleared(flushing, waiting, later):
     async def scenario(world: World) -> None:
         jobs = (await world.open(App(world.outside).with_jobs(mailbag))).handle(mailbag)
         for number in range(flushing):
-            await world.unwrap(jobs.add("a", Letter(number)))
+            await world.run(jobs.add("a", Letter(number)))
         world.suspension("deliver")
-        await world.unwrap(jobs.flush("a", wait_for="start"))
+        await world.run(jobs.flush("a", wait_for="start"))
         for number in range(waiting):
-            await world.unwrap(jobs.add("a", Letter(number)))
-        assert (await world.unwrap(jobs.clear("a"))).discarded == waiting
+            await world.run(jobs.add("a", Letter(number)))
+        assert (await world.run(jobs.clear("a"))).discarded == waiting
         world.release("deliver")
         for number in range(later):
-            await world.unwrap(jobs.add("a", Letter(number)))
+            await world.run(jobs.add("a", Letter(number)))
         await world.advance(s=10)
         delivered = [word for word in world.outside.heard if word != "deliver"]
         assert delivered == [f"delivered {count}" for count in (flushing, later) if count]

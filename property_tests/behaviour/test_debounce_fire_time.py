@@ -69,7 +69,7 @@ def test_every_batch_flushes_when_the_contract_says(gaps, options):
         jobs = (await world.open(App(world.outside).with_jobs(job))).handle(job)
         for number, gap_ms in enumerate(gaps):
             await world.advance(ms=gap_ms)
-            await world.unwrap(jobs.add("a", Letter(number)))
+            await world.run(jobs.add("a", Letter(number)))
         await world.advance(s=60)
         return world.outside.heard
 

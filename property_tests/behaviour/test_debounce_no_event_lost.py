@@ -15,10 +15,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from returns.result import Success
 from world import HasOutside, ProcessDied, Refused, World, completed, say
 
-from perdure import App, Backoff, Debounce, DebounceContext, Do, Limits, Retry, program
+from perdure import App, Backoff, Debounce, DebounceContext, Do, Limits, Retry, attempt, program
 from perdure.kinds.debounce.context import Batches
 from perdure.kinds.debounce.handler import batches_of
-from perdure.programs.container import result_inside
 from perdure.values.event import DebounceFlushed
 from perdure.values.instance import Instance
 
@@ -104,7 +103,7 @@ class Mailbags(RuleBasedStateMachine):
 
     async def answer(self, call, key: str):
         async def made_when_it_is_run():  # a process may die before it comes to this
-            return result_inside(await call(key))
+            return await attempt(call(key))
 
         answer = await self.world.run(made_when_it_is_run())
         await self.world.settle()

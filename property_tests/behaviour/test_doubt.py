@@ -89,7 +89,7 @@ OLD, NEW = forwarding(Words), forwarding(Count, Migrations(Words).then(counted))
 def sending(name: str, event: str | None, arrange: Callable[[World], Awaitable[None]]) -> Operation:
     async def looks(world: World) -> Any:
         handles = world.jobs.handle(machine)
-        totals = [await world.unwrap(handles.get_state(id_)) for id_ in ("a", "b")]
+        totals = [await world.run(handles.get_state(id_)) for id_ in ("a", "b")]
         row = await world.row(NEW.address("f"))
         found = None if row is None else (row.state, row.state_version, row.status, row.event_count, row.run_count)
         return found, [None if total is None else total.total for total in totals]
@@ -108,7 +108,7 @@ async def stored_by_older_code(world: World) -> None:
     """Begin with a state of the older version, whose alarm is due soon."""
     await world.close()
     jobs = await world.open(App(world.outside).with_jobs(OLD, machine))
-    await world.unwrap(jobs.handle(OLD).send("f", "once upon a time"))
+    await world.run(jobs.handle(OLD).send("f", "once upon a time"))
     await world.close()
     await world.open(App(world.outside).with_jobs(NEW, machine))
 
@@ -152,7 +152,7 @@ async def _until_known(operation: Operation, world: World, tries: int) -> None:
     if operation.request is None:
         return
     for _ in range(tries if operation.repeated == "once" else 1):
-        answer = await world.result(operation.request(world))
+        answer = await world.attempt(operation.request(world))
         if not (isinstance(answer, Failure) and isinstance(answer.failure(), OutcomeUnknown | StoreUnavailable)):
             return
     if operation.repeated == "once" and tries == TRIES:

@@ -52,19 +52,19 @@ class EngineMachine(RuleBasedStateMachine):
     # ------------------------------------------------------------ requests
     @rule(id_=IDS, amount=st.integers(1, 9), effects=EFFECTS)
     def send(self, id_: str, amount: int, effects: str) -> None:
-        self.play(self.world.unwrap(self.jobs.send(id_, steps(*self.adding(amount, effects)))))
+        self.play(self.world.run(self.jobs.send(id_, steps(*self.adding(amount, effects)))))
         self.totals[id_] += amount
 
     @rule(from_=IDS, to=IDS, amount=st.integers(1, 9), effects=EFFECTS)
     def tell(self, from_: str, to: str, amount: int, effects: str) -> None:
-        self.play(self.world.unwrap(self.jobs.send(from_, steps(Tell(to, self.adding(amount, effects))))))
+        self.play(self.world.run(self.jobs.send(from_, steps(Tell(to, self.adding(amount, effects))))))
         self.totals[from_] += 0
         self.totals[to] += amount
 
     @rule(id_=IDS, amount=st.integers(1, 9), seconds=st.integers(0, 5), effects=EFFECTS)
     def schedule(self, id_: str, amount: int, seconds: int, effects: str) -> None:
         """Set an alarm, and wait for it."""
-        self.play(self.world.unwrap(self.jobs.send(id_, OnAlarm(seconds * 1_000, self.adding(amount, effects)))))
+        self.play(self.world.run(self.jobs.send(id_, OnAlarm(seconds * 1_000, self.adding(amount, effects)))))
         self.play(self.world.advance(s=seconds))
         self.totals[id_] += amount
 
@@ -84,10 +84,10 @@ class EngineMachine(RuleBasedStateMachine):
         boundary = self.world.process.boundary
         boundary.die_at = len(boundary.crash_points) + place
         with suppress(ProcessDied):
-            self.play(self.world.unwrap(self.jobs.send(id_, event, idempotency_key=key)))
+            self.play(self.world.run(self.jobs.send(id_, event, idempotency_key=key)))
         self.play(self.world.crash())
         self.play(self.world.open(app(self.world.outside)))
-        self.play(self.world.unwrap(self.jobs.send(id_, event, idempotency_key=key)))
+        self.play(self.world.run(self.jobs.send(id_, event, idempotency_key=key)))
         self.play(self.world.advance(s=2))
         self.totals[id_] += amount
         self.totals[to] += 100
@@ -102,7 +102,7 @@ class EngineMachine(RuleBasedStateMachine):
     def everything_acknowledged_is_there_once(self) -> None:
         self.play(self.world.settle())
         found = {
-            id_: state.total for id_ in self.totals if (state := self.play(self.world.unwrap(self.jobs.get_state(id_))))
+            id_: state.total for id_ in self.totals if (state := self.play(self.world.run(self.jobs.get_state(id_))))
         }
         assert found == dict(self.totals)
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
-from perdure import App, Client
+from perdure import App, Client, attempt
 from perdure.examples.mail import MailBounced
 from perdure.examples.order_processor import (
     Cancelled,
@@ -24,9 +24,10 @@ from perdure.examples.order_processor import (
 )
 from perdure.examples.token_refresher import AuthDown, Token, TokenState, token_refresher
 from perdure.examples.webhook_batcher import SinkFull, Webhook, webhook_batcher
+from perdure.jobs.call import Call
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.explanation import Asked, Explained, explain, request_of
-from perdure.programs import PASS, Call
+from perdure.programs import PASS, ServiceCall
 from perdure.programs.future import answer_of
 from perdure.runtime.record import Runtime
 from perdure.runtime.simulated import Simulation
@@ -98,7 +99,7 @@ class Recorded:
         return attrs.evolve(store, commit=commit, commit_all=None)
 
 
-RealCall = Callable[[Client], FutureResult[Any, Any]]
+RealCall = Callable[[Client], Call[Any, Any]]
 
 
 @attrs.frozen
@@ -201,7 +202,7 @@ async def one_step(recorded: Recorded, outside: Outside, store: Store, jobs: Cli
     loaded = (await answer_of(store.load(address, None, 0))).unwrap()
     for seen in (recorded.inputs, recorded.commits, outside.answered):
         seen.clear()
-    result = await answer_of(call(jobs))
+    result = await attempt(call(jobs))
     commits = [transition for transition in recorded.commits if transition.address == address]
     explanation = explain(
         job,
@@ -221,8 +222,8 @@ async def one_step(recorded: Recorded, outside: Outside, store: Store, jobs: Cli
     assert type(result) is type(explanation.result)
 
 
-def in_turn(answered: list[tuple[str, Result[Any, Any]]]) -> Callable[[Call], object]:
-    def answer(call: Call) -> object:
+def in_turn(answered: list[tuple[str, Result[Any, Any]]]) -> Callable[[ServiceCall], object]:
+    def answer(call: ServiceCall) -> object:
         if answered and answered[0][0] == call.name:
             return answered.pop(0)[1]
         return PASS

@@ -61,7 +61,7 @@ class Send:
     key: str | None = None
 
     def __call__(self, world: World, job: Any) -> object:
-        return shown(world.result(world.handle(job).send(self.to, self.event, idempotency_key=self.key)))
+        return shown(world.attempt(world.handle(job).send(self.to, self.event, idempotency_key=self.key)))
 
 
 @frozen
@@ -72,7 +72,7 @@ class Ask:
     to: str
 
     def __call__(self, world: World, job: Any) -> object:
-        return shown(world.result(getattr(world.handle(job), self.verb)(self.to)))
+        return shown(world.attempt(getattr(world.handle(job), self.verb)(self.to)))
 
 
 @frozen

@@ -71,18 +71,18 @@ def test_messages_to_an_unreadable_instance_wait_until_it_is_readable(given_: li
     async def scenario(world: World) -> None:
         current = readable
         jobs = await world.open(App(world.outside).with_jobs(current, senders))
-        await world.unwrap(jobs.handle(current).send("a", 0))
+        await world.run(jobs.handle(current).send("a", 0))
         messages: dict[str, list[int]] = {"x": [], "y": [], "z": []}
         sent: list[int] = [0]
         keys: dict[str, int] = {}
         for number, (action, detail) in enumerate(given_, start=1):
             match action:
                 case "tell":
-                    await world.unwrap(jobs.handle(senders).send(detail, number))
+                    await world.run(jobs.handle(senders).send(detail, number))
                     messages[detail].append(number)
                 case "send":
                     event = keys.get(detail, number)
-                    answer = await world.result(jobs.handle(current).send("a", event, idempotency_key=detail))
+                    answer = await world.attempt(jobs.handle(current).send("a", event, idempotency_key=detail))
                     assert isinstance(answer, Success) == (current is readable or detail in keys), answer
                     if isinstance(answer, Failure):
                         assert isinstance(answer.failure(), Undecodable | InstanceParked)
@@ -90,7 +90,7 @@ def test_messages_to_an_unreadable_instance_wait_until_it_is_readable(given_: li
                         sent.append(event)
                         keys |= {} if detail is None else {detail: event}
                 case "pause" | "resume":
-                    await world.result(getattr(jobs.handle(current), action)("a"))
+                    await world.attempt(getattr(jobs.handle(current), action)("a"))
                 case "wait":
                     await world.advance(ms=detail)
                 case _:
@@ -99,14 +99,14 @@ def test_messages_to_an_unreadable_instance_wait_until_it_is_readable(given_: li
                     jobs = await world.open(App(world.outside).with_jobs(current, senders))
         await world.close()
         jobs = await world.open(App(world.outside).with_jobs(readable, senders))
-        await world.result(jobs.handle(readable).resume("a"))
+        await world.attempt(jobs.handle(readable).resume("a"))
         await world.advance(minutes=2)
-        state = await world.unwrap(jobs.handle(readable).get_state("a"))
+        state = await world.run(jobs.handle(readable).get_state("a"))
         assert sorted(state) == sorted([*sent, *(number for each in messages.values() for number in each)])
         for each in (*messages.values(), sent):
             assert [number for number in state if number in each] == each
         assert await world.messages() == ()
-        assert await world.unwrap(jobs.dead_letters()) == ()
+        assert await world.run(jobs.dead_letters()) == ()
 
     play("memory", Path(), scenario)
 
@@ -144,7 +144,7 @@ def test_a_key_belongs_to_the_first_action_that_was_made_with_it(data: st.DataOb
         for (action, inputs), key in given_:
             await world.settle()
             before, heard = await world.row(job.address("a")), list(world.outside.heard)
-            answer = await world.result(getattr(handle, action)("a", *inputs, idempotency_key=key))
+            answer = await world.attempt(getattr(handle, action)("a", *inputs, idempotency_key=key))
             first = table.get(key or "")
             if first is None:
                 assert isinstance(answer, Success)
@@ -225,9 +225,9 @@ def test_a_refused_state_whose_error_is_caught_leaves_the_one_before(events: lis
         )
         expected = ""
         for event in events:
-            await world.unwrap(handle.send("a", tuple(event)))
+            await world.run(handle.send("a", tuple(event)))
             expected = next((change.value for change, _ in reversed(event) if change.how == GOOD), expected)
-            assert await world.unwrap(handle.get_state("a")) == expected
+            assert await world.run(handle.get_state("a")) == expected
             assert world.outside.heard[-1] == expected
 
     play("memory", Path(), scenario)
@@ -268,10 +268,10 @@ def test_a_refused_message_whose_error_is_caught_is_not_sent(posts: list[Post], 
     async def scenario(world: World) -> None:
         limits = Limits(messages_per_turn=room, payload_bytes=900)
         jobs = await world.open(App(world.outside, limits=limits).with_jobs(talking, hearing))
-        await world.unwrap(jobs.handle(talking).send("a", tuple(posts)))
+        await world.run(jobs.handle(talking).send("a", tuple(posts)))
         expected = tuple(f"{post.number}" for post in posts if post.fits)[:room]
-        assert (await world.unwrap(jobs.handle(hearing).get_state("b")) or ()) == expected
-        assert await world.unwrap(jobs.handle(talking).get_state("a")) == len(posts) - len(expected)
+        assert (await world.run(jobs.handle(hearing).get_state("b")) or ()) == expected
+        assert await world.run(jobs.handle(talking).get_state("a")) == len(posts) - len(expected)
 
     play("memory", Path(), scenario)
 
@@ -332,7 +332,7 @@ def test_every_tick_is_run_or_counted_as_missed(catch_up: CatchUp, given_: list[
         app_ = App(world.outside).with_jobs(job)
         jobs = await world.open(app_)
         anchor_ms = world.now_ms
-        await world.unwrap(jobs.handle(job).start("a", 0))
+        await world.run(jobs.handle(job).start("a", 0))
         for action, ms in given_:
             match action:
                 case "up" | "failing":

@@ -45,7 +45,7 @@ def test_a_key_is_applied_once_within_its_window(given_requests):
             table, answers = tables[id_], full[id_]
             place = list(table).index(key) if key in table else len(table)
             is_live = key in table and world.now_ms < table[key][1]
-            answer = await world.result(jobs.send(id_, steps(Add(amount)), idempotency_key=key))
+            answer = await world.attempt(jobs.send(id_, steps(Add(amount)), idempotency_key=key))
             if is_live and table[key][0] != amount:
                 assert isinstance(answer.failure(), IdempotencyConflict)
             elif is_live and not answers[place]:
@@ -62,6 +62,6 @@ def test_a_key_is_applied_once_within_its_window(given_requests):
             else:
                 assert isinstance(answer, Success)
             for each, total in totals.items():
-                assert (await world.unwrap(jobs.get_state(each)) or Total()).total == total
+                assert (await world.run(jobs.get_state(each)) or Total()).total == total
 
     play("memory", Path(), scenario)

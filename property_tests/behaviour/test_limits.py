@@ -105,7 +105,7 @@ def test_every_undecodable_instance_is_resumed_whichever_page_it_is_on(count: in
         paged = Limits(recovery_page=PAGE)
         jobs = await world.open(App(world.outside, limits=paged).with_jobs(before))
         for number in range(count):
-            await world.unwrap(jobs.handle(before).send(str(number), 1))
+            await world.run(jobs.handle(before).send(str(number), 1))
         await world.crash()
         await world.open(App(world.outside, limits=paged).with_jobs(between))
         await world.advance(s=2)
@@ -134,11 +134,11 @@ def test_a_mailbox_takes_as_many_as_its_limit(room: int, asked: int) -> None:
         refused = failures(calls)
         assert len(refused) == max(0, asked - room)
         assert all(isinstance(error, Overloaded) and error.limit == room for error in refused)
-        assert isinstance(await world.result(jobs.send("b", steps(Add()))), Success)
+        assert isinstance(await world.attempt(jobs.send("b", steps(Add()))), Success)
         world.release("held")
         await world.settle()
         assert first.done()
-        assert (await world.unwrap(jobs.get_state("a"))).total == min(asked, room)
+        assert (await world.run(jobs.get_state("a"))).total == min(asked, room)
 
     play("memory", Path(), scenario)
 
@@ -154,7 +154,7 @@ def test_a_full_engine_refuses_requests_and_takes_alarms_and_messages(room: int,
         jobs = await world.open(app(world.outside, max_pending=room, message_attempts=1))
         handle = jobs.handle(machine)
         told = tuple(Tell(f"target-{number}", (Add(), Mark(f"told-{number}"))) for number in range(messages))
-        await world.unwrap(handle.send("sender", OnAlarm(1_000, told)))
+        await world.run(handle.send("sender", OnAlarm(1_000, told)))
         calls = []
         for number in range(asked):
             world.suspension(f"held-{number}")
@@ -166,7 +166,7 @@ def test_a_full_engine_refuses_requests_and_takes_alarms_and_messages(room: int,
         heard = [word for word in world.outside.heard if word.startswith("told")]
         assert sorted(heard) == [f"told-{number}#1.1" for number in range(messages)]
         assert await world.messages() == ()
-        assert await world.unwrap(jobs.dead_letters()) == ()
+        assert await world.run(jobs.dead_letters()) == ()
 
     play("memory", Path(), scenario)
 
@@ -177,10 +177,10 @@ def test_a_message_is_delivered_as_often_as_its_limit(attempts: int) -> None:
     async def scenario(world: World) -> None:
         jobs = await world.open(app(world.outside, message_attempts=attempts))
         world.outside.breaks.add("x")
-        await world.unwrap(jobs.handle(machine).send("a", steps(Tell("b", (Say("x"),)))))
+        await world.run(jobs.handle(machine).send("a", steps(Tell("b", (Say("x"),)))))
         await world.advance(hours=12)
         assert world.outside.heard == ["x"] * attempts
-        (dead,) = await world.unwrap(jobs.dead_letters())
+        (dead,) = await world.run(jobs.dead_letters())
         assert dead.attempts == attempts
 
     play("memory", Path(), scenario)
@@ -207,18 +207,18 @@ def test_a_turn_sends_as_many_messages_as_its_limit(limit: int, sent: int, by: s
         told = tuple(Tell("b") for _ in range(sent))
         for _ in range(2):
             if by == "decision":
-                answer = await world.result(jobs.handle(deciding).send("a", sent))
+                answer = await world.attempt(jobs.handle(deciding).send("a", sent))
             else:
                 event = steps(*told) if by == "event" else OnAlarm(10, told)
-                answer = await world.result(jobs.handle(machine).send("a", event))
+                answer = await world.attempt(jobs.handle(machine).send("a", event))
                 await world.advance(ms=20)
                 if by == "alarm":
-                    await world.result(jobs.handle(machine).resume("a"))
+                    await world.attempt(jobs.handle(machine).resume("a"))
             if sent > limit and by != "alarm":
                 assert isinstance(answer, Failure)
                 assert isinstance(answer.failure(), HookRaised)
                 assert f"at most {limit} messages" in str(answer.failure())
-        target = await world.unwrap(jobs.handle(machine).get_state("b"))
+        target = await world.run(jobs.handle(machine).get_state("b"))
         assert (target or Total()).total == (2 * sent if sent <= limit else 0)
 
     play("memory", Path(), scenario)
@@ -287,16 +287,16 @@ def test_a_value_may_have_as_many_bytes_as_its_limit(text: str, margin: int, of:
         job: Any
         if of in {"start", "start state"}:
             job = recurring
-            answer = await world.result(jobs.handle(recurring).start("a", Text(text)))
+            answer = await world.attempt(jobs.handle(recurring).start("a", Text(text)))
         elif of == "first of batch":
             job = newest
-            answer = await world.result(jobs.handle(newest).add("a", Text(text)))
+            answer = await world.attempt(jobs.handle(newest).add("a", Text(text)))
         elif of == "message":
             job = passing
-            answer = await world.result(jobs.handle(passing).send("a", len(text)))
+            answer = await world.attempt(jobs.handle(passing).send("a", len(text)))
         else:
             job = doubling if of == "state" else keeping
-            answer = await world.result(jobs.handle(job).send("a", Text(text)))
+            answer = await world.attempt(jobs.handle(job).send("a", Text(text)))
         assert isinstance(answer, Success) == (margin >= 0), answer
         if isinstance(answer, Failure):
             assert isinstance(
@@ -305,7 +305,7 @@ def test_a_value_may_have_as_many_bytes_as_its_limit(text: str, margin: int, of:
             assert f"{room} bytes" in str(answer.failure())
             assert await world.row(job.address("a")) is None
         await world.settle()
-        told = await world.unwrap(jobs.handle(keeping).get_state("told"))
+        told = await world.run(jobs.handle(keeping).get_state("told"))
         assert told == (Text(sized) if of == "message" and margin >= 0 else None)
 
     play("memory", Path(), scenario)
@@ -358,7 +358,7 @@ def test_every_alarm_fires_in_its_time_however_few_are_read_at_once(
         jobs = await world.open(App(world.outside).with_jobs(bells, strange_bells))
         began_ms = world.now_ms
         for number, (after_ms, served) in enumerate(given_dues):
-            await world.unwrap(jobs.handle(bells if served else strange_bells).send(str(number), after_ms))
+            await world.run(jobs.handle(bells if served else strange_bells).send(str(number), after_ms))
         assert world.now_ms == began_ms
         await world.close()
         await world.open(App(world.outside, limits=Limits(alarm_batch=batch)).with_jobs(bells))
@@ -377,12 +377,12 @@ def test_as_many_alarms_are_under_way_as_requests_may_be(room: int, due: int) ->
     async def scenario(world: World) -> None:
         jobs = await world.open(app(world.outside, max_pending=room))
         for number in range(due):
-            await world.unwrap(jobs.handle(machine).send(str(number), OnAlarm(1_000, (Wait(500), AlarmIn(10**7)))))
+            await world.run(jobs.handle(machine).send(str(number), OnAlarm(1_000, (Wait(500), AlarmIn(10**7)))))
         await world.advance(ms=1_000)
         assert engine_of(world.jobs).alarms.under_way == min(due, room)
         await world.advance(s=10)
         assert engine_of(world.jobs).alarms.under_way == 0
         for number in range(due):
-            assert (await world.unwrap(jobs.handle(machine).status(str(number)))).run_count == 1
+            assert (await world.run(jobs.handle(machine).status(str(number)))).run_count == 1
 
     play("memory", Path(), scenario)

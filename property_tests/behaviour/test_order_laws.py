@@ -19,16 +19,16 @@ def test_messages_of_a_pair_arrive_once_and_in_order(given_sendings, mishap):
 
     async def scenario(world: World) -> None:
         jobs = (await world.open(app(world.outside))).handle(machine)
-        await world.unwrap(jobs.send("c", steps()))
+        await world.run(jobs.send("c", steps()))
         if mishap == "pause":
-            await world.unwrap(jobs.pause("c"))
+            await world.run(jobs.pause("c"))
         if mishap == "refuse":
             world.outside.breaks = {"a 0", "b 1"}
         sent: dict[str, list[str]] = {"a": [], "b": []}
         for sender, count in given_sendings:
             words = [f"{sender} {len(sent[sender]) + number}" for number in range(count)]
             sent[sender] += words
-            await world.unwrap(jobs.send(sender, steps(*(Tell("c", (Say(word),)) for word in words))))
+            await world.run(jobs.send(sender, steps(*(Tell("c", (Say(word),)) for word in words))))
         if mishap == "crash":
             await world.crash()
             await world.open(app(world.outside))
@@ -77,12 +77,12 @@ def test_an_instance_that_ends_drops_its_messages_to_itself_and_nothing_else(own
         told = [Tell("a", (Say(f"own {number}"),)) for number in range(own)]
         told += [Tell("b", (Say(f"other {number}"),)) for number in range(others)]
         if held:
-            await world.unwrap(jobs.send("a", steps(Say("busy"))))
-        await world.unwrap(jobs.send("a", steps(*told, End())))
+            await world.run(jobs.send("a", steps(Say("busy"))))
+        await world.run(jobs.send("a", steps(*told, End())))
         await world.advance(s=MINUTE)
         heard = [word for word in world.outside.heard if word != "busy"]
         assert heard == [f"other {number}" for number in range(others)]
-        assert await world.unwrap(jobs.get_state("a")) is None
+        assert await world.run(jobs.get_state("a")) is None
 
     play("memory", Path(), scenario)
 
@@ -94,11 +94,11 @@ def test_an_ended_instance_drops_its_waiting_messages_to_itself(own):
     async def scenario(world: World) -> None:
         jobs = (await world.open(app(world.outside))).handle(machine)
         world.outside.breaks = {"own"}
-        await world.unwrap(jobs.send("a", steps(*(Tell("a", (Say("own"), Break())) for _ in range(own)))))
-        await world.unwrap(jobs.terminate("a"))
+        await world.run(jobs.send("a", steps(*(Tell("a", (Say("own"), Break())) for _ in range(own)))))
+        await world.run(jobs.terminate("a"))
         world.outside.breaks, before = set(), len(world.outside.heard)
         await world.advance(hours=1)
         assert len(world.outside.heard) == before
-        assert await world.unwrap(jobs.get_state("a")) is None
+        assert await world.run(jobs.get_state("a")) is None
 
     play("memory", Path(), scenario)

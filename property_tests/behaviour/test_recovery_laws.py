@@ -26,7 +26,7 @@ def test_a_run_is_delivered_again_until_its_third_crash(given_ends):
         held = [f"slow#1.{delivery}" for delivery in range(1, 20)]
         for word in held:
             world.suspension(word)
-        await world.unwrap(jobs.send("a", OnAlarm(0, (Mark("slow"), Mark("end")))))
+        await world.run(jobs.send("a", OnAlarm(0, (Mark("slow"), Mark("end")))))
         await world.advance(s=1)
         crashes, deliveries = 0, 1
         for end in given_ends:
@@ -36,7 +36,7 @@ def test_a_run_is_delivered_again_until_its_third_crash(given_ends):
             crashes += (end == "crash") and crashes < 3
             deliveries += crashes < 3
             assert world.outside.heard == held[:deliveries]
-            assert (await world.unwrap(jobs.status("a"))).status == ("parked" if crashes == 3 else "running")
+            assert (await world.run(jobs.status("a"))).status == ("parked" if crashes == 3 else "running")
         for word in held:
             world.release(word)
         await world.advance(s=1)
@@ -54,7 +54,7 @@ def test_a_crash_uses_up_no_attempt(given_ends):
         jobs = (await world.open(app_)).handle(retrying)
         for delivery in range(1, 20):
             world.suspension(f"slow#1.{delivery}")
-        await world.unwrap(jobs.send("a", OnAlarm(0, (Mark("slow"), Refuse()))))
+        await world.run(jobs.send("a", OnAlarm(0, (Mark("slow"), Refuse()))))
         await world.advance(s=1)
         for end in given_ends:
             await (world.crash() if end == "crash" else world.close())
@@ -63,10 +63,10 @@ def test_a_crash_uses_up_no_attempt(given_ends):
         for delivery in range(1, 20):
             world.release(f"slow#1.{delivery}")
         await world.advance(s=1)
-        assert (await world.unwrap(jobs.status("a"))).status == "retrying"
+        assert (await world.run(jobs.status("a"))).status == "retrying"
         await world.advance(s=20)
         assert world.outside.heard[-1] == "slow#2.1"
-        assert (await world.unwrap(jobs.status("a"))).status == "parked"
+        assert (await world.run(jobs.status("a"))).status == "parked"
 
     play("memory", Path(), scenario)
 
@@ -102,7 +102,7 @@ def test_no_two_deliveries_have_the_same_marks(happens):
         jobs = (await world.open(app_)).handle(job)
         world.suspension("run")
         world.outside.refusals["run"] = 1_000
-        await world.unwrap(jobs.send("a", 1))
+        await world.run(jobs.send("a", 1))
         await world.advance(s=1)
         for action in happens:
             if action in {"crash", "stop"}:
@@ -114,7 +114,7 @@ def test_no_two_deliveries_have_the_same_marks(happens):
                 await world.settle()
                 world.suspension("run")
             elif action == "resume":
-                await world.unwrap(jobs.resume("a"))
+                await world.run(jobs.resume("a"))
             else:
                 world.start(jobs.trigger("a"))
             await world.advance(s=2)
@@ -149,7 +149,7 @@ def test_hooks_run_when_the_contract_says(fails, schedules):
     async def scenario(world: World) -> None:
         jobs = (await world.open(app(world.outside, watched))).handle(watched)
         given_steps = [*([Refuse()] if fails else []), *([AlarmIn(10**7)] if schedules else [])]
-        await world.result(jobs.send("a", steps(*given_steps)))
+        await world.attempt(jobs.send("a", steps(*given_steps)))
         expected = (["rescued"] if fails else []) + (["idle"] if fails or not schedules else [])
         assert _heard(world.outside) == expected
 
@@ -172,6 +172,6 @@ def test_a_first_event_that_fails_leaves_no_instance(end, reaches_outside, crash
             jobs = (await world.open(app(world.outside))).handle(machine)
         await world.advance(s=60)
         assert await world.row(machine.address("a")) is None
-        assert (await world.unwrap(jobs.status("a"))).status == "not_found"
+        assert (await world.run(jobs.status("a"))).status == "not_found"
 
     play("memory", Path(), scenario)

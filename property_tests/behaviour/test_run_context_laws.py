@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from returns.future import FutureResult
 from returns.result import Result, Success
 
-from perdure import App, Do, Task, TaskContext, effect, program, unwrap
+from perdure import App, Do, Task, TaskContext, effect, program
 from perdure.programs import gather
 from perdure.runtime.run_context import run_context
 from perdure.stores.memory import memory_store
@@ -56,7 +56,7 @@ class Services:
 
     async def visit(self, id_: str, other: str) -> Result[None, None]:
         self.check(id_)
-        await unwrap(self.handle.send(other, 1))
+        await self.handle.send(other, 1)
         self.check(id_)
         return Success(None)
 
@@ -116,7 +116,7 @@ async def _play(roots: Sequence[Visit], store: Any) -> Services:
         services.plan |= _instances(str(number), root)
     async with App(services).with_jobs(job).open(store) as jobs:
         services.handle = jobs.handle(job)
-        await asyncio.gather(*(unwrap(services.handle.send(str(number), 1)) for number in range(len(roots))))
+        await asyncio.gather(*(services.handle.send(str(number), 1) for number in range(len(roots))))
         assert run_context.get() is None
     return services
 

@@ -109,9 +109,9 @@ async def serve(world: World, jobs: dict[Kind, Any], rows: list[tuple[Kind, str,
     client = await world.open(app)
     for kind, id_, way in rows:
         if way in {"message", "first message"}:
-            await world.result(client.handle(sender).send(id_, f"{kind} {id_}", idempotency_key="k"))
+            await world.attempt(client.handle(sender).send(id_, f"{kind} {id_}", idempotency_key="k"))
         elif way in {"request", "first request"}:
-            await world.result(call(client.handle(jobs[kind]), kind, id_, "new", idempotency_key="k"))
+            await world.attempt(call(client.handle(jobs[kind]), kind, id_, "new", idempotency_key="k"))
         if not world.world.is_open:
             raise ProcessDied("after the answer to a request")
     await world.advance(hours=3)
@@ -137,7 +137,7 @@ def test_code_that_kills_before_a_handler_is_parked_and_its_neighbours_are_serve
             client = await world.open(app_of(world, jobs)[0])
             for kind, id_, way in rows:
                 if (code == "old" and not way.startswith("first")) or (code == "other" and way == "start"):
-                    await world.result(call(client.handle(jobs[kind]), kind, id_, code))
+                    await world.attempt(call(client.handle(jobs[kind]), kind, id_, code))
             await world.advance(minutes=1 if code == "old" else 0)
             await world.close()
         jobs = jobs_of(world, "new")
@@ -151,7 +151,7 @@ def test_code_that_kills_before_a_handler_is_parked_and_its_neighbours_are_serve
             row = await world.row(jobs[kind].address(id_))
             expected = None if id_ == "neighbour" else "recovery_exhausted"
             assert (None if row is None else row.suspension) == expected, (kind, way)
-        served = await world.unwrap(world.jobs.handle(jobs["task"]).get_state("neighbour"))
+        served = await world.run(world.jobs.handle(jobs["task"]).get_state("neighbour"))
         assert served.count == 102, "created, told once, and run once by its alarm"
 
     play("memory", Path(), scenario, seed=seed)

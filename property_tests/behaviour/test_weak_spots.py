@@ -150,7 +150,7 @@ def test_concurrent_additions_are_never_lost(
     """As many as were answered with success are in the state: no turn overwrote the state that another one had read."""
     app = App(Outside()).with_jobs(hourly, totals)
     with world_over(store, app, seed=seed, interleaving=interleaving) as world:
-        world.unwrap(world.handle(hourly).start("a", Total()))
+        world.run(world.handle(hourly).start("a", Total()))
         added, ran = 0, 0
         for number in rounds:
             if fault is not None:
@@ -160,9 +160,9 @@ def test_concurrent_additions_are_never_lost(
             added += sum(isinstance(answer, Success) for answer in answers[:number])
             ran += number
         runs = Counter(type(call.outcome) for call in world.effects if call.address.name == "hourly")
-        assert world.unwrap(world.handle(hourly).status("a")).run_count == ran
-        assert world.unwrap(world.handle(hourly).get_state("a")) == Total(runs[Success])
-        assert (world.unwrap(world.handle(totals).get_state("a")) or Total()) == Total(3 * added)
+        assert world.run(world.handle(hourly).status("a")).run_count == ran
+        assert world.run(world.handle(hourly).get_state("a")) == Total(runs[Success])
+        assert (world.run(world.handle(totals).get_state("a")) or Total()) == Total(3 * added)
 
 
 # ---------------------------------------------------------------- two
@@ -181,11 +181,11 @@ def test_an_add_during_a_flush_is_never_lost(
     outside = Outside()
     with world_over(store, App(outside).with_jobs(batches), seed=seed) as world:
         for number in range(before):
-            world.unwrap(world.handle(batches).add("a", Plus(number)))
+            world.run(world.handle(batches).add("a", Plus(number)))
         world.inject(Hang("reach") if isinstance(end, str) else Delay("reach", "1 s"))
         world.advance("5 s")
         for number in range(before, before + meanwhile):
-            world.unwrap(world.handle(batches).add("a", Plus(number)))
+            world.run(world.handle(batches).add("a", Plus(number)))
         match end:
             case "released":
                 world.release("reach")
@@ -229,7 +229,7 @@ def test_an_invalid_first_event_leaves_nothing(store: str, value: Any, kind: str
         assert world.advance_to_next_alarm() is None
         assert outside.calls == []
         good = Total() if kind == "start" else Plus()
-        assert world.unwrap(getattr(handles[kind], kind)("a", good, idempotency_key=key)).created
+        assert world.run(getattr(handles[kind], kind)("a", good, idempotency_key=key)).created
 
 
 @pytest.mark.parametrize("store", STORES)
@@ -253,7 +253,7 @@ def test_a_first_event_that_the_job_refuses_leaves_nothing(store: str, fault: Fa
         assert world.instances() == ()
         assert world.advance_to_next_alarm() is None
         world.clear_faults()
-        assert world.unwrap(world.handle(totals).send("a", Plus(), idempotency_key="k")).created
+        assert world.run(world.handle(totals).send("a", Plus(), idempotency_key="k")).created
 
 
 # ---------------------------------------------------------------- four
@@ -280,22 +280,22 @@ def test_a_start_that_crashes_anywhere_heals(
             if crash_points is not None:
                 world.crash_after(crash_points)
             try:
-                world.result(world.handle(job).start("a", Total(), idempotency_key="k"))
+                world.attempt(world.handle(job).start("a", Total(), idempotency_key="k"))
             except WorkerDied:
                 try:
                     world.open()
                 except WorkerDied:
                     revived(world)
-        world.result(revived(world).handle(job).start("a", Total(), idempotency_key="k"))
+        world.attempt(revived(world).handle(job).start("a", Total(), idempotency_key="k"))
         world.advance("2 hours 1 s")
         assert len(world.instances()) == 1
-        status = world.unwrap(world.handle(job).status("a"))
+        status = world.run(world.handle(job).status("a"))
         assert status.status == "scheduled"
         assert status.next_run_at is not None
         assert status.next_run_at > world.now
         assert Counter(event.type for event in world.events)["job.started"] == 1
         assert max(Counter(outside.calls).values(), default=1) == 1, "a run was repeated, and could not see it"
-        state = world.unwrap(world.handle(job).get_state("a"))
+        state = world.run(world.handle(job).get_state("a"))
         assert state is not None
         assert state.number >= 1
 
@@ -335,9 +335,9 @@ def test_a_cron_line_never_fires_in_the_past_around_both_changes_of_five_zones(
         assert tick_ms > at_ms
         at_ms = tick_ms
     with World(App(Outside()).with_jobs(job), clock=clock) as world:
-        world.unwrap(world.handle(job).start("a", Total()))
+        world.run(world.handle(job).start("a", Total()))
         for step in steps:
-            due = world.unwrap(world.handle(job).status("a")).next_run_at
+            due = world.run(world.handle(job).status("a")).next_run_at
             assert due is not None
             assert due > world.now
             runs = len(world.effects)

@@ -190,7 +190,7 @@ def operation(
 
     async def arrange(world: World) -> None:
         for one in before:
-            await world.unwrap(getattr(world.jobs.handle(job), one.method)("a", *one.given))
+            await world.run(getattr(world.jobs.handle(job), one.method)("a", *one.given))
             await world.advance(s=1)
 
     return Operation(

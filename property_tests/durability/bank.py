@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import Any, Literal, Protocol
 
 from attrs import evolve, field, frozen
-from returns.future import FutureResult
 from returns.result import Result
 
 from perdure import (
@@ -28,6 +27,7 @@ from perdure import (
     tell,
 )
 from perdure.client.client import Client
+from perdure.jobs.call import Call
 from perdure.jobs.context import JobContext
 from perdure.jobs.definition import CallError
 from perdure.programs import effect, sleep
@@ -223,7 +223,7 @@ class Step:
         return self.number - 1 - self.number // 4
 
 
-def take_step(jobs: Client, step: Step) -> FutureResult[Any, CallError]:
+def take_step(jobs: Client, step: Step) -> Call[Any, CallError]:
     """Return the call of a step."""
     if step.kind == "letter":
         return jobs.handle(mailbag).add(BAGS[step.number // 4 % len(BAGS)], step.letter, idempotency_key=step.key)

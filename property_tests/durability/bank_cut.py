@@ -18,7 +18,6 @@ from recording import Chosen, open_recorded
 from returns.result import Result, Success
 from sick_disk import Illness, SickDisk
 
-from perdure import unwrap
 from perdure.client.client import Client
 from perdure.client.in_process import engine_of
 from perdure.runtime.simulated import Simulation
@@ -176,6 +175,6 @@ async def _busy(jobs: Client, witness: Witness, after: Mapping[str, int], more: 
 async def _started(jobs: Client) -> None:
     while True:
         with suppress(*PASSING):
-            await unwrap(jobs.handle(pulse).start(PULSE, Beats(), wait_for="start"))
+            await jobs.handle(pulse).start(PULSE, Beats(), wait_for="start")
             return
         await engine_of(jobs).runtime.sleep(LOOK_MS)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 
 from bank import Step, account, ledger, mailbag, pulse, take_step
 
-from perdure import unwrap
 from perdure.client.client import Client
 from perdure.client.in_process import engine_of
 from perdure.programs.container import result_inside
@@ -34,7 +33,7 @@ async def client(
     for step in steps:
         while True:
             try:
-                await unwrap(take_step(jobs, step))
+                await take_step(jobs, step)
                 break
             except InstanceParked:
                 await resume_parked(jobs)
@@ -46,8 +45,8 @@ async def client(
 async def resume_parked(jobs: Client) -> None:
     """Resume the instances that were parked because three processes in a row died in the middle of it."""
     for job in (account, ledger, mailbag, pulse):
-        for listed in await unwrap(jobs.list(job, status="parked")):
-            await unwrap(jobs.handle(job).resume(listed.address.id))
+        for listed in await jobs.list(job, status="parked"):
+            await jobs.handle(job).resume(listed.address.id)
 
 
 async def quiet(jobs: Client) -> None:

@@ -25,19 +25,7 @@ from typing import Any
 import attrs
 from returns.result import Result, Success
 
-from perdure import (
-    App,
-    Client,
-    Do,
-    ItemContext,
-    Signal,
-    WorkerPool,
-    Workflow,
-    WorkflowContext,
-    effect,
-    program,
-    unwrap,
-)
+from perdure import App, Client, Do, ItemContext, Signal, WorkerPool, Workflow, WorkflowContext, effect, program
 from perdure.programs import gather, sleep
 from perdure.values.listed import Listing
 from perdure.values.outcome import Done, WasCancelled
@@ -142,10 +130,10 @@ class Operator:
         """End the holds and pauses of a process that died before it ended them."""
         for definition in (flow, pool):
             self.note(f"released/{definition.name}")
-            await unwrap(self.client.handle(definition).release())
-            paused: Listing = await unwrap(self.client.list(definition, status="paused", limit=1_000))
+            await self.client.handle(definition).release()
+            paused: Listing = await self.client.list(definition, status="paused", limit=1_000)
             for each in paused.instances:
-                await unwrap(self.client.handle(definition).resume(each.address.id))
+                await self.client.handle(definition).resume(each.address.id)
 
     async def operate(self) -> None:
         """Act until cancelled."""
@@ -160,15 +148,15 @@ class Operator:
         handle = self.client.handle(definition)
         match action:
             case "pause":
-                await unwrap(handle.pause(id_))
+                await handle.pause(id_)
                 await asyncio.sleep(self.random.uniform(0, HOLDS_S))
-                await unwrap(handle.resume(id_))
+                await handle.resume(id_)
             case "hold":
-                await unwrap(handle.hold())
+                await handle.hold()
                 self.note(f"held/{definition.name}")
                 await asyncio.sleep(self.random.uniform(0, HOLDS_S))
                 self.note(f"released/{definition.name}")
-                await unwrap(handle.release())
+                await handle.release()
             case "cancel":
                 await self.cancel(f"c{self.random.randrange(CANCELLED)}")
             case _:
@@ -176,7 +164,7 @@ class Operator:
 
     async def cancel(self, id_: str) -> None:
         """Cancel a workflow, perhaps again."""
-        if (await unwrap(self.client.handle(flow).cancel(id_, "of the operator"))).accepted:  # it has been started
+        if (await self.client.handle(flow).cancel(id_, "of the operator")).accepted:  # it has been started
             self.note(f"{id_}/cancelled")
 
     async def cancelled(self) -> None:
@@ -184,7 +172,7 @@ class Operator:
         handle = self.client.handle(flow)
         for number in range(CANCELLED):
             await self.cancel(f"c{number}")
-            while (outcome := await unwrap(handle.outcome(f"c{number}"))) is None:
+            while (outcome := await handle.outcome(f"c{number}")) is None:
                 await resume_parked(self.client)
                 await asyncio.sleep(POLL_S)
             if outcome != WasCancelled("of the operator"):
@@ -202,15 +190,15 @@ async def work(folder: Path, store: str, workflows: int, items: int) -> None:
         operating = asyncio.ensure_future(operator.operate())
         handle, ids = client.handle(flow), [f"f{number}" for number in range(workflows)]
         put = client.handle(pool).put_many([(f"i{number}", number) for number in range(items)])
-        await unwrap(put)
+        await put
         to_cancel = [f"c{number}" for number in range(CANCELLED)]
-        starts = (unwrap(handle.start(id_, 0, idempotency_key=f"start {id_}")) for id_ in (*ids, *to_cancel))
+        starts = (handle.start(id_, 0, idempotency_key=f"start {id_}") for id_ in (*ids, *to_cancel))
         await asyncio.gather(*starts)
-        await asyncio.gather(*(unwrap(handle.signal(id_, go, SENT, idempotency_key=f"go {id_}")) for id_ in ids))
+        await asyncio.gather(*(handle.signal(id_, go, SENT, idempotency_key=f"go {id_}") for id_ in ids))
         left = ids
         while left:
             await resume_parked(client)
-            outcomes: list[Any] = [await unwrap(handle.outcome(id_)) for id_ in left]
+            outcomes: list[Any] = [await handle.outcome(id_) for id_ in left]
             wrong = {str(outcome) for outcome in outcomes if outcome is not None and outcome != EXPECTED}
             if wrong:
                 raise AssertionError(wrong)
@@ -227,11 +215,11 @@ async def work(folder: Path, store: str, workflows: int, items: int) -> None:
 async def items_done(client: Client, items: int) -> None:
     """Wait until every item is done, and compare the results."""
     handle = client.handle(pool)
-    while (await unwrap(handle.progress())).done < items:
+    while (await handle.progress()).done < items:
         await resume_parked(client)
         await asyncio.sleep(POLL_S)
     for number in range(items):
-        outcome: Any = await unwrap(handle.outcome(f"i{number}"))
+        outcome: Any = await handle.outcome(f"i{number}")
         if outcome != Done(value=number + 1):
             raise AssertionError((number, outcome))
 
@@ -239,9 +227,9 @@ async def items_done(client: Client, items: int) -> None:
 async def resume_parked(client: Client) -> None:
     """Resume workflows and items whose process died three times during one step, as an operator would."""
     for definition in (flow, pool):
-        parked: Listing = await unwrap(client.list(definition, status="parked", limit=1_000))
+        parked: Listing = await client.list(definition, status="parked", limit=1_000)
         for each in parked.instances:
-            await unwrap(client.handle(definition).resume(each.address.id))
+            await client.handle(definition).resume(each.address.id)
 
 
 # ---------------------------------------------------------------- the loop

@@ -21,7 +21,7 @@ from random import Random
 import attrs
 from returns.result import Result, Success
 
-from perdure import App, Do, ItemContext, WorkerPool, effect, program, unwrap
+from perdure import App, Do, ItemContext, WorkerPool, effect, program
 
 KEYS = 4
 POLL_S = 0.05
@@ -77,12 +77,12 @@ async def serve(folder: Path, store: str, items: int) -> None:
     async with app.open(store) as client:
         handle = client.handle(pool)
         for number in range(items):
-            await unwrap(handle.put(f"{key(number)}/{number:05}", number))
+            await handle.put(f"{key(number)}/{number:05}", number)
             if number % KEYS == 0:
                 await asyncio.sleep(0.002)
-        while (await unwrap(handle.progress())).done < items:
-            for each in (await unwrap(client.list(pool, status="parked", limit=100))).instances:
-                await unwrap(handle.resume(each.address.id))  # its process died three times during its effect
+        while (await handle.progress()).done < items:
+            for each in (await client.list(pool, status="parked", limit=100)).instances:
+                await handle.resume(each.address.id)  # its process died three times during its effect
             await asyncio.sleep(POLL_S)
     sys.stdout.write("all are done\n")
 

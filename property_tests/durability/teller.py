@@ -25,7 +25,6 @@ from disk import Entry
 from recording import Recorder, open_recorded
 from returns.result import Result, Success
 
-from perdure import unwrap
 from perdure.client.client import Client
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.stores.sqlite import open_sqlite
@@ -98,7 +97,7 @@ async def main(path: str, durability: str, outside: str, window: str, disk: str 
     store = await opened(path, durability, disk)
     async with bank(Journal(appended(outside))).open(store) as jobs:
         say(f"open {time.time()}")
-        await unwrap(jobs.handle(pulse).start(PULSE, Beats(), wait_for="start"))
+        await jobs.handle(pulse).start(PULSE, Beats(), wait_for="start")
         async with await asyncio.start_unix_server(partial(serve, jobs), window):
             await asyncio.to_thread(sys.stdin.readline)
             await quiet(jobs)

@@ -86,7 +86,7 @@ async def scenario(world: World, part: str, brittle: Brittle) -> None:
     jobs = await world.open(App(world.outside, limits=Limits(shutdown_timeout="1000 ms")).with_jobs(machine, bag))
     calls, bags = jobs.handle(machine), jobs.handle(bag)
     engine = engine_of(jobs)
-    await world.unwrap(calls.send("b", steps(Add())))
+    await world.run(calls.send("b", steps(Add())))
     put_under(engine, part, brittle)
     asked = [
         world.start(calls.send("a", steps(Add()))),

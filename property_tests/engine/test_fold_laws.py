@@ -18,6 +18,7 @@ from returns.result import Failure, Result, Success
 
 from perdure import App, Do, Limits, Task, TaskContext, attempt, effect, fail, program, tell
 from perdure.client.in_process import engine_of
+from perdure.programs.future import awaited
 from perdure.stores.memory import MemoryBackend
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.store import Query
@@ -138,8 +139,8 @@ async def outcome(store: Any, history: Any, *, how: str, pace: int) -> object:
                     shown, await asyncio.gather(*(after(at * pace, made(jobs, one)) for at, one in enumerate(step)))
                 )
             await settled(jobs)
-        rows = (await attempt(engine_of(jobs).store.find(Query(limit=9)))).unwrap()
-        logged = (await attempt(engine_of(jobs).store.events(0, 999))).unwrap()
+        rows = (await awaited(engine_of(jobs).store.find(Query(limit=9)))).unwrap()
+        logged = (await awaited(engine_of(jobs).store.events(0, 999))).unwrap()
         events: dict[str, list[str]] = {}
         for entry in logged:
             events.setdefault(entry.event.address, []).append(entry.event.type)
@@ -208,7 +209,7 @@ def test_a_turn_that_comes_while_others_are_written_is_decided_after_them() -> N
             for _ in range(9):  # its turn is decided meanwhile, if it does not wait
                 await asyncio.sleep(0)
             await answered(second, third)
-            stored: Any = (await attempt(store.load(orders.address("a"), None, 0))).unwrap().instance
+            stored: Any = (await awaited(store.load(orders.address("a"), None, 0))).unwrap().instance
             return str(stored.state)
 
     assert asyncio.run(main()) == '{"total":7,"seen":[1,2,4]}'

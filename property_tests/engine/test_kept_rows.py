@@ -126,9 +126,9 @@ async def compare_answers(world: World) -> None:
     handle = world.jobs.handle(job)
     for id_ in ID_NAMES:
         row = await world.row(job.address(id_))
-        state: Total | None = await world.unwrap(handle.get_state(id_))
+        state: Total | None = await world.run(handle.get_state(id_))
         assert state == (None if row is None else job.visible_state(row))
-        status = await world.unwrap(handle.status(id_))
+        status = await world.run(handle.status(id_))
         assert status == (NOT_FOUND if row is None else job.report(row))
 
 

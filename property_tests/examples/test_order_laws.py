@@ -101,13 +101,13 @@ def test_an_order_lives_by_its_rules(given_steps):
                 await world.advance(s=step)
                 model.wait(step)
             else:
-                answer = await world.result(jobs.send("o-1", step))
+                answer = await world.attempt(jobs.send("o-1", step))
                 assert isinstance(answer, Success) == model.take(step)
                 await world.advance(ms=0)
-            state = await world.unwrap(jobs.get_state("o-1"))
+            state = await world.run(jobs.get_state("o-1"))
             assert (None if state is None else state.status) == model.status
             assert state is None or state.paid == model.paid
-            status = await world.unwrap(jobs.status("o-1"))
+            status = await world.run(jobs.status("o-1"))
             assert (status.next_run_at is not None) == (model.status is not None and model.due_s is not None)
             assert len(post.sent) == model.mails
         assert len({message_id for message_id, _ in post.sent}) == len(post.sent)

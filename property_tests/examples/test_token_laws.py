@@ -69,14 +69,14 @@ def test_a_token_is_fresh_until_it_is_revoked(given_answers, runs):
     async def scenario(world: World) -> None:
         server = Server(list(given_answers))
         jobs = (await world.open(App(server).with_jobs(token_refresher))).handle(token_refresher)
-        await world.unwrap(jobs.start("ada", TokenState("old", "r-1", START)))
+        await world.run(jobs.start("ada", TokenState("old", "r-1", START)))
         for _ in range(runs - 1):
             await world.advance(minutes=30, s=20)
         await world.advance(s=20)
         calls, token, is_over = expected(given_answers, runs)
         assert server.calls == calls
         assert len(server.mails) == is_over
-        state = await world.unwrap(jobs.get_state("ada"))
+        state = await world.run(jobs.get_state("ada"))
         if is_over:
             assert state is None
         else:

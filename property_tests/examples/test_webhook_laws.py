@@ -45,7 +45,7 @@ def test_every_webhook_arrives_once_and_in_order(gaps_ms, burst, refusals):
         jobs = (await world.open(App(sink).with_jobs(webhook_batcher))).handle(webhook_batcher)
         for number, gap_ms in enumerate([*gaps_ms, *[0] * burst]):
             await world.advance(ms=gap_ms)
-            await world.unwrap(jobs.add("contact", Webhook(str(number), "paid", "{}")))
+            await world.run(jobs.add("contact", Webhook(str(number), "paid", "{}")))
         await world.advance(minutes=5)
         arrived = [event for batch in sink.batches.values() for event in batch]
         assert arrived == [str(number) for number in range(count)]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 from pool import Images, Picture, app_of, pool_of
 
-from perdure import Limits, unwrap
+from perdure import Limits
 from perdure.client.in_process import engine_of
 from perdure.jobs.definition import AnyDefinition
 from perdure.kinds.worker_pool.item import ITEM_DATA, ItemData
@@ -73,7 +73,7 @@ def test_a_backlog_of_one_key_delays_a_single_item_of_another_by_a_few(kind: str
         async with app_of(images, job).open(store) as client:
             pool, feeder = client.handle(job), engine_of(client).feeders[job.kind, job.name]
             await reached.wait()
-            await unwrap(pool.put("b", Picture("bob", "bob.png")))
+            await pool.put("b", Picture("bob", "bob.png"))
             put = len(images.calls)
             await worked_on.wait()
             assert feeder.turns.size <= ROOM

@@ -31,7 +31,7 @@ def test_an_item_overtakes_those_that_were_put_less_than_its_head_start_earlier(
             put_ms[f"{number}"] = world.clock.now_ms
             picture = Picture("ann", f"{number}")
             options = {"head_start": f"{head_start} seconds"} if head_start else {}
-            world.unwrap(world.handle(job).put(f"{number}", picture, **options))
+            world.run(world.handle(job).put(f"{number}", picture, **options))
         world.advance("1 minute")
     assert began_ms.keys() == put_ms.keys()
     ranks = {url: put_ms[url] - 1_000 * puts[int(url)][1] for url in put_ms}

@@ -39,7 +39,7 @@ def play(world: World, given_: list[tuple[int, int, list[int]]], images: Images)
         for _ in range(number):
             for key in KEYS:
                 ids.append(f"{key}-{len(ids):03}")
-                world.result(pool.put(ids[-1], Picture(key, ids[-1])))
+                world.attempt(pool.put(ids[-1], Picture(key, ids[-1])))
 
     put(3)
     for points, more, refused in given_:
@@ -78,7 +78,7 @@ def test_items_of_a_key_with_one_worker_keep_their_order_over_crashes(
         with World(app_of(images, job), store=at, seed=seed, interleaving="operations") as world:
             ids = play(world, given_, images)
             pool = world.handle(job)
-            stored = {id_ for id_ in ids if world.unwrap(pool.status(id_)).status != "not_found"}
+            stored = {id_ for id_ in ids if world.run(pool.status(id_)).status != "not_found"}
             assert set(images.urls) == stored
-            parked = [id_ for id_ in stored if world.unwrap(pool.status(id_)).status != "done"]
+            parked = [id_ for id_ in stored if world.run(pool.status(id_)).status != "done"]
             assert parked == []

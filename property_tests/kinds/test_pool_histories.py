@@ -84,10 +84,10 @@ def play(world: World, job: Any, given_: list[Step]) -> None:
             world.open()
     world.cancel_crash()
     world.settle()
-    world.unwrap(pool.release())
+    world.run(pool.release())
     for id_ in put:
-        if world.unwrap(pool.status(id_)).status == "paused":
-            world.unwrap(pool.resume(id_))
+        if world.run(pool.status(id_)).status == "paused":
+            world.run(pool.resume(id_))
 
 
 @pytest.mark.parametrize("store", ["memory", "sqlite"])

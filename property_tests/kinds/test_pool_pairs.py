@@ -74,41 +74,41 @@ class Item:
 
     @property
     def status(self) -> str:
-        return self.world.unwrap(self.pool.status("a")).status
+        return self.world.run(self.pool.status("a")).status
 
     def put(self) -> None:
-        created = self.world.unwrap(self.pool.put("a", Picture("ann", self.url), **self.put_options)).created
+        created = self.world.run(self.pool.put("a", Picture("ann", self.url), **self.put_options)).created
         assert created != self.there
         self.there = True
 
 
 def hold(item: Item) -> None:
-    item.world.unwrap(item.pool.hold())
+    item.world.run(item.pool.hold())
     item.world.advance("1 s")
 
 
 def retry_now(item: Item) -> None:
     waits = item.status == "retrying"
-    assert item.world.unwrap(item.pool.retry("a")).queued == waits
+    assert item.world.run(item.pool.retry("a")).queued == waits
 
 
 def drain(item: Item) -> None:
     waits = item.status in WAITING
-    cancelled = item.world.unwrap(item.pool.drain()).cancelled
+    cancelled = item.world.run(item.pool.drain()).cancelled
     assert cancelled >= waits
     item.there = item.there and not waits
 
 
 def pause(item: Item) -> None:
     status = item.status
-    assert item.world.unwrap(item.pool.pause("a")).changed == (status in (*WAITING, "running"))
+    assert item.world.run(item.pool.pause("a")).changed == (status in (*WAITING, "running"))
     item.world.advance("1 minute")
     assert item.status == ("paused" if status in WAITING else status)
-    item.world.unwrap(item.pool.resume("a"))
+    item.world.run(item.pool.resume("a"))
 
 
 def terminate(item: Item) -> None:
-    assert item.world.unwrap(item.pool.terminate("a")).terminated == (item.status != "not_found" or item.there)
+    assert item.world.run(item.pool.terminate("a")).terminated == (item.status != "not_found" or item.there)
     item.there = False
 
 
@@ -156,15 +156,15 @@ def test_a_pair_of_features_leads_an_item_to_the_fate_of_both(
         item = Item(world, world.handle(job), url, put_options=at_put)
         if pair[0] == "hold" or pair[1] == "hold":
             hold(item)
-        world.unwrap(item.pool.put("b", Picture("ann", "b")))  # before it in its line, and in the window of the rate
+        world.run(item.pool.put("b", Picture("ann", "b")))  # before it in its line, and in the window of the rate
         item.put()
         world.settle()
         for name in pair if order == "in order" else reversed(pair):
             FEATURES[name][2](item)
             world.settle()
-        world.unwrap(item.pool.release())
+        world.run(item.pool.release())
         world.advance("10 minutes")
-        outcome = world.unwrap(item.pool.outcome("a"))
+        outcome = world.run(item.pool.outcome("a"))
         if not item.there:
             assert outcome is None
         elif dead:
@@ -172,9 +172,9 @@ def test_a_pair_of_features_leads_an_item_to_the_fate_of_both(
             assert "dead a" in images.urls
         else:
             assert outcome == Done(value=f"small {url}")
-        child = world.unwrap(item.pool.outcome("a-child"))
+        child = world.run(item.pool.outcome("a-child"))
         if parent and item.there:
             assert child == (None if dead else Done(value="small child"))
         drained = "drain" in pair
-        assert drained or world.unwrap(item.pool.outcome("b")) == Done(value="small b")
-        assert world.unwrap(item.pool.progress()).waiting == 0
+        assert drained or world.run(item.pool.outcome("b")) == Done(value="small b")
+        assert world.run(item.pool.progress()).waiting == 0

@@ -74,7 +74,7 @@ def test_no_window_holds_more_runs_than_the_rates_whatever_crashes(
                     for key in ("ann", "bob") * puts:
                         number += 1
                         url = f"{key}-{number}{'-slow' * slow}"
-                        world.result(pool.put(url, Picture(key, url)))
+                        world.attempt(pool.put(url, Picture(key, url)))
                     world.advance(f"{pause_ms} ms")
                 world.cancel_crash()
                 world.clear_faults()
@@ -85,4 +85,4 @@ def test_no_window_holds_more_runs_than_the_rates_whatever_crashes(
             world.advance("5 minutes")
             assert holds(begun[""], RUNS), begun
             assert all(holds(begun[key], RUNS_OF_KEY) for key in ("ann", "bob")), begun
-            assert world.unwrap(pool.progress()).waiting == 0
+            assert world.run(pool.progress()).waiting == 0

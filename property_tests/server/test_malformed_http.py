@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from raw_http import SteppedClock, quiet, serving
 
-from perdure import App, Client, Task, succeed, unwrap
+from perdure import App, Client, Task, succeed
 from perdure.examples.order_processor import Order, OrderEvent, decide_order
 from perdure.server.api import asgi_of
 from perdure.server.http_limits import HttpLimits
@@ -177,7 +177,7 @@ async def received(reader: asyncio.StreamReader) -> bytes:
 
 async def stored(jobs: Client) -> list[str]:
     """Return the ids of the stored instances."""
-    return [row.address.id for row in await unwrap(jobs.list())]
+    return [row.address.id for row in await jobs.list()]
 
 
 class errors_logged(logging.Handler):  # noqa: N801 - read as a block

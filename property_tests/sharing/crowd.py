@@ -15,11 +15,11 @@ import attrs
 import orjson
 from debounce_operations import piles as piles_with
 from machine import Add, Mark, OnAlarm, Tell, Wait, machine, steps
-from returns.future import FutureResult
 from returns.result import Result, Success
 
 from perdure import App, Backoff, Limits, Retry
 from perdure.client.client import Client
+from perdure.jobs.call import Call
 from perdure.jobs.definition import AnyDefinition
 from perdure.stores.store import Query
 from perdure.testing.cluster import Cluster, ClusterEngine
@@ -29,7 +29,7 @@ from perdure.values.duration import Duration
 from perdure.values.errors import InstanceParked, PerdureError
 from perdure.values.message import Consumed
 
-Ask: TypeAlias = Callable[[Client], FutureResult[Any, Any]]
+Ask: TypeAlias = Callable[[Client], Call[Any, Any]]
 
 IDS: Final = "abc"
 MODES: Final[tuple[tuple[Requests, bool], ...]] = (("single", True), ("grouped", False), ("grouped", True))
@@ -311,7 +311,7 @@ class Crowd:
             cluster.advance("60 s")
         parked = cluster.inspect(lambda store: store.find(Query(suspension="recovery_exhausted", limit=1_000)))
         for row in parked:
-            cluster.unwrap(cluster.drawn(), self.resuming(str(row.address)))
+            cluster.run_on(cluster.drawn(), self.resuming(str(row.address)))
         if parked:
             cluster.advance("60 s")
 

@@ -75,9 +75,9 @@ def test_an_engine_does_not_park_the_instances_of_a_newer_one():
     outside = Outside()
     with Cluster(App(outside).with_jobs(OLD)) as cluster:
         old = cluster.open()
-        cluster.unwrap(old, lambda client: client.handle(OLD).send("a", 1))
+        cluster.run_on(old, lambda client: client.handle(OLD).send("a", 1))
         new = cluster.open(App(outside).with_jobs(NEW))
-        cluster.unwrap(new, lambda client: client.handle(NEW).send("a", 1))
+        cluster.run_on(new, lambda client: client.handle(NEW).send("a", 1))
         task = old.call(lambda client: client.handle(OLD).send("a", 1))
         assert cluster.run_until(task.done, patience="5 s")
         assert isinstance(task.result().failure(), Undecodable)
@@ -86,7 +86,7 @@ def test_an_engine_does_not_park_the_instances_of_a_newer_one():
         (row,) = cluster.instances()
         assert (row.suspension, row.state_version) == (None, 2)
         assert set(outside.heard) == {"Cents"}, "the alarm is the business of the newer engine"
-        cluster.unwrap(new, lambda client: client.handle(NEW).send("a", 1))
+        cluster.run_on(new, lambda client: client.handle(NEW).send("a", 1))
 
 
 def deposit_at(client: Client, job: Any, id_: str, key: str) -> Any:
@@ -147,7 +147,7 @@ def test_callers_with_keys_see_no_error_during_a_deploy(seed):
         rows = cluster.instances()
         assert [row.address for row in rows if row.suspension or row.due_ms is not None or row.owner is not None] == []
         for id_, count in scene.totals.items():
-            state = cluster.unwrap(cluster.drawn(), partial(state_of, id_=id_))
+            state = cluster.run_on(cluster.drawn(), partial(state_of, id_=id_))
             assert state == Cents(100 * count), "each acknowledged deposit is applied once"
 
 
@@ -201,7 +201,7 @@ def test_a_message_is_no_dead_letter_while_an_engine_handles_it():
         cluster.advance("1500 ms")
         share = engine_of(cast("Client", reader.client)).membership.share
         target = next(str(n) for n in range(99) if TEXTS.address(str(n)) in share)
-        cluster.unwrap(writer, lambda client: client.handle(TEXTS).send("sender", f"to {target}"))
+        cluster.run_on(writer, lambda client: client.handle(TEXTS).send("sender", f"to {target}"))
         cluster.advance("30 s")
         assert slow.heard == ["word"]
         assert cluster.inspect(lambda store: store.dead_letters(0, 9)) == ()

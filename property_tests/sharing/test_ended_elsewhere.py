@@ -14,21 +14,7 @@ from postgres_harness import SharedPostgresHarness
 from returns.future import FutureResult
 from returns.result import Success
 
-from perdure import (
-    App,
-    Do,
-    Task,
-    TaskContext,
-    Undo,
-    Workflow,
-    WorkflowContext,
-    attempt,
-    effect,
-    program,
-    saga,
-    step,
-    unwrap,
-)
+from perdure import App, Do, Task, TaskContext, Undo, Workflow, WorkflowContext, attempt, effect, program, saga, step
 from perdure.programs import sleep
 from perdure.testing.cluster import Cluster
 from perdure.values.answer import Sent
@@ -66,7 +52,7 @@ def test_a_terminate_elsewhere_stops_a_program_within_a_heartbeat(after_ms: int,
         stopped = here.call(lambda client: client.handle(machine).send("a", steps(*words)))
         other = here.call(lambda client: client.handle(machine).send("b", steps(Mark("b"), Wait(8_000), Mark("end"))))
         cluster.advance(f"{after_ms + 100} ms")
-        cluster.unwrap(there, lambda client: client.handle(machine).terminate("a", interrupt=True))
+        cluster.run_on(there, lambda client: client.handle(machine).terminate("a", interrupt=True))
         cluster.advance(f"{BEAT_MS + 100} ms")
         heard = len(outside.heard)
         assert stopped.done()
@@ -118,7 +104,7 @@ def test_a_terminate_elsewhere_stops_a_program_on_postgres(postgres_url: str) ->
             sending = asyncio.ensure_future(attempt(here.handle(long_runs).send("a", 1)))
             while not hours:  # noqa: ASYNC110 - the service says nothing else
                 await asyncio.sleep(0.01)
-            await unwrap(there.handle(long_runs).terminate("a", interrupt=True))
+            await there.handle(long_runs).terminate("a", interrupt=True)
             assert isinstance((await sending).unwrap(), Sent)
             assert hours == ["begun", "cancelled"]
         await harness.discard()
@@ -165,13 +151,13 @@ def test_a_cancellation_elsewhere_interrupts_a_step_within_a_heartbeat(after_ms:
     outside = Outside()
     with Cluster(App(outside).with_jobs(trips), seed=seed, lease=f"{LEASE_MS} ms") as cluster:
         here, there = cluster.open(), cluster.open()
-        cluster.unwrap(here, lambda client: client.handle(trips).start("a", 0))
+        cluster.run_on(here, lambda client: client.handle(trips).start("a", 0))
         cluster.advance(f"{after_ms + 100} ms")
         if asked == "second":
-            cluster.unwrap(there, lambda client: client.handle(trips).cancel("a", "enough"))
+            cluster.run_on(there, lambda client: client.handle(trips).cancel("a", "enough"))
             cluster.advance(f"{2 * BEAT_MS} ms")
             assert outside.heard == ["hotel", "flight"]
-        cluster.unwrap(there, lambda client: client.handle(trips).cancel("a", "enough", interrupt=True))
+        cluster.run_on(there, lambda client: client.handle(trips).cancel("a", "enough", interrupt=True))
         cluster.advance(f"{BEAT_MS + 1_000} ms")
-        assert cluster.unwrap(there, lambda client: client.handle(trips).outcome("a")) == WasCancelled(reason="enough")
+        assert cluster.run_on(there, lambda client: client.handle(trips).outcome("a")) == WasCancelled(reason="enough")
         assert outside.heard == ["hotel", "flight", "no hotel"]

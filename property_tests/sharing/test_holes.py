@@ -109,7 +109,7 @@ def test_a_claim_for_a_message_that_another_engine_consumed_is_not_written(actio
     with Scene(ms=5) as scene:
         sender, other = scene.open(2)
         id_ = next(str(n) for n in range(99) if machine.address(str(n)) in share(other))
-        scene.cluster.unwrap(
+        scene.cluster.run_on(
             other, lambda client: client.handle(machine).send(id_, OnAlarm(3_600_000, (Mark("m"), NoAlarm())))
         )
         froze = list[TraceEvent]()
@@ -134,14 +134,14 @@ def test_the_end_of_a_flush_waits_for_an_event_of_another_engine(end):
     with Scene(ms=1_000) as scene:
         engines = scene.open(2)
         due, other = owner_of(scene, engines, "a")
-        scene.cluster.unwrap(due, add("a", 1))
+        scene.cluster.run_on(due, add("a", 1))
         scene.hears("batch 1")  # the flush takes a second from here
         scene.cluster.advance("500 ms")
         ringing = other.call(add("a", -2, key="ring"))
         scene.hears("ring -2")
         if end == "killed":
             other.crash()
-            scene.cluster.unwrap(due, add("a", -2, key="ring"))
+            scene.cluster.run_on(due, add("a", -2, key="ring"))
         else:
             scene.cluster.run_until(ringing.done)
         assert scene.is_settled()
@@ -157,7 +157,7 @@ def test_a_newcomer_is_not_taken_for_dead():
         newcomer = scene.cluster.open()
         newcomer.call(send("a", Mark("w"), Add(1)))
         scene.hears("w")
-        scene.cluster.unwrap(elder, send("a", Add(1)))
+        scene.cluster.run_on(elder, send("a", Add(1)))
         assert scene.heard == ["w#1.1"], "the elder does not recover the run of a living engine"
         assert scene.is_settled()
 
@@ -169,10 +169,10 @@ def test_a_resume_does_not_free_a_claim_that_is_being_run(where):
         engines = scene.open(2)
         due, other = owner_of(scene, engines, "a")
         caller = due if where == "here" else other
-        scene.cluster.unwrap(due, add("a", 1))
+        scene.cluster.run_on(due, add("a", 1))
         scene.hears("batch 1")
-        scene.cluster.unwrap(caller, lambda client: client.handle(piles).pause("a"))
-        scene.cluster.unwrap(caller, lambda client: client.handle(piles).resume("a"))
+        scene.cluster.run_on(caller, lambda client: client.handle(piles).pause("a"))
+        scene.cluster.run_on(caller, lambda client: client.handle(piles).resume("a"))
         assert scene.is_settled()
         assert scene.heard == ["batch 1#1.1"]
 
@@ -192,7 +192,7 @@ def test_a_terminate_waits_for_the_run_of_another_engine():
         first, second = scene.open(2)
         sending = first.call(send("a", Mark("w"), Add(1)))
         scene.hears("w")
-        scene.cluster.unwrap(second, lambda client: client.handle(machine).terminate("a"))
+        scene.cluster.run_on(second, lambda client: client.handle(machine).terminate("a"))
         assert sending.done(), "the run has ended"
         assert isinstance(sending.result(), Success)
         assert scene.cluster.instances() == ()
@@ -225,7 +225,7 @@ def test_an_engine_whose_lease_has_ended_performs_nothing_more_and_stops():
 
         scene.cluster.watch(note)
         first.cut_off("60 s")
-        scene.cluster.unwrap(second, send("a", Mark("one"), Mark("two"), Add(1), key="k"))
+        scene.cluster.run_on(second, send("a", Mark("one"), Mark("two"), Add(1), key="k"))
         assert first.is_over, "it has stopped by itself"
         assert [word for number, word in effects if number == first.number] == []
         assert [word for number, word in effects if number == second.number] == ["one#1.2", "two#1.2"]
@@ -241,7 +241,7 @@ def test_a_frozen_engine_that_wakes_after_its_lease_writes_nothing():
         first.call(send("a", Mark("w"), Mark("v"), Add(1), key="k"))
         scene.hears("w")
         first.freeze("20 s")
-        scene.cluster.unwrap(second, send("a", Mark("w"), Mark("v"), Add(1), key="k"))
+        scene.cluster.run_on(second, send("a", Mark("w"), Mark("v"), Add(1), key="k"))
         scene.cluster.advance("30 s")
         assert first.is_over
         assert scene.heard == ["w#1.1", "w#1.2", "v#1.2"], "it does not begin its next effect"
@@ -270,7 +270,7 @@ def test_the_runs_of_a_killed_engine_are_taken_over_when_its_lease_ends(after_ms
 def test_a_client_lists_the_engines_and_an_owned_store_has_none():
     with Scene() as scene:
         first, second = scene.open(2)
-        found = scene.cluster.unwrap(first, lambda client: client.members())
+        found = scene.cluster.run_on(first, lambda client: client.members())
         assert [member.epoch for member in found] == [first.epoch, second.epoch]
         assert {(job.kind, job.name, job.state_version) for job in found[1].served} == {
             ("task", "machine", 1),
@@ -279,10 +279,10 @@ def test_a_client_lists_the_engines_and_an_owned_store_has_none():
         assert all(0 < member.lease_left_ms <= 4_000 for member in found)
         second.close()
         scene.cluster.advance("5 s")
-        (alone,) = scene.cluster.unwrap(first, lambda client: client.members())
+        (alone,) = scene.cluster.run_on(first, lambda client: client.members())
         assert alone.epoch == first.epoch
         with World(scene.cluster.app) as world:
-            assert world.unwrap(world.jobs.members()) == ()
+            assert world.run(world.jobs.members()) == ()
 
 
 @pytest.mark.parametrize("end", ["lives", "killed"])
@@ -291,7 +291,7 @@ def test_alarms_are_divided_and_none_waits_for_the_engine_that_set_it(end):
         engines = scene.open(3)
         for number in range(30):
             at = OnAlarm(3_000, (Mark(f"a{number}"),))
-            scene.cluster.unwrap(engines[0], lambda client, n=number, at=at: client.handle(machine).send(f"al{n}", at))
+            scene.cluster.run_on(engines[0], lambda client, n=number, at=at: client.handle(machine).send(f"al{n}", at))
         if end == "killed":
             engines[0].crash()
         fired = Counter[int]()

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from returns.result import Failure, Result, Success
 
-from perdure import App, Do, Task, TaskContext, attempt, effect, fail, program, unwrap
+from perdure import App, Do, Task, TaskContext, attempt, effect, fail, program
 from perdure.client.client import Client
 from perdure.stores.groups import LoadRequest
 from perdure.stores.memory.shared_backend import SharedMemoryBackend
@@ -72,7 +72,7 @@ def backend_of_tests() -> SharedMemoryBackend:
 async def apply(jobs: Client, id_: str, event: Moved | None) -> bool:
     handle = jobs.handle(accounts)
     if event is None:
-        await unwrap(handle.terminate(id_))
+        await handle.terminate(id_)
         return True
     return isinstance(await attempt(handle.send(id_, event)), Success)
 
@@ -97,7 +97,7 @@ def test_each_answer_is_that_of_the_stored_row(calls: list[Call]) -> None:
                     totals[id_] = before + event.amount
                     noted.extend([totals[id_]] if event.how == "noted" else [])
             for id_ in "ab":
-                assert (await unwrap(one.handle(accounts).get_state(id_)) or 0) == totals.get(id_, 0)
+                assert (await one.handle(accounts).get_state(id_) or 0) == totals.get(id_, 0)
 
     asyncio.run(main())
     assert ledger.seen == noted
@@ -133,7 +133,7 @@ def test_a_row_that_was_kept_is_not_read_again_while_others_leave_it_alone() -> 
                 await apply(there, "a", Moved(1))
                 await apply(here, "a", Moved(1))
             assert loads == ["a"] * 10
-            assert await unwrap(here.handle(accounts).get_state("a")) == 20 + 2 + 60 + 20
+            assert await here.handle(accounts).get_state("a") == 20 + 2 + 60 + 20
 
     asyncio.run(main())
 
@@ -158,14 +158,14 @@ def test_no_answer_rests_on_the_row_that_a_failed_turn_has_read_before() -> None
         backend, app, state = backend_of_tests(), App(Ledger()).with_jobs(accounts), list[str]()
         async with app.open(holding(backend.open(), state)) as here, app.open(backend.open()) as there:
             calls = here.handle(accounts)
-            await unwrap(calls.send("a", Moved(1)))
+            await calls.send("a", Moved(1))
             state.append("held")
             first = asyncio.ensure_future(attempt(calls.send("b", Moved(1))))
             await some_steps()
             assert held
             broken = asyncio.ensure_future(attempt(calls.send("a", Moved(1, "broken"))))
             await some_steps()  # it is decided, and waits for the group before
-            await unwrap(there.handle(accounts).send("a", Moved(2)))
+            await there.handle(accounts).send("a", Moved(2))
             taken = asyncio.ensure_future(attempt(calls.send("a", Moved(-3))))
             await some_steps()
             state.clear()
@@ -186,11 +186,11 @@ def test_a_request_with_a_key_reads_the_key() -> None:
     async def main() -> None:
         backend, app = backend_of_tests(), App(Ledger()).with_jobs(accounts)
         async with app.open(backend.open()) as here, app.open(backend.open()) as there:
-            await unwrap(here.handle(accounts).send("a", Moved(1), idempotency_key="k"))
+            await here.handle(accounts).send("a", Moved(1), idempotency_key="k")
             first = await attempt(there.handle(accounts).send("a", Moved(1), idempotency_key="k"))
             again = await attempt(here.handle(accounts).send("a", Moved(1), idempotency_key="k"))
             assert first == again
             assert not isinstance(again, Failure)
-            assert await unwrap(here.handle(accounts).get_state("a")) == 1
+            assert await here.handle(accounts).get_state("a") == 1
 
     asyncio.run(main())

@@ -79,7 +79,7 @@ def test_a_pool_over_engines_loses_no_item_and_repeats_none_unmarked(seed):
     cluster, engines = opened(slow, seed)
     with cluster:
         items = [(str(number), number) for number in range(ITEMS)]
-        cluster.unwrap(engines[2], lambda client: client.handle(pool).put_many(items))
+        cluster.run_on(engines[2], lambda client: client.handle(pool).put_many(items))
         misfortune(cluster, engines)
         assert [word for word, times in Counter(slow.heard).items() if times > 1] == []
         assert set(map(plain, slow.heard)) == {f"item {number}" for number in range(ITEMS)}
@@ -93,7 +93,7 @@ def test_workflows_over_engines_end_and_repeat_the_last_step_at_most(seed):
     with cluster:
         for number in range(6):
             engine = engines[number % 3]
-            cluster.unwrap(engine, lambda client, number=number: client.handle(flow).start(str(number), number))
+            cluster.run_on(engine, lambda client, number=number: client.handle(flow).start(str(number), number))
         misfortune(cluster, engines)
         heard: Counter[Any] = Counter(slow.heard)
         assert set(heard) == {f"step {number}" for number in range(STEPS)}

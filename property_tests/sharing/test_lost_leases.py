@@ -9,7 +9,7 @@ import pytest
 from returns.future import FutureResult
 from returns.result import Result, Success
 
-from perdure import App, Do, Task, TaskContext, effect, program, unwrap
+from perdure import App, Do, Task, TaskContext, attempt, effect, program
 from perdure.programs import sleep
 from perdure.programs.future import answer_of, asked
 from perdure.runtime.record import Runtime
@@ -89,13 +89,13 @@ def test_a_run_that_is_claimed_when_the_lease_ends_runs_elsewhere(due_ms: int) -
         runtime = simulation.runtime
         first = App(here).with_jobs(alarms).open(without_heartbeats(backend.open(), runtime, 250), runtime=runtime)
         client = await first.__aenter__()
-        await unwrap(client.handle(alarms).send("a", due_ms - 250))
+        await client.handle(alarms).send("a", due_ms - 250)
         async with App(there).with_jobs(alarms).open(backend.open(), runtime=runtime) as jobs:
             await runtime.sleep(2 * LEASE_MS)
-            (row,) = await unwrap(backend.reader().find(Query()))
+            (row,) = (await answer_of(backend.reader().find(Query()))).unwrap()
             assert (row.suspension, row.owner, row.due_ms) == (None, None, None)
             assert here.words + there.words in (["1.1"], ["1.2"])
-            await unwrap(jobs.handle(alarms).send("a", 1))
+            await jobs.handle(alarms).send("a", 1)
         await first.__aexit__(None, None, None)
 
     simulation.run(main())
@@ -154,7 +154,7 @@ def test_an_engine_that_a_commit_finds_dead_stops_its_runs() -> None:
         client = await engine.__aenter__()
 
         async def send() -> None:
-            await answer_of(client.handle(jobs).send("a", 1_000))
+            await attempt(client.handle(jobs).send("a", 1_000))
 
         call = runtime.spawn(send(), name="call")
         await runtime.sleep(500)

@@ -17,7 +17,7 @@ def test_every_item_of_a_pool_is_worked_on_by_one_of_two_engines(seed: int, cras
         for number in range(20):
             picture = Picture(f"k{number % 3}", f"{number}.png")
             engine = first if number % 2 else second
-            cluster.unwrap(
+            cluster.run_on(
                 engine, lambda client, number=number, picture=picture: client.handle(job).put(f"i{number}", picture)
             )
         if crash == "yes":

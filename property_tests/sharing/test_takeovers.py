@@ -259,7 +259,7 @@ def test_an_opening_that_hangs_takes_no_share() -> None:
         healthy = cluster.open()
         for number in range(40):
             alarm = OnAlarm(3_000, (Say(f"alarm{number}"),))
-            cluster.unwrap(healthy, lambda client, n=number, alarm=alarm: client.handle(machine).send(f"a{n}", alarm))
+            cluster.run_on(healthy, lambda client, n=number, alarm=alarm: client.handle(machine).send(f"a{n}", alarm))
         events = steps(Mark("declared"), Wait(3_600_000))
         opening = cluster.begin(app.ensuring(machine, "declared", lambda job: job.send(events)))
         cluster.advance("4 s")

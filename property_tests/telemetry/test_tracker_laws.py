@@ -30,7 +30,7 @@ STEPS = st.lists(
 async def taken(world: World, app: App[Any], endpoint: FakeEndpoint, step: Step) -> None:
     match step:
         case "send", id_:
-            await world.result(world.jobs.handle(job).send(id_, 1))
+            await world.attempt(world.jobs.handle(job).send(id_, 1))
         case "advance", seconds:
             await world.advance(s=seconds)
         case "answer", answers:

@@ -14,9 +14,9 @@ from history import Age, Call, Try
 from returns.result import Failure, Result, Success
 from versioned_jobs import Code, Outside
 
+from perdure import attempt
 from perdure.client.client import Client
 from perdure.client.together import together
-from perdure.programs.future import answer_of
 from perdure.remote.channel import AnswerLost, HttpReply, NotSent
 from perdure.remote.connecting import settings
 from perdure.runtime.record import SpawnedTask
@@ -229,7 +229,7 @@ class Rollout:
         deadline = self.cluster.now_ms + GIVES_UP_MS
         while True:
             connection.last = None
-            match await answer_of(make(handle)):
+            match await attempt(make(handle)):
                 case Success(value):
                     call.answer, call.state = value, "answered"
                     return

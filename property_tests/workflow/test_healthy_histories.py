@@ -200,7 +200,7 @@ class Operator:
         for _ in range(200):
             self.open()
             try:
-                found = self.world.result(call())
+                found = self.world.attempt(call())
             except WorkerDied:
                 continue
             if isinstance(found, Success):
@@ -241,7 +241,7 @@ def check(place: Any, drawn: tuple[Move, ...], limits: Limits, inbox: int, waits
         status = operator.until(lambda: flow().status("f"))
         operator.until(lambda: flow().steps("f"))
         outcome = operator.until(lambda: flow().outcome("f"))
-        assert isinstance(outcome, Done), (status, world.unwrap(flow().steps("f")))
+        assert isinstance(outcome, Done), (status, world.run(flow().steps("f")))
         assert Counter(each for text in outcome.value for each in text.split()) == words
         assert (operator.until(lambda: world.handle(counter).get_state("f")) or 0) == told
         assert not world.messages()

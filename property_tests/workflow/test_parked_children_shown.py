@@ -69,9 +69,9 @@ def perform(world: World, bench: Bench, verb: str, number: int) -> None:
         case "wait":
             world.advance("2 minutes")
         case "terminate" | "cancel":
-            world.result(getattr(children, verb)(f"c{number}", "by hand"))
+            world.attempt(getattr(children, verb)(f"c{number}", "by hand"))
         case _:
-            world.result(getattr(children, verb)(f"c{number}"))
+            world.attempt(getattr(children, verb)(f"c{number}"))
 
 
 def rest(world: World) -> None:
@@ -94,7 +94,7 @@ def shown(world: World) -> set[str]:
 def test_a_parent_shows_exactly_its_children_that_are_parked(actions: list[tuple[str, int]]) -> None:
     bench = Bench()
     with World(App(bench).with_jobs(parent, child)) as world:
-        world.unwrap(world.handle(parent).start("p", 0))
+        world.run(world.handle(parent).start("p", 0))
         world.advance("1 second")
         for verb, number in [("wait", 0), *actions]:
             with suppress(WorkerDied):

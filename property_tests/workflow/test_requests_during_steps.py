@@ -87,7 +87,7 @@ def lived(job: Workflow[Any, Any, Any, Any], drawn: list[Waiting], seconds: int,
     if crash is not None:
         world.crash_after(crash)
     calls: list[tuple[int, Callable[[], object]]] = [
-        (0, lambda: world.unwrap(world.handle(job).start("r", 0, idempotency_key="start")))
+        (0, lambda: world.run(world.handle(job).start("r", 0, idempotency_key="start")))
     ]
     for number, waiting in enumerate(drawn):
         if "signal" in waiting.kind:
@@ -100,7 +100,7 @@ def lived(job: Workflow[Any, Any, Any, Any], drawn: list[Waiting], seconds: int,
 
 
 def send(world: World, job: Workflow[Any, Any, Any, Any], number: int, second: int) -> object:
-    return world.result(world.handle(job).signal("r", signals[number], second, idempotency_key=f"{number}"))
+    return world.attempt(world.handle(job).signal("r", signals[number], second, idempotency_key=f"{number}"))
 
 
 def repeated_after_deaths(world: World, call: Callable[[], object]) -> None:
@@ -132,7 +132,7 @@ def test_the_branch_that_ends_first_wins_at_that_instant(drawn: list[Waiting]) -
     job, first = flow_of(drawn, "race"), min(drawn, key=lambda waiting: waiting.seconds)
     kind = "signal" if "signal" in first.kind else first.kind
     with lived(job, drawn, first.seconds, None) as world:
-        assert world.unwrap(world.handle(job).outcome("r")) == Done(value=f"{kind} {first.seconds}")
+        assert world.run(world.handle(job).outcome("r")) == Done(value=f"{kind} {first.seconds}")
         check_followed(world, job)
 
 
@@ -145,7 +145,7 @@ def test_a_gather_receives_all_of_them_however_often_the_worker_dies(drawn: list
         expected = tuple(
             f"{'signal' if 'signal' in waiting.kind else waiting.kind} {waiting.seconds}" for waiting in drawn
         )
-        assert world.unwrap(world.handle(job).outcome("r")) == Done(value=str(expected))
+        assert world.run(world.handle(job).outcome("r")) == Done(value=str(expected))
         check_followed(world, job)
 
 
@@ -155,13 +155,13 @@ def test_a_cancellation_halts_waiting_branches_and_lets_steps_end(drawn: list[Wa
     waits = [Waiting(waiting.kind, waiting.seconds + 10) for waiting in drawn]
     job = flow_of(waits, "gather")
     with World(App(None).with_jobs(job), debug=False) as world:
-        world.unwrap(world.handle(job).start("r", 0))
+        world.run(world.handle(job).start("r", 0))
         world.advance(f"{at} seconds")
-        world.unwrap(world.handle(job).cancel("r", "enough"))
+        world.run(world.handle(job).cancel("r", "enough"))
         last = max((waiting.seconds for waiting in waits if waiting.kind == "step"), default=at + 1)
         world.advance("1 second")
         if last == at + 1:
-            assert world.unwrap(world.handle(job).outcome("r")) == WasCancelled(reason="enough")
+            assert world.run(world.handle(job).outcome("r")) == WasCancelled(reason="enough")
         world.advance(f"{last - at} seconds")
-        assert world.unwrap(world.handle(job).outcome("r")) == WasCancelled(reason="enough")
+        assert world.run(world.handle(job).outcome("r")) == WasCancelled(reason="enough")
         check_followed(world, job)

@@ -193,28 +193,28 @@ def lived(world: World, job: Flow, actions: list[str]) -> object:
         flow = world.handle(job)
         match action:
             case "cancel":
-                world.unwrap(flow.cancel("t", "enough"))
+                world.run(flow.cancel("t", "enough"))
             case "interrupt":
-                world.unwrap(flow.cancel("t", "enough", interrupt=True))
+                world.run(flow.cancel("t", "enough", interrupt=True))
             case "pause":
-                world.unwrap(flow.pause("t"))
+                world.run(flow.pause("t"))
             case "resume":
-                world.unwrap(flow.resume("t"))
+                world.run(flow.resume("t"))
                 for number in range(4):
-                    world.unwrap(world.handle(child).resume(f"{number}"))
+                    world.run(world.handle(child).resume(f"{number}"))
             case "crash":
                 world.crash()
                 world.open()
             case _:
                 world.advance(action)
 
-    made(world, lambda: world.unwrap(world.handle(job).start("t", 0, idempotency_key="start")))
+    made(world, lambda: world.run(world.handle(job).start("t", 0, idempotency_key="start")))
     for action in actions:
         made(world, lambda action=action: acted(action))  # type: ignore[misc]
     world.cancel_crash()
     for action in ("resume", "20 seconds", "cancel", *["20 seconds", "resume"] * 4, "20 seconds"):
         made(world, lambda action=action: acted(action))  # type: ignore[misc]
-    return world.unwrap(world.handle(job).outcome("t"))
+    return world.run(world.handle(job).outcome("t"))
 
 
 @settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=120)
@@ -246,4 +246,4 @@ def test_an_ended_saga_has_all_of_its_effects_or_none(plan: Plan, actions: list[
             case Failed("declined") | WasCancelled(reason="enough"):
                 assert not desk.booked, desk.done
             case _:
-                raise AssertionError((outcome, world.unwrap(world.handle(job).status("t"))))
+                raise AssertionError((outcome, world.run(world.handle(job).status("t"))))

@@ -50,10 +50,10 @@ def to_its_end(world: World) -> object:
         try:
             if not world.is_open:
                 world.open()
-            world.unwrap(flow.start("o", Order("book", 49), idempotency_key="s"))
-            world.unwrap(flow.signal("o", approval, Approval("ann"), idempotency_key="a"))
+            world.run(flow.start("o", Order("book", 49), idempotency_key="s"))
+            world.run(flow.signal("o", approval, Approval("ann"), idempotency_key="a"))
             world.advance("5 seconds")
-            outcome = world.unwrap(flow.outcome("o"))
+            outcome = world.run(flow.outcome("o"))
         except WorkerDied:
             continue
         if outcome is not None:

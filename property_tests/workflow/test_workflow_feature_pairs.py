@@ -214,24 +214,24 @@ class Life:
         return self.world.handle(self.job)
 
     def signal(self, signal: Signal[int], value: int) -> None:
-        answer = self.world.result(self.handle.signal("t", signal, value))
-        is_there = self.world.unwrap(self.handle.status("t")).status not in ("not_found", "done")
+        answer = self.world.attempt(self.handle.signal("t", signal, value))
+        is_there = self.world.run(self.handle.status("t")).status not in ("not_found", "done")
         assert isinstance(answer, Success) == is_there, answer
         self.sent += is_there
 
 
 def cancel(life: Life) -> None:
-    is_there = life.world.unwrap(life.handle.status("t")).status != "not_found"
-    assert life.world.unwrap(life.handle.cancel("t", "enough")).accepted == is_there
+    is_there = life.world.run(life.handle.status("t")).status != "not_found"
+    assert life.world.run(life.handle.cancel("t", "enough")).accepted == is_there
 
 
 def pause(life: Life) -> None:
-    life.world.unwrap(life.handle.pause("t"))
+    life.world.run(life.handle.pause("t"))
 
 
 def terminate(life: Life) -> None:
-    assert life.world.unwrap(life.handle.terminate("t", interrupt=True)).terminated
-    assert life.world.unwrap(life.handle.status("t")).status == "not_found"
+    assert life.world.run(life.handle.terminate("t", interrupt=True)).terminated
+    assert life.world.run(life.handle.status("t")).status == "not_found"
 
 
 def crash(life: Life) -> None:
@@ -267,7 +267,7 @@ def lived(life: Life) -> None:
     features, world = life.features, life.world
     if "retries exhausted" in features:
         life.desk.raises["m0"] = 2
-    world.unwrap(life.handle.start("t", Plan(features)))
+    world.run(life.handle.start("t", Plan(features)))
     if "signal before" in features:
         life.signal(before, 1)
     acts = dict(zip((FIRST, SECOND), (OPERATOR[name] for name in features if name in OPERATOR), strict=False))
@@ -288,21 +288,21 @@ def follow_up(life: Life, second: int) -> None:
         if second == 6 and name in features:
             life.signal(signal, value)
     if second == 12 and "pause" in features:
-        world.unwrap(life.handle.resume("t"))
+        world.run(life.handle.resume("t"))
     if second == 20 and "retries exhausted" in features:
         for handle, id_ in ((life.handle, "t"), (world.handle(child), "t0")):
-            world.unwrap(handle.resume(id_))
+            world.run(handle.resume(id_))
 
 
 def check_not_stuck(life: Life) -> None:
     """Whatever does not run has a timer, or waits for something that the pair says, or is parked for its reason."""
     for handle, id_ in ((life.handle, "t"), (life.world.handle(child), "t0"), (life.world.handle(child), "t1")):
-        status = life.world.unwrap(handle.status(id_))
+        status = life.world.run(handle.status(id_))
         match status.status:
             case "idle":
-                is_child_parked = life.world.unwrap(life.world.handle(child).status("t0")).parked is not None
+                is_child_parked = life.world.run(life.world.handle(child).status("t0")).parked is not None
                 open_ = "parked" if is_child_parked else "waiting"
-                waits = {each.name for each in life.world.unwrap(handle.steps(id_)) if each.status == open_}
+                waits = {each.name for each in life.world.run(handle.steps(id_)) if each.status == open_}
                 assert waits, f"{id_} is idle, and waits for nothing"
                 assert {"signal during", "child"} & {*life.features}, waits
             case "parked":
@@ -363,7 +363,7 @@ def fate_of(pair: tuple[str, ...]) -> Fate:
 
 def check_signals(life: Life, outcome: Any) -> None:
     """Each accepted signal is received once, or reported as unreceived."""
-    received = [each for each in life.world.unwrap(life.handle.steps("t")) if each.name.startswith("signal")]
+    received = [each for each in life.world.run(life.handle.steps("t")) if each.name.startswith("signal")]
     history = [event for event in life.world.history(life.job, "t") if isinstance(event, JobNoted)]
     noted = [event for event in history if event.name == "signals.unreceived"]
     unreceived = sum(orjson.loads(event.data or "{}")["count"] for event in noted)
@@ -392,7 +392,7 @@ def test_a_pair_of_features_leads_a_workflow_to_the_fate_of_both(
     with World(jobs, store="memory://" if store == "memory" else tmp_path / "jobs.db", debug=False) as world:
         life = Life(world, desk, pair)
         lived(life)
-        outcome = world.unwrap(life.handle.outcome("t"))
+        outcome = world.run(life.handle.outcome("t"))
         match fate.outcome:
             case "done":
                 assert isinstance(outcome, Done)
@@ -402,16 +402,16 @@ def test_a_pair_of_features_leads_a_workflow_to_the_fate_of_both(
                 assert outcome == WasCancelled(reason="enough")
             case _:
                 assert outcome is None
-                assert world.unwrap(life.handle.status("t")).status == "not_found"
+                assert world.run(life.handle.status("t")).status == "not_found"
         assert desk.booked == fate.booked, desk.calls
-        assert (world.unwrap(world.handle(counter).get_state("c")) or 0) == fate.told
+        assert (world.run(world.handle(counter).get_state("c")) or 0) == fate.told
         assert all(calls <= 1 + life.crashes for calls in Counter(desk.calls).values()), desk.calls
         if outcome is not None:
             check_signals(life, outcome)
         else:  # nothing of it remains: the id is as new
-            world.unwrap(life.handle.start("t", Plan((), generation=5)))
+            world.run(life.handle.start("t", Plan((), generation=5)))
             world.advance("1 minute")
-            assert world.unwrap(life.handle.outcome("t")) == Done(value={})
+            assert world.run(life.handle.outcome("t")) == Done(value={})
             assert desk.booked == fate.booked | ({"a5", "m5", "z5"} | ({"p5", "q5"} if "patched" in pair else set()))
         assert world.messages() == ()
-        assert world.unwrap(world.jobs.dead_letters()) == ()
+        assert world.run(world.jobs.dead_letters()) == ()

@@ -129,7 +129,7 @@ def lived(make: Callable[[], P], crash: int | None) -> tuple[Any, list[str], int
             world.crash_after(crash)
         through(
             world,
-            lambda: world.unwrap(world.handle(job).start("d", 0, idempotency_key="start")),
+            lambda: world.run(world.handle(job).start("d", 0, idempotency_key="start")),
             *[lambda: world.advance("1 hour")] * 10,
         )
         points = len(world.crash_points)
@@ -137,7 +137,7 @@ def lived(make: Callable[[], P], crash: int | None) -> tuple[Any, list[str], int
         if not world.is_open:
             world.open()
         world.advance("10 hours")
-        return world.unwrap(world.handle(job).outcome("d")), outside.done, points
+        return world.run(world.handle(job).outcome("d")), outside.done, points
 
 
 @settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=80)
@@ -163,16 +163,16 @@ def test_every_prefix_of_a_journal_can_be_followed_and_all_of_it_leads_to_the_sa
     job = flow_of(make)
     with World(App(Outside()).with_jobs(job), debug=False) as world:
         world.crash_after(crash)
-        cancel: Callable[[], object] = lambda: world.unwrap(  # noqa: E731
+        cancel: Callable[[], object] = lambda: world.run(  # noqa: E731
             world.handle(job).cancel("d", "enough", idempotency_key="cancel")
         )
         signals = [
-            partial(lambda n: world.result(world.handle(job).signal("d", go, n, idempotency_key=f"go {n}")), number)
+            partial(lambda n: world.attempt(world.handle(job).signal("d", go, n, idempotency_key=f"go {n}")), number)
             for number in range(2)
         ]
         through(
             world,
-            lambda: world.unwrap(world.handle(job).start("d", 0, idempotency_key="start")),
+            lambda: world.run(world.handle(job).start("d", 0, idempotency_key="start")),
             lambda: world.advance("1 second"),
             *([cancel] if cancel_first == "before signals" else []),
             *signals,
@@ -191,7 +191,7 @@ def test_every_prefix_of_a_journal_can_be_followed_and_all_of_it_leads_to_the_sa
         for length in range(len(rows) + 1):
             replay = job.replay(instance, rows[:length])
             replay.tree.close()
-        outcome = world.unwrap(world.handle(job).outcome("d"))
+        outcome = world.run(world.handle(job).outcome("d"))
         match replay.exit:
             case Success(value):
                 assert outcome == Done(value=value)

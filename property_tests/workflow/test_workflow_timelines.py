@@ -109,9 +109,9 @@ def test_a_workflow_waits_as_the_same_program_does_in_memory(make: Make, numbers
     assert run_sync(make(iter(numbers)), in_memory, simulation=simulation) is not None
     stored, job = Outside(Clock(START)), flow_of(make, numbers)
     with World(App(stored).with_jobs(job), clock=stored.clock) as world:  # type: ignore[arg-type]
-        world.unwrap(world.handle(job).start("d", 0))
+        world.run(world.handle(job).start("d", 0))
         world.advance("30 days")
-        assert world.unwrap(world.handle(job).outcome("d")) is not None
+        assert world.run(world.handle(job).outcome("d")) is not None
     assert in_order(stored.seen) == in_order(in_memory.seen)
 
 
@@ -130,14 +130,14 @@ def test_no_wait_is_shorter_than_asked_whatever_stops(
 ) -> None:
     outside, job = Outside(Clock(START)), flow_of(make, numbers)
     with World(App(outside).with_jobs(job), clock=outside.clock) as world:  # type: ignore[arg-type]
-        world.unwrap(world.handle(job).start("d", 0))
+        world.run(world.handle(job).start("d", 0))
         for until, for_ in outages:
             world.advance(until)
             world.crash()
             world.advance(for_)
             world.open()
         world.advance("30 days")
-        assert world.unwrap(world.handle(job).outcome("d")) is not None
+        assert world.run(world.handle(job).outcome("d")) is not None
     begun = {number: at for event, number, at in outside.seen if event == "begun"}
     for event, number, at in outside.seen:
         if event == "ended":

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from perdure.app import App
     from perdure.client.attempt import attempt
     from perdure.client.client import Client
-    from perdure.client.unwrap import unwrap
     from perdure.codecs import Migrations
+    from perdure.jobs.call import Call
     from perdure.jobs.decision import Alarm, Decision
     from perdure.jobs.tell import tell
     from perdure.kinds.continuous import Continuous, ContinuousContext
@@ -38,8 +38,8 @@ else:
             "perdure.app": ("App",),
             "perdure.client.attempt": ("attempt",),
             "perdure.client.client": ("Client",),
-            "perdure.client.unwrap": ("unwrap",),
             "perdure.codecs": ("Migrations",),
+            "perdure.jobs.call": ("Call",),
             "perdure.jobs.decision": ("Alarm", "Decision"),
             "perdure.jobs.tell": ("tell",),
             "perdure.kinds.continuous": ("Continuous", "ContinuousContext"),
@@ -71,6 +71,7 @@ __all__ = [
     "Alarm",
     "App",
     "Backoff",
+    "Call",
     "Client",
     "Continuous",
     "ContinuousContext",
@@ -106,5 +107,4 @@ __all__ = [
     "step_key",
     "succeed",
     "tell",
-    "unwrap",
 ]

@@ -18,7 +18,7 @@ from typing import Any
 
 from returns.result import Failure, Result, Success
 
-from perdure import App, Continuous, Debounce, Migrations, Retry, Task, every, tell
+from perdure import App, Continuous, Debounce, Migrations, Retry, Task, attempt, every, tell
 from perdure.client.client import Client
 from perdure.client.in_process import engine_of
 from perdure.jobs.decision import Decision
@@ -156,15 +156,15 @@ async def first_call(jobs: Client, name: str) -> Any:
     job = JOBS[name]
     calls: Any = jobs.handle(job)
     if isinstance(job, Continuous):
-        return await calls.start("a", 0)
+        return await attempt(calls.start("a", 0))
     if isinstance(job, Debounce):
-        added = await calls.add("a", 1)
-        return await calls.flush("a") if name == "debounce flush" else added
+        added = await attempt(calls.add("a", 1))
+        return await attempt(calls.flush("a")) if name == "debounce flush" else added
     if name in RUNS:
-        return await calls.trigger("a")
+        return await attempt(calls.trigger("a"))
     if name == "message":
-        return await jobs.handle(teller).send("t", "x")
-    return await calls.send("a", "x")
+        return await attempt(jobs.handle(teller).send("t", "x"))
+    return await attempt(calls.send("a", "x"))
 
 
 async def meet(folder: Path, name: str, kind: str) -> dict[str, Any]:
@@ -173,15 +173,15 @@ async def meet(folder: Path, name: str, kind: str) -> dict[str, Any]:
     if name == "upgrade":
         old = Task("job", state=str, event=str, initial="old", on_event=fine)
         async with App(None).with_jobs(old).open(f"sqlite:///{folder}/jobs.db?durability=relaxed") as jobs:
-            result_inside(await jobs.handle(old).send("a", "x")).unwrap()
+            await jobs.handle(old).send("a", "x")
     app = App(None).with_jobs(job, *((teller,) if name == "message" else ()))
     async with app.open(f"sqlite:///{folder}/jobs.db?durability=relaxed") as jobs:
         if name in RUNS:
-            result_inside(await jobs.handle(job).send("a", "x")).unwrap()
+            await jobs.handle(job).send("a", "x")
         broken = KINDS[kind]
-        answer = result_inside(await first_call(jobs, name))
+        answer = await first_call(jobs, name)
         while not engine_of(jobs).stopped.done() and name in {"alarm", "message", "continuous alarm"}:
-            history = result_inside(await jobs.history(job, "a")).unwrap()
+            history = await jobs.history(job, "a")
             if any(entry.event.type == "job.failed" for entry in history):
                 break
             await asyncio.sleep(0.002)
@@ -209,11 +209,11 @@ async def next_start(folder: Path, name: str) -> dict[str, Any]:
         .open(f"sqlite:///{folder}/jobs.db?durability=relaxed") as jobs
     ):
         calls: Any = jobs.handle(job)
-        status = result_inside(await calls.status("a")).unwrap()
+        status = await calls.status("a")
         while status.status == "running":
             await asyncio.sleep(0.002)
-            status = result_inside(await calls.status("a")).unwrap()
-        history = result_inside(await jobs.history(job, "a")).unwrap()
+            status = await calls.status("a")
+        history = await jobs.history(job, "a")
     return {
         "status": status.status,
         "scheduled": getattr(status, "next_run_at", None) is not None,

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from returns.result import Success
 
-from perdure import attempt
 from perdure.client.in_process import engine_of
 from perdure.engine.resident import Resident
+from perdure.programs.future import awaited
 from perdure.testing.world import World
 from perdure.values.instance import Instance
 
@@ -30,7 +30,7 @@ def check_kept_rows(world: World) -> None:
         return
     for resident in kept:
         before = resident.loaded
-        found = worker.look(attempt(world.store.load(resident.address, None, 0)))
+        found = worker.look(awaited(world.store.load(resident.address, None, 0)))
         may_differ = resident.loaded is not before or not _rests(resident)  # the engine continued during the read
         if isinstance(found, Success) and not may_differ:
             _compare(resident, found.unwrap().instance)

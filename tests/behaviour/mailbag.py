@@ -61,7 +61,7 @@ async def opened(world: World, definition=None, **limits):
 
 
 async def add(world: World, jobs, *texts: str):
-    return [await world.unwrap(jobs.add("a", Letter(text))) for text in texts][-1]
+    return [await world.run(jobs.add("a", Letter(text))) for text in texts][-1]
 
 
 def flushes(world: World) -> list[str]:

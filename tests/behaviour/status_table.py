@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import attrs
-from returns.future import FutureResult
 from returns.result import Failure, Result
 from world import World
 
+from perdure.jobs.call import Call
 from perdure.values.answer import (
     Added,
     Cleared,
@@ -99,8 +99,8 @@ class Bench:
     """
 
     arrange: Mapping[str, Callable[[World], Awaitable[None]]]
-    requests: Mapping[str, Callable[[World], FutureResult[Any, Any]]]
-    status: Callable[[World], FutureResult[InstanceStatus, Any]]
+    requests: Mapping[str, Callable[[World], Call[Any, Any]]]
+    status: Callable[[World], Call[InstanceStatus, Any]]
     release: Callable[[World], None]
     ran: Callable[[World], int]
     until_due: Callable[[World], Awaitable[None]]
@@ -130,5 +130,5 @@ async def _answer(cell: Cell, world: World, bench: Bench) -> str:
 
 
 async def _status(world: World, bench: Bench) -> str:
-    status = (await world.unwrap(bench.status(world))).status
+    status = (await world.run(bench.status(world))).status
     return "absent" if status == "not_found" else status

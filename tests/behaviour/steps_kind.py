@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Literal, cast
 
 import attrs
-from returns.future import FutureResult
 from world import HasOutside, World, say
 
 from perdure import App, Do, Limits, Program, Retry, program
 from perdure.codecs import Codec
+from perdure.jobs.call import Call
 from perdure.jobs.checkpoint import Checkpoint, ReadJournal
 from perdure.jobs.definition import CallError, Definition, Dispatch, PostCommand
 from perdure.jobs.event_run import begin_event
@@ -58,13 +58,13 @@ HEAR = CommandSpec(name="hear", command=Hear, input=Codec.of(str, what="word"))
 
 @attrs.frozen
 class StepsHandle(JobHandle[Any, Any]):
-    def start(self, id_: str, words: list[str]) -> FutureResult[Any, CallError]:
+    def start(self, id_: str, words: list[str]) -> Call[Any, CallError]:
         return self._send(id_, Start(words), "start", words)
 
-    def add(self, id_: str, word: str) -> FutureResult[Sent, CallError]:
+    def add(self, id_: str, word: str) -> Call[Sent, CallError]:
         return self._send(id_, Add(word), "add", word)
 
-    def hear(self, id_: str, word: str) -> FutureResult[Sent, CallError]:
+    def hear(self, id_: str, word: str) -> Call[Sent, CallError]:
         return self._send(id_, Hear(word), "hear", word)
 
 

@@ -11,8 +11,8 @@ from returns.future import FutureResult
 from returns.result import Failure, Result
 from world import Outside, World, on_each_store
 
-from perdure import attempt, unwrap
 from perdure.client.in_process import engine_of
+from perdure.programs.future import awaited
 from perdure.testing.world import World as TheWorld
 from perdure.values.errors import OutcomeUnknown
 from perdure.values.instance import Instance
@@ -25,7 +25,7 @@ ALARMS = 300
 async def test_an_alarm_fires_at_its_instant_and_not_before(world: World, after_ms: int) -> None:
     jobs = (await world.open(app(world.outside))).handle(machine)
     due_ms = world.now_ms + after_ms
-    await world.unwrap(jobs.send("a", OnAlarm(after_ms, (Say("fired"),))))
+    await world.run(jobs.send("a", OnAlarm(after_ms, (Say("fired"),))))
     await world.advance(ms=due_ms - world.now_ms - 1)
     assert world.outside.heard == []
     await world.advance(ms=due_ms - world.now_ms)
@@ -35,7 +35,7 @@ async def test_an_alarm_fires_at_its_instant_and_not_before(world: World, after_
 @on_each_store
 async def test_an_alarm_that_is_due_while_nothing_runs_fires_when_something_does(world: World) -> None:
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("a", OnAlarm(60_000, (Say("fired"),))))
+    await world.run(jobs.send("a", OnAlarm(60_000, (Say("fired"),))))
     await world.close()
     await world.advance(hours=1)
     assert world.outside.heard == []
@@ -49,7 +49,7 @@ async def test_a_due_row_is_read_once(world: World) -> None:
     """However many alarms are due at one instant, and while all of their runs are in progress."""
     jobs = await world.open(app(world.outside, concurrency=ALARMS))
     for number in range(ALARMS):
-        await world.unwrap(jobs.handle(machine).send(str(number), OnAlarm(60_000, (Wait(5_000), Say("fired")))))
+        await world.run(jobs.handle(machine).send(str(number), OnAlarm(60_000, (Wait(5_000), Say("fired")))))
     returned: list[int] = []
     engine = engine_of(jobs)
     due = engine.store.due
@@ -78,24 +78,24 @@ def test_an_alarm_fires_although_an_event_changes_the_state_while_its_row_is_rea
 
         def meanwhile(*given: Any) -> FutureResult[tuple[Instance, ...], Any]:
             async def read() -> Result[tuple[Instance, ...], Any]:
-                rows: Result[Any, Any] = await attempt(due(*given))
+                rows: Result[Any, Any] = await awaited(due(*given))
                 if rows.unwrap():
-                    await unwrap(world.jobs.handle(machine).send("a", Steps((Add(),))))
+                    await world.jobs.handle(machine).send("a", Steps((Add(),)))
                 return rows
 
             return FutureResult(read())
 
-        world.unwrap(jobs.send("a", OnAlarm(60_000, (Say("fired"),))))
+        world.run(jobs.send("a", OnAlarm(60_000, (Say("fired"),))))
         engine.alarms.store = attrs.evolve(engine.store, due=meanwhile)
         world.advance("70 seconds")
-        assert world.unwrap(jobs.get_state("a")).total == 1
+        assert world.run(jobs.get_state("a")).total == 1
     assert outside.heard == ["fired"]
 
 
 @on_each_store
 async def test_an_alarm_fires_again_if_the_clock_goes_back_before_its_turn(world: World) -> None:
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Say("fired"),))))
+    await world.run(jobs.send("a", OnAlarm(1_000, (Say("fired"),))))
     engine_of(world.jobs).residents.close()  # so that the turn waits for the store
     world.slow("load", ms=10)
     await world.advance(ms=1_005)
@@ -110,7 +110,7 @@ async def test_an_alarm_fires_again_if_the_clock_goes_back_before_its_turn(world
 async def test_an_alarm_that_is_moved_by_a_commit_whose_outcome_is_unknown_fires(world: World) -> None:
     """The store is read while the alarm's own turn, which finds that it is not due yet, waits for the instance."""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("a", OnAlarm(1_000)))
+    await world.run(jobs.send("a", OnAlarm(1_000)))
     await world.advance(ms=990)
     world.slow("load", ms=20)
     world.slow("load", ms=20, after=1)

@@ -62,36 +62,36 @@ async def test_a_hook_that_sets_an_alarm_fails(world: World, hooks: Any) -> None
     refused = await world.error_of(calls.send("a", "x"))
     failed = [event.error.message for event in await world.history(job.address("a")) if isinstance(event, JobFailed)]
     assert "execute=..." in f"{refused}{failed}"
-    assert (await world.unwrap(calls.status("a"))).status == "not_found"
+    assert (await world.run(calls.status("a"))).status == "not_found"
 
 
 @on_each_store
 async def test_an_alarm_that_stays_or_is_cleared_is_no_mistake(world: World) -> None:
     kept = task(decide=lambda state, _: Success(Decision(state + 1, Alarm.keep)))
     calls = (await world.open(App(None).with_jobs(kept))).handle(kept)
-    await world.unwrap(calls.send("a", "x"))
+    await world.run(calls.send("a", "x"))
     await world.close()
     cleared = task(decide=lambda state, _: Success(Decision(state + 1, Alarm.clear)))
     calls = (await world.open(App(None).with_jobs(cleared))).handle(cleared)
-    await world.unwrap(calls.send("a", "x"))
-    assert await world.unwrap(calls.get_state("a")) == 2
-    assert type((await world.unwrap(calls.trigger("a"))).outcome).__name__ == "Completed"
+    await world.run(calls.send("a", "x"))
+    assert await world.run(calls.get_state("a")) == 2
+    assert type((await world.run(calls.trigger("a"))).outcome).__name__ == "Completed"
 
 
 @on_each_store
 async def test_an_alarm_of_an_older_definition_fails_visibly(world: World) -> None:
     older = task(on_event=after, execute=fine)
-    await world.unwrap((await world.open(App(None).with_jobs(older))).handle(older).send("a", "x"))
+    await world.run((await world.open(App(None).with_jobs(older))).handle(older).send("a", "x"))
     await world.close()
     newer = task(on_event=fine)
     calls = (await world.open(App(None).with_jobs(newer))).handle(newer)
     await world.advance(hours=1)
-    status = await world.unwrap(calls.status("a"))
+    status = await world.run(calls.status("a"))
     assert status.last_error is not None
     assert "execute=..." in status.last_error.message
     assert [record.message for record in world.world.logs if record.level == "error"] == ["instance parked"]
     await world.close()
     calls = (await world.open(App(None).with_jobs(older))).handle(older)
-    await world.unwrap(calls.resume("a"))
+    await world.run(calls.resume("a"))
     await world.settle()
-    assert (await world.unwrap(calls.status("a"))).status == "idle"
+    assert (await world.run(calls.status("a"))).status == "idle"

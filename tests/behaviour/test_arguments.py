@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from perdure import App, Task, tell, unwrap
+from perdure import App, Task, tell
 from perdure.stores.memory import memory_store
 from perdure.values.errors import DefinitionError, InvalidArgument
 
@@ -43,9 +43,9 @@ def test_a_wrong_argument_is_a_typed_error(argument: str) -> None:
     async def main() -> None:
         async with App(None).with_jobs(counter).open(memory_store()) as jobs:
             with pytest.raises(InvalidArgument) as refused:
-                await unwrap(WRONG[argument](jobs))
+                await WRONG[argument](jobs)
             assert refused.value.what == argument
-            assert len(await unwrap(jobs.list())) == 0
+            assert len(await jobs.list()) == 0
 
     asyncio.run(main())
 

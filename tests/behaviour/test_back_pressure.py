@@ -25,7 +25,7 @@ async def test_served_callers_count_like_waiting_ones(world: World) -> None:
     assert (refused.what, refused.limit) == ("the engine's queue", 3)
     await world.advance(s=1)
     assert all(isinstance(call.result(), Success) for call in served)
-    assert isinstance(await world.result(jobs.send("d", steps(Add()))), Success)
+    assert isinstance(await world.attempt(jobs.send("d", steps(Add()))), Success)
 
 
 @on_each_store
@@ -43,16 +43,16 @@ async def test_a_burst_of_slow_alarms_refuses_no_caller(world: World) -> None:
     """Alarms that wait for a place are as many as requests may be, and take none of their room."""
     jobs = (await world.open(app(world.outside, max_pending=5, concurrency=2))).handle(machine)
     for number in range(20):
-        await world.unwrap(jobs.send(str(number), OnAlarm(1_000, (Wait(1_000), Add()))))
+        await world.run(jobs.send(str(number), OnAlarm(1_000, (Wait(1_000), Add()))))
     await world.advance(s=1)
     most = 0
     for _ in range(20):
-        assert isinstance(await world.result(jobs.send("other", steps(Add()))), Success)
+        assert isinstance(await world.attempt(jobs.send("other", steps(Add()))), Success)
         most = max(most, engine_of(world.jobs).alarms.under_way)
         await world.advance(ms=500)
     assert most == 5
     await world.advance(s=1)
-    assert [(await world.unwrap(jobs.get_state(str(number)))).total for number in range(20)] == [1] * 20
+    assert [(await world.run(jobs.get_state(str(number)))).total for number in range(20)] == [1] * 20
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ async def test_callers_wait_if_the_limits_say_so(world: World, limits: dict[str,
     calls = [world.start(jobs.send(id_, steps(Wait(10), Add()))) for id_ in "aabbccaaab"]
     await world.advance(s=1)
     assert all(isinstance(call.result(), Success) for call in calls)
-    assert [await world.unwrap(jobs.get_state(id_)) for id_ in "abc"] == [Total(5), Total(3), Total(2)]
+    assert [await world.run(jobs.get_state(id_)) for id_ in "abc"] == [Total(5), Total(3), Total(2)]
 
 
 @on_each_store
@@ -73,7 +73,7 @@ async def test_a_full_mailbox_refuses_no_call_to_another_instance(world: World) 
     jobs = (await world.open(app(world.outside, on_full="block", mailbox_size=1))).handle(machine)
     slow = [world.start(jobs.send("slow", steps(Wait(60_000), Add()))) for _ in range(5)]
     await world.settle()
-    assert isinstance(await world.result(jobs.send("quick", steps(Add()))), Success)
+    assert isinstance(await world.attempt(jobs.send("quick", steps(Add()))), Success)
     assert not any(call.done() for call in slow)
 
 
@@ -88,7 +88,7 @@ async def test_a_caller_that_gives_up_admits_the_next_one(world: World) -> None:
     await world.advance(s=2)
     assert isinstance(first.result(), Success)
     assert isinstance(patient.result(), Success)
-    assert await world.unwrap(jobs.get_state("b")) is None
+    assert await world.run(jobs.get_state("b")) is None
 
 
 @on_each_store

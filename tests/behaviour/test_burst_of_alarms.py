@@ -100,7 +100,7 @@ async def burst(world: World, job: Any, *, commit_ms: int = 0) -> tuple[list[flo
     jobs = await world.open(App(office, limits=limits).with_jobs(job, requests))
     runtime = world.process.simulation.runtime
     for number in range(ALARMS):
-        await world.unwrap(jobs.handle(job).send(str(number), number))
+        await world.run(jobs.handle(job).send(str(number), number))
     if commit_ms:
         world.world.inject(Delay("store.commit", f"{commit_ms} ms", times=10**6))
     office.due_ms = office.now_ms + 1_000
@@ -171,8 +171,8 @@ def test_alarms_run_in_large_groups_without_requests(tmp_path: Path) -> None:
         waiting = Task("waiting", state=int, event=int, initial=0, on_event=wait, execute=run)
         jobs = await world.open(App(office).with_jobs(waiting))
         for number in range(ALARMS):
-            await world.unwrap(jobs.handle(waiting).send(str(number), 5))
-        await world.unwrap(jobs.handle(waiting).send("the first to fire, which finds these requests", 1))
+            await world.run(jobs.handle(waiting).send(str(number), 5))
+        await world.run(jobs.handle(waiting).send("the first to fire, which finds these requests", 1))
         world.world.inject(Delay("store.commit", "1 ms", times=10**6))
         await world.advance(s=10)
         _, *together = office.alarms
@@ -190,8 +190,8 @@ def test_alarms_that_wait_for_a_slot_delay_those_of_other_jobs_for_a_moment_only
         slow, quick = reminders("slow", waits_ms=600_000, concurrency=1), reminders("quick", work_ms=0.02)
         jobs = await world.open(App(office).with_jobs(slow, quick))
         for number in range(ALARMS):
-            await world.unwrap(jobs.handle(slow).send(str(number), number))
-        await world.unwrap(jobs.handle(quick).send("one", 1))
+            await world.run(jobs.handle(slow).send(str(number), number))
+        await world.run(jobs.handle(quick).send("one", 1))
         await world.advance(s=60)
         (_, began_ms) = office.alarms
         return began_ms

@@ -23,7 +23,7 @@ async def test_each_step_is_one_commit(world: World) -> None:
     """A claim, a checkpoint for each step, and the end; a replay reads the journal in pages."""
     steps = await opened(world)
     before = len(world.commits)
-    await world.unwrap(steps.start("a", WORDS))
+    await world.run(steps.start("a", WORDS))
     assert len(world.commits) - before == 1 + len(WORDS) + 1
     assert [len(one.journal.bodies) for one in world.commits if one.journal] == [1] * len(WORDS)
     assert await rows(world, steps) == tuple(WORDS)
@@ -35,7 +35,7 @@ async def test_steps_that_end_together_travel_together(world: World) -> None:
     """Parallel branches wait for their turn: the second commit takes the progress of all."""
     steps = await opened(world, Steps(at_once=5))
     world.slow("commit", ms=100, after=1)
-    await world.unwrap(steps.start("a", WORDS[:5]))
+    await world.run(steps.start("a", WORDS[:5]))
     assert [len(one.journal.bodies) for one in world.commits if one.journal] == [1, 4]
     assert set(await rows(world, steps)) == set(WORDS[:5])
 
@@ -88,7 +88,7 @@ async def test_requests_are_answered_between_checkpoints(world: World) -> None:
     world.suspension("a")
     world.start(steps.start("a", ["a", "b"]))
     await world.settle()
-    await world.unwrap(steps.add("a", "c"))
+    await world.run(steps.add("a", "c"))
     world.release("a")
     await world.settle()
     assert world.outside.heard == ["a", "b", "c"]
@@ -182,7 +182,7 @@ async def test_a_run_whose_instance_is_terminated_ends_at_its_next_checkpoint_at
     world.suspension("b")
     run = world.start(steps.start("a", ["a", "b", "c"]))
     await world.settle()
-    await world.unwrap(steps.terminate("a", interrupt=True))
+    await world.run(steps.terminate("a", interrupt=True))
     world.release("b")
     await world.settle()
     assert run.result().unwrap().outcome.reason == "interrupted"
@@ -193,7 +193,7 @@ async def test_a_run_whose_instance_is_terminated_ends_at_its_next_checkpoint_at
 @on_each_store
 async def test_a_purge_takes_the_journal_along(world: World) -> None:
     steps = await opened(world, Steps(keep="nothing"))
-    await world.unwrap(steps.start("a", ["a", "b"]))
+    await world.run(steps.start("a", ["a", "b"]))
     purged = [one for one in world.commits if isinstance(one.write, Purge)]
     assert len(purged) == 1
     incarnation = next(one.write.instance.incarnation for one in world.commits if isinstance(one.write, Put))
@@ -250,7 +250,7 @@ async def test_a_step_that_exceeds_the_limit_is_cancelled_that_long_after_the_ch
 async def test_a_checkpoint_of_a_broken_kind_is_a_defect_of_the_run(world: World) -> None:
     """Its claim must stay; no other checkpoint is taken for stored after it."""
     steps = await opened(world, Steps(changes=lambda _: {"claim": None}, at_once=3))
-    outcome = (await world.unwrap(steps.start("a", ["a", "b", "c"]))).outcome
+    outcome = (await world.run(steps.start("a", ["a", "b", "c"]))).outcome
     assert outcome.form == "failed"
     assert outcome.error.error_type == "NotACheckpoint"
     assert await rows(world, steps) == ()
@@ -260,7 +260,7 @@ async def test_a_checkpoint_of_a_broken_kind_is_a_defect_of_the_run(world: World
 async def test_a_retry_reads_the_rows_of_the_failed_attempt(world: World) -> None:
     steps = await opened(world, Steps(retry=Retry(max_attempts=3)))
     world.outside.refusals["b"] = 1
-    await world.result(steps.start("a", ["a", "b", "c"]))
+    await world.attempt(steps.start("a", ["a", "b", "c"]))
     await world.advance(hours=1)
     assert world.outside.heard == ["a", "b", "b", "c"]
     assert await rows(world, steps) == ("a", "b", "c")

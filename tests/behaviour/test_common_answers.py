@@ -33,7 +33,7 @@ async def test_cancelling_a_caller_removes_a_queued_request(world: World) -> Non
     queued.cancel()
     await world.advance(s=1)
     assert isinstance(first.result(), Success)
-    assert await world.unwrap(jobs.get_state("a")) == Total(0)
+    assert await world.run(jobs.get_state("a")) == Total(0)
 
 
 @pytest.mark.parametrize("before", [Wait(1_000), Say("x")])
@@ -48,7 +48,7 @@ async def test_a_turn_that_began_runs_to_its_commit(world: World, before: Wait |
     await world.settle()
     world.release("x")
     await world.advance(s=1)
-    assert await world.unwrap(jobs.get_state("a")) == Total(1)
+    assert await world.run(jobs.get_state("a")) == Total(1)
 
 
 # ---------------------------------------------------------------- first attempts
@@ -64,8 +64,8 @@ async def test_a_trigger_answers_after_the_first_attempt(world: World) -> None:
         ("failed", Refuse("final")),
         ("ended", End("bye")),
     ):
-        await world.unwrap(jobs.send(id_, OnAlarm(3_600_000, (step,))))
-    outcomes = {id_: (await world.unwrap(jobs.trigger(id_))).outcome for id_ in ("ran", "retrying", "failed", "ended")}
+        await world.run(jobs.send(id_, OnAlarm(3_600_000, (step,))))
+    outcomes = {id_: (await world.run(jobs.trigger(id_))).outcome for id_ in ("ran", "retrying", "failed", "ended")}
     assert outcomes == {
         "ran": Completed(),
         "retrying": Retrying(Refused("again"), outcomes["retrying"].at),  # type: ignore[union-attr]
@@ -84,14 +84,14 @@ def _not_final(error: Refused) -> bool:
 async def test_a_caller_may_wait_for_the_claim_alone(world: World) -> None:
     """`wait=False` answers after the claim."""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("a", OnAlarm(3_600_000, (Wait(1_000), Add()))))
+    await world.run(jobs.send("a", OnAlarm(3_600_000, (Wait(1_000), Add()))))
     before_ms = world.now_ms
-    triggered = await world.unwrap(jobs.trigger("a", wait_for="start"))
+    triggered = await world.run(jobs.trigger("a", wait_for="start"))
     assert (triggered.triggered, triggered.status, triggered.outcome) == (True, "running", Running())
     assert world.now_ms == before_ms
-    assert (await world.unwrap(jobs.status("a"))).status == "running"
+    assert (await world.run(jobs.status("a"))).status == "running"
     await world.advance(s=1)
-    state = await world.unwrap(jobs.get_state("a"))
+    state = await world.run(jobs.get_state("a"))
     assert state is not None
     assert state.total == 1
 
@@ -102,17 +102,17 @@ async def test_a_run_that_takes_too_long_fails_as_timed_out(world: World) -> Non
     """Every definition has `run_timeout` (default 15 minutes): then the program is cancelled and the run fails as
     `EffectTimeout`."""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("a", OnAlarm(3_600_000, (Wait(14 * 60_000), Add()))))
-    assert (await world.unwrap(jobs.trigger("a"))).outcome == Completed()
-    await world.unwrap(jobs.send("a", OnAlarm(3_600_000, (Say("begins"), Wait(3_600_000), Say("never")))))
+    await world.run(jobs.send("a", OnAlarm(3_600_000, (Wait(14 * 60_000), Add()))))
+    assert (await world.run(jobs.trigger("a"))).outcome == Completed()
+    await world.run(jobs.send("a", OnAlarm(3_600_000, (Say("begins"), Wait(3_600_000), Say("never")))))
     before_ms = world.now_ms
-    outcome = (await world.unwrap(jobs.trigger("a"))).outcome
+    outcome = (await world.run(jobs.trigger("a"))).outcome
     assert world.now_ms - before_ms == 15 * 60_000
     assert isinstance(outcome, Failed)
     assert isinstance(outcome.error, Defect)
     assert outcome.error.error_type == "RunTimeout"
     assert world.outside.heard == ["begins"]
-    status = await world.unwrap(jobs.status("a"))
+    status = await world.run(jobs.status("a"))
     assert status.last_error is not None
     assert status.last_error.form == "timed_out"
 
@@ -137,8 +137,8 @@ async def test_a_commit_whose_outcome_is_unknown_is_not_a_failure(world: World) 
     world.fail("commit", OutcomeUnknown("the disk went away"), applied=True)
     error = await world.error_of(jobs.send("a", steps(Add()), idempotency_key="k"))
     assert isinstance(error, OutcomeUnknown)
-    assert (await world.unwrap(jobs.send("a", steps(Add()), idempotency_key="k"))).created
-    assert await world.unwrap(jobs.get_state("a")) == Total(1)
+    assert (await world.run(jobs.send("a", steps(Add()), idempotency_key="k"))).created
+    assert await world.run(jobs.get_state("a")) == Total(1)
 
 
 @pytest.mark.parametrize("applied", [True, False])
@@ -147,7 +147,7 @@ async def test_a_commit_whose_outcome_is_unknown_is_not_a_failure(world: World) 
 async def test_no_lost_commit_leaves_a_run_without_an_owner(world: World, *, nth: int, applied: bool) -> None:
     """No instance is left without its alarm: not when the outcome of a claim, or of a run's end, is lost."""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("a", OnAlarm(3_600_000, (Add(), Say("x")))))
+    await world.run(jobs.send("a", OnAlarm(3_600_000, (Add(), Say("x")))))
     world.fail("commit", OutcomeUnknown("the disk went away"), applied=applied, after=nth - 1)
     assert isinstance(await world.error_of(jobs.trigger("a")), OutcomeUnknown)
     await world.advance(s=5)
@@ -162,11 +162,11 @@ async def test_no_lost_commit_leaves_a_run_without_an_owner(world: World, *, nth
 async def test_a_store_that_comes_back_gets_the_run(world: World, nth: int) -> None:
     """A store that does not answer for a while leaves no run without its end."""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Add(), Say("x")))))
+    await world.run(jobs.send("a", OnAlarm(1_000, (Add(), Say("x")))))
     world.fail("commit", StoreUnavailable("commit", "full"), after=nth - 1, times=3)
     await world.advance(s=30)
     row = await world.row(at("a"))
-    state = await world.unwrap(jobs.get_state("a"))
+    state = await world.run(jobs.get_state("a"))
     assert row is not None
     assert state is not None
     assert (row.claim, row.alarm_ms, state.total) == (None, None, 1)
@@ -176,10 +176,10 @@ async def test_a_store_that_comes_back_gets_the_run(world: World, nth: int) -> N
 async def test_a_run_whose_end_was_lost_goes_before_the_next_request(world: World) -> None:
     """Claimed runs are delivered again before new requests to their instances; the engine's second look comes later."""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("a", OnAlarm(3_600_000, (Add(), Say("first")))))
+    await world.run(jobs.send("a", OnAlarm(3_600_000, (Add(), Say("first")))))
     world.fail("commit", StoreUnavailable("commit", "full"), after=1)
     assert isinstance(await world.error_of(jobs.trigger("a")), OutcomeUnknown)
-    await world.unwrap(jobs.send("a", steps(Say("second"))))
+    await world.run(jobs.send("a", steps(Say("second"))))
     assert world.outside.heard == ["first", "first", "second"]
     row = await world.row(at("a"))
     assert row is not None
@@ -191,7 +191,7 @@ async def test_a_run_whose_end_was_lost_goes_before_the_next_request(world: Worl
 async def test_a_recovery_that_the_store_refuses_is_tried_again(world: World, operation: str) -> None:
     """No alarm wakes the instance for an hour: what settles its run is the engine's own second look, and its third."""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("a", OnAlarm(3_600_000, (Add(), Say("x")))))
+    await world.run(jobs.send("a", OnAlarm(3_600_000, (Add(), Say("x")))))
     world.fail("commit", StoreUnavailable("commit", "full"), after=1)
     assert isinstance(await world.error_of(jobs.trigger("a")), OutcomeUnknown)
     world.fail(operation, StoreUnavailable(operation, "full"), times=2)
@@ -206,10 +206,10 @@ async def test_a_recovery_that_the_store_refuses_is_tried_again(world: World, op
 async def test_an_alarm_survives_a_store_that_cannot_be_read(world: World) -> None:
     """…nor one that cannot be read for a while."""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("a", OnAlarm(1_000)))
+    await world.run(jobs.send("a", OnAlarm(1_000)))
     world.fail("load", StoreUnavailable("load", "busy"), times=3)
     await world.advance(s=10)
-    state = await world.unwrap(jobs.get_state("a"))
+    state = await world.run(jobs.get_state("a"))
     assert state is not None
     assert state.total == 1
 
@@ -223,13 +223,13 @@ async def test_a_conflict_before_any_effect_re_runs_the_turn(
     """A conflict before any effect re-runs the turn (at most 5 times)…"""
     jobs = (await world.open(app(world.outside))).handle(machine)
     world.fail("commit", Conflict("somebody"), times=conflicts)
-    answer = await world.result(jobs.send("a", steps(Add())))
+    answer = await world.attempt(jobs.send("a", steps(Add())))
     assert isinstance(answer, answered)
     if isinstance(answer, Failure):
         assert isinstance(answer.failure(), Conflict)
         assert await world.row(at("a")) is None
     else:
-        assert await world.unwrap(jobs.get_state("a")) == Total(1)
+        assert await world.run(jobs.get_state("a")) == Total(1)
 
 
 @on_each_store
@@ -260,10 +260,10 @@ async def test_a_mailbox_takes_no_more_than_its_limit(world: World) -> None:
     error = refused[0].result().failure()
     assert isinstance(error, Overloaded)
     assert (error.what, error.limit) == ("mailbox of task:machine:a", 3)
-    assert not isinstance(await world.result(jobs.send("b", steps(Add()))), Failure)
+    assert not isinstance(await world.attempt(jobs.send("b", steps(Add()))), Failure)
     await world.advance(s=1)
     assert isinstance(running.result(), Success)
-    assert await world.unwrap(jobs.get_state("a")) == Total(3)
+    assert await world.run(jobs.get_state("a")) == Total(3)
 
 
 @on_each_store
@@ -287,7 +287,7 @@ async def test_a_state_is_bounded_to_the_byte(world: World, *, extra: int, fits:
     empty = len(b'{"total":0,"on_alarm":[],"seen":[],"text":""}')
     job = machine_with(initial=lambda id_: Total(text="x" * int(id_)))
     jobs = (await world.open(app(world.outside, job, state_bytes=1_000))).handle(job)
-    answer = await world.result(jobs.send(str(1_000 - empty + extra), steps(AlarmIn(5))))
+    answer = await world.attempt(jobs.send(str(1_000 - empty + extra), steps(AlarmIn(5))))
     assert isinstance(answer, Success) == fits
     if isinstance(answer, Failure):
         assert isinstance(answer.failure(), HookRaised)
@@ -300,7 +300,7 @@ async def test_an_event_is_bounded_to_the_byte(world: World, *, extra: int, fits
     """An oversized payload is `InvalidInput`: nothing was taken."""
     empty = len(b'{"type":"Steps","steps":[{"type":"End","reason":""}]}')
     jobs = (await world.open(app(world.outside, payload_bytes=1_000))).handle(machine)
-    answer = await world.result(jobs.send("a", steps(End("x" * (1_000 - empty + extra)))))
+    answer = await world.attempt(jobs.send("a", steps(End("x" * (1_000 - empty + extra)))))
     assert isinstance(answer, Success) == fits
     if isinstance(answer, Failure):
         assert "at most 1000 bytes" in str(answer.failure())
@@ -327,7 +327,7 @@ async def test_a_run_that_is_interrupted_while_it_is_claimed_leaves_no_claim(wor
     world.slow("commit", ms=5_000)
     call = world.start(jobs.send("a", steps(Add(), Say("x"))))
     await world.advance(s=1)
-    assert (await world.unwrap(jobs.terminate("a", interrupt=True))).terminated
+    assert (await world.run(jobs.terminate("a", interrupt=True))).terminated
     assert call.done()
     await world.advance(s=10)
     assert await world.row(at("a")) is None
@@ -343,7 +343,7 @@ async def test_a_run_that_is_released_while_it_is_claimed_counts_no_crash(world:
     await world.settle()
     await world.close()
     jobs = (await world.open(app(world.outside))).handle(machine)
-    assert await world.unwrap(jobs.get_state("a")) == Total(1)
+    assert await world.run(jobs.get_state("a")) == Total(1)
     (recovered,) = [event for event in await world.history(at("a")) if event.type == "job.recovered"]
     assert recovered.recoveries == 0
     assert world.outside.heard == ["x"]
@@ -360,7 +360,7 @@ async def test_a_branch_that_gives_up_while_the_run_is_claimed_blocks_no_other(w
     job = machine_with(on_event=race_and_say)
     jobs = (await world.open(app(world.outside, job))).handle(job)
     world.slow("commit", ms=5_000)
-    assert (await world.unwrap(jobs.send("a", steps()))).created
+    assert (await world.run(jobs.send("a", steps()))).created
     assert world.outside.heard == ["other"]
 
 
@@ -368,7 +368,7 @@ async def test_a_branch_that_gives_up_while_the_run_is_claimed_blocks_no_other(w
 async def test_an_alarm_of_a_commit_whose_outcome_is_unknown_fires(world: World) -> None:
     """Its outcome is unknown, so the engine queries the store by itself."""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("a", steps()))
+    await world.run(jobs.send("a", steps()))
     world.fail("commit", OutcomeUnknown("the disk"), applied=True)
     assert isinstance(await world.error_of(jobs.send("a", OnAlarm(5_000, (Say("x"),)))), OutcomeUnknown)
     await world.advance(s=5)

@@ -69,12 +69,12 @@ async def test_a_run_that_breaks_is_retried_by_the_policy(world: World, function
     policy: Retry[Any] = Retry(max_attempts=2, delay=Backoff.constant("1 second"), jitter=False)
     task = job(execute=function, retry=policy)
     handle = (await world.open(App(world.outside).with_jobs(task))).handle(task)
-    await world.unwrap(handle.send("a", Nothing()))
-    triggered = await world.unwrap(handle.trigger("a"))
+    await world.run(handle.send("a", Nothing()))
+    triggered = await world.run(handle.trigger("a"))
     assert isinstance(triggered.outcome, Retrying)
     assert isinstance(triggered.outcome.error, Defect)
     await world.advance(s=1)
-    status = await world.unwrap(handle.status("a"))
+    status = await world.run(handle.status("a"))
     assert (status.status, status.parked) == ("parked", "retries_exhausted")
     assert status.last_error is not None
     assert status.last_error.form == "defect"
@@ -103,12 +103,12 @@ async def test_a_retry_if_that_breaks_is_a_defect(world: World) -> None:
     policy: Retry[Any] = Retry(max_attempts=2, delay=Backoff.constant("1 second"), retry_if=broken)
     task = job(execute=lambda _: Failure("no"), retry=policy)
     handle = (await world.open(App(world.outside).with_jobs(task))).handle(task)
-    await world.unwrap(handle.send("a", Nothing()))
-    triggered = await world.unwrap(handle.trigger("a"))
+    await world.run(handle.send("a", Nothing()))
+    triggered = await world.run(handle.trigger("a"))
     assert isinstance(triggered.outcome, Retrying | Failed)
     assert isinstance(triggered.outcome.error, Defect)
     assert triggered.outcome.error.error_type == "ZeroDivisionError"
-    assert (await world.unwrap(handle.status("a"))).status != "running"
+    assert (await world.run(handle.status("a"))).status != "running"
 
 
 @on_each_store
@@ -129,8 +129,8 @@ async def test_a_cancellation_that_is_not_the_engines_is_a_defect(world: World) 
 
     task = job(execute=cancelled)
     handle = (await world.open(App(world.outside).with_jobs(task))).handle(task)
-    await world.unwrap(handle.send("a", Nothing()))
-    triggered = await world.unwrap(handle.trigger("a"))
+    await world.run(handle.send("a", Nothing()))
+    triggered = await world.run(handle.trigger("a"))
     assert isinstance(triggered.outcome, Failed)
     assert isinstance(triggered.outcome.error, Defect)
     assert "Cancel" in triggered.outcome.error.error_type
@@ -154,8 +154,8 @@ async def test_a_program_that_raises_a_cancellation_of_its_own_is_a_defect(world
     if hook == "on_event":
         error = await world.error_of(handle.send("a", Nothing()))
     else:
-        await world.unwrap(handle.send("a", Nothing()))
-        error = (await world.unwrap(handle.trigger("a"))).outcome.error
+        await world.run(handle.send("a", Nothing()))
+        error = (await world.run(handle.trigger("a"))).outcome.error
     assert isinstance(error, HookRaised | Defect)
     assert error.message == "of its own"
 
@@ -197,7 +197,7 @@ async def test_a_hook_that_acts_when_it_is_called_is_claimed_before(world: World
     }
     task = job(on_event=hooks[container])
     handle = (await world.open(App(world.outside).with_jobs(task))).handle(task)
-    await world.unwrap(handle.send("a", Nothing()))
+    await world.run(handle.send("a", Nothing()))
     assert held == [True]
 
 
@@ -212,7 +212,7 @@ async def test_a_hook_may_answer_a_plain_result(world: World) -> None:
     pure = job(decide=lambda state, _: Success(Decision(state)))
     await world.close()
     handle = (await world.open(App(world.outside).with_jobs(pure))).handle(pure)
-    assert (await world.unwrap(handle.send("a", Nothing()))).created
+    assert (await world.run(handle.send("a", Nothing()))).created
     assert len(world.commits) == 1
 
 
@@ -232,12 +232,12 @@ async def test_a_kind_of_job_that_raises_stops_no_other_job(world: World) -> Non
     broken_kind = BrokenKind("job", state=Nothing, event=Nothing, initial=Nothing(), on_event=fine)
     sound, other = job(), Task("other", state=Nothing, event=Nothing, initial=Nothing(), on_event=fine)
     jobs = await world.open(App(world.outside).with_jobs(sound))
-    await world.unwrap(jobs.handle(sound).send("a", Nothing()))
+    await world.run(jobs.handle(sound).send("a", Nothing()))
     await world.close()
     jobs = await world.open(App(world.outside).with_jobs(broken_kind, other))
     for call in (jobs.handle(broken_kind).trigger("a"), jobs.handle(broken_kind).send("a", Nothing())):
         assert isinstance(await world.error_of(call), OutcomeUnknown)
-    assert (await world.unwrap(jobs.handle(other).send("a", Nothing()))).created
+    assert (await world.run(jobs.handle(other).send("a", Nothing()))).created
     assert any("internal error in turn" in line for line in world.logs)
     await world.close()
 

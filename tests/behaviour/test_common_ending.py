@@ -39,12 +39,12 @@ from perdure.values.instance import Fence
 async def test_terminate_cancels_the_alarm_and_purges(world: World) -> None:
     """`terminate(id, reason)` cancels the alarm and purges the instance; the id can be used again…"""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Say("fired"),))))
+    await world.run(jobs.send("a", OnAlarm(1_000, (Say("fired"),))))
     before = await world.row(at("a"))
-    assert await world.unwrap(jobs.terminate("a", "enough")) == Terminated(terminated=True, reason="enough")
+    assert await world.run(jobs.terminate("a", "enough")) == Terminated(terminated=True, reason="enough")
     await world.advance(s=5)
     assert world.outside.heard == []
-    assert (await world.unwrap(jobs.send("a", steps()))).created
+    assert (await world.run(jobs.send("a", steps()))).created
     after = await world.row(at("a"))
     assert before is not None
     assert after is not None
@@ -55,15 +55,15 @@ async def test_terminate_cancels_the_alarm_and_purges(world: World) -> None:
 async def test_nothing_of_an_old_incarnation_commits_into_the_new_one(world: World) -> None:
     """…as a new incarnation: nothing of the old one can commit into it."""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("a", steps(Add())))
+    await world.run(jobs.send("a", steps(Add())))
     old = world.commits[-1]
-    await world.unwrap(jobs.terminate("a"))
-    await world.unwrap(jobs.send("a", steps()))
+    await world.run(jobs.terminate("a"))
+    await world.run(jobs.send("a", steps()))
     assert old.expected is None
-    await world.unwrap(jobs.send("a", steps()))
+    await world.run(jobs.send("a", steps()))
     late = world.commits[-1]
-    await world.unwrap(jobs.terminate("a"))
-    await world.unwrap(jobs.send("a", steps()))
+    await world.run(jobs.terminate("a"))
+    await world.run(jobs.send("a", steps()))
     before = await world.row(at("a"))
     assert isinstance(late.expected, Fence)
     with pytest.raises(UnwrapFailedError) as refused:
@@ -85,10 +85,10 @@ async def test_terminate_may_be_called_inside_every_hook(world: World, hook: str
     job = machine_with(**given)
     jobs = (await world.open(app(world.outside, job))).handle(job)
     if hook in ("execute", "on_error"):
-        await world.unwrap(jobs.send("a", OnAlarm(3_600_000)))
-        assert (await world.unwrap(jobs.trigger("a"))).outcome == SelfTerminated(f"by {hook}")
+        await world.run(jobs.send("a", OnAlarm(3_600_000)))
+        assert (await world.run(jobs.trigger("a"))).outcome == SelfTerminated(f"by {hook}")
     else:
-        assert await world.unwrap(jobs.send("a", steps())) == Sent(created=True, status=None, scheduled_at=None)
+        assert await world.run(jobs.send("a", steps())) == Sent(created=True, status=None, scheduled_at=None)
     assert await world.row(at("a")) is None
     (ended,) = [event for event in await world.history(at("a")) if event.type == "job.terminated"]
     assert ended.reason == f"by {hook}"
@@ -105,10 +105,10 @@ async def test_the_caller_that_terminates_it_is_in_the_log(world: World) -> None
     """Every termination emits `job.terminated` with its reason: of a caller, a message, a policy."""
     job = machine_with(retry=Retry(max_attempts=1, on_exhausted="purge"))
     jobs = (await world.open(app(world.outside, job))).handle(job)
-    await world.unwrap(jobs.send("a", OnAlarm(3_600_000, (Refuse(),))))
-    await world.unwrap(jobs.trigger("a"))
-    await world.unwrap(jobs.send("a", steps()))
-    await world.unwrap(jobs.terminate("a", "by hand"))
+    await world.run(jobs.send("a", OnAlarm(3_600_000, (Refuse(),))))
+    await world.run(jobs.trigger("a"))
+    await world.run(jobs.send("a", steps()))
+    await world.run(jobs.terminate("a", "by hand"))
     reasons = [event.reason for event in await world.history(at("a")) if event.type == "job.terminated"]
     assert reasons == ["retries_exhausted", "by hand"]
 
@@ -126,7 +126,7 @@ async def test_during_a_run_it_goes_to_the_head_of_the_queue(world: World) -> No
     assert isinstance(run.result(), Success)
     assert ended.result() == Success(Terminated(terminated=True, reason="terminated"))
     assert later.result().unwrap().created
-    assert await world.unwrap(jobs.get_state("a")) == Total(10)
+    assert await world.run(jobs.get_state("a")) == Total(10)
 
 
 @pytest.mark.parametrize("busy", [(Wait(3_600_000),), (Say("x"), Wait(3_600_000)), (Say("held"),)])
@@ -138,7 +138,7 @@ async def test_interrupt_cancels_an_event_first(world: World, busy: tuple[Any, .
     call = world.start(jobs.send("a", steps(*busy, Say("never"))))
     await world.settle()
     before_ms = world.now_ms
-    await world.unwrap(jobs.terminate("a", interrupt=True))
+    await world.run(jobs.terminate("a", interrupt=True))
     assert world.now_ms == before_ms
     assert call.result() == Success(Sent(created=True, status=None, scheduled_at=None))
     assert await world.row(at("a")) is None
@@ -149,10 +149,10 @@ async def test_interrupt_cancels_an_event_first(world: World, busy: tuple[Any, .
 async def test_interrupt_cancels_a_run_first(world: World) -> None:
     """…`interrupt=True` cancels the run first."""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("a", OnAlarm(3_600_000, (Wait(3_600_000), Say("never")))))
+    await world.run(jobs.send("a", OnAlarm(3_600_000, (Wait(3_600_000), Say("never")))))
     call = world.start(jobs.trigger("a"))
     await world.settle()
-    await world.unwrap(jobs.terminate("a", interrupt=True))
+    await world.run(jobs.terminate("a", interrupt=True))
     assert call.result().unwrap().outcome == SelfTerminated("interrupted")
     assert await world.row(at("a")) is None
 
@@ -161,7 +161,7 @@ async def test_interrupt_cancels_a_run_first(world: World) -> None:
 async def test_an_interrupt_whose_caller_gave_up_leaves_no_run_behind(world: World) -> None:
     """No instance is left without its alarm: a run that was interrupted for nothing is delivered again."""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("a", OnAlarm(3_600_000, (Note(), Wait(60_000), Add()))))
+    await world.run(jobs.send("a", OnAlarm(3_600_000, (Note(), Wait(60_000), Add()))))
     world.start(jobs.trigger("a"))
     await world.settle()
 
@@ -172,7 +172,7 @@ async def test_an_interrupt_whose_caller_gave_up_leaves_no_run_behind(world: Wor
     await world.run(withdraw())
     await world.advance(minutes=2)
     row = await world.row(at("a"))
-    state = await world.unwrap(jobs.get_state("a"))
+    state = await world.run(jobs.get_state("a"))
     assert row is not None
     assert state is not None
     assert (row.claim, state.total, state.seen[0].delivery) == (None, 1, 2)
@@ -182,7 +182,7 @@ async def test_an_interrupt_whose_caller_gave_up_leaves_no_run_behind(world: Wor
 async def test_interrupt_reaches_a_run_whose_claim_is_being_written(world: World) -> None:
     """…cancels the run first: it has not begun, and does not begin."""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("a", OnAlarm(3_600_000, (Say("never"),))))
+    await world.run(jobs.send("a", OnAlarm(3_600_000, (Say("never"),))))
     world.slow("commit", ms=500)
     call = world.start(jobs.trigger("a"))
     await world.settle()
@@ -215,12 +215,12 @@ async def test_pause_holds_alarms_and_resume_restores_them(world: World) -> None
     """`pause(id)` holds alarms and retries; hooks still handle events; `trigger` answers `Paused`. `resume(id)`
     restores the alarm."""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("a", OnAlarm(10_000, (Say("fired"),))))
-    await world.unwrap(jobs.pause("a"))
+    await world.run(jobs.send("a", OnAlarm(10_000, (Say("fired"),))))
+    await world.run(jobs.pause("a"))
     await world.advance(s=5)
-    await world.unwrap(jobs.send("a", steps(Add())))
-    assert (await world.unwrap(jobs.trigger("a"))).outcome == Paused()
-    await world.unwrap(jobs.resume("a"))
+    await world.run(jobs.send("a", steps(Add())))
+    assert (await world.run(jobs.trigger("a"))).outcome == Paused()
+    await world.run(jobs.resume("a"))
     assert world.outside.heard == []
     await world.advance(s=4)
     assert world.outside.heard == []
@@ -236,11 +236,11 @@ async def test_pause_holds_alarms_and_resume_restores_them(world: World) -> None
 async def test_an_overdue_alarm_fires_once_on_resume(world: World) -> None:
     """`resume(id)` restores the alarm (once, if overdue)."""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Say("fired"),))))
-    await world.unwrap(jobs.pause("a"))
+    await world.run(jobs.send("a", OnAlarm(1_000, (Say("fired"),))))
+    await world.run(jobs.pause("a"))
     await world.advance(hours=1)
     assert world.outside.heard == []
-    await world.unwrap(jobs.resume("a"))
+    await world.run(jobs.resume("a"))
     await world.advance(hours=1)
     assert world.outside.heard == ["fired"]
 
@@ -251,39 +251,39 @@ async def test_pause_holds_retries(world: World) -> None:
     job = machine_with(retry=Retry(max_attempts=2, delay=Backoff.constant("1 second"), jitter=False))
     jobs = (await world.open(app(world.outside, job))).handle(job)
     world.outside.refusals["x"] = 1
-    await world.unwrap(jobs.send("a", OnAlarm(3_600_000, (Say("x"),))))
-    await world.unwrap(jobs.trigger("a"))
-    await world.unwrap(jobs.pause("a"))
+    await world.run(jobs.send("a", OnAlarm(3_600_000, (Say("x"),))))
+    await world.run(jobs.trigger("a"))
+    await world.run(jobs.pause("a"))
     await world.advance(minutes=5)
     assert world.outside.heard == ["x"]
-    await world.unwrap(jobs.resume("a"))
+    await world.run(jobs.resume("a"))
     assert world.outside.heard == ["x", "x"]
-    assert (await world.unwrap(jobs.status("a"))).status == "scheduled"
+    assert (await world.run(jobs.status("a"))).status == "scheduled"
 
 
 @on_each_store
 async def test_an_alarm_set_while_paused_waits(world: World) -> None:
     """Hooks still handle events: alarms that they set wait as well."""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("a", steps()))
-    await world.unwrap(jobs.pause("a"))
-    sent = await world.unwrap(jobs.send("a", OnAlarm(1_000, (Say("fired"),))))
+    await world.run(jobs.send("a", steps()))
+    await world.run(jobs.pause("a"))
+    sent = await world.run(jobs.send("a", OnAlarm(1_000, (Say("fired"),))))
     assert sent.status == "paused"
     await world.advance(s=5)
     assert world.outside.heard == []
-    await world.unwrap(jobs.resume("a"))
+    await world.run(jobs.resume("a"))
     assert world.outside.heard == ["fired"]
 
 
 @on_each_store
 async def test_a_pause_survives_a_restart(world: World) -> None:
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Say("fired"),))))
-    await world.unwrap(jobs.pause("a"))
+    await world.run(jobs.send("a", OnAlarm(1_000, (Say("fired"),))))
+    await world.run(jobs.pause("a"))
     await world.crash()
     jobs = (await world.open(app(world.outside))).handle(machine)
     await world.advance(s=5)
-    assert (await world.unwrap(jobs.status("a"))).status == "paused"
+    assert (await world.run(jobs.status("a"))).status == "paused"
     assert world.outside.heard == []
 
 
@@ -292,24 +292,24 @@ async def test_a_pause_survives_a_restart(world: World) -> None:
 async def test_parked_means_kept_visible_silent_and_resumable(world: World) -> None:
     """Parked means kept, visible, silent and resumable, with the reason: retries exhausted…"""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Add(), Say("x"), AlarmIn(5_000)))))
+    await world.run(jobs.send("a", OnAlarm(1_000, (Add(), Say("x"), AlarmIn(5_000)))))
     world.outside.refusals["x"] = 1
     await world.advance(s=1)
-    status = await world.unwrap(jobs.status("a"))
+    status = await world.run(jobs.status("a"))
     assert (status.status, status.parked, status.next_run_at) == ("parked", "retries_exhausted", None)
     await world.advance(hours=10)
     assert world.outside.heard == ["x"]
     error = await world.error_of(jobs.send("a", steps()))
     assert isinstance(error, InstanceParked)
     assert error.reason == "retries_exhausted"
-    state = await world.unwrap(jobs.get_state("a"))
+    state = await world.run(jobs.get_state("a"))
     assert state is not None
     assert state.total == 0
-    assert (await world.unwrap(jobs.resume("a"))).changed
-    state = await world.unwrap(jobs.get_state("a"))
+    assert (await world.run(jobs.resume("a"))).changed
+    state = await world.run(jobs.get_state("a"))
     assert state is not None
     assert state.total == 1
-    assert (await world.unwrap(jobs.status("a"))).status == "scheduled"
+    assert (await world.run(jobs.status("a"))).status == "scheduled"
     assert (await world.happened(at("a")))[-4:] == ["job.parked", "job.resumed", "job.executed", "task.scheduled"]
 
 
@@ -340,7 +340,7 @@ async def test_an_undecodable_message_is_kept_and_never_looped_over(world: World
     it again resumes it."""
     before = old()
     jobs = (await world.open(App(world.outside).with_jobs(before))).handle(before)
-    await world.unwrap(jobs.send("a", steps()))
+    await world.run(jobs.send("a", steps()))
     stored = await world.row(at("a"))
     assert stored is not None
     await world.close()
@@ -362,7 +362,7 @@ async def test_an_undecodable_message_is_kept_and_never_looped_over(world: World
     assert row is not None
     assert (row.suspension, row.state, row.alarm_ms) == ("undecodable", stored.state, stored.alarm_ms)
     assert (await world.happened(at("a")))[-1] == "job.parked"
-    assert (await world.unwrap(new.status("a"))).parked == "undecodable"
+    assert (await world.run(new.status("a"))).parked == "undecodable"
     await world.close()
 
     jobs = (await world.open(App(world.outside).with_jobs(before))).handle(before)
@@ -397,7 +397,7 @@ async def test_a_claimed_event_that_cannot_be_decoded_waits_with_its_bytes(world
     await world.close()
 
     jobs = (await world.open(app(world.outside))).handle(machine)
-    assert await world.unwrap(jobs.get_state("a")) == Total(1)
+    assert await world.run(jobs.get_state("a")) == Total(1)
 
 
 @on_each_store
@@ -405,8 +405,8 @@ async def test_instances_of_a_job_that_is_not_served_are_not_touched(world: Worl
     """Instances of a job that is not served here are not touched. `orphaned` is computed."""
     other = Task("other", state=Total, event=Steps, initial=Total(), on_event=lambda _, __: Success(None))
     jobs = (await world.open(app(world.outside, machine, other))).handle(machine)
-    await world.unwrap(jobs.send("due", OnAlarm(1_000, (Say("fired"),))))
-    await world.unwrap(jobs.send("told", steps()))
+    await world.run(jobs.send("due", OnAlarm(1_000, (Say("fired"),))))
+    await world.run(jobs.send("told", steps()))
     world.suspension("x")
     world.start(jobs.send("claimed", steps(Say("x"), Tell("told", (End(),)))))
     await world.settle()
@@ -417,11 +417,11 @@ async def test_instances_of_a_job_that_is_not_served_are_not_touched(world: Worl
     before = [await world.row(at(id_)) for id_ in ("due", "told", "claimed")]
     await world.advance(hours=1)
     assert [await world.row(at(id_)) for id_ in ("due", "told", "claimed")] == before
-    listed = await world.unwrap(both.list())
+    listed = await world.run(both.list())
     assert [(entry.address.id, entry.status) for entry in listed] == [
         (id_, "orphaned") for id_ in ("claimed", "due", "told")
     ]
-    assert (await world.unwrap(both.list(status="orphaned"))).instances == listed.instances
+    assert (await world.run(both.list(status="orphaned"))).instances == listed.instances
     await world.close()
 
     await world.open(app(world.outside))
@@ -433,13 +433,13 @@ async def test_instances_of_a_job_that_is_not_served_are_not_touched(world: Worl
 async def test_resuming_a_run_keeps_its_identity(world: World) -> None:
     """`ctx.run_id`: stable over all repeats of one logical run; resuming shows that it was tried before."""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("a", OnAlarm(3_600_000, (Note(), Say("x")))))
+    await world.run(jobs.send("a", OnAlarm(3_600_000, (Note(), Say("x")))))
     world.outside.refusals["x"] = 1
-    await world.unwrap(jobs.trigger("a"))
+    await world.run(jobs.trigger("a"))
     failed = next(event for event in await world.history(at("a")) if event.type == "job.failed")
-    await world.unwrap(jobs.resume("a"))
-    state = await world.unwrap(jobs.get_state("a"))
+    await world.run(jobs.resume("a"))
+    state = await world.run(jobs.get_state("a"))
     assert state is not None
     (seen,) = state.seen
     assert (seen.run_id, seen.attempt, seen.delivery, seen.is_retry) == (failed.run_id, 2, 1, True)
-    assert (await world.unwrap(jobs.trigger("a"))).outcome == Completed()
+    assert (await world.run(jobs.trigger("a"))).outcome == Completed()

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from attrs import frozen
 from machine import Add, OnAlarm, Step, Steps, Total, app, at, machine, machine_with, steps
-from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 from world import World, on_each_store
 
 from perdure import App, Decision, Retry, Task
+from perdure.jobs.call import Call
 from perdure.values.address import Address
 from perdure.values.answer import Failed
 from perdure.values.errors import (
@@ -58,7 +58,7 @@ async def test_a_bad_id_fails_at_the_call(world: World, id_: Any) -> None:
     """The id is any text of 1 to 512 characters. A bad id fails at the call."""
     jobs = await world.open(app(world.outside))
     handle = jobs.handle(machine)
-    calls: tuple[Callable[[], FutureResult[Any, Any]], ...] = (
+    calls: tuple[Callable[[], Call[Any, Any]], ...] = (
         lambda: handle.send(id_, steps()),
         lambda: handle.trigger(id_),
         lambda: handle.terminate(id_),
@@ -80,10 +80,10 @@ async def test_a_bad_id_fails_at_the_call(world: World, id_: Any) -> None:
 async def test_any_text_is_an_id(world: World, id_: str) -> None:
     """The id is any text of 1 to 512 characters."""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send(id_, steps(Add())))
+    await world.run(jobs.send(id_, steps(Add())))
     await world.crash()
     jobs = (await world.open(app(world.outside))).handle(machine)
-    assert await world.unwrap(jobs.get_state(id_)) == Total(1)
+    assert await world.run(jobs.get_state(id_)) == Total(1)
 
 
 # ---------------------------------------------------------------- definitions
@@ -149,7 +149,7 @@ async def test_a_job_that_is_not_served_is_unknown(world: World) -> None:
     error = await world.error_of(named.call("explode", "a"))
     assert isinstance(error, UnknownAction)
     assert "send" in str(error)
-    assert await world.unwrap(named.call("send", "a", '{"type":"Steps","steps":[{"type":"Add","amount":2}]}')) == {
+    assert await world.run(named.call("send", "a", '{"type":"Steps","steps":[{"type":"Add","amount":2}]}')) == {
         "type": "Sent",
         "created": True,
         "status": "idle",
@@ -168,7 +168,7 @@ async def test_an_invalid_input_leaves_no_trace(world: World, event: Any) -> Non
     assert isinstance(error, InvalidInput)
     assert "send of task:machine" in str(error) or "event of task:machine" in str(error)
     assert world.commits == []
-    assert (await world.unwrap(jobs.send("a", steps(), idempotency_key="k"))).created
+    assert (await world.run(jobs.send("a", steps(), idempotency_key="k"))).created
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ async def test_a_state_of_another_type_is_a_defect(world: World) -> None:
 async def test_errors_are_stored_and_come_back_typed(world: World) -> None:
     """State, events, inputs and errors are attrs classes or anything cattrs structures."""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("a", OnAlarm(3_600_000, ())))
+    await world.run(jobs.send("a", OnAlarm(3_600_000, ())))
 
     @frozen
     class Late:
@@ -215,11 +215,11 @@ async def test_errors_are_stored_and_come_back_typed(world: World) -> None:
     job = machine_with(execute=fail)
     await world.close()
     handle = (await world.open(app(world.outside, job))).handle(job)
-    first = await world.unwrap(handle.trigger("a", idempotency_key="k"))
+    first = await world.run(handle.trigger("a", idempotency_key="k"))
     assert first.outcome == Failed(late)
     await world.crash()
     handle = (await world.open(app(world.outside, job))).handle(job)
-    assert (await world.unwrap(handle.trigger("a", idempotency_key="k"))).outcome == Failed(late)
+    assert (await world.run(handle.trigger("a", idempotency_key="k"))).outcome == Failed(late)
 
 
 # ---------------------------------------------------------------- tags
@@ -269,13 +269,13 @@ async def test_renaming_a_class_orphans_nothing(world: World) -> None:
     """Union tags are stable names in the definition, so that renaming a class orphans nothing."""
     before, after = door_of(Door, Opened), door_of(RenamedDoor, Renamed)
     jobs = (await world.open(App(world.outside).with_jobs(before))).handle(before)
-    await world.unwrap(jobs.send("a", Opened("me")))
+    await world.run(jobs.send("a", Opened("me")))
     row = await world.row(before.address("a"))
     assert row is not None
     assert row.state == '{"last":{"type":"opened","by":"me"}}'
     await world.close()
     jobs = (await world.open(App(world.outside).with_jobs(after))).handle(after)
-    assert await world.unwrap(jobs.get_state("a")) == RenamedDoor(Renamed("me"))
+    assert await world.run(jobs.get_state("a")) == RenamedDoor(Renamed("me"))
 
 
 def test_each_type_gets_the_tags_that_concern_it() -> None:
@@ -303,7 +303,7 @@ def test_each_type_gets_the_tags_that_concern_it() -> None:
 @on_each_store
 async def test_a_rejection_is_typed(world: World) -> None:
     jobs = (await world.open(App(world.outside).with_jobs(door_of(Door, Opened)))).handle_by_name("task", "door")
-    assert (await world.unwrap(jobs.call("send", "a", '{"type":"opened","by":"me"}')))["created"]
+    assert (await world.run(jobs.call("send", "a", '{"type":"opened","by":"me"}')))["created"]
     job = define(decide=lambda _, __: Failure("no"), on_event=...)
     await world.close()
     handle = (await world.open(App(world.outside).with_jobs(job))).handle(job)

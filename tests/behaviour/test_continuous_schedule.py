@@ -55,7 +55,7 @@ def times(world: World) -> list[str]:
 async def test_an_interval_begins_at_the_end_of_the_run(world: World) -> None:
     """`every("30 minutes")`: next run = end of this run + interval (1 min interval, 10 s run → next at +70 s)."""
     jobs = await opened(world, job(every("1 minute")))
-    await world.unwrap(jobs.start("a", Plain(slow="10 s")))
+    await world.run(jobs.start("a", Plain(slow="10 s")))
     await world.advance(s=150)
     assert runs(world) == ["at 0 as - missed 0", "at 70 as 70 missed 0", "at 140 as 140 missed 0"]
 
@@ -65,7 +65,7 @@ async def test_a_grid_ticks_on_start_and_whole_intervals(world: World) -> None:
     """`every(…, align="start")`: ticks on start + k·interval."""
     await world.advance(s=7)
     jobs = await opened(world, job(every("1 minute", align="start")))
-    await world.unwrap(jobs.start("a", Plain(slow="10 s")))
+    await world.run(jobs.start("a", Plain(slow="10 s")))
     await world.advance(s=130)
     assert runs(world) == ["at 7 as - missed 0", "at 67 as 67 missed 0", "at 127 as 127 missed 0"]
 
@@ -74,7 +74,7 @@ async def test_a_grid_ticks_on_start_and_whole_intervals(world: World) -> None:
 async def test_a_run_that_takes_longer_than_its_grid_runs_the_next_tick_after_it(world: World) -> None:
     """Ticks on start + k·interval: a tick that a run overlaps is missed, and the grid does not move."""
     jobs = await opened(world, job(every("1 minute", align="start")))
-    await world.unwrap(jobs.start("a", Plain(slow="90 s")))
+    await world.run(jobs.start("a", Plain(slow="90 s")))
     await world.advance(s=200)
     assert times(world) == ["0", "120", "240"]
 
@@ -84,21 +84,21 @@ async def test_a_run_that_takes_longer_than_its_grid_runs_the_next_tick_after_it
 async def test_cron_means_utc_unless_a_zone_is_passed(world: World) -> None:
     """`cron("0 9 * * 1-5", tz=…)`: five fields, UTC unless a zone is given."""
     jobs = await opened(world, job(cron("0 9 * * 1-5"), start_immediately=False))
-    await world.unwrap(jobs.start("a", Plain()))
+    await world.run(jobs.start("a", Plain()))
     thursday, monday = datetime(2026, 1, 1, 9, tzinfo=UTC), datetime(2026, 1, 5, 9, tzinfo=UTC)
-    assert (await world.unwrap(jobs.status("a"))).next_run_at == thursday
+    assert (await world.run(jobs.status("a"))).next_run_at == thursday
     world.shift_wall_clock(86_400_000)  # to Friday
     await world.advance(hours=9)
-    assert (await world.unwrap(jobs.status("a"))).next_run_at == monday
+    assert (await world.run(jobs.status("a"))).next_run_at == monday
 
 
 @on_each_store
 async def test_cron_reads_the_clock_of_its_zone(world: World) -> None:
     """`cron("0 9 * * 1-5", tz=…)`."""
     jobs = await opened(world, job(cron("0 9 * * 1-5", tz="Asia/Tokyo"), start_immediately=False))
-    await world.unwrap(jobs.start("a", Plain()))
+    await world.run(jobs.start("a", Plain()))
     assert START.hour == 0  # nine o'clock in Tokyo: the tick of that very moment is over
-    assert (await world.unwrap(jobs.status("a"))).next_run_at == datetime(2026, 1, 2, tzinfo=UTC)
+    assert (await world.run(jobs.status("a"))).next_run_at == datetime(2026, 1, 2, tzinfo=UTC)
 
 
 # The days before New York changes its clocks.
@@ -123,10 +123,10 @@ async def test_the_daylight_saving_laws_hold_through_the_engine(
     """Its daylight-saving laws are written down and are properties (`property_tests/values`); the engine keeps them."""
     world.shift_wall_clock(to_ms(day_before, what="test") - world.now_ms)
     jobs = await opened(world, job(cron(line, tz="America/New_York"), start_immediately=False))
-    await world.unwrap(jobs.start("a", Plain()))
+    await world.run(jobs.start("a", Plain()))
     found = []
     for _ in ticks:
-        due = (await world.unwrap(jobs.status("a"))).next_run_at
+        due = (await world.run(jobs.status("a"))).next_run_at
         found.append(due.isoformat()[:16])
         world.shift_wall_clock(to_ms(due, what="test") - world.now_ms)
         await world.advance(minutes=1)
@@ -138,8 +138,8 @@ async def test_the_daylight_saving_laws_hold_through_the_engine(
 async def test_the_next_tick_is_in_the_future(world: World) -> None:
     """No day is skipped; the next tick is always in the future."""
     jobs = await opened(world, job(cron("* * * * *")))
-    await world.unwrap(jobs.start("a", Plain(slow="150 s")))
-    status = await world.unwrap(jobs.status("a"))
+    await world.run(jobs.start("a", Plain(slow="150 s")))
+    status = await world.run(jobs.status("a"))
     assert status.next_run_at == START + timedelta(minutes=3)
 
 
@@ -148,7 +148,7 @@ async def missing(world: World, schedule, *, down_s: int):
     """A job whose first run is over at 0 s, and that no engine serves from then on."""
     definition = job(schedule)
     jobs = await opened(world, definition)
-    await world.unwrap(jobs.start("a", Plain()))
+    await world.run(jobs.start("a", Plain()))
     world.outside.heard.clear()
     await world.crash()
     await world.advance(s=down_s)
@@ -200,7 +200,7 @@ async def test_a_failing_run_receives_the_missed_ticks_again(world: World) -> No
     """The oldest dropped and counted in `ctx.missed`: over retries too, and no longer than for that run."""
     definition = job(every("1 minute", align="start"), retry=Retry(2, Backoff.constant("1 s"), jitter=False))
     jobs = await opened(world, definition)
-    await world.unwrap(jobs.start("a", Plain()))
+    await world.run(jobs.start("a", Plain()))
     await world.crash()
     await world.advance(s=190)
     world.outside.heard.clear()
@@ -219,7 +219,7 @@ async def test_a_spread_shifts_by_the_address_alone_and_adds_up_to_nothing(world
     jobs = await opened(world, definition)
     offsets = set()
     for name in "abcd":
-        await world.unwrap(jobs.start(name, Plain()))
+        await world.run(jobs.start(name, Plain()))
         row = await world.row(definition.address(name))
         offsets.add(row.alarm_ms - TICKS.decode(row.data.encode()).next_ms)
     assert len(offsets) == 4
@@ -239,9 +239,9 @@ async def test_a_spread_is_the_same_in_every_life(world: World) -> None:
     alarms = []
     for _ in range(2):
         jobs = await opened(world, definition)
-        await world.unwrap(jobs.start("a", Plain()))
+        await world.run(jobs.start("a", Plain()))
         alarms.append((await world.row(definition.address("a"))).alarm_ms - world.now_ms)
-        await world.unwrap(jobs.terminate("a"))
+        await world.run(jobs.terminate("a"))
         await world.advance(minutes=7)
         await world.crash()
     assert alarms[0] == alarms[1]
@@ -261,16 +261,16 @@ async def test_a_spread_is_the_same_in_every_life(world: World) -> None:
 async def test_a_stored_alarm_remains_until_it_fires_when_a_deploy_changes_the_schedule(world: World, deployed) -> None:
     """A stored alarm stands until it fires when a deploy changes the schedule."""
     jobs = await opened(world, job(every("1 minute", align="start")))
-    await world.unwrap(jobs.start("a", Plain()))
+    await world.run(jobs.start("a", Plain()))
     await world.close()
     jobs = await opened(world, job(deployed))
-    await world.unwrap(jobs.pause("a"))
-    await world.unwrap(jobs.resume("a"))
+    await world.run(jobs.pause("a"))
+    await world.run(jobs.resume("a"))
     await world.advance(s=59)
     assert times(world) == ["0"]
     await world.advance(s=1)
     assert times(world) == ["0", "60"]
-    due = (await world.unwrap(jobs.status("a"))).next_run_at
+    due = (await world.run(jobs.status("a"))).next_run_at
     assert due > world.now
 
 
@@ -283,12 +283,12 @@ CATCH_UPS = ["once", "skip", "all"]
 async def test_resume_runs_once_if_overdue_and_skips_the_ticks_inside_the_pause(world: World, catch_up) -> None:
     """`resume(id)` restores the alarm (once, if overdue; ticks inside a pause are skipped)."""
     jobs = await opened(world, job(every("1 minute", align="start", catch_up=catch_up)))
-    await world.unwrap(jobs.start("a", Plain()))
+    await world.run(jobs.start("a", Plain()))
     await world.advance(s=10)
-    await world.unwrap(jobs.pause("a"))
+    await world.run(jobs.pause("a"))
     await world.advance(s=335)
     assert times(world) == ["0"]
-    await world.unwrap(jobs.resume("a"))
+    await world.run(jobs.resume("a"))
     assert times(world) == ["0", "345"]
     await world.advance(s=80)
     assert times(world) == ["0", "345", "360", "420"]
@@ -299,10 +299,10 @@ async def test_resume_runs_once_if_overdue_and_skips_the_ticks_inside_the_pause(
 async def test_resume_before_the_tick_leaves_the_alarm(world: World, catch_up) -> None:
     """`resume(id)` restores the alarm."""
     jobs = await opened(world, job(every("1 minute", align="start", catch_up=catch_up)))
-    await world.unwrap(jobs.start("a", Plain()))
-    await world.unwrap(jobs.pause("a"))
+    await world.run(jobs.start("a", Plain()))
+    await world.run(jobs.pause("a"))
     await world.advance(s=30)
-    await world.unwrap(jobs.resume("a"))
+    await world.run(jobs.resume("a"))
     await world.advance(s=31)
     assert times(world) == ["0", "60"]
 
@@ -314,17 +314,17 @@ async def test_a_retry_that_a_pause_held_is_the_one_run_that_is_overdue(world: W
     schedule = every("1 minute", align="start", catch_up=catch_up)
     jobs = await opened(world, job(schedule, retry=Retry(3, Backoff.constant("5 s"), jitter=False)))
     world.outside.refusals["work"] = 1
-    await world.unwrap(jobs.start("a", Plain()))
-    await world.unwrap(jobs.pause("a"))
+    await world.run(jobs.start("a", Plain()))
+    await world.run(jobs.pause("a"))
     await world.advance(s=305)
-    await world.unwrap(jobs.resume("a"))
+    await world.run(jobs.resume("a"))
     await world.advance(s=56)
     assert times(world) == ["0", "305", "360"]
     world.outside.refusals["work"] = 1
     await world.advance(s=60)  # fails at 420
-    await world.unwrap(jobs.pause("a"))
+    await world.run(jobs.pause("a"))
     await world.advance(s=304)
-    await world.unwrap(jobs.resume("a"))
+    await world.run(jobs.resume("a"))
     await world.advance(s=60)
     assert times(world)[3:] == ["420", "725", "780"]
 
@@ -333,10 +333,10 @@ async def test_a_retry_that_a_pause_held_is_the_one_run_that_is_overdue(world: W
 async def test_resume_of_an_interval_runs_once(world: World) -> None:
     """`resume(id)` restores the alarm (once, if overdue)."""
     jobs = await opened(world, job(every("1 minute")))
-    await world.unwrap(jobs.start("a", Plain()))
-    await world.unwrap(jobs.pause("a"))
+    await world.run(jobs.start("a", Plain()))
+    await world.run(jobs.pause("a"))
     await world.advance(s=335)
-    await world.unwrap(jobs.resume("a"))
+    await world.run(jobs.resume("a"))
     await world.advance(s=59)
     assert times(world) == ["0", "335"]
     await world.advance(s=1)
@@ -348,13 +348,13 @@ async def test_a_resumption_is_owed_its_run_also_after_a_crash(world: World) -> 
     """`resume(id)`: once, if overdue, however late the process comes to it."""
     definition = job(every("1 minute", align="start", catch_up="skip"))
     jobs = await opened(world, definition)
-    await world.unwrap(jobs.start("a", Plain()))
-    await world.unwrap(jobs.pause("a"))
+    await world.run(jobs.start("a", Plain()))
+    await world.run(jobs.pause("a"))
     await world.advance(s=335)
     boundary = world.process.boundary
     boundary.die_at = len(boundary.crash_points) + 1  # the commit of the resumption is written, and nothing after it
     with pytest.raises(ProcessDied):
-        await world.unwrap(jobs.resume("a"))
+        await world.run(jobs.resume("a"))
     await world.crash()
     await world.advance(s=100)
     jobs = await opened(world, definition)

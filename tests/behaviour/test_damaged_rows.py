@@ -17,7 +17,7 @@ def test_a_corrupted_row_blocks_no_other_instance(tmp_path: Path) -> None:
 async def _damaged(world: World) -> None:
     jobs = (await world.open(app(world.outside, alarm_batch=2))).handle(machine)
     for id_ in ("bad", "good"):
-        await world.unwrap(jobs.send(id_, OnAlarm(10_000, (Say(id_),))))
+        await world.run(jobs.send(id_, OnAlarm(10_000, (Say(id_),))))
     await world.close()
     with sqlite3.connect(world.folder / "jobs.db") as file:
         file.execute("UPDATE instances SET pending_retry = 'not JSON' WHERE id = 'bad'")
@@ -28,8 +28,8 @@ async def _damaged(world: World) -> None:
     assert world.outside.heard == ["good"]
     assert isinstance(await world.error_of(jobs.send("bad", steps(Add()))), StoreCorrupt)
     assert isinstance(await world.error_of(jobs.get_state("bad")), StoreCorrupt)
-    assert [entry.address for entry in await world.unwrap(world.jobs.list())] == [at("good")]
-    assert (await world.unwrap(world.jobs.health())).state == "degraded"
+    assert [entry.address for entry in await world.run(world.jobs.list())] == [at("good")]
+    assert (await world.run(world.jobs.health())).state == "degraded"
     before = len(world.process.boundary.crash_points)
     await world.advance(hours=1)
     assert len(world.process.boundary.crash_points) - before < 600

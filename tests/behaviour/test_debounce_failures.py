@@ -21,15 +21,15 @@ async def parked(world: World, **options):
 async def test_a_flush_that_fails_for_good_is_parked_with_its_batch(world: World) -> None:
     """A flush that fails for good is parked with its batch; later events wait in the next batch."""
     jobs = await parked(world)
-    status = await world.unwrap(jobs.status("a"))
+    status = await world.run(jobs.status("a"))
     assert (status.status, status.parked, status.event_count) == ("parked", "retries_exhausted", 2)
-    assert await world.unwrap(jobs.get_state("a")) == Pile(("x", "y"))
+    assert await world.run(jobs.get_state("a")) == Pile(("x", "y"))
     added = await add(world, jobs, "z")
     assert (added.created, added.event_count, added.will_flush_at) == (True, 1, None)
     await world.advance(s=60)
     assert len(flushes(world)) == 2
-    assert (await world.unwrap(jobs.flush("a"))).outcome == Parked("retries_exhausted")
-    assert (await world.unwrap(jobs.status("a"))).will_flush_at is None
+    assert (await world.run(jobs.flush("a"))).outcome == Parked("retries_exhausted")
+    assert (await world.run(jobs.status("a"))).will_flush_at is None
     names = await world.happened(jobs.definition.address("a"))
     assert names[2:6] == ["job.failed", "job.failed", "job.retry_exhausted", "job.parked"]
 
@@ -39,7 +39,7 @@ async def test_resume_flushes_the_parked_batch_and_then_the_next(world: World) -
     """`resume(id)` re-arms a parked instance: the same run, marked."""
     jobs = await parked(world)
     await add(world, jobs, "z")
-    assert await world.unwrap(jobs.resume("a")) == PauseResult(changed=True, status="retrying")
+    assert await world.run(jobs.resume("a")) == PauseResult(changed=True, status="retrying")
     await world.advance(s=5)
     assert flushes(world)[2:] == ["x,y (2, flush_after) run 1.3.1", "z (1, flush_after) run 2.1.1"]
     assert await world.row(jobs.definition.address("a")) is None
@@ -51,8 +51,8 @@ async def test_a_resumed_batch_has_all_its_attempts_again(world: World) -> None:
     jobs = await parked(world, retry=Retry(2, Backoff.constant("20 s"), jitter=False, max_duration="1 minute"))
     await world.advance(hours=1)
     world.outside.refusals["deliver"] = 1
-    await world.unwrap(jobs.resume("a"))
-    assert (await world.unwrap(jobs.status("a"))).status == "retrying"
+    await world.run(jobs.resume("a"))
+    assert (await world.run(jobs.status("a"))).status == "retrying"
     await world.advance(s=20)
     assert await world.row(jobs.definition.address("a")) is None
 
@@ -62,8 +62,8 @@ async def test_clear_discards_a_parked_batch(world: World) -> None:
     """`clear(id)`: discards the batch without running; says how many."""
     jobs = await parked(world)
     await add(world, jobs, "z")
-    assert await world.unwrap(jobs.clear("a")) == Cleared(cleared=True, discarded=3)
-    assert (await world.unwrap(jobs.status("a"))).status == "not_found"
+    assert await world.run(jobs.clear("a")) == Cleared(cleared=True, discarded=3)
+    assert (await world.run(jobs.status("a"))).status == "not_found"
 
 
 @on_each_store
@@ -72,8 +72,8 @@ async def test_without_a_retry_a_flush_that_fails_is_parked_at_once(world: World
     jobs = await opened(world, mailbag(retry=None))
     await add(world, jobs, "x")
     world.outside.refusals["deliver"] = 1
-    assert (await world.unwrap(jobs.flush("a"))).outcome == Failed(Refused("deliver"))
-    assert (await world.unwrap(jobs.status("a"))).status == "parked"
+    assert (await world.run(jobs.flush("a"))).outcome == Failed(Refused("deliver"))
+    assert (await world.run(jobs.status("a"))).status == "parked"
 
 
 PURGE = Retry(2, Backoff.constant("20 s"), jitter=False, on_exhausted="purge")
@@ -115,7 +115,7 @@ async def test_a_policy_that_breaks_is_a_failure_like_any_other(world: World) ->
     await add(world, jobs, "x")
     world.outside.refusals["deliver"] = 1
     await world.advance(s=5)
-    status = await world.unwrap(jobs.status("a"))
+    status = await world.run(jobs.status("a"))
     assert (status.status, status.last_error.error_type) == ("retrying", "RuntimeError")
     assert "broken" in status.last_error.traceback
     await world.advance(s=20)
@@ -128,12 +128,12 @@ async def test_nothing_flushes_while_the_instance_is_paused_and_events_are_taken
     """`pause(id)` holds alarms and retries; hooks still handle events, nothing flushes; `flush` answers `Paused`."""
     jobs = await opened(world, mailbag(max_events=3))
     await add(world, jobs, "x")
-    await world.unwrap(jobs.pause("a"))
+    await world.run(jobs.pause("a"))
     assert (await add(world, jobs, "y", "z")).will_flush_at is None
-    assert await world.unwrap(jobs.flush("a")) == Flushed(flushed=False, reason=None, outcome=Paused())
+    assert await world.run(jobs.flush("a")) == Flushed(flushed=False, reason=None, outcome=Paused())
     await world.advance(s=60)
     assert flushes(world) == []
-    await world.unwrap(jobs.resume("a"))
+    await world.run(jobs.resume("a"))
     assert flushes(world) == ["x,y,z (3, max_events) run 1.1.1"]
 
 
@@ -146,11 +146,11 @@ async def test_a_pause_during_a_flush_holds_its_retry_and_the_next_batch(world: 
     world.outside.refusals["deliver"] = 1
     await world.advance(s=5)
     await add(world, jobs, "y")
-    await world.unwrap(jobs.pause("a"))
+    await world.run(jobs.pause("a"))
     world.release("deliver")
     await world.advance(s=60)
     assert len(flushes(world)) == 1
-    await world.unwrap(jobs.resume("a"))
+    await world.run(jobs.resume("a"))
     assert flushes(world)[1:] == ["x (1, flush_after) run 1.2.1", "y (1, flush_after) run 2.1.1"]
 
 
@@ -185,12 +185,12 @@ async def test_an_event_with_effects_is_claimed_beside_the_flush_and_both_surviv
     row = await world.row(jobs.definition.address("a"))
     assert row.claim is not None
     assert row.event_claim is not None
-    assert await world.unwrap(jobs.get_state("a")) == Pile(("x",))
+    assert await world.run(jobs.get_state("a")) == Pile(("x",))
     await world.crash()
     world.outside.held.clear()
     jobs = await opened(world)
     assert [word for word in world.outside.heard if word.startswith("ring")] == ["ring, delivery 1", "ring, delivery 2"]
-    again = await world.unwrap(jobs.add("a", Letter("ring"), idempotency_key="k"))
+    again = await world.run(jobs.add("a", Letter("ring"), idempotency_key="k"))
     assert again.event_count == 1
     await world.advance(s=5)
     assert flushes(world) == [
@@ -207,7 +207,7 @@ async def test_events_that_come_while_a_recovered_event_is_handled_wait_for_it(w
     world.suspension("rung")
     world.start(jobs.add("a", Letter("ring")))
     await world.settle()
-    assert await world.unwrap(jobs.get_state("a")) is None  # nothing is committed of it yet
+    assert await world.run(jobs.get_state("a")) is None  # nothing is committed of it yet
     await world.crash()
     world.outside.held["rung"] = []
     jobs = await opened(world)
@@ -237,12 +237,12 @@ async def test_a_flush_that_is_parked_for_its_crashes_holds_back_no_event(world:
     world.outside.held.clear()
     await world.crash()
     jobs = await opened(world)
-    status = await world.unwrap(jobs.status("a"))
+    status = await world.run(jobs.status("a"))
     assert (status.status, status.parked, status.event_count) == ("parked", "recovery_exhausted", 1)
     assert (await world.row(jobs.definition.address("a"))).event_claim is None
-    assert (await world.unwrap(jobs.add("a", Letter("ring"), idempotency_key="k"))).event_count == 1
+    assert (await world.run(jobs.add("a", Letter("ring"), idempotency_key="k"))).event_count == 1
     assert (await add(world, jobs, "y")).event_count == 2
-    await world.unwrap(jobs.resume("a"))
+    await world.run(jobs.resume("a"))
     await world.advance(s=5)
     assert flushes(world)[-2:] == ["x (1, flush_after) run 1.1.4", "ring,y (2, flush_after) run 2.1.1"]
 
@@ -258,13 +258,13 @@ async def test_an_event_that_is_parked_for_its_crashes_holds_back_those_that_com
         await world.settle()
         await world.crash()
         jobs = await opened(world)
-    status = await world.unwrap(jobs.status("a"))
+    status = await world.run(jobs.status("a"))
     assert (status.status, status.parked, status.event_count) == ("parked", "recovery_exhausted", 1)
     error = await world.error_of(jobs.add("a", Letter("y")))
     assert isinstance(error, InstanceParked)
     assert (error.address, error.reason) == ("debounce:mailbag:a", "recovery_exhausted")
     world.outside.held.clear()
-    await world.unwrap(jobs.resume("a"))
+    await world.run(jobs.resume("a"))
     assert (await add(world, jobs, "y")).event_count == 3
     await world.advance(s=5)
     assert flushes(world) == ["x,ring,y (3, flush_after) run 1.1.1"]

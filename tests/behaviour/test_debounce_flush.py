@@ -20,10 +20,10 @@ async def test_events_that_come_during_a_flush_go_into_the_next_batch(world: Wor
     await world.advance(s=1)
     added = await add(world, jobs, "y")
     assert (added.created, added.event_count, added.will_flush_at) == (True, 1, at(11))
-    status = await world.unwrap(jobs.status("a"))
+    status = await world.run(jobs.status("a"))
     assert (status.status, status.event_count, status.started_at) == ("running", 1, at(6))
     assert status.will_flush_at == at(11)
-    assert await world.unwrap(jobs.get_state("a")) == Pile(("y",))
+    assert await world.run(jobs.get_state("a")) == Pile(("y",))
     await world.advance(s=20)  # its own timer is over, and the first batch is not settled
     assert flushes(world) == ["x (1, flush_after) run 1.1.1"]
     world.release("deliver")
@@ -54,7 +54,7 @@ async def test_messages_of_a_flush_are_sent_also_when_the_next_batch_collects_al
     await add(world, jobs, "y")
     world.release("deliver")
     await world.settle()
-    assert await world.unwrap(jobs.get_state("a")) == Pile(("y", "echoed"))
+    assert await world.run(jobs.get_state("a")) == Pile(("y", "echoed"))
 
 
 @on_each_store
@@ -67,7 +67,7 @@ async def test_the_next_batch_waits_for_its_own_timer(world: World) -> None:
     await add(world, jobs, "y")
     world.release("deliver")
     await world.settle()
-    status = await world.unwrap(jobs.status("a"))
+    status = await world.run(jobs.status("a"))
     assert (status.status, status.will_flush_at, status.next_run_at) == ("scheduled", at(10), at(10))
     await world.advance(s=5)
     assert flushes(world)[1:] == ["y (1, flush_after) run 2.1.1"]
@@ -114,7 +114,7 @@ async def test_flush_need_not_wait_for_the_run(world: World) -> None:
     jobs = await opened(world)
     await add(world, jobs, "x")
     world.suspension("deliver")
-    assert (await world.unwrap(jobs.flush("a", wait_for="start"))).outcome == Running()
+    assert (await world.run(jobs.flush("a", wait_for="start"))).outcome == Running()
     world.release("deliver")
     await world.settle()
     assert await world.row(jobs.definition.address("a")) is None
@@ -127,9 +127,9 @@ async def test_clear_leaves_the_batch_that_is_being_flushed(world: World) -> Non
     await add(world, jobs, "x")
     world.suspension("deliver")
     await world.advance(s=5)
-    assert await world.unwrap(jobs.clear("a")) == Cleared(cleared=False, discarded=0)
+    assert await world.run(jobs.clear("a")) == Cleared(cleared=False, discarded=0)
     await add(world, jobs, "y", "z")
-    assert await world.unwrap(jobs.clear("a")) == Cleared(cleared=True, discarded=2)
+    assert await world.run(jobs.clear("a")) == Cleared(cleared=True, discarded=2)
     world.release("deliver")
     await world.advance(s=20)
     assert flushes(world) == ["x (1, flush_after) run 1.1.1"]
@@ -156,7 +156,7 @@ async def test_a_flush_ends_at_its_time_limit_also_when_events_came_meanwhile(wo
     assert isinstance(outcome, Retrying)
     assert isinstance(outcome.error, Defect)
     assert outcome.error.error_type == "RunTimeout"
-    assert (outcome.at, (await world.unwrap(jobs.status("a"))).event_count) == (at(30), 2)
+    assert (outcome.at, (await world.run(jobs.status("a"))).event_count) == (at(30), 2)
 
 
 # ---------------------------------------------------------------- ending during a flush
@@ -187,7 +187,7 @@ async def test_interrupt_cancels_the_flush_also_when_events_came_meanwhile(world
     flush = world.start(jobs.flush("a"))
     await world.settle()
     await add(world, jobs, "y")
-    assert (await world.unwrap(jobs.terminate("a", "why", interrupt=True))).terminated
+    assert (await world.run(jobs.terminate("a", "why", interrupt=True))).terminated
     assert flush.result().unwrap().outcome == SelfTerminated("interrupted")
     assert await world.row(jobs.definition.address("a")) is None
     world.release("deliver")
@@ -221,12 +221,12 @@ async def test_events_that_come_while_a_retry_waits_go_into_the_next_batch(world
     await add(world, jobs, "x", "y")
     world.outside.refusals["deliver"] = 1
     await world.advance(s=5)
-    status = await world.unwrap(jobs.status("a"))
+    status = await world.run(jobs.status("a"))
     assert (status.status, status.attempt, status.next_run_at) == ("retrying", 2, at(25))
-    assert await world.unwrap(jobs.get_state("a")) == Pile(("x", "y"))
+    assert await world.run(jobs.get_state("a")) == Pile(("x", "y"))
     added = await add(world, jobs, "z")
     assert (added.created, added.event_count, added.will_flush_at) == (True, 1, at(10))
-    assert (await world.unwrap(jobs.status("a"))).next_run_at == at(25)
+    assert (await world.run(jobs.status("a"))).next_run_at == at(25)
     await world.advance(s=19)
     assert len(flushes(world)) == 1
     await world.advance(s=1)
@@ -250,7 +250,7 @@ async def test_flush_brings_a_waiting_retry_forward(world: World) -> None:
     world.outside.refusals["deliver"] = 1
     await world.advance(s=5)
     await add(world, jobs, "y")
-    assert await world.unwrap(jobs.flush("a")) == Flushed(flushed=True, reason=None, outcome=Completed())
+    assert await world.run(jobs.flush("a")) == Flushed(flushed=True, reason=None, outcome=Completed())
     assert flushes(world) == ["x (1, flush_after) run 1.1.1", "x (1, flush_after) run 1.2.1"]
     await world.advance(s=5)
     assert flushes(world)[2:] == ["y (1, flush_after) run 2.1.1"]
@@ -283,10 +283,10 @@ async def test_a_keyed_flush_of_a_retry_can_be_repeated_after_a_crash(world: Wor
     boundary = world.process.boundary
     boundary.die_at = len(boundary.crash_points) + 3 + step
     with pytest.raises(ProcessDied):
-        await world.unwrap(jobs.flush("a", idempotency_key="k"))
+        await world.run(jobs.flush("a", idempotency_key="k"))
     await world.crash()
     jobs = await opened(world)
-    repeated = await world.unwrap(jobs.flush("a", idempotency_key="k"))
+    repeated = await world.run(jobs.flush("a", idempotency_key="k"))
     assert repeated.outcome in (Completed(), Running())
     assert await world.row(jobs.definition.address("a")) is None
 
@@ -299,6 +299,6 @@ async def test_clear_discards_a_batch_that_waits_for_its_retry(world: World) -> 
     world.outside.refusals["deliver"] = 1
     await world.advance(s=5)
     await add(world, jobs, "z")
-    assert await world.unwrap(jobs.clear("a")) == Cleared(cleared=True, discarded=3)
+    assert await world.run(jobs.clear("a")) == Cleared(cleared=True, discarded=3)
     await world.advance(s=60)
     assert len(flushes(world)) == 1

@@ -39,7 +39,7 @@ async def absent(world: World) -> None:
 
 async def scheduled(world: World) -> None:
     await absent(world)
-    await world.unwrap(handle(world).add("a", Press()))
+    await world.run(handle(world).add("a", Press()))
 
 
 async def running(world: World) -> None:
@@ -52,18 +52,18 @@ async def running(world: World) -> None:
 async def retrying(world: World) -> None:
     await scheduled(world)
     world.outside.refusals["run"] = 1
-    await world.unwrap(handle(world).flush("a"))
+    await world.run(handle(world).flush("a"))
 
 
 async def paused(world: World) -> None:
     await scheduled(world)
-    await world.unwrap(handle(world).pause("a"))
+    await world.run(handle(world).pause("a"))
 
 
 async def parked(world: World) -> None:
     await scheduled(world)
     world.outside.refusals["run"] = 2
-    await world.unwrap(handle(world).flush("a"))
+    await world.run(handle(world).flush("a"))
     await world.advance(minutes=10)
 
 

@@ -28,10 +28,10 @@ def said(call):
 @on_each_store
 async def test_an_explanation_holds_the_commits_of_the_real_run(world: World) -> None:
     steps = await opened(world)
-    explained = await world.unwrap(world.jobs.explain(steps.definition, "a", start(WORDS), answers=said))
+    explained = await world.run(world.jobs.explain(steps.definition, "a", start(WORDS), answers=said))
     assert isinstance(explained, Explained)
     assert world.outside.heard == []
-    await world.unwrap(steps.start("a", WORDS))
+    await world.run(steps.start("a", WORDS))
     expected = [one.journal for one in world.commits if one.journal]
     assert [one.journal for one in explained.checkpoints] == expected
     assert await world.row(steps.definition.address("a")) is not None
@@ -43,9 +43,9 @@ async def test_an_explanation_holds_the_commits_of_the_real_run(world: World) ->
 async def test_an_explanation_reads_the_stored_journal(world: World) -> None:
     """A run of an alarm continues behind the recorded steps."""
     steps = await opened(world)
-    await world.unwrap(steps.start("a", WORDS))
-    await world.unwrap(steps.add("a", "f"))
-    explained = await world.unwrap(world.jobs.explain(steps.definition, "a", "alarm", answers=said))
+    await world.run(steps.start("a", WORDS))
+    await world.run(steps.add("a", "f"))
+    explained = await world.run(world.jobs.explain(steps.definition, "a", "alarm", answers=said))
     assert explained.checkpoints == ()  # it has no alarm
     row = await world.row(steps.definition.address("a"))
     due = attrs.evolve(row, alarm_ms=world.now_ms)

@@ -61,10 +61,10 @@ def beating(state: int = 0, id_: str = "main") -> App[None]:
 async def test_a_declared_instance_exists_when_requests_are_accepted(world: World) -> None:
     declared = beating().ensuring(task, "t", lambda job: job.send(5)).ensuring(batch, "b", lambda job: job.add(1))
     jobs = await world.open(declared)
-    assert await world.unwrap(jobs.handle(task).get_state("t")) == 5
-    assert (await world.unwrap(jobs.handle(batch).status("b"))).event_count == 1
+    assert await world.run(jobs.handle(task).get_state("t")) == 5
+    assert (await world.run(jobs.handle(batch).status("b"))).event_count == 1
     await world.settle()
-    assert await world.unwrap(jobs.handle(heartbeat).get_state("main")) == 1
+    assert await world.run(jobs.handle(heartbeat).get_state("main")) == 1
 
 
 @on_each_store
@@ -72,7 +72,7 @@ async def test_an_existing_instance_remains_as_it_is(world: World) -> None:
     """However old, paused, and whatever the declaration says now: its state belongs to the instance."""
     jobs = await world.open(beating().ensuring(task, "t", lambda job: job.send(5)))
     await world.settle()
-    await world.unwrap(jobs.handle(heartbeat).pause("main"))
+    await world.run(jobs.handle(heartbeat).pause("main"))
     before = [await world.row(job.address(id_)) for job, id_ in ((heartbeat, "main"), (task, "t"))]
     await world.close()
     await world.open(beating(100).ensuring(task, "t", lambda job: job.send(6)))
@@ -84,7 +84,7 @@ async def test_an_instance_outlives_its_declaration(world: World) -> None:
     await world.open(beating())
     await world.close()
     jobs = await world.open(app)
-    (listed,) = await world.unwrap(jobs.list(heartbeat))
+    (listed,) = await world.run(jobs.list(heartbeat))
     assert (listed.address.id, listed.status) == ("main", "scheduled")
 
 
@@ -98,13 +98,13 @@ async def test_a_terminated_instance_returns_at_the_next_start(world: World, how
     declared = App(None).with_jobs(job).ensuring(job, "main", lambda each: each.start(7))
     jobs = await world.open(declared)
     if how == "terminated":
-        await world.unwrap(jobs.handle(job).terminate("main"))
+        await world.run(jobs.handle(job).terminate("main"))
     else:
         await world.advance(minutes=1)
-    assert await world.unwrap(jobs.handle(job).get_state("main")) is None
+    assert await world.run(jobs.handle(job).get_state("main")) is None
     await world.close()
     jobs = await world.open(declared)
-    assert await world.unwrap(jobs.handle(job).get_state("main")) == 7
+    assert await world.run(jobs.handle(job).get_state("main")) == 7
 
 
 @given(crash_points=st.integers(0, 40), seed=st.integers(0, 1 << 16))
@@ -124,7 +124,7 @@ def test_a_start_that_dies_is_completed_by_the_next(crash_points: int, seed: int
         world.open()
     world.cancel_crash()
     world.restart()
-    states = [world.unwrap(world.handle(counter).get_state(f"{number}")) for number in range(3)]
+    states = [world.run(world.handle(counter).get_state(f"{number}")) for number in range(3)]
     world.leave()
     assert states == [1, 1, 1]
 
@@ -135,7 +135,7 @@ async def test_a_start_waits_for_no_run(world: World) -> None:
     before = world.now_ms
     jobs = await world.open(app.ensuring(slow, "a", lambda job: job.start(0)))
     assert world.now_ms == before
-    assert (await world.unwrap(jobs.handle(slow).status("a"))).status == "running"
+    assert (await world.run(jobs.handle(slow).status("a"))).status == "running"
 
 
 @on_each_store
@@ -146,9 +146,9 @@ async def test_a_start_does_not_wait_long_for_a_slot(world: World) -> None:
     jobs = await world.open(declared)
     assert world.now_ms - before == 10_000
     assert "declared instances are created later" in [record.message for record in world.world.logs]
-    assert len(await world.unwrap(jobs.list(slow))) == 1
+    assert len(await world.run(jobs.list(slow))) == 1
     await world.advance(minutes=31)
-    assert len(await world.unwrap(jobs.list(slow))) == 2
+    assert len(await world.run(jobs.list(slow))) == 2
 
 
 @on_each_store
@@ -157,7 +157,7 @@ async def test_a_queue_of_one_is_enough(world: World) -> None:
     for number in range(70):
         small = small.ensuring(task, f"{number}", lambda job: job.send(1))
     jobs = await world.open(small)
-    assert len(await world.unwrap(jobs.list(task))) == 70
+    assert len(await world.run(jobs.list(task))) == 70
 
 
 # ---------------------------------------------------------------- failing
@@ -238,7 +238,7 @@ def test_declarations_are_limited() -> None:
 def test_other_services_keep_the_declarations() -> None:
     """A world replaces the services of an app, and a pasted reproduction declares the same instances."""
     with PlainWorld(beating(3), None) as world:
-        assert world.unwrap(world.handle(heartbeat).get_state("main")) == 4
+        assert world.run(world.handle(heartbeat).get_state("main")) == 4
         assert ".ensuring(heartbeat, 'main', lambda job: job.start(3))" in world.trace_text()
 
 

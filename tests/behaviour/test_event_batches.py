@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 from returns.result import Failure
 
-from perdure import App, Task, TaskContext, program, unwrap
+from perdure import App, Task, TaskContext, program
 from perdure.programs import Do
 from perdure.stores.sqlite import open_sqlite
 from perdure.values.errors import Conflict
@@ -35,14 +35,14 @@ def test_a_handler_does_not_see_the_context_of_a_caller(tmp_path: Path) -> None:
             calls = jobs.handle(notes)
             ids = ("a", "b", "c")
             for id_ in ids:
-                await unwrap(calls.send(id_, "first"))
+                await calls.send(id_, "first")
 
             async def send(id_: str) -> None:
                 caller.set(id_)
-                await unwrap(calls.send(id_, "second"))
+                await calls.send(id_, "second")
 
             await asyncio.gather(*(send(id_) for id_ in ids))
-            return {(await unwrap(calls.get_state(id_))).rpartition(" by ")[2] for id_ in ids}
+            return {(await calls.get_state(id_)).rpartition(" by ")[2] for id_ in ids}
 
     assert asyncio.run(main()) == {"the engine"}
 
@@ -52,8 +52,8 @@ def test_a_variable_that_a_handler_sets_reaches_no_later_step(tmp_path: Path) ->
         async with App(None).with_jobs(notes).open(await open_sqlite(tmp_path / "jobs.db"), debug=False) as jobs:
             calls = jobs.handle(notes)
             for id_, event in (("a", "first"), ("b", "first"), ("a", "careless"), ("b", "second")):
-                await unwrap(calls.send(id_, event))
-            return await unwrap(calls.get_state("b"))
+                await calls.send(id_, event)
+            return await calls.get_state("b")
 
     assert asyncio.run(main()) == ", first by the engine, second by the engine"
 
@@ -75,17 +75,15 @@ def test_an_event_stays_behind_an_earlier_request_that_is_decided_again(tmp_path
 
         async with App(None).with_jobs(notes).open(attrs.evolve(store, commit_all=commit_all), debug=False) as jobs:
             calls, done = jobs.handle(notes), list[str]()
-            await unwrap(calls.send("a", "first"))
+            await calls.send("a", "first")
             conflicts.append("the next commit")
 
             async def finish(name: str, call: Awaitable[object]) -> None:
                 await call
                 done.append(name)
 
-            await asyncio.gather(
-                finish("pause", unwrap(calls.pause("a"))), finish("event", unwrap(calls.send("a", "second")))
-            )
-            assert (await unwrap(calls.get_state("a"))).count("second") == 1
+            await asyncio.gather(finish("pause", calls.pause("a")), finish("event", calls.send("a", "second")))
+            assert (await calls.get_state("a")).count("second") == 1
             return done
 
     assert asyncio.run(main()) == ["pause", "event"]

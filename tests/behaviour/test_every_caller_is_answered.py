@@ -14,8 +14,8 @@ from world import World, on_each_store
 from perdure import App, Client, Limits, Task, TaskContext, attempt, program, tell
 from perdure.client.in_process import engine_of
 from perdure.engine.item import Item
+from perdure.jobs.call import Call
 from perdure.programs import Do
-from perdure.programs.future import once
 from perdure.server.dashboard_data import PageSource
 from perdure.stores.memory import memory_store
 from perdure.telemetry.activity import Activity
@@ -73,7 +73,7 @@ async def test_a_caller_whose_job_is_being_accepted_with_its_claim_when_the_engi
     assert world.outside.heard == []
 
 
-def page(jobs: Client, collect: Callable[[PageSource], Awaitable[object]]) -> FutureResult[object, Exception]:
+def page(jobs: Client, collect: Callable[[PageSource], Awaitable[object]]) -> Call[object, Exception]:
     """Collect the data of a page of the dashboard."""
     source = PageSource(client=jobs, activity=Activity(), scopes=frozenset(("read",)))
 
@@ -83,7 +83,7 @@ def page(jobs: Client, collect: Callable[[PageSource], Awaitable[object]]) -> Fu
         except PerdureError as error:
             return Failure(error)
 
-    return once(collected())
+    return Call(collected, "page")
 
 
 READS: dict[str, tuple[str, Callable[[Client], Any]]] = {
@@ -118,7 +118,7 @@ async def test_a_read_that_the_store_does_not_answer_before_the_engine_stops(wor
 @on_each_store
 async def test_a_read_that_the_store_answers_while_the_engine_stops(world: World) -> None:
     jobs = await world.open(app(world.outside, shutdown_timeout="1 minute"))
-    await world.unwrap(jobs.handle(machine).send("a", steps(Add())))
+    await world.run(jobs.handle(machine).send("a", steps(Add())))
     world.slow("find", ms=5_000)
     waiting = world.start(jobs.list(machine))
     await world.settle()
@@ -133,7 +133,7 @@ def endless(path: object, progress: object, /) -> FutureResult[Any, Any]:
         await asyncio.Event().wait()
         raise AssertionError
 
-    return once(forever())
+    return FutureResult(forever())
 
 
 def test_an_engine_that_stops_does_not_wait_for_a_backup_and_its_caller_is_answered() -> None:
@@ -169,9 +169,9 @@ sender: Any = Task("sender", state=int, event=int, initial=0, on_event=forward, 
 @on_each_store
 async def test_the_engine_stops_while_the_store_does_not_write_the_outcome_of_a_message(world: World) -> None:
     jobs = await world.open(App(world.outside, limits=Limits(shutdown_timeout="1000 ms")).with_jobs(machine, sender))
-    await world.unwrap(jobs.handle(machine).send("a", steps()))
+    await world.run(jobs.handle(machine).send("a", steps()))
     world.world.inject(Hang("store.commit", call=3))
-    await world.unwrap(jobs.handle(sender).send("s", 1))
+    await world.run(jobs.handle(sender).send("s", 1))
     await world.settle()
     await world.close()
     await world.open(App(world.outside).with_jobs(machine, sender))
@@ -181,9 +181,9 @@ async def test_the_engine_stops_while_the_store_does_not_write_the_outcome_of_a_
 @on_each_store
 async def test_a_message_of_unknown_outcome_is_not_offered_again_by_an_engine_that_stops(world: World) -> None:
     jobs = await world.open(App(world.outside, limits=Limits(shutdown_timeout="1000 ms")).with_jobs(machine, sender))
-    await world.unwrap(jobs.handle(machine).send("a", steps()))
+    await world.run(jobs.handle(machine).send("a", steps()))
     world.fail("commit", OutcomeUnknown("the answer was lost"), after=1)
-    await world.unwrap(jobs.handle(sender).send("s", 2))
+    await world.run(jobs.handle(sender).send("s", 2))
     await world.settle()
     assert engine_of(jobs).in_flight().messages == 1
     simulation = world.process.simulation
@@ -234,7 +234,7 @@ async def test_a_defect_while_a_job_is_accepted_with_its_claim(world: World) -> 
 @on_each_store
 async def test_a_defect_in_one_turn_of_several_that_share_a_commit(world: World) -> None:
     calls = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(calls.send("a", steps()))
+    await world.run(calls.send("a", steps()))
     before = len(world.commits)
     posted(world, steps(Add(1)))
     others = [world.start(calls.send("a", steps(Add(10)))) for _ in range(3)]
@@ -248,7 +248,7 @@ async def test_a_defect_in_one_turn_of_several_that_share_a_commit(world: World)
 @on_each_store
 async def test_an_alarm_that_the_stop_cuts_is_not_tried_again_by_this_engine(world: World) -> None:
     calls = (await world.open(app(world.outside, shutdown_timeout="1000 ms"))).handle(machine)
-    await world.unwrap(calls.send("a", OnAlarm(1_000, (Wait(60_000), Say("x")))))
+    await world.run(calls.send("a", OnAlarm(1_000, (Wait(60_000), Say("x")))))
     await world.advance(s=2)
     simulation = world.process.simulation
     await world.close()

@@ -6,7 +6,7 @@ import asyncio
 
 from returns.result import Result, Success
 
-from perdure import App, Decision, Task, unwrap
+from perdure import App, Decision, Task
 from perdure.stores.memory import memory_store
 
 
@@ -30,9 +30,9 @@ def test_the_event_loop_gets_its_turn_between_calls_that_wait_for_nothing() -> N
         async with App(None).with_jobs(adder).open(memory_store()) as jobs:
             other = asyncio.ensure_future(another_caller())
             for _ in range(1_000):
-                await unwrap(jobs.handle(adder).send("one", 1))
+                await jobs.handle(adder).send("one", 1)
             other.cancel()
-            assert await unwrap(jobs.handle(adder).get_state("one")) == 1_000
+            assert await jobs.handle(adder).get_state("one") == 1_000
         return turns
 
     assert asyncio.run(main()) >= 10

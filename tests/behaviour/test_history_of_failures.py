@@ -55,7 +55,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> str | Path:
 def until_it_is_parked(world: World, call: Any) -> None:
     world.inject(Crash("touch", times=3))
     with pytest.raises(WorkerDied):
-        world.unwrap(call)
+        world.run(call)
     for _ in range(2):
         with pytest.raises(WorkerDied):
             world.open()
@@ -66,11 +66,11 @@ def until_it_is_parked(world: World, call: Any) -> None:
 def test_a_run_that_ended_its_process_three_times_is_parked_and_says_why(store: Any, action: str) -> None:
     with World(App(object()).with_jobs(JOB), store=store) as world:
         counter = world.handle(JOB)
-        world.unwrap(counter.send("a", Add()))
+        world.run(counter.send("a", Add()))
         until_it_is_parked(world, counter.send("a", Add()) if action == "send" else counter.trigger("a"))
         (parked,) = [event for event in world.history(JOB, "a") if isinstance(event, JobParked)]
         assert (parked.reason, parked.detail) == ("recovery_exhausted", "the process died 3 times during this run")
-        status = world.unwrap(counter.status("a"))
+        status = world.run(counter.status("a"))
         assert status.status == "parked"
         if action == "trigger":
             assert status.last_error is not None
@@ -112,7 +112,7 @@ def test_a_state_that_cannot_be_upgraded_is_parked_and_says_why(store: Any) -> N
         versions=Migrations(Count).then(upgraded),
     )
     with World(App(object()).with_jobs(JOB), store=store) as world:
-        world.unwrap(world.handle(JOB).send("a", Add()))
+        world.run(world.handle(JOB).send("a", Add()))
         world.restart(App(object()).with_jobs(broken))
         error = world.error_of(world.handle(broken).send("a", Add()))
         assert isinstance(error, Undecodable)
@@ -129,5 +129,5 @@ def test_a_state_that_cannot_be_upgraded_is_parked_and_says_why(store: Any) -> N
         assert "no way" in parked.detail
         assert str(world.error_of(world.handle(broken).resume("a"))) == str(error)
         world.restart(App(object()).with_jobs(JOB))
-        assert world.unwrap(world.handle(JOB).resume("a")) == PauseResult(changed=False, status="idle")
-        assert world.unwrap(world.handle(JOB).resume("b")) == PauseResult(changed=False, status=None)
+        assert world.run(world.handle(JOB).resume("a")) == PauseResult(changed=False, status="idle")
+        assert world.run(world.handle(JOB).resume("b")) == PauseResult(changed=False, status=None)

@@ -53,24 +53,24 @@ async def test_alarms_wait_for_the_release_and_survive_a_restart(world: World) -
     everything = app(world.outside, machine, ticks)
     jobs = await world.open(everything)
     handle = jobs.handle(machine)
-    await world.unwrap(handle.send("a", ALARM))
-    assert await world.unwrap(handle.hold()) == HELD
-    assert await world.unwrap(handle.hold()) == HoldResult(changed=False, hold="held")
-    await world.unwrap(handle.send("b", ALARM))
-    await world.unwrap(jobs.handle(ticks).start("t", 0))
+    await world.run(handle.send("a", ALARM))
+    assert await world.run(handle.hold()) == HELD
+    assert await world.run(handle.hold()) == HoldResult(changed=False, hold="held")
+    await world.run(handle.send("b", ALARM))
+    await world.run(jobs.handle(ticks).start("t", 0))
     await world.advance(hours=2)
     assert world.outside.heard == ["tick of t"] * 3
-    assert await world.unwrap(handle.count()) == JobCount(hold="held", by_status={"scheduled": 2})
+    assert await world.run(handle.count()) == JobCount(hold="held", by_status={"scheduled": 2})
     await world.crash()
     handle = (await world.open(everything)).handle(machine)
     await world.advance(minutes=30)
     assert "rang" not in world.outside.heard
-    assert (await world.unwrap(handle.count())).hold == "held"
-    assert await world.unwrap(handle.release()) == RELEASED
+    assert (await world.run(handle.count())).hold == "held"
+    assert await world.run(handle.release()) == RELEASED
     await world.advance(ms=1)
     assert world.outside.heard.count("rang") == 2
-    assert await world.unwrap(handle.count()) == JobCount(hold="released", by_status={"idle": 2})
-    assert await world.unwrap(handle.release()) == HoldResult(changed=False, hold="released")
+    assert await world.run(handle.count()) == JobCount(hold="released", by_status={"idle": 2})
+    assert await world.run(handle.release()) == HoldResult(changed=False, hold="released")
 
 
 @on_each_store
@@ -78,25 +78,25 @@ async def test_requests_that_would_begin_a_run_answer_as_for_a_paused_instance(w
     jobs = await world.open(app(world.outside, machine, ticks, piles))
     tasks, continuous, debounces = jobs.handle(machine), jobs.handle(ticks), jobs.handle(piles)
     for handle in (tasks, continuous, debounces):
-        await world.unwrap(handle.hold())
-    assert (await world.unwrap(tasks.send("a", steps(Add())))).created
-    assert await world.unwrap(tasks.trigger("a")) == Triggered(triggered=False, status="idle", outcome=Paused())
+        await world.run(handle.hold())
+    assert (await world.run(tasks.send("a", steps(Add())))).created
+    assert await world.run(tasks.trigger("a")) == Triggered(triggered=False, status="idle", outcome=Paused())
     for _ in range(2):
-        await world.unwrap(debounces.add("a", 1))
+        await world.run(debounces.add("a", 1))
     held = Flushed(flushed=False, reason=None, outcome=Paused())
-    assert await world.unwrap(debounces.flush("a")) == held
-    first = await world.unwrap(continuous.start("a", 0, idempotency_key="k"))
+    assert await world.run(debounces.flush("a")) == held
+    first = await world.run(continuous.start("a", 0, idempotency_key="k"))
     assert first == Started(created=True, status="scheduled", outcome=Paused())
-    assert await world.unwrap(continuous.start("a", 0, idempotency_key="k")) == first
+    assert await world.run(continuous.start("a", 0, idempotency_key="k")) == first
     await world.advance(hours=1)
     assert world.outside.heard == []
-    assert (await world.unwrap(continuous.status("a"))).run_count == 0
+    assert (await world.run(continuous.status("a"))).run_count == 0
     for handle in (tasks, continuous, debounces):
-        await world.unwrap(handle.release())
+        await world.run(handle.release())
     await world.advance(ms=1)
     assert sorted(world.outside.heard) == ["flush of a", "tick of a"]
     assert await world.happened(ticks.address("a")) == ["job.started", "job.executed"]
-    assert (await world.unwrap(tasks.trigger("a"))).triggered
+    assert (await world.run(tasks.trigger("a"))).triggered
 
 
 @on_each_store
@@ -113,15 +113,15 @@ async def test_a_run_in_progress_ends_and_its_retry_waits(world: World) -> None:
     world.outside.breaks.add("tick of a")
     run = world.start(handle.start("a", 0))
     await world.settle()
-    await world.unwrap(handle.hold())
+    await world.run(handle.hold())
     world.release("tick of a")
     await world.settle()
     assert run.done()
-    assert (await world.unwrap(handle.status("a"))).status == "retrying"
+    assert (await world.run(handle.status("a"))).status == "retrying"
     world.outside.breaks.clear()
     await world.advance(hours=1)
     assert world.outside.heard == ["tick of a"]
-    await world.unwrap(handle.release())
+    await world.run(handle.release())
     await world.advance(ms=1)
     assert world.outside.heard == ["tick of a"] * 2
 
@@ -136,14 +136,14 @@ async def test_every_kind_can_be_held_and_counted(world: World) -> None:
     reminder = Reminder.of("reminder", remind)
     jobs = await world.open(App(world.outside).with_jobs(reminder))
     handle, named = jobs.handle(reminder), jobs.handle_by_name("reminder", "reminder")
-    await world.unwrap(named.hold())
+    await world.run(named.hold())
     for id_ in "abc":
-        await world.unwrap(handle.wish(id_, id_))
+        await world.run(handle.wish(id_, id_))
     await world.advance(minutes=5)
     assert world.outside.heard == []
-    assert await world.unwrap(named.count()) == JobCount(hold="held", by_status={"scheduled": 3})
-    assert (await world.unwrap(handle.count())).total == 3
-    await world.unwrap(named.release())
+    assert await world.run(named.count()) == JobCount(hold="held", by_status={"scheduled": 3})
+    assert (await world.run(handle.count())).total == 3
+    await world.run(named.release())
     await world.advance(ms=1)
     assert sorted(world.outside.heard) == ["a", "b", "c"]
 
@@ -157,11 +157,11 @@ async def test_many_held_alarms_delay_no_other(world: World) -> None:
         if due_except is None:
             engine = engine_of(jobs)
             engine.alarms.store = engine.store = attrs.evolve(engine.store, due_except=None)
-        await world.unwrap(handle.hold())
+        await world.run(handle.hold())
         for number in range(9):
-            await world.unwrap(handle.send(f"{due_except} {number}", ALARM))
+            await world.run(handle.send(f"{due_except} {number}", ALARM))
         await world.advance(minutes=2)
-        await world.unwrap(jobs.handle(ticks).start(f"{due_except}", 0))
+        await world.run(jobs.handle(ticks).start(f"{due_except}", 0))
         await world.advance(hours=1)
         assert world.outside.heard.count(f"tick of {due_except}") == 2
         assert "rang" not in world.outside.heard
@@ -173,17 +173,17 @@ async def test_an_alarm_that_waits_in_a_mailbox_waits_for_the_release(world: Wor
     """It was fired before the hold, and its turn comes after it."""
     jobs = await world.open(app(world.outside))
     handle = jobs.handle(machine)
-    await world.unwrap(handle.send("a", ALARM))
+    await world.run(handle.send("a", ALARM))
     slow = world.start(handle.send("a", steps(Wait(120_000), Add())))
     await world.advance(s=90)
-    await world.unwrap(handle.hold())
+    await world.run(handle.hold())
     await world.advance(s=60)
     assert slow.done()
     assert world.outside.heard == []
-    explained = await world.unwrap(jobs.explain(machine, "a", "alarm"))
+    explained = await world.run(jobs.explain(machine, "a", "alarm"))
     assert isinstance(explained, Explained)
     assert explained.result == Success(None)
-    await world.unwrap(handle.release())
+    await world.run(handle.release())
     await world.advance(ms=1)
     assert world.outside.heard == ["rang"]
 
@@ -191,17 +191,17 @@ async def test_an_alarm_that_waits_in_a_mailbox_waits_for_the_release(world: Wor
 def test_the_reproduction_of_a_world_holds_and_releases_the_job() -> None:
     with testing.World(App(None).with_jobs(plain)) as world:
         handle = world.handle(plain)
-        world.unwrap(handle.hold())
-        world.unwrap(handle.release())
-        assert "world.unwrap(world.handle(plain).hold())" in world.trace_text()
-        assert "world.unwrap(world.handle(plain).release())" in world.trace_text()
+        world.run(handle.hold())
+        world.run(handle.release())
+        assert "world.run(world.handle(plain).hold())" in world.trace_text()
+        assert "world.run(world.handle(plain).release())" in world.trace_text()
 
 
 @on_each_store
 async def test_a_hold_that_is_not_stored_holds_nothing(world: World) -> None:
     handle = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(handle.send("a", ALARM))
+    await world.run(handle.send("a", ALARM))
     world.fail("set_hold", StoreUnavailable("hold", "the disk is full"))
-    assert isinstance(await world.result(handle.hold()), Failure)
+    assert isinstance(await world.attempt(handle.hold()), Failure)
     await world.advance(minutes=1)
     assert world.outside.heard == ["rang"]

@@ -34,7 +34,7 @@ def row(name: str, id_: str, alarm_ms: int) -> Transition:
 async def test_an_idle_engine_queries_the_store_at_most_twice_a_minute(world: World) -> None:
     """AlarmIn sleeps are re-evaluated at least every 60 s: and, with nothing to do, no more often."""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("a", OnAlarm(10**9)))
+    await world.run(jobs.send("a", OnAlarm(10**9)))
     await world.settle()
     before = crash_points(world)
     await world.advance(hours=1)
@@ -58,8 +58,8 @@ async def test_many_rows_of_jobs_that_are_not_served_delay_no_other_job(world: W
     await world.inspect(lambda store: store.commit(Transition(address=at("x"), messages=messages)))
     await world.crash()
     jobs = (await world.open(app(world.outside, alarm_batch=8))).handle(machine)
-    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Say("fired"),))))
-    await world.unwrap(jobs.send("b", steps(Add())))
+    await world.run(jobs.send("a", OnAlarm(1_000, (Say("fired"),))))
+    await world.run(jobs.send("b", steps(Add())))
     await world.advance(s=1)
     assert world.outside.heard == ["fired"]
     before = crash_points(world)
@@ -75,8 +75,8 @@ async def test_many_runs_in_flight_delay_no_other_run(world: World) -> None:
     """The due query skips runs in flight: many slow runs neither spin the loop nor starve the next alarm."""
     jobs = (await world.open(app(world.outside, alarm_batch=8))).handle(machine)
     for number in range(40):
-        await world.unwrap(jobs.send(f"slow-{number}", OnAlarm(1_000, (Wait(600_000),))))
-    await world.unwrap(jobs.send("quick", OnAlarm(2_000, (Say("fired"),))))
+        await world.run(jobs.send(f"slow-{number}", OnAlarm(1_000, (Wait(600_000),))))
+    await world.run(jobs.send("quick", OnAlarm(2_000, (Say("fired"),))))
     await world.advance(ms=1_100)
     before = crash_points(world)
     await world.advance(ms=900)
@@ -91,7 +91,7 @@ async def test_many_runs_in_flight_delay_no_other_run(world: World) -> None:
 async def test_more_alarms_than_a_batch_all_fire_at_once(world: World) -> None:
     jobs = (await world.open(app(world.outside, alarm_batch=4))).handle(machine)
     for number in range(30):
-        await world.unwrap(jobs.send(f"{number}", OnAlarm(1_000, (Say("fired"),))))
+        await world.run(jobs.send(f"{number}", OnAlarm(1_000, (Say("fired"),))))
     await world.advance(s=1)
     assert world.outside.heard == ["fired"] * 30
 
@@ -101,7 +101,7 @@ async def test_a_burst_of_alarms_leaves_room_for_requests(world: World) -> None:
     """However many alarms are due at once, a request waits for some of them, not for all."""
     jobs = (await world.open(app(world.outside))).handle(machine)
     for number in range(300):
-        await world.unwrap(jobs.send(f"{number}", OnAlarm(1_000, (Wait(1), Say("fired")))))
+        await world.run(jobs.send(f"{number}", OnAlarm(1_000, (Wait(1), Say("fired")))))
 
     async def query_when_they_are_due() -> None:
         await world.process.simulation.runtime.sleep(1_000.5)
@@ -118,7 +118,7 @@ async def test_rows_whose_turns_fail_are_tried_again_without_spinning(world: Wor
     """A corrupted row: others continue, and no loop spins."""
     jobs = (await world.open(app(world.outside, alarm_batch=4))).handle(machine)
     for number in range(30):
-        await world.unwrap(jobs.send(f"{number}", OnAlarm(60_000, (Say("fired"),))))
+        await world.run(jobs.send(f"{number}", OnAlarm(60_000, (Say("fired"),))))
     await world.advance(s=59)
     world.fail("load", RuntimeError("broken"), times=10**6)  # type: ignore[arg-type]
     before = crash_points(world)
@@ -144,7 +144,7 @@ async def test_a_message_to_a_job_that_fails_does_not_delay_others(world: World)
 
     sender: Task[Any, Any, Any, Any] = Task("sender", state=Total, event=Steps, initial=Total(), on_event=send)
     jobs = (await world.open(app(world.outside, sender, machine))).handle(sender)
-    await world.unwrap(jobs.send("a", steps()))
+    await world.run(jobs.send("a", steps()))
     await world.advance(hours=1)
     assert world.outside.heard.count("y") == 1
     assert world.outside.heard.count("x") == 30 * 10
@@ -155,7 +155,7 @@ async def test_a_message_to_a_job_that_fails_does_not_delay_others(world: World)
 async def test_a_backward_jump_of_the_clock_delays_alarms_by_the_jump(world: World, delta_ms: int) -> None:
     """An alarm's sleep is re-evaluated at least every 60 s, so that a backward jump delays alarms by the jump…"""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("a", OnAlarm(600_000, (Say("fired"),))))
+    await world.run(jobs.send("a", OnAlarm(600_000, (Say("fired"),))))
     due_ms = world.now_ms + 600_000
     world.shift_wall_clock(delta_ms)
     while not world.outside.heard:
@@ -169,7 +169,7 @@ async def test_a_backward_jump_of_the_clock_delays_alarms_by_the_jump(world: Wor
 async def test_a_forward_jump_fires_alarms_once(world: World) -> None:
     """…and a forward one fires them once."""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("a", OnAlarm(3_600_000, (Say("fired"),))))
+    await world.run(jobs.send("a", OnAlarm(3_600_000, (Say("fired"),))))
     world.shift_wall_clock(7_200_000)
     await world.advance(s=60)
     assert world.outside.heard == ["fired"]
@@ -182,7 +182,7 @@ async def test_a_forward_jump_fires_alarms_once(world: World) -> None:
 async def test_elapsed_time_is_never_negative(world: World) -> None:
     """Elapsed time is never negative."""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("a", OnAlarm(3_600_000, (Wait(10_000),))))
+    await world.run(jobs.send("a", OnAlarm(3_600_000, (Wait(10_000),))))
     call = world.start(jobs.trigger("a"))
     await world.settle()
     world.shift_wall_clock(-3_600_000)

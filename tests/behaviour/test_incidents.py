@@ -45,8 +45,8 @@ def app(world: World, *jobs: Any) -> App[Any]:
 async def test_a_run_that_is_retried_and_then_parked(world: World) -> None:
     job = task(execute=broken, retry=ONCE_MORE)
     calls = (await world.open(app(world, job))).handle(job)
-    await world.unwrap(calls.send("a", "x"))
-    await world.unwrap(calls.trigger("a"))
+    await world.run(calls.send("a", "x"))
+    await world.run(calls.trigger("a"))
     assert incidents(world.world.logs) == [("warning", "run failed, will be retried")]
     fields = fields_of(world.world.logs)
     assert {name: fields[name] for name in ("job", "id", "hook", "attempt", "error")} == {
@@ -73,10 +73,10 @@ async def test_only_a_defect_is_an_error(world: World, function: Any, level: str
         job = task(execute=function, retry=policy, errors=str)
     calls = (await world.open(app(world, job))).handle(job)
     if exhausted in {"purge", "park"}:
-        await world.unwrap(calls.send("a", "x"))
-        await world.unwrap(calls.trigger("a"))
+        await world.run(calls.send("a", "x"))
+        await world.run(calls.trigger("a"))
     else:
-        await world.unwrap(calls.start("a", 0))
+        await world.run(calls.start("a", 0))
     message = {"none": "run failed", "park": "instance parked"}.get(exhausted, "run failed, retries exhausted")
     assert incidents(world.world.logs) == [(level, message)]
 
@@ -84,7 +84,7 @@ async def test_only_a_defect_is_an_error(world: World, function: Any, level: str
 @on_each_store
 async def test_every_failed_run_of_a_schedule(world: World) -> None:
     job: Any = Continuous("job", state=int, schedule=every("1 minute"), execute=broken)
-    await world.unwrap((await world.open(app(world, job))).handle(job).start("a", 0))
+    await world.run((await world.open(app(world, job))).handle(job).start("a", 0))
     await world.advance(minutes=18)
     assert incidents(world.world.logs) == [("error", "run failed")] * 19
 
@@ -96,12 +96,12 @@ async def test_a_run_that_used_up_its_retries_without_being_parked(world: World,
     job: Any
     if exhausted == "continue":
         job = Continuous("job", state=int, schedule=every("1 hour"), execute=broken, retry=policy)
-        await world.unwrap((await world.open(app(world, job))).handle(job).start("a", 0))
+        await world.run((await world.open(app(world, job))).handle(job).start("a", 0))
     else:
         job = task(execute=broken, retry=policy)
         calls = (await world.open(app(world, job))).handle(job)
-        await world.unwrap(calls.send("a", "x"))
-        await world.unwrap(calls.trigger("a"))
+        await world.run(calls.send("a", "x"))
+        await world.run(calls.trigger("a"))
     assert incidents(world.world.logs) == [("error", "run failed, retries exhausted")]
 
 
@@ -147,9 +147,9 @@ async def test_a_run_that_a_crash_left_behind(world: World) -> None:
 async def test_a_retry_that_a_trigger_supersedes(world: World) -> None:
     job = task(execute=broken, retry=ONCE_MORE)
     calls = (await world.open(app(world, job))).handle(job)
-    await world.unwrap(calls.send("a", "x"))
-    await world.unwrap(calls.trigger("a"))
-    await world.unwrap(calls.trigger("a", new_run=True))
+    await world.run(calls.send("a", "x"))
+    await world.run(calls.trigger("a"))
+    await world.run(calls.trigger("a", new_run=True))
     assert incidents(world.world.logs)[:2] == [
         ("warning", "run failed, will be retried"),
         ("info", "retry given up for a new run"),
@@ -160,7 +160,7 @@ async def test_a_retry_that_a_trigger_supersedes(world: World) -> None:
 async def test_a_message_that_becomes_a_dead_letter(world: World) -> None:
     target: Any = Debounce("target", event=int, flush_after="1 hour", on_event=broken, execute=fine)
     sender = task(on_event=lambda _, __: tell(target, "b").add(1))
-    await world.unwrap((await world.open(app(world, sender, target))).handle(sender).send("a", "x"))
+    await world.run((await world.open(app(world, sender, target))).handle(sender).send("a", "x"))
     await world.advance(hours=2)
     (letter,) = [record for record in world.world.logs if record.message == "message became a dead letter"]
     assert letter.level == "error"
@@ -172,6 +172,6 @@ async def test_a_message_that_becomes_a_dead_letter(world: World) -> None:
 async def test_successes_are_not_in_the_log(world: World) -> None:
     job = task(execute=lambda _: Success(None))
     calls = (await world.open(app(world, job))).handle(job)
-    await world.unwrap(calls.send("a", "x"))
-    await world.unwrap(calls.trigger("a"))
+    await world.run(calls.send("a", "x"))
+    await world.run(calls.trigger("a"))
     assert incidents(world.world.logs) == []

@@ -43,7 +43,7 @@ def named(name: str) -> Task[Total, Event, Refused, HasOutside]:
 
 
 async def ids(world: World, **query: Any) -> list[str]:
-    return [entry.address.id for entry in await world.unwrap(world.jobs.list(**query))]
+    return [entry.address.id for entry in await world.run(world.jobs.list(**query))]
 
 
 # ---------------------------------------------------------------- list
@@ -52,13 +52,13 @@ async def test_list_finds_by_job_status_prefix_and_due_time(world: World) -> Non
     """`list(…)` finds instances by job, status, id prefix and due time, paged."""
     jobs = await world.open(app(world.outside, machine, other))
     for number, after_ms in enumerate((10_000, 20_000, 30_000)):
-        await world.unwrap(jobs.handle(machine).send(f"m{number}", OnAlarm(after_ms)))
-    await world.unwrap(jobs.handle(machine).send("x_%", steps()))
-    await world.unwrap(jobs.handle(other).send("m9", steps()))
-    await world.unwrap(jobs.handle(machine).pause("m2"))
+        await world.run(jobs.handle(machine).send(f"m{number}", OnAlarm(after_ms)))
+    await world.run(jobs.handle(machine).send("x_%", steps()))
+    await world.run(jobs.handle(other).send("m9", steps()))
+    await world.run(jobs.handle(machine).pause("m2"))
 
     async def of_machine(**query: Any) -> list[str]:
-        return [entry.address.id for entry in await world.unwrap(jobs.list(machine, **query))]
+        return [entry.address.id for entry in await world.run(jobs.list(machine, **query))]
 
     assert await ids(world) == ["m0", "m1", "m2", "x_%", "m9"]
     assert await of_machine() == ["m0", "m1", "m2", "x_%"]
@@ -78,7 +78,7 @@ async def test_list_pages_by_address(world: World) -> None:
     await world.all(*(jobs.handle(machine).send(f"{number:02}", steps()) for number in range(10)))
     found: list[str] = []
     after: Address | None = None
-    while page := await world.unwrap(jobs.list(machine, limit=4, after=after)):
+    while page := await world.run(jobs.list(machine, limit=4, after=after)):
         found += [entry.address.id for entry in page]
         assert len(page) <= 4
         after = page[-1].address
@@ -92,33 +92,31 @@ async def test_each_status_lists_the_instances_that_have_it(world: World) -> Non
     jobs = await world.open(app(world.outside, *everyone))
     for job in everyone:
         await world.all(*(jobs.handle(job).send(f"{number}", steps()) for number in range(3)))
-        await world.unwrap(jobs.handle(job).send("9", OnAlarm(10**9)))
+        await world.run(jobs.handle(job).send("9", OnAlarm(10**9)))
     await world.close()
     jobs = await world.open(app(world.outside, machine, everyone[2]))
-    every = await world.unwrap(jobs.list())
+    every = await world.run(jobs.list())
     assert {entry.status for entry in every} == {"idle", "scheduled", "orphaned"}
     for status in ("idle", "scheduled", "orphaned", "parked"):
         found: list[Any] = []
-        while page := await world.unwrap(jobs.list(status=status, limit=2, after=found[-1].address if found else None)):
+        while page := await world.run(jobs.list(status=status, limit=2, after=found[-1].address if found else None)):
             assert len(page) <= 2
             found += page
         assert found == [entry for entry in every if entry.status == status]
         for job in everyone:
-            own = await world.unwrap(jobs.list(job, status=status))
+            own = await world.run(jobs.list(job, status=status))
             assert own.instances == tuple(entry for entry in found if entry.address.name == job.name)
-    prefixed = await world.unwrap(
-        jobs.list(status="orphaned", id_prefix="9", due_before=world.now + timedelta(days=99))
-    )
+    prefixed = await world.run(jobs.list(status="orphaned", id_prefix="9", due_before=world.now + timedelta(days=99)))
     assert [str(entry.address) for entry in prefixed] == ["task:aaa:9", "task:zzz:9"]
 
 
 @on_each_store
 async def test_a_listed_instance_equals_its_status(world: World) -> None:
     jobs = await world.open(app(world.outside))
-    await world.unwrap(jobs.handle(machine).send("a", OnAlarm(10_000)))
-    (entry,) = await world.unwrap(jobs.list())
+    await world.run(jobs.handle(machine).send("a", OnAlarm(10_000)))
+    (entry,) = await world.run(jobs.list())
     assert (entry.address, entry.status) == (at("a"), "scheduled")
-    assert entry.report == await world.unwrap(jobs.handle(machine).status("a"))
+    assert entry.report == await world.run(jobs.handle(machine).status("a"))
 
 
 # ---------------------------------------------------------------- history
@@ -127,17 +125,17 @@ async def test_history_returns_the_last_events_and_survives_the_purge(world: Wor
     """`history(id)` returns the last events of an address; it survives the purge until retention."""
     jobs = await world.open(app(world.outside, history_retention="3600000 ms"))
     handle = jobs.handle(machine)
-    await world.unwrap(handle.send("a", OnAlarm(1_000)))
+    await world.run(handle.send("a", OnAlarm(1_000)))
     await world.advance(s=1)
-    await world.unwrap(handle.terminate("a", "enough"))
-    await world.unwrap(handle.send("b", steps()))
-    newest = await world.unwrap(jobs.history(machine, "a"))
+    await world.run(handle.terminate("a", "enough"))
+    await world.run(handle.send("b", steps()))
+    newest = await world.run(jobs.history(machine, "a"))
     assert [entry.event.type for entry in newest] == ["job.terminated", "job.executed", "task.scheduled", "job.started"]
-    first = await world.unwrap(jobs.history(machine, "a", limit=3))
-    rest = await world.unwrap(jobs.history(machine, "a", before=first[-1].sequence))
+    first = await world.run(jobs.history(machine, "a", limit=3))
+    rest = await world.run(jobs.history(machine, "a", before=first[-1].sequence))
     assert (*first, *rest) == newest
     await world.advance(hours=2)
-    assert await world.unwrap(jobs.history(machine, "a")) == ()
+    assert await world.run(jobs.history(machine, "a")) == ()
 
 
 @on_each_store
@@ -145,11 +143,11 @@ async def test_the_log_keeps_no_more_than_its_limit(world: World) -> None:
     """Retention by age and size."""
     jobs = await world.open(app(world.outside, history_events=5))
     for _ in range(5):
-        await world.unwrap(jobs.handle(machine).send("a", steps()))
-        await world.unwrap(jobs.handle(machine).terminate("a"))
-    assert len(await world.unwrap(jobs.history(machine, "a"))) == 10
+        await world.run(jobs.handle(machine).send("a", steps()))
+        await world.run(jobs.handle(machine).terminate("a"))
+    assert len(await world.run(jobs.history(machine, "a"))) == 10
     await world.advance(minutes=11)
-    assert len(await world.unwrap(jobs.history(machine, "a"))) == 5
+    assert len(await world.run(jobs.history(machine, "a"))) == 5
 
 
 @pytest.mark.parametrize("limits", [{"history_events": 0}, {"history_retention": "0 ms"}])
@@ -158,14 +156,14 @@ async def test_without_history_nothing_is_written_to_the_log(world: World, limit
     """With no sink and no history nothing is written; failures are logged all the same."""
     job = machine_with(retry=Retry(max_attempts=1))
     jobs = (await world.open(app(world.outside, job, **limits))).handle(job)
-    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Say("x"), Break("boom")))))
-    await world.unwrap(jobs.send("b", steps()))
-    await world.result(jobs.send("b", steps(Break("bang"))))
+    await world.run(jobs.send("a", OnAlarm(1_000, (Say("x"), Break("boom")))))
+    await world.run(jobs.send("b", steps()))
+    await world.attempt(jobs.send("b", steps(Break("bang"))))
     await world.advance(s=1)
-    assert (await world.unwrap(jobs.status("a"))).status == "parked"
-    await world.unwrap(jobs.resume("a"))
-    await world.unwrap(jobs.pause("b"))
-    await world.unwrap(jobs.terminate("b"))
+    assert (await world.run(jobs.status("a"))).status == "parked"
+    await world.run(jobs.resume("a"))
+    await world.run(jobs.pause("b"))
+    await world.run(jobs.terminate("b"))
     assert await world.inspect(lambda store: store.events(0, 9)) == ()
     assert all(not transition.events for transition in world.commits)
     assert [record.message for record in world.world.logs if record.level == "error"] == [
@@ -183,7 +181,7 @@ async def test_every_event_carries_the_facts(world: World) -> None:
     job = machine_with(retry=Retry(max_attempts=1, on_exhausted="purge"))
     jobs = (await world.open(app(world.outside, job))).handle(job)
     begun_ms = world.now_ms
-    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Say("x"), Break("boom")))))
+    await world.run(jobs.send("a", OnAlarm(1_000, (Say("x"), Break("boom")))))
     await world.advance(s=1)
     events = await world.history(at("a"))
     assert [event.type for event in events] == [
@@ -209,7 +207,7 @@ async def test_every_event_carries_the_facts(world: World) -> None:
 async def test_job_executed_comes_only_after_its_state_is_safe(world: World) -> None:
     """`job.executed` only after its state is safe: it is written with it."""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Add(), Say("x")))))
+    await world.run(jobs.send("a", OnAlarm(1_000, (Add(), Say("x")))))
     await world.advance(s=1)
     (ended,) = [
         transition for transition in world.commits if any(event.type == "job.executed" for event in transition.events)
@@ -224,7 +222,7 @@ async def test_job_executed_comes_only_after_its_state_is_safe(world: World) -> 
 async def test_user_state_is_not_in_events(world: World) -> None:
     """User state is in events only if the definition says so."""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Add(7_777_777), Tell("b"), End("bye")))))
+    await world.run(jobs.send("a", OnAlarm(1_000, (Add(7_777_777), Tell("b"), End("bye")))))
     await world.advance(s=1)
     for id_ in "ab":
         for event in await world.history(at(id_)):
@@ -236,19 +234,19 @@ async def test_nothing_happens_without_a_line_in_the_log(world: World) -> None:
     """The vocabulary, as far as tasks go: every one of these events is met."""
     job = machine_with(retry=Retry(max_attempts=1))
     jobs = (await world.open(app(world.outside, job))).handle(job)
-    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Say("x"),))))
+    await world.run(jobs.send("a", OnAlarm(1_000, (Say("x"),))))
     world.suspension("x")
     await world.advance(s=1)
     await world.crash()
     world.outside.held.clear()
     jobs = (await world.open(app(world.outside, job))).handle(job)
     world.outside.refusals["x"] = 1
-    await world.unwrap(jobs.pause("a"))
-    await world.unwrap(jobs.resume("a"))
-    await world.unwrap(jobs.trigger("a"))
-    await world.unwrap(jobs.resume("a"))
-    await world.unwrap(jobs.send("a", steps(Tell("b", (Refuse("no"),)))))
-    await world.unwrap(jobs.terminate("a"))
+    await world.run(jobs.pause("a"))
+    await world.run(jobs.resume("a"))
+    await world.run(jobs.trigger("a"))
+    await world.run(jobs.resume("a"))
+    await world.run(jobs.send("a", steps(Tell("b", (Refuse("no"),)))))
+    await world.run(jobs.terminate("a"))
     assert set(await world.happened(at("a"))) == {
         "job.started",
         "task.scheduled",
@@ -279,11 +277,11 @@ async def test_an_event_returns_its_instants_as_a_caller_receives_them(world: Wo
     """One form each: an event and an answer that name one instant return equal aware datetimes, by the same name."""
     job = machine_with(retry=Retry(max_attempts=2))
     jobs = (await world.open(app(world.outside, job))).handle(job)
-    sent = await world.unwrap(jobs.send("a", OnAlarm(1_000, (Say("x"), Break("boom")))))
+    sent = await world.run(jobs.send("a", OnAlarm(1_000, (Say("x"), Break("boom")))))
     begun = world.now
     await world.advance(s=1)
-    due = (await world.unwrap(jobs.status("a"))).next_run_at
-    started, scheduled, failed = [entry.event for entry in reversed(await world.unwrap(world.jobs.history(job, "a")))]
+    due = (await world.run(jobs.status("a"))).next_run_at
+    started, scheduled, failed = [entry.event for entry in reversed(await world.run(world.jobs.history(job, "a")))]
     assert isinstance(started, JobStarted)
     assert isinstance(scheduled, TaskScheduled)
     assert isinstance(failed, JobFailed)

@@ -24,11 +24,11 @@ DAY_MS = 86_400_000
 async def test_a_repeat_changes_nothing_and_gets_the_first_answer(world: World) -> None:
     """Any request may carry `idempotency_key=`. A repeat within the window changes nothing, gets the first answer."""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    first = await world.unwrap(jobs.send("a", OnAlarm(60_000), idempotency_key="k"))
-    await world.unwrap(jobs.send("a", steps(Add())))
+    first = await world.run(jobs.send("a", OnAlarm(60_000), idempotency_key="k"))
+    await world.run(jobs.send("a", steps(Add())))
     await world.advance(s=1)
     before, commits = await world.row(at("a")), len(world.commits)
-    assert await world.unwrap(jobs.send("a", OnAlarm(60_000), idempotency_key="k")) == first
+    assert await world.run(jobs.send("a", OnAlarm(60_000), idempotency_key="k")) == first
     assert (await world.row(at("a")), len(world.commits)) == (before, commits)
 
 
@@ -37,24 +37,24 @@ async def test_a_key_belongs_to_one_address(world: World) -> None:
     """Keys belong to the address: the same text at another one is another key."""
     jobs = (await world.open(app(world.outside))).handle(machine)
     for id_ in ("a", "b", "a", "b"):
-        await world.unwrap(jobs.send(id_, steps(Add()), idempotency_key="k"))
-    assert await world.unwrap(jobs.get_state("a")) == await world.unwrap(jobs.get_state("b")) == Total(1)
+        await world.run(jobs.send(id_, steps(Add()), idempotency_key="k"))
+    assert await world.run(jobs.get_state("a")) == await world.run(jobs.get_state("b")) == Total(1)
 
 
 @on_each_store
 async def test_every_request_may_carry_a_key(world: World) -> None:
     """*Any* request."""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("a", OnAlarm(3_600_000, (Say("ran"),))))
+    await world.run(jobs.send("a", OnAlarm(3_600_000, (Say("ran"),))))
     calls = {
         "trigger": lambda: jobs.trigger("a", idempotency_key="trigger"),
         "pause": lambda: jobs.pause("a", idempotency_key="pause"),
         "resume": lambda: jobs.resume("a", idempotency_key="resume"),
         "terminate": lambda: jobs.terminate("a", idempotency_key="terminate"),
     }
-    first = {name: await world.unwrap(call()) for name, call in calls.items()}
+    first = {name: await world.run(call()) for name, call in calls.items()}
     commits = len(world.commits)
-    assert {name: await world.unwrap(call()) for name, call in calls.items()} == first
+    assert {name: await world.run(call()) for name, call in calls.items()} == first
     assert len(world.commits) == commits
     assert world.outside.heard == ["ran"]
 
@@ -63,20 +63,20 @@ async def test_every_request_may_carry_a_key(world: World) -> None:
 async def test_keys_survive_the_purge_and_a_restart(world: World) -> None:
     """Keys belong to the address and survive the purge of the instance."""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    first = await world.unwrap(jobs.send("a", steps(Add()), idempotency_key="k"))
-    await world.unwrap(jobs.terminate("a"))
+    first = await world.run(jobs.send("a", steps(Add()), idempotency_key="k"))
+    await world.run(jobs.terminate("a"))
     await world.crash()
     jobs = (await world.open(app(world.outside))).handle(machine)
-    assert await world.unwrap(jobs.send("a", steps(Add()), idempotency_key="k")) == first
+    assert await world.run(jobs.send("a", steps(Add()), idempotency_key="k")) == first
     assert await world.row(at("a")) is None
-    assert (await world.unwrap(jobs.send("b", steps(Add()), idempotency_key="k"))).created
+    assert (await world.run(jobs.send("b", steps(Add()), idempotency_key="k"))).created
 
 
 @on_each_store
 async def test_the_same_key_with_another_request_is_refused(world: World) -> None:
     """The same key with another action or payload is `IdempotencyConflict`."""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("a", steps(Add()), idempotency_key="k"))
+    await world.run(jobs.send("a", steps(Add()), idempotency_key="k"))
     for action, call in (
         ("send", jobs.send("a", steps(Add(2)), idempotency_key="k")),
         ("trigger", jobs.trigger("a", idempotency_key="k")),
@@ -84,7 +84,7 @@ async def test_the_same_key_with_another_request_is_refused(world: World) -> Non
         error = await world.error_of(call)
         assert isinstance(error, IdempotencyConflict)
         assert (error.key, error.first_action, error.action) == ("k", "send", action)
-    assert await world.unwrap(jobs.get_state("a")) == Total(1)
+    assert await world.run(jobs.get_state("a")) == Total(1)
 
 
 @pytest.mark.parametrize(("after_ms", "replayed"), [(DAY_MS - 1, "replayed"), (DAY_MS, "new")])
@@ -92,11 +92,11 @@ async def test_the_same_key_with_another_request_is_refused(world: World) -> Non
 async def test_the_window_is_a_day_to_the_millisecond(world: World, after_ms: int, replayed: str) -> None:
     """…within the window (default 24 h). The window is the time, always."""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("a", steps(Add()), idempotency_key="k"))
+    await world.run(jobs.send("a", steps(Add()), idempotency_key="k"))
     await world.advance(ms=after_ms)
-    answer = await world.unwrap(jobs.send("a", steps(Add()), idempotency_key="k"))
+    answer = await world.run(jobs.send("a", steps(Add()), idempotency_key="k"))
     assert answer.created == (replayed == "replayed")
-    assert await world.unwrap(jobs.get_state("a")) == Total(1 if replayed == "replayed" else 2)
+    assert await world.run(jobs.get_state("a")) == Total(1 if replayed == "replayed" else 2)
 
 
 @on_each_store
@@ -104,18 +104,18 @@ async def test_a_full_table_of_keys_refuses_and_evicts_nothing(world: World) -> 
     """When the bound of keys per address is full, a keyed request gets `Overloaded`, nothing is evicted early."""
     jobs = (await world.open(app(world.outside, keys_per_address=3, idempotency_ttl="10000 ms"))).handle(machine)
     for key in "abc":
-        await world.unwrap(jobs.send("a", steps(Add()), idempotency_key=key))
+        await world.run(jobs.send("a", steps(Add()), idempotency_key=key))
     error = await world.error_of(jobs.send("a", steps(Add()), idempotency_key="d"))
     assert isinstance(error, Overloaded)
     assert error.limit == 3
     for key in "abc":
-        await world.unwrap(jobs.send("a", steps(Add()), idempotency_key=key))
-    await world.unwrap(jobs.send("a", steps(Add())))
-    await world.unwrap(jobs.send("b", steps(Add()), idempotency_key="d"))
-    assert await world.unwrap(jobs.get_state("a")) == Total(4)
+        await world.run(jobs.send("a", steps(Add()), idempotency_key=key))
+    await world.run(jobs.send("a", steps(Add())))
+    await world.run(jobs.send("b", steps(Add()), idempotency_key="d"))
+    assert await world.run(jobs.get_state("a")) == Total(4)
     await world.advance(minutes=10)  # expired keys count until housekeeping deletes them
-    await world.unwrap(jobs.send("a", steps(Add()), idempotency_key="d"))
-    assert await world.unwrap(jobs.get_state("a")) == Total(5)
+    await world.run(jobs.send("a", steps(Add()), idempotency_key="d"))
+    assert await world.run(jobs.get_state("a")) == Total(5)
 
 
 @on_each_store
@@ -123,7 +123,7 @@ async def test_a_key_without_its_answer_is_not_applied_again(world: World) -> No
     """Only the newest answers of an address are kept; an older key is remembered without, until it expires."""
     jobs = (await world.open(app(world.outside, answers_per_address=2))).handle(machine)
     for key in "abcd":
-        await world.unwrap(jobs.send("a", steps(Add()), idempotency_key=key))
+        await world.run(jobs.send("a", steps(Add()), idempotency_key=key))
     for key in "ab":
         error = await world.error_of(jobs.send("a", steps(Add()), idempotency_key=key))
         assert isinstance(error, AnswerNotKept)
@@ -131,11 +131,11 @@ async def test_a_key_without_its_answer_is_not_applied_again(world: World) -> No
         conflict = await world.error_of(jobs.send("a", steps(Add(2)), idempotency_key=key))
         assert isinstance(conflict, IdempotencyConflict)
     for key in "cd":
-        await world.unwrap(jobs.send("a", steps(Add()), idempotency_key=key))
-    assert await world.unwrap(jobs.get_state("a")) == Total(4)
+        await world.run(jobs.send("a", steps(Add()), idempotency_key=key))
+    assert await world.run(jobs.get_state("a")) == Total(4)
     await world.advance(hours=24)
-    await world.unwrap(jobs.send("a", steps(Add()), idempotency_key="a"))
-    assert await world.unwrap(jobs.get_state("a")) == Total(5)
+    await world.run(jobs.send("a", steps(Add()), idempotency_key="a"))
+    assert await world.run(jobs.get_state("a")) == Total(5)
 
 
 @on_each_store
@@ -145,9 +145,9 @@ async def test_only_a_turn_that_committed_is_remembered(world: World) -> None:
     world.outside.refusals["x"] = 1
     event = steps(Say("x"), Add())
     assert isinstance(await world.error_of(jobs.send("a", event, idempotency_key="k")), Rejected)
-    assert (await world.unwrap(jobs.send("a", event, idempotency_key="k"))).created
-    await world.unwrap(jobs.send("a", event, idempotency_key="k"))
-    assert await world.unwrap(jobs.get_state("a")) == Total(1)
+    assert (await world.run(jobs.send("a", event, idempotency_key="k"))).created
+    await world.run(jobs.send("a", event, idempotency_key="k"))
+    assert await world.run(jobs.get_state("a")) == Total(1)
 
 
 @on_each_store
@@ -155,10 +155,10 @@ async def test_a_run_that_failed_is_an_answer_like_any_other(world: World) -> No
     """A trigger whose run failed did commit: a repeat runs nothing."""
     job = machine_with(on_error=lambda _, __: Success(None))
     jobs = (await world.open(app(world.outside, job))).handle(job)
-    await world.unwrap(jobs.send("a", OnAlarm(3_600_000, (Say("x"), Refuse("no")))))
-    first = await world.unwrap(jobs.trigger("a", idempotency_key="k"))
+    await world.run(jobs.send("a", OnAlarm(3_600_000, (Say("x"), Refuse("no")))))
+    first = await world.run(jobs.trigger("a", idempotency_key="k"))
     assert isinstance(first.outcome, Failed)
-    assert await world.unwrap(jobs.trigger("a", idempotency_key="k")) == first
+    assert await world.run(jobs.trigger("a", idempotency_key="k")) == first
     assert world.outside.heard == ["x"]
 
 
@@ -166,7 +166,7 @@ async def test_a_run_that_failed_is_an_answer_like_any_other(world: World) -> No
 async def test_a_repeat_during_the_run_gets_the_same_answer(world: World) -> None:
     """Two calls with one key at the same moment are one request."""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("a", OnAlarm(3_600_000, (Wait(1_000), Say("x")))))
+    await world.run(jobs.send("a", OnAlarm(3_600_000, (Wait(1_000), Say("x")))))
     first, second = await world.all(*(jobs.trigger("a", idempotency_key="k") for _ in range(2)))
     assert first == second
     assert world.outside.heard == ["x"]
@@ -176,17 +176,17 @@ async def test_a_repeat_during_the_run_gets_the_same_answer(world: World) -> Non
 async def test_a_repeat_after_a_crash_finds_the_run(world: World) -> None:
     """Repeat the request once with its key: user code runs twice only where the crash came between claim and commit."""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("a", OnAlarm(3_600_000, (Say("x"), Add()))))
+    await world.run(jobs.send("a", OnAlarm(3_600_000, (Say("x"), Add()))))
     world.suspension("x")
     world.start(jobs.trigger("a", idempotency_key="k"))
     await world.settle()
     await world.crash()
     world.outside.held.clear()
     jobs = (await world.open(app(world.outside))).handle(machine)
-    triggered = await world.unwrap(jobs.trigger("a", idempotency_key="k"))
+    triggered = await world.run(jobs.trigger("a", idempotency_key="k"))
     assert triggered.triggered
     assert not isinstance(triggered.outcome, Running)
-    state = await world.unwrap(jobs.get_state("a"))
+    state = await world.run(jobs.get_state("a"))
     assert state is not None
     assert state.total == 1
     assert world.outside.heard == ["x", "x"]
@@ -197,7 +197,7 @@ async def test_a_repeat_after_a_crash_finds_the_run(world: World) -> None:
 async def test_a_key_is_text_of_1_to_512_characters(world: World, key: str) -> None:
     """Every bad input gets a typed error."""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    answer = await world.result(jobs.send("a", steps(), idempotency_key=key))
+    answer = await world.attempt(jobs.send("a", steps(), idempotency_key=key))
     assert isinstance(answer, Failure)
     assert isinstance(answer.failure(), InvalidArgument)
     assert "idempotency_key" in str(answer.failure())
@@ -207,7 +207,7 @@ async def test_a_key_is_text_of_1_to_512_characters(world: World, key: str) -> N
 async def test_expired_keys_are_deleted(world: World) -> None:
     """Retention removes what expired, so that a store does not grow for ever."""
     jobs = (await world.open(app(world.outside, idempotency_ttl="1000 ms"))).handle(machine)
-    await world.unwrap(jobs.send("a", steps(), idempotency_key="k"))
+    await world.run(jobs.send("a", steps(), idempotency_key="k"))
     await world.advance(minutes=11)
     loaded = await world.inspect(lambda store: store.load(at("a"), "k", 0))
     assert loaded.remembered is None
@@ -217,7 +217,7 @@ async def test_expired_keys_are_deleted(world: World) -> None:
 async def test_a_request_whose_answer_cannot_be_read_is_not_repeated(world: World) -> None:
     """A repeat changes nothing, whatever became of the answer."""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("a", steps(Add()), idempotency_key="k"))
+    await world.run(jobs.send("a", steps(Add()), idempotency_key="k"))
     remembered = world.commits[-1].remember
     assert remembered is not None
     other = attrs.evolve(remembered, answer='{"type":"Sung"}')
@@ -226,4 +226,4 @@ async def test_a_request_whose_answer_cannot_be_read_is_not_repeated(world: Worl
     assert isinstance(refused, StoredResultUnreadable)
     assert (refused.key, refused.address) == ("k", "task:machine:a")
     assert "'Sung'" in str(refused)
-    assert await world.unwrap(jobs.get_state("a")) == Total(1)
+    assert await world.run(jobs.get_state("a")) == Total(1)

@@ -75,8 +75,8 @@ async def test_a_cancelled_request_is_reported_once(world: World) -> None:
 async def test_a_request_that_does_not_wait_for_its_run_ends_at_the_claim(world: World) -> None:
     sink = Collected()
     jobs = (await world.open(app(world.outside).with_sinks(sink))).handle(machine)
-    await world.unwrap(jobs.send("a", OnAlarm(60_000, (Wait(1_000),))))
-    await world.unwrap(jobs.trigger("a", wait_for="start"))
+    await world.run(jobs.send("a", OnAlarm(60_000, (Wait(1_000),))))
+    await world.run(jobs.trigger("a", wait_for="start"))
     await world.advance(s=2)
     assert [(told.action, told.took_ms < 1_000) for told in sink.of(RequestEnded)] == [
         ("send", True),
@@ -134,7 +134,7 @@ async def test_an_event_whose_error_on_error_handles_is_not_rejected(world: Worl
     sink = Collected()
     handling = machine_with(on_error=ignore)
     jobs = (await world.open(app(world.outside, handling).with_sinks(sink))).handle(handling)
-    await world.unwrap(jobs.send("a", steps(Refuse())))
+    await world.run(jobs.send("a", steps(Refuse())))
     assert sink.of(EventRejected) == []
 
 
@@ -143,7 +143,7 @@ async def test_an_event_whose_error_on_error_handles_is_not_rejected(world: Worl
 async def test_an_alarm_is_reported_with_its_lateness(world: World) -> None:
     sink = Collected()
     jobs = (await world.open(app(world.outside).with_sinks(sink))).handle(machine)
-    await world.unwrap(jobs.send("a", OnAlarm(1_000)))
+    await world.run(jobs.send("a", OnAlarm(1_000)))
     due_ms = world.now_ms + 1_000
     await world.close()
     world.shift_wall_clock(5_000)
@@ -158,7 +158,7 @@ async def test_an_alarm_is_reported_with_its_lateness(world: World) -> None:
 async def test_a_claim_is_reported_before_its_run(world: World) -> None:
     sink = Collected()
     jobs = (await world.open(app(world.outside).with_sinks(sink))).handle(machine)
-    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Say("hello"),))))
+    await world.run(jobs.send("a", OnAlarm(1_000, (Say("hello"),))))
     await world.advance(s=2)
     claimed, executed = sink.of(RunClaimed, JobExecuted)
     assert (claimed.run_id, claimed.cause, claimed.attempt, claimed.delivery) == (executed.run_id, "alarm", 1, 1)
@@ -168,9 +168,9 @@ async def test_a_claim_is_reported_before_its_run(world: World) -> None:
 async def test_an_event_without_effects_is_not_claimed(world: World) -> None:
     sink = Collected()
     jobs = (await world.open(app(world.outside).with_sinks(sink))).handle(machine)
-    await world.unwrap(jobs.send("a", steps(Add())))
+    await world.run(jobs.send("a", steps(Add())))
     assert sink.of(RunClaimed) == []
-    await world.unwrap(jobs.send("a", steps(Say("hello"))))
+    await world.run(jobs.send("a", steps(Say("hello"))))
     assert [claimed.cause for claimed in sink.of(RunClaimed)] == ["event"]
 
 
@@ -214,7 +214,7 @@ async def test_the_commit_of_a_message_that_was_not_consumed_takes_as_long_as_an
     sink = Collected()
     jobs = (await world.open(app(world.outside, message_attempts=1).with_sinks(sink))).handle(machine)
     await world.advance(s=60)
-    await world.unwrap(jobs.send("a", steps(Tell("b", (Break(),)))))
+    await world.run(jobs.send("a", steps(Tell("b", (Break(),)))))
     await world.settle()
     assert "message became a dead letter" in world.logs
     assert {told.took_ms for told in sink.of(StoreCommitted)} == {0}
@@ -226,7 +226,7 @@ async def test_the_commit_of_a_message_that_was_not_consumed_takes_as_long_as_an
 async def test_a_delivery_is_reported(world: World) -> None:
     sink = Collected()
     jobs = (await world.open(app(world.outside).with_sinks(sink))).handle(machine)
-    await world.unwrap(jobs.send("a", steps(Tell("b"))))
+    await world.run(jobs.send("a", steps(Tell("b"))))
     (told,) = sink.of(MessageDelivered)
     assert (told.sender, told.target, told.action, told.outcome) == (
         "task:machine:a",
@@ -241,7 +241,7 @@ async def test_a_delivery_is_reported(world: World) -> None:
 async def test_a_delivery_that_fails_is_reported_until_it_is_a_dead_letter(world: World) -> None:
     sink = Collected()
     jobs = (await world.open(app(world.outside, message_attempts=3).with_sinks(sink))).handle(machine)
-    await world.unwrap(jobs.send("a", steps(Tell("b", (Break(),)))))
+    await world.run(jobs.send("a", steps(Tell("b", (Break(),)))))
     await world.advance(minutes=10)
     told = sink.of(MessageDelivered)
     assert [each.outcome for each in told] == ["postponed", "postponed", "dead_lettered"]
@@ -253,7 +253,7 @@ async def test_a_delivery_that_fails_is_reported_until_it_is_a_dead_letter(world
 async def test_a_refused_message_is_reported_as_consumed(world: World) -> None:
     sink = Collected()
     jobs = (await world.open(app(world.outside).with_sinks(sink))).handle(machine)
-    await world.unwrap(jobs.send("a", steps(Tell("b", (Refuse(),)), Call("c", "terminate"))))
+    await world.run(jobs.send("a", steps(Tell("b", (Refuse(),)), Call("c", "terminate"))))
     assert [told.outcome for told in sink.of(MessageDelivered)] == ["consumed", "consumed"]
 
 

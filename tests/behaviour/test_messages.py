@@ -34,7 +34,7 @@ from perdure.values.transition import Transition
 
 
 async def total(world: World, id_: str) -> int:
-    state = await world.unwrap(world.jobs.handle(machine).get_state(id_))
+    state = await world.run(world.jobs.handle(machine).get_state(id_))
     return -1 if state is None else state.total
 
 
@@ -43,7 +43,7 @@ async def total(world: World, id_: str) -> int:
 async def test_a_message_is_committed_with_the_turn_and_delivered_after(world: World) -> None:
     """`tell(definition, id).send(event, …)`: drafted, committed with the turn, delivered after the commit."""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("a", steps(Tell("b", (Add(5),)), Add())))
+    await world.run(jobs.send("a", steps(Tell("b", (Add(5),)), Add())))
     assert (await total(world, "a"), await total(world, "b")) == (1, 5)
     assert await world.messages() == ()
     first, second = world.commits
@@ -64,7 +64,7 @@ async def test_a_message_is_dropped_with_a_failed_draft(world: World, end: Any) 
 async def test_within_one_store_a_message_is_applied_exactly_once(world: World) -> None:
     """Within one store a message is applied exactly once (the receiver's commit consumes it)."""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("a", steps(*(Tell("b") for _ in range(20)))))
+    await world.run(jobs.send("a", steps(*(Tell("b") for _ in range(20)))))
     assert await total(world, "b") == 20
     consuming = [transition for transition in world.commits if transition.inbound is not None]
     assert len(consuming) == 20
@@ -90,7 +90,7 @@ async def test_order_is_kept_per_sender_and_receiver(world: World, seed: int) ->
 async def test_an_absent_target_is_created_or_not_found(world: World) -> None:
     """To an absent target: `start`, `send`, `add` create it, the others are consumed as `not_found`."""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("a", steps(Tell("sent"), Call("triggered", "trigger"), Call("ended", "terminate"))))
+    await world.run(jobs.send("a", steps(Tell("sent"), Call("triggered", "trigger"), Call("ended", "terminate"))))
     assert [await total(world, id_) for id_ in ("sent", "triggered", "ended")] == [1, -1, -1]
     assert await world.messages() == ()
     assert await world.happened(at("ended")) == []
@@ -99,10 +99,10 @@ async def test_an_absent_target_is_created_or_not_found(world: World) -> None:
 @on_each_store
 async def test_a_target_can_be_triggered_and_terminated(world: World) -> None:
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("b", OnAlarm(3_600_000, (Say("ran"),))))
-    await world.unwrap(jobs.send("a", steps(Call("b", "trigger"))))
+    await world.run(jobs.send("b", OnAlarm(3_600_000, (Say("ran"),))))
+    await world.run(jobs.send("a", steps(Call("b", "trigger"))))
     assert world.outside.heard == ["ran"]
-    await world.unwrap(jobs.send("a", steps(Call("b", "terminate"))))
+    await world.run(jobs.send("a", steps(Call("b", "terminate"))))
     assert await total(world, "b") == -1
 
 
@@ -119,10 +119,10 @@ async def test_an_ended_target_answers_terminated_also_without_a_reason(world: W
 
     ending = Task("ending", state=Total, event=Add, initial=Total(), on_event=end)
     jobs = await world.open(app(world.outside, machine, ticking, batching, ending))
-    await world.unwrap(jobs.handle(ticking).start("b", Add()))
-    await world.unwrap(jobs.handle(batching).add("b", Add()))
-    await world.unwrap(jobs.handle(machine).send("b", steps()))
-    await world.unwrap(jobs.handle(ending).send("a", Add()))
+    await world.run(jobs.handle(ticking).start("b", Add()))
+    await world.run(jobs.handle(batching).add("b", Add()))
+    await world.run(jobs.handle(machine).send("b", steps()))
+    await world.run(jobs.handle(ending).send("a", Add()))
     for target in (ticking, batching, machine):
         last = (await world.history(target.address("b")))[-1]
         assert (last.type, last.reason) == ("job.terminated", "terminated")
@@ -132,7 +132,7 @@ async def test_an_ended_target_answers_terminated_also_without_a_reason(world: W
 async def test_a_rejection_is_in_the_history_of_the_sender(world: World) -> None:
     """A rejection is recorded on the sender's history (`message.rejected`)."""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("a", steps(Tell("b", (Refuse("full"),)), Tell("b", (Add(),)))))
+    await world.run(jobs.send("a", steps(Tell("b", (Refuse("full"),)), Tell("b", (Add(),)))))
     (rejected,) = [event for event in await world.history(at("a")) if event.type == "message.rejected"]
     assert (rejected.target, rejected.action, rejected.error.error_type) == ("task:machine:b", "send", "Refused")
     assert "full" in rejected.error.message
@@ -145,7 +145,7 @@ async def test_a_rejection_is_in_the_history_of_the_sender(world: World) -> None
 @on_each_store
 async def test_a_rejection_after_an_effect_is_consumed_as_well(world: World) -> None:
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("a", steps(Tell("b", (Say("x"), Refuse("full"))))))
+    await world.run(jobs.send("a", steps(Tell("b", (Say("x"), Refuse("full"))))))
     assert "message.rejected" in await world.happened(at("a"))
     assert world.outside.heard == ["x"]
     assert await world.messages() == ()
@@ -163,20 +163,20 @@ async def test_a_message_that_its_target_cannot_read_becomes_a_dead_letter_and_c
 
     sender = Task("sender", state=Total, event=Steps, initial=Total(), on_event=send)
     jobs = await world.open(App(world.outside).with_jobs(sender, narrow))
-    await world.unwrap(jobs.handle(sender).send("a", steps(Add())))
+    await world.run(jobs.handle(sender).send("a", steps(Add())))
     commits = len(world.commits)
     await world.advance(hours=1)
     assert len(world.commits) == commits
     assert await world.messages() == ()
     assert await world.row(narrow.address("b")) is None
-    (dead,) = await world.unwrap(jobs.dead_letters())
+    (dead,) = await world.run(jobs.dead_letters())
     assert (dead.attempts, dead.error and dead.error.error_type) == (1, "InvalidInput")
     await world.close()
 
     jobs = await world.open(App(world.outside).with_jobs(sender, wide))
-    assert await world.unwrap(jobs.redrive(dead.message_id)) == "redriven"
-    assert (await world.unwrap(jobs.handle(wide).status("b"))).event_count == 1
-    assert await world.unwrap(jobs.dead_letters()) == ()
+    assert await world.run(jobs.redrive(dead.message_id)) == "redriven"
+    assert (await world.run(jobs.handle(wide).status("b"))).event_count == 1
+    assert await world.run(jobs.dead_letters()) == ()
 
 
 @on_each_store
@@ -184,11 +184,11 @@ async def test_a_dead_letter_is_kept_for_as_long_as_the_limits_say(world: World)
     """Retention: to the round of housekeeping, every ten minutes, in which its message is too old."""
     jobs = await world.open(app(world.outside, message_attempts=1, dead_letter_retention="3600000 ms"))
     world.outside.breaks.add("x")
-    await world.unwrap(jobs.handle(machine).send("a", steps(Tell("b", (Say("x"),)))))
+    await world.run(jobs.handle(machine).send("a", steps(Tell("b", (Say("x"),)))))
     await world.advance(minutes=60, s=1)  # housekeeping of the sixth round saw it an hour old, and not older
-    assert len(await world.unwrap(jobs.dead_letters())) == 1
+    assert len(await world.run(jobs.dead_letters())) == 1
     await world.advance(minutes=10)
-    assert await world.unwrap(jobs.dead_letters()) == ()
+    assert await world.run(jobs.dead_letters()) == ()
 
 
 # ---------------------------------------------------------------- defects
@@ -196,12 +196,12 @@ async def test_a_dead_letter_is_kept_for_as_long_as_the_limits_say(world: World)
 async def test_a_message_whose_handler_takes_too_long_is_retried_as_after_a_defect(world: World) -> None:
     job = machine_with(run_timeout="1 minute")
     jobs = await world.open(app(world.outside, job, message_attempts=2))
-    await world.unwrap(jobs.handle(job).send("a", steps(Tell("b", (Wait(3_600_000),)))))
+    await world.run(jobs.handle(job).send("a", steps(Tell("b", (Wait(3_600_000),)))))
     await world.advance(ms=60_000)
     (head,) = await world.messages()
     assert (head.attempts, head.error and head.error.form) == (1, "timed_out")
     await world.advance(ms=120_000)
-    (dead,) = await world.unwrap(jobs.dead_letters())
+    (dead,) = await world.run(jobs.dead_letters())
     assert (dead.attempts, dead.error and dead.error.error_type) == (2, "RunTimeout")
 
 
@@ -210,7 +210,7 @@ async def test_a_defect_is_retried_with_backoff_then_a_dead_letter_that_can_be_r
     """A defect or overload is retried with backoff, then listed as a dead letter that can be redriven."""
     jobs = await world.open(app(world.outside, message_attempts=3))
     world.outside.breaks.add("x")
-    await world.unwrap(jobs.handle(machine).send("a", steps(Tell("b", (Say("x"),)), Tell("b", (Say("after"),)))))
+    await world.run(jobs.handle(machine).send("a", steps(Tell("b", (Say("x"),)), Tell("b", (Say("after"),)))))
     waits = []
     for _ in range(2):
         (head,) = await world.messages()
@@ -220,15 +220,15 @@ async def test_a_defect_is_retried_with_backoff_then_a_dead_letter_that_can_be_r
         assert world.outside.heard == ["x"] * len(waits)  # what follows it from the same sender waits
         await world.advance(ms=waits[-1])
     assert waits == [1_000, 2_000]
-    (dead,) = await world.unwrap(jobs.dead_letters())
+    (dead,) = await world.run(jobs.dead_letters())
     assert (dead.attempts, dead.error and dead.error.error_type) == (3, "RuntimeError")
     assert dead.error == head.error
     assert world.outside.heard == ["x", "x", "x", "after"]
     world.outside.breaks.clear()
-    assert await world.unwrap(jobs.redrive(dead.message_id)) == "redriven"
+    assert await world.run(jobs.redrive(dead.message_id)) == "redriven"
     assert world.outside.heard == ["x", "x", "x", "after", "x"]
-    assert await world.unwrap(jobs.dead_letters()) == ()
-    assert await world.unwrap(jobs.redrive(dead.message_id)) == "not_found"
+    assert await world.run(jobs.dead_letters()) == ()
+    assert await world.run(jobs.redrive(dead.message_id)) == "not_found"
     assert [event.attempt for event in await world.history(at("b")) if event.type == "job.failed"] == [1, 2, 3]
 
 
@@ -240,7 +240,7 @@ async def test_an_overload_is_retried_with_backoff(world: World) -> None:
     await world.settle()
     world.start(jobs.send("b", steps()))
     await world.settle()
-    await world.unwrap(jobs.send("a", steps(Tell("b", (Add(7),)))))
+    await world.run(jobs.send("a", steps(Tell("b", (Add(7),)))))
     (head,) = await world.messages()
     assert (head.attempts, head.error and head.error.error_type) == (1, "Overloaded")
     await world.advance(s=3)
@@ -252,7 +252,7 @@ async def test_an_overload_is_retried_with_backoff(world: World) -> None:
 async def test_a_store_that_does_not_answer_costs_no_message(world: World) -> None:
     jobs = (await world.open(app(world.outside))).handle(machine)
     world.fail("commit", StoreUnavailable("commit", "full"), after=1, times=3)
-    await world.unwrap(jobs.send("a", steps(Tell("b"))))
+    await world.run(jobs.send("a", steps(Tell("b"))))
     await world.advance(s=10)
     assert await total(world, "b") == 1
 
@@ -262,17 +262,17 @@ async def test_a_store_that_does_not_answer_costs_no_message(world: World) -> No
 async def test_a_parked_targets_messages_wait(world: World) -> None:
     """A parked target's messages wait."""
     jobs = (await world.open(app(world.outside, message_attempts=2))).handle(machine)
-    await world.unwrap(jobs.send("b", OnAlarm(1_000, (Say("x"),))))
+    await world.run(jobs.send("b", OnAlarm(1_000, (Say("x"),))))
     world.outside.refusals["x"] = 1
     await world.advance(s=1)
-    await world.unwrap(jobs.send("a", steps(Tell("b"), Tell("b"), Tell("c"))))
+    await world.run(jobs.send("a", steps(Tell("b"), Tell("b"), Tell("c"))))
     await world.advance(hours=1)
     assert (await total(world, "b"), await total(world, "c")) == (0, 1)
     (head,) = await world.messages()
     assert isinstance(head, StoredMessage)
     assert (head.attempts, head.error and head.error.error_type) == (0, "InstanceParked")
     assert "task:machine:b is parked (retries_exhausted)" in head.error.message
-    await world.unwrap(jobs.resume("b"))
+    await world.run(jobs.resume("b"))
     assert await total(world, "b") == 2
     assert await world.messages() == ()
 
@@ -282,13 +282,13 @@ async def test_a_resumed_target_receives_the_messages_of_every_sender_at_once(wo
     """Their delivery waits for no timer; and so at the second time."""
     jobs = (await world.open(app(world.outside))).handle(machine)
     for time in (1, 2):
-        await world.unwrap(jobs.send("b", OnAlarm(1_000, (Say("x"),))))
+        await world.run(jobs.send("b", OnAlarm(1_000, (Say("x"),))))
         world.outside.refusals["x"] = 1
         await world.advance(s=1)
         for sender in "pqr":
-            await world.unwrap(jobs.send(sender, steps(Tell("b"))))
+            await world.run(jobs.send(sender, steps(Tell("b"))))
         assert len(await world.messages()) == 3
-        await world.unwrap(jobs.resume("b"))
+        await world.run(jobs.resume("b"))
         await world.settle()
         assert await total(world, "b") == 3 * time
         assert await world.messages() == ()
@@ -297,13 +297,13 @@ async def test_a_resumed_target_receives_the_messages_of_every_sender_at_once(wo
 @on_each_store
 async def test_a_parked_targets_messages_wait_over_a_restart(world: World) -> None:
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("b", OnAlarm(1_000, (Say("x"),))))
+    await world.run(jobs.send("b", OnAlarm(1_000, (Say("x"),))))
     world.outside.refusals["x"] = 1
     await world.advance(s=1)
-    await world.unwrap(jobs.send("a", steps(Tell("b"))))
+    await world.run(jobs.send("a", steps(Tell("b"))))
     await world.crash()
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.resume("b"))
+    await world.run(jobs.resume("b"))
     await world.advance(minutes=1)
     assert await total(world, "b") == 1
 
@@ -313,7 +313,7 @@ async def test_a_parked_targets_messages_wait_over_a_restart(world: World) -> No
 async def test_an_instance_may_tell_itself(world: World) -> None:
     """An instance may tell itself: a later turn, no deadlock…"""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("a", steps(Tell("a", (Add(10), Say("later"))), Say("first"), Add())))
+    await world.run(jobs.send("a", steps(Tell("a", (Add(10), Say("later"))), Say("first"), Add())))
     await world.settle()
     assert world.outside.heard == ["first", "later"]
     assert await total(world, "a") == 11
@@ -323,10 +323,10 @@ async def test_an_instance_may_tell_itself(world: World) -> None:
 async def test_a_turn_that_terminates_drops_its_messages_to_itself(world: World) -> None:
     """…a turn that terminates drops its messages to itself."""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("a", steps(Tell("a"), Tell("b"), End())))
+    await world.run(jobs.send("a", steps(Tell("a"), Tell("b"), End())))
     assert (await total(world, "a"), await total(world, "b")) == (-1, 1)
-    await world.unwrap(jobs.send("a", steps(Tell("a", (AlarmIn(1_000),)))))
-    await world.unwrap(jobs.terminate("a"))
+    await world.run(jobs.send("a", steps(Tell("a", (AlarmIn(1_000),)))))
+    await world.run(jobs.terminate("a"))
     assert await world.messages() == ()
 
 
@@ -335,7 +335,7 @@ async def test_a_message_across_a_crash_is_applied_once(world: World) -> None:
     """Applied exactly once: also when the receiver dies while it handles it."""
     jobs = (await world.open(app(world.outside))).handle(machine)
     world.suspension("x")
-    await world.unwrap(jobs.send("a", steps(Tell("b", (Add(), Say("x"))), Tell("b", (Add(10),)))))
+    await world.run(jobs.send("a", steps(Tell("b", (Add(), Say("x"))), Tell("b", (Add(10),)))))
     await world.crash()
     world.outside.held.clear()
     await world.open(app(world.outside))
@@ -349,7 +349,7 @@ async def test_a_message_across_a_crash_is_applied_once(world: World) -> None:
 async def test_a_turn_may_send_no_more_than_its_limit(world: World) -> None:
     """`messages_per_turn`: one more is a defect of the program."""
     jobs = (await world.open(app(world.outside, messages_per_turn=3))).handle(machine)
-    await world.unwrap(jobs.send("a", steps(*(Tell("b") for _ in range(3)))))
+    await world.run(jobs.send("a", steps(*(Tell("b") for _ in range(3)))))
     error = await world.error_of(jobs.send("a", steps(*(Tell("b") for _ in range(4)))))
     assert "at most 3 messages" in str(error)
 
@@ -358,7 +358,7 @@ async def test_a_turn_may_send_no_more_than_its_limit(world: World) -> None:
 async def test_a_message_is_bounded_like_an_event(world: World) -> None:
     """`payload_bytes`: an encoded event, input or message."""
     jobs = (await world.open(app(world.outside, payload_bytes=200))).handle(machine)
-    await world.unwrap(jobs.send("a", steps(Add())))
+    await world.run(jobs.send("a", steps(Add())))
 
     @program
     def send(ctx: TaskContext[Total], event: Add) -> Do[None]:
@@ -383,7 +383,7 @@ async def test_a_message_to_a_job_that_is_not_served_waits(world: World) -> None
 
     first = Task("sender", state=Total, event=Add, initial=Total(), on_event=send)
     jobs = (await world.open(app(world.outside, sender, first))).handle(first)
-    await world.unwrap(jobs.send("a", Add()))
+    await world.run(jobs.send("a", Add()))
     await world.advance(hours=1)
     assert len(await world.messages()) == 1
     await world.close()
@@ -397,7 +397,7 @@ async def test_a_message_to_a_job_that_is_not_served_waits(world: World) -> None
 async def test_messages_to_jobs_that_are_not_served_are_reported(world: World) -> None:
     """`health` counts them by job, and each target job is logged once, however many messages wait for it."""
     jobs = await world.open(app(world.outside))
-    health = await world.unwrap(jobs.health())
+    health = await world.run(jobs.health())
     assert (health.state, health.unserved_messages) == ("ok", 0)
     for number in range(300):
         await world.inspect(lambda store, number=number: store.commit(_to_gone("gone", f"{number}")))  # type: ignore[misc]
@@ -405,9 +405,9 @@ async def test_messages_to_jobs_that_are_not_served_are_reported(world: World) -
         for _ in range(number + 1):  # behind each other
             await world.inspect(lambda store, number=number: store.commit(_to_gone(f"lost{number}", "1")))  # type: ignore[misc]
     for _ in range(3):
-        await world.unwrap(jobs.handle(machine).send("a", steps(Tell("b", (Add(),)))))
+        await world.run(jobs.handle(machine).send("a", steps(Tell("b", (Add(),)))))
         await world.settle()
-    health = await world.unwrap(jobs.health())
+    health = await world.run(jobs.health())
     assert (health.state, health.unserved_messages) == ("degraded", 321)
     named = "task:gone (300), task:lost0 (1), task:lost1 (2), task:lost2 (3), task:lost3 (4), …"
     assert health.detail == f"321 messages wait for jobs that this app does not serve: {named}"
@@ -418,14 +418,14 @@ async def test_messages_to_jobs_that_are_not_served_are_reported(world: World) -
     assert (gone.fields["message"], gone.fields["target"]) == (1, "task:gone:0")
     for _ in range(700):
         await world.inspect(lambda store: store.commit(_to_gone("lost5", "1")))
-    health = await world.unwrap(jobs.health())
+    health = await world.run(jobs.health())
     assert health.unserved_messages == 1_000
     assert health.detail.startswith("at least 1,000 messages wait for jobs")
     await world.close()
 
     jobs = await world.open(app(world.outside, *(_taker(name) for name in ("gone", *(f"lost{n}" for n in range(6))))))
     await world.settle()
-    health = await world.unwrap(jobs.health())
+    health = await world.run(jobs.health())
     assert (health.state, health.unserved_messages, health.detail) == ("ok", 0, "")
 
 
@@ -454,6 +454,6 @@ async def test_an_instance_that_is_used_up_leaves_its_messages_to_its_successor(
 
     counted = Debounce("counted", event=Add, flush_after="1 second", execute=flush)
     jobs = (await world.open(App(world.outside).with_jobs(counted))).handle(counted)
-    await world.unwrap(jobs.add("a", Add(1)))
+    await world.run(jobs.add("a", Add(1)))
     await world.advance(s=3)
     assert batches == [1, 3]

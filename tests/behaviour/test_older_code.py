@@ -164,8 +164,8 @@ async def sent(world: World, job: Any, *events: Any) -> Any:
     """Send events with the code of a job, whose process ends then, and return the state that this code reads."""
     jobs = (await world.open(App(world.outside).with_jobs(job))).handle(job)
     for event in events:
-        await world.unwrap(jobs.add("a", event) if isinstance(job, Debounce) else jobs.send("a", event))
-    state = await world.unwrap(jobs.get_state("a"))
+        await world.run(jobs.add("a", event) if isinstance(job, Debounce) else jobs.send("a", event))
+    state = await world.run(jobs.get_state("a"))
     await world.close()
     return state
 
@@ -226,7 +226,7 @@ async def test_an_alarm_of_older_code_keeps_them(world: World) -> None:
     new, old = NEW.task(), OLD.task()
     await sent(world, new, Add("x"))
     jobs = (await world.open(App(world.outside).with_jobs(old))).handle(old)
-    await world.unwrap(jobs.trigger("a"))
+    await world.run(jobs.trigger("a"))
     await world.close()
     assert await sent(world, new) == NewCart((NewLine("x", gift=True),), -1, "hi")
 
@@ -258,7 +258,7 @@ async def test_the_newest_event_of_a_batch_takes_over_no_members_of_the_one_befo
 async def test_a_run_of_a_continuous_job_keeps_them(world: World) -> None:
     new, old = NEW.continuous(), OLD.continuous()
     jobs = (await world.open(App(world.outside).with_jobs(new))).handle(new)
-    await world.unwrap(jobs.start("a", NewCart((NewLine("x", gift=True),), 0, "hi")))
+    await world.run(jobs.start("a", NewCart((NewLine("x", gift=True),), 0, "hi")))
     await world.close()
     jobs = (await world.open(App(world.outside).with_jobs(old))).handle(old)
     await world.advance(hours=2)
@@ -273,12 +273,12 @@ async def test_a_run_of_a_continuous_job_keeps_them(world: World) -> None:
 async def test_a_workflow_of_newer_code_is_replayed_by_older_code(world: World) -> None:
     new, old = NEW.workflow(), OLD.workflow()
     jobs = (await world.open(App(world.outside).with_jobs(new))).handle(new)
-    await world.unwrap(jobs.start("a", NewCart()))
+    await world.run(jobs.start("a", NewCart()))
     for number in (1, 2):
-        await world.unwrap(jobs.signal("a", GO, number))
+        await world.run(jobs.signal("a", GO, number))
     await world.close()
     jobs = (await world.open(App(world.outside).with_jobs(old))).handle(old)
-    await world.unwrap(jobs.signal("a", GO, 3))
+    await world.run(jobs.signal("a", GO, 3))
     await world.close()
     found = orjson.loads(await stored(world, new))
     assert found == {
@@ -297,7 +297,7 @@ async def test_no_tool_of_older_code_shows_them(world: World) -> None:
     new, old = NEW.task(), OLD.task(state_in_events=True)
     await sent(world, new, Add("x"))
     jobs = (await world.open(App(world.outside).with_jobs(old))).handle(old)
-    await world.unwrap(jobs.trigger("a"))
+    await world.run(jobs.trigger("a"))
     shown = [event.state for event in await world.history(old.address("a")) if getattr(event, "state", None)]
     row = await world.row(old.address("a"))
     assert row is not None

@@ -30,7 +30,7 @@ async def events(world: World, id_: str, wanted: type) -> list[Any]:
 @on_each_store
 async def test_a_created_instance_names_the_instance_that_sent_it_a_message(world: World) -> None:
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("a", steps(Tell("b"), Tell("c", (Say("hello"),)))))
+    await world.run(jobs.send("a", steps(Tell("b"), Tell("c", (Say("hello"),)))))
     told_by = [[event.told_by for event in await events(world, id_, JobStarted)] for id_ in "abc"]
     assert told_by == [[None], ["task:machine:a"], ["task:machine:a"]]
 
@@ -39,8 +39,8 @@ async def test_a_created_instance_names_the_instance_that_sent_it_a_message(worl
 async def test_a_run_names_the_receivers_of_its_messages_once_each(world: World) -> None:
     jobs = (await world.open(app(world.outside))).handle(machine)
     many = tuple(Tell(str(number)) for number in range(MAX_TOLD + 1))
-    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Tell("0"), Tell("0"), Tell("1")))))
-    await world.unwrap(jobs.send("b", OnAlarm(1_000, many)))
+    await world.run(jobs.send("a", OnAlarm(1_000, (Tell("0"), Tell("0"), Tell("1")))))
+    await world.run(jobs.send("b", OnAlarm(1_000, many)))
     await world.advance(s=2)
     assert [event.told for event in await events(world, "a", JobExecuted)] == [("task:machine:0", "task:machine:1")]
     assert [event.told for event in await events(world, "b", JobExecuted)] == [
@@ -52,8 +52,8 @@ async def test_a_run_names_the_receivers_of_its_messages_once_each(world: World)
 async def test_a_run_names_the_instance_whose_message_triggered_it(world: World) -> None:
     """Also if it is delivered again after a crash."""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("b", OnAlarm(60_000, (Say("hello"), Wait(1_000), Add()))))
-    await world.unwrap(jobs.send("a", steps(Call("b", "trigger"))))
+    await world.run(jobs.send("b", OnAlarm(60_000, (Say("hello"), Wait(1_000), Add()))))
+    await world.run(jobs.send("a", steps(Call("b", "trigger"))))
     await world.crash()
     await world.open(app(world.outside))
     await world.advance(s=2)
@@ -85,7 +85,7 @@ def schedule_again(ctx: TaskErrorContext[Any, Any], _error: object) -> Do[None]:
 async def test_a_set_alarm_names_its_hook(world: World, event: Any, hooks: dict[str, Any], expected: list[str]) -> None:
     job = machine_with(**hooks)
     jobs = (await world.open(app(world.outside, job))).handle(job)
-    await world.unwrap(jobs.send("a", event))
+    await world.run(jobs.send("a", event))
     await world.advance(s=2)
     assert [event.hook for event in await events(world, "a", TaskScheduled)] == expected
 
@@ -94,7 +94,7 @@ async def test_a_set_alarm_names_its_hook(world: World, event: Any, hooks: dict[
 async def test_an_exhausted_run_says_how_long_its_last_attempt_took(world: World) -> None:
     job = machine_with(retry=Retry(2, Backoff.constant("1 second")))
     jobs = (await world.open(app(world.outside, job))).handle(job)
-    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Wait(300), Refuse()))))
+    await world.run(jobs.send("a", OnAlarm(1_000, (Wait(300), Refuse()))))
     await world.advance(s=10)
     (exhausted,) = await events(world, "a", JobRetryExhausted)
     assert (exhausted.attempt, exhausted.delivery, exhausted.duration) == (2, 1, timedelta(milliseconds=300))
@@ -123,7 +123,7 @@ async def test_a_dead_letter_and_its_redrive_are_events_of_its_target(world: Wor
     sink = Collected()
     jobs = (await world.open(app(world.outside, message_attempts=2).with_sinks(sink))).handle(machine)
     world.outside.breaks.add("odd")
-    await world.unwrap(jobs.send("a", steps(Tell("b", (Say("odd"),)))))
+    await world.run(jobs.send("a", steps(Tell("b", (Say("odd"),)))))
     await world.advance(minutes=1)
     (dead,) = await events(world, "b", MessageDeadLettered)
     assert (dead.sender, dead.action, dead.attempts, dead.error.error_type) == (
@@ -133,8 +133,8 @@ async def test_a_dead_letter_and_its_redrive_are_events_of_its_target(world: Wor
         "RuntimeError",
     )
     world.outside.breaks.clear()
-    assert await world.unwrap(world.jobs.redrive(dead.message_id)) == "redriven"
-    assert await world.unwrap(world.jobs.redrive(dead.message_id)) == "not_found"
+    assert await world.run(world.jobs.redrive(dead.message_id)) == "redriven"
+    assert await world.run(world.jobs.redrive(dead.message_id)) == "not_found"
     (redriven,) = await events(world, "b", MessageRedriven)
     assert (redriven.message_id, redriven.sender, redriven.by) == (dead.message_id, "task:machine:a", None)
     assert sink.of(MessageDeadLettered, MessageRedriven) == [dead, redriven]
@@ -146,10 +146,10 @@ async def test_without_history_the_events_of_a_dead_letter_reach_only_sinks(worl
     sink = Collected()
     without = app(world.outside, message_attempts=1, history_events=0).with_sinks(sink)
     jobs = (await world.open(without)).handle(machine)
-    await world.unwrap(jobs.send("a", steps(Tell("b", (Break(),)))))
+    await world.run(jobs.send("a", steps(Tell("b", (Break(),)))))
     await world.advance(s=1)
     (dead,) = sink.of(MessageDeadLettered)
-    await world.unwrap(world.jobs.redrive(dead.message_id))
+    await world.run(world.jobs.redrive(dead.message_id))
     await world.advance(s=1)
     assert sink.types(MessageDeadLettered, MessageRedriven) == [
         MessageDeadLettered,

@@ -8,8 +8,9 @@ from machine import Add, Wait, app, machine, steps
 from returns.result import Failure, Success
 from world import World, on_each_store
 
-from perdure import App, Task, TaskContext, attempt, program, unwrap
+from perdure import App, Task, TaskContext, attempt, program
 from perdure.client.in_process import engine_of
+from perdure.programs.future import awaited
 from perdure.stores.memory import MemoryBackend
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.store import Capabilities
@@ -42,34 +43,34 @@ async def opened(world):
 @on_each_store
 async def test_an_instance_that_had_a_turn_is_not_read_again(world: World) -> None:
     jobs = await opened(world)
-    await world.unwrap(jobs.send("a", 1))
+    await world.run(jobs.send("a", 1))
     world.fail("load", AWAY, times=9)
-    await world.unwrap(jobs.send("a", 2))
-    assert await world.unwrap(jobs.get_state("a")) == 3
-    assert (await world.unwrap(jobs.status("a"))).event_count == 2
+    await world.run(jobs.send("a", 2))
+    assert await world.run(jobs.get_state("a")) == 3
+    assert (await world.run(jobs.status("a"))).event_count == 2
 
 
 @on_each_store
 async def test_an_instance_that_was_due_is_not_read_again(world: World) -> None:
     """Alarms are read with the rows of their instances."""
     jobs = await opened(world)
-    await world.unwrap(jobs.send("a", 1))
+    await world.run(jobs.send("a", 1))
     await world.close()
     jobs = await opened(world)
     world.fail("load", AWAY, times=9)
     await world.advance(minutes=1)
-    assert await world.unwrap(jobs.get_state("a")) == -1
+    assert await world.run(jobs.get_state("a")) == -1
 
 
 @on_each_store
 async def test_after_a_conflict_the_row_is_read_again(world: World) -> None:
     jobs = await opened(world)
-    await world.unwrap(jobs.send("a", 1))
+    await world.run(jobs.send("a", 1))
     world.fail("commit", Conflict("task:orders:a"))
     world.fail("load", AWAY)
     assert await world.error_of(jobs.send("a", 2)) == AWAY
-    await world.unwrap(jobs.send("a", 2))
-    assert await world.unwrap(jobs.get_state("a")) == 3
+    await world.run(jobs.send("a", 2))
+    assert await world.run(jobs.get_state("a")) == 3
 
 
 @on_each_store
@@ -77,18 +78,18 @@ async def test_nothing_is_answered_from_memory_while_the_ownership_is_in_doubt(w
     """Nor from a row that a turn has read or written meanwhile."""
     client = await world.open(App(world.outside).with_jobs(orders))
     engine, jobs = engine_of(client), client.handle(orders)
-    await world.unwrap(jobs.send("a", 1))
+    await world.run(jobs.send("a", 1))
     engine.ownership_is("in_doubt")
-    await world.unwrap(jobs.send("a", 2))
+    await world.run(jobs.send("a", 2))
     world.fail("load", AWAY)
     assert await world.error_of(jobs.get_state("a")) == AWAY
-    assert await world.unwrap(jobs.get_state("a")) == 3
+    assert await world.run(jobs.get_state("a")) == 3
     engine.ownership_is("sure")
     world.fail("load", AWAY)
     assert await world.error_of(jobs.get_state("a")) == AWAY  # after a failover, the store may have an older row
-    await world.unwrap(jobs.send("a", 4))
+    await world.run(jobs.send("a", 4))
     world.fail("load", AWAY, times=9)
-    assert await world.unwrap(jobs.get_state("a")) == 7
+    assert await world.run(jobs.get_state("a")) == 7
 
 
 @on_each_store
@@ -96,37 +97,37 @@ async def test_after_a_failover_an_instance_that_did_not_exist_is_read_again(wor
     """Also while a turn that has found nothing waits for a slot: its purge may be lost, say."""
     client = await world.open(app(world.outside, concurrency=1))
     engine, jobs = engine_of(client), client.handle(machine)
-    await world.unwrap(jobs.send("a", steps(Add())))
+    await world.run(jobs.send("a", steps(Add())))
     stored = engine.residents.row(machine.address("a"))
-    await world.unwrap(jobs.terminate("a"))
+    await world.run(jobs.terminate("a"))
     first = world.start(jobs.send("b", steps(Wait(1_000))))
     await world.settle()
     second = world.start(jobs.send("a", steps(Wait(1_000), Add())))
     await world.settle()
     engine.ownership_is("in_doubt")
-    await world.unwrap(engine.store.commit(Transition(address=stored.address, write=Put(stored))))
+    (await world.run(awaited(engine.store.commit(Transition(address=stored.address, write=Put(stored)))))).unwrap()
     engine.ownership_is("sure")
-    assert (await world.unwrap(jobs.get_state("a"))).total == 1
+    assert (await world.run(jobs.get_state("a"))).total == 1
     await world.advance(s=5)
     assert first.done()
     assert second.done()
-    assert (await world.unwrap(jobs.get_state("a"))).total == 2
+    assert (await world.run(jobs.get_state("a"))).total == 2
 
 
 @on_each_store
 async def test_a_purged_instance_is_not_remembered(world: World) -> None:
     jobs = await opened(world)
-    await world.unwrap(jobs.send("a", 1))
-    await world.unwrap(jobs.terminate("a"))
-    assert await world.unwrap(jobs.get_state("a")) is None
-    await world.unwrap(jobs.send("a", 5))
-    assert await world.unwrap(jobs.get_state("a")) == 5
+    await world.run(jobs.send("a", 1))
+    await world.run(jobs.terminate("a"))
+    assert await world.run(jobs.get_state("a")) is None
+    await world.run(jobs.send("a", 5))
+    assert await world.run(jobs.get_state("a")) == 5
 
 
 def test_an_engine_that_stopped_answers_nothing_from_memory():
     async def main():
         async with App(None).with_jobs(orders).open(MemoryBackend().open()) as jobs:
-            await unwrap(jobs.handle(orders).send("a", 1))
+            await jobs.handle(orders).send("a", 1)
         assert isinstance(await attempt(jobs.handle(orders).get_state("a")), Failure)
         assert engine_of(jobs).residents.size_bytes == 0
 
@@ -137,12 +138,12 @@ def test_an_instance_in_use_is_kept_while_others_come_and_go():
     async def main():
         async with App(None).with_jobs(orders).open(attrs.evolve(MemoryBackend().open(), cache_bytes=16_000)) as jobs:
             rows = engine_of(jobs).residents
-            await unwrap(jobs.handle(orders).send("a", 1))
+            await jobs.handle(orders).send("a", 1)
             for number in range(100):
-                await unwrap(jobs.handle(orders).send(f"other-{number}", 1))
+                await jobs.handle(orders).send(f"other-{number}", 1)
                 if number % 3 == 0:
                     assert rows.row(AT) is not None
-                    await unwrap(jobs.handle(orders).send("a", 1))
+                    await jobs.handle(orders).send("a", 1)
 
     asyncio.run(main())
 
@@ -152,25 +153,25 @@ async def test_instances_whose_alarms_fired_are_kept_within_a_bound_of_their_own
     """Alarms are read with the rows of their instances, so a kept row saves little."""
     jobs = await opened(world)
     for number in range(20):
-        await world.unwrap(jobs.send(str(number), 1))
+        await world.run(jobs.send(str(number), 1))
     await world.close()
     client = await world.open(App(world.outside).with_jobs(orders))
     rows, jobs = engine_of(client).residents, client.handle(orders)
     rows.max_unasked = 5
-    await world.unwrap(jobs.send("7", 1))
+    await world.run(jobs.send("7", 1))
     await world.advance(minutes=2)
     kept = {number for number in range(20) if rows.row(orders.address(str(number))) is not None}
     assert len(kept) == 6
     assert 7 in kept
-    assert await world.unwrap(jobs.get_state("3")) == -1
+    assert await world.run(jobs.get_state("3")) == -1
 
 
 def kept_after(store):
     async def main():
         async with App(None).with_jobs(orders).open(store) as jobs:
-            await unwrap(jobs.handle(orders).send("a", 1))
-            await unwrap(jobs.handle(orders).send("a", 2))
-            health = await unwrap(jobs.health())
+            await jobs.handle(orders).send("a", 1)
+            await jobs.handle(orders).send("a", 2)
+            health = await jobs.health()
             assert await attempt(jobs.handle(orders).get_state("a")) == Success(3)
             return health.cache_bytes, health.max_cache_bytes
 

@@ -45,7 +45,7 @@ async def started(world: World, retry: Retry, *, refusals: int = 100, state: Pla
     """An instance whose work is refused so often."""
     jobs = await opened(world, job(retry, **options))
     world.outside.refusals["work"] = refusals
-    await world.unwrap(jobs.start("a", state or Plain()))
+    await world.run(jobs.start("a", state or Plain()))
     return jobs
 
 
@@ -78,7 +78,7 @@ async def test_one_attempt_is_not_a_retry(world: World) -> None:
     """`max_attempts` counts executions, the first included."""
     jobs = await opened(world, job(Retry(1)))
     world.outside.refusals["work"] = 1
-    assert (await world.unwrap(jobs.start("a", Plain()))).outcome == Failed(Refused("work"))
+    assert (await world.run(jobs.start("a", Plain()))).outcome == Failed(Refused("work"))
 
 
 # ---------------------------------------------------------------- how long
@@ -111,7 +111,7 @@ async def test_jitter_is_a_tenth_of_the_capped_delay_and_never_past_the_cap(worl
     world.outside.refusals["work"] = 10_000
     delays: dict[int, set[int]] = {1: set(), 2: set()}
     for number in range(30):
-        await world.unwrap(jobs.start(str(number), Plain()))
+        await world.run(jobs.start(str(number), Plain()))
     await world.advance(s=40)
     for number in range(30):
         for event in await world.history(jobs.definition.address(str(number))):
@@ -138,7 +138,7 @@ async def test_a_delay_that_would_overshoot_max_duration_exhausts_at_once(world:
     jobs = await started(world, Retry(10, Backoff.constant("10 s"), jitter=False, max_duration="25 s"))
     await world.advance(s=20)
     assert attempts(world) == ["1.1 at 0", "1.2 at 10", "1.3 at 20"]
-    assert (await world.unwrap(jobs.status("a"))).status == "scheduled"
+    assert (await world.run(jobs.status("a"))).status == "scheduled"
     assert await exhaustion(world, jobs) == "max_duration"
 
 
@@ -149,7 +149,7 @@ async def test_an_error_that_is_not_worth_it_exhausts_at_once(world: World) -> N
     retry = Retry(5, Backoff.constant("1 s"), jitter=False, retry_if=lambda error: error.why != "work")
     jobs = await opened(world, job(retry))
     world.outside.refusals["work"] = 1
-    assert (await world.unwrap(jobs.start("a", Plain()))).outcome == Failed(Refused("work"))
+    assert (await world.run(jobs.start("a", Plain()))).outcome == Failed(Refused("work"))
     assert await exhaustion(world, jobs) == "not_retryable"
 
 
@@ -180,15 +180,15 @@ async def test_a_defect_is_retried_like_a_failure_and_recorded_with_its_tracebac
     the policy, visible. `retry_if` is called with typed errors alone."""
     retry = Retry(2, Backoff.constant("5 s"), jitter=False, retry_if=lambda _: False)
     jobs = await opened(world, job(retry, execute=hook))
-    outcome = (await world.unwrap(jobs.start("a", Plain()))).outcome
+    outcome = (await world.run(jobs.start("a", Plain()))).outcome
     assert isinstance(outcome, Retrying)
     assert isinstance(outcome.error, Defect)
     assert outcome.at == START + timedelta(seconds=5)
-    status = await world.unwrap(jobs.status("a"))
+    status = await world.run(jobs.status("a"))
     assert status.last_error.form == "defect"
     assert "Traceback" in status.last_error.traceback
     await world.advance(s=5)
-    status = await world.unwrap(jobs.status("a"))
+    status = await world.run(jobs.status("a"))
     assert (status.status, status.last_error, status.run_count) == ("scheduled", None, 1)
 
 
@@ -197,7 +197,7 @@ async def test_a_run_that_takes_too_long_is_retried_like_a_failure(world: World)
     """Then the program is cancelled and the run fails as `EffectTimeout`."""
     retry = Retry(2, Backoff.constant("5 s"), jitter=False)
     jobs = await started(world, retry, refusals=0, state=Plain(slow="1 hour"), run_timeout="10 s")
-    status = await world.unwrap(jobs.status("a"))
+    status = await world.run(jobs.status("a"))
     assert (status.status, status.last_error.form) == ("retrying", "timed_out")
     assert status.last_error.message == "the run took longer than run_timeout (10000 ms) and was cancelled"
     await world.advance(s=5)
@@ -213,7 +213,7 @@ async def test_a_retry_outlives_the_process(world: World) -> None:
     await world.advance(s=5)
     await world.crash()
     jobs = await opened(world, job(retry))
-    assert (await world.unwrap(jobs.status("a"))).next_run_at == START + timedelta(seconds=20)
+    assert (await world.run(jobs.status("a"))).next_run_at == START + timedelta(seconds=20)
     await world.advance(s=14)
     assert attempts(world) == ["1.1 at 0"]
     await world.advance(s=1)
@@ -257,7 +257,7 @@ async def test_a_wall_clock_that_jumps_delays_a_retry_or_makes_it_once(world: Wo
     assert len(attempts(world)) == (1 if jump_s < 0 else 2)
     await world.advance(s=3_600)
     assert len(attempts(world)) == 2
-    assert (await world.unwrap(jobs.status("a"))).status == "scheduled"
+    assert (await world.run(jobs.status("a"))).status == "scheduled"
     assert world.now_ms > began or jump_s < 0
 
 
@@ -284,7 +284,7 @@ async def test_continue_waits_for_the_next_tick(world: World, on_exhausted) -> N
     """`on_exhausted="continue"` (continuous; its default: wait for the next tick)."""
     jobs = await started(world, ending(on_exhausted), refusals=2, schedule=every("1 minute"))
     await world.advance(s=5)
-    status = await world.unwrap(jobs.status("a"))
+    status = await world.run(jobs.status("a"))
     assert (status.status, status.next_run_at) == ("scheduled", START + timedelta(seconds=65))
     assert status.last_error.error_type == "Refused"
     await world.advance(s=60)
@@ -296,13 +296,13 @@ async def test_park_keeps_the_instance_aside(world: World) -> None:
     """`"park"`: kept, visible, silent and resumable, with the reason."""
     jobs = await started(world, ending("park"), refusals=2, schedule=every("1 minute"))
     await world.advance(minutes=10)
-    status = await world.unwrap(jobs.status("a"))
+    status = await world.run(jobs.status("a"))
     assert (status.status, status.parked, status.next_run_at) == ("parked", "retries_exhausted", None)
-    assert (await world.unwrap(jobs.trigger("a"))).outcome == Parked("retries_exhausted")
+    assert (await world.run(jobs.trigger("a"))).outcome == Parked("retries_exhausted")
     assert len(attempts(world)) == 2
-    await world.unwrap(jobs.resume("a"))
+    await world.run(jobs.resume("a"))
     assert attempts(world)[2:] == ["1.3 at 600"]
-    assert (await world.unwrap(jobs.status("a"))).next_run_at == START + timedelta(seconds=660)
+    assert (await world.run(jobs.status("a"))).next_run_at == START + timedelta(seconds=660)
 
 
 @on_each_store
@@ -336,7 +336,7 @@ async def test_a_success_ends_the_retry(world: World) -> None:
     jobs = await started(world, ending(None), refusals=1, schedule=every("1 minute"))
     await world.advance(s=5)
     world.outside.refusals["work"] = 1
-    assert isinstance((await world.unwrap(jobs.trigger("a"))).outcome, Retrying)
+    assert isinstance((await world.run(jobs.trigger("a"))).outcome, Retrying)
     await world.advance(s=5)
     assert attempts(world) == ["1.1 at 0", "1.2 at 5", "2.1 at 5", "2.2 at 10"]
-    assert (await world.unwrap(jobs.trigger("a"))).outcome == Completed()
+    assert (await world.run(jobs.trigger("a"))).outcome == Completed()

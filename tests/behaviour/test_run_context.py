@@ -80,7 +80,7 @@ job = Task(
 async def test_effects_of_every_hook_see_their_run(world: World) -> None:
     services = Services()
     jobs = (await world.open(App(services).with_jobs(job))).handle(job)
-    await world.unwrap(jobs.send("a", 1))
+    await world.run(jobs.send("a", 1))
     assert services.hooks() == [("task:job", "a", "on_event", 1)] * 3
     await world.advance(minutes=10)
     assert services.hooks()[3:] == [
@@ -99,5 +99,5 @@ async def test_handlers_of_errors_see_their_run(world: World) -> None:
         "job", state=int, event=int, errors=str, initial=0, on_event=reject, execute=execute, on_error=on_error
     )
     jobs = (await world.open(App(services).with_jobs(rejecting))).handle(rejecting)
-    await world.unwrap(jobs.send("a", 1))
+    await world.run(jobs.send("a", 1))
     assert services.hooks() == [("task:job", "a", "on_error", 1)]

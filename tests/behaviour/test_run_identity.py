@@ -106,16 +106,16 @@ async def test_a_trigger_of_a_retrying_run_is_its_next_attempt(world: World, job
     handle = jobs.handle(job)
     if job is tried:
         bank.lost = 1
-        await world.unwrap(handle.start("a", 0))
+        await world.run(handle.start("a", 0))
     else:
-        await world.unwrap(handle.send("a", 1))
+        await world.run(handle.send("a", 1))
         bank.keys.clear()
         bank.lost = 1
-        assert isinstance((await world.unwrap(handle.trigger("a"))).outcome, Retrying)
-    assert (await world.unwrap(handle.trigger("a"))).outcome == Completed()
+        assert isinstance((await world.run(handle.trigger("a"))).outcome, Retrying)
+    assert (await world.run(handle.trigger("a"))).outcome == Completed()
     assert len(bank.ids) == 1
     assert bank.marks == [(1, 1, False), (2, 1, True)]
-    assert (await world.unwrap(handle.status("a"))).run_count == 1
+    assert (await world.run(handle.status("a"))).run_count == 1
     failed = [event.hook for event in await world.history(job.address("a")) if event.type == "job.failed"]
     assert failed == ["execute"]
 
@@ -125,11 +125,11 @@ async def test_a_trigger_of_a_retrying_run_is_its_next_attempt(world: World, job
 async def test_a_new_run_abandons_the_failed_one(world: World, job: Any) -> None:
     bank, jobs = await opened(world)
     handle = jobs.handle(job)
-    await world.unwrap(handle.start("a", 0) if job is tried else handle.send("a", 1))
+    await world.run(handle.start("a", 0) if job is tried else handle.send("a", 1))
     bank.keys.clear()
     bank.lost = 1
-    await world.unwrap(handle.trigger("a"))
-    assert (await world.unwrap(handle.trigger("a", new_run=True))).outcome == Completed()
+    await world.run(handle.trigger("a"))
+    assert (await world.run(handle.trigger("a", new_run=True))).outcome == Completed()
     assert len(bank.ids) == 2
     assert bank.marks == [(1, 1, False), (1, 1, False)]
 
@@ -140,17 +140,17 @@ async def test_a_trigger_continues_a_run_that_failed_for_good_until_the_next_tic
     bank, jobs = await opened(world)
     handle = jobs.handle(tick)
     bank.lost = 3
-    assert isinstance((await world.unwrap(handle.start("a", 0))).outcome, Failed)
-    due = (await world.unwrap(handle.status("a"))).next_run_at
-    assert isinstance((await world.unwrap(handle.trigger("a"))).outcome, Failed)
+    assert isinstance((await world.run(handle.start("a", 0))).outcome, Failed)
+    due = (await world.run(handle.status("a"))).next_run_at
+    assert isinstance((await world.run(handle.trigger("a"))).outcome, Failed)
     await world.crash()
     handle = (await world.open(App(bank).with_jobs(task, tick, tried))).handle(tick)
     await world.advance(hours=24)
     assert len(bank.ids) == 2, "the tick is a new run"
     assert bank.marks == [(1, 1, False), (2, 1, True), (1, 1, False)]
-    assert (await world.unwrap(handle.trigger("a"))).outcome == Completed()
+    assert (await world.run(handle.trigger("a"))).outcome == Completed()
     assert (len(bank.ids), bank.marks[-1]) == (2, (2, 1, True))
-    assert (await world.unwrap(handle.trigger("a"))).outcome == Completed()
+    assert (await world.run(handle.trigger("a"))).outcome == Completed()
     assert (len(bank.ids), bank.marks[-1]) == (3, (1, 1, False)), "nothing is left to continue"
     assert due is not None
 
@@ -161,14 +161,14 @@ async def test_the_policy_counts_again_after_a_run_that_failed_for_good(world: W
     bank, jobs = await opened(world)
     handle = jobs.handle(tried)
     bank.lost = 5
-    await world.unwrap(handle.start("a", 0))
+    await world.run(handle.start("a", 0))
     await world.advance(hours=3)
-    assert (await world.unwrap(handle.status("a"))).status == "scheduled"
-    assert isinstance((await world.unwrap(handle.trigger("a"))).outcome, Retrying)
+    assert (await world.run(handle.status("a"))).status == "scheduled"
+    assert isinstance((await world.run(handle.trigger("a"))).outcome, Retrying)
     await world.advance(hours=3)
     assert len(bank.ids) == 1
     assert bank.marks == [(1, 1, False), *((attempt, 1, True) for attempt in (2, 3, 4, 5, 6))]
-    assert await world.unwrap(handle.get_state("a")) == 1
+    assert await world.run(handle.get_state("a")) == 1
 
 
 @on_each_store
@@ -193,14 +193,14 @@ async def test_a_repeated_key_runs_under_the_id_of_the_first(world: World, ended
     assert isinstance(await world.error_of(jobs.handle(task).send("a", 1, idempotency_key="k")), failure)
     await world.crash()
     jobs = await world.open(App(bank).with_jobs(task, tick, tried))
-    await world.unwrap(jobs.handle(task).send("a", 1, idempotency_key="k"))
+    await world.run(jobs.handle(task).send("a", 1, idempotency_key="k"))
     assert len(bank.ids) == 1
     assert bank.marks == [(1, 1, False), (2, 1, True), (3, 1, True)]
-    await world.unwrap(jobs.handle(task).send("a", 1, idempotency_key="k"))
+    await world.run(jobs.handle(task).send("a", 1, idempotency_key="k"))
     assert len(bank.keys) == 3
-    await world.unwrap(jobs.handle(task).send("a", 1, idempotency_key="another"))
-    await world.unwrap(jobs.handle(task).send("b", 1, idempotency_key="k"))
-    await world.unwrap(jobs.handle(task).send("b", 1))
+    await world.run(jobs.handle(task).send("a", 1, idempotency_key="another"))
+    await world.run(jobs.handle(task).send("b", 1, idempotency_key="k"))
+    await world.run(jobs.handle(task).send("b", 1))
     assert len(bank.ids) == 4
 
 
@@ -211,8 +211,8 @@ async def test_another_request_with_the_key_of_a_failed_one_is_refused(world: Wo
     bank.lost = 1
     await world.error_of(jobs.handle(task).send("a", 1, idempotency_key="k"))
     assert isinstance(await world.error_of(jobs.handle(task).send("a", 2, idempotency_key="k")), IdempotencyConflict)
-    await world.unwrap(jobs.handle(task).send("a", 1, idempotency_key="k"))
-    assert await world.unwrap(jobs.handle(task).get_state("a")) == 1
+    await world.run(jobs.handle(task).send("a", 1, idempotency_key="k"))
+    assert await world.run(jobs.handle(task).get_state("a")) == 1
 
 
 @on_each_store
@@ -226,9 +226,9 @@ async def test_a_claim_that_a_crash_leaves_and_a_terminate_ends_keeps_the_id_for
     bank.suspended = None
     bank.broken = 10
     jobs = await world.open(App(bank).with_jobs(task, tick, tried))
-    await world.unwrap(jobs.handle(task).terminate("a", interrupt=True))
+    await world.run(jobs.handle(task).terminate("a", interrupt=True))
     bank.broken = 0
-    await world.unwrap(jobs.handle(task).send("a", 1, idempotency_key="k"))
+    await world.run(jobs.handle(task).send("a", 1, idempotency_key="k"))
     assert len(bank.keys) > 1
     assert len(bank.ids) == 1
 
@@ -246,23 +246,23 @@ async def test_each_delivery_of_a_message_has_one_id(world: World) -> None:
     """After a defect with backoff, over a restart, as a dead letter and after its redrive, which counts on."""
     bank = Bank(broken=5)
     jobs = await world.open(App(bank, limits=Limits(message_attempts=2)).with_jobs(task, sender))
-    await world.unwrap(jobs.handle(sender).send("s", "5"))
+    await world.run(jobs.handle(sender).send("s", "5"))
     await world.settle()
     await world.crash()
     jobs = await world.open(App(bank, limits=Limits(message_attempts=2)).with_jobs(task, sender))
     for _ in range(2):
         await world.advance(hours=1)
-        (dead,) = await world.unwrap(jobs.dead_letters())
-        await world.unwrap(jobs.redrive(dead.message_id))
+        (dead,) = await world.run(jobs.dead_letters())
+        await world.run(jobs.redrive(dead.message_id))
     await world.advance(hours=1)
-    (dead,) = await world.unwrap(jobs.dead_letters()) or (None,)
+    (dead,) = await world.run(jobs.dead_letters()) or (None,)
     assert dead is None or dead.attempts % 2 == 0
     if dead is not None:
-        await world.unwrap(jobs.redrive(dead.message_id))
+        await world.run(jobs.redrive(dead.message_id))
         await world.advance(hours=1)
     assert len(bank.ids) == 1
     assert bank.marks == [(1, 1, False), *((attempt, 1, True) for attempt in (2, 3, 4, 5, 6))]
-    assert await world.unwrap(jobs.handle(task).get_state("a")) == 5
-    await world.unwrap(jobs.handle(sender).send("s", "5"))
+    assert await world.run(jobs.handle(task).get_state("a")) == 5
+    await world.run(jobs.handle(sender).send("s", "5"))
     await world.settle()
     assert len(bank.ids) == 2

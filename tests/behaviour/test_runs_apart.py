@@ -120,9 +120,9 @@ async def test_an_event_whose_turn_is_overtaken_by_the_shutdown_reaches_nothing(
 async def test_an_event_with_effects_waits_for_no_place_that_a_flush_has(world: World) -> None:
     """`add` never waits for user code of a flush: not for its own one, and not for one of another instance."""
     jobs = await opened(world, mailbag(concurrency=1))
-    await world.unwrap(jobs.add("b", Letter("x")))
+    await world.run(jobs.add("b", Letter("x")))
     world.suspension("deliver")
-    await world.unwrap(jobs.flush("b", wait_for="start"))
+    await world.run(jobs.flush("b", wait_for="start"))
     assert (await add(world, jobs, "ring")).will_flush_at == at(5)
     assert world.outside.heard[-2:] == ["ring, delivery 1", "rung"]
 
@@ -153,4 +153,4 @@ async def test_a_handler_begins_once_however_it_continues(world: World) -> None:
     jobs = (await world.open(App(world.outside).with_jobs(counter))).handle(counter)
     await add(world, jobs, "x", "y")
     assert world.outside.heard == ["x", "y"]
-    assert await world.unwrap(jobs.get_state("a")) == Count(2)
+    assert await world.run(jobs.get_state("a")) == Count(2)

@@ -13,7 +13,7 @@ from returns.future import FutureResult
 from returns.result import Result, Success
 from world import World, on_each_store
 
-from perdure import App, Do, Limits, Task, TaskContext, effect, program, unwrap
+from perdure import App, Do, Limits, Task, TaskContext, effect, program
 from perdure.programs import sleep
 from perdure.stores.memory import memory_store
 from perdure.testing import Raise
@@ -79,7 +79,7 @@ async def test_context_variables_of_a_run_reach_no_other_run(world: World) -> No
     office, visits = Office(act=bind), job(visit_and_sleep)
     jobs = await world.open(App(office, limits=Limits(concurrency=RUNS)).with_jobs(visits))
     for number in range(RUNS):
-        await world.unwrap(jobs.handle(visits).send(str(number), "10 seconds"))
+        await world.run(jobs.handle(visits).send(str(number), "10 seconds"))
     await world.advance(s=20)
     assert len(office.seen) == 2 * RUNS
     assert all(found in ("nothing", id_) for id_, found in office.seen)
@@ -93,7 +93,7 @@ async def test_a_run_that_terminates_itself_while_its_service_answers_at_once_is
 
     office, visits = Office(act=end), job(visit_and_sleep)
     jobs = await world.open(App(office).with_jobs(visits))
-    await world.unwrap(jobs.handle(visits).send("a", "10 seconds"))
+    await world.run(jobs.handle(visits).send("a", "10 seconds"))
     await world.advance(s=20)
     assert office.seen == ["a"]
     assert await world.row(visits.address("a")) is None
@@ -106,14 +106,14 @@ async def test_a_store_that_raises_in_one_commit_ends_no_other_run(world: World,
     """The commit is a claim or an end; its run is recovered."""
     jobs = (await world.open(app(world.outside))).handle(machine)
     for number in range(RUNS):
-        await world.unwrap(jobs.send(str(number), OnAlarm(1_000, (Say(str(number)),))))
+        await world.run(jobs.send(str(number), OnAlarm(1_000, (Say(str(number)),))))
     world.world.inject(Raise("store.commit", RuntimeError("a defect of the store"), when=when, call=call))
     await world.advance(s=1)
     assert len(set(world.outside.heard)) >= RUNS - 1
     await world.advance(s=10)
     assert len(set(world.outside.heard)) == RUNS
     for number in range(RUNS):
-        assert (await world.unwrap(jobs.status(str(number)))).status == "idle"
+        assert (await world.run(jobs.status(str(number)))).status == "idle"
 
 
 def test_a_time_limit_that_a_service_sets_before_it_first_waits_ends_its_own_wait() -> None:
@@ -132,7 +132,7 @@ def test_a_time_limit_that_a_service_sets_before_it_first_waits_ends_its_own_wai
         office, visits = Office(act=limited), job(wait_once)
         async with App(office).with_jobs(visits).open(memory_store()) as jobs:
             for number in range(3):
-                await unwrap(jobs.handle(visits).send(str(number), "1 ms"))
+                await jobs.handle(visits).send(str(number), "1 ms")
             async with asyncio.timeout(120):
                 while len(office.seen) < 3:  # noqa: ASYNC110 - it waits for notes of the service
                     await asyncio.sleep(0.01)
@@ -150,7 +150,7 @@ def test_services_that_answer_at_once_need_no_task_and_no_step_of_the_event_loop
         office, visits = Office(act=note), job(visit_once)
         async with App(office, limits=Limits(concurrency=RUNS)).with_jobs(visits).open(memory_store()) as jobs:
             for number in range(RUNS):
-                await unwrap(jobs.handle(visits).send(str(number), "100 ms"))
+                await jobs.handle(visits).send(str(number), "100 ms")
             async with asyncio.timeout(120):
                 while len(office.seen) < RUNS:  # noqa: ASYNC110 - as above
                     await asyncio.sleep(0.01)
@@ -187,7 +187,7 @@ def test_a_run_keeps_its_context_variables_when_it_continues_in_a_task(before: i
         office, visits = Office(act=act), job(visit_and_wait)
         async with App(office).with_jobs(visits).open(memory_store()) as jobs:
             for number in range(3):
-                await unwrap(jobs.handle(visits).send(str(number), "1 ms"))
+                await jobs.handle(visits).send(str(number), "1 ms")
             async with asyncio.timeout(120):
                 while len(office.seen) < 3:  # noqa: ASYNC110 - as above
                     await asyncio.sleep(0.01)

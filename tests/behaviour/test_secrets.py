@@ -114,22 +114,22 @@ def surfaces(token: str, encode: Callable[[str], str] = repr) -> Iterator[str]:
         task, debounce = world.handle(accounts), world.handle(batches)
         by_name = world.jobs.handle_by_name("task", "accounts")
         for how in ("keep", "deny", "raise", "pay", "bad state"):
-            yield from shown(world.result(task.send("a", Login(how, token, (token,)))))
+            yield from shown(world.attempt(task.send("a", Login(how, token, (token,)))))
             explaining = world.jobs.explain(accounts, "a", lambda job, how=how: job.send(Login(how, token)))
-            yield from shown(world.result(explaining))
+            yield from shown(world.attempt(explaining))
             payload = orjson.dumps({"how": how, "token": token}).decode()
-            yield from shown(world.result(by_name.explain("send", "a", payload)))
-        yield from shown(world.result(task.send("a", Login("keep", (token,)))))  # type: ignore[arg-type]
-        yield from shown(world.result(task.send("a", [Login("keep", token)])))  # type: ignore[arg-type]
+            yield from shown(world.attempt(by_name.explain("send", "a", payload)))
+        yield from shown(world.attempt(task.send("a", Login("keep", (token,)))))  # type: ignore[arg-type]
+        yield from shown(world.attempt(task.send("a", [Login("keep", token)])))  # type: ignore[arg-type]
         for payload in ({"token": token}, [token], {"how": 5, "token": [token]}, {"how": "x", "tken": token}):
-            yield from shown(world.result(by_name.call("send", "a", orjson.dumps(payload).decode())))
-            yield from shown(world.result(by_name.explain("send", "a", orjson.dumps(payload).decode())))
-            yield from shown(world.result(by_name.call("send", "a", payload)))  # type: ignore[arg-type]
-        yield from shown(world.result(debounce.add("b", Login("keep", token, (token,)))))
+            yield from shown(world.attempt(by_name.call("send", "a", orjson.dumps(payload).decode())))
+            yield from shown(world.attempt(by_name.explain("send", "a", orjson.dumps(payload).decode())))
+            yield from shown(world.attempt(by_name.call("send", "a", payload)))  # type: ignore[arg-type]
+        yield from shown(world.attempt(debounce.add("b", Login("keep", token, (token,)))))
         world.advance("2 hours")
-        yield from shown(world.result(task.status("a")))
-        yield from shown(world.result(by_name.shown_state("a")))
-        yield from shown(world.result(world.jobs.list()))
+        yield from shown(world.attempt(task.status("a")))
+        yield from shown(world.attempt(by_name.shown_state("a")))
+        yield from shown(world.attempt(world.jobs.list()))
         for job, id_ in ((accounts, "a"), (batches, "b")):
             instance = world.instance(job, id_)
             assert instance is not None

@@ -8,11 +8,11 @@ import pytest
 from attrs import frozen
 from machine import Add, OnAlarm, Say, Total, Wait, app, machine, machine_with, steps
 from returns.context import RequiresContextFutureResult
-from returns.future import FutureResult
 from returns.result import Success
 from world import HasOutside, Outside, Refused, World, on_each_store, say
 
 from perdure import App, Debounce, Do, Program, TaskContext, program
+from perdure.jobs.call import Call
 from perdure.values.errors import DefinitionError
 
 
@@ -101,9 +101,9 @@ async def test_services_are_reached_in_a_task_of_the_engines_own(world: World, h
 
     batch = Debounce("batch", event=Add, flush_after="1 hour", execute=lambda _: say("x"))
     jobs = await world.open(App(Watched()).with_jobs(machine, batch))
-    await world.unwrap(jobs.handle(machine).send("a", OnAlarm(3_600_000, (Say("x"),))))
-    await world.unwrap(jobs.handle(batch).add("a", Add()))
-    calls: dict[str, Callable[[], FutureResult[Any, Any]]] = {
+    await world.run(jobs.handle(machine).send("a", OnAlarm(3_600_000, (Say("x"),))))
+    await world.run(jobs.handle(batch).add("a", Add()))
+    calls: dict[str, Callable[[], Call[Any, Any]]] = {
         "an event": lambda: jobs.handle(machine).send("a", steps(Say("x"))),
         "a run": lambda: jobs.handle(machine).trigger("a"),
         "a flush": lambda: jobs.handle(batch).flush("a"),

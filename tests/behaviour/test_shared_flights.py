@@ -12,7 +12,7 @@ from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 from world import World, on_each_store
 
-from perdure import App, Limits, Task, TaskContext, attempt, program, tell, unwrap
+from perdure import App, Limits, Task, TaskContext, attempt, program, tell
 from perdure.engine.store_groups import LARGEST, StoreGroups
 from perdure.programs import Do
 from perdure.runtime.on_asyncio import asyncio_runtime
@@ -77,13 +77,13 @@ def test_a_message_that_is_gone_costs_no_neighbour_its_turn() -> None:
     async def main() -> None:
         async with App(None).with_jobs(totals, senders).open(without_messages()) as jobs:
             calls = jobs.handle(totals)
-            await unwrap(calls.send("a", 1))
+            await calls.send("a", 1)
 
             async def callers() -> list[Result[Any, Any]]:
                 return [await attempt(calls.send("a", 1)) for _ in range(20)]
 
             others = [asyncio.ensure_future(callers()) for _ in range(5)]
-            await unwrap(jobs.handle(senders).send("s", 1))
+            await jobs.handle(senders).send("s", 1)
             answers = [answer for each in others for answer in await each]
             assert [each for each in answers if not isinstance(each, Success)] == []
 
@@ -93,20 +93,20 @@ def test_a_message_that_is_gone_costs_no_neighbour_its_turn() -> None:
 @on_each_store
 async def test_turns_whose_commit_may_be_stored_are_not_decided_again(world: World) -> None:
     calls = (await world.open(App(world.outside).with_jobs(totals))).handle(totals)
-    await world.unwrap(calls.send("a", 1))
+    await world.run(calls.send("a", 1))
     world.fail("commit", OutcomeUnknown("the answer was lost"), applied=True)
     answers = await world.all(*(calls.send("a", 1) for _ in range(3)))
     unknown = [answer for answer in answers if not isinstance(answer, Success)]
     assert {type(answer.failure()) for answer in unknown} == {OutcomeUnknown}
     # A store that answers within the call commits some of them alone, before the answer of the others is lost.
     assert len(unknown) == 3 or world.kind == "memory"
-    assert await world.unwrap(calls.get_state("a")) == 4
+    assert await world.run(calls.get_state("a")) == 4
 
 
 @on_each_store
 async def test_an_alarm_that_is_set_beside_a_change_of_the_state_alone_is_stored(world: World) -> None:
     calls = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(calls.send("a", steps()))
+    await world.run(calls.send("a", steps()))
     before = len(world.commits)
     calls_at_once = (calls.send("a", OnAlarm(60_000)), *(calls.send("a", steps(Add())) for _ in range(3)))
     assert all(isinstance(answer, Success) for answer in await world.all(*calls_at_once))
@@ -120,7 +120,7 @@ async def test_an_alarm_that_is_set_beside_a_change_of_the_state_alone_is_stored
 async def test_callers_are_answered_when_the_store_does_not_answer_before_the_engine_stops(world: World) -> None:
     limits = Limits(shutdown_timeout="1000 ms")
     calls = (await world.open(App(world.outside, limits=limits).with_jobs(totals))).handle(totals)
-    await world.unwrap(calls.send("a", 1))
+    await world.run(calls.send("a", 1))
     world.slow("commit", ms=3_600_000)
     waiting = [world.start(calls.send("a", 1)) for _ in range(3)]
     await world.settle()
@@ -137,7 +137,7 @@ def test_a_group_leaves_although_every_task_is_cancelled(tmp_path: Path) -> None
     async def main() -> None:
         async with App(None).with_jobs(totals).open(await open_sqlite(tmp_path / "jobs.db")) as jobs:
             calls = jobs.handle(totals)
-            await unwrap(calls.send("in memory", 1))
+            await calls.send("in memory", 1)
             kept = asyncio.all_tasks()
             sending = [asyncio.ensure_future(attempt(calls.send(id_, 1))) for id_ in ("in memory", "not read")]
             await asyncio.sleep(0)  # one waits for the end of the step, the other one for a group of reads
@@ -155,7 +155,7 @@ async def raised_among_others(file: Path) -> None:
     checked: Any = Task("checked", state=int, event=int, initial=0, on_event=add_or_raise, execute=ignore)
     async with App(None).with_jobs(checked).open(await open_sqlite(file)) as jobs:
         calls = jobs.handle(checked)
-        await unwrap(calls.send("a", 1))
+        await calls.send("a", 1)
         answers = await asyncio.gather(*(attempt(calls.send("a", amount)) for amount in (1, -1, 1)))
         assert [type(each) for each in answers] == [Success, Failure, Success]
         raised = answers[1].failure()
@@ -269,8 +269,8 @@ def test_turns_that_were_folded_leave_the_row_that_is_stored(kind: str, tmp_path
         async with App(None).with_jobs(noted).open(store, debug=False) as jobs:
             calls = jobs.handle(noted)
             for _ in range(4):
-                await asyncio.gather(*(unwrap(calls.send("a", 1)) for _ in range(5)))
-            return await unwrap(calls.get_state("a"))
+                await asyncio.gather(*(calls.send("a", 1) for _ in range(5)))
+            return await calls.get_state("a")
 
     assert asyncio.run(main()) == 20
     assert len(begun) == 20  # none met a conflict and was decided again

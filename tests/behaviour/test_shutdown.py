@@ -60,7 +60,7 @@ async def test_a_run_that_ignores_its_cancellation_is_left_behind(world: World, 
     job, call = JOBS[kind]
     jobs = await world.open(app(world, job))
     if kind == "debounce":
-        await world.unwrap(jobs.handle(job).add("a", 1))
+        await world.run(jobs.handle(job).add("a", 1))
     waiting = world.start(call(jobs.handle(job)))
     await world.settle()
     engine, logs = engine_of(jobs), world.world.logs
@@ -117,7 +117,7 @@ async def test_a_request_that_waits_for_a_run_that_is_left_behind_is_answered(wo
     """Its turn began before the engine stopped, and found the run in progress afterwards."""
     sink = Collected()
     jobs = (await world.open(app(world, debounce).with_sinks(sink))).handle(debounce)
-    await world.unwrap(jobs.add("a", 1))
+    await world.run(jobs.add("a", 1))
     flush = world.start(jobs.flush("a"))
     await world.settle()
     world.slow("load", ms=500)

@@ -47,9 +47,9 @@ def raising(_: object) -> None:
 async def test_a_sink_receives_each_stored_event_in_order(world: World) -> None:
     sink = Collected()
     jobs = await world.open(app.with_sinks(sink))
-    await world.unwrap(jobs.handle(job).send("a", 1))
+    await world.run(jobs.handle(job).send("a", 1))
     await world.advance(minutes=2)
-    history = await world.unwrap(jobs.history(job, "a"))
+    history = await world.run(jobs.history(job, "a"))
     assert sink.of(*STORED) == [logged.event for logged in reversed(history)]
     await world.close()
     assert sink.life == ["open on epoch 1", "closed"]
@@ -60,9 +60,9 @@ async def test_a_sink_receives_events_that_no_history_keeps(world: World) -> Non
     sink = Collected()
     without_history: App[None] = App(None, limits=Limits(history_events=0)).with_jobs(job).with_sinks(sink)
     jobs = await world.open(without_history)
-    await world.unwrap(jobs.handle(job).send("a", 1))
+    await world.run(jobs.handle(job).send("a", 1))
     assert sink.types(*STORED) == [JobStarted, TaskScheduled]
-    assert await world.unwrap(jobs.history(job, "a")) == ()
+    assert await world.run(jobs.history(job, "a")) == ()
 
 
 @on_each_store
@@ -70,7 +70,7 @@ async def test_a_sink_that_raises_is_logged_once_and_harms_no_other(world: World
     broken, sound = Collected("broken", raising), Collected("sound")
     jobs = await world.open(app.with_sinks(broken, sound))
     for id_ in "abc":
-        await world.unwrap(jobs.handle(job).send(id_, 1))
+        await world.run(jobs.handle(job).send(id_, 1))
     assert len(sound.of(TaskScheduled)) == 3
     records = [record for record in world.world.logs if record.message == "sink raised an exception"]
     assert [record.fields["sink"] for record in records] == ["broken"]
@@ -88,7 +88,7 @@ async def test_a_sink_that_raises_a_cancellation_of_its_own_harms_nothing(world:
     broken, sound = Collected("broken", cancelled), Collected("sound")
     jobs = await world.open(app.with_sinks(broken, sound))
     for _ in range(2):
-        await world.unwrap(jobs.handle(job).send("a", 1))
+        await world.run(jobs.handle(job).send("a", 1))
         await world.advance(minutes=2)
     assert len(sound.of(JobExecuted)) == 2
     assert len(sound.of(RequestEnded)) == 2

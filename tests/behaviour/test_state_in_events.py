@@ -42,12 +42,12 @@ async def lives(world: World, options: dict[str, Any]) -> list[tuple[str, str | 
     """Let an instance of each kind be created and run, and return the events that may carry a state, with it."""
     kinds = task(**options), continuous(**options), debounce(**options)
     jobs = await world.open(App(world.outside).with_jobs(*kinds))
-    await world.unwrap(jobs.handle(kinds[0]).send("a", 5))
-    await world.unwrap(jobs.handle(kinds[0]).trigger("a"))
-    await world.unwrap(jobs.handle(kinds[1]).start("a", Basket(1)))
-    await world.unwrap(jobs.handle(kinds[2]).add("a", 3))
-    await world.unwrap(jobs.handle(kinds[2]).add("a", 4))
-    await world.unwrap(jobs.handle(kinds[2]).flush("a"))
+    await world.run(jobs.handle(kinds[0]).send("a", 5))
+    await world.run(jobs.handle(kinds[0]).trigger("a"))
+    await world.run(jobs.handle(kinds[1]).start("a", Basket(1)))
+    await world.run(jobs.handle(kinds[2]).add("a", 3))
+    await world.run(jobs.handle(kinds[2]).add("a", 4))
+    await world.run(jobs.handle(kinds[2]).flush("a"))
     events = [event for job in kinds for event in await world.history(job.address("a"))]
     return [(event.type, event.state) for event in events if hasattr(event, "state")]
 
@@ -80,7 +80,7 @@ async def test_by_default_no_event_carries_state(world: World, options: dict[str
 async def test_a_first_tick_that_waits_starts_with_its_state(world: World) -> None:
     job = continuous(state_in_events=True, start_immediately=False)
     jobs = await world.open(App(world.outside).with_jobs(job))
-    await world.unwrap(jobs.handle(job).start("a", Basket(9)))
+    await world.run(jobs.handle(job).start("a", Basket(9)))
     (started,) = await world.history(job.address("a"))
     assert started.state == '{"items":9}'
 

@@ -99,7 +99,7 @@ ANN = OLD.address("ann")
 
 async def ann_of_old_code(world: World, event: int = 5) -> None:
     jobs = (await world.open(App(world.outside).with_jobs(OLD))).handle(OLD)
-    await world.unwrap(jobs.send("ann", event))
+    await world.run(jobs.send("ann", event))
     await world.close()
 
 
@@ -108,8 +108,8 @@ async def test_an_older_state_is_read_in_the_present_form_and_reading_writes_not
     await ann_of_old_code(world)
     jobs = (await world.open(App(world.outside).with_jobs(NEW))).handle(NEW)
     before = await world.row(ANN)
-    assert await world.unwrap(jobs.get_state("ann")) == Account(500, "no one")
-    assert (await world.unwrap(jobs.status("ann"))).status == "scheduled"
+    assert await world.run(jobs.get_state("ann")) == Account(500, "no one")
+    assert (await world.run(jobs.status("ann"))).status == "scheduled"
     assert await world.row(ANN) == before
     assert before is not None
     assert (before.state, before.state_version) == ('{"euros":5}', 1)
@@ -121,11 +121,11 @@ async def test_the_next_commit_writes_the_new_form(world: World, event: int, cen
     """…also when the turn leaves the state as it is."""
     await ann_of_old_code(world)
     jobs = (await world.open(App(world.outside).with_jobs(NEW))).handle(NEW)
-    await world.unwrap(jobs.send("ann", event))
+    await world.run(jobs.send("ann", event))
     row = await world.row(ANN)
     assert row is not None
     assert (row.state, row.state_version) == (f'{{"cents":{cents},"owner":"no one"}}', 3)
-    assert await world.unwrap(jobs.get_state("ann")) == Account(cents, "no one")
+    assert await world.run(jobs.get_state("ann")) == Account(cents, "no one")
 
 
 @on_each_store
@@ -143,19 +143,19 @@ async def test_its_alarm_remains_and_runs_on_the_present_schema(world: World) ->
 async def test_a_pause_and_an_end_do_not_read_the_state(world: World) -> None:
     await ann_of_old_code(world)
     jobs = (await world.open(App(world.outside).with_jobs(NEW))).handle(NEW)
-    await world.unwrap(jobs.pause("ann"))
+    await world.run(jobs.pause("ann"))
     row = await world.row(ANN)
     assert row is not None
     assert (row.state_version, row.suspension) == (1, "paused")
-    await world.unwrap(jobs.resume("ann"))
-    assert await world.unwrap(jobs.get_state("ann")) == Account(500, "no one")
-    assert (await world.unwrap(jobs.terminate("ann"))).terminated
+    await world.run(jobs.resume("ann"))
+    assert await world.run(jobs.get_state("ann")) == Account(500, "no one")
+    assert (await world.run(jobs.terminate("ann"))).terminated
 
 
 @on_each_store
 async def test_a_run_that_old_code_left_claimed_continues_with_the_present_schema(world: World) -> None:
     jobs = (await world.open(App(world.outside).with_jobs(OLD))).handle(OLD)
-    await world.unwrap(jobs.send("ann", 5))
+    await world.run(jobs.send("ann", 5))
     world.suspension("AccountV1(euros=5)")
     world.start(jobs.trigger("ann"))
     await world.settle()
@@ -173,7 +173,7 @@ async def test_a_new_instance_is_of_the_present_version(world: World) -> None:
     """…whether its first turn claims or not."""
     jobs = (await world.open(App(world.outside).with_jobs(NEW))).handle(NEW)
     for id_, event in (("plain", 1), ("claimed", -1)):
-        await world.unwrap(jobs.send(id_, event))
+        await world.run(jobs.send(id_, event))
         row = await world.row(NEW.address(id_))
         assert row is not None
         assert row.state_version == 3
@@ -197,11 +197,11 @@ def ticker(state: Any, versions: Any = None) -> Any:
 async def test_continuous_jobs(world: World) -> None:
     old, new = ticker(AccountV1), ticker(Account, VERSIONS)
     jobs = (await world.open(App(world.outside).with_jobs(old))).handle(old)
-    await world.unwrap(jobs.start("ann", AccountV1(5)))
+    await world.run(jobs.start("ann", AccountV1(5)))
     await world.close()
     jobs = (await world.open(App(world.outside).with_jobs(new))).handle(new)
     await world.advance(hours=1)
-    await world.unwrap(jobs.start("bob", Account(7, "bob")))
+    await world.run(jobs.start("bob", Account(7, "bob")))
     assert world.outside.heard == [
         "AccountV1(euros=5)",
         "Account(cents=500, owner='no one')",
@@ -240,20 +240,20 @@ def batcher(state: Any, initial: Any, versions: Any = None) -> Any:
 async def test_the_batches_of_a_debounce_the_one_that_collects_and_the_frozen_one(world: World) -> None:
     old, new = batcher(AccountV1, AccountV1(0)), batcher(Account, Account(0, "new"), VERSIONS)
     jobs = (await world.open(App(world.outside).with_jobs(old))).handle(old)
-    await world.unwrap(jobs.add("ann", 5))
+    await world.run(jobs.add("ann", 5))
     world.outside.refusals["AccountV1(euros=5)"] = 1
     await world.advance(minutes=1)
-    assert (await world.unwrap(jobs.status("ann"))).parked == "retries_exhausted"
-    await world.unwrap(jobs.add("ann", 7))
+    assert (await world.run(jobs.status("ann"))).parked == "retries_exhausted"
+    await world.run(jobs.add("ann", 7))
     await world.close()
 
     jobs = (await world.open(App(world.outside).with_jobs(new))).handle(new)
-    assert await world.unwrap(jobs.get_state("ann")) == Account(700, "no one")
-    await world.unwrap(jobs.add("ann", 1))
+    assert await world.run(jobs.get_state("ann")) == Account(700, "no one")
+    await world.run(jobs.add("ann", 1))
     row = await world.row(new.address("ann"))
     assert row is not None
     assert (row.state, row.state_version) == ('{"cents":800,"owner":"no one"}', 3)
-    await world.unwrap(jobs.resume("ann"))
+    await world.run(jobs.resume("ann"))
     await world.advance(minutes=2)
     assert world.outside.heard == [
         "AccountV1(euros=5)",
@@ -275,12 +275,12 @@ def remind(ctx: ReminderContext) -> Program[None, Refused, HasOutside]:
 async def test_a_third_partys_kind(world: World) -> None:
     new = Reminder.of("reminder", remind, versions=Migrations(int).then(as_text))
     jobs = (await world.open(App(world.outside).with_jobs(new))).handle(new)
-    await world.unwrap(jobs.wish("ann", "tea"))
+    await world.run(jobs.wish("ann", "tea"))
     row = await world.row(new.address("ann"))
     assert row is not None
     assert row.state_version == 2
     await _rewrite(world, new.address("ann"), state="3", state_version=1)
-    assert await world.unwrap(jobs.get_state("ann")) == "in 3 minutes"
+    assert await world.run(jobs.get_state("ann")) == "in 3 minutes"
     await world.advance(minutes=1)
     assert world.outside.heard == ["in 3 minutes"]
 
@@ -301,16 +301,16 @@ async def test_an_unreadable_value_of_a_kind_parks_as_well_and_hides_nothing(wor
     job = batcher(Account, Account(0, "new"))
     jobs = await world.open(App(world.outside).with_jobs(job))
     for id_ in ("ann", "bob"):
-        await world.unwrap(jobs.handle(job).add(id_, 1))
+        await world.run(jobs.handle(job).add(id_, 1))
     await _rewrite(world, job.address("ann"), data='{"colour":"blue"}')
-    assert [entry.address.id for entry in await world.unwrap(jobs.list())] == ["ann", "bob"]
+    assert [entry.address.id for entry in await world.run(jobs.list())] == ["ann", "bob"]
     assert isinstance(await world.error_of(jobs.handle(job).status("ann")), Undecodable)
     assert isinstance(await world.error_of(jobs.handle(job).add("ann", 1)), Undecodable)
     row = await world.row(job.address("ann"))
     assert row is not None
     assert (row.suspension, row.data) == ("undecodable", '{"colour":"blue"}')
     assert isinstance(await world.error_of(jobs.handle(job).resume("ann")), Undecodable)
-    assert (await world.unwrap(jobs.handle(job).terminate("ann"))).terminated
+    assert (await world.run(jobs.handle(job).terminate("ann"))).terminated
 
 
 async def parked_by(world: World, definition: Any) -> Undecodable:
@@ -330,7 +330,7 @@ async def parked_by(world: World, definition: Any) -> Undecodable:
     assert (after.state, after.state_version, after.alarm_ms) == (before.state, before.state_version, before.alarm_ms)
     assert isinstance(await world.error_of(jobs.resume("ann")), Undecodable)
     assert isinstance(await world.error_of(jobs.send("ann", 1)), InstanceParked)
-    assert (await world.unwrap(jobs.trigger("ann"))).outcome == Parked("undecodable")
+    assert (await world.run(jobs.trigger("ann"))).outcome == Parked("undecodable")
     commits = len(world.commits)
     await world.advance(hours=5)
     assert len(world.commits) == commits
@@ -341,15 +341,15 @@ async def parked_by(world: World, definition: Any) -> Undecodable:
 async def resumes_under(world: World, definition: Any, state: Any) -> None:
     await world.close()
     jobs = (await world.open(App(world.outside).with_jobs(definition))).handle(definition)
-    assert (await world.unwrap(jobs.status("ann"))).parked is None
-    assert await world.unwrap(jobs.get_state("ann")) == state
+    assert (await world.run(jobs.status("ann"))).parked is None
+    assert await world.run(jobs.get_state("ann")) == state
     assert (await world.happened(ANN)).count("job.resumed") == 1
 
 
 @on_each_store
 async def test_a_state_of_newer_code_parks_and_comes_back_with_it(world: World) -> None:
     jobs = (await world.open(App(world.outside).with_jobs(NEW))).handle(NEW)
-    await world.unwrap(jobs.send("ann", 5))
+    await world.run(jobs.send("ann", 5))
     await world.close()
     read = await parked_by(world, OLD)
     assert read.problems == ("$: its version is 3, and this code reads version 1: newer code wrote it",)
@@ -409,14 +409,14 @@ async def test_resuming_by_hand_tries_again(world: World) -> None:
     assert isinstance(await world.error_of(jobs.trigger("ann")), Undecodable)
     assert isinstance(await world.error_of(jobs.resume("ann")), Undecodable)
     rates["euro"] = 100
-    assert (await world.unwrap(jobs.resume("ann"))).changed
-    assert await world.unwrap(jobs.get_state("ann")) == Account(500, "no one")
+    assert (await world.run(jobs.resume("ann"))).changed
+    assert await world.run(jobs.get_state("ann")) == Account(500, "no one")
 
 
 @on_each_store
 async def test_a_job_without_versions_stores_version_one(world: World) -> None:
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("a", steps()))
+    await world.run(jobs.send("a", steps()))
     row = await world.row(at("a"))
     assert row is not None
     assert row.state_version == 1

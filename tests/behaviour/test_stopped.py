@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from returns.result import Success
 
-from perdure import App, Client, Task, TaskContext, unwrap
+from perdure import App, Client, Task, TaskContext
 from perdure.remote import connect
 from perdure.testing import World
 from perdure.values.errors import InvalidInput
@@ -28,10 +28,10 @@ app = App(None).with_jobs(exiting)
 def test_the_reason_of_an_engine_that_stopped_itself_is_known() -> None:
     with World(app, at_end="leave") as world:
         waiting, also = world.start(world.jobs.stopped()), world.start(world.jobs.stopped())
-        assert isinstance(world.result(world.handle(exiting).send("one", 1)), Success)
+        assert isinstance(world.attempt(world.handle(exiting).send("one", 1)), Success)
         assert not waiting.is_answered
-        world.result(world.handle(exiting).send("one", -1))
-        late = world.result(world.jobs.stopped())
+        world.attempt(world.handle(exiting).send("one", -1))
+        late = world.attempt(world.jobs.stopped())
         assert isinstance(late, Success)
         assert "SystemExit(3)" in late.unwrap().reason
         assert waiting.result() == also.result() == late
@@ -52,13 +52,13 @@ def test_a_caller_that_waits_no_longer_ends_no_other_wait() -> None:
 
 
 async def _stopped(jobs: Client) -> EngineStopped:
-    return await unwrap(jobs.stopped())
+    return await jobs.stopped()
 
 
 def test_a_client_of_another_process_is_refused(tmp_path: Path) -> None:
     async def main() -> None:
         async with connect(f"http+unix://{tmp_path}/jobs.sock") as jobs:
             with pytest.raises(InvalidInput, match="in this process"):
-                await unwrap(jobs.stopped())
+                await jobs.stopped()
 
     asyncio.run(main())

@@ -34,7 +34,7 @@ async def cost(world: World) -> list[int]:
     costs = []
     for call in (world.jobs.handle(job).send("a", 1), world.jobs.handle(batch).add("a", 1)):
         before = len(world.commits)
-        await world.unwrap(call)
+        await world.run(call)
         commits = world.commits[before:]
         costs.append(len(commits))
         claimed = [isinstance(each.write, Put) and each.write.instance.event_claim is not None for each in commits]
@@ -56,7 +56,7 @@ async def test_an_event_costs_a_second_commit_for_a_minute_after_a_death_only(wo
     assert await cost(world) == [2, 2]
     await world.advance(ms=1)
     assert await cost(world) == [1, 1]
-    assert await world.unwrap(world.jobs.handle(job).get_state("a")) == 5
+    assert await world.run(world.jobs.handle(job).get_state("a")) == 5
 
 
 @on_each_store
@@ -108,7 +108,7 @@ new = rows_with(upcast)
 
 async def old_row(world: World) -> None:
     jobs = await world.open(App(world.outside).with_jobs(old))
-    await world.unwrap(jobs.handle(old).send("a", 1))
+    await world.run(jobs.handle(old).send("a", 1))
 
 
 @on_each_store
@@ -119,7 +119,7 @@ async def test_an_older_state_costs_two_more_commits_once(world: World) -> None:
     jobs = await world.open(App(world.outside).with_jobs(new))
     for expected in (4, 2):
         before = len(world.commits)
-        await world.unwrap(jobs.handle(new).send("a", 1))
+        await world.run(jobs.handle(new).send("a", 1))
         assert len(world.commits) - before == expected
     causes = [
         (claim := commit.write.instance.event_claim) and claim.cause
@@ -150,8 +150,8 @@ async def test_an_upgrade_that_is_claimed_and_fails_parks_with_the_same_bytes(wo
     assert row.event_claim is None
     await world.crash()
     jobs = await world.open(App(world.outside).with_jobs(new))
-    assert await world.unwrap(jobs.handle(new).get_state("a")) == New(0, "upcast")
-    assert (await world.unwrap(jobs.handle(new).status("a"))).status == "idle"
+    assert await world.run(jobs.handle(new).get_state("a")) == New(0, "upcast")
+    assert (await world.run(jobs.handle(new).status("a"))).status == "idle"
 
 
 @pytest.mark.parametrize(("raised", "owner"), [(SystemExit, None), (KeyboardInterrupt, RELEASED)])
@@ -176,4 +176,4 @@ async def test_a_first_event_that_ends_the_process_in_order_is_not_counted(
     assert (row and row.event_claim and row.event_claim.owner) == owner
     await world.close()
     jobs = await world.open(App(world.outside).with_jobs(fine))
-    assert await world.unwrap(jobs.handle(fine).get_state("a")) == (None if raised is SystemExit else 1)
+    assert await world.run(jobs.handle(fine).get_state("a")) == (None if raised is SystemExit else 1)

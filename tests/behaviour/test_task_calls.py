@@ -57,11 +57,9 @@ async def test_send_creates_or_handles(world: World) -> None:
     """`send(id, event)`: creates; `created`, `scheduled_at`. Handles it."""
     jobs = (await world.open(app(world.outside))).handle(machine)
     due = world.now + timedelta(seconds=5)
-    assert await world.unwrap(jobs.send("a", OnAlarm(5_000))) == Sent(
-        created=True, status="scheduled", scheduled_at=due
-    )
-    assert await world.unwrap(jobs.send("a", steps(Add()))) == Sent(created=False, status="scheduled", scheduled_at=due)
-    assert await world.unwrap(jobs.send("a", steps(NoAlarm()))) == Sent(created=False, status="idle", scheduled_at=None)
+    assert await world.run(jobs.send("a", OnAlarm(5_000))) == Sent(created=True, status="scheduled", scheduled_at=due)
+    assert await world.run(jobs.send("a", steps(Add()))) == Sent(created=False, status="scheduled", scheduled_at=due)
+    assert await world.run(jobs.send("a", steps(NoAlarm()))) == Sent(created=False, status="idle", scheduled_at=None)
 
 
 @on_each_store
@@ -69,9 +67,9 @@ async def test_the_initial_state_is_a_value_or_a_function_of_the_id(world: World
     """`initial` (a value or a function of the id; the state is never `None`)."""
     job = machine_with(initial=lambda id_: Total(len(id_)))
     jobs = (await world.open(app(world.outside, job))).handle(job)
-    assert await world.unwrap(jobs.get_state("abc")) is None
-    await world.unwrap(jobs.send("abc", steps(Add())))
-    assert await world.unwrap(jobs.get_state("abc")) == Total(4)
+    assert await world.run(jobs.get_state("abc")) is None
+    await world.run(jobs.send("abc", steps(Add())))
+    assert await world.run(jobs.get_state("abc")) == Total(4)
 
 
 @on_each_store
@@ -79,15 +77,15 @@ async def test_status_returns_counts_and_times(world: World) -> None:
     """`status(id)`: status, counts, times."""
     jobs = (await world.open(app(world.outside))).handle(machine)
     created = world.now
-    await world.unwrap(jobs.send("a", OnAlarm(5_000)))
+    await world.run(jobs.send("a", OnAlarm(5_000)))
     await world.advance(s=1)
-    await world.unwrap(jobs.send("a", steps(Add())))
-    status = await world.unwrap(jobs.status("a"))
+    await world.run(jobs.send("a", steps(Add())))
+    status = await world.run(jobs.status("a"))
     assert (status.status, status.event_count, status.run_count) == ("scheduled", 2, 0)
     assert (status.created_at, status.updated_at) == (created, created + timedelta(seconds=1))
     assert (status.next_run_at, status.attempt) == (created + timedelta(seconds=5), 1)
     await world.advance(s=4)
-    status = await world.unwrap(jobs.status("a"))
+    status = await world.run(jobs.status("a"))
     assert (status.status, status.run_count, status.next_run_at) == ("idle", 1, None)
 
 
@@ -95,11 +93,11 @@ async def test_status_returns_counts_and_times(world: World) -> None:
 async def test_a_trigger_leaves_a_pending_alarm(world: World) -> None:
     """`trigger(id)` runs `execute` now; a pending alarm stays unless `execute` changes it."""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    await world.unwrap(jobs.send("stays", OnAlarm(5_000, (Say("a"),))))
-    await world.unwrap(jobs.send("moves", OnAlarm(5_000, (Say("b"), AlarmIn(60_000)))))
-    await world.unwrap(jobs.send("goes", OnAlarm(5_000, (Say("c"), NoAlarm()))))
+    await world.run(jobs.send("stays", OnAlarm(5_000, (Say("a"),))))
+    await world.run(jobs.send("moves", OnAlarm(5_000, (Say("b"), AlarmIn(60_000)))))
+    await world.run(jobs.send("goes", OnAlarm(5_000, (Say("c"), NoAlarm()))))
     for id_ in ("stays", "moves", "goes"):
-        assert (await world.unwrap(jobs.trigger(id_))).outcome == Completed()
+        assert (await world.run(jobs.trigger(id_))).outcome == Completed()
     await world.advance(s=5)
     assert sorted(world.outside.heard) == ["a", "a", "b", "c"]
     await world.advance(s=55)
@@ -120,10 +118,10 @@ async def test_the_facts_of_a_context(world: World) -> None:
     job = machine_with(on_event=look, execute=look, on_idle=look)
     jobs = (await world.open(app(world.outside, job))).handle(job)
     created = world.now
-    await world.unwrap(jobs.send("a", steps()))
+    await world.run(jobs.send("a", steps()))
     await world.advance(s=1)
-    await world.unwrap(jobs.send("a", steps()))
-    await world.unwrap(jobs.trigger("a"))
+    await world.run(jobs.send("a", steps()))
+    await world.run(jobs.trigger("a"))
     inputs = [(ctx.is_first_event, ctx.event_count, ctx.run_count, ctx.created_at) for ctx in seen]
     assert inputs == [
         (True, 0, 0, created),
@@ -164,7 +162,7 @@ async def test_reads_are_live_in_every_hook(world: World) -> None:
     hour = timedelta(hours=1)
     for call, total in ((lambda: jobs.send("a", steps()), 0), (lambda: jobs.trigger("a"), 2)):
         now = world.now
-        await world.unwrap(call())  # type: ignore[no-untyped-call]
+        await world.run(call())  # type: ignore[no-untyped-call]
         assert seen == [total + 1, now + hour, total + 2, now + 2 * hour, None, timedelta(seconds=5)]
         seen.clear()
 
@@ -180,12 +178,12 @@ async def test_a_firing_alarm_is_consumed(world: World) -> None:
 
     job = machine_with(execute=look)
     jobs = (await world.open(app(world.outside, job))).handle(job)
-    await world.unwrap(jobs.send("a", OnAlarm(1_000)))
+    await world.run(jobs.send("a", OnAlarm(1_000)))
     pending = world.now + timedelta(seconds=1)
-    await world.unwrap(jobs.trigger("a"))
+    await world.run(jobs.trigger("a"))
     await world.advance(s=1)
     assert seen == [pending, None]
-    assert (await world.unwrap(jobs.status("a"))).status == "idle"
+    assert (await world.run(jobs.status("a"))).status == "idle"
 
 
 # ---------------------------------------------------------------- what hooks do
@@ -193,10 +191,10 @@ async def test_a_firing_alarm_is_consumed(world: World) -> None:
 async def test_the_last_schedule_call_wins_and_is_part_of_the_draft(world: World) -> None:
     """Schedule calls are part of the draft; the last one wins."""
     jobs = (await world.open(app(world.outside))).handle(machine)
-    sent = await world.unwrap(jobs.send("a", steps(AlarmIn(1_000), NoAlarm(), AlarmIn(3_000), AlarmIn(2_000))))
+    sent = await world.run(jobs.send("a", steps(AlarmIn(1_000), NoAlarm(), AlarmIn(3_000), AlarmIn(2_000))))
     assert sent.scheduled_at == world.now + timedelta(seconds=2)
     await world.error_of(jobs.send("a", steps(NoAlarm(), Refuse())))
-    assert (await world.unwrap(jobs.status("a"))).next_run_at == sent.scheduled_at
+    assert (await world.run(jobs.status("a"))).next_run_at == sent.scheduled_at
 
 
 @on_each_store
@@ -211,7 +209,7 @@ async def test_an_alarm_is_counted_from_the_end_of_its_handler(world: World) -> 
     job = machine_with(on_event=slow)
     jobs = (await world.open(app(world.outside, job))).handle(job)
     begun = world.now
-    sent = await world.unwrap(jobs.send("a", steps()))
+    sent = await world.run(jobs.send("a", steps()))
     assert sent.scheduled_at == begun + timedelta(seconds=7)
     row = await world.row(at("a"))
     assert row is not None
@@ -229,7 +227,7 @@ async def test_an_alarm_may_be_set_to_an_instant(world: World) -> None:
 
     job = machine_with(on_event=soon, execute=lambda ctx: say("fired"))
     jobs = (await world.open(app(world.outside, job))).handle(job)
-    sent = await world.unwrap(jobs.send("a", steps()))
+    sent = await world.run(jobs.send("a", steps()))
     assert sent.scheduled_at == past
     assert world.outside.heard == ["fired"]
 
@@ -247,7 +245,7 @@ async def test_microseconds_of_an_alarm_are_rounded_up(world: World) -> None:
     job = machine_with(on_event=later)
     jobs = (await world.open(app(world.outside, job))).handle(job)
     for id_ in ("at", "after"):
-        sent = await world.unwrap(jobs.send(id_, steps()))
+        sent = await world.run(jobs.send(id_, steps()))
         assert sent.scheduled_at == world.now + timedelta(hours=1, milliseconds=1)
 
 
@@ -308,14 +306,14 @@ async def test_a_pure_decider_decides_everything(world: World, alarm: Any, due_s
         "decider", state=Total, event=Steps, initial=Total(), decide=decide, execute=lambda ctx: ctx.terminate("due")
     )
     jobs = (await world.open(app(world.outside, machine, decider))).handle(decider)
-    await world.unwrap(jobs.send("a", steps()))
-    sent = await world.unwrap(jobs.send("a", steps(Add(3))))
+    await world.run(jobs.send("a", steps()))
+    sent = await world.run(jobs.send("a", steps(Add(3))))
     assert sent.scheduled_at == (None if due_s is None else world.now + timedelta(seconds=due_s))
-    assert await world.unwrap(world.jobs.handle(machine).get_state("b")) == Total(3)
+    assert await world.run(world.jobs.handle(machine).get_state("b")) == Total(3)
     error = await world.error_of(jobs.send("a", steps()))
     assert isinstance(error, Rejected)
     assert error.error == Refused("enough")
-    assert await world.unwrap(jobs.get_state("a")) == Total(2)
+    assert await world.run(jobs.get_state("a")) == Total(2)
     assert len([transition for transition in world.commits if transition.address == decider.address("a")]) == 2
 
 
@@ -331,12 +329,12 @@ async def test_on_idle_runs_in_the_same_turn_when_nothing_is_scheduled(world: Wo
 
     job = machine_with(on_idle=idle)
     jobs = (await world.open(app(world.outside, job))).handle(job)
-    sent = await world.unwrap(jobs.send("a", steps(Add())))
+    sent = await world.run(jobs.send("a", steps(Add())))
     assert (sent.scheduled_at, len(world.commits)) == (world.now + timedelta(hours=1), 1)
-    await world.unwrap(jobs.send("a", steps(Add())))
-    assert await world.unwrap(jobs.get_state("a")) == Total(102)
+    await world.run(jobs.send("a", steps(Add())))
+    assert await world.run(jobs.get_state("a")) == Total(102)
     await world.advance(hours=1)
-    assert await world.unwrap(jobs.get_state("a")) == Total(202)
+    assert await world.run(jobs.get_state("a")) == Total(202)
 
 
 @pytest.mark.parametrize("effect", [(), (Say("x"),)])
@@ -348,10 +346,10 @@ async def test_an_on_idle_that_fails_fails_the_turn(world: World, effect: tuple[
     error = await world.error_of(jobs.send("a", steps(Add(), *effect)))
     assert isinstance(error, Rejected)
     assert await world.row(at("a")) is None
-    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Add(), *effect))))
+    await world.run(jobs.send("a", OnAlarm(1_000, (Add(), *effect))))
     await world.advance(s=1)
-    assert (await world.unwrap(jobs.status("a"))).parked == "retries_exhausted"
-    state = await world.unwrap(jobs.get_state("a"))
+    assert (await world.run(jobs.status("a"))).parked == "retries_exhausted"
+    state = await world.run(jobs.get_state("a"))
     assert state is not None
     assert state.total == 0
 
@@ -375,9 +373,9 @@ async def test_on_error_is_not_called_for_an_on_idle_that_fails(world: World, ef
     assert isinstance(error, Rejected)
     assert error.error == Refused("never idle")
     assert (await world.row(at("a")), len(idle)) == (None, 1)
-    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Add(), *effect))))
+    await world.run(jobs.send("a", OnAlarm(1_000, (Add(), *effect))))
     await world.advance(s=5)
-    status = await world.unwrap(jobs.status("a"))
+    status = await world.run(jobs.status("a"))
     assert (status.parked, len(idle)) == ("retries_exhausted", 3)
     assert [(event.hook, event.attempt) for event in await world.history(at("a")) if event.type == "job.failed"] == [
         ("on_idle", 1),
@@ -400,7 +398,7 @@ async def test_an_on_idle_that_fails_after_on_error_fails_the_turn(world: World)
     assert isinstance(error, Rejected)
     assert (error.error, len(idle)) == (Refused("never idle"), 1)
     assert [event.hook for event in await world.history(at("a"))] == ["on_event", "on_idle"]
-    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Refuse("no"),))))
+    await world.run(jobs.send("a", OnAlarm(1_000, (Refuse("no"),))))
     await world.advance(s=1)
     assert [event.hook for event in await world.history(at("a")) if event.type == "job.failed"][2:] == [
         "execute",
@@ -430,14 +428,14 @@ async def test_on_error_gets_the_error_and_a_fresh_draft_at_once(world: World, e
 
     job = machine_with(on_error=rescue)
     jobs = (await world.open(app(world.outside, job))).handle(job)
-    await world.unwrap(jobs.send("a", steps(Add(5))))
-    sent = await world.unwrap(jobs.send("a", steps(Add(), AlarmIn(1_000), Tell("c"), end)))
+    await world.run(jobs.send("a", steps(Add(5))))
+    sent = await world.run(jobs.send("a", steps(Add(), AlarmIn(1_000), Tell("c"), end)))
     assert (sent.created, sent.scheduled_at) == (False, None)
     ((error, state, lost, scheduled_at),) = seen  # type: ignore[misc]
     assert (state, lost, scheduled_at) == (Total(5), Total(6), None)
     assert (error == Refused("no")) if isinstance(end, Refuse) else is_bug(error)
-    assert await world.unwrap(jobs.get_state("a")) == Total(-1)
-    assert await world.unwrap(jobs.get_state("c")) is None
+    assert await world.run(jobs.get_state("a")) == Total(-1)
+    assert await world.run(jobs.get_state("c")) is None
     (failed,) = [event for event in await world.history(at("a")) if event.type == "job.failed"]
     assert failed.hook == "on_event"
 
@@ -456,15 +454,15 @@ async def test_on_error_of_a_run_comes_when_retries_are_used_up(world: World, en
 
     job = machine_with(on_error=rescue, retry=Retry(max_attempts=3, delay=Backoff.constant("1 s"), jitter=False))
     jobs = (await world.open(app(world.outside, job))).handle(job)
-    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Mark("x"), end))))
+    await world.run(jobs.send("a", OnAlarm(1_000, (Mark("x"), end))))
     await world.advance(s=2)
     assert seen == []
     await world.advance(s=5)
     assert (seen, world.outside.heard) == ([3], ["x#1.1", "x#2.1", "x#3.1"])
-    status = await world.unwrap(jobs.status("a"))
+    status = await world.run(jobs.status("a"))
     assert (status.status, status.next_run_at) == ("idle", None)
     assert status.last_error is not None
-    assert await world.unwrap(jobs.get_state("a")) == Total(-1)
+    assert await world.run(jobs.get_state("a")) == Total(-1)
 
 
 @pytest.mark.parametrize("effect", [(), (Say("x"),)])
@@ -483,10 +481,10 @@ async def test_on_error_knows_the_hook_and_the_event_that_failed(world: World, e
     error = await world.error_of(jobs.send("a", event))
     assert isinstance(error, Rejected)
     assert (error.error, await world.row(at("a"))) == (Refused("still"), None)
-    await world.unwrap(jobs.send("a", OnAlarm(1_000, (*effect, Refuse("no")))))
+    await world.run(jobs.send("a", OnAlarm(1_000, (*effect, Refuse("no")))))
     await world.advance(s=1)
     assert seen == [("on_event", event), ("execute", None)]
-    assert (await world.unwrap(jobs.status("a"))).status == "idle"
+    assert (await world.run(jobs.status("a"))).status == "idle"
 
 
 @on_each_store
@@ -499,7 +497,7 @@ async def test_on_error_knows_the_event_of_a_run_that_is_delivered_again(world: 
 
     job = machine_with(on_error=handled)
     jobs = (await world.open(app(world.outside, job))).handle(job)
-    await world.unwrap(jobs.send("a", steps()))
+    await world.run(jobs.send("a", steps()))
     event = steps(Say("x"), Wait(1_000), Refuse("no"))
     world.start(jobs.send("a", event))
     await world.advance(ms=500)
@@ -514,8 +512,8 @@ async def test_the_caller_of_a_run_that_on_error_handled_receives_its_error(worl
     """`trigger` answers after the first attempt with a value: a run that failed has failed, whatever came of it."""
     job = machine_with(on_error=lambda ctx, _: ctx.schedule(after="1 hour"))
     jobs = (await world.open(app(world.outside, job))).handle(job)
-    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Refuse("no"),))))
-    triggered = await world.unwrap(jobs.trigger("a"))
+    await world.run(jobs.send("a", OnAlarm(1_000, (Refuse("no"),))))
+    triggered = await world.run(jobs.trigger("a"))
     assert triggered == Triggered(triggered=True, status="scheduled", outcome=Failed(Refused("no")))
 
 
@@ -526,7 +524,7 @@ async def test_messages_of_a_run_are_sent_with_its_commit(world: World, end: tup
     own."""
     job = machine_with(on_error=lambda _, __: tell(machine, "c").send(steps(Add())))
     jobs = (await world.open(app(world.outside, job))).handle(job)
-    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Tell("b"), *end))))
+    await world.run(jobs.send("a", OnAlarm(1_000, (Tell("b"), *end))))
     await world.advance(s=1)
     assert [await world.row(at(id_)) is not None for id_ in "bc"] == [id_ == target for id_ in "bc"]
 
@@ -539,14 +537,14 @@ async def test_an_on_error_that_fails_leaves_both_errors(world: World) -> None:
     error = await world.error_of(jobs.send("a", steps(Refuse("first"))))
     assert isinstance(error, Rejected)
     assert error.error == Refused("second")
-    await world.unwrap(jobs.send("b", OnAlarm(1_000, (Refuse("first"),))))
-    triggered = await world.unwrap(jobs.trigger("b"))
+    await world.run(jobs.send("b", OnAlarm(1_000, (Refuse("first"),))))
+    triggered = await world.run(jobs.trigger("b"))
     assert triggered.outcome == Failed(Refused("first"))
     for id_ in "ab":
         failures = [event for event in await world.history(at(id_)) if event.type == "job.failed"]
         assert [event.error.message for event in failures] == ["Refused(why='first')", "Refused(why='second')"]
         assert [event.hook for event in failures][1:] == ["on_error"]
-    assert (await world.unwrap(jobs.status("b"))).status == "parked"
+    assert (await world.run(jobs.status("b"))).status == "parked"
 
 
 @on_each_store
@@ -555,7 +553,7 @@ async def test_an_on_error_that_fails_is_why_the_retries_ended(world: World) -> 
     policy = Retry(max_attempts=1, delay=Backoff.constant("1 s"), jitter=False)
     job = machine_with(on_error=lambda _, __: Failure(Refused("second")), retry=policy)
     jobs = (await world.open(app(world.outside, job))).handle(job)
-    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Refuse("first"),))))
+    await world.run(jobs.send("a", OnAlarm(1_000, (Refuse("first"),))))
     await world.advance(s=1)
     (exhausted,) = [event for event in await world.history(at("a")) if event.type == "job.retry_exhausted"]
     assert (exhausted.reason, exhausted.error.message) == ("on_error_failed", "Refused(why='first')")

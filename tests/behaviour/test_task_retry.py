@@ -22,12 +22,12 @@ async def test_max_attempts_counts_executions_the_first_included(world: World) -
     """`max_attempts` counts executions, the first included."""
     job = machine_with(retry=policy(3))
     jobs = (await world.open(app(world.outside, job))).handle(job)
-    await world.unwrap(jobs.send("a", OnAlarm(HOUR, (Mark("x"), Refuse()))))
-    outcome = (await world.unwrap(jobs.trigger("a"))).outcome
+    await world.run(jobs.send("a", OnAlarm(HOUR, (Mark("x"), Refuse()))))
+    outcome = (await world.run(jobs.trigger("a"))).outcome
     assert isinstance(outcome, Retrying)
     await world.advance(hours=2)
     assert world.outside.heard == ["x#1.1", "x#2.1", "x#3.1"]
-    assert (await world.unwrap(jobs.status("a"))).parked == "retries_exhausted"
+    assert (await world.run(jobs.status("a"))).parked == "retries_exhausted"
     failures = [event for event in await world.history(at("a")) if event.type == "job.failed"]
     assert [(event.attempt, event.retry_at_ms is None) for event in failures] == [(1, False), (2, False), (3, True)]
     (exhausted,) = [event for event in await world.history(at("a")) if event.type == "job.retry_exhausted"]
@@ -41,24 +41,24 @@ async def test_a_retry_is_durable_and_its_delay_counts_from_the_failure(world: W
     jobs = (await world.open(app(world.outside, job))).handle(job)
     world.outside.refusals |= {"x#1.1": 1, "x#2.1": 1}
     began_ms = world.now_ms
-    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Mark("x"), Add()))))
+    await world.run(jobs.send("a", OnAlarm(1_000, (Mark("x"), Add()))))
     await world.advance(s=1)
-    status = await world.unwrap(jobs.status("a"))
+    status = await world.run(jobs.status("a"))
     assert (status.status, status.attempt) == ("retrying", 2)
     assert status.next_run_at is not None
     assert status.next_run_at.timestamp() * 1_000 == began_ms + 1_000 + 1_000
     await world.crash()
     jobs = (await world.open(app(world.outside, job))).handle(job)
     await world.advance(s=1)
-    status = await world.unwrap(jobs.status("a"))
+    status = await world.run(jobs.status("a"))
     assert status.next_run_at is not None
     assert status.next_run_at.timestamp() * 1_000 == world.now_ms + 2_000
     await world.advance(s=2)
     assert world.outside.heard == ["x#1.1", "x#2.1", "x#3.1"]
-    state = await world.unwrap(jobs.get_state("a"))
+    state = await world.run(jobs.get_state("a"))
     assert state is not None
     assert state.total == 1
-    status = await world.unwrap(jobs.status("a"))
+    status = await world.run(jobs.status("a"))
     assert (status.status, status.last_error, status.run_count) == ("idle", None, 1)
 
 
@@ -69,8 +69,8 @@ async def test_jitter_is_ten_percent_and_never_past_the_cap(world: World, seed: 
     world.restart_with(seed)
     job = machine_with(retry=policy(9, jitter=True, delay=Backoff.exponential("1 second", factor=2, max="3 seconds")))
     jobs = (await world.open(app(world.outside, job))).handle(job)
-    await world.unwrap(jobs.send("a", OnAlarm(HOUR, (Refuse(),))))
-    await world.unwrap(jobs.trigger("a"))
+    await world.run(jobs.send("a", OnAlarm(HOUR, (Refuse(),))))
+    await world.run(jobs.trigger("a"))
     await world.advance(minutes=1)
     failures = [event for event in await world.history(at("a")) if event.type == "job.failed"]
     delays = [event.retry_at_ms - event.at_ms for event in failures[:-1]]
@@ -87,8 +87,8 @@ async def test_a_delay_that_would_overshoot_exhausts_at_once(world: World) -> No
     """`max_duration`: a delay that would overshoot exhausts at once."""
     job = machine_with(retry=policy(10, max_duration="25 s"))
     jobs = (await world.open(app(world.outside, job))).handle(job)
-    await world.unwrap(jobs.send("a", OnAlarm(HOUR, (Mark("x"), Refuse()))))
-    await world.unwrap(jobs.trigger("a"))
+    await world.run(jobs.send("a", OnAlarm(HOUR, (Mark("x"), Refuse()))))
+    await world.run(jobs.trigger("a"))
     await world.advance(s=20)
     assert world.outside.heard == ["x#1.1", "x#2.1", "x#3.1"]
     (exhausted,) = [event for event in await world.history(at("a")) if event.type == "job.retry_exhausted"]
@@ -101,28 +101,28 @@ async def test_an_error_that_is_not_worth_another_try_exhausts_at_once(world: Wo
     job = machine_with(retry=policy(2, retry_if=lambda error: error.why != "final"))
     jobs = (await world.open(app(world.outside, job))).handle(job)
     for id_, step in (("final", Refuse("final")), ("again", Refuse("again")), ("bug", Break())):
-        await world.unwrap(jobs.send(id_, OnAlarm(HOUR, (step,))))
-    assert (await world.unwrap(jobs.trigger("final"))).outcome == Failed(Refused("final"))
-    assert isinstance((await world.unwrap(jobs.trigger("again"))).outcome, Retrying)
-    assert isinstance((await world.unwrap(jobs.trigger("bug"))).outcome, Retrying)
+        await world.run(jobs.send(id_, OnAlarm(HOUR, (step,))))
+    assert (await world.run(jobs.trigger("final"))).outcome == Failed(Refused("final"))
+    assert isinstance((await world.run(jobs.trigger("again"))).outcome, Retrying)
+    assert isinstance((await world.run(jobs.trigger("bug"))).outcome, Retrying)
     (exhausted,) = [event for event in await world.history(at("final")) if event.type == "job.retry_exhausted"]
     assert exhausted.reason == "not_retryable"
-    status = await world.unwrap(jobs.status("final"))
+    status = await world.run(jobs.status("final"))
     assert (status.parked, status.attempt) == ("not_retryable", 1)
-    assert (await world.unwrap(jobs.trigger("final"))).outcome == Parked("not_retryable")
+    assert (await world.run(jobs.trigger("final"))).outcome == Parked("not_retryable")
     ended = (await world.history(at("final")))[-1]
     assert (ended.type, ended.reason, ended.detail) == ("job.parked", "not_retryable", "Refused(why='final')")
-    await world.unwrap(jobs.resume("final"))
+    await world.run(jobs.resume("final"))
     await world.settle()
-    assert (await world.unwrap(jobs.status("final"))).parked == "not_retryable"
+    assert (await world.run(jobs.status("final"))).parked == "not_retryable"
 
 
 @on_each_store
 async def test_a_purge_after_an_error_that_is_not_retried_has_that_reason(world: World) -> None:
     job = machine_with(retry=policy(2, retry_if=lambda _: False, on_exhausted="purge"))
     jobs = (await world.open(app(world.outside, job))).handle(job)
-    await world.unwrap(jobs.send("a", OnAlarm(HOUR, (Refuse("final"),))))
-    assert (await world.unwrap(jobs.trigger("a"))).outcome == Failed(Refused("final"))
+    await world.run(jobs.send("a", OnAlarm(HOUR, (Refuse("final"),))))
+    assert (await world.run(jobs.trigger("a"))).outcome == Failed(Refused("final"))
     ended = (await world.history(at("a")))[-1]
     assert (ended.type, ended.reason) == ("job.terminated", "not_retryable")
 
@@ -133,9 +133,9 @@ async def test_the_end_of_an_exhausted_task(world: World, exhausted: Literal["pa
     """Exhausted: `"park"` (default of debounce and task), `"purge"` (as in the original)."""
     job = machine_with(retry=policy(1, on_exhausted=exhausted))
     jobs = (await world.open(app(world.outside, job))).handle(job)
-    await world.unwrap(jobs.send("a", OnAlarm(HOUR, (Add(), Refuse()))))
-    assert (await world.unwrap(jobs.trigger("a"))).outcome == Failed(Refused("no"))
-    status = (await world.unwrap(jobs.status("a"))).status
+    await world.run(jobs.send("a", OnAlarm(HOUR, (Add(), Refuse()))))
+    assert (await world.run(jobs.trigger("a"))).outcome == Failed(Refused("no"))
+    status = (await world.run(jobs.status("a"))).status
     assert status == ("not_found" if exhausted == "purge" else "parked")
     ended = (await world.history(at("a")))[-1]
     if exhausted == "purge":
@@ -150,11 +150,11 @@ async def test_an_event_says_how_long_its_attempt_took(world: World, ms: int) ->
     """An event contains the duration: of this attempt, and not of the run since its first."""
     job = machine_with(retry=policy(2))
     jobs = (await world.open(app(world.outside, job))).handle(job)
-    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Wait(ms), Refuse()) if ms else (Refuse(),))))
+    await world.run(jobs.send("a", OnAlarm(1_000, (Wait(ms), Refuse()) if ms else (Refuse(),))))
     await world.advance(minutes=1)
     failures = [event for event in await world.history(at("a")) if event.type == "job.failed"]
     assert [event.duration_ms for event in failures] == [ms, ms]
-    await world.unwrap(jobs.send("b", OnAlarm(1_000, (Wait(ms),) if ms else ())))
+    await world.run(jobs.send("b", OnAlarm(1_000, (Wait(ms),) if ms else ())))
     await world.advance(minutes=1)
     (executed,) = [event for event in await world.history(at("b")) if event.type == "job.executed"]
     assert executed.duration_ms == ms
@@ -166,13 +166,13 @@ async def test_a_run_that_supersedes_a_retry_leaves_nothing_due(world: World) ->
     job = machine_with(retry=policy())
     jobs = (await world.open(app(world.outside, job))).handle(job)
     world.outside.refusals["x"] = 1
-    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Say("x"),))))
+    await world.run(jobs.send("a", OnAlarm(1_000, (Say("x"),))))
     await world.advance(s=1)
-    assert (await world.unwrap(jobs.status("a"))).status == "retrying"
+    assert (await world.run(jobs.status("a"))).status == "retrying"
     world.suspension("x")
     world.start(jobs.trigger("a", new_run=True))
     await world.settle()
-    status = await world.unwrap(jobs.status("a"))
+    status = await world.run(jobs.status("a"))
     assert (status.status, status.next_run_at, status.updated_at) == ("running", None, world.now)
 
 
@@ -188,16 +188,16 @@ async def test_a_trigger_of_a_new_run_drops_an_open_retry(world: World) -> None:
     job = machine_with(retry=policy())
     jobs = (await world.open(app(world.outside, job))).handle(job)
     world.outside.refusals["x"] = 1
-    await world.unwrap(jobs.send("a", OnAlarm(HOUR, (Say("x"),))))
-    await world.unwrap(jobs.trigger("a"))
-    assert (await world.unwrap(jobs.trigger("a", new_run=True))).outcome == Completed()
+    await world.run(jobs.send("a", OnAlarm(HOUR, (Say("x"),))))
+    await world.run(jobs.trigger("a"))
+    assert (await world.run(jobs.trigger("a", new_run=True))).outcome == Completed()
     failures = [event for event in await world.history(at("a")) if event.type == "job.failed"]
     assert [event.hook for event in failures] == ["execute", "superseded"]
     assert failures[0].run_id == failures[1].run_id
     assert failures[1].duration_ms == 0
     await world.advance(s=30)
     assert world.outside.heard == ["x", "x"]
-    assert (await world.unwrap(jobs.status("a"))).run_count == 2
+    assert (await world.run(jobs.status("a"))).run_count == 2
 
 
 @pytest.mark.parametrize("failures", [1, 2])
@@ -207,14 +207,14 @@ async def test_an_event_while_a_retry_waits_may_move_the_alarm(world: World, fai
     job = machine_with(retry=policy())
     jobs = (await world.open(app(world.outside, job))).handle(job)
     world.outside.refusals["x"] = failures
-    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Say("x"),))))
+    await world.run(jobs.send("a", OnAlarm(1_000, (Say("x"),))))
     await world.advance(s=1)
-    sent = await world.unwrap(jobs.send("a", steps(AlarmIn(HOUR))))
+    sent = await world.run(jobs.send("a", steps(AlarmIn(HOUR))))
     assert sent.status == "retrying"
     await world.advance(s=10 * failures)
     runs = ["x"] * (1 + failures)
     assert world.outside.heard == runs
-    status = await world.unwrap(jobs.status("a"))
+    status = await world.run(jobs.status("a"))
     assert (status.status, status.next_run_at) == ("scheduled", sent.scheduled_at)
     await world.advance(hours=1)
     assert world.outside.heard == [*runs, "x"]
@@ -228,7 +228,7 @@ async def test_an_event_is_never_retried(world: World) -> None:
     await world.error_of(jobs.send("a", steps(Say("x"), Refuse())))
     await world.advance(hours=1)
     assert world.outside.heard == ["x"]
-    assert await world.unwrap(jobs.get_state("a")) is None
+    assert await world.run(jobs.get_state("a")) is None
 
 
 @on_each_store
@@ -236,11 +236,11 @@ async def test_each_resumption_allows_as_many_attempts_again(world: World) -> No
     """The second one, too. The number of the attempt continues, and the limit of time begins with the resumption."""
     job = machine_with(retry=policy(3, max_duration="25 s"))
     jobs = (await world.open(app(world.outside, job))).handle(job)
-    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Mark("x"), Refuse()))))
+    await world.run(jobs.send("a", OnAlarm(1_000, (Mark("x"), Refuse()))))
     await world.advance(minutes=1)
     for time in (1, 2, 3):
         attempts = [f"x#{number}.1" for number in range(1, 3 * time + 1)]
         assert [word.partition(".")[0] for word in world.outside.heard] == [one.partition(".")[0] for one in attempts]
-        assert (await world.unwrap(jobs.status("a"))).parked == "retries_exhausted"
-        await world.unwrap(jobs.resume("a"))
+        assert (await world.run(jobs.status("a"))).parked == "retries_exhausted"
+        await world.run(jobs.resume("a"))
         await world.advance(minutes=1)

@@ -61,12 +61,12 @@ async def absent(world: World) -> None:
 
 async def idle(world: World) -> None:
     await absent(world)
-    await world.unwrap(handle(world).send("a", Look()))
+    await world.run(handle(world).send("a", Look()))
 
 
 async def scheduled(world: World) -> None:
     await absent(world)
-    await world.unwrap(handle(world).send("a", Schedule()))
+    await world.run(handle(world).send("a", Schedule()))
 
 
 async def running(world: World) -> None:
@@ -79,18 +79,18 @@ async def running(world: World) -> None:
 async def retrying(world: World) -> None:
     await idle(world)
     world.outside.refusals["run"] = 1
-    await world.unwrap(handle(world).trigger("a"))
+    await world.run(handle(world).trigger("a"))
 
 
 async def paused(world: World) -> None:
     await scheduled(world)
-    await world.unwrap(handle(world).pause("a"))
+    await world.run(handle(world).pause("a"))
 
 
 async def parked(world: World) -> None:
     await idle(world)
     world.outside.refusals["run"] = 2
-    await world.unwrap(handle(world).trigger("a"))
+    await world.run(handle(world).trigger("a"))
     await world.advance(minutes=10)
 
 

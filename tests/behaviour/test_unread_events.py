@@ -47,7 +47,7 @@ def test_only_failures_are_made_if_events_are_unread(step: Step, events: Events,
 @on_each_store
 async def test_a_failure_is_logged_without_history_and_sink(world: World) -> None:
     jobs = (await world.open(machine_app(world.outside, history_events=0))).handle(machine)
-    await world.unwrap(jobs.send("a", steps(Add())))
+    await world.run(jobs.send("a", steps(Add())))
     await world.error_of(jobs.send("a", steps(Break())))
     assert world.logs.count("run failed") == 1
     assert await world.history(machine.address("a")) == []

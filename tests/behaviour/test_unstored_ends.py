@@ -22,7 +22,7 @@ async def test_recoveries_do_not_multiply(world: World) -> None:
     calls = (await world.open(App(world.outside).with_jobs(job))).handle(job)
     for number in range(1, 200, 2):  # claims are stored, ends are not
         world.fail("commit", StoreUnavailable("commit", "the disk is full"), after=number)
-    await world.result(calls.start("a", 0))
+    await world.attempt(calls.start("a", 0))
     await world.advance(s=12)
     refused = [event for event in world.world.trace if isinstance(event.what, FaultInjected)]
     assert 10 <= len(refused) <= 14

@@ -33,11 +33,11 @@ def status_of(call: SpawnedTask[Any]) -> Any:
 async def test_the_end_wakes_its_callers_in_the_same_moment(world: World) -> None:
     jobs = await world.open(app(world.outside))
     handle = jobs.handle(machine)
-    await world.unwrap(handle.send("a", OnAlarm(3_600_000, (Add(),))))
+    await world.run(handle.send("a", OnAlarm(3_600_000, (Add(),))))
     calls = [world.start(jobs.until(machine, "a", timeout="1 day")) for _ in range(3)]
     await world.advance(minutes=30)
     assert not any(call.done() for call in calls)
-    await world.unwrap(handle.terminate("a"))
+    await world.run(handle.terminate("a"))
     assert [call.result() for call in calls] == [Success(Reached(NOT_FOUND))] * 3
 
 
@@ -45,7 +45,7 @@ async def test_the_end_wakes_its_callers_in_the_same_moment(world: World) -> Non
 async def test_an_end_is_seen_although_the_id_is_used_again_in_the_same_moment(world: World) -> None:
     """The next instance is stored before the caller runs, so that it could not read the end."""
     jobs = await world.open(app(world.outside))
-    await world.unwrap(jobs.handle(machine).send("a", steps(Add())))
+    await world.run(jobs.handle(machine).send("a", steps(Add())))
     call = world.start(jobs.until(machine, "a", timeout="1 day"))
     await world.settle()
 
@@ -56,7 +56,7 @@ async def test_an_end_is_seen_although_the_id_is_used_again_in_the_same_moment(w
             await answer
 
     await world.run(end_and_create())
-    assert (await world.unwrap(jobs.handle(machine).status("a"))).status == "idle"
+    assert (await world.run(jobs.handle(machine).status("a"))).status == "idle"
     assert call.result() == Success(Reached(NOT_FOUND))
 
 
@@ -65,13 +65,13 @@ async def test_a_status_between_two_others_is_not_missed(world: World) -> None:
     """A run is claimed and settled: a caller that waits for `running` is answered, with the committed claim."""
     jobs = await world.open(app(world.outside))
     handle = jobs.handle(machine)
-    await world.unwrap(handle.send("a", OnAlarm(60_000, (Say("hello"),))))
+    await world.run(handle.send("a", OnAlarm(60_000, (Say("hello"),))))
     running = world.start(jobs.until(machine, "a", "running", timeout="1 hour"))
     idle = world.start(jobs.until(machine, "a", "idle", "parked", timeout="1 hour"))
     later = world.start(jobs.until(machine, "b", "scheduled", timeout="1 hour"))
     await world.advance(minutes=1)
     assert (status_of(running), status_of(idle), later.done()) == ("running", "idle", False)
-    await world.unwrap(handle.send("b", steps(AlarmIn(60_000))))
+    await world.run(handle.send("b", steps(AlarmIn(60_000))))
     assert status_of(later) == "scheduled"
 
 
@@ -80,27 +80,27 @@ async def test_a_status_that_the_instance_has_is_answered_at_once(world: World) 
     jobs = await world.open(app(world.outside))
     handle = jobs.handle(machine)
     assert isinstance(await world.error_of(jobs.until(machine, "a")), NothingStored)
-    assert await world.unwrap(jobs.until(machine, "a", "not_found", "idle")) == Reached(NOT_FOUND)
-    await world.unwrap(handle.send("a", steps(AlarmIn(60_000))))
-    found = await world.unwrap(jobs.until(machine, "a", "scheduled"))
-    assert found == Reached(await world.unwrap(handle.status("a")))
-    await world.unwrap(handle.send("a", steps(End("over"))))
-    assert await world.unwrap(jobs.until(machine, "a")) == Reached(NOT_FOUND)
+    assert await world.run(jobs.until(machine, "a", "not_found", "idle")) == Reached(NOT_FOUND)
+    await world.run(handle.send("a", steps(AlarmIn(60_000))))
+    found = await world.run(jobs.until(machine, "a", "scheduled"))
+    assert found == Reached(await world.run(handle.status("a")))
+    await world.run(handle.send("a", steps(End("over"))))
+    assert await world.run(jobs.until(machine, "a")) == Reached(NOT_FOUND)
 
 
 @on_each_store
 async def test_a_wait_ends_with_its_time_and_tells_the_status(world: World) -> None:
     jobs = await world.open(app(world.outside))
     handle = jobs.handle(machine)
-    await world.unwrap(handle.send("a", OnAlarm(3_600_000, (Add(),))))
+    await world.run(handle.send("a", OnAlarm(3_600_000, (Add(),))))
     at_once = await world.error_of(jobs.until(machine, "a", timeout="0 ms"))
     assert isinstance(at_once, WaitOver)
-    assert at_once.status == await world.unwrap(handle.status("a"))
+    assert at_once.status == await world.run(handle.status("a"))
     assert "task:machine:a was scheduled, not ended" in str(at_once)
     late = world.start(jobs.until(machine, "a", timeout="10 minutes"))
     await world.advance(ms=600_000 - 1)
     assert not late.done()
-    await world.unwrap(handle.pause("a"))
+    await world.run(handle.pause("a"))
     await world.advance(ms=1)
     answer = late.result().failure()
     assert isinstance(answer, WaitOver)
@@ -118,7 +118,7 @@ async def test_callers_are_bounded_and_a_cancelled_one_leaves_its_place(world: W
     calls[0].cancel()
     await world.settle()
     third = world.start(jobs.until(machine, "c", "idle", timeout="1 hour"))
-    await world.unwrap(jobs.handle(machine).send("c", steps(Add())))
+    await world.run(jobs.handle(machine).send("c", steps(Add())))
     assert status_of(third) == "idle"
 
 
@@ -166,13 +166,13 @@ async def test_a_kind_decides_its_end_and_its_phases(world: World) -> None:
     job = kept()
     jobs = await world.open(App(world.outside).with_jobs(job))
     handle = jobs.handle(job)
-    await world.unwrap(handle.send("a", 1))
+    await world.run(handle.send("a", 1))
     end = world.start(jobs.until(job, "a"))
     phase = world.start(jobs.until(job, "a", phases=("phase 2",)))
     by_name = world.start(jobs.handle_by_name("task", "kept").until("a", phases=("phase 9", "phase 2")))
     await world.settle()
     assert not end.done()
-    await world.unwrap(handle.send("a", 2))
+    await world.run(handle.send("a", 2))
     assert [call.result().unwrap().status.phase for call in (end, phase, by_name)] == ["phase 2"] * 3
 
 
@@ -182,10 +182,10 @@ async def test_a_kind_whose_report_raises_breaks_its_caller_and_no_commit(world:
     jobs = await world.open(App(world.outside).with_jobs(job))
     handle = jobs.handle(job)
     for event in (1, 2):
-        await world.unwrap(handle.send("a", event))
+        await world.run(handle.send("a", event))
     call = world.start(jobs.until(job, "a", "paused"))
     await world.settle()
-    assert isinstance(await world.result(handle.send("a", 3)), Success)
+    assert isinstance(await world.attempt(handle.send("a", 3)), Success)
     with pytest.raises(ZeroDivisionError):
         call.result()
 

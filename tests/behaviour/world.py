@@ -23,6 +23,7 @@ from returns.result import Failure, Result, Success
 
 from perdure.app import App
 from perdure.client.client import Client
+from perdure.jobs.call import Call
 from perdure.programs import Program, effect
 from perdure.runtime.record import Future, SpawnedTask
 from perdure.stores.codec import event_body, logged_event
@@ -206,41 +207,39 @@ class World:
         return self.world.jobs
 
     # ------------------------------------------------------------ calls
-    async def unwrap(self, call: FutureResult[A, Any]) -> A:
-        """Make a call, and return its answer; it must succeed."""
-        answer = await self.result(call)
+    async def run(self, call: Coroutine[Any, Any, A]) -> A:
+        """Make a call, which must succeed, and return its answer; or run a coroutine in the world to its end.
+
+        Raises:
+            ProcessDied: the process died first.
+        """
+        if not isinstance(call, Call):
+            return self.world.run(call)
+        answer: Result[A, Any] = await self.attempt(call)
         assert isinstance(answer, Success), f"the call failed with {answer.failure()!r}"
         return answer.unwrap()
 
-    async def error_of(self, call: FutureResult[Any, A]) -> A:
+    async def error_of(self, call: Call[Any, A]) -> A:
         """Make a call that must fail, and return its error."""
-        answer = await self.result(call)
+        answer = await self.attempt(call)
         assert isinstance(answer, Failure), f"the call succeeded with {answer.unwrap()!r}"
         return answer.failure()
 
-    async def result(self, call: FutureResult[A, Any]) -> Result[A, Any]:
+    async def attempt(self, call: Call[A, Any]) -> Result[A, Any]:
         """Make a call, and return its result once everything has settled."""
-        answer = self.world.result(call)
+        answer = self.world.attempt(call)
         check_kept_rows(self.world)
         return answer
 
-    async def all(self, *calls: FutureResult[A, Any]) -> list[Result[A, Any]]:
+    async def all(self, *calls: Call[A, Any]) -> list[Result[A, Any]]:
         """Make calls at the same moment, and return the result of each."""
         answers = self.world.concurrently(*calls)
         check_kept_rows(self.world)
         return answers
 
-    def start(self, call: FutureResult[A, Any]) -> SpawnedTask[Result[A, Any]]:
+    def start(self, call: Call[A, Any]) -> SpawnedTask[Result[A, Any]]:
         """Make a call without waiting for its answer; cancelling the task is the caller giving up."""
         return self.world.start(call).task
-
-    async def run(self, work: Coroutine[Any, Any, A]) -> A:
-        """Run a coroutine in the world to its end.
-
-        Raises:
-            ProcessDied: the process died first.
-        """
-        return self.world.run(work)
 
     # ------------------------------------------------------------ time
     @property

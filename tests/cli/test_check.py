@@ -29,7 +29,6 @@ from perdure import (
     every,
     succeed,
     tell,
-    unwrap,
 )
 from perdure.cli.check.finding import Finding, Topic
 from perdure.cli.check.progress import EVERY_ROWS, Progress, silent
@@ -110,8 +109,8 @@ def path(tmp_path: Path) -> Path:
     async def write() -> None:
         async with app(OLD, SENDER, HOURLY).open(f"sqlite:///{path}") as jobs:
             for id_, euros in (("ann", 1), ("bob", 2), ("cem", 3)):
-                await unwrap(jobs.handle(OLD).send(id_, euros, idempotency_key="k"))
-            await unwrap(jobs.handle(HOURLY).start("t", 1))
+                await jobs.handle(OLD).send(id_, euros, idempotency_key="k")
+            await jobs.handle(HOURLY).start("t", 1)
 
     asyncio.run(write())
     return path
@@ -143,7 +142,7 @@ def test_the_code_that_wrote_it_can_read_everything(path: Path) -> None:
 def test_it_looks_beside_a_running_owner(path: Path) -> None:
     async def beside() -> CheckReport:
         async with app(OLD, SENDER, HOURLY).open(f"sqlite:///{path}") as jobs:
-            await unwrap(jobs.handle(OLD).send("dan", 4))
+            await jobs.handle(OLD).send("dan", 4)
             return await asyncio.to_thread(report_of, path, OLD, SENDER, HOURLY)
 
     report = asyncio.run(beside())
@@ -209,7 +208,7 @@ def test_a_row_that_no_code_can_read_hides_no_other(path: Path) -> None:
 def test_messages_that_their_target_cannot_read(path: Path) -> None:
     async def send() -> None:
         async with app(SENDER).open(f"sqlite:///{path}") as jobs:  # the target is not served, so they wait
-            await unwrap(jobs.handle(SENDER).send("s", 5))
+            await jobs.handle(SENDER).send("s", 5)
 
     asyncio.run(send())
     assert found(path, OLD, SENDER, HOURLY) == {}
@@ -290,9 +289,7 @@ def test_a_store_of_many_pages_is_inspected_completely(tmp_path: Path) -> None:
 
     async def write() -> None:
         async with app(OLD).open(f"sqlite:///{path}") as jobs:
-            await asyncio.gather(
-                *(unwrap(jobs.handle(OLD).send(f"o-{at}", at, idempotency_key="k")) for at in range(1_203))
-            )
+            await asyncio.gather(*(jobs.handle(OLD).send(f"o-{at}", at, idempotency_key="k") for at in range(1_203)))
 
     asyncio.run(write())
     report = report_of(path, orders(Renamed, Renamed(0)))

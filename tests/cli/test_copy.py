@@ -18,7 +18,7 @@ import pytest
 from postgres_harness import PostgresHarness, SharedPostgresHarness
 from returns.result import Success
 
-from perdure import App, Decision, Task, unwrap
+from perdure import App, Decision, Task
 from perdure.cli.commands import run_command
 from perdure.stores.encryption import Encryption, Key
 from perdure.stores.store import Store
@@ -53,7 +53,7 @@ def app(encryption: Encryption | None = None) -> App[None]:
 async def _fill(url: str, encryption: Encryption | None) -> None:
     async with app(encryption).open(url) as client:
         for number in range(COUNT):
-            await unwrap(client.handle(SUMS).send(f"s-{number}", Added(number), idempotency_key=f"k{number}"))
+            await client.handle(SUMS).send(f"s-{number}", Added(number), idempotency_key=f"k{number}")
 
 
 async def _sums(url: str, encryption: Encryption | None) -> list[int]:
@@ -61,8 +61,8 @@ async def _sums(url: str, encryption: Encryption | None) -> list[int]:
     async with app(encryption).open(url) as client:
         sums = client.handle(SUMS)
         for number in range(COUNT):
-            await unwrap(sums.send(f"s-{number}", Added(number), idempotency_key=f"k{number}"))
-        found = [await unwrap(sums.get_state(f"s-{number}")) for number in range(COUNT)]
+            await sums.send(f"s-{number}", Added(number), idempotency_key=f"k{number}")
+        found = [await sums.get_state(f"s-{number}") for number in range(COUNT)]
         return [-1 if each is None else each.cents for each in found]
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from perdure import App, Task, unwrap
+from perdure import App, Task
 from perdure.cli.commands import run_command
 from perdure.cli.demo.journal import Called, Journal
 from perdure.stores.sqlite import open_sqlite
@@ -49,8 +49,8 @@ def modes(folder: Path) -> dict[str, int]:
 async def use(path: Path) -> dict[str, int]:
     """Open a store, write to it and back it up, and return the modes of all files meanwhile."""
     async with App(None).with_jobs(kept).open(f"sqlite:///{path}") as jobs:
-        await unwrap(jobs.handle(kept).send("one", 1))
-        await unwrap(jobs.backup(path.with_name("backup.db")))
+        await jobs.handle(kept).send("one", 1)
+        await jobs.backup(path.with_name("backup.db"))
         return modes(path.parent)
 
 

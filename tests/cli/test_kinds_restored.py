@@ -85,21 +85,21 @@ def begin(world: World) -> None:
     """Leave workflows at each kind of wait, and items at each status."""
     flows, items = world.handle(flow), world.handle(pool)
     for number in range(5):
-        world.unwrap(flows.start(f"f{number}", number))
+        world.run(flows.start(f"f{number}", number))
     world.advance("1 second")
     for number in range(1, 5):
         for value in range(min(number, 2)):
-            world.unwrap(flows.signal(f"f{number}", go, value))
+            world.run(flows.signal(f"f{number}", go, value))
     world.advance("1 second")
     for item in ITEMS:
-        world.unwrap(items.put(item, item))
-    world.unwrap(items.put("later", "later", after="3 hours"))
+        world.run(items.put(item, item))
+    world.run(items.put("later", "later", after="3 hours"))
     world.advance("115 minutes")
-    world.unwrap(items.put("bad 2", "bad 2"))
+    world.run(items.put("bad 2", "bad 2"))
     world.advance("1 second")
     world.inject(*[Delay("last", "1 day")] * 2, *[Delay("act", "1 day")] * 2)
     for item in ("d1", "d2", "d3", "e1"):
-        world.unwrap(items.put(item, item))
+        world.run(items.put(item, item))
     world.advance("10 minutes")  # f2 to f4 are in their last step, or about to begin it; two items are in progress
 
 
@@ -108,11 +108,11 @@ def end(world: World) -> dict[str, object]:
     flows, items = world.handle(flow), world.handle(pool)
     for id_, values in {"f0": (0, 1), "f1": (1,)}.items():
         for value in values:
-            world.unwrap(flows.signal(id_, go, value))
+            world.run(flows.signal(id_, go, value))
     world.advance("3 days")
-    outcomes: dict[str, object] = {f"f{n}": world.unwrap(flows.outcome(f"f{n}")) for n in range(5)}
+    outcomes: dict[str, object] = {f"f{n}": world.run(flows.outcome(f"f{n}")) for n in range(5)}
     names = [*ITEMS, "bad 2", "later", "d1", "d2", "d3", "e1"]
-    return outcomes | {name: str(world.unwrap(items.outcome(name))) for name in names}
+    return outcomes | {name: str(world.run(items.outcome(name))) for name in names}
 
 
 def counted(path: Path, sql: str) -> Any:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from perdure import unwrap
 from perdure.cli.commands import run_command
 from perdure.remote import connect
 
@@ -118,10 +117,10 @@ def test_clients_of_the_file_reach_its_next_owner(start, tmp_path):
         async with connect(f"sqlite:///{tmp_path}/jobs.db", draw_keys=True) as jobs:
             counter = jobs.handle_by_name("task", "counter")
             for event in ("1", "2"):
-                call = asyncio.ensure_future(unwrap(counter.call("send", "a", event)))
+                call = asyncio.ensure_future(counter.call("send", "a", event))
                 owner = await asyncio.to_thread(start, *RUN)
                 await call
-                assert await unwrap(counter.get_state("a")) == int(event)
+                assert await counter.get_state("a") == int(event)
                 owner.signal(signal.SIGKILL)
                 await asyncio.to_thread(owner.end)
 

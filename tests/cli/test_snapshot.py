@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from attrs import field, frozen
 
-from perdure import App, Debounce, DebounceContext, Program, Secret, Task, TaskContext, fail, unwrap
+from perdure import App, Debounce, DebounceContext, Program, Secret, Task, TaskContext, fail
 from perdure.cli.commands import run_command
 from perdure.stores.snapshots import read_snapshots
 from perdure.testing import check_migrations
@@ -55,10 +55,10 @@ def store(tmp_path: Path) -> str:
     async def write() -> None:
         async with App(None).with_jobs(people, batches).open(url) as jobs:
             for at in range(5):
-                await unwrap(jobs.handle(people).send(f"person-{at}", f"ann-{at}"))
-            await unwrap(jobs.handle(people).trigger("person-0"))
-            await unwrap(jobs.handle(batches).add("batch", Person("bob")))
-            await unwrap(jobs.handle(batches).flush("batch"))
+                await jobs.handle(people).send(f"person-{at}", f"ann-{at}")
+            await jobs.handle(people).trigger("person-0")
+            await jobs.handle(batches).add("batch", Person("bob"))
+            await jobs.handle(batches).flush("batch")
 
     asyncio.run(write())
     return url
@@ -152,7 +152,7 @@ def test_an_app_says_which_values_are_secret(tmp_path: Path) -> None:
 
     async def write() -> None:
         async with secretive.open(url) as jobs:
-            await unwrap(jobs.handle(accounts).send("a", Account(pins={"7421": 7421})))
+            await jobs.handle(accounts).send("a", Account(pins={"7421": 7421}))
 
     asyncio.run(write())
     app = f"{__name__}:secretive"

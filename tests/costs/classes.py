@@ -6,26 +6,25 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from costs import Act, Change, Class, Office, Order, batches, clock, order_job
-from perdure import unwrap
 
 
 def sends(*besides: str, id_: str = "a", key: str | None = None) -> Act:
     """Send an event to an order."""
 
     def act(office: Office) -> Awaitable[Any]:
-        return unwrap(office.jobs.handle(order_job).send(id_, Change(besides=besides), idempotency_key=key))
+        return office.jobs.handle(order_job).send(id_, Change(besides=besides), idempotency_key=key)
 
     return act
 
 
 def adds(office: Office) -> Awaitable[Any]:
     """Add to a batch."""
-    return unwrap(office.jobs.handle(batches).add("a", 1))
+    return office.jobs.handle(batches).add("a", 1)
 
 
 def calls(job: Any, name: str, *arguments: Any) -> Act:
     """Call a handle of instance ``a``."""
-    return lambda office: unwrap(getattr(office.jobs.handle(job), name)("a", *arguments))
+    return lambda office: getattr(office.jobs.handle(job), name)("a", *arguments)
 
 
 def sends_to_many(office: Office) -> Awaitable[Any]:

@@ -29,7 +29,6 @@ from perdure import (
     every,
     program,
     tell,
-    unwrap,
 )
 from perdure.client.client import Client
 from perdure.programs import effect
@@ -155,7 +154,7 @@ class Office:
 
     async def together(self, calls: list[Any]) -> None:
         """Make calls at the same moment."""
-        tasks = [self.simulation.runtime.spawn(unwrap(each), name="caller") for each in calls]
+        tasks = [self.simulation.runtime.spawn(each, name="caller") for each in calls]
         for task in tasks:
             await task
 

@@ -10,7 +10,7 @@ import attrs
 from recording import Recorder, open_recorded
 
 from costs import Change, batches, clock, order_job
-from perdure import App, unwrap
+from perdure import App
 from perdure.runtime.record import Runtime
 from perdure.runtime.simulated import Simulation
 
@@ -43,7 +43,7 @@ def wake_ups(folder: Path, *besides: str) -> tuple[int, int]:
         runtime = watched(simulation.runtime, woken)
         store = await open_recorded(folder / "jobs.db", recorder, runtime=runtime)
         async with App(object()).with_jobs(order_job, clock, batches).open(store, runtime=runtime) as jobs:
-            await unwrap(jobs.handle(order_job).send("a", Change(besides=besides)))
+            await jobs.handle(order_job).send("a", Change(besides=besides))
             await simulation.runtime.sleep(1)
             woken.clear()
             await simulation.runtime.sleep(9 * MINUTE_MS)

@@ -30,7 +30,6 @@ from perdure import (
     fail,
     program,
     tell,
-    unwrap,
 )
 from perdure.client.client import Client
 from perdure.client.in_process import engine_of
@@ -202,18 +201,18 @@ async def seed(jobs: Client) -> None:
     """Make instances in every status."""
     order = jobs.handle(orders)
     for number in range(1, 61):
-        await unwrap(order.send(f"2026-{number:04}", Placed(1_000 + 37 * number)))
+        await order.send(f"2026-{number:04}", Placed(1_000 + 37 * number))
     for number in (3, 7, 9):
-        await unwrap(order.send(f"2026-{number:04}", Paid(99_000)))
-    await unwrap(order.send("2026-unlucky", Placed(13)))
-    await unwrap(order.send("2026-unlucky", Paid(13)))
-    await unwrap(order.pause("2026-0012"))
+        await order.send(f"2026-{number:04}", Paid(99_000))
+    await order.send("2026-unlucky", Placed(13))
+    await order.send("2026-unlucky", Paid(13))
+    await order.pause("2026-0012")
     for number in ("R-100", "R-101"):
-        await unwrap(jobs.handle(invoices).send(number, "for an order"))
-    await unwrap(jobs.handle(printed).send("P-7", "for an order"))
-    await unwrap(jobs.handle(rates).start("ecb", Rates()))
+        await jobs.handle(invoices).send(number, "for an order")
+    await jobs.handle(printed).send("P-7", "for an order")
+    await jobs.handle(rates).start("ecb", Rates())
     for line in ("shipped", "paid", "returned"):
-        await unwrap(jobs.handle(digests).add("ada@example.com", line))
+        await jobs.handle(digests).add("ada@example.com", line)
     await attempt(jobs.handle(reminders).wish("tea", "the tea is ready"))
     await _settled(jobs)
 
@@ -221,8 +220,8 @@ async def seed(jobs: Client) -> None:
 async def _settled(jobs: Client) -> None:
     """Read until the message is a dead letter and each run has failed as it should."""
     for _ in range(10_000):
-        parked, retrying = await unwrap(jobs.list(status="parked")), await unwrap(jobs.list(status="retrying"))
-        if len(parked) == 2 and len(retrying) == 1 and await unwrap(jobs.dead_letters()):
+        parked, retrying = await jobs.list(status="parked"), await jobs.list(status="retrying")
+        if len(parked) == 2 and len(retrying) == 1 and await jobs.dead_letters():
             return
         await engine_of(jobs).runtime.sleep(1)
     raise AssertionError("the scene does not settle")
@@ -231,4 +230,4 @@ async def _settled(jobs: Client) -> None:
 async def watch_services(jobs: Client) -> None:
     """Start recurring work that fails now and then."""
     for id_ in ("database", "mail", "search"):
-        await unwrap(jobs.handle(checks).start(id_, Rates()))
+        await jobs.handle(checks).start(id_, Rates())

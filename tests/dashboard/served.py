@@ -7,7 +7,6 @@ import sys
 
 import scene
 
-from perdure import unwrap
 from perdure.server.http_limits import HttpLimits
 from perdure.server.serving import serving
 from perdure.server.tokens import Tokens
@@ -17,7 +16,7 @@ async def main(store: str, port: str) -> None:
     tokens = Tokens.parse(os.environ["TOKENS"]) if os.environ.get("TOKENS") else None
     limits = HttpLimits(live_pages=int(os.environ.get("LIVE_PAGES", "20")))
     async with scene.app.open(store) as jobs:
-        if not await unwrap(jobs.list(limit=1)):
+        if not await jobs.list(limit=1):
             await scene.seed(jobs)
         if os.environ.get("BUSY"):
             await scene.watch_services(jobs)

@@ -7,7 +7,7 @@ from returns.future import FutureResult
 from returns.result import Success
 from visitor import Visitor
 
-from perdure import App, Do, Task, TaskContext, Workflow, WorkflowContext, effect, program, unwrap
+from perdure import App, Do, Task, TaskContext, Workflow, WorkflowContext, effect, program
 from perdure.programs import sleep
 from perdure.server.api import asgi
 from perdure.values.awaited import Reached
@@ -38,14 +38,14 @@ def test_an_instance_whose_run_is_in_progress_delays_no_other():
         transport = httpx2.ASGITransport(api)
         async with api.lifespan(), httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:
             visitor, jobs = Visitor(http, api), api.client.handle(slow)
-            await unwrap(jobs.send("b", 0))
+            await jobs.send("b", 0)
             form = {"csrf": await visitor.token_of_forms(), "action": "terminate", "confirmed": "yes", "key": "once"}
-            running = asyncio.ensure_future(unwrap(jobs.send("a", 1)))
+            running = asyncio.ensure_future(jobs.send("a", 1))
             await asyncio.sleep(0)
             acting = asyncio.ensure_future(visitor.post("/bulk", form | {"address": ["task:slow:a", "task:slow:b"]}))
             for _ in range(1_000):
                 await asyncio.sleep(0)
-            others = (await unwrap(jobs.status("b"))).status
+            others = (await jobs.status("b")).status
             waits = not acting.done()
             released.set()
             await running
@@ -75,17 +75,17 @@ def test_a_job_is_held_and_released_and_its_workflows_are_cancelled_with_a_reaso
             pages = [(await visitor.get(path)).text for path in ("", "/jobs", "/jobs/workflow/long")]
             assert ["held</span>" in text for text in pages[:2]] == [True, True]
             assert "The job is held" in pages[2]
-            assert await unwrap(flow.release()) == HoldResult(changed=True, hold="released")
+            assert await flow.release() == HoldResult(changed=True, hold="released")
             for id_ in ("a", "b"):
-                await unwrap(flow.start(id_, 1))
+                await flow.start(id_, 1)
             confirming = await visitor.post(
                 "/bulk", {"csrf": form["csrf"], "action": "cancel", "address": ["workflow:long:a", "workflow:long:b"]}
             )
             assert 'name="reason"' in confirming.text
             sent = {"csrf": form["csrf"], "action": "cancel", "confirmed": "yes", "key": "k", "reason": "ordered twice"}
             await visitor.post("/bulk", sent | {"address": ["workflow:long:a", "workflow:long:b"]})
-            ended = [await unwrap(api.client.until(long, id_)) for id_ in ("a", "b")]
+            ended = [await api.client.until(long, id_) for id_ in ("a", "b")]
             assert [isinstance(each, Reached) for each in ended] == [True, True]
-            return [await unwrap(flow.outcome(id_)) for id_ in ("a", "b")]
+            return [await flow.outcome(id_) for id_ in ("a", "b")]
 
     assert asyncio.run(main()) == [WasCancelled(reason="ordered twice")] * 2

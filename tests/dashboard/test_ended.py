@@ -9,7 +9,7 @@ import httpx2
 from attrs import frozen
 from visitor import Visitor
 
-from perdure import App, Do, ItemContext, Secret, Signal, WorkerPool, Workflow, WorkflowContext, fail, program, unwrap
+from perdure import App, Do, ItemContext, Secret, Signal, WorkerPool, Workflow, WorkflowContext, fail, program
 from perdure.server.api import asgi
 
 
@@ -52,14 +52,14 @@ def test_a_page_shows_the_outcome_and_only_the_requests_that_have_an_effect():
         transport = httpx2.ASGITransport(api)
         async with api.lifespan(), httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:
             visitor, jobs = Visitor(http, api), api.client
-            await unwrap(jobs.handle(bills).start("b", "order", wait_for="completion"))
+            await jobs.handle(bills).start("b", "order", wait_for="completion")
             open_page = (await visitor.get("/jobs/workflow/bills/instances/b")).text
-            await unwrap(jobs.handle(bills).signal("b", approval, "yes"))
-            await unwrap(jobs.until(bills, "b"))
+            await jobs.handle(bills).signal("b", approval, "yes")
+            await jobs.until(bills, "b")
             for item in ("good", "bad"):
-                await unwrap(jobs.handle(pictures).put(item, item))
-            await unwrap(jobs.until(pictures, "good", "done"))
-            await unwrap(jobs.until(pictures, "bad", phases=("dead",)))
+                await jobs.handle(pictures).put(item, item)
+            await jobs.until(pictures, "good", "done")
+            await jobs.until(pictures, "bad", phases=("dead",))
             ended, done, dead = [
                 (await visitor.get(f"/jobs/{path}")).text
                 for path in (
@@ -91,11 +91,11 @@ def test_the_page_of_dead_letters_pages_through_dead_items_too():
         transport = httpx2.ASGITransport(api)
         async with api.lifespan(), httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:
             visitor, jobs = Visitor(http, api), api.client
-            await unwrap(jobs.handle(pictures).put("good", "good"))
+            await jobs.handle(pictures).put("good", "good")
             for id_ in ids:
-                await unwrap(jobs.handle(pictures).put(id_, "bad"))
+                await jobs.handle(pictures).put(id_, "bad")
             for id_ in ids:
-                await unwrap(jobs.until(pictures, id_, phases=("dead",)))
+                await jobs.until(pictures, id_, phases=("dead",))
             first = (await visitor.get("/dead-letters?after=7")).text
             (following,) = re.findall(r'rel="next" href="/dashboard(.*?)"', first)
             second = (await visitor.get(unescape(following))).text

@@ -11,7 +11,6 @@ import pytest
 import scene
 from visitor import OWN, SECRETS, TOKENS, fields_of, path_of, signed_in, visit
 
-from perdure import unwrap
 from perdure.cli.commands import command_line
 from perdure.dashboard.actions import BULK
 from perdure.dashboard.components import still_counting
@@ -115,7 +114,7 @@ def test_an_id_and_a_state_of_any_characters_are_text():
     odd = "<script>alert(1)</script>\"'/&?#%é"
 
     async def scenario(visitor):
-        await unwrap(visitor.api.client.handle(scene.reminders).wish(odd, "</pre><b>bold"))
+        await visitor.api.client.handle(scene.reminders).wish(odd, "</pre><b>bold")
         listed = await visitor.get("/instances?job=reminders")
         link = Links().instance(Address("reminder", "reminders", odd))
         page = await visitor.http.get(link)
@@ -224,7 +223,7 @@ def test_an_action_is_explained_confirmed_and_then_done_once():
         path = f"{path_of(ORDER)}/request/pause"
         asked = await visitor.get(path)
         unconfirmed = await visitor.post(path, fields_of(asked.text) | {"confirmed": ""})
-        status = await unwrap(visitor.api.client.handle(scene.orders).status("2026-0003"))
+        status = await visitor.api.client.handle(scene.orders).status("2026-0003")
         form = fields_of(asked.text)
         done, again = await visitor.post(path, form), await visitor.post(path, form)
         shown = await visitor.http.get(done.headers["location"])
@@ -292,7 +291,7 @@ def test_an_action_is_for_one_to_a_hundred_instances(addresses):
 
 def test_a_dead_letter_is_delivered_again_after_a_confirmation():
     async def scenario(visitor):
-        [letter] = await unwrap(visitor.api.client.dead_letters())
+        [letter] = await visitor.api.client.dead_letters()
         form = {"csrf": await visitor.token_of_forms("/dead-letters"), "message": str(letter.message_id)}
         asked = await visitor.post("/dead-letters/redrive", form)
         done = await visitor.post("/dead-letters/redrive", form | {"confirmed": "yes"})
@@ -305,13 +304,13 @@ def test_an_action_is_recorded_with_the_name_of_its_caller():
     async def scenario(visitor):
         await signed_in(visitor, "operator")
         await visitor.request(ORDER, "pause")
-        [letter] = await unwrap(visitor.api.client.dead_letters())
+        [letter] = await visitor.api.client.dead_letters()
         form = {"csrf": await visitor.token_of_forms("/dead-letters"), "confirmed": "yes"}
         await visitor.post("/dead-letters/redrive", form | {"message": str(letter.message_id)})
         client = visitor.api.client
         events = [
-            *await unwrap(client.history(scene.orders, "2026-0003", limit=1)),
-            *await unwrap(client.history(scene.shipments, "warehouse-1")),
+            *await client.history(scene.orders, "2026-0003", limit=1),
+            *await client.history(scene.shipments, "warehouse-1"),
         ]
         shown = await visitor.get(path_of(ORDER))
         by = {logged.event.type: logged.event.by for logged in events}

@@ -92,30 +92,30 @@ def app(services: Services) -> App[Services]:
 async def test_a_token_is_refreshed_at_once_and_every_half_hour(world: World) -> None:
     services = Services()
     tokens = (await world.open(app(services))).handle(token_refresher)
-    await world.unwrap(tokens.start("ada", TOKEN))
-    assert await world.unwrap(tokens.get_state("ada")) == with_access("at-1")
+    await world.run(tokens.start("ada", TOKEN))
+    assert await world.run(tokens.get_state("ada")) == with_access("at-1")
     await world.advance(minutes=61)
-    assert await world.unwrap(tokens.get_state("ada")) == with_access("at-3")
+    assert await world.run(tokens.get_state("ada")) == with_access("at-3")
 
 
 @on_each_store
 async def test_an_auth_server_that_is_down_is_called_again(world: World) -> None:
     services = Services(Auth([AuthDown("503"), AuthDown("503")]))
     tokens = (await world.open(app(services))).handle(token_refresher)
-    started = await world.unwrap(tokens.start("ada", TOKEN))
+    started = await world.run(tokens.start("ada", TOKEN))
     assert isinstance(started.outcome, Retrying)
     await world.advance(s=10)
     assert services.auth.calls == 3
-    assert await world.unwrap(tokens.get_state("ada")) == with_access("at-3")
+    assert await world.run(tokens.get_state("ada")) == with_access("at-3")
 
 
 @on_each_store
 async def test_a_revoked_token_is_reported_and_ends_the_job(world: World) -> None:
     services = Services(Auth([AuthRevoked("by the user")]))
     tokens = (await world.open(app(services))).handle(token_refresher)
-    await world.unwrap(tokens.start("ada", TOKEN))
+    await world.run(tokens.start("ada", TOKEN))
     assert services.mailer.sent == [("ops@example.com", "ada: by the user")]
-    assert (await world.unwrap(tokens.status("ada"))).status == "not_found"
+    assert (await world.run(tokens.status("ada"))).status == "not_found"
 
 
 # ---------------------------------------------------------------- webhook batcher
@@ -124,7 +124,7 @@ async def test_webhooks_of_five_seconds_make_one_batch(world: World) -> None:
     services = Services()
     hooks = (await world.open(app(services))).handle(webhook_batcher)
     for number in range(3):
-        await world.unwrap(hooks.add("ada", Webhook(f"evt_{number}", "push", "{}")))
+        await world.run(hooks.add("ada", Webhook(f"evt_{number}", "push", "{}")))
         await world.advance(s=1)
     assert services.sink.pushed == []
     await world.advance(s=2)
@@ -135,11 +135,11 @@ async def test_webhooks_of_five_seconds_make_one_batch(world: World) -> None:
 async def test_a_full_sink_gets_the_same_batch_again(world: World) -> None:
     services = Services(sink=Sink(full=2))
     hooks = (await world.open(app(services))).handle(webhook_batcher)
-    await world.unwrap(hooks.add("ada", Webhook("evt_1", "push", "{}")))
+    await world.run(hooks.add("ada", Webhook("evt_1", "push", "{}")))
     await world.advance(s=30)
     assert len(services.sink.pushed) == 3
     assert len(set(services.sink.pushed)) == 1
-    assert (await world.unwrap(hooks.status("ada"))).status == "not_found"
+    assert (await world.run(hooks.status("ada"))).status == "not_found"
 
 
 # ---------------------------------------------------------------- order processor
@@ -148,12 +148,12 @@ async def test_an_order_goes_its_way(world: World) -> None:
     services = Services()
     jobs = await world.open(app(services))
     orders = jobs.handle(order_processor)
-    await world.unwrap(jobs.handle(token_refresher).start("ada@example.com", TOKEN))
+    await world.run(jobs.handle(token_refresher).start("ada@example.com", TOKEN))
     for event in (OrderPlaced("ada@example.com", 4990), PaymentReceived(4000), PaymentReceived(990), Shipped("1Z9")):
-        await world.unwrap(orders.send("o-1", event))
+        await world.run(orders.send("o-1", event))
     assert services.auth.calls == 2  # a parcel that leaves makes the owner's token fresh
     await world.advance(hours=25)
-    await world.unwrap(orders.send("o-1", Delivered()))
+    await world.run(orders.send("o-1", Delivered()))
     await world.advance(s=1)
     assert [text for _, text in services.mailer.sent] == [
         "o-1: thank you for your order of 49.90",
@@ -165,15 +165,15 @@ async def test_an_order_goes_its_way(world: World) -> None:
     ]
     assert {to for to, _ in services.mailer.sent} == {"ada@example.com"}
     assert len(services.mailer.ids) == len(services.mailer.sent)
-    assert (await world.unwrap(orders.status("o-1"))).status == "not_found"
+    assert (await world.run(orders.status("o-1"))).status == "not_found"
 
 
 @on_each_store
 async def test_an_unpaid_order_ends(world: World) -> None:
     orders = (await world.open(app(Services()))).handle(order_processor)
-    await world.unwrap(orders.send("o-1", OrderPlaced("ada@example.com", 4990)))
+    await world.run(orders.send("o-1", OrderPlaced("ada@example.com", 4990)))
     await world.advance(minutes=5)
-    assert (await world.unwrap(orders.status("o-1"))).status == "not_found"
+    assert (await world.run(orders.status("o-1"))).status == "not_found"
 
 
 @on_each_store
@@ -185,14 +185,14 @@ async def test_an_oversized_value_is_refused_and_no_message_is_sent(world: World
         assert isinstance(refused, Rejected)
         assert refused.error == IllegalTransition("new", type(event).__name__)
     assert services.mailer.sent == []
-    assert await world.unwrap(orders.get_state("o-1")) is None
+    assert await world.run(orders.get_state("o-1")) is None
 
 
 @on_each_store
 async def test_a_cancelled_order_ends(world: World) -> None:
     orders = (await world.open(app(Services()))).handle(order_processor)
-    await world.unwrap(orders.send("o-1", OrderPlaced("ada@example.com", 4990)))
-    assert await world.unwrap(orders.get_state("o-1")) == Order("pending", "ada@example.com", 4990)
-    await world.unwrap(orders.send("o-1", Cancelled("too late")))
+    await world.run(orders.send("o-1", OrderPlaced("ada@example.com", 4990)))
+    assert await world.run(orders.get_state("o-1")) == Order("pending", "ada@example.com", 4990)
+    await world.run(orders.send("o-1", Cancelled("too late")))
     await world.advance(ms=1)
-    assert (await world.unwrap(orders.status("o-1"))).status == "not_found"
+    assert (await world.run(orders.status("o-1"))).status == "not_found"

@@ -44,8 +44,8 @@ class Services:
 @on_each_store
 async def test_its_timers_are_its_own(world: World) -> None:
     orders = (await world.open(App(Services()).with_jobs(PACED.order_processor))).handle(PACED.order_processor)
-    await world.unwrap(orders.send("o", OrderPlaced("ada@example.com", 1)))
+    await world.run(orders.send("o", OrderPlaced("ada@example.com", 1)))
     await world.advance(ms=1999)
-    assert await world.unwrap(orders.get_state("o")) == Order("pending", "ada@example.com", 1)
+    assert await world.run(orders.get_state("o")) == Order("pending", "ada@example.com", 1)
     await world.advance(ms=1)
-    assert await world.unwrap(orders.get_state("o")) is None
+    assert await world.run(orders.get_state("o")) is None

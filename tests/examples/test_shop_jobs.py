@@ -54,14 +54,14 @@ class Providers:
 async def test_an_order_is_paid_and_refunded(world: World) -> None:
     providers = Providers()
     shop = (await world.open(App(providers).with_jobs(orders))).handle(orders)
-    await world.unwrap(shop.send("o-1", PLACE))
-    await world.unwrap(shop.send("o-1", Pay("card")))
+    await world.run(shop.send("o-1", PLACE))
+    await world.run(shop.send("o-1", Pay("card")))
     await world.advance(ms=1)
     assert list(providers.charged.values()) == [("card", 2_500)]
-    await world.unwrap(shop.send("o-1", Cancel("too late")))
+    await world.run(shop.send("o-1", Cancel("too late")))
     await world.advance(ms=1)
     assert providers.refunded == list(providers.charged)
-    state = await world.unwrap(shop.get_state("o-1"))
+    state = await world.run(shop.get_state("o-1"))
     assert state is not None
     assert (state.stage, state.note, state.card) == ("cancelled", "too late", "")
     assert providers.mails == ["o-1: paid, thank you", "o-1: cancelled, your money is on its way"]
@@ -70,14 +70,14 @@ async def test_an_order_is_paid_and_refunded(world: World) -> None:
 @on_each_store
 async def test_a_declined_card_leaves_the_order_for_another_one(world: World) -> None:
     shop = (await world.open(App(Providers()).with_jobs(orders))).handle(orders)
-    await world.unwrap(shop.send("o-1", PLACE))
-    await world.unwrap(shop.send("o-1", Pay("no funds")))
+    await world.run(shop.send("o-1", PLACE))
+    await world.run(shop.send("o-1", Pay("no funds")))
     await world.advance(ms=1)
-    state = await world.unwrap(shop.get_state("o-1"))
+    state = await world.run(shop.get_state("o-1"))
     assert state is not None
     assert (state.stage, state.note) == ("awaiting_payment", "no funds")
     await world.advance(minutes=31)
-    state = await world.unwrap(shop.get_state("o-1"))
+    state = await world.run(shop.get_state("o-1"))
     assert state is not None
     assert (state.stage, state.note) == ("cancelled", "not paid in time")
     refused = await world.error_of(shop.send("o-1", Ship("1Z9")))

@@ -39,8 +39,8 @@ def _begin_each(world: World, word: str) -> None:
 
 async def _prepare_each(world: World, word: str) -> None:
     of = world.jobs.handle
-    await world.unwrap(of(notes).send(word, Write(word)))
-    await world.unwrap(of(piles).add(word, Note(word)))
+    await world.run(of(notes).send(word, Write(word)))
+    await world.run(of(piles).add(word, Note(word)))
 
 
 async def _run_that_kills(world: World) -> None:
@@ -67,10 +67,10 @@ async def _run_that_kills(world: World) -> None:
 async def _other_code(world: World) -> None:
     """Rows of older code, and rows that the present code cannot read."""
     jobs = await world.open(app(world.outside, older))
-    await world.unwrap(jobs.handle(older).send("older", Keep("of version 1")))
+    await world.run(jobs.handle(older).send("older", Keep("of version 1")))
     await world.close()
     jobs = await world.open(app(world.outside, forgotten))
-    await world.unwrap(jobs.handle(forgotten).send("forgotten", Keep("")))
+    await world.run(jobs.handle(forgotten).send("forgotten", Keep("")))
     await world.close()
     jobs = await world.open(app(world.outside))
     await world.error_of(jobs.handle(notes).send("forgotten", Keep("")))
@@ -79,44 +79,44 @@ async def _other_code(world: World) -> None:
 
 async def _at_rest(world: World) -> None:
     of = world.jobs.handle
-    await world.unwrap(of(notes).send("idle", Keep("idle")))
-    await world.unwrap(of(notes).send("scheduled", Write("scheduled")))
-    await world.unwrap(of(ticks).start("scheduled", Note("ticking")))
-    await world.unwrap(of(piles).add("scheduled", Note("one")))
-    await world.unwrap(of(piles).add("scheduled", Note("two")))
-    await world.unwrap(of(notes).send("paused", Write("paused")))
-    await world.unwrap(of(ticks).start("paused", Note("paused")))
-    await world.unwrap(of(piles).add("paused", Note("paused")))
-    await world.unwrap(of(reminders).wish("paused", "paused"))
+    await world.run(of(notes).send("idle", Keep("idle")))
+    await world.run(of(notes).send("scheduled", Write("scheduled")))
+    await world.run(of(ticks).start("scheduled", Note("ticking")))
+    await world.run(of(piles).add("scheduled", Note("one")))
+    await world.run(of(piles).add("scheduled", Note("two")))
+    await world.run(of(notes).send("paused", Write("paused")))
+    await world.run(of(ticks).start("paused", Note("paused")))
+    await world.run(of(piles).add("paused", Note("paused")))
+    await world.run(of(reminders).wish("paused", "paused"))
     for job in (notes, ticks, piles, reminders):
-        await world.unwrap(of(job).pause("paused"))
+        await world.run(of(job).pause("paused"))
 
 
 async def _answered(world: World) -> None:
     """An answer of every form, kept for its key."""
     of = world.jobs.handle
     world.outside.refusals = {"fails": 2, "again": 1, "final": 1}
-    await world.unwrap(of(notes).send("keys", Write("keys"), idempotency_key="send"))
-    await world.unwrap(of(notes).trigger("keys", idempotency_key="ran"))
-    await world.unwrap(of(notes).trigger("absent", idempotency_key="absent"))
-    await world.unwrap(of(notes).pause("keys", idempotency_key="pause"))
-    await world.unwrap(of(notes).trigger("keys", idempotency_key="paused"))
-    await world.unwrap(of(notes).resume("keys", idempotency_key="resume"))
-    await world.unwrap(of(notes).trigger("forgotten", idempotency_key="parked"))
-    await world.unwrap(of(ticks).start("keys", Note("again"), idempotency_key="retrying"))
-    await world.unwrap(of(ticks).start("keys", Note("again"), idempotency_key="exists"))
-    await world.unwrap(of(piles).add("keys", Note("x"), idempotency_key="add"))
-    await world.unwrap(of(piles).flush("keys", idempotency_key="flush"))
-    await world.unwrap(of(piles).clear("keys", idempotency_key="clear"))
-    await world.unwrap(of(piles).flush("keys", idempotency_key="empty"))
-    await world.unwrap(of(notes).terminate("keys", "enough", idempotency_key="terminate"))
-    await world.unwrap(of(notes).send("ended", Stop(), idempotency_key="ended"))
-    await world.unwrap(of(notes).send("over", Write("end")))
-    await world.unwrap(of(notes).trigger("over", idempotency_key="over"))
-    await world.unwrap(of(notes).send("final", Write("final")))
-    await world.unwrap(of(notes).trigger("final", idempotency_key="final"))
-    await world.unwrap(of(notes).send("failing", Write("fails")))
-    await world.unwrap(of(notes).trigger("failing", idempotency_key="fails"))
+    await world.run(of(notes).send("keys", Write("keys"), idempotency_key="send"))
+    await world.run(of(notes).trigger("keys", idempotency_key="ran"))
+    await world.run(of(notes).trigger("absent", idempotency_key="absent"))
+    await world.run(of(notes).pause("keys", idempotency_key="pause"))
+    await world.run(of(notes).trigger("keys", idempotency_key="paused"))
+    await world.run(of(notes).resume("keys", idempotency_key="resume"))
+    await world.run(of(notes).trigger("forgotten", idempotency_key="parked"))
+    await world.run(of(ticks).start("keys", Note("again"), idempotency_key="retrying"))
+    await world.run(of(ticks).start("keys", Note("again"), idempotency_key="exists"))
+    await world.run(of(piles).add("keys", Note("x"), idempotency_key="add"))
+    await world.run(of(piles).flush("keys", idempotency_key="flush"))
+    await world.run(of(piles).clear("keys", idempotency_key="clear"))
+    await world.run(of(piles).flush("keys", idempotency_key="empty"))
+    await world.run(of(notes).terminate("keys", "enough", idempotency_key="terminate"))
+    await world.run(of(notes).send("ended", Stop(), idempotency_key="ended"))
+    await world.run(of(notes).send("over", Write("end")))
+    await world.run(of(notes).trigger("over", idempotency_key="over"))
+    await world.run(of(notes).send("final", Write("final")))
+    await world.run(of(notes).trigger("final", idempotency_key="final"))
+    await world.run(of(notes).send("failing", Write("fails")))
+    await world.run(of(notes).trigger("failing", idempotency_key="fails"))
     await world.advance(minutes=2)
 
 
@@ -125,10 +125,10 @@ async def _messages(world: World) -> None:
     of = world.jobs.handle
     world.outside.refusals["refused"] = 1
     world.outside.breaks |= {"boom"}
-    await world.unwrap(of(notes).send("sender", Forward("elsewhere", "wait")))
-    await world.unwrap(of(notes).send("sender", Forward("forgotten", "held")))
-    await world.unwrap(of(notes).send("sender", Forward("refusing", "refused")))
-    await world.unwrap(of(notes).send("sender", Forward("breaking", "boom")))
+    await world.run(of(notes).send("sender", Forward("elsewhere", "wait")))
+    await world.run(of(notes).send("sender", Forward("forgotten", "held")))
+    await world.run(of(notes).send("sender", Forward("refusing", "refused")))
+    await world.run(of(notes).send("sender", Forward("breaking", "boom")))
     await world.advance(s=10)
 
 
@@ -138,12 +138,12 @@ async def _failing(world: World) -> None:
     world.outside.refusals["retrying"] = 1
     world.outside.breaks |= {"broken"}
     await _prepare_each(world, "retrying")
-    await world.unwrap(of(notes).trigger("retrying"))
-    await world.unwrap(of(ticks).start("retrying", Note("broken")))
-    await world.unwrap(of(piles).add("retrying", Note("broken")))
-    await world.unwrap(of(piles).flush("retrying"))
-    await world.unwrap(of(piles).add("retrying", Note("meanwhile")))
-    await world.unwrap(of(reminders).wish("breaking", "broken"))
+    await world.run(of(notes).trigger("retrying"))
+    await world.run(of(ticks).start("retrying", Note("broken")))
+    await world.run(of(piles).add("retrying", Note("broken")))
+    await world.run(of(piles).flush("retrying"))
+    await world.run(of(piles).add("retrying", Note("meanwhile")))
+    await world.run(of(reminders).wish("breaking", "broken"))
     await world.advance(minutes=1)
 
 
@@ -151,11 +151,11 @@ async def _running(world: World) -> None:
     """Runs that their process dies in the middle of."""
     world.suspension("busy")
     await _prepare_each(world, "busy")
-    await world.unwrap(world.jobs.handle(reminders).wish("busy", "busy"))
+    await world.run(world.jobs.handle(reminders).wish("busy", "busy"))
     await world.advance(minutes=1)
     _begin_each(world, "busy")
     await world.settle()
-    await world.unwrap(world.jobs.handle(piles).add("busy", Note("meanwhile")))
+    await world.run(world.jobs.handle(piles).add("busy", Note("meanwhile")))
     await world.settle()
 
 
@@ -165,10 +165,10 @@ async def _waiting(world: World) -> None:
     await _prepare_each(world, "again")
     world.outside.breaks |= {"again"}
     world.outside.refusals["typed"] = 1
-    await world.unwrap(of(notes).trigger("again"))
-    await world.unwrap(of(ticks).start("again", Note("typed")))
-    await world.unwrap(of(piles).flush("again"))
-    await world.unwrap(of(reminders).wish("scheduled", "tea"))
+    await world.run(of(notes).trigger("again"))
+    await world.run(of(ticks).start("again", Note("typed")))
+    await world.run(of(piles).flush("again"))
+    await world.run(of(reminders).wish("scheduled", "tea"))
 
 
 async def _exported(world: World) -> None:

@@ -44,7 +44,7 @@ def place(order: str) -> OutboxRequest:
 
 
 def stage(order: str) -> str | None:
-    state = jobs().unwrap(jobs().handle(orders).get_state(order))
+    state = jobs().run(jobs().handle(orders).get_state(order))
     return None if state is None else state.stage
 
 
@@ -82,7 +82,7 @@ def test_a_request_waits_for_an_engine_that_does_not_answer(socket: Path, capsys
         assert stage("o-1") == "awaiting_payment"
         row.save(force_insert=True)  # the answer was lost: the row is sent again, with its key
         assert send_waiting().sent == 1
-        events = jobs().unwrap(jobs().history(orders, "o-1"))
+        events = jobs().run(jobs().history(orders, "o-1"))
         assert [logged.event.type for logged in events].count("job.started") == 1
 
 

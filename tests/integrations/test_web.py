@@ -21,7 +21,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
-from perdure import App, Client, Decision, Task, unwrap
+from perdure import App, Client, Decision, Task
 from perdure.integrations import fastapi, litestar, starlette
 from perdure.integrations.problem import problem_response
 from perdure.kinds.task import TaskHandle
@@ -46,8 +46,8 @@ app = App(None).with_jobs(counter)
 
 
 async def total_of(jobs: Client, number: int) -> dict[str, int | None]:
-    await unwrap(jobs.handle(counter).send("a", number))
-    return {"total": await unwrap(jobs.handle(counter).get_state("a"))}
+    await jobs.handle(counter).send("a", number)
+    return {"total": await jobs.handle(counter).get_state("a")}
 
 
 def on_starlette() -> Starlette:

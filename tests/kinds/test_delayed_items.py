@@ -20,7 +20,7 @@ def put_all(world: World, job: AnyDefinition) -> list[str]:
     customers = ["ann"] * DUE_TOGETHER + ["bob"] * 3 + ["cid"] * 3
     urls = [f"{customer} {number}" for number, customer in enumerate(customers)]
     items = [(url, Picture(url[:3], url)) for url in urls]
-    world.unwrap(world.handle(job).put_many(items, after="1 hour"))
+    world.run(world.handle(job).put_many(items, after="1 hour"))
     return urls
 
 
@@ -47,7 +47,7 @@ def test_items_that_are_due_at_one_instant_take_turns_in_the_order_of_their_keys
             world.crash()
             world.open()
             world.inject(Delay("shrink", "1 second", times=ALWAYS))
-        world.unwrap(world.handle(job).put("dan 0", Picture("dan", "dan 0")))
+        world.run(world.handle(job).put("dan 0", Picture("dan", "dan 0")))
         world.advance("10 seconds")
         begun = images.urls
         others = ("bob", "cid", "dan")

@@ -105,16 +105,16 @@ async def test_the_value_of_a_run_is_stored_and_a_halt_has_the_meaning_of_the_ki
     job = question()
     handle = (await world.open(App(world.outside).with_jobs(job))).handle(job)
     for text in ("tea", "later", "fails"):
-        await world.unwrap(handle.wish(text, text))
+        await world.run(handle.wish(text, text))
     await world.advance(minutes=1)
     assert world.outside.heard == ["tea"]
     assert (await row(world, job, "tea")).data == "TEA"
-    assert (await world.unwrap(handle.status("later"))).status == "scheduled"
+    assert (await world.run(handle.status("later"))).status == "scheduled"
     failed = await row(world, job, "fails")
     assert (failed.data, failed.status) == ("tried", "parked")
     await world.advance(minutes=2)
     assert (await row(world, job, "later")).data == "LATER"
-    assert (await world.unwrap(handle.status("tea"))).phase == "done"
+    assert (await world.run(handle.status("tea"))).phase == "done"
     [noted] = [event for event in await world.history(job.address("tea")) if isinstance(event, JobNoted)]
     assert (noted.name, noted.data) == ("told.apart", '{"by":1}')
 

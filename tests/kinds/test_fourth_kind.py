@@ -38,14 +38,14 @@ nudger = Task("nudger", state=int, event=Nudge, initial=0, on_event=forward)
 async def test_it_is_called_by_its_own_handle_and_woken_by_its_alarm(world: World) -> None:
     jobs = await world.open(App(world.outside).with_jobs(reminder))
     handle = jobs.handle(reminder)
-    assert (await world.unwrap(handle.wish("ann", "tea"))).changed
-    assert (await world.unwrap(handle.snooze("ann", 5_000))).changed
-    assert await world.unwrap(handle.get_state("ann")) == "tea"
+    assert (await world.run(handle.wish("ann", "tea"))).changed
+    assert (await world.run(handle.snooze("ann", 5_000))).changed
+    assert await world.run(handle.get_state("ann")) == "tea"
     await world.advance(s=64)
     assert world.outside.heard == []
     await world.advance(s=2)
     assert world.outside.heard == ["ann: tea"]
-    assert (await world.unwrap(handle.status("ann"))).status == "not_found"
+    assert (await world.run(handle.status("ann"))).status == "not_found"
     assert await world.happened(reminder.address("ann")) == ["job.executed"]
 
 
@@ -53,34 +53,34 @@ async def test_it_is_called_by_its_own_handle_and_woken_by_its_alarm(world: Worl
 async def test_it_has_keys_pausing_ending_recovery_and_parking(world: World) -> None:
     app = App(world.outside).with_jobs(reminder)
     handle = (await world.open(app)).handle(reminder)
-    first = await world.unwrap(handle.wish("ann", "tea", idempotency_key="k"))
-    assert await world.unwrap(handle.wish("ann", "tea", idempotency_key="k")) == first
-    await world.unwrap(handle.pause("ann"))
+    first = await world.run(handle.wish("ann", "tea", idempotency_key="k"))
+    assert await world.run(handle.wish("ann", "tea", idempotency_key="k")) == first
+    await world.run(handle.pause("ann"))
     await world.advance(minutes=5)
     assert world.outside.heard == []
     world.suspension("ann: tea")
-    await world.unwrap(handle.resume("ann"))
+    await world.run(handle.resume("ann"))
     await world.crash()
     world.outside.held.clear()
     handle = (await world.open(app)).handle(reminder)
     assert world.outside.heard == ["ann: tea", "ann: tea"]
     assert "job.recovered" in await world.happened(reminder.address("ann"))
     world.outside.breaks.add("bob: milk")
-    await world.unwrap(handle.wish("bob", "milk"))
+    await world.run(handle.wish("bob", "milk"))
     await world.advance(minutes=1)
-    assert (await world.unwrap(handle.status("bob"))).parked == "retries_exhausted"
-    assert (await world.unwrap(handle.terminate("bob"))).terminated
+    assert (await world.run(handle.status("bob"))).parked == "retries_exhausted"
+    assert (await world.run(handle.terminate("bob"))).terminated
 
 
 @on_each_store
 async def test_other_jobs_can_tell_it_and_tools_call_it_by_name(world: World) -> None:
     jobs = await world.open(App(world.outside).with_jobs(reminder, nudger))
-    await world.unwrap(jobs.handle(nudger).send("ann", Nudge("stand up")))
+    await world.run(jobs.handle(nudger).send("ann", Nudge("stand up")))
     await world.advance(minutes=1)
     assert world.outside.heard == ["ann: stand up"]
     named = jobs.handle_by_name("reminder", "reminder")
     assert named.actions == ("wish", "snooze", "terminate", "pause", "resume")
-    answer = await world.unwrap(named.call("wish", "bob", '"sit down"'))
+    answer = await world.run(named.call("wish", "bob", '"sit down"'))
     assert answer == {"type": "PauseResult", "changed": True, "status": "scheduled"}
     assert isinstance(await world.error_of(named.call("wish", "bob", "3")), InvalidInput)
     assert isinstance(await world.error_of(named.call("sing", "bob")), UnknownAction)

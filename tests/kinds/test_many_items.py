@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pool import Images, Picture, app_of, pool_of, thumbnails
 
-from perdure import App, Limits, unwrap
+from perdure import App, Limits
 from perdure.kinds.worker_pool import Drained, PutMany
 from perdure.stores.memory import memory_store
 from perdure.stores.store import Store
@@ -28,13 +28,13 @@ def test_put_many_puts_each_item_once(chunk: int) -> None:
     images = Images()
     with World(app_of(images)) as world:
         pool = world.handle(thumbnails)
-        assert world.unwrap(pool.put_many(pictures(20), chunk=chunk)) == PutMany(created=20, existed=0)
+        assert world.run(pool.put_many(pictures(20), chunk=chunk)) == PutMany(created=20, existed=0)
         world.settle()
         assert sorted(images.urls) == sorted(f"{n}.png" for n in range(20))
-        again = world.unwrap(pool.put_many(iter(pictures(30)), chunk=chunk))
+        again = world.run(pool.put_many(iter(pictures(30)), chunk=chunk))
         assert again == PutMany(created=10, existed=20)
         assert again.total == 30
-        assert world.unwrap(pool.put_many([])) == PutMany(created=0, existed=0)
+        assert world.run(pool.put_many([])) == PutMany(created=0, existed=0)
 
 
 def test_put_many_reads_one_chunk_ahead() -> None:
@@ -48,7 +48,7 @@ def test_put_many_reads_one_chunk_ahead() -> None:
     with World(App(Images(), limits=Limits(payload_bytes=70)).with_jobs(thumbnails)) as world:
         pool = world.handle(thumbnails)
         world.inject(Fail("store.commit", StoreUnavailable("commit", "no disk"), call=25))
-        stopped = world.result(pool.put_many(stream(), chunk=10)).failure()
+        stopped = world.attempt(pool.put_many(stream(), chunk=10)).failure()
         assert isinstance(stopped, InvalidInput | PutManyStopped)
         assert len(read) <= 30
 
@@ -57,12 +57,12 @@ def test_put_many_says_where_it_stopped_and_can_be_repeated() -> None:
     wrong: Any = [*pictures(12), ("i12", 3), *pictures(20)[13:]]
     with World(app_of(Images())) as world:
         pool = world.handle(thumbnails)
-        stopped = world.result(pool.put_many(wrong, chunk=5)).failure()
+        stopped = world.attempt(pool.put_many(wrong, chunk=5)).failure()
         assert isinstance(stopped, PutManyStopped)
         assert (stopped.id_, stopped.created, stopped.existed) == ("i12", 14, 0)
         assert isinstance(stopped.error, InvalidInput)
         assert "item 'i12' after 14 new and 0 known items" in str(stopped)
-        assert world.unwrap(pool.put_many(pictures(20))) == PutMany(created=6, existed=14)
+        assert world.run(pool.put_many(pictures(20))) == PutMany(created=6, existed=14)
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
@@ -72,8 +72,8 @@ def test_items_of_one_instant_are_worked_on_in_the_order_of_putting(kind: str, t
     async def main() -> None:
         store: Store = memory_store() if kind == "memory" else await open_store(f"sqlite:///{tmp_path / 'jobs.db'}")
         async with app_of(images, job).open(store) as client:
-            await unwrap(client.handle(job).put_many(pictures(40)))
-            await unwrap(client.until(job, "i39", "done"))
+            await client.handle(job).put_many(pictures(40))
+            await client.until(job, "i39", "done")
 
     asyncio.run(main())
     assert images.urls == [f"{n}.png" for n in range(40)]
@@ -82,7 +82,7 @@ def test_items_of_one_instant_are_worked_on_in_the_order_of_putting(kind: str, t
 @pytest.mark.parametrize("chunk", [0, 1_001, True])
 def test_a_chunk_has_a_limit(chunk: Any) -> None:
     with World(app_of(Images())) as world:
-        failure = world.result(world.handle(thumbnails).put_many(pictures(1), chunk=chunk)).failure()
+        failure = world.attempt(world.handle(thumbnails).put_many(pictures(1), chunk=chunk)).failure()
         assert isinstance(failure, InvalidArgument)
 
 
@@ -98,8 +98,8 @@ def test_an_async_stream_of_thousands_shares_transactions(kind: str, tmp_path: P
         store: Store = memory_store() if kind == "memory" else await open_store(f"sqlite:///{tmp_path / 'jobs.db'}")
         async with app_of(Images(), job).open(store) as client:
             pool = client.handle(job)
-            await unwrap(pool.hold())
-            return await unwrap(pool.put_many(stream()))
+            await pool.hold()
+            return await pool.put_many(stream())
 
     assert asyncio.run(main()) == PutMany(created=2_500, existed=0)
 
@@ -108,23 +108,23 @@ def test_drain_cancels_the_items_that_wait() -> None:
     images, job = Images(), pool_of(retry=None)
     with World(app_of(images, job)) as world:
         pool = world.handle(job)
-        world.unwrap(pool.put("done", Picture("ann", "a")))
-        world.unwrap(pool.put("dead", Picture("ann", "bad")))
+        world.run(pool.put("done", Picture("ann", "a")))
+        world.run(pool.put("dead", Picture("ann", "bad")))
         world.settle()
-        world.unwrap(pool.hold())
-        world.unwrap(pool.put_many(pictures(1_100)))
-        world.unwrap(pool.put("later", Picture("ann", "b"), after="1 hour"))
-        assert world.unwrap(pool.drain()) == Drained(cancelled=1_101)
-        assert world.unwrap(pool.drain()) == Drained(cancelled=0)
-        world.unwrap(pool.release())
+        world.run(pool.hold())
+        world.run(pool.put_many(pictures(1_100)))
+        world.run(pool.put("later", Picture("ann", "b"), after="1 hour"))
+        assert world.run(pool.drain()) == Drained(cancelled=1_101)
+        assert world.run(pool.drain()) == Drained(cancelled=0)
+        world.run(pool.release())
         world.advance("1 hour")
         assert images.urls == ["a", "bad"]
-        assert world.unwrap(pool.progress()).dead == 1
+        assert world.run(pool.progress()).dead == 1
 
 
 @pytest.mark.parametrize("wrong", [5, "ab", {"i1": Picture("ann", "a")}, [Picture("ann", "a")], [("i1",)]])
 def test_put_many_refuses_items_without_ids(wrong: Any) -> None:
     with World(app_of(Images())) as world:
-        failed = world.result(world.handle(thumbnails).put_many(wrong)).failure()
+        failed = world.attempt(world.handle(thumbnails).put_many(wrong)).failure()
     assert isinstance(failed, InvalidArgument)
     assert failed.expected == "tuples of an id and an item, such as mapping.items()"

@@ -21,7 +21,7 @@ def items(number: int, *, of: str = "ann") -> list[tuple[str, Picture]]:
 def begun_by_second(job: WorkerPool[Any, Any, Any, Any], given: list[tuple[str, Picture]], seconds: int) -> list[int]:
     images = Images()
     with World(app_of(images, job)) as world:
-        world.unwrap(world.handle(job).put_many(given))
+        world.run(world.handle(job).put_many(given))
         world.settle()
         counts = [len(images.calls)]
         for _ in range(seconds):
@@ -43,7 +43,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
 def test_the_first_items_of_an_empty_store_begin_at_once(store: Any) -> None:
     images, job = Images(), pool_of(rate=(1, "1 hour"))
     with World(app_of(images, job), store=store) as world:
-        world.unwrap(world.handle(job).put_many(items(2)))
+        world.run(world.handle(job).put_many(items(2)))
         world.settle()
         assert len(images.calls) == 1
         world.advance("59 minutes")
@@ -55,7 +55,7 @@ def test_the_first_items_of_an_empty_store_begin_at_once(store: Any) -> None:
 def test_restarts_neither_stop_a_rate_nor_begin_it_again(store: Any) -> None:
     images, job = Images(), pool_of(rate=(1, "1 hour"))
     with World(app_of(images, job), store=store) as world:
-        world.unwrap(world.handle(job).put_many(items(20)))
+        world.run(world.handle(job).put_many(items(20)))
         for _ in range(12):
             world.advance("50 minutes")
             world.restart()
@@ -65,7 +65,7 @@ def test_restarts_neither_stop_a_rate_nor_begin_it_again(store: Any) -> None:
 def test_restarts_do_not_begin_a_rate_per_key_again(store: Any) -> None:
     images, job = Images(), pool_of(rate_per_key=(2, "1 hour"))
     with World(app_of(images, job), store=store) as world:
-        world.unwrap(world.handle(job).put_many([*items(9), *items(9, of="bob")]))
+        world.run(world.handle(job).put_many([*items(9), *items(9, of="bob")]))
         for _ in range(3):
             world.settle()
             world.crash()
@@ -79,13 +79,13 @@ def test_a_recovered_run_counts_as_one_that_begins(store: Any) -> None:
     images, job = Images(), pool_of(rate=(3, "1 minute"), workers=4)
     with World(app_of(images, job), store=store) as world:
         world.inject(Delay("shrink", "1 s", times=2))
-        world.unwrap(world.handle(job).put_many(items(2)))
+        world.run(world.handle(job).put_many(items(2)))
         world.settle()  # two begin
         world.crash()
         world.inject(Delay("shrink", "1 s", times=9))
         world.open()
         world.settle()
-        assert world.unwrap(world.handle(job).progress()).running == 2
+        assert world.run(world.handle(job).progress()).running == 2
         world.advance("2 s")
         assert len(images.calls) == 1  # the third one of the window
         world.advance("1 minute")
@@ -102,7 +102,7 @@ def test_workers_per_key_work_on_all_items_in_the_end() -> None:
     with World(app_of(images, job)) as world:
         for call in range(1, 7):
             world.inject(Delay("shrink", "1 s", call=call))
-        world.unwrap(world.handle(job).put_many([*items(3), *items(3, of="bob")]))
+        world.run(world.handle(job).put_many([*items(3), *items(3, of="bob")]))
         world.advance("1500 ms")
         assert sorted(url.partition("-")[0] for url in images.urls) == ["ann", "bob"]
         world.advance("2 s")
@@ -114,9 +114,9 @@ def test_a_claim_that_the_store_refuses_is_tried_again() -> None:
     with World(app_of(images, job)) as world:
         pool = world.handle(job)
         world.inject(Fail("store.commit", StoreUnavailable("commit", "no disk"), call=2))
-        world.unwrap(pool.put("a", Picture("ann", "a")))
+        world.run(pool.put("a", Picture("ann", "a")))
         world.settle()
-        world.unwrap(pool.put("b", Picture("ann", "b")))
+        world.run(pool.put("b", Picture("ann", "b")))
         world.advance("2 s")
         assert sorted(images.urls) == ["a", "b"]
 
@@ -126,12 +126,12 @@ def test_a_store_that_cannot_read_its_lanes_is_asked_again(operation: str, tmp_p
     images, job = Images(), pool_of(workers=1)
     with World(app_of(images, job), store=tmp_path / "jobs.db") as world:
         pool = world.handle(job)
-        world.unwrap(pool.hold())
-        world.unwrap(pool.put_many(items(3)))
+        world.run(pool.hold())
+        world.run(pool.put_many(items(3)))
         world.close()
         world.inject(Fail(f"store.{operation}", StoreUnavailable(operation, "no disk")))
         world.open()
-        world.unwrap(pool.release())
+        world.run(pool.release())
         world.advance("2 s")
         assert sorted(images.urls) == ["ann-0", "ann-1", "ann-2"]
 
@@ -141,19 +141,19 @@ def test_a_recovered_run_takes_a_worker_of_its_key() -> None:
     with World(app_of(images, job)) as world:
         pool = world.handle(job)
         world.inject(Crash("shrink", when="before"))
-        world.unwrap(pool.put("a", Picture("ann", "a"), after="1 s"))
+        world.run(pool.put("a", Picture("ann", "a"), after="1 s"))
         with pytest.raises(WorkerDied):
             world.advance("1 s")
         world.inject(Hang("shrink"))
         world.open()
-        world.unwrap(pool.put("b", Picture("ann", "b")))
-        world.unwrap(pool.put("c", Picture("bob", "c")))
+        world.run(pool.put("b", Picture("ann", "b")))
+        world.run(pool.put("c", Picture("bob", "c")))
         world.settle()
         assert images.urls == ["c"]
-        assert world.unwrap(pool.progress()).running == 1
-        world.unwrap(pool.terminate("a", interrupt=True))
+        assert world.run(pool.progress()).running == 1
+        world.run(pool.terminate("a", interrupt=True))
         world.settle()
-        assert world.unwrap(pool.outcome("b")) == Done(value="small b")
+        assert world.run(pool.outcome("b")) == Done(value="small b")
 
 
 @pytest.mark.parametrize("on", ["memory", "sqlite"])
@@ -162,14 +162,14 @@ def test_an_interrupted_item_is_delivered_before_the_next_one_of_its_key(on: str
     with World(app_of(images, job), store="memory://" if on == "memory" else tmp_path / "jobs.db") as world:
         pool = world.handle(job)
         world.inject(Delay("shrink", "1 s"))
-        world.unwrap(pool.put_many(items(2)))
+        world.run(pool.put_many(items(2)))
         world.settle()
         world.crash()
         world.inject(Delay("store.load", "1 s"))  # that of the recovery: the engine reads the line first
         world.open()
         world.inject(Delay("shrink", "1 s"))
         world.settle()
-        world.unwrap(pool.put("ann-2", Picture("ann", "ann-2")))
+        world.run(pool.put("ann-2", Picture("ann", "ann-2")))
         world.settle()
         assert images.urls == []
         world.advance("3 s")
@@ -181,11 +181,11 @@ def test_no_item_begins_while_the_end_of_the_one_before_it_is_not_stored(on: str
     images, job = Images(), pool_of(workers=4, workers_per_key=1)
     with World(app_of(images, job), store="memory://" if on == "memory" else tmp_path / "jobs.db") as world:
         pool = world.handle(job)
-        world.unwrap(pool.hold())
-        world.unwrap(pool.put("a", Picture("ann", "a")))
-        world.unwrap(pool.put("b", Picture("ann", "b")))
+        world.run(pool.hold())
+        world.run(pool.put("a", Picture("ann", "a")))
+        world.run(pool.put("b", Picture("ann", "b")))
         world.inject(Delay("store.commit", "1 s", call=2))  # after a claim, an end
-        world.unwrap(pool.release())
+        world.run(pool.release())
         world.settle()
         assert images.urls == ["a"]
         world.advance("1 s")
@@ -196,27 +196,27 @@ def test_a_recovered_run_that_waits_for_its_key_leaves_workers_to_the_others() -
     images, job = Images(), pool_of(workers=4, workers_per_key=2)
     with World(app_of(images, job)) as world:
         world.inject(Hang("shrink", times=2))
-        world.unwrap(world.handle(job).put_many(items(2)))
+        world.run(world.handle(job).put_many(items(2)))
         world.settle()
         world.crash()
         fewer = pool_of(workers=4, workers_per_key=1)
         world.inject(Hang("shrink"))
         world.open(app_of(images, fewer))
         pool = world.handle(fewer)
-        world.unwrap(pool.put_many(items(3, of="bob")))
+        world.run(pool.put_many(items(3, of="bob")))
         world.settle()
         assert sorted(images.urls) == ["bob-0", "bob-1", "bob-2"]
         for id_ in ("ann-0", "ann-1"):
-            world.unwrap(pool.terminate(id_, interrupt=True))
+            world.run(pool.terminate(id_, interrupt=True))
 
 
 def test_a_pool_of_a_hundred_keys_with_one_worker_serves_all_in_turn() -> None:
     images, job = Images(), pool_of(workers=1)
     with World(app_of(images, job)) as world:
         pool = world.handle(job)
-        world.unwrap(pool.hold())
-        world.unwrap(pool.put_many([pair for n in range(100) for pair in items(3, of=f"k{n}")]))
-        world.unwrap(pool.release())
+        world.run(pool.hold())
+        world.run(pool.put_many([pair for n in range(100) for pair in items(3, of=f"k{n}")]))
+        world.run(pool.release())
         world.settle()
         assert len(images.urls) == 300
         assert len({url.partition("-")[0] for url in images.urls[:100]}) == 100
@@ -259,11 +259,11 @@ def test_a_pool_with_more_workers_than_slots_leaves_slots_to_other_jobs(concurre
     app = App(images, limits=Limits(concurrency=concurrency)).with_jobs(job, other)
     with World(app) as world:
         world.inject(Delay("shrink", "2 minutes", times=concurrency))
-        world.unwrap(world.handle(job).put_many(items(concurrency + 1)))
+        world.run(world.handle(job).put_many(items(concurrency + 1)))
         world.settle()
-        assert world.unwrap(world.handle(job).progress()).running == concurrency - max(1, concurrency // 8)
+        assert world.run(world.handle(job).progress()).running == concurrency - max(1, concurrency // 8)
         world.clear_faults()
-        world.unwrap(world.handle(other).send("a", "event"))
+        world.run(world.handle(other).send("a", "event"))
         assert images.urls == ["event"]  # it did not wait for an item
         (warning,) = [record for record in world.logs if record.level == "warning"]
         assert warning.fields["workers"] == workers
@@ -275,9 +275,9 @@ def test_a_pool_alone_takes_all_slots_and_one_that_fits_is_no_warning() -> None:
     for jobs, concurrency in (((job,), 8), ((job, other), 10)):
         with World(App(images, limits=Limits(concurrency=concurrency)).with_jobs(*jobs)) as world:
             world.inject(Delay("shrink", "1 s", times=8))
-            world.unwrap(world.handle(job).put_many(items(9)))
+            world.run(world.handle(job).put_many(items(9)))
             world.settle()
-            assert world.unwrap(world.handle(job).progress()).running == 8
+            assert world.run(world.handle(job).progress()).running == 8
             assert [record.message for record in world.logs if record.level == "warning"] == []
             world.advance("5 s")
 
@@ -285,6 +285,6 @@ def test_a_pool_alone_takes_all_slots_and_one_that_fits_is_no_warning() -> None:
 def test_a_key_whose_items_are_only_in_the_store_continues_when_its_rate_has_room() -> None:
     images, job = Images(), pool_of(workers=4, rate_per_key=(2, "5 s"))
     with World(App(images, limits=Limits(queued_items=2, lane_page=2)).with_jobs(job)) as world:
-        world.unwrap(world.handle(job).put_many(items(8)))
+        world.run(world.handle(job).put_many(items(8)))
         world.advance("1 minute")
         assert len(images.calls) == 8

@@ -32,23 +32,21 @@ def test_an_item_is_worked_on_and_its_result_is_kept(store: Any) -> None:
     images = Images()
     with World(app_of(images), store=store) as world:
         pool = world.handle(thumbnails)
-        assert world.unwrap(pool.outcome("a")) is None
-        assert world.unwrap(pool.put("a", PICTURE)) == ItemPut(created=True, status="queued", due_at=None)
+        assert world.run(pool.outcome("a")) is None
+        assert world.run(pool.put("a", PICTURE)) == ItemPut(created=True, status="queued", due_at=None)
         world.settle()
-        assert world.unwrap(pool.outcome("a")) == Done(value="small a.png")
-        assert world.unwrap(pool.put("a", Picture("bob", "b.png"))) == ItemPut(
-            created=False, status="done", due_at=None
-        )
-        assert world.unwrap(pool.get_state("a")) == PICTURE
+        assert world.run(pool.outcome("a")) == Done(value="small a.png")
+        assert world.run(pool.put("a", Picture("bob", "b.png"))) == ItemPut(created=False, status="done", due_at=None)
+        assert world.run(pool.get_state("a")) == PICTURE
         row = world.instance(thumbnails, "a")
         assert row is not None
         assert row.lane is None
         assert images.urls == ["a.png"]
         world.advance("59 minutes")
-        assert world.unwrap(pool.outcome("a")) == Done(value="small a.png")
+        assert world.run(pool.outcome("a")) == Done(value="small a.png")
         world.advance("1 minute")
-        assert world.unwrap(pool.outcome("a")) is None
-        assert world.unwrap(pool.put("a", PICTURE)).created
+        assert world.run(pool.outcome("a")) is None
+        assert world.run(pool.put("a", PICTURE)).created
         assert [event.type for event in world.history(thumbnails, "a")][-2:] == ["job.executed", "job.started"]
 
 
@@ -56,10 +54,10 @@ def test_without_keep_an_item_leaves_with_its_end(store: Any) -> None:
     job = pool_of(keep="0 ms")
     with World(app_of(Images(), job), store=store) as world:
         pool = world.handle(job)
-        world.unwrap(pool.put("a", PICTURE))
+        world.run(pool.put("a", PICTURE))
         world.settle()
-        assert world.unwrap(pool.outcome("a")) is None
-        assert world.unwrap(pool.count()).total == 0
+        assert world.run(pool.outcome("a")) is None
+        assert world.run(pool.count()).total == 0
 
 
 def _plain(ctx: ItemContext[int]) -> Program[int]:
@@ -89,12 +87,12 @@ def test_a_work_that_raises_before_it_returns_a_program_fails_by_the_policy(work
     job: Any = WorkerPool("p", item=int, work=work, result=int, retry=Retry(3, Backoff.constant("1 s"), jitter=False))
     with World(App(None).with_jobs(job), store=store) as world:
         pool = world.handle(job)
-        world.unwrap(pool.put("a", 1))
+        world.run(pool.put("a", 1))
         world.advance("1 minute")
-        dead = world.unwrap(pool.outcome("a"))
+        dead = world.run(pool.outcome("a"))
         assert isinstance(dead, Dead)
         assert (dead.error.error_type, dead.error.message) == ("ValueError", "no work on a")
-        failed = [logged for logged in world.unwrap(world.jobs.history(job, "a")) if logged.event.type == "job.failed"]
+        failed = [logged for logged in world.run(world.jobs.history(job, "a")) if logged.event.type == "job.failed"]
         assert len(failed) == 3
 
 
@@ -102,17 +100,17 @@ def test_a_delayed_item_waits_for_its_instant(store: Any) -> None:
     images = Images()
     with World(app_of(images), store=store) as world:
         pool = world.handle(thumbnails)
-        put = world.unwrap(pool.put("after", PICTURE, after="10 s"))
+        put = world.run(pool.put("after", PICTURE, after="10 s"))
         assert (put.status, put.due_at) == ("scheduled", world.now.replace(second=10))
-        world.unwrap(pool.put("at", PICTURE, at=world.now.replace(second=20)))
-        world.unwrap(pool.put("past", Picture("ann", "past"), at=world.now.replace(year=2020)))
-        late = world.unwrap(pool.put("late", PICTURE, at=world.now + timedelta(days=1, microseconds=1)))
+        world.run(pool.put("at", PICTURE, at=world.now.replace(second=20)))
+        world.run(pool.put("past", Picture("ann", "past"), at=world.now.replace(year=2020)))
+        late = world.run(pool.put("late", PICTURE, at=world.now + timedelta(days=1, microseconds=1)))
         assert late.due_at == world.now + timedelta(days=1, milliseconds=1)
         world.advance("9999 ms")
         assert images.urls == ["past"]
         world.advance("1 ms")
         assert images.urls == ["past", "a.png"]
-        assert world.unwrap(pool.outcome("at")) == Waiting(status="scheduled")
+        assert world.run(pool.outcome("at")) == Waiting(status="scheduled")
         world.advance("10 s")
         assert len(images.urls) == 3
 
@@ -121,12 +119,12 @@ def test_a_head_start_overtakes_items_that_were_put_less_earlier(store: Any) -> 
     images, job = Images(), pool_of(workers=1)
     with World(app_of(images, job), store=store) as world:
         pool = world.handle(job)
-        world.unwrap(pool.hold())
-        world.unwrap(pool.put("old", Picture("ann", "old")))
+        world.run(pool.hold())
+        world.run(pool.put("old", Picture("ann", "old")))
         world.advance("1 minute")
         for id_, head_start in (("late", "0 ms"), ("bit", "59 s"), ("much", "61 s")):
-            world.unwrap(pool.put(id_, Picture("ann", id_), head_start=head_start))
-        world.unwrap(pool.release())
+            world.run(pool.put(id_, Picture("ann", id_), head_start=head_start))
+        world.run(pool.release())
         world.settle()
         assert images.urls == ["much", "old", "bit", "late"]
 
@@ -135,39 +133,39 @@ def test_a_failed_attempt_is_retried_and_then_the_item_is_dead(store: Any) -> No
     images = Images()
     with World(app_of(images), store=store) as world:
         pool = world.handle(thumbnails)
-        world.unwrap(pool.put("a", BAD))
+        world.run(pool.put("a", BAD))
         world.settle()
-        assert world.unwrap(pool.outcome("a")) == Waiting(status="retrying")
+        assert world.run(pool.outcome("a")) == Waiting(status="retrying")
         row = world.instance(thumbnails, "a")
         assert row is not None
         assert row.lane is None
         world.advance("1 minute")
         world.advance("1 minute")
-        assert world.unwrap(pool.outcome("a")) == Dead(error=Unreachable("bad.png"))
-        assert world.unwrap(pool.put("a", PICTURE)) == ItemPut(created=False, status="parked", due_at=None)
+        assert world.run(pool.outcome("a")) == Dead(error=Unreachable("bad.png"))
+        assert world.run(pool.put("a", PICTURE)) == ItemPut(created=False, status="parked", due_at=None)
         assert len({run for run, _ in images.calls}) == 1
         assert len(images.calls) == 3
-        assert world.unwrap(pool.resume("a")).changed
+        assert world.run(pool.resume("a")).changed
         world.settle()
         assert len(images.calls) == 4
-        assert world.unwrap(pool.cancel("a")).cancelled
-        assert world.unwrap(pool.outcome("a")) is None
+        assert world.run(pool.cancel("a")).cancelled
+        assert world.run(pool.outcome("a")) is None
 
 
 def test_retry_begins_an_item_that_waits_for_its_retry_and_no_other(store: Any) -> None:
     images = Images()
     with World(app_of(images), store=store) as world:
         pool = world.handle(thumbnails)
-        assert world.unwrap(pool.retry("a")) == ItemRetried(queued=False, status=None)
-        world.unwrap(pool.put("a", BAD))
+        assert world.run(pool.retry("a")) == ItemRetried(queued=False, status=None)
+        world.run(pool.put("a", BAD))
         world.settle()
         assert len(images.calls) == 1
-        assert world.unwrap(pool.retry("a")) == ItemRetried(queued=True, status="retrying")
+        assert world.run(pool.retry("a")) == ItemRetried(queued=True, status="retrying")
         world.settle()
         assert len(images.calls) == 2
-        world.unwrap(pool.put("b", PICTURE))
+        world.run(pool.put("b", PICTURE))
         world.settle()
-        assert world.unwrap(pool.retry("b")) == ItemRetried(queued=False, status="done")
+        assert world.run(pool.retry("b")) == ItemRetried(queued=False, status="done")
         world.settle()
         assert images.urls == ["bad.png", "bad.png", "a.png"]
 
@@ -186,10 +184,10 @@ def test_on_dead_takes_care_of_a_dead_item(store: Any) -> None:
     job = pool_of(on_dead=take_note, retry=None)
     with World(app_of(Images(), job), store=store) as world:
         pool = world.handle(job)
-        world.unwrap(pool.put("a", BAD))
+        world.run(pool.put("a", BAD))
         world.settle()
         assert [("bad.png", Unreachable("bad.png"))] == NOTES
-        assert world.unwrap(pool.outcome("a")) is None
+        assert world.run(pool.outcome("a")) is None
 
 
 @program
@@ -202,9 +200,9 @@ def test_an_item_is_dead_if_on_dead_fails() -> None:
     job = pool_of(on_dead=give_up, retry=None)
     with World(app_of(Images(), job)) as world:
         pool = world.handle(job)
-        world.unwrap(pool.put("a", BAD))
+        world.run(pool.put("a", BAD))
         world.settle()
-        assert world.unwrap(pool.outcome("a")) == Dead(error=Unreachable("bad.png"))
+        assert world.run(pool.outcome("a")) == Dead(error=Unreachable("bad.png"))
         hooks = [event.hook for event in world.history(job, "a") if event.type == "job.failed"]
         assert hooks == ["on_dead", "work"]
 
@@ -215,15 +213,15 @@ def test_cancel_deletes_an_item_that_does_not_run(when: str, store: Any) -> None
     with World(app_of(images, job), store=store) as world:
         pool = world.handle(job)
         if when == "waiting":
-            world.unwrap(pool.hold())
-        world.unwrap(pool.put("a", BAD, after="1 s" if when in ("delayed", "paused") else None))
+            world.run(pool.hold())
+        world.run(pool.put("a", BAD, after="1 s" if when in ("delayed", "paused") else None))
         world.settle()
         if when == "paused":
-            world.unwrap(pool.pause("a"))
+            world.run(pool.pause("a"))
         calls = len(images.calls)
-        assert world.unwrap(pool.cancel("a")) == ItemCancelled(cancelled=True, reason="")
-        assert world.unwrap(pool.cancel("a")) == ItemCancelled(cancelled=False, reason="not_found")
-        world.unwrap(pool.release())
+        assert world.run(pool.cancel("a")) == ItemCancelled(cancelled=True, reason="")
+        assert world.run(pool.cancel("a")) == ItemCancelled(cancelled=False, reason="not_found")
+        world.run(pool.release())
         world.advance("1 minute")
         assert len(images.calls) == calls
 
@@ -232,28 +230,28 @@ def test_cancel_leaves_an_item_that_runs_or_is_done() -> None:
     with World(app_of(Images())) as world:
         pool = world.handle(thumbnails)
         world.inject(Hang("shrink"))
-        world.unwrap(pool.put("a", PICTURE))
+        world.run(pool.put("a", PICTURE))
         world.settle()
-        assert world.unwrap(pool.cancel("a")) == ItemCancelled(cancelled=False, reason="running")
-        assert world.unwrap(pool.put("a", BAD)).status == "running"
-        world.unwrap(pool.put("b", PICTURE))
+        assert world.run(pool.cancel("a")) == ItemCancelled(cancelled=False, reason="running")
+        assert world.run(pool.put("a", BAD)).status == "running"
+        world.run(pool.put("b", PICTURE))
         world.settle()
-        assert world.unwrap(pool.cancel("b")) == ItemCancelled(cancelled=False, reason="done")
-        world.unwrap(pool.terminate("a", interrupt=True))
+        assert world.run(pool.cancel("b")) == ItemCancelled(cancelled=False, reason="done")
+        world.run(pool.terminate("a", interrupt=True))
 
 
 def test_a_pause_takes_an_item_out_of_its_line(store: Any) -> None:
     images = Images()
     with World(app_of(images), store=store) as world:
         pool = world.handle(thumbnails)
-        world.unwrap(pool.hold())
+        world.run(pool.hold())
         for id_ in "ab":
-            world.unwrap(pool.put(id_, Picture("ann", id_)))
-        world.unwrap(pool.pause("a"))
-        world.unwrap(pool.release())
+            world.run(pool.put(id_, Picture("ann", id_)))
+        world.run(pool.pause("a"))
+        world.run(pool.release())
         world.advance("1 s")
         assert images.urls == ["b"]
-        world.unwrap(pool.resume("a"))
+        world.run(pool.resume("a"))
         world.settle()
         assert images.urls == ["b", "a"]
 
@@ -262,16 +260,16 @@ def test_a_held_pool_accepts_items_and_begins_none_also_after_a_restart(store: A
     images = Images()
     with World(app_of(images), store=store) as world:
         pool = world.handle(thumbnails)
-        world.unwrap(pool.hold())
-        world.unwrap(pool.put("a", PICTURE))
-        world.unwrap(pool.put("b", PICTURE, after="1 s"))
+        world.run(pool.hold())
+        world.run(pool.put("a", PICTURE))
+        world.run(pool.put("b", PICTURE, after="1 s"))
         world.crash()
         world.open()
         world.advance("1 hour")
         assert images.calls == []
-        progress = world.unwrap(pool.progress())
+        progress = world.run(pool.progress())
         assert (progress.waiting, progress.held, progress.oldest) == (2, True, world.now.replace(hour=0))
-        world.unwrap(pool.release())
+        world.run(pool.release())
         world.settle()
         assert len(images.calls) == 2
 
@@ -282,14 +280,14 @@ def test_a_crash_during_the_work_repeats_it_marked(when: Literal["before", "afte
     with World(app_of(images), store=store) as world:
         pool = world.handle(thumbnails)
         world.inject(Crash("shrink", when=when))
-        world.unwrap(pool.hold())
-        world.unwrap(pool.put("a", PICTURE))
-        world.unwrap(pool.release())
+        world.run(pool.hold())
+        world.run(pool.put("a", PICTURE))
+        world.run(pool.release())
         with pytest.raises(WorkerDied):
             world.settle()
         world.open()
         world.settle()
-        assert world.unwrap(pool.outcome("a")) == Done(value="small a.png")
+        assert world.run(pool.outcome("a")) == Done(value="small a.png")
         assert len(images.calls) == (1 if when == "before" else 2)
         assert len({run for run, _ in images.calls}) == 1
 
@@ -298,21 +296,21 @@ def test_progress_counts_the_items_by_their_end(store: Any) -> None:
     with World(app_of(Images()), store=store) as world:
         pool = world.handle(thumbnails)
         world.inject(Hang("shrink"))
-        world.unwrap(pool.put("running", PICTURE))
+        world.run(pool.put("running", PICTURE))
         world.settle()
-        world.unwrap(pool.put("done", PICTURE))
-        world.unwrap(pool.put("retrying", BAD))
-        world.unwrap(pool.put("delayed", PICTURE, after="1 hour"))
+        world.run(pool.put("done", PICTURE))
+        world.run(pool.put("retrying", BAD))
+        world.run(pool.put("delayed", PICTURE, after="1 hour"))
         world.settle()
-        found = world.unwrap(pool.progress())
+        found = world.run(pool.progress())
         assert (found.waiting, found.running, found.done, found.dead, found.paused) == (2, 1, 1, 0, 0)
         assert found.complete
-        world.unwrap(pool.terminate("running", interrupt=True))
+        world.run(pool.terminate("running", interrupt=True))
 
 
 def test_the_progress_of_a_pool_without_items_counts_none(store: Any) -> None:
     with World(app_of(Images()), store=store) as world:
-        assert world.unwrap(world.handle(thumbnails).progress()) == PoolProgress(
+        assert world.run(world.handle(thumbnails).progress()) == PoolProgress(
             waiting=0, running=0, done=0, dead=0, paused=0, oldest=None, held=False, complete=True
         )
 
@@ -322,15 +320,15 @@ def test_one_key_leaves_workers_to_the_others() -> None:
         pool = world.handle(thumbnails)
         world.inject(Hang("shrink", times=4))
         for number in range(4):
-            world.unwrap(pool.put(f"a{number}", Picture("ann", "a")))
+            world.run(pool.put(f"a{number}", Picture("ann", "a")))
             world.settle()
-        assert world.unwrap(pool.progress()).running == 2
+        assert world.run(pool.progress()).running == 2
         for id_ in "bcd":
-            world.unwrap(pool.put(id_, Picture(id_, id_)))
+            world.run(pool.put(id_, Picture(id_, id_)))
         world.settle()
-        assert world.unwrap(pool.progress()).running == 4
+        assert world.run(pool.progress()).running == 4
         for id_ in ("a0", "a1", "a2", "a3", *"bcd"):
-            world.unwrap(pool.terminate(id_, interrupt=True))
+            world.run(pool.terminate(id_, interrupt=True))
 
 
 @pytest.mark.parametrize(
@@ -345,7 +343,7 @@ def test_wrong_options_of_put_are_errors_of_the_call(options: dict[str, Any], er
     with World(app_of(Images())) as world:
         if "at" in options:
             options = {**options, "at": world.now}
-        failure = world.result(world.handle(thumbnails).put("a", PICTURE, **options)).failure()
+        failure = world.attempt(world.handle(thumbnails).put("a", PICTURE, **options)).failure()
         assert isinstance(failure, error)
 
 
@@ -353,11 +351,11 @@ def test_a_key_must_be_a_short_text() -> None:
     for key in (lambda _: 3, lambda _: "k" * 201):
         job = pool_of(key=key)
         with World(app_of(Images(), job)) as world:
-            failure = world.result(world.handle(job).put("a", PICTURE)).failure()
+            failure = world.attempt(world.handle(job).put("a", PICTURE)).failure()
             assert "at most 200 characters" in str(failure)
     job = pool_of(key=lambda _: "k" * 200)
     with World(app_of(Images(), job)) as world:
-        assert world.unwrap(world.handle(job).put("a", PICTURE)).created
+        assert world.run(world.handle(job).put("a", PICTURE)).created
 
 
 @pytest.mark.parametrize("wrong", ["too large", "not encodable"])
@@ -365,10 +363,10 @@ def test_an_item_whose_result_cannot_be_stored_is_dead_without_a_retry(wrong: st
     images = Images(small=lambda url: 90 * "x" if wrong == "too large" else 3)
     with World(App(images, limits=Limits(state_bytes=80)).with_jobs(thumbnails), store=store) as world:
         pool = world.handle(thumbnails)
-        world.unwrap(pool.put("a", PICTURE))
+        world.run(pool.put("a", PICTURE))
         world.advance("1 hour")
         assert len(images.calls) == 1
-        dead = world.unwrap(pool.outcome("a"))
+        dead = world.run(pool.outcome("a"))
         assert isinstance(dead, Dead)
         assert isinstance(dead.error, Defect)
         assert dead.error.error_type == "ResultNotStored"
@@ -388,11 +386,11 @@ def test_on_dead_takes_care_of_an_item_whose_result_cannot_be_stored() -> None:
     images = Images(small=lambda url: 90 * "x")
     with World(App(images, limits=Limits(state_bytes=80)).with_jobs(job)) as world:
         pool = world.handle(job)
-        world.unwrap(pool.put("a", PICTURE))
+        world.run(pool.put("a", PICTURE))
         world.settle()
         ((url, error),) = NOTES
         assert (url, error.error_type) == ("a.png", "ResultNotStored")
-        assert world.unwrap(pool.outcome("a")) is None
+        assert world.run(pool.outcome("a")) is None
 
 
 def test_a_dead_item_that_on_dead_takes_over_says_so_in_its_history(store: Any) -> None:
@@ -400,7 +398,7 @@ def test_a_dead_item_that_on_dead_takes_over_says_so_in_its_history(store: Any) 
     job = pool_of(on_dead=take_note)
     with World(app_of(Images(), job), store=store) as world:
         pool = world.handle(job)
-        world.unwrap(pool.put("a", BAD))
+        world.run(pool.put("a", BAD))
         world.advance("2 minutes")
         types = [event.type for event in world.history(job, "a")]
         assert types == ["job.terminated", "job.retry_exhausted", *["job.failed"] * 3, "job.started"]
@@ -411,9 +409,9 @@ def test_a_dead_item_that_on_dead_takes_over_says_so_in_its_history(store: Any) 
 def test_a_report_names_no_next_run_of_an_item_that_is_done() -> None:
     with World(app_of(Images())) as world:
         pool = world.handle(thumbnails)
-        world.unwrap(pool.put("a", PICTURE))
+        world.run(pool.put("a", PICTURE))
         world.settle()
-        status: InstanceStatus = world.unwrap(pool.status("a"))
+        status: InstanceStatus = world.run(pool.status("a"))
         assert attrs.asdict(status)["next_run_at"] is None
         assert status.status == "done"
 
@@ -422,19 +420,19 @@ def test_an_item_that_was_fired_when_its_pool_was_held_begins_with_the_release(s
     images, job = Images(), pool_of(workers=1)
     with World(app_of(images, job), store=store) as world:
         pool = world.handle(job)
-        world.unwrap(pool.hold())
-        world.unwrap(pool.put("a", Picture("ann", "a"), idempotency_key="k"))
-        world.unwrap(pool.put("b", Picture("ann", "b")))
+        world.run(pool.hold())
+        world.run(pool.put("a", Picture("ann", "a"), idempotency_key="k"))
+        world.run(pool.put("b", Picture("ann", "b")))
         world.inject(Delay("store.load", "2 s"))
         again = world.start(pool.put("a", Picture("ann", "a"), idempotency_key="k"))
         world.settle()
-        world.unwrap(pool.release())  # fires the first item, whose turn waits for the call
+        world.run(pool.release())  # fires the first item, whose turn waits for the call
         world.settle()
-        world.unwrap(pool.hold())
+        world.run(pool.hold())
         world.advance("3 s")
         assert again.answer().created
         assert images.urls == []
-        world.unwrap(pool.release())
+        world.run(pool.release())
         world.advance("2 s")
         assert images.urls == ["a", "b"]
 
@@ -445,36 +443,36 @@ def test_an_item_that_is_paused_while_it_runs_ends_as_it_ends(end: str, store: A
     with World(app_of(images, job), store=store) as world:
         pool = world.handle(job)
         world.inject(Delay("shrink", "2 s"))
-        world.unwrap(pool.put("a", BAD if end in ("dead", "retrying") else PICTURE))
+        world.run(pool.put("a", BAD if end in ("dead", "retrying") else PICTURE))
         world.settle()
-        assert world.unwrap(pool.pause("a")).changed
+        assert world.run(pool.pause("a")).changed
         if end == "crash":
             world.crash()
             world.open()
         world.advance("3 s")
-        outcome = world.unwrap(pool.outcome("a"))
+        outcome = world.run(pool.outcome("a"))
         if end == "retrying":  # the pause holds its retry
             assert outcome == Waiting(status="paused")
             world.advance("1 hour")
             assert len(images.calls) == 1
-            world.unwrap(pool.resume("a"))
+            world.run(pool.resume("a"))
             world.advance("1 minute")
             world.advance("1 minute")
-            outcome = world.unwrap(pool.outcome("a"))
+            outcome = world.run(pool.outcome("a"))
         assert outcome == (
             Dead(error=Unreachable("bad.png")) if end in ("dead", "retrying") else Done(value="small a.png")
         )
         if end in ("done", "crash"):
-            assert world.unwrap(pool.put("a", PICTURE)).status == "done"
+            assert world.run(pool.put("a", PICTURE)).status == "done"
 
 
 def test_a_pause_of_an_item_that_is_done_has_no_effect(store: Any) -> None:
     with World(app_of(Images()), store=store) as world:
         pool = world.handle(thumbnails)
-        world.unwrap(pool.put("a", PICTURE))
+        world.run(pool.put("a", PICTURE))
         world.settle()
-        paused = world.unwrap(pool.pause("a"))
+        paused = world.run(pool.pause("a"))
         assert (paused.changed, paused.status) == (False, "done")
-        assert world.unwrap(pool.progress()).done == 1
+        assert world.run(pool.progress()).done == 1
         world.advance("1 hour")
-        assert world.unwrap(pool.outcome("a")) is None
+        assert world.run(pool.outcome("a")) is None

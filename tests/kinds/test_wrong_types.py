@@ -47,7 +47,7 @@ def test_work_without_an_annotation_is_shown() -> None:
 def test_a_signal_by_its_name_is_an_invalid_argument() -> None:
     job, name = Workflow("w", state=int, run=same), cast("Any", "go")
     with World(App(None).with_jobs(job)) as world:
-        failed = world.result(world.handle(job).signal("a", name, 1)).failure()
+        failed = world.attempt(world.handle(job).signal("a", name, 1)).failure()
     assert isinstance(failed, InvalidArgument)
     assert str(failed) == "signal: expected a declared Signal, not its name; got 'go'"
 

@@ -18,12 +18,12 @@ from returns.io import IO, IOFailure, IOResult, IOSuccess
 from returns.result import Failure, Success
 
 from perdure.programs import (
-    Call,
     Do,
     Halted,
     Instruction,
     NoInterpreter,
     NotAProgram,
+    ServiceCall,
     WouldBlock,
     as_program,
     effect,
@@ -179,8 +179,8 @@ def test_an_effect_keeps_its_name_and_arguments_as_data():
         return instruction.fn(services, *instruction.args, **instruction.kwargs)
 
     assert run_sync(add(2, times=5), 1, handler=recording) == Success(11)
-    assert calls == [Call("add", (2,), {"times": 5}, print)]
-    assert calls != [Call("add", (2,), {}, print)]
+    assert calls == [ServiceCall("add", (2,), {"times": 5}, print)]
+    assert calls != [ServiceCall("add", (2,), {}, print)]
     assert repr(calls[0]) == "add(2, times=5)"
     assert repr(add(2)) == "<Program perform add(2)>"
     assert add.__name__ == "add"

@@ -5,8 +5,7 @@ from returns.future import FutureResult
 from returns.io import IOFailure, IOSuccess
 from returns.result import Failure, Result, Success
 
-from perdure.programs.future import answer_of, asked, mapped, once, settled
-from perdure.values.errors import AlreadyAwaited
+from perdure.programs.future import answer_of, asked, settled
 
 
 async def answering(result: Result[int, str], begun: list[str]) -> Result[int, str]:
@@ -54,19 +53,5 @@ def test_the_answer_of_any_future_result_can_be_had_as_a_result():
     async def main():
         assert await answer_of(FutureResult.from_value(1)) == Success(1)
         assert await answer_of(FutureResult.from_failure("no")) == Failure("no")
-
-    asyncio.run(main())
-
-
-def test_a_mapped_call_takes_the_place_of_the_call():
-    async def main():
-        call = once(answering(Success(1), []))
-        twice = mapped(mapped(call, lambda number: number + 1), lambda number: number * 10)
-        with pytest.raises(AlreadyAwaited):
-            await call
-        assert await twice == IOSuccess(20)
-        with pytest.raises(AlreadyAwaited):
-            await twice
-        assert await mapped(once(answering(Failure("no"), [])), lambda number: number + 1) == IOFailure("no")
 
     asyncio.run(main())

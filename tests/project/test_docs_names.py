@@ -21,6 +21,7 @@ import pytest
 from perdure import App, Client, Limits
 from perdure.cli.commands import COMMANDS
 from perdure.jobs.definition import Definition
+from perdure.remote.sync import SyncClient
 from perdure.server.http_limits import HttpLimits
 from perdure.testing import JobMachine, World
 from perdure.testing.cluster import Cluster
@@ -270,7 +271,7 @@ def _public_of(suffix: str) -> frozenset[str]:
 
 OBJECTS: dict[str, Callable[[], set[str] | frozenset[str]]] = {
     "app": lambda: _names(App),
-    "jobs": lambda: _names(Client) | {"unwrap"},  # of the synchronous client
+    "jobs": lambda: _names(SyncClient),
     "client": lambda: _names(Client),
     "ctx": lambda: _public_of("Context"),
     "handle": lambda: _public_of("Handle"),

@@ -55,7 +55,7 @@ def test_the_diagram_of_the_order_is_drawn_by_the_kit() -> None:
                 if isinstance(step, str):
                     world.advance(step)
                 else:
-                    world.unwrap(world.handle(order_processor).send(life, step))
+                    world.run(world.handle(order_processor).send(life, step))
                 world.settle()
             world.advance("1 second")
     page = (ROOT / "docs" / "tutorial" / "4-an-order.md").read_text(encoding="utf-8")

@@ -15,14 +15,14 @@ from perdure.remote import connect_sync
 
 with connect_sync(sys.argv[1]) as jobs:
     job = jobs.handle_by_name("task", "total")
-    jobs.unwrap(job.call("send", "a", "5"))
+    jobs.run(job.call("send", "a", "5"))
     if os.fork() == 0:
         try:
-            jobs.unwrap(job.call("send", "a", "6"))
+            jobs.run(job.call("send", "a", "6"))
         finally:
             os._exit(0)
     os.wait()
-    print(jobs.unwrap(job.get_state("a")))
+    print(jobs.run(job.get_state("a")))
 """
 
 total = Task("total", state=int, event=int, initial=0, decide=lambda state, event: Success(Decision(state + event)))

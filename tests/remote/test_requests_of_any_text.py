@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from returns.result import Success
 
-from perdure import App, Decision, Task, unwrap
+from perdure import App, Decision, Task
 from perdure.client.attempt import attempt
 from perdure.remote import connect
 from perdure.server.serving import serving
@@ -34,7 +34,7 @@ def test_an_explanation_changes_nothing_whatever_the_id_is(id_):
         job = jobs.handle_by_name("task", "total")
         explained = await attempt(job.explain("send", id_, "5"))
         history = await attempt(job.history(id_))
-        return type(explained), history, len(await unwrap(jobs.list(kind="task")))
+        return type(explained), history, len(await jobs.list(kind="task"))
 
     assert served(scenario) == (Success, Success(()), 0)
 

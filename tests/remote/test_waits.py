@@ -119,8 +119,8 @@ def test_any_program_can_wait_over_http():
 def test_a_client_without_an_event_loop_waits_too():
     def ask(url: str) -> Any:
         with connect_sync(url, task) as jobs:
-            jobs.unwrap(jobs.handle(task).send("a", 1))
-            return jobs.unwrap(jobs.until(task, "a", "idle"))
+            jobs.run(jobs.handle(task).send("a", 1))
+            return jobs.run(jobs.until(task, "a", "idle"))
 
     async def main():
         async with App(None).with_jobs(task).open("memory://") as local, serving(local, ["127.0.0.1:0"]) as (server,):

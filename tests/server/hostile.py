@@ -9,7 +9,7 @@ import attrs
 import orjson
 from raw_http import Served, serving, status_of
 
-from perdure import App, Client, Task, succeed, unwrap
+from perdure import App, Client, Task, succeed
 from perdure.examples.order_processor import Order, OrderEvent, OrderPlaced, decide_order
 from perdure.server.api import EngineApi, asgi_of
 from perdure.server.http_limits import HttpLimits
@@ -142,7 +142,7 @@ class Scene:
 async def under_attack(limits: HttpLimits = SMALL) -> AsyncGenerator[Scene]:
     """Serve an engine within the block."""
     async with App(None).with_jobs(ORDERS).open("memory://") as jobs:
-        await unwrap(jobs.handle(ORDERS).send("a", OrderPlaced(LARGE, 1)))
+        await jobs.handle(ORDERS).send("a", OrderPlaced(LARGE, 1))
         api = asgi_of(jobs, access=TOKENS, limits=limits, dashboard=True)
         async with serving(api, limits, guard=False) as served:
             scene = Scene(served, api, jobs)

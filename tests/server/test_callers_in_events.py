@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import orjson
 
-from perdure import App, Do, Limits, Retry, Task, TaskContext, fail, program, tell, unwrap
+from perdure import App, Do, Limits, Retry, Task, TaskContext, fail, program, tell
 from perdure.client.client import Client
 from perdure.engine.sink import EventSink
 from perdure.server.access import Access
@@ -62,7 +62,7 @@ async def serving(access: Access, *sinks: EventSink) -> AsyncGenerator[tuple[Cli
 
 async def callers(jobs: Client, id_: str) -> list[tuple[str, str | None]]:
     """For each event of an instance, its type and its caller, the oldest first."""
-    history = await unwrap(jobs.history(job, id_))
+    history = await jobs.history(job, id_)
     return [(logged.event.type, getattr(logged.event, "by", None)) for logged in reversed(history)]
 
 
@@ -119,7 +119,7 @@ def test_a_redrive_names_the_token() -> None:
                 dead.set_result(event)
 
         async with serving(TOKENS, calling(note)) as (jobs, http):
-            await unwrap(jobs.handle(job).send("one", BROKEN))
+            await jobs.handle(job).send("one", BROKEN)
             number = (await dead).message_id
             assert (await http.post(f"/v1/dead-letters/{number}/redrive")).json() == "redriven"
             assert ("message.redriven", "ada") in await callers(jobs, "other")
@@ -131,7 +131,7 @@ def test_events_of_a_local_program_and_of_this_process_are_told_apart() -> None:
     async def main() -> None:
         async with serving("unchecked") as (jobs, http):
             await http.post("/v1/jobs/task/job/instances/one/send", content=b"0")
-            await unwrap(jobs.handle(job).send("two", 0))
+            await jobs.handle(job).send("two", 0)
             assert {by for _, by in await callers(jobs, "one")} == {"unchecked"}
             assert {by for _, by in await callers(jobs, "two")} == {None}
 

@@ -21,7 +21,6 @@ from perdure import (
     every,
     program,
     succeed,
-    unwrap,
 )
 from perdure.examples.order_processor import Order, OrderEvent, decide_order
 from perdure.server.api import EngineApi, asgi_of
@@ -100,10 +99,10 @@ def replied(name: str) -> dict[str, str]:
     async def main() -> dict[str, str]:
         app = App(None).with_jobs(POOL, FLOW, ROUNDS, ORDERS, BAD)
         async with app.open("memory://") as jobs:
-            await unwrap(jobs.handle(POOL).put("a", 1))
-            await unwrap(jobs.handle(FLOW).start("a", 1))
-            await unwrap(jobs.handle(ROUNDS).start("a", 1))
-            await unwrap(jobs.until(POOL, "a", "parked", timeout="20 seconds"))
+            await jobs.handle(POOL).put("a", 1)
+            await jobs.handle(FLOW).start("a", 1)
+            await jobs.handle(ROUNDS).start("a", 1)
+            await jobs.until(POOL, "a", "parked", timeout="20 seconds")
             return await replies(asgi_of(jobs, access=TOKENS), name)
 
     return {path: text for path, text in asyncio.run(main()).items() if any(mark in text for mark in MARKS)}
@@ -174,6 +173,6 @@ def test_an_idempotency_key_that_is_sent_twice_is_refused():
                     (await client.post(f"{one}{path}/send", headers=headers, content=orjson.dumps(PLACED))).status_code
                     for path in ("", "/explain")
                 ]
-            return found, len(await unwrap(jobs.list()))
+            return found, len(await jobs.list())
 
     assert asyncio.run(main()) == ([422, 422], 0)

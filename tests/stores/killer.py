@@ -13,9 +13,8 @@ import attrs
 from returns.future import FutureResult
 from returns.result import Failure, Success
 
-from perdure import App, Do, Task, TaskContext, program, unwrap
+from perdure import App, Do, Task, TaskContext, attempt, program
 from perdure.programs import effect
-from perdure.programs.container import result_inside
 
 BEGIN, KILL, WAIT, LATER = "begin", "kill", "wait", "later"
 
@@ -63,20 +62,20 @@ async def main(file: str, journal: str, number: str) -> None:
     async with App(services).with_jobs(job).open(f"sqlite:///{file}") as jobs:
         calls = jobs.handle(job)
         if number == "1":
-            await unwrap(calls.send("killer", BEGIN))
-            bystander = asyncio.ensure_future(unwrap(calls.send("bystander", WAIT)))
+            await calls.send("killer", BEGIN)
+            bystander = asyncio.ensure_future(calls.send("bystander", WAIT))
             await services.waiting.wait()
-            await unwrap(calls.send("killer", KILL))
+            await calls.send("killer", KILL)
             bystander.cancel()
-        later = result_inside(await calls.send("killer", LATER, idempotency_key="k"))
+        later = await attempt(calls.send("killer", LATER, idempotency_key="k"))
         assert isinstance(later, Failure), later
-        await unwrap(calls.send("bystander", LATER))
-        status = await unwrap(calls.status("killer"))
-        history = await unwrap(jobs.history(job, "killer"))
+        await calls.send("bystander", LATER)
+        status = await calls.status("killer")
+        history = await jobs.history(job, "killer")
         report = {
             "later": type(later.failure()).__name__,
             "killer": [status.status, status.parked],
-            "bystander": await unwrap(calls.get_state("bystander")),
+            "bystander": await calls.get_state("bystander"),
             "history": [[entry.event.type, getattr(entry.event, "recoveries", None)] for entry in reversed(history)],
         }
         print(json.dumps(report))  # noqa: T201 - its output

@@ -12,8 +12,7 @@ from typing import Any
 
 from returns.result import Success
 
-from perdure import App, Decision, Task, tell
-from perdure.programs.container import result_inside
+from perdure import App, Decision, Task, attempt, tell
 
 KILL, FINE = "kill", "fine"
 journal = -1
@@ -42,17 +41,17 @@ async def main(file: str, journal_path: str, how: str) -> None:
     async with App(None).with_jobs(job, sender).open(f"sqlite:///{file}?durability=relaxed") as jobs:
         if how == "message":
             await jobs.handle(sender).send("s", "x", idempotency_key="k")
-        answer = result_inside(await jobs.handle(job).send("killer", KILL if how == "request" else FINE))
+        answer = await attempt(jobs.handle(job).send("killer", KILL if how == "request" else FINE))
         await jobs.handle(job).send("bystander", FINE)
-        while how == "message" and result_inside(await jobs.handle(job).get_state("bystander")).value_or(None) != 2:  # noqa: ASYNC110
+        while how == "message" and (await attempt(jobs.handle(job).get_state("bystander"))).value_or(None) != 2:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-        status = result_inside(await jobs.handle(job).status("killer")).unwrap()
-        history = result_inside(await jobs.history(job, "killer")).unwrap()
+        status = await jobs.handle(job).status("killer")
+        history = await jobs.history(job, "killer")
         report = {
             "answer": type(answer.swap().value_or(None)).__name__,
             "killer": [status.status, status.parked],
             "history": [[entry.event.type, getattr(entry.event, "recoveries", None)] for entry in reversed(history)],
-            "bystander": result_inside(await jobs.handle(job).get_state("bystander")).unwrap(),
+            "bystander": await jobs.handle(job).get_state("bystander"),
         }
         print(json.dumps(report))  # noqa: T201 - its output
 

@@ -14,9 +14,8 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from perdure import App, Migrations, Task, TaskContext, tell
+from perdure import App, Migrations, Task, TaskContext, attempt, tell
 from perdure.programs import Program, program, sleep
-from perdure.programs.container import result_inside
 
 KILLER, BYSTANDER, RUNNER = "killer", "bystander", "runner"
 AT_ONCE = 0
@@ -89,35 +88,35 @@ def sender_to(job: Any) -> Task[Any, Any, Any, Any]:
 async def write_rows(handle: Any, how: str) -> None:
     for id_ in (RUNNER, BYSTANDER) if how.startswith("first") else (RUNNER, KILLER, BYSTANDER):
         alarm_in_ms = 1_500 if id_ == RUNNER or (id_ == KILLER and how == "alarm") else AT_ONCE
-        result_inside(await handle.send(id_, alarm_in_ms)).unwrap()
+        await handle.send(id_, alarm_in_ms)
 
 
 async def serve_all(jobs: Any, job: Any, sender: Any, how: str) -> dict[str, Any]:
     handle = jobs.handle(job)
     if how.endswith("message"):
-        result_inside(await jobs.handle(sender).send("s", "x", idempotency_key="k")).unwrap()
+        await jobs.handle(sender).send("s", "x", idempotency_key="k")
     elif how.endswith("request"):
         await handle.send(KILLER, AT_ONCE, idempotency_key="k")
     while how != "start":
-        runner = result_inside(await handle.get_state(RUNNER)).unwrap()
-        killer = result_inside(await handle.status(KILLER)).unwrap()
+        runner = await handle.get_state(RUNNER)
+        killer = await handle.status(KILLER)
         if runner.count == 101 and killer.status == "parked":
             break
         await asyncio.sleep(0.01)
-    answer = result_inside(await handle.send(KILLER, AT_ONCE, idempotency_key="k"))
+    answer = await attempt(handle.send(KILLER, AT_ONCE, idempotency_key="k"))
     if not how.endswith("message"):
-        result_inside(await handle.send(BYSTANDER, AT_ONCE, idempotency_key="k")).unwrap()
-    while result_inside(await handle.get_state(BYSTANDER)).unwrap().count != 2:  # noqa: ASYNC110
+        await handle.send(BYSTANDER, AT_ONCE, idempotency_key="k")
+    while (await handle.get_state(BYSTANDER)).count != 2:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
-    killer = result_inside(await handle.status(KILLER)).unwrap()
-    history = result_inside(await jobs.history(job, KILLER)).unwrap()
-    seen = result_inside(await handle.get_state(KILLER))
+    killer = await handle.status(KILLER)
+    history = await jobs.history(job, KILLER)
+    seen = await attempt(handle.get_state(KILLER))
     return {
         "answer": type(answer.swap().value_or(None)).__name__,
         "killer": [killer.status, killer.parked],
         "state": seen.value_or("unreadable"),
         "history": [[entry.event.type, getattr(entry.event, "recoveries", None)] for entry in reversed(history)],
-        "runner": result_inside(await handle.status(RUNNER)).unwrap().parked,
+        "runner": (await handle.status(RUNNER)).parked,
     }
 
 

@@ -17,11 +17,9 @@ from attrs import frozen
 from encrypted_harness import NEW, OLD, WITH_BOTH, WITH_NEW, WITH_OLD, EncryptedMemory, EncryptedSqlite
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from returns.io import IOFailure, IOSuccess
 from returns.result import Failure, Result, Success
-from returns.unsafe import unsafe_perform_io
 
-from perdure import App, Client, Debounce, DebounceContext, Program, Task, TaskContext, effect, fail, tell, unwrap
+from perdure import App, Client, Debounce, DebounceContext, Program, Task, TaskContext, attempt, effect, fail, tell
 from perdure.cli.commands import run_command
 from perdure.stores.codec import event_body
 from perdure.stores.encryption import Encryption, Key
@@ -119,7 +117,7 @@ def url(folder: Path) -> str:
 async def write_everywhere(jobs: Client, text: str) -> None:
     note, batch = jobs.handle(notes), jobs.handle(batches)
     for how in ("keep", "look", "raise", "send"):
-        await note.send("a", Note(text, how), idempotency_key=how)
+        await attempt(note.send("a", Note(text, how), idempotency_key=how))
     await note.trigger("a", idempotency_key="run")
     await batch.add("b", Note(text))
     await batch.flush("b", idempotency_key="flush")
@@ -143,8 +141,8 @@ def test_nothing_of_the_plain_text_is_in_the_files(text: str) -> None:
         async def use(jobs_app: App[Any]) -> bytes:
             async with jobs_app.open(url(folder)) as jobs:
                 await write_everywhere(jobs, text)
-                assert (await unwrap(jobs.handle(notes).get_state("a"))) == Note(text)
-                history = f"{await unwrap(jobs.history(notes, 'a'))}"
+                assert (await jobs.handle(notes).get_state("a")) == Note(text)
+                history = f"{await jobs.history(notes, 'a')}"
                 assert text in history
                 return stored_bytes(folder)
 
@@ -167,20 +165,20 @@ def test_the_search_finds_plain_text_where_nothing_is_encrypted(tmp_path: Path) 
 async def text_of(store_url: str, encryption: Encryption | None) -> Any:
     """Read the note through an engine: its text, or the problem."""
     async with app(encryption).open(store_url) as jobs:
-        match await jobs.handle(notes).get_state("a"):
-            case IOSuccess(Success(note)):
+        match await attempt(jobs.handle(notes).get_state("a")):
+            case Success(note):
                 return "" if note is None else note.text
-            case IOFailure(Failure(refused)):
+            case Failure(refused):
                 return refused.problems[0]
 
 
 async def send(store_url: str, encryption: Encryption | None, text: str, **options: Any) -> Any:
     async with app(encryption).open(store_url) as jobs:
-        return await jobs.handle(notes).send("a", Note(text), **options)
+        return await attempt(jobs.handle(notes).send("a", Note(text), **options))
 
 
 def error_of(answer: Any) -> Exception:
-    return unsafe_perform_io(answer.failure())
+    return answer.failure()
 
 
 def test_keys_are_rotated_at_the_next_commit(tmp_path: Path) -> None:
@@ -191,8 +189,8 @@ def test_keys_are_rotated_at_the_next_commit(tmp_path: Path) -> None:
 
     async def touch() -> None:
         async with app(WITH_BOTH).open(store) as jobs:
-            await unwrap(jobs.handle(notes).pause("a"))
-            await unwrap(jobs.handle(notes).resume("a"))
+            await jobs.handle(notes).pause("a")
+            await jobs.handle(notes).resume("a")
 
     asyncio.run(touch())
     assert asyncio.run(text_of(store, WITH_NEW)) == "first"
@@ -267,7 +265,7 @@ def test_a_text_that_was_changed_or_moved_is_refused(tmp_path: Path, tampering: 
     async def write() -> None:
         async with secretive.open(store) as jobs:
             for id_ in ("a", "b"):
-                await unwrap(jobs.handle(notes).send(id_, Note(id_)))
+                await jobs.handle(notes).send(id_, Note(id_))
 
     asyncio.run(write())
     with closing(sqlite3.connect(tmp_path / "jobs.db")) as database, database:
@@ -305,7 +303,7 @@ def test_a_kill_during_a_rotation_leaves_every_instance_readable(tmp_path: Path)
 
     async def read() -> set[str]:
         async with rotated.open(store) as jobs:
-            return {(await unwrap(jobs.handle(notes).get_state(f"n-{at}"))).text for at in range(40)}
+            return {(await jobs.handle(notes).get_state(f"n-{at}")).text for at in range(40)}
 
     asyncio.run(write())
     here = str(Path(__file__).parent)
@@ -337,7 +335,7 @@ def test_a_world_keeps_plain_data_and_reads_no_keys() -> None:
         raise AssertionError("the keys of production are not here")
 
     with World(App(None, encryption=no_keys).with_jobs(notes)) as world:
-        world.unwrap(world.handle(notes).send("a", Note("x")))
+        world.run(world.handle(notes).send("a", Note("x")))
         assert world.instance(notes, "a").state == '{"text":"x","how":"keep"}'
 
 

@@ -12,7 +12,7 @@ from postgres_harness import SharedPostgresHarness
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
-from perdure import App, Decision, Do, ItemContext, Task, TaskContext, WorkerPool, effect, program, unwrap
+from perdure import App, Decision, Do, ItemContext, Task, TaskContext, WorkerPool, effect, program
 from perdure.programs.future import answer_of
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.stores.sharing.contract import Sharing
@@ -50,14 +50,14 @@ def test_requests_through_two_engines_are_each_applied_once(postgres_url: str):
             async with app.open(harness.url) as there:
                 handles = [jobs.handle(SUMS) for jobs in (here, there)]
                 sends = [
-                    unwrap(handles[number % 2].send(f"{number % 5}", Added(number), idempotency_key=f"{number}"))
+                    handles[number % 2].send(f"{number % 5}", Added(number), idempotency_key=f"{number}")
                     for number in range(REQUESTS)
                 ]
                 await asyncio.gather(*sends)
-            sums = [await unwrap(here.handle(SUMS).get_state(f"{number}")) for number in range(5)]
+            sums = [await here.handle(SUMS).get_state(f"{number}") for number in range(5)]
             assert sum(each.count for each in sums if each is not None) == REQUESTS
             assert sum(each.cents for each in sums if each is not None) == sum(range(REQUESTS))
-            await unwrap(here.handle(SUMS).send("0", Added(1)))
+            await here.handle(SUMS).send("0", Added(1))
         await harness.discard()
 
     asyncio.run(main())
@@ -81,12 +81,12 @@ def test_a_writer_that_is_stuck_blocks_no_other_engine(postgres_url: str):
             stuck = asyncio.ensure_future(answer_of(there.commit(put(row, fence))))
             await harness.until_blocked()
             await harness.execute("UPDATE perdure.engines SET lease_until = now() WHERE epoch = $1", there.epoch)
-            members = await unwrap(sharing(here).heartbeat({}))
+            members = (await answer_of(sharing(here).heartbeat({}))).unwrap()
             assert there.epoch in members.epochs, "its commit may still succeed"
-            await unwrap(sharing(third).heartbeat({}))
-            await unwrap(here.commit(put(other, own)))
+            (await answer_of(sharing(third).heartbeat({}))).unwrap()
+            (await answer_of(here.commit(put(other, own)))).unwrap()
         assert isinstance(await stuck, Success)
-        assert (await unwrap(sharing(here).heartbeat({}))).epochs == {here.epoch, third.epoch}
+        assert (await answer_of(sharing(here).heartbeat({}))).unwrap().epochs == {here.epoch, third.epoch}
         lost = (await answer_of(there.commit(put(row, None)))).failure()
         assert isinstance(lost, OwnershipLost)
         assert "its lease ended, and another engine declared it dead; start it again" in lost.reason
@@ -104,7 +104,7 @@ def test_engines_whose_leases_have_both_ended_do_not_wait_for_each_other(postgre
 
     async def main() -> None:
         here, there, third = [await harness.open() for _ in range(3)]
-        await asyncio.gather(*(unwrap(sharing(store).heartbeat({})) for store in (here, there)))
+        await asyncio.gather(*(answer_of(sharing(store).heartbeat({})) for store in (here, there)))
         async with harness.transaction() as writer:  # a commit of the third one is under way
             await harness.pass_time(60_000)
             await writer.execute(harness.sql(f"SELECT pg_advisory_xact_lock_shared(perdure.writers_of({third.epoch}))"))
@@ -134,7 +134,7 @@ def test_a_heartbeat_waits_for_no_other_statement(postgres_url: str):
             reads = [asyncio.ensure_future(answer_of(store.events(0, 9))) for _ in range(4)]
             reads += [asyncio.ensure_future(answer_of(call)) for call in (store.load(A), store.commit(put(A)))]
             await harness.until_blocked(4)
-            assert (await unwrap(sharing(store).heartbeat({}))).epochs == {store.epoch}
+            assert (await answer_of(sharing(store).heartbeat({}))).unwrap().epochs == {store.epoch}
             assert not any(read.done() for read in reads)
         await asyncio.gather(*reads)
         await store.close()
@@ -184,12 +184,12 @@ def test_the_workers_of_a_pool_count_in_each_engine(postgres_url: str):
         here, there = [App(desk).with_jobs(POOL) for desk in desks]
         async with asyncio.timeout(120), here.open(harness.url) as jobs, there.open(harness.url):
             pool = jobs.handle(POOL)
-            await unwrap(pool.put_many((f"{number}", number) for number in range(ITEMS)))
+            await pool.put_many((f"{number}", number) for number in range(ITEMS))
             await asyncio.gather(*(desk.full.wait() for desk in desks))
             for desk in desks:
                 for _ in range(ITEMS):
                     desk.free.release()
-            while (await unwrap(pool.count())).by_status.get("done", 0) < ITEMS:  # noqa: ASYNC110 - it asks the store
+            while (await pool.count()).by_status.get("done", 0) < ITEMS:  # noqa: ASYNC110 - it asks the store
                 await asyncio.sleep(0.02)
         assert [desk.most for desk in desks] == [WORKERS, WORKERS]
         await harness.discard()
@@ -240,7 +240,7 @@ def test_an_engine_with_a_wrong_clock_fires_no_alarm_early_and_none_late(postgre
             for number in range(bells.wanted):
                 handle = (off, good)[number % 2].handle(BELLS)
                 asked[f"{number}"] = time.monotonic()
-                await unwrap(handle.send(f"{number}", 2_000))
+                await handle.send(f"{number}", 2_000)
             await asyncio.wait_for(bells.all_rung.wait(), timeout=25)
         await harness.discard()
 

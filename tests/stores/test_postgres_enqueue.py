@@ -17,7 +17,7 @@ from returns.result import Success
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
-from perdure import App, Client, Decision, Task, tell, unwrap
+from perdure import App, Client, Decision, Task, tell
 from perdure.stores.encryption import Encryption, Key
 from perdure.stores.postgres.enqueue import enqueue, enqueue_async
 from perdure.values.errors import DefinitionError, InvalidArgument, InvalidInput
@@ -55,7 +55,7 @@ class Running:
     noted: asyncio.Queue[int]
 
     async def amounts(self, id_: str) -> tuple[int, ...]:
-        state = await unwrap(self.jobs.handle_by_name("task", "orders").get_state(id_))
+        state = await self.jobs.handle_by_name("task", "orders").get_state(id_)
         return () if state is None else tuple(state["amounts"])
 
     async def stored(self, id_: str, expected: tuple[int, ...]) -> None:
@@ -172,7 +172,7 @@ def test_nothing_is_delivered_before_the_commit(postgres_url: str):
             connection = await asyncpg.connect(running.harness.database)
             async with connection.transaction():
                 await enqueue_async(connection, *commands("a"), schema=running.harness.schema)
-                await unwrap(running.jobs.handle_by_name("task", "orders").call("send", "a", '{"amount":9}'))
+                await running.jobs.handle_by_name("task", "orders").call("send", "a", '{"amount":9}')
                 assert await running.amounts("a") == (9,)
             await running.wait_for(9, 1, 2, 3)
             await connection.close()
@@ -230,7 +230,7 @@ def test_commands_to_an_app_that_encrypts_are_encrypted(postgres_url: str):
             await enqueue_async(alone, tell(ORDERS, "c").send(Paid(5)), schema=harness.schema)
             await alone.close()
             async with asyncio.timeout(120):
-                while not (letters := await unwrap(running.jobs.dead_letters())):  # noqa: ASYNC110 - it asks the store
+                while not (letters := await running.jobs.dead_letters()):  # noqa: ASYNC110 - it asks the store
                     await asyncio.sleep(0)
             assert letters[0].message.target.id == "c"
 

@@ -14,7 +14,7 @@ from postgres_harness import SharedPostgresHarness
 from postgres_server import running_server
 from returns.result import Success
 
-from perdure import App, Decision, Task, tell, unwrap
+from perdure import App, Decision, Task, tell
 from perdure.cli.commands import run_command
 from perdure.stores.postgres import open_postgres
 from perdure.stores.postgres.enqueue import enqueue_async
@@ -57,11 +57,11 @@ def test_two_engines_apply_each_request_once(harness: SharedPostgresHarness):
         async with app.open(harness.url) as here, app.open(harness.url) as there:
             handles = [jobs.handle(job) for jobs in (here, there)]
             sends = [
-                unwrap(handles[number % 2].send(f"{number % 7}", Added(number), idempotency_key=f"{number}"))
+                handles[number % 2].send(f"{number % 7}", Added(number), idempotency_key=f"{number}")
                 for number in range(140)
             ]
             await asyncio.gather(*sends)
-            sums = [await unwrap(here.handle(job).get_state(f"{number}")) for number in range(7)]
+            sums = [await here.handle(job).get_state(f"{number}") for number in range(7)]
             assert sum(each or 0 for each in sums) == sum(range(140))
 
     asyncio.run(main())
@@ -115,7 +115,7 @@ def test_a_copy_is_refused(harness: SharedPostgresHarness):
 def test_commands_that_read_the_tables_work(harness: SharedPostgresHarness, capsys: pytest.CaptureFixture[str]):
     async def main() -> None:
         async with App(None).with_jobs(job := summing()).open(harness.url) as jobs:
-            await unwrap(jobs.handle(job).send("a", Added(7)))
+            await jobs.handle(job).send("a", Added(7))
 
     asyncio.run(main())
     for command, shown in (("doctor", "a pooler such as PgBouncer answers"), ("stats", "1"), ("verify", "is intact")):

@@ -10,7 +10,7 @@ from postgres_harness import PostgresHarness, SharedPostgresHarness
 from postgres_server import PrivateCluster
 from returns.result import Failure, Success
 
-from perdure import Alarm, App, Decision, Do, Task, TaskContext, attempt, program, tell, unwrap
+from perdure import Alarm, App, Decision, Do, Task, TaskContext, attempt, program, tell
 from perdure.client.client import Client
 from perdure.client.in_process import engine_of
 from perdure.stores.postgres.enqueue import enqueue_async
@@ -102,7 +102,7 @@ def test_an_owner_continues_after_a_restart_of_the_server(postgres_cluster: Priv
             await asking
             assert await fired.get() == "a"
             assert not engine_of(jobs).stopped.done()
-            assert await unwrap(jobs.handle(job).get_state("a")) == 5
+            assert await jobs.handle(job).get_state("a") == 5
         assert all(isinstance(each, StoreUnavailable | OutcomeUnknown) for each in refusals)
         await harness.discard()
 

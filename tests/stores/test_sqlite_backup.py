@@ -17,7 +17,7 @@ from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 from watched_disk import WatchedDisk
 
-from perdure import App, Client, Program, Task, TaskContext, effect, tell, unwrap
+from perdure import App, Client, Program, Task, TaskContext, effect, tell
 from perdure.client.in_process import engine_of
 from perdure.stores.memory import memory_store
 from perdure.stores.sqlite import open_sqlite
@@ -332,18 +332,18 @@ def test_a_backup_opens_and_continues_from_the_state_of_the_store(tmp_path: Path
     async def original() -> None:
         reached, may_continue = given = services()
         async with App(given).with_jobs(PLAIN, LEDGER).open(f"sqlite:///{tmp_path / 'jobs.db'}") as jobs:
-            await unwrap(jobs.handle(PLAIN).send("a", 5, idempotency_key="k"))
-            running = asyncio.ensure_future(unwrap(jobs.handle(PLAIN).send("b", -1)))
+            await jobs.handle(PLAIN).send("a", 5, idempotency_key="k")
+            running = asyncio.ensure_future(jobs.handle(PLAIN).send("b", -1))
             await reached.wait()
-            await unwrap(jobs.backup(target))
-            await unwrap(jobs.handle(PLAIN).send("a", 100))
+            await jobs.backup(target)
+            await jobs.handle(PLAIN).send("a", 100)
             may_continue.set()
             await running
 
     async def settled(jobs: Client) -> int | None:
-        while (await unwrap(jobs.handle(LEDGER).get_state("book"))) != 5:  # noqa: ASYNC110 - a delivery notifies no caller
+        while (await jobs.handle(LEDGER).get_state("book")) != 5:  # noqa: ASYNC110 - a delivery notifies no caller
             await asyncio.sleep(0)
-        return await unwrap(jobs.handle(PLAIN).get_state("b"))
+        return await jobs.handle(PLAIN).get_state("b")
 
     async def restored() -> None:
         reached, may_continue = given = services()
@@ -351,11 +351,11 @@ def test_a_backup_opens_and_continues_from_the_state_of_the_store(tmp_path: Path
         async with App(given).with_jobs(PLAIN, LEDGER).open(f"sqlite:///{target}") as jobs:
             assert engine_of(jobs).store.epoch == 2
             await reached.wait()  # the run that was in progress is delivered again
-            await unwrap(jobs.handle(PLAIN).send("a", 5, idempotency_key="k"))
-            assert await unwrap(jobs.handle(PLAIN).get_state("a")) == 5
+            await jobs.handle(PLAIN).send("a", 5, idempotency_key="k")
+            assert await jobs.handle(PLAIN).get_state("a") == 5
             await settled(jobs)
-            assert await unwrap(jobs.handle(PLAIN).send("b", 0))  # behind the recovered run
-            assert await unwrap(jobs.handle(PLAIN).get_state("b")) == -1
+            assert await jobs.handle(PLAIN).send("b", 0)  # behind the recovered run
+            assert await jobs.handle(PLAIN).get_state("b") == -1
             assert len(await value(engine_of(jobs).store.find(Query()))) == 3
 
     asyncio.run(original())

@@ -8,7 +8,7 @@ import pytest
 from returns.result import Failure, Success
 from watched_disk import WatchedDisk
 
-from perdure import App, Task, unwrap
+from perdure import App, Task
 from perdure.testing.conformance.examples import address, created, put
 from perdure.testing.conformance.requirement import answer, value
 from perdure.values.errors import StoreUnavailable
@@ -98,11 +98,11 @@ def test_the_engine_continues_when_the_file_is_free(tmp_path):
         store, _ = await _impatient(path)
         async with App(None).with_jobs(counter).open(store) as jobs:
             counters = jobs.handle(counter)
-            await unwrap(counters.send("a", 1))
+            await counters.send("a", 1)
             with _held(path):
                 refused = [await answer(counters.send("a", 10)), await answer(counters.trigger("a"))]
-            await unwrap(counters.send("a", 1))
-            return refused, await unwrap(counters.get_state("a")), await unwrap(counters.status("a"))
+            await counters.send("a", 1)
+            return refused, await counters.get_state("a"), await counters.status("a")
 
     refused, state, status = asyncio.run(main())
     assert [type(one.failure()) for one in refused] == [StoreUnavailable, StoreUnavailable]

@@ -90,8 +90,8 @@ async def test_a_sink_that_raises_is_logged_once(world: World, place: Place, err
     world.outside.refusals["refused"] = 9
     jobs = await world.open(App(world.outside).with_jobs(job).with_sinks(Breaking(place, error=error)))
     for id_ in "ab":
-        await world.unwrap(jobs.handle(job).send(id_, "refused"))
-        assert await world.unwrap(jobs.handle(job).get_state(id_)) == 1
+        await world.run(jobs.handle(job).send(id_, "refused"))
+        assert await world.run(jobs.handle(job).get_state(id_)) == 1
     records = [record for record in world.world.logs if record.message == "sink raised an exception"]
     assert [record.fields["sink"] for record in records] == ["breaking"]
 
@@ -114,7 +114,7 @@ class Garbled(Breaking):
 @on_each_store
 async def test_a_trace_context_that_is_none_is_not_stored(world: World, garbage: object) -> None:
     jobs = await world.open(App(world.outside).with_jobs(job).with_sinks(Garbled("exit", garbage=garbage)))
-    await world.unwrap(jobs.handle(job).send("a", "refused"))
+    await world.run(jobs.handle(job).send("a", "refused"))
     claims = [row.event_claim for row in (each.write.instance for each in world.commits) if row.event_claim]
     assert [claim.trace for claim in claims] == [None] * len(claims) != []
 

@@ -66,7 +66,7 @@ app: App[None] = App(None).with_jobs(orders)
 
 def test_a_line_of_a_program_carries_its_run(lines: io.StringIO, captured: list[Any]) -> None:
     with World(app) as world:
-        world.unwrap(world.jobs.handle(orders).send("a-1", 7))
+        world.run(world.jobs.handle(orders).send("a-1", 7))
     log.info("outside")
     packed, outside = (json.loads(line) for line in lines.getvalue().splitlines())
     run = {"job": "task:orders", "id": "a-1", "hook": "on_event", "attempt": 1}

@@ -67,7 +67,7 @@ async def test_the_metrics_of_requests_runs_alarms_messages_and_commits(world: W
     app = App(world.outside).with_jobs(orders).with_sinks(opentelemetry(meter_provider=meters))
     world.outside.refusals["executing"] = 1
     jobs = await world.open(app)
-    await world.unwrap(jobs.handle(orders).send("a", "tell hello"))
+    await world.run(jobs.handle(orders).send("a", "tell hello"))
     world.shift_wall_clock(3_600_000 + 5_000)
     await world.advance(minutes=61)
     await world.advance(minutes=61)

@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from otlp_receiver import Received, receiving
 
-from perdure import App, Do, Task, TaskContext, effect, program, tell, unwrap
+from perdure import App, Do, Task, TaskContext, effect, program, tell
 from perdure.engine.sink import EngineView, OpenSink
 from perdure.telemetry.opentelemetry import opentelemetry
 from perdure.values.event import JobFailed
@@ -84,7 +84,7 @@ async def run(url: str) -> None:
     sink, failure = opentelemetry(tracer_provider=tracers, meter_provider=meters), FailureSeen()
     app: App[None] = App(None).with_jobs(orders, payments).with_sinks(sink, failure)
     async with asyncio.timeout(120), app.open("memory://") as jobs:
-        await unwrap(jobs.handle(orders).send("a", 7))
+        await jobs.handle(orders).send("a", 7)
         await failure.seen.wait()
         await asyncio.to_thread(tracers.force_flush)
         await asyncio.to_thread(meters.force_flush)

@@ -21,7 +21,7 @@ from returns.future import FutureResult
 from test_metrics import orders
 from world import World, on_each_store
 
-from perdure import App, Task, unwrap
+from perdure import App, Task, attempt
 from perdure.client.client import gateway_of
 from perdure.programs.future import answer_of
 from perdure.runtime.on_asyncio import asyncio_runtime
@@ -61,7 +61,7 @@ class Scraped:
 
 async def scraped(world: World) -> Scraped:
     await world.advance(s=1)  # a page is repeated for a second
-    return Scraped.of(await world.unwrap(world.jobs.metrics()))
+    return Scraped.of(await world.run(world.jobs.metrics()))
 
 
 # ---------------------------------------------------------------- the numbers
@@ -72,7 +72,7 @@ async def test_the_metrics_of_requests_runs_alarms_messages_and_commits(world: W
     jobs = await world.open(app)
     empty = await scraped(world)
     assert (empty.of_orders("runs_total", outcome="failed"), empty("commits_total", outcome="unknown")) == (0, 0)
-    await world.unwrap(jobs.handle(orders).send("a", "tell hello"))
+    await world.run(jobs.handle(orders).send("a", "tell hello"))
     world.shift_wall_clock(3_600_000 + 5_000)
     await world.advance(minutes=61)
     await world.advance(minutes=61)
@@ -99,7 +99,7 @@ async def test_the_metrics_of_requests_runs_alarms_messages_and_commits(world: W
 @on_each_store
 async def test_the_size_of_a_commit_is_in_bytes(world: World) -> None:
     jobs = await world.open(App(world.outside).with_jobs(orders).with_sinks(prometheus()))
-    await world.unwrap(jobs.handle(orders).send("a", "é" * 100))
+    await world.run(jobs.handle(orders).send("a", "é" * 100))
     assert (await scraped(world))("commit_size_bytes_sum") >= len(('"' + "é" * 100 + '"').encode())
 
 
@@ -109,8 +109,8 @@ async def test_an_overdue_alarm_a_dead_letter_and_the_lag_of_a_tracker_are_seen(
     endpoint.script.extend(["500"] * 100)
     app = App(world.outside).with_jobs(exported).with_sinks(endpoint.tracker(flush_interval="1s"), prometheus())
     jobs = await world.open(app)
-    await world.unwrap(jobs.handle(exported).send("a", 1))
-    await world.unwrap(jobs.handle(exported).pause("a"))
+    await world.run(jobs.handle(exported).send("a", 1))
+    await world.run(jobs.handle(exported).pause("a"))
     await world.advance(minutes=3)
     now = await scraped(world)
     assert now("sink_failing", sink="tracker") == 1
@@ -161,7 +161,7 @@ def test_many_scrapes_read_the_store_once() -> None:
 
 
 async def _text(jobs: Any) -> str:
-    return await unwrap(jobs.metrics())
+    return await jobs.metrics()
 
 
 def test_a_store_that_hangs_delays_a_scrape_by_two_seconds_at_most_and_is_read_once() -> None:
@@ -244,7 +244,7 @@ def test_a_large_page_is_rendered_in_pieces_and_equals_one_rendered_at_once() ->
         app = App(None).with_jobs(*jobs).with_sinks(prometheus(registry=registry))
         async with app.open(store, runtime=runtime) as client:
             for job in jobs:
-                await answer_of(client.handle(job).send("a", 1))
+                await attempt(client.handle(job).send("a", 1))
             for accept, encode in (("", text_format.generate_latest), (OPENMETRICS, openmetrics.generate_latest)):
                 turns = [0]
 
@@ -254,7 +254,7 @@ def test_a_large_page_is_rendered_in_pieces_and_equals_one_rendered_at_once() ->
                         await runtime.sleep(0)
 
                 other = runtime.spawn(count(), name="another request")
-                page = (await answer_of(gateway_of(client).exposition(accept))).unwrap()
+                page = (await attempt(gateway_of(client).exposition(accept))).unwrap()
                 other.cancel()
                 assert page.text == encode(registry)
                 assert turns[0] > 10, "another task ran between the pieces"
@@ -280,7 +280,7 @@ def test_a_page_that_is_rendered_ends_with_its_engine() -> None:
 
 
 async def _metrics(jobs: Any) -> Any:
-    return await answer_of(jobs.metrics())
+    return await attempt(jobs.metrics())
 
 
 # ---------------------------------------------------------------- registries
@@ -362,7 +362,7 @@ def test_without_a_sink_the_answer_is_404_and_names_the_sink_to_add() -> None:
             response = await http.get("/metrics")
             assert (response.status_code, response.json()["code"]) == (404, "metrics_disabled")
             assert "prometheus() of perdure.telemetry.prometheus" in response.json()["detail"]
-            refused = await answer_of(api.client.metrics())
+            refused = await attempt(api.client.metrics())
             assert isinstance(refused.failure(), MetricsDisabled)
 
     asyncio.run(main())

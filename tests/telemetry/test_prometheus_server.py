@@ -19,7 +19,7 @@ import yaml
 from test_metrics import orders
 from world import Outside
 
-from perdure import App, unwrap
+from perdure import App
 from perdure.server.bind import TcpBind
 from perdure.server.serving import serving
 from perdure.server.tokens import Tokens
@@ -140,8 +140,8 @@ def test_prometheus_scrapes_a_live_engine(tmp_path: Path) -> None:
             async with scraping(url.removeprefix("http://"), tmp_path) as server:
                 await server.reaches("up", 1)
                 for number in range(3):
-                    await unwrap(jobs.handle(orders).send(f"o-{number}", "tell hello"))
-                await unwrap(jobs.handle(orders).trigger("o-0"))
+                    await jobs.handle(orders).send(f"o-{number}", "tell hello")
+                await jobs.handle(orders).trigger("o-0")
                 of_job = 'kind="task",job_name="orders"'
                 await server.reaches(f'perdure_requests_total{{{of_job},action="send",outcome="ok"}}', 3)
                 await server.reaches(f"sum(perdure_instances{{{of_job}}})", 4)
@@ -168,8 +168,8 @@ def test_prometheus_scrapes_a_live_engine(tmp_path: Path) -> None:
 def test_promtool_finds_nothing_to_correct_in_the_metrics() -> None:
     async def main() -> str:
         async with App(Outside()).with_jobs(orders).with_sinks(prometheus()).open("memory://") as jobs:
-            await unwrap(jobs.handle(orders).send("o-1", "tell hello"))
-            return await unwrap(jobs.metrics())
+            await jobs.handle(orders).send("o-1", "tell hello")
+            return await jobs.metrics()
 
     checked = subprocess.run(
         ["promtool", "check", "metrics"],  # noqa: S607 - on the path

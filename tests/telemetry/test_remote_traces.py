@@ -43,12 +43,12 @@ def call_async(url: str) -> None:
 
 def call_sync(url: str) -> None:
     with connect_sync(url, orders, trace=current_trace) as jobs:
-        jobs.unwrap(jobs.handle(orders).send("a", 1))
+        jobs.run(jobs.handle(orders).send("a", 1))
 
 
 def call_by_name(url: str) -> None:
     with connect_sync(url, trace=current_trace) as jobs:
-        jobs.unwrap(jobs.handle_by_name("task", "orders").call("send", "a", "1"))
+        jobs.run(jobs.handle_by_name("task", "orders").call("send", "a", "1"))
 
 
 def call_over_http(url: str) -> None:
@@ -114,7 +114,7 @@ def test_a_client_without_a_hook_sends_no_trace() -> None:
     with engine_served(App(None).with_jobs(orders).with_sinks(traces.sink())) as url:
         checkout = traces.provider.get_tracer("client").start_as_current_span("checkout")
         with checkout, connect_sync(url, orders) as jobs:
-            jobs.unwrap(jobs.handle(orders).send("a", 1))
+            jobs.run(jobs.handle(orders).send("a", 1))
         assert traces.one("send task:orders").parent is None
 
 

@@ -77,7 +77,7 @@ def events() -> Iterator[list[dict[str, Any]]]:
 
 def test_a_run_is_reported_once_however_often_it_fails(events: list[dict[str, Any]]) -> None:
     with World(app, at_end="leave") as world:
-        world.unwrap(world.jobs.handle(orders).send("a", Card("x")))
+        world.run(world.jobs.handle(orders).send("a", Card("x")))
         world.advance("10 minutes")
         assert isinstance(world.error_of(world.jobs.handle(orders).send("b", Card("refused"))), Exception)
     sentry_sdk.flush(timeout=10)

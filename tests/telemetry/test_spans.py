@@ -33,6 +33,7 @@ from perdure import (
     tell,
 )
 from perdure.engine.tracing import turn_begun
+from perdure.jobs.call import Call
 from perdure.jobs.request import ALARM, RECOVER
 from perdure.programs import gather
 from perdure.values.instance import Claim, Instance
@@ -161,7 +162,7 @@ async def test_the_span_of_an_effect_is_the_current_one_while_the_service_works(
 
     job = Task("job", state=str, event=str, initial="", on_event=both)
     jobs = await world.open(App(world.outside).with_jobs(job).with_sinks(traces.sink()))
-    await world.unwrap(jobs.handle(job).send("a", "go"))
+    await world.run(jobs.handle(job).send("a", "go"))
     (root,) = [span for span in traces.spans if span.parent is None]
     assert sorted(str(below) for below in traces.tree(root)[1]) == [  # type: ignore[index] # a pair
         "('fetch', ['GET one'])",
@@ -174,7 +175,7 @@ async def test_the_span_of_an_effect_is_the_current_one_while_the_service_works(
 async def test_a_call_without_a_caller_begins_a_trace(world: World) -> None:
     traces = Traces()
     jobs = await world.open(app(world, traces))
-    await world.unwrap(jobs.handle(orders).send("a", Say("hello")))
+    await world.run(jobs.handle(orders).send("a", Say("hello")))
     turn = traces.one("send task:orders")
     assert turn.parent is None
     assert not turn.links
@@ -198,7 +199,7 @@ async def test_an_alarm_is_linked_to_the_turn_that_set_it(world: World) -> None:
     traces = Traces()
     with traces.provider.get_tracer("startup").start_as_current_span("startup"):  # which is no cause of later turns
         jobs = await world.open(app(world, traces))
-    await world.unwrap(jobs.handle(orders).send("a", Say("late", "1 hour")))
+    await world.run(jobs.handle(orders).send("a", Say("late", "1 hour")))
     await world.advance(hours=1)
     alarm = traces.one("alarm task:orders")
     assert is_linked(alarm, to=traces.one("send task:orders"))
@@ -213,7 +214,7 @@ async def test_an_alarm_is_linked_to_the_turn_that_set_it(world: World) -> None:
 async def test_each_tick_is_linked_to_the_tick_before(world: World) -> None:
     traces = Traces()
     jobs = await world.open(app(world, traces))
-    await world.unwrap(jobs.handle(ticks).start("a", 0))
+    await world.run(jobs.handle(ticks).start("a", 0))
     await world.advance(hours=2)
     start, (first, second) = traces.one("start continuous:ticks"), traces.named("alarm continuous:ticks")
     assert is_linked(first, to=start)
@@ -224,8 +225,8 @@ async def test_each_tick_is_linked_to_the_tick_before(world: World) -> None:
 async def test_a_flush_is_linked_to_the_event_that_set_its_alarm(world: World) -> None:
     traces = Traces()
     jobs = await world.open(app(world, traces))
-    await world.unwrap(jobs.handle(piles).add("a", 1))
-    await world.unwrap(jobs.handle(piles).add("a", 2))
+    await world.run(jobs.handle(piles).add("a", 1))
+    await world.run(jobs.handle(piles).add("a", 2))
     await world.advance(minutes=2)
     first, _ = traces.named("add debounce:piles")
     alarm = traces.one("alarm debounce:piles")
@@ -238,8 +239,8 @@ async def test_a_retry_is_linked_to_the_attempt_that_failed(world: World) -> Non
     traces = Traces()
     world.outside.refusals["word 2"] = 2
     jobs = await world.open(app(world, traces))
-    await world.unwrap(jobs.handle(orders).send("a", Say("word", "1 hour")))
-    await world.unwrap(jobs.handle(orders).trigger("a"))
+    await world.run(jobs.handle(orders).send("a", Say("word", "1 hour")))
+    await world.run(jobs.handle(orders).trigger("a"))
     await world.advance(minutes=3)
     failed, (second, third) = traces.one("trigger task:orders"), traces.named("retry task:orders")
     assert is_linked(second, to=failed)
@@ -256,7 +257,7 @@ async def test_a_retry_is_linked_to_the_attempt_that_failed(world: World) -> Non
 async def test_a_message_is_linked_to_the_turn_that_sent_it(world: World) -> None:
     traces = Traces()
     jobs = await world.open(app(world, traces))
-    await world.unwrap(jobs.handle(orders).send("a", Tell("b", "hello")))
+    await world.run(jobs.handle(orders).send("a", Tell("b", "hello")))
     await world.settle()
     sent, received = traces.named("send task:orders")
     assert is_linked(received, to=sent)
@@ -272,11 +273,11 @@ async def test_a_redriven_message_is_linked_to_the_turn_that_sent_it(world: Worl
     world.outside.breaks.add("hello")
     limited = App(world.outside, limits=Limits(message_attempts=1)).with_jobs(orders).with_sinks(traces.sink())
     jobs = await world.open(limited)
-    await world.unwrap(jobs.handle(orders).send("a", Tell("b", "hello")))
+    await world.run(jobs.handle(orders).send("a", Tell("b", "hello")))
     await world.settle()
     world.outside.breaks.clear()
-    (dead,) = await world.unwrap(jobs.dead_letters())
-    await world.unwrap(jobs.redrive(dead.message_id))
+    (dead,) = await world.run(jobs.dead_letters())
+    await world.run(jobs.redrive(dead.message_id))
     await world.settle()
     sent, failed, redriven = traces.named("send task:orders")
     assert is_linked(failed, to=sent)
@@ -297,7 +298,7 @@ async def test_a_recovery_is_linked_to_the_turn_that_a_crash_ended(world: World)
             await jobs.handle(orders).send("a", Say("hello"))
         return Success(None)
 
-    world.start(FutureResult(call()))
+    world.start(Call(call, "call of the test"))
     await world.settle()
     await world.crash()
     world.outside.held.clear()
@@ -318,7 +319,7 @@ async def test_a_recovery_is_linked_to_the_turn_that_a_crash_ended(world: World)
 async def test_an_alarm_and_a_message_keep_their_link_over_a_crash(world: World) -> None:
     before, after = Traces(), Traces()
     jobs = await world.open(app(world, before))
-    await world.unwrap(jobs.handle(orders).send("a", Say("late", "1 hour")))
+    await world.run(jobs.handle(orders).send("a", Say("late", "1 hour")))
     await world.crash()
     await world.open(app(world, after))
     await world.advance(hours=1)
@@ -330,14 +331,14 @@ async def test_an_engine_without_tracing_keeps_the_trace_of_an_alarm_until_it_se
     traces = Traces()
     untraced = App(world.outside).with_jobs(orders)
     jobs = await world.open(app(world, traces))
-    await world.unwrap(jobs.handle(orders).send("a", Say("late", "1 hour")))
+    await world.run(jobs.handle(orders).send("a", Say("late", "1 hour")))
     await world.close()
     jobs = await world.open(untraced)
-    await world.unwrap(jobs.handle(orders).trigger("a"))
+    await world.run(jobs.handle(orders).trigger("a"))
     row = await world.row(orders.address("a"))
     assert row is not None
     assert row.alarm_trace is not None
-    await world.unwrap(jobs.handle(orders).send("a", Say("later", "2 hours")))
+    await world.run(jobs.handle(orders).send("a", Say("later", "2 hours")))
     row = await world.row(orders.address("a"))
     assert row is not None
     assert row.alarm_trace is None
@@ -375,8 +376,8 @@ vaults = Task("vaults", state=Vault, event=str, initial=Vault(), on_event=on_unl
 async def test_secrets_are_scrubbed_from_recorded_exceptions(world: World) -> None:
     traces = Traces()
     jobs = await world.open(App(None).with_jobs(vaults).with_sinks(traces.sink()))
-    await world.result(jobs.handle(vaults).send("a", "raises"))
-    await world.result(jobs.handle(vaults).send("a", "denied"))
+    await world.attempt(jobs.handle(vaults).send("a", "raises"))
+    await world.attempt(jobs.handle(vaults).send("a", "denied"))
     (raised, denied), (raising, rejecting) = traces.named("unlock"), traces.named("send task:vaults")
     (exception,) = exceptions(raised)
     assert exception["exception.type"] == "ValueError"
@@ -396,7 +397,7 @@ async def test_secrets_are_scrubbed_from_recorded_exceptions(world: World) -> No
 async def test_a_turn_that_is_not_sampled_passes_that_on(world: World) -> None:
     traces = Traces(sampler=ParentBased(ALWAYS_OFF))
     jobs = await world.open(app(world, traces))
-    await world.unwrap(jobs.handle(orders).send("a", Say("late", "1 hour")))
+    await world.run(jobs.handle(orders).send("a", Say("late", "1 hour")))
     row = await world.row(orders.address("a"))
     assert row is not None
     assert row.alarm_trace is not None
@@ -411,7 +412,7 @@ async def test_nothing_is_stored_without_an_sdk(world: World) -> None:
     from perdure.telemetry.opentelemetry import opentelemetry  # noqa: PLC0415
 
     jobs = await world.open(App(world.outside).with_jobs(orders).with_sinks(opentelemetry()))
-    await world.unwrap(jobs.handle(orders).send("a", Say("late", "1 hour")))
+    await world.run(jobs.handle(orders).send("a", Say("late", "1 hour")))
     row = await world.row(orders.address("a"))
     assert row is not None
     assert row.alarm_trace is None

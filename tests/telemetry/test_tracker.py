@@ -27,7 +27,7 @@ def app_of(endpoint: FakeEndpoint, **options: Any) -> App[Any]:
 
 async def sent(world: World, *ids: str) -> None:
     for id_ in ids:
-        await world.unwrap(world.jobs.handle(job).send(id_, 1))
+        await world.run(world.jobs.handle(job).send(id_, 1))
 
 
 def lag(world: World, name: str = "tracker") -> Any:
@@ -249,7 +249,7 @@ async def test_a_failing_store_is_queried_again(world: World) -> None:
     jobs = await world.open(app_of(endpoint))
     for operation in ("events", "move_cursor"):
         world.fail(operation, StoreUnavailable(operation, "disk"), times=2)
-    await world.unwrap(jobs.handle(job).send("a", 1))
+    await world.run(jobs.handle(job).send("a", 1))
     await world.advance(s=50)
     assert endpoint.first_arrivals == await logged_ids(world)
     assert world.logs.count("tracker cannot use the store; it retries") == 2

@@ -11,7 +11,7 @@ import pytest
 from fake_endpoint import job
 from http_endpoint import HttpEndpoint
 
-from perdure import App, unwrap
+from perdure import App
 from perdure.client.client import Client
 from perdure.client.in_process import engine_of
 from perdure.programs.future import answer_of
@@ -42,7 +42,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def sent(jobs: Client, *ids: str) -> None:
     for id_ in ids:
-        await unwrap(jobs.handle(job).send(id_, 1))
+        await jobs.handle(job).send(id_, 1)
 
 
 async def stored_ids(jobs: Client) -> list[str]:
@@ -122,7 +122,7 @@ def test_an_encrypted_store_exports_plain_events() -> None:
             encrypted = App(None, encryption=Encryption(primary=Key.new("k"))).with_jobs(job).with_sinks(*app.sinks)
             async with encrypted.open("memory://") as jobs:
                 await sent(jobs, "a")
-                await unwrap(jobs.handle(job).terminate("a", "a reason in clear"))
+                await jobs.handle(job).terminate("a", "a reason in clear")
             assert endpoint.events[-1]["reason"] == "a reason in clear"
 
     asyncio.run(scenario())

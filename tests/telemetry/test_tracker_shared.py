@@ -47,7 +47,7 @@ def app_of(received: Received | None) -> App[None]:
 
 def sent(cluster: Cluster, engine: ClusterEngine, *ids: str) -> None:
     for id_ in ids:
-        cluster.unwrap(engine, lambda client, id_=id_: client.handle(job).send(id_, 1))
+        cluster.run_on(engine, lambda client, id_=id_: client.handle(job).send(id_, 1))
 
 
 def logged(cluster: Cluster) -> list[int]:

@@ -16,7 +16,7 @@ print([name for name in sys.modules if name.split(".")[0] in {"opentelemetry", "
 MISSING = """
 import asyncio, sys
 sys.modules["opentelemetry"] = sys.modules["prometheus_client"] = None
-from perdure import App
+from perdure import attempt, App
 from perdure.telemetry.opentelemetry import current_trace, opentelemetry
 from perdure.telemetry.prometheus import prometheus
 from perdure.values.errors import DefinitionError

@@ -31,15 +31,15 @@ def observed(job: object) -> JobCoverage:
     world.watch(observer.of(world))
     with world:
         orders, tokens = world.handle(order_processor), world.handle(token_refresher)
-        world.unwrap(orders.send("a", OrderPlaced("ada", 400)))
-        world.unwrap(orders.send("a", PaymentReceived(400)))
+        world.run(orders.send("a", OrderPlaced("ada", 400)))
+        world.run(orders.send("a", PaymentReceived(400)))
         world.error_of(orders.send("a", Delivered()))
         world.inject(Fail("send_mail", MailBounced("ada")))
         world.error_of(orders.send("b", OrderPlaced("ada", 400)))
-        world.unwrap(orders.send("b", OrderPlaced("ada", 400)))
+        world.run(orders.send("b", OrderPlaced("ada", 400)))
         world.advance("5 minutes")
         world.inject(Raise("refresh", OSError("down"), times=3))
-        world.unwrap(tokens.start("ada", TokenState("", "r", NEW_YEAR)))
+        world.run(tokens.start("ada", TokenState("", "r", NEW_YEAR)))
         world.advance("1 hour")
         world.crash()
     return observer.jobs[f"{job.kind}:{job.name}"]  # type: ignore[attr-defined] # a definition
@@ -132,11 +132,11 @@ def noticed(*faults: Fault) -> JobCoverage:
         for fault in faults:
             world.inject(fault)
             with suppress(WorkerDied):
-                world.result(world.handle(notices).send("a", 1))
+                world.attempt(world.handle(notices).send("a", 1))
             if not world.is_open:
                 world.open()
         if not faults:
-            world.unwrap(world.handle(notices).send("a", 1))
+            world.run(world.handle(notices).send("a", 1))
     return observer.jobs["task:notices"]
 
 
@@ -198,7 +198,7 @@ def test_a_service_that_declares_no_error_is_not_said_to_lack_one() -> None:
     looking = Task("looking", state=int, event=int, initial=0, on_event=looks, execute=does_nothing)
     with World(App(Shop()).with_jobs(looking)) as world:
         world.watch(observer.of(world))
-        world.unwrap(world.handle(looking).send("a", 1))
+        world.run(world.handle(looking).send("a", 1))
     coverage = observer.jobs["task:looking"]
     assert coverage.never_injected() == {"look_around": DEFECTS, "store.commit": FAULTS}
     assert "faults never injected at look_around: any" in as_text(coverage)
@@ -317,7 +317,7 @@ def test_counted_transitions_of_concurrent_requests_are_possible(asked: Any, see
                 call = handle.send("a", event, idempotency_key=key) if not isinstance(event, str) else None
                 calls.append(call if call is not None else getattr(handle, str(event))("a"))
             world.concurrently(*calls)
-            world.unwrap(handle.resume("a"))
+            world.run(handle.resume("a"))
     sent = {step for step in observer.coverage(lamps).steps if step.event in ("Go", "Stop", "Warn")}
     assert {step for step in sent if step.before != "paused" and step.after != "paused"} <= POSSIBLE
 
@@ -398,7 +398,7 @@ from perdure.testing import World
 @pytest.mark.parametrize("number", range(4))
 def test_adds(number):
     with World(app) as world:
-        world.unwrap(world.handle(counter).send("a", Add(number)))
+        world.run(world.handle(counter).send("a", Add(number)))
 """
 
 

@@ -11,7 +11,7 @@ import pytest
 from returns.future import FutureResult
 from returns.result import Failure, Success
 
-from perdure import App, Client, TaskContext, unwrap
+from perdure import App, Client, TaskContext
 from perdure.examples.mail import HasMailer, MailBounced, send_mail
 from perdure.examples.order_processor import (
     IllegalTransition,
@@ -211,20 +211,18 @@ def test_nothing_is_written_and_no_effect_performed():
 
     async def scenario(jobs: Client, _: Simulation) -> None:
         orders = jobs.handle(order_processor)
-        await unwrap(orders.send("1", PLACED))
-        before = (await unwrap(orders.status("1")), await unwrap(jobs.history(order_processor, "1")), list(mailer.sent))
-        paid = await unwrap(
-            jobs.explain(order_processor, "1", lambda order: order.send(PaymentReceived(100)), answers=SENT)
-        )
+        await orders.send("1", PLACED)
+        before = (await orders.status("1"), await jobs.history(order_processor, "1"), list(mailer.sent))
+        paid = await jobs.explain(order_processor, "1", lambda order: order.send(PaymentReceived(100)), answers=SENT)
         assert isinstance(paid, Explained)
         assert order_processor.decode_state(paid.instance).status == "paid"
         assert isinstance(
-            await unwrap(jobs.explain(order_processor, "1", lambda order: order.send(PaymentReceived(100)))),
+            await jobs.explain(order_processor, "1", lambda order: order.send(PaymentReceived(100))),
             NeedsAnswer,
         )
         assert before == (
-            await unwrap(orders.status("1")),
-            await unwrap(jobs.history(order_processor, "1")),
+            await orders.status("1"),
+            await jobs.history(order_processor, "1"),
             mailer.sent,
         )
 
@@ -233,8 +231,8 @@ def test_nothing_is_written_and_no_effect_performed():
 
 def test_a_remembered_answer_is_returned_again():
     async def scenario(jobs: Client, _: Simulation) -> None:
-        first = await unwrap(jobs.handle(order_processor).send("1", PLACED, idempotency_key="k"))
-        seen = await unwrap(jobs.explain(order_processor, "1", lambda order: order.send(PLACED), idempotency_key="k"))
+        first = await jobs.handle(order_processor).send("1", PLACED, idempotency_key="k")
+        seen = await jobs.explain(order_processor, "1", lambda order: order.send(PLACED), idempotency_key="k")
         assert isinstance(seen, Explained)
         assert (seen.result, seen.transition.is_empty) == (Success(first), True)
 
@@ -243,7 +241,7 @@ def test_a_remembered_answer_is_returned_again():
 
 def test_programs_see_the_services():
     async def scenario(jobs: Client, _: Simulation) -> None:
-        seen = await unwrap(jobs.explain(greeter, "1", lambda job: job.send("go")))
+        seen = await jobs.explain(greeter, "1", lambda job: job.send("go"))
         assert isinstance(seen, Explained)
         assert greeter.decode_state(seen.instance) == "hello"
 
@@ -253,9 +251,9 @@ def test_programs_see_the_services():
 def test_a_bad_request_is_refused_as_ever():
     async def scenario(jobs: Client, _: Simulation) -> None:
         with pytest.raises(InvalidInput):
-            await unwrap(jobs.explain(order_processor, "1", lambda order: order.send("no event")))
+            await jobs.explain(order_processor, "1", lambda order: order.send("no event"))
         with pytest.raises(InvalidInput):
-            await unwrap(jobs.handle_by_name("task", "order-processor").explain("send", "1", "{}"))
+            await jobs.handle_by_name("task", "order-processor").explain("send", "1", "{}")
 
     play(scenario, Mailer())
 
@@ -264,10 +262,10 @@ def test_it_can_be_called_by_name():
     async def scenario(jobs: Client, _: Simulation) -> None:
         orders = jobs.handle_by_name("task", "order-processor")
         payload = '{"type":"OrderPlaced","owner":"ada","amount":100}'
-        seen = await unwrap(orders.explain("send", "1", payload, answers=SENT))
+        seen = await orders.explain("send", "1", payload, answers=SENT)
         assert (seen["form"], seen["before"], seen["write"]) == ("explained", None, "put")
         assert (seen["after"]["state"]["owner"], seen["answer"]["created"]) == ("ada", True)
-        nothing = await unwrap(orders.explain("alarm", "1"))
+        nothing = await orders.explain("alarm", "1")
         assert (nothing["write"], nothing["messages"], nothing["events"]) == ("keep", [], [])
 
     play(scenario, Mailer())
@@ -292,9 +290,9 @@ def test_a_request_that_must_wait_for_a_run_says_so():
 
     async def scenario(jobs: Client, simulation: Simulation) -> None:
         mailer.simulation = simulation
-        sending = simulation.runtime.spawn(unwrap(jobs.handle(order_processor).send("1", PLACED)), name="caller")
+        sending = simulation.runtime.spawn(jobs.handle(order_processor).send("1", PLACED), name="caller")
         await simulation.runtime.sleep(500)
-        waiting = await unwrap(jobs.explain(order_processor, "1", lambda order: order.terminate("now")))
+        waiting = await jobs.explain(order_processor, "1", lambda order: order.terminate("now"))
         assert isinstance(waiting, Explained)  # an event's claim does not hold a terminate back
         await sending
 

@@ -209,8 +209,8 @@ def test_a_plan_that_was_simulated_strikes_in_a_world_as_well(plan):
     mailer = Mailer()
     with World(App(mailer).with_jobs(order_processor)) as world:
         orders = world.handle(order_processor)
-        world.unwrap(orders.send("order-1", OrderPlaced("ada", 100)))
-        world.unwrap(orders.send("order-1", PaymentReceived(100)))
+        world.run(orders.send("order-1", OrderPlaced("ada", 100)))
+        world.run(orders.send("order-1", PaymentReceived(100)))
         world.inject(*plan)
         world.start(orders.send("order-1", Shipped("T-1"), idempotency_key="k"))
         with suppress(WorkerDied):
@@ -219,8 +219,8 @@ def test_a_plan_that_was_simulated_strikes_in_a_world_as_well(plan):
         if not world.is_open:
             world.open()
         world.clear_faults()
-        world.unwrap(orders.send("order-1", Shipped("T-1"), idempotency_key="k"))
-        assert world.unwrap(orders.get_state("order-1")).status == "shipped"
+        world.run(orders.send("order-1", Shipped("T-1"), idempotency_key="k"))
+        assert world.run(orders.get_state("order-1")).status == "shipped"
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=str)

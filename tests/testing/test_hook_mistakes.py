@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 from returns.result import Result, Success
 
-from perdure import App, Debounce, Decision, Do, Program, Task, TaskContext, effect, fail, program, succeed, unwrap
+from perdure import App, Debounce, Decision, Do, Program, Task, TaskContext, effect, fail, program, succeed
 from perdure.jobs.inspection import HookMistake
 from perdure.programs import gather, race, when
 from perdure.runtime.simulated import Simulation
@@ -88,7 +88,7 @@ FORGETFUL = [
 def test_a_program_that_is_built_and_never_run_fails_the_test(hook: Any) -> None:
     notes = task_of(hook)
     with pytest.raises(HookMistake) as found, World(App(object()).with_jobs(notes), debug=True) as world:
-        world.unwrap(world.handle(notes).send("a", 1))
+        world.run(world.handle(notes).send("a", 1))
     assert found.value.job == "task:notes"
     assert found.value.hook == "on_event"
     assert found.value.mistake == "program never run"
@@ -137,14 +137,14 @@ def test_programs_that_are_run_or_kept_for_another_outcome_are_no_mistakes(hook:
     notes = task_of(hook)
     with World(App(object()).with_jobs(notes), debug=True) as world:
         for event in (-1, 1):
-            world.unwrap(world.handle(notes).send("a", event))
-        assert world.unwrap(world.handle(notes).get_state("a")) == [-1, 1]
+            world.run(world.handle(notes).send("a", event))
+        assert world.run(world.handle(notes).get_state("a")) == [-1, 1]
 
 
 def test_programs_that_a_function_of_a_program_holds_are_no_mistakes() -> None:
     notes = task_of(table_style)
     with World(App(object()).with_jobs(notes), debug=True) as world:
-        world.unwrap(world.handle(notes).send("a", 1))
+        world.run(world.handle(notes).send("a", 1))
 
 
 def test_runs_that_take_turns_do_not_see_each_others_programs() -> None:
@@ -187,15 +187,15 @@ def test_a_state_that_is_changed_in_place_fails_the_test(hook: Any) -> None:
         pytest.raises(HookMistake, match=r"ctx\.set_state") as found,
         World(App(object()).with_jobs(notes), debug=True) as world,
     ):
-        world.unwrap(world.handle(notes).send("a", 1))
+        world.run(world.handle(notes).send("a", 1))
     assert found.value.mistake == "state changed in place"
 
 
 def test_a_state_that_is_changed_and_set_is_stored() -> None:
     notes = task_of(appends_and_sets)
     with World(App(object()).with_jobs(notes), debug=True) as world:
-        world.unwrap(world.handle(notes).send("a", 1))
-        assert world.unwrap(world.handle(notes).get_state("a")) == [1]
+        world.run(world.handle(notes).send("a", 1))
+        assert world.run(world.handle(notes).get_state("a")) == [1]
 
 
 # ---------------------------------------------------------------- programs as values
@@ -279,7 +279,7 @@ def test_an_event_that_is_changed_in_place_fails_the_test_once(hooks: Any) -> No
     lists = with_events(**hooks)
     with World(App(object()).with_jobs(lists), debug=True) as world:
         with pytest.raises(HookMistake, match="on_event of task:lists changed its event") as found:
-            world.unwrap(world.handle(lists).send("a", [1]))
+            world.run(world.handle(lists).send("a", [1]))
         assert found.value.mistake == "input changed in place"
         assert found.value.subject == "list[int]"
 
@@ -290,9 +290,9 @@ def test_an_event_that_is_kept_and_copied_is_not_a_mistake() -> None:
 
     lists = Task("lists", state=list[int], event=list[int], initial=[], on_event=keeps)
     with World(App(object()).with_jobs(lists), debug=True) as world:
-        world.unwrap(world.handle(lists).send("a", [1]))
-        world.unwrap(world.jobs.handle_by_name("task", "lists").call("send", "a", "[ 1, 2 ]"))
-        assert world.unwrap(world.handle(lists).get_state("a")) == [1, 2]
+        world.run(world.handle(lists).send("a", [1]))
+        world.run(world.jobs.handle_by_name("task", "lists").call("send", "a", "[ 1, 2 ]"))
+        assert world.run(world.handle(lists).get_state("a")) == [1, 2]
 
 
 def test_an_event_of_a_batch_is_inspected_as_well() -> None:
@@ -304,7 +304,7 @@ def test_an_event_of_a_batch_is_inspected_as_well() -> None:
     with World(App(object()).with_jobs(batches), debug=True) as world:
         adding = world.handle(batches).add("a", [1])
         with pytest.raises(HookMistake, match="on_event of debounce:batches changed its event"):
-            world.unwrap(adding)
+            world.run(adding)
 
 
 # ---------------------------------------------------------------- outside of the kit
@@ -321,7 +321,7 @@ def logged(jobs: Any, calls: Callable[[Any], Any], **options: Any) -> list[Any]:
 
 async def sends_thrice(client: Any) -> None:
     for number in range(3):
-        await unwrap(client.handle(NOTES).send("a", number))
+        await client.handle(NOTES).send("a", number)
 
 
 NOTES = task_of(forgets)
@@ -344,7 +344,7 @@ def test_an_engine_logs_the_type_of_a_state_that_is_changed_in_place() -> None:
     job = task_of(appends)
 
     async def sends(client: Any) -> None:
-        await unwrap(client.handle(job).send("a", 1))
+        await client.handle(job).send("a", 1)
 
     (record,) = logged([job], sends)
     assert record.message == "a hook changed its state in place, and the change is lost"
@@ -374,9 +374,9 @@ def test_an_engine_inspects_the_first_runs_of_a_hook_and_then_one_of_many(
 
     async def calls(client: Any) -> None:
         handle = client.handle(job)
-        await unwrap(handle.send("a", 0)) if hook == "execute" else None
+        await handle.send("a", 0) if hook == "execute" else None
         for number in range(70):
-            await unwrap(handle.trigger("a") if hook == "execute" else handle.send("a", number))
+            await (handle.trigger("a") if hook == "execute" else handle.send("a", number))
 
     assert len(runs_logged := logged([job], calls)) == is_found, runs_logged
     assert len(runs) == 70
@@ -393,8 +393,8 @@ def test_each_class_of_event_has_a_sample_of_its_own() -> None:
 
     async def calls(client: Any) -> None:
         for number in range(40):
-            await unwrap(client.handle(job).send("a", number))
-        await unwrap(client.handle(job).send("a", "rare"))
+            await client.handle(job).send("a", number)
+        await client.handle(job).send("a", "rare")
 
     assert len(logged([job], calls)) == 1
 
@@ -405,7 +405,7 @@ def test_an_engine_looks_for_nothing_without_the_debug_mode() -> None:
 
 def test_the_mode_can_be_switched_off_in_the_kit() -> None:
     with World(App(object()).with_jobs(NOTES), debug=False) as world:
-        world.unwrap(world.handle(NOTES).send("a", 1))
+        world.run(world.handle(NOTES).send("a", 1))
 
 
 SWITCHED = """
@@ -422,7 +422,7 @@ for value in sys.argv[1:]:
     os.environ["PERDURE_DEBUG"] = value
     try:
         with World(App(object()).with_jobs(notes)) as world:
-            world.unwrap(world.handle(notes).send("a", 1))
+            world.run(world.handle(notes).send("a", 1))
             print("off", "debug=False" in world.trace_text())
     except HookMistake:
         print("on")
@@ -451,5 +451,5 @@ def test_a_batch_is_inspected_as_well() -> None:
         pytest.raises(HookMistake, match="execute of debounce:batches"),
         World(App(object()).with_jobs(batches), debug=True) as world,
     ):
-        world.unwrap(world.handle(batches).add("a", 1))
+        world.run(world.handle(batches).add("a", 1))
         world.advance("2 s")

@@ -212,7 +212,7 @@ def test_a_failure_reads_like_a_story() -> None:
     assert "send('a', Add(amount=10))" in story
     assert '#1 request to task:counter:a: send {"type":"Add","amount":10}' in story
     assert "commit task:counter:a: v1 scheduled, due in 1h" in story
-    assert "world.unwrap(counter.send('a', Add(amount=10)" in story.replace("world.result(", "world.unwrap(")
+    assert "world.run(counter.send('a', Add(amount=10)" in story.replace("world.attempt(", "world.run(")
 
 
 def test_a_rule_of_ones_own_can_be_added() -> None:

@@ -161,8 +161,8 @@ def test_a_program_that_waits_for_days_can_run_in_virtual_time() -> None:
 # ---------------------------------------------------------------- world, machine, coverage, versions
 def test_the_lines_of_its_story_do_it_again() -> None:
     with World(App(Mouth()).with_jobs(reminder, napper)) as world:
-        world.unwrap(world.handle(reminder).wish("a", "tea"))
-        world.unwrap(world.handle(napper).sleep("b", 3))
+        world.run(world.handle(reminder).wish("a", "tea"))
+        world.run(world.handle(napper).sleep("b", 3))
         world.advance("2 minutes")
         assert sorted(world.app.services.said) == ["a nap", "tea"]
         story = world.trace_text()
@@ -202,7 +202,7 @@ def test_its_behaviour_is_covered() -> None:
     world = World(App(Mouth()).with_jobs(napper))
     world.watch(observer.of(world))
     with world:
-        world.unwrap(world.handle(napper).sleep("a", 3))
+        world.run(world.handle(napper).sleep("a", 3))
         world.advance("2 minutes")
     counts = observer.coverage(napper)
     assert counts.steps == {

@@ -170,7 +170,7 @@ def test_they_do_it_again_over_a_file(tmp_path_factory: pytest.TempPathFactory, 
 def test_a_deploy_is_done_again() -> None:
     with World(app, Shop()) as world:
         world.restart(deployed)
-        world.unwrap(world.handle(order_processor).send("o", OrderPlaced("ada", 400)))
+        world.run(world.handle(order_processor).send("o", OrderPlaced("ada", 400)))
         story = world.trace_text()
     assert "world.open(deployed)" in story
 
@@ -292,7 +292,7 @@ def test_the_calls_of_a_coroutine_are_not_kept_for_ever() -> None:
 
 def test_the_trace_repeats_a_clock_that_was_passed() -> None:
     with World(app, clock=Clock(datetime(2027, 2, 3, tzinfo=UTC))) as world:
-        world.unwrap(world.handle(order_processor).send("o", OrderPlaced("ada", 400)))
+        world.run(world.handle(order_processor).send("o", OrderPlaced("ada", 400)))
         story = world.trace_text()
     assert "clock=Clock(datetime.datetime(2027, 2, 3, 0, 0, tzinfo=datetime.timezone.utc))" in story
     assert pasted(story).trace_text() == story
@@ -300,7 +300,7 @@ def test_the_trace_repeats_a_clock_that_was_passed() -> None:
 
 def test_a_world_without_the_debug_mode_is_made_again_without_it() -> None:
     with World(app, Shop(), debug=False) as world:
-        world.unwrap(world.handle(order_processor).send("o", OrderPlaced("ada", 400)))
+        world.run(world.handle(order_processor).send("o", OrderPlaced("ada", 400)))
     assert "World(app, Shop(), seed=0, debug=False)" in world.trace_text()
     assert "debug=False" in pasted(world.trace_text()).trace_text()
     with World(app, Shop(), debug=True) as world:
@@ -314,11 +314,11 @@ def test_where_no_module_has_a_name_the_reader_fills_one_in() -> None:
 
     job = Task("or ders", state=Order, event=OrderPlaced, initial=Order(), on_event=lambda ctx, event: succeed(None))
     with World(App(Own(needed="this")).with_jobs(job), debug=True) as world:
-        world.unwrap(world.handle(job).send("o", OrderPlaced("ada", 400)))
+        world.run(world.handle(job).send("o", OrderPlaced("ada", 400)))
         story = world.trace_text()
     assert "with World(app, seed=0) as world:" in story
     assert "        or_ders = world.handle(...)  # the definition of 'or ders'" in story
-    assert "world.unwrap(or_ders.send('o', OrderPlaced(owner='ada', amount=400)))" in story
+    assert "world.run(or_ders.send('o', OrderPlaced(owner='ada', amount=400)))" in story
 
 
 # ---------------------------------------------------------------- values

@@ -41,8 +41,8 @@ from jobs import Add, Count, app, counter
 
 def test_adds(perdure_world):
     world = perdure_world(app, debug=True)
-    world.unwrap(world.handle(counter).send("a", Add(2)))
-    assert world.unwrap(world.handle(counter).get_state("a")) == Count({expected})
+    world.run(world.handle(counter).send("a", Add(2)))
+    assert world.run(world.handle(counter).get_state("a")) == Count({expected})
 """
 
 
@@ -108,8 +108,7 @@ def test_a_world_of_a_fixture_is_left_and_prints_its_trace_when_the_test_fails(t
     assert "1 failed" in failed
     assert '#1 request to task:counter:a: send {"amount":2}' in failed
     assert (
-        "with World(app, seed=0) as world:\n        world.unwrap(world.handle(counter).send('a', Add(amount=2)))"
-        in failed
+        "with World(app, seed=0) as world:\n        world.run(world.handle(counter).send('a', Add(amount=2)))" in failed
     )
 
 
@@ -125,11 +124,11 @@ from jobs import Add, app, counter
 def test_all(perdure_world, perdure_store, perdure_clock, perdure_events):
     before = perdure_clock.now
     world = perdure_world(app, store=perdure_store)
-    world.unwrap(world.handle(counter).send("a", Add(1)))
+    world.run(world.handle(counter).send("a", Add(1)))
     world.advance("1 hour")
     assert (perdure_clock.now - before).total_seconds() == 3600
     assert [event.type for event in perdure_events] == ["job.started"]
-    world.unwrap(world.handle(counter).terminate("a"))
+    world.run(world.handle(counter).terminate("a"))
     assert [event.type for event in perdure_events] == ["job.started", "job.terminated"]
 
 
@@ -259,18 +258,18 @@ from perdure.testing import World
 @pytest.mark.parametrize("number", range(4))
 def test_fixture(perdure_world, number):
     world = perdure_world(app)
-    world.unwrap(world.handle(counter).send("a", Add(number)))
-    assert world.unwrap(world.handle(counter).get_state("a")) == Count(number)
+    world.run(world.handle(counter).send("a", Add(number)))
+    assert world.run(world.handle(counter).get_state("a")) == Count(number)
 
 
 @given(st.lists(st.integers(0, 9), max_size=5))
 def test_property(amounts):
     with World(app) as world:
         for amount in amounts:
-            world.unwrap(world.handle(counter).send("a", Add(amount)))
+            world.run(world.handle(counter).send("a", Add(amount)))
             world.crash()
             world.open()
-        state = world.unwrap(world.handle(counter).get_state("a"))
+        state = world.run(world.handle(counter).get_state("a"))
     assert (state or Count()).total == sum(amounts)
 """
 
@@ -300,13 +299,13 @@ def anyio_backend():
 @pytest.mark.anyio
 async def test_anyio(perdure_world):
     world = perdure_world(app)
-    assert world.unwrap(world.handle(counter).send("a", Add(1))).created
+    assert world.run(world.handle(counter).send("a", Add(1))).created
 
 
 @pytest.mark.asyncio
 async def test_asyncio(perdure_world):
     world = perdure_world(app)
-    assert world.unwrap(world.handle(counter).send("a", Add(1))).created
+    assert world.run(world.handle(counter).send("a", Add(1))).created
 """,
         "-o",
         "asyncio_mode=strict",

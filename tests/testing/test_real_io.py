@@ -53,7 +53,7 @@ def outcome(method: Callable[..., Any]) -> object:
     call = effect(method)
     job: Any = Task("job", state=int, event=str, initial=0, on_event=lambda _ctx, _event: call())
     with World(App(Services()).with_jobs(job), at_end="leave") as world:
-        return world.result(world.handle(job).send("a", "x"))
+        return world.attempt(world.handle(job).send("a", "x"))
 
 
 NEEDS_A_LOOP = (

@@ -53,7 +53,7 @@ def never_answering(id_: str) -> Any:
 
 def test_an_engine_at_rest_has_nothing_in_flight() -> None:
     with World(app, Shop()) as world:
-        world.unwrap(world.handle(order_processor).send("o-1", PLACED))
+        world.run(world.handle(order_processor).send("o-1", PLACED))
         assert engine_of(world.jobs).in_flight() == InFlight()
         assert engine_of(world.jobs).in_flight().is_empty
 

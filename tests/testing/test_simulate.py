@@ -30,7 +30,7 @@ from perdure.jobs.draft import DraftInBranch
 from perdure.jobs.operations import SetState
 from perdure.programs import Raised, asks, bracket, fail, gather, log, now, race, sleep, succeed, when
 from perdure.programs.errors import EffectTimeout
-from perdure.programs.instructions import Call
+from perdure.programs.instructions import ServiceCall
 from perdure.testing import (
     Crash,
     EffectStep,
@@ -424,7 +424,7 @@ def test_runs_are_values():
     assert one == other
     assert one != simulate(say("b"), Outside())
     assert isinstance(one.effects[0], EffectStep)
-    assert one.effects[0].instruction == Call("say", ("a",), {}, print)
+    assert one.effects[0].instruction == ServiceCall("say", ("a",), {}, print)
 
 
 def test_a_task_of_my_own():

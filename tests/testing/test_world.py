@@ -65,15 +65,15 @@ def world_of(store: Any = "memory://", **options: Any) -> World:
 def test_a_call_is_answered_while_the_clock_does_not_advance(store: Any) -> None:
     with world_of(store) as world:
         orders = world.handle(order_processor)
-        assert world.unwrap(orders.send("o-1", PLACED)).created
-        assert world.unwrap(orders.get_state("o-1")) == Order("pending", "ada", 400)
+        assert world.run(orders.send("o-1", PLACED)).created
+        assert world.run(orders.get_state("o-1")) == Order("pending", "ada", 400)
         assert world.now == NEW_YEAR
 
 
 def test_time_passes_when_the_test_says_so(store: Any) -> None:
     with world_of(store) as world:
         orders = world.handle(order_processor)
-        world.unwrap(orders.send("o-1", PLACED))
+        world.run(orders.send("o-1", PLACED))
         world.advance("4 minutes 59 s")
         assert world.instance(order_processor, "o-1") is not None
         world.advance("1 s")
@@ -84,10 +84,10 @@ def test_time_passes_when_the_test_says_so(store: Any) -> None:
 def test_the_clock_jumps_to_the_next_alarm(store: Any) -> None:
     with world_of(store) as world:
         tokens = world.handle(token_refresher)
-        world.unwrap(tokens.start("ada", TokenState("", "r", NEW_YEAR)))
+        world.run(tokens.start("ada", TokenState("", "r", NEW_YEAR)))
         assert world.advance_to_next_alarm() == timedelta(minutes=30)
-        assert world.unwrap(tokens.status("ada")).run_count == 2
-        world.unwrap(tokens.terminate("ada"))
+        assert world.run(tokens.status("ada")).run_count == 2
+        world.run(tokens.terminate("ada"))
         assert world.advance_to_next_alarm() is None
 
 
@@ -95,9 +95,9 @@ def test_the_failure_of_a_call_is_raised_or_returned(store: Any) -> None:
     with world_of(store) as world:
         orders = world.handle(order_processor)
         with pytest.raises(Rejected):
-            world.unwrap(orders.send("o-1", Delivered()))
+            world.run(orders.send("o-1", Delivered()))
         assert isinstance(world.error_of(orders.send("o-1", Delivered())), Rejected)
-        assert isinstance(world.result(orders.send("o-1", Delivered())), Failure)
+        assert isinstance(world.attempt(orders.send("o-1", Delivered())), Failure)
         with pytest.raises(UnexpectedSuccess, match="should have failed"):
             world.error_of(orders.send("o-1", PLACED))
 
@@ -117,7 +117,7 @@ def test_the_seed_decides_which_task_runs_first() -> None:
     def first(seed: int) -> str:
         with world_of(seed=seed) as world:
             orders = world.handle(order_processor)
-            world.unwrap(orders.send("o-1", PLACED))
+            world.run(orders.send("o-1", PLACED))
             paid, _ = world.concurrently(orders.send("o-1", PaymentReceived(400)), orders.send("o-1", Cancelled("no")))
             return "paid" if isinstance(paid, Success) else "cancelled"
 
@@ -158,13 +158,13 @@ def test_where_others_go_first_only_between_turns_a_turn_is_whole() -> None:
 def test_an_answered_request_survives_a_crash(store: Any) -> None:
     with world_of(store) as world:
         orders = world.handle(order_processor)
-        world.unwrap(orders.send("o-1", PLACED))
+        world.run(orders.send("o-1", PLACED))
         world.crash()
         assert not world.is_open
         world.advance("1 minute")
         world.open()
         assert world.now == NEW_YEAR + timedelta(minutes=1)
-        assert world.unwrap(orders.get_state("o-1")) == Order("pending", "ada", 400)
+        assert world.run(orders.get_state("o-1")) == Order("pending", "ada", 400)
 
 
 def test_a_worker_dies_at_any_crash_point_and_the_next_one_recovers(store: Any) -> None:
@@ -174,14 +174,14 @@ def test_a_worker_dies_at_any_crash_point_and_the_next_one_recovers(store: Any) 
             orders = world.handle(order_processor)
             world.crash_after(place)
             try:
-                world.unwrap(orders.send(f"o-{place}", PLACED, idempotency_key="k"))
+                world.run(orders.send(f"o-{place}", PLACED, idempotency_key="k"))
             except WorkerDied as error:
                 died.append(error.at)
                 world.open()
             else:
                 break
-            world.unwrap(orders.send(f"o-{place}", PLACED, idempotency_key="k"))
-            assert world.unwrap(orders.get_state(f"o-{place}")) == Order("pending", "ada", 400)
+            world.run(orders.send(f"o-{place}", PLACED, idempotency_key="k"))
+            assert world.run(orders.get_state(f"o-{place}")) == Order("pending", "ada", 400)
             assert [call.delivery for call in world.effects] in ([1], [1, 2], [2])
     assert [at for at in died if "effect" in at] == ["before effect send_mail", "after effect send_mail"]
     assert [at for at in died if "commit" in at] == ["before commit", "after commit"] * 2
@@ -189,13 +189,13 @@ def test_a_worker_dies_at_any_crash_point_and_the_next_one_recovers(store: Any) 
 
 def test_a_deploy_is_another_app_for_the_next_worker(store: Any) -> None:
     with World(app, Shop(), store=store) as world:
-        world.unwrap(world.handle(order_processor).send("o-1", PLACED))
+        world.run(world.handle(order_processor).send("o-1", PLACED))
         world.restart(App(Shop()).with_jobs(webhook_batcher))
         with pytest.raises(UnknownJob):
             world.handle(order_processor)
         assert len(world.instances()) == 1
         world.restart(app)
-        assert world.unwrap(world.handle(order_processor).status("o-1")).status == "scheduled"
+        assert world.run(world.handle(order_processor).status("o-1")).status == "scheduled"
 
 
 def test_only_one_worker_at_a_time() -> None:
@@ -212,9 +212,9 @@ def test_only_one_worker_at_a_time() -> None:
 def test_a_stalled_worker_is_late_for_everything(store: Any) -> None:
     with world_of(store) as world:
         tokens = world.handle(token_refresher)
-        world.unwrap(tokens.start("ada", TokenState("", "r", NEW_YEAR)))
+        world.run(tokens.start("ada", TokenState("", "r", NEW_YEAR)))
         world.stall("8 hours")
-        assert world.unwrap(tokens.status("ada")).run_count == 2
+        assert world.run(tokens.status("ada")).run_count == 2
         assert world.now == NEW_YEAR + timedelta(hours=8)
 
 
@@ -227,13 +227,13 @@ def test_a_worker_that_continues_after_another_took_its_store_changes_nothing(at
         world.settle()
         world.advance("1 minute")
         world.take_over_from_stalled()
-        world.unwrap(orders.send("o-1", PLACED, idempotency_key="k"))
-        world.unwrap(orders.send("o-1", PaymentReceived(400)))
+        world.run(orders.send("o-1", PLACED, idempotency_key="k"))
+        world.run(orders.send("o-1", PaymentReceived(400)))
         stored = world.instance(order_processor, "o-1")
         world.resume_stalled()
         assert isinstance(suspended.result(), Failure)
         assert world.instance(order_processor, "o-1") == stored
-        assert world.unwrap(orders.get_state("o-1")).status == "paid"
+        assert world.run(orders.get_state("o-1")).status == "paid"
         assert "world.take_over_from_stalled()" in world.trace_text()
         assert re.search(r"w1  #1 returned (StoreUnavailable|OutcomeUnknown)", world.trace_text())
 
@@ -246,7 +246,7 @@ def test_a_file_is_not_taken_from_a_stalled_worker(tmp_path: Path) -> None:
 def test_services_of_the_app_apply_unless_others_are_passed() -> None:
     shop = Shop()
     with World(App(shop).with_jobs(order_processor)) as world:
-        world.unwrap(world.handle(order_processor).send("o-1", PLACED))
+        world.run(world.handle(order_processor).send("o-1", PLACED))
     assert len(shop.sent) == 1
     with pytest.raises(DefinitionError, match="mailer"):
         World(app, object())
@@ -270,7 +270,7 @@ def test_an_effect_fails_with_its_own_error_so_many_times(store: Any) -> None:
     with world_of(store) as world:
         orders = world.handle(order_processor)
         world.inject(Fail("send_mail", MailBounced("ada"), call=2, times=2))
-        answers = [world.result(orders.send(f"o-{number}", PLACED)) for number in range(4)]
+        answers = [world.attempt(orders.send(f"o-{number}", PLACED)) for number in range(4)]
         assert [isinstance(answer, Success) for answer in answers] == [True, False, False, True]
         refused: Any = answers[1].failure()
         assert refused.error == MailBounced("ada")
@@ -291,7 +291,7 @@ def test_an_effect_raises_or_loses_its_answer(store: Any) -> None:
 def test_an_effect_takes_its_time(store: Any) -> None:
     with world_of(store) as world:
         world.inject(Delay("send_mail", "3 s"))
-        world.unwrap(world.handle(order_processor).send("o-1", PLACED))
+        world.run(world.handle(order_processor).send("o-1", PLACED))
         assert world.now == NEW_YEAR + timedelta(seconds=3)
 
 
@@ -301,10 +301,10 @@ def test_a_worker_dies_at_an_effect(store: Any, when: Any) -> None:
         orders = world.handle(order_processor)
         world.inject(Crash("send_mail", when=when))
         with pytest.raises(WorkerDied, match=f"{when} effect send_mail"):
-            world.unwrap(orders.send("o-1", PLACED, idempotency_key="k"))
+            world.run(orders.send("o-1", PLACED, idempotency_key="k"))
         assert len(world.effects) == (when == "after")
         world.open()
-        world.unwrap(orders.send("o-1", PLACED, idempotency_key="k"))
+        world.run(orders.send("o-1", PLACED, idempotency_key="k"))
         assert [call.delivery for call in world.effects] == ([1, 2] if when == "after" else [2])
 
 
@@ -325,7 +325,7 @@ def test_a_commit_whose_answer_is_lost_was_done(store: Any) -> None:
         orders = world.handle(order_processor)
         world.inject(Fail("store.commit", OutcomeUnknown("lost"), when="after", call=2))
         assert isinstance(world.error_of(orders.send("o-1", PLACED, idempotency_key="k")), OutcomeUnknown)
-        assert world.unwrap(orders.send("o-1", PLACED, idempotency_key="k")).created
+        assert world.run(orders.send("o-1", PLACED, idempotency_key="k")).created
         assert len(world.effects) == 1
 
 
@@ -336,13 +336,13 @@ def test_a_store_that_fails_writes_nothing(store: Any) -> None:
         assert isinstance(world.error_of(orders.send("o-1", PLACED)), StoreUnavailable)
         world.clear_faults()
         assert world.instances() == ()
-        assert world.unwrap(orders.send("o-1", PLACED)).created
+        assert world.run(orders.send("o-1", PLACED)).created
 
 
 # ---------------------------------------------------------------- looking
 def test_effects_are_recorded_with_whose_they_were() -> None:
     with world_of() as world:
-        world.unwrap(world.handle(webhook_batcher).add("c-1", Webhook("w-1", "paid", "{}")))
+        world.run(world.handle(webhook_batcher).add("c-1", Webhook("w-1", "paid", "{}")))
         world.advance("1 hour")
         (call,) = world.effects
         assert (call.name, str(call.address)) == ("push", "debounce:webhook-batcher:c-1")
@@ -354,11 +354,11 @@ def test_a_failure_shows_the_trace_and_how_to_reproduce_it() -> None:
     with pytest.raises(AssertionError) as caught, world_of(seed=7, debug=True) as world:  # noqa: PT012 - the world is left by it
         orders = world.handle(order_processor)
         world.inject(Fail("store.commit", OutcomeUnknown("lost"), when="after", call=2))
-        world.result(orders.send("o-1", PLACED, idempotency_key="k"))
+        world.attempt(orders.send("o-1", PLACED, idempotency_key="k"))
         world.advance("5 minutes")
         world.crash_after(1)
         with pytest.raises(WorkerDied):
-            world.unwrap(orders.send("o-1", PLACED))
+            world.run(orders.send("o-1", PLACED))
         world.crash()
         raise AssertionError
     (story,) = caught.value.__notes__
@@ -374,15 +374,15 @@ def test_a_failure_shows_the_trace_and_how_to_reproduce_it() -> None:
         "from perdure.testing import Fail, WorkerDied, World",
         "with World(app, Shop(), seed=7) as world:",
         "world.result(world.handle(order_processor).send('o-1', OrderPlaced(owner='ada', amount=400), idempotency_key=",
-        "with suppress(WorkerDied):\n            world.unwrap(world.handle(order_processor).send(",
+        "with suppress(WorkerDied):\n            world.run(world.handle(order_processor).send(",
     ):
         assert part in story
 
 
 # ---------------------------------------------------------------- a death, and the calls of a world
 DRIVING: dict[str, Callable[[World], object]] = {
-    "ask": lambda world: world.unwrap(world.handle(order_processor).get_state("o-3")),
-    "result": lambda world: world.result(world.handle(order_processor).get_state("o-3")),
+    "ask": lambda world: world.run(world.handle(order_processor).get_state("o-3")),
+    "result": lambda world: world.attempt(world.handle(order_processor).get_state("o-3")),
     "refused": lambda world: world.error_of(world.handle(order_processor).get_state("o-3")),
     "together": lambda world: world.concurrently(world.handle(order_processor).get_state("o-3")),
     "settle": lambda world: world.settle(),
@@ -401,7 +401,7 @@ DRIVING: dict[str, Callable[[World], object]] = {
 def test_whichever_call_the_worker_dies_in_raises_its_death(store: Any, name: str) -> None:
     with world_of(store) as world:
         orders = world.handle(order_processor)
-        world.unwrap(orders.send("o-1", PLACED, idempotency_key="k"))
+        world.run(orders.send("o-1", PLACED, idempotency_key="k"))
         if name in ("close", "restart"):  # which wait for a run that is under way
             world.inject(Delay("send_mail", "100 ms"))
             world.start(orders.send("o-2", PLACED))
@@ -415,7 +415,7 @@ def test_whichever_call_the_worker_dies_in_raises_its_death(store: Any, name: st
         assert "with suppress(WorkerDied):" in world.trace_text()
         world.advance("1 s")  # time passes without a worker
         world.open()
-        assert world.unwrap(orders.get_state("o-1")) == Order("pending", "ada", 400)
+        assert world.run(orders.get_state("o-1")) == Order("pending", "ada", 400)
 
 
 # ---------------------------------------------------------------- several faults at one place
@@ -440,8 +440,8 @@ def test_a_fault_strikes_the_call_that_it_names_beside_others(calls: list[int], 
     plan = tuple(Fail("send_mail", MailBounced("ada"), call=call) for call in calls[:count])
     with World(App(Shop()).with_jobs(many)) as world:
         world.inject(*plan)
-        world.unwrap(world.handle(many).send("a", 1))
-        state = world.unwrap(world.handle(many).get_state("a"))
+        world.run(world.handle(many).send("a", 1))
+        state = world.run(world.handle(many).get_state("a"))
     stage = hook_context(many, state=())
     assert state == simulate(sends_many(stage.ctx, 1), Shop(), on=stage, faults=plan).state
 
@@ -449,5 +449,5 @@ def test_a_fault_strikes_the_call_that_it_names_beside_others(calls: list[int], 
 def test_two_faults_for_one_call_strike_one_after_the_other() -> None:
     with World(App(Shop()).with_jobs(many)) as world:
         world.inject(*(Fail("send_mail", MailBounced("ada"), call=call, times=2) for call in (1, 2)))
-        world.unwrap(world.handle(many).send("a", 1))
-        assert world.unwrap(world.handle(many).get_state("a")) == (False, False, False, False, True, True)
+        world.run(world.handle(many).send("a", 1))
+        assert world.run(world.handle(many).get_state("a")) == (False, False, False, False, True, True)

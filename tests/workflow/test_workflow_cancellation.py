@@ -14,7 +14,7 @@ from flows import Flow
 from returns.future import FutureResult
 from returns.result import Result
 
-from perdure import App, Backoff, Defect, Do, Retry, Undo, Workflow, WorkflowContext, effect, program, saga, unwrap
+from perdure import App, Backoff, Defect, Do, Retry, Undo, Workflow, WorkflowContext, effect, program, saga
 from perdure.programs import gather, race, sleep
 from perdure.stores.memory import memory_store
 from perdure.testing import Crash, Delay, WorkerDied, World
@@ -86,14 +86,14 @@ def test_a_step_whose_effect_no_commit_holds_is_undone_when_it_was_cancelled_bef
     desk, job = Desk(), flow_of()
     with World(App(desk).with_jobs(job)) as world:
         world.inject(Delay("book", "10 seconds", when="after", call=2))
-        world.unwrap(world.handle(job).start("t", 3))
+        world.run(world.handle(job).start("t", 3))
         world.advance("1 second")
-        world.unwrap(world.handle(job).cancel("t", "enough"))
+        world.run(world.handle(job).cancel("t", "enough"))
         assert desk.done == ["book 0", "book 1"]
         world.crash()
         world.open()
         world.advance("1 minute")
-        assert world.unwrap(world.handle(job).outcome("t")) == WasCancelled(reason="enough")
+        assert world.run(world.handle(job).outcome("t")) == WasCancelled(reason="enough")
         assert not undone(desk.done), desk.done
 
 
@@ -106,10 +106,10 @@ def test_a_cancellation_of_a_workflow_whose_step_killed_three_processes_undoes_t
             with pytest.raises(WorkerDied):
                 next_worker(world)
         world.open()
-        assert world.unwrap(world.handle(job).status("t")).parked == "recovery_exhausted"
-        world.unwrap(world.handle(job).cancel("t", "enough"))
+        assert world.run(world.handle(job).status("t")).parked == "recovery_exhausted"
+        world.run(world.handle(job).cancel("t", "enough"))
         world.advance("1 minute")
-        assert world.unwrap(world.handle(job).outcome("t")) == WasCancelled(reason="enough")
+        assert world.run(world.handle(job).outcome("t")) == WasCancelled(reason="enough")
         assert not undone(desk.done), desk.done
 
 
@@ -117,9 +117,9 @@ def test_a_cancellation_during_compensations_does_not_stop_them() -> None:
     desk, job = Desk(broken=frozenset({"2"})), flow_of()
     with World(App(desk).with_jobs(job)) as world:
         world.inject(Delay("unbook", "10 seconds"))
-        world.unwrap(world.handle(job).start("t", 3))
+        world.run(world.handle(job).start("t", 3))
         world.advance("1 second")
-        world.unwrap(world.handle(job).cancel("t", "enough"))
+        world.run(world.handle(job).cancel("t", "enough"))
         world.advance("1 minute")
         assert not undone(desk.done), desk.done
 
@@ -158,11 +158,11 @@ def test_a_step_that_loses_is_undone_because_its_effect_may_have_happened(body: 
     desk, job = Desk(broken=frozenset({"none"})), flow_of(run)
     with World(App(desk).with_jobs(job)) as world:
         world.inject(Delay("book", "10 seconds", when="after"))
-        world.unwrap(world.handle(job).start("t", 0))
+        world.run(world.handle(job).start("t", 0))
         world.advance("5 seconds")
-        assert (world.unwrap(world.handle(job).outcome("t")) is None) == (body is not stopped)
+        assert (world.run(world.handle(job).outcome("t")) is None) == (body is not stopped)
         world.advance("1 minute")
-        assert world.unwrap(world.handle(job).outcome("t")) == Failed("no none")
+        assert world.run(world.handle(job).outcome("t")) == Failed("no none")
         assert desk.done == ["book slow", "unbook slow"]
 
 
@@ -176,11 +176,11 @@ def test_a_cancellation_during_parallel_steps_halts_the_program_after_them() -> 
     desk, job = Desk(), flow_of(run)
     with World(App(desk).with_jobs(job)) as world:
         world.inject(Delay("book", "10 seconds"), Delay("book", "20 seconds", call=2))
-        world.unwrap(world.handle(job).start("t", 0))
+        world.run(world.handle(job).start("t", 0))
         world.advance("5 seconds")
-        world.unwrap(world.handle(job).cancel("t", "enough"))
+        world.run(world.handle(job).cancel("t", "enough"))
         world.advance("1 minute")
-        assert world.unwrap(world.handle(job).outcome("t")) == WasCancelled(reason="enough")
+        assert world.run(world.handle(job).outcome("t")) == WasCancelled(reason="enough")
 
 
 def test_a_pause_lets_no_further_parallel_step_begin() -> None:
@@ -196,14 +196,14 @@ def test_a_pause_lets_no_further_parallel_step_begin() -> None:
     desk, job = Desk(), flow_of(run)
     with World(App(desk).with_jobs(job)) as world:
         world.inject(Delay("book", "10 seconds"), Delay("book", "20 seconds", call=2))
-        world.unwrap(world.handle(job).start("t", 0))
+        world.run(world.handle(job).start("t", 0))
         world.advance("5 seconds")
-        world.unwrap(world.handle(job).pause("t"))
+        world.run(world.handle(job).pause("t"))
         world.advance("1 minute")
         assert sorted(desk.done) == ["book a1", "book b1"]
-        world.unwrap(world.handle(job).resume("t"))
+        world.run(world.handle(job).resume("t"))
         world.advance("1 minute")
-        assert world.unwrap(world.handle(job).outcome("t")) == Done(value="a2b2")
+        assert world.run(world.handle(job).outcome("t")) == Done(value="a2b2")
 
 
 # ---------------------------------------------------------------- starting over
@@ -219,11 +219,11 @@ def test_a_workflow_that_starts_over_keeps_a_request_to_cancel_it(beside: str) -
     desk, job = Desk(), flow_of(again)
     with World(App(desk).with_jobs(job)) as world:
         world.inject(Delay("book", "10 seconds", times=9))
-        world.unwrap(world.handle(job).start("t", 0))
+        world.run(world.handle(job).start("t", 0))
         world.advance("5 seconds")
-        world.unwrap(world.handle(job).cancel("t", "enough"))
+        world.run(world.handle(job).cancel("t", "enough"))
         world.advance("1 minute")
-        assert world.unwrap(world.handle(job).outcome("t")) == WasCancelled(reason="enough")
+        assert world.run(world.handle(job).outcome("t")) == WasCancelled(reason="enough")
 
 
 # ---------------------------------------------------------------- parked by its own code
@@ -242,24 +242,24 @@ def bad_trip(undo: Undo[Desk], count: int) -> Do[str, str, Desk]:
 def test_a_workflow_that_its_own_code_parked_is_compensated_when_it_is_cancelled(retry: Any) -> None:
     desk, job = Desk(), flow_of(raising, retry=retry)
     with World(App(desk).with_jobs(job)) as world:
-        world.unwrap(world.handle(job).start("t", 0))
+        world.run(world.handle(job).start("t", 0))
         world.advance("1 minute")
-        assert world.unwrap(world.handle(job).status("t")).parked == "retries_exhausted"
-        world.unwrap(world.handle(job).cancel("t", "enough"))
+        assert world.run(world.handle(job).status("t")).parked == "retries_exhausted"
+        world.run(world.handle(job).cancel("t", "enough"))
         world.advance("1 minute")
-        assert world.unwrap(world.handle(job).outcome("t")) == WasCancelled(reason="enough")
+        assert world.run(world.handle(job).outcome("t")) == WasCancelled(reason="enough")
         assert not undone(desk.done), desk.done
 
 
 def test_a_workflow_with_a_full_journal_is_compensated_when_it_is_cancelled() -> None:
     desk, job = Desk(), flow_of(max_steps=3)
     with World(App(desk).with_jobs(job)) as world:
-        world.unwrap(world.handle(job).start("t", 10))
+        world.run(world.handle(job).start("t", 10))
         world.advance("1 minute")
-        assert world.unwrap(world.handle(job).status("t")).parked == "not_retryable"
-        world.unwrap(world.handle(job).cancel("t", "enough"))
+        assert world.run(world.handle(job).status("t")).parked == "not_retryable"
+        world.run(world.handle(job).cancel("t", "enough"))
         world.advance("1 minute")
-        assert world.unwrap(world.handle(job).outcome("t")) == WasCancelled(reason="enough")
+        assert world.run(world.handle(job).outcome("t")) == WasCancelled(reason="enough")
         assert not undone(desk.done), desk.done
 
 
@@ -282,11 +282,11 @@ def test_a_cancellation_is_not_lost_when_a_time_limit_passes_before_it_takes_eff
     desk, job = Desk(), flow_of(run)
     with World(App(desk).with_jobs(job), debug=False) as world:
         world.inject(Delay("book", "10 seconds", when="after"))
-        world.unwrap(world.handle(job).start("t", 0))
+        world.run(world.handle(job).start("t", 0))
         world.advance(timedelta(seconds=at))
-        world.unwrap(world.handle(job).cancel("t", "enough"))
+        world.run(world.handle(job).cancel("t", "enough"))
         world.advance("1 minute")
-        assert world.unwrap(world.handle(job).outcome("t")) == WasCancelled(reason="enough")
+        assert world.run(world.handle(job).outcome("t")) == WasCancelled(reason="enough")
         assert desk.done == ["book slow", "unbook slow"]
 
 
@@ -340,17 +340,17 @@ def test_a_child_that_is_no_longer_awaited_is_undone_by_its_caller_if_it_succeed
     desk, job = Desk(broken=frozenset({"none"})), flow_of(run)
     with World(App(desk).with_jobs(job, child)) as world:
         world.inject(Delay("book", "10 seconds", when="after", call=1))
-        world.unwrap(world.handle(job).start("t", 0))
+        world.run(world.handle(job).start("t", 0))
         world.advance("2 seconds")
         if how == "cancelled":
-            world.unwrap(world.handle(job).cancel("t", "enough"))
+            world.run(world.handle(job).cancel("t", "enough"))
         world.advance("1 second")
         if crash:
             world.crash()
             world.open()
         world.advance("1 minute")
         expected = WasCancelled(reason="enough") if how == "cancelled" else Failed("no none")
-        assert world.unwrap(world.handle(job).outcome("t")) == expected
+        assert world.run(world.handle(job).outcome("t")) == expected
         assert not undone(desk.done), desk.done
 
 
@@ -410,17 +410,17 @@ def test_a_cancellation_that_interrupts_stops_the_steps_and_undoes_the_earlier_o
     desk, job = Desk(), saga_of(body)
     with World(App(desk).with_jobs(job)) as world:
         world.inject(*(Delay("book", "10 minutes", when="after", call=call) for call in (2, 3)))
-        world.unwrap(world.handle(job).start("t", 0))
+        world.run(world.handle(job).start("t", 0))
         world.advance("1 second")
         if waits == "first":
-            world.unwrap(world.handle(job).cancel("t", "enough"))
+            world.run(world.handle(job).cancel("t", "enough"))
             world.advance("1 minute")
-            assert world.unwrap(world.handle(job).outcome("t")) is None
-        world.unwrap(world.handle(job).cancel("t", "enough", interrupt=True))
+            assert world.run(world.handle(job).outcome("t")) is None
+        world.run(world.handle(job).cancel("t", "enough", interrupt=True))
         world.advance("1 second")
-        assert world.unwrap(world.handle(job).outcome("t")) == WasCancelled(reason="enough")
+        assert world.run(world.handle(job).outcome("t")) == WasCancelled(reason="enough")
         assert "first" not in undone(desk.done)
-        statuses = [step.status for step in world.unwrap(world.handle(job).steps("t"))]
+        statuses = [step.status for step in world.run(world.handle(job).steps("t"))]
         assert statuses.count("interrupted") == (2 if body is beside else 1)
         if body is known_how:
             assert not undone(desk.done)
@@ -430,13 +430,13 @@ def test_a_cancellation_that_interrupts_lets_a_step_end_that_must_be_undone() ->
     desk, job = Desk(), saga_of(protected)
     with World(App(desk).with_jobs(job)) as world:
         world.inject(Delay("book", "1 minute", when="after", call=2), Delay("ask", "10 minutes"))
-        world.unwrap(world.handle(job).start("t", 0))
+        world.run(world.handle(job).start("t", 0))
         world.advance("1 second")
-        world.unwrap(world.handle(job).cancel("t", "enough", interrupt=True))
+        world.run(world.handle(job).cancel("t", "enough", interrupt=True))
         world.advance("30 seconds")
-        assert world.unwrap(world.handle(job).outcome("t")) is None
+        assert world.run(world.handle(job).outcome("t")) is None
         world.advance("31 seconds")
-        assert world.unwrap(world.handle(job).outcome("t")) == WasCancelled(reason="enough")
+        assert world.run(world.handle(job).outcome("t")) == WasCancelled(reason="enough")
         assert not undone(desk.done), desk.done
 
 
@@ -444,13 +444,13 @@ def test_a_cancellation_that_interrupts_undoes_a_step_that_a_crash_stopped() -> 
     desk, job = Desk(), saga_of(known_how)
     with World(App(desk).with_jobs(job)) as world:
         world.inject(Delay("book", "10 minutes", when="after", call=2, times=9))
-        world.unwrap(world.handle(job).start("t", 0))
+        world.run(world.handle(job).start("t", 0))
         world.advance("1 second")
         world.crash()
         world.open()
-        world.unwrap(world.handle(job).cancel("t", "enough", interrupt=True))
+        world.run(world.handle(job).cancel("t", "enough", interrupt=True))
         world.advance("1 second")
-        assert world.unwrap(world.handle(job).outcome("t")) == WasCancelled(reason="enough")
+        assert world.run(world.handle(job).outcome("t")) == WasCancelled(reason="enough")
         assert not undone(desk.done), desk.done
 
 
@@ -459,18 +459,18 @@ def test_a_crash_around_an_interruption_changes_nothing(crash: int) -> None:
     desk, job = Desk(), saga_of(known_how)
     with World(App(desk).with_jobs(job)) as world:
         world.inject(Delay("book", "10 minutes", when="after", call=2, times=9))
-        world.unwrap(world.handle(job).start("t", 0))
+        world.run(world.handle(job).start("t", 0))
         world.advance("1 second")
         world.crash_after(crash)
         with suppress(WorkerDied):
-            world.unwrap(world.handle(job).cancel("t", "enough", interrupt=True, idempotency_key="cancel"))
+            world.run(world.handle(job).cancel("t", "enough", interrupt=True, idempotency_key="cancel"))
             world.advance("1 second")
         if not world.is_open:
             world.open()
         world.cancel_crash()
-        world.unwrap(world.handle(job).cancel("t", "enough", interrupt=True, idempotency_key="cancel"))
+        world.run(world.handle(job).cancel("t", "enough", interrupt=True, idempotency_key="cancel"))
         world.advance("1 second")
-        assert world.unwrap(world.handle(job).outcome("t")) == WasCancelled(reason="enough")
+        assert world.run(world.handle(job).outcome("t")) == WasCancelled(reason="enough")
         assert not undone(desk.done), desk.done
 
 
@@ -484,11 +484,11 @@ def test_the_children_of_a_cancelled_workflow_are_interrupted_too() -> None:
     desk, parent = Desk(), Workflow("parent", state=int, run=parent_run, keep=None)
     with World(App(desk).with_jobs(child, parent)) as world:
         world.inject(Delay("book", "10 minutes", when="after", call=2))
-        world.unwrap(world.handle(parent).start("t", 0))
+        world.run(world.handle(parent).start("t", 0))
         world.advance("1 second")
-        world.unwrap(world.handle(parent).cancel("t", "enough", interrupt=True))
+        world.run(world.handle(parent).cancel("t", "enough", interrupt=True))
         world.advance("1 second")
-        assert world.unwrap(world.handle(child).outcome("c")) == WasCancelled(reason="enough")
+        assert world.run(world.handle(child).outcome("c")) == WasCancelled(reason="enough")
 
 
 @effect
@@ -512,12 +512,12 @@ def test_a_step_that_hangs_is_interrupted(kept: str, tmp_path: Path) -> None:
         desk, job = Desk(), saga_of(hanging)
         store = memory_store() if kept == "in memory" else f"sqlite:///{tmp_path}/jobs.db"
         async with App(desk).with_jobs(job).open(store) as jobs:
-            await unwrap(jobs.handle(job).start("t", 0))
+            await jobs.handle(job).start("t", 0)
             while "hang" not in desk.done:  # noqa: ASYNC110 - it waits for a note of the service
                 await asyncio.sleep(0)
             named = jobs.handle_by_name("workflow", "travel")
-            await unwrap(named.call("cancel", "t", '{"reason":"now","interrupt":true}'))
-            await unwrap(jobs.until(job, "t", phases=("cancelled",)))
+            await named.call("cancel", "t", '{"reason":"now","interrupt":true}')
+            await jobs.until(job, "t", phases=("cancelled",))
         return desk.done
 
     assert asyncio.run(main()) == ["book first", "hang", "unbook first"]
@@ -526,4 +526,4 @@ def test_a_step_that_hangs_is_interrupted(kept: str, tmp_path: Path) -> None:
 def test_an_interrupt_that_is_no_bool_is_refused() -> None:
     desk, job = Desk(), flow_of()
     with World(App(desk).with_jobs(job)) as world, pytest.raises(InvalidArgument, match="interrupt of cancel"):
-        world.unwrap(world.handle(job).cancel("t", interrupt="yes"))  # type: ignore[arg-type]
+        world.run(world.handle(job).cancel("t", interrupt="yes"))  # type: ignore[arg-type]

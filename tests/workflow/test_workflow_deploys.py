@@ -77,7 +77,7 @@ def version(body: object) -> Flow:
 def test_a_divergence_parks_and_the_right_code_continues(wrong: object) -> None:
     old, new = version(first), version(wrong)
     with World(App(None).with_jobs(old)) as world:
-        world.unwrap(world.handle(old).start("e", 10))
+        world.run(world.handle(old).start("e", 10))
         world.advance("1 second")
         instance, before = world.instance(old, "e"), bodies(world, old, "e")
         assert instance is not None
@@ -86,23 +86,23 @@ def test_a_divergence_parks_and_the_right_code_continues(wrong: object) -> None:
         assert raised.value.recorded == "act"
         assert raised.value.path == "0"
         world.restart(App(None).with_jobs(new))
-        world.result(world.handle(new).signal("e", number, 5))
+        world.attempt(world.handle(new).signal("e", number, 5))
         world.advance("1 second")
-        assert world.unwrap(world.handle(new).status("e")).parked == "undecodable"
-        assert world.unwrap(world.handle(new).signal("e", number, 6)).status == "parked"
+        assert world.run(world.handle(new).status("e")).parked == "undecodable"
+        assert world.run(world.handle(new).signal("e", number, 6)).status == "parked"
         refused = world.error_of(world.handle(new).resume("e"))  # this code cannot follow it now either
         assert isinstance(refused, Undecodable)
         assert "step 0: the journal holds 'act'" in str(refused)
         assert bodies(world, new, "e")[:-2] == before  # and the signals
         world.restart(App(None).with_jobs(old))
         world.advance("1 second")
-        assert world.unwrap(world.handle(old).outcome("e")) == Done(value=16)
+        assert world.run(world.handle(old).outcome("e")) == Done(value=16)
 
 
 def test_a_divergence_names_the_line_of_the_program() -> None:
     old, new = version(first), version(other_step)
     with World(App(None).with_jobs(old)) as world:
-        world.unwrap(world.handle(old).start("e", 10))
+        world.run(world.handle(old).start("e", 10))
         world.advance("1 second")
         instance = world.instance(old, "e")
         assert instance is not None
@@ -119,17 +119,17 @@ def test_a_divergence_names_the_line_of_the_program() -> None:
 def test_a_patch_keeps_those_who_passed_it_on_the_old_way(changed: object, old_result: int, new_result: int) -> None:
     old, new = version(first), version(changed)
     with World(App(None).with_jobs(old)) as world:
-        world.unwrap(world.handle(old).start("e", 10))
+        world.run(world.handle(old).start("e", 10))
         world.advance("1 second")
         world.restart(App(None).with_jobs(new))
-        world.unwrap(world.handle(new).start("f", 10))
+        world.run(world.handle(new).start("f", 10))
         world.advance("1 second")
         for id_ in "ef":
-            world.unwrap(world.handle(new).signal(id_, number, 5))
+            world.run(world.handle(new).signal(id_, number, 5))
             world.restart()
         world.advance("1 second")
-        assert world.unwrap(world.handle(new).outcome("e")) == Done(value=old_result)
-        assert world.unwrap(world.handle(new).outcome("f")) == Done(value=new_result)
+        assert world.run(world.handle(new).outcome("e")) == Done(value=old_result)
+        assert world.run(world.handle(new).outcome("f")) == Done(value=new_result)
 
 
 def test_a_patch_before_a_fork_in_progress_is_past() -> None:
@@ -146,11 +146,11 @@ def test_a_patch_before_a_fork_in_progress_is_past() -> None:
 
     old, new = version(forked), version(patched_fork)
     with World(App(None).with_jobs(old)) as world:
-        world.unwrap(world.handle(old).start("e", 0))
+        world.run(world.handle(old).start("e", 0))
         world.advance("1 minute")
         world.restart(App(None).with_jobs(new))
         world.advance("1 hour")
-        assert world.unwrap(world.handle(new).outcome("e")) == Done(value=5)
+        assert world.run(world.handle(new).outcome("e")) == Done(value=5)
 
 
 def test_a_replay_repeats_the_interleaving_of_the_branches() -> None:
@@ -171,12 +171,12 @@ def test_a_replay_repeats_the_interleaving_of_the_branches() -> None:
 
     job = version(shared)
     with World(App(None).with_jobs(job)) as world:
-        world.unwrap(world.handle(job).start("e", 0))
+        world.run(world.handle(job).start("e", 0))
         world.advance("1 minute")
         world.restart()
-        world.unwrap(world.handle(job).signal("e", number, 0))
+        world.run(world.handle(job).signal("e", number, 0))
         world.advance("1 second")
-        assert world.unwrap(world.handle(job).outcome("e")) == Done(value=120)
+        assert world.run(world.handle(job).outcome("e")) == Done(value=120)
 
 
 def test_a_defect_of_the_program_undoes_nothing_and_fixed_code_continues_there() -> None:
@@ -202,17 +202,17 @@ def test_a_defect_of_the_program_undoes_nothing_and_fixed_code_continues_there()
     broken, fixed = selling(lambda size: size // 0), selling(lambda size: size)
     shop = Shop()
     with World(App(shop).with_jobs(broken)) as world:
-        world.unwrap(world.handle(broken).start("s", 0))
+        world.run(world.handle(broken).start("s", 0))
         world.advance("1 minute")
-        status = world.unwrap(world.handle(broken).status("s"))
+        status = world.run(world.handle(broken).status("s"))
         assert status.parked == "retries_exhausted"
         assert status.last_error is not None
         assert status.last_error.error_type == "ZeroDivisionError"
         assert shop.names == ["mail", "reserve", "label"]
         world.restart(App(shop).with_jobs(fixed))
-        world.unwrap(world.handle(fixed).resume("s"))
+        world.run(world.handle(fixed).resume("s"))
         world.advance("1 hour")
-        assert world.unwrap(world.handle(fixed).outcome("s")) == Done(value="label:reserve:a 15")
+        assert world.run(world.handle(fixed).outcome("s")) == Done(value="label:reserve:a 15")
         assert shop.names == ["mail", "reserve", "label", "release"]
 
 
@@ -230,9 +230,9 @@ def test_a_sandbox_returns_the_defect_of_its_program() -> None:
 
     job = Workflow("dividing", state=int, run=body, keep=None)
     with World(App(None).with_jobs(job)) as world:
-        world.unwrap(world.handle(job).start("d", 0))
+        world.run(world.handle(job).start("d", 0))
         world.advance("1 second")
-        assert world.unwrap(world.handle(job).outcome("d")) == Done(value="Raised")
+        assert world.run(world.handle(job).outcome("d")) == Done(value="Raised")
 
 
 @program
@@ -269,7 +269,7 @@ def sleeps_longer(ctx: WorkflowContext[int]) -> Do[int, str]:
 def test_a_step_before_a_wait_in_progress_diverges() -> None:
     old, new = version(sleeps), version(acts_and_sleeps)
     with World(App(None).with_jobs(old)) as world:
-        world.unwrap(world.handle(old).start("e", 10))
+        world.run(world.handle(old).start("e", 10))
         world.advance("10 minutes")
         instance, rows = world.instance(old, "e"), bodies(world, old, "e")
         assert instance is not None
@@ -277,20 +277,20 @@ def test_a_step_before_a_wait_in_progress_diverges() -> None:
             new.replayed(instance, rows)
         world.restart(App(None).with_jobs(new))
         world.advance("2 hours")
-        assert world.unwrap(world.handle(new).status("e")).parked == "undecodable"
+        assert world.run(world.handle(new).status("e")).parked == "undecodable"
         world.restart(App(None).with_jobs(old))
         world.advance("1 second")
-        assert world.unwrap(world.handle(old).outcome("e")) == Done(value=11)
+        assert world.run(world.handle(old).outcome("e")) == Done(value=11)
 
 
 @pytest.mark.parametrize(("body", "hours"), [(patched_and_sleeps, 1), (sleeps_longer, 3)])
 def test_a_patch_before_a_wait_in_progress_and_another_duration_do_not(body: object, hours: int) -> None:
     old, new = version(sleeps), version(body)
     with World(App(None).with_jobs(old)) as world:
-        world.unwrap(world.handle(old).start("e", 10))
+        world.run(world.handle(old).start("e", 10))
         world.advance("10 minutes")
         world.restart(App(None).with_jobs(new))
         world.advance(f"{hours - 1} hours 49 minutes" if hours > 1 else "49 minutes")
-        assert world.unwrap(world.handle(new).outcome("e")) is None
+        assert world.run(world.handle(new).outcome("e")) is None
         world.advance("1 minute")
-        assert world.unwrap(world.handle(new).outcome("e")) == Done(value=11)
+        assert world.run(world.handle(new).outcome("e")) == Done(value=11)

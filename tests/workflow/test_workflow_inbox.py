@@ -45,12 +45,12 @@ def test_large_signals_wait_beyond_the_limit_of_a_state(store: str, count: int, 
     job = collector()
     with World(App(None).with_jobs(job), store=url(store, tmp_path)) as world:
         flow = world.handle(job)
-        world.unwrap(flow.start("c", count))
+        world.run(flow.start("c", count))
         for _ in range(count):
-            assert world.unwrap(flow.signal("c", text, "x" * size)).accepted
+            assert world.run(flow.signal("c", text, "x" * size)).accepted
         world.restart()
         world.advance("1 hour")
-        assert world.unwrap(flow.outcome("c")) == Done(value=count * size)
+        assert world.run(flow.outcome("c")) == Done(value=count * size)
 
 
 def test_a_signal_costs_the_same_however_many_wait() -> None:
@@ -58,17 +58,17 @@ def test_a_signal_costs_the_same_however_many_wait() -> None:
     job = collector()
     with World(App(None).with_jobs(job)) as world:
         flow = world.handle(job)
-        world.unwrap(flow.start("c", 300))
+        world.run(flow.start("c", 300))
         sizes: list[tuple[int, int]] = []
         for _ in range(300):
-            world.unwrap(flow.signal("c", text, "x" * 1_000))
+            world.run(flow.signal("c", text, "x" * 1_000))
             row = world.instance(job, "c")
             assert row is not None
             sizes.append((row.journal_length, len(row.data)))
         assert [length for length, _ in sizes] == list(range(2, 302))  # the first row is the note of the sleep
         assert max(size for _, size in sizes) - min(size for _, size in sizes) <= 10
         world.advance("1 hour")
-        assert world.unwrap(flow.outcome("c")) == Done(value=300_000)
+        assert world.run(flow.outcome("c")) == Done(value=300_000)
         assert sum(len(body) for body in bodies(world, job, "c")) < 400_000  # a receipt does not repeat the value
 
 
@@ -88,11 +88,11 @@ def test_thousands_of_signals_that_are_sent_together_are_received(store: str, co
     app, place = App(None, limits=limits).with_jobs(job), url(store, tmp_path)
     with World(app, store=place, requests="grouped", debug=False) as world:
         flow = world.handle(job)
-        world.unwrap(flow.start("s", count))
+        world.run(flow.start("s", count))
         answers = world.concurrently(*(flow.signal("s", number, value) for value in range(count)))
         assert all(isinstance(answer, Success) and answer.unwrap().accepted for answer in answers)
         world.advance("1 second")
-        assert world.unwrap(flow.outcome("s")) == Done(value=sum(range(count)))
+        assert world.run(flow.outcome("s")) == Done(value=sum(range(count)))
 
 
 def test_a_run_that_has_received_its_signals_is_not_run_again() -> None:
@@ -110,13 +110,13 @@ def test_a_run_that_has_received_its_signals_is_not_run_again() -> None:
     job = Workflow("pausing", state=int, run=pausing, signals=(number,), keep=None)
     with World(App(None).with_jobs(job)) as world:
         flow = world.handle(job)
-        world.unwrap(flow.start("p", 0))
-        world.unwrap(flow.signal("p", number, 1))
+        world.run(flow.start("p", 0))
+        world.run(flow.signal("p", number, 1))
         world.advance("1 minute")
-        assert world.unwrap(flow.status("p")).run_count == 2
+        assert world.run(flow.status("p")).run_count == 2
         world.advance("1 hour")
-        assert world.unwrap(flow.status("p")).run_count == 3
-        assert world.unwrap(flow.outcome("p")) == Done(value=4)
+        assert world.run(flow.status("p")).run_count == 3
+        assert world.run(flow.outcome("p")) == Done(value=4)
 
 
 # ---------------------------------------------------------------- children
@@ -144,19 +144,19 @@ parent = Workflow("family", state=int, run=family, signals=(number,), inbox=1, k
 def test_one_hundred_children_with_large_values_end_together(store: str, tmp_path: Path) -> None:
     with World(App(None).with_jobs(parent, child), store=url(store, tmp_path)) as world:
         flow = world.handle(parent)
-        world.unwrap(flow.start("p", 20_000))
+        world.run(flow.start("p", 20_000))
         world.advance("1 minute")
-        assert world.unwrap(flow.outcome("p")) == Done(value=2_000_000)
+        assert world.run(flow.outcome("p")) == Done(value=2_000_000)
 
 
 def test_the_ends_of_children_do_not_wait_for_room_in_the_inbox() -> None:
     with World(App(None).with_jobs(parent, child)) as world:
         flow = world.handle(parent)
-        world.unwrap(flow.start("p", 1))
-        world.unwrap(flow.signal("p", number, 1))
+        world.run(flow.start("p", 1))
+        world.run(flow.signal("p", number, 1))
         assert isinstance(world.error_of(flow.signal("p", number, 2)), Overloaded)
         world.advance("1 second")
-        assert world.unwrap(flow.outcome("p")) == Done(value=100)
+        assert world.run(flow.outcome("p")) == Done(value=100)
         assert not world.messages()
 
 
@@ -165,22 +165,22 @@ def test_a_received_signal_makes_room_for_the_next() -> None:
     job = Workflow("summing", state=int, run=summing, signals=(number, text), inbox=2, keep=None)
     with World(App(None).with_jobs(job)) as world:
         flow = world.handle(job)
-        world.unwrap(flow.start("s", 3))
+        world.run(flow.start("s", 3))
         for _ in range(2):  # signals that the program does not wait for
-            assert world.unwrap(flow.signal("s", text, "a")).accepted
+            assert world.run(flow.signal("s", text, "a")).accepted
         refused = world.error_of(flow.signal("s", number, 1))
         assert isinstance(refused, Overloaded)
         assert "inbox of workflow:summing:s" in str(refused)
     job = Workflow("summing", state=int, run=summing, signals=(number, text), inbox=3, keep=None)
     with World(App(None).with_jobs(job)) as world:
         flow = world.handle(job)
-        world.unwrap(flow.start("s", 3))
+        world.run(flow.start("s", 3))
         for _ in range(2):
-            assert world.unwrap(flow.signal("s", text, "a")).accepted
+            assert world.run(flow.signal("s", text, "a")).accepted
         for value in (1, 2, 3):
-            assert world.unwrap(flow.signal("s", number, value)).accepted
+            assert world.run(flow.signal("s", number, value)).accepted
             world.advance("1 second")
-        assert world.unwrap(flow.outcome("s")) == Done(value=6)
+        assert world.run(flow.outcome("s")) == Done(value=6)
 
 
 # ---------------------------------------------------------------- starting over
@@ -200,16 +200,16 @@ def test_signals_wait_through_start_over_in_order(store: str, tmp_path: Path) ->
     job = Workflow("lives", state=tuple[int, ...], run=lives, signals=(number,), keep=None)
     with World(App(None).with_jobs(job), store=url(store, tmp_path)) as world:
         flow = world.handle(job)
-        world.unwrap(flow.start("l", ()))
-        world.unwrap(flow.pause("l"))
+        world.run(flow.start("l", ()))
+        world.run(flow.pause("l"))
         for value in range(11):
-            world.unwrap(flow.signal("l", number, value))
-        world.unwrap(flow.resume("l"))
+            world.run(flow.signal("l", number, value))
+        world.run(flow.resume("l"))
         world.advance("1 second")
         world.restart()
         row = world.instance(job, "l")
         assert row is not None
         assert row.journal_length <= 8, bodies(world, job, "l")
-        world.unwrap(flow.signal("l", number, 11))
+        world.run(flow.signal("l", number, 11))
         world.advance("1 second")
-        assert world.unwrap(flow.outcome("l")) == Done(value=tuple(range(12)))
+        assert world.run(flow.outcome("l")) == Done(value=tuple(range(12)))

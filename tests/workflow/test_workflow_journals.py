@@ -172,12 +172,12 @@ def test_the_laws_of_a_job_replay_its_journal_after_each_step() -> None:
     for job, services in ((counting(count()), Shop()), (choosing(), Configured())):
         with World(App(services).with_jobs(job)) as world:
             laws = JobLaws(world, job)
-            world.unwrap(world.handle(job).start("a", 1))
+            world.run(world.handle(job).start("a", 1))
             with pytest.raises(InvariantViolated, match="a program follows its own journal"):
                 laws.check()
     with World(App(Shop()).with_jobs(fulfilment)) as world:
         laws = JobLaws(world, fulfilment)
-        world.unwrap(world.handle(fulfilment).start("a", Order("book", 1)))
+        world.run(world.handle(fulfilment).start("a", Order("book", 1)))
         laws.check()
 
 
@@ -187,9 +187,9 @@ def snapshot(tmp_path: Path) -> Path:
     path = tmp_path / "jobs.db"
     with World(App(Shop()).with_jobs(fulfilment), store=path) as world:
         flow = world.handle(fulfilment)
-        world.unwrap(flow.start("customer-7", Order("book", 100)))
+        world.run(flow.start("customer-7", Order("book", 100)))
         world.settle()
-        world.unwrap(flow.signal("customer-7", approval, Approval("ann")))
+        world.run(flow.signal("customer-7", approval, Approval("ann")))
         world.settle()
         world.close()
     output = tmp_path / "rows.json"

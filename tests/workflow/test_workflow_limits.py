@@ -111,19 +111,19 @@ def test_an_outcome_or_a_message_has_at_most_payload_bytes(run: Any, names: str,
     with World(App(None, limits=Limits(payload_bytes=LIMIT)).with_jobs(job, counter)) as world:
         flow = world.handle(job)
         for id_, length in (("edge", 598), ("beyond", 599)):
-            world.unwrap(flow.start(id_, length))
+            world.run(flow.start(id_, length))
         world.advance("1 minute")
-        assert world.unwrap(flow.outcome("edge")) == ends
-        found = world.unwrap(flow.status("beyond"))
+        assert world.run(flow.outcome("edge")) == ends
+        found = world.run(flow.status("beyond"))
         assert found.parked == reason
         assert found.last_error is not None
         assert names in found.last_error.message
         assert "601" in found.last_error.message
         assert str(LIMIT) in found.last_error.message
         assert len(world.effects) == 2  # one each: no attempt repeats the effect
-        world.unwrap(flow.resume("beyond"))  # it parks again, and loops over nothing
+        world.run(flow.resume("beyond"))  # it parks again, and loops over nothing
         world.advance("1 minute")
-        assert world.unwrap(flow.status("beyond")).parked == reason
+        assert world.run(flow.status("beyond")).parked == reason
 
 
 @program
@@ -146,10 +146,10 @@ def test_the_state_of_a_child_has_at_most_payload_bytes_with_the_address_of_its_
     with World(App(None, limits=Limits(payload_bytes=LIMIT)).with_jobs(job, reader)) as world:
         flow = world.handle(job)
         for id_, length in (("small", 400), ("large", 599)):
-            world.unwrap(flow.start(id_, length))
+            world.run(flow.start(id_, length))
         world.advance("1 minute")
-        assert world.unwrap(flow.outcome("small")) == Done(value=400)
-        found = world.unwrap(flow.status("large"))
+        assert world.run(flow.outcome("small")) == Done(value=400)
+        found = world.run(flow.status("large"))
         assert found.parked == "retries_exhausted"
         assert found.last_error is not None
         assert "child reader:c-large" in found.last_error.message
@@ -172,13 +172,13 @@ def test_signals_up_to_the_inbox_and_to_their_size(inbox: int, size: int) -> Non
     job = flow_of(receiving, inbox=inbox)
     with World(App(None, limits=Limits(payload_bytes=size, journal_page=2)).with_jobs(job)) as world:
         flow = world.handle(job)
-        world.unwrap(flow.start("f", inbox))
+        world.run(flow.start("f", inbox))
         assert isinstance(world.error_of(flow.signal("f", text, "x" * (size - 1))), InvalidInput)
         for _ in range(inbox):
-            assert world.unwrap(flow.signal("f", text, "x" * (size - 2))).accepted
+            assert world.run(flow.signal("f", text, "x" * (size - 2))).accepted
         assert isinstance(world.error_of(flow.signal("f", text, "")), Overloaded)
         world.advance("1 hour")
-        assert world.unwrap(flow.outcome("f")) == Done(value=inbox * (size - 2))
+        assert world.run(flow.outcome("f")) == Done(value=inbox * (size - 2))
 
 
 @program
@@ -197,13 +197,13 @@ def test_the_state_at_the_start_and_later_has_at_most_state_bytes(size: int) -> 
     job = Workflow("stating", state=str, run=stating, retry=retry, keep=None)
     with World(App(None, limits=Limits(state_bytes=size)).with_jobs(job)) as world:
         flow = world.handle(job)
-        assert isinstance(world.result(flow.start("refused", "x" * (size - 1))), Failure)
-        assert world.unwrap(flow.status("refused")).status == "not_found"
+        assert isinstance(world.attempt(flow.start("refused", "x" * (size - 1))), Failure)
+        assert world.run(flow.status("refused")).status == "not_found"
         for id_, length in (("edge", size - 3), ("beyond", size - 2)):
-            world.unwrap(flow.start(id_, "x" * length))
+            world.run(flow.start(id_, "x" * length))
         world.advance("1 hour")
-        assert world.unwrap(flow.outcome("edge")) == Done(value="x" * (size - 3) + "y")
-        found = world.unwrap(flow.status("beyond"))
+        assert world.run(flow.outcome("edge")) == Done(value="x" * (size - 3) + "y")
+        found = world.run(flow.status("beyond"))
         assert found.parked == "retries_exhausted"
         assert found.last_error is not None
         assert f"got {size + 1}" in found.last_error.message
@@ -224,9 +224,9 @@ def all_broken(ctx: WorkflowContext[int]) -> Do[int, str]:
 def test_many_steps_that_fail_together_are_parked_and_their_row_stays_small() -> None:
     job = flow_of(all_broken)
     with World(App(None).with_jobs(job)) as world:
-        world.unwrap(world.handle(job).start("f", 200))
+        world.run(world.handle(job).start("f", 200))
         world.advance("1 minute")
-        assert world.unwrap(world.handle(job).status("f")).parked == "retries_exhausted"
+        assert world.run(world.handle(job).status("f")).parked == "retries_exhausted"
         row = world.instance(job, "f")
         assert row is not None
         assert len(row.data) < 400_000
@@ -248,12 +248,12 @@ def test_max_steps_counts_answers_and_no_signal_that_waits(most: int, chunk: int
     with World(App(None, limits=Limits(replay_chunk=chunk, journal_page=chunk)).with_jobs(job)) as world:
         flow = world.handle(job)
         for id_, steps in (("edge", most - 1), ("beyond", most)):  # and the sleep
-            world.unwrap(flow.start(id_, steps))
+            world.run(flow.start(id_, steps))
             for _ in range(signals):
-                assert world.unwrap(flow.signal(id_, text, "waits")).accepted
+                assert world.run(flow.signal(id_, text, "waits")).accepted
         world.advance("1 minute")
-        assert world.unwrap(flow.outcome("edge")) == Done(value=most - 1)
-        found = world.unwrap(flow.status("beyond"))
+        assert world.run(flow.outcome("edge")) == Done(value=most - 1)
+        found = world.run(flow.status("beyond"))
         assert found.parked == "not_retryable"
         assert found.last_error is not None
         assert found.last_error.error_type == "JournalFull"

@@ -71,8 +71,8 @@ def parked(world: World, id_: str = "p") -> tuple[str | None, list[str], list[st
     instance = world.instance(parent, id_)
     assert instance is not None
     facts = [str(fact.value) for fact in parent.facts_of(instance) if fact.label == "parked child"]
-    steps = [step.name for step in world.unwrap(world.handle(parent).steps(id_)) if step.status == "parked"]
-    return world.unwrap(world.handle(parent).status(id_)).phase, facts, steps
+    steps = [step.name for step in world.run(world.handle(parent).steps(id_)) if step.status == "parked"]
+    return world.run(world.handle(parent).status(id_)).phase, facts, steps
 
 
 def notes(world: World, id_: str = "p") -> list[tuple[str, str]]:
@@ -99,7 +99,7 @@ NOTHING: tuple[str | None, list[str], list[str]] = (None, [], [])
 def test_a_parent_shows_a_child_that_is_parked_and_waits_for_its_resumption(store: str, tmp_path: Path) -> None:
     bench = Bench()
     with World(App(bench).with_jobs(parent, child), store=url(store, tmp_path)) as world:
-        world.unwrap(world.handle(parent).start("p", 1))
+        world.run(world.handle(parent).start("p", 1))
         world.advance("30 seconds")
         assert (parked(world), notes(world)) == (NOTHING, [])
         world.advance("1 minute")
@@ -107,9 +107,9 @@ def test_a_parent_shows_a_child_that_is_parked_and_waits_for_its_resumption(stor
         assert parked(world) == ("child_parked", [fact], ["child builder:c1"])
         assert notes(world) == [note("parked", "retries_exhausted")]
         bench.broken = False
-        world.unwrap(world.handle(child).resume("c1"))
+        world.run(world.handle(child).resume("c1"))
         world.advance("1 second")
-        assert world.unwrap(world.handle(parent).outcome("p")) == Done(value=2)
+        assert world.run(world.handle(parent).outcome("p")) == Done(value=2)
         assert parked(world) == ("done", [], [])
         assert notes(world) == [note("parked", "retries_exhausted"), note("resumed", "retries_exhausted")]
 
@@ -117,7 +117,7 @@ def test_a_parent_shows_a_child_that_is_parked_and_waits_for_its_resumption(stor
 @pytest.mark.parametrize("store", STORES)
 def test_a_parent_shows_a_child_whose_code_cannot_follow_its_journal(store: str, tmp_path: Path) -> None:
     with World(App(Bench(broken=False)).with_jobs(parent, child), store=url(store, tmp_path)) as world:
-        world.unwrap(world.handle(parent).start("p", 1))
+        world.run(world.handle(parent).start("p", 1))
         world.advance("1 second")
         world.restart(App(Bench(broken=False)).with_jobs(parent, builder(acting_first)))
         world.advance("1 minute")
@@ -125,7 +125,7 @@ def test_a_parent_shows_a_child_whose_code_cannot_follow_its_journal(store: str,
         assert parked(world) == ("child_parked", [fact], ["child builder:c1"])
         world.restart(App(Bench(broken=False)).with_jobs(parent, child))
         world.advance("1 second")
-        assert world.unwrap(world.handle(parent).outcome("p")) == Done(value=2)
+        assert world.run(world.handle(parent).outcome("p")) == Done(value=2)
         assert notes(world) == [note("parked", "undecodable"), note("resumed", "undecodable")]
 
 
@@ -133,7 +133,7 @@ def test_a_parent_shows_a_child_whose_code_cannot_follow_its_journal(store: str,
 def test_a_parent_shows_a_child_whose_step_killed_three_processes(store: str, tmp_path: Path) -> None:
     with World(App(Bench(broken=False)).with_jobs(parent, child), store=url(store, tmp_path)) as world:
         world.inject(*(Crash("build", when="after", call=call) for call in (1, 2, 3)))
-        world.unwrap(world.handle(parent).start("p", 1))
+        world.run(world.handle(parent).start("p", 1))
         for _ in range(3):
             with pytest.raises(WorkerDied):
                 next_worker(world)
@@ -141,26 +141,26 @@ def test_a_parent_shows_a_child_whose_step_killed_three_processes(store: str, tm
         world.advance("1 second")
         fact = "workflow:builder:c1, recovery_exhausted"
         assert parked(world) == ("child_parked", [fact], ["child builder:c1"])
-        world.unwrap(world.handle(child).resume("c1"))
+        world.run(world.handle(child).resume("c1"))
         world.advance("1 minute")
-        assert world.unwrap(world.handle(parent).outcome("p")) == Done(value=2)
+        assert world.run(world.handle(parent).outcome("p")) == Done(value=2)
         assert notes(world) == [note("parked", "recovery_exhausted"), note("resumed", "recovery_exhausted")]
 
 
 @pytest.mark.parametrize("store", STORES)
 def test_the_end_of_a_parked_child_is_no_longer_shown_by_its_parent(store: str, tmp_path: Path) -> None:
     with World(App(Bench()).with_jobs(parent, child), store=url(store, tmp_path)) as world:
-        world.unwrap(world.handle(parent).start("p", 2))
+        world.run(world.handle(parent).start("p", 2))
         world.advance("2 minutes")
         assert len(parked(world)[1]) == 2
-        world.unwrap(world.handle(parent).pause("p"))
-        world.unwrap(world.handle(child).terminate("c1", "given up"))
+        world.run(world.handle(parent).pause("p"))
+        world.run(world.handle(child).terminate("c1", "given up"))
         world.advance("1 second")
         facts = ["workflow:builder:c2, retries_exhausted"]
         assert parked(world) == ("child_parked", facts, ["child builder:c2"])
-        world.unwrap(world.handle(parent).resume("p"))
+        world.run(world.handle(parent).resume("p"))
         world.advance("1 second")
-        outcome = world.unwrap(world.handle(parent).outcome("p"))
+        outcome = world.run(world.handle(parent).outcome("p"))
         assert outcome == Failed(Defect("ChildCancelled", "given up"))
         assert parked(world)[1] == []
 
@@ -174,32 +174,32 @@ def test_a_parent_that_ended_or_is_gone_ignores_a_parked_child(store: str, tmp_p
     leaver: Flow = Workflow("parent", state=int, run=leaving, keep=None)
     with World(App(Bench()).with_jobs(leaver, child), store=url(store, tmp_path)) as world:
         for id_, number in (("p", 1), ("gone", 2)):
-            world.unwrap(world.handle(leaver).start(id_, number))
+            world.run(world.handle(leaver).start(id_, number))
         world.advance("1 second")
-        world.unwrap(world.handle(leaver).cancel("p", "why"))
-        world.unwrap(world.handle(leaver).terminate("gone", "why"))
+        world.run(world.handle(leaver).cancel("p", "why"))
+        world.run(world.handle(leaver).terminate("gone", "why"))
         world.advance("2 minutes")
-        assert world.unwrap(world.handle(child).status("c1")).parked == "retries_exhausted"
-        assert world.unwrap(world.handle(leaver).outcome("p")) == WasCancelled(reason="why")
-        assert (world.unwrap(world.handle(leaver).status("p")).phase, notes(world)) == ("cancelled", [])
-        assert world.unwrap(world.handle(leaver).status("gone")).status == "not_found"
+        assert world.run(world.handle(child).status("c1")).parked == "retries_exhausted"
+        assert world.run(world.handle(leaver).outcome("p")) == WasCancelled(reason="why")
+        assert (world.run(world.handle(leaver).status("p")).phase, notes(world)) == ("cancelled", [])
+        assert world.run(world.handle(leaver).status("gone")).status == "not_found"
 
 
 def test_a_paused_child_is_not_parked() -> None:
     with World(App(Bench(broken=False)).with_jobs(parent, child)) as world:
-        world.unwrap(world.handle(parent).start("p", 1))
+        world.run(world.handle(parent).start("p", 1))
         world.advance("1 second")
-        world.unwrap(world.handle(child).pause("c1"))
+        world.run(world.handle(child).pause("c1"))
         world.advance("2 minutes")
         assert parked(world) == NOTHING
-        world.unwrap(world.handle(child).resume("c1"))
+        world.run(world.handle(child).resume("c1"))
         world.advance("1 second")
-        assert (world.unwrap(world.handle(parent).outcome("p")), notes(world)) == (Done(value=2), [])
+        assert (world.run(world.handle(parent).outcome("p")), notes(world)) == (Done(value=2), [])
 
 
 @pytest.mark.parametrize("count", [20, 21])
 def test_a_parent_names_twenty_parked_children_and_records_all(count: int) -> None:
     with World(App(Bench()).with_jobs(parent, child)) as world:
-        world.unwrap(world.handle(parent).start("p", count))
+        world.run(world.handle(parent).start("p", count))
         world.advance("2 minutes")
         assert (len(parked(world)[1]), len(notes(world))) == (20, count)

@@ -46,9 +46,9 @@ job = Workflow("paying", state=str, run=paying, signals=(card,), keep=None)
 def test_the_inbox_the_steps_and_the_outcome_are_shown_without_secrets() -> None:
     with World(App(None).with_jobs(job)) as world:
         flow = world.handle(job)
-        world.unwrap(flow.start("p", "ada"))
+        world.run(flow.start("p", "ada"))
         world.advance("1 second")
-        world.unwrap(flow.signal("p", card, Card("ada", "1111")))
+        world.run(flow.signal("p", card, Card("ada", "1111")))
         for _ in range(2):
             instance = world.instance(job, "p")
             assert instance is not None
@@ -100,14 +100,14 @@ pool = WorkerPool("tokens", item=str, work=working)
 
 def test_a_mark_on_the_whole_outcome_hides_it_in_steps_children_and_results() -> None:
     with World(App(None).with_jobs(child, parent, pool)) as world:
-        world.unwrap(world.handle(parent).start("p", "ada"))
-        world.unwrap(world.handle(pool).put("i", "ada"))
+        world.run(world.handle(parent).start("p", "ada"))
+        world.run(world.handle(pool).put("i", "ada"))
         world.advance("2 hours")
-        assert world.unwrap(world.handle(parent).outcome("p")) == Done(value=6)
+        assert world.run(world.handle(parent).outcome("p")) == Done(value=6)
         shown: list[str] = []
         rows: list[tuple[AnyDefinition, str]] = [(child, "of-p"), (parent, "p"), (pool, "i")]
         for job, id_ in rows:
-            steps = world.unwrap(world.jobs.handle_by_name(job.kind, job.name).steps(id_))
+            steps = world.run(world.jobs.handle_by_name(job.kind, job.name).steps(id_))
             shown += [each.value or "" for each in steps]
             instance = world.instance(job, id_)
             assert instance is not None
@@ -141,14 +141,14 @@ def patient(ctx: WorkflowContext[str]) -> Do[str, str]:
 def test_the_secrets_of_a_childs_error_are_not_shown_in_the_steps_of_its_parent() -> None:
     calling = Workflow("calling", state=str, run=patient)
     with World(App(None).with_jobs(leaky, calling)) as world:
-        world.unwrap(world.handle(calling).start("p", "ada"))
+        world.run(world.handle(calling).start("p", "ada"))
         world.advance("2 minutes")
-        steps = world.unwrap(world.handle(calling).steps("p"))
+        steps = world.run(world.handle(calling).steps("p"))
         assert [step.status for step in steps][:1] == ["failed"]
         assert "s3cr3t" not in str([(each.value, each.error, attrs.asdict(each)) for each in steps])
         assert "s3cr3t" in " ".join(bodies(world, calling, "p"))
         world.advance("2 hours")
-        assert world.unwrap(world.handle(calling).outcome("p")) == Done("Leaked")
+        assert world.run(world.handle(calling).outcome("p")) == Done("Leaked")
 
 
 def test_the_end_of_a_child_is_hidden_while_it_is_a_message_or_waits_in_the_inbox() -> None:
@@ -156,9 +156,9 @@ def test_the_end_of_a_child_is_hidden_while_it_is_a_message_or_waits_in_the_inbo
     assert redacted_payload(parent, "child_ended", end) == '"<secret>"'
     with World(App(None).with_jobs(child, parent)) as world:
         flow = world.handle(parent)
-        world.unwrap(flow.start("p", "ada"))
+        world.run(flow.start("p", "ada"))
         world.advance("1 second")
-        world.unwrap(flow.pause("p"))
+        world.run(flow.pause("p"))
         world.advance("2 hours")  # the end of the child waits in the inbox
         instance = world.instance(parent, "p")
         assert instance is not None
@@ -193,9 +193,9 @@ spender = Workflow("spending", state=Purse, run=spending)
 def test_the_error_of_a_step_hides_secrets_that_the_run_has_just_set() -> None:
     with World(App(None).with_jobs(spender)) as world:
         flow = world.handle(spender)
-        world.unwrap(flow.start("p", Purse("ada")))
+        world.run(flow.start("p", Purse("ada")))
         world.settle()
-        (step,) = world.unwrap(flow.steps("p"))
+        (step,) = world.run(flow.steps("p"))
         assert "the pin <secret> is wrong" in str(step)
         instance = world.instance(spender, "p")
         assert instance is not None

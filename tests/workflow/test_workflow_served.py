@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx2
 from flows import Order, Shop, fulfilment
 
-from perdure import App, Do, Workflow, WorkflowContext, program, unwrap
+from perdure import App, Do, Workflow, WorkflowContext, program
 from perdure.remote import connect
 from perdure.server.api import asgi
 from perdure.server.serving import serving
@@ -27,8 +27,8 @@ def test_steps_over_http_and_on_the_dashboard() -> None:
         transport = httpx2.ASGITransport(api)
         async with api.lifespan(), httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:
             flow = api.client.handle(fulfilment)
-            await unwrap(flow.start("o", Order("book", 1), wait_for="completion"))
-            expected = data_of(await unwrap(flow.steps("o")))
+            await flow.start("o", Order("book", 1), wait_for="completion")
+            expected = data_of(await flow.steps("o"))
             assert [step["name"] for step in expected][:2] == ["charge", "reserve"]
             assert (await http.get(f"{INSTANCE}/steps")).json() == list(expected)
             assert (await http.get(f"{INSTANCE}x/steps")).json() == []
@@ -53,7 +53,7 @@ def test_an_ended_workflow_has_no_next_run_on_the_dashboard() -> None:
         api = asgi(App(None).with_jobs(short), "memory://", access="local", dashboard=True)
         transport = httpx2.ASGITransport(api)
         async with api.lifespan(), httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:
-            await unwrap(api.client.handle(short).start("o", 1, wait_for="completion"))
+            await api.client.handle(short).start("o", 1, wait_for="completion")
             page = (await http.get("/dashboard/jobs/workflow/short/instances/o")).text
             assert "kept until" in page
             assert "next run" not in page
@@ -68,10 +68,10 @@ def test_steps_for_a_client_of_another_process(tmp_path: Path) -> None:
             serving(local, [f"unix:{tmp_path}/engine.sock"]) as (server,),
             connect(server.urls[0], fulfilment) as remote,
         ):
-            await unwrap(local.handle(fulfilment).start("o", Order("book", 1), wait_for="completion"))
-            expected = await unwrap(local.handle(fulfilment).steps("o"))
+            await local.handle(fulfilment).start("o", Order("book", 1), wait_for="completion")
+            expected = await local.handle(fulfilment).steps("o")
             assert len(expected) > 2
-            assert await unwrap(remote.handle(fulfilment).steps("o")) == expected
-            assert await unwrap(remote.handle_by_name("workflow", "fulfilment").steps("o")) == expected
+            assert await remote.handle(fulfilment).steps("o") == expected
+            assert await remote.handle_by_name("workflow", "fulfilment").steps("o") == expected
 
     asyncio.run(main())

@@ -38,15 +38,15 @@ def test_signals_are_received_once_in_order_also_before_the_wait() -> None:
     with World(App(Shop()).with_jobs(job)) as world:
         flow = world.handle(job)
         world.inject(Delay("label", "5 seconds"))
-        world.unwrap(flow.start("t", 0))
+        world.run(flow.start("t", 0))
         world.advance("1 second")
-        assert world.unwrap(flow.signal("t", number, 10)).accepted
+        assert world.run(flow.signal("t", number, 10)).accepted
         world.advance("10 seconds")
-        assert world.unwrap(flow.outcome("t")) is None
+        assert world.run(flow.outcome("t")) is None
         assert names(journal(world, job, "t")) == ["label", "signal number"]
-        world.unwrap(flow.signal("t", number, 100))
+        world.run(flow.signal("t", number, 100))
         world.advance("1 second")
-        assert world.unwrap(flow.outcome("t")) == Done(value=110)
+        assert world.run(flow.outcome("t")) == Done(value=110)
 
 
 def test_requests_find_an_absent_a_running_and_an_ended_workflow() -> None:
@@ -57,23 +57,23 @@ def test_requests_find_an_absent_a_running_and_an_ended_workflow() -> None:
         assert isinstance(absent, SignalRefused)
         assert (absent.address, absent.signal, absent.found) == ("workflow:two:t", "number", "absent")
         assert "check the id, or start it first" in str(absent)
-        assert world.unwrap(flow.cancel("t", "no")).found == "absent"
-        assert world.unwrap(flow.outcome("t")) is None
-        world.unwrap(flow.start("t", 0))
-        assert not world.unwrap(flow.start("t", 0)).created
+        assert world.run(flow.cancel("t", "no")).found == "absent"
+        assert world.run(flow.outcome("t")) is None
+        world.run(flow.start("t", 0))
+        assert not world.run(flow.start("t", 0)).created
         for value in (1, 2):
-            assert world.unwrap(flow.signal("t", number, value)).found == "running"
+            assert world.run(flow.signal("t", number, value)).found == "running"
             world.advance("1 second")
         ended = world.error_of(flow.signal("t", number, 3))
         assert isinstance(ended, SignalRefused)
         assert ended.found == "ended"
-        assert world.unwrap(flow.cancel("t", "no")).found == "ended"
-        assert not world.unwrap(flow.start("t", 0)).created
-        assert world.unwrap(flow.status("t")).phase == "done"
-        assert world.unwrap(world.jobs.until(job, "t")).status.phase == "done"
+        assert world.run(flow.cancel("t", "no")).found == "ended"
+        assert not world.run(flow.start("t", 0)).created
+        assert world.run(flow.status("t")).phase == "done"
+        assert world.run(world.jobs.until(job, "t")).status.phase == "done"
         world.advance("1 hour")
-        assert world.unwrap(flow.outcome("t")) is None
-        assert world.unwrap(flow.status("t")).status == "not_found"
+        assert world.run(flow.outcome("t")) is None
+        assert world.run(flow.status("t")).status == "not_found"
 
 
 @pytest.mark.parametrize("end", ["done", "cancelled"])
@@ -82,15 +82,15 @@ def test_signals_that_the_program_never_received_are_reported_at_its_end(end: st
     with World(App(Shop()).with_jobs(job)) as world:
         flow = world.handle(job)
         world.inject(Delay("label", "5 seconds"))
-        world.unwrap(flow.start("t", 0))
-        world.unwrap(flow.signal("t", stop, "now"))
+        world.run(flow.start("t", 0))
+        world.run(flow.signal("t", stop, "now"))
         for value in (1, 2, 3) if end == "done" else (1,):
-            world.unwrap(flow.signal("t", number, value))
+            world.run(flow.signal("t", number, value))
         if end == "cancelled":
             world.advance("6 seconds")
-            world.unwrap(flow.cancel("t", "enough"))
+            world.run(flow.cancel("t", "enough"))
         world.advance("1 minute")
-        assert world.unwrap(flow.status("t")).phase == end
+        assert world.run(flow.status("t")).phase == end
         noted = [event for event in world.history(job, "t") if event.type == "job.noted"]
         count, names = (2, '["stop","number"]') if end == "done" else (1, '["stop"]')
         assert [(each.name, each.data) for each in noted] == [
@@ -111,7 +111,7 @@ def test_a_message_with_a_signal_that_nothing_receives_is_rejected_on_the_sender
 
     clerk = Task("clerk", state=int, initial=0, event=int, on_event=approve)
     with World(App(Shop()).with_jobs(job, clerk)) as world:
-        world.unwrap(world.handle(clerk).send("c", 1))
+        world.run(world.handle(clerk).send("c", 1))
         world.advance("1 second")
         rejected = [event for event in world.history(clerk, "c") if event.type == "message.rejected"]
         assert [(each.target, each.action) for each in rejected] == [("workflow:two:typo", "signal.number")]
@@ -136,7 +136,7 @@ def test_a_parked_workflow_stores_signals_and_accepts_requests() -> None:
     jobs = [Workflow("f", state=int, run=run, signals=(number,), keep=None) for run in (broken, diverged, repaired)]
     with World(App(None).with_jobs(jobs[0])) as world:
         for id_ in ("a", "b", "c", "d"):
-            world.unwrap(world.handle(jobs[0]).start(id_, 0))
+            world.run(world.handle(jobs[0]).start(id_, 0))
         world.advance("5 seconds")
         world.restart(App(None).with_jobs(jobs[1]))
         for id_, reason in (
@@ -147,18 +147,18 @@ def test_a_parked_workflow_stores_signals_and_accepts_requests() -> None:
         ):
             flow = world.handle(jobs[1])
             if reason == "undecodable":
-                world.result(flow.resume(id_))
+                world.attempt(flow.resume(id_))
                 world.advance("1 second")
-            assert world.unwrap(flow.status(id_)).parked == reason
+            assert world.run(flow.status(id_)).parked == reason
             if id_ != "c":
-                assert world.unwrap(flow.signal(id_, number, 7)).status == "parked"
-        assert world.unwrap(flow.cancel("c", "enough")).accepted
-        assert world.unwrap(flow.terminate("d", "enough")).terminated
+                assert world.run(flow.signal(id_, number, 7)).status == "parked"
+        assert world.run(flow.cancel("c", "enough")).accepted
+        assert world.run(flow.terminate("d", "enough")).terminated
         world.restart(App(None).with_jobs(jobs[2]))
         for id_ in ("a", "b", "c"):
-            world.unwrap(world.handle(jobs[2]).resume(id_))
+            world.run(world.handle(jobs[2]).resume(id_))
         world.advance("5 seconds")
-        ends = [world.unwrap(world.handle(jobs[2]).outcome(id_)) for id_ in ("a", "b", "c")]
+        ends = [world.run(world.handle(jobs[2]).outcome(id_)) for id_ in ("a", "b", "c")]
         assert ends == [Done(7), Done(7), WasCancelled("enough")]
 
 
@@ -172,14 +172,14 @@ def test_an_inbox_has_a_limit(limit: int, full: object) -> None:
     job = Workflow("waiting", state=int, run=waiting, signals=(number,), inbox=limit, keep=None)
     with World(App(None).with_jobs(job)) as world:
         flow = world.handle(job)
-        world.unwrap(flow.start("w", 0))
-        world.unwrap(flow.signal("w", number, 1))
+        world.run(flow.start("w", 0))
+        world.run(flow.signal("w", number, 1))
         if full:
             assert isinstance(world.error_of(flow.signal("w", number, 2)), Overloaded)
         else:
-            assert world.unwrap(flow.signal("w", number, 2)).accepted
+            assert world.run(flow.signal("w", number, 2)).accepted
         world.advance("1 hour")
-        assert world.unwrap(flow.outcome("w")) == Done(value=1)
+        assert world.run(flow.outcome("w")) == Done(value=1)
 
 
 def test_a_race_between_a_signal_and_time() -> None:
@@ -187,25 +187,25 @@ def test_a_race_between_a_signal_and_time() -> None:
     with World(App(None).with_jobs(job)) as world:
         flow = world.handle(job)
         for id_ in "ab":
-            world.unwrap(flow.start(id_, 0))
+            world.run(flow.start(id_, 0))
         world.advance("1 minute")
-        world.unwrap(flow.signal("a", stop, "halt"))
+        world.run(flow.signal("a", stop, "halt"))
         world.advance("2 hours")
-        assert world.unwrap(flow.outcome("a")) == Done(value="halt 2 4")
-        assert world.unwrap(flow.outcome("b")) == Done(value="time 2 4")
+        assert world.run(flow.outcome("a")) == Done(value="halt 2 4")
+        assert world.run(flow.outcome("b")) == Done(value="time 2 4")
 
 
 def test_a_cancelled_workflow_undoes_its_steps_and_keeps_the_callers_reason() -> None:
     shop = Shop()
     with World(App(shop).with_jobs(fulfilment)) as world:
         flow = world.handle(fulfilment)
-        world.unwrap(flow.start("o", Order("book", 49)))
+        world.run(flow.start("o", Order("book", 49)))
         world.advance("1 second")
-        world.unwrap(flow.cancel("o", "changed my mind"))
-        world.unwrap(flow.cancel("o", "another reason"))
+        world.run(flow.cancel("o", "changed my mind"))
+        world.run(flow.cancel("o", "another reason"))
         world.advance("1 second")
         assert shop.names == ["charge", "reserve", "release", "refund"]
-        assert world.unwrap(flow.outcome("o")) == WasCancelled(reason="changed my mind")
+        assert world.run(flow.outcome("o")) == WasCancelled(reason="changed my mind")
 
 
 def test_a_cancellation_waits_for_the_step_in_progress_so_that_it_can_be_undone() -> None:
@@ -213,12 +213,12 @@ def test_a_cancellation_waits_for_the_step_in_progress_so_that_it_can_be_undone(
     with World(App(shop).with_jobs(fulfilment)) as world:
         flow = world.handle(fulfilment)
         world.inject(Delay("reserve", "10 seconds"))
-        world.unwrap(flow.start("o", Order("book", 49)))
+        world.run(flow.start("o", Order("book", 49)))
         world.advance("1 second")
-        world.unwrap(flow.cancel("o", "why"))
+        world.run(flow.cancel("o", "why"))
         world.advance("1 minute")
         assert shop.names == ["charge", "reserve", "release", "refund"]
-        assert world.unwrap(flow.outcome("o")) == WasCancelled(reason="why")
+        assert world.run(flow.outcome("o")) == WasCancelled(reason="why")
 
 
 def test_a_parked_workflow_can_be_cancelled_in_good_order() -> None:
@@ -226,12 +226,12 @@ def test_a_parked_workflow_can_be_cancelled_in_good_order() -> None:
     with World(App(shop).with_jobs(fulfilment)) as world:
         flow = world.handle(fulfilment)
         world.inject(*[Raise("reserve")] * 3)
-        world.unwrap(flow.start("o", Order("book", 49)))
+        world.run(flow.start("o", Order("book", 49)))
         world.advance("1 hour")
-        assert world.unwrap(flow.status("o")).status == "parked"
-        world.unwrap(flow.cancel("o", "enough"))
+        assert world.run(flow.status("o")).status == "parked"
+        world.run(flow.cancel("o", "enough"))
         world.advance("1 second")
-        assert world.unwrap(flow.outcome("o")) == WasCancelled(reason="enough")
+        assert world.run(flow.outcome("o")) == WasCancelled(reason="enough")
         assert shop.names == ["charge", "refund"]
 
 
@@ -240,35 +240,35 @@ def test_a_bracket_is_released_after_its_use_and_not_at_a_wait() -> None:
     job = Workflow("held", state=int, run=held, keep=None)
     with World(App(shop).with_jobs(job)) as world:
         flow = world.handle(job)
-        world.unwrap(flow.start("h", 0))
+        world.run(flow.start("h", 0))
         world.advance("30 minutes")
         assert shop.names == ["reserve"]
         world.crash()
         world.open()
         world.advance("40 minutes")
         assert shop.names == ["reserve", "label", "release"]
-        world.unwrap(world.handle(job).start("i", 0))
+        world.run(world.handle(job).start("i", 0))
         world.advance("1 minute")
-        world.unwrap(world.handle(job).cancel("i", "why"))
+        world.run(world.handle(job).cancel("i", "why"))
         world.advance("1 second")
         assert shop.names[3:] == ["reserve", "release"]
-        assert world.unwrap(world.handle(job).outcome("i")) == WasCancelled(reason="why")
+        assert world.run(world.handle(job).outcome("i")) == WasCancelled(reason="why")
 
 
 def test_a_pause_holds_timers_and_keeps_signals() -> None:
     job = Workflow("two", state=int, run=two_signals, signals=(number,), keep=None)
     with World(App(Shop()).with_jobs(job)) as world:
         flow = world.handle(job)
-        world.unwrap(flow.start("t", 0))
+        world.run(flow.start("t", 0))
         world.advance("1 second")
-        world.unwrap(flow.pause("t"))
+        world.run(flow.pause("t"))
         for value in (1, 2):
-            assert world.unwrap(flow.signal("t", number, value)).accepted
+            assert world.run(flow.signal("t", number, value)).accepted
         world.advance("1 day")
-        assert world.unwrap(flow.outcome("t")) is None
-        world.unwrap(flow.resume("t"))
+        assert world.run(flow.outcome("t")) is None
+        world.run(flow.resume("t"))
         world.advance("1 second")
-        assert world.unwrap(flow.outcome("t")) == Done(value=3)
+        assert world.run(flow.outcome("t")) == Done(value=3)
 
 
 def test_a_pause_takes_effect_after_the_step_in_progress() -> None:
@@ -282,26 +282,26 @@ def test_a_pause_takes_effect_after_the_step_in_progress() -> None:
     with World(App(shop).with_jobs(job)) as world:
         flow = world.handle(job)
         world.inject(Delay("label", "10 seconds"))
-        world.unwrap(flow.start("s", 0))
+        world.run(flow.start("s", 0))
         world.advance("1 second")
-        world.unwrap(flow.pause("s"))
+        world.run(flow.pause("s"))
         world.advance("1 hour")
         assert shop.names == ["label"]
-        world.unwrap(flow.resume("s"))
+        world.run(flow.resume("s"))
         world.advance("1 second")
-        assert world.unwrap(flow.outcome("s")) == Done(value="mail:b")
+        assert world.run(flow.outcome("s")) == Done(value="mail:b")
 
 
 def test_a_gather_with_a_limit_over_restarts() -> None:
     job = Workflow("wide", state=int, run=wide, keep=None)
     with World(App(None).with_jobs(job)) as world:
-        world.unwrap(world.handle(job).start("w", 12))
+        world.run(world.handle(job).start("w", 12))
         for _ in range(3):
             world.advance("59 seconds")
             world.crash()
             world.open()
             world.advance("2 seconds")
-        assert world.unwrap(world.handle(job).outcome("w")) == Done(value=sum((i + 1) * 2 for i in range(12)))
+        assert world.run(world.handle(job).outcome("w")) == Done(value=sum((i + 1) * 2 for i in range(12)))
         assert len(world.effects) == 24
 
 
@@ -314,11 +314,11 @@ def test_children_return_values_and_typed_errors_over_crashes(crash: int) -> Non
             try:
                 if not world.is_open:
                     world.open()
-                world.unwrap(world.handle(parent).start("p", 3, idempotency_key="k"))
+                world.run(world.handle(parent).start("p", 3, idempotency_key="k"))
                 world.advance("3 minutes")
             except WorkerDied:
                 continue
-        assert world.unwrap(world.handle(parent).outcome("p")) == Done(value="<Success: 4> <Failure: negative>")
+        assert world.run(world.handle(parent).outcome("p")) == Done(value="<Success: 4> <Failure: negative>")
 
 
 @program
@@ -337,33 +337,33 @@ def careless(ctx: WorkflowContext[int]) -> Do[int, str | Defect]:
 def test_a_cancelled_parent_cancels_its_child_unless_it_says_otherwise(body: object, outcome: object) -> None:
     job: Workflow[int, int, str | Defect, object] = Workflow("caring", state=int, run=body, keep=None)  # type: ignore[arg-type]
     with World(App(None).with_jobs(job, child)) as world:
-        world.unwrap(world.handle(job).start("p", 0))
+        world.run(world.handle(job).start("p", 0))
         world.advance("1 second")
-        world.unwrap(world.handle(job).cancel("p", "why"))
+        world.run(world.handle(job).cancel("p", "why"))
         world.advance("5 minutes")
-        assert world.unwrap(world.handle(job).outcome("p")) == WasCancelled(reason="why")
-        assert world.unwrap(world.handle(child).outcome("c")) == outcome
+        assert world.run(world.handle(job).outcome("p")) == WasCancelled(reason="why")
+        assert world.run(world.handle(child).outcome("c")) == outcome
 
 
 @pytest.mark.parametrize("end", ["cancel", "terminate"])
 def test_a_parent_is_notified_of_a_child_that_was_cancelled_or_terminated(end: str) -> None:
     job = Workflow("caring", state=int, run=caring, keep=None)
     with World(App(None).with_jobs(job, child)) as world:
-        world.unwrap(world.handle(job).start("p", 0))
+        world.run(world.handle(job).start("p", 0))
         world.advance("1 second")
-        world.unwrap(getattr(world.handle(child), end)("c", "by hand"))
+        world.run(getattr(world.handle(child), end)("c", "by hand"))
         world.advance("1 second")
-        outcome = world.unwrap(world.handle(job).outcome("p"))
+        outcome = world.run(world.handle(job).outcome("p"))
         assert outcome == Failed(Defect("ChildCancelled", "by hand"))
 
 
 def test_a_child_with_the_id_of_another_workflow_is_refused() -> None:
     job = Workflow("caring", state=int, run=caring, keep=None)
     with World(App(None).with_jobs(job, child)) as world:
-        world.unwrap(world.handle(child).start("c", 1))
-        world.unwrap(world.handle(job).start("p", 0))
+        world.run(world.handle(child).start("c", 1))
+        world.run(world.handle(job).start("p", 0))
         world.advance("1 second")
-        outcome = world.unwrap(world.handle(job).outcome("p"))
+        outcome = world.run(world.handle(job).outcome("p"))
         assert isinstance(outcome, Failed)
         assert isinstance(outcome.error, Defect)
         assert outcome.error.error_type == "ChildExists"
@@ -383,10 +383,10 @@ def test_other_jobs_start_signal_and_cancel_a_workflow() -> None:
 
     caller = Task("caller", state=int, event=int, initial=0, on_event=on_event)
     with World(App(Shop()).with_jobs(job, caller)) as world:
-        world.unwrap(world.handle(caller).send("x", 21))
+        world.run(world.handle(caller).send("x", 21))
         world.advance("1 minute")
-        assert world.unwrap(world.handle(job).outcome("t")) == Done(value=42)
-        assert world.unwrap(world.handle(job).outcome("u")) == WasCancelled(reason="by message")
+        assert world.run(world.handle(job).outcome("t")) == Done(value=42)
+        assert world.run(world.handle(job).outcome("u")) == WasCancelled(reason="by message")
 
 
 def test_a_workflow_sends_more_messages_than_one_commit_can_hold() -> None:
@@ -399,9 +399,9 @@ def test_a_workflow_sends_more_messages_than_one_commit_can_hold() -> None:
 
     job = Workflow("telling", state=int, run=telling, keep=None)
     with World(App(None, limits=Limits(messages_per_turn=3)).with_jobs(job, child)) as world:
-        world.unwrap(world.handle(job).start("t", 0))
+        world.run(world.handle(job).start("t", 0))
         world.advance("5 minutes")
-        assert world.unwrap(world.handle(job).outcome("t")) == Done(value=1)
+        assert world.run(world.handle(job).outcome("t")) == Done(value=1)
         assert len([i for i in world.instances() if i.address.name == "child"]) == 14
         assert len(bodies(world, job, "t")) == 14
 
@@ -421,12 +421,12 @@ def test_finalizers_of_a_cancelled_workflow_may_wait() -> None:
     job = Workflow("careful", state=int, run=careful, keep=None)
     with World(App(shop).with_jobs(job)) as world:
         flow = world.handle(job)
-        world.unwrap(flow.start("c", 0))
+        world.run(flow.start("c", 0))
         world.advance("1 minute")
-        world.unwrap(flow.cancel("c", "why"))
+        world.run(flow.cancel("c", "why"))
         world.advance("30 minutes")
         assert shop.names == ["label"]
         world.restart()
         world.advance("30 minutes")
         assert shop.names == ["label", "mail"]
-        assert world.unwrap(world.handle(job).outcome("c")) == WasCancelled(reason="why")
+        assert world.run(world.handle(job).outcome("c")) == WasCancelled(reason="why")

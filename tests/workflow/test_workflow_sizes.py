@@ -44,12 +44,12 @@ job = Workflow("long", state=int, run=long, signals=(number,), keep=None)
 def test_a_long_workflow_continues_after_a_wait_a_restart_and_a_signal(store: str, steps: int, tmp_path: Path) -> None:
     with World(App(None).with_jobs(job), store=url(store, tmp_path)) as world:
         flow = world.handle(job)
-        world.unwrap(flow.start("l", steps))
+        world.run(flow.start("l", steps))
         world.restart()
         world.advance("1 hour")
-        world.unwrap(flow.signal("l", number, 100))
+        world.run(flow.signal("l", number, 100))
         world.advance("1 second")
-        assert world.unwrap(flow.outcome("l")) == Done(value=steps + 102)
+        assert world.run(flow.outcome("l")) == Done(value=steps + 102)
 
 
 @pytest.mark.parametrize("store", STORES)
@@ -68,10 +68,10 @@ def test_the_replay_of_a_long_workflow_lets_other_work_run_after_each_chunk(stor
     two = Workflow("two", state=int, run=noted, keep=None)
     with World(App(None, limits=Limits(replay_chunk=4)).with_jobs(two), store=url(store, tmp_path)) as world:
         for id_ in "ab":
-            world.unwrap(world.handle(two).start(id_, 0))
+            world.run(world.handle(two).start(id_, 0))
         begun.clear()
         world.advance("1 hour")
-        assert world.unwrap(world.handle(two).outcome("b")) == Done(value=20)
+        assert world.run(world.handle(two).outcome("b")) == Done(value=20)
         at_once = max(len(list(group)) for _, group in groupby(begun))
         assert at_once < 20, begun
 
@@ -82,14 +82,14 @@ def test_the_size_of_a_chunk_changes_no_result(steps: int, chunk: int, page: int
     limits = Limits(replay_chunk=chunk, journal_page=page)
     with World(App(None, limits=limits).with_jobs(job)) as world:
         flow = world.handle(job)
-        world.unwrap(flow.start("l", steps))
+        world.run(flow.start("l", steps))
         if dies:
             world.restart()
         world.advance("1 hour")
-        world.unwrap(flow.signal("l", number, 100))
+        world.run(flow.signal("l", number, 100))
         world.advance("1 second")
-        assert world.unwrap(flow.outcome("l")) == Done(value=steps + 102)
-        listed = [step.name for step in world.unwrap(flow.steps("l"))]
+        assert world.run(flow.outcome("l")) == Done(value=steps + 102)
+        listed = [step.name for step in world.run(flow.steps("l"))]
         assert listed == [*["act"] * steps, "sleep", "act", "signal number", "act"]
 
 
@@ -117,9 +117,9 @@ parent = Workflow("parent", state=int, run=family, keep=None)
 def test_three_hundred_children_end_together(store: str, tmp_path: Path) -> None:
     with World(App(None).with_jobs(parent, child), store=url(store, tmp_path)) as world:
         flow = world.handle(parent)
-        world.unwrap(flow.start("p", 300))
+        world.run(flow.start("p", 300))
         world.advance("1 minute")
-        assert world.unwrap(flow.outcome("p")) == Done(value=sum(range(300)))
+        assert world.run(flow.outcome("p")) == Done(value=sum(range(300)))
 
 
 @program
@@ -145,21 +145,21 @@ teller = Workflow("teller", state=int, run=telling, keep=None)
 @pytest.mark.parametrize("store", STORES)
 def test_a_workflow_tells_one_thousand_and_five_hundred_messages(store: str, tmp_path: Path) -> None:
     with World(App(None).with_jobs(teller, counter), store=url(store, tmp_path)) as world:
-        world.unwrap(world.handle(teller).start("t", 1_500))
+        world.run(world.handle(teller).start("t", 1_500))
         world.advance("1 minute")
-        assert world.unwrap(world.handle(teller).outcome("t")) == Done(value=1_500)
-        assert world.unwrap(world.handle(counter).get_state("c")) == 1_500
+        assert world.run(world.handle(teller).outcome("t")) == Done(value=1_500)
+        assert world.run(world.handle(counter).get_state("c")) == 1_500
 
 
 def test_a_workflow_whose_journal_lost_rows_is_parked_and_performs_no_step_again(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     with World(App(None).with_jobs(job), store=path) as world:
-        world.unwrap(world.handle(job).start("l", 3))
+        world.run(world.handle(job).start("l", 3))
         assert len(world.effects) == 3
         world.close()
         with closing(sqlite3.connect(path)) as file, file:
             file.execute("DELETE FROM journal WHERE place >= 2")
         world.open()
         world.advance("1 hour")
-        assert world.unwrap(world.handle(job).status("l")).parked == "undecodable"
+        assert world.run(world.handle(job).status("l")).parked == "undecodable"
         assert len(world.effects) == 3

@@ -29,6 +29,7 @@ from flows import (
 from returns.future import FutureResult
 
 from perdure import App, Backoff, Do, Limits, Retry, Workflow, WorkflowContext, effect, program, step_key
+from perdure.jobs.call import Call
 from perdure.programs import log, sleep
 from perdure.testing import Crash, Hang, Raise, WorkerDied, World
 from perdure.values.answer import Failed, Retrying
@@ -42,10 +43,10 @@ def url(store: str, folder: Path) -> str | Path:
     return store if store == "memory://" else folder / "jobs.db"
 
 
-def start_and_die(world: World, call: FutureResult[Any, Any]) -> None:
+def start_and_die(world: World, call: Call[Any, Any]) -> None:
     """Start a workflow whose worker dies, at the latest when the clock moves on."""
     with suppress(WorkerDied):
-        world.unwrap(call)
+        world.run(call)
         world.advance("1 second")
     assert not world.is_open
 
@@ -55,19 +56,19 @@ def test_an_order_waits_for_a_person_and_for_days(store: str, tmp_path: Path) ->
     shop = Shop()
     with World(App(shop).with_jobs(fulfilment), store=url(store, tmp_path)) as world:
         flow = world.handle(fulfilment)
-        assert world.unwrap(flow.start("o", Order("book", 49))).created
+        assert world.run(flow.start("o", Order("book", 49))).created
         world.advance("1 day")
         world.restart()
-        assert world.unwrap(flow.outcome("o")) is None
-        world.unwrap(flow.signal("o", approval, Approval("ann")))
+        assert world.run(flow.outcome("o")) is None
+        world.run(flow.signal("o", approval, Approval("ann")))
         world.advance("1 second")
-        state = world.unwrap(flow.get_state("o"))
+        state = world.run(flow.get_state("o"))
         assert state is not None
         assert state.stage == "approved"
         world.advance("3 days")
-        assert world.unwrap(flow.outcome("o")) == Done(value="label:a")
+        assert world.run(flow.outcome("o")) == Done(value="label:a")
         assert sorted(shop.names) == ["charge", "label", "mail", "reserve"]
-        listed = world.unwrap(flow.steps("o"))
+        listed = world.run(flow.steps("o"))
         assert [(step.name, step.status, step.attempts) for step in listed][:2] == [
             ("charge", "done", 1),
             ("reserve", "done", 1),
@@ -87,12 +88,12 @@ def test_k_steps_cost_k_plus_one_commits() -> None:
 
     job = Workflow("ten", state=int, run=ten, keep=None)
     with World(App(None).with_jobs(job)) as world:
-        world.unwrap(world.handle(job).start("t", 0))
+        world.run(world.handle(job).start("t", 0))
         world.advance("1 second")
         instance = world.instance(job, "t")
         assert instance is not None
         assert instance.version == 11
-        assert world.unwrap(world.handle(job).outcome("t")) == Done(value=10)
+        assert world.run(world.handle(job).outcome("t")) == Done(value=10)
 
 
 def test_a_crash_repeats_only_the_step_that_was_not_committed() -> None:
@@ -110,9 +111,9 @@ def test_typed_errors_are_values_of_the_program_and_its_outcome() -> None:
     shop = Shop(declines=frozenset({"charge"}))
     with World(App(shop).with_jobs(fulfilment)) as world:
         flow = world.handle(fulfilment)
-        world.unwrap(flow.start("o", Order("book", 49)))
+        world.run(flow.start("o", Order("book", 49)))
         world.advance("1 second")
-        assert world.unwrap(flow.outcome("o")) == Failed(Declined("charge"))
+        assert world.run(flow.outcome("o")) == Failed(Declined("charge"))
         assert [row.form for row in journal(world, fulfilment, "o")] == ["failed"]
 
 
@@ -120,9 +121,9 @@ def test_a_saga_undoes_the_last_step_first() -> None:
     shop = Shop()
     with World(App(shop).with_jobs(fulfilment)) as world:
         flow = world.handle(fulfilment)
-        world.unwrap(flow.start("o", Order("book", 49)))
+        world.run(flow.start("o", Order("book", 49)))
         world.advance("3 days")
-        assert world.unwrap(flow.outcome("o")) == Failed(NotApproved())
+        assert world.run(flow.outcome("o")) == Failed(NotApproved())
         assert shop.names == ["charge", "reserve", "release", "refund"]
 
 
@@ -130,19 +131,19 @@ def test_a_defect_is_retried_at_its_step_then_parked_there_and_resume_continues(
     shop = Shop()
     with World(App(shop).with_jobs(fulfilment)) as world:
         flow = world.handle(fulfilment)
-        world.unwrap(flow.start("o", Order("book", 49)))
-        world.unwrap(flow.signal("o", approval, Approval("ann")))
+        world.run(flow.start("o", Order("book", 49)))
+        world.run(flow.signal("o", approval, Approval("ann")))
         world.inject(Raise("label"), Raise("label"), Raise("label"))
         world.advance("3 days")
-        status = world.unwrap(flow.status("o"))
+        status = world.run(flow.status("o"))
         assert status.status == "retrying"
         assert status.last_error is not None
         assert sorted(shop.names) == ["charge", "mail", "reserve"]
         world.advance("1 hour")
-        assert world.unwrap(flow.status("o")).parked == "retries_exhausted"
-        world.unwrap(flow.resume("o"))
+        assert world.run(flow.status("o")).parked == "retries_exhausted"
+        world.run(flow.resume("o"))
         world.advance("1 minute")
-        assert world.unwrap(flow.outcome("o")) == Done(value="label:a")
+        assert world.run(flow.outcome("o")) == Done(value="label:a")
         assert sorted(shop.names) == ["charge", "label", "mail", "reserve"]
         [row] = [row for row in journal(world, fulfilment, "o") if row.name == "label"]
         assert row.attempts == 4
@@ -152,10 +153,10 @@ def test_a_program_decorated_with_step_is_one_step() -> None:
     shop = Shop()
     job = Workflow("one", state=int, run=in_one_step, keep=None)
     with World(App(shop).with_jobs(job)) as world:
-        world.unwrap(world.handle(job).start("o", 1))
+        world.run(world.handle(job).start("o", 1))
         world.restart()
         world.advance("1 minute")
-        assert world.unwrap(world.handle(job).outcome("o")) == Done(value="label:amail:b")
+        assert world.run(world.handle(job).outcome("o")) == Done(value="label:amail:b")
         assert shop.names == ["label", "mail"]
         assert names(journal(world, job, "o")) == ["both", "sleep"]
 
@@ -176,7 +177,7 @@ def test_a_step_key_is_the_same_for_each_delivery_and_no_other_steps() -> None:
         start_and_die(world, world.handle(job).start("k", 1))
         world.open()
         world.advance("1 second")
-        outcome = world.unwrap(world.handle(job).outcome("k"))
+        outcome = world.run(world.handle(job).outcome("k"))
         assert isinstance(outcome, Done)
         first, second = outcome.value.split(" ")
         assert first != second
@@ -195,9 +196,9 @@ def test_an_outcome_that_cannot_be_recorded_parks_the_step_at_once() -> None:
 
     job = Workflow("unknown", state=int, run=body, retry=Retry(max_attempts=5), keep=None)
     with World(App(None).with_jobs(job)) as world:
-        world.unwrap(world.handle(job).start("u", 1))
+        world.run(world.handle(job).start("u", 1))
         world.advance("1 second")
-        status = world.unwrap(world.handle(job).status("u"))
+        status = world.run(world.handle(job).status("u"))
         assert status.parked == "not_retryable"
         assert status.last_error is not None
         assert status.last_error.error_type == "NotRecordable"
@@ -208,9 +209,9 @@ def test_an_outcome_that_cannot_be_recorded_parks_the_step_at_once() -> None:
 def test_an_outcome_has_at_most_payload_bytes(limit: int, parked: str | None) -> None:
     job = Workflow("sized", state=int, run=limited, keep=None)
     with World(App(Shop(), limits=Limits(payload_bytes=limit)).with_jobs(job)) as world:
-        world.unwrap(world.handle(job).start("s", 1))
+        world.run(world.handle(job).start("s", 1))
         world.advance("1 second")
-        assert world.unwrap(world.handle(job).status("s")).parked == parked
+        assert world.run(world.handle(job).status("s")).parked == parked
 
 
 @pytest.mark.parametrize(("most", "ends"), [(3, True), (2, False)])
@@ -225,28 +226,28 @@ def test_a_full_journal_parks_the_workflow_with_all_its_steps(most: int, ends: o
     job = Workflow("three", state=int, run=three, max_steps=most, keep=None)
     larger = Workflow("three", state=int, run=three, keep=None)
     with World(App(None).with_jobs(job)) as world:
-        world.unwrap(world.handle(job).start("t", 0))
+        world.run(world.handle(job).start("t", 0))
         world.advance("1 second")
         if ends:
-            assert world.unwrap(world.handle(job).outcome("t")) == Done(value=3)
+            assert world.run(world.handle(job).outcome("t")) == Done(value=3)
             return
-        status = world.unwrap(world.handle(job).status("t"))
+        status = world.run(world.handle(job).status("t"))
         assert status.last_error is not None
         assert status.last_error.error_type == "JournalFull"
         assert len(bodies(world, job, "t")) == most
         world.restart(App(None).with_jobs(larger))
-        world.unwrap(world.handle(larger).resume("t"))
+        world.run(world.handle(larger).resume("t"))
         world.advance("1 second")
-        assert world.unwrap(world.handle(larger).outcome("t")) == Done(value=3)
+        assert world.run(world.handle(larger).outcome("t")) == Done(value=3)
         assert len(world.effects) == 3
 
 
 def test_start_over_keeps_the_signals_and_empties_the_journal() -> None:
     job = Workflow("counter", state=int, run=counting, keep=None)
     with World(App(None).with_jobs(job)) as world:
-        world.unwrap(world.handle(job).start("c", 0))
+        world.run(world.handle(job).start("c", 0))
         world.advance("10 minutes")
-        assert world.unwrap(world.handle(job).outcome("c")) == Done(value=5)
+        assert world.run(world.handle(job).outcome("c")) == Done(value=5)
         assert names(journal(world, job, "c")) == ["act", "sleep"]
 
 
@@ -262,13 +263,13 @@ def test_a_log_record_is_written_once_however_often_the_program_is_replayed() ->
 
     job = Workflow("talking", state=int, run=talking, keep=None)
     with World(App(Shop()).with_jobs(job)) as world:
-        world.unwrap(world.handle(job).start("t", 1))
+        world.run(world.handle(job).start("t", 1))
         said: list[str] = []
         for _ in range(5):
             world.advance("30 minutes")
             said += [record.message for record in world.logs if record.message in {"begun", "waiting"}]
             world.restart()
-        assert world.unwrap(world.handle(job).outcome("t")) == Done(value=1)
+        assert world.run(world.handle(job).outcome("t")) == Done(value=1)
         assert said == ["begun", "waiting"]
 
 
@@ -283,12 +284,12 @@ def test_a_replay_begins_with_the_state_that_the_workflow_was_started_with() -> 
 
     job = Workflow("remembering", state=int, run=remembering, keep=None)
     with World(App(None).with_jobs(job)) as world:
-        world.unwrap(world.handle(job).start("r", 1))
+        world.run(world.handle(job).start("r", 1))
         world.advance("1 minute")
-        assert world.unwrap(world.handle(job).get_state("r")) == 101
+        assert world.run(world.handle(job).get_state("r")) == 101
         world.restart()
         world.advance("1 hour")
-        assert world.unwrap(world.handle(job).outcome("r")) == Done(value=1_101)
+        assert world.run(world.handle(job).outcome("r")) == Done(value=1_101)
 
 
 @pytest.mark.parametrize(("fault", "rest"), [(Hang("act", call=2), []), (Raise("act", call=2), ["parked"])])
@@ -304,12 +305,12 @@ def test_steps_show_no_wait_that_is_over(fault: Hang | Raise, rest: list[str]) -
     job = Workflow("story", state=int, run=main, signals=(approval,))
     with World(App(None).with_jobs(job)) as world:
         flow, began_ms = world.handle(job), world.now_ms
-        world.unwrap(flow.start("o", 1))
-        assert [(step.name, step.status) for step in world.unwrap(flow.steps("o"))] == [("signal approval", "waiting")]
+        world.run(flow.start("o", 1))
+        assert [(step.name, step.status) for step in world.run(flow.steps("o"))] == [("signal approval", "waiting")]
         world.inject(fault)
-        world.unwrap(flow.signal("o", approval, Approval("ann")))
+        world.run(flow.signal("o", approval, Approval("ann")))
         world.advance("1 second")
-        steps = world.unwrap(flow.steps("o"))
+        steps = world.run(flow.steps("o"))
         assert [step.status for step in steps] == ["done", "done", *rest]
         assert (steps[0].name, steps[0].began_ms) == ("signal approval", began_ms)  # when the program reached the wait
 
@@ -330,7 +331,7 @@ def test_a_start_that_waits_returns_when_the_failed_step_is_due_again() -> None:
     with World(App(None).with_jobs(job)) as world:
         flow = world.handle(job)
         now_ms = world.now_ms
-        outcome = world.unwrap(flow.start("p", 1, wait_for="completion")).outcome
+        outcome = world.run(flow.start("p", 1, wait_for="completion")).outcome
         assert isinstance(outcome, Retrying)
         assert outcome.at == from_ms(now_ms + 60_000)
         assert outcome.error.message == "no route"

@@ -18,12 +18,12 @@ from perdure.values.outcome import WasCancelled
 def test_calls_by_name_take_and_return_json() -> None:
     with World(App(Shop()).with_jobs(fulfilment)) as world:
         flow = world.jobs.handle_by_name("workflow", "fulfilment")
-        world.unwrap(flow.call("start", "o", '{"item": "book", "cents": 49, "stage": "new"}'))
+        world.run(flow.call("start", "o", '{"item": "book", "cents": 49, "stage": "new"}'))
         world.advance("1 second")
-        signalled = world.unwrap(flow.call("signal.approval", "o", '{"by": "ann"}'))
+        signalled = world.run(flow.call("signal.approval", "o", '{"by": "ann"}'))
         assert signalled["accepted"]
         world.advance("4 days")
-        outcome = world.unwrap(flow.call("outcome", "o"))
+        outcome = world.run(flow.call("outcome", "o"))
         assert (outcome["form"], json.loads(outcome["value"])) == ("done", "label:a")
 
 
@@ -38,11 +38,11 @@ def test_a_client_of_another_process_and_http_reach_a_workflow() -> None:
     with engine_served(App(Shop()).with_jobs(fulfilment)) as url:
         with connect_sync(url, fulfilment) as jobs:
             flow = jobs.handle(fulfilment)
-            assert jobs.unwrap(flow.start("o", Order("book", 49))).created
-            assert jobs.unwrap(flow.signal("o", approval, Approval("ann"))).accepted
-            assert jobs.unwrap(flow.cancel("o", "enough")).accepted
-            jobs.unwrap(jobs.until(fulfilment, "o"))
-            assert jobs.unwrap(flow.outcome("o")) == WasCancelled(reason="enough")
+            assert jobs.run(flow.start("o", Order("book", 49))).created
+            assert jobs.run(flow.signal("o", approval, Approval("ann"))).accepted
+            assert jobs.run(flow.cancel("o", "enough")).accepted
+            jobs.run(jobs.until(fulfilment, "o"))
+            assert jobs.run(flow.outcome("o")) == WasCancelled(reason="enough")
         with urlopen(f"{url}/openapi.json") as page:  # noqa: S310 - our own server
             text = page.read().decode()
         assert "signal.approval" in text

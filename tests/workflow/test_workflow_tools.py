@@ -24,9 +24,9 @@ def path(tmp_path: Path) -> Path:
     with World(App(Shop()).with_jobs(fulfilment), store=path) as world:
         flow = world.handle(fulfilment)
         for id_ in ("waits", "sleeps"):
-            world.unwrap(flow.start(id_, Order("book", 100)))
+            world.run(flow.start(id_, Order("book", 100)))
         world.settle()
-        world.unwrap(flow.signal("sleeps", approval, Approval("ann")))
+        world.run(flow.signal("sleeps", approval, Approval("ann")))
         world.settle()
         world.close()
     return path
@@ -35,16 +35,16 @@ def path(tmp_path: Path) -> Path:
 def test_a_handle_lists_steps_in_the_order_of_their_ends() -> None:
     with World(App(Shop()).with_jobs(fulfilment)) as world:
         flow = world.handle(fulfilment)
-        assert world.unwrap(flow.steps("o")) == ()
-        world.unwrap(flow.start("o", Order("book", 100)))
+        assert world.run(flow.steps("o")) == ()
+        world.run(flow.start("o", Order("book", 100)))
         world.settle()
-        listed = world.unwrap(flow.steps("o"))
+        listed = world.run(flow.steps("o"))
         assert [(step.name, step.status, step.attempts) for step in listed if step.status == "done"] == [
             ("charge", "done", 1),
             ("reserve", "done", 1),
         ]
         assert [step.name for step in listed if step.status == "waiting"][:1] == ["signal approval"]
-        assert world.unwrap(world.jobs.handle_by_name("workflow", "fulfilment").steps("o")) == listed
+        assert world.run(world.jobs.handle_by_name("workflow", "fulfilment").steps("o")) == listed
 
 
 def test_the_command_shows_the_steps_of_a_store_at_rest(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,7 +89,7 @@ def test_a_diverged_workflow_stays_parked_until_code_that_can_follow_it_starts(p
         world.close()
         world.open(flow_apps.old)
         world.advance("1 day")
-        assert world.unwrap(world.handle(fulfilment).outcome("sleeps")) is not None
+        assert world.run(world.handle(fulfilment).outcome("sleeps")) is not None
 
 
 def test_the_commands_signal_cancel_and_show_a_workflow(capsys: pytest.CaptureFixture[str]) -> None:
@@ -168,11 +168,11 @@ parent = Workflow("parent", state=list[str], run=parent_run)
 def test_a_child_is_one_step_of_its_parent_from_its_start_to_its_end() -> None:
     with World(App(None).with_jobs(child, parent)) as world:
         flow = world.handle(parent)
-        world.unwrap(flow.start("p", ["quick", "slow", "bad"]))
-        waiting = world.unwrap(flow.steps("p"))
+        world.run(flow.start("p", ["quick", "slow", "bad"]))
+        waiting = world.run(flow.steps("p"))
         assert [step.status for step in waiting] == ["waiting"] * 3
         world.advance("3 seconds")
-        steps = {step.name: step for step in world.unwrap(flow.steps("p"))}
+        steps = {step.name: step for step in world.run(flow.steps("p"))}
         assert {name.removeprefix("child child:p-"): step.status for name, step in steps.items()} == {
             "quick": "done",
             "bad": "failed",
@@ -190,7 +190,7 @@ def test_a_child_is_one_step_of_its_parent_from_its_start_to_its_end() -> None:
 def test_a_snapshot_keeps_the_id_that_the_steps_are_named_after(tmp_path: Path) -> None:
     store, file = tmp_path / "jobs.db", tmp_path / "rows.json"
     with World(App(None).with_jobs(child, parent), store=store) as world:
-        world.unwrap(world.handle(parent).start("p-7", ["quick", "slow"]))
+        world.run(world.handle(parent).start("p-7", ["quick", "slow"]))
         world.advance("5 seconds")
         world.close()
     assert run_command(["snapshot", "--store", f"sqlite:///{store}", "--output", str(file)]) == 0

@@ -12,7 +12,7 @@ from measured.filled import SEED, fill
 from measured.reminders import Journal, Noted, reminders
 
 from before_after.turn import Figures, Rounds, Turn
-from perdure import App, unwrap
+from perdure import App
 from perdure.client.client import Client
 
 FLOOD = 4_000
@@ -47,7 +47,7 @@ def fired(
     app = App(journal).with_jobs(reminders)
 
     async def seed(client: Client) -> None:
-        await unwrap(client.handle(reminders).send(SEED, Noted("hello")))
+        await client.handle(reminders).send(SEED, Noted("hello"))
 
     due = f"{start_ms} + {after}"
     fill(path, alarms, app=app, seed=seed, changes={"alarm_ms": due, "due_ms": due, "status": "'scheduled'"})

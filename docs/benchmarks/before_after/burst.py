@@ -13,7 +13,7 @@ from measured.cpu import CpuTime
 from returns.result import Result, Success
 
 from before_after.turn import Figures, Rounds, Turn
-from perdure import App, Do, Task, TaskContext, effect, program, unwrap
+from perdure import App, Do, Task, TaskContext, effect, program
 
 JOBS = 2_000
 LAST_COMMITS_S = 0.1
@@ -84,7 +84,7 @@ async def submitted(url: str, rounds: Rounds, counted: Rounds | None = None) -> 
         handle = client.handle(jobs_to_do)
 
         async def submit(number: int) -> None:
-            await unwrap(handle.send(str(number), Accept(number, datetime.now(UTC))))
+            await handle.send(str(number), Accept(number, datetime.now(UTC)))
 
         await asyncio.sleep(0.2)
         before, start = CpuTime.now(), time.perf_counter()

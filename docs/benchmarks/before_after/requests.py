@@ -12,7 +12,7 @@ from measured.wal import wal_contents
 from returns.result import Result, Success
 
 from before_after.turn import Figures, Rounds, Turn
-from perdure import App, Decision, Task, unwrap
+from perdure import App, Decision, Task
 from perdure.stores.memory import MemoryBackend
 
 HOT = 10_000
@@ -40,7 +40,7 @@ def requests(turn: Turn, clients: int, instances: int) -> Figures:
             handle, first = client.handle(orders), turn.offset
 
             async def call(number: int) -> None:
-                await unwrap(handle.send(f"id-{(first + number) * STRIDE % instances}", EVENT))
+                await handle.send(f"id-{(first + number) * STRIDE % instances}", EVENT)
 
             warm_up = Rounds()
             await warm_up.of_clients(call, clients=clients, calls=600)  # the log begins again after 1,000 pages
@@ -82,7 +82,7 @@ def to_a_new_store(turn: Turn, url: str, clients: int, instances: int) -> Figure
             handle = client.handle(orders)
 
             async def call(number: int) -> None:
-                await unwrap(handle.send(f"id-{number % instances}", EVENT))
+                await handle.send(f"id-{number % instances}", EVENT)
 
             warm_up = Rounds()
             await warm_up.of_clients(call, clients=clients, calls=instances + FEW)
@@ -122,7 +122,7 @@ def large_states(turn: Turn, kilobytes: int) -> Figures:
             handle = client.handle(job)
 
             async def call(number: int) -> None:
-                await unwrap(handle.send(f"id-{number % STATES}", EVENT))
+                await handle.send(f"id-{number % STATES}", EVENT)
 
             await Rounds().of_clients(call, clients=64, calls=STATES)
             for _ in range(turn.rounds):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from measured.orders import Added, orders
-from perdure import App, unwrap
+from perdure import App
 from perdure.client.client import Client
 
 SEED = "seed"
@@ -22,7 +22,7 @@ orders_app = App(None).with_jobs(orders)
 
 async def seed_orders(jobs: Client) -> None:
     """Make the order that all others are copies of."""
-    await unwrap(jobs.handle(orders).send(SEED, Added(1)))
+    await jobs.handle(orders).send(SEED, Added(1))
 
 
 def fill(

@@ -13,20 +13,7 @@ from typing import Any
 from attrs import define, field
 from returns.result import Result, Success
 
-from perdure import (
-    Alarm,
-    App,
-    Decision,
-    Do,
-    ItemContext,
-    Limits,
-    Task,
-    TaskContext,
-    WorkerPool,
-    effect,
-    program,
-    unwrap,
-)
+from perdure import Alarm, App, Decision, Do, ItemContext, Limits, Task, TaskContext, WorkerPool, effect, program
 from perdure.cli.run import SELDOM
 from perdure.client.client import Client
 from perdure.programs import Program
@@ -85,7 +72,7 @@ async def by_callers(client: Client, job: Any, count: int) -> None:
 
     async def caller() -> None:
         for number in numbers:
-            await unwrap(calls.send(f"id-{number}", number))
+            await calls.send(f"id-{number}", number)
 
     await asyncio.gather(*(caller() for _ in range(512)))
 
@@ -97,7 +84,7 @@ async def main(url: str, count: int, how: str) -> None:
     async with app.open(url) as client:
         began, cpu = time.perf_counter(), time.process_time()
         if how == "pool":
-            await unwrap(client.handle(ITEMS).put_many((f"i{number}", number) for number in range(count)))
+            await client.handle(ITEMS).put_many((f"i{number}", number) for number in range(count))
         else:
             await by_callers(client, EVENTS if how == "events" else RUNS, count)
         put_s = time.perf_counter() - began

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import os
 from datetime import datetime
-from typing import Final, TypeVar, cast
-
-from returns.future import FutureResult
-from returns.result import Success
+from typing import Final, cast
 
 from perdure.jobs.definition import AnyDefinition, Definition
-from perdure.programs.future import settled
 from perdure.values.address import MAX_ID_CHARACTERS, Address, is_text
 from perdure.values.awaited import AWAITED_STATUSES, WaitCondition
 from perdure.values.duration import Duration, duration_ms
 from perdure.values.errors import DefinitionError, InvalidArgument
-from perdure.values.excerpt import excerpt
 from perdure.values.instant import to_ms
 from perdure.values.listed import LISTED_STATUSES, ListFilter
-
-A = TypeVar("A")
-E = TypeVar("E")
 
 MAX_PAGE: Final = 1_000
 MAX_WANTED: Final = 20
@@ -194,23 +186,3 @@ def check_timeout(value: object) -> int:
         return duration_ms(cast("Duration", value), what="timeout of until", minimum_ms=0)
     except DefinitionError as wrong:
         raise InvalidArgument("timeout of until", value, wrong.expected) from wrong
-
-
-CALL: Final = type(settled(Success(None)))
-"""The class of calls: an exact class is compared faster than an abstract one."""
-
-
-def check_call(call: FutureResult[A, E], /, *, of: str) -> FutureResult[A, E]:
-    """Check that an argument is a call that was not awaited.
-
-    Args:
-        call: the argument.
-        of: the function that received it.
-
-    Raises:
-        TypeError: it is something else. It is a mistake in the caller's code, not an error of a request.
-    """
-    if type(call) is CALL or isinstance(call, FutureResult):  # pyright: ignore[reportUnnecessaryIsInstance]
-        return call
-    expected = f"a call that was not awaited, such as {of}(jobs.handle(orders).send(...))"
-    raise TypeError(f"argument of {of}: expected {expected}; got {excerpt(call)}")

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from returns.future import FutureResult
 from returns.result import Failure, Success
 
-from perdure.client.arguments import check_call
-from perdure.programs.future import answer_of
+from perdure.jobs.call import Call, result_of
+from perdure.values.excerpt import excerpt
 
 A = TypeVar("A")
-E = TypeVar("E")
+E = TypeVar("E", bound=Exception)
 
 
-async def attempt(call: FutureResult[A, E], /) -> Success[A] | Failure[E]:
-    """Make a call and return how it ended, as a value to ``match`` on.
+async def attempt(call: Call[A, E], /) -> Success[A] | Failure[E]:
+    """Make a call and return how it ended, as a value to ``match`` on; ``await call`` alone raises the error.
 
     The result is a closed union: both type checkers know the types of the answer and of the error in each ``case``, and
-    that ``case Success(...)`` with ``case Failure(...)`` is exhaustive. ``await call`` alone returns an ``IOResult``,
-    whose parts no type checker can tell apart without the plugin of ``returns``.
+    that ``case Success(...)`` with ``case Failure(...)`` is exhaustive.
 
     Args:
         call: a call of a handle, such as ``jobs.handle(orders).send("order-1", event)``.
@@ -31,6 +29,9 @@ async def attempt(call: FutureResult[A, E], /) -> Success[A] | Failure[E]:
         AlreadyAwaited: the call was awaited before.
         TypeError: the argument is not a call.
     """
-    ended: Any = await answer_of(check_call(call, of="attempt"))
+    if type(call) is not Call:  # pyright: ignore[reportUnnecessaryComparison] - untyped callers
+        expected = "a call that was not awaited, such as attempt(jobs.handle(orders).send(...))"
+        raise TypeError(f"argument of attempt: expected {expected}; got {excerpt(call)}")
+    ended: Any = await result_of(call)
     result: Success[A] | Failure[E] = ended
     return result

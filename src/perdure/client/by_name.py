@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import attrs
 import orjson
-from returns.future import FutureResult
 from returns.result import Failure, Result
 
 from perdure.client.arguments import check_history, check_text, check_timeout, check_wanted
+from perdure.jobs.call import Call, mapped, result_of
 from perdure.jobs.definition import AnyDefinition, CallError, Definition, Dispatch, EventError
 from perdure.jobs.explanation import NO_ANSWERS, Answers, Explanation
 from perdure.jobs.redaction import has_secrets
 from perdure.jobs.request import ALARM, Request, Terminate, WaitFor, check_wait
 from perdure.jobs.size import within
-from perdure.programs.future import answer_of, mapped, once
 from perdure.stores.store import LoggedEvent
 from perdure.values.address import Address, check_id
 from perdure.values.answer import InstanceStatus
@@ -45,7 +45,7 @@ class JobByName(Protocol):
         wait_for: WaitFor = "completion",
         interrupt: bool = False,
         trace: str | None = None,
-    ) -> FutureResult[Any, EventError[Any]]:
+    ) -> Call[Any, EventError[Any]]:
         """Send a request.
 
         Args:
@@ -71,7 +71,7 @@ class JobByName(Protocol):
         *,
         answers: Answers = NO_ANSWERS,
         idempotency_key: str | None = None,
-    ) -> FutureResult[Any, CallError]:
+    ) -> Call[Any, CallError]:
         """Compute the effect of a request without applying it, as JSON-able data; see `Client.explain`.
 
         Args:
@@ -83,47 +83,47 @@ class JobByName(Protocol):
         """
         ...
 
-    def status(self, id_: str, /) -> FutureResult[InstanceStatus, CallError]:
+    def status(self, id_: str, /) -> Call[InstanceStatus, CallError]:
         """Read the committed status."""
         ...
 
-    def get_state(self, id_: str, /) -> FutureResult[Any, CallError]:
+    def get_state(self, id_: str, /) -> Call[Any, CallError]:
         """Read the committed state as JSON-able data; None when there is no instance."""
         ...
 
-    def shown_state(self, id_: str, /) -> FutureResult[Any, CallError]:
+    def shown_state(self, id_: str, /) -> Call[Any, CallError]:
         """Read the committed state as JSON-able data, with ``<secret>`` in the place of each secret."""
         ...
 
-    def shown_outcome(self, id_: str, /) -> FutureResult[InstanceOutcome | None, CallError]:
+    def shown_outcome(self, id_: str, /) -> Call[InstanceOutcome | None, CallError]:
         """Read how an instance ended, without secrets; None if it has not, or if its kind does not keep that."""
         ...
 
-    def steps(self, id_: str, /) -> FutureResult[tuple[StepRecord, ...], CallError]:
+    def steps(self, id_: str, /) -> Call[tuple[StepRecord, ...], CallError]:
         """Read the steps of an instance with a journal, such as a workflow."""
         ...
 
     def until(
         self, id_: str, /, *statuses: AwaitedStatus, phases: tuple[str, ...] = (), timeout: Duration = "1 minute"
-    ) -> FutureResult[Awaited, CallError]:
+    ) -> Call[Awaited, CallError]:
         """Wait until an instance has one of these statuses or phases, or until its end; see `Client.until`."""
         ...
 
-    def hold(self) -> FutureResult[HoldResult, CallError]:
+    def hold(self) -> Call[HoldResult, CallError]:
         """Hold the job; see `JobHandle.hold`."""
         ...
 
-    def release(self) -> FutureResult[HoldResult, CallError]:
+    def release(self) -> Call[HoldResult, CallError]:
         """Release the job."""
         ...
 
-    def count(self) -> FutureResult[JobCount, CallError]:
+    def count(self) -> Call[JobCount, CallError]:
         """Count the instances of the job by status, and read whether it is held."""
         ...
 
     def history(
         self, id_: str, /, *, before: int | None = None, limit: int = 100
-    ) -> FutureResult[tuple[LoggedEvent, ...], CallError]:
+    ) -> Call[tuple[LoggedEvent, ...], CallError]:
         """Read the newest events of an address, the newest first; see `Client.history`."""
         ...
 
@@ -133,21 +133,19 @@ class InspectingDispatch(Dispatch, Protocol):
 
     def explain_request(
         self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], answers: Answers, /
-    ) -> FutureResult[Explanation, CallError]:
+    ) -> Call[Explanation, CallError]:
         """Compute the effect of a request. It is built, and so validated, when the explanation is awaited."""
         ...
 
-    def shown_outcome(self, definition: AnyDefinition, id_: str, /) -> FutureResult[InstanceOutcome | None, CallError]:
+    def shown_outcome(self, definition: AnyDefinition, id_: str, /) -> Call[InstanceOutcome | None, CallError]:
         """Read how an instance ended, without secrets."""
         ...
 
-    def until(self, address: Address, wanted: WaitCondition, timeout_ms: int, /) -> FutureResult[Awaited, CallError]:
+    def until(self, address: Address, wanted: WaitCondition, timeout_ms: int, /) -> Call[Awaited, CallError]:
         """Wait until an instance has a wanted status."""
         ...
 
-    def history(
-        self, address: Address, before: int | None, limit: int, /
-    ) -> FutureResult[tuple[LoggedEvent, ...], CallError]:
+    def history(self, address: Address, before: int | None, limit: int, /) -> Call[tuple[LoggedEvent, ...], CallError]:
         """Read the newest events of an address, the newest first."""
         ...
 
@@ -183,7 +181,7 @@ class NamedJob:
         wait_for: WaitFor = "completion",
         interrupt: bool = False,
         trace: str | None = None,
-    ) -> FutureResult[Any, EventError[Any]]:
+    ) -> Call[Any, EventError[Any]]:
         """Send a request.
 
         Args:
@@ -212,7 +210,7 @@ class NamedJob:
         *,
         answers: Answers = NO_ANSWERS,
         idempotency_key: str | None = None,
-    ) -> FutureResult[Any, CallError]:
+    ) -> Call[Any, CallError]:
         """Compute the effect of a request without applying it, as JSON-able data; see `Client.explain`.
 
         Args:
@@ -228,11 +226,11 @@ class NamedJob:
         explanation = self.dispatch.explain_request(self.definition, id_, build, answers)
         return mapped(explanation, lambda explained: explanation_data(self.definition, explained))
 
-    def status(self, id_: str, /) -> FutureResult[InstanceStatus, CallError]:
+    def status(self, id_: str, /) -> Call[InstanceStatus, CallError]:
         """Read the committed status."""
         return self.dispatch.status(self.definition, id_)
 
-    def get_state(self, id_: str, /) -> FutureResult[Any, CallError]:
+    def get_state(self, id_: str, /) -> Call[Any, CallError]:
         """Read the committed state as JSON-able data; None when there is no instance."""
         encode = self.definition.plan.state.encode
         return mapped(
@@ -240,7 +238,7 @@ class NamedJob:
             lambda state: None if state is None else orjson.loads(encode(state)),
         )
 
-    def shown_state(self, id_: str, /) -> FutureResult[Any, CallError]:
+    def shown_state(self, id_: str, /) -> Call[Any, CallError]:
         """Read the committed state as JSON-able data, with ``<secret>`` in the place of each secret."""
         codec = self.definition.plan.state
         return mapped(
@@ -248,19 +246,19 @@ class NamedJob:
             lambda state: None if state is None else orjson.loads(codec.redact(codec.encode(state))),
         )
 
-    def shown_outcome(self, id_: str, /) -> FutureResult[InstanceOutcome | None, CallError]:
+    def shown_outcome(self, id_: str, /) -> Call[InstanceOutcome | None, CallError]:
         """Read how an instance ended, without secrets; None if it has not, or if its kind does not keep that."""
         return self.dispatch.shown_outcome(self.definition, id_)
 
-    def steps(self, id_: str, /) -> FutureResult[tuple[StepRecord, ...], CallError]:
+    def steps(self, id_: str, /) -> Call[tuple[StepRecord, ...], CallError]:
         """Read the steps of an instance with a journal, such as a workflow."""
         return self.dispatch.steps(self.definition, id_)
 
     def until(
         self, id_: str, /, *statuses: AwaitedStatus, phases: tuple[str, ...] = (), timeout: Duration = "1 minute"
-    ) -> FutureResult[Awaited, CallError]:
+    ) -> Call[Awaited, CallError]:
         """Wait until an instance has one of these statuses or phases, or until its end; see `Client.until`."""
-        return once(self._until(id_, statuses, phases, timeout))
+        return Call(partial(self._until, id_, statuses, phases, timeout), "until")
 
     async def _until(
         self, id_: str, statuses: tuple[str, ...], phases: tuple[str, ...], within: Duration
@@ -270,32 +268,32 @@ class NamedJob:
             wanted, timeout_ms = check_wanted(statuses, phases), check_timeout(within)
         except RequestError as refused:
             return Failure(refused)
-        return await answer_of(self.dispatch.until(address, wanted, timeout_ms))
+        return await result_of(self.dispatch.until(address, wanted, timeout_ms))
 
-    def hold(self) -> FutureResult[HoldResult, CallError]:
+    def hold(self) -> Call[HoldResult, CallError]:
         """Hold the job; see `JobHandle.hold`."""
         return self.dispatch.set_hold((self.definition.kind, self.definition.name), "held")
 
-    def release(self) -> FutureResult[HoldResult, CallError]:
+    def release(self) -> Call[HoldResult, CallError]:
         """Release the job."""
         return self.dispatch.set_hold((self.definition.kind, self.definition.name), "released")
 
-    def count(self) -> FutureResult[JobCount, CallError]:
+    def count(self) -> Call[JobCount, CallError]:
         """Count the instances of the job by status, and read whether it is held."""
         return self.dispatch.count((self.definition.kind, self.definition.name))
 
     def history(
         self, id_: str, /, *, before: int | None = None, limit: int = 100
-    ) -> FutureResult[tuple[LoggedEvent, ...], CallError]:
+    ) -> Call[tuple[LoggedEvent, ...], CallError]:
         """Read the newest events of an address, the newest first; see `Client.history`."""
-        return once(self._history(id_, before, limit))
+        return Call(partial(self._history, id_, before, limit), "history")
 
     async def _history(self, id_: str, before: int | None, limit: int) -> Result[tuple[LoggedEvent, ...], CallError]:
         try:
             address, page = self.definition.address(check_id(id_)), check_history(before, limit)
         except RequestError as refused:
             return Failure(refused)
-        return await answer_of(self.dispatch.history(address, *page))
+        return await result_of(self.dispatch.history(address, *page))
 
 
 def _alarm(_: Limits) -> Request:

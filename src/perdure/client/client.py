@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 import attrs
-from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
 from perdure.client.arguments import (
@@ -26,10 +26,10 @@ from perdure.client.arguments import (
 from perdure.client.by_name import JobByName
 from perdure.client.gateway import Gateway
 from perdure.engine.in_flight import InFlight
+from perdure.jobs.call import Call, result_of
 from perdure.jobs.definition import AnyDefinition, CallError, Definition
 from perdure.jobs.explanation import NO_ANSWERS, Answers, Asked, Explanation, request_of
 from perdure.jobs.request import Request
-from perdure.programs.future import answer_of, once
 from perdure.stores.store import Backup, BackupProgress, Health, LoggedEvent, OnBackupProgress
 from perdure.values.address import Address, check_id
 from perdure.values.awaited import (
@@ -110,7 +110,7 @@ class Client:
         *,
         answers: Answers = NO_ANSWERS,
         idempotency_key: str | None = None,
-    ) -> FutureResult[Explanation, CallError]:
+    ) -> Call[Explanation, CallError]:
         """Compute the effect of a request without applying it: nothing is written, no service is called.
 
         It reads committed data, as every read does: requests that wait in the mailbox are not taken into account.
@@ -146,7 +146,7 @@ class Client:
         after: Address | None = None,
         limit: int = 100,
         max_scanned: int | None = None,
-    ) -> FutureResult[Listing, CallError]:
+    ) -> Call[Listing, CallError]:
         """Find instances, in the order of their addresses.
 
         Args:
@@ -176,18 +176,18 @@ class Client:
                 max_scanned=max_scanned,
             )
 
-        return once(self._list(wanted))
+        return Call(partial(self._list, wanted), "list")
 
     async def _list(self, wanted: Callable[[], ListFilter]) -> Result[Listing, CallError]:
         try:
             checked = wanted()
         except RequestError as refused:
             return Failure(refused)
-        return await answer_of(self._gateway.find(checked))
+        return await result_of(self._gateway.find(checked))
 
     def history(
         self, definition: AnyDefinition, id_: str, /, *, before: int | None = None, limit: int = 100
-    ) -> FutureResult[tuple[LoggedEvent, ...], CallError]:
+    ) -> Call[tuple[LoggedEvent, ...], CallError]:
         """Read the newest events of an address, the newest first. They survive the instance until retention.
 
         Args:
@@ -196,7 +196,7 @@ class Client:
             before: the sequence number of the last event of the previous page.
             limit: maximum number, 1 to 1,000.
         """
-        return once(self._history(definition, id_, before, limit))
+        return Call(partial(self._history, definition, id_, before, limit), "history")
 
     async def _history(
         self, definition: AnyDefinition, id_: str, before: int | None, limit: int
@@ -206,7 +206,7 @@ class Client:
             page = check_history(before, limit)
         except RequestError as refused:
             return Failure(refused)
-        return await answer_of(self._gateway.history(address, *page))
+        return await result_of(self._gateway.history(address, *page))
 
     def until(
         self,
@@ -216,7 +216,7 @@ class Client:
         *statuses: AwaitedStatus,
         phases: tuple[str, ...] = (),
         timeout: Duration = "1 minute",
-    ) -> FutureResult[Reached, CallError | WaitFailed]:
+    ) -> Call[Reached, CallError | WaitFailed]:
         """Wait until an instance has one of these statuses or phases; without any, until its end.
 
         A transition wakes the caller once it is durable: nothing polls. A status that the instance has when the call
@@ -241,7 +241,7 @@ class Client:
             address = check_definition(definition, of="until").address(check_id(id_))
             return address, check_wanted(statuses, phases), check_timeout(timeout)
 
-        return once(self._until(checked))
+        return Call(partial(self._until, checked), "until")
 
     async def _until(
         self, checked: Callable[[], tuple[Address, WaitCondition, int]]
@@ -250,7 +250,7 @@ class Client:
             address, wanted, timeout_ms = checked()
         except RequestError as refused:
             return Failure(refused)
-        match await answer_of(self._gateway.until(address, wanted, timeout_ms)):
+        match await result_of(self._gateway.until(address, wanted, timeout_ms)):
             case Success(NotReached(status)):
                 return Failure(WaitOver(str(address), wanted, status))
             case Success(NeverStored()):
@@ -260,14 +260,14 @@ class Client:
             case answer:
                 return Failure(answer.failure())
 
-    def dead_letters(self, *, after: int = 0, limit: int = 100) -> FutureResult[tuple[StoredMessage, ...], CallError]:
+    def dead_letters(self, *, after: int = 0, limit: int = 100) -> Call[tuple[StoredMessage, ...], CallError]:
         """Read messages that failed too often, the oldest first.
 
         Args:
             after: the id of the last message of the previous page.
             limit: maximum number, 1 to 1,000.
         """
-        return once(self._dead_letters(after, limit))
+        return Call(partial(self._dead_letters, after, limit), "dead_letters")
 
     async def _dead_letters(self, after: int, limit: int) -> Result[tuple[StoredMessage, ...], CallError]:
         try:
@@ -275,26 +275,26 @@ class Client:
             check_whole(after, what="after of dead_letters", least=0, most=MAX_NUMBER)
         except RequestError as refused:
             return Failure(refused)
-        return await answer_of(self._gateway.dead_letters(after, size))
+        return await result_of(self._gateway.dead_letters(after, size))
 
-    def redrive(self, message_id: int, /) -> FutureResult[Literal["redriven", "not_found"], CallError]:
+    def redrive(self, message_id: int, /) -> Call[Literal["redriven", "not_found"], CallError]:
         """Turn a dead letter into an ordinary message again.
 
         Args:
             message_id: the id of a message that ``dead_letters`` returns.
         """
-        return once(self._redrive(message_id))
+        return Call(partial(self._redrive, message_id), "redrive")
 
     async def _redrive(self, message_id: int) -> Result[Literal["redriven", "not_found"], CallError]:
         try:
             check_whole(message_id, what="message_id of redrive", least=0, most=MAX_NUMBER)
         except RequestError as refused:
             return Failure(refused)
-        return await answer_of(self._gateway.redrive(message_id))
+        return await result_of(self._gateway.redrive(message_id))
 
     def backup(
         self, path: str | os.PathLike[str], /, *, progress: OnBackupProgress = _unreported
-    ) -> FutureResult[Backup, CallError]:
+    ) -> Call[Backup, CallError]:
         """Copy the store into a new file while the engine runs. The copy opens as a store.
 
         It holds every request that was answered before this call, and possibly later ones, each completely. The engine
@@ -308,16 +308,16 @@ class Client:
         Returns:
             The path and the size; or ``BackupFailed``, and no file is left.
         """
-        return once(self._backup(path, progress))
+        return Call(partial(self._backup, path, progress), "backup")
 
     async def _backup(self, path: str | os.PathLike[str], progress: OnBackupProgress) -> Result[Backup, CallError]:
         try:
             path = check_backup(path, progress)
         except RequestError as refused:
             return Failure(refused)
-        return await answer_of(self._gateway.backup(path, progress))
+        return await result_of(self._gateway.backup(path, progress))
 
-    def stopped(self) -> FutureResult[EngineStopped, CallError]:
+    def stopped(self) -> Call[EngineStopped, CallError]:
         """Wait until the engine of this process has stopped, and return when and why.
 
         Its ``reason`` is empty after the end of the block ``async with app.open(...)``. Otherwise the engine stopped
@@ -328,11 +328,11 @@ class Client:
         """
         return self._gateway.stopped()
 
-    def in_flight(self) -> FutureResult[InFlight, CallError]:
+    def in_flight(self) -> Call[InFlight, CallError]:
         """Read the work that the engine has accepted and not finished. It reads memory, not the store."""
         return self._gateway.in_flight()
 
-    def counts(self) -> FutureResult[StoreCounts, CallError]:
+    def counts(self) -> Call[StoreCounts, CallError]:
         """Count the instances by job and status, and the messages.
 
         An engine that was not closed counts again, in portions: until it is done, ``complete`` of the answer is False,
@@ -340,22 +340,22 @@ class Client:
         """
         return self._gateway.counts()
 
-    def members(self) -> FutureResult[tuple[EngineMember, ...], CallError]:
+    def members(self) -> Call[tuple[EngineMember, ...], CallError]:
         """Return the engines that share the store, by epoch; none if one engine owns the store."""
         return self._gateway.members()
 
-    def health(self) -> FutureResult[Health, CallError]:
+    def health(self) -> Call[Health, CallError]:
         """Report the state of the store, and the messages that wait for jobs that the app does not serve."""
         return self._gateway.health()
 
-    def metrics(self) -> FutureResult[str, CallError]:
+    def metrics(self) -> Call[str, CallError]:
         """Return the metrics of the engine in the text format of Prometheus, at most a second old.
 
         The app needs a sink that counts them: `perdure.telemetry.prometheus.prometheus`.
         """
         return self._gateway.metrics()
 
-    def info(self) -> FutureResult[EngineInfo, CallError]:
+    def info(self) -> Call[EngineInfo, CallError]:
         """Describe the engine: its version, the jobs that it serves with their actions, and its limits."""
         return self._gateway.info()
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Literal, Protocol
 
-from returns.future import FutureResult
-
 from perdure.client.by_name import JobByName
 from perdure.engine.in_flight import InFlight
+from perdure.jobs.call import Call
 from perdure.jobs.definition import AnyDefinition, CallError, Dispatch
 from perdure.jobs.explanation import Answers, Explanation
 from perdure.jobs.request import Request
@@ -51,56 +50,54 @@ class Gateway(Dispatch, Protocol):
 
     def explain_request(
         self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], answers: Answers, /
-    ) -> FutureResult[Explanation, CallError]:
+    ) -> Call[Explanation, CallError]:
         """Compute the effect of a request without applying it."""
         ...
 
-    def history(
-        self, address: Address, before: int | None, limit: int, /
-    ) -> FutureResult[tuple[LoggedEvent, ...], CallError]:
+    def history(self, address: Address, before: int | None, limit: int, /) -> Call[tuple[LoggedEvent, ...], CallError]:
         """Read the newest events of an address, the newest first."""
         ...
 
-    def until(self, address: Address, wanted: WaitCondition, timeout_ms: int, /) -> FutureResult[Awaited, CallError]:
+    def until(self, address: Address, wanted: WaitCondition, timeout_ms: int, /) -> Call[Awaited, CallError]:
         """Wait until an instance has a wanted status."""
         ...
 
-    def dead_letters(self, after: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], CallError]:
+    def dead_letters(self, after: int, limit: int, /) -> Call[tuple[StoredMessage, ...], CallError]:
         """Read messages that failed too often, the oldest first."""
         ...
 
-    def redrive(self, message_id: int, /) -> FutureResult[Literal["redriven", "not_found"], CallError]:
+    def redrive(self, message_id: int, /) -> Call[Literal["redriven", "not_found"], CallError]:
         """Turn a dead letter into an ordinary message again."""
         ...
 
-    def stopped(self) -> FutureResult[EngineStopped, CallError]:
+    def stopped(self) -> Call[EngineStopped, CallError]:
         """Wait until the engine has stopped."""
         ...
 
-    def backup(self, path: str, progress: OnBackupProgress, /) -> FutureResult[Backup, CallError]:
+    def backup(self, path: str, progress: OnBackupProgress, /) -> Call[Backup, CallError]:
         """Copy the store into a new file."""
         ...
 
-    def in_flight(self) -> FutureResult[InFlight, CallError]:
+    def in_flight(self) -> Call[InFlight, CallError]:
         """Read the work that the engine has accepted and not finished."""
         ...
 
-    def counts(self) -> FutureResult[StoreCounts, CallError]:
+    def counts(self) -> Call[StoreCounts, CallError]:
         """Count the instances by job and status."""
         ...
 
-    def members(self) -> FutureResult[tuple[EngineMember, ...], CallError]:
+    def members(self) -> Call[tuple[EngineMember, ...], CallError]:
         """Read the engines that share the store."""
         ...
 
-    def health(self) -> FutureResult[Health, CallError]:
+    def health(self) -> Call[Health, CallError]:
         """Read the state of the store."""
         ...
 
-    def metrics(self) -> FutureResult[str, CallError]:
+    def metrics(self) -> Call[str, CallError]:
         """Read the metrics of the engine in the text format of Prometheus."""
         ...
 
-    def info(self) -> FutureResult[EngineInfo, CallError]:
+    def info(self) -> Call[EngineInfo, CallError]:
         """Read the version of the engine, its jobs and its limits."""
         ...

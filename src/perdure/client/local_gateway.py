@@ -21,6 +21,7 @@ from perdure.engine.inputs import inputs_beside_turns
 from perdure.engine.item import Item
 from perdure.engine.running import RunningEngine
 from perdure.engine.unserved import with_unserved
+from perdure.jobs.call import Call, mapped, result_of
 from perdure.jobs.definition import AnyDefinition, CallError
 from perdure.jobs.explanation import Answers, Explanation, explain
 from perdure.jobs.keys import check_key
@@ -28,7 +29,7 @@ from perdure.jobs.readable import visible_state
 from perdure.jobs.redaction import redacted_instance, redacted_message, redacted_status
 from perdure.jobs.report import NOT_FOUND, report_status
 from perdure.jobs.request import Request, Resume
-from perdure.programs.future import KNOWN, answer_of, call_of, mapped, once
+from perdure.programs.future import KNOWN, answer_of
 from perdure.runtime.record import Future
 from perdure.stores.journals import read_journal
 from perdure.stores.sharing.member import Members
@@ -106,9 +107,9 @@ class LocalGateway:
     # ------------------------------------------------------------ one instance
     def request(
         self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], name: str = "request", /
-    ) -> FutureResult[Any, Any]:
+    ) -> Call[Any, Any]:
         """Send a request."""
-        return call_of(partial(self._begun, definition, id_, build), name)
+        return Call(partial(self._begun, definition, id_, build), name)
 
     def _begun(self, job: AnyDefinition, id_: str, build: Callable[[Limits], Request]) -> Awaitable[Result[Any, Any]]:
         """Begin a request, and return the awaitable of its result."""
@@ -161,10 +162,11 @@ class LocalGateway:
             return Undecodable(str(address), problem.problems) if isinstance(rows, Success) else None
         return None
 
-    def status(self, definition: AnyDefinition, id_: str, /) -> FutureResult[InstanceStatus, CallError]:
+    def status(self, definition: AnyDefinition, id_: str, /) -> Call[InstanceStatus, CallError]:
         """Read the committed status."""
-        return once(
-            self._read(
+        return Call(
+            partial(
+                self._read,
                 definition,
                 id_,
                 lambda loaded: (
@@ -172,23 +174,27 @@ class LocalGateway:
                     if loaded.instance is None
                     else redacted_status(definition, definition.report(loaded.instance))
                 ),
-            )
+            ),
+            "status",
         )
 
-    def state(self, definition: AnyDefinition, id_: str, /) -> FutureResult[Any, CallError]:
+    def state(self, definition: AnyDefinition, id_: str, /) -> Call[Any, CallError]:
         """Read and decode the committed state; None if there is no instance."""
-        return once(
-            self._read(
+        return Call(
+            partial(
+                self._read,
                 definition,
                 id_,
                 lambda loaded: None if loaded.instance is None else visible_state(definition, loaded.instance),
-            )
+            ),
+            "state",
         )
 
-    def shown_outcome(self, definition: AnyDefinition, id_: str, /) -> FutureResult[InstanceOutcome | None, CallError]:
+    def shown_outcome(self, definition: AnyDefinition, id_: str, /) -> Call[InstanceOutcome | None, CallError]:
         """Read how an instance ended, without secrets; None if it has not, or if its kind does not keep that."""
-        return once(
-            self._read(
+        return Call(
+            partial(
+                self._read,
                 definition,
                 id_,
                 lambda loaded: (
@@ -196,12 +202,13 @@ class LocalGateway:
                     if loaded.instance is None
                     else definition.outcome_of(redacted_instance(definition, loaded.instance))
                 ),
-            )
+            ),
+            "shown_outcome",
         )
 
-    def steps(self, definition: AnyDefinition, id_: str, /) -> FutureResult[tuple[StepRecord, ...], CallError]:
+    def steps(self, definition: AnyDefinition, id_: str, /) -> Call[tuple[StepRecord, ...], CallError]:
         """Read the steps of an instance; none if there is no instance."""
-        return once(self._steps(definition, id_))
+        return Call(partial(self._steps, definition, id_), "steps")
 
     async def _steps(self, job: AnyDefinition, id_: str) -> Result[tuple[StepRecord, ...], CallError]:
         read = await self._read(job, id_, lambda loaded: loaded.instance)
@@ -216,23 +223,23 @@ class LocalGateway:
         except RequestError as refused:
             return Failure(refused)
 
-    def set_hold(self, job: Job, hold: Hold, /) -> FutureResult[HoldResult, CallError]:
+    def set_hold(self, job: Job, hold: Hold, /) -> Call[HoldResult, CallError]:
         """Hold or release a job."""
-        return once(self._set_hold(job, hold))
+        return Call(partial(self._set_hold, job, hold), "set_hold")
 
     async def _set_hold(self, job: Job, hold: Hold) -> Result[HoldResult, CallError]:
         if job not in self.engine.jobs:
             return Failure(self.unknown(*job))
         return await self.engine.reads.answer(lambda: self.engine.runner.holds.set(job, hold), _unknown)
 
-    def count(self, job: Job, /) -> FutureResult[JobCount, CallError]:
+    def count(self, job: Job, /) -> Call[JobCount, CallError]:
         """Count the instances of a job by status."""
-        return once(self._count(job))
+        return Call(partial(self._count, job), "count")
 
     async def _count(self, job: Job) -> Result[JobCount, CallError]:
         if job not in self.engine.jobs:
             return Failure(self.unknown(*job))
-        counted = await answer_of(self.counts())
+        counted = await result_of(self.counts())
         oldest = await self.engine.reads.answer(lambda: self._oldest_queued(job))
         if not isinstance(oldest, Success):
             return Failure(oldest.failure())
@@ -265,9 +272,9 @@ class LocalGateway:
 
     def explain_request(
         self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], answers: Answers, /
-    ) -> FutureResult[Explanation, CallError]:
+    ) -> Call[Explanation, CallError]:
         """Compute the effect of a request without applying it."""
-        return once(self._explain(definition, id_, build, answers))
+        return Call(partial(self._explain, definition, id_, build, answers), "explain_request")
 
     async def _explain(
         self, job: AnyDefinition, id_: str, build: Callable[[Limits], Request], answers: Answers
@@ -279,7 +286,7 @@ class LocalGateway:
             check_key(request.idempotency_key)
         except RequestError as refused:
             return Failure(refused)
-        read = await answer_of(self.moment(job, id_, request.idempotency_key))
+        read = await result_of(self.moment(job, id_, request.idempotency_key))
         if not isinstance(read, Success):
             return Failure(read.failure())
         moment, services = read.unwrap(), engine.runner.services
@@ -296,9 +303,9 @@ class LocalGateway:
             )
         )
 
-    def moment(self, definition: AnyDefinition, id_: str, key: str | None, /) -> FutureResult[Moment, CallError]:
+    def moment(self, definition: AnyDefinition, id_: str, key: str | None, /) -> Call[Moment, CallError]:
         """Read the data that an explanation is computed from."""
-        return once(self._moment(definition, id_, key))
+        return Call(partial(self._moment, definition, id_, key), "moment")
 
     async def _moment(self, job: AnyDefinition, id_: str, key: str | None) -> Result[Moment, CallError]:
         engine = self.engine
@@ -316,13 +323,13 @@ class LocalGateway:
         return journal.map(lambda rows: Moment(found.unwrap(), inputs, rows))
 
     # ------------------------------------------------------------ many instances
-    def together(self, calls: Sequence[FutureResult[Any, Any]], /) -> FutureResult[tuple[Result[Any, Any], ...], Never]:
+    def together(self, calls: Sequence[Call[Any, Any]], /) -> Call[tuple[Result[Any, Any], ...], Never]:
         """Make several calls at the same time: their commits share transactions."""
-        return once(together(self.engine.runtime, calls))
+        return Call(partial(together, self.engine.runtime, calls), "together")
 
-    def find(self, wanted: ListFilter, /) -> FutureResult[Listing, CallError]:
+    def find(self, wanted: ListFilter, /) -> Call[Listing, CallError]:
         """Find instances."""
-        return once(self._find(wanted))
+        return Call(partial(self._find, wanted), "find")
 
     async def _find(self, wanted: ListFilter) -> Result[Listing, CallError]:
         query, search = self._query(wanted), self.engine.store.search
@@ -358,15 +365,13 @@ class LocalGateway:
         status: ListedStatus = "orphaned" if job is None else instance.status
         return Listed(address=instance.address, status=status, report=_report(job, instance))
 
-    def history(
-        self, address: Address, before: int | None, limit: int, /
-    ) -> FutureResult[tuple[LoggedEvent, ...], CallError]:
+    def history(self, address: Address, before: int | None, limit: int, /) -> Call[tuple[LoggedEvent, ...], CallError]:
         """Read the newest events of an address, the newest first."""
-        return once(self._of_store(lambda store: store.history(address, before, limit)))
+        return Call(partial(self._of_store, lambda store: store.history(address, before, limit)), "history")
 
-    def until(self, address: Address, wanted: WaitCondition, timeout_ms: int, /) -> FutureResult[Awaited, CallError]:
+    def until(self, address: Address, wanted: WaitCondition, timeout_ms: int, /) -> Call[Awaited, CallError]:
         """Wait until an instance has a wanted status."""
-        return once(self._until(address, wanted, timeout_ms))
+        return Call(partial(self._until, address, wanted, timeout_ms), "until")
 
     async def _until(self, address: Address, wanted: WaitCondition, timeout_ms: int) -> Result[Awaited, CallError]:
         job = self.engine.jobs.get((address.kind, address.name))
@@ -374,35 +379,35 @@ class LocalGateway:
             return Failure(self.unknown(address.kind, address.name))
         return await self.engine.waits.until(job, address, wanted, timeout_ms)
 
-    def dead_letters(self, after: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], CallError]:
+    def dead_letters(self, after: int, limit: int, /) -> Call[tuple[StoredMessage, ...], CallError]:
         """Read messages that failed too often, the oldest first."""
-        read = once(self._of_store(lambda store: store.dead_letters(after, limit)))
+        read = Call(partial(self._of_store, lambda store: store.dead_letters(after, limit)), "dead_letters")
         return mapped(read, lambda letters: tuple(self._shown(letter) for letter in letters))
 
     def _shown(self, stored: StoredMessage) -> StoredMessage:
         target = stored.message.target
         return redacted_message(self.engine.jobs.get((target.kind, target.name)), stored)
 
-    def redrive(self, message_id: int, /) -> FutureResult[Literal["redriven", "not_found"], CallError]:
+    def redrive(self, message_id: int, /) -> Call[Literal["redriven", "not_found"], CallError]:
         """Turn a dead letter into an ordinary message again."""
-        return once(self._redrive(message_id))
+        return Call(partial(self._redrive, message_id), "redrive")
 
     async def _redrive(self, message_id: int) -> Result[Literal["redriven", "not_found"], CallError]:
         return await self.engine.reads.answer(lambda: Redrive(self.engine, self.by).perform(message_id), _unknown)
 
     # ------------------------------------------------------------ the engine
-    def stopped(self) -> FutureResult[EngineStopped, CallError]:
+    def stopped(self) -> Call[EngineStopped, CallError]:
         """Wait until the engine has stopped."""
-        return once(self._stopped())
+        return Call(self._stopped, "stopped")
 
     async def _stopped(self) -> Result[EngineStopped, CallError]:
         waiting: Future[EngineStopped] = self.engine.runtime.future()  # of this caller alone, who may be cancelled
         self.engine.ended.add_done_callback(lambda end: None if waiting.done() else waiting.set_result(end.result()))
         return Success(await waiting)
 
-    def backup(self, path: str, progress: OnBackupProgress, /) -> FutureResult[Backup, CallError]:
+    def backup(self, path: str, progress: OnBackupProgress, /) -> Call[Backup, CallError]:
         """Copy the store into a new file."""
-        return once(self._backup(path, progress))
+        return Call(partial(self._backup, path, progress), "backup")
 
     async def _backup(self, path: str, progress: OnBackupProgress) -> Result[Backup, CallError]:
         make = self.engine.store.backup
@@ -412,16 +417,16 @@ class LocalGateway:
         closed = StoreUnavailable("make a backup", "the engine stopped during the backup")
         return await self.engine.reads.answer(lambda: answer_of(make(path, progress)), lambda: closed, is_awaited=False)
 
-    def in_flight(self) -> FutureResult[InFlight, CallError]:
+    def in_flight(self) -> Call[InFlight, CallError]:
         """Read the work that the engine has accepted and not finished. It reads memory, not the store."""
-        return once(self._in_flight())
+        return Call(self._in_flight, "in_flight")
 
     async def _in_flight(self) -> Result[InFlight, CallError]:
         return Success(self.engine.in_flight())
 
-    def counts(self) -> FutureResult[StoreCounts, CallError]:
+    def counts(self) -> Call[StoreCounts, CallError]:
         """Count the instances by job and status."""
-        return once(self._counts())
+        return Call(self._counts, "counts")
 
     async def _counts(self) -> Result[StoreCounts, CallError]:
         counts = self.engine.store.counts
@@ -429,9 +434,9 @@ class LocalGateway:
             return Failure(StoreUnavailable("count", f"{self.name} does not count its instances"))
         return await self.engine.reads.answer(lambda: answer_of(counts()))
 
-    def members(self) -> FutureResult[tuple[EngineMember, ...], CallError]:
+    def members(self) -> Call[tuple[EngineMember, ...], CallError]:
         """Read the engines that share the store."""
-        return once(self._members())
+        return Call(self._members, "members")
 
     async def _members(self) -> Result[tuple[EngineMember, ...], CallError]:
         sharing = self.engine.store.sharing
@@ -440,9 +445,9 @@ class LocalGateway:
         found: Result[Members, CallError] = await self.engine.reads.answer(lambda: answer_of(sharing.members()))
         return found.map(reported)
 
-    def health(self) -> FutureResult[Health, CallError]:
+    def health(self) -> Call[Health, CallError]:
         """Read the state of the store, and the messages that wait for jobs that this app does not serve."""
-        return once(self._health())
+        return Call(self._health, "health")
 
     async def _health(self) -> Result[Health, CallError]:
         return await self.engine.reads.answer(self._read_health)
@@ -452,13 +457,13 @@ class LocalGateway:
         counts = await self.engine.outbox.unserved.counted(self.engine.store)
         return health.map(lambda known: with_unserved(known, counts))
 
-    def metrics(self) -> FutureResult[str, CallError]:
+    def metrics(self) -> Call[str, CallError]:
         """Read the metrics of the engine in the text format of Prometheus."""
         return mapped(self.exposition(""), lambda page: page.text.decode())
 
-    def exposition(self, accept: str, /) -> FutureResult[Exposition, CallError]:
+    def exposition(self, accept: str, /) -> Call[Exposition, CallError]:
         """Read the metrics in the format that a header ``Accept`` prefers."""
-        return once(self._exposition(accept))
+        return Call(partial(self._exposition, accept), "exposition")
 
     async def _exposition(self, accept: str) -> Result[Exposition, CallError]:
         expose = self.engine.sinks.expose
@@ -467,9 +472,9 @@ class LocalGateway:
         except EngineClosed as closed:
             return Failure(closed)
 
-    def info(self) -> FutureResult[EngineInfo, CallError]:
+    def info(self) -> Call[EngineInfo, CallError]:
         """Read the version of the engine, its jobs and its limits."""
-        return once(self._info())
+        return Call(self._info, "info")
 
     async def _info(self) -> Result[EngineInfo, CallError]:
         limits = self.engine.limits

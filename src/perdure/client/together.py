@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Never
 
-from returns.future import FutureResult
 from returns.result import Result, Success
 
-from perdure.programs.future import answer_of
+from perdure.jobs.call import Call, result_of
 from perdure.runtime.record import Runtime
 
 
-async def together(
-    runtime: Runtime, calls: Sequence[FutureResult[Any, Any]]
-) -> Result[tuple[Result[Any, Any], ...], Never]:
+async def together(runtime: Runtime, calls: Sequence[Call[Any, Any]]) -> Result[tuple[Result[Any, Any], ...], Never]:
     """Await calls in tasks of their own. If this is cancelled, so are they.
 
     Args:
@@ -29,5 +26,5 @@ async def together(
             task.cancel()
 
 
-async def _answer(call: FutureResult[Any, Any]) -> Result[Any, Any]:
-    return await answer_of(call)
+async def _answer(call: Call[Any, Any]) -> Result[Any, Any]:
+    return await result_of(call)

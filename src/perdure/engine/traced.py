@@ -17,7 +17,7 @@ from perdure.jobs.redaction import secrets_of_run
 from perdure.jobs.step import Execute
 from perdure.programs import Raised
 from perdure.programs.drivers import settle_answer
-from perdure.programs.instructions import Call
+from perdure.programs.instructions import ServiceCall
 from perdure.runtime.record import LogRecord, Runtime
 from perdure.values.excerpt import excerpt
 from perdure.values.failure import FailureRecord
@@ -142,7 +142,7 @@ def traced(perform: Perform, tracing: Tracing, jobs: Mapping[tuple[str, str], An
         jobs: the served definitions, which say which parts of errors are secret.
     """
 
-    async def performed(call: Call, services: Any, execute: Execute) -> object:
+    async def performed(call: ServiceCall, services: Any, execute: Execute) -> object:
         claim, address = execute.claim, execute.instance.address
         job = jobs[address.kind, address.name]
         effect = EffectBegun(address=address, name=call.name, parent=claim.trace, claim=claim)
@@ -160,7 +160,7 @@ def traced(perform: Perform, tracing: Tracing, jobs: Mapping[tuple[str, str], An
     def perform_traced(instruction: object, services: Any, execute: Execute) -> object:
         return (
             performed(instruction, services, execute)
-            if type(instruction) is Call
+            if type(instruction) is ServiceCall
             else perform(instruction, services, execute)
         )
 

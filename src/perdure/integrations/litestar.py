@@ -27,7 +27,7 @@ Jobs: TypeAlias = NamedDependency[Client]
 class PerdurePlugin(InitPlugin):
     """Opens a client at the start of the application, and closes it at the end.
 
-    Handlers receive it as ``jobs: Jobs``. The errors that ``unwrap`` raises in them become problems (RFC 9457); one
+    Handlers receive it as ``jobs: Jobs``. The errors that calls raise in them become problems (RFC 9457); one
     that the caller cannot fix is logged, and its response has no detail.
 
     Args:

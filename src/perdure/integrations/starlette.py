@@ -54,7 +54,7 @@ def client_of(request: HTTPConnection) -> Client:
 
 
 def handle_errors(app: Starlette, /) -> None:
-    """Respond to the errors that ``unwrap`` raises in a handler with problems (RFC 9457).
+    """Respond to the errors that calls raise in a handler with problems (RFC 9457).
 
     An error that the caller cannot fix is logged, and its response has no detail.
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Never, Protocol, TypeAlias, TypeVar
 
 import attrs
-from returns.future import FutureResult
 from returns.result import Result
 from typing_extensions import TypeAliasType
 from typing_extensions import TypeVar as DefaultTypeVar
@@ -40,6 +39,7 @@ from perdure.values.retry import Retry
 
 if TYPE_CHECKING:
     from perdure.jobs import draft
+    from perdure.jobs.call import Call
     from perdure.jobs.draft import Draft
     from perdure.jobs.lanes import Lanes
     from perdure.jobs.replayed import NextStep
@@ -81,40 +81,38 @@ class Dispatch(Protocol):
 
     def request(
         self, definition: Definition[Any, Any, Any], id_: str, build: Callable[[Limits], Request], name: str = ..., /
-    ) -> FutureResult[Any, Any]:
+    ) -> Call[Any, Any]:
         """Send a request, which is built and validated when the result is awaited.
 
         The handle declares the types of the result and of the error. The name is that of the call, for warnings.
         """
         ...
 
-    def status(self, definition: Definition[Any, Any, Any], id_: str, /) -> FutureResult[InstanceStatus, CallError]:
+    def status(self, definition: Definition[Any, Any, Any], id_: str, /) -> Call[InstanceStatus, CallError]:
         """Read the committed status."""
         ...
 
-    def state(self, definition: Definition[Any, Any, Any], id_: str, /) -> FutureResult[Any, CallError]:
+    def state(self, definition: Definition[Any, Any, Any], id_: str, /) -> Call[Any, CallError]:
         """Read and decode the committed state; None if there is no instance."""
         ...
 
-    def steps(
-        self, definition: Definition[Any, Any, Any], id_: str, /
-    ) -> FutureResult[tuple[StepRecord, ...], CallError]:
+    def steps(self, definition: Definition[Any, Any, Any], id_: str, /) -> Call[tuple[StepRecord, ...], CallError]:
         """Read the steps of an instance; none if there is no instance."""
         ...
 
-    def set_hold(self, job: Job, hold: Hold, /) -> FutureResult[HoldResult, CallError]:
+    def set_hold(self, job: Job, hold: Hold, /) -> Call[HoldResult, CallError]:
         """Hold or release a job."""
         ...
 
-    def count(self, job: Job, /) -> FutureResult[JobCount, CallError]:
+    def count(self, job: Job, /) -> Call[JobCount, CallError]:
         """Count the instances of a job by status."""
         ...
 
-    def find(self, wanted: ListFilter, /) -> FutureResult[Listing, CallError]:
+    def find(self, wanted: ListFilter, /) -> Call[Listing, CallError]:
         """Find instances."""
         ...
 
-    def together(self, calls: Sequence[FutureResult[Any, Any]], /) -> FutureResult[tuple[Result[Any, Any], ...], Never]:
+    def together(self, calls: Sequence[Call[Any, Any]], /) -> Call[tuple[Result[Any, Any], ...], Never]:
         """Make several of these calls at the same time, and return their results in order."""
         ...
 

@@ -19,7 +19,7 @@ from perdure.jobs.request import ALARM, Request
 from perdure.jobs.step import Commit, Defer, Execute, Mark, RecoverFirst, Step, TurnResult
 from perdure.jobs.turn import begin, finish
 from perdure.jobs.writes import nothing, stored
-from perdure.programs import PASS, Call, Exit, Program, Raised, succeed
+from perdure.programs import PASS, Exit, Program, Raised, ServiceCall, succeed
 from perdure.values.address import Address
 from perdure.values.errors import DefinitionError, HookRaised
 from perdure.values.excerpt import fields_in_line
@@ -30,7 +30,7 @@ from perdure.values.turn_inputs import TurnInputs
 
 T = TypeVar("T")
 
-Answers: TypeAlias = Mapping[str, object] | Callable[[Call], object]
+Answers: TypeAlias = Mapping[str, object] | Callable[[ServiceCall], object]
 """Answers of the services: by the name of the effect (``{"send_mail": Success(None)}``), the same for each call; or a
 function of the call, which returns ``PASS`` where it has no answer."""
 
@@ -194,7 +194,7 @@ class _DryTurn:
     address: Address
     loaded: Loaded
     inputs: tuple[TurnInputs, ...]
-    answers: Callable[[Call], object]
+    answers: Callable[[ServiceCall], object]
     services: object
     incarnation: int
     rows: list[str]
@@ -281,7 +281,7 @@ class _DryTurn:
         return execute.recorded(known)
 
     def _answer(self, instruction: object, execute: Execute) -> object:
-        answer = self.answers(instruction) if isinstance(instruction, Call) else PASS
+        answer = self.answers(instruction) if isinstance(instruction, ServiceCall) else PASS
         if answer is not PASS:
             return answer
         self._stopped = self._stopped or _stopped_at(instruction, secrets_of_run(self.job, execute))
@@ -304,13 +304,13 @@ class _DryTurn:
         return "" if claim is None else claim.run_id
 
 
-def _by_call(answers: Answers) -> Callable[[Call], object]:
+def _by_call(answers: Answers) -> Callable[[ServiceCall], object]:
     if callable(answers):
         return answers
     return lambda call: answers.get(call.name, PASS)
 
 
 def _stopped_at(instruction: object, secrets: frozenset[str]) -> NeedsAnswer:
-    if isinstance(instruction, Call):
+    if isinstance(instruction, ServiceCall):
         return NeedsAnswer(effect=instruction.name, args=instruction.args, kwargs=instruction.kwargs, secrets=secrets)
     return NeedsAnswer(effect=type(instruction).__name__, args=(instruction,), kwargs={}, secrets=secrets)

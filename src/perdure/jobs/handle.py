@@ -6,12 +6,11 @@ from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 import attrs
-from returns.future import FutureResult
 
+from perdure.jobs.call import Call, named
 from perdure.jobs.definition import CallError, Definition, Dispatch
 from perdure.jobs.failures import typed_error
 from perdure.jobs.request import Pause, Request, Resume, Terminate, WaitFor, check_wait
-from perdure.programs.future import named
 from perdure.values.answer import (
     Completed,
     Failed,
@@ -41,9 +40,9 @@ E = TypeVar("E")
 
 @attrs.frozen
 class JobHandle(Generic[S, E]):
-    """The calls that every kind of job has. Each returns a ``FutureResult``; await it once.
+    """The calls that every kind of job has. Each returns a `Call`; await it once.
 
-    The request is sent when the result is awaited. A call fails with a ``RequestError`` (nothing was applied),
+    The request is sent when the call is awaited. A call fails with a ``RequestError`` (nothing was applied),
     ``HookFailed`` (the job's code failed), ``OutcomeUnknown`` or ``StoreError``.
     """
 
@@ -53,17 +52,17 @@ class JobHandle(Generic[S, E]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.definition.kind}:{self.definition.name}>"
 
-    def status(self, id_: str, /) -> FutureResult[InstanceStatus, CallError]:
+    def status(self, id_: str, /) -> Call[InstanceStatus, CallError]:
         """Read the committed status; ``not_found`` if there is no instance. Does not queue in the mailbox."""
         return self._named(self.dispatch.status(self.definition, id_), "status")
 
-    def get_state(self, id_: str, /) -> FutureResult[S | None, CallError]:
+    def get_state(self, id_: str, /) -> Call[S | None, CallError]:
         """Read the committed state; None if there is no instance. Does not queue in the mailbox."""
         return self._named(self.dispatch.state(self.definition, id_), "get_state")
 
     def terminate(
         self, id_: str, /, reason: str = "terminated", *, interrupt: bool = False, idempotency_key: str | None = None
-    ) -> FutureResult[Terminated, CallError]:
+    ) -> Call[Terminated, CallError]:
         """Clear the alarm and purge the instance; the id can be used again.
 
         Args:
@@ -75,15 +74,15 @@ class JobHandle(Generic[S, E]):
         command = Terminate(reason, "interrupt" if interrupt is True else "after_run")
         return self._send(id_, command, "terminate", reason, key=idempotency_key, interrupt=interrupt)
 
-    def pause(self, id_: str, /, *, idempotency_key: str | None = None) -> FutureResult[PauseResult, CallError]:
+    def pause(self, id_: str, /, *, idempotency_key: str | None = None) -> Call[PauseResult, CallError]:
         """Suspend alarms and retries. Events are still handled; nothing fires and nothing flushes."""
         return self._send(id_, Pause(), "pause", key=idempotency_key)
 
-    def resume(self, id_: str, /, *, idempotency_key: str | None = None) -> FutureResult[PauseResult, CallError]:
+    def resume(self, id_: str, /, *, idempotency_key: str | None = None) -> Call[PauseResult, CallError]:
         """Resume a paused or parked instance; an overdue alarm fires once."""
         return self._send(id_, Resume(), "resume", key=idempotency_key)
 
-    def hold(self) -> FutureResult[HoldResult, CallError]:
+    def hold(self) -> Call[HoldResult, CallError]:
         """Hold the job: none of its runs begins until `release`, also after a restart.
 
         Every instance, also one that is created later, behaves as a paused one: alarms, retries and flushes wait,
@@ -92,11 +91,11 @@ class JobHandle(Generic[S, E]):
         """
         return self._named(self.dispatch.set_hold(self._job, "held"), "hold")
 
-    def release(self) -> FutureResult[HoldResult, CallError]:
+    def release(self) -> Call[HoldResult, CallError]:
         """Release the job: overdue alarms fire."""
         return self._named(self.dispatch.set_hold(self._job, "released"), "release")
 
-    def count(self) -> FutureResult[JobCount, CallError]:
+    def count(self) -> Call[JobCount, CallError]:
         """Count the instances of the job by status, and read whether it is held; see `Client.counts`."""
         return self._named(self.dispatch.count(self._job), "count")
 
@@ -114,7 +113,7 @@ class JobHandle(Generic[S, E]):
         key: str | None = None,
         wait_for: WaitFor = "completion",
         interrupt: bool = False,
-    ) -> FutureResult[Any, Any]:
+    ) -> Call[Any, Any]:
         job = self.definition
 
         def build(limits: Limits) -> Request:
@@ -123,11 +122,14 @@ class JobHandle(Generic[S, E]):
             payload = job.encode_input(action, value, limits.payload_bytes)
             return Request(command=command, action=action, payload=payload, idempotency_key=key, wait_for=wait_for)
 
-        return self.dispatch.request(job, id_, build, _call_name(job.kind, job.name, action))
+        return self.dispatch.request(job, id_, build, self._name_of(action))
 
-    def _named(self, call: FutureResult[T, CallError], action: str) -> FutureResult[T, CallError]:
+    def _named(self, call: Call[T, CallError], action: str) -> Call[T, CallError]:
         """Name a call in the warning of Python about calls that are never awaited."""
-        return named(call, _call_name(self.definition.kind, self.definition.name, action))
+        return named(call, self._name_of(action))
+
+    def _name_of(self, action: str) -> str:
+        return _call_name(self.definition.kind, self.definition.name, action)
 
     def _triggered(self, answer: RunAnswer) -> Triggered[E | Defect]:
         """Return the typed result of ``trigger``."""

@@ -19,7 +19,7 @@ from typing_extensions import TypeVar as DefaultTypeVar
 
 from perdure.codecs import Codec
 from perdure.jobs.signature import check_function
-from perdure.programs import Call, NotAProgram, Program, as_program, perform, succeed
+from perdure.programs import NotAProgram, Program, ServiceCall, as_program, perform, succeed
 from perdure.programs.do import is_program_function
 from perdure.values.errors import DefinitionError
 from perdure.values.retry import Retry
@@ -92,7 +92,7 @@ def hook(function: object, *, what: str, takes: Sequence[str] = ("ctx",)) -> Cal
     if is_program_function(given):
         return given
     if _acts_when_called(given):
-        return lambda *args: perform(Call(_name(given), args, {}, _without_services(given)))
+        return lambda *args: perform(ServiceCall(_name(given), args, {}, _without_services(given)))
     return lambda *args: _START.bind(lambda _: _program(given(*args), what))
 
 

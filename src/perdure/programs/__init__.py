@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         NothingReturned,
     )
     from perdure.programs.exit import Exit, Halted, Raised
-    from perdure.programs.instructions import Call, Instruction
+    from perdure.programs.instructions import Instruction, ServiceCall
     from perdure.programs.interception import PASS, Interceptor
     from perdure.programs.resources import bracket
     from perdure.programs.sandboxes import sandbox
@@ -60,7 +60,7 @@ else:
                 "NothingReturned",
             ),
             "perdure.programs.exit": ("Exit", "Halted", "Raised"),
-            "perdure.programs.instructions": ("Call", "Instruction"),
+            "perdure.programs.instructions": ("ServiceCall", "Instruction"),
             "perdure.programs.interception": ("Interceptor", "PASS"),
             "perdure.programs.resources": ("bracket",),
             "perdure.programs.sandboxes": ("sandbox",),
@@ -71,7 +71,6 @@ else:
 
 __all__ = [
     "PASS",
-    "Call",
     "Do",
     "EffectTimeout",
     "Exit",
@@ -87,6 +86,7 @@ __all__ = [
     "Program",
     "Raised",
     "Schedule",
+    "ServiceCall",
     "WouldBlock",
     "as_program",
     "asks",

@@ -45,10 +45,10 @@ from perdure.programs.instructions import (
     RESULT,
     SCOPE,
     TAG_NAMES,
-    Call,
     Deadline,
     Jitter,
     Now,
+    ServiceCall,
     Sleep,
 )
 from perdure.values.duration import duration_ms
@@ -478,7 +478,7 @@ def result_inside(outcome: IOResult[A, E]) -> Result[A, E]:
 
 
 def _call(name: str, function: Callable[[Any], Any]) -> Program[Any, Any, Any]:
-    return node(PERFORM, Call(name, (), {}, function))
+    return node(PERFORM, ServiceCall(name, (), {}, function))
 
 
 def _awaiting(function: Callable[[Any], Awaitable[Any]]) -> Callable[[Any], Program[Any, Any, Any]]:

@@ -23,7 +23,7 @@ from returns.result import Result
 from typing_extensions import TypeForm
 
 from perdure.codecs.grammar import stripped
-from perdure.programs import Call
+from perdure.programs import ServiceCall
 from perdure.values.excerpt import fields_in_line
 
 _RESULTS: Final = (
@@ -79,7 +79,7 @@ def declared_by(function: Callable[..., object]) -> Declared | Undeclared:
 
 def error_declared_by(instruction: object) -> TypeForm[Any] | None:
     """Return the type of an effect's declared errors; None when it declares none, or is not a call of a service."""
-    if not isinstance(instruction, Call):
+    if not isinstance(instruction, ServiceCall):
         return None
     match declared_by(instruction.fn):
         case Declared(error=error):

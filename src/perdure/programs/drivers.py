@@ -23,7 +23,7 @@ from perdure.programs.container import Program, result_inside
 from perdure.programs.errors import HaltedOutside, NoInterpreter
 from perdure.programs.exit import Exit, Halted, Raised, is_closing
 from perdure.programs.future import close_unawaited
-from perdure.programs.instructions import Call, Jitter, Log, Now, Sleep, SleepUntil
+from perdure.programs.instructions import Jitter, Log, Now, ServiceCall, Sleep, SleepUntil
 from perdure.programs.interpreter import Fork, Loop, interpret
 from perdure.programs.parallel import run_fork
 from perdure.programs.returned import call_service
@@ -64,10 +64,10 @@ def default_handler(instruction: object, services: Any) -> object:
     """Perform a call of a service.
 
     Raises:
-        NoInterpreter: the instruction is not a `Call`.
+        NoInterpreter: the instruction is not a `ServiceCall`.
         NothingReturned: the function returned None, and its annotation does not allow that.
     """
-    if type(instruction) is Call:
+    if type(instruction) is ServiceCall:
         return call_service(instruction, services)
     raise NoInterpreter(instruction)
 

@@ -17,7 +17,7 @@ from returns.io import IO, IOResult
 from returns.result import Result
 
 from perdure.programs.container import Program, node
-from perdure.programs.instructions import PERFORM, Call, Instruction
+from perdure.programs.instructions import PERFORM, Instruction, ServiceCall
 
 A = TypeVar("A")
 E = TypeVar("E")
@@ -56,8 +56,8 @@ def effect(
 def effect(function: Callable[..., Any]) -> Callable[..., Program[Any, Any, Any]]:
     """Convert a function that calls a service to one that returns a `Program`.
 
-    The program holds the call as data, a name and arguments (`Call`), so that it can be recorded, compared, replayed
-    and replaced by a fault. Each run calls the function again.
+    The program holds the call as data, a name and arguments (`ServiceCall`), so that it can be recorded, compared,
+    replayed and replaced by a fault. Each run calls the function again.
 
     Args:
         function: takes the services first. It may be ``async def``. It returns a `Result`, `IOResult` or
@@ -71,6 +71,6 @@ def effect(function: Callable[..., Any]) -> Callable[..., Program[Any, Any, Any]
 
     @wraps(function)
     def made(*args: Any, **kwargs: Any) -> Program[Any, Any, Any]:
-        return node(PERFORM, Call(name, args, kwargs, function))
+        return node(PERFORM, ServiceCall(name, args, kwargs, function))
 
     return made

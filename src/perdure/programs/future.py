@@ -1,11 +1,10 @@
-"""``FutureResult``s with less overhead: one with a known result, and one that is awaited once."""
+"""``FutureResult``s with less overhead: one with a known result, and one that is awaited again."""
 
 # Both depend on the internals of a `FutureResult`: an awaitable of a `Result`, in `_inner_value`.
 # pyright: reportPrivateUsage=false
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, TypeVar
 
@@ -13,8 +12,6 @@ from returns.future import FutureResult
 from returns.io import IOFailure, IOResult, IOSuccess
 from returns.primitives.container import BaseContainer
 from returns.result import Result, Success
-
-from perdure.values.errors import AlreadyAwaited
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -30,6 +27,11 @@ def answer_of(operation: FutureResult[A, E]) -> Awaitable[Result[A, E]]:
     """Return the awaitable of the ``Result`` inside an operation."""
     answer: Awaitable[Result[A, E]] = operation._inner_value  # noqa: SLF001 - wrapping and unwrapping it takes 1 µs
     return answer
+
+
+async def awaited(operation: FutureResult[A, E]) -> Result[A, E]:
+    """Await an operation, in a coroutine for a task, and return its ``Result``."""
+    return await answer_of(operation)
 
 
 class _Answered:
@@ -61,76 +63,6 @@ class _Converted:
 def _mapped_once(result: Result[Any, Any], function: Callable[[Any], Any]) -> Result[Any, Any]:
     mapped_result: Result[Any, Any] = result.map(function)
     return mapped_result
-
-
-class _Once:
-    """A coroutine that can be awaited once, and a function of its value; a second await raises."""
-
-    __slots__ = ("function", "work")
-
-    def __init__(
-        self, work: Coroutine[Any, Any, Result[Any, Any]], function: Callable[[Any], Any] | None = None
-    ) -> None:
-        self.work: Coroutine[Any, Any, Result[Any, Any]] | None = work
-        self.function = function
-
-    def __await__(self) -> Generator[Any, Any, Result[Any, Any]]:
-        work, self.work = self.work, None
-        if work is None:
-            raise AlreadyAwaited
-        return work.__await__() if self.function is None else _applied(work, self.function)
-
-    def take(self) -> Coroutine[Any, Any, Result[Any, Any]]:
-        """Return the coroutine, once."""
-        work, self.work = self.work, None
-        if work is None:
-            raise AlreadyAwaited
-        return work
-
-
-class _Call:
-    """A call that begins when it is awaited, which can be done once; a second await raises.
-
-    Unlike a coroutine it has no frame: it waits for the awaitable that its beginning returns, such as a future.
-    """
-
-    __slots__ = ("begin", "function", "name")
-
-    def __init__(
-        self,
-        begin: Callable[[], Awaitable[Result[Any, Any]]],
-        name: str,
-        function: Callable[[Any], Any] | None = None,
-    ) -> None:
-        self.begin: Callable[[], Awaitable[Result[Any, Any]]] | None = begin
-        self.name = name
-        self.function = function
-
-    def __await__(self) -> Generator[Any, Any, Result[Any, Any]]:
-        begin = self.begin
-        if begin is None:
-            raise AlreadyAwaited
-        self.begin = None
-        return begin().__await__() if self.function is None else _applied(begin(), self.function)
-
-    def mapped(self, function: Callable[[Any], Any]) -> _Call:
-        """Return the call with a function of its value; this one cannot be awaited from now on."""
-        begin, self.begin = self.begin, None
-        if begin is None:
-            raise AlreadyAwaited
-        return _Call(begin, self.name, function)
-
-    def __del__(self) -> None:
-        """Warn of a call that was never awaited, as Python does of a coroutine."""
-        if self.begin is not None:
-            warnings.warn(f"coroutine '{self.name}' was never awaited", RuntimeWarning, stacklevel=2, source=self)
-
-
-def _applied(
-    work: Awaitable[Result[Any, Any]], function: Callable[[Any], Any]
-) -> Generator[Any, Any, Result[Any, Any]]:
-    result = yield from work.__await__()
-    return result.map(function)
 
 
 class _Asked:
@@ -197,63 +129,6 @@ def converted(operation: FutureResult[A, E], function: Callable[[A], B]) -> Futu
     if type(inner) is _Answered:
         return settled(inner.result.map(function))
     return _Future(_Converted(inner, function))
-
-
-def once(work: Coroutine[Any, Any, Result[A, E]]) -> FutureResult[A, E]:
-    """Wrap a coroutine that starts when it is awaited, and that can be awaited only once.
-
-    Args:
-        work: returns the result.
-
-    Returns:
-        A ``FutureResult`` that raises ``AlreadyAwaited`` from its second await on.
-    """
-    return _Future(_Once(work))
-
-
-def call_of(begin: Callable[[], Awaitable[Result[A, E]]], name: str) -> FutureResult[A, E]:
-    """Return a call that begins when it is awaited, and that can be awaited only once.
-
-    Args:
-        begin: begins it, and returns the awaitable of its result.
-        name: such as ``send of task:orders``, for the warning about a call that was never awaited.
-    """
-    call: FutureResult[A, E] = _new(_Future)
-    _set_inner(call, _Call(begin, name))
-    return call
-
-
-def named(call: FutureResult[A, E], name: str) -> FutureResult[A, E]:
-    """Name a call made by `once`, so that Python's warning about a call that was never awaited names it.
-
-    Args:
-        call: the call.
-        name: such as ``send of task:orders``.
-    """
-    inner: Any = call._inner_value  # noqa: SLF001 - as above
-    if type(inner) is _Once and inner.work is not None:
-        work: Any = inner.work
-        work.__qualname__ = name
-    return call
-
-
-def mapped(call: FutureResult[A, E], function: Callable[[A], B]) -> FutureResult[B, E]:
-    """Apply a function to the result of a call that is awaited once. The new call takes its place.
-
-    Args:
-        call: a call made by `once` or `call_of`. It cannot be awaited from now on.
-        function: applied to the value; an error passes through.
-    """
-    inner: object = call._inner_value  # noqa: SLF001 - as above
-    if type(inner) is _Call and inner.function is None:
-        return _Future(inner.mapped(function))
-    if type(inner) is _Once and inner.function is None:
-        return _Future(_Once(inner.take(), function))
-    return once(_mapped(call, function))
-
-
-async def _mapped(call: FutureResult[A, E], function: Callable[[A], B]) -> Result[B, E]:
-    return (await answer_of(call)).map(function)
 
 
 def answered_by(work: Awaitable[Result[A, E]]) -> FutureResult[A, E]:

@@ -61,7 +61,7 @@ class Instruction(Generic[A_co, E_co]):
 
 
 @frozen(repr=False)
-class Call(Instruction[Any, Any]):
+class ServiceCall(Instruction[Any, Any]):
     """A call of a service, as data. Two calls are equal when their names and arguments are.
 
     Attributes:

@@ -10,10 +10,10 @@ from types import CoroutineType
 from typing import Any, Union, get_args, get_origin
 
 from perdure.programs.errors import NothingReturned
-from perdure.programs.instructions import Call
+from perdure.programs.instructions import ServiceCall
 
 
-def call_service(call: Call, services: Any) -> object:  # the user's own record
+def call_service(call: ServiceCall, services: Any) -> object:  # the user's own record
     """Call the function of an effect.
 
     Returns:
@@ -35,7 +35,7 @@ class _Checked(Awaitable[Any]):
 
     __slots__ = ("_answer", "_call")
 
-    def __init__(self, call: Call, answer: Coroutine[Any, Any, Any]) -> None:
+    def __init__(self, call: ServiceCall, answer: Coroutine[Any, Any, Any]) -> None:
         self._call = call
         self._answer = answer
 
@@ -50,7 +50,7 @@ class _Checked(Awaitable[Any]):
         self._answer.close()
 
 
-def _allow_none(call: Call) -> None:
+def _allow_none(call: ServiceCall) -> None:
     if not _may_return_none(call.fn):
         raise NothingReturned(getattr(call.fn, "__qualname__", call.name))
 

@@ -7,10 +7,10 @@ from typing import Any, Final, Literal, Never
 
 import attrs
 import httpx2
-from returns.future import FutureResult
 from returns.result import Result
 
 from perdure.client.together import together
+from perdure.jobs.call import Call
 from perdure.remote.batching import BatchRefused, CallBatcher
 from perdure.remote.channel import MAX_ANSWER_BYTES, ClientClosed, HttpReply, check_encoding, check_size, headers_of
 from perdure.remote.connections import Connections
@@ -32,7 +32,7 @@ class AsyncClientRuntime:
 
     runtime: Runtime
 
-    async def together(self, calls: Sequence[FutureResult[Any, Any]], /) -> Result[tuple[Result[Any, Any], ...], Never]:
+    async def together(self, calls: Sequence[Call[Any, Any]], /) -> Result[tuple[Result[Any, Any], ...], Never]:
         """Make several calls at the same time: they share batches."""
         return await together(self.runtime, calls)
 

@@ -9,11 +9,10 @@ from typing import Any, Final, Literal, Never
 
 import attrs
 import httpx2
-from returns.future import FutureResult
 from returns.result import Result, Success
 from uuid_utils.compat import uuid7
 
-from perdure.programs.future import answer_of
+from perdure.jobs.call import Call, result_of
 from perdure.remote.channel import (
     LINES,
     MAX_ANSWER_BYTES,
@@ -36,9 +35,9 @@ OK: Final = 200
 class BlockingClientRuntime:
     """Waits in the thread of the caller."""
 
-    async def together(self, calls: Sequence[FutureResult[Any, Any]], /) -> Result[tuple[Result[Any, Any], ...], Never]:
+    async def together(self, calls: Sequence[Call[Any, Any]], /) -> Result[tuple[Result[Any, Any], ...], Never]:
         """Make several calls, one after the other."""
-        return Success(tuple([await answer_of(call) for call in calls]))
+        return Success(tuple([await result_of(call) for call in calls]))
 
     async def pause(self, delay_ms: float, /) -> None:
         """Wait before a repeat."""

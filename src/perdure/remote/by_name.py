@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import orjson
-from returns.future import FutureResult
 from returns.result import Failure, Result
 
 from perdure.client.arguments import check_history, check_text, check_timeout, check_wanted
+from perdure.jobs.call import Call, result_of
 from perdure.jobs.definition import CallError, EventError
 from perdure.jobs.explanation import NO_ANSWERS, Answers
 from perdure.jobs.keys import check_key
 from perdure.jobs.request import WaitFor, check_wait
-from perdure.programs.future import answer_of, once
 from perdure.remote.servers import ServerCall
 from perdure.stores.store import LoggedEvent
 from perdure.values.address import Address, check_id
@@ -61,7 +61,7 @@ class RemoteJob:
         wait_for: WaitFor = "completion",
         interrupt: bool = False,
         trace: str | None = None,
-    ) -> FutureResult[Any, EventError[Any]]:
+    ) -> Call[Any, EventError[Any]]:
         """Send a request; see `JobByName.call`. The error of a ``Rejected`` is a `Defect` with the name of its class.
 
         The message of the `Defect` is the JSON of the error, with ``<secret>`` in the place of each secret.
@@ -79,7 +79,7 @@ class RemoteJob:
                 trace=trace_context(trace),
             )
 
-        return once(self._ask(build))
+        return Call(partial(self._ask, build), "call")
 
     async def _ask(self, build: Callable[[], Envelope]) -> Result[Any, Any]:
         try:
@@ -97,9 +97,9 @@ class RemoteJob:
         *,
         answers: Answers = NO_ANSWERS,
         idempotency_key: str | None = None,
-    ) -> FutureResult[Any, CallError]:
+    ) -> Call[Any, CallError]:
         """Compute the effect of a request without applying it, on the server; see `JobByName.explain`."""
-        return once(self._explain(action, id_, payload, answers, idempotency_key))
+        return Call(partial(self._explain, action, id_, payload, answers, idempotency_key), "explain")
 
     async def _explain(
         self, action: str, id_: str, payload: str, answers: Answers, key: str | None
@@ -114,25 +114,25 @@ class RemoteJob:
         call = ServerCall(about=str(Address(self.kind, self.name, id_)), repeat="reads")
         return await self.gateway.http("POST", path, _unchanged, call, envelope.payload, key)
 
-    def status(self, id_: str, /) -> FutureResult[InstanceStatus, CallError]:
+    def status(self, id_: str, /) -> Call[InstanceStatus, CallError]:
         """Read the committed status."""
-        return once(self._read("status", id_, lambda answer: record_of(InstanceStatus, answer)))
+        return Call(partial(self._read, "status", id_, lambda answer: record_of(InstanceStatus, answer)), "status")
 
-    def get_state(self, id_: str, /) -> FutureResult[Any, CallError]:
+    def get_state(self, id_: str, /) -> Call[Any, CallError]:
         """Read the committed state as JSON-able data; None when there is no instance."""
-        return once(self._read("get_state", id_, _unchanged))
+        return Call(partial(self._read, "get_state", id_, _unchanged), "get_state")
 
-    def shown_state(self, id_: str, /) -> FutureResult[Any, CallError]:
+    def shown_state(self, id_: str, /) -> Call[Any, CallError]:
         """Read the committed state as JSON-able data, with ``<secret>`` in the place of each secret."""
-        return once(self._read("shown_state", id_, _unchanged))
+        return Call(partial(self._read, "shown_state", id_, _unchanged), "shown_state")
 
-    def shown_outcome(self, id_: str, /) -> FutureResult[InstanceOutcome | None, CallError]:
+    def shown_outcome(self, id_: str, /) -> Call[InstanceOutcome | None, CallError]:
         """Read how an instance ended, without secrets; None if it has not, or if its kind does not keep that."""
-        return once(self._read("shown_outcome", id_, _outcome))
+        return Call(partial(self._read, "shown_outcome", id_, _outcome), "shown_outcome")
 
-    def steps(self, id_: str, /) -> FutureResult[tuple[StepRecord, ...], CallError]:
+    def steps(self, id_: str, /) -> Call[tuple[StepRecord, ...], CallError]:
         """Read the steps of an instance with a journal, such as a workflow."""
-        return once(self._read("steps", id_, steps_from))
+        return Call(partial(self._read, "steps", id_, steps_from), "steps")
 
     async def _read(self, action: str, id_: str, decode: Callable[[Any], Any]) -> Result[Any, Any]:
         try:
@@ -143,9 +143,9 @@ class RemoteJob:
 
     def until(
         self, id_: str, /, *statuses: AwaitedStatus, phases: tuple[str, ...] = (), timeout: Duration = "1 minute"
-    ) -> FutureResult[Awaited, CallError]:
+    ) -> Call[Awaited, CallError]:
         """Wait until an instance has one of these statuses or phases, or until its end; see `Client.until`."""
-        return once(self._until(id_, statuses, phases, timeout))
+        return Call(partial(self._until, id_, statuses, phases, timeout), "until")
 
     async def _until(
         self, id_: str, statuses: tuple[str, ...], phases: tuple[str, ...], within: Duration
@@ -155,32 +155,32 @@ class RemoteJob:
             wanted, timeout_ms = check_wanted(statuses, phases), check_timeout(within)
         except RequestError as refused:
             return Failure(refused)
-        return await answer_of(self.gateway.until(address, wanted, timeout_ms))
+        return await result_of(self.gateway.until(address, wanted, timeout_ms))
 
-    def hold(self) -> FutureResult[HoldResult, CallError]:
+    def hold(self) -> Call[HoldResult, CallError]:
         """Hold the job; see `JobHandle.hold`."""
         return self.gateway.set_hold((self.kind, self.name), "held")
 
-    def release(self) -> FutureResult[HoldResult, CallError]:
+    def release(self) -> Call[HoldResult, CallError]:
         """Release the job."""
         return self.gateway.set_hold((self.kind, self.name), "released")
 
-    def count(self) -> FutureResult[JobCount, CallError]:
+    def count(self) -> Call[JobCount, CallError]:
         """Count the instances of the job by status, and read whether it is held."""
         return self.gateway.count((self.kind, self.name))
 
     def history(
         self, id_: str, /, *, before: int | None = None, limit: int = 100
-    ) -> FutureResult[tuple[LoggedEvent, ...], CallError]:
+    ) -> Call[tuple[LoggedEvent, ...], CallError]:
         """Read the newest events of an address, the newest first; see `Client.history`."""
-        return once(self._history(id_, before, limit))
+        return Call(partial(self._history, id_, before, limit), "history")
 
     async def _history(self, id_: str, before: int | None, limit: int) -> Result[tuple[LoggedEvent, ...], CallError]:
         try:
             address, page = Address(self.kind, self.name, check_id(id_)), check_history(before, limit)
         except RequestError as refused:
             return Failure(refused)
-        return await answer_of(self.gateway.history(address, *page))
+        return await result_of(self.gateway.history(address, *page))
 
     def _envelope(self, action: str, id_: str, payload: str, **given: Any) -> Envelope:
         check_text(action, what="action of a call by name")

@@ -7,9 +7,9 @@ from typing import Any, Final, Literal, Never, Protocol
 
 import attrs
 import orjson
-from returns.future import FutureResult
 from returns.result import Result
 
+from perdure.jobs.call import Call
 from perdure.values.excerpt import excerpt
 from perdure.wire.envelope import BatchReply, Envelope
 
@@ -97,7 +97,7 @@ class Channel(Protocol):
 class ClientRuntime(Protocol):
     """The clock, the pauses and the keys of a client. Its coroutines never suspend without an event loop."""
 
-    async def together(self, calls: Sequence[FutureResult[Any, Any]], /) -> Result[tuple[Result[Any, Any], ...], Never]:
+    async def together(self, calls: Sequence[Call[Any, Any]], /) -> Result[tuple[Result[Any, Any], ...], Never]:
         """Make several calls, at the same time if there is an event loop."""
         ...
 

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, Never, TypeVar
 from urllib.parse import urlencode
 
 import attrs
 import orjson
-from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
 from perdure.client.arguments import check_definition
 from perdure.codecs import Codec
 from perdure.engine.in_flight import InFlight
+from perdure.jobs.call import Call, result_of
 from perdure.jobs.definition import AnyDefinition, CallError
 from perdure.jobs.explanation import Answers, Explanation, explain
 from perdure.jobs.keys import check_key
 from perdure.jobs.report import NOT_FOUND
 from perdure.jobs.request import Repeat, Request, Terminate
-from perdure.programs.future import answer_of, named, once
 from perdure.remote.by_name import RemoteJob
 from perdure.remote.servers import CallRepeat, Server, ServerCall, Servers
 from perdure.stores.store import Backup, Health, LoggedEvent, OnBackupProgress
@@ -103,9 +103,9 @@ class RemoteGateway:
     # ------------------------------------------------------------ one instance
     def request(
         self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], name: str = "request", /
-    ) -> FutureResult[Any, Any]:
+    ) -> Call[Any, Any]:
         """Send a request."""
-        return named(once(self._request(definition, id_, build)), name)
+        return Call(partial(self._request, definition, id_, build), name)
 
     async def _request(self, job: AnyDefinition, id_: str, build: Callable[[Limits], Request]) -> Result[Any, Any]:
         try:
@@ -129,34 +129,41 @@ class RemoteGateway:
         repeat: Repeat = "applies_again" if spec is None else spec.repeat
         return await self.ask(envelope, lambda answer: decode(orjson.dumps(answer)), job, repeat)
 
-    def status(self, definition: AnyDefinition, id_: str, /) -> FutureResult[InstanceStatus, CallError]:
+    def status(self, definition: AnyDefinition, id_: str, /) -> Call[InstanceStatus, CallError]:
         """Read the committed status."""
-        return once(self._read(definition, id_, "status", lambda answer: record_of(InstanceStatus, answer)))
+        return Call(
+            partial(self._read, definition, id_, "status", lambda answer: record_of(InstanceStatus, answer)), "status"
+        )
 
-    def state(self, definition: AnyDefinition, id_: str, /) -> FutureResult[Any, CallError]:
+    def state(self, definition: AnyDefinition, id_: str, /) -> Call[Any, CallError]:
         """Read and decode the committed state; None if there is no instance."""
         decode = definition.plan.state.decode
-        return once(
-            self._read(
+        return Call(
+            partial(
+                self._read,
                 definition,
                 id_,
                 "get_state",
                 lambda answer: None if answer is None else decode(orjson.dumps(answer)),
-            )
+            ),
+            "state",
         )
 
-    def steps(self, definition: AnyDefinition, id_: str, /) -> FutureResult[tuple[StepRecord, ...], CallError]:
+    def steps(self, definition: AnyDefinition, id_: str, /) -> Call[tuple[StepRecord, ...], CallError]:
         """Read the steps of an instance; none if there is no instance."""
-        return once(self._read(definition, id_, "steps", steps_from))
+        return Call(partial(self._read, definition, id_, "steps", steps_from), "steps")
 
-    def set_hold(self, job: Job, hold: Hold, /) -> FutureResult[HoldResult, CallError]:
+    def set_hold(self, job: Job, hold: Hold, /) -> Call[HoldResult, CallError]:
         """Hold or release a job. A repeat changes nothing."""
         path = f"{job_path(*job)}/{'hold' if hold == 'held' else 'release'}"
-        return once(
-            self.http("POST", path, lambda data: record_of(HoldResult, data), ServerCall(repeat="changes_nothing"))
+        return Call(
+            partial(
+                self.http, "POST", path, lambda data: record_of(HoldResult, data), ServerCall(repeat="changes_nothing")
+            ),
+            "set_hold",
         )
 
-    def count(self, job: Job, /) -> FutureResult[JobCount, CallError]:
+    def count(self, job: Job, /) -> Call[JobCount, CallError]:
         """Count the instances of a job by status."""
         return self._get(f"{job_path(*job)}/count", {}, lambda data: record_of(JobCount, data))
 
@@ -179,9 +186,9 @@ class RemoteGateway:
 
     def explain_request(
         self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], answers: Answers, /
-    ) -> FutureResult[Explanation, CallError]:
+    ) -> Call[Explanation, CallError]:
         """Compute the effect of a request, with this client's definition and the server's data."""
-        return once(self._explain(definition, id_, build, answers))
+        return Call(partial(self._explain, definition, id_, build, answers), "explain_request")
 
     async def _explain(
         self, job: AnyDefinition, id_: str, build: Callable[[Limits], Request], answers: Answers
@@ -209,11 +216,11 @@ class RemoteGateway:
         )
 
     # ------------------------------------------------------------ many instances
-    def together(self, calls: Sequence[FutureResult[Any, Any]], /) -> FutureResult[tuple[Result[Any, Any], ...], Never]:
+    def together(self, calls: Sequence[Call[Any, Any]], /) -> Call[tuple[Result[Any, Any], ...], Never]:
         """Make several calls at the same time."""
-        return once(self.servers.runtime.together(calls))
+        return Call(partial(self.servers.runtime.together, calls), "together")
 
-    def find(self, wanted: ListFilter, /) -> FutureResult[Listing, CallError]:
+    def find(self, wanted: ListFilter, /) -> Call[Listing, CallError]:
         """Find instances."""
         given = {
             "kind": wanted.kind,
@@ -227,18 +234,16 @@ class RemoteGateway:
         }
         return self._get("/v1/instances", given, lambda data: record_of(Listing, data))
 
-    def history(
-        self, address: Address, before: int | None, limit: int, /
-    ) -> FutureResult[tuple[LoggedEvent, ...], CallError]:
+    def history(self, address: Address, before: int | None, limit: int, /) -> Call[tuple[LoggedEvent, ...], CallError]:
         """Read the newest events of an address, the newest first."""
         path = instance_path(address, "history")
         return self._get(
             path, {"before": before, "limit": limit}, lambda data: record_of(tuple[LoggedEvent, ...], data)
         )
 
-    def until(self, address: Address, wanted: WaitCondition, timeout_ms: int, /) -> FutureResult[Awaited, CallError]:
+    def until(self, address: Address, wanted: WaitCondition, timeout_ms: int, /) -> Call[Awaited, CallError]:
         """Wait until an instance has a wanted status. Each request of it ends after 20 seconds at the latest."""
-        return once(self._until(address, wanted, timeout_ms))
+        return Call(partial(self._until, address, wanted, timeout_ms), "until")
 
     async def _until(self, address: Address, wanted: WaitCondition, timeout_ms: int) -> Result[Awaited, CallError]:
         clock, seen = self.servers.runtime, False
@@ -260,67 +265,72 @@ class RemoteGateway:
                 case _:
                     return answer
 
-    def dead_letters(self, after: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], CallError]:
+    def dead_letters(self, after: int, limit: int, /) -> Call[tuple[StoredMessage, ...], CallError]:
         """Read messages that failed too often, the oldest first."""
         given = {"after": after, "limit": limit}
         return self._get("/v1/dead-letters", given, lambda data: record_of(tuple[StoredMessage, ...], data))
 
-    def redrive(self, message_id: int, /) -> FutureResult[Literal["redriven", "not_found"], CallError]:
+    def redrive(self, message_id: int, /) -> Call[Literal["redriven", "not_found"], CallError]:
         """Turn a dead letter into an ordinary message again."""
-        return once(
-            self.http(
-                "POST", f"/v1/dead-letters/{message_id}/redrive", lambda data: data, ServerCall(repeat="applies_again")
-            )
+        return Call(
+            partial(
+                self.http,
+                "POST",
+                f"/v1/dead-letters/{message_id}/redrive",
+                lambda data: data,
+                ServerCall(repeat="applies_again"),
+            ),
+            "redrive",
         )
 
     # ------------------------------------------------------------ the engine
-    def stopped(self) -> FutureResult[EngineStopped, CallError]:
+    def stopped(self) -> Call[EngineStopped, CallError]:
         """Refuse: an engine that has stopped sends nothing."""
-        return once(self._stopped())
+        return Call(self._stopped, "stopped")
 
     async def _stopped(self) -> Result[EngineStopped, CallError]:
         expected = "a client of an engine in this process, from app.open(...); watch jobs.health() of this one"
         return Failure(InvalidInput("stopped", (f"expected {expected}; got a client of {self.name}",)))
 
-    def backup(self, path: str, progress: OnBackupProgress, /) -> FutureResult[Backup, CallError]:
+    def backup(self, path: str, progress: OnBackupProgress, /) -> Call[Backup, CallError]:
         """Refuse: a server writes no files for its clients."""
-        return once(self._backup(path))
+        return Call(partial(self._backup, path), "backup")
 
     async def _backup(self, path: str) -> Result[Backup, CallError]:
         reason = "the engine is in another process; run this on its machine: perdure backup --store sqlite:///jobs.db"
         return Failure(BackupFailed(path, reason))
 
-    def in_flight(self) -> FutureResult[InFlight, CallError]:
+    def in_flight(self) -> Call[InFlight, CallError]:
         """Read the work that the engine has accepted and not finished."""
         return self._get("/v1/in-flight", {}, lambda data: record_of(InFlight, data))
 
-    def counts(self) -> FutureResult[StoreCounts, CallError]:
+    def counts(self) -> Call[StoreCounts, CallError]:
         """Count the instances by job and status."""
         return self._get("/v1/counts", {}, lambda data: record_of(StoreCounts, data))
 
-    def members(self) -> FutureResult[tuple[EngineMember, ...], CallError]:
+    def members(self) -> Call[tuple[EngineMember, ...], CallError]:
         """Read the engines that share the store."""
         return self._get("/v1/members", {}, lambda data: record_of(tuple[EngineMember, ...], data))
 
-    def health(self) -> FutureResult[Health, CallError]:
+    def health(self) -> Call[Health, CallError]:
         """Read the state of the store."""
         return self._get("/v1/health", {}, lambda data: record_of(Health, data))
 
-    def metrics(self) -> FutureResult[str, CallError]:
+    def metrics(self) -> Call[str, CallError]:
         """Read the metrics of the engine in the text format of Prometheus."""
-        return once(self._metrics())
+        return Call(self._metrics, "metrics")
 
     async def _metrics(self) -> Result[str, CallError]:
         page = await self._fetched("GET", "/metrics", _READS)
         return page.map(lambda body: body.decode(errors="replace"))
 
-    def info(self) -> FutureResult[EngineInfo, CallError]:
+    def info(self) -> Call[EngineInfo, CallError]:
         """Read the version of the engine, its jobs and its limits."""
         return self._get("/v1/jobs", {}, lambda data: record_of(EngineInfo, data))
 
-    def _get(self, path: str, given: Mapping[str, object], decode: Callable[[Any], A]) -> FutureResult[A, CallError]:
+    def _get(self, path: str, given: Mapping[str, object], decode: Callable[[Any], A]) -> Call[A, CallError]:
         query = urlencode({name: value for name, value in given.items() if value is not None})
-        return once(self.http("GET", f"{path}?{query}" if query else path, decode, _READS))
+        return Call(partial(self.http, "GET", f"{path}?{query}" if query else path, decode, _READS), f"GET {path}")
 
     # ------------------------------------------------------------ attempts
     async def ask(
@@ -394,7 +404,7 @@ class RemoteGateway:
         """Name the types that differ between client and server."""
         if not isinstance(error, DefinitionDiffers) or job is None:
             return error
-        info: Result[EngineInfo, Any] = await answer_of(self.info())
+        info: Result[EngineInfo, Any] = await result_of(self.info())
         if isinstance(info, Success):
             for theirs in info.unwrap().jobs:
                 if (theirs.kind, theirs.name) == (job.kind, job.name):

@@ -8,13 +8,12 @@ from types import TracebackType
 from typing import Any, ClassVar, TypeVar
 
 import attrs
-from returns.future import FutureResult
 from returns.result import Failure, Success
 
 from perdure.client.attempt import attempt
 from perdure.client.client import Client
 from perdure.client.not_entered import SyncNotEntered
-from perdure.client.unwrap import unwrap
+from perdure.jobs.call import Call
 from perdure.jobs.definition import AnyDefinition
 from perdure.remote.channel import Channel
 from perdure.remote.connecting import MISSING_EXTRA, Settings, Urls, settings, socket_of
@@ -24,27 +23,26 @@ from perdure.values.errors import DefinitionError
 from perdure.values.trace import CurrentTrace
 
 A = TypeVar("A")
-E = TypeVar("E")
-X = TypeVar("X", bound=Exception)
+E = TypeVar("E", bound=Exception)
 
 
 @attrs.frozen(repr=False)
 class SyncClient(Client):
-    """A client whose calls are made by `unwrap` and `attempt`, without ``await``. Threads may share it."""
+    """A client whose calls are made by `run` and `attempt`, without ``await``. Threads may share it."""
 
-    def unwrap(self, call: FutureResult[A, X], /) -> A:
+    def run(self, call: Call[A, Exception], /) -> A:
         """Make a call and return its answer, or raise its error.
 
         Args:
             call: a call of this client or of one of its handles.
 
         Raises:
-            X: the error of the call.
+            Exception: the error of the call: ``Rejected``, ``InvalidInput``, ``OutcomeUnknown`` and so on.
             AlreadyAwaited: the call was made before.
         """
-        return _driven(unwrap(call))
+        return _driven(call)
 
-    def attempt(self, call: FutureResult[A, E], /) -> Success[A] | Failure[E]:
+    def attempt(self, call: Call[A, E], /) -> Success[A] | Failure[E]:
         """Make a call and return how it ended, as a value to ``match`` on.
 
         Args:
@@ -99,7 +97,7 @@ def connect_sync(
     ::
 
         with connect_sync("sqlite:///jobs.db", orders) as jobs:
-            print(jobs.unwrap(jobs.handle(orders).send("order-1", Placed(30), idempotency_key="event-1")))
+            print(jobs.run(jobs.handle(orders).send("order-1", Placed(30), idempotency_key="event-1")))
 
     Args:
         url: see `connect`, as for all arguments.

@@ -11,7 +11,7 @@ from returns.result import Result, Success
 from perdure.client.client import Client
 from perdure.dashboard.actions import REASONS, Action
 from perdure.dashboard.requests import ActionOutcome
-from perdure.programs.future import answer_of
+from perdure.jobs.call import result_of
 from perdure.values.address import Address
 from perdure.values.errors import PerdureError
 from perdure.wire.readable_answer import readable_answer
@@ -38,7 +38,7 @@ async def send(
         call = client.handle_by_name(address.kind, address.name).call(
             action.name, address.id, payload, idempotency_key=key or None, wait_for="start"
         )
-        result: Result[Any, PerdureError] = await answer_of(call)
+        result: Result[Any, PerdureError] = await result_of(call)
     except PerdureError as error:
         return ActionOutcome(subject=subject, result=str(error), form="refused")
     if isinstance(result, Success):
@@ -51,7 +51,7 @@ async def redrive(client: Client, numbers: Sequence[int]) -> tuple[ActionOutcome
     """Deliver dead letters again, in their order."""
     outcomes: list[ActionOutcome] = []
     for number in sorted(numbers):
-        result: Result[Any, PerdureError] = await answer_of(client.redrive(number))
+        result: Result[Any, PerdureError] = await result_of(client.redrive(number))
         answer = result.unwrap() if isinstance(result, Success) else str(result.failure())
         form = "done" if answer == "redriven" else "refused"
         outcomes.append(ActionOutcome(subject=f"redrive #{number}", result=str(answer).replace("_", " "), form=form))

@@ -22,6 +22,7 @@ from perdure.dashboard.life import Step
 from perdure.dashboard.overview import CountedJob, EngineFacts, Overview, overdue_of
 from perdure.dashboard.parked import ParkedList
 from perdure.dashboard.steps import MAX_STEPS
+from perdure.jobs.call import Call
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.facts import Fact
 from perdure.jobs.redaction import has_secrets, redacted_instance
@@ -55,9 +56,9 @@ MAX_WHOLE: Final = 2**63 - 1
 TICKS: Final = 5
 
 
-async def known(call: FutureResult[T, Any]) -> T:
+async def known(call: Call[T, Any]) -> T:
     """Return the answer of a call, or raise its error."""
-    return _answer(await answer_of(call))
+    return await call
 
 
 def _answer(result: Result[T, PerdureError]) -> T:

@@ -31,7 +31,7 @@ from perdure.dashboard.requests import (
     outcomes_page,
 )
 from perdure.dashboard.signing_in import login_page
-from perdure.programs.future import answer_of
+from perdure.jobs.call import result_of
 from perdure.server.access import Access
 from perdure.server.body import departure
 from perdure.server.bulkhead import Bulkhead, ClientGone
@@ -273,7 +273,7 @@ class Dashboard:
         sent = payload or (f'"{REASONS[name]} on the dashboard"' if takes_reason else "")
         client = self.client()
         job = client.handle_by_name(address.kind, address.name)
-        explained = await self._listed(visit, lambda: answer_of(job.explain(name, address.id, sent)))
+        explained = await self._listed(visit, lambda: result_of(job.explain(name, address.id, sent)))
         view = PreviewedRequest(
             address=address,
             action=action,

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
-from returns.future import FutureResult
 from returns.result import Result, Success
 
 from perdure.client.by_name import builder
 from perdure.client.local_gateway import LocalGateway
+from perdure.jobs.call import Call, result_of
 from perdure.jobs.definition import AnyDefinition
-from perdure.programs.future import answer_of
 from perdure.server.tokens import Scope
 from perdure.values.errors import AccessDenied, DefinitionDiffers, PerdureError, UnknownJob
 from perdure.wire.contract import contract_of
@@ -48,7 +47,7 @@ async def perform(gateway: LocalGateway, envelope: Envelope, scopes: frozenset[s
         unknown = UnknownJob(envelope.kind, envelope.job, served(gateway))
         return refused(envelope.number, problem_of(problem or unknown))
     call, encode = _call(gateway, job, envelope)
-    result: Result[Any, PerdureError] = await answer_of(call)
+    result: Result[Any, PerdureError] = await result_of(call)
     if isinstance(result, Success):
         encoded = encode(result.unwrap())
         return answered(envelope.number, encoded if envelope.action in _STATES else shown(encoded, scopes))
@@ -99,7 +98,7 @@ def _refusal(job: AnyDefinition | None, envelope: Envelope, scopes: frozenset[st
     return DefinitionDiffers(f"{job.kind}:{job.name}", ())
 
 
-def _call(gateway: LocalGateway, job: AnyDefinition, envelope: Envelope) -> tuple[FutureResult[Any, Any], Encode]:
+def _call(gateway: LocalGateway, job: AnyDefinition, envelope: Envelope) -> tuple[Call[Any, Any], Encode]:
     match envelope.action:
         case "status" | "shown_outcome" | "steps":
             reads = {"status": gateway.status, "shown_outcome": gateway.shown_outcome, "steps": gateway.steps}
@@ -112,7 +111,7 @@ def _call(gateway: LocalGateway, job: AnyDefinition, envelope: Envelope) -> tupl
             shown = gateway.state(job, envelope.id)
             return shown, lambda state: NULL if state is None else codec.redact(codec.encode(state))
         case "load":
-            moment: FutureResult[Moment, Any] = gateway.moment(job, envelope.id, envelope.key)
+            moment: Call[Moment, Any] = gateway.moment(job, envelope.id, envelope.key)
             return moment, encode_moment
         case action:
             build = builder(

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from perdure.client.client import Client
 from perdure.client.in_process import engine_of
-from perdure.programs.future import answer_of
+from perdure.jobs.call import result_of
 from perdure.server.replies import json_reply
 from perdure.stores.store import Health
 
@@ -33,7 +33,7 @@ class Readiness:
         runtime = engine_of(client).runtime
         async with self._querying:
             if runtime.monotonic_ms() >= self._until_ms:
-                result: Result[Health, Any] = await answer_of(client.health())
+                result: Result[Health, Any] = await result_of(client.health())
                 health = result.value_or(Health(state="failed", detail="the store does not answer"))
                 self._state, self._until_ms = health.state, runtime.monotonic_ms() + FRESH_MS
         return json_reply(orjson.dumps({"status": self._state}), 503 if self._state == "failed" else 200)

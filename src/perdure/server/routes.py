@@ -9,7 +9,6 @@ from urllib.parse import unquote
 
 import attrs
 import orjson
-from returns.future import FutureResult
 from returns.result import Result, Success
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,7 +19,7 @@ from perdure.client.in_process import acting_for, engine_of
 from perdure.client.local_gateway import LocalGateway
 from perdure.codecs import Codec
 from perdure.engine.exposition import Exposition
-from perdure.programs.future import answer_of
+from perdure.jobs.call import Call, result_of
 from perdure.server.access import Caller
 from perdure.server.body import departure
 from perdure.server.bulkhead import Bulkhead, ClientGone
@@ -104,17 +103,17 @@ class Asked:
         """The client that the work of the request counts against."""
         return client_in(self.request.scope)
 
-    async def answer(self, call: FutureResult[Any, Any], encode: Encode, typed: Codec[Any] | None = None) -> Response:
+    async def answer(self, call: Call[Any, Any], encode: Encode, typed: Codec[Any] | None = None) -> Response:
         """Make a call and return its response, with tracebacks for an operator alone."""
-        result: Result[Any, PerdureError] = await answer_of(call)
+        result: Result[Any, PerdureError] = await result_of(call)
         sees = may_see_tracebacks(self.scopes)
         return reply_to(
             result, encode if sees else lambda answer: shown(encode(answer), self.scopes), typed, traceback=sees
         )
 
-    async def answer_of_own_type(self, call: FutureResult[Any, Any], encode: Encode) -> Response:
+    async def answer_of_own_type(self, call: Call[Any, Any], encode: Encode) -> Response:
         """Make a call and return its response, whose answer is JSON of the job's own type."""
-        return reply_to(await answer_of(call), encode, traceback=may_see_tracebacks(self.scopes))
+        return reply_to(await result_of(call), encode, traceback=may_see_tracebacks(self.scopes))
 
     async def left(self) -> None:
         """Return once the client has closed its connection."""
@@ -231,7 +230,7 @@ async def _metrics(asked: Asked) -> Response:
     gateway = gateway_of(asked.client)
     if not isinstance(gateway, LocalGateway):
         raise TypeError(gateway)
-    page: Result[Exposition, PerdureError] = await answer_of(
+    page: Result[Exposition, PerdureError] = await result_of(
         gateway.exposition(asked.request.headers.get("accept", ""))
     )
     if isinstance(page, Success):

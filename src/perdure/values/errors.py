@@ -41,7 +41,7 @@
         ├── BackupFailed               no backup was made, and no partial file remains
         └── CopyFailed                 a store was not copied: the target is not empty, or the source changed
 
-    They are exceptions, so that ``unwrap`` and ``raise`` work; the client returns them as values, inside ``Failure``.
+    They are exceptions, so that ``await call`` raises them; ``attempt`` returns them as values, inside ``Failure``.
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Never
 
 import attrs
-from returns.future import FutureResult
 
 from perdure import Program
+from perdure.jobs.call import Call
 from perdure.jobs.definition import CallError, PostCommand
 from perdure.jobs.handle import JobHandle
 from perdure.values.answer import PauseResult
@@ -18,12 +18,10 @@ from reminder.context import Snooze, Wish
 class ReminderHandle(JobHandle[str, Never]):
     """The calls of a reminder."""
 
-    def wish(
-        self, id_: str, text: str, /, *, idempotency_key: str | None = None
-    ) -> FutureResult[PauseResult, CallError]:
+    def wish(self, id_: str, text: str, /, *, idempotency_key: str | None = None) -> Call[PauseResult, CallError]:
         return self._send(id_, Wish(text), "wish", text, key=idempotency_key)
 
-    def snooze(self, id_: str, by_ms: int, /) -> FutureResult[PauseResult, CallError]:
+    def snooze(self, id_: str, by_ms: int, /) -> Call[PauseResult, CallError]:
         return self._send(id_, Snooze(by_ms), "snooze", by_ms)
 
 

@@ -6,7 +6,7 @@ from typing import assert_never
 
 from returns.result import Failure, Success
 
-from perdure import Client, attempt, unwrap
+from perdure import Client, attempt
 from perdure.examples.mail import MailBounced
 from perdure.examples.order_processor import Delivered, order_processor
 from perdure.examples.webhook_batcher import SinkFull
@@ -52,8 +52,19 @@ async def another_error(jobs: Client) -> Success[Sent] | Failure[EventError[Mail
     return await attempt(jobs.handle(order_processor).send("1", Delivered()))  # error: mypy, pyright
 
 
+async def never_awaited(jobs: Client) -> str:
+    orders = jobs.handle(order_processor)
+    attempt(orders.send("1", Delivered()))  # error: mypy, pyright
+    return orders.get_state("1").status  # error: mypy, pyright
+
+
+async def raised_twice(jobs: Client) -> None:
+    sent = await jobs.handle(order_processor).send("1", Delivered())
+    await attempt(sent)  # error: mypy, pyright
+
+
 async def not_a_call(jobs: Client) -> None:
-    await unwrap(jobs.handle(order_processor))  # error: mypy, pyright
+    await jobs.handle(order_processor)  # error: mypy, pyright
     await attempt(await jobs.handle(order_processor).status("1"))  # error: mypy, pyright
 
 

@@ -42,7 +42,6 @@ from perdure.examples.order_processor import (
 )
 from perdure.examples.token_refresher import Alerting, AuthApi, AuthDown, AuthRevoked, TokenState, token_refresher
 from perdure.examples.webhook_batcher import Batch, HasSink, Sink, SinkFull, Webhook, webhook_batcher
-from perdure.jobs.definition import CallError, EventError
 from perdure.kinds.debounce import DebounceHandle
 from perdure.kinds.task import TaskHandle, TaskSender
 from perdure.values.answer import Added, Started, Triggered
@@ -146,11 +145,11 @@ async def calls(jobs: Client, state: TokenState) -> None:
     batches = jobs.handle(webhook_batcher)
     assert_type(batches, DebounceHandle[Batch, Webhook, SinkFull])
     started = await jobs.handle(token_refresher).start("ann", state)
-    assert_type(started, IOResult[Started[AuthDown | AuthRevoked | Defect], CallError])
+    assert_type(started, Started[AuthDown | AuthRevoked | Defect])
     added = await batches.add("ann", Webhook("1", "push", "{}"))
-    assert_type(added, IOResult[Added, EventError[SinkFull]])
+    assert_type(added, Added)
     state_of_ann = await jobs.handle(token_refresher).get_state("ann")
-    assert_type(state_of_ann, IOResult[TokenState | None, CallError])
+    assert_type(state_of_ann, TokenState | None)
 
 
 def outcomes(answer: Started[AuthDown | Defect], again: Triggered[SinkFull]) -> None:

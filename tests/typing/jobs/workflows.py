@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import assert_type
 
-from returns.future import FutureResult
-
 from perdure import Client, Do, Program, Signal, Workflow, WorkflowContext, patched, program, step, step_key, tell
 from perdure.examples.fulfilment import (
     Approval,
@@ -19,6 +17,7 @@ from perdure.examples.fulfilment import (
     print_label,
 )
 from perdure.examples.mail import MailBounced
+from perdure.jobs.call import Call
 from perdure.jobs.definition import CallError
 from perdure.kinds.workflow import Signalled, WorkflowHandle
 from perdure.programs import EffectTimeout, gather, sleep, sleep_until
@@ -34,12 +33,12 @@ assert_type(approval, Signal[Approval])
 def calls(jobs: Client, order: Purchase) -> None:
     flow = jobs.handle(fulfilment)
     assert_type(flow, WorkflowHandle[Purchase, str, Refusal | MailBounced])
-    assert_type(flow.start("1", order), FutureResult[Started[Refusal | MailBounced | Defect], CallError])
-    assert_type(flow.signal("1", approval, Approval("ann")), FutureResult[Signalled, CallError])
-    assert_type(flow.cancel("1", "why"), FutureResult[Signalled, CallError])
-    assert_type(flow.get_state("1"), FutureResult[Purchase | None, CallError])
-    assert_type(flow.steps("1"), FutureResult[tuple[StepRecord, ...], CallError])
-    flow.outcome("1").map(shown)
+    assert_type(flow.start("1", order), Call[Started[Refusal | MailBounced | Defect], CallError])
+    assert_type(flow.signal("1", approval, Approval("ann")), Call[Signalled, CallError])
+    assert_type(flow.cancel("1", "why"), Call[Signalled, CallError])
+    assert_type(flow.get_state("1"), Call[Purchase | None, CallError])
+    assert_type(flow.steps("1"), Call[tuple[StepRecord, ...], CallError])
+    flow.outcome("1").future().map(shown)
 
 
 def shown(outcome: Done[str] | Failed[Refusal | MailBounced | Defect] | WasCancelled | None) -> str:

@@ -8,13 +8,13 @@ from typing import Never, assert_type
 
 from hypothesis import settings
 from hypothesis.strategies import SearchStrategy
-from returns.future import FutureResult
 
 from perdure import App, Client, ContinuousContext, DebounceContext, TaskContext, succeed
 from perdure.examples.mail import HasMailer, MailBounced
 from perdure.examples.order_processor import IllegalTransition, Order, OrderEvent, on_order_event, order_processor
 from perdure.examples.token_refresher import AuthError, TokenState, refresh_token, token_refresher
 from perdure.examples.webhook_batcher import Batch, webhook_batcher
+from perdure.jobs.call import Call
 from perdure.jobs.definition import CallError
 from perdure.jobs.explanation import Explained, Explanation
 from perdure.testing import (
@@ -104,8 +104,8 @@ def declarations(app: App[HasMailer], event: OrderEvent) -> None:
 
 def explanations(jobs: Client, event: OrderEvent, instance: Instance) -> None:
     asked = jobs.explain(order_processor, "order-1", lambda order: order.send(event))
-    assert_type(asked, FutureResult[Explanation, CallError])
-    assert_type(jobs.explain(webhook_batcher, "ada", lambda batch: batch.flush()), FutureResult[Explanation, CallError])
-    assert_type(jobs.explain(token_refresher, "ada", "alarm"), FutureResult[Explanation, CallError])
+    assert_type(asked, Call[Explanation, CallError])
+    assert_type(jobs.explain(webhook_batcher, "ada", lambda batch: batch.flush()), Call[Explanation, CallError])
+    assert_type(jobs.explain(token_refresher, "ada", "alarm"), Call[Explanation, CallError])
     assert_type(explain(order_processor, "order-1", lambda order: order.send(event), instance=instance), Explanation)
     assert_type(explain(order_processor, "order-1", lambda order: order.send(event), strict=True), Explained)

@@ -12,7 +12,7 @@ from attrs import frozen
 from returns.future import FutureResult
 from returns.result import Result, Success
 
-from perdure import App, Do, Task, TaskContext, effect, program, unwrap
+from perdure import App, Do, Task, TaskContext, effect, program
 from perdure.values.limits import Limits
 from side_by_side.place import NOTE, Place, say
 from side_by_side.system import Session
@@ -95,10 +95,10 @@ async def session(place: Place) -> AsyncIterator[Session]:
 
         async def submit(number: int) -> None:
             now = Run(number) if place.setting == "in the call" else Accept(number, datetime.now(UTC))
-            await unwrap(calls.send(str(number), now))
+            await calls.send(str(number), now)
 
         async def submit_at(number: int, at_s: float) -> None:
-            await unwrap(calls.send(str(number), Accept(number, datetime.fromtimestamp(at_s, UTC))))
+            await calls.send(str(number), Accept(number, datetime.fromtimestamp(at_s, UTC)))
 
         timers = None if place.setting == "in the call" else submit_at
         yield Session(submit=submit, submit_at=timers, callers="many")

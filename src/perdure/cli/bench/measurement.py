@@ -11,7 +11,6 @@ from typing import Final
 import attrs
 
 from perdure.cli.bench.job import Count, app, counter
-from perdure.client.unwrap import unwrap
 
 PAGE: Final = b"\0" * 4_096
 
@@ -79,13 +78,13 @@ async def _requests(path: Path, seconds: float, clients: int) -> tuple[list[floa
     taken: list[float] = []
     async with app.open(f"sqlite:///{path}") as jobs:
         handle = jobs.handle(counter)
-        await unwrap(handle.send("warm-up", Count()))
+        await handle.send("warm-up", Count())
         begun = time.perf_counter()
 
         async def client(id_: str) -> None:
             now = begun
             while now - begun < seconds:
-                await unwrap(handle.send(id_, Count()))
+                await handle.send(id_, Count())
                 before, now = now, time.perf_counter()
                 taken.append(now - before)
 

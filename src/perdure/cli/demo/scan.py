@@ -13,7 +13,6 @@ from perdure.examples.order_processor import Order
 from perdure.examples.receipts import Receipt
 from perdure.examples.token_refresher import TokenState
 from perdure.examples.webhook_batcher import Batch
-from perdure.programs.container import result_inside
 from perdure.values.listed import Listed
 
 PAGE = 1_000
@@ -43,7 +42,7 @@ async def _all(jobs: Client) -> list[Listed]:
     found: list[Listed] = []
     while True:
         after = found[-1].address if found else None
-        page = result_inside(await jobs.list(after=after, limit=PAGE)).unwrap()
+        page = await jobs.list(after=after, limit=PAGE)
         found += page
         if len(page) < PAGE:
             return found
@@ -52,7 +51,7 @@ async def _all(jobs: Client) -> list[Listed]:
 async def _row(jobs: Client, listed: Listed) -> InstanceRow:
     address, report = listed.address, listed.report
     definition = engine_of(jobs).jobs[address.kind, address.name]
-    state: object = result_inside(await gateway_of(jobs).state(definition, address.id)).unwrap()
+    state: object = await gateway_of(jobs).state(definition, address.id)
     due = report.next_run_at
     return InstanceRow(
         job=cast("JobName", address.name),

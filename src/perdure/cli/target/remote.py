@@ -60,7 +60,7 @@ class Remote:
 
     def info(self) -> EngineInfo:
         """Describe the engine: its version, its jobs with their actions, and its limits."""
-        return self.jobs.unwrap(self.jobs.info())
+        return self.jobs.run(self.jobs.info())
 
     def find(self, wanted: ListFilter, /) -> tuple[Listed, ...]:
         """Find instances, in the order of their addresses."""
@@ -74,74 +74,74 @@ class Remote:
             after=wanted.after,
             limit=wanted.limit,
         )
-        return self.jobs.unwrap(call).instances
+        return self.jobs.run(call).instances
 
     def status(self, address: Address, /) -> InstanceStatus:
         """Read the status of an instance; ``not_found`` if there is none."""
-        return self.jobs.unwrap(self.jobs.handle_by_name(address.kind, address.name).status(address.id))
+        return self.jobs.run(self.jobs.handle_by_name(address.kind, address.name).status(address.id))
 
     def state(self, address: Address, /) -> object:
         """Read the state of an instance as JSON-able data, without its secrets; None if there is none."""
-        state: object = self.jobs.unwrap(self.jobs.handle_by_name(address.kind, address.name).shown_state(address.id))
+        state: object = self.jobs.run(self.jobs.handle_by_name(address.kind, address.name).shown_state(address.id))
         return state
 
     def outcome(self, address: Address, /) -> InstanceOutcome | None:
         """Read how an instance ended, without secrets; None if it has not."""
-        return self.jobs.unwrap(self.jobs.handle_by_name(address.kind, address.name).shown_outcome(address.id))
+        return self.jobs.run(self.jobs.handle_by_name(address.kind, address.name).shown_outcome(address.id))
 
     def steps(self, address: Address, /) -> tuple[StepRecord, ...]:
         """Read the steps of an instance; none if there is no instance."""
-        return self.jobs.unwrap(self.jobs.handle_by_name(address.kind, address.name).steps(address.id))
+        return self.jobs.run(self.jobs.handle_by_name(address.kind, address.name).steps(address.id))
 
     def until(
         self, address: Address, statuses: tuple[AwaitedStatus, ...], phases: tuple[str, ...], within: Duration, /
     ) -> Awaited:
         """Wait until an instance has one of these statuses or phases."""
         job = self.jobs.handle_by_name(address.kind, address.name)
-        return self.jobs.unwrap(job.until(address.id, *statuses, phases=phases, timeout=within))
+        return self.jobs.run(job.until(address.id, *statuses, phases=phases, timeout=within))
 
     def hold(self, job: Job, /) -> HoldResult:
         """Hold a job."""
-        return self.jobs.unwrap(self.jobs.handle_by_name(*job).hold())
+        return self.jobs.run(self.jobs.handle_by_name(*job).hold())
 
     def release(self, job: Job, /) -> HoldResult:
         """Release a job."""
-        return self.jobs.unwrap(self.jobs.handle_by_name(*job).release())
+        return self.jobs.run(self.jobs.handle_by_name(*job).release())
 
     def history(self, address: Address, before: int | None, limit: int, /) -> tuple[LoggedEvent, ...]:
         """Read the newest events of an address, the newest first."""
         job = self.jobs.handle_by_name(address.kind, address.name)
-        return self.jobs.unwrap(job.history(address.id, before=before, limit=limit))
+        return self.jobs.run(job.history(address.id, before=before, limit=limit))
 
     def dead_letters(self, after: int, limit: int, /) -> tuple[StoredMessage, ...]:
         """Read messages that failed too often, the oldest first."""
-        return self.jobs.unwrap(self.jobs.dead_letters(after=after, limit=limit))
+        return self.jobs.run(self.jobs.dead_letters(after=after, limit=limit))
 
     def count(self, job: Job, /) -> JobCount:
         """Count the instances of a job by status."""
-        return self.jobs.unwrap(self.jobs.handle_by_name(*job).count())
+        return self.jobs.run(self.jobs.handle_by_name(*job).count())
 
     def counts(self) -> StoreCounts:
         """Count the instances by job and status."""
-        return self.jobs.unwrap(self.jobs.counts())
+        return self.jobs.run(self.jobs.counts())
 
     def members(self) -> tuple[EngineMember, ...]:
         """Read the engines that share the store."""
-        return self.jobs.unwrap(self.jobs.members())
+        return self.jobs.run(self.jobs.members())
 
     def metrics(self) -> str:
         """Read the metrics in the text format of Prometheus."""
-        return self.jobs.unwrap(self.jobs.metrics())
+        return self.jobs.run(self.jobs.metrics())
 
     def health(self) -> Health:
         """Read the health of the store."""
-        return self.jobs.unwrap(self.jobs.health())
+        return self.jobs.run(self.jobs.health())
 
     def explain(self, asked: Ask, /) -> dict[str, Any]:
         """Compute the effect of a request without applying it."""
         at = asked.address
         job = self.jobs.handle_by_name(at.kind, at.name)
-        explanation: dict[str, Any] = self.jobs.unwrap(
+        explanation: dict[str, Any] = self.jobs.run(
             job.explain(asked.action, at.id, asked.payload, idempotency_key=asked.key)
         )
         return explanation
@@ -157,11 +157,11 @@ class Remote:
             wait_for=asked.wait_for,
             interrupt=asked.interrupt,
         )
-        return _without_error_data(self.jobs.unwrap(call))
+        return _without_error_data(self.jobs.run(call))
 
     def redrive(self, message_id: int, /) -> Literal["redriven", "not_found"]:
         """Turn a dead letter into an ordinary message again."""
-        return self.jobs.unwrap(self.jobs.redrive(message_id))
+        return self.jobs.run(self.jobs.redrive(message_id))
 
 
 def _without_error_data(answer: object) -> object:

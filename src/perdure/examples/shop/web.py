@@ -14,7 +14,7 @@ from uuid import UUID, uuid5
 from fastapi import APIRouter, FastAPI, Header, HTTPException, Query, Response
 from returns.result import Failure, Success
 
-from perdure import attempt, unwrap
+from perdure import attempt
 from perdure.examples.shop.forms import (
     HistoryEntry,
     NewCancellation,
@@ -82,7 +82,7 @@ async def cancel(
 @shop.get("/orders/{order_id}")
 async def show(order_id: UUID, jobs: Jobs) -> OrderPage:
     """Show an order."""
-    order = await unwrap(jobs.handle(orders).get_state(str(order_id)))
+    order = await jobs.handle(orders).get_state(str(order_id))
     if order is None:
         raise HTTPException(404, f"there is no order {order_id}")
     return page_of(order_id, order)
@@ -93,7 +93,7 @@ async def history(
     order_id: UUID, jobs: Jobs, before: int | None = None
 ) -> list[HistoryEntry]:
     """Show the newest events of an order; ``before`` is the last one of a page."""
-    events = await unwrap(jobs.history(orders, str(order_id), before=before, limit=50))
+    events = await jobs.history(orders, str(order_id), before=before, limit=50)
     return [
         HistoryEntry(
             sequence=logged.sequence, at=logged.event.at, type=logged.event.type
@@ -117,7 +117,7 @@ async def waiting(
     )
     return [
         WaitingOrder(id=listed.address.id, due=listed.report.next_run_at)
-        for listed in await unwrap(page)
+        for listed in await page
     ]
 
 

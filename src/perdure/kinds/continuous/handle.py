@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Generic, TypeVar
 
 import attrs
-from returns.future import FutureResult
 
+from perdure.jobs.call import Call, mapped
 from perdure.jobs.definition import CallError, PostCommand
 from perdure.jobs.handle import JobHandle
 from perdure.jobs.request import TriggerOptions, WaitFor
 from perdure.kinds.continuous.context import StartCommand, TriggerCommand
 from perdure.programs import Program
-from perdure.programs.future import mapped
 from perdure.values.answer import RunAnswer, Started, Triggered
 from perdure.values.failure import Defect
 
@@ -33,7 +32,7 @@ class ContinuousHandle(JobHandle[S, E], Generic[S, E]):
         *,
         wait_for: WaitFor = "completion",
         idempotency_key: str | None = None,
-    ) -> FutureResult[Started[E | Defect], CallError]:
+    ) -> Call[Started[E | Defect], CallError]:
         """Create the instance, and run it unless the definition says otherwise. An existing one is unchanged.
 
         Args:
@@ -42,7 +41,7 @@ class ContinuousHandle(JobHandle[S, E], Generic[S, E]):
             wait_for: ``completion``: return after the first attempt; ``start``: return after the claim.
             idempotency_key: a repeat with this key changes nothing and returns the first result.
         """
-        answer: FutureResult[RunAnswer, CallError] = self._send(
+        answer: Call[RunAnswer, CallError] = self._send(
             id_, StartCommand(state), "start", state, key=idempotency_key, wait_for=wait_for
         )
         return mapped(answer, self._started)
@@ -55,7 +54,7 @@ class ContinuousHandle(JobHandle[S, E], Generic[S, E]):
         new_run: bool = False,
         wait_for: WaitFor = "completion",
         idempotency_key: str | None = None,
-    ) -> FutureResult[Triggered[E | Defect], CallError]:
+    ) -> Call[Triggered[E | Defect], CallError]:
         """Run now. If the last run failed, this is its next attempt, under the same ``ctx.run_id``.
 
         Args:
@@ -66,7 +65,7 @@ class ContinuousHandle(JobHandle[S, E], Generic[S, E]):
             idempotency_key: a repeat with this key runs nothing and returns the first result.
         """
         options = TriggerOptions(new_run=new_run)
-        answer: FutureResult[RunAnswer, CallError] = self._send(
+        answer: Call[RunAnswer, CallError] = self._send(
             id_,
             TriggerCommand(options),
             "trigger",

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Generic, TypeVar
 
 import attrs
-from returns.future import FutureResult
 
+from perdure.jobs.call import Call, mapped
 from perdure.jobs.definition import CallError, EventError, PostCommand
 from perdure.jobs.handle import JobHandle
 from perdure.jobs.request import WaitFor
 from perdure.kinds.debounce.context import AddCommand, ClearCommand, FlushCommand
 from perdure.programs import Program
-from perdure.programs.future import mapped
 from perdure.values.answer import Added, Cleared, Flushed, Parked, Paused, RunAnswer
 from perdure.values.failure import Defect
 
@@ -26,7 +25,7 @@ V_contra = TypeVar("V_contra", contravariant=True)
 class DebounceHandle(JobHandle[S, E], Generic[S, V, E]):
     """The calls of a debounce."""
 
-    def add(self, id_: str, event: V, /, *, idempotency_key: str | None = None) -> FutureResult[Added, EventError[E]]:
+    def add(self, id_: str, event: V, /, *, idempotency_key: str | None = None) -> Call[Added, EventError[E]]:
         """Add an event to the collecting batch; the first one starts it. Never waits for a flush.
 
         Args:
@@ -38,7 +37,7 @@ class DebounceHandle(JobHandle[S, E], Generic[S, V, E]):
 
     def flush(
         self, id_: str, /, *, wait_for: WaitFor = "completion", idempotency_key: str | None = None
-    ) -> FutureResult[Flushed[E | Defect], CallError]:
+    ) -> Call[Flushed[E | Defect], CallError]:
         """Flush now, after a flush in progress. A batch that waits for a retry is retried now.
 
         Args:
@@ -46,12 +45,12 @@ class DebounceHandle(JobHandle[S, E], Generic[S, V, E]):
             wait_for: ``completion``: return after the first attempt; ``start``: return after the claim.
             idempotency_key: a repeat with this key flushes nothing and returns the first result.
         """
-        answer: FutureResult[RunAnswer, CallError] = self._send(
+        answer: Call[RunAnswer, CallError] = self._send(
             id_, FlushCommand(), "flush", key=idempotency_key, wait_for=wait_for
         )
         return mapped(answer, self._flushed)
 
-    def clear(self, id_: str, /, *, idempotency_key: str | None = None) -> FutureResult[Cleared, CallError]:
+    def clear(self, id_: str, /, *, idempotency_key: str | None = None) -> Call[Cleared, CallError]:
         """Discard every batch that is not being flushed, without running."""
         return self._send(id_, ClearCommand(), "clear", key=idempotency_key)
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Generic, TypeVar
 
 import attrs
-from returns.future import FutureResult
 
+from perdure.jobs.call import Call, mapped
 from perdure.jobs.definition import CallError, EventError, PostCommand
 from perdure.jobs.handle import JobHandle
 from perdure.jobs.request import TriggerOptions, WaitFor
 from perdure.kinds.task.context import SendCommand, TriggerTaskCommand
 from perdure.programs import Program
-from perdure.programs.future import mapped
 from perdure.values.answer import RunAnswer, Sent, Triggered
 from perdure.values.failure import Defect
 
@@ -26,7 +25,7 @@ V_contra = TypeVar("V_contra", contravariant=True)
 class TaskHandle(JobHandle[S, E], Generic[S, V, E]):
     """The calls of a task."""
 
-    def send(self, id_: str, event: V, /, *, idempotency_key: str | None = None) -> FutureResult[Sent, EventError[E]]:
+    def send(self, id_: str, event: V, /, *, idempotency_key: str | None = None) -> Call[Sent, EventError[E]]:
         """Send an event. An absent instance is created with the definition's initial state.
 
         Args:
@@ -48,7 +47,7 @@ class TaskHandle(JobHandle[S, E], Generic[S, V, E]):
         new_run: bool = False,
         wait_for: WaitFor = "completion",
         idempotency_key: str | None = None,
-    ) -> FutureResult[Triggered[E | Defect], CallError]:
+    ) -> Call[Triggered[E | Defect], CallError]:
         """Run ``execute`` now. A pending alarm remains, unless ``execute`` changes it.
 
         If a run waits for its retry, this is its next attempt, under the same ``ctx.run_id``.
@@ -61,7 +60,7 @@ class TaskHandle(JobHandle[S, E], Generic[S, V, E]):
             idempotency_key: a repeat with this key runs nothing and returns the first result.
         """
         options = TriggerOptions(new_run=new_run)
-        answer: FutureResult[RunAnswer, CallError] = self._send(
+        answer: Call[RunAnswer, CallError] = self._send(
             id_,
             TriggerTaskCommand(options),
             "trigger",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, Iterable
 from datetime import datetime
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import attrs
-from returns.future import FutureResult
 
 from perdure.codecs import Codec
+from perdure.jobs.call import Call, mapped
 from perdure.jobs.definition import CallError
 from perdure.jobs.handle import JobHandle
 from perdure.jobs.request import Request
@@ -26,7 +27,6 @@ from perdure.kinds.worker_pool.answers import (
 )
 from perdure.kinds.worker_pool.commands import CancelCommand, OutcomeCommand, RetryCommand, new_item, put_command
 from perdure.kinds.worker_pool.many import DEFAULT_CHUNK, cancel_all, put_all
-from perdure.programs.future import mapped, once
 from perdure.values.duration import Duration
 from perdure.values.errors import DefinitionError, InvalidArgument, PutManyStopped
 from perdure.values.failure import Defect
@@ -55,7 +55,7 @@ class PoolHandle(JobHandle[V, E], Generic[V, A, E]):
         at: datetime | None = None,
         head_start: Duration | None = None,
         idempotency_key: str | None = None,
-    ) -> FutureResult[ItemPut, CallError]:
+    ) -> Call[ItemPut, CallError]:
         """Put an item. An item of this id that is there already is left unchanged, also one whose result is kept.
 
         Args:
@@ -79,17 +79,17 @@ class PoolHandle(JobHandle[V, E], Generic[V, A, E]):
 
         return self.dispatch.request(job, id_, build, f"put of {job.kind}:{job.name}")
 
-    def cancel(self, id_: str, /, *, idempotency_key: str | None = None) -> FutureResult[ItemCancelled, CallError]:
+    def cancel(self, id_: str, /, *, idempotency_key: str | None = None) -> Call[ItemCancelled, CallError]:
         """Delete an item, also a dead one, unless its work has begun or is done."""
         return self._send(id_, CancelCommand(), "cancel", key=idempotency_key)
 
-    def retry(self, id_: str, /, *, idempotency_key: str | None = None) -> FutureResult[ItemRetried, CallError]:
+    def retry(self, id_: str, /, *, idempotency_key: str | None = None) -> Call[ItemRetried, CallError]:
         """Queue an item now that waits for a retry. A dead one is tried again by ``resume``."""
         return self._send(id_, RetryCommand(), "retry", key=idempotency_key)
 
-    def outcome(self, id_: str, /) -> FutureResult[Done[A] | Dead[E | Defect] | Waiting | None, CallError]:
+    def outcome(self, id_: str, /) -> Call[Done[A] | Dead[E | Defect] | Waiting | None, CallError]:
         """Read what became of an item; None if there is none. It does not wait: see ``Client.until``."""
-        answer: FutureResult[ItemOutcome, CallError] = self._send(id_, OutcomeCommand(), "outcome")
+        answer: Call[ItemOutcome, CallError] = self._send(id_, OutcomeCommand(), "outcome")
         return mapped(answer, self._outcome_of)
 
     def _outcome_of(self, stored: ItemOutcome) -> Done[A] | Dead[E | Defect] | Waiting | None:
@@ -108,7 +108,7 @@ class PoolHandle(JobHandle[V, E], Generic[V, A, E]):
         at: datetime | None = None,
         head_start: Duration | None = None,
         chunk: int = DEFAULT_CHUNK,
-    ) -> FutureResult[PutMany, CallError | PutManyStopped]:
+    ) -> Call[PutMany, CallError | PutManyStopped]:
         """Put many items, in chunks: the items of a chunk are put at the same time, and share transactions.
 
         It is not atomic. If an item cannot be put, it stops after its chunk with ``PutManyStopped``, which names the
@@ -122,19 +122,19 @@ class PoolHandle(JobHandle[V, E], Generic[V, A, E]):
             chunk: number of items in a chunk, 1 to 1,000.
         """
 
-        def put(id_: str, item: V) -> FutureResult[ItemPut, CallError]:
+        def put(id_: str, item: V) -> Call[ItemPut, CallError]:
             return self.put(id_, item, after=after, at=at, head_start=head_start)
 
-        return once(put_all(self.dispatch, items, put, chunk))
+        return Call(partial(put_all, self.dispatch, items, put, chunk), "put_many")
 
-    def drain(self) -> FutureResult[Drained, CallError]:
+    def drain(self) -> Call[Drained, CallError]:
         """Cancel every item that waits for a worker, its time or a retry; those that run, are done or dead stay.
 
         Hold the pool first, or workers and callers compete with it.
         """
-        return once(cancel_all(self.dispatch, self._job, self.cancel))
+        return Call(partial(cancel_all, self.dispatch, self._job, self.cancel), "drain")
 
-    def progress(self) -> FutureResult[PoolProgress, CallError]:
+    def progress(self) -> Call[PoolProgress, CallError]:
         """Count the items by what became of them. Counting costs the writes of items nothing."""
         return mapped(self.count(), progress_of)
 

@@ -6,12 +6,11 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Ma
 from itertools import islice
 from typing import Any, Final, TypeAlias, TypeVar
 
-from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
+from perdure.jobs.call import Call, result_of
 from perdure.jobs.definition import CallError, Dispatch
 from perdure.kinds.worker_pool.answers import Drained, ItemPut, PutMany
-from perdure.programs.future import answer_of
 from perdure.values.errors import InvalidArgument, PutManyStopped
 from perdure.values.hold import Job
 from perdure.values.listed import ListFilter
@@ -32,7 +31,7 @@ Pairs: TypeAlias = Iterable[tuple[str, V]] | AsyncIterable[tuple[str, V]]
 
 
 async def put_all(
-    dispatch: Dispatch, pairs: Pairs[Any], put: Callable[[str, Any], FutureResult[ItemPut, CallError]], chunk: int
+    dispatch: Dispatch, pairs: Pairs[Any], put: Callable[[str, Any], Call[ItemPut, CallError]], chunk: int
 ) -> Result[PutMany, CallError | PutManyStopped]:
     """Put items, a chunk at a time.
 
@@ -52,7 +51,7 @@ async def put_all(
             if not _is_pair(pair):
                 return Failure(InvalidArgument("an item of put_many", pair, PAIRS))
         calls = [put(id_, item) for id_, item in some]
-        results = (await answer_of(dispatch.together(calls))).unwrap()
+        results = (await result_of(dispatch.together(calls))).unwrap()
         failed: tuple[str, Any] | None = None
         for (id_, _), result in zip(some, results, strict=True):
             if not isinstance(result, Success):
@@ -96,7 +95,7 @@ async def _chunks(pairs: Pairs[Any], size: int) -> AsyncIterator[list[tuple[str,
 
 
 async def cancel_all(
-    dispatch: Dispatch, job: Job, cancel: Callable[[str], FutureResult[Any, CallError]]
+    dispatch: Dispatch, job: Job, cancel: Callable[[str], Call[Any, CallError]]
 ) -> Result[Drained, CallError]:
     """Cancel the items that wait, a page of each status at a time."""
     cancelled = 0
@@ -110,12 +109,12 @@ async def cancel_all(
                 after=None if page is None else page.after,
                 limit=DEFAULT_CHUNK,
             )
-            found = await answer_of(dispatch.find(wanted))
+            found = await result_of(dispatch.find(wanted))
             if not isinstance(found, Success):
                 return Failure(found.failure())
             page = found.unwrap()
             calls = [cancel(listed.address.id) for listed in page]
-            for result in (await answer_of(dispatch.together(calls))).unwrap():
+            for result in (await result_of(dispatch.together(calls))).unwrap():
                 if not isinstance(result, Success):
                     return Failure(result.failure())
                 cancelled += result.unwrap().cancelled

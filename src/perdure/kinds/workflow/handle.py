@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Generic, TypeVar, cast
 
 import attrs
-from returns.future import FutureResult
 
 from perdure.codecs import Codec
+from perdure.jobs.call import Call, mapped, refused
 from perdure.jobs.definition import CallError, PostCommand
 from perdure.jobs.handle import JobHandle
 from perdure.jobs.request import WaitFor
@@ -22,7 +22,6 @@ from perdure.kinds.workflow.commands import (
 )
 from perdure.kinds.workflow.signal import Signal
 from perdure.programs import Program
-from perdure.programs.future import mapped
 from perdure.values.answer import Failed, RunAnswer, Started
 from perdure.values.errors import InvalidArgument
 from perdure.values.failure import Defect
@@ -42,7 +41,7 @@ class WorkflowHandle(JobHandle[S, E], Generic[S, A, E]):
 
     def start(
         self, id_: str, state: S, /, *, wait_for: WaitFor = "start", idempotency_key: str | None = None
-    ) -> FutureResult[Started[E | Defect], CallError]:
+    ) -> Call[Started[E | Defect], CallError]:
         """Start a workflow. An existing one is unchanged, also while only its outcome is kept.
 
         Args:
@@ -51,18 +50,18 @@ class WorkflowHandle(JobHandle[S, E], Generic[S, A, E]):
             wait_for: ``start``: return when it is stored; ``completion``: return when it first waits, or ends.
             idempotency_key: a repeat with this key changes nothing and returns the first result.
         """
-        answer: FutureResult[RunAnswer, CallError] = self._send(
+        answer: Call[RunAnswer, CallError] = self._send(
             id_, StartWorkflow(state), "start", state, key=idempotency_key, wait_for=wait_for
         )
         return mapped(answer, self._started)
 
-    def steps(self, id_: str, /) -> FutureResult[tuple[StepRecord, ...], CallError]:
+    def steps(self, id_: str, /) -> Call[tuple[StepRecord, ...], CallError]:
         """Read the steps of a workflow: those of its journal, in the order of their ends, then those in progress."""
         return self._named(self.dispatch.steps(self.definition, id_), "steps")
 
     def signal(
         self, id_: str, signal: Signal[V], value: V, /, *, idempotency_key: str | None = None
-    ) -> FutureResult[Signalled, CallError]:
+    ) -> Call[Signalled, CallError]:
         """Send a signal. It is stored when this returns, and received when the program next waits for it.
 
         A workflow that is absent or has ended refuses it with `SignalRefused`. A program that ends without waiting for
@@ -75,13 +74,14 @@ class WorkflowHandle(JobHandle[S, E], Generic[S, A, E]):
             idempotency_key: a repeat with this key changes nothing and returns the first result.
         """
         if not isinstance(signal, Signal):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
-            return FutureResult.from_failure(InvalidArgument("signal", signal, "a declared Signal, not its name"))
+            wrong = InvalidArgument("signal", signal, "a declared Signal, not its name")
+            return refused(wrong, self._name_of("signal"))
         action = f"signal.{signal.name}"
         return self._send(id_, SendSignal(signal.name, value), action, value, key=idempotency_key)
 
     def cancel(
         self, id_: str, /, reason: str = "cancelled", *, interrupt: bool = False, idempotency_key: str | None = None
-    ) -> FutureResult[Signalled, CallError]:
+    ) -> Call[Signalled, CallError]:
         """Cancel a workflow: its program is halted where it waits, and its finalizers and compensations run as steps.
 
         A step in progress ends first, so that its value is known; with `interrupt` it is stopped. A second request
@@ -96,16 +96,16 @@ class WorkflowHandle(JobHandle[S, E], Generic[S, A, E]):
         """
         try:
             given = input_of_cancel(reason, interrupt)
-        except InvalidArgument as refused:
-            return FutureResult.from_failure(refused)
+        except InvalidArgument as wrong:
+            return refused(wrong, self._name_of("cancel"))
         return self._send(id_, CancelWorkflow(reason, interrupt), "cancel", given, key=idempotency_key)
 
-    def outcome(self, id_: str, /) -> FutureResult[Done[A] | Failed[E | Defect] | WasCancelled | None, CallError]:
+    def outcome(self, id_: str, /) -> Call[Done[A] | Failed[E | Defect] | WasCancelled | None, CallError]:
         """Read how a workflow ended; None while it has not, or when its outcome is no longer kept.
 
         To wait for the end, use `Client.until`.
         """
-        answer: FutureResult[WorkflowOutcome, CallError] = self._send(id_, ReadOutcome(), "outcome")
+        answer: Call[WorkflowOutcome, CallError] = self._send(id_, ReadOutcome(), "outcome")
         return mapped(answer, self._outcome_of)
 
     def _outcome_of(self, stored: WorkflowOutcome) -> Done[A] | Failed[E | Defect] | WasCancelled | None:

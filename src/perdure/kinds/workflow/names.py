@@ -7,7 +7,7 @@ from typing import Any, Final, cast
 
 from perdure.jobs.operations import Post
 from perdure.kinds.workflow.instructions import CallChild, OneStep, Patched, Receive
-from perdure.programs import Call
+from perdure.programs import ServiceCall
 from perdure.programs.instructions import Deadline, Gather, Race, Sleep, SleepUntil, Supervision
 from perdure.programs.interpreter import Fork
 
@@ -18,7 +18,7 @@ SIGNAL: Final = "signal "
 """Begins the name of the step that receives a signal."""
 
 NAMES: Final[Mapping[type, Callable[[Any], str]]] = {
-    Call: lambda call: cast("str", call.name),
+    ServiceCall: lambda call: cast("str", call.name),
     OneStep: lambda one: cast("str", one.name),
     Sleep: lambda _: "sleep",
     SleepUntil: lambda _: "sleep until",

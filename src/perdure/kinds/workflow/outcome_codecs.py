@@ -11,7 +11,7 @@ from returns.result import Failure, Success
 from perdure.codecs import Codec
 from perdure.kinds.workflow.errors import NotRecordable
 from perdure.kinds.workflow.instructions import OneStep
-from perdure.programs import Call
+from perdure.programs import ServiceCall
 from perdure.programs.declared import Declared, Undeclared, declared_by
 from perdure.values.errors import DefinitionError
 
@@ -19,7 +19,7 @@ Codecs: TypeAlias = tuple[Codec[Any], Codec[Any] | None]
 """The codec of the values and that of the typed errors."""
 
 
-def codecs_of(instruction: Call | OneStep) -> Codecs:
+def codecs_of(instruction: ServiceCall | OneStep) -> Codecs:
     """Return the codecs of the outcome of a step.
 
     Raises:
@@ -44,7 +44,7 @@ def _codecs(function: Callable[..., Any], name: str) -> Codecs:
             return values, errors
 
 
-def encoded(instruction: Call | OneStep, outcome: Success[Any] | Failure[Any], most: int) -> tuple[bytes, bool]:
+def encoded(instruction: ServiceCall | OneStep, outcome: Success[Any] | Failure[Any], most: int) -> tuple[bytes, bool]:
     """Return the JSON of an outcome, and whether it has secrets.
 
     Args:

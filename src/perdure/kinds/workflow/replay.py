@@ -35,7 +35,7 @@ from perdure.kinds.workflow.stored import Ended, FailingStep, Header
 from perdure.kinds.workflow.timers import WAITS, Timers
 from perdure.kinds.workflow.tree import AnyExit, Branch, OpenStep, Tree, finalizing_around
 from perdure.kinds.workflow.unrecorded import unrecorded
-from perdure.programs import PASS, Call, Halted, Program, Raised
+from perdure.programs import PASS, Halted, Program, Raised, ServiceCall
 from perdure.programs.instructions import Deadline, Log, Supervision
 from perdure.programs.interpreter import Fork, interpret
 from perdure.values.errors import InvalidInput
@@ -296,7 +296,7 @@ class Replay:
         if branch.prefix and kind is not Post and kind is not Patched:
             self.timers.anchor(branch, row.began_ms, "answered")
         try:
-            if kind is Call or kind is OneStep:
+            if kind is ServiceCall or kind is OneStep:
                 values, errors = codecs_of(instruction)
                 if row.form == "done":
                     return Success(values.open(row.value.encode()).value)
@@ -332,7 +332,7 @@ class Replay:
             self.inbox.wait(child_signal(self.header.run_id, asked.path), asked)
         if kind in WAITS:
             self.timers.wait(asked, self.now_ms if self._live else None)
-        elif kind is not Call and kind is not OneStep:
+        elif kind is not ServiceCall and kind is not OneStep:
             self._pending.append(asked)
 
     def _answer_one(self) -> bool:

@@ -11,7 +11,7 @@ import attrs
 from returns.result import Failure, Success
 
 from perdure.kinds.workflow.instructions import BranchDropped, CallChild, OneStep, WorkflowCancelled
-from perdure.programs import Call, EffectTimeout, Exit, Halted, Raised
+from perdure.programs import EffectTimeout, Exit, Halted, Raised, ServiceCall
 from perdure.programs.instructions import MAP, Deadline, Gather, Race
 from perdure.programs.interpreter import Fork, Loop, is_finalizing, stack_of
 from perdure.programs.resources import Uninterrupted
@@ -170,7 +170,7 @@ class Tree:
         """Let a branch wait at an instruction."""
         asked.branch.asked = asked
         self.asked[asked.path] = asked
-        if isinstance(asked.instruction, Call | OneStep):
+        if isinstance(asked.instruction, ServiceCall | OneStep):
             self.steps[asked.path] = asked
 
     def answer(self, asked: OpenStep, answer: Any) -> None:
@@ -285,7 +285,7 @@ class Tree:
         asked, inner = branch.asked, branch.waits_for
         if asked is not None:
             branch.halt = None
-            if isinstance(asked.instruction, Call | OneStep):
+            if isinstance(asked.instruction, ServiceCall | OneStep):
                 self._stop(asked, DROPPED)
                 return
             if isinstance(asked.instruction, CallChild):

@@ -11,8 +11,9 @@ from returns.future import FutureResult
 from returns.result import Result, Success
 
 from perdure.app import App, with_services
-from perdure.client.attempt import attempt
 from perdure.client.client import Client
+from perdure.jobs.call import Call
+from perdure.programs.future import awaited
 from perdure.runtime.record import Runtime
 from perdure.runtime.simulated import Simulation
 from perdure.runtime.simulated_process import SimulatedProcess
@@ -193,8 +194,8 @@ class Cluster:
         return self._simulation.run(work)
 
     # ------------------------------------------------------------ calls and reads
-    def unwrap(self, engine: ClusterEngine, ask: Callable[[Client], FutureResult[A, E]]) -> A:
-        """Make a call to an engine, and return its value.
+    def run_on(self, engine: ClusterEngine, ask: Callable[[Client], Call[A, E]]) -> A:
+        """Make a call to an engine, and return its answer.
 
         Args:
             engine: one of `up`.
@@ -217,7 +218,7 @@ class Cluster:
     def inspect(self, read: Callable[[Store], FutureResult[A, Any]], /) -> A:
         """Read the store, past all engines and faults."""
         with self._simulation.aside():
-            result: Result[A, Any] = self._simulation.run(attempt(read(self._backend.reader())))
+            result: Result[A, Any] = self._simulation.run(awaited(read(self._backend.reader())))
         found: A = result.unwrap()
         return found
 

@@ -6,14 +6,13 @@ from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
 import attrs
-from returns.future import FutureResult
 from returns.result import Result
 
 from perdure.app import App, OpenApp, for_tests
 from perdure.client.client import Client
 from perdure.client.in_process import engine_of
+from perdure.jobs.call import Call, result_of
 from perdure.jobs.inspection import HookMistake
-from perdure.programs.future import answer_of
 from perdure.runtime.record import SpawnedTask
 from perdure.runtime.simulated_process import SimulatedProcess
 from perdure.stores.memory import SharedMemoryBackend
@@ -25,7 +24,7 @@ from perdure.values.duration import Duration, duration_ms
 from perdure.values.errors import EnsureFailed, StoreError
 
 A = TypeVar("A")
-E = TypeVar("E")
+E = TypeVar("E", bound=Exception)
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -132,7 +131,7 @@ class ClusterEngine:
         self.boundary.cut(duration_ms(duration, what="duration of a partition", minimum_ms=0))
 
     # ------------------------------------------------------------ calls
-    def call(self, ask: Callable[[Client], FutureResult[A, E]]) -> SpawnedTask[Result[A, E]]:
+    def call(self, ask: Callable[[Client], Call[A, E]]) -> SpawnedTask[Result[A, E]]:
         """Make a call inside the process, and return its task: it never ends if the process is killed first.
 
         Args:
@@ -143,6 +142,6 @@ class ClusterEngine:
             raise RuntimeError(f"engine {self.number} is not open yet; wait until it is_up")
 
         async def asked() -> Result[A, E]:
-            return await answer_of(ask(client))
+            return await result_of(ask(client))
 
         return self.process.runtime.spawn(asked(), name="caller")

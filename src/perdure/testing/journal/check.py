@@ -14,7 +14,7 @@ from hypothesis.errors import Flaky
 
 from perdure.jobs.definition import AnyDefinition, Definition
 from perdure.jobs.explanation import Asked, Explained
-from perdure.programs import Call
+from perdure.programs import ServiceCall
 from perdure.testing.explanation import explain
 from perdure.testing.journal.determinism import nondeterminism
 from perdure.testing.simulation.fake_services import Answers, Failures, FakeServices
@@ -112,9 +112,9 @@ class _Remembered:
     """Services that answer equal calls equally."""
 
     fake: FakeServices
-    _known: list[tuple[Call, object]] = attrs.Factory(list[tuple[Call, object]])
+    _known: list[tuple[ServiceCall, object]] = attrs.Factory(list[tuple[ServiceCall, object]])
 
-    def __call__(self, call: Call) -> object:
+    def __call__(self, call: ServiceCall) -> object:
         for known, answer in self._known:
             if known == call:
                 return answer

@@ -166,7 +166,7 @@ class JobRules(RuleBasedStateMachine):
         """Make a request until its outcome is known; return None when it stays unknown."""
         for _ in range(TRIES):
             try:
-                result: Result[Any, Any] = self.open_world.result(self._call(made))
+                result: Result[Any, Any] = self.open_world.attempt(self._call(made))
             except WorkerDied:
                 continue
             if not _unknown(result):

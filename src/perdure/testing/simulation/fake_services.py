@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.errors import ResolutionFailed
 from returns.result import Failure, Success
 
-from perdure.programs import Call
+from perdure.programs import ServiceCall
 from perdure.programs.declared import Declared, Undeclared, declared_by
 from perdure.testing.simulation.step import effect_name
 from perdure.testing.typed import from_type
@@ -82,7 +82,7 @@ class FakeServices:
         return drawn
 
     def _derived(self, instruction: object) -> Answers:
-        if not isinstance(instruction, Call):
+        if not isinstance(instruction, ServiceCall):
             raise NoAnswer(effect_name(instruction), "it is not a call of a service")
         match declared_by(instruction.fn):
             case Undeclared(reason):

@@ -14,7 +14,7 @@ from perdure.jobs.dry_journal import DryJournal
 from perdure.jobs.operations import GetState, UpdateState
 from perdure.programs import PASS, Halted, Handler, Raised
 from perdure.programs.drivers import settle_answer
-from perdure.programs.instructions import Call, Log, Sleep, SleepUntil
+from perdure.programs.instructions import Log, ServiceCall, Sleep, SleepUntil
 from perdure.programs.parallel import TIMER
 from perdure.runtime.record import Runtime, SpawnedTask
 from perdure.runtime.simulated import Simulation
@@ -221,7 +221,7 @@ class Interpreter:
     def answer(self, instruction: object, /) -> object:
         """Answer a context operation; pass on every other instruction."""
         kind = type(instruction)
-        if kind is Call or self.observer.cut is not None:
+        if kind is ServiceCall or self.observer.cut is not None:
             return PASS
         if kind is Sleep:
             self._slept(instruction.delay_ms)  # type: ignore[attr-defined] # of this class

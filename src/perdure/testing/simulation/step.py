@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import attrs
 from returns.result import Failure, Success
 
-from perdure.programs import Call, Halted, Raised
+from perdure.programs import Halted, Raised, ServiceCall
 from perdure.runtime.record import LogRecord
 from perdure.testing.fault import Fault
 from perdure.values.excerpt import fields_in_line
@@ -48,12 +48,12 @@ class EffectStep:
     @property
     def args(self) -> tuple[Any, ...]:
         """Its arguments, without the services."""
-        return self.instruction.args if isinstance(self.instruction, Call) else ()
+        return self.instruction.args if isinstance(self.instruction, ServiceCall) else ()
 
     @property
     def kwargs(self) -> Mapping[str, Any]:
         """Its keyword arguments."""
-        return self.instruction.kwargs if isinstance(self.instruction, Call) else {}
+        return self.instruction.kwargs if isinstance(self.instruction, ServiceCall) else {}
 
     @property
     def reached(self) -> bool:
@@ -128,4 +128,4 @@ Step: TypeAlias = EffectStep | ContextStep | SleepStep | TimeoutStep | LogStep
 
 def effect_name(instruction: object) -> str:
     """Return the name of an effect: the name of its function, or the class of any other instruction."""
-    return instruction.name if type(instruction) is Call else type(instruction).__name__
+    return instruction.name if type(instruction) is ServiceCall else type(instruction).__name__

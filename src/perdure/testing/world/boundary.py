@@ -16,7 +16,7 @@ from perdure.jobs.step import Execute
 from perdure.programs import default_handler
 from perdure.programs.declared import error_declared_by
 from perdure.programs.drivers import settle_answer
-from perdure.programs.instructions import Call
+from perdure.programs.instructions import ServiceCall
 from perdure.runtime.errors import WouldBlock
 from perdure.runtime.record import Future, Runtime
 from perdure.testing.fault import Crash, Delay, Fail, Fault, Hang, Raise
@@ -202,7 +202,7 @@ def perform_behind(boundary: Boundary) -> Callable[[object, Any, Execute], objec
     """Return the function that performs effects behind a boundary, and records them."""
 
     def perform(instruction: object, services: Any, execute: Execute) -> object:
-        if type(instruction) is not Call:
+        if type(instruction) is not ServiceCall:
             return default_handler(instruction, services)
         call = _described(instruction, execute, boundary.lease())
         work = partial(_performed, boundary, call, instruction, services)
@@ -211,7 +211,7 @@ def perform_behind(boundary: Boundary) -> Callable[[object, Any, Execute], objec
     return perform
 
 
-def _described(call: Call, execute: Execute, lease: Literal["good", "ended"]) -> EffectCall:
+def _described(call: ServiceCall, execute: Execute, lease: Literal["good", "ended"]) -> EffectCall:
     claim = execute.claim
     return EffectCall(
         name=call.name,
@@ -226,7 +226,7 @@ def _described(call: Call, execute: Execute, lease: Literal["good", "ended"]) ->
     )
 
 
-async def _performed(boundary: Boundary, call: EffectCall, instruction: Call, services: Any) -> object:
+async def _performed(boundary: Boundary, call: EffectCall, instruction: ServiceCall, services: Any) -> object:
     boundary.note(EffectPerformed(call))
     try:
         call.outcome = await settle_answer(default_handler(instruction, services), services)

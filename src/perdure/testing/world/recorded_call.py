@@ -82,8 +82,7 @@ class RecordedCall:
         )
 
     def _method(self) -> str:
-        fails = self.ended == "failed" and self.method in ("unwrap", "answer")
-        return "result" if fails else self.method
+        return _FAILING.get(self.method, self.method) if self.ended == "failed" else self.method
 
     def _target(self) -> str:
         return "world" if self.of is None else self.of._name()  # noqa: SLF001 - another of them
@@ -101,6 +100,9 @@ def dying(line: RecordedCall) -> Generator[None]:
         line.ended = "died"
         raise
 
+
+_FAILING = {"run": "attempt", "answer": "result"}
+"""The methods that return an error, instead of those that raise it."""
 
 _WITHOUT_ARGUMENTS = frozenset(
     {"open", "close", "crash", "take_over_from_stalled", "resume_stalled", "clear_faults", "cancel_crash", "settle"}

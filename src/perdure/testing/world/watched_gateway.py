@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Never, Protocol, TypeAlias
 
 import attrs
-from returns.future import FutureResult
 from returns.result import Result
 
 from perdure.client.client import Client, gateway_of
 from perdure.client.local_gateway import LocalGateway
+from perdure.jobs.call import Call, result_of
 from perdure.jobs.definition import AnyDefinition, CallError
 from perdure.jobs.request import Request
-from perdure.programs.future import answer_of, named, once
 from perdure.testing.world.recorded_call import Reading, Unasked
 from perdure.values.address import Address
 from perdure.values.answer import InstanceStatus
@@ -22,7 +22,7 @@ from perdure.values.limits import Limits
 from perdure.values.listed import ListFilter, Listing
 from perdure.values.step_record import StepRecord
 
-Read: TypeAlias = Callable[[AnyDefinition, str], FutureResult[Any, Any]]
+Read: TypeAlias = Callable[[AnyDefinition, str], Call[Any, Any]]
 
 
 class Witness(Protocol):
@@ -53,9 +53,9 @@ class WatchedGateway(LocalGateway):
 
     def request(
         self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], name: str = "request", /
-    ) -> FutureResult[Any, Any]:
+    ) -> Call[Any, Any]:
         """Send a request, and note it and its answer."""
-        call = named(once(self._watched(definition, id_, build)), name)
+        call = Call(partial(self._watched, definition, id_, build), name)
         self.witness.wrote(call, lambda: (definition.address(id_), build(Limits())))
         return call
 
@@ -72,19 +72,19 @@ class WatchedGateway(LocalGateway):
             self.witness.answered(numbers[0], result)
         return result
 
-    def status(self, definition: AnyDefinition, id_: str, /) -> FutureResult[InstanceStatus, CallError]:
+    def status(self, definition: AnyDefinition, id_: str, /) -> Call[InstanceStatus, CallError]:
         """Read the committed status, and note that."""
         return self._noted(definition, id_, "status", super().status)
 
-    def state(self, definition: AnyDefinition, id_: str, /) -> FutureResult[Any, Any]:
+    def state(self, definition: AnyDefinition, id_: str, /) -> Call[Any, Any]:
         """Read the committed state, and note that."""
         return self._noted(definition, id_, "get_state", super().state)
 
-    def set_hold(self, job: Job, hold: Hold, /) -> FutureResult[HoldResult, CallError]:
+    def set_hold(self, job: Job, hold: Hold, /) -> Call[HoldResult, CallError]:
         """Hold or release a job, and note that."""
         reading: Reading = "hold" if hold == "held" else "release"
         address = Address(*job, "")
-        call = once(self._set_hold_noted(address, reading, job, hold))
+        call = Call(partial(self._set_hold_noted, address, reading, job, hold), "set_hold")
         self.witness.wrote(call, lambda: (address, reading))
         return call
 
@@ -94,14 +94,14 @@ class WatchedGateway(LocalGateway):
         self.witness.read(address, reading)
         return await self._set_hold(job, hold)
 
-    def _noted(self, job: AnyDefinition, id_: str, reading: Reading, read: Read) -> FutureResult[Any, Any]:
-        call = once(self._read_noted(job, id_, reading, read))
+    def _noted(self, job: AnyDefinition, id_: str, reading: Reading, read: Read) -> Call[Any, Any]:
+        call = Call(partial(self._read_noted, job, id_, reading, read), reading)
         self.witness.wrote(call, lambda: (job.address(id_), reading))
         return call
 
     async def _read_noted(self, job: AnyDefinition, id_: str, reading: Reading, read: Read) -> Result[Any, Any]:
         self.witness.read(job.address(id_), reading)
-        return await answer_of(read(job, id_))
+        return await result_of(read(job, id_))
 
 
 @attrs.frozen
@@ -112,34 +112,34 @@ class CurrentGateway:
 
     def request(
         self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], name: str = "request", /
-    ) -> FutureResult[Any, Any]:
+    ) -> Call[Any, Any]:
         """Send a request."""
         return gateway_of(self.jobs()).request(definition, id_, build, name)
 
-    def status(self, definition: AnyDefinition, id_: str, /) -> FutureResult[InstanceStatus, CallError]:
+    def status(self, definition: AnyDefinition, id_: str, /) -> Call[InstanceStatus, CallError]:
         """Read the committed status."""
         return gateway_of(self.jobs()).status(definition, id_)
 
-    def state(self, definition: AnyDefinition, id_: str, /) -> FutureResult[Any, Any]:
+    def state(self, definition: AnyDefinition, id_: str, /) -> Call[Any, Any]:
         """Read the committed state, decoded."""
         return gateway_of(self.jobs()).state(definition, id_)
 
-    def steps(self, definition: AnyDefinition, id_: str, /) -> FutureResult[tuple[StepRecord, ...], CallError]:
+    def steps(self, definition: AnyDefinition, id_: str, /) -> Call[tuple[StepRecord, ...], CallError]:
         """Read the steps of an instance."""
         return gateway_of(self.jobs()).steps(definition, id_)
 
-    def set_hold(self, job: Job, hold: Hold, /) -> FutureResult[HoldResult, CallError]:
+    def set_hold(self, job: Job, hold: Hold, /) -> Call[HoldResult, CallError]:
         """Hold or release a job."""
         return gateway_of(self.jobs()).set_hold(job, hold)
 
-    def count(self, job: Job, /) -> FutureResult[JobCount, CallError]:
+    def count(self, job: Job, /) -> Call[JobCount, CallError]:
         """Count the instances of a job by status."""
         return gateway_of(self.jobs()).count(job)
 
-    def find(self, wanted: ListFilter, /) -> FutureResult[Listing, CallError]:
+    def find(self, wanted: ListFilter, /) -> Call[Listing, CallError]:
         """Find instances."""
         return gateway_of(self.jobs()).find(wanted)
 
-    def together(self, calls: Sequence[FutureResult[Any, Any]], /) -> FutureResult[tuple[Result[Any, Any], ...], Never]:
+    def together(self, calls: Sequence[Call[Any, Any]], /) -> Call[tuple[Result[Any, Any], ...], Never]:
         """Make several calls at the same time."""
         return gateway_of(self.jobs()).together(calls)

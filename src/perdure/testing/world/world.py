@@ -14,7 +14,9 @@ from returns.result import Failure, Success
 from perdure.app import App, with_services
 from perdure.client.attempt import attempt
 from perdure.client.client import Client
+from perdure.jobs.call import Call
 from perdure.jobs.definition import AnyDefinition, Definition
+from perdure.programs.future import awaited
 from perdure.runtime.record import LogRecord
 from perdure.stores.store import LoggedEvent, Query, Store
 from perdure.testing.fault import Fault
@@ -295,34 +297,38 @@ class World:
         self.jobs.handle(definition)
         return definition.handle(CurrentGateway(lambda: self.jobs))
 
-    def unwrap(self, call: FutureResult[A, E], /, *, patience: Duration = PATIENCE) -> A:
-        """Make a call, settle, and return its value.
+    def run(self, call: Coroutine[Any, Any, A], /, *, patience: Duration = PATIENCE) -> A:
+        """Make a call, settle, and return its answer, or raise its error, as ``await`` does in a program.
 
         Args:
-            call: the call of a handle, such as ``world.handle(orders).send("order-1", event)``.
+            call: the call of a handle, such as ``world.handle(orders).send("order-1", event)``; or a coroutine of the
+                test, which runs among the tasks of the worker.
             patience: how far the virtual clock may move before the call returns.
 
         Raises:
-            E: the error of the call: ``Rejected``, ``InvalidInput``, ``OutcomeUnknown`` and so on.
+            Exception: the error of the call: ``Rejected``, ``InvalidInput``, ``OutcomeUnknown`` and so on.
             WorkerDied: the worker died first.
             UnansweredCall: the call did not return in that time.
         """
-        match self._ended("unwrap", call, patience):
+        if not isinstance(call, Call):
+            return self._finished(call)
+        made: Call[A, Exception] = call  # pyright: ignore[reportUnknownVariableType] - of any error
+        match self._ended("run", made, patience):
             case Success(answer):
                 return answer
             case Failure(error):
                 raise error
 
-    def result(self, call: FutureResult[A, E], /, *, patience: Duration = PATIENCE) -> Success[A] | Failure[E]:
-        """Make a call and return its result, as a ``Success`` or a ``Failure``.
+    def attempt(self, call: Call[A, E], /, *, patience: Duration = PATIENCE) -> Success[A] | Failure[E]:
+        """Make a call, settle, and return how it ended, as a value to ``match`` on.
 
         Raises:
             WorkerDied: the worker died first.
             UnansweredCall: the call did not return in that time.
         """
-        return self._ended("result", call, patience)
+        return self._ended("attempt", call, patience)
 
-    def error_of(self, call: FutureResult[Any, E], /) -> E:
+    def error_of(self, call: Call[Any, E], /) -> E:
         """Make a call that must fail, and return its error.
 
         Raises:
@@ -334,22 +340,17 @@ class World:
             case Failure(error):
                 return error
 
-    def start(self, call: FutureResult[A, E], /) -> PendingCall[A, E]:
+    def start(self, call: Call[A, E], /) -> PendingCall[A, E]:
         """Make a call without waiting for its result; it continues whenever the world runs."""
         return self._call(self._did("start"), call)
 
-    def concurrently(self, *calls: FutureResult[A, E]) -> list[Success[A] | Failure[E]]:
+    def concurrently(self, *calls: Call[A, E]) -> list[Success[A] | Failure[E]]:
         """Make calls at the same moment and return all results. The seed decides their order."""
         line = self._did("concurrently")
         begun = [self._call(line, call) for call in calls]
         return [call.ended(line) for call in begun]
 
-    def run(self, work: Coroutine[Any, Any, A], /) -> A:
-        """Run a coroutine of the test among the tasks of the worker, to its end.
-
-        Raises:
-            WorkerDied: the worker died first.
-        """
+    def _finished(self, work: Coroutine[Any, Any, A]) -> A:
         worker = self._workers.living("run()")
         answer = worker.complete(work)
         worker.settle_quietly()
@@ -478,7 +479,8 @@ class World:
         """
         if self.is_open:
             self.settle()
-        return self.worker.look(attempt(read(self.store))).unwrap()
+        found: A = self.worker.look(awaited(read(self.store))).unwrap()
+        return found
 
     def instance(self, definition: AnyDefinition, id_: str, /) -> Instance | None:
         """Return the stored instance, or None."""
@@ -532,12 +534,12 @@ class World:
     def _did(self, method: str, *arguments: object) -> RecordedCall:
         return self.timeline.script.did(method, *arguments)
 
-    def _call(self, line: RecordedCall, call: FutureResult[A, E]) -> PendingCall[A, E]:
+    def _call(self, line: RecordedCall, call: Call[A, E]) -> PendingCall[A, E]:
         worker = self._workers.living(f"{line.method}()")
         task = worker.begin(attempt(call))
         self.timeline.script.is_made_by(line, call, task)
         return PendingCall(task, worker, line, self.timeline.script)
 
-    def _ended(self, method: str, call: FutureResult[A, E], patience: Duration = PATIENCE) -> Success[A] | Failure[E]:
+    def _ended(self, method: str, call: Call[A, E], patience: Duration = PATIENCE) -> Success[A] | Failure[E]:
         line = self._did(method)
         return self._call(line, call).ended(line, patience=patience)
