@@ -231,6 +231,18 @@ class Codec(Generic[T]):
             raise NewerOnly(self.what, (str(lost),)) from None
         return orjson.dumps(joined), Opened(value, rest)
 
+    def bare(self, data: bytes) -> bytes:
+        """Return the shortest form of an encoded value, which is the same in older and newer code.
+
+        It lacks the members that have their defaults, and the tags of first classes, and its keys are sorted. `accept`
+        reads it as the same value. Do not store it: another version may have another default.
+
+        Args:
+            data: an encoded value.
+        """
+        plain = orjson.loads(data)
+        return orjson.dumps(plain if _is_deep(plain) else self._shape().bare(plain), option=orjson.OPT_SORT_KEYS)
+
     def may_be_kept(self, value: T) -> bool:
         """Return whether a value of the type can be used in the place of its JSON, instead of decoding that.
 

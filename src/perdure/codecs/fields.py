@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import (
     Any,
     ClassVar,
@@ -32,11 +33,12 @@ _QUALIFIERS = (Required, NotRequired, ReadOnly)
 
 @frozen
 class Field:
-    """One field of a class: its name, its type, and whether it is required in JSON."""
+    """One field of a class: its name, its type, whether it is required in JSON, and a function of its default."""
 
     name: str
     form: Any
     required: bool
+    default: Callable[[], Any] | None = None
 
 
 @frozen
@@ -106,9 +108,16 @@ def _of_attrs(form: Any, cls: Any, path: str) -> Declaration:
         types |= {name: hint for name, hint in _hints(cls, path, types).items() if name in types}
     if untyped := [name for name, type_ in types.items() if type_ is None]:
         raise Unsupported(f"{path}.{untyped[0]}", cls, "a type annotation on each field")
-    fields = tuple(Field(a.name, types[a.name], a.default is attrs.NOTHING) for a in given)
+    fields = tuple(Field(a.name, types[a.name], a.default is attrs.NOTHING, _attrs_default(a)) for a in given)
     frozen = cls.__setattr__ is _Frozen.__setattr__
     return Declaration(cls, _bound(fields, form, path), _attrs_is_proven(cls, given), frozen=frozen)
+
+
+def _attrs_default(field: Any) -> Callable[[], Any] | None:
+    made: Any = field.default
+    if made is attrs.NOTHING or getattr(made, "takes_self", False):
+        return None
+    return made.factory if isinstance(made, attrs.Factory) else lambda: made  # type: ignore[arg-type] # Factory is a class
 
 
 def _attrs_is_proven(cls: Any, given: tuple[Any, ...]) -> bool:
@@ -126,18 +135,27 @@ def _of_dataclass(form: Any, cls: Any, path: str) -> Declaration:
     for each in given:
         if not each.init:
             raise _not_stored(path, each.name, cls)
-    missing = dataclasses.MISSING
-    fields = tuple(Field(f.name, hints[f.name], f.default is missing and f.default_factory is missing) for f in given)
+    fields = tuple(Field(f.name, hints[f.name], (made := _dataclass_default(f)) is None, made) for f in given)
     own = "__dataclass_fields__" in vars(cls) and cls.__dataclass_params__.init
     proven = own and not hasattr(cls, "__post_init__")
     return Declaration(cls, _bound(fields, form, path), proven, frozen=cls.__dataclass_params__.frozen)
+
+
+def _dataclass_default(field: dataclasses.Field[Any]) -> Callable[[], Any] | None:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory
+    return None if field.default is dataclasses.MISSING else lambda: field.default
 
 
 def _of_namedtuple(form: Any, cls: Any, path: str) -> Declaration:
     hints = _hints(cls, path, {})
     if missing := [name for name in cls._fields if name not in hints]:
         raise Unsupported(f"{path}.{missing[0]}", cls, "typing.NamedTuple, with a type for each field")
-    fields = tuple(Field(name, hints[name], name not in cls._field_defaults) for name in cls._fields)
+    defaults: dict[str, Any] = cls._field_defaults
+    fields = tuple(
+        Field(name, hints[name], name not in defaults, partial(defaults.get, name) if name in defaults else None)
+        for name in cls._fields
+    )
     return Declaration(cls, _bound(fields, form, path), _namedtuple_is_proven(cls))
 
 

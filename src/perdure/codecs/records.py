@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from perdure._lazy import lazy_module
@@ -71,8 +73,18 @@ def record_schema(
         write_parts=write_parts,
         redact=of_object(schemas),
         keeps=keeps,
-        structure=lambda: shapes.ObjectShape(name, _shapes(schemas), tag),
+        structure=lambda: shapes.ObjectShape(name, _shapes(schemas), tag, cache(lambda: _defaults(declared, schemas))),
     )
+
+
+def _defaults(declared: Declaration, schemas: Mapping[str, Schema]) -> dict[str, Any]:
+    """Return the JSON of the defaults of a class, for the fields whose default is a valid value."""
+    found = dict[str, Any]()
+    for field in declared.fields:
+        if field.default is not None:
+            with suppress(Exception):  # of a factory, or of a default that only a converter makes valid
+                found[field.name] = schemas[field.name].write(field.default())
+    return found
 
 
 def _shapes(schemas: Mapping[str, Schema]) -> dict[str, shapes.Shape]:
@@ -183,5 +195,5 @@ def _typeddict_schema(name: str, declared: Declaration, schemas: Mapping[str, Sc
         write_parts=parts,
         redact=of_object(schemas),
         keeps=never,
-        structure=lambda: shapes.ObjectShape(name, _shapes(schemas), None),
+        structure=lambda: shapes.ObjectShape(name, _shapes(schemas), None, dict[str, Any]),
     )

@@ -22,6 +22,8 @@ from perdure.values.frozen import frozen
 from perdure.values.secret import HIDDEN
 
 _LONGEST = 80
+_WHOLE = 2**53
+"""Below this, a float is the same number as its integer."""
 
 
 @frozen
@@ -99,6 +101,13 @@ class Shape(Protocol):
         """Yield the unknown parts of JSON."""
         ...
 
+    def bare(self, data: Any) -> Any:
+        """Return JSON without members that have their defaults, and without the tags of first classes.
+
+        Older code, which does not know these members or declared the class alone, writes the same value so.
+        """
+        ...
+
 
 @attrs.frozen
 class ScalarShape:
@@ -118,6 +127,10 @@ class ScalarShape:
     def unknown(self, data: Any, path: str) -> Iterator[Unknown]:
         if type(data) not in self.kinds and not (type(data) is int and float in self.kinds):
             yield _other_form(data, path)
+
+    def bare(self, data: Any) -> Any:
+        is_whole = type(data) is float and self.kinds == {float} and data.is_integer() and abs(data) < _WHOLE
+        return int(data) if is_whole and orjson.dumps(data) != b"-0.0" else data  # older code may have had an int
 
 
 @attrs.frozen
@@ -142,11 +155,13 @@ class ObjectShape:
         fields: their shapes.
         tag: the tag that the object has as a member of a union. An object that carries it is read without it: the class
             is a member of a union in newer code. Not one with another tag, which is of another class.
+        defaults: returns the JSON of the fields' defaults, for those that have one.
     """
 
     name: str
     fields: Mapping[str, Shape]
     tag: str | None
+    defaults: Callable[[], Mapping[str, Any]]
 
     def split(self, data: Any) -> tuple[Any, ValueRest | None]:
         if type(data) is not dict or self._other_class(data):
@@ -193,6 +208,20 @@ class ObjectShape:
                     f"{path}[{excerpt(key, _LONGEST)}]", f"unknown key; {self.name} has {known}", is_member=True
                 )
 
+    def bare(self, data: Any) -> Any:
+        if type(data) is not dict or self._other_class(data) is not None:
+            return data
+        return self.bare_members(_without_tag(data) if self._is_tagged(data) else data)
+
+    def bare_members(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Return an object without its tag, and without members that have their defaults."""
+        found = {key: self.fields[key].bare(each) if key in self.fields else each for key, each in data.items()}
+        return {key: each for key, each in found.items() if not self._is_default(key, each)}
+
+    def _is_default(self, key: str, bare: Any) -> bool:
+        defaults = self.defaults()
+        return key in defaults and _text(self.fields[key].bare(defaults[key])) == _text(bare)
+
     def _is_tagged(self, data: dict[str, Any]) -> bool:
         return self.tag is not None and TAG not in self.fields and data.get(TAG) == self.tag
 
@@ -238,6 +267,13 @@ class TaggedShape:
             known = ", ".join(self.members)
             yield Unknown(path, f"an object of the class {excerpt(tag, _LONGEST)}; this code knows {known}")
 
+    def bare(self, data: Any) -> Any:
+        tag = self._tag(data)
+        if tag is None or tag not in self.members:
+            return data
+        members = _fields(self.members[tag]).bare_members(_without_tag(data))
+        return members if tag == self.first else {TAG: tag, **members}
+
     def _tag(self, data: Any) -> str | None:
         tag = data.get(TAG, self.first) if type(data) is dict else None
         return tag if type(tag) is str else None
@@ -268,6 +304,11 @@ class UnionShape:
         member = self.members.get(type(data))
         return iter((_other_form(data, path),)) if member is None else member.unknown(data, path)
 
+    def bare(self, data: Any) -> Any:
+        member = self.members.get(type(data))
+        is_apart = type(data) is float and self.members.get(int, member) != member  # an int would be another value
+        return data if member is None or is_apart else member.bare(data)
+
 
 @attrs.frozen
 class TupleShape:
@@ -296,6 +337,11 @@ class TupleShape:
         else:
             for at, (item, each) in enumerate(zip(self.items, data, strict=True)):
                 yield from item.unknown(each, f"{path}[{at}]")
+
+    def bare(self, data: Any) -> Any:
+        if type(data) is not list or len(data) != len(self.items):
+            return data
+        return [item.bare(each) for item, each in zip(self.items, data, strict=True)]
 
 
 @attrs.frozen
@@ -338,6 +384,9 @@ class ListShape:
             for at, each in enumerate(data):
                 yield from self.item.unknown(each, f"{path}[{at}]")
 
+    def bare(self, data: Any) -> Any:
+        return [self.item.bare(each) for each in data] if type(data) is list else data
+
 
 @attrs.frozen
 class SetShape(ListShape):
@@ -362,6 +411,10 @@ class SetShape(ListShape):
         known, rest = self.split(data)
         if rest is not None and len({orjson.dumps(each) for each in known}) < len(known):
             yield Unknown(path, "members of a set that are equal to this code, and different to newer code")
+
+    def bare(self, data: Any) -> Any:
+        found = super().bare(data)
+        return sorted(found, key=_text) if type(found) is list else found
 
 
 @attrs.frozen
@@ -402,6 +455,9 @@ class DictShape:
                 yield from self.key.unknown(key, self._path(path, key))
                 yield from self.value.unknown(each, self._path(path, key))
 
+    def bare(self, data: Any) -> Any:
+        return {key: self.value.bare(each) for key, each in data.items()} if type(data) is dict else data
+
     def _held(self, value: Any) -> dict[Place, Any]:
         return {self.write_key(key): each for key, each in value.items()}
 
@@ -427,6 +483,9 @@ class RecursiveShape:
     def unknown(self, data: Any, path: str) -> Iterator[Unknown]:
         return self.shape().unknown(data, path)
 
+    def bare(self, data: Any) -> Any:
+        return self.shape().bare(data)
+
 
 @attrs.frozen
 class SecretShape:
@@ -450,6 +509,13 @@ class SecretShape:
         found = list(self.shape.unknown(data, path))
         if found:
             yield Unknown(path, "a part that is unknown to this code", is_member=all(each.is_member for each in found))
+
+    def bare(self, data: Any) -> Any:
+        return self.shape.bare(data)
+
+
+def _text(data: Any) -> bytes:
+    return orjson.dumps(data, option=orjson.OPT_SORT_KEYS)
 
 
 def _split(
