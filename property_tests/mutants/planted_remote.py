@@ -8,6 +8,7 @@ TRACEBACKS = "tests/server/test_tracebacks.py"
 SESSION = "tests/dashboard/test_session.py"
 FAILED = "tests/remote/test_failed_requests.py"
 SEVERAL = "tests/remote/test_several_servers.py"
+VERSIONS = "tests/remote/test_two_versions.py"
 LAWS = "property_tests/server/test_attempt_laws.py"
 CONNECTIONS = "tests/remote/test_connections.py"
 
@@ -311,11 +312,46 @@ MUTANTS = (
         f"{HOSTILE}::test_a_nested_payload_is_refused[255-422]",
     ),
     Mutant(
-        "a part that only the server's definition has is no difference",
-        "wire/contract.py",
-        "for name in ours.keys() | theirs.keys() if",
-        "for name in ours.keys() if",
-        "tests/wire/test_contract.py::test_parts_that_only_one_side_has_differ",
+        "an engine drops a part of an input that it does not know",
+        "codecs/codec.py",
+        "            raise NewerOnly(self.what, self._unknown(orjson.loads(data)))\n",
+        "            return opened.value\n",
+        f"{VERSIONS}::test_an_engine_refuses_the_part_of_an_input_that_it_does_not_know",
+    ),
+    Mutant(
+        "a member with its default is refused by older code",
+        "remote/gateway.py",
+        "        if not bare:\n",
+        "        if bare is not None:\n",
+        f"{VERSIONS}::test_a_member_with_its_default_passes_an_older_engine",
+    ),
+    Mutant(
+        "an input without defaults takes those of the engine",
+        "jobs/request.py",
+        "    return codec.open(payload).value\n",
+        "    return codec.accept(bare)\n",
+        f"{VERSIONS}::test_a_known_member_keeps_its_value_if_the_defaults_differ",
+    ),
+    Mutant(
+        "a webhook through an older and a newer web process is two requests",
+        "jobs/definition.py",
+        "codec is None else codec.bare(payload.encode()))",
+        "codec is None else payload.encode())",
+        f"{VERSIONS}::test_one_webhook_through_two_versions_of_the_web_tier_is_one_request",
+    ),
+    Mutant(
+        "an older engine removes members of the state that it shows",
+        "server/perform.py",
+        "NULL if state is None else state.encode()",
+        "NULL if state is None else job.plan.state.encode(job.plan.state.open(state.encode()).value)",
+        f"{VERSIONS}::test_a_newer_client_reads_the_complete_state_through_an_older_engine",
+    ),
+    Mutant(
+        "an error of an unknown class is an unknown outcome",
+        "wire/problems.py",
+        "        with suppress(NewerOnly):  # a class",
+        "        with suppress(KeyError):  # a class",
+        f"{VERSIONS}::test_an_error_of_a_class_that_the_client_does_not_know_is_a_defect",
     ),
     Mutant(
         "a failure of an unknown code with status 401 is in doubt",

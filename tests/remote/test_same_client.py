@@ -35,7 +35,7 @@ from perdure.remote.batching import MAX_WAITING
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.server.http_limits import HttpLimits
 from perdure.server.serving import serving
-from perdure.values.errors import DefinitionDiffers, DefinitionError, OutcomeUnknown, Overloaded, ServerUnreachable
+from perdure.values.errors import DefinitionError, InvalidInput, OutcomeUnknown, Overloaded, ServerUnreachable
 
 
 @frozen
@@ -232,15 +232,16 @@ def served(scenario, bind="127.0.0.1:0", **options):
     return asyncio.run(main())
 
 
-def test_a_definition_that_differs_is_refused_and_named():
+def test_an_input_of_another_type_is_refused_and_its_place_is_named():
     other = Task("counter", state=Count, event=str, initial=Count(), decide=lambda count, _: Success(Decision(count)))
 
     async def scenario(jobs):
-        return await attempt(jobs.handle(other).send("a", "text"))
+        return await attempt(jobs.handle(other).send("a", "text")), await attempt(jobs.handle(other).status("a"))
 
-    refused = served(scenario, definitions=(other,)).failure()
-    assert isinstance(refused, DefinitionDiffers)
-    assert (refused.job, refused.parts) == ("task:counter", ("errors", "input of send"))
+    refused, status = served(scenario, definitions=(other,))
+    assert isinstance(refused.failure(), InvalidInput)
+    assert refused.failure().problems[0].startswith("$")
+    assert isinstance(status, Success)
 
 
 def test_calls_of_one_moment_are_one_batch_and_each_is_answered():

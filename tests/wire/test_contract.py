@@ -8,7 +8,7 @@ import pytest
 
 from perdure import Task, succeed
 from perdure.jobs.hooks import FROM_HOOKS
-from perdure.wire.contract import contract_of, differing
+from perdure.wire.contract import contract_of
 
 
 @attrs.frozen
@@ -70,10 +70,8 @@ def task(*, state=Order, event=Placed | Cancelled, errors=FROM_HOOKS, tags=None)
 
 
 def parts_that_differ(one, other):
-    one, other = contract_of(one), contract_of(other)
-    found = differing(one.fingerprints, other.fingerprints)
-    assert (one.fingerprint == other.fingerprint) == (not found)
-    return found
+    ours, theirs = contract_of(one).fingerprints, contract_of(other).fingerprints
+    return tuple(sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)))
 
 
 @pytest.mark.parametrize(
@@ -140,9 +138,4 @@ def test_a_contract_has_a_schema_of_each_type_and_is_computed_once():
         "input of resume": False,
     }
     assert contract.parts["state"].schema == definition.plan.state.json_schema()
-    assert {len(part) for part in (contract.fingerprint, *contract.fingerprints.values())} == {32}
-
-
-@pytest.mark.parametrize(("ours", "theirs"), [({"a": "1"}, {"a": "1", "b": "2"}), ({"a": "1", "b": "2"}, {"a": "1"})])
-def test_parts_that_only_one_side_has_differ(ours, theirs):
-    assert differing(ours, theirs) == ("b",)
+    assert {len(part) for part in contract.fingerprints.values()} == {32}

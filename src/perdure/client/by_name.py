@@ -11,6 +11,7 @@ import orjson
 from returns.result import Failure, Result
 
 from perdure.client.arguments import check_history, check_text, check_timeout, check_wanted
+from perdure.codecs import NewerOnly
 from perdure.jobs.call import Call, mapped, result_of
 from perdure.jobs.definition import AnyDefinition, CallError, Definition, Dispatch, EventError
 from perdure.jobs.explanation import NO_ANSWERS, Answers, Explanation
@@ -141,6 +142,10 @@ class InspectingDispatch(Dispatch, Protocol):
         """Read how an instance ended, without secrets."""
         ...
 
+    def state_text(self, definition: AnyDefinition, id_: str, /) -> Call[str | None, CallError]:
+        """Read the committed state as JSON, with all that newer code wrote; None if there is no instance."""
+        ...
+
     def until(self, address: Address, wanted: WaitCondition, timeout_ms: int, /) -> Call[Awaited, CallError]:
         """Wait until an instance has a wanted status."""
         ...
@@ -232,18 +237,15 @@ class NamedJob:
 
     def get_state(self, id_: str, /) -> Call[Any, CallError]:
         """Read the committed state as JSON-able data; None when there is no instance."""
-        encode = self.definition.plan.state.encode
-        return mapped(
-            self.dispatch.state(self.definition, id_),
-            lambda state: None if state is None else orjson.loads(encode(state)),
-        )
+        text = self.dispatch.state_text(self.definition, id_)
+        return mapped(text, lambda state: None if state is None else orjson.loads(state))
 
     def shown_state(self, id_: str, /) -> Call[Any, CallError]:
         """Read the committed state as JSON-able data, with ``<secret>`` in the place of each secret."""
         codec = self.definition.plan.state
         return mapped(
-            self.dispatch.state(self.definition, id_),
-            lambda state: None if state is None else orjson.loads(codec.redact(codec.encode(state))),
+            self.dispatch.state_text(self.definition, id_),
+            lambda state: None if state is None else orjson.loads(codec.redact(state.encode())),
         )
 
     def shown_outcome(self, id_: str, /) -> Call[InstanceOutcome | None, CallError]:
@@ -309,6 +311,7 @@ def builder(
     *,
     interrupt: bool = False,
     trace: str | None = None,
+    bare: str = "",
 ) -> Callable[[Limits], Request]:
     """Return the function that builds a request from its encoded form.
 
@@ -320,6 +323,7 @@ def builder(
         wait_for: when the request is answered.
         interrupt: whether ``terminate`` cancels a run in progress.
         trace: the trace context of the caller; one that is not valid is ignored.
+        bare: the payload without defaults; see `CommandSpec.accept`.
 
     Returns:
         A function of the limits, which raises a ``RequestError`` for an argument that is not valid.
@@ -336,10 +340,12 @@ def builder(
         of = named if spec is None or spec.input is None else spec.input.what
         within(payload.encode(), limits.payload_bytes, what=of)
         try:
-            request = job.parse(action, payload, idempotency_key=key)
+            request = job.parse(action, payload, bare=bare, idempotency_key=key)
         except InvalidInput as wrong:
             if payload and not _is_json(payload):  # a client of another process checks that, and knows no types
                 raise InvalidInput(named, wrong.problems) from wrong
+            if isinstance(wrong, NewerOnly):  # or the caller has made a mistake: JSON does not tell
+                raise InvalidInput(wrong.what, wrong.problems) from None
             raise
         command = request.command
         if interrupt:

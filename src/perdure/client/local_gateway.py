@@ -25,7 +25,7 @@ from perdure.jobs.call import Call, mapped, result_of
 from perdure.jobs.definition import AnyDefinition, CallError
 from perdure.jobs.explanation import Answers, Explanation, explain
 from perdure.jobs.keys import check_key
-from perdure.jobs.readable import visible_state
+from perdure.jobs.readable import visible_text
 from perdure.jobs.redaction import redacted_instance, redacted_message, redacted_status
 from perdure.jobs.report import NOT_FOUND, report_status
 from perdure.jobs.request import Request, Resume
@@ -180,12 +180,21 @@ class LocalGateway:
 
     def state(self, definition: AnyDefinition, id_: str, /) -> Call[Any, CallError]:
         """Read and decode the committed state; None if there is no instance."""
+
+        def decoded(loaded: Loaded) -> Any:
+            text = None if loaded.instance is None else visible_text(definition, loaded.instance)
+            return None if text is None else definition.plan.state.open(text.encode()).value
+
+        return Call(partial(self._read, definition, id_, decoded), "state")
+
+    def state_text(self, definition: AnyDefinition, id_: str, /) -> Call[str | None, CallError]:
+        """Read the committed state as JSON, with all that newer code wrote; None if there is no instance."""
         return Call(
             partial(
                 self._read,
                 definition,
                 id_,
-                lambda loaded: None if loaded.instance is None else visible_state(definition, loaded.instance),
+                lambda loaded: None if loaded.instance is None else visible_text(definition, loaded.instance),
             ),
             "state",
         )

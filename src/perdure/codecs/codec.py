@@ -172,8 +172,7 @@ class Codec(Generic[T]):
         try:
             value: T = self._schema.read(orjson.loads(data), None)
         except orjson.JSONDecodeError as error:
-            problem = why_unreadable(data[:_LONGEST_REASON].decode(errors="replace")) or f"not JSON: {error}"
-            raise InvalidInput(self.what, (f"$: {problem}",)) from error
+            raise self._no_json(data, error) from error
         except Exception as error:  # noqa: BLE001 - as above
             raise self._invalid(Direction.READ, orjson.loads(data), error) from (None if self.secret else error)
         return value
@@ -243,6 +242,17 @@ class Codec(Generic[T]):
         plain = orjson.loads(data)
         return orjson.dumps(plain if _is_deep(plain) else self._shape().bare(plain), option=orjson.OPT_SORT_KEYS)
 
+    def check_json(self, data: bytes) -> None:
+        """Check that an encoded value is JSON, of this type or of another one.
+
+        Raises:
+            InvalidInput: it is not.
+        """
+        try:
+            orjson.loads(data)
+        except orjson.JSONDecodeError as error:
+            raise self._no_json(data, error) from error
+
     def may_be_kept(self, value: T) -> bool:
         """Return whether a value of the type can be used in the place of its JSON, instead of decoding that.
 
@@ -307,6 +317,10 @@ class Codec(Generic[T]):
 
         self.redact(data, hide=note)
         return frozenset(found)
+
+    def _no_json(self, data: bytes, error: Exception) -> InvalidInput:
+        problem = why_unreadable(data[:_LONGEST_REASON].decode(errors="replace")) or f"not JSON: {error}"
+        return InvalidInput(self.what, (f"$: {problem}",))
 
     def _shape(self) -> Shape:
         if not self._kept_shape:

@@ -22,6 +22,7 @@ from perdure.values.frozen import frozen
 from perdure.values.secret import HIDDEN
 
 _LONGEST = 80
+_FLOAT: frozenset[type] = frozenset({float})
 _WHOLE = 2**53
 """Below this, a float is the same number as its integer."""
 
@@ -129,7 +130,7 @@ class ScalarShape:
             yield _other_form(data, path)
 
     def bare(self, data: Any) -> Any:
-        is_whole = type(data) is float and self.kinds == {float} and data.is_integer() and abs(data) < _WHOLE
+        is_whole = type(data) is float and self.kinds == _FLOAT and data.is_integer() and abs(data) < _WHOLE
         return int(data) if is_whole and orjson.dumps(data) != b"-0.0" else data  # older code may have had an int
 
 

@@ -12,7 +12,7 @@ from typing_extensions import TypeAliasType
 from typing_extensions import TypeVar as DefaultTypeVar
 
 from perdure._lazy import lazy_module
-from perdure.codecs import Codec, Opened, Upgrades
+from perdure.codecs import Codec, Opened, Upgrades, fingerprint
 from perdure.jobs.context import JobContext
 from perdure.jobs.facts import Fact, facts_of_plan
 from perdure.jobs.needs import Need
@@ -462,7 +462,16 @@ class Definition(PlainDecisions, ABC, Generic[H_co, T_co, R_contra]):
         Raises:
             InvalidInput: this code cannot decode the stored state.
         """
-        return self.decode_state(instance) if instance.state else None  # its first event is still being handled
+        text = self.visible_text(instance)
+        return None if text is None else self.plan.state.open(text.encode()).value
+
+    def visible_text(self, instance: Instance) -> str | None:
+        """Return the encoded state of an instance that `present` returns, with all that newer code wrote.
+
+        Raises:
+            InvalidInput: this code cannot decode the data of its kind.
+        """
+        return instance.state or None  # its first event is still being handled
 
     # ------------------------------------------------------------ for tools that show jobs
     def outcome_of(self, instance: Instance) -> InstanceOutcome | None:
@@ -520,15 +529,24 @@ class Definition(PlainDecisions, ABC, Generic[H_co, T_co, R_contra]):
         """Return the address of an instance; the id must have been checked."""
         return Address(self.kind, self.name, id_)
 
-    def parse(self, action: str, payload: str, *, idempotency_key: str | None = None) -> Request:
-        """Build a request from its encoded form, as messages and tools send it.
+    def parse(self, action: str, payload: str, *, bare: str = "", idempotency_key: str | None = None) -> Request:
+        """Build a request from its encoded form, as messages, clients and tools send it; see `CommandSpec.accept`.
 
         Raises:
             UnknownAction: this kind has no such command.
+            NewerOnly: a part of the payload is unknown to this code.
             InvalidInput: the payload is not a valid input of the command.
         """
-        command = self._spec(action).build(payload)
+        command, payload = self._spec(action).accept(payload, bare)
         return Request(command=command, action=action, payload=payload, idempotency_key=idempotency_key)
+
+    def fingerprint(self, action: str, payload: str) -> str:
+        """Return the digest of a request's input, the same in older and newer code; empty if it has none."""
+        spec = self.plan.commands.get(action)
+        codec = None if spec is None else spec.input
+        if not payload:
+            return ""
+        return fingerprint(payload.encode() if codec is None else codec.bare(payload.encode()))
 
     def _spec(self, action: str) -> CommandSpec[Any]:
         spec = self.plan.commands.get(action)

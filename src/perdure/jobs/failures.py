@@ -54,7 +54,7 @@ def typed_error(record: FailureRecord, errors: Codec[E] | None) -> E | Defect:
     """Return the recorded typed error, or a ``Defect`` if its type was not declared."""
     if record.data is not None and errors is not None:
         try:
-            return errors.decode(record.data.encode())
+            return errors.open(record.data.encode()).value
         except InvalidInput:
             pass
     return Defect(record.error_type, record.message, record.traceback)

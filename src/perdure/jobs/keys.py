@@ -6,7 +6,6 @@ from typing import Any, Final
 
 import orjson
 
-from perdure.codecs import fingerprint
 from perdure.jobs.definition import Definition
 from perdure.jobs.request import Request
 from perdure.jobs.step import Commit
@@ -69,7 +68,8 @@ def replay(
     if remembered is not None:
         if isinstance(remembered.fingerprint, Unreadable):
             return refuse(address, StoredResultUnreadable(str(address), key, (str(remembered.fingerprint),)))
-        if (remembered.action, remembered.fingerprint) != (request.action, _fingerprint(request.payload)):
+        digest = job.fingerprint(request.action, request.payload)
+        if (remembered.action, remembered.fingerprint) != (request.action, digest):
             return refuse(address, IdempotencyConflict(key, remembered.action, request.action))
         return None if remembered.failures else _repeated(job, address, key, remembered)
     if loaded.keys_held >= inputs.limits.keys_per_address:
@@ -93,28 +93,26 @@ def remember(
     return Remembered(
         key=key,
         action=action,
-        fingerprint=_fingerprint(payload),
+        fingerprint=job.fingerprint(action, payload),
         answer=job.plan.answers.encode(answer).decode(),
         expires_ms=inputs.now_ms + inputs.limits.idempotency_ttl_ms,
         full_answers=inputs.limits.answers_per_address,
     )
 
 
-def remember_failure(key: str, action: str, payload: str, failures: int, inputs: TurnInputs) -> Remembered:
+def remember_failure(
+    job: Definition[Any, Any, Any], key: str, request: Request, failures: int, inputs: TurnInputs
+) -> Remembered:
     """Store that attempts of a request failed, so that its repeat is marked as one."""
     return Remembered(
         key=key,
-        action=action,
-        fingerprint=_fingerprint(payload),
+        action=request.action,
+        fingerprint=job.fingerprint(request.action, request.payload),
         answer="",
         expires_ms=inputs.now_ms + inputs.limits.idempotency_ttl_ms,
         failures=failures,
         full_answers=inputs.limits.answers_per_address,
     )
-
-
-def _fingerprint(payload: str) -> str:
-    return fingerprint(payload.encode()) if payload else ""
 
 
 def check_key(value: object) -> None:

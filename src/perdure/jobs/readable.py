@@ -8,16 +8,19 @@ from perdure.values.errors import InvalidInput
 from perdure.values.instance import Instance
 
 
-def visible_state(job: AnyDefinition, instance: Instance) -> object:
-    """Return the decoded state for ``get_state``; None while there is none.
+def visible_text(job: AnyDefinition, instance: Instance) -> str | None:
+    """Return the encoded state for ``get_state``, with all that newer code wrote; None while there is none.
 
     Raises:
-        InvalidInput: this code cannot decode it, or its upcasters killed the process.
+        InvalidInput: it is not JSON, this code cannot upgrade it, or its upcasters killed the process.
     """
     claim = instance.event_claim
     if claim is not None and claim.cause == "upgrade" and instance.suspension == "recovery_exhausted":
         raise InvalidInput(job.plan.state.what, ("$: the process died each time that the upcasters ran on it",))
-    return job.visible_state(job.present(instance))
+    text = job.visible_text(job.present(instance))
+    if text is not None:
+        job.plan.state.check_json(text.encode())
+    return text
 
 
 def check_readable(job: AnyDefinition, instance: Instance) -> Instance:

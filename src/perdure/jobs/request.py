@@ -7,7 +7,7 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 import attrs
 
-from perdure.codecs import Codec
+from perdure.codecs import Codec, NewerOnly
 from perdure.values.address import Address
 from perdure.values.answer import PauseResult, Terminated
 from perdure.values.errors import InvalidArgument, InvalidInput
@@ -96,17 +96,49 @@ class CommandSpec(Generic[C]):
     repeat: Repeat = "applies_again"
     takes: Literal["input", "options"] = "input"
 
-    def build(self, payload: str) -> C:
-        """Build the command from its encoded input.
+    def accept(self, payload: str, bare: str = "") -> tuple[C, str]:
+        """Build the command from its encoded input, which older or newer code may have written.
+
+        Args:
+            payload: the input.
+            bare: the same without the members that have their defaults, as the code of the sender knows them; see
+                `Codec.bare`. A member that this code does not know carries nothing if it is missing there.
+
+        Returns:
+            The command, and its input as this code writes it.
 
         Raises:
+            NewerOnly: a part of the input is unknown to this code, and would be lost.
             InvalidInput: the payload is not a valid input of the command.
         """
         if self.input is None or (self.takes == "options" and not payload):
-            return self.command()
+            return self.command(), payload
         if not payload:
             raise InvalidInput(f"input of {self.name}", (f"{self.name} needs its input as JSON, got none",))
-        return self.command(self.input.decode(payload.encode()))
+        try:
+            return self.command(self.input.decode(payload.encode())), payload
+        except InvalidInput as strict:
+            value = _accepted(self.input, payload.encode(), bare.encode(), strict)
+        return self.command(value), self.input.encode(value).decode()
+
+
+def _accepted(codec: Codec[object], payload: bytes, bare: bytes, strict: InvalidInput) -> object:
+    """Read an input that the strict reader has refused."""
+    try:
+        if not bare:
+            return codec.accept(payload)
+        codec.accept(bare)  # it raises if an unknown member has another value than its default
+        return codec.open(payload).value
+    except NewerOnly as newer:
+        places = {_place(each) for each in newer.problems}
+        said = tuple(each for each in strict.problems if _place(each) in places)  # it names the expected type
+        raise NewerOnly(strict.what, said or newer.problems) from None
+    except InvalidInput:
+        raise strict from None
+
+
+def _place(problem: str) -> str:
+    return problem.partition(": ")[0]
 
 
 TERMINATE = CommandSpec(

@@ -230,15 +230,15 @@ def finish_any(job: AnyDefinition, execute: Execute, exit_: Exit[Any, Any], inpu
     if execute.claim.key is None and execute.request.inbound is None:
         return step
     served = _served(execute)
-    return _concluded(job, _marked(step, execute, served, inputs), served, inputs)
+    return _concluded(job, _marked(job, step, execute, served, inputs), served, inputs)
 
 
-def _marked(commit: Commit, execute: Execute, request: Request, inputs: TurnInputs) -> Commit:
+def _marked(job: AnyDefinition, commit: Commit, execute: Execute, request: Request, inputs: TurnInputs) -> Commit:
     """Note the failure of a keyed event that may have had effects: its repeat is the next attempt of the same run."""
     claim, key = execute.claim, request.idempotency_key
     if key is None or execute.instance.event_claim is None or isinstance(commit.result, Success):
         return commit
-    failed = remember_failure(key, request.action, request.payload, claim.attempt, inputs)
+    failed = remember_failure(job, key, request, claim.attempt, inputs)
     return Commit(attrs.evolve(commit.transition, remember=failed), commit.result)
 
 

@@ -14,7 +14,7 @@ from returns.result import Failure, Result, Success
 from perdure.client.arguments import check_definition
 from perdure.codecs import Codec
 from perdure.engine.in_flight import InFlight
-from perdure.jobs.call import Call, result_of
+from perdure.jobs.call import Call
 from perdure.jobs.definition import AnyDefinition, CallError
 from perdure.jobs.explanation import Answers, Explanation, explain
 from perdure.jobs.keys import check_key
@@ -30,7 +30,6 @@ from perdure.values.counts import StoreCounts
 from perdure.values.engine_member import EngineMember
 from perdure.values.errors import (
     BackupFailed,
-    DefinitionDiffers,
     InvalidInput,
     OutcomeUnknown,
     PerdureError,
@@ -49,7 +48,6 @@ from perdure.values.message import StoredMessage
 from perdure.values.step_record import StepRecord
 from perdure.values.trace import CurrentTrace
 from perdure.wire.awaited import LONGEST_WAIT_MS, awaited_of
-from perdure.wire.contract import contract_of, differing
 from perdure.wire.envelope import READS, Envelope
 from perdure.wire.info import EngineInfo
 from perdure.wire.moment import moment_of
@@ -124,10 +122,9 @@ class RemoteGateway:
             wait_for=request.wait_for,
             interrupt=isinstance(command, Terminate) and command.when == "interrupt",
         )
-        decode = job.plan.answers.decode
-        spec = job.plan.commands.get(request.action)
+        open_, spec = job.plan.answers.open, job.plan.commands.get(request.action)
         repeat: Repeat = "applies_again" if spec is None else spec.repeat
-        return await self.ask(envelope, lambda answer: decode(orjson.dumps(answer)), job, repeat)
+        return await self.ask(envelope, lambda answer: open_(orjson.dumps(answer)).value, job, repeat)
 
     def status(self, definition: AnyDefinition, id_: str, /) -> Call[InstanceStatus, CallError]:
         """Read the committed status."""
@@ -137,14 +134,14 @@ class RemoteGateway:
 
     def state(self, definition: AnyDefinition, id_: str, /) -> Call[Any, CallError]:
         """Read and decode the committed state; None if there is no instance."""
-        decode = definition.plan.state.decode
+        open_ = definition.plan.state.open
         return Call(
             partial(
                 self._read,
                 definition,
                 id_,
                 "get_state",
-                lambda answer: None if answer is None else decode(orjson.dumps(answer)),
+                lambda answer: None if answer is None else open_(orjson.dumps(answer)).value,
             ),
             "state",
         )
@@ -176,9 +173,9 @@ class RemoteGateway:
             return Failure(refused)
         return await self.ask(self._envelope(job, id_, action, key=key), decode, job)
 
-    def _envelope(self, job: AnyDefinition, id_: str, action: str, **given: Any) -> Envelope:
-        print_ = contract_of(job).fingerprint
-        return Envelope(number=0, kind=job.kind, job=job.name, id=id_, action=action, definition=print_, **given)
+    @staticmethod
+    def _envelope(job: AnyDefinition, id_: str, action: str, **given: Any) -> Envelope:
+        return Envelope(number=0, kind=job.kind, job=job.name, id=id_, action=action, **given)
 
     def by_name(self, kind: str, name: str, /) -> RemoteJob:
         """Return untyped access to a job. The server tells with the first call whether it serves it."""
@@ -354,16 +351,24 @@ class RemoteGateway:
             envelope = attrs.evolve(envelope, trace=self.trace())
         typed = None if job is None else job.plan.errors
 
-        async def attempt(server: Server, limit_ms: float) -> Result[Any, PerdureError]:
+        async def sent(server: Server, envelope: Envelope, limit_ms: float) -> Result[Any, PerdureError]:
             reply = await server.channel.call(envelope, limit_ms)
             return Success(reply.body) if reply.form == "answer" else Failure(_error(server, reply.body, typed))
+
+        async def attempt(server: Server, limit_ms: float) -> Result[Any, PerdureError]:
+            clock = self.servers.runtime
+            until_ms, result = clock.now_ms() + limit_ms, await sent(server, envelope, limit_ms)
+            bare = b"" if isinstance(result, Success) else _bare(result.failure(), envelope, job)
+            if not bare:
+                return result
+            return await sent(server, attrs.evolve(envelope, bare=bare), max(1.0, until_ms - clock.now_ms()))
 
         about = str(Address(envelope.kind, envelope.job, envelope.id))
         waits_ms = max(0, self.wait_timeout_ms - self.servers.timeout_ms) if _waits(envelope) else 0
         call = ServerCall(about=about, repeat=_repeat(envelope, repeat), waits_ms=waits_ms)
         result = await self.servers.perform(attempt, call)
         if not isinstance(result, Success):
-            return Failure(await self._explained(result.failure(), job))
+            return Failure(result.failure())
         return _decoded(result.unwrap(), decode, envelope, of_state=envelope.action == "get_state")
 
     async def http(
@@ -400,17 +405,6 @@ class RemoteGateway:
 
         return await self.servers.perform(attempt, call)
 
-    async def _explained(self, error: PerdureError, job: AnyDefinition | None) -> PerdureError:
-        """Name the types that differ between client and server."""
-        if not isinstance(error, DefinitionDiffers) or job is None:
-            return error
-        info: Result[EngineInfo, Any] = await result_of(self.info())
-        if isinstance(info, Success):
-            for theirs in info.unwrap().jobs:
-                if (theirs.kind, theirs.name) == (job.kind, job.name):
-                    return DefinitionDiffers(error.job, differing(contract_of(job).fingerprints, theirs.fingerprints))
-        return error
-
 
 def _decoded(answer: object, decode: Callable[[Any], A], envelope: Envelope, *, of_state: bool) -> Result[A, Any]:
     try:
@@ -430,6 +424,15 @@ def _error(server: Server, problem: Mapping[str, Any], typed: Codec[Any] | None 
         reason = f"the server there refuses the request with status {status}: {excerpt(problem.get('detail'))}"
         return ServerUnreachable(server.name, f"{reason}; correct the URL, or the proxy in front")
     return error
+
+
+def _bare(failure: PerdureError, envelope: Envelope, job: AnyDefinition | None) -> bytes:
+    """Return the bare form of an input that a server of older code has refused; empty if there is no other form."""
+    spec = None if job is None else job.plan.commands.get(envelope.action)
+    if not isinstance(failure, InvalidInput) or spec is None or spec.input is None:
+        return b""
+    bare = spec.input.bare(envelope.payload)
+    return b"" if orjson.loads(bare) == orjson.loads(envelope.payload) else bare
 
 
 def _waits(envelope: Envelope) -> bool:

@@ -318,10 +318,10 @@ def _state(job: AnyDefinition, row: Instance, *, reveals: bool) -> tuple[str, st
     """Return the state as indented JSON, or why this code cannot read it."""
     codec = job.plan.state
     try:
-        state = job.visible_state(job.present(row))
-        if state is None:
+        text = job.visible_text(job.present(row))
+        if text is None:
             return "", ""
-        encoded = codec.encode(state)
+        codec.open(encoded := text.encode())
     except InvalidInput as problem:
         return "", "; ".join(problem.problems)
     data = orjson.loads(encoded if reveals else codec.redact(encoded))

@@ -12,8 +12,7 @@ from perdure.client.local_gateway import LocalGateway
 from perdure.jobs.call import Call, result_of
 from perdure.jobs.definition import AnyDefinition
 from perdure.server.tokens import Scope
-from perdure.values.errors import AccessDenied, DefinitionDiffers, PerdureError, UnknownJob
-from perdure.wire.contract import contract_of
+from perdure.values.errors import AccessDenied, PerdureError, UnknownJob
 from perdure.wire.envelope import READS, Envelope, answered, refused
 from perdure.wire.moment import Moment, encode_moment
 from perdure.wire.problems import problem_of
@@ -42,7 +41,7 @@ async def perform(gateway: LocalGateway, envelope: Envelope, scopes: frozenset[s
         The line of the answer.
     """
     job = gateway.definitions.get((envelope.kind, envelope.job))
-    problem = _refusal(job, envelope, scopes)
+    problem = _refusal(envelope, scopes)
     if job is None or problem is not None:
         unknown = UnknownJob(envelope.kind, envelope.job, served(gateway))
         return refused(envelope.number, problem_of(problem or unknown))
@@ -89,13 +88,11 @@ def denied(scope: str, scopes: frozenset[str]) -> AccessDenied | None:
     return AccessDenied(scope, "small_scope", f"the token has {', '.join(sorted(scopes)) or 'no scope'}; use another")
 
 
-def _refusal(job: AnyDefinition | None, envelope: Envelope, scopes: frozenset[str]) -> PerdureError | None:
+def _refusal(envelope: Envelope, scopes: frozenset[str]) -> PerdureError | None:
     refusal = denied("read" if envelope.action in READS else scope_of(envelope.action), scopes)
     if refusal is None and envelope.action in READS:
         refusal = keyed_explanation_denied(envelope.key, scopes)
-    if refusal is not None or job is None or envelope.definition in (None, contract_of(job).fingerprint):
-        return refusal
-    return DefinitionDiffers(f"{job.kind}:{job.name}", ())
+    return refusal
 
 
 def _call(gateway: LocalGateway, job: AnyDefinition, envelope: Envelope) -> tuple[Call[Any, Any], Encode]:
@@ -104,12 +101,11 @@ def _call(gateway: LocalGateway, job: AnyDefinition, envelope: Envelope) -> tupl
             reads = {"status": gateway.status, "shown_outcome": gateway.shown_outcome, "steps": gateway.steps}
             return reads[envelope.action](job, envelope.id), json_of
         case "get_state":
-            encode = job.plan.state.encode
-            return gateway.state(job, envelope.id), lambda state: NULL if state is None else encode(state)
+            return gateway.state_text(job, envelope.id), lambda state: NULL if state is None else state.encode()
         case "shown_state":
-            codec = job.plan.state
-            shown = gateway.state(job, envelope.id)
-            return shown, lambda state: NULL if state is None else codec.redact(codec.encode(state))
+            redact = job.plan.state.redact
+            shown = gateway.state_text(job, envelope.id)
+            return shown, lambda state: NULL if state is None else redact(state.encode())
         case "load":
             moment: Call[Moment, Any] = gateway.moment(job, envelope.id, envelope.key)
             return moment, encode_moment
@@ -122,5 +118,6 @@ def _call(gateway: LocalGateway, job: AnyDefinition, envelope: Envelope) -> tupl
                 envelope.wait_for,
                 interrupt=envelope.interrupt,
                 trace=envelope.trace,
+                bare=envelope.bare.decode(),
             )
             return gateway.request(job, envelope.id, build), job.plan.answers.encode

@@ -22,7 +22,6 @@
     │   ├── MetricsDisabled            the engine counts no metrics
     │   ├── EngineClosed               the engine is stopping and accepts no requests
     │   ├── ServerUnreachable          no engine answers at the address of the client; nothing was applied
-    │   ├── DefinitionDiffers          client and server declare different types under one kind and name
     │   └── AccessDenied               the server refuses this client: no token, a wrong one, or too small a scope
     ├── HookFailed                     the job's own code did not succeed; its changes were discarded
     │   ├── Rejected                   it failed with its typed error
@@ -397,25 +396,6 @@ class ServerUnreachable(RequestError):
 
     def _text(self) -> str:
         return f"no engine answers at {self.server}: {self.reason}; nothing was applied"
-
-
-@attrs.frozen(repr=False)
-class DefinitionDiffers(RequestError):
-    """Client and server declare different types for the same job. The request was not accepted.
-
-    Attributes:
-        job: the job, printed ``kind:name``.
-        parts: the types that differ, such as ``state`` or ``input of send``; empty if the client does not know.
-    """
-
-    job: str
-    parts: tuple[str, ...]
-
-    def _text(self) -> str:
-        return (
-            f"the server and this client declare different types for {self.job} "
-            f"({', '.join(self.parts) or 'see its contract'}); deploy the same definition on both"
-        )
 
 
 AccessCause: TypeAlias = Literal["no_token", "wrong_token", "small_scope", "not_local"]

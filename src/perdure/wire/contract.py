@@ -1,6 +1,6 @@
 """The contract of a definition: the JSON Schemas of its types, and their fingerprints.
 
-A client and a server that have different types under one name compare the fingerprints before anything is decoded.
+Tools compare them. A server compares none: it decodes the input of each call, and refuses a part that it does not know.
 """
 
 from __future__ import annotations
@@ -35,19 +35,17 @@ class ContractPart:
 
 @attrs.frozen(kw_only=True)
 class Contract:
-    """The types of a definition that a client and a server must share.
+    """The types of a definition that its clients use.
 
     Attributes:
         kind: the kind of the job.
         name: its name.
         parts: its types, by name: ``state``, ``errors``, and ``input of send`` for each action.
-        fingerprint: of all parts, 32 hexadecimal digits.
     """
 
     kind: str
     name: str
     parts: Mapping[str, ContractPart]
-    fingerprint: str
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -62,16 +60,6 @@ def contract_of(definition: AnyDefinition) -> Contract:
     Tags do: they are part of the JSON.
     """
     return _contract(_Identity(definition))
-
-
-def differing(ours: Mapping[str, str], theirs: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the names of the parts that differ, or that only one side has, in alphabetical order.
-
-    Args:
-        ours: the `Contract.fingerprints` of one side.
-        theirs: those of the other side.
-    """
-    return tuple(sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)))
 
 
 @attrs.frozen(eq=False)
@@ -95,8 +83,7 @@ def _contract(key: _Identity) -> Contract:
         "errors": _part(plan.errors),
         **{f"input of {action}": _part(spec.input) for action, spec in plan.commands.items()},
     }
-    total = fingerprint(orjson.dumps({name: part.fingerprint for name, part in parts.items()}))
-    return Contract(kind=definition.kind, name=definition.name, parts=parts, fingerprint=total)
+    return Contract(kind=definition.kind, name=definition.name, parts=parts)
 
 
 def _part(codec: Codec[Any] | None) -> ContractPart:

@@ -35,7 +35,7 @@ class Envelope:
         key: the idempotency key.
         wait_for: when the request is answered.
         interrupt: whether ``terminate`` cancels a run in progress.
-        definition: the fingerprint of the caller's definition; None if it has none.
+        bare: the payload without the members that have their defaults; empty if the server need not know them.
         trace: the trace context of the caller, as the header ``traceparent``; None if it has none.
     """
 
@@ -50,7 +50,7 @@ class Envelope:
     key: str | None = None
     wait_for: WaitFor = "completion"
     interrupt: bool = False
-    definition: str | None = None
+    bare: bytes = b""
     trace: str | None = None
 
     def encoded(self) -> bytes:
@@ -64,14 +64,14 @@ class Envelope:
         }
         if self.payload:
             line["payload"] = orjson.Fragment(self.payload.replace(b"\n", b" "))  # in JSON, it is only between values
+        if self.bare:
+            line["bare"] = orjson.Fragment(self.bare)
         if self.key is not None:
             line["key"] = self.key
         if self.wait_for != "completion":
             line["wait_for"] = self.wait_for
         if self.interrupt:
             line["interrupt"] = True
-        if self.definition is not None:
-            line["definition"] = self.definition
         if self.trace is not None:
             line["trace"] = self.trace
         return orjson.dumps(line)
@@ -81,10 +81,9 @@ _TEXT: Final = frozenset({"kind", "job", "id", "action"})
 _OPTIONAL: Final[Mapping[str, tuple[type, ...]]] = {
     "key": (str, type(None)),
     "interrupt": (bool,),
-    "definition": (str, type(None)),
     "trace": (str, type(None)),
 }
-_KNOWN: Final = _TEXT | _OPTIONAL.keys() | {"n", "payload", "wait_for"}
+_KNOWN: Final = _TEXT | _OPTIONAL.keys() | {"n", "payload", "bare", "wait_for"}
 
 
 def envelope_of(line: bytes, *, where: str) -> Envelope:
@@ -108,7 +107,7 @@ def envelope_of(line: bytes, *, where: str) -> Envelope:
     if problems:
         raise InvalidInput(where, problems)
     try:
-        payload = orjson.dumps(given["payload"]) if "payload" in given else b""
+        payload, bare = (orjson.dumps(given[name]) if name in given else b"" for name in ("payload", "bare"))
     except TypeError as error:  # it was read with up to 1,024 levels, and is written with up to 254
         problem = f"$.payload: expected at most {MAX_NESTING} levels of lists and objects"
         raise InvalidInput(where, (problem,)) from error
@@ -122,7 +121,7 @@ def envelope_of(line: bytes, *, where: str) -> Envelope:
         key=given.get("key"),
         wait_for=given.get("wait_for", "completion"),
         interrupt=given.get("interrupt", False),
-        definition=given.get("definition"),
+        bare=bare,
         trace=given.get("trace"),
     )
 

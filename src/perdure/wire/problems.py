@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final, get_type_hints
 
 import attrs
 import orjson
 from cattrs import Converter
 
-from perdure.codecs import Codec
+from perdure.codecs import Codec, NewerOnly
 from perdure.values import errors
 from perdure.values.errors import AccessDenied, HookRaised, InvalidInput, OutcomeUnknown, PerdureError, Rejected
 from perdure.values.excerpt import excerpt
@@ -36,7 +37,6 @@ STATUS: Final[Mapping[type[PerdureError], int]] = {
     errors.MetricsDisabled: 404,
     errors.EngineClosed: 503,
     errors.ServerUnreachable: 503,
-    errors.DefinitionDiffers: 412,
     errors.AccessDenied: 403,
     errors.Rejected: 409,
     errors.HookRaised: 500,
@@ -171,6 +171,7 @@ def _rejection(problem: Mapping[str, Any], typed: Codec[Any] | None) -> object:
     if "undeclared_error" in problem:
         return Defect(**problem["undeclared_error"])
     if typed is not None:
-        return typed.decode(orjson.dumps(problem["error"]))
+        with suppress(NewerOnly):  # a class of errors that this code does not know
+            return typed.open(orjson.dumps(problem["error"])).value
     shown = problem.get("shown_error", problem["error"])
     return Defect(str(problem.get("error_type", "undeclared")), orjson.dumps(shown).decode())

@@ -243,10 +243,9 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
                 facts.append(Fact(f"start of the {name}", from_ms(batch.started_ms)))
         return tuple(facts)
 
-    def visible_state(self, instance: Instance) -> object:
-        """Return the decoded state for ``get_state``."""
-        encoded = handler.visible_state(instance)
-        return None if encoded is None else self.plan.state.open(encoded.encode()).value
+    def visible_text(self, instance: Instance) -> str | None:
+        """Return the encoded state for ``get_state``."""
+        return handler.visible_state(instance)
 
     def ended(self, execute: Execute) -> object:
         """Return the result for the sender of an event whose handler terminated the instance."""

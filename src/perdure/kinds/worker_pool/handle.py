@@ -94,7 +94,7 @@ class PoolHandle(JobHandle[V, E], Generic[V, A, E]):
 
     def _outcome_of(self, stored: ItemOutcome) -> Done[A] | Dead[E | Defect] | Waiting | None:
         if stored.form == "done":
-            return Done(value=self.results.decode((stored.result or "null").encode()))
+            return Done(value=self.results.open((stored.result or "null").encode()).value)
         if stored.form == "dead":
             return Dead(error=self._error(stored.error))
         return None if stored.status is None else Waiting(status=stored.status)

@@ -111,7 +111,7 @@ class WorkflowHandle(JobHandle[S, E], Generic[S, A, E]):
     def _outcome_of(self, stored: WorkflowOutcome) -> Done[A] | Failed[E | Defect] | WasCancelled | None:
         match stored.form:
             case "done":
-                return Done(value=self._results.decode((stored.value or "null").encode()))
+                return Done(value=self._results.open((stored.value or "null").encode()).value)
             case "failed":
                 return Failed(self._error(stored.error))
             case "cancelled":

@@ -30,7 +30,6 @@ _REFUSALS: Final[Mapping[int, str]] = {
     403: "The token's scopes are too small, or the server serves local programs only.",
     404: "The engine serves no such job, or the job has no such action.",
     409: "The request conflicts with the instance, or its job rejected it.",
-    412: "Client and server declare different types for the job.",
     413: "The body is too large.",
     414: "The URL is too long.",
     422: "A part of the request is not valid.",
