@@ -1,4 +1,4 @@
-"""A client and a server of two versions: a call compares only what it carries, and loses nothing of it."""
+"""A client and a server of two versions: a call compares the values that it carries, and loses none of them."""
 
 from __future__ import annotations
 

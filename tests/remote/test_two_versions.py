@@ -1,4 +1,4 @@
-"""Clients and engines of two versions of one job: a call compares only what it carries."""
+"""Clients and engines of two versions of one job: a call compares the values that it carries, and no others."""
 
 import asyncio
 from contextlib import AsyncExitStack
