@@ -5,7 +5,7 @@ import fcntl
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from shutil import rmtree
@@ -230,15 +230,14 @@ def settle(folder: Folder, changes: Changes, fate: MessageFate) -> bool:
     match fate:
         case Consumed():
             changes["messages", name] = None
-        case Postponed(attempts=attempts, not_before_ms=not_before_ms, error=error):
-            later = attrs.evolve(
-                stored, attempts=attempts, not_before_ms=not_before_ms, error=error
-            )
+        case Postponed(attempts=attempts, not_before_ms=not_before_ms):
+            later = attrs.evolve(stored, attempts=attempts, not_before_ms=not_before_ms)
+            later = attrs.evolve(later, error=fate.error, codes=fate.codes)
             changes["messages", name] = later
         case DeadLettered(attempts=attempts, error=error):
             changes["messages", name] = None
             changes["dead", name] = attrs.evolve(
-                stored, attempts=attempts, not_before_ms=0, error=error
+                stored, attempts=attempts, not_before_ms=0, error=error, codes=()
             )
     return True
 
@@ -334,17 +333,47 @@ def claimed(folder: Folder, after: int, limit: int) -> list[Instance]:
     return sorted(found, key=lambda one: one.incarnation)[:limit]
 
 
+def left_to(
+    folder: Folder, codes: Mapping[tuple[str, str], str], limit: int
+) -> list[Instance]:
+    """Return the instances that code other than that of their job left."""
+    found = []
+    for one in folder.rows["instances"].values():
+        code = codes.get((one.address.kind, one.address.name))
+        if one.left is not None and code is not None and code not in one.left.codes:
+            found.append(one)
+    return found[:limit]
+
+
 def in_order(rows: dict[str, Any]) -> list[Any]:
     """Return numbered rows by their numbers."""
     return [rows[name] for name in sorted(rows, key=int)]
 
 
-def messages(folder: Folder, now_ms: int, limit: int) -> list[StoredMessage]:
-    """Return the oldest message of each sender and target, if its time has come."""
+def heads_of(folder: Folder) -> list[StoredMessage]:
+    """Return the oldest message of each sender and target."""
     heads: dict[tuple[Address, Address], StoredMessage] = {}
     for stored in in_order(folder.rows["messages"]):
         heads.setdefault((stored.message.sender, stored.message.target), stored)
-    return [head for head in heads.values() if head.not_before_ms <= now_ms][:limit]
+    return list(heads.values())
+
+
+def messages(folder: Folder, now_ms: int, limit: int) -> list[StoredMessage]:
+    """Return the oldest messages whose time has come."""
+    return [one for one in heads_of(folder) if one.not_before_ms <= now_ms][:limit]
+
+
+def messages_left_to(
+    folder: Folder, codes: Mapping[tuple[str, str], str], limit: int
+) -> list[StoredMessage]:
+    """Return the oldest messages that code other than that of their target left."""
+    found = []
+    for one in heads_of(folder):
+        target = one.message.target
+        code = codes.get((target.kind, target.name))
+        if one.codes and code is not None and code not in one.codes:
+            found.append(one)
+    return found[:limit]
 
 
 def next_message(folder: Folder, after_ms: int) -> int | None:
@@ -372,7 +401,6 @@ def is_selected(one: Instance, query: Query) -> bool:
         (query.kind, one.address.kind),
         (query.name, one.address.name),
         (query.status, one.status),
-        (query.suspension, one.suspension),
     )
     before_ms = query.due_before_ms
     return (

@@ -98,7 +98,7 @@ def alarming(state: Any) -> Any:
 
 
 @pytest.mark.parametrize("count", [PAGE - 1, PAGE, PAGE + 1, 2 * PAGE])
-def test_every_undecodable_instance_is_resumed_whichever_page_it_is_on(count: int) -> None:
+def test_every_instance_that_is_left_is_taken_up_whichever_page_it_is_on(count: int) -> None:
     before, between = alarming(int), alarming(list[str])
 
     async def scenario(world: World) -> None:

@@ -182,7 +182,7 @@ MUTANTS = (
     Mutant(
         "runs that were left behind wait for a request",
         "engine/recovery.py",
-        "recovered += self._post(tuple(filter(self.recovers, rows)), RECOVER)",
+        "recovered += self._post(tuple(filter(self.recovers, rows)))",
         "recovered += len(rows)",
         "behaviour/test_recovery_laws.py::test_a_first_event_that_fails_leaves_no_instance",
     ),

@@ -115,11 +115,11 @@ MUTANTS = (
         f"{TOOLS}::test_check_names_the_workflows_that_would_diverge_and_why",
     ),
     Mutant(
-        "each start resumes diverged workflows, and parks them again",
-        "engine/recovery.py",
-        "tuple([row for row in own if await self._is_followed(row)])",
-        "tuple(own)",
-        f"{TOOLS}::test_a_diverged_workflow_stays_parked_until_code_that_can_follow_it_starts",
+        "other code runs a diverged workflow before it finds that it cannot follow it",
+        "engine/taking_up.py",
+        "problem = await self._diverged(job, row)",
+        "problem = None",
+        f"{TOOLS}::test_a_diverged_workflow_is_left_until_code_that_can_follow_it_starts",
     ),
     Mutant(
         "a second replay is not compared",

@@ -36,7 +36,7 @@ MUTANTS = (
         "a parked task takes events",
         "kinds/task/handler.py",
         'if instance.suspension is not None and instance.suspension != "paused":',
-        'if instance.suspension == "undecodable":',
+        'if instance.suspension == "not_retryable":',
         TASK,
     ),
     Mutant(

@@ -16,7 +16,7 @@ LAWS = "tests/testing/test_machine_laws.py::test_a_violation_of_one_law_is_repor
 PAIRS = "behaviour/test_feature_pairs.py::"
 LIMITS = "behaviour/test_limits.py::"
 RECOVERED = LIMITS + "test_every_run_is_recovered_whichever_page_it_is_on"
-UNDECODABLE = LIMITS + "test_every_undecodable_instance_is_resumed_whichever_page_it_is_on"
+LEFT = LIMITS + "test_every_instance_that_is_left_is_taken_up_whichever_page_it_is_on"
 GAVE_UP = "behaviour/test_cancel_sweep.py::test_a_caller_gives_up_anywhere"
 
 MUTANTS = (
@@ -220,17 +220,17 @@ MUTANTS = (
         RECOVERED + "[0-6]",
     ),
     Mutant(
-        "only the first page of undecodable instances is resumed",
-        "engine/recovery.py",
-        "            last = rows[-1].address\n",
-        "            break\n",
-        UNDECODABLE + "[6]",
+        "only the first page of left instances is taken up",
+        "engine/taking_up.py",
+        'if found == "nothing" and not self.others:',
+        "if not self.others:",
+        LEFT + "[6]",
     ),
     Mutant(
         "a page of instances of other jobs ends the recovery",
         "engine/recovery.py",
-        "            recovered += self._post(tuple(filter(self.recovers, rows)), RECOVER)\n",
-        "            recovered += self._post(tuple(filter(self.recovers, rows)), RECOVER)\n"
+        "            recovered += self._post(tuple(filter(self.recovers, rows)))\n",
+        "            recovered += self._post(tuple(filter(self.recovers, rows)))\n"
         "            if not recovered:\n                break\n",
         RECOVERED + "[5-1]",
     ),
@@ -295,13 +295,6 @@ MUTANTS = (
         "jobs/turn.py",
         "(HookRaised, RunTimeout, Overloaded, InstanceParked, Undecodable)",
         "(HookRaised, RunTimeout, Overloaded)",
-        PAIRS + "test_messages_to_an_unreadable_instance_wait_until_it_is_readable",
-    ),
-    Mutant(
-        "a message to an unreadable instance becomes a dead letter",
-        "jobs/messages.py",
-        "isinstance(error, InstanceParked | Undecodable)",
-        "isinstance(error, Undecodable)",
         PAIRS + "test_messages_to_an_unreadable_instance_wait_until_it_is_readable",
     ),
     Mutant(

@@ -21,6 +21,8 @@ LEDGERS = "sharing/test_crowd.py::test_the_answers_of_engines_that_suffer_are_li
 HISTORIES = "testing/test_linearizability.py"
 CROWD = "sharing/test_crowd.py::test_a_crowd_over_engines_that_suffer"
 
+LEFT = "sharing/test_left.py"
+
 MUTANTS = (
     Mutant(
         "an engine fires alarms by its own clock",
@@ -58,11 +60,46 @@ MUTANTS = (
         "sharing/test_deploys.py::test_a_message_is_no_dead_letter_while_an_engine_handles_it",
     ),
     Mutant(
-        "an engine parks the instances of a newer deploy",
+        "a request marks an instance that another engine reads",
         "jobs/turn.py",
-        "if newer <= own and not is_held_elsewhere(instance, job.occupancy, inputs):",
-        "if not is_held_elsewhere(instance, job.occupancy, inputs):",
-        "sharing/test_deploys.py::test_an_engine_does_not_park_the_instances_of_a_newer_one",
+        "if inputs.others and instance.left is None and not isinstance(request.command, ENGINE_COMMANDS):",
+        "if False:",
+        f"{LEFT}::test_a_call_to_an_engine_that_cannot_read_the_instance_changes_nothing",
+    ),
+    Mutant(
+        "only the share takes up instances that other code left",
+        "engine/taking_up.py",
+        "found = await self._look()",
+        'found: Literal["page", "some", "nothing"] = "nothing" if self.others else await self._look()',
+        f"{LEFT}::test_an_alarm_that_older_code_left_fires_within_a_second",
+    ),
+    Mutant(
+        "a run that is left loses its claim",
+        "jobs/suspension.py",
+        "left=mark, **released)",
+        "left=mark, claim=None)",
+        f"{LEFT}::test_a_run_that_is_left_after_its_effect_is_repeated_under_its_id",
+    ),
+    Mutant(
+        "a delivery that did not happen is counted",
+        "jobs/turn.py",
+        "leave(job, _before(mark, marked), problem",
+        "leave(job, marked, problem",
+        f"{LEFT}::test_a_run_that_is_left_after_its_effect_is_repeated_under_its_id",
+    ),
+    Mutant(
+        "a message of newer code is left to no code",
+        "jobs/messages.py",
+        "codes=(*(one for one in stored.codes if one != code), code)[-MAX_CODES:],",
+        "codes=(),",
+        f"{LEFT}::test_a_message_of_newer_code_is_delivered_by_newer_code",
+    ),
+    Mutant(
+        "the alarm of an instance that is left is due",
+        "values/instance.py",
+        "if self.suspension is not None or self.lane is not None or self.left is not None:",
+        "if self.suspension is not None or self.lane is not None:",
+        f"{LEFT}::test_the_code_that_left_an_instance_does_not_try_again",
     ),
     Mutant(
         "newcomers are taken for dead",
@@ -109,8 +146,8 @@ MUTANTS = (
     Mutant(
         "requests do not wait for the run of another engine",
         "jobs/turn.py",
-        "if newer <= own and not is_held_elsewhere(instance, job.occupancy, inputs):",
-        "if newer <= own:",
+        "if not is_held_elsewhere(instance, job.occupancy, inputs):",
+        "if instance:",
         CROWD,
     ),
     Mutant(

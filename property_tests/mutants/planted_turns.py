@@ -128,15 +128,15 @@ MUTANTS = (
     Mutant(
         "a parked upgrade is made again for each request",
         "jobs/turn.py",
-        "return instance.event_claim is not None",
+        'return instance.suspension == "recovery_exhausted" and instance.event_claim is not None',
         "return False",
         BEFORE,
     ),
     Mutant(
-        "the upgrade of an undecodable instance is not recovered",
+        "the upgrade of an instance that is left is not recovered",
         "jobs/recovery.py",
-        'instance.suspension == "undecodable" and claim.cause != "upgrade"',
-        'instance.suspension == "undecodable"',
+        'instance.left is not None and claim.cause != "upgrade"',
+        "instance.left is not None",
         BEFORE,
     ),
     Mutant(

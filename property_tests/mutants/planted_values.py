@@ -130,8 +130,8 @@ MUTANTS = (
     Mutant(
         "the alarm of a paused instance fires",
         "values/instance.py",
-        "        if self.suspension is not None or self.lane is not None:\n            return None\n",
-        '        if self.suspension == "undecodable" or self.lane is not None:\n            return None\n',
+        "if self.suspension is not None or self.lane is not None or self.left is not None:",
+        "if self.lane is not None or self.left is not None:",
         TASK,
     ),
     Mutant(

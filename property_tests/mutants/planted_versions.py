@@ -129,8 +129,8 @@ MUTANTS = (
     Mutant(
         "a run that set a state with no certain place for a member is committed",
         "jobs/turn.py",
-        "    left = execute.draft.left\n",
-        "    left = None\n",
+        "problem: InvalidInput | None = execute.draft.left",
+        "problem: InvalidInput | None = None",
         f"{OLDER}::test_a_member_with_no_certain_place_is_not_lost",
     ),
     Mutant(

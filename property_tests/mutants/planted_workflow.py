@@ -26,7 +26,7 @@ MUTANTS = (
         "kinds/workflow/performing.py",
         'raise InvalidInput("journal of a workflow", (f"expected {length} rows, the store has {len(bodies)}",))',
         "break",
-        f"{SIZES}::test_a_workflow_whose_journal_lost_rows_is_parked_and_performs_no_step_again",
+        f"{SIZES}::test_a_workflow_whose_journal_lost_rows_is_left_and_performs_no_step_again",
     ),
     Mutant(
         "the outcome of a workflow has no limit",
@@ -188,14 +188,14 @@ MUTANTS = (
         "kinds/workflow/replay.py",
         "if row.name != asked.name:\n            raise diverged(self.tree, row, asked)",
         "if row is None:\n            raise diverged(self.tree, row, asked)",
-        f"{DEPLOYS}::test_a_divergence_parks_and_the_right_code_continues[other_step]",
+        f"{DEPLOYS}::test_a_divergence_leaves_it_and_the_right_code_continues[other_step]",
     ),
     Mutant(
         "rows after the end of the program are ignored",
         "kinds/workflow/replay.py",
         "            if not self._live:\n                row = self.next_row()",
         "            if not self._live and self.tree.exit is None:\n                row = self.next_row()",
-        f"{DEPLOYS}::test_a_divergence_parks_and_the_right_code_continues[ends_early]",
+        f"{DEPLOYS}::test_a_divergence_leaves_it_and_the_right_code_continues[ends_early]",
     ),
     Mutant(
         "a patch holds for workflows that passed it",
@@ -384,7 +384,7 @@ MUTANTS = (
         "client/local_gateway.py",
         "return Undecodable(str(address), problem.problems) if isinstance(rows, Success) else None",
         "return None",
-        f"{DEPLOYS}::test_a_divergence_parks_and_the_right_code_continues",
+        f"{DEPLOYS}::test_a_divergence_leaves_it_and_the_right_code_continues",
     ),
     Mutant(
         "a child that was left is still waited for",

@@ -309,7 +309,7 @@ class Crowd:
             if not cluster.up:
                 self.start()
             cluster.advance("60 s")
-        parked = cluster.inspect(lambda store: store.find(Query(suspension="recovery_exhausted", limit=1_000)))
+        parked = cluster.inspect(lambda store: store.find(Query(status="parked", limit=1_000)))
         for row in parked:
             cluster.run_on(cluster.drawn(), self.resuming(str(row.address)))
         if parked:

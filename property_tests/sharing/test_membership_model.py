@@ -232,9 +232,6 @@ class Look:
         self.done.append(now_ms)
         return 0
 
-    async def undecodable(self) -> None:
-        pass
-
 
 @given(
     st.lists(st.tuples(st.integers(700, 4_000), st.sampled_from(["joins", "ends"]), st.integers(0, 9)), max_size=6),

@@ -194,7 +194,7 @@ class Takeovers:
                     case Fails():
                         self.fails(event)
             cluster.advance(f"{BOUND_MS + 1_500} ms")
-            parked = cluster.inspect(lambda store: store.find(Query(suspension="recovery_exhausted", limit=99)))
+            parked = cluster.inspect(lambda store: store.find(Query(status="parked", limit=99)))
             left = {row.address for row in cluster.instances() if self.is_left(row)} - {row.address for row in parked}
             late = [f"{address} of engine {owner}: never" for address, owner in self.due if address in left]
             assert not [*self.late, *late]

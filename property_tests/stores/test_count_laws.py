@@ -19,7 +19,7 @@ from perdure.values.transition import Purge, Put, Transition
 Step: TypeAlias = tuple[Literal["put", "purge"], Address, int | None, str | None] | Literal["portion", "undo", "commit"]
 
 addresses = st.builds(Address, st.just("task"), st.sampled_from("ab"), st.sampled_from("12345"))
-alarms, suspensions = st.none() | st.just(5), st.sampled_from((None, None, "paused", "undecodable"))
+alarms, suspensions = st.none() | st.just(5), st.sampled_from((None, None, "paused", "not_retryable"))
 steps = st.lists(
     st.tuples(st.sampled_from(("put", "put", "put", "purge")), addresses, alarms, suspensions)
     | st.sampled_from(("portion", "undo", "commit")),

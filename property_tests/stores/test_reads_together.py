@@ -66,7 +66,7 @@ def test_any_number_of_addresses_is_read(cursor, count):
 
 def test_a_row_that_the_index_finds_under_another_id_is_corrupt():
     columns = INSTANCE_COLUMNS.replace(" id,", " id COLLATE NOCASE,")
-    values = (1, 1, "task", "orders", "A", "1", 1, "", *(None,) * 5, 0, 0, None, 1, 1, *(None,) * 4)
+    values = (1, 1, "task", "orders", "A", "1", 1, "", *(None,) * 5, 0, 0, None, 1, 1, *(None,) * 6)
     marks = ", ".join("?" * len(values))
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.execute(f"CREATE TABLE instances ({columns})")

@@ -15,7 +15,7 @@ from perdure.stores.sqlite.counters import Counters
 from perdure.stores.sqlite.schema import migrations
 from perdure.stores.sqlite.search import Search
 from perdure.stores.store import Query
-from perdure.testing.conformance.examples import CLAIM, PENDING_RETRY
+from perdure.testing.conformance.examples import CLAIM, LEFT, PENDING_RETRY
 from perdure.values.address import Address
 from perdure.values.instance import Instance
 from perdure.values.transition import Put, Transition
@@ -33,17 +33,17 @@ instances = st.builds(
     updated_ms=st.just(1),
     state=st.just("{}"),
     alarm_ms=st.none() | st.integers(1, 9),
-    suspension=st.sampled_from((None, None, "paused", "undecodable")),
+    suspension=st.sampled_from((None, None, "paused", "not_retryable")),
     claim=st.sampled_from((None, None, CLAIM)),
     pending_retry=st.sampled_from((None, None, PENDING_RETRY)),
+    left=st.sampled_from((None, None, None, LEFT)),
 )
 queries = st.builds(
     Query,
     kind=st.none() | kinds,
     name=st.none() | names,
     id_prefix=st.just("") | ids,
-    status=st.sampled_from((None, "idle", "scheduled", "running", "retrying", "paused", "parked")),
-    suspension=st.sampled_from((None, None, None, "paused", "undecodable")),
+    status=st.sampled_from((None, "idle", "scheduled", "running", "retrying", "paused", "parked", "left")),
     due_before_ms=st.none() | st.integers(1, 9),
     after=st.none() | addresses,
     limit=st.integers(1, 5),

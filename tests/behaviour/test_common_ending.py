@@ -335,9 +335,9 @@ def old() -> Task[Any, Any, Any, Any]:
 
 @pytest.mark.parametrize("woken_by", ["send", "trigger", "alarm", "get_state"])
 @on_each_store
-async def test_an_undecodable_message_is_kept_and_never_looped_over(world: World, woken_by: str) -> None:
-    """An undecodable instance is never deleted, never looped over: only its status changes; an engine that can decode
-    it again resumes it."""
+async def test_an_instance_that_cannot_be_read_is_left_and_never_looped_over(world: World, woken_by: str) -> None:
+    """An instance that this code cannot read is never deleted, never looped over: only its mark changes; an engine that
+    can read it continues it."""
     before = old()
     jobs = (await world.open(App(world.outside).with_jobs(before))).handle(before)
     await world.run(jobs.send("a", steps()))
@@ -360,9 +360,9 @@ async def test_an_undecodable_message_is_kept_and_never_looped_over(world: World
     assert len(world.commits) == commits + (woken_by == "get_state")
     row = await world.row(at("a"))
     assert row is not None
-    assert (row.suspension, row.state, row.alarm_ms) == ("undecodable", stored.state, stored.alarm_ms)
-    assert (await world.happened(at("a")))[-1] == "job.parked"
-    assert (await world.run(new.status("a"))).parked == "undecodable"
+    assert (row.status, row.suspension, row.state, row.alarm_ms) == ("left", None, stored.state, stored.alarm_ms)
+    assert (await world.happened(at("a")))[-1] == "job.left"
+    assert (await world.run(new.status("a"))).left is not None
     await world.close()
 
     jobs = (await world.open(App(world.outside).with_jobs(before))).handle(before)
@@ -372,7 +372,7 @@ async def test_an_undecodable_message_is_kept_and_never_looped_over(world: World
     assert await world.happened(at("a")) == [
         "job.started",
         "task.scheduled",
-        "job.parked",
+        "job.left",
         "job.resumed",
         "job.executed",
     ]
@@ -392,7 +392,7 @@ async def test_a_claimed_event_that_cannot_be_decoded_waits_with_its_bytes(world
     await world.open(App(world.outside).with_jobs(narrow))
     row = await world.row(at("a"))
     assert row is not None
-    assert row.suspension == "undecodable"
+    assert row.left is not None
     assert row.event_claim is not None
     await world.close()
 

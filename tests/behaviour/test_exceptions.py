@@ -76,8 +76,9 @@ def left(kind: str, hook: str, *, given_back: bool) -> dict[str, Any]:
         claimed = {"effect", "effect that waits", "finally", "branch"}
         status = "idle" if task_of_run or hook in claimed or hook == "upgrade" else "not_found"
     else:
-        status = "parked" if task_of_run or hook in {"upgrade", "debounce flush"} else "not_found"
-    parked = {"upgrade": "undecodable"}.get(hook, "retries_exhausted") if status == "parked" else None
+        status = "parked" if task_of_run or hook == "debounce flush" else "not_found"
+        status = "left" if hook == "upgrade" else status
+    parked = "retries_exhausted" if status == "parked" else None
     return {
         "status": status,
         "scheduled": hook.startswith("continuous"),

@@ -101,7 +101,7 @@ def upgraded(_: Count) -> Sum:
     raise RuntimeError("no way")
 
 
-def test_a_state_that_cannot_be_upgraded_is_parked_and_says_why(store: Any) -> None:
+def test_a_state_that_cannot_be_upgraded_is_left_and_says_why(store: Any) -> None:
     broken = Task(
         "counter",
         state=Sum,
@@ -117,7 +117,7 @@ def test_a_state_that_cannot_be_upgraded_is_parked_and_says_why(store: Any) -> N
         error = world.error_of(world.handle(broken).send("a", Add()))
         assert isinstance(error, Undecodable)
         assert error.address == "task:counter:a"
-        parked, failed = world.history(broken, "a")[:2]
+        left, failed = world.history(broken, "a")[:2]
         assert (failed.hook, failed.attempt, failed.delivery, failed.duration_ms) == (
             "upgraded (version 1 to 2)",
             1,
@@ -125,8 +125,8 @@ def test_a_state_that_cannot_be_upgraded_is_parked_and_says_why(store: Any) -> N
             0,
         )
         assert failed.run_id
-        assert parked.reason == "undecodable"
-        assert "no way" in parked.detail
+        assert left.error_type == "UpcastFailed"
+        assert "no way" in left.detail
         assert str(world.error_of(world.handle(broken).resume("a"))) == str(error)
         world.restart(App(object()).with_jobs(JOB))
         assert world.run(world.handle(JOB).resume("a")) == PauseResult(changed=False, status="idle")

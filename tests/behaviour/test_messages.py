@@ -152,8 +152,8 @@ async def test_a_rejection_after_an_effect_is_consumed_as_well(world: World) -> 
 
 
 @on_each_store
-async def test_a_message_that_its_target_cannot_read_becomes_a_dead_letter_and_can_be_redriven(world: World) -> None:
-    """An undecodable message that other code can read is never deleted and never looped over."""
+async def test_a_message_that_its_target_cannot_read_is_left_to_code_that_can(world: World) -> None:
+    """It is no dead letter, never deleted and never looped over: this code looks once a minute, other code at once."""
     wide = Task("target", state=Total, event=Steps, initial=Total(), on_event=lambda _, __: Success(None))
     narrow = Task("target", state=Total, event=Say, initial=Total(), on_event=lambda _, __: Success(None))
 
@@ -166,17 +166,16 @@ async def test_a_message_that_its_target_cannot_read_becomes_a_dead_letter_and_c
     await world.run(jobs.handle(sender).send("a", steps(Add())))
     commits = len(world.commits)
     await world.advance(hours=1)
-    assert len(world.commits) == commits
-    assert await world.messages() == ()
+    assert len(world.commits) - commits <= 60
+    (left,) = await world.messages()
+    assert (left.attempts, left.error and left.error.error_type, len(left.codes)) == (0, "InvalidInput", 1)
     assert await world.row(narrow.address("b")) is None
-    (dead,) = await world.run(jobs.dead_letters())
-    assert (dead.attempts, dead.error and dead.error.error_type) == (1, "InvalidInput")
+    assert await world.run(jobs.dead_letters()) == ()
     await world.close()
 
     jobs = await world.open(App(world.outside).with_jobs(sender, wide))
-    assert await world.run(jobs.redrive(dead.message_id)) == "redriven"
     assert (await world.run(jobs.handle(wide).status("b"))).event_count == 1
-    assert await world.run(jobs.dead_letters()) == ()
+    assert await world.messages() == ()
 
 
 @on_each_store

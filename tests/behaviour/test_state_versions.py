@@ -28,8 +28,8 @@ from perdure import (
 from perdure.client.in_process import engine_of
 from perdure.jobs.writes import put
 from perdure.values.address import Address
-from perdure.values.answer import Parked
-from perdure.values.errors import InstanceParked, Undecodable
+from perdure.values.errors import Undecodable
+from perdure.values.instant import from_ms
 
 
 @frozen
@@ -308,13 +308,13 @@ async def test_an_unreadable_value_of_a_kind_parks_as_well_and_hides_nothing(wor
     assert isinstance(await world.error_of(jobs.handle(job).add("ann", 1)), Undecodable)
     row = await world.row(job.address("ann"))
     assert row is not None
-    assert (row.suspension, row.data) == ("undecodable", '{"colour":"blue"}')
+    assert (row.status, row.data) == ("left", '{"colour":"blue"}')
     assert isinstance(await world.error_of(jobs.handle(job).resume("ann")), Undecodable)
     assert (await world.run(jobs.handle(job).terminate("ann"))).terminated
 
 
-async def parked_by(world: World, definition: Any) -> Undecodable:
-    """Deploy a definition that cannot read the instance: it is parked, bytes and version kept, and reads say why."""
+async def left_by(world: World, definition: Any) -> Undecodable:
+    """Deploy a definition that cannot read the instance: it is left, bytes and version kept, and each call says why."""
     jobs = (await world.open(App(world.outside).with_jobs(definition))).handle(definition)
     before = await world.row(ANN)
     read = await world.error_of(jobs.get_state("ann"))
@@ -326,11 +326,17 @@ async def parked_by(world: World, definition: Any) -> Undecodable:
     after = await world.row(ANN)
     assert before is not None
     assert after is not None
-    assert (after.suspension, after.status) == ("undecodable", "parked")
+    assert after.left is not None
+    assert (after.suspension, after.status) == (None, "left")
     assert (after.state, after.state_version, after.alarm_ms) == (before.state, before.state_version, before.alarm_ms)
     assert isinstance(await world.error_of(jobs.resume("ann")), Undecodable)
-    assert isinstance(await world.error_of(jobs.send("ann", 1)), InstanceParked)
-    assert (await world.run(jobs.trigger("ann"))).outcome == Parked("undecodable")
+    for call in (jobs.send("ann", 1), jobs.trigger("ann")):
+        again = await world.error_of(call)
+        assert isinstance(again, Undecodable)
+        assert again.problems == read.problems
+    report = await world.run(jobs.status("ann"))
+    assert report.left is not None
+    assert (report.left.message, report.since) == ("; ".join(read.problems), from_ms(after.left.since_ms))
     commits = len(world.commits)
     await world.advance(hours=5)
     assert len(world.commits) == commits
@@ -341,26 +347,26 @@ async def parked_by(world: World, definition: Any) -> Undecodable:
 async def resumes_under(world: World, definition: Any, state: Any) -> None:
     await world.close()
     jobs = (await world.open(App(world.outside).with_jobs(definition))).handle(definition)
-    assert (await world.run(jobs.status("ann"))).parked is None
+    assert (await world.run(jobs.status("ann"))).left is None
     assert await world.run(jobs.get_state("ann")) == state
     assert (await world.happened(ANN)).count("job.resumed") == 1
 
 
 @on_each_store
-async def test_a_state_of_newer_code_parks_and_comes_back_with_it(world: World) -> None:
+async def test_a_state_of_newer_code_is_left_and_comes_back_with_it(world: World) -> None:
     jobs = (await world.open(App(world.outside).with_jobs(NEW))).handle(NEW)
     await world.run(jobs.send("ann", 5))
     await world.close()
-    read = await parked_by(world, OLD)
+    read = await left_by(world, OLD)
     assert read.problems == ("$: its version is 3, and this code reads version 1: newer code wrote it",)
     await resumes_under(world, NEW, Account(500, "new"))
 
 
 @on_each_store
-async def test_a_state_that_is_too_old_parks_and_comes_back_with_code_that_reads_it(world: World) -> None:
+async def test_a_state_that_is_too_old_is_left_and_comes_back_with_code_that_reads_it(world: World) -> None:
     await ann_of_old_code(world)
     retired = task(Account, Account(0, "new"), Migrations(AccountV2, number=2).then(with_owner))
-    read = await parked_by(world, retired)
+    read = await left_by(world, retired)
     assert read.problems == ("$: its version is 1, and this code reads versions 2 to 3: older code wrote it",)
     await resumes_under(world, NEW, Account(500, "no one"))
 
@@ -370,14 +376,14 @@ def broken(_: AccountV1) -> AccountV2:
 
 
 @on_each_store
-async def test_an_upcaster_that_raises_parks_and_is_reported_with_its_traceback(world: World) -> None:
+async def test_an_upcaster_that_raises_is_left_and_is_reported_with_its_traceback(world: World) -> None:
     await ann_of_old_code(world)
-    read = await parked_by(world, task(Account, Account(0, "x"), Migrations(AccountV1).then(broken).then(with_owner)))
+    read = await left_by(world, task(Account, Account(0, "x"), Migrations(AccountV1).then(broken).then(with_owner)))
     assert read.problems == ("$: the upcaster broken (version 1 to 2) raised KeyError: 'rate'",)
-    failed, parked = (await world.history(ANN))[-2:]
+    failed, left = (await world.history(ANN))[-2:]
     assert (failed.type, failed.hook, failed.error.form) == ("job.failed", "broken (version 1 to 2)", "defect")
     assert "raise KeyError" in failed.error.traceback
-    assert (parked.type, parked.reason) == ("job.parked", "undecodable")
+    assert (left.type, left.error_type) == ("job.left", "UpcastFailed")
     await resumes_under(world, NEW, Account(500, "no one"))
 
 
@@ -389,7 +395,7 @@ def lying(old: AccountV1) -> AccountV2:
 async def test_an_upcaster_that_returns_another_type_is_named(world: World) -> None:
     await ann_of_old_code(world)
     job = task(Account, Account(0, "x"), Migrations(AccountV1).then(lying).then(with_owner))
-    read = await parked_by(world, job)
+    read = await left_by(world, job)
     assert read.problems == ("$: expected AccountV2, got AccountV1(euros=5)",)
     await resumes_under(world, NEW, Account(500, "no one"))
 

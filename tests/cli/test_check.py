@@ -260,8 +260,11 @@ def test_alarms_that_another_schedule_has_set_are_a_note(path: Path) -> None:
         assert report.problems(frozenset()) == 0
 
 
-def test_parked_instances_that_would_resume_are_a_note(path: Path) -> None:
-    execute(path, "UPDATE instances SET suspension = 'undecodable', due_ms = NULL, status = 'parked' WHERE id = 'ann'")
+def test_instances_that_are_left_and_would_resume_are_a_note(path: Path) -> None:
+    error = {"form": "defect", "error_type": "InvalidInput", "message": "$: ..."}
+    mark = json.dumps({"codes": ["3f"], "since_ms": 1, "error": error})
+    left = f"left_by = 'task:orders' || char(9) || '3f', left_mark = '{mark}'"
+    execute(path, f"UPDATE instances SET {left}, due_ms = NULL, status = 'left' WHERE id = 'ann'")  # noqa: S608
     assert [topic for topic, _, _ in found(path, OLD, HOURLY)] == ["resumes"]
 
 
@@ -316,7 +319,7 @@ def test_the_text_says_the_problems_first(path: Path) -> None:
     assert list(lines_of(report, "sqlite:///jobs.db", frozenset({Topic.NOT_SERVED}))) == [
         "sqlite:///jobs.db: checked 4 instances, 3 keys",
         "",
-        "PROBLEM: 1 instance that this code cannot decode: it would be parked as undecodable",
+        "PROBLEM: 1 instance that this code cannot decode: it would be left to other code",
         "  task:orders  1: $: its version is 7, and this code reads versions 1 to 2: newer code wrote it",
         "      example: bob",
         "",

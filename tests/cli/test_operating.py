@@ -204,7 +204,9 @@ def test_a_state_that_the_engine_cannot_read_leaves_the_status(tmp_path: Path, c
         run_command(["trigger", "task:order:u-1", *named["store"]])
         capsys.readouterr()
         run_command(["list", "--id-prefix", "u-", *named["store"]])
-        assert "parked (undecodable)" in capsys.readouterr().out
+        listed = capsys.readouterr()
+        assert "left (InvalidInput)" in listed.out
+        assert "perdure: left (InvalidInput): Deploy code that reads it" in listed.err
     assert run_command(["show", "task:order:u-1", "--store", url, "--app", "operated:APP"]) == 0
 
 

@@ -11,6 +11,7 @@ from perdure.values.address import Address
 from perdure.values.event import (
     JobExecuted,
     JobFailed,
+    JobLeft,
     JobParked,
     JobPaused,
     JobRecovered,
@@ -95,7 +96,8 @@ STEPS = [
     (failed(0), ("running", "failed")),
     (attrs.evolve(failed(0), retry_at_ms=1), ("running", "retrying")),
     (JobRecovered(**HEADER, **RECOVERED), ("running", "running")),
-    (JobParked(**HEADER, reason="undecodable"), ("running", "parked")),
+    (JobParked(**HEADER, reason="recovery_exhausted"), ("running", "parked")),
+    (JobLeft(**HEADER, code="3f"), ("waiting", "parked")),
     (JobPaused(**HEADER), ("waiting", "paused")),
     (JobResumed(**HEADER, was="paused"), ("paused", "waiting")),
     (JobTerminated(**HEADER, reason="done"), ("waiting", "ended")),

@@ -102,7 +102,7 @@ async def _answered(world: World) -> None:
     await world.run(of(notes).pause("keys", idempotency_key="pause"))
     await world.run(of(notes).trigger("keys", idempotency_key="paused"))
     await world.run(of(notes).resume("keys", idempotency_key="resume"))
-    await world.run(of(notes).trigger("forgotten", idempotency_key="parked"))
+    await world.run(of(notes).trigger("doomed", idempotency_key="parked"))
     await world.run(of(ticks).start("keys", Note("again"), idempotency_key="retrying"))
     await world.run(of(ticks).start("keys", Note("again"), idempotency_key="exists"))
     await world.run(of(piles).add("keys", Note("x"), idempotency_key="add"))

@@ -30,14 +30,18 @@ KEPT = {
     "instances": """
     INSERT INTO instances SELECT :number + 1, version, kind, name, 'id' || :number, status, :now_ms + :number, NULL,
       state, state_version, data, :now_ms + :number, suspension, pending_retry, claim, event_claim, run_count,
-      event_count, last_error, created_ms, updated_ms, alarm_trace, journal_length, NULL, NULL, NULL
+      event_count, last_error, created_ms, updated_ms, alarm_trace, journal_length, NULL, NULL, NULL,
+      NULL, NULL, NULL
     FROM instances WHERE incarnation = 1
     """,
 }
 QUESTIONS: dict[str, Callable[[sqlite3.Cursor], object]] = {
     "beyond retention": lambda cursor: prune(cursor, counters.read(cursor, StatusCounts()), RETENTION),
     "which runs were left behind": lambda cursor: queries.claimed(cursor, CorruptRows(), 0, 500),
-    "what could not be decoded": lambda cursor: found(cursor, Query(suspension="undecodable")),
+    "left instances": lambda cursor: found(cursor, Query(status="left")),
+    "instances that are left to this code": lambda cursor: queries.left_to(
+        cursor, CorruptRows(), {("task", "a"): "b"}, 99
+    ),
     "retrying instances": lambda cursor: found(cursor, Query(status="retrying")),
     "running instances": lambda cursor: found(cursor, Query(status="running")),
     "paused instances": lambda cursor: found(cursor, Query(status="paused")),

@@ -74,7 +74,7 @@ def version(body: object) -> Flow:
 
 
 @pytest.mark.parametrize("wrong", [other_step, removed_step, ends_early])
-def test_a_divergence_parks_and_the_right_code_continues(wrong: object) -> None:
+def test_a_divergence_leaves_it_and_the_right_code_continues(wrong: object) -> None:
     old, new = version(first), version(wrong)
     with World(App(None).with_jobs(old)) as world:
         world.run(world.handle(old).start("e", 10))
@@ -88,8 +88,8 @@ def test_a_divergence_parks_and_the_right_code_continues(wrong: object) -> None:
         world.restart(App(None).with_jobs(new))
         world.attempt(world.handle(new).signal("e", number, 5))
         world.advance("1 second")
-        assert world.run(world.handle(new).status("e")).parked == "undecodable"
-        assert world.run(world.handle(new).signal("e", number, 6)).status == "parked"
+        assert world.run(world.handle(new).status("e")).status == "left"
+        assert world.run(world.handle(new).signal("e", number, 6)).status == "left"
         refused = world.error_of(world.handle(new).resume("e"))  # this code cannot follow it now either
         assert isinstance(refused, Undecodable)
         assert "step 0: the journal holds 'act'" in str(refused)
@@ -277,7 +277,7 @@ def test_a_step_before_a_wait_in_progress_diverges() -> None:
             new.replayed(instance, rows)
         world.restart(App(None).with_jobs(new))
         world.advance("2 hours")
-        assert world.run(world.handle(new).status("e")).parked == "undecodable"
+        assert world.run(world.handle(new).status("e")).status == "left"
         world.restart(App(None).with_jobs(old))
         world.advance("1 second")
         assert world.run(world.handle(old).outcome("e")) == Done(value=11)

@@ -121,12 +121,12 @@ def test_a_parent_shows_a_child_whose_code_cannot_follow_its_journal(store: str,
         world.advance("1 second")
         world.restart(App(Bench(broken=False)).with_jobs(parent, builder(acting_first)))
         world.advance("1 minute")
-        fact = "workflow:builder:c1, undecodable"
+        fact = "workflow:builder:c1, left"
         assert parked(world) == ("child_parked", [fact], ["child builder:c1"])
         world.restart(App(Bench(broken=False)).with_jobs(parent, child))
         world.advance("1 second")
         assert world.run(world.handle(parent).outcome("p")) == Done(value=2)
-        assert notes(world) == [note("parked", "undecodable"), note("resumed", "undecodable")]
+        assert notes(world) == [note("parked", "left"), note("resumed", "left")]
 
 
 @pytest.mark.parametrize("store", STORES)

@@ -151,7 +151,7 @@ def test_a_workflow_tells_one_thousand_and_five_hundred_messages(store: str, tmp
         assert world.run(world.handle(counter).get_state("c")) == 1_500
 
 
-def test_a_workflow_whose_journal_lost_rows_is_parked_and_performs_no_step_again(tmp_path: Path) -> None:
+def test_a_workflow_whose_journal_lost_rows_is_left_and_performs_no_step_again(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     with World(App(None).with_jobs(job), store=path) as world:
         world.run(world.handle(job).start("l", 3))
@@ -161,5 +161,5 @@ def test_a_workflow_whose_journal_lost_rows_is_parked_and_performs_no_step_again
             file.execute("DELETE FROM journal WHERE place >= 2")
         world.open()
         world.advance("1 hour")
-        assert world.run(world.handle(job).status("l")).parked == "undecodable"
+        assert world.run(world.handle(job).status("l")).status == "left"
         assert len(world.effects) == 3

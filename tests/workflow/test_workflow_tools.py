@@ -74,14 +74,14 @@ def test_check_names_the_workflows_that_would_diverge_and_why(path: Path, capsys
     assert run_command(["check", "flow_apps:longer", "--store", store]) == 0
 
 
-def test_a_diverged_workflow_stays_parked_until_code_that_can_follow_it_starts(path: Path) -> None:
+def test_a_diverged_workflow_is_left_until_code_that_can_follow_it_starts(path: Path) -> None:
     """A start with the wrong code changes nothing: no event, no version."""
     with World(flow_apps.reordered, store=path) as world:
         world.advance("3 days")
         world.settle()
         parked = world.instance(fulfilment, "sleeps")
         assert parked is not None
-        assert parked.suspension == "undecodable"
+        assert parked.left is not None
         world.close()
         world.open()
         world.settle()

@@ -150,10 +150,10 @@ class LocalGateway:
         return await engine.reads.answer(lambda: read_journal(engine.store, row, engine.limits.journal_page))
 
     async def _diverged(self, job: AnyDefinition, address: Address) -> Undecodable | None:
-        """Return why this code cannot continue an instance that is parked because of its journal; None if it can."""
+        """Return why this code cannot continue an instance that is left because of its journal; None if it can."""
         loaded = await self.engine.reads.load(address)
         row = loaded.unwrap().instance if isinstance(loaded, Success) else None
-        if row is None or row.suspension != "undecodable":
+        if row is None or row.left is None:
             return None
         rows = await self._journal(row)
         try:

@@ -74,7 +74,7 @@ def dead_letters_page(frame: Frame, view: DeadLetters, /) -> Page:
 
 def _items(frame: Frame, view: DeadLetters) -> list[h.Node]:
     after, items = str(view.after or ""), view.items
-    shown = parked_table(frame, items, caption="Dead items", empty="There is no dead item.", selects=False)
+    shown = parked_table(frame, items.parked, caption="Dead items", empty="There is no dead item.", selects=False)
     return [
         h.p(".lead")["Items of worker pools whose work failed for good. Fix the cause, then resume them."],
         shown,

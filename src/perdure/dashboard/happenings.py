@@ -20,6 +20,7 @@ _TONES: Final = {
     "job.failed": "warn",
     "job.retry_exhausted": "bad",
     "job.parked": "bad",
+    "job.left": "bad",
     "job.executed": "good",
     "debounce.flushed": "good",
     "message.rejected": "warn",

@@ -29,9 +29,10 @@ from perdure.dashboard.frame import Frame
 from perdure.dashboard.happenings import event_row, failure
 from perdure.dashboard.neighbours import neighbours_in
 from perdure.dashboard.page import Page
-from perdure.dashboard.parked import REMEDIES
+from perdure.dashboard.parked import reason_of
 from perdure.dashboard.steps import steps_panel
 from perdure.jobs.facts import Fact
+from perdure.jobs.report import report_status
 from perdure.stores.store import LoggedEvent
 from perdure.values.address import Address
 from perdure.values.instance import Claim, Instance
@@ -151,11 +152,11 @@ def _actions(frame: Frame, view: InstanceDetails) -> h.Node:
 
 
 def _suspended(instance: Instance | None, events: Sequence[LoggedEvent]) -> h.Node:
-    remedy = None if instance is None else REMEDIES.get(instance.suspension or "")
-    if remedy is None:
+    if instance is None or (instance.suspension is None and instance.left is None):
         return None
-    detail = why_parked(events)
-    return h.p(".remedy")[h.b[f"{remedy.reason}. "], remedy.action, detail and [" ", h.span(".address")[detail]]]
+    report = report_status(instance)
+    detail = why_parked(events) if instance.left is None else instance.left.error.message
+    return h.p(".remedy")[h.b[f"{reason_of(report)}. "], report.heals, detail and [" ", h.span(".address")[detail]]]
 
 
 def _state(frame: Frame, view: InstanceDetails) -> h.Element:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -12,51 +12,16 @@ from perdure.dashboard.components import form_to, instance_link, moment, partial
 from perdure.dashboard.frame import Frame
 from perdure.dashboard.happenings import failure
 from perdure.dashboard.page import Page
+from perdure.values.answer import InstanceStatus
 from perdure.values.instant import to_ms
 from perdure.values.listed import Listed
 
-
-@attrs.frozen(kw_only=True)
-class Remedy:
-    """What resolves a suspension.
-
-    Attributes:
-        reason: why the instance is suspended.
-        action: the operator's action.
-        request: the request that ends it; empty if none does.
-    """
-
-    reason: str
-    action: str
-    request: str = ""
-
-
-REMEDIES: Final[Mapping[str, Remedy]] = {
-    "retries_exhausted": Remedy(
-        reason="A run failed for good",
-        action="Fix the cause, then resume: the run continues, and the retry policy starts to count again.",
-        request="resume",
-    ),
-    "not_retryable": Remedy(
-        reason="A run failed with an error that is not retried",
-        action="Fix the cause, then resume: the run continues, and the retry policy starts to count again.",
-        request="resume",
-    ),
-    "recovery_exhausted": Remedy(
-        reason="The process died three times during one run",
-        action="Find out why the run kills its process, then resume.",
-        request="resume",
-    ),
-    "undecodable": Remedy(
-        reason="This code cannot decode the stored data",
-        action="Deploy code that can: the instance resumes at the next start.",
-    ),
-    "paused": Remedy(
-        reason="A caller paused it",
-        action="Resume it: an overdue alarm fires once; ticks inside the pause are skipped.",
-        request="resume",
-    ),
+REASONS: Final[Mapping[str, str]] = {
+    "retries_exhausted": "A run failed for good",
+    "not_retryable": "A run failed with an error that is not retried",
+    "recovery_exhausted": "The process died three times during one run",
 }
+"""Why an instance is parked, in words."""
 
 
 @attrs.frozen(kw_only=True)
@@ -65,11 +30,13 @@ class ParkedList:
 
     Attributes:
         parked: the parked instances.
+        left: the instances that code which cannot read them left to other code.
         following: the address that the next page continues after, printed; empty at the end.
         partial: whether the search stopped before the page was full.
     """
 
     parked: tuple[Listed, ...]
+    left: tuple[Listed, ...] = ()
     following: str = ""
     partial: bool = False
 
@@ -77,13 +44,16 @@ class ParkedList:
 def parked_page(frame: Frame, view: ParkedList, /) -> Page:
     """Return the page."""
     shown = parked_table(
-        frame, view, caption="Parked instances", empty="No instance is parked.", selects=frame.may("operate")
+        frame, view.parked, caption="Parked instances", empty="No instance is parked.", selects=frame.may("operate")
     )
+    left = parked_table(frame, view.left, caption="Left to other code", empty="No instance is left.", selects=False)
     return Page(
         title="Parked instances",
         section="parked",
         body=[
             h.p(".lead")["The engine parks an instance that must not continue and must not be lost."],
+            bool(view.left)
+            and [left, h.p[h.a(href=frame.links.page("/instances", status="left"))["All that is left"]]],
             form_to(frame, frame.links.page("/bulk"), _bulk(), shown)
             if frame.may("operate") and view.parked
             else shown,
@@ -98,12 +68,12 @@ def parked_page(frame: Frame, view: ParkedList, /) -> Page:
     )
 
 
-def parked_table(frame: Frame, view: ParkedList, /, *, caption: str, empty: str, selects: bool) -> h.Node:
-    """Return the table of parked instances.
+def parked_table(frame: Frame, parked: Sequence[Listed], /, *, caption: str, empty: str, selects: bool) -> h.Node:
+    """Return the table of parked instances, or of those that are left.
 
     Args:
         frame: the request.
-        view: the instances.
+        parked: the instances.
         caption: the name of the table.
         empty: the sentence that replaces a table without rows.
         selects: whether each row has a box; a page has one table with boxes.
@@ -111,7 +81,7 @@ def parked_table(frame: Frame, view: ParkedList, /, *, caption: str, empty: str,
     headings: list[h.Node] = ["Instance", "Reason", "Resolve it", "Since", "Last error"]
     if selects:
         headings.insert(0, select_all("instances"))
-    rows = [_row(frame, each, selects=selects) for each in view.parked]
+    rows = [_row(frame, each, selects=selects) for each in parked]
     return table(headings, rows, caption=caption, empty=empty)
 
 
@@ -122,20 +92,24 @@ def _bulk() -> h.Element:
     ]
 
 
+def reason_of(report: InstanceStatus) -> str:
+    """Return why an instance waits for an operator, in words."""
+    if report.left is not None:
+        return f"Code that cannot read it left it ({report.left.error_type})"
+    return REASONS.get(report.parked or "", "A caller paused it")
+
+
 def _row(frame: Frame, listed: Listed, *, selects: bool) -> h.Element:
     report, address = listed.report, str(listed.address)
-    remedy = REMEDIES.get(report.parked or "")
-    resolve = frame.links.instance(listed.address, "request", remedy.request) if remedy and remedy.request else ""
+    resolve = frame.links.instance(listed.address, "request", "resume")
     return h.tr(data_key=address)[
         selects and h.td[h.input(type="checkbox", name="address", value=address, aria_label=f"Select {address}")],
         h.th(scope="row")[instance_link(frame, listed.address)],
-        h.td[remedy.reason if remedy else report.parked],
+        h.td[reason_of(report)],
         h.td(".prose")[
-            remedy.action if remedy else None,
-            bool(resolve)
-            and frame.may("operate")
-            and [" ", h.a(href=resolve, aria_label=f"resume {address}")["resume"]],
+            report.heals,
+            frame.may("operate") and [" ", h.a(href=resolve, aria_label=f"resume {address}")["resume"]],
         ],
-        h.td[moment(frame, None if report.updated_at is None else to_ms(report.updated_at))],
-        h.td[failure(report.last_error)],
+        h.td[moment(frame, None if report.since is None else to_ms(report.since))],
+        h.td[failure(report.left or report.last_error)],
     ]

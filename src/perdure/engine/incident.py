@@ -6,12 +6,12 @@ from typing import Any, Literal
 
 from perdure.runtime.record import LogRecord
 from perdure.values.address import Address
-from perdure.values.event import Event, JobFailed, JobParked, JobRecovered, JobRetryExhausted
+from perdure.values.event import Event, JobFailed, JobLeft, JobParked, JobRecovered, JobRetryExhausted
 from perdure.values.failure import FailureRecord
 from perdure.values.message import DeadLettered
 from perdure.values.transition import Transition
 
-INCIDENTS = frozenset({JobFailed, JobParked, JobRecovered, JobRetryExhausted})
+INCIDENTS = frozenset({JobFailed, JobLeft, JobParked, JobRecovered, JobRetryExhausted})
 """The events that are logged."""
 
 
@@ -30,7 +30,8 @@ def incident(transition: Transition) -> LogRecord | None:
     """Return the log record of a transition, or None if nothing in it failed.
 
     A retry or a recovery is a warning. A run that failed, exhausted its retries or was parked is an error, but a
-    warning if it failed with a typed error only: the definition declares that error, so it is not a bug. Only the most
+    warning if it failed with a typed error only: the definition declares that error, so it is not a bug. An instance
+    that is left to other code is a warning. Only the most
     severe event is logged. A typed error in response to an event is logged at debug level.
 
     Args:
@@ -68,6 +69,8 @@ def _record(types: list[type[Event]], events: list[Event], fields: dict[str, obj
     )
     if JobParked in types:
         return LogRecord(level, "instance parked", fields)
+    if JobLeft in types:
+        return LogRecord("warning", "instance left to other code", fields)
     if JobRetryExhausted in types:
         return LogRecord(level, "run failed, retries exhausted", fields)
     if JobRecovered in types:
@@ -99,6 +102,8 @@ def _fields(event: Event) -> dict[str, object]:
             return {**run, "recoveries": event.recoveries}
         case JobParked():
             return {"reason": event.reason, "detail": event.detail}
+        case JobLeft():
+            return {"code": event.code, "reason": event.error_type, "detail": event.detail}
         case _:
             return {}
 

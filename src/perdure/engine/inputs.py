@@ -35,6 +35,7 @@ def inputs_beside_turns(
         running=running,
         limits=limits,
         hold=hold,
+        reads=store.reads,
     )
 
 

@@ -14,11 +14,13 @@ from perdure.engine.inputs import inputs_beside_turns
 from perdure.engine.reporting import Reporting
 from perdure.engine.unserved import UnservedMessages
 from perdure.engine.wake import Wake
+from perdure.jobs.code import code_of
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.messages import postponement, unclaimed, unreadable
+from perdure.jobs.messages import left_message, postponement, unclaimed
 from perdure.jobs.request import Inbound
 from perdure.programs.container import result_inside
 from perdure.programs.exit import ENDS_PROCESS
+from perdure.programs.future import answer_of
 from perdure.runtime.eager_task import ended
 from perdure.runtime.record import Future, LogRecord, Runtime, SpawnedTask, Timer
 from perdure.stores.store import Store
@@ -33,6 +35,7 @@ from perdure.values.errors import (
     RunTimeout,
     Undecodable,
 )
+from perdure.values.hold import Job
 from perdure.values.limits import Limits
 from perdure.values.message import Consumed, DeadLettered, Postponed, StoredMessage
 from perdure.values.transition import Transition
@@ -87,6 +90,18 @@ class HeldMessages:
         return tuple(of.values())
 
 
+@attrs.frozen
+class _Since:
+    """Events since a read of messages began: its rows may be older."""
+
+    consumed: set[int] = attrs.Factory(set[int])
+    settled: set[Pair] = attrs.Factory(set[Pair])
+
+    def clear(self) -> None:
+        self.consumed.clear()
+        self.settled.clear()
+
+
 @attrs.define
 class Outbox:
     """The loop that delivers messages.
@@ -117,8 +132,8 @@ class Outbox:
     is_own: Callable[[Address], bool] = lambda _: True
     _under_way: set[Pair] = attrs.Factory(set[Pair])
     _posted: dict[int, Future[Any]] = attrs.Factory(dict[int, "Future[Any]"])
-    _consumed_since_read: set[int] = attrs.Factory(set[int])
-    _settled_since_read: set[Pair] = attrs.Factory(set[Pair])
+    _since_read: _Since = attrs.Factory(_Since)
+    _since_left_read: _Since = attrs.Factory(_Since)
     _held: HeldMessages = attrs.Factory(HeldMessages)
     _resumed: set[Pair] = attrs.Factory(set[Pair])  # of those in progress: their targets were resumed meanwhile
     unserved: UnservedMessages = attrs.field(init=False)
@@ -134,8 +149,7 @@ class Outbox:
         while True:
             now_ms = self.runtime.now_ms()
             limit = self.limits.message_batch + len(self._under_way) + self.unserved.total
-            self._consumed_since_read.clear()
-            self._settled_since_read.clear()
+            self._since_read.clear()
             match result_inside(await self.store.messages(now_ms, limit)):
                 case Success(messages):
                     self._deliver(messages)
@@ -155,7 +169,8 @@ class Outbox:
         This happens when the process died while it served the message: the next start recovers the run, and posts the
         message, which is still stored, before that run is settled.
         """
-        self._consumed_since_read.add(message_id)
+        self._since_read.consumed.add(message_id)
+        self._since_left_read.consumed.add(message_id)
         answer = self._posted.get(message_id)
         if answer is not None and not answer.done():
             answer.set_result(Success(None))
@@ -185,9 +200,23 @@ class Outbox:
             job = self.jobs.get((stored.message.target.kind, stored.message.target.name))
             if job is None:
                 unserved.append(stored)
-            elif self._has_room and self._may_post(stored):
+            elif self._has_room and self._may_post(stored, self._since_read):
                 self._post(job, stored)
         self.unserved.found(unserved)
+
+    async def deliver_left(self, codes: Mapping[Job, str]) -> int:
+        """Deliver messages that engines of other code left, whatever the share; return their number.
+
+        Args:
+            codes: the fingerprint of each served definition.
+        """
+        self._since_left_read.clear()
+        found = await answer_of(self.store.messages_left_to(codes, self.limits.message_batch))
+        messages = found.value_or(())
+        for stored in messages:
+            if self._phase == "open" and self._has_room and self._may_post(stored, self._since_left_read):
+                self._post(self.jobs[stored.message.target.kind, stored.message.target.name], stored)
+        return len(messages)
 
     @property
     def under_way(self) -> int:
@@ -199,14 +228,10 @@ class Outbox:
         """Whether more messages may be in progress."""
         return len(self._under_way) < self.limits.message_batch
 
-    def _may_post(self, stored: StoredMessage) -> bool:
+    def _may_post(self, stored: StoredMessage, since: _Since) -> bool:
         """Whether the message is not being served, and the stored row that was read is current."""
         pair = (stored.message.sender, stored.message.target)
-        return (
-            pair not in self._under_way
-            and pair not in self._settled_since_read
-            and stored.message_id not in self._consumed_since_read
-        )
+        return pair not in self._under_way and pair not in since.settled and stored.message_id not in since.consumed
 
     def _post(self, job: AnyDefinition, stored: StoredMessage) -> None:
         message = stored.message
@@ -217,7 +242,7 @@ class Outbox:
         except BaseException as error:  # noqa: BLE001 - a user's constructor may raise anything
             if isinstance(error, ENDS_PROCESS):
                 self.process_ends(error)
-            self._write_then_settle(stored, unreadable(stored, error, self._inputs()))
+            self._write_then_settle(stored, left_message(stored, error, self._code(job), self._inputs()))
             return
         inbound = Inbound(message_id=stored.message_id, sender=message.sender, sent_ms=message.sent_ms)
         request = attrs.evolve(request, inbound=inbound, trace=message.trace, attempt=stored.attempts + 1)
@@ -239,17 +264,24 @@ class Outbox:
                 self._settled(pair)
             case Failure(EngineClosed()):  # the next engine finds it in the store
                 self._settled(pair)
-            case Failure(InstanceParked() | Undecodable() | Overloaded()) if not self.is_own(stored.message.target):
+            case Failure(InstanceParked() | Overloaded()) if not self.is_own(stored.message.target):
                 self._settle_later(pair)  # soon it is the message of another engine, which perhaps can handle it
             case Failure(InstanceParked() | Undecodable()) if pair in self._resumed:
                 self._settled(pair)  # its target was resumed after this answer: offer it again
-            case Failure(InstanceParked() | Undecodable() as error):
+            case Failure(Undecodable() as error):
+                self._held.add(pair, stored)
+                code = self._code(self.jobs[pair[1].kind, pair[1].name])
+                self._write_then_settle(stored, left_message(stored, error, code, self._inputs()))
+            case Failure(InstanceParked() as error):
                 self._held.add(pair, stored)
                 self._write_then_settle(stored, postponement(stored, error, self._inputs()))
             case Failure(HookRaised() | RunTimeout() | Overloaded() as error):
                 self._write_then_settle(stored, postponement(stored, error, self._inputs()))
             case _:
                 self._settle_later(pair)  # the next read of the store decides
+
+    def _code(self, job: AnyDefinition) -> str:
+        return code_of(job, self.store.reads)
 
     def _inputs(self) -> TurnInputs:
         return inputs_beside_turns(self.runtime, self.store, self.limits)
@@ -283,7 +315,8 @@ class Outbox:
         self._unknown.pop(pair, None)
         self._under_way.discard(pair)
         self._resumed.discard(pair)
-        self._settled_since_read.add(pair)
+        self._since_read.settled.add(pair)
+        self._since_left_read.settled.add(pair)
         self.wake.ring()
 
     async def _write(self, stored: StoredMessage | None, transition: Transition) -> None:

@@ -11,12 +11,9 @@ from returns.result import Success
 
 from perdure.engine.dispatcher import Dispatcher
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.request import RECOVER, REDECODE, Request
+from perdure.jobs.request import RECOVER
 from perdure.programs.container import result_inside
-from perdure.stores.journals import read_journal
-from perdure.stores.store import Query, Store
-from perdure.values.address import Address
-from perdure.values.errors import InvalidInput
+from perdure.stores.store import Store
 from perdure.values.instance import Instance
 from perdure.values.limits import Limits
 
@@ -26,10 +23,9 @@ class Recovery:
     """Puts a recovery at the head of the mailbox of every instance that needs one.
 
     Attributes:
-        store: returns the instances with a claim, and those that could not be decoded.
+        store: returns the instances with a claim.
         dispatcher: executes the turns.
         jobs: the served definitions; instances of other jobs are ignored.
-        is_own: whether this engine decodes an undecodable instance again; on a shared store, those of its share.
         recovers: whether this engine recovers the claims of a row that the store returned.
         limits: the engine's limits.
     """
@@ -37,50 +33,11 @@ class Recovery:
     store: Store
     dispatcher: Dispatcher
     jobs: Mapping[tuple[str, str], AnyDefinition]
-    is_own: Callable[[Address], bool] = lambda _: True
     recovers: Callable[[Instance], bool] = lambda _: True
     limits: Limits = Limits()
 
-    async def run(self) -> int:
-        """Post the recoveries.
-
-        Returns:
-            The number of abandoned runs.
-
-        Raises:
-            StoreError: the store failed.
-        """
-        recovered = await self.claims()
-        await self.undecodable()
-        return recovered
-
-    async def undecodable(self) -> None:
-        """Decode instances again that this engine, or an older one, could not decode.
-
-        Raises:
-            StoreError: the store failed.
-        """
-        last: Address | None = None
-        page = self.limits.recovery_page
-        while rows := await _page(lambda: self.store.find(Query(suspension="undecodable", after=last, limit=page))):  # noqa: B023
-            own = [row for row in rows if self.is_own(row.address)]
-            self._post(tuple([row for row in own if await self._is_followed(row)]), REDECODE)
-            last = rows[-1].address
-
-    async def _is_followed(self, row: Instance) -> bool:
-        """Return whether the code of a job may be able to continue from the journal of a row; it is not run."""
-        job = self.jobs.get((row.address.kind, row.address.name))
-        if job is None or job.keeps_journal == "no":
-            return True
-        rows = await read_journal(self.store, row, self.limits.journal_page)
-        try:
-            job.check_journal(row, rows.value_or(()))
-        except InvalidInput:
-            return not isinstance(rows, Success)
-        return True
-
     async def claims(self) -> int:
-        """Post the recoveries of abandoned runs only, and return their number.
+        """Post the recoveries of abandoned runs, and return their number.
 
         Raises:
             StoreError: the store failed.
@@ -88,16 +45,16 @@ class Recovery:
         recovered = 0
         after, page = 0, self.limits.recovery_page
         while rows := await _page(lambda: self.store.claimed(after, page)):  # noqa: B023 - awaited at once
-            recovered += self._post(tuple(filter(self.recovers, rows)), RECOVER)
+            recovered += self._post(tuple(filter(self.recovers, rows)))
             after = rows[-1].incarnation
         return recovered
 
-    def _post(self, rows: tuple[Instance, ...], request: Request) -> int:
+    def _post(self, rows: tuple[Instance, ...]) -> int:
         posted = 0
         for row in rows:
             job = self.jobs.get((row.address.kind, row.address.name))
             if job is not None:
-                self.dispatcher.post(job, row.address, request, counts=0)
+                self.dispatcher.post(job, row.address, RECOVER, counts=0)
                 posted += 1
         return posted
 

@@ -45,9 +45,11 @@ from perdure.engine.shared_work import (
 )
 from perdure.engine.sink import OpenSinks
 from perdure.engine.sweep import Sweep
+from perdure.engine.taking_up import TakingUp
 from perdure.engine.traced import traced
 from perdure.engine.waits import Waits
 from perdure.engine.wake import Wake
+from perdure.jobs.code import code_of
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.ensured import Ensured
 from perdure.jobs.recovery import is_delivered_beside_others, left_behind
@@ -147,7 +149,7 @@ class RunningEngine:
         if self.membership is not None:
             await self._join(self.membership)
         await self.runner.holds.read()
-        recovered = 0 if self.membership is not None else await self._recovery(self.store).run()
+        recovered = 0 if self.membership is not None else await self._recovery(self.store).claims()
         fields = {"store": self.store.name, "epoch": self.store.epoch, "recovered": recovered}
         self.runtime.log(LogRecord("info", "engine started", fields))
         self._told = "start"
@@ -166,6 +168,12 @@ class RunningEngine:
         self._loop(self.outbox.run(), "outbox")
         if self.store.listen is not None:
             self.store.listen(self.outbox.wake.ring)
+        codes = {job: code_of(definition, self.store.reads) for job, definition in self.jobs.items()}
+        taking_up = TakingUp(
+            *(self.store, self.runtime, self.dispatcher, self.outbox, self.jobs, codes, self.limits),
+            others=self.membership is not None,
+        )
+        self._loop(taking_up.run(), "taking up")
         self._loop(Maintenance(self.store, self.runtime, self.limits).run(), "maintenance")
         if self.membership is not None and self._sweep is not None:
             self._loop(every(self.runtime, ALARM_POLL_MS, self._look_at_alarms), "alarm poll")
@@ -189,7 +197,7 @@ class RunningEngine:
             return address in membership.share
 
         self.outbox.is_own = is_own
-        own = self._recovery(work_of(self.store, membership), is_own=is_own)
+        own = self._recovery(work_of(self.store, membership))
         left = self._recovery(left_work_of(self.store, membership), recovers=is_delivered_beside_others)
         self._sweep = Sweep(self.runtime, membership, self.runner.holds, own, left)
         membership.changed, membership.expired, membership.lost = self.others_changed, self._lease_lost, self.lost

@@ -84,7 +84,6 @@ class Sweep:
             await recovery.claims()
             if recovery is self.share:
                 await self.holds.read()
-                await recovery.undecodable()
         except (StoreError, OutcomeUnknown) as error:
             self.runtime.log(LogRecord("warning", "abandoned claims not read", {"error": str(error)}))
             return False

@@ -8,7 +8,7 @@ from typing import Literal, Protocol, TypeAlias
 import attrs
 
 from perdure.jobs.recovery import left_behind
-from perdure.jobs.request import AlarmDue, Recover, Redecode, Request
+from perdure.jobs.request import AlarmDue, Recover, Request, TakeUp
 from perdure.values.address import Address
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance
@@ -134,7 +134,7 @@ def turn_begun(address: Address, request: Request, before: Instance | None, inpu
             if claim is None:
                 return None
             return TurnBegun(address=address, action=request.action, cause="recovery", link=claim.trace)
-        case Redecode():
+        case TakeUp():
             return None
         case _:
             return _asked(address, request)

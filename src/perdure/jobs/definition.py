@@ -286,6 +286,20 @@ class Definition(PlainDecisions, ABC, Generic[H_co, T_co, R_contra]):
         """Return the lane whose slots a run of an instance takes, for a job that has lanes."""
         return instance.lane or ""
 
+    def begin_unread(self, address: Address, instance: Instance, request: Request, inputs: TurnInputs) -> Step | None:
+        """Decide a request to an instance whose state this code cannot read; None if it needs the state.
+
+        Args:
+            address: the instance.
+            instance: the instance as it is stored.
+            request: the request.
+            inputs: the clock, the random value and the ids.
+
+        Raises:
+            InvalidInput: this code cannot decode the parts of the instance that it needs.
+        """
+        return None
+
     def last_messages(self, instance: Instance, reason: str, inputs: TurnInputs) -> tuple[Message, ...]:
         """Return the messages of an instance that a call terminates, such as to an instance that waits for it.
 

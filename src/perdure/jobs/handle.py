@@ -31,7 +31,7 @@ from perdure.values.failure import Defect, FailureRecord
 from perdure.values.hold import HoldResult, Job, JobCount
 from perdure.values.instant import from_ms
 from perdure.values.limits import Limits
-from perdure.values.status import Suspension
+from perdure.values.status import Held
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -164,14 +164,14 @@ def _call_name(kind: str, name: str, action: str) -> str:
 
 
 _PLAIN: dict[str, Completed | Running | Paused] = {"completed": Completed(), "running": Running(), "paused": Paused()}
-_HOLDS: dict[str, Suspension] = {
+_HOLDS: dict[str, Held] = {
     "retries_exhausted": "retries_exhausted",
     "not_retryable": "not_retryable",
     "recovery_exhausted": "recovery_exhausted",
-    "undecodable": "undecodable",
     "paused": "paused",
+    "undecodable": "undecodable",
 }
 
 
-def _hold(reason: str) -> Suspension:
+def _hold(reason: str) -> Held:
     return _HOLDS[reason]

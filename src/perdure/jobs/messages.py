@@ -9,25 +9,39 @@ from perdure.jobs.failures import record_failure
 from perdure.jobs.writes import nothing, put
 from perdure.programs import Raised
 from perdure.values.backoff import Backoff
-from perdure.values.errors import HookRaised, InstanceParked, PerdureError, Undecodable
+from perdure.values.errors import HookRaised, InstanceParked, PerdureError
 from perdure.values.event import MessageDeadLettered, MessageRedriven
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Instance
+from perdure.values.left import MAX_CODES
 from perdure.values.message import DeadLettered, MessageFate, Postponed, StoredMessage
 from perdure.values.transition import Purge, Transition
 from perdure.values.turn_inputs import TurnInputs
 
 MESSAGE_BACKOFF = Backoff.exponential("1 second", max="5 minutes")
 HELD_MS = 60_000
-"""How often a message to a parked instance is delivered again, in case its resumption was missed."""
+"""How often a message to an instance that is parked or left is delivered again, in case its resumption was missed."""
 
 
-def unreadable(stored: StoredMessage, error: BaseException, inputs: TurnInputs) -> Transition:
-    """Return the transition that makes an undecodable message a dead letter at once: a retry would change nothing.
+def left_message(stored: StoredMessage, error: BaseException, code: str, inputs: TurnInputs) -> Transition:
+    """Return the transition that leaves a message to other code, because this code cannot read it, or its target.
 
-    It had the right type when it was sent, so other code can decode it after a redrive.
+    It had the right type when it was sent, so other code can read it: engines of other code deliver it at once. This
+    one looks again later.
+
+    Args:
+        stored: the message.
+        error: why this code cannot read it.
+        code: the fingerprint of this code.
+        inputs: the clock and the ids.
     """
-    fate = DeadLettered(message_id=stored.message_id, attempts=stored.attempts + 1, error=_record(error))
+    fate = Postponed(
+        message_id=stored.message_id,
+        attempts=stored.attempts,
+        not_before_ms=inputs.now_ms + HELD_MS,
+        error=_record(error),
+        codes=(*(one for one in stored.codes if one != code), code)[-MAX_CODES:],
+    )
     return _settled(stored, fate, inputs)
 
 
@@ -95,7 +109,7 @@ def _settled(stored: StoredMessage, fate: MessageFate, inputs: TurnInputs) -> Tr
 
 def _fate(stored: StoredMessage, error: PerdureError, inputs: TurnInputs) -> MessageFate:
     record = _record(error)
-    if isinstance(error, InstanceParked | Undecodable):
+    if isinstance(error, InstanceParked):
         return Postponed(
             message_id=stored.message_id,
             attempts=stored.attempts,

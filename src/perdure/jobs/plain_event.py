@@ -185,6 +185,7 @@ def begin_plain_event(
         instance.claim is not None
         or instance.event_claim is not None
         or instance.suspension is not None
+        or instance.left is not None
         or instance.alarm_trace is not None
         or instance.state_version != job.plan.state_version
     ):

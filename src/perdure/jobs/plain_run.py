@@ -38,6 +38,7 @@ def begin_plain_run(
         or instance.suspension is not None
         or instance.pending_retry is not None
         or instance.ended_ms is not None
+        or instance.left is not None
         or instance.state_version != job.plan.state_version
         or job.plain_alarm != ("unqueued" if instance.lane is None else "queued")
         or instance.alarm_ms is None

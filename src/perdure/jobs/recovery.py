@@ -66,8 +66,8 @@ def is_event_between(instance: Instance | None, running: tuple[str, ...], others
 def left_behind(instance: Instance, running: tuple[str, ...], others: OtherEngines = NO_OTHERS) -> Claim | None:
     """Return the claim that must be recovered, if there is one; the claim of a run precedes that of an event.
 
-    A parked claim does not keep another claim of the instance from being delivered. The runs of an undecodable instance
-    wait; the claim of its upgrade does not.
+    A parked claim does not keep another claim of the instance from being delivered. The runs of an instance that is
+    left wait; the claim of its upgrade does not.
 
     Args:
         instance: the stored instance.
@@ -79,7 +79,7 @@ def left_behind(instance: Instance, running: tuple[str, ...], others: OtherEngin
     for claim in (instance.claim, instance.event_claim):
         if claim is None or claim.run_id in running or claim.owner in others:
             continue
-        if instance.suspension == "undecodable" and claim.cause != "upgrade":
+        if instance.left is not None and claim.cause != "upgrade":
             continue
         if instance.suspension != "recovery_exhausted" or claim.recoveries < MAX_RECOVERIES:
             return claim
@@ -117,6 +117,7 @@ def recover(job: AnyDefinition, instance: Instance, claim: Claim, inputs: TurnIn
     return Mark(
         transition=put(instance, inputs.now_ms, events=(recovered,), **_in_place(instance, claim, again)),
         claim=again,
+        before=claim,
         alone="alone" if recoveries >= MAX_RECOVERIES else "beside_others",
     )
 

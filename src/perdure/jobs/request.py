@@ -61,8 +61,14 @@ class Recover:
 
 
 @frozen
-class Redecode:
-    """Resume an instance that was parked as undecodable, if this code can decode it. Only the engine sends this."""
+class TakeUp:
+    """Other code left an instance: continue it, if this code can read it. Only the engine sends this.
+
+    Attributes:
+        problem: why this code cannot follow its journal, which a turn does not read; None if it can.
+    """
+
+    problem: InvalidInput | None = None
 
 
 # ---------------------------------------------------------------- the commands of a kind
@@ -245,9 +251,9 @@ class Keyword:
 AHEAD = frozenset((Terminate, Recover))
 """Commands that go to the head of a queue."""
 
-ENGINE_COMMANDS = (AlarmDue, Recover, Redecode)
+ENGINE_COMMANDS = (AlarmDue, Recover, TakeUp)
 """Commands that the engine sends itself. They are never rejected: their senders limit them."""
 
 ALARM = Request(command=AlarmDue(), action="alarm")
 RECOVER = Request(command=Recover(), action="recover")
-REDECODE = Request(command=Redecode(), action="redecode")
+TAKE_UP = Request(command=TakeUp(), action="take_up")

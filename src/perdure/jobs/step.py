@@ -105,6 +105,7 @@ class Mark:
     Attributes:
         transition: records the claim, or counts another delivery of it.
         claim: the claim.
+        before: the claim that it replaces, as it is restored if this code cannot read the instance; None for a new one.
         alone: whether no other code of a job may run at the same time.
     """
 
@@ -112,6 +113,7 @@ class Mark:
 
     transition: Transition
     claim: Claim
+    before: Claim | None = None
     alone: Literal["alone", "beside_others"] = "beside_others"
 
 

@@ -1,4 +1,4 @@
-"""Terminates, pauses, resumes and parks instances of every kind of job."""
+"""Terminates, pauses and resumes instances of every kind of job, and leaves those that this code cannot read."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 
 from perdure.codecs import UpcastFailed
+from perdure.jobs.code import code_of
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.event_recorder import EventRecorder
 from perdure.jobs.failures import record_failure
@@ -20,10 +21,13 @@ from perdure.programs import Raised
 from perdure.values.address import Address
 from perdure.values.answer import PauseResult, Terminated
 from perdure.values.errors import InvalidInput, Undecodable
-from perdure.values.event import Event, JobFailed, JobParked, JobPaused, JobResumed, JobTerminated
+from perdure.values.event import Event, JobFailed, JobLeft, JobPaused, JobResumed, JobTerminated
 from perdure.values.excerpt import shortened
+from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance
+from perdure.values.left import left_by
 from perdure.values.message import Message
+from perdure.values.sealed import why_unreadable
 from perdure.values.turn_inputs import TurnInputs
 
 
@@ -85,10 +89,25 @@ def _held(transition: Any) -> Commit:
     return answered(transition, PauseResult(changed=True, status=None if after is None else after.status))
 
 
-def undecodable(job: AnyDefinition, instance: Instance, problem: InvalidInput, inputs: TurnInputs) -> Commit:
-    """Park an undecodable instance: only its status changes. The exception of an upcaster is recorded."""
+def leave(
+    job: AnyDefinition, instance: Instance, problem: InvalidInput, inputs: TurnInputs, *, ended: str | None = None
+) -> Commit:
+    """Leave an instance that this code cannot read to other code: only the mark changes, and claims are released.
+
+    A run that stops here keeps its claim, so that the code that continues it repeats it, marked, under the same run id.
+    The exception of an upcaster is recorded.
+
+    Args:
+        job: the definition.
+        instance: the stored instance.
+        problem: why this code cannot read it.
+        inputs: the clock and the ids.
+        ended: the id of the run that stops here, if one does.
+    """
     error = Undecodable(str(instance.address), problem.problems)
-    if instance.suspension is not None:
+    code = code_of(job, inputs.reads)
+    released = _released(instance, ended, inputs)
+    if instance.left is not None and code in instance.left.codes and not released:
         return refuse(instance.address, error)
     log = EventRecorder(inputs, instance.address, instance.run_count)
     events: tuple[Event, ...] = ()
@@ -105,16 +124,61 @@ def undecodable(job: AnyDefinition, instance: Instance, problem: InvalidInput, i
                 error=record,
             ),
         )
-    parked = log.add(JobParked, reason="undecodable", detail=shortened("; ".join(problem.problems)))
-    return failed(put(instance, inputs.now_ms, events=(*events, parked), suspension="undecodable"), error)
+    why = FailureRecord(form="defect", error_type=_type_of(problem, instance), message=_detail(problem))
+    events = (*events, log.add(JobLeft, code=code, error_type=why.error_type, detail=why.message))
+    mark = left_by(instance.left, code, why, inputs.now_ms)
+    return failed(put(instance, inputs.now_ms, events=events, left=mark, **released), error)
 
 
-def redecode(job: AnyDefinition, address: Address, instance: Instance | None, inputs: TurnInputs) -> Commit:
-    """Resume an instance that was parked as undecodable, if this code can decode it.
+def _detail(problem: InvalidInput) -> str:
+    return shortened("; ".join(problem.problems))
+
+
+def _type_of(problem: InvalidInput, instance: Instance) -> str:
+    if any(why_unreadable(text) is not None for text in (instance.state, instance.data)):
+        return "Unreadable"
+    return type(problem).__name__
+
+
+def _released(instance: Instance, ended: str | None, inputs: TurnInputs) -> dict[str, Any]:  # fields of Instance
+    """Release the claims of this engine that no run holds: it lives, and so no other engine would take them over."""
+    return {
+        name: attrs.evolve(claim, owner=RELEASED)
+        for name, claim in (("claim", instance.claim), ("event_claim", instance.event_claim))
+        if claim is not None
+        and claim.owner == inputs.epoch
+        and (claim.run_id == ended or claim.run_id not in inputs.running)
+    }
+
+
+def take_up(job: AnyDefinition, address: Address, instance: Instance | None, inputs: TurnInputs) -> Commit:
+    """Continue an instance that other code left, if this code can read it: an overdue alarm fires once.
 
     Raises:
-        InvalidInput: this code cannot decode it.
+        InvalidInput: this code cannot read it either.
     """
-    if instance is None or instance.suspension != "undecodable":
+    if instance is None or instance.left is None:
         return reply(address, PauseResult(changed=False, status=None if instance is None else instance.status))
-    return resume(job, address, check_readable(job, instance), inputs)
+    present = check_readable(job, instance)
+    resumed = EventRecorder(inputs, address, instance.run_count).add(JobResumed, was="left")
+    return _held(put(present, inputs.now_ms, events=(resumed,), left=None))
+
+
+def resume_left(job: AnyDefinition, address: Address, instance: Instance, inputs: TurnInputs) -> Commit:
+    """Try to read an instance that is left, whatever code left it, because a caller says so; and resume it.
+
+    One that is paused as well is not paused afterwards, although this code cannot read it.
+
+    Raises:
+        InvalidInput: this code cannot read it.
+    """
+    try:
+        present = check_readable(job, instance)
+    except InvalidInput:
+        if instance.suspension != "paused":
+            raise
+        resumed = EventRecorder(inputs, address, instance.run_count).add(JobResumed, was="paused")
+        return _held(put(instance, inputs.now_ms, events=(resumed,), suspension=None))
+    if instance.suspension is None:
+        return take_up(job, address, instance, inputs)
+    return resume(job, address, present.changed(left=None), inputs)

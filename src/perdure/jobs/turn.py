@@ -12,6 +12,7 @@ import attrs
 from returns.result import Failure, Success
 
 from perdure.jobs import origin, state_in_events
+from perdure.jobs.code import code_of
 from perdure.jobs.context import EndInstance
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.event_recorder import EventRecorder
@@ -23,10 +24,20 @@ from perdure.jobs.new_instance import new_instance
 from perdure.jobs.plain_run import begin_plain_run
 from perdure.jobs.recovery import deliver, is_held_elsewhere, is_running, left_behind, recover
 from perdure.jobs.redaction import redacted_events, redacted_failure, secrets_of_request, with_shown_events
-from perdure.jobs.request import AlarmDue, Inbound, Pause, Recover, Redecode, Request, Resume, Terminate
+from perdure.jobs.request import (
+    ENGINE_COMMANDS,
+    AlarmDue,
+    Inbound,
+    Pause,
+    Recover,
+    Request,
+    Resume,
+    TakeUp,
+    Terminate,
+)
 from perdure.jobs.run import run_answer, run_failed
 from perdure.jobs.step import Commit, Defer, Execute, Mark, RecoverFirst, Step
-from perdure.jobs.suspension import pause, redecode, resume, terminate, undecodable
+from perdure.jobs.suspension import leave, pause, resume, resume_left, take_up, terminate
 from perdure.jobs.upgrade import upgrade, upgrade_first
 from perdure.jobs.with_trace import with_trace
 from perdure.jobs.writes import answered, nothing, purge, refuse, reply, stored
@@ -34,9 +45,10 @@ from perdure.programs import Exit, Halted, Raised
 from perdure.values.address import Address
 from perdure.values.answer import OutcomeRecord, RunAnswer
 from perdure.values.errors import HookRaised, InstanceParked, InvalidInput, Overloaded, RunTimeout, Undecodable
-from perdure.values.event import Event, JobParked, JobResumed, JobStarted, JobTerminated, MessageRejected
+from perdure.values.event import Event, JobLeft, JobParked, JobResumed, JobStarted, JobTerminated, MessageRejected
 from perdure.values.failure import FailureRecord
-from perdure.values.instance import Instance
+from perdure.values.instance import Claim, Instance
+from perdure.values.left import Left
 from perdure.values.message import Consumed
 from perdure.values.other_engines import NO_OTHERS, OtherEngines
 from perdure.values.transition import Loaded
@@ -74,7 +86,7 @@ def begin_any(job: AnyDefinition, address: Address, loaded: Loaded, request: Req
     except InvalidInput as problem:
         if loaded.instance is None:
             raise
-        step = undecodable(job, loaded.instance, problem, inputs)
+        step = _left(job, loaded.instance, problem, request, inputs)
     if loaded.instance is None:
         step = new_instance(step, job.plan.state_version)
     if inputs.trace is not None:
@@ -107,10 +119,31 @@ def begin_marked(
     try:
         step = deliver(job, mark, marked, request, inputs)
     except InvalidInput as problem:
-        step = undecodable(job, marked, problem, inputs)
+        step = leave(job, _before(mark, marked), problem, inputs, ended=mark.claim.run_id)
     if isinstance(step, Execute):
         return step
     return _with_parking(job, Commit(redacted_events(job, step.transition), step.result), inputs)
+
+
+def _before(mark: Mark, marked: Instance) -> Instance:
+    """Return an instance with the claim as it was before this delivery, which did not happen."""
+    return marked.changed(
+        claim=mark.before if marked.claim == mark.claim else marked.claim,
+        event_claim=mark.before if marked.event_claim == mark.claim else marked.event_claim,
+    )
+
+
+def _left(
+    job: AnyDefinition, instance: Instance, problem: InvalidInput, request: Request, inputs: TurnInputs
+) -> Commit:
+    """Leave an instance that this code cannot read to other code. This is the only place where a turn decides that.
+
+    A caller's request to an instance that nothing left yet only fails while other engines share the store: one of them
+    may be able to read it, and the mark would delay its alarm.
+    """
+    if inputs.others and instance.left is None and not isinstance(request.command, ENGINE_COMMANDS):
+        return refuse(instance.address, Undecodable(str(instance.address), problem.problems))
+    return leave(job, instance, problem, inputs)
 
 
 def _decide(
@@ -123,12 +156,14 @@ def _decide(
         return terminate(job, address, instance, command, inputs)
     claim = None if instance is None else left_behind(instance, inputs.running, inputs.others)
     step: Step | None = None
-    if isinstance(command, Recover) and (instance is None or claim is None):
-        return reply(address, None)
     if inputs.others is not NO_OTHERS and instance is not None:
-        step = _left_to_others(job, instance, request, inputs)
+        step = _held_by_others(job, instance, request, inputs)
+    if step is None and instance is not None and instance.left is not None:
+        step = _decide_left(job, address, instance, instance.left, request, inputs)
     if step is None and instance is not None and claim is not None:
-        step = recover(job, instance, claim, inputs) if isinstance(command, Recover) else RecoverFirst()
+        step = _recovered(job, instance, claim, inputs) if isinstance(command, Recover) else RecoverFirst()
+    if step is None and isinstance(command, Recover | TakeUp):
+        return reply(address, None)
     if step is not None:
         return step
     step = _decide_settled(job, address, instance, request, inputs)
@@ -139,23 +174,73 @@ def _is_occupied(job: AnyDefinition, instance: Instance, inputs: TurnInputs) -> 
     return is_running(instance, inputs) or is_held_elsewhere(instance, job.occupancy, inputs)
 
 
-def _left_to_others(
+def _held_by_others(
     job: AnyDefinition, instance: Instance, request: Request, inputs: TurnInputs
 ) -> Commit | Defer | None:
-    """Return the decision about an instance of a shared store that another engine holds, or wrote in a newer version.
+    """Return the decision about an instance of a shared store that another engine holds.
 
-    An alarm does not wait for the other engine: it is read again while it is due. An engine of a newer deploy reads the
-    newer version; parked by this one, the instance would stop for all engines.
+    The requests of an engine itself do not wait for the other engine: it looks again.
     """
-    newer, own = instance.state_version, job.plan.state_version
-    if newer <= own and not is_held_elsewhere(instance, job.occupancy, inputs):
+    if not is_held_elsewhere(instance, job.occupancy, inputs):
         return None
-    if isinstance(request.command, AlarmDue):
-        return reply(instance.address, None)
-    if newer <= own:
-        return Defer()
-    problem = f"$: version {newer} of the state is newer than {own}, the version of this engine; call a newer engine"
-    return refuse(instance.address, Undecodable(str(instance.address), (problem,)))
+    return reply(instance.address, None) if isinstance(request.command, AlarmDue | TakeUp) else Defer()
+
+
+def _recovered(job: AnyDefinition, instance: Instance, claim: Claim, inputs: TurnInputs) -> Commit | Mark:
+    """Deliver an abandoned run again; or leave it, uncounted, if newer code wrote its instance.
+
+    Raises:
+        InvalidInput: newer code wrote it.
+    """
+    job.plan.upgrades.check(instance.state_version)
+    return recover(job, instance, claim, inputs)
+
+
+def _decide_left(
+    job: AnyDefinition, address: Address, instance: Instance, left: Left, request: Request, inputs: TurnInputs
+) -> Step | None:
+    """Decide a request to an instance that is left: its code tries again only if an operator says so.
+
+    Raises:
+        InvalidInput: this code cannot read it either.
+    """
+    match request.command:
+        case Pause():
+            return None
+        case AlarmDue():
+            return reply(address, None)
+        case TakeUp(problem):
+            if problem is not None:
+                raise problem
+            return upgrade_first(job, instance, request, inputs) or take_up(job, address, instance, inputs)
+        case Resume():
+            return upgrade_first(job, instance, request, inputs) or resume_left(job, address, instance, inputs)
+        case Recover():
+            return _recover_left(job, address, instance, left, request, inputs)
+        case _:
+            return _answered_unread(job, address, instance, left, request, inputs)
+
+
+def _recover_left(
+    job: AnyDefinition, address: Address, instance: Instance, left: Left, request: Request, inputs: TurnInputs
+) -> Step | None:
+    """Try to read an instance before a request to it; None if the claim of its upgrade must be recovered."""
+    if left_behind(instance, inputs.running, inputs.others) is not None:
+        return None
+    if code_of(job, inputs.reads) in left.codes:
+        return reply(address, None)
+    return upgrade_first(job, instance, request, inputs) or take_up(job, address, instance, inputs)
+
+
+def _answered_unread(
+    job: AnyDefinition, address: Address, instance: Instance, left: Left, request: Request, inputs: TurnInputs
+) -> Step:
+    step = job.begin_unread(address, instance, request, inputs)
+    if step is not None:
+        return step
+    if code_of(job, inputs.reads) not in left.codes:
+        return RecoverFirst()  # and this code tries to read it
+    return refuse(address, Undecodable(str(address), (left.error.message,)))
 
 
 def _held(job: AnyDefinition, step: Step, instance: Instance | None, request: Request, inputs: TurnInputs) -> Step:
@@ -172,12 +257,10 @@ def _decide_settled(
     match request.command:
         case Pause():
             return pause(address, instance, inputs)
-        case Resume() if instance is None or instance.suspension != "undecodable":
+        case Resume():
             return resume(job, address, instance, inputs)
         case AlarmDue() if inputs.hold == "held" or not _is_due(instance, inputs):
             return reply(address, None)
-        case Resume() | Redecode():
-            return upgrade_first(job, instance, request, inputs) or redecode(job, address, instance, inputs)
         case _ if instance is None or _is_refused(instance):
             return job.begin(address, instance, request, inputs)
         case _:
@@ -186,10 +269,8 @@ def _decide_settled(
 
 
 def _is_refused(instance: Instance) -> bool:
-    """Whether the kind needs no state to refuse a request: the instance is undecodable, or parked with its event."""
-    if instance.suspension == "recovery_exhausted":
-        return instance.event_claim is not None
-    return instance.suspension == "undecodable"
+    """Whether the kind needs no state to refuse a request, because the instance is parked with its event."""
+    return instance.suspension == "recovery_exhausted" and instance.event_claim is not None
 
 
 def _is_due(instance: Instance | None, inputs: TurnInputs) -> bool:
@@ -218,8 +299,7 @@ def finish(job: AnyDefinition, execute: Execute, exit_: Exit[Any, Any], inputs: 
 
 def finish_any(job: AnyDefinition, execute: Execute, exit_: Exit[Any, Any], inputs: TurnInputs) -> Commit | Execute:
     """Decide on the exit of any program; see `finish`."""
-    left = execute.draft.left
-    step = _settle(job, execute, exit_, inputs) if left is None else undecodable(job, execute.instance, left, inputs)
+    step = _unread(job, execute, inputs) or _settle(job, execute, exit_, inputs)
     if isinstance(step, Execute):
         return step
     if execute.claim.trace is not None or execute.instance.alarm_trace is not None:
@@ -240,6 +320,25 @@ def _marked(job: AnyDefinition, commit: Commit, execute: Execute, request: Reque
         return commit
     failed = remember_failure(job, key, request, claim.attempt, inputs)
     return Commit(attrs.evolve(commit.transition, remember=failed), commit.result)
+
+
+def _unread(job: AnyDefinition, execute: Execute, inputs: TurnInputs) -> Commit | None:
+    """Leave a run that this code cannot end: it read or wrote values of newer code; None if it can end it.
+
+    A run that has effects keeps its claim, so that the code that reads the instance repeats it, marked. A run that ends
+    beside the mailbox may find data that other code has written meanwhile.
+    """
+    problem: InvalidInput | None = execute.draft.left
+    if problem is None and inputs.others and job.occupancy == "claim_only" and execute.claim.cause != "event":
+        try:
+            job.check_data(execute.instance)
+        except InvalidInput as unread:
+            problem = unread
+    if problem is None:
+        return None
+    if execute.claimed != "recorded":
+        return _left(job, execute.instance, problem, execute.request, inputs)
+    return leave(job, execute.instance, problem, inputs, ended=execute.claim.run_id)
 
 
 def _traced(commit: Commit, execute: Execute) -> Commit:
@@ -285,12 +384,12 @@ def interrupted(job: AnyDefinition, execute: Execute) -> object:
 
 # ---------------------------------------------------------------- common parts of every commit
 def _with_parking(job: AnyDefinition, commit: Commit, inputs: TurnInputs) -> Commit:
-    """Return a commit with the messages of its kind about an instance that it parks or resumes.
+    """Return a commit with the messages of its kind about an instance that it parks, leaves or resumes.
 
-    An instance that this code cannot read sends none: that must not keep it from being parked.
+    An instance that this code cannot read sends none: that must not keep it from being left.
     """
     transition = commit.transition
-    event = next((each for each in transition.events if isinstance(each, JobParked | JobResumed)), None)
+    event = next((each for each in transition.events if isinstance(each, JobParked | JobLeft | JobResumed)), None)
     after = None if event is None else stored(transition)
     if event is None or after is None:
         return commit

@@ -30,6 +30,9 @@ def put(
     if journal is not None:
         earlier = before.journal_length if journal.earlier == "kept" else 0
         changes["journal_length"] = earlier + len(journal.bodies)
+    suspension = changes.get("suspension")
+    if suspension is not None and suspension != before.suspension:
+        changes["suspended_ms"] = now_ms
     after = before.changed(version=before.version + 1, updated_ms=now_ms, **changes)
     return Transition(
         address=before.address,

@@ -196,12 +196,20 @@ class PageSource:
     async def parked(self, after: str, kind: str = "") -> ParkedList:
         """Return the data of the page of parked instances, of all kinds or of one."""
         found = await self._found(Wanted(status="parked", kind=kind, after=after))
-        return ParkedList(parked=self.shown(found), **_rest(found))
+        left = await self._found(Wanted(status="left", kind=kind)) if not after else ()
+        return ParkedList(parked=self.shown(found), left=self.shown(left), **_rest(found))
 
     def shown(self, listed: Sequence[Listed]) -> tuple[Listed, ...]:
         """Return instances as the caller may see them."""
         return tuple(
-            attrs.evolve(each, report=attrs.evolve(each.report, last_error=self._failure(each.report.last_error)))
+            attrs.evolve(
+                each,
+                report=attrs.evolve(
+                    each.report,
+                    last_error=self._failure(each.report.last_error),
+                    left=self._failure(each.report.left),
+                ),
+            )
             for each in listed
         )
 
@@ -290,7 +298,7 @@ def _presence(row: Instance | None) -> Presence:
         return "absent"
     if row.ended_ms is not None:
         return "ended"
-    return "no" if row.suspension is None else "yes"
+    return "no" if row.suspension is None and row.left is None else "yes"
 
 
 def _rest(found: Listing) -> dict[str, Any]:

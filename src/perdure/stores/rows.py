@@ -11,6 +11,7 @@ from perdure.values.errors import InvalidId, StoreCorrupt
 from perdure.values.excerpt import excerpt
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance, PendingRetry
+from perdure.values.left import UNKNOWN, Left, codes_of
 from perdure.values.message import Message, StoredMessage
 from perdure.values.status import Suspension
 from perdure.values.transition import Remembered
@@ -20,15 +21,16 @@ Row: TypeAlias = tuple[Any, ...]  # as the driver returns it; STRICT tables ensu
 INSTANCE_COLUMNS = (
     "incarnation, version, kind, name, id, state, state_version, data, alarm_ms, suspension, pending_retry, claim, "
     "event_claim, run_count, event_count, last_error, created_ms, updated_ms, alarm_trace, journal_length, "
-    "lane, ended_ms"
+    "lane, ended_ms, suspended_ms, left_mark"
 )
-MESSAGE_COLUMNS = "message_id, sender, target, action, payload, sent_ms, attempts, not_before_ms, error, trace"
-DEAD_LETTER_COLUMNS = "message_id, sender, target, action, payload, sent_ms, attempts, 0, error, trace"
+MESSAGE_COLUMNS = "message_id, sender, target, action, payload, sent_ms, attempts, not_before_ms, error, trace, left_by"
+DEAD_LETTER_COLUMNS = "message_id, sender, target, action, payload, sent_ms, attempts, 0, error, trace, NULL"
 EVENT_COLUMNS = "sequence, address, type, at_ms, body"
 
 SET_COLUMNS = (
     "version, status, state, state_version, data, alarm_ms, suspension, pending_retry, claim, event_claim, "
-    "run_count, event_count, last_error, created_ms, updated_ms, alarm_trace, journal_length, ended_ms"
+    "run_count, event_count, last_error, created_ms, updated_ms, alarm_trace, journal_length, ended_ms, "
+    "suspended_ms, left_by, left_mark"
 )
 """The columns that every transition of an instance writes; those with indexes of their own are apart."""
 
@@ -42,8 +44,11 @@ _TEXT_OR_NULL: Final = (str, NoneType)
 _INSTANCE_TYPES: Final = (
     *(_INT, _INT, _TEXT, _TEXT, _TEXT, _TEXT, _INT, _TEXT, _INT_OR_NULL, _TEXT_OR_NULL, _TEXT_OR_NULL, _TEXT_OR_NULL),
     *(_TEXT_OR_NULL, _INT, _INT, _TEXT_OR_NULL, _INT, _INT, _TEXT_OR_NULL, _INT_OR_NULL, _TEXT_OR_NULL, _INT_OR_NULL),
+    *(_INT_OR_NULL, _TEXT_OR_NULL),
 )
-_MESSAGE_TYPES: Final = (_INT, _TEXT, _TEXT, _TEXT, _TEXT, _INT, _INT, _INT, _TEXT_OR_NULL, _TEXT_OR_NULL)
+_MESSAGE_TYPES: Final = (
+    *(_INT, _TEXT, _TEXT, _TEXT, _TEXT, _INT, _INT, _INT, _TEXT_OR_NULL, _TEXT_OR_NULL, _TEXT_OR_NULL),
+)
 KEY_TYPES: Final = (_TEXT, _TEXT, _TEXT, _TEXT)
 EVENT_TYPES: Final = (_INT, _TEXT, _TEXT, _INT, _TEXT)
 
@@ -63,7 +68,7 @@ def check_types(row: Row, types: tuple[tuple[type, ...], ...], *, what: str) -> 
 def set_values(instance: Instance, version: int) -> Row:
     """Return the values of `SET_COLUMNS`."""
     pending_retry, claim, event_claim = instance.pending_retry, instance.claim, instance.event_claim
-    last_error = instance.last_error
+    last_error, left = instance.last_error, instance.left
     return (
         version,
         instance.status,
@@ -83,6 +88,9 @@ def set_values(instance: Instance, version: int) -> Row:
         instance.alarm_trace,
         instance.journal_length,
         instance.ended_ms,
+        instance.suspended_ms,
+        None if left is None else left.key(instance.address),
+        None if left is None else to_json(left),
     )
 
 
@@ -95,6 +103,8 @@ def instance_from(row: Row) -> Instance:
     address = Address(*row[2:5])
     what = str(address)
     check_types(row, _INSTANCE_TYPES, what=what)
+    if row[9] == "undecodable":  # of a file that is read before its migration, which writes the mark
+        row = (*row[:9], None, *row[10:22], row[17], to_json(_of_older_code(row[17])))
     if row[9] not in _SUSPENSIONS:
         raise StoreCorrupt(what, f"its suspension is {row[9]!r}, none of {sorted(filter(None, _SUSPENSIONS))}")
     return Instance(
@@ -118,7 +128,14 @@ def instance_from(row: Row) -> Instance:
         journal_length=row[19] or 0,  # NULL: the tables are older
         lane=row[20],
         ended_ms=row[21],
+        suspended_ms=row[22],
+        left=None if row[23] is None else from_json(Left, row[23], what=what),
     )
+
+
+def _of_older_code(since_ms: int) -> Left:
+    why = FailureRecord(form="defect", error_type="InvalidInput", message="an earlier version could not read it")
+    return Left(codes=(UNKNOWN,), since_ms=since_ms, error=why)
 
 
 def message_values(message: Message) -> Row:
@@ -152,6 +169,7 @@ def message_from(row: Row) -> StoredMessage:
         attempts=row[6],
         not_before_ms=row[7],
         error=None if row[8] is None else from_json(FailureRecord, row[8], what=what),
+        codes=codes_of(row[10]),
     )
 
 

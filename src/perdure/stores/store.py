@@ -16,7 +16,7 @@ The requirements that matter most:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, Literal, Protocol, TypeAlias
 
@@ -39,7 +39,7 @@ from perdure.values.hold import Job
 from perdure.values.instance import Fence, Instance
 from perdure.values.instant import from_ms
 from perdure.values.message import StoredMessage
-from perdure.values.status import Status, Suspension
+from perdure.values.status import Status
 from perdure.values.transition import Loaded, Transition
 
 Durability: TypeAlias = Literal["none", "relaxed", "full"]
@@ -89,7 +89,6 @@ class Query:
         except_jobs: of none of these jobs.
         id_prefix: whose id begins with this text.
         status: with this status only.
-        suspension: suspended for this reason only.
         due_before_ms: whose alarm is due before this instant.
         after: whose address comes after this one, the last address of the previous page.
         limit: the maximum number of results, 1 to 1,000.
@@ -103,7 +102,6 @@ class Query:
     except_jobs: tuple[tuple[str, str], ...] = ()
     id_prefix: str = ""
     status: Status | None = None
-    suspension: Suspension | None = None
     due_before_ms: int | None = None
     after: Address | None = None
     limit: int = 100
@@ -277,6 +275,22 @@ class ClaimedOperation(Protocol):
 
     def __call__(self, after_incarnation: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
         """Return instances that have a claim."""
+        ...
+
+
+class LeftOperation(Protocol):
+    """The function ``left_to``."""
+
+    def __call__(self, codes: Mapping[Job, str], limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
+        """Return the instances that other code left."""
+        ...
+
+
+class MessagesLeftOperation(Protocol):
+    """The function ``messages_left_to``."""
+
+    def __call__(self, codes: Mapping[Job, str], limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
+        """Return the messages that other code left."""
         ...
 
 
@@ -472,7 +486,13 @@ class Store:
             only those behind this position: a ``due_ms`` and an incarnation, of which no instance need be stored. Rows
             that cannot be read are omitted here and below: ``health`` reports them.
         next_alarm: ``(after_ms)``: the earliest ``due_ms`` strictly after the instant, or None.
-        claimed: ``(after_incarnation, limit)``: instances with a claim of either kind, by incarnation.
+        claimed: ``(after_incarnation, limit)``: instances with an ``owner``, by incarnation: those with a claim of
+            either kind, but of those that are left only those whose upgrade is claimed.
+        left_to: ``(codes, limit)``: instances of these jobs that are left, and not by the code of their job, in no
+            particular order. Reading them takes a time that depends on the number of returned instances and of
+            different codes, and not on how many instances the given codes left.
+        messages_left_to: ``(codes, limit)``: the oldest living message of each (sender, target) to a job of these, if
+            it is left, and not by the code of that job; whatever its ``not_before_ms``.
         messages: ``(now_ms, limit)``: for each (sender, target) its oldest living message, if it may be delivered: its
             ``not_before_ms`` is not after the instant. The oldest first, so that every caller delivers a pair in order.
         next_message: ``(after_ms)``: the earliest ``not_before_ms`` strictly after the instant among living messages.
@@ -537,6 +557,8 @@ class Store:
             transition together with its instance, after deleting the earlier ones for a ``cut``; ``Purge`` deletes all.
             A missing place before a stored one is ``StoreCorrupt``. Appending costs the same, however long the journal
             is. None: the store keeps no journals, and no job that has them can be served.
+        reads: decides, beside the code of a job, whether an instance can be read: the ids of the keys of an
+            encrypted store; empty for any other.
         sharing: the operations of a shared store, which `perdure.stores.sharing.contract` describes. None for an owned
             store.
         listen: ``(listener)``: the listener is called in the event loop soon after another process, such as an
@@ -559,6 +581,8 @@ class Store:
     due: DueOperation
     next_alarm: NextAlarmOperation
     claimed: ClaimedOperation
+    left_to: LeftOperation
+    messages_left_to: MessagesLeftOperation
     messages: MessagesOperation
     next_message: NextMessageOperation
     dead_letters: DeadLettersOperation
@@ -585,6 +609,7 @@ class Store:
     commit_all: CommitAllOperation | None = None
     journal: JournalOperation | None = None
     left: Left = "closed"
+    reads: str = ""
     sharing: Sharing | None = None
     listen: ListenOperation | None = None
     watch_ownership: WatchOwnershipOperation | None = None

@@ -14,6 +14,7 @@ from perdure.values.event import (
     DebounceFlushed,
     JobExecuted,
     JobFailed,
+    JobLeft,
     JobParked,
     JobPaused,
     JobRecovered,
@@ -48,6 +49,7 @@ _STEPS: Final[Mapping[type[AnyEvent], tuple[str, str]]] = {
     JobFailed: ("running", "retrying"),
     JobRecovered: ("running", "running"),
     JobParked: ("running", "parked"),
+    JobLeft: ("waiting", "parked"),
     JobPaused: ("waiting", "paused"),
     JobResumed: ("paused", "waiting"),
     DebounceFlushed: ("running", "ended"),
@@ -126,6 +128,10 @@ def trouble_in(event: AnyEvent, /) -> Trouble | None:
             text = error.message
             return Trouble(
                 at_ms=event.at_ms, address=event.address, type=event.type, error=error.error_type, message=text
+            )
+        case JobLeft():
+            return Trouble(
+                at_ms=event.at_ms, address=event.address, type=event.type, error=event.error_type, message=event.detail
             )
         case JobParked():
             return Trouble(

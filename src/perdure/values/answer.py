@@ -11,7 +11,7 @@ from typing_extensions import TypeAliasType
 from perdure.values.excerpt import excerpt, fields_in_line
 from perdure.values.failure import FailureRecord
 from perdure.values.frozen import frozen
-from perdure.values.status import Status, Suspension
+from perdure.values.status import Held, Status, Suspension
 
 E_co = TypeVar("E_co", covariant=True)
 S_co = TypeVar("S_co", covariant=True)
@@ -60,7 +60,7 @@ class Paused:
 class Parked:
     """Nothing ran: the instance is parked, for the reason in ``reason``."""
 
-    reason: Suspension
+    reason: Held
 
 
 Outcome = TypeAliasType(
@@ -197,6 +197,9 @@ class InstanceStatus:
             instance is paused or parked.
         attempt: the attempt that is running or due next, the last one if retries are exhausted; 1 without a retry.
         parked: why the instance is parked, if it is.
+        left: why code that cannot read the instance left it to other code, if it did.
+        since: since when it is paused, parked or left; None if it is not.
+        heals: how an operator ends that; empty if there is no need.
         last_error: the error of the last run.
         phase: a word of the job's kind: how a workflow ended, ``done``, ``failed`` or ``cancelled``, or
             ``child_parked`` while a child of it is parked; None for others.
@@ -214,6 +217,9 @@ class InstanceStatus:
     will_flush_at: datetime | None = None
     attempt: int = 1
     parked: Suspension | None = None
+    left: FailureRecord | None = None
+    since: datetime | None = None
+    heals: str = ""
     last_error: FailureRecord | None = None
     phase: str | None = None
 

@@ -11,7 +11,7 @@ from perdure.values.excerpt import fields_in_line
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Cause
 from perdure.values.instant import from_ms
-from perdure.values.status import Suspension
+from perdure.values.status import Held
 
 
 @attrs.frozen(kw_only=True)
@@ -144,7 +144,23 @@ class JobParked(EventHeader):
     """An instance was parked: it is inactive until it is resumed."""
 
     type: ClassVar[str] = "job.parked"
-    reason: Suspension
+    reason: Held
+    detail: str = ""
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class JobLeft(EventHeader):
+    """Code that cannot read the instance left it, unchanged, to other code.
+
+    Attributes:
+        code: the fingerprint of that code.
+        error_type: the class of the problem.
+        detail: the problem, with its path.
+    """
+
+    type: ClassVar[str] = "job.left"
+    code: str
+    error_type: str = "InvalidInput"
     detail: str = ""
 
 
@@ -157,14 +173,14 @@ class JobPaused(EventHeader):
 
 @attrs.frozen(kw_only=True, repr=False)
 class JobResumed(EventHeader):
-    """A paused or parked instance was resumed."""
+    """A paused or parked instance was resumed, or code continues that reads an instance which other code left."""
 
     type: ClassVar[str] = "job.resumed"
-    was: Suspension
+    was: Held
 
 
-Parking: TypeAlias = JobParked | JobResumed
-"""The event of a commit that parks an instance, or ends that."""
+Parking: TypeAlias = JobParked | JobLeft | JobResumed
+"""The event of a commit that parks or leaves an instance, or ends that."""
 
 
 @attrs.frozen(kw_only=True, repr=False)
@@ -320,6 +336,7 @@ Event: TypeAlias = (
     | JobRetryExhausted
     | JobTerminated
     | JobParked
+    | JobLeft
     | JobPaused
     | JobResumed
     | JobRecovered
@@ -342,6 +359,7 @@ EVENT_TYPES: dict[str, type[Event]] = {
         JobRetryExhausted,
         JobTerminated,
         JobParked,
+        JobLeft,
         JobPaused,
         JobResumed,
         JobRecovered,

@@ -9,6 +9,7 @@ import attrs
 from perdure.values.address import Address
 from perdure.values.excerpt import excerpt, fields_in_line, size_only
 from perdure.values.failure import FailureRecord
+from perdure.values.left import Left
 from perdure.values.status import Status, Suspension
 from perdure.values.turn_value import turn_value
 
@@ -129,6 +130,8 @@ class Instance:
         lane: the lane in which the instance waits for a free worker, or was taken from; its alarm, or the instant of
             its retry, is then its place in the lane. None: its alarm fires by itself.
         ended_ms: when it ended, for a kind that keeps it for its result; None while it has not.
+        suspended_ms: when it was last paused or parked; None if it never was.
+        left: the versions of the code that cannot read it. None: no version has left it.
     """
 
     __repr__ = fields_in_line
@@ -153,6 +156,8 @@ class Instance:
     journal_length: int = 0
     lane: str | None = None
     ended_ms: int | None = None
+    suspended_ms: int | None = None
+    left: Left | None = None
 
     def changed(self, **changes: Any) -> Instance:  # of the fields named
         """Return a copy with these fields changed: ``attrs.evolve`` in a third of the time."""
@@ -177,6 +182,8 @@ class Instance:
         copy.journal_length = self.journal_length
         copy.lane = self.lane
         copy.ended_ms = self.ended_ms
+        copy.suspended_ms = self.suspended_ms
+        copy.left = self.left
         for name, value in changes.items():
             setattr(copy, name, value)
         changed: Instance = copy
@@ -211,6 +218,8 @@ class Instance:
         copy.journal_length = self.journal_length
         copy.lane = self.lane
         copy.ended_ms = self.ended_ms
+        copy.suspended_ms = self.suspended_ms
+        copy.left = self.left
         after: Instance = copy
         return after
 
@@ -221,8 +230,8 @@ class Instance:
 
     @property
     def due_ms(self) -> int | None:
-        """When the engine must start a turn, as a store indexes it. None while suspended, and in a lane."""
-        if self.suspension is not None or self.lane is not None:
+        """When the engine must start a turn, as a store indexes it. None while suspended or left, and in a lane."""
+        if self.suspension is not None or self.lane is not None or self.left is not None:
             return None
         return self.alarm_ms if self.pending_retry is None else self.pending_retry.at_ms
 
@@ -230,25 +239,36 @@ class Instance:
     def rank_ms(self) -> int | None:
         """The place in the lane, as a store orders it: the least comes first. None for an instance that is not queued.
 
-        An instance is queued if it has a lane, and is neither claimed nor suspended.
+        An instance is queued if it has a lane, and is neither claimed nor suspended nor left.
         """
-        if self.lane is None or self.suspension is not None or self.owner is not None:
+        if self.lane is None or self.suspension is not None or self.left is not None:
+            return None
+        if self.claim is not None or self.event_claim is not None:
             return None
         return self.alarm_ms if self.pending_retry is None else self.pending_retry.at_ms
 
     @property
     def owner(self) -> int | None:
-        """The epoch of the engine that claims this instance, as a store indexes it for recovery."""
+        """The epoch of the engine that claims this instance, as a store indexes it for recovery.
+
+        The runs of an instance that is left wait for code that reads it. The claim of its upgrade does not.
+        """
         claim = self.claim or self.event_claim
+        if self.left is not None:
+            claim = self.event_claim if self.event_claim is not None and self.event_claim.cause == "upgrade" else None
         return None if claim is None else claim.owner
 
     @property
     def status(self) -> Status:
         """The status that callers receive."""
-        if self.claim is not None and self.suspension is None:
-            return "running"
+        if self.left is not None:
+            return "left"
         if self.suspension is not None:
             return "paused" if self.suspension == "paused" else "parked"
+        return "running" if self.claim is not None else self._status_at_rest
+
+    @property
+    def _status_at_rest(self) -> Status:
         if self.ended_ms is not None:
             return "done"
         if self.pending_retry is not None:

@@ -44,6 +44,7 @@ class StoredMessage:
         attempts: deliveries that ended in a defect or an overload.
         not_before_ms: the earliest time of the next delivery.
         error: why the last delivery did not succeed.
+        codes: the versions of the code that could not read it, or its target, and left it to others; see `Left`.
     """
 
     __repr__ = fields_in_line
@@ -53,6 +54,7 @@ class StoredMessage:
     attempts: int = 0
     not_before_ms: int = 0
     error: FailureRecord | None = None
+    codes: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -64,7 +66,10 @@ class Consumed:
 
 @attrs.frozen(kw_only=True)
 class Postponed:
-    """The message could not be handled now: it waits, and so do later messages of the same sender."""
+    """The message could not be handled now: it waits, and so do later messages of the same sender.
+
+    Engines of other code than ``codes`` deliver it at once.
+    """
 
     __repr__ = fields_in_line
 
@@ -72,6 +77,7 @@ class Postponed:
     attempts: int
     not_before_ms: int
     error: FailureRecord | None
+    codes: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

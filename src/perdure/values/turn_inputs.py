@@ -30,6 +30,7 @@ class TurnInputs:
         decoded: the decoded state of the row, if the engine keeps it; only for the row that holds its text.
         code: whether all code of the job must be claimed before it runs, because a process died shortly before.
         others: the other engines that share the store.
+        reads: the texts that the store can read, beside the code of the job: see `Store.reads`.
     """
 
     __repr__ = fields_in_line
@@ -45,6 +46,7 @@ class TurnInputs:
     code: Literal["trusted", "suspect"] = "trusted"
     hold: Hold = "released"
     others: OtherEngines = NO_OTHERS
+    reads: str = ""
     decoded: Decoded | None = None
 
     def id(self, offset: int = 0) -> str:

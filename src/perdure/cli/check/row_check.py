@@ -114,8 +114,8 @@ def _readable(job: AnyDefinition, instance: Instance, present: Instance) -> Iter
     elif _is_reshaped(job, instance):
         reason = "its type changed without a new version: the next commit writes it in the new form"
         yield finding_at(Topic.RESHAPED, at, reason)
-    if instance.suspension == "undecodable":
-        yield finding_at(Topic.RESUMES, at, "it was parked as undecodable, and this code can decode it")
+    if instance.left is not None:
+        yield finding_at(Topic.RESUMES, at, "other code left it, and this code can read it")
     stale = job.stale_alarm(present)
     if stale is not None:
         yield finding_at(Topic.ALARM, at, stale)

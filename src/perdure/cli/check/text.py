@@ -13,12 +13,12 @@ CAN_READ: Final = "this code can decode everything"
 TITLES: Final = {
     Topic.FILE: ("problem of the file itself: restore a backup", "problems of the file itself: restore a backup"),
     Topic.UNREADABLE: (
-        "instance that this code cannot decode: it would be parked as undecodable",
-        "instances that this code cannot decode: they would be parked as undecodable",
+        "instance that this code cannot decode: it would be left to other code",
+        "instances that this code cannot decode: they would be left to other code",
     ),
     Topic.DIVERGES: (
-        "instance whose journal this code cannot follow: it would be parked as undecodable",
-        "instances whose journals this code cannot follow: they would be parked as undecodable",
+        "instance whose journal this code cannot follow: it would be left to other code",
+        "instances whose journals this code cannot follow: they would be left to other code",
     ),
     Topic.NOT_SERVED: (
         "instance belongs to a job that this app does not serve",

@@ -197,11 +197,11 @@ def _row(dead: Dead, *, payload: bool) -> tuple[str, ...]:
         report = dead.report
         return (
             str(dead.address),
-            instant(report.updated_at),
+            instant(report.since),
             str(report.attempt),
             report.parked or "",
             error_text(report.last_error),
-            _command(dead) or "none: deploy code that can read it",
+            _command(dead),
         )
     message = dead.message
     return (
@@ -213,15 +213,15 @@ def _row(dead: Dead, *, payload: bool) -> tuple[str, ...]:
         str(dead.attempts),
         error_text(dead.error),
         *([message.payload] if payload else []),
-        _command(dead) or "",
+        _command(dead),
     )
 
 
-def _command(dead: Dead) -> str | None:
-    """Return the command that repeats it; None for an item that the code of its engine cannot read."""
+def _command(dead: Dead) -> str:
+    """Return the command that repeats it."""
     if isinstance(dead, StoredMessage):
         return f"perdure redrive {dead.message_id}"
-    return None if dead.report.parked == "undecodable" else f"perdure retry {_in_shell(str(dead.address))}"
+    return f"perdure retry {_in_shell(str(dead.address))}"
 
 
 def _data(dead: Dead, *, payload: bool) -> dict[str, Any]:
@@ -230,7 +230,7 @@ def _data(dead: Dead, *, payload: bool) -> dict[str, Any]:
         return {
             "form": "item",
             "address": str(dead.address),
-            "since": None if report.updated_at is None else report.updated_at.isoformat(),
+            "since": None if report.since is None else report.since.isoformat(),
             "attempts": report.attempt,
             "reason": report.parked,
             "error": None if report.last_error is None else data_of(report.last_error),

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from perdure.cli.exit_code import ExitCode
 from perdure.cli.instances.filters import ALL, FilterOptions, address_of, list_filter
 from perdure.cli.instances.pages import pages
-from perdure.cli.instances.records import list_table, listed_data
+from perdure.cli.instances.records import list_table, listed_data, remedies
 from perdure.cli.json_lines import JsonOption, write_json
 from perdure.cli.table import write_table
 from perdure.cli.target.opening import open_target
@@ -47,15 +47,18 @@ def list_instances(
     if limit < 1:
         raise UsageError(f"--limit {limit}: expected a number from 1")
     begin = None if after is None else address_of(after)
-    left, last = limit, None
+    left, last, told = limit, None, dict[str, None]()
     with open_target(target) as found:
         for page in pages(found, list_filter(wanted, after=begin), None if all_ else limit + 1):
             shown = page if all_ else page[:left]
             if shown:
                 _write(shown, json=json, heading=last is None)
                 left, last = left - len(shown), shown[-1].address
+                told.update(dict.fromkeys(remedies(shown)))
             if len(shown) < len(page):
                 sys.stderr.write(f"perdure: more instances match; pass --all, or --after '{one_line(str(last))}'\n")
+    for remedy in () if json else told:
+        sys.stderr.write(f"perdure: {one_line(remedy)}\n")
     if last is None:
         sys.stderr.write("perdure: no instance matches\n")
     return ExitCode.DONE

@@ -20,7 +20,7 @@ from perdure.values.listed import Listed
 from perdure.wire.records import data_of
 
 MAX_ERROR_CHARACTERS: Final = 60
-LIST_COLUMNS: Final = ("ADDRESS", "STATUS", "NEXT RUN", "RUNS", "EVENTS", "LAST ERROR")
+LIST_COLUMNS: Final = ("ADDRESS", "STATUS", "SINCE", "NEXT RUN", "RUNS", "EVENTS", "LAST ERROR")
 
 
 def instant(at: datetime | None) -> str:
@@ -40,22 +40,17 @@ def _error_line(error_type: str, message: str) -> str:
 def status_text(status: str, report: InstanceStatus) -> str:
     """Print a status, with the phase that its kind reports, and the reason of a parked instance.
 
-    >>> status_text("parked", InstanceStatus(status="parked", parked="undecodable"))
-    'parked (undecodable)'
+    >>> left = FailureRecord(form="defect", error_type="Diverged", message="step 2: ...")
+    >>> status_text("left", InstanceStatus(status="left", left=left))
+    'left (Diverged)'
     >>> status_text("done", InstanceStatus(status="done", phase="cancelled"))
     'done (cancelled)'
     >>> status_text("parked", InstanceStatus(status="parked", parked="retries_exhausted", phase="dead"))
     'parked (dead, retries_exhausted)'
     """
-    reason = report.parked if status == "parked" else None
+    reason = report.parked if status == "parked" else None if report.left is None else report.left.error_type
     words = [word for word in (report.phase, reason) if word and word != status]
     return f"{status} ({', '.join(words)})" if words else status
-
-
-def _listed_status(each: Listed) -> str:
-    """Print a status in a list: the reason of most parked instances is their last error."""
-    reason = each.report.parked if each.report.parked == "undecodable" else None
-    return status_text(each.status, attrs.evolve(each.report, parked=reason))
 
 
 def value_text(name: str, value: object) -> str:
@@ -91,16 +86,23 @@ def list_table(found: Iterable[Listed]) -> Table:
     rows = tuple(
         (
             str(each.address),
-            _listed_status(each),
+            status_text(each.status, each.report),
+            instant(each.report.since),
             instant(each.report.next_run_at),
             str(each.report.run_count),
             str(each.report.event_count),
-            error_text(each.report.last_error),
+            error_text(each.report.left or each.report.last_error),
         )
         for each in found
     )
     table = Table(LIST_COLUMNS, rows, frozenset({"ADDRESS", "LAST ERROR"}))
-    return table.without_empty("LAST ERROR")
+    return table.without_empty("LAST ERROR").without_empty("SINCE")
+
+
+def remedies(found: Iterable[Listed]) -> tuple[str, ...]:
+    """Return how an operator heals the instances of a list, once for each reason."""
+    texts = {status_text(each.status, attrs.evolve(each.report, phase=None)): each.report.heals for each in found}
+    return tuple(f"{status}: {heals}" for status, heals in texts.items() if heals)
 
 
 def listed_data(listed: Listed) -> dict[str, Any]:

@@ -72,8 +72,8 @@ def retrying_action(run_now: str | None, report: InstanceStatus) -> str | None:
         report: its status.
     """
     match report:
-        case InstanceStatus(status="parked"):
-            return None if report.parked == "undecodable" else "resume"
+        case InstanceStatus(status="parked" | "left"):
+            return "resume"
         case InstanceStatus(status="retrying"):
             return run_now
         case _:
@@ -94,8 +94,6 @@ def why_not_retried(address: Address, run_now: str | None, report: InstanceStatu
         report: its status, for which `retrying_action` is None.
     """
     match report.status:
-        case "parked":
-            return "it is parked as undecodable: deploy code that can read it, and it resumes by itself"
         case "retrying":
             return f"the kind {address.kind} has no known request that runs a retry now; see perdure call"
         case "paused":

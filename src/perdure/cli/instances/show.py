@@ -65,11 +65,11 @@ def show(
         is_there = report.status != "not_found"
         shows = found.hides_secrets if state is None else state
         content, unreadable = _state(found, at) if shows and is_there else (None, "")
-        parked = why_parked(found.history(at, None, RECENT)) if report.parked is not None else ""
+        parked = _why(found, at, report)
         steps = _steps(found, at) if is_there and not json else ()
         outcome = _outcome(found, at, report) if shows else None
     if json:
-        reason = {"parked_because": parked} if parked else {}
+        reason = {"because": parked} if parked else {}
         ended = {} if outcome is None else {"outcome": outcome_data(outcome)}
         write_json([status_data(at, report) | reason | ended | ({"state": content} if shows else {})])
     elif is_there:
@@ -85,6 +85,13 @@ def show(
     elif is_there and state is None and not shows:
         sys.stderr.write("perdure: state not shown: pass --app MODULE:APP, or --state to print it as stored\n")
     return ExitCode.DONE if is_there else ExitCode.REFUSED
+
+
+def _why(target: Target, at: Address, report: InstanceStatus) -> str:
+    """Return why an instance is parked or left."""
+    if report.left is not None:
+        return report.left.message
+    return why_parked(target.history(at, None, RECENT)) if report.parked is not None else ""
 
 
 def _state(target: Target, at: Address) -> tuple[object, str]:
@@ -159,7 +166,9 @@ def _fields(
     fields = [
         ("address", str(at)),
         ("status", status_text(report.status, report)),
-        ("parked because", shortened(parked, MAX_ERROR_CHARACTERS)),
+        (f"{report.status} because", shortened(parked, MAX_ERROR_CHARACTERS)),
+        (f"{report.status} since", instant(report.since)),
+        ("to fix it", report.heals),
         ("outcome", shortened(outcome_text(outcome), MAX_ERROR_CHARACTERS)),
         ("next run", instant(report.next_run_at)),
         ("steps", f"{recorded} recorded" if steps else ""),

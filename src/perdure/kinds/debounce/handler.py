@@ -67,9 +67,7 @@ def _add(job: AnyDefinition, address: Address, instance: Instance | None, reques
     if instance is None:
         fresh = Instance(address=address, created_ms=inputs.now_ms, updated_ms=inputs.now_ms, data=_encode(Batches()))
         return begin_event(job, fresh, request, inputs, found="created")
-    if instance.suspension == "undecodable" or (
-        instance.suspension == "recovery_exhausted" and instance.event_claim is not None
-    ):
+    if instance.suspension == "recovery_exhausted" and instance.event_claim is not None:
         return refuse(address, InstanceParked(str(address), instance.suspension))
     return begin_event(job, instance, request, inputs, found="exists")
 

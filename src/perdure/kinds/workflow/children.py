@@ -17,7 +17,7 @@ from perdure.kinds.workflow.instructions import CallChild
 from perdure.kinds.workflow.stored import FAILURE, Header, Parent, ParkedChild
 from perdure.values.address import Address
 from perdure.values.errors import InvalidInput
-from perdure.values.event import JobParked, Parking
+from perdure.values.event import JobParked, JobResumed, Parking
 from perdure.values.failure import Defect
 from perdure.values.message import Message
 
@@ -103,7 +103,10 @@ def report_parking(sender: Address, parent: Parent, event: Parking, now_ms: int)
 
     It has no detail: the error of a child may have secrets that the parent does not know.
     """
-    action, reason = ("child_parked", event.reason) if isinstance(event, JobParked) else ("child_resumed", event.was)
+    if isinstance(event, JobResumed):
+        action, reason = "child_resumed", event.was
+    else:
+        action, reason = "child_parked", event.reason if isinstance(event, JobParked) else "left"
     payload = orjson.dumps({"call": parent.call, "reason": reason}).decode()
     target = Address.parse(parent.address)
     return Message(sender=sender, target=target, action=action, payload=payload, sent_ms=now_ms)

@@ -209,6 +209,10 @@ class Workflow(Definition["WorkflowHandle[S, A, E]", "WorkflowSender[S]", R_cont
         """Decide a command or an alarm."""
         return handler.begin(self, address, instance, request, inputs)
 
+    def begin_unread(self, address: Address, instance: Instance, request: Request, inputs: TurnInputs) -> Step | None:
+        """Decide a command of a workflow that is left: it stores signals and accepts a cancel."""
+        return handler.begin_unread(self, address, instance, request, inputs)
+
     def program(self, instance: Instance, claim: Claim, command: object) -> tuple[str, Program[Any, Any, Any]]:
         """Return the program of a run, which replays the workflow and continues it."""
         return "run", performing.advancing(self, instance)

@@ -13,7 +13,7 @@ from perdure.values.frozen import frozen
 class Diverged(InvalidInput):
     """The program does not perform the steps of its journal: other code wrote it, or the program is not deterministic.
 
-    The workflow is parked as ``undecodable``, with all its data, and continues when code that can follow it starts.
+    The workflow is left to other code, with all its data, and continues when code that can follow it starts.
 
     Attributes:
         path: the path of the step.

@@ -81,6 +81,15 @@ def begin(
             assert_never(command)
 
 
+def begin_unread(
+    job: Workflow[Any, Any, Any, Any], address: Address, instance: Instance, request: Request, inputs: TurnInputs
+) -> Step | None:
+    """Decide a command of a workflow that this code cannot read or follow: it stores signals, and runs nothing."""
+    if isinstance(request.command, AlarmDue):
+        return None
+    return begin(job, address, instance, request, inputs)
+
+
 def _start(
     job: Workflow[Any, Any, Any, Any],
     address: Address,
@@ -202,11 +211,7 @@ def _cancel(address: Address, instance: Instance | None, command: CancelWorkflow
     else:
         request = attrs.evolve(before, interrupt=True)
     header = attrs.evolve(header, cancel=request)
-    if instance.suspension in (
-        None,
-        "paused",
-        "undecodable",
-    ):  # code that cannot follow the journal compensates nothing
+    if instance.suspension in (None, "paused"):
         return _wake(instance, header, inputs)
     resumed = EventRecorder(inputs, address, instance.run_count).add(JobResumed, was=instance.suspension)
     return _wake(instance.changed(suspension=None), header, inputs, (resumed,))

@@ -14,7 +14,7 @@ from perdure.jobs.failures import record_failure
 from perdure.jobs.redaction import secrets_of_run
 from perdure.jobs.run import executed, run_answer
 from perdure.jobs.step import Commit, Execute
-from perdure.jobs.suspension import undecodable
+from perdure.jobs.suspension import leave
 from perdure.jobs.writes import answered, purge, put, stored
 from perdure.kinds.workflow.cancelling import cut, may_stop
 from perdure.kinds.workflow.children import has_secret_end, is_child_signal, report_end, report_parking
@@ -448,7 +448,7 @@ def cut_short(
 
 
 def concluded(job: Workflow[Any, Any, Any, Any], execute: Execute, inputs: TurnInputs) -> Commit:
-    """Commit the end of a run, or park a workflow whose journal this code cannot follow.
+    """Commit the end of a run, or leave a workflow whose journal this code cannot follow.
 
     Raises:
         TypeError: the run had no replay, which is a defect of this kind.
@@ -457,7 +457,7 @@ def concluded(job: Workflow[Any, Any, Any, Any], execute: Execute, inputs: TurnI
     if isinstance(draft, WorkflowDraft) and draft.problem is not None:
         if draft.replay is not None:
             draft.replay.tree.close()
-        return undecodable(job, execute.instance, draft.problem, inputs)
+        return leave(job, execute.instance, draft.problem, inputs, ended=execute.claim.run_id)
     if not isinstance(draft, WorkflowDraft) or draft.replay is None:
         raise TypeError(f"a run of {job!r} ended without a replay")
     return settled(job, execute, draft.replay, inputs)

@@ -42,6 +42,7 @@ COLUMNS: Final[Mapping[Table, TableColumns]] = {
             *("incarnation", "version", "kind", "name", "id", "status", "due_ms", "state", "state_version", "data"),
             *("alarm_ms", "suspension", "pending_retry", "claim", "event_claim", "run_count", "event_count"),
             *("last_error", "created_ms", "updated_ms", "alarm_trace", "journal_length", "lane", "rank_ms", "ended_ms"),
+            *("suspended_ms", "left_by", "left_mark"),
         ),
         1,
     ),
@@ -49,7 +50,7 @@ COLUMNS: Final[Mapping[Table, TableColumns]] = {
     "messages": TableColumns(
         (
             *("message_id", "sender", "target", "action", "payload", "sent_ms", "attempts", "not_before_ms", "error"),
-            *("trace", "place"),
+            *("trace", "place", "left_by"),
         ),
         1,
     ),

@@ -156,6 +156,11 @@ class Encryption:
             raise DefinitionError("the file of keys", str(error), "a readable file of lines id:base64") from error
         return Encryption.from_text(text, plain=plain)
 
+    @property
+    def reads(self) -> str:
+        """The texts that these keys read, described without the keys."""
+        return " ".join((self.plain, *sorted(self._ciphers)))
+
     def __repr__(self) -> str:
         older = "".join(f", older {key.id}" for key in self.older)
         text = f"<{type(self).__name__} with key {self.primary.id}{older}, plain {self.plain}>"

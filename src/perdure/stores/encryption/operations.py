@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -40,6 +40,7 @@ def encrypted_store(store: Store, encryption: Encryption) -> Store:
     operations = _Operations(store, Records(encryption))
     return attrs.evolve(
         store,
+        reads=encryption.reads,
         load=operations.load,
         commit=operations.commit,
         load_all=None if store.load_all is None else operations.load_all,
@@ -49,6 +50,8 @@ def encrypted_store(store: Store, encryption: Encryption) -> Store:
         queued=None if store.queued is None else operations.queued,
         claimed=operations.claimed,
         messages=operations.messages,
+        left_to=operations.left_to,
+        messages_left_to=operations.messages_left_to,
         dead_letters=operations.dead_letters,
         redrive=operations.redrive,
         find=operations.find,
@@ -120,6 +123,14 @@ class _Operations:
 
     def claimed(self, after_incarnation: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
         return converted(self.store.claimed(after_incarnation, limit), self.records.instances)
+
+    def left_to(self, codes: Mapping[Job, str], limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
+        return converted(self.store.left_to(codes, limit), self.records.instances)
+
+    def messages_left_to(
+        self, codes: Mapping[Job, str], limit: int, /
+    ) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
+        return converted(self.store.messages_left_to(codes, limit), self.records.messages)
 
     def messages(self, now_ms: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
         return converted(self.store.messages(now_ms, limit), self.records.messages)

@@ -11,7 +11,7 @@ import orjson
 from perdure.stores.encryption.keys import Encryption
 from perdure.stores.store import LoggedEvent, UnreadEvent
 from perdure.values.address import Address
-from perdure.values.event import Event, JobNoted, JobParked, JobTerminated
+from perdure.values.event import Event, JobLeft, JobNoted, JobParked, JobTerminated
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance, PendingRetry
 from perdure.values.journal import JournalChange
@@ -70,6 +70,8 @@ class Records:
                 event_claim=event_claim and self._claim(event_claim, address, "event_claim", salt),
                 pending_retry=retry and self._retry(retry, address, salt),
                 last_error=self._failure(instance.last_error, address, "last_error", salt=salt),
+                left=instance.left
+                and attrs.evolve(instance.left, error=self._record(instance.left.error, address, "left", salt=salt)),
             )
         )
 
@@ -174,6 +176,8 @@ class Records:
             event_claim=event_claim and self._unsealed_claim(event_claim, address, "event_claim"),
             pending_retry=retry and attrs.evolve(retry, error=self._unsealed(retry.error, address, "pending_retry")),
             last_error=instance.last_error and self._unsealed(instance.last_error, address, "last_error"),
+            left=instance.left
+            and attrs.evolve(instance.left, error=self._unsealed(instance.left.error, address, "left")),
         )
 
     def instances(self, instances: tuple[Instance, ...]) -> tuple[Instance, ...]:
@@ -266,7 +270,7 @@ def _readable(record: FailureRecord) -> FailureRecord:
 def _texts(event: Event) -> tuple[str, ...]:
     """Return the fields of an event whose text may contain data of the user."""
     match event:
-        case JobParked():
+        case JobParked() | JobLeft():
             return ("detail",)
         case JobTerminated():
             return ("reason",)

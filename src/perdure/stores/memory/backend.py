@@ -43,6 +43,8 @@ class MemoryBackend:
             due=opening.due,
             next_alarm=opening.next_alarm,
             claimed=opening.claimed,
+            left_to=opening.left_to,
+            messages_left_to=opening.messages_left_to,
             messages=opening.messages,
             next_message=opening.next_message,
             dead_letters=opening.dead_letters,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice, takewhile
 from operator import attrgetter
 from typing import TypeAlias
@@ -27,13 +27,14 @@ _Place: TypeAlias = tuple[str, str, str]  # an address as a plain tuple: hashed 
 class Instances:
     """Instances by address and by incarnation."""
 
-    __slots__ = ("_claimed", "_due", "_incarnations", "_last_incarnation", "_rows", "lanes")
+    __slots__ = ("_claimed", "_due", "_incarnations", "_last_incarnation", "_left", "_rows", "lanes")
 
     def __init__(self) -> None:
         self._incarnations: dict[_Place, int] = {}
         self._rows: dict[int, Instance] = {}
         self._due = Ordered()  # (due_ms, incarnation)
         self._claimed: set[int] = set()
+        self._left: set[int] = set()
         self.lanes = LaneIndex()
         self._last_incarnation = 0
 
@@ -59,6 +60,7 @@ class Instances:
         del self._incarnations[address.kind, address.name, address.id]
         del self._rows[incarnation]
         self._claimed.discard(incarnation)
+        self._left.discard(incarnation)
         if due_ms is not None:
             self._due.remove((due_ms, incarnation))
         self.lanes.change(incarnation, before, None)
@@ -102,6 +104,12 @@ class Instances:
         )
         return tuple(sorted(StatusCount(*place, number) for place, number in numbers.items()))
 
+    def left_to(self, codes: Mapping[Job, str], limit: int) -> tuple[Instance, ...]:
+        """Return the instances that other code left, by incarnation."""
+        rows = (self._rows[incarnation] for incarnation in sorted(self._left))
+        wanted = (row for row in rows if row.left is not None and _is_left_to(row.address, row.left.codes, codes))
+        return tuple(islice(wanted, limit))
+
     def find(self, query: Query) -> tuple[Instance, ...]:
         """Return a page of instances, in the order of their addresses."""
         found = (instance for instance in self._rows.values() if _is_asked_for(instance, query))
@@ -125,10 +133,19 @@ class Instances:
                 self._due.add((due_ms, incarnation))
         if after.lane is not None or (before is not None and before.lane is not None):
             self.lanes.change(incarnation, before, after)
-        if after.claim is None and after.event_claim is None:
+        if after.owner is None:
             self._claimed.discard(incarnation)
         else:
             self._claimed.add(incarnation)
+        if after.left is None:
+            self._left.discard(incarnation)
+        else:
+            self._left.add(incarnation)
+
+
+def _is_left_to(address: Address, left: tuple[str, ...], codes: Mapping[Job, str]) -> bool:
+    code = codes.get((address.kind, address.name))
+    return code is not None and code not in left
 
 
 def _is_asked_for(instance: Instance, query: Query) -> bool:
@@ -140,7 +157,6 @@ def _is_asked_for(instance: Instance, query: Query) -> bool:
         and (address.kind, address.name) not in query.except_jobs
         and address.id.startswith(query.id_prefix)
         and (query.status is None or instance.status == query.status)
-        and (query.suspension is None or instance.suspension == query.suspension)
         and (query.due_before_ms is None or (due_ms is not None and due_ms < query.due_before_ms))
         and (query.after is None or address > query.after)
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from bisect import insort
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, takewhile
 from typing import Literal, TypeAlias, assert_never
 
@@ -13,6 +13,7 @@ import attrs
 
 from perdure.stores.memory.ordered import Ordered
 from perdure.values.address import Address
+from perdure.values.hold import Job
 from perdure.values.message import Consumed, DeadLettered, Kept, Message, MessageFate, Postponed, StoredMessage
 
 _Pair: TypeAlias = tuple[Address, Address]
@@ -25,7 +26,7 @@ class Mail:
     ``ripe`` when they may be delivered at once, otherwise ``waiting`` for their instant.
     """
 
-    __slots__ = ("_dead", "_dead_own", "_last_id", "_living", "_pairs", "_postponed", "_ripe", "_waiting")
+    __slots__ = ("_dead", "_dead_own", "_last_id", "_left", "_living", "_pairs", "_postponed", "_ripe", "_waiting")
 
     def __init__(self) -> None:
         self._living: dict[int, StoredMessage] = {}
@@ -35,6 +36,7 @@ class Mail:
         self._ripe = Ordered()  # (id)
         self._waiting = Ordered()  # (not_before_ms, id)
         self._postponed = Ordered()  # (not_before_ms, id), heads or not
+        self._left: set[int] = set()
         self._last_id = 0
 
     def send(self, message: Message) -> None:
@@ -69,10 +71,11 @@ class Mail:
         match fate:
             case Consumed():
                 pass
-            case Postponed(attempts=attempts, not_before_ms=not_before_ms, error=error):
-                self._revive(attrs.evolve(stored, attempts=attempts, not_before_ms=not_before_ms, error=error))
+            case Postponed(attempts=attempts, not_before_ms=not_before_ms, error=error, codes=codes):
+                later = attrs.evolve(stored, attempts=attempts, not_before_ms=not_before_ms)
+                self._revive(attrs.evolve(later, error=error, codes=codes))
             case DeadLettered(attempts=attempts, error=error):
-                self._bury(attrs.evolve(stored, attempts=attempts, not_before_ms=0, error=error))
+                self._bury(attrs.evolve(stored, attempts=attempts, not_before_ms=0, error=error, codes=()))
             case _:
                 assert_never(fate)
 
@@ -97,6 +100,14 @@ class Mail:
         self._ripen(now_ms)
         heads = (self._living[message_id] for (message_id,) in self._ripe)
         return tuple(islice((head for head in heads if head.not_before_ms <= now_ms), limit))
+
+    def left_to(self, codes: Mapping[Job, str], limit: int) -> tuple[StoredMessage, ...]:
+        """Return the heads that other code left, the oldest first."""
+        rows = (self._living[message_id] for message_id in sorted(self._left))
+        return tuple(islice((row for row in rows if self._is_head(row) and _is_left_to(row, codes)), limit))
+
+    def _is_head(self, stored: StoredMessage) -> bool:
+        return self._pairs[_pair(stored)][0] == stored.message_id
 
     def count(self, pairs: Sequence[_Pair], limit: int) -> tuple[int, ...]:
         """Count the live messages of pairs, up to a total."""
@@ -136,6 +147,8 @@ class Mail:
 
     def _revive(self, stored: StoredMessage) -> None:
         self._living[stored.message_id] = stored
+        if stored.codes:
+            self._left.add(stored.message_id)
         if stored.not_before_ms > 0:
             self._postponed.add((stored.not_before_ms, stored.message_id))
         pair = _pair(stored)
@@ -157,6 +170,7 @@ class Mail:
 
     def _remove(self, message_id: int) -> StoredMessage:
         stored = self._living.pop(message_id)
+        self._left.discard(message_id)
         if stored.not_before_ms > 0:
             self._postponed.remove((stored.not_before_ms, message_id))
         pair = _pair(stored)
@@ -196,6 +210,12 @@ class Mail:
 
 def _pair(stored: StoredMessage) -> _Pair:
     return stored.message.sender, stored.message.target
+
+
+def _is_left_to(stored: StoredMessage, codes: Mapping[Job, str]) -> bool:
+    target = stored.message.target
+    code = codes.get((target.kind, target.name))
+    return code is not None and code not in stored.codes
 
 
 def _is_own(stored: StoredMessage) -> bool:

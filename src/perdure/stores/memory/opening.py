@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Never, TypeAlias, TypeVar, assert_never
 
 import attrs
@@ -140,6 +140,16 @@ class Opening:
     def claimed(self, after_incarnation: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
         """Return instances with a claim."""
         return self._answer("read claims", lambda tables: tables.instances.claimed(after_incarnation, limit))
+
+    def left_to(self, codes: Mapping[Job, str], limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
+        """Return the instances that other code left."""
+        return self._answer("read left instances", lambda tables: tables.instances.left_to(codes, limit))
+
+    def messages_left_to(
+        self, codes: Mapping[Job, str], limit: int, /
+    ) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
+        """Return the messages that other code left."""
+        return self._answer("read messages that are left", lambda tables: tables.mail.left_to(codes, limit))
 
     def messages(self, now_ms: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
         """Return messages that may be delivered."""

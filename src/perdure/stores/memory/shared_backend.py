@@ -81,6 +81,8 @@ class SharedMemoryBackend:
             due=opening.due,
             next_alarm=opening.next_alarm,
             claimed=opening.claimed,
+            left_to=opening.left_to,
+            messages_left_to=opening.messages_left_to,
             messages=opening.messages,
             next_message=opening.next_message,
             dead_letters=opening.dead_letters,

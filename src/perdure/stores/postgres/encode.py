@@ -13,9 +13,11 @@ from perdure.stores.postgres.narrow import NarrowRow, narrow_arguments, narrow_r
 from perdure.stores.postgres.text import encoded
 from perdure.stores.rows import SET_COLUMNS, set_values
 from perdure.stores.sharing.share import bucket_of
+from perdure.values.address import Address
 from perdure.values.event import Event
 from perdure.values.instance import Instance
 from perdure.values.journal import JournalChange
+from perdure.values.left import left_key
 from perdure.values.message import Consumed, DeadLettered, Kept, Message, MessageFate, Postponed
 from perdure.values.transition import KeepInstance, Purge, Put, Transition
 
@@ -31,14 +33,15 @@ _TYPES: Final[dict[Table, tuple[str, ...]]] = {
     "columns": (
         *("bigint", "bigint", "bigint", "text", "bigint"),
         *("text", "text", "int", "text", "bigint", "text", "text", "text", "text"),
-        *("bigint", "bigint", "text", "bigint", "bigint", "text", "int", "bigint"),
+        *("bigint", "bigint", "text", "bigint", "bigint", "text", "int", "bigint", "bigint", "text"),
+        "text",
     ),
     "purged": ("int", "bigint", "bigint", "text", "text", "text"),
     "absent": ("int", "text", "text", "text"),
     "left": ("int",),
     "cut": ("int",),
     "journal": ("int", "int", "text"),
-    "fates": ("int", "bigint", "text", "int", "bigint", "text"),
+    "fates": ("int", "bigint", "text", "int", "bigint", "text", "text"),
     "messages": ("int", "smallint", "text", "text", "text", "text", "bigint", "text"),
     "own": ("int", "text"),
     "keys": ("int", "text", "text", "text", "text", "text", "bigint", "int", "int"),
@@ -60,7 +63,7 @@ Locks: TypeAlias = Literal["own", "contended"]
 COLUMNS: Final = ("due_ms", "owner", "event_owner", "lane", "rank_ms", *SET_COLUMNS.split(", ")[1:])
 """The columns that a transition of an instance writes, without its version."""
 
-_TEXTS: Final = tuple(COLUMNS.index(name) for name in ("lane", "state", "data", "alarm_trace"))
+_TEXTS: Final = tuple(COLUMNS.index(name) for name in ("lane", "state", "data", "alarm_trace", "left_by"))
 """The columns that may hold any text; the other texts are JSON or words of this library."""
 
 
@@ -96,7 +99,7 @@ def encode(transition: Transition) -> Encoded:
     if transition.journal is not None and isinstance(transition.write, Put):
         rows.extend(_journal(transition.journal, transition.write.instance.journal_length))
     if transition.inbound is not None:
-        rows.append(("fates", _fate(transition.inbound)))
+        rows.append(("fates", _fate(transition.inbound, transition.address)))
     rows.extend(("messages", message_row(message)) for message in transition.messages)
     kept = transition.remember
     if kept is not None:
@@ -199,11 +202,11 @@ def _journal(change: JournalChange, length: int) -> list[tuple[Table, Row]]:
 
 
 def _columns(instance: Instance) -> Row:
-    claim, event_claim = instance.claim, instance.event_claim
+    claim, event_claim, left = instance.claim, instance.event_claim, instance.left
     values: list[Any] = [
         instance.due_ms,
-        None if claim is None else claim.owner,
-        None if event_claim is None else event_claim.owner,
+        None if claim is None or left is not None else claim.owner,
+        None if event_claim is None or (left is not None and event_claim.cause != "upgrade") else event_claim.owner,
         instance.lane,
         instance.rank_ms,
         *set_values(instance, 0)[1:],
@@ -213,16 +216,18 @@ def _columns(instance: Instance) -> Row:
     return tuple(values)
 
 
-def _fate(fate: MessageFate) -> Row:
+def _fate(fate: MessageFate, target: Address) -> Row:
     match fate:
         case Consumed(message_id):
-            return message_id, "consumed", 0, 0, None
+            return message_id, "consumed", 0, 0, None, None
         case Postponed(message_id=message_id, attempts=attempts, not_before_ms=not_before_ms, error=error):
-            return message_id, "postponed", attempts, not_before_ms, None if error is None else to_json(error)
+            why = None if error is None else to_json(error)
+            left_by = left_key(target, fate.codes) if fate.codes else None
+            return message_id, "postponed", attempts, not_before_ms, why, encoded(left_by)
         case DeadLettered(message_id=message_id, attempts=attempts, error=error):
-            return message_id, "dead_lettered", attempts, 0, to_json(error)
+            return message_id, "dead_lettered", attempts, 0, to_json(error), None
         case Kept(message_id):
-            return message_id, "kept", 0, 0, None
+            return message_id, "kept", 0, 0, None, None
         case _:
             assert_never(fate)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeVar
 
 from returns.future import FutureResult
@@ -87,7 +87,19 @@ class Listings:
 
         return asked(work())
 
+    def left_to(self, codes: Mapping[Job, str], limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
+        """Return the instances that other code left."""
+        sql = f"SELECT {INSTANCE_COLUMNS} FROM {self._schema}.left_to($1, $2, $3::text[], $4::text[])"
+        return self._page("read left instances", sql, instance_from, (0,), limit, *_jobs(codes))
+
     # ------------------------------------------------------------ messages
+    def messages_left_to(
+        self, codes: Mapping[Job, str], limit: int, /
+    ) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
+        """Return the messages that other code left."""
+        sql = f"SELECT {MESSAGE_COLUMNS} FROM {self._schema}.messages_left_to($1, $2, $3::text[], $4::text[])"
+        return self._page("read messages that are left", sql, message_from, (0,), limit, *_jobs(codes))
+
     def messages(self, now_ms: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
         """Return the messages that may be delivered."""
         sql = f"SELECT {MESSAGE_COLUMNS} FROM {self._schema}.heads($1, $3, $2)"
@@ -182,6 +194,10 @@ class Listings:
 
     def _value(self, operation: str, sql: str, *values: object) -> FutureResult[Any, StoreError]:
         return converted(answered_by(self._operations.read(operation, sql, *values)), lambda rows: rows[0][0])
+
+
+def _jobs(codes: Mapping[Job, str]) -> tuple[list[Any], list[str]]:
+    return [encoded(f"{kind}:{name}") for kind, name in codes], list(codes.values())
 
 
 def due_row(row: Row) -> Instance:

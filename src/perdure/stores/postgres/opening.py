@@ -188,6 +188,8 @@ def _store(settings: PostgresSettings, operations: PostgresOperations, listings:
         due=listings.due,
         next_alarm=listings.next_alarm,
         claimed=listings.claimed,
+        left_to=listings.left_to,
+        messages_left_to=listings.messages_left_to,
         messages=listings.messages,
         next_message=listings.next_message,
         dead_letters=listings.dead_letters,

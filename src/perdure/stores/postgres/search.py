@@ -22,8 +22,9 @@ from perdure.values.instance import Instance
 # ruff: noqa: S608 - the texts are made of constants and the checked name of the schema; values are always bound
 
 _OF_STATUS: Final = {
-    "paused": "suspension = 'paused'",
-    "parked": "suspension <> 'paused'",
+    "paused": "suspension IS NOT NULL AND status = 'paused'",
+    "parked": "suspension IS NOT NULL AND status = 'parked'",
+    "left": "left_by IS NOT NULL",
     "retrying": "pending_retry IS NOT NULL AND status = 'retrying'",
     "queued": "rank_ms IS NOT NULL AND status = 'queued'",
     "running": "owner IS NOT NULL AND status = 'running'",
@@ -59,7 +60,7 @@ class Searches:
         return asked(self._search(query, max_scanned))
 
     async def _search(self, query: Query, max_scanned: int) -> Result[Found, StoreError]:
-        if query.suspension is not None or query.status in _OF_STATUS:  # an index holds only such instances
+        if query.status in _OF_STATUS:  # an index holds only such instances
             found: Result[tuple[Instance, ...], StoreError] = await answer_of(self.find(query))
             return found.map(lambda instances: Found(instances=instances, after=_end(instances, query.limit)))
         conditions = Conditions(query)
@@ -135,8 +136,6 @@ class Conditions:
         found: list[str] = []
         if query.status is not None:
             found.append(_OF_STATUS.get(query.status) or f"status = {self._bound(query.status)}")
-        if query.suspension is not None:
-            found.append(f"suspension = {self._bound(query.suspension)}")
         if query.due_before_ms is not None:
             found.append(f"due_ms < {self._bound(query.due_before_ms)}")
         return found

@@ -321,6 +321,7 @@ def _stays(before: Instance, after: Instance) -> bool:
         and before.claim is after.claim
         and before.event_claim is after.event_claim
         and before.lane == after.lane
+        and before.left is after.left
     )
 
 

@@ -13,6 +13,8 @@ from typing import Literal, assert_never
 from perdure.stores.codec import to_json
 from perdure.stores.rows import Row
 from perdure.stores.sqlite.counters import Counters
+from perdure.values.address import Address
+from perdure.values.left import left_key
 from perdure.values.message import Consumed, DeadLettered, Kept, MessageFate, Postponed
 
 _SEND = """
@@ -25,7 +27,7 @@ UPDATE messages SET place = 'head' WHERE message_id =
   (SELECT message_id FROM messages WHERE sender = ? AND target = ? ORDER BY message_id LIMIT 1)
 """
 _DEMOTE = "UPDATE messages SET place = 'behind' WHERE sender = ? AND target = ? AND place = 'head'"
-_POSTPONE = "UPDATE messages SET attempts = ?, not_before_ms = ?, error = ? WHERE message_id = ?"
+_POSTPONE = "UPDATE messages SET attempts = ?, not_before_ms = ?, error = ?, left_by = ? WHERE message_id = ?"
 _BURY = """
 INSERT INTO dead_letters (message_id, sender, target, action, payload, sent_ms, trace, attempts, error)
 SELECT message_id, sender, target, action, payload, sent_ms, trace, ?, ? FROM messages WHERE message_id = ?
@@ -60,7 +62,8 @@ def settle(cursor: sqlite3.Cursor, fate: MessageFate, pair: Row) -> None:
             _remove(cursor, message_id, pair)
         case Postponed(message_id=message_id, attempts=attempts, not_before_ms=not_before_ms, error=error):
             text = None if error is None else to_json(error)
-            cursor.execute(_POSTPONE, (attempts, not_before_ms, text, message_id))
+            left_by = left_key(Address.parse(pair[1]), fate.codes) if fate.codes else None
+            cursor.execute(_POSTPONE, (attempts, not_before_ms, text, left_by, message_id))
         case DeadLettered(message_id=message_id, attempts=attempts, error=error):
             cursor.execute(_BURY, (attempts, to_json(error), message_id))
             _remove(cursor, message_id, pair)

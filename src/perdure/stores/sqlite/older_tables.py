@@ -12,6 +12,7 @@ ADDED: Final[dict[int, tuple[str, ...]]] = {
     8: ("journal_length",),
     9: ("lane", "rank_ms", "ended_ms"),
     10: ("ordinal", "failures"),
+    11: ("left_by", "left_mark", "suspended_ms"),
 }
 """The columns that each migration adds to a table; statements use none of these names for anything else."""
 

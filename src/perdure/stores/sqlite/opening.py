@@ -115,6 +115,8 @@ def store_over(
         due=operations.due,
         next_alarm=operations.next_alarm,
         claimed=operations.claimed,
+        left_to=operations.left_to,
+        messages_left_to=operations.messages_left_to,
         messages=operations.messages,
         next_message=operations.next_message,
         dead_letters=operations.dead_letters,

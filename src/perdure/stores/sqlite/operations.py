@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
@@ -119,6 +119,20 @@ class Operations:
         """Return instances with a claim."""
         damage = self._damage
         return self._read("read claims", lambda cursor: queries.claimed(cursor, damage, after_incarnation, limit))
+
+    def left_to(self, codes: Mapping[Job, str], limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
+        """Return the instances that other code left."""
+        damage = self._damage
+        return self._read("read left instances", lambda cursor: queries.left_to(cursor, damage, codes, limit))
+
+    def messages_left_to(
+        self, codes: Mapping[Job, str], limit: int, /
+    ) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
+        """Return the messages that other code left."""
+        damage = self._damage
+        return self._read(
+            "read messages that are left", lambda cursor: queries.messages_left_to(cursor, damage, codes, limit)
+        )
 
     def messages(self, now_ms: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
         """Return the messages that may be delivered."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from perdure.stores.codec import logged_event
 from perdure.stores.corrupt_rows import CorruptRows, readable
@@ -25,8 +26,11 @@ from perdure.values.counts import MAX_COUNTED, StoreCounts
 from perdure.values.errors import StoreCorrupt
 from perdure.values.hold import Job
 from perdure.values.instance import Instance
+from perdure.values.left import is_left_to
 from perdure.values.message import StoredMessage
 from perdure.values.transition import Loaded, Remembered
+
+T = TypeVar("T")
 
 # ruff: noqa: S608 - the texts are made of constants; values are always bound
 _LOAD = f"SELECT {INSTANCE_COLUMNS} FROM instances WHERE kind = ? AND name = ? AND id = ?"
@@ -71,6 +75,18 @@ WHERE owner IS NOT NULL AND incarnation > ? ORDER BY incarnation LIMIT ?
 _MESSAGES = f"""
 SELECT {MESSAGE_COLUMNS} FROM messages INDEXED BY messages_heads
 WHERE place = 'head' AND message_id > ? AND not_before_ms <= ? ORDER BY message_id LIMIT ?
+"""
+_NEXT_LEFT = {
+    table: f"SELECT left_by FROM {table} INDEXED BY {table}_left WHERE left_by > ? ORDER BY left_by LIMIT 1"
+    for table in ("instances", "messages")
+}
+_LEFT = f"""
+SELECT {INSTANCE_COLUMNS} FROM instances INDEXED BY instances_left
+WHERE incarnation > ? AND left_by = ? ORDER BY incarnation LIMIT ?
+"""
+_LEFT_MESSAGES = f"""
+SELECT {MESSAGE_COLUMNS} FROM messages INDEXED BY messages_left
+WHERE message_id > ? AND left_by = ? AND place = 'head' ORDER BY message_id LIMIT ?
 """
 _PAIR_COUNT = "SELECT count(*) FROM (SELECT 1 FROM messages WHERE sender = ? AND target = ? LIMIT ?)"
 _SOME_MESSAGES = "SELECT count(*) FROM (SELECT 1 FROM messages LIMIT ?)"
@@ -198,6 +214,45 @@ def claimed(cursor: sqlite3.Cursor, damage: CorruptRows, after_incarnation: int,
         return cursor.execute(_CLAIMED, (*after, wanted)).fetchall()
 
     return readable(fetch, instance_from, _first, (after_incarnation,), limit, damage)
+
+
+def left_to(cursor: sqlite3.Cursor, damage: CorruptRows, codes: Mapping[Job, str], limit: int) -> tuple[Instance, ...]:
+    """Return the instances that other code left."""
+    return _left(cursor, "instances", codes, limit, lambda key, most: _of_key(cursor, damage, key, most))
+
+
+def messages_left_to(
+    cursor: sqlite3.Cursor, damage: CorruptRows, codes: Mapping[Job, str], limit: int
+) -> tuple[StoredMessage, ...]:
+    """Return the heads that other code left."""
+    return _left(cursor, "messages", codes, limit, lambda key, most: _messages_of_key(cursor, damage, key, most))
+
+
+def _left(
+    cursor: sqlite3.Cursor, table: str, codes: Mapping[Job, str], limit: int, read: Callable[[str, int], tuple[T, ...]]
+) -> tuple[T, ...]:
+    """Read the rows with keys that are left to other code: a seek in the index for each different key."""
+    found: tuple[T, ...] = ()
+    key = ""
+    while len(found) < limit and (row := cursor.execute(_NEXT_LEFT[table], (key,)).fetchone()) is not None:
+        (key,) = row
+        if any(is_left_to(key, job, code) for job, code in codes.items()):
+            found += read(key, limit - len(found))
+    return found
+
+
+def _of_key(cursor: sqlite3.Cursor, damage: CorruptRows, key: str, limit: int) -> tuple[Instance, ...]:
+    def fetch(after: Row, wanted: int) -> list[Row]:
+        return cursor.execute(_LEFT, (*after, key, wanted)).fetchall()
+
+    return readable(fetch, instance_from, _first, (_FIRST,), limit, damage)
+
+
+def _messages_of_key(cursor: sqlite3.Cursor, damage: CorruptRows, key: str, limit: int) -> tuple[StoredMessage, ...]:
+    def fetch(after: Row, wanted: int) -> list[Row]:
+        return cursor.execute(_LEFT_MESSAGES, (*after, key, wanted)).fetchall()
+
+    return readable(fetch, message_from, _first, (_FIRST,), limit, damage)
 
 
 def messages(cursor: sqlite3.Cursor, damage: CorruptRows, now_ms: int, limit: int) -> tuple[StoredMessage, ...]:

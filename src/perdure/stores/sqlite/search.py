@@ -18,15 +18,22 @@ PORTION: Final = 2_000
 
 _ADDRESS = ("kind", "name", "id")
 _BY_ADDRESS: Final = "sqlite_autoindex_instances_1"
-_BY_HOLD, _BY_HELD_STATUS, _BY_RETRY = "instances_suspended", "instances_held", "instances_retrying"
-_BY_OWNER: Final = "instances_owner"
-_INDEX_OF: Final = {"paused": _BY_HELD_STATUS, "parked": _BY_HELD_STATUS, "retrying": _BY_RETRY, "running": _BY_OWNER}
+_BY_HELD_STATUS, _BY_RETRY, _BY_OWNER, _BY_LEFT = (
+    *("instances_held", "instances_retrying", "instances_owner", "instances_left_listed"),
+)
+_INDEX_OF: Final = {
+    "paused": _BY_HELD_STATUS,
+    "parked": _BY_HELD_STATUS,
+    "retrying": _BY_RETRY,
+    "running": _BY_OWNER,
+    "left": _BY_LEFT,
+}
 """The index of a rare status: it holds only the instances that have it, or little more."""
 _PART_OF: Final = {
-    _BY_HOLD: "suspension IS NOT NULL",
     _BY_HELD_STATUS: "suspension IS NOT NULL",
     _BY_RETRY: "status = 'retrying'",
     _BY_OWNER: "owner IS NOT NULL",
+    _BY_LEFT: "left_by IS NOT NULL",
 }
 """The condition of a partial index, without which SQLite does not use it."""
 
@@ -116,8 +123,7 @@ class Search:
 
     @property
     def _index(self) -> str:
-        status = self.query.status
-        return _INDEX_OF.get(status or "", _BY_ADDRESS) if self.query.suspension is None else _BY_HOLD
+        return _INDEX_OF.get(self.query.status or "", _BY_ADDRESS)
 
     def _start(self) -> Row | None:
         """Return ``>`` or ``>=`` and the first position among the parts that are not fixed; None if it is past them."""
@@ -162,7 +168,6 @@ class Search:
             "+id >= ?": query.id_prefix or None,
             "+id < ?": after_prefix(query.id_prefix),
             "status = ?": query.status,
-            "suspension = ?": query.suspension,
             "+due_ms < ?": query.due_before_ms,
         }
         return {condition: (value,) for condition, value in asked.items() if value is not None}

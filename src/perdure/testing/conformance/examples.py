@@ -8,6 +8,7 @@ from perdure.values.address import Address
 from perdure.values.event import JobStarted
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Fence, Instance, PendingRetry
+from perdure.values.left import Left
 from perdure.values.message import Consumed, Message, MessageFate
 from perdure.values.transition import Put, Remembered, Transition
 
@@ -19,6 +20,7 @@ CLAIM = Claim(
 PENDING_RETRY = PendingRetry(
     run_id="run-1", cause="alarm", attempt=2, first_failed_ms=5, at_ms=90, error=ERROR, trace=TRACE
 )
+LEFT = Left(codes=("b", "a"), since_ms=3, error=ERROR)
 FAR_MS = 4_000_000_000_000
 """An instant after all those in the cases."""
 

@@ -13,6 +13,7 @@ from perdure.testing.conformance.examples import (
     CLAIM,
     ERROR,
     FAR_MS,
+    LEFT,
     PENDING_RETRY,
     TRACE,
     address,
@@ -34,6 +35,7 @@ from perdure.testing.conformance.requirements import (
     DURABLE,
     FENCED,
     FIND,
+    LEFT_TO,
     LOAD_TOGETHER,
     MONOTONIC,
     NEW_FENCE,
@@ -78,6 +80,9 @@ async def every_field_is_returned(store: Store) -> None:
         event_count=5,
         last_error=attrs.evolve(ERROR, form="defect", traceback="Traceback"),
         alarm_trace=TRACE,
+        ended_ms=8,
+        suspended_ms=9,
+        left=LEFT,
     )
     fence = await value(store.commit(Transition(address=odd, write=Put(full))))
     expected = attrs.evolve(full, incarnation=fence.incarnation)
@@ -124,6 +129,8 @@ async def a_known_row_is_overwritten_as_an_unknown_one(store: Store) -> None:
         {"event_claim": CLAIM, "data": '{"d":1}'},
         {"suspension": None, "state_version": 2},
         {"pending_retry": None, "event_claim": None, "event_count": 3},
+        {"alarm_ms": 6, "left": LEFT, "suspended_ms": 4},
+        {"left": None},
     )
     known, unknown = instance(A), instance(address("b"))
     fences = [await value(store.commit(_over(None, row))) for row in (known, unknown)]
@@ -270,11 +277,47 @@ async def claimed_returns_both_claims_by_incarnation(store: Store) -> None:
     same(_ids(await value(store.claimed(0, 9))), ["event", "both"], "a settled claim is not found any more")
 
 
+@in_store(LEFT_TO, CLAIMED, DUE, FIND)
+async def instances_are_left_to_other_code(store: Store) -> None:
+    """``left_to`` finds instances that other code left, of the jobs; no other query finds their alarms and runs."""
+    jobs = ("task", "orders"), ("task", "other\u00e9")
+    own, others, both, job = (instance(address(id_), alarm_ms=5, claim=CLAIM) for id_ in ("own", "others", "both", "x"))
+    job = attrs.evolve(job, address=Address(*jobs[1], "x"))
+    marks = (("a",), ("b",), ("b", "a"), ("a",))
+    rows = [
+        attrs.evolve(row, left=attrs.evolve(LEFT, codes=codes))
+        for row, codes in zip((own, others, both, job), marks, strict=True)
+    ]
+    fences = [await value(store.commit(_over(None, row))) for row in rows]
+    found = await value(store.left_to({jobs[0]: "a", jobs[1]: "b"}, 9))
+    same(sorted(_ids(found)), ["others", "x"], "left_to returns those that the code of the job did not leave")
+    holds(found[0].left is not None, "left_to returns the mark")
+    same(_ids(await value(store.left_to({jobs[0]: "a"}, 9))), ["others"], "of the jobs that are named")
+    same(len(await value(store.left_to({jobs[0]: "c"}, 2))), 2, "left_to returns no more than its limit")
+    same(await value(store.left_to({jobs[0]: "b", ("task", "none"): "b"}, 9)), (await _only(store, "own"),), "and rows")
+    same(await value(store.due(FAR_MS, 9)), (), "a left instance is not due")
+    same(await value(store.next_alarm(0)), None, "a left instance has no alarm")
+    same(await value(store.claimed(0, 9)), (), "the runs of left instances are not claimed")
+    same(len(await value(store.find(Query(status="left")))), 4, "find returns left instances")
+    upgraded = attrs.evolve(rows[0], event_claim=attrs.evolve(CLAIM, cause="upgrade"))
+    await value(store.commit(_over(fences[0], upgraded)))
+    await value(store.commit(_over(fences[1], attrs.evolve(rows[1], left=None))))
+    same(_ids(await value(store.claimed(0, 9))), ["own", "others"], "the claim of an upgrade is found")
+    same(_ids(await value(store.due(FAR_MS, 9))), ["others"], "an instance that is not left any more is due")
+    same(_ids(await value(store.left_to({jobs[0]: "a"}, 9))), [], "and left to no code")
+
+
+async def _only(store: Store, id_: str) -> Instance | None:
+    return (await value(store.load(address(id_)))).instance
+
+
 @in_store(FIND)
 async def find_meets_every_condition(store: Store) -> None:
     """``find`` filters by all its conditions together."""
     await value(store.commit(_over(None, instance(Address("task", "a", "x1"), alarm_ms=10))))
-    await value(store.commit(_over(None, attrs.evolve(instance(Address("task", "b", "x2")), suspension="undecodable"))))
+    await value(
+        store.commit(_over(None, attrs.evolve(instance(Address("task", "b", "x2")), suspension="not_retryable")))
+    )
     await value(store.commit(_over(None, instance(Address("continuous", "a", "y%_"), alarm_ms=30))))
     await value(
         store.commit(_over(None, attrs.evolve(instance(Address("task", "a", "y*"), alarm_ms=5), suspension="paused")))
@@ -287,7 +330,7 @@ async def find_meets_every_condition(store: Store) -> None:
         (Query(id_prefix="y%"), ["y%_"]),
         (Query(status="scheduled"), ["y%_", "x1"]),
         (Query(status="parked"), ["x2"]),
-        (Query(suspension="paused"), ["y*"]),
+        (Query(status="paused"), ["y*"]),
         (Query(due_before_ms=30), ["x1"]),
         (Query(kind="task", name="a", id_prefix="x", status="scheduled", due_before_ms=11), ["x1"]),
         (Query(kind="none"), []),
@@ -299,7 +342,7 @@ async def find_meets_every_condition(store: Store) -> None:
         (Query(jobs=()), []),
         (Query(except_jobs=(("task", "a"), ("task", "none"))), ["y%_", "x2"]),
         (Query(except_jobs=(("task", "a"), ("continuous", "b")), after=Address("continuous", "a", "y%_")), ["x2"]),
-        (Query(except_jobs=(("task", "b"),), kind="task", suspension="paused"), ["y*"]),
+        (Query(except_jobs=(("task", "b"),), kind="task", status="paused"), ["y*"]),
         (Query(jobs=(("task", "a"), ("task", "b")), except_jobs=(("task", "a"),)), ["x2"]),
         (Query(except_jobs=(("task", "a"), ("task", "b"), ("continuous", "a"))), []),
     )
@@ -385,6 +428,7 @@ CASES: tuple[Case, ...] = (
     due_follows_every_change,
     next_alarm_is_strictly_later,
     claimed_returns_both_claims_by_incarnation,
+    instances_are_left_to_other_code,
     find_meets_every_condition,
     counts_are_those_of_the_instances,
     searches_continue_where_they_stopped,

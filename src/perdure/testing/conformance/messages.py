@@ -28,6 +28,7 @@ from perdure.testing.conformance.requirements import (
     FATE_REPLACES,
     MESSAGE_ONCE,
     MESSAGE_ORDER,
+    MESSAGES_LEFT_TO,
     NEXT_MESSAGE,
     OLDEST_FIRST,
     PRUNE_COUNTS,
@@ -131,6 +132,36 @@ async def a_postponed_message_holds_its_pair_back(store: Store) -> None:
     await consumed(store, B, "1")
     same(await deliverable(store, 0), ["2", "3"], "what followed a postponed message continues once it is consumed")
     same(await value(store.next_message(0)), None, "a consumed message is not waited for")
+
+
+@in_store(MESSAGES_LEFT_TO, FATE_REPLACES)
+async def messages_are_left_to_other_code(store: Store) -> None:
+    """``messages_left_to`` finds the head of a pair that other code left, whatever its instant."""
+    await told(store, A, B, "1", "2")
+    await told(store, C, B, "3")
+    one, three = await message_id(store, "1"), await message_id(store, "3")
+    for number, codes in ((one, ("a",)), (three, ("b", "a"))):
+        fate = Postponed(message_id=number, attempts=0, not_before_ms=FAR_MS + 1, error=ERROR, codes=codes)
+        await value(store.commit(settled_by(B, fate)))
+    job = (B.kind, B.name)
+    (found,) = await value(store.messages_left_to({job: "b"}, 9))
+    same(
+        (found.message.payload, found.codes, found.error), ("1", ("a",), ERROR), "a message that the code did not leave"
+    )
+    same(len(await value(store.messages_left_to({job: "c"}, 9))), 2, "messages_left_to returns each head")
+    same(len(await value(store.messages_left_to({job: "c"}, 1))), 1, "messages_left_to returns no more than its limit")
+    same(await value(store.messages_left_to({job: "a"}, 9)), (), "and none that the code left")
+    same(await value(store.messages_left_to({("task", "none"): "b"}, 9)), (), "nor one to another job")
+    await consumed_as(store, one)
+    same(await deliverable(store), ["2"], "the message after a consumed one is left to no code")
+    now = Postponed(message_id=three, attempts=0, not_before_ms=0, error=None)
+    await value(store.commit(settled_by(B, now)))
+    same(await value(store.messages_left_to({job: "c"}, 9)), (), "a fate replaces the codes too")
+
+
+async def consumed_as(store: Store, number: int) -> None:
+    """Consume a message by its id."""
+    await value(store.commit(settled_by(B, Consumed(number))))
 
 
 @in_store(FATE_REPLACES)
@@ -260,6 +291,7 @@ CASES: tuple[Case, ...] = (
     a_lost_fence_keeps_the_message,
     a_postponed_message_holds_its_pair_back,
     a_fate_replaces_the_one_before,
+    messages_are_left_to_other_code,
     a_dead_letter_unblocks_its_pair,
     a_redrive_logs_its_events_once,
     dead_letters_page_by_id,

@@ -80,7 +80,7 @@ async def a_limit_counts_what_meets_the_conditions(store: Store) -> None:
         await value(store.commit(Transition(address=at, write=Put(row), events=events)))
     await value(store.commit(put(Address("task", "other", "a"))))
     other = Query(name="other", limit=1)
-    queries = ((Query(id_prefix="c", limit=1), ["c"]), (Query(suspension="paused", limit=1), ["e"]), (other, ["a"]))
+    queries = ((Query(id_prefix="c", limit=1), ["c"]), (Query(status="paused", limit=1), ["e"]), (other, ["a"]))
     for query, ids in (
         *queries,
         (Query(status="running", limit=2), ["d", "f"]),

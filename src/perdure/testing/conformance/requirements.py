@@ -156,7 +156,21 @@ CORRUPT_LEFT_OUT = Requirement(
     "Rows that cannot be read are omitted here and below: ``health`` reports them.",
 )
 NEXT_ALARM = Requirement("next_alarm", "the earliest ``due_ms`` strictly after the instant, or None.")
-CLAIMED = Requirement("claimed", "instances with a claim of either kind, by incarnation.")
+CLAIMED = Requirement(
+    "claimed",
+    "instances with an ``owner``, by incarnation: those with a claim of either kind, but of those that are left only "
+    "those whose upgrade is claimed.",
+)
+LEFT_TO = Requirement(
+    "left_to", "instances of these jobs that are left, and not by the code of their job, in no particular order."
+)
+
+# messages_left_to
+MESSAGES_LEFT_TO = Requirement(
+    "messages_left_to",
+    "the oldest living message of each (sender, target) to a job of these, if it is left, and not by the code of that "
+    "job; whatever its ``not_before_ms``.",
+)
 
 # messages, next_message, dead_letters, redrive
 DELIVERABLE = Requirement(

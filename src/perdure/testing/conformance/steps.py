@@ -8,7 +8,7 @@ import attrs
 from hypothesis import strategies as st
 
 from perdure.stores.store import Query
-from perdure.testing.conformance.examples import CLAIM, ERROR, PENDING_RETRY, address
+from perdure.testing.conformance.examples import CLAIM, ERROR, LEFT, PENDING_RETRY, address
 from perdure.values.instance import Instance
 from perdure.values.journal import JournalChange
 from perdure.values.transition import Remembered
@@ -205,7 +205,7 @@ def _instances() -> st.SearchStrategy[Instance]:
         updated_ms=_instants,
         state=st.sampled_from(("", '{"n":1}', '"é\\u0000"')),
         alarm_ms=st.none() | _instants,
-        suspension=st.sampled_from((None, None, None, "paused", "undecodable")),
+        suspension=st.sampled_from((None, None, None, "paused", "not_retryable")),
         pending_retry=st.sampled_from((None, None, PENDING_RETRY, attrs.evolve(PENDING_RETRY, at_ms=3))),
         claim=st.sampled_from((None, None, CLAIM, attrs.evolve(CLAIM, owner=2))),
         event_claim=st.sampled_from((None, None, CLAIM)),
@@ -213,6 +213,8 @@ def _instances() -> st.SearchStrategy[Instance]:
         last_error=st.sampled_from((None, ERROR)),
         lane=st.sampled_from((None, None, "", "a")),
         ended_ms=st.sampled_from((None, None, 4)),
+        suspended_ms=st.sampled_from((None, 3)),
+        left=st.sampled_from((None, None, LEFT, attrs.evolve(LEFT, codes=("c", "a")))),
     )
 
 
@@ -251,9 +253,8 @@ def _queries() -> st.SearchStrategy[Query]:
         except_jobs=st.sampled_from(((), (), _OTHER_JOBS, _JOBS)),
         id_prefix=st.sampled_from(("", "a", "ab", "b")),
         status=st.sampled_from(
-            (None, "scheduled", "queued", "idle", "running", "retrying", "paused", "parked", "done")
+            (None, "scheduled", "queued", "idle", "running", "retrying", "paused", "parked", "left", "done")
         ),
-        suspension=st.sampled_from((None, None, "paused", "undecodable")),
         due_before_ms=st.none() | _instants,
         after=st.none() | st.sampled_from(PLACES),
         limit=st.integers(1, 3),

@@ -29,8 +29,8 @@ def state_tag(job: AnyDefinition, instance: Instance | None) -> str:
     """
     if instance is None:
         return ABSENT
-    if instance.suspension is not None:
-        return f"{instance.status} ({instance.suspension})" if instance.status == "parked" else "paused"
+    if instance.left is not None or instance.suspension is not None:
+        return f"{instance.status} ({instance.suspension})" if instance.status == "parked" else instance.status
     try:
         state = job.visible_state(instance)
     except InvalidInput:

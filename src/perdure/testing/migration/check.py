@@ -94,9 +94,7 @@ def _check_snapshots(job: AnyDefinition, upgrade: Upgrade, path: Path) -> None:
         others = ", ".join(sorted({f"{row.address.kind}:{row.address.name}" for row in rows})) or "none"
         raise DefinitionError(f"snapshots in {path}", others, f"rows of {job.kind}:{job.name}")
     for row in own:
-        upgrade.check(
-            attrs.evolve(row, suspension=None) if row.suspension == "undecodable" else row, f"snapshot {row.address.id}"
-        )
+        upgrade.check(attrs.evolve(row, left=None), f"snapshot {row.address.id}")
 
 
 def _check_there_is_something(job: AnyDefinition, rows: Mapping[str, Instance], snapshots: Sequence[object]) -> None:

@@ -1,0 +1,134 @@
+"""The fingerprint of the code that reads the stored data of a job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from types import CodeType, FunctionType
+from typing import Any, Final
+
+import attrs
+import orjson
+
+from perdure.codecs import Codec, fingerprint
+from perdure.codecs.json_schema import canonical
+from perdure.jobs.definition import AnyDefinition
+
+MAX_CACHED: Final = 1_024
+"""The number of definitions whose fingerprints are kept."""
+
+MAX_FUNCTIONS: Final = 10_000
+"""Functions that one fingerprint includes."""
+
+_DIGITS: Final = 16
+
+
+def code_of(definition: AnyDefinition, reads: str = "") -> str:
+    """Return the fingerprint of all that decides whether a definition can read a stored instance.
+
+    These are the types that it stores, the version of its state, the functions that upgrade older versions, and for a
+    kind that keeps journals the functions of the job, with those that they call in the same package. A restart of the
+    same code has the same fingerprint.
+
+    Args:
+        definition: the definition.
+        reads: decides that as well: the ids of the keys of an encrypted store.
+    """
+    own = _code(_Identity(definition))
+    return own if not reads else fingerprint(orjson.dumps((own, reads)))[:_DIGITS]
+
+
+@attrs.frozen(eq=False)
+class _Identity:
+    """A definition as a key: a kind of your own may compare its definitions by their fields."""
+
+    definition: AnyDefinition
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Identity) and other.definition is self.definition
+
+    def __hash__(self) -> int:
+        return id(self.definition)
+
+
+@lru_cache(maxsize=MAX_CACHED)
+def _code(key: _Identity) -> str:
+    definition, plan = key.definition, key.definition.plan
+    codecs = {
+        "state": plan.state,
+        "errors": plan.errors,
+        **{f"version {step.version}": step.codec for step in plan.upgrades.steps},
+        **{f"input of {action}": spec.input for action, spec in plan.commands.items()},
+        **{f"kept {number}": codec for number, codec in enumerate(plan.kept)},
+    }
+    functions: list[object] = [step.upcast.function for step in plan.upgrades.steps]
+    if definition.keeps_journal == "yes":
+        functions += plan.hooks.values()
+    parts = {name: _schema(codec) for name, codec in codecs.items()}
+    return fingerprint(orjson.dumps((plan.state_version, parts, list(_texts(functions)))))[:_DIGITS]
+
+
+def _schema(codec: Codec[Any] | None) -> object:
+    return None if codec is None else canonical(codec.json_schema())
+
+
+def _texts(functions: list[object]) -> Iterator[str]:
+    """Yield the text of each function, and of those that it calls in the same package, in the order of discovery."""
+    seen: set[CodeType] = set()
+    waiting = [_unwrapped(function) for function in functions]
+    for function in waiting:
+        if function is None or function.__code__ in seen or len(seen) >= MAX_FUNCTIONS:
+            continue
+        seen.add(function.__code__)
+        yield from _text(function.__code__)
+        waiting.extend(_called(function))
+
+
+def _unwrapped(function: object) -> FunctionType | None:
+    while not isinstance(function, FunctionType) or hasattr(function, "__wrapped__"):
+        inner: object = getattr(function, "__wrapped__", None) or getattr(function, "func", None)
+        if inner is None or inner is function:
+            return function if isinstance(function, FunctionType) else None
+        function = inner
+    return function
+
+
+def _called(function: FunctionType) -> Iterator[FunctionType | None]:
+    package = _package(function)
+    cells = [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
+    named = [function.__globals__.get(name) for code in _codes(function.__code__) for name in code.co_names]
+    for value in (*cells, *named):
+        found = _unwrapped(value) if callable(value) and not isinstance(value, type) else None
+        if found is not None and _package(found) == package:
+            yield found
+
+
+def _package(function: FunctionType) -> str:
+    module: str | None = function.__module__  # None in a script without a name
+    return (module or "").partition(".")[0]
+
+
+def _is_filled(cell: Any) -> bool:
+    try:
+        return cell.cell_contents is not None
+    except ValueError:
+        return False
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)
+
+
+def _text(code: CodeType) -> Iterator[str]:
+    """Yield the instructions of a function, without its lines."""
+    for one in _codes(code):
+        constants = [_constant(value) for value in one.co_consts if not isinstance(value, CodeType)]
+        yield repr((one.co_code.hex(), one.co_names, one.co_varnames, constants))
+
+
+def _constant(value: object) -> str:
+    """Print a constant; the order of a set differs between processes."""
+    return repr(sorted(map(repr, value))) if isinstance(value, frozenset) else repr(value)
