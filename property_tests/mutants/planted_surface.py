@@ -2,12 +2,42 @@
 
 from mutant import Mutant
 
+CALLS = "tests/behaviour/test_calls.py"
 CODES = "tests/cli/test_exit_codes.py"
 SECRETS = "tests/behaviour/test_secrets.py"
 URLS = "tests/cli/test_urls.py"
 PERMISSIONS = "tests/cli/test_file_permissions.py"
 
 MUTANTS = (
+    # ------------------------------------------------------------ calls
+    Mutant(
+        "a call that fails returns its error",
+        "jobs/call.py",
+        "        raise ended.failure()",
+        "        return ended.failure()",
+        f"{CALLS}::test_await_returns_the_answer_or_raises_the_error",
+    ),
+    Mutant(
+        "a call that is never awaited is not reported",
+        "jobs/call.py",
+        "        if self._begin is not None:\n            warnings.warn(",
+        "        if self._running is not None:\n            warnings.warn(",
+        f"{CALLS}::test_a_call_that_is_never_awaited_is_named",
+    ),
+    Mutant(
+        "a second task of a call returns None",
+        "jobs/call.py",
+        "if getgeneratorstate(self._running) == GEN_CLOSED:",
+        "if self._running.gi_running:",
+        f"{CALLS}::test_a_call_is_a_coroutine_for_a_task",
+    ),
+    Mutant(
+        "a call that was awaited before is sent again",
+        "jobs/call.py",
+        "    begin, call._begin = call._begin, None",
+        "    begin = call._begin",
+        "behaviour/test_call_laws.py::test_every_call_refuses_a_second_await",
+    ),
     # ------------------------------------------------------------ files
     Mutant(
         "every user can read a new store",

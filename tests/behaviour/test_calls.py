@@ -12,7 +12,7 @@ from returns.result import Failure, Result, Success
 from perdure import App, Decision, Task, attempt
 from perdure.client.client import Client
 from perdure.stores.memory import memory_store
-from perdure.values.errors import EngineClosed, InvalidId, Rejected
+from perdure.values.errors import AlreadyAwaited, EngineClosed, InvalidId, Rejected
 
 
 def decide(state: int, event: int) -> Result[Decision[int], str]:
@@ -66,6 +66,10 @@ def test_a_call_is_a_coroutine_for_a_task() -> None:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(calls.send("one", -1))
             assert failed.group_contains(Rejected)
+            call = calls.get_state("one")
+            assert await asyncio.create_task(call) == 3
+            with pytest.raises(AlreadyAwaited):
+                await asyncio.create_task(call)
             never_begun = asyncio.create_task(calls.send("one", 100))
             never_begun.cancel()
             await asyncio.wait([never_begun])
