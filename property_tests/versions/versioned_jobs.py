@@ -325,7 +325,7 @@ class Code:
             signals=(self.go,),
             result=self.Result,
             errors=self.Error,
-            retry=RETRY,
+            retry_defects=RETRY,
             keep="1 day",
         )
 

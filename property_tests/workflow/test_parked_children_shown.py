@@ -39,7 +39,7 @@ def building(ctx: WorkflowContext[int]) -> Do[int, str, Bench]:
 
 
 child: Workflow[int, int, str, Any] = Workflow(
-    "builder", state=int, run=building, keep=None, retry=Retry(2, Backoff.constant("1 second"))
+    "builder", state=int, run=building, keep=None, retry_defects=Retry(2, Backoff.constant("1 second"))
 )
 
 

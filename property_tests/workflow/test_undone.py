@@ -167,7 +167,7 @@ def flow_of(plan: Plan) -> Flow:
         return (yield from saga(body))
 
     retry = Retry[Any](2, Backoff.constant("1 second")) if plan.retried == "yes" else None
-    return Workflow("trip", state=int, run=trip, signals=(go,), retry=retry, keep=None)
+    return Workflow("trip", state=int, run=trip, signals=(go,), retry_defects=retry, keep=None)
 
 
 def names_of(plan: Plan) -> set[str]:

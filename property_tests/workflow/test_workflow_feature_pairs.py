@@ -119,7 +119,7 @@ def in_child(ctx: WorkflowContext[str]) -> Do[str, str, Desk]:
 
 
 RETRY: Retry[Any] = Retry(2, Backoff.constant("1 second"), jitter=False)
-child: Flow = Workflow("child", state=str, run=in_child, retry=RETRY, keep=None)
+child: Flow = Workflow("child", state=str, run=in_child, retry_defects=RETRY, keep=None)
 
 
 def middle(undo: Undo[Desk], plan: Plan) -> Program[Any, Any, Desk]:
@@ -182,7 +182,7 @@ def flow_of(version: str) -> Flow:
             yield from ctx.start_over(attrs.evolve(plan, generation=1))
         return received
 
-    ctx_job: Flow = Workflow("flow", state=Plan, run=run, signals=SIGNALS, retry=RETRY, keep=None)
+    ctx_job: Flow = Workflow("flow", state=Plan, run=run, signals=SIGNALS, retry_defects=RETRY, keep=None)
     return ctx_job
 
 

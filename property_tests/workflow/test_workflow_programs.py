@@ -105,7 +105,7 @@ def flow_of(make: Callable[[], P]) -> Workflow[Any, Any, Any, Any]:
         return str(exit_)
 
     return Workflow(
-        "drawn", state=int, run=body, signals=(go,), retry=Retry(5, Backoff.constant("1 second")), keep=None
+        "drawn", state=int, run=body, signals=(go,), retry_defects=Retry(5, Backoff.constant("1 second")), keep=None
     )
 
 

@@ -55,7 +55,7 @@ def execute(ctx: Any) -> Do[None, Any, Any]:
 
 ONCE = Retry(max_attempts=1)
 POOL = WorkerPool("pool", item=int, work=work, retry=ONCE)
-FLOW = Workflow("flow", state=int, run=steps, retry=ONCE)
+FLOW = Workflow("flow", state=int, run=steps, retry_defects=ONCE)
 ROUNDS = Continuous("rounds", state=int, schedule=every("1 hour"), execute=execute)
 ORDERS = Task(
     "orders", state=Order, event=OrderEvent, initial=Order(), decide=decide_order, execute=lambda _: succeed(None)

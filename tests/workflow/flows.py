@@ -145,7 +145,7 @@ fulfilment = Workflow(
     state=Order,
     run=fulfil,
     signals=(approval,),
-    retry=Retry(max_attempts=3, delay=Backoff.constant("1 minute")),
+    retry_defects=Retry(max_attempts=3, delay=Backoff.constant("1 minute")),
     keep=None,
 )
 

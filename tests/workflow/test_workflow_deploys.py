@@ -197,7 +197,7 @@ def test_a_defect_of_the_program_undoes_nothing_and_fixed_code_continues_there()
             return one
 
         retry = Retry[object](max_attempts=2, delay=Backoff.constant("1 second"))
-        return Workflow("selling", state=int, run=body, retry=retry, keep=None)
+        return Workflow("selling", state=int, run=body, retry_defects=retry, keep=None)
 
     broken, fixed = selling(lambda size: size // 0), selling(lambda size: size)
     shop = Shop()

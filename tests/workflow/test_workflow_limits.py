@@ -194,7 +194,7 @@ def stating(ctx: WorkflowContext[str]) -> Do[str, str]:
 @settings(max_examples=20)
 def test_the_state_at_the_start_and_later_has_at_most_state_bytes(size: int) -> None:
     """Also when the first state and the present one are both as large as may be: the header holds the first one."""
-    job = Workflow("stating", state=str, run=stating, retry=retry, keep=None)
+    job = Workflow("stating", state=str, run=stating, retry_defects=retry, keep=None)
     with World(App(None, limits=Limits(state_bytes=size)).with_jobs(job)) as world:
         flow = world.handle(job)
         assert isinstance(world.attempt(flow.start("refused", "x" * (size - 1))), Failure)

@@ -59,7 +59,7 @@ def ordering(ctx: WorkflowContext[int]) -> Do[int, str | Defect]:
 
 
 def builder(run: Any = building) -> Flow:
-    return Workflow("builder", state=int, run=run, keep=None, retry=Retry(2, Backoff.constant("1 second")))
+    return Workflow("builder", state=int, run=run, keep=None, retry_defects=Retry(2, Backoff.constant("1 second")))
 
 
 child: Flow = builder()

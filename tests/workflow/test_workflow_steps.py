@@ -194,7 +194,7 @@ def test_an_outcome_that_cannot_be_recorded_parks_the_step_at_once() -> None:
         yield from unknown()
         return 1
 
-    job = Workflow("unknown", state=int, run=body, retry=Retry(max_attempts=5), keep=None)
+    job = Workflow("unknown", state=int, run=body, retry_defects=Retry(max_attempts=5), keep=None)
     with World(App(None).with_jobs(job)) as world:
         world.run(world.handle(job).start("u", 1))
         world.advance("1 second")
@@ -327,7 +327,7 @@ def reaching(ctx: WorkflowContext[int]) -> Do[None]:
 
 def test_a_start_that_waits_returns_when_the_failed_step_is_due_again() -> None:
     retry = Retry(max_attempts=2, delay=Backoff.constant("1 minute"), jitter=False)
-    job = Workflow("reaching", state=int, run=reaching, retry=retry)
+    job = Workflow("reaching", state=int, run=reaching, retry_defects=retry)
     with World(App(None).with_jobs(job)) as world:
         flow = world.handle(job)
         now_ms = world.now_ms

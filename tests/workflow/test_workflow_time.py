@@ -130,7 +130,7 @@ def test_a_step_that_exceeds_run_timeout_is_retried_and_those_beside_it_stay() -
 
     shop = Shop()
     retry = Retry[object](max_attempts=3, delay=Backoff.constant("1 minute"), jitter=False)
-    job = Workflow("slow", state=int, run=slow, retry=retry, run_timeout="10 seconds", keep=None)
+    job = Workflow("slow", state=int, run=slow, retry_defects=retry, run_timeout="10 seconds", keep=None)
     with World(App(shop).with_jobs(job)) as world:
         world.inject(Hang("label"))
         world.run(world.handle(job).start("s", 0))
@@ -150,7 +150,7 @@ def test_a_time_limit_counts_again_for_an_attempt_that_the_policy_retries() -> N
         return (yield from label("a").timeout("1 second"))
 
     retry = Retry[object](max_attempts=3, delay=Backoff.constant("1 minute"), jitter=False)
-    job = Workflow("within", state=int, run=within, retry=retry, run_timeout="800 ms", keep=None)
+    job = Workflow("within", state=int, run=within, retry_defects=retry, run_timeout="800 ms", keep=None)
     with World(App(Shop()).with_jobs(job)) as world:
         world.inject(Hang("label"))
         world.run(world.handle(job).start("w", 0))

@@ -166,5 +166,7 @@ fulfilment = Workflow(
     state=Purchase,
     run=fulfil,
     signals=(approval,),
-    retry=Retry(max_attempts=5, delay=Backoff.exponential("1 second", max="1 hour")),
+    retry_defects=Retry(
+        max_attempts=5, delay=Backoff.exponential("1 second", max="1 hour")
+    ),
 )

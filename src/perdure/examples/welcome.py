@@ -41,7 +41,7 @@ def welcome_with(
         run=partial(greet, pause=pause),
         result=int,
         errors=MailBounced,
-        retry=Retry(max_attempts=3, delay=Backoff.constant(retry_delay)),
+        retry_defects=Retry(max_attempts=3, delay=Backoff.constant(retry_delay)),
         keep="1 day",
     )
 

@@ -110,8 +110,8 @@ class Workflow(Definition["WorkflowHandle[S, A, E]", "WorkflowSender[S]", R_cont
         state: the type of the state, which ``start`` takes and ``get_state`` returns.
         run: the program.
         signals: the signals that it may receive.
-        retry: the durable retry of a step that raises or times out. Typed errors are values of the program: it handles
-            them, or fails with them.
+        retry_defects: the durable retry of a step that raises or times out. Typed errors are values of the program: it
+            handles them, also by ``.retry(...)``, or fails with them.
         keep: how long the outcome is kept, and the id is not reused; None: until somebody terminates the instance.
         result: the type of the value; by default read from the annotation of `run`.
         errors: the type of the errors; by default read from the annotation of `run`.
@@ -151,7 +151,7 @@ class Workflow(Definition["WorkflowHandle[S, A, E]", "WorkflowSender[S]", R_cont
         state: TypeForm[S],
         run: Callable[[WorkflowContext[S]], Program[A, E, R_contra]],
         signals: Sequence[Signal[Any]] = (),
-        retry: Retry[Any] | None = None,
+        retry_defects: Retry[Any] | None = None,
         keep: Duration | None = "7 days",
         result: TypeForm[A] | FromHooks = FROM_HOOKS,
         errors: TypeForm[E] | FromHooks = FROM_HOOKS,
@@ -165,7 +165,7 @@ class Workflow(Definition["WorkflowHandle[S, A, E]", "WorkflowSender[S]", R_cont
     ) -> None:
         program = check_function(run, what=f"run of workflow:{name}", takes=("ctx",), expected="a Program")
         declared = _signals(signals, name)
-        _check_retry(retry, name)
+        _check_retry(retry_defects, name)
         codecs: dict[str, Codec[Any]] = {
             signal.name: Codec.of(
                 signal.value, what=f"signal {signal.name} of workflow:{name}", tags=tags, other_tags="ignored"
@@ -181,7 +181,7 @@ class Workflow(Definition["WorkflowHandle[S, A, E]", "WorkflowSender[S]", R_cont
             tags=tags,
             errors=errors,
             hooks={"run": run},
-            retry=retry,
+            retry=retry_defects,
             exhausted="park",
             may_continue="must_settle",
             run_timeout=run_timeout,
@@ -441,9 +441,13 @@ def _signals(signals: Sequence[Signal[Any]], name: str) -> dict[str, Signal[Any]
 
 
 def _check_retry(retry: Retry[Any] | None, name: str) -> None:
-    if getattr(retry, "retry_if", None) is not None:
+    if retry is not None and not isinstance(retry, Retry):  # pyright: ignore[reportUnnecessaryIsInstance] - as above
         raise DefinitionError(
-            f"retry of workflow:{name}",
+            f"retry_defects of workflow:{name}", retry, "Retry(max_attempts=..., delay=Backoff....) or None"
+        )
+    if retry is not None and retry.retry_if is not None:
+        raise DefinitionError(
+            f"retry_defects of workflow:{name}",
             "retry_if",
             "a Retry without retry_if: typed errors are values of the program, which retries them with .retry(...)",
         )
