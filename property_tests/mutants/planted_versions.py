@@ -4,6 +4,7 @@ from mutant import Mutant
 
 LAWS = "codecs/test_version_laws.py"
 EXAMPLES = "tests/codecs/test_newer_code.py"
+DEPLOY = "tests/cli/test_deploy_check.py"
 OLDER = "tests/behaviour/test_older_code.py"
 
 MUTANTS = (
@@ -153,5 +154,33 @@ MUTANTS = (
         "        if joining.is_new(value):\n",
         "        if False:\n",
         f"{OLDER}::test_the_newest_event_of_a_batch_takes_over_no_members_of_the_one_before",
+    ),
+    Mutant(
+        "an upgrade from another type than the deployed one is compatible",
+        "cli/check/deploy.py",
+        "    for each in unread(before, new.states[version]):\n",
+        "    for each in ():\n",
+        f"{DEPLOY}::test_a_breaking_change_without_its_version_needs_one",
+    ),
+    Mutant(
+        "a field that callers may not send is refused by no engine",
+        "cli/check/deploy.py",
+        "        if path not in removed:\n",
+        "        if path not in removed and each.kind != 'unknown member':\n",
+        f"{DEPLOY}::test_the_page_says_how_each_change_is_deployed",
+    ),
+    Mutant(
+        "a removed job is compatible",
+        "cli/check/deploy.py",
+        "    found = [row for job in sorted(old.jobs.keys() | new.jobs.keys())",
+        "    found = [row for job in sorted(new.jobs.keys())",
+        f"{DEPLOY}::test_a_removed_job_and_a_changed_kind_are_named",
+    ),
+    Mutant(
+        "a change that needs a version ends with code 0",
+        "cli/check/command.py",
+        'if order_of(rows) == "needs a version" else',
+        'if order_of(rows) == "never" else',
+        f"{DEPLOY}::test_the_command_fails_if_a_change_needs_a_version",
     ),
 )

@@ -123,6 +123,7 @@ FREE: dict[str, list[tuple[list[str], int]]] = {
     "token": [(["web"], 0), (["two words"], 2)],
     "key": [(["2026-11"], 0), (["two words"], 2)],
     "openapi": [(["operated:APP"], 0), (["operated:nothing"], 2)],
+    "definitions": [(["operated:APP"], 0), (["operated:nothing"], 2)],
     "completion": [(["bash"], 0), (["tcsh"], 2)],
     "doctor": [([], 0), (["--store", "sqlite:///nowhere.db"], 1), (["--store", "mysql://db"], 2)],
     "bench": [(["--at", "/dev/null"], 2)],
@@ -133,6 +134,7 @@ FREE: dict[str, list[tuple[list[str], int]]] = {
         (["operated:APP", "--store", "{store}"], 1),
         (["operated:APP", "--store", "{served}"], 0),
         (["operated:APP", "--store", "sqlite:///nowhere.db"], 2),
+        (["operated:APP", "--deploy", "nowhere.json"], 2),
     ],
     "snapshot": [
         (["--store", "{store}", "--output", "{new}"], 0),

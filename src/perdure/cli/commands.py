@@ -206,7 +206,12 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
     ),
     "check": LazyCommand(
         "check.command:check",
-        "Report stored data that the code of an app cannot decode. Run it with the new code before you deploy it.",
+        "Report stored data that the code of an app cannot decode, or with `--deploy` its changes since a version.",
+        STORES,
+    ),
+    "definitions": LazyCommand(
+        "check.command:definitions",
+        "Print the types of an app's jobs, which `perdure check --deploy` compares with those of a later version.",
         STORES,
     ),
     "snapshot": LazyCommand(

@@ -8,3 +8,6 @@ from cyclopts import Parameter
 
 StoreOption: TypeAlias = Annotated[str, Parameter(env_var="PERDURE_STORE")]
 """A store's URL, from the command line or the environment."""
+
+StoreIfAny: TypeAlias = Annotated[str | None, Parameter(env_var="PERDURE_STORE")]
+"""The same of a command that can do without one."""

@@ -24,6 +24,10 @@ STYLES: Final = {
     "ok": "green",
     "warning": "yellow",
     "problem": "bold red",
+    "needs a version": "bold red",
+    "web tier first": "yellow",
+    "engines first": "yellow",
+    "compatible": "green",
 }
 """The colours of a status, and of a finding."""
 

@@ -344,7 +344,7 @@ class Codec(Generic[T]):
             value: T = self._schema.read(known, None)
         except Exception as error:  # noqa: BLE001 - it may contain a secret, and is then not chained
             unknown = () if _is_deep(plain) else self._unknown(plain, is_read=True)
-            refused = NewerOnly(self.what, unknown) if unknown else self._invalid(Direction.READ, known, error)
+            refused = NewerOnly(self.what, unknown) if unknown else self._invalid(Direction.READ, plain, error)
             raise refused from (None if self.secret else error)
         if rest is None:
             return Opened(value, None)
