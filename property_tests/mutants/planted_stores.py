@@ -5,8 +5,39 @@ from mutant import Mutant
 FENCES = "stores/test_fence_laws.py::test_every_fence_but_the_present_one_is_a_conflict"
 STORES = "stores/test_stores_agree.py::test_the_sqlite_store_agrees_with_the_memory_store"
 COUNTS = "stores/test_count_laws.py::test_counts_are_those_of_the_rows_that_are_counted"
+ERRORS = "tests/stores/test_sqlite_errors.py"
 
 MUTANTS = (
+    Mutant(
+        "a replaced connection keeps its transaction open",
+        "stores/sqlite/thread.py",
+        "            cursor.close()\n        super",
+        "            pass\n        super",
+        f"{ERRORS}::test_the_answers_to_a_group_of_writes[COMMIT is refused]",
+    ),
+    Mutant(
+        "a connection whose transaction cannot be ended is used again",
+        "stores/sqlite/group_commit.py",
+        "        except sqlite3.Error:\n            self.is_trusted = False",
+        "        except sqlite3.Error:\n            pass",
+        f"{ERRORS}::test_a_transaction_that_cannot_be_ended_is_refused_and_its_connection_replaced",
+    ),
+    Mutant(
+        "a refused COMMIT is reported as not written",
+        "stores/sqlite/group_commit.py",
+        'return [Failure(OutcomeUnknown(f"COMMIT failed: {error.__cause__}"))] * len(group)',
+        'return [Failure(StoreUnavailable("commit", f"COMMIT failed: {error.__cause__}"))] * len(group)',
+        f"{ERRORS}::test_the_answers_to_a_group_of_writes[COMMIT is refused]",
+    ),
+    Mutant(
+        "each write of a group waits for the other program's transaction again",
+        "stores/sqlite/group_commit.py",
+        '        except _NotBegun as error:\n            self.errors = "some"\n            return',
+        '        except _NotBegun as error:\n            self.errors = "some"\n            if len(group) > 1:\n'
+        "                return [answer for write in group for answer in self.write(cursor, (write,))]\n"
+        "            return",
+        f"{ERRORS}::test_the_answers_to_a_group_of_writes[BEGIN is refused]",
+    ),
     Mutant(
         "a fence is good for any incarnation",
         "stores/memory/opening.py",

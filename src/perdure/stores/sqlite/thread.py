@@ -55,6 +55,11 @@ class WorkConnection(sqlite3.Connection):
         """Close the connection after all handoffs have ended: otherwise SQLite would keep the file open."""
         for handoff in self._handoffs:
             handoff.take()
+        cursor, self._cursor = self._cursor, None
+        if (
+            cursor is not None
+        ):  # SQLite keeps a closed connection open, with its transaction, for a statement of a cursor
+            cursor.close()
         super().close()
 
     def __del__(self) -> None:
