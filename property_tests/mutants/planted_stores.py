@@ -11,8 +11,8 @@ MUTANTS = (
     Mutant(
         "a replaced connection keeps its transaction open",
         "stores/sqlite/thread.py",
-        "            cursor.close()\n        super",
-        "            pass\n        super",
+        "cursor, self._cursor = self._cursor, None",
+        "cursor = None",
         f"{ERRORS}::test_the_answers_to_a_group_of_writes[COMMIT is refused]",
     ),
     Mutant(
