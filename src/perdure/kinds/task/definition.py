@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Never, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Never, TypedDict, TypeVar, Unpack, cast, overload
 
 import attrs
 from returns.result import Result
@@ -54,6 +54,24 @@ E = DefaultTypeVar("E", default=Never)
 R_contra = DefaultTypeVar("R_contra", contravariant=True, default=object)
 
 
+S1 = TypeVar("S1")
+V1 = TypeVar("V1")
+E1 = TypeVar("E1")
+E2 = TypeVar("E2")
+E3 = TypeVar("E3")
+R1 = DefaultTypeVar("R1", default=object)
+
+
+class _Options(TypedDict, Generic[S1], total=False):
+    """The arguments that are the same in each form of a task."""
+
+    tags: Mapping[type, str] | None
+    run_timeout: Duration
+    versions: Migrations[S1] | None
+    concurrency: int | None
+    state_in_events: bool
+
+
 @attrs.frozen(init=False, eq=False, repr=False)
 class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic[S, V, E, R_contra]):
     """A job that is a state machine of your own.
@@ -96,6 +114,93 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
     plan: Plan
     hooks: TaskHooks
 
+    # mypy infers the common base of two errors, `object`, where pyright infers their union. So the errors of each hook
+    # have a variable of their own if there is an `execute` for `retry`. The last form is for all other combinations.
+    @overload
+    def __init__(
+        self: Task[S1, V1, Never, R1],
+        name: str,
+        *,
+        state: TypeForm[S1],
+        event: TypeForm[V1],
+        initial: S1 | Callable[[str], S1],
+        on_event: Callable[[TaskContext[S1], V1], HookResult[Never, R1]] | None = None,
+        decide: Callable[[S1, V1], Result[Decision[S1], Never]] | None = None,
+        execute: Callable[[TaskContext[S1]], HookResult[Never, R1]],
+        on_idle: Callable[[TaskContext[S1]], HookResult[Never, R1]] | None = None,
+        on_error: Callable[[TaskErrorContext[S1, V1], Defect], HookResult[Never, R1]] | None = None,
+        retry: RetryPolicy[Never] | None = None,
+        **options: Unpack[_Options[S1]],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Task[S1, V1, E1 | E2, R1],
+        name: str,
+        *,
+        state: TypeForm[S1],
+        event: TypeForm[V1],
+        initial: S1 | Callable[[str], S1],
+        on_event: Callable[[TaskContext[S1], V1], HookResult[E1, R1]],
+        execute: Callable[[TaskContext[S1]], HookResult[E2, R1]],
+        retry: RetryPolicy[E2] | None = None,
+        **options: Unpack[_Options[S1]],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Task[S1, V1, E1 | E2, R1],
+        name: str,
+        *,
+        state: TypeForm[S1],
+        event: TypeForm[V1],
+        initial: S1 | Callable[[str], S1],
+        decide: Callable[[S1, V1], Result[Decision[S1], E1]],
+        execute: Callable[[TaskContext[S1]], HookResult[E2, R1]],
+        retry: RetryPolicy[E2] | None = None,
+        **options: Unpack[_Options[S1]],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Task[S1, V1, E1 | E2 | E3, R1],
+        name: str,
+        *,
+        state: TypeForm[S1],
+        event: TypeForm[V1],
+        initial: S1 | Callable[[str], S1],
+        on_event: Callable[[TaskContext[S1], V1], HookResult[E1, R1]],
+        execute: Callable[[TaskContext[S1]], HookResult[E2, R1]],
+        on_idle: Callable[[TaskContext[S1]], HookResult[E3, R1]],
+        retry: RetryPolicy[E2] | None = None,
+        **options: Unpack[_Options[S1]],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Task[S1, V1, E1 | E2 | E3, R1],
+        name: str,
+        *,
+        state: TypeForm[S1],
+        event: TypeForm[V1],
+        initial: S1 | Callable[[str], S1],
+        on_event: Callable[[TaskContext[S1], V1], HookResult[E1, R1]],
+        execute: Callable[[TaskContext[S1]], HookResult[E2, R1]],
+        on_error: Callable[[TaskErrorContext[S1, V1], E1 | E2 | Defect], HookResult[E3, R1]],
+        retry: RetryPolicy[E2] | None = None,
+        **options: Unpack[_Options[S1]],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Task[S1, V1, E1 | E2 | E3, R1],
+        name: str,
+        *,
+        state: TypeForm[S1],
+        event: TypeForm[V1],
+        initial: S1 | Callable[[str], S1],
+        decide: Callable[[S1, V1], Result[Decision[S1], E1]],
+        execute: Callable[[TaskContext[S1]], HookResult[E2, R1]],
+        on_error: Callable[[TaskErrorContext[S1, V1], E1 | E2 | Defect], HookResult[E3, R1]],
+        retry: RetryPolicy[E2] | None = None,
+        **options: Unpack[_Options[S1]],
+    ) -> None: ...
+    @overload
     def __init__(
         self,
         name: str,
@@ -113,6 +218,26 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
         tags: Mapping[type, str] | None = None,
         run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
         versions: Migrations[S] | None = None,
+        concurrency: int | None = None,
+        state_in_events: bool = False,
+    ) -> None: ...
+    def __init__(
+        self,
+        name: str,
+        *,
+        state: Any,
+        event: Any,
+        initial: Any,
+        on_event: Any = None,
+        decide: Any = None,
+        execute: Any = None,
+        on_idle: Any = None,
+        on_error: Any = None,
+        retry: Any = None,
+        errors: Any = FROM_HOOKS,
+        tags: Mapping[type, str] | None = None,
+        run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
+        versions: Any = None,
         concurrency: int | None = None,
         state_in_events: bool = False,
     ) -> None:
