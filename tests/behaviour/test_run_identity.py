@@ -20,11 +20,14 @@ from perdure import (
     Retry,
     Task,
     TaskContext,
+    Workflow,
+    WorkflowContext,
     effect,
     every,
     program,
     tell,
 )
+from perdure.programs import sleep
 from perdure.values.answer import Completed, Failed, Retrying
 from perdure.values.errors import HookRaised, IdempotencyConflict, InvalidInput, Rejected
 
@@ -266,3 +269,38 @@ async def test_each_delivery_of_a_message_has_one_id(world: World) -> None:
     await world.run(jobs.handle(sender).send("s", "5"))
     await world.settle()
     assert len(bank.ids) == 2
+
+
+@program
+def ship(ctx: WorkflowContext[int]) -> Do[None, Refused, Bank]:
+    yield from note(ctx.run_id)
+    yield from sleep("1 hour")
+    yield from note(ctx.run_id)
+    round_ = yield from ctx.state
+    if round_ == 0:
+        yield from ctx.start_over(1)
+
+
+@effect
+def note(bank: Bank, run_id: str) -> FutureResult[None, Refused]:
+    bank.keys.append((run_id, 1, 1, False))
+    return FutureResult.from_value(None)
+
+
+shipping = Workflow("shipping", state=int, run=ship, keep=None)
+
+
+@on_each_store
+async def test_the_events_of_a_workflow_have_the_id_that_its_program_sees(world: World) -> None:
+    """From its start until it starts over, whatever it waits for and whichever process continues it."""
+    bank = Bank()
+    jobs = await world.open(App(bank).with_jobs(shipping))
+    await world.unwrap(jobs.handle(shipping).start("a", 0))
+    await world.crash()
+    await world.open(App(bank).with_jobs(shipping))
+    await world.advance(hours=3)
+    runs = [event.run_id for event in await world.history(shipping.address("a")) if event.type == "job.executed"]
+    seen = [key for key, *_ in bank.keys]
+    assert (seen[0], seen[2]) == (seen[1], seen[3])
+    assert list(dict.fromkeys(runs)) == list(dict.fromkeys(seen))
+    assert len(set(seen)) == 2

@@ -212,7 +212,7 @@ def decide(count: int, event: int) -> Result[Decision[int], str]:
 
 
 def forgets(count: int, event: int) -> Result[Decision[int], str]:
-    return decide(count, event).map(lambda made: attrs.evolve(made, state=0) if made.state == 6 else made)
+    return decide(count, event).map(lambda made: attrs.evolve(made, state=0) if made.state >= 6 else made)
 
 
 def never_refuses(count: int, event: int) -> Result[Decision[int], str]:

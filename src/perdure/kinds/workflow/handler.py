@@ -112,7 +112,7 @@ def _start(
         data=written(header),
     )
     if request.inbound is None:
-        return begin_run(job, fresh, request, inputs, cause="start", found="created")
+        return begin_run(job, fresh, request, inputs, cause="start", found="created", run_id=header.run_id)
     # The message is consumed when the workflow is stored, and not at the end of its first run.
     events = EventRecorder(inputs, address, 0).optional(JobStarted)
     transition = put(fresh, inputs.now_ms, events=events, alarm_ms=inputs.now_ms)
@@ -139,12 +139,13 @@ def _alarm(
         return reply(address, None)
     if instance.claim is not None:  # its run is in progress, here or in another process
         return Defer()
-    if header_of(instance).ended is not None:
+    header = header_of(instance)
+    if header.ended is not None:
         return answered(purge(instance, own_messages="kept"), None)
     before = instance.changed(alarm_ms=None)
     if instance.pending_retry is not None:
         return begin_attempt(job, before, instance.pending_retry, request, inputs)
-    return begin_run(job, before, request, inputs, cause="alarm")
+    return begin_run(job, before, request, inputs, cause="alarm", run_id=header.run_id)
 
 
 def _arrived(

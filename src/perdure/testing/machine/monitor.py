@@ -28,8 +28,8 @@ from perdure.values.instance import Claim, Fence, Instance
 from perdure.values.message import Consumed, StoredMessage
 from perdure.values.transition import KeepInstance, Put, Transition
 
-Marks = tuple[str, int, int]
-"""A run, an attempt, a delivery: the marks by which a program detects a repeat."""
+Marks = tuple[str, int, int, int]
+"""A run, its part of a workflow, an attempt, a delivery: the marks by which a program detects a repeat."""
 
 
 Identity = tuple[Address, str, str | int]
@@ -168,13 +168,13 @@ class InvariantMonitor:
         instance = transition.write.instance
         for claim in (instance.claim, instance.event_claim):
             if claim is not None and not _carried_over(claim, before.instance):
-                self._claimed(claim)
+                self._claimed(claim, instance)
                 self._identified(claim, instance, before.instance)
         return KnownInstance(instance, fence, max(before.incarnation, fence.incarnation))
 
     # ------------------------------------------------------------ runs
-    def _claimed(self, claim: Claim) -> None:
-        marks = (claim.run_id, claim.attempt, claim.deliveries)
+    def _claimed(self, claim: Claim, instance: Instance) -> None:
+        marks = (claim.run_id, instance.run_count, claim.attempt, claim.deliveries)
         if marks in self._claims:
             self.note(
                 "a run that is delivered again is marked",
@@ -203,7 +203,9 @@ class InvariantMonitor:
         return isinstance(given, TriggerOptions) and given.new_run
 
     def _performed(self, call: EffectCall, worker: int) -> None:
-        marks = (call.run_id, call.attempt, call.delivery)
+        known = self._known.get(call.address)  # its claim was committed before
+        part = 0 if known is None or known.instance is None else known.instance.run_count
+        marks = (call.run_id, part, call.attempt, call.delivery)
         if self._performed_by.setdefault(marks, worker) != worker:
             self.note(
                 "a run that is delivered again is marked",
