@@ -75,9 +75,9 @@ class Place:
             file.execute("PRAGMA synchronous = OFF")
             file.execute(
                 "WITH RECURSIVE numbers (n) AS (SELECT ? UNION ALL SELECT n + 1 FROM numbers WHERE n < ?) "  # noqa: S608 - constants
-                "INSERT INTO keys (address, ordinal, key, action, fingerprint, answer, expires_ms, failures) "
-                f"SELECT address, ordinal + n, {KEY}, action, fingerprint, "
-                f"iif(n > {last - FULL_ANSWERS}, answer, ''), expires_ms + n / 12, 0 "
+                "INSERT INTO keys (address, key, action, fingerprint, answer, expires_ms, ordinal) "
+                f"SELECT address, {KEY}, action, fingerprint, "
+                f"iif(n > {last - FULL_ANSWERS}, answer, ''), expires_ms + n / 12, ordinal + n "
                 "FROM numbers, (SELECT * FROM keys WHERE ordinal = 1)",
                 (first, last),
             )

@@ -122,4 +122,18 @@ MUTANTS = (
         "",
         "tests/stores/test_sqlite_counts.py::test_saved_counts_are_gone_once_an_engine_has_opened_the_file",
     ),
+    Mutant(
+        "an answer is kept for one key too many",
+        "stores/sqlite/change.py",
+        "if ordinal > full_answers:",
+        "if ordinal > full_answers + 1:",
+        STORES,
+    ),
+    Mutant(
+        "a redriven message counts its attempts from the beginning",
+        "stores/sqlite/messages.py",
+        "sent_ms, trace, attempts, 0, error,",
+        "sent_ms, trace, 0, 0, error,",
+        "tests/behaviour/test_run_identity.py::test_each_delivery_of_a_message_has_one_id",
+    ),
 )

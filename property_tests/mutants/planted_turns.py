@@ -11,6 +11,9 @@ FIRST = "behaviour/test_recovery_laws.py::test_a_first_event_that_fails_leaves_n
 BEFORE = "behaviour/test_suspect_code.py::test_code_that_kills_before_a_handler_is_parked_and_its_neighbours_are_served"
 AGAIN = "behaviour/test_recovery_laws.py::test_a_run_is_delivered_again_until_its_third_crash"
 
+ONE_RUN = "behaviour/test_run_identity_laws.py"
+IDENTITY = "tests/behaviour/test_run_identity.py"
+
 MUTANTS = (
     Mutant(
         "only the first preserved value of a migration is compared",
@@ -258,5 +261,90 @@ MUTANTS = (
         "        self.state, self.opened = state, opened\n",
         "        self.opened = opened\n",
         TASK,
+    ),
+    Mutant(
+        "a repeated key runs under a new id",
+        "jobs/keys.py",
+        'return _computed_id("key", str(address), request.action, request.idempotency_key)',
+        "return inputs.id()",
+        f"{ONE_RUN}::test_a_keyed_event_is_one_run_until_it_is_applied",
+    ),
+    Mutant(
+        "equal keys of two addresses have one run id",
+        "jobs/keys.py",
+        '_computed_id("key", str(address), request',
+        '_computed_id("key", request',
+        f"{IDENTITY}::test_a_repeated_key_runs_under_the_id_of_the_first",
+    ),
+    Mutant(
+        "a message that is delivered again runs under a new id",
+        "jobs/keys.py",
+        'return _computed_id("message", str(address), str(inbound.sender), inbound.message_id, inbound.sent_ms)',
+        "return inputs.id()",
+        f"{ONE_RUN}::test_a_message_is_one_run_until_it_is_consumed",
+    ),
+    Mutant(
+        "a repeated key is not marked",
+        "jobs/turn.py",
+        "attempt=loaded.remembered.failures + 1)",
+        "attempt=1)",
+        f"{ONE_RUN}::test_a_keyed_event_is_one_run_until_it_is_applied",
+    ),
+    Mutant(
+        "a message that is delivered again is not marked",
+        "engine/outbox.py",
+        "attempt=stored.attempts + 1)",
+        "attempt=1)",
+        f"{ONE_RUN}::test_a_message_is_one_run_until_it_is_consumed",
+    ),
+    Mutant(
+        "the key of a failed request takes another request",
+        "jobs/keys.py",
+        "if (remembered.action, remembered.fingerprint) != (request",
+        "if not remembered.failures and (remembered.action, remembered.fingerprint) != (request",
+        f"{IDENTITY}::test_another_request_with_the_key_of_a_failed_one_is_refused",
+    ),
+    Mutant(
+        "a key without its answer is applied again",
+        "jobs/keys.py",
+        "return None if remembered.failures else",
+        "return None if remembered.failures or not remembered.answer else",
+        KEYS,
+    ),
+    Mutant(
+        "a trigger abandons the retry of a task",
+        "kinds/task/handler.py",
+        "if instance.pending_retry is not None and not command.options.new_run:",
+        "if False:",
+        f"{ONE_RUN}::test_a_run_is_one_run_whoever_retries_it",
+    ),
+    Mutant(
+        "a new run continues the retry of a task",
+        "kinds/task/handler.py",
+        "is not None and not command.options.new_run:",
+        "is not None:",
+        f"{ONE_RUN}::test_a_run_is_one_run_whoever_retries_it",
+    ),
+    Mutant(
+        "a trigger forgets the run that failed for good",
+        "kinds/continuous/handler.py",
+        "left = instance.pending_retry or _left(ticks, instance, inputs)",
+        "left = instance.pending_retry",
+        f"{IDENTITY}::test_a_trigger_continues_a_run_that_failed_for_good_until_the_next_tick",
+    ),
+    Mutant(
+        "the parts of a workflow have run ids of their own",
+        "kinds/workflow/handler.py",
+        'cause="alarm", run_id=header.run_id)',
+        'cause="alarm")',
+        f"{IDENTITY}::test_the_events_of_a_workflow_have_the_id_that_its_program_sees",
+    ),
+    Mutant(
+        "the machine lets a repeated run have another id",
+        "testing/machine/monitor.py",
+        "if claim.run_id != first:",
+        "if not first:",
+        "tests/testing/test_machine_laws.py::test_a_violation_of_one_law_is_reported_by_that_law_only"
+        "[a run that is repeated has one id]",
     ),
 )

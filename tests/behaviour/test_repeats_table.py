@@ -142,13 +142,13 @@ class Scene:
     async def prepare(self) -> None:
         """Create the instance, where another request than the first does."""
         if self.kind == "flush":
-            await self.world.unwrap(self.handle.add("a", 0))
+            await self.world.run(self.handle.add("a", 0))
         elif self.kind == "`execute` of a task":
-            await self.world.unwrap(self.handle.send("a", 0))
+            await self.world.run(self.handle.send("a", 0))
 
     async def begin(self, key: str = "k") -> None:
         await self.prepare()
-        await self.world.result(self.first(key))
+        await self.world.attempt(self.first(key))
         await self.world.settle()
 
     def fail(self, times: int) -> None:
@@ -192,28 +192,28 @@ async def by_the_policy(scene: Scene) -> None:
 async def by_hand(scene: Scene) -> None:
     scene.bank.refuses = 1
     await scene.begin()
-    await scene.world.unwrap(scene.again())
+    await scene.world.run(scene.again())
     await scene.world.settle()
 
 
 async def by_hand_at_the_end(scene: Scene) -> None:
     handle = scene.world.jobs.handle(given_up)
     scene.bank.refuses = 1
-    await scene.world.unwrap(handle.start("a", 0))
-    await scene.world.unwrap(handle.trigger("a"))
+    await scene.world.run(handle.start("a", 0))
+    await scene.world.run(handle.trigger("a"))
 
 
 async def as_a_new_run(scene: Scene) -> None:
     scene.bank.refuses = 1
     await scene.begin()
-    await scene.world.unwrap(scene.again(new_run=True))
+    await scene.world.run(scene.again(new_run=True))
 
 
 async def resumed(scene: Scene) -> None:
     scene.fail(3)
     await scene.begin()
     await scene.world.advance(hours=3)
-    await scene.world.unwrap(scene.handle.resume("a"))
+    await scene.world.run(scene.handle.resume("a"))
     await scene.world.settle()
 
 
@@ -224,34 +224,34 @@ async def parked_by_crashes(scene: Scene) -> None:
         await scene.open()
         await scene.world.settle()
     scene.bank.silent = None
-    assert (await scene.world.unwrap(scene.handle.status("a"))).parked == "recovery_exhausted"
+    assert (await scene.world.run(scene.handle.status("a"))).parked == "recovery_exhausted"
 
 
 async def resumed_after_crashes(scene: Scene) -> None:
     await parked_by_crashes(scene)
-    await scene.world.unwrap(scene.handle.resume("a"))
+    await scene.world.run(scene.handle.resume("a"))
     await scene.world.settle()
 
 
 async def keyed(scene: Scene) -> None:
     scene.bank.refuses = 1
     await scene.begin()
-    await scene.world.result(scene.first())
+    await scene.world.attempt(scene.first())
     await scene.world.settle()
 
 
 async def terminated(scene: Scene) -> None:
     await parked_by_crashes(scene)
-    await scene.world.unwrap(scene.handle.terminate("a"))
-    await scene.world.unwrap(scene.first())
+    await scene.world.run(scene.handle.terminate("a"))
+    await scene.world.run(scene.first())
 
 
 async def redriven(scene: Scene) -> None:
     scene.bank.breaks = 1
-    await scene.world.unwrap(scene.world.jobs.handle(sender).send("s", 0))
+    await scene.world.run(scene.world.jobs.handle(sender).send("s", 0))
     await scene.world.settle()
-    (letter,) = await scene.world.unwrap(scene.world.jobs.dead_letters())
-    await scene.world.unwrap(scene.world.jobs.redrive(letter.message_id))
+    (letter,) = await scene.world.run(scene.world.jobs.dead_letters())
+    await scene.world.run(scene.world.jobs.redrive(letter.message_id))
     await scene.world.settle()
 
 
@@ -260,7 +260,7 @@ async def another(scene: Scene) -> None:
     if scene.kind in {"run of a continuous job", "step"}:
         await scene.world.advance(hours=25)
     elif scene.kind == "item of a pool":
-        await scene.world.unwrap(scene.first("l", "b"))
+        await scene.world.run(scene.first("l", "b"))
         await scene.world.settle()
     else:
         await scene.begin("l")

@@ -8,8 +8,8 @@ from perdure.stores.sqlite.counters import Counters
 from perdure.stores.store import Retention
 
 _KEYS = """
-DELETE FROM keys WHERE (address, ordinal) IN
-  (SELECT address, ordinal FROM keys WHERE expires_ms <= ? ORDER BY expires_ms LIMIT ?)
+DELETE FROM keys WHERE (address, key) IN
+  (SELECT address, key FROM keys WHERE expires_ms <= ? ORDER BY expires_ms LIMIT ?)
 """
 _DEAD_LETTERS = """
 DELETE FROM dead_letters WHERE message_id IN

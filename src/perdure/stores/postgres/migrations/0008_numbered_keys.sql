@@ -7,6 +7,16 @@ UPDATE perdure.keys AS k SET ordinal = n.ordinal
   WHERE k.holder = n.holder AND k.id = n.id;
 CREATE INDEX keys_ordinals ON perdure.keys (holder, ordinal);
 
+-- An engine of the version before, which writes keys without numbers, may still run.
+CREATE FUNCTION perdure.number_key() RETURNS trigger LANGUAGE plpgsql SET jit = off AS $$
+BEGIN
+  NEW.ordinal := 1 + coalesce(
+    (SELECT k.ordinal FROM perdure.keys AS k WHERE k.holder = NEW.holder ORDER BY k.ordinal DESC LIMIT 1), 0);
+  RETURN NEW;
+END $$;
+CREATE TRIGGER number_key BEFORE INSERT ON perdure.keys FOR EACH ROW WHEN (NEW.ordinal = 0)
+  EXECUTE FUNCTION perdure.number_key();
+
 CREATE FUNCTION perdure.commit_group(
   my_epoch bigint, how_durable text,
   -- instances written over
