@@ -2,11 +2,10 @@
 
 Run it with ``python docs/benchmarks/keys.py [--folder FOLDER] [--database postgresql://…] [--quick]``. The keys are
 those of one day: the first is stored by the library, the others are copied in SQL, and only the newest 10,000 have
-answers. At each size a
-new key is looked up and stored, one after the other: the fastest tenth took no longer than the figure, since waits for
-a processor are noise. Then 64 callers send keyed events to that one instance, repeat
-them, and send events without keys. Bytes
-are those of the table and its indexes. At the end all keys expire, and retention deletes them, a page per transaction.
+answers. At each size a new key is looked up and stored, one after the other: the fastest tenth took no longer than the
+figure, since waits for a processor are noise. Then 64 callers send keyed events to that one instance, repeat them, and
+send events without keys. Bytes are those of the table and its indexes. At the end all keys expire, and retention
+deletes them, a page per transaction.
 """
 
 from __future__ import annotations
@@ -30,6 +29,7 @@ from measured.orders import Added, orders
 from measured.schema import connected, url_of
 
 from perdure.client.client import Client
+from perdure.programs.future import answer_of
 from perdure.stores.postgres import open_postgres
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.store import Retention, Store
@@ -99,7 +99,8 @@ class Place:
 
 async def rate(jobs: Client, keys: Sequence[str | None]) -> tuple[float, float, Spread]:
     """Send events to one instance from all callers; return events a second, µs of CPU for each, and their waits."""
-    order, waits, rest = jobs.handle(orders), [], iter(keys)
+    order, rest = jobs.handle(orders), iter(keys)
+    waits: list[float] = []
 
     async def caller() -> None:
         for key in rest:
@@ -115,17 +116,19 @@ async def rate(jobs: Client, keys: Sequence[str | None]) -> tuple[float, float, 
 
 async def operations(place: Place, size: int) -> str:
     """Look up a new key, and store it, one after the other; return the waits of the fastest tenth."""
-    store, loads, commits = await place.open(), [], []
+    store = await place.open()
+    loads: list[float] = []
+    commits: list[float] = []
     for number in range(OPERATIONS):
         key = f"apart-{size}-{number}"
         began = time.perf_counter()
-        await store.load(orders.address("busy"), key, 1)
+        (await answer_of(store.load(orders.address("busy"), key, 1))).unwrap()
         loads.append(time.perf_counter() - began)
         kept = Remembered(key=key, action="send", fingerprint="0" * 32, answer="{}", expires_ms=FAR_MS)
         began = time.perf_counter()
-        await store.commit(Transition(address=orders.address("busy"), remember=kept))
+        (await answer_of(store.commit(Transition(address=orders.address("busy"), remember=kept)))).unwrap()
         commits.append(time.perf_counter() - began)
-    await store.close()
+    await answer_of(store.close())
     return "; ".join(f"{sorted(waits)[OPERATIONS // 10] * 1e3:.2f}" for waits in (loads, commits))
 
 
@@ -155,12 +158,12 @@ async def purged(place: Place) -> str:
     total = 0
     while True:
         began = time.perf_counter()
-        gone = await store.prune(retention)
+        gone = (await answer_of(store.prune(retention))).unwrap()
         waits.append(time.perf_counter() - began)
         total += gone
         if gone < retention.limit:
             break
-    await store.close()
+    await answer_of(store.close())
     pages = Spread.of(waits)
     return f"{total:,} keys deleted in {pages.count:,} transactions: p50 {pages.p50_ms:.1f}, p99 {pages.p99_ms:.1f} ms"
 
