@@ -1,4 +1,4 @@
-"""One logical run has one id and new marks for each repeat, whatever ends its attempts and whoever repeats it."""
+"""One logical run has one id and new marks for each repeat, whatever ends its attempts and repeats them."""
 
 from pathlib import Path
 
@@ -103,7 +103,7 @@ def test_a_message_is_one_run_until_it_is_consumed(failures, attempts):
 @given(st.lists(st.sampled_from(("policy", "operator", *ENDS[2:])), max_size=5))
 @example(["operator"])
 @example(["crashed", "operator", "policy"])
-def test_a_run_is_one_run_whoever_retries_it(ends):
+def test_a_run_is_one_run_also_if_an_operator_retries_it(ends):
     """By the policy or by an operator's trigger; `new_run` abandons it."""
     job = machine_with(retry=Retry(20, Backoff.constant("1 minute"), jitter=False))
 

@@ -316,14 +316,14 @@ MUTANTS = (
         "kinds/task/handler.py",
         "if instance.pending_retry is not None and not command.options.new_run:",
         "if False:",
-        f"{ONE_RUN}::test_a_run_is_one_run_whoever_retries_it",
+        f"{ONE_RUN}::test_a_run_is_one_run_also_if_an_operator_retries_it",
     ),
     Mutant(
         "a new run continues the retry of a task",
         "kinds/task/handler.py",
         "is not None and not command.options.new_run:",
         "is not None:",
-        f"{ONE_RUN}::test_a_run_is_one_run_whoever_retries_it",
+        f"{ONE_RUN}::test_a_run_is_one_run_also_if_an_operator_retries_it",
     ),
     Mutant(
         "a trigger forgets the run that failed for good",

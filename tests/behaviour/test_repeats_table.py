@@ -1,4 +1,4 @@
-"""Every cell of the table in ``docs/explanation/claims-and-repeats.md``: what a repeat has in common with the first."""
+"""Every cell of the table in ``docs/explanation/claims-and-repeats.md``: the marks that a repeat shares with the first."""
 
 from __future__ import annotations
 
@@ -94,16 +94,16 @@ def pass_on(_: Any, event: int) -> Do[None]:
 
 
 retry: Retry[Any] = Retry(3, Backoff.constant("1 hour"), jitter=False, on_exhausted="park")
-goes_on: Retry[Any] = Retry(1)
+once: Retry[Any] = Retry(1)
 tick = Continuous("tick", state=int, schedule=every("1 day"), execute=work, retry=retry)
-given_up = Continuous("given-up", state=int, schedule=every("1 day"), execute=work, retry=goes_on)
+given_up = Continuous("given-up", state=int, schedule=every("1 day"), execute=work, retry=once)
 batch = Debounce("batch", event=int, flush_after="1 day", execute=work, retry=retry)
 runner = Task(
     "runner", state=int, event=int, initial=0, on_event=lambda _, __: Success(None), execute=work, retry=retry
 )
 event_job = Task("event", state=int, event=int, initial=0, on_event=on_event)
 pool = WorkerPool("pool", item=int, work=work, retry=retry)
-flow = Workflow("flow", state=int, run=run, retry=retry)
+flow = Workflow("flow", state=int, run=run, retry_defects=retry)
 sender = Task("sender", state=int, event=int, initial=0, on_event=pass_on)
 JOBS: dict[str, Any] = dict(zip(KINDS, (tick, batch, runner, event_job, pool, flow), strict=True))
 
@@ -297,7 +297,7 @@ def cells() -> list[tuple[str, str, str]]:
 
 
 def word(kind: str, calls: list[tuple[str, int, int]]) -> str:
-    """Name what the last call has in common with the one before, as the table does."""
+    """Name the marks that the last call shares with the one before, as the table does."""
     if len(calls) == 1:
         return "first answer"
     (key, attempt, delivery), (again, later_attempt, later_delivery) = calls[-2:]

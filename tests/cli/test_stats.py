@@ -136,7 +136,7 @@ def test_the_advice_is_good_and_the_vacuum_does_it(
     store = f"sqlite:///{path}"
     with closing(sqlite3.connect(path)) as database:
         database.execute(
-            "INSERT INTO keys VALUES ('task:orders:a', 'big', 'send', 'f', zeroblob(0) || ?, 1)", ("x" * 2**25,)
+            "INSERT INTO keys VALUES ('task:orders:a', 'big', 'send', 'f', zeroblob(0) || ?, 1, 1, 0)", ("x" * 2**25,)
         )
         database.commit()
         database.execute("DELETE FROM keys WHERE key = 'big'")

@@ -21,7 +21,7 @@ from perdure.values.instance import Instance
 
 NOW_MS = 10**12
 KEPT = {
-    "keys": "INSERT INTO keys VALUES ('task:a:1', :number, 'send', '', '{}', :now_ms + 1)",
+    "keys": "INSERT INTO keys VALUES ('task:a:1', :number, 'send', '', '{}', :now_ms + 1, :number, 0)",
     "dead letters": """
     INSERT INTO dead_letters VALUES (:number, 'task:a:1', 'task:b:1', 'send', '', :now_ms, 10, NULL, NULL)
     """,
