@@ -1,4 +1,4 @@
-"""Every cell of the table in ``docs/explanation/claims-and-repeats.md``: the marks that a repeat shares with the first."""
+"""Every cell of the table in ``explanation/claims-and-repeats.md``: the marks that a repeat shares with the first."""
 
 from __future__ import annotations
 
