@@ -5,14 +5,14 @@ The clients are those of other processes: every call and answer crosses as JSON,
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Never, cast
 
-import attrs
-from attrs import define, field, frozen
+from attrs import Factory, define, field, frozen
 from history import Age, Call, Try
 from returns.result import Failure, Result, Success
-from versioned_jobs import Code, Outside
+from versioned_jobs import Code
 
 from perdure import attempt
 from perdure.client.client import Client
@@ -56,7 +56,7 @@ class Connection:
         """Return the engine that an address reaches: any for a load balancer, otherwise that of a place."""
         up = self.cluster.up
         number = ADDRESSES.index(address)
-        if len(up) <= number:
+        if len(up) < max(1, number):
             raise NotSent("no engine is up")
         return self.cluster.drawn() if number == 0 else up[number - 1]
 
@@ -113,6 +113,40 @@ class JsonChannel:
         return HttpReply(404, b"")
 
 
+# ---------------------------------------------------------------- services
+@define
+class Calls:
+    """An external system. It remembers each call over all crashes, and takes a while.
+
+    Attributes:
+        heard: the work and the key of each call.
+        refusals: how often each work is still refused.
+        refuse_next: how often the next work that is not known is refused.
+    """
+
+    cluster: Cluster = field(init=False)
+    heard: list[tuple[str, str]] = Factory(list[tuple[str, str]])
+    refusals: Counter[str] = Factory(Counter[str])
+    refuse_next: int = 0
+
+    async def hear(self, work: str, key: str) -> bool:
+        """Do some work, and return whether it is done; it is refused otherwise."""
+        if work not in self.keys:
+            self.refusals[work], self.refuse_next = self.refuse_next, 0
+        self.heard.append((work, key))
+        await self.cluster.runtime.sleep(self.cluster.runtime.random() * 200)
+        self.refusals[work] -= 1
+        return self.refusals[work] < 0
+
+    @property
+    def keys(self) -> dict[str, set[str]]:
+        """The keys of each work."""
+        found: dict[str, set[str]] = {}
+        for work, key in self.heard:
+            found.setdefault(work, set()).add(key)
+        return found
+
+
 # ---------------------------------------------------------------- the scene
 @define(eq=False)
 class Rollout:
@@ -129,13 +163,13 @@ class Rollout:
     codes: dict[Age, Code]
     seed: int = 0
     clients: Literal["balancer", "addresses"] = "balancer"
-    outside: Outside = attrs.Factory(Outside)
-    calls: list[Call] = attrs.Factory(list[Call])
-    parked: list[str] = attrs.Factory(list[str])
+    outside: Calls = Factory(Calls)
+    calls: list[Call] = Factory(list[Call])
+    parked: list[str] = Factory(list[str])
     cluster: Cluster = field(init=False)
     apps: dict[Age, Any] = field(init=False)
-    ages: dict[int, Age] = attrs.Factory(dict[int, Age])
-    _tasks: list[SpawnedTask[None]] = attrs.Factory(list[SpawnedTask[None]])
+    ages: dict[int, Age] = Factory(dict[int, Age])
+    _tasks: list[SpawnedTask[None]] = Factory(list[SpawnedTask[None]])
     _numbers: int = 0
 
     def __attrs_post_init__(self) -> None:
@@ -156,7 +190,7 @@ class Rollout:
     def advance(self, duration: Duration) -> None:
         """Move the clock, and look for parked instances."""
         self.cluster.advance(duration)
-        self.parked += [str(row.address) for row in self.cluster.instances() if row.suspension == "undecodable"]
+        self.parked += [str(row.address) for row in self.cluster.instances() if row.suspension == "recovery_exhausted"]
 
     def close(self, engine: ClusterEngine) -> None:
         """Stop an engine gracefully."""

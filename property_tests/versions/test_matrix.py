@@ -6,6 +6,7 @@ state the histories that are not allowed.
 
 from __future__ import annotations
 
+import re
 from operator import methodcaller
 
 import pytest
@@ -17,19 +18,20 @@ from hypothesis import strategies as st
 from laws import Laws
 from rollout import Rollout
 from type_pairs import Built, changes, payloads
-from versioned_jobs import ADDITIVE, KINDS, Code, Version
+from versioned_jobs import ADDITIVE, BREAKING, KINDS, Code, Version
 
 from perdure.codecs import Codec
 from perdure.testing.profiles import PHASES
 
 EXAMPLES = {"nightly": 300, "ci": 10, "explore": 40, "mutants": 20}.get(settings.get_current_profile_name(), 8)
-"""Of each kind: the profile `nightly` draws 1,500 pairs."""
+"""Additive pairs of each kind: the profile `nightly` draws 1,500."""
 
 PROFILE = settings(
     max_examples=EXAMPLES,
     suppress_health_check=list(HealthCheck),
     phases=[phase for phase in settings().phases if phase in PHASES],
 )
+FEWER = settings(PROFILE, max_examples=EXAMPLES // 2)
 
 
 # ---------------------------------------------------------------- pairs and scripts
@@ -92,30 +94,99 @@ def settle(scene: Rollout) -> None:
         assert scene.finished()
 
 
+@st.composite
+def breaking_pairs(draw: st.DrawFn, kind: str) -> Pair:
+    """Draw two versions that differ by one breaking change, without a version of the state."""
+    payload = draw(payloads())
+    if BREAKING[kind] and draw(st.booleans()):
+        feature = draw(st.sampled_from(BREAKING[kind]))
+        return Pair(kind, Version(payload), Version(payload, frozenset({feature})), (feature,))
+    change = draw(changes(payload, additive=False))
+    return Pair(kind, Version(payload), Version(change.model), (f"payload: {change.name}",))
+
+
 # ---------------------------------------------------------------- tests
-def check(pair: Pair, data: st.DataObject) -> None:
-    """Play a drawn script with two versions, and check the laws."""
+def scene_of(pair: Pair, data: st.DataObject, *, upgrades: bool = False) -> Rollout:
+    """Return the scene of two versions."""
+    old = Code(pair.old)
+    new = Code(pair.new, old if upgrades else None)
+    seed = data.draw(st.integers(0, 9), label="seed")
+    return Rollout(pair.kind, {"old": old, "new": new}, seed, data.draw(known_addresses, label="clients"))
+
+
+known_addresses = st.sampled_from(["balancer", "addresses"])
+
+
+def play_drawn(scene: Rollout, data: st.DataObject) -> None:
+    """Play a drawn script, and perhaps roll everything forwards and back; end with newer engines alone."""
     script = data.draw(st.lists(steps, min_size=3, max_size=14), label="script")
-    scene = Rollout(
-        pair.kind, {"old": Code(pair.old), "new": Code(pair.new)}, data.draw(st.integers(0, 9), label="seed")
-    )
-    with scene.cluster:
-        play(
-            scene, script, Caller(scene, lambda age: data.draw(scene.codes[age].built.values, label=f"payload, {age}"))
-        )
+    play(scene, script, Caller(scene, lambda age: data.draw(scene.codes[age].built.values, label=f"payload, {age}")))
+    if data.draw(st.booleans(), label="back once more"):
         scene.replace_all("new")
+        scene.replace_all("old")
+    scene.replace_all("new")
+
+
+def check(scene: Rollout, data: st.DataObject, *, compatible: bool = True) -> None:
+    """Play a drawn script, and check the laws."""
+    with scene.cluster:
+        play_drawn(scene, data)
         settle(scene)
         assert scene.parked == []
-        Laws(scene).check()
+        assert [row for row in scene.cluster.instances() if row.left is not None] == [], "newer code reads everything"
+        assert scene.cluster.inspect(lambda store: store.dead_letters(0, 9)) == ()
+        Laws(scene, compatible).check()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @PROFILE
 @given(data=st.data())
-def test_an_app_may_serve_a_further_job(kind: str, data: st.DataObject) -> None:
-    """Rolling forwards and back, with kills: no acknowledged request is lost, and each repeat keeps its key."""
+def test_additive_changes_are_compatible_in_both_directions(kind: str, data: st.DataObject) -> None:
+    """Nothing parks, no acknowledged request is lost, no call of known types fails, and each effect keeps its key."""
+    check(scene_of(data.draw(additive_pairs(kind), label="pair"), data), data)
+
+
+@pytest.mark.parametrize("kind", ["task", "debounce", "continuous"])
+@FEWER
+@given(data=st.data())
+def test_older_engines_leave_states_of_a_newer_version(kind: str, data: st.DataObject) -> None:
+    """A breaking change with a version: a rollback parks nothing, and newer engines continue everything."""
     old = Version(data.draw(payloads(), label="payload"))
-    check(Pair(kind, old, evolve(old, features=frozenset({"new job"})), ("new job",)), data)
+    feature = data.draw(st.sampled_from(BREAKING[kind]), label="change")
+    pair = Pair(kind, old, evolve(old, features=frozenset({feature})), (feature,))
+    check(scene_of(pair, data, upgrades=True), data, compatible=False)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@FEWER
+@given(data=st.data())
+def test_a_breaking_change_without_a_version_parks_nothing(kind: str, data: st.DataObject) -> None:
+    """Each version leaves to the other one what it cannot read, and no acknowledged request is lost."""
+    pair = data.draw(breaking_pairs(kind), label="pair")
+    scene = scene_of(pair, data)
+    with scene.cluster:
+        play_drawn(scene, data)
+        assert scene.finished()
+        for age in ("old", "new"):
+            scene.replace_all(age)
+            scene.advance("10 s")
+        assert scene.parked == []
+        Laws(scene, compatible=False).every_repeat_has_its_key()
+        missing = [call.name for call in scene.calls if call.state == "answered" and not is_stored(scene, call)]
+        assert missing == [], "an acknowledged request was lost"
+
+
+def is_stored(scene: Rollout, call: Call) -> bool:
+    """Return whether a request is in the stored instance, whoever can read that, or in a batch that was flushed."""
+    if not call.name.startswith("request"):
+        return True
+    rows = [row for row in scene.cluster.instances() if row.address.id == call.id]
+    if scene.kind not in {"task", "debounce"}:
+        return rows != []
+    stored = " ".join(f"{row.state} {row.data}" for row in rows)
+    numbers = set(re.findall(r"\d+", " ".join(re.findall(r'seen\\*":\[([\d,]*)', stored))))
+    flushed = {number for work in scene.keys if work.startswith("batch") for number in work.split(" of ")[0].split()}
+    return str(call.number) in numbers | flushed
 
 
 @settings(PROFILE, max_examples=5 * EXAMPLES)

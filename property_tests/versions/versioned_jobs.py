@@ -7,12 +7,11 @@ This module evaluates its annotations: effects declare types that exist only at 
 """
 
 import functools
-from collections import Counter
 from itertools import count
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
-from attrs import define, evolve, field, frozen
+from attrs import evolve, frozen
 from returns.result import Failure, Result, Success
 from type_pairs import Built, Record
 
@@ -35,7 +34,6 @@ from perdure import (
     tell,
 )
 from perdure.programs import sleep
-from perdure.testing.cluster import Cluster
 
 KINDS = ("task", "debounce", "continuous", "pool", "workflow")
 RETRY: Retry[Any] = Retry(3, Backoff.constant("1 second"))
@@ -60,7 +58,7 @@ class Version:
 
 
 ADDITIVE = {
-    "task": ("state field", "event class", "error field", "error class"),
+    "task": ("state field", "event class", "error field", "error class", "new job"),
     "debounce": ("state field", "event class", "error field", "error class"),
     "continuous": ("state field", "error field", "error class"),
     "pool": ("state field", "result field", "error field", "error class"),
@@ -79,37 +77,12 @@ BREAKING = {
 
 
 # ---------------------------------------------------------------- services
-@define
-class Outside:
-    """An external system. It remembers each call over all crashes, and takes a while.
-
-    Attributes:
-        heard: the work and the key of each call.
-        refusals: how often each work is still refused.
-        refuse_next: how often the next work that is not known is refused.
-    """
-
-    cluster: Cluster = field(init=False)
-    heard: list[tuple[str, str]] = attrs.Factory(list[tuple[str, str]])
-    refusals: Counter[str] = attrs.Factory(Counter[str])
-    refuse_next: int = 0
+class Outside(Protocol):
+    """An external system."""
 
     async def hear(self, work: str, key: str) -> bool:
         """Do some work, and return whether it is done; it is refused otherwise."""
-        if work not in self.keys:
-            self.refusals[work], self.refuse_next = self.refuse_next, 0
-        self.heard.append((work, key))
-        await self.cluster.runtime.sleep(self.cluster.runtime.random() * 200)
-        self.refusals[work] -= 1
-        return self.refusals[work] < 0
-
-    @property
-    def keys(self) -> dict[str, set[str]]:
-        """The keys of each work."""
-        found: dict[str, set[str]] = {}
-        for work, key in self.heard:
-            found.setdefault(work, set()).add(key)
-        return found
+        ...
 
 
 # ---------------------------------------------------------------- the code

@@ -17,6 +17,7 @@ VARIABLE = "PERDURE_SHARE"
 _DISK = (  # files, SQL and kills of processes
     "property_tests/durability/",
     "property_tests/stores/",
+    "property_tests/versions/",
     "tests/examples/test_shop_processes.py",
     "tests/stores/test_conformance_grouped.py",
     "tests/stores/test_conformance_kills.py",
