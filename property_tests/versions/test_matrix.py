@@ -20,6 +20,9 @@ from rollout import Rollout
 from type_pairs import Built, changes, payloads
 from versioned_jobs import ADDITIVE, BREAKING, KINDS, Code, Version
 
+from perdure.cli.check.app_types import types_of
+from perdure.cli.check.deploy import changes as deploy_changes
+from perdure.cli.check.deploy import order_of
 from perdure.codecs import Codec
 from perdure.testing.profiles import PHASES
 
@@ -161,7 +164,7 @@ def test_older_engines_leave_states_of_a_newer_version(kind: str, data: st.DataO
 @FEWER
 @given(data=st.data())
 def test_a_breaking_change_without_a_version_parks_nothing(kind: str, data: st.DataObject) -> None:
-    """Each version leaves to the other one what it cannot read, and no acknowledged request is lost."""
+    """Each version leaves to the other one the instances that it cannot read, and no acknowledged request is lost."""
     pair = data.draw(breaking_pairs(kind), label="pair")
     scene = scene_of(pair, data)
     with scene.cluster:
@@ -177,7 +180,7 @@ def test_a_breaking_change_without_a_version_parks_nothing(kind: str, data: st.D
 
 
 def is_stored(scene: Rollout, call: Call) -> bool:
-    """Return whether a request is in the stored instance, whoever can read that, or in a batch that was flushed."""
+    """Return whether a request is in the stored instance, or in a batch that was flushed."""
     if not call.name.startswith("request"):
         return True
     rows = [row for row in scene.cluster.instances() if row.address.id == call.id]
@@ -196,3 +199,16 @@ def test_newer_code_reads_values_of_older_code(data: st.DataObject) -> None:
     old, new = Built(pair.old.payload), Built(pair.new.payload)
     written = Codec.of(old.form, what="payload").encode(data.draw(old.values))
     Codec.of(new.form, what="payload").decode(written)
+
+
+@settings(PROFILE, max_examples=5 * EXAMPLES)
+@given(data=st.data())
+def test_the_check_before_a_deploy_finds_the_changes_that_need_a_version(data: st.DataObject) -> None:
+    kind = data.draw(st.sampled_from(KINDS))
+    is_additive = data.draw(st.booleans(), label="additive")
+    pair = data.draw(additive_pairs(kind) if is_additive else breaking_pairs(kind), label="pair")
+    old, new = types_of([Code(pair.old).job(kind)]), types_of([Code(pair.new).job(kind)])
+    if pair.new.features & {"step renamed", "step before the wait"}:
+        return  # changes of a journal: `perdure check` replays it
+    found = deploy_changes(old, new)
+    assert (order_of(found) != "needs a version") == is_additive, found

@@ -80,7 +80,10 @@ class Scalar(Model):
     def changes(self, fresh: Model) -> Iterator[Change]:
         if self.kinds[0] in {"int", "bool"}:
             yield Change("a wider type", True, Scalar((*self.kinds, "str")))
-        yield Change("another type", False, Scalar(("int",) if "str" in self.kinds else ("str",)))
+        if self.kinds == ("date",):
+            yield Change("a wider type", True, Scalar(("str",)))  # the JSON of a date is a text
+        else:
+            yield Change("another type", False, Scalar(("int",) if "str" in self.kinds else ("str",)))
         yield Change("an optional", True, Maybe(self))
 
     def form(self, built: Built) -> Any:
