@@ -1,6 +1,7 @@
 """Every planted mutant."""
 
 import planted_cancelling
+import planted_deploys
 import planted_durability
 import planted_engine
 import planted_examples
@@ -38,6 +39,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *planted_stores.MUTANTS,
     *planted_surface.MUTANTS,
     *planted_durability.MUTANTS,
+    *planted_deploys.MUTANTS,
     *planted_serving.MUTANTS,
     *planted_sharing.MUTANTS,
     *planted_examples.MUTANTS,

@@ -166,6 +166,7 @@ class Rollout:
     outside: Calls = Factory(Calls)
     calls: list[Call] = Factory(list[Call])
     parked: list[str] = Factory(list[str])
+    left: list[str] = Factory(list[str])
     cluster: Cluster = field(init=False)
     apps: dict[Age, Any] = field(init=False)
     ages: dict[int, Age] = Factory(dict[int, Age])
@@ -188,9 +189,11 @@ class Rollout:
         return [engine for engine in self.cluster.up if self.ages[engine.number] == age]
 
     def advance(self, duration: Duration) -> None:
-        """Move the clock, and look for parked instances."""
+        """Move the clock, and look for instances that are parked or left."""
         self.cluster.advance(duration)
-        self.parked += [str(row.address) for row in self.cluster.instances() if row.suspension == "recovery_exhausted"]
+        rows = self.cluster.instances()
+        self.parked += [str(row.address) for row in rows if row.suspension == "recovery_exhausted"]
+        self.left += [str(row.address) for row in rows if row.left is not None]
 
     def close(self, engine: ClusterEngine) -> None:
         """Stop an engine gracefully."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from operator import methodcaller
+from typing import Any
 
 import pytest
 from attrs import evolve, frozen
@@ -17,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from laws import Laws
 from rollout import Rollout
-from type_pairs import Built, changes, payloads
+from type_pairs import INT, Built, Field, Record, Scalar, changes, payloads
 from versioned_jobs import ADDITIVE, BREAKING, KINDS, Code, Version
 
 from perdure.cli.check.app_types import types_of
@@ -97,6 +98,14 @@ def settle(scene: Rollout) -> None:
         assert scene.finished()
 
 
+NEVER_LEFT = {
+    "payload: a field with a default",
+    "new job",
+    *(each for each in sum(ADDITIVE.values(), ()) if "field" in each),
+}
+"""The changes with which older code always continues, unless it finds equal members of a set."""
+
+
 @st.composite
 def breaking_pairs(draw: st.DrawFn, kind: str) -> Pair:
     """Draw two versions that differ by one breaking change, without a version of the state."""
@@ -146,7 +155,11 @@ def check(scene: Rollout, data: st.DataObject, *, compatible: bool = True) -> No
 @given(data=st.data())
 def test_additive_changes_are_compatible_in_both_directions(kind: str, data: st.DataObject) -> None:
     """Nothing parks, no acknowledged request is lost, no call of known types fails, and each effect keeps its key."""
-    check(scene_of(data.draw(additive_pairs(kind), label="pair"), data), data)
+    pair = data.draw(additive_pairs(kind), label="pair")
+    scene = scene_of(pair, data)
+    check(scene, data)
+    if {*pair.changed} <= NEVER_LEFT and "frozenset" not in repr(pair.old):
+        assert scene.left == [], "older code continues with new fields"
 
 
 @pytest.mark.parametrize("kind", ["task", "debounce", "continuous"])
@@ -212,3 +225,47 @@ def test_the_check_before_a_deploy_finds_the_changes_that_need_a_version(data: s
         return  # changes of a journal: `perdure check` replays it
     found = deploy_changes(old, new)
     assert (order_of(found) != "needs a version") == is_additive, found
+
+
+# ---------------------------------------------------------------- one rollback
+ONE_FIELD = Record("C1", (Field("f0", INT),))
+
+
+def rolled_back(kind: str, payload: Record, features: frozenset[str], **value: Any) -> Rollout:
+    """Kill a newer engine in the middle of its work, and let an older one run for ten seconds."""
+    scene = Rollout(kind, {"old": Code(Version(ONE_FIELD)), "new": Code(Version(payload, features))})
+    caller = Caller(scene, lambda age: scene.codes[age].built.form(**value))
+    newer, scene.outside.refuse_next = scene.open("new"), 1
+    for form in range(3):
+        caller.request(Step("request", "new", at=1, keyed=True, form=form, ms=0))
+    scene.advance("600 ms")
+    newer.crash()
+    scene.open("old")
+    scene.advance("10 s")
+    return scene
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_older_engine_continues_the_work_of_a_newer_one(kind: str) -> None:
+    payload = Record("C1", (*ONE_FIELD.fields, Field("new", INT, default=True)))
+    features = frozenset(ADDITIVE[kind]) & NEVER_LEFT
+    scene = rolled_back(kind, payload, features, f0=1, new=2)
+    with scene.cluster:
+        assert scene.left == []
+        assert not any(row.status == "running" for row in scene.cluster.instances())
+        scene.replace_all("new")
+        settle(scene)
+        Laws(scene).check()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_newer_engine_takes_up_the_work_that_an_older_one_left(kind: str) -> None:
+    payload = Record("C1", (Field("f0", Scalar(("int", "str"))),))
+    scene = rolled_back(kind, payload, frozenset(), f0="x")
+    with scene.cluster:
+        assert scene.left != []
+        assert scene.parked == []
+        scene.replace_all("new")
+        settle(scene)
+        assert [row for row in scene.cluster.instances() if row.left is not None] == []
+        Laws(scene).check()

@@ -1,0 +1,45 @@
+"""Bugs that two versions of the code show which run beside each other."""
+
+from mutant import Mutant
+
+MATRIX = "versions/test_matrix.py::test_additive_changes_are_compatible_in_both_directions"
+CONTINUES = "versions/test_matrix.py::test_an_older_engine_continues_the_work_of_a_newer_one[workflow]"
+TAKES_UP = "versions/test_matrix.py::test_a_newer_engine_takes_up_the_work_that_an_older_one_left"
+
+MUTANTS = (
+    Mutant(
+        "older code cannot follow a step whose outcome newer code wrote",
+        "kinds/workflow/replay.py",
+        "return Success(values.open(row.value.encode()).value)",
+        "return Success(values.decode(row.value.encode()))",
+        CONTINUES,
+    ),
+    Mutant(
+        "older code cannot receive a signal that newer code stored",
+        "kinds/workflow/replay.py",
+        "return Success(self._signal_codec(instruction.name).open(value.encode()).value)",
+        "return Success(self._signal_codec(instruction.name).decode(value.encode()))",
+        CONTINUES,
+    ),
+    Mutant(
+        "newer engines leave instances that older ones left",
+        "engine/taking_up.py",
+        "                    if row.address not in self._posted:\n",
+        "                    if False:\n",
+        f"{TAKES_UP}[workflow]",
+    ),
+    Mutant(
+        "an older engine accepts an event without the fields that it does not know",
+        "jobs/request.py",
+        "        codec.accept(bare)  # it raises",
+        "        codec.open(bare)  # it raises",
+        f"{MATRIX}[task]",
+    ),
+    Mutant(
+        "a repeat of a keyed request that was refused is another run",
+        "jobs/keys.py",
+        '        return _computed_id("key", str(address), request.action, request.idempotency_key)',
+        "        return inputs.id()",
+        f"{MATRIX}[task]",
+    ),
+)
