@@ -17,7 +17,7 @@ from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 from watched_disk import WatchedDisk
 
-from perdure import App, Client, Program, Task, TaskContext, effect, tell
+from perdure import App, Client, Program, Task, TaskContext, attempt, effect, tell
 from perdure.client.in_process import engine_of
 from perdure.stores.memory import memory_store
 from perdure.stores.sqlite import open_sqlite
@@ -290,7 +290,7 @@ def test_a_full_disk_leaves_nothing_half(path: Path, target: Path) -> None:
 def test_a_store_that_makes_no_backups_says_so(target: Path) -> None:
     async def main() -> Result[Backup, StoreError]:
         async with App(None).open(memory_store()) as jobs:
-            return await answer(jobs.backup(target))
+            return await attempt(jobs.backup(target))
 
     assert "memory:// has no backup" in str(asyncio.run(main()).failure())
 

@@ -8,7 +8,7 @@ import pytest
 from returns.result import Failure, Success
 from watched_disk import WatchedDisk
 
-from perdure import App, Task
+from perdure import App, Task, attempt
 from perdure.testing.conformance.examples import address, created, put
 from perdure.testing.conformance.requirement import answer, value
 from perdure.values.errors import StoreUnavailable
@@ -100,7 +100,7 @@ def test_the_engine_continues_when_the_file_is_free(tmp_path):
             counters = jobs.handle(counter)
             await counters.send("a", 1)
             with _held(path):
-                refused = [await answer(counters.send("a", 10)), await answer(counters.trigger("a"))]
+                refused = [await attempt(counters.send("a", 10)), await attempt(counters.trigger("a"))]
             await counters.send("a", 1)
             return refused, await counters.get_state("a"), await counters.status("a")
 

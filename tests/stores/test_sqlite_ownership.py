@@ -12,7 +12,7 @@ import pytest
 from returns.result import Failure, Success
 from watched_disk import WatchedDisk
 
-from perdure import App, Task
+from perdure import App, Task, attempt
 from perdure.client.in_process import engine_of
 from perdure.stores.sqlite.database import File, open_database
 from perdure.stores.store import Query, Retention
@@ -512,11 +512,11 @@ def test_the_engine_stops_and_says_why(path):
 
     async def main():
         async with App(None).with_jobs(counter).open(f"sqlite:///{path}") as jobs:
-            await value(jobs.handle(counter).send("a", 1))
+            await jobs.handle(counter).send("a", 1)
             MISHAPS["it was deleted"](path)
-            refused = await _refused(jobs.handle(counter).send("a", 2))
+            refused = (await attempt(jobs.handle(counter).send("a", 2))).failure()
             reason = await engine_of(jobs).stopped
-            await _refused(jobs.handle(counter).send("a", 3), EngineClosed)
+            assert isinstance((await attempt(jobs.handle(counter).send("a", 3))).failure(), EngineClosed)
         return refused, reason
 
     refused, reason = asyncio.run(main())
