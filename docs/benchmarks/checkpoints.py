@@ -22,7 +22,7 @@ from attrs import define, field
 from measured.figures import Spread, over_rounds, print_table
 from measured.machine import conditions, versions
 
-from perdure.programs.future import answer_of
+from perdure import attempt
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.stores.sqlite import DEFAULT_CACHE_BYTES, open_sqlite
 from perdure.stores.sqlite.opening import open_file
@@ -62,7 +62,7 @@ class Load:
             address=address, created_ms=1, updated_ms=2, version=version, state=STATE, alarm_ms=alarm_ms
         )
         asked = self.store.commit(Transition(address=address, expected=before, write=Put(instance)))
-        self.fences[row] = (await answer_of(asked)).unwrap()
+        self.fences[row] = (await attempt(asked)).unwrap()
 
     async def fill(self) -> None:
         """Write every row once."""

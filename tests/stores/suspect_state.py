@@ -96,7 +96,7 @@ async def serve_all(jobs: Any, job: Any, sender: Any, how: str) -> dict[str, Any
     if how.endswith("message"):
         await jobs.handle(sender).send("s", "x", idempotency_key="k")
     elif how.endswith("request"):
-        await handle.send(KILLER, AT_ONCE, idempotency_key="k")
+        await attempt(handle.send(KILLER, AT_ONCE, idempotency_key="k"))
     while how != "start":
         runner = await handle.get_state(RUNNER)
         killer = await handle.status(KILLER)
@@ -129,7 +129,7 @@ async def main(file: str, journal_path: str, how: str, code: str) -> None:
         if code == "old":
             await write_rows(jobs.handle(job), how)
         elif code == "other":
-            await jobs.handle(job).send(KILLER, AT_ONCE)
+            await attempt(jobs.handle(job).send(KILLER, AT_ONCE))
         else:
             print(json.dumps(await serve_all(jobs, job, sender, how)))  # noqa: T201 - how it tells
 

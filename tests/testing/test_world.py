@@ -373,7 +373,7 @@ def test_a_failure_shows_the_trace_and_how_to_reproduce_it() -> None:
         "from perdure.examples.order_processor import OrderPlaced",
         "from perdure.testing import Fail, WorkerDied, World",
         "with World(app, Shop(), seed=7) as world:",
-        "world.result(world.handle(order_processor).send('o-1', OrderPlaced(owner='ada', amount=400), idempotency_key=",
+        "world.attempt(world.handle(order_processor).send('o-1', OrderPlaced(owner='ada', amount=400), ",
         "with suppress(WorkerDied):\n            world.run(world.handle(order_processor).send(",
     ):
         assert part in story
