@@ -315,7 +315,7 @@ async def test_parked_means_kept_visible_silent_and_resumable(world: World) -> N
 
 @frozen
 class OldTotal:
-    count: str = "many"
+    total: str = "many"  # `Total` has a number
 
 
 def old() -> Task[Any, Any, Any, Any]:
