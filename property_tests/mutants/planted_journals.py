@@ -119,7 +119,7 @@ MUTANTS = (
         "engine/taking_up.py",
         "problem = await self._diverged(job, row)",
         "problem = None",
-        f"{TOOLS}::test_a_diverged_workflow_is_left_until_code_that_can_follow_it_starts",
+        "tests/workflow/test_workflow_deploys.py::test_other_code_that_cannot_follow_either_runs_nothing_and_joins_the_mark",
     ),
     Mutant(
         "a second replay is not compared",

@@ -16,6 +16,7 @@ LAWS = "tests/testing/test_machine_laws.py::test_a_violation_of_one_law_is_repor
 PAIRS = "behaviour/test_feature_pairs.py::"
 LIMITS = "behaviour/test_limits.py::"
 RECOVERED = LIMITS + "test_every_run_is_recovered_whichever_page_it_is_on"
+REPAIRS = "behaviour/test_repairs.py::test_each_instance_can_be_repaired"
 LEFT = LIMITS + "test_every_instance_that_is_left_is_taken_up_whichever_page_it_is_on"
 GAVE_UP = "behaviour/test_cancel_sweep.py::test_a_caller_gives_up_anywhere"
 
@@ -289,6 +290,20 @@ MUTANTS = (
         "if loaded.keys_held >= inputs",
         "if loaded.keys_held > inputs",
         "behaviour/test_keys_laws.py::test_a_key_is_applied_once_within_its_window",
+    ),
+    Mutant(
+        "a parked instance says when it last changed instead of when it was parked",
+        "jobs/report.py",
+        "instance.suspended_ms if instance.suspension else None",
+        "instance.updated_ms if instance.suspension else None",
+        REPAIRS,
+    ),
+    Mutant(
+        "a workflow that is left refuses signals",
+        "kinds/workflow/definition.py",
+        "return handler.begin_unread(self, address, instance, request, inputs)",
+        "return None",
+        REPAIRS,
     ),
     Mutant(
         "a message to an unreadable instance is rejected",

@@ -1,4 +1,4 @@
-"""What one version of the code cannot read, another continues: on a PostgreSQL schema, and on a SQLite file."""
+"""One version of the code continues instances that another cannot read: on a PostgreSQL schema, and on a file."""
 
 from __future__ import annotations
 

@@ -99,6 +99,28 @@ def test_a_divergence_leaves_it_and_the_right_code_continues(wrong: object) -> N
         assert world.run(world.handle(old).outcome("e")) == Done(value=16)
 
 
+def test_other_code_that_cannot_follow_either_runs_nothing_and_joins_the_mark() -> None:
+    old = version(first)
+    with World(App(None).with_jobs(old)) as world:
+        world.run(world.handle(old).start("e", 10))
+        world.advance("1 second")
+        for count, wrong in enumerate((other_step, removed_step, other_step), 1):
+            new = version(wrong)
+            world.restart(App(None).with_jobs(new))
+            if count == 1:
+                world.run(world.handle(new).signal("e", number, 5))
+            world.advance("1 minute")
+            instance = world.instance(new, "e")
+            assert instance is not None
+            assert instance.left is not None
+            assert len(instance.left.codes) == min(count, 2)
+        assert [event.type for event in world.history(old, "e")].count("job.left") == 2
+        assert "job.resumed" not in [event.type for event in world.history(old, "e")]
+        world.restart(App(None).with_jobs(old))
+        world.advance("1 second")
+        assert world.run(world.handle(old).outcome("e")) == Done(value=16)
+
+
 def test_a_divergence_names_the_line_of_the_program() -> None:
     old, new = version(first), version(other_step)
     with World(App(None).with_jobs(old)) as world:

@@ -131,4 +131,7 @@ def _text(code: CodeType) -> Iterator[str]:
 
 def _constant(value: object) -> str:
     """Print a constant; the order of a set differs between processes."""
-    return repr(sorted(map(repr, value))) if isinstance(value, frozenset) else repr(value)
+    if not isinstance(value, frozenset):
+        return repr(value)
+    members: frozenset[object] = value  # pyright: ignore[reportUnknownVariableType] - of hashable constants
+    return repr(sorted(map(repr, members)))

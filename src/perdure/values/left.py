@@ -78,7 +78,10 @@ def is_left_to(key: str, job: tuple[str, str], code: str) -> bool:
 
 HEALS: Final = {
     "Diverged": "Deploy code that follows its journal: it continues by itself. Or terminate it.",
-    "NewerOnly": "Run an engine of the newer version that wrote it: it continues there by itself.",
+    "NewerOnly": (
+        "Run an engine of the version that wrote it, usually a newer one: it continues there by itself. If an older "
+        "version wrote it, declare a version of the state with an upgrade from that one, and deploy."
+    ),
     "UpcastFailed": "Fix the function that upgrades its state, and deploy: it continues by itself.",
     "Unreadable": "Start the engine with the key that it is encrypted with, then resume it.",
 }
