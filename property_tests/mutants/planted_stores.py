@@ -97,7 +97,7 @@ MUTANTS = (
     Mutant(
         "the key is not written",
         "stores/sqlite/change.py",
-        "        _remember(cursor, change.key)\n",
+        "        remember(cursor, change.key)\n",
         "        pass\n",
         STORES,
     ),
@@ -135,5 +135,12 @@ MUTANTS = (
         "sent_ms, trace, attempts, 0, error,",
         "sent_ms, trace, 0, 0, error,",
         "tests/behaviour/test_run_identity.py::test_each_delivery_of_a_message_has_one_id",
+    ),
+    Mutant(
+        "an old answer is found among all keys of its instance",
+        "stores/sqlite/change.py",
+        "UPDATE keys INDEXED BY keys_ordinals SET answer",
+        "UPDATE keys SET answer",
+        "tests/stores/test_sqlite_growth.py::test_unused_features_cost_nothing[a new key of an instance with many]",
     ),
 )

@@ -10,16 +10,21 @@ from typing import TypeVar
 import pytest
 
 from perdure.stores.corrupt_rows import CorruptRows
-from perdure.stores.sqlite import counters, journals, open_sqlite, queries
+from perdure.stores.rows import key_values
+from perdure.stores.sqlite import change, counters, journals, open_sqlite, queries
 from perdure.stores.sqlite.retention import prune
 from perdure.stores.sqlite.search import PORTION, Search
 from perdure.stores.sqlite.status_counts import StatusCounts
 from perdure.stores.store import Query, Retention
 from perdure.testing.conformance.examples import address, created, put
 from perdure.testing.conformance.requirement import value
+from perdure.values.address import Address
 from perdure.values.instance import Instance
+from perdure.values.transition import Remembered
 
 NOW_MS = 10**12
+BUSY = Address("task", "a", "1")
+NEW_KEY = Remembered(key="new", action="send", fingerprint="", answer="{}", expires_ms=NOW_MS, full_answers=2)
 KEPT = {
     "keys": "INSERT INTO keys VALUES ('task:a:1', :number, 'send', '', '{}', :now_ms + 1, :number, 0)",
     "dead letters": """
@@ -37,6 +42,8 @@ KEPT = {
 }
 QUESTIONS: dict[str, Callable[[sqlite3.Cursor], object]] = {
     "beyond retention": lambda cursor: prune(cursor, counters.read(cursor, StatusCounts()), RETENTION),
+    "a key of an instance with many": lambda cursor: queries.load(cursor, BUSY, "new", NOW_MS).remembered,
+    "a new key of an instance with many": lambda cursor: change.remember(cursor, key_values(BUSY, NEW_KEY)),
     "which runs were left behind": lambda cursor: queries.claimed(cursor, CorruptRows(), 0, 500),
     "left instances": lambda cursor: found(cursor, Query(status="left")),
     "instances that are left to this code": lambda cursor: queries.left_to(

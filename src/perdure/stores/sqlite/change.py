@@ -45,7 +45,7 @@ ON CONFLICT (address, key) DO UPDATE SET (action, fingerprint, answer, expires_m
   (excluded.action, excluded.fingerprint, excluded.answer, excluded.expires_ms, excluded.failures)
 RETURNING ordinal
 """
-_EMPTY = "UPDATE keys SET answer = '' WHERE address = ? AND ordinal = ? AND answer <> ''"
+_EMPTY = "UPDATE keys INDEXED BY keys_ordinals SET answer = '' WHERE address = ? AND ordinal = ? AND answer <> ''"
 LOG = "INSERT INTO events (sequence, address, type, at_ms, body) VALUES (?, ?, ?, ?, ?)"
 
 
@@ -174,12 +174,12 @@ def apply(cursor: sqlite3.Cursor, counters: Counters, change: Change) -> Fence |
     if change.own_messages == "dropped":
         messages.forget_own(cursor, str(change.address))
     if change.key is not None:
-        _remember(cursor, change.key)
+        remember(cursor, change.key)
     append_events(cursor, counters, change.events)
     return fence
 
 
-def _remember(cursor: sqlite3.Cursor, key: Row) -> None:
+def remember(cursor: sqlite3.Cursor, key: Row) -> None:
     """Write a key, and empty the answer of the one that is as many keys older as answers are kept."""
     *values, full_answers = key
     (ordinal,) = cursor.execute(_REMEMBER, values).fetchone()
