@@ -230,9 +230,16 @@ MUTANTS = (
     Mutant(
         "an engine that does not know the job is asked alone",
         "remote/servers.py",
-        "Undecodable, UnknownAction, UnknownJob, ServerUnreachable)",
-        "Undecodable, UnknownAction, ServerUnreachable)",
+        "Undecodable, UnknownAction, UnknownJob)",
+        "Undecodable, UnknownAction)",
         f"{SEVERAL}::test_a_call_goes_to_another_engine_if_one_does_not_know_the_job",
+    ),
+    Mutant(
+        "a refusal of an older engine behind a balancer is final",
+        "remote/servers.py",
+        "isinstance(failure, _OF_A_VERSION) and self.rounds < MAX_ROUNDS_OF_VERSIONS",
+        "isinstance(failure, _OF_A_VERSION) and self.rounds < 1",
+        f"{SEVERAL}::test_a_typed_call_finds_a_newer_engine_behind_a_balancer[3-typed-answered]",
     ),
     Mutant(
         "a start that a repeat could begin again has no key",

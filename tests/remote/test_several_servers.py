@@ -27,6 +27,7 @@ from perdure.values.errors import (
     AccessDenied,
     DefinitionError,
     EngineClosed,
+    InvalidInput,
     OutcomeUnknown,
     PerdureError,
     Rejected,
@@ -328,6 +329,25 @@ def test_a_server_that_failed_comes_last_for_a_while_and_longer_each_time(behavi
     network.behaviours[0] = "answers"
     network.clock.now += MAX_AWAY_MS
     assert [network.call(FIRST), network.call(FIRST)] == [[0], [0]]
+
+
+@pytest.mark.parametrize(
+    ("newer", "access", "result"),
+    [(3, "typed", "answered"), (4, "typed", "refused"), (2, "by name", "refused"), (1, "by name", "answered")],
+)
+def test_a_typed_call_finds_a_newer_engine_behind_a_balancer(newer: int, access: str, result: str):
+    """The first attempts reach older engines, which do not know a field of the input."""
+    network, tries = Network("answers"), list[float]()
+
+    async def send(_: Server, limit_ms: float) -> Any:
+        tries.append(limit_ms)
+        refused: PerdureError = InvalidInput("event of 'orders'", ("$['tip']: unknown key",))
+        return Success("answered") if len(tries) == newer else Failure(refused)
+
+    call = ServerCall(about="a", repeat="applies_again", typed=access == "typed")
+    found = asyncio.run(network.servers.perform(send, call))
+    assert found.value_or("refused") == result
+    assert len(tries) == min(newer, 3 if access == "typed" else 1)
 
 
 def test_failures_of_one_moment_count_once():

@@ -365,7 +365,7 @@ class RemoteGateway:
 
         about = str(Address(envelope.kind, envelope.job, envelope.id))
         waits_ms = max(0, self.wait_timeout_ms - self.servers.timeout_ms) if _waits(envelope) else 0
-        call = ServerCall(about=about, repeat=_repeat(envelope, repeat), waits_ms=waits_ms)
+        call = ServerCall(about=about, repeat=_repeat(envelope, repeat), waits_ms=waits_ms, typed=job is not None)
         result = await self.servers.perform(attempt, call)
         if not isinstance(result, Success):
             return Failure(result.failure())

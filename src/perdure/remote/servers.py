@@ -35,6 +35,9 @@ FIRST_DELAY_MS: Final = 10
 MAX_DELAY_MS: Final = 250
 """Delays between rounds of attempts: doubled each time, up to a quarter of a second."""
 
+MAX_ROUNDS_OF_VERSIONS: Final = 3
+"""Rounds after refusals of another version: behind an address, a balancer may choose another engine."""
+
 AWAY_MS: Final = 500
 MAX_AWAY_MS: Final = 8_000
 """How long a server that is away comes last: doubled each time, up to 8 seconds."""
@@ -57,11 +60,13 @@ class ServerCall:
         about: the address of the instance, which goes to the same server each time; "" for any server.
         repeat: the effect of a repeat.
         waits_ms: how long the server may wait before it answers, in milliseconds.
+        typed: whether its input has the caller's types, so that a server which cannot read it has another version.
     """
 
     about: str = ""
     repeat: CallRepeat
     waits_ms: float = 0
+    typed: bool = False
 
 
 @attrs.define(eq=False)
@@ -213,6 +218,7 @@ class _Progress:
         doubt: the last failure after which it may have been applied.
         round: the failures of this round, in the order of the servers.
         waits: whether a failure of this round may pass.
+        rounds: the number of rounds that have begun.
     """
 
     call: ServerCall
@@ -222,6 +228,7 @@ class _Progress:
     doubt: OutcomeUnknown | None = None
     round: list[PerdureError] = attrs.Factory(list[PerdureError])
     waits: bool = False
+    rounds: int = 0
 
     @classmethod
     def of(cls, call: ServerCall, now_ms: float, timeout_ms: float) -> _Progress:
@@ -230,7 +237,7 @@ class _Progress:
 
     def begin_round(self) -> None:
         """Forget the failures of the last round."""
-        self.round, self.waits = [], False
+        self.round, self.waits, self.rounds = [], False, self.rounds + 1
 
     def is_over(self, now_ms: float) -> bool:
         """Return whether the time is over after the first attempt of a round."""
@@ -257,8 +264,12 @@ class _Progress:
             else:
                 self.doubt = failure
         self.round.append(failure)
-        self.waits = self.waits or verdict == "later"
+        self.waits = self.waits or verdict == "later" or self._may_be_balanced(failure)
         return Failure(self._in_doubt(failure)) if verdict == "final" else None
+
+    def _may_be_balanced(self, failure: PerdureError) -> bool:
+        """Return whether the next request to the same address may reach an engine of another version."""
+        return self.call.typed and isinstance(failure, _OF_A_VERSION) and self.rounds < MAX_ROUNDS_OF_VERSIONS
 
     def may_repeat(self, now_ms: float) -> bool:
         """Return whether another round may begin then, and may succeed."""
@@ -282,8 +293,8 @@ class _Progress:
         return failure if self.doubt is None or isinstance(failure, HookFailed) else self.doubt
 
 
-_ELSEWHERE: Final = (InvalidInput, StoredResultUnreadable, Undecodable, UnknownAction, UnknownJob, ServerUnreachable)
-"""Refusals of a server of another version, or of one that is not an engine: nothing was applied."""
+_OF_A_VERSION: Final = (InvalidInput, StoredResultUnreadable, Undecodable, UnknownAction, UnknownJob)
+"""Refusals of a server of another version: nothing was applied."""
 
 _OF_THE_STORE: Final = (OwnershipLost, StoreUnavailable)
 """Failures that another engine may not have. A run may have had effects, and is then delivered again."""
@@ -298,4 +309,6 @@ def _verdict(failure: PerdureError, call: ServerCall) -> Verdict:
         return "final" if call.repeat == "applies_again" else "elsewhere"
     if isinstance(failure, Overloaded):  # a limit of the instance is the same everywhere
         return "final" if call.about and failure.what.endswith(call.about) else "elsewhere"
-    return "elsewhere" if isinstance(failure, _ELSEWHERE) else "final"
+    if isinstance(failure, ServerUnreachable):  # a server that is not an engine
+        return "elsewhere"
+    return "elsewhere" if isinstance(failure, _OF_A_VERSION) else "final"
