@@ -283,6 +283,16 @@ MUTANTS = (
         "stores/test_batch_models.py::test_reads_and_writes_of_a_file_take_turns",
     ),
     Mutant(
+        "a run reads its row before it watches it",
+        "engine/checkpoints.py",
+        "            change = self.residents.watch(address, self.runtime.future())\n            try:\n"
+        "                joined = await self._present(run)\n                if self._state",
+        "            joined = await self._present(run)\n"
+        "            change = self.residents.watch(address, self.runtime.future())\n            try:\n"
+        "                if self._state",
+        "engine/test_change_model.py::test_a_run_sees_the_last_change_of_its_row",
+    ),
+    Mutant(
         "a branch continues before its checkpoint is durable",
         "engine/checkpoints.py",
         '        while self._state == "saving":\n            await self.settled()',
