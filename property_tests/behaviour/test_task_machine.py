@@ -15,7 +15,7 @@ from machine import Add, AlarmIn, Break, End, NoAlarm, OnAlarm, Refuse, Step, St
 from returns.result import Failure, Success
 
 from perdure import Backoff, Retry
-from perdure.jobs.request import ALARM, Pause, Request, Resume, Terminate
+from perdure.jobs.request import ALARM, Pause, Request, Resume, Terminate, TriggerOptions
 from perdure.jobs.step import Commit, Execute
 from perdure.jobs.turn import begin, finish
 from perdure.kinds.task.context import SendCommand, TriggerTaskCommand
@@ -152,15 +152,17 @@ class TaskMachine(RuleBasedStateMachine):
         self.model = model
 
     @precondition(lambda self: self.decisions < 2 or self.model is not None)
-    @rule()
-    def trigger(self) -> None:
-        answer = self.turn(TriggerTaskCommand(), "trigger").unwrap()
+    @rule(options=st.builds(TriggerOptions, new_run=st.booleans()))
+    def trigger(self, options: TriggerOptions) -> None:
+        """A run that waits for its retry makes its next attempt, unless a new run is requested."""
+        answer = self.turn(TriggerTaskCommand(options), "trigger").unwrap()
         if self.model is None:
             assert answer.found == "absent"
         elif self.model.suspension is not None:
             assert answer.outcome.form == ("paused" if self.model.suspension == "paused" else "parked")
         else:
-            self.model.retry_ms, self.model.attempt, self.model.uncounted = None, 1, 0
+            if options.new_run or self.model.retry_ms is None:
+                self.model.retry_ms, self.model.attempt, self.model.uncounted = None, 1, 0
             self.run(self.model, keeps_alarm=True)
 
     @precondition(lambda self: self.model is not None)
