@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import TypeVar
 
 import attrs
@@ -52,6 +53,39 @@ class Removed:
 
     item: str
     at: datetime
+
+
+@attrs.frozen
+class Noted:
+    """The state of newer code, which has one more field in each line."""
+
+    name: str
+    lines: tuple[NotedLine, ...]
+
+
+@attrs.frozen
+class NotedLine:
+    """One line of newer code."""
+
+    item: str
+    amount: int
+    note: str = ""
+
+
+@attrs.frozen
+class Lined:
+    """The state of older code."""
+
+    name: str
+    lines: tuple[Line, ...]
+
+
+@attrs.frozen
+class Line:
+    """One line of older code."""
+
+    item: str
+    amount: int
 
 
 @attrs.frozen
@@ -102,6 +136,18 @@ def with_codec(name: str, codec: Codec[T], value: T) -> None:
     report(name, lambda: codec.encode(value), lambda: codec.decode(data))
 
 
+def of_versions() -> None:
+    """Measure a state that older code reads and writes, with and without members of newer code."""
+    older, newer = Codec.of(Lined, what="state"), Codec.of(Noted, what="state")
+    known = older.encode(Lined("order-789", tuple(Line(f"item-{at}", at) for at in range(20))))
+    unknown = newer.encode(Noted("order-789", tuple(NotedLine(f"item-{at}", at) for at in range(20))))
+    for name, text in (("20 lines, all known: close, open", known), ("20 lines of newer code: close, open", unknown)):
+        opened = older.open(text)
+        lines = (attrs.evolve(opened.value.lines[0], amount=9), *opened.value.lines[1:])
+        changed = attrs.evolve(opened.value, lines=lines)
+        report(name, partial(older.close, changed, opened), partial(older.open, text))
+
+
 def main() -> None:
     """Print the table."""
     print(f"Python {sys.version.split()[0]}; microseconds for one call, best of {ROUNDS} rounds of {CALLS}")
@@ -121,6 +167,7 @@ def main() -> None:
     with_codec("20 tagged events: codec", large, LARGE)
     plain_large, text_large = json.loads(large.encode(LARGE)), large.encode(LARGE).decode()
     report("20 tagged events: json, a plain dict", lambda: json.dumps(plain_large), lambda: json.loads(text_large))
+    of_versions()
     print(f"{'fingerprint of the small state':<44} {best_us(lambda: fingerprint(data)):8.2f}")
     start = time.perf_counter()
     Codec.of(Small, what="state")

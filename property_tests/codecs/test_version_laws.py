@@ -85,10 +85,10 @@ def test_after_changes_by_older_code_each_unknown_member_is_at_its_own_object(ch
 
 
 def has_twins(rest):
-    """Whether two elements of one list are equal to older code and different to newer code."""
-    if type(rest.known) is list:
+    """Whether two elements of a list or dict are equal to older code and different to newer code."""
+    if type(rest.known) in (list, dict):
         seen = {}
-        for at, each in enumerate(rest.known):
+        for at, each in enumerate(rest.known) if type(rest.known) is list else rest.known.items():
             if seen.setdefault(orjson.dumps(each), rest.parts.get(at)) != rest.parts.get(at):
                 return True
     return any(map(has_twins, rest.parts.values()))

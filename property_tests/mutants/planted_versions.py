@@ -183,4 +183,18 @@ MUTANTS = (
         'if order_of(rows) == "never" else',
         f"{DEPLOY}::test_the_command_fails_if_a_change_needs_a_version",
     ),
+    Mutant(
+        "entries that are copied and exchanged keep the members of their keys",
+        "codecs/rests.py",
+        "if old.place in free]\n        self._refuse_moved(pairs)\n",
+        "if old.place in free]\n",
+        f"{EXAMPLES}::test_entries_that_are_copied_and_exchanged_are_left",
+    ),
+    Mutant(
+        "a check before a rollback stops at members of newer code",
+        "cli/check/row_check.py",
+        "        opened = codec.open(encoded.encode())\n",
+        "        opened = codec.open(codec.encode(codec.decode(encoded.encode())))\n",
+        "tests/cli/test_check.py::test_members_of_newer_code_are_no_problem_before_a_rollback",
+    ),
 )

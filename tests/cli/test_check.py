@@ -177,6 +177,11 @@ def test_a_state_of_newer_code_is_found(path: Path) -> None:
     assert found(path, OLD, HOURLY) == {("unreadable", "task:orders", reason): 1}
 
 
+def test_members_of_newer_code_are_no_problem_before_a_rollback(path: Path) -> None:
+    execute(path, "UPDATE instances SET state = json_set(state, '$.note', 'new') WHERE id = 'bob'")
+    assert found(path, OLD, HOURLY) == {}
+
+
 def test_a_shape_that_changed_without_a_new_version_is_a_note(path: Path) -> None:
     reason = "its type changed without a new version: the next commit writes it in the new form"
     assert found(path, orders(Grown, Grown(0)), HOURLY) == {("reshaped", "task:orders", reason): 3}

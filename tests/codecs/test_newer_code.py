@@ -129,6 +129,19 @@ def test_a_line_with_no_certain_place_is_left_for_newer_code(change: Any) -> Non
         closed(change, A, B)
 
 
+def test_of_equal_elements_that_are_copied_none_is_lost_when_one_is_changed() -> None:
+    opened = CARTS.open(newer(A, A))
+    with pytest.raises(NewerOnly):
+        CARTS.close(evolve(opened.value, lines=(Line("c"), Line("a"))), opened)
+
+
+def test_entries_that_are_copied_and_exchanged_are_left() -> None:
+    codec = Codec.of(dict[str, Line], what="lines")
+    opened = codec.open(orjson.dumps({"x": A, "y": B}))
+    with pytest.raises(NewerOnly):
+        codec.close({"x": Line("b"), "y": Line("a")}, opened)
+
+
 def test_an_element_that_became_equal_to_another_one_is_left() -> None:
     codec = Codec.of(tuple[Switch, ...], what="switches")
     opened = codec.open(orjson.dumps([{"is_on": True, "name": "lamp"}, {"is_on": False, "name": "door"}]))

@@ -123,7 +123,7 @@ def places_in_list(rest: ValueRest, news: Sequence[Element], path: str) -> Itera
     search.by_identity()
     if not search.is_done:
         search.by_place()
-        search.by_text(is_ordered=True)
+        search.by_text()
         search.refuse_changed(is_ordered=True)
     return search.found()
 
@@ -135,7 +135,7 @@ def places_in_set(rest: ValueRest, news: Sequence[Element], path: str) -> Iterat
         NotKept: as above.
     """
     search = _Search(rest, [Element(at, each, None) for at, each in enumerate(rest.known)], news, path)
-    search.by_text(is_ordered=False)
+    search.by_text()
     search.refuse_changed(is_ordered=False)
     return search.found()
 
@@ -150,7 +150,7 @@ def places_in_dict(rest: ValueRest, news: Sequence[Element], path: str) -> Itera
     search.by_identity()
     if not search.is_done:
         search.by_key()
-        search.by_text(is_ordered=False)
+        search.by_text()
         search.refuse_changed(is_ordered=False)
     return search.found()
 
@@ -185,32 +185,33 @@ class _Search:
     def by_key(self) -> None:
         """Find the elements whose keys are still there."""
         free = {new.place: new for new in self._free()}
-        for old in list(self._lost()):
-            if old.place in free:
-                self._take(old, free[old.place])
+        pairs = [(old, free[old.place]) for old in self._lost() if old.place in free]
+        self._refuse_moved(pairs)
+        for old, new in pairs:
+            self._take(old, new)
 
     def by_place(self) -> None:
-        """Find elements between others that stayed: if there are as many as before, each like the one at its place."""
+        """Find elements between others that stayed, if there are as many as before."""
         for olds, news in self._gaps():
             pairs = list(zip(olds, news, strict=False))
-            if len(olds) == len(news) and all(old.text == new.text or self._are_alike(old, new) for old, new in pairs):
-                self._refuse_moved(pairs)
-                for old, new in pairs:
+            if len(olds) != len(news):
+                continue
+            self._refuse_moved(pairs)
+            are_alike = all(old.text == new.text or self._are_alike(old, new) for old, new in pairs)
+            for old, new in pairs:
+                if are_alike or old.text == new.text:
                     self._take(old, new)
 
-    def by_text(self, *, is_ordered: bool) -> None:
-        """Find equal elements, unless it is uncertain which is which and their rests differ."""
-        if is_ordered:
-            for olds, news in self._gaps():
-                if len(olds) == len(news):
-                    self._refuse_moved(list(zip(olds, news, strict=True)))
-        there = _grouped(self._free())
-        for text, old in _grouped(self._lost()).items():
-            new = there.get(text, [])
+    def by_text(self) -> None:
+        """Find equal elements, unless it is uncertain which is which."""
+        came, lost = _grouped(self._free()), _grouped(self._lost())
+        for text, old in lost.items():
+            new = came.get(text, [])
             if not new or not any(each.place in self.rest.parts for each in old):
                 continue
             do_differ = any(self._part(each) != self._part(old[0]) for each in old)
-            if len(old) < len(new) or (len(old) > len(new) and do_differ):
+            is_one_changed = len(old) > len(new) and (do_differ or not came.keys() <= lost.keys())
+            if len(old) < len(new) or is_one_changed:
                 raise NotKept(self.path, "elements that are equal to this code became more or fewer")
             for one, other in zip(old, new, strict=False):
                 self._take(one, other)

@@ -99,7 +99,7 @@ class RowCheck:
         if self.records is not None:
             answer = self.records.answer(answer, str(at), row.key, row.action)
         try:
-            job.plan.answers.decode(answer.encode())
+            job.plan.answers.open(answer.encode())
         except InvalidInput as problem:
             reason = f"{row.action}: {'; '.join(problem.problems)}"
             yield attrs.evolve(finding_at(Topic.ANSWER, at, reason), example=f"key {row.key!r} of {at}")
@@ -127,7 +127,8 @@ def _is_reshaped(job: AnyDefinition, instance: Instance) -> bool:
     pairs: list[tuple[str, str]] = []
 
     def written_again(encoded: str) -> str:
-        pairs.append((encoded, codec.encode(codec.decode(encoded.encode())).decode()))
+        opened = codec.open(encoded.encode())
+        pairs.append((encoded, codec.close(opened.value, opened)[0].decode()))
         return encoded
 
     job.map_states(instance, written_again)
@@ -148,6 +149,6 @@ def _errors(job: AnyDefinition, instance: Instance) -> Iterator[Finding]:
         if record.data is None or codec is None:
             continue
         try:
-            codec.decode(record.data.encode())
+            codec.open(record.data.encode())
         except InvalidInput as problem:
             yield finding_at(Topic.ERROR, instance.address, "; ".join(problem.problems))
