@@ -240,4 +240,11 @@ MUTANTS = (
         "            if error is None:",
         "tests/behaviour/test_sinks.py::test_the_end_of_a_sink_neither_fails_the_app_nor_hides_its_exception",
     ),
+    Mutant(
+        "the doctor of an engine does not ask for what code left",
+        "cli/doctor/command.py",
+        'ListFilter(status="left", limit=MAX_PAGE)',
+        'ListFilter(status="paused", limit=MAX_PAGE)',
+        "tests/cli/test_doctor.py::test_instances_that_code_left_are_found_on_a_file_and_by_its_engine",
+    ),
 )

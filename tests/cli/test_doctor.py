@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 import pytest
-from operated import TOKEN, json_of, serving, write_store
+from operated import TOKEN, instance, json_of, serving, write_store
 
 from perdure.cli.commands import run_command
 from perdure.cli.doctor.command import waiting_work
@@ -19,6 +19,8 @@ from perdure.cli.stats.counts import Counts, FileSize
 from perdure.cli.target.remote import connected
 from perdure.stores.store import Health
 from perdure.values.counts import StatusCount, StoreCounts
+from perdure.values.failure import FailureRecord
+from perdure.values.left import Left
 
 Out = pytest.CaptureFixture[str]
 
@@ -53,6 +55,8 @@ FINE = StoreFacts(
     listens=True,
     schema_version=3,
     newest_schema=3,
+    left={},
+    left_messages=0,
     last_event_ms=NOW_MS + 60_000,
     now_ms=NOW_MS,
 )
@@ -80,6 +84,8 @@ FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
     "a late alarm": (counted(due_since_ms=NOW_MS - 60_001), "problem", "alarms"),
     "a clock that is behind": ({"last_event_ms": NOW_MS + 60_001}, "problem", "clock"),
     "parked": (counted(instances={"task:order": {"parked": 1}}), "warning", "parked"),
+    "left": ({"left": {"NewerOnly": 2, "Diverged": 1}}, "warning", "left"),
+    "left messages": ({"left_messages": 1}, "warning", "left messages"),
     "dead letters": (counted(dead_letters=1), "warning", "dead letters"),
 }
 
@@ -172,10 +178,43 @@ def test_a_store_is_checked_with_its_engine_and_without(tmp_path: Path, capsys: 
 def test_a_token_without_the_scope_skips_the_dead_letters(tmp_path: Path) -> None:
     write_store(tmp_path / "jobs.db")
     with serving(tmp_path / "jobs.db") as named, connected(named["guarded"][1], TOKEN, "10 seconds") as target:
-        parked, letters = waiting_work(target)
-    assert parked.level == "warning"
+        parked, left, letters = waiting_work(target)
+    assert (parked.level, left.level) == ("warning", "ok")
     assert letters.line.split(maxsplit=1)[0] == "skipped"
     assert letters.line.endswith("needs the scope operate")
+
+
+def test_instances_that_code_left_are_found_on_a_file_and_by_its_engine(tmp_path: Path, capsys: Out) -> None:
+    error = FailureRecord(form="defect", error_type="NewerOnly", message="$: version 7")
+    mark = Left(codes=("3f",), since_ms=1_000, error=error)
+    marked = [instance("task", "order", f"l-{n}", state='{"paid":"a"}', left=mark) for n in range(2)]
+    url = write_store(tmp_path / "jobs.db", *marked)
+    with closing(sqlite3.connect(tmp_path / "jobs.db")) as file:
+        file.execute("UPDATE instances SET left_mark = 'no JSON' WHERE id = 'l-1'")
+        file.execute(
+            "INSERT INTO messages (sender, target, action, payload, sent_ms, attempts, not_before_ms, place, left_by)"
+            " VALUES ('task:order:o-1', 'task:order:l-0', 'send', '', 1, 0, 0, 'head', 'task:order\t3f')"
+        )
+        file.commit()
+    assert left_of(["--store", url], capsys) == (
+        "2: instances are left, as the code cannot read them (1 ?, 1 NewerOnly)",
+        "1: messages are left, as the code cannot read them; those behind them wait as well",
+    )
+    with closing(sqlite3.connect(tmp_path / "jobs.db")) as file:
+        file.execute("DELETE FROM instances WHERE id = 'l-1'")
+        file.execute("DELETE FROM messages")
+        file.commit()
+    with serving(tmp_path / "jobs.db") as named:  # its code cannot read the other one either
+        for options in (named["store"], named["server"]):
+            (left, *_) = left_of(options, capsys)
+            assert left == "1: instances are left, as the code cannot read them (1 NewerOnly)"
+
+
+def left_of(options: list[str], capsys: Out) -> tuple[str, ...]:
+    run_command(["doctor", *options, "--json"])
+    found = [each for each in json_of(capsys.readouterr().out) if each["topic"] in {"left", "left messages"}]
+    assert "perdure list --status left" in found[0]["advice"]
+    return tuple(each["detail"] for each in found)
 
 
 @pytest.mark.parametrize("url", ["sqlite:///absent.db", "sqlite:////dev/null"])

@@ -251,6 +251,21 @@ SERVES = (
     "(89, 'open', now(), now() + interval '9 s', '[[\"task\", \"orders\", 1]]', 'b:1')"
 )
 CONDITIONS = {
+    "instances that code left": (
+        """UPDATE perdure.instances SET left_by = E'task:orders\\t3f', left_mark =
+             CASE id WHEN 'a' THEN '{"error" : {"error_type" : "Diverged"}}' ELSE 'no JSON' END""",
+        "UPDATE perdure.instances SET left_by = NULL, left_mark = NULL",
+        "left",
+        "warning",
+        "3: instances are left, as the code cannot read them (2 ?, 1 Diverged)",
+    ),
+    "messages that code left": (
+        "UPDATE perdure.messages SET left_by = E'task:orders\\t3f' WHERE payload = '2'",
+        "UPDATE perdure.messages SET left_by = NULL",
+        "left messages",
+        "warning",
+        "1: messages are left",
+    ),
     "an unfinished copy": (
         "INSERT INTO perdure.copying VALUES ('sqlite:///x.db', 'm', NULL)",
         "DELETE FROM perdure.copying",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 
 import attrs
@@ -139,6 +140,9 @@ def waiting_work(target: Target) -> Iterator[Diagnosis]:
     """
     parked = target.find(ListFilter(status="parked", limit=MAX_PAGE))
     yield _waiting(len(parked), "parked", "instances are parked", "perdure list --status parked")
+    left = target.find(ListFilter(status="left", limit=MAX_PAGE))
+    reasons = Counter("?" if each.report.left is None else each.report.left.error_type for each in left)
+    yield judgement.left_instances(reasons, ", or more" if len(left) == MAX_PAGE else "")
     try:
         letters = target.dead_letters(0, MAX_PAGE)
     except AccessDenied as denied:

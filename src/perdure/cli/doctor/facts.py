@@ -20,6 +20,12 @@ from perdure.stores.sqlite.schema import migrations
 
 MOUNTS: Final = Path("/proc/self/mounts")
 _LAST_EVENT: Final = "SELECT max(at_ms) FROM (SELECT at_ms FROM events ORDER BY sequence DESC LIMIT 1)"
+_FIRST_WITH_MARKS: Final = 11
+_LEFT: Final = """
+SELECT CASE WHEN json_valid(left_mark) THEN coalesce(json_extract(left_mark, '$.error.error_type'), '?') ELSE '?' END,
+  count(*) FROM instances WHERE left_by IS NOT NULL GROUP BY 1
+"""
+_LEFT_MESSAGES: Final = "SELECT count(*) FROM messages WHERE left_by IS NOT NULL"
 _ESCAPED: Final = re.compile(r"\\([0-7]{3})")
 
 
@@ -39,6 +45,8 @@ class StoreFacts:
         listens: whether that process answers on the socket beside the file.
         schema_version: of its tables.
         newest_schema: the newest version that this library knows.
+        left: instances that code left, as it cannot read them, by the class of the problem.
+        left_messages: messages that code left.
         last_event_ms: the time of its newest event.
         now_ms: the present.
     """
@@ -54,6 +62,8 @@ class StoreFacts:
     listens: bool
     schema_version: int
     newest_schema: int
+    left: Mapping[str, int]
+    left_messages: int
     last_event_ms: int | None
     now_ms: int
 
@@ -69,6 +79,7 @@ def measured(reader: Reader, *, url: str, listens: bool, now_ms: int) -> StoreFa
     """
     path = reader.path
     ((last_event_ms,),) = reader.rows(_LAST_EVENT)
+    has_marks = reader.schema_version >= _FIRST_WITH_MARKS
     return StoreFacts(
         url=url,
         mode=path.stat().st_mode & 0o777,
@@ -81,6 +92,8 @@ def measured(reader: Reader, *, url: str, listens: bool, now_ms: int) -> StoreFa
         listens=listens,
         schema_version=reader.schema_version,
         newest_schema=len(migrations()),
+        left=dict(reader.rows(_LEFT)) if has_marks else {},
+        left_messages=reader.rows(_LEFT_MESSAGES)[0][0] if has_marks else 0,
         last_event_ms=last_event_ms,
         now_ms=now_ms,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final, cast
 
 from perdure.cli.doctor.diagnosis import Diagnosis
@@ -134,6 +134,8 @@ def _work(facts: StoreFacts) -> Iterator[Diagnosis]:
     counts = facts.counts
     parked = sum(statuses.get("parked", 0) for statuses in counts.instances.values())
     yield waiting(parked, "parked", "instances are parked", "perdure list --status parked")
+    yield left_instances(facts.left)
+    yield left_messages(facts.left_messages)
     yield waiting(counts.dead_letters, "dead letters", "messages failed too often", "perdure dead-letters")
 
 
@@ -149,6 +151,30 @@ def waiting(number: int, topic: str, detail: str, command: str) -> Diagnosis:
     if number:
         return Diagnosis("warning", topic, f"{number:,}: {detail}", f"they wait for you; {command}")
     return Diagnosis("ok", topic, "none")
+
+
+def left_instances(numbers: Mapping[str, int], more: str = "") -> Diagnosis:
+    """Judge the instances that code left, because it cannot read them.
+
+    Args:
+        numbers: how many there are, by the class of the problem.
+        more: what follows if these are not all.
+    """
+    reasons = ", ".join(f"{number:,} {reason}" for reason, number in sorted(numbers.items()))
+    detail = f"instances are left, as the code cannot read them ({reasons}){more}"
+    return waiting(sum(numbers.values()), "left", detail, "perdure list --status left")
+
+
+def left_messages(number: int) -> Diagnosis:
+    """Judge the messages that code left, because it cannot read them: no command lists them.
+
+    Args:
+        number: how many.
+    """
+    if not number:
+        return Diagnosis("ok", "left messages", "none")
+    detail = f"{number:,}: messages are left, as the code cannot read them; those behind them wait as well"
+    return Diagnosis("warning", "left messages", detail, "deploy code that reads them; the log has the problem of each")
 
 
 def health(report: Health) -> Diagnosis:

@@ -79,6 +79,11 @@ SELECT DISTINCT job->>0, job->>1 FROM perdure.engines, json_array_elements(serve
 WHERE state = 'open' AND lease_until > clock_timestamp()
 """
 _PARKED: Final = "SELECT count(*) FROM perdure.instances WHERE suspension IS NOT NULL AND status = 'parked'"
+_LEFT: Final = r"""
+SELECT coalesce(substring(left_mark FROM '"error_type"\s*:\s*"([^"]*)"'), '?'), count(*)::int FROM perdure.instances
+WHERE left_by IS NOT NULL GROUP BY 1
+"""
+_LEFT_MESSAGES: Final = "SELECT count(*) FROM perdure.messages WHERE left_by IS NOT NULL"
 _DEAD_LETTERS: Final = "SELECT count(*) FROM perdure.dead_letters"
 _UNFINISHED: Final = "SELECT source FROM perdure.copying"
 
@@ -151,6 +156,8 @@ class SchemaFacts:
         stuck_example: one of them.
         overdue: jobs with overdue alarms.
         parked: parked instances.
+        left: instances that code left, as it cannot read them, by the class of the problem.
+        left_messages: messages that code left.
         dead_letters: messages that failed too often.
     """
 
@@ -183,6 +190,8 @@ class SchemaFacts:
     stuck_example: str
     overdue: tuple[OverdueJob, ...]
     parked: int
+    left: dict[str, int]
+    left_messages: int
     dead_letters: int
 
 
@@ -241,6 +250,8 @@ def measured_schema(reader: PostgresReader, now_ms: int) -> SchemaFacts:
             for kind, name, number, since_ms in reader.rows(_OVERDUE, now_ms)
         ),
         parked=int(_first(reader, _PARKED)),
+        left=dict(reader.rows(_LEFT)),
+        left_messages=int(_first(reader, _LEFT_MESSAGES)),
         dead_letters=int(_first(reader, _DEAD_LETTERS)),
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from perdure.cli.doctor.diagnosis import Diagnosis
-from perdure.cli.doctor.judgement import OVERDUE_MS, waiting
+from perdure.cli.doctor.judgement import OVERDUE_MS, left_instances, left_messages, waiting
 from perdure.cli.doctor.schema_facts import MAX_OVERDUE, SchemaFacts
 from perdure.values.duration import format_duration
 
@@ -36,6 +36,8 @@ def judged_schema(facts: SchemaFacts) -> Iterator[Diagnosis]:
     yield _claims(facts)
     yield from _alarms(facts)
     yield waiting(facts.parked, "parked", "instances are parked", "perdure list --status parked")
+    yield left_instances(facts.left)
+    yield left_messages(facts.left_messages)
     yield waiting(facts.dead_letters, "dead letters", "messages failed too often", "perdure dead-letters")
 
 
