@@ -3,6 +3,9 @@
 from mutant import Mutant
 
 LABELS = "tests/telemetry/test_prometheus_counting.py::test_hostile_events_add_no_labels_but_those_of_definitions"
+LEFT = (
+    "tests/telemetry/test_prometheus_counting.py::test_instances_that_code_left_are_counted_by_the_class_of_the_problem"
+)
 SCRAPES = "tests/telemetry/test_prometheus.py::test_many_scrapes_read_the_store_once"
 HANGS = (
     "tests/telemetry/test_prometheus.py"
@@ -24,6 +27,13 @@ MUTANTS = (
         "return value if value in known else OTHER",
         "return value",
         LABELS,
+    ),
+    Mutant(
+        "a label is any problem of code",
+        "telemetry/prometheus/counting.py",
+        "one_of(LEFT_REASONS, event.error_type)",
+        "event.error_type",
+        LEFT,
     ),
     Mutant(
         "two scrapes render two pages",

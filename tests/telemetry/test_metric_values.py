@@ -36,7 +36,7 @@ def value(field: Any) -> st.SearchStrategy[Any]:
         return st.just(FailureRecord(form="defect", error_type="ValueError", message=ID))
     if name == "queue":
         return st.sampled_from([f"mailbox of task:orders:{ID}", "the engine's queue"])
-    if name in {"action", "outcome", "error", "cause", "reason", "hook", "was"}:
+    if name in {"action", "outcome", "error", "cause", "reason", "hook", "was", "error_type"}:
         return st.sampled_from(["send", "ok", "ValueError"])
     return st.integers(0, 10**13) if "int" in form or "float" in form else st.just(() if "tuple" in form else ID)
 

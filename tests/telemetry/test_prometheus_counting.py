@@ -18,7 +18,7 @@ from perdure.engine.in_flight import InFlight
 from perdure.engine.sink import SinkLag
 from perdure.stores.store import Health
 from perdure.telemetry.prometheus import prometheus
-from perdure.telemetry.prometheus.catalogue import COUNTED, METRICS, READ
+from perdure.telemetry.prometheus.catalogue import COUNTED, LEAVINGS, METRICS, READ
 from perdure.telemetry.prometheus.counting import Counting
 from perdure.telemetry.prometheus.families import families
 from perdure.telemetry.prometheus.labels import JobLabels, KnownJobs
@@ -27,7 +27,7 @@ from perdure.telemetry.prometheus.readings import Readings, samples
 from perdure.telemetry.prometheus.tally import Histogram, Tally
 from perdure.values.counts import StatusCount, StoreCounts
 from perdure.values.errors import DefinitionError
-from perdure.values.event import EVENT_TYPES, JobExecuted, JobFailed
+from perdure.values.event import EVENT_TYPES, JobExecuted, JobFailed, JobLeft
 from perdure.values.failure import FailureRecord
 from perdure.values.live_event import LIVE_EVENT_TYPES, AlarmFired, RequestEnded
 from perdure.values.status import Status
@@ -76,6 +76,15 @@ def test_hostile_events_add_no_labels_but_those_of_definitions(name: str) -> Non
                 assert all(each.isidentifier() for each in labels)
 
     check()
+
+
+def test_instances_that_code_left_are_counted_by_the_class_of_the_problem() -> None:
+    tally = Tally()
+    counting = Counting(JOBS, tally)
+    for reason in ("Diverged", "NewerOnly", "NewerOnly", "customer-4711"):
+        counting.on_event(JobLeft(event_id="e", at_ms=0, address="task:orders:a", code="3f", error_type=reason))
+    counted = {labels[2]: number for labels, number in tally.counters[LEAVINGS].items()}
+    assert counted == {"Diverged": 1, "NewerOnly": 2, "other": 1}
 
 
 @given(st.lists(st.floats(0, 100), max_size=30), st.lists(st.floats(0.001, 90), min_size=1, unique=True))

@@ -20,6 +20,7 @@ _PLACES: Final[Mapping[str, tuple[int, int]]] = {
     "ended": (60, 170),
     "failed": (400, 170),
     "parked": (560, 170),
+    "left": (60, 280),
 }
 """The centre of each place."""
 

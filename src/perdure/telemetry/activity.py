@@ -49,7 +49,7 @@ _STEPS: Final[Mapping[type[AnyEvent], tuple[str, str]]] = {
     JobFailed: ("running", "retrying"),
     JobRecovered: ("running", "running"),
     JobParked: ("running", "parked"),
-    JobLeft: ("waiting", "parked"),
+    JobLeft: ("waiting", "left"),
     JobPaused: ("waiting", "paused"),
     JobResumed: ("paused", "waiting"),
     DebounceFlushed: ("running", "ended"),
@@ -148,6 +148,8 @@ def step_of(event: AnyEvent, /) -> tuple[str, str] | None:
             return "running", "failed"
         case JobParked(reason="retries_exhausted" | "not_retryable"):
             return "failed", "parked"
+        case JobResumed(was="left"):
+            return "left", "waiting"
         case _:
             return _STEPS.get(type(event))
 

@@ -6,7 +6,7 @@ from typing import Final, Literal, TypeAlias, assert_never
 
 import attrs
 
-from perdure.values.event import JobExecuted, JobFailed, JobParked, JobRecovered
+from perdure.values.event import JobExecuted, JobFailed, JobLeft, JobParked, JobRecovered
 from perdure.values.live_event import (
     AlarmFired,
     AnyEvent,
@@ -61,6 +61,12 @@ RECOVERIES: Final = Instrument(
 PARKED: Final = Instrument(
     name="perdure.instance.parked", form="counter", unit="{instance}", description="Instances that were parked."
 )
+LEFT: Final = Instrument(
+    name="perdure.instance.left",
+    form="counter",
+    unit="{instance}",
+    description="Times that code left an instance which it cannot read.",
+)
 LATENESS: Final = Instrument(
     name="perdure.alarm.lateness", form="histogram", unit="s", description="How late the turn of an alarm began."
 )
@@ -78,7 +84,19 @@ LOST_LEASES: Final = Instrument(
     description="Leases that ended before their engine closed the shared store.",
 )
 
-INSTRUMENTS: Final = (REQUESTS, WAITS, OVERLOADS, RUNS, RECOVERIES, PARKED, LATENESS, COMMITS, DELIVERIES, LOST_LEASES)
+INSTRUMENTS: Final = (
+    REQUESTS,
+    WAITS,
+    OVERLOADS,
+    RUNS,
+    RECOVERIES,
+    PARKED,
+    LEFT,
+    LATENESS,
+    COMMITS,
+    DELIVERIES,
+    LOST_LEASES,
+)
 
 
 @attrs.frozen
@@ -103,7 +121,7 @@ def metric_values(event: AnyEvent) -> tuple[MetricValue, ...]:
             return _request(event)
         case EngineOverloaded() | AlarmFired() | StoreCommitted() | MessageDelivered():
             return (_live(event),)
-        case JobExecuted() | JobFailed() | JobRecovered() | JobParked():
+        case JobExecuted() | JobFailed() | JobRecovered() | JobParked() | JobLeft():
             return _stored(event)
         case LeaseLost():
             return (MetricValue(LOST_LEASES, 1, {}),)
@@ -134,7 +152,7 @@ def _live(event: EngineOverloaded | AlarmFired | StoreCommitted | MessageDeliver
             assert_never(event)
 
 
-def _stored(event: JobExecuted | JobFailed | JobRecovered | JobParked) -> tuple[MetricValue, ...]:
+def _stored(event: JobExecuted | JobFailed | JobRecovered | JobParked | JobLeft) -> tuple[MetricValue, ...]:
     job = _of_job(event.address)
     match event:
         case JobExecuted():
@@ -146,6 +164,8 @@ def _stored(event: JobExecuted | JobFailed | JobRecovered | JobParked) -> tuple[
             return (MetricValue(RECOVERIES, 1, job),)
         case JobParked():
             return (MetricValue(PARKED, 1, job | {"perdure.reason": event.reason}),)
+        case JobLeft():
+            return (MetricValue(LEFT, 1, job | {"perdure.reason": event.error_type}),)
         case _:
             assert_never(event)
 

@@ -50,6 +50,9 @@ RUNS: Final = _counter("runs", "Attempts of runs that ended.", "kind", "job_name
 RUN_DURATION: Final = _histogram("run_duration_seconds", "Duration of an attempt of a run.", "kind", "job_name")
 RECOVERIES: Final = _counter("run_recoveries", "Abandoned runs that were delivered again.", "kind", "job_name")
 PARKINGS: Final = _counter("instances_parked", "Instances that were parked.", "kind", "job_name", "reason")
+LEAVINGS: Final = _counter(
+    "instances_left", "Times that code left an instance which it cannot read.", "kind", "job_name", "reason"
+)
 LATENESS: Final = _histogram("alarm_lateness_seconds", "How late the turn of an alarm began.", "kind", "job_name")
 COMMITS: Final = _counter("commits", "Commits that the store answered.", "outcome")
 COMMIT_DURATION: Final = _histogram("commit_duration_seconds", "Time until the store answered a commit.")
@@ -66,6 +69,7 @@ COUNTED: Final = (
     RUN_DURATION,
     RECOVERIES,
     PARKINGS,
+    LEAVINGS,
     LATENESS,
     COMMITS,
     COMMIT_DURATION,

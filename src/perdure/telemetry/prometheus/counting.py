@@ -14,6 +14,7 @@ from perdure.telemetry.prometheus.catalogue import (
     COMMITS,
     DELIVERIES,
     LATENESS,
+    LEAVINGS,
     LOST_LEASES,
     OVERLOADS,
     PARKINGS,
@@ -28,6 +29,7 @@ from perdure.telemetry.prometheus.labels import (
     CAUSES,
     COMMIT_OUTCOMES,
     DELIVERY_OUTCOMES,
+    LEFT_REASONS,
     REASONS,
     REQUEST_OUTCOMES,
     RUN_OUTCOMES,
@@ -35,7 +37,7 @@ from perdure.telemetry.prometheus.labels import (
     one_of,
 )
 from perdure.telemetry.prometheus.tally import Histogram, LabelValues, Tally
-from perdure.values.event import JobExecuted, JobFailed, JobParked, JobRecovered
+from perdure.values.event import JobExecuted, JobFailed, JobLeft, JobParked, JobRecovered
 from perdure.values.live_event import (
     AlarmFired,
     AnyEvent,
@@ -70,6 +72,7 @@ class Counting:
             JobFailed: self._failed,
             JobRecovered: self._recovered,
             JobParked: self._parked,
+            JobLeft: self._left,
             AlarmFired: self._alarm,
             EngineOverloaded: self._overloaded,
             MessageDelivered: self._delivered,
@@ -123,6 +126,9 @@ class Counting:
 
     def _parked(self, event: JobParked) -> None:
         self._add(PARKINGS, (*self.jobs.at(event.address).values, one_of(REASONS, event.reason)))
+
+    def _left(self, event: JobLeft) -> None:
+        self._add(LEAVINGS, (*self.jobs.at(event.address).values, one_of(LEFT_REASONS, event.error_type)))
 
     def _alarm(self, event: AlarmFired) -> None:
         self._observe(LATENESS, self.jobs.at(event.address).values, max(0, event.at_ms - event.due_ms) / 1_000)

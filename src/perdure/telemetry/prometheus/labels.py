@@ -8,6 +8,7 @@ from typing import Any, Final, get_args
 import attrs
 
 from perdure.jobs.definition import AnyDefinition
+from perdure.values.left import HEALS
 from perdure.values.live_event import CommitOutcome, RequestOutcome
 from perdure.values.status import Suspension
 
@@ -18,6 +19,7 @@ COMMIT_OUTCOMES: Final = frozenset(get_args(CommitOutcome))
 CAUSES: Final = frozenset({"alarm", "start", "trigger", "flush", "event", "upgrade"})
 """The causes of the package's kinds. Those of other kinds are ``other``: nothing bounds their number."""
 REASONS: Final = frozenset(get_args(Suspension))
+LEFT_REASONS: Final = frozenset({"InvalidInput", *HEALS})
 DELIVERY_OUTCOMES: Final = frozenset({"consumed", "postponed", "dead_lettered"})
 RUN_OUTCOMES: Final = ("completed", "retrying", "failed")
 
