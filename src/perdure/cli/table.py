@@ -20,6 +20,7 @@ STYLES: Final = {
     "retrying": "yellow",
     "paused": "magenta",
     "parked": "bold red",
+    "left": "bold red",
     "orphaned": "bold red",
     "ok": "green",
     "warning": "yellow",

@@ -21,6 +21,7 @@ _TONES: Final = {
     "paused": "held",
     "done": "good",
     "parked": "bad",
+    "left": "bad",
     "orphaned": "bad",
     "not_found": "calm",
     "ok": "good",

@@ -19,7 +19,7 @@ LINES_AROUND = 15
 
 MAX_ROWS = 8
 
-STATUS_STYLES = {"running": "cyan", "retrying": "yellow", "parked": "red", "paused": "magenta"}
+STATUS_STYLES = {"running": "cyan", "retrying": "yellow", "parked": "red", "left": "red", "paused": "magenta"}
 TONE_STYLES: dict[Tone, str] = {"plain": "", "good": "bold green", "bad": "bold red"}
 
 
