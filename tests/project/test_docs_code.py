@@ -13,7 +13,7 @@ MAX_COLUMNS = 88
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 STILL_WIDE: set[str] = set()
 QUOTED = re.compile(
-    r"""^<!-- skip: next "(?P<names>[\w, ]+) of (?P<module>perdure[\w.]+|json_store|watchdog_kind)" -->\n"""
+    r"""^<!-- skip: next "(?P<names>[\w, ]+) of (?P<module>perdure[\w.]+|json_store|watchdog_kind|token_job)" -->\n"""
     r"""```python\n(?P<code>.*?)^```$""",
     re.MULTILINE | re.DOTALL,
 )
@@ -65,8 +65,9 @@ def quotations() -> list[tuple[Path, re.Match[str]]]:
 
 def definitions(module: str) -> dict[str, str]:
     """The source of the definitions of a module, by name; without marks for the linter."""
-    folder = ROOT / "src" if module.startswith("perdure") else ROOT / "docs" / "how-to"
-    text = folder.joinpath(*module.split(".")).with_suffix(".py").read_text(encoding="utf-8")
+    folders = (ROOT / "src", ROOT / "docs" / "how-to", ROOT / "docs" / "tutorial")
+    files = [folder.joinpath(*module.split(".")).with_suffix(".py") for folder in folders]
+    text = next(file for file in files if file.exists()).read_text(encoding="utf-8")
     found: dict[str, str] = {}
     for node in ast.parse(text).body:
         match node:
