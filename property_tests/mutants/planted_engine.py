@@ -171,4 +171,18 @@ MUTANTS = (
         "fence = expected",
         "engine/test_kept_rows.py::test_an_engine_keeps_the_rows_of_its_file",
     ),
+    Mutant(
+        "a message whose run is in progress is buried",
+        "engine/outbox.py",
+        "if await self._fenced(transition) is None or pair in self._under_way:",
+        "if pair in self._under_way:",
+        "tests/behaviour/test_messages.py::test_a_message_whose_run_is_left_in_progress_is_not_buried[memory]",
+    ),
+    Mutant(
+        "a buried message stays left",
+        "jobs/messages.py",
+        "fate = DeadLettered(message_id=stored.message_id, attempts=stored.attempts, error=error)\n    transition",
+        "fate = Postponed(message_id=stored.message_id, attempts=0, not_before_ms=0, error=error)\n    transition",
+        "tests/behaviour/test_messages.py::test_a_left_message_is_buried_and_the_next_one_of_its_pair_is_delivered[memory]",
+    ),
 )

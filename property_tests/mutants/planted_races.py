@@ -309,8 +309,8 @@ MUTANTS = (
     Mutant(
         "a message that was consumed is postponed by a resumption",
         "engine/outbox.py",
-        "                self._held.discard(pair)\n",
-        "",
+        "                self._held.discard(pair)\n                self._settled(pair)\n",
+        "                self._settled(pair)\n",
         "engine/test_outbox_model.py::test_a_message_that_was_consumed_is_not_postponed_by_a_later_resumption",
     ),
     Mutant(

@@ -23,6 +23,8 @@ WRONG: dict[str, Any] = {
     "before of history": lambda jobs: jobs.history(counter, "a", before=2**70),
     "after of dead_letters": lambda jobs: jobs.dead_letters(after=True),
     "message_id of redrive": lambda jobs: jobs.redrive(2**70),
+    "limit of left_messages": lambda jobs: jobs.left_messages(limit=1_001),
+    "message_id of bury": lambda jobs: jobs.bury(-1),
     "after of list": lambda jobs: jobs.list(after="a"),
     "id_prefix of list": lambda jobs: jobs.list(id_prefix="\ud800"),
     "due_before of list": lambda jobs: jobs.list(due_before=datetime(2026, 1, 1)),  # noqa: DTZ001 - it has no zone

@@ -29,8 +29,9 @@ from world import World, on_each_store
 from perdure import App, Continuous, Debounce, DebounceContext, Do, Task, TaskContext, every, program, tell
 from perdure.values.address import Address
 from perdure.values.errors import StoreUnavailable
+from perdure.values.instance import Claim, Instance
 from perdure.values.message import Message, StoredMessage
-from perdure.values.transition import Transition
+from perdure.values.transition import Put, Transition
 
 
 async def total(world: World, id_: str) -> int:
@@ -176,6 +177,61 @@ async def test_a_message_that_its_target_cannot_read_is_left_to_code_that_can(wo
     jobs = await world.open(App(world.outside).with_jobs(sender, wide))
     assert (await world.run(jobs.handle(wide).status("b"))).event_count == 1
     assert await world.messages() == ()
+
+
+@on_each_store
+async def test_a_left_message_is_buried_and_the_next_one_of_its_pair_is_delivered(world: World) -> None:
+    """An operator who knows that no code will read it makes it a dead letter, and can turn it back."""
+    wide = Task("target", state=Total, event=Steps, initial=Total(), on_event=lambda _, __: Success(None))
+    narrow = Task("target", state=Total, event=Say, initial=Total(), on_event=lambda _, __: Success(None))
+
+    @program
+    def send(ctx: TaskContext[Total], event: Steps) -> Do[None]:
+        yield from tell(wide, "b").send(event)
+        yield from tell(narrow, "b").send(Say("x"))
+
+    sender = Task("sender", state=Total, event=Steps, initial=Total(), on_event=send)
+    jobs = await world.open(App(world.outside).with_jobs(sender, narrow))
+    await world.run(jobs.handle(sender).send("a", steps(Add())))
+    await world.advance(minutes=2)
+    (left,) = await world.run(jobs.left_messages())
+    assert (str(left.message.sender), left.error and left.error.error_type) == ("task:sender:a", "InvalidInput")
+    assert await world.run(jobs.bury(left.message_id + 1)) == "not_found", "it is not left: it waits behind the other"
+
+    assert await world.run(jobs.bury(left.message_id)) == "buried"
+    await world.advance(ms=1)
+    assert (await world.run(jobs.handle(narrow).status("b"))).event_count == 1
+    assert await world.run(jobs.left_messages()) == ()
+    assert await world.run(jobs.bury(left.message_id)) == "not_found"
+    (dead,) = await world.run(jobs.dead_letters())
+    assert (dead.message_id, dead.error) == (left.message_id, left.error)
+
+    assert await world.run(jobs.redrive(left.message_id)) == "redriven"
+    await world.advance(ms=1)
+    assert [again.message_id for again in await world.run(jobs.left_messages())] == [left.message_id]
+
+
+@on_each_store
+async def test_a_message_whose_run_is_left_in_progress_is_not_buried(world: World) -> None:
+    """The claim of its target names it: other code continues the run, whose end consumes it."""
+    wide = Task("target", state=Total, event=Steps, initial=Total(), on_event=lambda _, __: Success(None))
+    narrow = Task("target", state=Total, event=Say, initial=Total(), on_event=lambda _, __: Success(None))
+    sender = Task(
+        "sender", state=Total, event=Steps, initial=Total(), on_event=lambda _, event: tell(wide, "b").send(event)
+    )
+    jobs = await world.open(App(world.outside).with_jobs(sender, narrow))
+    await world.run(jobs.handle(sender).send("a", steps(Add())))
+    await world.advance(ms=1)
+    (left,) = await world.run(jobs.left_messages())
+    claim = Claim(owner=1, cause="event", run_id="r", claimed_ms=0, action="send", message_id=left.message_id)
+    target = Instance(address=narrow.address("b"), state='"no total"', created_ms=0, updated_ms=0, event_claim=claim)
+    await world.inspect(lambda store: store.commit(Transition(address=target.address, write=Put(target))))
+    await world.close()
+
+    jobs = await world.open(App(world.outside).with_jobs(sender, narrow))
+    assert (await world.run(jobs.handle(narrow).status("b"))).status == "left"
+    assert await world.run(jobs.bury(left.message_id)) == "not_found"
+    assert await world.run(jobs.dead_letters()) == ()
 
 
 @on_each_store

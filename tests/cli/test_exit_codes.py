@@ -74,6 +74,7 @@ READING: dict[str, list[tuple[list[str], Target, int]]] = {
         (["task:order:o-2", "send", '{"paid":1}'], "engine", 0),
         (["task:order:o-2", "send", '{"paid":1000}'], "engine", 3),
     ],
+    "left-messages": [([], "engine", 0), ([], "at rest", 0), (["--limit", "0"], "engine", 2)],
     "dead-letters": [([], "engine", 0), ([], "at rest", 0)],
     "jobs": [([], "engine", 0), ([], "at rest", 4)],
     "counts": [([], "engine", 0), ([], "at rest", 4)],
@@ -118,6 +119,7 @@ CHANGING: dict[str, list[tuple[list[str], Target, int]]] = {
         (["task:order:absent", "task:order:o-2", "--yes"], "engine", 3),
     ],
     "redrive": [(["1", "--yes"], "engine", 0), (["99", "--yes"], "engine", 3)],
+    "bury": [(["99"], "engine", 3)],
 }
 FREE: dict[str, list[tuple[list[str], int]]] = {
     "token": [(["web"], 0), (["two words"], 2)],
@@ -151,6 +153,7 @@ FREE: dict[str, list[tuple[list[str], int]]] = {
     "migrate": [(["--store", "sqlite:///jobs.db"], 2)],
 }
 ELSEWHERE = {
+    ("bury", 0): "tests/cli/test_operating.py::test_a_left_message_is_listed_at_rest_and_buried_by_an_engine",
     ("run", 0): "tests/cli/test_run.py::test_it_stops_on_request",
     ("run", 1): "tests/cli/test_run.py::test_a_job_that_exits_ends_the_command_in_order",
     ("serve", 0): "tests/cli/test_serve.py::test_a_stop_answers_requests_in_progress_and_refuses_the_rest",

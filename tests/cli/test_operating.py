@@ -2,9 +2,11 @@
 
 import re
 import shlex
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -284,6 +286,29 @@ def test_instances_end_with_a_reason(engine: list[str], capsys: Out) -> None:
     capsys.readouterr()
     run_command(["history", "task:order:o-1", "--limit", "1", *engine])
     assert "job.terminated" in capsys.readouterr().out
+
+
+def test_a_left_message_is_listed_at_rest_and_buried_by_an_engine(tmp_path: Path, capsys: Out) -> None:
+    url = write_store(tmp_path / "jobs.db")
+    with closing(sqlite3.connect(tmp_path / "jobs.db")) as file:
+        file.execute(
+            "INSERT INTO messages (message_id, sender, target, action, payload, sent_ms, attempts, not_before_ms,"
+            " place, left_by) VALUES (900, 'task:order:o-1', 'task:order:o-2', 'send', '{', 1, 0, 0, 'head', ?)",
+            ("task:order\t3f",),
+        )
+        file.commit()
+    assert run_command(["left-messages", "--store", url, "--json"]) == 0
+    assert [each["message_id"] for each in json_of(capsys.readouterr().out)] == [900]
+    with serving(tmp_path / "jobs.db") as named:
+        for options in (named["store"], named["server"]):
+            assert run_command(["left-messages", *options]) == 0
+            assert "900  " in capsys.readouterr().out
+        assert run_command(["bury", "900", "99", *named["store"], "--json"]) == 3
+        assert [each["outcome"] for each in json_of(capsys.readouterr().out)] == ["buried", "not_found"]
+        assert run_command(["left-messages", *named["store"]]) == 0
+        assert capsys.readouterr() == ("", "perdure: no message is left\n")
+        run_command(["dead-letters", "--json", *named["store"]])
+        assert [each.get("message_id") for each in json_of(capsys.readouterr().out)] == [1, 2, 900]
 
 
 def test_dead_letters_are_redriven_once(engine: list[str], capsys: Out) -> None:

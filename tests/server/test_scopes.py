@@ -33,6 +33,8 @@ NEEDED = {
     "GET /v1/instances": "read",
     "GET /v1/dead-letters": "operate",
     "POST /v1/dead-letters/7/redrive": "operate",
+    "GET /v1/left-messages": "operate",
+    "POST /v1/left-messages/7/bury": "operate",
     "POST /v1/jobs/task/orders/hold": "operate",
     "POST /v1/jobs/task/orders/release": "operate",
     "GET /v1/jobs/task/orders/count": "read",

@@ -103,6 +103,11 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
         "List dead letters and dead items: messages and items of worker pools that failed too often.",
         READING,
     ),
+    "left-messages": LazyCommand(
+        "dead_letters.command:left_messages",
+        "List messages that code left to other code, because it cannot read them or their target.",
+        READING,
+    ),
     "jobs": LazyCommand(
         "jobs:jobs",
         "List the jobs that a running engine serves, the requests that they accept, and whether they are held.",
@@ -184,6 +189,11 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
     "redrive": LazyCommand(
         "dead_letters.command:redrive",
         "Deliver dead letters again, at their old position among the messages of their sender. Fix the cause first.",
+        CHANGING,
+    ),
+    "bury": LazyCommand(
+        "dead_letters.command:bury",
+        "Make messages that no code will ever read dead letters, so that those behind them are delivered.",
         CHANGING,
     ),
     "completion": LazyCommand(

@@ -292,6 +292,42 @@ class Client:
             return Failure(refused)
         return await result_of(self._gateway.redrive(message_id))
 
+    def left_messages(self, *, limit: int = 100) -> Call[tuple[StoredMessage, ...], CallError]:
+        """Read messages to the served jobs that code left, because it cannot read them or their target.
+
+        Code that reads them takes them by itself. Of each sender and target you receive the one that all later ones
+        wait behind, with the problem in its ``error``.
+
+        Args:
+            limit: maximum number, 1 to 1,000.
+        """
+        return Call(partial(self._left_messages, limit), "left_messages")
+
+    async def _left_messages(self, limit: int) -> Result[tuple[StoredMessage, ...], CallError]:
+        try:
+            size = check_limit(limit, of="left_messages")
+        except RequestError as refused:
+            return Failure(refused)
+        return await result_of(self._gateway.left_messages(size))
+
+    def bury(self, message_id: int, /) -> Call[Literal["buried", "not_found"], CallError]:
+        """Make a message that no code will ever read a dead letter, so that those behind it are delivered.
+
+        Args:
+            message_id: the id of a message that ``left_messages`` returns.
+
+        Returns:
+            ``buried``, and ``redrive`` turns it back; ``not_found`` if it is not left any more, or being delivered now.
+        """
+        return Call(partial(self._bury, message_id), "bury")
+
+    async def _bury(self, message_id: int) -> Result[Literal["buried", "not_found"], CallError]:
+        try:
+            check_whole(message_id, what="message_id of bury", least=0, most=MAX_NUMBER)
+        except RequestError as refused:
+            return Failure(refused)
+        return await result_of(self._gateway.bury(message_id))
+
     def backup(
         self, path: str | os.PathLike[str], /, *, progress: OnBackupProgress = _unreported
     ) -> Call[Backup, CallError]:

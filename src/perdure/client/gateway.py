@@ -70,6 +70,14 @@ class Gateway(Dispatch, Protocol):
         """Turn a dead letter into an ordinary message again."""
         ...
 
+    def left_messages(self, limit: int, /) -> Call[tuple[StoredMessage, ...], CallError]:
+        """Read messages that code left."""
+        ...
+
+    def bury(self, message_id: int, /) -> Call[Literal["buried", "not_found"], CallError]:
+        """Make a message that code left a dead letter."""
+        ...
+
     def stopped(self) -> Call[EngineStopped, CallError]:
         """Wait until the engine has stopped."""
         ...

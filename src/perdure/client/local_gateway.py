@@ -404,6 +404,21 @@ class LocalGateway:
     async def _redrive(self, message_id: int) -> Result[Literal["redriven", "not_found"], CallError]:
         return await self.engine.reads.answer(lambda: Redrive(self.engine, self.by).perform(message_id), _unknown)
 
+    def left_messages(self, limit: int, /) -> Call[tuple[StoredMessage, ...], CallError]:
+        """Read messages that code left."""
+        read = Call(partial(self._left_messages, limit), "left_messages")
+        return mapped(read, lambda found: tuple(self._shown(message) for message in found))
+
+    async def _left_messages(self, limit: int) -> Result[tuple[StoredMessage, ...], CallError]:
+        return await self.engine.reads.answer(lambda: self.engine.outbox.left(limit))
+
+    def bury(self, message_id: int, /) -> Call[Literal["buried", "not_found"], CallError]:
+        """Make a message that code left a dead letter."""
+        return Call(partial(self._bury, message_id), "bury")
+
+    async def _bury(self, message_id: int) -> Result[Literal["buried", "not_found"], CallError]:
+        return await self.engine.reads.answer(lambda: self.engine.outbox.bury(message_id, self.by), _unknown)
+
     # ------------------------------------------------------------ the engine
     def stopped(self) -> Call[EngineStopped, CallError]:
         """Wait until the engine has stopped."""

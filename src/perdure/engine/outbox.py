@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import attrs
 from returns.result import Failure, Result, Success
@@ -16,7 +16,7 @@ from perdure.engine.unserved import UnservedMessages
 from perdure.engine.wake import Wake
 from perdure.jobs.code import code_of
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.messages import left_message, postponement, unclaimed
+from perdure.jobs.messages import buried, left_message, postponement, unclaimed
 from perdure.jobs.request import Inbound
 from perdure.programs.container import result_inside
 from perdure.programs.exit import ENDS_PROCESS
@@ -26,13 +26,16 @@ from perdure.runtime.record import Future, LogRecord, Runtime, SpawnedTask, Time
 from perdure.stores.store import Store
 from perdure.values.address import Address
 from perdure.values.errors import (
+    Conflict,
     EngineClosed,
     HookRaised,
     InstanceParked,
+    OutcomeUnknown,
     Overloaded,
     PerdureError,
     Rejected,
     RunTimeout,
+    StoreError,
     Undecodable,
 )
 from perdure.values.hold import Job
@@ -47,7 +50,16 @@ STORE_RETRY_MS = 1_000
 MAX_HELD = 10_000
 """Messages to parked targets that the loop keeps, at most; each one beyond that waits for its next delivery."""
 
+MAX_LEFT: Final = 1_000
+"""Left messages that an operator sees and can bury at a time, at most."""
+
+NO_CODE: Final = ""
+"""No definition has this fingerprint: every message that is left was left by other code."""
+
 Pair: TypeAlias = tuple[Address, Address]
+
+WriteOutcome: TypeAlias = Result[Any, PerdureError] | None
+"""What the store answered; None if an engine that shares the store handles the message, so that it was not asked."""
 
 
 @attrs.define
@@ -218,6 +230,40 @@ class Outbox:
                 self._post(self.jobs[stored.message.target.kind, stored.message.target.name], stored)
         return len(messages)
 
+    async def left(self, limit: int) -> Result[tuple[StoredMessage, ...], StoreError]:
+        """Return messages that code left: of each pair of sender and target the one that the others wait behind."""
+        return await answer_of(self.store.messages_left_to(dict.fromkeys(self.jobs, NO_CODE), min(limit, MAX_LEFT)))
+
+    async def bury(self, message_id: int, by: str | None) -> Result[Literal["buried", "not_found"], PerdureError]:
+        """Make a message that code left a dead letter, unless it is being delivered. The next of its pair follows."""
+        found = await self.left(MAX_LEFT)
+        if isinstance(found, Failure):
+            return found
+        for stored in found.unwrap():
+            if stored.message_id == message_id and stored.error is not None:
+                return await self._bury(stored, buried(stored, stored.error, by, self._inputs()))
+        return Success("not_found")
+
+    async def _bury(
+        self, stored: StoredMessage, transition: Transition
+    ) -> Result[Literal["buried", "not_found"], PerdureError]:
+        pair = (stored.message.sender, stored.message.target)
+        if await self._fenced(transition) is None or pair in self._under_way:
+            return Success("not_found")
+        self._under_way.add(pair)
+        task = self._write_then_settle(stored, transition)
+        await ended(task, self.runtime)  # the write continues if the caller gives up
+        if task.cancelled():
+            return Failure(OutcomeUnknown("the engine stopped before the store answered"))
+        match task.result():
+            case Success():
+                self._held.discard(pair)
+                return Success("buried")
+            case None | Failure(Conflict()):  # it was consumed meanwhile, or an engine that shares the store handles it
+                return Success("not_found")
+            case failed:
+                return failed
+
     @property
     def under_way(self) -> int:
         """Number of pairs of sender and target with a message in progress."""
@@ -286,12 +332,15 @@ class Outbox:
     def _inputs(self) -> TurnInputs:
         return inputs_beside_turns(self.runtime, self.store, self.limits)
 
-    def _write_then_settle(self, stored: StoredMessage, transition: Transition) -> None:
+    def _write_then_settle(self, stored: StoredMessage, transition: Transition) -> SpawnedTask[WriteOutcome]:
         pair = (stored.message.sender, stored.message.target)
         task = self._spawn_write(stored, transition, name=f"message from {pair[0]} to {pair[1]}")
         task.add_done_callback(lambda _: self._settled(pair))
+        return task
 
-    def _spawn_write(self, stored: StoredMessage | None, transition: Transition, *, name: str) -> SpawnedTask[Any]:
+    def _spawn_write(
+        self, stored: StoredMessage | None, transition: Transition, *, name: str
+    ) -> SpawnedTask[WriteOutcome]:
         task = self.runtime.spawn(self._write(stored, transition), name=name)
         self._writing[task] = None
         task.add_done_callback(lambda over: self._writing.pop(over, None))
@@ -319,13 +368,13 @@ class Outbox:
         self._since_left_read.settled.add(pair)
         self.wake.ring()
 
-    async def _write(self, stored: StoredMessage | None, transition: Transition) -> None:
+    async def _write(self, stored: StoredMessage | None, transition: Transition) -> WriteOutcome:
         kept = transition if self.limits.keeps_history else attrs.evolve(transition, events=())
         if self.store.sharing is not None and isinstance(transition.inbound, DeadLettered):
             fenced = await self._fenced(kept)
             if fenced is None:
                 await self.runtime.sleep(STORE_RETRY_MS)
-                return
+                return None
             kept = fenced
         began_ms = self.runtime.monotonic_ms()
         outcome: Result[Any, PerdureError] = result_inside(await self.store.commit(kept))
@@ -341,6 +390,7 @@ class Outbox:
                 self.reporting.committed(transition)
                 self.reporting.settled(stored, transition.inbound)
         self.wake.ring()
+        return outcome
 
     async def _fenced(self, transition: Transition) -> Transition | None:
         """Return a dead letter that is written only if no engine claims the message meanwhile; None if one does."""

@@ -77,6 +77,20 @@ def unclaimed(transition: Transition, target: Instance | None, now_ms: int) -> T
     return attrs.evolve(transition, write=unchanged.write, expected=unchanged.expected)
 
 
+def buried(stored: StoredMessage, error: FailureRecord, by: str | None, inputs: TurnInputs) -> Transition:
+    """Return the transition that makes a message a dead letter, because an operator decided that no code will read it.
+
+    Args:
+        stored: the message, which code left.
+        error: why code left it.
+        by: the caller; None for one in this process.
+        inputs: the clock and the ids.
+    """
+    fate = DeadLettered(message_id=stored.message_id, attempts=stored.attempts, error=error)
+    transition = _settled(stored, fate, inputs)
+    return attrs.evolve(transition, events=tuple(attrs.evolve(event, by=by) for event in transition.events))
+
+
 def redriven(stored: StoredMessage, by: str | None, inputs: TurnInputs) -> MessageRedriven:
     """Return the event of a dead letter that becomes a message again.
 

@@ -280,6 +280,15 @@ class RemoteGateway:
             "redrive",
         )
 
+    def left_messages(self, limit: int, /) -> Call[tuple[StoredMessage, ...], CallError]:
+        """Read messages that code left."""
+        return self._get("/v1/left-messages", {"limit": limit}, lambda data: record_of(tuple[StoredMessage, ...], data))
+
+    def bury(self, message_id: int, /) -> Call[Literal["buried", "not_found"], CallError]:
+        """Make a message that code left a dead letter."""
+        route, repeats = f"/v1/left-messages/{message_id}/bury", ServerCall(repeat="applies_again")
+        return Call(partial(self.http, "POST", route, lambda data: data, repeats), "bury")
+
     # ------------------------------------------------------------ the engine
     def stopped(self) -> Call[EngineStopped, CallError]:
         """Refuse: an engine that has stopped sends nothing."""

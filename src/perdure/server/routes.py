@@ -193,6 +193,8 @@ def _table(
         route("/v1/instances", one_of_few(_instances), "read", "GET", *_FILTERS),
         route("/v1/dead-letters", one_of_few(_dead_letters), "operate", "GET", "after", "limit"),
         route("/v1/dead-letters/{message_id}/redrive", _redrive, "operate", "POST"),
+        route("/v1/left-messages", one_of_few(_left_messages), "operate", "GET", "limit"),
+        route("/v1/left-messages/{message_id}/bury", _bury, "operate", "POST"),
         *(route(f"{JOB}/{name}", handle, "operate", "POST") for name, handle in _HOLDS),
         route(f"{JOB}/count", one_of_few(_count), "read"),
         route(INSTANCE, _status, "read"),
@@ -272,6 +274,15 @@ async def _dead_letters(asked: Asked) -> Response:
 async def _redrive(asked: Asked) -> Response:
     message_id = whole_in(asked.request.path_params, "message_id")
     return await asked.answer(asked.client.redrive(message_id), orjson.dumps)
+
+
+async def _left_messages(asked: Asked) -> Response:
+    return await asked.answer(asked.client.left_messages(limit=asked.page()), json_of)
+
+
+async def _bury(asked: Asked) -> Response:
+    message_id = whole_in(asked.request.path_params, "message_id")
+    return await asked.answer(asked.client.bury(message_id), orjson.dumps)
 
 
 # ---------------------------------------------------------------- one job

@@ -1,4 +1,4 @@
-"""``perdure dead-letters`` and ``redrive``: messages that failed too often, and items of pools that are dead."""
+"""``perdure dead-letters``, ``redrive``, ``left-messages``, ``bury``: messages and items that failed or are left."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from perdure.cli.instances.filters import address_of
 from perdure.cli.instances.pages import pages
 from perdure.cli.instances.records import error_text, instant
 from perdure.cli.json_lines import JsonOption, write_json
-from perdure.cli.paging import paged
+from perdure.cli.paging import MAX_PAGE, paged
 from perdure.cli.progress_bar import progress_bar
 from perdure.cli.standard_output import write_lines
 from perdure.cli.table import Table, write_table
@@ -157,6 +157,79 @@ def redrive(
             sys.stderr.write("perdure: nothing changed\n")
             return ExitCode.INTERRUPTED
         return _redrive(found, chosen, json=json)
+
+
+def left_messages(*, target: TargetOptions = UNSET, limit: int = 100, json: JsonOption = False) -> int:
+    """List messages that code left to other code, because it cannot read them or their target.
+
+    Of each sender and target the first one: all later ones wait behind it. Code that reads it takes it by itself. If
+    no code ever will, because it is damaged, bury it. A running engine lists the messages to jobs that it serves.
+
+    Exit code: 0 done, also if there are none; 2 the command cannot start; 4 no engine answers.
+
+    Parameters
+    ----------
+    limit
+        Maximum number of messages, up to 1,000.
+    """
+    if not 1 <= limit <= MAX_PAGE:
+        raise UsageError(f"--limit {limit}: expected a number from 1 to {MAX_PAGE:,}")
+    with open_target(target) as found:
+        page = found.left_messages(limit)
+    if json:
+        write_json(_data_of_left(each) for each in page)
+    elif page:
+        columns = ("ID", "SENT", "SENDER", "TARGET", "ACTION", "PROBLEM")
+        write_table(Table(columns, tuple(map(_row_of_left, page)), frozenset({"SENDER", "TARGET", "PROBLEM"})))
+    else:
+        sys.stderr.write("perdure: no message is left\n")
+    return ExitCode.DONE
+
+
+def _row_of_left(stored: StoredMessage) -> tuple[str, ...]:
+    message, sent = stored.message, instant(from_ms(stored.message.sent_ms))
+    ends = (str(message.sender), str(message.target))
+    return str(stored.message_id), sent, *ends, message.action, error_text(stored.error)
+
+
+def _data_of_left(stored: StoredMessage) -> dict[str, Any]:
+    message = stored.message
+    return {
+        "message_id": stored.message_id,
+        "sent_at": from_ms(message.sent_ms).isoformat(),
+        "sender": str(message.sender),
+        "target": str(message.target),
+        "action": message.action,
+        "error": None if stored.error is None else data_of(stored.error),
+    }
+
+
+def bury(
+    *messages: Annotated[int, Parameter(name="MESSAGE-ID", converter=_message_id)],
+    target: TargetOptions = UNSET,
+    json: JsonOption = False,
+) -> int:
+    """Make messages that no code will ever read dead letters, so that those behind them are delivered.
+
+    `perdure left-messages` lists them, and `perdure redrive` turns them back.
+
+    Exit code: 0 done, 2 the command cannot start, 3 some were not found, 4 no engine answers, 5 unknown.
+
+    Parameters
+    ----------
+    messages
+        Their ids.
+    """
+    if not messages:
+        raise UsageError("pass the ids of messages; perdure left-messages lists them")
+    with open_target(target) as found:
+        found.check_engine()
+        outcomes = {each: found.bury(each) for each in messages}
+    if json:
+        write_json({"message_id": each, "outcome": outcome} for each, outcome in outcomes.items())
+    else:
+        write_lines(f"{each}  {outcome.replace('_', ' ')}" for each, outcome in outcomes.items())
+    return ExitCode.REFUSED if "not_found" in outcomes.values() else ExitCode.DONE
 
 
 def _redrive(target: Target, chosen: tuple[int, ...], *, json: bool) -> ExitCode:

@@ -144,10 +144,11 @@ def waiting_work(target: Target) -> Iterator[Diagnosis]:
     reasons = Counter("?" if each.report.left is None else each.report.left.error_type for each in left)
     yield judgement.left_instances(reasons, ", or more" if len(left) == MAX_PAGE else "")
     try:
-        letters = target.dead_letters(0, MAX_PAGE)
+        messages, letters = target.left_messages(MAX_PAGE), target.dead_letters(0, MAX_PAGE)
     except AccessDenied as denied:
         yield Diagnosis("skipped", "dead letters", f"needs the scope {denied.scope}")
     else:
+        yield judgement.left_messages(len(messages), ", or more" if len(messages) == MAX_PAGE else "")
         yield _waiting(len(letters), "dead letters", "messages failed too often", "perdure dead-letters")
 
 

@@ -165,16 +165,15 @@ def left_instances(numbers: Mapping[str, int], more: str = "") -> Diagnosis:
     return waiting(sum(numbers.values()), "left", detail, "perdure list --status left")
 
 
-def left_messages(number: int) -> Diagnosis:
-    """Judge the messages that code left, because it cannot read them: no command lists them.
+def left_messages(number: int, more: str = "") -> Diagnosis:
+    """Judge the messages that code left, because it cannot read them.
 
     Args:
         number: how many.
+        more: what follows if these are not all.
     """
-    if not number:
-        return Diagnosis("ok", "left messages", "none")
-    detail = f"{number:,}: messages are left, as the code cannot read them; those behind them wait as well"
-    return Diagnosis("warning", "left messages", detail, "deploy code that reads them; the log has the problem of each")
+    detail = f"messages are left, as the code cannot read them; those behind them wait as well{more}"
+    return waiting(number, "left messages", detail, "perdure left-messages")
 
 
 def health(report: Health) -> Diagnosis:

@@ -150,6 +150,11 @@ class AtRest:
         read = self.reader.read(lambda cursor: queries.dead_letters(cursor, self.corrupt, after, limit))
         return self.shown.messages(read)
 
+    def left_messages(self, limit: int, /) -> tuple[StoredMessage, ...]:
+        """Read messages that code left."""
+        self._check_version()
+        return self.shown.messages(self.reader.read(lambda cursor: queries.messages_left(cursor, self.corrupt, limit)))
+
     def _load(self, address: Address) -> Instance | None:
         stored = self._stored(address)
         return stored and self.shown.instance(stored)
@@ -224,6 +229,10 @@ class AtRest:
         self._refuse()
 
     def redrive(self, message_id: int, /) -> Literal["redriven", "not_found"]:
+        """Refuse."""
+        self._refuse()
+
+    def bury(self, message_id: int, /) -> Literal["buried", "not_found"]:
         """Refuse."""
         self._refuse()
 

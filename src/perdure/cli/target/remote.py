@@ -117,6 +117,10 @@ class Remote:
         """Read messages that failed too often, the oldest first."""
         return self.jobs.run(self.jobs.dead_letters(after=after, limit=limit))
 
+    def left_messages(self, limit: int, /) -> tuple[StoredMessage, ...]:
+        """Read messages that code left."""
+        return self.jobs.run(self.jobs.left_messages(limit=limit))
+
     def count(self, job: Job, /) -> JobCount:
         """Count the instances of a job by status."""
         return self.jobs.run(self.jobs.handle_by_name(*job).count())
@@ -162,6 +166,10 @@ class Remote:
     def redrive(self, message_id: int, /) -> Literal["redriven", "not_found"]:
         """Turn a dead letter into an ordinary message again."""
         return self.jobs.run(self.jobs.redrive(message_id))
+
+    def bury(self, message_id: int, /) -> Literal["buried", "not_found"]:
+        """Make a message that code left a dead letter."""
+        return self.jobs.run(self.jobs.bury(message_id))
 
 
 def _without_error_data(answer: object) -> object:

@@ -111,6 +111,10 @@ class Target(Protocol):
         """Read messages that failed too often, the oldest first."""
         ...
 
+    def left_messages(self, limit: int, /) -> tuple[StoredMessage, ...]:
+        """Read messages that code left."""
+        ...
+
     def count(self, job: Job, /) -> JobCount:
         """Count the instances of a job by status."""
         ...
@@ -141,4 +145,8 @@ class Target(Protocol):
 
     def redrive(self, message_id: int, /) -> Literal["redriven", "not_found"]:
         """Turn a dead letter into an ordinary message again."""
+        ...
+
+    def bury(self, message_id: int, /) -> Literal["buried", "not_found"]:
+        """Make a message that code left a dead letter."""
         ...

@@ -206,11 +206,21 @@ def _explanations(components: Components, job: AnyDefinition, path: str, *, owne
 
 
 # ---------------------------------------------------------------- the engine
-def engine_operations(components: Components) -> Iterator[ApiOperation]:
-    """Yield the operations of the engine itself."""
-    plain = tuple(status for status in _READ if status != 409)  # noqa: PLR2004 - conflicts are of one instance
+_PLAIN: Final = tuple(status for status in _READ if status != 409)  # noqa: PLR2004 - conflicts are of one instance
 
-    def operation(
+
+@attrs.frozen
+class _Operations:
+    """Describes operations of the engine.
+
+    Attributes:
+        components: of the document.
+    """
+
+    components: Components
+
+    def __call__(
+        self,
         method: Literal["get", "post"],
         path: str,
         name: str,
@@ -225,17 +235,18 @@ def engine_operations(components: Components) -> Iterator[ApiOperation]:
             scope=scope,
             parameters=list(parameters),
             answer=answer,
-            refusals=refusals(components, plain),
+            refusals=refusals(self.components, _PLAIN),
         )
         return ApiOperation(method=method, path=path, id=name, body=body)
 
+
+def engine_operations(components: Components) -> Iterator[ApiOperation]:
+    """Yield the operations of the engine itself."""
+    operation = _Operations(components)
     info, health = answer_of(components, EngineInfo), answer_of(components, Health)
     counts = answer_of(components, StoreCounts)
     in_flight, found = answer_of(components, InFlight), answer_of(components, Listing)
     members = answer_of(components, tuple[EngineMember, ...])
-    letters = answer_of(components, tuple[StoredMessage, ...])
-    redriven: JsonSchema = {"type": "string", "enum": ["redriven", "not_found"]}
-    number = _parameter("message_id", "path", _number(_MAX_NUMBER))
     yield operation("get", "/v1/jobs", "list_jobs", "List the jobs that the engine serves.", info)
     yield operation("get", "/v1/health", "health", "Read the state of the store.", health)
     yield operation("get", "/v1/counts", "counts", "Count the instances by job and status.", counts)
@@ -244,6 +255,15 @@ def engine_operations(components: Components) -> Iterator[ApiOperation]:
         "get", "/v1/in-flight", "in_flight", "Read the unfinished work of the engine.", in_flight, scope="operate"
     )
     yield operation("get", "/v1/instances", "list_instances", "Find instances.", found, *_FILTERS)
+    yield from _of_messages(operation, answer_of(components, tuple[StoredMessage, ...]))
+    yield _metrics(refusals(components, _PLAIN))
+    yield _probe("/live", "live", "Whether the process serves requests.", ready=False)
+    yield _probe("/ready", "ready", "Whether the engine serves requests; 503 while it does not.", ready=True)
+
+
+def _of_messages(operation: _Operations, letters: JsonSchema) -> Iterator[ApiOperation]:
+    redriven: JsonSchema = {"type": "string", "enum": ["redriven", "not_found"]}
+    number = _parameter("message_id", "path", _number(_MAX_NUMBER))
     yield operation(
         *("get", "/v1/dead-letters", "list_dead_letters", "Read messages that failed too often, the oldest first."),
         letters,
@@ -257,9 +277,18 @@ def engine_operations(components: Components) -> Iterator[ApiOperation]:
         number,
         scope="operate",
     )
-    yield _metrics(refusals(components, plain))
-    yield _probe("/live", "live", "Whether the process serves requests.", ready=False)
-    yield _probe("/ready", "ready", "Whether the engine serves requests; 503 while it does not.", ready=True)
+    yield operation(
+        *("get", "/v1/left-messages", "list_left_messages", "Read messages that code left, as it cannot read them."),
+        letters,
+        _LIMIT,
+        scope="operate",
+    )
+    yield operation(
+        *("post", "/v1/left-messages/{message_id}/bury", "bury", "Make a message that code left a dead letter."),
+        {"type": "string", "enum": ["buried", "not_found"]},
+        number,
+        scope="operate",
+    )
 
 
 def _metrics(refused: JsonSchema) -> ApiOperation:
