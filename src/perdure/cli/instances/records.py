@@ -95,7 +95,7 @@ def list_table(found: Iterable[Listed]) -> Table:
         )
         for each in found
     )
-    table = Table(LIST_COLUMNS, rows, frozenset({"ADDRESS", "LAST ERROR"}))
+    table = Table(LIST_COLUMNS, rows, frozenset({"ADDRESS", "STATUS", "LAST ERROR"}))
     return table.without_empty("LAST ERROR").without_empty("SINCE")
 
 
