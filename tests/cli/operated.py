@@ -148,12 +148,13 @@ def instance(kind: str, name: str, id_: str, **fields: Any) -> Instance:
 RETRY = PendingRetry(
     run_id="run-1", cause="alarm", attempt=2, first_failed_ms=1_000, at_ms=NEW_YEAR_MS + 60_000, error=ERROR
 )
+PAID = '{"paid":1,"card":"4111-1111"}'
 INSTANCES = [
     instance("continuous", "tick", "c-1", alarm_ms=NEW_YEAR_MS + 1_000, run_count=3),
     instance("task", "order", "o-1", alarm_ms=NEW_YEAR_MS - 1_000),
     instance("task", "order", "o-2"),
     instance("task", "order", "o-3", alarm_ms=NEW_YEAR_MS, pending_retry=RETRY, last_error=ERROR),
-    instance("task", "order", "p-1", suspension="retries_exhausted", pending_retry=RETRY, last_error=ERROR),
+    instance("task", "order", "p-1", suspension="retries_exhausted", pending_retry=RETRY, last_error=ERROR, state=PAID),
     instance("task", "order", "q-1", suspension="paused", alarm_ms=NEW_YEAR_MS),
     instance("task", "other", "o-1", alarm_ms=NEW_YEAR_MS + 120_000),
 ]

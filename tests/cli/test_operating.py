@@ -25,7 +25,7 @@ LOADED = """
 import sys
 from perdure.cli.main import main
 code = main(sys.argv[1:])
-print(*(name for name, module in sys.modules.copy().items() if type(module).__name__ != "_LazyModule"))
+print(*(name for name, module in sys.modules.copy().items() if type(module).__name__ != "_Postponed"))
 sys.exit(code)
 """
 

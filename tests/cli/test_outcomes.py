@@ -157,7 +157,7 @@ LISTED = {
     "workflow:bills:fail": "done (failed)",
     "workflow:bills:wait": "done (cancelled)",
     "pool:pictures:good": "done",
-    "pool:pictures:bad": "parked (dead)",
+    "pool:pictures:bad": "parked (dead, retries_exhausted)",
 }
 
 
@@ -181,7 +181,7 @@ def test_a_store_at_rest_shows_the_same_with_its_app(tmp_path: Path, capsys: Out
     capsys.readouterr()
     assert run_command(["list", *at_rest]) == 0
     listed = capsys.readouterr().out
-    assert "parked (dead)" in listed
+    assert "parked (dead, retries_exhausted)" in listed
     assert "done (failed)" in listed
     assert run_command(["show", "workflow:bills:pay", *at_rest, "--app", "test_outcomes:APP"]) == 0
     shown = capsys.readouterr().out
