@@ -197,7 +197,7 @@ def test_an_alarm_that_is_not_due_is_explained(read_only: dict[str, list[str]], 
 def test_a_state_that_the_engine_cannot_read_leaves_the_status(tmp_path: Path, capsys: Out) -> None:
     url = write_store(tmp_path / "jobs.db", instance("task", "order", "u-1", state='{"paid":"x"}'))
     with serving(tmp_path / "jobs.db") as named:
-        assert run_command(["explain", "task:order:u-1", "trigger", *named["store"]]) == 3  # it is parked now
+        assert run_command(["explain", "task:order:u-1", "trigger", *named["store"]]) == 3  # it would be left
         capsys.readouterr()
         assert run_command(["show", "task:order:u-1", *named["store"]]) == 0
         printed = capsys.readouterr()
@@ -207,8 +207,8 @@ def test_a_state_that_the_engine_cannot_read_leaves_the_status(tmp_path: Path, c
         capsys.readouterr()
         run_command(["list", "--id-prefix", "u-", *named["store"]])
         listed = capsys.readouterr()
-        assert "left (InvalidInput)" in listed.out
-        assert "perdure: left (InvalidInput): Deploy code that reads it" in listed.err
+        assert "left (NewerOnly)" in listed.out
+        assert "perdure: left (NewerOnly): Deploy code that reads it" in listed.err
     assert run_command(["show", "task:order:u-1", "--store", url, "--app", "operated:APP"]) == 0
 
 

@@ -49,7 +49,9 @@ def path(tmp_path: Path) -> Path:
 def free_bytes_of(path: Path) -> int:
     """Return the free pages of a file as bytes: a migration has left some, which dropped an index."""
     with closing(sqlite3.connect(path)) as database:
-        ((pages,), (page_bytes,)) = (database.execute(f"PRAGMA {of}").fetchone() for of in ("freelist_count", "page_size"))
+        ((pages,), (page_bytes,)) = (
+            database.execute(f"PRAGMA {of}").fetchone() for of in ("freelist_count", "page_size")
+        )
     return int(pages) * int(page_bytes)
 
 
@@ -153,7 +155,9 @@ def test_the_advice_is_good_and_the_vacuum_does_it(
     assert advice == "vacuum        worth it: reclaims 32.0 MiB (100%); stop the engine and run perdure vacuum"
     before = path.stat().st_size
     assert run_command(["vacuum", "--store", store]) == 0
-    assert capsys.readouterr().out == f"{store}: {before / 2**20:.1f} MiB before, {path.stat().st_size // 1024} KiB now\n"
+    assert (
+        capsys.readouterr().out == f"{store}: {before / 2**20:.1f} MiB before, {path.stat().st_size // 1024} KiB now\n"
+    )
     assert run_command(["stats", "--store", store, "--json"]) == 0
     data: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert (data["vacuum"], data["instances"]["task:orders"]) == ("not needed", {"scheduled": 2})

@@ -146,6 +146,10 @@ class InspectingDispatch(Dispatch, Protocol):
         """Read the committed state as JSON, with all that newer code wrote; None if there is no instance."""
         ...
 
+    def shown_state(self, definition: AnyDefinition, id_: str, /) -> Call[str | None, CallError]:
+        """Read the committed state as JSON without secrets; None if there is no instance."""
+        ...
+
     def until(self, address: Address, wanted: WaitCondition, timeout_ms: int, /) -> Call[Awaited, CallError]:
         """Wait until an instance has a wanted status."""
         ...
@@ -242,11 +246,8 @@ class NamedJob:
 
     def shown_state(self, id_: str, /) -> Call[Any, CallError]:
         """Read the committed state as JSON-able data, with ``<secret>`` in the place of each secret."""
-        codec = self.definition.plan.state
-        return mapped(
-            self.dispatch.state_text(self.definition, id_),
-            lambda state: None if state is None else orjson.loads(codec.redact(state.encode())),
-        )
+        text = self.dispatch.shown_state(self.definition, id_)
+        return mapped(text, lambda state: None if state is None else orjson.loads(state))
 
     def shown_outcome(self, id_: str, /) -> Call[InstanceOutcome | None, CallError]:
         """Read how an instance ended, without secrets; None if it has not, or if its kind does not keep that."""

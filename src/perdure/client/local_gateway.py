@@ -25,7 +25,7 @@ from perdure.jobs.call import Call, mapped, result_of
 from perdure.jobs.definition import AnyDefinition, CallError
 from perdure.jobs.explanation import Answers, Explanation, explain
 from perdure.jobs.keys import check_key
-from perdure.jobs.readable import visible_text
+from perdure.jobs.readable import shown_text, visible_text
 from perdure.jobs.redaction import redacted_instance, redacted_message, redacted_status
 from perdure.jobs.report import NOT_FOUND, report_status
 from perdure.jobs.request import Request, Resume
@@ -197,6 +197,18 @@ class LocalGateway:
                 lambda loaded: None if loaded.instance is None else visible_text(definition, loaded.instance),
             ),
             "state",
+        )
+
+    def shown_state(self, definition: AnyDefinition, id_: str, /) -> Call[str | None, CallError]:
+        """Read the committed state as JSON without secrets; None if there is no instance."""
+        return Call(
+            partial(
+                self._read,
+                definition,
+                id_,
+                lambda loaded: None if loaded.instance is None else shown_text(definition, loaded.instance),
+            ),
+            "shown_state",
         )
 
     def shown_outcome(self, definition: AnyDefinition, id_: str, /) -> Call[InstanceOutcome | None, CallError]:

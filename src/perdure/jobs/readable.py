@@ -23,6 +23,19 @@ def visible_text(job: AnyDefinition, instance: Instance) -> str | None:
     return text
 
 
+def shown_text(job: AnyDefinition, instance: Instance) -> str | None:
+    """Return the encoded state without secrets, and without the members that only newer code knows.
+
+    Raises:
+        InvalidInput: this code cannot read it.
+    """
+    text = visible_text(job, instance)
+    if text is None:
+        return None
+    job.plan.state.open(text.encode())
+    return job.plan.state.redact(text.encode()).decode()
+
+
 def check_readable(job: AnyDefinition, instance: Instance) -> Instance:
     """Decode every state of an instance, the data of its kind, and the inputs of its claims.
 

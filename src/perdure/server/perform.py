@@ -95,17 +95,19 @@ def _refusal(envelope: Envelope, scopes: frozenset[str]) -> PerdureError | None:
     return refusal
 
 
+def _encoded(text: str | None) -> bytes:
+    return NULL if text is None else text.encode()
+
+
 def _call(gateway: LocalGateway, job: AnyDefinition, envelope: Envelope) -> tuple[Call[Any, Any], Encode]:
     match envelope.action:
         case "status" | "shown_outcome" | "steps":
             reads = {"status": gateway.status, "shown_outcome": gateway.shown_outcome, "steps": gateway.steps}
             return reads[envelope.action](job, envelope.id), json_of
         case "get_state":
-            return gateway.state_text(job, envelope.id), lambda state: NULL if state is None else state.encode()
+            return gateway.state_text(job, envelope.id), _encoded
         case "shown_state":
-            redact = job.plan.state.redact
-            shown = gateway.state_text(job, envelope.id)
-            return shown, lambda state: NULL if state is None else redact(state.encode())
+            return gateway.shown_state(job, envelope.id), _encoded
         case "load":
             moment: Call[Moment, Any] = gateway.moment(job, envelope.id, envelope.key)
             return moment, encode_moment
