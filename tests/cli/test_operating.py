@@ -208,7 +208,7 @@ def test_a_state_that_the_engine_cannot_read_leaves_the_status(tmp_path: Path, c
         run_command(["list", "--id-prefix", "u-", *named["store"]])
         listed = capsys.readouterr()
         assert "left (NewerOnly)" in listed.out
-        assert "perdure: left (NewerOnly): Deploy code that reads it" in listed.err
+        assert "perdure: left (NewerOnly): Run an engine of the version that wrote it" in listed.err
     assert run_command(["show", "task:order:u-1", "--store", url, "--app", "operated:APP"]) == 0
 
 
