@@ -101,10 +101,8 @@ def test_an_address_without_an_instance_and_events_has_no_history(store: str, ca
 def test_a_wrong_status_names_the_possible_ones(store: str, capsys: Out) -> None:
     assert run_command(["list", "--store", store, "--status", "bogus"]) == 2
     words = " ".join(capsys.readouterr().err.replace("│", " ").split())
-    assert (
-        'Choose from: "scheduled", "queued", "idle", "running", "retrying", "paused", "parked", "done", "orphaned".'
-        in words
-    )
+    statuses = '"scheduled", "queued", "idle", "running", "retrying", "paused", "parked", "left", "done", "orphaned"'
+    assert f"Choose from: {statuses}." in words
 
 
 def test_the_history_is_paged_from_the_newest_event(store: str, capsys: Out) -> None:
