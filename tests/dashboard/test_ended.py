@@ -3,14 +3,30 @@
 import asyncio
 import re
 from html import unescape
+from pathlib import Path
 from typing import Annotated
 
 import httpx2
 from attrs import frozen
 from visitor import Visitor
 
-from perdure import App, Do, ItemContext, Secret, Signal, WorkerPool, Workflow, WorkflowContext, fail, program
+from perdure import (
+    App,
+    Do,
+    ItemContext,
+    Secret,
+    Signal,
+    Task,
+    WorkerPool,
+    Workflow,
+    WorkflowContext,
+    attempt,
+    fail,
+    program,
+    tell,
+)
 from perdure.server.api import asgi
+from perdure.values.left import HEALS
 
 
 @frozen
@@ -112,3 +128,41 @@ def test_the_page_of_dead_letters_pages_through_dead_items_too():
     assert 'aria-label="resume pool:pictures:51"' in second
     assert wrong == 422
     assert [row["address"]["id"] for row in twin["items"]["parked"]] == ids[:50]
+
+
+def test_instances_and_messages_that_code_left_are_on_the_pages_of_those_that_wait_for_an_operator(tmp_path: Path):
+    url = f"sqlite:///{tmp_path / 'jobs.db'}"
+    numbers = Task("notes", state=int, event=int, initial=0, on_event=lambda ctx, event: ctx.set_state(event))
+    texts = Task("notes", state=str, event=str, initial="", on_event=lambda ctx, event: ctx.set_state(event))
+    sender = Task(
+        "sender", state=int, event=int, initial=0, on_event=lambda _, event: tell(texts, "b").send(f"{event}")
+    )
+
+    async def main() -> tuple[str, str, str, str]:
+        async with App(None).with_jobs(texts).open(url) as newer:
+            await newer.handle(texts).send("a", "text")
+        api = asgi(App(None).with_jobs(numbers, sender), url, dashboard=True)
+        transport = httpx2.ASGITransport(api)
+        async with api.lifespan(), httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:
+            visitor, jobs = Visitor(http, api), api.client
+            await attempt(jobs.handle(numbers).send("a", 1))
+            await jobs.handle(sender).send("s", 1)
+            async with asyncio.timeout(10):
+                while not await jobs.left_messages():  # noqa: ASYNC110 - it asks the store
+                    await asyncio.sleep(0)
+            pages = [
+                (await visitor.get(path)).text for path in ("/parked", "/jobs/task/notes/instances/a", "/dead-letters")
+            ]
+            await jobs.handle(numbers).terminate("a")
+            return pages[0], pages[1], pages[2], (await visitor.get("/parked")).text
+
+    parked, instance, letters, after = asyncio.run(main())
+    assert "Code that cannot read it left it (NewerOnly)" in parked
+    assert HEALS["NewerOnly"].partition(":")[0] in parked
+    assert 'aria-label="resume task:notes:a"' in parked
+    offered = re.findall(r'href="[^"]*/instances/a/request/(\w+)"', instance)
+    assert ("resume" in offered, "terminate" in offered, "pause" in offered) == (True, True, False)
+    assert re.search(r'class="status bad">left<', instance)
+    assert "Left messages" in letters
+    assert "task:sender:s" in letters
+    assert "left it (" not in after

@@ -32,6 +32,7 @@ class DeadLetters:
     Attributes:
         letters: the dead letters, the oldest first, without secrets.
         items: the dead items of worker pools.
+        left: the messages that code left, on the first page: of each sender and target the first.
         more: whether further letters follow.
         after: the id of the message before the first letter; 0 at the beginning.
         items_after: the address before the first item, printed; empty at the beginning.
@@ -39,6 +40,7 @@ class DeadLetters:
 
     letters: tuple[StoredMessage, ...]
     items: ParkedList
+    left: tuple[StoredMessage, ...] = ()
     more: bool = False
     after: int = 0
     items_after: str = ""
@@ -65,11 +67,35 @@ def dead_letters_page(frame: Frame, view: DeadLetters, /) -> Page:
             if selects and view.letters
             else shown,
             _next(frame, "messages", str(view.letters[-1].message_id), view.items_after) if view.more else None,
+            bool(view.left) and panel("Left to other code", _left(frame, view.left)),
             panel("Dead items", _items(frame, view)),
         ],
         command="perdure dead-letters; perdure redrive --all; perdure retry --kind pool --status parked",
         route="GET /v1/dead-letters",
     )
+
+
+def _left(frame: Frame, messages: tuple[StoredMessage, ...]) -> list[h.Node]:
+    headings: list[h.Node] = ["Message", "From", "To", "Action", "Sent", "Problem"]
+    rows = [
+        h.tr(data_key=str(each.message_id))[
+            h.th(scope="row")[f"#{each.message_id}"],
+            h.td[instance_link(frame, each.message.sender)],
+            h.td[instance_link(frame, each.message.target)],
+            h.td[each.message.action],
+            h.td[moment(frame, each.message.sent_ms)],
+            h.td[failure(each.error)],
+        ]
+        for each in messages
+    ]
+    return [
+        h.p(".lead")[
+            "The code cannot read these, and those behind them wait. Deploy code that reads them. If none ever will, ",
+            h.code["perdure bury"],
+            " makes one a dead letter.",
+        ],
+        table(headings, rows, caption="Left messages", empty=""),
+    ]
 
 
 def _items(frame: Frame, view: DeadLetters) -> list[h.Node]:

@@ -290,7 +290,11 @@ class PageSource:
         found = await known(self.client.dead_letters(after=after, limit=PAGE + 1))
         letters = tuple(attrs.evolve(each, error=self._failure(each.error)) for each in found[:PAGE])
         items = await self.parked(items_after, WorkerPool.kind)
-        return DeadLetters(letters=letters, more=len(found) > PAGE, after=after, items=items, items_after=items_after)
+        first = () if after or items_after else await known(self.client.left_messages(limit=PAGE))
+        left = tuple(attrs.evolve(each, error=self._failure(each.error)) for each in first)
+        return DeadLetters(
+            letters=letters, more=len(found) > PAGE, after=after, items=items, items_after=items_after, left=left
+        )
 
 
 def _presence(row: Instance | None) -> Presence:
