@@ -225,12 +225,12 @@ def _park(job: AnyDefinition, instance: Instance, claim: Claim, inputs: TurnInpu
     log = EventRecorder(inputs, instance.address, instance.run_count)
     detail = f"the process died {claim.recoveries + 1} times during this run"
     parked = log.add(JobParked, reason="recovery_exhausted", detail=detail)
-    changes: dict[str, Any] = {}  # fields of Instance
+    changes: dict[str, Any] = {"left": None}  # of an instance that is left: else each start would try to read it again
     left = instance
     if instance.claim is claim:
         left = job.alarm_consumed(instance, claim, inputs)
         record = FailureRecord(form="defect", error_type="RecoveryExhausted", message=detail)
         pending_retry = park_run(claim, record, first_failed_ms=inputs.now_ms, now_ms=inputs.now_ms)
-        changes = {"claim": None, "pending_retry": pending_retry, "last_error": record}
+        changes |= {"claim": None, "pending_retry": pending_retry, "last_error": record}
     transition = put(left, inputs.now_ms, events=(parked,), suspension="recovery_exhausted", **changes)
     return answered(transition, PauseResult(changed=True, status="parked"))
