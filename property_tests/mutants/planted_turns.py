@@ -143,6 +143,13 @@ MUTANTS = (
         BEFORE,
     ),
     Mutant(
+        "an instance that is left stays so when its upgrade is parked",
+        "jobs/recovery.py",
+        'changes: dict[str, Any] = {"left": None}',
+        "changes: dict[str, Any] = {}",
+        BEFORE,
+    ),
+    Mutant(
         "a claim that was counted twice goes beside others",
         "jobs/recovery.py",
         'alone="alone" if recoveries >= MAX_RECOVERIES else "beside_others"',
