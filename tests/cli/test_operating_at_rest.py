@@ -70,7 +70,7 @@ def test_an_instance_is_shown_with_its_state_and_error(store: str, capsys: Out) 
     printed = capsys.readouterr().out
     assert "status      parked (retries_exhausted)" in printed
     assert "Traceback\n  line 1\n" in printed
-    assert printed.endswith('{\n  "paid": 1\n}\n')
+    assert printed.endswith('{\n  "paid": 1,\n  "card": "4111-1111"\n}\n')
     run_command(["show", "task:order:p-1", "--store", store])
     printed_without = capsys.readouterr()
     assert "paid" not in printed_without.out
@@ -81,7 +81,8 @@ def test_an_instance_is_shown_with_its_state_and_error(store: str, capsys: Out) 
     assert capsys.readouterr().err == ""
     run_command(["show", "task:order:p-1", "--store", store, "--json", "--state"])
     (shown,) = json_of(capsys.readouterr().out)
-    assert (shown["status"], shown["state"], shown["last_error"]["message"]) == ("parked", {"paid": 1}, ERROR.message)
+    assert (shown["status"], shown["state"]) == ("parked", {"paid": 1, "card": "4111-1111"})
+    assert shown["last_error"]["message"] == ERROR.message
 
 
 def test_an_absent_instance_has_its_own_exit_code(store: str, capsys: Out) -> None:
