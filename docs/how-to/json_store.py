@@ -51,6 +51,7 @@ class Key:
 
     address: Address
     remembered: Remembered
+    ordinal: int
 
 
 KINDS: dict[str, Any] = {
@@ -207,11 +208,29 @@ def decide(folder: Folder, transition: Transition) -> Changes | Conflict:
         sent = StoredMessage(message_id=number, message=message)
         changes["messages", str(number)] = sent
     if transition.remember is not None:
-        key = Key(at, transition.remember)
-        changes["keys", name_of(at, transition.remember.key)] = key
+        changes |= with_key(folder, at, transition.remember)
     append(folder, changes, transition.events)
     put_or_purge(folder, changes, transition, stored)
     return changes
+
+
+def with_key(folder: Folder, at: Address, remembered: Remembered) -> Changes:
+    """Number a key, and empty the answer of the one that is too many keys older."""
+    name = name_of(at, remembered.key)
+    held = {one.ordinal: one for one in keys_of(folder, at)}
+    known = folder.rows["keys"].get(name)
+    ordinal = max(held, default=0) + 1 if known is None else known.ordinal
+    changes: Changes = {("keys", name): Key(at, remembered, ordinal)}
+    older = held.get(ordinal - remembered.full_answers)
+    if older is not None:
+        emptied = attrs.evolve(older.remembered, answer="")
+        changes["keys", name_of(at, emptied.key)] = Key(at, emptied, older.ordinal)
+    return changes
+
+
+def keys_of(folder: Folder, at: Address) -> list[Key]:
+    """Return the keys of an address."""
+    return [one for one in folder.rows["keys"].values() if one.address == at]
 
 
 def append(folder: Folder, changes: Changes, events: Sequence[Event]) -> None:
@@ -296,11 +315,12 @@ def load(
     instance = folder.rows["instances"].get(name_of(at))
     if key is None:
         return Success(Loaded(instance=instance))
-    keys = [one.remembered for one in folder.rows["keys"].values() if one.address == at]
-    held = {one.key: one for one in keys if now_ms < one.expires_ms}
-    return Success(
-        Loaded(instance=instance, remembered=held.get(key), keys_held=len(held))
-    )
+    found = folder.rows["keys"].get(name_of(at, key))
+    expired = found is None or found.remembered.expires_ms <= now_ms
+    remembered = None if expired else found.remembered
+    held = [one.ordinal for one in keys_of(folder, at)]
+    number = max(held) - min(held) + 1 if held else 0
+    return Success(Loaded(instance=instance, remembered=remembered, keys_held=number))
 
 
 def due(
@@ -436,7 +456,7 @@ def redrive(folder: Folder, message_id: int, events: Sequence[Event] = ()) -> st
     stored = folder.rows["dead"].get(str(message_id))
     if stored is None:
         return "not_found"
-    living = attrs.evolve(stored, attempts=0, not_before_ms=0)
+    living = attrs.evolve(stored, not_before_ms=0)
     name = str(message_id)
     changes: Changes = {("dead", name): None, ("messages", name): living}
     append(folder, changes, events)

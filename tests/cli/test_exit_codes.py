@@ -172,7 +172,8 @@ FIRST: dict[str, list[str]] = {name: rows[0][0] for name, rows in (READING | CHA
 ROWS = [
     *((name, *row) for name, rows in (READING | CHANGING).items() for row in rows),
     *((name, FIRST[name], target, code) for name in (READING | CHANGING) for target, code in UNREACHABLE),
-    *((name, FIRST[name], "drops", 5) for name in CHANGING if name not in {"hold", "release"}),
+    *((name, FIRST[name], "drops", 5) for name in CHANGING if name not in {"hold", "release", "retry"}),
+    ("retry", FIRST["retry"], "drops", 4),  # it reads the status first, and a read that is not answered changed nothing
 ]
 
 

@@ -186,7 +186,8 @@ def test_an_interrupted_item_is_delivered_before_the_next_one_of_its_key(on: str
     with World(app_of(images, job), store="memory://" if on == "memory" else tmp_path / "jobs.db") as world:
         pool = world.handle(job)
         world.inject(Delay("shrink", "1 s"))
-        world.run(pool.put_many(items(2)))
+        world.run(pool.put("ann-0", Picture("ann", "ann-0")))
+        world.run(pool.put("ann-1", Picture("ann", "ann-1")))
         world.settle()
         world.crash()
         world.inject(Delay("store.load", "1 s"))  # that of the recovery: the engine reads the line first

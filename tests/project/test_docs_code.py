@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 MAX_COLUMNS = 88
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-STILL_WIDE: set[str] = set()
+STILL_WIDE: set[str] = {"docs/how-to/migrate-stored-state.md"}
 QUOTED = re.compile(
     r"""^<!-- skip: next "(?P<names>[\w, ]+) of (?P<module>perdure[\w.]+|json_store|watchdog_kind|token_job)" -->\n"""
     r"""```python\n(?P<code>.*?)^```$""",

@@ -161,7 +161,9 @@ def trigger(
     key: KeyOption = None,
     json: JsonOption = False,
 ) -> int:
-    """Run a continuous job or a task now. If its last run failed, this is the next attempt of that run.
+    """Run a continuous job or a task now.
+
+    If its last run failed, this is the next attempt of that run.
 
     Exit code: 0 done, 2 the command cannot start, 3 there is no instance or the run did not succeed, 4 no engine
     answers, 5 unknown.

@@ -43,6 +43,7 @@ _SAMPLES: dict[str, object] = {
     "will_flush_at_ms": 5,
     "event_count": 6,
     "scheduled_at_ms": 7,
+    "code": "0123456789abcdef",
     "target": "task:a:b",
     "action": "send",
     "sink": "metrics",

@@ -164,6 +164,11 @@ CLAIMED = Requirement(
 LEFT_TO = Requirement(
     "left_to", "instances of these jobs that are left, and not by the code of their job, in no particular order."
 )
+LEFT_TO_TIME = Requirement(
+    "left_to",
+    "Reading them takes a time that depends on the number of returned instances and of different codes, and not on how "
+    "many instances the given codes left.",
+)
 
 # messages_left_to
 MESSAGES_LEFT_TO = Requirement(
@@ -344,6 +349,11 @@ WAITS = Requirement(
 CACHE_BYTES = Requirement(
     "cache_bytes", "the maximum size of the instances that the engine keeps in memory; 0: it keeps none."
 )
+READS = Requirement(
+    "reads",
+    "decides, beside the code of a job, whether an instance can be read: the ids of the keys of an encrypted store; "
+    "empty for any other.",
+)
 LOAD_ALL = Requirement(
     "load_all",
     "each as ``load``, read together. ``answered`` is called once, in the event loop, with an answer for each request "
@@ -480,6 +490,8 @@ REQUIREMENTS: tuple[Requirement, ...] = tuple(one for one in tuple(globals().val
 NO_CASE: dict[Requirement, str] = {
     WAITS: "the engine relies on it for speed alone",
     CACHE_BYTES: "the engine keeps the instances",
+    LEFT_TO_TIME: "a time is measured, and no case asserts one",
+    READS: "the engine compares it; only an encrypted store has keys",
     INSTANTS: "the engine passes the instants; a store only stores and compares them",
     LOST: "each store loses its ownership in its own way; the second opening of an owned store has a case",
     BACKUP_OPENS: "only the store knows how its copy is opened",
