@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
@@ -31,7 +31,9 @@ from perdure.telemetry.prometheus import prometheus
 from perdure.values import errors
 
 Out = pytest.CaptureFixture[str]
-Target: TypeAlias = Literal["engine", "plain engine", "failed store", "nothing", "closed port", "at rest", "drops"]
+Target: TypeAlias = Literal[
+    "engine", "plain engine", "failed store", "nothing", "closed port", "at rest", "drops", "loses changes"
+]
 """The target of a command: an engine (with metrics, without, or on a store that fails), no named target, a port that
 nothing listens on, a store without its engine, or a server that answers probes and drops every request."""
 
@@ -170,6 +172,7 @@ ELSEWHERE = {
 ASKS = ("pause", "resume", "retry", "cancel", "clear", "terminate", "redrive")
 FIRST: dict[str, list[str]] = {name: rows[0][0] for name, rows in (READING | CHANGING).items()}
 ROWS = [
+    ("retry", FIRST["retry"], "loses changes", 5),
     *((name, *row) for name, rows in (READING | CHANGING).items() for row in rows),
     *((name, FIRST[name], target, code) for name in (READING | CHANGING) for target, code in UNREACHABLE),
     *((name, FIRST[name], "drops", 5) for name in CHANGING if name not in {"hold", "release", "retry"}),
@@ -211,6 +214,40 @@ def dropping() -> Iterator[list[str]]:
         thread.join()
 
 
+@contextmanager
+def losing_changes(engine: str) -> Iterator[list[str]]:
+    """Serve a port in front of an engine that closes a connection with a request to retry, before it arrives."""
+    listener, opened = socket.create_server(("127.0.0.1", 0)), list[socket.socket]()
+
+    def pump(source: socket.socket, sink: socket.socket, lost: tuple[bytes, ...]) -> None:
+        with suppress(OSError):
+            while (data := source.recv(65_536)) and not any(each in data for each in lost):
+                sink.sendall(data)
+        for each in (source, sink):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                caller, _ = listener.accept()
+                behind = socket.create_connection(("127.0.0.1", int(engine.rpartition(":")[2])))
+                opened.extend((caller, behind))
+                threading.Thread(target=pump, args=(caller, behind, (b"resume", b"trigger"))).start()
+                threading.Thread(target=pump, args=(behind, caller, ())).start()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield ["--server", f"http://127.0.0.1:{listener.getsockname()[1]}", "--timeout", "2 seconds"]
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join()
+        for each in opened:
+            each.close()
+
+
 @pytest.fixture(scope="module")
 def targets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[str]]]:
     folder = tmp_path_factory.mktemp("targets")
@@ -222,6 +259,7 @@ def targets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list
         serving(folder / "plain.db", app) as plain,
         serving(folder / "failed.db", app, failed_store) as failed,
         dropping() as drops,
+        losing_changes(engine["server"][1]) as loses,
         socket.create_server(("127.0.0.1", 0)) as bound,
     ):
         closed = bound.getsockname()[1]
@@ -238,6 +276,7 @@ def targets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list
             "closed port": ["--server", f"http://127.0.0.1:{closed}"],
             "at rest": ["--store", rest],
             "drops": drops,
+            "loses changes": loses,
         }
 
 
