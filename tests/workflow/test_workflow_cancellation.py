@@ -240,7 +240,7 @@ def bad_trip(undo: Undo[Desk], count: int) -> Do[str, str, Desk]:
 
 @pytest.mark.parametrize("retry", [None, Retry(max_attempts=2, delay=Backoff.constant("1 second"))])
 def test_a_workflow_that_its_own_code_parked_is_compensated_when_it_is_cancelled(retry: Any) -> None:
-    desk, job = Desk(), flow_of(raising, retry=retry)
+    desk, job = Desk(), flow_of(raising, retry_defects=retry)
     with World(App(desk).with_jobs(job)) as world:
         world.run(world.handle(job).start("t", 0))
         world.advance("1 minute")
