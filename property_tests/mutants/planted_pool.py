@@ -6,6 +6,7 @@ CALLS = "tests/kinds/test_worker_pool.py"
 LIMITS = "tests/kinds/test_pool_limits.py"
 TURNS = "engine/test_fair_turns.py"
 RATES = "engine/test_rate_limit.py"
+LANES = "engine/test_lane_limit_model.py"
 HANDLER = "kinds/worker_pool/handler.py"
 FEEDER = "engine/lane_feeder.py"
 
@@ -147,9 +148,45 @@ MUTANTS = (
     Mutant(
         "a recovered run that waits for its key blocks all keys",
         "engine/lane_limit.py",
-        "not any(self._may_enter(lane) for lane, _ in self._outside)",
-        "not self._outside",
+        "return self._inside < self.slots\n\n    @property\n    def has_doubt",
+        "return self._inside < self.slots and not self._outside\n\n    @property\n    def has_doubt",
         f"{LIMITS}::test_a_recovered_run_that_waits_for_its_key_leaves_workers_to_the_others",
+    ),
+    Mutant(
+        "a recovered run that waits for its rate keeps its slot",
+        "engine/lane_limit.py",
+        "                await self.rated.wait_for_rate(lane)\n            await self._take_slot(address, lane)\n",
+        "                await self._take_slot(address, lane)\n                await self.rated.wait_for_rate(lane)\n"
+        "                self._return_slot(address)\n            await self._take_slot(address, lane)\n",
+        f"{LIMITS}::test_a_recovered_run_that_waits_for_its_rate_keeps_no_worker_from_the_others",
+    ),
+    Mutant(
+        "a run that gives up as a slot is handed to it keeps the slot",
+        "engine/lane_limit.py",
+        "self._return_slot(address)  # the slot was",
+        "pass  # the slot was",
+        f"{LANES}::TestLaneLimit",
+    ),
+    Mutant(
+        "a returned slot goes to a run of a full lane",
+        "engine/lane_limit.py",
+        "if not run.entered.done() and self._may_enter(run.lane):",
+        "if not run.entered.done():",
+        f"{LANES}::TestLaneLimit",
+    ),
+    Mutant(
+        "a returned slot goes to the run that came last",
+        "engine/lane_limit.py",
+        "for run in self._outside:",
+        "for run in reversed(self._outside):",
+        f"{LANES}::test_runs_of_a_lane_enter_in_the_order_of_their_arrival",
+    ),
+    Mutant(
+        "an alarm beside a run takes the slot of its claim twice",
+        "engine/lane_limit.py",
+        "        if address in self._claims and address not in self._inside_at:\n            self._change",
+        "        if address in self._claims:\n            self._change",
+        f"{LANES}::test_an_alarm_beside_a_run_leaves_the_slot_of_its_claim",
     ),
     Mutant(
         "a lane whose claim the store refused continues with the next item",
@@ -168,8 +205,8 @@ MUTANTS = (
     Mutant(
         "a recovered run takes no slot of its lane",
         "engine/lane_limit.py",
-        "        self._count(address, lane)\n        try:",
-        '        self._count(address, "")\n        try:',
+        "            self._count(address, lane)\n            return\n",
+        '            self._count(address, "")\n            return\n',
         f"{LIMITS}::test_a_recovered_run_takes_a_worker_of_its_key",
     ),
     Mutant(
@@ -217,8 +254,8 @@ MUTANTS = (
     Mutant(
         "a recovered run does not wait for the rate",
         FEEDER,
-        "        if free_ms <= now_ms:\n            return False",
-        "        if free_ms <= math.inf:\n            return False",
+        "return self.rates.free_ms(lane, now_ms) > now_ms",
+        "return False",
         "kinds/test_rates_over_restarts.py::test_no_window_holds_more_runs_than_the_rates_whatever_crashes[memory]",
     ),
     Mutant(

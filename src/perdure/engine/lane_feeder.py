@@ -260,14 +260,19 @@ class LaneFeeder:
                 else:
                     self._answered(address, Failure(failure))
 
-    async def waits_for_rate(self, lane: str) -> bool:
-        """Wait for a while if no recovered run of a lane may begin now; return whether it waited."""
+    def is_limited(self, lane: str) -> bool:
+        """Whether the rates let no run of a lane begin now."""
         if self.rates is None:
             return False
         now_ms = self.runtime.monotonic_ms()
+        return self.rates.free_ms(lane, now_ms) > now_ms
+
+    async def wait_for_rate(self, lane: str) -> None:
+        """Wait until the rates let a recovered run of a lane begin."""
+        if self.rates is None:
+            return
+        now_ms = self.runtime.monotonic_ms()
         free_ms = self.rates.free_ms(lane, now_ms)
-        if free_ms <= now_ms:
-            return False
         self._recovered.append(lane)
         try:
             if free_ms == math.inf:
@@ -275,10 +280,10 @@ class LaneFeeder:
                 self.wake.ring()
                 await waiting
             else:
-                await self.runtime.sleep(free_ms - now_ms)
+                await self.runtime.sleep(max(0, free_ms - now_ms))
         finally:
             self._recovered.remove(lane)
-        return True
+            self.wake.ring()
 
     async def count_recovered(self, lane: str) -> None:
         """Count a run that no lane began."""

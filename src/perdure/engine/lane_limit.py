@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import attrs
 
@@ -19,13 +19,32 @@ from perdure.values.transition import Put
 class Rated(Protocol):
     """The rates of a job, for runs that no lane began."""
 
-    async def waits_for_rate(self, lane: str, /) -> bool:
-        """Wait for a while if no run of a lane may begin now; return whether it waited."""
+    def is_limited(self, lane: str, /) -> bool:
+        """Whether no run of a lane may begin now."""
+        ...
+
+    async def wait_for_rate(self, lane: str, /) -> None:
+        """Wait until a run of a lane may begin. Another run may begin instead before the caller continues."""
         ...
 
     async def count_recovered(self, lane: str, /) -> None:
         """Count a run that begins."""
         ...
+
+
+@attrs.define(eq=False)
+class _Outside:
+    """A run that waits for a slot.
+
+    Attributes:
+        address: the instance.
+        lane: its lane.
+        entered: done when the run has the slot.
+    """
+
+    address: Address
+    lane: str
+    entered: Future[None]
 
 
 @attrs.define
@@ -58,7 +77,7 @@ class LaneLimit:
     _claims: dict[Address, str] = attrs.Factory(dict[Address, str])  # those in the store, by their lanes
     _idle: dict[str, int] = attrs.Factory(dict[str, int])  # claims by lane whose instance has no slot
     doubted: set[Address] = attrs.Factory(set[Address])
-    _outside: list[tuple[str, Future[Any]]] = attrs.Factory(list[tuple[str, Future[Any]]])
+    _outside: list[_Outside] = attrs.Factory(list[_Outside])
 
     @property
     def held(self) -> int:
@@ -68,12 +87,12 @@ class LaneLimit:
     @property
     def waiting(self) -> int:
         """Number of runs that wait for a slot."""
-        return sum(not place.done() for _, place in self._outside)
+        return len(self._outside)
 
     @property
     def has_slot(self) -> bool:
-        """Whether the lane feeder may take a slot. Runs that wait come first, unless their lane is full."""
-        return self._inside < self.slots and not any(self._may_enter(lane) for lane, _ in self._outside)
+        """Whether the lane feeder may take a slot. A slot that is returned goes to the first run that may enter."""
+        return self._inside < self.slots
 
     @property
     def has_doubt(self) -> bool:
@@ -156,23 +175,34 @@ class LaneLimit:
         if address in self._reserved:
             self.use(address)
             return
-        while self._inside >= self.slots or not self._may_enter(lane) or await self.rated.waits_for_rate(lane):
-            if self._inside >= self.slots or not self._may_enter(lane):
-                await self._wait_outside(lane)
-        self._count(address, lane)
+        while True:
+            while self.rated.is_limited(lane):
+                await self.rated.wait_for_rate(lane)
+            await self._take_slot(address, lane)
+            if not self.rated.is_limited(lane):
+                break
+            self._return_slot(address)  # a run that waits for its rate keeps no slot from the others
         try:
             await self.rated.count_recovered(lane)
         except BaseException:
-            self.leave_lane(address)
+            self._return_slot(address)
             raise
 
-    async def _wait_outside(self, lane: str) -> None:
-        place = self.runtime.future()
-        self._outside.append((lane, place))
+    async def _take_slot(self, address: Address, lane: str) -> None:
+        """Take a slot, or wait until one is handed over."""
+        if self._inside < self.slots and self._may_enter(lane):
+            self._count(address, lane)
+            return
+        run = _Outside(address, lane, self.runtime.future())
+        self._outside.append(run)
         try:
-            await place
-        finally:
-            self._outside.remove((lane, place))
+            await run.entered
+        except BaseException:
+            if run in self._outside:
+                self._outside.remove(run)
+            else:
+                self._return_slot(address)  # the slot was handed over in the same moment
+            raise
 
     def leave_lane(self, address: Address) -> None:
         """Return a slot of an instance, and let the next run in.
@@ -180,21 +210,30 @@ class LaneLimit:
         It may have two: that of its run, and that of an alarm which was fired meanwhile. The one that is returned first
         leaves the other one as it is.
         """
+        self.ended += 1
+        self._return_slot(address)
+
+    def _return_slot(self, address: Address) -> None:
         lane, *others = self._inside_at.pop(address)
         if others:
             self._inside_at[address] = tuple(others)
         elif address in self._claims:
             self._change_idle(self._claims[address], 1)
         self._inside -= 1
-        self.ended += 1
         self._running[lane] -= 1
         if not self._running[lane]:
             del self._running[lane]
-        for of, place in self._outside:
-            if not place.done() and self._may_enter(of):
-                place.set_result(None)
-                break
+        self._hand_over()
         self.freed(lane)
+
+    def _hand_over(self) -> None:
+        """Give the returned slot to the first run that may enter. No newcomer takes it before that run continues."""
+        for run in self._outside:
+            if not run.entered.done() and self._may_enter(run.lane):  # done: it gives up in this step
+                self._outside.remove(run)
+                self._count(run.address, run.lane)
+                run.entered.set_result(None)
+                return
 
     def _count(self, address: Address, lane: str) -> None:
         if address in self._claims and address not in self._inside_at:
