@@ -180,30 +180,6 @@ def test_a_recovered_run_that_waits_for_its_rate_keeps_no_worker_from_the_others
         assert images.urls[4:] == ["ann-1"]
 
 
-def test_a_recovered_run_that_waits_for_its_rate_keeps_no_worker_from_the_others() -> None:
-    images, job = Images(), pool_of(workers=3, rate_per_key=(2, "1 hour"))
-    with World(app_of(images, job)) as world:
-        pool = world.handle(job)
-        world.unwrap(pool.put_many(items(1)))
-        world.settle()
-        world.inject(Hang("shrink", times=3))
-        for key in ("carl", "ann", "bob"):
-            world.unwrap(pool.put(f"{key}-1", Picture(key, f"{key}-1")))
-        world.settle()
-        world.crash()
-        fewer = pool_of(workers=1, rate_per_key=(2, "1 hour"))
-        world.inject(Delay("shrink", "1 s"))
-        for call in (2, 3):  # the recoveries of ann-1 and bob-1 begin while carl-1 runs
-            world.inject(Delay("store.load", "500 ms", call=call))
-        world.open(app_of(images, fewer))
-        pool = world.handle(fewer)
-        world.unwrap(pool.put("dan-1", Picture("dan", "dan-1")))
-        world.advance("2 s")
-        assert images.urls == ["ann-0", "carl-1", "bob-1", "dan-1"]
-        world.advance("1 hour")
-        assert images.urls[4:] == ["ann-1"]
-
-
 @pytest.mark.parametrize("on", ["memory", "sqlite"])
 def test_an_interrupted_item_is_delivered_before_the_next_one_of_its_key(on: str, tmp_path: Path) -> None:
     images, job = Images(), pool_of(workers=4, workers_per_key=1)
