@@ -72,7 +72,7 @@ def test_an_alarm_fires_by_the_clock_of_the_store(skews: list[int], calls: list[
             if pause_ms:
                 cluster.advance(timedelta(milliseconds=pause_ms))
             asked_ms, id_ = cluster.now_ms, str(number)
-            sent = cluster.run(
+            sent = cluster.run_on(
                 engines[engine % len(engines)],
                 lambda client, id_=id_, delay_ms=delay_ms: client.handle(alarms).send(id_, delay_ms),  # type: ignore[misc]
             )
