@@ -71,7 +71,6 @@ def meets(query: Query, row: Instance) -> bool:
         "kind": row.address.kind,
         "name": row.address.name,
         "status": row.status,
-        "suspension": row.suspension,
     }
     return (
         all(getattr(query, name) in (None, found) for name, found in asked.items())

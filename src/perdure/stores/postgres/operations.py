@@ -106,7 +106,7 @@ class PostgresOperations:
         self._commit_sql = _commit_sql(self.schema)
         self._load_sql = (
             "SELECT n, action, fingerprint, answer, expires_ms, failures, held, "  # noqa: S608 - as above
-            f"{prefixed('(instance)', INSTANCE_COLUMNS)} FROM {self.schema}.load_group($1, $2, $3, $4, $5)"
+            f"{prefixed('(instance)', INSTANCE_COLUMNS)} FROM {self.schema}.load_keyed_group($1, $2, $3, $4, $5)"
         )
 
     # ------------------------------------------------------------ state

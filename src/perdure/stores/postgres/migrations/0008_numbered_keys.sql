@@ -218,8 +218,7 @@ BEGIN
   RETURN true;
 END $$;
 
-DROP FUNCTION perdure.load_group(text[], text[], text[], text[], bigint[]);
-CREATE FUNCTION perdure.load_group(kinds text[], names text[], ids text[], keys text[], nows_ms bigint[])
+CREATE FUNCTION perdure.load_keyed_group(kinds text[], names text[], ids text[], keys text[], nows_ms bigint[])
 RETURNS TABLE (n int, action text, fingerprint text, answer text, expires_ms bigint, failures int, held bigint,
   instance perdure.instances)
 LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SET jit = off AS $$
