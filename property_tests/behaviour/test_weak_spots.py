@@ -156,7 +156,9 @@ def test_concurrent_additions_are_never_lost(
             if fault is not None:
                 world.inject(fault)
             calls: list[Any] = [world.handle(totals).send("a", Plus(3)) for _ in range(number)]
-            answers = world.concurrently(*calls, *(world.handle(hourly).trigger("a", new_run=True) for _ in range(number)))
+            answers = world.concurrently(
+                *calls, *(world.handle(hourly).trigger("a", new_run=True) for _ in range(number))
+            )
             added += sum(isinstance(answer, Success) for answer in answers[:number])
             ran += number
         runs = Counter(type(call.outcome) for call in world.effects if call.address.name == "hourly")

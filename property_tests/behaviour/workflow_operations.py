@@ -153,7 +153,9 @@ class Called:
 def workflow_with(body: Body, **options: Any) -> Flow:
     """Return a workflow that tries each of its steps twice."""
     retry: Any = Retry(max_attempts=2, delay=Backoff.constant("5 s"), jitter=False)
-    return Workflow("flow", state=int, run=body, signals=(go, stop), **{"retry_defects": retry, "keep": None, **options})
+    return Workflow(
+        "flow", state=int, run=body, signals=(go, stop), **{"retry_defects": retry, "keep": None, **options}
+    )
 
 
 async def looks(world: World) -> Any:

@@ -47,7 +47,7 @@ lives = st.lists(
 
 
 SLOW_MS = 2_000
-"""How long a slow run takes. After its third delivery it runs alone: a run that was counted before waits for its end."""
+"""How long a slow run takes. After its third delivery it runs alone, and a run that was counted before waits for it."""
 
 
 def holds(begun: list[int], runs: int, window_ms: int) -> bool:

@@ -40,7 +40,9 @@ retry: Any = Retry(max_attempts=3, delay=Backoff.constant("1 s"), jitter=False)
 
 
 def flow_of(run: Any, **options: Any) -> Flow:
-    return Workflow("flow", state=int, run=run, signals=(text, number), **{"retry_defects": retry, "keep": None, **options})
+    return Workflow(
+        "flow", state=int, run=run, signals=(text, number), **{"retry_defects": retry, "keep": None, **options}
+    )
 
 
 @effect
