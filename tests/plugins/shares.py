@@ -32,6 +32,8 @@ _DISK = (  # files, SQL and kills of processes
 _POSTGRES = (
     "property_tests/sharing/",
     "tests/cli/test_postgres_tools.py",
+    "tests/project/test_deploy_web_page.py",
+    "tests/stores/test_left.py",
     "tests/stores/test_postgres_",
 )
 _SWEEPS = (  # hundreds of cases that differ in the instant of one fault
