@@ -54,10 +54,10 @@ MUTANTS = (
     ),
     Mutant(
         "a message is buried while an engine handles it",
-        "engine/outbox.py",
-        "if self.store.sharing is not None and isinstance(transition.inbound, DeadLettered):",
+        "jobs/messages.py",
+        "if fate is not None and any(claim.message_id == fate.message_id for claim in claims if claim is not None):",
         "if False:",
-        "sharing/test_deploys.py::test_a_message_is_no_dead_letter_while_an_engine_handles_it",
+        "tests/behaviour/test_messages.py::test_a_message_whose_run_is_left_in_progress_is_not_buried[memory]",
     ),
     Mutant(
         "a request marks an instance that another engine reads",

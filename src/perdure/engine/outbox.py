@@ -248,6 +248,7 @@ class Outbox:
         self, stored: StoredMessage, transition: Transition
     ) -> Result[Literal["buried", "not_found"], PerdureError]:
         pair = (stored.message.sender, stored.message.target)
+        # Enough for an owned store, whose rows only this engine writes. On a shared one, `_write` adds a fence.
         if await self._fenced(transition) is None or pair in self._under_way:
             return Success("not_found")
         self._under_way.add(pair)
