@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from operated import ERROR, INSTANCES, NEW_YEAR_MS, ORDER, json_of, write_failed, write_store
+from operated import ERROR, INSTANCES, NEW_YEAR_MS, ORDER, instance, json_of, write_failed, write_store
 
 from perdure.cli.commands import run_command
 from perdure.stores.sqlite import open_sqlite
@@ -54,6 +54,19 @@ def test_pages_of_any_size_list_every_instance_once(store: str, capsys: Out, lim
             break
         after = ["--after", printed.err.split("'")[1]]
     assert found == [str(each.address) for each in INSTANCES]
+
+
+def test_a_page_with_other_columns_has_its_own_headings(tmp_path: Path, capsys: Out) -> None:
+    """A column without a text is left out, for each page of 1,000 instances."""
+    idle = [instance("task", "order", f"i-{number:04}", alarm_ms=None) for number in range(1_001)]
+    paused = instance("task", "order", "j-1", suspension="paused", suspended_ms=1_000)
+    store = write_store(tmp_path / "jobs.db", *idle, paused)
+    assert run_command(["list", "--store", store, "--job", "task:order", "--id-prefix", "i-", "--all"]) == 0
+    assert capsys.readouterr().out.count("ADDRESS") == 1
+    assert run_command(["list", "--store", store, "--job", "task:order", "--all"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    headings = [line.split() for line in lines if line.startswith("ADDRESS")]
+    assert [("SINCE" in each) for each in headings] == [False, True]
 
 
 def test_a_list_is_a_table_of_addresses_statuses_and_errors(store: str, capsys: Out) -> None:

@@ -73,7 +73,7 @@ def write_table(table: Table, *, heading: bool = True) -> None:
 
     Args:
         table: the table.
-        heading: whether to write the headings; only the first page of a long list has them.
+        heading: whether to write the headings; a page of a long list has them if they differ from those above it.
     """
     if sys.stdout.isatty():
         _write_styled(table, heading=heading)

@@ -48,11 +48,12 @@ def list_instances(
         raise UsageError(f"--limit {limit}: expected a number from 1")
     begin = None if after is None else address_of(after)
     left, last, told = limit, None, dict[str, None]()
+    columns: tuple[str, ...] = ()
     with open_target(target) as found:
         for page in pages(found, list_filter(wanted, after=begin), None if all_ else limit + 1):
             shown = page if all_ else page[:left]
             if shown:
-                _write(shown, json=json, heading=last is None)
+                columns = _write(shown, columns, json=json)
                 left, last = left - len(shown), shown[-1].address
                 told.update(dict.fromkeys(remedies(shown)))
             if len(shown) < len(page):
@@ -64,8 +65,11 @@ def list_instances(
     return ExitCode.DONE
 
 
-def _write(page: tuple[Listed, ...], *, json: bool, heading: bool) -> None:
+def _write(page: tuple[Listed, ...], above: tuple[str, ...], *, json: bool) -> tuple[str, ...]:
+    """Write a page, with its headings if they differ from those above; return its headings."""
     if json:
         write_json(listed_data(each) for each in page)
-    else:
-        write_table(list_table(page), heading=heading)
+        return above
+    table = list_table(page)
+    write_table(table, heading=table.columns != above)
+    return table.columns
