@@ -91,13 +91,17 @@ class Change:
     def is_code(self) -> bool:
         """Whether the file with the change is Python."""
         try:
-            ast.parse(self.apply(self.path.read_text(encoding="utf-8")))
+            ast.parse(self.changed())
         except SyntaxError:
             return False
         return True
 
-    def apply(self, text: str) -> str:
+    def changed(self) -> str:
         """Return the text of the file with the change."""
+        return self.apply(self.path.read_text(encoding="utf-8"))
+
+    def apply(self, text: str) -> str:
+        """Return a text of the file with the change."""
         return text[: self.start] + self.new + text[self.end :]
 
 

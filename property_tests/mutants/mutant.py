@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 import attrs
+from definitions import Definition, NoSuchPlace, definition_with
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "perdure"
@@ -27,14 +28,14 @@ class Mutant:
 
     Attributes:
         name: the wrong behaviour, in the words of the library.
-        file: below ``src/perdure``.
-        old: the text that is there, once.
+        at: the qualified name of the function, class or table that has the text, or the name of a migration.
+        old: the text that is there, once; where several modules define the name, only one of them has the text.
         new: what takes its place.
         killer: the test that must fail, as pytest names it below ``property_tests``, or from ``tests/`` on.
     """
 
     name: str
-    file: str
+    at: str
     old: str
     new: str
     killer: str
@@ -45,33 +46,33 @@ class Mutant:
     @property
     def path(self) -> Path:
         """The file in the checkout, which is only read."""
-        return SOURCE / self.file
+        return SOURCE / self._definition().file
 
-    def apply(self, text: str) -> str:
-        """Plant it.
+    def changed(self) -> str:
+        """Return the text of the file with the bug.
 
         Raises:
-            ValueError: the text is not there, or more than once.
+            NoSuchPlace: the name or the text is not there, or more than once.
         """
-        count = text.count(self.old)
-        if count != 1:
-            raise ValueError(f"{self.name}: {self.file} has its text {count} times; choose a new anchor for the mutant")
-        return text.replace(self.old, self.new)
+        return self._definition().replace(self.old, self.new)
+
+    def _definition(self) -> Definition:
+        try:
+            return definition_with(self.at, self.old, SOURCE)
+        except NoSuchPlace as error:
+            raise NoSuchPlace(f"{self.name}: {error}") from None
 
 
 class Planted(Protocol):
     """A change to one file of the library.
 
     Attributes:
-        file: below ``src/perdure``.
         path: the file in the checkout, which is only read.
     """
 
     @property
-    def file(self) -> str: ...
-    @property
     def path(self) -> Path: ...
-    def apply(self, text: str) -> str:
+    def changed(self) -> str:
         """Return the text of the file with the change."""
         ...
 
@@ -104,10 +105,10 @@ def verdict_of(tests: Sequence[str], mutant: Planted | None, patience_s: float) 
     folder = _copy()
     if mutant is None:
         return _run(tests, folder, patience_s)
-    file = Path(folder) / "perdure" / mutant.file
+    file = Path(folder) / "perdure" / mutant.path.relative_to(SOURCE)
     for compiled in (file.parent / "__pycache__").glob(f"{file.stem}.*"):
         compiled.unlink()
-    file.write_text(mutant.apply(mutant.path.read_text(encoding="utf-8")), encoding="utf-8")
+    file.write_text(mutant.changed(), encoding="utf-8")
     try:
         return _run(tests, folder, patience_s)
     finally:

@@ -17,21 +17,21 @@ MUTANTS = (
     # ------------------------------------------------------------ a change of a state alone
     Mutant(
         "a change of a state alone is written over any version",
-        "stores/sqlite/narrow.py",
+        "STATEMENTS",
         'WHERE incarnation = ? AND version = ?"',
         'WHERE incarnation = ? AND ? > 0"',
         f"{STATES}[b-SqliteHarness]",
     ),
     Mutant(
         "a state that meets a conflict in a group is taken for written",
-        "stores/sqlite/change_group.py",
+        "ChangeGroup.__call__",
         ".rowcount != len(rows):\n                raise RowsDiffer\n        for",
         ".rowcount != len(rows):\n                pass\n        for",
         f"{STATES}[b-SqliteHarness]",
     ),
     Mutant(
         "a row that was written as expected keeps its old version",
-        "engine/residents.py",
+        "Residents.landed",
         "fence = Fence(expected.incarnation, expected.version + 1)",
         "fence = Fence(expected.incarnation, expected.version)",
         "tests/behaviour/test_shared_flights.py::test_turns_that_were_folded_leave_the_row_that_is_stored[sqlite]",
@@ -39,21 +39,21 @@ MUTANTS = (
     # ------------------------------------------------------------ flights
     Mutant(
         "turns whose commit has an unknown outcome are decided again",
-        "engine/flight.py",
+        "taken_apart",
         " or not isinstance(stored.failure(), StoreUnavailable):",
         ":",
         "tests/behaviour/test_shared_flights.py::test_turns_whose_commit_may_be_stored_are_not_decided_again[memory]",
     ),
     Mutant(
         "a turn is decided on a flight of a shared store whose commit compares no version",
-        "engine/folding.py",
+        "Folding.allows",
         "and (self.residents.may_use_rows or type(flight.transition.write) is not KeepInstance)",
         "and True",
         KEPT,
     ),
     Mutant(
         "a folded turn that changes more than the state is written as one that does not",
-        "values/transition.py",
+        "folded",
         "        write = Put(write.instance)\n",
         "        write = Put(write.instance, first.write.changes)\n",
         "values/test_folded_writes.py::test_folded_turns_leave_the_row_that_they_leave_one_after_the_other",
@@ -61,28 +61,28 @@ MUTANTS = (
     # ------------------------------------------------------------ plain events
     Mutant(
         "an event of a paused instance is handled as a plain one",
-        "jobs/plain_event.py",
+        "begin_plain_event",
         "        or instance.suspension is not None\n",
         "",
         EVENT,
     ),
     Mutant(
         "an event beside a claim is handled as a plain one",
-        "jobs/plain_event.py",
+        "begin_plain_event",
         "        or instance.event_claim is not None\n",
         "",
         EVENT,
     ),
     Mutant(
         "an event of an older state is handled as a plain one",
-        "jobs/plain_event.py",
+        "begin_plain_event",
         "        or instance.state_version != job.plan.state_version\n",
         "",
         EVENT,
     ),
     Mutant(
         "the messages of a plain event are lost",
-        "jobs/plain_event.py",
+        "plain_event_handled",
         "        messages=tuple(event.messages) if event.messages else (),\n        before=before,",
         "        before=before,",
         EVENT,
@@ -90,28 +90,28 @@ MUTANTS = (
     # ------------------------------------------------------------ plain runs
     Mutant(
         "a held job runs its plain alarms",
-        "jobs/plain_run.py",
+        "begin_plain_run",
         '        or inputs.hold != "released"\n',
         "",
         RUN,
     ),
     Mutant(
         "a pending retry is begun as a plain run",
-        "jobs/plain_run.py",
+        "begin_plain_run",
         "        or instance.pending_retry is not None\n",
         "",
         RUN,
     ),
     Mutant(
         "a plain run begins before its alarm is due",
-        "jobs/plain_run.py",
+        "begin_plain_run",
         "        or instance.alarm_ms > inputs.now_ms\n",
         "",
         RUN,
     ),
     Mutant(
         "an alarm is lost whose row was read before an event changed the state",
-        "engine/alarms.py",
+        "Alarms._is_written",
         " and kept.due_ms != read.due_ms",
         "",
         f"{ALARM}[False]",
@@ -119,28 +119,28 @@ MUTANTS = (
     # ------------------------------------------------------------ a claim with the acceptance
     Mutant(
         "the claim with an acceptance is written as a second version",
-        "jobs/accepted_run.py",
+        "with_claim",
         "changed(incarnation=before.incarnation, version=before.version)",
         "changed(incarnation=before.incarnation)",
         ACCEPTED,
     ),
     Mutant(
         "the events of a claim with an acceptance are lost",
-        "jobs/accepted_run.py",
+        "with_claim",
         "events=commit.transition.events + claiming.events",
         "events=claiming.events",
         ACCEPTED,
     ),
     Mutant(
         "an acceptance that is not stored leaves its alarm counted",
-        "engine/claimed_runs.py",
+        "ClaimedRuns._end",
         "                self.alarms.withdraw(run.item)\n",
         "                pass\n",
         f"{FOR_NOW}::test_a_conflict_decides_its_acceptance_again[memory]",
     ),
     Mutant(
         "an alarm is accepted before earlier ones",
-        "engine/alarms.py",
+        "Alarms.accept",
         "        if timers.has_due(due_ms) or timers.next_ms <= self.runtime.now_ms() or"
         " timers.has_due(self.runtime.now_ms()):\n            return None\n",
         "",
@@ -149,21 +149,21 @@ MUTANTS = (
     # ------------------------------------------------------------ programs without the loop of the interpreter
     Mutant(
         "a straight run performs an instruction that the program only returns",
-        "programs/straight.py",
+        "run_straight",
         "        if instruction_tag != PERFORM:\n            break\n",
         "",
         f"{STRAIGHT}::test_a_straight_run_is_that_of_the_interpreter",
     ),
     Mutant(
         "the error of a straight run does not name the block that yields no program",
-        "programs/interpreter.py",
+        "interpret",
         "payload: Any = inside or program",
         "payload: Any = program",
         f"{STRAIGHT}::test_a_straight_run_is_that_of_the_interpreter",
     ),
     Mutant(
         "the result of a service that must be awaited is asked for twice",
-        "programs/drivers.py",
+        "run_while_answered",
         "return Suspended(loop, (instruction, scope), answer)",
         "return Suspended(loop, (instruction, scope))",
         f"{STRAIGHT}::test_effects_that_are_answered_at_once_are_those_of_a_task",
@@ -171,14 +171,14 @@ MUTANTS = (
     # ------------------------------------------------------------ guards against defects
     Mutant(
         "a defect before the claim with an acceptance leaves its alarm counted",
-        "engine/accepted_runs.py",
+        "accepted_run",
         "        if accepted is None:\n            alarms.withdraw(item)\n",
         "        pass\n",
         f"{DEFECTS}[runner]",
     ),
     Mutant(
         "a defect of the engine leaves an instance busy",
-        "engine/dispatcher.py",
+        "Dispatcher._derailed",
         "        if not (resident.served or resident.worker or resident.undecided):\n"
         '            resident.state = "idle"\n',
         "        if False:\n            pass\n",
@@ -186,21 +186,21 @@ MUTANTS = (
     ),
     Mutant(
         "a run beside the mailbox that no task can run keeps its slot",
-        "engine/apart_runs.py",
+        "ApartRuns.begin",
         "            run.close()\n            self._leave(resident, item, execute)\n",
         "            run.close()\n",
         f"{DEFECTS}[apart]",
     ),
     Mutant(
         "a read is waited for although the store does not answer",
-        "engine/running.py",
+        "RunningEngine._leave_behind",
         "        self.outbox.abandon()\n        self.reads.leave()\n",
         "        self.outbox.abandon()\n",
         f"{ANSWERED}::test_a_read_that_the_store_does_not_answer_before_the_engine_stops[memory-a list]",
     ),
     Mutant(
         "the coroutine of a service is left when its program is dropped",
-        "programs/drivers.py",
+        "Suspended.drop",
         "        close_unawaited(self.awaited)\n",
         "",
         "tests/program/test_outcomes.py::"
