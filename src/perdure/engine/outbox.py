@@ -145,7 +145,7 @@ class Outbox:
     _under_way: set[Pair] = attrs.Factory(set[Pair])
     _posted: dict[int, Future[Any]] = attrs.Factory(dict[int, "Future[Any]"])
     _since_read: _Since = attrs.Factory(_Since)
-    _since_left_read: _Since = attrs.Factory(_Since)
+    _since_left_read: _Since | None = None  # while a read of left messages is in progress
     _held: HeldMessages = attrs.Factory(HeldMessages)
     _resumed: set[Pair] = attrs.Factory(set[Pair])  # of those in progress: their targets were resumed meanwhile
     unserved: UnservedMessages = attrs.field(init=False)
@@ -182,7 +182,8 @@ class Outbox:
         message, which is still stored, before that run is settled.
         """
         self._since_read.consumed.add(message_id)
-        self._since_left_read.consumed.add(message_id)
+        if self._since_left_read is not None:
+            self._since_left_read.consumed.add(message_id)
         answer = self._posted.get(message_id)
         if answer is not None and not answer.done():
             answer.set_result(Success(None))
@@ -222,11 +223,16 @@ class Outbox:
         Args:
             codes: the fingerprint of each served definition.
         """
-        self._since_left_read.clear()
-        found = await answer_of(self.store.messages_left_to(codes, self.limits.message_batch))
+        # Events are noted only during the read: with nothing left, hours pass between two reads, and the notes would
+        # grow with every message.
+        since = self._since_left_read = _Since()
+        try:
+            found = await answer_of(self.store.messages_left_to(codes, self.limits.message_batch))
+        finally:
+            self._since_left_read = None
         messages = found.value_or(())
         for stored in messages:
-            if self._phase == "open" and self._has_room and self._may_post(stored, self._since_left_read):
+            if self._phase == "open" and self._has_room and self._may_post(stored, since):
                 self._post(self.jobs[stored.message.target.kind, stored.message.target.name], stored)
         return len(messages)
 
@@ -366,7 +372,8 @@ class Outbox:
         self._under_way.discard(pair)
         self._resumed.discard(pair)
         self._since_read.settled.add(pair)
-        self._since_left_read.settled.add(pair)
+        if self._since_left_read is not None:
+            self._since_left_read.settled.add(pair)
         self.wake.ring()
 
     async def _write(self, stored: StoredMessage | None, transition: Transition) -> WriteOutcome:
