@@ -115,6 +115,7 @@ class Runner:
             hold=self.holds.of(resident.job.kind, resident.job.name) if self.holds.jobs else "released",
             decoded=decoded,
             others=self.others,
+            reads=self.store.reads,
         )
 
     # ------------------------------------------------------------ slots
