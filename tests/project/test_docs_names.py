@@ -98,14 +98,7 @@ def _imports(name: str) -> bool:
 @cache
 def choices() -> dict[str, set[str]]:
     """Return the texts that each parameter or field of the sources takes, if it takes one of some texts."""
-    aliases = {
-        target.id: node.value
-        for tree in sources().values()
-        for node in tree.body
-        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None
-        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
-        if isinstance(target, ast.Name)
-    }
+    aliases = _aliases()
     found: dict[str, set[str]] = {}
     for tree in sources().values():
         for node in ast.walk(tree):
@@ -122,13 +115,26 @@ def choices() -> dict[str, set[str]]:
     return found
 
 
-def _words(annotation: ast.expr, aliases: dict[str, ast.expr], seen: set[str]) -> Iterator[str]:
+def _aliases() -> dict[str, list[ast.expr]]:
+    """Return what each top-level name of the sources is assigned: modules may use one name for different things."""
+    aliases: dict[str, list[ast.expr]] = {}
+    for tree in sources().values():
+        for node in tree.body:
+            if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+                for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                    if isinstance(target, ast.Name):
+                        aliases.setdefault(target.id, []).append(node.value)
+    return aliases
+
+
+def _words(annotation: ast.expr, aliases: dict[str, list[ast.expr]], seen: set[str]) -> Iterator[str]:
     for node in ast.walk(annotation):
         match node:
             case ast.Subscript(value=ast.Name(id="Literal"), slice=inside):
                 yield from (each.value for each in ast.walk(inside) if isinstance(each, ast.Constant))  # type: ignore[misc]
             case ast.Name(id=name) if name in aliases and name not in seen:
-                yield from _words(aliases[name], aliases, {*seen, name})
+                for meaning in aliases[name]:
+                    yield from _words(meaning, aliases, {*seen, name})
             case _:
                 pass
 
