@@ -213,7 +213,7 @@ def test_many_transactions_at_once_lose_nothing(postgres_url: str):
 
 
 def test_commands_to_an_app_that_encrypts_are_encrypted(postgres_url: str):
-    """With the keys, in a transaction or without one; a command without them is left: code that accepts it delivers it."""
+    """With the keys, in a transaction or without one; a command without them is left to code that accepts it."""
     harness = PostgresHarness(postgres_url)
 
     async def main() -> None:
