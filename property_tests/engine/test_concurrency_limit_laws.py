@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 import attrs
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 from perdure.engine.admission_queue import AdmissionQueue
 from perdure.engine.concurrency_limit import Company, ConcurrencyLimit, ConcurrencyLimits
 from perdure.engine.lane_limit import LaneLimit
-from perdure.runtime.record import SpawnedTask
+from perdure.engine.rate_limit import RateLimit
+from perdure.jobs.lanes import Rate
+from perdure.runtime.record import Future, Runtime, SpawnedTask
 from perdure.runtime.simulated import Simulation
 from perdure.values.address import Address
 
@@ -94,6 +97,100 @@ def test_places_are_bounded_fair_and_never_lost(given_: list[Any], places: int, 
     assert (gates.held, gates.waiting) == (0, 0)
     free = [guest.came_in_ms for guest in everyone if guest.job == JOBS[1] and guest.came_in_ms is not None]
     assert free == sorted(free), "a newcomer overtook a run that waited"
+
+
+@attrs.define(eq=False)
+class Rates:
+    """One rate for all lanes of a job.
+
+    Attributes:
+        runtime: the clock.
+        limit: the rate.
+        waiting: those that do not know how long they wait.
+    """
+
+    runtime: Runtime
+    limit: RateLimit
+    waiting: list[Future[None]] = attrs.Factory(list["Future[None]"])
+
+    def is_limited(self, lane: str) -> bool:
+        return self.limit.free_ms(self.runtime.monotonic_ms()) > self.runtime.monotonic_ms()
+
+    async def wait_for_rate(self, lane: str) -> None:
+        free_ms = self.limit.free_ms(self.runtime.monotonic_ms())
+        if free_ms == inf:
+            self.waiting.append(place := self.runtime.future())
+            await place
+        else:
+            await self.runtime.sleep(free_ms - self.runtime.monotonic_ms())
+
+    def take_place(self, lane: str) -> None:
+        self.limit.take_place()
+
+    def free_place(self, lane: str) -> None:
+        self.limit.free_place()
+        self.look_again()
+
+    def begin(self, lane: str) -> None:
+        self.limit.begin(self.runtime.monotonic_ms())
+        self.look_again()
+
+    def look_again(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for place in waiting:
+            if not place.done():
+                place.set_result(None)
+
+    async def record(self, lane: str) -> None:
+        await self.runtime.sleep(0)
+
+
+@given(
+    guests(), st.integers(1, 3), st.integers(1, 3), st.integers(1, 2), st.sampled_from([1, 7, 40]), st.integers(0, 999)
+)
+@example([(JOBS[1], "alone", 9, None, 0), *[(JOBS[0], "beside_others", 1, None, 3)] * 3], 2, 1, 1, 7, 0)
+def test_a_rate_counts_runs_when_they_begin_behind_all_waits(
+    given_: list[Any], places: int, slots: int, runs: int, window_ms: int, seed: int
+) -> None:
+    """Runs of a job with a rate wait beside runs of another job, some of them with a slot that the feeder took."""
+    simulation = Simulation(seed=seed)
+    runtime = simulation.runtime
+    limit, rates = LaneLimit(runtime, slots), Rates(runtime, RateLimit(Rate(runs, window_ms)))
+    limit.freed, limit.rated = lambda _: None, rates
+    gates = ConcurrencyLimits(runtime, ConcurrencyLimit(runtime, places), lanes={JOBS[0]: limit})
+    begun: list[float] = []
+
+    async def visit(guest: Guest, address: Address) -> None:
+        try:
+            if not gates.try_enter(guest.job, guest.company, address):
+                await gates.enter(guest.job, guest.company, address, "lane")
+        finally:
+            limit.give_back(address)
+        guest.came_in_ms = runtime.monotonic_ms()
+        if guest.job == JOBS[0]:
+            begun.append(guest.came_in_ms)
+        try:
+            await runtime.sleep(guest.stays_ms)
+        finally:
+            gates.leave(guest.job, guest.company, address)
+
+    everyone: list[Guest] = []
+    for number, (job, company, stays_ms, gives_up_ms, pause_ms) in enumerate(given_):
+        guest, address = Guest(number, job, company, stays_ms, gives_up_ms), Address("task", "limited", str(number))
+        if job == JOBS[0] and number % 2 and limit.has_slot and not rates.is_limited("lane"):
+            limit.take(address, "lane")
+        guest.task = runtime.spawn(visit(guest, address), name=f"guest {number}")
+        if gives_up_ms is not None:
+            runtime.call_later(gives_up_ms + 1, guest.task.cancel)
+        everyone.append(guest)
+        simulation.advance(pause_ms)
+    simulation.advance(10_000)
+    assert simulation.unhandled == ()
+    assert all(guest.came_in_ms is not None or guest.gives_up_ms is not None for guest in everyone), (
+        "a run waits for ever"
+    )
+    assert all(sum(start <= at < start + window_ms for at in begun) <= runs for start in begun)
+    assert (gates.held, gates.waiting, rates.limit.waiting) == (0, 0, 0)
 
 
 @given(st.lists(st.tuples(st.sampled_from(["alone", "beside_others"]), st.booleans()), max_size=6), st.integers(1, 3))
@@ -186,8 +283,9 @@ def test_those_behind_a_run_that_gives_up_going_alone_come_in_at_once() -> None:
 
 @given(st.booleans())
 def test_the_slots_of_a_run_and_of_an_alarm_beside_it_are_returned_in_either_order(run_first: bool) -> None:  # noqa: FBT001 - drawn
-    limit, freed = LaneLimit(Simulation().runtime, slots=2), list[str]()
-    limit.freed = freed.append
+    runtime, freed = Simulation().runtime, list[str]()
+    limit = LaneLimit(runtime, slots=2)
+    limit.freed, limit.rated = freed.append, Rates(runtime, RateLimit(Rate(2, 1)))
     limit.take(AT, "lane")
     limit.use(AT)  # the run
     limit.take(AT, "lane")  # the alarm, whose turn finds the run

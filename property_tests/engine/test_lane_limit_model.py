@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, Literal, TypeAlias
 
 import attrs
@@ -34,11 +35,15 @@ class Rates:
         runtime: makes the futures of those that wait.
         limited: the lanes whose rate lets no run begin.
         store: whether the store counts a run that begins, refuses it, or does not answer yet.
+        places: how many runs of each lane have a place and have not begun.
+        waiting: runs that wait for a place.
+        counting: runs that the store counts.
     """
 
     runtime: Runtime
     limited: set[str] = attrs.Factory(set[str])
     store: Literal["counts", "refuses", "hangs"] = "counts"
+    places: Counter[str] = attrs.Factory(Counter[str])
     waiting: list[tuple[str, Future[None]]] = attrs.Factory(list[tuple[str, "Future[None]"]])
     counting: list[tuple[str, Future[None]]] = attrs.Factory(list[tuple[str, "Future[None]"]])
 
@@ -52,8 +57,16 @@ class Rates:
         finally:
             self.waiting.remove((lane, waits))
 
-    async def count_recovered(self, lane: str) -> None:
-        assert lane not in self.limited, "a run begins beyond its rate"
+    def take_place(self, lane: str) -> None:
+        self.places[lane] += 1
+
+    def free_place(self, lane: str) -> None:
+        self.places[lane] -= 1
+
+    def begin(self, lane: str) -> None:
+        self.places[lane] -= 1
+
+    async def record(self, lane: str) -> None:
         if self.store == "hangs":
             self.counting.append((lane, answer := self.runtime.future()))
             try:
@@ -182,7 +195,9 @@ class LaneLimitMachine(RuleBasedStateMachine):
 
     async def visit(self, visitor: Visitor) -> None:
         try:
-            await self.limit.enter_lane(visitor.address, visitor.lane)
+            lane = await self.limit.enter_lane(visitor.address, visitor.lane)
+            assert lane not in self.rates.limited, "a run begins beyond its rate"
+            await self.limit.begin_recorded(visitor.address, lane)
             self.runs.add(visitor.address)
             if not self.has_hung and visitor.state == "waits":
                 waits = [one for one in self.visitors.values() if one.lane == visitor.lane and one.state == "waits"]
@@ -267,6 +282,7 @@ class LaneLimitMachine(RuleBasedStateMachine):
         assert self.limit.waiting == sum(map(self.outside, LANES)), "a run that waits for its rate waits for a slot too"
         for lane in LANES:
             assert self.limit.running(lane) == inside.count(lane)
+            assert self.rates.places[lane] == [*map(lane_of, self.fired)].count(lane)
             if not self.rates.counting:
                 assert self.limit.is_full(lane) == self.is_full(lane)
             has_slot = self.limit.lane_slots is None or inside.count(lane) < self.limit.lane_slots
@@ -312,7 +328,7 @@ def test_runs_of_a_lane_enter_in_the_order_of_their_arrival(number: int, lane_sl
     runs = [Address("pool", "p", f"x{of}") for of in range(number)]
 
     async def run(address: Address) -> None:
-        await limit.enter_lane(address, "x")
+        await limit.begin_recorded(address, await limit.enter_lane(address, "x"))
         entered.append(address)
         await simulation.runtime.sleep(1)
         limit.leave_lane(address)
@@ -327,7 +343,7 @@ def test_runs_of_a_lane_enter_in_the_order_of_their_arrival(number: int, lane_sl
 def test_an_alarm_beside_a_run_leaves_the_slot_of_its_claim(claim_first: bool) -> None:  # noqa: FBT001 - drawn
     """The run has the slot of its claim. The alarm that is fired meanwhile takes another one, and returns it."""
     limit, at = LaneLimit(Simulation().runtime, slots=3, lane_slots=2), ADDRESSES[0]
-    limit.freed = lambda _: None
+    limit.freed, limit.rated = lambda _: None, Rates(Simulation().runtime)
     if claim_first:
         limit.hold_claim(at, "x", "known")
     limit.take(at, "x")

@@ -17,13 +17,11 @@ from perdure.programs import sleep
 from perdure.testing import WorkerDied, World
 
 WINDOW_MS, RUNS, RUNS_OF_KEY = 10_000, 3, 2
-MOST_BESIDE_OTHERS = 2
-"""The last delivery of a run during which others may run."""
 
 
 @program
 def slowly(ctx: ItemContext[Picture]) -> Do[str, Unreachable, HasImages]:
-    """Call the service at once, and take a while if the url says so."""
+    """Call the service at once, and take a while if the url says so: after its third delivery, alone."""
     picture = yield from ctx.item
     small = yield from shrink(ctx.run_id, picture.url)
     if "slow" in picture.url:
@@ -44,10 +42,6 @@ job = WorkerPool(
 lives = st.lists(
     st.tuples(st.integers(1, 60), st.integers(0, 4), st.integers(0, 12_000), st.booleans()), min_size=1, max_size=5
 )
-
-
-SLOW_MS = 2_000
-"""How long a slow run takes. After its third delivery it runs alone, and a run that was counted before waits for it."""
 
 
 def holds(begun: list[int], runs: int, window_ms: int) -> bool:
@@ -90,8 +84,6 @@ def test_no_window_holds_more_runs_than_the_rates_whatever_crashes(
                 else:
                     world.open()
             world.advance("5 minutes")
-            alone = sum(call.delivery > MOST_BESIDE_OTHERS for call in world.effects)
-            window_ms = max(1, WINDOW_MS - SLOW_MS * alone)
-            assert holds(begun[""], RUNS, window_ms), begun
-            assert all(holds(begun[key], RUNS_OF_KEY, window_ms) for key in ("ann", "bob")), begun
+            assert holds(begun[""], RUNS, WINDOW_MS), begun
+            assert all(holds(begun[key], RUNS_OF_KEY, WINDOW_MS) for key in ("ann", "bob")), begun
             assert world.run(pool.progress()).waiting == 0

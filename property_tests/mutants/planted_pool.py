@@ -6,6 +6,7 @@ CALLS = "tests/kinds/test_worker_pool.py"
 LIMITS = "tests/kinds/test_pool_limits.py"
 TURNS = "engine/test_fair_turns.py"
 RATES = "engine/test_rate_limit.py"
+GATES = "engine/test_concurrency_limit_laws.py"
 LANES = "engine/test_lane_limit_model.py"
 
 MUTANTS = (
@@ -210,7 +211,7 @@ MUTANTS = (
     Mutant(
         "a rate is not enforced",
         "RateLimit.free_ms",
-        "return max(now_ms, self._begun[0] + self.rate.window_ms)",
+        "return max(now_ms, self._begun[-free] + self.rate.window_ms)",
         "return now_ms",
         f"{RATES}::test_no_window_holds_more_runs_than_the_rate",
     ),
@@ -244,10 +245,49 @@ MUTANTS = (
     ),
     Mutant(
         "a recovered run is not counted",
-        "LaneFeeder.count_recovered",
-        "self.rates.begin(lane, self.runtime.monotonic_ms())\n            failure",
-        "failure",
+        "LaneFeeder.begin",
+        "self.rates.begin(lane)\n",
+        "self.rates.free_place(lane)\n",
         f"{LIMITS}::test_a_recovered_run_counts_as_one_that_begins[memory]",
+    ),
+    Mutant(
+        "a rate counts a run before it waits for a slot of the engine",
+        "ConcurrencyLimits._enter_by_lane",
+        """            await self.engine.enter(company)
+        except BaseException:
+            limit.give_up(address, entered)
+            raise
+        try:
+            await limit.begin_recorded(address, entered)
+        except BaseException:
+            self.engine.leave(company)
+""",
+        """            await limit.begin_recorded(address, entered)
+            await self.engine.enter(company)
+        except BaseException:
+""",
+        f"{GATES}::test_a_rate_counts_runs_when_they_begin_behind_all_waits",
+    ),
+    Mutant(
+        "a run that gives up while it waits for a slot keeps its place in the rate",
+        "LaneLimit.give_up",
+        "        self.rated.free_place(lane)\n        self.leave_lane(address)",
+        "        self.leave_lane(address)",
+        f"{GATES}::test_a_rate_counts_runs_when_they_begin_behind_all_waits",
+    ),
+    Mutant(
+        "the place of a run that waits for a slot leaves the window",
+        "RateLimit.free_ms",
+        "free = self.rate.runs - self.waiting",
+        "free = self.rate.runs",
+        f"{RATES}::test_a_run_keeps_its_place_in_the_rate_however_long_it_waits",
+    ),
+    Mutant(
+        "a run that waited for a slot is stored with the time before the wait",
+        "LaneLimit.begin_recorded",
+        "            await self.rated.record(lane)\n",
+        "            pass\n",
+        "kinds/test_rates_over_restarts.py::test_no_window_holds_more_runs_than_the_rates_whatever_crashes[memory]",
     ),
     Mutant(
         "a recovered run does not wait for the rate",

@@ -150,6 +150,8 @@ class ConcurrencyLimits:
     async def enter(self, job: str, company: Company, address: Address, lane: str) -> None:
         """Take a slot of the job first, so that a queue before one job delays no other job.
 
+        A rate counts a run behind all waits: when it begins.
+
         Args:
             job: the job, printed ``kind:name``.
             company: whether the run must be alone.
@@ -157,13 +159,27 @@ class ConcurrencyLimits:
             lane: its lane, if the job has lanes.
         """
         if job in self.lanes:
-            await self.lanes[job].enter_lane(address, lane)
-        elif job in self.jobs:
+            await self._enter_by_lane(self.lanes[job], company, address, lane)
+            return
+        if job in self.jobs:
             await self.jobs[job].enter("beside_others")
         try:
             await self.engine.enter(company)
         except BaseException:
             self._leave_job(job, address)
+            raise
+
+    async def _enter_by_lane(self, limit: LaneLimit, company: Company, address: Address, lane: str) -> None:
+        entered = await limit.enter_lane(address, lane)
+        try:
+            await self.engine.enter(company)
+        except BaseException:
+            limit.give_up(address, entered)
+            raise
+        try:
+            await limit.begin_recorded(address, entered)
+        except BaseException:
+            self.engine.leave(company)
             raise
 
     def doubt_claim(self, job: str, address: Address) -> None:

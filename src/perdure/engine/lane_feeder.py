@@ -113,8 +113,8 @@ class LaneFeeder:
     _failed: dict[str, Timer] = attrs.Factory(dict[str, "Timer"])  # lanes that are read again soon
     _claims_at_ms: float = -math.inf  # when the claims of the store are read
     _recovered: list[str] = attrs.Factory(list[str])  # the lanes of recovered runs that wait for a rate
-    _begun: list[tuple[Address, str]] = attrs.Factory(list[tuple[Address, str]])  # counted, and stored next
-    _ready: list[Future[None]] = attrs.Factory(list["Future[None]"])  # runs that wait until the rates are read
+    _begun: list[tuple[Address, str]] = attrs.Factory(list[tuple[Address, str]])  # with a place, and stored next
+    _ready: list[Future[None]] = attrs.Factory(list["Future[None]"])  # recovered runs that do not know how long
     _cursor: str | None = None
     _skipped: Literal["none", "some"] = "none"
     _progress: Literal["none", "some"] = "some"  # whether anything was fired since the pass began
@@ -214,10 +214,10 @@ class LaneFeeder:
             taken = self.turns.take()
             if taken is None:
                 break
-            self._post(*taken, now_ms)
+            self._post(*taken)
         return now_ms
 
-    def _post(self, address: Address, lane: str, now_ms: float) -> None:
+    def _post(self, address: Address, lane: str) -> None:
         self._progress = "some"
         self._fired[address] = lane
         self._unclaimed[lane] += 1
@@ -225,7 +225,6 @@ class LaneFeeder:
         if self.rates is None:
             self._begin(address)
         else:
-            self.rates.begin(lane, now_ms)
             self._begun.append((address, lane))
 
     def _begin(self, address: Address) -> None:
@@ -242,10 +241,7 @@ class LaneFeeder:
             self._not_read("begun runs not read", failure)
             return
         self.turns.unblock_all()
-        for waiting in self._ready:
-            if not waiting.done():
-                waiting.set_result(None)
-        self._ready.clear()
+        self._rates_changed()
 
     async def _record(self, rates: StoredRates) -> None:
         """Store that runs begin, then begin them: after a crash none is missing in the window of the next engine."""
@@ -261,14 +257,14 @@ class LaneFeeder:
                     self._answered(address, Failure(failure))
 
     def is_limited(self, lane: str) -> bool:
-        """Whether the rates let no run of a lane begin now."""
+        """Whether the rates have no place for a run of a lane."""
         if self.rates is None:
             return False
         now_ms = self.runtime.monotonic_ms()
         return self.rates.free_ms(lane, now_ms) > now_ms
 
     async def wait_for_rate(self, lane: str) -> None:
-        """Wait until the rates let a recovered run of a lane begin."""
+        """Wait until the rates may have a place for a recovered run of a lane."""
         if self.rates is None:
             return
         now_ms = self.runtime.monotonic_ms()
@@ -285,14 +281,36 @@ class LaneFeeder:
             self._recovered.remove(lane)
             self.wake.ring()
 
-    async def count_recovered(self, lane: str) -> None:
-        """Count a run that no lane began."""
+    def take_place(self, lane: str) -> None:
+        """Take the place of a run in the rates."""
         if self.rates is not None:
-            self.rates.begin(lane, self.runtime.monotonic_ms())
-            failure = await self.rates.record((lane,))
-            self.wake.ring()
-            if failure is not None:
-                raise failure
+            self.rates.take_place(lane)
+
+    def free_place(self, lane: str) -> None:
+        """Return the place of a run that does not begin."""
+        if self.rates is not None:
+            self.rates.free_place(lane)
+            self._rates_changed()
+
+    def begin(self, lane: str) -> None:
+        """Count a run that begins now."""
+        if self.rates is not None:
+            self.rates.begin(lane)
+            self._rates_changed()
+
+    async def record(self, lane: str) -> None:
+        """Store that runs of a lane begin."""
+        failure = None if self.rates is None else await self.rates.record((lane,))
+        if failure is not None:
+            raise failure
+
+    def _rates_changed(self) -> None:
+        """Look again when the next place is free, also those that could not know."""
+        self.wake.ring()
+        for waiting in self._ready:
+            if not waiting.done():
+                waiting.set_result(None)
+        self._ready.clear()
 
     def _is_first_recovered(self, now_ms: float) -> bool:
         """Whether a recovered run waits for the rate of the job: those come first."""

@@ -17,18 +17,30 @@ from perdure.values.transition import Put
 
 
 class Rated(Protocol):
-    """The rates of a job, for runs that no lane began."""
+    """The rates of a job. A run takes a place in them, and keeps it until it begins or gives up."""
 
     def is_limited(self, lane: str, /) -> bool:
-        """Whether no run of a lane may begin now."""
+        """Whether the rates have no place for a run of a lane."""
         ...
 
     async def wait_for_rate(self, lane: str, /) -> None:
-        """Wait until a run of a lane may begin. Another run may begin instead before the caller continues."""
+        """Wait until the rates have a place. Another run may take it before the caller continues."""
         ...
 
-    async def count_recovered(self, lane: str, /) -> None:
-        """Count a run that begins."""
+    def take_place(self, lane: str, /) -> None:
+        """Take the place of a run of a lane that begins as soon as it can."""
+        ...
+
+    def free_place(self, lane: str, /) -> None:
+        """Return the place of a run that does not begin."""
+        ...
+
+    def begin(self, lane: str, /) -> None:
+        """Count a run that has a place and begins now."""
+        ...
+
+    async def record(self, lane: str, /) -> None:
+        """Store that runs of a lane begin, before they do."""
         ...
 
 
@@ -59,7 +71,7 @@ class LaneLimit:
         slots: number of slots.
         lane_slots: maximum number of concurrent runs of a lane; None for no limit of its own.
         freed: called with a lane when a slot of it is returned; set once, right after construction.
-        rated: the rates; set with it.
+        rated: the rates; set with it. Each slot is taken with a place in them, and returned without one.
         ended: number of slots that were returned so far.
         doubted: the instances whose claims may not be in the store any more.
     """
@@ -73,7 +85,7 @@ class LaneLimit:
     _inside: int = 0
     _running: dict[str, int] = attrs.Factory(dict[str, int])
     _inside_at: dict[Address, tuple[str, ...]] = attrs.Factory(dict[Address, tuple[str, ...]])
-    _reserved: set[Address] = attrs.Factory(set[Address])
+    _reserved: dict[Address, str] = attrs.Factory(dict[Address, str])
     _claims: dict[Address, str] = attrs.Factory(dict[Address, str])  # those in the store, by their lanes
     _idle: dict[str, int] = attrs.Factory(dict[str, int])  # claims by lane whose instance has no slot
     doubted: set[Address] = attrs.Factory(set[Address])
@@ -113,13 +125,15 @@ class LaneLimit:
 
     def take(self, address: Address, lane: str) -> None:
         """Take a slot for an alarm that is about to be fired."""
-        self._reserved.add(address)
+        self._reserved[address] = lane
         self._count(address, lane)
+        self.rated.take_place(lane)
 
     def give_back(self, address: Address) -> None:
         """Return the slot of an alarm whose turn began no run."""
-        if address in self._reserved:
-            self._reserved.discard(address)
+        lane = self._reserved.pop(address, None)
+        if lane is not None:
+            self.rated.free_place(lane)
             self.leave_lane(address)
 
     def is_reserved(self, address: Address) -> bool:
@@ -127,8 +141,8 @@ class LaneLimit:
         return address in self._reserved
 
     def use(self, address: Address) -> Literal[True]:
-        """Use the slot that was taken for an instance."""
-        self._reserved.discard(address)
+        """Begin a run with the slot that was taken for an instance. The store has counted it."""
+        self.rated.begin(self._reserved.pop(address))
         return True
 
     # ------------------------------------------------------------ claims
@@ -170,11 +184,15 @@ class LaneLimit:
             del self._idle[lane]
 
     # ------------------------------------------------------------ runs
-    async def enter_lane(self, address: Address, lane: str) -> None:
-        """Use the slot that was taken for an instance, or wait for one. A cancelled wait takes none."""
-        if address in self._reserved:
-            self.use(address)
-            return
+    async def enter_lane(self, address: Address, lane: str) -> str:
+        """Return the lane of the slot that was taken for an instance, or wait for one. A cancelled wait takes none.
+
+        The run has a place in the rates of that lane, too. It begins with `begin_recorded`, or returns both with
+        `give_up`.
+        """
+        reserved = self._reserved.pop(address, None)
+        if reserved is not None:
+            return reserved
         while True:
             while self.rated.is_limited(lane):
                 await self.rated.wait_for_rate(lane)
@@ -182,11 +200,22 @@ class LaneLimit:
             if not self.rated.is_limited(lane):
                 break
             self._return_slot(address)  # a run that waits for its rate keeps no slot from the others
+        self.rated.take_place(lane)
+        return lane
+
+    async def begin_recorded(self, address: Address, lane: str) -> None:
+        """Begin a run that has entered its lane, once the store has counted it. If that fails, it has no slot."""
+        self.rated.begin(lane)
         try:
-            await self.rated.count_recovered(lane)
+            await self.rated.record(lane)
         except BaseException:
             self._return_slot(address)
             raise
+
+    def give_up(self, address: Address, lane: str) -> None:
+        """Return the slot of a run that has entered its lane and does not begin."""
+        self.rated.free_place(lane)
+        self.leave_lane(address)
 
     async def _take_slot(self, address: Address, lane: str) -> None:
         """Take a slot, or wait until one is handed over."""

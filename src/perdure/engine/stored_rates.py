@@ -31,6 +31,9 @@ PARTS: Final = 64
 class StoredRates:
     """Counts the runs that begin, in memory and in the store, before each begins.
 
+    A run takes its place in the rates, waits for its slots, and begins. The store counts a run that waits as one that
+    begins now: so a run that does not wait is stored once.
+
     Attributes:
         store: remembers the runs.
         runtime: the clocks.
@@ -55,17 +58,30 @@ class StoredRates:
         return not self._job_read or bool(self.lanes.unread)
 
     def free_ms(self, lane: str, now_ms: float) -> float:
-        """Return when the next run of a lane may begin; infinite before the stored runs are read."""
+        """Return when the next run of a lane may take a place; infinite if that is not known yet."""
         return max(self.lanes.free_ms(lane, now_ms), self.job_free_ms(now_ms))
 
     def job_free_ms(self, now_ms: float) -> float:
-        """Return when the rate of the job allows another run; infinite before its stored runs are read."""
+        """Return when the rate of the job has a place for another run; infinite if that is not known yet."""
         if not self._job_read:
             return math.inf
         return now_ms if self.rate is None else self.rate.free_ms(now_ms)
 
-    def begin(self, lane: str, now_ms: float) -> None:
-        """Count a run in memory; `record` stores it before it begins."""
+    def take_place(self, lane: str) -> None:
+        """Take the place of a run that begins as soon as it can."""
+        if self.rate is not None:
+            self.rate.take_place()
+        self.lanes.take_place(lane)
+
+    def free_place(self, lane: str) -> None:
+        """Return the place of a run that does not begin."""
+        if self.rate is not None:
+            self.rate.free_place()
+        self.lanes.free_place(lane, self.runtime.monotonic_ms())
+
+    def begin(self, lane: str) -> None:
+        """Count a run in memory that has a place and begins; `record` stores it."""
+        now_ms = self.runtime.monotonic_ms()
         if self.rate is not None:
             self.rate.begin(now_ms)
         self.lanes.begin(lane, now_ms)
@@ -88,9 +104,9 @@ class StoredRates:
 
     async def record(self, lanes: Iterable[str]) -> StoreError | OutcomeUnknown | None:
         """Store the runs of the last window, of the job and of some lanes; return an error of the store."""
-        writes = [] if self.rate is None else [self._write(self._of_job, self.rate.rate, self.rate.begun)]
-        if self.lanes.rate is not None:
-            writes += [self._write(self._of_lane(lane), self.lanes.rate, self.lanes.begun(lane)) for lane in set(lanes)]
+        writes = [] if self.rate is None else [self._write(self._of_job, self.rate)]
+        limits = {lane: self.lanes.of(lane) for lane in lanes}
+        writes += [self._write(self._of_lane(lane), limit) for lane, limit in limits.items() if limit is not None]
         tasks: list[SpawnedTask[Any]] = [self.runtime.spawn(self._commit(write), name="rate") for write in writes]
         answers: list[Any] = [await task for task in tasks]
         return next((_error(answer) for answer in answers if not isinstance(answer, Success)), None)
@@ -106,9 +122,10 @@ class StoredRates:
     def _of_lane(self, lane: str) -> Address:
         return Address("rate", self.job[1], f"{self.job[0]}:{lane}")
 
-    def _write(self, address: Address, rate: Rate, begun: Sequence[float]) -> Transition:
-        now_ms, wall_ms = self.runtime.monotonic_ms(), self.runtime.now_ms()
-        runs = packed([math.ceil(wall_ms - (now_ms - at)) for at in begun], rate.window_ms)
+    def _write(self, address: Address, limit: RateLimit) -> Transition:
+        now_ms, wall_ms, rate = self.runtime.monotonic_ms(), self.runtime.now_ms(), limit.rate
+        begun = [math.ceil(wall_ms - (now_ms - at)) for at in limit.begun]
+        runs = packed([*begun, *[wall_ms] * limit.waiting], rate.window_ms)
         entry = Remembered(
             key=KEY, action=KEY, fingerprint="", answer=json.dumps(runs), expires_ms=wall_ms + rate.window_ms
         )
