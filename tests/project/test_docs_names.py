@@ -116,7 +116,7 @@ def choices() -> dict[str, set[str]]:
 
 
 def _aliases() -> dict[str, list[ast.expr]]:
-    """Return what each top-level name of the sources is assigned: modules may use one name for different things."""
+    """Return the values of each top-level name of the sources: modules may use one name for different things."""
     aliases: dict[str, list[ast.expr]] = {}
     for tree in sources().values():
         for node in tree.body:
