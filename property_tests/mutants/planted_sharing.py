@@ -3,6 +3,7 @@
 from mutant import Mutant
 
 HOLES = "sharing/test_holes.py"
+BURIAL = "sharing/test_burials.py::test_a_left_message_is_buried_or_handled"
 MESSAGE = f"{HOLES}::test_a_claim_for_a_message_that_another_engine_consumed_is_not_written"
 FLUSH = f"{HOLES}::test_the_end_of_a_flush_waits_for_an_event_of_another_engine"
 NEWCOMER = f"{HOLES}::test_a_newcomer_is_not_taken_for_dead"
@@ -282,5 +283,19 @@ MUTANTS = (
         "return is_running(instance, inputs) or is_held_elsewhere(instance, job.occupancy, inputs)",
         "return instance.claim is not None and instance.claim.run_id in inputs.running",
         f"{HOLES}::test_a_terminate_waits_for_the_run_of_another_engine",
+    ),
+    Mutant(
+        "a message that another engine claims meanwhile is a dead letter",
+        "Outbox._write",
+        "if self.store.sharing is not None and isinstance(transition.inbound, DeadLettered):",
+        "if False:",
+        BURIAL,
+    ),
+    Mutant(
+        "a burial that the claim of another engine prevents is reported as done",
+        "Outbox._bury",
+        """return Success("not_found")\n            case failed""",
+        """return Success("buried")\n            case failed""",
+        BURIAL,
     ),
 )
