@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "reference" / "crash-points.md"
+PAGE = ROOT / "docs" / "contributing" / "crash-points.md"
 HEAD = """\
 | kind | crash points | run again, marked | operations |
 |---|---|---|---|

@@ -28,7 +28,7 @@ def test_a_crash_anywhere_is_recovered(operation: Operation, kind: StoreKind, tm
     assert swept.complaints == ()
     assert (swept.stuck, swept.half_written, swept.unmarked) == (0, 0, 0)
     counted = (swept.points, swept.repeated)
-    assert counted == documented()[operation.name], "docs/reference/crash-points.md says otherwise"
+    assert counted == documented()[operation.name], "docs/contributing/crash-points.md says otherwise"
 
 
 @pytest.mark.parametrize(

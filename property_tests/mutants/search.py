@@ -64,7 +64,7 @@ NOT_MAPPED = ("property_tests/mutants", "tests/project", "tests/typing", "tests/
 BUDGET_S = 30.0
 MAX_TESTS = 60
 SLOWEST_S = 15.0
-PAGE = ROOT / "docs" / "reference" / "surviving-mutants.md"
+PAGE = ROOT / "docs" / "contributing" / "surviving-mutants.md"
 BEGIN, END = "<!-- results -->\n", "<!-- end of results -->"
 
 

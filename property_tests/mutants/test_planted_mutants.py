@@ -46,7 +46,7 @@ def test_there_are_many_and_each_has_a_name_of_its_own() -> None:
     ids=lambda file: file.__name__,
 )
 def test_the_documentation_counts_the_mutants_of_the_kinds(planted: ModuleType) -> None:
-    page = (ROOT / "docs" / "reference" / "planted-mutants.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "contributing" / "planted-mutants.md").read_text(encoding="utf-8")
     assert f"| {len(planted.MUTANTS)} | `{planted.__name__}.py` |" in page
 
 
