@@ -157,7 +157,7 @@ async def _happened(store: Store, story: list[str]) -> list[int]:
     return happened
 
 
-CASES: tuple[Case, ...] = (
+CANCELLATION_CASES: tuple[Case, ...] = (
     a_cancelled_commit_happens_completely_or_not_at_all,
     a_cancelled_caller_affects_no_other,
 )

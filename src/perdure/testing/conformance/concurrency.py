@@ -30,7 +30,7 @@ from perdure.values.errors import Conflict
 from perdure.values.instance import Fence
 from perdure.values.transition import Loaded, Transition
 
-A = TypeVar("A")
+R = TypeVar("R")
 E = TypeVar("E")
 
 _MANY = 100
@@ -167,11 +167,11 @@ async def a_load_reads_one_moment(store: Store) -> None:
         fence = committed.unwrap()
 
 
-async def _together(*asked: Awaitable[IOResult[A, E]]) -> list[Result[A, E]]:
+async def _together(*asked: Awaitable[IOResult[R, E]]) -> list[Result[R, E]]:
     return list(await asyncio.gather(*(answer(one) for one in asked)))
 
 
-CASES: tuple[Case, ...] = (
+CONCURRENCY_CASES: tuple[Case, ...] = (
     one_conflict_among_many,
     a_group_is_answered_one_by_one,
     one_winner_for_one_fence,

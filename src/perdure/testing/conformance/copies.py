@@ -330,7 +330,7 @@ async def _pages(source: CopySource, table: Table, after: Row) -> list[Sequence[
     return [page async for page in source.pages(table, after)]
 
 
-CASES: tuple[Case, ...] = (
+COPYING_CASES: tuple[Case, ...] = (
     a_copy_has_everything,
     a_copy_assigns_no_number_again,
     an_interrupted_copy_continues,

@@ -35,4 +35,4 @@ async def _check(store: Store) -> None:
     same((await value(store.health())).state, "degraded", "the health of a store with unreadable rows is degraded")
 
 
-CASES: tuple[Case, ...] = (an_unreadable_row_affects_no_other,)
+CORRUPTION_CASES: tuple[Case, ...] = (an_unreadable_row_affects_no_other,)

@@ -97,7 +97,7 @@ def _operations(store: Store) -> tuple[CursorOperation, MoveCursorOperation]:
     return store.cursor, store.move_cursor
 
 
-CASES: tuple[Case, ...] = (
+CURSOR_CASES: tuple[Case, ...] = (
     each_sink_has_its_own_position,
     the_end_of_the_log_outlives_its_events,
     deleted_events_behind_a_position_are_counted,

@@ -138,7 +138,7 @@ async def _instants(store: Store) -> list[int]:
     return [one.event.at_ms for one in await value(store.events(0, 100))]
 
 
-CASES: tuple[Case, ...] = (
+EVENT_LOG_CASES: tuple[Case, ...] = (
     every_event_is_returned,
     the_log_pages_by_sequence,
     history_returns_the_newest_first,

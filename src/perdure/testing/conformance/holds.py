@@ -72,7 +72,7 @@ def _operations(store: Store) -> tuple[HoldsOperation, SetHoldOperation]:
     return store.holds, store.set_hold
 
 
-CASES: tuple[Case, ...] = (
+HOLD_CASES: tuple[Case, ...] = (
     each_job_has_its_own_hold,
     holds_survive_reopening,
     due_instances_of_other_jobs_fill_the_page,

@@ -413,7 +413,7 @@ def _over(expected: Fence | None, after: Instance) -> Transition:
     return Transition(address=after.address, expected=expected, write=Put(attrs.evolve(after, version=version)))
 
 
-CASES: tuple[Case, ...] = (
+INSTANCE_CASES: tuple[Case, ...] = (
     an_absent_address_loads_as_nothing,
     every_field_is_returned,
     a_transition_answers_the_new_fence,

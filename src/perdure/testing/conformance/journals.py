@@ -135,7 +135,7 @@ def _operation(store: Store) -> JournalOperation:
     return store.journal
 
 
-CASES: tuple[Case, ...] = (
+JOURNAL_CASES: tuple[Case, ...] = (
     a_journal_is_read_in_pages,
     a_commit_without_rows_leaves_the_journal_unchanged,
     a_cut_begins_the_journal_again,

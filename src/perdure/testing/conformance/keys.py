@@ -107,7 +107,7 @@ async def pruning_removes_expired_keys(store: Store) -> None:
     same(await value(store.prune(Retention(now_ms=FAR_MS, **KEEP_EVENTS))), 1, "what expired later goes later")
 
 
-CASES: tuple[Case, ...] = (
+KEY_CASES: tuple[Case, ...] = (
     a_key_is_remembered_with_its_transition,
     a_key_expires,
     a_key_is_replaced,

@@ -122,7 +122,7 @@ async def take_steps(harness: StoreHarness, steps: Sequence[Step]) -> LinesRun:
     return pair.ran
 
 
-CASES: tuple[Case, ...] = (
+KILL_CASES: tuple[Case, ...] = (
     a_kill_during_a_commit_leaves_it_complete_or_absent,
     a_kill_during_a_purge_leaves_it_complete_or_absent,
     a_kill_during_several_commits_leaves_each_complete_or_absent,

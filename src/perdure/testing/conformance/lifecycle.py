@@ -198,7 +198,7 @@ async def _everything(store: Store) -> tuple[object, ...]:
     )
 
 
-CASES: tuple[Case, ...] = (
+LIFECYCLE_CASES: tuple[Case, ...] = (
     everything_survives_reopening,
     sequences_survive_reopening,
     sequences_survive_compaction,

@@ -213,7 +213,7 @@ async def a_reader_of_the_log_misses_nothing(new_harness: NewHarness) -> None:
         same(sorted(read), sorted(f"{own}{number}" for own in "xy" for number in range(_ROUNDS)), "each event, once")
 
 
-CASES: tuple[Case, ...] = (
+MEMBERSHIP_CASES: tuple[Case, ...] = (
     an_opening_is_a_member_until_it_is_closed,
     an_opening_without_heartbeats_is_declared_dead,
     an_opening_that_stalls_before_its_first_heartbeat_ends,

@@ -282,7 +282,7 @@ async def pruning_removes_old_dead_letters(store: Store) -> None:
     same(await deliverable(store), ["living"], "prune removes no message that lives")
 
 
-CASES: tuple[Case, ...] = (
+MESSAGE_CASES: tuple[Case, ...] = (
     every_field_of_a_message_is_returned,
     order_is_kept_within_a_pair,
     ids_follow_the_order_of_sending,

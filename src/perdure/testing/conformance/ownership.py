@@ -89,7 +89,7 @@ async def a_store_says_what_it_is(new_harness: NewHarness) -> None:
         holds(store.capabilities.durability in known, f"durability is none, relaxed or full: {store.capabilities}")
 
 
-CASES: tuple[Case, ...] = (
+OWNERSHIP_CASES: tuple[Case, ...] = (
     a_second_opening_is_refused_or_ends_the_first,
     two_openings_share_their_data,
     a_store_says_what_it_is,

@@ -138,7 +138,7 @@ async def a_page_continues_after_a_row_that_is_gone(store: Store) -> None:
     same(older, [], "history ends where the log begins")
 
 
-CASES: tuple[Case, ...] = (
+PAGE_CASES: tuple[Case, ...] = (
     a_page_of_instances_is_full,
     a_page_of_rows_is_full,
     a_limit_counts_what_meets_the_conditions,

@@ -106,7 +106,7 @@ def _operations(store: Store) -> tuple[LanesOperation, QueuedOperation]:
     return store.lanes, store.queued
 
 
-CASES: tuple[Case, ...] = (
+QUEUE_CASES: tuple[Case, ...] = (
     lanes_come_in_order_with_their_first_ranks,
     claimed_and_suspended_instances_are_not_queued,
     lanes_survive_reopening,

@@ -102,7 +102,7 @@ async def _ids(store: Store, share: Share, others: OtherEngines) -> list[str]:
     return sorted(row.address.id for row in await value(sharing(store).abandoned(0, 99, share, others)))
 
 
-CASES: tuple[Case, ...] = (
+SHARE_CASES: tuple[Case, ...] = (
     due_instances_are_divided,
     a_message_is_delivered_by_its_writer_first,
     claims_of_dead_engines_are_divided,

@@ -8,37 +8,34 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from perdure.stores.store import Capabilities
-from perdure.testing.conformance import (
-    cancelled,
-    concurrency,
-    copies,
-    corruption,
-    cursors,
-    event_log,
-    holds,
-    instances,
-    journals,
-    keys,
-    kills,
-    lifecycle,
-    membership,
-    messages,
-    ownership,
-    pages,
-    queued,
-    shares,
-    takeovers,
-    text,
-    uncommitted_reads,
-)
+from perdure.testing.conformance.cancelled import CANCELLATION_CASES
 from perdure.testing.conformance.case import Case, NotApplicable
+from perdure.testing.conformance.concurrency import CONCURRENCY_CASES
+from perdure.testing.conformance.copies import COPYING_CASES
+from perdure.testing.conformance.corruption import CORRUPTION_CASES
+from perdure.testing.conformance.cursors import CURSOR_CASES
+from perdure.testing.conformance.event_log import EVENT_LOG_CASES
 from perdure.testing.conformance.harness import NewHarness, StoreHarness, opened
-from perdure.testing.conformance.kills import killable, take_steps
+from perdure.testing.conformance.holds import HOLD_CASES
+from perdure.testing.conformance.instances import INSTANCE_CASES
+from perdure.testing.conformance.journals import JOURNAL_CASES
+from perdure.testing.conformance.keys import KEY_CASES
+from perdure.testing.conformance.kills import KILL_CASES, killable, take_steps
+from perdure.testing.conformance.lifecycle import LIFECYCLE_CASES
+from perdure.testing.conformance.membership import MEMBERSHIP_CASES
+from perdure.testing.conformance.messages import MESSAGE_CASES
+from perdure.testing.conformance.ownership import OWNERSHIP_CASES
+from perdure.testing.conformance.pages import PAGE_CASES
+from perdure.testing.conformance.queued import QUEUE_CASES
 from perdure.testing.conformance.report import ConformanceReport, Outcome
 from perdure.testing.conformance.requirement import RequirementViolated
+from perdure.testing.conformance.shares import SHARE_CASES
 from perdure.testing.conformance.shrinking import History, search
 from perdure.testing.conformance.steps import kills as histories_with_kills
 from perdure.testing.conformance.steps import steps
+from perdure.testing.conformance.takeovers import TAKEOVER_CASES
+from perdure.testing.conformance.text import TEXT_CASES
+from perdure.testing.conformance.uncommitted_reads import UNCOMMITTED_READ_CASES
 
 Run: TypeAlias = Callable[[Coroutine[Any, Any, None]], None]
 """Runs a coroutine to its end."""
@@ -48,31 +45,29 @@ _PATIENCE_S = 120  # on the slowest machine; a store that hangs must not hang it
 _MODEL_SHRINKS = 500  # runs after the first failure; each takes milliseconds
 _KILL_SHRINKS = 25  # each starts processes
 
-_MODULES = (
-    instances,
-    keys,
-    messages,
-    event_log,
-    cursors,
-    holds,
-    journals,
-    text,
-    pages,
-    queued,
-    concurrency,
-    cancelled,
-    lifecycle,
-    ownership,
-    membership,
-    shares,
-    takeovers,
-    corruption,
-    kills,
-    uncommitted_reads,
-    copies,
+CASES: tuple[Case, ...] = (
+    *INSTANCE_CASES,
+    *KEY_CASES,
+    *MESSAGE_CASES,
+    *EVENT_LOG_CASES,
+    *CURSOR_CASES,
+    *HOLD_CASES,
+    *JOURNAL_CASES,
+    *TEXT_CASES,
+    *PAGE_CASES,
+    *QUEUE_CASES,
+    *CONCURRENCY_CASES,
+    *CANCELLATION_CASES,
+    *LIFECYCLE_CASES,
+    *OWNERSHIP_CASES,
+    *MEMBERSHIP_CASES,
+    *SHARE_CASES,
+    *TAKEOVER_CASES,
+    *CORRUPTION_CASES,
+    *KILL_CASES,
+    *UNCOMMITTED_READ_CASES,
+    *COPYING_CASES,
 )
-
-CASES: tuple[Case, ...] = tuple(case for module in _MODULES for case in module.CASES)
 """Examples for the requirements of ``perdure.stores.store``, listed in `perdure.testing.conformance.requirements`."""
 
 

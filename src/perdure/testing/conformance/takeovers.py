@@ -122,4 +122,4 @@ async def openings_take_over_from_each_other(new_harness: NewHarness) -> None:
         await harness.discard()
 
 
-CASES: tuple[Case, ...] = (openings_take_over_from_each_other,)
+TAKEOVER_CASES: tuple[Case, ...] = (openings_take_over_from_each_other,)

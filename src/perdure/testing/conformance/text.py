@@ -147,7 +147,7 @@ def _unchanged(what: str, found: object, written: object) -> None:
         raise RequirementViolated(f"{what} of a million characters comes back unchanged", details=details)
 
 
-CASES: tuple[Case, ...] = (
+TEXT_CASES: tuple[Case, ...] = (
     every_address_is_its_own,
     a_prefix_is_compared_by_code_point,
     a_key_belongs_to_its_whole_address,

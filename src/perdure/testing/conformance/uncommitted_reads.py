@@ -80,4 +80,4 @@ def _version(found: Result[Loaded, Any]) -> int:
     return 0 if instance is None else instance.version
 
 
-CASES: tuple[Case, ...] = (a_kill_undoes_nothing_that_a_load_returned,)
+UNCOMMITTED_READ_CASES: tuple[Case, ...] = (a_kill_undoes_nothing_that_a_load_returned,)

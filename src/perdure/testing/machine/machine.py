@@ -56,8 +56,8 @@ class JobMachine(Generic[R]):
     """A Hypothesis state machine for a job, from its definition alone.
 
     It sends drawn requests, alone and concurrently, repeats them with their keys, lets time pass, crashes and restarts
-    workers, injects faults into effects and commits, and checks every law of `perdure.testing.machine.law`. A failure
-    shows its steps as a test, with the trace of the world.
+    workers, injects faults into effects and commits, and checks every law of `perdure.testing.machine.law`.
+    A failure shows its steps as a test, with the trace of the world.
 
     ``test_orders = JobMachine(job=orders, services=Fakes).TestCase`` is a test that pytest collects.
 
