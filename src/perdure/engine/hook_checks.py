@@ -90,7 +90,9 @@ def run_inspected(
         execute: the run, which has not begun.
         services: the services of the program.
     """
-    inspection = execute.draft.inspection = Inspection.of(job, execute)
+    draft, commands = execute.draft, job.plan.commands
+    inspection = Inspection.of(draft, execute.request, commands, is_first_hook=execute.prior is None)
+    draft.inspection = inspection
     return until_asked(watched(interpret(execute.program, services, (inspection,)), inspection.watch))
 
 

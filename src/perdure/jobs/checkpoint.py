@@ -7,9 +7,9 @@ from typing import Any, Final, Never
 
 import attrs
 
-from perdure.jobs import state_in_events
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.redaction import redacted_events
+from perdure.jobs.state_in_events import with_state
 from perdure.jobs.step import Commit, Execute
 from perdure.jobs.with_trace import with_trace
 from perdure.programs import Instruction
@@ -112,7 +112,7 @@ def checkpointed(job: AnyDefinition, execute: Execute, value: object, inputs: Tu
         raise NotACheckpoint(commit.transition)
     transition = commit.transition if claim.recoveries == 0 else _without_deaths(commit.transition, write, claim)
     traced = with_trace(Commit(transition, commit.result), execute.instance, execute.claim.trace)
-    shown = state_in_events.of_request(job, traced)
+    shown = with_state(job, traced)
     if not isinstance(shown, Commit):
         raise NotACheckpoint(shown)
     return Commit(redacted_events(job, shown.transition), shown.result)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias, cast
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias, cast
 
 import attrs
 from returns.result import Failure, Success
 
 from perdure.codecs import Codec
-from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.draft import ClosedDraft, Draft
 from perdure.jobs.operations import GetState
-from perdure.jobs.step import Execute
+from perdure.jobs.request import CommandSpec, Request
 from perdure.programs import Exit
 from perdure.programs.watch import Watch
 from perdure.values.errors import InvalidInput, PerdureError
@@ -82,14 +82,19 @@ class Inspection:
     _found: bytes | None = None
 
     @staticmethod
-    def of(job: AnyDefinition, execute: Execute) -> Inspection:
+    def of(
+        draft: Draft, request: Request, commands: Mapping[str, CommandSpec[Any]], *, is_first_hook: bool
+    ) -> Inspection:
         """Return the inspection of a run that has not begun.
 
         Args:
-            job: its definition.
-            execute: the run.
+            draft: its draft.
+            request: the request that it serves.
+            commands: the commands of the job, by name.
+            is_first_hook: whether no other hook has run for the request.
         """
-        return Inspection(execute.draft, _received(job, execute))
+        is_first = is_first_hook and draft.inspection is None
+        return Inspection(draft, _received(request, commands.get(request.action), is_first_hook=is_first))
 
     def answer(self, operation: object) -> object:
         """Answer from the draft; note the encoded state when the program first reads it."""
@@ -136,16 +141,14 @@ class Inspection:
         return _encoded(self.draft.codec, self.draft.state)
 
 
-def _received(job: AnyDefinition, execute: Execute) -> _Received | None:
-    request = execute.request
-    spec = job.plan.commands.get(request.action)
+def _received(request: Request, spec: CommandSpec[Any] | None, *, is_first_hook: bool) -> _Received | None:
     if spec is None or spec.input is None or not request.payload or not attrs.has(type(request.command)):
         return None
     field = next(iter(attrs.fields(cast("type[attrs.AttrsInstance]", type(request.command)))), None)
     if field is None:
         return None
     value = getattr(request.command, field.name)
-    if execute.draft.inspection is None and execute.prior is None:
+    if is_first_hook:
         # the body of a hook without @program has already run, so the payload is the only copy from before it
         before = _encoded(spec.input, spec.input.accept(request.payload.encode()))
     else:  # an earlier hook of the same request had its own inspection

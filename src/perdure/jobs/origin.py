@@ -16,7 +16,7 @@ MAX_TOLD: Final = 20
 """The number of receivers that an event names."""
 
 
-def of_request(step: Step, request: Request) -> Step:
+def with_origin(step: Step, request: Request) -> Step:
     """Return a decision whose events name the origin of its request.
 
     Args:
@@ -35,7 +35,7 @@ def of_request(step: Step, request: Request) -> Step:
             return step
 
 
-def of_run(commit: Commit, execute: Execute) -> Commit:
+def with_origin_of_run(commit: Commit, execute: Execute) -> Commit:
     """Return the end of a run whose events name its origin and the receivers of its messages.
 
     Args:

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 import attrs
 from returns.result import Success
 
-from perdure.codecs import Opened
+from perdure.codecs import Codec, Opened
 from perdure.jobs.decision import Alarm
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.draft import Draft
@@ -42,7 +42,7 @@ class PlainEvent(Draft):
     Most such events need no claim. It is made when the handler has an effect, or reads the id of its run.
 
     Args:
-        job: the definition of the instance.
+        codec: checks and encodes the state.
         instance: the stored instance, or the one that the event creates.
         request: the request.
         state: the decoded state.
@@ -62,7 +62,7 @@ class PlainEvent(Draft):
 
     def __init__(  # noqa: PLR0917 - keywords take longer, and only `begin_plain_event` calls it
         self,
-        job: AnyDefinition,
+        codec: Codec[Any],
         instance: Instance,
         request: Request,
         state: object,
@@ -74,7 +74,7 @@ class PlainEvent(Draft):
     ) -> None:
         self.address = instance.address
         self.state = state
-        self.codec = job.plan.state
+        self.codec = codec
         self.current_alarm_ms = instance.alarm_ms
         self.now_ms = now_ms
         self.limits = limits
@@ -198,7 +198,7 @@ def begin_plain_event(
         except InvalidInput:
             return None
         state, opened = read.value, read.with_rest()
-    event = PlainEvent(job, instance, request, state, now_ms, limits, epoch, new_id, opened)
+    event = PlainEvent(job.plan.state, instance, request, state, now_ms, limits, epoch, new_id, opened)
     program = job.event_program(instance, event, request.command)
     return None if program is None else (event, program)
 

@@ -16,7 +16,7 @@ WITH_STATE: Final = (JobStarted, JobExecuted, DebounceFlushed)
 """The events that can carry a state."""
 
 
-def of_request(job: AnyDefinition, step: Step) -> Step:
+def with_state(job: AnyDefinition, step: Step) -> Step:
     """Add the state that a decided request leaves to its events.
 
     Args:
@@ -34,7 +34,7 @@ def of_request(job: AnyDefinition, step: Step) -> Step:
             return step
 
 
-def of_run(job: AnyDefinition, execute: Execute, commit: Commit) -> Commit:
+def with_state_of_run(job: AnyDefinition, execute: Execute, commit: Commit) -> Commit:
     """Add a state to the events of a settled run: the committed one, or that of its start if it set none.
 
     Args:

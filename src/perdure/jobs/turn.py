@@ -11,7 +11,6 @@ from typing import Any, assert_never
 import attrs
 from returns.result import Failure, Success
 
-from perdure.jobs import origin, state_in_events
 from perdure.jobs.code import code_of
 from perdure.jobs.context import EndInstance
 from perdure.jobs.definition import AnyDefinition
@@ -21,6 +20,7 @@ from perdure.jobs.failures import record_failure
 from perdure.jobs.held import begins_run, begun_later
 from perdure.jobs.keys import remember, remember_failure, replay
 from perdure.jobs.new_instance import new_instance
+from perdure.jobs.origin import with_origin, with_origin_of_run
 from perdure.jobs.plain_run import begin_plain_run
 from perdure.jobs.recovery import deliver, is_held_elsewhere, is_running, left_behind, recover
 from perdure.jobs.redaction import redacted_events, redacted_failure, secrets_of_request, with_shown_events
@@ -36,6 +36,7 @@ from perdure.jobs.request import (
     Terminate,
 )
 from perdure.jobs.run import run_answer, run_failed
+from perdure.jobs.state_in_events import with_state, with_state_of_run
 from perdure.jobs.step import Commit, Defer, Execute, Mark, RecoverFirst, Step
 from perdure.jobs.suspension import leave, pause, resume, resume_left, take_up, terminate
 from perdure.jobs.upgrade import upgrade, upgrade_first
@@ -93,7 +94,7 @@ def begin_any(job: AnyDefinition, address: Address, loaded: Loaded, request: Req
         step = with_trace(step, loaded.instance, inputs.trace)
     if isinstance(step, Execute) and step.claiming is None:
         return step
-    step = with_shown_events(job, state_in_events.of_request(job, origin.of_request(step, request)))
+    step = with_shown_events(job, with_state(job, with_origin(step, request)))
     return _concluded(job, _with_parking(job, step, inputs), request, inputs) if isinstance(step, Commit) else step
 
 
@@ -305,7 +306,7 @@ def finish_any(job: AnyDefinition, execute: Execute, exit_: Exit[Any, Any], inpu
     if execute.claim.trace is not None or execute.instance.alarm_trace is not None:
         step = _traced(step, execute)
     if step.transition.events:
-        step = state_in_events.of_run(job, execute, origin.of_run(step, execute))
+        step = with_state_of_run(job, execute, with_origin_of_run(step, execute))
         step = _with_parking(job, Commit(redacted_events(job, step.transition), step.result), inputs)
     if execute.claim.key is None and execute.request.inbound is None:
         return step

@@ -26,6 +26,7 @@ from returns.result import Failure, Result, Success
 from returns.unsafe import unsafe_perform_io
 from typing_extensions import TypeVar as DefaultTypeVar
 
+from perdure._lazy import lazy_module
 from perdure.programs.errors import EffectTimeout, FailureEscalated
 from perdure.programs.instructions import (
     ALT,
@@ -154,9 +155,7 @@ class Program(  # type: ignore[type-var]  # mypy cannot see that Program is a Ki
 
         Awaiting it raises a defect, and `HaltedOutside` for a halt.
         """
-        from perdure.programs.drivers import run_as_result  # noqa: PLC0415 - the drivers interpret programs
-
-        return FutureResult(run_as_result(self, deps))
+        return FutureResult(_drivers.run_as_result(self, deps))
 
     # ------------------------------------------------------------------ composition
 
@@ -521,6 +520,9 @@ def _retrying(program: Program[A, E, R], schedule: Schedule[E]) -> Generator[Pro
 def _name_of(function: object) -> str:
     return getattr(function, "__qualname__", None) or repr(function)
 
+
+_drivers: Any = lazy_module("perdure.programs.drivers")
+"""The drivers import this module: nothing of a program needs them until it is run."""
 
 _now: Program[int, Never, object] = node(PERFORM, Now())
 _jitter: Program[float, Never, object] = node(PERFORM, Jitter())

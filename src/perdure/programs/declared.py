@@ -23,7 +23,7 @@ from returns.result import Result
 from typing_extensions import TypeForm
 
 from perdure.codecs.grammar import stripped
-from perdure.programs import ServiceCall
+from perdure.programs.instructions import ServiceCall
 from perdure.values.excerpt import fields_in_line
 
 _RESULTS: Final = (

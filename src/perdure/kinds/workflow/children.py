@@ -22,7 +22,7 @@ from perdure.values.failure import Defect
 from perdure.values.message import Message
 
 if TYPE_CHECKING:
-    from perdure.kinds.workflow.definition import Workflow
+    from perdure.kinds.workflow.context import AnyWorkflow
     from perdure.kinds.workflow.replay import Replay
     from perdure.kinds.workflow.tree import OpenStep
 
@@ -41,7 +41,7 @@ def is_child_signal(name: str) -> bool:
     return name.startswith(_PREFIX)
 
 
-def has_secret_end(job: Workflow[Any, Any, Any, Any]) -> bool:
+def has_secret_end(job: AnyWorkflow) -> bool:
     """Return whether the value or the error of a child has secrets."""
     return job.results.secret or (job.plan.errors is not None and job.plan.errors.secret)
 
@@ -145,7 +145,7 @@ def answer_of_child(call: CallChild, stored: str) -> Any:  # of the child's type
     Raises:
         InvalidInput: this code cannot decode it.
     """
-    job = cast("Workflow[Any, Any, Any, Any]", call.job)
+    job = cast("AnyWorkflow", call.job)
     ended: dict[str, str] = orjson.loads(stored)
     form, value = ended["form"], ended["value"]
     match form:
@@ -163,7 +163,7 @@ def answer_of_child(call: CallChild, stored: str) -> Any:  # of the child's type
             raise InvalidInput(f"end of child {job.name}:{call.id}", (f"unknown form {form!r}",))
 
 
-def failure_of(job: Workflow[Any, Any, Any, Any], value: str) -> object:
+def failure_of(job: AnyWorkflow, value: str) -> object:
     """Return the typed error of a workflow that failed.
 
     Args:

@@ -1,18 +1,24 @@
-"""The context of the program of a workflow."""
+"""The context of the program of a workflow, and the definition as its turns and runs use it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Generic, Never, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Never, TypeAlias, TypeVar, cast
 
+from perdure.codecs import Codec
 from perdure.jobs.context import READ_STATE, EndInstance
+from perdure.jobs.definition import Definition, H_co, R_contra, T_co
 from perdure.jobs.operations import SetState, UpdateState
 from perdure.kinds.workflow.instructions import StartOver
 from perdure.programs import Program, halt, now, perform
 from perdure.values.excerpt import excerpt
 from perdure.values.frozen import frozen
 from perdure.values.instant import from_ms
+
+if TYPE_CHECKING:
+    from perdure.values.instance import Instance
 
 S = TypeVar("S")
 
@@ -68,3 +74,30 @@ class WorkflowContext(Generic[S]):
     def terminate(self, reason: str = "terminated") -> Program[Never]:
         """End here, and purge the instance with its journal; no outcome is kept."""
         return halt(EndInstance(reason))
+
+
+class WorkflowDefinition(Definition[H_co, T_co, R_contra]):
+    """The definition of a workflow without its types, as its turns and its runs use it.
+
+    Attributes:
+        signals: the codecs of the signals, by name.
+        results: the codec of its value.
+        keep_ms: how long its end is kept; None for ever.
+        max_steps: the limit of its journal.
+        inbox: how many signals wait at most.
+    """
+
+    __slots__ = ()
+    signals: Mapping[str, Codec[Any]]
+    results: Codec[Any]
+    keep_ms: int | None
+    max_steps: int
+    inbox: int
+
+    @abstractmethod
+    def main(self, instance: Instance) -> Program[Any, Any, Any]:
+        """Return the program of the workflow itself."""
+
+
+AnyWorkflow: TypeAlias = WorkflowDefinition[Any, Any, Any]
+"""A workflow of any types."""

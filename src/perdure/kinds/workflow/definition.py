@@ -12,7 +12,7 @@ from typing_extensions import TypeVar as DefaultTypeVar
 
 from perdure._lazy import lazy_module
 from perdure.codecs import Codec, Migrations
-from perdure.jobs.definition import Definition, Dispatch, Plan, PostCommand
+from perdure.jobs.definition import Dispatch, Plan, PostCommand
 from perdure.jobs.facts import Fact, facts_of_plan
 from perdure.jobs.hooks import FROM_HOOKS, FromHooks, value_of
 from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, build_plan
@@ -37,7 +37,7 @@ from perdure.kinds.workflow.commands import (
     WorkflowOutcome,
     cancel_of,
 )
-from perdure.kinds.workflow.context import WorkflowContext
+from perdure.kinds.workflow.context import WorkflowContext, WorkflowDefinition
 from perdure.kinds.workflow.instructions import CallChild, WhenCancelled
 from perdure.kinds.workflow.signal import Signal
 from perdure.kinds.workflow.stored import header_of, written
@@ -97,7 +97,9 @@ WorkflowProgram = Callable[[WorkflowContext[Any]], Program[Any, Any, Any]]
 
 
 @attrs.frozen(init=False, eq=False, repr=False)
-class Workflow(Definition["WorkflowHandle[S, A, E]", "WorkflowSender[S]", R_contra], Generic[S, A, E, R_contra]):
+class Workflow(
+    WorkflowDefinition["WorkflowHandle[S, A, E]", "WorkflowSender[S]", R_contra], Generic[S, A, E, R_contra]
+):
     """One long program that survives crashes, deploys and months: each of its effects is a step.
 
     The outcome of a step is committed before the next step begins, and is not performed again. After a crash, a wait or

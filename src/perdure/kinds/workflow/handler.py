@@ -39,7 +39,7 @@ from perdure.values.journal import JournalChange
 from perdure.values.turn_inputs import TurnInputs
 
 if TYPE_CHECKING:
-    from perdure.kinds.workflow.definition import Workflow
+    from perdure.kinds.workflow.context import AnyWorkflow
 
 WorkflowCommand: TypeAlias = (
     StartWorkflow
@@ -55,7 +55,7 @@ WorkflowCommand: TypeAlias = (
 
 
 def begin(
-    job: Workflow[Any, Any, Any, Any],
+    job: AnyWorkflow,
     address: Address,
     instance: Instance | None,
     request: Request,
@@ -82,7 +82,7 @@ def begin(
 
 
 def begin_unread(
-    job: Workflow[Any, Any, Any, Any], address: Address, instance: Instance, request: Request, inputs: TurnInputs
+    job: AnyWorkflow, address: Address, instance: Instance, request: Request, inputs: TurnInputs
 ) -> Step | None:
     """Decide a command of a workflow that this code cannot read or follow: it stores signals, and runs nothing."""
     if isinstance(request.command, AlarmDue):
@@ -91,7 +91,7 @@ def begin_unread(
 
 
 def _start(
-    job: Workflow[Any, Any, Any, Any],
+    job: AnyWorkflow,
     address: Address,
     instance: Instance | None,
     request: Request,
@@ -129,7 +129,7 @@ def _exists(address: Address, instance: Instance, parent: Parent | None, inputs:
 
 
 def _alarm(
-    job: Workflow[Any, Any, Any, Any],
+    job: AnyWorkflow,
     address: Address,
     instance: Instance | None,
     request: Request,
@@ -149,7 +149,7 @@ def _alarm(
 
 
 def _arrived(
-    job: Workflow[Any, Any, Any, Any],
+    job: AnyWorkflow,
     address: Address,
     instance: Instance | None,
     request: Request,

@@ -26,7 +26,7 @@ from perdure.programs.instructions import Sleep
 from perdure.values.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from perdure.kinds.workflow.definition import Workflow
+    from perdure.kinds.workflow.context import AnyWorkflow
     from perdure.values.instance import Instance
 
 _YIELD: Final[Program[None]] = perform(Sleep(0))
@@ -34,7 +34,7 @@ _YIELD: Final[Program[None]] = perform(Sleep(0))
 
 
 @program
-def advancing(job: Workflow[Any, Any, Any, Any], instance: Instance) -> Do[None, Any, Any]:
+def advancing(job: AnyWorkflow, instance: Instance) -> Do[None, Any, Any]:
     """Replay a workflow, and perform its next steps.
 
     Args:
@@ -102,7 +102,7 @@ def _living(steps: Steps) -> Do[None, Any, Any]:
 
 
 @program
-def _over(job: Workflow[Any, Any, Any, Any], steps: Steps, replay: Replay) -> Do[None, Any, Any]:
+def _over(job: AnyWorkflow, steps: Steps, replay: Replay) -> Do[None, Any, Any]:
     """Encode the end of the program; one that has no form is a defect of the program."""
     now_ms = yield from NOW
     name, most = f"{job.kind}:{job.name}", replay.draft.limits.payload_bytes

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import islice
-from typing import TYPE_CHECKING
 
 import attrs
 
-from perdure.kinds.workflow.names import SIGNAL
-from perdure.kinds.workflow.row import Row, body_of
 from perdure.kinds.workflow.stored import FailingStep, Header, Wait
 from perdure.kinds.workflow.tree import Tree
 from perdure.values.excerpt import fields_in_line
 from perdure.values.message import Message
 from perdure.values.status import Suspension
-
-if TYPE_CHECKING:
-    from perdure.kinds.workflow.replay import Replay
 
 
 @attrs.frozen
@@ -95,31 +88,6 @@ class News:
     suspension: Suspension | None
     arrived: int
     length: int
-
-
-def progress_of(replay: Replay, rows: Sequence[Row], failures: tuple[StepFailure, ...]) -> RunProgress:
-    """Return the progress of a run, and remove its messages from the draft: they are sent once.
-
-    Args:
-        replay: the replay of the run.
-        rows: its rows since the last commit.
-        failures: its failed attempts since then.
-    """
-    draft = replay.draft
-    messages = tuple(draft.messages)
-    draft.messages.clear()
-    return RunProgress(
-        bodies=tuple(map(body_of, rows)),
-        received=sum(1 for row in rows if row.signal and row.name.startswith(SIGNAL)),
-        messages=messages,
-        state=draft.encoded,
-        failing=tuple(replay.failing.values()),
-        waits_for=tuple(wait for wait in replay.header.waits_for if wait.path in replay.tree.asked),
-        failures=failures,
-        logged=max(replay.logged, replay.header.logged),
-        cancelled=replay.cancelled,
-        known=replay.known,
-    )
 
 
 def waits_of(tree: Tree, most: int = 10) -> tuple[Wait, ...]:

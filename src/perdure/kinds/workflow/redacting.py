@@ -12,15 +12,15 @@ from perdure.kinds.workflow.stored import FAILURE, Ended, Header
 from perdure.values.secret import Hide
 
 if TYPE_CHECKING:
-    from perdure.kinds.workflow.definition import Workflow
+    from perdure.kinds.workflow.context import AnyWorkflow
 
 
-def redacted_header(job: Workflow[Any, Any, Any, Any], header: Header, hide: Hide) -> Header:
+def redacted_header(job: AnyWorkflow, header: Header, hide: Hide) -> Header:
     """Return the header without the secrets of its outcome."""
     return header if header.ended is None else attrs.evolve(header, ended=_ended(job, header.ended, hide))
 
 
-def _ended(job: Workflow[Any, Any, Any, Any], ended: Ended, hide: Hide) -> Ended:
+def _ended(job: AnyWorkflow, ended: Ended, hide: Hide) -> Ended:
     match ended.form:
         case "done":
             return attrs.evolve(ended, value=_redacted(job.results, ended.value, hide))

@@ -18,18 +18,24 @@ from returns.result import Failure, Success
 from perdure.codecs import Codec
 from perdure.jobs.draft import Draft
 from perdure.jobs.operations import Post
-from perdure.kinds.workflow import cancelling
-from perdure.kinds.workflow.cancelling import at_defect, cancelled_again, end_dropped, leave_children
+from perdure.kinds.workflow.cancelling import (
+    at_defect,
+    cancel,
+    cancelled_again,
+    end_dropped,
+    interrupt,
+    leave_children,
+)
 from perdure.kinds.workflow.children import answer_of_child, child_signal, serve
 from perdure.kinds.workflow.divergence import STARTED, Index, diverged
 from perdure.kinds.workflow.errors import NotInWorkflow, NotRecordable, ProgramStopped
 from perdure.kinds.workflow.inbox import Inbox
 from perdure.kinds.workflow.instructions import CallChild, OneStep, Patched, Receive
-from perdure.kinds.workflow.names import NAMES
+from perdure.kinds.workflow.names import NAMES, SIGNAL
 from perdure.kinds.workflow.outcome_codecs import codecs_of, encoded
-from perdure.kinds.workflow.progress import Known, RunProgress, StepFailure, progress_of
+from perdure.kinds.workflow.progress import Known, RunProgress, StepFailure
 from perdure.kinds.workflow.retrying import FULL_ERRORS, shortened_error
-from perdure.kinds.workflow.row import Form, Row, row_of
+from perdure.kinds.workflow.row import Form, Row, body_of, row_of
 from perdure.kinds.workflow.state_operations import StateOperations
 from perdure.kinds.workflow.stored import Ended, FailingStep, Header
 from perdure.kinds.workflow.timers import WAITS, Timers
@@ -352,9 +358,9 @@ class Replay:
             return True
         request = self.header.cancel
         if request is not None and not self.cancelled:
-            cancelling.cancel(self, request.reason)
+            cancel(self, request.reason)
             return True
-        return request is not None and request.interrupt and cancelling.interrupt(self)
+        return request is not None and request.interrupt and interrupt(self)
 
     def _received(self, asked: OpenStep, signal: Row) -> None:
         row = self.record(asked, "done", at_ms=self.now_ms, secret=signal.secret, signal=signal.signal)
@@ -603,3 +609,28 @@ _DIRECT = frozenset({"done", "failed", "mark"})
 
 def _succeeded(answer: object) -> bool:
     return isinstance(answer, Success)
+
+
+def progress_of(replay: Replay, rows: Sequence[Row], failures: tuple[StepFailure, ...]) -> RunProgress:
+    """Return the progress of a run, and remove its messages from the draft: they are sent once.
+
+    Args:
+        replay: the replay of the run.
+        rows: its rows since the last commit.
+        failures: its failed attempts since then.
+    """
+    draft = replay.draft
+    messages = tuple(draft.messages)
+    draft.messages.clear()
+    return RunProgress(
+        bodies=tuple(map(body_of, rows)),
+        received=sum(1 for row in rows if row.signal and row.name.startswith(SIGNAL)),
+        messages=messages,
+        state=draft.encoded,
+        failing=tuple(replay.failing.values()),
+        waits_for=tuple(wait for wait in replay.header.waits_for if wait.path in replay.tree.asked),
+        failures=failures,
+        logged=max(replay.logged, replay.header.logged),
+        cancelled=replay.cancelled,
+        known=replay.known,
+    )

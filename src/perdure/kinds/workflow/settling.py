@@ -45,7 +45,7 @@ from perdure.values.status import failed_for_good
 from perdure.values.turn_inputs import TurnInputs
 
 if TYPE_CHECKING:
-    from perdure.kinds.workflow.definition import Workflow
+    from perdure.kinds.workflow.context import AnyWorkflow
 
 _CHILD_CANCELLED = "terminated"
 
@@ -118,7 +118,7 @@ def _failures(log: EventRecorder, execute: Execute, progress: RunProgress) -> tu
 
 
 # ---------------------------------------------------------------- the end of a run
-def settled(job: Workflow[Any, Any, Any, Any], execute: Execute, replay: Replay, inputs: TurnInputs) -> Commit:
+def settled(job: AnyWorkflow, execute: Execute, replay: Replay, inputs: TurnInputs) -> Commit:
     """Commit the end of a run: the workflow ended, waits, is retried, or is parked."""
     replay.tree.close()
     progress = replay.progress()
@@ -189,7 +189,7 @@ def _pending(execute: Execute, step: FailingStep) -> PendingRetry:
 
 
 def _given_up(
-    job: Workflow[Any, Any, Any, Any],
+    job: AnyWorkflow,
     execute: Execute,
     header: Header,
     progress: RunProgress,
@@ -235,7 +235,7 @@ def _given_up(
 
 
 def _ended(
-    job: Workflow[Any, Any, Any, Any],
+    job: AnyWorkflow,
     execute: Execute,
     header: Header,
     progress: RunProgress,
@@ -412,9 +412,7 @@ def _interrupted(execute: Execute, replay: Replay, inputs: TurnInputs) -> Commit
     return _waiting(execute, header, progress, replay, inputs)
 
 
-def cut_short(
-    job: Workflow[Any, Any, Any, Any], execute: Execute, exit_: Exit[Any, Any], inputs: TurnInputs
-) -> Commit | None:
+def cut_short(job: AnyWorkflow, execute: Execute, exit_: Exit[Any, Any], inputs: TurnInputs) -> Commit | None:
     """Settle a run whose program was stopped: its steps in progress failed, and everything else is kept.
 
     Returns:
@@ -447,7 +445,7 @@ def cut_short(
     return settled(job, execute, replay, inputs)
 
 
-def concluded(job: Workflow[Any, Any, Any, Any], execute: Execute, inputs: TurnInputs) -> Commit:
+def concluded(job: AnyWorkflow, execute: Execute, inputs: TurnInputs) -> Commit:
     """Commit the end of a run, or leave a workflow whose journal this code cannot follow.
 
     Raises:

@@ -19,7 +19,7 @@ from perdure.programs.instructions import Jitter, Now
 from perdure.values.excerpt import fields_in_line
 
 if TYPE_CHECKING:
-    from perdure.kinds.workflow.definition import Workflow
+    from perdure.kinds.workflow.context import AnyWorkflow
     from perdure.values.instance import Instance
 
 
@@ -74,7 +74,7 @@ class Steps:
 
     __repr__ = fields_in_line
 
-    job: Workflow[Any, Any, Any, Any]
+    job: AnyWorkflow
     instance: Instance
     replay: Replay
     services: Any  # the user's own record
