@@ -47,7 +47,7 @@ from perdure.telemetry.activity import Activity
 from perdure.telemetry.opentelemetry import opentelemetry
 from perdure.telemetry.prometheus import prometheus
 from perdure.telemetry.tracker import tracker
-from perdure.values.backoff import Backoff
+from perdure.values.retry import Backoff
 
 CALLERS = 16
 PACE = 500  # requests a second

@@ -30,7 +30,7 @@ from returns.future import FutureResult
 from perdure import App, Do, Signal, Workflow, WorkflowContext, effect, program
 from perdure.client.client import Client
 from perdure.programs import race, sleep
-from perdure.values.outcome import Done
+from perdure.values.answer import Done
 
 MONTH_MS = 30 * 86_400_000
 WAKING = 100

@@ -31,7 +31,7 @@ import attrs
 
 from perdure import App, Do, Task, TaskContext, program
 from perdure.telemetry.tracker import tracker
-from perdure.values.backoff import Backoff
+from perdure.values.retry import Backoff
 
 ROUNDS = 50
 SENDERS = 8

@@ -20,7 +20,7 @@ from typing import cast
 from returns.future import FutureResult
 
 from perdure import App, Do, Limits, Signal, Workflow, WorkflowContext, effect, program
-from perdure.values.outcome import Done
+from perdure.values.answer import Done
 
 SHAPES = ((1, 2_000, 64), (10, 400, 64), (100, 64, 64), (10, 80, 8), (100, 8, 8), (1_000, 8, 8), (10_000, 8, 8))
 """Steps of a workflow, workflows of a round, and how many are under way. Trust lines of equal numbers under way."""

@@ -21,10 +21,9 @@ from perdure.jobs.step import Commit, Execute, Step
 from perdure.jobs.writes import answered, put, reply, stored
 from perdure.values.address import Address
 from perdure.values.answer import OutcomeRecord, Sent
-from perdure.values.duration import Duration, duration_ms
 from perdure.values.event import JobStarted
 from perdure.values.instance import Claim, Instance
-from perdure.values.instant import from_ms
+from perdure.values.times import Duration, duration_ms, from_ms
 from perdure.values.turn_inputs import TurnInputs
 
 E = TypeVar("E", default=Never)

@@ -28,8 +28,8 @@ from perdure import (
     tell,
 )
 from perdure.jobs.draft import TooManyMessages
-from perdure.values.catch_up import CatchUp
 from perdure.values.errors import IdempotencyConflict, InstanceParked, InvalidInput, Undecodable
+from perdure.values.schedule import CatchUp
 
 
 # ---------------------------------------------------------------- undecodable x message

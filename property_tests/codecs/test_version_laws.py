@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perdure.codecs import NewerOnly
-from perdure.codecs.compatible import verdict
+from perdure.codecs.compatibility import verdict
 from perdure.values.errors import InvalidInput
 from perdure.values.secret import HIDDEN
 

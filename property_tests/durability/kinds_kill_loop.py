@@ -27,8 +27,8 @@ from returns.result import Result, Success
 
 from perdure import App, Client, Do, ItemContext, Signal, WorkerPool, Workflow, WorkflowContext, effect, program
 from perdure.programs import gather, sleep
-from perdure.values.listed import Listing
-from perdure.values.outcome import Done, WasCancelled
+from perdure.values.answer import Done, WasCancelled
+from perdure.values.listings import Listing
 
 SENT = 100
 STEPS = 6

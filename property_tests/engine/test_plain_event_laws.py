@@ -20,11 +20,10 @@ from perdure.programs.drivers import Suspended
 from perdure.programs.interpreter import interpret
 from perdure.programs.straight import run_straight, until_asked
 from perdure.values.address import Address
-from perdure.values.decoded import Decoded
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance, PendingRetry
 from perdure.values.transition import Loaded, Put
-from perdure.values.turn_inputs import TurnInputs
+from perdure.values.turn_inputs import Decoded, TurnInputs
 
 NOW_MS = 1_000
 AT = Address("task", "plain", "a")

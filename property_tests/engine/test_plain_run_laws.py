@@ -18,12 +18,10 @@ from perdure.programs.drivers import Suspended, default_handler, run_while_answe
 from perdure.programs.interpreter import interpret
 from perdure.programs.straight import until_asked
 from perdure.values.address import Address
-from perdure.values.decoded import Decoded
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance, PendingRetry
-from perdure.values.other_engines import NO_OTHERS, OtherEngines
 from perdure.values.transition import Loaded, Put, Transition
-from perdure.values.turn_inputs import TurnInputs
+from perdure.values.turn_inputs import NO_OTHERS, Decoded, OtherEngines, TurnInputs
 
 NOW_MS = 1_000
 ERROR = FailureRecord(form="defect", error_type="ValueError", message="no")

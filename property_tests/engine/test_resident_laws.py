@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from perdure import Task, TaskContext, program
 from perdure.engine.residents import Residents
 from perdure.stores.memory import MemoryBackend
-from perdure.values.decoded import Decoded
 from perdure.values.instance import Instance
 from perdure.values.transition import Loaded
+from perdure.values.turn_inputs import Decoded
 
 LIMIT = 8_000
 

@@ -28,9 +28,9 @@ from perdure.runtime.simulated import Simulation
 from perdure.stores.memory import MemoryBackend
 from perdure.stores.store import Store
 from perdure.values.address import Address
-from perdure.values.awaited import NotReached, Reached, WaitCondition
 from perdure.values.errors import EngineClosed, Overloaded
 from perdure.values.instance import Fence, Instance
+from perdure.values.status_wait import NotReached, Reached, WaitCondition
 from perdure.values.transition import Loaded, Purge, Put, Transition
 
 SEEDS = st.integers(0, 99)

@@ -65,7 +65,7 @@ MUTANTS = (
     ),
     Mutant(
         "the events of a folded turn are lost",
-        "folded",
+        "coalesced",
         "events=first.events + second.events if second.events else first.events,",
         "events=second.events,",
         FOLDS,

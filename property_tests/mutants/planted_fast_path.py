@@ -53,7 +53,7 @@ MUTANTS = (
     ),
     Mutant(
         "a folded turn that changes more than the state is written as one that does not",
-        "folded",
+        "coalesced",
         "        write = Put(write.instance)\n",
         "        write = Put(write.instance, first.write.changes)\n",
         "values/test_folded_writes.py::test_folded_turns_leave_the_row_that_they_leave_one_after_the_other",

@@ -67,7 +67,7 @@ MUTANTS = (
     Mutant(
         "members that newer code wrote are shown",
         "Codec._without_unknown",
-        "            return plain if rest is None else rests.with_unknown(known, rest, HIDDEN)\n",
+        "            return plain if rest is None else unknown_members.with_unknown(known, rest, HIDDEN)\n",
         "            return plain\n",
         f"{EXAMPLES}::test_unknown_members_are_hidden_also_of_types_without_secrets",
     ),

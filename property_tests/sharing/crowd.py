@@ -25,9 +25,9 @@ from perdure.stores.store import Query
 from perdure.testing.cluster import Cluster, ClusterEngine
 from perdure.testing.world.boundary import Requests
 from perdure.testing.world.trace_event import MessagesRead, TraceEvent, TransitionCommitted
-from perdure.values.duration import Duration
 from perdure.values.errors import InstanceParked, PerdureError
 from perdure.values.message import Consumed
+from perdure.values.times import Duration
 
 Ask: TypeAlias = Callable[[Client], Call[Any, Any]]
 

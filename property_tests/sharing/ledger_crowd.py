@@ -17,8 +17,8 @@ from perdure import Do, Task, TaskContext, fail, program
 from perdure.jobs.definition import AnyDefinition
 from perdure.testing.linearizability import TimedCall, check_linearizable
 from perdure.values.answer import Sent
-from perdure.values.duration import Duration
 from perdure.values.errors import Rejected
+from perdure.values.times import Duration
 
 INTERRUPTED: Final = "interrupted"
 """The answer of an append during which the ledger was deleted: it comes before the deletion is durable."""

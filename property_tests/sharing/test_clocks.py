@@ -12,7 +12,7 @@ from returns.future import FutureResult
 
 from perdure import App, Do, Task, TaskContext, effect, program
 from perdure.testing.cluster import Cluster
-from perdure.values.instant import to_ms
+from perdure.values.times import to_ms
 
 LATENCY_MS: Final = 20
 """Of each call to the store: it delays an answer to a heartbeat, and so the clock of an engine, by that much."""

@@ -17,8 +17,7 @@ from returns.result import Success
 from perdure import App, Do, Task, TaskContext, Undo, Workflow, WorkflowContext, attempt, effect, program, saga, step
 from perdure.programs import sleep
 from perdure.testing.cluster import Cluster
-from perdure.values.answer import Sent
-from perdure.values.outcome import WasCancelled
+from perdure.values.answer import Sent, WasCancelled
 
 NIGHTLY = settings.get_current_profile_name() == "nightly"
 LEASE_MS = 4_000

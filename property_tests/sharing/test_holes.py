@@ -15,9 +15,8 @@ from perdure.testing import World
 from perdure.testing.cluster import Cluster, ClusterEngine
 from perdure.testing.world.trace_event import EffectPerformed, MessagesRead, TraceEvent
 from perdure.values.instance import Claim, Instance
-from perdure.values.other_engines import NO_OTHERS, OtherEngines
 from perdure.values.transition import Put
-from perdure.values.turn_inputs import TurnInputs
+from perdure.values.turn_inputs import NO_OTHERS, OtherEngines, TurnInputs
 
 
 @attrs.define

@@ -21,7 +21,7 @@ from perdure.testing.cluster import Cluster, ClusterEngine
 from perdure.testing.world.trace_event import TransitionCommitted
 from perdure.values.errors import Undecodable
 from perdure.values.instance import Instance
-from perdure.values.instant import from_ms
+from perdure.values.times import from_ms
 
 
 # ---------------------------------------------------------------- the versions of one job

@@ -21,8 +21,7 @@ from perdure.programs import PASS, Do, Program, fail, gather, lift, program, rac
 from perdure.testing import from_type
 from perdure.testing.laws import LawViolated, check_codec, check_combinator, check_container, programs
 from perdure.testing.laws.combinator import Outside
-from perdure.values.backoff import Backoff
-from perdure.values.retry import Retry
+from perdure.values.retry import Backoff, Retry
 
 # ---------------------------------------------------------------- combinators
 TWICE = Retry(max_attempts=2, delay=Backoff.constant("1 second"), jitter=False)

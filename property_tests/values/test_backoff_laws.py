@@ -5,7 +5,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.values.backoff import Backoff
+from perdure.values.retry import Backoff
 
 delays = st.integers(1, 10**9).map(lambda length_ms: timedelta(milliseconds=length_ms))
 factors = st.integers(2, 100) | st.floats(1, 100, exclude_min=True)

@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.values.cron import cron
-from perdure.values.cron_line import CronLine
+from perdure.values.cron_ticks import CronLine
 from perdure.values.errors import DefinitionError
+from perdure.values.schedule import cron
 
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)

@@ -5,8 +5,8 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.values.duration import MAX_DURATION_MS, duration_ms, format_duration
 from perdure.values.errors import DefinitionError
+from perdure.values.times import MAX_DURATION_MS, duration_ms, format_duration
 
 lengths_ms = st.integers(1, 10_000) | st.integers(1, MAX_DURATION_MS)
 counts = st.integers(0, 999)

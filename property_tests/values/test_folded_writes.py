@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from perdure.values.address import Address
 from perdure.values.instance import Claim, Fence, Instance
-from perdure.values.transition import KeepInstance, Put, Transition, folded
+from perdure.values.transition import KeepInstance, Put, Transition, coalesced
 
 ADDRESS = Address(kind="task", name="orders", id="a")
 ROW = Instance(address=ADDRESS, created_ms=1, updated_ms=1, incarnation=3, version=5, state="0", alarm_ms=7)
@@ -62,7 +62,7 @@ def test_folded_turns_leave_the_row_that_they_leave_one_after_the_other(verbs: l
                 address=ADDRESS, expected=row.fence, write=write, messages=messages, events=events, before=row
             )
         row = stored(row, turn)
-        whole = folded(whole, turn)
+        whole = coalesced(whole, turn)
     once = stored(ROW, whole)
     assert once.changed(version=0) == row.changed(version=0)
     assert whole.messages == whole.events == tuple(told)

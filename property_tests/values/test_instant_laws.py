@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.values.instant import due_ms, from_ms, to_ms
+from perdure.values.times import due_ms, from_ms, to_ms
 
 instants = st.datetimes(timezones=st.timezones())
 

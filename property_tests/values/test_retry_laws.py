@@ -5,8 +5,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.values.backoff import Backoff
-from perdure.values.retry import Exhausted, Retry, RetryAt
+from perdure.values.retry import Backoff, Exhausted, Retry, RetryAt
 
 backoffs = st.sampled_from(
     [

@@ -5,10 +5,19 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.values.catch_up import CatchUpAll
-from perdure.values.cron import cron
-from perdure.values.every import every
-from perdure.values.schedule import MAX_MISSED, Run, Skip, due, first_tick, latest_due, offset_ms, settle
+from perdure.values.schedule import (
+    MAX_MISSED,
+    CatchUpAll,
+    Run,
+    Skip,
+    cron,
+    due,
+    every,
+    first_tick,
+    latest_due,
+    offset_ms,
+    settle,
+)
 
 CRON_LINES = ["*/7 * * * *", "0 9 * * 1-5", "30 2 * * *", "59 23 1,31 * *", "0 */6 * * *"]
 ZONES = ["UTC", "America/New_York", "Australia/Lord_Howe"]

@@ -10,8 +10,8 @@ from history import Call, History
 from versioned_jobs import ECHO
 
 from perdure.codecs import Codec
+from perdure.values.answer import Done
 from perdure.values.errors import InvalidInput, SignalRefused, Undecodable
-from perdure.values.outcome import Done
 
 
 @frozen

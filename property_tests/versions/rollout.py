@@ -22,7 +22,7 @@ from perdure.remote.connecting import settings
 from perdure.runtime.record import SpawnedTask
 from perdure.server.perform import perform
 from perdure.testing.cluster import Cluster, ClusterEngine
-from perdure.values.duration import Duration
+from perdure.values.times import Duration
 from perdure.wire.envelope import BatchReply, Envelope, envelope_of, reply_of
 
 SCOPES = frozenset({"read", "call", "operate"})

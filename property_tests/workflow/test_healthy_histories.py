@@ -19,8 +19,8 @@ from returns.result import Success
 from perdure import App, Do, Limits, Signal, Task, TaskContext, Workflow, WorkflowContext, effect, program, tell
 from perdure.programs import gather, sleep
 from perdure.testing import WorkerDied, World
+from perdure.values.answer import Done
 from perdure.values.errors import Overloaded
-from perdure.values.outcome import Done
 
 word = Signal("word", str)
 

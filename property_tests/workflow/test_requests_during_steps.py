@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from perdure import App, Do, Program, Signal, Workflow, WorkflowContext, program, step
 from perdure.programs import gather, race, sleep
 from perdure.testing import WorkerDied, World
-from perdure.values.outcome import Done, WasCancelled
+from perdure.values.answer import Done, WasCancelled
 
 signals = tuple(Signal(f"go {number}", int) for number in range(4))
 

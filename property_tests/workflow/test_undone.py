@@ -28,8 +28,8 @@ from perdure import (
 )
 from perdure.programs import fail, gather, race, sleep
 from perdure.testing import WorkerDied, World
-from perdure.values.answer import Failed
-from perdure.values.outcome import Done, WasCancelled
+from perdure.values.answer import Done, WasCancelled
+from perdure.values.outcome import Failed
 
 Flow = Workflow[Any, Any, Any, Any]
 go = Signal("go", int)

@@ -24,7 +24,7 @@ from perdure import App, Do, Workflow, WorkflowContext, program, saga
 from perdure.programs import gather, sleep
 from perdure.testing import WorkerDied, World
 from perdure.testing.world.boundary import Interleaving
-from perdure.values.outcome import Done
+from perdure.values.answer import Done
 
 
 @program

@@ -36,9 +36,9 @@ from perdure import (
 )
 from perdure.programs import fail, gather, race, sleep
 from perdure.testing import World
-from perdure.values.answer import Failed
+from perdure.values.answer import Done, WasCancelled
 from perdure.values.event import JobNoted
-from perdure.values.outcome import Done, WasCancelled
+from perdure.values.outcome import Failed
 
 Flow = Workflow[Any, Any, Any, Any]
 before, during, after, own = (Signal(f"{name} the wait", int) for name in ("before", "during", "after", "own"))

@@ -31,8 +31,8 @@ from perdure import (
 )
 from perdure.programs import Halted, Raised, bracket, gather, race, sleep
 from perdure.testing import WorkerDied, World
-from perdure.values.answer import Failed
-from perdure.values.outcome import Done, WasCancelled
+from perdure.values.answer import Done, WasCancelled
+from perdure.values.outcome import Failed
 
 go = Signal("go", int)
 P: TypeAlias = Program[Any, Any, Any]

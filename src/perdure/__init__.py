@@ -22,12 +22,10 @@ if TYPE_CHECKING:
     from perdure.kinds.worker_pool import ItemContext, WorkerPool
     from perdure.kinds.workflow import Signal, Undo, Workflow, WorkflowContext, patched, saga, step, step_key
     from perdure.programs import Do, Program, effect, fail, lift, program, succeed
-    from perdure.values.backoff import Backoff
-    from perdure.values.cron import cron
-    from perdure.values.every import every
     from perdure.values.failure import Defect
     from perdure.values.limits import Limits
-    from perdure.values.retry import Retry
+    from perdure.values.retry import Backoff, Retry
+    from perdure.values.schedule import cron, every
     from perdure.values.secret import Secret
 else:
     from perdure._lazy import lazy_names
@@ -57,12 +55,10 @@ else:
                 "step_key",
             ),
             "perdure.programs": ("Do", "Program", "effect", "fail", "lift", "program", "succeed"),
-            "perdure.values.backoff": ("Backoff",),
-            "perdure.values.cron": ("cron",),
-            "perdure.values.every": ("every",),
+            "perdure.values.retry": ("Backoff", "Retry"),
+            "perdure.values.schedule": ("cron", "every"),
             "perdure.values.failure": ("Defect",),
             "perdure.values.limits": ("Limits",),
-            "perdure.values.retry": ("Retry",),
             "perdure.values.secret": ("Secret",),
         },
     )

@@ -11,17 +11,9 @@ from returns.result import Failure, Result
 from world import World
 
 from perdure.jobs.call import Call
-from perdure.values.answer import (
-    Added,
-    Cleared,
-    Flushed,
-    InstanceStatus,
-    PauseResult,
-    Sent,
-    Started,
-    Terminated,
-    Triggered,
-)
+from perdure.values.answer import Added, Cleared, PauseResult, Sent, Terminated
+from perdure.values.outcome import Flushed, Started, Triggered
+from perdure.values.status import InstanceStatus
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 

@@ -24,7 +24,7 @@ from perdure.programs import gather, perform, succeed
 from perdure.values.address import Address
 from perdure.values.answer import OutcomeRecord, Sent
 from perdure.values.instance import Claim, Instance
-from perdure.values.journal import JournalChange
+from perdure.values.transition import JournalChange
 from perdure.values.turn_inputs import TurnInputs
 
 PAGE = 3

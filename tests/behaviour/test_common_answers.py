@@ -8,7 +8,6 @@ from world import HasOutside, Refused, World, on_each_store, say
 from perdure import Backoff, Do, Retry, TaskContext, program
 from perdure.client.in_process import engine_of
 from perdure.programs import gather, race, sleep
-from perdure.values.answer import Completed, Failed, Retrying, Running, SelfTerminated
 from perdure.values.errors import (
     Conflict,
     EngineClosed,
@@ -19,6 +18,7 @@ from perdure.values.errors import (
     StoreUnavailable,
 )
 from perdure.values.failure import Defect
+from perdure.values.outcome import Completed, Failed, Retrying, Running, SelfTerminated
 
 
 # ---------------------------------------------------------------- the caller goes away

@@ -29,9 +29,10 @@ from world import World, on_each_store
 from perdure import App, Backoff, Do, Retry, Task, TaskContext, program, succeed
 from perdure.client.in_process import engine_of
 from perdure.jobs.request import Request, Terminate
-from perdure.values.answer import Completed, Paused, SelfTerminated, Sent, Terminated
+from perdure.values.answer import Sent, Terminated
 from perdure.values.errors import Conflict, InstanceParked, Undecodable
 from perdure.values.instance import Fence
+from perdure.values.outcome import Completed, Paused, SelfTerminated
 
 
 # ---------------------------------------------------------------- ending

@@ -26,8 +26,8 @@ from world import World, on_each_store
 
 from perdure import Backoff, Retry
 from perdure.client.in_process import engine_of
-from perdure.values.answer import Triggered
 from perdure.values.errors import Conflict, HookRaised, OutcomeUnknown, Rejected, StoreUnavailable
+from perdure.values.outcome import Triggered
 from perdure.values.transition import Put
 
 

@@ -13,7 +13,6 @@ from world import World, on_each_store
 from perdure import App, Decision, Retry, Task
 from perdure.jobs.call import Call
 from perdure.values.address import Address
-from perdure.values.answer import Failed
 from perdure.values.errors import (
     DefinitionError,
     HookRaised,
@@ -24,6 +23,7 @@ from perdure.values.errors import (
     UnknownJob,
 )
 from perdure.values.excerpt import excerpt
+from perdure.values.outcome import Failed
 
 
 def nothing(*_: Any) -> Result[None, str]:

@@ -8,8 +8,9 @@ from world import HasOutside, Refused, World, on_each_store, say
 
 from perdure import App, Backoff, Continuous, ContinuousContext, Do, Retry, every, program
 from perdure.programs import sleep
-from perdure.values.answer import Completed, Failed, Paused, Retrying, Started, Terminated, Triggered
+from perdure.values.answer import Terminated
 from perdure.values.errors import IdempotencyConflict, InvalidInput
+from perdure.values.outcome import Completed, Failed, Paused, Retrying, Started, Triggered
 
 
 @frozen

@@ -9,7 +9,7 @@ from world import START, HasOutside, ProcessDied, Refused, World, on_each_store,
 from perdure import App, Backoff, Continuous, ContinuousContext, Do, Retry, cron, every, program
 from perdure.kinds.continuous.context import TICKS
 from perdure.programs import sleep
-from perdure.values.instant import from_ms, to_ms
+from perdure.values.times import from_ms, to_ms
 
 
 @frozen

@@ -8,8 +8,9 @@ from attrs import frozen
 from world import START, STORES, HasOutside, Refused, StoreKind, World, on_each_store, play, say
 
 from perdure import App, Debounce, DebounceContext, Do, fail, program
-from perdure.values.answer import Added, Cleared, Completed, Flushed
+from perdure.values.answer import Added, Cleared
 from perdure.values.errors import DefinitionError, HookRaised, Rejected
+from perdure.values.outcome import Completed, Flushed
 
 
 @frozen

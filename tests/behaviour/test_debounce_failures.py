@@ -4,8 +4,9 @@ from mailbag import Letter, Pile, add, flushes, mailbag, opened
 from world import Refused, World, on_each_store
 
 from perdure import Backoff, Retry
-from perdure.values.answer import Cleared, Failed, Flushed, Parked, Paused, PauseResult
+from perdure.values.answer import Cleared, PauseResult
 from perdure.values.errors import InstanceParked
+from perdure.values.outcome import Failed, Flushed, Parked, Paused
 
 
 # ---------------------------------------------------------------- failed for good

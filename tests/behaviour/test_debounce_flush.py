@@ -4,8 +4,9 @@ import pytest
 from mailbag import Pile, add, at, flushes, mailbag, opened, run_ids
 from world import ProcessDied, World, on_each_store
 
-from perdure.values.answer import Cleared, Completed, Flushed, Retrying, Running, SelfTerminated, Terminated
+from perdure.values.answer import Cleared, Terminated
 from perdure.values.failure import Defect
+from perdure.values.outcome import Completed, Flushed, Retrying, Running, SelfTerminated
 
 
 # ---------------------------------------------------------------- while a flush runs

@@ -8,9 +8,8 @@ from world import World, on_each_store
 
 from perdure.jobs.explanation import Explained
 from perdure.testing import explain, hook_context, simulate
-from perdure.values.journal import JournalChange
 from perdure.values.limits import Limits
-from perdure.values.transition import Loaded
+from perdure.values.transition import JournalChange, Loaded
 from perdure.values.turn_inputs import TurnInputs
 from perdure.wire.moment import Moment, encode_moment, moment_of
 

@@ -24,9 +24,9 @@ from perdure import (
 )
 from perdure.client.in_process import engine_of
 from perdure.jobs.explanation import Explained
-from perdure.values.answer import Flushed, Paused, Started, Triggered
 from perdure.values.errors import StoreUnavailable
-from perdure.values.hold import HoldResult, JobCount
+from perdure.values.listings import HoldResult, JobCount
+from perdure.values.outcome import Flushed, Paused, Started, Triggered
 
 HELD, RELEASED = HoldResult(changed=True, hold="held"), HoldResult(changed=True, hold="released")
 ALARM = OnAlarm(60_000, (Say("rang"),))

@@ -6,7 +6,6 @@ from machine import Add, OnAlarm, Refuse, Say, Total, Wait, app, at, machine, ma
 from returns.result import Failure, Success
 from world import World, on_each_store
 
-from perdure.values.answer import Failed, Running
 from perdure.values.errors import (
     AnswerNotKept,
     IdempotencyConflict,
@@ -15,6 +14,7 @@ from perdure.values.errors import (
     Rejected,
     StoredResultUnreadable,
 )
+from perdure.values.outcome import Failed, Running
 from perdure.values.transition import Transition
 
 DAY_MS = 86_400_000

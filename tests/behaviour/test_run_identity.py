@@ -28,8 +28,8 @@ from perdure import (
     tell,
 )
 from perdure.programs import sleep
-from perdure.values.answer import Completed, Failed, Retrying
 from perdure.values.errors import HookRaised, IdempotencyConflict, InvalidInput, Rejected
+from perdure.values.outcome import Completed, Failed, Retrying
 
 HOUR = "1 hour"
 

@@ -7,8 +7,8 @@ from world import HasOutside, Refused, World, on_each_store, say
 
 from perdure import App, Debounce, DebounceContext, Do, program
 from perdure.client.in_process import engine_of
-from perdure.values.answer import Completed
 from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown, StoreUnavailable
+from perdure.values.outcome import Completed
 
 
 # ---------------------------------------------------------------- its end meets the store

@@ -29,7 +29,7 @@ from perdure.client.in_process import engine_of
 from perdure.jobs.writes import put
 from perdure.values.address import Address
 from perdure.values.errors import Undecodable
-from perdure.values.instant import from_ms
+from perdure.values.times import from_ms
 
 
 @frozen

@@ -46,9 +46,10 @@ from perdure import (
     tell,
 )
 from perdure.programs import gather, sleep
-from perdure.values.answer import Completed, Failed, Sent, Triggered
+from perdure.values.answer import Sent
 from perdure.values.errors import DefinitionError, HookRaised, Rejected
 from perdure.values.failure import Defect
+from perdure.values.outcome import Completed, Failed, Triggered
 
 
 # ---------------------------------------------------------------- calls

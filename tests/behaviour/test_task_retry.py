@@ -7,8 +7,8 @@ from machine import Add, AlarmIn, Break, Mark, OnAlarm, Refuse, Say, Wait, app, 
 from world import Refused, World, on_each_store
 
 from perdure import Backoff, Retry
-from perdure.values.answer import Completed, Failed, Parked, Retrying
 from perdure.values.errors import DefinitionError
+from perdure.values.outcome import Completed, Failed, Parked, Retrying
 
 HOUR = 3_600_000
 

@@ -13,10 +13,10 @@ from perdure import App, Limits, Task
 from perdure.client.in_process import engine_of
 from perdure.programs import succeed
 from perdure.runtime.record import SpawnedTask
-from perdure.values.answer import InstanceStatus
-from perdure.values.awaited import NothingStored, Reached, WaitOver
 from perdure.values.errors import EngineClosed, InvalidArgument, InvalidId, OutcomeUnknown, Overloaded, UnknownJob
 from perdure.values.instance import Instance
+from perdure.values.status import InstanceStatus
+from perdure.values.status_wait import NothingStored, Reached, WaitOver
 
 ONE = machine.encode_input("send", steps(Add()), 1_000)
 NOT_FOUND = InstanceStatus(status="not_found")

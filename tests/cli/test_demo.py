@@ -20,7 +20,7 @@ from perdure.cli.demo.timing import SETTLE_LIMIT_S, START_LIMIT_S, Timing
 from perdure.examples.incoming import IncomingOrder, IncomingWebhook, read_incoming
 from perdure.examples.order_processor import Order, OrderPlaced, decide_order
 from perdure.jobs.decision import AlarmAfter
-from perdure.values.duration import duration_ms
+from perdure.values.times import duration_ms
 
 SHORT = ("--seconds", "2")
 FORGOTTEN = "evt_forgotten"  # by the forgetful worker

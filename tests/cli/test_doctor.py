@@ -18,9 +18,9 @@ from perdure.cli.doctor.judgement import health, judged
 from perdure.cli.stats.counts import Counts, FileSize
 from perdure.cli.target.remote import connected
 from perdure.stores.store import Health
-from perdure.values.counts import StatusCount, StoreCounts
 from perdure.values.failure import FailureRecord
-from perdure.values.left import Left
+from perdure.values.instance import Left
+from perdure.values.listings import StatusCount, StoreCounts
 
 Out = pytest.CaptureFixture[str]
 

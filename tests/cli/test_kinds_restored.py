@@ -15,7 +15,7 @@ from perdure import App, Backoff, Do, ItemContext, Retry, Signal, WorkerPool, Wo
 from perdure.cli.commands import run_command
 from perdure.programs import gather, sleep
 from perdure.testing import Clock, Delay, World
-from perdure.values.outcome import Done
+from perdure.values.answer import Done
 
 
 @attrs.define

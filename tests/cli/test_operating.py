@@ -15,7 +15,7 @@ from operated import APP, INSTANCES, LEAK, ORDER, TOKEN, instance, json_of, serv
 from perdure import ItemContext, Program, WorkerPool
 from perdure.cli.commands import run_command
 from perdure.cli.target.remote import connected
-from perdure.values.listed import ListFilter
+from perdure.values.listings import ListFilter
 
 Out = pytest.CaptureFixture[str]
 

@@ -35,9 +35,8 @@ from perdure.testing.conformance.examples import (
 )
 from perdure.testing.conformance.requirement import value
 from perdure.values.instance import Fence
-from perdure.values.journal import JournalChange
 from perdure.values.message import DeadLettered
-from perdure.values.transition import Put, Transition
+from perdure.values.transition import JournalChange, Put, Transition
 
 A, B = address("a"), address("b")
 

@@ -11,7 +11,7 @@ from attrs import evolve, field, frozen
 
 from perdure import Secret
 from perdure.codecs import Codec, NewerOnly
-from perdure.codecs.compatible import Difference, verdict
+from perdure.codecs.compatibility import Difference, verdict
 from perdure.values.errors import InvalidInput
 from perdure.values.secret import HIDDEN
 

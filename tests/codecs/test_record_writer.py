@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from perdure.codecs import Codec
-from perdure.codecs.record_writer import record_writer
+from perdure.codecs.records import record_writer
 from perdure.codecs.scalars import SCALARS
 from perdure.values.errors import InvalidInput
 

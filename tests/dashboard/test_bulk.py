@@ -10,9 +10,9 @@ from visitor import Visitor
 from perdure import App, Do, Task, TaskContext, Workflow, WorkflowContext, effect, program
 from perdure.programs import sleep
 from perdure.server.api import asgi
-from perdure.values.awaited import Reached
-from perdure.values.hold import HoldResult
-from perdure.values.outcome import WasCancelled
+from perdure.values.answer import WasCancelled
+from perdure.values.listings import HoldResult
+from perdure.values.status_wait import Reached
 
 
 def test_an_instance_whose_run_is_in_progress_delays_no_other():

@@ -26,7 +26,7 @@ from perdure import (
     tell,
 )
 from perdure.server.api import asgi
-from perdure.values.left import HEALS
+from perdure.values.instance import HEALS
 
 
 @frozen

@@ -27,8 +27,8 @@ from perdure.examples.token_refresher import (
     token_refresher,
 )
 from perdure.examples.webhook_batcher import SinkFull, Webhook, webhook_batcher
-from perdure.values.answer import Retrying
 from perdure.values.errors import Rejected
+from perdure.values.outcome import Retrying
 
 LATER = datetime(2030, 1, 1, tzinfo=UTC)
 TOKEN = TokenState("", "rt", LATER)

@@ -21,9 +21,9 @@ from perdure.jobs.writes import answered, put
 from perdure.programs import Exit, Halted, Raised, fail, halt, sleep
 from perdure.testing import hook_context, simulate
 from perdure.testing.migration.rows import rows_of
-from perdure.values.answer import InstanceStatus
 from perdure.values.event import JobNoted
 from perdure.values.instance import Instance
+from perdure.values.status import InstanceStatus
 from perdure.values.transition import Put
 from perdure.values.turn_inputs import TurnInputs
 

@@ -15,9 +15,9 @@ from pool import Images, Picture, Unreachable, app_of, pool_of, thumbnails
 from perdure import App, Backoff, Do, ItemContext, Limits, Program, Retry, WorkerPool, program
 from perdure.kinds.worker_pool import Dead, Done, ItemCancelled, ItemPut, ItemRetried, PoolProgress, Waiting
 from perdure.testing import Crash, Delay, Hang, WorkerDied, World
-from perdure.values.answer import InstanceStatus
 from perdure.values.errors import InvalidArgument, InvalidInput
 from perdure.values.failure import Defect
+from perdure.values.status import InstanceStatus
 
 PICTURE = Picture("ann", "a.png")
 BAD = Picture("ann", "bad.png")

@@ -31,14 +31,13 @@ LONG_FUNCTIONS = {
 # Files where `Any` itself is a parameter or result of a public function. (`Program[Any, E, R]` is not that: there
 # it erases a type parameter that the function does not look at.) Written as the path below `src/perdure`.
 ANY_ALLOWED = {
-    "codecs/diagnosis.py": "the content of a refused value is unknown: that is why it is explained",
-    "codecs/fields.py": "a type form may be any object",
+    "codecs/codec.py": "the content of a refused value is unknown: that is why it is explained",
+    "codecs/records.py": "a type form may be any object",
     "codecs/grammar.py": "a type form may be any object",
     "codecs/record_reader.py": "a type form may be any object",
-    "codecs/records.py": "a type form may be any object",
-    "codecs/rests.py": "JSON of any type, in which newer code wrote",
+    "codecs/unknown_members.py": "JSON of any type, in which newer code wrote",
     "codecs/shapes.py": "as above",
-    "codecs/unsupported.py": "a type form may be any object",
+    "codecs/type_names.py": "a type form may be any object",
     "engine/claims.py": "the services of a program whose needs are erased",
     "engine/perform.py": "the services of a program whose needs are erased",
     "jobs/call.py": "what coroutines send and throw",
@@ -97,7 +96,7 @@ NOT_FROZEN = {
     "perdure.programs.watch.Watch": "collects the programs built and run while it watches",
     "perdure.jobs.event_recorder.EventRecorder": "counts the ids of one turn's events",
 }
-TURN_VALUES = {  # frozen for the type checkers: see `perdure.values.turn_value`
+TURN_VALUES = {  # frozen for the type checkers: see `perdure.values.frozen`
     "perdure.jobs.context.JobContext",
     "perdure.jobs.decision.Decision",
     "perdure.jobs.operations.SetState",
@@ -117,7 +116,7 @@ TURN_VALUES = {  # frozen for the type checkers: see `perdure.values.turn_value`
     "perdure.kinds.worker_pool.item.ItemContext",
     "perdure.kinds.workflow.row.Row",
     "perdure.programs.drivers.Suspended",
-    "perdure.values.decoded.Decoded",
+    "perdure.values.turn_inputs.Decoded",
     "perdure.values.address.Address",
     "perdure.values.turn_inputs.TurnInputs",
     "perdure.values.instance.Claim",

@@ -14,9 +14,9 @@ from perdure.client.in_process import engine_of
 from perdure.remote import connect, connect_sync
 from perdure.server.http_limits import HttpLimits
 from perdure.server.serving import serving
-from perdure.values.answer import InstanceStatus
-from perdure.values.awaited import Reached, WaitOver
 from perdure.values.errors import EngineClosed, Overloaded
+from perdure.values.status import InstanceStatus
+from perdure.values.status_wait import Reached, WaitOver
 
 task = Task("task", state=int, event=int, initial=0, decide=lambda count, by: Success(Decision(count + by)))
 NOT_FOUND = InstanceStatus(status="not_found")

@@ -10,7 +10,7 @@ from perdure.stores.postgres.counting import SELDOM
 from perdure.stores.store import Store
 from perdure.testing.conformance.examples import address, created
 from perdure.testing.conformance.requirement import value
-from perdure.values.counts import StatusCount, StoreCounts
+from perdure.values.listings import StatusCount, StoreCounts
 
 FEW = (StatusCount("task", "orders", "idle", 1),)
 KEPT = (StatusCount("task", "orders", "idle", 7),)

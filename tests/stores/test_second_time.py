@@ -21,8 +21,8 @@ from perdure.testing.conformance.membership import sharing
 from perdure.testing.conformance.requirement import answer, value
 from perdure.values.errors import Conflict, OwnershipLost, StoreUnavailable
 from perdure.values.message import DeadLettered
-from perdure.values.other_engines import OtherEngines
 from perdure.values.transition import Transition
+from perdure.values.turn_inputs import OtherEngines
 
 A, B = address("a"), address("b")
 JOB = (A.kind, A.name)

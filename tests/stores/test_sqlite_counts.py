@@ -12,7 +12,7 @@ from perdure.stores.sqlite.status_counts import PORTION
 from perdure.stores.store import Store
 from perdure.testing.conformance.examples import address, created, put
 from perdure.testing.conformance.requirement import value
-from perdure.values.counts import StoreCounts
+from perdure.values.listings import StoreCounts
 from perdure.values.transition import Purge, Transition
 
 

@@ -17,9 +17,8 @@ from perdure.stores.store import Store
 from perdure.testing.conformance.examples import address, instance
 from perdure.testing.conformance.requirement import answer, value
 from perdure.values.errors import StoreCorrupt
-from perdure.values.journal import JournalChange
-from perdure.values.sealed import Unreadable
-from perdure.values.transition import Put, Transition
+from perdure.values.secret import Unreadable
+from perdure.values.transition import JournalChange, Put, Transition
 
 A = address("a")
 

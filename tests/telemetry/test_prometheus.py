@@ -34,8 +34,8 @@ from perdure.telemetry.prometheus import prometheus
 from perdure.telemetry.prometheus.catalogue import METRICS
 from perdure.telemetry.prometheus.engine_reader import LIMIT_MS
 from perdure.telemetry.prometheus.page import OPENMETRICS
-from perdure.values.counts import StatusCount, StoreCounts
 from perdure.values.errors import DefinitionError, EngineClosed, MetricsDisabled, StoreUnavailable
+from perdure.values.listings import StatusCount, StoreCounts
 
 
 @attrs.frozen

@@ -25,10 +25,10 @@ from perdure.telemetry.prometheus.labels import JobLabels, KnownJobs
 from perdure.telemetry.prometheus.page import preferred
 from perdure.telemetry.prometheus.readings import Readings, samples
 from perdure.telemetry.prometheus.tally import Histogram, Tally
-from perdure.values.counts import StatusCount, StoreCounts
 from perdure.values.errors import DefinitionError
 from perdure.values.event import EVENT_TYPES, JobExecuted, JobFailed, JobLeft
 from perdure.values.failure import FailureRecord
+from perdure.values.listings import StatusCount, StoreCounts
 from perdure.values.live_event import LIVE_EVENT_TYPES, AlarmFired, RequestEnded
 from perdure.values.status import Status
 

@@ -16,9 +16,9 @@ from perdure import App, Limits
 from perdure.client.in_process import engine_of
 from perdure.stores.store import Cursor, Retention, Store
 from perdure.telemetry.tracker import tracker
-from perdure.values.backoff import Backoff
 from perdure.values.errors import DefinitionError, StoreUnavailable
 from perdure.values.event import EventsDropped, JobStarted, TaskScheduled
+from perdure.values.retry import Backoff
 
 
 def app_of(endpoint: FakeEndpoint, **options: Any) -> App[Any]:

@@ -17,7 +17,7 @@ from perdure.client.in_process import engine_of
 from perdure.programs.future import answer_of
 from perdure.stores.encryption import Encryption, Key
 from perdure.telemetry.tracker import tracker
-from perdure.values.backoff import Backoff
+from perdure.values.retry import Backoff
 
 KEY = "a-very-secret-key"
 PATIENCE_S = 120

@@ -48,9 +48,8 @@ from perdure.testing import (
     simulate,
 )
 from perdure.testing.simulation.trace_text import difference
-from perdure.values.backoff import Backoff
 from perdure.values.errors import InvalidInput, RunTimeout
-from perdure.values.retry import Retry
+from perdure.values.retry import Backoff, Retry
 
 PAID = Order("paid", "ada", 100, 100)
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from perdure.values.backoff import Backoff
 from perdure.values.errors import DefinitionError
+from perdure.values.retry import Backoff
 
 
 @pytest.mark.parametrize(

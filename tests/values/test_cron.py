@@ -5,10 +5,10 @@ from itertools import islice
 
 import pytest
 
-from perdure.values.cron import cron
-from perdure.values.cron_line import CronLine
+from perdure.values.cron_ticks import CronLine
 from perdure.values.errors import DefinitionError
-from perdure.values.instant import from_ms, to_ms
+from perdure.values.schedule import cron
+from perdure.values.times import from_ms, to_ms
 
 
 def ticks(line, *, tz, after, number):

@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from perdure.values.duration import MAX_DURATION_MS, duration_ms, format_duration
 from perdure.values.errors import DefinitionError
+from perdure.values.times import MAX_DURATION_MS, duration_ms, format_duration
 
 
 @pytest.mark.parametrize(

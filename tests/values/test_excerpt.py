@@ -29,10 +29,7 @@ from perdure.stores.store import Store
 from perdure.testing import Crash, Delay, Fail, Hang, Raise, RedeliveryResult, Simulated, coverage
 from perdure.testing.world import trace_event
 from perdure.values.address import Address
-from perdure.values.answer import InstanceStatus
-from perdure.values.awaited import WaitCondition
-from perdure.values.cron import Cron
-from perdure.values.cron_line import CronLine
+from perdure.values.cron_ticks import CronLine
 from perdure.values.errors import PerdureError, Rejected
 from perdure.values.excerpt import (
     MAX_LINE_CHARACTERS,
@@ -44,6 +41,9 @@ from perdure.values.excerpt import (
 )
 from perdure.values.failure import Defect, FailureRecord
 from perdure.values.instance import Claim, Instance
+from perdure.values.schedule import Cron
+from perdure.values.status import InstanceStatus
+from perdure.values.status_wait import WaitCondition
 
 HUGE = "\x1b[31m\n" + "x" * 5_000
 

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from perdure.values.errors import DefinitionError
-from perdure.values.instant import from_ms, to_ms
+from perdure.values.times import from_ms, to_ms
 
 
 def test_counts_from_1970_in_utc():

@@ -2,9 +2,8 @@
 
 import pytest
 
-from perdure.values.backoff import Backoff
 from perdure.values.errors import DefinitionError
-from perdure.values.retry import Exhausted, Retry, RetryAt
+from perdure.values.retry import Backoff, Exhausted, Retry, RetryAt
 
 
 class TransientError(Exception): ...

@@ -2,11 +2,8 @@
 
 import pytest
 
-from perdure.values.catch_up import CatchUpAll
-from perdure.values.cron import cron
 from perdure.values.errors import DefinitionError
-from perdure.values.every import every
-from perdure.values.schedule import Run, Skip, due, first_tick, offset_ms, settle
+from perdure.values.schedule import CatchUpAll, Run, Skip, cron, due, every, first_tick, offset_ms, settle
 
 MINUTE_MS = 60_000
 GRID = every("10m", align="start")

@@ -17,10 +17,10 @@ from perdure.examples.token_refresher import token_refresher
 from perdure.examples.webhook_batcher import webhook_batcher
 from perdure.stores.store import Health
 from perdure.testing.typed import from_type
-from perdure.values.answer import InstanceStatus
 from perdure.values.errors import Rejected, ServerUnreachable
-from perdure.values.listed import Listed
+from perdure.values.listings import Listed
 from perdure.values.message import StoredMessage
+from perdure.values.status import InstanceStatus
 from perdure.wire.info import EngineInfo
 from perdure.wire.openapi import openapi
 from perdure.wire.openapi.problems import problem_name

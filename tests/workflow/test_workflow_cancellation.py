@@ -18,9 +18,9 @@ from perdure import App, Backoff, Defect, Do, Retry, Undo, Workflow, WorkflowCon
 from perdure.programs import gather, race, sleep
 from perdure.stores.memory import memory_store
 from perdure.testing import Crash, Delay, WorkerDied, World
-from perdure.values.answer import Failed
+from perdure.values.answer import Done, WasCancelled
 from perdure.values.errors import InvalidArgument
-from perdure.values.outcome import Done, WasCancelled
+from perdure.values.outcome import Failed
 
 
 @attrs.define

@@ -13,8 +13,8 @@ from perdure import App, Backoff, Do, Program, Retry, Undo, Workflow, WorkflowCo
 from perdure.kinds.workflow import Diverged
 from perdure.programs import bracket, gather, sandbox, sleep
 from perdure.testing import World
+from perdure.values.answer import Done
 from perdure.values.errors import Undecodable
-from perdure.values.outcome import Done
 
 Flow: TypeAlias = Workflow[int, int, str, object]
 

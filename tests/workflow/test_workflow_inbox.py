@@ -12,8 +12,8 @@ from returns.result import Success
 from perdure import App, Do, Limits, Signal, Workflow, WorkflowContext, program
 from perdure.programs import gather, sleep
 from perdure.testing import World
+from perdure.values.answer import Done
 from perdure.values.errors import Overloaded
-from perdure.values.outcome import Done
 
 STORES = ["memory://", "sqlite"]
 

@@ -28,9 +28,9 @@ from perdure import (
 )
 from perdure.programs import fail, gather, sleep
 from perdure.testing import World
-from perdure.values.answer import Failed
+from perdure.values.answer import Done
 from perdure.values.errors import InvalidInput, Overloaded
-from perdure.values.outcome import Done
+from perdure.values.outcome import Failed
 
 LIMIT = 600
 """The limit of the worlds here, in bytes, where it is not drawn."""

@@ -13,9 +13,9 @@ from returns.future import FutureResult
 from perdure import App, Backoff, Defect, Do, Retry, Workflow, WorkflowContext, effect, program
 from perdure.programs import gather, sleep
 from perdure.testing import Crash, WorkerDied, World
-from perdure.values.answer import Failed
+from perdure.values.answer import Done, WasCancelled
 from perdure.values.event import JobNoted
-from perdure.values.outcome import Done, WasCancelled
+from perdure.values.outcome import Failed
 
 STORES = ["memory://", "sqlite"]
 

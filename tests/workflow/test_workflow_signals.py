@@ -27,10 +27,10 @@ from flows import (
 from perdure import App, Do, Limits, Task, TaskContext, Workflow, WorkflowContext, program, tell
 from perdure.programs import gather, sleep
 from perdure.testing import Delay, Raise, WorkerDied, World
-from perdure.values.answer import Failed
+from perdure.values.answer import Done, WasCancelled
 from perdure.values.errors import Overloaded, SignalRefused
 from perdure.values.failure import Defect
-from perdure.values.outcome import Done, WasCancelled
+from perdure.values.outcome import Failed
 
 
 def test_signals_are_received_once_in_order_also_before_the_wait() -> None:

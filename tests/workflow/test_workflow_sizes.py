@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from perdure import App, Do, Limits, Task, TaskContext, Workflow, WorkflowContext, program, tell
 from perdure.programs import gather, sleep
 from perdure.testing import World
-from perdure.values.outcome import Done
+from perdure.values.answer import Done
 
 STORES = ["memory://", "sqlite"]
 

@@ -32,9 +32,9 @@ from perdure import App, Backoff, Do, Limits, Retry, Workflow, WorkflowContext, 
 from perdure.jobs.call import Call
 from perdure.programs import log, sleep
 from perdure.testing import Crash, Hang, Raise, WorkerDied, World
-from perdure.values.answer import Failed, Retrying
-from perdure.values.instant import from_ms
-from perdure.values.outcome import Done
+from perdure.values.answer import Done
+from perdure.values.outcome import Failed, Retrying
+from perdure.values.times import from_ms
 
 STORES = ["memory://", "sqlite"]
 

@@ -11,8 +11,8 @@ from flows import Approval, Order, Shop, approval, fulfilment
 from perdure import App
 from perdure.remote import connect_sync
 from perdure.testing import World
+from perdure.values.answer import WasCancelled
 from perdure.values.errors import UnknownAction
-from perdure.values.outcome import WasCancelled
 
 
 def test_calls_by_name_take_and_return_json() -> None:

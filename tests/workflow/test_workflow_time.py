@@ -12,8 +12,8 @@ from flows import Declined, HasShop, Shop, act, journal, label, late, limited, m
 from perdure import App, Backoff, Do, Retry, Workflow, WorkflowContext, program
 from perdure.programs import EffectTimeout, gather, now, race, sleep, sleep_until
 from perdure.testing import Clock, Delay, Hang, WorkerDied, World
-from perdure.values.answer import Failed
-from perdure.values.outcome import Done
+from perdure.values.answer import Done
+from perdure.values.outcome import Failed
 
 
 def test_restarts_do_not_move_a_sleep() -> None:

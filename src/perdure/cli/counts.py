@@ -11,8 +11,8 @@ from perdure.cli.styled_lines import write_styled_lines
 from perdure.cli.table import Table, write_table
 from perdure.cli.target.opening import open_target
 from perdure.cli.target.options import UNSET, TargetOptions
-from perdure.values.counts import MAX_COUNTED, StoreCounts
-from perdure.values.duration import format_duration
+from perdure.values.listings import MAX_COUNTED, StoreCounts
+from perdure.values.times import format_duration
 from perdure.wire.records import data_of
 
 

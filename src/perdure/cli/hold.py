@@ -12,7 +12,8 @@ from perdure.cli.standard_output import write_lines
 from perdure.cli.target.opening import open_target
 from perdure.cli.target.options import UNSET, TargetOptions
 from perdure.cli.usage_error import UsageError
-from perdure.values.hold import HoldResult, Job
+from perdure.values.address import Job
+from perdure.values.listings import HoldResult
 from perdure.wire.records import data_of
 
 JobArgument: TypeAlias = Annotated[

@@ -10,7 +10,7 @@ from perdure.cli.json_lines import JsonOption, write_json
 from perdure.cli.table import Table, write_table
 from perdure.cli.target.opening import open_target
 from perdure.cli.target.options import UNSET, TargetOptions
-from perdure.values.engine_member import EngineMember
+from perdure.values.listings import EngineMember
 from perdure.wire.records import data_of
 
 

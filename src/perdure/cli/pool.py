@@ -24,7 +24,7 @@ from perdure.cli.target.options import UNSET, TargetOptions
 from perdure.cli.usage_error import UsageError
 from perdure.kinds.worker_pool import WorkerPool
 from perdure.kinds.worker_pool.handle import progress_of
-from perdure.values.hold import JobCount
+from perdure.values.listings import JobCount
 from perdure.wire.records import data_of
 
 EVERY_S: Final = 0.5

@@ -8,11 +8,10 @@ from typing import Final, cast
 
 from perdure.jobs.definition import AnyDefinition, Definition
 from perdure.values.address import MAX_ID_CHARACTERS, Address, is_text
-from perdure.values.awaited import AWAITED_STATUSES, WaitCondition
-from perdure.values.duration import Duration, duration_ms
 from perdure.values.errors import DefinitionError, InvalidArgument
-from perdure.values.instant import to_ms
-from perdure.values.listed import LISTED_STATUSES, ListFilter
+from perdure.values.listings import LISTED_STATUSES, ListFilter
+from perdure.values.status_wait import AWAITED_STATUSES, WaitCondition
+from perdure.values.times import Duration, duration_ms, to_ms
 
 MAX_PAGE: Final = 1_000
 MAX_WANTED: Final = 20

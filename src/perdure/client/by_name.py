@@ -20,14 +20,12 @@ from perdure.jobs.request import ALARM, Request, Terminate, WaitFor, check_wait
 from perdure.jobs.size import within
 from perdure.stores.store import LoggedEvent
 from perdure.values.address import Address, check_id
-from perdure.values.answer import InstanceStatus
-from perdure.values.awaited import Awaited, AwaitedStatus, WaitCondition
-from perdure.values.duration import Duration
 from perdure.values.errors import InvalidArgument, InvalidInput, RequestError
-from perdure.values.hold import HoldResult, JobCount
-from perdure.values.instance_outcome import InstanceOutcome
 from perdure.values.limits import Limits
-from perdure.values.step_record import StepRecord
+from perdure.values.listings import HoldResult, InstanceOutcome, JobCount, StepRecord
+from perdure.values.status import InstanceStatus
+from perdure.values.status_wait import Awaited, AwaitedStatus, WaitCondition
+from perdure.values.times import Duration
 from perdure.values.trace import trace_context
 from perdure.wire.explanation import explanation_data
 

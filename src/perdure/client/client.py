@@ -32,7 +32,13 @@ from perdure.jobs.explanation import NO_ANSWERS, Answers, Asked, Explanation, re
 from perdure.jobs.request import Request
 from perdure.stores.store import Backup, BackupProgress, Health, LoggedEvent, OnBackupProgress
 from perdure.values.address import Address, check_id
-from perdure.values.awaited import (
+from perdure.values.errors import RequestError
+from perdure.values.excerpt import MAX_LINE_CHARACTERS, shortened
+from perdure.values.limits import Limits
+from perdure.values.listings import EngineMember, ListedStatus, ListFilter, Listing, StoreCounts
+from perdure.values.live_event import EngineStopped
+from perdure.values.message import StoredMessage
+from perdure.values.status_wait import (
     AwaitedStatus,
     NeverStored,
     NothingStored,
@@ -42,15 +48,7 @@ from perdure.values.awaited import (
     WaitFailed,
     WaitOver,
 )
-from perdure.values.counts import StoreCounts
-from perdure.values.duration import Duration
-from perdure.values.engine_member import EngineMember
-from perdure.values.errors import RequestError
-from perdure.values.excerpt import MAX_LINE_CHARACTERS, shortened
-from perdure.values.limits import Limits
-from perdure.values.listed import ListedStatus, ListFilter, Listing
-from perdure.values.live_event import EngineStopped
-from perdure.values.message import StoredMessage
+from perdure.values.times import Duration
 from perdure.wire.info import EngineInfo
 
 H = TypeVar("H")

@@ -13,13 +13,12 @@ from perdure.jobs.explanation import Answers, Explanation
 from perdure.jobs.request import Request
 from perdure.stores.store import Backup, Health, LoggedEvent, OnBackupProgress
 from perdure.values.address import Address
-from perdure.values.awaited import Awaited, WaitCondition
-from perdure.values.counts import StoreCounts
-from perdure.values.engine_member import EngineMember
 from perdure.values.errors import UnknownJob
 from perdure.values.limits import Limits
+from perdure.values.listings import EngineMember, StoreCounts
 from perdure.values.live_event import EngineStopped
 from perdure.values.message import StoredMessage
+from perdure.values.status_wait import Awaited, WaitCondition
 from perdure.wire.info import EngineInfo
 
 

@@ -35,11 +35,7 @@ from perdure.stores.journals import read_journal
 from perdure.stores.sharing.member import Members
 from perdure.stores.sharing.share import reported
 from perdure.stores.store import Backup, Found, Health, LoggedEvent, OnBackupProgress, Query, Store
-from perdure.values.address import Address, check_id
-from perdure.values.answer import InstanceStatus
-from perdure.values.awaited import Awaited, WaitCondition
-from perdure.values.counts import StoreCounts
-from perdure.values.engine_member import EngineMember
+from perdure.values.address import Address, Job, check_id
 from perdure.values.errors import (
     BackupFailed,
     EngineClosed,
@@ -52,14 +48,24 @@ from perdure.values.errors import (
     Undecodable,
     UnknownJob,
 )
-from perdure.values.hold import Hold, HoldResult, Job, JobCount
 from perdure.values.instance import Instance
-from perdure.values.instance_outcome import InstanceOutcome
 from perdure.values.limits import Limits
-from perdure.values.listed import Listed, ListedStatus, ListFilter, Listing
+from perdure.values.listings import (
+    EngineMember,
+    HoldResult,
+    InstanceOutcome,
+    JobCount,
+    Listed,
+    ListedStatus,
+    ListFilter,
+    Listing,
+    StepRecord,
+    StoreCounts,
+)
 from perdure.values.live_event import EngineStopped
 from perdure.values.message import StoredMessage
-from perdure.values.step_record import StepRecord
+from perdure.values.status import Hold, InstanceStatus
+from perdure.values.status_wait import Awaited, WaitCondition
 from perdure.values.transition import Loaded
 from perdure.wire.info import EngineInfo, installed_version, job_info
 from perdure.wire.moment import Moment

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from perdure.codecs.codec import MAX_PROBLEMS, Codec, NewerOnly, Opened
-from perdure.codecs.fingerprints import fingerprint
+from perdure.codecs.codec import MAX_PROBLEMS, Codec, NewerOnly, Opened, fingerprint
 from perdure.codecs.json_schema import TAG
-from perdure.codecs.migrations import Migrations
-from perdure.codecs.names import describe_type
+from perdure.codecs.migrations import Migrations, UpcastFailed, Upgrades
 from perdure.codecs.schema import MAX_NESTING
-from perdure.codecs.upgrades import UpcastFailed, Upgrades
+from perdure.codecs.type_names import describe_type
 
 __all__ = [
     "MAX_NESTING",

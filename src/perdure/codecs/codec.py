@@ -1,36 +1,145 @@
-"""Conversion of one declared type to JSON and back."""
+"""Conversion of one declared type to JSON and back.
+
+When a fast reader or writer has refused a value, the problems in it are located. A fingerprint is a digest of what
+was encoded.
+"""
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
 # Values of every type pass here as Any, and narrowing one by its class leaves its type arguments unknown.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from enum import Enum, auto
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 import attrs
 import orjson
 from typing_extensions import TypeForm
 
 from perdure._lazy import lazy_module
-from perdure.codecs.diagnosis import Direction, faults, reason, reason_without_value
 from perdure.codecs.grammar import Grammar
 from perdure.codecs.json_schema import JsonSchema, json_schema
-from perdure.codecs.names import describe_type
-from perdure.codecs.schema import LONGEST, MAX_NESTING, Schema, shapes
-from perdure.codecs.unsupported import Unsupported
+from perdure.codecs.schema import LONGEST, MAX_NESTING, Fault, Part, Parts, Problem, Schema, shapes
+from perdure.codecs.type_names import Unsupported, describe_type
 from perdure.values.errors import DefinitionError, InvalidInput
 from perdure.values.excerpt import excerpt
-from perdure.values.sealed import why_unreadable
-from perdure.values.secret import HIDDEN, Hide, hide, texts_of
+from perdure.values.secret import HIDDEN, Hide, hide, texts_of, why_unreadable
+
+Shows: TypeAlias = Literal["values", "no_secrets"]
+"""Whether messages show every received value, or none whose type has secrets."""
+
+
+class Direction(Enum):
+    """Whether a value is decoded or encoded."""
+
+    READ = auto()
+    WRITE = auto()
+
+
+def faults(
+    schema: Schema, direction: Direction, value: Any, path: str = "$", depth: int = 0, *, shows: Shows = "values"
+) -> Iterator[str]:
+    """Yield one line for each problem in a refused value.
+
+    Args:
+        schema: the expected schema.
+        direction: whether the value is JSON to decode or a value to encode.
+        value: the value.
+        path: its path.
+        depth: its nesting depth.
+        shows: whether messages show received values wherever their type has no secrets, or everywhere.
+
+    Yields:
+        Lines such as ``$.items[3].amount: expected int, got '5'``, outermost fields first.
+    """
+    if depth > MAX_NESTING:
+        yield f"{path}: nested more than {MAX_NESTING} deep"
+        return
+    clean = True
+    for part in _parts(schema, direction)(value):
+        for line in _part_faults(part, direction, path, depth, shows):
+            clean = False
+            yield line
+    if clean:
+        yield from _own_fault(schema, direction, value, path, shows)
+
+
+def _parts(schema: Schema, direction: Direction) -> Parts:
+    return schema.read_parts if direction is Direction.READ else schema.write_parts
+
+
+def _part_faults(part: Part | Problem, direction: Direction, path: str, depth: int, shows: Shows) -> Iterator[str]:
+    match part:
+        case Problem(step, text):
+            yield f"{path}{step}: {text}"
+        case Part(step, schema, value):
+            yield from faults(schema, direction, value, path + step, depth + 1, shows=shows)
+
+
+def _own_fault(schema: Schema, direction: Direction, value: Any, path: str, shows: Shows) -> Iterator[str]:
+    attempt: Callable[[], Any] = (
+        (lambda: schema.read(value, None))
+        if direction is Direction.READ
+        else (lambda: orjson.dumps(schema.write(value)))
+    )
+    try:
+        attempt()
+    except Exception as error:  # noqa: BLE001  validators and constructors of the user's classes raise anything
+        is_secret = shows == "no_secrets" and schema.redact is not None
+        yield f"{path}: {reason_without_value(error) if is_secret else reason(error)}"
+
+
+def reason_without_value(error: Exception) -> str:
+    """Return the reason of any exception, without a text that may contain the value."""
+    if isinstance(error, Fault):
+        return error.without_value
+    return f"{type(error).__name__} (its text may contain a secret, and is not shown)"
+
+
+def reason(error: Exception) -> str:
+    """Return the reason of any exception, in one line."""
+    text = str(error.args[0]) if error.args else ""
+    return text or type(error).__name__
+
+
+_BYTES: Final = 16
+
+
+def fingerprint(data: bytes) -> str:
+    """Return a digest of a payload, to detect a different request with the same idempotency key.
+
+    The order of the keys of an object does not matter; the order of a list does. BLAKE2b of 128 bits: two payloads do
+    not have the same digest by chance, nor can a sender construct such a pair.
+
+    Args:
+        data: JSON, as a codec encodes it.
+
+    Returns:
+        32 hexadecimal digits.
+
+    Raises:
+        InvalidInput: the bytes are not JSON.
+
+    >>> fingerprint(b'{"a":1,"b":2}') == fingerprint(b'{"b":2,"a":1}')
+    True
+    """
+    from hashlib import blake2b  # noqa: PLC0415 - loads OpenSSL, which defining jobs does not need
+
+    try:
+        canonical = orjson.dumps(orjson.loads(data), option=orjson.OPT_SORT_KEYS)
+    except (orjson.JSONDecodeError, TypeError) as error:
+        raise InvalidInput("payload to fingerprint", (f"$: not JSON: {error}",)) from error
+    return blake2b(canonical, digest_size=_BYTES).hexdigest()
+
 
 if TYPE_CHECKING:
-    from perdure.codecs import rests
-    from perdure.codecs.rests import ValueRest
+    from perdure.codecs import unknown_members
     from perdure.codecs.shapes import Shape
+    from perdure.codecs.unknown_members import ValueRest
 else:
-    rests = lazy_module("perdure.codecs.rests")  # for values of newer code only
+    unknown_members = lazy_module("perdure.codecs.unknown_members")  # for values of newer code only
 
 T = TypeVar("T")
 F = TypeVar("F")
@@ -224,9 +333,9 @@ class Codec(Generic[T]):
         if opened.rest is None:
             return data, Opened(value, None)
         try:
-            joining = shapes.Joining("$", rests.objects_in(new))
+            joining = shapes.Joining("$", unknown_members.objects_in(new))
             joined, rest = self._shape().join(orjson.loads(data), value, opened.rest, joining)
-        except rests.NotKept as lost:
+        except unknown_members.NotKept as lost:
             raise NewerOnly(self.what, (str(lost),)) from None
         return orjson.dumps(joined), Opened(value, rest)
 
@@ -304,7 +413,7 @@ class Codec(Generic[T]):
             known, rest = self._shape().split(plain)
             if self._unknown(plain, is_read=True):
                 return HIDDEN
-            return plain if rest is None else rests.with_unknown(known, rest, HIDDEN)
+            return plain if rest is None else unknown_members.with_unknown(known, rest, HIDDEN)
         return plain
 
     def secrets(self, data: bytes) -> frozenset[str]:

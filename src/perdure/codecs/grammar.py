@@ -14,19 +14,21 @@ from typing import Annotated, Any, Final, Literal, NewType, Union, get_args, get
 import attrs
 from typing_extensions import TypeAliasType
 
-from perdure.codecs.checked_schema import checked_schema
-from perdure.codecs.choices import enum_schema, literal_schema
-from perdure.codecs.containers import dict_schema, fixed_tuple_schema, list_schema, set_schema, tuple_schema
-from perdure.codecs.fields import Declaration, declaration_of, substituted
+from perdure.codecs.composites import (
+    Member,
+    dict_schema,
+    fixed_tuple_schema,
+    list_schema,
+    set_schema,
+    tagged_schema,
+    tuple_schema,
+    union_schema,
+)
 from perdure.codecs.json_schema import TAG
-from perdure.codecs.json_value import PLAIN
-from perdure.codecs.names import describe_type
-from perdure.codecs.records import RESERVED, record_schema
-from perdure.codecs.redaction import secret_schema
-from perdure.codecs.scalars import INT_KEY, SCALARS
-from perdure.codecs.schema import Schema
-from perdure.codecs.unions import Member, tagged_schema, union_schema
-from perdure.codecs.unsupported import Unsupported, advice
+from perdure.codecs.records import RESERVED, Declaration, declaration_of, record_schema, substituted
+from perdure.codecs.scalars import INT_KEY, PLAIN, SCALARS, enum_schema, literal_schema
+from perdure.codecs.schema import Schema, checked_schema, secret_schema
+from perdure.codecs.type_names import Unsupported, advice, describe_type
 from perdure.values.secret import is_marked
 
 _UNIONS = (Union, types.UnionType)

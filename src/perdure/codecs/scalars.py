@@ -1,18 +1,24 @@
-"""The types that are one JSON scalar: no coercion, exact classes, one text for each value."""
+"""Types that are one JSON scalar, closed sets of them, and plain JSON: no coercion, exact classes, one text each."""
+
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+# Values of every type pass here as Any, and narrowing one by its class leaves its type arguments unknown.
 
 from __future__ import annotations
 
 import base64
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from enum import Enum, Flag
 from typing import Any, Final
 from uuid import UUID
 
-from perdure.codecs.json_schema import Describe, always, text
-from perdure.codecs.schema import Fault, Keeps, Schema
+from perdure.codecs.json_schema import Describe, always, choice, named, text
+from perdure.codecs.schema import LONGEST, MAX_NESTING, Fault, Keeps, Part, Schema, never, shapes
+from perdure.codecs.type_names import Unsupported
+from perdure.values.excerpt import excerpt
 
 _DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
 _TIMEDELTA = re.compile(r"(-?)PT([0-9]{1,14})(?:\.([0-9]{1,6}))?S", re.ASCII)
@@ -251,3 +257,122 @@ INT_KEY: Final = _text(
     describe=text("(0|-?[1-9][0-9]*)", description="A whole number."),
 )
 """The schema of an ``int`` that is the key of a dict, which is text in JSON."""
+
+
+_SCALARS = (str, int, bool, type(None))
+
+
+def literal_schema(name: str, members: tuple[Any, ...], path: str) -> Schema:
+    """Return the schema of a ``Literal``; an enum's member is encoded as its value.
+
+    Raises:
+        Unsupported: a member is not a JSON scalar, or two have the same one.
+    """
+    return _choice(name, members, path, choice([_wire(member, path) for member in members]))
+
+
+def enum_schema(cls: type[Enum], path: str) -> Schema:
+    """Return the schema of an enum, whose members are encoded as their values.
+
+    Raises:
+        Unsupported: a value is neither text nor an integer, or the members combine (``Flag``).
+    """
+    if issubclass(cls, Flag):
+        raise Unsupported(path, cls, "an Enum; of a Flag, store the frozenset of its members' names")
+    describe = choice([_wire(member, path) for member in cls])
+    return _choice(cls.__name__, tuple(cls), path, named(cls, cls.__name__, describe))
+
+
+def _choice(name: str, members: tuple[Any, ...], path: str, describe: Describe) -> Schema:
+    texts = {_key(member): _wire(member, path) for member in members}
+    values = {_key(_wire(member, path)): member for member in members}
+    if len(values) != len(texts) or not values:
+        raise Unsupported(path, name, "choices whose JSON values differ, at least one of them")
+
+    def read(data: Any, _: Any = None) -> Any:
+        found = values.get((type(data), data), _ABSENT) if type(data) in kinds else _ABSENT
+        if found is _ABSENT:
+            raise Fault(expected, data)
+        return found
+
+    def write(value: Any) -> Any:
+        found = texts.get((type(value), value), _ABSENT) if type(value) in classes else _ABSENT
+        if found is _ABSENT:
+            raise Fault(expected, value)
+        return found
+
+    kinds, classes = frozenset(cls for cls, _ in values), frozenset(cls for cls, _ in texts)
+    expected = f"{name}, one of {', '.join(repr(text) for text in texts.values())}"
+    return Schema(
+        name=name,
+        kinds=kinds,
+        classes=classes,
+        read=read,
+        write=write,
+        describe=describe,
+        structure=lambda: shapes.ChoiceShape(kinds, frozenset(values)),
+    )
+
+
+_ABSENT = object()
+
+
+def _key(value: Any) -> tuple[type, Any]:
+    # with its class, because 1, True and 1.0 are the same key of a dict
+    return type(value), value
+
+
+def _wire(member: Any, path: str) -> Any:
+    value = member.value if isinstance(member, Enum) else member
+    if type(value) not in _SCALARS:
+        raise Unsupported(path, member, "choices that are str, int, bool or None, or enum members with such values")
+    return value
+
+
+_KEY: Final = SCALARS[str]
+_NESTING: Final = (list, dict)
+
+
+def _same(value: Any, _: Any = None) -> Any:
+    return _copied(value, 0)
+
+
+def _copied(value: Any, depth: int) -> Any:
+    cls: type = type(value)
+    if depth == MAX_NESTING and cls in _NESTING:
+        # counted here, because some Pythons never raise RecursionError in a loop like this one
+        raise Fault(f"JSON nested at most {MAX_NESTING} deep", value)
+    if cls is list:
+        return [_copied(item, depth + 1) for item in value]
+    if cls is dict:
+        return {_KEY.write(key): _copied(item, depth + 1) for key, item in value.items()}
+    scalar = SCALARS.get(cls)
+    if scalar is None or cls not in scalar.kinds:
+        raise Fault("a plain JSON value (None, bool, int, float, str, list, dict with str keys)", value)
+    return scalar.write(value)
+
+
+def _parts(value: Any) -> Iterator[Part]:
+    cls: type = type(value)
+    if cls is list:
+        yield from (Part(f"[{at}]", PLAIN, item) for at, item in enumerate(value))
+    if cls is dict:
+        for key, item in value.items():
+            yield Part(f"[{excerpt(key, LONGEST)}]", _KEY, key)
+            yield Part(f"[{excerpt(key, LONGEST)}]", PLAIN, item)
+
+
+_CLASSES: Final[frozenset[type]] = frozenset({type(None), bool, int, float, str, list, dict})
+
+PLAIN: Final = Schema(
+    name="plain JSON",
+    kinds=_CLASSES,
+    classes=_CLASSES,
+    read=_same,
+    write=_same,
+    describe=always(),
+    read_parts=_parts,
+    write_parts=_parts,
+    keeps=never,
+)
+"""The schema of any JSON value."""

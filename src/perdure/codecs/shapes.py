@@ -16,7 +16,15 @@ import attrs
 import orjson
 
 from perdure.codecs.json_schema import TAG
-from perdure.codecs.rests import Element, NotKept, Place, ValueRest, places_in_dict, places_in_list, places_in_set
+from perdure.codecs.unknown_members import (
+    Element,
+    NotKept,
+    Place,
+    ValueRest,
+    places_in_dict,
+    places_in_list,
+    places_in_set,
+)
 from perdure.values.excerpt import excerpt
 from perdure.values.frozen import frozen
 from perdure.values.secret import HIDDEN

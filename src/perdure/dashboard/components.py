@@ -9,8 +9,8 @@ import htpy as h
 
 from perdure.dashboard.frame import Frame
 from perdure.values.address import Address
-from perdure.values.hold import Hold
-from perdure.values.instant import from_ms
+from perdure.values.status import Hold
+from perdure.values.times import from_ms
 
 _TONES: Final = {
     "scheduled": "calm",

@@ -36,8 +36,8 @@ from perdure.jobs.report import report_status
 from perdure.stores.store import LoggedEvent
 from perdure.values.address import Address
 from perdure.values.instance import Claim, Instance
-from perdure.values.instant import to_ms
-from perdure.values.step_record import StepRecord
+from perdure.values.listings import StepRecord
+from perdure.values.times import to_ms
 from perdure.wire.paths import instance_path
 from perdure.wire.why_parked import why_parked
 

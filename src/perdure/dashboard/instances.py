@@ -24,8 +24,8 @@ from perdure.dashboard.components import (
 )
 from perdure.dashboard.frame import Frame
 from perdure.dashboard.page import Page
-from perdure.values.instant import to_ms
-from perdure.values.listed import LISTED_STATUSES, Listed
+from perdure.values.listings import LISTED_STATUSES, Listed
+from perdure.values.times import to_ms
 
 _DUE_IN: Final[Mapping[str, str]] = {"overdue": "0 seconds", "hour": "1 hour"}
 

@@ -25,9 +25,9 @@ from perdure.dashboard.frame import Frame
 from perdure.dashboard.life import Step, life
 from perdure.dashboard.page import Page
 from perdure.jobs.facts import Fact
-from perdure.values.hold import Hold
-from perdure.values.instant import to_ms
-from perdure.values.listed import ListedStatus
+from perdure.values.listings import ListedStatus
+from perdure.values.status import Hold
+from perdure.values.times import to_ms
 from perdure.wire.paths import job_path
 
 HoldChange: TypeAlias = Literal["hold", "release"]

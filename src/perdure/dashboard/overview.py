@@ -30,11 +30,9 @@ from perdure.engine.in_flight import InFlight
 from perdure.stores.store import Health
 from perdure.telemetry.activity import Minute, Trouble
 from perdure.values.address import Address
-from perdure.values.counts import MAX_COUNTED
-from perdure.values.engine_member import EngineMember
-from perdure.values.hold import Hold
 from perdure.values.instance import Instance
-from perdure.values.listed import LISTED_STATUSES, ListedStatus
+from perdure.values.listings import LISTED_STATUSES, MAX_COUNTED, EngineMember, ListedStatus
+from perdure.values.status import Hold
 
 _SURVIVED: Final = {"none": "nothing", "relaxed": "a crash of the process", "full": "a loss of power"}
 

@@ -12,9 +12,9 @@ from perdure.dashboard.components import form_to, instance_link, moment, partial
 from perdure.dashboard.frame import Frame
 from perdure.dashboard.happenings import failure
 from perdure.dashboard.page import Page
-from perdure.values.answer import InstanceStatus
-from perdure.values.instant import to_ms
-from perdure.values.listed import Listed
+from perdure.values.listings import Listed
+from perdure.values.status import InstanceStatus
+from perdure.values.times import to_ms
 
 REASONS: Final[Mapping[str, str]] = {
     "retries_exhausted": "A run failed for good",

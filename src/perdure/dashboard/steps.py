@@ -13,7 +13,7 @@ from perdure.dashboard.happenings import failure
 from perdure.kinds.workflow.names import CHILD
 from perdure.values.address import Address
 from perdure.values.excerpt import shortened
-from perdure.values.step_record import StepRecord
+from perdure.values.listings import StepRecord
 
 MAX_STEPS: Final = 100
 """The number of newest rows of the journal that a page shows."""

@@ -16,8 +16,8 @@ from perdure.jobs.turn import begin
 from perdure.runtime.run_context import leave_run, outside_runs
 from perdure.values.address import Address
 from perdure.values.instance import Instance
-from perdure.values.other_engines import NO_OTHERS
 from perdure.values.transition import Loaded, Transition
+from perdure.values.turn_inputs import NO_OTHERS
 
 
 class Accepts(Protocol):

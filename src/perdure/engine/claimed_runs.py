@@ -36,8 +36,8 @@ from perdure.programs.exit import is_closing
 from perdure.runtime.eager_task import start_eagerly
 from perdure.runtime.record import Runtime, SpawnedTask
 from perdure.values.errors import Conflict, OutcomeUnknown
-from perdure.values.other_engines import NO_OTHERS
 from perdure.values.transition import Put, Transition
+from perdure.values.turn_inputs import NO_OTHERS
 
 Ended: TypeAlias = Callable[[Resident, Item, Verdict | None], None]
 """Called with the outcome of a run for its resident; None: there was a conflict, and the request is decided again."""

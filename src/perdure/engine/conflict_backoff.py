@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from perdure.runtime.record import Runtime
-from perdure.values.other_engines import OtherEngines
+from perdure.values.turn_inputs import OtherEngines
 
 MAX_CONFLICTS: Final = 5
 """How often a turn without effects starts again after a conflict."""

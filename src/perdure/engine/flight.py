@@ -12,10 +12,10 @@ from perdure.engine.item import Item
 from perdure.engine.resident import Resident
 from perdure.jobs.request import ENGINE_COMMANDS, Terminate
 from perdure.jobs.step import Commit
-from perdure.values.decoded import Decoded
 from perdure.values.errors import StoreUnavailable
 from perdure.values.instance import Fence
-from perdure.values.transition import KeepInstance, Loaded, Put, Transition, folded
+from perdure.values.transition import KeepInstance, Loaded, Put, Transition, coalesced
+from perdure.values.turn_inputs import Decoded
 
 MAX_TURNS: Final = 1_000
 """Turns that one transition holds at most."""
@@ -94,7 +94,7 @@ class Flight:
             decoded: the state that it leaves, if it is known.
         """
         if not written.is_empty:
-            self.transition = folded(self.transition, written)
+            self.transition = coalesced(self.transition, written)
             self.loaded, self.decoded = outcome_of(written, self.loaded), decoded
         self.steps.append((item, commit))
 

@@ -11,8 +11,10 @@ from returns.result import Failure, Result, Success
 from perdure.programs.future import answer_of
 from perdure.runtime.record import LogRecord, Runtime
 from perdure.stores.store import Store
+from perdure.values.address import Job
 from perdure.values.errors import StoreError, StoreUnavailable
-from perdure.values.hold import Hold, HoldResult, Job
+from perdure.values.listings import HoldResult
+from perdure.values.status import Hold
 
 
 @attrs.define

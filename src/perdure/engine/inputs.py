@@ -9,8 +9,8 @@ from perdure.engine.tracing import Tracing, turn_begun
 from perdure.runtime.record import Runtime
 from perdure.stores.store import Store
 from perdure.values.address import Address
-from perdure.values.hold import Hold
 from perdure.values.limits import Limits
+from perdure.values.status import Hold
 from perdure.values.transition import Loaded
 from perdure.values.turn_inputs import TurnInputs
 

@@ -29,11 +29,10 @@ from perdure.programs.future import answer_of
 from perdure.runtime.record import Future, LogRecord, Runtime, Timer
 from perdure.stores.lanes import LanesOperation, QueuedLane, QueuedOperation
 from perdure.stores.store import ClaimedOperation, Store
-from perdure.values.address import Address
+from perdure.values.address import Address, Job
 from perdure.values.errors import EngineClosed, OutcomeUnknown, StoreError, StoreUnavailable
-from perdure.values.hold import Job
 from perdure.values.instance import Instance
-from perdure.values.instant import from_ms
+from perdure.values.times import from_ms
 
 OLDEST_OF = 1_000
 """Lanes whose first instances are compared for the longest waiting one."""

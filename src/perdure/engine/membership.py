@@ -13,9 +13,9 @@ from perdure.runtime.record import Future, LogRecord, Runtime, SpawnedTask, Time
 from perdure.stores.sharing.contract import Sharing
 from perdure.stores.sharing.member import Members, Served, StoreMember
 from perdure.stores.sharing.share import NOTHING, Share, everything_of, share_of
+from perdure.values.address import Job
 from perdure.values.errors import OutcomeUnknown, OwnershipLost, StoreError, StoreUnavailable
-from perdure.values.hold import Job
-from perdure.values.other_engines import NO_OTHERS, OtherEngines
+from perdure.values.turn_inputs import NO_OTHERS, OtherEngines
 
 HEARTBEATS: Final = 4
 """Heartbeats during one lease."""

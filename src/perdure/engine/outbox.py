@@ -24,7 +24,7 @@ from perdure.programs.future import answer_of
 from perdure.runtime.eager_task import ended
 from perdure.runtime.record import Future, LogRecord, Runtime, SpawnedTask, Timer
 from perdure.stores.store import Store
-from perdure.values.address import Address
+from perdure.values.address import Address, Job
 from perdure.values.errors import (
     Conflict,
     EngineClosed,
@@ -38,7 +38,6 @@ from perdure.values.errors import (
     StoreError,
     Undecodable,
 )
-from perdure.values.hold import Job
 from perdure.values.limits import Limits
 from perdure.values.message import Consumed, DeadLettered, Postponed, StoredMessage
 from perdure.values.transition import Transition

@@ -21,9 +21,9 @@ from perdure.programs.straight import run_straight
 from perdure.runtime.record import Runtime
 from perdure.runtime.run_context import enter_run, leave_run
 from perdure.stores.store import Store
-from perdure.values.decoded import Decoded
 from perdure.values.instance import Instance
 from perdure.values.limits import Limits
+from perdure.values.turn_inputs import Decoded
 
 
 @attrs.define

@@ -15,10 +15,10 @@ from perdure.jobs.request import Recover, Terminate
 from perdure.jobs.step import Execute
 from perdure.runtime.record import SpawnedTask
 from perdure.values.address import Address
-from perdure.values.decoded import Decoded
 from perdure.values.errors import EngineClosed, OutcomeUnknown
 from perdure.values.instance import Instance
 from perdure.values.transition import KeepInstance, Loaded, Put, Transition
+from perdure.values.turn_inputs import Decoded
 
 if TYPE_CHECKING:
     from perdure.engine.flight import Flight

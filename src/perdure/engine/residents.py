@@ -19,12 +19,11 @@ from perdure.jobs.step import Commit, Execute
 from perdure.programs.future import answer_of, converted
 from perdure.runtime.record import Future
 from perdure.stores.store import Health, Store
-from perdure.values.address import Address
-from perdure.values.decoded import Decoded
+from perdure.values.address import Address, Job
 from perdure.values.errors import StoreError
-from perdure.values.hold import Job
 from perdure.values.instance import Fence, Instance
 from perdure.values.transition import AS_EXPECTED, KeepInstance, Loaded, Put
+from perdure.values.turn_inputs import Decoded
 
 NO_INSTANCE = Loaded()
 

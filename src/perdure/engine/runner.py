@@ -40,13 +40,11 @@ from perdure.programs.straight import until_asked
 from perdure.runtime.record import LogRecord, Runtime
 from perdure.runtime.run_context import InRun, enter_run, leave_run
 from perdure.stores.store import Store
-from perdure.values.decoded import Decoded
 from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown, RunTimeout, StoreError
 from perdure.values.instance import Fence, Instance
 from perdure.values.limits import Limits
-from perdure.values.other_engines import NO_OTHERS, OtherEngines
 from perdure.values.transition import AS_EXPECTED, Put, Transition
-from perdure.values.turn_inputs import TurnInputs
+from perdure.values.turn_inputs import NO_OTHERS, Decoded, OtherEngines, TurnInputs
 
 RunEnded: TypeAlias = Callable[[Execute, Exit[Any, Any]], object]
 """Called with the end of every user program, before the engine decides on it."""

@@ -57,9 +57,8 @@ from perdure.runtime.eager_task import ended
 from perdure.runtime.record import Future, LogRecord, Runtime, SpawnedTask, Timer
 from perdure.stores.sharing.member import StoreMember
 from perdure.stores.store import Store
-from perdure.values.address import Address
+from perdure.values.address import Address, Job
 from perdure.values.event import Event, JobResumed
-from perdure.values.hold import Job
 from perdure.values.instance import Instance
 from perdure.values.limits import Limits
 from perdure.values.live_event import EngineStarted, EngineStopped, LeaseLost

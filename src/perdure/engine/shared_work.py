@@ -18,9 +18,8 @@ from perdure.programs.future import settled
 from perdure.runtime.record import Runtime
 from perdure.stores.sharing.contract import Sharing
 from perdure.stores.store import DuePosition, Store
-from perdure.values.address import Address
+from perdure.values.address import Address, Job
 from perdure.values.errors import OutcomeUnknown, StoreError
-from perdure.values.hold import Job
 from perdure.values.instance import Instance
 from perdure.values.message import StoredMessage
 

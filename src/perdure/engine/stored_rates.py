@@ -15,9 +15,8 @@ from perdure.jobs.lanes import Rate
 from perdure.programs.future import answer_of
 from perdure.runtime.record import Runtime, SpawnedTask
 from perdure.stores.store import Store
-from perdure.values.address import Address
+from perdure.values.address import Address, Job
 from perdure.values.errors import OutcomeUnknown, StoreError
-from perdure.values.hold import Job
 from perdure.values.transition import Loaded, Remembered, Transition
 
 KEY: Final = "begun"

@@ -18,9 +18,8 @@ from perdure.programs.future import answer_of
 from perdure.runtime.record import Future, LogRecord, Runtime
 from perdure.stores.journals import read_journal
 from perdure.stores.store import Store
-from perdure.values.address import Address
+from perdure.values.address import Address, Job
 from perdure.values.errors import InvalidInput
-from perdure.values.hold import Job
 from perdure.values.instance import Instance
 from perdure.values.limits import Limits
 

@@ -31,11 +31,10 @@ from perdure.programs.drivers import Suspended
 from perdure.programs.exit import ENDS_PROCESS
 from perdure.runtime.record import Runtime
 from perdure.runtime.run_context import enter_run, leave_run, outside_runs, run_around
-from perdure.values.decoded import Decoded
 from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown, StoreError
 from perdure.values.instance import Instance
 from perdure.values.transition import Loaded
-from perdure.values.turn_inputs import TurnInputs
+from perdure.values.turn_inputs import Decoded, TurnInputs
 
 OnTurnLoaded: TypeAlias = Callable[[Resident, Item, Result[Loaded, Any]], None]
 

@@ -9,7 +9,7 @@ import attrs
 from returns.result import Result
 
 from perdure.jobs.step import Commit, Defer, Execute, RecoverFirst
-from perdure.values.turn_value import turn_value
+from perdure.values.frozen import turn_value
 
 TurnAnswer: TypeAlias = Result[Any, Any]  # the answer, or a CallError
 

@@ -15,10 +15,10 @@ from perdure.programs.future import answer_of
 from perdure.runtime.record import Future, Runtime
 from perdure.stores.store import Store
 from perdure.values.address import Address
-from perdure.values.answer import InstanceStatus
-from perdure.values.awaited import Awaited, NeverStored, NotReached, Reached, WaitCondition
 from perdure.values.errors import EngineClosed, InvalidInput, Overloaded
 from perdure.values.instance import Instance
+from perdure.values.status import InstanceStatus
+from perdure.values.status_wait import Awaited, NeverStored, NotReached, Reached, WaitCondition
 from perdure.values.transition import Purge, Put, Transition
 
 

@@ -20,7 +20,7 @@ from perdure import (
 )
 from perdure.examples.mail import HasMailer, MailBounced, send_mail
 from perdure.examples.token_refresher import token_refresher
-from perdure.values.duration import Duration
+from perdure.values.times import Duration
 
 
 @frozen

@@ -45,7 +45,7 @@ from perdure.examples.webhook_batcher import (
     webhook_batcher,
 )
 from perdure.examples.welcome import welcome_with
-from perdure.values.duration import Duration
+from perdure.values.times import Duration
 
 
 @frozen(kw_only=True)

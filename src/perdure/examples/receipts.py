@@ -6,7 +6,7 @@ from attrs import frozen
 
 from perdure import Backoff, Do, ItemContext, Retry, WorkerPool, program
 from perdure.examples.mail import HasMailer, MailBounced, send_mail
-from perdure.values.duration import Duration
+from perdure.values.times import Duration
 
 
 @frozen

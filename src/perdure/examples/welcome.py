@@ -7,7 +7,7 @@ from functools import partial
 from perdure import Backoff, Do, Retry, Workflow, WorkflowContext, program, step_key
 from perdure.examples.mail import HasMailer, MailBounced, send_mail
 from perdure.programs import sleep
-from perdure.values.duration import Duration
+from perdure.values.times import Duration
 
 MAILS = ("welcome", "first steps", "questions?")
 

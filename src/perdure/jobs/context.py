@@ -11,8 +11,7 @@ from perdure.programs import Program, halt, now, perform
 from perdure.programs.container import node
 from perdure.programs.instructions import PERFORM
 from perdure.values.excerpt import excerpt, fields_in_line
-from perdure.values.frozen import frozen
-from perdure.values.turn_value import turn_value
+from perdure.values.frozen import frozen, turn_value
 
 if TYPE_CHECKING:
     from perdure.runtime.run_context import RunIdentity

@@ -6,11 +6,9 @@ from datetime import datetime
 from typing import ClassVar, Generic, TypeAlias, TypeVar, final
 
 from perdure.programs import Program
-from perdure.values.duration import Duration, duration_ms
 from perdure.values.excerpt import fields_in_line
-from perdure.values.frozen import frozen
-from perdure.values.instant import due_ms
-from perdure.values.turn_value import turn_value
+from perdure.values.frozen import frozen, turn_value
+from perdure.values.times import Duration, due_ms, duration_ms
 
 S_co = TypeVar("S_co", covariant=True)
 

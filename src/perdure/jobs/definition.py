@@ -45,16 +45,14 @@ if TYPE_CHECKING:
     from perdure.jobs.replayed import NextStep
     from perdure.jobs.step import Commit, Execute, Step
     from perdure.programs import Exit
-    from perdure.values.answer import InstanceStatus
+    from perdure.values.address import Job
     from perdure.values.event import Parking
-    from perdure.values.hold import Hold, HoldResult, Job, JobCount
     from perdure.values.instance import Claim, Instance
-    from perdure.values.instance_outcome import InstanceOutcome
     from perdure.values.limits import Limits
-    from perdure.values.listed import ListFilter, Listing
+    from perdure.values.listings import HoldResult, InstanceOutcome, JobCount, ListFilter, Listing, StepRecord
     from perdure.values.message import Message
     from perdure.values.secret import Hide
-    from perdure.values.step_record import StepRecord
+    from perdure.values.status import Hold, InstanceStatus
     from perdure.values.turn_inputs import TurnInputs
 else:  # running jobs needs more modules than defining them
     draft = lazy_module("perdure.jobs.draft")

@@ -22,9 +22,9 @@ from perdure.programs import PASS
 from perdure.values.address import Address
 from perdure.values.errors import PerdureError
 from perdure.values.excerpt import excerpt, fields_in_line
-from perdure.values.instant import from_ms
 from perdure.values.limits import Limits
 from perdure.values.message import Message
+from perdure.values.times import from_ms
 
 if TYPE_CHECKING:
     from perdure.jobs.inspection import Inspection

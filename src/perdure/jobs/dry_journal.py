@@ -10,8 +10,7 @@ from returns.result import Success
 from perdure.jobs.checkpoint import AwaitChange, Checkpoint, ReadJournal, checkpointed
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.step import Execute
-from perdure.values.journal import JournalChange
-from perdure.values.transition import Put, Transition
+from perdure.values.transition import JournalChange, Put, Transition
 from perdure.values.turn_inputs import TurnInputs
 
 

@@ -12,7 +12,7 @@ from perdure.jobs.draft import Draft
 from perdure.programs import Exit, Halted, Program, Raised, run_async, sandbox
 from perdure.values.errors import RunTimeout
 from perdure.values.excerpt import fields_in_line
-from perdure.values.instant import from_ms
+from perdure.values.times import from_ms
 
 if TYPE_CHECKING:
     from perdure.runtime.simulated import Simulation

@@ -17,12 +17,11 @@ from perdure.jobs.run import attempt_failed, prior_failed, rescued
 from perdure.jobs.step import Commit, Execute, Mark
 from perdure.jobs.writes import failed, nothing, purge, put
 from perdure.programs import Halted, Raised
-from perdure.values.decoded import Decoded
 from perdure.values.event import Event, JobFailed, JobStarted
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance
 from perdure.values.transition import Transition
-from perdure.values.turn_inputs import TurnInputs
+from perdure.values.turn_inputs import Decoded, TurnInputs
 
 
 def begin_event(

@@ -5,11 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from perdure.values.backoff import Backoff
-from perdure.values.duration import MAX_DURATION_MS, format_duration
 from perdure.values.excerpt import fields_in_line
 from perdure.values.frozen import frozen
-from perdure.values.retry import Retry
+from perdure.values.retry import Backoff, Retry
+from perdure.values.times import MAX_DURATION_MS, format_duration
 
 if TYPE_CHECKING:
     from perdure.jobs.definition import Plan

@@ -11,27 +11,24 @@ from perdure.jobs.call import Call, named
 from perdure.jobs.definition import CallError, Definition, Dispatch
 from perdure.jobs.failures import typed_error
 from perdure.jobs.request import Pause, Request, Resume, Terminate, WaitFor, check_wait
-from perdure.values.answer import (
+from perdure.values.address import Job
+from perdure.values.answer import OutcomeRecord, PauseResult, RunAnswer, Terminated
+from perdure.values.failure import Defect, FailureRecord
+from perdure.values.limits import Limits
+from perdure.values.listings import HoldResult, JobCount
+from perdure.values.outcome import (
     Completed,
     Failed,
-    InstanceStatus,
     Outcome,
-    OutcomeRecord,
     Parked,
     Paused,
-    PauseResult,
     Retrying,
-    RunAnswer,
     Running,
     SelfTerminated,
-    Terminated,
     Triggered,
 )
-from perdure.values.failure import Defect, FailureRecord
-from perdure.values.hold import HoldResult, Job, JobCount
-from perdure.values.instant import from_ms
-from perdure.values.limits import Limits
-from perdure.values.status import Held
+from perdure.values.status import Held, InstanceStatus
+from perdure.values.times import from_ms
 
 S = TypeVar("S")
 T = TypeVar("T")

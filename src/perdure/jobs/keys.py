@@ -19,7 +19,7 @@ from perdure.values.errors import (
     Overloaded,
     StoredResultUnreadable,
 )
-from perdure.values.sealed import Unreadable
+from perdure.values.secret import Unreadable
 from perdure.values.transition import Loaded, Remembered
 from perdure.values.turn_inputs import TurnInputs, printed_id
 

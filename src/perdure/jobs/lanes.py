@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from perdure.values.duration import duration_ms, format_duration
 from perdure.values.errors import DefinitionError
 from perdure.values.frozen import frozen
+from perdure.values.times import duration_ms, format_duration
 
 MAX_RATE = 100_000
 """The largest number of a rate: the engine remembers when each run within the window began."""

@@ -8,13 +8,12 @@ from perdure.jobs.event_recorder import EventRecorder
 from perdure.jobs.failures import record_failure
 from perdure.jobs.writes import nothing, put
 from perdure.programs import Raised
-from perdure.values.backoff import Backoff
 from perdure.values.errors import HookRaised, InstanceParked, PerdureError
 from perdure.values.event import MessageDeadLettered, MessageRedriven
 from perdure.values.failure import FailureRecord
-from perdure.values.instance import Instance
-from perdure.values.left import MAX_CODES
+from perdure.values.instance import MAX_CODES, Instance
 from perdure.values.message import DeadLettered, MessageFate, Postponed, StoredMessage
+from perdure.values.retry import Backoff
 from perdure.values.transition import Purge, Transition
 from perdure.values.turn_inputs import TurnInputs
 

@@ -9,10 +9,9 @@ if TYPE_CHECKING:
     from perdure.jobs.step import Commit, Execute
     from perdure.programs import Program
     from perdure.runtime.run_context import RunIdentity
-    from perdure.values.decoded import Decoded
     from perdure.values.instance import Instance
     from perdure.values.limits import Limits
-    from perdure.values.turn_inputs import TurnInputs
+    from perdure.values.turn_inputs import Decoded, TurnInputs
 
 
 class PlainDecisions:

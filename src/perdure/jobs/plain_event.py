@@ -21,14 +21,13 @@ from perdure.jobs.step import Commit, Execute
 from perdure.programs import Program
 from perdure.values.address import Address
 from perdure.values.answer import Sent
-from perdure.values.decoded import Decoded
 from perdure.values.errors import InvalidInput
 from perdure.values.event import Event, JobStarted
 from perdure.values.instance import Claim, Fence, Instance
-from perdure.values.instant import from_ms
 from perdure.values.limits import Limits
+from perdure.values.times import from_ms
 from perdure.values.transition import Put, Transition
-from perdure.values.turn_inputs import printed_id
+from perdure.values.turn_inputs import Decoded, printed_id
 
 HOOK: Final = "on_event"
 

@@ -15,9 +15,9 @@ from perdure.jobs.needs import needs_of
 from perdure.jobs.request import PAUSE, RESUME, TERMINATE, CommandSpec
 from perdure.values.address import check_name
 from perdure.values.answer import Answer
-from perdure.values.duration import Duration, duration_ms
 from perdure.values.errors import DefinitionError
 from perdure.values.retry import Retry
+from perdure.values.times import Duration, duration_ms
 
 DEFAULT_RUN_TIMEOUT = "15 minutes"
 MAX_CONCURRENCY = 100_000

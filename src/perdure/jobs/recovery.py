@@ -20,9 +20,8 @@ from perdure.values.event import JobParked, JobRecovered
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance
 from perdure.values.message import Kept
-from perdure.values.other_engines import NO_OTHERS, OtherEngines
 from perdure.values.transition import Transition
-from perdure.values.turn_inputs import TurnInputs
+from perdure.values.turn_inputs import NO_OTHERS, OtherEngines, TurnInputs
 
 MAX_RECOVERIES = 2
 """A run whose process died this often is delivered alone; after one more crash it is parked."""

@@ -12,13 +12,13 @@ from perdure.codecs import Codec
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import Request
 from perdure.jobs.step import Commit, Execute, Step
-from perdure.values.answer import InstanceStatus
 from perdure.values.errors import InvalidInput
 from perdure.values.event import Event
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance
 from perdure.values.message import StoredMessage
 from perdure.values.secret import HIDDEN, Hide, hide, texts_of
+from perdure.values.status import InstanceStatus
 from perdure.values.transition import Transition
 
 _HIDDEN_JSON = orjson.dumps(HIDDEN).decode()

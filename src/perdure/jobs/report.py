@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from perdure.values.answer import InstanceStatus
-from perdure.values.instant import from_ms
-from perdure.values.left import heals as heals_left
-from perdure.values.status import FAILED_FOR_GOOD, Suspension
+from perdure.values.instance import heals as heals_left
+from perdure.values.status import FAILED_FOR_GOOD, InstanceStatus, Suspension
+from perdure.values.times import from_ms
 
 if TYPE_CHECKING:
     from perdure.values.instance import Instance

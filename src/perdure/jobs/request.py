@@ -12,8 +12,7 @@ from perdure.values.address import Address
 from perdure.values.answer import PauseResult, Terminated
 from perdure.values.errors import InvalidArgument, InvalidInput
 from perdure.values.excerpt import fields_in_line, size_only
-from perdure.values.frozen import frozen
-from perdure.values.turn_value import turn_value
+from perdure.values.frozen import frozen, turn_value
 
 C = TypeVar("C")
 

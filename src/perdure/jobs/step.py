@@ -14,8 +14,8 @@ from perdure.runtime.run_context import Run
 from perdure.values.errors import HookFailed, RequestError
 from perdure.values.excerpt import fields_in_line
 from perdure.values.failure import FailureRecord
+from perdure.values.frozen import turn_value
 from perdure.values.instance import Claim, Instance
-from perdure.values.turn_value import turn_value
 
 if TYPE_CHECKING:
     from perdure.values.transition import Transition

@@ -24,10 +24,9 @@ from perdure.values.errors import InvalidInput, Undecodable
 from perdure.values.event import Event, JobFailed, JobLeft, JobPaused, JobResumed, JobTerminated
 from perdure.values.excerpt import shortened
 from perdure.values.failure import FailureRecord
-from perdure.values.instance import Claim, Instance
-from perdure.values.left import left_by
+from perdure.values.instance import Claim, Instance, left_by
 from perdure.values.message import Message
-from perdure.values.sealed import why_unreadable
+from perdure.values.secret import why_unreadable
 from perdure.values.turn_inputs import TurnInputs
 
 

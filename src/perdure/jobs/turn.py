@@ -48,12 +48,10 @@ from perdure.values.answer import OutcomeRecord, RunAnswer
 from perdure.values.errors import HookRaised, InstanceParked, InvalidInput, Overloaded, RunTimeout, Undecodable
 from perdure.values.event import Event, JobLeft, JobParked, JobResumed, JobStarted, JobTerminated, MessageRejected
 from perdure.values.failure import FailureRecord
-from perdure.values.instance import Claim, Instance
-from perdure.values.left import Left
+from perdure.values.instance import Claim, Instance, Left
 from perdure.values.message import Consumed
-from perdure.values.other_engines import NO_OTHERS, OtherEngines
 from perdure.values.transition import Loaded
-from perdure.values.turn_inputs import TurnInputs
+from perdure.values.turn_inputs import NO_OTHERS, OtherEngines, TurnInputs
 
 
 # ---------------------------------------------------------------- begin

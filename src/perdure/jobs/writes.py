@@ -11,9 +11,8 @@ from perdure.values.address import Address
 from perdure.values.errors import HookFailed, RequestError
 from perdure.values.event import Event
 from perdure.values.instance import Instance
-from perdure.values.journal import JournalChange
 from perdure.values.message import Message
-from perdure.values.transition import Purge, Put, Transition
+from perdure.values.transition import JournalChange, Purge, Put, Transition
 
 
 def put(

@@ -52,8 +52,8 @@ from perdure.programs.instructions import (
     ServiceCall,
     Sleep,
 )
-from perdure.values.duration import duration_ms
 from perdure.values.excerpt import excerpt
+from perdure.values.times import duration_ms
 
 A = TypeVar("A")
 B = TypeVar("B")

@@ -30,7 +30,7 @@ from perdure.programs.returned import call_service
 from perdure.runtime.errors import WouldBlock
 from perdure.runtime.record import Runtime
 from perdure.values.excerpt import fields_in_line
-from perdure.values.turn_value import turn_value
+from perdure.values.frozen import turn_value
 
 if TYPE_CHECKING:
     from perdure.runtime.simulated import Simulation

@@ -8,8 +8,7 @@ from typing import Never
 from perdure.programs.container import Program
 from perdure.programs.effects import perform
 from perdure.programs.instructions import Now, Sleep, SleepUntil
-from perdure.values.duration import duration_ms
-from perdure.values.instant import due_ms
+from perdure.values.times import due_ms, duration_ms
 
 
 def sleep(duration: timedelta | str) -> Program[None, Never, object]:

@@ -17,8 +17,8 @@ from perdure.remote.gateway import RemoteGateway
 from perdure.remote.server_url import ServerUrl, server_url
 from perdure.remote.servers import MAX_SERVERS, Server, Servers
 from perdure.stores.sqlite.owner_socket import short_path
-from perdure.values.duration import Duration, duration_ms
 from perdure.values.errors import DefinitionError, ServerUnreachable
+from perdure.values.times import Duration, duration_ms
 from perdure.values.trace import CurrentTrace
 
 MAX_CONNECTIONS = 1_000

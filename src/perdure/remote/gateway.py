@@ -23,11 +23,7 @@ from perdure.jobs.request import Repeat, Request, Terminate
 from perdure.remote.by_name import RemoteJob
 from perdure.remote.servers import CallRepeat, Server, ServerCall, Servers
 from perdure.stores.store import Backup, Health, LoggedEvent, OnBackupProgress
-from perdure.values.address import Address, check_id
-from perdure.values.answer import InstanceStatus
-from perdure.values.awaited import Awaited, NeverStored, NotReached, Reached, WaitCondition
-from perdure.values.counts import StoreCounts
-from perdure.values.engine_member import EngineMember
+from perdure.values.address import Address, Job, check_id
 from perdure.values.errors import (
     BackupFailed,
     InvalidInput,
@@ -39,13 +35,13 @@ from perdure.values.errors import (
     UnknownJob,
 )
 from perdure.values.excerpt import excerpt
-from perdure.values.hold import Hold, HoldResult, Job, JobCount
-from perdure.values.instant import from_ms
 from perdure.values.limits import Limits
-from perdure.values.listed import ListFilter, Listing
+from perdure.values.listings import EngineMember, HoldResult, JobCount, ListFilter, Listing, StepRecord, StoreCounts
 from perdure.values.live_event import EngineStopped
 from perdure.values.message import StoredMessage
-from perdure.values.step_record import StepRecord
+from perdure.values.status import Hold, InstanceStatus
+from perdure.values.status_wait import Awaited, NeverStored, NotReached, Reached, WaitCondition
+from perdure.values.times import from_ms
 from perdure.values.trace import CurrentTrace
 from perdure.wire.awaited import LONGEST_WAIT_MS, awaited_of
 from perdure.wire.envelope import READS, Envelope

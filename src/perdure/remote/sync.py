@@ -18,8 +18,8 @@ from perdure.jobs.definition import AnyDefinition
 from perdure.remote.channel import Channel
 from perdure.remote.connecting import MISSING_EXTRA, Settings, Urls, settings, socket_of
 from perdure.remote.server_url import ServerUrl
-from perdure.values.duration import Duration
 from perdure.values.errors import DefinitionError
+from perdure.values.times import Duration
 from perdure.values.trace import CurrentTrace
 
 A = TypeVar("A")

@@ -7,7 +7,7 @@ from typing import Final, Literal, TypeAlias
 import attrs
 
 from perdure.server.http_limits import HttpLimits
-from perdure.values.duration import duration_ms
+from perdure.values.times import duration_ms
 
 Phase: TypeAlias = Literal["idle", "headers", "body", "discarding", "answering"]
 """The part of a request that a connection is in.

@@ -32,15 +32,12 @@ from perdure.server.perform import may_see_tracebacks
 from perdure.stores.store import LoggedEvent, Store, UnreadEvent
 from perdure.telemetry.activity import Activity
 from perdure.values.address import Address
-from perdure.values.counts import StoreCounts
 from perdure.values.errors import InvalidArgument, InvalidId, InvalidInput, PerdureError, RequestError, StoreError
 from perdure.values.failure import FailureRecord
-from perdure.values.hold import Hold
 from perdure.values.instance import Instance
-from perdure.values.instant import from_ms, to_ms
-from perdure.values.listed import Listed, ListedStatus, Listing
-from perdure.values.status import Status
-from perdure.values.step_record import StepRecord
+from perdure.values.listings import Listed, ListedStatus, Listing, StepRecord, StoreCounts
+from perdure.values.status import Hold, Status
+from perdure.values.times import from_ms, to_ms
 from perdure.wire.info import installed_version
 
 T = TypeVar("T")

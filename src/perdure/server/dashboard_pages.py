@@ -18,9 +18,8 @@ from perdure.dashboard.page import Page
 from perdure.dashboard.parked import parked_page
 from perdure.server.dashboard_data import PageSource, whole
 from perdure.server.tokens import Scope
-from perdure.values.address import Address, check_id
+from perdure.values.address import Address, Job, check_id
 from perdure.values.errors import InvalidArgument
-from perdure.values.hold import Job
 
 T = TypeVar("T")
 

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import attrs
 
-from perdure.values.duration import Duration, duration_ms, format_duration
 from perdure.values.errors import DefinitionError
+from perdure.values.times import Duration, duration_ms, format_duration
 
 
 def _duration(default: str) -> str:

@@ -23,8 +23,8 @@ from perdure.server.tls import HANDSHAKE_TIMEOUT_S
 from perdure.server.unix_socket import is_live, unix_socket
 from perdure.server.unread import unread_bytes
 from perdure.stores.sqlite.fork_guard import guard_fork
-from perdure.values.duration import Duration, duration_ms
 from perdure.values.errors import DefinitionError, ListenFailed
+from perdure.values.times import Duration, duration_ms
 
 if TYPE_CHECKING:
     from uvicorn.server import ServerState

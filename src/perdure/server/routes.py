@@ -31,9 +31,9 @@ from perdure.server.raw_path import MOUNTED_AT
 from perdure.server.readiness import Readiness
 from perdure.server.replies import json_reply, problem_reply, reply_to
 from perdure.server.tokens import Scope
-from perdure.values.duration import duration_ms
 from perdure.values.errors import DefinitionError, InvalidArgument, InvalidInput, PerdureError
-from perdure.values.listed import ListedStatus
+from perdure.values.listings import ListedStatus
+from perdure.values.times import duration_ms
 from perdure.wire.awaited import LONGEST_WAIT_MS, awaited_json
 from perdure.wire.records import json_of
 

@@ -16,8 +16,8 @@ from perdure.server.guarded_connection import GuardedConnections
 from perdure.server.http_limits import DEFAULT_LIMITS, HttpLimits
 from perdure.server.listening import Listening, listening
 from perdure.server.tokens import Tokens
-from perdure.values.duration import Duration
 from perdure.values.errors import DefinitionError
+from perdure.values.times import Duration
 
 
 @asynccontextmanager

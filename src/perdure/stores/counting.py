@@ -8,8 +8,8 @@ from typing import Protocol
 from returns.future import FutureResult
 
 from perdure.values.address import Address
-from perdure.values.counts import StoreCounts
 from perdure.values.errors import StoreError
+from perdure.values.listings import StoreCounts
 
 
 class CountMessagesOperation(Protocol):

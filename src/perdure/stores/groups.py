@@ -9,9 +9,9 @@ from returns.result import Result
 
 from perdure.values.address import Address
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreError
+from perdure.values.frozen import turn_value
 from perdure.values.instance import Fence
 from perdure.values.transition import Loaded, Transition
-from perdure.values.turn_value import turn_value
 
 
 @turn_value

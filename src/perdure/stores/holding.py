@@ -6,8 +6,9 @@ from typing import Literal, Protocol
 
 from returns.future import FutureResult
 
+from perdure.values.address import Job
 from perdure.values.errors import StoreError
-from perdure.values.hold import Hold, Job
+from perdure.values.status import Hold
 
 
 class HoldsOperation(Protocol):

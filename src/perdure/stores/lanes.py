@@ -8,9 +8,9 @@ from typing import Literal, Protocol
 import attrs
 from returns.future import FutureResult
 
+from perdure.values.address import Job
 from perdure.values.errors import StoreError
 from perdure.values.excerpt import fields_in_line
-from perdure.values.hold import Job
 from perdure.values.instance import Instance
 
 

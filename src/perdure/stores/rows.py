@@ -10,8 +10,7 @@ from perdure.values.address import Address
 from perdure.values.errors import InvalidId, StoreCorrupt
 from perdure.values.excerpt import excerpt
 from perdure.values.failure import FailureRecord
-from perdure.values.instance import Claim, Instance, PendingRetry
-from perdure.values.left import UNKNOWN, Left, codes_of
+from perdure.values.instance import UNKNOWN_CODE, Claim, Instance, Left, PendingRetry, codes_of
 from perdure.values.message import Message, StoredMessage
 from perdure.values.status import Suspension
 from perdure.values.transition import Remembered
@@ -135,7 +134,7 @@ def instance_from(row: Row) -> Instance:
 
 def _of_older_code(since_ms: int) -> Left:
     why = FailureRecord(form="defect", error_type="InvalidInput", message="an earlier version could not read it")
-    return Left(codes=(UNKNOWN,), since_ms=since_ms, error=why)
+    return Left(codes=(UNKNOWN_CODE,), since_ms=since_ms, error=why)
 
 
 def message_values(message: Message) -> Row:

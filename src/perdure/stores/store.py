@@ -31,15 +31,14 @@ from perdure.stores.holding import HoldsOperation, SetHoldOperation
 from perdure.stores.lanes import LanesOperation, QueuedOperation
 from perdure.stores.ownership import WatchOwnershipOperation
 from perdure.stores.sharing.contract import Sharing
-from perdure.values.address import Address
+from perdure.values.address import Address, Job
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreError
 from perdure.values.event import Event
 from perdure.values.excerpt import MAX_LINE_CHARACTERS, fields_in_line, shortened
-from perdure.values.hold import Job
 from perdure.values.instance import Fence, Instance
-from perdure.values.instant import from_ms
 from perdure.values.message import StoredMessage
 from perdure.values.status import Status
+from perdure.values.times import from_ms
 from perdure.values.transition import Loaded, Transition
 
 Durability: TypeAlias = Literal["none", "relaxed", "full"]

@@ -36,7 +36,7 @@ from perdure.testing.world import (
     WorkerRunning,
     World,
 )
-from perdure.values.instant import from_ms, to_ms
+from perdure.values.times import from_ms, to_ms
 
 __all__ = [
     "START",

@@ -21,8 +21,8 @@ from perdure.jobs.explanation import explain as explain_turn
 from perdure.testing.simulation.hook_context import START
 from perdure.values.address import check_id
 from perdure.values.instance import Instance
-from perdure.values.instant import to_ms
 from perdure.values.limits import Limits
+from perdure.values.times import to_ms
 from perdure.values.transition import Loaded
 from perdure.values.turn_inputs import TurnInputs
 

@@ -9,8 +9,8 @@ from typing import Any, Final, Literal, TypeAlias
 
 import attrs
 
-from perdure.values.duration import Duration, duration_ms
 from perdure.values.errors import DefinitionError, PerdureError
+from perdure.values.times import Duration, duration_ms
 
 When: TypeAlias = Literal["before", "after"]
 """When the fault occurs: ``before`` the call, which then has no effect, or ``after`` it, when its result is lost."""

@@ -1,14 +1,18 @@
-"""The address of an instance: the kind of job, the job's name and the instance id."""
+"""Addresses: the kind of job, the job's name and the instance id."""
 
 from __future__ import annotations
 
-from typing import TypeGuard
+from typing import TypeAlias, TypeGuard
 
 import attrs
 
 from perdure.values.errors import DefinitionError, InvalidId
 from perdure.values.excerpt import excerpt
-from perdure.values.turn_value import turn_value
+from perdure.values.frozen import turn_value
+
+Job: TypeAlias = tuple[str, str]
+"""A job, by its kind and its name."""
+
 
 MAX_NAME_CHARACTERS = 128
 MAX_ID_CHARACTERS = 512

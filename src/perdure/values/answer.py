@@ -1,4 +1,7 @@
-"""The results of calls: first the typed values that callers receive, then the records that are stored and sent."""
+"""The results of calls: values that callers receive, and the records that are stored, replayed and sent.
+
+The typed outcomes of runs are in `perdure.values.outcome`.
+"""
 
 from __future__ import annotations
 
@@ -6,113 +9,11 @@ from datetime import datetime
 from typing import Generic, Literal, TypeAlias, TypeVar
 
 import attrs
-from typing_extensions import TypeAliasType
 
 from perdure.values.excerpt import excerpt, fields_in_line
 from perdure.values.failure import FailureRecord
 from perdure.values.frozen import frozen
-from perdure.values.status import Held, Status, Suspension
-
-E_co = TypeVar("E_co", covariant=True)
-S_co = TypeVar("S_co", covariant=True)
-_E = TypeVar("_E")
-
-
-# ---------------------------------------------------------------- how a run ended
-@frozen
-class Completed:
-    """The run succeeded; its changes are durable."""
-
-
-@frozen
-class Retrying(Generic[E_co]):
-    """The attempt failed; the next one is due at ``at``."""
-
-    error: E_co = attrs.field(repr=excerpt)
-    at: datetime
-
-
-@frozen
-class Failed(Generic[E_co]):
-    """The run failed and is not retried."""
-
-    error: E_co = attrs.field(repr=excerpt)
-
-
-@frozen
-class SelfTerminated:
-    """The run terminated its own instance."""
-
-    reason: str = attrs.field(repr=excerpt)
-
-
-@frozen
-class Running:
-    """The run is claimed and still executing; the caller did not wait for it."""
-
-
-@frozen
-class Paused:
-    """Nothing ran: the instance is paused."""
-
-
-@frozen
-class Parked:
-    """Nothing ran: the instance is parked, for the reason in ``reason``."""
-
-    reason: Held
-
-
-Outcome = TypeAliasType(
-    "Outcome", Completed | Retrying[_E] | Failed[_E] | SelfTerminated | Running | Paused | Parked, type_params=(_E,)
-)
-"""The outcome of the run that a call requested, or the reason why none ran."""
-
-
-# ---------------------------------------------------------------- typed results
-@frozen(kw_only=True)
-class Started(Generic[E_co]):
-    """Result of ``start``.
-
-    Attributes:
-        created: whether this call created the instance; False means that an existing instance was left unchanged.
-        status: the status after the call; None when the run terminated the instance.
-        outcome: the outcome of the first run; None when nothing ran.
-    """
-
-    created: bool
-    status: Status | None
-    outcome: Outcome[E_co] | None
-
-
-@frozen(kw_only=True)
-class Triggered(Generic[E_co]):
-    """Result of ``trigger``.
-
-    Attributes:
-        triggered: whether a run began.
-        status: the status after the call; None when the instance does not exist.
-        outcome: the outcome of the run, or why it did not run; None when the instance does not exist.
-    """
-
-    triggered: bool
-    status: Status | None
-    outcome: Outcome[E_co] | None
-
-
-@frozen(kw_only=True)
-class Flushed(Generic[E_co]):
-    """Result of ``flush``.
-
-    Attributes:
-        flushed: whether a run began.
-        reason: ``empty`` when there was nothing to flush.
-        outcome: the outcome of the run, or why it did not run; None when there was nothing to flush.
-    """
-
-    flushed: bool
-    reason: Literal["empty"] | None
-    outcome: Outcome[E_co] | None
+from perdure.values.status import Status
 
 
 @frozen(kw_only=True)
@@ -181,49 +82,6 @@ class PauseResult:
     status: Status | None
 
 
-@frozen(kw_only=True)
-class InstanceStatus:
-    """Result of ``status``.
-
-    Attributes:
-        status: ``not_found`` when the instance does not exist.
-        run_count: logical runs started; retries do not increase it.
-        event_count: events accepted, or events in the current batch.
-        created_at: when the instance was created.
-        updated_at: when it last changed.
-        next_run_at: when the next alarm or retry is due. None while the instance is paused, parked, idle or done.
-        started_at: when the current batch started (debounce).
-        will_flush_at: when the current batch flushes, unless later events change that (debounce). None while the
-            instance is paused or parked.
-        attempt: the attempt that is running or due next, the last one if retries are exhausted; 1 without a retry.
-        parked: why the instance is parked, if it is.
-        left: why code that cannot read the instance left it to other code, if it did.
-        since: since when it is paused, parked or left; None if it is not.
-        heals: how an operator ends that; empty if there is no need.
-        last_error: the error of the last run.
-        phase: a word of the job's kind: how a workflow ended, ``done``, ``failed`` or ``cancelled``, or
-            ``child_parked`` while a child of it is parked; None for others.
-    """
-
-    __repr__ = fields_in_line
-
-    status: Status | Literal["not_found"]
-    run_count: int = 0
-    event_count: int = 0
-    created_at: datetime | None = None
-    updated_at: datetime | None = None
-    next_run_at: datetime | None = None
-    started_at: datetime | None = None
-    will_flush_at: datetime | None = None
-    attempt: int = 1
-    parked: Suspension | None = None
-    left: FailureRecord | None = None
-    since: datetime | None = None
-    heals: str = ""
-    last_error: FailureRecord | None = None
-    phase: str | None = None
-
-
 # ---------------------------------------------------------------- records: stored, replayed and sent
 @frozen(kw_only=True)
 class OutcomeRecord:
@@ -254,3 +112,20 @@ class RunAnswer:
 
 Answer: TypeAlias = RunAnswer | Added | Cleared | Sent | Terminated | PauseResult
 """Every result that the kinds of this package can store for an idempotency key."""
+
+
+A_co = TypeVar("A_co", covariant=True)
+
+
+@frozen
+class Done(Generic[A_co]):
+    """It succeeded, with this value."""
+
+    value: A_co = attrs.field(repr=excerpt)
+
+
+@frozen
+class WasCancelled:
+    """It was cancelled, for this reason of the caller."""
+
+    reason: str = attrs.field(repr=excerpt)

@@ -1,33 +1,196 @@
-"""The ticks of a cron line in a time zone, with the daylight-saving rules.
-
-- A wall time that does not exist runs once, at the first instant after the gap.
-- A wall time that occurs twice runs once, the first time.
-- A line whose minute or hour starts with ``*`` follows real time instead: it runs at each instant whose wall time
-  matches, both times in a repeated hour. It does not run in a gap, unless the day would have no run at all.
-- So a matching day is never skipped.
-"""
+"""Cron lines: the five fields, and the instants that they name in a time zone, with the daylight-saving rules."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from datetime import date, datetime, time, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from functools import lru_cache
 from itertools import islice, pairwise
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import attrs
+from cronsim import CronSim, CronSimError
 
-from perdure.values.cron_line import CronLine
+from perdure.values.errors import DefinitionError
 from perdure.values.frozen import frozen
-from perdure.values.wall_clock import (
-    after_gap_ms,
-    changes_on,
-    days_of_change,
-    instants_ms,
-    midnight_ms,
-    wall_time,
-)
+from perdure.values.times import from_ms, to_ms
 
 _DAY = timedelta(days=1)
+_WEEK = timedelta(days=7)
+_FIRST_MONDAY = date(2019, 12, 30)
+_WEEKS = 522  # to the end of 2029: the rules of a zone repeat every year
+
+
+def zone(name: object) -> tzinfo:
+    """Return the time zone of an IANA name.
+
+    Raises:
+        DefinitionError: no time zone has that name, or this machine has no time zone data.
+    """
+    if name == "UTC":
+        return UTC  # needs no time zone data
+    expected = "the IANA name of a time zone, such as 'Europe/Berlin'"
+    if not isinstance(name, str):
+        raise DefinitionError("zone of a schedule", name, expected)
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        fix = "if it is one, this machine has no time zone data: pip install tzdata"
+        raise DefinitionError("zone of a schedule", name, f"{expected}; {fix}") from error
+
+
+def instants_ms(wall: datetime, zone: tzinfo) -> tuple[int, ...]:
+    """Return the instants at which a zone's clocks show a wall time.
+
+    Args:
+        wall: the wall time, without a zone.
+        zone: the time zone.
+
+    Returns:
+        Integer milliseconds UTC: one, two where the clock was put back over it, none where it was put forward over it.
+    """
+    readings = {_instant_ms(wall, zone, fold) for fold in (0, 1)}
+    return tuple(sorted(instant_ms for instant_ms in readings if wall_time(instant_ms, zone) == wall))
+
+
+def wall_time(instant_ms: int, zone: tzinfo) -> datetime:
+    """Return the wall time of a zone at an instant, without the zone."""
+    return from_ms(instant_ms).astimezone(zone).replace(tzinfo=None, fold=0)
+
+
+def after_gap_ms(wall: datetime, zone: tzinfo) -> int:
+    """Return the first instant after the gap that contains a wall time.
+
+    Args:
+        wall: a wall time that the zone's clocks never show.
+        zone: the time zone.
+
+    Returns:
+        Integer milliseconds UTC.
+    """
+    # With the offset after the gap, the time lies before it, and the other way round (PEP 495): bisect the range.
+    before_ms, after_ms = _instant_ms(wall, zone, fold=1), _instant_ms(wall, zone, fold=0)
+    offset_after = _offset(after_ms, zone)
+    while after_ms - before_ms > 1:
+        middle_ms = (before_ms + after_ms) // 2
+        if _offset(middle_ms, zone) == offset_after:
+            after_ms = middle_ms
+        else:
+            before_ms = middle_ms
+    return after_ms
+
+
+def changes_on(day: date, zone: tzinfo) -> bool:
+    """Return whether a zone's clocks are put forward or back on a day, its last midnight included."""
+    # A last midnight that occurs twice is read as the second: then earlier times may occur twice as well.
+    return _midnight(day, zone).utcoffset() != _midnight(day + _DAY, zone).replace(fold=1).utcoffset()
+
+
+def midnight_ms(day: date, zone: tzinfo) -> int:
+    """Return the instant at which a day begins; the clocks must not change on it."""
+    return to_ms(_midnight(day, zone), what="midnight")
+
+
+@lru_cache(maxsize=64)
+def days_of_change(zone: tzinfo) -> tuple[date, ...]:
+    """List the days of 2020 to 2029 on which a zone's clocks are put forward or back, as far as its data lists them."""
+    weeks = (_FIRST_MONDAY + number * _WEEK for number in range(_WEEKS))
+    changing = (
+        week for week in weeks if _midnight(week, zone).utcoffset() != _midnight(week + _WEEK, zone).utcoffset()
+    )
+    days = (week + number * _DAY for week in changing for number in range(7))
+    return tuple(day for day in days if changes_on(day, zone))
+
+
+def _midnight(day: date, zone: tzinfo) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=zone)
+
+
+def _instant_ms(wall: datetime, zone: tzinfo, fold: int) -> int:
+    return to_ms(wall.replace(tzinfo=zone, fold=fold), what="wall time")
+
+
+def _offset(instant_ms: int, zone: tzinfo) -> timedelta | None:
+    return from_ms(instant_ms).astimezone(zone).utcoffset()
+
+
+MAX_LINE_CHARACTERS = 200
+_FIELDS = 5
+_SECOND = timedelta(seconds=1)
+_ANY_DAY = datetime(2000, 1, 1, tzinfo=UTC)
+_SHAPE = "five fields, minute hour day-of-month month day-of-week, such as '0 9 * * 1-5'"
+
+
+@frozen
+class CronLine:
+    """A cron line, parsed by the rules of Debian's cron. It knows the calendar but no time zones.
+
+    Attributes:
+        text: its five fields, in upper case, with one space between them.
+    """
+
+    text: str
+
+    @classmethod
+    def read(cls, text: object) -> CronLine:
+        """Parse a cron line.
+
+        Raises:
+            DefinitionError: the line does not have five fields, a field is not valid, or the line never matches a day.
+        """
+        if not isinstance(text, str) or len(text) > MAX_LINE_CHARACTERS:
+            raise DefinitionError("cron line", text, f"{_SHAPE}, of at most {MAX_LINE_CHARACTERS} characters")
+        fields = text.upper().split()
+        if len(fields) != _FIELDS:
+            raise DefinitionError("cron line", text, f"{_SHAPE}; these are {len(fields)} fields")
+        line = cls(" ".join(fields))
+        line._check(text)
+        return line
+
+    @property
+    def runs_in_repeated_hours(self) -> bool:
+        """Whether the minute or hour starts with a star; such a line follows real time, as in Debian's cron."""
+        minute, hour, *_ = self.text.split()
+        return minute.startswith("*") or hour.startswith("*")
+
+    def minutes(self) -> tuple[int, ...]:
+        """Return the minutes of a day that the line matches, from 0 to 1,439, in rising order."""
+        minute, hour, *_ = self.text.split()
+        whole_day = CronSim(f"{minute} {hour} * * *", _ANY_DAY - _SECOND)
+        found: list[int] = []
+        for moment in whole_day:
+            if moment.date() != _ANY_DAY.date():
+                break
+            found.append(moment.hour * 60 + moment.minute)
+        return tuple(found)
+
+    def days_from(self, first: date) -> Iterator[date]:
+        """Yield the matching days from ``first`` on, until no day matches for 50 years."""
+        return (moment.date() for moment in CronSim(self._day_line(), _midnight_of(first) - _SECOND))
+
+    def days_back_from(self, last: date) -> Iterator[date]:
+        """Yield the matching days from ``last`` backwards, until no day matches for 50 years."""
+        return (moment.date() for moment in CronSim(self._day_line(), _midnight_of(last) + _SECOND, reverse=True))
+
+    def _day_line(self) -> str:
+        _, _, *days = self.text.split()
+        return " ".join(("0", "0", *days))
+
+    def _check(self, text: str) -> None:
+        try:
+            CronSim(self.text, _ANY_DAY)
+        except CronSimError as error:
+            field = str(error).removeprefix("Bad ")
+            raise DefinitionError("cron line", text, f"{_SHAPE}; its {field} is not valid") from error
+        if next(self.days_from(_ANY_DAY.date()), None) is None:
+            raise DefinitionError("cron line", text, "a line that some day of the calendar matches")
+
+
+def _midnight_of(day: date) -> datetime:
+    return datetime.combine(day, time(), tzinfo=UTC)
+
+
 _DAY_MINUTES = 1_440
 _MINUTE_MS = 60_000
 

@@ -10,8 +10,8 @@ import attrs
 from perdure.values.excerpt import fields_in_line
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Cause
-from perdure.values.instant import from_ms
 from perdure.values.status import Held
+from perdure.values.times import from_ms
 
 
 @attrs.frozen(kw_only=True)

@@ -1,8 +1,14 @@
-"""The declaration of values that few processes compare, hash or print."""
+"""Declarations of value classes: `frozen` for what users and stores keep, `turn_value` for what a turn is made of.
+
+Both postpone or leave out what attrs would generate, because most processes need it late or never.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+__all__ = ["frozen", "turn_value"]
+
 
 if TYPE_CHECKING:
     from attrs import frozen
@@ -49,4 +55,17 @@ else:
         return generate_and_call
 
 
-__all__ = ["frozen"]
+if TYPE_CHECKING:
+    from attrs import frozen as turn_value
+else:
+    from functools import partial
+
+    import attrs
+
+    turn_value = partial(attrs.define, unsafe_hash=True)
+"""Like ``attrs.frozen``, but only type checkers enforce it.
+
+A turn makes some thirty values with some ninety fields. A ``__setattr__`` that refuses adds 55 ns to each field, a
+sixth of a whole request on the memory store. Values that users and stores keep (answers, events, errors, policies,
+definitions) are ``attrs.frozen`` as usual.
+"""

@@ -6,9 +6,9 @@ from typing import Any, Literal, get_args
 
 import attrs
 
-from perdure.values.duration import Duration, duration_ms, format_duration
 from perdure.values.errors import DefinitionError
 from perdure.values.frozen import frozen
+from perdure.values.times import Duration, duration_ms, format_duration
 
 OnFull = Literal["reject", "block"]
 

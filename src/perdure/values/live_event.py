@@ -11,7 +11,7 @@ from perdure.values.event import Event
 from perdure.values.excerpt import fields_in_line
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Cause
-from perdure.values.instant import from_ms
+from perdure.values.times import from_ms
 
 
 @attrs.frozen(kw_only=True)

@@ -1,20 +1,343 @@
-"""When a recurring job runs next and how missed ticks are handled: pure functions of the times that are passed.
+"""Schedules: when a recurring job runs next and how missed ticks are handled. Pure functions of given times.
 
-A *tick* is a nominal time at which a run is scheduled. Its *alarm* is at tick + offset, where the offset is that of
-the instance (``offset_ms``). The nominal tick is stored, so that offsets do not add up. All times are integer
-milliseconds UTC.
+`every` makes a schedule of a fixed interval and `cron` one of wall-clock times. Both have the same options: what
+happens to ticks that no engine ran (``catch_up``), and the shift of instances against each other (``stagger``).
 """
 
 from __future__ import annotations
 
-from typing import TypeAlias, assert_never
+from datetime import tzinfo
+from functools import lru_cache
+from typing import Literal, Protocol, TypeAlias, assert_never, get_args
 
-from perdure.values.catch_up import CatchUpAll
-from perdure.values.cron import Cron
-from perdure.values.every import Every
+import attrs
+
+from perdure.values.cron_ticks import CronLine, CronTicks, zone
+from perdure.values.errors import DefinitionError
 from perdure.values.frozen import frozen
-from perdure.values.stagger import shift_ms
-from perdure.values.ticks import Grid, Ticks
+from perdure.values.times import Duration, duration_ms, format_duration
+
+MAX_CATCH_UP = 1_000
+DEFAULT_CATCH_UP = 100
+
+
+@frozen(kw_only=True)
+class CatchUpAll:
+    """Run each missed tick, oldest first.
+
+    Attributes:
+        limit: the number of ticks kept, 1 to 1,000; when more were missed, the oldest are dropped and counted.
+
+    Raises:
+        DefinitionError: the limit is out of range.
+    """
+
+    limit: int
+
+    def __attrs_post_init__(self) -> None:
+        _check_limit(self.limit)
+
+    def __str__(self) -> str:
+        return f"all, at most {self.limit}"
+
+
+CatchUp: TypeAlias = Literal["once", "skip", "all"]
+"""``"once"``: run the latest missed tick. ``"skip"``: run none. ``"all"``: run each, oldest first."""
+
+CaughtUp: TypeAlias = Literal["once", "skip"] | CatchUpAll
+"""The same option as a schedule stores it."""
+
+
+def caught_up(catch_up: CatchUp, limit: int | None) -> CaughtUp:
+    """Combine the option and its limit.
+
+    Args:
+        catch_up: the option of ``every`` and ``cron``.
+        limit: only for ``"all"``: the number of missed ticks kept, 1 to 1,000; None means 100.
+
+    Raises:
+        DefinitionError: the option is unknown, or a limit was passed with an option other than ``"all"``.
+    """
+    if catch_up == "all":
+        return CatchUpAll(limit=DEFAULT_CATCH_UP if limit is None else limit)
+    if catch_up not in ("once", "skip"):
+        raise DefinitionError("catch_up of a schedule", catch_up, "'once', 'skip' or 'all'")
+    if limit is not None:
+        raise DefinitionError("catch_up_limit of a schedule", limit, 'no limit unless catch_up="all"')
+    return catch_up
+
+
+def describe_catch_up(option: CaughtUp) -> str:
+    """Describe the option in a line.
+
+    >>> describe_catch_up(CatchUpAll(limit=100))
+    'run all, at most 100'
+    """
+    match option:
+        case "once":
+            return "run the latest"
+        case "skip":
+            return "run none"
+        case CatchUpAll():
+            return f"run {option}"
+
+
+def check_catch_up(value: object) -> None:
+    """Check that a value is a catch-up option.
+
+    Raises:
+        DefinitionError: it is not one.
+    """
+    if value not in ("once", "skip") and not isinstance(value, CatchUpAll):
+        raise DefinitionError("catch_up of a schedule", value, "'once', 'skip' or 'all'")
+
+
+def _check_limit(value: object) -> None:
+    if type(value) is not int or not 1 <= value <= MAX_CATCH_UP:
+        raise DefinitionError("catch_up_limit of a schedule", value, f"a whole number from 1 to {MAX_CATCH_UP}")
+
+
+def stagger_ms(stagger: Duration | None) -> int:
+    """Convert the option ``stagger`` to milliseconds; 0 for None.
+
+    Raises:
+        DefinitionError: it is not a duration.
+    """
+    return 0 if stagger is None else duration_ms(stagger, what="stagger of a schedule")
+
+
+def check_stagger(stagger_ms: int, *, smallest_gap_ms: int) -> None:
+    """Check that a stagger is shorter than the time between any two ticks.
+
+    Raises:
+        DefinitionError: a shifted tick could reach the next one.
+    """
+    if stagger_ms >= smallest_gap_ms:
+        expected = f"less than the smallest time between two ticks, {format_duration(smallest_gap_ms)}"
+        raise DefinitionError("stagger of a schedule", format_duration(stagger_ms), expected)
+
+
+def shift_ms(address: str, *, stagger_ms: int) -> int:
+    """Return the shift of an instance within the stagger.
+
+    It depends on the printed address alone: it is the same after a restart, in another process, in a later version.
+
+    Args:
+        address: the instance, printed ``kind:name:id``.
+        stagger_ms: the upper bound of the shift; 0 for none.
+
+    Returns:
+        Milliseconds, from 0 to ``stagger_ms`` - 1.
+    """
+    if not stagger_ms:
+        return 0
+    from hashlib import blake2b  # noqa: PLC0415 - loads OpenSSL, which defining jobs does not need
+
+    digest = blake2b(address.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") % stagger_ms
+
+
+class Ticks(Protocol):
+    """An infinite series of instants, integer milliseconds UTC, strictly rising."""
+
+    def after(self, instant_ms: int) -> int:
+        """Return the first tick later than an instant."""
+        ...
+
+    def count(self, after_ms: int, until_ms: int, *, most: int) -> int:
+        """Count the ticks later than ``after_ms`` and not later than ``until_ms``, up to ``most``."""
+        ...
+
+    def last(self, after_ms: int, until_ms: int, *, most: int) -> tuple[int, ...]:
+        """Return the latest of those ticks, at most ``most``, in rising order."""
+        ...
+
+
+@frozen
+class Grid:
+    """Ticks at ``anchor + k * interval``, for every whole k.
+
+    Attributes:
+        anchor_ms: any tick.
+        interval_ms: the time between two ticks.
+    """
+
+    anchor_ms: int
+    interval_ms: int
+
+    def after(self, instant_ms: int) -> int:
+        """Return the first tick later than an instant."""
+        return self._tick(self._number(instant_ms) + 1)
+
+    def count(self, after_ms: int, until_ms: int, *, most: int) -> int:
+        """Count the ticks later than ``after_ms`` and not later than ``until_ms``, up to ``most``."""
+        return max(0, min(self._number(until_ms) - self._number(after_ms), most))
+
+    def last(self, after_ms: int, until_ms: int, *, most: int) -> tuple[int, ...]:
+        """Return the latest of those ticks, at most ``most``, in rising order."""
+        end = self._number(until_ms) + 1
+        first = end - self.count(after_ms, until_ms, most=most)
+        return tuple(self._tick(number) for number in range(first, end))
+
+    def _tick(self, number: int) -> int:
+        return self.anchor_ms + number * self.interval_ms
+
+    def _number(self, instant_ms: int) -> int:
+        """Return the number of the latest tick that is not later than an instant."""
+        return (instant_ms - self.anchor_ms) // self.interval_ms
+
+
+Align: TypeAlias = Literal["completion", "start"]
+"""``"completion"``: an interval begins when a run ends. ``"start"``: ticks are at start + k * interval."""
+
+
+@frozen(kw_only=True)
+class Every:
+    """A schedule of a fixed interval; make one with ``every``.
+
+    Two schedules with the same text set the same alarms.
+
+    Attributes:
+        interval_ms: from the end of a run to the next tick, or from tick to tick.
+        align: which of the two.
+        catch_up: how missed ticks are handled; a schedule aligned to completion misses none.
+        stagger_ms: the largest shift of an instance; 0 for none.
+    """
+
+    interval_ms: int
+    align: Align = "completion"
+    catch_up: CaughtUp = "once"
+    stagger_ms: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        _check_align(self.align)
+        check_catch_up(self.catch_up)
+        if self.align == "completion":
+            self._check_no_grid_options()
+        check_stagger(self.stagger_ms, smallest_gap_ms=self.interval_ms)
+
+    def __str__(self) -> str:
+        stagger = f", staggered by {format_duration(self.stagger_ms)}" if self.stagger_ms else ""
+        return f"every {format_duration(self.interval_ms)} from {self.align}{stagger}"
+
+    def _check_no_grid_options(self) -> None:
+        fix = "on a schedule aligned to the completion of a run; add align='start' to use it"
+        if self.stagger_ms:
+            raise DefinitionError("stagger of a schedule", format_duration(self.stagger_ms), f"no stagger {fix}")
+        if self.catch_up != "once":
+            raise DefinitionError("catch_up of a schedule", self.catch_up, f"'once' {fix}")
+
+
+def every(
+    interval: Duration,
+    *,
+    align: Align = "completion",
+    catch_up: CatchUp = "once",
+    catch_up_limit: int | None = None,
+    stagger: Duration | None = None,
+) -> Every:
+    """Run at a fixed interval.
+
+    Args:
+        interval: 1 ms to 100 years.
+        align: ``"completion"``: the next run starts one interval after this one ends (fixed delay). ``"start"``:
+            runs start at start + k * interval, however long they take (fixed rate).
+        catch_up: with ``align="start"``: the missed ticks to run after downtime: ``"once"`` the latest, ``"skip"``
+            none, ``"all"`` each, oldest first.
+        catch_up_limit: with ``catch_up="all"``: the number of missed ticks kept, 1 to 1,000; 100 by default. The oldest
+            are dropped and counted in ``ctx.missed``.
+        stagger: with ``align="start"``: shift each instance by less than this, by an amount that depends on its address
+            alone. Shorter than the interval.
+
+    Raises:
+        DefinitionError: an option is wrong, or needs ``align="start"``.
+
+    >>> str(every("30 minutes", align="start", stagger="5 minutes"))
+    'every 30m from start, staggered by 5m'
+    """
+    return Every(
+        interval_ms=duration_ms(interval, what="interval of a schedule"),
+        align=align,
+        catch_up=caught_up(catch_up, catch_up_limit),
+        stagger_ms=stagger_ms(stagger),
+    )
+
+
+def _check_align(value: object) -> None:
+    if value not in get_args(Align):
+        raise DefinitionError("align of a schedule", value, "'completion' or 'start'")
+
+
+def _cron_ticks(schedule: Cron) -> CronTicks:
+    return _ticks_of_line(CronLine.read(schedule.line), zone(schedule.tz))
+
+
+@lru_cache(maxsize=256)
+def _ticks_of_line(line: CronLine, zone: tzinfo) -> CronTicks:
+    return CronTicks(line=line, zone=zone, minutes=line.minutes())
+
+
+@frozen(kw_only=True)
+class Cron:
+    """A schedule of wall-clock times; make one with ``cron``.
+
+    Two schedules with the same text set the same alarms.
+
+    Attributes:
+        line: the five fields.
+        tz: the IANA name of the time zone of the line.
+        catch_up: how missed ticks are handled.
+        stagger_ms: the largest shift of an instance; 0 for none.
+        ticks: the computed run times.
+    """
+
+    line: str
+    tz: str = "UTC"
+    catch_up: CaughtUp = "once"
+    stagger_ms: int = 0
+    ticks: CronTicks = attrs.field(
+        init=False, repr=False, eq=False, default=attrs.Factory(_cron_ticks, takes_self=True)
+    )
+
+    def __attrs_post_init__(self) -> None:
+        check_catch_up(self.catch_up)
+        if self.stagger_ms:
+            check_stagger(self.stagger_ms, smallest_gap_ms=self.ticks.smallest_gap_ms())
+
+    def __str__(self) -> str:
+        stagger = f", staggered by {format_duration(self.stagger_ms)}" if self.stagger_ms else ""
+        return f"cron {self.ticks.line.text} in {self.tz}{stagger}"
+
+
+def cron(
+    line: str,
+    *,
+    tz: str = "UTC",
+    catch_up: CatchUp = "once",
+    catch_up_limit: int | None = None,
+    stagger: Duration | None = None,
+) -> Cron:
+    """Run at the wall-clock times of a cron line.
+
+    Args:
+        line: ``minute hour day-of-month month day-of-week``, by the rules of Debian's cron, with names of months and
+            days, and ``L``, ``LW``, ``5L`` and ``1#2`` besides.
+        tz: the IANA name of the time zone of the line.
+        catch_up: the missed ticks to run after downtime: ``"once"`` the latest, ``"skip"`` none, ``"all"`` each, the
+                oldest first.
+        catch_up_limit: with ``catch_up="all"``: the number of missed ticks kept, 1 to 1,000; 100 by default. The oldest
+            are dropped and counted in ``ctx.missed``.
+        stagger: shift each instance by less than this, by an amount that depends on its address alone. Shorter than the
+            smallest time between two ticks.
+
+    Raises:
+        DefinitionError: the line, the time zone or an option is not valid.
+
+    >>> str(cron("0 9 * * mon-fri", tz="Europe/Berlin"))
+    'cron 0 9 * * MON-FRI in Europe/Berlin'
+    """
+    return Cron(line=line, tz=tz, catch_up=caught_up(catch_up, catch_up_limit), stagger_ms=stagger_ms(stagger))
+
 
 Schedule: TypeAlias = Every | Cron
 """When a continuous job runs: made with ``every`` or ``cron``."""

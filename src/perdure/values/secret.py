@@ -1,4 +1,7 @@
-"""Secrets: the marker of fields whose values are not shown, and the removal of known secrets from text."""
+"""Secrets: the marker of fields that are not shown, the removal of known secrets from text, and encrypted text.
+
+A text that could not be decrypted is `Unreadable`: no codec decodes it, and it says why.
+"""
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
 # Annotations of every type pass here as Any, and narrowing one leaves its type arguments unknown.
@@ -16,7 +19,7 @@ import typing
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import lru_cache
 from itertools import pairwise
-from typing import Annotated, Any, Final, NewType, NoReturn, final, get_args, get_origin
+from typing import Annotated, Any, Final, NewType, NoReturn, Self, final, get_args, get_origin
 from urllib.parse import quote, quote_plus
 
 import attrs
@@ -342,3 +345,48 @@ def texts_of(value: object) -> Iterator[str]:
                 yield from texts_of(each)
         case _:
             yield str(value)
+
+
+SEALED: Final = "enc:1:"
+"""The beginning of every encrypted text. No JSON begins so. The key's id follows, then the salt and the ciphertext."""
+
+_NOT_DECRYPTED: Final = "not decrypted: "
+
+
+class Unreadable(str):
+    """Stands for stored text that could not be decrypted: the reason, so that messages about it say why.
+
+    No codec decodes it, so the engine parks its instance. When the record is written again, the original is written.
+
+    Attributes:
+        original: the stored text, or the stored record that contains it.
+    """
+
+    __slots__ = ("original",)
+    original: object
+
+    def __new__(cls, reason: str, original: object) -> Self:
+        """Make one.
+
+        Args:
+            reason: why the text could not be decrypted, and how to fix that.
+            original: the stored text, or the record.
+        """
+        text = super().__new__(cls, f"{_NOT_DECRYPTED}{reason}")
+        text.original = original
+        return text
+
+
+def key_of(text: str) -> str | None:
+    """Return the id of the key of an encrypted text; None if it is not encrypted."""
+    return text[len(SEALED) :].partition(":")[0] if text.startswith(SEALED) else None
+
+
+def why_unreadable(text: str) -> str | None:
+    """Return why text is not JSON, if that is because it is encrypted; otherwise None."""
+    if text.startswith(_NOT_DECRYPTED):
+        return text
+    key = key_of(text)
+    if key is None:
+        return None
+    return f"encrypted with key {key!r}; pass the keys to the app: App(services, encryption=...)"

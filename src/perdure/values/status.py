@@ -1,8 +1,13 @@
-"""The status of a stored instance."""
+"""The statuses of a stored instance: its status, why its alarms are suspended, and the answer of ``status``."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Final, Literal, TypeAlias
+
+from perdure.values.excerpt import fields_in_line
+from perdure.values.failure import FailureRecord
+from perdure.values.frozen import frozen
 
 Suspension: TypeAlias = Literal["paused", "retries_exhausted", "not_retryable", "recovery_exhausted"]
 """Why the alarms of an instance are suspended: a caller paused it, or it was parked for one of three reasons."""
@@ -28,3 +33,50 @@ def failed_for_good(reason: str) -> Literal["retries_exhausted", "not_retryable"
 
 Status: TypeAlias = Literal["scheduled", "queued", "idle", "running", "retrying", "paused", "parked", "left", "done"]
 """The statuses of a stored instance, the same for all kinds."""
+
+
+Hold: TypeAlias = Literal["held", "released"]
+"""Whether the runs of a job may begin."""
+
+
+@frozen(kw_only=True)
+class InstanceStatus:
+    """Result of ``status``.
+
+    Attributes:
+        status: ``not_found`` when the instance does not exist.
+        run_count: logical runs started; retries do not increase it.
+        event_count: events accepted, or events in the current batch.
+        created_at: when the instance was created.
+        updated_at: when it last changed.
+        next_run_at: when the next alarm or retry is due. None while the instance is paused, parked, idle or done.
+        started_at: when the current batch started (debounce).
+        will_flush_at: when the current batch flushes, unless later events change that (debounce). None while the
+            instance is paused or parked.
+        attempt: the attempt that is running or due next, the last one if retries are exhausted; 1 without a retry.
+        parked: why the instance is parked, if it is.
+        left: why code that cannot read the instance left it to other code, if it did.
+        since: since when it is paused, parked or left; None if it is not.
+        heals: how an operator ends that; empty if there is no need.
+        last_error: the error of the last run.
+        phase: a word of the job's kind: how a workflow ended, ``done``, ``failed`` or ``cancelled``, or
+            ``child_parked`` while a child of it is parked; None for others.
+    """
+
+    __repr__ = fields_in_line
+
+    status: Status | Literal["not_found"]
+    run_count: int = 0
+    event_count: int = 0
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    next_run_at: datetime | None = None
+    started_at: datetime | None = None
+    will_flush_at: datetime | None = None
+    attempt: int = 1
+    parked: Suspension | None = None
+    left: FailureRecord | None = None
+    since: datetime | None = None
+    heals: str = ""
+    last_error: FailureRecord | None = None
+    phase: str | None = None

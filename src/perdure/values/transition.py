@@ -1,4 +1,8 @@
-"""The changes of one turn as a value: a store writes all of them or none."""
+"""The changes of one turn as a value: a store writes all of them or none.
+
+A transition writes or purges the row of the instance, appends to its journal, and stores messages, events and the
+answer to repeat.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,25 @@ from returns.result import Success
 from perdure.values.address import Address
 from perdure.values.event import Event
 from perdure.values.excerpt import fields_in_line, size_only
+from perdure.values.frozen import turn_value
 from perdure.values.instance import Fence, Instance
-from perdure.values.journal import JournalChange
 from perdure.values.message import Message, MessageFate
-from perdure.values.turn_value import turn_value
+
+
+@attrs.frozen
+class JournalChange:
+    """Append rows to the journal of an instance, with the transition that writes the instance.
+
+    The journal belongs to an incarnation. Its rows have the places 0, 1, 2, …, and `Instance.journal_length` says how
+    many there are: the first appended row gets the place ``journal_length - len(bodies)`` of the written instance.
+
+    Attributes:
+        bodies: the appended rows, in order. Only the kind of the job interprets them.
+        earlier: ``cut`` deletes the earlier rows first, so that the first appended row gets the place 0.
+    """
+
+    bodies: tuple[str, ...] = attrs.field(repr=lambda bodies: f"<{len(bodies)} rows>")
+    earlier: Literal["kept", "cut"] = "kept"
 
 
 @turn_value
@@ -152,7 +171,7 @@ def over(before: Instance | None, transition: Transition) -> Transition:
     )
 
 
-def folded(first: Transition, second: Transition) -> Transition:
+def coalesced(first: Transition, second: Transition) -> Transition:
     """Return one transition for two of one instance, the second of which was decided on the outcome of the first.
 
     It writes the row once, as one version, and everything else of both in order.

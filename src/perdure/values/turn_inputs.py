@@ -1,15 +1,59 @@
-"""The inputs that the engine collects from its services for the pure core."""
+"""The inputs that the engine collects for the pure core: clock, ids, limits, other engines and the decoded state."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Final, Literal
 
-from perdure.values.decoded import Decoded
+import attrs
+
 from perdure.values.excerpt import fields_in_line
-from perdure.values.hold import Hold
+from perdure.values.frozen import turn_value
 from perdure.values.limits import Limits
-from perdure.values.other_engines import NO_OTHERS, OtherEngines
-from perdure.values.turn_value import turn_value
+from perdure.values.status import Hold
+
+
+@turn_value
+class Decoded:
+    """A state that the engine keeps so that it need not be decoded again.
+
+    Attributes:
+        text: its JSON, the very object in the row that it belongs to.
+        value: the state.
+        opened: the state with the members that newer code wrote; None if there are none.
+    """
+
+    __repr__ = fields_in_line
+
+    text: str
+    value: object
+    opened: Any = None  # the layer of codecs is above this one
+
+
+@attrs.frozen
+class OtherEngines:
+    """The other engines that may be alive: all whose death is not known.
+
+    Attributes:
+        living: their epochs, as of the last heartbeat.
+        known_up_to: the greatest epoch of that time; an engine that joined later may be alive.
+        me: the epoch of this engine; 0 when it owns its store.
+    """
+
+    living: frozenset[int] = frozenset()
+    known_up_to: int = 1 << 63
+    me: int = 0
+
+    def __contains__(self, epoch: object) -> bool:
+        """Return whether an epoch belongs to another engine that may be alive."""
+        return epoch in self.living or (isinstance(epoch, int) and epoch > self.known_up_to and epoch != self.me)
+
+    def __bool__(self) -> bool:
+        """Return whether this engine shares its store."""
+        return self.me != 0
+
+
+NO_OTHERS: Final = OtherEngines()
+"""This engine owns its store."""
 
 
 @turn_value(kw_only=True)

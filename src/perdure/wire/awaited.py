@@ -7,8 +7,8 @@ from typing import Any, Final, Literal, assert_never
 import attrs
 
 from perdure.jobs.report import NOT_FOUND
-from perdure.values.answer import InstanceStatus
-from perdure.values.awaited import Awaited, NeverStored, NotReached, Reached
+from perdure.values.status import InstanceStatus
+from perdure.values.status_wait import Awaited, NeverStored, NotReached, Reached
 from perdure.wire.records import json_of, record_of
 
 LONGEST_WAIT_MS: Final = 20_000

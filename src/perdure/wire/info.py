@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import attrs
 
 from perdure.jobs.definition import AnyDefinition
-from perdure.values.hold import Hold
+from perdure.values.status import Hold
 from perdure.wire.contract import contract_of
 
 

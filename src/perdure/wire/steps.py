@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from perdure.values.step_record import StepRecord
+from perdure.values.listings import StepRecord
 from perdure.wire.records import record_of
 
 

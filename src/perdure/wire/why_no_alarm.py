@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from perdure.values.instant import from_ms
+from perdure.values.times import from_ms
 
 
 def why_no_alarm(instance: dict[str, Any] | None) -> str:

@@ -17,10 +17,12 @@ from perdure.examples.webhook_batcher import SinkFull, Webhook, webhook_batcher
 from perdure.jobs.call import Call
 from perdure.jobs.definition import CallError, EventError
 from perdure.testing import World
-from perdure.values.answer import Added, Flushed, InstanceStatus, PauseResult, Sent, Started, Terminated, Triggered
+from perdure.values.answer import Added, PauseResult, Sent, Terminated
 from perdure.values.errors import HookRaised, OutcomeUnknown, Rejected, RequestError, RunTimeout, StoreError
 from perdure.values.failure import Defect
-from perdure.values.listed import Listing
+from perdure.values.listings import Listing
+from perdure.values.outcome import Flushed, Started, Triggered
+from perdure.values.status import InstanceStatus
 
 
 # ---------------------------------------------------------------- the result of each call

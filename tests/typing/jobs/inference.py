@@ -44,8 +44,9 @@ from perdure.examples.token_refresher import Alerting, AuthApi, AuthDown, AuthRe
 from perdure.examples.webhook_batcher import Batch, HasSink, Sink, SinkFull, Webhook, webhook_batcher
 from perdure.kinds.debounce import DebounceHandle
 from perdure.kinds.task import TaskHandle, TaskSender
-from perdure.values.answer import Added, Started, Triggered
+from perdure.values.answer import Added
 from perdure.values.failure import Defect
+from perdure.values.outcome import Started, Triggered
 
 # ---------------------------------------------------------------- definitions
 assert_type(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, Literal, TypeAlias
 
 from perdure.cli.check.app_types import AppTypes, JobTypes
-from perdure.codecs.compatible import Difference, Kind, unread, verdict
+from perdure.codecs.compatibility import Difference, Kind, unread, verdict
 from perdure.codecs.json_schema import JsonSchema
 from perdure.values.frozen import frozen
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from perdure.cli.check.finding import Finding, Topic, finding_at
 from perdure.cli.check.tables import RememberedAnswer, StoredInstance
 from perdure.values.errors import StoreCorrupt
-from perdure.values.left import UNKNOWN
+from perdure.values.instance import UNKNOWN_CODE
 from perdure.values.message import StoredMessage
 
 
@@ -19,7 +19,7 @@ def instance(row: StoredInstance) -> Iterator[Finding]:
         return
     expected = (found.due_ms, found.owner, found.status, found.rank_ms)
     for name, kept, should_be in zip(("due_ms", "owner", "status", "rank_ms"), row.index, expected, strict=True):
-        if name == "status" and found.left is not None and UNKNOWN in found.left.codes:
+        if name == "status" and found.left is not None and UNKNOWN_CODE in found.left.codes:
             continue  # the file is not migrated yet
         if kept != should_be:
             reason = f"{name}: expected the value that the row holds, got {kept!r}"

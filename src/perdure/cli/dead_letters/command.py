@@ -26,9 +26,9 @@ from perdure.cli.usage_error import UsageError
 from perdure.kinds.worker_pool import WorkerPool
 from perdure.values.address import Address
 from perdure.values.excerpt import one_line
-from perdure.values.instant import from_ms
-from perdure.values.listed import Listed, ListFilter
+from perdure.values.listings import Listed, ListFilter
 from perdure.values.message import StoredMessage
+from perdure.values.times import from_ms
 from perdure.wire.records import data_of
 
 MAX_REDRIVEN: Final = 100_000

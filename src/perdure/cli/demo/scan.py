@@ -13,7 +13,7 @@ from perdure.examples.order_processor import Order
 from perdure.examples.receipts import Receipt
 from perdure.examples.token_refresher import TokenState
 from perdure.examples.webhook_batcher import Batch
-from perdure.values.listed import Listed
+from perdure.values.listings import Listed
 
 PAGE = 1_000
 LONG_AGO = datetime.min.replace(tzinfo=UTC)

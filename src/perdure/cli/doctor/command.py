@@ -31,7 +31,7 @@ from perdure.stores.postgres.settings import is_postgres, settings_of
 from perdure.stores.sqlite.reader import read_from_outside
 from perdure.stores.url import sqlite_path
 from perdure.values.errors import AccessDenied, DefinitionError, PerdureError, StoreError, StoreMissing
-from perdure.values.listed import ListFilter
+from perdure.values.listings import ListFilter
 
 
 def doctor(*, target: TargetOptions = UNSET, json: JsonOption = False) -> int:

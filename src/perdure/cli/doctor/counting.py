@@ -10,7 +10,7 @@ from perdure.cli.doctor.diagnosis import Diagnosis
 from perdure.cli.stats.counts import Counts
 from perdure.stores.sqlite.reader import Reader
 from perdure.stores.sqlite.status_counts import saved
-from perdure.values.counts import StatusCount, StoreCounts
+from perdure.values.listings import StatusCount, StoreCounts
 
 TRIES: Final = 5
 """How often the file is counted, until nothing has changed meanwhile."""

@@ -11,7 +11,7 @@ from perdure.cli.doctor.facts import StoreFacts
 from perdure.cli.size import MIB, shown
 from perdure.cli.stats.counts import FileSize
 from perdure.stores.store import Health
-from perdure.values.duration import format_duration
+from perdure.values.times import format_duration
 
 REMOTE: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs"})
 """File systems whose locks and synced writes another machine answers for."""

@@ -8,7 +8,7 @@ from typing import Final
 from perdure.cli.doctor.diagnosis import Diagnosis
 from perdure.cli.doctor.judgement import OVERDUE_MS, left_instances, left_messages, waiting
 from perdure.cli.doctor.schema_facts import MAX_OVERDUE, SchemaFacts
-from perdure.values.duration import format_duration
+from perdure.values.times import format_duration
 
 SKEW_MS: Final = 1_000
 """The clock of an engine decides when its alarms are due; a second of difference is visible."""

@@ -12,10 +12,9 @@ from cyclopts import Parameter
 from perdure.cli.paging import MAX_PAGE
 from perdure.cli.usage_error import UsageError
 from perdure.values.address import Address
-from perdure.values.duration import duration_ms
 from perdure.values.errors import DefinitionError, InvalidId
-from perdure.values.instant import to_ms
-from perdure.values.listed import ListedStatus, ListFilter
+from perdure.values.listings import ListedStatus, ListFilter
+from perdure.values.times import duration_ms, to_ms
 
 
 @Parameter(name="*")

@@ -17,7 +17,7 @@ from perdure.cli.target.opening import open_target
 from perdure.cli.target.options import UNSET, TargetOptions
 from perdure.cli.usage_error import UsageError
 from perdure.values.excerpt import one_line
-from perdure.values.listed import Listed
+from perdure.values.listings import Listed
 
 
 def list_instances(

@@ -9,7 +9,7 @@ import attrs
 from perdure.cli.paging import paged
 from perdure.cli.target.target import Target
 from perdure.values.address import Address
-from perdure.values.listed import Listed, ListFilter
+from perdure.values.listings import Listed, ListFilter
 
 
 def pages(target: Target, wanted: ListFilter, most: int | None) -> Iterator[tuple[Listed, ...]]:

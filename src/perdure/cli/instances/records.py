@@ -12,11 +12,11 @@ import orjson
 from perdure.cli.json_object import object_of
 from perdure.cli.table import Table
 from perdure.values.address import Address
-from perdure.values.answer import InstanceStatus
 from perdure.values.excerpt import shortened
 from perdure.values.failure import FailureRecord
-from perdure.values.instant import from_ms
-from perdure.values.listed import Listed
+from perdure.values.listings import Listed
+from perdure.values.status import InstanceStatus
+from perdure.values.times import from_ms
 from perdure.wire.records import data_of
 
 MAX_ERROR_CHARACTERS: Final = 60

@@ -15,9 +15,8 @@ from perdure.cli.instances.selection import EveryOption
 from perdure.cli.json_lines import JsonOption
 from perdure.cli.target.options import UNSET, TargetOptions
 from perdure.cli.target.target import Ask, Target
-from perdure.values.address import Address
-from perdure.values.answer import InstanceStatus
-from perdure.values.hold import Job
+from perdure.values.address import Address, Job
+from perdure.values.status import InstanceStatus
 
 
 def retry(

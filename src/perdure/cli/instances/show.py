@@ -21,12 +21,11 @@ from perdure.cli.target.options import UNSET, TargetOptions
 from perdure.cli.target.target import Target
 from perdure.cli.usage_error import UsageError
 from perdure.values.address import Address
-from perdure.values.answer import InstanceStatus
 from perdure.values.errors import InvalidInput, Undecodable, UnknownAction
 from perdure.values.excerpt import one_line, shortened
-from perdure.values.instance_outcome import InstanceOutcome
-from perdure.values.instant import from_ms
-from perdure.values.step_record import StepRecord
+from perdure.values.listings import InstanceOutcome, StepRecord
+from perdure.values.status import InstanceStatus
+from perdure.values.times import from_ms
 from perdure.wire.records import data_of
 from perdure.wire.why_parked import why_parked
 

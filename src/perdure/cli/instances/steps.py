@@ -15,10 +15,9 @@ from perdure.cli.table import Table, write_table
 from perdure.cli.target.opening import open_target
 from perdure.cli.target.options import UNSET, TargetOptions
 from perdure.values.address import Address
-from perdure.values.duration import format_duration
 from perdure.values.excerpt import shortened
-from perdure.values.instant import from_ms
-from perdure.values.step_record import StepRecord
+from perdure.values.listings import StepRecord
+from perdure.values.times import format_duration, from_ms
 from perdure.wire.records import data_of
 
 MAX_OUTCOME_CHARACTERS: Final = 80

@@ -16,8 +16,8 @@ from perdure.cli.standard_output import write_lines
 from perdure.cli.target.opening import open_target
 from perdure.cli.target.options import NO_PLACE, PlaceOptions
 from perdure.values.address import Address
-from perdure.values.awaited import Awaited, NeverStored, NotReached, Reached
 from perdure.values.status import Status
+from perdure.values.status_wait import Awaited, NeverStored, NotReached, Reached
 from perdure.wire.awaited import awaited_json
 
 AwaitedWord: TypeAlias = Literal["ended", "not_found", Status]

@@ -27,7 +27,7 @@ from perdure.stores.snapshots import write_snapshots
 from perdure.stores.sqlite.private_file import open_private
 from perdure.values.errors import DefinitionError, InvalidInput, StoreError
 from perdure.values.instance import Instance
-from perdure.values.sealed import why_unreadable
+from perdure.values.secret import why_unreadable
 
 MAX_EACH = 10_000
 

@@ -13,7 +13,7 @@ from perdure.stores.sqlite.reader import Reader
 from perdure.stores.sqlite.write_ahead_log import size_of
 from perdure.values.errors import StoreCorrupt
 from perdure.values.excerpt import excerpt
-from perdure.values.sealed import key_of
+from perdure.values.secret import key_of
 
 PAGE = 5_000
 """Rows per read; only five columns and the beginning of the state are read."""

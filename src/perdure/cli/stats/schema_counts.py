@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from perdure.cli.stats.counts import Counts
 from perdure.cli.stats.schema_size import SchemaSize, TableSize
-from perdure.values.sealed import SEALED
+from perdure.values.secret import SEALED
 
 if TYPE_CHECKING:
     from perdure.stores.postgres.reader import PostgresReader

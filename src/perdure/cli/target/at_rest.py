@@ -25,19 +25,23 @@ from perdure.stores.sqlite.reader import Reader
 from perdure.stores.sqlite.schema import migrations
 from perdure.stores.sqlite.search import Search
 from perdure.stores.store import Health, LoggedEvent, Query
-from perdure.values.address import Address
-from perdure.values.answer import InstanceStatus
-from perdure.values.awaited import Awaited, AwaitedStatus
-from perdure.values.counts import StoreCounts
-from perdure.values.duration import Duration
-from perdure.values.engine_member import EngineMember
+from perdure.values.address import Address, Job
 from perdure.values.errors import InvalidInput, ServerUnreachable
-from perdure.values.hold import HoldResult, Job, JobCount
 from perdure.values.instance import Instance
-from perdure.values.instance_outcome import InstanceOutcome
-from perdure.values.listed import Listed, ListFilter
+from perdure.values.listings import (
+    EngineMember,
+    HoldResult,
+    InstanceOutcome,
+    JobCount,
+    Listed,
+    ListFilter,
+    StepRecord,
+    StoreCounts,
+)
 from perdure.values.message import StoredMessage
-from perdure.values.step_record import StepRecord
+from perdure.values.status import InstanceStatus
+from perdure.values.status_wait import Awaited, AwaitedStatus
+from perdure.values.times import Duration
 from perdure.wire.info import EngineInfo
 
 _DEBOUNCE = "debounce"  # whose state does not depend on the code of the job

@@ -15,19 +15,22 @@ from perdure.cli.json_object import object_of
 from perdure.cli.target.target import Ask
 from perdure.remote import SyncClient, connect_sync
 from perdure.stores.store import Health, LoggedEvent
-from perdure.values.address import Address
-from perdure.values.answer import InstanceStatus
-from perdure.values.awaited import Awaited, AwaitedStatus
-from perdure.values.counts import StoreCounts
-from perdure.values.duration import Duration
-from perdure.values.engine_member import EngineMember
+from perdure.values.address import Address, Job
 from perdure.values.errors import ServerUnreachable
-from perdure.values.hold import HoldResult, Job, JobCount
-from perdure.values.instance_outcome import InstanceOutcome
-from perdure.values.instant import from_ms
-from perdure.values.listed import Listed, ListFilter
+from perdure.values.listings import (
+    EngineMember,
+    HoldResult,
+    InstanceOutcome,
+    JobCount,
+    Listed,
+    ListFilter,
+    StepRecord,
+    StoreCounts,
+)
 from perdure.values.message import StoredMessage
-from perdure.values.step_record import StepRecord
+from perdure.values.status import InstanceStatus
+from perdure.values.status_wait import Awaited, AwaitedStatus
+from perdure.values.times import Duration, from_ms
 from perdure.wire.info import EngineInfo
 
 CONNECT_TIMEOUT_S: Final = 5.0

@@ -16,10 +16,9 @@ from perdure.stores.store import LoggedEvent
 from perdure.values.address import Address
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Instance
-from perdure.values.instance_outcome import InstanceOutcome
+from perdure.values.listings import InstanceOutcome, StepRecord
 from perdure.values.message import StoredMessage
-from perdure.values.sealed import why_unreadable
-from perdure.values.step_record import StepRecord
+from perdure.values.secret import why_unreadable
 
 if TYPE_CHECKING:
     from perdure.cli import app_loader

@@ -13,7 +13,7 @@ from perdure.cli.check.tables import RememberedAnswer, StoredInstance
 from perdure.stores.store import LoggedEvent, UnreadEvent
 from perdure.values.errors import StoreCorrupt
 from perdure.values.message import StoredMessage
-from perdure.values.sealed import key_of
+from perdure.values.secret import key_of
 
 
 @attrs.frozen

@@ -8,7 +8,7 @@ from attrs import evolve, frozen
 from returns.result import Failure, Result, Success
 
 from perdure import Alarm, Decision
-from perdure.values.duration import Duration
+from perdure.values.times import Duration
 
 TIME_TO_PAY: Duration = "30 minutes"
 

@@ -36,8 +36,8 @@ from perdure.examples.shop.order import (
 from perdure.integrations.fastapi import Jobs, handle_errors, lifespan
 from perdure.integrations.open_client import OpenClient
 from perdure.remote import connect
-from perdure.values.duration import Duration
 from perdure.values.errors import Rejected
+from perdure.values.times import Duration
 
 SHOP = UUID("a0c7bbd2-52a2-5b0c-9b0e-0b6b3a5b5f10")
 """The namespace of the order ids."""

@@ -14,8 +14,8 @@ from django.utils.module_loading import import_string
 
 from perdure.jobs.definition import AnyDefinition, check_definition
 from perdure.remote import SyncClient, connect_sync
-from perdure.values.duration import Duration
 from perdure.values.errors import DefinitionError
+from perdure.values.times import Duration
 from perdure.values.trace import CurrentTrace
 
 TIMEOUT: Final = "10 seconds"

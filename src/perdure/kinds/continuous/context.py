@@ -13,10 +13,9 @@ from perdure.jobs.context import JobContext
 from perdure.jobs.request import TriggerOptions
 from perdure.programs import Program
 from perdure.values.excerpt import fields_in_line
-from perdure.values.frozen import frozen
-from perdure.values.instant import from_ms
+from perdure.values.frozen import frozen, turn_value
 from perdure.values.schedule import Schedule
-from perdure.values.turn_value import turn_value
+from perdure.values.times import from_ms
 
 S = TypeVar("S")
 

@@ -19,13 +19,9 @@ from perdure.jobs.request import TRIGGER_OPTIONS, CommandSpec, Request
 from perdure.kinds.continuous.context import ContinuousContext, Recurrence, StartCommand, TriggerCommand
 from perdure.programs import Program
 from perdure.values.answer import RunAnswer
-from perdure.values.catch_up import describe_catch_up
-from perdure.values.cron import Cron
-from perdure.values.duration import Duration
 from perdure.values.errors import DefinitionError
-from perdure.values.every import Every
-from perdure.values.instant import from_ms
-from perdure.values.schedule import Schedule
+from perdure.values.schedule import Cron, Every, Schedule, describe_catch_up
+from perdure.values.times import Duration, from_ms
 
 if TYPE_CHECKING:
     from perdure.jobs.step import Commit, Execute, Step

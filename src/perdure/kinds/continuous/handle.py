@@ -12,8 +12,9 @@ from perdure.jobs.handle import JobHandle
 from perdure.jobs.request import TriggerOptions, WaitFor
 from perdure.kinds.continuous.context import StartCommand, TriggerCommand
 from perdure.programs import Program
-from perdure.values.answer import RunAnswer, Started, Triggered
+from perdure.values.answer import RunAnswer
 from perdure.values.failure import Defect
+from perdure.values.outcome import Started, Triggered
 
 S = TypeVar("S")
 E = TypeVar("E")

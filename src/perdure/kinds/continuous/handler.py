@@ -26,10 +26,9 @@ from perdure.programs import Program
 from perdure.values.address import Address
 from perdure.values.answer import OutcomeRecord, RunAnswer
 from perdure.values.event import JobStarted
-from perdure.values.every import Every
 from perdure.values.instance import Claim, Instance, PendingRetry
-from perdure.values.instant import from_ms
-from perdure.values.schedule import Due, Run, Skip, could_be_set, due, first_tick, latest_due, offset_ms, settle
+from perdure.values.schedule import Due, Every, Run, Skip, could_be_set, due, first_tick, latest_due, offset_ms, settle
+from perdure.values.times import from_ms
 from perdure.values.turn_inputs import TurnInputs
 
 ContinuousCommand: TypeAlias = StartCommand | TriggerCommand | AlarmDue

@@ -12,8 +12,7 @@ from perdure.codecs import Codec
 from perdure.jobs.context import JobContext
 from perdure.programs import Program
 from perdure.values.excerpt import fields_in_line
-from perdure.values.frozen import frozen
-from perdure.values.turn_value import turn_value
+from perdure.values.frozen import frozen, turn_value
 
 S = TypeVar("S")
 

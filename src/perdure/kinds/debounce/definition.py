@@ -19,10 +19,10 @@ from perdure.jobs.report import report_status
 from perdure.jobs.request import CommandSpec, Request
 from perdure.kinds.debounce.context import AddCommand, Batching, ClearCommand, DebounceContext, FlushCommand
 from perdure.programs import Program
-from perdure.values.answer import Added, Cleared, InstanceStatus, RunAnswer
-from perdure.values.duration import Duration, duration_ms, format_duration
+from perdure.values.answer import Added, Cleared, RunAnswer
 from perdure.values.errors import DefinitionError
-from perdure.values.instant import from_ms
+from perdure.values.status import InstanceStatus
+from perdure.values.times import Duration, duration_ms, format_duration, from_ms
 
 if TYPE_CHECKING:
     from perdure.jobs.step import Commit, Execute, Step

@@ -12,8 +12,9 @@ from perdure.jobs.handle import JobHandle
 from perdure.jobs.request import WaitFor
 from perdure.kinds.debounce.context import AddCommand, ClearCommand, FlushCommand
 from perdure.programs import Program
-from perdure.values.answer import Added, Cleared, Flushed, Parked, Paused, RunAnswer
+from perdure.values.answer import Added, Cleared, RunAnswer
 from perdure.values.failure import Defect
+from perdure.values.outcome import Flushed, Parked, Paused
 
 S = TypeVar("S")
 V = TypeVar("V")

@@ -33,11 +33,12 @@ from perdure.kinds.debounce.context import (
 )
 from perdure.programs import Program
 from perdure.values.address import Address
-from perdure.values.answer import Added, Cleared, InstanceStatus, OutcomeRecord, RunAnswer
+from perdure.values.answer import Added, Cleared, OutcomeRecord, RunAnswer
 from perdure.values.errors import InstanceParked
 from perdure.values.event import DebounceFlushed, DebounceStarted, Event
 from perdure.values.instance import Cause, Claim, Instance
-from perdure.values.instant import from_ms
+from perdure.values.status import InstanceStatus
+from perdure.values.times import from_ms
 from perdure.values.transition import Transition
 from perdure.values.turn_inputs import TurnInputs
 

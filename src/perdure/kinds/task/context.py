@@ -13,13 +13,11 @@ from perdure.jobs.decision import Alarm, Decision
 from perdure.jobs.operations import GetAlarm, SetAlarm
 from perdure.jobs.request import TriggerOptions
 from perdure.programs import Program, perform, traverse
-from perdure.values.decoded import Decoded
-from perdure.values.duration import Duration
 from perdure.values.errors import DefinitionError
 from perdure.values.excerpt import fields_in_line
-from perdure.values.frozen import frozen
-from perdure.values.instant import from_ms
-from perdure.values.turn_value import turn_value
+from perdure.values.frozen import frozen, turn_value
+from perdure.values.times import Duration, from_ms
+from perdure.values.turn_inputs import Decoded
 
 S = TypeVar("S")
 V = TypeVar("V")

@@ -29,9 +29,9 @@ from perdure.kinds.task.context import (
 )
 from perdure.programs import Program, lift
 from perdure.values.answer import RunAnswer, Sent
-from perdure.values.decoded import Decoded
-from perdure.values.duration import Duration
 from perdure.values.errors import DefinitionError, InvalidInput
+from perdure.values.times import Duration
+from perdure.values.turn_inputs import Decoded
 
 if TYPE_CHECKING:
     from perdure.jobs.plain_event import PlainEvent

@@ -12,8 +12,9 @@ from perdure.jobs.handle import JobHandle
 from perdure.jobs.request import TriggerOptions, WaitFor
 from perdure.kinds.task.context import SendCommand, TriggerTaskCommand
 from perdure.programs import Program
-from perdure.values.answer import RunAnswer, Sent, Triggered
+from perdure.values.answer import RunAnswer, Sent
 from perdure.values.failure import Defect
+from perdure.values.outcome import Triggered
 
 S = TypeVar("S")
 V = TypeVar("V")

@@ -28,13 +28,12 @@ from perdure.programs import Program, succeed
 from perdure.programs.exit import ENDS_PROCESS
 from perdure.values.address import Address
 from perdure.values.answer import OutcomeRecord, RunAnswer, Sent
-from perdure.values.decoded import Decoded
 from perdure.values.errors import DefinitionError, InstanceParked
 from perdure.values.event import Event, TaskScheduled
 from perdure.values.instance import Claim, Instance
-from perdure.values.instant import from_ms
 from perdure.values.limits import Limits
-from perdure.values.turn_inputs import TurnInputs
+from perdure.values.times import from_ms
+from perdure.values.turn_inputs import Decoded, TurnInputs
 
 MAX_BYTES_OF_CHARACTER: Final = 4
 

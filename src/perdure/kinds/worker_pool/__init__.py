@@ -12,7 +12,7 @@ from perdure.kinds.worker_pool.answers import PutMany as PutMany
 from perdure.kinds.worker_pool.answers import Waiting as Waiting
 from perdure.kinds.worker_pool.definition import WorkerPool as WorkerPool
 from perdure.kinds.worker_pool.item import ItemContext as ItemContext
-from perdure.values.outcome import Done as Done
+from perdure.values.answer import Done as Done
 
 if TYPE_CHECKING:
     from perdure.kinds.worker_pool.handle import PoolHandle as PoolHandle

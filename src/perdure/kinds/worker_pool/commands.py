@@ -5,12 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-from perdure.values.duration import Duration, duration_ms, format_duration
 from perdure.values.errors import DefinitionError, InvalidInput
 from perdure.values.excerpt import fields_in_line
-from perdure.values.frozen import frozen
-from perdure.values.instant import due_ms
-from perdure.values.turn_value import turn_value
+from perdure.values.frozen import frozen, turn_value
+from perdure.values.times import Duration, due_ms, duration_ms, format_duration
 
 V = TypeVar("V")
 

@@ -30,10 +30,9 @@ from perdure.kinds.worker_pool.commands import (
 from perdure.kinds.worker_pool.item import ITEM_DATA, ItemContext, data_of
 from perdure.kinds.worker_pool.keeping import Keeping
 from perdure.programs import Program
-from perdure.values.duration import Duration, duration_ms, format_duration
 from perdure.values.errors import DefinitionError
 from perdure.values.excerpt import MAX_LINE_CHARACTERS, shortened
-from perdure.values.instant import from_ms
+from perdure.values.times import Duration, duration_ms, format_duration, from_ms
 
 if TYPE_CHECKING:
     from perdure.jobs.step import Commit, Execute, Step
@@ -41,11 +40,11 @@ if TYPE_CHECKING:
     from perdure.kinds.worker_pool.handle import PoolHandle
     from perdure.kinds.worker_pool.sender import PoolSender
     from perdure.values.address import Address
-    from perdure.values.answer import InstanceStatus
     from perdure.values.failure import Defect
     from perdure.values.instance import Claim, Instance
-    from perdure.values.instance_outcome import InstanceOutcome
+    from perdure.values.listings import InstanceOutcome
     from perdure.values.secret import Hide
+    from perdure.values.status import InstanceStatus
     from perdure.values.turn_inputs import TurnInputs
 else:  # deciding turns and calling jobs need more modules than defining jobs
     handle = lazy_module("perdure.kinds.worker_pool.handle")

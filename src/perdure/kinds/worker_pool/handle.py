@@ -27,12 +27,12 @@ from perdure.kinds.worker_pool.answers import (
 )
 from perdure.kinds.worker_pool.commands import CancelCommand, OutcomeCommand, RetryCommand, new_item, put_command
 from perdure.kinds.worker_pool.many import DEFAULT_CHUNK, cancel_all, put_all
-from perdure.values.duration import Duration
+from perdure.values.answer import Done
 from perdure.values.errors import DefinitionError, InvalidArgument, PutManyStopped
 from perdure.values.failure import Defect
-from perdure.values.hold import JobCount
 from perdure.values.limits import Limits
-from perdure.values.outcome import Done
+from perdure.values.listings import JobCount
+from perdure.values.times import Duration
 
 V = TypeVar("V")
 A = TypeVar("A")

@@ -19,12 +19,13 @@ from perdure.kinds.worker_pool.commands import CancelCommand, OutcomeCommand, Pu
 from perdure.kinds.worker_pool.item import ITEM_DATA, MAX_KEY_CHARACTERS, ItemData, data_of
 from perdure.kinds.worker_pool.keeping import Keeping
 from perdure.values.address import Address
-from perdure.values.answer import InstanceStatus, OutcomeRecord
+from perdure.values.answer import OutcomeRecord
 from perdure.values.errors import InvalidInput
 from perdure.values.event import Event, JobStarted, JobTerminated
 from perdure.values.instance import Instance
-from perdure.values.instance_outcome import InstanceOutcome
-from perdure.values.instant import from_ms
+from perdure.values.listings import InstanceOutcome
+from perdure.values.status import InstanceStatus
+from perdure.values.times import from_ms
 from perdure.values.turn_inputs import TurnInputs
 
 PoolCommand: TypeAlias = PutCommand | CancelCommand | RetryCommand | OutcomeCommand | AlarmDue

@@ -9,10 +9,9 @@ from perdure.codecs import Codec
 from perdure.jobs.context import JobContext
 from perdure.programs import Program
 from perdure.values.excerpt import fields_in_line
-from perdure.values.frozen import frozen
+from perdure.values.frozen import frozen, turn_value
 from perdure.values.instance import Instance
-from perdure.values.instant import from_ms
-from perdure.values.turn_value import turn_value
+from perdure.values.times import from_ms
 
 V = TypeVar("V")
 

@@ -11,9 +11,9 @@ from returns.result import Failure, Result, Success
 from perdure.jobs.call import Call, result_of
 from perdure.jobs.definition import CallError, Dispatch
 from perdure.kinds.worker_pool.answers import Drained, ItemPut, PutMany
+from perdure.values.address import Job
 from perdure.values.errors import InvalidArgument, PutManyStopped
-from perdure.values.hold import Job
-from perdure.values.listed import ListFilter
+from perdure.values.listings import ListFilter
 from perdure.values.status import Status
 
 V = TypeVar("V")

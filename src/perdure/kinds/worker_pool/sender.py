@@ -10,7 +10,7 @@ import attrs
 from perdure.jobs.definition import PostCommand
 from perdure.kinds.worker_pool.commands import new_item
 from perdure.programs import Program
-from perdure.values.duration import Duration
+from perdure.values.times import Duration
 
 V_contra = TypeVar("V_contra", contravariant=True)
 

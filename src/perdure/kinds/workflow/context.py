@@ -15,7 +15,7 @@ from perdure.kinds.workflow.instructions import StartOver
 from perdure.programs import Program, halt, now, perform
 from perdure.values.excerpt import excerpt
 from perdure.values.frozen import frozen
-from perdure.values.instant import from_ms
+from perdure.values.times import from_ms
 
 if TYPE_CHECKING:
     from perdure.values.instance import Instance

@@ -43,12 +43,13 @@ from perdure.kinds.workflow.signal import Signal
 from perdure.kinds.workflow.stored import header_of, written
 from perdure.programs import Exit, Program, perform
 from perdure.values.address import Address, check_id
-from perdure.values.answer import InstanceStatus, RunAnswer
-from perdure.values.duration import Duration, duration_ms
+from perdure.values.answer import RunAnswer
 from perdure.values.errors import DefinitionError
 from perdure.values.excerpt import MAX_LINE_CHARACTERS, shortened
 from perdure.values.limits import Limits
 from perdure.values.retry import Retry
+from perdure.values.status import InstanceStatus
+from perdure.values.times import Duration, duration_ms
 
 if TYPE_CHECKING:
     from perdure.jobs.replayed import NextStep
@@ -68,10 +69,9 @@ if TYPE_CHECKING:
     from perdure.values.event import Parking
     from perdure.values.failure import Defect
     from perdure.values.instance import Claim, Instance
-    from perdure.values.instance_outcome import InstanceOutcome
+    from perdure.values.listings import InstanceOutcome, StepRecord
     from perdure.values.message import Message
     from perdure.values.secret import Hide
-    from perdure.values.step_record import StepRecord
     from perdure.values.turn_inputs import TurnInputs
 else:  # deciding turns and calling jobs need more modules than defining jobs
     draft = lazy_module("perdure.kinds.workflow.draft")

@@ -22,11 +22,11 @@ from perdure.kinds.workflow.commands import (
 )
 from perdure.kinds.workflow.signal import Signal
 from perdure.programs import Program
-from perdure.values.answer import Failed, RunAnswer, Started
+from perdure.values.answer import Done, RunAnswer, WasCancelled
 from perdure.values.errors import InvalidArgument
 from perdure.values.failure import Defect
-from perdure.values.outcome import Done, WasCancelled
-from perdure.values.step_record import StepRecord
+from perdure.values.listings import StepRecord
+from perdure.values.outcome import Failed, Started
 
 S = TypeVar("S")
 A = TypeVar("A")

@@ -30,12 +30,13 @@ from perdure.kinds.workflow.inbox import arrival
 from perdure.kinds.workflow.row import body_of
 from perdure.kinds.workflow.stored import FAILURE, CancelRequest, Header, Parent, header_of, written
 from perdure.values.address import Address
-from perdure.values.answer import InstanceStatus, RunAnswer
+from perdure.values.answer import RunAnswer
 from perdure.values.errors import Overloaded, SignalRefused, UnknownAction
 from perdure.values.event import Event, JobNoted, JobResumed, JobStarted
 from perdure.values.instance import Instance
-from perdure.values.instance_outcome import InstanceOutcome
-from perdure.values.journal import JournalChange
+from perdure.values.listings import InstanceOutcome
+from perdure.values.status import InstanceStatus
+from perdure.values.transition import JournalChange
 from perdure.values.turn_inputs import TurnInputs
 
 if TYPE_CHECKING:

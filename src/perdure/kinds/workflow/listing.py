@@ -16,8 +16,8 @@ from perdure.kinds.workflow.names import CHILD
 from perdure.kinds.workflow.replay import Replay
 from perdure.kinds.workflow.row import Row, row_of
 from perdure.kinds.workflow.stored import FAILURE, FailingStep, Header, Wait
+from perdure.values.listings import StepRecord
 from perdure.values.secret import HIDDEN
-from perdure.values.step_record import StepRecord
 
 _HIDDEN: Final = f'"{HIDDEN}"'
 

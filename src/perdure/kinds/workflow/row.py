@@ -10,7 +10,7 @@ import orjson
 
 from perdure.values.errors import InvalidInput
 from perdure.values.excerpt import fields_in_line, size_only
-from perdure.values.turn_value import turn_value
+from perdure.values.frozen import turn_value
 
 Form: TypeAlias = Literal[
     "done", "failed", "mark", "dropped", "interrupted", "timed_out", "cancelled", "arrived", "waiting"

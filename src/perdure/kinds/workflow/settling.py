@@ -39,9 +39,9 @@ from perdure.values.event import (
 )
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Instance, PendingRetry
-from perdure.values.journal import JournalChange
 from perdure.values.message import Message
 from perdure.values.status import failed_for_good
+from perdure.values.transition import JournalChange
 from perdure.values.turn_inputs import TurnInputs
 
 if TYPE_CHECKING:

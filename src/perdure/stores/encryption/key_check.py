@@ -13,7 +13,7 @@ from perdure.stores.encryption.keys import Encryption
 from perdure.stores.store import Query, Store
 from perdure.values.errors import StoreError
 from perdure.values.instance import Instance
-from perdure.values.sealed import key_of
+from perdure.values.secret import key_of
 
 SAMPLE: Final = 50
 """How many instances are read, the first ones by address."""

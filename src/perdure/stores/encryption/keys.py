@@ -13,7 +13,7 @@ import orjson
 
 from perdure.values.errors import DefinitionError
 from perdure.values.excerpt import MAX_LINE_CHARACTERS, excerpt, shortened
-from perdure.values.sealed import SEALED, Unreadable, key_of
+from perdure.values.secret import SEALED, Unreadable, key_of
 
 KEY_BYTES: Final = 64
 """The size of a key: AES-256-SIV takes two keys of 32 bytes."""

@@ -17,10 +17,9 @@ from perdure.stores.encryption.sharing import encrypted_sharing
 from perdure.stores.groups import LoadRequest
 from perdure.stores.lanes import QueuedLane
 from perdure.stores.store import DuePosition, Found, LoggedEvent, Query, Store
-from perdure.values.address import Address
+from perdure.values.address import Address, Job
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreError, StoreUnavailable
 from perdure.values.event import Event
-from perdure.values.hold import Job
 from perdure.values.instance import Fence, Instance
 from perdure.values.message import StoredMessage
 from perdure.values.transition import Loaded, Transition

@@ -14,10 +14,9 @@ from perdure.values.address import Address
 from perdure.values.event import Event, JobLeft, JobNoted, JobParked, JobTerminated
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance, PendingRetry
-from perdure.values.journal import JournalChange
 from perdure.values.message import Consumed, Kept, Message, MessageFate, StoredMessage
-from perdure.values.sealed import Unreadable, key_of
-from perdure.values.transition import Loaded, Put, Remembered, Transition, Write
+from perdure.values.secret import Unreadable, key_of
+from perdure.values.transition import JournalChange, Loaded, Put, Remembered, Transition, Write
 
 _OUTSIDE: Final = "outside:transaction"
 """Kind and name of the sender of a message from a transaction of an application."""

@@ -13,7 +13,7 @@ from perdure.stores.store import DuePosition
 from perdure.values.errors import StoreError
 from perdure.values.instance import Instance
 from perdure.values.message import StoredMessage
-from perdure.values.other_engines import OtherEngines
+from perdure.values.turn_inputs import OtherEngines
 
 
 def encrypted_sharing(sharing: Sharing, records: Records) -> Sharing:

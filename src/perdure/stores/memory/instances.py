@@ -15,10 +15,9 @@ from perdure.stores.lanes import QueuedLane
 from perdure.stores.memory.lanes import LaneIndex
 from perdure.stores.memory.ordered import Ordered
 from perdure.stores.store import DuePosition, Query
-from perdure.values.address import Address
-from perdure.values.counts import StatusCount
-from perdure.values.hold import Job
+from perdure.values.address import Address, Job
 from perdure.values.instance import Fence, Instance
+from perdure.values.listings import StatusCount
 from perdure.values.status import Status
 
 _Place: TypeAlias = tuple[str, str, str]  # an address as a plain tuple: hashed and compared in C

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perdure.values.journal import JournalChange
+from perdure.values.transition import JournalChange
 
 
 class Journals:

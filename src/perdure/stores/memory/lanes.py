@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import attrs
 
 from perdure.stores.memory.ordered import Entry, Ordered
-from perdure.values.hold import Job
+from perdure.values.address import Job
 from perdure.values.instance import Instance
 
 

@@ -12,8 +12,7 @@ from typing import Literal, TypeAlias, assert_never
 import attrs
 
 from perdure.stores.memory.ordered import Ordered
-from perdure.values.address import Address
-from perdure.values.hold import Job
+from perdure.values.address import Address, Job
 from perdure.values.message import Consumed, DeadLettered, Kept, Message, MessageFate, Postponed, StoredMessage
 
 _Pair: TypeAlias = tuple[Address, Address]

@@ -18,13 +18,13 @@ from perdure.stores.memory.journals import Journals
 from perdure.stores.memory.keys import Keys
 from perdure.stores.memory.messages import Mail
 from perdure.stores.store import Cursor, DuePosition, Health, LoggedEvent, Query, Retention
-from perdure.values.address import Address
-from perdure.values.counts import MAX_COUNTED, StoreCounts
+from perdure.values.address import Address, Job
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreError, StoreUnavailable
 from perdure.values.event import Event
-from perdure.values.hold import Hold, Job
 from perdure.values.instance import Fence, Instance
+from perdure.values.listings import MAX_COUNTED, StoreCounts
 from perdure.values.message import StoredMessage
+from perdure.values.status import Hold
 from perdure.values.transition import KeepInstance, Loaded, Purge, Put, Transition
 
 A = TypeVar("A")

@@ -20,8 +20,8 @@ from perdure.stores.store import Capabilities, DuePosition, Store
 from perdure.values.errors import OwnershipLost, StoreError
 from perdure.values.instance import Instance
 from perdure.values.message import Kept, StoredMessage
-from perdure.values.other_engines import OtherEngines
 from perdure.values.transition import Loaded, Transition
+from perdure.values.turn_inputs import OtherEngines
 
 A = TypeVar("A")
 

@@ -13,8 +13,8 @@ from perdure.programs.future import asked
 from perdure.stores.postgres.operations import PostgresOperations
 from perdure.stores.postgres.rows import Row
 from perdure.stores.postgres.text import decoded
-from perdure.values.counts import MAX_COUNTED, StatusCount, StoreCounts
 from perdure.values.errors import StoreError
+from perdure.values.listings import MAX_COUNTED, StatusCount, StoreCounts
 
 QUICK_MS: Final = 50
 """A count that takes less is made for each caller."""

@@ -15,11 +15,9 @@ from perdure.stores.rows import SET_COLUMNS, set_values
 from perdure.stores.sharing.share import bucket_of
 from perdure.values.address import Address
 from perdure.values.event import Event
-from perdure.values.instance import Instance
-from perdure.values.journal import JournalChange
-from perdure.values.left import left_key
+from perdure.values.instance import Instance, left_key
 from perdure.values.message import Consumed, DeadLettered, Kept, Message, MessageFate, Postponed
-from perdure.values.transition import KeepInstance, Purge, Put, Transition
+from perdure.values.transition import JournalChange, KeepInstance, Purge, Put, Transition
 
 Row: TypeAlias = tuple[Any, ...]
 

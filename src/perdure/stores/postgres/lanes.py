@@ -14,8 +14,8 @@ from perdure.stores.postgres.listings import Listings, due_place, due_row
 from perdure.stores.postgres.operations import PostgresOperations
 from perdure.stores.postgres.rows import INSTANCE_COLUMNS, Row
 from perdure.stores.postgres.text import decoded, encoded
+from perdure.values.address import Job
 from perdure.values.errors import StoreCorrupt, StoreError
-from perdure.values.hold import Job
 from perdure.values.instance import Instance
 
 # ruff: noqa: S608 - the texts are made of constants and the checked name of the schema; values are always bound

@@ -20,11 +20,11 @@ from perdure.stores.postgres.rows import (
 )
 from perdure.stores.postgres.text import decoded, encoded
 from perdure.stores.store import DuePosition
-from perdure.values.address import Address
+from perdure.values.address import Address, Job
 from perdure.values.errors import StoreCorrupt, StoreError
-from perdure.values.hold import Hold, Job
 from perdure.values.instance import Instance
 from perdure.values.message import StoredMessage
+from perdure.values.status import Hold
 
 # ruff: noqa: S608 - the texts are made of constants and the checked name of the schema; values are always bound
 

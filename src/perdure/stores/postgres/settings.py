@@ -11,8 +11,8 @@ import attrs
 from perdure.stores.byte_size import bytes_of
 from perdure.stores.redacted_url import redacted_url, split_url
 from perdure.stores.store import DEFAULT_CACHE_BYTES, IfMissing
-from perdure.values.duration import duration_ms
 from perdure.values.errors import DefinitionError
+from perdure.values.times import duration_ms
 
 DEFAULT_SCHEMA: Final = "perdure"
 

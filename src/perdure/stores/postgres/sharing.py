@@ -21,7 +21,7 @@ from perdure.stores.store import DuePosition
 from perdure.values.errors import OutcomeUnknown, StoreError, StoreUnavailable
 from perdure.values.instance import Instance
 from perdure.values.message import StoredMessage
-from perdure.values.other_engines import OtherEngines
+from perdure.values.turn_inputs import OtherEngines
 
 # ruff: noqa: S608 - the texts are made of constants and the checked name of the schema; values are always bound
 

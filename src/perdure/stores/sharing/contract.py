@@ -12,7 +12,7 @@ from perdure.stores.sharing.share import Share
 from perdure.values.errors import StoreError
 from perdure.values.instance import Instance
 from perdure.values.message import StoredMessage
-from perdure.values.other_engines import OtherEngines
+from perdure.values.turn_inputs import OtherEngines
 
 if TYPE_CHECKING:
     from perdure.stores.store import DuePosition

@@ -7,8 +7,8 @@ from typing import TypeAlias
 
 import attrs
 
+from perdure.values.address import Job
 from perdure.values.excerpt import fields_in_line
-from perdure.values.hold import Job
 
 Served: TypeAlias = Mapping[Job, int]
 """The jobs that an engine serves, each with the version of its state."""

@@ -9,9 +9,8 @@ from typing import Final
 import attrs
 
 from perdure.stores.sharing.member import Members
-from perdure.values.address import Address
-from perdure.values.engine_member import EngineMember, ServedVersion
-from perdure.values.hold import Job
+from perdure.values.address import Address, Job
+from perdure.values.listings import EngineMember, ServedVersion
 
 BUCKETS: Final = 64
 """The parts into which the instances of each job are divided."""

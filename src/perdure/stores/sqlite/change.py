@@ -14,12 +14,11 @@ from perdure.stores.sqlite import journals, messages
 from perdure.stores.sqlite.counters import Counters
 from perdure.values.address import Address
 from perdure.values.event import Event
+from perdure.values.frozen import turn_value
 from perdure.values.instance import Fence, Instance
-from perdure.values.journal import JournalChange
 from perdure.values.message import MessageFate
 from perdure.values.status import Status
-from perdure.values.transition import KeepInstance, Purge, Put, Transition
-from perdure.values.turn_value import turn_value
+from perdure.values.transition import JournalChange, KeepInstance, Purge, Put, Transition
 
 _GONE = Fence(0, 0)
 _UPDATED_STATUS = SET_COLUMNS.split(", ").index("status")

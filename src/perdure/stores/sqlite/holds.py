@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 from typing import Literal
 
-from perdure.values.hold import Hold, Job
+from perdure.values.address import Job
+from perdure.values.status import Hold
 
 _READ = "SELECT kind, name FROM holds ORDER BY kind, name"
 _ADD = "INSERT OR IGNORE INTO holds (kind, name) VALUES (?, ?)"

@@ -7,7 +7,7 @@ import sqlite3
 from perdure.stores.rows import check_types
 from perdure.values.address import Address
 from perdure.values.errors import StoreCorrupt
-from perdure.values.journal import JournalChange
+from perdure.values.transition import JournalChange
 
 _APPEND = "INSERT INTO journal (incarnation, place, body) VALUES (?, ?, ?)"
 _DELETE = "DELETE FROM journal WHERE incarnation = ?"

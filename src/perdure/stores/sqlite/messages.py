@@ -14,7 +14,7 @@ from perdure.stores.codec import to_json
 from perdure.stores.rows import Row
 from perdure.stores.sqlite.counters import Counters
 from perdure.values.address import Address
-from perdure.values.left import left_key
+from perdure.values.instance import left_key
 from perdure.values.message import Consumed, DeadLettered, Kept, MessageFate, Postponed
 
 _SEND = """

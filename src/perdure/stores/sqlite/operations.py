@@ -27,13 +27,13 @@ from perdure.stores.sqlite.search import Search
 from perdure.stores.sqlite.status_counts import StatusCounts
 from perdure.stores.sqlite.write_ahead_log import complaint_about, log_of, size_of
 from perdure.stores.store import Cursor, DuePosition, Found, Health, LoggedEvent, Query, Retention
-from perdure.values.address import Address
-from perdure.values.counts import StoreCounts
+from perdure.values.address import Address, Job
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreCorrupt, StoreError
 from perdure.values.event import Event
-from perdure.values.hold import Hold, Job
 from perdure.values.instance import Fence, Instance
+from perdure.values.listings import StoreCounts
 from perdure.values.message import StoredMessage
+from perdure.values.status import Hold
 from perdure.values.transition import AS_EXPECTED, Loaded, Transition
 
 A = TypeVar("A")

@@ -21,12 +21,10 @@ from perdure.stores.rows import (
 )
 from perdure.stores.sqlite.status_counts import StatusCounts
 from perdure.stores.store import DuePosition, LoggedEvent
-from perdure.values.address import Address
-from perdure.values.counts import MAX_COUNTED, StoreCounts
+from perdure.values.address import Address, Job
 from perdure.values.errors import StoreCorrupt
-from perdure.values.hold import Job
-from perdure.values.instance import Instance
-from perdure.values.left import is_left_to
+from perdure.values.instance import Instance, is_left_to
+from perdure.values.listings import MAX_COUNTED, StoreCounts
 from perdure.values.message import StoredMessage
 from perdure.values.transition import Loaded, Remembered
 

@@ -8,8 +8,8 @@ from typing import Final, Literal, TypeAlias
 
 import attrs
 
-from perdure.values.counts import StatusCount
 from perdure.values.instance import Instance
+from perdure.values.listings import StatusCount
 from perdure.values.status import Status
 
 PORTION: Final = 5_000

@@ -16,8 +16,8 @@ from perdure.runtime.record import LogRecord, SpawnedTask
 from perdure.stores.sharing.share import parts_of
 from perdure.stores.store import Health
 from perdure.telemetry.prometheus.readings import Readings
-from perdure.values.counts import StoreCounts
 from perdure.values.excerpt import excerpt
+from perdure.values.listings import StoreCounts
 from perdure.wire.info import installed_version
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from typing import Any, Final, get_args
 import attrs
 
 from perdure.jobs.definition import AnyDefinition
-from perdure.values.left import HEALS
+from perdure.values.instance import HEALS
 from perdure.values.live_event import CommitOutcome, RequestOutcome
 from perdure.values.status import Suspension
 

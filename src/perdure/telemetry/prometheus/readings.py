@@ -33,8 +33,8 @@ from perdure.telemetry.prometheus.catalogue import (
 )
 from perdure.telemetry.prometheus.labels import KnownJobs
 from perdure.telemetry.prometheus.tally import LabelValues
-from perdure.values.counts import StoreCounts
 from perdure.values.excerpt import fields_in_line
+from perdure.values.listings import StoreCounts
 
 WORK = ("requests", "programs", "slots", "waiting_for_slot", "waiting_for_room", "alarms", "messages")
 """The fields of `InFlight` that are exposed."""

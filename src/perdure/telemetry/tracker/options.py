@@ -11,10 +11,10 @@ import attrs
 
 from perdure.stores.redacted_url import redacted_url
 from perdure.stores.store import UnreadEvent
-from perdure.values.backoff import Backoff
-from perdure.values.duration import duration_ms
 from perdure.values.errors import DefinitionError
 from perdure.values.event import EVENT_TYPES, Event
+from perdure.values.retry import Backoff
+from perdure.values.times import duration_ms
 
 Selected: TypeAlias = Collection[type[Event]] | Callable[[Event | UnreadEvent], bool] | None
 """The events to export: some classes, those for which a function returns True, or all (None)."""

@@ -11,7 +11,7 @@ import orjson
 
 from perdure.stores.codec import event_body
 from perdure.stores.store import LoggedEvent, UnreadEvent
-from perdure.values.instant import from_ms
+from perdure.values.times import from_ms
 
 _CHUNK: Final = 65_536  # bytes that are compressed at once, in about a millisecond
 _LEVEL: Final = 1

@@ -8,7 +8,7 @@ import attrs
 
 from perdure.engine.wake import Wake
 from perdure.runtime.record import LogRecord, Runtime
-from perdure.values.backoff import Backoff
+from perdure.values.retry import Backoff
 
 
 class GaveUp(Exception):

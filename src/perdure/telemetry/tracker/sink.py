@@ -33,9 +33,9 @@ from perdure.telemetry.tracker.options import (
 )
 from perdure.telemetry.tracker.position import Position
 from perdure.telemetry.tracker.retries import Retries
-from perdure.values.backoff import Backoff
-from perdure.values.duration import Duration
 from perdure.values.errors import DefinitionError
+from perdure.values.retry import Backoff
+from perdure.values.times import Duration
 
 BACKOFF: Final = Backoff.exponential("1s", max="1m")
 """The delay of a tracker after a failed request, by default."""

@@ -26,8 +26,8 @@ from perdure.testing.world.pending_call import PATIENCE
 from perdure.testing.world.pending_fault import PendingFault
 from perdure.testing.world.trace_event import EffectCall, EffectPerformed, TraceDetail, TraceEvent
 from perdure.testing.world.trace_text import format_trace
-from perdure.values.duration import Duration, duration_ms
 from perdure.values.instance import Instance
+from perdure.values.times import Duration, duration_ms
 
 A = TypeVar("A")
 E = TypeVar("E", bound=Exception)

@@ -20,8 +20,8 @@ from perdure.stores.store import Store
 from perdure.testing.world.boundary import Boundary, perform_behind
 from perdure.testing.world.store_crossing import store_behind
 from perdure.testing.world.trace_event import WorkerClosed, WorkerOpened
-from perdure.values.duration import Duration, duration_ms
 from perdure.values.errors import EnsureFailed, StoreError
+from perdure.values.times import Duration, duration_ms
 
 A = TypeVar("A")
 E = TypeVar("E", bound=Exception)

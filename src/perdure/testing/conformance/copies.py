@@ -45,9 +45,8 @@ from perdure.testing.conformance.requirements import (
     COPY_WRITTEN,
 )
 from perdure.values.errors import CopyFailed, StoreError, StoreLocked
-from perdure.values.journal import JournalChange
 from perdure.values.message import Consumed, DeadLettered, Postponed
-from perdure.values.transition import Purge, Put, Transition
+from perdure.values.transition import JournalChange, Purge, Put, Transition
 
 STRANGE = address("\0\1 é\u2028 \U0001f600 'q' %_")
 A, B, GONE = address("a"), address("b"), address("gone")

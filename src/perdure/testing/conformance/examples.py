@@ -7,8 +7,7 @@ from perdure.testing.conformance.requirement import value
 from perdure.values.address import Address
 from perdure.values.event import JobStarted
 from perdure.values.failure import FailureRecord
-from perdure.values.instance import Claim, Fence, Instance, PendingRetry
-from perdure.values.left import Left
+from perdure.values.instance import Claim, Fence, Instance, Left, PendingRetry
 from perdure.values.message import Consumed, Message, MessageFate
 from perdure.values.transition import Put, Remembered, Transition
 

@@ -20,8 +20,7 @@ from perdure.testing.conformance.requirements import (
 from perdure.values.address import Address
 from perdure.values.errors import Conflict, StoreUnavailable
 from perdure.values.instance import Fence
-from perdure.values.journal import JournalChange
-from perdure.values.transition import Purge, Put, Transition
+from perdure.values.transition import JournalChange, Purge, Put, Transition
 
 A, B = address("a"), address("b")
 ALL = 1_000

@@ -14,7 +14,7 @@ from perdure.testing.conformance.harness import KillableHarness, NewHarness, Sto
 from perdure.testing.conformance.hosted import SubprocessHarness
 from perdure.testing.conformance.requirements import ATOMIC, CUT_WRITE, DURABLE, EPOCH, KILLED_OPENING
 from perdure.testing.conformance.steps import PLACES, CommitStep, InboundStep, KillStep, ReopenStep, Step
-from perdure.values.journal import JournalChange
+from perdure.values.transition import JournalChange
 
 NEVER = 1_000_000  # more lines than any commit runs
 _KILLS = 6  # spread over the lines that run

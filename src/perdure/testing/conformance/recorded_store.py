@@ -13,9 +13,8 @@ from perdure.testing.conformance.requirements import OLDEST_FIRST, QUEUED
 from perdure.testing.conformance.steps import KEYS, PLACES, CommitStep, InboundStep
 from perdure.values.address import Address
 from perdure.values.instance import Fence, Instance
-from perdure.values.journal import JournalChange
 from perdure.values.message import Consumed, DeadLettered, MessageFate, Postponed, StoredMessage
-from perdure.values.transition import KeepInstance, Loaded, Purge, Put, Transition, Write
+from perdure.values.transition import JournalChange, KeepInstance, Loaded, Purge, Put, Transition, Write
 
 INSTANTS = (0, 4, 10, 20)
 """The instants at which the stores are compared."""

@@ -12,8 +12,8 @@ from perdure.testing.conformance.examples import CLAIM, FAR_MS, address, created
 from perdure.testing.conformance.membership import JOB, sharing, two_openings
 from perdure.testing.conformance.requirement import same, value
 from perdure.testing.conformance.requirements import ABANDONED, DUE_IN_SHARE, MESSAGES_IN_SHARE
-from perdure.values.other_engines import OtherEngines
 from perdure.values.transition import Put, Transition
+from perdure.values.turn_inputs import OtherEngines
 
 if TYPE_CHECKING:
     from perdure.stores.store import Store

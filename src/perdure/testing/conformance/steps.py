@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from perdure.stores.store import Query
 from perdure.testing.conformance.examples import CLAIM, ERROR, LEFT, PENDING_RETRY, address
 from perdure.values.instance import Instance
-from perdure.values.journal import JournalChange
-from perdure.values.transition import Remembered
+from perdure.values.transition import JournalChange, Remembered
 
 PLACES = tuple(address(id_) for id_ in ("a", "b", "ab"))
 """The addresses of the case: few, so that steps meet."""

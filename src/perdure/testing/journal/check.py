@@ -22,8 +22,8 @@ from perdure.testing.simulation.hook_context import START
 from perdure.testing.typed import from_type
 from perdure.values.errors import PerdureError
 from perdure.values.instance import Instance
-from perdure.values.instant import from_ms, to_ms
 from perdure.values.limits import Limits
+from perdure.values.times import from_ms, to_ms
 from perdure.values.transition import Put, Transition
 
 T = TypeVar("T")

@@ -10,7 +10,7 @@ from perdure.jobs.definition import AnyDefinition, check_definition
 from perdure.jobs.replayed import NextStep
 from perdure.values.excerpt import fields_in_line
 from perdure.values.instance import Instance
-from perdure.values.step_record import StepRecord
+from perdure.values.listings import StepRecord
 
 
 @attrs.frozen(kw_only=True)

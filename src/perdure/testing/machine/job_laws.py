@@ -22,8 +22,8 @@ from perdure.values.address import Address
 from perdure.values.errors import Rejected
 from perdure.values.excerpt import fields_in_line
 from perdure.values.instance import Instance
-from perdure.values.instant import from_ms
 from perdure.values.message import StoredMessage
+from perdure.values.times import from_ms
 
 Check: TypeAlias = Callable[[InstanceView[Any]], object]
 """An invariant: asserts, or returns False when it does not hold."""

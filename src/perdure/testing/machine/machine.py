@@ -26,10 +26,10 @@ from perdure.testing.profiles import PHASES
 from perdure.testing.typed import from_type
 from perdure.testing.world import Interleaving
 from perdure.testing.world.backend import Opener
-from perdure.values.duration import Duration
 from perdure.values.errors import DefinitionError
 from perdure.values.excerpt import fields_in_line
 from perdure.values.limits import Limits
+from perdure.values.times import Duration
 
 R = TypeVar("R")
 

@@ -13,7 +13,7 @@ from hypothesis import given, reject
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from perdure.codecs.upgrades import UpgradeStep
+from perdure.codecs.migrations import UpgradeStep
 from perdure.jobs.definition import AnyDefinition, check_definition
 from perdure.stores.snapshots import read_snapshots
 from perdure.testing.migration.rows import rows_of

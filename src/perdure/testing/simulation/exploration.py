@@ -9,7 +9,7 @@ import attrs
 from hypothesis import strategies as st
 from hypothesis.errors import ResolutionFailed
 
-from perdure.codecs.names import describe_type
+from perdure.codecs.type_names import describe_type
 from perdure.programs.declared import error_declared_by
 from perdure.testing.fault import Crash, Fail, Fault, Faults, Hang, Raise
 from perdure.testing.simulation.simulated import Simulated

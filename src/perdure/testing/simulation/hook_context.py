@@ -21,8 +21,8 @@ from perdure.testing.simulation.simulated import AnySimulated, ProcessDied
 from perdure.values.address import check_id
 from perdure.values.excerpt import fields_in_line
 from perdure.values.instance import Claim, Instance
-from perdure.values.instant import from_ms, to_ms
 from perdure.values.limits import Limits
+from perdure.values.times import from_ms, to_ms
 from perdure.values.turn_inputs import TurnInputs
 
 if TYPE_CHECKING:

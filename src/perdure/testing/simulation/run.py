@@ -20,9 +20,8 @@ from perdure.testing.simulation.fake_services import FakeServices
 from perdure.testing.simulation.hook_context import START, HookContext
 from perdure.testing.simulation.observer import Interpreter, RunObserver
 from perdure.testing.simulation.simulated import AnySimulated, Changes, Hung, NeverRun, ProcessDied, Simulated
-from perdure.values.duration import Duration, duration_ms
 from perdure.values.errors import RunTimeout
-from perdure.values.instant import from_ms
+from perdure.values.times import Duration, duration_ms, from_ms
 
 A = TypeVar("A")
 E = TypeVar("E")

@@ -14,10 +14,10 @@ import attrs
 from returns.maybe import Maybe, Nothing, Some
 from returns.result import Failure, Result, Success
 
-from perdure.codecs.fields import Declaration, declaration_of
 from perdure.codecs.grammar import flattened, stripped
+from perdure.codecs.records import Declaration, declaration_of
 from perdure.codecs.scalars import SCALARS
-from perdure.codecs.unsupported import Unsupported
+from perdure.codecs.type_names import Unsupported
 
 
 @attrs.frozen

@@ -14,7 +14,7 @@ from uuid import UUID
 import attrs
 from typing_extensions import TypeForm
 
-from perdure.codecs.names import describe_type
+from perdure.codecs.type_names import describe_type
 from perdure.testing.typed.form import (
     Choice,
     Many,

@@ -8,8 +8,7 @@ from typing import Final
 import attrs
 
 from perdure.runtime.simulated import Simulation
-from perdure.values.duration import Duration, duration_ms
-from perdure.values.instant import to_ms
+from perdure.values.times import Duration, duration_ms, to_ms
 
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 """The initial time of a world's clock."""

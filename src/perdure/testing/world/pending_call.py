@@ -12,7 +12,7 @@ from perdure.testing.world.errors import UnansweredCall
 from perdure.testing.world.recorded_call import RecordedCall, dying
 from perdure.testing.world.reproduction import Reproduction
 from perdure.testing.world.worker import Worker
-from perdure.values.duration import Duration, duration_ms, format_duration
+from perdure.values.times import Duration, duration_ms, format_duration
 
 A = TypeVar("A")
 E = TypeVar("E", bound=Exception)

@@ -26,8 +26,8 @@ from perdure.testing.world.trace_event import (
     WorkerKilled,
     WorkerOpened,
 )
-from perdure.values.duration import format_duration
 from perdure.values.instance import Claim, Instance
+from perdure.values.times import format_duration
 from perdure.values.transition import KeepInstance, Purge, Put, Transition
 
 LAST: Final = 120

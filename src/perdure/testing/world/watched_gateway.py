@@ -15,12 +15,10 @@ from perdure.jobs.call import Call, result_of
 from perdure.jobs.definition import AnyDefinition, CallError
 from perdure.jobs.request import Request
 from perdure.testing.world.recorded_call import Reading, Unasked
-from perdure.values.address import Address
-from perdure.values.answer import InstanceStatus
-from perdure.values.hold import Hold, HoldResult, Job, JobCount
+from perdure.values.address import Address, Job
 from perdure.values.limits import Limits
-from perdure.values.listed import ListFilter, Listing
-from perdure.values.step_record import StepRecord
+from perdure.values.listings import HoldResult, JobCount, ListFilter, Listing, StepRecord
+from perdure.values.status import Hold, InstanceStatus
 
 Read: TypeAlias = Callable[[AnyDefinition, str], Call[Any, Any]]
 

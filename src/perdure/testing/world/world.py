@@ -36,10 +36,10 @@ from perdure.testing.world.trace_text import format_timeline
 from perdure.testing.world.watched_gateway import CurrentGateway
 from perdure.testing.world.worker import Worker
 from perdure.testing.world.workers import Workers
-from perdure.values.duration import Duration, duration_ms
 from perdure.values.event import Event
 from perdure.values.instance import Instance
 from perdure.values.message import StoredMessage
+from perdure.values.times import Duration, duration_ms
 
 A = TypeVar("A")
 E = TypeVar("E", bound=Exception)

@@ -18,14 +18,19 @@ from perdure.jobs.keys import MAX_KEY_CHARACTERS
 from perdure.jobs.request import ALARM, PAUSE, RESUME, TERMINATE, CommandSpec
 from perdure.stores.store import Health
 from perdure.values.address import MAX_ID_CHARACTERS
-from perdure.values.answer import InstanceStatus, RunAnswer
-from perdure.values.awaited import AWAITED_STATUSES
-from perdure.values.counts import StoreCounts
-from perdure.values.engine_member import EngineMember
-from perdure.values.hold import HoldResult, JobCount
-from perdure.values.listed import LISTED_STATUSES, Listing
+from perdure.values.answer import RunAnswer
+from perdure.values.listings import (
+    LISTED_STATUSES,
+    EngineMember,
+    HoldResult,
+    JobCount,
+    Listing,
+    StepRecord,
+    StoreCounts,
+)
 from perdure.values.message import StoredMessage
-from perdure.values.step_record import StepRecord
+from perdure.values.status import InstanceStatus
+from perdure.values.status_wait import AWAITED_STATUSES
 from perdure.wire.awaited import AwaitedRecord
 from perdure.wire.info import EngineInfo
 from perdure.wire.openapi.components import Components

@@ -6,10 +6,9 @@ from typing import Final, Literal, TypeAlias, get_args
 
 import attrs
 
-from perdure.values.answer import InstanceStatus
 from perdure.values.errors import PerdureError
 from perdure.values.excerpt import fields_in_line
-from perdure.values.status import Status
+from perdure.values.status import InstanceStatus, Status
 
 AwaitedStatus: TypeAlias = Literal["ended", "not_found"] | Status
 """A status to wait for. ``ended``: there is no instance, or its kind reports that it is over."""

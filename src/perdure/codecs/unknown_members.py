@@ -1,9 +1,4 @@
-"""The rest of a value: the part of its JSON that this code does not know, because newer code wrote it.
-
-A rest is a tree beside the value, by path. When the value is encoded again, each unknown member is written back at its
-own object. An object in a field is found again by its path. This module finds the elements of lists, sets and dicts: by
-their identity, their known JSON or their place.
-"""
+"""The rest of a value: the part of its JSON that this code does not know, because newer code wrote it."""
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
 # JSON of every type passes here as Any, and narrowing it by its class leaves the types of its contents unknown.

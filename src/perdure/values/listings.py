@@ -1,0 +1,284 @@
+"""Records that tools read: lists of instances, their steps and outcomes, counts, and the engines that share a store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final, Literal, TypeAlias, get_args, overload
+
+import attrs
+
+from perdure.values.address import Address
+from perdure.values.excerpt import excerpt, fields_in_line, size_only
+from perdure.values.failure import FailureRecord
+from perdure.values.status import Hold, InstanceStatus, Status
+from perdure.values.times import from_ms
+
+ListedStatus: TypeAlias = Literal[Status, "orphaned"]
+"""The status of an instance in a list: ``orphaned`` when the engine does not serve its job."""
+
+LISTED_STATUSES: Final[tuple[ListedStatus, ...]] = get_args(ListedStatus)
+
+
+@attrs.frozen(kw_only=True)
+class Listed:
+    """One instance in a list.
+
+    Attributes:
+        address: kind, job and id.
+        status: its status; ``orphaned`` when the engine does not serve its job.
+        report: its report, as ``status`` returns it.
+    """
+
+    __repr__ = fields_in_line
+
+    address: Address
+    status: ListedStatus
+    report: InstanceStatus
+
+
+@attrs.frozen(kw_only=True)
+class ListFilter:
+    """The instances that a caller asks for, in the order of their addresses. All arguments are checked.
+
+    Attributes:
+        kind: only this kind; None for every kind.
+        name: only jobs of this name; None for every job, served or not.
+        status: only this status; None for every status.
+        id_prefix: only ids that begin with this text.
+        due_before_ms: only instances that are due before this instant.
+        after: the last address of the previous page.
+        limit: maximum number.
+        max_scanned: about how many instances the store may read to find them; None for all.
+    """
+
+    __repr__ = fields_in_line
+
+    kind: str | None = None
+    name: str | None = None
+    status: ListedStatus | None = None
+    id_prefix: str = ""
+    due_before_ms: int | None = None
+    after: Address | None = None
+    limit: int = 100
+    max_scanned: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Listing(Sequence[Listed]):
+    """A page of instances: a sequence of them, which also says where the next page begins.
+
+    Attributes:
+        instances: the instances, in the order of their addresses.
+        after: the address to continue after, as ``after=`` of the next call; None at the end of the list.
+        partial: whether the search stopped at ``max_scanned``, before the page was full and before the end.
+    """
+
+    __repr__ = fields_in_line
+
+    instances: tuple[Listed, ...] = ()
+    after: Address | None = None
+    partial: bool = False
+
+    @overload
+    def __getitem__(self, index: int) -> Listed: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Listed, ...]: ...
+    def __getitem__(self, index: int | slice) -> Listed | tuple[Listed, ...]:
+        """Return one instance, or some of them."""
+        return self.instances[index]
+
+    def __len__(self) -> int:
+        return len(self.instances)
+
+
+@attrs.frozen(kw_only=True)
+class InstanceOutcome:
+    """How an instance ended, as tools show it: without secrets.
+
+    Attributes:
+        form: a word of its kind: ``done``, ``failed``, ``cancelled``, or ``dead`` for an item of a pool.
+        value: its value as JSON.
+        error: its error.
+        reason: why it was cancelled.
+    """
+
+    __repr__ = fields_in_line
+
+    form: str
+    value: str | None = attrs.field(default=None, repr=size_only)
+    error: FailureRecord | None = None
+    reason: str | None = attrs.field(default=None, repr=excerpt)
+
+
+@attrs.frozen(kw_only=True)
+class StepRecord:
+    """A step that an instance has performed, is retrying, or waits for. It holds no secret.
+
+    Attributes:
+        path: the position of the step in its program.
+        name: the name of the step.
+        status: ``done``, ``failed``, ``retrying``, ``waiting``, or another word of the kind.
+        attempts: the attempts so far; 0 if it has not begun.
+        began_ms: when the last attempt began, or when the program reached the wait, integer milliseconds UTC; None if
+            neither has happened.
+        at_ms: when the step ended; for a retry or a timer, when it is due; None if neither is known.
+        value: the outcome as JSON; None if there is none.
+        error: the error of the last attempt; None if it did not fail.
+    """
+
+    __repr__ = fields_in_line
+
+    path: str
+    name: str
+    status: str
+    attempts: int = 1
+    began_ms: int | None = None
+    at_ms: int | None = None
+    value: str | None = attrs.field(default=None, repr=size_only)
+    error: FailureRecord | None = None
+
+
+@attrs.frozen(order=True)
+class StatusCount:
+    """The number of instances of one job with one status; never 0."""
+
+    __repr__ = fields_in_line
+
+    kind: str
+    name: str
+    status: Status
+    number: int
+
+
+@attrs.frozen(kw_only=True)
+class StoreCounts:
+    """The counts of a store.
+
+    Attributes:
+        instances: the instances of each job and status, in the order of kind, name and status.
+        complete: whether ``instances`` counts all of them. A store that is still counting returns those that it has
+            counted so far.
+        age_ms: how long ago the instances were counted; 0 unless a store keeps counts that take long.
+        oldest_due_ms: the earliest alarm, integer milliseconds UTC, due or not; None if no alarm is set.
+        messages: messages that wait for their delivery, at most `MAX_COUNTED`.
+        dead_letters: messages that failed too often, at most `MAX_COUNTED`.
+    """
+
+    __repr__ = fields_in_line
+
+    instances: tuple[StatusCount, ...] = ()
+    complete: bool = True
+    age_ms: int = 0
+    oldest_due_ms: int | None = None
+    messages: int = 0
+    dead_letters: int = 0
+
+    @property
+    def oldest_due(self) -> datetime | None:
+        """The earliest alarm, due or not, in UTC; None if no alarm is set."""
+        return None if self.oldest_due_ms is None else from_ms(self.oldest_due_ms)
+
+    @property
+    def total(self) -> int:
+        """The number of instances."""
+        return sum(count.number for count in self.instances)
+
+    def by_status(self) -> Mapping[Status, int]:
+        """Return the number of instances of each status that occurs, over all jobs."""
+        totals: dict[Status, int] = {}
+        for count in self.instances:
+            totals[count.status] = totals.get(count.status, 0) + count.number
+        return totals
+
+
+MAX_COUNTED = 10_000
+"""The largest number of messages that a store counts: `StoreCounts` says this number for any larger one."""
+
+
+@attrs.frozen(kw_only=True)
+class HoldResult:
+    """Result of ``hold`` and ``release``.
+
+    Attributes:
+        changed: whether the call changed anything.
+        hold: whether the job is held now.
+    """
+
+    changed: bool
+    hold: Hold
+
+
+@attrs.frozen(kw_only=True)
+class JobCount:
+    """Result of ``count``.
+
+    Attributes:
+        hold: whether the job is held.
+        by_status: the number of instances of each status that occurs.
+        complete: whether that counts all of them; a store that is still counting returns those counted so far.
+        age_ms: how long ago they were counted; 0 unless a store keeps counts that take long.
+        oldest: when the longest waiting of the queued instances was created, among the first ones of the first 1,000
+            lanes; None if none is queued.
+        ended: number of runs of the job that ended since the engine started; None for a job without a limit of its own.
+    """
+
+    __repr__ = fields_in_line
+
+    hold: Hold
+    by_status: Mapping[Status, int]
+    complete: bool = True
+    age_ms: int = 0
+    oldest: datetime | None = None
+    ended: int | None = None
+
+    @property
+    def total(self) -> int:
+        """The number of instances."""
+        return sum(self.by_status.values())
+
+
+@attrs.frozen(kw_only=True)
+class ServedVersion:
+    """A job that an engine serves.
+
+    Attributes:
+        kind: the kind of the job.
+        name: its name.
+        state_version: the version of its state.
+    """
+
+    __repr__ = fields_in_line
+
+    kind: str
+    name: str
+    state_version: int
+
+
+@attrs.frozen(kw_only=True)
+class EngineMember:
+    """One engine on a shared store.
+
+    Attributes:
+        epoch: the number of its opening; claims carry it.
+        label: its process, such as ``host:pid``, if the store knows it.
+        joined_ms: when it opened the store, by the store's clock, integer milliseconds UTC.
+        lease_left_ms: how long its lease lasts from now; negative when it has ended, and no engine has noticed it.
+        served: the jobs that it serves; none while it stops.
+        share: the part of the alarms, messages and abandoned claims that it handles, of all jobs that engines serve: 0
+            to 1. The shares of all members add up to 1.
+    """
+
+    __repr__ = fields_in_line
+
+    epoch: int
+    label: str
+    joined_ms: int
+    lease_left_ms: int
+    served: tuple[ServedVersion, ...] = ()
+    share: float = 0.0
+
+    @property
+    def joined(self) -> datetime:
+        """When it opened the store, in UTC."""
+        return from_ms(self.joined_ms)
