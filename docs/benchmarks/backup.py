@@ -19,9 +19,9 @@ from measured.figures import Spread, over_rounds, print_table
 from measured.machine import conditions, versions
 from returns.unsafe import unsafe_perform_io
 
+from perdure.stores.contract import Store
 from perdure.stores.sqlite import open_sqlite
-from perdure.stores.sqlite.write_ahead_log import log_of, size_of
-from perdure.stores.store import Store
+from perdure.stores.sqlite.schema import log_of, size_of
 
 ROUNDS = 3
 BACKUPS = 3  # one after the other, in one round

@@ -24,10 +24,10 @@ from measured.machine import conditions, versions
 
 from perdure import attempt
 from perdure.runtime.on_asyncio import asyncio_runtime
+from perdure.stores.contract import Store
 from perdure.stores.sqlite import DEFAULT_CACHE_BYTES, open_sqlite
 from perdure.stores.sqlite.opening import open_file
-from perdure.stores.sqlite.write_ahead_log import CHECKPOINT_PAGES, log_of, size_of
-from perdure.stores.store import Store
+from perdure.stores.sqlite.schema import CHECKPOINT_PAGES, log_of, size_of
 from perdure.values.address import Address
 from perdure.values.instance import Fence, Instance
 from perdure.values.transition import Put, Transition

@@ -30,9 +30,10 @@ from measured.schema import connected, url_of
 
 from perdure.client.client import Client
 from perdure.programs.future import answer_of
+from perdure.stores.contract import Store
 from perdure.stores.postgres import open_postgres
 from perdure.stores.sqlite import open_sqlite
-from perdure.stores.store import Retention, Store
+from perdure.stores.values import Retention
 from perdure.values.transition import Remembered, Transition
 
 SIZES: Final = (10_000, 100_000, 1_000_000)

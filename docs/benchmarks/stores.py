@@ -24,7 +24,7 @@ from returns.unsafe import unsafe_perform_io
 
 from perdure.stores.memory import memory_store
 from perdure.stores.sqlite import open_sqlite
-from perdure.stores.sqlite.change import Update, encode
+from perdure.stores.sqlite.changes import Update, encode
 from perdure.values.address import Address
 from perdure.values.instance import Fence, Instance
 from perdure.values.transition import Put, Transition

@@ -15,15 +15,9 @@ import attrs
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
-from perdure.stores.codec import event_body, from_json, logged_event, to_json
-from perdure.stores.store import (
-    Capabilities,
-    Health,
-    LoggedEvent,
-    Query,
-    Retention,
-    Store,
-)
+from perdure.stores.contract import Store
+from perdure.stores.rows import event_body, from_json, logged_event, to_json
+from perdure.stores.values import Capabilities, Health, LoggedEvent, Query, Retention
 from perdure.values.address import Address
 from perdure.values.errors import Conflict, StoreCorrupt, StoreLocked, StoreUnavailable
 from perdure.values.event import Event

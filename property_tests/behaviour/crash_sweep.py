@@ -18,7 +18,7 @@ from world import ProcessDied, StoreKind, World, play
 
 from perdure import App
 from perdure.jobs.call import Call
-from perdure.stores.store import Query
+from perdure.stores.values import Query
 from perdure.values.event import JobRecovered, JobStarted, JobTerminated
 from perdure.values.instance import Instance
 

@@ -20,7 +20,7 @@ from returns.result import Failure, Success
 from world import ProcessDied, StoreKind, World, play
 
 from perdure.client.in_process import engine_of
-from perdure.stores.store import Query
+from perdure.stores.values import Query
 from perdure.testing import Crash, Delay, Fail
 from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown, Overloaded, Rejected, StoreUnavailable
 

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from machine import Add, Mark, OnAlarm, Plain, Tell, app, machine, steps
 from world import ProcessDied, StoreKind, World, completed
 
-from perdure.stores.store import Query
+from perdure.stores.values import Query
 
 IDS = st.sampled_from("abc")
 EFFECTS = st.sampled_from(["with", "without"])

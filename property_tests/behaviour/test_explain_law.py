@@ -31,8 +31,9 @@ from perdure.programs import PASS, ServiceCall
 from perdure.programs.future import answer_of
 from perdure.runtime.record import Runtime
 from perdure.runtime.simulated import Simulation
+from perdure.stores.contract import Store
 from perdure.stores.memory import memory_store
-from perdure.stores.store import Query, Store
+from perdure.stores.values import Query
 from perdure.values.instance import Instance
 from perdure.values.limits import Limits
 from perdure.values.transition import Put, Transition

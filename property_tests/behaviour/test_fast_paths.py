@@ -33,7 +33,7 @@ from returns.result import Failure
 from world import Outside, ProcessDied
 
 from perdure import Task
-from perdure.stores.store import Query
+from perdure.stores.values import Query
 from perdure.testing import Crash, World
 from perdure.values.event import Event
 from perdure.values.failure import FailureRecord

@@ -12,8 +12,8 @@ from typing import Literal, TypeAlias
 import attrs
 from returns.result import Success
 
+from perdure.stores.contract import Store
 from perdure.stores.sqlite import open_sqlite
-from perdure.stores.store import Store
 from perdure.testing.conformance.examples import address, put
 from perdure.testing.conformance.requirement import answer, value
 from perdure.values.instance import Fence

@@ -13,7 +13,7 @@ from disk import Acknowledged, Asked, Entry
 from returns.result import Failure, Success
 
 from perdure.runtime.simulated import Simulation
-from perdure.stores.store import Store
+from perdure.stores.contract import Store
 from perdure.testing.conformance.examples import message, remembered, started
 from perdure.testing.conformance.requirement import answer, value
 from perdure.values.address import Address

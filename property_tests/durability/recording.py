@@ -20,14 +20,14 @@ import attrs
 from disk import Entry, Named, NamesSynced, Read, Synced, Truncated, Wrote
 
 from perdure.runtime.record import Runtime
+from perdure.stores.contract import Store
 from perdure.stores.sqlite.database import File, open_database
 from perdure.stores.sqlite.database import Read as StoreRead
-from perdure.stores.sqlite.disk import Disk
 from perdure.stores.sqlite.lock import acquire
 from perdure.stores.sqlite.opening import _SYNCHRONOUS, store_over
+from perdure.stores.sqlite.ownership import Disk
+from perdure.stores.sqlite.schema import CHECKPOINT_PAGES
 from perdure.stores.sqlite.thread import Work
-from perdure.stores.sqlite.write_ahead_log import CHECKPOINT_PAGES
-from perdure.stores.store import Store
 
 T = TypeVar("T")
 

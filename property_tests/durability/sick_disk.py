@@ -16,7 +16,8 @@ from recording import Recorder, open_recorded
 from returns.result import Success
 
 from perdure.runtime.simulated import Simulation
-from perdure.stores.store import Query, Store
+from perdure.stores.contract import Store
+from perdure.stores.values import Query
 from perdure.testing.conformance.examples import address, put
 from perdure.testing.conformance.requirement import answer, value
 

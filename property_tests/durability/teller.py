@@ -27,8 +27,8 @@ from returns.result import Result, Success
 
 from perdure.client.client import Client
 from perdure.runtime.on_asyncio import asyncio_runtime
+from perdure.stores.contract import Store
 from perdure.stores.sqlite import open_sqlite
-from perdure.stores.store import Store
 
 CHECKPOINT_PAGES = 100  #: so that power is cut before, in and after many
 

@@ -21,7 +21,7 @@ from perdure.client.in_process import engine_of
 from perdure.programs.future import awaited
 from perdure.stores.memory import MemoryBackend
 from perdure.stores.sqlite import open_sqlite
-from perdure.stores.store import Query
+from perdure.stores.values import Query
 from perdure.values.errors import StoreUnavailable
 
 FAR = datetime(2100, 1, 1, tzinfo=UTC)

@@ -22,9 +22,9 @@ from perdure.engine.residents import Residents
 from perdure.engine.store_groups import StoreGroups
 from perdure.programs.future import asked, settled
 from perdure.runtime.simulated import Simulation
-from perdure.stores.groups import LoadRequest
+from perdure.stores.contract import Store
 from perdure.stores.memory import MemoryBackend
-from perdure.stores.store import Store
+from perdure.stores.values import LoadRequest
 from perdure.values.address import Address
 from perdure.values.errors import EngineClosed, StoreUnavailable
 from perdure.values.transition import Loaded

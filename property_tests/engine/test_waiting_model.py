@@ -25,8 +25,8 @@ from perdure.engine.waits import Waits
 from perdure.engine.wake import MAX_SLEEP_MS, Wake
 from perdure.programs.future import answer_of, asked
 from perdure.runtime.simulated import Simulation
+from perdure.stores.contract import Store
 from perdure.stores.memory import MemoryBackend
-from perdure.stores.store import Store
 from perdure.values.address import Address
 from perdure.values.errors import EngineClosed, Overloaded
 from perdure.values.instance import Fence, Instance

@@ -15,8 +15,8 @@ from perdure.jobs.definition import AnyDefinition
 from perdure.kinds.worker_pool.item import ITEM_DATA, ItemData
 from perdure.programs.future import answer_of
 from perdure.runtime.on_asyncio import asyncio_runtime
+from perdure.stores.contract import Store
 from perdure.stores.memory import memory_store
-from perdure.stores.store import Store
 from perdure.stores.url import open_store
 from perdure.values.instance import Instance
 from perdure.values.transition import Put, Transition

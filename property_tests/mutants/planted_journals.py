@@ -82,7 +82,7 @@ MUTANTS = (
     Mutant(
         "a purge leaves the journal in the file",
         "apply",
-        "        journals.delete(cursor, change.write.values[0])\n",
+        "        delete_journal(cursor, change.write.values[0])\n",
         "        pass\n",
         f"{STORE}[a_purge_deletes_the_journal-SqliteHarness]",
     ),

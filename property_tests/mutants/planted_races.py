@@ -200,7 +200,7 @@ MUTANTS = (
     Mutant(
         "the second loss of the lock is not noticed",
         "Regaining._regain",
-        "        self._keeper.when_ended(self._ended)\n        self._runtime.log",
+        "        self._lock.when_ended(self._ended)\n        self._runtime.log",
         "        self._runtime.log",
         "stores/test_postgres_lock_models.py::test_each_loss_of_the_lock_is_told_and_followed_by_attempts",
     ),

@@ -76,7 +76,7 @@ MUTANTS = (
     Mutant(
         "the fate of a message is not written",
         "apply",
-        "        messages.settle(cursor, change.fate, pair)\n",
+        "        settle(cursor, change.fate, pair)\n",
         "        pass\n",
         STORES,
     ),

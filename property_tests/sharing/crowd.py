@@ -21,7 +21,7 @@ from perdure import App, Backoff, Limits, Retry
 from perdure.client.client import Client
 from perdure.jobs.call import Call
 from perdure.jobs.definition import AnyDefinition
-from perdure.stores.store import Query
+from perdure.stores.values import Query
 from perdure.testing.cluster import Cluster, ClusterEngine
 from perdure.testing.world.boundary import Requests
 from perdure.testing.world.trace_event import MessagesRead, TraceEvent, TransitionCommitted

@@ -13,9 +13,9 @@ from returns.result import Failure, Result, Success
 
 from perdure import App, Do, Task, TaskContext, attempt, effect, fail, program
 from perdure.client.client import Client
-from perdure.stores.groups import LoadRequest
-from perdure.stores.memory.shared_backend import SharedMemoryBackend
-from perdure.stores.store import Store
+from perdure.stores.contract import Store
+from perdure.stores.memory.backend import SharedMemoryBackend
+from perdure.stores.values import LoadRequest
 from perdure.values.transition import Transition
 
 

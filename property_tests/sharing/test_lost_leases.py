@@ -14,9 +14,10 @@ from perdure.programs import sleep
 from perdure.programs.future import answer_of, asked
 from perdure.runtime.record import Runtime
 from perdure.runtime.simulated import Simulation
+from perdure.stores.contract import Store
 from perdure.stores.memory import SharedMemoryBackend
-from perdure.stores.sharing.member import Members, Served
-from perdure.stores.store import Query, Store
+from perdure.stores.shares import Members, Served
+from perdure.stores.values import Query
 from perdure.telemetry.function_sink import on_event
 from perdure.values.errors import StoreError
 from perdure.values.live_event import LeaseLost

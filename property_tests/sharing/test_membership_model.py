@@ -21,9 +21,9 @@ from perdure.engine.sweep import LEFT_MS, SWEEP_MS, Sweep
 from perdure.engine.sweep import RETRY_MS as LOOK_AGAIN_MS
 from perdure.programs.future import asked
 from perdure.runtime.simulated import Simulation
+from perdure.stores.contract import Sharing
 from perdure.stores.memory import MemoryBackend
-from perdure.stores.sharing.contract import Sharing
-from perdure.stores.sharing.member import Members, Served, StoreMember
+from perdure.stores.shares import Members, Served, StoreMember
 from perdure.values.errors import OutcomeUnknown, OwnershipLost, StoreUnavailable
 
 LEASE_MS = 4_000

@@ -5,8 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.stores.sharing.member import Members, Served, StoreMember
-from perdure.stores.sharing.share import BUCKETS, bucket_of, everything_of, parts_of, share_of
+from perdure.stores.shares import BUCKETS, Members, Served, StoreMember, bucket_of, everything_of, parts_of, share_of
 from perdure.values.address import Address
 
 JOBS = (("task", "orders"), ("task", "mails"), ("continuous", "reports"))

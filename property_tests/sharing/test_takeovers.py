@@ -11,7 +11,7 @@ from machine import Mark, OnAlarm, Say, Wait, machine, steps
 from returns.result import Success
 
 from perdure import App, Limits
-from perdure.stores.store import Query
+from perdure.stores.values import Query
 from perdure.testing import Fail
 from perdure.testing.cluster import Cluster, ClusterEngine
 from perdure.testing.world.trace_event import TraceEvent, TransitionCommitted

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from watched_disk import WatchedDisk
 
-from perdure.stores.store import Store
+from perdure.stores.contract import Store
 from perdure.testing.conformance.examples import message, remembered, started
 from perdure.testing.conformance.requirement import value
 from perdure.values.address import Address

@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from returns.result import Failure, Result, Success
 
 from perdure.runtime.simulated import Simulation
-from perdure.stores.postgres.pending import Gathered, PendingStatement, Queue
-from perdure.stores.sqlite.batcher import Batcher
-from perdure.stores.sqlite.database import Read
+from perdure.stores.postgres.operations import Gathered, PendingStatement, Queue
+from perdure.stores.sqlite.database import Batcher, Read
 from perdure.values.errors import OutcomeUnknown, OwnershipLost, StoreUnavailable
 
 SEEDS = st.integers(0, 99)

@@ -10,7 +10,7 @@ from returns.future import FutureResult
 from returns.result import Failure
 
 from perdure.stores.memory import MemoryBackend
-from perdure.stores.store import Capabilities
+from perdure.stores.values import Capabilities
 from perdure.testing.conformance import KillableHarness, RequirementViolated, SqliteHarness, check_kills, check_model
 from perdure.testing.conformance.examples import instance
 from perdure.testing.conformance.kills import killable, take_steps

@@ -8,10 +8,9 @@ from typing import Any, Literal, TypeAlias
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perdure.stores.sqlite.change import apply, encode
-from perdure.stores.sqlite.counters import Counters
+from perdure.stores.sqlite.changes import apply, encode
+from perdure.stores.sqlite.counters import Counters, StatusCounts
 from perdure.stores.sqlite.schema import migrations
-from perdure.stores.sqlite.status_counts import StatusCounts
 from perdure.values.address import Address
 from perdure.values.instance import Fence, Instance
 from perdure.values.transition import Purge, Put, Transition

@@ -3,7 +3,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.stores.memory.ordered import Ordered
+from perdure.stores.memory.instances import Ordered
 
 _entries = st.tuples(st.integers(0, 50), st.integers(0, 5_000))
 

@@ -15,9 +15,17 @@ from hypothesis import strategies as st
 from returns.result import Failure, Result, Success
 
 from perdure.runtime.simulated import Simulation
-from perdure.stores.postgres.arrivals import AGAIN_MS, POLL_MS, RETRY_MS, TRIAL_MS, Arrivals
-from perdure.stores.postgres.keeper import EndedOpening
-from perdure.stores.postgres.regaining import FIRST_WAIT_MS, LONGEST_WAIT_MS, Regaining
+from perdure.stores.postgres.ownership import (
+    AGAIN_MS,
+    FIRST_WAIT_MS,
+    LONGEST_WAIT_MS,
+    POLL_MS,
+    RETRY_MS,
+    TRIAL_MS,
+    EndedOpening,
+    LockRecovery,
+    NotificationListener,
+)
 from perdure.values.errors import StoreUnavailable
 
 SEEDS = st.integers(0, 99)
@@ -66,14 +74,14 @@ def test_each_loss_of_the_lock_is_told_and_followed_by_attempts(
     """The pauses between attempts double up to two seconds, varied by half, and begin again with the next loss."""
     simulation = Simulation(seed=seed)
     lock, told, lost = Lock(simulation), list[str](), list[str]()
-    regaining = Regaining(simulation.runtime, lock, "store", 7, lost.append)  # type: ignore[arg-type]
+    lock_recovery = LockRecovery(simulation.runtime, lock, "store", 7, lost.append)  # type: ignore[arg-type]
     if not watch_late:
-        regaining.watch(told.append)
+        lock_recovery.watch(told.append)
     for number, attempts in enumerate(losses):
         lock.attempts, lock.tried = list(attempts), []
         lock.end()
         if watch_late and not number:
-            regaining.watch(told.append)
+            lock_recovery.watch(told.append)
         assert told[-1] == "in_doubt"
         simulation.advance(60_000)
         assert told == ["in_doubt", "sure"] * (number + 1)
@@ -83,7 +91,7 @@ def test_each_loss_of_the_lock_is_told_and_followed_by_attempts(
             assert wait_ms * 0.5 <= later - earlier - 1 <= wait_ms * 1.5
     lock.tried = []
     if end == "close":
-        regaining.end()
+        lock_recovery.end()
         lock.end()
         simulation.advance(60_000)
         assert (lock.tried, lost, told) == ([], [], ["in_doubt", "sure"] * len(losses))
@@ -100,10 +108,10 @@ def test_each_loss_of_the_lock_is_told_and_followed_by_attempts(
 def test_a_close_ends_the_attempts(after_ms: int, seed: int) -> None:
     simulation = Simulation(seed=seed)
     lock = Lock(simulation, attempts=["busy"] * 99)
-    regaining = Regaining(simulation.runtime, lock, "store", 7, lambda _: None)  # type: ignore[arg-type]
+    lock_recovery = LockRecovery(simulation.runtime, lock, "store", 7, lambda _: None)  # type: ignore[arg-type]
     lock.end()
     simulation.advance(after_ms)
-    regaining.end()
+    lock_recovery.end()
     before = len(lock.tried)
     simulation.advance(60_000)
     assert len(lock.tried) == before
@@ -184,8 +192,8 @@ class Channel:
             self.simulation.runtime.call_later(10, lambda: self.made[-1].notify(payload))
         return Failure(StoreUnavailable("try", "gone")) if kind == "silent" else Success([])
 
-    def began(self) -> Arrivals:
-        arrivals = Arrivals(self.simulation.runtime, self.connect, self.execute, "schema", 7)
+    def began(self) -> NotificationListener:
+        arrivals = NotificationListener(self.simulation.runtime, self.connect, self.execute, "schema", 7)
         arrivals.listen(lambda: self.heard.append(self.now_ms))
         self.simulation.advance(TRIAL_MS + 20)
         return arrivals
@@ -225,7 +233,7 @@ def test_no_message_waits_for_the_next_one(connect_ms: int, story: list[tuple[st
     """Also one that was sent before the engine listens, at its start or after the end of a connection."""
     simulation = Simulation(seed=seed)
     channel = Channel(simulation, ["plain"], connect_ms=connect_ms)
-    arrivals = Arrivals(simulation.runtime, channel.connect, channel.execute, "schema", 7)
+    arrivals = NotificationListener(simulation.runtime, channel.connect, channel.execute, "schema", 7)
     arrivals.listen(lambda: channel.heard.append(channel.now_ms))
     sent = list[float]()
     for action, ms in story:

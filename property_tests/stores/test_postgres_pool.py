@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.runtime.record import Runtime
-from perdure.stores.postgres.pool import IDLE_MS, MOST, ConnectionPool
+from perdure.stores.postgres.connections import IDLE_MS, MOST, ConnectionPool
 
 
 @attrs.define(eq=False)

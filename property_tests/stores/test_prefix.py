@@ -1,7 +1,7 @@
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from perdure.stores.sqlite.search import after_prefix
+from perdure.stores.sqlite.queries import after_prefix
 
 _text = st.text(st.sampled_from("ab\ud7ff\ue000\uffff\U0010ffff"), max_size=4)
 

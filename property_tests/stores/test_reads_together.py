@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.stores.groups import LoadRequest
 from perdure.stores.rows import INSTANCE_COLUMNS
 from perdure.stores.sqlite import open_sqlite, queries
+from perdure.stores.values import LoadRequest
 from perdure.values.address import Address
 from perdure.values.errors import StoreCorrupt
 from perdure.values.instance import Instance

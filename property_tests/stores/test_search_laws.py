@@ -9,12 +9,12 @@ import attrs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perdure.stores.corrupt_rows import CorruptRows
-from perdure.stores.sqlite.change import apply, encode
+from perdure.stores.rows import CorruptRows
+from perdure.stores.sqlite.changes import apply, encode
 from perdure.stores.sqlite.counters import Counters
+from perdure.stores.sqlite.queries import Search
 from perdure.stores.sqlite.schema import migrations
-from perdure.stores.sqlite.search import Search
-from perdure.stores.store import Query
+from perdure.stores.values import Query
 from perdure.testing.conformance.examples import CLAIM, LEFT, PENDING_RETRY
 from perdure.values.address import Address
 from perdure.values.instance import Instance

@@ -15,9 +15,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from perdure.stores.sqlite import counters
-from perdure.stores.sqlite.marks import TABLES, Marks, read_marks
+from perdure.stores.sqlite.counters import StatusCounts
+from perdure.stores.sqlite.ownership import TABLES, CheckpointMarks, read_marks
 from perdure.stores.sqlite.schema import prepare
-from perdure.stores.sqlite.status_counts import StatusCounts
 
 STEPS = st.lists(
     st.tuples(
@@ -40,7 +40,7 @@ class Writer:
     connection: sqlite3.Connection
     cursor: sqlite3.Cursor = attrs.field(init=False)
     numbers: counters.Counters = attrs.field(init=False)
-    marks: Marks = attrs.field(init=False)
+    marks: CheckpointMarks = attrs.field(init=False)
     durable: list[int] = attrs.Factory(list)
 
     def __attrs_post_init__(self) -> None:

@@ -25,10 +25,11 @@ from perdure.jobs.needs import check_services
 from perdure.programs import Program
 from perdure.programs.container import result_inside
 from perdure.runtime.record import LogRecord, Runtime
+from perdure.stores.contract import Store
 from perdure.stores.encryption import Encryption, encrypted_store
-from perdure.stores.encryption.key_check import key_warning
-from perdure.stores.redacted_url import redacted_url
-from perdure.stores.store import OnLocked, Store
+from perdure.stores.encryption.sealed_store import key_warning
+from perdure.stores.url_parts import redacted_url
+from perdure.stores.values import OnLocked
 from perdure.values.address import Address
 from perdure.values.errors import DefinitionError
 from perdure.values.excerpt import MAX_LINE_CHARACTERS, excerpt, shortened

@@ -9,8 +9,8 @@ from world import Outside, ProcessDied, World, on_each_store
 
 from perdure import App, Retry
 from perdure.client.in_process import engine_of
+from perdure.stores.contract import Store
 from perdure.stores.memory import memory_store
-from perdure.stores.store import Store
 from perdure.values.answer import Sent
 from perdure.values.errors import Conflict, DefinitionError, OutcomeUnknown, StoreUnavailable
 from perdure.values.transition import Purge, Put

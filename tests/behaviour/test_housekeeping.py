@@ -4,7 +4,7 @@ from perdure import Limits
 from perdure.engine.maintenance import Maintenance
 from perdure.runtime.simulated import Simulation
 from perdure.stores.memory import memory_store
-from perdure.stores.store import Retention
+from perdure.stores.values import Retention
 from perdure.testing.conformance.examples import address, started
 from perdure.testing.conformance.requirement import value
 from perdure.values.transition import Transition

@@ -13,7 +13,7 @@ from perdure.client.in_process import engine_of
 from perdure.programs.future import awaited
 from perdure.stores.memory import MemoryBackend
 from perdure.stores.sqlite import open_sqlite
-from perdure.stores.store import Capabilities
+from perdure.stores.values import Capabilities
 from perdure.values.errors import Conflict, DefinitionError, StoreUnavailable
 from perdure.values.transition import Put, Transition
 

@@ -23,7 +23,7 @@ from returns.result import Result
 
 from perdure import App, Debounce, DebounceContext, Program, Secret, Task, TaskContext, effect, fail
 from perdure.jobs.redaction import redacted_instance
-from perdure.stores.codec import to_json
+from perdure.stores.rows import to_json
 from perdure.testing import World
 from perdure.values.secret import HIDDEN, scrubbed
 

@@ -16,9 +16,9 @@ from perdure import App, Limits, Task, TaskContext, attempt, program, tell
 from perdure.engine.store_groups import LARGEST, StoreGroups
 from perdure.programs import Do
 from perdure.runtime.on_asyncio import asyncio_runtime
+from perdure.stores.contract import Store
 from perdure.stores.memory import MemoryBackend
 from perdure.stores.sqlite import open_sqlite
-from perdure.stores.store import Store
 from perdure.values.errors import Conflict, EngineClosed, HookRaised, OutcomeUnknown
 from perdure.values.transition import Transition
 

@@ -26,8 +26,8 @@ from perdure.client.client import Client
 from perdure.jobs.call import Call
 from perdure.programs import Program, effect
 from perdure.runtime.record import Future, SpawnedTask
-from perdure.stores.codec import event_body, logged_event
-from perdure.stores.store import Store
+from perdure.stores.contract import Store
+from perdure.stores.rows import event_body, logged_event
 from perdure.testing.fault import Delay, Fail
 from perdure.testing.world import START, TraceEvent, WorkerDied
 from perdure.testing.world import World as TheWorld

@@ -33,9 +33,9 @@ from perdure import (
 from perdure.server.api import asgi_of
 from perdure.server.listening import listening
 from perdure.server.tokens import Tokens
+from perdure.stores.contract import Store
 from perdure.stores.sqlite import open_sqlite
-from perdure.stores.sqlite.owner_socket import owner_socket
-from perdure.stores.store import Store
+from perdure.stores.sqlite.files import owner_socket
 from perdure.testing.conformance.examples import message
 from perdure.testing.conformance.requirement import value
 from perdure.values.address import Address

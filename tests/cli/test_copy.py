@@ -20,8 +20,8 @@ from returns.result import Success
 
 from perdure import App, Decision, Task
 from perdure.cli.commands import run_command
+from perdure.stores.contract import Store
 from perdure.stores.encryption import Encryption, Key
-from perdure.stores.store import Store
 from perdure.stores.url import open_store
 
 KILLED = Path(__file__).with_name("copy_until_killed.py")

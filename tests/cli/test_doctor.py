@@ -17,7 +17,7 @@ from perdure.cli.doctor.installation import EXTRAS, extras, sqlite_version
 from perdure.cli.doctor.judgement import health, judged
 from perdure.cli.stats.counts import Counts, FileSize
 from perdure.cli.target.remote import connected
-from perdure.stores.store import Health
+from perdure.stores.values import Health
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Left
 from perdure.values.listings import StatusCount, StoreCounts

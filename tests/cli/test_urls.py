@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from perdure import App
 from perdure.cli.commands import run_command
 from perdure.remote import connect
-from perdure.stores.redacted_url import redacted_url
+from perdure.stores.url_parts import redacted_url
 from perdure.telemetry.tracker import tracker
 from perdure.values.errors import PerdureError
 

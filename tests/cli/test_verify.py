@@ -19,9 +19,9 @@ from perdure.cli.check.scan import Progress
 from perdure.cli.commands import run_command
 from perdure.cli.verify.command import SOUND
 from perdure.cli.verify.scan import look_at
+from perdure.stores.contract import Store
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.reader import MAX_LOG_GROWTH_BYTES, read_from_outside
-from perdure.stores.store import Store
 from perdure.testing.conformance.examples import (
     ERROR,
     address,

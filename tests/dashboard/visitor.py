@@ -19,8 +19,8 @@ from perdure.server.access import Access
 from perdure.server.api import EngineApi, asgi
 from perdure.server.http_limits import HttpLimits
 from perdure.server.tokens import Tokens
+from perdure.stores.contract import Store
 from perdure.stores.memory import memory_store
-from perdure.stores.store import Store
 
 OWN = {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}
 """The headers of a form that the dashboard's own page sends."""

@@ -8,7 +8,7 @@ from golden_jobs import Forward, Keep, Note, Ring, Stop, Write, app, forgotten, 
 from returns.future import FutureResult
 from world import World
 
-from perdure.stores.store import Store
+from perdure.stores.contract import Store
 from perdure.values.errors import StoreError
 from perdure.values.event import EventsDropped
 

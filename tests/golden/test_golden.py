@@ -29,7 +29,7 @@ from perdure.codecs import Codec
 from perdure.jobs.plan import ANSWERS
 from perdure.kinds.continuous.context import TICKS
 from perdure.kinds.debounce.context import BATCHES
-from perdure.stores.codec import event_body, from_json, logged_event, to_json
+from perdure.stores.rows import event_body, from_json, logged_event, to_json
 from perdure.stores.sqlite.reader import read_from_outside
 from perdure.values.event import EVENT_TYPES
 from perdure.values.failure import FailureRecord

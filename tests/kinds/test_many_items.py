@@ -12,8 +12,8 @@ from pool import Images, Picture, app_of, pool_of, thumbnails
 
 from perdure import App, Limits
 from perdure.kinds.worker_pool import Drained, PutMany
+from perdure.stores.contract import Store
 from perdure.stores.memory import memory_store
-from perdure.stores.store import Store
 from perdure.stores.url import open_store
 from perdure.testing import Fail, World
 from perdure.values.errors import InvalidArgument, InvalidInput, PutManyStopped, StoreUnavailable

@@ -63,11 +63,8 @@ ANY_ALLOWED = {
     "wire/moment.py": "JSON-able data",
     "wire/records.py": "JSON-able data",
     "stores/postgres/connections.py": "the driver has no types, and a row holds any values",
-    "stores/postgres/regaining.py": "a connection of the driver, which has no types",
-    "stores/postgres/keeper.py": "the driver has no types",
-    "stores/postgres/membership.py": "the driver has no types",
+    "stores/postgres/ownership.py": "a connection of the driver, which has no types",
     "stores/postgres/operations.py": "the values of a statement",
-    "stores/postgres/pool.py": "the driver has no types",
     "stores/postgres/schema.py": "the driver has no types",
 }
 

@@ -25,8 +25,8 @@ from perdure.server import unix_socket as unix_sockets
 from perdure.server.bind import MAX_BINDS, TcpBind, is_local, parse_bind
 from perdure.server.listening import CLIENT_GRACE_MS, AsgiApp, Listening, listening
 from perdure.server.unix_socket import unix_socket
-from perdure.stores.sqlite import owner_socket as owner_sockets
-from perdure.stores.sqlite.owner_socket import owner_socket, short_path
+from perdure.stores.sqlite import files as owner_sockets
+from perdure.stores.sqlite.files import owner_socket, short_path
 from perdure.values.errors import DefinitionError, ListenFailed
 
 GET = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"

@@ -12,7 +12,7 @@ from perdure.server.bind import TcpBind, UnixBind
 from perdure.server.listening import Listening
 from perdure.server.serving import serving
 from perdure.server.tokens import Tokens
-from perdure.stores.sqlite.owner_socket import short_path
+from perdure.stores.sqlite.files import short_path
 from perdure.values.errors import DefinitionError
 
 SECRET = "x" * 32

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from perdure.stores.contract import Store
 from perdure.stores.encryption import Encryption, Key, encrypted_store
-from perdure.stores.store import Store
 from perdure.testing.conformance import MemoryHarness, SqliteHarness
 
 OLD, NEW = Key("old", bytes(range(64))), Key("new", bytes(range(64, 128)))

@@ -5,7 +5,7 @@ import attrs
 from perdure.engine.store_groups import StoreGroups
 from perdure.programs.future import asked, settled
 from perdure.runtime.on_asyncio import asyncio_runtime
-from perdure.stores.groups import LoadRequest
+from perdure.stores.values import LoadRequest
 from perdure.values.errors import OutcomeUnknown, StoreUnavailable
 
 

@@ -15,9 +15,11 @@ import attrs
 from returns.future import FutureResult
 from returns.result import Success
 
+from perdure.stores.contract import Store
 from perdure.stores.memory.instances import Instances
-from perdure.stores.memory.opening import Opening, Tables
-from perdure.stores.store import Capabilities, Query, Store
+from perdure.stores.memory.opening import Opening
+from perdure.stores.memory.tables import Tables
+from perdure.stores.values import Capabilities, Query
 from perdure.testing.conformance.operation_log import OPERATIONS
 from perdure.testing.conformance.requirement import answer
 from perdure.values.errors import StoreLocked

@@ -9,7 +9,7 @@ from typing import Any, Final
 from returns.result import Failure, Success
 
 from perdure.programs.container import result_inside
-from perdure.stores.store import Store
+from perdure.stores.contract import Store
 from perdure.values.address import Address
 from perdure.values.errors import Conflict
 from perdure.values.event import JobStarted

@@ -9,8 +9,9 @@ from returns.result import Success
 from sabotage import harness_of, instead, of_answer, with_commit
 
 from perdure.stores.memory import MemoryBackend
-from perdure.stores.memory.opening import Opening, Tables
-from perdure.stores.store import Capabilities
+from perdure.stores.memory.opening import Opening
+from perdure.stores.memory.tables import Tables
+from perdure.stores.values import Capabilities
 from perdure.testing.conformance import (
     CASES,
     MemoryHarness,
@@ -219,7 +220,7 @@ SABOTAGE = {
         "a_closed_store_answers_unavailable",
     ),
     "an empty name": (lambda store: attrs.evolve(store, name=""), "a_store_says_what_it_is"),
-    "left is always died": (lambda store: attrs.evolve(store, left="died"), "a_store_that_was_closed_says_so"),
+    "left is always died": (lambda store: attrs.evolve(store, previous_exit="died"), "a_store_that_was_closed_says_so"),
     "an epoch that does not grow": (lambda store: attrs.evolve(store, epoch=1), "sequences_survive_reopening"),
 }
 

@@ -6,9 +6,9 @@ from collections import Counter
 
 import attrs
 
-from perdure.stores import store as contract
+from perdure.stores import contract, values
+from perdure.stores.contract import Sharing
 from perdure.stores.copying.contract import CopySource, CopyTarget
-from perdure.stores.sharing.contract import Sharing
 from perdure.testing.conformance import CASES, REQUIREMENTS
 from perdure.testing.conformance.requirements import NO_CASE
 
@@ -21,7 +21,7 @@ def sentences_of_the_store():
     """The docstring of `Store` from its second paragraph on, without the headings and the calls' arguments."""
     text = inspect.getdoc(contract.Store).split("\n\n", 1)[1]
     text = one_line(text.replace("Attributes:", ""))
-    plain = "name|epoch|capabilities|health|close|lost|left|counts|holds|sharing|waits|cache_bytes|reads"
+    plain = "name|epoch|capabilities|health|close|lost|previous_exit|counts|holds|sharing|waits|cache_bytes|reads"
     return re.sub(rf"(?:^| )(?:\w+: ``\([^`]*\)``|{plain}):", "", text)
 
 
@@ -30,7 +30,7 @@ def sentences_that_matter_most():
 
 
 def sentences_about_ownership():
-    return one_line(inspect.getdoc(contract.Capabilities).split("ownership:")[1].split("durability:")[0])
+    return one_line(inspect.getdoc(values.Capabilities).split("ownership:")[1].split("durability:")[0])
 
 
 def sentences_of_a_shared_store():
@@ -53,7 +53,7 @@ def test_the_requirements_are_the_sentences_of_the_contract_all_of_them():
     for requirement in sorted(REQUIREMENTS, key=lambda one: -len(one.text)):
         assert requirement.text in written, f"the contract does not say (any more): {requirement.text}"
         written = written.replace(requirement.text, "", 1)
-    assert written.strip() == "", "sentences of perdure.stores.store that no requirement of the suite holds"
+    assert written.strip() == "", "sentences of perdure.stores.contract that no requirement of the suite holds"
 
 
 def test_every_requirement_has_a_case_or_a_reason():

@@ -8,7 +8,7 @@ import pytest
 from returns.result import Success
 from sabotage import harness_of, instead, instead_async, with_commit
 
-from perdure.stores.store import Query
+from perdure.stores.values import Query
 from perdure.testing.conformance import CASES, RequirementViolated, check_case
 from perdure.testing.conformance.requirement import answer, value
 from perdure.values.address import Address

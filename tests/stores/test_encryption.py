@@ -21,10 +21,10 @@ from returns.result import Failure, Result, Success
 
 from perdure import App, Client, Debounce, DebounceContext, Program, Task, TaskContext, attempt, effect, fail, tell
 from perdure.cli.commands import run_command
-from perdure.stores.codec import event_body
 from perdure.stores.encryption import Encryption, Key
-from perdure.stores.encryption.records import Records
-from perdure.stores.store import LoggedEvent
+from perdure.stores.encryption.records import RecordCipher
+from perdure.stores.rows import event_body
+from perdure.stores.values import LoggedEvent
 from perdure.testing import World
 from perdure.testing.conformance import CASES, Case, check_case
 from perdure.values.address import Address
@@ -44,7 +44,7 @@ def test_an_encrypted_store_keeps(case: Case, new_harness: Any) -> None:
 
 def test_the_data_of_an_event_of_a_kind_is_encrypted() -> None:
     noted = JobNoted(event_id="1", at_ms=1, address="kind:job:id", name="silence.broken", data='{"by":"a word"}')
-    records = Records(WITH_NEW)
+    records = RecordCipher(WITH_NEW)
     (sealed,) = records.sealed_events([noted])
     assert "a word" not in event_body(sealed)
     (found,) = records.logged((LoggedEvent(sequence=1, event=sealed),))
@@ -391,7 +391,7 @@ def test_equal_answers_of_a_key_look_different_when_it_is_used_again(field: str)
         for expires_ms in (1_000, 2_000)
     )
     sealed = [
-        Records(WITH_NEW).seal(Transition(address=Address("task", "job", "a"), remember=each)).remember
+        RecordCipher(WITH_NEW).seal(Transition(address=Address("task", "job", "a"), remember=each)).remember
         for each in (first, again)
     ]
     assert None not in sealed

@@ -18,8 +18,7 @@ from returns.result import Failure, Success
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.runtime.record import LogRecord
 from perdure.stores.postgres import open_postgres
-from perdure.stores.postgres.connections import PostgresConnections
-from perdure.stores.postgres.pool import ConnectionPool
+from perdure.stores.postgres.connections import ConnectionPool, PostgresConnections
 from perdure.stores.postgres.settings import settings_of
 from perdure.testing.conformance.examples import address, put
 from perdure.testing.conformance.membership import sharing

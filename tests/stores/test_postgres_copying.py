@@ -7,8 +7,8 @@ import asyncio
 import pytest
 from postgres_harness import PostgresHarness, SharedPostgresHarness, states
 
+from perdure.stores.contract import Store
 from perdure.stores.copying.contract import CopySource
-from perdure.stores.store import Store
 from perdure.testing.conformance.examples import address, created, put
 from perdure.testing.conformance.membership import sharing
 from perdure.testing.conformance.requirement import answer, value
@@ -47,7 +47,7 @@ def test_an_owner_that_lost_its_lock_to_a_copy_writes_nothing(harness: PostgresH
         await source.close()
         await owner.close()
         again = await harness.open()
-        assert again.left == "died"  # no opening has seen to its runs since
+        assert again.previous_exit == "died"  # no opening has seen to its runs since
         await again.close()
 
     asyncio.run(main())

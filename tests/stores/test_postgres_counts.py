@@ -6,8 +6,8 @@ import asyncio
 
 from postgres_harness import SharedPostgresHarness
 
-from perdure.stores.postgres.counting import SELDOM
-from perdure.stores.store import Store
+from perdure.stores.contract import Store
+from perdure.stores.postgres.queries import SELDOM
 from perdure.testing.conformance.examples import address, created
 from perdure.testing.conformance.requirement import value
 from perdure.values.listings import StatusCount, StoreCounts

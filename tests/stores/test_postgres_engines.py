@@ -15,8 +15,7 @@ from returns.result import Failure, Result, Success
 from perdure import App, Decision, Do, ItemContext, Task, TaskContext, WorkerPool, effect, program
 from perdure.programs.future import answer_of
 from perdure.runtime.on_asyncio import asyncio_runtime
-from perdure.stores.sharing.contract import Sharing
-from perdure.stores.store import Store
+from perdure.stores.contract import Sharing, Store
 from perdure.testing.conformance.examples import address, created, put
 from perdure.values.errors import OwnershipLost
 

@@ -10,8 +10,8 @@ import pytest
 from postgres_harness import PostgresHarness
 from returns.result import Failure, Success
 
-from perdure.stores.postgres.failures import failure_of_write
-from perdure.stores.store import Store
+from perdure.stores.contract import Store
+from perdure.stores.postgres.connections import failure_of_write
 from perdure.testing.conformance.examples import address, created, put
 from perdure.testing.conformance.requirement import answer, value
 from perdure.values.errors import OutcomeUnknown, OwnershipLost, StoreUnavailable

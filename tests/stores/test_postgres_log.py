@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager
 import asyncpg
 from postgres_harness import PostgresHarness
 
+from perdure.stores.contract import Store
 from perdure.stores.postgres.schema import in_schema
-from perdure.stores.store import Retention, Store
+from perdure.stores.values import Retention
 from perdure.testing.conformance.examples import address, put, started
 from perdure.testing.conformance.requirement import value
 from perdure.values.transition import Transition

@@ -9,7 +9,7 @@ import pytest
 from narrow_changes import write_both
 from postgres_harness import PostgresHarness, SharedPostgresHarness
 
-from perdure.stores.postgres.driver import asyncpg
+from perdure.stores.postgres.connections import asyncpg
 from perdure.stores.postgres.settings import settings_of
 
 

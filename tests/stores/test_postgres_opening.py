@@ -15,11 +15,11 @@ import pytest
 from postgres_harness import PostgresHarness, states
 from postgres_server import PrivateCluster
 
+from perdure.stores.contract import Store
 from perdure.stores.postgres import open_postgres
-from perdure.stores.postgres.failures import reason_of
+from perdure.stores.postgres.connections import reason_of
 from perdure.stores.postgres.schema import migrate, migrations, script_from
 from perdure.stores.postgres.settings import settings_of
-from perdure.stores.store import Store
 from perdure.stores.url import open_store
 from perdure.testing.conformance.examples import address, created, put
 from perdure.testing.conformance.requirement import answer, value
@@ -345,7 +345,7 @@ def test_an_owner_that_lost_its_connection_takes_the_lock_again(harness: Postgre
         assert not owner.lost.done()
         await owner.close()
         again = await harness.open()
-        assert again.left == "closed"
+        assert again.previous_exit == "closed"
         await again.close()
 
     asyncio.run(main())
@@ -370,7 +370,7 @@ def test_an_owner_that_lost_its_lock_to_another_stops_and_writes_nothing(harness
         await value(successor.commit(put(A, fence.__class__(fence.incarnation, 2))))
         await successor.close()
         third = await harness.open()
-        assert third.left == "closed"
+        assert third.previous_exit == "closed"
         await third.close()
 
     asyncio.run(main())
@@ -410,7 +410,7 @@ def test_a_server_that_stops_is_reported_and_nothing_acknowledged_is_lost(postgr
         assert isinstance(await _opening(harness), StoreUnavailable)
         await asyncio.to_thread(postgres_cluster.start)
         again = await harness.open()
-        assert again.left == "died"
+        assert again.previous_exit == "died"
         for at, given in zip(written, answers, strict=True):
             stored = (await value(again.load(at))).instance is not None
             if not isinstance(given.swap().value_or(None), OutcomeUnknown):

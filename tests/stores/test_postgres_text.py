@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from postgres_harness import PostgresHarness
 
-from perdure.stores.postgres.text import decoded, encoded
-from perdure.stores.store import Query
+from perdure.stores.postgres.encoding import decoded, encoded
+from perdure.stores.values import Query
 from perdure.testing.conformance.examples import address, instance, message, remembered
 from perdure.testing.conformance.harness import opened
 from perdure.testing.conformance.requirement import value

@@ -13,9 +13,10 @@ from postgres_harness import PostgresHarness, SharedPostgresHarness, states
 from returns.result import Success
 
 from perdure import Decision, Task, tell
+from perdure.stores.contract import Store
 from perdure.stores.postgres.enqueue import enqueue_async
 from perdure.stores.sqlite import open_sqlite
-from perdure.stores.store import Retention, Store
+from perdure.stores.values import Retention
 from perdure.testing.conformance.examples import ERROR, FAR_MS, address, created, put, started, told
 from perdure.testing.conformance.membership import sharing
 from perdure.testing.conformance.requirement import answer, value
@@ -107,7 +108,7 @@ def test_every_close_returns_and_every_opening_knows_of_the_one_before(opening: 
         epochs = list[int]()
         for time in range(3):
             store = await opening()
-            assert store.left == "closed"
+            assert store.previous_exit == "closed"
             epochs.append(store.epoch)
             fence = await created(store, address(f"{time}"))
             committing = asyncio.ensure_future(answer(store.commit(put(address(f"{time}"), fence))))

@@ -19,9 +19,10 @@ from watched_disk import WatchedDisk
 
 from perdure import App, Client, Program, Task, TaskContext, attempt, effect, tell
 from perdure.client.in_process import engine_of
+from perdure.stores.contract import Store
 from perdure.stores.memory import memory_store
 from perdure.stores.sqlite import open_sqlite
-from perdure.stores.store import Backup, BackupProgress, OnBackupProgress, Query, Store
+from perdure.stores.values import Backup, BackupProgress, OnBackupProgress, Query
 from perdure.testing.conformance.examples import address, created, put
 from perdure.testing.conformance.requirement import answer, value
 from perdure.values.errors import BackupFailed, OutcomeUnknown, OwnershipLost, StoreError, StoreUnavailable

@@ -3,9 +3,9 @@
 import asyncio
 
 from perdure.runtime.on_asyncio import asyncio_runtime
-from perdure.stores.sqlite.disk import Disk
+from perdure.stores.sqlite.files import sync_path
 from perdure.stores.sqlite.opening import open_file
-from perdure.stores.sqlite.temp_file import sync_path
+from perdure.stores.sqlite.ownership import Disk
 from perdure.testing.conformance.requirement import value
 
 

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 
+from perdure.stores.contract import Store
 from perdure.stores.sqlite import open_sqlite
+from perdure.stores.sqlite.counters import PORTION
 from perdure.stores.sqlite.operations import COUNT_PORTIONS
-from perdure.stores.sqlite.status_counts import PORTION
-from perdure.stores.store import Store
 from perdure.testing.conformance.examples import address, created, put
 from perdure.testing.conformance.requirement import value
 from perdure.values.listings import StoreCounts

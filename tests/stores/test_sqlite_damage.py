@@ -6,7 +6,7 @@ import pytest
 from returns.result import Failure
 
 from perdure.stores.sqlite import open_sqlite
-from perdure.stores.store import Query, UnreadEvent
+from perdure.stores.values import Query, UnreadEvent
 from perdure.testing.conformance.examples import (
     CLAIM,
     FAR_MS,

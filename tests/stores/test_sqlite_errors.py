@@ -16,7 +16,7 @@ import pytest
 from returns.result import Failure, Success
 from watched_disk import WatchedDisk
 
-from perdure.stores.store import Store
+from perdure.stores.contract import Store
 from perdure.testing.conformance.examples import address, created, put
 from perdure.testing.conformance.requirement import answer, value
 from perdure.values.errors import OutcomeUnknown, StoreCorrupt, StoreUnavailable

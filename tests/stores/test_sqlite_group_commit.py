@@ -8,7 +8,7 @@ from returns.result import Failure, Success
 from watched_disk import WatchedDisk
 
 from perdure.stores.sqlite import open_sqlite
-from perdure.stores.store import Query
+from perdure.stores.values import Query
 from perdure.testing.conformance.examples import address, created, message, put, started
 from perdure.testing.conformance.requirement import answer, value
 from perdure.values.errors import Conflict, StoreUnavailable
@@ -163,7 +163,7 @@ def test_closing_waits_for_running_operations(tmp_path):
 FULL_DISK = """
 import asyncio, resource, sys
 from perdure.runtime.on_asyncio import asyncio_runtime
-from perdure.stores.sqlite.disk import Disk
+from perdure.stores.sqlite.ownership import Disk
 from perdure.stores.sqlite.opening import open_file
 from perdure.stores.sqlite.thread import connect
 from perdure.testing.conformance.requirement import answer

@@ -9,13 +9,12 @@ from typing import TypeVar
 
 import pytest
 
-from perdure.stores.corrupt_rows import CorruptRows
-from perdure.stores.rows import key_values
-from perdure.stores.sqlite import change, counters, journals, open_sqlite, queries
-from perdure.stores.sqlite.retention import prune
-from perdure.stores.sqlite.search import PORTION, Search
-from perdure.stores.sqlite.status_counts import StatusCounts
-from perdure.stores.store import Query, Retention
+from perdure.stores.rows import CorruptRows, key_values
+from perdure.stores.sqlite import changes, counters, open_sqlite, queries
+from perdure.stores.sqlite.changes import prune
+from perdure.stores.sqlite.counters import StatusCounts
+from perdure.stores.sqlite.queries import PORTION, Search
+from perdure.stores.values import Query, Retention
 from perdure.testing.conformance.examples import address, created, put
 from perdure.testing.conformance.requirement import value
 from perdure.values.address import Address
@@ -43,7 +42,7 @@ KEPT = {
 QUESTIONS: dict[str, Callable[[sqlite3.Cursor], object]] = {
     "beyond retention": lambda cursor: prune(cursor, counters.read(cursor, StatusCounts()), RETENTION),
     "a key of an instance with many": lambda cursor: queries.load(cursor, BUSY, "new", NOW_MS).remembered,
-    "a new key of an instance with many": lambda cursor: change.remember(cursor, key_values(BUSY, NEW_KEY)),
+    "a new key of an instance with many": lambda cursor: changes.remember(cursor, key_values(BUSY, NEW_KEY)),
     "which runs were left behind": lambda cursor: queries.claimed(cursor, CorruptRows(), 0, 500),
     "left instances": lambda cursor: found(cursor, Query(status="left")),
     "instances that are left to this code": lambda cursor: queries.left_to(
@@ -62,7 +61,7 @@ QUESTIONS: dict[str, Callable[[sqlite3.Cursor], object]] = {
     "due instances": lambda cursor: queries.due(cursor, CorruptRows(), NOW_MS, 500),
     "when the next alarm is": lambda cursor: queries.next_alarm(cursor, NOW_MS),
     "which messages wait": lambda cursor: queries.messages(cursor, CorruptRows(), NOW_MS, 500),
-    "the journal of an instance without one": lambda cursor: journals.read(cursor, address("first"), 10**9, 0, 10),
+    "the journal of an instance without one": lambda cursor: queries.journal(cursor, address("first"), 10**9, 0, 10),
     "until when a message waits": lambda cursor: queries.next_message(cursor, NOW_MS),
 }
 T = TypeVar("T")

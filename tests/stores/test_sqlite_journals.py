@@ -11,9 +11,9 @@ from pathlib import Path
 import attrs
 import pytest
 
+from perdure.stores.contract import Store
 from perdure.stores.encryption import Encryption, Key, encrypted_store
 from perdure.stores.sqlite import open_sqlite
-from perdure.stores.store import Store
 from perdure.testing.conformance.examples import address, instance
 from perdure.testing.conformance.requirement import answer, value
 from perdure.values.errors import StoreCorrupt

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from perdure.stores.contract import Store
 from perdure.stores.sqlite import open_sqlite
-from perdure.stores.sqlite.write_ahead_log import CHECKPOINT_PAGES, LOG_LIMIT_BYTES, complaint_about, log_of, size_of
-from perdure.stores.store import Health, Store
+from perdure.stores.sqlite.schema import CHECKPOINT_PAGES, LOG_LIMIT_BYTES, complaint_about, log_of, size_of
+from perdure.stores.values import Health
 from perdure.testing.conformance.examples import address, put
 from perdure.testing.conformance.requirement import value
 from perdure.values.instance import Fence

@@ -13,9 +13,9 @@ from crashed import crash
 from returns.result import Success
 
 from perdure.stores.sqlite import open_sqlite
-from perdure.stores.sqlite.offline_backup import copy_from_outside
+from perdure.stores.sqlite.offline import copy_from_outside
 from perdure.stores.sqlite.reader import read_from_outside
-from perdure.stores.store import Backup, BackupProgress
+from perdure.stores.values import Backup, BackupProgress
 from perdure.testing.conformance.examples import address, created, put
 from perdure.testing.conformance.requirement import answer, value
 from perdure.values.errors import BackupFailed, StoreUnavailable

@@ -15,7 +15,7 @@ from watched_disk import WatchedDisk
 from perdure import App, Task, attempt
 from perdure.client.in_process import engine_of
 from perdure.stores.sqlite.database import File, open_database
-from perdure.stores.store import Query, Retention
+from perdure.stores.values import Query, Retention
 from perdure.testing.conformance.examples import address, created, put
 from perdure.testing.conformance.requirement import answer, value
 from perdure.values.errors import EngineClosed, OutcomeUnknown, OwnershipLost, StoreLocked

@@ -9,8 +9,7 @@ from perdure import App
 from perdure.runtime.simulated import Simulation
 from perdure.stores.memory import memory_store
 from perdure.stores.sqlite import open_sqlite
-from perdure.stores.sqlite.lock import acquire
-from perdure.stores.sqlite.standby import POLL_MS, stand_by
+from perdure.stores.sqlite.lock import POLL_MS, acquire, stand_by
 from perdure.stores.url import open_store
 from perdure.testing.conformance.examples import address, created
 from perdure.testing.conformance.requirement import value

@@ -11,8 +11,8 @@ import pytest
 from crashed import crash
 
 from perdure.stores.sqlite import open_sqlite
+from perdure.stores.sqlite.offline import free_on_disk, vacuum
 from perdure.stores.sqlite.reader import read_from_outside
-from perdure.stores.sqlite.vacuum import free_on_disk, vacuum
 from perdure.testing.conformance.examples import address, created, put
 from perdure.testing.conformance.requirement import value
 from perdure.values.errors import StoreCorrupt, StoreLocked, StoreUnavailable

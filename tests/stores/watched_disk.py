@@ -13,11 +13,11 @@ from typing import Any, Literal, TypeAlias, TypeVar, cast
 import attrs
 
 from perdure.runtime.on_asyncio import asyncio_runtime
+from perdure.stores.contract import Store
 from perdure.stores.sqlite import DEFAULT_CACHE_BYTES
-from perdure.stores.sqlite.disk import Disk
 from perdure.stores.sqlite.opening import open_file
+from perdure.stores.sqlite.ownership import Disk
 from perdure.stores.sqlite.thread import DatabaseThread, Work, connect
-from perdure.stores.store import Store
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ import attrs
 from world import World
 
 from perdure import Do, Task, TaskContext, program
-from perdure.stores.store import LoggedEvent
+from perdure.stores.values import LoggedEvent
 from perdure.telemetry.tracker import Tracker, TrackerOptions, tracker
 from perdure.telemetry.tracker.endpoint import Post
 from perdure.telemetry.tracker.response import NoResponse, Response

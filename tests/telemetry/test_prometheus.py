@@ -27,8 +27,8 @@ from perdure.programs.future import answer_of
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.runtime.simulated import Simulation
 from perdure.server.api import asgi
+from perdure.stores.contract import Store
 from perdure.stores.memory import MemoryBackend
-from perdure.stores.store import Store
 from perdure.stores.url import open_store
 from perdure.telemetry.prometheus import prometheus
 from perdure.telemetry.prometheus.catalogue import METRICS

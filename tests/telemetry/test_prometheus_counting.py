@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from perdure.engine.in_flight import InFlight
 from perdure.engine.sink import SinkLag
-from perdure.stores.store import Health
+from perdure.stores.values import Health
 from perdure.telemetry.prometheus import prometheus
 from perdure.telemetry.prometheus.catalogue import COUNTED, LEAVINGS, METRICS, READ
 from perdure.telemetry.prometheus.counting import Counting

@@ -14,7 +14,8 @@ from world import World, on_each_store
 
 from perdure import App, Limits
 from perdure.client.in_process import engine_of
-from perdure.stores.store import Cursor, Retention, Store
+from perdure.stores.contract import Store
+from perdure.stores.values import Cursor, Retention
 from perdure.telemetry.tracker import tracker
 from perdure.values.errors import DefinitionError, StoreUnavailable
 from perdure.values.event import EventsDropped, JobStarted, TaskScheduled

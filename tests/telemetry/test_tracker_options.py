@@ -4,7 +4,7 @@ from typing import Any, cast
 
 import pytest
 
-from perdure.stores.codec import logged_event
+from perdure.stores.rows import logged_event
 from perdure.telemetry.tracker import tracker
 from perdure.telemetry.tracker.payload import outgoing
 from perdure.telemetry.tracker.response import (

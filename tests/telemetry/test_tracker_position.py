@@ -10,7 +10,7 @@ from returns.result import Success
 
 from perdure.programs.future import settled
 from perdure.runtime.on_asyncio import asyncio_runtime
-from perdure.stores.store import Cursor, LoggedEvent
+from perdure.stores.values import Cursor, LoggedEvent
 from perdure.telemetry.tracker.position import AT_ONCE, LogPage, Position
 from perdure.values.event import JobStarted
 

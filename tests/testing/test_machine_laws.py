@@ -16,8 +16,8 @@ from perdure import Continuous, Decision, every, succeed
 from perdure.jobs.plan import ANSWERS
 from perdure.programs.future import answer_of, asked
 from perdure.runtime.record import Runtime
+from perdure.stores.contract import Store
 from perdure.stores.memory import MemoryBackend
-from perdure.stores.store import Store
 from perdure.testing import Crash, InvariantViolated, JobMachine
 from perdure.testing.machine import Model
 from perdure.testing.machine.law import Law

@@ -16,8 +16,8 @@ from perdure.engine.in_flight import InFlight
 from perdure.examples.order_processor import OrderPlaced, order_processor
 from perdure.programs import sleep
 from perdure.runtime.record import Runtime
+from perdure.stores.contract import Store
 from perdure.stores.memory import MemoryBackend
-from perdure.stores.store import Store
 from perdure.testing import Hang, World
 from perdure.testing.world import NotAtRest
 from perdure.values.transition import Transition

@@ -24,8 +24,8 @@ from perdure.examples.webhook_batcher import webhook_batcher
 from perdure.jobs.context import JobContext
 from perdure.jobs.definition import Definition
 from perdure.jobs.handle import JobHandle
+from perdure.stores.contract import Store
 from perdure.stores.memory import memory_store
-from perdure.stores.store import Store
 from perdure.testing import Crash, Delay, Fail, Hang, Raise, RedeliveryResult, Simulated, coverage
 from perdure.testing.world import trace_event
 from perdure.values.address import Address

@@ -15,7 +15,7 @@ from perdure.engine.in_flight import InFlight
 from perdure.examples.order_processor import order_processor
 from perdure.examples.token_refresher import token_refresher
 from perdure.examples.webhook_batcher import webhook_batcher
-from perdure.stores.store import Health
+from perdure.stores.values import Health
 from perdure.testing.typed import from_type
 from perdure.values.errors import Rejected, ServerUnreachable
 from perdure.values.listings import Listed

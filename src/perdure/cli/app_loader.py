@@ -15,7 +15,7 @@ from typing import Any
 
 from perdure.app import App, encryption_of
 from perdure.cli.usage_error import UsageError
-from perdure.stores.encryption.records import Records
+from perdure.stores.encryption.records import RecordCipher
 from perdure.values.errors import DefinitionError
 
 
@@ -39,7 +39,7 @@ def import_app(target: str) -> App[Any]:
     return _app(value, target)
 
 
-def records_of(app: App[Any]) -> Records | None:
+def records_of(app: App[Any]) -> RecordCipher | None:
     """Return what decrypts the records of an app's store; None if the app does not encrypt.
 
     Raises:
@@ -49,7 +49,7 @@ def records_of(app: App[Any]) -> Records | None:
         keys = encryption_of(app)
     except DefinitionError as error:
         raise UsageError(str(error)) from error
-    return None if keys is None else Records(keys)
+    return None if keys is None else RecordCipher(keys)
 
 
 def imported_code(target: str, before: Collection[str]) -> dict[str, str]:

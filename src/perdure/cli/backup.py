@@ -10,9 +10,9 @@ from perdure.cli.size import MIB, shown
 from perdure.cli.standard_output import write_lines
 from perdure.cli.store_option import StoreOption
 from perdure.cli.usage_error import UsageError
-from perdure.stores.sqlite.offline_backup import copy_from_outside
-from perdure.stores.store import BackupProgress
+from perdure.stores.sqlite.offline import copy_from_outside
 from perdure.stores.url import sqlite_path
+from perdure.stores.values import BackupProgress
 from perdure.values.errors import DefinitionError, StoreError
 
 

@@ -16,8 +16,7 @@ from perdure.cli.json_lines import JsonOption, write_json
 from perdure.cli.progress_bar import Steps, open_bar
 from perdure.cli.standard_output import write_lines
 from perdure.cli.usage_error import UsageError
-from perdure.stores.copying.by_url import copying_of
-from perdure.stores.copying.copy import OnCopyProgress, Phase, StoreCopy, compare_stores, copy_store
+from perdure.stores.copying.copy import OnCopyProgress, Phase, StoreCopy, compare_stores, copy_store, copying_of
 from perdure.values.errors import DefinitionError, StoreError
 
 _TITLES = {"copy": "copying rows", "compare": "comparing rows"}

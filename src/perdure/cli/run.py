@@ -21,9 +21,9 @@ from perdure.server.exposure import Unprotected, access_to
 from perdure.server.http_limits import http_limits_of
 from perdure.server.tls import tls_context
 from perdure.server.token_source import tokens_from
-from perdure.stores.sqlite.owner_socket import owner_socket
-from perdure.stores.store import IfMissing
+from perdure.stores.sqlite.files import owner_socket
 from perdure.stores.url import sqlite_path, with_options
+from perdure.stores.values import IfMissing
 from perdure.telemetry.prometheus import Prometheus
 from perdure.values.errors import DefinitionError
 

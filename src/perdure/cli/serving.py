@@ -34,9 +34,9 @@ from perdure.server.http_limits import DEFAULT_LIMITS, HttpLimits
 from perdure.server.open_files import make_room
 from perdure.server.systemd import ServiceManager, service_manager, watched
 from perdure.server.tokens import Tokens
-from perdure.stores.redacted_url import redacted_url
-from perdure.stores.store import OnLocked
 from perdure.stores.url import check_when_owned
+from perdure.stores.url_parts import redacted_url
+from perdure.stores.values import OnLocked
 from perdure.values.errors import (
     DefinitionError,
     EnsureFailed,

@@ -8,7 +8,7 @@ from perdure.cli.size import shown
 from perdure.cli.standard_output import write_lines
 from perdure.cli.store_option import StoreOption
 from perdure.cli.usage_error import UsageError
-from perdure.stores.sqlite import vacuum as compact
+from perdure.stores.sqlite import offline as compact
 from perdure.stores.url import sqlite_path
 from perdure.values.errors import DefinitionError, StoreError
 

@@ -18,7 +18,7 @@ from perdure.jobs.explanation import NO_ANSWERS, Answers, Explanation
 from perdure.jobs.redaction import has_secrets
 from perdure.jobs.request import ALARM, Request, Terminate, WaitFor, check_wait
 from perdure.jobs.size import within
-from perdure.stores.store import LoggedEvent
+from perdure.stores.values import LoggedEvent
 from perdure.values.address import Address, check_id
 from perdure.values.errors import InvalidArgument, InvalidInput, RequestError
 from perdure.values.limits import Limits

@@ -30,7 +30,7 @@ from perdure.jobs.call import Call, result_of
 from perdure.jobs.definition import AnyDefinition, CallError, Definition
 from perdure.jobs.explanation import NO_ANSWERS, Answers, Asked, Explanation, request_of
 from perdure.jobs.request import Request
-from perdure.stores.store import Backup, BackupProgress, Health, LoggedEvent, OnBackupProgress
+from perdure.stores.values import Backup, BackupProgress, Health, LoggedEvent, OnBackupProgress
 from perdure.values.address import Address, check_id
 from perdure.values.errors import RequestError
 from perdure.values.excerpt import MAX_LINE_CHARACTERS, shortened

@@ -11,7 +11,7 @@ from perdure.jobs.call import Call
 from perdure.jobs.definition import AnyDefinition, CallError, Dispatch
 from perdure.jobs.explanation import Answers, Explanation
 from perdure.jobs.request import Request
-from perdure.stores.store import Backup, Health, LoggedEvent, OnBackupProgress
+from perdure.stores.values import Backup, Health, LoggedEvent, OnBackupProgress
 from perdure.values.address import Address
 from perdure.values.errors import UnknownJob
 from perdure.values.limits import Limits

@@ -31,10 +31,10 @@ from perdure.jobs.report import NOT_FOUND, report_status
 from perdure.jobs.request import Request, Resume
 from perdure.programs.future import KNOWN, answer_of
 from perdure.runtime.record import Future
-from perdure.stores.journals import read_journal
-from perdure.stores.sharing.member import Members
-from perdure.stores.sharing.share import reported
-from perdure.stores.store import Backup, Found, Health, LoggedEvent, OnBackupProgress, Query, Store
+from perdure.stores.contract import Store
+from perdure.stores.shares import Members, reported
+from perdure.stores.snapshots import read_journal
+from perdure.stores.values import Backup, Found, Health, LoggedEvent, OnBackupProgress, Query
 from perdure.values.address import Address, Job, check_id
 from perdure.values.errors import (
     BackupFailed,

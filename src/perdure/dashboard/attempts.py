@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from perdure.stores.store import LoggedEvent
+from perdure.stores.values import LoggedEvent
 from perdure.values.event import DebounceFlushed, JobExecuted, JobFailed, JobRecovered, JobRetryExhausted
 from perdure.values.failure import FailureRecord
 

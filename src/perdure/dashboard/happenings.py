@@ -10,7 +10,7 @@ import orjson
 
 from perdure.dashboard.components import clock, code, error_line, link_text, moment, span_text
 from perdure.dashboard.frame import Frame
-from perdure.stores.store import LoggedEvent, UnreadEvent
+from perdure.stores.values import LoggedEvent, UnreadEvent
 from perdure.values.event import Event
 from perdure.values.failure import FailureRecord
 

@@ -33,7 +33,7 @@ from perdure.dashboard.parked import reason_of
 from perdure.dashboard.steps import steps_panel
 from perdure.jobs.facts import Fact
 from perdure.jobs.report import report_status
-from perdure.stores.store import LoggedEvent
+from perdure.stores.values import LoggedEvent
 from perdure.values.address import Address
 from perdure.values.instance import Claim, Instance
 from perdure.values.listings import StepRecord

@@ -7,7 +7,7 @@ from typing import Final
 
 import attrs
 
-from perdure.stores.store import LoggedEvent
+from perdure.stores.values import LoggedEvent
 from perdure.values.address import Address
 from perdure.values.errors import InvalidId
 from perdure.values.instance import Instance

@@ -22,7 +22,8 @@ from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import ALARM
 from perdure.programs.container import result_inside
 from perdure.runtime.record import LogRecord, Runtime, Timer
-from perdure.stores.store import DuePosition, Store
+from perdure.stores.contract import Store
+from perdure.stores.values import DuePosition
 from perdure.values.address import Address
 from perdure.values.instance import Instance
 from perdure.values.limits import Limits

@@ -16,7 +16,7 @@ from perdure.programs import Halted
 from perdure.programs.future import answer_of
 from perdure.runtime.eager_task import start_eagerly
 from perdure.runtime.record import Future, Runtime
-from perdure.stores.store import Store
+from perdure.stores.contract import Store
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreCorrupt, StoreUnavailable
 from perdure.values.transition import Put
 from perdure.values.turn_inputs import TurnInputs

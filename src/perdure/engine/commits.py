@@ -18,7 +18,7 @@ from perdure.engine.store_groups import StoreGroups
 from perdure.engine.turn_outcome import TurnAnswered
 from perdure.jobs.step import Commit
 from perdure.runtime.record import Runtime
-from perdure.stores.store import Store
+from perdure.stores.contract import Store
 from perdure.values.errors import Conflict, OutcomeUnknown
 from perdure.values.instance import Fence
 from perdure.values.limits import Limits

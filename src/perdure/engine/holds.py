@@ -10,7 +10,7 @@ from returns.result import Failure, Result, Success
 
 from perdure.programs.future import answer_of
 from perdure.runtime.record import LogRecord, Runtime
-from perdure.stores.store import Store
+from perdure.stores.contract import Store
 from perdure.values.address import Job
 from perdure.values.errors import StoreError, StoreUnavailable
 from perdure.values.listings import HoldResult

@@ -7,7 +7,7 @@ import attrs
 from perdure.engine.item import Item
 from perdure.engine.tracing import Tracing, turn_begun
 from perdure.runtime.record import Runtime
-from perdure.stores.store import Store
+from perdure.stores.contract import Store
 from perdure.values.address import Address
 from perdure.values.limits import Limits
 from perdure.values.status import Hold

@@ -27,8 +27,8 @@ from perdure.jobs.lanes import Lanes
 from perdure.jobs.request import ALARM
 from perdure.programs.future import answer_of
 from perdure.runtime.record import Future, LogRecord, Runtime, Timer
-from perdure.stores.lanes import LanesOperation, QueuedLane, QueuedOperation
-from perdure.stores.store import ClaimedOperation, Store
+from perdure.stores.contract import ClaimedOperation, LanesOperation, QueuedOperation, Store
+from perdure.stores.values import QueuedLane
 from perdure.values.address import Address, Job
 from perdure.values.errors import EngineClosed, OutcomeUnknown, StoreError, StoreUnavailable
 from perdure.values.instance import Instance

@@ -7,7 +7,8 @@ from returns.result import Success
 
 from perdure.programs.container import result_inside
 from perdure.runtime.record import LogRecord, Runtime
-from perdure.stores.store import Retention, Store
+from perdure.stores.contract import Store
+from perdure.stores.values import Retention
 from perdure.values.limits import Limits
 
 EVERY_MS = 600_000

@@ -10,9 +10,8 @@ from returns.result import Success
 
 from perdure.programs.future import answer_of
 from perdure.runtime.record import Future, LogRecord, Runtime, SpawnedTask, Timer
-from perdure.stores.sharing.contract import Sharing
-from perdure.stores.sharing.member import Members, Served, StoreMember
-from perdure.stores.sharing.share import NOTHING, Share, everything_of, share_of
+from perdure.stores.contract import Sharing
+from perdure.stores.shares import NOTHING, Members, Served, Share, StoreMember, everything_of, share_of
 from perdure.values.address import Job
 from perdure.values.errors import OutcomeUnknown, OwnershipLost, StoreError, StoreUnavailable
 from perdure.values.turn_inputs import NO_OTHERS, OtherEngines

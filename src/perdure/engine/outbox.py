@@ -23,7 +23,7 @@ from perdure.programs.exit import ENDS_PROCESS
 from perdure.programs.future import answer_of
 from perdure.runtime.eager_task import ended
 from perdure.runtime.record import Future, LogRecord, Runtime, SpawnedTask, Timer
-from perdure.stores.store import Store
+from perdure.stores.contract import Store
 from perdure.values.address import Address, Job
 from perdure.values.errors import (
     Conflict,

@@ -20,7 +20,7 @@ from perdure.programs.drivers import Suspended
 from perdure.programs.straight import run_straight
 from perdure.runtime.record import Runtime
 from perdure.runtime.run_context import enter_run, leave_run
-from perdure.stores.store import Store
+from perdure.stores.contract import Store
 from perdure.values.instance import Instance
 from perdure.values.limits import Limits
 from perdure.values.turn_inputs import Decoded

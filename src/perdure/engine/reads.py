@@ -12,8 +12,8 @@ from returns.result import Result
 
 from perdure.engine.store_groups import StoreGroups
 from perdure.runtime.record import Runtime
-from perdure.stores.groups import LoadRequest
-from perdure.stores.store import Store
+from perdure.stores.contract import Store
+from perdure.stores.values import LoadRequest
 from perdure.values.address import Address
 from perdure.values.errors import StoreError, StoreUnavailable
 from perdure.values.transition import Loaded

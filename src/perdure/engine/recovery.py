@@ -13,7 +13,7 @@ from perdure.engine.dispatcher import Dispatcher
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import RECOVER
 from perdure.programs.container import result_inside
-from perdure.stores.store import Store
+from perdure.stores.contract import Store
 from perdure.values.instance import Instance
 from perdure.values.limits import Limits
 

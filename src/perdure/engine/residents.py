@@ -18,7 +18,8 @@ from perdure.jobs.request import AlarmDue
 from perdure.jobs.step import Commit, Execute
 from perdure.programs.future import answer_of, converted
 from perdure.runtime.record import Future
-from perdure.stores.store import Health, Store
+from perdure.stores.contract import Store
+from perdure.stores.values import Health
 from perdure.values.address import Address, Job
 from perdure.values.errors import StoreError
 from perdure.values.instance import Fence, Instance

@@ -39,7 +39,7 @@ from perdure.programs.interpreter import interpret
 from perdure.programs.straight import until_asked
 from perdure.runtime.record import LogRecord, Runtime
 from perdure.runtime.run_context import InRun, enter_run, leave_run
-from perdure.stores.store import Store
+from perdure.stores.contract import Store
 from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown, RunTimeout, StoreError
 from perdure.values.instance import Fence, Instance
 from perdure.values.limits import Limits

@@ -55,8 +55,8 @@ from perdure.jobs.ensured import Ensured
 from perdure.jobs.recovery import is_delivered_beside_others, left_behind
 from perdure.runtime.eager_task import ended
 from perdure.runtime.record import Future, LogRecord, Runtime, SpawnedTask, Timer
-from perdure.stores.sharing.member import StoreMember
-from perdure.stores.store import Store
+from perdure.stores.contract import Store
+from perdure.stores.shares import StoreMember
 from perdure.values.address import Address, Job
 from perdure.values.event import Event, JobResumed
 from perdure.values.instance import Instance
@@ -142,7 +142,7 @@ class RunningEngine:
             StoreError: the store failed.
             EnsureFailed: a declared instance could not be created.
         """
-        if self.store.left == "died" and self.membership is None:
+        if self.store.previous_exit == "died" and self.membership is None:
             self.runner.code = "suspect"
             self._suspicion = self.runtime.call_later(SUSPICION_MS, self._trust)
         if self.membership is not None:

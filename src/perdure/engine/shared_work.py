@@ -16,8 +16,8 @@ from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.step import Execute
 from perdure.programs.future import settled
 from perdure.runtime.record import Runtime
-from perdure.stores.sharing.contract import Sharing
-from perdure.stores.store import DuePosition, Store
+from perdure.stores.contract import Sharing, Store
+from perdure.stores.values import DuePosition
 from perdure.values.address import Address, Job
 from perdure.values.errors import OutcomeUnknown, StoreError
 from perdure.values.instance import Instance

@@ -14,7 +14,7 @@ from perdure.engine.traced import Guarded
 from perdure.engine.tracing import Tracing
 from perdure.jobs.definition import AnyDefinition
 from perdure.runtime.record import LogRecord, Runtime
-from perdure.stores.store import Store
+from perdure.stores.contract import Store
 from perdure.values.errors import DefinitionError
 from perdure.values.excerpt import MAX_LINE_CHARACTERS, excerpt, fields_in_line, shortened
 from perdure.values.limits import Limits

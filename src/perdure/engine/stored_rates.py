@@ -14,7 +14,7 @@ from perdure.engine.rate_limit import LaneRates, RateLimit
 from perdure.jobs.lanes import Rate
 from perdure.programs.future import answer_of
 from perdure.runtime.record import Runtime, SpawnedTask
-from perdure.stores.store import Store
+from perdure.stores.contract import Store
 from perdure.values.address import Address, Job
 from perdure.values.errors import OutcomeUnknown, StoreError
 from perdure.values.transition import Loaded, Remembered, Transition

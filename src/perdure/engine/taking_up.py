@@ -16,8 +16,8 @@ from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import TAKE_UP, TakeUp
 from perdure.programs.future import answer_of
 from perdure.runtime.record import Future, LogRecord, Runtime
-from perdure.stores.journals import read_journal
-from perdure.stores.store import Store
+from perdure.stores.contract import Store
+from perdure.stores.snapshots import read_journal
 from perdure.values.address import Address, Job
 from perdure.values.errors import InvalidInput
 from perdure.values.instance import Instance

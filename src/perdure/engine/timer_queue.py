@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 import attrs
 
-from perdure.stores.store import DuePosition
+from perdure.stores.values import DuePosition
 from perdure.values.address import Address
 
 Entry: TypeAlias = tuple[Address, int]

@@ -10,7 +10,8 @@ from returns.result import Success
 
 from perdure.programs.future import answer_of
 from perdure.runtime.record import LogRecord, Runtime
-from perdure.stores.store import Health, Store
+from perdure.stores.contract import Store
+from perdure.stores.values import Health
 from perdure.values.address import Address
 from perdure.values.message import StoredMessage
 

@@ -13,7 +13,7 @@ from perdure.jobs.redaction import redacted_status
 from perdure.jobs.report import NOT_FOUND, report_status
 from perdure.programs.future import answer_of
 from perdure.runtime.record import Future, Runtime
-from perdure.stores.store import Store
+from perdure.stores.contract import Store
 from perdure.values.address import Address
 from perdure.values.errors import EngineClosed, InvalidInput, Overloaded
 from perdure.values.instance import Instance

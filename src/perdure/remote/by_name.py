@@ -17,7 +17,7 @@ from perdure.jobs.explanation import NO_ANSWERS, Answers
 from perdure.jobs.keys import check_key
 from perdure.jobs.request import WaitFor, check_wait
 from perdure.remote.servers import ServerCall
-from perdure.stores.store import LoggedEvent
+from perdure.stores.values import LoggedEvent
 from perdure.values.address import Address, check_id
 from perdure.values.errors import InvalidArgument, InvalidInput, RequestError
 from perdure.values.listings import HoldResult, InstanceOutcome, JobCount, StepRecord

@@ -16,7 +16,7 @@ from perdure.remote.channel import LINES, Channel, ClientRuntime
 from perdure.remote.gateway import RemoteGateway
 from perdure.remote.server_url import ServerUrl, server_url
 from perdure.remote.servers import MAX_SERVERS, Server, Servers
-from perdure.stores.sqlite.owner_socket import short_path
+from perdure.stores.sqlite.files import short_path
 from perdure.values.errors import DefinitionError, ServerUnreachable
 from perdure.values.times import Duration, duration_ms
 from perdure.values.trace import CurrentTrace

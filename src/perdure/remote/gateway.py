@@ -22,7 +22,7 @@ from perdure.jobs.report import NOT_FOUND
 from perdure.jobs.request import Repeat, Request, Terminate
 from perdure.remote.by_name import RemoteJob
 from perdure.remote.servers import CallRepeat, Server, ServerCall, Servers
-from perdure.stores.store import Backup, Health, LoggedEvent, OnBackupProgress
+from perdure.stores.values import Backup, Health, LoggedEvent, OnBackupProgress
 from perdure.values.address import Address, Job, check_id
 from perdure.values.errors import (
     BackupFailed,

@@ -10,9 +10,9 @@ from urllib.parse import SplitResult, unquote
 
 import attrs
 
-from perdure.stores.redacted_url import redacted_url, split_url
-from perdure.stores.sqlite.owner_socket import owner_socket
+from perdure.stores.sqlite.files import owner_socket
 from perdure.stores.url import sqlite_path
+from perdure.stores.url_parts import redacted_url, split_url
 from perdure.values.errors import DefinitionError
 
 _WHAT: Final = "URL of a server"

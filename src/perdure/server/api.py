@@ -39,7 +39,8 @@ from perdure.server.page_access import PageAccess
 from perdure.server.raw_path import with_raw_path
 from perdure.server.replies import problem_reply
 from perdure.server.routes import routes
-from perdure.stores.store import OnLocked, Store
+from perdure.stores.contract import Store
+from perdure.stores.values import OnLocked
 from perdure.telemetry.activity import Activity
 from perdure.values.errors import DefinitionError, EngineClosed, PerdureError
 from perdure.wire.problems import MEDIA_TYPE

@@ -29,7 +29,8 @@ from perdure.jobs.redaction import has_secrets, redacted_instance
 from perdure.kinds.worker_pool import WorkerPool
 from perdure.programs.future import answer_of
 from perdure.server.perform import may_see_tracebacks
-from perdure.stores.store import LoggedEvent, Store, UnreadEvent
+from perdure.stores.contract import Store
+from perdure.stores.values import LoggedEvent, UnreadEvent
 from perdure.telemetry.activity import Activity
 from perdure.values.address import Address
 from perdure.values.errors import InvalidArgument, InvalidId, InvalidInput, PerdureError, RequestError, StoreError

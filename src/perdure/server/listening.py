@@ -22,7 +22,7 @@ from perdure.server.bind import MAX_BINDS, Bind, TcpBind, UnixBind, parse_bind
 from perdure.server.tls import HANDSHAKE_TIMEOUT_S
 from perdure.server.unix_socket import is_live, unix_socket
 from perdure.server.unread import unread_bytes
-from perdure.stores.sqlite.fork_guard import guard_fork
+from perdure.stores.sqlite.files import guard_fork
 from perdure.values.errors import DefinitionError, ListenFailed
 from perdure.values.times import Duration, duration_ms
 

@@ -14,7 +14,7 @@ from perdure.client.client import Client
 from perdure.client.in_process import engine_of
 from perdure.jobs.call import result_of
 from perdure.server.replies import json_reply
-from perdure.stores.store import Health
+from perdure.stores.values import Health
 
 FRESH_MS: Final = 500
 """How long an answer is repeated."""

@@ -10,7 +10,7 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from perdure.stores.sqlite.owner_socket import short_path
+from perdure.stores.sqlite.files import short_path
 from perdure.values.errors import ListenFailed
 
 PRIVATE = 0o600

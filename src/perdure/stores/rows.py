@@ -1,19 +1,112 @@
-"""Instances and messages as rows, both ways."""
+"""Instances, messages, keys and events as rows, both ways, and the JSON in their columns.
+
+The JSON is readable for people: claims, pending retries, failures and the fields of events. Unknown fields are
+ignored, so that an older version of the library can read the store. A row that cannot be decoded is left out of
+results, and the health check reports it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from operator import attrgetter
 from types import NoneType
-from typing import Any, Final, TypeAlias, get_args
+from typing import Any, Final, TypeAlias, TypeVar, get_args
 
-from perdure.stores.codec import from_json, to_json
+import attrs
+import orjson
+from cattrs import Converter
+
+from perdure.stores.values import LoggedEvent, UnreadEvent
 from perdure.values.address import Address
 from perdure.values.errors import InvalidId, StoreCorrupt
+from perdure.values.event import EVENT_TYPES, Event
 from perdure.values.excerpt import excerpt
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import UNKNOWN_CODE, Claim, Instance, Left, PendingRetry, codes_of
 from perdure.values.message import Message, StoredMessage
 from perdure.values.status import Suspension
 from perdure.values.transition import Remembered
+
+T = TypeVar("T")
+
+_converter = Converter(detailed_validation=False)
+
+_OPTIONAL: Final = ("by", "state", "told", "told_by")
+"""Fields of events that are not stored if they are empty, which is their default."""
+
+
+_Reader: TypeAlias = tuple[tuple[str, ...], Callable[[object], tuple[Any, ...]]]
+_readers: Final[dict[type, _Reader]] = {}
+_bodies: Final[dict[type, _Reader]] = {}
+_NOT_IN_BODIES: Final = frozenset(("address", "at_ms", *_OPTIONAL))
+
+
+def _fields(record: Any) -> dict[str, Any]:
+    """Return the fields of a record by name. Records in them are left to `orjson`, which calls the converter."""
+    kind = record.__class__
+    reader = _readers.get(kind)
+    if reader is None:
+        names = tuple(field.name for field in attrs.fields(kind))
+        reader = _readers[kind] = (names, attrgetter(*names))
+    names, read = reader
+    return dict(zip(names, read(record), strict=True))
+
+
+def to_json(record: object) -> str:
+    """Encode a record of `perdure.values` as JSON text."""
+    kind = record.__class__
+    plain = _fields(record) if kind in _readers or attrs.has(kind) else record
+    return orjson.dumps(plain, default=_converter.unstructure).decode()
+
+
+def from_json(kind: type[T], text: str, *, what: str) -> T:
+    """Decode a record of `perdure.values`.
+
+    Args:
+        kind: its class.
+        text: the result of `to_json`.
+        what: the owner of the record, for the error message.
+
+    Raises:
+        StoreCorrupt: the text is not the JSON of such a record.
+    """
+    try:
+        return _converter.structure(orjson.loads(text), kind)
+    except Exception as error:  # cattrs raises any exception of a constructor
+        raise StoreCorrupt(what, f"its {kind.__name__} does not decode: {error!r}") from error
+
+
+def event_body(event: Event) -> str:
+    """Encode the fields of an event except its type, address and instant, which a store keeps in columns."""
+    kind = event.__class__
+    reader = _bodies.get(kind)
+    if reader is None:
+        names = tuple(field.name for field in attrs.fields(kind) if field.name not in _NOT_IN_BODIES)
+        reader = _bodies[kind] = (names, attrgetter(*names))
+    fields = dict(zip(reader[0], reader[1](event), strict=True))
+    for name in _OPTIONAL:
+        value = getattr(event, name, None)
+        if value:
+            fields[name] = value
+    return orjson.dumps(fields, default=_converter.unstructure).decode()
+
+
+def logged_event(*, sequence: int, address: str, type_: str, at_ms: int, body: str) -> LoggedEvent:
+    """Decode an event of the log.
+
+    A type that this version does not know, or a body that it cannot decode, results in an `UnreadEvent`: the log keeps
+    its sequence number, so that a sink can continue after it and a history shows that an event exists.
+    """
+    try:
+        fields: dict[str, Any] = orjson.loads(body)
+        event = _converter.structure(fields | {"address": address, "at_ms": at_ms}, EVENT_TYPES[type_])
+    except Exception as error:  # noqa: BLE001 - one bad event must not stop the log
+        return LoggedEvent(
+            sequence=sequence,
+            event=UnreadEvent(type=type_, address=address, at_ms=at_ms, body=body, reason=repr(error)),
+        )
+    return LoggedEvent(sequence=sequence, event=event)
+
 
 Row: TypeAlias = tuple[Any, ...]  # as the driver returns it; STRICT tables ensure the types, unless a page is damaged
 
@@ -40,16 +133,16 @@ _INT: Final = (int,)
 _TEXT: Final = (str,)
 _INT_OR_NULL: Final = (int, NoneType)
 _TEXT_OR_NULL: Final = (str, NoneType)
-_INSTANCE_TYPES: Final = (
+_INSTANCE_COLUMN_TYPES: Final = (
     *(_INT, _INT, _TEXT, _TEXT, _TEXT, _TEXT, _INT, _TEXT, _INT_OR_NULL, _TEXT_OR_NULL, _TEXT_OR_NULL, _TEXT_OR_NULL),
     *(_TEXT_OR_NULL, _INT, _INT, _TEXT_OR_NULL, _INT, _INT, _TEXT_OR_NULL, _INT_OR_NULL, _TEXT_OR_NULL, _INT_OR_NULL),
     *(_INT_OR_NULL, _TEXT_OR_NULL),
 )
-_MESSAGE_TYPES: Final = (
+_MESSAGE_COLUMN_TYPES: Final = (
     *(_INT, _TEXT, _TEXT, _TEXT, _TEXT, _INT, _INT, _INT, _TEXT_OR_NULL, _TEXT_OR_NULL, _TEXT_OR_NULL),
 )
-KEY_TYPES: Final = (_TEXT, _TEXT, _TEXT, _TEXT)
-EVENT_TYPES: Final = (_INT, _TEXT, _TEXT, _INT, _TEXT)
+KEY_COLUMN_TYPES: Final = (_TEXT, _TEXT, _TEXT, _TEXT)
+EVENT_COLUMN_TYPES: Final = (_INT, _TEXT, _TEXT, _INT, _TEXT)
 
 
 def check_types(row: Row, types: tuple[tuple[type, ...], ...], *, what: str) -> None:
@@ -101,7 +194,7 @@ def instance_from(row: Row) -> Instance:
     """
     address = Address(*row[2:5])
     what = str(address)
-    check_types(row, _INSTANCE_TYPES, what=what)
+    check_types(row, _INSTANCE_COLUMN_TYPES, what=what)
     if row[9] == "undecodable":  # of a file that is read before its migration, which writes the mark
         row = (*row[:9], None, *row[10:22], row[17], to_json(_of_older_code(row[17])))
     if row[9] not in _SUSPENSIONS:
@@ -156,7 +249,7 @@ def message_from(row: Row) -> StoredMessage:
         StoreCorrupt: the row is not a valid message.
     """
     what = f"message {row[0]}"
-    check_types(row, _MESSAGE_TYPES, what=what)
+    check_types(row, _MESSAGE_COLUMN_TYPES, what=what)
     try:
         sender, target = Address.parse(row[1]), Address.parse(row[2])
     except InvalidId as error:
@@ -184,3 +277,81 @@ def key_values(address: Address, remembered: Remembered) -> Row:
         remembered.failures,
         remembered.full_answers,
     )
+
+
+_LIMIT = 100
+_SHOWN = 5
+
+
+@attrs.define
+class CorruptRows:
+    """The corrupt rows found since the store was opened, the first 100 by name."""
+
+    _found: dict[str, str] = attrs.Factory(dict[str, str])
+
+    def note(self, error: StoreCorrupt) -> None:
+        """Remember a corrupt row."""
+        if len(self._found) < _LIMIT:
+            self._found[error.what] = error.reason
+
+    def forget(self, address: Address) -> None:
+        """Forget a row that was decoded or overwritten."""
+        if self._found:
+            self._found.pop(str(address), None)
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def __str__(self) -> str:
+        shown = "; ".join(f"{what}: {reason}" for what, reason in list(self._found.items())[:_SHOWN])
+        if not self._found:
+            return ""
+        if len(self._found) == 1:
+            return f"1 row cannot be decoded and is left out: {shown}"
+        return f"{len(self._found)} rows cannot be decoded and are left out: {shown}"
+
+
+def readable(
+    fetch: Callable[[Row, int], list[Row]],
+    decode: Callable[[Row], T],
+    place: Callable[[Row], Row],
+    start: Row,
+    limit: int,
+    damage: CorruptRows,
+) -> tuple[T, ...]:
+    """Read up to `limit` rows that decode, and skip the others.
+
+    Args:
+        fetch: returns a number of rows after a position.
+        decode: decodes a row.
+        place: returns the position of a row in the order of the query.
+        start: the position to start after.
+        limit: maximum number of rows.
+        damage: collects corrupt rows.
+    """
+    found: list[T] = []
+    while wanted := limit - len(found):
+        rows = fetch(start, wanted)
+        for row in rows:
+            try:
+                found.append(decode(row))
+            except StoreCorrupt as error:
+                damage.note(error)
+        if len(rows) < wanted:
+            break
+        start = place(rows[-1])
+    return tuple(found)
+
+
+_FIRST_SURROGATE: Final = 0xD800
+_AFTER_SURROGATES: Final = 0xE000
+"""No text can hold a surrogate alone."""
+
+
+def after_prefix(prefix: str) -> str | None:
+    """Return the first text, in the order of code points, that is after every text with this prefix."""
+    stem = prefix.rstrip("\U0010ffff")
+    if not stem:
+        return None
+    following = ord(stem[-1]) + 1
+    return stem[:-1] + chr(_AFTER_SURROGATES if following == _FIRST_SURROGATE else following)

@@ -8,12 +8,12 @@ from typing import Any, Final, TypeAlias
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode
 
 from perdure.runtime.record import Runtime
-from perdure.stores.byte_size import bytes_of
+from perdure.stores.contract import Store
 from perdure.stores.memory import memory_store
 from perdure.stores.postgres import open_postgres
-from perdure.stores.redacted_url import redacted_url, split_url
 from perdure.stores.sqlite import open_sqlite
-from perdure.stores.store import OnLocked, Store
+from perdure.stores.url_parts import bytes_of, redacted_url, split_url
+from perdure.stores.values import OnLocked
 from perdure.values.errors import DefinitionError
 
 OpenStore: TypeAlias = Callable[[str, Runtime | None], Awaitable[Store]]

@@ -17,7 +17,7 @@ from perdure.jobs.redaction import (
     redacted_payload,
     secrets_of_instance,
 )
-from perdure.stores.codec import event_body
+from perdure.stores.rows import event_body
 from perdure.values.answer import RunAnswer
 from perdure.values.excerpt import excerpt
 from perdure.values.instance import Instance

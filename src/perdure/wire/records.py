@@ -9,8 +9,8 @@ from typing import Any, Final, Literal, TypeVar, Union, cast, get_args, get_orig
 import orjson
 from cattrs import Converter
 
-from perdure.stores.codec import event_body, logged_event
-from perdure.stores.store import LoggedEvent, UnreadEvent
+from perdure.stores.rows import event_body, logged_event
+from perdure.stores.values import LoggedEvent, UnreadEvent
 from perdure.values.errors import OutcomeUnknown
 from perdure.values.excerpt import excerpt
 

@@ -12,7 +12,7 @@ from perdure.cli.check.tables import RememberedAnswer, StoredInstance
 from perdure.codecs import fingerprint
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.readable import check_readable
-from perdure.stores.encryption.records import Records
+from perdure.stores.encryption.records import RecordCipher
 from perdure.values.errors import InvalidInput, StoreCorrupt, UnknownAction
 from perdure.values.instance import Instance
 from perdure.values.message import StoredMessage
@@ -29,7 +29,7 @@ class RowCheck:
     """
 
     served: Mapping[tuple[str, str], AnyDefinition]
-    records: Records | None = None
+    records: RecordCipher | None = None
     journal: Callable[[Instance], tuple[str, ...] | None] | None = None
 
     # ------------------------------------------------------------ instances

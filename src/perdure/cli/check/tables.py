@@ -8,16 +8,16 @@ from typing import Final, Literal
 import attrs
 
 from perdure.cli.check.row_reader import RowReader
-from perdure.stores.codec import logged_event
 from perdure.stores.rows import (
-    EVENT_TYPES,
-    KEY_TYPES,
+    EVENT_COLUMN_TYPES,
+    KEY_COLUMN_TYPES,
     Row,
     check_types,
     instance_from,
+    logged_event,
     message_from,
 )
-from perdure.stores.store import LoggedEvent
+from perdure.stores.values import LoggedEvent
 from perdure.values.address import Address
 from perdure.values.errors import InvalidId, StoreCorrupt
 from perdure.values.instance import Instance
@@ -116,7 +116,7 @@ def _answer(row: Row) -> RememberedAnswer:
     address: Address | StoreCorrupt
     what = f"key {row[1]!r}"
     try:
-        check_types(row, KEY_TYPES, what=what)
+        check_types(row, KEY_COLUMN_TYPES, what=what)
         address = Address.parse(row[0])
     except InvalidId as error:
         address = StoreCorrupt(what, str(error))
@@ -127,7 +127,7 @@ def _answer(row: Row) -> RememberedAnswer:
 
 def _event(row: Row) -> LoggedEvent | StoreCorrupt:
     try:
-        check_types(row, EVENT_TYPES, what=f"event {row[0]}")
+        check_types(row, EVENT_COLUMN_TYPES, what=f"event {row[0]}")
     except StoreCorrupt as damage:
         return damage
     return logged_event(sequence=row[0], address=row[1], type_=row[2], at_ms=row[3], body=row[4])

@@ -16,7 +16,7 @@ import attrs
 
 from perdure.cli.demo.protocol import ANSWERS, COMMANDS, Answer, Command, Ready, Stop
 from perdure.cli.demo.worker import MAX_LINE_BYTES
-from perdure.stores.sqlite.private_file import open_private
+from perdure.stores.sqlite.files import open_private
 
 T = TypeVar("T")
 

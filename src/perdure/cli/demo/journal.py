@@ -9,7 +9,7 @@ from typing import TypeAlias
 import attrs
 
 from perdure.codecs import Codec
-from perdure.stores.sqlite.private_file import open_private
+from perdure.stores.sqlite.files import open_private
 
 
 @attrs.frozen

@@ -48,8 +48,8 @@ from perdure.examples.token_refresher import TokenState
 from perdure.jobs.definition import EventError
 from perdure.programs.container import result_inside
 from perdure.runtime.record import Future
+from perdure.stores.contract import Store
 from perdure.stores.sqlite import open_sqlite
-from perdure.stores.store import Store
 from perdure.values.errors import EngineClosed, HookFailed, OutcomeUnknown, Overloaded, Rejected, RequestError
 
 MAX_LINE_BYTES = 1_048_576

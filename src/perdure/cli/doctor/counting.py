@@ -8,8 +8,8 @@ from typing import Final, TypeAlias
 
 from perdure.cli.doctor.diagnosis import Diagnosis
 from perdure.cli.stats.counts import Counts
+from perdure.stores.sqlite.counters import saved
 from perdure.stores.sqlite.reader import Reader
-from perdure.stores.sqlite.status_counts import saved
 from perdure.values.listings import StatusCount, StoreCounts
 
 TRIES: Final = 5

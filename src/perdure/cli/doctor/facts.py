@@ -12,9 +12,8 @@ from typing import Final
 import attrs
 
 from perdure.cli.stats.counts import Counts, count
-from perdure.stores.sqlite.owner import owner_of
-from perdure.stores.sqlite.owner_socket import owner_socket
-from perdure.stores.sqlite.private_file import exposed_files
+from perdure.stores.sqlite.files import exposed_files, owner_socket
+from perdure.stores.sqlite.lock import owner_of
 from perdure.stores.sqlite.reader import Reader
 from perdure.stores.sqlite.schema import migrations
 

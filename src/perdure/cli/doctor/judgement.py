@@ -10,7 +10,7 @@ from perdure.cli.doctor.diagnosis import Diagnosis
 from perdure.cli.doctor.facts import StoreFacts
 from perdure.cli.size import MIB, shown
 from perdure.cli.stats.counts import FileSize
-from perdure.stores.store import Health
+from perdure.stores.values import Health
 from perdure.values.times import format_duration
 
 REMOTE: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs"})

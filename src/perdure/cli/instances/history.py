@@ -16,7 +16,7 @@ from perdure.cli.table import Table, write_table
 from perdure.cli.target.opening import open_target
 from perdure.cli.target.options import UNSET, TargetOptions
 from perdure.cli.usage_error import UsageError
-from perdure.stores.store import LoggedEvent
+from perdure.stores.values import LoggedEvent
 from perdure.values.excerpt import shortened
 from perdure.wire.records import data_of
 

@@ -21,10 +21,10 @@ from perdure.cli.standard_output import write_lines
 from perdure.cli.store_option import StoreOption
 from perdure.cli.usage_error import UsageError
 from perdure.kinds.workflow.row import row_of
-from perdure.stores.encryption.records import Records
+from perdure.stores.encryption.records import RecordCipher
 from perdure.stores.postgres.settings import shown_url
 from perdure.stores.snapshots import write_snapshots
-from perdure.stores.sqlite.private_file import open_private
+from perdure.stores.sqlite.files import open_private
 from perdure.values.errors import DefinitionError, InvalidInput, StoreError
 from perdure.values.instance import Instance
 from perdure.values.secret import why_unreadable
@@ -120,7 +120,7 @@ def _name(body: str) -> str:
         return ""
 
 
-def _journal(reader: RowReader, row: Instance, records: Records | None) -> tuple[str, ...] | None:
+def _journal(reader: RowReader, row: Instance, records: RecordCipher | None) -> tuple[str, ...] | None:
     """Read the journal of a row; None if it has none, or changed meanwhile."""
     found = tables.journal(reader, row) if row.journal_length else None
     if found is None or records is None:
@@ -128,7 +128,7 @@ def _journal(reader: RowReader, row: Instance, records: Records | None) -> tuple
     return records.journal(found, str(row.address), 0)
 
 
-def _decrypted(row: Instance, records: Records | None) -> Instance:
+def _decrypted(row: Instance, records: RecordCipher | None) -> Instance:
     """Decrypt a row.
 
     Raises:

@@ -10,7 +10,7 @@ import attrs
 from perdure.cli.stats.schema_size import SchemaSize
 from perdure.stores.rows import Row
 from perdure.stores.sqlite.reader import Reader
-from perdure.stores.sqlite.write_ahead_log import size_of
+from perdure.stores.sqlite.schema import size_of
 from perdure.values.errors import StoreCorrupt
 from perdure.values.excerpt import excerpt
 from perdure.values.secret import key_of

@@ -18,13 +18,13 @@ from perdure.jobs.report import NOT_FOUND, report_status
 from perdure.kinds.debounce import handler as debounce
 from perdure.kinds.worker_pool import handler as worker_pool
 from perdure.kinds.workflow import handler as workflow
-from perdure.stores.corrupt_rows import CorruptRows
+from perdure.stores.rows import CorruptRows
 from perdure.stores.sqlite import queries
-from perdure.stores.sqlite.owner import owner_of
+from perdure.stores.sqlite.lock import owner_of
+from perdure.stores.sqlite.queries import Search
 from perdure.stores.sqlite.reader import Reader
 from perdure.stores.sqlite.schema import migrations
-from perdure.stores.sqlite.search import Search
-from perdure.stores.store import Health, LoggedEvent, Query
+from perdure.stores.values import Health, LoggedEvent, Query
 from perdure.values.address import Address, Job
 from perdure.values.errors import InvalidInput, ServerUnreachable
 from perdure.values.instance import Instance

@@ -14,7 +14,7 @@ from perdure._lazy import lazy_module
 from perdure.cli.target.options import UNSET, PlaceOptions, TargetOptions, chosen_urls, token_of
 from perdure.cli.target.target import Target
 from perdure.cli.usage_error import UsageError
-from perdure.stores.sqlite.owner_socket import owner_socket, short_path
+from perdure.stores.sqlite.files import owner_socket, short_path
 from perdure.stores.url import sqlite_path
 from perdure.values.errors import DefinitionError, ServerUnreachable, StoreError
 from perdure.values.excerpt import one_line

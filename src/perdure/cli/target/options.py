@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from perdure.cli.usage_error import UsageError
 from perdure.stores.postgres.settings import is_postgres
-from perdure.stores.redacted_url import redacted_url, split_url
+from perdure.stores.url_parts import redacted_url, split_url
 from perdure.values.errors import DefinitionError
 
 SERVERS: Final = ("http", "https", "http+unix")

@@ -14,7 +14,7 @@ import attrs
 from perdure.cli.json_object import object_of
 from perdure.cli.target.target import Ask
 from perdure.remote import SyncClient, connect_sync
-from perdure.stores.store import Health, LoggedEvent
+from perdure.stores.values import Health, LoggedEvent
 from perdure.values.address import Address, Job
 from perdure.values.errors import ServerUnreachable
 from perdure.values.listings import (

@@ -11,8 +11,8 @@ from perdure._lazy import lazy_module
 from perdure.cli.usage_error import UsageError
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.redaction import redacted_instance, redacted_message
-from perdure.stores.encryption.records import Records
-from perdure.stores.store import LoggedEvent
+from perdure.stores.encryption.records import RecordCipher
+from perdure.stores.values import LoggedEvent
 from perdure.values.address import Address
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Instance
@@ -39,7 +39,7 @@ class Shown:
     """
 
     served: Mapping[tuple[str, str], AnyDefinition] = attrs.Factory(dict[tuple[str, str], AnyDefinition])
-    records: Records | None = None
+    records: RecordCipher | None = None
 
     def knows(self, address: Address) -> bool:
         """Return whether the app has the definition of an instance, which says which values are secret."""

@@ -10,7 +10,7 @@ from perdure.values.excerpt import excerpt, fields_in_line
 
 if TYPE_CHECKING:
     from perdure.jobs.request import WaitFor
-    from perdure.stores.store import Health, LoggedEvent
+    from perdure.stores.values import Health, LoggedEvent
     from perdure.values.address import Address, Job
     from perdure.values.listings import (
         EngineMember,

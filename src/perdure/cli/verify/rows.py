@@ -10,7 +10,7 @@ import orjson
 from perdure.cli.check import row_invariants
 from perdure.cli.check.finding import Finding, Topic, finding_at
 from perdure.cli.check.tables import RememberedAnswer, StoredInstance
-from perdure.stores.store import LoggedEvent, UnreadEvent
+from perdure.stores.values import LoggedEvent, UnreadEvent
 from perdure.values.errors import StoreCorrupt
 from perdure.values.message import StoredMessage
 from perdure.values.secret import key_of

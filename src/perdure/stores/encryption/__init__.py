@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from perdure.stores.encryption.keys import Encryption, Key
-from perdure.stores.encryption.operations import encrypted_store
+from perdure.stores.encryption.sealed_store import encrypted_store
 
 __all__ = ["Encryption", "Key", "encrypted_store"]

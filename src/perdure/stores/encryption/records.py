@@ -9,7 +9,7 @@ import attrs
 import orjson
 
 from perdure.stores.encryption.keys import Encryption
-from perdure.stores.store import LoggedEvent, UnreadEvent
+from perdure.stores.values import LoggedEvent, UnreadEvent
 from perdure.values.address import Address
 from perdure.values.event import Event, JobLeft, JobNoted, JobParked, JobTerminated
 from perdure.values.failure import FailureRecord
@@ -23,7 +23,7 @@ _OUTSIDE: Final = "outside:transaction"
 
 
 @attrs.frozen
-class Records:
+class RecordCipher:
     """Encrypts and decrypts records.
 
     Addresses, job names, actions, idempotency keys, statuses, times, counters and class names of errors stay plain,

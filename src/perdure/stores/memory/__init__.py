@@ -1,6 +1,5 @@
 """The memory store."""
 
-from perdure.stores.memory.backend import MemoryBackend, memory_store
-from perdure.stores.memory.shared_backend import SharedMemoryBackend
+from perdure.stores.memory.backend import MemoryBackend, SharedMemoryBackend, memory_store
 
 __all__ = ["MemoryBackend", "SharedMemoryBackend", "memory_store"]

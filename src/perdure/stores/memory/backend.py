@@ -1,9 +1,30 @@
-"""The memory store: the reference for every other store, and the one for tests."""
+"""The memory store, owned by one engine or shared by several.
+
+It is the reference for every other store, and the store of tests and simulations. A backend holds the data, which
+outlives the openings.
+"""
 
 from __future__ import annotations
 
-from perdure.stores.memory.opening import Opening, Tables
-from perdure.stores.store import Capabilities, Left, Store
+from collections.abc import Callable
+from itertools import islice
+from typing import Any, Final, Never, TypeVar
+
+import attrs
+from returns.future import FutureResult
+from returns.result import Failure, Result, Success
+
+from perdure.programs.future import converted, settled
+from perdure.stores.contract import Sharing, Store
+from perdure.stores.memory.opening import Committed, Opening
+from perdure.stores.memory.tables import Tables
+from perdure.stores.shares import Members, Served, Share, StoreMember
+from perdure.stores.values import Capabilities, DuePosition, LoadRequest, PreviousExit
+from perdure.values.errors import OwnershipLost, StoreError
+from perdure.values.instance import Instance
+from perdure.values.message import Kept, StoredMessage
+from perdure.values.transition import Loaded, Transition
+from perdure.values.turn_inputs import OtherEngines
 
 
 class MemoryBackend:
@@ -30,7 +51,7 @@ class MemoryBackend:
         Returns:
             A store whose epoch is one more than that of the previous opening.
         """
-        left: Left = "died" if self._epoch and self._opening.is_open else "closed"
+        previous_exit: PreviousExit = "died" if self._epoch and self._opening.is_open else "closed"
         self._epoch += 1
         self._opening.end(f"it was opened again: epoch {self._epoch} has replaced this one")
         self._opening = opening = Opening(self._tables)
@@ -67,7 +88,7 @@ class MemoryBackend:
             journal=opening.journal,
             load_all=opening.load_all,
             commit_all=opening.commit_all,
-            left=left,
+            previous_exit=previous_exit,
             waits="never",
         )
 
@@ -82,3 +103,234 @@ def memory_store(*, name: str = "memory://") -> Store:
         A store that passes the conformance suite. Its data is lost once it is dropped.
     """
     return MemoryBackend(name=name).open()
+
+
+A = TypeVar("A")
+
+LEASE_MS: Final = 4_000
+"""How long a lease lasts by default."""
+
+_ALL: Final = 1 << 62
+
+
+class SharedMemoryBackend:
+    """The data of a shared memory store, and its members.
+
+    Args:
+        clock_ms: the store's own wall clock, in milliseconds since 1970 UTC, which no engine's clock affects.
+        lease_ms: how long a lease lasts.
+        name: the store's name in messages.
+    """
+
+    __slots__ = ("_clock_ms", "_epoch", "_lease_ms", "_members", "_name", "_openings", "_origins", "_tables")
+
+    def __init__(
+        self, clock_ms: Callable[[], float], *, lease_ms: int = LEASE_MS, name: str = "memory+shared://"
+    ) -> None:
+        self._clock_ms = clock_ms
+        self._lease_ms = lease_ms
+        self._name = name
+        self._tables = Tables()
+        self._epoch = 0
+        self._members: dict[int, _Joined] = {}
+        self._openings: dict[int, _SharedOpening] = {}
+        self._origins: dict[int, int] = {}  # the epochs that sent living messages, by message id
+
+    def open(self, *, label: str = "") -> Store:
+        """Open the store beside its other openings.
+
+        Args:
+            label: names the process in `StoreMember.label`.
+        """
+        self._epoch = epoch = self._epoch + 1
+        opening = _SharedOpening(self, self._tables, epoch)
+        now_ms = self._clock_ms()
+        self._members[epoch] = _Joined({}, now_ms, now_ms + self._lease_ms, label)
+        self._openings[epoch] = opening
+        return self._store(epoch, opening)
+
+    def reader(self) -> Store:
+        """Return a store that is no member, for inspection; its epoch is 0."""
+        return self._store(0, _SharedOpening(self, self._tables, 0))
+
+    def _store(self, epoch: int, opening: _SharedOpening) -> Store:
+        return Store(
+            name=self._name,
+            epoch=epoch,
+            capabilities=Capabilities(ownership="shared", durability="none"),
+            load=opening.load,
+            commit=opening.commit,
+            due=opening.due,
+            next_alarm=opening.next_alarm,
+            claimed=opening.claimed,
+            left_to=opening.left_to,
+            messages_left_to=opening.messages_left_to,
+            messages=opening.messages,
+            next_message=opening.next_message,
+            dead_letters=opening.dead_letters,
+            redrive=opening.redrive,
+            find=opening.find,
+            history=opening.history,
+            events=opening.events,
+            prune=opening.prune,
+            health=opening.health,
+            close=opening.close,
+            count_messages=opening.count_messages,
+            cursor=opening.cursor,
+            move_cursor=opening.move_cursor,
+            holds=opening.holds,
+            set_hold=opening.set_hold,
+            due_except=opening.due_except,
+            journal=opening.journal,
+            counts=opening.counts,
+            commit_all=opening.commit_all,
+            load_all=opening.load_all,
+            queued=opening.queued,
+            lanes=opening.lanes,
+            sharing=Sharing(
+                lease_ms=self._lease_ms,
+                heartbeat=opening.heartbeat,
+                members=opening.members,
+                due=opening.due_in_share,
+                messages=opening.messages_in_share,
+                abandoned=opening.abandoned,
+            ),
+        )
+
+    # ------------------------------------------------------------ membership
+    def beat(self, epoch: int, served: Served) -> None:
+        """Declare dead the members whose lease has ended, except this one, whose lease is renewed."""
+        now_ms = self._clock_ms()
+        for other in [other for other, member in self._members.items() if other != epoch and member.until_ms < now_ms]:
+            del self._members[other]
+            self._openings.pop(other).declare_dead()
+        self._members[epoch] = attrs.evolve(self._members[epoch], served=dict(served), until_ms=now_ms + self._lease_ms)
+
+    def leave(self, epoch: int) -> None:
+        """End a membership."""
+        self._members.pop(epoch, None)
+        self._openings.pop(epoch, None)
+
+    def members(self) -> Members:
+        """Return the members."""
+        now_ms = self._clock_ms()
+        found = (
+            StoreMember(
+                epoch=epoch,
+                served=member.served,
+                joined_ms=int(member.joined_ms),
+                lease_left_ms=int(member.until_ms - now_ms),
+                label=member.label,
+            )
+            for epoch, member in self._members.items()
+        )
+        return Members(members=tuple(found), last_epoch=self._epoch, now_ms=int(now_ms))
+
+    # ------------------------------------------------------------ messages
+    def origin(self, message_id: int) -> int:
+        """Return the epoch that sent a message; 0 if it is not known."""
+        return self._origins.get(message_id, 0)
+
+    def sent(self, epoch: int, after_id: int, transition: Transition) -> None:
+        """Record who sent the messages after an id, and forget one that is settled."""
+        for message_id in range(after_id + 1, self._tables.mail.last_id + 1):
+            self._origins[message_id] = epoch
+        fate = transition.inbound
+        if fate is not None and not isinstance(fate, Kept) and not self._tables.mail.is_living(fate.message_id):
+            self._origins.pop(fate.message_id, None)
+
+
+@attrs.frozen
+class _Joined:
+    served: Served
+    joined_ms: float
+    until_ms: float
+    label: str
+
+
+class _SharedOpening(Opening):
+    """One opening, until it is closed or declared dead."""
+
+    __slots__ = ("_backend", "_dead", "_epoch")
+
+    def __init__(self, backend: SharedMemoryBackend, tables: Tables, epoch: int) -> None:
+        super().__init__(tables)
+        self._backend = backend
+        self._epoch = epoch
+        self._dead = False
+
+    def declare_dead(self) -> None:
+        """Refuse all later operations: another engine may have taken over the work of this one."""
+        self._dead = True
+        self.end("another engine declared this one dead, because its lease had ended")
+
+    def _load(self, request: LoadRequest) -> Result[Loaded, StoreError]:
+        return Failure(self._lost) if self._dead else super()._load(request)
+
+    def _commit(self, transition: Transition) -> Committed:
+        if self._dead:
+            return Failure(self._lost)
+        before = self._tables.mail.last_id
+        answer = super()._commit(transition)
+        if transition.messages or transition.inbound is not None:
+            self._backend.sent(self._epoch, before, transition)
+        return answer
+
+    def close(self) -> FutureResult[None, StoreError]:
+        """End this opening and its membership."""
+        self._backend.leave(self._epoch)
+        return super().close()
+
+    def heartbeat(self, served: Served, /) -> FutureResult[Members, StoreError]:
+        """Renew the lease, and return the members."""
+        if self._ended:
+            return self._refuse("renew the lease")
+        self._backend.beat(self._epoch, served)
+        return settled(Success(self._backend.members()))
+
+    def members(self) -> FutureResult[Members, StoreError]:
+        """Return the members."""
+        return self._refuse("read members") if self._ended else settled(Success(self._backend.members()))
+
+    def due_in_share(
+        self, now_ms: int, limit: int, share: Share, after: DuePosition | None = None, /
+    ) -> FutureResult[tuple[Instance, ...], StoreError]:
+        """Return the due instances of a share."""
+        return _those(self.due(now_ms, _ALL, after), lambda row: row.address in share, limit)
+
+    def messages_in_share(
+        self, now_ms: int, limit: int, share: Share, others: OtherEngines, old_ms: int, /
+    ) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
+        """Return the messages that this opening sent, and those of a share that their writer does not deliver."""
+
+        def may_deliver(one: StoredMessage) -> bool:
+            origin = self._backend.origin(one.message_id)
+            if origin == self._epoch:
+                return True
+            return (origin not in others or one.message.sent_ms < old_ms) and one.message.target in share
+
+        return _those(self.messages(now_ms, _ALL), may_deliver, limit)
+
+    def abandoned(
+        self, after_incarnation: int, limit: int, share: Share, others: OtherEngines, /
+    ) -> FutureResult[tuple[Instance, ...], StoreError]:
+        """Return the instances of a share with a claim of a dead engine."""
+
+        def is_abandoned(row: Instance) -> bool:
+            owners = {claim.owner for claim in (row.claim, row.event_claim) if claim is not None}
+            return any(owner != self._epoch and owner not in others for owner in owners) and row.address in share
+
+        return _those(self.claimed(after_incarnation, _ALL), is_abandoned, limit)
+
+    def _refuse(self, operation: str) -> FutureResult[Never, Any]:
+        return settled(Failure(self._lost)) if self._dead else super()._refuse(operation)
+
+    @property
+    def _lost(self) -> OwnershipLost:
+        return OwnershipLost(f"epoch {self._epoch} of a shared memory store", self._ended)
+
+
+def _those(
+    operation: FutureResult[tuple[A, ...], StoreError], is_wanted: Callable[[A], bool], limit: int
+) -> FutureResult[tuple[A, ...], StoreError]:
+    return converted(operation, lambda rows: tuple(islice(filter(is_wanted, rows), limit)))

@@ -1,24 +1,139 @@
-"""The instances of the memory store, with indexes of the due and the claimed ones."""
+"""The instances of the memory store, and the sorted indexes of the due, the claimed and the queued ones."""
 
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left, bisect_right, insort
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, takewhile
 from operator import attrgetter
 from typing import TypeAlias
 
 import attrs
 
-from perdure.stores.lanes import QueuedLane
-from perdure.stores.memory.lanes import LaneIndex
-from perdure.stores.memory.ordered import Ordered
-from perdure.stores.store import DuePosition, Query
+from perdure.stores.values import DuePosition, Query, QueuedLane
 from perdure.values.address import Address, Job
 from perdure.values.instance import Fence, Instance
 from perdure.values.listings import StatusCount
 from perdure.values.status import Status
+
+Entry: TypeAlias = tuple[int, ...]
+
+_BLOCK = 512
+
+
+class Ordered:
+    """Entries in ascending order. Adding, removing and finding an entry take logarithmic time."""
+
+    __slots__ = ("_blocks", "_lasts")
+
+    def __init__(self) -> None:
+        self._blocks: list[list[Entry]] = []
+        self._lasts: list[Entry] = []  # the last entry of each block
+
+    def add(self, entry: Entry) -> None:
+        """Insert an entry, which must not exist."""
+        if not self._blocks:
+            self._blocks.append([entry])
+            self._lasts.append(entry)
+            return
+        at = min(bisect_left(self._lasts, entry), len(self._lasts) - 1)
+        block = self._blocks[at]
+        insort(block, entry)
+        self._lasts[at] = block[-1]
+        if len(block) > 2 * _BLOCK:
+            self._split(at)
+
+    def remove(self, entry: Entry) -> None:
+        """Remove an entry, which must exist."""
+        at = bisect_left(self._lasts, entry)
+        block = self._blocks[at]
+        del block[bisect_left(block, entry)]
+        if block:
+            self._lasts[at] = block[-1]
+        else:
+            del self._blocks[at]
+            del self._lasts[at]
+
+    def from_(self, bound: Entry) -> Iterator[Entry]:
+        """Yield the entries at or after a bound, in order. The set must not change meanwhile."""
+        at = bisect_left(self._lasts, bound)
+        if at == len(self._blocks):
+            return
+        block = self._blocks[at]
+        yield from block[bisect_left(block, bound) :]
+        for later in self._blocks[at + 1 :]:
+            yield from later
+
+    def __contains__(self, entry: Entry) -> bool:
+        return next(self.from_(entry), None) == entry
+
+    def __iter__(self) -> Iterator[Entry]:
+        for block in self._blocks:
+            yield from block
+
+    def _split(self, at: int) -> None:
+        block = self._blocks[at]
+        self._blocks[at : at + 1] = [block[:_BLOCK], block[_BLOCK:]]
+        self._lasts[at : at + 1] = [block[_BLOCK - 1], block[-1]]
+
+
+@attrs.define
+class _JobLanes:
+    names: list[str] = attrs.Factory(list[str])  # in order
+    entries: dict[str, Ordered] = attrs.Factory(dict[str, Ordered])  # (rank_ms, incarnation)
+
+
+class LaneIndex:
+    """An index of the queued instances. A lane that has none is not kept."""
+
+    __slots__ = ("_jobs",)
+
+    def __init__(self) -> None:
+        self._jobs: dict[Job, _JobLanes] = {}
+
+    def change(self, incarnation: int, before: Instance | None, after: Instance | None) -> None:
+        """Note that an instance was written or deleted."""
+        was, entry = _entry(before), _entry(after)
+        if was == entry:
+            return
+        if was is not None:
+            self._remove(was[0], was[1], (was[2], incarnation))
+        if entry is not None:
+            self._add(entry[0], entry[1], (entry[2], incarnation))
+
+    def after(self, job: Job, lane: str | None, most: int) -> tuple[str, ...]:
+        """Return the next lanes of a job after one, or the first ones."""
+        names = self._jobs[job].names if job in self._jobs else []
+        start = 0 if lane is None else bisect_right(names, lane)
+        return tuple(names[start : start + most])
+
+    def of(self, job: Job, lane: str) -> Iterator[Entry]:
+        """Yield the ranks and incarnations of a lane, in order."""
+        lanes = self._jobs.get(job)
+        return iter(()) if lanes is None or lane not in lanes.entries else iter(lanes.entries[lane])
+
+    def _add(self, job: Job, lane: str, entry: Entry) -> None:
+        lanes = self._jobs.setdefault(job, _JobLanes())
+        if lane not in lanes.entries:
+            insort(lanes.names, lane)
+            lanes.entries[lane] = Ordered()
+        lanes.entries[lane].add(entry)
+
+    def _remove(self, job: Job, lane: str, entry: Entry) -> None:
+        lanes = self._jobs[job]
+        lanes.entries[lane].remove(entry)
+        if next(iter(lanes.entries[lane]), None) is None:
+            del lanes.entries[lane]
+            del lanes.names[bisect_left(lanes.names, lane)]
+
+
+def _entry(instance: Instance | None) -> tuple[Job, str, int] | None:
+    if instance is None or instance.lane is None or instance.rank_ms is None:
+        return None
+    return (instance.address.kind, instance.address.name), instance.lane, instance.rank_ms
+
 
 _Place: TypeAlias = tuple[str, str, str]  # an address as a plain tuple: hashed and compared in C
 

@@ -11,14 +11,14 @@ from typing import Literal, TypeAlias, assert_never
 
 import attrs
 
-from perdure.stores.memory.ordered import Ordered
+from perdure.stores.memory.instances import Ordered
 from perdure.values.address import Address, Job
 from perdure.values.message import Consumed, DeadLettered, Kept, Message, MessageFate, Postponed, StoredMessage
 
 _Pair: TypeAlias = tuple[Address, Address]
 
 
-class Mail:
+class MessageTable:
     """Messages that were sent and not consumed.
 
     The head of a (sender, target) pair is its oldest live message, the only one that may be delivered. Heads are

@@ -1,23 +1,16 @@
-"""One opening of a memory store: the operations of its ``Store`` record."""
+"""One opening of a memory store: the functions of its ``Store`` record."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Never, TypeAlias, TypeVar, assert_never
 
-import attrs
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
 from perdure.programs.future import settled
-from perdure.stores.groups import LoadRequest
-from perdure.stores.lanes import QueuedLane
-from perdure.stores.memory.event_log import EventLog
-from perdure.stores.memory.instances import Instances
-from perdure.stores.memory.journals import Journals
-from perdure.stores.memory.keys import Keys
-from perdure.stores.memory.messages import Mail
-from perdure.stores.store import Cursor, DuePosition, Health, LoggedEvent, Query, Retention
+from perdure.stores.memory.tables import Tables
+from perdure.stores.values import Cursor, DuePosition, Health, LoadRequest, LoggedEvent, Query, QueuedLane, Retention
 from perdure.values.address import Address, Job
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreError, StoreUnavailable
 from perdure.values.event import Event
@@ -33,18 +26,6 @@ Committed: TypeAlias = Result[Fence, StoreError | Conflict | OutcomeUnknown]
 
 _NOTHING = Loaded()
 _LEFT = Fence(0, 0)
-
-
-@attrs.define
-class Tables:
-    """All data of a memory store; it outlives the openings."""
-
-    instances: Instances = attrs.Factory(Instances)
-    mail: Mail = attrs.Factory(Mail)
-    keys: Keys = attrs.Factory(Keys)
-    log: EventLog = attrs.Factory(EventLog)
-    holds: set[Job] = attrs.Factory(set[Job])
-    journals: Journals = attrs.Factory(Journals)
 
 
 class Opening:

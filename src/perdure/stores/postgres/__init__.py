@@ -6,8 +6,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from perdure.runtime.record import Runtime
+from perdure.stores.contract import Store
 from perdure.stores.postgres.settings import settings_of
-from perdure.stores.store import OnLocked, Store
+from perdure.stores.values import OnLocked
 from perdure.values.errors import DefinitionError
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def check_driver(settings: PostgresSettings) -> None:
         DefinitionError: it is not.
     """
     try:
-        import_module("perdure.stores.postgres.driver")
+        import_module("perdure.stores.postgres.connections")
     except ModuleNotFoundError as error:
         if error.name != "asyncpg":
             raise

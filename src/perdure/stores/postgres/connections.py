@@ -1,32 +1,379 @@
-"""The connections of a store, without state that a pooler would lose, and the answers of the server as results."""
+"""The connections of a store, without state that a pooler would lose, and the answers of the server as results.
+
+A few connections serve an opening, the last used first; more are made only while all others are busy. Errors of the
+driver and the server become errors of a store.
+"""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
+import asyncpg as _asyncpg  # type: ignore[import-untyped]
+import attrs
 from returns.result import Failure, Result, Success
 
-from perdure.runtime.record import Runtime
-from perdure.stores.postgres.driver import asyncpg
-from perdure.stores.postgres.endings import reason_of_end
-from perdure.stores.postgres.failures import (
-    DRIVER_ERRORS,
-    EPOCH_ENDED,
-    READ_ONLY,
-    UNSENDABLE,
-    NoConnection,
-    ends_the_session,
-    failure_of_write,
-    state_of,
-    unavailable,
-)
-from perdure.stores.postgres.pool import ConnectionPool, Urgency
+from perdure.runtime.eager_task import ended
+from perdure.runtime.record import Future, Runtime, SpawnedTask, Timer
 from perdure.stores.postgres.settings import PostgresSettings
-from perdure.values.errors import OutcomeUnknown, OwnershipLost, StoreError
+from perdure.values.errors import OutcomeUnknown, OwnershipLost, StoreError, StoreUnavailable
+
+asyncpg: Any = _asyncpg
+"""The module ``asyncpg``."""
+
+
+EPOCH_ENDED: Final = "PD001"
+"""Raised by the functions of the schema when another opening has ended this one."""
+
+READ_ONLY: Final = "25006"
+"""Raised by a server that is a replica, or has become one."""
+
+DRIVER_ERRORS: Final[tuple[type[Exception], ...]] = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a connection that has received the last error of its server, and not yet its end
+    OSError,
+    TimeoutError,
+)
+"""What an operation of the driver may raise. `ConnectionError` is an `OSError`."""
+
+UNSENDABLE: Final[tuple[type[Exception], ...]] = (asyncpg.DataError, ValueError, TypeError, OverflowError)
+"""Raised by the driver before it sends a value that it cannot encode."""
+
+LOCK_NOT_AVAILABLE: Final = "55P03"
+NO_FREE_CONNECTION: Final = "53300"
+CANNOT_CONNECT_NOW: Final = "57P03"
+COMPLETION_UNKNOWN: Final = "40003"
+
+QUERY_CANCELED: Final = "57014"
+"""Raised by a server that undid a statement, because an operator cancelled it, or it took longer than a time limit."""
+
+_AGAIN: Final = ("40001", "40P01", LOCK_NOT_AVAILABLE)  # serialization failure, deadlock
+
+_HINTS: Final = {
+    READ_ONLY: "the server is a replica; add target_session_attrs=read-write to the URL, with all hosts",
+    "28P01": "the password or the user is wrong; check the URL, or PGPASSWORD",
+    "28000": "the server refuses this user; check the URL and pg_hba.conf",
+    "42704": "check the options of the URL: those that perdure does not know are parameters of PostgreSQL",
+    "3D000": "create it first, or check the URL",
+    "42501": (
+        "the role lacks a privilege; grant CREATE on the database, or have an administrator run the SQL of "
+        "'perdure migrate --print-sql' and grant USAGE on the schema and all privileges on its tables and sequences"
+    ),
+    NO_FREE_CONNECTION: (
+        "the server has no free connection; raise max_connections, use fewer engines (each has up to six), or put "
+        "PgBouncer in between"
+    ),
+    QUERY_CANCELED: "nothing was written; an operator cancelled the statement, or it exceeded statement_timeout",
+    LOCK_NOT_AVAILABLE: "another transaction holds a lock of the tables; look for it in pg_stat_activity, and end it",
+    CANNOT_CONNECT_NOW: "the server is starting or shutting down",
+    "PD002": "finish it with 'perdure copy', or drop the schema",
+}
+
+
+class NoConnection(Exception):
+    """There was no connection: nothing was sent.
+
+    Attributes:
+        reason: the error of the driver.
+    """
+
+    def __init__(self, reason: BaseException) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+def state_of(error: BaseException) -> str:
+    """Return the SQLSTATE of an error; empty if it did not come from the server."""
+    return str(getattr(error, "sqlstate", None) or "")
+
+
+def is_worth_repeating(error: BaseException) -> bool:
+    """Return whether the server undid a statement because of other transactions."""
+    return state_of(error) in _AGAIN
+
+
+def is_worth_waiting(error: BaseException) -> bool:
+    """Return whether the server has no free connection, or is starting: a connection may succeed later."""
+    return state_of(error) in (NO_FREE_CONNECTION, CANNOT_CONNECT_NOW)
+
+
+def ends_the_session(error: BaseException) -> bool:
+    """Return whether the server ended the session with an error: ``FATAL``, or ``PANIC`` if it ended itself."""
+    severity = getattr(error, "severity_en", None) or getattr(error, "severity", None)  # a pooler sends only the second
+    return severity in ("FATAL", "PANIC")
+
+
+def is_about_the_connection(error: BaseException) -> bool:
+    """Return whether a statement may have been executed although it failed.
+
+    A server that undid it says so with the severity ``ERROR``. One that ends may have written the commit before: a
+    failing disk of the log, for example, is the ``PANIC`` of a class that is a refusal otherwise.
+    """
+    if ends_the_session(error):
+        return True
+    if isinstance(error, UNSENDABLE):
+        return False
+    if not isinstance(error, asyncpg.PostgresError):
+        return True
+    state = state_of(error)
+    return state != QUERY_CANCELED and (state[:2] in ("08", "57", "") or state == COMPLETION_UNKNOWN)
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the text of an error with a hint, without passwords."""
+    text = str(error) or type(error).__name__
+    hint = _HINTS.get(state_of(error))
+    if hint is None and isinstance(error, OSError):
+        hint = "check that the server runs and accepts connections at this address"
+    return text if hint is None else f"{text}: {hint}"
+
+
+def unavailable(operation: str, error: BaseException) -> StoreUnavailable:
+    """Return the error of an operation that wrote nothing."""
+    return StoreUnavailable(operation, reason_of(error))
+
+
+def failure_of_write(operation: str, error: BaseException) -> StoreError | OutcomeUnknown:
+    """Return the error of a statement that writes."""
+    return OutcomeUnknown(reason_of(error)) if is_about_the_connection(error) else unavailable(operation, error)
+
+
+OPENED: Final = "another engine has opened the store; start this one again if it is to take over"
+EXPIRED: Final = "its lease ended, and another engine declared it dead; start it again"
+COPIED: Final = (
+    "'perdure copy' ended it, so that no row changes during the copy; when the copy is complete, start it again on the "
+    "store that you use from then on"
+)
+UNKNOWN: Final = "another engine or 'perdure copy' has ended it; start it again"
+
+_ENDED: Final = """
+SELECT epoch < 0, lease_until IS NOT NULL FROM {schema}.engines WHERE epoch IN ($1::bigint, -$1::bigint)
+"""
+
+
+async def reason_of_end(first_row: Callable[..., Awaitable[Any]], schema: str, epoch: int) -> str:
+    """Return why an opening has ended.
+
+    Args:
+        first_row: executes a statement, and returns its first row.
+        schema: the quoted name of the schema.
+        epoch: the number of the opening.
+    """
+    try:
+        row = await first_row(_ENDED.format(schema=schema), epoch)
+    except NoConnection:
+        return UNKNOWN
+    except DRIVER_ERRORS:
+        return UNKNOWN
+    if row is None:
+        return UNKNOWN
+    if row[0]:
+        return COPIED
+    return EXPIRED if row[1] else OPENED
+
+
+MOST: Final = 4
+"""Connections, and one more for urgent statements."""
+
+IDLE_MS: Final = 300_000
+"""After which a connection that was not used is closed."""
+
+REFUSED_MS: Final = 1_000
+"""How long statements wait for the connections that there are, after the server had none free."""
+
+CLOSE_S: Final = 10
+"""How long the end of a connection may take, with the cancellation of its statement."""
+
+Urgency: TypeAlias = Literal["usual", "urgent"]
+
+
+@attrs.define(eq=False)
+class ConnectionPool:
+    """Connections that keep nothing between statements.
+
+    Attributes:
+        runtime: how it waits.
+        make: connects. Raises one of `DRIVER_ERRORS`.
+    """
+
+    runtime: Runtime
+    make: Callable[[], Awaitable[Any]]
+    _open: dict[Any, int] = attrs.Factory(dict[Any, int])
+    """All connections, with their generation."""
+
+    _idle: list[tuple[Any, float]] = attrs.Factory(list[tuple[Any, float]])
+    """Those without a statement, and since when; the last used is the last one."""
+
+    _ending: dict[Any, SpawnedTask[None]] = attrs.Factory(dict[Any, SpawnedTask[None]])
+    _waiting: deque[Future[Any]] = attrs.Factory(deque[Future[Any]])
+    _connecting: int = 0
+    _generation: int = 0
+    _refused_until_ms: float = 0.0
+    _phase: Literal["open", "closed"] = "open"
+    _timer: Timer | None = None
+
+    async def acquire(self, urgency: Urgency = "usual") -> Any:
+        """Return a connection for one statement, as soon as there is one; an urgent statement is first.
+
+        Raises:
+            Exception: one of `DRIVER_ERRORS`: there is none, and the server accepts none; or the pool is closed.
+        """
+        while True:
+            if self._phase == "closed":
+                raise asyncpg.InterfaceError("the connections of the store are closed")
+            connection = self._unused()
+            if connection is None and self._may_connect(urgency):
+                connection = await self._connected()
+            if connection is None:
+                connection = await self._released(urgency)
+            if connection is not None:
+                return connection
+
+    def _unused(self) -> Any:
+        """Return the connection that was used last, if one is free."""
+        while self._idle:
+            connection, _ = self._idle.pop()
+            if self._is_usable(connection):
+                return connection
+        return None
+
+    def _is_usable(self, connection: Any) -> bool:
+        """Return whether a connection can be used; end one that cannot."""
+        if self._phase == "open" and self._open[connection] == self._generation and not connection.is_closed():
+            return True
+        self._end(connection)
+        return False
+
+    def _may_connect(self, urgency: Urgency) -> bool:
+        number = len(self._open) + self._connecting
+        if not number:
+            return True
+        refused = self.runtime.monotonic_ms() < self._refused_until_ms
+        return number < MOST + (urgency == "urgent") and not refused
+
+    async def _connected(self) -> Any:
+        """Connect; return None if the server has no free connection, and others of this pool will be free."""
+        self._connecting += 1
+        generation = self._generation
+        try:
+            connection = await self.make()
+        except DRIVER_ERRORS as error:
+            if is_worth_waiting(error) and self._open:
+                self._refused_until_ms = self.runtime.monotonic_ms() + REFUSED_MS
+                return None
+            self._wake()  # the next one may be answered otherwise
+            raise
+        except BaseException:
+            self._wake()
+            raise
+        finally:
+            self._connecting -= 1
+        self._open[connection] = generation
+        return connection
+
+    async def _released(self, urgency: Urgency) -> Any:
+        """Wait for a connection; None if the caller has to look again."""
+        if self._idle:
+            return None
+        waiter = self.runtime.future()
+        if urgency == "urgent":
+            self._waiting.appendleft(waiter)
+        else:
+            self._waiting.append(waiter)
+        try:
+            return await waiter
+        except BaseException:  # the event loop is stopping
+            if not waiter.done() or waiter.cancelled():
+                waiter.cancel()
+            elif waiter.result() is None:
+                self._wake()
+            else:
+                self.release(waiter.result())
+            raise
+
+    def release(self, connection: Any) -> None:
+        """Pass a connection on."""
+        if not self._is_usable(connection):
+            self._wake()
+            return
+        waiter = self._next_waiter()
+        if waiter is not None:
+            waiter.set_result(connection)
+            return
+        self._idle.append((connection, self.runtime.monotonic_ms()))
+        if self._timer is None:
+            self._timer = self.runtime.call_later(IDLE_MS, self._end_idle)
+
+    def discard(self, connection: Any) -> None:
+        """End a connection whose statement may still be executed, which the server then cancels."""
+        self._end(connection)
+        self._wake()
+
+    def expire(self) -> None:
+        """Use none of the present connections again."""
+        self._generation += 1
+
+    def terminate(self) -> None:
+        """End all connections at once, and make no others: the statements under way fail."""
+        self._phase = "closed"
+        for connection in (*self._open, *self._ending):
+            connection.terminate()
+
+    async def close(self) -> None:
+        """Close all connections; no statement is under way."""
+        self._phase = "closed"
+        if self._timer is not None:
+            self._timer.cancel()
+        for connection in tuple(self._open):
+            self._end(connection)
+        for ending in tuple(self._ending.values()):
+            await ended(ending, self.runtime)
+
+    # ------------------------------------------------------------ those that wait
+    def _next_waiter(self) -> Future[Any] | None:
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                return waiter
+        return None
+
+    def _wake(self) -> None:
+        """Let one that waits look again."""
+        waiter = self._next_waiter()
+        if waiter is not None:
+            waiter.set_result(None)
+
+    # ------------------------------------------------------------ ends
+    def _end(self, connection: Any) -> None:
+        if self._open.pop(connection, None) is None:
+            return
+        ending = self._ending[connection] = self.runtime.spawn(_close(connection), name="perdure:end of a connection")
+        ending.add_done_callback(lambda _: self._ending.pop(connection))
+
+    def _end_idle(self) -> None:
+        self._timer = None
+        until_ms = self.runtime.monotonic_ms() - IDLE_MS
+        idle, self._idle = self._idle, []
+        for connection, since_ms in idle:
+            if since_ms <= until_ms:
+                self._end(connection)
+            else:
+                self._idle.append((connection, since_ms))
+        if self._idle:
+            self._timer = self.runtime.call_later(IDLE_MS, self._end_idle)
+
+
+async def _close(connection: Any) -> None:
+    try:
+        await connection.close(timeout=CLOSE_S)
+    except DRIVER_ERRORS:
+        connection.terminate()
+
 
 CONNECT_TIMEOUT_S: Final = 10
 COMMAND_TIMEOUT_S: Final = 60

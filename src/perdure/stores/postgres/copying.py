@@ -23,13 +23,12 @@ from perdure.stores.copying.contract import (
     Table,
     claim_owner,
 )
-from perdure.stores.postgres.connections import connect, is_pooled
-from perdure.stores.postgres.failures import DRIVER_ERRORS, UNSENDABLE, unavailable
-from perdure.stores.postgres.keeper import Keeper, sharers
+from perdure.stores.postgres.connections import DRIVER_ERRORS, UNSENDABLE, connect, is_pooled, unavailable
+from perdure.stores.postgres.encoding import decoded, encoded
+from perdure.stores.postgres.ownership import OwnerLock, sharers
 from perdure.stores.postgres.schema import in_schema, migrate, migrations, no_schema, version_of
 from perdure.stores.postgres.settings import PostgresSettings, settings_of
-from perdure.stores.postgres.text import decoded, encoded
-from perdure.stores.sharing.share import bucket_of_printed
+from perdure.stores.shares import bucket_of_printed
 from perdure.values.errors import CopyFailed, StoreLocked, StoreMissing, StoreTooNew, StoreUnavailable
 
 _SHARING: Final = "SELECT count(*) FROM perdure.engines WHERE state = 'open' AND lease_until > clock_timestamp()"
@@ -170,8 +169,8 @@ class _Tables:
         Raises:
             StoreLocked: an engine owns the schema, or engines share it.
         """
-        keeper = Keeper(self.connection, self.settings.quoted, self.settings.dsn)
-        await keeper.acquire(store=self.settings.name, on_locked="raise", runtime=asyncio_runtime())
+        lock = OwnerLock(self.connection, self.settings.quoted, self.settings.dsn)
+        await lock.acquire(store=self.settings.name, on_locked="raise", runtime=asyncio_runtime())
         await self._check_not_shared()  # first without the lock of the writers, which would delay engines
         # An owner that lost only the connection of its lock could still write, and so could a member whose lease has
         # ended: nothing ends it before another member sends a heartbeat.

@@ -9,11 +9,9 @@ from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
 from perdure.programs.future import answered_by, asked, converted
-from perdure.stores.postgres.encode import arrays, event_row
+from perdure.stores.postgres.encoding import EVENT_COLUMNS, arrays, encoded, event_from, event_row
 from perdure.stores.postgres.operations import PostgresOperations
-from perdure.stores.postgres.rows import EVENT_COLUMNS, event_from
-from perdure.stores.postgres.text import encoded
-from perdure.stores.store import Cursor, LoggedEvent, Retention
+from perdure.stores.values import Cursor, LoggedEvent, Retention
 from perdure.values.address import Address
 from perdure.values.errors import StoreError
 from perdure.values.event import Event

@@ -12,23 +12,23 @@ import attrs
 from returns.future import FutureResult
 
 from perdure.runtime.record import LogRecord, Runtime
-from perdure.stores.postgres.arrivals import Arrivals
-from perdure.stores.postgres.connections import PostgresConnections, connect
-from perdure.stores.postgres.counting import InstanceCounting
+from perdure.stores.contract import Store
+from perdure.stores.postgres.connections import (
+    DRIVER_ERRORS,
+    UNSENDABLE,
+    PostgresConnections,
+    connect,
+    is_worth_waiting,
+    unavailable,
+)
 from perdure.stores.postgres.event_log import PostgresEventLog
-from perdure.stores.postgres.failures import DRIVER_ERRORS, UNSENDABLE, is_worth_waiting, unavailable
-from perdure.stores.postgres.health import Checks
-from perdure.stores.postgres.keeper import Keeper
-from perdure.stores.postgres.lanes import PostgresLanes
-from perdure.stores.postgres.listings import Listings
-from perdure.stores.postgres.membership import Lease
 from perdure.stores.postgres.operations import PostgresOperations
-from perdure.stores.postgres.regaining import Regaining
+from perdure.stores.postgres.ownership import Lease, LockRecovery, NotificationListener, OwnerLock
+from perdure.stores.postgres.queries import HealthCheck, InstanceCounting, Listings, PostgresLanes, Searches
 from perdure.stores.postgres.schema import migrate, no_schema, version_of
-from perdure.stores.postgres.search import Searches
 from perdure.stores.postgres.settings import PostgresSettings
 from perdure.stores.postgres.sharing import SharedOperations
-from perdure.stores.store import Capabilities, Left, OnLocked, Store
+from perdure.stores.values import Capabilities, OnLocked, PreviousExit
 from perdure.values.errors import StoreError, StoreLocked, StoreMissing, StoreUnavailable
 
 T = TypeVar("T")
@@ -124,21 +124,21 @@ async def _opened(connection: Any, settings: PostgresSettings, on_locked: OnLock
 
 
 async def _owned(connection: Any, settings: PostgresSettings, on_locked: OnLocked, runtime: Runtime) -> Store:
-    keeper = Keeper(connection, settings.quoted, settings.dsn)
-    await keeper.acquire(store=settings.name, on_locked=on_locked, runtime=runtime)
-    epoch, ended = await keeper.own(store=settings.name, label=_label())
+    lock = OwnerLock(connection, settings.quoted, settings.dsn)
+    await lock.acquire(store=settings.name, on_locked=on_locked, runtime=runtime)
+    epoch, ended = await lock.own(store=settings.name, label=_label())
     connections = await _pool(settings, epoch, runtime)
-    operations = PostgresOperations(runtime, settings, connections, keeper, epoch)
+    operations = PostgresOperations(runtime, settings, connections, lock, epoch)
     store = _store(settings, operations, Listings(operations))
-    regaining = Regaining(runtime, keeper, settings.name, epoch, operations.lose)
-    listening = _listening(store, operations, regaining.connection)
+    lock_recovery = LockRecovery(runtime, lock, settings.name, epoch, operations.lose)
+    listening = _listening(store, operations, lock_recovery.connection)
 
     def close() -> FutureResult[None, StoreError]:
-        regaining.end()
+        lock_recovery.end()
         return listening.close()
 
-    left: Left = "died" if ended else "closed"
-    return attrs.evolve(listening, left=left, close=close, watch_ownership=regaining.watch)
+    previous_exit: PreviousExit = "died" if ended else "closed"
+    return attrs.evolve(listening, previous_exit=previous_exit, close=close, watch_ownership=lock_recovery.watch)
 
 
 async def _shared(connection: Any, settings: PostgresSettings, runtime: Runtime) -> Store:
@@ -163,13 +163,15 @@ async def _pool(settings: PostgresSettings, epoch: int, runtime: Runtime) -> Pos
 
 def _listening(store: Store, operations: PostgresOperations, connection: Callable[[], Awaitable[Any]]) -> Store:
     """Return the store with notifications, until it is closed."""
-    arrivals = Arrivals(operations.runtime, connection, operations.write, operations.schema, operations.epoch)
+    notifications = NotificationListener(
+        operations.runtime, connection, operations.write, operations.schema, operations.epoch
+    )
 
     def close() -> FutureResult[None, StoreError]:
-        arrivals.end()
+        notifications.end()
         return operations.close()
 
-    return attrs.evolve(store, listen=arrivals.listen, close=close)
+    return attrs.evolve(store, listen=notifications.listen, close=close)
 
 
 def _label() -> str:
@@ -198,7 +200,7 @@ def _store(settings: PostgresSettings, operations: PostgresOperations, listings:
         history=log.history,
         events=log.events,
         prune=log.prune,
-        health=Checks(operations).health,
+        health=HealthCheck(operations).health,
         close=operations.close,
         lost=operations.lost,
         count_messages=listings.count_messages,

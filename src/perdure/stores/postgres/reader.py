@@ -11,11 +11,10 @@ from typing import Any, Final, TypeVar
 
 import attrs
 
-from perdure.stores.postgres.connections import connect
-from perdure.stores.postgres.failures import DRIVER_ERRORS, UNSENDABLE, unavailable
+from perdure.stores.postgres.connections import DRIVER_ERRORS, UNSENDABLE, connect, unavailable
+from perdure.stores.postgres.encoding import decoded
 from perdure.stores.postgres.schema import check_version, in_schema, migrations, no_schema, version_of
 from perdure.stores.postgres.settings import PostgresSettings, settings_of
-from perdure.stores.postgres.text import decoded
 from perdure.stores.rows import Row
 from perdure.values.errors import StoreMissing, StoreUnavailable
 

@@ -129,11 +129,7 @@ async def migrate(connection: Any, *, store: str, schema: str, lock_timeout_ms: 
         StoreTooNew: a newer version of the library has migrated them; nothing was changed.
         Exception: one of `DRIVER_ERRORS`; such as a lock that was not available `TRIES` times.
     """
-    from perdure.stores.postgres.failures import (  # noqa: PLC0415 - the statements are printed without a driver
-        DRIVER_ERRORS,
-        LOCK_NOT_AVAILABLE,
-        state_of,
-    )
+    from perdure.stores.postgres.connections import DRIVER_ERRORS, LOCK_NOT_AVAILABLE, state_of  # noqa: PLC0415 - the statements are printed without a driver
 
     found = await version_of(connection, schema)
     check_version(found, store=store)

@@ -8,9 +8,8 @@ from urllib.parse import parse_qsl, urlencode
 
 import attrs
 
-from perdure.stores.byte_size import bytes_of
-from perdure.stores.redacted_url import redacted_url, split_url
-from perdure.stores.store import DEFAULT_CACHE_BYTES, IfMissing
+from perdure.stores.url_parts import bytes_of, redacted_url, split_url
+from perdure.stores.values import DEFAULT_CACHE_BYTES, IfMissing
 from perdure.values.errors import DefinitionError
 from perdure.values.times import duration_ms
 

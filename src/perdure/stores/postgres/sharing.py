@@ -10,14 +10,19 @@ from returns.future import FutureResult
 from returns.result import Failure, Result
 
 from perdure.programs.future import asked
-from perdure.stores.postgres.listings import Listings, due_place, due_row
+from perdure.stores.contract import Sharing
+from perdure.stores.postgres.encoding import (
+    INSTANCE_COLUMNS,
+    MESSAGE_COLUMNS,
+    Row,
+    encoded,
+    instance_from,
+    message_from,
+)
 from perdure.stores.postgres.operations import PostgresOperations
-from perdure.stores.postgres.rows import INSTANCE_COLUMNS, MESSAGE_COLUMNS, Row, instance_from, message_from
-from perdure.stores.postgres.text import encoded
-from perdure.stores.sharing.contract import Sharing
-from perdure.stores.sharing.member import Members, Served, StoreMember
-from perdure.stores.sharing.share import Share
-from perdure.stores.store import DuePosition
+from perdure.stores.postgres.queries import Listings, due_place, due_row
+from perdure.stores.shares import Members, Served, Share, StoreMember
+from perdure.stores.values import DuePosition
 from perdure.values.errors import OutcomeUnknown, StoreError, StoreUnavailable
 from perdure.values.instance import Instance
 from perdure.values.message import StoredMessage

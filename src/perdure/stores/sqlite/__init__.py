@@ -6,7 +6,8 @@ import os
 from typing import Final, Literal
 
 from perdure.runtime.record import Runtime
-from perdure.stores.store import IfMissing, OnLocked, Store
+from perdure.stores.contract import Store
+from perdure.stores.values import IfMissing, OnLocked
 from perdure.values.errors import DefinitionError
 
 DEFAULT_CACHE_BYTES: Final = 64 * 1024 * 1024

@@ -18,12 +18,10 @@ from returns.result import Failure, Result, Success
 
 from perdure.programs.future import asked
 from perdure.runtime.record import Runtime
-from perdure.stores.sqlite.batcher import Batcher
-from perdure.stores.sqlite.database import File, Read
-from perdure.stores.sqlite.handoff import Handoff, HandoffRevoked
-from perdure.stores.sqlite.temp_file import PartialFile
-from perdure.stores.sqlite.thread import DatabaseThread, WorkConnection, connect
-from perdure.stores.store import Backup, BackupProgress, OnBackupProgress
+from perdure.stores.sqlite.database import Batcher, File, Read
+from perdure.stores.sqlite.offline import PartialFile
+from perdure.stores.sqlite.thread import ConnectionLoan, DatabaseThread, LoanRevoked, WorkConnection, connect
+from perdure.stores.values import Backup, BackupProgress, OnBackupProgress
 from perdure.values.errors import BackupFailed, StoreError, StoreUnavailable
 
 STEP_PAGES: Final = 64
@@ -33,17 +31,17 @@ _OPERATION = "make a backup"
 
 
 @attrs.frozen
-class Lent:
+class LentConnection:
     """The store's connection, lent to a backup.
 
     Attributes:
         connection: the connection.
-        handoff: hands it over, a step at a time.
+        loan: hands it over, a step at a time.
         page_bytes: the size of a page.
     """
 
     connection: WorkConnection
-    handoff: Handoff
+    loan: ConnectionLoan
     page_bytes: int
 
 
@@ -68,8 +66,8 @@ class Backups:
         return asked(self._make(PartialFile(Path(path).absolute(), self.file.disk.sync), progress))
 
     async def _make(self, copy: PartialFile, progress: OnBackupProgress) -> Result[Backup, StoreError]:
-        handoff = Handoff()
-        lent = await self.batcher.read(Read(_OPERATION, partial(_lend, handoff=handoff)))
+        loan = ConnectionLoan()
+        lent = await self.batcher.read(Read(_OPERATION, partial(_lend, loan=loan)))
         if not isinstance(lent, Success):
             return Failure(lent.failure())
         try:
@@ -88,43 +86,45 @@ class Backups:
             copy.discard()
 
     async def _fill(
-        self, copy: PartialFile, lent: Lent, thread: DatabaseThread, progress: OnBackupProgress
+        self, copy: PartialFile, lent: LentConnection, thread: DatabaseThread, progress: OnBackupProgress
     ) -> Result[Backup, StoreError]:
-        handoff = lent.handoff
+        loan = lent.loan
         filling = thread.run(lambda cursor: self._filled(copy, lent, cursor.connection))
         filled = self.runtime.spawn(filling, name=f"backup of {self.file.store}")
         try:
-            while not handoff.is_over:
-                stepped = await self.batcher.read(Read(_OPERATION, lambda _: handoff.step()))
+            while not loan.is_over:
+                stepped = await self.batcher.read(Read(_OPERATION, lambda _: loan.step()))
                 if not isinstance(stepped, Success):
                     return Failure(stepped.failure())
-                if handoff.left is not None:
-                    progress(_progress(*handoff.left, lent.page_bytes))
+                if loan.left is not None:
+                    progress(_progress(*loan.left, lent.page_bytes))
         finally:
-            taken = await self.batcher.read(Read(_OPERATION, lambda _: handoff.take()))
+            taken = await self.batcher.read(Read(_OPERATION, lambda _: loan.take()))
             if not isinstance(taken, Success):  # the store is closing, or lost: its thread works no more
-                handoff.take()
+                loan.take()
         return await filled
 
-    def _filled(self, copy: PartialFile, lent: Lent, target: sqlite3.Connection) -> Result[Backup, StoreError]:
+    def _filled(
+        self, copy: PartialFile, lent: LentConnection, target: sqlite3.Connection
+    ) -> Result[Backup, StoreError]:
         """Run in the thread of the copy, and return the result even if the caller has gone."""
 
         def pages() -> None:
-            lent.connection.backup(target, pages=self.step_pages, progress=lent.handoff.between, sleep=0)
+            lent.connection.backup(target, pages=self.step_pages, progress=lent.loan.between, sleep=0)
 
         try:
-            return Success(copy.fill(target, lambda: lent.handoff.work(pages)))
-        except HandoffRevoked:
+            return Success(copy.fill(target, lambda: lent.loan.work(pages)))
+        except LoanRevoked:
             return Failure(StoreUnavailable(_OPERATION, "the store was closed or reopened during the backup"))
         except BackupFailed as failed:
             return Failure(failed)
 
 
-def _lend(cursor: sqlite3.Cursor, handoff: Handoff) -> Lent:
+def _lend(cursor: sqlite3.Cursor, loan: ConnectionLoan) -> LentConnection:
     connection = cast("WorkConnection", cursor.connection)  # the store's thread opens no other class
-    connection.lend(handoff)
+    connection.lend(loan)
     ((page_bytes,),) = cursor.execute("PRAGMA page_size").fetchall()
-    return Lent(connection, handoff, page_bytes)
+    return LentConnection(connection, loan, page_bytes)
 
 
 def _progress(pages_left: int, pages: int, page_bytes: int) -> BackupProgress:

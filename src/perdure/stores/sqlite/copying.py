@@ -27,11 +27,10 @@ from perdure.stores.copying.contract import (
     Table,
     claim_owner,
 )
-from perdure.stores.sqlite.lock import FileLock, acquire
-from perdure.stores.sqlite.missing_file import COPYING
+from perdure.stores.sqlite.files import sync_path
+from perdure.stores.sqlite.lock import COPYING, FileLock, acquire
 from perdure.stores.sqlite.reader import read_from_outside
 from perdure.stores.sqlite.schema import migrations, prepare, version_of
-from perdure.stores.sqlite.temp_file import sync_path
 from perdure.values.errors import CopyFailed, StoreCorrupt, StoreUnavailable
 
 _NUMBERS: Final = """

@@ -1,12 +1,145 @@
-"""The numbers that a store assigns, each only once."""
+"""Counters: the numbers that a store assigns, each only once, and its instances by job and status.
+
+Instances are counted once in portions, and from then on by the changes of each commit.
+"""
 
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
+from typing import Final, Literal, TypeAlias
 
 import attrs
 
-from perdure.stores.sqlite.status_counts import StatusCounts, take_saved
+from perdure.values.instance import Instance
+from perdure.values.listings import StatusCount
+from perdure.values.status import Status
+
+PORTION: Final = 5_000
+"""Instances that are counted at once: a few milliseconds."""
+
+_JobStatus: TypeAlias = tuple[str, str, Status]
+
+_END = "SELECT incarnation FROM instances WHERE incarnation > ? ORDER BY incarnation LIMIT 1 OFFSET ?"
+_COUNT = """
+SELECT kind, name, status, count(*) FROM instances WHERE incarnation > ? AND incarnation <= ? GROUP BY 1, 2, 3
+"""
+_REST = "SELECT kind, name, status, count(*) FROM instances WHERE incarnation > ? GROUP BY 1, 2, 3"
+_STATUS = "SELECT status FROM instances WHERE incarnation = ?"
+_SAVED = "SELECT kind, name, status, number FROM instance_counts"
+_FORGET = "DELETE FROM instance_counts"
+_SAVE = "INSERT INTO instance_counts (kind, name, status, number) VALUES (?, ?, ?, ?)"
+
+
+@attrs.define
+class StatusCounts:
+    """The counts of the instances whose incarnation is at most `counted_to`, and of all when `progress` is ``all``.
+
+    A change of an instance that is not counted yet changes nothing: the count meets the row later. So the count is
+    exact at every moment, although other transactions run between its portions.
+
+    Attributes:
+        progress: ``none`` until the first portion: then no change costs anything.
+        counted_to: the greatest incarnation that is counted.
+        size: instances per portion.
+    """
+
+    progress: Literal["none", "some", "all"] = "none"
+    counted_to: int = 0
+    size: int = PORTION
+    _numbers: Counter[_JobStatus] = attrs.field(alias="numbers", factory=Counter[_JobStatus])
+    _changes: Counter[_JobStatus] = attrs.Factory(Counter[_JobStatus])  # of the open transaction
+
+    @property
+    def instances(self) -> tuple[StatusCount, ...]:
+        """The counts so far."""
+        return tuple(sorted(StatusCount(*place, number) for place, number in self._numbers.items() if number))
+
+    def portion(self, cursor: sqlite3.Cursor) -> None:
+        """Count the next instances, outside a transaction that writes."""
+        if self.progress == "all":
+            return
+        end = cursor.execute(_END, (self.counted_to, self.size - 1)).fetchone()
+        if end is None:
+            rows = cursor.execute(_REST, (self.counted_to,)).fetchall()
+            self.progress = "all"
+        else:
+            rows = cursor.execute(_COUNT, (self.counted_to, *end)).fetchall()
+            self.progress, (self.counted_to,) = "some", end
+        for *place, number in rows:
+            kind, name, status = place
+            self._numbers[kind, name, status] += number
+
+    # ------------------------------------------------------------ changes
+    def before(self, cursor: sqlite3.Cursor, incarnation: int, known: Instance | None) -> Status | None:
+        """Return the status of an instance that is about to change; None if it need not be known.
+
+        Args:
+            cursor: a cursor in the open transaction.
+            incarnation: the incarnation of the instance.
+            known: the instance, if a cache has it.
+        """
+        if not self._counts(incarnation):
+            return None
+        if known is not None:
+            return known.status
+        row = cursor.execute(_STATUS, (incarnation,)).fetchone()
+        return None if row is None else row[0]
+
+    def changed(self, place: tuple[str, str], incarnation: int, before: Status | None, after: Status | None) -> None:
+        """Note a change of the open transaction.
+
+        Args:
+            place: the kind and name of the job.
+            incarnation: the incarnation of the instance.
+            before: its status before, from `before`; None if it did not exist.
+            after: its status now; None if it was deleted.
+        """
+        if before == after or not self._counts(incarnation):
+            return
+        if before is not None:
+            self._changes[*place, before] -= 1
+        if after is not None:
+            self._changes[*place, after] += 1
+
+    def committed(self) -> None:
+        """Note that the transaction is durable."""
+        if self._changes:
+            self._numbers.update(self._changes)
+            self._changes.clear()
+
+    def rolled_back(self) -> None:
+        """Forget the changes of a transaction that failed."""
+        self._changes.clear()
+
+    def _counts(self, incarnation: int) -> bool:
+        return self.progress == "all" or (self.progress == "some" and incarnation <= self.counted_to)
+
+    # ------------------------------------------------------------ from one opening to the next
+    def save(self, cursor: sqlite3.Cursor) -> None:
+        """Write complete counts, in the last transaction of an engine."""
+        if self.progress == "all":
+            cursor.executemany(_SAVE, [attrs.astuple(count) for count in self.instances])
+
+
+def take_saved(cursor: sqlite3.Cursor) -> StatusCounts:
+    """Return the counts that the previous engine saved when it closed the file, and delete them: they become stale.
+
+    Args:
+        cursor: a cursor in the transaction that counts the opening.
+    """
+    counts = saved(cursor)
+    if not counts:
+        return StatusCounts()
+    cursor.execute(_FORGET)
+    return StatusCounts(
+        progress="all", numbers=Counter({(one.kind, one.name, one.status): one.number for one in counts})
+    )
+
+
+def saved(cursor: sqlite3.Cursor) -> tuple[StatusCount, ...]:
+    """Return the counts that an engine saved when it closed the file; empty if it did not."""
+    return tuple(StatusCount(*row) for row in cursor.execute(_SAVED))
 
 
 @attrs.define

@@ -1,26 +1,140 @@
 """One engine owns a file: an advisory lock beside it, which names the owner, and one on the file itself.
 
-The lock file belongs to a path, and names the owner. The lock on the database file itself belongs to the file, whatever
-its path: a hard link, a bind mount, a folder that was renamed.
+An engine that stands by takes over when the owner ends, for any reason. It tries the lock five times a second, which
+costs at most 0.1 % of a core and delays the takeover by at most 200 ms. A blocking request would need a thread that
+cannot be cancelled. No lock is taken of a file that is missing where the data of another one was lost.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import re
 import socket
 import struct
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import IO, Final
 
-from perdure.stores.sqlite.fork_guard import guard_fork
-from perdure.stores.sqlite.missing_file import check_missing
-from perdure.stores.sqlite.owner import holder_of
-from perdure.stores.sqlite.private_file import open_private
-from perdure.stores.store import IfMissing
-from perdure.values.errors import StoreLocked, StoreUnavailable
+from perdure.runtime.record import LogRecord, Runtime
+from perdure.stores.sqlite.files import guard_fork, open_private
+from perdure.stores.sqlite.schema import log_of, size_of
+from perdure.stores.values import IfMissing
+from perdure.values.errors import StoreLocked, StoreMissing, StoreUnavailable
+
+LOST_LOG = "-wal.lost-"
+"""Between the name of a file and the epoch, in the name of the write-ahead log that a lost file left behind."""
+
+COPYING = ".copying"
+"""At the end of the name of a file that a copy writes, until it is complete."""
+
+
+def check_missing(path: str, *, store: str, if_missing: IfMissing) -> None:
+    """Check that a file has content, or that an empty store may be created in its place.
+
+    A write-ahead log that survived its file holds commits of the engine that wrote it. SQLite deletes such a log when
+    it opens an empty file.
+
+    Args:
+        path: the database file.
+        store: the store's name in errors.
+        if_missing: ``create``: unless a write-ahead log survived, or a copy into it is unfinished. ``refuse``: never.
+
+    Raises:
+        StoreMissing: the file is missing or empty, and must not be created.
+    """
+    file = Path(path)
+    try:
+        is_empty = not size_of(file)
+    except OSError:  # opening the file reports why
+        return
+    if not is_empty:
+        return
+    left = ", ".join(_logs_left(file))
+    if left:
+        reason = (
+            f"the file is missing or empty, and its engine left {left}; put the file back, or move {left} away and "
+            "restore a backup or create an empty store"
+        )
+        raise StoreMissing(store, reason)
+    partial = file.with_name(file.name + COPYING)
+    if partial.exists():
+        reason = f"{partial.name} is an unfinished copy into it; finish it with perdure copy, or delete it"
+        raise StoreMissing(store, reason)
+    if if_missing == "refuse":
+        reason = "the file is missing or empty; check the path, or create a store with if_missing 'create'"
+        raise StoreMissing(store, reason)
+
+
+def _logs_left(file: Path) -> list[str]:
+    log = log_of(file)
+    try:
+        lost = sorted(each.name for each in file.parent.iterdir() if each.name.startswith(f"{file.name}{LOST_LOG}"))
+    except OSError:  # likewise
+        lost = []
+    return [log.name, *lost] if size_of(log) else lost
+
+
+_LOCKS: Final = Path("/proc/locks")
+_SIGNED: Final = re.compile(r"process (\d+) on ")
+
+
+def owner_of(path: str | os.PathLike[str]) -> str | None:
+    """Return the process that owns a store, as its lock file names it.
+
+    It reads the kernel's table of locks: a lock taken as a probe, however briefly, could refuse an engine that starts
+    at that moment.
+
+    Args:
+        path: the file of the store, whether or not it exists.
+
+    Returns:
+        Such as ``process 41 on host``; None if no process of this machine owns the store, or the system has no such
+        table.
+    """
+    lock = Path(f"{os.path.realpath(path)}.lock")
+    try:
+        signed = lock.read_text(encoding="utf-8", errors="replace").strip()
+        inode = lock.stat().st_ino
+        table = _LOCKS.read_text(encoding="ascii", errors="replace") if sys.platform == "linux" else ""
+    except OSError:
+        return None
+    named = _SIGNED.match(signed)
+    return signed if named is not None and named[1] in _holders(inode, table) else None
+
+
+def holder_of(lock_file: IO[bytes], path: str) -> str:
+    """Return the process that keeps a lock file locked, for an error.
+
+    An engine writes its process into the file once it has the lock. Another program that may open the file can lock it
+    too, and leaves the name of the last engine in it.
+
+    Args:
+        lock_file: the open file.
+        path: its path.
+    """
+    lock_file.seek(0)
+    signed = lock_file.read().decode(errors="replace").strip()
+    try:
+        table = _LOCKS.read_text(encoding="ascii", errors="replace") if sys.platform == "linux" else ""
+    except OSError:
+        table = ""
+    named = _SIGNED.match(signed)
+    found = os.fstat(lock_file.fileno())
+    device = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}"  # of some file systems the table has another
+    holders = _holders(found.st_ino, table, device)
+    if not holders or (named is not None and named[1] in holders):
+        return signed or "another process"
+    last = f"the last engine was {signed}" if signed else "it names no engine"
+    return f"process {' and process '.join(holders)}, which locked {path} and did not sign it ({last})"
+
+
+def _holders(inode: int, table: str, device: str = r"\S+") -> list[str]:
+    """Return the ids of the processes that hold a lock on a file, from the kernel's table."""
+    return [found[1] for found in re.finditer(rf"FLOCK +ADVISORY +(?:WRITE|READ) (\d+) {device}:{inode} ", table)]
+
 
 _BY_ANOTHER_NAME: Final = (
     "an engine that opened it by another name (a hard link, a bind mount, a renamed folder), or lost its lock file"
@@ -179,3 +293,43 @@ def _lock_shared_bytes(database: int, kind: int) -> None:
     with suppress(OSError):
         request = struct.pack("hhqqi4x", kind, os.SEEK_SET, _SHARED_FIRST, _SHARED_SIZE, 0)
         fcntl.fcntl(database, fcntl.F_OFD_SETLK, request)
+
+
+POLL_MS = 200
+"""Pause between two attempts to lock, in milliseconds."""
+
+
+async def stand_by(
+    path: str, *, store: str, database: str, runtime: Runtime, if_missing: IfMissing = "create"
+) -> FileLock:
+    """Wait until a lock is free, and take it. Cancelling the wait takes nothing.
+
+    An owner that hangs keeps its lock: it is not taken over.
+
+    Args:
+        path: the lock file.
+        store: the store's name in the log.
+        database: the database file.
+        runtime: waits, and logs the present owner.
+        if_missing: whether the database file may be created.
+
+    Raises:
+        StoreMissing: the database file is missing or empty, and must not be created.
+        StoreUnavailable: the lock file cannot be created or opened.
+    """
+    owner, since_ms = "", runtime.monotonic_ms()
+    while True:
+        try:
+            lock = acquire(path, store=store, database=database, if_missing=if_missing)
+        except StoreLocked as held:
+            if held.owner != owner:
+                owner = held.owner
+                runtime.log(LogRecord("info", "waiting for store lock", {"store": store, "owner": owner}))
+            await runtime.sleep(POLL_MS)
+            continue
+        if owner:
+            waited_ms = round(runtime.monotonic_ms() - since_ms)
+            runtime.log(
+                LogRecord("info", "acquired store lock", {"store": store, "from": owner, "waited_ms": waited_ms})
+            )
+        return lock

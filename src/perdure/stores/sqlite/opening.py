@@ -9,18 +9,15 @@ from typing import Final, Literal, assert_never
 import attrs
 
 from perdure.runtime.record import LogRecord, Runtime
+from perdure.stores.contract import Store
 from perdure.stores.sqlite.backup import STEP_PAGES, Backups
-from perdure.stores.sqlite.batcher import Batcher
-from perdure.stores.sqlite.database import Database, File, open_database
-from perdure.stores.sqlite.disk import REAL_DISK, Disk
-from perdure.stores.sqlite.lock import FileLock, acquire
-from perdure.stores.sqlite.missing_file import check_missing
+from perdure.stores.sqlite.database import Batcher, Database, File, open_database
+from perdure.stores.sqlite.files import exposed_files
+from perdure.stores.sqlite.lock import FileLock, acquire, check_missing, stand_by
 from perdure.stores.sqlite.operations import Operations
-from perdure.stores.sqlite.private_file import exposed_files
-from perdure.stores.sqlite.schema import Synchronous
-from perdure.stores.sqlite.standby import stand_by
-from perdure.stores.sqlite.write_ahead_log import CHECKPOINT_PAGES, log_of
-from perdure.stores.store import Capabilities, Durability, IfMissing, Left, OnLocked, Store
+from perdure.stores.sqlite.ownership import REAL_DISK, Disk
+from perdure.stores.sqlite.schema import CHECKPOINT_PAGES, Synchronous, log_of
+from perdure.stores.values import Capabilities, Durability, IfMissing, OnLocked, PreviousExit
 
 _SYNCHRONOUS: dict[Literal["full", "relaxed"], Synchronous] = {"full": "FULL", "relaxed": "NORMAL"}
 
@@ -56,7 +53,9 @@ async def open_file(
     file = attrs.evolve(_file(path, _SYNCHRONOUS[durability]), disk=disk, checkpoint_pages=checkpoint_pages)
     check_missing(file.path, store=file.store, if_missing=if_missing)  # and again under the lock
     lock = await _lock(file, on_locked, if_missing, runtime)
-    left: Left = "died" if log_of(Path(file.path)).exists() else "closed"  # SQLite deletes the log when it is closed
+    previous_exit: PreviousExit = (
+        "died" if log_of(Path(file.path)).exists() else "closed"
+    )  # SQLite deletes the log when it is closed
     try:
         database = await open_database(attrs.evolve(file, descriptor=lock.database))
     except BaseException:
@@ -74,7 +73,7 @@ async def open_file(
         runtime=runtime,
         backup_pages=backup_pages,
     )
-    return attrs.evolve(store, left=left)
+    return attrs.evolve(store, previous_exit=previous_exit)
 
 
 async def _lock(file: File, on_locked: OnLocked, if_missing: IfMissing, runtime: Runtime) -> FileLock:

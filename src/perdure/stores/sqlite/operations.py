@@ -12,21 +12,25 @@ from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
 from perdure.programs.future import answered_by, asked, converted
-from perdure.stores.corrupt_rows import CorruptRows
-from perdure.stores.groups import LoadRequest
-from perdure.stores.lanes import QueuedLane
-from perdure.stores.rows import Row
-from perdure.stores.sqlite import cursors, holds, journals, messages, queries
-from perdure.stores.sqlite.batcher import Batcher, PendingOperation
-from perdure.stores.sqlite.change import append_events, event_values
-from perdure.stores.sqlite.change_group import ChangeGroup
-from perdure.stores.sqlite.counters import Counters
-from perdure.stores.sqlite.database import Read
-from perdure.stores.sqlite.retention import prune
-from perdure.stores.sqlite.search import Search
-from perdure.stores.sqlite.status_counts import StatusCounts
-from perdure.stores.sqlite.write_ahead_log import complaint_about, log_of, size_of
-from perdure.stores.store import Cursor, DuePosition, Found, Health, LoggedEvent, Query, Retention
+from perdure.stores.rows import CorruptRows, Row
+from perdure.stores.sqlite import changes, queries
+from perdure.stores.sqlite.changes import append_events, event_values, prune
+from perdure.stores.sqlite.counters import Counters, StatusCounts
+from perdure.stores.sqlite.database import Batcher, PendingOperation, Read
+from perdure.stores.sqlite.group_commit import ChangeGroup
+from perdure.stores.sqlite.queries import Search
+from perdure.stores.sqlite.schema import complaint_about, log_of, size_of
+from perdure.stores.values import (
+    Cursor,
+    DuePosition,
+    Found,
+    Health,
+    LoadRequest,
+    LoggedEvent,
+    Query,
+    QueuedLane,
+    Retention,
+)
 from perdure.values.address import Address, Job
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreCorrupt, StoreError
 from perdure.values.event import Event
@@ -181,28 +185,28 @@ class Operations:
 
     def cursor(self, name: str, /) -> FutureResult[Cursor, StoreError]:
         """Return the position of a sink."""
-        return self._read("read a cursor", lambda cursor: cursors.read(cursor, name))
+        return self._read("read a cursor", lambda cursor: queries.cursor_of_sink(cursor, name))
 
     def move_cursor(self, name: str, sequence: int, events: Sequence[Event] = (), /) -> FutureResult[None, StoreError]:
         """Move a sink forward, and log events, in a group with other writes."""
         rows = tuple(map(event_values, events))
         return self._write(
-            "move a cursor", lambda cursor, counters: cursors.move(cursor, counters, name, sequence, rows)
+            "move a cursor", lambda cursor, counters: changes.move_cursor(cursor, counters, name, sequence, rows)
         )
 
     def holds(self) -> FutureResult[tuple[Job, ...], StoreError]:
         """Return the held jobs."""
-        return self._read("read holds", holds.read)
+        return self._read("read holds", queries.holds)
 
     def set_hold(self, job: Job, hold: Hold, /) -> FutureResult[Literal["changed", "unchanged"], StoreError]:
         """Hold or release a job, in a group with other writes."""
-        return self._write("hold", lambda cursor, _: holds.change(cursor, job, hold))
+        return self._write("hold", lambda cursor, _: changes.set_hold(cursor, job, hold))
 
     def journal(
         self, address: Address, incarnation: int, first: int, limit: int, /
     ) -> FutureResult[tuple[str, ...], StoreError]:
         """Return rows of a journal."""
-        return self._read("read a journal", lambda cursor: journals.read(cursor, address, incarnation, first, limit))
+        return self._read("read a journal", lambda cursor: queries.journal(cursor, address, incarnation, first, limit))
 
     def prune(self, retention: Retention, /) -> FutureResult[int, StoreError]:
         """Delete rows past their retention."""
@@ -339,7 +343,7 @@ def _look(cursor: sqlite3.Cursor, log: Path) -> str:
 def _redrive(
     cursor: sqlite3.Cursor, counters: Counters, message_id: int, events: Sequence[Row]
 ) -> Literal["redriven", "not_found"]:
-    outcome = messages.redrive(cursor, message_id)
+    outcome = changes.redrive(cursor, message_id)
     if outcome == "redriven":
         append_events(cursor, counters, events)
     return outcome

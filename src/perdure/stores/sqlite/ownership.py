@@ -1,26 +1,186 @@
 """Checks around each transaction, in the driver's thread, that this engine still owns its file.
 
-The lock keeps other engines out. It does not stop a program that takes no lock, an operator who moves files, or a
-network disk whose locks do not work. So the engine recognises its file by properties that such a program changes: the
-number that SQLite changes when another connection writes, the identity of the files at their paths, and size and
-modification time, which only the engine's own transactions and checkpoints may change.
+The file holds marks that tell the engine's own checkpoints from a copy over the file. `Disk` is the record of all file
+operations other than SQL, which tests replace.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import attrs
 
-from perdure.stores.sqlite.disk import Disk
+from perdure.stores.sqlite.files import sync_path
 from perdure.stores.sqlite.lock import locked_like_a_reader
-from perdure.stores.sqlite.marks import Marks, read_marks
+from perdure.stores.sqlite.thread import DatabaseThread, connect
 from perdure.values.errors import OwnershipLost
+
+Connect: TypeAlias = Callable[[str], Awaitable[DatabaseThread]]
+"""Opens a file, in a thread of its own."""
+
+
+@attrs.frozen(kw_only=True)
+class Disk:
+    """All file operations of the store other than SQL statements.
+
+    Attributes:
+        connect: open a connection.
+        stat: size, times and identity of the file at a path.
+        read: a number of bytes at an offset of a descriptor.
+        touch: set the modification time of a descriptor's file, in nanoseconds.
+        sync: write a file, or the names in a folder, to stable storage.
+    """
+
+    connect: Connect = connect
+    stat: Callable[[str], os.stat_result] = os.stat
+    read: Callable[[int, int, int], bytes] = os.pread
+    touch: Callable[[int, int], None] = attrs.field(default=lambda file, time_ns: os.utime(file, ns=(time_ns, time_ns)))
+    sync: Callable[[Path], None] = sync_path
+
+
+REAL_DISK = Disk()
+
+_BLOCK_BYTES: Final = 1024 * 1024
+
+
+def why_unreadable(disk: Disk, descriptor: int, log: str) -> OSError | None:
+    """Read a database and its log completely, and return the error of the disk, if there is one.
+
+    SQLite reports corruption both when the system fails to read and when the bytes are damaged; this tells them apart.
+    """
+    try:
+        _read_all(disk, descriptor)
+        beside = os.open(log, os.O_RDONLY)  # SQLite has no lock on it that closing it here could drop
+        try:
+            _read_all(disk, beside)
+        finally:
+            os.close(beside)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return error
+    return None
+
+
+def _read_all(disk: Disk, descriptor: int) -> None:
+    offset = 0
+    while read := len(disk.read(descriptor, _BLOCK_BYTES, offset)):
+        offset += read
+
+
+ReadFile: TypeAlias = Callable[[int, int], bytes]
+"""Reads a number of bytes of the file at an offset, bypassing SQLite."""
+
+TABLES: Final = ("checkpoint_marks_a", "checkpoint_marks_b")
+_WRITE = tuple(f"UPDATE {table} SET mark = ?" for table in TABLES)  # noqa: S608 - made of constants
+_READ = tuple(f"SELECT mark FROM {table}" for table in TABLES)  # noqa: S608 - made of constants
+
+
+@attrs.define
+class _Place:
+    """One of the two tables.
+
+    Attributes:
+        offset: the offset of its page in the file.
+        possible: the marks that the file may hold, the last committed one at the end; empty if unknown.
+        stored: the last committed mark.
+    """
+
+    offset: int
+    stored: str
+    possible: list[str]
+
+
+@attrs.define
+class CheckpointMarks:
+    """Writes marks, and finds them again.
+
+    Attributes:
+        epoch: the opening of the file that writes them.
+        page_bytes: the size of a page.
+        is_moved: whether the last committed mark is in the file.
+    """
+
+    epoch: int
+    page_bytes: int
+    _places: tuple[_Place, ...]
+    _number: int
+    is_moved: bool = True
+    _written: str | None = None
+
+    def may_become(self, later: CheckpointMarks) -> bool:
+        """Whether a file with these marks may have the later ones, after a COMMIT of unknown outcome."""
+        written = () if self._written is None else (self._written,)
+        return all(
+            after.stored in (before.stored, *written) for before, after in zip(self._places, later._places, strict=True)
+        )
+
+    def write(self, cursor: sqlite3.Cursor) -> None:
+        """Write the next mark in the open transaction."""
+        if self._written is None:
+            self._number += 1
+            self._written = f"{self.epoch:016x}-{self._number:016x}"
+            cursor.execute(_WRITE[self._number % 2], (self._written,))
+
+    def committed(self) -> None:
+        """Note that the transaction is durable."""
+        if self._written is not None:
+            place = self._places[self._number % 2]
+            place.stored = self._written
+            if place.possible:
+                place.possible.append(self._written)
+            self._written = None
+            self.is_moved = False
+
+    def rolled_back(self) -> None:
+        """Note that the transaction was rolled back."""
+        self._written = None
+
+    def are_found(self, read: ReadFile, *, moved: Literal["all", "some"]) -> bool:
+        """Read both marks from the file after a checkpoint, and return whether they are the expected ones.
+
+        Args:
+            read: reads the file.
+            moved: ``all`` of the log, or ``some``: then the file may still hold an older mark.
+        """
+        found = [self._is_found(place, read, moved) for place in self._places]  # each call updates its place
+        newest = self._places[self._number % 2]
+        self.is_moved = newest.possible == [newest.stored]
+        return all(found)
+
+    def _is_found(self, place: _Place, read: ReadFile, moved: Literal["all", "some"]) -> bool:
+        page = read(self.page_bytes, place.offset)
+        wanted = [place.stored] if moved == "all" else place.possible
+        found = [index for index, mark in enumerate(wanted) if mark.encode() in page]
+        if found:
+            place.possible = wanted[found[-1] :]
+        return bool(found) or not wanted
+
+
+def read_marks(cursor: sqlite3.Cursor, *, epoch: int, read: ReadFile) -> CheckpointMarks:
+    """Read the marks of an opened file.
+
+    Args:
+        cursor: a cursor of its connection.
+        epoch: the number of this opening.
+        read: reads the file.
+    """
+    ((page_bytes,),) = cursor.execute("PRAGMA page_size").fetchall()
+    places: list[_Place] = []
+    for table, sql in zip(TABLES, _READ, strict=True):
+        ((root,),) = cursor.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)).fetchall()
+        ((mark,),) = cursor.execute(sql).fetchall()
+        offset = (root - 1) * page_bytes
+        is_there = mark.encode() in read(page_bytes, offset)  # False while a reader blocks the checkpoint
+        places.append(_Place(offset, mark, [mark] if is_there else []))
+    ours = [int(place.stored.partition("-")[2], 16) for place in places if place.stored.startswith(f"{epoch:016x}-")]
+    return CheckpointMarks(epoch, page_bytes, tuple(places), max(ours, default=0))
+
 
 Part: TypeAlias = Literal["file", "log", "lock"]
 FileIdentity: TypeAlias = tuple[int, int]  # device and inode
@@ -79,7 +239,7 @@ class Ownership:
     stamp: FileStamp
     log_stamp: FileStamp | None
     schema_version: int
-    marks: Marks
+    marks: CheckpointMarks
 
     def loss(self, cursor: sqlite3.Cursor, *, errors: Literal["none", "some"]) -> OwnershipLost | None:
         """Inspect the files in an open transaction, before anything is written: 1 µs for SQLite, 2 µs for each file.

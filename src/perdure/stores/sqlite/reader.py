@@ -12,10 +12,8 @@ from typing import Final, TypeVar
 import attrs
 
 from perdure.stores.rows import Row
-from perdure.stores.sqlite.older_tables import cursor_of
-from perdure.stores.sqlite.schema import APPLICATION_ID, migrations, version_of
-from perdure.stores.sqlite.write_ahead_log import log_of, size_of
-from perdure.stores.store import BackupProgress, OnBackupProgress
+from perdure.stores.sqlite.schema import APPLICATION_ID, cursor_of, log_of, migrations, size_of, version_of
+from perdure.stores.values import BackupProgress, OnBackupProgress
 from perdure.values.errors import StoreCorrupt, StoreTooNew, StoreUnavailable
 
 T = TypeVar("T")

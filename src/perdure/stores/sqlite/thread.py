@@ -1,4 +1,4 @@
-"""Runs a function in the driver's thread in one thread round trip.
+"""Runs a function in the driver's thread in one thread round trip, and lends the connection to another thread.
 
 `aiosqlite` sends each statement to its thread and back, which takes about 30 µs. Its `connect` passes ``factory=`` to
 `sqlite3`, and its `execute_fetchall` calls ``execute(...).fetchall()`` inside the thread: so a connection whose
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import sqlite3
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeAlias, TypeVar, cast
@@ -16,8 +17,81 @@ from typing import Any, TypeAlias, TypeVar, cast
 import aiosqlite
 import attrs
 
-from perdure.stores.sqlite.fork_guard import guard_fork
-from perdure.stores.sqlite.handoff import Handoff
+from perdure.stores.sqlite.files import guard_fork
+
+
+class LoanRevoked(Exception):
+    """The loan ended before the work did: the connection is being closed, or the work was revoked."""
+
+
+@attrs.define
+class ConnectionLoan:
+    """Coordinates the steps of the working thread.
+
+    Attributes:
+        left: number of pages left, and of all pages; None before the first step.
+        is_over: whether the work has ended, for any reason.
+    """
+
+    left: tuple[int, int] | None = None
+    is_over: bool = False
+    _is_held: bool = False  # the worker waits for its next step
+    _is_wanted: bool = True
+    _door: threading.Lock = attrs.Factory(threading.Lock)
+    _go: threading.Semaphore = attrs.Factory(lambda: threading.Semaphore(0))
+    _back: threading.Semaphore = attrs.Factory(lambda: threading.Semaphore(0))
+
+    # ------------------------------------------------------------ in the driver's thread
+    def step(self) -> None:
+        """Lend the connection for a step, and take it back. Does nothing before the work begins or after its end."""
+        with self._door:
+            self._step()
+
+    def take(self) -> None:
+        """End the work now, if it has not ended: it does not use the connection again."""
+        with self._door:
+            self._is_wanted = False
+            self._step()
+            self.is_over = True
+
+    def _step(self) -> None:
+        if self._is_held and not self.is_over:
+            self._go.release()
+            self._back.acquire()
+
+    # ------------------------------------------------------------ in the working thread
+    def work(self, work: Callable[[], None]) -> None:
+        """Run work that calls `between` after each of its steps.
+
+        Raises:
+            HandoffRevoked: the loan ended first.
+        """
+        with self._door:
+            if not self._is_wanted:
+                raise LoanRevoked
+            self._is_held = True
+        try:
+            self._wait()
+            work()
+        finally:
+            self.is_over = True
+            self._back.release()
+
+    def between(self, _: int, pages_left: int, pages: int) -> None:
+        """Return the connection until the next step.
+
+        Raises:
+            HandoffRevoked: there is no next step.
+        """
+        self.left = pages_left, pages
+        self._back.release()
+        self._wait()
+
+    def _wait(self) -> None:
+        self._go.acquire()
+        if not self._is_wanted:
+            raise LoanRevoked
+
 
 T = TypeVar("T")
 
@@ -43,18 +117,18 @@ class WorkConnection(sqlite3.Connection):
     def __init__(self, *settings: Any, **options: Any) -> None:
         super().__init__(*settings, **options)
         self._cursor: sqlite3.Cursor | None = None
-        self._handoffs: list[Handoff] = []
+        self._handoffs: list[ConnectionLoan] = []
         guard_fork(self)
 
-    def lend(self, handoff: Handoff) -> None:
+    def lend(self, loan: ConnectionLoan) -> None:
         """Lend this connection to another thread, in steps, at most until it is closed."""
         self._handoffs = [each for each in self._handoffs if not each.is_over]
-        self._handoffs.append(handoff)
+        self._handoffs.append(loan)
 
     def close(self) -> None:
         """Close the connection after all handoffs have ended: otherwise SQLite would keep the file open."""
-        for handoff in self._handoffs:
-            handoff.take()
+        for loan in self._handoffs:
+            loan.take()
         cursor, self._cursor = self._cursor, None
         if (
             cursor is not None

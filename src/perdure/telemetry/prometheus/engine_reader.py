@@ -13,8 +13,8 @@ from perdure.engine.sink import EngineView
 from perdure.programs.future import answer_of
 from perdure.runtime.eager_task import ended
 from perdure.runtime.record import LogRecord, SpawnedTask
-from perdure.stores.sharing.share import parts_of
-from perdure.stores.store import Health
+from perdure.stores.shares import parts_of
+from perdure.stores.values import Health
 from perdure.telemetry.prometheus.readings import Readings
 from perdure.values.excerpt import excerpt
 from perdure.values.listings import StoreCounts

@@ -9,7 +9,7 @@ import attrs
 
 from perdure.engine.in_flight import InFlight
 from perdure.engine.sink import SinkLag
-from perdure.stores.store import Health
+from perdure.stores.values import Health
 from perdure.telemetry.prometheus.catalogue import (
     CACHE_LIMIT,
     CACHE_SIZE,

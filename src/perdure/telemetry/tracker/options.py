@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from perdure.stores.redacted_url import redacted_url
-from perdure.stores.store import UnreadEvent
+from perdure.stores.url_parts import redacted_url
+from perdure.stores.values import UnreadEvent
 from perdure.values.errors import DefinitionError
 from perdure.values.event import EVENT_TYPES, Event
 from perdure.values.retry import Backoff

@@ -9,8 +9,8 @@ from typing import Any, Final, cast
 import attrs
 import orjson
 
-from perdure.stores.codec import event_body
-from perdure.stores.store import LoggedEvent, UnreadEvent
+from perdure.stores.rows import event_body
+from perdure.stores.values import LoggedEvent, UnreadEvent
 from perdure.values.times import from_ms
 
 _CHUNK: Final = 65_536  # bytes that are compressed at once, in about a millisecond

@@ -14,7 +14,8 @@ from returns.result import Result, Success
 from perdure.engine.sink import OnEvent
 from perdure.programs.future import answer_of
 from perdure.runtime.record import Runtime
-from perdure.stores.store import Cursor, CursorOperation, EventsOperation, LoggedEvent, MoveCursorOperation
+from perdure.stores.contract import CursorOperation, EventsOperation, MoveCursorOperation
+from perdure.stores.values import Cursor, LoggedEvent
 from perdure.telemetry.tracker.options import Start
 from perdure.telemetry.tracker.payload import Outgoing
 from perdure.telemetry.tracker.retries import Retries

@@ -17,8 +17,9 @@ from perdure.programs.future import awaited
 from perdure.runtime.record import Runtime
 from perdure.runtime.simulated import Simulation
 from perdure.runtime.simulated_process import SimulatedProcess
+from perdure.stores.contract import Store
 from perdure.stores.memory import SharedMemoryBackend
-from perdure.stores.store import Query, Store
+from perdure.stores.values import Query
 from perdure.testing.cluster.cluster_engine import ClusterEngine
 from perdure.testing.fault import Fault
 from perdure.testing.world.boundary import Boundary, Requests

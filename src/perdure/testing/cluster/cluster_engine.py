@@ -15,8 +15,8 @@ from perdure.jobs.call import Call, result_of
 from perdure.jobs.inspection import HookMistake
 from perdure.runtime.record import SpawnedTask
 from perdure.runtime.simulated_process import SimulatedProcess
+from perdure.stores.contract import Store
 from perdure.stores.memory import SharedMemoryBackend
-from perdure.stores.store import Store
 from perdure.testing.world.boundary import Boundary, perform_behind
 from perdure.testing.world.store_crossing import store_behind
 from perdure.testing.world.trace_event import WorkerClosed, WorkerOpened

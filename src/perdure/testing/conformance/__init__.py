@@ -1,4 +1,4 @@
-"""Check that a store meets the requirements of ``perdure.stores.store``.
+"""Check that a store meets the requirements of ``perdure.stores.contract``.
 
 In one call::
 

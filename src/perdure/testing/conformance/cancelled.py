@@ -7,7 +7,7 @@ from typing import Any
 
 from returns.result import Result, Success
 
-from perdure.stores.store import Store
+from perdure.stores.contract import Store
 from perdure.testing.conformance.case import Case, in_harness, in_store
 from perdure.testing.conformance.examples import address, created, message, put, remembered, started
 from perdure.testing.conformance.harness import NewHarness, opened

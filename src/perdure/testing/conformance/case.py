@@ -7,7 +7,8 @@ from typing import Literal, TypeAlias
 
 import attrs
 
-from perdure.stores.store import Capabilities, Store
+from perdure.stores.contract import Store
+from perdure.stores.values import Capabilities
 from perdure.testing.conformance.harness import NewHarness, opened
 from perdure.testing.conformance.operation_log import recorded
 from perdure.testing.conformance.requirement import Requirement, RequirementViolated

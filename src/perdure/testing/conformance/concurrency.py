@@ -10,8 +10,8 @@ import attrs
 from returns.io import IOResult
 from returns.result import Failure, Result, Success
 
-from perdure.stores.groups import LoadRequest
-from perdure.stores.store import LoggedEvent, Store
+from perdure.stores.contract import Store
+from perdure.stores.values import LoadRequest, LoggedEvent
 from perdure.testing.conformance.case import Case, in_store
 from perdure.testing.conformance.examples import address, created, message, put, remembered, started
 from perdure.testing.conformance.requirement import answer, holds, same, value

@@ -8,9 +8,10 @@ from typing import Any, cast
 
 import attrs
 
+from perdure.stores.contract import Store
 from perdure.stores.copying.contract import COLUMNS, PAGE_ROWS, CopyPosition, CopySource, Row, Table
 from perdure.stores.copying.copy import StoreCopy, copy_store
-from perdure.stores.store import Query, Retention, Store
+from perdure.stores.values import Query, Retention
 from perdure.testing.conformance.case import Case, in_harness
 from perdure.testing.conformance.examples import (
     CLAIM,

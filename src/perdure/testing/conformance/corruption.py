@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from perdure.stores.store import Query, Store
+from perdure.stores.contract import Store
+from perdure.stores.values import Query
 from perdure.testing.conformance.case import Case, in_harness
 from perdure.testing.conformance.examples import address, created
 from perdure.testing.conformance.harness import CorruptibleHarness, NewHarness, opened

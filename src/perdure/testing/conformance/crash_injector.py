@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from perdure.stores.store import Store
+from perdure.stores.contract import Store
 
 if TYPE_CHECKING:
     from _typeshed import TraceFunction

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from perdure.stores.store import Cursor, CursorOperation, MoveCursorOperation, Retention, Store
+from perdure.stores.contract import CursorOperation, MoveCursorOperation, Store
+from perdure.stores.values import Cursor, Retention
 from perdure.testing.conformance.case import Case, NotApplicable, in_harness, in_store
 from perdure.testing.conformance.examples import address, started
 from perdure.testing.conformance.harness import NewHarness, opened

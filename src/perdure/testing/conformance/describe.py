@@ -8,7 +8,7 @@ from typing import Any, assert_never, cast
 import attrs
 from returns.result import Failure, Result
 
-from perdure.stores.store import LoggedEvent, Query, Retention
+from perdure.stores.values import LoggedEvent, Query, Retention
 from perdure.values.address import Address
 from perdure.values.event import JobStarted
 from perdure.values.instance import Fence, Instance

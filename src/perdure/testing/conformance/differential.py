@@ -10,7 +10,8 @@ from typing import Any, Literal, assert_never
 import attrs
 from returns.result import Failure, Result, Success
 
-from perdure.stores.store import Query, Retention, Store
+from perdure.stores.contract import Store
+from perdure.stores.values import Query, Retention
 from perdure.testing.conformance import requirements
 from perdure.testing.conformance.crash_injector import ArmCrash, LinesRun, SourceLine
 from perdure.testing.conformance.describe import asked as in_words

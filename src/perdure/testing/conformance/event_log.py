@@ -7,7 +7,8 @@ from typing import cast
 
 import attrs
 
-from perdure.stores.store import Retention, Store
+from perdure.stores.contract import Store
+from perdure.stores.values import Retention
 from perdure.testing.conformance.case import Case, in_store
 from perdure.testing.conformance.examples import ERROR, address, created, started
 from perdure.testing.conformance.requirement import holds, same, value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perdure.stores.store import Store
+from perdure.stores.contract import Store
 from perdure.testing.conformance.requirement import value
 from perdure.values.address import Address
 from perdure.values.event import JobStarted

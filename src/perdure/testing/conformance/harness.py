@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Protocol, TypeAlias, runtime_checkable
 
+from perdure.stores.contract import Store
 from perdure.stores.copying.contract import CopySource, CopyTarget
-from perdure.stores.store import Store
 from perdure.testing.conformance.requirement import RequirementViolated
 from perdure.values.address import Address
 

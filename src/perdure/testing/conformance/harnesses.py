@@ -9,10 +9,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
+from perdure.stores.contract import Store
 from perdure.stores.copying.contract import CopySource, CopyTarget
 from perdure.stores.memory import MemoryBackend, SharedMemoryBackend
 from perdure.stores.sqlite import copying, open_sqlite
-from perdure.stores.store import Store
 from perdure.values.address import Address
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from perdure.stores.holding import HoldsOperation, SetHoldOperation
-from perdure.stores.store import Store
+from perdure.stores.contract import HoldsOperation, SetHoldOperation, Store
 from perdure.testing.conformance.case import Case, NotApplicable, in_harness, in_store
 from perdure.testing.conformance.examples import address, instance
 from perdure.testing.conformance.harness import NewHarness, opened

@@ -12,7 +12,8 @@ from typing import Any, Literal, TypeAlias
 import attrs
 from returns.result import Result
 
-from perdure.stores.store import Capabilities, Left, Store
+from perdure.stores.contract import Store
+from perdure.stores.values import Capabilities, PreviousExit
 from perdure.testing.conformance.crash_injector import ArmCrash, CrashInjector, LinesRun, SourceLine
 from perdure.testing.conformance.harness import StoreHarness
 from perdure.testing.conformance.requirement import answer
@@ -54,7 +55,7 @@ class HostOpened:
     name: str
     epoch: int
     capabilities: Capabilities
-    left: Left
+    left: PreviousExit
     journals: Literal["kept", "none"]
     code: str
     ran: LinesRun
@@ -138,7 +139,7 @@ class _Host:
                 name=store.name,
                 epoch=store.epoch,
                 capabilities=store.capabilities,
-                left=store.left,
+                left=store.previous_exit,
                 journals="none" if store.journal is None else "kept",
                 code=self._injector.code,
                 ran=ran,

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, assert_never
 from returns.future import FutureResult
 from returns.result import Failure, Result
 
-from perdure.stores.store import Store
+from perdure.stores.contract import Store
 from perdure.testing.conformance.crash_injector import ArmCrash, LinesRun, SourceLine
 from perdure.testing.conformance.harness import StoreHarness
 from perdure.testing.conformance.host import (
@@ -83,7 +83,7 @@ class SubprocessHarness:
             name=opened.name,
             epoch=opened.epoch,
             capabilities=opened.capabilities,
-            left=opened.left,
+            previous_exit=opened.left,
             **operations,
         )
 

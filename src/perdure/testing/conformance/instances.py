@@ -7,7 +7,8 @@ from typing import Any
 
 import attrs
 
-from perdure.stores.store import DuePosition, Query, Store
+from perdure.stores.contract import Store
+from perdure.stores.values import DuePosition, Query
 from perdure.testing.conformance.case import Case, in_store
 from perdure.testing.conformance.examples import (
     CLAIM,

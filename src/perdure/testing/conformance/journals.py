@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from perdure.stores.store import JournalOperation, Store
+from perdure.stores.contract import JournalOperation, Store
 from perdure.testing.conformance.case import Case, NotApplicable, in_harness, in_store
 from perdure.testing.conformance.examples import address, instance
 from perdure.testing.conformance.harness import NewHarness, opened

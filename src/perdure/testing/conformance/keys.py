@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import attrs
 
-from perdure.stores.store import Retention, Store
+from perdure.stores.contract import Store
+from perdure.stores.values import Retention
 from perdure.testing.conformance.case import Case, in_store
 from perdure.testing.conformance.examples import FAR_MS, address, created, put, remembered
 from perdure.testing.conformance.requirement import failure, same, value

@@ -8,7 +8,8 @@ from typing import Any
 
 from returns.result import Success
 
-from perdure.stores.store import Query, Retention, Store
+from perdure.stores.contract import Store
+from perdure.stores.values import Query, Retention
 from perdure.testing.conformance.case import Case, in_harness
 from perdure.testing.conformance.examples import (
     CLAIM,
@@ -138,7 +139,7 @@ async def a_store_that_was_closed_says_so(new_harness: NewHarness) -> None:
     harness = new_harness()
     for opening in range(3):
         store = await harness.open()
-        same(store.left, "closed", f"left at opening {opening + 1}, after {opening} openings that were closed")
+        same(store.previous_exit, "closed", f"left at opening {opening + 1}, after {opening} openings that were closed")
         if opening:
             await created(store, address(str(opening)))
         await value(store.close())

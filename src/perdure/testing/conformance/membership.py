@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Final, cast
 
 from returns.result import Success
 
-from perdure.stores.sharing.contract import Sharing
-from perdure.stores.sharing.member import Members
-from perdure.stores.store import Store
+from perdure.stores.contract import Sharing, Store
+from perdure.stores.shares import Members
 from perdure.testing.conformance.case import Case, in_harness
 from perdure.testing.conformance.examples import FAR_MS, address, created, message, put, settled_by, started
 from perdure.testing.conformance.requirement import answer, failure, holds, same, value

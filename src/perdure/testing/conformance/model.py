@@ -7,8 +7,9 @@ from typing import Any, Literal, TypeAlias, assert_never
 import attrs
 from returns.result import Failure, Result, Success
 
+from perdure.stores.contract import Store
 from perdure.stores.memory import MemoryBackend
-from perdure.stores.store import Retention, Store
+from perdure.stores.values import Retention
 from perdure.testing.conformance.examples import FAR_MS
 from perdure.testing.conformance.recorded_store import RecordedStore, bare
 from perdure.testing.conformance.requirement import answer, value

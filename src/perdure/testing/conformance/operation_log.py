@@ -10,7 +10,7 @@ from returns.future import FutureResult
 from returns.io import IOResult
 from returns.result import Result
 
-from perdure.stores.store import Store
+from perdure.stores.contract import Store
 from perdure.testing.conformance.describe import asked, outcome
 from perdure.testing.conformance.requirement import RequirementViolated, answer
 from perdure.testing.conformance.requirements import FAILURES_ARE_VALUES

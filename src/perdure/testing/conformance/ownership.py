@@ -6,7 +6,7 @@ import asyncio
 
 from returns.result import Success
 
-from perdure.stores.store import Store
+from perdure.stores.contract import Store
 from perdure.testing.conformance.case import Case, in_harness
 from perdure.testing.conformance.examples import address, created, put
 from perdure.testing.conformance.harness import NewHarness, opened

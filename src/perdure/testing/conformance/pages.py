@@ -6,7 +6,8 @@ import asyncio
 
 import attrs
 
-from perdure.stores.store import Query, Retention, Store
+from perdure.stores.contract import Store
+from perdure.stores.values import Query, Retention
 from perdure.testing.conformance.case import Case, in_store
 from perdure.testing.conformance.examples import CLAIM, ERROR, FAR_MS, address, instance, message, put, started
 from perdure.testing.conformance.requirement import same, value

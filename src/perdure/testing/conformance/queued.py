@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import attrs
 
-from perdure.stores.lanes import LanesOperation, QueuedLane, QueuedOperation
-from perdure.stores.store import Store
+from perdure.stores.contract import LanesOperation, QueuedOperation, Store
+from perdure.stores.values import QueuedLane
 from perdure.testing.conformance.case import Case, NotApplicable, in_harness, in_store
 from perdure.testing.conformance.examples import CLAIM, FAR_MS, PENDING_RETRY, instance
 from perdure.testing.conformance.harness import NewHarness, opened

@@ -6,7 +6,8 @@ from typing import Literal, assert_never
 
 import attrs
 
-from perdure.stores.store import LoggedEvent, Store
+from perdure.stores.contract import Store
+from perdure.stores.values import LoggedEvent
 from perdure.testing.conformance.examples import ERROR, message, started
 from perdure.testing.conformance.requirement import RequirementViolated, value
 from perdure.testing.conformance.requirements import OLDEST_FIRST, QUEUED

@@ -24,7 +24,7 @@ E = TypeVar("E")
 
 @attrs.frozen
 class Requirement:
-    """A sentence of the contract in ``perdure.stores.store``.
+    """A sentence of the contract in ``perdure.stores.contract``.
 
     Attributes:
         operation: the field of `Store` that it is about; ``Store`` when it is about all fields.
@@ -40,7 +40,7 @@ class Requirement:
 
 
 class RequirementViolated(AssertionError):
-    """The store violates requirements of ``perdure.stores.store``.
+    """The store violates requirements of ``perdure.stores.contract``.
 
     Attributes:
         what: the defect, in one line.

@@ -1,4 +1,4 @@
-"""The requirements of a store: the sentences of the contract in ``perdure.stores.store``. The cases refer to these.
+"""The requirements of a store: the sentences of the contract in ``perdure.stores.contract``. The cases refer to these.
 
 A test checks that these are all sentences of the contract, and that each has a case or a reason why it has none.
 """
@@ -253,7 +253,7 @@ WATCH_OWNERSHIP = Requirement(
     "reads each row again before it answers from it. None: the store belongs to this engine until ``lost``.",
 )
 LEFT = Requirement(
-    "left",
+    "previous_exit",
     "``died`` when the previous engine's process ended without closing the store, otherwise ``closed``. A store that "
     "cannot tell says ``closed``.",
 )
@@ -390,10 +390,10 @@ JOURNAL_IS_FLAT = Requirement(
 
 SHARING = Requirement(
     "sharing",
-    "the operations of a shared store, which `perdure.stores.sharing.contract` describes. None for an owned store.",
+    "the operations of a shared store, which `Sharing` describes. None for an owned store.",
 )
 
-# Those of `perdure.stores.sharing.contract`.
+# Those of `perdure.stores.contract`.
 MEMBERSHIP = Requirement(
     "sharing",
     "Every opening is a member from the beginning, with a lease that its heartbeats renew.",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from perdure.stores.sharing.share import BUCKETS, NOTHING, Share, bucket_of
+from perdure.stores.shares import BUCKETS, NOTHING, Share, bucket_of
 from perdure.testing.conformance.case import Case, in_harness
 from perdure.testing.conformance.examples import CLAIM, FAR_MS, address, created, instance, message
 from perdure.testing.conformance.membership import JOB, sharing, two_openings
@@ -16,7 +16,7 @@ from perdure.values.transition import Put, Transition
 from perdure.values.turn_inputs import OtherEngines
 
 if TYPE_CHECKING:
-    from perdure.stores.store import Store
+    from perdure.stores.contract import Store
     from perdure.testing.conformance.harness import NewHarness
 
 _PLACES: Final = tuple(address(str(number)) for number in range(40))

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 import attrs
 from hypothesis import strategies as st
 
-from perdure.stores.store import Query
+from perdure.stores.values import Query
 from perdure.testing.conformance.examples import CLAIM, ERROR, LEFT, PENDING_RETRY, address
 from perdure.values.instance import Instance
 from perdure.values.transition import JournalChange, Remembered

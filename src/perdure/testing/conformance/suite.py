@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any, TypeAlias
 
-from perdure.stores.store import Capabilities
+from perdure.stores.values import Capabilities
 from perdure.testing.conformance.cancelled import CANCELLATION_CASES
 from perdure.testing.conformance.case import Case, NotApplicable
 from perdure.testing.conformance.concurrency import CONCURRENCY_CASES
@@ -68,11 +68,11 @@ CASES: tuple[Case, ...] = (
     *UNCOMMITTED_READ_CASES,
     *COPYING_CASES,
 )
-"""Examples for the requirements of ``perdure.stores.store``, listed in `perdure.testing.conformance.requirements`."""
+"""Examples for the requirements in ``stores.contract``, listed in `perdure.testing.conformance.requirements`."""
 
 
 def check_store(new_harness: NewHarness, *, run: Run = asyncio.run, max_examples: int = 30) -> ConformanceReport:
-    """Check a store against all requirements of ``perdure.stores.store``: the cases, the model, the kills.
+    """Check a store against all requirements of ``perdure.stores.contract``: the cases, the model, the kills.
 
     Args:
         new_harness: creates an empty harness.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 import attrs
 
-from perdure.stores.store import Store
+from perdure.stores.contract import Store
 from perdure.testing.conformance.case import Case, in_harness
 from perdure.testing.conformance.examples import address, created, put, started
 from perdure.testing.conformance.membership import sharing

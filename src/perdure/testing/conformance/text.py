@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import attrs
 
-from perdure.stores.store import Query, Store
+from perdure.stores.contract import Store
+from perdure.stores.values import Query
 from perdure.testing.conformance.case import Case, in_store
 from perdure.testing.conformance.examples import (
     CLAIM,

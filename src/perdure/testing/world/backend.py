@@ -10,9 +10,9 @@ import attrs
 
 from perdure.runtime.record import Runtime
 from perdure.runtime.simulated import Simulation
+from perdure.stores.contract import Store
 from perdure.stores.memory import MemoryBackend
 from perdure.stores.sqlite import open_sqlite
-from perdure.stores.store import Store
 from perdure.stores.url import open_store
 from perdure.testing.world.errors import EventLoopRunning
 from perdure.values.errors import DefinitionError

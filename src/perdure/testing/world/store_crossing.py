@@ -12,8 +12,8 @@ from returns.result import Failure, Result, Success
 
 from perdure.programs.future import answer_of, asked
 from perdure.runtime.eager_task import start_eagerly
-from perdure.stores.groups import LoadRequest
-from perdure.stores.store import Store
+from perdure.stores.contract import Store
+from perdure.stores.values import LoadRequest
 from perdure.testing.fault import OPTIONAL_OPERATIONS, SHARED_OPERATIONS, STORE_OPERATIONS, Delay, Fault, Hang, When
 from perdure.testing.world.boundary import Boundary
 from perdure.testing.world.trace_event import FaultInjected, MessagesRead, TransitionCommitted

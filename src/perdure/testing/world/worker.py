@@ -15,7 +15,8 @@ from perdure.jobs.step import Execute
 from perdure.programs import Exit
 from perdure.runtime.record import SpawnedTask
 from perdure.runtime.simulated import Simulation
-from perdure.stores.store import Left, Store
+from perdure.stores.contract import Store
+from perdure.stores.values import PreviousExit
 from perdure.testing.world.backend import Backend
 from perdure.testing.world.boundary import Boundary, perform_behind
 from perdure.testing.world.errors import WorkerDied
@@ -53,7 +54,7 @@ class Worker:
     _begun: list[SpawnedTask[Any]] = attrs.Factory(list[SpawnedTask[Any]])
 
     # ------------------------------------------------------------ lifecycle
-    def open(self, app: App[Any], witness: Witness, left: Left) -> None:
+    def open(self, app: App[Any], witness: Witness, left: PreviousExit) -> None:
         """Open the store, recover the runs of earlier workers, and accept requests.
 
         Args:
@@ -65,7 +66,7 @@ class Worker:
             WorkerDied: it died meanwhile.
         """
         store = self.complete(self.backend.open(self.simulation.runtime))
-        self.store = attrs.evolve(store, left="died") if left == "died" else store
+        self.store = attrs.evolve(store, previous_exit="died") if left == "died" else store
         self.boundary.note(WorkerOpened(self.store.name, self.store.epoch))
         self.open_app = for_tests(app).open(
             store_behind(self.boundary, self.store),

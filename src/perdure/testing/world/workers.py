@@ -11,7 +11,7 @@ from perdure.app import App
 from perdure.client.client import Client
 from perdure.runtime.record import SpawnedTask
 from perdure.runtime.simulated import Simulation
-from perdure.stores.store import Left
+from perdure.stores.values import PreviousExit
 from perdure.testing.world.backend import Backend
 from perdure.testing.world.boundary import Boundary, Interleaving, Requests
 from perdure.testing.world.clock import Clock
@@ -56,7 +56,7 @@ class Workers:
     latest: Worker | None = None
     usurped: list[Worker] = attrs.Factory(list[Worker])
     next_dies_after: int | None = None
-    left: Left = "closed"
+    left: PreviousExit = "closed"
 
     # ------------------------------------------------------------ lifecycle
     def open(self, app: App[Any]) -> Client:

@@ -18,7 +18,8 @@ from perdure.jobs.call import Call
 from perdure.jobs.definition import AnyDefinition, Definition
 from perdure.programs.future import awaited
 from perdure.runtime.record import LogRecord
-from perdure.stores.store import LoggedEvent, Query, Store
+from perdure.stores.contract import Store
+from perdure.stores.values import LoggedEvent, Query
 from perdure.testing.fault import Fault
 from perdure.testing.world.backend import Opener, backend_of
 from perdure.testing.world.boundary import Interleaving, Requests

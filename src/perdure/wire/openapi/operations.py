@@ -16,7 +16,7 @@ from perdure.engine.in_flight import InFlight
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.keys import MAX_KEY_CHARACTERS
 from perdure.jobs.request import ALARM, PAUSE, RESUME, TERMINATE, CommandSpec
-from perdure.stores.store import Health
+from perdure.stores.values import Health
 from perdure.values.address import MAX_ID_CHARACTERS
 from perdure.values.answer import RunAnswer
 from perdure.values.listings import (

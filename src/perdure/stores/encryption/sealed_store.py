@@ -1,28 +1,67 @@
-"""A store whose records are encrypted before they reach it: a wrapper of the operations of any store."""
+"""A store whose records are encrypted before they reach it: a wrapper of the functions of any store.
+
+`key_warning` compares the keys of an app with those of its store.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import attrs
 from returns.future import FutureResult
-from returns.result import Failure, Result
+from returns.result import Failure, Result, Success
 
-from perdure.programs.future import converted, settled
+from perdure.programs.future import answer_of, converted, settled
+from perdure.runtime.record import LogRecord
+from perdure.stores.contract import Sharing, Store
 from perdure.stores.encryption.keys import Encryption
-from perdure.stores.encryption.records import Records
-from perdure.stores.encryption.sharing import encrypted_sharing
-from perdure.stores.groups import LoadRequest
-from perdure.stores.lanes import QueuedLane
-from perdure.stores.store import DuePosition, Found, LoggedEvent, Query, Store
+from perdure.stores.encryption.records import RecordCipher
+from perdure.stores.shares import Share
+from perdure.stores.values import DuePosition, Found, LoadRequest, LoggedEvent, Query, QueuedLane
 from perdure.values.address import Address, Job
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreError, StoreUnavailable
 from perdure.values.event import Event
 from perdure.values.instance import Fence, Instance
 from perdure.values.message import StoredMessage
+from perdure.values.secret import key_of
 from perdure.values.transition import Loaded, Transition
+from perdure.values.turn_inputs import OtherEngines
+
+
+def encrypted_sharing(sharing: Sharing, records: RecordCipher) -> Sharing:
+    """Return operations that decrypt what they read.
+
+    Args:
+        sharing: the operations of the store that keeps the ciphertexts.
+        records: decrypts them.
+    """
+    operations = _SharedOperations(sharing, records)
+    return attrs.evolve(sharing, due=operations.due, messages=operations.messages, abandoned=operations.abandoned)
+
+
+@attrs.frozen
+class _SharedOperations:
+    sharing: Sharing
+    records: RecordCipher
+
+    def due(
+        self, now_ms: int, limit: int, share: Share, after: DuePosition | None = None, /
+    ) -> FutureResult[tuple[Instance, ...], StoreError]:
+        return converted(self.sharing.due(now_ms, limit, share, after), self.records.instances)
+
+    def messages(
+        self, now_ms: int, limit: int, share: Share, others: OtherEngines, old_ms: int, /
+    ) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
+        return converted(self.sharing.messages(now_ms, limit, share, others, old_ms), self.records.messages)
+
+    def abandoned(
+        self, after_incarnation: int, limit: int, share: Share, others: OtherEngines, /
+    ) -> FutureResult[tuple[Instance, ...], StoreError]:
+        return converted(self.sharing.abandoned(after_incarnation, limit, share, others), self.records.instances)
+
 
 _NO_ANSWER = Failure(OutcomeUnknown("the store gave fewer answers than it had transitions"))
 
@@ -36,7 +75,7 @@ def encrypted_store(store: Store, encryption: Encryption) -> Store:
         store: any open store. It receives ciphertexts only.
         encryption: the keys.
     """
-    operations = _Operations(store, Records(encryption))
+    operations = _Operations(store, RecordCipher(encryption))
     return attrs.evolve(
         store,
         reads=encryption.reads,
@@ -68,7 +107,7 @@ class _Operations:
     """The operations that read or write data of the user; the others are those of the store."""
 
     store: Store
-    records: Records
+    records: RecordCipher
 
     def load(
         self, address: Address, idempotency_key: str | None = None, now_ms: int = 0, /
@@ -191,3 +230,51 @@ class _Operations:
         if read is None:
             return settled(Failure(StoreUnavailable("read a journal", "the store keeps no journals")))
         return converted(read(address, incarnation, first, limit), lambda rows: self.records.journal(rows, at, first))
+
+
+SAMPLE: Final = 50
+"""How many instances are read, the first ones by address."""
+
+PLAIN: Final = "plain"
+"""The count of the instances that are not encrypted. Keys are counted as ``key:`` and their id."""
+
+
+async def key_warning(store: Store, encryption: Encryption | None) -> LogRecord | None:
+    """Read some instances, and return a warning if the app cannot read them, or would add plain text to them.
+
+    Args:
+        store: the store itself, which does not decrypt.
+        encryption: that of the app.
+
+    Returns:
+        The warning with the counts of the sample; None if all fits, if the store is empty, or if it failed.
+    """
+    found: Result[tuple[Instance, ...], StoreError] = await answer_of(store.find(Query(limit=SAMPLE)))
+    if not isinstance(found, Success):
+        return None
+    texts = [text for each in found.unwrap() if (text := each.state or each.data)]
+    keys = [key_of(text) for text in texts]
+    problem = _problem(frozenset(keys), encryption)
+    if problem is None:
+        return None
+    counts = Counter(PLAIN if key is None else f"key:{key}" for key in keys)
+    message, fix = problem
+    return LogRecord("warning", message, {"store": store.name, "sampled": len(keys), **counts, "fix": fix})
+
+
+def _problem(keys: frozenset[str | None], encryption: Encryption | None) -> tuple[str, str] | None:
+    if encryption is None:
+        if keys <= {None}:
+            return None
+        fix = (
+            "pass the keys, App(services, encryption=...); this engine parks encrypted instances and writes plain text"
+        )
+        return "the store is encrypted and the app has no keys", fix
+    missing = keys - {None, encryption.primary.id, *(key.id for key in encryption.older)}
+    if missing:
+        fix = "add the missing keys to the app as older keys; instances without their key are parked"
+        return "the app lacks keys of the store", fix
+    if None in keys and encryption.plain == "refused":
+        fix = "to encrypt an existing store, pass plain='accepted'; plain instances are parked"
+        return "the store has plain text, which the app refuses", fix
+    return None

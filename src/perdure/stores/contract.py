@@ -1,8 +1,9 @@
 """The contract of a store: a record of functions, each with its guarantees.
 
-An implementation fills in this record: the engine, the client and the command line use nothing else.
-``perdure.testing.conformance`` checks an implementation against the requirements in this module; the memory store is
-the reference.
+An implementation fills in the record `Store`: the engine, the client and the command line use nothing else. Each
+function is a protocol of one call here; the docstring of `Store` lists its guarantees. The parts that default to
+None are optional. ``perdure.testing.conformance`` checks an implementation against these requirements; the memory
+store is the reference.
 
 The requirements that matter most:
 
@@ -17,220 +18,40 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
-from typing import Final, Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import attrs
 from returns.future import FutureResult
+from returns.result import Result
 
 from perdure.runtime.record import Future
-from perdure.stores.arrivals import ListenOperation
-from perdure.stores.counting import CountMessagesOperation, CountsOperation
-from perdure.stores.groups import CommitAllOperation, LoadAllOperation
-from perdure.stores.holding import HoldsOperation, SetHoldOperation
-from perdure.stores.lanes import LanesOperation, QueuedOperation
-from perdure.stores.ownership import WatchOwnershipOperation
-from perdure.stores.sharing.contract import Sharing
+from perdure.stores.shares import Members, Served, Share
+from perdure.stores.values import (
+    DEFAULT_CACHE_BYTES,
+    Backup,
+    Capabilities,
+    Cursor,
+    DuePosition,
+    Found,
+    Health,
+    LoadRequest,
+    LoggedEvent,
+    OnBackupProgress,
+    PreviousExit,
+    Query,
+    QueuedLane,
+    Retention,
+)
 from perdure.values.address import Address, Job
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreError
 from perdure.values.event import Event
-from perdure.values.excerpt import MAX_LINE_CHARACTERS, fields_in_line, shortened
+from perdure.values.excerpt import MAX_LINE_CHARACTERS, shortened
 from perdure.values.instance import Fence, Instance
+from perdure.values.listings import StoreCounts
 from perdure.values.message import StoredMessage
-from perdure.values.status import Status
-from perdure.values.times import from_ms
+from perdure.values.status import Hold
 from perdure.values.transition import Loaded, Transition
-
-Durability: TypeAlias = Literal["none", "relaxed", "full"]
-"""The failures that a committed transition survives: none, a crash of the process, or also a loss of power."""
-
-OnLocked: TypeAlias = Literal["raise", "wait"]
-"""The action when another engine owns the store: raise ``StoreLocked``, or wait until that engine ends."""
-
-IfMissing: TypeAlias = Literal["create", "refuse"]
-"""When the file of a store is missing or empty: create an empty store, or raise ``StoreMissing``."""
-
-DEFAULT_CACHE_BYTES: Final = 64 * 1024 * 1024
-"""The default bound of the instances in memory."""
-
-DuePosition: TypeAlias = tuple[int, int]
-"""A position in the order of ``due``: the ``due_ms`` and the incarnation of an instance."""
-
-Left: TypeAlias = Literal["closed", "died"]
-"""How the previous engine left the store: it closed the store, or its process ended without closing it.
-
-After ``died`` the engine claims all code of jobs before it runs, for a minute, and so counts how often it kills the
-process.
-"""
-
-
-@attrs.frozen(kw_only=True)
-class Capabilities:
-    """The capabilities of a store.
-
-    Attributes:
-        ownership: ``owned`` by one engine at a time, or ``shared`` by many (claims then carry leases).
-        durability: the failures that a committed transition survives.
-    """
-
-    ownership: Literal["owned", "shared"]
-    durability: Durability
-
-
-@attrs.frozen(kw_only=True)
-class Query:
-    """The conditions of ``find``, which must all hold. Its results are in the order of their addresses.
-
-    Attributes:
-        kind: of this kind only.
-        name: of this job only.
-        jobs: of these jobs only, each a kind and a name; None: of any.
-        except_jobs: of none of these jobs.
-        id_prefix: whose id begins with this text.
-        status: with this status only.
-        due_before_ms: whose alarm is due before this instant.
-        after: whose address comes after this one, the last address of the previous page.
-        limit: the maximum number of results, 1 to 1,000.
-    """
-
-    __repr__ = fields_in_line
-
-    kind: str | None = None
-    name: str | None = None
-    jobs: tuple[tuple[str, str], ...] | None = None
-    except_jobs: tuple[tuple[str, str], ...] = ()
-    id_prefix: str = ""
-    status: Status | None = None
-    due_before_ms: int | None = None
-    after: Address | None = None
-    limit: int = 100
-
-
-@attrs.frozen(kw_only=True)
-class UnreadEvent:
-    """An event that this version of the library cannot decode, usually because a newer version wrote it.
-
-    Attributes:
-        type: the stored name of its type.
-        address: the instance, printed ``kind:name:id``.
-        at_ms: the time of the event, integer milliseconds UTC.
-        body: its fields, as stored.
-        reason: why it cannot be decoded.
-    """
-
-    __repr__ = fields_in_line
-
-    type: str
-    address: str
-    at_ms: int
-    body: str
-    reason: str
-
-    @property
-    def at(self) -> datetime:
-        """The time of the event, in UTC."""
-        return from_ms(self.at_ms)
-
-
-@attrs.frozen(kw_only=True)
-class LoggedEvent:
-    """An event with its sequence number in the log. Later events have greater numbers; there may be gaps."""
-
-    sequence: int
-    event: Event | UnreadEvent
-
-
-@attrs.frozen(kw_only=True)
-class Cursor:
-    """The position of a sink in the log.
-
-    Attributes:
-        sequence: the number up to which it was moved; None before the first move.
-        last: the number of the newest event that was ever logged; 0 before the first.
-        deleted: how many events after the position retention has deleted.
-    """
-
-    sequence: int | None
-    last: int
-    deleted: int = 0
-
-
-@attrs.frozen(kw_only=True)
-class Retention:
-    """The limits of ``prune``.
-
-    Attributes:
-        now_ms: the current time; expired idempotency keys are deleted.
-        events_since_ms: events older than this instant are deleted.
-        max_events: the number of newest events to keep.
-        dead_letters_since_ms: dead letters whose message was sent before this instant are deleted; by default none.
-        limit: the maximum number of rows to delete in one call, so that no call takes long.
-    """
-
-    now_ms: int
-    events_since_ms: int
-    max_events: int
-    dead_letters_since_ms: int = 0
-    limit: int = 1_000
-
-
-@attrs.frozen(kw_only=True)
-class Health:
-    """The health of a store.
-
-    Attributes:
-        state: ``ok``; ``degraded`` when the store works and has a problem, such as rows that cannot be read; ``failed``
-            when it does not work.
-        detail: the problem.
-        unserved_messages: messages that wait for jobs that the app does not serve. The engine counts them, up to 1,000
-            and at least the first of each pair of sender and target; a store leaves it 0.
-        cache_bytes: size of the instances that the engine keeps in memory; a store leaves it 0.
-        max_cache_bytes: its bound; 0 if the engine keeps none.
-        file_bytes: size of the store's file; 0 if it has none.
-        log_bytes: size of its write-ahead log.
-    """
-
-    __repr__ = fields_in_line
-
-    state: Literal["ok", "degraded", "failed"]
-    detail: str = ""
-    unserved_messages: int = 0
-    cache_bytes: int = 0
-    max_cache_bytes: int = 0
-    file_bytes: int = 0
-    log_bytes: int = 0
-
-
-@attrs.frozen
-class BackupProgress:
-    """The progress of a backup.
-
-    Attributes:
-        copied_bytes: the copied size so far. It may decrease, when a transaction was rolled back.
-        total_bytes: the size of the store, which grows while it is written to.
-    """
-
-    copied_bytes: int
-    total_bytes: int
-
-
-@attrs.frozen
-class Backup:
-    """A backup that is complete and on stable storage.
-
-    Attributes:
-        path: its absolute path.
-        size_bytes: its size.
-    """
-
-    __repr__ = fields_in_line
-
-    path: str
-    size_bytes: int
-
-
-OnBackupProgress: TypeAlias = Callable[[BackupProgress], None]
-"""Called with the progress of a backup after each step."""
+from perdure.values.turn_inputs import OtherEngines
 
 
 class LoadOperation(Protocol):
@@ -251,6 +72,32 @@ class CommitOperation(Protocol):
         ...
 
 
+class LoadAllOperation(Protocol):
+    """The function ``load_all``."""
+
+    def __call__(
+        self,
+        requests: Sequence[LoadRequest],
+        answered: Callable[[Sequence[Result[Loaded, StoreError]]], None],
+        /,
+    ) -> None:
+        """Read several addresses."""
+        ...
+
+
+class CommitAllOperation(Protocol):
+    """The function ``commit_all``."""
+
+    def __call__(
+        self,
+        transitions: Sequence[Transition],
+        answered: Callable[[Sequence[Result[Fence, StoreError | Conflict | OutcomeUnknown]]], None],
+        /,
+    ) -> None:
+        """Write several transitions."""
+        ...
+
+
 class DueOperation(Protocol):
     """The function ``due``."""
 
@@ -266,6 +113,34 @@ class NextAlarmOperation(Protocol):
 
     def __call__(self, after_ms: int, /) -> FutureResult[int | None, StoreError]:
         """Return the earliest due instant after this one."""
+        ...
+
+
+class DueExceptOperation(Protocol):
+    """The function ``due_except``."""
+
+    def __call__(
+        self, now_ms: int, limit: int, jobs: tuple[Job, ...], after: DuePosition | None = None, /
+    ) -> FutureResult[tuple[Instance, ...], StoreError]:
+        """Return the instances of other jobs that are due at an instant, earliest first."""
+        ...
+
+
+class LanesOperation(Protocol):
+    """The function ``lanes``."""
+
+    def __call__(self, job: Job, after: str | None, limit: int, /) -> FutureResult[tuple[str, ...], StoreError]:
+        """Return the next lanes of a job."""
+        ...
+
+
+class QueuedOperation(Protocol):
+    """The function ``queued``."""
+
+    def __call__(
+        self, job: Job, lanes: Sequence[str], limit: int, /
+    ) -> FutureResult[tuple[QueuedLane, ...], StoreError]:
+        """Return the first queued instances of lanes."""
         ...
 
 
@@ -335,21 +210,6 @@ class FindOperation(Protocol):
         ...
 
 
-@attrs.frozen(kw_only=True)
-class Found:
-    """The result of a search.
-
-    Attributes:
-        instances: the instances that meet the conditions, in the order of their addresses.
-        after: where the search stopped; None if no more instances meet the conditions.
-    """
-
-    __repr__ = fields_in_line
-
-    instances: tuple[Instance, ...]
-    after: Address | None
-
-
 class SearchOperation(Protocol):
     """The function ``search``."""
 
@@ -400,6 +260,147 @@ class PruneOperation(Protocol):
         ...
 
 
+class JournalOperation(Protocol):
+    """The function ``journal``."""
+
+    def __call__(
+        self, address: Address, incarnation: int, first: int, limit: int, /
+    ) -> FutureResult[tuple[str, ...], StoreError]:
+        """Return rows of the journal of an instance."""
+        ...
+
+
+class CountMessagesOperation(Protocol):
+    """The function ``count_messages``."""
+
+    def __call__(
+        self, pairs: Sequence[tuple[Address, Address]], limit: int, /
+    ) -> FutureResult[tuple[int, ...], StoreError]:
+        """Count the living messages of pairs of sender and target."""
+        ...
+
+
+class CountsOperation(Protocol):
+    """The function ``counts``."""
+
+    def __call__(self) -> FutureResult[StoreCounts, StoreError]:
+        """Count the instances by job and status."""
+        ...
+
+
+class HoldsOperation(Protocol):
+    """The function ``holds``."""
+
+    def __call__(self) -> FutureResult[tuple[Job, ...], StoreError]:
+        """Return the held jobs."""
+        ...
+
+
+class SetHoldOperation(Protocol):
+    """The function ``set_hold``."""
+
+    def __call__(self, job: Job, hold: Hold, /) -> FutureResult[Literal["changed", "unchanged"], StoreError]:
+        """Hold or release a job."""
+        ...
+
+
+class ListenOperation(Protocol):
+    """The function ``listen``."""
+
+    def __call__(self, listener: Callable[[], None], /) -> None:
+        """Call a listener whenever another process may have written messages."""
+        ...
+
+
+OwnershipListener: TypeAlias = Callable[[Literal["sure", "in_doubt"]], None]
+
+
+class WatchOwnershipOperation(Protocol):
+    """The function ``watch_ownership``."""
+
+    def __call__(self, listener: OwnershipListener, /) -> None:
+        """Call a listener whenever it becomes uncertain, or certain again, that no other engine owns the store."""
+        ...
+
+
+class HeartbeatOperation(Protocol):
+    """The function ``heartbeat``."""
+
+    def __call__(self, served: Served, /) -> FutureResult[Members, StoreError]:
+        """Renew the lease of this engine, and return the members."""
+        ...
+
+
+class MembersOperation(Protocol):
+    """The function ``members``."""
+
+    def __call__(self) -> FutureResult[Members, StoreError]:
+        """Return the members."""
+        ...
+
+
+class DueInShareOperation(Protocol):
+    """The function ``due``."""
+
+    def __call__(
+        self, now_ms: int, limit: int, share: Share, after: DuePosition | None = None, /
+    ) -> FutureResult[tuple[Instance, ...], StoreError]:
+        """Return the instances of a share that are due at an instant, earliest first."""
+        ...
+
+
+class MessagesInShareOperation(Protocol):
+    """The function ``messages``."""
+
+    def __call__(
+        self, now_ms: int, limit: int, share: Share, others: OtherEngines, old_ms: int, /
+    ) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
+        """Return the messages that one engine may deliver now."""
+        ...
+
+
+class AbandonedOperation(Protocol):
+    """The function ``abandoned``."""
+
+    def __call__(
+        self, after_incarnation: int, limit: int, share: Share, others: OtherEngines, /
+    ) -> FutureResult[tuple[Instance, ...], StoreError]:
+        """Return the instances of a share with a claim of an engine that is dead."""
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class Sharing:
+    """The operations of a shared store, besides those of every store.
+
+    Every opening is a member from the beginning, with a lease that its heartbeats renew. The store's clock alone
+    decides when a lease has ended. The fence of ``commit`` is the only guarantee of correctness: membership and shares
+    only decide which engine does the work, so a different view of them costs a conflict, and nothing else.
+
+    Attributes:
+        lease_ms: how long a lease lasts, from the opening and from each heartbeat.
+        heartbeat: ``(served)``: declares dead every other member whose lease has ended, renews the lease of this one,
+            states which jobs it serves, and returns the members, in one transaction. An opening that was declared dead
+            stays dead: this and each later operation of it returns ``OwnershipLost``, and nothing is written. Until
+            then its operations continue, also after its lease. ``close`` ends the membership at once.
+        members: ``()``: the members, without a renewal.
+        due: ``(now_ms, limit, share, after)``: of what ``Store.due`` returns, the instances of the share.
+        messages: ``(now_ms, limit, share, others, old_ms)``: of what ``Store.messages`` returns, the messages that
+            this opening wrote, and those to the share whose writer is not among the others or which were sent before
+            ``old_ms``. A message of an unknown writer, such as a transaction of the user, has no writer among the
+            others.
+        abandoned: ``(after_incarnation, limit, share, others)``: of what ``Store.claimed`` returns, the instances of
+            the share with a claim whose owner is neither this opening nor one of the others.
+    """
+
+    lease_ms: int
+    heartbeat: HeartbeatOperation
+    members: MembersOperation
+    due: DueInShareOperation
+    messages: MessagesInShareOperation
+    abandoned: AbandonedOperation
+
+
 class HealthOperation(Protocol):
     """The function ``health``."""
 
@@ -421,26 +422,6 @@ class BackupOperation(Protocol):
 
     def __call__(self, path: str | os.PathLike[str], progress: OnBackupProgress, /) -> FutureResult[Backup, StoreError]:
         """Copy the store into a new file while it is in use."""
-        ...
-
-
-class DueExceptOperation(Protocol):
-    """The function ``due_except``."""
-
-    def __call__(
-        self, now_ms: int, limit: int, jobs: tuple[Job, ...], after: DuePosition | None = None, /
-    ) -> FutureResult[tuple[Instance, ...], StoreError]:
-        """Return the instances of other jobs that are due at an instant, earliest first."""
-        ...
-
-
-class JournalOperation(Protocol):
-    """The function ``journal``."""
-
-    def __call__(
-        self, address: Address, incarnation: int, first: int, limit: int, /
-    ) -> FutureResult[tuple[str, ...], StoreError]:
-        """Return rows of the journal of an instance."""
         ...
 
 
@@ -514,8 +495,8 @@ class Store:
             ``OwnershipLost``, and the engine stops. None for a store that cannot be lost.
         waits: ``never`` if the store answers every operation within its call: then nothing is gained by groups.
         cache_bytes: the maximum size of the instances that the engine keeps in memory; 0: it keeps none.
-        left: ``died`` when the previous engine's process ended without closing the store, otherwise ``closed``. A store
-            that cannot tell says ``closed``.
+        previous_exit: ``died`` when the previous engine's process ended without closing the store, otherwise
+            ``closed``. A store that cannot tell says ``closed``.
         backup: ``(path, progress)``: a copy in a new file, which opens as a store, while other operations continue. It
             contains all commits up to an instant between the call and the result, including those before the call, each
             completely. ``BackupFailed`` leaves no file. None for a store that has other means.
@@ -558,7 +539,7 @@ class Store:
             is. None: the store keeps no journals, and no job that has them can be served.
         reads: decides, beside the code of a job, whether an instance can be read: the ids of the keys of an
             encrypted store; empty for any other.
-        sharing: the operations of a shared store, which `perdure.stores.sharing.contract` describes. None for an owned
+        sharing: the operations of a shared store, which `Sharing` describes. None for an owned
             store.
         listen: ``(listener)``: the listener is called in the event loop soon after another process, such as an
             application with a transaction of its own, has written messages. A call may come without a reason, or be
@@ -607,7 +588,7 @@ class Store:
     load_all: LoadAllOperation | None = None
     commit_all: CommitAllOperation | None = None
     journal: JournalOperation | None = None
-    left: Left = "closed"
+    previous_exit: PreviousExit = "closed"
     reads: str = ""
     sharing: Sharing | None = None
     listen: ListenOperation | None = None

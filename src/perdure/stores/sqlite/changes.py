@@ -1,24 +1,130 @@
-"""A transition as statements: encoded on the caller's side, applied in the driver's thread."""
+"""A transition as statements: encoded on the caller's side, applied in the driver's thread; and all other writes.
+
+Here are all statements that change rows: of instances, messages, journals, keys, events, cursors and holds.
+"""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
-from typing import Literal, TypeAlias, assert_never
+from collections.abc import Iterable, Sequence
+from typing import Final, Literal, TypeAlias, assert_never
 
 import attrs
 
-from perdure.stores.codec import event_body
-from perdure.stores.rows import SET_COLUMNS, Row, key_values, message_values, set_values
-from perdure.stores.sqlite import journals, messages
+from perdure.stores.rows import SET_COLUMNS, Row, event_body, key_values, message_values, set_values, to_json
 from perdure.stores.sqlite.counters import Counters
-from perdure.values.address import Address
+from perdure.stores.values import Retention
+from perdure.values.address import Address, Job
 from perdure.values.event import Event
 from perdure.values.frozen import turn_value
-from perdure.values.instance import Fence, Instance
-from perdure.values.message import MessageFate
-from perdure.values.status import Status
+from perdure.values.instance import Fence, Instance, left_key
+from perdure.values.message import Consumed, DeadLettered, Kept, MessageFate, Postponed
+from perdure.values.status import Hold, Status
 from perdure.values.transition import JournalChange, KeepInstance, Purge, Put, Transition
+
+_APPEND_JOURNAL = "INSERT INTO journal (incarnation, place, body) VALUES (?, ?, ?)"
+_DELETE_JOURNAL = "DELETE FROM journal WHERE incarnation = ?"
+
+
+def append_journal(cursor: sqlite3.Cursor, incarnation: int, length: int, journal: JournalChange) -> None:
+    """Append rows, after deleting the earlier ones if they are cut.
+
+    Args:
+        cursor: a cursor in the open transaction.
+        incarnation: the incarnation that the journal belongs to.
+        length: the number of rows afterwards.
+        journal: the change.
+    """
+    if journal.earlier == "cut":
+        delete_journal(cursor, incarnation)
+    first = length - len(journal.bodies)
+    for number, body in enumerate(journal.bodies, first):
+        cursor.execute(_APPEND_JOURNAL, (incarnation, number, body))
+
+
+def delete_journal(cursor: sqlite3.Cursor, incarnation: int) -> None:
+    """Delete the journal of an incarnation."""
+    cursor.execute(_DELETE_JOURNAL, (incarnation,))
+
+
+_SEND = """
+INSERT INTO messages (message_id, sender, target, action, payload, sent_ms, trace, attempts, not_before_ms, place)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, 0,
+        iif(EXISTS (SELECT 1 FROM messages WHERE sender = ?2 AND target = ?3), 'behind', 'head'))
+"""
+_PROMOTE = """
+UPDATE messages SET place = 'head' WHERE message_id =
+  (SELECT message_id FROM messages WHERE sender = ? AND target = ? ORDER BY message_id LIMIT 1)
+"""
+_DEMOTE = "UPDATE messages SET place = 'behind' WHERE sender = ? AND target = ? AND place = 'head'"
+_POSTPONE = "UPDATE messages SET attempts = ?, not_before_ms = ?, error = ?, left_by = ? WHERE message_id = ?"
+_BURY = """
+INSERT INTO dead_letters (message_id, sender, target, action, payload, sent_ms, trace, attempts, error)
+SELECT message_id, sender, target, action, payload, sent_ms, trace, ?, ? FROM messages WHERE message_id = ?
+"""
+_REVIVE = """
+INSERT INTO messages
+  (message_id, sender, target, action, payload, sent_ms, trace, attempts, not_before_ms, error, place)
+SELECT message_id, sender, target, action, payload, sent_ms, trace, attempts, 0, error, 'behind'
+FROM dead_letters WHERE message_id = ?
+"""
+
+
+def pair_of(cursor: sqlite3.Cursor, message_id: int) -> Row | None:
+    """Return sender and target of an undelivered message; None if it does not exist."""
+    row: Row | None = cursor.execute(
+        "SELECT sender, target FROM messages WHERE message_id = ?", (message_id,)
+    ).fetchone()
+    return row
+
+
+def send(cursor: sqlite3.Cursor, counters: Counters, messages: Iterable[Row]) -> None:
+    """Write messages, with the next ids."""
+    for values in messages:
+        counters.message_id += 1
+        cursor.execute(_SEND, (counters.message_id, *values))
+
+
+def settle(cursor: sqlite3.Cursor, fate: MessageFate, pair: Row) -> None:
+    """Apply the outcome of an undelivered message."""
+    match fate:
+        case Consumed(message_id):
+            _remove(cursor, message_id, pair)
+        case Postponed(message_id=message_id, attempts=attempts, not_before_ms=not_before_ms, error=error):
+            text = None if error is None else to_json(error)
+            left_by = left_key(Address.parse(pair[1]), fate.codes) if fate.codes else None
+            cursor.execute(_POSTPONE, (attempts, not_before_ms, text, left_by, message_id))
+        case DeadLettered(message_id=message_id, attempts=attempts, error=error):
+            cursor.execute(_BURY, (attempts, to_json(error), message_id))
+            _remove(cursor, message_id, pair)
+        case Kept():
+            pass
+        case _:
+            assert_never(fate)
+
+
+def redrive(cursor: sqlite3.Cursor, message_id: int) -> Literal["redriven", "not_found"]:
+    """Turn a dead letter into a message again, at its old position in its pair."""
+    cursor.execute(_REVIVE, (message_id,))
+    if cursor.rowcount == 0:
+        return "not_found"
+    cursor.execute("DELETE FROM dead_letters WHERE message_id = ?", (message_id,))
+    pair = pair_of(cursor, message_id)
+    cursor.execute(_DEMOTE, pair or ())
+    cursor.execute(_PROMOTE, pair or ())
+    return "redriven"
+
+
+def forget_own(cursor: sqlite3.Cursor, address: str) -> None:
+    """Delete the messages that an instance sent to itself, dead letters included."""
+    cursor.execute("DELETE FROM messages WHERE sender = ? AND target = ?", (address, address))
+    cursor.execute("DELETE FROM dead_letters WHERE sender = ? AND target = ?", (address, address))
+
+
+def _remove(cursor: sqlite3.Cursor, message_id: int, pair: Row) -> None:
+    cursor.execute("DELETE FROM messages WHERE message_id = ?", (message_id,))
+    cursor.execute(_PROMOTE, pair)
+
 
 _GONE = Fence(0, 0)
 _UPDATED_STATUS = SET_COLUMNS.split(", ").index("status")
@@ -157,21 +263,21 @@ def apply(cursor: sqlite3.Cursor, counters: Counters, change: Change) -> Fence |
     """
     if isinstance(change, Update):
         return _overwrite(cursor, counters, change)
-    pair = None if change.fate is None else messages.pair_of(cursor, change.fate.message_id)
+    pair = None if change.fate is None else pair_of(cursor, change.fate.message_id)
     if change.fate is not None and pair is None:
         return None
     fence = _write_row(cursor, counters, change.write)
     if fence is None:
         return None
     if change.fate is not None and pair is not None:
-        messages.settle(cursor, change.fate, pair)
+        settle(cursor, change.fate, pair)
     if change.journal is not None:
-        journals.change(cursor, fence.incarnation, change.journal_length, change.journal)
+        append_journal(cursor, fence.incarnation, change.journal_length, change.journal)
     elif isinstance(change.write, Delete) and (change.write.before is None or change.write.before.journal_length):
-        journals.delete(cursor, change.write.values[0])
-    messages.send(cursor, counters, change.messages)
+        delete_journal(cursor, change.write.values[0])
+    send(cursor, counters, change.messages)
     if change.own_messages == "dropped":
-        messages.forget_own(cursor, str(change.address))
+        forget_own(cursor, str(change.address))
     if change.key is not None:
         remember(cursor, change.key)
     append_events(cursor, counters, change.events)
@@ -337,3 +443,113 @@ def _place(address: Address) -> Row:
 
 def _where(address: Address, expected: Fence) -> Row:
     return expected.incarnation, expected.version, address.id, address.name, address.kind
+
+
+NarrowForm: TypeAlias = Literal["state", "claim", "run"]
+
+_SET: Final[dict[NarrowForm, str]] = {
+    "state": "(version, updated_ms, state, event_count) = (?, ?, ?, ?)",
+    "claim": "(version, updated_ms, status, claim, owner, run_count, rank_ms) = (?, ?, ?, ?, ?, ?, NULL)",
+    "run": "(version, updated_ms, status, state, alarm_ms, due_ms, claim, owner) = (?, ?, ?, ?, ?, ?, NULL, NULL)",
+}
+NARROW_STATEMENTS: Final[dict[NarrowForm, str]] = {
+    form: f"UPDATE instances SET {columns} WHERE incarnation = ? AND version = ?"  # noqa: S608 - made of constants
+    for form, columns in _SET.items()
+}
+"""The statement of each form. The other columns are as they were; see `Put`.
+
+An incarnation is of one address, which the engine knows from the row before: comparing it takes a microsecond.
+"""
+
+
+def narrow_values(transition: Transition) -> tuple[NarrowForm, Row] | None:
+    """Return the form and the values of a transition that writes few columns and events; None for any other.
+
+    Raises:
+        Exception: the claim cannot be encoded.
+    """
+    write, expected = transition.write, transition.expected
+    if type(write) is not Put or write.changes == "any" or expected is None or transition.before is None:
+        return None
+    if transition.messages or transition.inbound or transition.remember or transition.journal:
+        return None
+    after, version = write.instance, expected.version
+    where = (expected.incarnation, version)
+    if write.changes == "state":
+        return "state", (version + 1, after.updated_ms, after.state, after.event_count, *where)
+    claim = after.claim
+    if claim is not None:
+        changed = (version + 1, after.updated_ms, "running", to_json(claim), claim.owner, after.run_count)
+        return "claim", changed + where
+    alarm_ms = after.alarm_ms
+    status: Status = "idle" if alarm_ms is None else "scheduled"
+    return "run", (version + 1, after.updated_ms, status, after.state, alarm_ms, alarm_ms, *where)
+
+
+def count_narrow(cursor: sqlite3.Cursor, counters: Counters, transitions: Sequence[Transition]) -> None:
+    """Count the changes of statuses that claims and ends of runs are about to make, if statuses are counted."""
+    counts = counters.counts
+    if counts.progress == "none":
+        return
+    for transition in transitions:
+        write, expected, address = transition.write, transition.expected, transition.address
+        if type(write) is Put and expected is not None:
+            before = counts.before(cursor, expected.incarnation, transition.before)
+            counts.changed((address.kind, address.name), expected.incarnation, before, write.instance.status)
+
+
+_MOVE = """
+INSERT INTO cursors (name, sequence) VALUES (?, ?)
+ON CONFLICT (name) DO UPDATE SET sequence = excluded.sequence WHERE sequence < excluded.sequence
+"""
+
+
+def move_cursor(cursor: sqlite3.Cursor, counters: Counters, name: str, sequence: int, events: Sequence[Row]) -> None:
+    """Move a sink forward and append events; write nothing if it is there already."""
+    if cursor.execute(_MOVE, (name, sequence)).rowcount == 1:
+        append_events(cursor, counters, events)
+
+
+_ADD = "INSERT OR IGNORE INTO holds (kind, name) VALUES (?, ?)"
+_REMOVE = "DELETE FROM holds WHERE kind = ? AND name = ?"
+
+
+def set_hold(cursor: sqlite3.Cursor, job: Job, hold: Hold) -> Literal["changed", "unchanged"]:
+    """Hold or release a job."""
+    cursor.execute(_ADD if hold == "held" else _REMOVE, job)
+    return "changed" if cursor.rowcount == 1 else "unchanged"
+
+
+_KEYS = """
+DELETE FROM keys WHERE (address, key) IN
+  (SELECT address, key FROM keys WHERE expires_ms <= ? ORDER BY expires_ms LIMIT ?)
+"""
+_DEAD_LETTERS = """
+DELETE FROM dead_letters WHERE message_id IN
+  (SELECT message_id FROM dead_letters WHERE sent_ms < ? ORDER BY sent_ms LIMIT ?)
+"""
+_EVENTS = """
+DELETE FROM events WHERE sequence < (
+  WITH oldest AS (SELECT sequence, at_ms FROM events ORDER BY sequence LIMIT :limit)
+  SELECT coalesce(
+    (SELECT min(sequence) FROM oldest WHERE at_ms >= :since_ms AND sequence > :last - :max_events),
+    (SELECT max(sequence) + 1 FROM oldest)
+  )
+)
+"""
+
+
+def prune(cursor: sqlite3.Cursor, counters: Counters, retention: Retention) -> int:
+    """Delete up to ``limit`` rows, and return their number.
+
+    The event history has no gaps (its numbers are committed with it), so numbers determine the newest ``max_events``.
+    """
+    removed = cursor.execute(_KEYS, (retention.now_ms, retention.limit)).rowcount
+    removed += cursor.execute(_DEAD_LETTERS, (retention.dead_letters_since_ms, retention.limit - removed)).rowcount
+    values = {
+        "limit": retention.limit - removed,
+        "since_ms": retention.events_since_ms,
+        "max_events": retention.max_events,
+        "last": counters.sequence,
+    }
+    return removed + cursor.execute(_EVENTS, values).rowcount

@@ -1,31 +1,170 @@
-"""A group of transitions as the arguments of ``commit_group``: an array for each column."""
+"""Values and transitions as PostgreSQL takes and returns them: text, rows, and arrays for each column of a group.
+
+U+0000 is not among the characters of PostgreSQL. It is stored as U+0001 U+0001, and U+0001 as U+0001 U+0002. Encoded
+texts compare as the original ones do, and the encoding of a prefix is a prefix of the encoding.
+
+A group of transitions becomes the arguments of the function ``commit_group`` of the schema, those that change few
+columns the arguments of ``commit_narrow``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final, Literal, TypeAlias, assert_never
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, Literal, TypeAlias, assert_never, overload
 
 import attrs
 
-from perdure.stores.codec import event_body, to_json
-from perdure.stores.postgres import narrow
-from perdure.stores.postgres.narrow import NarrowRow, narrow_arguments, narrow_row
-from perdure.stores.postgres.text import encoded
-from perdure.stores.rows import SET_COLUMNS, set_values
-from perdure.stores.sharing.share import bucket_of
+from perdure.stores import rows as stored_rows
+from perdure.stores.rows import (
+    DEAD_LETTER_COLUMNS,
+    EVENT_COLUMNS,
+    INSTANCE_COLUMNS,
+    MESSAGE_COLUMNS,
+    SET_COLUMNS,
+    Row,
+    event_body,
+    logged_event,
+    set_values,
+    to_json,
+)
+from perdure.stores.shares import bucket_of
+from perdure.stores.values import LoggedEvent
 from perdure.values.address import Address
 from perdure.values.event import Event
 from perdure.values.instance import Instance, left_key
-from perdure.values.message import Consumed, DeadLettered, Kept, Message, MessageFate, Postponed
-from perdure.values.transition import JournalChange, KeepInstance, Purge, Put, Transition
+from perdure.values.message import Consumed, DeadLettered, Kept, Message, MessageFate, Postponed, StoredMessage
+from perdure.values.transition import JournalChange, KeepInstance, Purge, Put, Remembered, Transition
 
-Row: TypeAlias = tuple[Any, ...]
+__all__ = [
+    "DEAD_LETTER_COLUMNS",
+    "EVENT_COLUMNS",
+    "INSTANCE_COLUMNS",
+    "MESSAGE_COLUMNS",
+    "Row",
+    "event_from",
+    "instance_from",
+    "message_from",
+    "prefixed",
+    "remembered_from",
+]
 
-Table: TypeAlias = Literal[
+
+@overload
+def encoded(text: str) -> str: ...
+@overload
+def encoded(text: str | None) -> str | None: ...
+def encoded(text: str | None) -> str | None:
+    r"""Encode text for a column.
+
+    >>> encoded("a\0b\1c")
+    'a\x01\x01b\x01\x02c'
+    """
+    if text is None or ("\0" not in text and "\1" not in text):
+        return text
+    return text.replace("\1", "\1\2").replace("\0", "\1\1")
+
+
+def decoded(text: str) -> str:
+    r"""Decode the text of a column.
+
+    >>> decoded(encoded("a\0\1\0b"))
+    'a\x00\x01\x00b'
+    """
+    if "\1" not in text:
+        return text
+    # From the left, each pair begins where the previous one ended, so `replace` finds no pair across two of them.
+    return text.replace("\1\1", "\0").replace("\1\2", "\1")
+
+
+def prefixed(prefix: str, columns: str) -> str:
+    """Return a list of columns of one table among several."""
+    return ", ".join(f"{prefix}.{column}" for column in columns.split(", "))
+
+
+def instance_from(row: Iterable[Any]) -> Instance:
+    """Decode a row of `INSTANCE_COLUMNS`.
+
+    Raises:
+        StoreCorrupt: the row is not a valid instance.
+    """
+    return stored_rows.instance_from(_decoded(row))
+
+
+def message_from(row: Iterable[Any]) -> StoredMessage:
+    """Decode a row of `MESSAGE_COLUMNS` or `DEAD_LETTER_COLUMNS`.
+
+    Raises:
+        StoreCorrupt: the row is not a valid message.
+    """
+    return stored_rows.message_from(_decoded(row))
+
+
+def event_from(row: Row) -> LoggedEvent:
+    """Decode a row of `EVENT_COLUMNS`."""
+    return logged_event(sequence=row[0], address=decoded(row[1]), type_=row[2], at_ms=row[3], body=row[4])
+
+
+def remembered_from(key: str, row: Row) -> Remembered:
+    """Decode action, fingerprint, answer, expiry and failures of a key."""
+    action, fingerprint, answer, expires_ms, failures = _decoded(row)
+    return Remembered(
+        key=key, action=action, fingerprint=fingerprint, answer=answer, expires_ms=expires_ms, failures=failures
+    )
+
+
+def _decoded(row: Iterable[Any]) -> Row:
+    return tuple(decoded(value) if type(value) is str else value for value in row)
+
+
+NarrowRow: TypeAlias = tuple[int, int, int, int, int | None, str | None]
+"""Incarnation, version, form, instant, number and body."""
+
+NARROW_COLUMN_TYPES: Final = ("bigint[]", "int[]", "bigint[]", "bigint[]", "int[]", "bigint[]", "bigint[]", "text[]")
+"""The types of the arguments before those of events."""
+
+
+def narrow_row(transition: Transition) -> NarrowRow | None:
+    """Encode a transition that changes few columns and writes nothing else but events; None for any other.
+
+    Raises:
+        Exception: the claim cannot be encoded.
+    """
+    write, expected = transition.write, transition.expected
+    if type(write) is not Put or write.changes == "any" or expected is None:
+        return None
+    if transition.messages or transition.inbound or transition.remember or transition.journal:
+        return None
+    after = write.instance
+    start = expected.incarnation, expected.version
+    if write.changes == "state":
+        return *start, 0, after.updated_ms, after.event_count, encoded(after.state)
+    if write.changes == "claim":
+        return *start, 1, after.updated_ms, after.run_count, to_json(after.claim)
+    return *start, 2, after.updated_ms, after.alarm_ms, encoded(after.state)
+
+
+def narrow_arguments(rows: Sequence[tuple[int, NarrowRow]], first_lock: Sequence[int]) -> list[Sequence[Any]]:
+    """Return the arrays of rows, each with the number of its transition, in the order of incarnations.
+
+    Args:
+        rows: one or more.
+        first_lock: the incarnations that other transitions of the statement write.
+    """
+    ordered = sorted(rows, key=_incarnation_of_narrow)
+    return [first_lock, [number for number, _ in ordered], *zip(*(row for _, row in ordered), strict=True)]
+
+
+def _incarnation_of_narrow(pair: tuple[int, NarrowRow]) -> int:
+    return pair[1][0]
+
+
+Values: TypeAlias = tuple[Any, ...]
+
+ArgumentTable: TypeAlias = Literal[
     "over", "new", "columns", "purged", "absent", "left", "cut", "journal", "fates", "messages", "own", "keys", "events"
 ]
 
-_TYPES: Final[dict[Table, tuple[str, ...]]] = {
+_TYPES: Final[dict[ArgumentTable, tuple[str, ...]]] = {
     "over": ("int", "bigint", "bigint", "text", "text", "text"),
     "new": ("int", "smallint", "text", "text", "text"),
     "columns": (
@@ -49,7 +188,7 @@ _TYPES: Final[dict[Table, tuple[str, ...]]] = {
 
 TYPES: Final = tuple(f"{kind}[]" for kinds in _TYPES.values() for kind in kinds)
 
-NARROW_TYPES: Final = (*narrow.TYPES, *(f"{kind}[]" for kind in _TYPES["events"]))
+NARROW_TYPES: Final = (*NARROW_COLUMN_TYPES, *(f"{kind}[]" for kind in _TYPES["events"]))
 """The types of the arguments of ``commit_narrow``."""
 
 _PURGED: Final = sum(len(_TYPES[table]) for table in ("over", "new", "columns")) + 1
@@ -75,8 +214,8 @@ class Encoded:
         narrow: the row of an instance of which few columns change, for `narrow_arguments`, instead of both.
     """
 
-    rows: Sequence[tuple[Table, Row]]
-    columns: Row | None
+    rows: Sequence[tuple[ArgumentTable, Values]]
+    columns: Values | None
     narrow: NarrowRow | None = None
 
 
@@ -91,7 +230,7 @@ def encode(transition: Transition) -> Encoded:
         return Encoded([("events", event_row(event)) for event in transition.events], None, few)
     printed = encoded(str(transition.address))
     table, row, columns = _write(transition)
-    rows: list[tuple[Table, Row]] = [(table, row)]
+    rows: list[tuple[ArgumentTable, Values]] = [(table, row)]
     if isinstance(transition.write, Purge) and transition.write.own_messages == "dropped":
         rows.append(("own", (printed,)))
     if transition.journal is not None and isinstance(transition.write, Put):
@@ -108,12 +247,12 @@ def encode(transition: Transition) -> Encoded:
     return Encoded(rows, columns)
 
 
-def event_row(event: Event) -> Row:
+def event_row(event: Event) -> Values:
     """Encode an event as address, type, instant and body."""
     return encoded(event.address), event.type, event.at_ms, event_body(event)
 
 
-def message_row(message: Message) -> Row:
+def message_row(message: Message) -> Values:
     """Encode a message as bucket, sender, target, action, payload, sent_ms and trace."""
     return (
         bucket_of(message.target),
@@ -126,7 +265,7 @@ def message_row(message: Message) -> Row:
     )
 
 
-def arrays(rows: Sequence[Row], width: int) -> list[Sequence[Any]]:
+def arrays(rows: Sequence[Values], width: int) -> list[Sequence[Any]]:
     """Return the columns of rows. One without any value is empty: ``unnest`` extends it with nulls."""
     if not rows:
         return [()] * width
@@ -160,8 +299,8 @@ def arguments(group: Sequence[Encoded]) -> list[Sequence[Any]]:
 
     Rows that are written over are in the order of incarnations, which every caller locks them in.
     """
-    tables: dict[Table, list[Row]] = {table: [] for table in _TYPES}
-    over: list[tuple[Row, Row]] = []
+    tables: dict[ArgumentTable, list[Values]] = {table: [] for table in _TYPES}
+    over: list[tuple[Values, Values]] = []
     for number, one in enumerate(group):
         for table, row in () if one.narrow is not None else one.rows:
             if table == "over":
@@ -175,7 +314,7 @@ def arguments(group: Sequence[Encoded]) -> list[Sequence[Any]]:
     return [column for table, kinds in _TYPES.items() for column in arrays(tables[table], len(kinds))]
 
 
-def _write(transition: Transition) -> tuple[Table, Row, Row | None]:
+def _write(transition: Transition) -> tuple[ArgumentTable, Values, Values | None]:
     address, expected = transition.address, transition.expected
     place = encoded(address.kind), encoded(address.name), encoded(address.id)
     match transition.write:
@@ -193,13 +332,13 @@ def _write(transition: Transition) -> tuple[Table, Row, Row | None]:
             assert_never(transition.write)
 
 
-def _journal(change: JournalChange, length: int) -> list[tuple[Table, Row]]:
-    cut: list[tuple[Table, Row]] = [("cut", ())] if change.earlier == "cut" else []
+def _journal(change: JournalChange, length: int) -> list[tuple[ArgumentTable, Values]]:
+    cut: list[tuple[ArgumentTable, Values]] = [("cut", ())] if change.earlier == "cut" else []
     first = length - len(change.bodies)
     return cut + [("journal", (place, encoded(body))) for place, body in enumerate(change.bodies, first)]
 
 
-def _columns(instance: Instance) -> Row:
+def _columns(instance: Instance) -> Values:
     claim, event_claim, left = instance.claim, instance.event_claim, instance.left
     values: list[Any] = [
         instance.due_ms,
@@ -214,7 +353,7 @@ def _columns(instance: Instance) -> Row:
     return tuple(values)
 
 
-def _fate(fate: MessageFate, target: Address) -> Row:
+def _fate(fate: MessageFate, target: Address) -> Values:
     match fate:
         case Consumed(message_id):
             return message_id, "consumed", 0, 0, None, None
@@ -230,6 +369,6 @@ def _fate(fate: MessageFate, target: Address) -> Row:
             assert_never(fate)
 
 
-def _incarnation(pair: tuple[Row, Row]) -> int:
+def _incarnation(pair: tuple[Values, Values]) -> int:
     incarnation: int = pair[0][1]
     return incarnation

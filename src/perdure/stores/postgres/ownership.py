@@ -1,0 +1,402 @@
+"""The ownership of an opening, on a connection of its own: the lock of an owner, or a lease; and notifications.
+
+The owner's lock belongs to a session: the server releases it when the connection ends, and the owner takes it again
+unless its opening has ended by then. A member of a shared schema has a lease instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Literal, TypeAlias, TypeVar
+
+import attrs
+from returns.result import Result, Success
+
+from perdure.runtime.record import Future, LogRecord, Runtime, SpawnedTask
+from perdure.stores.contract import OwnershipListener
+from perdure.stores.postgres.connections import (
+    DRIVER_ERRORS,
+    KEEPALIVE,
+    PostgresConnections,
+    connect,
+    is_pooled,
+    reason_of,
+    reason_of_end,
+)
+from perdure.stores.postgres.settings import PostgresSettings
+from perdure.stores.values import OnLocked
+from perdure.values.errors import StoreLocked, StoreUnavailable
+
+_OWNER: Final = 1885692517
+_POLL_MS: Final = 200
+
+
+_POOLED: Final = (
+    "a pooler is between this engine and the server, and the lock of an owner belongs to a connection; connect to the "
+    "server itself, or share the store with ?ownership=shared"
+)
+
+
+async def _keep_alive(connection: Any) -> None:
+    for name, value in KEEPALIVE.items():  # not when it connects: a pooler refuses unknown parameters
+        await connection.execute(f"SET {name} = {value}")
+
+
+def sharers(number: int) -> str:
+    """Return the engines that share a schema, as the owners that an error names."""
+    return "an engine that shares it" if number == 1 else f"{number} engines that share it"
+
+
+@attrs.frozen
+class EndedOpening:
+    """Another opening, or a copy, has ended an opening.
+
+    Attributes:
+        reason: why.
+    """
+
+    reason: str
+
+
+class OwnerLock:
+    """Holds the lock.
+
+    Args:
+        connection: a connection of its own.
+        schema: the quoted name of the schema.
+        dsn: how to connect again.
+    """
+
+    def __init__(self, connection: Any, schema: str, dsn: str) -> None:
+        self._connection = connection
+        self._dsn = dsn
+        self._schema = schema
+
+    async def acquire(self, *, store: str, on_locked: OnLocked, runtime: Runtime) -> None:
+        """Take the lock.
+
+        Raises:
+            StoreLocked: another engine holds it, and is not waited for.
+            StoreUnavailable: a pooler is between, so the lock would belong to any of its clients.
+        """
+        if await is_pooled(self._connection):
+            raise StoreUnavailable(f"open {store}", _POOLED)
+        await _keep_alive(self._connection)
+        owner: str | None = None
+        while not await self._connection.fetchval(self._lock_sql):
+            if on_locked == "raise":
+                raise StoreLocked(store, await self._owner())
+            if owner is None:
+                owner = await self._owner()
+                runtime.log(LogRecord("info", "waiting for store lock", {"store": store, "owner": owner}))
+            await runtime.sleep(_POLL_MS)
+        if owner is not None:
+            runtime.log(LogRecord("info", "acquired store lock", {"store": store, "from": owner}))
+
+    async def own(self, *, store: str, label: str) -> tuple[int, int]:
+        """End earlier openings, and return the number of this one and how many were still open.
+
+        Raises:
+            StoreLocked: engines share the schema.
+        """
+        row = await self._connection.fetchrow(f"SELECT epoch, ended, sharing FROM {self._schema}.own($1)", label)  # noqa: S608 - as above
+        if row[2]:
+            raise StoreLocked(store, sharers(row[2]))
+        return int(row[0]), int(row[1])
+
+    @property
+    def _lock_sql(self) -> str:
+        # The lock belongs to a table's own number: two schemas never share one.
+        return f"SELECT pg_try_advisory_lock({_OWNER}, '{self._schema}.instances'::regclass::oid::int)"
+
+    async def regain(self, epoch: int) -> Literal["held", "busy"] | EndedOpening:
+        """Connect again, and take the lock, unless this opening has ended.
+
+        Returns:
+            ``held``; ``busy``: another connection holds the lock, perhaps the former one, which the server has not yet
+            ended; or why this opening has ended.
+
+        Raises:
+            Exception: one of `DRIVER_ERRORS`.
+        """
+        connection = await connect(self._dsn)
+        try:
+            await _keep_alive(connection)
+            is_held = await connection.fetchval(self._lock_sql)
+            sql = f"SELECT state FROM {self._schema}.engines WHERE epoch = $1"  # noqa: S608 - as above
+            is_open = await connection.fetchval(sql, epoch) == "open"
+            ended = None if is_open else EndedOpening(await reason_of_end(connection.fetchrow, self._schema, epoch))
+        except BaseException:
+            connection.terminate()
+            raise
+        if is_held and ended is None:
+            self._connection = connection
+            return "held"
+        connection.terminate()
+        return ended or "busy"
+
+    async def connection(self) -> Any:
+        """Return the connection, for notifications."""
+        return self._connection
+
+    def when_ended(self, listener: Callable[[], None]) -> None:
+        """Call a function when the connection ends."""
+
+        def ended(_: object) -> None:
+            listener()
+
+        self._connection.add_termination_listener(ended)
+
+    async def close(self, epoch: int) -> None:
+        """Mark the opening as closed, and release the lock."""
+        sql = f"UPDATE {self._schema}.engines SET state = 'closed' WHERE epoch = $1 AND state = 'open'"  # noqa: S608 - as above
+        try:
+            await self._connection.execute(sql, epoch)
+            await self._connection.close()
+        except DRIVER_ERRORS:
+            self._connection.terminate()
+
+    def terminate(self) -> None:
+        """End the connection at once."""
+        self._connection.terminate()
+
+    async def _owner(self) -> str:
+        sql = f"""
+            SELECT 'process ' || pid || ' of the server, connected from ' || coalesce(host(client_addr), 'this machine')
+            FROM pg_locks JOIN pg_stat_activity USING (pid)
+            WHERE locktype = 'advisory' AND classid = {_OWNER} AND granted
+              AND objid = '{self._schema}.instances'::regclass::oid LIMIT 1
+        """  # noqa: S608 - as above
+        return await self._connection.fetchval(sql) or "another engine"
+
+
+FIRST_WAIT_MS: Final = 50
+LONGEST_WAIT_MS: Final = 2_000
+"""Waits between two attempts: they double, and each is varied by half."""
+
+
+class LockRecovery:
+    """Takes the lock of an owner again after its connection has ended, such as with a restart of the server.
+
+    No write depends on the lock: every statement that writes checks that no other opening has ended this one.
+
+    Args:
+        runtime: how it waits.
+        lock: holds the lock.
+        store: the store's name in the log.
+        epoch: the number of this opening.
+        lose: called with the reason when this opening has ended.
+    """
+
+    def __init__(self, runtime: Runtime, lock: OwnerLock, store: str, epoch: int, lose: Callable[[str], None]) -> None:
+        self._runtime = runtime
+        self._lock = lock
+        self._store = store
+        self._epoch = epoch
+        self._lose = lose
+        self._listener: OwnershipListener | None = None
+        self._task: SpawnedTask[None] | None = None
+        self._phase: Literal["open", "closed"] = "open"
+        self._state: Literal["sure", "in_doubt"] = "sure"
+        self._waiting: list[Future[None]] = []
+        lock.when_ended(self._ended)
+
+    def watch(self, listener: OwnershipListener, /) -> None:
+        """Call a listener when the lock is lost, and when it is held again."""
+        self._listener = listener
+        if self._state == "in_doubt":
+            listener("in_doubt")
+
+    async def connection(self) -> Any:
+        """Return the connection that holds the lock, as soon as one holds it."""
+        while self._state == "in_doubt":
+            self._waiting.append(held := self._runtime.future())
+            await held
+        return await self._lock.connection()
+
+    def end(self) -> None:
+        """Stop: the store is closing."""
+        self._phase = "closed"
+        if self._task is not None:
+            self._task.cancel()
+
+    def _ended(self) -> None:
+        if self._phase == "open":
+            self._tell("in_doubt")
+            self._task = self._runtime.spawn(self._regain(), name=f"perdure:owner {self._store}")
+
+    async def _regain(self) -> None:
+        fields = {"store": self._store}
+        self._runtime.log(LogRecord("warning", "connection of the store lock ended", fields))
+        wait_ms, said = FIRST_WAIT_MS, ""
+        while True:
+            found: Literal["held", "busy", "unreachable"] | EndedOpening
+            try:
+                found = await self._lock.regain(self._epoch)
+            except DRIVER_ERRORS as error:
+                found, reason = "unreachable", reason_of(error)
+                if reason != said:
+                    said = reason
+                    self._runtime.log(LogRecord("warning", "store lock not regained", {**fields, "error": reason}))
+            if isinstance(found, EndedOpening):
+                self._lose(found.reason)
+                return
+            if found == "held":
+                break
+            await self._runtime.sleep(wait_ms * (0.5 + self._runtime.random()))
+            wait_ms = min(2 * wait_ms, LONGEST_WAIT_MS)
+        self._lock.when_ended(self._ended)
+        self._runtime.log(LogRecord("info", "regained store lock", fields))
+        self._tell("sure")
+
+    def _tell(self, state: Literal["sure", "in_doubt"]) -> None:
+        self._state = state
+        waiting, self._waiting = self._waiting, []
+        for held in waiting:
+            if not held.done():
+                held.set_result(None)
+        if self._listener is not None:
+            self._listener(state)
+
+
+class Lease:
+    """The membership of an opening, in place of the lock of an owner."""
+
+    def __init__(self, connections: PostgresConnections, settings: PostgresSettings) -> None:
+        self._connections = connections
+        self._settings = settings
+        self._listening: Any = None
+
+    async def connection(self) -> Any:
+        """Open a connection, for notifications."""
+        self._listening = await connect(self._settings.dsn)
+        return self._listening
+
+    async def close(self, epoch: int) -> None:
+        """End the membership. If the server cannot be reached, the lease ends by itself."""
+        if self._listening is not None:
+            self._listening.terminate()
+        sql = f"UPDATE {self._settings.quoted}.engines SET state = 'closed' WHERE epoch = $1 AND state = 'open'"  # noqa: S608 - the name is checked
+        await self._connections.write("leave", sql, epoch)
+
+
+AGAIN_MS: Final = (50, 500, 5_000)
+"""When a listener is called again after a notification: one of several transactions that commit at once sends it."""
+
+POLL_MS: Final = 200
+"""How often the listener is called where notifications do not arrive."""
+
+TRIAL_MS: Final = 1_000
+"""How long a notification that this engine sends itself may take: a pooler in transaction mode never passes it on."""
+
+RETRY_MS: Final = 60_000
+"""How long it polls, before it tries to listen again."""
+
+
+T = TypeVar("T")
+
+_Trial: TypeAlias = Literal["heard", "late"]
+
+
+class NotificationListener:
+    """Listens on a connection, and calls the engine; without notifications it calls the engine periodically.
+
+    Args:
+        runtime: how it waits.
+        connect: returns a connection that stays open, and is not pooled.
+        execute: executes a statement on another connection.
+        schema: the quoted name of the schema.
+        epoch: the number of this opening.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        connect: Callable[[], Awaitable[Any]],
+        execute: Callable[..., Awaitable[Result[Any, Any]]],
+        schema: str,
+        epoch: int,
+    ) -> None:
+        self._runtime = runtime
+        self._connect = connect
+        self._execute = execute
+        self._schema = schema
+        self._own = f"engine {epoch}"
+        self._task: SpawnedTask[Any] | None = None
+        self._heard: Future[_Trial] | None = None
+
+    def listen(self, listener: Callable[[], None], /) -> None:
+        """Call a listener whenever another process may have written messages."""
+        self._task = self._runtime.spawn(self._listen(listener), name="perdure:arrivals")
+
+    def end(self) -> None:
+        """Call it no more."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _listen(self, listener: Callable[[], None]) -> None:
+        while True:
+            ended = await self._connected(listener)
+            if ended is None:
+                await self._poll(listener)
+            else:
+                listener()  # messages that were sent before are not notified again
+                await ended
+                listener()
+
+    async def _connected(self, listener: Callable[[], None]) -> Future[None] | None:
+        """Listen, and return a future that is done when the connection ends; None if no notification arrives."""
+        ended: Future[None] = self._runtime.future()
+
+        def over(_: object) -> None:
+            _settle(ended, None)
+
+        def notified(_connection: object, _pid: object, _channel: object, payload: str) -> None:
+            self._notified(payload, listener)
+
+        try:
+            connection = await self._connect()
+            connection.add_termination_listener(over)
+            channel = await connection.fetchval(f"SELECT 'perdure_' || '{self._schema}.instances'::regclass::oid")
+            await connection.add_listener(channel, notified)
+            arrive = not await is_pooled(connection) or await self._hears(channel)
+        except DRIVER_ERRORS as error:
+            self._warn(reason_of(error))
+            return None
+        if arrive:
+            return ended
+        connection.terminate()
+        self._warn("none arrives, perhaps because of a pooler in transaction mode")
+        return None
+
+    async def _hears(self, channel: str) -> bool:
+        """Send a notification to this engine, from another connection, and wait for it."""
+        heard = self._heard = self._runtime.future()
+        timer = self._runtime.call_later(TRIAL_MS, lambda: _settle(heard, "late"))
+        sent = await self._execute("try a notification", "SELECT pg_notify($1, $2)", channel, self._own)
+        answer: _Trial = await heard if isinstance(sent, Success) else "late"
+        timer.cancel()
+        return answer == "heard"
+
+    def _notified(self, payload: str, listener: Callable[[], None]) -> None:
+        if payload == self._own and self._heard is not None:
+            _settle(self._heard, "heard")
+        if payload:  # of an engine that has just opened the store
+            return
+        listener()
+        for delay_ms in AGAIN_MS:
+            self._runtime.call_later(delay_ms, listener)
+
+    def _warn(self, reason: str) -> None:
+        fields = {"error": reason, "poll_ms": str(POLL_MS)}
+        self._runtime.log(LogRecord("warning", "notifications of the store are not received", fields))
+
+    async def _poll(self, listener: Callable[[], None]) -> None:
+        for _ in range(RETRY_MS // POLL_MS):
+            await self._runtime.sleep(POLL_MS)
+            listener()
+
+
+def _settle(future: Future[T], result: T) -> None:
+    if not future.done():
+        future.set_result(result)

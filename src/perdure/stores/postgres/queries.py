@@ -1,0 +1,543 @@
+"""The functions of the ``Store`` record that read: lists, lanes, searches, counts, health; and the holds."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, Literal, TypeVar
+
+import orjson
+from returns.future import FutureResult
+from returns.result import Failure, Result, Success
+
+from perdure.programs.future import answer_of, answered_by, asked, converted
+from perdure.stores.postgres.encoding import (
+    DEAD_LETTER_COLUMNS,
+    INSTANCE_COLUMNS,
+    MESSAGE_COLUMNS,
+    Row,
+    decoded,
+    encoded,
+    instance_from,
+    message_from,
+    prefixed,
+)
+from perdure.stores.postgres.operations import PostgresOperations
+from perdure.stores.rows import after_prefix
+from perdure.stores.values import DuePosition, Found, Health, Query, QueuedLane
+from perdure.values.address import Address, Job
+from perdure.values.errors import StoreCorrupt, StoreError
+from perdure.values.instance import Instance
+from perdure.values.listings import MAX_COUNTED, StatusCount, StoreCounts
+from perdure.values.message import StoredMessage
+from perdure.values.status import Hold
+
+# ruff: noqa: S608 - the texts are made of constants and the checked name of the schema; values are always bound
+
+T = TypeVar("T")
+
+_FIRST: Final = -(2**63)
+
+
+class Listings:
+    """Lists through the statements of a store."""
+
+    def __init__(self, operations: PostgresOperations) -> None:
+        self._operations = operations
+        self._schema = operations.schema
+
+    # ------------------------------------------------------------ instances
+    def due(
+        self, now_ms: int, limit: int, after: DuePosition | None = None, /
+    ) -> FutureResult[tuple[Instance, ...], StoreError]:
+        """Return the due instances."""
+        return self.due_except(now_ms, limit, (), after)
+
+    def due_except(
+        self, now_ms: int, limit: int, jobs: tuple[Job, ...], after: DuePosition | None = None, /
+    ) -> FutureResult[tuple[Instance, ...], StoreError]:
+        """Return the due instances of other jobs."""
+        kinds, names = [encoded(kind) for kind, _ in jobs], [encoded(name) for _, name in jobs]
+        sql = f"""
+            SELECT {INSTANCE_COLUMNS}, due_ms
+            FROM {self._schema}.due($1, $2, $3, $4, $5::text[], $6::text[])
+        """
+
+        def fetch(place: Row, wanted: int) -> Awaitable[Result[Any, Any]]:
+            return self._operations.read("read due instances", sql, now_ms, *place, wanted, kinds, names)
+
+        start = after or (_FIRST, 0)
+        return asked(self.readable(fetch, due_row, due_place, start, limit))
+
+    def next_alarm(self, after_ms: int, /) -> FutureResult[int | None, StoreError]:
+        """Return the earliest due instant after an instant."""
+        return self._value("read the next alarm", f"SELECT {self._schema}.next_alarm($1)", after_ms)
+
+    def claimed(self, after_incarnation: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
+        """Return instances with a claim."""
+        sql = f"SELECT {INSTANCE_COLUMNS} FROM {self._schema}.claimed($1, $2)"
+        return self._page("read claims", sql, instance_from, (after_incarnation,), limit)
+
+    def journal(
+        self, address: Address, incarnation: int, first: int, limit: int, /
+    ) -> FutureResult[tuple[str, ...], StoreError]:
+        """Return rows of a journal."""
+        sql = f"""
+            SELECT place, body FROM {self._schema}.journal WHERE incarnation = $1 AND place >= $2
+            ORDER BY place LIMIT $3
+        """
+
+        async def work() -> Result[tuple[str, ...], StoreError]:
+            found = await self._operations.read("read a journal", sql, incarnation, first, limit)
+            return _bodies(address, first, found.unwrap()) if isinstance(found, Success) else found
+
+        return asked(work())
+
+    def left_to(self, codes: Mapping[Job, str], limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
+        """Return the instances that other code left."""
+        sql = f"SELECT {INSTANCE_COLUMNS} FROM {self._schema}.left_to($1, $2, $3::text[], $4::text[])"
+        return self._page("read left instances", sql, instance_from, (0,), limit, *_jobs(codes))
+
+    # ------------------------------------------------------------ messages
+    def messages_left_to(
+        self, codes: Mapping[Job, str], limit: int, /
+    ) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
+        """Return the messages that other code left."""
+        sql = f"SELECT {MESSAGE_COLUMNS} FROM {self._schema}.messages_left_to($1, $2, $3::text[], $4::text[])"
+        return self._page("read messages that are left", sql, message_from, (0,), limit, *_jobs(codes))
+
+    def messages(self, now_ms: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
+        """Return the messages that may be delivered."""
+        sql = f"SELECT {MESSAGE_COLUMNS} FROM {self._schema}.heads($1, $3, $2)"
+        return self._page("read messages", sql, message_from, (_FIRST,), limit, now_ms)
+
+    def next_message(self, after_ms: int, /) -> FutureResult[int | None, StoreError]:
+        """Return the earliest instant, after an instant, that a message waits for."""
+        sql = f"SELECT min(not_before_ms) FROM {self._schema}.messages WHERE not_before_ms > 0 AND not_before_ms > $1"
+        return self._value("read the next message", sql, after_ms)
+
+    def count_messages(
+        self, pairs: Sequence[tuple[Address, Address]], limit: int, /
+    ) -> FutureResult[tuple[int, ...], StoreError]:
+        """Count the messages of pairs of sender and target."""
+        s = self._schema
+        sql = f"""
+            SELECT (SELECT count(*) FROM (SELECT FROM {s}.messages AS m
+              WHERE m.pair = {s}.digest(p.sender, p.target) LIMIT $3) AS few)
+            FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS p (sender, target, place) ORDER BY place
+        """
+        senders = [encoded(str(sender)) for sender, _ in pairs]
+        targets = [encoded(str(target)) for _, target in pairs]
+        found = self._operations.read("count messages", sql, senders, targets, limit)
+        return converted(answered_by(found), lambda rows: _up_to(limit, [row[0] for row in rows]))
+
+    def dead_letters(self, after_id: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
+        """Return dead letters."""
+        sql = f"""
+            SELECT {DEAD_LETTER_COLUMNS} FROM {self._schema}.dead_letters
+            WHERE message_id > $1 ORDER BY message_id LIMIT $2
+        """
+        return self._page("read dead letters", sql, message_from, (after_id,), limit)
+
+    # ------------------------------------------------------------ holds
+    def holds(self) -> FutureResult[tuple[Job, ...], StoreError]:
+        """Return the held jobs."""
+        sql = f"SELECT kind, name FROM {self._schema}.holds ORDER BY kind, name"
+        found = answered_by(self._operations.read("read holds", sql))
+        return converted(found, lambda rows: tuple((decoded(row[0]), decoded(row[1])) for row in rows))
+
+    def set_hold(self, job: Job, hold: Hold, /) -> FutureResult[Literal["changed", "unchanged"], StoreError]:
+        """Hold or release a job."""
+        operations = self._operations
+        sql = f"SELECT {self._schema}.set_hold($1, $2, $3, $4, $5)"
+        values = (operations.epoch, operations.durability, *map(encoded, job), hold)
+        found = answered_by(operations.write("hold", sql, *values))
+        return converted(found, lambda rows: "changed" if rows[0][0] else "unchanged")
+
+    # ------------------------------------------------------------ pages
+    async def readable(
+        self,
+        fetch: Callable[[Row, int], Awaitable[Result[Any, Any]]],
+        decode: Callable[[Row], T],
+        place: Callable[[Row], Row],
+        start: Row,
+        limit: int,
+    ) -> Result[tuple[T, ...], StoreError]:
+        """Read up to `limit` rows that decode, and skip the others.
+
+        Args:
+            fetch: returns a number of rows after a position.
+            decode: decodes a row.
+            place: returns the position of a row in the order of the statement.
+            start: the position to start after.
+            limit: maximum number of rows.
+        """
+        found: list[T] = []
+        while wanted := limit - len(found):
+            answer = await fetch(start, wanted)
+            if not isinstance(answer, Success):
+                return Failure(answer.failure())
+            rows = [tuple(row) for row in answer.unwrap()]
+            for row in rows:
+                try:
+                    found.append(decode(row))
+                except StoreCorrupt as error:
+                    self._operations.damage.note(error)
+            if len(rows) < wanted:
+                break
+            start = place(rows[-1])
+        return Success(tuple(found))
+
+    def _page(
+        self, operation: str, sql: str, decode: Callable[[Row], T], start: Row, limit: int, *values: object
+    ) -> FutureResult[tuple[T, ...], StoreError]:
+        """Read pages by the first column."""
+
+        def fetch(after: Row, wanted: int) -> Awaitable[Result[Any, Any]]:
+            return self._operations.read(operation, sql, *after, wanted, *values)
+
+        return asked(self.readable(fetch, decode, lambda row: row[:1], start, limit))
+
+    def _value(self, operation: str, sql: str, *values: object) -> FutureResult[Any, StoreError]:
+        return converted(answered_by(self._operations.read(operation, sql, *values)), lambda rows: rows[0][0])
+
+
+def _jobs(codes: Mapping[Job, str]) -> tuple[list[Any], list[str]]:
+    return [encoded(f"{kind}:{name}") for kind, name in codes], list(codes.values())
+
+
+def due_row(row: Row) -> Instance:
+    """Decode a row with ``due_ms`` at its end."""
+    return instance_from(row[:-1])
+
+
+def due_place(row: Row) -> Row:
+    """Return the position of a row in the order of ``due``."""
+    return row[-1], row[0]
+
+
+def _bodies(address: Address, first: int, rows: Sequence[Row]) -> Result[tuple[str, ...], StoreError]:
+    for expected, row in enumerate(rows, first):
+        if row[0] != expected:
+            reason = f"expected a row at place {expected}, found the next at {row[0]}"
+            return Failure(StoreCorrupt(f"journal of {address}", reason))
+    return Success(tuple(decoded(row[1]) for row in rows))
+
+
+def _up_to(limit: int, numbers: Sequence[int]) -> tuple[int, ...]:
+    counts: list[int] = []
+    for number in numbers:
+        counts.append(min(number, limit))
+        limit -= counts[-1]
+    return tuple(counts)
+
+
+# ruff: noqa: S608 - the texts are made of constants and the checked name of the schema; values are always bound
+
+_BEFORE_ALL: Final = -(2**63)
+_LANE: Final = INSTANCE_COLUMNS.split(", ").index("lane")
+
+
+class PostgresLanes:
+    """Reads lanes through the statements of a store."""
+
+    def __init__(self, operations: PostgresOperations, listings: Listings) -> None:
+        self._operations = operations
+        self._listings = listings
+
+    def lanes(self, job: Job, after: str | None, limit: int, /) -> FutureResult[tuple[str, ...], StoreError]:
+        """Return the next lanes of a job."""
+        sql = f"SELECT * FROM {self._operations.schema}.lanes($1, $2, $3, $4)"
+        found = self._operations.read("read lanes", sql, *map(encoded, job), encoded(after), limit)
+        return converted(answered_by(found), lambda rows: tuple(decoded(row[0]) for row in rows))
+
+    def queued(self, job: Job, lanes: Sequence[str], limit: int, /) -> FutureResult[tuple[QueuedLane, ...], StoreError]:
+        """Return the first queued instances of lanes."""
+        return asked(self._queued(job, lanes, -(-limit // len(lanes)) if lanes else 0))
+
+    async def _queued(self, job: Job, lanes: Sequence[str], share: int) -> Result[tuple[QueuedLane, ...], StoreError]:
+        answer = await self._read(job, lanes, (_BEFORE_ALL, 0), share + 1)
+        if not isinstance(answer, Success):
+            return Failure(answer.failure())
+        rows: dict[str, list[Row]] = {encoded(lane): [] for lane in lanes}
+        for row in answer.unwrap():
+            rows[row[_LANE]].append(tuple(row))
+        found: list[QueuedLane] = []
+        for lane in lanes:
+            instances = await self._instances(job, lane, rows[encoded(lane)], share + 1)
+            if not isinstance(instances, Success):
+                return Failure(instances.failure())
+            found.append(_queued_lane(lane, instances.unwrap(), share))
+        return Success(tuple(found))
+
+    def _read(self, job: Job, lanes: Sequence[str], place: Row, wanted: int) -> Awaitable[Result[Any, Any]]:
+        sql = f"""
+            SELECT {INSTANCE_COLUMNS}, rank_ms FROM {self._operations.schema}.queued($1, $2, $3::text[], $4, $5, $6)
+        """
+        names = [encoded(lane) for lane in lanes]
+        return self._operations.read("read queued instances", sql, *map(encoded, job), names, *place, wanted)
+
+    async def _instances(
+        self, job: Job, lane: str, rows: list[Row], wanted: int
+    ) -> Result[tuple[Instance, ...], StoreError]:
+        """Decode the rows of a lane. If one does not decode, the lane is read on, for a full page."""
+        try:
+            return Success(tuple(map(due_row, rows)))
+        except StoreCorrupt:
+            pass
+
+        def fetch(place: Row, more: int) -> Awaitable[Result[Any, Any]]:
+            return self._read(job, [lane], place, more)
+
+        return await self._listings.readable(fetch, due_row, due_place, (_BEFORE_ALL, 0), wanted)
+
+
+def _queued_lane(lane: str, found: tuple[Instance, ...], share: int) -> QueuedLane:
+    return QueuedLane(lane=lane, instances=found[:share], rest="none" if len(found) <= share else "some")
+
+
+# ruff: noqa: S608 - the texts are made of constants and the checked name of the schema; values are always bound
+
+_OF_STATUS: Final = {
+    "paused": "suspension IS NOT NULL AND status = 'paused'",
+    "parked": "suspension IS NOT NULL AND status = 'parked'",
+    "left": "left_by IS NOT NULL",
+    "retrying": "pending_retry IS NOT NULL AND status = 'retrying'",
+    "queued": "rank_ms IS NOT NULL AND status = 'queued'",
+    "running": "owner IS NOT NULL AND status = 'running'",
+}
+"""Conditions of the rare statuses that an index serves."""
+
+
+class Searches:
+    """Searches through the statements of a store."""
+
+    def __init__(self, operations: PostgresOperations, listings: Listings) -> None:
+        self._operations = operations
+        self._listings = listings
+
+    def find(self, query: Query, /) -> FutureResult[tuple[Instance, ...], StoreError]:
+        """Return a page of instances."""
+        conditions = Conditions(query)
+
+        def fetch(after: Row, wanted: int) -> Awaitable[Result[Any, Any]]:
+            values = (*conditions.values, *after)
+            sql = f"""
+                SELECT {INSTANCE_COLUMNS} FROM {self._operations.schema}.instances
+                WHERE {" AND ".join((*conditions.by_address, *conditions.by_row, conditions.after()))}
+                ORDER BY kind, name, id LIMIT ${len(values) + 1}
+            """
+            return self._operations.read("find", sql, *values, wanted)
+
+        start = _start(query)
+        return asked(self._listings.readable(fetch, instance_from, lambda row: row[2:5], start, query.limit))
+
+    def search(self, query: Query, max_scanned: int, /) -> FutureResult[Found, StoreError]:
+        """Return a page of instances, or what the next ``max_scanned`` hold."""
+        return asked(self._search(query, max_scanned))
+
+    async def _search(self, query: Query, max_scanned: int) -> Result[Found, StoreError]:
+        if query.status in _OF_STATUS:  # an index holds only such instances
+            found: Result[tuple[Instance, ...], StoreError] = await answer_of(self.find(query))
+            return found.map(lambda instances: Found(instances=instances, after=_end(instances, query.limit)))
+        conditions = Conditions(query)
+        values = (*conditions.values, *_start(query))
+        last, table = len(values), f"{self._operations.schema}.instances"
+        sql = f"""
+            WITH scanned AS MATERIALIZED (
+              SELECT incarnation, kind, name, id, status, due_ms, row_number() OVER (ORDER BY kind, name, id) AS place
+              FROM {table} WHERE {" AND ".join((*conditions.by_address, conditions.after()))}
+              ORDER BY kind, name, id LIMIT ${last + 1}::bigint
+            ), wanted AS MATERIALIZED (
+              SELECT incarnation FROM scanned
+              WHERE {" AND ".join(conditions.by_row) or "true"} ORDER BY place LIMIT ${last + 2}::bigint
+            ), rest AS (SELECT kind, name, id FROM scanned WHERE place = ${last + 1}::bigint)
+            SELECT e.kind, e.name, e.id, {prefixed("i", INSTANCE_COLUMNS)} FROM (SELECT) AS one
+            LEFT JOIN rest AS e ON true
+            LEFT JOIN ({table} AS i JOIN wanted USING (incarnation)) ON true
+            ORDER BY i.kind, i.name, i.id
+        """
+        answer = await self._operations.read("find", sql, *values, max_scanned, query.limit)
+        if not isinstance(answer, Success):
+            return Failure(answer.failure())
+        return Success(await self._found(query, [tuple(row) for row in answer.unwrap()]))
+
+    async def _found(self, query: Query, rows: list[Row]) -> Found:
+        matching = [row[3:] for row in rows if row[3] is not None]
+
+        async def fetched(_: Row, __: int) -> Result[Any, Any]:
+            return Success(matching)
+
+        read = await self._listings.readable(fetched, instance_from, lambda row: row[:1], (), len(matching) + 1)
+        end = matching[-1][2:5] if len(matching) == query.limit else rows[0][:3]
+        after = None if end[0] is None else Address(*(decoded(part) for part in end))
+        return Found(instances=read.value_or(()), after=after)
+
+
+class Conditions:
+    """The conditions of a query as texts of SQL.
+
+    Attributes:
+        values: the values of the parameters, in their order.
+        by_address: conditions on the address.
+        by_row: the others.
+    """
+
+    def __init__(self, query: Query) -> None:
+        self.values: list[Any] = []
+        self.by_address = self._of_address(query)
+        self.by_row = self._of_row(query)
+
+    def after(self) -> str:
+        """Return the condition of the position, whose parameters follow the values."""
+        first = len(self.values)
+        return f"(kind, name, id) > (${first + 1}, ${first + 2}, ${first + 3})"
+
+    def _of_address(self, query: Query) -> list[str]:
+        prefix = encoded(query.id_prefix)
+        above = after_prefix(prefix)
+        wanted = {
+            "kind = {}": encoded(query.kind),
+            "name = {}": encoded(query.name),
+            "id >= {}": prefix or None,
+            "id < {}": above,
+        }
+        found = [text.format(self._bound(value)) for text, value in wanted.items() if value is not None]
+        if query.jobs is not None:
+            found.append(f"(kind, name) IN {self._jobs(query.jobs)}")
+        if query.except_jobs:
+            found.append(f"(kind, name) NOT IN {self._jobs(query.except_jobs)}")
+        return found
+
+    def _of_row(self, query: Query) -> list[str]:
+        found: list[str] = []
+        if query.status is not None:
+            found.append(_OF_STATUS.get(query.status) or f"status = {self._bound(query.status)}")
+        if query.due_before_ms is not None:
+            found.append(f"due_ms < {self._bound(query.due_before_ms)}")
+        return found
+
+    def _jobs(self, jobs: tuple[tuple[str, str], ...]) -> str:
+        kinds, names = [encoded(kind) for kind, _ in jobs], [encoded(name) for _, name in jobs]
+        return f"(SELECT * FROM unnest({self._bound(kinds)}::text[], {self._bound(names)}::text[]))"
+
+    def _bound(self, value: object) -> str:
+        self.values.append(value)
+        return f"${len(self.values)}"
+
+
+def _start(query: Query) -> Row:
+    if query.after is None:
+        return "", "", ""
+    return encoded(query.after.kind), encoded(query.after.name), encoded(query.after.id)
+
+
+def _end(instances: tuple[Instance, ...], limit: int) -> Address | None:
+    return instances[-1].address if len(instances) == limit else None
+
+
+QUICK_MS: Final = 50
+"""A count that takes less is made for each caller."""
+
+SELDOM: Final = 20
+"""A slow count is kept for this many times as long as it took: counting takes 5 % of a backend, for all engines."""
+
+_COUNTING: Final = 1885692520
+
+# ruff: noqa: S608 - the texts are made of constants and the checked name of the schema
+
+
+class InstanceCounting:
+    """Counts instances, and keeps a slow count in a table that all engines read."""
+
+    def __init__(self, operations: PostgresOperations) -> None:
+        self._operations = operations
+        s = operations.schema
+        self._rest = f"""
+            SELECT {s}.next_alarm(-1), (SELECT count(*) FROM (SELECT FROM {s}.messages LIMIT {MAX_COUNTED}) AS few),
+              (SELECT count(*) FROM (SELECT FROM {s}.dead_letters LIMIT {MAX_COUNTED}) AS few), c.body, c.took_ms,
+              (extract(epoch FROM clock_timestamp() - c.counted_at) * 1000)::bigint
+            FROM (SELECT) AS one LEFT JOIN {s}.counted AS c ON true
+        """
+        # With a kept count, another engine that counts at the moment holds the lock: then there is no row.
+        self._count = f"""
+            WITH mine AS MATERIALIZED (
+              SELECT NOT $1 OR pg_try_advisory_xact_lock({_COUNTING}, '{s}.instances'::regclass::oid::int) AS ok)
+            SELECT kind, name, status, count(*) FROM {s}.instances WHERE (SELECT ok FROM mine) GROUP BY 1, 2, 3
+            UNION ALL SELECT NULL, NULL, NULL, 0 FROM mine WHERE ok
+        """
+        self._keep = f"""
+            INSERT INTO {s}.counted (counted_at, took_ms, body) VALUES (clock_timestamp(), $1, $2)
+            ON CONFLICT (one) DO UPDATE SET counted_at = excluded.counted_at, took_ms = excluded.took_ms,
+              body = excluded.body
+        """
+
+        self._forget = f"DELETE FROM {s}.counted"
+
+    def counts(self) -> FutureResult[StoreCounts, StoreError]:
+        """Count instances and messages."""
+        return asked(self._counts())
+
+    async def _counts(self) -> Result[StoreCounts, StoreError]:
+        answer = await self._operations.read("count", self._rest)
+        if not isinstance(answer, Success):
+            return answer
+        ((oldest_due_ms, messages, dead_letters, body, took_ms, age_ms),) = answer.unwrap()
+        rest: dict[str, Any] = {"oldest_due_ms": oldest_due_ms, "messages": messages, "dead_letters": dead_letters}
+        if body is not None and age_ms < took_ms * SELDOM:
+            return Success(StoreCounts(instances=_kept(body), age_ms=max(0, age_ms), **rest))
+        began_ms = self._operations.runtime.monotonic_ms()
+        counted = await self._operations.read("count", self._count, body is not None)
+        if not isinstance(counted, Success):
+            return counted
+        rows = counted.unwrap()
+        if not rows:
+            return Success(StoreCounts(instances=_kept(body or "[]"), age_ms=max(0, age_ms), **rest))
+        instances = _counted(rows)
+        took_ms = int(self._operations.runtime.monotonic_ms() - began_ms)
+        if took_ms < QUICK_MS:
+            if body is not None:
+                await self._operations.write("forget a count", self._forget)
+        else:
+            kept = orjson.dumps([(one.kind, one.name, one.status, one.number) for one in instances]).decode()
+            await self._operations.write("keep a count", self._keep, took_ms, kept)  # a failure is one more count
+        return Success(StoreCounts(instances=instances, **rest))
+
+
+def _counted(rows: Sequence[Row]) -> tuple[StatusCount, ...]:
+    found = (StatusCount(decoded(kind), decoded(name), status, number) for kind, name, status, number in rows if kind)
+    return tuple(sorted(found))
+
+
+def _kept(body: str) -> tuple[StatusCount, ...]:
+    return tuple(StatusCount(*one) for one in orjson.loads(body))
+
+
+# ruff: noqa: S608 - the texts are made of constants and the checked name of the schema
+
+
+class HealthCheck:
+    """HealthCheck a store with small statements."""
+
+    def __init__(self, operations: PostgresOperations) -> None:
+        self._operations = operations
+
+    def health(self) -> FutureResult[Health, StoreError]:
+        """Measure the tables, and report corrupt rows."""
+        return asked(self._health())
+
+    async def _health(self) -> Result[Health, StoreError]:
+        operations = self._operations
+        sql = f"""
+            SELECT sum(pg_total_relation_size(c.oid)) FROM pg_class AS c JOIN pg_class AS i USING (relnamespace)
+            WHERE i.oid = '{operations.schema}.instances'::regclass AND c.relkind = 'r'
+        """
+        answer = await operations.read("check its health", sql)
+        if not isinstance(answer, Success):
+            return Success(Health(state="failed", detail=str(answer.failure())))
+        detail = str(operations.damage)
+        health = Health(
+            state="degraded" if detail else "ok",
+            detail=detail,
+            file_bytes=int(answer.unwrap()[0][0]),
+        )
+        return Success(health)

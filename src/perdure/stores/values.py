@@ -1,0 +1,249 @@
+"""The values that the functions of a store take and return: queries, pages, events of the log, health, backups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final, Literal, TypeAlias
+
+import attrs
+
+from perdure.values.address import Address
+from perdure.values.event import Event
+from perdure.values.excerpt import fields_in_line
+from perdure.values.frozen import turn_value
+from perdure.values.instance import Instance
+from perdure.values.status import Status
+from perdure.values.times import from_ms
+
+Durability: TypeAlias = Literal["none", "relaxed", "full"]
+"""The failures that a committed transition survives: none, a crash of the process, or also a loss of power."""
+
+OnLocked: TypeAlias = Literal["raise", "wait"]
+"""The action when another engine owns the store: raise ``StoreLocked``, or wait until that engine ends."""
+
+IfMissing: TypeAlias = Literal["create", "refuse"]
+"""When the file of a store is missing or empty: create an empty store, or raise ``StoreMissing``."""
+
+DEFAULT_CACHE_BYTES: Final = 64 * 1024 * 1024
+"""The default bound of the instances in memory."""
+
+DuePosition: TypeAlias = tuple[int, int]
+"""A position in the order of ``due``: the ``due_ms`` and the incarnation of an instance."""
+
+PreviousExit: TypeAlias = Literal["closed", "died"]
+"""How the previous engine left the store: it closed the store, or its process ended without closing it.
+
+After ``died`` the engine claims all code of jobs before it runs, for a minute, and so counts how often it kills the
+process.
+"""
+
+
+@attrs.frozen(kw_only=True)
+class Capabilities:
+    """The capabilities of a store.
+
+    Attributes:
+        ownership: ``owned`` by one engine at a time, or ``shared`` by many (claims then carry leases).
+        durability: the failures that a committed transition survives.
+    """
+
+    ownership: Literal["owned", "shared"]
+    durability: Durability
+
+
+@turn_value
+class LoadRequest:
+    """The arguments of ``load``."""
+
+    address: Address
+    idempotency_key: str | None = None
+    now_ms: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class Query:
+    """The conditions of ``find``, which must all hold. Its results are in the order of their addresses.
+
+    Attributes:
+        kind: of this kind only.
+        name: of this job only.
+        jobs: of these jobs only, each a kind and a name; None: of any.
+        except_jobs: of none of these jobs.
+        id_prefix: whose id begins with this text.
+        status: with this status only.
+        due_before_ms: whose alarm is due before this instant.
+        after: whose address comes after this one, the last address of the previous page.
+        limit: the maximum number of results, 1 to 1,000.
+    """
+
+    __repr__ = fields_in_line
+
+    kind: str | None = None
+    name: str | None = None
+    jobs: tuple[tuple[str, str], ...] | None = None
+    except_jobs: tuple[tuple[str, str], ...] = ()
+    id_prefix: str = ""
+    status: Status | None = None
+    due_before_ms: int | None = None
+    after: Address | None = None
+    limit: int = 100
+
+
+@attrs.frozen(kw_only=True)
+class Found:
+    """The result of a search.
+
+    Attributes:
+        instances: the instances that meet the conditions, in the order of their addresses.
+        after: where the search stopped; None if no more instances meet the conditions.
+    """
+
+    __repr__ = fields_in_line
+
+    instances: tuple[Instance, ...]
+    after: Address | None
+
+
+@attrs.frozen(kw_only=True)
+class QueuedLane:
+    """The first queued instances of a lane.
+
+    Attributes:
+        lane: the lane.
+        instances: its first queued instances, in order.
+        rest: whether more instances are queued in it.
+    """
+
+    __repr__ = fields_in_line
+
+    lane: str
+    instances: tuple[Instance, ...]
+    rest: Literal["none", "some"]
+
+
+@attrs.frozen(kw_only=True)
+class UnreadEvent:
+    """An event that this version of the library cannot decode, usually because a newer version wrote it.
+
+    Attributes:
+        type: the stored name of its type.
+        address: the instance, printed ``kind:name:id``.
+        at_ms: the time of the event, integer milliseconds UTC.
+        body: its fields, as stored.
+        reason: why it cannot be decoded.
+    """
+
+    __repr__ = fields_in_line
+
+    type: str
+    address: str
+    at_ms: int
+    body: str
+    reason: str
+
+    @property
+    def at(self) -> datetime:
+        """The time of the event, in UTC."""
+        return from_ms(self.at_ms)
+
+
+@attrs.frozen(kw_only=True)
+class LoggedEvent:
+    """An event with its sequence number in the log. Later events have greater numbers; there may be gaps."""
+
+    sequence: int
+    event: Event | UnreadEvent
+
+
+@attrs.frozen(kw_only=True)
+class Cursor:
+    """The position of a sink in the log.
+
+    Attributes:
+        sequence: the number up to which it was moved; None before the first move.
+        last: the number of the newest event that was ever logged; 0 before the first.
+        deleted: how many events after the position retention has deleted.
+    """
+
+    sequence: int | None
+    last: int
+    deleted: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class Retention:
+    """The limits of ``prune``.
+
+    Attributes:
+        now_ms: the current time; expired idempotency keys are deleted.
+        events_since_ms: events older than this instant are deleted.
+        max_events: the number of newest events to keep.
+        dead_letters_since_ms: dead letters whose message was sent before this instant are deleted; by default none.
+        limit: the maximum number of rows to delete in one call, so that no call takes long.
+    """
+
+    now_ms: int
+    events_since_ms: int
+    max_events: int
+    dead_letters_since_ms: int = 0
+    limit: int = 1_000
+
+
+@attrs.frozen(kw_only=True)
+class Health:
+    """The health of a store.
+
+    Attributes:
+        state: ``ok``; ``degraded`` when the store works and has a problem, such as rows that cannot be read; ``failed``
+            when it does not work.
+        detail: the problem.
+        unserved_messages: messages that wait for jobs that the app does not serve. The engine counts them, up to 1,000
+            and at least the first of each pair of sender and target; a store leaves it 0.
+        cache_bytes: size of the instances that the engine keeps in memory; a store leaves it 0.
+        max_cache_bytes: its bound; 0 if the engine keeps none.
+        file_bytes: size of the store's file; 0 if it has none.
+        log_bytes: size of its write-ahead log.
+    """
+
+    __repr__ = fields_in_line
+
+    state: Literal["ok", "degraded", "failed"]
+    detail: str = ""
+    unserved_messages: int = 0
+    cache_bytes: int = 0
+    max_cache_bytes: int = 0
+    file_bytes: int = 0
+    log_bytes: int = 0
+
+
+@attrs.frozen
+class BackupProgress:
+    """The progress of a backup.
+
+    Attributes:
+        copied_bytes: the copied size so far. It may decrease, when a transaction was rolled back.
+        total_bytes: the size of the store, which grows while it is written to.
+    """
+
+    copied_bytes: int
+    total_bytes: int
+
+
+@attrs.frozen
+class Backup:
+    """A backup that is complete and on stable storage.
+
+    Attributes:
+        path: its absolute path.
+        size_bytes: its size.
+    """
+
+    __repr__ = fields_in_line
+
+    path: str
+    size_bytes: int
+
+
+OnBackupProgress: TypeAlias = Callable[[BackupProgress], None]
+"""Called with the progress of a backup after each step."""
