@@ -28,8 +28,8 @@ from perdure.jobs.turn import begin, finish
 from perdure.kinds.task.context import SendCommand
 from perdure.programs import Exit
 from perdure.programs.future import answer_of
+from perdure.programs.inline import run_to_first_effect
 from perdure.programs.interpreter import interpret
-from perdure.programs.straight import until_asked
 from perdure.stores.memory import MemoryBackend
 
 ROUNDS = 60
@@ -123,7 +123,7 @@ async def parts(jobs: Client) -> dict[str, float]:
             at = note("the clock, the dice and the ids", at)
             step = cast("Execute", begin(program_job, address, loaded, request, inputs))
             at = note("begin: state decoded, claim, context, draft", at)
-            ended = until_asked(interpret(step.program, runner.services, (step.draft,)))
+            ended = run_to_first_effect(interpret(step.program, runner.services, (step.draft,)))
             at = note("the user's program; its state checked and encoded", at)
             last = cast("Commit", finish(program_job, step, cast("Exit[Any, Any]", ended), inputs))
             at = note("finish: the next instance, the transition, the answer", at)

@@ -11,14 +11,13 @@ from perdure import Program
 from perdure.jobs.call import Call
 from perdure.jobs.context import JobContext
 from perdure.jobs.definition import CallError, Definition, Dispatch, PostCommand
-from perdure.jobs.event_recorder import EventRecorder
 from perdure.jobs.handle import JobHandle
 from perdure.jobs.hooks import FROM_HOOKS, HookResult, RetryPolicy, hook
 from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, build_plan
 from perdure.jobs.request import AlarmDue, CommandSpec, Request
 from perdure.jobs.run import begin_attempt, begin_run, executed, run_answer
 from perdure.jobs.step import Commit, Execute, Step
-from perdure.jobs.writes import answered, put, reply, stored
+from perdure.jobs.transitions import EventRecorder, answered, put, reply, stored
 from perdure.values.address import Address
 from perdure.values.answer import OutcomeRecord, Sent
 from perdure.values.event import JobStarted

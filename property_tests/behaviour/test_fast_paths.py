@@ -45,8 +45,8 @@ NIGHTLY = settings.get_current_profile_name() == "nightly"
 class General(Task[Any, Any, Any, Any]):
     """The same kind of job, that decides nothing in one step."""
 
-    plain_event = None
-    plain_alarm = "none"
+    fast_event = None
+    fast_alarm = "none"
 
 
 general = machine_with(General)

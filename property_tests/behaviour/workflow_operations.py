@@ -26,7 +26,7 @@ from perdure import (
 )
 from perdure.client.in_process import engine_of
 from perdure.jobs.definition import AnyDefinition
-from perdure.kinds.workflow.stored import header_of
+from perdure.kinds.workflow.header import header_of
 from perdure.programs import gather, race, sleep
 
 go = Signal("go", str)

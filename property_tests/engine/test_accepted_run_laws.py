@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from returns.result import Success
 
 from perdure import Do, Limits, Task, TaskContext, program
-from perdure.jobs.accepted_run import accepted_instance, as_found, with_claim
+from perdure.jobs.fast_paths import accepted_instance, as_found, with_claim
 from perdure.jobs.request import ALARM
 from perdure.jobs.step import Commit, Execute
+from perdure.jobs.transitions import put
 from perdure.jobs.turn import begin
-from perdure.jobs.writes import put
 from perdure.stores.memory import memory_store
 from perdure.testing.conformance.requirement import answer
 from perdure.values.event import JobStarted

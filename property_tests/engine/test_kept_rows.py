@@ -17,7 +17,7 @@ from machine import Add, AlarmIn, Break, End, NoAlarm, OnAlarm, Refuse, Say, Tel
 from world import World, play
 
 from perdure import Backoff, Retry
-from perdure.jobs.report import NOT_FOUND
+from perdure.jobs.display import NOT_FOUND
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreUnavailable
 
 ID_NAMES = "ab"

@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from returns.result import Success
 
 from perdure import Do, Limits, Migrations, Task, TaskContext, fail, program, tell
-from perdure.jobs.plain_event import begin_plain_event
+from perdure.jobs.fast_paths import begin_fast_event
 from perdure.jobs.request import Inbound, Request
 from perdure.jobs.step import Commit, Execute
 from perdure.jobs.turn import begin, finish
 from perdure.kinds.task.context import SendCommand, TriggerTaskCommand
 from perdure.programs import Exit, Raised
 from perdure.programs.drivers import Suspended
+from perdure.programs.inline import run_inline, run_to_first_effect
 from perdure.programs.interpreter import interpret
-from perdure.programs.straight import run_straight, until_asked
 from perdure.values.address import Address
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance, PendingRetry
@@ -138,7 +138,7 @@ inputs = st.builds(
 
 
 def ended(program: Any, draft: Any) -> Exit[Any, Any]:
-    exit_ = until_asked(interpret(program, None, (draft,)))
+    exit_ = run_to_first_effect(interpret(program, None, (draft,)))
     assert not isinstance(exit_, Suspended)
     return exit_
 
@@ -173,7 +173,7 @@ def test_a_plain_event_is_decided_as_any_request(
     decoded = None
     if memory == "decoded" and instance is not None and instance.state == '{"total":7}':
         decoded = Decoded(instance.state, Total(7))
-    plain = begin_plain_event(
+    plain = begin_fast_event(
         job,
         AT,
         instance,
@@ -190,8 +190,8 @@ def test_a_plain_event_is_decided_as_any_request(
     general = begin(job, AT, Loaded(instance=instance), request, given_inputs)
     assert isinstance(general, Execute)
     assert shown(event.run(program_)) == shown(general)
-    exit_, other = run_straight(program_, None, event), ended(general.program, general.draft)
-    handled = job.plain_event_handled(event, given_inputs.events) if isinstance(exit_, Success) else None
+    exit_, other = run_inline(program_, None, event), ended(general.program, general.draft)
+    handled = job.fast_event_handled(event, given_inputs.events) if isinstance(exit_, Success) else None
     if handled is not None:
         assert shown(handled) == shown(finish(job, general, other, given_inputs))
         assert changes_as_declared(handled, general.instance)

@@ -15,8 +15,8 @@ from perdure.jobs.step import Commit, Execute
 from perdure.jobs.turn import begin, begin_any, finish, finish_any
 from perdure.programs import Exit, Raised
 from perdure.programs.drivers import Suspended, default_handler, run_while_answered
+from perdure.programs.inline import run_to_first_effect
 from perdure.programs.interpreter import interpret
-from perdure.programs.straight import until_asked
 from perdure.values.address import Address
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance, PendingRetry
@@ -125,7 +125,7 @@ inputs = st.builds(
 
 
 def ended(step: Execute) -> Exit[Any, Any]:
-    exit_ = until_asked(interpret(step.program, 1, (step.draft,)))
+    exit_ = run_to_first_effect(interpret(step.program, 1, (step.draft,)))
     if isinstance(exit_, Suspended):
         exit_ = run_while_answered(exit_, default_handler, lambda _: False)
     assert not isinstance(exit_, Suspended)

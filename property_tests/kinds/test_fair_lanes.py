@@ -12,7 +12,7 @@ from pool import Images, Picture, app_of, pool_of
 from perdure import Limits
 from perdure.client.in_process import engine_of
 from perdure.jobs.definition import AnyDefinition
-from perdure.kinds.worker_pool.item import ITEM_DATA, ItemData
+from perdure.kinds.worker_pool.items import ITEM_DATA, ItemData
 from perdure.programs.future import answer_of
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.stores.contract import Store

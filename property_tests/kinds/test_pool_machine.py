@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from pool import Images, pool_of
 
-from perdure.kinds.worker_pool.item import data_of
+from perdure.kinds.worker_pool.items import data_of
 from perdure.testing import InstanceView, JobMachine
 
 DAY = datetime(2026, 1, 1)  # noqa: DTZ001 - the time zone is drawn

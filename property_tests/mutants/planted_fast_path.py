@@ -61,28 +61,28 @@ MUTANTS = (
     # ------------------------------------------------------------ plain events
     Mutant(
         "an event of a paused instance is handled as a plain one",
-        "begin_plain_event",
+        "begin_fast_event",
         "        or instance.suspension is not None\n",
         "",
         EVENT,
     ),
     Mutant(
         "an event beside a claim is handled as a plain one",
-        "begin_plain_event",
+        "begin_fast_event",
         "        or instance.event_claim is not None\n",
         "",
         EVENT,
     ),
     Mutant(
         "an event of an older state is handled as a plain one",
-        "begin_plain_event",
+        "begin_fast_event",
         "        or instance.state_version != job.plan.state_version\n",
         "",
         EVENT,
     ),
     Mutant(
         "the messages of a plain event are lost",
-        "plain_event_handled",
+        "fast_event_handled",
         "        messages=tuple(event.messages) if event.messages else (),\n        before=before,",
         "        before=before,",
         EVENT,
@@ -90,21 +90,21 @@ MUTANTS = (
     # ------------------------------------------------------------ plain runs
     Mutant(
         "a held job runs its plain alarms",
-        "begin_plain_run",
+        "begin_fast_run",
         '        or inputs.hold != "released"\n',
         "",
         RUN,
     ),
     Mutant(
         "a pending retry is begun as a plain run",
-        "begin_plain_run",
+        "begin_fast_run",
         "        or instance.pending_retry is not None\n",
         "",
         RUN,
     ),
     Mutant(
         "a plain run begins before its alarm is due",
-        "begin_plain_run",
+        "begin_fast_run",
         "        or instance.alarm_ms > inputs.now_ms\n",
         "",
         RUN,
@@ -149,7 +149,7 @@ MUTANTS = (
     # ------------------------------------------------------------ programs without the loop of the interpreter
     Mutant(
         "a straight run performs an instruction that the program only returns",
-        "run_straight",
+        "run_inline",
         "        if instruction_tag != PERFORM:\n            break\n",
         "",
         f"{STRAIGHT}::test_a_straight_run_is_that_of_the_interpreter",

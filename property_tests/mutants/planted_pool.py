@@ -341,7 +341,7 @@ MUTANTS = (
     Mutant(
         "the kept result of an item is shown with its secrets",
         "WorkerPool.redacted_data",
-        "shown = self.keeping.results.redact(data.result.encode(), hide=hide).decode()",
+        "shown = self.policy.results.redact(data.result.encode(), hide=hide).decode()",
         "shown = data.result",
         "tests/workflow/test_workflow_secrets.py"
         "::test_a_mark_on_the_whole_outcome_hides_it_in_steps_children_and_results",

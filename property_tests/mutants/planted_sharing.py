@@ -147,7 +147,7 @@ MUTANTS = (
     Mutant(
         "requests do not wait for the run of another engine",
         "_held_by_others",
-        "if not is_held_elsewhere(instance, job.occupancy, inputs):",
+        "if not is_claimed_elsewhere(instance, job.occupancy, inputs):",
         "if instance:",
         CROWD,
     ),
@@ -280,7 +280,7 @@ MUTANTS = (
     Mutant(
         "terminate does not wait for the run of another engine",
         "_is_occupied",
-        "return is_running(instance, inputs) or is_held_elsewhere(instance, job.occupancy, inputs)",
+        "return is_running(instance, inputs) or is_claimed_elsewhere(instance, job.occupancy, inputs)",
         "return instance.claim is not None and instance.claim.run_id in inputs.running",
         f"{HOLES}::test_a_terminate_waits_for_the_run_of_another_engine",
     ),

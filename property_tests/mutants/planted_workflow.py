@@ -157,14 +157,14 @@ MUTANTS = (
     ),
     Mutant(
         "timers wait for the steps in progress",
-        "Crew._timer",
+        "ParallelSteps._timer",
         "wanted_ms = self.steps.replay.wake_ms() if self._is_busy else None",
         "wanted_ms = None",
         f"{TIME}::test_timers_fire_while_steps_are_in_progress",
     ),
     Mutant(
         "a signal waits for the steps in progress",
-        "Crew._change",
+        "ParallelSteps._change",
         "wanted = self._is_busy and self.changes",
         "wanted = False and self.changes",
         "workflow/test_requests_during_steps.py::test_the_branch_that_ends_first_wins_at_that_instant",
@@ -178,7 +178,7 @@ MUTANTS = (
     ),
     Mutant(
         "a step that lost a race is not cancelled",
-        "Crew._orders",
+        "ParallelSteps._orders",
         "cancel = [path for path in stopped if path in self.running and path not in self.cancelling]",
         "cancel: list[str] = []",
         f"{TIME}::test_a_race_cancels_the_step_that_lost",

@@ -1,6 +1,6 @@
 """A program that runs without the loop of the interpreter does and returns the same as one that runs in it.
 
-The engine begins plain events with ``run_straight``, and performs the effects of claimed runs with
+The engine begins plain events with ``run_inline``, and performs the effects of claimed runs with
 ``run_while_answered`` as long as services answer at once. The specification of both is ``interpret``, driven to its end
 by ``Suspended.resume``.
 """
@@ -19,8 +19,8 @@ from returns.result import Failure, Result, Success
 from perdure import effect, fail, program, succeed
 from perdure.programs import PASS, Exit, Instruction, Program, Raised, halt, perform
 from perdure.programs.drivers import Suspended, default_handler, run_while_answered
+from perdure.programs.inline import run_inline, run_to_first_effect
 from perdure.programs.interpreter import interpret
-from perdure.programs.straight import run_straight, until_asked
 from perdure.runtime.simulated import Simulation
 from perdure.testing.laws import programs
 
@@ -145,7 +145,7 @@ drawn = st.lists(deeds, max_size=8).map(lambda each: lambda: block(each)) | prog
 
 
 def general(program_: Program[Any, Any, Any], services: Services, memory: Memory) -> Any:
-    return until_asked(interpret(program_, services, (memory,)))
+    return run_to_first_effect(interpret(program_, services, (memory,)))
 
 
 def shown(exit_: Any) -> object:
@@ -173,7 +173,7 @@ def asked(begun: Any) -> object:
 @settings(max_examples=300)
 def test_a_straight_run_is_that_of_the_interpreter(make: Callable[[], Program[Any, Any, Any]]) -> None:
     one, other = (Services(), Memory()), (Services(), Memory())
-    straight, specified = run_straight(make(), *one), general(make(), *other)
+    straight, specified = run_inline(make(), *one), general(make(), *other)
     assert asked(straight) == asked(specified)
     assert one == other
     assert resumed(straight) == resumed(specified)

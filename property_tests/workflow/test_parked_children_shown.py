@@ -85,7 +85,7 @@ def shown(world: World) -> set[str]:
     """Return the parked children that the parent names."""
     instance = world.instance(parent, "p")
     assert instance is not None
-    facts = [str(fact.value) for fact in parent.facts_of(instance) if fact.label == "parked child"]
+    facts = [str(fact.value) for fact in parent.display_fields_of(instance) if fact.label == "parked child"]
     return {fact.partition(",")[0] for fact in facts}
 
 

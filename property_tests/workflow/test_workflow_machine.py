@@ -6,7 +6,7 @@ from flows import Shop, fulfilment
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from perdure.kinds.workflow.stored import header_of
+from perdure.kinds.workflow.header import header_of
 from perdure.testing import InstanceView, JobMachine
 
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from perdure.client.client import Client
     from perdure.codecs import Migrations
     from perdure.jobs.call import Call
-    from perdure.jobs.decision import Alarm, Decision
-    from perdure.jobs.tell import tell
+    from perdure.jobs.context import Alarm, Decision
+    from perdure.jobs.definition import tell
     from perdure.kinds.continuous import Continuous, ContinuousContext
     from perdure.kinds.debounce import Debounce, DebounceContext
     from perdure.kinds.task import Task, TaskContext, TaskErrorContext
@@ -38,8 +38,8 @@ else:
             "perdure.client.client": ("Client",),
             "perdure.codecs": ("Migrations",),
             "perdure.jobs.call": ("Call",),
-            "perdure.jobs.decision": ("Alarm", "Decision"),
-            "perdure.jobs.tell": ("tell",),
+            "perdure.jobs.context": ("Alarm", "Decision"),
+            "perdure.jobs.definition": ("tell",),
             "perdure.kinds.continuous": ("Continuous", "ContinuousContext"),
             "perdure.kinds.debounce": ("Debounce", "DebounceContext"),
             "perdure.kinds.task": ("Task", "TaskContext", "TaskErrorContext"),

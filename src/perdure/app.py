@@ -21,7 +21,7 @@ from perdure.engine.running import RunningEngine, running_engine
 from perdure.engine.sink import EngineView, EventSink, OpenSink, OpenSinks
 from perdure.jobs.definition import AnyDefinition, Definition, check_definition
 from perdure.jobs.ensured import MAX_ENSURED, Ensured, ensured
-from perdure.jobs.needs import check_services
+from perdure.jobs.plan import check_services
 from perdure.programs import Program
 from perdure.programs.container import result_inside
 from perdure.runtime.record import LogRecord, Runtime

@@ -13,13 +13,12 @@ from perdure.codecs import Codec
 from perdure.jobs.call import Call
 from perdure.jobs.checkpoint import Checkpoint, ReadJournal
 from perdure.jobs.definition import CallError, Definition, Dispatch, PostCommand
-from perdure.jobs.event_run import begin_event
 from perdure.jobs.handle import JobHandle
 from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, build_plan
 from perdure.jobs.request import AlarmDue, CommandSpec, Request
-from perdure.jobs.run import begin_attempt, begin_run, run_answer
+from perdure.jobs.run import begin_attempt, begin_event, begin_run, run_answer
 from perdure.jobs.step import Commit, Execute, Step
-from perdure.jobs.writes import answered, purge, put, reply, stored
+from perdure.jobs.transitions import answered, purge, put, reply, stored
 from perdure.programs import gather, perform, succeed
 from perdure.values.address import Address
 from perdure.values.answer import OutcomeRecord, Sent

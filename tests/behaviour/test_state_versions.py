@@ -26,7 +26,7 @@ from perdure import (
     program,
 )
 from perdure.client.in_process import engine_of
-from perdure.jobs.writes import put
+from perdure.jobs.transitions import put
 from perdure.values.address import Address
 from perdure.values.errors import Undecodable
 from perdure.values.times import from_ms

@@ -10,8 +10,8 @@ from world import World, on_each_store
 from perdure.jobs.step import Commit, Execute
 from perdure.jobs.turn import begin, finish
 from perdure.kinds.task.context import SendCommand
+from perdure.programs.inline import run_to_first_effect
 from perdure.programs.interpreter import interpret
-from perdure.programs.straight import until_asked
 from perdure.values.event import JobFailed, JobStarted
 from perdure.values.transition import Loaded
 from perdure.values.turn_inputs import TurnInputs
@@ -25,7 +25,7 @@ def events_of(step: Step, events: Events) -> list[type]:
     request = machine.parse("send", machine.encode_input("send", steps(step), 10_000))
     assert isinstance(request.command, SendCommand)
     execute = cast("Execute", begin(machine, machine.address("a"), Loaded(), request, inputs))
-    ended: Any = until_asked(interpret(execute.program, None, (execute.draft,)))
+    ended: Any = run_to_first_effect(interpret(execute.program, None, (execute.draft,)))
     commit = finish(machine, execute, ended, inputs)
     assert isinstance(commit, Commit)
     return [type(event) for event in commit.transition.events]

@@ -19,7 +19,7 @@ from perdure.cli.demo.story import Plot
 from perdure.cli.demo.timing import SETTLE_LIMIT_S, START_LIMIT_S, Timing
 from perdure.examples.incoming import IncomingOrder, IncomingWebhook, read_incoming
 from perdure.examples.order_processor import Order, OrderPlaced, decide_order
-from perdure.jobs.decision import AlarmAfter
+from perdure.jobs.context import AlarmAfter
 from perdure.values.times import duration_ms
 
 SHORT = ("--seconds", "2")

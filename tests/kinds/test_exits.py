@@ -13,11 +13,10 @@ from returns.result import Failure, Result, Success
 from world import HasOutside, Refused, World, on_each_store, say
 
 from perdure import App, Do, Program, program
-from perdure.jobs.event_recorder import EventRecorder
 from perdure.jobs.hooks import value_of
 from perdure.jobs.run import run_failed
 from perdure.jobs.step import Commit, Execute
-from perdure.jobs.writes import answered, put
+from perdure.jobs.transitions import EventRecorder, answered, put
 from perdure.programs import Exit, Halted, Raised, fail, halt, sleep
 from perdure.testing import hook_context, simulate
 from perdure.testing.migration.rows import rows_of

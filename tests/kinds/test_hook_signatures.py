@@ -9,7 +9,7 @@ from returns.io import IOResult, impure_safe
 from returns.result import Result, Success, safe
 
 from perdure import Backoff, Continuous, Debounce, Program, Retry, Task, every
-from perdure.jobs.decision import Decision
+from perdure.jobs.context import Decision
 from perdure.jobs.hooks import hook
 from perdure.programs import Do, program, succeed
 from perdure.values.errors import DefinitionError

@@ -30,8 +30,8 @@ from perdure.programs import (
     succeed,
 )
 from perdure.programs.drivers import Suspended, default_handler, run_while_answered
+from perdure.programs.inline import run_to_first_effect
 from perdure.programs.interpreter import interpret
-from perdure.programs.straight import until_asked
 from perdure.runtime.simulated import SimulatedCancellation
 
 Run = Callable[..., Any]
@@ -431,7 +431,9 @@ def _of_a_container(services) -> FutureResult[int, str]:
 
 @pytest.mark.parametrize("service", [_begins_later, _of_a_container])
 def test_a_program_that_is_dropped_leaves_no_coroutine_that_was_never_awaited(service):
-    begun = run_while_answered(until_asked(interpret(effect(service)(), None)), default_handler, lambda _: False)
+    begun = run_while_answered(
+        run_to_first_effect(interpret(effect(service)(), None)), default_handler, lambda _: False
+    )
     assert isinstance(begun, Suspended)
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")

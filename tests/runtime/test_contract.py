@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from perdure.runtime.branches import Branches
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.runtime.record import LogRecord, Runtime, SpawnedTask
 from perdure.runtime.simulated import Simulation
+from perdure.runtime.tasks import Branches
 
 Scenario = Callable[[Runtime], Coroutine[Any, Any, Any]]
 

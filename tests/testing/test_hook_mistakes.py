@@ -12,7 +12,7 @@ from hypothesis import settings
 from returns.result import Result, Success
 
 from perdure import App, Debounce, Decision, Do, Program, Task, TaskContext, effect, fail, program, succeed
-from perdure.jobs.inspection import HookMistake
+from perdure.jobs.draft import HookBug
 from perdure.programs import gather, race, when
 from perdure.runtime.simulated import Simulation
 from perdure.testing import JobMachine, World
@@ -87,7 +87,7 @@ FORGETFUL = [
 @pytest.mark.parametrize("hook", FORGETFUL)
 def test_a_program_that_is_built_and_never_run_fails_the_test(hook: Any) -> None:
     notes = task_of(hook)
-    with pytest.raises(HookMistake) as found, World(App(object()).with_jobs(notes), debug=True) as world:
+    with pytest.raises(HookBug) as found, World(App(object()).with_jobs(notes), debug=True) as world:
         world.run(world.handle(notes).send("a", 1))
     assert found.value.job == "task:notes"
     assert found.value.hook == "on_event"
@@ -97,7 +97,7 @@ def test_a_program_that_is_built_and_never_run_fails_the_test(hook: Any) -> None
 
 
 def test_a_state_machine_finds_it() -> None:
-    with pytest.raises(HookMistake):
+    with pytest.raises(HookBug):
         JobMachine(job=task_of(forgets), services=object, commands=("send",), debug=True).run()
 
 
@@ -150,7 +150,7 @@ def test_programs_that_a_function_of_a_program_holds_are_no_mistakes() -> None:
 def test_runs_that_take_turns_do_not_see_each_others_programs() -> None:
     notes, others = task_of(uses_all), task_of(forgets_after_a_wait, "others")
     with (
-        pytest.raises(HookMistake) as found,
+        pytest.raises(HookBug) as found,
         World(App(object()).with_jobs(notes, others), seed=1, debug=True) as world,
     ):
         world.concurrently(
@@ -184,7 +184,7 @@ def appends_and_sets(ctx: TaskContext[list[int]], event: int) -> Do[None, str]:
 def test_a_state_that_is_changed_in_place_fails_the_test(hook: Any) -> None:
     notes = task_of(hook)
     with (
-        pytest.raises(HookMistake, match=r"ctx\.set_state") as found,
+        pytest.raises(HookBug, match=r"ctx\.set_state") as found,
         World(App(object()).with_jobs(notes), debug=True) as world,
     ):
         world.run(world.handle(notes).send("a", 1))
@@ -278,7 +278,7 @@ IN_PLACE: list[dict[str, Any]] = [
 def test_an_event_that_is_changed_in_place_fails_the_test_once(hooks: Any) -> None:
     lists = with_events(**hooks)
     with World(App(object()).with_jobs(lists), debug=True) as world:
-        with pytest.raises(HookMistake, match="on_event of task:lists changed its event") as found:
+        with pytest.raises(HookBug, match="on_event of task:lists changed its event") as found:
             world.run(world.handle(lists).send("a", [1]))
         assert found.value.mistake == "input changed in place"
         assert found.value.subject == "list[int]"
@@ -303,7 +303,7 @@ def test_an_event_of_a_batch_is_inspected_as_well() -> None:
     batches = Debounce("batches", event=list[int], flush_after="1 s", on_event=adds, execute=lambda ctx: succeed(None))
     with World(App(object()).with_jobs(batches), debug=True) as world:
         adding = world.handle(batches).add("a", [1])
-        with pytest.raises(HookMistake, match="on_event of debounce:batches changed its event"):
+        with pytest.raises(HookBug, match="on_event of debounce:batches changed its event"):
             world.run(adding)
 
 
@@ -411,7 +411,7 @@ def test_the_mode_can_be_switched_off_in_the_kit() -> None:
 SWITCHED = """
 import os, sys
 from perdure import App, Task
-from perdure.testing import HookMistake, World
+from perdure.testing import HookBug, World
 
 def forgets(ctx, event):
     ctx.set_state([])
@@ -424,7 +424,7 @@ for value in sys.argv[1:]:
         with World(App(object()).with_jobs(notes)) as world:
             world.run(world.handle(notes).send("a", 1))
             print("off", "debug=False" in world.trace_text())
-    except HookMistake:
+    except HookBug:
         print("on")
 """
 
@@ -448,7 +448,7 @@ def test_a_batch_is_inspected_as_well() -> None:
 
     batches = Debounce("batches", event=int, flush_after="1 s", execute=flush)
     with (  # noqa: PT012 - the batch is flushed later
-        pytest.raises(HookMistake, match="execute of debounce:batches"),
+        pytest.raises(HookBug, match="execute of debounce:batches"),
         World(App(object()).with_jobs(batches), debug=True) as world,
     ):
         world.run(world.handle(batches).add("a", 1))

@@ -22,7 +22,7 @@ from perdure.jobs.definition import Dispatch
 from perdure.jobs.draft import Draft
 from perdure.jobs.request import AlarmDue, CommandSpec, Request
 from perdure.jobs.step import Step
-from perdure.jobs.writes import answered, put
+from perdure.jobs.transitions import answered, put
 from perdure.programs import Instruction, perform, sleep
 from perdure.testing import (
     JobMachine,

@@ -26,8 +26,8 @@ from perdure.examples.order_processor import (
 )
 from perdure.examples.token_refresher import AuthRevoked, Token, TokenState, refresh_token, token_refresher
 from perdure.examples.webhook_batcher import Batch, Webhook, flush, webhook_batcher
+from perdure.jobs.context import SetState
 from perdure.jobs.draft import DraftInBranch
-from perdure.jobs.operations import SetState
 from perdure.programs import Raised, asks, bracket, fail, gather, log, now, race, sleep, succeed, when
 from perdure.programs.errors import EffectTimeout
 from perdure.programs.instructions import ServiceCall

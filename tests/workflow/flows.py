@@ -11,7 +11,7 @@ from returns.result import Success
 
 from perdure import Backoff, Do, Retry, Signal, Undo, Workflow, WorkflowContext, effect, program, saga, step, step_key
 from perdure.jobs.definition import AnyDefinition
-from perdure.kinds.workflow.row import Row, row_of
+from perdure.kinds.workflow.journal import Row, row_of
 from perdure.programs import EffectTimeout, bracket, fail, gather, now, race, sleep
 from perdure.testing import World
 

@@ -70,7 +70,7 @@ def parked(world: World, id_: str = "p") -> tuple[str | None, list[str], list[st
     """Return the phase of a parent, its parked children as facts, and as steps."""
     instance = world.instance(parent, id_)
     assert instance is not None
-    facts = [str(fact.value) for fact in parent.facts_of(instance) if fact.label == "parked child"]
+    facts = [str(fact.value) for fact in parent.display_fields_of(instance) if fact.label == "parked child"]
     steps = [step.name for step in world.run(world.handle(parent).steps(id_)) if step.status == "parked"]
     return world.run(world.handle(parent).status(id_)).phase, facts, steps
 

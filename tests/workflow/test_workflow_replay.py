@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perdure import Do, Workflow, WorkflowContext, program
-from perdure.kinds.workflow.divergence import Index
-from perdure.kinds.workflow.row import Row, body_of, row_of
-from perdure.kinds.workflow.stored import Header, written
+from perdure.kinds.workflow.header import Header, written
+from perdure.kinds.workflow.journal import Index, Row, body_of, row_of
 from perdure.values.address import Address
 from perdure.values.errors import InvalidInput
 from perdure.values.instance import Instance

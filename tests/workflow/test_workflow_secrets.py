@@ -57,7 +57,7 @@ def test_the_inbox_the_steps_and_the_outcome_are_shown_without_secrets() -> None
             assert job.has_secret_rows([row for row in rows if "1111" in row])  # no snapshot holds it
             shown = redacted_instance(job, instance)
             steps = job.steps(shown, rows)
-            text = f"{shown.data} {[step.value for step in steps]} {job.facts_of(shown)}"
+            text = f"{shown.data} {[step.value for step in steps]} {job.display_fields_of(shown)}"
             assert "1111" not in text
             assert "4242" not in text
             assert "<secret>" in text

@@ -98,7 +98,9 @@ def test_signals_that_the_program_never_received_are_reported_at_its_end(end: st
         ]
         instance = world.instance(job, "t")
         assert instance is not None
-        assert ("signals not received", str(count)) in [(fact.label, fact.value) for fact in job.facts_of(instance)]
+        assert ("signals not received", str(count)) in [
+            (fact.label, fact.value) for fact in job.display_fields_of(instance)
+        ]
 
 
 def test_a_message_with_a_signal_that_nothing_receives_is_rejected_on_the_senders_history() -> None:

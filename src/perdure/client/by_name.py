@@ -16,8 +16,7 @@ from perdure.jobs.call import Call, mapped, result_of
 from perdure.jobs.definition import AnyDefinition, CallError, Definition, Dispatch, EventError
 from perdure.jobs.explanation import NO_ANSWERS, Answers, Explanation
 from perdure.jobs.redaction import has_secrets
-from perdure.jobs.request import ALARM, Request, Terminate, WaitFor, check_wait
-from perdure.jobs.size import within
+from perdure.jobs.request import ALARM, Request, Terminate, WaitFor, check_wait, within
 from perdure.stores.values import LoggedEvent
 from perdure.values.address import Address, check_id
 from perdure.values.errors import InvalidArgument, InvalidInput, RequestError

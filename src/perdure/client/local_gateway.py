@@ -23,12 +23,12 @@ from perdure.engine.running import RunningEngine
 from perdure.engine.unserved import with_unserved
 from perdure.jobs.call import Call, mapped, result_of
 from perdure.jobs.definition import AnyDefinition, CallError
+from perdure.jobs.display import NOT_FOUND, report_status
 from perdure.jobs.explanation import Answers, Explanation, explain
 from perdure.jobs.keys import check_key
-from perdure.jobs.readable import shown_text, visible_text
 from perdure.jobs.redaction import redacted_instance, redacted_message, redacted_status
-from perdure.jobs.report import NOT_FOUND, report_status
 from perdure.jobs.request import Request, Resume
+from perdure.jobs.suspension import shown_text, visible_text
 from perdure.programs.future import KNOWN, answer_of
 from perdure.runtime.record import Future
 from perdure.stores.contract import Store

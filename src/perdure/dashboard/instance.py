@@ -31,8 +31,7 @@ from perdure.dashboard.neighbours import neighbours_in
 from perdure.dashboard.page import Page
 from perdure.dashboard.parked import reason_of
 from perdure.dashboard.steps import steps_panel
-from perdure.jobs.facts import Fact
-from perdure.jobs.report import report_status
+from perdure.jobs.display import DisplayField, report_status
 from perdure.stores.values import LoggedEvent
 from perdure.values.address import Address
 from perdure.values.instance import Claim, Instance
@@ -68,7 +67,7 @@ class InstanceDetails:
     served: bool
     actions: tuple[Action, ...] = ()
     phase: str = ""
-    facts: tuple[Fact, ...] = ()
+    facts: tuple[DisplayField, ...] = ()
     state: str = ""
     state_problem: str = ""
     has_secrets: bool = False
@@ -133,7 +132,7 @@ def _due(frame: Frame, due_ms: int | None) -> h.Node:
     return None if due_ms is None else [moment(frame, due_ms), " ", h.small[clock(due_ms)]]
 
 
-def _fact(frame: Frame, fact: Fact) -> h.Node:
+def _fact(frame: Frame, fact: DisplayField) -> h.Node:
     return fact.value if isinstance(fact.value, str) else moment(frame, to_ms(fact.value))
 
 

@@ -24,7 +24,7 @@ from perdure.dashboard.components import (
 from perdure.dashboard.frame import Frame
 from perdure.dashboard.life import Step, life
 from perdure.dashboard.page import Page
-from perdure.jobs.facts import Fact
+from perdure.jobs.display import DisplayField
 from perdure.values.listings import ListedStatus
 from perdure.values.status import Hold
 from perdure.values.times import to_ms
@@ -70,7 +70,7 @@ class JobView:
 
     kind: str
     name: str
-    facts: tuple[Fact, ...]
+    facts: tuple[DisplayField, ...]
     commands: tuple[AcceptedAction, ...] = ()
     next_ticks_ms: tuple[int, ...] = ()
     steps: tuple[Step, ...] = ()
@@ -180,7 +180,7 @@ def hold_page(frame: Frame, kind: str, name: str, change: HoldChange, /) -> Page
     )
 
 
-def _value(frame: Frame, fact: Fact) -> h.Node:
+def _value(frame: Frame, fact: DisplayField) -> h.Node:
     return fact.value if isinstance(fact.value, str) else moment(frame, to_ms(fact.value))
 
 

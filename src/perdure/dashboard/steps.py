@@ -10,7 +10,7 @@ import htpy as h
 from perdure.dashboard.components import moment, numeric, panel, span_text, table
 from perdure.dashboard.frame import Frame
 from perdure.dashboard.happenings import failure
-from perdure.kinds.workflow.names import CHILD
+from perdure.kinds.workflow.journal import CHILD
 from perdure.values.address import Address
 from perdure.values.excerpt import shortened
 from perdure.values.listings import StepRecord

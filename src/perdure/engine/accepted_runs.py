@@ -9,7 +9,7 @@ import attrs
 from perdure.engine.item import Item
 from perdure.engine.resident import Resident
 from perdure.engine.runner import Runner
-from perdure.jobs.accepted_run import accepted_instance, as_found, with_claim
+from perdure.jobs.fast_paths import accepted_instance, as_found, with_claim
 from perdure.jobs.request import ALARM
 from perdure.jobs.step import Commit, Execute
 from perdure.jobs.turn import begin

@@ -14,8 +14,8 @@ from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.step import Execute
 from perdure.programs import Halted
 from perdure.programs.future import answer_of
-from perdure.runtime.eager_task import start_eagerly
 from perdure.runtime.record import Future, Runtime
+from perdure.runtime.tasks import start_eagerly
 from perdure.stores.contract import Store
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreCorrupt, StoreUnavailable
 from perdure.values.transition import Put

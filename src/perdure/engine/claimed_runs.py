@@ -27,14 +27,14 @@ from perdure.engine.run_now import run_now
 from perdure.engine.runner import Runner
 from perdure.engine.turn_outcome import Claimable, RunsApart, TurnAnswered, Verdict
 from perdure.engine.unstored import is_interrupt
-from perdure.jobs.plain_run import begin_plain_run
+from perdure.jobs.fast_paths import begin_fast_run
 from perdure.jobs.run import running_answer
 from perdure.jobs.step import Commit, Execute
 from perdure.programs import Exit, Raised
 from perdure.programs.drivers import Suspended
 from perdure.programs.exit import is_closing
-from perdure.runtime.eager_task import start_eagerly
 from perdure.runtime.record import Runtime, SpawnedTask
+from perdure.runtime.tasks import start_eagerly
 from perdure.values.errors import Conflict, OutcomeUnknown
 from perdure.values.transition import Put, Transition
 from perdure.values.turn_inputs import NO_OTHERS
@@ -116,7 +116,7 @@ class ClaimedRuns:
             return False
         try:
             inputs = runner.inputs_of(resident, resident.decoded)
-            execute = begin_plain_run(resident.job, loaded.instance, item.request, inputs)
+            execute = begin_fast_run(resident.job, loaded.instance, item.request, inputs)
         except Exception:  # noqa: BLE001 - it raises again in the turn
             return False
         if execute is None or not runner.gates.try_enter(resident.job_name, "beside_others", resident.address):

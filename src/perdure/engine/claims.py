@@ -14,8 +14,8 @@ from perdure.engine.time_limit import TimeLimit
 from perdure.jobs.checkpoint import AwaitChange, Checkpoint, ReadJournal
 from perdure.jobs.step import Execute
 from perdure.programs.drivers import settle_answer
-from perdure.runtime.eager_task import start_eagerly
 from perdure.runtime.record import Future, Runtime
+from perdure.runtime.tasks import start_eagerly
 from perdure.values.errors import OutcomeUnknown
 
 Record = Callable[[Execute], Awaitable[Result[Execute, Any]]]  # the errors of a store

@@ -41,8 +41,8 @@ from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import AHEAD, RECOVER, Recover, Request, Terminate
 from perdure.jobs.step import Commit, Defer, RecoverFirst
 from perdure.programs.exit import ENDS_PROCESS, is_closing
-from perdure.runtime.eager_task import start_eagerly
 from perdure.runtime.record import Future, Runtime
+from perdure.runtime.tasks import start_eagerly
 from perdure.values.address import Address
 from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown
 from perdure.values.limits import Limits

@@ -49,7 +49,7 @@ class EventBatch:
         A store that never waits gets each commit at once, so nothing is gained by a batch. Neither is where other
         engines write the same instances: their rows are read again, and each read would wait for the end of the step.
         """
-        if type(item.request.command) is not resident.job.plain_event or not self._has_groups:
+        if type(item.request.command) is not resident.job.fast_event or not self._has_groups:
             return False
         if (resident.loaded is None and resident.flight is None) or not self.rows.are_current:
             return False

@@ -8,25 +8,24 @@ from typing import Any, Final, TypeAlias
 import attrs
 
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.inspection import HookMistake, Inspection, MistakeKind
+from perdure.jobs.draft import HookBug, HookBugKind, Inspection
 from perdure.jobs.redaction import secrets_of_run
 from perdure.jobs.step import Execute
 from perdure.programs import Exit
 from perdure.programs.drivers import Suspended
-from perdure.programs.interpreter import interpret
-from perdure.programs.straight import until_asked
-from perdure.programs.watched_loop import watched
+from perdure.programs.inline import run_to_first_effect
+from perdure.programs.interpreter import interpret, watched
 from perdure.runtime.record import LogRecord, Runtime
 from perdure.values.secret import scrubbed
 
-MESSAGES: Final[Mapping[MistakeKind, str]] = {
+MESSAGES: Final[Mapping[HookBugKind, str]] = {
     "program never run": "a hook built a program and never ran it",
     "state changed in place": "a hook changed its state in place, and the change is lost",
     "input changed in place": "a hook changed its event in place, and its caller holds the same value",
 }
 
 
-MistakeFound: TypeAlias = Callable[[HookMistake], object]
+MistakeFound: TypeAlias = Callable[[HookBug], object]
 """Called with each mistake that the debug mode finds in a run."""
 
 
@@ -93,7 +92,7 @@ def run_inspected(
     draft, commands = execute.draft, job.plan.commands
     inspection = Inspection.of(draft, execute.request, commands, is_first_hook=execute.prior is None)
     draft.inspection = inspection
-    return until_asked(watched(interpret(execute.program, services, (inspection,)), inspection.watch))
+    return run_to_first_effect(watched(interpret(execute.program, services, (inspection,)), inspection.watch))
 
 
 @attrs.define
@@ -107,7 +106,7 @@ class MistakeLog:
     runtime: Runtime
     _places: set[tuple[str, str, str, str]] = attrs.Factory(set[tuple[str, str, str, str]])
 
-    def __call__(self, mistake: HookMistake) -> None:
+    def __call__(self, mistake: HookBug) -> None:
         """Log a mistake, unless one of the same location was logged before."""
         place = (mistake.job, mistake.hook, mistake.mistake, mistake.place)
         if place in self._places:

@@ -14,15 +14,15 @@ from perdure.engine.inputs import inputs_beside_turns
 from perdure.engine.reporting import Reporting
 from perdure.engine.unserved import UnservedMessages
 from perdure.engine.wake import Wake
-from perdure.jobs.code import code_of
+from perdure.jobs.code_fingerprint import code_of
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.messages import buried, left_message, postponement, unclaimed
 from perdure.jobs.request import Inbound
 from perdure.programs.container import result_inside
 from perdure.programs.exit import ENDS_PROCESS
 from perdure.programs.future import answer_of
-from perdure.runtime.eager_task import ended
 from perdure.runtime.record import Future, LogRecord, Runtime, SpawnedTask, Timer
+from perdure.runtime.tasks import ended
 from perdure.stores.contract import Store
 from perdure.values.address import Address, Job
 from perdure.values.errors import (

@@ -12,12 +12,12 @@ from perdure.engine.reporting import Reporting
 from perdure.engine.resident import Resident
 from perdure.engine.runner import RunEnded, Runner
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.plain_event import HOOK, PlainEvent, begin_plain_event
+from perdure.jobs.fast_paths import begin_fast_event
 from perdure.jobs.request import Request
-from perdure.jobs.step import Commit, Execute
+from perdure.jobs.step import HOOK, Commit, Execute, FastEvent
 from perdure.programs import Exit
 from perdure.programs.drivers import Suspended
-from perdure.programs.straight import run_straight
+from perdure.programs.inline import run_inline
 from perdure.runtime.record import Runtime
 from perdure.runtime.run_context import enter_run, leave_run
 from perdure.stores.contract import Store
@@ -28,7 +28,7 @@ from perdure.values.turn_inputs import Decoded
 
 @attrs.define
 class PlainEvents:
-    """Handles plain events.
+    """Handles fast events.
 
     Attributes:
         runtime: the clock and the ids.
@@ -65,12 +65,12 @@ class PlainEvents:
 
         Returns:
             The commit; or the run and how far its program went, if it has an effect or fails; or
-            None if the request is not a plain event.
+            None if the request is not a fast event.
 
         Raises:
             BaseException: the hook raised before it returned a program.
         """
-        plain = begin_plain_event(
+        plain = begin_fast_event(
             resident.job,
             resident.address,
             instance,
@@ -91,7 +91,7 @@ class PlainEvents:
             exit_ = (
                 run_inspected(resident.job, event.run(program), self.services)
                 if is_inspected
-                else run_straight(program, self.services, event)
+                else run_inline(program, self.services, event)
             )
         finally:
             leave_run(around)
@@ -106,17 +106,17 @@ class PlainEvents:
             resident.drafted = Decoded(event.encoded or event.instance.state, event.state, event.opened)
         return commit
 
-    def _handled(self, job: AnyDefinition, event: PlainEvent) -> Commit | None:
+    def _handled(self, job: AnyDefinition, event: FastEvent) -> Commit | None:
         """Settle an event whose handler succeeded, at the instant of its end."""
         wanted = self._keeps_history or self.reporting.sinks.told
         begun_ms, event.now_ms = event.now_ms, self.runtime.now_ms()
-        commit = job.plain_event_handled(event, "wanted" if wanted else "unread")
+        commit = job.fast_event_handled(event, "wanted" if wanted else "unread")
         event.now_ms = begun_ms
         return commit
 
 
 def plain_events(runner: Runner) -> PlainEvents | None:
-    """Return the handler of plain events; None if each turn is traced."""
+    """Return the handler of fast events; None if each turn is traced."""
     if runner.tracing is not None:
         return None
     return PlainEvents(

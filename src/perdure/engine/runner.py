@@ -28,15 +28,15 @@ from perdure.engine.tracing import Tracing
 from perdure.engine.turn_outcome import FenceLost, RunsApart, TurnAnswered, Verdict
 from perdure.engine.unstored import is_interrupt, not_stored
 from perdure.jobs.context import RunInterrupted
-from perdure.jobs.event_run import claim_event
 from perdure.jobs.recovery import keeping, release
+from perdure.jobs.run import claim_event
 from perdure.jobs.step import Commit, Execute, Mark, run_of
 from perdure.jobs.turn import finish, interrupted
 from perdure.programs import Exit, Halted, Raised
 from perdure.programs.drivers import Suspended
 from perdure.programs.exit import ENDS_PROCESS, is_closing
+from perdure.programs.inline import run_to_first_effect
 from perdure.programs.interpreter import interpret
-from perdure.programs.straight import until_asked
 from perdure.runtime.record import LogRecord, Runtime
 from perdure.runtime.run_context import InRun, enter_run, leave_run
 from perdure.stores.contract import Store
@@ -155,7 +155,7 @@ class Runner:
         checks, job = self.hook_checks, resident.job
         if checks is not None and checks.samples(job, execute.hook, execute.request.command):
             return run_inspected(job, execute, self.services)
-        return until_asked(interpret(execute.program, self.services, (execute.draft,)))
+        return run_to_first_effect(interpret(execute.program, self.services, (execute.draft,)))
 
     async def run_to_end(
         self, resident: Resident, execute: Execute, begun: Suspended[Any, Any] | None = None

@@ -49,12 +49,12 @@ from perdure.engine.taking_up import TakingUp
 from perdure.engine.traced import traced
 from perdure.engine.waits import Waits
 from perdure.engine.wake import Wake
-from perdure.jobs.code import code_of
+from perdure.jobs.code_fingerprint import code_of
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.ensured import Ensured
 from perdure.jobs.recovery import is_delivered_beside_others, left_behind
-from perdure.runtime.eager_task import ended
 from perdure.runtime.record import Future, LogRecord, Runtime, SpawnedTask, Timer
+from perdure.runtime.tasks import ended
 from perdure.stores.contract import Store
 from perdure.stores.shares import StoreMember
 from perdure.values.address import Address, Job

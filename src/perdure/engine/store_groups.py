@@ -12,8 +12,8 @@ from returns.result import Failure, Result
 
 from perdure.programs.exit import is_closing
 from perdure.programs.future import answer_of
-from perdure.runtime.eager_task import start_eagerly
 from perdure.runtime.record import LogRecord, Runtime
+from perdure.runtime.tasks import start_eagerly
 
 R_co = TypeVar("R_co", covariant=True)
 R = TypeVar("R")

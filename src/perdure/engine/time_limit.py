@@ -8,8 +8,8 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
-from perdure.runtime.eager_task import Resumed
 from perdure.runtime.record import Runtime, Timer
+from perdure.runtime.tasks import Resumed
 
 T = TypeVar("T")
 

@@ -9,8 +9,8 @@ from returns.result import Failure, Result, Success
 
 from perdure.engine.direct_reads import DirectReads
 from perdure.jobs.definition import AnyDefinition, CallError
+from perdure.jobs.display import NOT_FOUND, report_status
 from perdure.jobs.redaction import redacted_status
-from perdure.jobs.report import NOT_FOUND, report_status
 from perdure.programs.future import answer_of
 from perdure.runtime.record import Future, Runtime
 from perdure.stores.contract import Store

@@ -1,4 +1,7 @@
-"""Checkpoints: commits in the middle of a run, after which the run continues."""
+"""Checkpoints: commits in the middle of a run, after which the run continues.
+
+A `DryJournal` holds the checkpoints of a run that nothing stores: of a dry run, or of a simulation.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,16 @@ from collections.abc import Callable
 from typing import Any, Final, Never
 
 import attrs
+from returns.result import Success
 
 from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.enrichment import with_state, with_trace
 from perdure.jobs.redaction import redacted_events
-from perdure.jobs.state_in_events import with_state
 from perdure.jobs.step import Commit, Execute
-from perdure.jobs.with_trace import with_trace
 from perdure.programs import Instruction
 from perdure.values.errors import PerdureError
 from perdure.values.instance import Claim, Instance
-from perdure.values.transition import KeepInstance, Loaded, Put, Transition
+from perdure.values.transition import JournalChange, KeepInstance, Loaded, Put, Transition
 from perdure.values.turn_inputs import TurnInputs
 
 JOURNAL_PAGE: Final = 256
@@ -129,3 +132,46 @@ def _claim_of(execute: Execute, instance: Instance) -> Claim | None:
 def _without_deaths(transition: Transition, write: Put, claim: Claim) -> Transition:
     field = "claim" if write.instance.claim is claim else "event_claim"
     return attrs.evolve(transition, write=Put(write.instance.changed(**{field: attrs.evolve(claim, recoveries=0)})))
+
+
+@attrs.define(eq=False)
+class DryJournal:
+    """Answers the checkpoints of one run and its reads of the journal, in memory.
+
+    Attributes:
+        job: the definition of the instance.
+        execute: the run on the row as the last checkpoint left it.
+        rows: the rows of the journal.
+        inputs: collects the inputs of a decision.
+        transitions: the commits so far, in order.
+    """
+
+    job: AnyDefinition
+    execute: Execute
+    rows: list[str]
+    inputs: Callable[[], TurnInputs]
+    transitions: list[Transition] = attrs.Factory(list[Transition])
+
+    def answer(self, instruction: Checkpoint | ReadJournal | AwaitChange) -> object:
+        """Answer an instruction as the engine does."""
+        if isinstance(instruction, ReadJournal):
+            return Success(tuple(self.rows[instruction.first : instruction.first + instruction.limit]))
+        if isinstance(instruction, AwaitChange):
+            return Success(None)
+        value = instruction.take()
+        if value is None:
+            return Success(None)
+        commit = checkpointed(self.job, self.execute, value, self.inputs())
+        write = commit.transition.write
+        if isinstance(write, Put):
+            self.transitions.append(commit.transition)
+            self._change(commit.transition.journal)
+            self.execute = self.execute.recorded(write.instance)
+        return commit.result
+
+    def _change(self, change: JournalChange | None) -> None:
+        if change is None:
+            return
+        if change.earlier == "cut":
+            self.rows.clear()
+        self.rows += change.bodies

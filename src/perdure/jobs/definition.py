@@ -1,9 +1,13 @@
-"""Definitions: each holds its kind of job completely, from decisions to typed handles."""
+"""Definitions: each holds its kind of job completely, from decisions to typed handles.
+
+`tell` addresses an instance of a definition from another job.
+"""
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Never, Protocol, TypeAlias, TypeVar
 
 import attrs
@@ -12,16 +16,13 @@ from typing_extensions import TypeAliasType
 from typing_extensions import TypeVar as DefaultTypeVar
 
 from perdure._lazy import lazy_module
-from perdure.codecs import Codec, Opened, Upgrades, fingerprint
-from perdure.jobs.context import JobContext
-from perdure.jobs.facts import Fact, facts_of_plan
-from perdure.jobs.needs import Need
-from perdure.jobs.plain_decisions import PlainDecisions
-from perdure.jobs.report import report_status
-from perdure.jobs.request import CommandSpec, Keyword, Request
-from perdure.jobs.size import within
-from perdure.programs import Program
-from perdure.values.address import Address
+from perdure.codecs import Opened, fingerprint
+from perdure.jobs.context import JobContext, Post
+from perdure.jobs.display import DisplayField, fields_of_plan, report_status
+from perdure.jobs.plan import Plan
+from perdure.jobs.request import CommandSpec, Keyword, Request, within
+from perdure.programs import Program, perform
+from perdure.values.address import Address, check_id
 from perdure.values.answer import Sent
 from perdure.values.errors import (
     DefinitionError,
@@ -33,17 +34,57 @@ from perdure.values.errors import (
     StoreError,
     UnknownAction,
 )
-from perdure.values.excerpt import excerpt, fields_in_line
-from perdure.values.frozen import frozen
-from perdure.values.retry import Retry
+from perdure.values.excerpt import excerpt
+
+if TYPE_CHECKING:
+    from perdure.jobs.step import Commit, Execute, FastEvent
+    from perdure.runtime.run_context import RunIdentity
+    from perdure.values.instance import Instance
+    from perdure.values.limits import Limits
+    from perdure.values.turn_inputs import Decoded, TurnInputs
+
+
+class FastDecisions:
+    """The decisions of the common case in one step, which a kind may offer; by default there are none.
+
+    Attributes:
+        fast_event: the class of the command that is an event, if the kind begins to handle every event of an instance
+            that is not suspended in the same way; None if it does not.
+        fast_alarm: whether the kind begins every run of an alarm in the same way, of instances in lanes or of others.
+    """
+
+    __slots__ = ()
+    fast_event: ClassVar[type | None] = None
+    fast_alarm: ClassVar[Literal["none", "queued", "unqueued"]] = "none"
+
+    def fast_first_state(self, limits: Limits) -> Decoded | None:
+        """Return the state in which a fast event finds a new instance; None if code of the job returns it."""
+        return None
+
+    def event_program(self, instance: Instance, run: RunIdentity, command: object) -> Program[Any, Any, Any] | None:
+        """Return the program of a fast event, as ``program`` does; None if more than a commit follows its success."""
+        return None
+
+    def fast_event_handled(self, event: FastEvent, events: Literal["wanted", "unread"]) -> Commit | None:
+        """Return the commit of a fast event that succeeded, if ``succeeded`` would return the same.
+
+        Args:
+            event: the event.
+            events: whether the log keeps events or a sink reads them.
+        """
+        return None
+
+    def fast_run_executed(self, execute: Execute, inputs: TurnInputs) -> Commit | None:
+        """Return the commit of a fast run that succeeded, if ``succeeded`` would return the same."""
+        return None
+
 
 if TYPE_CHECKING:
     from perdure.jobs import draft
     from perdure.jobs.call import Call
     from perdure.jobs.draft import Draft
     from perdure.jobs.lanes import Lanes
-    from perdure.jobs.replayed import NextStep
-    from perdure.jobs.step import Commit, Execute, Step
+    from perdure.jobs.step import Commit, Execute, NextStep, Step
     from perdure.programs import Exit
     from perdure.values.address import Job
     from perdure.values.event import Parking
@@ -61,9 +102,6 @@ H_co = TypeVar("H_co", covariant=True)
 T_co = TypeVar("T_co", covariant=True)
 _E = DefaultTypeVar("_E", default=Never)
 R_contra = DefaultTypeVar("R_contra", contravariant=True, default=object)
-
-Exhausted = Literal["continue", "park", "purge"]
-"""The outcome for an instance whose run failed for good."""
 
 CallError: TypeAlias = RequestError | HookRaised | RunTimeout | OutcomeUnknown | StoreError
 """The errors of any call. A closed union: `match` and `assert_never` know its members."""
@@ -121,58 +159,7 @@ class PostCommand(Protocol):
     def __call__(self, action: str, value: object = None, /) -> Program[None]: ...
 
 
-def _some_codec_is_secret(plan: Plan) -> bool:
-    codecs = (plan.state, plan.errors, *(step.codec for step in plan.upgrades.steps), *plan.kept)
-    return any(codec and codec.secret for codec in (*codecs, *(spec.input for spec in plan.commands.values())))
-
-
-@frozen(kw_only=True)
-class Plan:
-    """The parts of every definition, validated when it is built.
-
-    Attributes:
-        state: the codec of the state.
-        state_version: the version of the state's type, stored with each row.
-        upgrades: read states of older versions.
-        errors: the codec of typed errors; None if no type is known.
-        retry: the durable retry of runs.
-        exhausted: the outcome for an instance whose run failed for good.
-        run_timeout_ms: time limit of a run, in milliseconds.
-        concurrency: maximum number of concurrent runs of this job; None for the engine's limit alone.
-        commands: every command, by name; those that only other instances send are not part of `offered`.
-        answers: the codec of this kind's results, for idempotency keys and tools.
-        kept: the codecs of the data that the kind stores beside the state, such as the value of a run.
-        needs: the members of the services that the hooks declare to need.
-        state_in_events: whether events that record a state change carry the state.
-        hooks: the user's functions, by the name of the hook.
-        has_secrets: whether a type has a marked part.
-    """
-
-    __repr__ = fields_in_line
-
-    state: Codec[Any]
-    upgrades: Upgrades
-    errors: Codec[Any] | None
-    retry: Retry[Any] | None
-    exhausted: Exhausted
-    run_timeout_ms: int
-    concurrency: int | None
-    commands: Mapping[str, CommandSpec[Any]]
-    answers: Codec[Any]
-    kept: tuple[Codec[Any], ...] = ()
-    needs: tuple[Need, ...] = ()
-    hooks: Mapping[str, object] = attrs.Factory(dict[str, object])
-    state_version: int = 1
-    state_in_events: bool = False
-    has_secrets: bool = attrs.field(init=False, default=attrs.Factory(_some_codec_is_secret, takes_self=True))
-
-    @property
-    def offered(self) -> Mapping[str, CommandSpec[Any]]:
-        """The commands that any caller may send, by name."""
-        return {name: spec for name, spec in self.commands.items() if spec.sender == "anyone"}
-
-
-class Definition(PlainDecisions, ABC, Generic[H_co, T_co, R_contra]):
+class Definition(FastDecisions, ABC, Generic[H_co, T_co, R_contra]):
     """One job: its name, its types, its policies and its hooks.
 
     ``H`` is the typed handle for clients, ``T`` the sender for other jobs, ``R`` the services that its programs need. A
@@ -247,7 +234,7 @@ class Definition(PlainDecisions, ABC, Generic[H_co, T_co, R_contra]):
         """Decide on the exit of a program before the rules that all kinds share; None to apply those.
 
         A kind overrides it to give a halt a meaning of its own, or to keep a part of a failed run: ``run_failed`` of
-        `perdure.jobs.run` and ``event_failed`` of `perdure.jobs.event_run` return the commit that the shared rules
+        `perdure.jobs.run` and ``event_failed`` of `perdure.jobs.run` return the commit that the shared rules
         would write, and a kind may change a copy of it. A program that terminates its instance exits with
         ``Halted(EndInstance(reason))``.
 
@@ -489,11 +476,11 @@ class Definition(PlainDecisions, ABC, Generic[H_co, T_co, R_contra]):
     def outcome_of(self, instance: Instance) -> InstanceOutcome | None:
         """Return how an instance ended, of its row without secrets; None while it has not, or if that is not kept."""
 
-    def facts(self) -> tuple[Fact, ...]:
+    def display_fields(self) -> tuple[DisplayField, ...]:
         """Return the labelled values that tools, such as the dashboard, show of this job. A kind adds its own."""
-        return facts_of_plan(self.plan)
+        return fields_of_plan(self.plan)
 
-    def facts_of(self, instance: Instance) -> tuple[Fact, ...]:
+    def display_fields_of(self, instance: Instance) -> tuple[DisplayField, ...]:
         """Return the labelled values that tools show of an instance, besides those that every instance has.
 
         Args:
@@ -645,3 +632,30 @@ def check_definition(value: object) -> Definition[Any, Any, Any]:
     if isinstance(value, Definition):
         return value  # pyright: ignore[reportUnknownVariableType] - its services are checked where it is used
     raise DefinitionError("a job of the engine", value, "a definition, such as a Task(...) or a Workflow(...)")
+
+
+T = TypeVar("T")
+
+
+def tell(definition: Definition[Any, T, Any], id_: str, /) -> T:
+    """Address another instance, to send it a command with the commit of this turn.
+
+    ``yield from tell(order_processor, "order-1").send(event)``: a failed run sends no message. After the commit it is
+    delivered in order and applied exactly once within one store. The sender receives no result; a rejection is recorded
+    in its history.
+
+    Args:
+        definition: the target's job; an instance may send to itself.
+        id_: the target's id.
+
+    Raises:
+        DefinitionError: the first argument is not a definition.
+        InvalidId: the id is invalid.
+    """
+    target = check_definition(definition).address(check_id(id_))
+
+    def post(action: str, value: object = None) -> Program[None]:
+        payload = definition.encode_input(action, value, sys.maxsize)  # the draft checks the engine's limit
+        return perform(Post(target, action, payload))
+
+    return definition.sender(post)

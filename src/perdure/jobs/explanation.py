@@ -1,32 +1,102 @@
-"""Dry runs of requests, computed by the functions that decide the real turn. Nothing is written."""
+"""Dry runs of requests, computed by the functions that decide the real turn. Nothing is written.
+
+A dry run takes place on its draft, in virtual time, with given answers instead of effects.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias, TypeVar
 
 import attrs
-from returns.result import Failure
+from returns.result import Failure, Success
 
-from perdure.jobs.checkpoint import AwaitChange, Checkpoint, ReadJournal
+from perdure.jobs.checkpoint import AwaitChange, Checkpoint, DryJournal, ReadJournal
 from perdure.jobs.definition import AnyDefinition, Definition
-from perdure.jobs.dry_journal import DryJournal
-from perdure.jobs.dry_run import DryRun
-from perdure.jobs.event_run import claim_event
+from perdure.jobs.draft import Draft
 from perdure.jobs.failures import record_failure
 from perdure.jobs.redaction import secrets_of_instance, secrets_of_request, secrets_of_run
 from perdure.jobs.request import ALARM, Request
+from perdure.jobs.run import claim_event
 from perdure.jobs.step import Commit, Defer, Execute, Mark, RecoverFirst, Step, TurnResult
+from perdure.jobs.transitions import nothing, stored
 from perdure.jobs.turn import begin, finish
-from perdure.jobs.writes import nothing, stored
-from perdure.programs import PASS, Exit, Program, Raised, ServiceCall, succeed
+from perdure.programs import PASS, Exit, Halted, Program, Raised, ServiceCall, run_async, sandbox, succeed
 from perdure.values.address import Address
-from perdure.values.errors import DefinitionError, HookRaised
+from perdure.values.errors import DefinitionError, HookRaised, RunTimeout
 from perdure.values.excerpt import fields_in_line
 from perdure.values.instance import Instance
 from perdure.values.secret import scrubbed
+from perdure.values.times import from_ms
 from perdure.values.transition import Loaded, Put, Transition
 from perdure.values.turn_inputs import TurnInputs
+
+if TYPE_CHECKING:
+    from perdure.runtime.simulated import Simulation
+
+
+@attrs.define
+class DryRun:
+    """One program, to be run as the engine would run it, except for its effects.
+
+    Attributes:
+        program: the program.
+        draft: the draft of its context operations.
+        services: the services that it may read.
+        begins_ms: time of the virtual clock at the start.
+        limit_ms: time limit, in virtual milliseconds.
+    """
+
+    __repr__ = fields_in_line
+
+    HALT: ClassVar[Halted] = Halted("the dry run ends here")
+    program: Program[Any, Any, Any]
+    draft: Draft
+    services: object
+    begins_ms: int
+    limit_ms: int
+    _simulation: Simulation | None = None
+
+    @property
+    def now_ms(self) -> int:
+        """The time of the virtual clock."""
+        return self.begins_ms if self._simulation is None else self._simulation.now_ms
+
+    def run(self, perform: Callable[[object], object]) -> Exit[Any, Any]:
+        """Run the program and return its exit.
+
+        Args:
+            perform: answers its effects, synchronously; ``HALT`` stops the program there.
+        """
+        from perdure.runtime.simulated import Simulation  # noqa: PLC0415 - imports `random`, and few processes need it
+
+        self._simulation = simulation = Simulation(start=from_ms(self.begins_ms), order="fifo")
+        runtime = simulation.runtime
+
+        async def limited() -> Exit[Any, Any]:
+            work = run_async(
+                sandbox(self.program, self.draft),
+                self.services,
+                runtime=runtime,
+                handler=lambda asked, _: perform(asked),
+            )
+            task = runtime.spawn(work, name="dry run")
+
+            def time_is_up() -> None:
+                task.cancel()
+
+            runtime.call_later(self.limit_ms, time_is_up)
+            try:
+                exit_ = await task
+            except runtime.cancelled:
+                return Raised(RunTimeout(self.limit_ms))
+            return exit_.unwrap() if isinstance(exit_, Success) else exit_
+
+        try:
+            return simulation.run(limited())
+        finally:
+            simulation.close()
+
 
 T = TypeVar("T")
 

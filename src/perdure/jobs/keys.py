@@ -9,7 +9,7 @@ import orjson
 from perdure.jobs.definition import Definition
 from perdure.jobs.request import Request
 from perdure.jobs.step import Commit
-from perdure.jobs.writes import refuse, reply
+from perdure.jobs.transitions import refuse, reply
 from perdure.values.address import Address, is_text
 from perdure.values.errors import (
     AnswerNotKept,

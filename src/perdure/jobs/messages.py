@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import attrs
 
-from perdure.jobs.event_recorder import EventRecorder
 from perdure.jobs.failures import record_failure
-from perdure.jobs.writes import nothing, put
+from perdure.jobs.transitions import EventRecorder, nothing, put
 from perdure.programs import Raised
 from perdure.values.errors import HookRaised, InstanceParked, PerdureError
 from perdure.values.event import MessageDeadLettered, MessageRedriven

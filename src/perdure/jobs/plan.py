@@ -1,23 +1,161 @@
-"""Builds and validates the parts that all definitions share."""
+"""The plan of a job: the parts that all definitions share, built and validated; and the services that hooks require."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+import inspect
+import typing
+from collections.abc import Generator, Mapping
+from typing import Any, Literal, get_args, get_origin
 
-from typing_extensions import TypeForm
+import attrs
+from typing_extensions import TypeAliasType, TypeForm, get_protocol_members, is_protocol
 
 from perdure.codecs import Codec, Migrations, Upgrades, describe_type
 from perdure.codecs.migrations import is_same_form
-from perdure.jobs.definition import Exhausted, Plan
 from perdure.jobs.hooks import FromHooks, errors_of
-from perdure.jobs.needs import needs_of
 from perdure.jobs.request import PAUSE, RESUME, TERMINATE, CommandSpec
+from perdure.programs import Program
 from perdure.values.address import check_name
 from perdure.values.answer import Answer
-from perdure.values.errors import DefinitionError
+from perdure.values.errors import (
+    DefinitionError,
+)
+from perdure.values.excerpt import fields_in_line
+from perdure.values.frozen import frozen
 from perdure.values.retry import Retry
 from perdure.values.times import Duration, duration_ms
+
+
+@frozen
+class RequiredService:
+    """The services that one hook needs.
+
+    Attributes:
+        hook: the function's name.
+        services: the protocol in its annotation.
+    """
+
+    __repr__ = fields_in_line
+
+    hook: str
+    services: type
+
+
+def required_services(functions: tuple[object, ...]) -> tuple[RequiredService, ...]:
+    """Read the needs of hooks from their annotations: the third argument of ``Do``, ``Program`` and the readers.
+
+    A hook whose annotation cannot be read, or does not name a protocol, has no need that can be checked.
+    """
+    found = ((function, _services_of(function)) for function in functions)
+    return tuple(
+        RequiredService(getattr(function, "__name__", repr(function)), services)
+        for function, services in found
+        if is_protocol(services)
+    )
+
+
+def check_services(services: object, needs: tuple[RequiredService, ...], *, job: str) -> None:
+    """Check that services have the members that a job needs.
+
+    Args:
+        services: the record, never its factory.
+        needs: the needs of the job's hooks.
+        job: the job, printed ``kind:name``.
+
+    Raises:
+        DefinitionError: a member is missing; the message names the job, the hook and the members.
+    """
+    for need in needs:
+        missing = _missing(services, need.services)
+        if missing:
+            names = ", ".join(missing)
+            expected = f"a record with {names}, which {need.hook} of {job} needs ({need.services.__qualname__})"
+            raise DefinitionError("services of the engine", services, expected)
+
+
+def _services_of(function: object) -> type:
+    try:
+        answer: Any = typing.get_type_hints(function).get("return")
+    except (NameError, TypeError, AttributeError):
+        return object
+    if get_origin(answer) is Generator:
+        answer = get_args(answer)[0]
+    origin, arguments = get_origin(answer), get_args(answer)
+    has_services = isinstance(origin, TypeAliasType) or (isinstance(origin, type) and _is_reader(origin))
+    needed = arguments[2] if has_services and len(arguments) > 2 else object  # noqa: PLR2004 - value, errors, services
+    return needed if isinstance(needed, type) else object
+
+
+def _is_reader(container: type) -> bool:
+    return issubclass(container, Program) or container.__name__.startswith("RequiresContext")
+
+
+def _missing(services: object, needed: type) -> list[str]:
+    return sorted(member for member in get_protocol_members(needed) if not _has(services, member))
+
+
+def _has(services: object, member: str) -> bool:
+    """Return whether the member exists, without evaluating it."""
+    absent = object()
+    if inspect.getattr_static(services, member, absent) is not absent:
+        return True
+    return inspect.getattr_static(services, "__getattr__", absent) is not absent
+
+
+Exhausted = Literal["continue", "park", "purge"]
+"""The outcome for an instance whose run failed for good."""
+
+
+def _some_codec_is_secret(plan: Plan) -> bool:
+    codecs = (plan.state, plan.errors, *(step.codec for step in plan.upgrades.steps), *plan.kept)
+    return any(codec and codec.secret for codec in (*codecs, *(spec.input for spec in plan.commands.values())))
+
+
+@frozen(kw_only=True)
+class Plan:
+    """The parts of every definition, validated when it is built.
+
+    Attributes:
+        state: the codec of the state.
+        state_version: the version of the state's type, stored with each row.
+        upgrades: read states of older versions.
+        errors: the codec of typed errors; None if no type is known.
+        retry: the durable retry of runs.
+        exhausted: the outcome for an instance whose run failed for good.
+        run_timeout_ms: time limit of a run, in milliseconds.
+        concurrency: maximum number of concurrent runs of this job; None for the engine's limit alone.
+        commands: every command, by name; those that only other instances send are not part of `offered`.
+        answers: the codec of this kind's results, for idempotency keys and tools.
+        kept: the codecs of the data that the kind stores beside the state, such as the value of a run.
+        needs: the members of the services that the hooks declare to need.
+        state_in_events: whether events that record a state change carry the state.
+        hooks: the user's functions, by the name of the hook.
+        has_secrets: whether a type has a marked part.
+    """
+
+    __repr__ = fields_in_line
+
+    state: Codec[Any]
+    upgrades: Upgrades
+    errors: Codec[Any] | None
+    retry: Retry[Any] | None
+    exhausted: Exhausted
+    run_timeout_ms: int
+    concurrency: int | None
+    commands: Mapping[str, CommandSpec[Any]]
+    answers: Codec[Any]
+    kept: tuple[Codec[Any], ...] = ()
+    needs: tuple[RequiredService, ...] = ()
+    hooks: Mapping[str, object] = attrs.Factory(dict[str, object])
+    state_version: int = 1
+    state_in_events: bool = False
+    has_secrets: bool = attrs.field(init=False, default=attrs.Factory(_some_codec_is_secret, takes_self=True))
+
+    @property
+    def offered(self) -> Mapping[str, CommandSpec[Any]]:
+        """The commands that any caller may send, by name."""
+        return {name: spec for name, spec in self.commands.items() if spec.sender == "anyone"}
+
 
 DEFAULT_RUN_TIMEOUT = "15 minutes"
 MAX_CONCURRENCY = 100_000
@@ -90,7 +228,7 @@ def build_plan(
         commands={spec.name: spec for spec in (*commands, TERMINATE, PAUSE, RESUME)},
         answers=answers,
         kept=kept,
-        needs=needs_of(tuple(given.values())),
+        needs=required_services(tuple(given.values())),
         hooks=given,
         state_in_events=_state_in_events(state_in_events, job),
     )

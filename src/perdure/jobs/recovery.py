@@ -7,12 +7,10 @@ from typing import Any, Literal
 import attrs
 
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.event_recorder import EventRecorder
-from perdure.jobs.event_run import broken_before
 from perdure.jobs.request import Inbound, Request
-from perdure.jobs.run import park_run
+from perdure.jobs.run import broken_before, park_run
 from perdure.jobs.step import Commit, Execute, Mark
-from perdure.jobs.writes import answered, purge, put, reply
+from perdure.jobs.transitions import EventRecorder, answered, purge, put, reply
 from perdure.programs.exit import ENDS_PROCESS
 from perdure.values.address import Address
 from perdure.values.answer import PauseResult
@@ -33,7 +31,7 @@ def is_running(instance: Instance, inputs: TurnInputs) -> bool:
     return claim is not None and (claim.run_id in inputs.running or claim.owner in inputs.others)
 
 
-def is_held_elsewhere(instance: Instance, occupancy: Literal["mailbox", "claim_only"], inputs: TurnInputs) -> bool:
+def is_claimed_elsewhere(instance: Instance, occupancy: Literal["mailbox", "claim_only"], inputs: TurnInputs) -> bool:
     """Return whether another engine holds the instance: it handles an event, or runs a program that holds the mailbox.
 
     Args:

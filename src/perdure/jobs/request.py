@@ -1,4 +1,4 @@
-"""Requests to an instance, as values."""
+"""Requests to an instance, as values; and the commands that a definition accepts, with the limit of their inputs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,31 @@ from perdure.values.answer import PauseResult, Terminated
 from perdure.values.errors import InvalidArgument, InvalidInput
 from perdure.values.excerpt import fields_in_line, size_only
 from perdure.values.frozen import frozen, turn_value
+
+
+def within(data: bytes, max_bytes: int, *, what: str) -> str:
+    """Return an encoded value as text, unless it is too large.
+
+    Raises:
+        InvalidInput: it has more than ``max_bytes`` bytes.
+    """
+    if len(data) > max_bytes:
+        problem = (
+            f"expected at most {max_bytes} bytes when encoded, got {len(data)}; "
+            "keep large data elsewhere and store its key"
+        )
+        raise InvalidInput(what, (problem,))
+    return data.decode()
+
+
+def too_large(data: str, max_bytes: int, *, what: str) -> InvalidInput | None:
+    """Return why an encoded value is too large; None if it is not."""
+    try:
+        within(data.encode(), max_bytes, what=what)
+    except InvalidInput as problem:
+        return problem
+    return None
+
 
 C = TypeVar("C")
 

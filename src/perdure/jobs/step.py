@@ -1,12 +1,18 @@
-"""The results of the pure core: a commit, a program or a claim that comes first, or a reason to wait."""
+"""The results of the pure core: a commit, a program or a claim that comes first, or a reason to wait.
+
+An event in the common case is a `FastEvent`: its draft, and the claim that it needs only at its first effect.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from collections.abc import Callable
+from typing import Any, Final, Literal, TypeAlias
 
 import attrs
 from returns.result import Result
 
+from perdure.codecs import Codec, Opened
+from perdure.jobs.context import Alarm
 from perdure.jobs.draft import Draft
 from perdure.jobs.request import Request
 from perdure.programs import Program
@@ -16,9 +22,9 @@ from perdure.values.excerpt import fields_in_line
 from perdure.values.failure import FailureRecord
 from perdure.values.frozen import turn_value
 from perdure.values.instance import Claim, Instance
-
-if TYPE_CHECKING:
-    from perdure.values.transition import Transition
+from perdure.values.limits import Limits
+from perdure.values.transition import Transition
+from perdure.values.turn_inputs import printed_id
 
 TurnResult: TypeAlias = Result[object, RequestError | HookFailed]
 """The result for the caller of a turn, or the error."""
@@ -52,7 +58,7 @@ class Execute:
         prior: the failure that ``on_error`` handles.
         prior_hook: the hook that failed with it.
         prior_reason: why that run is not retried; None for an event, and for a job without retries.
-        form: ``plain_run`` for a run of an alarm that is special in nothing.
+        form: ``fast_run`` for a run of an alarm that is special in nothing.
     """
 
     __repr__ = fields_in_line
@@ -70,7 +76,7 @@ class Execute:
     prior: FailureRecord | None = None
     prior_hook: str = ""
     prior_reason: str | None = None
-    form: Literal["plain_run", "any"] = "any"
+    form: Literal["fast_run", "any"] = "any"
 
     def recorded(self, instance: Instance) -> Execute:
         """Return the same run with its claim recorded.
@@ -133,3 +139,167 @@ Step: TypeAlias = Commit | Execute | Mark | Defer | RecoverFirst
 def run_of(execute: Execute) -> Run:
     """Return the run, for the context of its code."""
     return execute.instance.address, execute.claim, execute.hook
+
+
+@attrs.frozen(kw_only=True)
+class NextStep:
+    """A step that a program waits for after the replay of a journal.
+
+    Attributes:
+        path: the position of the step in its program.
+        name: the name of the step.
+        instruction: the instruction of the program, with its arguments.
+        line: the line of the program that waits for it, as ``file:number``; None if it is unknown.
+        request: the action of the request that answers it, such as ``signal.approval``; None if no caller does.
+    """
+
+    __repr__ = fields_in_line
+
+    path: str
+    name: str
+    instruction: object
+    line: str | None = None
+    request: str | None = None
+
+
+def event_claim(
+    request: Request, *, owner: int, run_id: str, now_ms: int, found: Literal["created", "exists"]
+) -> Claim:
+    """Return the claim of an event.
+
+    Args:
+        request: the request of the event.
+        owner: the epoch of the engine.
+        run_id: the id of its run.
+        now_ms: the clock.
+        found: whether the event creates the instance.
+    """
+    inbound = request.inbound
+    return Claim(
+        owner=owner,
+        cause="event",
+        run_id=run_id,
+        claimed_ms=now_ms,
+        attempt=request.attempt,
+        created="here" if found == "created" else "before",
+        action=request.action,
+        payload=request.payload,
+        key=request.idempotency_key,
+        message_id=inbound.message_id if inbound else None,
+        message_sender=str(inbound.sender) if inbound else None,
+        by=request.by,
+    )
+
+
+HOOK: Final = "on_event"
+
+_KEEP: Final = Alarm.keep
+
+
+@attrs.define(init=False, repr=False)
+class FastEvent(Draft):
+    """An event in the common case: its draft, and the delivery that its context shows.
+
+    Most such events need no claim. It is made when the handler has an effect, or reads the id of its run.
+
+    Args:
+        codec: checks and encodes the state.
+        instance: the stored instance, or the one that the event creates.
+        request: the request.
+        state: the decoded state.
+        now_ms: the clock.
+        limits: the engine's limits.
+        epoch: the number of this engine's ownership of the store.
+        new_id: draws the first id of this decision; the others count up from it.
+        opened: the state with the members that newer code wrote; None if there are none.
+    """
+
+    instance: Instance
+    request: Request
+    _claim: Claim | None
+    _epoch: int
+    _new_id: Callable[[], int]
+    _id_base: int | None
+
+    def __init__(  # noqa: PLR0917 - keywords take longer, and only `begin_fast_event` calls it
+        self,
+        codec: Codec[Any],
+        instance: Instance,
+        request: Request,
+        state: object,
+        now_ms: int,
+        limits: Limits,
+        epoch: int,
+        new_id: Callable[[], int],
+        opened: Opened[Any] | None,
+    ) -> None:
+        self.address = instance.address
+        self.state = state
+        self.codec = codec
+        self.current_alarm_ms = instance.alarm_ms
+        self.now_ms = now_ms
+        self.limits = limits
+        self.encoded = None
+        self.alarm = _KEEP
+        self.messages = []
+        self.inspection = None
+        self.opened = opened
+        self.received = request.command
+        self.left = None
+        self.instance = instance
+        self.request = request
+        self._claim = None
+        self._epoch = epoch
+        self._new_id = new_id
+        self._id_base = None
+
+    @property
+    def found(self) -> Literal["created", "exists"]:
+        """Whether the event creates the instance."""
+        return "exists" if self.instance.version else "created"
+
+    def id(self, offset: int) -> str:
+        """Return an id of this decision, as `TurnInputs.id` does."""
+        if self._id_base is None:
+            self._id_base = self._new_id()
+        return printed_id(self._id_base + offset)
+
+    @property
+    def claim(self) -> Claim:
+        """The claim of the run, if it is needed."""
+        if self._claim is None:
+            self._claim = event_claim(
+                self.request, owner=self._epoch, run_id=self.id(0), now_ms=self.now_ms, found=self.found
+            )
+        return self._claim
+
+    @property
+    def run_id(self) -> str:
+        """The id of the run."""
+        return self.claim.run_id
+
+    @property
+    def attempt(self) -> int:
+        """The first one."""
+        return 1
+
+    @property
+    def deliveries(self) -> int:
+        """Of an event, one."""
+        return 1
+
+    def run(self, program: Program[Any, Any, Any]) -> Execute:
+        """Return the same as a run, because it is special after all.
+
+        It does not hold its program, which holds its context and so the event: that would be a cycle of garbage.
+        """
+        return Execute(
+            hook=HOOK,
+            program=program,
+            instance=self.instance,
+            draft=self,
+            claim=self.claim,
+            claimed="before_effect",
+            request=self.request,
+            started_ms=self.now_ms,
+        )

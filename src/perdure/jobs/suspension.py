@@ -1,25 +1,28 @@
-"""Terminates, pauses and resumes instances of every kind of job, and leaves those that this code cannot read."""
+"""Terminates, pauses and resumes instances of every kind of job, and leaves those that this code cannot read.
+
+While its job is paused, a request that would begin a run begins none. While the code of jobs is suspect, the upgrade of
+a stored state has a claim of its own.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, assert_never
 
 import attrs
 
 from perdure.codecs import UpcastFailed
-from perdure.jobs.code import code_of
+from perdure.jobs.code_fingerprint import code_of
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.event_recorder import EventRecorder
 from perdure.jobs.failures import record_failure
-from perdure.jobs.readable import check_readable
-from perdure.jobs.recovery import RELEASED
+from perdure.jobs.recovery import RELEASED, claimed_command
 from perdure.jobs.redaction import secrets_of_instance
-from perdure.jobs.request import Terminate
-from perdure.jobs.step import Commit
-from perdure.jobs.writes import answered, failed, purge, put, refuse, reply, stored
+from perdure.jobs.request import Request, TakeUp, Terminate
+from perdure.jobs.run import paused_answer
+from perdure.jobs.step import Commit, Execute, Mark
+from perdure.jobs.transitions import EventRecorder, answered, failed, purge, put, refuse, reply, stored
 from perdure.programs import Raised
 from perdure.values.address import Address
-from perdure.values.answer import PauseResult, Terminated
+from perdure.values.answer import OutcomeRecord, PauseResult, RunAnswer, Terminated
 from perdure.values.errors import InvalidInput, Undecodable
 from perdure.values.event import Event, JobFailed, JobLeft, JobPaused, JobResumed, JobTerminated
 from perdure.values.excerpt import shortened
@@ -27,7 +30,66 @@ from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance, left_by
 from perdure.values.message import Message
 from perdure.values.secret import why_unreadable
+from perdure.values.transition import KeepInstance, Purge, Put
 from perdure.values.turn_inputs import TurnInputs
+
+
+def visible_text(job: AnyDefinition, instance: Instance) -> str | None:
+    """Return the encoded state for ``get_state``, with all that newer code wrote; None while there is none.
+
+    Raises:
+        InvalidInput: it is not JSON, this code cannot upgrade it, or its upcasters killed the process.
+    """
+    claim = instance.event_claim
+    if claim is not None and claim.cause == "upgrade" and instance.suspension == "recovery_exhausted":
+        raise InvalidInput(job.plan.state.what, ("$: the process died each time that the upcasters ran on it",))
+    text = job.visible_text(job.present(instance))
+    if text is not None:
+        job.plan.state.check_json(text.encode())
+    return text
+
+
+def shown_text(job: AnyDefinition, instance: Instance) -> str | None:
+    """Return the encoded state without secrets, and without the members that only newer code knows.
+
+    Raises:
+        InvalidInput: this code cannot read it.
+    """
+    text = visible_text(job, instance)
+    if text is None:
+        return None
+    job.plan.state.open(text.encode())
+    return job.plan.state.redact(text.encode()).decode()
+
+
+def check_readable(job: AnyDefinition, instance: Instance) -> Instance:
+    """Decode every state of an instance, the data of its kind, and the inputs of its claims.
+
+    Args:
+        job: its definition.
+        instance: the stored instance.
+
+    Returns:
+        The instance in the present version of its state.
+
+    Raises:
+        InvalidInput: this code cannot decode it.
+    """
+    job.check_data(instance)
+    present = job.present(instance)
+
+    def decoded(encoded: str) -> str:
+        job.plan.state.open(encoded.encode())
+        return encoded
+
+    job.map_states(present, decoded)
+    for claim in (present.claim, present.event_claim):
+        if claim is None or claim.cause == "upgrade":
+            continue
+        claimed_command(job, claim)
+        if job.state_of_run(present, claim):  # otherwise it is the first event of the instance
+            job.decode_state(present, claim)
+    return present
 
 
 def terminate(
@@ -181,3 +243,77 @@ def resume_left(job: AnyDefinition, address: Address, instance: Instance, inputs
     if instance.suspension is None:
         return take_up(job, address, instance, inputs)
     return resume(job, address, present.changed(left=None), inputs)
+
+
+def upgrade_first(
+    job: AnyDefinition, instance: Instance | None, request: Request, inputs: TurnInputs
+) -> Commit | Mark | None:
+    """Claim the upgrade of a stored state before its upcasters run; None if it needs no claim.
+
+    Only the runs of an instance that is left already can be in the place of the claim. A start does not decode such an
+    instance.
+    """
+    if inputs.code == "trusted" or instance is None or instance.state_version >= job.plan.state_version:
+        return None
+    if instance.event_claim is not None:
+        return reply(instance.address, None) if isinstance(request.command, TakeUp) else None
+    claim = Claim(owner=inputs.epoch, cause="upgrade", run_id=inputs.id(), claimed_ms=inputs.now_ms)
+    return Mark(transition=put(instance, inputs.now_ms, event_claim=claim), claim=claim)
+
+
+def upgrade(job: AnyDefinition, marked: Instance, inputs: TurnInputs) -> Commit:
+    """Run the upcasters, write the state in the present version, and remove the claim.
+
+    Args:
+        job: the definition.
+        marked: the instance as it is stored, with the claim.
+        inputs: the clock and the ids.
+
+    Returns:
+        A commit that answers None, after which the request is decided again; or that leaves it to other code.
+    """
+    instance = marked.changed(event_claim=None)
+    try:
+        present = job.present(instance) if instance.left is None else check_readable(job, instance)
+    except InvalidInput as problem:
+        refused = leave(job, instance, problem, inputs)
+        written = refused.transition if stored(refused.transition) else put(instance, inputs.now_ms)
+        return failed(written, refused.result.failure())
+    return answered(put(present, inputs.now_ms), None)
+
+
+WITHOUT_RUN = frozenset({"event", "upgrade"})
+"""Causes of claims that begin no run: events are handled while a job is held, as they are by a paused instance."""
+
+
+def begins_run(step: Execute) -> bool:
+    """Return whether a decision begins a run."""
+    return step.claim.cause not in WITHOUT_RUN
+
+
+def begun_later(step: Execute, instance: Instance | None, inputs: TurnInputs) -> Commit:
+    """Answer a request that would begin a run as a paused instance answers it.
+
+    An instance that the run would have created is created with an alarm that is due: it runs after the release.
+
+    Args:
+        step: the run.
+        instance: the stored instance, if there is one.
+        inputs: the clock.
+    """
+    address = step.instance.address
+    if instance is not None:
+        return reply(address, paused_answer(instance))
+    if step.claiming is None:
+        return reply(address, RunAnswer(found="absent"))
+    match step.claiming.write:
+        case Put(claimed):
+            fresh = claimed.changed(claim=None, version=step.instance.version, run_count=step.instance.run_count)
+            created = put(fresh, inputs.now_ms, events=step.claiming.events, alarm_ms=inputs.now_ms)
+            after = stored(created)
+            status = None if after is None else after.status
+            return answered(created, RunAnswer(found="created", status=status, outcome=OutcomeRecord(form="paused")))
+        case Purge() | KeepInstance():
+            return reply(address, RunAnswer(found="absent"))
+        case _:
+            assert_never(step.claiming.write)

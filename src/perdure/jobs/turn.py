@@ -1,8 +1,4 @@
-"""The two pure functions of a turn, which make all decisions of the engine.
-
-``begin`` reads the stored instance and the request, and returns a commit, or a program to run first. ``finish`` reads
-the exit of that program, and returns the commit, or one more program (``on_idle``, ``on_error``).
-"""
+"""The two pure functions of a turn, which make all decisions of the engine."""
 
 from __future__ import annotations
 
@@ -11,18 +7,14 @@ from typing import Any, assert_never
 import attrs
 from returns.result import Failure, Success
 
-from perdure.jobs.code import code_of
+from perdure.jobs.code_fingerprint import code_of
 from perdure.jobs.context import EndInstance
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.event_recorder import EventRecorder
-from perdure.jobs.event_run import event_failed
+from perdure.jobs.enrichment import with_origin, with_origin_of_run, with_state, with_state_of_run, with_trace
 from perdure.jobs.failures import record_failure
-from perdure.jobs.held import begins_run, begun_later
+from perdure.jobs.fast_paths import begin_fast_run
 from perdure.jobs.keys import remember, remember_failure, replay
-from perdure.jobs.new_instance import new_instance
-from perdure.jobs.origin import with_origin, with_origin_of_run
-from perdure.jobs.plain_run import begin_plain_run
-from perdure.jobs.recovery import deliver, is_held_elsewhere, is_running, left_behind, recover
+from perdure.jobs.recovery import deliver, is_claimed_elsewhere, is_running, left_behind, recover
 from perdure.jobs.redaction import redacted_events, redacted_failure, secrets_of_request, with_shown_events
 from perdure.jobs.request import (
     ENGINE_COMMANDS,
@@ -35,13 +27,21 @@ from perdure.jobs.request import (
     TakeUp,
     Terminate,
 )
-from perdure.jobs.run import run_answer, run_failed
-from perdure.jobs.state_in_events import with_state, with_state_of_run
+from perdure.jobs.run import event_failed, run_answer, run_failed
 from perdure.jobs.step import Commit, Defer, Execute, Mark, RecoverFirst, Step
-from perdure.jobs.suspension import leave, pause, resume, resume_left, take_up, terminate
-from perdure.jobs.upgrade import upgrade, upgrade_first
-from perdure.jobs.with_trace import with_trace
-from perdure.jobs.writes import answered, nothing, purge, refuse, reply, stored
+from perdure.jobs.suspension import (
+    begins_run,
+    begun_later,
+    leave,
+    pause,
+    resume,
+    resume_left,
+    take_up,
+    terminate,
+    upgrade,
+    upgrade_first,
+)
+from perdure.jobs.transitions import EventRecorder, answered, nothing, purge, refuse, reply, stored
 from perdure.programs import Exit, Halted, Raised
 from perdure.values.address import Address
 from perdure.values.answer import OutcomeRecord, RunAnswer
@@ -50,8 +50,40 @@ from perdure.values.event import Event, JobLeft, JobParked, JobResumed, JobStart
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance, Left
 from perdure.values.message import Consumed
-from perdure.values.transition import Loaded
+from perdure.values.transition import Loaded, Put, Transition
 from perdure.values.turn_inputs import NO_OTHERS, OtherEngines, TurnInputs
+
+FIRST_VERSION = 1
+"""The version of an instance without a set version."""
+
+
+def new_instance(step: Step, state_version: int) -> Step:
+    """Set the version of the state in which a new instance is written.
+
+    Args:
+        step: the decision for an address without an instance.
+        state_version: the version that the definition writes.
+    """
+    if state_version == FIRST_VERSION:
+        return step
+    match step:
+        case Commit(transition, result):
+            return Commit(_stamped(transition, state_version), result)
+        case Mark():
+            return attrs.evolve(step, transition=_stamped(step.transition, state_version))
+        case Execute(instance=instance, claiming=claiming):
+            stamped = instance.changed(state_version=state_version)
+            return attrs.evolve(
+                step, instance=stamped, claiming=None if claiming is None else _stamped(claiming, state_version)
+            )
+        case _:
+            return step
+
+
+def _stamped(transition: Transition, state_version: int) -> Transition:
+    if not isinstance(transition.write, Put):
+        return transition
+    return attrs.evolve(transition, write=Put(transition.write.instance.changed(state_version=state_version)))
 
 
 # ---------------------------------------------------------------- begin
@@ -66,7 +98,7 @@ def begin(job: AnyDefinition, address: Address, loaded: Loaded, request: Request
         inputs: the clock, the random value and the ids.
     """
     if type(request.command) is AlarmDue:
-        plain = begin_plain_run(job, loaded.instance, request, inputs)
+        plain = begin_fast_run(job, loaded.instance, request, inputs)
         if plain is not None:
             return plain
     return begin_any(job, address, loaded, request, inputs)
@@ -156,7 +188,7 @@ def _decide(
     claim = None if instance is None else left_behind(instance, inputs.running, inputs.others)
     step: Step | None = None
     if inputs.others is not NO_OTHERS and instance is not None:
-        step = _held_by_others(job, instance, request, inputs)
+        step = _claimed_elsewhere(job, instance, request, inputs)
     if step is None and instance is not None and instance.left is not None:
         step = _decide_left(job, address, instance, instance.left, request, inputs)
     if step is None and instance is not None and claim is not None:
@@ -170,17 +202,17 @@ def _decide(
 
 
 def _is_occupied(job: AnyDefinition, instance: Instance, inputs: TurnInputs) -> bool:
-    return is_running(instance, inputs) or is_held_elsewhere(instance, job.occupancy, inputs)
+    return is_running(instance, inputs) or is_claimed_elsewhere(instance, job.occupancy, inputs)
 
 
-def _held_by_others(
+def _claimed_elsewhere(
     job: AnyDefinition, instance: Instance, request: Request, inputs: TurnInputs
 ) -> Commit | Defer | None:
     """Return the decision about an instance of a shared store that another engine holds.
 
     The requests of an engine itself do not wait for the other engine: it looks again.
     """
-    if not is_held_elsewhere(instance, job.occupancy, inputs):
+    if not is_claimed_elsewhere(instance, job.occupancy, inputs):
         return None
     return reply(instance.address, None) if isinstance(request.command, AlarmDue | TakeUp) else Defer()
 
@@ -289,8 +321,8 @@ def finish(job: AnyDefinition, execute: Execute, exit_: Exit[Any, Any], inputs: 
         exit_: the exit of the program.
         inputs: the clock, the random value and the ids, drawn after the exit.
     """
-    if execute.form == "plain_run" and type(exit_) is Success:
-        handled = job.plain_run_executed(execute, inputs)
+    if execute.form == "fast_run" and type(exit_) is Success:
+        handled = job.fast_run_executed(execute, inputs)
         if handled is not None:
             return handled
     return finish_any(job, execute, exit_, inputs)

@@ -8,12 +8,25 @@ Each name is imported at its first use: to build a program, no interpreter is ne
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from perdure.programs.concurrency import gather, race
-    from perdure.programs.constructors import as_program, asks, fail, halt, lift, log, succeed, traverse, when
-    from perdure.programs.container import Program, Schedule
-    from perdure.programs.do import Do, program
+    from perdure.programs.combinators import bracket, gather, race
+    from perdure.programs.constructors import (
+        as_program,
+        asks,
+        effect,
+        fail,
+        halt,
+        lift,
+        log,
+        now,
+        perform,
+        sleep,
+        sleep_until,
+        succeed,
+        traverse,
+        when,
+    )
+    from perdure.programs.container import Do, Program, Schedule, program
     from perdure.programs.drivers import Handler, default_handler, run_async, run_sync
-    from perdure.programs.effects import effect, perform
     from perdure.programs.errors import (
         EffectTimeout,
         FailureEscalated,
@@ -24,10 +37,7 @@ if TYPE_CHECKING:
     )
     from perdure.programs.exit import Exit, Halted, Raised
     from perdure.programs.instructions import Instruction, ServiceCall
-    from perdure.programs.interception import PASS, Interceptor
-    from perdure.programs.resources import bracket
-    from perdure.programs.sandboxes import sandbox
-    from perdure.programs.time import now, sleep, sleep_until
+    from perdure.programs.interception import PASS, Interceptor, sandbox
     from perdure.runtime.errors import WouldBlock
 else:
     from perdure._lazy import lazy_names
@@ -35,7 +45,7 @@ else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
-            "perdure.programs.concurrency": ("gather", "race"),
+            "perdure.programs.combinators": ("gather", "race", "bracket"),
             "perdure.programs.constructors": (
                 "as_program",
                 "asks",
@@ -46,11 +56,14 @@ else:
                 "succeed",
                 "traverse",
                 "when",
+                "effect",
+                "perform",
+                "now",
+                "sleep",
+                "sleep_until",
             ),
-            "perdure.programs.container": ("Program", "Schedule"),
-            "perdure.programs.do": ("Do", "program"),
+            "perdure.programs.container": ("Program", "Schedule", "Do", "program"),
             "perdure.programs.drivers": ("Handler", "default_handler", "run_async", "run_sync"),
-            "perdure.programs.effects": ("effect", "perform"),
             "perdure.programs.errors": (
                 "EffectTimeout",
                 "FailureEscalated",
@@ -61,10 +74,7 @@ else:
             ),
             "perdure.programs.exit": ("Exit", "Halted", "Raised"),
             "perdure.programs.instructions": ("ServiceCall", "Instruction"),
-            "perdure.programs.interception": ("Interceptor", "PASS"),
-            "perdure.programs.resources": ("bracket",),
-            "perdure.programs.sandboxes": ("sandbox",),
-            "perdure.programs.time": ("now", "sleep", "sleep_until"),
+            "perdure.programs.interception": ("Interceptor", "PASS", "sandbox"),
             "perdure.runtime.errors": ("WouldBlock",),
         },
     )

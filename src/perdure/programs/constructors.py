@@ -1,9 +1,11 @@
-"""Elementary programs, with their exact types, and programs that combine others."""
+"""Elementary programs, with their exact types: values, calls of services, time; and programs that combine others."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Never, TypeVar, overload
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, Never, ParamSpec, TypeVar, overload
 
 from returns.context import (
     RequiresContext,
@@ -16,22 +18,124 @@ from returns.io import IO, IOResult
 from returns.result import Result
 
 from perdure._lazy import lazy_module
-from perdure.programs.container import Program, node
-from perdure.programs.do import Do, program
-from perdure.programs.effects import perform
+from perdure.programs.container import Do, Program, node, program
 from perdure.programs.errors import NotAProgram
-from perdure.programs.instructions import ASK, FAIL, HALT, PURE, RESULT, Log
+from perdure.programs.instructions import (
+    ASK,
+    FAIL,
+    HALT,
+    PERFORM,
+    PURE,
+    RESULT,
+    Instruction,
+    Log,
+    Now,
+    ServiceCall,
+    Sleep,
+    SleepUntil,
+)
+from perdure.values.times import due_ms, duration_ms
+
+A = TypeVar("A")
+E = TypeVar("E")
+R = TypeVar("R")
+P = ParamSpec("P")
+
+
+def perform(instruction: Instruction[A, E]) -> Program[A, E, object]:
+    """Return a program that performs an instruction; the instruction's type declares the result."""
+    return node(PERFORM, instruction)
+
+
+@overload
+def effect(
+    function: Callable[
+        Concatenate[R, P],
+        RequiresContextFutureResult[A, E, R] | RequiresContextIOResult[A, E, R] | RequiresContextResult[A, E, R],
+    ],
+) -> Callable[P, Program[A, E, R]]: ...
+@overload
+def effect(
+    function: Callable[Concatenate[R, P], Result[A, E] | IOResult[A, E] | FutureResult[A, E]],
+) -> Callable[P, Program[A, E, R]]: ...
+@overload
+def effect(
+    function: Callable[Concatenate[R, P], RequiresContext[A, R]],
+) -> Callable[P, Program[A, Never, R]]: ...
+@overload
+def effect(
+    function: Callable[Concatenate[R, P], Awaitable[Result[A, E]]],
+) -> Callable[P, Program[A, E, R]]: ...
+@overload
+def effect(
+    function: Callable[Concatenate[R, P], IO[A] | Future[A]],
+) -> Callable[P, Program[A, Never, R]]: ...
+def effect(function: Callable[..., Any]) -> Callable[..., Program[Any, Any, Any]]:
+    """Convert a function that calls a service to one that returns a `Program`.
+
+    The program holds the call as data, a name and arguments (`ServiceCall`), so that it can be recorded, compared,
+    replayed and replaced by a fault. Each run calls the function again.
+
+    Args:
+        function: takes the services first. It may be ``async def``. It returns a `Result`, `IOResult` or
+            `FutureResult`; a reader of one (``RequiresContext…``); an awaitable of a `Result`; or an `IO` or `Future`,
+            which cannot fail. An exception that it raises is a defect.
+
+    Returns:
+        A function of the remaining parameters that returns the program.
+    """
+    name = getattr(function, "__name__", None) or repr(function)
+
+    @wraps(function)
+    def made(*args: Any, **kwargs: Any) -> Program[Any, Any, Any]:
+        return node(PERFORM, ServiceCall(name, args, kwargs, function))
+
+    return made
+
+
+def sleep(duration: timedelta | str) -> Program[None, Never, object]:
+    """Wait in memory: a crash discards the wait. To wait durably, a job sets its alarm.
+
+    Args:
+        duration: a `timedelta`, or text such as ``"30 seconds"``. Microseconds are rounded up to the next millisecond;
+            0 lets other programs run.
+
+    Raises:
+        DefinitionError: the duration is negative or not valid. `sleep_until` takes an instant that may be past.
+    """
+    return perform(Sleep(duration_ms(duration, what="sleep", minimum_ms=0)))
+
+
+def sleep_until(instant: datetime) -> Program[None, Never, object]:
+    """Wait in memory until the clock shows an instant; a past one ends the wait immediately.
+
+    Args:
+        instant: an aware `datetime`. Microseconds are rounded up to the next millisecond.
+
+    Raises:
+        DefinitionError: the instant is not an aware `datetime`.
+    """
+    return perform(SleepUntil(due_ms(instant, what="sleep_until")))
+
+
+def now() -> Program[datetime, Never, object]:
+    """Return the wall clock of the runtime, as an aware UTC `datetime`, to the millisecond."""
+    return perform(Now()).map(_instant)
+
+
+def _instant(now_ms: int) -> datetime:
+    return _EPOCH + timedelta(milliseconds=now_ms)
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 if TYPE_CHECKING:
     from perdure.runtime import record
     from perdure.runtime.record import Level
 else:
     record = lazy_module("perdure.runtime.record")
-
-A = TypeVar("A")
 B = TypeVar("B")
-E = TypeVar("E")
-R = TypeVar("R")
 
 
 def succeed(value: A) -> Program[A, Never, object]:

@@ -1,14 +1,12 @@
-"""`Program`: a description of work, as a `returns` container.
-
-This file is excluded from pyright and contains the `Any` that the interfaces of `returns` require: a container of three
-type arguments cannot be declared over ``SupportsKind3`` without the mypy plugin of `returns`. Callers are not affected.
-"""
+"""`Program`: a description of work, as a `returns` container; and do-notation, which makes one of a generator."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable, Generator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Never, Protocol, TypeVar, final, overload
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Never, ParamSpec, Protocol, TypeVar, cast, final, overload
 
 from returns.context import (
     NoDeps,
@@ -24,6 +22,7 @@ from returns.primitives.container import BaseContainer
 from returns.primitives.hkt import SupportsKind3
 from returns.result import Failure, Result, Success
 from returns.unsafe import unsafe_perform_io
+from typing_extensions import TypeAliasType
 from typing_extensions import TypeVar as DefaultTypeVar
 
 from perdure._lazy import lazy_module
@@ -52,6 +51,7 @@ from perdure.programs.instructions import (
     ServiceCall,
     Sleep,
 )
+from perdure.values.errors import DefinitionError
 from perdure.values.excerpt import excerpt
 from perdure.values.times import duration_ms
 
@@ -526,3 +526,58 @@ _drivers: Any = lazy_module("perdure.programs.drivers")
 
 _now: Program[int, Never, object] = node(PERFORM, Now())
 _jitter: Program[float, Never, object] = node(PERFORM, Jitter())
+P = ParamSpec("P")
+_E = DefaultTypeVar("_E", default=Never)
+_R = DefaultTypeVar("_R", default=object)
+
+Do = TypeAliasType("Do", Generator[Program[Any, _E, _R], None, A], type_params=(A, _E, _R))
+"""The return annotation of a `program` function: ``Do[value, errors, services]``; the last two are optional."""
+
+
+def program(function: Callable[P, Generator[Program[Any, E, R], None, A]]) -> Callable[P, Program[A, E, R]]:
+    """Convert a generator function to a function that returns a `Program`.
+
+    In the generator, ``value = yield from other_program`` runs another program and returns its value, whose type the
+    checkers infer. A failure leaves the function (its `finally` blocks run); the function cannot catch it, use
+    ``attempt()`` to inspect it. A defect is raised at the ``yield from`` and can be caught with `except`.
+
+    Each run calls the generator function again: a program can be run, retried and raced any number of times.
+
+    Args:
+        function: a generator function annotated ``-> Do[value, errors, services]``.
+
+    Returns:
+        A function with the same parameters that returns the program.
+
+    Raises:
+        DefinitionError: `function` has no ``yield from``, so it is not a generator function.
+    """
+    if not inspect.isgeneratorfunction(function):
+        raise DefinitionError(
+            what=f"@program {getattr(function, '__qualname__', function)!s}",
+            got=function,
+            expected="a generator function, with a `yield from` in it; one without effects can return succeed(value)",
+        )
+
+    @wraps(function)
+    def made(*args: P.args, **kwargs: P.kwargs) -> Program[A, E, R]:
+        return node(DO, partial(function, **kwargs) if kwargs else function, args)
+
+    return made
+
+
+@program
+def _nothing() -> Do[None]:
+    yield from ()
+
+
+_MADE: Final = cast("Any", _nothing).__code__
+
+
+def is_program_function(function: object, /) -> bool:
+    """Return whether `program` made a function, whose call only builds a program and runs no code of yours.
+
+    The code of the function decides, and not an attribute of it: ``functools.wraps`` copies all of them to a decorator,
+    whose own code can raise.
+    """
+    return getattr(function, "__code__", None) is _MADE

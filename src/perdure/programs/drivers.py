@@ -1,12 +1,17 @@
-"""Drivers that perform the instructions of the interpreter: one for coroutines, and one for synchronous calls."""
+"""Drivers that perform the instructions of the interpreter: one for coroutines, and one for synchronous calls.
+
+`run_fork` runs `gather`, `race` and `timeout` on the tasks of a `Runtime`.
+"""
 
 from __future__ import annotations
 
 import enum
 import inspect
 from collections.abc import Callable, Coroutine
-from functools import cache
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
+from datetime import timedelta
+from functools import cache, partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar, assert_never
 
 from returns.context import (
     RequiresContext,
@@ -20,20 +25,133 @@ from returns.result import Failure, Result, Success
 from returns.unsafe import unsafe_perform_io
 
 from perdure.programs.container import Program, result_inside
-from perdure.programs.errors import HaltedOutside, NoInterpreter
+from perdure.programs.effect_results import call_service
+from perdure.programs.errors import EffectTimeout, HaltedOutside, NoInterpreter
 from perdure.programs.exit import Exit, Halted, Raised, is_closing
 from perdure.programs.future import close_unawaited
-from perdure.programs.instructions import Jitter, Log, Now, ServiceCall, Sleep, SleepUntil
+from perdure.programs.instructions import (
+    Deadline,
+    Gather,
+    Jitter,
+    Log,
+    Now,
+    Orders,
+    Race,
+    ServiceCall,
+    Sleep,
+    SleepUntil,
+    Supervision,
+)
 from perdure.programs.interpreter import Fork, Loop, interpret
-from perdure.programs.parallel import run_fork
-from perdure.programs.returned import call_service
 from perdure.runtime.errors import WouldBlock
-from perdure.runtime.record import Runtime
+from perdure.runtime.record import LogRecord, Runtime, SpawnedTask
+from perdure.runtime.tasks import Branches
 from perdure.values.excerpt import fields_in_line
 from perdure.values.frozen import turn_value
 
 if TYPE_CHECKING:
     from perdure.runtime.simulated import Simulation
+
+
+AnyExit: TypeAlias = Exit[Any, Any]
+Begin: TypeAlias = Callable[[Any], Coroutine[Any, Any, AnyExit]]
+"""Makes the coroutine that drives one program of the plan to its exit."""
+
+
+TIMER = "timeout.timer"
+"""The name of the task that waits for a timeout."""
+
+
+async def run_fork(fork: Fork, begin: Begin, runtime: Runtime) -> AnyExit:
+    """Run the branches of a fork. None of them is still running when this returns or raises."""
+    plan = fork.plan
+    match plan:
+        case Gather():
+            return await _gather(plan, begin, runtime)
+        case Race():
+            return await _race(plan, begin, runtime)
+        case Deadline():
+            return await _with_deadline(plan, begin, runtime)
+        case Supervision():
+            return await _supervised(plan, begin, runtime)
+        case _:
+            assert_never(plan)
+
+
+async def _gather(plan: Gather, begin: Begin, runtime: Runtime) -> AnyExit:
+    waiting = iter(enumerate(plan.programs))
+    places: dict[SpawnedTask[AnyExit], int] = {}
+    values: list[Any] = [None] * len(plan.programs)
+    async with Branches[AnyExit](runtime, partial(_report, runtime)) as branches:
+        for place, program in islice(waiting, plan.limit):
+            places[branches.start(begin(program), name=f"gather[{place}]")] = place
+        while places:
+            task = await branches.next_ended()
+            exit_ = task.result()
+            if not isinstance(exit_, Success):
+                return exit_
+            values[places.pop(task)] = exit_.unwrap()
+            for place, program in islice(waiting, 1):
+                places[branches.start(begin(program), name=f"gather[{place}]")] = place
+    return Success(tuple(values))
+
+
+async def _race(plan: Race, begin: Begin, runtime: Runtime) -> AnyExit:
+    async with Branches[AnyExit](runtime, partial(_report, runtime)) as branches:
+        for place, program in enumerate(plan.programs):
+            branches.start(begin(program), name=f"race[{place}]")
+        return (await branches.next_ended()).result()
+
+
+async def _with_deadline(plan: Deadline, begin: Begin, runtime: Runtime) -> AnyExit:
+    async with Branches[Any](runtime) as branches:
+        program: SpawnedTask[AnyExit] = branches.start(begin(plan.program), name="timeout")
+        branches.start(_expire(plan.after_ms, runtime), name=TIMER)
+        in_time = await branches.next_ended() is program
+    if program.cancelled() and not in_time:
+        return Failure(EffectTimeout(timedelta(milliseconds=plan.after_ms)))
+    return program.result()
+
+
+async def _supervised(plan: Supervision, begin: Begin, runtime: Runtime) -> AnyExit:
+    supervisor, keys, tasks = (
+        plan.supervisor,
+        dict[SpawnedTask[AnyExit], object](),
+        dict[object, SpawnedTask[AnyExit]](),
+    )
+    async with Branches[AnyExit](runtime, partial(_report, runtime)) as branches:
+        orders: Orders = supervisor.begun()
+        while True:
+            for key in orders.cancel:
+                tasks[key].cancel()
+            for key, program in orders.start:
+                task = branches.start(begin(program), name=f"supervised[{key}]")
+                keys[task], tasks[key] = key, task
+            if not keys:
+                return Success(None)
+            task = await branches.next_ended()
+            key = keys.pop(task)
+            del tasks[key]
+            orders = supervisor.ended(key, None if task.cancelled() else task.result())
+
+
+async def _expire(after_ms: int, runtime: Runtime) -> None:
+    await runtime.sleep(after_ms)
+
+
+def _report(runtime: Runtime, loser: SpawnedTask[AnyExit]) -> None:
+    """Log the defect of a branch whose outcome no caller awaits, so that no defect is lost."""
+    if loser.cancelled():
+        return
+    exit_ = loser.result()
+    match exit_:
+        case Raised(cause):
+            runtime.log(LogRecord("error", "finalizer of a cancelled branch raised", {"cause": cause}))
+        case Success() | Failure() | Halted():
+            pass
+        case _:
+            assert_never(exit_)
+
 
 A = TypeVar("A")
 E = TypeVar("E")

@@ -1,11 +1,15 @@
-"""Interceptors, which answer the instructions of a program that runs inside a `sandbox`."""
+"""`sandbox` runs a program inside another one, to its exit; interceptors answer the instructions of such a program."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, Never, Protocol, TypeVar
 
 import attrs
+
+from perdure.programs.container import Program, node
+from perdure.programs.exit import Exit
+from perdure.programs.instructions import SANDBOX
 
 
 class Pass:
@@ -70,3 +74,23 @@ def as_interceptor(given: Interceptor | Callable[[object], object] | None) -> In
 
 def _answer_nothing(_: object) -> object:
     return PASS
+
+
+A = TypeVar("A")
+E = TypeVar("E")
+R = TypeVar("R")
+
+
+def sandbox(
+    program: Program[A, E, R], intercept: Interceptor | Callable[[object], object] | None = None
+) -> Program[Exit[A, E], Never, R]:
+    """Run `program` to its exit and return that as a value: failures, halts and defects included.
+
+    Cancellation, `KeyboardInterrupt` and the like are not exits: they propagate.
+
+    Args:
+        program: the program.
+        intercept: answers its instructions, before any outer interpreter receives them; see `Interceptor`. A function
+            is also called in concurrent branches.
+    """
+    return node(SANDBOX, program, as_interceptor(intercept))

@@ -1,8 +1,6 @@
 """The interpreter: one loop without input or output, which never recurses.
 
-It is a generator. It yields each instruction that it cannot perform, with the services in effect there, receives the
-answer through `send`, and returns the `Exit`. The driver (`perdure.programs.drivers`) performs the instructions: the
-same loop runs under an event loop, in a simulation and in a synchronous call.
+`watched` is the loop of a program whose run is watched: the watch records each step of it, and nothing of other runs.
 """
 
 from __future__ import annotations
@@ -44,7 +42,7 @@ from perdure.programs.instructions import (
     Supervision,
 )
 from perdure.programs.interception import PASS, Interceptor
-from perdure.programs.watch import note_begun
+from perdure.programs.watch import Watch, note_begun, seen_by
 
 A = TypeVar("A")
 E = TypeVar("E")
@@ -101,7 +99,7 @@ def interpret(  # noqa: C901, PLR0912, PLR0915 - one loop, see the comment insid
         interceptors: receive each instruction first, the innermost last in this tuple.
         raised: called with an exception of the program that no `sandbox` is around, before any finalizer runs. If it
             raises, the program ends there; if it returns a halt, that replaces the exception.
-        inside: the do-block that waits for the value of `program`; see `run_straight`.
+        inside: the do-block that waits for the value of `program`; see `run_inline`.
 
     Yields:
         An instruction that no interceptor answered, or a `Fork`, with the services in effect there. The driver sends a
@@ -385,3 +383,33 @@ _YIELD_FROM = (
     "`yield from` in a @program expects a Program; succeed(value) makes one of a value, and an `async def` with "
     "@effect one of an `await`"
 )
+
+
+def watched(loop: Loop[A, E], watch: Watch) -> Loop[A, E]:
+    """Drive a loop one step after the other, each of them under the watch; branches as well.
+
+    While a run waits, other runs take steps, so a watch is set for a step, never for a run.
+    """
+    answer: Any = None
+    raised: BaseException | None = None
+    while True:
+        try:
+            with seen_by(watch):
+                instruction, services = loop.send(answer) if raised is None else loop.throw(raised)
+        except StopIteration as stop:
+            exit_: Exit[A, E] = stop.value
+            return exit_
+        if isinstance(instruction, Fork):
+            instruction = attrs.evolve(instruction, begin=partial(_branch, instruction, watch))
+        answer, raised = None, None
+        try:
+            answer = yield instruction, services
+        except GeneratorExit:
+            loop.close()
+            raise
+        except BaseException as exception:  # noqa: BLE001 - raised at the instruction, as without a watch
+            raised = exception
+
+
+def _branch(fork: Fork, watch: Watch, program: Program[Any, Any, Any]) -> Loop[Any, Any]:
+    return watched(fork.begin(program), watch)

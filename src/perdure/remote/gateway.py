@@ -16,9 +16,9 @@ from perdure.codecs import Codec
 from perdure.engine.in_flight import InFlight
 from perdure.jobs.call import Call
 from perdure.jobs.definition import AnyDefinition, CallError
+from perdure.jobs.display import NOT_FOUND
 from perdure.jobs.explanation import Answers, Explanation, explain
 from perdure.jobs.keys import check_key
-from perdure.jobs.report import NOT_FOUND
 from perdure.jobs.request import Repeat, Request, Terminate
 from perdure.remote.by_name import RemoteJob
 from perdure.remote.servers import CallRepeat, Server, ServerCall, Servers

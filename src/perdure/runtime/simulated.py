@@ -1,25 +1,122 @@
 """A seeded, deterministic runtime: virtual clocks, chosen interleavings, no event loop.
 
-One seed reproduces every choice: which ready task runs next, every random number, every id. The clocks do not move
-while a task can run, and jump to the next timer when none can, so that a year of waiting costs nothing.
+A `SimulatedProcess` is a process inside a simulation: tasks that are frozen, resumed or killed together, with clocks of
+their own.
 """
 
 from __future__ import annotations
 
+import heapq
 import random
 from collections import deque
 from collections.abc import Callable, Container, Coroutine, Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import count
 from types import coroutine
 from typing import Any, Literal, TypeVar
 
 import attrs
 
 from perdure.runtime.errors import Deadlock, Livelock
-from perdure.runtime.record import LogRecord, Runtime, SpawnedTask
-from perdure.runtime.simulated_clock import SimulatedClock
+from perdure.runtime.record import LogRecord, Runtime, SpawnedTask, Timer
 from perdure.runtime.simulated_task import SimulatedCall, SimulatedCancellation, SimulatedFuture, SimulatedTask
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+Schedule = Callable[[Callable[[], object]], object]
+
+
+@attrs.define(eq=False)
+class SimulatedTimer:
+    """A call that is scheduled for the time `at_ms` of the monotonic clock."""
+
+    at_ms: float
+    function: Callable[[], object] | None
+
+    def cancel(self) -> None:
+        """Cancel the call."""
+        self.function = None
+
+
+class SimulatedClock:
+    """A wall clock and a monotonic one: they move together, and the wall clock can be made to jump.
+
+    Args:
+        start: the initial wall clock.
+        ties: draws the order of timers with the same time; None keeps the order in which they were set.
+    """
+
+    def __init__(self, start: datetime, ties: random.Random | None) -> None:
+        if start.tzinfo is None:
+            raise ValueError(f"the start of a simulation must be an aware datetime, got {start!r}; add tzinfo=UTC")
+        self.monotonic_ms = 0.0
+        self._wall_at_zero_us = (start - _EPOCH) // _MICROSECOND
+        self._timers: list[tuple[float, float, int, SimulatedTimer]] = []
+        self._sequence = count()
+        self._ties = ties
+        self._seen_ms = -1.0
+
+    def wall_us(self) -> int:
+        """The wall clock, in microseconds since 1970 UTC."""
+        return self._wall_at_zero_us + int(self.monotonic_ms * 1_000)
+
+    def wall_ms(self) -> int:
+        """The wall clock, in milliseconds since 1970 UTC."""
+        return self.wall_us() // 1_000
+
+    def shift_wall(self, delta_ms: int) -> None:
+        """Make the wall clock jump."""
+        self._wall_at_zero_us += delta_ms * 1_000
+
+    def advance_to(self, at_ms: float) -> None:
+        """Move the monotonic clock, never backwards."""
+        self.monotonic_ms = max(self.monotonic_ms, at_ms)
+
+    @property
+    def timers(self) -> tuple[str, ...]:
+        """Return the names of the functions of all set timers."""
+        live = [timer for *_, timer in self._timers if timer.function is not None]
+        return tuple(f"a timer of {getattr(timer.function, '__qualname__', timer.function)!s}" for timer in live)
+
+    def has_not_moved(self) -> bool:
+        """Return whether the clock has not moved since the previous call."""
+        before_ms, self._seen_ms = self._seen_ms, self.monotonic_ms
+        return before_ms == self.monotonic_ms
+
+    def call_later(self, delay_ms: float, function: Callable[[], object]) -> SimulatedTimer:
+        """Set a timer that expires after `delay_ms` milliseconds."""
+        timer = SimulatedTimer(self.monotonic_ms + max(0.0, delay_ms), function)
+        tie = self._ties.random() if self._ties is not None else 0.0
+        heapq.heappush(self._timers, (timer.at_ms, tie, next(self._sequence), timer))
+        return timer
+
+    def jump_to_next_timer(self, schedule: Schedule, *, until_ms: float = float("inf")) -> bool:
+        """Move to the next timer, if it is not after `until_ms`, and pass the due calls to `schedule`.
+
+        Returns:
+            False when there is no such timer; then the clock did not move.
+        """
+        self._drop_cancelled()
+        if not self._timers or self._timers[0][0] > until_ms:
+            return False
+        self.advance_to(self._timers[0][0])
+        self.fire_due(schedule)
+        return True
+
+    def fire_due(self, schedule: Schedule) -> None:
+        """Pass the due calls to `schedule`."""
+        while self._timers and self._timers[0][0] <= self.monotonic_ms:
+            timer = heapq.heappop(self._timers)[-1]
+            if timer.function is not None:
+                schedule(timer.function)
+
+    def _drop_cancelled(self) -> None:
+        while self._timers and self._timers[0][-1].function is None:
+            heapq.heappop(self._timers)
+
 
 T = TypeVar("T")
 
@@ -391,3 +488,177 @@ def _hand_to_the_host(awaited: object) -> Generator[object, Any, Any]:
 def _yield_to_others() -> Generator[None, None, None]:
     """Let the other ready tasks run."""
     yield
+
+
+ProcessState = Literal["runs", "frozen", "killed"]
+
+
+@attrs.define(eq=False)
+class _ProcessTimer:
+    """A timer that can be cancelled also when it has expired during a freeze."""
+
+    function: Callable[[], None] | None
+    timer: Timer | None = None
+
+    def fire(self) -> None:
+        if self.function is not None:
+            self.function()
+
+    def cancel(self) -> None:
+        self.function = None
+        if self.timer is not None:
+            self.timer.cancel()
+
+
+class SimulatedProcess:
+    """A group of tasks of one simulation, such as the engine of one machine among several.
+
+    It can be frozen between any two of its steps: then neither its tasks nor its timers run, as in a stopped process,
+    while the rest of the simulation continues. Once it is killed, none of them ever runs again.
+
+    Args:
+        simulation: schedules the steps of all processes.
+        name: the prefix of the names of its tasks.
+        skew_ms: how much its wall clock is ahead.
+        drift: how much faster its monotonic clock runs: 0.01 means by one percent.
+
+    Attributes:
+        runtime: the `Runtime` for the code of this process.
+        state: whether its tasks run.
+        logs: its log records, in order.
+    """
+
+    def __init__(self, simulation: Simulation, name: str, *, skew_ms: int = 0, drift: float = 0.0) -> None:
+        self.name = name
+        self.state: ProcessState = "runs"
+        self.logs: list[LogRecord] = []
+        self._simulation = simulation
+        self._skew_ms = skew_ms
+        self._speed = 1.0 + drift
+        self._tasks: dict[SimulatedTask[Any], None] = {}
+        self._held: list[Callable[[], object]] = []
+        self._late: list[Callable[[], None]] = []
+        self.runtime: Runtime = attrs.evolve(
+            simulation.runtime,
+            now_ms=self._now_ms,
+            monotonic_ms=self._monotonic_ms,
+            sleep=self._sleep,
+            call_later=self._call_later,
+            call_soon=self.call_soon,
+            at_step_end=self._at_step_end,
+            future=self._future,
+            spawn=self._start,
+            log=self.logs.append,
+        )
+
+    @property
+    def alive(self) -> tuple[SimulatedTask[Any], ...]:
+        """The tasks that have not ended."""
+        return tuple(task for task in self._tasks if not task.done())
+
+    # ---- the interface for tests
+
+    def freeze(self) -> None:
+        """Stop all tasks and timers at their current step."""
+        if self.state == "runs":
+            self.state = "frozen"
+            ready = self._simulation.ready
+            self._held += [partial(ready, task) for task in self._simulation.withdraw(self._tasks)]
+
+    def thaw(self) -> None:
+        """Continue after a freeze. Timers that expired meanwhile fire soon, perhaps after the next steps of tasks."""
+        if self.state == "frozen":
+            self.state = "runs"
+            held, self._held = self._held, []
+            late, self._late = self._late, []
+            for function in late:
+                self._call_later(self._simulation.runtime.random(), function)
+            for continue_ in held:
+                self._run(continue_)
+
+    def freeze_for(self, duration_ms: float) -> None:
+        """Freeze, and thaw after this many milliseconds of the simulation."""
+        self.freeze()
+        self._simulation.runtime.call_later(duration_ms, self.thaw)
+
+    def kill(self) -> None:
+        """End the process at its current step: nothing of it ever runs again, not even a ``finally`` block."""
+        self.freeze()
+        self.state = "killed"
+        self._held.clear()
+        self._late.clear()
+
+    def close(self) -> None:
+        """Drop its tasks. Their `finally` blocks run until their first await."""
+        self.kill()
+        tasks, self._tasks = self._tasks, {}
+        for task in tasks:
+            self._simulation.drop(task)
+
+    # ---- the scheduler's interface for its tasks
+
+    def ready(self, task: SimulatedTask[Any]) -> None:
+        """Add the task to those that can take their next step."""
+        self._run(lambda: self._simulation.ready(task))
+
+    def call_soon(self, function: Callable[[], object]) -> object:
+        """Call `function` before any further step."""
+        return self._simulation.call_soon(lambda: self._run(function))
+
+    def task_failed(self, task: SimulatedTask[Any]) -> None:
+        """Record that the task raised."""
+        self._simulation.task_failed(task)
+
+    # ---- the record
+
+    def _run(self, function: Callable[[], object]) -> None:
+        if self.state == "runs":
+            function()
+        elif self.state == "frozen":
+            self._held.append(function)
+
+    def _now_ms(self) -> int:
+        return self._simulation.now_ms + self._skew_ms
+
+    def _monotonic_ms(self) -> float:
+        return self._simulation.runtime.monotonic_ms() * self._speed
+
+    def _call_later(self, delay_ms: float, function: Callable[[], None]) -> Timer:
+        timer = _ProcessTimer(function)
+        timer.timer = self._simulation.runtime.call_later(delay_ms / self._speed, lambda: self._fire(timer))
+        return timer
+
+    def _fire(self, timer: _ProcessTimer) -> None:
+        if self.state == "frozen":
+            self._late.append(timer.fire)
+        elif self.state == "runs":
+            timer.fire()
+
+    def _future(self) -> SimulatedFuture[Any]:
+        return SimulatedFuture(self)
+
+    def _start(self, coroutine: Coroutine[Any, Any, T], name: str) -> SimulatedTask[T]:
+        task = SimulatedTask(self, coroutine, f"{self.name}: {name}")
+        self._add(task)
+        return task
+
+    def _at_step_end(self, function: Callable[[], None]) -> None:
+        self._add(SimulatedCall(self, function, f"{self.name}: end of a step"))
+
+    def _add(self, task: SimulatedTask[Any]) -> None:
+        if len(self._tasks) > 2 * len(self.alive) + 64:
+            self._tasks = dict.fromkeys(self.alive)
+        self._tasks[task] = None
+        self._simulation.adopt(task)
+        self.ready(task)
+
+    async def _sleep(self, delay_ms: float) -> None:
+        if delay_ms <= 0:
+            await self._simulation.runtime.sleep(0)
+            return
+        waking: SimulatedFuture[None] = SimulatedFuture(self)
+        timer = self._call_later(delay_ms, lambda: None if waking.done() else waking.set_result(None))
+        try:
+            await waking
+        finally:
+            timer.cancel()

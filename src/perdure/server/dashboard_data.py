@@ -24,7 +24,7 @@ from perdure.dashboard.parked import ParkedList
 from perdure.dashboard.steps import MAX_STEPS
 from perdure.jobs.call import Call
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.facts import Fact
+from perdure.jobs.display import DisplayField
 from perdure.jobs.redaction import has_secrets, redacted_instance
 from perdure.kinds.worker_pool import WorkerPool
 from perdure.programs.future import answer_of
@@ -153,7 +153,7 @@ class PageSource:
             kind=job.kind,
             name=job.name,
             hold=engine_of(self.client).runner.holds.of(job.kind, job.name),
-            facts=job.facts(),
+            facts=job.display_fields(),
             commands=tuple(
                 AcceptedAction(
                     name=spec.name,
@@ -345,11 +345,11 @@ def _phase(job: AnyDefinition, row: Instance) -> str:
         return ""
 
 
-def _facts(job: AnyDefinition, row: Instance) -> tuple[Fact, ...]:
+def _facts(job: AnyDefinition, row: Instance) -> tuple[DisplayField, ...]:
     try:
-        return job.facts_of(redacted_instance(job, row))
+        return job.display_fields_of(redacted_instance(job, row))
     except InvalidInput as problem:
-        return (Fact("data of the kind", f"not readable: {problem}"),)
+        return (DisplayField("data of the kind", f"not readable: {problem}"),)
 
 
 def whole(text: str, what: str) -> int:

@@ -8,7 +8,7 @@ except ModuleNotFoundError as error:
     _missing = f"no module {error.name}: perdure.testing needs the extra 'testing': pip install 'perdure[testing]'"
     raise ModuleNotFoundError(_missing, name=error.name) from error
 
-from perdure.jobs.inspection import HookMistake
+from perdure.jobs.draft import HookBug
 from perdure.testing.explanation import explain
 from perdure.testing.fault import Crash, Delay, Fail, Fault, Faults, Hang, Raise, TwoFaults
 from perdure.testing.fixtures import Worlds
@@ -53,8 +53,8 @@ __all__ = [
     "Fault",
     "Faults",
     "Hang",
+    "HookBug",
     "HookContext",
-    "HookMistake",
     "Hung",
     "InstanceView",
     "Interleaving",

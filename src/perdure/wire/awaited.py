@@ -6,7 +6,7 @@ from typing import Any, Final, Literal, assert_never
 
 import attrs
 
-from perdure.jobs.report import NOT_FOUND
+from perdure.jobs.display import NOT_FOUND
 from perdure.values.status import InstanceStatus
 from perdure.values.status_wait import Awaited, NeverStored, NotReached, Reached
 from perdure.wire.records import json_of, record_of

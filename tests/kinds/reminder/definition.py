@@ -9,10 +9,10 @@ import attrs
 
 from perdure import Program
 from perdure.codecs import Codec, Migrations
-from perdure.jobs.definition import Definition, Dispatch, Plan, PostCommand
-from perdure.jobs.facts import Fact
+from perdure.jobs.definition import Definition, Dispatch, PostCommand
+from perdure.jobs.display import DisplayField
 from perdure.jobs.hooks import FROM_HOOKS, HookResult, hook
-from perdure.jobs.plan import build_plan
+from perdure.jobs.plan import Plan, build_plan
 from perdure.jobs.request import CommandSpec, Request
 from perdure.jobs.step import Commit, Execute, Step
 from perdure.values.address import Address
@@ -69,8 +69,8 @@ class Reminder(Definition[ReminderHandle, ReminderSender, R], Generic[R]):
         given: dict[str, Any] = inputs
         return ReminderContext(instance, claim, **given)
 
-    def facts(self) -> tuple[Fact, ...]:
-        return (Fact("purpose", "says a text once"), *super().facts())
+    def display_fields(self) -> tuple[DisplayField, ...]:
+        return (DisplayField("purpose", "says a text once"), *super().display_fields())
 
     def may_rest(self, instance: Instance) -> bool:
         return False  # it waits for its time until it is gone

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any, TypeAlias, assert_never, cast
 
 from perdure.jobs.definition import Definition
-from perdure.jobs.event_recorder import EventRecorder
 from perdure.jobs.request import AlarmDue, Request
 from perdure.jobs.run import begin_attempt, begin_run, executed, run_answer
 from perdure.jobs.step import Commit, Execute, Step
-from perdure.jobs.writes import answered, purge, put, reply
+from perdure.jobs.transitions import EventRecorder, answered, purge, put, reply
 from perdure.values.address import Address
 from perdure.values.answer import OutcomeRecord, PauseResult
 from perdure.values.instance import Instance

@@ -6,7 +6,7 @@ from attrs import frozen
 from returns.result import Result, Success
 
 from perdure.app import App
-from perdure.jobs.decision import Decision
+from perdure.jobs.context import Decision
 from perdure.kinds.task import Task
 
 

@@ -11,7 +11,7 @@ from perdure.cli.check.finding import Finding, Topic, finding_at
 from perdure.cli.check.tables import RememberedAnswer, StoredInstance
 from perdure.codecs import fingerprint
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.readable import check_readable
+from perdure.jobs.suspension import check_readable
 from perdure.stores.encryption.records import RecordCipher
 from perdure.values.errors import InvalidInput, StoreCorrupt, UnknownAction
 from perdure.values.instance import Instance

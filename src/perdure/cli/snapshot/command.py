@@ -20,7 +20,7 @@ from perdure.cli.snapshot.redaction import Redaction
 from perdure.cli.standard_output import write_lines
 from perdure.cli.store_option import StoreOption
 from perdure.cli.usage_error import UsageError
-from perdure.kinds.workflow.row import row_of
+from perdure.kinds.workflow.journal import row_of
 from perdure.stores.encryption.records import RecordCipher
 from perdure.stores.postgres.settings import shown_url
 from perdure.stores.snapshots import write_snapshots

@@ -14,7 +14,7 @@ from perdure.cli.check.row_reader import SqliteRows
 from perdure.cli.target.shown_by import NOT_SHOWN, Shown
 from perdure.cli.target.target import Ask
 from perdure.cli.usage_error import UsageError
-from perdure.jobs.report import NOT_FOUND, report_status
+from perdure.jobs.display import NOT_FOUND, report_status
 from perdure.kinds.debounce import handler as debounce
 from perdure.kinds.worker_pool import handler as worker_pool
 from perdure.kinds.workflow import handler as workflow

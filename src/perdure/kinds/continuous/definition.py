@@ -11,10 +11,10 @@ from typing_extensions import TypeVar as DefaultTypeVar
 
 from perdure._lazy import lazy_module
 from perdure.codecs import Codec, Migrations
-from perdure.jobs.definition import Definition, Dispatch, Plan, PostCommand
-from perdure.jobs.facts import Fact, facts_of_plan
+from perdure.jobs.definition import Definition, Dispatch, PostCommand
+from perdure.jobs.display import DisplayField, fields_of_plan
 from perdure.jobs.hooks import FROM_HOOKS, FromHooks, HookResult, RetryPolicy, hook
-from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, build_plan
+from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, Plan, build_plan
 from perdure.jobs.request import TRIGGER_OPTIONS, CommandSpec, Request
 from perdure.kinds.continuous.context import ContinuousContext, Recurrence, StartCommand, TriggerCommand
 from perdure.programs import Program
@@ -144,23 +144,23 @@ class Continuous(Definition["ContinuousHandle[S, E]", "ContinuousSender[S]", R_c
         """Decode the ticks."""
         handler.ticks_of(instance)
 
-    def facts(self) -> tuple[Fact, ...]:
+    def display_fields(self) -> tuple[DisplayField, ...]:
         """Return the schedule and the facts of every job."""
         schedule, start = self.recurrence.schedule, self.recurrence.start
         first = "at once" if start == "immediately" else "at the first tick"
         missed = describe_catch_up(schedule.catch_up)
         return (
-            Fact("schedule", str(schedule)),
-            Fact("first run", first),
-            Fact("missed ticks", missed),
-            *facts_of_plan(self.plan),
+            DisplayField("schedule", str(schedule)),
+            DisplayField("first run", first),
+            DisplayField("missed ticks", missed),
+            *fields_of_plan(self.plan),
         )
 
-    def facts_of(self, instance: Instance) -> tuple[Fact, ...]:
+    def display_fields_of(self, instance: Instance) -> tuple[DisplayField, ...]:
         """Return the tick of the run in progress, and the next one."""
         ticks = handler.ticks_of(instance)
         known = (("tick of this run", ticks.taken_ms), ("next tick", ticks.next_ms))
-        return tuple(Fact(label, from_ms(at_ms)) for label, at_ms in known if at_ms is not None)
+        return tuple(DisplayField(label, from_ms(at_ms)) for label, at_ms in known if at_ms is not None)
 
     def next_ticks(self, now_ms: int, most: int) -> tuple[int, ...]:
         """Return the next ticks of a cron line; those of an interval depend on each instance."""

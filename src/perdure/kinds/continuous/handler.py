@@ -7,12 +7,10 @@ from typing import Any, TypeAlias, assert_never, cast
 import attrs
 
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.event_recorder import EventRecorder
-from perdure.jobs.request import AlarmDue, Request
-from perdure.jobs.run import begin_attempt, begin_run, executed, held_answer, run_answer
-from perdure.jobs.size import too_large
+from perdure.jobs.request import AlarmDue, Request, too_large
+from perdure.jobs.run import begin_attempt, begin_run, executed, paused_answer, run_answer
 from perdure.jobs.step import Commit, Execute, Step
-from perdure.jobs.writes import answered, put, refuse, reply, stored
+from perdure.jobs.transitions import EventRecorder, answered, put, refuse, reply, stored
 from perdure.kinds.continuous.context import (
     TICKS,
     ContinuousContext,
@@ -97,7 +95,7 @@ def _trigger(
     if instance is None:
         return reply(address, RunAnswer(found="absent"))
     if instance.suspension is not None:
-        return reply(address, held_answer(instance))
+        return reply(address, paused_answer(instance))
     ticks = ticks_of(instance)
     left = instance.pending_retry or _left(ticks, instance, inputs)
     if left is not None and not command.options.new_run:

@@ -11,11 +11,10 @@ from typing_extensions import TypeVar as DefaultTypeVar
 
 from perdure._lazy import lazy_module
 from perdure.codecs import Codec, Migrations
-from perdure.jobs.definition import Definition, Dispatch, Plan, PostCommand
-from perdure.jobs.facts import Fact, facts_of_plan
+from perdure.jobs.definition import Definition, Dispatch, PostCommand
+from perdure.jobs.display import DisplayField, fields_of_plan, report_status
 from perdure.jobs.hooks import FROM_HOOKS, FromHooks, HookResult, RetryPolicy, hook
-from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, build_plan
-from perdure.jobs.report import report_status
+from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, Plan, build_plan
 from perdure.jobs.request import CommandSpec, Request
 from perdure.kinds.debounce.context import AddCommand, Batching, ClearCommand, DebounceContext, FlushCommand
 from perdure.programs import Program
@@ -222,25 +221,25 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         """Return the result of ``status``."""
         return handler.report(instance, report_status(instance))
 
-    def facts(self) -> tuple[Fact, ...]:
+    def display_fields(self) -> tuple[DisplayField, ...]:
         """Return when a batch flushes, and the facts of every job."""
         batching = self.batching
         inactivity, most = batching.inactivity_ms, batching.max_events
         return (
-            Fact("flush after", format_duration(batching.flush_after_ms)),
-            Fact("flush after inactivity", "no" if inactivity is None else format_duration(inactivity)),
-            Fact("flush at", "any number of events" if most is None else f"{most:,} events"),
-            *facts_of_plan(self.plan),
+            DisplayField("flush after", format_duration(batching.flush_after_ms)),
+            DisplayField("flush after inactivity", "no" if inactivity is None else format_duration(inactivity)),
+            DisplayField("flush at", "any number of events" if most is None else f"{most:,} events"),
+            *fields_of_plan(self.plan),
         )
 
-    def facts_of(self, instance: Instance) -> tuple[Fact, ...]:
+    def display_fields_of(self, instance: Instance) -> tuple[DisplayField, ...]:
         """Return the batch that collects events, and the one that is flushed."""
         batches = handler.batches_of(instance)
-        facts: list[Fact] = []
+        facts: list[DisplayField] = []
         for name, batch in (("batch", batches.collecting), ("flushed batch", batches.flushing)):
             if batch is not None:
-                facts.append(Fact(f"events of the {name}", f"{batch.event_count:,}"))
-                facts.append(Fact(f"start of the {name}", from_ms(batch.started_ms)))
+                facts.append(DisplayField(f"events of the {name}", f"{batch.event_count:,}"))
+                facts.append(DisplayField(f"start of the {name}", from_ms(batch.started_ms)))
         return tuple(facts)
 
     def visible_text(self, instance: Instance) -> str | None:

@@ -12,13 +12,11 @@ from typing import Any, TypeAlias, assert_never, cast
 import attrs
 
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.event_recorder import EventRecorder
-from perdure.jobs.event_run import begin_event, started
 from perdure.jobs.recovery import is_running
 from perdure.jobs.request import AlarmDue, Request
-from perdure.jobs.run import begin_attempt, begin_run, executed, held_answer, run_answer
+from perdure.jobs.run import begin_attempt, begin_event, begin_run, executed, paused_answer, run_answer, started
 from perdure.jobs.step import Commit, Defer, Execute, Step
-from perdure.jobs.writes import answered, purge, put, refuse, reply, stored
+from perdure.jobs.transitions import EventRecorder, answered, purge, put, refuse, reply, stored
 from perdure.kinds.debounce.context import (
     BATCHES,
     AddCommand,
@@ -81,7 +79,7 @@ def _flush(
     if is_running(instance, inputs):
         return Defer()
     if instance.suspension is not None:
-        return reply(address, held_answer(instance))
+        return reply(address, paused_answer(instance))
     return _flush_now(job, address, instance, request, inputs, cause="flush", reason="manual")
 
 

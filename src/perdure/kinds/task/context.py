@@ -8,9 +8,7 @@ from typing import Any, Generic, Literal, NoReturn, TypeAlias, TypeVar
 
 import attrs
 
-from perdure.jobs.context import JobContext
-from perdure.jobs.decision import Alarm, Decision
-from perdure.jobs.operations import GetAlarm, SetAlarm
+from perdure.jobs.context import Alarm, Decision, GetAlarm, JobContext, SetAlarm
 from perdure.jobs.request import TriggerOptions
 from perdure.programs import Program, perform, traverse
 from perdure.values.errors import DefinitionError

@@ -12,12 +12,11 @@ from typing_extensions import TypeVar as DefaultTypeVar
 
 from perdure._lazy import lazy_module
 from perdure.codecs import Codec, Migrations
-from perdure.jobs.decision import Decision
-from perdure.jobs.definition import Definition, Dispatch, Plan, PostCommand
-from perdure.jobs.hooks import FROM_HOOKS, FromHooks, HookResult, RetryPolicy, hook
-from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, build_plan
+from perdure.jobs.context import Decision
+from perdure.jobs.definition import Definition, Dispatch, PostCommand
+from perdure.jobs.hooks import FROM_HOOKS, FromHooks, HookResult, RetryPolicy, check_function, hook
+from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, Plan, build_plan
 from perdure.jobs.request import TRIGGER_OPTIONS, CommandSpec, Request
-from perdure.jobs.signature import check_function
 from perdure.kinds.task.context import (
     AlarmlessTaskContext,
     AlarmlessTaskErrorContext,
@@ -34,8 +33,7 @@ from perdure.values.times import Duration
 from perdure.values.turn_inputs import Decoded
 
 if TYPE_CHECKING:
-    from perdure.jobs.plain_event import PlainEvent
-    from perdure.jobs.step import Commit, Execute, Step
+    from perdure.jobs.step import Commit, Execute, FastEvent, Step
     from perdure.kinds.task import handle, handler
     from perdure.kinds.task.handle import TaskHandle, TaskSender
     from perdure.runtime.run_context import RunIdentity
@@ -108,8 +106,8 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
 
     kind: ClassVar[str] = "task"
     run_now: ClassVar[str | None] = "trigger"
-    plain_event: ClassVar[type | None] = SendCommand
-    plain_alarm: ClassVar[Literal["none", "queued", "unqueued"]] = "unqueued"
+    fast_event: ClassVar[type | None] = SendCommand
+    fast_alarm: ClassVar[Literal["none", "queued", "unqueued"]] = "unqueued"
     name: str
     plan: Plan
     hooks: TaskHooks
@@ -299,17 +297,17 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
         given: Any = command  # a `SendCommand`
         return hooks.on_event(hooks.context(instance, run), given.event)
 
-    def plain_first_state(self, limits: Limits) -> Decoded | None:
+    def fast_first_state(self, limits: Limits) -> Decoded | None:
         """Return the first state if it is a value."""
         return handler.first_state(self.hooks.first, limits)
 
-    def plain_event_handled(self, event: PlainEvent, events: Literal["wanted", "unread"]) -> Commit | None:
+    def fast_event_handled(self, event: FastEvent, events: Literal["wanted", "unread"]) -> Commit | None:
         """Return the commit of an event that no ``on_idle`` follows."""
-        return handler.event_handled_plainly(self, self.hooks, event, events)
+        return handler.event_handled_fast(self, self.hooks, event, events)
 
-    def plain_run_executed(self, execute: Execute, inputs: TurnInputs) -> Commit | None:
+    def fast_run_executed(self, execute: Execute, inputs: TurnInputs) -> Commit | None:
         """Return the commit of a run that no ``on_idle`` follows."""
-        return None if self.plan.state_in_events else handler.executed_plainly(self.hooks, execute, inputs)
+        return None if self.plan.state_in_events else handler.executed_fast(self.hooks, execute, inputs)
 
     def alarm_consumed(self, instance: Instance, claim: Claim, inputs: TurnInputs) -> Instance:
         """Return the instance without the alarm that a failed first attempt consumed."""

@@ -6,23 +6,25 @@ from typing import Any, Final, Literal, TypeAlias, assert_never, cast
 
 import attrs
 
-from perdure.jobs.decision import Alarm
+from perdure.jobs.context import Alarm
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.event_recorder import EventRecorder
-from perdure.jobs.event_run import begin_event, broken_before, mark_first_event, started
-from perdure.jobs.plain_event import (
-    HOOK,
-    PlainEvent,
-    plain_event_handled,
-    plain_event_scheduled,
-    plain_event_started,
-)
-from perdure.jobs.plain_run import plain_run_executed
+from perdure.jobs.fast_paths import fast_event_handled, fast_event_scheduled, fast_event_started, fast_run_executed
 from perdure.jobs.recovery import claimed_command
 from perdure.jobs.request import AlarmDue, Request
-from perdure.jobs.run import begin_attempt, begin_run, executed, held_answer, prior_failed, run_answer
-from perdure.jobs.step import Commit, Execute, Step
-from perdure.jobs.writes import answered, put, refuse, reply, stored
+from perdure.jobs.run import (
+    begin_attempt,
+    begin_event,
+    begin_run,
+    broken_before,
+    executed,
+    mark_first_event,
+    paused_answer,
+    prior_failed,
+    run_answer,
+    started,
+)
+from perdure.jobs.step import HOOK, Commit, Execute, FastEvent, Step
+from perdure.jobs.transitions import EventRecorder, answered, put, refuse, reply, stored
 from perdure.kinds.task.context import SendCommand, TaskContext, TaskErrorContext, TaskHooks, TriggerTaskCommand
 from perdure.programs import Program, succeed
 from perdure.programs.exit import ENDS_PROCESS
@@ -120,7 +122,7 @@ def _trigger(
     if instance is None:
         return reply(address, RunAnswer(found="absent"))
     if instance.suspension is not None:
-        return reply(address, held_answer(instance))
+        return reply(address, paused_answer(instance))
     if instance.pending_retry is not None and not command.options.new_run:
         return begin_attempt(job, instance, instance.pending_retry, request, inputs)
     return begin_run(job, instance, request, inputs, cause="trigger")
@@ -213,22 +215,22 @@ def _sent(execute: Execute, after: Instance | None) -> Sent:
     )
 
 
-def event_handled_plainly(
-    job: AnyDefinition, hooks: TaskHooks, event: PlainEvent, events: Literal["wanted", "unread"]
+def event_handled_fast(
+    job: AnyDefinition, hooks: TaskHooks, event: FastEvent, events: Literal["wanted", "unread"]
 ) -> Commit | None:
-    """Settle a plain event that succeeded, as `succeeded` does; None if anything is special about it."""
+    """Settle a fast event that succeeded, as `succeeded` does; None if anything is special about it."""
     alarm_ms, before = event.current_alarm_ms, event.instance
     if event.alarm is not Alarm.keep:
         alarm_ms = event.alarm_ms(event.now_ms)
         if alarm_ms is None and hooks.on_idle is not None:
             return None
     if before.incarnation and alarm_ms == before.alarm_ms:
-        return plain_event_handled(event)
+        return fast_event_handled(event)
     if events == "unread":
-        return plain_event_scheduled(event, alarm_ms, ())
+        return fast_event_scheduled(event, alarm_ms, ())
     if job.plan.state_in_events:
         return None
-    logged = plain_event_started(event)
+    logged = fast_event_started(event)
     if alarm_ms is not None and alarm_ms != before.alarm_ms:
         scheduled = TaskScheduled(
             event_id=event.id(1 + len(logged)),
@@ -239,11 +241,11 @@ def event_handled_plainly(
             hook=HOOK,
         )
         logged = (*logged, scheduled)
-    return plain_event_scheduled(event, alarm_ms, logged)
+    return fast_event_scheduled(event, alarm_ms, logged)
 
 
-def executed_plainly(hooks: TaskHooks, execute: Execute, inputs: TurnInputs) -> Commit | None:
-    """Settle a run of ``execute`` that nothing is special about, as `succeeded` does; None otherwise."""
+def executed_fast(hooks: TaskHooks, execute: Execute, inputs: TurnInputs) -> Commit | None:
+    """Settle a run of ``execute`` in the common case, as `succeeded` does; None otherwise."""
     draft, alarm_ms = execute.draft, None
     scheduled: tuple[Event, ...] = ()
     if draft.alarm is not Alarm.keep or draft.current_alarm_ms is not None:
@@ -252,7 +254,7 @@ def executed_plainly(hooks: TaskHooks, execute: Execute, inputs: TurnInputs) -> 
         scheduled = _scheduled(log, execute, alarm_ms)
     if execute.hook != "execute" or (alarm_ms is None and hooks.on_idle is not None):
         return None
-    return plain_run_executed(execute, alarm_ms, scheduled, inputs)
+    return fast_run_executed(execute, alarm_ms, scheduled, inputs)
 
 
 def _executed(execute: Execute, alarm_ms: int | None, inputs: TurnInputs) -> Commit:

@@ -11,18 +11,20 @@ from perdure.kinds.worker_pool.answers import PoolProgress as PoolProgress
 from perdure.kinds.worker_pool.answers import PutMany as PutMany
 from perdure.kinds.worker_pool.answers import Waiting as Waiting
 from perdure.kinds.worker_pool.definition import WorkerPool as WorkerPool
-from perdure.kinds.worker_pool.item import ItemContext as ItemContext
+from perdure.kinds.worker_pool.items import ItemContext as ItemContext
 from perdure.values.answer import Done as Done
 
 if TYPE_CHECKING:
     from perdure.kinds.worker_pool.handle import PoolHandle as PoolHandle
-    from perdure.kinds.worker_pool.sender import PoolSender as PoolSender
+    from perdure.kinds.worker_pool.handle import PoolSender as PoolSender
 else:
     from perdure._lazy import lazy_names
 
     __getattr__, __dir__ = lazy_names(
         __name__,
-        {"perdure.kinds.worker_pool.handle": ("PoolHandle",), "perdure.kinds.worker_pool.sender": ("PoolSender",)},
+        {
+            "perdure.kinds.worker_pool.handle": ("PoolHandle", "PoolSender"),
+        },
     )
 
 __all__ = [

@@ -11,24 +11,25 @@ from typing_extensions import TypeVar as DefaultTypeVar
 
 from perdure._lazy import lazy_module
 from perdure.codecs import Codec, Migrations
-from perdure.jobs.definition import Definition, Dispatch, Plan, PostCommand
-from perdure.jobs.facts import Fact, facts_of_plan
-from perdure.jobs.hooks import FROM_HOOKS, FromHooks, HookResult, RetryPolicy, hook, value_of
+from perdure.jobs.definition import Definition, Dispatch, PostCommand
+from perdure.jobs.display import DisplayField, fields_of_plan
+from perdure.jobs.hooks import FROM_HOOKS, FromHooks, HookResult, RetryPolicy, check_function, hook, value_of
 from perdure.jobs.lanes import Lanes, rate_of
-from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, MAX_CONCURRENCY, build_plan
+from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, MAX_CONCURRENCY, Plan, build_plan
 from perdure.jobs.request import CommandSpec, Keyword, Repeat, Request, repeat_of_creating
-from perdure.jobs.signature import check_function
 from perdure.kinds.worker_pool.answers import ANSWERS, ItemCancelled, ItemOutcome, ItemPut, ItemRetried
-from perdure.kinds.worker_pool.commands import (
+from perdure.kinds.worker_pool.items import (
+    ITEM_DATA,
     NO_TIME,
     CancelCommand,
+    ItemContext,
+    ItemPolicy,
     NewItem,
     OutcomeCommand,
     RetryCommand,
+    data_of,
     put_command,
 )
-from perdure.kinds.worker_pool.item import ITEM_DATA, ItemContext, data_of
-from perdure.kinds.worker_pool.keeping import Keeping
 from perdure.programs import Program
 from perdure.values.errors import DefinitionError
 from perdure.values.excerpt import MAX_LINE_CHARACTERS, shortened
@@ -36,9 +37,8 @@ from perdure.values.times import Duration, duration_ms, format_duration, from_ms
 
 if TYPE_CHECKING:
     from perdure.jobs.step import Commit, Execute, Step
-    from perdure.kinds.worker_pool import handle, handler, sender
-    from perdure.kinds.worker_pool.handle import PoolHandle
-    from perdure.kinds.worker_pool.sender import PoolSender
+    from perdure.kinds.worker_pool import handle, handler
+    from perdure.kinds.worker_pool.handle import PoolHandle, PoolSender
     from perdure.values.address import Address
     from perdure.values.failure import Defect
     from perdure.values.instance import Claim, Instance
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
 else:  # deciding turns and calling jobs need more modules than defining jobs
     handle = lazy_module("perdure.kinds.worker_pool.handle")
     handler = lazy_module("perdure.kinds.worker_pool.handler")
-    sender = lazy_module("perdure.kinds.worker_pool.sender")
 
 V = TypeVar("V")
 A = TypeVar("A")
@@ -90,7 +89,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
     """
 
     kind: ClassVar[str] = "pool"
-    plain_alarm: ClassVar[Literal["none", "queued", "unqueued"]] = "queued"
+    fast_alarm: ClassVar[Literal["none", "queued", "unqueued"]] = "queued"
     occupancy: ClassVar[Literal["mailbox", "claim_only"]] = "claim_only"
     error_hook: ClassVar[str] = "on_dead"
     run_now: ClassVar[str | None] = "retry"
@@ -98,7 +97,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
     plan: Plan
     work: Callable[..., Program[Any, Any, Any]]
     on_dead: Callable[..., Program[Any, Any, Any]] | None
-    keeping: Keeping
+    policy: ItemPolicy
     limits_of_lanes: Lanes
 
     def __init__(
@@ -141,7 +140,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
             kept=(results,),
             versions=versions,
         )
-        keeping = Keeping(
+        policy = ItemPolicy(
             key=None if key is None else _key(key, name),
             results=results,
             keep_ms=keep_ms,
@@ -150,12 +149,12 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         if on_dead is not None:
             dead = hook(on_dead, what=f"on_dead of pool:{name}", takes=("ctx", "error"))
         lanes = _lanes(name, key, workers_per_key, rate, rate_per_key)
-        cast("Any", self).__attrs_init__(name, plan, program, dead, keeping, lanes)
+        cast("Any", self).__attrs_init__(name, plan, program, dead, policy, lanes)
 
     # ------------------------------------------------------------ the pure handler
     def begin(self, address: Address, instance: Instance | None, request: Request, inputs: TurnInputs) -> Step:
         """Decide a command or an alarm."""
-        return handler.begin(self, self.keeping, address, instance, request, inputs)
+        return handler.begin(self, self.policy, address, instance, request, inputs)
 
     def program(self, instance: Instance, claim: Claim, command: object) -> tuple[str, Program[Any, Any, Any]]:
         """Return the work on an item."""
@@ -163,7 +162,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
 
     def succeeded(self, execute: Execute, value: object, inputs: TurnInputs) -> Commit | Execute:
         """Settle a work that succeeded, or ``on_dead``."""
-        return handler.succeeded(self, self.keeping, execute, value, inputs)
+        return handler.succeeded(self, self.policy, execute, value, inputs)
 
     def error_handler(self, execute: Execute, error: object) -> Program[Any, Any, Any] | None:
         """Return the program of ``on_dead``."""
@@ -196,14 +195,14 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         """Decode the data of an item, and its result."""
         result = data_of(instance).result
         if result is not None:
-            self.keeping.results.open(result.encode())
+            self.policy.results.open(result.encode())
 
     def redacted_data(self, instance: Instance, hide: Hide) -> Instance:
         """Replace the secrets of the result."""
         data = data_of(instance)
         if data.result is None:
             return instance
-        shown = self.keeping.results.redact(data.result.encode(), hide=hide).decode()
+        shown = self.policy.results.redact(data.result.encode(), hide=hide).decode()
         return instance.changed(data=ITEM_DATA.encode(attrs.evolve(data, result=shown)).decode())
 
     def handle_call(self, request: Request) -> tuple[str, tuple[object, ...]]:
@@ -218,27 +217,27 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         changed = (Keyword(name, value) for name, value in options.items() if value != defaults[name])
         return method, (new.item, *changed)
 
-    def facts(self) -> tuple[Fact, ...]:
+    def display_fields(self) -> tuple[DisplayField, ...]:
         """Return the limits of the pool, and the facts of every job."""
-        lanes, keep_ms = self.limits_of_lanes, self.keeping.keep_ms
+        lanes, keep_ms = self.limits_of_lanes, self.policy.keep_ms
         return (
-            Fact("workers", f"{self.plan.concurrency:,}"),
-            Fact("workers per key", _fact(lanes.lane_slots, "no limit") if self.keeping.key else "no keys"),
-            Fact("rate", _fact(lanes.rate, "no limit")),
-            Fact("rate per key", _fact(lanes.lane_rate, "no limit")),
-            Fact("results kept", "until terminated" if keep_ms is None else format_duration(keep_ms)),
-            *facts_of_plan(self.plan),
+            DisplayField("workers", f"{self.plan.concurrency:,}"),
+            DisplayField("workers per key", _fact(lanes.lane_slots, "no limit") if self.policy.key else "no keys"),
+            DisplayField("rate", _fact(lanes.rate, "no limit")),
+            DisplayField("rate per key", _fact(lanes.lane_rate, "no limit")),
+            DisplayField("results kept", "until terminated" if keep_ms is None else format_duration(keep_ms)),
+            *fields_of_plan(self.plan),
         )
 
-    def facts_of(self, instance: Instance) -> tuple[Fact, ...]:
+    def display_fields_of(self, instance: Instance) -> tuple[DisplayField, ...]:
         """Return the key of an item, and what is stored beside it."""
         data, ended_ms = data_of(instance), instance.ended_ms
-        facts = [Fact("key", data.key)] if self.keeping.key is not None else []
+        facts = [DisplayField("key", data.key)] if self.policy.key is not None else []
         if data.head_start_ms:
-            facts.append(Fact("head start", format_duration(data.head_start_ms)))
+            facts.append(DisplayField("head start", format_duration(data.head_start_ms)))
         if ended_ms is not None:
-            facts.append(Fact("done", from_ms(ended_ms)))
-            facts.append(Fact("result", shortened(data.result or "null", MAX_LINE_CHARACTERS)))
+            facts.append(DisplayField("done", from_ms(ended_ms)))
+            facts.append(DisplayField("result", shortened(data.result or "null", MAX_LINE_CHARACTERS)))
         return tuple(facts)
 
     def outcome_of(self, instance: Instance) -> InstanceOutcome | None:
@@ -254,11 +253,11 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
     # ------------------------------------------------------------ typed access
     def handle(self, dispatch: Dispatch) -> PoolHandle[V, A, E]:
         """Return the typed handle."""
-        return handle.PoolHandle(self, dispatch, self.keeping.results)
+        return handle.PoolHandle(self, dispatch, self.policy.results)
 
     def sender(self, post: PostCommand) -> PoolSender[V]:
         """Return the typed sender."""
-        return sender.PoolSender(post)
+        return handle.PoolSender(post)
 
 
 def _workers(value: object, *, what: str) -> int:

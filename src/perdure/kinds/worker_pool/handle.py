@@ -1,17 +1,19 @@
-"""The typed handle of a worker pool."""
+"""The typed handle and sender of a worker pool, with the calls for many items, which are made in chunks."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from datetime import datetime
 from functools import partial
-from typing import Any, Generic, TypeVar
+from itertools import islice
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import attrs
+from returns.result import Failure, Result, Success
 
 from perdure.codecs import Codec
-from perdure.jobs.call import Call, mapped
-from perdure.jobs.definition import CallError
+from perdure.jobs.call import Call, mapped, result_of
+from perdure.jobs.definition import CallError, Dispatch, PostCommand
 from perdure.jobs.handle import JobHandle
 from perdure.jobs.request import Request
 from perdure.kinds.worker_pool.answers import (
@@ -25,16 +27,122 @@ from perdure.kinds.worker_pool.answers import (
     PutMany,
     Waiting,
 )
-from perdure.kinds.worker_pool.commands import CancelCommand, OutcomeCommand, RetryCommand, new_item, put_command
-from perdure.kinds.worker_pool.many import DEFAULT_CHUNK, cancel_all, put_all
+from perdure.kinds.worker_pool.items import CancelCommand, OutcomeCommand, RetryCommand, new_item, put_command
+from perdure.programs import Program
+from perdure.values.address import Job
 from perdure.values.answer import Done
 from perdure.values.errors import DefinitionError, InvalidArgument, PutManyStopped
 from perdure.values.failure import Defect
 from perdure.values.limits import Limits
-from perdure.values.listings import JobCount
+from perdure.values.listings import JobCount, ListFilter
+from perdure.values.status import Status
 from perdure.values.times import Duration
 
 V = TypeVar("V")
+
+DEFAULT_CHUNK: Final = 500
+MAX_CHUNK: Final = 1_000
+"""Requests that one caller has in progress at most; the server accepts as many in one batch."""
+
+PAIRS: Final = "tuples of an id and an item, such as mapping.items()"
+
+WAITING: Final[tuple[Status, ...]] = ("queued", "scheduled", "retrying")
+
+Pairs: TypeAlias = Iterable[tuple[str, V]] | AsyncIterable[tuple[str, V]]
+"""Items with their ids."""
+
+
+async def put_all(
+    dispatch: Dispatch, pairs: Pairs[Any], put: Callable[[str, Any], Call[ItemPut, CallError]], chunk: int
+) -> Result[PutMany, CallError | PutManyStopped]:
+    """Put items, a chunk at a time.
+
+    Args:
+        dispatch: makes the calls of a chunk at the same time.
+        pairs: the items; no more than a chunk of them is read ahead.
+        put: puts one.
+        chunk: number of items in a chunk.
+    """
+    if type(chunk) is not int or not 1 <= chunk <= MAX_CHUNK:
+        return Failure(InvalidArgument("chunk of put_many", chunk, f"a whole number from 1 to {MAX_CHUNK:,}"))
+    if not _may_have_pairs(pairs):
+        return Failure(InvalidArgument("items of put_many", pairs, PAIRS))
+    created = existed = 0
+    async for some in _chunks(pairs, chunk):
+        for pair in some:
+            if not _is_pair(pair):
+                return Failure(InvalidArgument("an item of put_many", pair, PAIRS))
+        calls = [put(id_, item) for id_, item in some]
+        results = (await result_of(dispatch.together(calls))).unwrap()
+        failed: tuple[str, Any] | None = None
+        for (id_, _), result in zip(some, results, strict=True):
+            if not isinstance(result, Success):
+                failed = failed or (id_, result.failure())
+            elif result.unwrap().created:
+                created += 1
+            else:
+                existed += 1
+        if failed is not None:
+            return Failure(PutManyStopped(failed[0], created, existed, failed[1]))
+    return Success(PutMany(created=created, existed=existed))
+
+
+def _may_have_pairs(given: object) -> bool:
+    """Return whether to read a value: the keys of a mapping, or characters, unpack into wrong items."""
+    return isinstance(given, Iterable | AsyncIterable) and not isinstance(given, str | bytes | Mapping)
+
+
+def _is_pair(given: Any) -> bool:  # of an untyped caller
+    match given:
+        case (_, _):
+            return True
+        case _:
+            return False
+
+
+async def _chunks(pairs: Pairs[Any], size: int) -> AsyncIterator[list[tuple[str, Any]]]:
+    if isinstance(pairs, Iterable):
+        given = iter(pairs)
+        while some := list(islice(given, size)):
+            yield some
+        return
+    collected: list[tuple[str, Any]] = []
+    async for pair in pairs:
+        collected.append(pair)
+        if len(collected) == size:
+            yield collected
+            collected = []
+    if collected:
+        yield collected
+
+
+async def cancel_all(
+    dispatch: Dispatch, job: Job, cancel: Callable[[str], Call[Any, CallError]]
+) -> Result[Drained, CallError]:
+    """Cancel the items that wait, a page of each status at a time."""
+    cancelled = 0
+    for status in WAITING:
+        page: Any = None
+        while page is None or page.after is not None:
+            wanted = ListFilter(
+                kind=job[0],
+                name=job[1],
+                status=status,
+                after=None if page is None else page.after,
+                limit=DEFAULT_CHUNK,
+            )
+            found = await result_of(dispatch.find(wanted))
+            if not isinstance(found, Success):
+                return Failure(found.failure())
+            page = found.unwrap()
+            calls = [cancel(listed.address.id) for listed in page]
+            for result in (await result_of(dispatch.together(calls))).unwrap():
+                if not isinstance(result, Success):
+                    return Failure(result.failure())
+                cancelled += result.unwrap().cancelled
+    return Success(Drained(cancelled=cancelled))
+
+
 A = TypeVar("A")
 E = TypeVar("E")
 
@@ -152,3 +260,33 @@ def progress_of(count: JobCount) -> PoolProgress:
         held=count.hold == "held",
         complete=count.complete,
     )
+
+
+V_contra = TypeVar("V_contra", contravariant=True)
+
+
+@attrs.frozen
+class PoolSender(Generic[V_contra]):
+    """The messages that other jobs can send to a worker pool."""
+
+    post: PostCommand
+
+    def put(
+        self,
+        item: V_contra,
+        /,
+        *,
+        after: Duration | None = None,
+        at: datetime | None = None,
+        head_start: Duration | None = None,
+    ) -> Program[None]:
+        """Put an item with the commit of this turn; an item of this id that is there already is left unchanged."""
+        return self.post("put", new_item(item, after, at, head_start))
+
+    def cancel(self) -> Program[None]:
+        """Delete the item, unless its work has begun."""
+        return self.post("cancel")
+
+    def terminate(self, reason: str = "terminated", /) -> Program[None]:
+        """Terminate the item."""
+        return self.post("terminate", reason)

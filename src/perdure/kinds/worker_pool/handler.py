@@ -7,17 +7,23 @@ from typing import Literal, TypeAlias, assert_never, cast
 import attrs
 
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.event_recorder import EventRecorder
 from perdure.jobs.recovery import is_running
-from perdure.jobs.request import AlarmDue, Request
+from perdure.jobs.request import AlarmDue, Request, within
 from perdure.jobs.run import begin_attempt, begin_run, executed, prior_failed, result_not_stored, run_answer
-from perdure.jobs.size import within
 from perdure.jobs.step import Commit, Defer, Execute, Step
-from perdure.jobs.writes import answered, purge, put, reply, stored
+from perdure.jobs.transitions import EventRecorder, answered, purge, put, reply, stored
 from perdure.kinds.worker_pool.answers import ItemCancelled, ItemOutcome, ItemPut, ItemRetried
-from perdure.kinds.worker_pool.commands import CancelCommand, OutcomeCommand, PutCommand, RetryCommand
-from perdure.kinds.worker_pool.item import ITEM_DATA, MAX_KEY_CHARACTERS, ItemData, data_of
-from perdure.kinds.worker_pool.keeping import Keeping
+from perdure.kinds.worker_pool.items import (
+    ITEM_DATA,
+    MAX_KEY_CHARACTERS,
+    CancelCommand,
+    ItemData,
+    ItemPolicy,
+    OutcomeCommand,
+    PutCommand,
+    RetryCommand,
+    data_of,
+)
 from perdure.values.address import Address
 from perdure.values.answer import OutcomeRecord
 from perdure.values.errors import InvalidInput
@@ -33,7 +39,7 @@ PoolCommand: TypeAlias = PutCommand | CancelCommand | RetryCommand | OutcomeComm
 
 def begin(
     job: AnyDefinition,
-    how: Keeping,
+    how: ItemPolicy,
     address: Address,
     instance: Instance | None,
     request: Request,
@@ -65,7 +71,7 @@ def _item_put(instance: Instance, *, created: bool) -> ItemPut:
     return ItemPut(created=created, status=instance.status, due_at=None if due_ms is None else from_ms(due_ms))
 
 
-def _put(job: AnyDefinition, how: Keeping, address: Address, command: PutCommand, inputs: TurnInputs) -> Commit:
+def _put(job: AnyDefinition, how: ItemPolicy, address: Address, command: PutCommand, inputs: TurnInputs) -> Commit:
     now_ms = inputs.now_ms
     data = ItemData(key=_key(job, how, command.item), head_start_ms=command.head_start_ms)
     due_ms = now_ms + command.after_ms if command.at_ms is None else command.at_ms
@@ -82,7 +88,7 @@ def _put(job: AnyDefinition, how: Keeping, address: Address, command: PutCommand
     return answered(transition, _item_put(stored(transition) or fresh, created=True))
 
 
-def _key(job: AnyDefinition, how: Keeping, item: object) -> str:
+def _key(job: AnyDefinition, how: ItemPolicy, item: object) -> str:
     if how.key is None:
         return ""
     key = how.key(item)
@@ -165,7 +171,7 @@ def alarm_consumed(instance: Instance) -> Instance:
 
 # ---------------------------------------------------------------- finish
 def succeeded(
-    job: AnyDefinition, how: Keeping, execute: Execute, value: object, inputs: TurnInputs
+    job: AnyDefinition, how: ItemPolicy, execute: Execute, value: object, inputs: TurnInputs
 ) -> Commit | Execute:
     """Keep the result of a work that succeeded, or delete the item. One whose result cannot be stored is dead."""
     instance, draft = execute.instance, execute.draft

@@ -10,10 +10,10 @@ from perdure.kinds.workflow.definition import Workflow as Workflow
 from perdure.kinds.workflow.errors import Diverged as Diverged
 from perdure.kinds.workflow.errors import JournalFull as JournalFull
 from perdure.kinds.workflow.errors import NotRecordable as NotRecordable
+from perdure.kinds.workflow.instructions import Signal as Signal
 from perdure.kinds.workflow.instructions import patched as patched
 from perdure.kinds.workflow.instructions import step as step
 from perdure.kinds.workflow.instructions import step_key as step_key
-from perdure.kinds.workflow.signal import Signal as Signal
 
 if TYPE_CHECKING:
     from perdure.kinds.workflow.handle import WorkflowHandle as WorkflowHandle

@@ -8,13 +8,12 @@ import attrs
 import orjson
 from returns.result import Failure, Success
 
+from perdure.jobs.context import Post
 from perdure.jobs.draft import Draft
 from perdure.jobs.failures import typed_error
-from perdure.jobs.operations import Post
 from perdure.kinds.workflow.commands import CANCELLATION, input_of_cancel
-from perdure.kinds.workflow.divergence import STARTED
+from perdure.kinds.workflow.header import FAILURE, Header, Parent, ParkedChild
 from perdure.kinds.workflow.instructions import CallChild
-from perdure.kinds.workflow.stored import FAILURE, Header, Parent, ParkedChild
 from perdure.values.address import Address
 from perdure.values.errors import InvalidInput
 from perdure.values.event import JobParked, JobResumed, Parking
@@ -23,8 +22,7 @@ from perdure.values.message import Message
 
 if TYPE_CHECKING:
     from perdure.kinds.workflow.context import AnyWorkflow
-    from perdure.kinds.workflow.replay import Replay
-    from perdure.kinds.workflow.tree import OpenStep
+
 
 _PREFIX = "child "
 MAX_PARKED: Final = 20
@@ -44,28 +42,6 @@ def is_child_signal(name: str) -> bool:
 def has_secret_end(job: AnyWorkflow) -> bool:
     """Return whether the value or the error of a child has secrets."""
     return job.results.secret or (job.plan.errors is not None and job.plan.errors.secret)
-
-
-def serve(replay: Replay, asked: OpenStep) -> bool:
-    """Send a message, start a child, or note a patch; return whether its branch, or another one, can run.
-
-    A message that is too large is a defect of the program, which stops there.
-    """
-    instruction = asked.instruction
-    try:
-        if isinstance(instruction, CallChild):
-            start_child(replay.draft, instruction, replay.header.run_id, asked.path)
-            asked.started = True
-            replay.record(asked, "mark", path=asked.path + STARTED, at_ms=replay.now_ms)
-            replay.timers.reach(asked, replay.now_ms)
-            return True
-        answer = replay.draft.answer(instruction) if isinstance(instruction, Post) else True  # that of a patch
-    except InvalidInput as problem:
-        replay.stopped = InvalidInput(asked.name, problem.problems)
-        return False
-    replay.record(asked, "mark")
-    replay.tree.answer(asked, Success(answer))
-    return True
 
 
 def start_child(draft: Draft, call: CallChild, run_id: str, path: str) -> None:

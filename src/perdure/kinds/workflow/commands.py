@@ -7,7 +7,7 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 import attrs
 
 from perdure.codecs import Codec
-from perdure.kinds.workflow.stored import Parent
+from perdure.kinds.workflow.header import Parent
 from perdure.values.answer import PauseResult, RunAnswer, Terminated
 from perdure.values.errors import InvalidArgument
 from perdure.values.excerpt import excerpt, fields_in_line, size_only

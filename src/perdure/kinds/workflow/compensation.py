@@ -9,7 +9,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 import attrs
 
 from perdure.programs import Do, Program, program
-from perdure.programs.resources import Uninterrupted
+from perdure.programs.combinators import Uninterrupted
 from perdure.values.errors import DefinitionError
 
 A = TypeVar("A")

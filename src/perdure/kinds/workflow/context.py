@@ -8,9 +8,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, Never, TypeAlias, TypeVar, cast
 
 from perdure.codecs import Codec
-from perdure.jobs.context import READ_STATE, EndInstance
+from perdure.jobs.context import READ_STATE, EndInstance, SetState, UpdateState
 from perdure.jobs.definition import Definition, H_co, R_contra, T_co
-from perdure.jobs.operations import SetState, UpdateState
 from perdure.kinds.workflow.instructions import StartOver
 from perdure.programs import Program, halt, now, perform
 from perdure.values.excerpt import excerpt
@@ -19,6 +18,7 @@ from perdure.values.times import from_ms
 
 if TYPE_CHECKING:
     from perdure.values.instance import Instance
+
 
 S = TypeVar("S")
 

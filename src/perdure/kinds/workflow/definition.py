@@ -12,13 +12,11 @@ from typing_extensions import TypeVar as DefaultTypeVar
 
 from perdure._lazy import lazy_module
 from perdure.codecs import Codec, Migrations
-from perdure.jobs.definition import Dispatch, Plan, PostCommand
-from perdure.jobs.facts import Fact, facts_of_plan
-from perdure.jobs.hooks import FROM_HOOKS, FromHooks, value_of
-from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, build_plan
-from perdure.jobs.report import report_status
+from perdure.jobs.definition import Dispatch, PostCommand
+from perdure.jobs.display import DisplayField, fields_of_plan, report_status
+from perdure.jobs.hooks import FROM_HOOKS, FromHooks, check_function, value_of
+from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, Plan, build_plan
 from perdure.jobs.request import CommandSpec, Keyword, Repeat, Request, repeat_of_creating
-from perdure.jobs.signature import check_function
 from perdure.kinds.workflow.commands import (
     ANSWERS,
     CANCELLATION,
@@ -38,9 +36,8 @@ from perdure.kinds.workflow.commands import (
     cancel_of,
 )
 from perdure.kinds.workflow.context import WorkflowContext, WorkflowDefinition
-from perdure.kinds.workflow.instructions import CallChild, WhenCancelled
-from perdure.kinds.workflow.signal import Signal
-from perdure.kinds.workflow.stored import header_of, written
+from perdure.kinds.workflow.header import header_of, written
+from perdure.kinds.workflow.instructions import CallChild, Signal, WhenCancelled
 from perdure.programs import Exit, Program, perform
 from perdure.values.address import Address, check_id
 from perdure.values.answer import RunAnswer
@@ -52,19 +49,8 @@ from perdure.values.status import InstanceStatus
 from perdure.values.times import Duration, duration_ms
 
 if TYPE_CHECKING:
-    from perdure.jobs.replayed import NextStep
-    from perdure.jobs.step import Commit, Execute, Step
-    from perdure.kinds.workflow import (
-        draft,
-        handle,
-        handler,
-        listing,
-        performing,
-        progress,
-        redacting,
-        replay,
-        settling,
-    )
+    from perdure.jobs.step import Commit, Execute, NextStep, Step
+    from perdure.kinds.workflow import handle, handler, progress, replay, run_commits, run_program, step_listing
     from perdure.kinds.workflow.handle import WorkflowHandle, WorkflowSender
     from perdure.values.event import Parking
     from perdure.values.failure import Defect
@@ -74,15 +60,13 @@ if TYPE_CHECKING:
     from perdure.values.secret import Hide
     from perdure.values.turn_inputs import TurnInputs
 else:  # deciding turns and calling jobs need more modules than defining jobs
-    draft = lazy_module("perdure.kinds.workflow.draft")
+    run_program = lazy_module("perdure.kinds.workflow.run_program")
     handle = lazy_module("perdure.kinds.workflow.handle")
     handler = lazy_module("perdure.kinds.workflow.handler")
-    listing = lazy_module("perdure.kinds.workflow.listing")
-    performing = lazy_module("perdure.kinds.workflow.performing")
+    step_listing = lazy_module("perdure.kinds.workflow.step_listing")
     progress = lazy_module("perdure.kinds.workflow.progress")
-    redacting = lazy_module("perdure.kinds.workflow.redacting")
     replay = lazy_module("perdure.kinds.workflow.replay")
-    settling = lazy_module("perdure.kinds.workflow.settling")
+    run_commits = lazy_module("perdure.kinds.workflow.run_commits")
 
 S = TypeVar("S")
 A = TypeVar("A")
@@ -217,7 +201,7 @@ class Workflow(
 
     def program(self, instance: Instance, claim: Claim, command: object) -> tuple[str, Program[Any, Any, Any]]:
         """Return the program of a run, which replays the workflow and continues it."""
-        return "run", performing.advancing(self, instance)
+        return "run", run_program.continue_workflow(self, instance)
 
     def main(self, instance: Instance) -> Program[Any, Any, Any]:
         """Return the program of the workflow itself."""
@@ -227,23 +211,25 @@ class Workflow(
 
     def checkpoint(self, execute: Execute, value: object, inputs: TurnInputs) -> Commit:
         """Commit the outcomes of steps in the middle of a run."""
-        return settling.checkpoint(execute, cast("progress.RunProgress", value), inputs)
+        return run_commits.checkpoint(execute, cast("progress.RunProgress", value), inputs)
 
     def succeeded(self, execute: Execute, value: object, inputs: TurnInputs) -> Commit | Execute:
         """Settle a run."""
-        return settling.concluded(self, execute, inputs)
+        return run_commits.concluded(self, execute, inputs)
 
     def exited(self, execute: Execute, exit_: Exit[Any, Any], inputs: TurnInputs) -> Commit | Execute | None:
         """Settle a run whose program was stopped; its steps in progress failed."""
-        return settling.cut_short(self, execute, exit_, inputs)
+        return run_commits.cut_short(self, execute, exit_, inputs)
 
     def interrupts(self, execute: Execute, row: Instance) -> bool:
         """Return whether a request to cancel the workflow stops a run in progress."""
-        return settling.interrupts(execute.draft, row)
+        return run_commits.interrupts(execute.draft, row)
 
-    def draft_of(self, state: object, instance: Instance, claim: Claim, inputs: TurnInputs) -> draft.WorkflowDraft:
+    def draft_of(
+        self, state: object, instance: Instance, claim: Claim, inputs: TurnInputs
+    ) -> run_program.WorkflowDraft:
         """Return a draft that can hold the replay."""
-        return draft.WorkflowDraft(
+        return run_program.WorkflowDraft(
             address=instance.address,
             state=state,
             codec=self.plan.state,
@@ -252,13 +238,13 @@ class Workflow(
             limits=inputs.limits,
         )
 
-    def draft(self, instance: Instance, claim: Claim, inputs: TurnInputs) -> draft.WorkflowDraft:
+    def draft(self, instance: Instance, claim: Claim, inputs: TurnInputs) -> run_program.WorkflowDraft:
         """Return a draft on the state that the workflow was started with.
 
         Raises:
             InvalidInput: this code cannot decode that state, or the stored one.
         """
-        fresh = cast("draft.WorkflowDraft", super().draft(instance, claim, inputs))
+        fresh = cast("run_program.WorkflowDraft", super().draft(instance, claim, inputs))
         if header_of(instance).first is not None:
             fresh.stored = self.open_state(instance).with_rest()
             fresh.opened = fresh.stored or fresh.opened
@@ -283,7 +269,7 @@ class Workflow(
 
     def redacted_data(self, instance: Instance, hide: Hide) -> Instance:
         """Replace the secrets of the outcome."""
-        return instance.changed(data=written(redacting.redacted_header(self, header_of(instance), hide)))
+        return instance.changed(data=written(step_listing.redacted_header(self, header_of(instance), hide)))
 
     def check_data(self, instance: Instance) -> None:
         """Decode the data of the workflow, without its journal."""
@@ -306,7 +292,7 @@ class Workflow(
         present = self.present(instance)
         header = header_of(present)
         encoded = present.state if header.first is None else header.first
-        fresh = draft.WorkflowDraft(
+        fresh = run_program.WorkflowDraft(
             address=present.address,
             state=self.plan.state.open(encoded.encode()).value,
             codec=self.plan.state,
@@ -326,21 +312,21 @@ class Workflow(
         if header_of(instance).ended is not None:
             return ()
         replayed = self.replay(instance, rows)
-        steps = listing.next_steps(replayed)
+        steps = step_listing.next_steps(replayed)
         replayed.tree.close()
         return steps
 
     def has_secret_rows(self, rows: Sequence[str]) -> bool:
         """Return whether an outcome in the journal has secrets."""
-        return listing.has_secrets(rows)
+        return step_listing.has_secrets(rows)
 
     def answers_in(self, instance: Instance, rows: Sequence[str]) -> int:
         """Return how many steps ended; signals that arrive and children that start are rows, too."""
-        return listing.answers_in(header_of(instance), rows)
+        return step_listing.answers_in(header_of(instance), rows)
 
     def steps(self, instance: Instance, rows: Sequence[str]) -> tuple[StepRecord, ...]:
         """Return the steps of the journal, and those in progress."""
-        return listing.steps_of(header_of(instance), rows)
+        return step_listing.steps_of(header_of(instance), rows)
 
     # ------------------------------------------------------------ for tools and tests
     def report(self, instance: Instance) -> InstanceStatus:
@@ -353,27 +339,31 @@ class Workflow(
         found: InstanceOutcome | None = handler.shown_outcome(instance)
         return found
 
-    def facts(self) -> tuple[Fact, ...]:
+    def display_fields(self) -> tuple[DisplayField, ...]:
         """Return the signals and the facts of every job."""
         signals = ", ".join(self.signals) or "none"
-        return (Fact("signals", signals), Fact("steps at most", str(self.max_steps)), *facts_of_plan(self.plan))
+        return (
+            DisplayField("signals", signals),
+            DisplayField("steps at most", str(self.max_steps)),
+            *fields_of_plan(self.plan),
+        )
 
-    def facts_of(self, instance: Instance) -> tuple[Fact, ...]:
+    def display_fields_of(self, instance: Instance) -> tuple[DisplayField, ...]:
         """Return the steps, timers and signals of the workflow, and its end."""
         header = header_of(instance)
-        found = [Fact("journal rows", f"{instance.journal_length:,}")]
+        found = [DisplayField("journal rows", f"{instance.journal_length:,}")]
         if header.ended is not None:
-            found.append(Fact("ended", header.ended.form))
+            found.append(DisplayField("ended", header.ended.form))
             if header.ended.form == "done":
-                found.append(Fact("value", shortened(header.ended.value, MAX_LINE_CHARACTERS)))
+                found.append(DisplayField("value", shortened(header.ended.value, MAX_LINE_CHARACTERS)))
         if header.waits_for:
-            found.append(Fact("waits for", ", ".join(wait.name for wait in header.waits_for)))
-        found += [Fact("failing step", f"{step.name}, attempt {step.attempts}") for step in header.failing]
-        found += [Fact("parked child", f"{child.address}, {child.reason}") for child in header.parked]
+            found.append(DisplayField("waits for", ", ".join(wait.name for wait in header.waits_for)))
+        found += [DisplayField("failing step", f"{step.name}, attempt {step.attempts}") for step in header.failing]
+        found += [DisplayField("parked child", f"{child.address}, {child.reason}") for child in header.parked]
         if header.waiting:
-            found.append(Fact("signals not received", f"{header.waiting:,}"))
+            found.append(DisplayField("signals not received", f"{header.waiting:,}"))
         if header.cancel is not None:
-            found.append(Fact("cancelled", header.cancel.reason))
+            found.append(DisplayField("cancelled", header.cancel.reason))
         return tuple(found)
 
     def handle_call(self, request: Request) -> tuple[str, tuple[object, ...]]:
@@ -387,11 +377,11 @@ class Workflow(
 
     def last_messages(self, instance: Instance, reason: str, inputs: TurnInputs) -> tuple[Message, ...]:
         """Return the message that reports the termination to the parent."""
-        return settling.last_messages(instance, reason, inputs)
+        return run_commits.last_messages(instance, reason, inputs)
 
     def parking_messages(self, instance: Instance, event: Parking, inputs: TurnInputs) -> tuple[Message, ...]:
         """Return the message that tells the parent that this workflow is parked, or was resumed."""
-        return settling.parking_messages(instance, event, inputs)
+        return run_commits.parking_messages(instance, event, inputs)
 
     # ------------------------------------------------------------ typed access
     def call(self, id_: str, state: S, /, *, when_cancelled: WhenCancelled = "cancel") -> Program[A, E | Defect]:

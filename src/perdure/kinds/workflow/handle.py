@@ -20,7 +20,7 @@ from perdure.kinds.workflow.commands import (
     WorkflowOutcome,
     input_of_cancel,
 )
-from perdure.kinds.workflow.signal import Signal
+from perdure.kinds.workflow.instructions import Signal
 from perdure.programs import Program
 from perdure.values.answer import Done, RunAnswer, WasCancelled
 from perdure.values.errors import InvalidArgument

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, assert_never, cast
 import attrs
 import orjson
 
-from perdure.jobs.event_recorder import EventRecorder
 from perdure.jobs.request import AlarmDue, Request
 from perdure.jobs.run import begin_attempt, begin_run
 from perdure.jobs.step import Commit, Defer, Step
-from perdure.jobs.writes import answered, nothing, purge, put, refuse, reply, stored
+from perdure.jobs.transitions import EventRecorder, answered, nothing, purge, put, refuse, reply, stored
 from perdure.kinds.workflow.children import report_end, stored_end, with_parked, without_parked
 from perdure.kinds.workflow.commands import (
     REASON,
@@ -26,9 +25,9 @@ from perdure.kinds.workflow.commands import (
     StartWorkflow,
     WorkflowOutcome,
 )
-from perdure.kinds.workflow.inbox import arrival
-from perdure.kinds.workflow.row import body_of
-from perdure.kinds.workflow.stored import FAILURE, CancelRequest, Header, Parent, header_of, written
+from perdure.kinds.workflow.header import FAILURE, CancelRequest, Header, Parent, header_of, written
+from perdure.kinds.workflow.journal import body_of
+from perdure.kinds.workflow.waits import arrival
 from perdure.values.address import Address
 from perdure.values.answer import RunAnswer
 from perdure.values.errors import Overloaded, SignalRefused, UnknownAction

@@ -1,12 +1,13 @@
-"""The instructions that only a workflow can perform, and the functions that make programs of them."""
+"""The instructions that only a workflow can perform, the functions that make programs of them, and signals."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial, wraps
-from typing import TYPE_CHECKING, Any, Literal, Never, ParamSpec, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Never, ParamSpec, TypeAlias, TypeVar
 
 import attrs
+from typing_extensions import TypeForm
 
 from perdure.codecs import Codec
 from perdure.jobs.hooks import error_of, value_of
@@ -18,6 +19,7 @@ from perdure.values.frozen import frozen
 
 if TYPE_CHECKING:
     from perdure.jobs.definition import AnyDefinition
+
 
 A = TypeVar("A")
 E = TypeVar("E")
@@ -168,3 +170,35 @@ def step_key() -> Program[str]:
     The key is the same for every delivery and attempt of the step, and no other step has it.
     """
     return perform(StepKey())
+
+
+V = TypeVar("V")
+
+
+@frozen
+class Signal(Generic[V]):
+    """A value that a workflow waits for. Declare it once: the workflow receives it, and callers send it.
+
+    Attributes:
+        name: the name of the signal, part of stored data: 1 to 128 printable characters, no ``:``.
+        value: the type of the value, such as ``Approval``.
+
+    Raises:
+        DefinitionError: the name is not valid.
+    """
+
+    __repr__ = fields_in_line
+
+    name: str
+    value: TypeForm[V]
+
+    def __attrs_post_init__(self) -> None:
+        check_name(self.name, what="name of a signal")
+
+    def receive(self) -> Program[V]:
+        """Wait for the next signal of this name, as long as it takes.
+
+        A signal that arrived before is received at once, in the order of arrival; each is received once. With
+        ``.timeout("7 days")`` the wait has a limit, which restarts do not move.
+        """
+        return perform(Receive(self.name))

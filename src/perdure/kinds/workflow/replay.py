@@ -2,7 +2,8 @@
 
 The program is interpreted from its beginning, and each instruction receives the answer that the journal holds for it.
 Rows are delivered in the order of writing, each when no branch can run: so the branches run in the order of the first
-time. The instructions without an answer are the present: steps to perform, timers, signals.
+time. The instructions without an answer are the present: steps to perform, timers, signals. A request to cancel the
+workflow is delivered to the branches where they wait.
 """
 
 from __future__ import annotations
@@ -10,42 +11,191 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import partial
+from hashlib import blake2b
 from typing import Any, Literal, cast
 
 import attrs
+import orjson
 from returns.result import Failure, Success
 
 from perdure.codecs import Codec
-from perdure.jobs.draft import Draft
-from perdure.jobs.operations import Post
-from perdure.kinds.workflow.cancelling import (
-    at_defect,
-    cancel,
-    cancelled_again,
-    end_dropped,
-    interrupt,
-    leave_children,
-)
-from perdure.kinds.workflow.children import answer_of_child, child_signal, serve
-from perdure.kinds.workflow.divergence import STARTED, Index, diverged
+from perdure.jobs.context import GetState, Post, SetState, UpdateState
+from perdure.jobs.draft import ClosedDraft, Draft
+from perdure.kinds.workflow.children import answer_of_child, cancel_child, child_signal, start_child
 from perdure.kinds.workflow.errors import NotInWorkflow, NotRecordable, ProgramStopped
-from perdure.kinds.workflow.inbox import Inbox
-from perdure.kinds.workflow.instructions import CallChild, OneStep, Patched, Receive
-from perdure.kinds.workflow.names import NAMES, SIGNAL
-from perdure.kinds.workflow.outcome_codecs import codecs_of, encoded
-from perdure.kinds.workflow.progress import Known, RunProgress, StepFailure
-from perdure.kinds.workflow.retrying import FULL_ERRORS, shortened_error
-from perdure.kinds.workflow.row import Form, Row, body_of, row_of
-from perdure.kinds.workflow.state_operations import StateOperations
-from perdure.kinds.workflow.stored import Ended, FailingStep, Header
-from perdure.kinds.workflow.timers import WAITS, Timers
-from perdure.kinds.workflow.tree import AnyExit, Branch, OpenStep, Tree, finalizing_around
-from perdure.kinds.workflow.unrecorded import unrecorded
+from perdure.kinds.workflow.header import Ended, FailingStep, Header
+from perdure.kinds.workflow.instructions import CallChild, OneStep, Patched, Receive, StepKey, WorkflowCancelled
+from perdure.kinds.workflow.journal import (
+    NAMES,
+    SIGNAL,
+    STARTED,
+    Form,
+    Index,
+    Row,
+    body_of,
+    codecs_of,
+    diverged,
+    encoded,
+    row_of,
+)
+from perdure.kinds.workflow.progress import FULL_ERRORS, Known, RunProgress, StepFailure, shortened_error
+from perdure.kinds.workflow.tree import AnyExit, Branch, OpenStep, Tree, can_stop, can_undo_unknown, finalizing_around
+from perdure.kinds.workflow.waits import WAITS, Inbox, Timers
 from perdure.programs import PASS, Halted, Program, Raised, ServiceCall
-from perdure.programs.instructions import Deadline, Log, Supervision
+from perdure.programs.instructions import Deadline, Jitter, Log, Now, Supervision
 from perdure.programs.interpreter import Fork, interpret
 from perdure.values.errors import InvalidInput
 from perdure.values.status import Suspension
+
+
+@attrs.define(eq=False)
+class StateOperations:
+    """Answers the operations on the state. They leave no row: each replay repeats them."""
+
+    draft: Draft | ClosedDraft
+
+    def answer(self, instruction: object, /) -> object:
+        """Answer an operation on the state; return PASS for anything else."""
+        kind = instruction.__class__
+        if kind is GetState or kind is SetState or kind is UpdateState:
+            return self.draft.answer(instruction)
+        return PASS
+
+    def branch(self) -> StateOperations:
+        """Return the operations of a branch, which refuse: the state has one writer."""
+        return StateOperations(ClosedDraft())
+
+
+def answer_unrecorded(replay: Replay, branch: Branch, instruction: Any) -> Any:
+    """Answer the clock, randomness, keys and log records; refuse any other instruction."""
+    kind = instruction.__class__
+    if kind is Now:
+        return branch.clock_ms
+    if kind is Jitter or kind is StepKey:
+        key = f"{replay.header.run_id}/{branch.prefix}{branch.number}"
+        return key if kind is StepKey else _chance(key)
+    if kind is Log:
+        replay.logged += 1
+        if replay.logged > replay.header.logged:
+            replay.lines.append(instruction)
+        return None
+    return Raised(NotInWorkflow(instruction))
+
+
+def _chance(key: str) -> float:
+    """Return a number in [0, 1) that is the same for the same key."""
+    return int.from_bytes(blake2b(key.encode(), digest_size=7).digest()) / 2**56
+
+
+def serve(replay: Replay, asked: OpenStep) -> bool:
+    """Send a message, start a child, or note a patch; return whether its branch, or another one, can run.
+
+    A message that is too large is a defect of the program, which stops there.
+    """
+    instruction = asked.instruction
+    try:
+        if isinstance(instruction, CallChild):
+            start_child(replay.draft, instruction, replay.header.run_id, asked.path)
+            asked.started = True
+            replay.record(asked, "mark", path=asked.path + STARTED, at_ms=replay.now_ms)
+            replay.timers.reach(asked, replay.now_ms)
+            return True
+        answer = replay.draft.answer(instruction) if isinstance(instruction, Post) else True  # that of a patch
+    except InvalidInput as problem:
+        replay.stopped = InvalidInput(asked.name, problem.problems)
+        return False
+    replay.record(asked, "mark")
+    replay.tree.answer(asked, Success(answer))
+    return True
+
+
+def cancel(replay: Replay, reason: str) -> None:
+    """Halt the branches where they wait, and record it: those with a step in progress are halted after its answer.
+
+    A step that a crash may have interrupted counts as in progress: its effect may have happened, and only its answer
+    says whether there is something to undo; unless the program around it can undo a step whose outcome is unknown.
+    """
+    in_progress: list[str] = []
+    unknown: list[str] = []
+    for asked in replay.tree.steps.values():
+        if asked.begun_ms is not None:
+            in_progress.append(asked.path)
+        elif asked.path in replay.perhaps_begun or asked.path in replay.failing:
+            is_repeated = asked.path in replay.perhaps_begun and not can_undo_unknown(asked)
+            (in_progress if is_repeated else unknown).append(asked.path)
+    replay.cancelled = True
+    value = orjson.dumps([reason, in_progress, unknown]).decode()
+    at_ms = replay.now_ms
+    replay.new.append(Row(path="", name="cancel", form="cancelled", at_ms=at_ms, began_ms=at_ms, value=value))
+    replay.tree.cancel(reason, frozenset(in_progress), frozenset(unknown))
+    for path in [path for path in replay.failing if path not in replay.tree.asked]:
+        del replay.failing[path]
+
+
+def cancelled_again(replay: Replay, row: Row) -> str:
+    """Halt the branches as the row says; return the reason."""
+    replay.cancelled = True
+    paths: list[list[str]]
+    reason, *paths = orjson.loads(row.value)
+    replay.tree.cancel(reason, *map(frozenset, paths))
+    return str(reason)
+
+
+def interrupt(replay: Replay) -> bool:
+    """Stop the steps that a cancelled program waits for; return whether there were some."""
+    waited_for = [asked for asked in replay.tree.steps.values() if asked.branch.halt is not None and can_stop(asked)]
+    for asked in waited_for:
+        replay.tree.interrupt(asked)
+    return bool(waited_for)
+
+
+def end_dropped(replay: Replay) -> bool:
+    """Halt a branch whose step is dropped and not being performed; return whether there was one."""
+    tree = replay.tree
+    for asked in tree.dropping.values():
+        begun = asked.path in replay.perhaps_begun or asked.path in replay.failing
+        if asked.begun_ms is None and not (asked.ending and asked.path in replay.perhaps_begun):
+            replay.record(asked, "interrupted" if begun else "dropped")
+            tree.stopped(asked, "unknown" if begun else "not begun")
+            return True
+    return False
+
+
+def leave_children(replay: Replay) -> None:
+    """Cancel the children whose callers no longer wait for them."""
+    request = replay.header.cancel
+    for left in replay.tree.left:
+        if left.started:
+            reason = "the caller no longer waits" if request is None else request.reason
+            interrupt = request is not None and request.interrupt
+            cancel_child(replay.draft, left.instruction, reason, interrupt=interrupt)
+    replay.tree.left.clear()
+
+
+def at_defect(replay: Replay, defect: Exception) -> Halted:
+    """Decide on an exception of the program's own code: a workflow that is being cancelled is halted there.
+
+    Raises:
+        ProgramStopped: it is not being cancelled, or a finalizer raised: nothing is undone, and changed code can
+            continue there.
+    """
+    branch, row, request = replay.running, replay.next_answer(), replay.header.cancel
+    if branch is None or branch.halted or branch.dropped or finalizing_around(branch) is not None:
+        raise ProgramStopped(defect)
+    if isinstance(branch.halt, Halted):  # it was to be halted at its next instruction
+        halt, branch.halt, branch.halted = branch.halt, None, True
+        return halt
+    if row is not None and row.form == "cancelled":
+        replay.consume()
+        reason = cancelled_again(replay, row)
+    elif row is None and request is not None and not replay.cancelled:
+        replay.go_live()
+        reason = request.reason
+        cancel(replay, reason)
+    else:
+        raise ProgramStopped(defect)
+    branch.halted = True
+    return Halted(WorkflowCancelled(reason))
 
 
 @attrs.define(eq=False, repr=False)
@@ -225,7 +375,7 @@ class Replay:
             kind = instruction.__class__
             name_of = NAMES.get(kind)
             if name_of is None:
-                answer = unrecorded(self, branch, instruction)
+                answer = answer_unrecorded(self, branch, instruction)
                 continue
             if branch.halt is not None and finalizing_around(branch) is None:
                 answer, branch.halt, branch.halted = branch.halt, None, True

@@ -12,9 +12,9 @@ from returns.result import Failure, Success
 
 from perdure.kinds.workflow.instructions import BranchDropped, CallChild, OneStep, WorkflowCancelled
 from perdure.programs import EffectTimeout, Exit, Halted, Raised, ServiceCall
+from perdure.programs.combinators import Uninterrupted
 from perdure.programs.instructions import MAP, Deadline, Gather, Race
 from perdure.programs.interpreter import Fork, Loop, is_finalizing, stack_of
-from perdure.programs.resources import Uninterrupted
 from perdure.values.excerpt import fields_in_line
 
 AnyExit: TypeAlias = Exit[Any, Any]
@@ -460,3 +460,16 @@ def deadlines_around(branch: Branch) -> list[OpenFork]:
             found.append(fork)
         fork = fork.parent.fork
     return found
+
+
+def can_undo_unknown(asked: OpenStep) -> bool:
+    """Return whether the programs around a step can undo it without its value."""
+    around = uninterrupted_around(asked.branch)
+    return bool(around) and all(one.if_unknown is not None for one in around)
+
+
+def can_stop(asked: OpenStep) -> bool:
+    """Return whether a step may be stopped half-way: it is no compensation, and nothing needs its value."""
+    around = uninterrupted_around(asked.branch)
+    is_needed = asked.ending or any(one.if_unknown is None for one in around)
+    return not is_needed and finalizing_around(asked.branch) is None

@@ -17,8 +17,8 @@ import asyncpg as _asyncpg  # type: ignore[import-untyped]
 import attrs
 from returns.result import Failure, Result, Success
 
-from perdure.runtime.eager_task import ended
 from perdure.runtime.record import Future, Runtime, SpawnedTask, Timer
+from perdure.runtime.tasks import ended
 from perdure.stores.postgres.settings import PostgresSettings
 from perdure.values.errors import OutcomeUnknown, OwnershipLost, StoreError, StoreUnavailable
 

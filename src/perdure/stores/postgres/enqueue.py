@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 import attrs
 
-from perdure.jobs.operations import Post
+from perdure.jobs.context import Post
 from perdure.programs import Program
 from perdure.programs.container import node_of
 from perdure.programs.instructions import PERFORM

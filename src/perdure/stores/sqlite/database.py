@@ -13,8 +13,8 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 import attrs
 from returns.result import Failure, Result, Success
 
-from perdure.runtime.eager_task import start_eagerly
 from perdure.runtime.record import Future, Runtime
+from perdure.runtime.tasks import start_eagerly
 from perdure.stores.sqlite import counters
 from perdure.stores.sqlite.counters import StatusCounts
 from perdure.stores.sqlite.files import guard_fork

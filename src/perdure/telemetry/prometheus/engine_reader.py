@@ -11,8 +11,8 @@ from returns.result import Result
 
 from perdure.engine.sink import EngineView
 from perdure.programs.future import answer_of
-from perdure.runtime.eager_task import ended
 from perdure.runtime.record import LogRecord, SpawnedTask
+from perdure.runtime.tasks import ended
 from perdure.stores.shares import parts_of
 from perdure.stores.values import Health
 from perdure.telemetry.prometheus.readings import Readings

@@ -12,8 +12,8 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric as Family
 
 from perdure.engine.exposition import Exposition
-from perdure.runtime.eager_task import ended
 from perdure.runtime.record import Runtime, SpawnedTask
+from perdure.runtime.tasks import ended
 from perdure.telemetry.prometheus.engine_reader import EngineReader
 from perdure.telemetry.prometheus.families import families
 from perdure.telemetry.prometheus.labels import KnownJobs

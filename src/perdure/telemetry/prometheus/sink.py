@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final, Literal, cast
 import attrs
 
 from perdure.engine.sink import EngineView, OpenSink
-from perdure.runtime.eager_task import ended
 from perdure.runtime.record import SpawnedTask
+from perdure.runtime.tasks import ended
 from perdure.telemetry.prometheus.counting import Counting
 from perdure.telemetry.prometheus.engine_reader import EngineReader
 from perdure.telemetry.prometheus.labels import KnownJobs

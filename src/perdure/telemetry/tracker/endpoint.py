@@ -7,8 +7,8 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from perdure.runtime.eager_task import ended
 from perdure.runtime.record import Runtime, SpawnedTask
+from perdure.runtime.tasks import ended
 from perdure.telemetry.tracker.options import TrackerOptions
 from perdure.telemetry.tracker.payload import Outgoing, body_of, gzipped
 from perdure.telemetry.tracker.response import (

@@ -9,8 +9,8 @@ import attrs
 
 from perdure.engine.sink import SinkLag
 from perdure.engine.wake import Wake
-from perdure.runtime.eager_task import ended
 from perdure.runtime.record import Runtime, SpawnedTask
+from perdure.runtime.tasks import ended
 from perdure.stores.values import LoggedEvent
 from perdure.telemetry.tracker.delivery import Advance, Blocked, Send, Step, delivery
 from perdure.telemetry.tracker.endpoint import Endpoint

@@ -15,8 +15,7 @@ from perdure.client.client import Client
 from perdure.jobs.call import Call
 from perdure.programs.future import awaited
 from perdure.runtime.record import Runtime
-from perdure.runtime.simulated import Simulation
-from perdure.runtime.simulated_process import SimulatedProcess
+from perdure.runtime.simulated import SimulatedProcess, Simulation
 from perdure.stores.contract import Store
 from perdure.stores.memory import SharedMemoryBackend
 from perdure.stores.values import Query

@@ -12,9 +12,9 @@ from perdure.app import App, OpenApp, for_tests
 from perdure.client.client import Client
 from perdure.client.in_process import engine_of
 from perdure.jobs.call import Call, result_of
-from perdure.jobs.inspection import HookMistake
+from perdure.jobs.draft import HookBug
 from perdure.runtime.record import SpawnedTask
-from perdure.runtime.simulated_process import SimulatedProcess
+from perdure.runtime.simulated import SimulatedProcess
 from perdure.stores.contract import Store
 from perdure.stores.memory import SharedMemoryBackend
 from perdure.testing.world.boundary import Boundary, perform_behind
@@ -49,7 +49,7 @@ class ClusterEngine:
     debug: bool = True
     store: Store | None = None
     client: Client | None = None
-    mistakes: list[HookMistake] = attrs.Factory(list[HookMistake])
+    mistakes: list[HookBug] = attrs.Factory(list[HookBug])
     _opening: SpawnedTask[None] | None = None
     _open_app: OpenApp | None = None
     _phase: Literal["open", "closing", "closed"] = "open"

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any, Final
 
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.replayed import NextStep
+from perdure.jobs.step import NextStep
 from perdure.values.errors import InvalidInput
 from perdure.values.instance import Instance
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import attrs
 
 from perdure.jobs.definition import AnyDefinition, check_definition
-from perdure.jobs.replayed import NextStep
+from perdure.jobs.step import NextStep
 from perdure.values.excerpt import fields_in_line
 from perdure.values.instance import Instance
 from perdure.values.listings import StepRecord

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar, cast
 import attrs
 from returns.result import Result, Success
 
-from perdure.jobs.decision import AlarmChange, Decision
+from perdure.jobs.context import AlarmChange, Decision
 from perdure.values.excerpt import fields_in_line
 
 S = TypeVar("S")

@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 from returns.result import Success
 
-from perdure.jobs.decision import AlarmChange, KeepAlarm, alarm_ms
+from perdure.jobs.context import AlarmChange, KeepAlarm, alarm_ms
 from perdure.jobs.definition import AnyDefinition
 from perdure.testing.machine.model import Model
 from perdure.testing.machine.requests import SentRequest

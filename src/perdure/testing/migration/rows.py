@@ -9,8 +9,8 @@ import attrs
 from returns.result import Success
 
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.event_run import claim_event
 from perdure.jobs.request import ALARM, PAUSE, CommandSpec, Request
+from perdure.jobs.run import claim_event
 from perdure.jobs.step import Commit, Execute, Step
 from perdure.jobs.turn import begin, finish
 from perdure.programs import Exit, Raised

@@ -9,11 +9,11 @@ import attrs
 
 from perdure.codecs.schema import LONGEST
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.readable import check_readable
 from perdure.jobs.request import ALARM, RECOVER
 from perdure.jobs.step import Commit, Execute, Mark
+from perdure.jobs.suspension import check_readable
+from perdure.jobs.transitions import stored
 from perdure.jobs.turn import begin, begin_marked
-from perdure.jobs.writes import stored
 from perdure.testing.migration.loss import MigrationLosesData
 from perdure.testing.migration.rows import facts_at
 from perdure.values.errors import InvalidInput

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.errors import ResolutionFailed
 
 from perdure.codecs.type_names import describe_type
-from perdure.programs.declared import error_declared_by
+from perdure.programs.effect_results import error_declared_by
 from perdure.testing.fault import Crash, Fail, Fault, Faults, Hang, Raise
 from perdure.testing.simulation.simulated import Simulated
 from perdure.testing.simulation.step import EffectStep

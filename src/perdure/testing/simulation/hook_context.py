@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, overlo
 import attrs
 from returns.result import Success
 
+from perdure.jobs.checkpoint import DryJournal
 from perdure.jobs.context import JobContext
 from perdure.jobs.definition import AnyDefinition, check_definition
 from perdure.jobs.draft import Draft
-from perdure.jobs.dry_journal import DryJournal
 from perdure.jobs.request import ALARM
 from perdure.jobs.step import Execute
 from perdure.programs import Halted, succeed

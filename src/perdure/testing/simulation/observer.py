@@ -8,14 +8,12 @@ from typing import Any, TypeVar, assert_never
 import attrs
 from returns.result import Failure, Success
 
-from perdure.jobs.checkpoint import AwaitChange, Checkpoint, ReadJournal
+from perdure.jobs.checkpoint import AwaitChange, Checkpoint, DryJournal, ReadJournal
+from perdure.jobs.context import GetState, UpdateState
 from perdure.jobs.draft import ClosedDraft, Draft
-from perdure.jobs.dry_journal import DryJournal
-from perdure.jobs.operations import GetState, UpdateState
 from perdure.programs import PASS, Halted, Handler, Raised
-from perdure.programs.drivers import settle_answer
+from perdure.programs.drivers import TIMER, settle_answer
 from perdure.programs.instructions import Log, ServiceCall, Sleep, SleepUntil
-from perdure.programs.parallel import TIMER
 from perdure.runtime.record import Runtime, SpawnedTask
 from perdure.runtime.simulated import Simulation
 from perdure.testing.fault import Crash, Delay, Fail, Fault, Hang, Raise

@@ -8,8 +8,8 @@ from typing import Any, TypeVar, overload
 import attrs
 from returns.result import Success
 
+from perdure.jobs.checkpoint import DryJournal
 from perdure.jobs.draft import Draft
-from perdure.jobs.dry_journal import DryJournal
 from perdure.programs import Exit, Handler, Program, Raised, default_handler, run_async, sandbox
 from perdure.programs.watch import Watch, watching
 from perdure.runtime.errors import Deadlock

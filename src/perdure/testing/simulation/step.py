@@ -66,7 +66,7 @@ class ContextStep:
     """An operation of the context.
 
     Attributes:
-        operation: ``GetState``, ``SetAlarm`` or another of `perdure.jobs.operations`, or one of the kind's own.
+        operation: ``GetState``, ``SetAlarm`` or another of `perdure.jobs.context`, or one of the kind's own.
         answer: its result; for an update, the new state; ``Raised`` when it was refused.
         branch: the concurrent branch; empty outside of one.
     """

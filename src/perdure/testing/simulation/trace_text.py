@@ -9,8 +9,19 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from returns.result import Failure, Success
 
-from perdure.jobs.decision import AlarmAfter, AlarmAt, AlarmChange, ClearAlarm, KeepAlarm
-from perdure.jobs.operations import GetAlarm, GetState, Post, SetAlarm, SetState, UpdateState
+from perdure.jobs.context import (
+    AlarmAfter,
+    AlarmAt,
+    AlarmChange,
+    ClearAlarm,
+    GetAlarm,
+    GetState,
+    KeepAlarm,
+    Post,
+    SetAlarm,
+    SetState,
+    UpdateState,
+)
 from perdure.programs import Raised
 from perdure.testing.simulation.step import ContextStep, EffectStep, LogStep, NoReply, SleepStep, Step, TimeoutStep
 

@@ -14,8 +14,8 @@ from returns.result import Failure
 
 from perdure.jobs.step import Execute
 from perdure.programs import default_handler
-from perdure.programs.declared import error_declared_by
 from perdure.programs.drivers import settle_answer
+from perdure.programs.effect_results import error_declared_by
 from perdure.programs.instructions import ServiceCall
 from perdure.runtime.errors import WouldBlock
 from perdure.runtime.record import Future, Runtime

@@ -11,7 +11,7 @@ from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
 from perdure.programs.future import answer_of, asked
-from perdure.runtime.eager_task import start_eagerly
+from perdure.runtime.tasks import start_eagerly
 from perdure.stores.contract import Store
 from perdure.stores.values import LoadRequest
 from perdure.testing.fault import OPTIONAL_OPERATIONS, SHARED_OPERATIONS, STORE_OPERATIONS, Delay, Fault, Hang, When

@@ -10,7 +10,7 @@ import attrs
 from perdure.app import App, OpenApp, for_tests
 from perdure.client.client import Client
 from perdure.client.in_process import engine_of
-from perdure.jobs.inspection import HookMistake
+from perdure.jobs.draft import HookBug
 from perdure.jobs.step import Execute
 from perdure.programs import Exit
 from perdure.runtime.record import SpawnedTask
@@ -49,7 +49,7 @@ class Worker:
     store: Store | None = None
     open_app: OpenApp | None = None
     debug: bool = True
-    mistakes: list[HookMistake] = attrs.Factory(list[HookMistake])
+    mistakes: list[HookBug] = attrs.Factory(list[HookBug])
     _jobs: Client | None = None
     _begun: list[SpawnedTask[Any]] = attrs.Factory(list[SpawnedTask[Any]])
 
@@ -191,7 +191,7 @@ class Worker:
         """Raise the first mistake of a hook that was detected since the last call.
 
         Raises:
-            HookMistake: there is one.
+            HookBug: there is one.
         """
         found, self.mistakes = self.mistakes, []
         if found:

@@ -72,7 +72,7 @@ class World:
         interleaving: where the seed may run other tasks first: between turns, or at every store operation as well.
         requests: how loads and commits reach the store: ``single``, or ``grouped`` as the engine sends them to a real
             store, so that requests of one moment share rows and groups.
-        debug: whether the world raises `HookMistake` when a hook builds a program and never runs it, or changes a state
+        debug: whether the world raises `HookBug` when a hook builds a program and never runs it, or changes a state
             or an event in place; by default yes, unless the environment variable ``PERDURE_DEBUG`` is 0.
         at_end: the action at the end of the ``with`` block: ``check`` calls `finish`; ``leave`` drops the worker
             unchecked.

@@ -1,18 +1,20 @@
-"""Builders of transitions and commits."""
+"""Builders of transitions and commits, and of the events of one decision."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+import attrs
 from returns.result import Failure, Success
 
 from perdure.jobs.step import Commit, TurnResult
 from perdure.values.address import Address
 from perdure.values.errors import HookFailed, RequestError
-from perdure.values.event import Event
+from perdure.values.event import Event, EventHeader
 from perdure.values.instance import Instance
 from perdure.values.message import Message
 from perdure.values.transition import JournalChange, Purge, Put, Transition
+from perdure.values.turn_inputs import TurnInputs
 
 
 def put(
@@ -92,3 +94,39 @@ def failed(transition: Transition, error: RequestError | HookFailed) -> Commit:
     """Commit, then return an error."""
     result: TurnResult = Failure(error)
     return Commit(transition, result)
+
+
+V = TypeVar("V", bound=EventHeader)
+
+
+@attrs.define
+class EventRecorder:
+    """Creates events of one address, each with the next id.
+
+    Attributes:
+        inputs: the clock and the ids.
+        address: the instance.
+        run_count: the run of the events.
+        used: number of ids that the decision has used.
+    """
+
+    inputs: TurnInputs
+    address: Address
+    run_count: int
+    used: int = 1  # offset 0 is the id of a run that begins in the same decision
+
+    def optional(self, event_class: type[V], /, **fields: Any) -> tuple[V, ...]:  # the fields of the event class
+        """Create the next event, unless the log keeps none and no sink listens."""
+        return (self.add(event_class, **fields),) if self.inputs.events == "wanted" else ()
+
+    def add(self, event_class: type[V], /, **fields: Any) -> V:  # the fields of the event class
+        """Create the next event."""
+        event = event_class(
+            event_id=self.inputs.id(self.used),
+            at_ms=self.inputs.now_ms,
+            address=str(self.address),
+            run_count=self.run_count,
+            **fields,
+        )
+        self.used += 1
+        return event

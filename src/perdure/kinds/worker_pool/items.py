@@ -1,16 +1,89 @@
-"""The commands of a worker pool, and their inputs."""
+"""The items of a worker pool: their stored data, the context of their work, and the commands that change them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
+from perdure.codecs import Codec
+from perdure.jobs.context import JobContext
+from perdure.programs import Program
 from perdure.values.errors import DefinitionError, InvalidInput
 from perdure.values.excerpt import fields_in_line
 from perdure.values.frozen import frozen, turn_value
-from perdure.values.times import Duration, due_ms, duration_ms, format_duration
+from perdure.values.instance import Instance
+from perdure.values.times import Duration, due_ms, duration_ms, format_duration, from_ms
 
 V = TypeVar("V")
+
+MAX_KEY_CHARACTERS = 200
+"""The longest key of an item: it is part of an index entry."""
+
+
+@frozen(kw_only=True)
+class ItemData:
+    """The stored data of an item; the item itself is the instance's state.
+
+    Attributes:
+        key: the key of the item when it was put; empty without keys.
+        head_start_ms: its head start.
+        result: the value of its work as JSON, once that succeeded.
+    """
+
+    __repr__ = fields_in_line
+
+    key: str = ""
+    head_start_ms: int = 0
+    result: str | None = None
+
+
+ITEM_DATA: Codec[ItemData] = Codec.of(ItemData, what="data of a pool's item")
+
+
+def data_of(instance: Instance) -> ItemData:
+    """Decode the stored data of an item.
+
+    Raises:
+        InvalidInput: this code cannot decode it.
+    """
+    return ITEM_DATA.decode(instance.data.encode()) if instance.data else ItemData()
+
+
+@turn_value(repr=False)
+class ItemContext(JobContext[V], Generic[V]):
+    """The context of the work on an item. The item does not change: a retry finds the one that was put."""
+
+    @property
+    def item(self) -> Program[V]:
+        """Read the item."""
+        return self.state
+
+    @property
+    def key(self) -> str:
+        """The key of the item; empty if the pool has none."""
+        return data_of(self._instance).key
+
+    @property
+    def put_at(self) -> datetime:
+        """When the item was put."""
+        return from_ms(self._instance.created_ms)
+
+
+@frozen(kw_only=True)
+class ItemPolicy:
+    """How a pool keys and keeps its items.
+
+    Attributes:
+        key: returns the key of an item; None: the pool has no keys.
+        results: the codec of the results.
+        keep_ms: how long a result is kept; None: until the item is terminated.
+    """
+
+    key: Callable[[Any], object] | None
+    results: Codec[Any]
+    keep_ms: int | None
+
 
 NO_TIME = "0ms"
 

@@ -1,23 +1,46 @@
-"""The steps of a workflow, for tools."""
+"""The steps and the data of a workflow, as tools show them: without secrets."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import orjson
 
-from perdure.jobs.replayed import NextStep
-from perdure.kinds.workflow.divergence import STARTED
+from perdure.codecs import Codec
+from perdure.jobs.redaction import redacted_failure
+from perdure.jobs.step import NextStep
+from perdure.kinds.workflow.header import FAILURE, Ended, FailingStep, Header, Wait
 from perdure.kinds.workflow.instructions import Receive
-from perdure.kinds.workflow.line import line_of
-from perdure.kinds.workflow.names import CHILD
+from perdure.kinds.workflow.journal import CHILD, STARTED, Row, line_of, row_of
 from perdure.kinds.workflow.replay import Replay
-from perdure.kinds.workflow.row import Row, row_of
-from perdure.kinds.workflow.stored import FAILURE, FailingStep, Header, Wait
 from perdure.values.listings import StepRecord
-from perdure.values.secret import HIDDEN
+from perdure.values.secret import HIDDEN, Hide
+
+if TYPE_CHECKING:
+    from perdure.kinds.workflow.context import AnyWorkflow
+
+
+def redacted_header(job: AnyWorkflow, header: Header, hide: Hide) -> Header:
+    """Return the header without the secrets of its outcome."""
+    return header if header.ended is None else attrs.evolve(header, ended=_ended(job, header.ended, hide))
+
+
+def _ended(job: AnyWorkflow, ended: Ended, hide: Hide) -> Ended:
+    match ended.form:
+        case "done":
+            return attrs.evolve(ended, value=_redacted(job.results, ended.value, hide))
+        case "failed":
+            record = redacted_failure(job, FAILURE.decode(ended.value.encode()), hide=hide)
+            return attrs.evolve(ended, value=FAILURE.encode(record).decode())
+        case "cancelled":
+            return ended
+
+
+def _redacted(codec: Codec[Any], encoded: str, hide: Hide) -> str:
+    return codec.redact(encoded.encode(), hide=hide).decode()
+
 
 _HIDDEN: Final = f'"{HIDDEN}"'
 

@@ -9,22 +9,20 @@ import orjson
 from returns.result import Success
 
 from perdure.jobs.context import EndInstance
-from perdure.jobs.event_recorder import EventRecorder
 from perdure.jobs.failures import record_failure
 from perdure.jobs.redaction import secrets_of_run
 from perdure.jobs.run import executed, run_answer
 from perdure.jobs.step import Commit, Execute
 from perdure.jobs.suspension import leave
-from perdure.jobs.writes import answered, purge, put, stored
-from perdure.kinds.workflow.cancelling import cut, may_stop
+from perdure.jobs.transitions import EventRecorder, answered, purge, put, stored
 from perdure.kinds.workflow.children import has_secret_end, is_child_signal, report_end, report_parking
 from perdure.kinds.workflow.commands import REASON
-from perdure.kinds.workflow.draft import WorkflowDraft
-from perdure.kinds.workflow.progress import Known, News, RunProgress, waits_of
-from perdure.kinds.workflow.replay import Replay
-from perdure.kinds.workflow.retrying import after_failure
-from perdure.kinds.workflow.row import body_of
-from perdure.kinds.workflow.stored import FAILURE, Ended, FailingStep, Header, header_of, written
+from perdure.kinds.workflow.header import FAILURE, Ended, FailingStep, Header, header_of, written
+from perdure.kinds.workflow.journal import body_of
+from perdure.kinds.workflow.progress import Known, News, RunProgress, after_failure, waits_of
+from perdure.kinds.workflow.replay import Replay, cancel, end_dropped, interrupt
+from perdure.kinds.workflow.run_program import WorkflowDraft
+from perdure.kinds.workflow.tree import can_stop
 from perdure.programs import Exit, Halted, Raised
 from perdure.values.answer import OutcomeRecord
 from perdure.values.event import (
@@ -46,6 +44,26 @@ from perdure.values.turn_inputs import TurnInputs
 
 if TYPE_CHECKING:
     from perdure.kinds.workflow.context import AnyWorkflow
+    from perdure.kinds.workflow.header import CancelRequest
+
+
+def may_stop(replay: Replay) -> bool:
+    """Return whether a run may be stopped now: all its steps in progress, and those that a crash interrupted."""
+    perhaps = (asked for asked in replay.tree.asked.values() if asked.path in replay.perhaps_begun)
+    return all(map(can_stop, (*replay.in_progress, *perhaps)))
+
+
+def cut(replay: Replay, request: CancelRequest) -> None:
+    """Record that the program of a stopped run is cancelled, and that its steps were interrupted; run nothing on."""
+    if not replay.cancelled:
+        cancel(replay, request.reason)
+    interrupt(replay)
+    for asked in [asked for asked in replay.tree.dropping.values() if asked.begun_ms is not None]:
+        replay.record(asked, "interrupted")
+        replay.tree.stopped(asked, "unknown")
+    while end_dropped(replay):
+        pass
+
 
 _CHILD_CANCELLED = "terminated"
 

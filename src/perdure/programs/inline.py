@@ -21,7 +21,7 @@ R = TypeVar("R")
 NOTHING: Final[Success[None]] = Success(None)
 
 
-def run_straight(program: Program[A, E, R], services: R, interceptor: Interceptor) -> Exit[A, E] | Suspended[A, E]:
+def run_inline(program: Program[A, E, R], services: R, interceptor: Interceptor) -> Exit[A, E] | Suspended[A, E]:
     """Run a program until it needs an instruction that the interceptor does not answer.
 
     Most handlers of events are a block that reads the state and sets it. As long as a program is such a block and each
@@ -66,7 +66,7 @@ def run_straight(program: Program[A, E, R], services: R, interceptor: Intercepto
     return _interpreted(rest, services, interceptor, block)
 
 
-def until_asked(loop: Loop[A, E]) -> Exit[A, E] | Suspended[A, E]:
+def run_to_first_effect(loop: Loop[A, E]) -> Exit[A, E] | Suspended[A, E]:
     """Run a program until it yields an instruction; return that, or its exit, a defect included."""
     try:
         return Suspended(loop, loop.send(None))
@@ -80,7 +80,7 @@ def until_asked(loop: Loop[A, E]) -> Exit[A, E] | Suspended[A, E]:
 def _interpreted(
     program: Any, services: Any, interceptor: Interceptor, inside: Generator[Any, Any, Any] | None
 ) -> Exit[Any, Any] | Suspended[Any, Any]:
-    return until_asked(interpret(program, services, (interceptor,), None, inside))
+    return run_to_first_effect(interpret(program, services, (interceptor,), None, inside))
 
 
 def _raising(raised: BaseException) -> Program[Any, Any, Any]:

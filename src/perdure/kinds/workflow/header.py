@@ -1,4 +1,4 @@
-"""The data that the store keeps of a workflow, besides its state and its journal."""
+"""The header: the data that the store keeps of a workflow, besides its state and its journal."""
 
 from __future__ import annotations
 

@@ -1,0 +1,296 @@
+"""The common case of an event, of an alarm, and of an accepted job, decided in one step instead of many.
+
+The decisions are those that ``begin`` and ``finish`` reach for any request: properties hold them equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import attrs
+from returns.result import Success
+
+from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.request import AlarmDue, Request
+from perdure.jobs.step import Commit, Execute, FastEvent
+from perdure.programs import Program
+from perdure.values.address import Address
+from perdure.values.answer import OutcomeRecord, RunAnswer, Sent
+from perdure.values.errors import InvalidInput
+from perdure.values.event import Event, JobExecuted, JobStarted
+from perdure.values.instance import Claim, Fence, Instance
+from perdure.values.limits import Limits
+from perdure.values.status import Status
+from perdure.values.times import from_ms
+from perdure.values.transition import Put, Transition
+from perdure.values.turn_inputs import Decoded, TurnInputs
+
+
+def begin_fast_event(
+    job: AnyDefinition,
+    address: Address,
+    instance: Instance | None,
+    request: Request,
+    decoded: Decoded | None,
+    *,
+    now_ms: int,
+    limits: Limits,
+    epoch: int,
+    new_id: Callable[[], int],
+) -> tuple[FastEvent, Program[Any, Any, Any]] | None:
+    """Return an event and the program of its handler, if nothing about its request and its instance is special.
+
+    Args:
+        job: the definition of the instance.
+        address: the instance.
+        instance: the stored instance; None if the event is the first one.
+        request: the request, which is not traced.
+        decoded: the decoded state of the row, if it is kept.
+        now_ms: the clock.
+        limits: the engine's limits.
+        epoch: the number of this engine's ownership of the store.
+        new_id: draws an id.
+    """
+    if (
+        type(request.command) is not job.fast_event
+        or request.idempotency_key is not None
+        or request.inbound is not None
+        or request.by is not None
+    ):
+        return None
+    if instance is None:
+        first = job.fast_first_state(limits)
+        if first is None:
+            return None
+        instance, state, opened = _created(job, address, first, now_ms), first.value, None
+    elif (
+        instance.claim is not None
+        or instance.event_claim is not None
+        or instance.suspension is not None
+        or instance.left is not None
+        or instance.alarm_trace is not None
+        or instance.state_version != job.plan.state_version
+    ):
+        return None
+    elif decoded is not None and decoded.text is instance.state:
+        state, opened = decoded.value, decoded.opened
+    else:
+        try:
+            read = job.open_state(instance)
+        except InvalidInput:
+            return None
+        state, opened = read.value, read.with_rest()
+    event = FastEvent(job.plan.state, instance, request, state, now_ms, limits, epoch, new_id, opened)
+    program = job.event_program(instance, event, request.command)
+    return None if program is None else (event, program)
+
+
+def _created(job: AnyDefinition, address: Address, first: Decoded, now_ms: int) -> Instance:
+    return Instance(
+        address=address,
+        created_ms=now_ms,
+        updated_ms=now_ms,
+        state=first.text,
+        state_version=job.plan.state_version,
+    )
+
+
+def fast_event_handled(event: FastEvent) -> Commit:
+    """Settle an event whose handler succeeded, on a stored instance whose alarm stays as it is."""
+    before = event.instance
+    alarm_ms = before.alarm_ms
+    after = before.after_event(event.encoded or before.state, event.now_ms, alarm_ms)
+    transition = Transition(
+        address=before.address,
+        expected=Fence(before.incarnation, before.version),
+        write=Put(after, "state"),
+        messages=tuple(event.messages) if event.messages else (),
+        before=before,
+    )
+    if alarm_ms is None and before.pending_retry is None:
+        return Commit(transition, _IDLE)
+    scheduled_at = None if alarm_ms is None else from_ms(alarm_ms)
+    return Commit(transition, Success(Sent(created=False, status=after.status, scheduled_at=scheduled_at)))
+
+
+def fast_event_started(event: FastEvent) -> tuple[Event, ...]:
+    """Return the event of the log for an instance that this event creates."""
+    if event.found == "exists":
+        return ()
+    return (JobStarted(event_id=event.id(1), at_ms=event.now_ms, address=str(event.address)),)
+
+
+def fast_event_scheduled(event: FastEvent, alarm_ms: int | None, events: tuple[Event, ...]) -> Commit:
+    """Settle an event whose handler succeeded, and which creates the instance or changes its alarm.
+
+    Args:
+        event: the event.
+        alarm_ms: the alarm.
+        events: the events of the log.
+    """
+    before = event.instance
+    after = before.after_event(event.encoded or before.state, event.now_ms, alarm_ms)
+    is_stored = before.incarnation != 0
+    transition = Transition(
+        address=before.address,
+        expected=Fence(before.incarnation, before.version) if is_stored else None,
+        write=Put(after),
+        messages=tuple(event.messages) if event.messages else (),
+        events=events,
+        before=before if is_stored else None,
+    )
+    scheduled_at = None if alarm_ms is None else from_ms(alarm_ms)
+    answer = Sent(created=event.found == "created", status=after.status, scheduled_at=scheduled_at)
+    return Commit(transition, Success(answer))
+
+
+_IDLE: Final[Success[Sent]] = Success(Sent(created=False, status="idle", scheduled_at=None))
+
+
+def begin_fast_run(
+    job: AnyDefinition, instance: Instance | None, request: Request, inputs: TurnInputs
+) -> Execute | None:
+    """Begin the run of a due alarm if nothing about its instance or the moment is special; None otherwise.
+
+    Args:
+        job: the definition of the instance.
+        instance: the stored instance.
+        request: the request.
+        inputs: the clock, the random value and the ids.
+    """
+    if (
+        instance is None
+        or type(request.command) is not AlarmDue
+        or instance.claim is not None
+        or instance.event_claim is not None
+        or instance.suspension is not None
+        or instance.pending_retry is not None
+        or instance.ended_ms is not None
+        or instance.left is not None
+        or instance.state_version != job.plan.state_version
+        or job.fast_alarm != ("unqueued" if instance.lane is None else "queued")
+        or instance.alarm_ms is None
+        or instance.alarm_ms > inputs.now_ms
+        or inputs.trace is not None
+        or instance.alarm_trace is not None
+        or inputs.code != "trusted"
+        or inputs.hold != "released"
+    ):
+        return None
+    now_ms, version = inputs.now_ms, instance.version
+    claim = Claim(owner=inputs.epoch, cause="alarm", run_id=inputs.id(), claimed_ms=now_ms)
+    claimed = instance.changed(version=version + 1, updated_ms=now_ms, claim=claim, run_count=instance.run_count + 1)
+    try:
+        hook, program = job.program(claimed, claim, request.command)
+        draft = job.draft(claimed, claim, inputs)
+    except InvalidInput:
+        return None
+    return Execute(
+        hook=hook,
+        program=program,
+        instance=instance,
+        draft=draft,
+        claim=claim,
+        claimed="before_run",
+        request=request,
+        started_ms=now_ms,
+        claiming=Transition(
+            address=instance.address,
+            expected=Fence(instance.incarnation, version) if instance.incarnation else None,
+            write=Put(claimed, "claim"),
+            before=instance if instance.incarnation else None,
+        ),
+        form="fast_run",
+    )
+
+
+def fast_run_executed(
+    execute: Execute, alarm_ms: int | None, more: tuple[Event, ...], inputs: TurnInputs
+) -> Commit | None:
+    """Settle a run that succeeded, in the way of `Task`; None if anything is special about it.
+
+    Args:
+        execute: the run.
+        alarm_ms: the next alarm.
+        more: the events after that of the run.
+        inputs: the clock and the ids.
+    """
+    draft, before, now_ms = execute.draft, execute.instance, inputs.now_ms
+    if draft.messages or execute.prior is not None or draft.left is not None:
+        return None
+    claim = execute.claim
+    events = more
+    if inputs.events == "wanted":
+        executed = JobExecuted(
+            event_id=inputs.id(1),
+            at_ms=now_ms,
+            address=str(before.address),
+            run_count=before.run_count,
+            run_id=claim.run_id,
+            cause=claim.cause,
+            attempt=claim.attempt,
+            delivery=claim.deliveries,
+            duration_ms=max(0, now_ms - execute.started_ms),
+        )
+        events = (executed, *more) if more else (executed,)
+    after = before.changed(
+        version=before.version + 1,
+        updated_ms=now_ms,
+        state=draft.encoded or before.state,
+        alarm_ms=alarm_ms,
+        claim=None,
+        last_error=None,
+    )
+    transition = Transition(
+        address=before.address,
+        expected=Fence(before.incarnation, before.version) if before.incarnation else None,
+        write=Put(after, "run" if before.last_error is None and before.lane is None else "any"),
+        events=events,
+        before=before if before.incarnation else None,
+    )
+    return Commit(transition, _COMPLETED["idle" if alarm_ms is None else "scheduled"])
+
+
+def _completed(status: Status) -> Success[RunAnswer]:
+    return Success(RunAnswer(found="exists", status=status, outcome=OutcomeRecord(form="completed")))
+
+
+_COMPLETED: dict[Status, Success[RunAnswer]] = {"idle": _completed("idle"), "scheduled": _completed("scheduled")}
+
+
+def accepted_instance(commit: Commit, now_ms: int) -> Instance | None:
+    """Return the instance that a commit writes, if its alarm is due now and nothing of it is in progress."""
+    write = commit.transition.write
+    if type(write) is not Put:
+        return None
+    instance = write.instance
+    due_ms = instance.due_ms
+    if due_ms is None or due_ms > now_ms or instance.pending_retry is not None:
+        return None
+    return instance if instance.claim is None and instance.event_claim is None else None
+
+
+def as_found(instance: Instance) -> Instance:
+    """Return an instance as its alarm would find it in the store, which numbers new ones."""
+    return instance if instance.incarnation else instance.changed(incarnation=1)
+
+
+def with_claim(commit: Commit, run: Execute) -> Transition | None:
+    """Return one transition for the acceptance of a job and the claim of its run; None if they need two.
+
+    It is the acceptance, over the same row and with its key, messages, journal and fate of a message, but it writes the
+    claimed instance, whose version is that of one commit, and logs the events of both.
+
+    Args:
+        commit: writes the accepted instance.
+        run: the decision of its alarm.
+    """
+    accepted, claiming = commit.transition.write, run.claiming
+    if claiming is None or not isinstance(accepted, Put) or not isinstance(claiming.write, Put):
+        return None
+    if run.claimed != "before_run" or claiming.messages or claiming.remember or claiming.inbound or claiming.journal:
+        return None
+    before = accepted.instance
+    claimed = claiming.write.instance.changed(incarnation=before.incarnation, version=before.version)
+    return attrs.evolve(commit.transition, write=Put(claimed), events=commit.transition.events + claiming.events)

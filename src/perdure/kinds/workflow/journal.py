@@ -1,0 +1,300 @@
+"""The journal: its rows, the names of steps and the codecs of their outcomes, and differences from a program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from types import GeneratorType
+from typing import Any, Final, Literal, TypeAlias, cast
+
+import attrs
+import orjson
+from returns.result import Failure, Success
+
+from perdure.codecs import Codec
+from perdure.jobs.context import Post
+from perdure.kinds.workflow.errors import Diverged, NotRecordable
+from perdure.kinds.workflow.instructions import CallChild, OneStep, Patched, Receive
+from perdure.kinds.workflow.tree import OpenStep, Tree
+from perdure.programs import ServiceCall
+from perdure.programs.effect_results import Declared, Undeclared, declared_by
+from perdure.programs.instructions import DO, Deadline, Gather, Race, Sleep, SleepUntil, Supervision
+from perdure.programs.interpreter import Fork, Loop, stack_of
+from perdure.values.errors import DefinitionError, InvalidInput
+from perdure.values.excerpt import excerpt, fields_in_line, size_only
+from perdure.values.frozen import turn_value
+
+Form: TypeAlias = Literal[
+    "done", "failed", "mark", "dropped", "interrupted", "timed_out", "cancelled", "arrived", "waiting"
+]
+"""The form of an answer:
+
+``done`` a value, ``failed`` a typed error, ``mark`` no value, ``dropped`` the halt of a branch whose fork was decided,
+``interrupted`` the same after the step had begun, so that its effect may have happened,
+``timed_out`` the end of a time limit, ``cancelled`` the halt of the workflow. A row that ``arrived`` is not an answer:
+it is a signal or the end of a child, which a later row receives. Nor is one of ``waiting``: it holds the waits that the
+program has reached, so that a restart neither moves them nor finds another program there.
+"""
+
+
+@turn_value(kw_only=True)
+class Row:
+    """One answer that the program received.
+
+    Attributes:
+        path: the number of the instruction; in a branch of a fork, the path of the fork and the branch come first.
+        name: the name of the step.
+        form: the form of the answer.
+        at_ms: when the step ended: the clock of the program.
+        began_ms: when the last attempt of the step began, or when the program reached the wait.
+        attempts: the attempts of the step.
+        value: the value as JSON; empty for a form that has none.
+        secret: whether the value has secrets.
+        signal: the number of the signal that arrives or is received; 0 for all other rows. The row of a receipt does
+            not repeat the value.
+    """
+
+    __repr__ = fields_in_line
+
+    path: str
+    name: str
+    form: Form
+    at_ms: int
+    began_ms: int
+    attempts: int = 1
+    value: str = attrs.field(default="", repr=size_only)
+    secret: bool = False
+    signal: int = 0
+
+
+def body_of(row: Row) -> str:
+    """Encode a row: a line of JSON, then the value."""
+    head = [row.path, row.name, row.form, row.at_ms, row.at_ms - row.began_ms, row.attempts]
+    if row.signal:
+        head += [int(row.secret), row.signal]
+    elif row.secret:
+        head.append(1)
+    return f"{orjson.dumps(head).decode()}\n{row.value}"
+
+
+def row_of(body: str) -> Row:
+    """Decode a row.
+
+    Raises:
+        InvalidInput: this code cannot decode it.
+    """
+    head, _, value = body.partition("\n")
+    try:
+        path, name, form, at_ms, took_ms, attempts, *more = orjson.loads(head)
+        secret, signal = (*more, 0, 0)[:2]
+        return Row(
+            path=path,
+            name=name,
+            form=form,
+            at_ms=at_ms,
+            began_ms=at_ms - took_ms,
+            attempts=attempts,
+            value=value,
+            secret=bool(secret),
+            signal=signal,
+        )
+    except (ValueError, TypeError) as problem:
+        raise InvalidInput("row of a journal", (f"not a row of a workflow: {problem}",)) from problem
+
+
+def row_of_waits(waits: Sequence[tuple[str, str, int]]) -> Row:
+    """Return the row that records waits: the path and the name of each, and when the program reached it."""
+    last_ms = max(at_ms for _, _, at_ms in waits)
+    return Row(
+        path="", name="waits", form="waiting", at_ms=last_ms, began_ms=last_ms, value=orjson.dumps(waits).decode()
+    )
+
+
+def waits_in(row: Row) -> list[tuple[str, str, int]]:
+    """Return the waits that a row records.
+
+    Raises:
+        InvalidInput: this code cannot decode it.
+    """
+    try:
+        return [(str(path), str(name), int(at_ms)) for path, name, at_ms in orjson.loads(row.value)]
+    except (ValueError, TypeError) as problem:
+        raise InvalidInput("row of a journal", (f"not the waits of a workflow: {problem}",)) from problem
+
+
+CHILD: Final = "child "
+"""Begins the name of the step that starts a child and waits for it."""
+
+SIGNAL: Final = "signal "
+"""Begins the name of the step that receives a signal."""
+
+NAMES: Final[Mapping[type, Callable[[Any], str]]] = {
+    ServiceCall: lambda call: cast("str", call.name),
+    OneStep: lambda one: cast("str", one.name),
+    Sleep: lambda _: "sleep",
+    SleepUntil: lambda _: "sleep until",
+    Receive: lambda receive: f"{SIGNAL}{receive.name}",
+    Post: lambda post: f"tell {post.target}.{post.action}",
+    CallChild: lambda call: f"{CHILD}{call.job.name}:{call.id}",
+    Patched: lambda patched: f"patch {patched.name}",
+    Fork: lambda fork: _FORKS[type(fork.plan)],
+}
+_FORKS: Final[Mapping[type, str]] = {Gather: "gather", Race: "race", Deadline: "timeout", Supervision: "supervised"}
+"""The name of each instruction that has a place in the journal."""
+
+
+Codecs: TypeAlias = tuple[Codec[Any], Codec[Any] | None]
+"""The codec of the values and that of the typed errors."""
+
+
+def codecs_of(instruction: ServiceCall | OneStep) -> Codecs:
+    """Return the codecs of the outcome of a step.
+
+    Raises:
+        NotRecordable: the annotation of its function does not declare them.
+    """
+    if isinstance(instruction, OneStep):
+        return instruction.values, instruction.errors
+    return _codecs(instruction.fn, instruction.name)
+
+
+@cache
+def _codecs(function: Callable[..., Any], name: str) -> Codecs:
+    match declared_by(function):
+        case Undeclared(reason):
+            raise NotRecordable(name, f"{reason}; annotate it, such as -> FutureResult[Receipt, Declined]")
+        case Declared(value=value, error=error):
+            try:
+                values: Codec[Any] = Codec.of(value, what=f"value of {name}")
+                errors: Codec[Any] | None = None if error is None else Codec.of(error, what=f"error of {name}")
+            except DefinitionError as problem:
+                raise NotRecordable(name, str(problem)) from problem
+            return values, errors
+
+
+def encoded(instruction: ServiceCall | OneStep, outcome: Success[Any] | Failure[Any], most: int) -> tuple[bytes, bool]:
+    """Return the JSON of an outcome, and whether it has secrets.
+
+    Args:
+        instruction: the step.
+        outcome: its outcome.
+        most: the limit of its bytes.
+
+    Raises:
+        NotRecordable: the outcome is too large, or declared without an error type.
+        InvalidInput: the outcome is not of the declared type.
+    """
+    values, errors = codecs_of(instruction)
+    if isinstance(outcome, Success):
+        codec, encoded_value = values, values.encode(outcome.unwrap())
+    elif errors is None:
+        raise NotRecordable(instruction.name, f"it failed with {outcome.failure()!r}, and declares no error")
+    else:
+        codec, encoded_value = errors, errors.encode(outcome.failure())
+    return recordable(instruction.name, encoded_value, most), codec.secret
+
+
+def recordable(name: str, outcome: bytes, most: int) -> bytes:
+    """Return an encoded outcome.
+
+    Raises:
+        NotRecordable: it is larger than the limit.
+    """
+    if len(outcome) > most:
+        raise NotRecordable(name, f"it has {len(outcome)} bytes, more than payload_bytes ({most}); return a reference")
+    return outcome
+
+
+def line_of(loop: Loop[Any, Any]) -> str | None:
+    """Return the file and line of the innermost do-block of a program that waits; None outside of any.
+
+    Args:
+        loop: the interpreter of the program.
+    """
+    for tag, payload in reversed(stack_of(loop)):
+        if tag == DO and isinstance(payload, GeneratorType) and payload.gi_frame is not None:
+            code = payload.gi_frame.f_code
+            return f"{code.co_filename}:{payload.gi_frame.f_lineno} in {code.co_name}"
+    return None
+
+
+STARTED = "!"
+"""Ends the path of the row that a child was started with."""
+
+
+def diverged(
+    tree: Tree,
+    row: Row,
+    asked: OpenStep | None = None,
+    problem: Exception | None = None,
+    raised: Exception | None = None,
+) -> Diverged:
+    """Describe a row that does not fit the program.
+
+    Args:
+        tree: the branches of the program.
+        row: the row.
+        asked: the instruction at its path, if it is known.
+        problem: why the row cannot be decoded.
+        raised: the exception at which the program stopped before the row.
+    """
+    asked = asked or tree.asked.get(row.path.removesuffix(STARTED))
+    head, dot, _ = row.path.rpartition(".")
+    branch = asked.branch if asked is not None else tree.branches.get(head + dot) or tree.branches.get("")
+    line = None if branch is None else line_of(branch.loop)
+    performed = None if asked is None else asked.name
+    if raised is not None:
+        text = f"the program raised {excerpt(raised)} before the recorded {row.name!r}"
+    elif problem is not None:
+        text = f"the recorded outcome of {row.name!r} cannot be decoded: {problem}"
+    else:
+        recorded = "the workflow waits for" if row.form == "waiting" else "the journal holds"
+        performs = "does not perform it" if performed is None else f"performs {performed!r}"
+        text = f"{recorded} {row.name!r}, and the program {performs}"
+    where = f" ({line})" if line else ""
+    return Diverged(
+        "journal of a workflow",
+        (f"step {row.path}: {text}{where}",),
+        path=row.path,
+        recorded=row.name,
+        performed=performed,
+        line=line,
+    )
+
+
+class Index:
+    """The last number and the names of the rows of a journal, by the prefix of their branch.
+
+    It reads no more rows than an answer needs: a replay of a long journal must not block the event loop.
+    """
+
+    def __init__(self, bodies: Sequence[str], first: int = 0) -> None:
+        self._bodies = bodies
+        self._read = first
+        self._last: dict[str, int] = {}
+        self._names: dict[str, str] = {}
+
+    def is_past(self, prefix: str, number: int, name: str) -> bool:
+        """Return whether the journal continues in a branch from a number on, without a step of this name there.
+
+        The rows of a branch are in the order of its numbers, so the first one from this number on decides.
+        """
+        while self._last.get(prefix, -1) < number and self._read < len(self._bodies):
+            row = row_of(self._bodies[self._read])
+            self._read += 1
+            if row.form == "waiting":
+                for path, waiting, _ in waits_in(row):
+                    self._add(path, waiting)
+            elif row.form not in {"cancelled", "arrived"}:
+                self._add(row.path.removesuffix(STARTED), row.name)
+        return number <= self._last.get(prefix, -1) and self._names.get(f"{prefix}{number}") != name
+
+    def _add(self, path: str, name: str) -> None:
+        self._names.setdefault(path, name)
+        while True:
+            head, dot, tail = path.rpartition(".")
+            prefix = head + dot
+            self._last[prefix] = max(self._last.get(prefix, -1), int(tail))
+            if not dot:
+                return
+            path = head.rpartition(".")[0]  # the path of the fork

@@ -1,0 +1,434 @@
+"""The program of a run: replays the program of the workflow, performs its steps, and commits their outcomes.
+
+A `WorkflowDraft` holds the replay of the run. `Steps` performs one step, `ParallelSteps` those in parallel branches.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, Literal, Never, cast
+
+import attrs
+from returns.result import Failure, Success
+
+from perdure.codecs import Opened
+from perdure.jobs.checkpoint import AwaitChange, Checkpoint, ReadJournal
+from perdure.jobs.context import EndInstance
+from perdure.jobs.draft import Draft
+from perdure.jobs.failures import record_failure
+from perdure.jobs.redaction import has_secrets, secrets_of_instance
+from perdure.kinds.workflow.commands import REASON
+from perdure.kinds.workflow.errors import JournalFull, NotRecordable
+from perdure.kinds.workflow.header import FAILURE, Ended, header_of
+from perdure.kinds.workflow.instructions import OneStep, StartOver, WorkflowCancelled
+from perdure.kinds.workflow.journal import recordable
+from perdure.kinds.workflow.progress import Known, News, after_failure
+from perdure.kinds.workflow.replay import Replay
+from perdure.kinds.workflow.tree import DROPPED, OpenStep, deadlines_around
+from perdure.programs import Do, Halted, Instruction, Program, Raised, asks, perform, program, sandbox, sleep
+from perdure.programs.combinators import supervised
+from perdure.programs.instructions import Jitter, Now, Orders, Sleep
+from perdure.values.errors import InvalidInput
+from perdure.values.excerpt import fields_in_line
+from perdure.values.instance import Instance
+
+if TYPE_CHECKING:
+    from perdure.kinds.workflow.context import AnyWorkflow
+
+
+@attrs.frozen
+class GetDraft(Instruction["WorkflowDraft", Never]):
+    """Read the draft itself."""
+
+
+@attrs.define(kw_only=True)
+class WorkflowDraft(Draft):
+    """The draft of a run.
+
+    Attributes:
+        replay: the replay of the run; None before the journal is read.
+        problem: why this code cannot follow the journal.
+        noticed: the row with a request that was stored during the replay.
+        stored: the stored state with the members that newer code wrote, if the workflow has changed its first state.
+    """
+
+    __repr__ = fields_in_line
+
+    replay: Replay | None = None
+    problem: InvalidInput | None = None
+    noticed: Instance | None = None
+    stored: Opened[Any] | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the program of the workflow has ended with a value."""
+        return self.replay is not None and isinstance(self.replay.exit, Success)
+
+    def closed(self, state: object, opened: Opened[Any]) -> tuple[bytes, Opened[Any] | None]:
+        """Encode a state of a replay, which begins with the first state: the stored one has the newest members."""
+        data, after = super().closed(state, opened)
+        return data, self.stored or after
+
+    def answer(self, operation: object) -> object:
+        """Return itself for `GetDraft`; answer all others as a draft does."""
+        return self if type(operation) is GetDraft else super().answer(operation)
+
+
+NOW: Final[Program[int]] = perform(Now())
+_JITTER: Final[Program[float]] = perform(Jitter())
+
+
+@program
+def write_logs(replay: Replay) -> Do[None, Any, Any]:
+    """Write the log records of the program: once, because a replay repeats none."""
+    lines, replay.lines = replay.lines, []
+    for line in lines:
+        yield from perform(line)
+
+
+@program
+def read_arrivals(replay: Replay, length: int) -> Do[None, Any, Any]:
+    """Read the rows that others have appended to the journal since the run has read it.
+
+    Args:
+        replay: the replay of the run.
+        length: up to this place.
+    """
+    while replay.read_to < length:
+        first = replay.read_to
+        page = yield from perform(ReadJournal(first, min(replay.draft.limits.journal_page, length - first)))
+        if not page:  # purged meanwhile
+            return
+        replay.arrived(first, page)
+
+
+@program
+def commit_progress(replay: Replay) -> Do[News | None, Any, Any]:
+    """Commit the progress of the run, and read the rows that have arrived since its last commit."""
+    news: News | None = yield from perform(Checkpoint(replay.take))
+    if news is not None:
+        yield from read_arrivals(replay, news.arrived)
+        replay.read_to = max(replay.read_to, news.length)  # its own rows
+    return news
+
+
+@attrs.define
+class Steps:
+    """Performs the steps of one run.
+
+    Attributes:
+        job: the definition.
+        instance: the claimed instance.
+        replay: the replay of the run.
+        services: the services of the run.
+    """
+
+    __repr__ = fields_in_line
+
+    job: AnyWorkflow
+    instance: Instance
+    replay: Replay
+    services: Any  # the user's own record
+
+    def secrets(self) -> frozenset[str]:
+        """Return the secrets that the program had."""
+        if not has_secrets(self.job):
+            return frozenset()
+        drafted = self.replay.draft.encoded
+        known = secrets_of_instance(self.job, self.instance)
+        return known if drafted is None else known | self.job.plan.state.secrets(drafted.encode())
+
+    @program
+    def performed(self, asked: OpenStep) -> Do[int, Any, Any]:
+        """Perform a step, run the program of the workflow on, and return the time of the end."""
+        replay = self.replay
+        began_ms = yield from NOW
+        replay.begin_step(asked, began_ms)
+        exit_ = yield from sandbox(self._call(asked))
+        now_ms = yield from NOW
+        defect = replay.performed(asked, exit_, now_ms)
+        if defect is not None:
+            yield from self.failed(asked.path, asked.name, defect, now_ms - began_ms, now_ms)
+        if replay.lines:
+            yield from write_logs(replay)
+        return now_ms
+
+    def _call(self, asked: OpenStep) -> Program[Any, Any, Any]:
+        instruction = asked.instruction
+        inner: Program[Any, Any, Any] = instruction.make() if instruction.__class__ is OneStep else perform(instruction)
+        return inner if asked.scope is self.services else inner.provide(asked.scope)
+
+    @program
+    def failed(self, path: str, name: str, defect: Exception | Halted, took_ms: int, now_ms: int) -> Do[None, Any, Any]:
+        """Note a failed attempt."""
+        jitter = yield from _JITTER
+        record = record_failure(defect if isinstance(defect, Halted) else Raised(defect), None, secrets=self.secrets())
+        before = self.replay.failing.get(path) if path else self.replay.program_failure
+        step = after_failure(
+            self.job.plan.retry, before, path=path, name=name, defect=defect, error=record, now_ms=now_ms, jitter=jitter
+        )
+        self.replay.failed(step, max(0, took_ms))
+
+
+_TIMER: Final = "timer"
+_COMMIT: Final = "commit"
+_CHANGE: Final = "change"
+
+
+@attrs.define(eq=False)
+class ParallelSteps:
+    """Performs parallel steps: starts each when its predecessors are committed, and cancels those that lost.
+
+    Attributes:
+        steps: performs one step.
+        running: the keys of the running programs.
+        timer_ms: when the running timer ends.
+        changes: whether requests that arrive meanwhile are looked at; a dry run has none.
+        stopping: whether no further step may begin, because the claim is lost.
+    """
+
+    steps: Steps
+    running: set[object] = attrs.Factory(set[object])
+    timer_ms: int | None = None
+    stopping: bool = False
+    changes: Literal["wanted", "none"] = "wanted"
+    cancelling: set[object] = attrs.Factory(set[object])
+
+    def begun(self) -> Orders:
+        """Start the first steps: their predecessors are committed."""
+        return self._orders(self.steps.replay.calls())
+
+    def ended(self, key: object, exit_: Any) -> Orders:
+        """Start the steps that can begin after the end of a program."""
+        replay = self.steps.replay
+        self.running.discard(key)
+        self.cancelling.discard(key)
+        if isinstance(exit_, Raised):
+            raise exit_.cause
+        self._note(key, exit_)
+        if self.stopping or replay.exit is not None or replay.stopped is not None:
+            return self._orders([])
+        calls = replay.calls()
+        if replay.unsaved() or replay.needs_commit:
+            waits = _COMMIT in self.running or not (calls or replay.needs_commit or self._is_settled)
+            return self._orders([], commit=not waits)
+        return self._orders(calls)
+
+    @property
+    def _is_settled(self) -> bool:
+        """Whether no cancelled step is about to end, whose row the same commit can hold."""
+        return not any(
+            asked.path in self.running for asked in self.steps.replay.tree.dropping.values() if not asked.ending
+        )
+
+    def _note(self, key: object, exit_: Any) -> None:
+        """Run the program of the workflow on after the end of a program."""
+        replay = self.steps.replay
+        if key == _TIMER:
+            self.timer_ms = None
+            if isinstance(exit_, Success):
+                replay.pass_time(cast("Success[int]", exit_).unwrap())
+        elif key in {_COMMIT, _CHANGE}:
+            self._see(key, exit_)
+        elif exit_ is None:  # a step that was cancelled
+            asked = replay.tree.dropping.get(cast("str", key))
+            if asked is not None:
+                replay.performed(asked, DROPPED, replay.now_ms)
+
+    def _see(self, key: object, exit_: Any) -> None:
+        """Take over the requests that a commit, or a change of the row, has shown."""
+        if isinstance(exit_, Halted):  # the claim is lost
+            self.stopping = True
+        if not isinstance(exit_, Success):
+            return
+        seen, now_ms = cast("Success[tuple[News | None, int]]", exit_).unwrap()
+        if seen is not None:
+            self.steps.replay.notice(seen.known, seen.suspension, now_ms)
+        elif key == _CHANGE:
+            self.changes = "none"
+
+    def _orders(self, calls: list[OpenStep], *, commit: bool = False) -> Orders:
+        start: list[tuple[object, Program[Any, Any, Any]]] = []
+        if commit:
+            start.append((_COMMIT, _timed(commit_progress(self.steps.replay))))
+        replay = self.steps.replay
+        for asked in calls:
+            replay.begin_step(asked, replay.now_ms)
+            start.append((asked.path, self.steps.performed(asked)))
+        self.running.update(key for key, _ in start)
+        stopped = (asked.path for asked in replay.tree.dropping.values() if not asked.ending)
+        cancel = [path for path in stopped if path in self.running and path not in self.cancelling]
+        self.cancelling.update(cancel)
+        timer, change = self._timer(), self._change()
+        return Orders((*start, *timer.start, *change.start), (*cancel, *timer.cancel, *change.cancel))
+
+    @property
+    def _is_busy(self) -> bool:
+        """Whether steps or a commit are in progress, and more may follow."""
+        over = self.stopping or self.steps.replay.suspended or self.steps.replay.exit is not None
+        return not over and bool(self.running - {_TIMER, _CHANGE})
+
+    def _change(self) -> Orders:
+        """Wait for requests that change what the program waits for, while steps are in progress."""
+        wanted = self._is_busy and self.changes == "wanted" and self.steps.replay.tree.waits_beside_steps
+        if wanted == (_CHANGE in self.running):
+            return Orders()
+        if wanted:
+            self.running.add(_CHANGE)
+            return Orders(start=((_CHANGE, _timed(_changed(self.steps.replay))),))
+        if _CHANGE in self.cancelling:
+            return Orders()
+        self.cancelling.add(_CHANGE)
+        return Orders(cancel=(_CHANGE,))
+
+    def _timer(self) -> Orders:
+        """Keep a timer for the next instant at which the program continues by itself, while steps are in progress."""
+        wanted_ms = self.steps.replay.wake_ms() if self._is_busy else None
+        if wanted_ms == self.timer_ms:
+            return Orders()
+        if _TIMER in self.running:
+            if _TIMER in self.cancelling:
+                return Orders()
+            self.cancelling.add(_TIMER)
+            return Orders(cancel=(_TIMER,))
+        if wanted_ms is None:
+            return Orders()
+        self.timer_ms = wanted_ms
+        self.running.add(_TIMER)
+        return Orders(start=((_TIMER, _until(wanted_ms)),))
+
+
+@program
+def _timed(inner: Program[News | None, Any, Any]) -> Do[tuple[News | None, int], Any, Any]:
+    """Return the value of a program and when it ended: a wait that begins then must not begin earlier."""
+    value = yield from inner
+    return value, (yield from perform(Now()))
+
+
+@program
+def _changed(replay: Replay) -> Do[News | None, Any, Any]:
+    """Wait for a change of the row, and read the rows that have arrived; None in a dry run."""
+    row: Instance | None = yield from perform(AwaitChange())
+    if row is None:
+        return None
+    yield from read_arrivals(replay, row.journal_length)
+    return News(Known(row.data, header_of(row)), row.suspension, row.journal_length, row.journal_length)
+
+
+@program
+def _until(at_ms: int) -> Do[int, Any, Any]:
+    now_ms = yield from perform(Now())
+    if now_ms < at_ms:
+        yield from sleep(timedelta(milliseconds=at_ms - now_ms))
+        now_ms = yield from perform(Now())
+    return now_ms
+
+
+_YIELD: Final[Program[None]] = perform(Sleep(0))
+"""Let the other work of the event loop run. `sleep` refuses 0 ms, which in a program of yours is a mistake."""
+
+
+@program
+def continue_workflow(job: AnyWorkflow, instance: Instance) -> Do[None, Any, Any]:
+    """Replay a workflow, and perform its next steps.
+
+    Args:
+        job: its definition.
+        instance: the claimed instance.
+    """
+    services: Any = yield from asks(_same)
+    draft = yield from perform(GetDraft())
+    try:
+        bodies = yield from _journal(instance.journal_length, draft.limits.journal_page)
+        now_ms = yield from NOW
+        known = Known(instance.data, header_of(instance))
+        deliveries = 1 if instance.claim is None else instance.claim.deliveries
+        draft.replay = replay = Replay(known, bodies, draft, job.signals, job.max_steps, now_ms, deliveries)
+        replay.begin(job.main(instance), services)
+        while replay.advance(draft.limits.replay_chunk):
+            yield from _YIELD
+            replay.now_ms = yield from NOW  # no wait that the replay reaches may begin before it does
+        if draft.noticed is not None:  # a request that came during the replay
+            row = draft.noticed
+            replay.notice(Known(row.data, header_of(row)), row.suspension, replay.now_ms)
+        yield from _living(Steps(job, instance, replay, services))
+    except InvalidInput as problem:
+        draft.problem = problem
+
+
+@program
+def _journal(length: int, page_rows: int) -> Do[list[str], Any, Any]:
+    bodies: list[str] = []
+    while len(bodies) < length:
+        page = yield from perform(ReadJournal(len(bodies), page_rows))
+        if not page:  # a replay of fewer rows would perform steps again
+            raise InvalidInput("journal of a workflow", (f"expected {length} rows, the store has {len(bodies)}",))
+        bodies += page
+    return bodies
+
+
+@program
+def _living(steps: Steps) -> Do[None, Any, Any]:
+    """Perform steps until the program waits for something else, or ends."""
+    replay = steps.replay
+    now_ms = yield from NOW
+    while True:
+        replay.pass_time(now_ms)
+        if replay.lines:
+            yield from write_logs(replay)
+        calls: list[OpenStep] = replay.calls() if replay.exit is None else []
+        if (replay.suspended and not calls) or replay.state == "stopped":
+            break
+        if replay.exit is None and replay.stopped is None and (replay.needs_commit or (calls and replay.unsaved())):
+            news = yield from commit_progress(replay)
+            now_ms = yield from NOW
+            if news is not None:
+                replay.notice(news.known, news.suspension, now_ms)
+            continue
+        if not calls:
+            break
+        if len(calls) == len(replay.tree.asked) == 1 and not deadlines_around(calls[0].branch):
+            now_ms = yield from steps.performed(calls[0])
+        else:
+            yield from supervised(ParallelSteps(steps))
+            now_ms = yield from NOW
+    if replay.state == "running":
+        yield from _over(steps.job, steps, replay)
+
+
+@program
+def _over(job: AnyWorkflow, steps: Steps, replay: Replay) -> Do[None, Any, Any]:
+    """Encode the end of the program; one that has no form is a defect of the program."""
+    now_ms = yield from NOW
+    name, most = f"{job.kind}:{job.name}", replay.draft.limits.payload_bytes
+    problem: Exception | Halted | None = JournalFull(replay.limit) if replay.is_full else replay.stopped
+    try:
+        match replay.exit:
+            case Success(value):
+                encoded = recordable(name, job.results.encode(value), most)
+                replay.end = Ended(form="done", value=encoded.decode(), at_ms=now_ms)
+            case Failure() as failure:
+                record = record_failure(failure, job.plan.errors, secrets=steps.secrets())
+                recordable(name, (record.data or "").encode(), most)
+                replay.end = Ended(form="failed", value=FAILURE.encode(record).decode(), at_ms=now_ms)
+            case Halted(WorkflowCancelled(reason)):
+                replay.end = Ended(form="cancelled", value=REASON.encode(reason).decode(), at_ms=now_ms)
+            case Halted(StartOver(state)):
+                replay.fresh = job.encode_state(state, replay.draft.limits)
+            case Halted(EndInstance()):
+                pass
+            case Halted() as halted:
+                problem = halted
+            case Raised(cause):
+                problem = cast("Exception", cause)
+            case _:
+                pass
+    except (InvalidInput, NotRecordable) as not_encoded:
+        problem = not_encoded
+    if problem is not None:
+        replay.end = replay.fresh = None
+        yield from steps.failed("", "run", problem, 0, now_ms)
+
+
+def _same(services: Any) -> Any:
+    return services
