@@ -40,7 +40,7 @@ from perdure import App, Do, Task, TaskContext, program
 from perdure.cli.run import SELDOM
 from perdure.client.client import Client
 from perdure.client.in_process import engine_of
-from perdure.engine.sink import EventSink
+from perdure.engine.sinks import EventSink
 from perdure.programs.future import answer_of
 from perdure.server.serving import serving
 from perdure.telemetry.activity import Activity

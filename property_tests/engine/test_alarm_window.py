@@ -6,7 +6,7 @@ Their purpose is in ``tests/behaviour/test_burst_of_alarms.py``.
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.engine.alarm_window import ALONE, BUSY_MS, FIRST, LARGEST, MAX_PATIENCE, AlarmWindow
+from perdure.engine.loops.alarms import ALONE, BUSY_MS, FIRST, LARGEST, MAX_PATIENCE, AlarmWindow
 from perdure.values.address import Address
 
 

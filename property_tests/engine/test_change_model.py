@@ -9,8 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from returns.result import Success
 
-from perdure.engine.checkpoints import Checkpoints
-from perdure.engine.residents import Residents
+from perdure.engine.mailbox.instance_cache import InstanceCache
+from perdure.engine.runs.effects import Checkpoints
 from perdure.programs.future import answer_of, asked
 from perdure.runtime.simulated import Simulation
 from perdure.stores.memory import MemoryBackend
@@ -56,9 +56,9 @@ def test_a_run_sees_the_last_change_of_its_row(pauses: list[int], read_ms: int, 
 
         return asked(late())
 
-    residents = Residents(attrs.evolve(inner, load=load))
+    cache = InstanceCache(attrs.evolve(inner, load=load))
     unused: Any = None
-    checkpoints = Checkpoints(unused, residents.store, residents, runtime, unused, unused)
+    checkpoints = Checkpoints(unused, cache.store, cache, runtime, unused, unused)
     seen = list[int]()
 
     async def wait(run: Run) -> None:
@@ -75,7 +75,7 @@ def test_a_run_sees_the_last_change_of_its_row(pauses: list[int], read_ms: int, 
             expected = Fence(fence.incarnation, number + 1)
             after = row.changed(incarnation=fence.incarnation, version=number + 2)
             await answer_of(inner.commit(Transition(address=A, expected=expected, write=Put(after))))
-            residents.others_wrote()
+            cache.others_wrote()
         await runtime.sleep(10 * (read_ms + 1))
         assert seen[-1] == len(pauses) + 1, "a change is missed"
         assert seen == sorted(set(seen)), "a row is returned twice"

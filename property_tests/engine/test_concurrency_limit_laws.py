@@ -9,10 +9,9 @@ import attrs
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from perdure.engine.admission_queue import AdmissionQueue
-from perdure.engine.concurrency_limit import Company, ConcurrencyLimit, ConcurrencyLimits
-from perdure.engine.lane_limit import LaneLimit
-from perdure.engine.rate_limit import RateLimit
+from perdure.engine.loops.rate_limits import RateLimit
+from perdure.engine.pending_work import AdmissionQueue
+from perdure.engine.runs.concurrency import Company, ConcurrencyLimit, ConcurrencyLimits, LaneLimit
 from perdure.jobs.lanes import Rate
 from perdure.runtime.record import Future, Runtime, SpawnedTask
 from perdure.runtime.simulated import Simulation

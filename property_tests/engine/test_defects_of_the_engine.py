@@ -66,8 +66,8 @@ def put_under(engine: RunningEngine, part: str, brittle: Brittle) -> None:
     """Let a part of the engine use a brittle runtime."""
     dispatcher = engine.dispatcher
     if part == "apart":
-        apart = dispatcher._apart
-        dispatcher._apart = attrs.evolve(apart, runtime=brittle.over(apart.runtime))
+        apart = dispatcher._background
+        dispatcher._background = attrs.evolve(apart, runtime=brittle.over(apart.runtime))
         return
     parts: dict[str, Any] = {
         "dispatcher": dispatcher,

@@ -8,7 +8,7 @@ import attrs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perdure.engine.fair_turns import FairTurns, Rest
+from perdure.engine.loops.fair_queue import FairQueue, Rest
 from perdure.values.address import Address
 
 LANES = ("a", "b", "c", "")
@@ -22,7 +22,7 @@ def at(number: int) -> Address:
 class Model:
     """The store: its queued instances by lane; and the turns that read them."""
 
-    turns: FairTurns
+    turns: FairQueue
     queued: dict[str, list[tuple[int, int, Address]]] = attrs.field(factory=lambda: defaultdict(list))
     number: int = 0
 
@@ -70,7 +70,7 @@ STEPS = st.lists(PUTS | st.tuples(st.sampled_from(["cancel", "take", "read"]), s
 
 @given(room=st.integers(4, 40), steps=STEPS)
 def test_every_instance_is_taken_once_and_memory_is_bounded(room: int, steps: list[tuple[str, str, int]]) -> None:
-    model = Model(FairTurns(room, lambda _: False))
+    model = Model(FairQueue(room, lambda _: False))
     for step, lane, rank in steps:
         match step:
             case "put":
@@ -103,7 +103,7 @@ def test_no_instance_overtakes_an_older_one_that_is_not_in_memory(
 ) -> None:
     """The store has instances from before; lanes that are blocked when it is read are skipped."""
     now_blocked = set(blocked)
-    model = Model(FairTurns(room, lambda lane: lane in now_blocked))
+    model = Model(FairQueue(room, lambda lane: lane in now_blocked))
     for lane, count in older.items():
         for _ in range(count):
             model.number += 1
@@ -136,7 +136,7 @@ def test_no_instance_overtakes_an_older_one_that_is_not_in_memory(
     late=st.integers(0, 40),
 )
 def test_no_lane_waits_for_more_than_one_run_of_each_other(number: dict[str, int], room: int, late: int) -> None:
-    model = Model(FairTurns(room, lambda _: False))
+    model = Model(FairQueue(room, lambda _: False))
     for lane, count in number.items():
         for rank in range(count):
             model.put(lane, rank)
@@ -162,7 +162,7 @@ def test_no_lane_waits_for_more_than_one_run_of_each_other(number: dict[str, int
 @given(blocked=st.sets(st.sampled_from(LANES)), rank=st.integers(0, 9))
 def test_a_blocked_lane_keeps_its_instances_and_delays_no_other(blocked: set[str], rank: int) -> None:
     now_blocked = set(blocked)
-    model = Model(FairTurns(40, lambda lane: lane in now_blocked))
+    model = Model(FairQueue(40, lambda lane: lane in now_blocked))
     model.turns.begin_pass()
     model.turns.end_pass("none")
     for lane in LANES:
@@ -181,7 +181,7 @@ def test_a_blocked_lane_keeps_its_instances_and_delays_no_other(blocked: set[str
 @settings(max_examples=5)
 @given(st.integers(100_000, 120_000))
 def test_hundred_thousands_of_lanes_take_bounded_memory(lanes: int) -> None:
-    turns = FairTurns(4_096, lambda _: False)
+    turns = FairQueue(4_096, lambda _: False)
     turns.begin_pass()
     turns.end_pass("none")
     for number in range(lanes):

@@ -16,10 +16,9 @@ from hypothesis import strategies as st
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
-from perdure.engine.direct_reads import DirectReads
-from perdure.engine.reads import Reads
-from perdure.engine.residents import Residents
-from perdure.engine.store_groups import StoreGroups
+from perdure.engine.commits.batcher import Reads, StoreBatcher
+from perdure.engine.mailbox.instance_cache import InstanceCache
+from perdure.engine.observing.caller_reads import DirectReads
 from perdure.programs.future import asked, settled
 from perdure.runtime.simulated import Simulation
 from perdure.stores.contract import Store
@@ -76,10 +75,10 @@ class Book:
     groups: list[list[int]] = attrs.Factory(list)
     under_way: list[Asked] = attrs.Factory(list)
     free_since_ms: float = 0.0
-    made: StoreGroups[int] = attrs.field(init=False)
+    made: StoreBatcher[int] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.made = StoreGroups(
+        self.made = StoreBatcher(
             runtime=self.simulation.runtime,
             send_all=self.send_all,
             send_one=lambda _: settled(Success(None)),
@@ -167,11 +166,11 @@ def test_each_request_leaves_once_and_gets_its_answer(
                 await simulation.runtime.sleep(detail)
                 continue
             if action == "gather":
-                book.made.gather()
+                book.made.hold_back()
             for how in detail:
                 book.add(again=how == "again", breaks=how == "breaks")
             if action == "gather":
-                book.made.leave()
+                book.made.flush()
 
     simulation.run(main())
     simulation.advance(1_000)
@@ -359,7 +358,7 @@ class Readers:
 def test_each_reader_is_answered_and_a_stop_waits_for_those_it_must(story: list[tuple[str, int]], seed: int) -> None:
     """A read is answered by the store, or as closed; who waits for all reads is told in the moment of the last one."""
     simulation = Simulation(seed=seed)
-    readers = Readers(simulation, DirectReads(Residents(MemoryBackend().open()), simulation.runtime))
+    readers = Readers(simulation, DirectReads(InstanceCache(MemoryBackend().open()), simulation.runtime))
 
     async def main() -> None:
         for action, number in story:
@@ -376,7 +375,7 @@ def test_each_reader_is_answered_and_a_stop_waits_for_those_it_must(story: list[
 def test_a_stop_waits_for_the_last_of_several_reads(after_ms: list[int], seed: int) -> None:
     simulation = Simulation(seed=seed)
     runtime = simulation.runtime
-    reads = DirectReads(Residents(MemoryBackend().open()), runtime)
+    reads = DirectReads(InstanceCache(MemoryBackend().open()), runtime)
 
     async def read(ms: int) -> Result[int, Any]:
         await runtime.sleep(ms)
@@ -404,7 +403,7 @@ def test_the_store_of_these_models_is_that_of_the_engine() -> None:
 
         return asked(answer())
 
-    groups: StoreGroups[int] = StoreGroups(
+    groups: StoreBatcher[int] = StoreBatcher(
         runtime=simulation.runtime, send_all=None, send_one=one, lost=partial(StoreUnavailable, "load"), name="one"
     )
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from perdure.engine.lane_limit import LaneLimit
+from perdure.engine.runs.concurrency import LaneLimit
 from perdure.runtime.record import Future, Runtime, SpawnedTask
 from perdure.runtime.simulated import Simulation
 from perdure.values.address import Address

@@ -16,10 +16,10 @@ from returns.future import FutureResult
 from returns.result import Failure, Success
 
 from perdure import Task, TaskContext, program
-from perdure.engine.outbox import HeldMessages, Outbox
-from perdure.engine.reporting import Reporting
-from perdure.engine.sink import OpenSinks
-from perdure.engine.wake import Wake
+from perdure.engine.loops.outbox import HeldMessages, Outbox
+from perdure.engine.loops.waker import Waker
+from perdure.engine.observing.reporting import Reporting
+from perdure.engine.sinks import OpenSinks
 from perdure.jobs.messages import HELD_MS
 from perdure.programs.future import answer_of, asked
 from perdure.runtime.record import Future
@@ -82,7 +82,7 @@ class Receivers:
         dispatcher: Any = self
         reporting = Reporting(runtime, OpenSinks(runtime))
         jobs: Any = {("task", "orders"): orders}
-        self.outbox = Outbox(self.store, runtime, dispatcher, jobs, Limits(), Wake(runtime), reporting)
+        self.outbox = Outbox(self.store, runtime, dispatcher, jobs, Limits(), Waker(runtime), reporting)
         self.outbox.process_ends = lambda _: None
 
     def post(self, job: Any, address: Address, request: Any) -> Future[Any]:
@@ -126,7 +126,7 @@ class Receivers:
             sender=orders.address(sender), target=orders.address(target), action="send", payload="1", sent_ms=0
         )
         await answer_of(self.store.commit(Transition(address=message.sender, messages=(message,))))
-        self.outbox.wake.ring()
+        self.outbox.wake.notify()
 
 
 STORY = st.lists(

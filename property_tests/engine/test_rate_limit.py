@@ -9,8 +9,7 @@ from math import inf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.engine.rate_limit import LaneRates, RateLimit
-from perdure.engine.stored_rates import PARTS, packed
+from perdure.engine.loops.rate_limits import PARTS, LaneRates, RateLimit, packed
 from perdure.jobs.lanes import Rate
 
 GAPS = st.lists(st.integers(0, 400), max_size=80)

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from returns.result import Failure, Success
 
 from perdure import Task, TaskContext, program
-from perdure.engine.flight import Flight
-from perdure.engine.item import Item
-from perdure.engine.residents import LATELY, Residents, version_of
+from perdure.engine.mailbox.entry import MailboxEntry
+from perdure.engine.mailbox.instance_cache import LATELY, InstanceCache, version_of
+from perdure.engine.mailbox.instance_cell import PendingCommit
 from perdure.jobs.request import ALARM, Request
 from perdure.runtime.simulated import Simulation
 from perdure.stores.memory import MemoryBackend
@@ -54,11 +54,11 @@ class Table:
     reads: list[tuple[str, Instance | None]] = attrs.Factory(list)
     pages: list[tuple[set[Any], list[Instance]]] = attrs.Factory(list)
     incarnations: int = 0
-    residents: Residents = attrs.field(init=False)
+    cache: InstanceCache = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         store = MemoryBackend().open()
-        self.residents = Residents(
+        self.cache = InstanceCache(
             attrs.evolve(store, capabilities=attrs.evolve(store.capabilities, ownership=self.ownership))
         )
 
@@ -71,33 +71,33 @@ class Table:
 
     def act(self, action: str, id_: str) -> None:
         address = orders.address(id_)
-        resident = self.residents.at(orders, address)
+        cell = self.cache.at(orders, address)
         match action:
             case "commit":
                 row = self.stored[id_] = self.next(id_)
-                self.residents.keep(resident, Loaded(instance=row))
+                self.cache.keep(cell, Loaded(instance=row))
                 self.note(id_, row)
             case "purge" if self.ownership == "owned":
                 self.stored.pop(id_, None)
-                self.residents.keep(resident, Loaded())
+                self.cache.keep(cell, Loaded())
                 self.seen.pop(id_, None)
             case "other commits" if self.ownership == "shared":
                 self.stored[id_] = self.next(id_)
-            case "begin" if resident.loaded is None or self.ownership == "shared":
+            case "begin" if cell.loaded is None or self.ownership == "shared":
                 self.reads.append((id_, self.stored.get(id_)))
             case "end" if self.reads:
                 ended, row = self.reads.pop(0)
-                self.residents.loaded(self.residents.at(orders, orders.address(ended)), Loaded(instance=row))
+                self.cache.loaded(self.cache.at(orders, orders.address(ended)), Loaded(instance=row))
             case "begin page":
-                self.pages.append((self.residents.begin_read(), list(self.stored.values())))
+                self.pages.append((self.cache.begin_read(), list(self.stored.values())))
             case "end page" | "last page" if self.pages:
                 changed, rows = self.pages.pop(0 if action == "end page" else -1)
                 unchanged = [row for row in rows if row.address not in changed]
-                self.residents.end_read(changed, JOBS, rows)
+                self.cache.end_read(changed, JOBS, rows)
                 for row in unchanged:
-                    assert self.residents.row(row.address) is not None, "a row that was read is not kept"
+                    assert self.cache.row(row.address) is not None, "a row that was read is not kept"
             case "doubt":
-                self.residents.doubt(resident)
+                self.cache.doubt(cell)
                 self.seen.pop(id_, None)
             case _:
                 pass
@@ -107,10 +107,10 @@ class Table:
 
     def check(self) -> None:
         for id_ in IDS:
-            resident = self.residents.get(orders.address(id_))
-            if resident is None or resident.loaded is None:
+            cell = self.cache.get(orders.address(id_))
+            if cell is None or cell.loaded is None:
                 continue
-            kept = version_of(resident.row)
+            kept = version_of(cell.row)
             if self.ownership == "owned":
                 assert kept == version_of(self.stored.get(id_)), "an older row is kept than the stored one"
             else:
@@ -167,32 +167,32 @@ def test_of_a_shared_store_a_page_replaces_no_newer_row(actions: list[tuple[str,
 def test_turns_are_decided_on_kept_rows_while_most_of_those_are_current(found: list[bool]) -> None:
     """The part of turns that found a current row, lately; each read counts once."""
     table = Table("shared")
-    part, resident = 1.0, table.residents.at(orders, orders.address("a"))
+    part, cell = 1.0, table.cache.at(orders, orders.address("a"))
     table.act("commit", "a")
     for is_current in found:
-        row = resident.row if is_current else table.next("a")
+        row = cell.row if is_current else table.next("a")
         assert row is not None
         table.stored["a"] = row
-        table.residents.loaded(resident, Loaded(instance=row))
+        table.cache.loaded(cell, Loaded(instance=row))
         part += ((1.0 if is_current else 0.0) - part) / LATELY
-        item = Item(Request(command=None, action="send"), Simulation().runtime.future())
-        assert table.residents.are_current == (part >= 0.9)
-        assert table.residents.may_decide(resident, item) == (part >= 0.9)
+        entry = MailboxEntry(Request(command=None, action="send"), Simulation().runtime.future())
+        assert table.cache.are_current == (part >= 0.9)
+        assert table.cache.may_decide(cell, entry) == (part >= 0.9)
         part += (1.0 - part) / LATELY if part >= 0.9 else 0.0
-        assert table.residents.may_decide(resident, Item(ALARM, Simulation().runtime.future()))  # its row was just read
+        assert table.cache.may_decide(cell, MailboxEntry(ALARM, Simulation().runtime.future()))  # its row was just read
 
 
 @given(st.lists(st.sampled_from(["kept", "read"]), min_size=1, max_size=6))
 def test_a_conflict_on_a_kept_row_is_no_rival_and_the_row_is_read_then(bases: list[Any]) -> None:
     """Each time: a turn is decided on the stored row after any conflict, and only conflicts on those count."""
     table, rivals = Table("shared"), 0
-    items = [Item(Request(command=None, action="send"), Simulation().runtime.future()) for _ in range(2)]
-    for basis in bases:
-        items[0].basis = basis
-        rivals += basis == "read"
-        table.residents.note_conflict(items)
-        assert items[0].basis == "read"
-        assert [item.conflicts for item in items] == [rivals, rivals]
+    entries = [MailboxEntry(Request(command=None, action="send"), Simulation().runtime.future()) for _ in range(2)]
+    for row_source in bases:
+        entries[0].row_source = row_source
+        rivals += row_source == "read"
+        table.cache.note_conflict(entries)
+        assert entries[0].row_source == "read"
+        assert [entry.conflicts for entry in entries] == [rivals, rivals]
 
 
 # ---------------------------------------------------------------- runs that watch
@@ -215,22 +215,22 @@ def test_each_run_that_watches_sees_the_next_change_and_no_other(story: list[tup
         told: list[Any] = []
         match verb:
             case "watch":
-                waiting[id_].append(table.residents.watch(address, simulation.runtime.future()))
+                waiting[id_].append(table.cache.watch(address, simulation.runtime.future()))
             case "unwatch":
                 for change in waiting[id_][number : number + 1]:
                     waiting[id_].remove(change)
-                    table.residents.unwatch(address, change)
+                    table.cache.unwatch(address, change)
             case "lands":
                 write: Any = Purge() if number == 3 else Put(row_of(id_, 2))
                 transition = Transition(address=address, expected=Fence(1, 1), write=write)
-                resident = table.residents.at(orders, address)
-                flight = Flight(transition, resident, Loaded(), None, lambda *_: None)
-                table.residents.landed(flight, ANSWERS[number])
+                cell = table.cache.at(orders, address)
+                pending = PendingCommit(transition, cell, Loaded(), None, lambda *_: None)
+                table.cache.on_answer(pending, ANSWERS[number])
                 told, waiting[id_] = waiting[id_], []
             case _:
-                table.residents.others_wrote()
+                table.cache.others_wrote()
                 told = [change for changes in waiting.values() for change in changes]
                 waiting = {id_: [] for id_ in IDS}
         assert all(change.done() for change in told)
         assert not any(change.done() for changes in waiting.values() for change in changes)
-        assert set(table.residents.watched) == {orders.address(one) for one, changes in waiting.items() if changes}
+        assert set(table.cache.watched) == {orders.address(one) for one, changes in waiting.items() if changes}

@@ -8,7 +8,7 @@ import attrs
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from perdure.engine.timer_queue import Entry, TimerQueue, end_of
+from perdure.engine.loops.alarms import Entry, TimerQueue, end_of
 from perdure.values.address import Address
 
 AHEAD_MS = 50

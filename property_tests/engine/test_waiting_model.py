@@ -14,15 +14,11 @@ from returns.future import FutureResult
 from returns.result import Failure, Success
 
 from perdure import Task, TaskContext, program
-from perdure.engine.admission_queue import AdmissionQueue
-from perdure.engine.at_work import AtWork
-from perdure.engine.claims_left import CLAIM_LEFT_RETRY_MS, ClaimsLeft
-from perdure.engine.direct_reads import DirectReads
-from perdure.engine.item import RunInProgress
-from perdure.engine.resident import Resident
-from perdure.engine.residents import Residents
-from perdure.engine.waits import Waits
-from perdure.engine.wake import MAX_SLEEP_MS, Wake
+from perdure.engine.loops.waker import MAX_SLEEP_MS, Waker
+from perdure.engine.mailbox.instance_cache import InstanceCache
+from perdure.engine.mailbox.instance_cell import InstanceCell, RunInProgress
+from perdure.engine.observing.caller_reads import DirectReads, StatusWaiters
+from perdure.engine.pending_work import CLAIM_LEFT_RETRY_MS, AdmissionQueue, BusyInstances, ClaimsLeft
 from perdure.programs.future import answer_of, asked
 from perdure.runtime.simulated import Simulation
 from perdure.stores.contract import Store
@@ -47,7 +43,7 @@ A = orders.address("a")
 
 # ---------------------------------------------------------------- the loops
 @given(
-    st.lists(st.tuples(st.sampled_from(["ring", "ring", "wait", "shift"]), st.integers(0, 90_000)), max_size=20),
+    st.lists(st.tuples(st.sampled_from(["notify", "notify", "wait", "shift"]), st.integers(0, 90_000)), max_size=20),
     st.integers(1, 3),
     SEEDS,
 )
@@ -57,7 +53,7 @@ def test_a_loop_runs_after_each_ring_and_not_later_than_its_time(
     """Also after one that comes while it works; after a jump of the wall clock it looks within a minute."""
     simulation = Simulation(seed=seed)
     runtime, begun, rings = simulation.runtime, list[float](), list[float]()
-    wake = Wake(runtime)
+    wake = Waker(runtime)
 
     async def loop() -> None:
         while True:
@@ -69,9 +65,9 @@ def test_a_loop_runs_after_each_ring_and_not_later_than_its_time(
         runtime.spawn(loop(), name="loop")
         await runtime.sleep(1)
         for action, ms in story:
-            if action == "ring":
+            if action == "notify":
                 rings.append(runtime.monotonic_ms())
-                wake.ring()
+                wake.notify()
             elif action == "shift":
                 simulation.shift_wall_clock(ms - 45_000)
             await runtime.sleep(ms if action == "wait" else ms % 3)
@@ -79,7 +75,7 @@ def test_a_loop_runs_after_each_ring_and_not_later_than_its_time(
 
     simulation.run(main())
     for ring_ms in rings:
-        assert any(ring_ms <= at_ms <= ring_ms + work_ms for at_ms in begun), "a ring is lost"
+        assert any(ring_ms <= at_ms <= ring_ms + work_ms for at_ms in begun), "a notify is lost"
     ends = [0.0, *(at_ms + work_ms for at_ms in begun)]
     shifts = sum(1 for action, _ in story if action == "shift")
     for end_ms, at_ms in zip(ends, begun, strict=False):
@@ -136,24 +132,24 @@ def test_room_goes_to_a_caller_that_waits_also_if_the_one_called_leaves(
 def test_every_stop_hears_when_no_instance_has_work(story: list[tuple[str, int]], seed: int) -> None:
     simulation = Simulation(seed=seed)
     runtime, stops = simulation.runtime, list[tuple[Any, bool]]()
-    at_work = AtWork(runtime)
-    residents = [Resident(orders.address(str(number)), orders) for number in range(4)]
+    busy = BusyInstances(runtime)
+    cells = [InstanceCell(orders.address(str(number)), orders) for number in range(4)]
 
     async def main() -> None:
         for action, number in story:
             match action:
                 case "work":
-                    at_work.residents[residents[number]] = None
+                    busy.cells[cells[number]] = None
                 case "end":
-                    at_work.forget(residents[number])
+                    busy.forget(cells[number])
                 case "stop":
-                    stops.append((runtime.spawn_eagerly(at_work.emptied(), name="stop"), not at_work.residents))
-                    assert stops[-1][0].done() == (not at_work.residents)
+                    stops.append((runtime.spawn_eagerly(busy.emptied(), name="stop"), not busy.cells))
+                    assert stops[-1][0].done() == (not busy.cells)
                 case _:
-                    expected = {one.address for one in at_work.residents}
-                    assert set(at_work.leave()) == expected
+                    expected = {one.address for one in busy.cells}
+                    assert set(busy.leave()) == expected
             await runtime.sleep(1)
-            if not at_work.residents:
+            if not busy.cells:
                 assert all(stop.done() for stop, _ in stops)
                 stops.clear()
             else:
@@ -178,13 +174,13 @@ def test_the_first_reason_of_a_stop_counts_and_a_shutdown_cancels_again(reasons:
             except simulation.runtime.cancelled:
                 cancelled.append(1)
 
-    resident = Resident(A, orders, worker=simulation.runtime.spawn(work(), name="work"))
+    cell = InstanceCell(A, orders, worker=simulation.runtime.spawn(work(), name="work"))
     run = RunInProgress("worker", lambda: None)
-    resident.runs = (run,)
+    cell.runs = (run,)
     simulation.settle()
     expected = 0
     for number, reason in enumerate(reasons):
-        resident.stop_runs(reason)
+        cell.stop_runs(reason)
         simulation.settle()
         expected += number == 0 or reason == "released"
         assert run.stop == reasons[0]
@@ -194,15 +190,15 @@ def test_the_first_reason_of_a_stop_counts_and_a_shutdown_cancels_again(reasons:
 
 @given(st.lists(st.tuples(st.sampled_from(["begin", "end"]), st.sampled_from("xyz")), max_size=20))
 def test_the_end_of_one_run_ends_no_other(story: list[tuple[str, str]]) -> None:
-    resident, model = Resident(A, orders), list[str]()
+    cell, model = InstanceCell(A, orders), list[str]()
     for action, run_id in story:
         if action == "begin" and run_id not in model:
-            resident.running = (*resident.running, run_id)
+            cell.running = (*cell.running, run_id)
             model.append(run_id)
         elif action == "end":
-            resident.forget(run_id)
+            cell.forget(run_id)
             model = [one for one in model if one != run_id]
-        assert list(resident.running) == model
+        assert list(cell.running) == model
 
 
 @given(
@@ -220,7 +216,7 @@ def test_a_claim_that_is_lost_again_is_recovered_again(story: list[tuple[str, st
         now_ms = runtime.monotonic_ms()
         match action:
             case "lose":
-                left.add(Resident(orders.address(id_), orders))
+                left.add(InstanceCell(orders.address(id_), orders))
                 due.setdefault(id_, now_ms + CLAIM_LEFT_RETRY_MS)
             case "close":
                 left.close()
@@ -253,7 +249,7 @@ class Waiting:
     changes: list[tuple[float, str]] = attrs.Factory(lambda: [(-1.0, "not_found")])
     calls: list[tuple[Any, tuple[str, ...], float, int]] = attrs.Factory(list)
     store: Store = attrs.field(init=False)
-    waits: Waits = attrs.field(init=False)
+    waits: StatusWaiters = attrs.field(init=False)
     version: int = 0
     incarnation: int = 0
     closed_ms: float | None = None
@@ -272,8 +268,8 @@ class Waiting:
 
         shared = attrs.evolve(inner.capabilities, ownership="shared")
         self.store = attrs.evolve(inner, load=load, capabilities=shared)
-        reads = DirectReads(Residents(self.store), self.simulation.runtime)
-        self.waits = Waits(self.store, reads, self.simulation.runtime, self.limit)
+        reads = DirectReads(InstanceCache(self.store), self.simulation.runtime)
+        self.waits = StatusWaiters(self.store, reads, self.simulation.runtime, self.limit)
 
     @property
     def now_ms(self) -> float:

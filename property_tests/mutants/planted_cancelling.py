@@ -133,8 +133,8 @@ MUTANTS = (
     ),
     Mutant(
         "a cancellation that interrupts waits for the step in progress",
-        "Residents.landed",
-        "resident.interrupt_by([item for item, _ in flight.steps], instance)",
+        "InstanceCache.landed",
+        "cell.interrupt_by([entry for entry, _ in pending.steps], instance)",
         "pass",
         f"{TESTS}::{INTERRUPTS}[then_slow-no]",
     ),

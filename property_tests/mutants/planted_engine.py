@@ -21,9 +21,9 @@ MUTANTS = (
     ),
     Mutant(
         "requests are taken last in, first out",
-        "Resident.put",
-        "self.waiting.append(item)",
-        "self.waiting.appendleft(item)",
+        "InstanceCell.put",
+        "self.waiting.append(entry)",
+        "self.waiting.appendleft(entry)",
         REQUESTS,
     ),
     Mutant(
@@ -43,22 +43,22 @@ MUTANTS = (
     Mutant(
         "a request behind a commit in doubt never begins",
         "Dispatcher._continue",
-        "        if resident.waiting:\n            self._serve_later(resident)\n        else:\n",
-        "        if resident.waiting:\n            self._make_idle(resident)\n        else:\n",
+        "        if cell.waiting:\n            self._serve_later(cell)\n        else:\n",
+        "        if cell.waiting:\n            self._make_idle(cell)\n        else:\n",
         f"{TURNS}::test_events_that_come_while_one_is_committed_are_handled_after_it",
     ),
     Mutant(
         "a conflict is an answer",
         "Dispatcher._landed",
         "                if isinstance(stored.failure(), Conflict):\n"
-        "                    self._again(resident, [item for item, _ in flight.steps])\n"
+        "                    self._again(cell, [entry for entry, _ in pending.steps])\n"
         "                    return\n",
         "",
         CONFLICT,
     ),
     Mutant(
         "a turn is decided on the outcome of turns that have left",
-        "Flight.may_take",
+        "PendingCommit.may_take",
         '            self.state == "open"\n            and',
         "           ",
         LEFT,
@@ -80,8 +80,8 @@ MUTANTS = (
     ),
     Mutant(
         "the row of a commit that failed is kept",
-        "Residents.landed",
-        "        if not isinstance(answer, Success):\n            self.doubt(resident)\n",
+        "InstanceCache.landed",
+        "        if not isinstance(answer, Success):\n            self.doubt(cell)\n",
         "        if not isinstance(answer, Success):\n            pass\n",
         "tests/behaviour/test_residents.py::test_after_a_conflict_the_row_is_read_again[memory]",
     ),
@@ -144,7 +144,7 @@ MUTANTS = (
     ),
     Mutant(
         "a group behind a full one takes the time from the first request of that",
-        "StoreGroups.add",
+        "StoreBatcher.add",
         "if len(waiting) % self.largest == 0:\n            self._begun_ms.append(self.runtime.monotonic_ms())",
         "if len(waiting) % self.largest == 0:\n            self._begun_ms.append(self._begun_ms[0] if self._begun_ms "
         "else self.runtime.monotonic_ms())",
@@ -152,21 +152,21 @@ MUTANTS = (
     ),
     Mutant(
         "after a failover an instance is still known not to exist",
-        "Residents.doubt_all",
-        "for resident in [resident for residents in self._jobs.values() for resident in residents.values()]:",
-        "for resident in tuple(self._line):",
+        "InstanceCache.doubt_all",
+        "for cell in [cell for cells in self._jobs.values() for cell in cells.values()]:",
+        "for cell in tuple(self._line):",
         "engine/test_resident_laws.py::test_a_row_is_the_one_kept_last_and_the_bound_holds_at_rest",
     ),
     Mutant(
         "a row that was being read at a failover is kept",
-        "Residents.doubt_all",
+        "InstanceCache.doubt_all",
         "        self._reads.clear()\n",
         "        self._reads.copy()\n",
         "engine/test_resident_laws.py::test_a_row_that_changed_during_a_read_is_not_replaced_by_it",
     ),
     Mutant(
         "folded turns leave their row in memory with the version before",
-        "Residents.landed",
+        "InstanceCache.landed",
         "fence = Fence(expected.incarnation, expected.version + 1)",
         "fence = expected",
         "engine/test_kept_rows.py::test_an_engine_keeps_the_rows_of_its_file",

@@ -31,7 +31,7 @@ MUTANTS = (
     ),
     Mutant(
         "a row that was written as expected keeps its old version",
-        "Residents.landed",
+        "InstanceCache.landed",
         "fence = Fence(expected.incarnation, expected.version + 1)",
         "fence = Fence(expected.incarnation, expected.version)",
         "tests/behaviour/test_shared_flights.py::test_turns_that_were_folded_leave_the_row_that_is_stored[sqlite]",
@@ -45,9 +45,9 @@ MUTANTS = (
         "tests/behaviour/test_shared_flights.py::test_turns_whose_commit_may_be_stored_are_not_decided_again[memory]",
     ),
     Mutant(
-        "a turn is decided on a flight of a shared store whose commit compares no version",
+        "a turn is decided on a pending commit of a shared store whose commit compares no version",
         "Folding.allows",
-        "and (self.residents.may_use_rows or type(flight.transition.write) is not KeepInstance)",
+        "and (self.cache.may_use_rows or type(pending.transition.write) is not KeepInstance)",
         "and True",
         KEPT,
     ),
@@ -133,8 +133,8 @@ MUTANTS = (
     ),
     Mutant(
         "an acceptance that is not stored leaves its alarm counted",
-        "ClaimedRuns._end",
-        "                self.alarms.withdraw(run.item)\n",
+        "RunExecutor._end",
+        "                self.alarms.withdraw(run.entry)\n",
         "                pass\n",
         f"{FOR_NOW}::test_a_conflict_decides_its_acceptance_again[memory]",
     ),
@@ -172,22 +172,21 @@ MUTANTS = (
     Mutant(
         "a defect before the claim with an acceptance leaves its alarm counted",
         "accepted_run",
-        "        if accepted is None:\n            alarms.withdraw(item)\n",
+        "        if accepted is None:\n            alarms.withdraw(entry)\n",
         "        pass\n",
         f"{DEFECTS}[runner]",
     ),
     Mutant(
         "a defect of the engine leaves an instance busy",
         "Dispatcher._derailed",
-        "        if not (resident.served or resident.worker or resident.undecided):\n"
-        '            resident.state = "idle"\n',
+        '        if not (cell.served or cell.worker or cell.undecided):\n            cell.state = "idle"\n',
         "        if False:\n            pass\n",
         f"{DEFECTS}[dispatcher]",
     ),
     Mutant(
         "a run beside the mailbox that no task can run keeps its slot",
-        "ApartRuns.begin",
-        "            run.close()\n            self._leave(resident, item, execute)\n",
+        "BackgroundRuns.begin",
+        "            run.close()\n            self._leave(cell, entry, execute)\n",
         "            run.close()\n",
         f"{DEFECTS}[apart]",
     ),

@@ -97,28 +97,28 @@ MUTANTS = (
     ),
     Mutant(
         "a lane that had its turn keeps it",
-        "FairTurns.take",
+        "FairQueue.take",
         "self._turn, known.turn = turn, turn + 1",
         "self._turn, known.turn = turn, turn",
         f"{TURNS}::test_no_lane_waits_for_more_than_one_run_of_each_other",
     ),
     Mutant(
         "a new instance overtakes those of its lane that are not in memory",
-        "FairTurns.notice",
+        "FairQueue.notice",
         'if known.rest == "some" and not (known.entries and entry < known.entries[-1]):',
         "if False:",
         f"{TURNS}::test_no_lane_waits_for_more_than_one_run_of_each_other",
     ),
     Mutant(
         "a new instance of a lane that was not read overtakes those in the store",
-        "FairTurns._notice_lane",
+        "FairQueue._notice_lane",
         """_Lane(lane, [], "some" if self.unread else "none", self._turn)\n        if known""",
         """_Lane(lane, [], "none", self._turn)\n        if known""",
         f"{TURNS}::test_no_instance_overtakes_an_older_one_that_is_not_in_memory",
     ),
     Mutant(
         "a lane that is read again keeps its instances in memory",
-        "FairTurns.reread",
+        "FairQueue.reread",
         'known.entries, known.rest = [], "some"\n        self._settle(known)',
         'known.rest = "some"\n        self._mark(known)',
         f"{CALLS}::test_an_item_that_was_fired_when_its_pool_was_held_begins_with_the_release[memory]",
@@ -306,8 +306,8 @@ MUTANTS = (
     Mutant(
         "a lane whose slot is free again stays blocked",
         "LaneFeeder.freed",
-        "        self.turns.unblock(lane)\n        self.wake.ring()",
-        "        self.wake.ring()",
+        "        self.queue.unblock(lane)\n        self.wake.notify()",
+        "        self.wake.notify()",
         f"{LIMITS}::test_workers_per_key_work_on_all_items_in_the_end",
     ),
     Mutant(

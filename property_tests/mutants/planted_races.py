@@ -37,7 +37,7 @@ MUTANTS = (
     ),
     Mutant(
         "a read that ends late replaces the row of a commit",
-        "Residents.loaded",
+        "InstanceCache.loaded",
         "        if kept is not None and self.may_use_rows:\n"
         "            return\n"
         "        if kept is not None and version_of",
@@ -46,63 +46,63 @@ MUTANTS = (
     ),
     Mutant(
         "a run that watches no more silences the others",
-        "Residents.unwatch",
+        "InstanceCache.unwatch",
         "left = tuple(other for other in self.watched.pop(address, ()) if other is not change)",
         "self.watched.pop(address, ())\n        left: tuple[Future[None], ...] = ()",
         "engine/test_resident_races.py::test_each_run_that_watches_sees_the_next_change_and_no_other",
     ),
     Mutant(
         "of several runs that watch one sees a change",
-        "Residents._tell_of",
+        "InstanceCache._tell_of",
         "for change in self.watched.pop(address, ()):",
         "for change in self.watched.pop(address, ())[:1]:",
         "engine/test_resident_races.py::test_each_run_that_watches_sees_the_next_change_and_no_other",
     ),
     Mutant(
         "a run that watches misses a change whose outcome is not known",
-        "Residents.landed",
-        "        if self.watched:\n            self._tell_of(resident.address)",
-        "        if self.watched and isinstance(answer, Success):\n            self._tell_of(resident.address)",
+        "InstanceCache.landed",
+        "        if self.watched:\n            self._tell_of(cell.address)",
+        "        if self.watched and isinstance(answer, Success):\n            self._tell_of(cell.address)",
         "engine/test_resident_races.py::test_each_run_that_watches_sees_the_next_change_and_no_other",
     ),
     Mutant(
         "the end of one read of rows ends all others",
-        "Residents.end_read",
+        "InstanceCache.end_read",
         "[other for other in self._reads if other is not changed]",
         "[]",
         "engine/test_resident_races.py::test_of_an_owned_store_a_kept_row_is_the_stored_one",
     ),
     Mutant(
         "after a conflict a turn is decided on the kept row again",
-        "Residents.note_conflict",
-        '        rivals = 1 if items[0].basis == "read" else 0\n        items[0].basis = "read"\n',
-        '        rivals = 1 if items[0].basis == "read" else 0\n',
+        "InstanceCache.note_conflict",
+        '        rivals = 1 if entries[0].row_source == "read" else 0\n        entries[0].row_source = "read"\n',
+        '        rivals = 1 if entries[0].row_source == "read" else 0\n',
         "engine/test_resident_races.py::test_a_conflict_on_a_kept_row_is_no_rival_and_the_row_is_read_then",
     ),
     Mutant(
         "turns are decided on kept rows although those are out of date",
-        "Residents.loaded",
+        "InstanceCache.loaded",
         "            self._note_current(1.0)\n            return\n        self._note_current(0.0)",
         "            self._note_current(1.0)\n            return",
         "engine/test_resident_races.py::test_turns_are_decided_on_kept_rows_while_most_of_those_are_current",
     ),
     Mutant(
         "a shutdown does not reach code that ignored a cancellation",
-        "Resident.stop",
+        "InstanceCell.stop",
         'if task is not None and (run.stop is None or why == "released"):',
         "if task is not None and run.stop is None:",
         "engine/test_waiting_model.py::test_the_first_reason_of_a_stop_counts_and_a_shutdown_cancels_again",
     ),
     Mutant(
         "the last reason of a stop counts",
-        "Resident.stop",
+        "InstanceCell.stop",
         "run.stop = run.stop or why",
         "run.stop = why",
         "engine/test_waiting_model.py::test_the_first_reason_of_a_stop_counts_and_a_shutdown_cancels_again",
     ),
     Mutant(
         "the end of one run ends all runs of its instance",
-        "Resident.forget",
+        "InstanceCell.forget",
         "self.running = tuple(running for running in self.running if running != run_id)",
         "self.running = ()",
         "engine/test_waiting_model.py::test_the_end_of_one_run_ends_no_other",
@@ -148,7 +148,7 @@ MUTANTS = (
     ),
     Mutant(
         "the next group leaves twice",
-        "StoreGroups._answered",
+        "StoreBatcher._answered",
         'if self._waiting and self._state == "idle":',
         "if self._waiting:",
         "engine/test_group_model.py::test_each_request_leaves_once_and_gets_its_answer",
@@ -285,10 +285,10 @@ MUTANTS = (
     Mutant(
         "a run reads its row before it watches it",
         "Checkpoints.changed",
-        "            change = self.residents.watch(address, self.runtime.future())\n            try:\n"
+        "            change = self.cache.watch(address, self.runtime.future())\n            try:\n"
         "                joined = await self._present(run)\n                if self._state",
         "            joined = await self._present(run)\n"
-        "            change = self.residents.watch(address, self.runtime.future())\n            try:\n"
+        "            change = self.cache.watch(address, self.runtime.future())\n            try:\n"
         "                if self._state",
         "engine/test_change_model.py::test_a_run_sees_the_last_change_of_its_row",
     ),

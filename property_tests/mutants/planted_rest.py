@@ -66,15 +66,15 @@ MUTANTS = (
     Mutant(
         "a request that was taken back is counted for ever",
         "Dispatcher._next",
-        "            item.note_cancelled()\n            self._uncount(item)",
-        "            item.note_cancelled()",
+        "            entry.note_cancelled()\n            self._uncount(entry)",
+        "            entry.note_cancelled()",
         CROWDS,
     ),
     Mutant(
         "a run that is interrupted before it began keeps its place",
         "Runner.in_slot",
-        "            if not isinstance(verdict, RunsApart):\n",
-        "            if not isinstance(verdict, RunsApart) and not resident.is_interrupted:\n",
+        "            if not isinstance(verdict, RunInBackground):\n",
+        "            if not isinstance(verdict, RunInBackground) and not cell.is_interrupted:\n",
         CROWDS,
     ),
     Mutant(
@@ -86,8 +86,8 @@ MUTANTS = (
     ),
     Mutant(
         "a run beside the mailbox keeps its place",
-        "ApartRuns._leave",
-        "        self.runner.gates.leave(resident.job_name, execute.alone, resident.address)\n",
+        "BackgroundRuns._leave",
+        "        self.runner.gates.leave(cell.job_name, execute.alone, cell.address)\n",
         "",
         GAVE_UP + "[debounce: a flush by hand-before]",
     ),
@@ -100,7 +100,7 @@ MUTANTS = (
     ),
     Mutant(
         "a turn whose row is being read when the engine stops is not answered",
-        "Resident.leave",
+        "InstanceCell.leave",
         "            self.undecided.reply(Failure(EngineClosed()))\n",
         "",
         ANSWERED + "::test_a_caller_whose_row_is_being_read_when_the_engine_stops[memory]",
@@ -108,22 +108,22 @@ MUTANTS = (
     Mutant(
         "a row that is read after the engine stopped is handled",
         "Dispatcher._loaded",
-        "        if resident.undecided is not item:",
-        "        if not resident:",
+        "        if cell.undecided is not entry:",
+        "        if not cell:",
         ANSWERED + "::test_a_row_that_is_read_after_its_caller_was_answered_changes_nothing[memory]",
     ),
     Mutant(
         "a defect while a job is accepted with its claim answers its alarm only",
-        "ClaimedRuns._end",
-        "item, run.accepting = run.accepting, None",
+        "RunExecutor._end",
+        "entry, run.accepting = run.accepting, None",
         "run.accepting = None",
         ANSWERED + "::test_a_defect_while_a_job_is_accepted_with_its_claim[memory]",
     ),
     Mutant(
         "an event that waits for the end of its step passes an earlier request that is decided again",
         "Dispatcher._again",
-        "        self.residents.note_conflict(items)\n        resident.queue_undecided()\n",
-        "        self.residents.note_conflict(items)\n",
+        "        self.cache.note_conflict(entries)\n        cell.queue_undecided()\n",
+        "        self.cache.note_conflict(entries)\n",
         BATCHED + "::test_an_event_stays_behind_an_earlier_request_that_is_decided_again",
     ),
     Mutant(
@@ -141,16 +141,16 @@ MUTANTS = (
         BATCHED + "::test_a_variable_that_a_handler_sets_reaches_no_later_step",
     ),
     Mutant(
-        "a defect in one answer of a flight keeps the others from theirs",
+        "a defect in one answer of a pending commit keeps the others from theirs",
         "Dispatcher._landed",
-        "            self._conclude(resident, item, result or commit.result)",
-        "            self._answer(resident, item, result or commit.result)\n            self._uncount(item)",
+        "            self._conclude(cell, entry, result or commit.result)",
+        "            self._answer(cell, entry, result or commit.result)\n            self._uncount(entry)",
         ANSWERED + "::test_a_defect_in_one_turn_of_several_that_share_a_commit[memory]",
     ),
     Mutant(
-        "a turn that the store refuses costs the turns of its flight",
+        "a turn that the store refuses costs the turns of its pending commit",
         "taken_apart",
-        "    flight.steps.clear()",
+        "    pending.steps.clear()",
         "    return []",
         "engine/test_fold_laws.py::test_a_turn_that_the_store_refuses_costs_no_neighbour_its_own",
     ),
@@ -163,15 +163,15 @@ MUTANTS = (
     ),
     Mutant(
         "who waits in a mailbox when the engine stops is not answered",
-        "Resident.close_door",
-        "            if item.ended is None:\n                item.reply(Failure(EngineClosed()))",
+        "InstanceCell.close_door",
+        "            if entry.ended is None:\n                entry.reply(Failure(EngineClosed()))",
         "            pass",
         STOPPED + "[task: a terminate during a run-before]",
     ),
     Mutant(
         "a stopped engine looks after a claim in a second",
         "Dispatcher.claim_left",
-        '        if self.door == "open":  # otherwise the next start recovers it\n',
+        '        if self.intake == "open":  # otherwise the next start recovers it\n',
         "        if True:\n",
         LOST_AT_STOP + "[task: next event with effects-after]",
     ),
@@ -187,7 +187,7 @@ MUTANTS = (
         "a claim of unknown outcome is forgotten",
         "Runner.recorded",
         """                if isinstance(refused.failure(), OutcomeUnknown):
-                    self.left_claimed(resident)
+                    self.left_claimed(cell)
 """,
         "",
         GIVEN_UP + "[task: next event with effects-after]",
@@ -195,7 +195,7 @@ MUTANTS = (
     Mutant(
         "a run whose end is of unknown outcome is forgotten",
         "Runner.settled",
-        """                self.left_claimed(resident)
+        """                self.left_claimed(cell)
                 return TurnAnswered(Failure(not_stored(error)))""",
         "                return TurnAnswered(Failure(not_stored(error)))",
         GIVEN_UP + "[task: next event with effects-before]",
@@ -204,11 +204,11 @@ MUTANTS = (
         "effects of a commit of unknown outcome are not looked for",
         "RunningEngine.doubt",
         """        self.alarms.doubt()
-        self.residents.others_wrote()
+        self.cache.others_wrote()
         for feeder in self.feeders.values():
             feeder.doubt()
         self.waits.doubt()
-        self.outbox.wake.ring()
+        self.outbox.wake.notify()
 """,
         "",
         LOST + "[task: a keyed event that tells, and begins an instance-after]",
@@ -238,15 +238,15 @@ MUTANTS = (
     Mutant(
         "a full engine refuses messages",
         "overload",
-        "if pending >= limits.max_pending and item.request.inbound is None:",
+        "if pending >= limits.max_pending and entry.request.inbound is None:",
         "if pending >= limits.max_pending:",
         LIMITS + "test_a_full_engine_refuses_requests_and_takes_alarms_and_messages",
     ),
     Mutant(
         "a mailbox takes one request more than its limit",
         "overload",
-        "if resident is not None and len(resident.waiting) >= limits.mailbox_size:",
-        "if resident is not None and len(resident.waiting) > limits.mailbox_size:",
+        "if cell is not None and len(cell.waiting) >= limits.mailbox_size:",
+        "if cell is not None and len(cell.waiting) > limits.mailbox_size:",
         LIMITS + "test_a_mailbox_takes_as_many_as_its_limit",
     ),
     Mutant(

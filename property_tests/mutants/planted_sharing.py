@@ -154,7 +154,7 @@ MUTANTS = (
     Mutant(
         "abandoned claims are read at the start only",
         "Sweep.others_changed",
-        "self._ended.ring()\n        self._changed.ring()",
+        "self._ended.notify()\n        self._changed.notify()",
         "pass",
         TAKEN_OVER,
     ),
@@ -195,7 +195,7 @@ MUTANTS = (
     ),
     Mutant(
         "a run that an engine must not continue is a defect of the job",
-        "ClaimedRuns._execute",
+        "RunExecutor._execute",
         "if type(begun) is Raised and isinstance(begun.cause, RunLost):",
         "if False:",
         "sharing/test_lost_leases.py::test_a_run_that_is_claimed_when_the_lease_ends_runs_elsewhere",
@@ -203,14 +203,14 @@ MUTANTS = (
     Mutant(
         "a program continues whose instance another engine has deleted",
         "_compare",
-        'resident.stop(run, "interrupted")',
+        'cell.stop(run, "interrupted")',
         "pass",
         "sharing/test_ended_elsewhere.py::test_a_terminate_elsewhere_stops_a_program_within_a_heartbeat",
     ),
     Mutant(
         "a cancellation at another engine interrupts nothing",
         "_compare",
-        "resident.interrupt(run, execute, row)",
+        "cell.interrupt(run, execute, row)",
         "pass",
         "sharing/test_ended_elsewhere.py::test_a_cancellation_elsewhere_interrupts_a_step_within_a_heartbeat",
     ),

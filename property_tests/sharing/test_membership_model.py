@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
-from perdure.engine.holds import Holds
-from perdure.engine.membership import HEARTBEATS, RETRY_MS, SOON_MS, SURE, Membership
-from perdure.engine.sweep import LEFT_MS, SWEEP_MS, Sweep
-from perdure.engine.sweep import RETRY_MS as LOOK_AGAIN_MS
+from perdure.engine.runs.concurrency import Holds
+from perdure.engine.sharing.membership import HEARTBEATS, RETRY_MS, SOON_MS, SURE, Membership
+from perdure.engine.sharing.shared_work import LEFT_MS, SWEEP_MS, ClaimSweeper
+from perdure.engine.sharing.shared_work import RETRY_MS as LOOK_AGAIN_MS
 from perdure.programs.future import asked
 from perdure.runtime.simulated import Simulation
 from perdure.stores.contract import Sharing
@@ -243,7 +243,7 @@ def test_after_each_end_of_an_engine_all_claims_are_looked_at(story: list[tuple[
     shared = Shared(simulation=simulation, fates=[("ok", 0)])
     own, left = Look(simulation), Look(simulation)
     holds = Holds(MemoryBackend().open(), simulation.runtime)
-    sweep = Sweep(simulation.runtime, shared.membership, holds, own, left)  # type: ignore[arg-type]
+    sweep = ClaimSweeper(simulation.runtime, shared.membership, holds, own, left)  # type: ignore[arg-type]
     for loop in (sweep.run(), sweep.run_left()):
         simulation.runtime.spawn(loop, name="sweep")
     simulation.advance(LEFT_MS + 100)
@@ -264,6 +264,6 @@ def test_after_each_end_of_an_engine_all_claims_are_looked_at(story: list[tuple[
     assert all(later - earlier <= SWEEP_MS for earlier, later in pairwise(own.done))
 
 
-def set_living(shared: Shared, sweep: Sweep, living: frozenset[int]) -> None:
+def set_living(shared: Shared, sweep: ClaimSweeper, living: frozenset[int]) -> None:
     shared.membership.others = attrs.evolve(shared.membership.others, living=living)
     sweep.others_changed()

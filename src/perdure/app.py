@@ -12,13 +12,12 @@ import attrs
 from perdure.client.client import Client
 from perdure.client.local_gateway import LocalGateway
 from perdure.client.not_entered import AsyncNotEntered
-from perdure.engine.hook_checks import HookChecks, MistakeFound, MistakeLog
-from perdure.engine.in_flight import InFlight
-from perdure.engine.perform import Perform, perform_directly
-from perdure.engine.residents import Residents
-from perdure.engine.runner import RunEnded
+from perdure.engine.mailbox.instance_cache import InstanceCache
+from perdure.engine.observing.reporting import HookChecks, MistakeFound, MistakeLog
 from perdure.engine.running import RunningEngine, running_engine
-from perdure.engine.sink import EngineView, EventSink, OpenSink, OpenSinks
+from perdure.engine.runs.effects import Perform, perform_directly
+from perdure.engine.runs.runner import RunEnded
+from perdure.engine.sinks import EngineView, EventSink, InFlight, OpenSink, OpenSinks
 from perdure.jobs.definition import AnyDefinition, Definition, check_definition
 from perdure.jobs.ensured import MAX_ENSURED, Ensured, ensured
 from perdure.jobs.plan import check_services
@@ -249,8 +248,8 @@ class OpenApp(AsyncNotEntered):
             stack.push_async_callback(_close, store)
             if isinstance(self.store, str) and (warning := await key_warning(store, keys)) is not None:
                 runtime.log(warning)
-            residents = Residents(store if keys is None else encrypted_store(store, keys))
-            store = residents.shown()
+            cache = InstanceCache(store if keys is None else encrypted_store(store, keys))
+            store = cache.shown()
             _check_journals(store, self.app.served)
             services = await _entered(self.app.services, stack)
             _check(services, self.app.served)
@@ -277,7 +276,7 @@ class OpenApp(AsyncNotEntered):
                 run_ended=self.run_ended,
                 hook_checks=self._hook_checks(runtime) if self.debug else None,
                 sinks=sinks,
-                residents=residents,
+                cache=cache,
             )
             started.append(engine)
             stack.push_async_callback(engine.stop)

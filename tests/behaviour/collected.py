@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from perdure.engine.sink import EngineView, OnEvent, OpenSink
+from perdure.engine.sinks import EngineView, OnEvent, OpenSink
 from perdure.values.live_event import AnyEvent
 
 

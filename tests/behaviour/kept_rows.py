@@ -8,7 +8,7 @@ from __future__ import annotations
 from returns.result import Success
 
 from perdure.client.in_process import engine_of
-from perdure.engine.resident import Resident
+from perdure.engine.mailbox.instance_cell import InstanceCell
 from perdure.programs.future import awaited
 from perdure.testing.world import World
 from perdure.values.instance import Instance
@@ -22,28 +22,28 @@ def check_kept_rows(world: World) -> None:
     if not world.is_open or world.worker.jobs is None:  # it did not start
         return
     worker, engine = world.worker, engine_of(world.worker.jobs)
-    residents = engine.residents
-    if not residents.may_use_rows or engine.stopped.done():
+    cache = engine.cache
+    if not cache.may_use_rows or engine.stopped.done():
         return
-    kept = [resident for named in residents._jobs.values() for resident in named.values() if _rests(resident)]
+    kept = [cell for named in cache._jobs.values() for cell in named.values() if _rests(cell)]
     if len(kept) > CROWD:
         return
-    for resident in kept:
-        before = resident.loaded
-        found = worker.look(awaited(world.store.load(resident.address, None, 0)))
-        may_differ = resident.loaded is not before or not _rests(resident)  # the engine continued during the read
+    for cell in kept:
+        before = cell.loaded
+        found = worker.look(awaited(world.store.load(cell.address, None, 0)))
+        may_differ = cell.loaded is not before or not _rests(cell)  # the engine continued during the read
         if isinstance(found, Success) and not may_differ:
-            _compare(resident, found.unwrap().instance)
+            _compare(cell, found.unwrap().instance)
 
 
-def _rests(resident: Resident) -> bool:
-    return resident.loaded is not None and resident.state == "idle" and resident.is_empty
+def _rests(cell: InstanceCell) -> bool:
+    return cell.loaded is not None and cell.state == "idle" and cell.is_empty
 
 
-def _compare(resident: Resident, row: Instance | None) -> None:
-    assert resident.row == row, f"the engine keeps {resident.row!r}, and the store holds {row!r}"
-    if resident.decoded is not None and row is not None:
-        state = resident.job.plan.state
-        assert resident.decoded.text == row.state
-        decoded = resident.job.decode_state(row)
-        assert state.encode(resident.decoded.value) == state.encode(decoded), "the engine keeps another state"
+def _compare(cell: InstanceCell, row: Instance | None) -> None:
+    assert cell.row == row, f"the engine keeps {cell.row!r}, and the store holds {row!r}"
+    if cell.decoded is not None and row is not None:
+        state = cell.job.plan.state
+        assert cell.decoded.text == row.state
+        decoded = cell.job.decode_state(row)
+        assert state.encode(cell.decoded.value) == state.encode(decoded), "the engine keeps another state"

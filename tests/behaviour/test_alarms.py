@@ -96,7 +96,7 @@ def test_an_alarm_fires_although_an_event_changes_the_state_while_its_row_is_rea
 async def test_an_alarm_fires_again_if_the_clock_goes_back_before_its_turn(world: World) -> None:
     jobs = (await world.open(app(world.outside))).handle(machine)
     await world.run(jobs.send("a", OnAlarm(1_000, (Say("fired"),))))
-    engine_of(world.jobs).residents.close()  # so that the turn waits for the store
+    engine_of(world.jobs).cache.close()  # so that the turn waits for the store
     world.slow("load", ms=10)
     await world.advance(ms=1_005)
     world.shift_wall_clock(-60_000)

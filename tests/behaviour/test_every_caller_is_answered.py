@@ -13,7 +13,7 @@ from world import World, on_each_store
 
 from perdure import App, Client, Limits, Task, TaskContext, attempt, program, tell
 from perdure.client.in_process import engine_of
-from perdure.engine.item import Item
+from perdure.engine.mailbox.entry import MailboxEntry
 from perdure.jobs.call import Call
 from perdure.programs import Do
 from perdure.server.dashboard_data import PageSource
@@ -214,7 +214,7 @@ def posted(world: World, event: Any) -> Brittle:
     reply = Brittle()
     engine = engine_of(world.jobs)
     request = machine.parse("send", machine.encode_input("send", event, 10_000))
-    engine.dispatcher.put(machine, at("a"), Item(request, reply, counts=1))
+    engine.dispatcher.put(machine, at("a"), MailboxEntry(request, reply, pending_weight=1))
     return reply
 
 

@@ -1,7 +1,7 @@
 """A maintenance round deletes everything beyond retention, however much that is."""
 
 from perdure import Limits
-from perdure.engine.maintenance import Maintenance
+from perdure.engine.loops.upkeep import Maintenance
 from perdure.runtime.simulated import Simulation
 from perdure.stores.memory import memory_store
 from perdure.stores.values import Retention

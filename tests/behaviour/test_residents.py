@@ -98,7 +98,7 @@ async def test_after_a_failover_an_instance_that_did_not_exist_is_read_again(wor
     client = await world.open(app(world.outside, concurrency=1))
     engine, jobs = engine_of(client), client.handle(machine)
     await world.run(jobs.send("a", steps(Add())))
-    stored = engine.residents.row(machine.address("a"))
+    stored = engine.cache.row(machine.address("a"))
     await world.run(jobs.terminate("a"))
     first = world.start(jobs.send("b", steps(Wait(1_000))))
     await world.settle()
@@ -129,7 +129,7 @@ def test_an_engine_that_stopped_answers_nothing_from_memory():
         async with App(None).with_jobs(orders).open(MemoryBackend().open()) as jobs:
             await jobs.handle(orders).send("a", 1)
         assert isinstance(await attempt(jobs.handle(orders).get_state("a")), Failure)
-        assert engine_of(jobs).residents.size_bytes == 0
+        assert engine_of(jobs).cache.size_bytes == 0
 
     asyncio.run(main())
 
@@ -137,7 +137,7 @@ def test_an_engine_that_stopped_answers_nothing_from_memory():
 def test_an_instance_in_use_is_kept_while_others_come_and_go():
     async def main():
         async with App(None).with_jobs(orders).open(attrs.evolve(MemoryBackend().open(), cache_bytes=16_000)) as jobs:
-            rows = engine_of(jobs).residents
+            rows = engine_of(jobs).cache
             await jobs.handle(orders).send("a", 1)
             for number in range(100):
                 await jobs.handle(orders).send(f"other-{number}", 1)
@@ -156,7 +156,7 @@ async def test_instances_whose_alarms_fired_are_kept_within_a_bound_of_their_own
         await world.run(jobs.send(str(number), 1))
     await world.close()
     client = await world.open(App(world.outside).with_jobs(orders))
-    rows, jobs = engine_of(client).residents, client.handle(orders)
+    rows, jobs = engine_of(client).cache, client.handle(orders)
     rows.max_unasked = 5
     await world.run(jobs.send("7", 1))
     await world.advance(minutes=2)

@@ -55,7 +55,7 @@ async def test_a_flush_whose_instance_cannot_be_read_at_its_end_is_delivered_aga
     world.suspension("deliver")
     flush = world.start(jobs.flush("a"))
     await world.settle()
-    engine_of(world.jobs).residents.close()  # otherwise the engine knows the row
+    engine_of(world.jobs).cache.close()  # otherwise the engine knows the row
     world.fail("load", StoreUnavailable("load", "the disk is away"))
     world.release("deliver")
     await world.settle()

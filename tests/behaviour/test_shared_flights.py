@@ -13,7 +13,7 @@ from returns.result import Failure, Result, Success
 from world import World, on_each_store
 
 from perdure import App, Limits, Task, TaskContext, attempt, program, tell
-from perdure.engine.store_groups import LARGEST, StoreGroups
+from perdure.engine.commits.batcher import LARGEST, StoreBatcher
 from perdure.programs import Do
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.stores.contract import Store
@@ -192,7 +192,7 @@ def test_a_defect_in_one_answer_keeps_no_other_from_its_own() -> None:
         def send(requests: Sequence[int], answered: Callable[[Sequence[Result[Any, Any]]], None]) -> None:
             answered([Success(number) for number in requests])
 
-        group = StoreGroups(
+        group = StoreBatcher(
             runtime=asyncio_runtime(),
             send_all=send,
             send_one=FutureResult.from_value,
@@ -241,7 +241,7 @@ def test_each_group_takes_the_time_from_its_own_first_request() -> None:
             await store.pass_to(answered_ms)
             store.answer()
 
-    group = StoreGroups(
+    group = StoreBatcher(
         runtime=attrs.evolve(asyncio_runtime(), monotonic_ms=lambda: store.now_ms),
         send_all=store.send,
         send_one=FutureResult.from_value,

@@ -13,8 +13,7 @@ from world import World, on_each_store
 
 from perdure import App, Do, Limits, Task, TaskContext, program
 from perdure.client.in_process import engine_of
-from perdure.engine.in_flight import InFlight
-from perdure.engine.sink import EngineView, OpenSink, OpenSinks, SinkLag
+from perdure.engine.sinks import EngineView, InFlight, OpenSink, OpenSinks, SinkLag
 from perdure.telemetry import on_event
 from perdure.values.errors import DefinitionError
 from perdure.values.event import JobExecuted, JobStarted, TaskScheduled

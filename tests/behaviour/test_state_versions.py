@@ -291,7 +291,7 @@ async def _rewrite(world: World, address: Address, **changes: Any) -> None:
     assert row is not None
     await world.inspect(lambda store: store.commit(put(row, row.updated_ms, **changes)))
     if world.world.is_open:
-        engine_of(world.jobs).residents.close()  # the engine knows its own writes only
+        engine_of(world.jobs).cache.close()  # the engine knows its own writes only
 
 
 # ---------------------------------------------------------------- unreadable states

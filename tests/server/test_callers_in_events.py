@@ -10,7 +10,7 @@ import orjson
 
 from perdure import App, Do, Limits, Retry, Task, TaskContext, fail, program, tell
 from perdure.client.client import Client
-from perdure.engine.sink import EventSink
+from perdure.engine.sinks import EventSink
 from perdure.server.access import Access
 from perdure.server.api import asgi
 from perdure.server.tokens import Tokens

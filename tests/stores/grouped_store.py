@@ -2,7 +2,7 @@
 
 import attrs
 
-from perdure.engine.store_groups import StoreGroups
+from perdure.engine.commits.batcher import StoreBatcher
 from perdure.programs.future import asked, settled
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.stores.values import LoadRequest
@@ -24,10 +24,10 @@ class _One:
 
 def grouped(store):
     runtime = asyncio_runtime()
-    commits = StoreGroups(
+    commits = StoreBatcher(
         runtime=runtime, send_all=store.commit_all, send_one=settled, lost=OutcomeUnknown, name="commits"
     )
-    loads = StoreGroups(
+    loads = StoreBatcher(
         runtime=runtime,
         send_all=store.load_all,
         send_one=settled,

@@ -11,8 +11,7 @@ import pytest
 from world import World, on_each_store, say
 
 from perdure import App, Do, Task, TaskContext, program, succeed
-from perdure.engine.sink import EngineView, OpenSink
-from perdure.engine.tracing import EffectBegun, EffectSpan, TurnBegun, TurnEnded
+from perdure.engine.sinks import EffectBegun, EffectSpan, EngineView, OpenSink, TurnBegun, TurnEnded
 from perdure.runtime.simulated_task import SimulatedCancellation
 from perdure.values.errors import DefinitionError
 from perdure.values.failure import FailureRecord

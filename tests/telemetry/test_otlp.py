@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from otlp_receiver import Received, receiving
 
 from perdure import App, Do, Task, TaskContext, effect, program, tell
-from perdure.engine.sink import EngineView, OpenSink
+from perdure.engine.sinks import EngineView, OpenSink
 from perdure.telemetry.opentelemetry import opentelemetry
 from perdure.values.event import JobFailed
 from perdure.values.live_event import AnyEvent

@@ -14,8 +14,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from perdure.engine.in_flight import InFlight
-from perdure.engine.sink import SinkLag
+from perdure.engine.sinks import InFlight, SinkLag
 from perdure.stores.values import Health
 from perdure.telemetry.prometheus import prometheus
 from perdure.telemetry.prometheus.catalogue import COUNTED, LEAVINGS, METRICS, READ

@@ -32,7 +32,7 @@ from perdure import (
     program,
     tell,
 )
-from perdure.engine.tracing import turn_begun
+from perdure.engine.sinks import turn_begun
 from perdure.jobs.call import Call
 from perdure.jobs.request import ALARM, RECOVER
 from perdure.programs import gather

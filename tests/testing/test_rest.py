@@ -12,7 +12,7 @@ from shop import Shop, app
 
 from perdure import App, Do, Task, TaskContext, program
 from perdure.client.in_process import engine_of
-from perdure.engine.in_flight import InFlight
+from perdure.engine.sinks import InFlight
 from perdure.examples.order_processor import OrderPlaced, order_processor
 from perdure.programs import sleep
 from perdure.runtime.record import Runtime

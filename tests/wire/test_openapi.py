@@ -11,7 +11,7 @@ from openapi_spec_validator import validate
 from reminder import Reminder
 
 from perdure import Task, succeed
-from perdure.engine.in_flight import InFlight
+from perdure.engine.sinks import InFlight
 from perdure.examples.order_processor import order_processor
 from perdure.examples.token_refresher import token_refresher
 from perdure.examples.webhook_batcher import webhook_batcher

@@ -25,7 +25,7 @@ from perdure.client.arguments import (
 )
 from perdure.client.by_name import JobByName
 from perdure.client.gateway import Gateway
-from perdure.engine.in_flight import InFlight
+from perdure.engine.sinks import InFlight
 from perdure.jobs.call import Call, result_of
 from perdure.jobs.definition import AnyDefinition, CallError, Definition
 from perdure.jobs.explanation import NO_ANSWERS, Answers, Asked, Explanation, request_of

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal, Protocol
 
 from perdure.client.by_name import JobByName
-from perdure.engine.in_flight import InFlight
+from perdure.engine.sinks import InFlight
 from perdure.jobs.call import Call
 from perdure.jobs.definition import AnyDefinition, CallError, Dispatch
 from perdure.jobs.explanation import Answers, Explanation

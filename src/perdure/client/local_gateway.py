@@ -15,12 +15,11 @@ from perdure.client.arguments import check_definition
 from perdure.client.by_name import NamedJob
 from perdure.client.redrive import Redrive
 from perdure.client.together import together
-from perdure.engine.exposition import Exposition
-from perdure.engine.in_flight import InFlight
-from perdure.engine.inputs import inputs_beside_turns
-from perdure.engine.item import Item
+from perdure.engine.loops.outbox import with_unserved
+from perdure.engine.mailbox.entry import MailboxEntry
 from perdure.engine.running import RunningEngine
-from perdure.engine.unserved import with_unserved
+from perdure.engine.runs.runner import inputs_beside_turns
+from perdure.engine.sinks import Exposition, InFlight
 from perdure.jobs.call import Call, mapped, result_of
 from perdure.jobs.definition import AnyDefinition, CallError
 from perdure.jobs.display import NOT_FOUND, report_status
@@ -121,8 +120,8 @@ class LocalGateway:
         """Begin a request, and return the awaitable of its result."""
         engine = self.engine
         try:
-            resident = engine.residents.find(job, id_)
-            address = job.address(check_id(id_)) if resident is None else resident.address
+            cell = engine.cache.find(job, id_)
+            address = job.address(check_id(id_)) if cell is None else cell.address
             request = build(engine.limits)
             if request.idempotency_key is not None:
                 check_key(request.idempotency_key)
@@ -136,7 +135,7 @@ class LocalGateway:
         if engine.limits.on_full == "block" or (job.keeps_journal == "yes" and type(request.command) is Resume):
             return self._later(job, address, request)
         answer = engine.runtime.future()
-        engine.dispatcher.put(job, address, Item(request, answer), resident)
+        engine.dispatcher.put(job, address, MailboxEntry(request, answer), cell)
         return answer
 
     async def _later(self, job: AnyDefinition, address: Address, request: Request) -> Result[Any, Any]:
@@ -343,7 +342,7 @@ class LocalGateway:
         found = await engine.reads.answer(lambda: answer_of(engine.store.load(address, key, engine.runtime.now_ms())))
         if not isinstance(found, Success):
             return Failure(found.failure())
-        running = engine.residents.running(address)
+        running = engine.cache.running(address)
         hold = engine.runner.holds.of(job.kind, job.name)
         inputs = inputs_beside_turns(engine.runtime, engine.store, engine.limits, running=running, hold=hold)
         journal = await self._journal(found.unwrap().instance)

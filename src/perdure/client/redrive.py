@@ -7,8 +7,8 @@ from typing import Any, Literal
 import attrs
 from returns.result import Failure, Result, Success
 
-from perdure.engine.inputs import inputs_beside_turns
 from perdure.engine.running import RunningEngine
+from perdure.engine.runs.runner import inputs_beside_turns
 from perdure.jobs.messages import redriven
 from perdure.programs.future import answer_of
 from perdure.values.event import Event
@@ -35,7 +35,7 @@ class Redrive:
         try:
             return await self._perform(message_id)
         finally:
-            self.engine.outbox.wake.ring()
+            self.engine.outbox.wake.notify()
 
     async def _perform(self, message_id: int) -> Result[Literal["redriven", "not_found"], Any]:
         found = await answer_of(self.engine.store.dead_letters(message_id - 1, 1))

@@ -26,7 +26,7 @@ from perdure.dashboard.components import (
 )
 from perdure.dashboard.frame import Frame
 from perdure.dashboard.page import Page
-from perdure.engine.in_flight import InFlight
+from perdure.engine.sinks import InFlight
 from perdure.stores.values import Health
 from perdure.telemetry.activity import Minute, Trouble
 from perdure.values.address import Address

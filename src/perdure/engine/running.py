@@ -10,45 +10,34 @@ from typing import Any, Final, Literal
 import attrs
 
 from perdure._lazy import load_postponed
-from perdure.engine.alarms import Alarms
-from perdure.engine.commits import Commits
-from perdure.engine.concurrency_limit import ConcurrencyLimit, ConcurrencyLimits, spare_slots
-from perdure.engine.direct_reads import DirectReads
+from perdure.engine.commits.turn_commits import Commits
 from perdure.engine.dispatcher import Dispatcher
-from perdure.engine.ended_elsewhere import EndedElsewhere
-from perdure.engine.ensure import Ensuring
-from perdure.engine.holds import Holds
-from perdure.engine.hook_checks import HookChecks
-from perdure.engine.in_flight import InFlight
-from perdure.engine.incident import INCIDENTS, incident
-from perdure.engine.lane_feeder import LaneFeeder, lane_feeders
-from perdure.engine.lane_limit import LaneLimit
-from perdure.engine.maintenance import Maintenance
-from perdure.engine.membership import HEARTBEATS, Membership
-from perdure.engine.outbox import Outbox
-from perdure.engine.perform import Perform, perform_directly
-from perdure.engine.recovery import Recovery
-from perdure.engine.reporting import Reporting
-from perdure.engine.resident import Resident
-from perdure.engine.residents import Residents
-from perdure.engine.runner import RunEnded, Runner
-from perdure.engine.shared_work import (
+from perdure.engine.loops.alarms import Alarms
+from perdure.engine.loops.lane_feeder import LaneFeeder, lane_feeders
+from perdure.engine.loops.outbox import Outbox
+from perdure.engine.loops.upkeep import Ensuring, Maintenance, Recovery, TakingUp
+from perdure.engine.loops.waker import Waker, every
+from perdure.engine.mailbox.instance_cache import InstanceCache
+from perdure.engine.mailbox.instance_cell import InstanceCell
+from perdure.engine.observing.caller_reads import DirectReads, StatusWaiters
+from perdure.engine.observing.reporting import INCIDENTS, HookChecks, Reporting, incident
+from perdure.engine.runs.concurrency import ConcurrencyLimit, ConcurrencyLimits, Holds, LaneLimit, spare_slots
+from perdure.engine.runs.effects import Perform, perform_directly, traced
+from perdure.engine.runs.runner import RunEnded, Runner
+from perdure.engine.sharing.membership import HEARTBEATS, Membership
+from perdure.engine.sharing.shared_work import (
     ALARM_POLL_MS,
     MESSAGE_POLL_MS,
     NOTIFIED_POLL_MS,
-    every,
+    ClaimSweeper,
+    RevokedRuns,
     handles_alarm,
     left_work_of,
     membership_of,
     while_leased,
     work_of,
 )
-from perdure.engine.sink import OpenSinks
-from perdure.engine.sweep import Sweep
-from perdure.engine.taking_up import TakingUp
-from perdure.engine.traced import traced
-from perdure.engine.waits import Waits
-from perdure.engine.wake import Wake
+from perdure.engine.sinks import InFlight, OpenSinks
 from perdure.jobs.code_fingerprint import code_of
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.ensured import Ensured
@@ -87,7 +76,7 @@ class RunningEngine:
         runner: runs the programs of turns.
         alarms: fires due alarms.
         outbox: delivers messages.
-        residents: the instances in this process.
+        cache: keeps the instances of this process.
         ensuring: creates the declared instances.
         waits: callers that wait for the status of an instance.
         sinks: tells the open sinks.
@@ -107,8 +96,8 @@ class RunningEngine:
     alarms: Alarms
     outbox: Outbox
     ensuring: Ensuring
-    waits: Waits
-    residents: Residents
+    waits: StatusWaiters
+    cache: InstanceCache
     sinks: OpenSinks
     stopped: Future[str]
     membership: Membership | None = None
@@ -120,7 +109,7 @@ class RunningEngine:
     _leaving: Timer | None = None
     _suspicion: Timer | None = None
     _stopping: Timer | None = None
-    _sweep: Sweep | None = None
+    _sweep: ClaimSweeper | None = None
 
     def __attrs_post_init__(self) -> None:
         self.ended = self.runtime.future()
@@ -166,7 +155,7 @@ class RunningEngine:
             self._loop(feeder.run(), f"lanes of {kind}:{name}")
         self._loop(self.outbox.run(), "outbox")
         if self.store.listen is not None:
-            self.store.listen(self.outbox.wake.ring)
+            self.store.listen(self.outbox.wake.notify)
         codes = {job: code_of(definition, self.store.reads) for job, definition in self.jobs.items()}
         taking_up = TakingUp(
             *(self.store, self.runtime, self.dispatcher, self.outbox, self.jobs, codes, self.limits),
@@ -177,10 +166,10 @@ class RunningEngine:
         if self.membership is not None and self._sweep is not None:
             self._loop(every(self.runtime, ALARM_POLL_MS, self._look_at_alarms), "alarm poll")
             poll_ms = MESSAGE_POLL_MS if self.store.listen is None else NOTIFIED_POLL_MS
-            self._loop(every(self.runtime, poll_ms, self.outbox.wake.ring), "message poll")
+            self._loop(every(self.runtime, poll_ms, self.outbox.wake.notify), "message poll")
             beat_ms = self.membership.sharing.lease_ms / HEARTBEATS
-            reads, at_work = self.dispatcher.turns.reads, lambda: self.dispatcher.in_flight().instances
-            ended = EndedElsewhere(reads, self.residents, at_work)
+            reads, busy = self.dispatcher.turns.reads, lambda: self.dispatcher.in_flight().instances
+            ended = RevokedRuns(reads, self.cache, busy)
             self._loop(every(self.runtime, beat_ms, ended.look), "look for runs that ended elsewhere")
             self._loop(self._sweep.run(), "sweep")
             self._loop(self._sweep.run_left(), "sweep of all claims")
@@ -198,7 +187,7 @@ class RunningEngine:
         self.outbox.is_own = is_own
         own = self._recovery(work_of(self.store, membership))
         left = self._recovery(left_work_of(self.store, membership), recovers=is_delivered_beside_others)
-        self._sweep = Sweep(self.runtime, membership, self.runner.holds, own, left)
+        self._sweep = ClaimSweeper(self.runtime, membership, self.runner.holds, own, left)
         membership.changed, membership.expired, membership.lost = self.others_changed, self._lease_lost, self.lost
         await membership.join()
         self.runner.others = membership.others
@@ -208,7 +197,7 @@ class RunningEngine:
         self.alarms.doubt()
         for feeder in self.feeders.values():
             feeder.doubt()  # other engines queue instances too
-        self.residents.others_wrote()
+        self.cache.others_wrote()
         if self.waits.count:
             self.waits.doubt()
 
@@ -217,7 +206,7 @@ class RunningEngine:
         if self.membership is not None:
             self.runner.others = self.membership.others
         self.alarms.doubt()
-        self.outbox.wake.ring()
+        self.outbox.wake.notify()
         if self._sweep is not None:
             self._sweep.others_changed()
 
@@ -240,13 +229,13 @@ class RunningEngine:
 
         When it is certain again, the rows are read again: after a failover they may be older than those in memory.
         """
-        self.residents.may_use_rows = state == "sure"
-        self.residents.doubt_all()
+        self.cache.may_use_rows = state == "sure"
+        self.cache.doubt_all()
         if state == "sure":
             self.alarms.doubt()
             for feeder in self.feeders.values():
                 feeder.doubt()
-            self.outbox.wake.ring()
+            self.outbox.wake.notify()
 
     def _trust(self) -> None:
         """Claim events late again, because no code of a job has killed this process for a while."""
@@ -262,7 +251,7 @@ class RunningEngine:
         """
         if self._stopping is None:
             self.runner.phase = "closing"
-            self.dispatcher.close_door()
+            self.dispatcher.close_intake()
             self.waits.close()
             self.alarms.close()
             for feeder in self.feeders.values():
@@ -283,10 +272,10 @@ class RunningEngine:
         """
         timer = self.begin_stop()
         interrupted: BaseException | None = None
-        for wait in (self.stop_loops, self.dispatcher.at_work.emptied, self.outbox.written, self.reads.answered):
+        for wait in (self.stop_loops, self.dispatcher.busy.emptied, self.outbox.written, self.reads.answered):
             interrupted = await self._see_through(wait) or interrupted
         timer.cancel()
-        self.residents.close()
+        self.cache.close()
         self.reads.leave()
         if self._suspicion is not None:
             self._suspicion.cancel()
@@ -318,12 +307,12 @@ class RunningEngine:
 
     def stop_runs(self) -> None:
         """Cancel every run in progress and release its claim; after five seconds, abandon those that ignore it."""
-        self.dispatcher.at_work.stop_runs()
+        self.dispatcher.busy.stop_runs()
         if self._leaving is None:
             self._leaving = self.runtime.call_later(LEAVE_AFTER_MS, self._leave_behind)
 
     def _leave_behind(self) -> None:
-        self.left_behind = self.dispatcher.at_work.leave()
+        self.left_behind = self.dispatcher.busy.leave()
         self.outbox.abandon()
         self.reads.leave()
 
@@ -359,8 +348,8 @@ class RunningEngine:
             return
         self.runtime.log(LogRecord("error", "engine stopping after fatal error", {"reason": reason}))
         self.runner.phase = "closing"
-        self.dispatcher.close_door()
-        self.residents.close()
+        self.dispatcher.close_intake()
+        self.cache.close()
         self.waits.close()
         for task in self._loops:
             task.cancel()
@@ -398,7 +387,7 @@ class RunningEngine:
             if waits is not None:
                 waits.committed(turn)
         if transition.messages:
-            self.outbox.wake.ring()
+            self.outbox.wake.notify()
         if transition.inbound is not None and type(transition.inbound) is Consumed:
             self.outbox.consumed(transition.inbound.message_id)
         write = transition.write
@@ -430,7 +419,7 @@ class RunningEngine:
         """Look for the alarms and the queued instances of a job that is held no longer."""
         self.alarms.doubt()
         for feeder in self.feeders.values():
-            feeder.wake.ring()
+            feeder.wake.notify()
 
     async def oldest_queued(self, job: Job) -> datetime | None:
         """Return when the longest waiting queued instance of a job was created; see `LaneFeeder.oldest`."""
@@ -458,20 +447,20 @@ class RunningEngine:
         if self.sinks.told:
             for event in events:
                 self.sinks.tell(event)
-        self.outbox.wake.ring()
+        self.outbox.wake.notify()
 
     def doubt(self) -> None:
         """Read alarms and messages again, because a transition with an unknown outcome may be durable."""
         self.alarms.doubt()
-        self.residents.others_wrote()
+        self.cache.others_wrote()
         for feeder in self.feeders.values():
             feeder.doubt()
         self.waits.doubt()
-        self.outbox.wake.ring()
+        self.outbox.wake.notify()
 
     def _recover_if_left(self, transition: Transition) -> None:
         """Recover an instance that was resumed, or had two claims, if no run holds its claim."""
-        running, write = self.residents.running(transition.address), transition.write
+        running, write = self.cache.running(transition.address), transition.write
         if type(write) is not Put:
             return
         after = write.instance
@@ -494,7 +483,7 @@ def running_engine(
     run_ended: RunEnded | None = None,
     hook_checks: HookChecks | None = None,
     sinks: OpenSinks | None = None,
-    residents: Residents | None = None,
+    cache: InstanceCache | None = None,
 ) -> RunningEngine:
     """Assemble an engine. It does nothing before ``start``.
 
@@ -509,16 +498,16 @@ def running_engine(
         run_ended: called with the end of every program.
         hook_checks: inspect a sample of the runs; None without the debug mode.
         sinks: tells the open sinks; None for none.
-        residents: keeps the instances of the store in memory; by default a new one.
+        cache: keeps the instances of the store in memory; by default a new one.
     """
     load_postponed()
     membership, runtime = membership_of(store, runtime, jobs)
     work, perform = work_of(store, membership), while_leased(perform, membership)
-    sinks, residents = sinks or OpenSinks(runtime), residents or Residents(store)
+    sinks, cache = sinks or OpenSinks(runtime), cache or InstanceCache(store)
     tracing, reporting = sinks.tracing, Reporting(runtime, sinks)
     lost: Callable[[str], None] = lambda address: engine.fail(_fence_lost(store, address))  # noqa: E731 - of one line
-    dispatcher = Dispatcher(runtime, limits, jobs, lost, reporting, residents)
-    commits, holds = Commits(store, runtime, limits, reporting, residents), Holds(store, runtime)
+    dispatcher = Dispatcher(runtime, limits, jobs, lost, reporting, cache)
+    commits, holds = Commits(store, runtime, limits, reporting, cache), Holds(store, runtime)
     runner = Runner(
         store,
         runtime,
@@ -526,7 +515,7 @@ def running_engine(
         limits,
         _gates(runtime, limits, jobs),
         commits,
-        residents,
+        cache,
         reporting,
         holds,
         left_claimed=partial(_claim_left, dispatcher),
@@ -535,8 +524,8 @@ def running_engine(
         hook_checks=hook_checks,
         tracing=tracing,
     )
-    alarms = Alarms(work, runtime, dispatcher.with_runner(runner), jobs, holds, limits, residents, Wake(runtime))
-    outbox = Outbox(work, runtime, dispatcher, jobs, limits, Wake(runtime), reporting)
+    alarms = Alarms(work, runtime, dispatcher.with_runner(runner), jobs, holds, limits, cache, Waker(runtime))
+    outbox = Outbox(work, runtime, dispatcher, jobs, limits, Waker(runtime), reporting)
     engine = RunningEngine(
         store,
         runtime,
@@ -546,22 +535,22 @@ def running_engine(
         runner,
         alarms,
         outbox,
-        Ensuring(residents, runtime, dispatcher, ensured),
-        Waits(store, DirectReads(residents, runtime), runtime, limits.waits),
-        residents,
+        Ensuring(cache, runtime, dispatcher, ensured),
+        StatusWaiters(store, DirectReads(cache, runtime), runtime, limits.waits),
+        cache,
         sinks,
         stopped=runtime.future(),
         membership=membership,
-        feeders=lane_feeders(dispatcher, jobs, residents, holds),
+        feeders=lane_feeders(dispatcher, jobs, cache, holds),
     )
     commits.committed, commits.in_doubt, holds.released = engine.committed, engine.doubt, engine.released
     runner.process_ends = outbox.process_ends = engine.process_ends
     return engine
 
 
-def _claim_left(dispatcher: Dispatcher, resident: Resident) -> None:
-    dispatcher.turns.runner.gates.doubt_claim(resident.job_name, resident.address)
-    dispatcher.claim_left(resident)
+def _claim_left(dispatcher: Dispatcher, cell: InstanceCell) -> None:
+    dispatcher.turns.runner.gates.doubt_claim(cell.job_name, cell.address)
+    dispatcher.claim_left(cell)
 
 
 def _gates(runtime: Runtime, limits: Limits, jobs: Mapping[tuple[str, str], AnyDefinition]) -> ConcurrencyLimits:

@@ -481,7 +481,7 @@ def _refusal(job: AnyDefinition, error: object, request: Request) -> FailureReco
     return record_failure(Failure(getattr(error, "error", error)), job.plan.errors, secrets=secrets)
 
 
-def rejoin(execute: Execute, loaded: Loaded, others: OtherEngines = NO_OTHERS) -> Execute | Commit:
+def merge_background_run(execute: Execute, loaded: Loaded, others: OtherEngines = NO_OTHERS) -> Execute | Commit:
     """Merge a run that ran beside the mailbox with the instance as it is stored at its end.
 
     If the instance or the claim no longer exists, or another engine took the claim over, the run changes nothing.

@@ -13,7 +13,7 @@ from returns.result import Failure, Result, Success
 
 from perdure.client.arguments import check_definition
 from perdure.codecs import Codec
-from perdure.engine.in_flight import InFlight
+from perdure.engine.sinks import InFlight
 from perdure.jobs.call import Call
 from perdure.jobs.definition import AnyDefinition, CallError
 from perdure.jobs.display import NOT_FOUND

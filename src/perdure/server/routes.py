@@ -18,7 +18,7 @@ from perdure.client.client import Client, gateway_of
 from perdure.client.in_process import acting_for, engine_of
 from perdure.client.local_gateway import LocalGateway
 from perdure.codecs import Codec
-from perdure.engine.exposition import Exposition
+from perdure.engine.sinks import Exposition
 from perdure.jobs.call import Call, result_of
 from perdure.server.access import Caller
 from perdure.server.body import departure

@@ -9,7 +9,7 @@ from typing import Final
 
 import attrs
 
-from perdure.engine.sink import EngineView, OpenSink
+from perdure.engine.sinks import EngineView, OpenSink
 from perdure.values.event import (
     DebounceFlushed,
     JobExecuted,

@@ -9,7 +9,7 @@ from typing import cast
 
 import attrs
 
-from perdure.engine.sink import EngineView, OnEvent, OpenSink
+from perdure.engine.sinks import EngineView, OnEvent, OpenSink
 from perdure.values.errors import DefinitionError
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import attrs
 
-from perdure.engine.sink import EngineView, OpenSink
+from perdure.engine.sinks import EngineView, OpenSink
 from perdure.values.address import Address
 from perdure.values.errors import DefinitionError
 from perdure.values.event import JobFailed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, TypeAlias
 
-from perdure.engine.tracing import EffectBegun, TurnBegun
+from perdure.engine.sinks import EffectBegun, TurnBegun
 from perdure.values.address import Address
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable
 
 from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation, get_meter
 
-from perdure.engine.in_flight import InFlight
-from perdure.engine.sink import OnEvent
+from perdure.engine.sinks import InFlight, OnEvent
 from perdure.telemetry.opentelemetry.metric_values import INSTRUMENTS, Instrument, metric_values
 from perdure.telemetry.opentelemetry.spans import SCOPE
 from perdure.values.live_event import AnyEvent

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from perdure.engine.sink import EngineView, OpenSink
+from perdure.engine.sinks import EngineView, OpenSink
 from perdure.values.errors import DefinitionError
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from perdure.engine.tracing import EffectBegun, EffectSpan, TurnBegun, TurnEnded
+from perdure.engine.sinks import EffectBegun, EffectSpan, TurnBegun, TurnEnded
 from perdure.telemetry.opentelemetry.attributes import name_of_turn, of_effect, of_exception, of_run, of_turn
 from perdure.telemetry.opentelemetry.context import current, inside, span_context, text_of
 from perdure.values.failure import FailureRecord

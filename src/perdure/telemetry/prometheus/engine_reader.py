@@ -9,7 +9,7 @@ import attrs
 from returns.future import FutureResult
 from returns.result import Result
 
-from perdure.engine.sink import EngineView
+from perdure.engine.sinks import EngineView
 from perdure.programs.future import answer_of
 from perdure.runtime.record import LogRecord, SpawnedTask
 from perdure.runtime.tasks import ended

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric as Family
 
-from perdure.engine.exposition import Exposition
+from perdure.engine.sinks import Exposition
 from perdure.runtime.record import Runtime, SpawnedTask
 from perdure.runtime.tasks import ended
 from perdure.telemetry.prometheus.engine_reader import EngineReader

@@ -7,8 +7,7 @@ from typing import TypeAlias
 
 import attrs
 
-from perdure.engine.in_flight import InFlight
-from perdure.engine.sink import SinkLag
+from perdure.engine.sinks import InFlight, SinkLag
 from perdure.stores.values import Health
 from perdure.telemetry.prometheus.catalogue import (
     CACHE_LIMIT,

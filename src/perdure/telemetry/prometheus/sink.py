@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal, cast
 
 import attrs
 
-from perdure.engine.sink import EngineView, OpenSink
+from perdure.engine.sinks import EngineView, OpenSink
 from perdure.runtime.record import SpawnedTask
 from perdure.runtime.tasks import ended
 from perdure.telemetry.prometheus.counting import Counting

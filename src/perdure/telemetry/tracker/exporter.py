@@ -7,8 +7,8 @@ from typing import Any, Final, Literal, assert_never
 
 import attrs
 
-from perdure.engine.sink import SinkLag
-from perdure.engine.wake import Wake
+from perdure.engine.loops.waker import Waker
+from perdure.engine.sinks import SinkLag
 from perdure.runtime.record import Runtime, SpawnedTask
 from perdure.runtime.tasks import ended
 from perdure.stores.values import LoggedEvent
@@ -59,11 +59,11 @@ class Exporter:
     _last: int = 0  # the end of the log: as read, and one more for each event since
     _oldest_ms: int | None = None
     _probing: Literal["no", "yes"] = "no"
-    _wake: Wake = attrs.field(init=False)
+    _wake: Waker = attrs.field(init=False)
     _origin: dict[str, str] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._wake = Wake(self.runtime)
+        self._wake = Waker(self.runtime)
         engine = f"perdure/{installed_version()}"
         self._origin = {"service": self.options.service, "environment": self.options.environment, "engine": engine}
 
@@ -74,7 +74,7 @@ class Exporter:
             self._told += 1
             self._last += 1
             if self._told == 1 or self._told == self.options.batch_size:  # noqa: PLR1714 - a set would cost more
-                self._wake.ring()
+                self._wake.notify()
 
     def lag(self) -> SinkLag:
         """Return how far the endpoint is behind the log."""
@@ -84,7 +84,7 @@ class Exporter:
     async def close(self, task: SpawnedTask[Any]) -> None:
         """Flush once within the limit, and end the task of `run`."""
         self.retries.close()
-        self._wake.ring()
+        self._wake.notify()
         timer = self.runtime.call_later(self.options.shutdown_timeout_ms, lambda: _cancel(task))
         try:
             await ended(task, self.runtime)
@@ -118,7 +118,7 @@ class Exporter:
         if is_shared and not self._told:
             return
         if self.retries.state == "open" and self._told < self.options.batch_size:
-            timer = self.runtime.call_later(self.options.flush_interval_ms, self._wake.ring)
+            timer = self.runtime.call_later(self.options.flush_interval_ms, self._wake.notify)
             await self._wake.wait_until(None)
             timer.cancel()
 
@@ -128,7 +128,7 @@ class Exporter:
         except GaveUp:
             raise
         except Exception as error:  # noqa: BLE001 - such as a function ``include`` that raises
-            self._wake.ring()
+            self._wake.notify()
             fix = "correct the function include, or report this defect"
             await self.retries.wait_for_operator("tracker raised an exception", excerpt(error), fix)
 

@@ -11,7 +11,7 @@ import attrs
 from returns.future import FutureResult
 from returns.result import Result, Success
 
-from perdure.engine.sink import OnEvent
+from perdure.engine.sinks import OnEvent
 from perdure.programs.future import answer_of
 from perdure.runtime.record import Runtime
 from perdure.stores.contract import CursorOperation, EventsOperation, MoveCursorOperation

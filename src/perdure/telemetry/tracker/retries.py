@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import attrs
 
-from perdure.engine.wake import Wake
+from perdure.engine.loops.waker import Waker
 from perdure.runtime.record import LogRecord, Runtime
 from perdure.values.retry import Backoff
 
@@ -32,10 +32,10 @@ class Retries:
     backoff: Backoff
     state: Literal["open", "closing"] = "open"
     problem: str = ""
-    _pause: Wake = attrs.field(init=False)
+    _pause: Waker = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._pause = Wake(self.runtime)
+        self._pause = Waker(self.runtime)
 
     async def wait(self, failures: int, message: str, reason: str, *, at_least_ms: int = 0) -> None:
         """Log a failure that passes without an operator, and wait.
@@ -69,7 +69,7 @@ class Retries:
         self.problem = fields["reason"]
         if self.state == "closing":
             raise GaveUp
-        timer = self.runtime.call_later(delay_ms, self._pause.ring)
+        timer = self.runtime.call_later(delay_ms, self._pause.notify)
         await self._pause.wait_until(None)
         timer.cancel()
 
@@ -82,7 +82,7 @@ class Retries:
     def close(self) -> None:
         """End a wait, and let the next failure be the last."""
         self.state = "closing"
-        self._pause.ring()
+        self._pause.notify()
 
     def log(self, level: Literal["info", "warning", "error"], message: str, **fields: object) -> None:
         """Log a line about this sink."""

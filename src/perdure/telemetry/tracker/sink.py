@@ -9,7 +9,7 @@ from typing import Final, Literal, get_args
 
 import attrs
 
-from perdure.engine.sink import EngineView, OpenSink
+from perdure.engine.sinks import EngineView, OpenSink
 from perdure.runtime.record import SpawnedTask
 from perdure.telemetry.tracker.endpoint import Endpoint, Post
 from perdure.telemetry.tracker.exporter import Exporter

@@ -12,7 +12,7 @@ from typing_extensions import TypeForm
 
 from perdure.codecs import Codec
 from perdure.codecs.json_schema import JsonSchema
-from perdure.engine.in_flight import InFlight
+from perdure.engine.sinks import InFlight
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.keys import MAX_KEY_CHARACTERS
 from perdure.jobs.request import ALARM, PAUSE, RESUME, TERMINATE, CommandSpec

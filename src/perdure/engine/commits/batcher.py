@@ -1,0 +1,254 @@
+"""Batches the requests to the store that are ready together: one batch is under way while the next one collects.
+
+The reads of turns travel in such batches, and so do the commits (`perdure.engine.commits.turn_commits`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final, Generic, Literal, Protocol, TypeAlias, TypeVar
+
+import attrs
+from returns.future import FutureResult
+from returns.result import Failure, Result
+
+from perdure.programs.exit import is_closing
+from perdure.programs.future import answer_of
+from perdure.runtime.record import LogRecord, Runtime
+from perdure.runtime.tasks import start_eagerly
+from perdure.stores.contract import Store
+from perdure.stores.values import LoadRequest
+from perdure.values.address import Address
+from perdure.values.errors import StoreError, StoreUnavailable
+from perdure.values.transition import Loaded
+
+R_co = TypeVar("R_co", covariant=True)
+R = TypeVar("R")
+
+LARGEST: Final = 1_000
+"""The largest group, so that no caller waits long for its neighbours."""
+
+Answers: TypeAlias = Sequence[Result[Any, Any]]
+SendAll: TypeAlias = Callable[[Sequence[R], Callable[[Answers], None]], None]
+
+
+class GroupMember(Protocol[R_co]):
+    """One request in a group."""
+
+    def leave(self) -> R_co:
+        """Return the request, which does not change from now on."""
+        ...
+
+    @property
+    def tell(self) -> Callable[[Any, Result[Any, Any]], None]:
+        """Called with the request and the store's answer, inside its callback: run no code of jobs here."""
+        ...
+
+
+@attrs.define(kw_only=True)
+class StoreBatcher(Generic[R]):
+    """The requests of one kind to the store.
+
+    A group leaves at the end of the step of the event loop in which its first request arrived. If another group is on
+    its way then, it leaves two steps after the answers of that: its callers request again in the first one, and the
+    engine decides in the second one. A store that never waits gets each request at once: nothing is ready together.
+
+    Attributes:
+        runtime: ends the step.
+        send_all: sends a group; None if the store takes one request at a time.
+        send_one: sends one request.
+        lost: makes the error of requests whose answer is not known.
+        name: of the tasks that wait for single answers.
+        waits: whether the store waits for anything.
+        largest: how many requests one group holds at most.
+        took_ms: how long the group took whose answers are passed on now, from its first request.
+    """
+
+    runtime: Runtime
+    send_all: SendAll[R] | None
+    send_one: Callable[[R], FutureResult[Any, Any]]
+    lost: Callable[[str], Exception]
+    name: str
+    waits: Literal["never", "for_io"] = "for_io"
+    largest: int = LARGEST
+    took_ms: float = 0.0
+    _waiting: list[GroupMember[R]] = attrs.Factory(list[Any])
+    _begun_ms: list[float] = attrs.Factory(list[float])  # the first request of each group that they will leave in
+    _state: Literal["idle", "gathering", "leaving", "under_way"] = "idle"
+
+    def add(self, member: GroupMember[R]) -> None:
+        """Send a request with the next group."""
+        if self.send_all is None:
+            start_eagerly(self._alone(member), self.runtime, name=self.name)
+            return
+        waiting = self._waiting
+        if len(waiting) % self.largest == 0:
+            self._begun_ms.append(self.runtime.monotonic_ms())
+        waiting.append(member)
+        if self._state == "idle":
+            if self.waits == "never":
+                self._leave(self.send_all)
+            else:
+                self._leave_soon(self.send_all, 1)
+
+    def hold_back(self) -> None:
+        """Keep the requests that arrive from now on together until `flush`, which follows in this step."""
+        if self._state == "idle":
+            self._state = "gathering"
+
+    def flush(self) -> None:
+        """Send the requests that have arrived since `hold_back`, unless another group is on its way."""
+        if self._state == "gathering":
+            self._state = "idle"
+            if self._waiting and self.send_all is not None:
+                self._leave(self.send_all)
+
+    def _leave_soon(self, send_all: SendAll[R], steps: int) -> None:
+        self._state = "leaving"
+        leave = partial(self._leave, send_all) if steps == 1 else partial(self._leave_soon, send_all, steps - 1)
+        try:
+            self.runtime.at_step_end(leave)
+        except Exception as defect:  # noqa: BLE001 - of the engine: a group that never leaves blocks all
+            self.runtime.log(LogRecord("error", "internal error before a group", {"error": repr(defect)}))
+            self._leave(send_all)
+
+    def _leave(self, send_all: SendAll[R]) -> None:
+        group, self._waiting = self._waiting[: self.largest], self._waiting[self.largest :]
+        since_ms = self._begun_ms.pop(0)
+        self._state = "under_way"
+        try:
+            send_all([member.leave() for member in group], partial(self._answered, send_all, group, since_ms))
+        except Exception as defect:  # noqa: BLE001 - a store that raises instead of answering
+            self._answered(
+                send_all, group, since_ms, [Failure(self.lost(f"the store raised: {defect!r}"))] * len(group)
+            )
+
+    def _answered(
+        self,
+        send_all: SendAll[R],
+        group: Sequence[GroupMember[R]],
+        since_ms: float,
+        answers: Answers,
+    ) -> None:
+        self._state = "idle"
+        self.took_ms = self.runtime.monotonic_ms() - since_ms
+        if len(answers) != len(group):
+            answers = [Failure(self.lost(f"the store gave {len(answers)} answers to {len(group)} requests"))] * len(
+                group
+            )
+        for member, answer in zip(group, answers, strict=True):
+            try:
+                member.tell(member, answer)
+            except Exception as defect:  # noqa: BLE001 - of the engine: its neighbours and the store go on
+                self.runtime.log(LogRecord("error", "internal error after a group", {"error": repr(defect)}))
+        if self._waiting and self._state == "idle":
+            self._leave_soon(send_all, 2)
+
+    async def _alone(self, member: GroupMember[R]) -> None:
+        answer: Result[Any, Any]
+        since_ms = self.runtime.monotonic_ms()
+        try:
+            answer = await answer_of(self.send_one(member.leave()))
+        except BaseException as raised:
+            if is_closing(raised):
+                raise
+            self.took_ms = self.runtime.monotonic_ms() - since_ms
+            member.tell(member, Failure(self.lost(f"the store raised: {raised!r}")))
+            if not isinstance(raised, Exception):
+                raise
+            return
+        self.took_ms = self.runtime.monotonic_ms() - since_ms
+        member.tell(member, answer)
+
+
+OnLoaded = Callable[[Result[Loaded, Any]], None]
+
+
+@attrs.define(eq=False)
+class _Reading:
+    """One read.
+
+    Attributes:
+        request: the read.
+        on_loaded: called with the answer, in the next step of the event loop.
+        tell: called with this and the answer.
+        answer: an answer that came within the call.
+        state: whether the call has returned.
+    """
+
+    request: LoadRequest
+    on_loaded: OnLoaded
+    tell: Callable[[_Reading, Result[Any, Any]], None]
+    answer: Result[Loaded, Any] | None = None
+    state: Literal["calling", "waiting"] = "calling"
+
+    def leave(self) -> LoadRequest:
+        return self.request
+
+
+class Reads:
+    """The reads of turns.
+
+    Args:
+        store: stores the instances.
+        runtime: ends the step of the event loop.
+    """
+
+    __slots__ = ("_reads", "_runtime", "_store", "_told")
+
+    def __init__(self, store: Store, runtime: Runtime) -> None:
+        self._store = store
+        self._runtime = runtime
+        self._told: list[tuple[OnLoaded, Result[Loaded, Any]]] = []
+        self._reads: StoreBatcher[LoadRequest] = StoreBatcher(
+            runtime=runtime,
+            send_all=store.load_all,
+            send_one=self._one,
+            lost=lambda reason: StoreUnavailable("load", reason),
+            name="perdure:load",
+            waits=store.waits,
+        )
+
+    def load(self, address: Address, key: str | None, now_ms: int, tell: OnLoaded) -> Result[Loaded, Any] | None:
+        """Read an instance and the stored answer of a key.
+
+        Args:
+            address: the instance.
+            key: the idempotency key of the request.
+            now_ms: the clock, for the expiry of the key.
+            tell: called with the answer, in the step of the event loop after the callback of the store.
+
+        Returns:
+            The answer if the store gives it within the call; otherwise None, and the function is called.
+        """
+        reading = _Reading(LoadRequest(address, key, now_ms), tell, self._answered)
+        self._reads.add(reading)
+        reading.state = "waiting"
+        return reading.answer
+
+    def _answered(self, reading: _Reading, answer: Result[Any, Any]) -> None:
+        if reading.state == "calling":
+            reading.answer = answer
+        else:
+            self._tell_later(reading.on_loaded, answer)
+
+    def _tell_later(self, tell: OnLoaded, answer: Result[Loaded, Any]) -> None:
+        """Pass an answer on in the next step of the event loop: user code does not run in the store's callback."""
+        self._told.append((tell, answer))
+        if len(self._told) == 1:
+            self._runtime.call_soon(self._tell_all)
+
+    def _tell_all(self) -> None:
+        told, self._told = deque(self._told), []
+        try:
+            while told:
+                tell, answer = told.popleft()
+                tell(answer)
+        finally:  # a defect in one turn keeps no other from its own
+            for left in told:
+                self._tell_later(*left)
+
+    def _one(self, request: LoadRequest) -> FutureResult[Loaded, StoreError]:
+        return self._store.load(request.address, request.idempotency_key, request.now_ms)

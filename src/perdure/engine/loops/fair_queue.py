@@ -1,0 +1,291 @@
+"""The next queued instances of a job, in memory: lanes take turns, and in a lane the least rank comes first.
+
+Start-time fair queueing with runs of equal cost: each run of a lane moves the lane one turn back, and a lane that gets
+its first instance starts at the present turn. So a lane waits for one run of each other lane at most, however many
+instances those have.
+"""
+
+from __future__ import annotations
+
+import heapq
+from bisect import insort
+from collections.abc import Callable, Iterable
+from typing import Literal, TypeAlias
+
+import attrs
+
+from perdure.values.address import Address
+
+Rest: TypeAlias = Literal["none", "some"]
+"""Whether the store has queued instances of a lane that are not in memory."""
+
+LOW = 32
+"""A lane with fewer instances in memory, and more in the store, is read again when there is room."""
+
+SHARE = 128
+"""Instances of a lane that are read at once, if few lanes are read."""
+
+READ = 256
+"""Instances that are read at once, if they are of many lanes."""
+
+Entry: TypeAlias = tuple[int, int, Address]
+"""The rank of an instance, and its incarnation, which orders equal ranks as the store does."""
+
+NEWER = 2**62
+"""More than any incarnation: those of new instances are not known before they are read."""
+
+
+@attrs.define(eq=False)
+class _Lane:
+    name: str
+    entries: list[Entry]
+    rest: Rest
+    turn: int
+    stamp: int = 0
+
+
+@attrs.define
+class FairQueue:
+    """A bounded part of the queued instances: of each lane in memory the first ones.
+
+    Attributes:
+        room: maximum number of instances in memory, and so of lanes.
+        is_blocked: whether no run of a lane may begin now.
+        unread: whether the store may have lanes that are not in memory.
+        missed: whether a lane was left out since the pass over all lanes began.
+    """
+
+    room: int
+    is_blocked: Callable[[str], bool]
+    unread: bool = True
+    missed: bool = False
+    _lanes: dict[str, _Lane] = attrs.Factory(dict[str, _Lane])
+    _ranks: dict[Address, tuple[Entry, str]] = attrs.Factory(dict[Address, tuple[Entry, str]])
+    _noticed: int = 0
+    _next: list[tuple[int, int, int, str]] = attrs.Factory(list[tuple[int, int, int, str]])  # turn, rank, stamp, lane
+    _blocked: set[str] = attrs.Factory(set[str])
+    _low: set[str] = attrs.Factory(set[str])
+    _long: dict[str, None] = attrs.Factory(dict[str, None])  # the lanes with several instances, in turn
+    _turn: int = 0
+    _stamp: int = 0
+
+    @property
+    def size(self) -> int:
+        """Number of instances in memory."""
+        return len(self._ranks)
+
+    @property
+    def lanes(self) -> int:
+        """Number of lanes in memory."""
+        return len(self._lanes)
+
+    @property
+    def has_blocked(self) -> bool:
+        """Whether the turn of a lane passed because it was blocked."""
+        return bool(self._blocked)
+
+    def share(self, lanes: int) -> int:
+        """Return how many instances of each lane to read, so that all in memory leave half of the room.
+
+        Args:
+            lanes: number of lanes that are read at once.
+        """
+        return max(1, min(SHARE, READ // max(1, lanes), self.room // (2 * max(1, len(self._lanes)))))
+
+    def empty(self) -> tuple[str, ...]:
+        """Return the lanes that miss their turn unless they are read."""
+        return tuple(name for name in self._low if not self._lanes[name].entries and not self.is_blocked(name))
+
+    def low(self) -> tuple[str, ...]:
+        """Return the lanes that would soon be empty."""
+        share = self.share(len(self._low))
+        return tuple(
+            name for name in self._low if 2 * len(self._lanes[name].entries) < share and not self.is_blocked(name)
+        )
+
+    def knows(self, lane: str) -> bool:
+        """Whether a lane is in memory, at least in part."""
+        return lane in self._lanes
+
+    # ------------------------------------------------------------ changes
+    def notice(self, address: Address, lane: str, rank_ms: int, incarnation: int = 0) -> None:
+        """Note that an instance was queued, and the commit is durable.
+
+        Args:
+            address: the instance.
+            lane: its lane.
+            rank_ms: its rank.
+            incarnation: its incarnation; 0 for one that this commit created: those are noticed in their order.
+        """
+        self._noticed += 1
+        entry = (rank_ms, incarnation or NEWER + self._noticed, address)
+        if address in self._ranks:
+            self.forget(address)
+        known = self._lanes.get(lane)
+        if known is None:
+            self._notice_lane(lane, entry)
+            return
+        if known.rest == "some" and not (known.entries and entry < known.entries[-1]):
+            return  # it comes after those in memory
+        if self.size >= self.room:
+            if not known.entries or entry > known.entries[-1]:
+                known.rest = "some"
+                self._mark(known)
+                return
+            self._drop_last(known)
+        self._insert(known, entry)
+
+    def _notice_lane(self, lane: str, entry: Entry) -> None:
+        if self.size >= self.room and not self._make_room(1):
+            self._miss()
+            return
+        known = self._lanes[lane] = _Lane(lane, [], "some" if self.unread else "none", self._turn)
+        if known.rest == "some":
+            self._settle(known)  # the store may have older ones: it is read before any of them is taken
+        else:
+            self._insert(known, entry)
+
+    def read(self, lane: str, entries: Iterable[Entry], rest: Rest) -> None:
+        """Replace a lane by its first instances, as the store returned them: in order."""
+        known = self._lanes.get(lane) or _Lane(lane, [], rest, self._turn)
+        for _, _, address in known.entries:
+            del self._ranks[address]
+        fresh = list(entries)
+        self._lanes[lane], known.entries, known.rest = known, [], rest
+        fits = max(0, self.room - self.size)
+        if len(fresh) > fits and self._make_room(len(fresh) - fits, keep=lane):
+            fits = max(0, self.room - self.size)
+        if len(fresh) > fits:
+            known.rest = "some"
+        known.entries = fresh[:fits]
+        self._ranks.update((entry[2], (entry, lane)) for entry in known.entries)
+        self._settle(known)
+
+    def forget(self, address: Address) -> None:
+        """Note that an instance is not queued any more."""
+        found = self._ranks.pop(address, None)
+        if found is None:
+            return
+        known = self._lanes[found[1]]
+        known.entries.remove(found[0])
+        self._settle(known)
+
+    def unblock(self, lane: str) -> None:
+        """Note that a run of a lane may begin again."""
+        self._blocked.discard(lane)
+        known = self._lanes.get(lane)
+        if known is not None:
+            self._settle(known)
+
+    def unblock_all(self) -> None:
+        """Look at the blocked lanes again."""
+        for lane in tuple(self._blocked):
+            self.unblock(lane)
+
+    def doubt(self) -> None:
+        """Note that the store may hold instances that were not noticed."""
+        self._miss()
+        for known in self._lanes.values():
+            known.rest = "some"
+            self._mark(known)
+
+    def reread(self, lane: str) -> None:
+        """Note that the first instance of a lane may not be in memory: none is taken before the lane is read."""
+        known = self._lanes.setdefault(lane, _Lane(lane, [], "some", self._turn))
+        for _, _, address in known.entries:
+            del self._ranks[address]
+        known.entries, known.rest = [], "some"
+        self._settle(known)
+
+    def begin_pass(self) -> None:
+        """Note that all lanes are read from here on, from the first to the last."""
+        self.missed = False
+
+    def end_pass(self, skipped: Literal["none", "some"]) -> None:
+        """Note that the last lane was read; some may have been skipped, or missed since the first one was read."""
+        self.unread = self.missed or skipped == "some"
+
+    # ------------------------------------------------------------ turns
+    def take(self) -> tuple[Address, str] | None:
+        """Remove the instance whose turn it is, and return it with its lane; None if there is none."""
+        while self._next:
+            turn, _, stamp, lane = self._next[0]
+            known = self._lanes.get(lane)
+            if known is None or known.stamp != stamp or not known.entries:
+                heapq.heappop(self._next)
+                continue
+            if self.is_blocked(lane):
+                heapq.heappop(self._next)
+                self._blocked.add(lane)
+                continue
+            heapq.heappop(self._next)
+            _, _, address = known.entries.pop(0)
+            del self._ranks[address]
+            self._turn, known.turn = turn, turn + 1
+            self._settle(known)
+            return address, lane
+        return None
+
+    # ------------------------------------------------------------ inside
+    def _insert(self, known: _Lane, entry: Entry) -> None:
+        insort(known.entries, entry)
+        self._ranks[entry[2]] = (entry, known.name)
+        if known.entries[0] is entry:
+            self._settle(known)
+        else:
+            self._mark(known)
+
+    def _settle(self, known: _Lane) -> None:
+        """Bring the order of turns up to date with a lane that changed."""
+        self._mark(known)
+        if not known.entries:
+            if known.rest == "none" or len(self._lanes) > self.room:
+                self._leave(known)
+            return
+        known.turn = max(known.turn, self._turn)
+        self._stamp += 1
+        known.stamp = self._stamp
+        heapq.heappush(self._next, (known.turn, known.entries[0][0], known.stamp, known.name))
+        if len(self._next) > 2 * self.room + LOW:  # mostly entries that were replaced
+            self._next = [one for one in self._next if one[3] in self._lanes and self._lanes[one[3]].stamp == one[2]]
+            heapq.heapify(self._next)
+
+    def _mark(self, known: _Lane) -> None:
+        if len(known.entries) > 1:
+            self._long.setdefault(known.name)
+        else:
+            self._long.pop(known.name, None)
+        if known.rest == "some" and len(known.entries) < LOW:
+            self._low.add(known.name)
+        else:
+            self._low.discard(known.name)
+
+    def _leave(self, known: _Lane) -> None:
+        del self._lanes[known.name]
+        self._blocked.discard(known.name)
+        self._low.discard(known.name)
+        self._long.pop(known.name, None)
+        if known.rest == "some":
+            self._miss()
+
+    def _miss(self) -> None:
+        self.unread = self.missed = True
+
+    def _make_room(self, wanted: int, keep: str = "") -> bool:
+        """Drop the last instances of lanes that have several, one of each in turn; return whether there is room."""
+        skipped = keep in self._long
+        while wanted > 0 and len(self._long) > skipped:
+            name = next(iter(self._long))
+            del self._long[name]
+            if name == keep:
+                self._long[name] = None
+                continue
+            self._drop_last(self._lanes[name])
+            wanted -= 1
+        return wanted <= 0
+
+    def _drop_last(self, known: _Lane) -> None:
+        _, _, address = known.entries.pop()
+        del self._ranks[address]
+        known.rest = "some"
+        self._mark(known)

@@ -1,0 +1,574 @@
+"""Fires the queued instances of a job, as many as have a free slot: reads them from the store, lane by lane."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any, Literal
+
+import attrs
+from returns.result import Failure, Result, Success
+
+from perdure.engine.dispatcher import Dispatcher
+from perdure.engine.loops.fair_queue import FairQueue
+from perdure.engine.loops.rate_limits import LaneRates, RateLimit, StoredRates
+from perdure.engine.loops.waker import Waker
+from perdure.engine.mailbox.entry import MailboxEntry, TurnAnswer
+from perdure.engine.mailbox.instance_cache import InstanceCache
+from perdure.engine.runs.concurrency import Holds, LaneLimit, takes_lane_slot
+from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.lanes import Lanes
+from perdure.jobs.request import ALARM
+from perdure.programs.future import answer_of
+from perdure.runtime.record import Future, LogRecord, Runtime, Timer
+from perdure.stores.contract import ClaimedOperation, LanesOperation, QueuedOperation, Store
+from perdure.stores.values import QueuedLane
+from perdure.values.address import Address, Job
+from perdure.values.errors import EngineClosed, OutcomeUnknown, StoreError, StoreUnavailable
+from perdure.values.instance import Instance
+from perdure.values.times import from_ms
+
+OLDEST_OF = 1_000
+"""Lanes whose first instances are compared for the longest waiting one."""
+
+FEW = 4
+"""A lane with more fired instances whose claim is not durable is read apart."""
+
+REST_MS = 1_000
+"""How long a pass over all lanes that fired nothing is not repeated, and how long after a store error to read again."""
+
+
+@attrs.define(eq=False)
+class _FiredAlarm:
+    """Receives the result of the turn of a queued instance.
+
+    Attributes:
+        address: the instance.
+        tell: called with the result.
+    """
+
+    address: Address
+    tell: Callable[[Address, TurnAnswer], None]
+    _state: Literal["waits", "answered"] = "waits"
+
+    def done(self) -> bool:
+        """Whether the turn is over."""
+        return self._state == "answered"
+
+    def set_result(self, result: TurnAnswer, /) -> None:
+        """Take the result of the turn."""
+        self._state = "answered"
+        self.tell(self.address, result)
+
+
+@attrs.define(kw_only=True)
+class LaneFeeder:
+    """The loop that fires the queued instances of one job.
+
+    Attributes:
+        runtime: the only interface to time and waiting.
+        dispatcher: executes the turns.
+        job: the job.
+        gate: its slots.
+        holds: the held jobs.
+        cache: keeps the rows for the turns.
+        lanes: reads the names of lanes.
+        queued: reads the first instances of lanes.
+        claimed: reads the claims of the store.
+        wake: wakes the loop.
+        queue: the part of the queued instances that is in memory.
+        rates: the rates of the job and of its lanes; None without any.
+        page: lanes that are read at once.
+        claims_page: claims that are read at once.
+        resting: lanes that fire nothing for a moment, because the store refused a claim of them.
+    """
+
+    runtime: Runtime
+    dispatcher: Dispatcher
+    job: AnyDefinition
+    gate: LaneLimit
+    holds: Holds
+    cache: InstanceCache
+    lanes: LanesOperation
+    queued: QueuedOperation
+    claimed: ClaimedOperation
+    wake: Waker
+    queue: FairQueue
+    rates: StoredRates | None
+    page: int
+    claims_page: int
+    resting: set[str]
+    _fired: dict[Address, str] = attrs.Factory(dict[Address, str])
+    _unclaimed: Counter[str] = attrs.Factory(Counter[str])  # fired instances by lane, until their claim is durable
+    _left: set[Address] = attrs.Factory(set[Address])
+    _noticed: dict[Address, Instance | None] | None = None  # while a read is in progress
+    _requeued: set[Address] = attrs.Factory(set[Address])
+    _failed: dict[str, Timer] = attrs.Factory(dict[str, "Timer"])  # lanes that are read again soon
+    _claims_at_ms: float = -math.inf  # when the claims of the store are read
+    _recovered: list[str] = attrs.Factory(list[str])  # the lanes of recovered runs that wait for a rate
+    _begun: list[tuple[Address, str]] = attrs.Factory(list[tuple[Address, str]])  # with a place, and stored next
+    _ready: list[Future[None]] = attrs.Factory(list["Future[None]"])  # recovered runs that do not know how long
+    _cursor: str | None = None
+    _skipped: Literal["none", "some"] = "none"
+    _progress: Literal["none", "some"] = "some"  # whether anything was fired since the pass began
+    _rest_until_ms: float = -math.inf
+    _phase: Literal["open", "closed"] = "open"
+
+    @property
+    def name(self) -> Job:
+        """The job, by kind and name."""
+        return self.job.kind, self.job.name
+
+    @property
+    def under_way(self) -> int:
+        """Number of instances that are fired and not settled."""
+        return len(self._fired)
+
+    # ------------------------------------------------------------ changes
+    def notice(self, address: Address, after: Instance | None) -> None:
+        """Note that an instance was written, or deleted."""
+        if self._noticed is not None:
+            self._noticed[address] = after
+        if self.gate.lane_slots is not None:
+            self._notice_claim(address, after)
+        if address in self._fired:
+            self._notice_fired(address, after)
+        elif after is not None and after.rank_ms is not None:
+            self.queue.notice(address, after.lane or "", after.rank_ms, after.incarnation)
+            if self.gate.has_slot:
+                self.wake.notify()
+        else:
+            self.queue.forget(address)
+
+    def _notice_claim(self, address: Address, after: Instance | None) -> None:
+        if after is not None and takes_lane_slot(after):
+            self.gate.hold_claim(address, after.lane or "", "known")
+        else:
+            self.gate.drop_claim(address)
+
+    def _notice_fired(self, address: Address, after: Instance | None) -> None:
+        if after is not None and after.rank_ms is not None:
+            self._requeued.add(address)
+        elif address not in self._left:
+            self._left.add(address)
+            self._unclaimed[self._fired[address]] -= 1
+
+    def doubt(self) -> None:
+        """Read the store again, because it may hold queued instances that were not noticed."""
+        self.queue.doubt()
+        self.wake.notify()
+
+    def freed(self, lane: str) -> None:
+        """Note that a slot of a lane was returned."""
+        self.queue.unblock(lane)
+        self.wake.notify()
+
+    def close(self) -> None:
+        """Fire nothing more."""
+        self._phase = "closed"
+        for timer in self._failed.values():
+            timer.cancel()
+        self._failed.clear()
+
+    # ------------------------------------------------------------ the loop
+    async def run(self) -> None:
+        """Fire queued instances until the task is cancelled."""
+        if self.gate.lane_slots is None:
+            self._claims_at_ms = math.inf
+        while True:
+            if self._claims_at_ms <= self.runtime.monotonic_ms():
+                await self._read_claims()
+                continue
+            if self.rates is not None and self._wants_rates(self.rates):
+                await self._read_rates(self.rates)
+            free_ms = self._fire()
+            if self._begun and self.rates is not None:
+                await self._record(self.rates)
+            elif self.rates is not None and self._wants_rates(self.rates):
+                pass  # it met a lane whose rate is read first
+            elif self._wants_reading(free_ms):
+                await self._read()
+            else:
+                await self.wake.wait_until(self._wake_ms(free_ms))
+
+    @property
+    def _is_held(self) -> bool:
+        return self.name in self.holds.jobs or self._phase == "closed"
+
+    def _fire(self) -> float:
+        """Fire the next instances, and return when the rate allows another one."""
+        now_ms = self.runtime.monotonic_ms()
+        if self.queue.has_blocked and self.rates is not None:
+            self.queue.unblock_all()
+        while self.gate.has_slot and not self._is_held:
+            free_ms = now_ms if self.rates is None else self.rates.job_free_ms(now_ms)
+            if free_ms > now_ms or self._is_first_recovered(now_ms):
+                return free_ms
+            taken = self.queue.take()
+            if taken is None:
+                break
+            self._post(*taken)
+        return now_ms
+
+    def _post(self, address: Address, lane: str) -> None:
+        self._progress = "some"
+        self._fired[address] = lane
+        self._unclaimed[lane] += 1
+        self.gate.take(address, lane)
+        if self.rates is None:
+            self._begin(address)
+        else:
+            self._begun.append((address, lane))
+
+    def _begin(self, address: Address) -> None:
+        self.dispatcher.fire(
+            self.job, address, MailboxEntry(ALARM, _FiredAlarm(address, self._answered), pending_weight=0)
+        )
+
+    # ------------------------------------------------------------ rates
+    def _wants_rates(self, rates: StoredRates) -> bool:
+        return rates.is_unread and self._rest_until_ms <= self.runtime.monotonic_ms()
+
+    async def _read_rates(self, rates: StoredRates) -> None:
+        """Read the runs that began before this engine opened."""
+        failure = await rates.read()
+        if failure is not None:
+            self._not_read("begun runs not read", failure)
+            return
+        self.queue.unblock_all()
+        self._rates_changed()
+
+    async def _record(self, rates: StoredRates) -> None:
+        """Store that runs begin, then begin them: after a crash none is missing in the window of the next engine."""
+        begun, self._begun = self._begun, []
+        failure: StoreError | OutcomeUnknown | EngineClosed | None = EngineClosed()
+        try:
+            failure = await rates.record({lane for _, lane in begun})
+        finally:
+            for address, _ in begun:
+                if failure is None:
+                    self._begin(address)
+                else:
+                    self._answered(address, Failure(failure))
+
+    def is_limited(self, lane: str) -> bool:
+        """Whether the rates have no place for a run of a lane."""
+        if self.rates is None:
+            return False
+        now_ms = self.runtime.monotonic_ms()
+        return self.rates.free_ms(lane, now_ms) > now_ms
+
+    async def wait_for_rate(self, lane: str) -> None:
+        """Wait until the rates may have a place for a recovered run of a lane."""
+        if self.rates is None:
+            return
+        now_ms = self.runtime.monotonic_ms()
+        free_ms = self.rates.free_ms(lane, now_ms)
+        self._recovered.append(lane)
+        try:
+            if free_ms == math.inf:
+                self._ready.append(waiting := self.runtime.future())
+                self.wake.notify()
+                await waiting
+            else:
+                await self.runtime.sleep(max(0, free_ms - now_ms))
+        finally:
+            self._recovered.remove(lane)
+            self.wake.notify()
+
+    def take_place(self, lane: str) -> None:
+        """Take the place of a run in the rates."""
+        if self.rates is not None:
+            self.rates.take_place(lane)
+
+    def free_place(self, lane: str) -> None:
+        """Return the place of a run that does not begin."""
+        if self.rates is not None:
+            self.rates.free_place(lane)
+            self._rates_changed()
+
+    def begin(self, lane: str) -> None:
+        """Count a run that begins now."""
+        if self.rates is not None:
+            self.rates.begin(lane)
+            self._rates_changed()
+
+    async def record(self, lane: str) -> None:
+        """Store that runs of a lane begin."""
+        failure = None if self.rates is None else await self.rates.record((lane,))
+        if failure is not None:
+            raise failure
+
+    def _rates_changed(self) -> None:
+        """Look again when the next place is free, also those that could not know."""
+        self.wake.notify()
+        for waiting in self._ready:
+            if not waiting.done():
+                waiting.set_result(None)
+        self._ready.clear()
+
+    def _is_first_recovered(self, now_ms: float) -> bool:
+        """Whether a recovered run waits for the rate of the job: those come first."""
+        rates = self.rates
+        return rates is not None and any(rates.lanes.free_ms(lane, now_ms) <= now_ms for lane in self._recovered)
+
+    def _not_read(self, text: str, failure: object) -> None:
+        self.runtime.log(LogRecord("error", text, {"error": str(failure)}))
+        self._rest_until_ms = self.runtime.monotonic_ms() + REST_MS
+
+    # ------------------------------------------------------------ the ends of turns
+
+    def _answered(self, address: Address, answer: TurnAnswer) -> None:
+        """Settle a fired instance. One that was not claimed, or whose turn failed, may still be queued."""
+        lane, left = self._fired.pop(address), address in self._left and address not in self._requeued
+        if address in self._left:
+            self._left.discard(address)
+        else:
+            self._unclaimed[lane] -= 1
+        if not self._unclaimed[lane]:
+            del self._unclaimed[lane]
+        self._requeued.discard(address)
+        if self._phase == "open" and (isinstance(answer, Failure) or not left):
+            self._put_back(address, lane, answer)
+        self.gate.give_back(address)
+
+    def _put_back(self, address: Address, lane: str, answer: TurnAnswer) -> None:
+        """Read a lane again: with the release of a held job, otherwise after a pause."""
+        error = answer.failure() if isinstance(answer, Failure) else None
+        if isinstance(error, OutcomeUnknown) and self.gate.lane_slots is not None:
+            self.gate.hold_claim(address, lane, "doubted")
+        if self._is_held:
+            self.queue.reread(lane)
+            return
+        if isinstance(error, StoreUnavailable):
+            self.resting.add(lane)  # the store's fault, not that of the instance: no other one overtakes it
+        if lane in self._failed:
+            return
+
+        def again() -> None:
+            del self._failed[lane]
+            self.resting.discard(lane)
+            self.queue.reread(lane)
+            self.freed(lane)
+
+        self._failed[lane] = self.runtime.call_later(REST_MS, again)
+
+    def _wake_ms(self, free_ms: float) -> int | None:
+        """Return when to look again, by the wall clock; None: when there is a change."""
+        now_ms = self.runtime.monotonic_ms()
+        instants = [free_ms] if free_ms > now_ms else []
+        if self.gate.has_doubt and self._claims_at_ms == math.inf:
+            self._claims_at_ms = now_ms + REST_MS
+        instants.append(self._claims_at_ms)
+        if self.rates is not None and (self.queue.lanes or self.queue.unread):  # also lanes that are only in the store
+            instants.append(self.rates.lanes.next_ms())
+        if self._rest_until_ms > now_ms:
+            instants.append(self._rest_until_ms)
+        later_ms = min((at for at in instants if at > now_ms), default=math.inf)
+        return None if later_ms == math.inf else self.runtime.now_ms() + max(1, math.ceil(later_ms - now_ms))
+
+    # ------------------------------------------------------------ reading
+    async def _read_claims(self) -> None:
+        """Read the claims of the store: at the start those that an engine left, then those whose end is not known.
+
+        Nothing is fired before the first read: a claim that a process left takes a slot of its lane until its run was
+        delivered again, and so no later instance overtakes it.
+        """
+        self._noticed, found, after = {}, dict[Address, str](), 0
+        try:
+            while True:
+                page = await answer_of(self.claimed(after, self.claims_page))
+                if not isinstance(page, Success):
+                    self.runtime.log(LogRecord("error", "claims not read", {"error": str(page.failure())}))
+                    self._claims_at_ms = self.runtime.monotonic_ms() + REST_MS
+                    return
+                rows: tuple[Instance, ...] = page.unwrap()
+                found.update((row.address, row.lane or "") for row in rows if takes_lane_slot(row))
+                if len(rows) < self.claims_page:
+                    break
+                after = rows[-1].incarnation
+            noticed = self._noticed
+        finally:
+            self._noticed = None
+        self._take_claims({address: lane for address, lane in found.items() if address not in noticed})
+
+    def _take_claims(self, found: Mapping[Address, str]) -> None:
+        first, self._claims_at_ms = self._claims_at_ms == -math.inf, math.inf
+        for address in self.gate.doubted - found.keys():
+            self.gate.drop_claim(address)
+        for address, lane in found.items() if first else ():
+            if (address.kind, address.name) == self.name:
+                self.gate.hold_claim(address, lane, "doubted")
+
+    def _wants_reading(self, free_ms: float) -> bool:
+        now_ms = self.runtime.monotonic_ms()
+        if self._is_held or free_ms > now_ms or self._rest_until_ms > now_ms:
+            return False
+        if self.queue.empty():
+            return True
+        has_room = self.queue.size < self.queue.room // 2
+        if has_room and self.queue.low():
+            return True
+        return self.queue.unread and (has_room or self.gate.has_slot)
+
+    async def _read(self) -> None:
+        """Read the lanes that miss their turn first, then those that would soon, then the next ones."""
+        self._noticed = {}
+        try:
+            names = self.queue.empty() or (self.queue.low() if self.queue.size < self.queue.room // 2 else ())
+            failure = await self._read_lanes(names) if names else await self._read_page()
+        finally:
+            self._noticed = None
+        if failure is not None:
+            self._not_read("queued instances not read", failure)
+
+    async def _read_page(self) -> Any:
+        """Read the next lanes that are not in memory."""
+        if self._cursor is None:
+            self.queue.begin_pass()
+            self._skipped, self._progress = "none", "none"
+        found = await answer_of(self.lanes(self.name, self._cursor, self.page))
+        if not isinstance(found, Success):
+            return found.failure()
+        page: tuple[str, ...] = found.unwrap()
+        unknown = [lane for lane in page if not self.queue.knows(lane)]
+        if self.rates is not None and self._meets_unread(self.rates, unknown):
+            await self._read_rates(self.rates)
+        wanted = [lane for lane in unknown if not self.queue.is_blocked(lane)]
+        if len(wanted) < len(unknown):
+            self._skipped = "some"
+        failure = await self._read_lanes(wanted) if wanted else None
+        if failure is not None:
+            return failure
+        if len(page) == self.page:
+            self._cursor = page[-1]
+            return None
+        self._cursor = None
+        self.queue.end_pass(self._skipped)
+        if self.queue.unread and self._progress == "none":
+            self._rest_until_ms = self.runtime.monotonic_ms() + REST_MS
+        return None
+
+    def _meets_unread(self, rates: StoredRates, lanes: Sequence[str]) -> bool:
+        now_ms = self.runtime.monotonic_ms()
+        for lane in lanes:
+            rates.free_ms(lane, now_ms)
+        return rates.is_unread
+
+    async def _read_lanes(self, names: Sequence[str]) -> Any:
+        """Read the first instances of lanes, a few lanes at a time."""
+        for some in _groups(names, self._unclaimed, self.page):
+            share = self.queue.share(len(some)) + max(self._unclaimed.get(lane, 0) for lane in some)
+            found = await self._read_queued(some, share * len(some))
+            if not isinstance(found, Success):
+                return found.failure()
+            for lane in found.unwrap():
+                self._take_in(lane)
+            self._fire()
+        return None
+
+    async def _read_queued(self, names: Sequence[str], limit: int) -> Result[tuple[QueuedLane, ...], Any]:
+        """Read the first instances of lanes, and keep their rows for the turns that follow."""
+        changed = self.cache.begin_read()
+        rows: tuple[Instance, ...] = ()
+        try:
+            found = await answer_of(self.queued(self.name, names, limit))
+            if isinstance(found, Success):
+                rows = tuple(row for lane in found.unwrap() for row in lane.instances)
+        finally:
+            self.cache.end_read(changed, {self.name: self.job}, rows)
+        return found
+
+    async def oldest(self) -> datetime | None:
+        """Return when the longest waiting instance was created, among the first ones of the first 1,000 lanes."""
+        names = await answer_of(self.lanes(self.name, None, OLDEST_OF))
+        if not isinstance(names, Success) or not names.unwrap():
+            return None
+        found = await answer_of(self.queued(self.name, names.unwrap(), 1))
+        if not isinstance(found, Success):
+            return None
+        created = [row.created_ms for lane in found.unwrap() for row in lane.instances]
+        return from_ms(min(created)) if created else None
+
+    def _take_in(self, lane: QueuedLane) -> None:
+        """Take the instances of a lane into memory, except those that were fired; then repeat the changes since."""
+        rows = [
+            (row.rank_ms or 0, row.incarnation, row.address) for row in lane.instances if row.address not in self._fired
+        ]
+        self.queue.read(lane.lane, rows, lane.rest)
+        for address, after in tuple((self._noticed or {}).items()):
+            if after is None or after.rank_ms is None:
+                self.queue.forget(address)
+            elif after.lane == lane.lane and address not in self._fired:
+                self.queue.notice(address, lane.lane, after.rank_ms, after.incarnation)
+
+
+def lane_feeders(
+    dispatcher: Dispatcher, jobs: Mapping[Job, AnyDefinition], cache: InstanceCache, holds: Holds
+) -> dict[Job, LaneFeeder]:
+    """Create the feeders of the jobs that have lanes.
+
+    Raises:
+        StoreUnavailable: the store has no lanes.
+    """
+    found: dict[Job, LaneFeeder] = {}
+    store, runtime = cache.store, dispatcher.runtime
+    for at, job in jobs.items():
+        limits = job.lanes
+        if limits is None:
+            continue
+        if store.lanes is None or store.queued is None:
+            raise StoreUnavailable("open the app", f"{store.name} has no lanes, which {job!r} needs")
+        gate, resting = dispatcher.turns.runner.gates.lanes[":".join(at)], set[str]()
+        rates = _rates(store, runtime, at, limits)
+        found[at] = LaneFeeder(
+            runtime=runtime,
+            dispatcher=dispatcher,
+            job=job,
+            gate=gate,
+            holds=holds,
+            cache=cache,
+            lanes=store.lanes,
+            queued=store.queued,
+            claimed=store.claimed,
+            wake=Waker(runtime),
+            queue=FairQueue(dispatcher.limits.queued_items, partial(_is_blocked, gate, rates, resting, runtime)),
+            rates=rates,
+            page=dispatcher.limits.lane_page,
+            claims_page=dispatcher.limits.recovery_page,
+            resting=resting,
+        )
+        gate.freed, gate.rated = found[at].freed, found[at]
+    return found
+
+
+def _groups(names: Sequence[str], unclaimed: Mapping[str, int], page: int) -> Iterator[Sequence[str]]:
+    """Divide lanes into those that are read at once. Fired instances are read again until their claims are durable.
+
+    A lane that has many of those is read apart, because all lanes of a group get the same share.
+    """
+    many = [lane for lane in names if unclaimed.get(lane, 0) > FEW]
+    others = [lane for lane in names if unclaimed.get(lane, 0) <= FEW]
+    yield from ([lane] for lane in many)
+    yield from (others[start : start + page] for start in range(0, len(others), page))
+
+
+def _rates(store: Store, runtime: Runtime, job: Job, limits: Lanes) -> StoredRates | None:
+    if limits.rate is None and limits.lane_rate is None:
+        return None
+    rate = None if limits.rate is None else RateLimit(limits.rate)
+    lanes = LaneRates(limits.lane_rate, opened_ms=runtime.monotonic_ms())
+    return StoredRates(store, runtime, job, rate, lanes)
+
+
+def _is_blocked(gate: LaneLimit, rates: StoredRates | None, resting: set[str], runtime: Runtime, lane: str) -> bool:
+    """Whether no run of a lane may begin now."""
+    if gate.is_full(lane) or lane in resting:
+        return True
+    if rates is None:
+        return False
+    now_ms = runtime.monotonic_ms()
+    return rates.lanes.free_ms(lane, now_ms) > now_ms

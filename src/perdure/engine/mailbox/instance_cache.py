@@ -1,0 +1,395 @@
+"""The instances in this process: found by their address, and bounded in bytes."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
+
+import attrs
+from returns.result import Result, Success
+
+from perdure.engine.mailbox.entry import Begun, Claimable, MailboxEntry
+from perdure.engine.mailbox.instance_cell import DECODED_FACTOR, OVERHEAD_BYTES, InstanceCell, PendingCommit, Stored
+from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.request import AlarmDue
+from perdure.jobs.step import Commit, Execute
+from perdure.programs.future import answer_of, converted
+from perdure.runtime.record import Future
+from perdure.stores.contract import Store
+from perdure.stores.values import Health
+from perdure.values.address import Address, Job
+from perdure.values.errors import StoreError
+from perdure.values.instance import Fence, Instance
+from perdure.values.transition import AS_EXPECTED, KeepInstance, Loaded, Put
+from perdure.values.turn_inputs import Decoded
+
+NO_INSTANCE = Loaded()
+
+MOST_CURRENT = 0.9
+"""The part of turns that must find a current row, so that they are decided on kept rows.
+
+A refused commit costs more than a read, and few turns beside many that read make the groups of both smaller.
+"""
+
+LATELY = 64
+"""How many turns this part is about."""
+
+MOST_UNASKED = 64
+"""How many instances are kept of which no caller asked anything: those whose alarms fired last.
+
+The read of due alarms brings the row of each, so a kept row saves only the decoding of its state. Instances whose alarm
+fires once would fill the memory, and the garbage collector would look at each of them several times.
+"""
+
+
+@attrs.define
+class InstanceCache:
+    """Keeps the rows of instances that had a turn, so that the next turn and a read find them in memory.
+
+    No other process writes to an owned store, so a row that a commit wrote is the stored one until the next commit.
+    After a conflict or an unknown outcome it is read again. Of a shared store a kept row may be out of date: a turn is
+    decided on it if its commit compares the version, while most turns find a current row.
+
+    Attributes:
+        store: stores the instances.
+        size_bytes: the size of all rows and decoded states.
+        phase: whether rows are kept.
+        watched: the instances whose next change a run waits for, each with the futures that are told.
+        max_bytes: the bound. Rows of instances with turns in progress count, and are not dropped.
+        max_unasked: the bound of the instances at rest of which no caller asked anything.
+        may_use_rows: whether a kept row is the stored one: nothing else writes to an owned store.
+    """
+
+    store: Store
+    size_bytes: int = 0
+    phase: Literal["open", "closed"] = "open"
+    max_bytes: int = attrs.field(init=False)
+    max_unasked: int = MOST_UNASKED
+    may_use_rows: bool = attrs.field(init=False)
+    _jobs: dict[Job, dict[str, InstanceCell]] = attrs.Factory(dict[Job, dict[str, InstanceCell]])
+    watched: dict[Address, tuple[Future[None], ...]] = attrs.Factory(dict[Address, "tuple[Future[None], ...]"])
+    _line: OrderedDict[InstanceCell, None] = attrs.Factory(OrderedDict[InstanceCell, None])  # in the order of dropping
+    _unasked: OrderedDict[InstanceCell, None] = attrs.Factory(
+        OrderedDict[InstanceCell, None]
+    )  # those at rest, likewise
+    _reads: list[set[Address]] = attrs.Factory(list[set[Address]])
+    _current: float = 1.0  # the part of turns for which a current row was kept, lately
+
+    def __attrs_post_init__(self) -> None:
+        self.may_use_rows = self.store.capabilities.ownership == "owned"
+        self.max_bytes = self.store.cache_bytes
+
+    # ------------------------------------------------------------ one instance
+    def get(self, address: Address) -> InstanceCell | None:
+        """Return an instance; None if this process has nothing of it."""
+        cells = self._jobs.get((address.kind, address.name))
+        return None if cells is None else cells.get(address.id)
+
+    def find(self, job: AnyDefinition, id_: object) -> InstanceCell | None:
+        """Return an instance by its id, which was checked if it is here; None if this process has nothing of it."""
+        cells = self._jobs.get((job.kind, job.name))
+        return cells.get(id_) if cells is not None and type(id_) is str else None
+
+    def at(self, job: AnyDefinition, address: Address) -> InstanceCell:
+        """Return an instance, from now on in this process."""
+        cells = self._jobs.get((address.kind, address.name))
+        if cells is None:
+            cells = self._jobs[address.kind, address.name] = {}
+        cell = cells.get(address.id)
+        if cell is None:
+            cell = cells[address.id] = InstanceCell(address, job)
+        return cell
+
+    def keep(self, cell: InstanceCell, loaded: Loaded, decoded: Decoded | None = None) -> None:
+        """Keep the committed row of an instance."""
+        if self._reads:
+            self._note_change(cell.address)
+        instance = loaded.instance
+        weight = 0
+        if instance is not None:
+            weight = len(instance.state) + len(instance.data) + OVERHEAD_BYTES
+            if decoded is not None:
+                weight += DECODED_FACTOR * len(decoded.text)
+        before, cell.weight = cell.weight, weight
+        self.size_bytes += weight - before
+        cell.loaded, cell.decoded = loaded, decoded
+        if not before and weight:
+            self._line[cell] = None
+        elif before and not weight:
+            self._line.pop(cell, None)
+
+    def row(self, address: Address) -> Instance | None:
+        """Return the committed row of an instance, if it is in memory."""
+        cell = self.get(address)
+        return None if cell is None else cell.row
+
+    def running(self, address: Address) -> tuple[str, ...]:
+        """Return the ids of the runs of an instance that are in progress in this process."""
+        cell = self.get(address)
+        return () if cell is None else cell.running
+
+    def waits_outside(self, address: Address) -> bool:
+        """Whether a program of the instance is in progress. A caller on the event loop sees it only while it waits."""
+        cell = self.get(address)
+        return cell is not None and bool(cell.runs)
+
+    def loaded(self, cell: InstanceCell, loaded: Loaded) -> None:
+        """Keep the row that was read for a turn, unless it is known or a commit has written a newer one meanwhile."""
+        instance, kept = loaded.instance, cell.loaded
+        if kept is not None and self.may_use_rows:
+            return
+        if kept is not None and version_of(kept.instance) == version_of(instance):
+            self._note_current(1.0)
+            return
+        self._note_current(0.0)
+        self.keep(cell, NO_INSTANCE if instance is None else Loaded(instance=instance))
+
+    # ------------------------------------------------------------ rows that may be out of date
+    @property
+    def are_current(self) -> bool:
+        """Whether the rows that are kept are the stored ones, or have mostly been, lately."""
+        return self.may_use_rows or self._current >= MOST_CURRENT
+
+    def may_decide(self, cell: InstanceCell, entry: MailboxEntry) -> bool:
+        """Return whether a turn may be decided on the row that is kept. On a shared store, note that it is.
+
+        The row of an alarm was read a moment ago, by the engine that fires it.
+        """
+        if cell.loaded is None or entry.request.idempotency_key is not None:
+            return False
+        if self.may_use_rows:
+            return True
+        if type(entry.request.command) is not AlarmDue:
+            if not self.are_current:
+                return False
+            self._note_current(1.0)
+        entry.row_source = "kept"
+        return True
+
+    def may_stand(self, entry: MailboxEntry, begun: Begun) -> bool:
+        """Return whether the outcome of such a turn may stand; otherwise it is decided on the stored row.
+
+        The commit compares the version of the row. Anything else would be an answer that rests on a row which another
+        engine may have changed.
+        """
+        if entry.row_source == "read" or type(begun) is Claimable:
+            return True
+        if type(begun) is Commit and type(begun.transition.write) is not KeepInstance:
+            return True
+        entry.row_source = "read"
+        return False
+
+    def note_conflict(self, entries: Sequence[MailboxEntry]) -> None:
+        """Count a conflict of turns, unless they were decided on a kept row: that was out of date, without a rival."""
+        rivals = 1 if entries[0].row_source == "read" else 0
+        entries[0].row_source = "read"
+        for entry in entries:
+            entry.conflicts += rivals
+
+    def _note_current(self, found: float) -> None:
+        self._current += (found - self._current) / LATELY
+
+    def on_answer(self, pending: PendingCommit, answer: Stored) -> None:
+        """Keep the row that a pending commit wrote; or read it again, unless the outcome is certain."""
+        write, cell = pending.transition.write, pending.cell
+        if cell is None or type(write) is KeepInstance:
+            return
+        if not isinstance(answer, Success):
+            self.doubt(cell)
+        elif type(write) is Put:
+            expected = pending.transition.expected
+            if answer is AS_EXPECTED and expected is not None:
+                fence = Fence(expected.incarnation, expected.version + 1)
+            else:
+                fence = answer.unwrap()
+            instance = as_stored(write.instance, fence)
+            loaded = pending.loaded if instance is write.instance else Loaded(instance=instance)
+            self.keep(cell, loaded, pending.decoded)
+            if cell.runs and pending.steps:
+                cell.interrupt_by([entry for entry, _ in pending.steps], instance)
+        else:
+            self.keep(cell, NO_INSTANCE)
+        if self.watched:
+            self._tell_of(cell.address)
+
+    # ------------------------------------------------------------ changes that runs wait for
+    def watch(self, address: Address, change: Future[None]) -> Future[None]:
+        """Complete a future at the next change of an instance that has a run."""
+        self.watched[address] = (*self.watched.get(address, ()), change)
+        return change
+
+    def unwatch(self, address: Address, change: Future[None]) -> None:
+        """Forget a future."""
+        left = tuple(other for other in self.watched.pop(address, ()) if other is not change)
+        if left:
+            self.watched[address] = left
+
+    def others_wrote(self) -> None:
+        """Let all runs that watch read their rows again, because another engine may have written them."""
+        for address in tuple(self.watched):
+            self._tell_of(address)
+
+    def _tell_of(self, address: Address) -> None:
+        for change in self.watched.pop(address, ()):
+            if not change.done():
+                change.set_result(None)
+
+    # ------------------------------------------------------------ decoded states
+    def note_decoded(self, cell: InstanceCell, execute: Execute) -> None:
+        """Keep the state that a turn has decoded."""
+        row, draft = cell.row, execute.draft
+        if row is None or cell.decoded is not None or cell.pending is not None or not self.max_bytes:
+            return
+        if execute.instance.state != row.state:
+            return  # it was read for a key, and a checkpoint has been written meanwhile
+        if cell.job.state_of_run(row, execute.claim) is row.state and draft.codec.may_be_kept(draft.state):
+            self.keep(cell, Loaded(instance=row), Decoded(row.state, draft.state, draft.opened))
+
+    def note_drafted(self, cell: InstanceCell, execute: Execute) -> None:
+        """Keep the state that a run has set, for the row that its commit will write."""
+        draft = execute.draft
+        if draft.encoded is not None and draft.codec.may_be_kept(draft.state):
+            cell.drafted = Decoded(draft.encoded, draft.state, draft.opened)
+
+    def doubt_all(self) -> None:
+        """Read all rows again before their next turns, those too that are being read or that did not exist."""
+        self._reads.clear()
+        for cell in [cell for cells in self._jobs.values() for cell in cells.values()]:
+            self.doubt(cell)
+            if cell.state == "idle" and cell.is_empty:
+                self._remove(cell)
+
+    def doubt(self, cell: InstanceCell) -> None:
+        """Read the row again before its next turn: it may have changed."""
+        if self._reads:
+            self._note_change(cell.address)
+        self.size_bytes -= cell.weight
+        cell.loaded, cell.decoded, cell.weight = None, None, 0
+        self._line.pop(cell, None)
+
+    def rest(self, cell: InstanceCell) -> None:
+        """Drop rows beyond the bounds, now that an instance has no turn in progress."""
+        if cell.weight == 0:
+            self._remove(cell)
+            return
+        if cell.use == "never":
+            unasked = self._unasked
+            if cell in unasked:
+                unasked.move_to_end(cell)
+            else:
+                unasked[cell] = None
+                if len(unasked) > self.max_unasked:
+                    self._drop_unasked()
+        if self.size_bytes > self.max_bytes:
+            self._drop_rows()
+
+    def _drop_unasked(self) -> None:
+        """Drop the row that has been kept longest without a request of a caller, unless its instance is at work."""
+        cell, _ = self._unasked.popitem(last=False)
+        if cell.use == "never" and cell.state == "idle" and cell.is_empty:
+            self._drop(cell)
+
+    def _drop(self, cell: InstanceCell) -> None:
+        """Forget an instance without work."""
+        self.size_bytes -= cell.weight
+        cell.loaded, cell.decoded, cell.weight = None, None, 0
+        self._line.pop(cell, None)
+        self._remove(cell)
+
+    def close(self) -> None:
+        """Drop all rows, and keep none from now on: the store may have another owner."""
+        self.phase, self.max_bytes = "closed", 0
+        self._drop_rows()
+
+    def _drop_rows(self) -> None:
+        """Drop rows of instances without turns until the bound is met: first those of which no caller asked again."""
+        limit, looks = self.max_bytes, 2 * len(self._line)
+        while self.size_bytes > limit and looks:
+            looks -= 1
+            cell = next(iter(self._line))
+            if cell.state == "idle" and cell.is_empty and (cell.use != "again" or limit == 0):
+                self._drop(cell)
+            else:
+                cell.use = "once"
+                self._line.move_to_end(cell)
+
+    def _remove(self, cell: InstanceCell) -> None:
+        address = cell.address
+        cells = self._jobs.get((address.kind, address.name))
+        if cells is not None and cells.get(address.id) is cell:
+            del cells[address.id]
+            self._unasked.pop(cell, None)
+
+    # ------------------------------------------------------------ reads beside turns
+    def loaded_row(self, address: Address) -> Loaded | None:
+        """Return the committed row of an instance if it is in memory, and no other engine may have written it."""
+        cell = self.get(address)
+        return cell.loaded if cell is not None and self._is_owned else None
+
+    async def load(self, address: Address) -> Result[Loaded, StoreError]:
+        """Read the committed row of an instance, from memory if it is there."""
+        cell = self.get(address)
+        if cell is not None and cell.loaded is not None and self._is_owned:
+            return Success(cell.loaded)
+        return await answer_of(self.store.load(address, None, 0))
+
+    def begin_read(self) -> set[Address]:
+        """Begin a read of several rows, and return the set of the instances that change meanwhile; end it."""
+        changed = set[Address]()
+        self._reads.append(changed)
+        return changed
+
+    def end_read(self, changed: set[Address], jobs: Mapping[Job, AnyDefinition], rows: Iterable[Instance]) -> None:
+        """Keep the rows that were read, for the turns that follow, except those that have changed since.
+
+        None is kept if all were doubted meanwhile.
+
+        Args:
+            changed: the result of `begin_read`.
+            jobs: the served definitions, by kind and name.
+            rows: the rows.
+        """
+        reads, self._reads = self._reads, [other for other in self._reads if other is not changed]
+        for row in rows if self.max_bytes and len(self._reads) < len(reads) else ():
+            address = row.address
+            job = jobs.get((address.kind, address.name))
+            if job is not None and address not in changed:
+                cell = self.at(job, address)
+                if cell.state == "idle" and (cell.loaded is None or self._is_newer(row, cell)):
+                    self.keep(cell, Loaded(instance=row))
+        if self.size_bytes > self.max_bytes:
+            self._drop_rows()
+
+    def _is_newer(self, row: Instance, cell: InstanceCell) -> bool:
+        return not self.may_use_rows and version_of(row) > version_of(cell.row)
+
+    @property
+    def _is_owned(self) -> bool:
+        lost = self.store.lost
+        return self.phase == "open" and self.may_use_rows and (lost is None or not lost.done())
+
+    def _note_change(self, address: Address) -> None:
+        for changed in self._reads:
+            changed.add(address)
+
+    # ------------------------------------------------------------ health
+    def shown(self) -> Store:
+        """Return the store with the size of the rows in memory in its health."""
+        health = self.store.health
+        return attrs.evolve(self.store, health=lambda: converted(health(), self._sized))
+
+    def _sized(self, health: Health) -> Health:
+        return attrs.evolve(health, cache_bytes=self.size_bytes, max_cache_bytes=self.max_bytes)
+
+
+def version_of(row: Instance | None) -> tuple[int, int]:
+    """Return the incarnation and the version of a row, in their order."""
+    return (0, 0) if row is None else (row.incarnation, row.version)
+
+
+def as_stored(instance: Instance, fence: Fence) -> Instance:
+    """Return an instance as its row is now: the store assigns the incarnation of a new one."""
+    if instance.incarnation == fence.incarnation and instance.version == fence.version:
+        return instance
+    return instance.changed(incarnation=fence.incarnation, version=fence.version)

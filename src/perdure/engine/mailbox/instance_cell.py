@@ -1,0 +1,344 @@
+"""One instance in memory: its row, its queue, its runs in progress, and its commit that is not durable yet."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Literal, TypeAlias
+
+import attrs
+from returns.result import Failure, Result, Success
+
+from perdure.engine.mailbox.entry import MailboxEntry
+from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.request import ENGINE_COMMANDS, Recover, Terminate
+from perdure.jobs.step import Commit, Execute
+from perdure.runtime.record import SpawnedTask
+from perdure.values.address import Address
+from perdure.values.errors import EngineClosed, OutcomeUnknown, StoreUnavailable
+from perdure.values.instance import Fence, Instance
+from perdure.values.transition import KeepInstance, Loaded, Put, Transition, coalesced
+from perdure.values.turn_inputs import Decoded
+
+Stop = Literal["timed_out", "interrupted", "cancelled", "released"]
+"""Why a run is stopped: it timed out, a terminate or a cancellation interrupts it, or the engine shuts down."""
+
+
+@attrs.define(eq=False)
+class RunInProgress:
+    """A user program in progress.
+
+    Attributes:
+        by: the task that runs it.
+        claimed: returns the run if its claim is stored; None before.
+        stop: why it is being cancelled, if it is.
+    """
+
+    by: Literal["worker", "background"]
+    claimed: Callable[[], Execute | None]
+    stop: Stop | None = None
+
+
+NOTHING_WAITS: Final[deque[MailboxEntry]] = deque(maxlen=0)
+"""The queue of an instance without one, for which an idle instance needs no memory."""
+
+OVERHEAD_BYTES: Final = 1_500
+"""An instance without its texts."""
+
+DECODED_FACTOR: Final = 2
+"""A decoded state takes about so many times the size of its JSON."""
+
+
+@attrs.define(eq=False)
+class InstanceCell:
+    """One instance in this process. It executes one turn at a time.
+
+    Attributes:
+        address: the instance.
+        job: its definition.
+        loaded: its committed row, or that there is none; None: it must be read.
+        decoded: the state of that row, if the engine keeps it decoded.
+        drafted: the state that the turn in progress has set.
+        weight: the size of both in bytes, as the bound counts it.
+        use: whether a caller asked something of it again since the bound last met it, or before, or never.
+        pending: the turns that are decided and not durable.
+        waiting: requests, in order.
+        deferred: requests that wait for the end of the run in progress.
+        running: the ids of the runs in progress.
+        worker: the task that executes turns; None while turns run synchronously or there are none.
+        state: whether turns are being executed.
+        background: the task of a run beside the queue.
+        runs: the user programs in progress: at most one by the worker and one in the background.
+        served: the requests whose turns a task executes now.
+        undecided: the request whose turn waits for the row, or for the end of the step; nothing of it is decided.
+    """
+
+    address: Address
+    job: AnyDefinition
+    loaded: Loaded | None = None
+    decoded: Decoded | None = None
+    drafted: Decoded | None = None
+    weight: int = 0
+    use: Literal["again", "once", "never"] = "never"
+    pending: PendingCommit | None = None
+    waiting: deque[MailboxEntry] = NOTHING_WAITS
+    deferred: tuple[MailboxEntry, ...] = ()
+    running: tuple[str, ...] = ()
+    worker: SpawnedTask[Any] | None = None
+    state: Literal["idle", "busy"] = "idle"
+    background: SpawnedTask[Any] | None = None
+    runs: tuple[RunInProgress, ...] = ()
+    served: tuple[MailboxEntry, ...] = ()
+    undecided: MailboxEntry | None = None
+
+    @property
+    def job_name(self) -> str:
+        """The job, printed ``kind:name``."""
+        return f"{self.address.kind}:{self.address.name}"
+
+    @property
+    def row(self) -> Instance | None:
+        """The committed row; None if there is none, or it must be read."""
+        return None if self.loaded is None else self.loaded.instance
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits, nothing runs, and nothing is on its way to the store."""
+        return not (self.waiting or self.deferred or self.running or self.background) and self.pending is None
+
+    @property
+    def begun(self) -> tuple[MailboxEntry, ...]:
+        """The requests that may have changed something, and have no answer."""
+        flown = () if self.pending is None else (entry for entry, _ in self.pending.steps)
+        return (*self.served, *flown, *(entry for entry in self.waiting if entry.ended is not None))
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether an interrupting terminate waits at the head."""
+        for entry in self.waiting:
+            match entry.request.command:
+                case Terminate(when="interrupt") if not entry.answer.done():
+                    return True
+                case Terminate() | Recover():
+                    pass
+                case _:
+                    return False
+        return False
+
+    def decoded_of(self, transition: Transition, before: Decoded | None) -> Decoded | None:
+        """Return the decoded state of the row that a transition writes, if a turn has set it or left it as it was.
+
+        Args:
+            transition: the transition.
+            before: the decoded state of the row before, if that is not the committed one.
+        """
+        drafted, self.drafted = self.drafted, None
+        if type(transition.write) is Put:
+            state = transition.write.instance.state
+            for decoded in (drafted, before, self.decoded):
+                if decoded is not None and decoded.text is state:
+                    return decoded
+        elif type(transition.write) is KeepInstance:
+            return before or self.decoded
+        return None
+
+    # ------------------------------------------------------------ the queue
+    def put(self, entry: MailboxEntry, place: Literal["head", "tail"]) -> None:
+        """Queue a request."""
+        if self.waiting is NOTHING_WAITS:
+            self.waiting = deque()
+        if place == "head":
+            self.waiting.appendleft(entry)
+        else:
+            self.waiting.append(entry)
+
+    def wake_deferred(self) -> None:
+        """Queue the deferred requests first, in order, because the run in progress is settled."""
+        self.put_first(self.deferred)
+        self.deferred = ()
+
+    def put_first(self, entries: Sequence[MailboxEntry]) -> None:
+        """Queue requests before the others, in order."""
+        for entry in reversed(entries):
+            self.put(entry, "head")
+
+    def queue_undecided(self) -> None:
+        """Queue the event that waits for the end of the step, because earlier ones are decided again first."""
+        if self.undecided is not None:
+            self.put(self.undecided, "head")
+            self.undecided = None
+
+    # ------------------------------------------------------------ runs
+    def forget(self, run_id: str) -> None:
+        """Note that this process no longer runs a claim."""
+        if self.running == (run_id,):
+            self.running = ()
+        elif self.running:
+            self.running = tuple(running for running in self.running if running != run_id)
+
+    def begin_serving(self, entry: MailboxEntry) -> None:
+        """Note that a task executes the turn of a request."""
+        self.served = (*self.served, entry)
+
+    def end_serving(self, entry: MailboxEntry) -> None:
+        """Note that the task has executed it."""
+        if len(self.served) == 1 and self.served[0] is entry:
+            self.served = ()
+        else:
+            self.served = tuple(other for other in self.served if other is not entry)
+
+    def stop(self, run: RunInProgress, why: Stop) -> None:
+        """Cancel a run and record the reason. The first reason is kept; a shutdown cancels a run again."""
+        task = self.worker if run.by == "worker" else self.background
+        if task is not None and (run.stop is None or why == "released"):
+            run.stop = run.stop or why
+            task.cancel()
+
+    def interrupt(self, run: RunInProgress, execute: Execute, row: Instance) -> None:
+        """Cancel a run in progress, if a request in the row says so. A run that is stopped already stays as it is."""
+        if run.stop is None and self.job.interrupts(execute, row):
+            self.stop(run, "cancelled")
+
+    def interrupt_by(self, entries: Sequence[MailboxEntry], row: Instance) -> None:
+        """Cancel the runs in progress that requests interrupt, which are stored in the row now."""
+        if any(type(entry.request.command) in self.job.interrupting for entry in entries):
+            for run in self.runs:
+                if (execute := run.claimed()) is not None:
+                    self.interrupt(run, execute, row)
+
+    def close_intake(self) -> None:
+        """Answer the requests that wait, because the engine stops."""
+        for entry in (*self.waiting, *self.deferred):
+            if entry.ended is None:
+                entry.reply(Failure(EngineClosed()))
+
+    def leave(self) -> None:
+        """Answer all requests, because the engine stops although something of them has not ended."""
+        if self.undecided is not None:
+            self.undecided.reply(Failure(EngineClosed()))
+            self.undecided = None
+        for entry in self.begun:
+            entry.reply(Failure(OutcomeUnknown("the engine stopped, and the run did not end")))
+        for entry in (*self.waiting, *self.deferred):
+            entry.reply(Failure(EngineClosed()))
+
+    def stop_runs(self, why: Stop) -> None:
+        """Cancel every run in progress."""
+        for run in self.runs:
+            self.stop(run, why)
+
+
+MAX_TURNS: Final = 1_000
+"""Turns that one transition holds at most."""
+
+Stored: TypeAlias = Result[Fence, Any]  # a StoreError, Conflict or OutcomeUnknown
+
+_ALONE: Final = (*ENGINE_COMMANDS, Terminate)
+
+
+@attrs.define(eq=False)
+class PendingCommit:
+    """A transition that is decided and not durable.
+
+    While its group has not left, further turns of the instance are decided on its outcome and folded into it: their
+    changes are one row, and each of their callers is answered when that is durable.
+
+    Attributes:
+        transition: the changes.
+        cell: the instance; None for a transition of no turn.
+        loaded: the row as the transition leaves it, if it is stored.
+        decoded: the state of that row, if it is known.
+        tell: called with the store's answer, inside its callback.
+        steps: the turns that it is made of, with their requests; none for a claim.
+        state: whether its group has left.
+    """
+
+    transition: Transition
+    cell: InstanceCell | None
+    loaded: Loaded
+    decoded: Decoded | None
+    tell: Callable[[PendingCommit, Stored], None]
+    steps: list[tuple[MailboxEntry, Commit]] = attrs.Factory(list[tuple[MailboxEntry, Commit]])
+    state: Literal["open", "left"] = "open"
+
+    def leave(self) -> Transition:
+        """Return the transition, to which nothing is folded from now on."""
+        self.state = "left"
+        return self.transition
+
+    # ------------------------------------------------------------ coalescing
+    def may_take(self, entry: MailboxEntry) -> bool:
+        """Return whether the turn of a request may be decided on the outcome of this pending commit.
+
+        A key and a message are looked up in the store, and what the engine itself requests is decided on stored rows.
+        A new instance is stored first: decisions distinguish it from one that is not stored. Turns whose transition the
+        store has refused are written one by one.
+        """
+        request, write = entry.request, self.transition.write
+        return (
+            self.state == "open"
+            and len(self.steps) < MAX_TURNS
+            and (type(write) is KeepInstance or (type(write) is Put and self.transition.expected is not None))
+            and request.idempotency_key is None
+            and request.inbound is None
+            and entry.ended is None
+            and entry.company == "any"
+            and not isinstance(request.command, _ALONE)
+            and not self._is_alone
+        )
+
+    @property
+    def _is_alone(self) -> bool:
+        """Whether it is of one turn: it was refused, or its message may cause a conflict that no repetition ends."""
+        if not self.steps:
+            return False
+        first = self.steps[0][0]
+        return first.company == "alone" or (self.transition.inbound is not None and first.conflicts > 0)
+
+    def coalesce(self, entry: MailboxEntry, commit: Commit, written: Transition, decoded: Decoded | None) -> None:
+        """Add a turn that was decided on the outcome of this pending commit.
+
+        Args:
+            entry: the request.
+            commit: the decision.
+            written: its transition, as it is stored.
+            decoded: the state that it leaves, if it is known.
+        """
+        if not written.is_empty:
+            self.transition = coalesced(self.transition, written)
+            self.loaded, self.decoded = outcome_of(written, self.loaded), decoded
+        self.steps.append((entry, commit))
+
+
+def taken_apart(pending: PendingCommit, stored: Stored) -> list[MailboxEntry]:
+    """Take the turns off a commit that the store has refused; return the requests, to be decided again one by one.
+
+    The store refuses a transition that holds a value that it cannot write, such as a text, and so the turn that it is
+    of. No request is returned if there is only one, or if the store may have written them.
+    """
+    entries = [entry for entry, _ in pending.steps]
+    if len(entries) <= 1 or isinstance(stored, Success) or not isinstance(stored.failure(), StoreUnavailable):
+        return []
+    pending.steps.clear()
+    for entry in entries:
+        entry.company = "alone"
+    return entries
+
+
+def is_coalescible(transition: Transition) -> bool:
+    """Return whether a decided transition may become a part of a pending commit."""
+    journal = transition.journal
+    return transition.remember is None and transition.inbound is None and (journal is None or journal.earlier == "kept")
+
+
+def outcome_of(transition: Transition, before: Loaded) -> Loaded:
+    """Return the row as a transition leaves it.
+
+    Args:
+        transition: the transition.
+        before: the row before.
+    """
+    write = transition.write
+    if type(write) is Put:
+        return Loaded(instance=write.instance)
+    return before if type(write) is KeepInstance else Loaded()

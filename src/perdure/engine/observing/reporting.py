@@ -1,0 +1,394 @@
+"""Reports: live events to sinks, failures to the log, and the mistakes of hooks that the debug mode finds.
+
+The engine builds live events only while a sink listens. A transition has at most one log record. The debug mode
+inspects a sample of the runs, and the log names each location of a mistake once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal, TypeAlias
+
+import attrs
+from returns.result import Failure, Result, Success
+
+from perdure.engine.mailbox.entry import MailboxEntry, RequestReport, is_of_caller
+from perdure.engine.mailbox.instance_cell import InstanceCell
+from perdure.engine.sinks import OpenSinks
+from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.draft import HookBug, HookBugKind, Inspection
+from perdure.jobs.failures import record_failure
+from perdure.jobs.redaction import redacted_failure, secrets_of_run
+from perdure.jobs.request import AlarmDue
+from perdure.jobs.step import Commit, Execute, Step
+from perdure.programs import Exit
+from perdure.programs.drivers import Suspended
+from perdure.programs.inline import run_to_first_effect
+from perdure.programs.interpreter import interpret, watched
+from perdure.runtime.record import LogRecord, Runtime
+from perdure.values.address import Address
+from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown, Overloaded
+from perdure.values.event import Event, JobFailed, JobLeft, JobParked, JobRecovered, JobRetryExhausted
+from perdure.values.failure import FailureRecord
+from perdure.values.instance import Fence, Instance
+from perdure.values.live_event import (
+    AlarmFired,
+    CommitOutcome,
+    CommitSlow,
+    EngineOverloaded,
+    EventRejected,
+    MessageDelivered,
+    RunClaimed,
+    StoreCommitted,
+)
+from perdure.values.message import Consumed, DeadLettered, MessageFate, StoredMessage
+from perdure.values.secret import scrubbed
+from perdure.values.transition import Put, Transition
+
+INCIDENTS = frozenset({JobFailed, JobLeft, JobParked, JobRecovered, JobRetryExhausted})
+"""The events that are logged."""
+
+
+def defect_in(step: str, address: Address, defect: BaseException) -> LogRecord:
+    """Return the record of a defect of the engine itself.
+
+    Args:
+        step: what the engine did.
+        address: the instance.
+        defect: the exception.
+    """
+    return LogRecord("error", f"internal error in {step}", {"instance": str(address), "error": repr(defect)})
+
+
+def incident(transition: Transition) -> LogRecord | None:
+    """Return the log record of a transition, or None if nothing in it failed.
+
+    A retry or a recovery is a warning. A run that failed, exhausted its retries or was parked is an error, but a
+    warning if it failed with a typed error only: the definition declares that error, so it is not a bug. An instance
+    that is left to other code is a warning. Only the most
+    severe event is logged. A typed error in response to an event is logged at debug level.
+
+    Args:
+        transition: the committed transition.
+    """
+    events = [event for event in transition.events if type(event) in INCIDENTS]
+    if not events:
+        return None
+    fields: dict[str, object] = {"job": f"{transition.address.kind}:{transition.address.name}"}
+    fields["id"] = transition.address.id
+    for event in events:
+        fields |= _fields(event)
+    return _record([type(event) for event in events], events, fields)
+
+
+def dead_letter(transition: Transition) -> LogRecord | None:
+    """Return the log record of a new dead letter, or None if the transition has none."""
+    fate = transition.inbound
+    if not isinstance(fate, DeadLettered):
+        return None
+    fields = {
+        "job": f"{transition.address.kind}:{transition.address.name}",
+        "id": transition.address.id,
+        "message": fate.message_id,
+        "attempts": fate.attempts,
+        "error": _text(fate.error),
+    }
+    return LogRecord("error", "message became a dead letter", fields)
+
+
+def _record(types: list[type[Event]], events: list[Event], fields: dict[str, object]) -> LogRecord:
+    errors = [event.error for event in events if isinstance(event, JobFailed | JobRetryExhausted)]
+    level: Literal["warning", "error"] = (
+        "warning" if errors and all(error.form == "failure" for error in errors) else "error"
+    )
+    if JobParked in types:
+        return LogRecord(level, "instance parked", fields)
+    if JobLeft in types:
+        return LogRecord("warning", "instance left to other code", fields)
+    if JobRetryExhausted in types:
+        return LogRecord(level, "run failed, retries exhausted", fields)
+    if JobRecovered in types:
+        return LogRecord("warning", "run recovered", fields)
+    return _failed([event for event in events if isinstance(event, JobFailed)], level, fields)
+
+
+def _failed(failures: list[JobFailed], level: Literal["warning", "error"], fields: dict[str, object]) -> LogRecord:
+    first, last = failures[0], failures[-1]
+    if last.hook == "superseded":
+        return LogRecord("info", "retry given up for a new run", fields)
+    if last.retry_at_ms is not None:
+        return LogRecord("warning", "run failed, will be retried", fields)
+    if first.hook == "on_event" and level == "warning":
+        return LogRecord("debug", "event rejected", fields)
+    return LogRecord(level, "run failed", fields)
+
+
+def _fields(event: Event) -> dict[str, object]:
+    match event:
+        case JobFailed():
+            retry: dict[str, object] = {} if event.retry_at is None else {"retry_at": event.retry_at.isoformat()}
+            run = {"run": event.run_id, "hook": event.hook, "attempt": event.attempt, "delivery": event.delivery}
+            return {**run, **retry, "error": _text(event.error)}
+        case JobRetryExhausted():
+            return {"run": event.run_id, "reason": event.reason}
+        case JobRecovered():
+            run = {"run": event.run_id, "attempt": event.attempt, "delivery": event.delivery}
+            return {**run, "recoveries": event.recoveries}
+        case JobParked():
+            return {"reason": event.reason, "detail": event.detail}
+        case JobLeft():
+            return {"code": event.code, "reason": event.error_type, "detail": event.detail}
+        case _:
+            return {}
+
+
+def _text(error: FailureRecord | None) -> Any:
+    return None if error is None else f"{error.error_type}: {error.message}"
+
+
+SLOW_COMMIT_MS = 1_000
+"""A commit that takes longer is reported, and logged as a warning: the first in as many milliseconds."""
+
+
+@attrs.define
+class Reporting:
+    """Tells sinks what the engine does besides its transitions.
+
+    Attributes:
+        runtime: the clocks.
+        sinks: the open sinks. While none listens, callers do not call these functions.
+    """
+
+    runtime: Runtime
+    sinks: OpenSinks
+    _quiet_until_ms: float = -math.inf
+    _unlogged: int = 0
+
+    # ------------------------------------------------------------ requests
+    def accepted(self, entry: MailboxEntry, address: Address) -> None:
+        """Follow a request of a caller to its answer."""
+        if is_of_caller(entry.request):
+            entry.report = RequestReport(self.runtime, self.sinks.tell, address, entry.request)
+
+    def refused(self, address: Address, refusal: EngineClosed | Overloaded) -> None:
+        """Tell of a request that was not accepted."""
+        if self.sinks.told and isinstance(refusal, Overloaded):
+            self.sinks.tell(
+                EngineOverloaded(
+                    at_ms=self.runtime.now_ms(), address=str(address), queue=refusal.what, limit=refusal.limit
+                )
+            )
+
+    def decided(self, cell: InstanceCell, entry: MailboxEntry, before: Instance | None, step: Step) -> None:
+        """Tell that the turn of a due alarm began."""
+        if not isinstance(entry.request.command, AlarmDue) or not isinstance(step, Commit | Execute) or before is None:
+            return
+        now_ms, due_ms = self.runtime.now_ms(), before.due_ms
+        if due_ms is not None and due_ms <= now_ms:
+            self.sinks.tell(AlarmFired(at_ms=now_ms, address=str(cell.address), due_ms=due_ms))
+
+    # ------------------------------------------------------------ runs
+    def claimed(self, execute: Execute) -> None:
+        """Tell that a run was claimed."""
+        claim = execute.claim
+        self.sinks.tell(
+            RunClaimed(
+                at_ms=self.runtime.now_ms(),
+                address=str(execute.instance.address),
+                run_id=claim.run_id,
+                cause=claim.cause,
+                attempt=claim.attempt,
+                delivery=claim.deliveries,
+            )
+        )
+
+    def finished(self, cell: InstanceCell, execute: Execute, exit_: Exit[Any, Any], step: Commit | Execute) -> None:
+        """Tell that a hook rejected an event with a typed error, unless ``on_error`` handles it."""
+        if execute.claim.cause == "event" and isinstance(exit_, Failure) and isinstance(step, Commit):
+            record = record_failure(exit_, cell.job.plan.errors, secrets=secrets_of_run(cell.job, execute))
+            self.sinks.tell(
+                EventRejected(
+                    at_ms=self.runtime.now_ms(),
+                    address=str(cell.address),
+                    error=redacted_failure(cell.job, record),
+                )
+            )
+
+    # ------------------------------------------------------------ messages
+    def settled(self, stored: StoredMessage, fate: MessageFate | None) -> None:
+        """Tell the outcome of a delivery."""
+        message, now_ms = stored.message, self.runtime.now_ms()
+        outcome: Literal["consumed", "dead_lettered", "postponed"]
+        outcome = "consumed" if isinstance(fate, Consumed) else "postponed"
+        self.sinks.tell(
+            MessageDelivered(
+                at_ms=now_ms,
+                message_id=stored.message_id,
+                sender=str(message.sender),
+                target=str(message.target),
+                action=message.action,
+                outcome="dead_lettered" if isinstance(fate, DeadLettered) else outcome,
+                waited_ms=max(0, now_ms - message.sent_ms),
+            )
+        )
+
+    # ------------------------------------------------------------ commits
+    def committed(self, transition: Transition) -> None:
+        """Tell the stored events of a transition."""
+        for event in transition.events:
+            self.sinks.tell(event)
+
+    def stored(self, transition: Transition, stored: Result[Fence, Any], *, took_ms: float) -> None:
+        """Tell the store's answer to a commit, and log a slow one.
+
+        Args:
+            transition: the transition.
+            stored: the answer.
+            took_ms: how long it took, or its group.
+        """
+        if took_ms > SLOW_COMMIT_MS:
+            self._log_slow(transition, took_ms)
+        if not self.sinks.told:
+            return
+        at_ms, address = self.runtime.now_ms(), str(transition.address)
+        if took_ms > SLOW_COMMIT_MS:
+            self.sinks.tell(CommitSlow(at_ms=at_ms, address=address, took_ms=took_ms))
+        self.sinks.tell(
+            StoreCommitted(
+                at_ms=at_ms, address=address, outcome=_outcome(stored), took_ms=took_ms, size_bytes=_size(transition)
+            )
+        )
+
+    def _log_slow(self, transition: Transition, took_ms: float) -> None:
+        """Log a slow commit, with the number of those since the last line: many instances share a commit."""
+        now_ms = self.runtime.monotonic_ms()
+        if now_ms < self._quiet_until_ms:
+            self._unlogged += 1
+            return
+        others = {"others_since": self._unlogged} if self._unlogged else {}
+        fields = {"instance": str(transition.address), "ms": round(took_ms), **others}
+        self._quiet_until_ms, self._unlogged = now_ms + SLOW_COMMIT_MS, 0
+        self.runtime.log(LogRecord("warning", "slow commit", fields))
+
+
+def _outcome(stored: Result[Fence, Any]) -> CommitOutcome:
+    match stored:
+        case Success():
+            return "committed"
+        case Failure(Conflict()):
+            return "conflict"
+        case Failure(OutcomeUnknown()):
+            return "unknown"
+        case _:
+            return "unavailable"
+
+
+def _size(transition: Transition) -> int:
+    state = _bytes(transition.write.instance.state) if isinstance(transition.write, Put) else 0
+    answer = 0 if transition.remember is None else _bytes(transition.remember.answer)
+    return state + answer + sum(_bytes(message.payload) for message in transition.messages)
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
+
+
+MESSAGES: Final[Mapping[HookBugKind, str]] = {
+    "program never run": "a hook built a program and never ran it",
+    "state changed in place": "a hook changed its state in place, and the change is lost",
+    "input changed in place": "a hook changed its event in place, and its caller holds the same value",
+}
+
+
+MistakeFound: TypeAlias = Callable[[HookBug], object]
+"""Called with each mistake that the debug mode finds in a run."""
+
+
+@attrs.define(eq=False)
+class HookChecks:
+    """Inspects a sample of the runs of each hook.
+
+    A mistake of a hook has a location, and the log names it once: the first runs find most, and one of many the rest.
+
+    Attributes:
+        found: called with each mistake.
+        first: the number of runs of a hook and a class of event that are all inspected.
+        one_of: of the later runs, one of this many is inspected; 1 for each run.
+    """
+
+    found: MistakeFound
+    first: int = 32
+    one_of: int = 64
+    _runs: dict[tuple[str, str, type], int] = attrs.Factory(dict[tuple[str, str, type], int])
+
+    def samples(self, job: AnyDefinition, hook: str, command: object) -> bool:
+        """Return whether the next run of a hook is inspected, and count the run.
+
+        Args:
+            job: the definition of the instance.
+            hook: the function.
+            command: the command of its request.
+        """
+        if self.one_of == 1:
+            return True
+        # By the class of the event: each class is a branch of the hook, and a rare one may hold the mistake.
+        what = (job.name, hook, getattr(command, "event", command).__class__)
+        runs = self._runs.get(what, 0)
+        self._runs[what] = runs + 1
+        return runs < self.first or runs % self.one_of == 0
+
+    def report(self, job: AnyDefinition, execute: Execute, exit_: Exit[Any, Any]) -> None:
+        """Report the mistakes of a hook, once for each end of a program.
+
+        Args:
+            job: the definition of the instance.
+            execute: the run.
+            exit_: the exit of its program.
+        """
+        inspection = execute.draft.inspection
+        if inspection is None or inspection.exited:
+            return
+        inspection.exited = True
+        address, secrets = execute.instance.address, secrets_of_run(job, execute)
+        for mistake in inspection.mistakes(exit_, job=f"{address.kind}:{address.name}", hook=execute.hook):
+            self.found(attrs.evolve(mistake, subject=scrubbed(mistake.subject, secrets)))
+
+
+def run_inspected(
+    job: AnyDefinition, execute: Execute, services: object
+) -> Exit[object, object] | Suspended[object, object]:
+    """Run a program until its first effect or wait, under an inspection.
+
+    Args:
+        job: the definition of the instance.
+        execute: the run, which has not begun.
+        services: the services of the program.
+    """
+    draft, commands = execute.draft, job.plan.commands
+    inspection = Inspection.of(draft, execute.request, commands, is_first_hook=execute.prior is None)
+    draft.inspection = inspection
+    return run_to_first_effect(watched(interpret(execute.program, services, (inspection,)), inspection.watch))
+
+
+@attrs.define
+class MistakeLog:
+    """Logs the first mistake of each location.
+
+    Attributes:
+        runtime: writes the log.
+    """
+
+    runtime: Runtime
+    _places: set[tuple[str, str, str, str]] = attrs.Factory(set[tuple[str, str, str, str]])
+
+    def __call__(self, mistake: HookBug) -> None:
+        """Log a mistake, unless one of the same location was logged before."""
+        place = (mistake.job, mistake.hook, mistake.mistake, mistake.place)
+        if place in self._places:
+            return
+        self._places.add(place)
+        fields = {"job": mistake.job, "hook": mistake.hook, "subject": mistake.subject}
+        if mistake.place:
+            fields["place"] = mistake.place
+        self.runtime.log(LogRecord("error", MESSAGES[mistake.mistake], fields))

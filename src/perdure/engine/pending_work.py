@@ -1,0 +1,208 @@
+"""The work that the engine has accepted and not finished, as the dispatcher counts it.
+
+Callers wait here for room, an engine that stops waits here until no instance is busy, and claims that no run holds
+wait here for their recovery.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import attrs
+
+from perdure.engine.mailbox.entry import MailboxEntry
+from perdure.engine.mailbox.instance_cell import InstanceCell
+from perdure.engine.runs.concurrency import ConcurrencyLimits
+from perdure.engine.sinks import InFlight
+from perdure.jobs.definition import AnyDefinition
+from perdure.runtime.record import Future, Runtime, Timer
+from perdure.values.address import Address
+from perdure.values.errors import Overloaded
+from perdure.values.limits import Limits
+
+Before: TypeAlias = Address | None
+"""The full queue: the mailbox of an instance, or None for the engine's own."""
+
+
+@attrs.define
+class AdmissionQueue:
+    """One first-in-first-out queue per full mailbox, and one for the engine.
+
+    A caller that is admitted checks again whether there is room, and waits in the other queue if that one is full.
+
+    Attributes:
+        runtime: creates the futures that callers wait for.
+        queues: the callers that wait.
+    """
+
+    runtime: Runtime
+    queues: dict[Before, deque[Future[Any]]] = attrs.Factory(dict[Before, deque[Future[Any]]])
+
+    @property
+    def waiting(self) -> int:
+        """Number of callers that wait."""
+        return sum(not called.done() for queue in self.queues.values() for called in queue)
+
+    async def wait(self, before: Before) -> None:
+        """Wait to be admitted. A caller that is cancelled after its admission admits the next one."""
+        called = self.runtime.future()
+        self.queues.setdefault(before, deque()).append(called)
+        try:
+            await called
+        except self.runtime.cancelled:
+            if called.done() and not called.cancelled():
+                self.call(before)
+            raise
+
+    def call(self, before: Before) -> None:
+        """Admit the first caller of a queue, because there is room for one."""
+        queue = self.queues.get(before)
+        while queue:
+            called = queue.popleft()
+            if not queue:
+                del self.queues[before]
+            if not called.done():
+                called.set_result(None)
+                return
+
+    def call_all(self) -> None:
+        """Admit all callers: the engine accepts no more requests, which they find out themselves."""
+        for before in tuple(self.queues):
+            while before in self.queues:
+                self.call(before)
+
+
+def overload(entry: MailboxEntry, cell: InstanceCell | None, pending: int, limits: Limits) -> Overloaded | None:
+    """Return why there is no room for a request; None if there is.
+
+    Args:
+        entry: the request. What counts nothing has limits of its own.
+        cell: its instance, if it is in memory.
+        pending: the requests that wait or are being served.
+        limits: the engine's limits.
+    """
+    if not entry.pending_weight:
+        return None
+    if cell is not None and len(cell.waiting) >= limits.mailbox_size:
+        return Overloaded(f"mailbox of {cell.address}", limits.mailbox_size)
+    if pending >= limits.max_pending and entry.request.inbound is None:  # the outbox has its own limit
+        return Overloaded("the engine's queue", limits.max_pending)
+    return None
+
+
+@attrs.define(eq=False)
+class BusyInstances:
+    """The instances of which a request waits, a turn or a run is in progress, or a pending commit is not durable.
+
+    Attributes:
+        runtime: makes the futures of those who wait for the end of all work.
+        cells: the instances.
+    """
+
+    runtime: Runtime
+    cells: dict[InstanceCell, None] = attrs.Factory(dict[InstanceCell, None])
+    _emptied: list[Future[None]] = attrs.Factory(list[Future[None]])
+
+    def forget(self, cell: InstanceCell) -> None:
+        """Note that an instance has no work."""
+        self.cells.pop(cell, None)
+        if not self.cells:
+            self._tell()
+
+    async def emptied(self) -> None:
+        """Wait until no instance has work."""
+        if self.cells:
+            self._emptied.append(emptied := self.runtime.future())
+            await emptied
+
+    def close_intake(self) -> None:
+        """Answer the requests that wait, because the engine stops."""
+        for cell in self.cells:
+            cell.close_intake()
+
+    def stop_runs(self) -> None:
+        """Cancel every run in progress and release its claim."""
+        for cell in tuple(self.cells):
+            cell.stop_runs("released")
+
+    def leave(self) -> tuple[Address, ...]:
+        """Abandon the runs that ignored their cancellation, and return their instances.
+
+        Their claims stay in the store. Their callers receive ``OutcomeUnknown``; other requests have changed nothing,
+        and fail with ``EngineClosed``.
+        """
+        left = tuple(self.cells)
+        for cell in left:
+            cell.leave()
+        self.cells.clear()
+        self._tell()
+        return tuple(cell.address for cell in left)
+
+    def counted(self, gates: ConcurrencyLimits, requests: int, waiting_for_room: int, claims_left: int) -> InFlight:
+        """Count the accepted and unfinished work. Any thread may call this.
+
+        Args:
+            gates: the concurrency limits.
+            requests: the number of pending requests.
+            waiting_for_room: the number of callers that wait for room.
+            claims_left: the number of claims that are recovered soon.
+        """
+        busy = tuple(self.cells)
+        return InFlight(
+            instances=tuple(cell.address for cell in busy),
+            requests=requests,
+            programs=sum(len(cell.runs) for cell in busy),
+            slots=gates.held,
+            waiting_for_slot=gates.waiting,
+            waiting_for_room=waiting_for_room,
+            claims_to_recover=claims_left,
+        )
+
+    def _tell(self) -> None:
+        emptied, self._emptied = self._emptied, []
+        for future in emptied:
+            if not future.done():
+                future.set_result(None)
+
+
+CLAIM_LEFT_RETRY_MS = 1_000
+"""How long after a failed commit the engine tries to settle the run again."""
+
+
+@attrs.define
+class ClaimsLeft:
+    """The instances whose claims are recovered soon.
+
+    Attributes:
+        runtime: sets the timers.
+        recover: recovers the claim of an instance.
+    """
+
+    runtime: Runtime
+    recover: Callable[[AnyDefinition, Address], object]
+    _timers: dict[Address, Timer] = attrs.Factory(dict["Address", "Timer"])
+
+    @property
+    def count(self) -> int:
+        """The number of these instances."""
+        return len(self._timers)
+
+    def add(self, cell: InstanceCell) -> None:
+        """Recover an instance after a pause, unless it is already waiting for that."""
+        address = cell.address
+        if address in self._timers:
+            return
+
+        def again() -> None:
+            del self._timers[address]
+            self.recover(cell.job, address)
+
+        self._timers[address] = self.runtime.call_later(CLAIM_LEFT_RETRY_MS, again)
+
+    def close(self) -> None:
+        """Recover none of them: the next start does."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()

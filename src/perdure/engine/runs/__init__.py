@@ -1,0 +1,1 @@
+"""Runs of user programs: their slots, claims, effects, checkpoints and ends."""

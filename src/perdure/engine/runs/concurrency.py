@@ -1,0 +1,540 @@
+"""Which runs may begin: slots of the engine, of each job and of each lane, runs that must be alone, and held jobs."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Literal, Protocol
+
+import attrs
+from returns.result import Failure, Result, Success
+
+from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.step import Execute, Mark
+from perdure.programs.future import answer_of
+from perdure.runtime.record import Future, LogRecord, Runtime
+from perdure.stores.contract import Store
+from perdure.values.address import Address, Job
+from perdure.values.errors import InvalidInput, StoreError, StoreUnavailable
+from perdure.values.instance import Instance
+from perdure.values.listings import HoldResult
+from perdure.values.status import Hold
+from perdure.values.transition import Put
+
+
+class Rated(Protocol):
+    """The rates of a job. A run takes a place in them, and keeps it until it begins or gives up."""
+
+    def is_limited(self, lane: str, /) -> bool:
+        """Whether the rates have no place for a run of a lane."""
+        ...
+
+    async def wait_for_rate(self, lane: str, /) -> None:
+        """Wait until the rates have a place. Another run may take it before the caller continues."""
+        ...
+
+    def take_place(self, lane: str, /) -> None:
+        """Take the place of a run of a lane that begins as soon as it can."""
+        ...
+
+    def free_place(self, lane: str, /) -> None:
+        """Return the place of a run that does not begin."""
+        ...
+
+    def begin(self, lane: str, /) -> None:
+        """Count a run that has a place and begins now."""
+        ...
+
+    async def record(self, lane: str, /) -> None:
+        """Store that runs of a lane begin, before they do."""
+        ...
+
+
+@attrs.define(eq=False)
+class _Outside:
+    """A run that waits for a slot.
+
+    Attributes:
+        address: the instance.
+        lane: its lane.
+        entered: done when the run has the slot.
+    """
+
+    address: Address
+    lane: str
+    entered: Future[None]
+
+
+@attrs.define
+class LaneLimit:
+    """Counts the runs of a job by lane. The lane feeder takes a slot before it fires; other runs wait for one.
+
+    The other runs are those that no lane began: abandoned claims that are recovered. They come first. A run keeps the
+    slot of its lane until its claim has left the store: otherwise a crash would let a later instance overtake it.
+
+    Attributes:
+        runtime: creates the futures that runs wait for.
+        slots: number of slots.
+        lane_slots: maximum number of concurrent runs of a lane; None for no limit of its own.
+        freed: called with a lane when a slot of it is returned; set once, right after construction.
+        rated: the rates; set with it. Each slot is taken with a place in them, and returned without one.
+        ended: number of slots that were returned so far.
+        doubted: the instances whose claims may not be in the store any more.
+    """
+
+    runtime: Runtime
+    slots: int
+    lane_slots: int | None = None
+    freed: Callable[[str], None] = attrs.field(init=False)
+    rated: Rated = attrs.field(init=False)
+    ended: int = 0
+    _inside: int = 0
+    _running: dict[str, int] = attrs.Factory(dict[str, int])
+    _inside_at: dict[Address, tuple[str, ...]] = attrs.Factory(dict[Address, tuple[str, ...]])
+    _reserved: dict[Address, str] = attrs.Factory(dict[Address, str])
+    _claims: dict[Address, str] = attrs.Factory(dict[Address, str])  # those in the store, by their lanes
+    _idle: dict[str, int] = attrs.Factory(dict[str, int])  # claims by lane whose instance has no slot
+    doubted: set[Address] = attrs.Factory(set[Address])
+    _outside: list[_Outside] = attrs.Factory(list[_Outside])
+
+    @property
+    def held(self) -> int:
+        """Number of slots in use."""
+        return self._inside
+
+    @property
+    def waiting(self) -> int:
+        """Number of runs that wait for a slot."""
+        return len(self._outside)
+
+    @property
+    def has_slot(self) -> bool:
+        """Whether the lane feeder may take a slot. A slot that is returned goes to the first run that may enter."""
+        return self._inside < self.slots
+
+    @property
+    def has_doubt(self) -> bool:
+        """Whether the claims of the store must be read again."""
+        return bool(self.doubted)
+
+    def running(self, lane: str) -> int:
+        """Return the number of slots in use of a lane."""
+        return self._running.get(lane, 0)
+
+    def is_full(self, lane: str) -> bool:
+        """Whether a lane has no free slot for an instance that waits in it."""
+        return self.lane_slots is not None and self.running(lane) + self._idle.get(lane, 0) >= self.lane_slots
+
+    def _may_enter(self, lane: str) -> bool:
+        """Whether a lane has a free slot for a run that has a claim."""
+        return self.lane_slots is None or self.running(lane) < self.lane_slots
+
+    def take(self, address: Address, lane: str) -> None:
+        """Take a slot for an alarm that is about to be fired."""
+        self._reserved[address] = lane
+        self._count(address, lane)
+        self.rated.take_place(lane)
+
+    def give_back(self, address: Address) -> None:
+        """Return the slot of an alarm whose turn began no run."""
+        lane = self._reserved.pop(address, None)
+        if lane is not None:
+            self.rated.free_place(lane)
+            self.leave_lane(address)
+
+    def is_reserved(self, address: Address) -> bool:
+        """Whether a slot was taken for an instance, which no run uses yet."""
+        return address in self._reserved
+
+    def use(self, address: Address) -> Literal[True]:
+        """Begin a run with the slot that was taken for an instance. The store has counted it."""
+        self.rated.begin(self._reserved.pop(address))
+        return True
+
+    # ------------------------------------------------------------ claims
+    def hold_claim(self, address: Address, lane: str, state: Literal["known", "doubted"]) -> None:
+        """Note that the claim of an instance is in the store.
+
+        Args:
+            address: the instance.
+            lane: its lane.
+            state: whether a commit of this engine wrote the claim, or it was read.
+        """
+        if state == "doubted":
+            self.doubted.add(address)
+        else:
+            self.doubted.discard(address)
+        if address not in self._claims:
+            self._claims[address] = lane
+            if address not in self._inside_at:
+                self._change_idle(lane, 1)
+
+    def drop_claim(self, address: Address) -> None:
+        """Note that the claim of an instance is not in the store any more."""
+        self.doubted.discard(address)
+        lane = self._claims.pop(address, None)
+        if lane is not None and address not in self._inside_at:
+            self._change_idle(lane, -1)
+            self.freed(lane)
+
+    def doubt_claim(self, address: Address) -> None:
+        """Note that no run holds the claim of an instance, unless a commit has removed it already."""
+        if address in self._claims:
+            self.doubted.add(address)
+
+    def _change_idle(self, lane: str, by: int) -> None:
+        number = self._idle.get(lane, 0) + by
+        if number:
+            self._idle[lane] = number
+        else:
+            del self._idle[lane]
+
+    # ------------------------------------------------------------ runs
+    async def enter_lane(self, address: Address, lane: str) -> str:
+        """Return the lane of the slot that was taken for an instance, or wait for one. A cancelled wait takes none.
+
+        The run has a place in the rates of that lane, too. It begins with `begin_recorded`, or returns both with
+        `give_up`.
+        """
+        reserved = self._reserved.pop(address, None)
+        if reserved is not None:
+            return reserved
+        while True:
+            while self.rated.is_limited(lane):
+                await self.rated.wait_for_rate(lane)
+            await self._take_slot(address, lane)
+            if not self.rated.is_limited(lane):
+                break
+            self._return_slot(address)  # a run that waits for its rate keeps no slot from the others
+        self.rated.take_place(lane)
+        return lane
+
+    async def begin_recorded(self, address: Address, lane: str) -> None:
+        """Begin a run that has entered its lane, once the store has counted it. If that fails, it has no slot."""
+        self.rated.begin(lane)
+        try:
+            await self.rated.record(lane)
+        except BaseException:
+            self._return_slot(address)
+            raise
+
+    def give_up(self, address: Address, lane: str) -> None:
+        """Return the slot of a run that has entered its lane and does not begin."""
+        self.rated.free_place(lane)
+        self.leave_lane(address)
+
+    async def _take_slot(self, address: Address, lane: str) -> None:
+        """Take a slot, or wait until one is handed over."""
+        if self._inside < self.slots and self._may_enter(lane):
+            self._count(address, lane)
+            return
+        run = _Outside(address, lane, self.runtime.future())
+        self._outside.append(run)
+        try:
+            await run.entered
+        except BaseException:
+            if run in self._outside:
+                self._outside.remove(run)
+            else:
+                self._return_slot(address)  # the slot was handed over in the same moment
+            raise
+
+    def leave_lane(self, address: Address) -> None:
+        """Return a slot of an instance, and let the next run in.
+
+        It may have two: that of its run, and that of an alarm which was fired meanwhile. The one that is returned first
+        leaves the other one as it is.
+        """
+        self.ended += 1
+        self._return_slot(address)
+
+    def _return_slot(self, address: Address) -> None:
+        lane, *others = self._inside_at.pop(address)
+        if others:
+            self._inside_at[address] = tuple(others)
+        elif address in self._claims:
+            self._change_idle(self._claims[address], 1)
+        self._inside -= 1
+        self._running[lane] -= 1
+        if not self._running[lane]:
+            del self._running[lane]
+        self._hand_over()
+        self.freed(lane)
+
+    def _hand_over(self) -> None:
+        """Give the returned slot to the first run that may enter. No newcomer takes it before that run continues."""
+        for run in self._outside:
+            if not run.entered.done() and self._may_enter(run.lane):  # done: it gives up in this step
+                self._outside.remove(run)
+                self._count(run.address, run.lane)
+                run.entered.set_result(None)
+                return
+
+    def _count(self, address: Address, lane: str) -> None:
+        if address in self._claims and address not in self._inside_at:
+            self._change_idle(self._claims[address], -1)
+        self._inside_at[address] = (*self._inside_at.get(address, ()), lane)
+        self._inside += 1
+        self._running[lane] = self._running.get(lane, 0) + 1
+
+
+def takes_lane_slot(row: Instance) -> bool:
+    """Return whether a stored instance has a claim that takes a slot of its lane: that of a run that is delivered."""
+    return row.claim is not None and row.lane is not None and row.suspension in (None, "paused")
+
+
+def lane_of(job: AnyDefinition, step: Execute | Mark) -> str:
+    """Return the lane of a run; that of data which this code cannot decode is the nameless one."""
+    instance = step.instance if isinstance(step, Execute) else None
+    if isinstance(step, Mark) and isinstance(step.transition.write, Put):
+        instance = step.transition.write.instance
+    if instance is None:
+        return ""
+    try:
+        return job.lane(instance)
+    except InvalidInput:
+        return ""
+
+
+Company = Literal["alone", "beside_others"]
+
+
+SPARE = 8
+"""One slot in so many is not taken by the workers of one pool, if the engine serves other jobs."""
+
+
+def spare_slots(slots: int) -> int:
+    """Return how many of an engine's slots the workers of one pool leave to other jobs."""
+    return max(1, slots // SPARE)
+
+
+@attrs.define
+class ConcurrencyLimit:
+    """Counts slots, with a fair queue. A run that must be alone waits for all slots and holds them all.
+
+    Attributes:
+        runtime: creates the futures that runs wait for.
+        slots: number of slots.
+    """
+
+    runtime: Runtime
+    slots: int
+    _inside: int = 0
+    _alone: Literal["none", "running"] = "none"
+    _waiting: deque[tuple[Company, Future[Any]]] = attrs.Factory(deque[tuple[Company, Future[Any]]])
+
+    @property
+    def held(self) -> int:
+        """Number of slots in use."""
+        return self._inside
+
+    @property
+    def waiting(self) -> int:
+        """Number of runs that wait for a slot."""
+        return sum(not place.done() for _, place in self._waiting)
+
+    def try_enter(self, company: Company) -> bool:
+        """Take a slot if no run has to wait for one; return whether it is taken."""
+        if company == "beside_others" and not self._waiting and self._alone == "none" and self._inside < self.slots:
+            self._inside += 1
+            return True
+        if self._waiting or not self._has_room(company):
+            return False
+        self._admit(company)
+        return True
+
+    async def enter(self, company: Company) -> None:
+        """Take a slot, waiting in line for it. A cancelled wait takes none."""
+        if self.try_enter(company):
+            return
+        place = self.runtime.future()
+        self._waiting.append((company, place))
+        try:
+            await place
+        except self.runtime.cancelled:
+            if place.done() and not place.cancelled():
+                self.leave(company)  # it was admitted at the same moment
+            else:
+                place.cancel()
+                self._admit_waiting()  # those behind a run that had to be alone
+            raise
+
+    def leave(self, company: Company) -> None:
+        """Return the slot, and admit the next runs."""
+        self._inside -= 1
+        if company == "alone":
+            self._alone = "none"
+        if self._waiting:
+            self._admit_waiting()
+
+    def _admit_waiting(self) -> None:
+        while self._waiting:
+            following, place = self._waiting[0]
+            if place.done():  # its wait was cancelled
+                self._waiting.popleft()
+                continue
+            if not self._has_room(following):
+                return
+            self._waiting.popleft()
+            self._admit(following)
+            place.set_result(None)
+
+    def _has_room(self, company: Company) -> bool:
+        if company == "alone":
+            return self._inside == 0
+        return self._alone == "none" and self._inside < self.slots
+
+    def _admit(self, company: Company) -> None:
+        self._inside += 1
+        if company == "alone":
+            self._alone = "running"
+
+
+@attrs.define
+class ConcurrencyLimits:
+    """The engine's limit, and one for each job, printed ``kind:name``, that has its own or has lanes."""
+
+    runtime: Runtime
+    engine: ConcurrencyLimit
+    jobs: dict[str, ConcurrencyLimit] = attrs.Factory(dict[str, ConcurrencyLimit])
+    lanes: dict[str, LaneLimit] = attrs.Factory(dict[str, LaneLimit])
+
+    @property
+    def held(self) -> int:
+        """Number of slots in use, over all limits."""
+        own, lanes = self.jobs.values(), self.lanes.values()
+        return self.engine.held + sum(gate.held for gate in own) + sum(gate.held for gate in lanes)
+
+    @property
+    def waiting(self) -> int:
+        """Number of runs that wait for a slot, over all limits."""
+        own, lanes = self.jobs.values(), self.lanes.values()
+        return self.engine.waiting + sum(gate.waiting for gate in own) + sum(gate.waiting for gate in lanes)
+
+    def try_enter(self, job: str, company: Company, address: Address) -> bool:
+        """Take both slots if no run has to wait for them; return whether they are taken.
+
+        Args:
+            job: the job, printed ``kind:name``.
+            company: whether the run must be alone.
+            address: the instance; that of a job with lanes waits unless a slot was taken for it.
+        """
+        lanes = self.lanes.get(job)
+        if lanes is not None:
+            return lanes.is_reserved(address) and self.engine.try_enter(company) and lanes.use(address)
+        gate = self.jobs.get(job)
+        if gate is None:
+            return self.engine.try_enter(company)
+        if not gate.try_enter("beside_others"):
+            return False
+        if self.engine.try_enter(company):
+            return True
+        gate.leave("beside_others")
+        return False
+
+    async def enter(self, job: str, company: Company, address: Address, lane: str) -> None:
+        """Take a slot of the job first, so that a queue before one job delays no other job.
+
+        A rate counts a run behind all waits: when it begins.
+
+        Args:
+            job: the job, printed ``kind:name``.
+            company: whether the run must be alone.
+            address: the instance.
+            lane: its lane, if the job has lanes.
+        """
+        if job in self.lanes:
+            await self._enter_by_lane(self.lanes[job], company, address, lane)
+            return
+        if job in self.jobs:
+            await self.jobs[job].enter("beside_others")
+        try:
+            await self.engine.enter(company)
+        except BaseException:
+            self._leave_job(job, address)
+            raise
+
+    async def _enter_by_lane(self, limit: LaneLimit, company: Company, address: Address, lane: str) -> None:
+        entered = await limit.enter_lane(address, lane)
+        try:
+            await self.engine.enter(company)
+        except BaseException:
+            limit.give_up(address, entered)
+            raise
+        try:
+            await limit.begin_recorded(address, entered)
+        except BaseException:
+            self.engine.leave(company)
+            raise
+
+    def doubt_claim(self, job: str, address: Address) -> None:
+        """Note that the store may have a claim of an instance that no run holds."""
+        if job in self.lanes:
+            self.lanes[job].doubt_claim(address)
+
+    def leave(self, job: str, company: Company, address: Address) -> None:
+        """Return both slots."""
+        self.engine.leave(company)
+        if self.jobs or self.lanes:
+            self._leave_job(job, address)
+
+    def _leave_job(self, job: str, address: Address) -> None:
+        if job in self.lanes:
+            self.lanes[job].leave_lane(address)
+        elif job in self.jobs:
+            self.jobs[job].leave("beside_others")
+
+
+@attrs.define
+class Holds:
+    """The held jobs.
+
+    Attributes:
+        store: stores the holds.
+        runtime: writes the log.
+        released: called when a job was released: its alarms may be due; set once, right after construction.
+        jobs: the held jobs, in their order.
+    """
+
+    store: Store
+    runtime: Runtime
+    released: Callable[[], None] = attrs.field(init=False)
+    jobs: tuple[Job, ...] = ()
+
+    async def read(self) -> None:
+        """Read the held jobs at the start of the engine.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        if self.store.holds is None:
+            return
+        match await answer_of(self.store.holds()):
+            case Success(jobs):
+                self.jobs = jobs
+            case failure:
+                raise failure.failure()
+
+    def of(self, kind: str, name: str) -> Hold:
+        """Return whether a job is held."""
+        return "held" if self.jobs and (kind, name) in self.jobs else "released"
+
+    async def set(self, job: Job, hold: Hold) -> Result[HoldResult, StoreError]:
+        """Hold or release a job. The change is durable when this returns.
+
+        Args:
+            job: its kind and name.
+            hold: whether its runs may begin.
+        """
+        if self.store.set_hold is None:
+            return Failure(StoreUnavailable("hold", f"{self.store.name} stores no holds"))
+        changed: Result[str, Any] = await answer_of(self.store.set_hold(job, hold))
+        if not isinstance(changed, Success):
+            return Failure(changed.failure())
+        others = tuple(other for other in self.jobs if other != job)
+        self.jobs = tuple(sorted((*others, job))) if hold == "held" else others
+        if changed.unwrap() == "changed":
+            self.runtime.log(LogRecord("info", f"job {hold}", {"job": ":".join(job)}))
+        if hold == "released":
+            self.released()
+        return Success(HoldResult(changed=changed.unwrap() == "changed", hold=hold))

@@ -1,0 +1,491 @@
+"""The effects of one run: performed once its claim is recorded, traced, within its time limit.
+
+The first effect of an event waits for the claim; one without effects costs no commit of its own. Checkpoints and reads
+of the journal are answered here, too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeAlias, TypeVar
+
+import attrs
+from returns.result import Failure, Result, Success
+
+from perdure.engine.mailbox.instance_cache import InstanceCache
+from perdure.engine.sinks import EffectBegun, Tracing
+from perdure.jobs.checkpoint import AwaitChange, Checkpoint, ClaimLost, ReadJournal, checkpointed, present
+from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.failures import record_failure
+from perdure.jobs.redaction import secrets_of_run
+from perdure.jobs.step import Execute
+from perdure.programs import Halted, Raised
+from perdure.programs.drivers import default_handler, settle_answer
+from perdure.programs.future import answer_of
+from perdure.programs.instructions import ServiceCall
+from perdure.runtime.record import Future, Runtime, Timer
+from perdure.runtime.tasks import Resumed, start_eagerly
+from perdure.stores.contract import Store
+from perdure.values.errors import Conflict, OutcomeUnknown, StoreCorrupt, StoreUnavailable
+from perdure.values.transition import Put
+from perdure.values.turn_inputs import TurnInputs
+
+if TYPE_CHECKING:
+    from perdure.engine.commits.turn_commits import Commits
+    from perdure.engine.mailbox.instance_cell import PendingCommit, Stored
+
+
+Perform: TypeAlias = Callable[[object, Any, Execute], object]
+"""How to perform an effect: ``perform(instruction, services, execute)`` returns the result of a `Handler`."""
+
+
+def perform_directly(instruction: object, services: Any, _: Execute) -> object:
+    """Call the service, for any run."""
+    return default_handler(instruction, services)
+
+
+def traced(perform: Perform, tracing: Tracing, jobs: Mapping[tuple[str, str], AnyDefinition]) -> Perform:
+    """Return a function that performs each effect as a span of its own.
+
+    Args:
+        perform: performs the effect.
+        tracing: traces it.
+        jobs: the served definitions, which say which parts of errors are secret.
+    """
+
+    async def performed(call: ServiceCall, services: Any, execute: Execute) -> object:
+        claim, address = execute.claim, execute.instance.address
+        job = jobs[address.kind, address.name]
+        effect = EffectBegun(address=address, name=call.name, parent=claim.trace, claim=claim)
+        with tracing.effect(effect) as span:
+            try:
+                answer = await settle_answer(perform(call, services, execute), services)
+            except Exception as error:
+                span.failed(record_failure(Raised(error), None, secrets=secrets_of_run(job, execute)))
+                raise
+            failure = _failure_in(answer)
+            if failure is not None:
+                span.failed(record_failure(failure, job.plan.errors, secrets=secrets_of_run(job, execute)))
+            return answer
+
+    def perform_traced(instruction: object, services: Any, execute: Execute) -> object:
+        return (
+            performed(instruction, services, execute)
+            if type(instruction) is ServiceCall
+            else perform(instruction, services, execute)
+        )
+
+    return perform_traced
+
+
+def _failure_in(answer: object) -> Failure[Any] | None:
+    return answer if isinstance(answer, Failure) else None  # pyright: ignore[reportUnknownVariableType] - of any error
+
+
+T = TypeVar("T")
+
+
+@attrs.define
+class TimeLimit(Generic[T]):
+    """Awaits a coroutine, and calls a function when it takes too long.
+
+    The timer is set at the first wait: most event handlers never wait.
+
+    Attributes:
+        coroutine: the coroutine.
+        limit_ms: the limit in milliseconds, from the first wait on.
+        runtime: sets the timer.
+        expired: called when the limit is over; it must end the coroutine.
+    """
+
+    coroutine: Coroutine[Any, Any, T]
+    limit_ms: int
+    runtime: Runtime
+    expired: Callable[[], None]
+    _restarted_ms: float | None = None
+    _timer: Timer | None = None
+
+    def restart(self) -> None:
+        """Let the time limit begin again. It costs nothing but the time of the clock: the timer is set at its end."""
+        self._restarted_ms = self.runtime.monotonic_ms()
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        try:
+            awaited = self.coroutine.send(None)
+        except StopIteration as stop:
+            value: T = stop.value
+            return value
+        self._timer = self.runtime.call_later(self.limit_ms, self._over)
+        try:
+            return (yield from Resumed(self.coroutine, awaited).__await__())
+        finally:
+            self._timer.cancel()
+
+    def _over(self) -> None:
+        restarted_ms, self._restarted_ms = self._restarted_ms, None
+        if restarted_ms is None:
+            self.expired()
+            return
+        left_ms = restarted_ms + self.limit_ms - self.runtime.monotonic_ms()
+        self._timer = self.runtime.call_later(max(0, math.ceil(left_ms)), self._over)
+
+
+MAX_CONFLICTS = 20
+"""How often a checkpoint is decided again after a conflict with a turn of the instance's mailbox."""
+
+
+class ClaimedRun(Protocol):
+    """The run whose checkpoints are committed.
+
+    Attributes:
+        execute: the run on the row as it was last stored; each checkpoint replaces it.
+    """
+
+    execute: Execute
+
+
+class RunLost(BaseException):
+    """The store did not answer a run's checkpoint, so the program must not continue. The program cannot catch it.
+
+    Attributes:
+        reason: the store's error.
+    """
+
+    def __init__(self, reason: Any) -> None:  # an error of a store
+        super().__init__(reason)
+        self.reason = reason
+
+
+@attrs.define(eq=False)
+class _Save:
+    """A checkpoint that is being committed, and its result for the program."""
+
+    value: object
+    answer: object = None
+
+
+@attrs.define
+class Checkpoints:
+    """Commits the checkpoints of one run, one after the other, beside the turns of the instance's mailbox.
+
+    Each is committed in a task of its own, so that a branch that is cancelled meanwhile leaves no commit that the run
+    does not know of. After one that was not committed, no later one is: the run ends.
+
+    Attributes:
+        job: the definition of the instance.
+        store: stores the journals.
+        cache: reads the present row, and notes its changes.
+        runtime: lets parallel branches wait for their turn.
+        commits: writes transitions, and takes note of the answers.
+        inputs: collects the inputs of a decision.
+    """
+
+    job: AnyDefinition
+    store: Store
+    cache: InstanceCache
+    runtime: Runtime
+    commits: Commits
+    inputs: Callable[[], TurnInputs]
+    _state: Literal["idle", "saving"] = "idle"
+    _waiting: list[Future[Any]] = attrs.Factory(list[Any])
+    _over: Halted | BaseException | None = None
+
+    async def save(self, run: ClaimedRun, checkpoint: Checkpoint) -> object:
+        """Commit a checkpoint when it has its turn, and return the result for the program.
+
+        Args:
+            run: the run; its claim is recorded.
+            checkpoint: the checkpoint.
+
+        Raises:
+            RunLost: the store did not answer it, or an earlier one.
+        """
+        while self._state == "saving":
+            await self.settled()
+        if self._over is not None:
+            return self._end()
+        value = checkpoint.take()
+        if value is None:
+            return Success(None)
+        save = _Save(value)
+        self._state = "saving"
+        if not self._begun_at_once(run, save):
+            self._begin(run, save)
+        await self.settled()
+        return save.answer if self._over is None else self._end()
+
+    def _begun_at_once(self, run: ClaimedRun, save: _Save) -> bool:
+        """Commit a checkpoint over the row in memory, without a task; return whether that is begun.
+
+        After a conflict it is decided again in a task, which reads the row.
+        """
+        row = self.cache.loaded_row(run.execute.instance.address)
+        joined = None if row is None else present(run.execute, row)
+        if joined is None or _has_event(joined):
+            return False
+        try:
+            commit = checkpointed(self.job, joined, save.value, self.inputs())
+        except Exception as defect:  # noqa: BLE001 - of the kind; it ends the run
+            self._over = defect
+            self._idle()
+            return True
+        write = commit.transition.write
+        if not isinstance(write, Put):
+            run.execute, save.answer = joined, commit.result
+            self._idle()
+            return True
+
+        def tell(pending: PendingCommit, answered: Stored) -> None:
+            stored = self.commits.accept_answer(pending, answered, commit.transition)
+            if isinstance(stored, Success):
+                run.execute, save.answer = joined.recorded(write.instance), commit.result
+                self._idle()
+            elif isinstance(stored.failure(), Conflict):
+                self._begin(run, save)
+            else:
+                self._over = RunLost(stored.failure())
+                self._idle()
+
+        self.commits.submit(commit.transition, self.cache.get(commit.transition.address), tell)
+        return True
+
+    def _begin(self, run: ClaimedRun, save: _Save) -> None:
+        start_eagerly(self._commit(run, save), self.runtime, name=f"perdure:checkpoint {run.execute.instance.address}")
+
+    def _idle(self) -> None:
+        self._state = "idle"
+        waiting, self._waiting = self._waiting, []
+        for over in waiting:
+            if not over.done():
+                over.set_result(None)
+
+    async def read(self, execute: Execute, asked: ReadJournal) -> object:
+        """Read rows of the journal.
+
+        Raises:
+            RunLost: the store cannot be read now.
+            StoreCorrupt: the rows cannot be read.
+        """
+        instance, store = execute.instance, self.store
+        if store.journal is None:
+            raise RunLost(StoreUnavailable("read a journal", f"{store.name} keeps no journals"))
+        rows = await answer_of(store.journal(instance.address, instance.incarnation, asked.first, asked.limit))
+        if isinstance(rows, Success):
+            return rows
+        raise rows.failure() if isinstance(rows.failure(), StoreCorrupt) else RunLost(rows.failure())
+
+    async def _present(self, run: ClaimedRun) -> Execute | None:
+        """Return the run on the present row; None if its claim is lost."""
+        loaded = await self.cache.load(run.execute.instance.address)
+        if not isinstance(loaded, Success):
+            raise RunLost(loaded.failure())
+        return present(run.execute, loaded.unwrap())
+
+    async def _between_events(self, run: ClaimedRun) -> Execute | None:
+        """Wait until no event of the instance is being handled: its end is committed over the row that it claimed."""
+        address = run.execute.instance.address
+        while True:
+            change = self.cache.watch(address, self.runtime.future())
+            try:
+                joined = await self._present(run)
+                if joined is None or not _has_event(joined):
+                    return joined
+                await change
+            finally:
+                self.cache.unwatch(address, change)
+
+    async def changed(self, run: ClaimedRun) -> object:
+        """Wait until the row is another one than the run knows, and return it for the program.
+
+        Raises:
+            RunLost: the store cannot be read now.
+        """
+        address = run.execute.instance.address
+        while True:
+            await self.settled()
+            if self._over is not None:
+                return self._end()
+            change = self.cache.watch(address, self.runtime.future())
+            try:
+                joined = await self._present(run)
+                if self._state == "saving":
+                    continue
+                if joined is None:
+                    return Halted(ClaimLost())
+                if joined.instance.version != run.execute.instance.version:
+                    run.execute = joined
+                    return Success(joined.instance)
+                await change
+            finally:
+                self.cache.unwatch(address, change)
+
+    async def settled(self) -> None:
+        """Wait until the checkpoint that is being committed is stored or refused."""
+        if self._state == "saving":
+            over = self.runtime.future()
+            self._waiting.append(over)
+            await over
+
+    def _end(self) -> Halted:
+        if isinstance(self._over, BaseException):
+            raise self._over
+        return self._over or Halted(ClaimLost())
+
+    async def _commit(self, run: ClaimedRun, save: _Save) -> None:
+        try:
+            save.answer = await self._stored(run, save.value)
+        except (Exception, RunLost) as raised:  # noqa: BLE001 - a defect of the kind, or the end of the run
+            self._over = raised
+        except BaseException as ended:  # the end of this task
+            self._over = RunLost(OutcomeUnknown(f"the checkpoint was not committed: {ended!r}"))
+            raise
+        finally:
+            self._idle()
+
+    async def _stored(self, run: ClaimedRun, value: object) -> object:
+        """Commit a checkpoint over the present row, which turns may have written meanwhile."""
+        for _ in range(MAX_CONFLICTS + 1):
+            joined = await self._present(run)
+            if joined is not None and _has_event(joined):
+                joined = await self._between_events(run)
+            if joined is None:
+                self._over = Halted(ClaimLost())
+                return self._over
+            commit = checkpointed(self.job, joined, value, self.inputs())
+            write = commit.transition.write
+            if not isinstance(write, Put):
+                run.execute = joined
+                return commit.result
+            stored = await self.commits.record(commit.transition)
+            if isinstance(stored, Success):
+                run.execute = joined.recorded(write.instance)
+                return commit.result
+            if not isinstance(stored.failure(), Conflict):
+                raise RunLost(stored.failure())
+        raise RunLost(Conflict(str(run.execute.instance.address)))
+
+
+def _has_event(execute: Execute) -> bool:
+    """Whether an event of the instance is being handled beside the run."""
+    return execute.instance.event_claim is not None and execute.claim.cause != "event"
+
+
+Record = Callable[[Execute], Awaitable[Result[Execute, Any]]]  # the errors of a store
+
+
+class ClaimFailed(BaseException):
+    """The claim could not be recorded, so the program must not continue. The program cannot catch it.
+
+    Attributes:
+        reason: the store's error.
+    """
+
+    def __init__(self, reason: Any) -> None:  # an error of a store
+        super().__init__(reason)
+        self.reason = reason
+
+
+@attrs.define
+class LazyClaim:
+    """Handles the effects of one program: the first one waits for the claim.
+
+    The claim is recorded in a task of its own, so that a run or a branch that is cancelled meanwhile leaves no claim
+    that the engine does not know of.
+
+    Attributes:
+        execute: the run; replaced by its claimed form once the claim is recorded.
+        record: writes the claim.
+        ready: waits until the claim may be written.
+        runtime: lets parallel branches wait for the same claim.
+        begin_checkpoints: makes the object that answers the checkpoints of the run, at the first one.
+        perform: performs the effects.
+        limit: the time limit of the run, which a checkpoint restarts if its kind says so.
+    """
+
+    execute: Execute
+    record: Record
+    ready: Callable[[], Awaitable[None]]
+    runtime: Runtime
+    begin_checkpoints: Callable[[], Checkpoints]
+    perform: Perform = perform_directly
+    limit: TimeLimit[Any] | None = None
+    _state: Literal["not_begun", "recording", "over"] = "not_begun"
+    _waiting: list[Future[Any]] = attrs.Factory(list[Any])
+    _refused: Any = None
+    _checkpoints: Checkpoints | None = None
+
+    def handle(self, instruction: object, services: Any) -> object:
+        """Perform an instruction once the run is claimed."""
+        kind = type(instruction)
+        if kind is Checkpoint or kind is ReadJournal or kind is AwaitChange:
+            return self._checkpoint(instruction)
+        if self.execute.claimed == "recorded":
+            return self.perform(instruction, services, self.execute)
+        return self._claim_first(instruction, services)
+
+    def claimed(self) -> Execute | None:
+        """Return the run if its claim is stored."""
+        return self.execute if self.execute.claimed == "recorded" else None
+
+    async def settled(self) -> None:
+        """Wait until the claim or the checkpoint that is being recorded is recorded or refused."""
+        await self._claim_settled()
+        if self._checkpoints is not None:
+            await self._checkpoints.settled()
+
+    async def _claim_settled(self) -> None:
+        if self._state == "recording":
+            over = self.runtime.future()
+            self._waiting.append(over)
+            await over
+
+    async def _checkpoint(self, instruction: object) -> object:
+        if self.execute.claimed != "recorded":
+            await self._claim()
+        if self._checkpoints is None:
+            self._checkpoints = self.begin_checkpoints()
+        match instruction:
+            case ReadJournal():
+                return await self._checkpoints.read(self.execute, instruction)
+            case AwaitChange():
+                return await self._checkpoints.changed(self)
+            case Checkpoint():
+                answer = await self._checkpoints.save(self, instruction)
+                if self.limit is not None and self._checkpoints.job.time_limit_of == "checkpoint":
+                    self.limit.restart()
+                return answer
+            case _:
+                raise TypeError(instruction)
+
+    async def _claim_first(self, instruction: object, services: Any) -> object:
+        await self._claim()
+        return await settle_answer(self.perform(instruction, services, self.execute), services)
+
+    async def _claim(self) -> None:
+        await self.ready()
+        if self._state == "not_begun":
+            self._state = "recording"
+            start_eagerly(self._record(), self.runtime, name=f"perdure:claim {self.execute.instance.address}")
+        await self._claim_settled()
+        if self._refused is not None:
+            raise ClaimFailed(self._refused)
+
+    async def _record(self) -> None:
+        try:
+            match await self.record(self.execute):
+                case Success(claimed):
+                    self.execute = claimed
+                case Failure(reason):
+                    self._refused = reason
+                case unexpected:
+                    self._refused = OutcomeUnknown(f"a store returns Success or Failure, not {unexpected!r}")
+        except BaseException as defect:  # a store that raises, or the end of this task: the program must not continue
+            self._refused = OutcomeUnknown(f"the claim was not recorded: {defect!r}")
+            if not isinstance(defect, Exception):
+                raise
+        finally:
+            self._state = "over"
+            for over in self._waiting:
+                if not over.done():
+                    over.set_result(None)

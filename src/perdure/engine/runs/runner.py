@@ -1,0 +1,478 @@
+"""Runs the program of a turn, from its begin to the commit of its end, in the task of its caller.
+
+It also collects the inputs of decisions: the clock, a random value and an id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any, Literal, TypeAlias, assert_never
+
+import attrs
+from returns.result import Failure, Result, Success
+
+from perdure.engine.commits.turn_commits import MAX_CONFLICTS, MAX_SHARED_CONFLICTS, Commits, back_off
+from perdure.engine.mailbox.entry import FenceLost, RunInBackground, TurnAnswered, Verdict, is_interrupt, not_stored
+from perdure.engine.mailbox.instance_cache import InstanceCache
+from perdure.engine.mailbox.instance_cell import InstanceCell, RunInProgress, Stop
+from perdure.engine.observing.reporting import HookChecks, Reporting, run_inspected
+from perdure.engine.runs.concurrency import ConcurrencyLimits, Holds, lane_of
+from perdure.engine.runs.effects import (
+    Checkpoints,
+    ClaimFailed,
+    LazyClaim,
+    Perform,
+    RunLost,
+    TimeLimit,
+    perform_directly,
+)
+from perdure.engine.sinks import Tracing
+from perdure.jobs.context import RunInterrupted
+from perdure.jobs.recovery import keeping, release
+from perdure.jobs.run import claim_event
+from perdure.jobs.step import Commit, Execute, Mark, run_of
+from perdure.jobs.turn import finish, interrupted
+from perdure.programs import Exit, Halted, Raised
+from perdure.programs.drivers import Suspended
+from perdure.programs.exit import ENDS_PROCESS, is_closing
+from perdure.programs.inline import run_to_first_effect
+from perdure.programs.interpreter import interpret
+from perdure.runtime.record import LogRecord, Runtime
+from perdure.runtime.run_context import InRun, enter_run, leave_run
+from perdure.stores.contract import Store
+from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown, RunTimeout, StoreError
+from perdure.values.instance import Fence, Instance
+from perdure.values.limits import Limits
+from perdure.values.status import Hold
+from perdure.values.transition import AS_EXPECTED, Put, Transition
+from perdure.values.turn_inputs import NO_OTHERS, Decoded, OtherEngines, TurnInputs
+
+
+def is_cancelled(runtime: Runtime, raised: BaseException) -> bool:
+    """Return whether the running task was cancelled, and not only an awaitable that it waited for."""
+    return isinstance(raised, runtime.cancelled) and runtime.current_task().cancelling() > 0
+
+
+async def stop_from_outside(runtime: Runtime, phase: Literal["open", "closing"]) -> Literal["released"] | None:
+    """Return why a run was cancelled that the engine did not cancel.
+
+    If an awaitable of the program was cancelled, or the program cancelled its own task, it is a defect of the run. If
+    the event loop cancels every task because it ends, the engine is being stopped at the same moment.
+    """
+    if runtime.current_task().cancelling():
+        uncancel(runtime)
+        await runtime.sleep(0)
+    return "released" if phase == "closing" else None
+
+
+async def take_cancellation_back(runtime: Runtime) -> None:
+    """Remove the cancellation of a program that ended nevertheless: the next turn of this task must not see it."""
+    with suppress(runtime.cancelled):
+        await runtime.sleep(0)
+    uncancel(runtime)
+
+
+def uncancel(runtime: Runtime) -> None:
+    """Undo every cancellation request of the running task."""
+    task = runtime.current_task()
+    while task.cancelling():
+        task.uncancel()
+
+
+def inputs_beside_turns(
+    runtime: Runtime, store: Store, limits: Limits, *, running: tuple[str, ...] = (), hold: Hold = "released"
+) -> TurnInputs:
+    """Read the clock, draw a random value and create an id, for a decision that is no turn of an instance.
+
+    Args:
+        runtime: the source of all three.
+        store: provides the epoch of its ownership.
+        limits: the engine's limits.
+        running: the ids of the instance's runs that are in progress in this process.
+        hold: whether runs of the job may begin.
+    """
+    return TurnInputs(
+        now_ms=runtime.now_ms(),
+        jitter=runtime.random(),
+        id_base=runtime.new_id(),
+        epoch=store.epoch,
+        running=running,
+        limits=limits,
+        hold=hold,
+        reads=store.reads,
+    )
+
+
+RunEnded: TypeAlias = Callable[[Execute, Exit[Any, Any]], object]
+"""Called with the end of every user program, before the engine decides on it."""
+
+
+@attrs.define
+class Runner:
+    """Runs the programs of turns: claims them, limits their time, and commits their ends.
+
+    Attributes:
+        store: stores the instances.
+        runtime: the only interface to time, waiting, randomness and ids.
+        services: the services of user programs.
+        limits: the engine's limits.
+        gates: limits the number of concurrent runs.
+        commits: writes the transitions.
+        cache: keeps the instances of this process.
+        reporting: tells sinks of claims and rejected events.
+        holds: the held jobs.
+        left_claimed: called with an instance that may have a claim that no run holds.
+        perform: performs the effects of runs.
+        run_ended: called with the end of every program.
+        hook_checks: inspect a sample of the runs; None without the debug mode.
+        tracing: traces turns; None if no sink does.
+        phase: whether runs may start.
+        code: ``trusted``: an event is claimed before its first effect, so that one without effects costs one commit;
+            ``suspect``: all code of jobs is claimed before it runs, so that the deaths of the process are counted.
+        others: the other engines that share the store; those of the last heartbeat.
+        process_ends: called when the code of a job raises `SystemExit` or `KeyboardInterrupt`; set right afterwards.
+    """
+
+    store: Store
+    runtime: Runtime
+    services: Any  # the user's own record
+    limits: Limits
+    gates: ConcurrencyLimits
+    commits: Commits
+    cache: InstanceCache
+    reporting: Reporting
+    holds: Holds
+    left_claimed: Callable[[InstanceCell], None]
+    perform: Perform = perform_directly
+    run_ended: RunEnded | None = None
+    hook_checks: HookChecks | None = None
+    tracing: Tracing | None = None
+    phase: Literal["open", "closing"] = "open"
+    code: Literal["trusted", "suspect"] = "trusted"
+    others: OtherEngines = NO_OTHERS
+    process_ends: Callable[[BaseException], None] = attrs.field(init=False)
+    _keeps_history: bool = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._keeps_history = self.limits.keeps_history
+
+    def inputs_of(self, cell: InstanceCell, decoded: Decoded | None = None) -> TurnInputs:
+        """Collect the inputs of a decision."""
+        return TurnInputs(
+            now_ms=self.runtime.now_ms(),
+            jitter=self.runtime.random(),
+            id_base=self.runtime.new_id(),
+            epoch=self.store.epoch,
+            limits=self.limits,
+            running=cell.running,
+            code=self.code,
+            events="wanted" if self._keeps_history or self.reporting.sinks.told else "unread",
+            hold=self.holds.of(cell.job.kind, cell.job.name) if self.holds.jobs else "released",
+            decoded=decoded,
+            others=self.others,
+            reads=self.store.reads,
+        )
+
+    # ------------------------------------------------------------ slots
+    def refused(self, cell: InstanceCell, step: Execute | Mark) -> TurnAnswered | None:
+        """Return the answer to a run that has a slot and must not begin any more."""
+        if self.phase == "closing":
+            return TurnAnswered(Failure(EngineClosed()))
+        if cell.is_interrupted and isinstance(step, Execute):
+            return TurnAnswered(Success(interrupted(cell.job, step)))
+        return None
+
+    async def in_slot(
+        self, cell: InstanceCell, step: Execute | Mark, run: Callable[[], Awaitable[Verdict | None]]
+    ) -> Verdict | None:
+        """Run user code when there is a slot for it."""
+        await self.gates.enter(cell.job_name, step.alone, cell.address, lane_of(cell.job, step))
+        verdict: Verdict | None = None
+        try:
+            verdict = self.refused(cell, step) or await run()
+        finally:
+            if not isinstance(verdict, RunInBackground):
+                self.gates.leave(cell.job_name, step.alone, cell.address)
+        return verdict
+
+    # ------------------------------------------------------------ programs
+    def _begun(self, cell: InstanceCell, execute: Execute) -> Exit[Any, Any] | Suspended[Any, Any]:
+        """Run a program until its first effect or wait."""
+        around = enter_run(run_of(execute))
+        try:
+            return self.until_effect(cell, execute)
+        finally:
+            leave_run(around)
+
+    def until_effect(self, cell: InstanceCell, execute: Execute) -> Exit[Any, Any] | Suspended[Any, Any]:
+        """Run a program until its first effect or wait.
+
+        Any exception here belongs to the program, also a cancellation: the engine cancels a task only where it waits.
+        """
+        checks, job = self.hook_checks, cell.job
+        if checks is not None and checks.samples(job, execute.hook, execute.request.command):
+            return run_inspected(job, execute, self.services)
+        return run_to_first_effect(interpret(execute.program, self.services, (execute.draft,)))
+
+    async def run_to_end(
+        self, cell: InstanceCell, execute: Execute, begun: Suspended[Any, Any] | None = None
+    ) -> Verdict | None:
+        """Run a program and the hooks that follow it, and commit the end, in this task.
+
+        Args:
+            cell: the instance.
+            execute: the run.
+            begun: the program itself, if it has already begun.
+
+        Returns:
+            The outcome of its turn; None if there was a conflict before its first effect.
+        """
+        step: Commit | Execute = execute
+        try:
+            while isinstance(step, Execute):
+                ended = await self.run_program(cell, step, "worker", begun)
+                if not isinstance(ended, tuple):
+                    return ended
+                execute, exit_ = ended
+                begun = None
+                step = self.finish(cell, execute, exit_)
+            return await self.settle(cell, execute, step)
+        except BaseException:
+            self.forget_run(cell, execute)  # its claim stays: the next request or start recovers it
+            raise
+
+    def finish(self, cell: InstanceCell, execute: Execute, exit_: Exit[Any, Any]) -> Commit | Execute:
+        """Decide on the end of a program."""
+        around = enter_run(run_of(execute))
+        try:
+            return self.decide_end(cell, execute, exit_, self.inputs_of(cell))
+        finally:
+            leave_run(around)
+
+    def decide_end(
+        self, cell: InstanceCell, execute: Execute, exit_: Exit[Any, Any], inputs: TurnInputs
+    ) -> Commit | Execute:
+        """Decide on the end of a program with these inputs, in its context."""
+        if type(exit_) is Raised:
+            self.note_end(exit_)
+        if self.run_ended is not None:
+            self.run_ended(execute, exit_)
+        if self.hook_checks is not None:
+            self.hook_checks.report(cell.job, execute, exit_)
+        try:
+            step = finish(cell.job, execute, exit_, inputs)
+        except BaseException as defect:  # noqa: BLE001 - a policy that raises is a defect of the run
+            broken = Raised(defect)
+            self.note_end(broken)
+            return finish(cell.job, execute, broken, inputs)
+        if self.reporting.sinks.told:
+            self.reporting.finished(cell, execute, exit_, step)
+        if isinstance(step, Commit):
+            self.cache.note_drafted(cell, execute)
+        return step
+
+    def note_end(self, exit_: Exit[Any, Any]) -> None:
+        """Stop the engine if the code of a job raised an exception that ends the process."""
+        if isinstance(exit_, Raised) and isinstance(exit_.cause, ENDS_PROCESS):
+            self.process_ends(exit_.cause)
+
+    async def run_program(
+        self,
+        cell: InstanceCell,
+        execute: Execute,
+        by: Literal["worker", "background"],
+        begun: Suspended[Any, Any] | Exit[Any, Any] | None = None,
+    ) -> tuple[Execute, Exit[Any, Any]] | TurnAnswered | None:
+        """Run a program to its exit.
+
+        Args:
+            cell: the instance's cell.
+            execute: the run.
+            by: the task that runs it.
+            begun: the program itself, if it has already begun.
+
+        Returns:
+            The run, claimed by now if it had an effect, with its exit; None if its claim met a conflict; or the answer
+            to a run that was cancelled or interrupted.
+        """
+        if by == "worker" and execute.claimed == "recorded":
+            await self._in_own_task(cell)
+        if cell.is_interrupted:
+            return await self._stopped(cell, execute, "interrupted", begun)
+        program = self._begun(cell, execute) if begun is None else begun
+        if not isinstance(program, Suspended):
+            return await self._exited(cell, execute, program)
+        inputs = partial(self.inputs_of, cell)
+        claim = LazyClaim(
+            execute,
+            lambda step: self._claim(cell, step),
+            lambda: self._in_own_task(cell),
+            self.runtime,
+            lambda: Checkpoints(cell.job, self.store, self.cache, self.runtime, self.commits, inputs),
+            self.perform,
+        )
+        cell.runs = (*cell.runs, progress := RunInProgress(by, claim.claimed))
+        limit_ms = cell.job.plan.run_timeout_ms
+        try:
+            work = InRun(program.resume(runtime=self.runtime, handler=claim.handle), run_of(execute))
+            claim.limit = TimeLimit(work, limit_ms, self.runtime, lambda: cell.stop(progress, "timed_out"))
+            exit_: Exit[Any, Any] = await claim.limit
+        except (ClaimFailed, RunLost) as failed:
+            return self.not_recorded(cell, execute, failed)
+        except self.runtime.cancelled as cancellation:
+            stop: Stop | None = progress.stop or await stop_from_outside(self.runtime, self.phase)
+            if stop is not None:
+                uncancel(self.runtime)
+                await claim.settled()
+                return await self._stopped(cell, claim.execute, stop)
+            exit_ = Raised(cancellation)
+        except BaseException as raised:
+            if is_closing(raised):
+                raise
+            exit_ = Raised(raised)
+        finally:
+            cell.runs, claim.limit = tuple(run for run in cell.runs if run is not progress), None  # no cycle
+        if progress.stop is not None:
+            await take_cancellation_back(self.runtime)
+        await claim.settled()
+        return await self._exited(cell, claim.execute, exit_)
+
+    def not_recorded(self, cell: InstanceCell, execute: Execute, failed: ClaimFailed | RunLost) -> TurnAnswered | None:
+        """Conclude a run whose claim or checkpoint was not stored; a claim that was stored before stays."""
+        if isinstance(failed, ClaimFailed):
+            return None if isinstance(failed.reason, Conflict) else TurnAnswered(Failure(failed.reason))
+        self.forget_run(cell, execute)
+        self.left_claimed(cell)
+        return TurnAnswered(Failure(not_stored(failed.reason)))
+
+    async def _exited(
+        self, cell: InstanceCell, execute: Execute, exit_: Exit[Any, Any]
+    ) -> tuple[Execute, Exit[Any, Any]] | TurnAnswered:
+        if is_interrupt(exit_):
+            self.note_end(exit_)
+            return await self._stopped(cell, execute, "released")
+        return execute, exit_
+
+    async def _in_own_task(self, cell: InstanceCell) -> None:
+        """Wait once if this turn began synchronously: the user's services run in a task of the engine."""
+        if cell.worker is None:
+            await self.runtime.sleep(0)
+
+    async def _stopped(
+        self,
+        cell: InstanceCell,
+        execute: Execute,
+        why: Stop,
+        begun: Suspended[Any, Any] | Exit[Any, Any] | None = None,
+    ) -> tuple[Execute, Exit[Any, Any]] | TurnAnswered:
+        """Conclude a run that was cancelled by its timeout, by a terminate, or by the shutdown."""
+        if isinstance(begun, Suspended):
+            begun.drop()
+        match why:
+            case "timed_out":
+                return execute, Raised(RunTimeout(cell.job.plan.run_timeout_ms))
+            case "cancelled":
+                return execute, Halted(RunInterrupted())
+            case "interrupted":
+                self.forget_run(cell, execute)
+                self.left_claimed(cell)  # should the terminate that interrupted it be withdrawn, or not be stored
+                return TurnAnswered(Success(interrupted(cell.job, execute)))
+            case "released":
+                await self._release_claim(cell, execute)
+                return TurnAnswered(Failure(EngineClosed()))
+            case _:
+                assert_never(why)
+
+    def claiming(self, execute: Execute) -> Transition:
+        """Return the transition that claims a run. On a shared store, its message must be living."""
+        transition = execute.claiming or claim_event(execute)
+        return keeping(transition, execute.claim) if self.others else transition
+
+    async def _claim(self, cell: InstanceCell, execute: Execute) -> Result[Execute, Any]:
+        """Record the claim of a run."""
+        transition = self.claiming(execute)
+        if not isinstance(transition.write, Put):
+            return Success(execute)
+        stored = await self.record(cell, transition, execute.claim.run_id)
+        if isinstance(stored, Success) and self.reporting.sinks.told:
+            self.reporting.claimed(execute)
+        return stored.map(execute.recorded)
+
+    async def record(self, cell: InstanceCell, transition: Transition, run_id: str) -> Result[Instance, Any]:
+        """Commit a claim, and return the instance with it."""
+        cell.running = (*cell.running, run_id)
+        try:
+            stored = await self.commits.record(transition)
+        except BaseException:
+            cell.forget(run_id)
+            raise
+        return self.recorded(cell, transition, run_id, stored)
+
+    def recorded(
+        self, cell: InstanceCell, transition: Transition, run_id: str, stored: Result[Fence, Any]
+    ) -> Result[Instance, Any]:
+        """Return the instance with a claim, from the store's answer."""
+        match stored, transition.write:
+            case _, Put(instance) if stored is AS_EXPECTED:
+                return Success(instance)
+            case Success(fence), Put(instance):
+                known = instance.incarnation == fence.incarnation
+                return Success(instance if known else instance.changed(incarnation=fence.incarnation))
+            case refused, _:
+                cell.forget(run_id)
+                if isinstance(refused.failure(), OutcomeUnknown):
+                    self.left_claimed(cell)
+                return Failure(refused.failure())
+
+    async def settle(self, cell: InstanceCell, execute: Execute, step: Commit) -> Verdict | None:
+        """Commit the end of a run that holds the mailbox."""
+        return self.settled(cell, execute, await self.commits.conclude(step))
+
+    def settled(self, cell: InstanceCell, execute: Execute, verdict: TurnAnswered | None) -> Verdict | None:
+        """Return the outcome of a run whose end was committed."""
+        if execute.claimed != "recorded":
+            return verdict
+        self.forget_run(cell, execute)
+        match verdict:
+            case None:
+                self.left_claimed(cell)  # if the claim is still this engine's, no other engine recovers it
+                return FenceLost(str(cell.address))
+            case TurnAnswered(Failure(StoreError() | OutcomeUnknown() as error)):
+                self.left_claimed(cell)
+                return TurnAnswered(Failure(not_stored(error)))
+            case _:
+                return verdict
+
+    def forget_run(self, cell: InstanceCell, execute: Execute) -> None:
+        """Note that this process no longer runs a claim."""
+        cell.forget(execute.claim.run_id)
+
+    async def _release_claim(self, cell: InstanceCell, execute: Execute) -> None:
+        """Release the claim, so that the next start delivers the run again without counting a crash.
+
+        The claim is released in the present row: other turns may have written it beside the run. One that
+        cannot be released is recovered as after a crash: after a pause if this engine continues, otherwise by the next
+        one.
+        """
+        self.forget_run(cell, execute)
+        if execute.claimed != "recorded" or await self._is_released(cell, execute):
+            return
+        self.runtime.log(LogRecord("warning", "claim not released", {"instance": str(cell.address)}))
+        self.left_claimed(cell)
+
+    async def _is_released(self, cell: InstanceCell, execute: Execute) -> bool:
+        """Release a claim; return whether the store has it no longer."""
+        for tried in range(MAX_SHARED_CONFLICTS if self.others else MAX_CONFLICTS + 1):
+            await back_off(self.runtime, tried, self.others)
+            loaded = await self.cache.load(cell.address)
+            if not isinstance(loaded, Success):
+                return False
+            instance = loaded.unwrap().instance
+            if instance is None:
+                return True
+            stored = await self.commits.conclude(release(instance, execute.claim.run_id, self.inputs_of(cell)))
+            if stored is not None:
+                return isinstance(stored.result, Success)
+        return False

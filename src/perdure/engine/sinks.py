@@ -1,0 +1,554 @@
+"""Sinks receive the reports of an app while its engine runs: events, traces, metrics, and the work in progress.
+
+A sink is opened with the engine and says which reports it wants. The engine tells it of events after their commits,
+traces turns and effects with it while they run, and keeps its exceptions away from turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar, cast
+
+import attrs
+from returns.result import Result, Success
+
+from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.recovery import left_behind
+from perdure.jobs.request import AlarmDue, Recover, Request, TakeUp
+from perdure.runtime.record import LogRecord, Runtime
+from perdure.stores.contract import Store
+from perdure.values.address import Address
+from perdure.values.answer import PauseResult, RunAnswer
+from perdure.values.errors import DefinitionError, HookRaised, OutcomeUnknown, Rejected, RunTimeout, StoreError
+from perdure.values.excerpt import MAX_LINE_CHARACTERS, excerpt, fields_in_line, shortened
+from perdure.values.failure import FailureRecord
+from perdure.values.instance import Claim, Instance
+from perdure.values.limits import Limits
+from perdure.values.live_event import AnyEvent
+from perdure.values.trace import trace_context
+from perdure.values.turn_inputs import TurnInputs
+
+
+@attrs.frozen(kw_only=True)
+class InFlight:
+    """Accepted and unfinished work.
+
+    Attributes:
+        instances: instances with a mailbox: requests wait for them, or a run is in progress.
+        requests: requests that wait or are being served, as ``Limits.max_pending`` counts them.
+        programs: user programs in progress.
+        slots: slots in use, of the engine and of jobs.
+        waiting_for_slot: runs that wait for a slot.
+        waiting_for_room: callers that wait until there is room for their request.
+        alarms: alarms that were fired and are not settled.
+        messages: pairs of sender and target with a message in progress.
+        claims_to_recover: runs with an unknown end that the engine will recover soon.
+    """
+
+    instances: tuple[Address, ...] = ()
+    requests: int = 0
+    programs: int = 0
+    slots: int = 0
+    waiting_for_slot: int = 0
+    waiting_for_room: int = 0
+    alarms: int = 0
+    messages: int = 0
+    claims_to_recover: int = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the engine is idle."""
+        return self == _NOTHING
+
+    def described(self) -> tuple[str, ...]:
+        """Describe the work, one line per item."""
+        lines = [f"{count} {_NAMES[name]}" for name, count in attrs.asdict(self).items() if name in _NAMES and count]
+        return (*(f"a mailbox of {address}" for address in self.instances), *lines)
+
+
+_NOTHING = InFlight()
+_NAMES = {
+    "requests": "pending requests",
+    "programs": "programs in progress",
+    "slots": "slots in use",
+    "waiting_for_slot": "runs waiting for a slot",
+    "waiting_for_room": "callers waiting for room",
+    "alarms": "alarms that are not settled",
+    "messages": "messages in progress",
+    "claims_to_recover": "claims to recover",
+}
+
+
+@attrs.frozen(kw_only=True)
+class Exposition:
+    """The metrics of an engine, in a format that a scraper reads.
+
+    Attributes:
+        text: the metrics.
+        content_type: the media type of the format.
+    """
+
+    text: bytes
+    content_type: str
+
+
+Expose: TypeAlias = Callable[[str], Awaitable[Exposition]]
+"""Returns the metrics in the format that an HTTP header ``Accept`` prefers; an empty one is allowed."""
+
+
+TurnCause: TypeAlias = Literal["request", "message", "alarm", "retry", "recovery"]
+"""What a turn serves: the request of a caller, a message, an alarm, the retry of a failed run, an abandoned run."""
+
+TurnOutcome: TypeAlias = Literal["ok", "rejected", "failed", "refused", "unavailable", "unknown", "cancelled"]
+"""How a turn ended: ``failed`` also if its run failed and will be retried."""
+
+
+@attrs.frozen(kw_only=True)
+class TurnBegun:
+    """A turn that begins.
+
+    Attributes:
+        address: the instance.
+        action: the command.
+        cause: what the turn serves.
+        parent: the trace context of the caller; the turn is a part of its trace.
+        link: the trace context of the turn that caused this one; this turn begins a new trace.
+        message_id: the message; None if it serves none.
+        sender: the sender of the message, printed; None if it serves none.
+    """
+
+    address: Address
+    action: str
+    cause: TurnCause
+    parent: str | None = None
+    link: str | None = None
+    message_id: int | None = None
+    sender: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class TurnEnded:
+    """The end of a turn.
+
+    Attributes:
+        outcome: how it ended.
+        error_type: the class of the error; empty if there is none.
+        failure: the failure to record; None if there is none. Secrets are removed.
+    """
+
+    outcome: TurnOutcome
+    error_type: str = ""
+    failure: FailureRecord | None = None
+
+
+@attrs.frozen(kw_only=True)
+class EffectBegun:
+    """An effect that begins.
+
+    Attributes:
+        address: the instance.
+        name: the name of the effect.
+        parent: the trace context of the turn; None if it is not traced.
+        claim: the claim of the run.
+    """
+
+    address: Address
+    name: str
+    parent: str | None
+    claim: Claim
+
+
+class TurnSpan(Protocol):
+    """A traced turn."""
+
+    @property
+    def context(self) -> str | None:
+        """The trace context, as `perdure.values.trace` describes it; None if the turn is not traced."""
+        ...
+
+    def runs(self, claim: Claim) -> None:
+        """Note the run that the turn executes."""
+        ...
+
+    def end(self, ended: TurnEnded) -> None:
+        """End it."""
+        ...
+
+
+class EffectSpan(Protocol):
+    """A traced effect."""
+
+    def failed(self, failure: FailureRecord) -> None:
+        """Note its error. Secrets are removed."""
+        ...
+
+
+class Tracing(Protocol):
+    """Traces an engine. It must return at once, and only the thread of the engine calls it."""
+
+    def current(self) -> str | None:
+        """Return the trace context of the running code, which makes a call; None if it has none."""
+        ...
+
+    def begin(self, turn: TurnBegun, /) -> TurnSpan:
+        """Begin a turn."""
+        ...
+
+    def effect(self, effect: EffectBegun, /) -> AbstractContextManager[EffectSpan]:
+        """Perform an effect: code inside the block belongs to it."""
+        ...
+
+
+def turn_begun(address: Address, request: Request, before: Instance | None, inputs: TurnInputs) -> TurnBegun | None:
+    """Describe a turn from the stored instance; None if it will do nothing, so that it is not worth a trace.
+
+    Args:
+        address: the instance.
+        request: the request.
+        before: the stored instance.
+        inputs: the clock, and the runs in progress.
+    """
+    match request.command:
+        case AlarmDue():
+            return _alarm(address, before, inputs)
+        case Recover():
+            claim = None if before is None else left_behind(before, inputs.running, inputs.others)
+            if claim is None:
+                return None
+            return TurnBegun(address=address, action=request.action, cause="recovery", link=claim.trace)
+        case TakeUp():
+            return None
+        case _:
+            return _asked(address, request)
+
+
+def _alarm(address: Address, before: Instance | None, inputs: TurnInputs) -> TurnBegun | None:
+    due_ms = None if before is None else before.due_ms
+    if before is None or due_ms is None or due_ms > inputs.now_ms:
+        return None
+    retry = before.pending_retry
+    if retry is not None:
+        return TurnBegun(address=address, action="retry", cause="retry", link=retry.trace)
+    return TurnBegun(address=address, action="alarm", cause="alarm", link=before.alarm_trace)
+
+
+def _asked(address: Address, request: Request) -> TurnBegun:
+    inbound = request.inbound
+    if inbound is None:
+        return TurnBegun(address=address, action=request.action, cause="request", parent=request.trace)
+    return TurnBegun(
+        address=address,
+        action=request.action,
+        cause="message",
+        link=request.trace,
+        message_id=inbound.message_id,
+        sender=str(inbound.sender),
+    )
+
+
+def turn_ended(result: Result[Any, Any] | Literal["cancelled"]) -> TurnEnded:
+    """Describe the end of a turn.
+
+    Args:
+        result: its answer, or that the caller cancelled the request. The failure of a run has no secrets in its texts.
+    """
+    if isinstance(result, str):
+        return TurnEnded(outcome="cancelled")
+    if not isinstance(result, Success):
+        return _refused(result.failure())
+    answer = result.unwrap()
+    if isinstance(answer, RunAnswer) and answer.outcome is not None and answer.outcome.form in ("retrying", "failed"):
+        failure = answer.outcome.error
+        return TurnEnded(outcome="failed", error_type="" if failure is None else failure.error_type, failure=failure)
+    if isinstance(answer, PauseResult) and answer.changed and answer.status == "parked":
+        return TurnEnded(outcome="failed", error_type="RecoveryExhausted")
+    return TurnEnded(outcome="ok")
+
+
+def _refused(error: object) -> TurnEnded:
+    name = type(error).__name__
+    match error:
+        case Rejected():
+            rejected: Rejected[object] = error  # pyright: ignore[reportUnknownVariableType] - of any type
+            return TurnEnded(outcome="rejected", error_type=type(rejected.error).__name__)
+        case HookRaised(error_type, message, traceback):
+            raised = FailureRecord(form="defect", error_type=error_type, message=message, traceback=traceback or None)
+            return TurnEnded(outcome="failed", error_type=error_type, failure=raised)
+        case RunTimeout():
+            timed_out = FailureRecord(form="timed_out", error_type=name, message=str(error))
+            return TurnEnded(outcome="failed", error_type=name, failure=timed_out)
+        case StoreError():
+            failed = FailureRecord(form="defect", error_type=name, message=str(error))
+            return TurnEnded(outcome="unavailable", error_type=name, failure=failed)
+        case OutcomeUnknown():
+            failed = FailureRecord(form="defect", error_type=name, message=str(error))
+            return TurnEnded(outcome="unknown", error_type=name, failure=failed)
+        case _:
+            return TurnEnded(outcome="refused", error_type=name)
+
+
+T = TypeVar("T")
+
+
+@attrs.define
+class GuardedTracing:
+    """Logs the first exception of a tracing sink, and continues without a trace.
+
+    Attributes:
+        tracing: traces the engine.
+        name: of the sink, for the log.
+        runtime: writes the log.
+    """
+
+    tracing: Tracing
+    name: str
+    runtime: Runtime
+    _failed: bool = False
+
+    def attempt(self, step: Callable[[], T], otherwise: T) -> T:
+        """Call the sink."""
+        try:
+            return step()
+        except (Exception, self.runtime.cancelled) as error:  # noqa: BLE001 - a sink must not harm the engine
+            if not self._failed:
+                self._failed = True
+                self.runtime.log(
+                    LogRecord("error", "sink raised an exception", {"sink": self.name, "error": excerpt(error)})
+                )
+            return otherwise
+
+    def current(self) -> str | None:
+        """Return the trace context of the running code; None if the sink returns another value."""
+        return self.attempt(lambda: trace_context(self.tracing.current()), None)
+
+    def begin(self, turn: TurnBegun, /) -> TurnSpan:
+        """Begin a turn."""
+        span = self.attempt(lambda: self.tracing.begin(turn), None)
+        return (
+            _NO_SPAN
+            if span is None
+            else _GuardedTurn(self, span, self.attempt(lambda: trace_context(span.context), None))
+        )
+
+    @contextmanager
+    def effect(self, effect: EffectBegun, /) -> Generator[EffectSpan]:
+        """Perform an effect."""
+        block: AbstractContextManager[EffectSpan] | None = self.attempt(lambda: self.tracing.effect(effect), None)
+        span = None if block is None else self.attempt(block.__enter__, None)
+        if block is None or span is None:
+            yield _NO_SPAN
+            return
+        raised: BaseException | None = None
+        try:
+            yield _GuardedEffect(self, span)
+        except BaseException as error:
+            raised = error
+            raise
+        finally:
+            kind, trace = type(raised) if raised else None, raised.__traceback__ if raised else None
+            self.attempt(lambda: block.__exit__(kind, raised, trace), None)
+
+
+@attrs.frozen
+class _GuardedTurn:
+    """The span of a turn, whose exceptions are logged."""
+
+    guard: GuardedTracing
+    span: TurnSpan
+    context: str | None
+
+    def runs(self, claim: Claim) -> None:
+        """Note the run that the turn executes."""
+        self.guard.attempt(lambda: self.span.runs(claim), None)
+
+    def end(self, ended: TurnEnded) -> None:
+        """End it."""
+        self.guard.attempt(lambda: self.span.end(ended), None)
+
+
+@attrs.frozen
+class _GuardedEffect:
+    """The span of an effect, whose exceptions are logged."""
+
+    guard: GuardedTracing
+    span: EffectSpan
+
+    def failed(self, failure: FailureRecord) -> None:
+        self.guard.attempt(lambda: self.span.failed(failure), None)
+
+
+@attrs.frozen
+class _NoSpan:
+    """The span of a turn or an effect whose sink failed."""
+
+    context: str | None = None
+
+    def runs(self, claim: Claim) -> None:
+        pass
+
+    def end(self, ended: TurnEnded) -> None:
+        pass
+
+    def failed(self, failure: FailureRecord) -> None:
+        pass
+
+
+_NO_SPAN = _NoSpan()
+
+
+OnEvent = Callable[[AnyEvent], object]
+"""Called with every event, in the order of the commits. It must return at once: the engine waits for it."""
+
+
+@attrs.frozen(kw_only=True)
+class SinkLag:
+    """How far a sink that exports the log is behind it.
+
+    Attributes:
+        events: the number of events that it has not exported.
+        oldest_ms: the time of the oldest of these, integer milliseconds UTC; None if the sink has not read it yet.
+        problem: why its last attempt failed; empty if it did not.
+    """
+
+    __repr__ = fields_in_line
+
+    events: int
+    oldest_ms: int | None = None
+    problem: str = ""
+
+
+LagOf = Callable[[], SinkLag]
+"""Returns the lag of a sink. It reads memory, not the store."""
+
+
+@attrs.frozen(kw_only=True)
+class EngineView:
+    """The engine that a sink watches.
+
+    Attributes:
+        store: the open store; a sink reads the log of events from it.
+        runtime: the only interface to time, waiting, task creation, ids and logging.
+        jobs: the served definitions, by kind and name.
+        in_flight: returns the work in progress; none before the engine has started. Any thread may call it.
+        limits: the engine's limits.
+        lags: returns the lag of each open sink that has one, by its name.
+        report: tells every sink of an event that a sink has logged with its position.
+    """
+
+    store: Store
+    runtime: Runtime
+    jobs: Mapping[tuple[str, str], AnyDefinition]
+    in_flight: Callable[[], InFlight] = InFlight
+    limits: Limits = Limits()
+    lags: Callable[[], Mapping[str, SinkLag]] = dict[str, SinkLag]
+    report: OnEvent = lambda _: None
+
+    def __repr__(self) -> str:
+        return shortened(f"<{type(self).__name__} of {self.store!r}>", MAX_LINE_CHARACTERS)
+
+
+@attrs.frozen(kw_only=True)
+class OpenSink:
+    """What an open sink wants to be told.
+
+    Attributes:
+        on_event: called with every stored event after its commit, and with every live event; None for none. An
+            exception that it raises is logged; it harms neither the engine nor other sinks.
+        tracing: traces turns and effects; None for no traces. One sink of an app may have it.
+        lag: returns how far the sink is behind the log; None for a sink that does not export the log.
+        expose: returns the metrics that the sink counts, for ``/metrics``; None for none. One sink of an app may have
+            it.
+    """
+
+    on_event: OnEvent | None = None
+    tracing: Tracing | None = None
+    lag: LagOf | None = None
+    expose: Expose | None = None
+
+
+class EventSink(Protocol):
+    """Receives what an engine reports. ``App.with_sinks`` adds it.
+
+    The worlds of the testing kit leave out a sink whose attribute ``reach`` is ``"network"``.
+    """
+
+    @property
+    def name(self) -> str:
+        """The name of the sink in logs; unique in an app."""
+        ...
+
+    def open(self, engine: EngineView, /) -> AbstractAsyncContextManager[OpenSink]:
+        """Begin to watch an engine before it starts; the end of the context, after the engine has stopped, ends it."""
+        ...
+
+
+@attrs.define
+class OpenSinks:
+    """Tells open sinks of events.
+
+    Attributes:
+        runtime: logs the exceptions of sinks.
+        told: for each sink that wants events, its name and its function.
+        tracing: traces turns and effects; None if no sink does.
+        measured: for each sink that exports the log, its name and the function that returns its lag.
+        expose: returns the metrics; None if no sink counts them.
+    """
+
+    runtime: Runtime
+    told: tuple[tuple[str, OnEvent], ...] = ()
+    tracing: GuardedTracing | None = None
+    measured: tuple[tuple[str, LagOf], ...] = ()
+    expose: Expose | None = None
+    _failed: set[str] = attrs.Factory(set[str])
+
+    def add(self, name: str, sink: OpenSink) -> None:
+        """Tell a sink from now on.
+
+        Raises:
+            DefinitionError: it is not an open sink, two sinks trace, or two expose metrics.
+        """
+        given = cast("object", sink)
+        if not isinstance(given, OpenSink):
+            raise DefinitionError(f"sink {name}", given, "a context of an OpenSink, such as OpenSink(on_event=print)")
+        if sink.tracing is not None:
+            if self.tracing is not None:
+                raise DefinitionError(
+                    "sinks of the app",
+                    f"{self.tracing.name} and {name}",
+                    "one that traces, because spans have one parent",
+                )
+            self.tracing = GuardedTracing(sink.tracing, name, self.runtime)
+        if sink.on_event is not None:
+            self.told = (*self.told, (name, sink.on_event))
+        if sink.lag is not None:
+            self.measured = (*self.measured, (name, sink.lag))
+        if sink.expose is not None:
+            if self.expose is not None:
+                raise DefinitionError("sinks of the app", f"a second one: {name}", "one that exposes metrics")
+            self.expose = sink.expose
+
+    def lags(self) -> dict[str, SinkLag]:
+        """Return the lag of each sink that has one, by its name; the exception of one that raises is its problem."""
+        return {name: _lag(lag) for name, lag in self.measured}
+
+    def tell(self, event: AnyEvent) -> None:
+        """Tell every sink of an event. A sink that raises is logged, the first time only.
+
+        A cancellation that it raises is an exception of its own: nothing is awaited here.
+        """
+        for name, on_event in self.told:
+            try:
+                on_event(event)
+            except (Exception, self.runtime.cancelled) as error:  # noqa: BLE001 - a sink must not harm the engine
+                if name not in self._failed:
+                    self._failed.add(name)
+                    fields = {"sink": name, "event": event.type, "error": excerpt(error)}
+                    self.runtime.log(LogRecord("error", "sink raised an exception", fields))
+
+
+def _lag(lag: LagOf) -> SinkLag:
+    try:
+        return lag()
+    except Exception as error:  # noqa: BLE001 - a sink must not harm the metrics of the engine and of other sinks
+        return SinkLag(events=0, problem=excerpt(error))

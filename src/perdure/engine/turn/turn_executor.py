@@ -1,0 +1,348 @@
+"""Executes turns: loads the instance, decides, and begins the commit or the run of the decision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal, TypeAlias
+
+import attrs
+from returns.result import Failure, Result, Success
+
+from perdure.engine.commits.batcher import Reads
+from perdure.engine.commits.turn_commits import MAX_CONFLICTS, MAX_SHARED_CONFLICTS, back_off
+from perdure.engine.mailbox.entry import (
+    Begun,
+    Claimable,
+    MailboxEntry,
+    Reading,
+    Rest,
+    RunInBackground,
+    TurnAnswered,
+    Verdict,
+    answer_of_hook,
+    is_interrupt,
+)
+from perdure.engine.mailbox.instance_cache import InstanceCache
+from perdure.engine.mailbox.instance_cell import InstanceCell
+from perdure.engine.runs.runner import Runner
+from perdure.engine.sinks import Tracing, turn_begun
+from perdure.engine.turn.fast_path import PlainEvents, plain_events
+from perdure.jobs.recovery import withdraw
+from perdure.jobs.request import Recover, Request
+from perdure.jobs.run import running_answer
+from perdure.jobs.step import Commit, Defer, Execute, Mark, RecoverFirst, run_of
+from perdure.jobs.turn import begin, begin_marked
+from perdure.programs import Exit, Raised
+from perdure.programs.drivers import Suspended
+from perdure.programs.exit import ENDS_PROCESS
+from perdure.runtime.record import Runtime
+from perdure.runtime.run_context import enter_run, leave_run, outside_runs, run_around
+from perdure.values.address import Address
+from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown, StoreError
+from perdure.values.instance import Instance
+from perdure.values.transition import KeepInstance, Loaded
+from perdure.values.turn_inputs import Decoded, TurnInputs
+
+
+@attrs.define
+class Coalescing:
+    """Remembers the events that had effects: none is begun on a pending commit, because it would begin again.
+
+    Attributes:
+        cache: knows whether a row that was read remains the stored one. If not, turns are decided on the outcome of
+            a pending commit only if its commit compares the version of that row.
+    """
+
+    cache: InstanceCache
+    _with_effects: set[tuple[str, type]] = attrs.Factory(set[tuple[str, type]])
+
+    def note_effect(self, cell: InstanceCell, request: Request) -> None:
+        """Note that an event had an effect."""
+        self._with_effects.add(_event_of(cell, request))
+
+    def allows(self, cell: InstanceCell, entry: MailboxEntry) -> bool:
+        """Return whether the turn of a request may be decided on the outcome of the instance's pending commit."""
+        pending = cell.pending
+        return (
+            pending is not None
+            and pending.may_take(entry)
+            and (self.cache.may_use_rows or type(pending.transition.write) is not KeepInstance)
+            and (not self._with_effects or _event_of(cell, entry.request) not in self._with_effects)
+        )
+
+
+def _event_of(cell: InstanceCell, request: Request) -> tuple[str, type]:
+    """Return the job and the class of an event, whose programs are expected to have an effect or none."""
+    event: object = getattr(request.command, "event", request.command)
+    return cell.job.name, event.__class__
+
+
+def traced_inputs(
+    tracing: Tracing, address: Address, entry: MailboxEntry, loaded: Loaded, inputs: TurnInputs
+) -> TurnInputs:
+    """Begin the trace of a turn, unless it began before a conflict, and return the inputs with its context.
+
+    Args:
+        tracing: traces turns.
+        address: the instance.
+        entry: the request.
+        loaded: the stored instance.
+        inputs: the inputs of the turn.
+    """
+    if entry.span is None:
+        turn = turn_begun(address, entry.request, loaded.instance, inputs)
+        entry.span = None if turn is None else tracing.begin(turn)
+    context = None if entry.span is None else entry.span.context
+    return inputs if context is None else attrs.evolve(inputs, trace=context)
+
+
+OnTurnLoaded: TypeAlias = Callable[[InstanceCell, MailboxEntry, Result[Loaded, Any]], None]
+
+
+@attrs.define
+class TurnExecutor:
+    """Executes turns: waits and writes. The pure functions ``begin`` and ``finish`` decide.
+
+    Attributes:
+        runner: runs the programs of turns.
+        runtime: the only interface to time and waiting.
+        cache: keeps the instances of this process.
+        coalescing: decides which turns join a pending commit.
+        reads: reads the instances of turns.
+    """
+
+    runner: Runner
+    runtime: Runtime = attrs.field(init=False)
+    cache: InstanceCache = attrs.field(init=False)
+    coalescing: Coalescing = attrs.field(init=False)
+    reads: Reads = attrs.field(init=False)
+    _plain: PlainEvents | None = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.runtime, self.cache = self.runner.runtime, self.runner.cache
+        self.coalescing, self.reads = Coalescing(self.cache), Reads(self.runner.store, self.runtime)
+        self._plain = plain_events(self.runner)
+
+    # ------------------------------------------------------------ the turn
+    def begin(self, cell: InstanceCell, entry: MailboxEntry, tell: OnTurnLoaded) -> Begun | Reading:
+        """Execute the turn of one request as far as it goes synchronously.
+
+        Args:
+            cell: the instance.
+            entry: the request.
+            tell: called with both and the stored instance, in a later step of the event loop; it must call `decide`.
+
+        Returns:
+            The turn's only commit, which waits for the disk as a value; or its outcome; or the rest of it, if it must
+            wait for something else first; or "reading", if the instance is read first.
+        """
+        if entry.conflicts > entry.backed_off and self.runner.others:
+            entry.backed_off = entry.conflicts
+            return Rest(self._back_off(entry))
+        if (pending := cell.pending) is not None:
+            return self._decide(cell, entry, pending.loaded, pending.decoded)
+        key = entry.request.idempotency_key
+        if cell.loaded is not None and key is None and self.cache.may_use_rows:
+            return self._decide(cell, entry, cell.loaded, cell.decoded)
+        if cell.loaded is not None and self.cache.may_decide(cell, entry):
+            begun = self._decide(cell, entry, cell.loaded, cell.decoded)
+            if self.cache.may_stand(entry, begun):
+                return begun
+        now_ms = 0 if key is None else self.runtime.now_ms()
+        loaded = self.reads.load(cell.address, key, now_ms, partial(tell, cell, entry))
+        return "reading" if loaded is None else self.decide(cell, entry, loaded)
+
+    async def _back_off(self, entry: MailboxEntry) -> Literal["again"]:
+        """Let rivals on a shared store succeed first."""
+        await back_off(self.runtime, entry.conflicts, self.runner.others)
+        return "again"
+
+    def most_conflicts(self, entry: MailboxEntry) -> int:
+        """Return how often the turn of a request may meet conflicts before its first effect."""
+        return MAX_SHARED_CONFLICTS if self.runner.others and entry.request.inbound is None else MAX_CONFLICTS
+
+    def decide(self, cell: InstanceCell, entry: MailboxEntry, loaded: Result[Loaded, Any]) -> Begun:
+        """Continue synchronously with a turn whose instance was loaded."""
+        if not isinstance(loaded, Success):
+            return TurnAnswered(loaded)
+        found = loaded.unwrap()
+        self.cache.loaded(cell, found)
+        if entry.request.idempotency_key is None and not self.cache.may_use_rows and cell.loaded is not None:
+            found = cell.loaded  # the same row, of which the state may be decoded
+        return self._decide(cell, entry, found, cell.decoded)
+
+    def _decide(self, cell: InstanceCell, entry: MailboxEntry, loaded: Loaded, decoded: Decoded | None) -> Begun:
+        if self._plain is None or self.runner.code == "suspect" or run_around() is not None:
+            return self._decide_any(cell, entry, loaded, decoded)
+        try:
+            handled = self._plain.handle(cell, entry.request, loaded.instance, decoded)
+        except BaseException as defect:  # noqa: BLE001 - a hook that raises before it returns a program
+            return self._not_begun(cell, entry, loaded.instance, defect)
+        if isinstance(handled, tuple):
+            execute, ended = handled
+            if execute.draft.encoded is None and cell.decoded is None:
+                self.cache.note_decoded(cell, execute)
+            return self._handle(cell, entry, execute, None, ended)
+        return self._decide_any(cell, entry, loaded, decoded) if handled is None else handled
+
+    def _decide_any(self, cell: InstanceCell, entry: MailboxEntry, loaded: Loaded, decoded: Decoded | None) -> Begun:
+        """Decide the turn as any, with ``begin``."""
+        runner = self.runner
+        inputs = runner.inputs_of(cell, decoded)
+        if runner.tracing is not None:
+            inputs = traced_inputs(runner.tracing, cell.address, entry, loaded, inputs)
+        around = outside_runs()
+        try:
+            step = begin(cell.job, cell.address, loaded, entry.request, inputs)
+        except BaseException as defect:  # noqa: BLE001 - a hook that raises before it returns a program
+            return self._not_begun(cell, entry, loaded.instance, defect)
+        finally:
+            if around is not None:
+                leave_run(around)
+        if runner.reporting.sinks.told:
+            runner.reporting.decided(cell, entry, loaded.instance, step)
+        if isinstance(step, Execute):
+            if entry.span is not None:
+                entry.span.runs(step.claim)
+            if cell.decoded is None:
+                self.cache.note_decoded(cell, step)
+            if step.claimed == "before_effect" and runner.code == "trusted":
+                return self._handle(cell, entry, step, inputs)
+        return step if isinstance(step, Commit) else self._wait_first(cell, entry, step)
+
+    def _wait_first(
+        self, cell: InstanceCell, entry: MailboxEntry, step: Execute | Mark | Defer | RecoverFirst
+    ) -> Begun:
+        """Continue with what must wait, on a committed row."""
+        if cell.pending is not None or (entry.row_source == "kept" and type(step) is not Execute):
+            return "after_flight"
+        match step:
+            case Mark():
+                return Rest(self.runner.in_slot(cell, step, lambda: self._mark_and_begin(cell, entry, step)))
+            case Execute():
+                suspect_event = step.claimed == "before_effect"  # claimed before its handler runs, as a run is
+                takes_no_slot = suspect_event and cell.job.occupancy == "claim_only" and self.runner.phase == "open"
+                return Claimable(step, "none" if takes_no_slot else "needed")
+            case _:
+                return step
+
+    def _not_begun(
+        self, cell: InstanceCell, entry: MailboxEntry, instance: Instance | None, defect: BaseException
+    ) -> TurnAnswered:
+        """Answer a request whose turn raised before there was a program."""
+        broken = Raised(defect)
+        self.runner.note_end(broken)
+        return answer_of_hook(self.runtime, cell.job, cell.address, entry.request, instance, broken)
+
+    # ------------------------------------------------------------ marked turns
+    async def _mark_and_begin(self, cell: InstanceCell, entry: MailboxEntry, mark: Mark) -> Verdict | None:
+        """Record a claim, then run the code of the job that decides the rest of the turn."""
+        if isinstance(entry.request.command, Recover) and cell.is_interrupted:
+            return TurnAnswered(Success(None))
+        match await self.runner.record(cell, mark.transition, mark.claim.run_id):
+            case Success(marked):
+                return await self._begin_marked(cell, entry, mark, marked)
+            case Failure(Conflict()):
+                return None
+            case failure:
+                return TurnAnswered(failure)
+
+    async def _begin_marked(
+        self, cell: InstanceCell, entry: MailboxEntry, mark: Mark, marked: Instance
+    ) -> Verdict | None:
+        runner = self.runner
+        step: Commit | Execute
+        around = outside_runs()
+        try:
+            step = begin_marked(cell.job, mark, marked, entry.request, runner.inputs_of(cell))
+        except BaseException as defect:  # noqa: BLE001 - as in `decide`
+            cell.forget(mark.claim.run_id)  # its claim stays: the next request or start recovers it
+            answer = self._not_begun(cell, entry, marked, defect)
+            if isinstance(defect, ENDS_PROCESS):
+                await runner.commits.conclude(withdraw(marked, mark.claim, defect, runner.inputs_of(cell)))
+            return answer
+        finally:
+            if around is not None:
+                leave_run(around)
+        if isinstance(step, Execute):
+            if entry.span is not None:
+                entry.span.runs(step.claim)
+            if runner.reporting.sinks.told:
+                runner.reporting.claimed(step)
+            return await self._run_claimed(cell, entry, step)
+        try:
+            verdict = await runner.commits.conclude(step)
+        finally:
+            cell.forget(mark.claim.run_id)
+        match verdict:
+            case TurnAnswered(Failure(StoreError() | OutcomeUnknown())):
+                runner.left_claimed(cell)
+            case TurnAnswered(Success()) if mark.claim.cause == "upgrade":
+                return None  # decide the request again, on the upgraded state
+            case _:
+                pass
+        return verdict
+
+    async def _run_claimed(self, cell: InstanceCell, entry: MailboxEntry, execute: Execute) -> Verdict | None:
+        """Continue with the run of a marked turn: here, or beside the mailbox."""
+        by_event = execute.claim.cause == "event"
+        if entry.request.wait_for == "start" and not by_event and not entry.answer.done():
+            found: Literal["created", "exists"] = "created" if execute.claim.created == "here" else "exists"
+            entry.reply_early(Success(running_answer(found)))
+        if cell.job.occupancy == "claim_only" and not by_event:
+            return RunInBackground(execute)
+        return await self.runner.run_to_end(cell, execute)
+
+    # ------------------------------------------------------------ events
+    def _handle(
+        self,
+        cell: InstanceCell,
+        entry: MailboxEntry,
+        execute: Execute,
+        inputs: TurnInputs | None,
+        ended: Exit[Any, Any] | Suspended[Any, Any] | None = None,
+    ) -> Begun:
+        """Handle an event. As long as its program neither waits nor has effects, it needs no slot, claim or task.
+
+        Inputs are collected when they are read: each collection draws an id, and a dry run draws as many.
+        """
+        step: Commit | Execute = execute
+        while isinstance(step, Execute):
+            execute = step
+            around = enter_run(run_of(execute))
+            try:
+                begun, ended = ended or self.runner.until_effect(cell, execute), None
+                if isinstance(begun, Suspended):
+                    return self._has_effect(cell, entry, execute, begun)
+                if type(begun) is Raised and is_interrupt(begun):
+                    self.runner.note_end(begun)
+                    return TurnAnswered(Failure(EngineClosed()))
+                if inputs is None or self.runtime.now_ms() != inputs.now_ms:
+                    inputs = self.runner.inputs_of(cell)
+                step = self.runner.decide_end(cell, execute, begun, inputs)
+            finally:
+                leave_run(around)
+        return step
+
+    def _has_effect(
+        self, cell: InstanceCell, entry: MailboxEntry, execute: Execute, begun: Suspended[Any, Any]
+    ) -> Begun:
+        """Continue an event that has an effect: on the committed row, so that its claim can be recorded over it."""
+        if cell.pending is None and entry.row_source == "read":
+            return Rest(self._continue_event(cell, execute, begun))
+        begun.drop()
+        self.coalescing.note_effect(cell, execute.request)
+        return "after_flight"
+
+    async def _continue_event(self, cell: InstanceCell, execute: Execute, begun: Suspended[Any, Any]) -> Verdict | None:
+        """Continue an event whose program has an effect or waits, in a slot of the concurrency limits.
+
+        An event of a kind whose runs do not hold the mailbox takes no slot: it waits for no other run.
+        """
+        try:
+            if cell.job.occupancy == "claim_only" and self.runner.phase == "open":
+                return await self.runner.run_to_end(cell, execute, begun)
+            return await self.runner.in_slot(cell, execute, lambda: self.runner.run_to_end(cell, execute, begun))
+        finally:
+            begun.drop()
