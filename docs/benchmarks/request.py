@@ -20,7 +20,7 @@ from returns.result import Result, Success
 
 from perdure import App, Decision, Do, Task, TaskContext, effect, program
 from perdure.client.client import Client
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.engine.runs.runner import inputs_beside_turns
 from perdure.jobs.request import Request
 from perdure.jobs.step import Commit, Execute

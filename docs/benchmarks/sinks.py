@@ -39,7 +39,7 @@ from measured.paced import paced
 from perdure import App, Do, Task, TaskContext, program
 from perdure.cli.run import SELDOM
 from perdure.client.client import Client
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.engine.sinks import EventSink
 from perdure.programs.future import answer_of
 from perdure.server.serving import serving

@@ -17,7 +17,7 @@ from crash_sweep import Found, Operation, _inspected
 from world import StoreKind, World, play
 
 from perdure.app import OpenApp
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.runtime.record import SpawnedTask
 from perdure.testing.fault import OF_THE_STORE, STORE_OPERATIONS, Delay, When
 from perdure.values.errors import OutcomeUnknown

@@ -10,7 +10,7 @@ from crash_sweep import KEY, Operation
 from world import HasOutside, Refused, World, say
 
 from perdure import App, Backoff, Do, ItemContext, Retry, WorkerPool, program, tell
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.kinds.worker_pool import Done
 
 

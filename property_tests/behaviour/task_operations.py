@@ -10,7 +10,7 @@ from machine import Add, AlarmIn, End, Event, Mark, OnAlarm, Refuse, Tell, Total
 from world import World
 
 from perdure import Backoff, Do, Retry, TaskContext, program
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 
 IDS = ("a", "b")
 

@@ -17,7 +17,7 @@ from steps_kind import Hear, Progress, Steps, one, opened, read_all, rows
 from world import HasOutside, Outside, StoreKind, World, play, say
 
 from perdure import Do, program
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.programs import gather, succeed
 from perdure.testing import Delay
 from perdure.values.errors import Conflict

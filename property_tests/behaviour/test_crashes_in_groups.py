@@ -19,7 +19,7 @@ from machine import Add, Mark, OnAlarm, Tell, app, machine, steps
 from returns.result import Failure, Success
 from world import ProcessDied, StoreKind, World, play
 
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.stores.values import Query
 from perdure.testing import Crash, Delay, Fail
 from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown, Overloaded, Rejected, StoreUnavailable

@@ -18,7 +18,7 @@ from returns.result import Failure, Success
 from world import World, play
 
 from perdure import App, Limits, attempt
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.jobs.call import Call
 from perdure.testing import Delay
 from perdure.values.errors import Overloaded

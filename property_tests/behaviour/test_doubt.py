@@ -23,7 +23,7 @@ from returns.result import Failure
 from world import STORES, HasOutside, Refused, StoreKind, World, play, say
 
 from perdure import App, Do, Migrations, Task, TaskContext, program, tell
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.testing.fault import When
 from perdure.values.errors import OutcomeUnknown, StoreUnavailable
 

@@ -28,7 +28,7 @@ from perdure import (
     succeed,
     tell,
 )
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.values.errors import HookRaised, InvalidInput, Overloaded
 
 FEW = settings(max_examples=25)

@@ -24,7 +24,7 @@ from perdure import (
     step,
     step_key,
 )
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.jobs.definition import AnyDefinition
 from perdure.kinds.workflow.header import header_of
 from perdure.programs import gather, race, sleep

@@ -19,7 +19,7 @@ from returns.result import Result, Success
 from sick_disk import Illness, SickDisk
 
 from perdure.client.client import Client
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.runtime.simulated import Simulation
 from perdure.stores.sqlite import open_sqlite
 from perdure.values.errors import OutcomeUnknown, StoreError

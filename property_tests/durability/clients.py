@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from bank import Step, account, ledger, mailbag, pulse, take_step
 
 from perdure.client.client import Client
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.programs.container import result_inside
 from perdure.values.errors import InstanceParked
 

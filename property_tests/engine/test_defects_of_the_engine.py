@@ -17,7 +17,7 @@ from mailbag import Letter, mailbag
 from world import World, completed
 
 from perdure import App, Limits
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.engine.running import RunningEngine
 from perdure.runtime.record import Runtime
 

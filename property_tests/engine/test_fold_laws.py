@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from returns.result import Failure, Result, Success
 
 from perdure import App, Do, Limits, Task, TaskContext, attempt, effect, fail, program, tell
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.programs.future import awaited
 from perdure.stores.memory import MemoryBackend
 from perdure.stores.sqlite import open_sqlite

@@ -10,7 +10,7 @@ from hypothesis import settings
 from pool import Images, Picture, app_of, pool_of
 
 from perdure import Limits
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.jobs.definition import AnyDefinition
 from perdure.kinds.worker_pool.items import ITEM_DATA, ItemData
 from perdure.programs.future import answer_of

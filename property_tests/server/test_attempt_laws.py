@@ -24,7 +24,7 @@ from perdure.values.errors import (
     StoreUnavailable,
     UnknownJob,
 )
-from perdure.wire.envelope import BatchReply, Envelope
+from perdure.wire.requests import BatchReply, Envelope
 
 TIMEOUT_MS = 1_000
 ABOUT = "task:orders:a"
@@ -57,7 +57,7 @@ class Clock:
     now: float = 0
     keys: int = 0
 
-    async def together(self, calls: Sequence[FutureResult[Any, Any]], /) -> Any:
+    async def concurrently(self, calls: Sequence[FutureResult[Any, Any]], /) -> Any:
         raise NotImplementedError
 
     async def pause(self, delay_ms: float, /) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perdure.runtime.on_asyncio import asyncio_runtime
-from perdure.server.bulkhead import Bulkhead, ClientGone
+from perdure.server.admission import Bulkhead, ClientGone
 from perdure.values.errors import Overloaded
 
 CLIENTS = "abc"

@@ -38,7 +38,7 @@ from perdure import (
     tell,
 )
 from perdure.client.client import Client
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.programs import sleep
 from perdure.values.errors import Rejected
 

@@ -13,7 +13,7 @@ from world import HasOutside, Outside, Refused, say
 
 from perdure import App, Do, Migrations, Task, TaskContext, program, tell
 from perdure.client.client import Client
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.testing.cluster import Cluster, ClusterEngine
 from perdure.values.errors import Undecodable
 

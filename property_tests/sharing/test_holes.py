@@ -9,7 +9,7 @@ from machine import Add, Call, Mark, NoAlarm, OnAlarm, Tell, Wait, machine, step
 from returns.result import Success
 
 from perdure import App, Limits
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.jobs.recovery import RELEASED, is_event_between, release
 from perdure.testing import World
 from perdure.testing.cluster import Cluster, ClusterEngine

@@ -15,7 +15,7 @@ from returns.result import Success
 
 from perdure import App, Do, Task, TaskContext, effect, program, tell
 from perdure.client.client import Client
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.testing import Crash
 from perdure.testing.cluster import Cluster, ClusterEngine
 from perdure.testing.world.trace_event import TransitionCommitted

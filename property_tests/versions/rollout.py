@@ -15,15 +15,15 @@ from returns.result import Failure, Result, Success
 from versioned_jobs import Code
 
 from perdure import attempt
+from perdure.client.calls import concurrently
 from perdure.client.client import Client
-from perdure.client.together import together
 from perdure.remote.channel import AnswerLost, HttpReply, NotSent
 from perdure.remote.connecting import settings
 from perdure.runtime.record import SpawnedTask
-from perdure.server.perform import perform
+from perdure.server.calls import perform
 from perdure.testing.cluster import Cluster, ClusterEngine
 from perdure.values.times import Duration
-from perdure.wire.envelope import BatchReply, Envelope, envelope_of, reply_of
+from perdure.wire.requests import BatchReply, Envelope, envelope_of, reply_of
 
 SCOPES = frozenset({"read", "call", "operate"})
 POLL_MS = 5
@@ -60,9 +60,9 @@ class Connection:
             raise NotSent("no engine is up")
         return self.cluster.drawn() if number == 0 else up[number - 1]
 
-    async def together(self, calls: Any, /) -> Result[Any, Never]:
+    async def concurrently(self, calls: Any, /) -> Result[Any, Never]:
         """Make several calls."""
-        return await together(self.cluster.runtime, calls)
+        return await concurrently(self.cluster.runtime, calls)
 
     async def pause(self, delay_ms: float, /) -> None:
         """Wait before a repeat."""

@@ -14,15 +14,15 @@ from returns.result import Failure, Success
 from type_pairs import Built, changes, payloads
 
 from perdure import App, Decision, Task
-from perdure.client.attempt import attempt
+from perdure.client.calls import attempt
 from perdure.client.client import Client, gateway_of
 from perdure.codecs import Codec
 from perdure.remote.async_channel import AsyncClientRuntime
 from perdure.remote.connecting import settings
 from perdure.runtime.on_asyncio import asyncio_runtime
-from perdure.server.perform import perform
+from perdure.server.calls import perform
 from perdure.values.errors import InvalidInput, Undecodable
-from perdure.wire.envelope import BatchReply, Envelope, envelope_of, reply_of
+from perdure.wire.requests import BatchReply, Envelope, envelope_of, reply_of
 
 SCOPES = frozenset({"read", "call", "operate"})
 

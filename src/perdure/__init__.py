@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from perdure.app import App
-    from perdure.client.attempt import attempt
+    from perdure.client.calls import attempt
     from perdure.client.client import Client
     from perdure.codecs import Migrations
     from perdure.jobs.call import Call
@@ -34,7 +34,7 @@ else:
         __name__,
         {
             "perdure.app": ("App",),
-            "perdure.client.attempt": ("attempt",),
+            "perdure.client.calls": ("attempt",),
             "perdure.client.client": ("Client",),
             "perdure.codecs": ("Migrations",),
             "perdure.jobs.call": ("Call",),

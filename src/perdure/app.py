@@ -9,9 +9,8 @@ from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, cast, overload
 
 import attrs
 
-from perdure.client.client import Client
+from perdure.client.client import AsyncContextGuard, Client
 from perdure.client.local_gateway import LocalGateway
-from perdure.client.not_entered import AsyncNotEntered
 from perdure.engine.mailbox.instance_cache import InstanceCache
 from perdure.engine.observing.reporting import HookChecks, MistakeFound, MistakeLog
 from perdure.engine.running import RunningEngine, running_engine
@@ -210,7 +209,7 @@ class App(Generic[R]):
 
 
 @attrs.define
-class OpenApp(AsyncNotEntered):
+class OpenApp(AsyncContextGuard):
     """The context manager that ``App.open`` returns.
 
     Attributes:

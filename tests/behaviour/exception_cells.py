@@ -20,7 +20,7 @@ from returns.result import Failure, Result, Success
 
 from perdure import App, Continuous, Debounce, Migrations, Retry, Task, attempt, every, tell
 from perdure.client.client import Client
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.jobs.context import Decision
 from perdure.programs import Program, effect, gather, program, succeed
 from perdure.programs.container import result_inside

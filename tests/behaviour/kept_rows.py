@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from returns.result import Success
 
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.engine.mailbox.instance_cell import InstanceCell
 from perdure.programs.future import awaited
 from perdure.testing.world import World

@@ -11,7 +11,7 @@ from returns.future import FutureResult
 from returns.result import Failure, Result
 from world import Outside, World, on_each_store
 
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.programs.future import awaited
 from perdure.testing.world import World as TheWorld
 from perdure.values.errors import OutcomeUnknown

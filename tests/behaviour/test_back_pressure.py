@@ -6,7 +6,7 @@ from returns.result import Failure, Success
 from world import World, on_each_store
 
 from perdure import App, Limits
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.values.errors import DefinitionError, EngineClosed, Overloaded
 
 

@@ -8,7 +8,7 @@ from steps_kind import LongSteps, Steps, opened, rows
 from world import Outside, ProcessDied, World, on_each_store
 
 from perdure import App, Retry
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.stores.contract import Store
 from perdure.stores.memory import memory_store
 from perdure.values.answer import Sent

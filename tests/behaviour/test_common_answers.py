@@ -6,7 +6,7 @@ from returns.result import Failure, Success
 from world import HasOutside, Refused, World, on_each_store, say
 
 from perdure import Backoff, Do, Retry, TaskContext, program
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.programs import gather, race, sleep
 from perdure.values.errors import (
     Conflict,

@@ -27,7 +27,7 @@ from returns.result import Success
 from world import World, on_each_store
 
 from perdure import App, Backoff, Do, Retry, Task, TaskContext, program, succeed
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.jobs.request import Request, Terminate
 from perdure.values.answer import Sent, Terminated
 from perdure.values.errors import Conflict, InstanceParked, Undecodable

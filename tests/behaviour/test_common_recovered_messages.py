@@ -3,7 +3,7 @@
 from machine import Add, Call, OnAlarm, Say, Tell, app, at, machine, steps
 from world import World, on_each_store
 
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 
 
 @on_each_store

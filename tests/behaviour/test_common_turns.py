@@ -25,7 +25,7 @@ from returns.result import Success
 from world import World, on_each_store
 
 from perdure import Backoff, Retry
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.values.errors import Conflict, HookRaised, OutcomeUnknown, Rejected, StoreUnavailable
 from perdure.values.outcome import Triggered
 from perdure.values.transition import Put

@@ -11,7 +11,7 @@ from perdure.testing import explain, hook_context, simulate
 from perdure.values.limits import Limits
 from perdure.values.transition import JournalChange, Loaded
 from perdure.values.turn_inputs import TurnInputs
-from perdure.wire.moment import Moment, encode_moment, moment_of
+from perdure.wire.explanation import ExplainInputs, encode_explain_inputs, explain_inputs_of
 
 WORDS = ["a", "b", "c", "d", "e"]
 
@@ -81,5 +81,5 @@ def test_a_simulated_checkpoint_of_a_broken_kind_is_a_defect() -> None:
 
 
 def test_a_moment_for_another_process_has_the_journal() -> None:
-    moment = Moment(Loaded(), TurnInputs(now_ms=1, jitter=0.5, id_base=7, epoch=1, limits=Limits()), ("[]", "é"))
-    assert moment_of(orjson.loads(encode_moment(moment))) == moment
+    moment = ExplainInputs(Loaded(), TurnInputs(now_ms=1, jitter=0.5, id_base=7, epoch=1, limits=Limits()), ("[]", "é"))
+    assert explain_inputs_of(orjson.loads(encode_explain_inputs(moment))) == moment

@@ -12,11 +12,11 @@ from returns.result import Failure, Result, Success
 from world import World, on_each_store
 
 from perdure import App, Client, Limits, Task, TaskContext, attempt, program, tell
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.engine.mailbox.entry import MailboxEntry
 from perdure.jobs.call import Call
 from perdure.programs import Do
-from perdure.server.dashboard_data import PageSource
+from perdure.server.dashboard_pages import PageSource
 from perdure.stores.memory import memory_store
 from perdure.telemetry.activity import Activity
 from perdure.testing import Fail, Hang

@@ -22,7 +22,7 @@ from perdure import (
     program,
     testing,
 )
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.jobs.explanation import Explained
 from perdure.values.errors import StoreUnavailable
 from perdure.values.listings import HoldResult, JobCount

@@ -9,7 +9,7 @@ from returns.result import Failure, Success
 from world import World, on_each_store
 
 from perdure import App, Task, TaskContext, attempt, program
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.programs.future import awaited
 from perdure.stores.memory import MemoryBackend
 from perdure.stores.sqlite import open_sqlite

@@ -6,7 +6,7 @@ from mailbag import Letter, add, at, flushes, mailbag, opened
 from world import HasOutside, Refused, World, on_each_store, say
 
 from perdure import App, Debounce, DebounceContext, Do, program
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown, StoreUnavailable
 from perdure.values.outcome import Completed
 

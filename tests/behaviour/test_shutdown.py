@@ -10,7 +10,7 @@ from returns.result import Failure, Result, Success
 from world import Outside, World, on_each_store
 
 from perdure import App, Debounce, Limits, Task
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.programs import Program, effect, succeed
 from perdure.values.errors import OutcomeUnknown
 from perdure.values.live_event import RequestEnded

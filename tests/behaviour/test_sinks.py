@@ -12,7 +12,7 @@ from collected import Collected
 from world import World, on_each_store
 
 from perdure import App, Do, Limits, Task, TaskContext, program
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.engine.sinks import EngineView, InFlight, OpenSink, OpenSinks, SinkLag
 from perdure.telemetry import on_event
 from perdure.values.errors import DefinitionError

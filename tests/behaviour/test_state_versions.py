@@ -25,7 +25,7 @@ from perdure import (
     every,
     program,
 )
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.jobs.transitions import put
 from perdure.values.address import Address
 from perdure.values.errors import Undecodable

@@ -10,7 +10,7 @@ from returns.result import Success
 from world import World, on_each_store
 
 from perdure import App, Limits, Task
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.programs import succeed
 from perdure.runtime.record import SpawnedTask
 from perdure.values.errors import EngineClosed, InvalidArgument, InvalidId, OutcomeUnknown, Overloaded, UnknownJob

@@ -32,7 +32,7 @@ from perdure import (
     tell,
 )
 from perdure.client.client import Client
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 
 
 # ---------------------------------------------------------------- an order: a state machine with messages

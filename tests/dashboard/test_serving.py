@@ -5,7 +5,7 @@ import asyncio
 import pytest
 import scene
 
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.server.serving import serving
 
 LIVE = b"GET /dashboard/live?page=/ HTTP/1.1\r\nHost: localhost\r\n\r\n"

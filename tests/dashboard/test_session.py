@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from visitor import TOKENS as BROWSERS
 from visitor import fields_of, signed_in, visit
 
-from perdure.server.dashboard_session import COOKIE, MAX_COOKIE, MAX_ENDED, SESSION_MS, Sessions, cookie_in
+from perdure.server.dashboard_access import COOKIE, MAX_COOKIE, MAX_ENDED, SESSION_MS, Sessions, cookie_in
 from perdure.server.listening import CLOSING
 from perdure.server.tokens import Tokens
 

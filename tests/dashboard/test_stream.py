@@ -7,8 +7,8 @@ from attrs import define
 
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.runtime.simulated import Simulation
-from perdure.server.bulkhead import Bulkhead
-from perdure.server.dashboard_stream import INTERVAL_MS, LIFETIME_MS, PageUpdate, stream
+from perdure.server.admission import Bulkhead
+from perdure.server.dashboard_routes import INTERVAL_MS, LIFETIME_MS, PageUpdate, stream
 
 
 @define

@@ -21,7 +21,7 @@ import pytest
 from perdure import App, Client, Limits
 from perdure.cli.commands import COMMANDS
 from perdure.jobs.definition import Definition
-from perdure.remote.sync import SyncClient
+from perdure.remote.connecting import SyncClient
 from perdure.server.http_limits import HttpLimits
 from perdure.testing import JobMachine, World
 from perdure.testing.cluster import Cluster

@@ -14,11 +14,10 @@ from attrs import define, evolve, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.remote.async_channel import AsyncChannel
+from perdure.remote.async_channel import MAX_HEAD_BYTES, MAX_IDLE_MS, AsyncChannel, Connections
 from perdure.remote.channel import AnswerLost, NotSent
-from perdure.remote.connections import MAX_HEAD_BYTES, MAX_IDLE_MS, Connections
 from perdure.runtime.on_asyncio import asyncio_runtime
-from perdure.wire.envelope import Envelope
+from perdure.wire.requests import Envelope
 
 A = TypeVar("A")
 

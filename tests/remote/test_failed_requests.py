@@ -10,13 +10,13 @@ import pytest
 from returns.result import Success
 
 from perdure import Decision, Task
-from perdure.client.attempt import attempt
+from perdure.client.calls import attempt
 from perdure.remote import connect, connect_sync
-from perdure.remote.batching import BatchRefused, CallBatcher
+from perdure.remote.async_channel import BatchRefused, CallBatcher
 from perdure.remote.channel import AnswerLost, ClientClosed, HttpReply, NotSent
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.values.errors import EngineClosed, OutcomeUnknown, ServerUnreachable, UnknownJob
-from perdure.wire.envelope import Envelope
+from perdure.wire.requests import Envelope
 
 total = Task("total", state=int, event=int, initial=0, decide=lambda state, event: Success(Decision(state + event)))
 other = Task("total", state=int, event=int, initial=0, decide=lambda state, event: Success(Decision(state - event)))

@@ -27,11 +27,11 @@ from perdure import (
     fail,
     program,
 )
-from perdure.client.attempt import attempt
-from perdure.client.in_process import acting_for
+from perdure.client.calls import attempt
+from perdure.client.local_gateway import acting_for
 from perdure.programs import sleep
 from perdure.remote import connect, connect_sync
-from perdure.remote.batching import MAX_WAITING
+from perdure.remote.async_channel import MAX_WAITING
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.server.http_limits import HttpLimits
 from perdure.server.serving import serving

@@ -13,14 +13,14 @@ import pytest
 from returns.result import Failure, Success
 
 from perdure import App, Continuous, Decision, Task, WorkerPool, every, succeed
-from perdure.client.attempt import attempt
+from perdure.client.calls import attempt
 from perdure.client.client import Client, gateway_of
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.remote import connect, connect_sync
+from perdure.remote.async_channel import Connections
 from perdure.remote.channel import AnswerLost, HttpReply, NotSent
-from perdure.remote.connections import Connections
-from perdure.remote.failures import limits_of
 from perdure.remote.servers import AWAY_MS, MAX_AWAY_MS, MAX_SERVERS, Server, ServerCall, Servers
+from perdure.remote.transport_errors import limits_of
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.server.serving import serving
 from perdure.values.errors import (
@@ -34,8 +34,8 @@ from perdure.values.errors import (
     ServerUnreachable,
     UnknownJob,
 )
-from perdure.wire.envelope import BatchReply, Envelope
 from perdure.wire.problems import problem_of
+from perdure.wire.requests import BatchReply, Envelope
 
 total = Task("total", state=int, event=int, initial=0, decide=lambda state, event: Success(Decision(state + event)))
 other = Task("other", state=int, event=int, initial=0, decide=lambda state, event: Success(Decision(state + event)))
@@ -221,7 +221,7 @@ class Clock:
 
     now = 0.0
 
-    async def together(self, _: object, /) -> Any:
+    async def concurrently(self, _: object, /) -> Any:
         raise NotImplementedError
 
     async def pause(self, delay_ms: float, /) -> None:

@@ -8,7 +8,7 @@ import attrs
 from returns.result import Failure, Success
 
 from perdure import App, Decision, Task
-from perdure.client.attempt import attempt
+from perdure.client.calls import attempt
 from perdure.remote import connect, connect_sync
 from perdure.server.serving import serving
 from perdure.values.errors import InvalidInput, Rejected

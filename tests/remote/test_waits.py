@@ -8,9 +8,9 @@ import httpx2
 from returns.result import Failure, Success
 
 from perdure import App, Decision, Limits, Task
-from perdure.client.attempt import attempt
+from perdure.client.calls import attempt
 from perdure.client.client import Client, gateway_of
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.remote import connect, connect_sync
 from perdure.server.http_limits import HttpLimits
 from perdure.server.serving import serving

@@ -13,8 +13,8 @@ from perdure import App, Client, Task, succeed
 from perdure.examples.order_processor import Order, OrderEvent, OrderPlaced, decide_order
 from perdure.server.api import EngineApi, asgi_of
 from perdure.server.http_limits import HttpLimits
+from perdure.server.listening import unread_bytes
 from perdure.server.tokens import Tokens
-from perdure.server.unread import unread_bytes
 
 ORDERS = Task(
     "orders", state=Order, event=OrderEvent, initial=Order(), decide=decide_order, execute=lambda _: succeed(None)

@@ -14,8 +14,8 @@ from uvicorn.server import ServerState
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.runtime.record import Runtime
 from perdure.server.access import Access
+from perdure.server.connections import GuardedConnections
 from perdure.server.guard import Guard
-from perdure.server.guarded_connection import GuardedConnections
 from perdure.server.http_limits import HttpLimits
 
 App = Callable[[Any, Any, Any], Awaitable[None]]

@@ -5,7 +5,7 @@ from typing import Literal
 import pytest
 
 from perdure.server.access import Caller, Headers, identify, is_loopback
-from perdure.server.refusal import access_refusal
+from perdure.server.responses import access_refusal
 from perdure.server.tokens import Tokens
 from perdure.values.errors import AccessDenied
 

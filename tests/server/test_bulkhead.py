@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from perdure.runtime.on_asyncio import asyncio_runtime
-from perdure.server.batch import PART_BYTES, UNREAD_BYTES, Answers, BatchLimits
-from perdure.server.bulkhead import UNBOUNDED, Bulkhead, ClientGone
+from perdure.server.admission import UNBOUNDED, Bulkhead, ClientGone
+from perdure.server.calls import PART_BYTES, UNREAD_BYTES, Answers, BatchLimits
 from perdure.server.http_limits import HttpLimits
 from perdure.values.errors import Overloaded
 

@@ -4,9 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.server.connection import ConnectionState, Phase, Timeouts
-from perdure.server.http_limits import HttpLimits, http_limits_of
-from perdure.server.open_files import RESERVED, fitting, make_room
+from perdure.server.connections import ConnectionState, Phase, Timeouts
+from perdure.server.http_limits import RESERVED, HttpLimits, fitting, http_limits_of, make_room
 from perdure.values.errors import DefinitionError
 
 TIMEOUTS = Timeouts.of(

@@ -2,8 +2,8 @@
 
 import pytest
 
-from perdure.server.bind import parse_bind
-from perdure.server.exposure import access_to
+from perdure.server.access import access_to
+from perdure.server.addresses import parse_bind
 from perdure.server.tokens import Tokens
 from perdure.values.errors import DefinitionError
 

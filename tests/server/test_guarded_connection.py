@@ -7,7 +7,7 @@ import pytest
 from raw_http import answer, echo, request, serving, status_of, until
 
 from perdure.server.http_limits import HttpLimits
-from perdure.server.unread import unread_bytes
+from perdure.server.listening import unread_bytes
 
 SHORT = HttpLimits(
     header_timeout="60 ms", body_timeout="60 ms", idle_timeout="60 ms", write_timeout="60 ms", write_buffer_bytes=1_000

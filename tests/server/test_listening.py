@@ -21,10 +21,9 @@ from hypothesis import strategies as st
 
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.runtime.record import Runtime
-from perdure.server import unix_socket as unix_sockets
-from perdure.server.bind import MAX_BINDS, TcpBind, is_local, parse_bind
-from perdure.server.listening import CLIENT_GRACE_MS, AsgiApp, Listening, listening
-from perdure.server.unix_socket import unix_socket
+from perdure.server import listening as unix_sockets
+from perdure.server.addresses import MAX_BINDS, TcpBind, is_local, parse_bind
+from perdure.server.listening import CLIENT_GRACE_MS, AsgiApp, Listening, listening, unix_socket
 from perdure.stores.sqlite import files as owner_sockets
 from perdure.stores.sqlite.files import owner_socket, short_path
 from perdure.values.errors import DefinitionError, ListenFailed

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.server.rate import Rates, client_key
+from perdure.server.admission import Rates, client_key
 
 
 @given(

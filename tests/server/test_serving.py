@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from perdure import App, Task
-from perdure.server.bind import TcpBind, UnixBind
+from perdure.server.addresses import TcpBind, UnixBind
 from perdure.server.listening import Listening
 from perdure.server.serving import serving
 from perdure.server.tokens import Tokens

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from raw_http import echo, status_of
 
+from perdure.server.addresses import tls_context
 from perdure.server.listening import listening
-from perdure.server.tls import tls_context
 from perdure.values.errors import DefinitionError
 
 CERTIFICATE = Path(__file__).with_name("localhost.pem")  # with its key; of no server

@@ -12,7 +12,7 @@ from returns.result import Failure, Success
 
 from perdure import Alarm, App, Decision, Do, Task, TaskContext, attempt, program, tell
 from perdure.client.client import Client
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.stores.postgres.enqueue import enqueue_async
 from perdure.values.errors import OutcomeUnknown, StoreUnavailable
 

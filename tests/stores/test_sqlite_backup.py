@@ -18,7 +18,7 @@ from returns.result import Failure, Result, Success
 from watched_disk import WatchedDisk
 
 from perdure import App, Client, Program, Task, TaskContext, attempt, effect, tell
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.stores.contract import Store
 from perdure.stores.memory import memory_store
 from perdure.stores.sqlite import open_sqlite

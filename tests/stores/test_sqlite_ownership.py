@@ -13,7 +13,7 @@ from returns.result import Failure, Success
 from watched_disk import WatchedDisk
 
 from perdure import App, Task, attempt
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.stores.sqlite.database import File, open_database
 from perdure.stores.values import Query, Retention
 from perdure.testing.conformance.examples import address, created, put

@@ -20,7 +20,7 @@ from test_metrics import orders
 from world import Outside
 
 from perdure import App
-from perdure.server.bind import TcpBind
+from perdure.server.addresses import TcpBind
 from perdure.server.serving import serving
 from perdure.server.tokens import Tokens
 from perdure.telemetry.prometheus import prometheus

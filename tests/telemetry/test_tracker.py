@@ -13,7 +13,7 @@ from fake_endpoint import FakeEndpoint, job, logged, logged_ids
 from world import World, on_each_store
 
 from perdure import App, Limits
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.stores.contract import Store
 from perdure.stores.values import Cursor, Retention
 from perdure.telemetry.tracker import tracker

@@ -13,7 +13,7 @@ from http_endpoint import HttpEndpoint
 
 from perdure import App
 from perdure.client.client import Client
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.programs.future import answer_of
 from perdure.stores.encryption import Encryption, Key
 from perdure.telemetry.tracker import tracker

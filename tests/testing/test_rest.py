@@ -11,7 +11,7 @@ from returns.future import FutureResult
 from shop import Shop, app
 
 from perdure import App, Do, Task, TaskContext, program
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.engine.sinks import InFlight
 from perdure.examples.order_processor import OrderPlaced, order_processor
 from perdure.programs import sleep

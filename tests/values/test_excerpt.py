@@ -16,8 +16,7 @@ import perdure.testing
 from perdure import App, Client, Decision, Limits, Task, TaskContext, cron
 from perdure.app import OpenApp
 from perdure.client.by_name import NamedJob
-from perdure.client.in_process import engine_of
-from perdure.client.local_gateway import LocalGateway
+from perdure.client.local_gateway import LocalGateway, engine_of
 from perdure.examples.order_processor import order_processor
 from perdure.examples.token_refresher import token_refresher
 from perdure.examples.webhook_batcher import webhook_batcher

@@ -8,7 +8,7 @@ from perdure.cli.app_argument import AppArgument
 from perdure.cli.app_loader import import_app
 from perdure.cli.exit_code import ExitCode
 from perdure.cli.standard_output import write_lines
-from perdure.server.description import TITLE, described
+from perdure.wire.openapi import TITLE, described
 
 
 def openapi(app: AppArgument, *, title: str = TITLE, server: str = "/") -> int:

@@ -16,11 +16,10 @@ from perdure.cli.app_loader import import_app
 from perdure.cli.logs import LogFormat, LogLevel, log_to_stderr
 from perdure.cli.serving import Served, can_listen, serve_app
 from perdure.cli.usage_error import UsageError
-from perdure.server.bind import Bind, parse_bind
-from perdure.server.exposure import Unprotected, access_to
+from perdure.server.access import Unprotected, access_to
+from perdure.server.addresses import Bind, parse_bind, tls_context
 from perdure.server.http_limits import http_limits_of
-from perdure.server.tls import tls_context
-from perdure.server.token_source import tokens_from
+from perdure.server.tokens import tokens_from
 from perdure.stores.sqlite.files import owner_socket
 from perdure.stores.url import sqlite_path, with_options
 from perdure.stores.values import IfMissing

@@ -23,15 +23,14 @@ from perdure.cli.standard_output import discard_stdout, write_lines
 from perdure.cli.stop_signals import StopSignals, stop_signals
 from perdure.cli.usage_error import UsageError
 from perdure.client.client import Client
-from perdure.client.in_process import engine_of
-from perdure.dashboard.links import PAGES
+from perdure.client.local_gateway import engine_of
+from perdure.dashboard.frame import PAGES
 from perdure.engine.running import LEAVE_AFTER_MS, RunningEngine
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.runtime.record import Future
-from perdure.server.bind import Bind, UnixBind
-from perdure.server.exposure import Unprotected
-from perdure.server.http_limits import DEFAULT_LIMITS, HttpLimits
-from perdure.server.open_files import make_room
+from perdure.server.access import Unprotected
+from perdure.server.addresses import Bind, UnixBind
+from perdure.server.http_limits import DEFAULT_LIMITS, HttpLimits, make_room
 from perdure.server.systemd import ServiceManager, service_manager, watched
 from perdure.server.tokens import Tokens
 from perdure.stores.url import check_when_owned

@@ -1,4 +1,4 @@
-"""Untyped access to a job, for tools: by kind and name, with JSON in and out."""
+"""Untyped access to a job of this process, for tools: by kind and name, with JSON in and out."""
 
 from __future__ import annotations
 
@@ -27,103 +27,6 @@ from perdure.values.status_wait import Awaited, AwaitedStatus, WaitCondition
 from perdure.values.times import Duration
 from perdure.values.trace import trace_context
 from perdure.wire.explanation import explanation_data
-
-
-class JobByName(Protocol):
-    """The calls of a job by the names of its actions: inputs are JSON text, answers JSON-able data."""
-
-    def call(
-        self,
-        action: str,
-        id_: str,
-        /,
-        payload: str = "",
-        *,
-        idempotency_key: str | None = None,
-        wait_for: WaitFor = "completion",
-        interrupt: bool = False,
-        trace: str | None = None,
-    ) -> Call[Any, EventError[Any]]:
-        """Send a request.
-
-        Args:
-            action: such as ``send``.
-            id_: the instance.
-            payload: the input as JSON text; empty when the action takes none.
-            idempotency_key: a repeat with this key gets the first answer.
-            wait_for: when a call that runs user code is answered: at its ``completion`` or at its ``start``.
-            interrupt: whether ``terminate`` cancels a run in progress.
-            trace: the trace context of the caller, as the header ``traceparent``; by default the current one.
-
-        Returns:
-            The answer as JSON-able data.
-        """
-        ...
-
-    def explain(
-        self,
-        action: str,
-        id_: str,
-        /,
-        payload: str = "",
-        *,
-        answers: Answers = NO_ANSWERS,
-        idempotency_key: str | None = None,
-    ) -> Call[Any, CallError]:
-        """Compute the effect of a request without applying it, as JSON-able data; see `Client.explain`.
-
-        Args:
-            action: such as ``send``; or ``alarm``, its alarm if it is due.
-            id_: the instance.
-            payload: the input as JSON text; empty when the action takes none.
-            answers: the answers of services, by the name of the effect. A client of another process passes none.
-            idempotency_key: of the request.
-        """
-        ...
-
-    def status(self, id_: str, /) -> Call[InstanceStatus, CallError]:
-        """Read the committed status."""
-        ...
-
-    def get_state(self, id_: str, /) -> Call[Any, CallError]:
-        """Read the committed state as JSON-able data; None when there is no instance."""
-        ...
-
-    def shown_state(self, id_: str, /) -> Call[Any, CallError]:
-        """Read the committed state as JSON-able data, with ``<secret>`` in the place of each secret."""
-        ...
-
-    def shown_outcome(self, id_: str, /) -> Call[InstanceOutcome | None, CallError]:
-        """Read how an instance ended, without secrets; None if it has not, or if its kind does not keep that."""
-        ...
-
-    def steps(self, id_: str, /) -> Call[tuple[StepRecord, ...], CallError]:
-        """Read the steps of an instance with a journal, such as a workflow."""
-        ...
-
-    def until(
-        self, id_: str, /, *statuses: AwaitedStatus, phases: tuple[str, ...] = (), timeout: Duration = "1 minute"
-    ) -> Call[Awaited, CallError]:
-        """Wait until an instance has one of these statuses or phases, or until its end; see `Client.until`."""
-        ...
-
-    def hold(self) -> Call[HoldResult, CallError]:
-        """Hold the job; see `JobHandle.hold`."""
-        ...
-
-    def release(self) -> Call[HoldResult, CallError]:
-        """Release the job."""
-        ...
-
-    def count(self) -> Call[JobCount, CallError]:
-        """Count the instances of the job by status, and read whether it is held."""
-        ...
-
-    def history(
-        self, id_: str, /, *, before: int | None = None, limit: int = 100
-    ) -> Call[tuple[LoggedEvent, ...], CallError]:
-        """Read the newest events of an address, the newest first; see `Client.history`."""
-        ...
 
 
 class InspectingDispatch(Dispatch, Protocol):

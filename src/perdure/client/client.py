@@ -1,4 +1,4 @@
-"""``Client``: the calls of an open app."""
+"""``Client``: the calls of an open app. Before its block begins, a guard refuses them and shows the right use."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, TypeVar
 
 import attrs
 from returns.result import Failure, Result, Success
@@ -23,8 +23,7 @@ from perdure.client.arguments import (
     check_whole,
     list_filter,
 )
-from perdure.client.by_name import JobByName
-from perdure.client.gateway import Gateway
+from perdure.client.gateway import Gateway, JobByName
 from perdure.engine.sinks import InFlight
 from perdure.jobs.call import Call, result_of
 from perdure.jobs.definition import AnyDefinition, CallError, Definition
@@ -49,7 +48,55 @@ from perdure.values.status_wait import (
     WaitOver,
 )
 from perdure.values.times import Duration
-from perdure.wire.info import EngineInfo
+from perdure.wire.engine_info import EngineInfo
+
+
+class ContextGuard:
+    """A context manager of a client. Its errors show how to enter it.
+
+    Type checkers do not see these methods, so they report the same mistakes.
+    """
+
+    __slots__ = ()
+
+    usage: ClassVar[str]
+    """The block that enters it, such as ``async with app.open(store) as jobs:``."""
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            if name.startswith("_"):
+                raise AttributeError(name)
+            raise AttributeError(f"no {name!r} outside the block: expected '{self.usage}'")
+
+
+class AsyncContextGuard(ContextGuard):
+    """Refuses a block without ``async``."""
+
+    __slots__ = ()
+
+    if not TYPE_CHECKING:
+
+        def __enter__(self) -> NoReturn:
+            raise TypeError(f"expected '{self.usage}'; got 'with'")
+
+        def __exit__(self, *_: object) -> None:
+            """Satisfy Python, which looks for it before it enters."""
+
+
+class SyncContextGuard(ContextGuard):
+    """Refuses a block with ``async``."""
+
+    __slots__ = ()
+
+    if not TYPE_CHECKING:
+
+        async def __aenter__(self) -> NoReturn:
+            raise TypeError(f"expected '{self.usage}'; got 'async with'")
+
+        async def __aexit__(self, *_: object) -> None:
+            """Satisfy Python, which looks for it before it enters."""
+
 
 H = TypeVar("H")
 T = TypeVar("T")

@@ -1,25 +1,123 @@
-"""How a client reaches an engine: in this process or in another one."""
+"""How a client reaches an engine, in this process or in another one: a `Gateway`, and a `JobByName`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
-from perdure.client.by_name import JobByName
 from perdure.engine.sinks import InFlight
 from perdure.jobs.call import Call
-from perdure.jobs.definition import AnyDefinition, CallError, Dispatch
-from perdure.jobs.explanation import Answers, Explanation
-from perdure.jobs.request import Request
+from perdure.jobs.definition import AnyDefinition, CallError, Dispatch, EventError
+from perdure.jobs.explanation import NO_ANSWERS, Answers, Explanation
+from perdure.jobs.request import Request, WaitFor
 from perdure.stores.values import Backup, Health, LoggedEvent, OnBackupProgress
 from perdure.values.address import Address
 from perdure.values.errors import UnknownJob
 from perdure.values.limits import Limits
-from perdure.values.listings import EngineMember, StoreCounts
+from perdure.values.listings import EngineMember, HoldResult, InstanceOutcome, JobCount, StepRecord, StoreCounts
 from perdure.values.live_event import EngineStopped
 from perdure.values.message import StoredMessage
-from perdure.values.status_wait import Awaited, WaitCondition
-from perdure.wire.info import EngineInfo
+from perdure.values.status import InstanceStatus
+from perdure.values.status_wait import Awaited, AwaitedStatus, WaitCondition
+from perdure.values.times import Duration
+from perdure.wire.engine_info import EngineInfo
+
+
+class JobByName(Protocol):
+    """The calls of a job by the names of its actions: inputs are JSON text, answers JSON-able data."""
+
+    def call(
+        self,
+        action: str,
+        id_: str,
+        /,
+        payload: str = "",
+        *,
+        idempotency_key: str | None = None,
+        wait_for: WaitFor = "completion",
+        interrupt: bool = False,
+        trace: str | None = None,
+    ) -> Call[Any, EventError[Any]]:
+        """Send a request.
+
+        Args:
+            action: such as ``send``.
+            id_: the instance.
+            payload: the input as JSON text; empty when the action takes none.
+            idempotency_key: a repeat with this key gets the first answer.
+            wait_for: when a call that runs user code is answered: at its ``completion`` or at its ``start``.
+            interrupt: whether ``terminate`` cancels a run in progress.
+            trace: the trace context of the caller, as the header ``traceparent``; by default the current one.
+
+        Returns:
+            The answer as JSON-able data.
+        """
+        ...
+
+    def explain(
+        self,
+        action: str,
+        id_: str,
+        /,
+        payload: str = "",
+        *,
+        answers: Answers = NO_ANSWERS,
+        idempotency_key: str | None = None,
+    ) -> Call[Any, CallError]:
+        """Compute the effect of a request without applying it, as JSON-able data; see `Client.explain`.
+
+        Args:
+            action: such as ``send``; or ``alarm``, its alarm if it is due.
+            id_: the instance.
+            payload: the input as JSON text; empty when the action takes none.
+            answers: the answers of services, by the name of the effect. A client of another process passes none.
+            idempotency_key: of the request.
+        """
+        ...
+
+    def status(self, id_: str, /) -> Call[InstanceStatus, CallError]:
+        """Read the committed status."""
+        ...
+
+    def get_state(self, id_: str, /) -> Call[Any, CallError]:
+        """Read the committed state as JSON-able data; None when there is no instance."""
+        ...
+
+    def shown_state(self, id_: str, /) -> Call[Any, CallError]:
+        """Read the committed state as JSON-able data, with ``<secret>`` in the place of each secret."""
+        ...
+
+    def shown_outcome(self, id_: str, /) -> Call[InstanceOutcome | None, CallError]:
+        """Read how an instance ended, without secrets; None if it has not, or if its kind does not keep that."""
+        ...
+
+    def steps(self, id_: str, /) -> Call[tuple[StepRecord, ...], CallError]:
+        """Read the steps of an instance with a journal, such as a workflow."""
+        ...
+
+    def until(
+        self, id_: str, /, *statuses: AwaitedStatus, phases: tuple[str, ...] = (), timeout: Duration = "1 minute"
+    ) -> Call[Awaited, CallError]:
+        """Wait until an instance has one of these statuses or phases, or until its end; see `Client.until`."""
+        ...
+
+    def hold(self) -> Call[HoldResult, CallError]:
+        """Hold the job; see `JobHandle.hold`."""
+        ...
+
+    def release(self) -> Call[HoldResult, CallError]:
+        """Release the job."""
+        ...
+
+    def count(self) -> Call[JobCount, CallError]:
+        """Count the instances of the job by status, and read whether it is held."""
+        ...
+
+    def history(
+        self, id_: str, /, *, before: int | None = None, limit: int = 100
+    ) -> Call[tuple[LoggedEvent, ...], CallError]:
+        """Read the newest events of an address, the newest first; see `Client.history`."""
+        ...
 
 
 class Gateway(Dispatch, Protocol):

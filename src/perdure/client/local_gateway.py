@@ -1,4 +1,7 @@
-"""Reaches a running engine in this process."""
+"""Reaches a running engine in this process.
+
+A server, the command line and the kit look into the engine of such a client, and redrive dead letters through it.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,8 @@ from returns.result import Failure, Result, Success
 
 from perdure.client.arguments import check_definition
 from perdure.client.by_name import NamedJob
-from perdure.client.redrive import Redrive
-from perdure.client.together import together
+from perdure.client.calls import concurrently
+from perdure.client.client import Client, gateway_of
 from perdure.engine.loops.outbox import with_unserved
 from perdure.engine.mailbox.entry import MailboxEntry
 from perdure.engine.running import RunningEngine
@@ -25,6 +28,7 @@ from perdure.jobs.definition import AnyDefinition, CallError
 from perdure.jobs.display import NOT_FOUND, report_status
 from perdure.jobs.explanation import Answers, Explanation, explain
 from perdure.jobs.keys import check_key
+from perdure.jobs.messages import redriven
 from perdure.jobs.redaction import redacted_instance, redacted_message, redacted_status
 from perdure.jobs.request import Request, Resume
 from perdure.jobs.suspension import shown_text, visible_text
@@ -47,6 +51,7 @@ from perdure.values.errors import (
     Undecodable,
     UnknownJob,
 )
+from perdure.values.event import Event
 from perdure.values.instance import Instance
 from perdure.values.limits import Limits
 from perdure.values.listings import (
@@ -66,8 +71,48 @@ from perdure.values.message import StoredMessage
 from perdure.values.status import Hold, InstanceStatus
 from perdure.values.status_wait import Awaited, WaitCondition
 from perdure.values.transition import Loaded
-from perdure.wire.info import EngineInfo, installed_version, job_info
-from perdure.wire.moment import Moment
+from perdure.wire.engine_info import EngineInfo, installed_version, job_info
+from perdure.wire.explanation import ExplainInputs
+
+
+@attrs.frozen
+class Redrive:
+    """Redrives dead letters for a caller.
+
+    Attributes:
+        engine: the engine.
+        by: the caller; None for one in this process.
+    """
+
+    engine: RunningEngine
+    by: str | None
+
+    async def perform(self, message_id: int) -> Result[Literal["redriven", "not_found"], Any]:
+        """Redrive one, and log the event with it, in one transaction.
+
+        The engine reads its messages again in any case: a redrive may be durable although its caller gave up, or its
+        answer was lost.
+        """
+        try:
+            return await self._perform(message_id)
+        finally:
+            self.engine.outbox.wake.notify()
+
+    async def _perform(self, message_id: int) -> Result[Literal["redriven", "not_found"], Any]:
+        found = await answer_of(self.engine.store.dead_letters(message_id - 1, 1))
+        if not isinstance(found, Success):
+            return Failure(found.failure())
+        letters = [letter for letter in found.unwrap() if letter.message_id == message_id]
+        if not letters:
+            return Success("not_found")
+        inputs = inputs_beside_turns(self.engine.runtime, self.engine.store, self.engine.limits)
+        events: tuple[Event, ...] = (redriven(letters[0], self.by, inputs),)
+        kept = events if self.engine.limits.keeps_history else ()
+        outcome = await answer_of(self.engine.store.redrive(message_id, kept))
+        if outcome == Success("redriven"):
+            self.engine.redriven(events)
+        return outcome
+
 
 A = TypeVar("A")
 
@@ -312,7 +357,7 @@ class LocalGateway:
             check_key(request.idempotency_key)
         except RequestError as refused:
             return Failure(refused)
-        read = await result_of(self.moment(job, id_, request.idempotency_key))
+        read = await result_of(self.explain_inputs(job, id_, request.idempotency_key))
         if not isinstance(read, Success):
             return Failure(read.failure())
         moment, services = read.unwrap(), engine.runner.services
@@ -329,11 +374,11 @@ class LocalGateway:
             )
         )
 
-    def moment(self, definition: AnyDefinition, id_: str, key: str | None, /) -> Call[Moment, CallError]:
+    def explain_inputs(self, definition: AnyDefinition, id_: str, key: str | None, /) -> Call[ExplainInputs, CallError]:
         """Read the data that an explanation is computed from."""
-        return Call(partial(self._moment, definition, id_, key), "moment")
+        return Call(partial(self._explain_inputs, definition, id_, key), "explain_inputs")
 
-    async def _moment(self, job: AnyDefinition, id_: str, key: str | None) -> Result[Moment, CallError]:
+    async def _explain_inputs(self, job: AnyDefinition, id_: str, key: str | None) -> Result[ExplainInputs, CallError]:
         engine = self.engine
         try:
             address = job.address(check_id(id_))
@@ -346,12 +391,12 @@ class LocalGateway:
         hold = engine.runner.holds.of(job.kind, job.name)
         inputs = inputs_beside_turns(engine.runtime, engine.store, engine.limits, running=running, hold=hold)
         journal = await self._journal(found.unwrap().instance)
-        return journal.map(lambda rows: Moment(found.unwrap(), inputs, rows))
+        return journal.map(lambda rows: ExplainInputs(found.unwrap(), inputs, rows))
 
     # ------------------------------------------------------------ many instances
-    def together(self, calls: Sequence[Call[Any, Any]], /) -> Call[tuple[Result[Any, Any], ...], Never]:
+    def concurrently(self, calls: Sequence[Call[Any, Any]], /) -> Call[tuple[Result[Any, Any], ...], Never]:
         """Make several calls at the same time: their commits share transactions."""
-        return Call(partial(together, self.engine.runtime, calls), "together")
+        return Call(partial(concurrently, self.engine.runtime, calls), "concurrently")
 
     def find(self, wanted: ListFilter, /) -> Call[Listing, CallError]:
         """Find instances."""
@@ -543,3 +588,21 @@ def _report(job: AnyDefinition | None, instance: Instance) -> InstanceStatus:
     except InvalidInput:
         report = report_status(instance)
     return redacted_status(job, report)
+
+
+def acting_for(client: Client, caller: str, /) -> Client:
+    """Return a client whose requests name a caller in the events that they cause: a server passes its callers on."""
+    gateway = gateway_of(client)
+    return Client(attrs.evolve(gateway, by=caller)) if isinstance(gateway, LocalGateway) else client
+
+
+def engine_of(client: Client, /) -> RunningEngine:
+    """Return the engine of a client in this process: the command line and the kit look into it.
+
+    Raises:
+        TypeError: the engine is in another process.
+    """
+    gateway = gateway_of(client)
+    if isinstance(gateway, LocalGateway):
+        return gateway.engine
+    raise TypeError(f"{client!r} reaches an engine in another process")

@@ -1,15 +1,15 @@
-"""One instance: status, alarm, claims, attempts, state, events, neighbours, and a request to explain or send."""
+"""One instance: status, alarm, claims, attempts, steps, state, events, related instances, and requests to it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from shlex import quote
+from typing import Final
 
 import attrs
 import htpy as h
 
 from perdure.dashboard.actions import Action, permitted
-from perdure.dashboard.attempts import Attempt, attempts_in
 from perdure.dashboard.components import (
     clock,
     code,
@@ -25,20 +25,117 @@ from perdure.dashboard.components import (
     status,
     table,
 )
-from perdure.dashboard.frame import Frame
-from perdure.dashboard.happenings import event_row, failure
-from perdure.dashboard.neighbours import neighbours_in
-from perdure.dashboard.page import Page
-from perdure.dashboard.parked import reason_of
-from perdure.dashboard.steps import steps_panel
+from perdure.dashboard.failures import reason_of
+from perdure.dashboard.frame import Frame, Page
+from perdure.dashboard.timeline import Attempt, attempts_in, event_row, failure
 from perdure.jobs.display import DisplayField, report_status
+from perdure.kinds.workflow.journal import CHILD
 from perdure.stores.values import LoggedEvent
 from perdure.values.address import Address
+from perdure.values.errors import InvalidId
+from perdure.values.excerpt import shortened
 from perdure.values.instance import Claim, Instance
 from perdure.values.listings import StepRecord
 from perdure.values.times import to_ms
-from perdure.wire.paths import instance_path
-from perdure.wire.why_parked import why_parked
+from perdure.wire.diagnosis import why_parked
+from perdure.wire.requests import instance_path
+
+MAX_RELATED: Final = 50
+
+
+@attrs.frozen(kw_only=True)
+class RelatedInstance:
+    """An instance on the other end of a message.
+
+    Attributes:
+        address: the instance.
+        relation: ``to`` or ``from``.
+        note: the event that names it.
+    """
+
+    address: Address
+    relation: str
+    note: str
+
+
+def related_instances(events: Sequence[LoggedEvent], instance: Instance | None, /) -> tuple[RelatedInstance, ...]:
+    """Return the neighbours that events and claims name, each once in each direction, at most 50."""
+    found: dict[tuple[str, str], RelatedInstance] = {}
+    for relation, text, note in (*_of_claims(instance), *_of_events(events)):
+        try:
+            address = Address.parse(text)
+        except InvalidId:
+            continue
+        if len(found) < MAX_RELATED:
+            found.setdefault((relation, text), RelatedInstance(address=address, relation=relation, note=note))
+    return tuple(found.values())
+
+
+def _of_claims(instance: Instance | None) -> Iterator[tuple[str, str, str]]:
+    for claim in () if instance is None else (instance.claim, instance.event_claim):
+        if claim is not None and claim.message_sender is not None:
+            yield "from", claim.message_sender, "its message is being handled"
+
+
+def _of_events(events: Sequence[LoggedEvent]) -> Iterator[tuple[str, str, str]]:
+    """Read the members by name: an event of any type that has them names neighbours."""
+    for logged in events:
+        event: object = logged.event
+        note = logged.event.type
+        target, sender = getattr(event, "target", None), getattr(event, "sender", None)
+        told_by, told = getattr(event, "told_by", None), getattr(event, "told", ())
+        for text in (target, *(told or ())):
+            if text:
+                yield "to", str(text), note
+        for text in (sender, told_by):
+            if text:
+                yield "from", str(text), note
+
+
+MAX_STEPS: Final = 100
+"""The number of newest rows of the journal that a page shows."""
+
+MAX_OUTCOME_CHARACTERS: Final = 120
+
+_TONES: Final = {"done": "good", "failed": "bad", "retrying": "bad", "parked": "bad", "timed_out": "bad"}
+
+
+def steps_panel(frame: Frame, steps: Sequence[StepRecord], earlier: int, /) -> h.Node:
+    """Show steps in the order of their ends, then those in progress.
+
+    Args:
+        frame: the frame of the page.
+        steps: the steps; none: no panel.
+        earlier: how many steps precede them.
+    """
+    if not steps:
+        return None
+    headings = ["When", "Step", "Name", "Status", numeric("Took"), numeric("Attempts"), "Outcome"]
+    note = f"after {earlier:,} earlier ones" if earlier else None
+    rows = [_row(frame, each) for each in steps]
+    return panel("Steps", table(headings, rows, caption="Steps", empty=""), id_="steps", note=note)
+
+
+def _name(frame: Frame, name: str) -> h.Node:
+    """Return the name of a step; that of a child is a link to it."""
+    job, colon, id_ = name.removeprefix(CHILD).partition(":")
+    if not name.startswith(CHILD) or not colon:
+        return name
+    return [CHILD, h.a(href=frame.links.instance(Address("workflow", job, id_)))[f"{job}:{id_}"]]
+
+
+def _row(frame: Frame, step: StepRecord) -> h.Element:
+    took = None if step.began_ms is None or step.at_ms is None else max(0, step.at_ms - step.began_ms)
+    outcome = failure(step.error) if step.error is not None else shortened(step.value or "", MAX_OUTCOME_CHARACTERS)
+    return h.tr(data_key=f"{step.path}/{step.status}/{step.at_ms}")[
+        h.td[None if step.at_ms is None else moment(frame, step.at_ms)],
+        h.td[h.code[step.path]],
+        h.th(scope="row")[_name(frame, step.name)],
+        h.td[h.span(class_=f"event {_TONES.get(step.status, '')}")[step.status]],
+        h.td(".count")["" if took is None else span_text(took)],
+        h.td(".count")[f"{step.attempts}" if step.attempts else ""],
+        h.td[outcome],
+    ]
 
 
 @attrs.frozen(kw_only=True)
@@ -94,7 +191,7 @@ def instance_page(frame: Frame, view: InstanceDetails, /) -> Page:
             steps_panel(frame, view.steps, view.earlier_steps),
             _attempts(frame, attempts_in(view.events)),
             _timeline(frame, view),
-            _neighbours(frame, view),
+            _related(frame, view),
             _request(frame, view),
         ],
         command=f"perdure show {quote(str(address))} --traceback; perdure history {quote(str(address))}"
@@ -243,8 +340,8 @@ def _timeline(frame: Frame, view: InstanceDetails) -> h.Element:
     return panel("Timeline", shown, older, id_="timeline", note="the newest first")
 
 
-def _neighbours(frame: Frame, view: InstanceDetails) -> h.Node:
-    found = neighbours_in(view.events, view.instance)
+def _related(frame: Frame, view: InstanceDetails) -> h.Node:
+    found = related_instances(view.events, view.instance)
     if not found:
         return None
     return panel(

@@ -22,8 +22,7 @@ from perdure.dashboard.components import (
     status,
     table,
 )
-from perdure.dashboard.frame import Frame
-from perdure.dashboard.page import Page
+from perdure.dashboard.frame import Frame, Page
 from perdure.values.listings import LISTED_STATUSES, Listed
 from perdure.values.times import to_ms
 

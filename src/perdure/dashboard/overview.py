@@ -8,8 +8,9 @@ from typing import Final
 import attrs
 import htpy as h
 
-from perdure.dashboard.chart import Series, bars
 from perdure.dashboard.components import (
+    Series,
+    bars,
     count,
     error_line,
     fields,
@@ -24,8 +25,7 @@ from perdure.dashboard.components import (
     still_counting,
     table,
 )
-from perdure.dashboard.frame import Frame
-from perdure.dashboard.page import Page
+from perdure.dashboard.frame import Frame, Page
 from perdure.engine.sinks import InFlight
 from perdure.stores.values import Health
 from perdure.telemetry.activity import Minute, Trouble

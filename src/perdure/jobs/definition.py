@@ -148,7 +148,7 @@ class Dispatch(Protocol):
         """Find instances."""
         ...
 
-    def together(self, calls: Sequence[Call[Any, Any]], /) -> Call[tuple[Result[Any, Any], ...], Never]:
+    def concurrently(self, calls: Sequence[Call[Any, Any]], /) -> Call[tuple[Result[Any, Any], ...], Never]:
         """Make several of these calls at the same time, and return their results in order."""
         ...
 

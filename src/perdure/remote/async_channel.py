@@ -1,23 +1,388 @@
-"""The channel of a client in an event loop."""
+"""The channel of a client in an event loop.
+
+Requests that are made at the same moment travel in one batch, over HTTP/1.1 connections: h11 on asyncio streams.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Any, Final, Literal, Never
+import asyncio
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final, Literal, Never, TypeAlias, TypeVar
+from urllib.parse import urlsplit
 
 import attrs
+import h11
 import httpx2
 from returns.result import Result
 
-from perdure.client.together import together
+from perdure.client.calls import concurrently
 from perdure.jobs.call import Call
-from perdure.remote.batching import BatchRefused, CallBatcher
-from perdure.remote.channel import MAX_ANSWER_BYTES, ClientClosed, HttpReply, check_encoding, check_size, headers_of
-from perdure.remote.connections import Connections
-from perdure.remote.failures import by_effect, limits_of
-from perdure.runtime.record import Runtime
-from perdure.wire.envelope import BatchReply, Envelope
-from perdure.wire.paths import BATCHES
+from perdure.remote.channel import (
+    CONNECT_MS,
+    MAX_ANSWER_BYTES,
+    AnswerLost,
+    ClientClosed,
+    HttpReply,
+    NotSent,
+    check_encoding,
+    check_size,
+    headers_of,
+    reply_for,
+)
+from perdure.remote.transport_errors import by_effect, limits_of, reason_of
+from perdure.runtime.record import Future, Runtime, SpawnedTask
+from perdure.values.errors import Overloaded
+from perdure.wire.problems import problem_of
+from perdure.wire.requests import BATCHES, BatchReply, Envelope, reply_of
+
+A = TypeVar("A")
+
+MAX_HEAD_BYTES: Final = 65_536
+"""The maximum size of an incomplete part of a response: its headers, a line about a chunk."""
+
+MAX_IDLE_MS: Final = 5_000
+"""A connection that was idle for longer is closed instead of used: the server may be closing it."""
+
+_REFUSED: Final = 400
+
+READ_BYTES: Final = 65_536
+"""The most that is read at once."""
+
+
+@attrs.define(eq=False)
+class Connection:
+    """One connection.
+
+    Attributes:
+        reader: reads from the server.
+        writer: writes to it.
+        protocol: the state of HTTP on it.
+        idle_since_ms: when it was last used, by a monotonic clock.
+    """
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    protocol: h11.Connection = attrs.Factory(lambda: h11.Connection(h11.CLIENT, MAX_HEAD_BYTES))
+    idle_since_ms: float = 0.0
+
+    @property
+    def usable(self) -> bool:
+        """Whether another request may use it: the server has not closed it, as far as this process knows."""
+        return self.protocol.our_state is h11.IDLE and not (self.reader.at_eof() or self.writer.is_closing())
+
+    async def send(self, request: h11.Request, content: bytes) -> None:
+        """Send a request."""
+        events = (request, h11.Data(content), h11.EndOfMessage())
+        self.writer.write(b"".join(self.protocol.send(event) or b"" for event in events))
+        with suppress(ConnectionError):  # the server may have answered before it closed the connection
+            await self.writer.drain()
+
+    async def head(self) -> h11.Response:
+        """Return the status and the headers of the response."""
+        event = await self.event()
+        if isinstance(event, h11.Response):
+            return event
+        raise h11.RemoteProtocolError("the connection was closed before the response")
+
+    async def event(self) -> h11.Event:
+        """Return the next part of the response."""
+        while True:
+            event = self.protocol.next_event()
+            if event is h11.NEED_DATA:
+                self.protocol.receive_data(await self.reader.read(READ_BYTES))
+            elif isinstance(event, h11.Event) and not isinstance(event, h11.InformationalResponse):
+                return event
+            elif event is h11.PAUSED:
+                raise h11.RemoteProtocolError("more data than one response")
+
+    def end(self) -> None:
+        """Note that the response was read to its end; the connection may be used again."""
+        if self.protocol.our_state is h11.DONE and self.protocol.their_state is h11.DONE:
+            self.protocol.start_next_cycle()
+
+    def drop(self) -> None:
+        """Close it at once."""
+        self.writer.transport.abort()
+
+
+@attrs.define(eq=False, kw_only=True)
+class Connections:
+    """Connections to one server, which are kept for further requests.
+
+    Attributes:
+        base: the URL of the server.
+        socket: the path of its Unix socket; None for TCP.
+        headers: those of every request.
+        runtime: the clock.
+        tls: returns the settings of ``https``.
+        connect_ms: the longest time for a connection.
+    """
+
+    base: str
+    socket: str | None
+    headers: Mapping[str, str]
+    runtime: Runtime
+    tls: Callable[[], ssl.SSLContext]
+    connect_ms: float = CONNECT_MS
+    _idle: list[Connection] = attrs.Factory(list[Connection])
+
+    @asynccontextmanager
+    async def post(
+        self, path: str, content: bytes, timeout_ms: float
+    ) -> AsyncGenerator[tuple[int, AsyncIterator[bytes]]]:
+        """Send a request; return the status of the response and the parts of its body.
+
+        Args:
+            path: the path.
+            content: the body.
+            timeout_ms: the longest time without a part of the response.
+
+        Raises:
+            NotSent: no connection was made.
+            AnswerLost: the connection failed later, or the server was too slow.
+        """
+        connection, was_read = self._taken() or await self._connected(timeout_ms), False
+        try:
+            await connection.send(self._request(path, content), content)
+            head = await _within(timeout_ms, connection.head())
+            was_read = (
+                head.status_code < _REFUSED
+            )  # the server may close the connection of a request that it did not read
+            yield (
+                head.status_code,
+                self._body(connection, _texts(head.headers), timeout_ms),
+            )
+        except (OSError, h11.ProtocolError) as error:
+            raise AnswerLost(f"the connection failed: {reason_of(error)}") from error
+        finally:
+            if was_read and connection.usable:
+                connection.idle_since_ms = self.runtime.monotonic_ms()
+                self._idle.append(connection)
+            else:
+                connection.drop()
+
+    async def _body(
+        self, connection: Connection, headers: Mapping[str, str], timeout_ms: float
+    ) -> AsyncIterator[bytes]:
+        check_encoding(headers)
+        while isinstance(event := await _within(timeout_ms, connection.event()), h11.Data):
+            yield bytes(event.data)
+        connection.end()
+
+    def _request(self, path: str, content: bytes) -> h11.Request:
+        url = urlsplit(self.base)
+        headers = [("Host", url.netloc), ("Content-Length", str(len(content))), *self.headers.items()]
+        return h11.Request(method="POST", target=f"{url.path}{path}", headers=headers)
+
+    def _taken(self) -> Connection | None:
+        oldest = self.runtime.monotonic_ms() - MAX_IDLE_MS
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.usable and connection.idle_since_ms >= oldest:
+                return connection
+            connection.drop()
+        return None
+
+    async def _connected(self, timeout_ms: float) -> Connection:
+        try:
+            return Connection(*await _within(min(timeout_ms, self.connect_ms), self._open()))
+        except OSError as error:
+            raise NotSent(reason_of(error)) from error
+
+    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self.socket is not None:
+            return await asyncio.open_unix_connection(self.socket)
+        url = urlsplit(self.base)
+        tls = self.tls() if url.scheme == "https" else None
+        port = url.port or (80 if tls is None else 443)
+        return await asyncio.open_connection(url.hostname, port, ssl=tls)
+
+    async def close(self) -> None:
+        """Close the idle connections."""
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.writer.close()
+            with suppress(OSError):
+                await connection.writer.wait_closed()
+
+
+async def _within(timeout_ms: float, waiting: Awaitable[A]) -> A:
+    async with asyncio.timeout(timeout_ms / 1_000):
+        return await waiting
+
+
+def _texts(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    return {name.decode(): value.decode("latin-1") for name, value in headers}
+
+
+MAX_BATCH: Final = 500
+"""The maximum number of requests in one batch; the server accepts 1,000."""
+
+MAX_BATCH_BYTES: Final = 512 * 1024
+"""The size at which a batch is sent without further requests."""
+
+MAX_WAITING: Final = 10_000
+"""The maximum number of requests that wait to be sent; further ones fail with ``Overloaded``."""
+
+Waiting: TypeAlias = Future[BatchReply]
+Batch: TypeAlias = Sequence[tuple[int, "Unsent"]]
+
+_TOO_LARGE: Final = 413
+
+
+@attrs.frozen(eq=False)
+class Unsent:
+    """A request that waits to be sent.
+
+    Attributes:
+        line: the request, encoded.
+        timeout_ms: how long its caller waits for the answer.
+        waiting: its answer.
+    """
+
+    line: bytes
+    timeout_ms: float
+    waiting: Waiting
+
+
+@attrs.define(eq=False)
+class CallBatcher:
+    """Sends requests in batches.
+
+    Attributes:
+        post: sends the lines of a batch, and yields the lines of its answer, each within so many milliseconds. It
+            raises `NotSent`, `AnswerLost`, or `BatchRefused`.
+        max_batches: the maximum number of batches in progress; further requests wait.
+        runtime: starts tasks and timers.
+        max_waiting: the maximum number of requests that wait to be sent.
+    """
+
+    post: Callable[[bytes, float], AsyncIterator[bytes]]
+    max_batches: int
+    runtime: Runtime
+    max_waiting: int = MAX_WAITING
+    _queue: dict[int, Unsent] = attrs.Factory(dict[int, Unsent])
+    _tasks: set[SpawnedTask[None]] = attrs.Factory(set[SpawnedTask[None]])
+    _number: int = 0
+    _scheduled: bool = False
+    _closed: bool = False
+
+    async def call(self, envelope: Envelope, timeout_ms: float) -> BatchReply:
+        """Send a request with others of the same moment, and wait for its answer.
+
+        Raises:
+            NotSent: it did not reach the server.
+            AnswerLost: no answer came in time.
+            ClientClosed: the client is closed.
+        """
+        if self._closed:
+            raise ClientClosed
+        if len(self._queue) >= self.max_waiting:
+            full = Overloaded("queue of this client's unsent requests", self.max_waiting)
+            return BatchReply(envelope.number, "problem", problem_of(full))
+        self._number += 1
+        number = self._number
+        waiting: Waiting = self.runtime.future()
+        self._queue[number] = Unsent(attrs.evolve(envelope, number=number).encoded(), timeout_ms, waiting)
+        if not self._scheduled:
+            self._scheduled = True
+            self.runtime.call_soon(self._flush)
+        timer = self.runtime.call_later(timeout_ms, lambda: self._expire(number, waiting, timeout_ms))
+        try:
+            return await waiting
+        finally:
+            timer.cancel()
+            self._queue.pop(number, None)
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        while self._queue and len(self._tasks) < self.max_batches:
+            task = self.runtime.spawn(self._send(self._take()), name="batch of requests")
+            self._tasks.add(task)
+            task.add_done_callback(self._sent)
+
+    def _sent(self, task: SpawnedTask[None]) -> None:
+        self._tasks.discard(task)
+        self._flush()
+
+    def _take(self) -> Batch:
+        """Take requests for one batch."""
+        batch: list[tuple[int, Unsent]] = []
+        size = 0
+        for number, unsent in self._queue.items():
+            if len(batch) == MAX_BATCH or (batch and size + len(unsent.line) > MAX_BATCH_BYTES):
+                break
+            batch.append((number, unsent))
+            size += len(unsent.line) + 1
+        for number, _ in batch:
+            del self._queue[number]
+        return batch
+
+    async def _send(self, batch: Batch) -> None:
+        waiting = {number: unsent.waiting for number, unsent in batch}
+        longest_ms = max(unsent.timeout_ms for _, unsent in batch)
+        failure: Exception = AnswerLost("this client was closed before the answer came")
+        try:
+            async for line in self.post(b"\n".join(unsent.line for _, unsent in batch), longest_ms):
+                reply = reply_of(line)
+                future = None if reply is None else waiting.get(reply.number)
+                if reply is not None and future is not None and not future.done():
+                    future.set_result(reply)
+            failure = AnswerLost("the server closed the connection before it answered")
+        except (NotSent, AnswerLost) as error:
+            failure = error
+        except BatchRefused as refused:
+            await self._refused(batch, refused.reply)
+        except Exception as defect:  # noqa: BLE001 - of the HTTP library: the callers must be answered
+            failure = AnswerLost(f"the client failed: {defect!r}")
+        finally:
+            for future in waiting.values():
+                if not future.done():
+                    future.set_exception(failure)
+
+    async def _refused(self, batch: Batch, reply: HttpReply) -> None:
+        """Send a batch that is too large for the server in halves; pass any other refusal to the callers."""
+        if reply.status == _TOO_LARGE and len(batch) > 1:
+            half = len(batch) // 2
+            await self._send(batch[:half])
+            await self._send(batch[half:])
+            return
+        for number, unsent in batch:
+            if not unsent.waiting.done():
+                unsent.waiting.set_result(reply_for(reply, number))
+
+    def _expire(self, number: int, waiting: Waiting, timeout_ms: float) -> None:
+        seconds = f"{timeout_ms / 1_000:g} seconds"
+        if waiting.done():
+            return
+        if number in self._queue:
+            waiting.set_exception(NotSent(f"its {self.max_batches} connections were in use for {seconds}"))
+        else:
+            waiting.set_exception(AnswerLost(f"no answer came within {seconds}"))
+
+    async def close(self) -> None:
+        """Cancel the batches in progress; the answers of their requests are lost. Send no others."""
+        self._closed = True
+        queue, self._queue = self._queue, {}
+        for unsent in queue.values():
+            if not unsent.waiting.done():
+                unsent.waiting.set_exception(ClientClosed())
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with suppress(self.runtime.cancelled):
+                await task
+
+
+@attrs.frozen(str=False)
+class BatchRefused(Exception):
+    """The server refused a batch as a whole: none of its requests was performed."""
+
+    reply: HttpReply
+
 
 OK: Final = 200
 
@@ -32,9 +397,9 @@ class AsyncClientRuntime:
 
     runtime: Runtime
 
-    async def together(self, calls: Sequence[Call[Any, Any]], /) -> Result[tuple[Result[Any, Any], ...], Never]:
+    async def concurrently(self, calls: Sequence[Call[Any, Any]], /) -> Result[tuple[Result[Any, Any], ...], Never]:
         """Make several calls at the same time: they share batches."""
-        return await together(self.runtime, calls)
+        return await concurrently(self.runtime, calls)
 
     async def pause(self, delay_ms: float, /) -> None:
         """Wait before a repeat."""

@@ -24,9 +24,8 @@ from perdure.remote.channel import (
     headers_of,
     reply_for,
 )
-from perdure.remote.failures import by_effect, limits_of
-from perdure.wire.envelope import BatchReply, Envelope, reply_of
-from perdure.wire.paths import BATCHES
+from perdure.remote.transport_errors import by_effect, limits_of
+from perdure.wire.requests import BATCHES, BatchReply, Envelope, reply_of
 
 OK: Final = 200
 
@@ -35,7 +34,7 @@ OK: Final = 200
 class BlockingClientRuntime:
     """Waits in the thread of the caller."""
 
-    async def together(self, calls: Sequence[Call[Any, Any]], /) -> Result[tuple[Result[Any, Any], ...], Never]:
+    async def concurrently(self, calls: Sequence[Call[Any, Any]], /) -> Result[tuple[Result[Any, Any], ...], Never]:
         """Make several calls, one after the other."""
         return Success(tuple([await result_of(call) for call in calls]))
 

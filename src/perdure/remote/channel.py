@@ -11,7 +11,7 @@ from returns.result import Result
 
 from perdure.jobs.call import Call
 from perdure.values.excerpt import excerpt
-from perdure.wire.envelope import BatchReply, Envelope
+from perdure.wire.requests import BatchReply, Envelope
 
 PLAIN: Final = {"Accept-Encoding": "identity"}
 """A compressed response could be a small one that fills the memory of the client."""
@@ -97,7 +97,7 @@ class Channel(Protocol):
 class ClientRuntime(Protocol):
     """The clock, the pauses and the keys of a client. Its coroutines never suspend without an event loop."""
 
-    async def together(self, calls: Sequence[Call[Any, Any]], /) -> Result[tuple[Result[Any, Any], ...], Never]:
+    async def concurrently(self, calls: Sequence[Call[Any, Any]], /) -> Result[tuple[Result[Any, Any], ...], Never]:
         """Make several calls, at the same time if there is an event loop."""
         ...
 

@@ -1,4 +1,4 @@
-"""Access: which requests a server accepts, and with which scopes. Pure: a function of the rule and the request."""
+"""Access: which requests a server accepts, with which scopes, and on which addresses. Pure."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Final, Literal, TypeAlias
 
 import attrs
 
+from perdure.server.addresses import Bind, UnixBind, is_local
 from perdure.server.tokens import SCOPES, Scope, Tokens
-from perdure.values.errors import AccessDenied
+from perdure.values.errors import AccessDenied, DefinitionError
 from perdure.values.excerpt import excerpt
 
 Access: TypeAlias = Tokens | Literal["local", "owner_socket", "unchecked"]
@@ -179,3 +180,35 @@ def host_name(host: str) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0].lower()
     return host.partition(":")[0].lower()
+
+
+Unprotected: TypeAlias = Literal["refuse", "serve"]
+"""The reaction to an address that other machines can reach, when no token is required."""
+
+
+def access_to(bind: Bind, tokens: Tokens | None, unprotected: Unprotected = "refuse") -> Access:
+    """Return the access of the requests that arrive at an address.
+
+    A Unix socket has mode 0600, so that its clients are processes of its owner. They need no token.
+
+    Args:
+        bind: the address.
+        tokens: the tokens of the server.
+        unprotected: the reaction if other machines can reach the address, and there are no tokens.
+
+    Raises:
+        DefinitionError: as ``unprotected`` says.
+    """
+    if isinstance(bind, UnixBind):
+        return "owner_socket"
+    if tokens is not None:
+        return tokens
+    if is_local(bind):
+        return "local"
+    if unprotected == "serve":
+        return "unchecked"
+    expected = (
+        "127.0.0.1, [::1] or localhost, since other machines can reach this address and no token is required; set "
+        "tokens (PERDURE_TOKENS, --tokens-file), or pass --insecure if every program in the network is trusted"
+    )
+    raise DefinitionError("bind", str(bind), expected)

@@ -1,27 +1,370 @@
-"""The pages of the dashboard by their paths: the data that each needs, and the function that shows it."""
+"""The pages of the dashboard by their paths: the data that each needs, and the function that shows it.
+
+The data is collected through the client and the engine.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, TypeAlias, TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Final, TypeAlias, TypeVar, cast, get_args
 from urllib.parse import unquote
 
 import attrs
+import orjson
+from returns.future import FutureResult
+from returns.result import Result, Success
 
-from perdure.dashboard.dead_letters import dead_letters_page
-from perdure.dashboard.frame import Frame
-from perdure.dashboard.instance import instance_page
-from perdure.dashboard.instances import Wanted, instances_page
-from perdure.dashboard.jobs import job_page, jobs_page
-from perdure.dashboard.overview import overview_page
-from perdure.dashboard.page import Page
-from perdure.dashboard.parked import parked_page
-from perdure.server.dashboard_data import PageSource, whole
+from perdure.client.client import Client
+from perdure.client.local_gateway import engine_of
+from perdure.dashboard.actions import Presence, actions_for
+from perdure.dashboard.failures import DeadLetters, ParkedList, dead_letters_page, parked_page
+from perdure.dashboard.frame import Frame, Page
+from perdure.dashboard.instance import MAX_STEPS, InstanceDetails, instance_page
+from perdure.dashboard.instances import InstanceList, Wanted, instances_page
+from perdure.dashboard.jobs import AcceptedAction, JobList, JobView, Step, job_page, jobs_page
+from perdure.dashboard.overview import CountedJob, EngineFacts, Overview, overdue_of, overview_page
+from perdure.jobs.call import Call
+from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.display import DisplayField
+from perdure.jobs.redaction import has_secrets, redacted_instance
+from perdure.kinds.worker_pool import WorkerPool
+from perdure.programs.future import answer_of
+from perdure.server.calls import may_see_tracebacks
 from perdure.server.tokens import Scope
+from perdure.stores.contract import Store
+from perdure.stores.values import LoggedEvent, UnreadEvent
+from perdure.telemetry.activity import Activity
 from perdure.values.address import Address, Job, check_id
-from perdure.values.errors import InvalidArgument
+from perdure.values.errors import InvalidArgument, InvalidId, InvalidInput, PerdureError, RequestError, StoreError
+from perdure.values.failure import FailureRecord
+from perdure.values.instance import Instance
+from perdure.values.listings import Listed, ListedStatus, Listing, StepRecord, StoreCounts
+from perdure.values.status import Hold, Status
+from perdure.values.times import from_ms, to_ms
+from perdure.wire.engine_info import installed_version
 
 T = TypeVar("T")
+
+STATUSES: Final[tuple[Status, ...]] = get_args(Status)
+PAGE: Final = 50
+"""Rows of a page."""
+SCANNED: Final = 10_000
+"""Instances that a search for a page reads, about: then the page is partial."""
+OVERDUE: Final = 10
+MAX_WHOLE: Final = 2**63 - 1
+"""The greatest number of a store."""
+TICKS: Final = 5
+
+
+async def known(call: Call[T, Any]) -> T:
+    """Return the answer of a call, or raise its error."""
+    return await call
+
+
+def _answer(result: Result[T, PerdureError]) -> T:
+    if isinstance(result, Success):
+        answer: T = result.unwrap()
+        return answer
+    raise result.failure()
+
+
+@attrs.frozen(kw_only=True)
+class PageSource:
+    """The engine behind the pages.
+
+    Attributes:
+        client: of the engine.
+        activity: its last hour.
+        scopes: of the caller: tracebacks are for operators.
+    """
+
+    client: Client
+    activity: Activity
+    scopes: frozenset[str]
+
+    @property
+    def now_ms(self) -> int:
+        """The time, integer milliseconds UTC."""
+        return engine_of(self.client).runtime.now_ms()
+
+    async def _read(self, read: Callable[[Store], FutureResult[T, StoreError]]) -> T:
+        """Return the answer of the store; an engine that stops first raises `EngineClosed`, as its other reads do."""
+        engine = engine_of(self.client)
+        result = await engine.reads.answer(lambda: answer_of(read(engine.store)))
+        return _answer(result)
+
+    # ------------------------------------------------------------ the engine
+    async def overview(self) -> Overview:
+        """Return the data of the overview."""
+        engine, client = engine_of(self.client), self.client
+        counts = await known(client.counts())
+        asked_ms = self.now_ms  # one instant: that of the page is earlier, and the lateness would be negative
+        due = await self._read(lambda store: store.due(asked_ms, OVERDUE))
+        return Overview(
+            jobs=_counted(counts, engine.jobs, engine.runner.holds.of),
+            complete=counts.complete,
+            age_ms=counts.age_ms,
+            minutes=self.activity.minutes(self.now_ms),
+            troubles=self.activity.troubles,
+            overdue=overdue_of(due, asked_ms),
+            messages=counts.messages,
+            dead_letters=counts.dead_letters,
+            health=await known(client.health()),
+            in_flight=attrs.evolve(await known(client.in_flight()), instances=()),
+            engine=EngineFacts(
+                version=installed_version(),
+                store=engine.store.name,
+                epoch=engine.store.epoch,
+                durability=engine.store.capabilities.durability,
+                concurrency=engine.limits.concurrency,
+                phase=engine.runner.phase,
+            ),
+            members=() if engine.store.sharing is None else await known(client.members()),
+        )
+
+    async def jobs(self) -> JobList:
+        """Return the data of the page of all jobs."""
+        return JobList(jobs=tuple(self._job(job) for job in engine_of(self.client).jobs.values()))
+
+    async def job(self, kind: str, name: str) -> JobView:
+        """Return the data of the page of a job."""
+        job = self.definition(kind, name)
+        counted = await known(self.client.handle_by_name(kind, name).count())
+        by_status: dict[ListedStatus, int] = {each: counted.by_status.get(each, 0) for each in STATUSES}
+        oldest_ms = None if counted.oldest is None else to_ms(counted.oldest)
+        return attrs.evolve(
+            self._job(job),
+            by_status=by_status,
+            complete=counted.complete,
+            age_ms=counted.age_ms,
+            oldest_ms=oldest_ms,
+        )
+
+    def definition(self, kind: str, name: str) -> AnyDefinition:
+        """Return a definition.
+
+        Raises:
+            UnknownJob: the engine does not serve it.
+        """
+        self.client.handle_by_name(kind, name)
+        return engine_of(self.client).jobs[kind, name]
+
+    def _job(self, job: AnyDefinition) -> JobView:
+        steps = self.activity.steps(job.kind, job.name)
+        return JobView(
+            kind=job.kind,
+            name=job.name,
+            hold=engine_of(self.client).runner.holds.of(job.kind, job.name),
+            facts=job.display_fields(),
+            commands=tuple(
+                AcceptedAction(
+                    name=spec.name,
+                    takes="" if spec.input is None else spec.input.type_name,
+                    creates=spec.absent == "creates",
+                )
+                for spec in job.plan.offered.values()
+            ),
+            next_ticks_ms=job.next_ticks(self.now_ms, TICKS),
+            steps=tuple(Step(before=before, after=after, count=count) for (before, after), count in steps.items()),
+        )
+
+    # ------------------------------------------------------------ instances
+    async def instances(self, wanted: Wanted) -> InstanceList:
+        """Return the data of the list of instances; a filter that is not valid is a problem on the page."""
+        jobs = tuple(engine_of(self.client).jobs)
+        try:
+            found = await self._found(wanted)
+        except (RequestError, InvalidId) as error:
+            return InstanceList(wanted=wanted, jobs=jobs, problem=str(error))
+        return InstanceList(wanted=wanted, jobs=jobs, found=self.shown(found), **_rest(found))
+
+    async def _found(self, wanted: Wanted) -> Listing:
+        within = {"overdue": 0, "hour": 3_600_000}.get(wanted.due)
+        return await known(
+            self.client.list(
+                kind=wanted.kind or None,
+                name=wanted.job or None,
+                status=cast("ListedStatus | None", wanted.status or None),  # the call refuses others
+                id_prefix=wanted.id_prefix,
+                due_before=None if within is None else from_ms(self.now_ms) + timedelta(milliseconds=within),
+                after=Address.parse(wanted.after) if wanted.after else None,
+                limit=PAGE,
+                max_scanned=SCANNED,
+            )
+        )
+
+    async def parked(self, after: str, kind: str = "") -> ParkedList:
+        """Return the data of the page of parked instances, of all kinds or of one."""
+        found = await self._found(Wanted(status="parked", kind=kind, after=after))
+        left = await self._found(Wanted(status="left", kind=kind)) if not after else ()
+        return ParkedList(parked=self.shown(found), left=self.shown(left), **_rest(found))
+
+    def shown(self, listed: Sequence[Listed]) -> tuple[Listed, ...]:
+        """Return instances as the caller may see them."""
+        return tuple(
+            attrs.evolve(
+                each,
+                report=attrs.evolve(
+                    each.report,
+                    last_error=self._failure(each.report.last_error),
+                    left=self._failure(each.report.left),
+                ),
+            )
+            for each in listed
+        )
+
+    def _failure(self, error: FailureRecord | None) -> FailureRecord | None:
+        if error is None or error.traceback is None or may_see_tracebacks(self.scopes):
+            return error
+        return attrs.evolve(error, traceback=None)
+
+    async def instance(self, address: Address, before: int | None, *, reveals: bool) -> InstanceDetails:
+        """Return the data of the page of an instance."""
+        engine = engine_of(self.client)
+        job = engine.jobs.get((address.kind, address.name))
+        row = (await self._read(lambda store: store.load(address, None, 0))).instance
+        events = await self._read(lambda store: store.history(address, before, PAGE + 1))
+        reveals = reveals and "operate" in self.scopes
+        state, problem = ("", "") if job is None or row is None else _state(job, row, reveals=reveals)
+        steps, earlier = ((), 0) if job is None or row is None else await self._steps(job, row)
+        suspended = _presence(row)
+        return InstanceDetails(
+            address=address,
+            instance=None if row is None else self._instance(job, row),
+            served=job is not None,
+            actions=() if job is None else actions_for(job, suspended),
+            phase="" if job is None or row is None else _phase(job, row),
+            facts=() if job is None or row is None else _facts(job, row),
+            state=state,
+            state_problem=problem,
+            has_secrets=job is not None and has_secrets(job),
+            reveals=reveals,
+            steps=steps,
+            earlier_steps=earlier,
+            events=tuple(self._event(each) for each in events[:PAGE]),
+            older=events[PAGE - 1].sequence if len(events) > PAGE else None,
+        )
+
+    async def _steps(self, job: AnyDefinition, row: Instance) -> tuple[tuple[StepRecord, ...], int]:
+        """Return the newest steps of a row, and the number of those before them."""
+        read = engine_of(self.client).store.journal
+        if job.keeps_journal == "no" or read is None:
+            return (), 0
+        earlier = max(0, row.journal_length - MAX_STEPS)
+        rows = await self._read(lambda _: read(row.address, row.incarnation, earlier, MAX_STEPS))
+        try:
+            steps = job.steps(row, rows)
+        except InvalidInput:
+            return (), row.journal_length
+        return tuple(attrs.evolve(step, error=self._failure(step.error)) for step in steps), earlier
+
+    def _instance(self, job: AnyDefinition | None, row: Instance) -> Instance:
+        """Return a row without secrets, and without the encoded state, which the page shows decoded."""
+        shown = row if job is None else redacted_instance(job, row)
+        retry = shown.pending_retry
+        return shown.changed(
+            state="",
+            data="",
+            last_error=self._of_job(job, shown.last_error),
+            pending_retry=retry and attrs.evolve(retry, error=self._of_job(job, retry.error) or retry.error),
+            claim=shown.claim and attrs.evolve(shown.claim, payload=None),
+            event_claim=shown.event_claim and attrs.evolve(shown.event_claim, payload=None),
+        )
+
+    def _of_job(self, job: AnyDefinition | None, error: FailureRecord | None) -> FailureRecord | None:
+        """Leave out the data of an error whose definition, which knows the secrets, is not here."""
+        found = self._failure(error)
+        return found if job is not None or found is None else attrs.evolve(found, data=None)
+
+    def _event(self, logged: LoggedEvent) -> LoggedEvent:
+        event = logged.event
+        error: object = getattr(event, "error", None)
+        if isinstance(event, UnreadEvent) or not isinstance(error, FailureRecord):
+            return logged
+        changed: dict[str, Any] = {"error": self._failure(error)}  # a field of the event
+        return attrs.evolve(logged, event=attrs.evolve(event, **changed))
+
+    # ------------------------------------------------------------ messages
+    async def dead_letters(self, after: int, items_after: str) -> DeadLetters:
+        """Return the data of the page of dead letters and dead items."""
+        found = await known(self.client.dead_letters(after=after, limit=PAGE + 1))
+        letters = tuple(attrs.evolve(each, error=self._failure(each.error)) for each in found[:PAGE])
+        items = await self.parked(items_after, WorkerPool.kind)
+        first = () if after or items_after else await known(self.client.left_messages(limit=PAGE))
+        left = tuple(attrs.evolve(each, error=self._failure(each.error)) for each in first)
+        return DeadLetters(
+            letters=letters, more=len(found) > PAGE, after=after, items=items, items_after=items_after, left=left
+        )
+
+
+def _presence(row: Instance | None) -> Presence:
+    if row is None:
+        return "absent"
+    if row.ended_ms is not None:
+        return "ended"
+    return "no" if row.suspension is None and row.left is None else "yes"
+
+
+def _rest(found: Listing) -> dict[str, Any]:
+    """Return where the next page begins, and whether this one is not complete."""
+    return {"following": "" if found.after is None else str(found.after), "partial": found.partial}
+
+
+def _counted(
+    counts: StoreCounts, served: Mapping[tuple[str, str], AnyDefinition], hold: Callable[[str, str], Hold]
+) -> tuple[CountedJob, ...]:
+    """Return the instances by job and status: those of a job that is not served are orphaned."""
+    found: dict[tuple[str, str], dict[ListedStatus, int]] = {job: {} for job in served}
+    for one in counts.instances:
+        job = one.kind, one.name
+        status: ListedStatus = one.status if job in served else "orphaned"
+        by_status = found.setdefault(job, {})
+        by_status[status] = by_status.get(status, 0) + one.number
+    return tuple(
+        CountedJob(kind=kind, name=name, served=(kind, name) in served, by_status=by_status, hold=hold(kind, name))
+        for (kind, name), by_status in found.items()
+    )
+
+
+def _state(job: AnyDefinition, row: Instance, *, reveals: bool) -> tuple[str, str]:
+    """Return the state as indented JSON, or why this code cannot read it."""
+    codec = job.plan.state
+    try:
+        text = job.visible_text(job.present(row))
+        if text is None:
+            return "", ""
+        codec.open(encoded := text.encode())
+    except InvalidInput as problem:
+        return "", "; ".join(problem.problems)
+    data = orjson.loads(encoded if reveals else codec.redact(encoded))
+    return orjson.dumps(data, option=orjson.OPT_INDENT_2).decode(), ""
+
+
+def _phase(job: AnyDefinition, row: Instance) -> str:
+    try:
+        return job.report(row).phase or ""
+    except InvalidInput:
+        return ""
+
+
+def _facts(job: AnyDefinition, row: Instance) -> tuple[DisplayField, ...]:
+    try:
+        return job.display_fields_of(redacted_instance(job, row))
+    except InvalidInput as problem:
+        return (DisplayField("data of the kind", f"not readable: {problem}"),)
+
+
+def whole(text: str, what: str) -> int:
+    """Return a whole number in a URL or a form.
+
+    Raises:
+        InvalidArgument: it is none.
+    """
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_WHOLE)) and int(text) <= MAX_WHOLE):
+        raise InvalidArgument(what, text, "a whole number from 0 below 2**63")
+    return int(text)
+
 
 Query: TypeAlias = Mapping[str, str]
 

@@ -1,58 +1,202 @@
-"""The routes of the dashboard: pages, their twins as JSON, live updates, signing in, and confirmed actions."""
+"""The routes of the dashboard: pages, their twins as JSON, live updates, signing in, and confirmed actions.
+
+Each action is a call of the client. A page follows its engine over server-sent events.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeAlias, TypeVar, cast
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from typing import Any, Final, TypeAlias, TypeVar, cast
 from urllib.parse import parse_qsl, urlsplit
 
 import attrs
-from returns.result import Failure, Success
+import orjson
+from returns.result import Failure, Result, Success
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from perdure.client.client import Client
-from perdure.client.in_process import acting_for, engine_of
-from perdure.dashboard.actions import BULK, MAX_BULK, OPERATIONS, REASONS, Action, action_named
-from perdure.dashboard.components import iso
-from perdure.dashboard.dead_letters import redrive_page
-from perdure.dashboard.jobs import hold_page
-from perdure.dashboard.layout import content
-from perdure.dashboard.links import PAGES
-from perdure.dashboard.requests import (
+from perdure.client.local_gateway import acting_for, engine_of
+from perdure.dashboard.actions import (
+    BULK,
+    MAX_BULK,
     MAX_REASON_CHARACTERS,
+    OPERATIONS,
+    REASONS,
+    Action,
     ActionOutcome,
     BulkAction,
     PreviewedRequest,
+    action_named,
     bulk_page,
     confirm_page,
     outcomes_page,
 )
-from perdure.dashboard.signing_in import login_page
+from perdure.dashboard.components import iso
+from perdure.dashboard.failures import redrive_page
+from perdure.dashboard.frame import PAGES
+from perdure.dashboard.jobs import hold_page
+from perdure.dashboard.layout import content, login_page
 from perdure.jobs.call import result_of
+from perdure.runtime.record import Runtime
 from perdure.server.access import Access
-from perdure.server.body import departure
-from perdure.server.bulkhead import Bulkhead, ClientGone
-from perdure.server.dashboard_actions import redrive, send
-from perdure.server.dashboard_assets import ASSETS
-from perdure.server.dashboard_data import PageSource, known, whole
-from perdure.server.dashboard_pages import ShownPage, instance_of, job_of, page_at
-from perdure.server.dashboard_session import COOKIE, SESSION_MS, Sessions
-from perdure.server.dashboard_stream import PageUpdate, stream
-from perdure.server.dashboard_visit import HEADERS, Form, Refused, Visit
-from perdure.server.guard import client_in
+from perdure.server.admission import Bulkhead, ClientGone
+from perdure.server.dashboard_access import ANONYMOUS, COOKIE, SESSION_MS, Sessions
+from perdure.server.dashboard_pages import PageSource, ShownPage, instance_of, job_of, known, page_at, whole
+from perdure.server.dashboard_visit import ASSETS, HEADERS, Form, Refused, Visit
+from perdure.server.guard import client_in, departure
 from perdure.server.listening import CLOSING
-from perdure.server.page_access import ANONYMOUS
-from perdure.server.replies import json_reply
+from perdure.server.responses import json_reply
 from perdure.server.routes import CLIENT_CLOSED
 from perdure.server.tokens import Tokens
 from perdure.telemetry.activity import Activity
 from perdure.values.address import Address
 from perdure.values.errors import InvalidArgument, InvalidInput, PerdureError, UnknownAction
+from perdure.wire.diagnosis import readable_answer
 from perdure.wire.problems import problem_of
 from perdure.wire.records import json_of
+
+INTERVAL_MS: Final = 1_000
+"""The shortest time between two updates of a page."""
+
+LIFETIME_MS: Final = 60_000
+"""How long a stream lasts. Then the browser opens the next one, so that no stream holds up the end of a server."""
+
+RETRY_MS: Final = 1_000
+"""How long the browser waits before it opens the next stream."""
+
+FULL_RETRY_MS: Final = 10_000
+"""How long it waits if too many pages follow the engine."""
+
+
+@attrs.frozen
+class PageUpdate:
+    """The answer of a page at one moment.
+
+    Attributes:
+        kind: ``page``: its content; ``trouble``: why it has none; ``signed-out``: the session ended.
+        text: the content or the reason.
+        at: the moment, ISO 8601.
+    """
+
+    kind: str
+    text: str
+    at: str
+
+
+def encoded(kind: str, **data: str) -> bytes:
+    r"""Return a server-sent event.
+
+    >>> encoded("pulse", at="2026-01-01T00:00:00Z")
+    b'event: pulse\ndata: {"at":"2026-01-01T00:00:00Z"}\n\n'
+    """
+    return b"event: %s\ndata: %s\n\n" % (kind.encode(), orjson.dumps(data))
+
+
+def stream(
+    update: Callable[[], Awaitable[PageUpdate]],
+    streams: Bulkhead,
+    client: str,
+    runtime: Runtime,
+    closing: Callable[[], bool],
+) -> StreamingResponse:
+    """Return the response that follows a page. Beyond the limit, it ends at once and says so.
+
+    Args:
+        update: returns the page as it is now.
+        streams: bounds the open streams.
+        client: the client that follows it.
+        runtime: the clock.
+        closing: whether the engine or the server stops.
+    """
+
+    async def events() -> AsyncGenerator[bytes]:
+        if not streams.take(client):
+            yield b"retry: %d\n\n" % FULL_RETRY_MS
+            yield encoded("full", limit=str(min(streams.limit, streams.of_one)))
+            return
+        try:
+            yield b"retry: %d\n\n" % RETRY_MS
+            until_ms, last = runtime.monotonic_ms() + LIFETIME_MS, ""
+            while not closing() and runtime.monotonic_ms() < until_ms:
+                now = await update()
+                if now.kind == "page" and now.text == last:
+                    yield encoded("pulse", at=now.at)
+                else:
+                    yield encoded(now.kind, text=now.text, at=now.at)
+                if now.kind == "signed-out":
+                    return
+                last = now.text
+                await runtime.sleep(INTERVAL_MS)
+        finally:
+            streams.release(client)
+
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "X-Content-Type-Options": "nosniff"}
+    return StreamingResponse(events(), media_type="text/event-stream", headers=headers)
+
+
+async def send(
+    client: Client, address: Address, action: Action, payload: str, key: str, *, by: str, reason: str = ""
+) -> ActionOutcome:
+    """Send a request to an instance, without waiting for the run that it starts.
+
+    Args:
+        client: of the engine.
+        address: the instance.
+        action: the request.
+        payload: its input as JSON; empty if it takes none.
+        key: the idempotency key: a form that is sent twice counts once.
+        by: the caller's name.
+        reason: the caller's reason, for an action that takes one; by default it names the caller.
+    """
+    if action.takes == "reason" and not payload:
+        payload = orjson.dumps(reason or f"{REASONS[action.name]} on the dashboard by {by}").decode()
+    subject = f"{action.name} {address}"
+    try:
+        call = client.handle_by_name(address.kind, address.name).call(
+            action.name, address.id, payload, idempotency_key=key or None, wait_for="start"
+        )
+        result: Result[Any, PerdureError] = await result_of(call)
+    except PerdureError as error:
+        return ActionOutcome(subject=subject, result=str(error), form="refused")
+    if isinstance(result, Success):
+        text = answer_text(readable_answer(address.kind, result.unwrap()))
+        return ActionOutcome(subject=subject, result=text, form="done")
+    return ActionOutcome(subject=subject, result=str(result.failure()), form="refused")
+
+
+async def redrive(client: Client, numbers: Sequence[int]) -> tuple[ActionOutcome, ...]:
+    """Deliver dead letters again, in their order."""
+    outcomes: list[ActionOutcome] = []
+    for number in sorted(numbers):
+        result: Result[Any, PerdureError] = await result_of(client.redrive(number))
+        answer = result.unwrap() if isinstance(result, Success) else str(result.failure())
+        form = "done" if answer == "redriven" else "refused"
+        outcomes.append(ActionOutcome(subject=f"redrive #{number}", result=str(answer).replace("_", " "), form=form))
+    return tuple(outcomes)
+
+
+def answer_text(answer: object) -> str:
+    """Return an answer as a line.
+
+    >>> answer_text({"type": "PauseResult", "changed": True, "status": "paused", "outcome": None})
+    'changed: yes, status: paused'
+    """
+    if not isinstance(answer, dict):
+        return str(answer)
+    members = cast("dict[str, object]", answer)
+    words = {True: "yes", False: "no"}
+    shown = ((name, words.get(value, value) if isinstance(value, bool) else value) for name, value in members.items())
+    return ", ".join(
+        f"{name.replace('_', ' ')}: {_short(value)}" for name, value in shown if value is not None and name != "type"
+    )
+
+
+def _short(value: object) -> str:
+    return str(cast("dict[str, object]", value).get("form") if isinstance(value, dict) else value)
+
 
 _JOB: Final = f"{PAGES}/jobs/{{kind}}/{{name}}"
 _INSTANCE: Final = f"{PAGES}/jobs/{{kind}}/{{name}}/instances/{{id}}"

@@ -1,8 +1,10 @@
-"""One request of a browser to the dashboard, and the responses to it."""
+"""One request of a browser to the dashboard, the responses to it, and the files that pages load."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from typing import Final
 from urllib.parse import parse_qsl, urlencode
 
@@ -10,19 +12,52 @@ import attrs
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from perdure.dashboard.frame import Frame
-from perdure.dashboard.layout import bare, document
-from perdure.dashboard.links import PAGES, Links
-from perdure.dashboard.page import Page
-from perdure.dashboard.signing_in import again_page, refused_page
+from perdure.dashboard.frame import PAGES, Frame, Links, Page
+from perdure.dashboard.layout import again_page, bare, document, refused_page
 from perdure.server.access import Caller
-from perdure.server.dashboard_assets import ASSETS
-from perdure.server.dashboard_session import Sessions, cookie_in
+from perdure.server.dashboard_access import ANONYMOUS, Sessions, cookie_in, foreign
 from perdure.server.guard import CALLER
-from perdure.server.page_access import ANONYMOUS, foreign
-from perdure.server.raw_path import MOUNTED_AT
 from perdure.server.tokens import Scope
+from perdure.server.urls import MOUNTED_AT
 from perdure.values.errors import InvalidInput
+
+_TYPES: Final = {
+    "dashboard.css": "text/css; charset=utf-8",
+    "dashboard.js": "text/javascript; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+}
+
+
+@attrs.frozen
+class Assets:
+    """The files.
+
+    Attributes:
+        contents: their contents, by name.
+        version: a text that changes with any of them.
+    """
+
+    contents: Mapping[str, bytes]
+    version: str
+
+    @classmethod
+    def read(cls) -> Assets:
+        """Read the files."""
+        folder = files("perdure.dashboard") / "static"
+        contents = {name: (folder / name).read_bytes() for name in _TYPES}
+        return cls(contents, hashlib.sha256(b"".join(contents.values())).hexdigest()[:12])
+
+    def response(self, name: str, /) -> Response:
+        """Return a file. Its URL has the version, so that a browser keeps it."""
+        content = self.contents.get(name)
+        if content is None:
+            return Response(status_code=404)
+        headers = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
+        return Response(content, media_type=_TYPES[name], headers=headers)
+
+
+ASSETS: Final = Assets.read()
+
 
 MAX_FIELDS: Final = 1_100
 """Fields of a form: those of a page of the list, and more than any page has."""

@@ -1,4 +1,4 @@
-"""The routes for people, scripts and other languages: one request of HTTP for each call."""
+"""The routes for people, scripts and other languages: one request of HTTP for each call, and ``/ready`` for probes."""
 
 from __future__ import annotations
 
@@ -15,27 +15,46 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from perdure.client.client import Client, gateway_of
-from perdure.client.in_process import acting_for, engine_of
-from perdure.client.local_gateway import LocalGateway
+from perdure.client.local_gateway import LocalGateway, acting_for, engine_of
 from perdure.codecs import Codec
 from perdure.engine.sinks import Exposition
 from perdure.jobs.call import Call, result_of
 from perdure.server.access import Caller
-from perdure.server.body import departure
-from perdure.server.bulkhead import Bulkhead, ClientGone
-from perdure.server.description import Description
-from perdure.server.guard import client_in
-from perdure.server.perform import denied, keyed_explanation_denied, may_see_tracebacks, scope_of, shown
-from perdure.server.queries import address_in, flag_in, instant_in, only, whole_in
-from perdure.server.raw_path import MOUNTED_AT
-from perdure.server.readiness import Readiness
-from perdure.server.replies import json_reply, problem_reply, reply_to
+from perdure.server.admission import Bulkhead, ClientGone
+from perdure.server.calls import denied, keyed_explanation_denied, may_see_tracebacks, scope_of, shown
+from perdure.server.guard import client_in, departure
+from perdure.server.responses import json_reply, problem_reply, reply_to
 from perdure.server.tokens import Scope
+from perdure.server.urls import MOUNTED_AT, address_in, flag_in, instant_in, only, whole_in
+from perdure.stores.values import Health
 from perdure.values.errors import DefinitionError, InvalidArgument, InvalidInput, PerdureError
 from perdure.values.listings import ListedStatus
 from perdure.values.times import duration_ms
-from perdure.wire.awaited import LONGEST_WAIT_MS, awaited_json
-from perdure.wire.records import json_of
+from perdure.wire.openapi import Description
+from perdure.wire.records import LONGEST_WAIT_MS, awaited_json, json_of
+
+FRESH_MS: Final = 500
+"""How long an answer is repeated."""
+
+
+@attrs.define(eq=False)
+class Readiness:
+    """The state of an engine, as a probe asks for it."""
+
+    _state: str = "failed"
+    _until_ms: float = float("-inf")
+    _querying: asyncio.Lock = attrs.Factory(asyncio.Lock)
+
+    async def reply(self, client: Client) -> Response:
+        """Return 200, or 503 if the engine cannot serve."""
+        runtime = engine_of(client).runtime
+        async with self._querying:
+            if runtime.monotonic_ms() >= self._until_ms:
+                result: Result[Health, Any] = await result_of(client.health())
+                health = result.value_or(Health(state="failed", detail="the store does not answer"))
+                self._state, self._until_ms = health.state, runtime.monotonic_ms() + FRESH_MS
+        return json_reply(orjson.dumps({"status": self._state}), 503 if self._state == "failed" else 200)
+
 
 JOB: Final = "/v1/jobs/{kind}/{name}"
 INSTANCE: Final = f"{JOB}/instances/{{id}}"

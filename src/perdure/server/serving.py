@@ -7,12 +7,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from ssl import SSLContext
 
 from perdure.client.client import Client
-from perdure.client.in_process import engine_of
-from perdure.server.access import Access
+from perdure.client.local_gateway import engine_of
+from perdure.server.access import Access, Unprotected, access_to
+from perdure.server.addresses import MAX_BINDS, Bind, parse_bind
 from perdure.server.api import activity_of, asgi_of
-from perdure.server.bind import MAX_BINDS, Bind, parse_bind
-from perdure.server.exposure import Unprotected, access_to
-from perdure.server.guarded_connection import GuardedConnections
+from perdure.server.connections import GuardedConnections
 from perdure.server.http_limits import DEFAULT_LIMITS, HttpLimits
 from perdure.server.listening import Listening, listening
 from perdure.server.tokens import Tokens

@@ -1,8 +1,14 @@
-"""Explanations as JSON-able data, for tools without the definition."""
+"""Explanations as JSON-able data, for tools without the definition, and the data that an explanation is computed from.
+
+A client with its own definition reads `ExplainInputs` and explains by itself. Changed secrets are marked, not shown.
+"""
+
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+# The patterns narrow JSON-able data to objects and arrays of any values.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import orjson
@@ -23,10 +29,73 @@ from perdure.values.excerpt import excerpt
 from perdure.values.instance import Instance
 from perdure.values.message import Message
 from perdure.values.secret import HIDDEN, Hide, hide, scrubbed
-from perdure.values.transition import Purge, Put, Transition
-from perdure.wire.changed_secrets import with_changes
+from perdure.values.transition import Loaded, Purge, Put, Transition
+from perdure.values.turn_inputs import TurnInputs
 from perdure.wire.problems import problem_of
-from perdure.wire.records import data_of
+from perdure.wire.records import data_of, record_of
+
+CHANGED: Final = f"{HIDDEN} (changed)"
+"""Stands for a secret that changed."""
+
+
+def with_changes(shown: object, old: object, new: object) -> object:
+    """Return JSON with each hidden secret that changed replaced by `CHANGED`.
+
+    >>> with_changes({"token": "<secret>"}, {"token": "<secret>1"}, {"token": "<secret>2"})
+    {'token': '<secret> (changed)'}
+
+    Args:
+        shown: JSON with each secret hidden.
+        old: the JSON before, with a label in the place of each secret: equal secrets have equal labels.
+        new: the same of ``shown``.
+    """
+    match shown, old, new:
+        case dict(), dict(), dict():
+            pairs = zip(shown.items(), new.items(), strict=True)
+            return {name: with_changes(each, old.get(key), inner) for (name, each), (key, inner) in pairs}
+        case list(), list(), list():
+            return [with_changes(each, *both) for each, *both in zip(shown, _filled(old, len(shown)), new, strict=True)]
+        case str(), str(), str() if shown == HIDDEN and old.startswith(HIDDEN) and old != new:
+            return CHANGED
+        case _:
+            return shown
+
+
+def _filled(values: list[Any], size: int) -> list[Any]:
+    return [*values, *[None] * size][:size]
+
+
+@attrs.frozen
+class ExplainInputs:
+    """An address at one moment.
+
+    Attributes:
+        loaded: the stored data.
+        inputs: the inputs that the engine would decide with.
+        journal: the rows of the instance's journal.
+    """
+
+    loaded: Loaded
+    inputs: TurnInputs
+    journal: tuple[str, ...] = ()
+
+
+def encode_explain_inputs(moment: ExplainInputs) -> bytes:
+    """Encode a moment as JSON."""
+    inputs = data_of(attrs.evolve(moment.inputs, decoded=None))
+    inputs["id_base"] = f"{inputs['id_base']:x}"  # 128 bits: more than a number in JSON
+    return orjson.dumps({"loaded": data_of(moment.loaded), "inputs": inputs, "journal": moment.journal})
+
+
+def explain_inputs_of(data: Any) -> ExplainInputs:
+    """Decode a moment from parsed JSON.
+
+    Raises:
+        OutcomeUnknown: the data is not that of a moment.
+    """
+    inputs = {**data["inputs"], "id_base": int(data["inputs"]["id_base"], 16)}
+    journal = tuple(map(str, data.get("journal", ())))
+    return ExplainInputs(record_of(Loaded, data["loaded"]), record_of(TurnInputs, inputs), journal)
 
 
 def explanation_data(job: AnyDefinition, explanation: Explanation) -> dict[str, Any]:

@@ -1,18 +1,26 @@
-"""Answers of reads as JSON. Unknown members are ignored, so that a client can read the answers of a newer server."""
+"""Answers of reads and of waits as JSON.
+
+Unknown members are ignored, so that a client can read the answers of a newer server.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime
 from types import UnionType
-from typing import Any, Final, Literal, TypeVar, Union, cast, get_args, get_origin
+from typing import Any, Final, Literal, TypeVar, Union, assert_never, cast, get_args, get_origin
 
+import attrs
 import orjson
 from cattrs import Converter
 
+from perdure.jobs.display import NOT_FOUND
 from perdure.stores.rows import event_body, logged_event
 from perdure.stores.values import LoggedEvent, UnreadEvent
 from perdure.values.errors import OutcomeUnknown
 from perdure.values.excerpt import excerpt
+from perdure.values.listings import StepRecord
+from perdure.values.status import InstanceStatus
+from perdure.values.status_wait import Awaited, NeverStored, NotReached, Reached
 
 T = TypeVar("T")
 
@@ -116,3 +124,65 @@ def record_of(kind: type[T], data: object) -> T:
     except Exception as error:  # cattrs raises any exception of a constructor
         name = getattr(kind, "__name__", str(kind))
         raise OutcomeUnknown(f"the server sent no {name}: {excerpt(data)} ({excerpt(error)})") from error
+
+
+def steps_from(data: object) -> tuple[StepRecord, ...]:
+    """Read steps from parsed JSON.
+
+    Raises:
+        OutcomeUnknown: the data is not that of steps.
+    """
+    listed = data if isinstance(data, list) else [data]  # pyright: ignore[reportUnknownVariableType] - JSON
+    return tuple(record_of(StepRecord, each) for each in cast("list[object]", listed))
+
+
+LONGEST_WAIT_MS: Final = 20_000
+"""The longest wait of one request to a server; a client repeats the request to wait longer."""
+
+
+@attrs.frozen
+class AwaitedRecord:
+    """The answer to a wait.
+
+    Attributes:
+        form: whether the instance had a wanted status in time, or has never been stored.
+        status: the committed status; null if the instance has never been stored.
+    """
+
+    form: Literal["reached", "not_reached", "never_stored"]
+    status: InstanceStatus | None
+
+
+def awaited_json(answer: Awaited) -> bytes:
+    """Encode the answer to a wait.
+
+    >>> awaited_json(NeverStored())
+    b'{"form":"never_stored","status":null}'
+    """
+    match answer:
+        case Reached(status):
+            return json_of(AwaitedRecord("reached", status))
+        case NotReached(status):
+            return json_of(AwaitedRecord("not_reached", status))
+        case NeverStored():
+            return json_of(AwaitedRecord("never_stored", None))
+        case _:
+            assert_never(answer)
+
+
+def awaited_of(data: Any) -> Awaited:  # of JSON
+    """Decode the answer to a wait.
+
+    Raises:
+        OutcomeUnknown: the data is not that of an answer.
+    """
+    record = record_of(AwaitedRecord, data)
+    match record.form:
+        case "reached":
+            return Reached(record.status or NOT_FOUND)
+        case "not_reached":
+            return NotReached(record.status or NOT_FOUND)
+        case "never_stored":
+            return NeverStored()
+        case _:
+            assert_never(record.form)

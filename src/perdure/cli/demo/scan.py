@@ -8,7 +8,7 @@ from typing import cast
 
 from perdure.cli.demo.protocol import InstanceRow, JobCounts, JobName, Seen
 from perdure.client.client import Client, gateway_of
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.examples.order_processor import Order
 from perdure.examples.receipts import Receipt
 from perdure.examples.token_refresher import TokenState

@@ -38,9 +38,9 @@ from perdure.cli.demo.scan import summarize
 from perdure.cli.demo.services import DemoServices, open_services
 from perdure.cli.demo.timing import Timing
 from perdure.cli.demo.work import CUSTOMERS, receipts
-from perdure.client.attempt import attempt
+from perdure.client.calls import attempt
 from perdure.client.client import Client
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.examples.incoming import IncomingOrder, IncomingWebhook
 from perdure.examples.order_processor import IllegalTransition
 from perdure.examples.paced import PacedJobs, at_pace

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import Final, Literal
 
 from perdure.cli.doctor.diagnosis import Diagnosis
-from perdure.wire.info import installed_version
+from perdure.wire.engine_info import installed_version
 
 LEAST_SQLITE: Final = (3, 37, 0)
 """The first version with STRICT tables."""

@@ -21,7 +21,7 @@ from perdure.cli.target.options import TargetOptions
 from perdure.cli.target.target import Ask, Target
 from perdure.values.address import Address
 from perdure.values.errors import PerdureError
-from perdure.wire.readable_answer import readable_answer
+from perdure.wire.diagnosis import readable_answer
 
 AskOf: TypeAlias = Callable[[Target, Address], Ask | str]
 """Returns the request to an instance, or why it gets none."""

@@ -17,7 +17,7 @@ from perdure.cli.target.opening import open_target
 from perdure.cli.target.options import UNSET, TargetOptions
 from perdure.cli.target.target import Ask
 from perdure.jobs.request import ALARM
-from perdure.wire.why_no_alarm import why_no_alarm
+from perdure.wire.diagnosis import why_no_alarm
 
 
 def explain(

@@ -17,7 +17,7 @@ from perdure.cli.target.opening import open_target
 from perdure.cli.target.options import UNSET, TargetOptions
 from perdure.cli.target.target import Ask
 from perdure.jobs.request import WaitFor
-from perdure.wire.readable_answer import readable_answer
+from perdure.wire.diagnosis import readable_answer
 
 AddressArgument: TypeAlias = Annotated[
     str, Parameter(name="ADDRESS", help="The instance, written kind:name:id, such as task:orders:42.")

@@ -26,8 +26,8 @@ from perdure.values.excerpt import one_line, shortened
 from perdure.values.listings import InstanceOutcome, StepRecord
 from perdure.values.status import InstanceStatus
 from perdure.values.times import from_ms
+from perdure.wire.diagnosis import why_parked
 from perdure.wire.records import data_of
-from perdure.wire.why_parked import why_parked
 
 MAX_ERROR_CHARACTERS = 1_000
 RECENT = 20

@@ -18,7 +18,7 @@ from perdure.cli.target.options import NO_PLACE, PlaceOptions
 from perdure.values.address import Address
 from perdure.values.status import Status
 from perdure.values.status_wait import Awaited, NeverStored, NotReached, Reached
-from perdure.wire.awaited import awaited_json
+from perdure.wire.records import awaited_json
 
 AwaitedWord: TypeAlias = Literal["ended", "not_found", Status]
 """The words of `AwaitedStatus` as one literal, which a message about another word lists."""

@@ -42,7 +42,7 @@ from perdure.values.message import StoredMessage
 from perdure.values.status import InstanceStatus
 from perdure.values.status_wait import Awaited, AwaitedStatus
 from perdure.values.times import Duration
-from perdure.wire.info import EngineInfo
+from perdure.wire.engine_info import EngineInfo
 
 _DEBOUNCE = "debounce"  # whose state does not depend on the code of the job
 _REPORTS: Final[Mapping[str, Callable[[Instance, InstanceStatus], InstanceStatus]]] = {

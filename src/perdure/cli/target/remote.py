@@ -31,7 +31,7 @@ from perdure.values.message import StoredMessage
 from perdure.values.status import InstanceStatus
 from perdure.values.status_wait import Awaited, AwaitedStatus
 from perdure.values.times import Duration, from_ms
-from perdure.wire.info import EngineInfo
+from perdure.wire.engine_info import EngineInfo
 
 CONNECT_TIMEOUT_S: Final = 5.0
 """How long a command waits for a server to accept a connection, before it reports that none answers."""

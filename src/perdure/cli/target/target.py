@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from perdure.values.status import InstanceStatus
     from perdure.values.status_wait import Awaited, AwaitedStatus
     from perdure.values.times import Duration
-    from perdure.wire.info import EngineInfo
+    from perdure.wire.engine_info import EngineInfo
 
 
 @attrs.frozen(kw_only=True)

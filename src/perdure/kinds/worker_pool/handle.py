@@ -73,7 +73,7 @@ async def put_all(
             if not _is_pair(pair):
                 return Failure(InvalidArgument("an item of put_many", pair, PAIRS))
         calls = [put(id_, item) for id_, item in some]
-        results = (await result_of(dispatch.together(calls))).unwrap()
+        results = (await result_of(dispatch.concurrently(calls))).unwrap()
         failed: tuple[str, Any] | None = None
         for (id_, _), result in zip(some, results, strict=True):
             if not isinstance(result, Success):
@@ -136,7 +136,7 @@ async def cancel_all(
                 return Failure(found.failure())
             page = found.unwrap()
             calls = [cancel(listed.address.id) for listed in page]
-            for result in (await result_of(dispatch.together(calls))).unwrap():
+            for result in (await result_of(dispatch.concurrently(calls))).unwrap():
                 if not isinstance(result, Success):
                     return Failure(result.failure())
                 cancelled += result.unwrap().cancelled

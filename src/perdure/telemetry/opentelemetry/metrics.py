@@ -10,7 +10,7 @@ from perdure.engine.sinks import InFlight, OnEvent
 from perdure.telemetry.opentelemetry.metric_values import INSTRUMENTS, Instrument, metric_values
 from perdure.telemetry.opentelemetry.spans import SCOPE
 from perdure.values.live_event import AnyEvent
-from perdure.wire.info import installed_version
+from perdure.wire.engine_info import installed_version
 
 _BOUNDARIES_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 """The advice for histograms; a view of the SDK can replace it."""

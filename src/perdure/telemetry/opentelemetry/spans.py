@@ -25,7 +25,7 @@ from perdure.telemetry.opentelemetry.attributes import name_of_turn, of_effect, 
 from perdure.telemetry.opentelemetry.context import current, inside, span_context, text_of
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim
-from perdure.wire.info import installed_version
+from perdure.wire.engine_info import installed_version
 
 SCOPE = "perdure"
 """The name of the instrumentation scope of spans and metrics."""

@@ -18,7 +18,7 @@ from perdure.stores.values import Health
 from perdure.telemetry.prometheus.readings import Readings
 from perdure.values.excerpt import excerpt
 from perdure.values.listings import StoreCounts
-from perdure.wire.info import installed_version
+from perdure.wire.engine_info import installed_version
 
 T = TypeVar("T")
 

@@ -22,7 +22,7 @@ from perdure.telemetry.tracker.retries import GaveUp, Retries
 from perdure.values.event import EventHeader
 from perdure.values.excerpt import excerpt
 from perdure.values.live_event import AnyEvent
-from perdure.wire.info import installed_version
+from perdure.wire.engine_info import installed_version
 
 PROBED = 100
 """The number of events that the tracker reads to find one that the endpoint accepts."""

@@ -11,7 +11,7 @@ from perdure.telemetry.tracker.options import TrackerOptions
 from perdure.telemetry.tracker.response import NoResponse, Response
 from perdure.values.errors import DefinitionError
 from perdure.values.excerpt import MAX_LINE_CHARACTERS, shortened
-from perdure.wire.info import installed_version
+from perdure.wire.engine_info import installed_version
 
 if TYPE_CHECKING:  # the client is an extra
     import httpx2

@@ -10,7 +10,7 @@ from returns.result import Result
 
 from perdure.app import App, OpenApp, for_tests
 from perdure.client.client import Client
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.jobs.call import Call, result_of
 from perdure.jobs.draft import HookBug
 from perdure.runtime.record import SpawnedTask

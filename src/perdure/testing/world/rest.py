@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.testing.world.errors import NotAtRest
 
 if TYPE_CHECKING:

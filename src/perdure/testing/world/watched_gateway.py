@@ -138,6 +138,6 @@ class CurrentGateway:
         """Find instances."""
         return gateway_of(self.jobs()).find(wanted)
 
-    def together(self, calls: Sequence[Call[Any, Any]], /) -> Call[tuple[Result[Any, Any], ...], Never]:
+    def concurrently(self, calls: Sequence[Call[Any, Any]], /) -> Call[tuple[Result[Any, Any], ...], Never]:
         """Make several calls at the same time."""
-        return gateway_of(self.jobs()).together(calls)
+        return gateway_of(self.jobs()).concurrently(calls)

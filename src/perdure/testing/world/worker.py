@@ -9,7 +9,7 @@ import attrs
 
 from perdure.app import App, OpenApp, for_tests
 from perdure.client.client import Client
-from perdure.client.in_process import engine_of
+from perdure.client.local_gateway import engine_of
 from perdure.jobs.draft import HookBug
 from perdure.jobs.step import Execute
 from perdure.programs import Exit

@@ -12,7 +12,7 @@ from returns.future import FutureResult
 from returns.result import Failure, Success
 
 from perdure.app import App, with_services
-from perdure.client.attempt import attempt
+from perdure.client.calls import attempt
 from perdure.client.client import Client
 from perdure.jobs.call import Call
 from perdure.jobs.definition import AnyDefinition, Definition

@@ -1,0 +1,128 @@
+"""Addresses to listen on, as text and as values, and the certificate of a server."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from ipaddress import ip_address
+from typing import Final, TypeAlias
+
+import attrs
+
+from perdure.values.errors import DefinitionError
+
+MAX_BINDS: Final = 16
+"""Addresses that one server listens on."""
+
+_EXPECTED: Final = "'host:port' such as '127.0.0.1:8080' or '[::1]:8080', or 'unix:/path/of.sock'"
+_MAX_PORT: Final = 65_535
+
+
+@attrs.frozen
+class TcpBind:
+    """A host and a port.
+
+    Attributes:
+        host: a name or an IP address, an IPv6 address without brackets.
+        port: the port; 0 for one that the system chooses.
+    """
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The URL of a server that listens here."""
+        return f"http://{self}"
+
+
+@attrs.frozen
+class UnixBind:
+    """A Unix socket that only the user of this process can connect to.
+
+    Attributes:
+        path: its path.
+    """
+
+    path: str
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}"
+
+    @property
+    def url(self) -> str:
+        """The URL of a server that listens here."""
+        from urllib.parse import quote  # noqa: PLC0415 - for messages only
+
+        return f"http+unix://{quote(self.path)}"
+
+
+Bind: TypeAlias = TcpBind | UnixBind
+
+
+def parse_bind(text: str) -> Bind:
+    """Parse an address to listen on.
+
+    >>> str(parse_bind("localhost:8080")), str(parse_bind("[::1]:0")), str(parse_bind("unix:/run/jobs.sock"))
+    ('localhost:8080', '[::1]:0', 'unix:/run/jobs.sock')
+
+    Args:
+        text: ``host:port``, or ``unix:`` and a path.
+
+    Raises:
+        DefinitionError: it is neither.
+    """
+    if text.startswith("unix:"):
+        path = text.removeprefix("unix:")
+        if not path or "\0" in path:
+            raise DefinitionError("bind", text, _EXPECTED)
+        return UnixBind(path)
+    host, colon, port = text.rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    in_brackets = bare != host
+    valid = colon and bare and (in_brackets == (":" in bare)) and port.isascii() and port.isdigit()
+    if not valid or len(port) > len(str(_MAX_PORT)) or int(port) > _MAX_PORT:
+        raise DefinitionError("bind", text, _EXPECTED)
+    return TcpBind(bare, int(port))
+
+
+def is_local(bind: Bind) -> bool:
+    """Return whether only programs on this machine can connect to an address."""
+    if isinstance(bind, UnixBind) or bind.host == "localhost":
+        return True
+    try:
+        return ip_address(bind.host).is_loopback
+    except ValueError:
+        return False
+
+
+HANDSHAKE_TIMEOUT_S: Final = 10
+"""How long a client may take for its handshake."""
+
+
+def tls_context(certificate: str | os.PathLike[str], key: str | os.PathLike[str] | None = None) -> ssl.SSLContext:
+    """Return the settings of TLS for a server: version 1.2 or later, and the ciphers that Python recommends.
+
+    Args:
+        certificate: the path of the certificate chain, in PEM.
+        key: the path of its private key, without a passphrase; by default it is in the file of the certificate.
+
+    Raises:
+        DefinitionError: a file cannot be read, is no certificate or key, or they do not belong together.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    files = ", ".join(os.fspath(path) for path in (certificate, key) if path is not None)
+    try:
+        context.load_cert_chain(certificate, key, password=_no_passphrase)
+    except (OSError, ValueError) as error:  # an SSLError is an OSError
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
+        raise DefinitionError("TLS certificate and key", files, f"a chain and its key in PEM ({reason})") from error
+    return context
+
+
+def _no_passphrase() -> str:
+    raise ValueError("the key has a passphrase")  # the default would ask for it on the terminal

@@ -1,0 +1,396 @@
+"""``POST /v1/calls``: many requests in one; each is passed to the engine, and answered as soon as it is done."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, Final, TypeAlias
+
+import attrs
+from returns.result import Result, Success
+from starlette.requests import Request
+from starlette.types import Receive, Scope, Send
+
+from perdure.client.by_name import builder
+from perdure.client.local_gateway import LocalGateway
+from perdure.jobs.call import Call, result_of
+from perdure.jobs.definition import AnyDefinition
+from perdure.programs import Raised
+from perdure.runtime.record import LogRecord, Runtime
+from perdure.server.admission import UNBOUNDED, Bulkhead
+from perdure.server.guard import CALLER, client_in, departure
+from perdure.server.http_limits import HttpLimits
+from perdure.server.responses import problem_reply
+from perdure.server.tokens import Scope as TokenScope
+from perdure.values.errors import AccessDenied, InvalidInput, OutcomeUnknown, Overloaded, PerdureError, UnknownJob
+from perdure.wire.explanation import ExplainInputs, encode_explain_inputs
+from perdure.wire.problems import problem_of
+from perdure.wire.records import json_of, without_tracebacks
+from perdure.wire.requests import LISTS, READS, Envelope, answered, envelope_of, refused
+
+Encode: TypeAlias = Callable[[Any], bytes]
+
+NULL: Final = b"null"
+
+_STATES: Final = frozenset({"get_state", "shown_state"})
+"""The reads whose answer is JSON of the job's own type."""
+
+OPERATIONS: Final = frozenset({"pause", "resume", "terminate"})
+"""The actions of an instance that are an operator's."""
+
+
+async def perform(gateway: LocalGateway, envelope: Envelope, scopes: frozenset[str]) -> bytes:
+    """Perform one request of a batch.
+
+    Args:
+        gateway: reaches the engine.
+        envelope: the request.
+        scopes: of the client's token.
+
+    Returns:
+        The line of the answer.
+    """
+    job = gateway.definitions.get((envelope.kind, envelope.job))
+    problem = _refusal(envelope, scopes)
+    if job is None or problem is not None:
+        unknown = UnknownJob(envelope.kind, envelope.job, served(gateway))
+        return refused(envelope.number, problem_of(problem or unknown))
+    call, encode = _call(gateway, job, envelope)
+    result: Result[Any, PerdureError] = await result_of(call)
+    if isinstance(result, Success):
+        encoded = encode(result.unwrap())
+        return answered(envelope.number, encoded if envelope.action in _STATES else shown(encoded, scopes))
+    return refused(envelope.number, problem_of(result.failure(), job.plan.errors, traceback=may_see_tracebacks(scopes)))
+
+
+def may_see_tracebacks(scopes: frozenset[str]) -> bool:
+    """Return whether a client may read the tracebacks of a job's defects: they show paths and code."""
+    return "operate" in scopes
+
+
+def shown(encoded: bytes, scopes: frozenset[str]) -> bytes:
+    """Return an answer as a client may see it: without tracebacks, unless it is an operator."""
+    return encoded if may_see_tracebacks(scopes) else without_tracebacks(encoded)
+
+
+def keyed_explanation_denied(key: str | None, scopes: frozenset[str]) -> AccessDenied | None:
+    """Return the error for a client that may not send requests and explains one with an idempotency key.
+
+    The explanation of a repeat is the stored answer of the first request, which another client may have sent.
+    """
+    return None if key is None else denied("call", scopes)
+
+
+def served(gateway: LocalGateway) -> tuple[str, ...]:
+    """Return the names of the served jobs, printed ``kind:name``."""
+    return tuple(f"{kind}:{name}" for kind, name in gateway.definitions)
+
+
+def scope_of(action: str) -> TokenScope:
+    """Return the scope that a request to an instance needs: ``operate`` to pause, resume or end it, else ``call``."""
+    return "operate" if action in OPERATIONS else "call"
+
+
+def denied(scope: str, scopes: frozenset[str]) -> AccessDenied | None:
+    """Return the error for a client without this scope, or None."""
+    if scope in scopes:
+        return None
+    return AccessDenied(scope, "small_scope", f"the token has {', '.join(sorted(scopes)) or 'no scope'}; use another")
+
+
+def _refusal(envelope: Envelope, scopes: frozenset[str]) -> PerdureError | None:
+    refusal = denied("read" if envelope.action in READS else scope_of(envelope.action), scopes)
+    if refusal is None and envelope.action in READS:
+        refusal = keyed_explanation_denied(envelope.key, scopes)
+    return refusal
+
+
+def _encoded(text: str | None) -> bytes:
+    return NULL if text is None else text.encode()
+
+
+def _call(gateway: LocalGateway, job: AnyDefinition, envelope: Envelope) -> tuple[Call[Any, Any], Encode]:
+    match envelope.action:
+        case "status" | "shown_outcome" | "steps":
+            reads = {"status": gateway.status, "shown_outcome": gateway.shown_outcome, "steps": gateway.steps}
+            return reads[envelope.action](job, envelope.id), json_of
+        case "get_state":
+            return gateway.state_text(job, envelope.id), _encoded
+        case "shown_state":
+            return gateway.shown_state(job, envelope.id), _encoded
+        case "load":
+            moment: Call[ExplainInputs, Any] = gateway.explain_inputs(job, envelope.id, envelope.key)
+            return moment, encode_explain_inputs
+        case action:
+            build = builder(
+                job,
+                action,
+                envelope.payload.decode(),
+                envelope.key,
+                envelope.wait_for,
+                interrupt=envelope.interrupt,
+                trace=envelope.trace,
+                bare=envelope.bare.decode(),
+            )
+            return gateway.request(job, envelope.id, build), job.plan.answers.encode
+
+
+LINES: Final = "application/x-ndjson"
+
+READS_OF_BATCH: Final = 16
+"""Reads of one batch that are performed or wait at once: each is a task, and its answer a state of any size."""
+
+UNREAD_BYTES: Final = 4_194_304
+"""Answers of one batch that wait for the client to read; while they are more, no further read begins."""
+
+PART_BYTES: Final = 65_536
+"""Answers that are sent at once, unless one is larger, so that the connection holds few unread ones."""
+
+_HEADERS: Final = [(b"content-type", LINES.encode())]
+
+
+def envelopes_of(body: bytes) -> tuple[Envelope, ...]:
+    """Decode a batch.
+
+    Raises:
+        InvalidInput: a line is not a request, or there is none.
+    """
+    lines = [line for line in body.split(b"\n") if line]
+    if not lines:
+        raise InvalidInput("batch", ("$: expected at least one line, got none",))
+    envelopes = tuple(envelope_of(line, where=f"line {number} of the batch") for number, line in enumerate(lines, 1))
+    if len({envelope.number for envelope in envelopes}) != len(envelopes):
+        raise InvalidInput("batch", ("$.n: expected another number on each line",))
+    return envelopes
+
+
+@attrs.frozen(eq=False)
+class BatchLimits:
+    """The limits that the batches of all clients of a server share.
+
+    Attributes:
+        lines: requests in progress.
+        reads: reads that are computed.
+        lists: reads that are as expensive as a list.
+        unread: bytes of answers that wait for their clients.
+    """
+
+    lines: Bulkhead
+    reads: Bulkhead
+    lists: Bulkhead
+    unread: Bulkhead
+
+    @classmethod
+    def of(cls, limits: HttpLimits, lists: Bulkhead, runtime: Runtime) -> BatchLimits:
+        """Return those of a server."""
+        unread = Bulkhead(
+            name="bytes of unread answers",
+            limit=limits.answers_bytes,
+            of_one=limits.client_answers_bytes,
+            runtime=runtime,
+        )
+        lines = Bulkhead(
+            name="requests of batches in progress",
+            limit=limits.lines_at_once,
+            of_one=limits.client_lines,
+            waiting=UNBOUNDED,  # each has a connection, and the clients' requests are limited
+            waiting_of_one=UNBOUNDED,
+            runtime=runtime,
+        )
+        reads = Bulkhead(
+            name="reads of batches",
+            limit=limits.reads_at_once,
+            of_one=limits.reads_at_once,
+            waiting=UNBOUNDED,  # each is of a line in progress
+            waiting_of_one=UNBOUNDED,
+            may_begin=lambda client: (
+                (unread.held < unread.limit or unread.held_by(client) == 0) and unread.held_by(client) < unread.of_one
+            ),
+            runtime=runtime,
+        )
+        return cls(lines, reads, lists, unread)
+
+    def read(self, client: str, count: int) -> None:
+        """Note that a client has read, or lost, some bytes of its answers."""
+        if count:
+            self.unread.release(client, count)
+            self.reads.advance()
+
+
+@attrs.define
+class Answers:
+    """Writes the lines of answers in the order in which they are ready, several at once if several are.
+
+    Attributes:
+        send: sends a message of ASGI.
+        left: how many answers are missing.
+        client: the client that reads them.
+        limits: those of all batches.
+    """
+
+    send: Send
+    left: int
+    client: str
+    limits: BatchLimits
+    _ready: deque[bytes] = attrs.Factory(deque[bytes])
+    _wake: asyncio.Event = attrs.Factory(asyncio.Event)
+    _unread: int = 0
+    _was_read: asyncio.Event = attrs.Factory(asyncio.Event)
+
+    def add(self, line: bytes) -> None:
+        """Add the line of one answer."""
+        self._ready.append(line)
+        self._unread += len(line)
+        self.limits.unread.count(self.client, len(line))
+        self._wake.set()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the client must read some of the answers before a further read begins."""
+        return self._unread >= UNREAD_BYTES
+
+    async def room(self) -> None:
+        """Wait until the client has read enough of the answers before."""
+        while self.is_full:
+            self._was_read.clear()
+            await self._was_read.wait()
+
+    async def write(self) -> None:
+        """Send every line. The client may be gone: the engine answers all the same."""
+        await self.send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+        while self.left:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._ready:
+                body = self._part()
+                await self.send({"type": "http.response.body", "body": body, "more_body": self.left > 0})
+                self._read(len(body))
+
+    def forget(self) -> None:
+        """Drop the lines that were not sent."""
+        self._read(self._unread)
+
+    def _part(self) -> bytes:
+        lines = [self._ready.popleft()]
+        size = len(lines[0])
+        while self._ready and size + len(self._ready[0]) <= PART_BYTES:
+            lines.append(self._ready.popleft())
+            size += len(lines[-1])
+        self.left -= len(lines)
+        return b"".join(lines)
+
+    def _read(self, count: int) -> None:
+        self._unread -= count
+        self.limits.read(self.client, count)
+        self._was_read.set()
+
+
+@attrs.frozen(eq=False)
+class BatchEndpoint:
+    """Answers the batches of a server."""
+
+    limits: BatchLimits
+
+    async def answer(self, gateway: LocalGateway, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one batch.
+
+        A batch with a line that is not valid is refused as a whole: none of its requests is performed.
+
+        Args:
+            gateway: reaches the engine.
+            scope: of ASGI, as are the following.
+            receive: receives the body.
+            send: sends the response.
+        """
+        try:
+            envelopes = envelopes_of(await Request(scope, receive).body())
+        except InvalidInput as error:
+            return await problem_reply(error)(scope, receive, send)
+        batch = _Batch(gateway, self.limits, client_in(scope), scope[CALLER].scopes, partial(departure, receive))
+        if len(envelopes) == 1:
+            line = await batch.performed(envelopes[0])
+            headers = [*_HEADERS, (b"content-length", str(len(line)).encode())]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            return await send({"type": "http.response.body", "body": line})
+        many = partial(batch.answer_many, envelopes, send)
+        return await self.limits.lines.perform(batch.client, many, weight=len(envelopes))
+
+
+@attrs.frozen(eq=False)
+class _Batch:
+    """One batch.
+
+    Attributes:
+        gateway: reaches the engine.
+        limits: those of all batches.
+        client: the client that its work counts against.
+        scopes: of the client's token.
+        left: returns once the client has left.
+    """
+
+    gateway: LocalGateway
+    limits: BatchLimits
+    client: str
+    scopes: frozenset[str]
+    left: Callable[[], Awaitable[None]]
+
+    def performed(self, envelope: Envelope) -> Awaitable[bytes]:
+        """Perform one request; its result is the line of its answer."""
+        if envelope.action in LISTS:
+            return self._listed(envelope)
+        return perform(self.gateway, envelope, self.scopes)
+
+    async def _listed(self, envelope: Envelope) -> bytes:
+        work = partial(perform, self.gateway, envelope, self.scopes)
+        try:
+            return await self.limits.lists.perform(self.client, work)
+        except Overloaded as error:
+            return refused(envelope.number, problem_of(error))
+
+    async def answer_many(self, envelopes: Sequence[Envelope], send: Send) -> None:
+        """Answer several requests, each as soon as it is done."""
+        answers, turns = Answers(send, len(envelopes), self.client, self.limits), asyncio.Semaphore(READS_OF_BATCH)
+        tasks = [
+            asyncio.ensure_future(
+                self._read(envelope, answers, turns) if envelope.action in READS else self._answer(envelope, answers)
+            )
+            for envelope in envelopes
+        ]
+        writing = asyncio.ensure_future(answers.write())
+        reading = [task for task, envelope in zip(tasks, envelopes, strict=True) if envelope.action in READS]
+        leaving = asyncio.ensure_future(self.left()) if len(reading) > READS_OF_BATCH else None
+        if leaving is not None:
+            leaving.add_done_callback(lambda _: [task.cancel() for task in reading])
+        try:
+            await asyncio.gather(*tasks)
+            await writing
+        except asyncio.CancelledError:
+            if leaving is None or not leaving.done() or leaving.cancelled():
+                raise  # the server stops; else the client has left, and its other requests are performed all the same
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            for task in (*tasks, writing, *(() if leaving is None else (leaving,))):
+                task.cancel()
+            answers.forget()
+
+    async def _read(self, envelope: Envelope, answers: Answers, turns: asyncio.Semaphore) -> None:
+        async with turns:
+            if answers.is_full:
+                await answers.room()
+            if not self.limits.reads.take(self.client):
+                await self.limits.reads.enter(self.client)
+            try:
+                await self._answer(envelope, answers)
+            finally:
+                self.limits.reads.release(self.client)
+
+    async def _answer(self, envelope: Envelope, answers: Answers) -> None:
+        try:
+            line = await self.performed(envelope)
+        except Exception as defect:  # noqa: BLE001 - of the library: the other requests are answered all the same
+            log = self.gateway.engine.runtime.log
+            log(LogRecord("error", "request failed", {"error": Raised(defect).formatted()}))
+            line = refused(envelope.number, problem_of(OutcomeUnknown("the server failed; see its log")))
+        answers.add(line)

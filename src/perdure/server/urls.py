@@ -1,0 +1,119 @@
+"""URLs: paths whose parts stay percent-encoded, so that an id may contain a slash, and checked query parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+from urllib.parse import unquote
+
+from starlette.datastructures import QueryParams
+from starlette.types import Scope
+
+from perdure.values.address import Address
+from perdure.values.errors import InvalidArgument
+
+MOUNTED_AT: Final = "perdure.mounted_at"
+"""The key of the prefix in the scope of a request, as the client encoded it."""
+
+
+def with_raw_path(scope: Scope) -> Scope:
+    """Return the scope of a request with the path below the prefix as the client encoded it.
+
+    ASGI decodes the path: an encoded slash of an id would look like a separator. Below a prefix, some frameworks keep
+    it in ``path`` and others remove it; both work. The prefix itself must not contain an encoded slash.
+
+    Args:
+        scope: the scope of an HTTP request.
+    """
+    raw: bytes | None = scope.get("raw_path")
+    if raw is None:
+        return scope
+    below: str = scope["path"]
+    prefix: str = scope.get("root_path", "")
+    if prefix and below.startswith(prefix):
+        below = below[len(prefix) :]
+    encoded = raw.partition(b"?")[0].decode("latin-1")
+    decoded = unquote(encoded)
+    if not decoded.endswith("/"):
+        below = below.rstrip("/")  # Litestar adds one
+    if not below or not decoded.endswith(below):
+        return scope
+    depth = decoded[: -len(below)].count("/")
+    parts = encoded.split("/")
+    mounted_at, path = "/".join(parts[: depth + 1]), "/" + "/".join(parts[depth + 1 :])
+    changed: dict[str, Any] = {**scope, "root_path": "", "path": path, MOUNTED_AT: mounted_at}
+    return changed
+
+
+SEVERAL: Final = frozenset({"until", "phase"})
+"""Parameters of a wait, which may occur several times."""
+
+
+def only(query: QueryParams, names: frozenset[str]) -> None:
+    """Check that every parameter is known and occurs once, except those of `SEVERAL`.
+
+    Raises:
+        InvalidArgument: one is not known, or occurs twice.
+    """
+    given = [name for name, _ in query.multi_items()]
+    known = ", ".join(sorted(names)) or "no parameters"
+    for name in given:
+        if name not in names:
+            raise InvalidArgument("query", name, f"only {known}")
+        if name not in SEVERAL and given.count(name) > 1:
+            raise InvalidArgument("query", name, f"{name} once")
+
+
+def whole_in(query: Mapping[str, str], name: str) -> Any:
+    """Return a whole number; its text if it is none, which the call refuses; None if it is absent."""
+    text = query.get(name)
+    if text is None:
+        return None
+    digits = text.removeprefix("-")
+    return int(text) if digits.isascii() and digits.isdecimal() and len(digits) < 20 else text  # noqa: PLR2004 - 64 bits
+
+
+def flag_in(query: QueryParams, name: str) -> bool:
+    """Return a truth value, False if it is absent.
+
+    Raises:
+        InvalidArgument: it is neither ``true`` nor ``false``.
+    """
+    text = query.get(name, "false")
+    if text not in ("true", "false"):
+        raise InvalidArgument(name, text, "'true' or 'false'")
+    return text == "true"
+
+
+def instant_in(query: QueryParams, name: str) -> datetime | None:
+    """Return an instant.
+
+    Raises:
+        InvalidArgument: it is no instant in ISO 8601 with its offset.
+    """
+    text = query.get(name)
+    if text is None:
+        return None
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        instant = None
+    if instant is None or instant.utcoffset() is None:
+        raise InvalidArgument(name, text, "an instant with its offset, such as 2026-01-31T12:00:00Z")
+    return instant
+
+
+def address_in(query: QueryParams, name: str) -> Address | None:
+    """Return an address, printed ``kind:name:id``.
+
+    Raises:
+        InvalidArgument: it is no address.
+    """
+    text = query.get(name)
+    if text is None:
+        return None
+    parts = text.split(":", 2)
+    if len(parts) != 3 or "" in parts:  # noqa: PLR2004 - the parts of an address
+        raise InvalidArgument(name, text, "the address of the last instance of the page before: kind:name:id")
+    return Address(*parts)

@@ -1,0 +1,513 @@
+"""The operations of an engine: those of each job and action, and those of the engine itself.
+
+Two answers are described by hand, because no declared type has their form: the events of a history, and explanations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any, Final, Literal, cast
+from urllib.parse import quote
+
+import attrs
+from typing_extensions import TypeForm
+
+from perdure.codecs import Codec
+from perdure.codecs.json_schema import REFERENCE, JsonSchema
+from perdure.engine.sinks import InFlight
+from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.keys import MAX_KEY_CHARACTERS
+from perdure.jobs.request import ALARM, PAUSE, RESUME, TERMINATE, CommandSpec
+from perdure.stores.values import Health
+from perdure.values.address import MAX_ID_CHARACTERS
+from perdure.values.answer import RunAnswer
+from perdure.values.listings import (
+    LISTED_STATUSES,
+    EngineMember,
+    HoldResult,
+    JobCount,
+    Listing,
+    StepRecord,
+    StoreCounts,
+)
+from perdure.values.message import StoredMessage
+from perdure.values.status import InstanceStatus
+from perdure.values.status_wait import AWAITED_STATUSES
+from perdure.wire.engine_info import EngineInfo
+from perdure.wire.openapi_components import Components, add_rejection, refusals
+from perdure.wire.records import AwaitedRecord
+
+_ANY_TEXT: Final[JsonSchema] = {"type": "string"}
+_NUMBER: Final[JsonSchema] = {"type": "integer"}
+_OBJECT: Final[JsonSchema] = {"type": "object"}
+_INSTANCE: Final[JsonSchema] = {"type": ["object", "null"]}
+
+
+def _record(name: str, description: str, required: JsonSchema, optional: JsonSchema) -> dict[str, JsonSchema]:
+    return {
+        name: {
+            "title": name,
+            "type": "object",
+            "description": description,
+            "properties": {**required, **optional},
+            "required": list(required),
+        }
+    }
+
+
+HISTORY: Final[JsonSchema] = {
+    "type": "array",
+    "items": {"$ref": f"{REFERENCE}LoggedEvent"},
+    "$defs": _record(
+        "LoggedEvent",
+        "An event with its `fields`; with `unread`, its text, if this version of the library does not know its type.",
+        {"sequence": _NUMBER, "type": _ANY_TEXT, "address": _ANY_TEXT, "at_ms": _NUMBER},
+        {"fields": _OBJECT, "unread": _ANY_TEXT},
+    ),
+}
+"""The schema of a page of a history."""
+
+EXPLANATION: Final[JsonSchema] = {
+    "anyOf": [{"$ref": f"{REFERENCE}{name}"} for name in ("Explained", "NeedsAnswer", "WaitsForRun")],
+    "$defs": {
+        **_record(
+            "Explained",
+            "The effect of the request, with the `answer` or the `problem` of the caller.",
+            {
+                "form": {"type": "string", "const": "explained"},
+                "version": _NUMBER,
+                "before": _INSTANCE,
+                "after": _INSTANCE,
+                "write": {"type": "string", "enum": ["put", "purge", "keep"]},
+                "messages": {"type": "array", "items": _OBJECT},
+                "events": {"type": "array", "items": _OBJECT},
+            },
+            {"answer": {}, "problem": _OBJECT},
+        ),
+        **_record(
+            "NeedsAnswer",
+            "The request calls a service, whose answer decides its effect.",
+            {
+                "form": {"type": "string", "const": "needs_answer"},
+                "effect": _ANY_TEXT,
+                "args": {"type": "array", "items": _ANY_TEXT},
+                "kwargs": {"type": "object", "additionalProperties": _ANY_TEXT},
+            },
+            {},
+        ),
+        **_record(
+            "WaitsForRun",
+            "The request is decided after a run that is in progress.",
+            {"form": {"type": "string", "const": "waits_for_run"}, "run_id": _ANY_TEXT},
+            {},
+        ),
+    },
+}
+"""The schema of an explanation."""
+
+
+Scope = Literal["read", "call", "operate"]
+
+LIBRARY: Final = "perdure"
+"""The owner of the library's schemas, in front of their names that classes of a definition have as well."""
+
+SECURITY: Final = "token"
+"""The name of the security scheme."""
+
+JSON: Final = "application/json"
+
+_REFUSED: Final = (401, 403, 404, 414, 422, 429, 431, 500, 503)
+_READ: Final = (*_REFUSED, 409)
+_CALLED: Final = (*_READ, 413, 504)
+_MAX_NUMBER: Final = 2**63 - 1
+_MAX_PAGE: Final = 1_000
+
+
+@attrs.frozen(kw_only=True)
+class ApiOperation:
+    """One operation of the document.
+
+    Attributes:
+        method: the HTTP method, in lower case.
+        path: its path, with ``{id}`` for the instance.
+        id: its ``operationId``, not yet unique.
+        body: the members of the OpenAPI operation.
+    """
+
+    method: Literal["get", "post"]
+    path: str
+    id: str
+    body: JsonSchema
+
+
+# ---------------------------------------------------------------- one job
+def add_types(components: Components, job: AnyDefinition, *, owner: str) -> None:
+    """Add the types of a definition, before those of the library, which give way where they have the same name.
+
+    Args:
+        components: of the document.
+        job: the definition.
+        owner: its name in names of components.
+    """
+    inputs = (spec.input for spec in job.plan.offered.values())
+    for codec in (job.plan.state, job.plan.errors, *inputs):
+        if codec is not None:
+            components.add(codec.json_schema(), owner=owner)
+
+
+def job_operations(components: Components, job: AnyDefinition, *, owner: str) -> Iterator[ApiOperation]:
+    """Yield the operations of a job.
+
+    Args:
+        components: of the document.
+        job: its definition.
+        owner: its name in operation ids and in names of components.
+    """
+    path = f"/v1/jobs/{quote(job.kind, safe='')}/{quote(job.name, safe='')}/instances/{{id}}"
+    rejection = add_rejection(components, job, owner=owner)
+    for spec in job.plan.offered.values():
+        yield ApiOperation(
+            method="post",
+            path=f"{path}/{quote(spec.name, safe='')}",
+            id=f"{owner}_{spec.name}",
+            body=_call(components, job, spec, owner=owner, rejection=None if spec in _BUILT_IN else rejection),
+        )
+    yield from _reads(components, job, path, owner=owner)
+    yield from _of_the_job(components, job, path.removesuffix("/instances/{id}"), owner=owner)
+
+
+_BUILT_IN: Final = (TERMINATE, PAUSE, RESUME)
+
+
+def _call(
+    components: Components, job: AnyDefinition, spec: CommandSpec[Any], *, owner: str, rejection: str | None
+) -> JsonSchema:
+    answer = components.add(_answer(job, spec), owner=LIBRARY, direction="answer")
+    parameters = [_ID, _KEY, _TRACE, *([_INTERRUPT] if spec is TERMINATE else [])]
+    if spec.answer in (RunAnswer, None):
+        parameters.append(_WAIT_FOR)
+    operation = _operation(
+        f"Call `{spec.name}` of an instance of {job.name}.",
+        tag=job.name,
+        scope="operate" if spec in _BUILT_IN else "call",
+        parameters=parameters,
+        answer=answer,
+        refusals=refusals(components, _CALLED, rejection=rejection, runs=True),
+    )
+    if spec.input is not None:
+        schema = components.add(spec.input.json_schema(), owner=owner)
+        operation["requestBody"] = _body(schema, required=spec.takes == "input")
+    return operation
+
+
+def _answer(job: AnyDefinition, spec: CommandSpec[Any]) -> JsonSchema:
+    """Return the schema of an action's answer: that of its class, if the kind declares it, or of all answers."""
+    schema = _schema_of_answers(job.plan.answers)
+    definitions = cast("dict[str, JsonSchema]", schema.get("$defs", {}))
+    name = "" if spec.answer is None else spec.answer.__name__
+    return {"$ref": f"#/$defs/{name}", "$defs": definitions} if name in definitions else schema
+
+
+def _reads(components: Components, job: AnyDefinition, path: str, *, owner: str) -> Iterator[ApiOperation]:
+    def read(path: str, name: str, summary: str, answer: JsonSchema, *parameters: JsonSchema) -> ApiOperation:
+        body = _operation(
+            summary,
+            tag=job.name,
+            scope="read",
+            parameters=[_ID, *parameters],
+            answer=answer,
+            refusals=refusals(components, _READ),
+        )
+        return ApiOperation(method="get", path=path, id=f"{owner}_{name}", body=body)
+
+    state = components.add(job.plan.state.json_schema(), owner=owner)
+    yield read(path, "status", "Read the committed status.", answer_of(components, InstanceStatus))
+    yield read(f"{path}/state", "state", "Read the committed state; null if there is no instance.", _or_null(state))
+    yield read(
+        *(f"{path}/wait", "wait", "Wait until the instance has a status or a phase; by default, until its end."),
+        answer_of(components, AwaitedRecord),
+        *_WANTED,
+    )
+    if job.keeps_journal == "yes":
+        yield read(f"{path}/steps", "steps", "Read the steps.", answer_of(components, tuple[StepRecord, ...]))
+    history = components.add(HISTORY, owner=LIBRARY)
+    yield read(f"{path}/history", "history", "Read the newest events, the newest first.", history, _BEFORE, _LIMIT)
+    yield from _explanations(components, job, path, owner=owner)
+
+
+def _of_the_job(components: Components, job: AnyDefinition, path: str, *, owner: str) -> Iterator[ApiOperation]:
+    def operation(method: Literal["get", "post"], name: str, summary: str, form: TypeForm[Any]) -> ApiOperation:
+        body = _operation(
+            summary,
+            tag=job.name,
+            scope="read" if method == "get" else "operate",
+            parameters=[],
+            answer=answer_of(components, form),
+            refusals=refusals(components, _READ),
+        )
+        return ApiOperation(method=method, path=f"{path}/{name}", id=f"{owner}_{name}_job", body=body)
+
+    yield operation("post", "hold", "Hold the job: none of its runs begins until it is released.", HoldResult)
+    yield operation("post", "release", "Release the job: its overdue alarms fire.", HoldResult)
+    yield operation("get", "count", "Count the instances of the job by status.", JobCount)
+
+
+def _explanations(components: Components, job: AnyDefinition, path: str, *, owner: str) -> Iterator[ApiOperation]:
+    def explain(
+        action: str, *parameters: JsonSchema, body: JsonSchema | None = None, required: bool = True
+    ) -> ApiOperation:
+        operation = _operation(
+            f"Compute the effect of `{action}` without applying it.",
+            tag=job.name,
+            scope="read",
+            parameters=[_ID, *parameters],
+            answer=components.add(EXPLANATION, owner=LIBRARY),
+            refusals=refusals(components, (*_READ, 413)),
+        )
+        if body is not None:
+            operation["requestBody"] = _body(body, required=required)
+        return ApiOperation(
+            method="post",
+            path=f"{path}/explain/{quote(action, safe='')}",
+            id=f"{owner}_explain_{action}",
+            body=operation,
+        )
+
+    for spec in job.plan.offered.values():
+        schema = None if spec.input is None else components.add(spec.input.json_schema(), owner=owner)
+        yield explain(spec.name, _KEY, body=schema, required=spec.takes == "input")
+    yield explain(ALARM.action)
+
+
+# ---------------------------------------------------------------- the engine
+_PLAIN: Final = tuple(status for status in _READ if status != 409)  # noqa: PLR2004 - conflicts are of one instance
+
+
+@attrs.frozen
+class _Operations:
+    """Describes operations of the engine.
+
+    Attributes:
+        components: of the document.
+    """
+
+    components: Components
+
+    def __call__(
+        self,
+        method: Literal["get", "post"],
+        path: str,
+        name: str,
+        summary: str,
+        answer: JsonSchema,
+        *parameters: JsonSchema,
+        scope: Scope = "read",
+    ) -> ApiOperation:
+        body = _operation(
+            summary,
+            tag="engine",
+            scope=scope,
+            parameters=list(parameters),
+            answer=answer,
+            refusals=refusals(self.components, _PLAIN),
+        )
+        return ApiOperation(method=method, path=path, id=name, body=body)
+
+
+def engine_operations(components: Components) -> Iterator[ApiOperation]:
+    """Yield the operations of the engine itself."""
+    operation = _Operations(components)
+    info, health = answer_of(components, EngineInfo), answer_of(components, Health)
+    counts = answer_of(components, StoreCounts)
+    in_flight, found = answer_of(components, InFlight), answer_of(components, Listing)
+    members = answer_of(components, tuple[EngineMember, ...])
+    yield operation("get", "/v1/jobs", "list_jobs", "List the jobs that the engine serves.", info)
+    yield operation("get", "/v1/health", "health", "Read the state of the store.", health)
+    yield operation("get", "/v1/counts", "counts", "Count the instances by job and status.", counts)
+    yield operation("get", "/v1/members", "members", "List the engines that share the store.", members)
+    yield operation(
+        "get", "/v1/in-flight", "in_flight", "Read the unfinished work of the engine.", in_flight, scope="operate"
+    )
+    yield operation("get", "/v1/instances", "list_instances", "Find instances.", found, *_FILTERS)
+    yield from _of_messages(operation, answer_of(components, tuple[StoredMessage, ...]))
+    yield _metrics(refusals(components, _PLAIN))
+    yield _probe("/live", "live", "Whether the process serves requests.", ready=False)
+    yield _probe("/ready", "ready", "Whether the engine serves requests; 503 while it does not.", ready=True)
+
+
+def _of_messages(operation: _Operations, letters: JsonSchema) -> Iterator[ApiOperation]:
+    redriven: JsonSchema = {"type": "string", "enum": ["redriven", "not_found"]}
+    number = _parameter("message_id", "path", _number(_MAX_NUMBER))
+    yield operation(
+        *("get", "/v1/dead-letters", "list_dead_letters", "Read messages that failed too often, the oldest first."),
+        letters,
+        _query("after", _number(_MAX_NUMBER), "The id of the last message of the previous page."),
+        _LIMIT,
+        scope="operate",
+    )
+    yield operation(
+        *("post", "/v1/dead-letters/{message_id}/redrive", "redrive", "Deliver a dead letter again."),
+        redriven,
+        number,
+        scope="operate",
+    )
+    yield operation(
+        *("get", "/v1/left-messages", "list_left_messages", "Read messages that code left, as it cannot read them."),
+        letters,
+        _LIMIT,
+        scope="operate",
+    )
+    yield operation(
+        *("post", "/v1/left-messages/{message_id}/bury", "bury", "Make a message that code left a dead letter."),
+        {"type": "string", "enum": ["buried", "not_found"]},
+        number,
+        scope="operate",
+    )
+
+
+def _metrics(refused: JsonSchema) -> ApiOperation:
+    text: JsonSchema = {"schema": {"type": "string"}}
+    formats = {"text/plain": text, "application/openmetrics-text": text}
+    body: JsonSchema = {
+        "summary": "Read the metrics for Prometheus.",
+        "tags": ["engine"],
+        "security": [{}, {SECURITY: ["read"]}],
+        "responses": {"200": {"description": "The metrics.", "content": formats}, **refused},
+    }
+    return ApiOperation(method="get", path="/metrics", id="metrics", body=body)
+
+
+def _probe(path: str, name: str, summary: str, *, ready: bool) -> ApiOperation:
+    known: JsonSchema = {"type": "string", "enum": ["ok", "degraded", "failed"]}
+    answer: JsonSchema = {"type": "object", "properties": {"status": known}, "required": ["status"]}
+    body: JsonSchema = {
+        "summary": summary,
+        "tags": ["engine"],
+        "security": [],
+        "responses": {
+            "200": _content("It does.", answer),
+            **({"503": _content("It does not.", {"type": "object"})} if ready else {}),
+        },
+    }
+    return ApiOperation(method="get", path=path, id=name, body=body)
+
+
+# ---------------------------------------------------------------- parts of operations
+def answer_of(components: Components, form: TypeForm[Any]) -> JsonSchema:
+    """Add the schemas of an answer of the library; return that of the answer."""
+    return components.add(_schema_of(cast("Any", form)), owner=LIBRARY, direction="answer")
+
+
+@lru_cache
+def _schema_of(form: Any) -> JsonSchema:  # a type form
+    """Return the schema of a type of the library; every job has its answers."""
+    codec: Codec[Any] = Codec.of(form, what="answer")
+    return codec.json_schema()
+
+
+@lru_cache
+def _schema_of_answers(codec: Codec[Any]) -> JsonSchema:
+    """Return the schema of the answers of a kind."""
+    return codec.json_schema()
+
+
+def _operation(
+    summary: str,
+    *,
+    tag: str,
+    scope: Scope,
+    parameters: list[JsonSchema],
+    answer: JsonSchema,
+    refusals: JsonSchema,
+) -> JsonSchema:
+    return {
+        "summary": summary,
+        "tags": [tag],
+        "security": [{}, {SECURITY: [scope]}],
+        "parameters": parameters,
+        "responses": {"200": _content("The answer.", answer), **refusals},
+    }
+
+
+def _body(schema: JsonSchema, *, required: bool = True) -> JsonSchema:
+    return {"required": required, "content": {JSON: {"schema": schema}}}
+
+
+def _content(description: str, schema: JsonSchema) -> JsonSchema:
+    return {"description": description, "content": {JSON: {"schema": schema}}}
+
+
+def _or_null(schema: JsonSchema) -> JsonSchema:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _number(most: int, least: int = 0) -> JsonSchema:
+    return {"type": "integer", "minimum": least, "maximum": most}
+
+
+def _parameter(
+    name: str, place: Literal["path", "query", "header"], schema: JsonSchema, description: str = ""
+) -> JsonSchema:
+    found: JsonSchema = {"name": name, "in": place, "required": place == "path", "schema": schema}
+    return {**found, "description": description} if description else found
+
+
+def _query(name: str, schema: JsonSchema, description: str) -> JsonSchema:
+    return _parameter(name, "query", schema, description)
+
+
+_ADDRESS: Final = r"^[^:]{1,512}:[^:]{1,512}:[\s\S]{1,512}$"
+_TEXT: Final[JsonSchema] = {"type": "string", "maxLength": MAX_ID_CHARACTERS}
+_ID: Final = _parameter(
+    "id", "path", {**_TEXT, "minLength": 1}, "The instance. Percent-encode it; a slash becomes %2F."
+)
+_KEY: Final = _parameter(
+    "Idempotency-Key",
+    "header",
+    {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARACTERS},
+    "A repeat with this key changes nothing and returns the first answer.",
+)
+_TRACE: Final = _parameter(
+    "traceparent",
+    "header",
+    {"type": "string"},
+    "The trace context of the caller, as W3C Trace Context describes it. An invalid one is ignored.",
+)
+_WAIT_FOR: Final = _query(
+    "wait_for",
+    {"type": "string", "enum": ["completion", "start"], "default": "completion"},
+    "When the call returns: after the first attempt of the run, or when the run is claimed.",
+)
+_INTERRUPT: Final = _query(
+    "interrupt", {"type": "boolean", "default": False}, "Whether to cancel a run in progress; by default wait for it."
+)
+_WANTED: Final = (
+    _query(
+        "until",
+        {"type": "array", "items": {"type": "string", "enum": list(AWAITED_STATUSES)}, "maxItems": 20},
+        "The statuses that end the wait; by default `ended`.",
+    ),
+    _query("phase", {"type": "array", "items": _TEXT, "maxItems": 20}, "The phases that end the wait."),
+    _query(
+        "timeout",
+        {"type": "string", "pattern": "^(1?[1-9]|10|20) s$", "default": "20 s"},
+        "How long to wait, such as `5 s`; at most 20 seconds. Other units are accepted, too.",
+    ),
+)
+_BEFORE: Final = _query("before", _number(_MAX_NUMBER), "The sequence number of the last event of the previous page.")
+_LIMIT: Final = _query("limit", {**_number(_MAX_PAGE, 1), "default": 100}, "The maximum number.")
+_FILTERS: Final = (
+    _query("kind", _TEXT, "Only this kind."),
+    _query("job", _TEXT, "Only jobs of this name."),
+    _query("status", {"type": "string", "enum": list(LISTED_STATUSES)}, "Only this status."),
+    _query("id_prefix", _TEXT, "Only ids that begin with this text."),
+    _query("due_before", {"type": "string", "format": "date-time"}, "Only instances that are due before this instant."),
+    _query(
+        "after",
+        {"type": "string", "pattern": _ADDRESS},
+        "The last address of the previous page, printed `kind:name:id`.",
+    ),
+    _LIMIT,
+    _query("max_scanned", _number(_MAX_NUMBER, least=1), "About how many instances to read at most."),
+)
