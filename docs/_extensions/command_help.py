@@ -13,7 +13,7 @@ import attrs
 from cyclopts.argument import Argument
 
 from perdure.cli.commands import COMMANDS, command_line
-from perdure.cli.target.options import TargetOptions
+from perdure.cli.target.opening import TargetOptions
 
 TARGET = "target"  # the name of the shared options, for a page
 TARGET_OPTIONS = tuple(f"--{field.name}" for field in attrs.fields(TargetOptions))

@@ -21,9 +21,8 @@ from rollout import Rollout
 from type_pairs import INT, Built, Field, Record, Scalar, changes, payloads
 from versioned_jobs import ADDITIVE, BREAKING, KINDS, Code, Version
 
-from perdure.cli.check.app_types import types_of
-from perdure.cli.check.deploy import changes as deploy_changes
-from perdure.cli.check.deploy import order_of
+from perdure.cli.inspection.deploy import changes as deploy_changes
+from perdure.cli.inspection.deploy import order_of, types_of
 from perdure.codecs import Codec
 from perdure.testing.profiles import PHASES
 

@@ -6,8 +6,8 @@ from random import Random
 import attrs
 from returns.future import FutureResult
 
+from perdure.cli.demo.schedule import Timing
 from perdure.cli.demo.services import DemoServices, DemoSink, open_services
-from perdure.cli.demo.timing import Timing
 from perdure.cli.demo.worker import main
 from perdure.examples.webhook_batcher import SinkFull, Webhook
 

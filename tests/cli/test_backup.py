@@ -7,8 +7,8 @@ from contextlib import closing
 
 import pytest
 
-from perdure.cli.backup import backup
-from perdure.cli.usage_error import UsageError
+from perdure.cli.maintenance import backup
+from perdure.cli.process import UsageError
 from perdure.stores.sqlite import open_sqlite
 from perdure.testing.conformance.examples import address, created
 

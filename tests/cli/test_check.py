@@ -30,14 +30,21 @@ from perdure import (
     succeed,
     tell,
 )
-from perdure.cli.check.finding import Finding, Topic
-from perdure.cli.check.progress import EVERY_ROWS, Progress, silent
-from perdure.cli.check.report import MAX_GROUPS, CheckReport
-from perdure.cli.check.row_check import RowCheck
-from perdure.cli.check.row_reader import SqliteRows
-from perdure.cli.check.scan import scan
-from perdure.cli.check.text import json_of, lines_of
-from perdure.cli.progress_line import ProgressLine
+from perdure.cli.inspection.check import RowCheck
+from perdure.cli.inspection.report import (
+    EVERY_ROWS,
+    MAX_GROUPS,
+    CheckReport,
+    Finding,
+    Progress,
+    Topic,
+    json_of,
+    lines_of,
+    silent,
+)
+from perdure.cli.inspection.row_scan import scan
+from perdure.cli.inspection.tables import SqliteRows
+from perdure.cli.progress import ProgressLine
 from perdure.stores.sqlite.reader import read_from_outside
 
 Found = dict[tuple[str, str, str], int]

@@ -5,11 +5,9 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.cli.demo.deliveries import Deliveries
-from perdure.cli.demo.evidence import Account, Evidence
-from perdure.cli.demo.journal import AlreadyApplied, Called, Entry, Journal, JournalReader, ServiceRefused, Taken
-from perdure.cli.demo.proof import prove
+from perdure.cli.demo.proof import Account, Deliveries, Evidence, prove
 from perdure.cli.demo.protocol import Accepted, Refusal
+from perdure.cli.demo.services import AlreadyApplied, Called, Entry, Journal, JournalReader, ServiceRefused, Taken
 from perdure.examples.incoming import Incoming, IncomingOrder, IncomingWebhook
 from perdure.examples.order_processor import PaymentReceived, notice
 

@@ -12,10 +12,9 @@ import pytest
 from attrs import frozen
 
 from perdure import App, Migrations, Program, Signal, Task, TaskContext, WorkerPool, Workflow, WorkflowContext
-from perdure.cli.check.app_types import read_types, text_of, types_of
-from perdure.cli.check.deploy import DeployRow, changes, order_of
 from perdure.cli.commands import run_command
-from perdure.cli.exit_code import ExitCode
+from perdure.cli.inspection.deploy import DeployRow, changes, order_of, read_types, text_of, types_of
+from perdure.cli.process import ExitCode
 
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "two-versions.md"
 

@@ -10,12 +10,18 @@ import pytest
 from operated import TOKEN, instance, json_of, serving, write_store
 
 from perdure.cli.commands import run_command
-from perdure.cli.doctor.command import waiting_work
-from perdure.cli.doctor.counting import TRIES, compared, kept_counts
-from perdure.cli.doctor.facts import MOUNTS, StoreFacts, file_system_of
-from perdure.cli.doctor.installation import EXTRAS, extras, sqlite_version
-from perdure.cli.doctor.judgement import health, judged
-from perdure.cli.stats.counts import Counts, FileSize
+from perdure.cli.inspection.doctor import EXTRAS, extras, sqlite_version, waiting_work
+from perdure.cli.inspection.row_counts import Counts, FileSize
+from perdure.cli.inspection.sqlite_diagnosis import (
+    MOUNTS,
+    TRIES,
+    StoreFacts,
+    compared,
+    file_system_of,
+    health,
+    judged,
+    kept_counts,
+)
 from perdure.cli.target.remote import connected
 from perdure.stores.values import Health
 from perdure.values.failure import FailureRecord

@@ -24,7 +24,7 @@ from returns.future import FutureResult
 
 from perdure import Signal, WorkerPool, Workflow, WorkflowContext
 from perdure.cli.commands import COMMANDS, run_command
-from perdure.cli.exit_code import ExitCode, code_of
+from perdure.cli.process import ExitCode, code_of
 from perdure.stores.contract import Store
 from perdure.stores.memory import memory_store
 from perdure.stores.values import Health

@@ -16,7 +16,7 @@ import pytest
 
 from perdure import App, Task
 from perdure.cli.commands import run_command
-from perdure.cli.demo.journal import Called, Journal
+from perdure.cli.demo.services import Called, Journal
 from perdure.stores.sqlite import open_sqlite
 from perdure.values.errors import StoreLocked
 

@@ -79,7 +79,7 @@ def test_a_missing_extra_says_how_to_install_it(missing):
     assert len(run.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("module", ["rich", "perdure.cli.commands", "perdure.cli.counts"])
+@pytest.mark.parametrize("module", ["rich", "perdure.cli.commands", "perdure.cli.engine"])
 def test_an_interrupt_while_modules_are_imported_is_no_traceback(module):
     code = f"""
 import sys

@@ -5,7 +5,7 @@ import json
 from openapi_spec_validator import validate
 
 from perdure.cli.commands import run_command
-from perdure.cli.exit_code import ExitCode
+from perdure.cli.process import ExitCode
 
 
 def test_it_prints_the_document_of_an_app(capsys):

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.cli.paging import paged
+from perdure.cli.instances.selection import paged
 
 
 @given(st.integers(0, 30), st.none() | st.integers(0, 35), st.integers(1, 7), st.integers(-1, 30))

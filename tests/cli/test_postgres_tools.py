@@ -16,10 +16,9 @@ from postgres_harness import PostgresHarness, SharedPostgresHarness
 
 from perdure import App, Task
 from perdure.cli.commands import run_command
-from perdure.cli.doctor.diagnosis import Diagnosis
-from perdure.cli.doctor.schema_facts import SchemaFacts, measured_schema
-from perdure.cli.doctor.schema_judgement import judged_schema, outdated
-from perdure.cli.stats.schema_size import SchemaSize, TableSize
+from perdure.cli.inspection.postgres_diagnosis import SchemaFacts, judged_schema, measured_schema, outdated
+from perdure.cli.inspection.row_counts import SchemaSize, TableSize
+from perdure.cli.inspection.sqlite_diagnosis import Diagnosis
 from perdure.stores.postgres.reader import read_postgres
 from perdure.stores.postgres.schema import in_schema
 from perdure.testing.conformance.copies import fill

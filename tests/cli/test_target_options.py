@@ -8,10 +8,9 @@ from pathlib import Path
 import attrs
 import pytest
 
-from perdure.cli.exit_code import ExitCode, code_of
-from perdure.cli.target.options import MAX_TOKEN_BYTES, UNSET, TargetOptions, chosen_urls, token_of
+from perdure.cli.process import ExitCode, UsageError, code_of
+from perdure.cli.target.opening import MAX_TOKEN_BYTES, UNSET, TargetOptions, chosen_urls, token_of
 from perdure.cli.target.remote import connected
-from perdure.cli.usage_error import UsageError
 from perdure.values import errors
 
 STORE, SERVER = "sqlite:///jobs.db", "http://127.0.0.1:8080"

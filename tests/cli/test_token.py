@@ -3,7 +3,7 @@
 import pytest
 
 from perdure.cli.commands import run_command
-from perdure.cli.exit_code import ExitCode
+from perdure.cli.process import ExitCode
 from perdure.server.tokens import Tokens
 
 

@@ -12,13 +12,10 @@ from typing import Any
 import attrs
 import pytest
 
-from perdure.cli.check.finding import Topic
-from perdure.cli.check.progress import silent
-from perdure.cli.check.report import CheckReport
-from perdure.cli.check.scan import Progress
 from perdure.cli.commands import run_command
-from perdure.cli.verify.command import SOUND
-from perdure.cli.verify.scan import look_at
+from perdure.cli.inspection.report import CheckReport, Topic, silent
+from perdure.cli.inspection.row_scan import ShowProgress
+from perdure.cli.inspection.verify import SOUND, verify_file
 from perdure.stores.contract import Store
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.reader import MAX_LOG_GROWTH_BYTES, read_from_outside
@@ -71,9 +68,9 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def report_of(path: Path, progress: Progress = silent) -> CheckReport:
+def report_of(path: Path, progress: ShowProgress = silent) -> CheckReport:
     with read_from_outside(path) as reader:
-        return look_at(reader, max_log_growth_bytes=MAX_LOG_GROWTH_BYTES, progress=progress)
+        return verify_file(reader, max_log_growth_bytes=MAX_LOG_GROWTH_BYTES, progress=progress)
 
 
 def found(path: Path) -> set[tuple[Topic, str, str]]:

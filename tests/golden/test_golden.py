@@ -19,12 +19,10 @@ from golden_jobs import Keep, Note, app, forgotten, notes, piles, reminders, tic
 from world import Outside, World, play
 from write_golden import HERE, played
 
-from perdure.cli.check.finding import Topic
-from perdure.cli.check.progress import silent
-from perdure.cli.check.report import CheckReport
-from perdure.cli.check.row_check import RowCheck
-from perdure.cli.check.row_reader import SqliteRows
-from perdure.cli.check.scan import scan
+from perdure.cli.inspection.check import RowCheck
+from perdure.cli.inspection.report import CheckReport, Topic, silent
+from perdure.cli.inspection.row_scan import scan
+from perdure.cli.inspection.tables import SqliteRows
 from perdure.codecs import Codec
 from perdure.jobs.plan import ANSWERS
 from perdure.kinds.continuous.context import TICKS

@@ -12,7 +12,7 @@ from cyclopts import App
 
 from perdure import Limits
 from perdure.cli.commands import COMMANDS
-from perdure.cli.exit_code import ExitCode
+from perdure.cli.process import ExitCode
 from perdure.values.times import duration_ms
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "deploy-with-systemd.md").read_text(encoding="utf-8")

@@ -14,7 +14,7 @@ from types import ModuleType, TracebackType
 from typing import Any
 
 from perdure.app import App, encryption_of
-from perdure.cli.usage_error import UsageError
+from perdure.cli.process import UsageError
 from perdure.stores.encryption.records import RecordCipher
 from perdure.values.errors import DefinitionError
 

@@ -11,8 +11,7 @@ from typing import Any, Final
 import attrs
 from cyclopts import App, CycloptsError, Group
 
-from perdure.cli.exit_code import ExitCode, code_of
-from perdure.cli.usage_error import UsageError
+from perdure.cli.process import ExitCode, UsageError, code_of
 from perdure.values.errors import AccessDenied, PerdureError
 from perdure.values.excerpt import one_line
 
@@ -61,35 +60,35 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
         WORKERS,
     ),
     "token": LazyCommand(
-        "token:token",
+        "credentials:token",
         "Make a random token for a client of a server: its secret, and the line for the server's tokens file.",
         WORKERS,
     ),
     "openapi": LazyCommand(
-        "openapi:openapi",
+        "run:openapi",
         "Print the OpenAPI document of an app, which a server of it returns as `/openapi.json`.",
         WORKERS,
     ),
     "list": LazyCommand(
-        "instances.list_instances:list_instances",
+        "instances.reading:list_instances",
         "List instances, in the order of their addresses. It prints no states.",
         READING,
     ),
     "show": LazyCommand(
-        "instances.show:show",
+        "instances.reading:show",
         "Show one instance: its status, the steps that it waits for, how it ended, its last error and its state.",
         READING,
     ),
     "wait": LazyCommand(
-        "instances.wait:wait", "Wait until one instance ends, or has a status. It does not poll.", READING
+        "instances.reading:wait", "Wait until one instance ends, or has a status. It does not poll.", READING
     ),
     "history": LazyCommand(
-        "instances.history:history",
+        "instances.reading:history",
         "Show the newest events of one instance, the newest first. They survive the instance until retention.",
         READING,
     ),
     "steps": LazyCommand(
-        "instances.steps:steps",
+        "instances.reading:steps",
         "Show the steps of one workflow: their times, attempts and outcomes, and the steps that it waits for.",
         READING,
     ),
@@ -99,25 +98,25 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
         READING,
     ),
     "dead-letters": LazyCommand(
-        "dead_letters.command:dead_letters",
+        "dead_letters:dead_letters",
         "List dead letters and dead items: messages and items of worker pools that failed too often.",
         READING,
     ),
     "left-messages": LazyCommand(
-        "dead_letters.command:left_messages",
+        "dead_letters:left_messages",
         "List messages that code left to other code, because it cannot read them or their target.",
         READING,
     ),
     "jobs": LazyCommand(
-        "jobs:jobs",
+        "engine:jobs",
         "List the jobs that a running engine serves, the requests that they accept, and whether they are held.",
         READING,
     ),
     "counts": LazyCommand(
-        "counts:counts", "Count the instances of a running engine by job and status, and its messages.", READING
+        "engine:counts", "Count the instances of a running engine by job and status, and its messages.", READING
     ),
     "members": LazyCommand(
-        "members:members",
+        "engine:members",
         "List the engines that share the store of a running engine. The engine of an owned store lists none.",
         READING,
     ),
@@ -127,10 +126,10 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
         READING,
     ),
     "health": LazyCommand(
-        "health:health", "Report the health of a running engine, for supervisors and containers.", READING
+        "engine:health", "Report the health of a running engine, for supervisors and containers.", READING
     ),
     "metrics": LazyCommand(
-        "metrics:metrics", "Print the metrics of a running engine, as its `/metrics` exposes them.", READING
+        "engine:metrics", "Print the metrics of a running engine, as its `/metrics` exposes them.", READING
     ),
     "start": LazyCommand(
         "instances.requests:start", "Start a continuous job or a workflow. An existing instance is unchanged.", CHANGING
@@ -155,44 +154,44 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
         CHANGING,
     ),
     "hold": LazyCommand(
-        "hold:hold",
+        "engine:hold",
         "Hold a job: none of its runs begins until `perdure release`, also after a restart. Events are still handled.",
         CHANGING,
     ),
-    "release": LazyCommand("hold:release", "Release a held job. Its overdue alarms fire.", CHANGING),
+    "release": LazyCommand("engine:release", "Release a held job. Its overdue alarms fire.", CHANGING),
     "pause": LazyCommand(
-        "instances.suspend:pause", "Suspend alarms and retries of instances. Events are still handled.", CHANGING
+        "instances.bulk_changes:pause", "Suspend alarms and retries of instances. Events are still handled.", CHANGING
     ),
     "resume": LazyCommand(
-        "instances.suspend:resume", "Resume paused or parked instances. An overdue alarm fires once.", CHANGING
+        "instances.bulk_changes:resume", "Resume paused or parked instances. An overdue alarm fires once.", CHANGING
     ),
     "retry": LazyCommand(
-        "instances.retry:retry",
+        "instances.bulk_changes:retry",
         "Run failed work now: of instances that wait for a retry, and of parked ones.",
         CHANGING,
     ),
     "cancel": LazyCommand(
-        "instances.cancel:cancel",
+        "instances.bulk_changes:cancel",
         "Cancel workflows, whose compensations then run, and items of pools that wait. It asks first.",
         CHANGING,
     ),
     "clear": LazyCommand(
-        "instances.terminate:clear",
+        "instances.bulk_changes:clear",
         "Discard the batches of debounces that are not being flushed, after a question.",
         CHANGING,
     ),
     "terminate": LazyCommand(
-        "instances.terminate:terminate",
+        "instances.bulk_changes:terminate",
         "Delete instances and their alarms, after a question. Their history stays until retention.",
         CHANGING,
     ),
     "redrive": LazyCommand(
-        "dead_letters.command:redrive",
+        "dead_letters:redrive",
         "Deliver dead letters again, at their old position among the messages of their sender. Fix the cause first.",
         CHANGING,
     ),
     "bury": LazyCommand(
-        "dead_letters.command:bury",
+        "dead_letters:bury",
         "Make messages that no code will ever read dead letters, so that those behind them are delivered.",
         CHANGING,
     ),
@@ -200,59 +199,59 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
         "completion:completion", "Print a script that completes commands and options in your shell.", WORKERS
     ),
     "key": LazyCommand(
-        "key:key",
+        "credentials:key",
         "Make a random key that encrypts stored data, as a line for `PERDURE_KEYS` or a file of keys.",
         STORES,
     ),
     "doctor": LazyCommand(
-        "doctor.command:doctor",
+        "inspection.doctor:doctor",
         "Check the installation, and the store or the server that you name: each finding with its fix.",
         STORES,
     ),
     "bench": LazyCommand(
-        "bench.command:bench",
+        "bench:bench",
         "Measure the disk of a folder and an engine on it: synced writes, and requests of 1 and of 64 clients.",
         STORES,
     ),
     "check": LazyCommand(
-        "check.command:check",
+        "inspection.check:check",
         "Report stored data that the code of an app cannot decode, or with `--deploy` its changes since a version.",
         STORES,
     ),
     "definitions": LazyCommand(
-        "check.command:definitions",
+        "inspection.check:definitions",
         "Print the types of an app's jobs, which `perdure check --deploy` compares with those of a later version.",
         STORES,
     ),
     "snapshot": LazyCommand(
-        "snapshot.command:snapshot", "Write some rows of a store to a file, for tests of new code.", STORES
+        "inspection.snapshot:snapshot", "Write some rows of a store to a file, for tests of new code.", STORES
     ),
     "backup": LazyCommand(
-        "backup:backup",
+        "maintenance:backup",
         "Copy a store into a new file, as of the moment of the call. The copy opens as a store.",
         STORES,
     ),
     "verify": LazyCommand(
-        "verify.command:verify",
+        "inspection.verify:verify",
         "Verify file and row integrity: SQLite checks the file, the library every row. It needs none of your code.",
         STORES,
     ),
     "stats": LazyCommand(
-        "stats.command:stats",
+        "inspection.stats:stats",
         "Show counts and sizes: instances by job and status, messages, keys and events.",
         STORES,
     ),
     "migrate": LazyCommand(
-        "migrate:migrate",
+        "migration:migrate",
         "Create the tables of a PostgreSQL store, or bring them to the version of this code.",
         STORES,
     ),
     "copy": LazyCommand(
-        "copy:copy",
+        "migration:copy",
         "Copy a store into another one, of any kind, and compare every row. Stop the engines first.",
         STORES,
     ),
-    "vacuum": LazyCommand("vacuum:vacuum", "Rebuild the file to reclaim space. Stop the engine first.", STORES),
+    "vacuum": LazyCommand("maintenance:vacuum", "Rebuild the file to reclaim space. Stop the engine first.", STORES),
 }
 
 

@@ -7,8 +7,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from perdure.cli.exit_code import ExitCode
-from perdure.cli.standard_output import discard_stdout, ensure_stdout
+from perdure.cli.process import ExitCode, discard_stdout, ensure_stdout
 
 MISSING_EXTRA = "perdure: the command line needs cyclopts and rich; install them with: pip install 'perdure[cli]'"
 

@@ -11,17 +11,13 @@ from typing import Annotated, Final
 import attrs
 from cyclopts import Parameter
 
-from perdure.cli.counts import MIN_AGE_MS, age_text
-from perdure.cli.exit_code import ExitCode
-from perdure.cli.hold import JobArgument, job_of
-from perdure.cli.instances.records import instant
-from perdure.cli.json_lines import JsonOption, write_json
-from perdure.cli.progress_bar import Steps, open_bar
-from perdure.cli.standard_output import write_lines
-from perdure.cli.table import write_fields
-from perdure.cli.target.opening import open_target
-from perdure.cli.target.options import UNSET, TargetOptions
-from perdure.cli.usage_error import UsageError
+from perdure.cli.engine import MIN_AGE_MS, JobArgument, age_text, job_of
+from perdure.cli.instances.presentation import instant
+from perdure.cli.options import JsonOption
+from perdure.cli.output import write_fields, write_json
+from perdure.cli.process import ExitCode, UsageError, write_lines
+from perdure.cli.progress import Steps, open_bar
+from perdure.cli.target.opening import UNSET, TargetOptions, open_target
 from perdure.kinds.worker_pool import WorkerPool
 from perdure.kinds.worker_pool.handle import progress_of
 from perdure.values.listings import JobCount

@@ -1,21 +1,27 @@
-"""``perdure run`` and ``perdure serve``: serve an app until a signal stops it."""
+"""``perdure run`` and ``perdure serve``: serve an app until a signal stops it. ``perdure openapi``: its interface.
+
+The engine's log goes to standard error: one line per record, with its fields as ``name=value``.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import importlib.util
+import json
+import logging
 import os
-from typing import Annotated, Final
+import sys
+import time
+from typing import Annotated, Final, Literal, TypeAlias
 
 import attrs
 from cyclopts import Parameter
 
-from perdure.cli.app_argument import AppArgument
 from perdure.cli.app_loader import import_app
-from perdure.cli.logs import LogFormat, LogLevel, log_to_stderr
+from perdure.cli.options import AppArgument
+from perdure.cli.process import ExitCode, UsageError, write_lines
 from perdure.cli.serving import Served, can_listen, serve_app
-from perdure.cli.usage_error import UsageError
 from perdure.server.access import Unprotected, access_to
 from perdure.server.addresses import Bind, parse_bind, tls_context
 from perdure.server.http_limits import http_limits_of
@@ -23,8 +29,51 @@ from perdure.server.tokens import tokens_from
 from perdure.stores.sqlite.files import owner_socket
 from perdure.stores.url import sqlite_path, with_options
 from perdure.stores.values import IfMissing
+from perdure.telemetry.logs import JsonLine, RunFilter
 from perdure.telemetry.prometheus import Prometheus
 from perdure.values.errors import DefinitionError
+from perdure.wire.openapi import TITLE, described
+
+LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
+LogFormat: TypeAlias = Literal["text", "json"]
+
+
+class LogLine(logging.Formatter):
+    """``2026-01-31T12:00:00.000Z INFO perdure: engine started store='sqlite:///jobs.db'``, in UTC."""
+
+    converter = staticmethod(time.gmtime)
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
+
+    def __init__(self) -> None:
+        super().__init__("{asctime} {levelname} {name}: {message}", style="{")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - of `logging`
+        """Add the fields of the run to a line that a program wrote. A record of the engine shows its fields itself."""
+        line = super().formatMessage(record)
+        fields = vars(record).get("perdure")
+        if not fields or "perdure_message" in vars(record):
+            return line
+        return line + "".join(f" {name}={value!r}" for name, value in fields.items())
+
+
+def log_to_stderr(level: LogLevel, form: LogFormat = "text") -> None:
+    """Send records of this level and above to standard error.
+
+    A handler that the user's module installed on the root logger is kept. The HTTP client logs each request as info,
+    so a tracker would add a line for each batch: of its lines, only warnings are logged, unless the level is debug.
+
+    Args:
+        level: the minimum level.
+        form: lines of text, or JSON objects.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LogLine() if form == "text" else JsonLine())
+    handler.addFilter(RunFilter())
+    logging.basicConfig(level=level.upper(), handlers=[handler])
+    if level == "info":
+        logging.getLogger("httpx2").setLevel(logging.WARNING)
+
 
 SELDOM = (10_000, 2, 500)
 """Thresholds of the garbage collector: a turn leaves no cycles, and those of user code can wait.
@@ -260,3 +309,22 @@ def _socket(options: Options) -> str | None:
     if not options.socket or not options.store.startswith("sqlite:"):
         return None
     return owner_socket(sqlite_path(options.store))
+
+
+def openapi(app: AppArgument, *, title: str = TITLE, server: str = "/") -> int:
+    """Print the OpenAPI document of an app, which a server of it returns as `/openapi.json`.
+
+    Equal definitions print equal text: commit it, and a difference in review is a change of the interface.
+
+    Exit code: 0 done, 2 the app cannot be imported.
+
+    Parameters
+    ----------
+    title
+        The title of the document.
+    server
+        The URL of the engine, or the path below which it is mounted.
+    """
+    document = described(import_app(app).served.values(), title=title, server=server)
+    write_lines(json.dumps(document, indent=2).splitlines())
+    return ExitCode.DONE

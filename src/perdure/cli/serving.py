@@ -1,4 +1,7 @@
-"""Serves an app in this process: opens it, listens, and stops it on a signal."""
+"""Serves an app in this process: opens it, listens, and stops it on a signal.
+
+SIGINT and SIGTERM are requests: the first one to stop, the second one to cancel runs.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,11 @@ import importlib
 import importlib.util
 import logging
 import os
+import signal
 import sys
 import traceback
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Generator
+from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from ssl import SSLContext
 from typing import Any, NoReturn
@@ -18,10 +22,7 @@ from typing import Any, NoReturn
 import attrs
 
 from perdure.app import App, OpenApp
-from perdure.cli.exit_code import ExitCode
-from perdure.cli.standard_output import discard_stdout, write_lines
-from perdure.cli.stop_signals import StopSignals, stop_signals
-from perdure.cli.usage_error import UsageError
+from perdure.cli.process import ExitCode, UsageError, discard_stdout, write_lines
 from perdure.client.client import Client
 from perdure.client.local_gateway import engine_of
 from perdure.dashboard.frame import PAGES
@@ -46,6 +47,67 @@ from perdure.values.errors import (
     StoreLocked,
     StoreUnavailable,
 )
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@attrs.frozen
+class StopSignals:
+    """The signals received so far.
+
+    Attributes:
+        stop: done at the first signal, with its name.
+        stop_now: done at the second, with its name. A third one has the signal's default effect.
+    """
+
+    stop: asyncio.Future[str]
+    stop_now: asyncio.Future[str]
+
+    def receive(self, number: signal.Signals) -> None:
+        """Record a signal."""
+        if not self.stop.done():
+            self.stop.set_result(number.name)
+        elif not self.stop_now.done():
+            self.stop_now.set_result(number.name)
+            _ignore_no_more()
+
+    @contextmanager
+    def calling(self, act: Callable[[], None]) -> Generator[None]:
+        """Call a function at the first signal, if it arrives within the block or has arrived before."""
+
+        def called(_: asyncio.Future[str]) -> None:
+            act()
+
+        self.stop.add_done_callback(called)
+        try:
+            yield
+        finally:
+            self.stop.remove_done_callback(called)
+
+    def when_urged(self, act: Callable[[], None]) -> None:
+        """Call a function at the second signal."""
+        self.stop_now.add_done_callback(lambda urged: None if urged.cancelled() else act())
+
+
+@contextmanager
+def stop_signals() -> Generator[StopSignals]:
+    """Handle both signals in the running event loop, until the end of the block."""
+    loop = asyncio.get_running_loop()
+    signals = StopSignals(loop.create_future(), loop.create_future())
+    for number in SIGNALS:
+        loop.add_signal_handler(number, signals.receive, number)
+    try:
+        yield signals
+    finally:
+        _ignore_no_more()
+        signals.stop.cancel()
+        signals.stop_now.cancel()
+
+
+def _ignore_no_more() -> None:
+    for number in SIGNALS:
+        asyncio.get_running_loop().remove_signal_handler(number)
+
 
 _ANSWERING_MS = 1_000
 """How long requests may take after the runs that they wait for were abandoned."""

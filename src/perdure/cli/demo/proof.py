@@ -1,18 +1,174 @@
-"""The proof: compares the acknowledged events with the journals of the services, not with the engine's counters."""
+"""The proof: compares the acknowledged events with the journals of the services, not with the engine's counters.
+
+The parent records the events that it sends and their answers. The journals are independent of the engine and its store.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from typing import assert_never
+from collections.abc import Iterable, Iterator
+from typing import Literal, TypeAlias, assert_never
 
 import attrs
 
-from perdure.cli.demo.deliveries import Deliveries, Delivery
-from perdure.cli.demo.evidence import Evidence
-from perdure.cli.demo.protocol import Accepted, Refusal
+from perdure.cli.demo.protocol import Accepted, Answer, Refusal
+from perdure.cli.demo.services import AlreadyApplied, Called, Entry, JournalReader, ServiceRefused, Taken, journal_path
 from perdure.examples.incoming import Incoming, IncomingOrder, IncomingWebhook
 from perdure.examples.order_processor import notice
+
+Verdict: TypeAlias = Accepted | Refusal
+
+
+@attrs.define
+class Delivery:
+    """One event, with its deliveries and answers.
+
+    Attributes:
+        incoming: the event.
+        sent: the number of deliveries.
+        under_way: deliveries that have not been answered.
+        verdict: the answer; an acceptance is kept, whatever a repeat returns. None: no answer yet.
+    """
+
+    incoming: Incoming
+    sent: int = 0
+    under_way: int = 0
+    verdict: Verdict | None = None
+
+    def take(self, answer: Answer | None) -> None:
+        """Record an answer to one of the deliveries; None when the worker died first."""
+        self.under_way -= 1
+        if isinstance(answer, Accepted) or (isinstance(answer, Refusal) and self.verdict is None):
+            self.verdict = answer
+
+
+@attrs.define
+class Deliveries:
+    """Every event of a demo, by its id, and the order in which the source sends them, repeats included.
+
+    Attributes:
+        order: the events in the order of the source.
+    """
+
+    order: tuple[Incoming, ...]
+    _by_id: dict[str, Delivery] = attrs.Factory(dict[str, Delivery])
+
+    def __iter__(self) -> Iterator[Delivery]:
+        """Yield each different event once, in the order of their first sending."""
+        return iter(self._by_id.values())
+
+    def of(self, incoming: Incoming) -> Delivery:
+        """Return the record of an event."""
+        return self._by_id.setdefault(incoming.id, Delivery(incoming))
+
+    def unanswered(self) -> tuple[Delivery, ...]:
+        """Return the events that were sent and have no answer."""
+        return tuple(sending for sending in self if sending.verdict is None)
+
+    @property
+    def sent(self) -> int:
+        """The total number of deliveries."""
+        return sum(sending.sent for sending in self)
+
+    @property
+    def accepted(self) -> int:
+        """The number of different accepted events."""
+        return sum(isinstance(sending.verdict, Accepted) for sending in self)
+
+    @property
+    def refused(self) -> int:
+        """The number of different refused events."""
+        return sum(isinstance(sending.verdict, Refusal) for sending in self)
+
+
+CallState: TypeAlias = Literal["open", "taken", "refused"]
+
+
+@attrs.define
+class Account:
+    """The calls that one service received.
+
+    Attributes:
+        taken: the items of the calls that it executed, by the id of the call.
+        refused: the number of refused calls.
+        repeated: ids of calls that were repeated although they were not refused: redelivered runs.
+    """
+
+    reader: JournalReader
+    taken: dict[str, tuple[str, ...]] = attrs.Factory(dict[str, "tuple[str, ...]"])
+    refused: int = 0
+    repeated: set[str] = attrs.Factory(set[str])
+    _states: dict[str, CallState] = attrs.Factory(dict[str, CallState])
+
+    def read(self) -> None:
+        """Read the entries since the last read."""
+        for entry in self.reader.new_entries():
+            self._take(entry)
+
+    def _take(self, entry: Entry) -> None:
+        match entry:
+            case Called(call):
+                if self._states.get(call, "refused") != "refused":
+                    self.repeated.add(call)
+                self._states[call] = "open"
+            case Taken(call, items):
+                self._states[call] = "taken"
+                self.taken[call] = items
+            case AlreadyApplied(call):
+                self._states[call] = "taken"
+            case ServiceRefused(call):
+                self._states[call] = "refused"
+                self.refused += 1
+            case _:
+                assert_never(entry)
+
+    @property
+    def under_way(self) -> int:
+        """The number of calls without an answer."""
+        return sum(state == "open" for state in self._states.values())
+
+
+@attrs.frozen(kw_only=True)
+class Evidence:
+    """The journals of the three services."""
+
+    sink: Account
+    mail: Account
+    auth: Account
+
+    def read(self) -> None:
+        """Read the entries since the last read."""
+        for account in (self.sink, self.mail, self.auth):
+            account.read()
+
+    @property
+    def under_way(self) -> int:
+        """The number of calls without an answer, over all services."""
+        return self.sink.under_way + self.mail.under_way + self.auth.under_way
+
+    @property
+    def webhooks(self) -> Counter[str]:
+        """Return the number of accepted batches with each webhook, by the id of its event."""
+        return Counter(event_id for batch in self.sink.taken.values() for event_id in batch)
+
+    @property
+    def mails(self) -> Counter[str]:
+        """Return the number of mails with each text."""
+        return Counter(text for _, text in self.mail.taken.values())
+
+    @property
+    def repeated(self) -> int:
+        """The number of runs that called a service again and were recognised by their run id."""
+        return len(self.sink.repeated) + len(self.mail.repeated)
+
+
+def evidence_beside(store: str) -> Evidence:
+    """Open the journals next to a store."""
+    return Evidence(
+        sink=Account(JournalReader(journal_path(store, "sink"))),
+        mail=Account(JournalReader(journal_path(store, "mail"))),
+        auth=Account(JournalReader(journal_path(store, "auth"))),
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -99,3 +255,59 @@ def _effect(incoming: Incoming) -> str:
 
 def _ids(deliveries: Iterable[Delivery]) -> tuple[str, ...]:
     return tuple(sending.incoming.id for sending in deliveries)
+
+
+Tone: TypeAlias = Literal["plain", "good", "bad"]
+
+SHOWN_IDS = 3
+
+
+@attrs.frozen
+class ProofLine:
+    """One number of the proof.
+
+    Attributes:
+        label: the label.
+        number: the number.
+        meaning: an explanation of the number.
+        tone: whether the number is as it should be.
+    """
+
+    label: str
+    number: int
+    meaning: str
+    tone: Tone = "plain"
+
+
+def proof_lines(proof: Proof) -> tuple[ProofLine, ...]:
+    """Return each number of the proof, with its explanation."""
+    return (
+        ProofLine("sent", proof.sent, "deliveries, including those after the crash"),
+        ProofLine("duplicates suppressed", proof.repeats, "sent again under the same id, without effect"),
+        ProofLine("rejected", proof.rejected, "refused by the order's state machine"),
+        ProofLine("accepted", proof.accepted, "different events that were acknowledged"),
+        ProofLine("processed", proof.processed, "of them, found in the journals of sink and mailer", _met(proof)),
+        ProofLine("items and steps", proof.work, "mails of the worker pool and the workflows, each sent once"),
+        ProofLine("delivered again", proof.redelivered, "runs interrupted by the kill, with the same run id"),
+        _bad_if_any("done twice", proof.twice, "events with more than one effect"),
+        _bad_if_any("unanswered", proof.unanswered, "events without an answer"),
+        _bad_if_any("lost", proof.lost, "acknowledged events without an effect"),
+    )
+
+
+def verdict(proof: Proof) -> str:
+    """Return in one sentence whether the proof holds."""
+    if proof.holds:
+        return "The proof holds: each acknowledged event was processed once, and none was lost."
+    return "The proof does NOT hold: see the numbers that should be 0."
+
+
+def _met(proof: Proof) -> Tone:
+    return "good" if proof.processed == proof.accepted else "bad"
+
+
+def _bad_if_any(label: str, ids: tuple[str, ...], meaning: str) -> ProofLine:
+    if not ids:
+        return ProofLine(label, 0, meaning, "good")
+    more = f", and {len(ids) - SHOWN_IDS} more" if len(ids) > SHOWN_IDS else ""
+    return ProofLine(label, len(ids), f"{meaning}: {', '.join(ids[:SHOWN_IDS])}{more}", "bad")

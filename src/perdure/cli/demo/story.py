@@ -13,14 +13,10 @@ from typing import TypeVar, assert_never
 import attrs
 
 from perdure.cli.demo.child import WORKER, Child, start_child
-from perdure.cli.demo.deliveries import Deliveries, Delivery
-from perdure.cli.demo.evidence import Evidence, evidence_beside
-from perdure.cli.demo.proof import Proof, prove
+from perdure.cli.demo.proof import Deliveries, Delivery, Evidence, Proof, evidence_beside, prove
 from perdure.cli.demo.protocol import InspectStore, JobCounts, Seen, SendEvent, StartToken, StartWork
-from perdure.cli.demo.screen import Screen
-from perdure.cli.demo.timing import SETTLE_LIMIT_S, START_LIMIT_S, Timing
-from perdure.cli.demo.view import View
-from perdure.cli.demo.work import expected_mails
+from perdure.cli.demo.schedule import SETTLE_LIMIT_S, START_LIMIT_S, Timing, expected_mails
+from perdure.cli.demo.screen import Screen, View
 from perdure.examples.incoming import Incoming, IncomingOrder
 from perdure.examples.order_processor import OrderPlaced
 

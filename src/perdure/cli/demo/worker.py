@@ -1,6 +1,7 @@
 """The demo's worker process: owns the store, runs the jobs, reads commands from its standard input.
 
 It ends on the command ``Stop``, at the end of its input (so that it never outlives its parent), or when it is killed.
+It answers ``InspectStore`` with a summary of the instances.
 """
 
 from __future__ import annotations
@@ -9,16 +10,18 @@ import asyncio
 import logging
 import os
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from random import Random
-from typing import TypeAlias, assert_never
+from typing import TypeAlias, assert_never, cast
 
 import attrs
 from returns.result import Failure, Success
 
 from perdure.app import App
+from perdure.cli.demo.paced_jobs import PacedJobs, at_pace
 from perdure.cli.demo.protocol import (
     ANSWERS,
     COMMANDS,
@@ -26,31 +29,106 @@ from perdure.cli.demo.protocol import (
     Answer,
     Command,
     InspectStore,
+    InstanceRow,
+    JobCounts,
+    JobName,
     Ready,
     Refusal,
+    Seen,
     SendEvent,
     StartToken,
     StartWork,
     Stop,
     Unsettled,
 )
-from perdure.cli.demo.scan import summarize
+from perdure.cli.demo.schedule import CUSTOMERS, Timing, receipts
 from perdure.cli.demo.services import DemoServices, open_services
-from perdure.cli.demo.timing import Timing
-from perdure.cli.demo.work import CUSTOMERS, receipts
 from perdure.client.calls import attempt
-from perdure.client.client import Client
+from perdure.client.client import Client, gateway_of
 from perdure.client.local_gateway import engine_of
 from perdure.examples.incoming import IncomingOrder, IncomingWebhook
-from perdure.examples.order_processor import IllegalTransition
-from perdure.examples.paced import PacedJobs, at_pace
+from perdure.examples.order_processor import IllegalTransition, Order
+from perdure.examples.receipts import Receipt
 from perdure.examples.token_refresher import TokenState
+from perdure.examples.webhook_batcher import Batch
 from perdure.jobs.definition import EventError
 from perdure.programs.container import result_inside
 from perdure.runtime.record import Future
 from perdure.stores.contract import Store
 from perdure.stores.sqlite import open_sqlite
 from perdure.values.errors import EngineClosed, HookFailed, OutcomeUnknown, Overloaded, Rejected, RequestError
+from perdure.values.listings import Listed
+
+PAGE = 1_000
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+
+async def summarize(jobs: Client, number: int, rows: int) -> Seen:
+    """Count all instances, and list those of each job that changed last.
+
+    Args:
+        jobs: the client of the open engine.
+        number: the number of the command.
+        rows: the number of instances to list of each job.
+    """
+    found = await _all(jobs)
+    counts: list[JobCounts] = []
+    shown: list[InstanceRow] = []
+    for _, name in engine_of(jobs).jobs:
+        own = [listed for listed in found if listed.address.name == name]
+        counts.append(JobCounts(cast("JobName", name), dict(Counter(str(listed.status) for listed in own))))
+        newest = sorted(own, key=_changed_at, reverse=True)[:rows]
+        shown += [await _row(jobs, listed) for listed in sorted(newest, key=_address)]
+    return Seen(number, tuple(counts), tuple(shown))
+
+
+async def _all(jobs: Client) -> list[Listed]:
+    found: list[Listed] = []
+    while True:
+        after = found[-1].address if found else None
+        page = await jobs.list(after=after, limit=PAGE)
+        found += page
+        if len(page) < PAGE:
+            return found
+
+
+async def _row(jobs: Client, listed: Listed) -> InstanceRow:
+    address, report = listed.address, listed.report
+    definition = engine_of(jobs).jobs[address.kind, address.name]
+    state: object = await gateway_of(jobs).state(definition, address.id)
+    due = report.next_run_at
+    return InstanceRow(
+        job=cast("JobName", address.name),
+        id=address.id,
+        state=_in_words(state),
+        status=str(listed.status),
+        due_in_ms=None if due is None else round((due - datetime.now(UTC)).total_seconds() * 1000),
+        attempt=report.attempt,
+        count=report.run_count if address.kind == "continuous" else report.event_count,
+    )
+
+
+def _in_words(state: object) -> str:
+    match state:
+        case Batch(events):
+            return f"{len(events)} collected"
+        case Order(status="pending", amount=amount, paid=paid):
+            return f"pending, {paid / 100:.2f} of {amount / 100:.2f}"
+        case Order(status=words) | Receipt(customer=words) | str(words):
+            return words
+        case TokenState(access_token=token):
+            return token or "no token yet"
+        case _:
+            return ""
+
+
+def _changed_at(listed: Listed) -> datetime:
+    return listed.report.updated_at or LONG_AGO
+
+
+def _address(listed: Listed) -> str:
+    return str(listed.address)
+
 
 MAX_LINE_BYTES = 1_048_576
 MAX_LEFT_BEHIND = 1_000

@@ -1,27 +1,47 @@
-"""The commands that send one request to one instance, such as ``perdure start`` and ``call``."""
+"""The commands that send one request to one instance, such as ``perdure start``, ``send`` and ``call``."""
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+import sys
+from typing import Annotated, Final, TypeAlias
 
 import orjson
 from cyclopts import Parameter
 
-from perdure.cli.exit_code import ExitCode
-from perdure.cli.instances.answers import answer_lines, code_of_answer
-from perdure.cli.instances.filters import address_of
-from perdure.cli.instances.payload import KeyOption, json_payload
-from perdure.cli.json_lines import JsonOption, write_json
-from perdure.cli.table import write_fields
-from perdure.cli.target.opening import open_target
-from perdure.cli.target.options import UNSET, TargetOptions
-from perdure.cli.target.target import Ask
+from perdure.cli.instances.presentation import answer_lines, code_of_answer
+from perdure.cli.instances.selection import AddressArgument, address_of
+from perdure.cli.options import JsonOption
+from perdure.cli.output import write_fields, write_json
+from perdure.cli.process import ExitCode, UsageError
+from perdure.cli.target.opening import UNSET, TargetOptions, open_target
+from perdure.cli.target.target import InstanceRequest
 from perdure.jobs.request import WaitFor
 from perdure.wire.diagnosis import readable_answer
 
-AddressArgument: TypeAlias = Annotated[
-    str, Parameter(name="ADDRESS", help="The instance, written kind:name:id, such as task:orders:42.")
+FROM_STDIN: Final = "-"
+
+KeyOption: TypeAlias = Annotated[
+    str | None, Parameter(help="Idempotency key: a repeat with this key changes nothing and prints the first answer.")
 ]
+"""The option ``--key`` of requests."""
+
+
+def json_payload(text: str) -> str:
+    """Return JSON text, read from standard input if the argument is ``-``.
+
+    Raises:
+        UsageError: it is not JSON.
+    """
+    payload = sys.stdin.read() if text == FROM_STDIN else text
+    try:
+        orjson.loads(payload)
+    except orjson.JSONDecodeError as error:
+        raise UsageError(
+            f"the input is not JSON: {error}; put it in single quotes, or pass - to read a file"
+        ) from error
+    return payload.strip()
+
+
 WaitOption: TypeAlias = Annotated[
     WaitFor, Parameter(help="Return after the first attempt of the run (completion), or when it is claimed (start).")
 ]
@@ -46,7 +66,9 @@ def start(
     state
         Its first state as JSON; - reads standard input.
     """
-    asked = Ask(address=address_of(address), action="start", payload=json_payload(state), key=key, wait_for=wait_for)
+    asked = InstanceRequest(
+        address=address_of(address), action="start", payload=json_payload(state), key=key, wait_for=wait_for
+    )
     return request(asked, target, json=json)
 
 
@@ -69,7 +91,9 @@ def send(
         The event as JSON; - reads standard input.
     """
     return request(
-        Ask(address=address_of(address), action="send", payload=json_payload(event), key=key), target, json=json
+        InstanceRequest(address=address_of(address), action="send", payload=json_payload(event), key=key),
+        target,
+        json=json,
     )
 
 
@@ -92,7 +116,9 @@ def add(
         The event as JSON; - reads standard input.
     """
     return request(
-        Ask(address=address_of(address), action="add", payload=json_payload(event), key=key), target, json=json
+        InstanceRequest(address=address_of(address), action="add", payload=json_payload(event), key=key),
+        target,
+        json=json,
     )
 
 
@@ -122,7 +148,9 @@ def put(
     """
     options = {name: value for name, value in (("after", after), ("head_start", head_start)) if value is not None}
     payload = orjson.dumps({"item": orjson.Fragment(json_payload(item)), **options}).decode()
-    return request(Ask(address=address_of(address), action="put", payload=payload, key=key), target, json=json)
+    return request(
+        InstanceRequest(address=address_of(address), action="put", payload=payload, key=key), target, json=json
+    )
 
 
 def signal(
@@ -147,7 +175,7 @@ def signal(
     value
         Its value as JSON; - reads standard input.
     """
-    asked = Ask(address=address_of(address), action=f"signal.{name}", payload=json_payload(value), key=key)
+    asked = InstanceRequest(address=address_of(address), action=f"signal.{name}", payload=json_payload(value), key=key)
     return request(asked, target, json=json)
 
 
@@ -174,7 +202,7 @@ def trigger(
         Abandon a failed run, and run under a new run id: external systems perform its effects again.
     """
     payload = '{"new_run":true}' if new_run else ""
-    asked = Ask(address=address_of(address), action="trigger", payload=payload, key=key, wait_for=wait_for)
+    asked = InstanceRequest(address=address_of(address), action="trigger", payload=payload, key=key, wait_for=wait_for)
     return request(asked, target, json=json)
 
 
@@ -192,7 +220,9 @@ def flush(
     Exit code: 0 done, 2 the command cannot start, 3 there is no batch or the run did not succeed, 4 no engine answers,
     5 unknown.
     """
-    return request(Ask(address=address_of(address), action="flush", key=key, wait_for=wait_for), target, json=json)
+    return request(
+        InstanceRequest(address=address_of(address), action="flush", key=key, wait_for=wait_for), target, json=json
+    )
 
 
 def call(
@@ -218,11 +248,11 @@ def call(
         Its input as JSON, if it takes one; - reads standard input.
     """
     text = "" if payload is None else json_payload(payload)
-    asked = Ask(address=address_of(address), action=action, payload=text, key=key, wait_for=wait_for)
+    asked = InstanceRequest(address=address_of(address), action=action, payload=text, key=key, wait_for=wait_for)
     return request(asked, target, json=json)
 
 
-def request(asked: Ask, options: TargetOptions, *, json: bool) -> ExitCode:
+def request(asked: InstanceRequest, options: TargetOptions, *, json: bool) -> ExitCode:
     """Send a request and print its answer."""
     with open_target(options) as target:
         answer = target.call(asked)

@@ -1,16 +1,168 @@
-"""The instances that a command changes: named one by one, or selected by a filter."""
+"""The instances that a command means: by address, or by the options of a filter, read page by page."""
 
 from __future__ import annotations
 
-from typing import Annotated, Final, TypeAlias
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Annotated, Final, TypeAlias, TypeVar
 
+import attrs
 from cyclopts import Parameter
 
-from perdure.cli.instances.filters import FilterOptions, address_of, list_filter
-from perdure.cli.instances.pages import pages
+from perdure.cli.process import UsageError
 from perdure.cli.target.target import Target
-from perdure.cli.usage_error import UsageError
 from perdure.values.address import Address
+from perdure.values.errors import DefinitionError, InvalidId
+from perdure.values.listings import Listed, ListedStatus, ListFilter
+from perdure.values.times import duration_ms, to_ms
+
+T = TypeVar("T")
+K = TypeVar("K")
+
+MAX_PAGE: Final = 1_000
+"""The greatest page that an engine returns."""
+
+
+def paged(
+    read: Callable[[K, int], tuple[T, ...]], key: Callable[[T], K], after: K, most: int | None, *, page: int = MAX_PAGE
+) -> Iterator[tuple[T, ...]]:
+    """Yield pages until there are no more.
+
+    Args:
+        read: returns up to a number of rows after a key, in the order of their keys.
+        key: returns the key of a row.
+        after: the key to start after.
+        most: maximum number of all rows together; None for all.
+        page: maximum number of rows of a page.
+    """
+    left = most
+    while left is None or left > 0:
+        limit = page if left is None else min(left, page)
+        rows = read(after, limit)
+        if rows:
+            yield rows
+        if len(rows) < limit:
+            return
+        after = key(rows[-1])
+        left = None if left is None else left - len(rows)
+
+
+@Parameter(name="*")
+@attrs.frozen(kw_only=True)
+class FilterOptions:
+    """The conditions, which must all hold."""
+
+    job: Annotated[str | None, Parameter(help="Only this job, written kind:name.")] = None
+    kind: Annotated[str | None, Parameter(help="Only this kind of job, such as task.")] = None
+    status: Annotated[
+        ListedStatus | None,
+        Parameter(help="Only this status. orphaned: instances of jobs that the engine does not serve."),
+    ] = None
+    id_prefix: Annotated[str, Parameter(help="Only ids that begin with this text.", show_default=False)] = ""
+    due_before: Annotated[
+        str | None, Parameter(help="Only instances that are due before this instant, such as 2026-01-01T00:00:00Z.")
+    ] = None
+    due_in: Annotated[
+        str | None, Parameter(help='Only instances that are due within this time from now, such as "5 minutes".')
+    ] = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether every instance matches."""
+        return self == ALL
+
+
+ALL: Final = FilterOptions()
+
+
+def list_filter(options: FilterOptions, *, after: Address | None = None, limit: int = MAX_PAGE) -> ListFilter:
+    """Return the filter that the options describe.
+
+    Args:
+        options: the options.
+        after: the last address of the previous page.
+        limit: maximum number of a page.
+
+    Raises:
+        UsageError: an option is not valid, or contradicts another one.
+    """
+    kind, name = _job(options)
+    return ListFilter(
+        kind=kind,
+        name=name,
+        status=options.status,
+        id_prefix=options.id_prefix,
+        due_before_ms=_due_before_ms(options),
+        after=after,
+        limit=limit,
+    )
+
+
+def address_of(text: str) -> Address:
+    """Parse an address.
+
+    Raises:
+        UsageError: it is not ``kind:name:id``.
+    """
+    try:
+        return Address.parse(text)
+    except InvalidId as error:
+        raise UsageError(str(error)) from error
+
+
+def _job(options: FilterOptions) -> tuple[str | None, str | None]:
+    if options.job is None:
+        return options.kind, None
+    kind, colon, name = options.job.partition(":")
+    if not (kind and colon and name) or ":" in name:
+        raise UsageError(f"--job {options.job}: expected kind:name, such as task:orders")
+    if options.kind not in (None, kind):
+        raise UsageError(f"--job {options.job} is not of --kind {options.kind}; pass one of them")
+    return kind, name
+
+
+def _due_before_ms(options: FilterOptions) -> int | None:
+    if options.due_before is not None and options.due_in is not None:
+        raise UsageError("--due-before and --due-in are two limits of one instant; pass one of them")
+    try:
+        if options.due_in is not None:
+            return time.time_ns() // 1_000_000 + duration_ms(options.due_in, what="--due-in", minimum_ms=0)
+        if options.due_before is not None:
+            return to_ms(_instant(options.due_before), what="--due-before")
+    except DefinitionError as error:
+        raise UsageError(str(error)) from error
+    return None
+
+
+def _instant(text: str) -> datetime:
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(f"--due-before {text}: expected an instant such as 2026-01-01T00:00:00Z") from error
+    if instant.tzinfo is None:
+        raise UsageError(f"--due-before {text}: it has no time zone; write it such as 2026-01-01T00:00:00Z")
+    return instant
+
+
+def pages(target: Target, wanted: ListFilter, most: int | None) -> Iterator[tuple[Listed, ...]]:
+    """Yield pages of instances until there are no more.
+
+    Args:
+        target: the engine or the store.
+        wanted: the filter, from the first page on.
+        most: maximum number of all pages together; None for all.
+    """
+
+    def read(after: Address | None, limit: int) -> tuple[Listed, ...]:
+        return target.find(attrs.evolve(wanted, after=after, limit=limit))
+
+    return paged(read, _address, wanted.after, most)
+
+
+def _address(listed: Listed) -> Address | None:
+    return listed.address
+
 
 MAX_SELECTED: Final = 100_000
 """Instances of one command."""
@@ -43,3 +195,8 @@ def selected(target: Target, addresses: tuple[str, ...], wanted: FilterOptions, 
     if len(found) > MAX_SELECTED:
         raise UsageError(f"more than {MAX_SELECTED:,} instances match; narrow the filter")
     return tuple(found)
+
+
+AddressArgument: TypeAlias = Annotated[
+    str, Parameter(name="ADDRESS", help="The instance, written kind:name:id, such as task:orders:42.")
+]

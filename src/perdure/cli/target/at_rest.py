@@ -1,23 +1,29 @@
-"""The file of a store that no engine answers for: it can be read, and not changed."""
+"""The file of a store that no engine answers for: it can be read, and not changed.
+
+Its records are shown as a running engine shows them, if the app of the store is named: decrypted, and without secrets.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Final, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
 import attrs
 import orjson
 
-from perdure.cli.check import tables
-from perdure.cli.check.row_reader import SqliteRows
-from perdure.cli.target.shown_by import NOT_SHOWN, Shown
-from perdure.cli.target.target import Ask
-from perdure.cli.usage_error import UsageError
+from perdure._lazy import lazy_module
+from perdure.cli.inspection import tables
+from perdure.cli.inspection.tables import SqliteRows
+from perdure.cli.process import UsageError
+from perdure.cli.target.target import InstanceRequest
+from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.display import NOT_FOUND, report_status
+from perdure.jobs.redaction import redacted_instance, redacted_message
 from perdure.kinds.debounce import handler as debounce
 from perdure.kinds.worker_pool import handler as worker_pool
 from perdure.kinds.workflow import handler as workflow
+from perdure.stores.encryption.records import RecordCipher
 from perdure.stores.rows import CorruptRows
 from perdure.stores.sqlite import queries
 from perdure.stores.sqlite.lock import owner_of
@@ -27,6 +33,7 @@ from perdure.stores.sqlite.schema import migrations
 from perdure.stores.values import Health, LoggedEvent, Query
 from perdure.values.address import Address, Job
 from perdure.values.errors import InvalidInput, ServerUnreachable
+from perdure.values.failure import FailureRecord
 from perdure.values.instance import Instance
 from perdure.values.listings import (
     EngineMember,
@@ -39,10 +46,129 @@ from perdure.values.listings import (
     StoreCounts,
 )
 from perdure.values.message import StoredMessage
+from perdure.values.secret import why_unreadable
 from perdure.values.status import InstanceStatus
 from perdure.values.status_wait import Awaited, AwaitedStatus
 from perdure.values.times import Duration
 from perdure.wire.engine_info import EngineInfo
+
+if TYPE_CHECKING:
+    from perdure.cli import app_loader
+else:
+    app_loader = lazy_module("perdure.cli.app_loader")  # an app imports the engine
+
+NOT_SHOWN: Final = "<not shown: the app does not serve this job, so its secrets are not known>"
+"""Stands for the state of an instance whose job the app does not serve."""
+
+
+@attrs.frozen
+class RecordPresenter:
+    """Decrypts and redacts records.
+
+    Attributes:
+        served: the definitions of the app, by kind and name.
+        records: decrypts; None if the app does not encrypt.
+    """
+
+    served: Mapping[tuple[str, str], AnyDefinition] = attrs.Factory(dict[tuple[str, str], AnyDefinition])
+    records: RecordCipher | None = None
+
+    def knows(self, address: Address) -> bool:
+        """Return whether the app has the definition of an instance, which says which values are secret."""
+        return self._job(address) is not None
+
+    def instance(self, instance: Instance) -> Instance:
+        """Return an instance as it is shown; without its definition, as it is stored but for the data of its errors."""
+        found = instance if self.records is None else self.records.instance(instance)
+        found = found.changed(last_error=found.last_error and _explained(found.last_error))
+        job = self._job(found.address)
+        return _without_error_data(found) if job is None else redacted_instance(job, found)
+
+    def check_readable(self, instance: Instance) -> None:
+        """Check that the app has the key of an instance's state.
+
+        Raises:
+            UsageError: it has not.
+        """
+        found = instance if self.records is None else self.records.instance(instance)
+        problem = why_unreadable(found.state) or why_unreadable(found.data)
+        if problem is not None:
+            raise UsageError(f"{instance.address}: {problem}")
+
+    def outcome(self, instance: Instance) -> InstanceOutcome | None:
+        """Return how an instance ended; None if it has not, or if no app was named that serves the job."""
+        job = self._job(instance.address)
+        return None if job is None else job.outcome_of(self.instance(instance))
+
+    def steps(self, instance: Instance, rows: tuple[str, ...]) -> tuple[StepRecord, ...]:
+        """Return the steps of an instance.
+
+        Raises:
+            UsageError: no app was named, or it does not serve the job.
+        """
+        job, records = self._job(instance.address), self.records
+        if job is None:
+            problem = (
+                "the store is at rest, and only its app can read the steps: pass one that serves the job with --app"
+            )
+            raise UsageError(f"{instance.address}: {problem}")
+        if records is None:
+            return job.steps(instance, rows)
+        return job.steps(records.instance(instance), records.journal(rows, str(instance.address), 0))
+
+    def messages(self, messages: tuple[StoredMessage, ...]) -> tuple[StoredMessage, ...]:
+        """Return messages as they are shown."""
+        return tuple(map(self._message, messages))
+
+    def _message(self, stored: StoredMessage) -> StoredMessage:
+        found = stored if self.records is None else self.records.message(stored)
+        job = self._job(found.message.target)
+        if job is not None:
+            found = redacted_message(job, found)
+        error = _without_data(found.error) if job is None else found.error
+        return attrs.evolve(found, error=error and _explained(error))
+
+    def events(self, events: tuple[LoggedEvent, ...]) -> tuple[LoggedEvent, ...]:
+        """Return events as they are shown: they are stored without secrets."""
+        return events if self.records is None else self.records.logged(events)
+
+    def _job(self, address: Address) -> AnyDefinition | None:
+        return self.served.get((address.kind, address.name))
+
+
+def presenter_of(app: str | None) -> RecordPresenter:
+    """Import an app, to show the records of its store.
+
+    Args:
+        app: the app, written ``module:app``; None to show them as they are stored.
+
+    Raises:
+        UsageError: it cannot be imported, or its keys cannot be read.
+    """
+    if app is None:
+        return RecordPresenter()
+    code = app_loader.import_app(app)
+    return RecordPresenter(code.served, app_loader.records_of(code))
+
+
+def _without_error_data(instance: Instance) -> Instance:
+    """Leave out the data of typed errors: only the definition says what of it is secret. Their texts hide that."""
+    retry = instance.pending_retry
+    return instance.changed(
+        last_error=_without_data(instance.last_error),
+        pending_retry=retry and attrs.evolve(retry, error=attrs.evolve(retry.error, data=None)),
+    )
+
+
+def _without_data(error: FailureRecord | None) -> FailureRecord | None:
+    return error and attrs.evolve(error, data=None)
+
+
+def _explained(record: FailureRecord) -> FailureRecord:
+    """Replace the ciphertext of an error by the reason why it is not decrypted."""
+    problem = why_unreadable(record.message)
+    return record if problem is None else attrs.evolve(record, message=problem)
+
 
 _DEBOUNCE = "debounce"  # whose state does not depend on the code of the job
 _REPORTS: Final[Mapping[str, Callable[[Instance, InstanceStatus], InstanceStatus]]] = {
@@ -60,19 +186,19 @@ class AtRest:
     Attributes:
         name: the URL of the store.
         reader: reads the file.
-        shown: decrypts and redacts the records.
+        presenter: decrypts and redacts the records.
         corrupt: the rows that were left out of lists.
     """
 
     name: str
     reader: Reader
-    shown: Shown = attrs.field(factory=Shown)
+    presenter: RecordPresenter = attrs.field(factory=RecordPresenter)
     corrupt: CorruptRows = attrs.field(factory=CorruptRows)
 
     @property
     def hides_secrets(self) -> bool:
         """Whether ``state`` hides the values that definitions mark: with the app of the store."""
-        return bool(self.shown.served)
+        return bool(self.presenter.served)
 
     # ------------------------------------------------------------ reading
     def find(self, wanted: ListFilter, /) -> tuple[Listed, ...]:
@@ -99,7 +225,7 @@ class AtRest:
             portion = partial(search.portion, damage=self.corrupt, limit=query.limit - len(found))
             rows, search = self.reader.read(portion)
             found += rows
-        rows = tuple(map(self.shown.instance, found))
+        rows = tuple(map(self.presenter.instance, found))
         return tuple(Listed(address=row.address, status=row.status, report=_report(row)) for row in rows)
 
     def status(self, address: Address, /) -> InstanceStatus:
@@ -117,10 +243,10 @@ class AtRest:
         """
         stored = self._stored(address)
         if stored is not None and self.hides_secrets:
-            if not self.shown.knows(address):
+            if not self.presenter.knows(address):
                 return NOT_SHOWN
-            self.shown.check_readable(stored)
-        text = None if stored is None else _state(self.shown.instance(stored))
+            self.presenter.check_readable(stored)
+        text = None if stored is None else _state(self.presenter.instance(stored))
         try:
             return orjson.loads(text) if text else None
         except orjson.JSONDecodeError:
@@ -129,7 +255,7 @@ class AtRest:
     def outcome(self, address: Address, /) -> InstanceOutcome | None:
         """Read how an instance ended, without secrets; None if it has not, or without the app of its job."""
         stored = self._stored(address)
-        return None if stored is None else self.shown.outcome(stored)
+        return None if stored is None else self.presenter.outcome(stored)
 
     def steps(self, address: Address, /) -> tuple[StepRecord, ...]:
         """Read the steps of an instance; none if there is no instance.
@@ -141,27 +267,29 @@ class AtRest:
         if stored is None:
             return ()
         try:
-            return self.shown.steps(stored, tables.journal(SqliteRows(self.reader), stored) or ())
+            return self.presenter.steps(stored, tables.journal(SqliteRows(self.reader), stored) or ())
         except InvalidInput as problem:
             raise UsageError(f"{address}: {problem}") from problem
 
     def history(self, address: Address, before: int | None, limit: int, /) -> tuple[LoggedEvent, ...]:
         """Read the newest events of an address, the newest first."""
-        return self.shown.events(self.reader.read(lambda cursor: queries.history(cursor, address, before, limit)))
+        return self.presenter.events(self.reader.read(lambda cursor: queries.history(cursor, address, before, limit)))
 
     def dead_letters(self, after: int, limit: int, /) -> tuple[StoredMessage, ...]:
         """Read messages that failed too often, the oldest first."""
         read = self.reader.read(lambda cursor: queries.dead_letters(cursor, self.corrupt, after, limit))
-        return self.shown.messages(read)
+        return self.presenter.messages(read)
 
     def left_messages(self, limit: int, /) -> tuple[StoredMessage, ...]:
         """Read messages that code left."""
         self._check_version()
-        return self.shown.messages(self.reader.read(lambda cursor: queries.messages_left(cursor, self.corrupt, limit)))
+        return self.presenter.messages(
+            self.reader.read(lambda cursor: queries.messages_left(cursor, self.corrupt, limit))
+        )
 
     def _load(self, address: Address) -> Instance | None:
         stored = self._stored(address)
-        return stored and self.shown.instance(stored)
+        return stored and self.presenter.instance(stored)
 
     def _stored(self, address: Address) -> Instance | None:
         return self.reader.read(lambda cursor: queries.load(cursor, address, None, 0)).instance
@@ -224,11 +352,11 @@ class AtRest:
         """Refuse."""
         self._refuse()
 
-    def explain(self, asked: Ask, /) -> dict[str, Any]:
+    def explain(self, asked: InstanceRequest, /) -> dict[str, Any]:
         """Refuse."""
         self._refuse()
 
-    def call(self, asked: Ask, /) -> object:
+    def call(self, asked: InstanceRequest, /) -> object:
         """Refuse."""
         self._refuse()
 

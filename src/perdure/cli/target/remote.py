@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from perdure.cli.json_object import object_of
-from perdure.cli.target.target import Ask
+from perdure.cli.output import object_of
+from perdure.cli.target.target import InstanceRequest
 from perdure.remote import SyncClient, connect_sync
 from perdure.stores.values import Health, LoggedEvent
 from perdure.values.address import Address, Job
@@ -144,7 +144,7 @@ class Remote:
         """Read the health of the store."""
         return self.jobs.run(self.jobs.health())
 
-    def explain(self, asked: Ask, /) -> dict[str, Any]:
+    def explain(self, asked: InstanceRequest, /) -> dict[str, Any]:
         """Compute the effect of a request without applying it."""
         at = asked.address
         job = self.jobs.handle_by_name(at.kind, at.name)
@@ -153,7 +153,7 @@ class Remote:
         )
         return explanation
 
-    def call(self, asked: Ask, /) -> object:
+    def call(self, asked: InstanceRequest, /) -> object:
         """Send a request, and return its answer as JSON-able data, without the data of a typed error."""
         job = self.jobs.handle_by_name(asked.address.kind, asked.address.name)
         call = job.call(

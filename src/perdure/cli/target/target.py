@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen(kw_only=True)
-class Ask:
+class InstanceRequest:
     """A request to one instance.
 
     Attributes:
@@ -139,11 +139,11 @@ class Target(Protocol):
         """Read the health of the store."""
         ...
 
-    def explain(self, asked: Ask, /) -> dict[str, Any]:
+    def explain(self, asked: InstanceRequest, /) -> dict[str, Any]:
         """Compute the effect of a request without applying it; see `perdure.wire.explanation`."""
         ...
 
-    def call(self, asked: Ask, /) -> object:
+    def call(self, asked: InstanceRequest, /) -> object:
         """Send a request, and return its answer as JSON-able data."""
         ...
 

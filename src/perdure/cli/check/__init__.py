@@ -1,1 +1,0 @@
-"""``perdure check``: whether new code can decode the stored data, before you deploy it."""

@@ -1,1 +1,0 @@
-"""``perdure doctor``: checks an installation, a store and its engine."""

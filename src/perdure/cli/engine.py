@@ -1,0 +1,181 @@
+"""The commands about a running engine.
+
+They are ``perdure jobs``, ``counts``, ``members``, ``health``, ``metrics``, ``hold`` and ``release``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Annotated, TypeAlias
+
+from cyclopts import Parameter
+
+from perdure.cli.instances.presentation import instant
+from perdure.cli.options import JsonOption
+from perdure.cli.output import Table, size_text, write_json, write_styled_lines, write_table
+from perdure.cli.process import ExitCode, UsageError, write_lines
+from perdure.cli.target.opening import UNSET, TargetOptions, open_target
+from perdure.values.address import Job
+from perdure.values.listings import MAX_COUNTED, EngineMember, HoldResult, StoreCounts
+from perdure.values.times import format_duration
+from perdure.wire.records import data_of
+
+
+def jobs(*, target: TargetOptions = UNSET, json: JsonOption = False) -> int:
+    """List the jobs that a running engine serves, the requests that they accept, and whether they are held.
+
+    Exit code: 0 done, 2 the command cannot start, 4 no engine answers.
+    """
+    with open_target(target) as found:
+        served = found.info().jobs
+    if json:
+        write_json(data_of(job) for job in served)
+    else:
+        rows = tuple(
+            (f"{job.kind}:{job.name}", ", ".join(job.actions), "held" if job.hold == "held" else "") for job in served
+        )
+        write_table(Table(("JOB", "ACTIONS", "HOLD"), rows, frozenset({"ACTIONS"})).without_empty("HOLD"))
+    return ExitCode.DONE
+
+
+def counts(*, target: TargetOptions = UNSET, json: JsonOption = False) -> int:
+    """Count the instances of a running engine by job and status, and its messages.
+
+    `perdure stats` counts the rows of a store file, with or without an engine.
+
+    Exit code: 0 done, 2 the command cannot start, 4 no engine answers.
+    """
+    with open_target(target) as found:
+        counted = found.counts()
+    if json:
+        write_json([data_of(counted)])
+    else:
+        rows = tuple((f"{one.kind}:{one.name}", one.status, f"{one.number:,}") for one in counted.instances)
+        write_table(Table(("JOB", "STATUS", "INSTANCES"), rows, frozenset()))
+        write_styled_lines(list(_rest(counted)))
+    return ExitCode.DONE
+
+
+MIN_AGE_MS = 1_000
+"""Counts of this age are no longer of the moment."""
+
+
+def _rest(counted: StoreCounts) -> Iterator[str]:
+    yield f"messages      {_up_to(counted.messages)}"
+    yield f"dead letters  {_up_to(counted.dead_letters)}"
+    if counted.oldest_due is not None:
+        yield f"next alarm    {instant(counted.oldest_due)}"
+    if counted.age_ms >= MIN_AGE_MS:
+        yield f"counted       {age_text(counted.age_ms)}"
+    if not counted.complete:
+        yield "The engine is still counting: these are the instances so far. Run the command again."
+
+
+def age_text(age_ms: int) -> str:
+    """Return how long ago instances were counted.
+
+    >>> age_text(65_400)
+    '1m5s ago'
+    """
+    return f"{format_duration(age_ms // 1_000 * 1_000)} ago"
+
+
+def _up_to(number: int) -> str:
+    return f"{number:,}" if number < MAX_COUNTED else f"{MAX_COUNTED:,} or more"
+
+
+def members(*, target: TargetOptions = UNSET, json: JsonOption = False) -> int:
+    """List the engines that share the store of a running engine. The engine of an owned store lists none.
+
+    Exit code: 0 done, 2 the command cannot start, 4 no engine answers.
+    """
+    with open_target(target) as found:
+        engines = found.members()
+    if not engines:
+        sys.stderr.write("perdure: no engines share this store: the one that answered owns it\n")
+    if json:
+        write_json([data_of(member) for member in engines])
+    elif engines:
+        columns = ("EPOCH", "PROCESS", "SINCE", "LEASE", "SHARE", "SERVES")
+        write_table(Table(columns, tuple(map(_member_row, engines)), frozenset(("SERVES",))))
+    return ExitCode.DONE
+
+
+def _member_row(member: EngineMember) -> tuple[str, ...]:
+    served = ", ".join(f"{job.kind}:{job.name} v{job.state_version}" for job in member.served)
+    lease = f"{member.lease_left_ms / 1_000:.1f} s" if member.lease_left_ms >= 0 else "ended"
+    return str(member.epoch), member.label, instant(member.joined), lease, f"{member.share:.0%}", served
+
+
+def health(*, target: TargetOptions = UNSET, json: JsonOption = False) -> int:
+    """Report the health of a running engine, for supervisors and containers.
+
+    Exit code: 0 it works, also with a problem that it reports (degraded); 1 its store failed; 2 the command cannot
+    start; 4 no engine answers.
+    """
+    with open_target(target) as found:
+        report = found.health()
+    if json:
+        write_json([data_of(report)])
+    else:
+        lines = [f"{report.state}  {report.detail}".rstrip()]
+        if report.max_cache_bytes:
+            lines.append(f"cache  {size_text(report.cache_bytes)} of {size_text(report.max_cache_bytes)}")
+        write_styled_lines(lines)
+    return ExitCode.FAILED if report.state == "failed" else ExitCode.DONE
+
+
+def metrics(*, target: TargetOptions = UNSET) -> int:
+    """Print the metrics of a running engine, as its `/metrics` exposes them.
+
+    Exit code: 0 done, 2 the command cannot start, 3 the engine counts none, 4 no engine answers.
+    """
+    with open_target(target) as found:
+        write_lines(found.metrics().splitlines())
+    return ExitCode.DONE
+
+
+JobArgument: TypeAlias = Annotated[
+    str, Parameter(name="JOB", help="The job, written kind:name, such as task:orders; perdure jobs lists them.")
+]
+
+
+def hold(job: JobArgument, /, *, target: TargetOptions = UNSET, json: JsonOption = False) -> int:
+    """Hold a job: none of its runs begins until `perdure release`, also after a restart. Events are still handled.
+
+    Exit code: 0 done, 2 the command cannot start, 3 the engine does not serve the job, 4 no engine answers.
+    """
+    wanted = job_of(job)
+    with open_target(target) as found:
+        return _print_hold(job, found.hold(wanted), json=json)
+
+
+def release(job: JobArgument, /, *, target: TargetOptions = UNSET, json: JsonOption = False) -> int:
+    """Release a held job. Its overdue alarms fire.
+
+    Exit code: 0 done, 2 the command cannot start, 3 the engine does not serve the job, 4 no engine answers.
+    """
+    wanted = job_of(job)
+    with open_target(target) as found:
+        return _print_hold(job, found.release(wanted), json=json)
+
+
+def job_of(text: str) -> Job:
+    """Return the job of an argument.
+
+    Raises:
+        UsageError: it is not written kind:name.
+    """
+    kind, colon, name = text.partition(":")
+    if not colon or not kind or not name or ":" in name:
+        raise UsageError(f"{text!r} is not a job: write kind:name, such as task:orders")
+    return kind, name
+
+
+def _print_hold(job: str, result: HoldResult, *, json: bool) -> ExitCode:
+    if json:
+        write_json([{"job": job, **data_of(result)}])
+    else:
+        write_lines([f"{job} is {result.hold}{'' if result.changed else ', as before'}"])
+    return ExitCode.DONE

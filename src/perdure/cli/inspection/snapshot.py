@@ -1,0 +1,318 @@
+"""``perdure snapshot``: rows of a real store as a file, for `perdure.testing.check_migrations`.
+
+Of a large store it chooses some rows of every kind, and it removes personal data before a row is written.
+"""
+
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# JSON passes here unchanged, and narrowing it by its class leaves the types of its contents unknown.
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Annotated, Final
+
+import attrs
+import orjson
+from cyclopts import Parameter
+
+from perdure.cli.app_loader import import_app, records_of
+from perdure.cli.inspection import tables
+from perdure.cli.inspection.tables import RowReader, rows_from_outside
+from perdure.cli.options import StoreOption
+from perdure.cli.process import ExitCode, UsageError, write_lines
+from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.redaction import redacted_instance
+from perdure.kinds.workflow.journal import row_of
+from perdure.stores.encryption.records import RecordCipher
+from perdure.stores.postgres.settings import shown_url
+from perdure.stores.snapshots import write_snapshots
+from perdure.stores.sqlite.files import open_private
+from perdure.values.address import Address
+from perdure.values.errors import DefinitionError, InvalidInput, StoreCorrupt, StoreError
+from perdure.values.failure import FailureRecord
+from perdure.values.instance import Claim, Instance
+from perdure.values.secret import why_unreadable
+
+
+def chosen_rows(reader: RowReader, jobs: frozenset[str], each: int) -> Iterator[Instance]:
+    """Yield up to ``each`` rows of every job, version of its state and status, in the order of their creation.
+
+    Args:
+        reader: the store.
+        jobs: of these jobs only, printed ``kind:name``; of all jobs, if empty.
+        each: the maximum number of rows of each.
+    """
+    taken: Counter[tuple[str, int, str]] = Counter()
+    for page in tables.instances(reader):
+        for row in page:
+            if isinstance(row.instance, StoreCorrupt) or not _is_asked_for(row.address, jobs):
+                continue
+            sort = (_job(row.address), row.instance.state_version, row.instance.status)
+            if taken[sort] < each:
+                taken[sort] += 1
+                yield row.instance
+
+
+def _is_asked_for(address: Address, jobs: frozenset[str]) -> bool:
+    return not jobs or _job(address) in jobs
+
+
+def _job(address: Address) -> str:
+    return f"{address.kind}:{address.name}"
+
+
+BLANK: Final = "x"
+
+_FORMS: Final = (
+    (re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "00000000-0000-0000-0000-000000000000"),
+    (re.compile(r"\d{4}-\d\d-\d\d"), "2000-01-01"),
+    (re.compile(r"\d{4}-\d\d-\d\dT\S+"), "2000-01-01T00:00:00+00:00"),
+    (re.compile(r"-?PT[\d.]+S"), "PT0S"),
+    (re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?"), "0"),
+)
+"""The texts of UUIDs, dates, instants, durations and numbers, each with the value that replaces it."""
+
+
+@attrs.frozen
+class Redaction:
+    """Removes personal data. The structure of the JSON is unchanged, so that code can read it.
+
+    The id is replaced by a number, and so is the id of a sender. Messages and tracebacks of errors, run ids, trace
+    contexts and idempotency keys are removed. In states, events and typed errors only the fields in ``keys`` are
+    redacted.
+
+    Attributes:
+        keys: names of fields, at any depth: each character of a text below them is replaced by an ``x``.
+        served: the definitions whose marked secrets are replaced too, by kind and name.
+    """
+
+    keys: Collection[str]
+    served: Mapping[tuple[str, str], AnyDefinition] = attrs.Factory(dict[tuple[str, str], AnyDefinition])
+
+    def row(self, instance: Instance, id_: str) -> Instance:
+        """Redact a row.
+
+        Args:
+            instance: the stored instance.
+            id_: the replacement of its id.
+        """
+        job = self.served.get((instance.address.kind, instance.address.name))
+        if job is not None:
+            instance = redacted_instance(job, instance, hide=_fixed)
+        pending_retry = instance.pending_retry
+        return attrs.evolve(
+            instance,
+            address=attrs.evolve(instance.address, id=id_),
+            state=self._json(instance.state),
+            data=self._json(instance.data),
+            pending_retry=None
+            if pending_retry is None
+            else attrs.evolve(pending_retry, run_id="run", trace=None, error=self._error(pending_retry.error)),
+            claim=self._claim(instance.claim),
+            event_claim=self._claim(instance.event_claim),
+            last_error=None if instance.last_error is None else self._error(instance.last_error),
+            alarm_trace=None,
+        )
+
+    def journal(self, instance: Instance, rows: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        """Redact a journal; None if there is none, or if its definition knows of secrets in it.
+
+        A row is one or more lines, each a JSON value or empty.
+
+        Args:
+            instance: the stored instance.
+            rows: the rows of its journal.
+        """
+        job = self.served.get((instance.address.kind, instance.address.name))
+        if rows is None or (job is not None and job.has_secret_rows(rows)):
+            return None
+        return tuple("\n".join(map(self._json, row.split("\n"))) for row in rows)
+
+    def _claim(self, claim: Claim | None) -> Claim | None:
+        if claim is None:
+            return None
+        return attrs.evolve(
+            claim,
+            run_id="run",
+            trace=None,
+            payload=None if claim.payload is None else self._json(claim.payload),
+            key=None if claim.key is None else BLANK,
+            message_sender=None if claim.message_sender is None else f"{claim.message_sender.rpartition(':')[0]}:1",
+        )
+
+    def _error(self, error: FailureRecord) -> FailureRecord:
+        data = None if error.data is None else self._json(error.data)
+        return attrs.evolve(error, message="", traceback=None, data=data)
+
+    def _json(self, text: str) -> str:
+        """Redact the texts below the chosen keys, also in a state inside another text, as in a frozen batch."""
+        if not text or not self.keys:
+            return text
+        return orjson.dumps(self._below(orjson.loads(text))).decode()
+
+    def _below(self, value: object) -> object:
+        match value:
+            case dict():
+                items: dict[str, object] = value
+                return {key: _blanked(each) if key in self.keys else self._below(each) for key, each in items.items()}
+            case list():
+                return [self._below(each) for each in list[object](value)]
+            case str() if value[:1] in ("{", "["):
+                return self._nested(value)
+            case _:
+                return value
+
+    def _nested(self, text: str) -> str:
+        try:
+            return self._json(text)
+        except orjson.JSONDecodeError:
+            return text
+
+
+def _fixed(value: object) -> object:
+    """Return a value of the same kind that says nothing about the secret, not even its length."""
+    match value:
+        case str():
+            return next((fixed for form, fixed in _FORMS if form.fullmatch(value)), BLANK * 8)
+        case bool() | None:
+            return value and False
+        case int() | float():
+            return type(value)(0)
+        case dict():
+            items: dict[str, object] = value
+            return {f"{_fixed(key)}{at}": _fixed(each) for at, (key, each) in enumerate(items.items())}
+        case list():
+            return [_fixed(each) for each in list[object](value)]
+        case _:
+            return None
+
+
+def _blanked(value: object) -> object:
+    match value:
+        case str():
+            return BLANK * len(value)
+        case dict():
+            items: dict[str, object] = value
+            return {key: _blanked(each) for key, each in items.items()}
+        case list():
+            return [_blanked(each) for each in list[object](value)]
+        case _:
+            return value
+
+
+MAX_EACH = 10_000
+
+SUBSTRING_FROM = 4
+"""The length of ids that are searched within words."""
+
+
+def snapshot(
+    *,
+    store: StoreOption,
+    output: Path,
+    job: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    each: int = 10,
+    redact: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    app: Annotated[str | None, Parameter(env_var="PERDURE_APP")] = None,
+) -> int:
+    """Write some rows of a store to a file, for tests of new code.
+
+    The file contains up to ``--each`` rows of every job, version of its state and status, with their journals. Ids are
+    replaced by numbers, except those of workflows that name steps after them, such as their children; messages and
+    tracebacks of errors, run ids and idempotency keys are removed. States are written unchanged, except for the
+    redacted fields and, with ``--app``, the values that its definitions mark as secret: a journal that has such values
+    is left out. Like `perdure check`, the command reads the store without a lock, also while an engine owns it.
+
+    Exit code: 0 the file is written, 2 it cannot be.
+
+    Parameters
+    ----------
+    store
+        The store, such as sqlite:///jobs.db or postgresql://user@host/database.
+    output
+        The file to write. It must not exist.
+    job
+        Include this job only, written kind:name. May be repeated.
+    each
+        The maximum number of rows of each job, version and status, 1 to 10,000.
+    redact
+        The name of a field of a state, an event or an error, at any depth: each character of a text below it is
+            replaced by an x. May be repeated.
+    app
+        The app, written MODULE:APP, whose keys decrypt the store, and whose definitions mark secrets. A secret is
+            replaced by a fixed value of the same kind, such as 0 or xxxxxxxx.
+    """
+    if not 1 <= each <= MAX_EACH:
+        raise UsageError(f"--each {each}: expected a number from 1 to {MAX_EACH}")
+    redaction, records = Redaction(frozenset(redact)), None
+    if app is not None:
+        code = import_app(app)
+        redaction, records = Redaction(frozenset(redact), code.served), records_of(code)
+    try:
+        with rows_from_outside(store) as reader:
+            chosen = [_decrypted(row, records) for row in chosen_rows(reader, frozenset(job), each)]
+            bodies = [_journal(reader, row, records) for row in chosen]
+        rows = [redaction.row(row, id_) for row, id_ in zip(chosen, _ids(chosen, bodies), strict=True)]
+        shown = [redaction.journal(row, found) for row, found in zip(chosen, bodies, strict=True)]
+        journals = {str(row.address): each for row, each in zip(rows, shown, strict=True) if each is not None}
+        if not rows:
+            of = f" of {', '.join(job)}" if job else ""
+            raise UsageError(f"{shown_url(store)} contains no instance{of}; nothing is written")
+        with os.fdopen(open_private(output, os.O_WRONLY | os.O_EXCL), "wb") as file:
+            file.write(write_snapshots(rows, journals))
+    except (DefinitionError, StoreError) as error:
+        raise UsageError(str(error)) from error
+    except OSError as error:
+        raise UsageError(f"{output} cannot be written: {error}") from error
+    write_lines([f"{output}: {len(rows)} {'row' if len(rows) == 1 else 'rows'}"])
+    return ExitCode.DONE
+
+
+def _ids(rows: Sequence[Instance], bodies: Sequence[tuple[str, ...] | None]) -> Iterator[str]:
+    """Yield the ids in the file: numbers, but for a journal whose steps have names with the id, so that it replays."""
+    kept = [
+        row.address.id if _names(row.address.id, journal or ()) else None
+        for row, journal in zip(rows, bodies, strict=True)
+    ]
+    numbers = (number for number in map(str, count(1)) if number not in kept)
+    return (next(numbers) if id_ is None else id_ for id_ in kept)
+
+
+def _names(id_: str, journal: Sequence[str]) -> bool:
+    """Return whether the name of a step contains an id; a short id must be a whole word: many words contain ``o``."""
+    pattern = re.compile(re.escape(id_) if len(id_) >= SUBSTRING_FROM else rf"(?<!\w){re.escape(id_)}(?!\w)")
+    return any(pattern.search(_name(body)) for body in journal)
+
+
+def _name(body: str) -> str:
+    try:
+        return row_of(body).name
+    except InvalidInput:  # a row of a kind of your own, or of another version
+        return ""
+
+
+def _journal(reader: RowReader, row: Instance, records: RecordCipher | None) -> tuple[str, ...] | None:
+    """Read the journal of a row; None if it has none, or changed meanwhile."""
+    found = tables.journal(reader, row) if row.journal_length else None
+    if found is None or records is None:
+        return found
+    return records.journal(found, str(row.address), 0)
+
+
+def _decrypted(row: Instance, records: RecordCipher | None) -> Instance:
+    """Decrypt a row.
+
+    Raises:
+        UsageError: it is encrypted, and the app does not have its key.
+    """
+    found = row if records is None else records.instance(row)
+    for text in (found.state, found.data):
+        problem = why_unreadable(text)
+        if problem is not None:
+            raise UsageError(f"{row.address}: {problem}; name the app that has the keys: --app MODULE:APP")
+    return found

@@ -1,0 +1,170 @@
+"""What commands print: tables, styled lines, sizes, and JSON.
+
+A terminal gets colours, anything else aligned text. Every character that is not printable is escaped.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, cast
+
+import attrs
+import orjson
+
+from perdure.cli.process import write_lines
+from perdure.values.excerpt import one_line
+
+STYLES: Final = {
+    "scheduled": "green",
+    "queued": "blue",
+    "idle": "bright_black",
+    "running": "cyan",
+    "done": "bright_black",
+    "retrying": "yellow",
+    "paused": "magenta",
+    "parked": "bold red",
+    "left": "bold red",
+    "orphaned": "bold red",
+    "ok": "green",
+    "warning": "yellow",
+    "problem": "bold red",
+    "needs a version": "bold red",
+    "web tier first": "yellow",
+    "engines first": "yellow",
+    "compatible": "green",
+}
+"""The colours of a status, and of a finding."""
+
+
+@attrs.frozen
+class Table:
+    """Rows of texts. Characters that are not printable are escaped when it is written.
+
+    Attributes:
+        columns: the headings.
+        rows: one text for each heading.
+        folded: the columns whose texts a narrow terminal folds; it shows the others in full.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    folded: frozenset[str] = frozenset()
+
+    def without_empty(self, column: str) -> Table:
+        """Return the table without a column, if no row has a text there."""
+        at = self.columns.index(column)
+        if any(row[at] for row in self.rows):
+            return self
+        rows = tuple(row[:at] + row[at + 1 :] for row in self.rows)
+        return attrs.evolve(self, columns=self.columns[:at] + self.columns[at + 1 :], rows=rows)
+
+    def lines(self, *, heading: bool = True) -> Iterator[str]:
+        """Return aligned lines.
+
+        >>> list(Table(("ID", "STATUS"), (("o-1", "idle"), ("order-2", "paused"))).lines())
+        ['ID       STATUS', 'o-1      idle', 'order-2  paused']
+        """
+        rows = [*([self.columns] if heading else []), *self.rows]
+        shown = [tuple(one_line(cell) for cell in row) for row in rows]
+        widths = [max(len(row[at]) for row in shown) for at in range(len(self.columns))] if shown else []
+        for row in shown:
+            yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def write_table(table: Table, *, heading: bool = True) -> None:
+    """Write a table to standard output.
+
+    Args:
+        table: the table.
+        heading: whether to write the headings; a page of a long list has them if they differ from those above it.
+    """
+    if sys.stdout.isatty():
+        _write_styled(table, heading=heading)
+    else:
+        write_lines(table.lines(heading=heading))
+
+
+def write_fields(fields: Sequence[tuple[str, str]]) -> None:
+    """Write names and values, one pair a line."""
+    width = max((len(name) for name, _ in fields), default=0)
+    write_lines(f"{name.ljust(width)}  {value}".rstrip() for name, value in fields)
+
+
+def _write_styled(table: Table, *, heading: bool) -> None:
+    from rich.console import Console  # noqa: PLC0415 - only on a terminal
+    from rich.table import Table as Styled  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    styled = Styled(box=None, pad_edge=False, show_header=heading, header_style="bold")
+    for column in table.columns:
+        styled.add_column(Text(column), overflow="fold", no_wrap=column not in table.folded)
+    for row in table.rows:
+        styled.add_row(*(Text(one_line(cell), style=STYLES.get(cell.partition(" (")[0], "")) for cell in row))
+    Console().print(styled)
+
+
+LINE_STYLES: Final = {
+    "+": "green",
+    "-": "red",
+    "~": "yellow",
+    "ok": "green",
+    "warning": "yellow",
+    "problem": "bold red",
+}
+"""The colour of a line, by its first word."""
+
+
+def write_styled_lines(lines: Iterable[str]) -> None:
+    """Write lines, with every character escaped that is not printable."""
+    if not sys.stdout.isatty():
+        write_lines(lines)
+        return
+    from rich.console import Console  # noqa: PLC0415 - only on a terminal
+    from rich.text import Text  # noqa: PLC0415
+
+    console = Console(soft_wrap=True)
+    for line in lines:
+        console.print(
+            Text(one_line(line), style=LINE_STYLES.get(line.split(maxsplit=1)[0] if line.strip() else "", ""))
+        )
+
+
+MIB: Final = 1024 * 1024
+
+
+def size_text(size_bytes: int) -> str:
+    """Print a size in MiB, or in KiB below one MiB.
+
+    >>> [shown(size) for size in (5_242_880, 73_728, 1, 0)]
+    ['5.0 MiB', '72 KiB', '1 KiB', '0']
+    """
+    if size_bytes >= MIB:
+        return f"{size_bytes / MIB:,.1f} MiB"
+    return f"{-(-size_bytes // 1024)} KiB" if size_bytes else "0"
+
+
+def write_json(values: Iterable[object]) -> None:
+    r"""Write JSON-able values, each on a line of its own, with every character escaped that is not printable.
+
+    >>> write_json([{"id": "\x1b[31m\n\x9b"}])
+    {"id":"\u001b[31m\n\u009b"}
+    """
+    sys.stdout.write("".join(f"{_printable(orjson.dumps(value).decode())}\n" for value in values))
+
+
+def _printable(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in text)
+
+
+def object_of(value: object) -> dict[str, Any] | None:
+    """Return a JSON object; None if the value is something else."""
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else None
+
+
+def array_of(value: object) -> list[Any] | None:
+    """Return a JSON array; None if the value is something else."""
+    return value if isinstance(value, list) else None  # pyright: ignore[reportUnknownVariableType] - of any values

@@ -1,1 +1,0 @@
-"""``perdure snapshot``: writes chosen rows of a store, without personal data, for tests of new code."""

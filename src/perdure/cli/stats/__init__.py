@@ -1,1 +1,0 @@
-"""``perdure stats``: counts and file size of a store."""

@@ -1,1 +1,0 @@
-"""``perdure verify``: check every page and every row of a store, without the user's code."""
