@@ -9,7 +9,7 @@ from returns.result import Failure, Result, Success
 from perdure.examples.mail import MailBounced
 from perdure.examples.shop.jobs import orders
 from perdure.examples.shop.order import OrderLine, ShopOrder
-from perdure.examples.shop.payments import PaymentDeclined, PaymentError, PaymentsDown
+from perdure.examples.shop.services import PaymentDeclined, PaymentError, PaymentsDown
 from perdure.testing import Fail
 from perdure.testing.machine import InstanceView, JobMachine
 

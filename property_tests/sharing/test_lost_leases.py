@@ -18,7 +18,7 @@ from perdure.stores.contract import Store
 from perdure.stores.memory import SharedMemoryBackend
 from perdure.stores.shares import Members, Served
 from perdure.stores.values import Query
-from perdure.telemetry.function_sink import on_event
+from perdure.telemetry import on_event
 from perdure.values.errors import StoreError
 from perdure.values.live_event import LeaseLost
 from perdure.values.transition import Transition

@@ -9,9 +9,16 @@ import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.telemetry.tracker.delivery import Advance, Blocked, Send, delivery
-from perdure.telemetry.tracker.payload import Outgoing, body_of
-from perdure.telemetry.tracker.response import EventsAccepted, EventsRefused
+from perdure.telemetry.tracker.batches import (
+    Advance,
+    Blocked,
+    EventsAccepted,
+    EventsRefused,
+    Outgoing,
+    Send,
+    body_of,
+    delivery,
+)
 
 
 def page_of(sizes: list[int]) -> list[Outgoing]:

@@ -12,7 +12,7 @@ from perdure import App, TaskContext
 from perdure.examples.mail import MailBounced
 from perdure.examples.shop.jobs import orders, work
 from perdure.examples.shop.order import Cancel, NotPossible, OrderLine, Pay, Place, Ship, ShopOrder
-from perdure.examples.shop.payments import PaymentDeclined, PaymentError, PaymentsDown
+from perdure.examples.shop.services import PaymentDeclined, PaymentError, PaymentsDown
 from perdure.testing import Crash, Fail, Fault, HookContext, hook_context, run_with_redelivery, simulate
 from perdure.values.errors import Rejected
 

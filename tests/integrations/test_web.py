@@ -23,7 +23,7 @@ from starlette.testclient import TestClient
 
 from perdure import App, Client, Decision, Task
 from perdure.integrations import fastapi, litestar, starlette
-from perdure.integrations.problem import problem_response
+from perdure.integrations.web import problem_response
 from perdure.kinds.task import TaskHandle
 from perdure.server.api import EngineApi, asgi
 from perdure.values.errors import Rejected

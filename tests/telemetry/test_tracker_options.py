@@ -6,8 +6,7 @@ import pytest
 
 from perdure.stores.rows import logged_event
 from perdure.telemetry.tracker import tracker
-from perdure.telemetry.tracker.payload import outgoing
-from perdure.telemetry.tracker.response import (
+from perdure.telemetry.tracker.batches import (
     EventsAccepted,
     EventsRefused,
     Misconfigured,
@@ -15,6 +14,7 @@ from perdure.telemetry.tracker.response import (
     Response,
     Unavailable,
     judge,
+    outgoing,
 )
 from perdure.values.errors import DefinitionError
 

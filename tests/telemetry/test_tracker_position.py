@@ -11,7 +11,7 @@ from returns.result import Success
 from perdure.programs.future import settled
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.stores.values import Cursor, LoggedEvent
-from perdure.telemetry.tracker.position import AT_ONCE, LogPage, Position
+from perdure.telemetry.tracker.exporter import EVENTS_PER_READ, LogPage, Position
 from perdure.values.event import JobStarted
 
 
@@ -63,23 +63,23 @@ def test_a_page_is_consecutive_and_says_whether_the_log_ends(
     numbers = [each.sequence for each in page.events]
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers))) if numbers else True
     assert len(numbers) <= limit
-    assert max(log.reads) <= AT_ONCE
+    assert max(log.reads) <= EVENTS_PER_READ
     rest = [each for each in log.events if not numbers or each > numbers[-1]]
     assert page.end == "not_reached" or not rest
     assert page.end == "reached" or rest or len(numbers) == limit
 
 
 def test_a_page_goes_over_numbers_that_no_event_has() -> None:
-    log = Log(3 * AT_ONCE, 0, 0)
+    log = Log(3 * EVENTS_PER_READ, 0, 0)
     log.events = [7 * each for each in log.events]
     log.cursor = lambda name: settled(Success(Cursor(sequence=0, last=0)))  # type: ignore[method-assign]
-    page = page_of(log, limit=2 * AT_ONCE)
-    assert [each.sequence for each in page.events] == log.events[: 2 * AT_ONCE]
+    page = page_of(log, limit=2 * EVENTS_PER_READ)
+    assert [each.sequence for each in page.events] == log.events[: 2 * EVENTS_PER_READ]
 
 
 def test_events_that_retention_deletes_between_two_reads_are_left_to_the_next_page() -> None:
-    page = page_of(Log(90, AT_ONCE + 5, after_reads=1), limit=70)
-    assert [each.sequence for each in page.events] == list(range(1, AT_ONCE + 1))
+    page = page_of(Log(90, EVENTS_PER_READ + 5, after_reads=1), limit=70)
+    assert [each.sequence for each in page.events] == list(range(1, EVENTS_PER_READ + 1))
     assert page.end == "not_reached"
 
 

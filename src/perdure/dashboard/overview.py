@@ -28,7 +28,7 @@ from perdure.dashboard.components import (
 from perdure.dashboard.frame import Frame, Page
 from perdure.engine.sinks import InFlight
 from perdure.stores.values import Health
-from perdure.telemetry.activity import Minute, Trouble
+from perdure.telemetry.activity import Minute, RecentFailure
 from perdure.values.address import Address
 from perdure.values.instance import Instance
 from perdure.values.listings import LISTED_STATUSES, MAX_COUNTED, EngineMember, ListedStatus
@@ -121,7 +121,7 @@ class Overview:
     jobs: tuple[CountedJob, ...]
     complete: bool
     minutes: tuple[Minute, ...]
-    troubles: tuple[Trouble, ...]
+    troubles: tuple[RecentFailure, ...]
     overdue: tuple[Overdue, ...]
     messages: int
     dead_letters: int
@@ -247,7 +247,7 @@ def _cell(frame: Frame, job: CountedJob, each: ListedStatus) -> h.Node:
     return h.a(href=url, aria_label=f"{number} {each} instances of {job.kind}:{job.name}")[f"{number:,}"]
 
 
-def _troubles(frame: Frame, troubles: Sequence[Trouble]) -> h.Element:
+def _troubles(frame: Frame, troubles: Sequence[RecentFailure]) -> h.Element:
     rows = [
         h.tr[
             h.td[moment(frame, each.at_ms)],

@@ -1,1 +1,1 @@
-"""The three example jobs of the README, the tutorial and ``perdure demo``."""
+"""The example jobs of the README, the tutorial and ``perdure demo``, and a web shop."""

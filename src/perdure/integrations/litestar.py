@@ -13,8 +13,7 @@ from litestar.di import NamedDependency, Provide
 from litestar.plugins import InitPlugin
 
 from perdure.client.client import Client
-from perdure.integrations.open_client import OpenClient
-from perdure.integrations.problem import problem_response
+from perdure.integrations.web import OpenClient, problem_response
 from perdure.values.errors import PerdureError
 
 DEPENDENCY: Final = "jobs"

@@ -11,8 +11,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from perdure.client.client import Client
-from perdure.integrations.open_client import OpenClient
-from perdure.integrations.problem import problem_response
+from perdure.integrations.web import OpenClient, problem_response
 from perdure.values.errors import DefinitionError, PerdureError
 
 STATE: Final = "perdure"

@@ -101,7 +101,7 @@ def counted(minute: Minute, event: AnyEvent, /) -> Minute:
 
 
 @attrs.frozen(kw_only=True)
-class Trouble:
+class RecentFailure:
     """A recent failure.
 
     Attributes:
@@ -121,20 +121,20 @@ class Trouble:
     message: str = ""
 
 
-def trouble_in(event: AnyEvent, /) -> Trouble | None:
+def failure_in(event: AnyEvent, /) -> RecentFailure | None:
     """Return the failure that an event reports, or None."""
     match event:
         case JobFailed(error=error) | JobRetryExhausted(error=error) | MessageDeadLettered(error=error):
             text = error.message
-            return Trouble(
+            return RecentFailure(
                 at_ms=event.at_ms, address=event.address, type=event.type, error=error.error_type, message=text
             )
         case JobLeft():
-            return Trouble(
+            return RecentFailure(
                 at_ms=event.at_ms, address=event.address, type=event.type, error=event.error_type, message=event.detail
             )
         case JobParked():
-            return Trouble(
+            return RecentFailure(
                 at_ms=event.at_ms, address=event.address, type=event.type, error=event.reason, message=event.detail
             )
         case _:
@@ -170,7 +170,7 @@ class Activity:
 
     name: str = "activity"
     _minutes: deque[Minute] = attrs.Factory(lambda: deque[Minute](maxlen=KEPT_MINUTES))
-    _troubles: deque[Trouble] = attrs.Factory(lambda: deque[Trouble](maxlen=KEPT_FAILURES))
+    _troubles: deque[RecentFailure] = attrs.Factory(lambda: deque[RecentFailure](maxlen=KEPT_FAILURES))
     _steps: dict[str, dict[tuple[str, str], int]] = attrs.Factory(dict[str, dict[tuple[str, str], int]])
 
     @asynccontextmanager
@@ -192,7 +192,7 @@ class Activity:
             last = Minute(start_ms=start_ms)
             self._minutes.append(last)
         self._minutes[-1] = counted(last, event)
-        trouble = trouble_in(event)
+        trouble = failure_in(event)
         if trouble is not None:
             self._troubles.append(trouble)
         step = step_of(event)
@@ -212,7 +212,7 @@ class Activity:
         return tuple(known.get(start_ms) or Minute(start_ms=start_ms) for start_ms in starts)
 
     @property
-    def troubles(self) -> tuple[Trouble, ...]:
+    def troubles(self) -> tuple[RecentFailure, ...]:
         """The newest failures, the newest first, at most 20."""
         return tuple(reversed(self._troubles))
 

@@ -16,7 +16,7 @@ from perdure import (
     Workflow,
     every,
 )
-from perdure.examples.mail import HasMailer, MailBounced
+from perdure.examples.mail import HasMailer, MailBounced, Receipt, receipts_with, welcome_with
 from perdure.examples.order_processor import (
     IllegalTransition,
     Order,
@@ -26,7 +26,6 @@ from perdure.examples.order_processor import (
     on_order_event,
     order_processor,
 )
-from perdure.examples.receipts import Receipt, receipts_with
 from perdure.examples.token_refresher import (
     Alerting,
     AuthError,
@@ -44,7 +43,6 @@ from perdure.examples.webhook_batcher import (
     flush,
     webhook_batcher,
 )
-from perdure.examples.welcome import welcome_with
 from perdure.values.times import Duration
 
 

@@ -8,9 +8,8 @@ from datetime import timedelta
 import attrs
 
 from perdure.cli.demo.paced_jobs import Pace
+from perdure.examples.mail import MAILS, Receipt, receipt_text, welcome_text
 from perdure.examples.order_processor import Patience
-from perdure.examples.receipts import Receipt, receipt_text
-from perdure.examples.welcome import MAILS, welcome_text
 
 USUAL_SECONDS = 20.0
 

@@ -47,8 +47,8 @@ from perdure.client.calls import attempt
 from perdure.client.client import Client, gateway_of
 from perdure.client.local_gateway import engine_of
 from perdure.examples.incoming import IncomingOrder, IncomingWebhook
+from perdure.examples.mail import Receipt
 from perdure.examples.order_processor import IllegalTransition, Order
-from perdure.examples.receipts import Receipt
 from perdure.examples.token_refresher import TokenState
 from perdure.examples.webhook_batcher import Batch
 from perdure.jobs.definition import EventError

@@ -3,8 +3,7 @@
 Two web processes and one engine run it.
 
 - ``order``: the state machine of an order, pure;
-- ``payments``: the payment provider, a service with typed errors;
+- ``services``: the payment provider, and stand-ins for it and the mail server;
 - ``jobs``: the job, and the app that ``perdure run`` serves;
-- ``providers``: stand-ins for the payment provider and the mail server;
 - ``web``: the HTTP interface.
 """

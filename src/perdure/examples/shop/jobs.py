@@ -16,14 +16,14 @@ from perdure.examples.shop.order import (
     declined,
     paid,
 )
-from perdure.examples.shop.payments import (
+from perdure.examples.shop.services import (
     HasPayments,
     PaymentDeclined,
     PaymentError,
     charge,
+    open_providers,
     refund,
 )
-from perdure.examples.shop.providers import open_providers
 
 
 class ShopServices(HasPayments, HasMailer, Protocol):

@@ -1,28 +1,21 @@
 """The shop over HTTP, in as many web processes as you like; one engine does the work.
 
-A browser repeats a request with the same ``Idempotency-Key`` until it has a response:
-the engine applies it once, through whichever web process the repeats arrive.
+The bodies of requests and responses are models, which check the input.
 """
 
 from __future__ import annotations
 
 import os
+from datetime import datetime
 from functools import partial
 from typing import Annotated, TypeAlias
 from uuid import UUID, uuid5
 
 from fastapi import APIRouter, FastAPI, Header, HTTPException, Query, Response
+from pydantic import BaseModel, Field
 from returns.result import Failure, Success
 
 from perdure import attempt
-from perdure.examples.shop.forms import (
-    HistoryEntry,
-    NewCancellation,
-    NewOrder,
-    NewPayment,
-    OrderPage,
-    WaitingOrder,
-)
 from perdure.examples.shop.jobs import orders
 from perdure.examples.shop.order import (
     Cancel,
@@ -32,12 +25,66 @@ from perdure.examples.shop.order import (
     Pay,
     Place,
     ShopOrder,
+    Stage,
 )
 from perdure.integrations.fastapi import Jobs, handle_errors, lifespan
-from perdure.integrations.open_client import OpenClient
+from perdure.integrations.web import OpenClient
 from perdure.remote import connect
 from perdure.values.errors import Rejected
 from perdure.values.times import Duration
+
+
+class NewLine(BaseModel):
+    """One article of a new order."""
+
+    article: str = Field(min_length=1, max_length=200)
+    quantity: int = Field(ge=1, le=1_000)
+    price_cents: int = Field(ge=0, le=10_000_000)
+
+
+class NewOrder(BaseModel):
+    """The body of ``POST /orders``."""
+
+    customer: str = Field(min_length=3, max_length=320)
+    lines: list[NewLine] = Field(min_length=1, max_length=100)
+
+
+class NewPayment(BaseModel):
+    """The body of ``POST /orders/{id}/payment``."""
+
+    card: str = Field(min_length=1, max_length=200)
+
+
+class NewCancellation(BaseModel):
+    """The body of ``POST /orders/{id}/cancellation``."""
+
+    reason: str = Field(min_length=1, max_length=1_000)
+
+
+class OrderPage(BaseModel):
+    """An order as its customer sees it."""
+
+    id: UUID
+    stage: Stage
+    total_cents: int
+    tracking: str
+    note: str
+
+
+class HistoryEntry(BaseModel):
+    """One event in the history of an order."""
+
+    sequence: int
+    at: datetime
+    type: str
+
+
+class WaitingOrder(BaseModel):
+    """An order that waits for its payment."""
+
+    id: str
+    due: datetime | None
+
 
 SHOP = UUID("a0c7bbd2-52a2-5b0c-9b0e-0b6b3a5b5f10")
 """The namespace of the order ids."""

@@ -1,36 +1,200 @@
-"""The loop that exports the log: reads a page, sends it, moves the position."""
+"""The loop that exports the log: reads a page, sends it, and moves the position, which the store keeps."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, Literal, assert_never
+from uuid import UUID
 
 import attrs
+from returns.future import FutureResult
+from returns.result import Result, Success
 
 from perdure.engine.loops.waker import Waker
-from perdure.engine.sinks import SinkLag
+from perdure.engine.sinks import OnEvent, SinkLag
+from perdure.programs.future import answer_of
 from perdure.runtime.record import Runtime, SpawnedTask
 from perdure.runtime.tasks import ended
-from perdure.stores.values import LoggedEvent
-from perdure.telemetry.tracker.delivery import Advance, Blocked, Send, Step, delivery
-from perdure.telemetry.tracker.endpoint import Endpoint
-from perdure.telemetry.tracker.options import TrackerOptions
-from perdure.telemetry.tracker.payload import Outgoing, outgoing
-from perdure.telemetry.tracker.position import Position
-from perdure.telemetry.tracker.response import EventsAccepted, EventsRefused
-from perdure.telemetry.tracker.retries import GaveUp, Retries
-from perdure.values.event import EventHeader
-from perdure.values.excerpt import excerpt
+from perdure.stores.contract import CursorOperation, EventsOperation, MoveCursorOperation
+from perdure.stores.values import Cursor, LoggedEvent
+from perdure.telemetry.tracker.batches import (
+    Advance,
+    Blocked,
+    EventsAccepted,
+    EventsRefused,
+    Outgoing,
+    Send,
+    Step,
+    delivery,
+    outgoing,
+)
+from perdure.telemetry.tracker.endpoint import Endpoint, GaveUp, Retries
+from perdure.telemetry.tracker.options import Start, TrackerOptions
+from perdure.values.event import EventHeader, EventsDropped
+from perdure.values.excerpt import excerpt, fields_in_line
 from perdure.values.live_event import AnyEvent
 from perdure.wire.engine_info import installed_version
 
-PROBED = 100
+EVENTS_PER_READ = 20
+"""The number of events that the tracker reads at once: commits wait for that read."""
+
+
+@attrs.frozen
+class LogPage:
+    """Some events after the position.
+
+    Attributes:
+        events: the events, in order.
+        end: whether they reach the end of the log.
+    """
+
+    __repr__ = fields_in_line
+
+    events: tuple[LoggedEvent, ...]
+    end: Literal["reached", "not_reached"]
+
+
+@attrs.define(kw_only=True)
+class Position:
+    """The position, and the operations of the store, each repeated until it succeeds.
+
+    Every method raises `GaveUp` if its operation fails while the sink is closing.
+
+    Attributes:
+        name: the name of the position.
+        runtime: the only interface to time and ids.
+        retries: waits after failures.
+        events: reads the log.
+        cursor: reads the position.
+        move_cursor: moves the position.
+        report: tells other sinks of the events that a move logs.
+        moved_by: ``one`` tracker, or those of ``several`` engines on a shared store.
+        done: the number up to which the log is exported, or not selected.
+        stored: the position in the store.
+    """
+
+    name: str
+    runtime: Runtime
+    retries: Retries
+    events: EventsOperation
+    cursor: CursorOperation
+    move_cursor: MoveCursorOperation
+    report: OnEvent
+    moved_by: Literal["one", "several"] = "one"
+    done: int = 0
+    stored: int = 0
+
+    async def locate(self, start: Start) -> int:
+        """Read the position, or store the first one; return the end of the log."""
+        found = await self._repeated(lambda: self.cursor(self.name))
+        if found.sequence is not None:
+            self.done = self.stored = found.sequence
+        else:
+            oldest = () if start == "now" else await self._repeated(lambda: self.events(0, 1))
+            await self.move(oldest[0].sequence - 1 if oldest else found.last)
+        return int(found.last)
+
+    async def follow(self) -> None:
+        """Continue where the tracker of another engine has moved the position to."""
+        if self.moved_by == "several":
+            found: Cursor = await self._repeated(lambda: self.cursor(self.name))
+            if found.sequence is not None and found.sequence > self.done:
+                self.done = self.stored = found.sequence
+
+    async def read(self, limit: int) -> LogPage:
+        """Read the events after the position, some at a time: commits run in between.
+
+        The page ends before a gap: retention may have deleted the events between two reads, and the next page reports
+        that.
+        """
+        found: tuple[LoggedEvent, ...] = ()
+        while len(found) < limit:
+            wanted, after = min(EVENTS_PER_READ, limit - len(found)), found[-1].sequence if found else self.done
+            part: tuple[LoggedEvent, ...] = await self._repeated(partial(self.events, after, wanted))
+            if found and part and await self._lost(after, part[0].sequence):
+                break
+            found += part
+            if len(part) < wanted:
+                return LogPage(found, "reached")
+        return LogPage(found, "not_reached")
+
+    async def move(self, done: int, *dropped: EventsDropped) -> None:
+        """Move the position in the store, and log what was dropped on the way."""
+        await self._repeated(lambda: self.move_cursor(self.name, done, dropped))
+        self.done = self.stored = done
+        for event in dropped:
+            self.report(event)
+
+    async def _lost(self, done: int, first: int) -> int:
+        """Return how many events between two numbers retention deleted. Not every gap is a loss."""
+        if first <= done + 1:
+            return 0
+        found: Cursor = await self._repeated(lambda: self.cursor(self.name))
+        return min(first - done - 1, found.deleted)
+
+    async def move_over_deleted(self, first: int) -> None:
+        """Move to the oldest event of the log, and report the events before it that retention deleted.
+
+        Args:
+            first: the number of the first event that was read.
+        """
+        count = await self._lost(self.done, first)
+        if not count:
+            return
+        fix = "keep the log for longer: Limits(history_retention=..., history_events=...)"
+        self.retries.log("error", "retention deleted events before the tracker exported them", count=count, fix=fix)
+        detail = f"sequence {self.done + 1} to {first - 1}"
+        dropped = self._dropped(f"sink:{self.name}:retention", count, "retention", detail)
+        await self.move(first - 1, dropped)
+
+    async def move_past_refused(self, done: int, skipped: tuple[tuple[Outgoing, str], ...]) -> None:
+        """Move the position over events that the endpoint refuses, and report each, except reports of this kind."""
+        reports: list[EventsDropped] = []
+        for event, reason in skipped:
+            self.retries.log(
+                "error",
+                "tracker skipped an event that the endpoint refuses",
+                event_id=event.event_id,
+                type=event.type,
+                address=event.address,
+                reason=reason,
+            )
+            if event.type != EventsDropped.type:  # an endpoint that knows no such event would get ever more of them
+                detail = f"{event.type} {event.event_id}: {reason}"
+                reports.append(self._dropped(event.address, 1, "refused", detail))
+        await self.move(done, *reports)
+
+    def _dropped(self, address: str, count: int, reason: Literal["retention", "refused"], detail: str) -> EventsDropped:
+        return EventsDropped(
+            event_id=str(UUID(int=self.runtime.new_id())),
+            at_ms=self.runtime.now_ms(),
+            address=address,
+            sink=self.name,
+            count=count,
+            reason=reason,
+            detail=detail,
+        )
+
+    async def _repeated(self, operation: Callable[[], FutureResult[Any, Any]]) -> Any:  # the value of the operation
+        failures = 0
+        while True:
+            found: Result[Any, Any] = await answer_of(operation())
+            if isinstance(found, Success):
+                if failures:
+                    self.retries.recovered()
+                return found.unwrap()
+            failures += 1
+            await self.retries.wait(failures, "tracker cannot use the store; it retries", excerpt(found.failure()))
+
+
+MAX_PROBED_EVENTS = 100
 """The number of events that the tracker reads to find one that the endpoint accepts."""
 
-AT_ONCE = 10
+EVENTS_PER_ENCODING = 10
 """The number of events that the tracker encodes at once, in about 200 µs."""
 
-UNSAVED = 1_000
+MAX_UNSAVED_EVENTS = 1_000
 """The number of events that are not selected after which their position is stored."""
 
 
@@ -138,7 +302,9 @@ class Exporter:
         while True:
             self._told = 0
             await position.follow()
-            limit = max(self.options.batch_size, PROBED) if self._probing == "yes" else self.options.batch_size
+            limit = (
+                max(self.options.batch_size, MAX_PROBED_EVENTS) if self._probing == "yes" else self.options.batch_size
+            )
             page = await position.read(limit)
             events, at_end = page.events, page.end == "reached"
             if not events:
@@ -158,7 +324,7 @@ class Exporter:
         last, chosen = page[-1].sequence, await self._selected(page)
         if chosen:
             await self._deliver(chosen)
-        elif last - self.position.stored >= UNSAVED:
+        elif last - self.position.stored >= MAX_UNSAVED_EVENTS:
             await self.position.move(last)
         else:
             self.position.done = last
@@ -171,7 +337,7 @@ class Exporter:
         encoded: list[Outgoing] = []
         for each, done in zip(chosen, ends, strict=True):
             encoded.append(outgoing(each, done=done, origin=self._origin))
-            if len(encoded) % AT_ONCE == 0:
+            if len(encoded) % EVENTS_PER_ENCODING == 0:
                 await self.runtime.sleep(0)
         return encoded
 

@@ -1,7 +1,6 @@
-"""Stand-ins for the payment provider and the mail server: each appends to a file.
+"""The payment provider: a service of the shop, with typed errors.
 
-A real shop calls the interfaces of its providers here. These keep the calls that they
-have seen, as real providers keep idempotency keys, and so does the next process.
+There are stand-ins for it and for the mail server: each appends to a file.
 """
 
 from __future__ import annotations
@@ -10,14 +9,72 @@ import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Protocol, TypeAlias
 
 import orjson
 from attrs import define, field, frozen
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
+from perdure import effect
 from perdure.examples.mail import MailBounced
-from perdure.examples.shop.payments import PaymentDeclined, PaymentError, PaymentsDown
+
+
+@frozen
+class PaymentDeclined:
+    """The bank refused the card: a retry with this card cannot succeed."""
+
+    reason: str
+
+
+@frozen
+class PaymentsDown:
+    """The provider did not respond: a retry may succeed."""
+
+    detail: str
+
+
+PaymentError: TypeAlias = PaymentDeclined | PaymentsDown
+
+
+class Payments(Protocol):
+    """A payment provider. A repeat with the key of an earlier call changes nothing."""
+
+    async def charge(
+        self, key: str, card: str, cents: int
+    ) -> Result[str, PaymentError]:
+        """Charge a card; return the receipt, the same for a repeat."""
+        ...
+
+    async def refund(self, key: str, receipt: str) -> Result[None, PaymentsDown]:
+        """Return the money of a receipt."""
+        ...
+
+
+class HasPayments(Protocol):
+    """Services with a payment provider."""
+
+    @property
+    def payments(self) -> Payments:
+        """The payment provider."""
+        ...
+
+
+@effect
+async def charge(
+    services: HasPayments, key: str, card: str, cents: int
+) -> Result[str, PaymentError]:
+    """Charge a card once for each key."""
+    return await services.payments.charge(key, card, cents)
+
+
+@effect
+async def refund(
+    services: HasPayments, key: str, receipt: str
+) -> Result[None, PaymentsDown]:
+    """Return the money of a receipt once for each key."""
+    return await services.payments.refund(key, receipt)
+
 
 DECLINED_CARD = "card-declined"
 """The token of a card that is always declined."""

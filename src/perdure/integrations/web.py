@@ -1,10 +1,11 @@
-"""The response of a web application for an error of perdure."""
+"""What the integrations of web frameworks share: the function that opens a client, and the response for an error."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final, TypeAlias
 
 import attrs
 import orjson
@@ -12,6 +13,10 @@ import orjson
 from perdure.client.client import Client, gateway_of
 from perdure.values.errors import PerdureError, Rejected
 from perdure.wire.problems import MEDIA_TYPE, code_of, problem_of
+
+OpenClient: TypeAlias = Callable[[], AbstractAsyncContextManager[Client]]
+"""Opens a client: ``lambda: connect(url, orders)``, or ``lambda: app.open(store)`` for an engine in this process."""
+
 
 RETRY_AFTER_S: Final = "1"
 """The ``Retry-After`` of a 503: an engine that restarts answers within a second."""
