@@ -19,7 +19,7 @@ from world import StoreKind, World, play
 from perdure.app import OpenApp
 from perdure.client.local_gateway import engine_of
 from perdure.runtime.record import SpawnedTask
-from perdure.testing.fault import OF_THE_STORE, STORE_OPERATIONS, Delay, When
+from perdure.testing.fault import STORE_OPERATIONS, STORE_PREFIX, Delay, When
 from perdure.values.errors import OutcomeUnknown
 
 Cancelled: TypeAlias = Literal["caller", "instance", "time", "stop"]
@@ -53,7 +53,7 @@ class Rested:
 
 def slowed(world: World, when: When) -> None:
     """Let each external call take a moment, so that it is a wait."""
-    places = [*(f"{OF_THE_STORE}{name}" for name in STORE_OPERATIONS), "say"]
+    places = [*(f"{STORE_PREFIX}{name}" for name in STORE_OPERATIONS), "say"]
     world.world.inject(*(Delay(at, "1 ms", when=when, times=_ALWAYS) for at in places))
 
 

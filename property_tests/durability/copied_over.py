@@ -14,8 +14,8 @@ from returns.result import Success
 
 from perdure.stores.contract import Store
 from perdure.stores.sqlite import open_sqlite
-from perdure.testing.conformance.examples import address, put
-from perdure.testing.conformance.requirement import answer, value
+from perdure.testing.conformance.assertions import answer, value
+from perdure.testing.conformance.sample_values import address, put
 from perdure.values.instance import Fence
 from perdure.values.transition import Transition
 

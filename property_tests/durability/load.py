@@ -14,8 +14,8 @@ from returns.result import Failure, Success
 
 from perdure.runtime.simulated import Simulation
 from perdure.stores.contract import Store
-from perdure.testing.conformance.examples import message, remembered, started
-from perdure.testing.conformance.requirement import answer, value
+from perdure.testing.conformance.assertions import answer, value
+from perdure.testing.conformance.sample_values import message, remembered, started
 from perdure.values.address import Address
 from perdure.values.errors import Conflict
 from perdure.values.instance import Claim, Fence, Instance

@@ -15,7 +15,7 @@ from recording import Chosen, Recorder, open_recorded
 
 from perdure.runtime.simulated import Simulation
 from perdure.stores.sqlite import open_sqlite
-from perdure.testing.conformance.requirement import value
+from perdure.testing.conformance.assertions import value
 
 FILE = "jobs.db"
 _DATABASE = 1  # the number of the file in the log: SQLite opens it first

@@ -18,8 +18,8 @@ from returns.result import Success
 from perdure.runtime.simulated import Simulation
 from perdure.stores.contract import Store
 from perdure.stores.values import Query
-from perdure.testing.conformance.examples import address, put
-from perdure.testing.conformance.requirement import answer, value
+from perdure.testing.conformance.assertions import answer, value
+from perdure.testing.conformance.sample_values import address, put
 
 FILE = "jobs.db"
 GROUPS = (1, 3, 2, 1, 4, 1, 2)

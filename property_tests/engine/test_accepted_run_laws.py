@@ -15,7 +15,7 @@ from perdure.jobs.step import Commit, Execute
 from perdure.jobs.transitions import put
 from perdure.jobs.turn import begin
 from perdure.stores.memory import memory_store
-from perdure.testing.conformance.requirement import answer
+from perdure.testing.conformance.assertions import answer
 from perdure.values.event import JobStarted
 from perdure.values.instance import Instance
 from perdure.values.transition import Loaded, Put, Transition

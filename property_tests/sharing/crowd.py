@@ -24,7 +24,7 @@ from perdure.jobs.definition import AnyDefinition
 from perdure.stores.values import Query
 from perdure.testing.cluster import Cluster, ClusterEngine
 from perdure.testing.world.boundary import Requests
-from perdure.testing.world.trace_event import MessagesRead, TraceEvent, TransitionCommitted
+from perdure.testing.world.trace import MessagesRead, TraceEvent, TransitionCommitted
 from perdure.values.errors import InstanceParked, PerdureError
 from perdure.values.message import Consumed
 from perdure.values.times import Duration

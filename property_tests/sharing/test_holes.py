@@ -13,7 +13,7 @@ from perdure.client.local_gateway import engine_of
 from perdure.jobs.recovery import RELEASED, is_event_between, release
 from perdure.testing import World
 from perdure.testing.cluster import Cluster, ClusterEngine
-from perdure.testing.world.trace_event import EffectPerformed, MessagesRead, TraceEvent
+from perdure.testing.world.trace import EffectPerformed, MessagesRead, TraceEvent
 from perdure.values.instance import Claim, Instance
 from perdure.values.transition import Put
 from perdure.values.turn_inputs import NO_OTHERS, OtherEngines, TurnInputs

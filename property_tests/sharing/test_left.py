@@ -18,7 +18,7 @@ from perdure.client.client import Client
 from perdure.client.local_gateway import engine_of
 from perdure.testing import Crash
 from perdure.testing.cluster import Cluster, ClusterEngine
-from perdure.testing.world.trace_event import TransitionCommitted
+from perdure.testing.world.trace import TransitionCommitted
 from perdure.values.errors import Undecodable
 from perdure.values.instance import Instance
 from perdure.values.times import from_ms

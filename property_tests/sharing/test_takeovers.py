@@ -14,7 +14,7 @@ from perdure import App, Limits
 from perdure.stores.values import Query
 from perdure.testing import Fail
 from perdure.testing.cluster import Cluster, ClusterEngine
-from perdure.testing.world.trace_event import TraceEvent, TransitionCommitted
+from perdure.testing.world.trace import TraceEvent, TransitionCommitted
 from perdure.values.address import Address
 from perdure.values.errors import OutcomeUnknown, StoreUnavailable
 from perdure.values.instance import Instance

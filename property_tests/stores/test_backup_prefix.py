@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from watched_disk import WatchedDisk
 
 from perdure.stores.contract import Store
-from perdure.testing.conformance.examples import message, remembered, started
-from perdure.testing.conformance.requirement import value
+from perdure.testing.conformance.assertions import value
+from perdure.testing.conformance.sample_values import message, remembered, started
 from perdure.values.address import Address
 from perdure.values.instance import Fence, Instance
 from perdure.values.transition import Put, Transition

@@ -12,11 +12,10 @@ from returns.result import Failure
 from perdure.stores.memory import MemoryBackend
 from perdure.stores.values import Capabilities
 from perdure.testing.conformance import KillableHarness, RequirementViolated, SqliteHarness, check_kills, check_model
-from perdure.testing.conformance.examples import instance
-from perdure.testing.conformance.kills import killable, take_steps
-from perdure.testing.conformance.requirement import answer
-from perdure.testing.conformance.shrinking import search
-from perdure.testing.conformance.steps import PLACES, CommitStep, InboundStep, KillStep, steps
+from perdure.testing.conformance.assertions import answer
+from perdure.testing.conformance.differential import killable, take_steps
+from perdure.testing.conformance.histories import PLACES, CommitStep, InboundStep, KillStep, search, steps
+from perdure.testing.conformance.sample_values import instance
 from perdure.values.errors import OutcomeUnknown
 
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from returns.result import Failure
 
 from perdure.testing.conformance import MemoryHarness, SqliteHarness
-from perdure.testing.conformance.examples import address, put
+from perdure.testing.conformance.assertions import answer, value
 from perdure.testing.conformance.harness import opened
-from perdure.testing.conformance.requirement import answer, value
+from perdure.testing.conformance.sample_values import address, put
 from perdure.values.errors import Conflict
 from perdure.values.transition import Purge, Transition
 

@@ -30,7 +30,7 @@ from perdure import (
 )
 from perdure.stores.snapshots import write_snapshots
 from perdure.testing import MigrationLosesData, check_migrations
-from perdure.testing.migration.rows import rows_of
+from perdure.testing.migration import rows_of
 from perdure.values.errors import DefinitionError, StoreCorrupt
 from perdure.values.instance import Instance
 

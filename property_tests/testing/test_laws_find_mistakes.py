@@ -19,8 +19,7 @@ from perdure.examples.order_processor import Order, OrderEvent
 from perdure.examples.token_refresher import TokenState
 from perdure.programs import PASS, Do, Program, fail, gather, lift, program, race, run_sync, sandbox, sleep, succeed
 from perdure.testing import from_type
-from perdure.testing.laws import LawViolated, check_codec, check_combinator, check_container, programs
-from perdure.testing.laws.combinator import Outside
+from perdure.testing.laws import LawViolated, Outside, check_codec, check_combinator, check_container, programs
 from perdure.values.retry import Backoff, Retry
 
 # ---------------------------------------------------------------- combinators

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from perdure.testing.coverage import CoverageObserver, JobCoverage, as_mermaid, as_text, merged
-from perdure.testing.world.world import WATCHED_BY
+from perdure.testing.world.world import WORLD_WATCHERS
 
 _SENT = "perdure_coverage"
 
@@ -23,7 +23,7 @@ class CoverageOfBehaviour:
         self._config = config
         self._observer = CoverageObserver()
         self._parts: list[JobCoverage] = []
-        WATCHED_BY.append(self._observer.of)
+        WORLD_WATCHERS.append(self._observer.of)
 
     def pytest_sessionfinish(self) -> None:
         """Send the observations of this process to the reporting process, if that is another one."""
@@ -46,4 +46,4 @@ class CoverageOfBehaviour:
 
     def pytest_unconfigure(self) -> None:
         """Stop observing."""
-        WATCHED_BY.remove(self._observer.of)
+        WORLD_WATCHERS.remove(self._observer.of)

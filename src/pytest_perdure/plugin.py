@@ -104,7 +104,7 @@ def pytest_runtest_makereport(
         worlds = item.stash.get(_WORLDS, None)
         traces = [] if worlds is None else worlds.traces()
         if "perdure.testing" in sys.modules:
-            from perdure.testing.failure_report import run_traces  # noqa: PLC0415 - loaded when a test has failed
+            from perdure.testing.failure_reports import run_traces  # noqa: PLC0415 - loaded when a test has failed
 
             traces += run_traces(call.excinfo.value)
         report.sections += [("perdure", story) for story in traces]
@@ -115,7 +115,7 @@ def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str]
     """Show the difference between two values of perdure."""
     if op != "==" or not _is_ours(left) or not _is_ours(right):
         return None
-    from perdure.testing.compare import difference  # noqa: PLC0415 - loaded when an assertion has failed
+    from perdure.testing.failure_reports import difference  # noqa: PLC0415 - loaded when an assertion has failed
 
     return difference(left, right)
 

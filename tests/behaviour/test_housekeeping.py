@@ -5,8 +5,8 @@ from perdure.engine.loops.upkeep import Maintenance
 from perdure.runtime.simulated import Simulation
 from perdure.stores.memory import memory_store
 from perdure.stores.values import Retention
-from perdure.testing.conformance.examples import address, started
-from perdure.testing.conformance.requirement import value
+from perdure.testing.conformance.assertions import value
+from perdure.testing.conformance.sample_values import address, started
 from perdure.values.transition import Transition
 
 A = address("a")

@@ -6,7 +6,7 @@ from world import World, on_each_store
 
 from perdure import App, Continuous, every
 from perdure.programs import Program, succeed
-from perdure.testing.world.trace_event import FaultInjected
+from perdure.testing.world.trace import FaultInjected
 from perdure.values.errors import StoreUnavailable
 
 

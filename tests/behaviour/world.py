@@ -32,7 +32,7 @@ from perdure.testing.fault import Delay, Fail
 from perdure.testing.world import START, TraceEvent, WorkerDied
 from perdure.testing.world import World as TheWorld
 from perdure.testing.world.boundary import Boundary, Requests
-from perdure.testing.world.trace_event import TransitionCommitted
+from perdure.testing.world.trace import TransitionCommitted
 from perdure.testing.world.worker import Worker
 from perdure.values.address import Address
 from perdure.values.event import Event

@@ -36,8 +36,8 @@ from perdure.server.tokens import Tokens
 from perdure.stores.contract import Store
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.files import owner_socket
-from perdure.testing.conformance.examples import message
-from perdure.testing.conformance.requirement import value
+from perdure.testing.conformance.assertions import value
+from perdure.testing.conformance.sample_values import message
 from perdure.values.address import Address
 from perdure.values.event import JobPaused, JobStarted
 from perdure.values.failure import FailureRecord

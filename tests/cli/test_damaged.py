@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from perdure.cli.commands import run_command
 from perdure.stores.sqlite import open_sqlite
-from perdure.testing.conformance.examples import ERROR, address, message, message_id, put, remembered, started
-from perdure.testing.conformance.requirement import value
+from perdure.testing.conformance.assertions import value
+from perdure.testing.conformance.sample_values import ERROR, address, message, message_id, put, remembered, started
 from perdure.values.message import DeadLettered
 from perdure.values.transition import Transition
 

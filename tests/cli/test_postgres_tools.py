@@ -21,7 +21,7 @@ from perdure.cli.inspection.row_counts import SchemaSize, TableSize
 from perdure.cli.inspection.sqlite_diagnosis import Diagnosis
 from perdure.stores.postgres.reader import read_postgres
 from perdure.stores.postgres.schema import in_schema
-from perdure.testing.conformance.copies import fill
+from perdure.testing.conformance.copying_cases import fill
 
 NOW_MS = 10_000_000
 

@@ -16,8 +16,8 @@ from perdure.cli.inspection.row_counts import LEAST_GAIN_BYTES, PAGE, Counts, Fi
 from perdure.cli.inspection.stats import lines_of
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.reader import read_from_outside
-from perdure.testing.conformance.examples import ERROR, address, message, message_id, put, remembered, started
-from perdure.testing.conformance.requirement import value
+from perdure.testing.conformance.assertions import value
+from perdure.testing.conformance.sample_values import ERROR, address, message, message_id, put, remembered, started
 from perdure.values.message import DeadLettered
 from perdure.values.transition import Transition
 

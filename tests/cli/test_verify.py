@@ -19,7 +19,8 @@ from perdure.cli.inspection.verify import SOUND, verify_file
 from perdure.stores.contract import Store
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.reader import MAX_LOG_GROWTH_BYTES, read_from_outside
-from perdure.testing.conformance.examples import (
+from perdure.testing.conformance.assertions import value
+from perdure.testing.conformance.sample_values import (
     ERROR,
     address,
     created,
@@ -30,7 +31,6 @@ from perdure.testing.conformance.examples import (
     remembered,
     started,
 )
-from perdure.testing.conformance.requirement import value
 from perdure.values.instance import Fence
 from perdure.values.message import DeadLettered
 from perdure.values.transition import JournalChange, Put, Transition

@@ -19,7 +19,7 @@ from perdure.jobs.step import Commit, Execute
 from perdure.jobs.transitions import EventRecorder, answered, put
 from perdure.programs import Exit, Halted, Raised, fail, halt, sleep
 from perdure.testing import hook_context, simulate
-from perdure.testing.migration.rows import rows_of
+from perdure.testing.migration import rows_of
 from perdure.values.event import JobNoted
 from perdure.values.instance import Instance
 from perdure.values.status import InstanceStatus

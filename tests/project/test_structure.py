@@ -54,7 +54,7 @@ ANY_ALLOWED = {
     "programs/effect_results.py": "the result of a function of the user",
     "programs/drivers.py": "the services of a program whose needs are erased",
     "stores/sqlite/thread.py": "parameters and rows of SQLite",
-    "testing/typed/form.py": "a type form may be any object",
+    "testing/typed.py": "a type form may be any object",
     "server/urls.py": "an argument that the call checks",
     "wire/records.py": "JSON-able data",
     "wire/explanation.py": "JSON-able data",

@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 from perdure.stores.sqlite import open_sqlite
-from perdure.testing.conformance.examples import address, created
-from perdure.testing.conformance.requirement import value
+from perdure.testing.conformance.assertions import value
+from perdure.testing.conformance.sample_values import address, created
 
 
 async def crash(path: Path, left: Path) -> None:

@@ -20,8 +20,8 @@ from perdure.stores.memory.instances import Instances
 from perdure.stores.memory.opening import Opening
 from perdure.stores.memory.tables import Tables
 from perdure.stores.values import Capabilities, Query
-from perdure.testing.conformance.operation_log import OPERATIONS
-from perdure.testing.conformance.requirement import answer
+from perdure.testing.conformance.assertions import answer
+from perdure.testing.conformance.case import OPERATIONS
 from perdure.values.errors import StoreLocked
 
 WRITES = ("commit", "redrive", "prune")

@@ -4,7 +4,7 @@ import attrs
 from returns.future import FutureResult
 
 from perdure.testing.conformance import MemoryHarness
-from perdure.testing.conformance.requirement import answer
+from perdure.testing.conformance.assertions import answer
 
 
 def harness_of(change):

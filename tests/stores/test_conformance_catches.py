@@ -22,12 +22,12 @@ from perdure.testing.conformance import (
     check_model,
     check_store,
 )
-from perdure.testing.conformance.examples import instance
-from perdure.testing.conformance.kills import take_steps
-from perdure.testing.conformance.operation_log import OPERATIONS
-from perdure.testing.conformance.requirement import answer
+from perdure.testing.conformance.assertions import answer
+from perdure.testing.conformance.case import OPERATIONS
+from perdure.testing.conformance.differential import take_steps
+from perdure.testing.conformance.histories import PLACES, CommitStep, ConcurrentStep
 from perdure.testing.conformance.requirements import ATOMIC, CONCURRENT, FAILURES_ARE_VALUES
-from perdure.testing.conformance.steps import PLACES, CommitStep, ConcurrentStep
+from perdure.testing.conformance.sample_values import instance
 from perdure.values.errors import Conflict
 from perdure.values.transition import Purge
 

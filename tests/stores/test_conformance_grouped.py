@@ -7,8 +7,8 @@ from grouped_store import Grouped
 from returns.result import Success
 
 from perdure.testing.conformance import CASES, Case, MemoryHarness, SqliteHarness, check_case, check_model
-from perdure.testing.conformance.examples import address, created, put
-from perdure.testing.conformance.requirement import value
+from perdure.testing.conformance.assertions import value
+from perdure.testing.conformance.sample_values import address, created, put
 from perdure.values.instance import Fence, Instance
 from perdure.values.transition import Put, Transition
 

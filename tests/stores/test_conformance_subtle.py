@@ -10,7 +10,7 @@ from sabotage import harness_of, instead, instead_async, with_commit
 
 from perdure.stores.values import Query
 from perdure.testing.conformance import CASES, RequirementViolated, check_case
-from perdure.testing.conformance.requirement import answer, value
+from perdure.testing.conformance.assertions import answer, value
 from perdure.values.address import Address
 from perdure.values.message import Postponed
 from perdure.values.transition import KeepInstance, Put, Transition

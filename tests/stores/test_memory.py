@@ -4,8 +4,8 @@ import pytest
 from returns.io import IOResult
 
 from perdure.stores.memory import MemoryBackend, memory_store
-from perdure.testing.conformance.examples import address, created, put
-from perdure.testing.conformance.requirement import failure, value
+from perdure.testing.conformance.assertions import failure, value
+from perdure.testing.conformance.sample_values import address, created, put
 from perdure.values.errors import StoreUnavailable
 
 A = address("a")

@@ -20,9 +20,9 @@ from perdure.runtime.record import LogRecord
 from perdure.stores.postgres import open_postgres
 from perdure.stores.postgres.connections import ConnectionPool, PostgresConnections
 from perdure.stores.postgres.settings import settings_of
-from perdure.testing.conformance.examples import address, put
-from perdure.testing.conformance.membership import sharing
-from perdure.testing.conformance.requirement import answer, value
+from perdure.testing.conformance.assertions import answer, value
+from perdure.testing.conformance.sample_values import address, put
+from perdure.testing.conformance.sharing_cases import sharing
 from perdure.values.errors import StoreUnavailable
 
 STARTING = b"SFATAL\0C57P03\0Mthe database system is starting up\0\0"

@@ -9,9 +9,9 @@ from postgres_harness import PostgresHarness, SharedPostgresHarness, states
 
 from perdure.stores.contract import Store
 from perdure.stores.copying.contract import CopySource
-from perdure.testing.conformance.examples import address, created, put
-from perdure.testing.conformance.membership import sharing
-from perdure.testing.conformance.requirement import answer, value
+from perdure.testing.conformance.assertions import answer, value
+from perdure.testing.conformance.sample_values import address, created, put
+from perdure.testing.conformance.sharing_cases import sharing
 from perdure.values.errors import OwnershipLost, StoreLocked
 
 A = address("a")

@@ -8,8 +8,8 @@ from postgres_harness import SharedPostgresHarness
 
 from perdure.stores.contract import Store
 from perdure.stores.postgres.queries import SELDOM
-from perdure.testing.conformance.examples import address, created
-from perdure.testing.conformance.requirement import value
+from perdure.testing.conformance.assertions import value
+from perdure.testing.conformance.sample_values import address, created
 from perdure.values.listings import StatusCount, StoreCounts
 
 FEW = (StatusCount("task", "orders", "idle", 1),)

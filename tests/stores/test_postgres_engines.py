@@ -16,7 +16,7 @@ from perdure import App, Decision, Do, ItemContext, Task, TaskContext, WorkerPoo
 from perdure.programs.future import answer_of
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.stores.contract import Sharing, Store
-from perdure.testing.conformance.examples import address, created, put
+from perdure.testing.conformance.sample_values import address, created, put
 from perdure.values.errors import OwnershipLost
 
 

@@ -12,8 +12,8 @@ from postgres_harness import PostgresHarness
 from perdure.stores.contract import Store
 from perdure.stores.postgres.schema import in_schema
 from perdure.stores.values import Retention
-from perdure.testing.conformance.examples import address, put, started
-from perdure.testing.conformance.requirement import value
+from perdure.testing.conformance.assertions import value
+from perdure.testing.conformance.sample_values import address, put, started
 from perdure.values.transition import Transition
 
 A = address("a")

@@ -21,8 +21,8 @@ from perdure.stores.postgres.connections import reason_of
 from perdure.stores.postgres.schema import migrate, migrations, script_from
 from perdure.stores.postgres.settings import settings_of
 from perdure.stores.url import open_store
-from perdure.testing.conformance.examples import address, created, put
-from perdure.testing.conformance.requirement import answer, value
+from perdure.testing.conformance.assertions import answer, value
+from perdure.testing.conformance.sample_values import address, created, put
 from perdure.values.errors import (
     DefinitionError,
     OutcomeUnknown,

@@ -17,9 +17,9 @@ from perdure.stores.contract import Store
 from perdure.stores.postgres.enqueue import enqueue_async
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.values import Retention
-from perdure.testing.conformance.examples import ERROR, FAR_MS, address, created, put, started, told
-from perdure.testing.conformance.membership import sharing
-from perdure.testing.conformance.requirement import answer, value
+from perdure.testing.conformance.assertions import answer, value
+from perdure.testing.conformance.sample_values import ERROR, FAR_MS, address, created, put, started, told
+from perdure.testing.conformance.sharing_cases import sharing
 from perdure.values.errors import Conflict, OwnershipLost, StoreUnavailable
 from perdure.values.message import DeadLettered
 from perdure.values.transition import Transition

@@ -23,8 +23,8 @@ from perdure.stores.contract import Store
 from perdure.stores.memory import memory_store
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.values import Backup, BackupProgress, OnBackupProgress, Query
-from perdure.testing.conformance.examples import address, created, put
-from perdure.testing.conformance.requirement import answer, value
+from perdure.testing.conformance.assertions import answer, value
+from perdure.testing.conformance.sample_values import address, created, put
 from perdure.values.errors import BackupFailed, OutcomeUnknown, OwnershipLost, StoreError, StoreUnavailable
 
 BIG = f'"{"x" * 3_000}"'
@@ -265,7 +265,7 @@ def test_a_backup_is_readable_by_the_readers_of_the_store_only(path: Path, targe
 FULL_DISK = """
 import asyncio, resource, sys
 from perdure.stores.sqlite import open_sqlite
-from perdure.testing.conformance.requirement import answer
+from perdure.testing.conformance.assertions import answer
 
 async def main(path, target):
     store = await open_sqlite(path)

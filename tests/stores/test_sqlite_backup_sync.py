@@ -6,7 +6,7 @@ from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.stores.sqlite.files import sync_path
 from perdure.stores.sqlite.opening import open_file
 from perdure.stores.sqlite.ownership import Disk
-from perdure.testing.conformance.requirement import value
+from perdure.testing.conformance.assertions import value
 
 
 def test_the_file_is_synced_before_it_has_its_name_and_the_folder_after(tmp_path):

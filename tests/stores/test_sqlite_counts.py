@@ -10,8 +10,8 @@ from perdure.stores.contract import Store
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.counters import PORTION
 from perdure.stores.sqlite.operations import COUNT_PORTIONS
-from perdure.testing.conformance.examples import address, created, put
-from perdure.testing.conformance.requirement import value
+from perdure.testing.conformance.assertions import value
+from perdure.testing.conformance.sample_values import address, created, put
 from perdure.values.listings import StoreCounts
 from perdure.values.transition import Purge, Transition
 

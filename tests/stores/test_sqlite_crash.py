@@ -10,14 +10,14 @@ from contextlib import closing
 import pytest
 
 from perdure.stores.sqlite import open_sqlite
-from perdure.testing.conformance.requirement import value
+from perdure.testing.conformance.assertions import value
 from perdure.values.address import Address
 
 WRITER = """
 import asyncio, sys
 from perdure.stores.sqlite import open_sqlite
-from perdure.testing.conformance.requirement import value
-from perdure.testing.conformance.examples import message, remembered, started
+from perdure.testing.conformance.assertions import value
+from perdure.testing.conformance.sample_values import message, remembered, started
 from perdure.values.address import Address
 from perdure.values.instance import Instance
 from perdure.values.transition import Put, Transition

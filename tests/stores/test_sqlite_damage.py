@@ -7,7 +7,8 @@ from returns.result import Failure
 
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.values import Query, UnreadEvent
-from perdure.testing.conformance.examples import (
+from perdure.testing.conformance.assertions import answer, value
+from perdure.testing.conformance.sample_values import (
     CLAIM,
     FAR_MS,
     address,
@@ -18,7 +19,6 @@ from perdure.testing.conformance.examples import (
     started,
     told,
 )
-from perdure.testing.conformance.requirement import answer, value
 from perdure.values.errors import StoreCorrupt
 from perdure.values.transition import Put, Transition
 

@@ -17,8 +17,8 @@ from returns.result import Failure, Success
 from watched_disk import WatchedDisk
 
 from perdure.stores.contract import Store
-from perdure.testing.conformance.examples import address, created, put
-from perdure.testing.conformance.requirement import answer, value
+from perdure.testing.conformance.assertions import answer, value
+from perdure.testing.conformance.sample_values import address, created, put
 from perdure.values.errors import OutcomeUnknown, StoreCorrupt, StoreUnavailable
 
 A, B, C = address("a"), address("b"), address("c")

@@ -8,13 +8,13 @@ import sys
 from contextlib import contextmanager
 
 from perdure.stores.sqlite import open_sqlite
-from perdure.testing.conformance.requirement import value
+from perdure.testing.conformance.assertions import value
 
 FORK = """
 import asyncio, os, sys
 from perdure.stores.sqlite import open_sqlite
-from perdure.testing.conformance.requirement import answer
-from perdure.testing.conformance.examples import address, put
+from perdure.testing.conformance.assertions import answer
+from perdure.testing.conformance.sample_values import address, put
 
 async def main(path):
     store = await open_sqlite(path)

@@ -9,8 +9,8 @@ from watched_disk import WatchedDisk
 
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.values import Query
-from perdure.testing.conformance.examples import address, created, message, put, started
-from perdure.testing.conformance.requirement import answer, value
+from perdure.testing.conformance.assertions import answer, value
+from perdure.testing.conformance.sample_values import address, created, message, put, started
 from perdure.values.errors import Conflict, StoreUnavailable
 
 _HEADER, _FRAME_HEADER = 32, 24
@@ -166,8 +166,8 @@ from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.stores.sqlite.ownership import Disk
 from perdure.stores.sqlite.opening import open_file
 from perdure.stores.sqlite.thread import connect
-from perdure.testing.conformance.requirement import answer
-from perdure.testing.conformance.examples import address, put
+from perdure.testing.conformance.assertions import answer
+from perdure.testing.conformance.sample_values import address, put
 from returns.result import Success
 
 def kind(one):

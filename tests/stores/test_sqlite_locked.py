@@ -9,8 +9,8 @@ from returns.result import Failure, Success
 from watched_disk import WatchedDisk
 
 from perdure import App, Task, attempt
-from perdure.testing.conformance.examples import address, created, put
-from perdure.testing.conformance.requirement import answer, value
+from perdure.testing.conformance.assertions import answer, value
+from perdure.testing.conformance.sample_values import address, created, put
 from perdure.values.errors import StoreUnavailable
 
 counter = Task(

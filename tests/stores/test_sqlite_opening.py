@@ -15,8 +15,8 @@ from watched_disk import WatchedDisk
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.lock import acquire
 from perdure.stores.sqlite.schema import _migrate, migrations, version_of
-from perdure.testing.conformance.examples import address, created
-from perdure.testing.conformance.requirement import value
+from perdure.testing.conformance.assertions import value
+from perdure.testing.conformance.sample_values import address, created
 from perdure.values.errors import (
     DefinitionError,
     StoreCorrupt,
@@ -333,8 +333,8 @@ def test_closing_ends_the_drivers_thread(tmp_path):
 STOPPED = """
 import asyncio, sys
 from perdure.stores.sqlite import open_sqlite
-from perdure.testing.conformance.requirement import answer
-from perdure.testing.conformance.examples import address, put
+from perdure.testing.conformance.assertions import answer
+from perdure.testing.conformance.sample_values import address, put
 
 async def main(path):
     store = await open_sqlite(path)

@@ -16,8 +16,8 @@ from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.offline import copy_from_outside
 from perdure.stores.sqlite.reader import read_from_outside
 from perdure.stores.values import Backup, BackupProgress
-from perdure.testing.conformance.examples import address, created, put
-from perdure.testing.conformance.requirement import answer, value
+from perdure.testing.conformance.assertions import answer, value
+from perdure.testing.conformance.sample_values import address, created, put
 from perdure.values.errors import BackupFailed, StoreUnavailable
 
 BIG = f'"{"x" * 3_000}"'

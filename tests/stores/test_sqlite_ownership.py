@@ -16,8 +16,8 @@ from perdure import App, Task, attempt
 from perdure.client.local_gateway import engine_of
 from perdure.stores.sqlite.database import File, open_database
 from perdure.stores.values import Query, Retention
-from perdure.testing.conformance.examples import address, created, put
-from perdure.testing.conformance.requirement import answer, value
+from perdure.testing.conformance.assertions import answer, value
+from perdure.testing.conformance.sample_values import address, created, put
 from perdure.values.errors import EngineClosed, OutcomeUnknown, OwnershipLost, StoreLocked
 
 A, B = address("a"), address("b")

@@ -20,11 +20,10 @@ from perdure.stores.contract import Store
 from perdure.stores.memory import MemoryBackend
 from perdure.testing import Crash, InvariantViolated, JobMachine
 from perdure.testing.machine import Model
-from perdure.testing.machine.law import Law
-from perdure.testing.machine.monitor import InvariantMonitor
-from perdure.testing.machine.requests import DrawnRequest, SentRequest
+from perdure.testing.machine.model import DrawnRequest, SentRequest
+from perdure.testing.machine.monitor import InvariantMonitor, Law
 from perdure.testing.world import TraceEvent
-from perdure.testing.world.trace_event import MessagesRead, TransitionCommitted
+from perdure.testing.world.trace import MessagesRead, TransitionCommitted
 from perdure.values.address import Address
 from perdure.values.answer import RunAnswer
 from perdure.values.instance import Claim, Fence, Instance

@@ -39,10 +39,10 @@ from perdure.testing import (
     WorkerDied,
     World,
 )
-from perdure.testing.machine.laws_source import laws_in_source
-from perdure.testing.world.reproduction import KEPT
-from perdure.testing.world.source_repr import source_of, written
-from perdure.testing.world.world import WATCHED_BY
+from perdure.testing.machine.job_machine import laws_in_source
+from perdure.testing.world.recording import MAX_RECORDED_LINES
+from perdure.testing.world.source_code import source_of, written
+from perdure.testing.world.world import WORLD_WATCHERS
 from perdure.values.errors import OutcomeUnknown, StoreUnavailable
 
 deployed = App(Shop()).with_jobs(order_processor)
@@ -60,11 +60,11 @@ def pasted(story: str, *given: object) -> World:
 
     names: dict[str, Any] = {}
     exec(story.partition(DO_IT_AGAIN)[2], names)  # noqa: S102 - our own lines
-    WATCHED_BY.append(remember)
+    WORLD_WATCHERS.append(remember)
     try:
         names["test_it_does_not_happen_again"](*given)
     finally:
-        WATCHED_BY.remove(remember)
+        WORLD_WATCHERS.remove(remember)
     (world,) = made
     return world
 
@@ -283,11 +283,11 @@ def test_the_calls_of_a_coroutine_are_not_kept_for_ever() -> None:
     with World(app, Shop()) as world:
 
         async def many() -> None:
-            for _ in range(KEPT + 10):
+            for _ in range(MAX_RECORDED_LINES + 10):
                 await world.handle(order_processor).status("o")
 
         world.run(many())
-        assert len(world.timeline.script._written) == KEPT
+        assert len(world.timeline.script._written) == MAX_RECORDED_LINES
 
 
 def test_the_trace_repeats_a_clock_that_was_passed() -> None:

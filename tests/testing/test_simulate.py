@@ -42,12 +42,12 @@ from perdure.testing import (
     ProcessDied,
     Raise,
     Simulated,
-    compare,
+    failure_reports,
     fake_services,
     hook_context,
     simulate,
 )
-from perdure.testing.simulation.trace_text import difference
+from perdure.testing.simulation.simulated_run import difference
 from perdure.values.errors import InvalidInput, RunTimeout
 from perdure.values.retry import Backoff, Retry
 
@@ -409,7 +409,7 @@ def test_reading_the_value_of_a_failed_run_shows_the_trace():
 
 def test_two_runs_are_compared_by_their_first_difference():
     lines = difference(simulate(say("a"), Outside()), simulate(say("b"), Outside()))
-    assert lines == compare.difference(simulate(say("a"), Outside()), simulate(say("b"), Outside()))
+    assert lines == failure_reports.difference(simulate(say("a"), Outside()), simulate(say("b"), Outside()))
     assert lines == [
         "these runs differ (- left, + right):",
         "-   1. say('a') -> Success(1)",

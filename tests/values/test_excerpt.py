@@ -26,7 +26,7 @@ from perdure.jobs.handle import JobHandle
 from perdure.stores.contract import Store
 from perdure.stores.memory import memory_store
 from perdure.testing import Crash, Delay, Fail, Hang, Raise, RedeliveryResult, Simulated, coverage
-from perdure.testing.world import trace_event
+from perdure.testing.world import trace
 from perdure.values.address import Address
 from perdure.values.cron_ticks import CronLine
 from perdure.values.errors import PerdureError, Rejected
@@ -72,7 +72,7 @@ UNBOUNDED = (Crash, Delay, Fail, Hang, Raise, RedeliveryResult, Simulated)
 
 KIT = {
     value
-    for module in (perdure.testing, coverage, trace_event)
+    for module in (perdure.testing, coverage, trace)
     for value in vars(module).values()
     if isinstance(value, type) and attrs.has(value) and not issubclass(value, UNBOUNDED)
 }

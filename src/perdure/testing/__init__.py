@@ -14,13 +14,30 @@ from perdure.testing.fault import Crash, Delay, Fail, Fault, Faults, Hang, Raise
 from perdure.testing.fixtures import Worlds
 from perdure.testing.machine import InstanceView, InvariantViolated, JobLaws, JobMachine, Model
 from perdure.testing.migration import MigrationLosesData, check_migrations
-from perdure.testing.simulation.exploration import every_fault, faults
 from perdure.testing.simulation.fake_services import FakeServices, NoAnswer, fake_services
+from perdure.testing.simulation.fault_exploration import (
+    RedeliveryResult,
+    assert_atomic,
+    every_fault,
+    faults,
+    run_with_redelivery,
+)
 from perdure.testing.simulation.hook_context import HookContext, hook_context
-from perdure.testing.simulation.redelivery import RedeliveryResult, assert_atomic, run_with_redelivery
-from perdure.testing.simulation.run import simulate
-from perdure.testing.simulation.simulated import Changes, Hung, NeverRun, ProcessDied, Simulated
-from perdure.testing.simulation.step import ContextStep, EffectStep, LogStep, NoReply, SleepStep, Step, TimeoutStep
+from perdure.testing.simulation.simulated_run import (
+    Changes,
+    ContextStep,
+    EffectStep,
+    Hung,
+    LogStep,
+    NeverRun,
+    NoReply,
+    ProcessDied,
+    Simulated,
+    SleepStep,
+    Step,
+    TimeoutStep,
+)
+from perdure.testing.simulation.simulator import simulate
 from perdure.testing.typed import NoSample, examples_of, from_type
 from perdure.testing.world import (
     START,

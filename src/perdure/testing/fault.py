@@ -15,7 +15,7 @@ from perdure.values.times import Duration, duration_ms
 When: TypeAlias = Literal["before", "after"]
 """When the fault occurs: ``before`` the call, which then has no effect, or ``after`` it, when its result is lost."""
 
-OF_THE_STORE: Final = "store."
+STORE_PREFIX: Final = "store."
 """The prefix of the locations of store operations."""
 
 STORE_OPERATIONS: Final = (
@@ -46,8 +46,8 @@ _OPERATIONS: Final = (*STORE_OPERATIONS, *OPTIONAL_OPERATIONS, *SHARED_OPERATION
 
 
 def _known(_: object, __: object, at: str) -> None:
-    if at.startswith(OF_THE_STORE) and at.removeprefix(OF_THE_STORE) not in _OPERATIONS:
-        raise DefinitionError("location of a fault", at, f"{OF_THE_STORE} and one of {', '.join(_OPERATIONS)}")
+    if at.startswith(STORE_PREFIX) and at.removeprefix(STORE_PREFIX) not in _OPERATIONS:
+        raise DefinitionError("location of a fault", at, f"{STORE_PREFIX} and one of {', '.join(_OPERATIONS)}")
 
 
 def _named(value: object) -> str:

@@ -20,20 +20,29 @@ With pytest, one test for each requirement::
     def test_my_store_survives_kills(): check_kills(MyHarness)
 """
 
+from perdure.testing.conformance.assertions import Requirement, RequirementViolated
 from perdure.testing.conformance.case import Case
 from perdure.testing.conformance.harness import (
     ClockedHarness,
     CopyableHarness,
     CorruptibleHarness,
     KillableHarness,
+    MemoryHarness,
+    SharedMemoryHarness,
+    SqliteHarness,
     StoreHarness,
 )
-from perdure.testing.conformance.harnesses import MemoryHarness, SharedMemoryHarness, SqliteHarness
-from perdure.testing.conformance.hosted import SubprocessHarness
-from perdure.testing.conformance.report import ConformanceReport, Outcome
-from perdure.testing.conformance.requirement import Requirement, RequirementViolated
 from perdure.testing.conformance.requirements import REQUIREMENTS
-from perdure.testing.conformance.suite import CASES, check_case, check_kills, check_model, check_store
+from perdure.testing.conformance.subprocess_harness import SubprocessHarness
+from perdure.testing.conformance.suite import (
+    CASES,
+    ConformanceReport,
+    Outcome,
+    check_case,
+    check_kills,
+    check_model,
+    check_store,
+)
 
 __all__ = [
     "CASES",

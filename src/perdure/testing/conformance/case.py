@@ -1,19 +1,60 @@
-"""A case of the suite: requirements, and a check that can fail."""
+"""A case of the suite: requirements, and a check that can fail.
+
+It records the operations of its store, for the report of a failure.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import attrs
+from returns.future import FutureResult
+from returns.io import IOResult
+from returns.result import Result
 
 from perdure.stores.contract import Store
 from perdure.stores.values import Capabilities
+from perdure.testing.conformance.assertions import Requirement, RequirementViolated, answer, asked, outcome
 from perdure.testing.conformance.harness import NewHarness, opened
-from perdure.testing.conformance.operation_log import recorded
-from perdure.testing.conformance.requirement import Requirement, RequirementViolated
+from perdure.testing.conformance.requirements import FAILURES_ARE_VALUES
 
-Need: TypeAlias = Literal["any", "owned", "shared", "durable", "damage", "clocked", "copies"]
+_FACTS = {"name", "epoch", "capabilities"}
+
+OPERATIONS = tuple(
+    field.name for field in attrs.fields(Store) if field.default is attrs.NOTHING and field.name not in _FACTS
+)
+"""The functions that every store has."""
+
+_Operation = Callable[..., Awaitable[IOResult[Any, Any]]]
+
+
+def recorded(store: Store, story: list[str]) -> Store:
+    """Return the same store, which records its operations and their results.
+
+    Args:
+        store: the store.
+        story: the records, a line for each operation.
+    """
+    operations: dict[str, Any] = {name: _recorded(name, getattr(store, name), story) for name in OPERATIONS}
+    return attrs.evolve(store, **operations)
+
+
+def _recorded(name: str, operation: _Operation, story: list[str]) -> Callable[..., FutureResult[Any, Any]]:
+    async def ask(*arguments: object) -> Result[Any, Any]:
+        call = asked(name, *arguments)
+        try:
+            found = await answer(operation(*arguments))
+        except Exception as error:
+            story.append(f"{call}  raised {type(error).__name__}")
+            raise RequirementViolated(f"{name} raised {error!r}", requirements=(FAILURES_ARE_VALUES,)) from error
+        story.append(f"{call}  ->  {outcome(found)}")
+        return found
+
+    return lambda *arguments: FutureResult(ask(*arguments))
+
+
+Applicability: TypeAlias = Literal["any", "owned", "shared", "durable", "damage", "clocked", "copies"]
 """Which stores a case applies to: by ownership, by a durability other than ``none``, or by abilities of a harness."""
 
 
@@ -31,7 +72,7 @@ class Case:
     name: str
     requirements: tuple[Requirement, ...]
     check: Callable[[NewHarness], Awaitable[None]]
-    needs: Need = "any"
+    needs: Applicability = "any"
 
     def __str__(self) -> str:
         return self.name
@@ -72,7 +113,7 @@ def in_store(*requirements: Requirement) -> Callable[[Callable[[Store], Awaitabl
 
 
 def in_harness(
-    *requirements: Requirement, needs: Need = "any"
+    *requirements: Requirement, needs: Applicability = "any"
 ) -> Callable[[Callable[[NewHarness], Awaitable[None]]], Case]:
     """Make a case from a function that opens stores itself."""
 

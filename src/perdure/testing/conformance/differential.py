@@ -1,4 +1,8 @@
-"""Two stores that must agree: the one under test, and the memory store as its model."""
+"""Takes the steps of a history in the store under test and in its model, and compares the two after each.
+
+Concurrent operations must be linearizable: the model, executing them one by one in some order, returns the results of
+the store and ends with the content of the store. An operation without a result may have happened or not.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +17,11 @@ from returns.result import Failure, Result, Success
 from perdure.stores.contract import Store
 from perdure.stores.values import Query, Retention
 from perdure.testing.conformance import requirements
-from perdure.testing.conformance.crash_injector import ArmCrash, LinesRun, SourceLine
-from perdure.testing.conformance.describe import asked as in_words
-from perdure.testing.conformance.describe import outcome, shown
+from perdure.testing.conformance.assertions import Requirement, RequirementViolated, outcome, same, shown, value
+from perdure.testing.conformance.assertions import asked as in_words
+from perdure.testing.conformance.crash_injection import ArmCrash, ArmWriteLimit, LinesRun, SourceLine
 from perdure.testing.conformance.harness import KillableHarness, StoreHarness, must_open
-from perdure.testing.conformance.hosted import SubprocessHarness
-from perdure.testing.conformance.linearizability import in_some_order
-from perdure.testing.conformance.model import Asked, ModelStore, Operation, ask, comparable
-from perdure.testing.conformance.recorded_store import RecordedStore, unnumbered
-from perdure.testing.conformance.requirement import Requirement, RequirementViolated, same, value
-from perdure.testing.conformance.steps import (
+from perdure.testing.conformance.histories import (
     PLACES,
     CommitStep,
     ConcurrentStep,
@@ -33,11 +32,118 @@ from perdure.testing.conformance.steps import (
     ReopenStep,
     Step,
 )
-from perdure.testing.conformance.write_limit import ArmWriteLimit
+from perdure.testing.conformance.model_store import (
+    ModelStore,
+    Operation,
+    OperationArgument,
+    RecordedStore,
+    ask,
+    comparable,
+    unnumbered,
+)
+from perdure.testing.conformance.requirements import ATOMIC, CONCURRENT, DURABLE
+from perdure.testing.conformance.subprocess_harness import SubprocessHarness
 from perdure.values.address import Address
 from perdure.values.errors import OutcomeUnknown, StoreUnavailable
 from perdure.values.instance import Fence, Instance
 from perdure.values.transition import Transition
+
+_SHOWN = 2  # differences
+
+
+@attrs.frozen
+class _End:
+    """An order that returns the results of the store, and how its content differs from that of the store."""
+
+    model: ModelStore
+    order: tuple[int, ...]
+    differences: tuple[tuple[str, str, str], ...]
+
+    def shown(self) -> list[str]:
+        """Describe the first differences."""
+        lines: list[str] = []
+        for what, model, store in self.differences[:_SHOWN]:
+            lines += [f"{what}: the model has {model}", f"{' ' * len(what)}  the store has {store}"]
+        more = len(self.differences) - _SHOWN
+        return [*lines, f"and {more} more"] if more > 0 else lines
+
+
+async def in_some_order(model: ModelStore, operations: Sequence[Operation], holds: dict[str, Any]) -> list[ModelStore]:
+    """Find the orders of operations that explain the results and the content of a store.
+
+    Args:
+        model: the model, as it was before them; it is left as it is.
+        operations: the concurrent operations, few.
+        holds: the content of the store now.
+
+    Returns:
+        The model after them, once for each such order. They may differ in rows that no read shows yet, such as a
+        message behind another.
+
+    Raises:
+        RequirementViolated: there is no such order.
+    """
+    search = _Search(operations, holds)
+    await search.after(model, ())
+    if not search.found:
+        raise search.broken()
+    return search.found
+
+
+class _Search:
+    """Goes through the orders, and keeps the one that comes nearest."""
+
+    def __init__(self, operations: Sequence[Operation], holds: dict[str, Any]) -> None:
+        self._operations = operations
+        self._holds = holds
+        self._nearest: _End | None = None
+        self.found: list[ModelStore] = []
+
+    async def after(self, model: ModelStore, done: tuple[int, ...]) -> None:
+        """Look for the orders that begin with some operations."""
+        left = [number for number in range(len(self._operations)) if number not in done]
+        if all(self._operations[number].answered is None for number in left):
+            end = _End(model, done, _differences(self._holds, (await model.side.look()).shown))
+            if end.differences:
+                self._keep(end)
+            else:
+                self.found.append(model)
+        for number in left:
+            operation, next_ = self._operations[number], await model.again()
+            found = await next_.ask(operation.asked)
+            if operation.answered is None or comparable(found) == comparable(operation.answered):
+                await self.after(next_, (*done, number))
+
+    def _keep(self, end: _End) -> None:
+        if self._nearest is None or len(end.differences) < len(self._nearest.differences):
+            self._nearest = end
+
+    def broken(self) -> RequirementViolated:
+        """Describe the nearest order."""
+        if not self._operations and self._nearest is not None:
+            return RequirementViolated(
+                "a kill and the next opening change the content of the store", details=self._nearest.shown()
+            )
+        unanswered = any(one.answered is None for one in self._operations)
+        requirements = (ATOMIC, DURABLE) if unanswered else (ATOMIC, CONCURRENT)
+        if self._nearest is None:
+            return RequirementViolated("no order of the operations returns these results", requirements=requirements)
+        return RequirementViolated(
+            "no order of the operations leaves the content of the store",
+            details=(f"nearest comes {self._told(self._nearest.order)}; but then", *self._nearest.shown()),
+            requirements=requirements,
+        )
+
+    def _told(self, order: tuple[int, ...]) -> str:
+        done = " then ".join(self._operations[number].letter for number in order)
+        lost = [one.letter for number, one in enumerate(self._operations) if number not in order]
+        return " ".join([done, *(["without", ", ".join(lost)] if lost else [])]).strip()
+
+
+def _differences(store: dict[str, Any], model: dict[str, Any]) -> tuple[tuple[str, str, str], ...]:
+    return tuple(
+        (what, shown(expected), shown(store[what])) for what, expected in model.items() if store[what] != expected
+    )
 
 
 class Differential:
@@ -86,7 +192,7 @@ class Differential:
             case _:
                 assert_never(step)
 
-    async def _both(self, make: Callable[[RecordedStore], Awaitable[Asked]]) -> Result[Any, Any]:
+    async def _both(self, make: Callable[[RecordedStore], Awaitable[OperationArgument]]) -> Result[Any, Any]:
         tested = await make(self.tested)
         found = await ask(self.tested.store, tested)
         self._note(tested, found)
@@ -110,7 +216,7 @@ class Differential:
             case _:
                 pass
 
-    def _note(self, asked: Asked, found: Result[Any, Any] | None, letter: str = "") -> None:
+    def _note(self, asked: OperationArgument, found: Result[Any, Any] | None, letter: str = "") -> None:
         self._story.append(f"{letter}{in_words(_operation(asked), asked)}  ->  {outcome(found)}")
 
     async def _prune(self, retention: Retention) -> None:
@@ -162,7 +268,7 @@ class Differential:
         )
 
     async def _killed(
-        self, harness: KillableHarness, step: KillStep, tested: Sequence[Asked]
+        self, harness: KillableHarness, step: KillStep, tested: Sequence[OperationArgument]
     ) -> tuple[list[Result[Any, Any]], str]:
         """Kill the store; return its answers, and where it was killed."""
         cut = step.cut_percent is not None
@@ -199,7 +305,7 @@ class Differential:
     async def _explain(
         self,
         steps: Sequence[CommitStep | int],
-        tested: Sequence[Asked],
+        tested: Sequence[OperationArgument],
         answers: Sequence[Result[Any, Any] | None],
     ) -> None:
         """Bring the models to the state of the store, by every order of the operations that leads there."""
@@ -239,7 +345,7 @@ class Differential:
         self._models = [model for model, _ in agreeing]
 
 
-async def _asked(side: RecordedStore, one: CommitStep | int) -> Asked:
+async def _asked(side: RecordedStore, one: CommitStep | int) -> OperationArgument:
     return PLACES[one] if isinstance(one, int) else await side.transition(one)
 
 
@@ -247,11 +353,11 @@ async def _distinct(models: Sequence[ModelStore]) -> list[ModelStore]:
     return list({await model.fingerprint(): model for model in models}.values())
 
 
-async def _settled(asked: Asked) -> Asked:
+async def _settled(asked: OperationArgument) -> OperationArgument:
     return asked
 
 
-def _operation(asked: Asked) -> str:
+def _operation(asked: OperationArgument) -> str:
     match asked:
         case Transition():
             return "commit"
@@ -298,3 +404,27 @@ async def _dead(side: RecordedStore, number: int) -> int:
 
 async def _found(side: RecordedStore, query: Query) -> list[Instance]:
     return [unnumbered(one) for one in await value(side.store.find(query))]
+
+
+def killable(harness: StoreHarness) -> KillableHarness:
+    """Return the harness if it can kill, or else one that opens its store in a process of its own."""
+    return harness if isinstance(harness, KillableHarness) else SubprocessHarness(harness)
+
+
+async def take_steps(harness: StoreHarness, steps: Sequence[Step]) -> LinesRun:
+    """Do steps to a store and to the model, compare them after each, and leave nothing.
+
+    Returns:
+        Which lines of the store's code ran during the last kill.
+
+    Raises:
+        RequirementViolated: the two differ.
+    """
+    pair = Differential(harness, await harness.open())
+    try:
+        for step in steps:
+            await pair.take(step)
+    finally:
+        await pair.tested.store.close()
+        await harness.discard()
+    return pair.ran

@@ -5,7 +5,7 @@ A test checks that these are all sentences of the contract, and that each has a 
 
 from __future__ import annotations
 
-from perdure.testing.conformance.requirement import Requirement
+from perdure.testing.conformance.assertions import Requirement
 
 # Those that matter most.
 ATOMIC = Requirement(

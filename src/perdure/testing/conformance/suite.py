@@ -1,41 +1,66 @@
-"""The suite that an author of a store runs."""
+"""The suite that an author of a store runs, and its report."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
+
+import attrs
 
 from perdure.stores.values import Capabilities
-from perdure.testing.conformance.cancelled import CANCELLATION_CASES
+from perdure.testing.conformance.assertions import RequirementViolated
 from perdure.testing.conformance.case import Case, NotApplicable
-from perdure.testing.conformance.concurrency import CONCURRENCY_CASES
-from perdure.testing.conformance.copies import COPYING_CASES
-from perdure.testing.conformance.corruption import CORRUPTION_CASES
-from perdure.testing.conformance.cursors import CURSOR_CASES
-from perdure.testing.conformance.event_log import EVENT_LOG_CASES
+from perdure.testing.conformance.concurrency_cases import CANCELLATION_CASES, CONCURRENCY_CASES
+from perdure.testing.conformance.copying_cases import COPYING_CASES
+from perdure.testing.conformance.crash_cases import KILL_CASES, UNCOMMITTED_READ_CASES
+from perdure.testing.conformance.differential import killable, take_steps
+from perdure.testing.conformance.event_log_cases import CURSOR_CASES, EVENT_LOG_CASES
 from perdure.testing.conformance.harness import NewHarness, StoreHarness, opened
-from perdure.testing.conformance.holds import HOLD_CASES
-from perdure.testing.conformance.instances import INSTANCE_CASES
-from perdure.testing.conformance.journals import JOURNAL_CASES
-from perdure.testing.conformance.keys import KEY_CASES
-from perdure.testing.conformance.kills import KILL_CASES, killable, take_steps
-from perdure.testing.conformance.lifecycle import LIFECYCLE_CASES
-from perdure.testing.conformance.membership import MEMBERSHIP_CASES
-from perdure.testing.conformance.messages import MESSAGE_CASES
-from perdure.testing.conformance.ownership import OWNERSHIP_CASES
-from perdure.testing.conformance.pages import PAGE_CASES
-from perdure.testing.conformance.queued import QUEUE_CASES
-from perdure.testing.conformance.report import ConformanceReport, Outcome
-from perdure.testing.conformance.requirement import RequirementViolated
-from perdure.testing.conformance.shares import SHARE_CASES
-from perdure.testing.conformance.shrinking import History, search
-from perdure.testing.conformance.steps import kills as histories_with_kills
-from perdure.testing.conformance.steps import steps
-from perdure.testing.conformance.takeovers import TAKEOVER_CASES
-from perdure.testing.conformance.text import TEXT_CASES
-from perdure.testing.conformance.uncommitted_reads import UNCOMMITTED_READ_CASES
+from perdure.testing.conformance.histories import History, search, steps
+from perdure.testing.conformance.histories import kills as histories_with_kills
+from perdure.testing.conformance.hostile_data_cases import PAGE_CASES, TEXT_CASES
+from perdure.testing.conformance.instance_cases import INSTANCE_CASES, KEY_CASES
+from perdure.testing.conformance.lifecycle_cases import CORRUPTION_CASES, LIFECYCLE_CASES, OWNERSHIP_CASES
+from perdure.testing.conformance.message_cases import MESSAGE_CASES
+from perdure.testing.conformance.optional_operation_cases import HOLD_CASES, JOURNAL_CASES, QUEUE_CASES
+from perdure.testing.conformance.sharing_cases import MEMBERSHIP_CASES, SHARE_CASES, TAKEOVER_CASES
+
+
+@attrs.frozen
+class Outcome:
+    """The result of one check.
+
+    Attributes:
+        name: the name of the case.
+        verdict: ``not applicable`` when the capabilities of the store, or its harness, exclude the case.
+        detail: how the store failed.
+    """
+
+    name: str
+    verdict: Literal["passed", "failed", "not applicable"]
+    detail: str = ""
+
+
+@attrs.frozen
+class ConformanceReport:
+    """The result of each check of the suite. Its text is human-readable."""
+
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def failed(self) -> tuple[Outcome, ...]:
+        """The checks that failed."""
+        return tuple(one for one in self.outcomes if one.verdict == "failed")
+
+    def __str__(self) -> str:
+        verdicts = ("passed", "failed", "not applicable")
+        counts = {verdict: sum(one.verdict == verdict for one in self.outcomes) for verdict in verdicts}
+        lines = [", ".join(f"{count} {verdict}" for verdict, count in counts.items())]
+        lines += [f"\n{one.name}: {one.detail}" for one in self.failed]
+        return "\n".join(lines)
+
 
 Run: TypeAlias = Callable[[Coroutine[Any, Any, None]], None]
 """Runs a coroutine to its end."""

@@ -1,29 +1,52 @@
-"""``JobLaws``: the laws of one job, checked in a world."""
+"""``JobLaws``: the laws of one job, checked in a world; and `InstanceView`, the argument of an invariant."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, TypeAlias
+from datetime import datetime
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import attrs
 from returns.result import Result, Success
 
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import Request
-from perdure.testing.machine.law import InvariantViolated, Law
-from perdure.testing.machine.model import Model
-from perdure.testing.machine.model_check import ModelCheck
-from perdure.testing.machine.monitor import InvariantMonitor
-from perdure.testing.machine.requests import DrawnRequest, SentRequest
-from perdure.testing.machine.view import InstanceView
-from perdure.testing.world import NotAtRest, TraceEvent, World
-from perdure.testing.world.trace_event import RequestAnswered, RequestSent
+from perdure.testing.machine.model import DrawnRequest, Model, ModelCheck, SentRequest
+from perdure.testing.machine.monitor import InvariantMonitor, InvariantViolated, Law
+from perdure.testing.world import EffectCall, NotAtRest, TraceEvent, World
+from perdure.testing.world.trace import RequestAnswered, RequestSent
 from perdure.values.address import Address
 from perdure.values.errors import Rejected
 from perdure.values.excerpt import fields_in_line
 from perdure.values.instance import Instance
 from perdure.values.message import StoredMessage
 from perdure.values.times import from_ms
+
+S_co = TypeVar("S_co", covariant=True)
+
+
+@attrs.frozen(kw_only=True)
+class InstanceView(Generic[S_co]):
+    """One stored instance, decoded, after the world has settled.
+
+    Attributes:
+        id: the instance's id.
+        state: its decoded state; None when its kind stores none at the moment.
+        alarm: when it is due next, an aware instant; None when nothing is scheduled, or it is paused or parked.
+        now: the current time.
+        effects: the effects of its runs so far, in order, over all its incarnations.
+        instance: the stored instance.
+    """
+
+    __repr__ = fields_in_line
+
+    id: str
+    state: S_co
+    alarm: datetime | None
+    now: datetime
+    effects: tuple[EffectCall, ...] = attrs.field(repr=False)  # the trace shows them
+    instance: Instance = attrs.field(repr=False)
+
 
 Check: TypeAlias = Callable[[InstanceView[Any]], object]
 """An invariant: asserts, or returns False when it does not hold."""
@@ -85,7 +108,7 @@ class JobLaws:
         """
         self.world.settle()
         self._monitor.check()
-        look_at(self.world, self.job, self.invariants, self.finished)
+        check_invariants(self.world, self.job, self.invariants, self.finished)
 
     def check_at_rest(self) -> None:
         """Check also that no work is left, once enough time has passed without faults.
@@ -94,7 +117,7 @@ class JobLaws:
             InvariantViolated: a law or an invariant does not hold.
         """
         self.check()
-        look_for_leftovers(self.world, self.job)
+        check_leftovers(self.world, self.job)
 
     # ------------------------------------------------------------ requests that the test makes
     def _watch(self, moment: TraceEvent) -> None:
@@ -140,7 +163,7 @@ def model_check_of(job: AnyDefinition, model: Model[Any, Any] | None) -> ModelCh
     return ModelCheck(job, model, model.command or creating)
 
 
-def look_at(
+def check_invariants(
     world: World, job: AnyDefinition, invariants: tuple[Check, ...], finished: Callable[[Any], bool] | None
 ) -> None:
     """Check the invariants of each instance of a job, and that it does not wait for nothing.
@@ -156,10 +179,10 @@ def look_at(
     """
     for instance in world.instances():
         if instance.address == job.address(instance.address.id):
-            _look_at(world, job, instance, invariants, finished)
+            _check_invariants_of(world, job, instance, invariants, finished)
 
 
-def _look_at(
+def _check_invariants_of(
     world: World,
     job: AnyDefinition,
     instance: Instance,
@@ -189,7 +212,7 @@ def _view(world: World, job: AnyDefinition, instance: Instance) -> InstanceView[
     )
 
 
-def look_for_leftovers(world: World, job: AnyDefinition) -> None:
+def check_leftovers(world: World, job: AnyDefinition) -> None:
     """Check that no claim, alarm, message or task is left, after enough time without faults.
 
     Args:

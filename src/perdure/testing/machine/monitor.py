@@ -1,9 +1,13 @@
-"""The monitor of a state machine: observes every commit and every effect of a world, and records violated laws."""
+"""The laws that every job must keep, and the monitor that checks them.
+
+The monitor observes every commit and every effect of a world, and records violated laws. It also replays the journal
+of each instance after each of its steps.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import attrs
 from returns.result import Failure
@@ -11,24 +15,92 @@ from returns.result import Failure
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import TriggerOptions
 from perdure.testing.fault import Fail
-from perdure.testing.machine.journal_monitor import JournalMonitor
-from perdure.testing.machine.law import InvariantViolated, Law
-from perdure.testing.machine.model_check import ModelCheck
-from perdure.testing.machine.requests import SentRequest
+from perdure.testing.journal import nondeterminism
+from perdure.testing.machine.model import ModelCheck, SentRequest
 from perdure.testing.world import EffectCall, TraceEvent
-from perdure.testing.world.trace_event import (
-    EffectPerformed,
-    FaultInjected,
-    MessagesRead,
-    TransitionCommitted,
-    WorkerOpened,
-)
+from perdure.testing.world.trace import EffectPerformed, FaultInjected, MessagesRead, TransitionCommitted, WorkerOpened
 from perdure.values.address import Address
+from perdure.values.errors import PerdureError
 from perdure.values.instance import Claim, Fence, Instance
 from perdure.values.message import Consumed, StoredMessage
 from perdure.values.transition import KeepInstance, Put, Transition
 
-Marks = tuple[str, int, int, int]
+Law: TypeAlias = Literal[
+    "an accepted request changes the state once",
+    "an acknowledged request is stored",
+    "a repeat with its key gets the first answer and changes nothing",
+    "transitions of an instance follow each other",
+    "a successor is another incarnation",
+    "a run that is delivered again is marked",
+    "a run that is repeated has one id",
+    "a message arrives once",
+    "messages of a pair arrive in order",
+    "a terminated instance is gone",
+    "an unfinished instance has an alarm or is held",
+    "nothing is left half-done",
+    "the engine comes to rest",
+    "a program follows its own journal",
+    "the job does what its model does",
+    "an invariant of the test",
+]
+
+
+@attrs.frozen(repr=False)
+class InvariantViolated(PerdureError, AssertionError):
+    """A job violated a law.
+
+    Attributes:
+        law: the law.
+        what: the observation.
+    """
+
+    law: Law
+    what: str
+
+    def _text(self) -> str:
+        return f"{self.law}: {self.what}"
+
+
+@attrs.define
+class JournalMonitor:
+    """Observes a world, and reports programs that do not follow their own journals.
+
+    Attributes:
+        job: the definition.
+        note: called with each problem.
+    """
+
+    job: AnyDefinition
+    note: Callable[[str], None]
+    _rows: dict[Address, list[str]] = attrs.Factory(dict[Address, list[str]])
+
+    def watch(self, moment: TraceEvent) -> None:
+        """Record an event of the world."""
+        if isinstance(moment.what, TransitionCommitted) and self.job.keeps_journal == "yes":
+            self._committed(moment.what.transition)
+
+    def _committed(self, transition: Transition) -> None:
+        address, write, change = transition.address, transition.write, transition.journal
+        if (address.kind, address.name) != (self.job.kind, self.job.name) or isinstance(write, KeepInstance):
+            return
+        if not isinstance(write, Put):
+            self._rows.pop(address, None)
+            return
+        rows = self._rows.setdefault(address, [])
+        if change is None:
+            return
+        if change.earlier == "cut":
+            rows.clear()
+        rows += change.bodies
+        if len(rows) != write.instance.journal_length:
+            del self._rows[address]  # a process died with a commit in progress that was written
+            return
+        problem = nondeterminism(self.job, write.instance, rows)
+        if problem is not None:
+            self.note(f"{address}: {problem}")
+
+
+AttemptKey = tuple[str, int, int, int]
 """A run, its part of a workflow, an attempt, a delivery: the marks by which a program detects a repeat."""
 
 
@@ -64,9 +136,9 @@ class InvariantMonitor:
     sees: Literal["all", "most"] = "all"
     _injected: list[object] = attrs.Factory(list[object])
     _known: dict[Address, KnownInstance] = attrs.Factory(dict[Address, KnownInstance])
-    _claims: set[Marks] = attrs.Factory(set[Marks])
+    _claims: set[AttemptKey] = attrs.Factory(set[AttemptKey])
     _run_ids: dict[Identity, str] = attrs.Factory(dict[Identity, str])
-    _performed_by: dict[Marks, int] = attrs.Factory(dict[Marks, int])
+    _performed_by: dict[AttemptKey, int] = attrs.Factory(dict[AttemptKey, int])
     _pairs: dict[int, tuple[Address, Address]] = attrs.Factory(dict[int, tuple[Address, Address]])
     _consumed: set[int] = attrs.Factory(set[int])
     _last_of_pair: dict[tuple[Address, Address], int] = attrs.Factory(dict[tuple[Address, Address], int])

@@ -13,7 +13,7 @@ from returns.result import Failure, Success
 
 from perdure.programs import ServiceCall
 from perdure.programs.effect_results import Declared, Undeclared, declared_by
-from perdure.testing.simulation.step import effect_name
+from perdure.testing.simulation.simulated_run import effect_name
 from perdure.testing.typed import from_type
 from perdure.values.errors import PerdureError
 

@@ -17,7 +17,7 @@ from perdure.jobs.draft import Draft
 from perdure.jobs.request import ALARM
 from perdure.jobs.step import Execute
 from perdure.programs import Halted, succeed
-from perdure.testing.simulation.simulated import AnySimulated, ProcessDied
+from perdure.testing.simulation.simulated_run import AnySimulated, ProcessDied
 from perdure.values.address import check_id
 from perdure.values.excerpt import fields_in_line
 from perdure.values.instance import Claim, Instance

@@ -12,7 +12,7 @@ from perdure.testing.world.errors import (
     WorkerRunning,
 )
 from perdure.testing.world.pending_call import PendingCall
-from perdure.testing.world.trace_event import UNANSWERED, EffectCall, TraceDetail, TraceEvent
+from perdure.testing.world.trace import UNANSWERED, EffectCall, TraceDetail, TraceEvent
 from perdure.testing.world.world import World
 
 __all__ = [

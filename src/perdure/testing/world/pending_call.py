@@ -9,8 +9,7 @@ from returns.result import Failure, Success
 
 from perdure.runtime.record import SpawnedTask
 from perdure.testing.world.errors import UnansweredCall
-from perdure.testing.world.recorded_call import RecordedCall, dying
-from perdure.testing.world.reproduction import Reproduction
+from perdure.testing.world.recording import RecordedCall, Reproduction, recording_death
 from perdure.testing.world.worker import Worker
 from perdure.values.times import Duration, duration_ms, format_duration
 
@@ -76,13 +75,13 @@ class PendingCall(Generic[A, E]):
         """
         line = self._script.did_with(self._line, "give_up")
         self.task.cancel()
-        with dying(line):
+        with recording_death(line):
             self._worker.settle()
 
     def ended(self, line: RecordedCall, *, patience: Duration = PATIENCE) -> Success[A] | Failure[E]:
         """Wait for the result, and record in the reproduction how the call ended; otherwise as `result`."""
         patience_ms = duration_ms(patience, what="patience of a call", minimum_ms=0)
-        with dying(line):
+        with recording_death(line):
             answered = self._worker.wait_for(self.task.done, patience_ms)
         if not answered:
             raise UnansweredCall(format_duration(patience_ms), self._worker.simulation.blocked)

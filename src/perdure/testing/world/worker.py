@@ -1,16 +1,25 @@
-"""One engine over the store of a world: the equivalent of a process in production."""
+"""The workers of a world: one engine after the other over its store, each with the next part of the seed.
+
+A `Worker` is the equivalent of a process in production. Calls reach the worker that is open through a gateway that
+records them. At its end a worker must come to rest: after all work has settled, it holds no resources for it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, Final, Literal, Never, Protocol, TypeAlias, TypeVar
 
 import attrs
+from returns.result import Result
 
 from perdure.app import App, OpenApp, for_tests
-from perdure.client.client import Client
-from perdure.client.local_gateway import engine_of
+from perdure.client.client import Client, gateway_of
+from perdure.client.local_gateway import LocalGateway, engine_of
+from perdure.jobs.call import Call, result_of
+from perdure.jobs.definition import AnyDefinition, CallError
 from perdure.jobs.draft import HookBug
+from perdure.jobs.request import Request
 from perdure.jobs.step import Execute
 from perdure.programs import Exit
 from perdure.runtime.record import SpawnedTask
@@ -18,11 +27,138 @@ from perdure.runtime.simulated import Simulation
 from perdure.stores.contract import Store
 from perdure.stores.values import PreviousExit
 from perdure.testing.world.backend import Backend
-from perdure.testing.world.boundary import Boundary, perform_behind
-from perdure.testing.world.errors import WorkerDied
-from perdure.testing.world.store_crossing import store_behind
-from perdure.testing.world.trace_event import ProgramEnded, WorkerOpened
-from perdure.testing.world.watched_gateway import WatchedGateway, Witness
+from perdure.testing.world.boundary import Boundary, Interleaving, PendingFault, Requests, perform_behind, store_behind
+from perdure.testing.world.clock import Clock
+from perdure.testing.world.errors import NotAtRest, NoWorker, WorkerDied, WorkerRunning
+from perdure.testing.world.recording import DeferredRequest, Reading, Timeline
+from perdure.testing.world.trace import ProgramEnded, WorkerOpened
+from perdure.values.address import Address, Job
+from perdure.values.limits import Limits
+from perdure.values.listings import HoldResult, JobCount, ListFilter, Listing, StepRecord
+from perdure.values.status import Hold, InstanceStatus
+
+Read: TypeAlias = Callable[[AnyDefinition, str], Call[Any, Any]]
+
+
+class CallRecorder(Protocol):
+    """Records every request and every answer."""
+
+    def wrote(self, call: object, asking: DeferredRequest, /) -> None:
+        """A caller made a call and has not awaited it yet."""
+        ...
+
+    def asked(self, address: Address, request: Request, /) -> int:
+        """A valid request goes to the engine. Return its number."""
+        ...
+
+    def read(self, address: Address, reading: Reading, /) -> None:
+        """A caller reads committed data."""
+        ...
+
+    def answered(self, number: int, result: Result[Any, Any], /) -> None:
+        """A caller got an answer."""
+        ...
+
+
+@attrs.frozen
+class WatchedGateway(LocalGateway):
+    """Reaches the instances of a worker, and reports each call to the recorder."""
+
+    recorder: CallRecorder
+
+    def request(
+        self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], name: str = "request", /
+    ) -> Call[Any, Any]:
+        """Send a request, and note it and its answer."""
+        call = Call(partial(self._watched, definition, id_, build), name)
+        self.recorder.wrote(call, lambda: (definition.address(id_), build(Limits())))
+        return call
+
+    async def _watched(self, job: AnyDefinition, id_: str, build: Callable[[Limits], Request]) -> Result[Any, Any]:
+        numbers: list[int] = []
+
+        def noted(limits: Limits) -> Request:
+            request = build(limits)
+            numbers.append(self.recorder.asked(job.address(id_), request))
+            return request
+
+        result = await self._begun(job, id_, noted)
+        if numbers:
+            self.recorder.answered(numbers[0], result)
+        return result
+
+    def status(self, definition: AnyDefinition, id_: str, /) -> Call[InstanceStatus, CallError]:
+        """Read the committed status, and note that."""
+        return self._noted(definition, id_, "status", super().status)
+
+    def state(self, definition: AnyDefinition, id_: str, /) -> Call[Any, Any]:
+        """Read the committed state, and note that."""
+        return self._noted(definition, id_, "get_state", super().state)
+
+    def set_hold(self, job: Job, hold: Hold, /) -> Call[HoldResult, CallError]:
+        """Hold or release a job, and note that."""
+        reading: Reading = "hold" if hold == "held" else "release"
+        address = Address(*job, "")
+        call = Call(partial(self._set_hold_noted, address, reading, job, hold), "set_hold")
+        self.recorder.wrote(call, lambda: (address, reading))
+        return call
+
+    async def _set_hold_noted(
+        self, address: Address, reading: Reading, job: Job, hold: Hold
+    ) -> Result[HoldResult, CallError]:
+        self.recorder.read(address, reading)
+        return await self._set_hold(job, hold)
+
+    def _noted(self, job: AnyDefinition, id_: str, reading: Reading, read: Read) -> Call[Any, Any]:
+        call = Call(partial(self._read_noted, job, id_, reading, read), reading)
+        self.recorder.wrote(call, lambda: (job.address(id_), reading))
+        return call
+
+    async def _read_noted(self, job: AnyDefinition, id_: str, reading: Reading, read: Read) -> Result[Any, Any]:
+        self.recorder.read(job.address(id_), reading)
+        return await result_of(read(job, id_))
+
+
+@attrs.frozen
+class CurrentGateway:
+    """Brings the calls of a handle to the worker that is open when they are made: a handle outlives crashes."""
+
+    jobs: Callable[[], Client]
+
+    def request(
+        self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], name: str = "request", /
+    ) -> Call[Any, Any]:
+        """Send a request."""
+        return gateway_of(self.jobs()).request(definition, id_, build, name)
+
+    def status(self, definition: AnyDefinition, id_: str, /) -> Call[InstanceStatus, CallError]:
+        """Read the committed status."""
+        return gateway_of(self.jobs()).status(definition, id_)
+
+    def state(self, definition: AnyDefinition, id_: str, /) -> Call[Any, Any]:
+        """Read the committed state, decoded."""
+        return gateway_of(self.jobs()).state(definition, id_)
+
+    def steps(self, definition: AnyDefinition, id_: str, /) -> Call[tuple[StepRecord, ...], CallError]:
+        """Read the steps of an instance."""
+        return gateway_of(self.jobs()).steps(definition, id_)
+
+    def set_hold(self, job: Job, hold: Hold, /) -> Call[HoldResult, CallError]:
+        """Hold or release a job."""
+        return gateway_of(self.jobs()).set_hold(job, hold)
+
+    def count(self, job: Job, /) -> Call[JobCount, CallError]:
+        """Count the instances of a job by status."""
+        return gateway_of(self.jobs()).count(job)
+
+    def find(self, wanted: ListFilter, /) -> Call[Listing, CallError]:
+        """Find instances."""
+        return gateway_of(self.jobs()).find(wanted)
+
+    def concurrently(self, calls: Sequence[Call[Any, Any]], /) -> Call[tuple[Result[Any, Any], ...], Never]:
+        """Make several calls at the same time."""
+        return gateway_of(self.jobs()).concurrently(calls)
+
 
 A = TypeVar("A")
 
@@ -54,12 +190,12 @@ class Worker:
     _begun: list[SpawnedTask[Any]] = attrs.Factory(list[SpawnedTask[Any]])
 
     # ------------------------------------------------------------ lifecycle
-    def open(self, app: App[Any], witness: Witness, left: PreviousExit) -> None:
+    def open(self, app: App[Any], recorder: CallRecorder, left: PreviousExit) -> None:
         """Open the store, recover the runs of earlier workers, and accept requests.
 
         Args:
             app: the app to run.
-            witness: notified of requests and results.
+            recorder: notified of requests and results.
             left: how the previous worker ended.
 
         Raises:
@@ -76,7 +212,7 @@ class Worker:
             debug=self.debug,
             mistake_found=lambda mistake: self.mistakes.append(mistake),  # noqa: PLW0108 - the list is replaced
         )
-        self._jobs = Client(WatchedGateway(engine_of(self.complete(self.open_app.__aenter__())), witness))
+        self._jobs = Client(WatchedGateway(engine_of(self.complete(self.open_app.__aenter__())), recorder))
         self.settle()
 
     def _note_run(self, execute: Execute, exit_: Exit[Any, Any]) -> None:
@@ -224,3 +360,197 @@ async def _closed(store: Store) -> None:
 
 def _never() -> bool:
     return False
+
+
+AtEnd: TypeAlias = Literal["check", "leave"]
+"""The end of a world's open worker: it must come to rest, or is dropped unchecked."""
+
+PATIENCE_MS: Final = 2 * 86_400_000
+"""How far the virtual clock may move until all started work has ended."""
+
+
+def come_to_rest(worker: Worker) -> None:
+    """Run all started work to its end, stop the engine gracefully, and check that nothing remains.
+
+    No alarm fires and no message is delivered meanwhile. A program that has not ended after two days of virtual time is
+    cancelled by the stop, as in production.
+
+    Raises:
+        NotAtRest: a caller without a result, a mailbox, a concurrency slot, a timer or a task remains.
+        WorkerDied: the worker died first.
+    """
+    jobs = worker.jobs
+    if jobs is None:
+        return
+    engine = engine_of(jobs)
+    worker.complete(engine.stop_loops())
+    reached = worker.wait_for(lambda: engine.in_flight().is_empty and not worker.unanswered, PATIENCE_MS)
+    if not reached and engine.in_flight().programs == 0:
+        raise NotAtRest("everything settled", (*engine.in_flight().described(), *worker.unanswered))
+    if not worker.try_to_close(PATIENCE_MS):
+        raise NotAtRest("the engine was stopped", (*engine.in_flight().described(), *worker.remaining))
+    remains = (*engine.in_flight().described(), *worker.remaining)
+    if remains:
+        raise NotAtRest("the engine stopped", remains)
+
+
+MAX_STEPS: Final = 200_000
+"""The maximum number of steps at one instant, to detect a busy loop."""
+
+_SEEDS_OF_A_WORKER: Final = 1 << 32
+
+
+@attrs.define(kw_only=True, eq=False)
+class Workers:
+    """Opens the workers of a world.
+
+    Attributes:
+        backend: the backend, which outlives them.
+        clock: the clock of the world; it follows the open worker.
+        timeline: records the events of the workers.
+        seed: the seed of the world.
+        interleaving: where other tasks may run first.
+        requests: how loads and commits reach the store.
+        debug: whether their engines detect mistakes of hooks.
+        faults: the pending faults, of this worker and the next ones.
+        latest: the worker that is open, or has just died.
+        usurped: stalled workers whose store another one took over.
+        next_dies_after: the crossing at which the next worker dies.
+        left: how the worker before the next one ended; the world itself closes the store of one that died.
+    """
+
+    backend: Backend
+    clock: Clock
+    timeline: Callable[[], Timeline]
+    seed: int
+    interleaving: Interleaving
+    requests: Requests = "single"
+    debug: bool = True
+    faults: list[PendingFault] = attrs.Factory(list[PendingFault])
+    latest: Worker | None = None
+    usurped: list[Worker] = attrs.Factory(list[Worker])
+    next_dies_after: int | None = None
+    left: PreviousExit = "closed"
+
+    # ------------------------------------------------------------ lifecycle
+    def open(self, app: App[Any]) -> Client:
+        """Open the next worker.
+
+        Raises:
+            WorkerRunning: another one is open.
+            WorkerDied: it died meanwhile, as arranged.
+        """
+        if self.is_open and self.latest is not None:
+            raise WorkerRunning(self.latest.number)
+        self.backend.check()
+        if self.latest is not None:
+            self.left = "died"
+            self.latest.drop()
+            self.forget()
+        self.latest = worker = self._next()
+        left, self.left = self.left, "closed"
+        worker.open(app, self.timeline(), left)
+        return self.jobs
+
+    def forget(self) -> None:
+        """Note that no worker is open; the clock stops."""
+        self.clock.stop()
+        self.latest = None
+
+    def wake(self) -> None:
+        """Continue the stalled workers whose store was taken over."""
+        timeline = self.timeline()
+        number = timeline.worker
+        for worker in self.usurped:
+            timeline.worker = worker.number
+            worker.wake(self.clock.now_ms)
+        timeline.worker = number
+
+    def die_after(self, crash_points: int) -> None:
+        """Make the open worker die after this many further crossings; or the next one, if none is open."""
+        if self.latest is None or not self.latest.is_alive:
+            self.next_dies_after = crash_points
+        else:
+            boundary = self.latest.boundary
+            boundary.die_at = len(boundary.crash_points) + crash_points
+
+    def survive(self) -> None:
+        """Undo `die_after`."""
+        self.next_dies_after = None
+        if self.latest is not None:
+            self.latest.boundary.die_at = None
+
+    def leave(self) -> None:
+        """End all workers."""
+        for worker in self.usurped:
+            worker.drop()
+        self.usurped.clear()
+        if self.latest is not None:
+            self.latest.drop()
+            self.forget()
+        self.backend.close()
+
+    def _next(self) -> Worker:
+        timeline = self.timeline()
+        timeline.worker = number = timeline.worker + 1
+        simulation = Simulation(
+            seed=self.seed + (number - 1) * _SEEDS_OF_A_WORKER, start=self.clock.now, max_steps=MAX_STEPS
+        )
+        self.clock.follow(simulation)
+        boundary = Boundary(
+            runtime=simulation.runtime,
+            note=timeline.note,
+            faults=self.faults,
+            interleaving=self.interleaving,
+            requests=self.requests,
+            die_at=self.next_dies_after,
+        )
+        self.next_dies_after = None
+        return Worker(number=number, backend=self.backend, simulation=simulation, boundary=boundary, debug=self.debug)
+
+    # ------------------------------------------------------------ the open worker
+    @property
+    def is_open(self) -> bool:
+        """Return whether a worker is open and alive."""
+        return self.latest is not None and self.latest.is_alive
+
+    @property
+    def jobs(self) -> Client:
+        """The client of the open worker.
+
+        Raises:
+            NoWorker: none is open.
+        """
+        jobs = self.living("jobs").jobs
+        if jobs is None:
+            raise NoWorker("jobs")
+        return jobs
+
+    def known(self, what: str) -> Worker:
+        """Return the worker that is open, or has just died.
+
+        Raises:
+            NoWorker: there is none.
+        """
+        if self.latest is None:
+            raise NoWorker(what)
+        return self.latest
+
+    def living(self, what: str) -> Worker:
+        """Return the open worker.
+
+        Args:
+            what: the method that needs it, for the error message.
+
+        Raises:
+            NoWorker: none is open.
+            WorkerDied: it has died.
+        """
+        worker = self.known(what)
+        if worker.boundary.died_at is not None:
+            raise WorkerDied(worker.boundary.died_at)
+        return worker
+
+    def caller(self) -> SpawnedTask[Any] | None:
+        """Return the task of the open worker that is running now."""
+        return self.known("a call").simulation.runtime.current_task()

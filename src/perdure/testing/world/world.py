@@ -22,21 +22,21 @@ from perdure.stores.contract import Store
 from perdure.stores.values import LoggedEvent, Query
 from perdure.testing.fault import Fault
 from perdure.testing.world.backend import Opener, backend_of
-from perdure.testing.world.boundary import Interleaving, Requests
+from perdure.testing.world.boundary import Interleaving, PendingFault, Requests, crossing_of
 from perdure.testing.world.clock import Clock
-from perdure.testing.world.config import WorldConfig
 from perdure.testing.world.errors import NotAtRest, NoWorker, UnexpectedSuccess
 from perdure.testing.world.pending_call import PATIENCE, PendingCall
-from perdure.testing.world.pending_fault import PendingFault, crossing_of
-from perdure.testing.world.recorded_call import RecordedCall, dying
-from perdure.testing.world.reproduction import Reproduction
-from perdure.testing.world.rest import AtEnd, come_to_rest
-from perdure.testing.world.timeline import Timeline, Watcher
-from perdure.testing.world.trace_event import EffectCall, TimePassed, TraceEvent, WorkerClosed
-from perdure.testing.world.trace_text import format_timeline
-from perdure.testing.world.watched_gateway import CurrentGateway
-from perdure.testing.world.worker import Worker
-from perdure.testing.world.workers import Workers
+from perdure.testing.world.recording import (
+    RecordedCall,
+    Reproduction,
+    Timeline,
+    Watcher,
+    WorldConfig,
+    format_timeline,
+    recording_death,
+)
+from perdure.testing.world.trace import EffectCall, TimePassed, TraceEvent, WorkerClosed
+from perdure.testing.world.worker import AtEnd, CurrentGateway, Worker, Workers, come_to_rest
 from perdure.values.event import Event
 from perdure.values.instance import Instance
 from perdure.values.message import StoredMessage
@@ -52,7 +52,7 @@ _FOREVER_MS: Final = 1 << 52
 _OFF: Final = frozenset({"0", "false", "f", "no", "n", "off"})
 """The value of the environment variable that disables the debug mode."""
 
-WATCHED_BY: Final[list[Callable[[World], Watcher]]] = []
+WORLD_WATCHERS: Final[list[Callable[[World], Watcher]]] = []
 """Returns a watcher for each new world: a test run uses it to observe all worlds."""
 
 
@@ -120,7 +120,7 @@ class World:
             debug=debug,
         )
         self.timeline = Timeline(lambda: self.clock.now_ms, Reproduction(config, self._workers.caller))
-        for watcher_of in WATCHED_BY:
+        for watcher_of in WORLD_WATCHERS:
             self.watch(watcher_of(self))
 
     def __enter__(self) -> Self:
@@ -183,7 +183,7 @@ class World:
         if app is not None and not self.is_open:
             self.app = app
             line.arguments = (app,)
-        with dying(line):
+        with recording_death(line):
             return self._workers.open(self.app)
 
     def close(self) -> None:
@@ -193,7 +193,7 @@ class World:
             WorkerDied: it died meanwhile.
         """
         worker = self._workers.living("close()")
-        with dying(self._did("close")):
+        with recording_death(self._did("close")):
             worker.close()
         self.timeline.note(WorkerClosed())
         self._workers.forget()
@@ -221,7 +221,7 @@ class World:
         self._workers.usurped.append(self._workers.living("take_over_from_stalled()"))
         line = self._did("take_over_from_stalled")
         self._workers.forget()
-        with dying(line):
+        with recording_death(line):
             return self._workers.open(self.app)
 
     def resume_stalled(self) -> None:
@@ -230,7 +230,7 @@ class World:
         Raises:
             WorkerDied: the open worker died meanwhile.
         """
-        with dying(self._did("resume_stalled")):
+        with recording_death(self._did("resume_stalled")):
             self._workers.wake()
             self._workers.living("resume_stalled()").settle()
 
@@ -403,7 +403,7 @@ class World:
         line = self._did("stall", duration)
         self.timeline.note(TimePassed(delay_ms, "stall"))
         worker.simulation.stand_still(delay_ms)
-        with dying(line):
+        with recording_death(line):
             worker.settle()
 
     def shift_wall_clock(self, delta: timedelta) -> None:
@@ -418,7 +418,7 @@ class World:
             WorkerDied: the worker died meanwhile, or before.
         """
         worker = self._workers.living("settle()")
-        with dying(self._did("settle")):
+        with recording_death(self._did("settle")):
             worker.settle()
 
     def _move(self, method: str, by_ms: int, source: Duration) -> None:
@@ -427,7 +427,7 @@ class World:
         if self._workers.latest is None:
             self.clock.shift(by_ms)
         else:
-            with dying(line):
+            with recording_death(line):
                 self._workers.latest.advance(by_ms)
 
     # ------------------------------------------------------------ faults
@@ -456,7 +456,7 @@ class World:
         line = self._did("release", at)
         worker = self._workers.living("release()")
         worker.boundary.release(crossing_of(at))
-        with dying(line):
+        with recording_death(line):
             worker.settle()
 
     # ------------------------------------------------------------ inspection

@@ -1,0 +1,343 @@
+"""Histories for the model: steps as data, which Hypothesis draws; and the search for a history that a store fails.
+
+Both stores execute the steps. A history that fails is shrunk, within a bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Literal, TypeAlias
+
+import attrs
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from perdure.stores.values import Query
+from perdure.testing.conformance.assertions import RequirementViolated
+from perdure.testing.conformance.sample_values import CLAIM, ERROR, LEFT, PENDING_RETRY, address
+from perdure.values.instance import Instance
+from perdure.values.transition import JournalChange, Remembered
+
+PLACES = tuple(address(id_) for id_ in ("a", "b", "ab"))
+"""The addresses of the case: few, so that steps meet."""
+
+KEYS = ("k", "l")
+
+
+@attrs.frozen(kw_only=True)
+class InboundStep:
+    """Settle the message at a position of a listing, or one that was settled before.
+
+    Attributes:
+        of: the listing: the deliverable messages, or all that were seen.
+        number: which one, modulo the length of the listing.
+        fate: its fate.
+        not_before_ms: until when it is postponed.
+    """
+
+    of: Literal["deliverable", "seen"]
+    number: int
+    fate: Literal["consumed", "postponed", "dead_lettered"]
+    not_before_ms: int
+
+
+@attrs.frozen(kw_only=True)
+class CommitStep:
+    """Commit a transition.
+
+    Attributes:
+        at: the number of an address.
+        fence: ``right`` as stored, or an older one, or none, or that of another address.
+        write: put the instance, purge, purge and keep its messages to itself, or keep.
+        instance: the instance that a put writes.
+        remember: the key to remember.
+        targets: the numbers of the addresses to send a message to.
+        inbound: the message to settle.
+        event_ms: the instants of the events to log.
+        journal: the change of the journal, if the store keeps journals and the step puts an instance.
+    """
+
+    at: int
+    fence: Literal["right", "old", "none", "foreign"]
+    write: Literal["put", "purge", "retire", "keep"]
+    instance: Instance
+    remember: Remembered | None
+    targets: tuple[int, ...]
+    inbound: InboundStep | None
+    event_ms: tuple[int, ...]
+    journal: JournalChange | None = None
+
+
+@attrs.frozen
+class RedriveStep:
+    """Redrive the dead letter at a position of their listing."""
+
+    number: int
+
+
+@attrs.frozen(kw_only=True)
+class PruneStep:
+    """Prune with these numbers."""
+
+    now_ms: int
+    events_since_ms: int
+    max_events: int
+    dead_letters_since_ms: int
+    limit: int
+
+
+@attrs.frozen
+class ReopenStep:
+    """Close the store and open it again."""
+
+
+@attrs.frozen
+class FindStep:
+    """Compare a page of instances."""
+
+    query: Query
+
+
+@attrs.frozen
+class ConcurrentStep:
+    """Execute operations concurrently, and wait for all results.
+
+    Attributes:
+        asked: transitions to commit, and the numbers of addresses to load.
+    """
+
+    asked: tuple[CommitStep | int, ...]
+
+
+@attrs.frozen(kw_only=True)
+class KillStep:
+    """Kill the store in the middle of commits, and open it again.
+
+    Attributes:
+        commits: the concurrent commits.
+        lines: how many lines of the store's code run before it dies; beyond the last, it dies with the last answer.
+        cut_percent: if set, the process dies in a write instead: once it has appended that many percent of the bytes
+            that the previous commit appended.
+        opening_lines: for each opening that is killed as well, after how many lines. After these, one succeeds.
+    """
+
+    commits: tuple[CommitStep, ...]
+    lines: int
+    cut_percent: int | None = None
+    opening_lines: tuple[int, ...] = ()
+
+
+Step: TypeAlias = CommitStep | RedriveStep | PruneStep | ReopenStep | FindStep | ConcurrentStep | KillStep
+
+_instants = st.integers(0, 20)
+_small = st.integers(0, 5)
+
+
+def kills() -> st.SearchStrategy[list[Step]]:
+    """Draw a history in which the store is killed.
+
+    Returns:
+        A few commits, then a kill; once or twice.
+    """
+    kill = st.builds(
+        KillStep, commits=st.lists(_commits(), min_size=1, max_size=3).map(tuple), lines=st.integers(0, 400)
+    )
+    lives = st.lists(st.tuples(st.lists(_commits(), max_size=4), kill), min_size=1, max_size=2)
+    return lives.map(_joined)
+
+
+def _joined(lives: list[tuple[list[CommitStep], KillStep]]) -> list[Step]:
+    steps: list[Step] = []
+    for commits, kill in lives:
+        steps += [*commits, kill]
+    return steps
+
+
+def steps() -> st.SearchStrategy[list[Step]]:
+    """Draw a history for two stores.
+
+    Returns:
+        Steps, mostly commits.
+    """
+    together = st.lists(_commits() | st.integers(0, 2), min_size=2, max_size=4)
+    rare = st.one_of(
+        st.builds(ConcurrentStep, together.map(tuple)),
+        st.builds(RedriveStep, _small),
+        st.builds(
+            PruneStep,
+            now_ms=_instants,
+            events_since_ms=_instants,
+            max_events=_small,
+            dead_letters_since_ms=_instants,
+            limit=st.integers(1, 4),
+        ),
+        st.just(ReopenStep()),
+        st.builds(FindStep, _queries()),
+    )
+    part = st.lists(st.one_of(_commits(), _commits(), _commits(), rare), max_size=10)
+    # Hypothesis draws short lists: three of them are long enough for steps to meet, and shrink as well as one.
+    return st.tuples(part, part, part).map(lambda parts: [*parts[0], *parts[1], *parts[2]])
+
+
+def _commits() -> st.SearchStrategy[CommitStep]:
+    return st.builds(
+        CommitStep,
+        at=st.sampled_from((0, 0, 0, 1, 2)),
+        fence=st.sampled_from(("right", "right", "right", "right", "old", "none", "foreign")),
+        write=st.sampled_from(("put", "put", "purge", "retire", "keep")),
+        instance=_instances(),
+        remember=st.none() | _remembered(),
+        targets=st.lists(st.sampled_from((0, 0, 1, 2)), max_size=3).map(tuple),
+        inbound=st.none() | _inbounds(),
+        event_ms=st.lists(_instants, max_size=2).map(tuple),
+        journal=st.none() | _journal_changes(),
+    )
+
+
+def _journal_changes() -> st.SearchStrategy[JournalChange]:
+    return st.builds(
+        JournalChange,
+        st.lists(st.sampled_from(("[]", "é\u0000", "")), max_size=2).map(tuple),
+        st.sampled_from(("kept", "kept", "cut")),
+    )
+
+
+def _instances() -> st.SearchStrategy[Instance]:
+    return st.builds(
+        Instance,
+        address=st.just(PLACES[0]),
+        created_ms=_instants,
+        updated_ms=_instants,
+        state=st.sampled_from(("", '{"n":1}', '"é\\u0000"')),
+        alarm_ms=st.none() | _instants,
+        suspension=st.sampled_from((None, None, None, "paused", "not_retryable")),
+        pending_retry=st.sampled_from((None, None, PENDING_RETRY, attrs.evolve(PENDING_RETRY, at_ms=3))),
+        claim=st.sampled_from((None, None, CLAIM, attrs.evolve(CLAIM, owner=2))),
+        event_claim=st.sampled_from((None, None, CLAIM)),
+        run_count=_small,
+        last_error=st.sampled_from((None, ERROR)),
+        lane=st.sampled_from((None, None, "", "a")),
+        ended_ms=st.sampled_from((None, None, 4)),
+        suspended_ms=st.sampled_from((None, 3)),
+        left=st.sampled_from((None, None, LEFT, attrs.evolve(LEFT, codes=("c", "a")))),
+    )
+
+
+def _remembered() -> st.SearchStrategy[Remembered]:
+    return st.builds(
+        Remembered,
+        key=st.sampled_from(KEYS),
+        action=st.just("send"),
+        fingerprint=st.just("f"),
+        answer=st.sampled_from(("1", "2")),
+        expires_ms=_instants,
+        failures=st.sampled_from((0, 0, 2)),
+        full_answers=st.integers(1, 4),
+    )
+
+
+def _inbounds() -> st.SearchStrategy[InboundStep]:
+    return st.builds(
+        InboundStep,
+        of=st.sampled_from(("deliverable", "deliverable", "deliverable", "seen")),
+        number=_small,
+        fate=st.sampled_from(("consumed", "postponed", "dead_lettered")),
+        not_before_ms=_instants,
+    )
+
+
+_JOBS = ((PLACES[0].kind, PLACES[0].name),)
+_OTHER_JOBS = (("task", "none"),)
+
+
+def _queries() -> st.SearchStrategy[Query]:
+    return st.builds(
+        Query,
+        kind=st.sampled_from((None, "task", "none")),
+        jobs=st.sampled_from((None, None, _JOBS, _OTHER_JOBS)),
+        except_jobs=st.sampled_from(((), (), _OTHER_JOBS, _JOBS)),
+        id_prefix=st.sampled_from(("", "a", "ab", "b")),
+        status=st.sampled_from(
+            (None, "scheduled", "queued", "idle", "running", "retrying", "paused", "parked", "left", "done")
+        ),
+        due_before_ms=st.none() | _instants,
+        after=st.none() | st.sampled_from(PLACES),
+        limit=st.integers(1, 3),
+    )
+
+
+History: TypeAlias = tuple[Step, ...]
+
+# Without the phase that explains: it traces every line of the store, and our failures explain themselves.
+_PHASES = tuple(phase for phase in Phase if phase is not Phase.explain)
+
+
+def _search_settings(max_examples: int) -> settings:
+    """Follow the profile that is loaded; without one, draw the same histories on every run."""
+    chosen = settings(
+        max_examples=max_examples,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+        phases=_PHASES,
+        report_multiple_bugs=False,
+    )
+    if settings.get_current_profile_name() == "default":
+        return settings(chosen, derandomize=True, database=None)
+    return chosen
+
+
+def search(
+    histories: SearchStrategy[list[Step]], take: Callable[[History], None], *, max_examples: int, max_shrinks: int
+) -> None:
+    """Run histories until one fails, shrink that one, and raise its failure.
+
+    The histories are the same on every run, unless a Hypothesis profile that draws new ones is loaded.
+
+    Args:
+        histories: draws them.
+        take: runs one, and raises `RequirementViolated` when it fails.
+        max_examples: how many to run until one fails.
+        max_shrinks: how many to run after that. Hypothesis alone would shrink for up to five minutes.
+
+    Raises:
+        RequirementViolated: that of the smallest history that failed. A failure that was seen once is raised, even if
+            the same history would pass the next time.
+    """
+    failed: dict[History, RequirementViolated] = {}
+    runs_left = max_shrinks
+
+    @_search_settings(max_examples)
+    @given(histories)
+    def pass_all(drawn: list[Step]) -> None:
+        nonlocal runs_left
+        history = tuple(drawn)
+        if history in failed:
+            raise failed[history]
+        if failed:
+            if runs_left == 0:
+                raise _Enough
+            runs_left -= 1
+        try:
+            take(history)
+        except RequirementViolated as broken:
+            failed[history] = broken
+            raise
+
+    with suppress(_Enough, RequirementViolated):
+        pass_all()
+    if failed:
+        broken = failed[min(failed, key=_size)]
+        # Made again without the note of hypothesis: the failure lists the operations; the drawn steps fill a screen.
+        raise RequirementViolated(
+            broken.what, details=broken.details, requirements=broken.requirements, story=broken.story
+        ) from broken.__cause__
+
+
+class _Enough(BaseException):  # not an Exception, so that hypothesis lets it through at once
+    """The bound is reached."""
+
+
+def _size(history: History) -> tuple[int, int]:
+    return len(history), len(repr(history))

@@ -1,0 +1,303 @@
+"""Cases: messages between instances."""
+
+from __future__ import annotations
+
+import attrs
+
+from perdure.stores.contract import Store
+from perdure.stores.values import Retention
+from perdure.testing.conformance.assertions import failure, holds, same, value
+from perdure.testing.conformance.case import Case, in_store
+from perdure.testing.conformance.requirements import (
+    CONFLICT_LEAVES_NOTHING,
+    DEAD_LETTERS,
+    DELIVERABLE,
+    FATE_REPLACES,
+    MESSAGE_ONCE,
+    MESSAGE_ORDER,
+    MESSAGES_LEFT_TO,
+    NEXT_MESSAGE,
+    OLDEST_FIRST,
+    PRUNE_COUNTS,
+    PRUNE_DEAD_LETTERS,
+    PURGE_OWN,
+    REDRIVE,
+    REDRIVE_EVENTS,
+    REDRIVEN_COUNTED,
+)
+from perdure.testing.conformance.sample_values import (
+    ERROR,
+    FAR_MS,
+    address,
+    consumed,
+    created,
+    deliverable,
+    message,
+    message_id,
+    put,
+    settled_by,
+    started,
+    told,
+)
+from perdure.values.errors import Conflict
+from perdure.values.message import Consumed, DeadLettered, Kept, Postponed
+from perdure.values.transition import Purge, Transition
+
+A, B, C = address("a"), address("b"), address("c")
+
+
+@in_store(DELIVERABLE)
+async def every_field_of_a_message_is_returned(store: Store) -> None:
+    """A message is delivered as it was sent, and has not been tried."""
+    sent = message(A, B, '{"ünï":"\\u0000"}')
+    await value(store.commit(Transition(address=A, messages=(sent,))))
+    (stored,) = await value(store.messages(0, 9))
+    same(stored.message, sent, "a message is read as it was sent")
+    same((stored.attempts, stored.not_before_ms, stored.error), (0, 0, None), "a new message may be delivered at once")
+
+
+@in_store(DELIVERABLE, OLDEST_FIRST)
+async def order_is_kept_within_a_pair(store: Store) -> None:
+    """Only the oldest living message of a (sender, target) pair may be delivered; pairs do not wait for each other."""
+    pairs = ((A, B, "1"), (A, B, "2"), (A, C, "3"), (C, B, "4"))
+    sent = tuple(message(sender, target, payload) for sender, target, payload in pairs)
+    await value(store.commit(Transition(address=A, messages=sent)))
+    same(await deliverable(store), ["1", "3", "4"], "messages returns the oldest of each pair, the oldest first")
+    await consumed(store, B, "1")
+    same(await deliverable(store), ["2", "3", "4"], "what follows a consumed message comes next")
+    same(len(await value(store.messages(FAR_MS, 2))), 2, "messages returns no more than its limit")
+
+
+@in_store(MESSAGE_ORDER)
+async def ids_follow_the_order_of_sending(store: Store) -> None:
+    """Message ids grow in the order of one transition's messages, and from commit to commit."""
+    targets = [address(str(number)) for number in range(4)]
+    first = tuple(message(A, target, target.id) for target in targets[:2])
+    await value(store.commit(Transition(address=A, messages=first)))
+    await told(store, A, targets[2], "2")
+    await told(store, A, targets[3], "3")
+    ids = [await message_id(store, payload) for payload in "0123"]
+    holds(ids == sorted(set(ids)), f"message ids grow: {ids}")
+
+
+@in_store(MESSAGE_ONCE, CONFLICT_LEAVES_NOTHING)
+async def consuming_twice_is_a_conflict(store: Store) -> None:
+    """A message is applied once: the second consumer changes nothing at all."""
+    await told(store, A, B, "1", "2")
+    first = await message_id(store, "1")
+    await consumed(store, B, "1")
+    again = attrs.evolve(put(B), inbound=Consumed(first), messages=(message(B, C, "no"),), events=(started(B),))
+    await failure(store.commit(again), Conflict, "consuming a message that is gone is a Conflict")
+    same((await value(store.load(B))).instance, None, "a Conflict over a message writes no instance")
+    same(await deliverable(store), ["2"], "a Conflict over a message sends nothing and consumes nothing")
+    same(await value(store.history(B, None, 9)), (), "a Conflict over a message logs nothing")
+
+
+@in_store(MESSAGE_ONCE, FATE_REPLACES)
+async def a_kept_message_must_be_living_and_stays(store: Store) -> None:
+    """A claim for a message is written only while the message lives, and changes nothing of it."""
+    await told(store, A, B, "1", "2")
+    first = (await value(store.messages(FAR_MS, 9)))[0]
+    fence = await value(store.commit(attrs.evolve(put(B), inbound=Kept(first.message_id))))
+    same((await value(store.messages(FAR_MS, 9)))[0], first, "a kept message stays as it was, before the next one")
+    await consumed(store, B, "1")
+    late = attrs.evolve(put(B, fence), inbound=Kept(first.message_id))
+    await failure(store.commit(late), Conflict, "keeping a message that is gone is a Conflict")
+    same(await deliverable(store), ["2"], "a Conflict over a kept message changes nothing")
+
+
+@in_store(CONFLICT_LEAVES_NOTHING)
+async def a_lost_fence_keeps_the_message(store: Store) -> None:
+    """A transition that conflicts does not consume its message."""
+    await created(store, B)
+    await told(store, A, B, "1")
+    refused = attrs.evolve(put(B), inbound=Consumed(await message_id(store, "1")))
+    await failure(store.commit(refused), Conflict, "a Put that expects nothing over something is a Conflict")
+    same(await deliverable(store), ["1"], "a Conflict does not consume the message")
+
+
+@in_store(DELIVERABLE, OLDEST_FIRST, NEXT_MESSAGE)
+async def a_postponed_message_holds_its_pair_back(store: Store) -> None:
+    """A postponed message waits for its instant, and what follows it waits with it."""
+    await told(store, A, B, "1", "2")
+    await told(store, C, B, "3")
+    first = await message_id(store, "1")
+    await value(store.commit(settled_by(B, Postponed(message_id=first, attempts=1, not_before_ms=50, error=ERROR))))
+    same(await deliverable(store, 49), ["3"], "a postponed message and what follows it wait")
+    same(await deliverable(store, 50), ["1", "3"], "a postponed message comes at its instant, at its old position")
+    same(await deliverable(store, 49), ["3"], "asking for an earlier instant again returns what was right then")
+    found = [await value(store.next_message(after_ms)) for after_ms in (0, 49, 50)]
+    same(found, [50, 50, None], "next_message is the earliest instant strictly after the one given")
+    (stored, _) = await value(store.messages(50, 9))
+    same((stored.message_id, stored.attempts, stored.error), (first, 1, ERROR), "attempts and error are kept")
+    await consumed(store, B, "1")
+    same(await deliverable(store, 0), ["2", "3"], "what followed a postponed message continues once it is consumed")
+    same(await value(store.next_message(0)), None, "a consumed message is not waited for")
+
+
+@in_store(MESSAGES_LEFT_TO, FATE_REPLACES)
+async def messages_are_left_to_other_code(store: Store) -> None:
+    """``messages_left_to`` finds the head of a pair that other code left, whatever its instant."""
+    await told(store, A, B, "1", "2")
+    await told(store, C, B, "3")
+    one, three = await message_id(store, "1"), await message_id(store, "3")
+    for number, codes in ((one, ("a",)), (three, ("b", "a"))):
+        fate = Postponed(message_id=number, attempts=0, not_before_ms=FAR_MS + 1, error=ERROR, codes=codes)
+        await value(store.commit(settled_by(B, fate)))
+    job = (B.kind, B.name)
+    (found,) = await value(store.messages_left_to({job: "b"}, 9))
+    same(
+        (found.message.payload, found.codes, found.error), ("1", ("a",), ERROR), "a message that the code did not leave"
+    )
+    same(len(await value(store.messages_left_to({job: "c"}, 9))), 2, "messages_left_to returns each head")
+    same(len(await value(store.messages_left_to({job: "c"}, 1))), 1, "messages_left_to returns no more than its limit")
+    same(await value(store.messages_left_to({job: "a"}, 9)), (), "and none that the code left")
+    same(await value(store.messages_left_to({("task", "none"): "b"}, 9)), (), "nor one to another job")
+    await consumed_as(store, one)
+    same(await deliverable(store), ["2"], "the message after a consumed one is left to no code")
+    now = Postponed(message_id=three, attempts=0, not_before_ms=0, error=None)
+    await value(store.commit(settled_by(B, now)))
+    same(await value(store.messages_left_to({job: "c"}, 9)), (), "a fate replaces the codes too")
+
+
+async def consumed_as(store: Store, number: int) -> None:
+    """Consume a message by its id."""
+    await value(store.commit(settled_by(B, Consumed(number))))
+
+
+@in_store(FATE_REPLACES)
+async def a_fate_replaces_the_one_before(store: Store) -> None:
+    """Attempts, instant and error of a message are those of its newest fate, also where that has no error."""
+    await told(store, A, B, "1")
+    only = await message_id(store, "1")
+    fates = (
+        Postponed(message_id=only, attempts=3, not_before_ms=50, error=ERROR),
+        Postponed(message_id=only, attempts=1, not_before_ms=20, error=attrs.evolve(ERROR, data=None)),
+        Postponed(message_id=only, attempts=0, not_before_ms=0, error=None),
+    )
+    for fate in fates:
+        await value(store.commit(settled_by(B, fate)))
+        (stored,) = await value(store.messages(FAR_MS, 9))
+        found = (stored.attempts, stored.not_before_ms, stored.error)
+        same(found, (fate.attempts, fate.not_before_ms, fate.error), "a fate replaces the one before")
+        later = fate.not_before_ms or None
+        same(await value(store.next_message(0)), later, "next_message follows the newest fate")
+
+
+@in_store(DEAD_LETTERS, REDRIVE, REDRIVEN_COUNTED, MESSAGE_ONCE)
+async def a_dead_letter_unblocks_its_pair(store: Store) -> None:
+    """A dead letter is listed apart, is not delivered and not consumed, and can be redriven to its old position."""
+    await told(store, A, B, "1", "2")
+    first = await message_id(store, "1")
+    await value(store.commit(settled_by(B, DeadLettered(message_id=first, attempts=10, error=ERROR))))
+    same(await deliverable(store), ["2"], "what follows a dead letter continues")
+    (dead,) = await value(store.dead_letters(0, 9))
+    same((dead.message_id, dead.message), (first, message(A, B, "1")), "a dead letter is listed under its id")
+    same((dead.attempts, dead.error), (10, ERROR), "a dead letter says how often and why it failed")
+    await failure(store.commit(settled_by(B, Consumed(first))), Conflict, "a dead letter cannot be consumed")
+    same(await value(store.redrive(first)), "redriven", "a dead letter can be redriven")
+    same(await value(store.dead_letters(0, 9)), (), "a redriven message is no dead letter")
+    (revived,) = await value(store.messages(0, 9))
+    same(revived.message, dead.message, "a redriven message is the one that was sent")
+    same(revived.message_id, first, "a redriven message is the oldest of its pair again")
+    same((revived.attempts, revived.error), (10, ERROR), "a redriven message keeps its attempts")
+    same(await value(store.redrive(first)), "not_found", "only a dead letter can be redriven")
+
+
+@in_store(REDRIVE, REDRIVE_EVENTS)
+async def a_redrive_logs_its_events_once(store: Store) -> None:
+    """The events of a redrive are logged with it, and not by a redrive that finds no dead letter."""
+    await told(store, A, B, "1")
+    first = await message_id(store, "1")
+    await value(store.redrive(first, (started(B, at_ms=1),)))
+    same(await value(store.events(0, 9)), (), "a redrive of a living message logs nothing")
+    await value(store.commit(settled_by(B, DeadLettered(message_id=first, attempts=10, error=ERROR))))
+    for expected in ("redriven", "not_found"):
+        same(await value(store.redrive(first, (started(B, at_ms=2),))), expected, "a dead letter is redriven once")
+    same([one.event.at_ms for one in await value(store.events(0, 9))], [2], "a redrive logs its events once")
+    same(len(await value(store.history(B, None, 9))), 1, "the history has the events of a redrive")
+
+
+@in_store(DEAD_LETTERS)
+async def dead_letters_page_by_id(store: Store) -> None:
+    """``dead_letters`` returns the oldest first, after an id, up to a limit."""
+    for payload in "123":
+        await told(store, A, B, payload)
+        fate = DeadLettered(message_id=await message_id(store, payload), attempts=1, error=ERROR)
+        await value(store.commit(settled_by(B, fate)))
+    page = await value(store.dead_letters(0, 2))
+    rest = await value(store.dead_letters(page[-1].message_id, 2))
+    same([one.message.payload for one in (*page, *rest)], ["1", "2", "3"], "dead letters page by id, the oldest first")
+
+
+@in_store(PURGE_OWN)
+async def a_purge_drops_messages_to_itself(store: Store) -> None:
+    """Messages to itself go with the instance, those of this very turn included; others stay."""
+    fence = await created(store, A)
+    await told(store, A, A, "own", "behind")
+    await told(store, A, B, "out")
+    await told(store, B, A, "in")
+    purge = Transition(address=A, expected=fence, write=Purge(), messages=(message(A, A, "last"), message(A, C, "bye")))
+    await value(store.commit(purge))
+    same(await deliverable(store), ["out", "in", "bye"], "a Purge deletes the messages from the instance to itself")
+
+
+@in_store(PURGE_OWN)
+async def a_purge_drops_dead_letters_to_itself(store: Store) -> None:
+    """A dead letter of an instance to itself cannot be redriven into its successor."""
+    fence = await created(store, A)
+    await told(store, A, A, "own")
+    own = await message_id(store, "own")
+    await value(store.commit(settled_by(A, DeadLettered(message_id=own, attempts=1, error=ERROR))))
+    await value(store.commit(Transition(address=A, expected=fence, write=Purge())))
+    same(await value(store.dead_letters(0, 9)), (), "a Purge deletes the dead letters of the instance to itself")
+    same(await value(store.redrive(own)), "not_found", "such a dead letter cannot be redriven")
+
+
+@in_store(PURGE_OWN)
+async def a_purge_can_keep_messages_to_itself(store: Store) -> None:
+    """Where an instance is merely used up, its messages to itself stay for its successor, those of this turn too."""
+    fence = await created(store, A)
+    await told(store, A, A, "own")
+    kept = Transition(address=A, expected=fence, write=Purge("kept"), messages=(message(A, A, "last"),))
+    await value(store.commit(kept))
+    same(await deliverable(store), ["own"], "a Purge that keeps them leaves the messages to itself, in order")
+    await consumed(store, A, "own")
+    same(await deliverable(store), ["last"], "a Purge that keeps them leaves those of its own turn as well")
+
+
+@in_store(PRUNE_DEAD_LETTERS, PRUNE_COUNTS)
+async def pruning_removes_old_dead_letters(store: Store) -> None:
+    """``prune`` removes dead letters that were sent before an instant, up to its limit, and no message that lives."""
+    for payload, sent_ms in (("old", 5), ("older", 4), ("oldest", 3), ("new", 6)):
+        sent = attrs.evolve(message(A, B, payload), sent_ms=sent_ms)
+        await value(store.commit(Transition(address=A, messages=(sent,))))
+        fate = DeadLettered(message_id=await message_id(store, payload), attempts=1, error=ERROR)
+        await value(store.commit(settled_by(B, fate)))
+    await told(store, A, B, "living")  # sent at 3 as well
+    retention = Retention(now_ms=0, events_since_ms=0, max_events=1_000, dead_letters_since_ms=6, limit=2)
+    counts = [await value(store.prune(retention)) for _ in range(3)]
+    same(counts, [2, 1, 0], "prune removes old dead letters, no more than its limit, and says how many")
+    kept = [one.message.payload for one in await value(store.dead_letters(0, 9))]
+    same(kept, ["new"], "a dead letter that was sent at the instant itself stays")
+    same(await deliverable(store), ["living"], "prune removes no message that lives")
+
+
+MESSAGE_CASES: tuple[Case, ...] = (
+    every_field_of_a_message_is_returned,
+    order_is_kept_within_a_pair,
+    ids_follow_the_order_of_sending,
+    consuming_twice_is_a_conflict,
+    a_kept_message_must_be_living_and_stays,
+    a_lost_fence_keeps_the_message,
+    a_postponed_message_holds_its_pair_back,
+    a_fate_replaces_the_one_before,
+    messages_are_left_to_other_code,
+    a_dead_letter_unblocks_its_pair,
+    a_redrive_logs_its_events_once,
+    dead_letters_page_by_id,
+    a_purge_drops_messages_to_itself,
+    a_purge_drops_dead_letters_to_itself,
+    a_purge_can_keep_messages_to_itself,
+    pruning_removes_old_dead_letters,
+)

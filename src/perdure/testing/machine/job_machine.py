@@ -1,0 +1,563 @@
+"""``JobMachine``: a Hypothesis state machine for a job: its options, its rules, and the checks after each of them.
+
+The faults of a run are drawn: deaths of workers, and faults of the store and of effects. When a law is violated, the
+report contains a reproduction as a test, with the source code that checks the laws.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, ClassVar, Final, Generic, Literal, TypeAlias, TypeVar
+from unittest import TestCase
+
+import attrs
+from hypothesis import note, settings
+from hypothesis import settings as Settings  # noqa: N812 - a class; an attribute below has its name
+from hypothesis import strategies as st
+from hypothesis.errors import HypothesisException
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from returns.result import Failure, Result, Success
+
+from perdure.app import App
+from perdure.client.client import gateway_of
+from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.request import CommandSpec
+from perdure.testing.fault import STORE_OPERATIONS, STORE_PREFIX, Crash, Delay, Fail, Fault, Raise
+from perdure.testing.machine.job_laws import Check, check_invariants, check_leftovers, model_check_of
+from perdure.testing.machine.model import DrawnRequest, Model, SentRequest, request_of
+from perdure.testing.machine.monitor import InvariantMonitor, InvariantViolated
+from perdure.testing.profiles import PHASES
+from perdure.testing.typed import from_type
+from perdure.testing.world import Interleaving, WorkerDied, World
+from perdure.testing.world.backend import Opener
+from perdure.testing.world.clock import START, Clock
+from perdure.testing.world.recording import variable
+from perdure.testing.world.source_code import SourceRepr, name_of, source_of
+from perdure.values.errors import DefinitionError, HookFailed, OutcomeUnknown, Rejected, StoreError, StoreUnavailable
+from perdure.values.excerpt import fields_in_line
+from perdure.values.limits import Limits
+from perdure.values.times import Duration
+
+
+@attrs.frozen
+class Death:
+    """The worker dies: at its current step, or after this many further crossings."""
+
+    after_crossings: int | None = None
+
+
+DrawnFault: TypeAlias = Death | Fault
+
+DEATHS: Final[st.SearchStrategy[DrawnFault]] = st.builds(Death, st.none() | st.integers(0, 12))
+"""Deaths. A turn with effects crosses the boundary of its worker about eight times."""
+
+_CALLS: Final = st.integers(1, 4)
+_WHEN: Final = st.sampled_from(("before", "after"))
+
+
+def _places(*operations: str) -> st.SearchStrategy[str]:
+    return st.sampled_from([f"{STORE_PREFIX}{operation}" for operation in operations])
+
+
+STORE_FAULTS: Final[st.SearchStrategy[DrawnFault]] = st.one_of(
+    st.builds(Delay, _places(*STORE_OPERATIONS), st.just("2 s"), call=_CALLS),
+    st.builds(
+        Fail, _places("commit"), st.just(OutcomeUnknown("the answer was lost")), when=st.just("after"), call=_CALLS
+    ),
+    st.builds(
+        Fail,
+        _places("commit", "load", "due", "messages"),
+        st.just(StoreUnavailable("work", "the store is down")),
+        call=_CALLS,
+    ),
+)
+"""Faults of a store: it is slow, silent, or unavailable."""
+
+
+def faults_at(effects: Sequence[str]) -> st.SearchStrategy[DrawnFault]:
+    """Draw a fault of an effect, whatever it declares: an exception, a lost or late result, a death."""
+    at = st.sampled_from(effects)
+    return st.one_of(
+        st.builds(Raise, at, when=_WHEN), st.builds(Delay, at, st.just("3 s")), st.builds(Crash, at, when=_WHEN)
+    )
+
+
+_LAWS = frozenset({("perdure.testing", "JobLaws")})
+
+
+def laws_in_source(machine: JobMachine[Any], check: Literal["check", "check_at_rest"]) -> tuple[SourceRepr, SourceRepr]:
+    """Return the line that watches the laws from the beginning, and the line that checks them.
+
+    Where no module has a name for a function, its own name is written, for the reader to import or replace.
+
+    Args:
+        machine: the options of the state machine.
+        check: the method of `JobLaws` that repeats the check.
+    """
+    job = name_of(machine.job)
+    hint = "" if job is not None else f"  # the definition of {machine.job.name!r}"
+    job = job or SourceRepr(f"{variable(machine.job.name)}_job")
+    parts = [SourceRepr("world"), job]
+    if machine.invariants:
+        named = [_function(check) for check in machine.invariants]
+        texts = "".join(f"{each.text}, " for each in named)
+        imports = frozenset[tuple[str, str]]().union(*(each.imports for each in named))
+        parts.append(SourceRepr(f"invariants=({texts.rstrip() if len(named) == 1 else texts.rstrip(', ')})", imports))
+    if machine.model is not None:
+        model = name_of(machine.model) or _model(machine.model)
+        parts.append(SourceRepr(f"model={model.text}", model.imports))
+    if machine.finished is not None:
+        finished = _function(machine.finished)
+        parts.append(SourceRepr(f"finished={finished.text}", finished.imports))
+    text = ", ".join(part.text for part in parts)
+    imports = _LAWS.union(*(part.imports for part in parts))
+    return SourceRepr(f"laws = JobLaws({text}){hint}", imports), SourceRepr(f"laws.{check}()")
+
+
+def _function(function: object) -> SourceRepr:
+    name = getattr(function, "__name__", "")
+    return name_of(function) or SourceRepr(name if name.isidentifier() else "condition")
+
+
+def _model(model: Model[Any, Any]) -> SourceRepr:
+    initial = _function(model.initial) if callable(model.initial) else source_of(model.initial)
+    decide = _function(model.decide)
+    command = "" if model.command is None else f", command={model.command!r}"
+    imports = initial.imports | decide.imports | {("perdure.testing", "Model")}
+    return SourceRepr(f"Model({initial.text}, {decide.text}{command})", imports)
+
+
+SETTLING_TIME: Final = "10 minutes"
+"""How long after the last step all work must have settled."""
+
+MAX_REPEATS: Final = 5
+"""How many times a request of unknown outcome is repeated with its key."""
+
+
+class LazyTrace:
+    """The trace of a world, formatted only when it is printed: for the smallest failing example."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def __repr__(self) -> str:
+        return self._world.trace_text()
+
+
+class JobRules(RuleBasedStateMachine):
+    """A world with one job, and the steps on it."""
+
+    machine: ClassVar[JobMachine[Any]]  # of any services
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world: World | None = None
+        self.monitor = InvariantMonitor(model_check_of(self.machine.job, self.machine.model))
+        self.failed = False
+
+    # ------------------------------------------------------------ setup and teardown
+    @initialize(seed=st.integers(0, 2**16))
+    def begin(self, seed: int) -> None:
+        """Open a world."""
+        self.folder = Path(tempfile.mkdtemp(prefix="perdure-")) if self.machine.store == "sqlite" else Path()
+        self.world = World(
+            self.machine.app(),
+            store=self.machine.place(self.folder),
+            seed=seed,
+            clock=Clock(START + timedelta(microseconds=seed % 1_000)),  # as in production, where few clocks have none
+            interleaving=self.machine.interleaving,
+            debug=self.machine.debug,
+        )
+        self.world.watch(self.monitor.watch)
+        self.world.watch(self.monitor.of_journals(self.machine.job))
+        self.world.__enter__()
+
+    def teardown(self) -> None:
+        """Clear all faults, let time pass, check once more, and leave the world."""
+        if self.world is None:
+            return
+        try:
+            if not self.failed:
+                self._heal()
+        finally:
+            self.world.leave()
+            if self.machine.store == "sqlite":
+                shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def open_world(self) -> World:
+        """The world, with a worker that is alive."""
+        world = self.world
+        if world is None:
+            raise RuntimeError("a step was taken before the world was open; call super().begin() in begin()")
+        while not world.is_open:
+            try:
+                world.open()
+            except WorkerDied:  # it died while it opened, as arranged before
+                world.cancel_crash()
+        return world
+
+    # ------------------------------------------------------------ requests
+    def ask(self, ask: DrawnRequest) -> None:
+        """Make a request with its own key, repeat it while its outcome is unknown, and check the result."""
+        with self.with_trace():
+            self._ask(self._make(ask))
+
+    def _ask(self, made: SentRequest) -> None:
+        before = len(self.open_world.effects)
+        self._answered(made, self._result(made))
+        error: Any = made.result.failure() if isinstance(made.result, Failure) else None
+        if isinstance(error, Rejected):
+            self.monitor.refused(made, error.error, self.open_world.effects[before:])  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType] # of the job's own type
+
+    @rule(key=st.runner().flatmap(lambda self: st.sampled_from(self.repeatable())))
+    @precondition(lambda self: self.repeatable())
+    def repeat(self, key: str) -> None:
+        """Repeat a request that returned or failed, with its key, as a caller does who received no answer."""
+        made = self.monitor.made[key]
+        with self.with_trace():
+            if isinstance(made.result, Success):
+                again = self._result(made)
+                if isinstance(again, Success) and again != made.result:
+                    what = f"{made.ask!r} returned {made.result!r}, and again {again!r}"
+                    raise InvariantViolated("a repeat with its key gets the first answer and changes nothing", what)
+            else:
+                self._ask(made)
+
+    def repeatable(self) -> list[str]:
+        """Return the keys whose results are still stored, and those of events that failed."""
+        oldest_ms = self.open_world.now_ms - self.machine.limits.idempotency_ttl_ms
+        return [
+            key
+            for key, made in self.monitor.made.items()
+            if made.at_ms > oldest_ms and (isinstance(made.result, Success) or _failed(made.result))
+        ]
+
+    def together(self, asks: list[DrawnRequest]) -> None:
+        """Make requests concurrently."""
+        with self.with_trace():
+            world = self.open_world
+            made = [self._make(ask) for ask in asks]
+            calls = [world.start(self._call(each)) for each in made]
+            for each, call in zip(made, calls, strict=True):
+                try:
+                    result: Result[Any, Any] | None = call.result()
+                except WorkerDied:
+                    result = self._result(each)
+                self._answered(each, self._result(each) if _unknown(result) else result)
+
+    def _make(self, ask: DrawnRequest) -> SentRequest:
+        key = f"request-{len(self.monitor.made) + 1}"
+        made = self.monitor.made[key] = SentRequest(ask, key, self.open_world.now_ms)
+        return made
+
+    def _call(self, made: SentRequest) -> Any:  # a FutureResult of the command's result
+        job = self.machine.job
+        return gateway_of(self.open_world.jobs).request(
+            job, made.ask.id, lambda limits: request_of(job, made.ask, made.key, limits)
+        )
+
+    def _result(self, made: SentRequest) -> Result[Any, Any] | None:
+        """Make a request until its outcome is known; return None when it stays unknown."""
+        for _ in range(MAX_REPEATS):
+            try:
+                result: Result[Any, Any] = self.open_world.attempt(self._call(made))
+            except WorkerDied:
+                continue
+            if not _unknown(result):
+                return result
+            with suppress(WorkerDied):
+                self.open_world.advance("2 s")
+        return None
+
+    def _answered(self, made: SentRequest, result: Result[Any, Any] | None) -> None:
+        made.result = result
+        at = (self.machine.job.address(made.ask.id), made.key)
+        if isinstance(result, Success) and self.monitor.sees == "all" and at not in self.monitor.applied:
+            raise InvariantViolated("an acknowledged request is stored", f"{made.ask!r} returned {result.unwrap()!r}")
+
+    # ------------------------------------------------------------ time, and the ends of workers
+    @rule(duration=st.runner().flatmap(lambda self: st.sampled_from(self.machine.durations)))
+    def advance(self, duration: str) -> None:
+        """Advance the clock."""
+        with self.with_trace(), suppress(WorkerDied):
+            self.open_world.advance(duration)
+
+    @rule()
+    def jump(self) -> None:
+        """Advance the clock to the next alarm."""
+        with self.with_trace(), suppress(WorkerDied):
+            self.open_world.advance_to_next_alarm()
+
+    @rule()
+    def restart(self) -> None:
+        """Stop the worker gracefully, and open the next one."""
+        with self.with_trace():
+            self.open_world.cancel_crash()
+            with suppress(WorkerDied):  # by a fault of an effect or of the store; the next step opens the next worker
+                self.open_world.restart()
+
+    # ------------------------------------------------------------ faults
+    @precondition(lambda self: self.machine.mishaps == "drawn")
+    @rule(fault=st.runner().flatmap(lambda self: self.mishaps()))
+    def set_fault(self, fault: DrawnFault) -> None:
+        """Inject a fault."""
+        with self.with_trace():
+            if not isinstance(fault, Death):
+                self.open_world.inject(fault)
+            elif fault.after_crossings is None:
+                self.open_world.crash()
+            else:
+                self.open_world.crash_after(fault.after_crossings)
+
+    def mishaps(self) -> st.SearchStrategy[DrawnFault]:
+        """Return the possible faults: crashes, store faults, faults of observed effects, and faults of the test."""
+        kinds: list[st.SearchStrategy[DrawnFault]] = [DEATHS, STORE_FAULTS]
+        if seen := sorted({call.name for call in self.open_world.effects}):
+            kinds.append(faults_at(seen))
+        if self.machine.faults is not None:
+            kinds.append(self.machine.faults)
+        return st.one_of(*kinds)
+
+    # ------------------------------------------------------------ checks
+    def check_invariants(self, settings: settings, output: Callable[[str], object], runtimes: dict[str, float]) -> None:
+        """Check the laws, which is not a step of the reproduction; then the checks of a subclass."""
+        self.laws_hold()
+        super().check_invariants(settings, output, runtimes)
+
+    def laws_hold(self) -> None:
+        """Check every law, and every invariant of the test."""
+        if self.world is None:
+            return
+        with self.with_trace("check"):
+            self._settle()
+            self.monitor.check()
+            check_invariants(self.open_world, self.machine.job, self.machine.invariants, self.machine.finished)
+
+    def _settle(self) -> None:
+        """Settle, opening the next worker where one dies meanwhile."""
+        while True:
+            with suppress(WorkerDied):
+                return self.open_world.settle()
+
+    def _heal(self) -> None:
+        """Clear all faults and let time pass: then no work may be left undone."""
+        with self.with_trace("check_at_rest"):
+            world = self.open_world
+            world.clear_faults()
+            world.cancel_crash()
+            world.advance(SETTLING_TIME)
+            self.monitor.check()
+            check_leftovers(world, self.machine.job)
+
+    @contextmanager
+    def with_trace(self, check: Literal["check", "check_at_rest", ""] = "") -> Generator[None]:
+        """Add the trace of the world to any exception, and let its reproduction check the laws.
+
+        Args:
+            check: the method of `JobLaws` that repeats the checks of the block; by default ``check`` for a violated
+                law, and none for another exception, which a line of the reproduction raises.
+        """
+        try:
+            yield
+        except Exception as error:
+            self.failed = True
+            if self.world is not None and not isinstance(error, HypothesisException):
+                if isinstance(error, InvariantViolated):
+                    check = check or "check"
+                if check:
+                    self.world.timeline.script.checks = partial(laws_in_source, self.machine, check)
+                note(LazyTrace(self.world))
+            raise
+
+
+def _unknown(result: Result[Any, Any] | None) -> bool:
+    return result is None or (isinstance(result, Failure) and isinstance(result.failure(), OutcomeUnknown | StoreError))
+
+
+def _failed(result: Result[Any, Any] | None) -> bool:
+    return isinstance(result, Failure) and isinstance(result.failure(), HookFailed)
+
+
+def rules_of(machine: JobMachine[Any]) -> type[JobRules]:
+    """Return the state machine of a job: the common rules, and those for its commands.
+
+    Commands that advance an instance are also drawn several times in a row, so that instances reach late states.
+    """
+    specs = [machine.job.plan.commands[name] for name in machine.commands]
+    own: dict[str, Any] = {"machine": machine, "__module__": __name__}
+    asks = st.one_of(*(_asks(spec, machine, st.sampled_from(machine.ids)) for spec in specs))
+    own["request_concurrently"] = rule(asks=st.lists(asks, min_size=2, max_size=4))(request_concurrently)
+    own["request_one"] = rule(ask=asks)(request_one)
+    creating = [spec for spec in specs if spec.absent == "creates"]
+    if creating:
+        own["request_in_sequence"] = rule(asks=st.sampled_from(machine.ids).flatmap(_in_a_row_of(creating, machine)))(
+            request_in_sequence
+        )
+    name = "".join(part.capitalize() for part in machine.job.name.replace("_", "-").split("-"))
+    return type(f"{name}Machine", (JobRules,), own)
+
+
+def _asks(
+    spec: CommandSpec[Any], machine: JobMachine[Any], ids: st.SearchStrategy[str]
+) -> st.SearchStrategy[DrawnRequest]:
+    inputs = machine.input_of(spec) if spec.input is not None else st.none()
+    return st.builds(DrawnRequest, st.just(spec.name), ids, inputs)
+
+
+def _in_a_row_of(
+    specs: list[CommandSpec[Any]], machine: JobMachine[Any]
+) -> Callable[[str], st.SearchStrategy[list[DrawnRequest]]]:
+    def asks(id_: str) -> st.SearchStrategy[list[DrawnRequest]]:
+        return st.lists(st.one_of(*(_asks(spec, machine, st.just(id_)) for spec in specs)), min_size=1, max_size=5)
+
+    return asks
+
+
+def request_one(self: JobRules, ask: DrawnRequest) -> None:
+    """Make one request."""
+    self.ask(ask)
+
+
+def request_in_sequence(self: JobRules, asks: list[DrawnRequest]) -> None:
+    """Make several requests, each after the previous one returned."""
+    for ask in asks:
+        self.ask(ask)
+
+
+def request_concurrently(self: JobRules, asks: list[DrawnRequest]) -> None:
+    """Make several requests concurrently."""
+    self.together(asks)
+
+
+R = TypeVar("R")
+
+DURATIONS: tuple[Duration, ...] = ("1 ms", "1 s", "10 s", "1 minute", "10 minutes", "1 hour")
+"""The amounts of time that pass in one step."""
+
+
+class JobTestCase(TestCase):
+    """The test case of a state machine: Hypothesis makes it. This class declares its attributes for type checkers.
+
+    Attributes:
+        settings: Hypothesis' settings; you may replace them.
+    """
+
+    settings: ClassVar[Settings]
+
+
+def _all_commands(machine: JobMachine[Any]) -> tuple[str, ...]:
+    return tuple(machine.job.plan.offered)
+
+
+@attrs.frozen(kw_only=True)
+class JobMachine(Generic[R]):
+    """A Hypothesis state machine for a job, from its definition alone.
+
+    It sends drawn requests, alone and concurrently, repeats them with their keys, lets time pass, crashes and restarts
+    workers, injects faults into effects and commits, and checks every law of `perdure.testing.machine.monitor`.
+    A failure shows its steps as a test, with the trace of the world.
+
+    ``test_orders = JobMachine(job=orders, services=Fakes).TestCase`` is a test that pytest collects.
+
+    Args:
+        job: the definition under test.
+        services: makes the services of one example: a class of fakes, or a function.
+        beside: other jobs of the same app, such as those that receive its messages.
+        inputs: strategies for the inputs of some commands, by the command's name; by default any value of its type.
+        types: strategies for some types inside of drawn inputs, such as ``{int: st.integers(1, 99)}``.
+        commands: the commands to send; by default all of the kind, also ``pause``, as an operator may.
+        invariants: conditions that must hold for every stored instance after each step.
+        model: the expected effects of its events.
+        faults: additional faults of effects and of the store.
+        mishaps: whether crashes and faults are drawn without being named.
+        finished: returns whether an instance in that state may wait for nothing; by default the definition decides.
+        ids: the ids of the instances.
+        durations: the amounts of time that pass in one step.
+        interleaving: where the seed may run other tasks first.
+        store: the store: ``memory``, or ``sqlite`` in a folder of its own; or a function that returns, for each
+            example, a function that opens an empty store of yours.
+        limits: the engine's limits.
+        debug: whether a mistake of a hook fails the test, as in a `World`.
+
+    Raises:
+        DefinitionError: it names a command that the job does not have.
+    """
+
+    __repr__ = fields_in_line
+
+    job: AnyDefinition
+    services: Callable[[], R]
+    beside: tuple[AnyDefinition, ...] = ()
+    inputs: Mapping[str, st.SearchStrategy[Any]] = attrs.Factory(dict[str, st.SearchStrategy[Any]])
+    types: Mapping[Any, st.SearchStrategy[Any]] = attrs.Factory(dict[Any, st.SearchStrategy[Any]])
+    commands: tuple[str, ...] = attrs.field(default=attrs.Factory(_all_commands, takes_self=True))
+    invariants: tuple[Check, ...] = ()
+    model: Model[Any, Any] | None = None
+    faults: st.SearchStrategy[Fault] | None = None
+    mishaps: Literal["drawn", "none"] = "drawn"
+    finished: Callable[[Any], bool] | None = None
+    ids: tuple[str, ...] = ("a", "b")
+    durations: tuple[Duration, ...] = DURATIONS
+    interleaving: Interleaving = "turns"
+    store: Literal["memory", "sqlite"] | Callable[[], Opener] = "memory"
+    limits: Limits = Limits(shutdown_timeout="1000 ms")
+    debug: bool | None = None
+
+    def __attrs_post_init__(self) -> None:
+        for name in (*self.commands, *self.inputs):
+            if name not in self.job.plan.commands:
+                known = ", ".join(self.job.plan.offered)
+                raise DefinitionError(f"commands of the JobMachine of {self.job.name!r}", name, f"one of {known}")
+
+    # ------------------------------------------------------------ running it
+    @property
+    def rules(self) -> type[JobRules]:
+        """The state machine; subclass it to add your own rules."""
+        return rules_of(self)
+
+    @cached_property
+    def TestCase(self) -> type[JobTestCase]:  # noqa: N802 - as Hypothesis calls it
+        """A test case for pytest or unittest, always the same one, so that you can change its ``settings``.
+
+        They omit the phase ``explain``, which traces the engine line by line and takes twenty times as long as the
+        rest. To change them: ``case.settings = settings(case.settings, max_examples=500)``.
+        """
+        case: Any = self.rules.TestCase  # hypothesis declares no ``settings`` of it
+        case.settings = settings(case.settings, phases=PHASES)
+        test_case: type[JobTestCase] = case
+        return test_case
+
+    def run(self, options: settings | None = None) -> None:
+        """Run the state machine synchronously.
+
+        Raises:
+            InvariantViolated: a law or an invariant does not hold; the message shows the smallest steps.
+        """
+        run_state_machine_as_test(self.rules, settings=options or self.TestCase.settings)
+
+    # ------------------------------------------------------------ for the rules
+    def app(self) -> App[R]:
+        """Return the app of one example, with its own services."""
+        return App(self.services(), limits=self.limits).with_jobs(self.job, *self.beside)
+
+    def place(self, folder: Path) -> str | os.PathLike[str] | Opener:
+        """Return the store of one example."""
+        if callable(self.store):
+            return self.store()
+        return "memory://" if self.store == "memory" else folder / "jobs.db"
+
+    def input_of(self, spec: CommandSpec[Any]) -> st.SearchStrategy[Any]:
+        """Return the strategy for the input of a command that takes one."""
+        if spec.name in self.inputs:
+            return self.inputs[spec.name]
+        if spec.name == "terminate":
+            return st.just("terminated")
+        return from_type(spec.input.form, using=self.types) if spec.input is not None else st.none()

@@ -1,0 +1,454 @@
+"""`simulate`: runs one program with no engine, no event loop and no real clock.
+
+Its observer performs the effects of the program, injects the faults of its plan, and records every step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine
+from datetime import datetime, timedelta
+from typing import Any, TypeVar, assert_never, overload
+
+import attrs
+from returns.result import Failure, Success
+
+from perdure.jobs.checkpoint import AwaitChange, Checkpoint, DryJournal, ReadJournal
+from perdure.jobs.context import GetState, UpdateState
+from perdure.jobs.draft import ClosedDraft, Draft
+from perdure.programs import PASS, Exit, Halted, Handler, Program, Raised, default_handler, run_async, sandbox
+from perdure.programs.drivers import TIMER, settle_answer
+from perdure.programs.instructions import Log, ServiceCall, Sleep, SleepUntil
+from perdure.programs.watch import Watch, watching
+from perdure.runtime.errors import Deadlock
+from perdure.runtime.record import Runtime, SpawnedTask
+from perdure.runtime.simulated import Simulation
+from perdure.testing.fault import NO_FAULTS, Crash, Delay, Fail, Fault, Faults, Hang, Raise, by_call
+from perdure.testing.simulation.fake_services import FakeServices
+from perdure.testing.simulation.hook_context import START, HookContext
+from perdure.testing.simulation.simulated_run import (
+    AnySimulated,
+    Changes,
+    ContextStep,
+    EffectStep,
+    Hung,
+    LogStep,
+    NeverRun,
+    NoReply,
+    ProcessDied,
+    Simulated,
+    SleepStep,
+    Step,
+    TimeoutStep,
+    effect_name,
+)
+from perdure.values.errors import RunTimeout
+from perdure.values.times import Duration, duration_ms, from_ms
+
+T = TypeVar("T")
+
+_UNANSWERED = NoReply()
+_EXITS: frozenset[type] = frozenset({Success, Failure, Halted, Raised})
+
+
+@attrs.define(eq=False)
+class RunObserver:
+    """Records one run.
+
+    Attributes:
+        simulation: the simulation of the run.
+        performer: performs the effects, or draws their results.
+        faults: the plan, by effect and call.
+        over: called when the run cannot continue: its process died, or the test itself failed.
+        steps: the steps so far.
+        cut: how the process died, if it did.
+        broken: the exception of the test itself, if it raised one.
+    """
+
+    simulation: Simulation
+    performer: Handler | FakeServices
+    faults: dict[tuple[str, int], Fault]
+    over: Callable[[], None]
+    steps: list[Step] = attrs.Factory(list[Step])
+    cut: ProcessDied | None = None
+    broken: BaseException | None = None
+    _start_ms: int = 0
+    _calls: dict[str, int] = attrs.Factory(dict[str, int])
+    _branches: dict[object, str] = attrs.Factory(dict[object, str])
+
+    def __attrs_post_init__(self) -> None:
+        self._start_ms = self.simulation.now_ms
+
+    # ------------------------------------------------------------ effects
+    def handle(self, instruction: object, services: object) -> object:
+        """Perform an effect; the handler of the run."""
+        if self.cut is not None:  # another branch crashed the process, before this one was stopped
+            return self.never()
+        name = effect_name(instruction)
+        call = self._calls[name] = self._calls.get(name, 0) + 1
+        asked = _Asked(self, instruction, call, self.branch())
+        fault = self.faults.pop((name, call), None) if self.faults else None
+        if fault is not None:
+            return asked.go_wrong(fault, services)
+        answer = asked.perform(services)
+        if answer.__class__ is Success or answer.__class__ is Failure:
+            asked.note(answer)
+            return answer
+        return asked.settle(answer, services)
+
+    def perform(self, instruction: object, services: object) -> object:
+        """Perform an effect, or draw its result."""
+        if not isinstance(self.performer, FakeServices):
+            return self.performer(instruction, services)
+        try:
+            return self.performer.answer(instruction)
+        except BaseException as broken:  # noqa: BLE001 - not a defect of the program, which must not receive it
+            self.broken = broken
+            self.over()
+            return self.never()
+
+    def die(self, fault: Fault) -> None:
+        """Crash the process."""
+        self.cut = ProcessDied(fault)
+        self.over()
+
+    def never(self) -> Awaitable[None]:
+        """Return an awaitable that never completes."""
+        never: Awaitable[None] = self.simulation.runtime.future()
+        return never
+
+    # ------------------------------------------------------------ time and branches
+    def runtime(self) -> Runtime:
+        """The runtime of the run: it records which branch waits, and which programs run concurrently."""
+        return attrs.evolve(self.simulation.runtime, sleep=self._sleep, spawn=self._spawn)
+
+    def branch(self) -> str:
+        """Return the name of the current concurrent branch; empty outside of one."""
+        return self._branches.get(self.simulation.runtime.current_task(), "") if self._branches else ""
+
+    @property
+    def since_ms(self) -> int:
+        """Return the virtual time since the start of the run."""
+        return self.simulation.now_ms - self._start_ms
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, T], *, name: str) -> SpawnedTask[T]:
+        outer = self.branch()
+        task = self.simulation.runtime.spawn(coroutine, name=name)
+        self._branches[task] = f"{outer}.{name}" if outer else name
+        return task
+
+    async def _sleep(self, delay_ms: float) -> None:
+        branch = self.branch()
+        if branch.endswith(TIMER):
+            self.steps.append(TimeoutStep(after_ms=int(delay_ms), branch=branch.removesuffix(TIMER).rstrip(".")))
+        await self.simulation.runtime.sleep(delay_ms)
+
+
+@attrs.define(eq=False)
+class _Asked:
+    """One call of an effect: its place in the trace is fixed when the program makes the call."""
+
+    observer: RunObserver
+    instruction: object
+    call: int
+    branch: str
+    _at: int = 0
+    _since_ms: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        self._at = len(self.observer.steps)
+        self._since_ms = self.observer.since_ms
+        self.observer.steps.append(self._performed(_UNANSWERED, None))
+
+    def note(self, answer: object, fault: Fault | None = None) -> None:
+        self.observer.steps[self._at] = self._performed(answer, fault)
+
+    def _performed(self, answer: Any, fault: Fault | None) -> EffectStep:  # a result in any form
+        return EffectStep(
+            instruction=self.instruction,
+            call=self.call,
+            answer=answer,
+            fault=fault,
+            at_ms=self._since_ms,
+            branch=self.branch,
+        )
+
+    def perform(self, services: object) -> object:
+        try:
+            return self.observer.perform(self.instruction, services)
+        except Exception as defect:
+            self.note(Raised(defect))
+            raise
+
+    async def settle(self, answer: object, services: object) -> object:
+        """Wait for a result, and record it."""
+        try:
+            settled: Any = await settle_answer(answer, services)
+        except Exception as defect:
+            self.note(Raised(defect))
+            raise
+        self.note(settled if settled.__class__ in _EXITS else Success(settled))
+        return settled
+
+    async def go_wrong(self, fault: Fault, services: object) -> object:
+        """Inject the planned fault into the call."""
+        answer: object = None
+        if fault.when == "after":
+            answer = await self.settle(self.perform(services), services)  # it has its effect, and its result is lost
+        self.note(_UNANSWERED, fault)
+        match fault:
+            case Crash():
+                self.observer.die(fault)
+                await self.observer.never()
+            case Hang():
+                await self.observer.never()
+            case Fail(error=error):
+                self.note(Failure(error), fault)
+                return Failure(error)
+            case Raise():
+                broken = fault.exception()
+                self.note(Raised(broken), fault)
+                raise broken
+            case Delay():
+                await self.observer.simulation.runtime.sleep(fault.ms)
+                return answer if fault.when == "after" else await self.settle(self.perform(services), services)
+            case _:
+                assert_never(fault)
+        return None
+
+
+@attrs.frozen
+class Interpreter:
+    """Answers the operations of a context, and records the requests to the runtime.
+
+    Attributes:
+        observer: the recorder.
+        draft: the draft that the operations change; None: there is no context.
+        journal: answers checkpoints; None: there is no context.
+    """
+
+    observer: RunObserver
+    draft: Draft | ClosedDraft | None
+    journal: DryJournal | None = None
+
+    def answer(self, instruction: object, /) -> object:
+        """Answer a context operation; pass on every other instruction."""
+        kind = type(instruction)
+        if kind is ServiceCall or self.observer.cut is not None:
+            return PASS
+        if kind is Sleep:
+            self._slept(instruction.delay_ms)  # type: ignore[attr-defined] # of this class
+        elif kind is SleepUntil:
+            self._slept(max(0, instruction.at_ms - self.observer.simulation.now_ms))  # type: ignore[attr-defined] # of this class
+        elif kind is Log:
+            self.observer.steps.append(LogStep(record=instruction.record, branch=self.observer.branch()))  # type: ignore[attr-defined] # of this class
+        elif self.draft is not None:
+            return self._use(self.draft, instruction)
+        return PASS
+
+    def _slept(self, delay_ms: int) -> None:
+        self.observer.steps.append(SleepStep(delay_ms=delay_ms, branch=self.observer.branch()))
+
+    def _committed(self, journal: DryJournal, asked: Checkpoint | ReadJournal) -> object:
+        """Answer a checkpoint as the engine would."""
+        try:
+            answer: object = journal.answer(asked)
+        except Exception as refused:
+            self._note(asked, Raised(refused))
+            raise
+        self._note(asked, answer)
+        return answer
+
+    def branch(self) -> Interpreter:
+        """Return the interpreter of one of several programs that run concurrently."""
+        return Interpreter(self.observer, None if self.draft is None else self.draft.branch(), self.journal)
+
+    def _use(self, draft: Draft | ClosedDraft, operation: object) -> object:
+        """Call the draft; a user's own kind may have a draft with more operations than usual."""
+        if self.journal is not None and isinstance(operation, AwaitChange):
+            return self.journal.answer(operation)
+        if self.journal is not None and isinstance(operation, Checkpoint | ReadJournal):
+            return self._committed(self.journal, operation)
+        try:
+            answer = draft.answer(operation)
+        except Exception as refused:
+            self._note(operation, Raised(refused))
+            raise
+        if answer is PASS:
+            return PASS
+        shown = draft.state if isinstance(draft, Draft) and type(operation) in (GetState, UpdateState) else answer
+        self._note(operation, shown)
+        return answer
+
+    def _note(self, operation: object, answer: object) -> None:
+        self.observer.steps.append(ContextStep(operation=operation, answer=answer, branch=self.observer.branch()))
+
+
+A = TypeVar("A")
+E = TypeVar("E")
+R = TypeVar("R")
+S = TypeVar("S")
+
+DEFAULT_RUN_TIMEOUT = "30 days"
+"""The default time limit of a program that is not a hook of a job: longer than any deliberate wait."""
+
+
+@overload
+def simulate(
+    program: Program[A, E, R],
+    services: R | FakeServices,
+    /,
+    *,
+    on: HookContext[Any, S],
+    faults: Faults = ...,
+    seed: int | None = ...,
+    handler: Handler = ...,
+    run_timeout: Duration | None = ...,
+) -> Simulated[A, E, S]: ...
+@overload
+def simulate(
+    program: Program[A, E, R],
+    services: R | FakeServices,
+    /,
+    *,
+    faults: Faults = ...,
+    seed: int | None = ...,
+    handler: Handler = ...,
+    now: datetime = ...,
+    run_timeout: Duration | None = ...,
+) -> Simulated[A, E, None]: ...
+def simulate(
+    program: Program[Any, Any, Any],
+    services: Any,
+    /,
+    *,
+    on: HookContext[Any, Any] | None = None,
+    faults: Faults = NO_FAULTS,
+    seed: int | None = None,
+    handler: Handler = default_handler,
+    now: datetime = START,
+    run_timeout: Duration | None = None,
+) -> AnySimulated:
+    """Run one program synchronously: no engine, no store, no event loop, no real clock.
+
+    Time is virtual: sleeps, timeouts and retries take none. Concurrent branches take their steps in a fixed order.
+
+    Args:
+        program: the program, such as ``on_event(stage.ctx, event)``.
+        services: its services; or `FakeServices`, which draw every result.
+        on: the context of the hook, when the program is one: its operations change the context's draft.
+        faults: the plan of faults; see `every_fault` and `faults`.
+        seed: the seed of the order of concurrent branches, and of the jitter; by default the order is first in, first
+            out.
+        handler: performs the effects; by default it calls services.
+        now: the initial time, an aware instant; by default that of the hook context, if there is one.
+        run_timeout: the time after which the program is cancelled, like a run of a job; by default the definition of
+            the hook context decides, or 30 days without one.
+
+    Returns:
+        Its steps and its exit.
+
+    Raises:
+        TwoFaults: the plan has two faults for one call.
+        InvalidInput: the state of the hook context does not have its definition's type.
+        NoAnswer: the fake services cannot draw a result.
+    """
+    start = now if on is None else on.now
+    limit_ms = _limit_ms(run_timeout, on)
+    simulation = Simulation(seed=seed or 0, start=start, order="fifo" if seed is None else "seeded")
+    draft = None if on is None else on.draft()
+    journal = None if on is None or draft is None else on.dry_journal(draft, lambda: simulation.now_ms)
+    run = _Run(simulation, draft, journal, limit_ms)
+    performer, seen_services = (
+        (services, services.services) if isinstance(services, FakeServices) else (handler, services)
+    )
+    run.observer = RunObserver(simulation, performer, by_call(faults), run.finish)
+    with watching() as watch:
+        exit_ = run.to_the_end(program, seen_services)
+    return run.seen(exit_, watch, faults)
+
+
+def _limit_ms(run_timeout: Duration | None, on: HookContext[Any, Any] | None) -> int:
+    if run_timeout is None and on is not None:
+        return on.definition.simulation_timeout_ms
+    return duration_ms(run_timeout or DEFAULT_RUN_TIMEOUT, what="run_timeout of simulate")
+
+
+@attrs.define(eq=False)
+class _Run:
+    """One run in progress."""
+
+    simulation: Simulation
+    draft: Draft | None
+    journal: DryJournal | None
+    limit_ms: int
+    observer: RunObserver = attrs.field(init=False)
+    _over: Any = attrs.field(init=False)  # a future of the simulation
+
+    def __attrs_post_init__(self) -> None:
+        self._over = self.simulation.runtime.future()
+
+    def finish(self, *_: object) -> None:
+        """End the simulation."""
+        if not self._over.done():
+            self._over.set_result(None)
+
+    def to_the_end(self, program: Program[Any, Any, Any], services: Any) -> Exit[Any, Any] | ProcessDied | Hung:
+        exit_: Exit[Any, Any] | ProcessDied | Hung
+        try:
+            exit_ = self.simulation.run(self._until_over(program, services))
+        except Deadlock as deadlock:
+            exit_ = Hung(deadlock.blocked)
+        finally:
+            self.simulation.close()
+        if self.observer.broken is not None:
+            raise self.observer.broken
+        return exit_
+
+    async def _until_over(self, program: Program[Any, Any, Any], services: Any) -> Exit[Any, Any] | ProcessDied:
+        runtime = self.observer.runtime()
+        work = run_async(
+            sandbox(program, Interpreter(self.observer, self.draft, self.journal)),
+            services,
+            runtime=runtime,
+            handler=self.observer.handle,
+        )
+        task = self.simulation.runtime.spawn(work, name="program")
+        task.add_done_callback(self.finish)
+
+        def time_is_up() -> None:
+            task.cancel()
+
+        self.simulation.runtime.call_later(self.limit_ms, time_is_up)
+        await self._over
+        return self._exit(task)
+
+    def _exit(self, task: SpawnedTask[Exit[Exit[Any, Any], Any]]) -> Exit[Any, Any] | ProcessDied:
+        if self.observer.cut is not None:
+            return self.observer.cut
+        if not task.done() or task.cancelled():
+            return Raised(RunTimeout(self.limit_ms))
+        exit_ = task.result()
+        return exit_.unwrap() if isinstance(exit_, Success) else exit_
+
+    def seen(self, exit_: Exit[Any, Any] | ProcessDied | Hung, watch: Watch, faults: Faults) -> AnySimulated:
+        return Simulated(
+            exit=exit_,
+            draft=self._drafted(),
+            trace=tuple(self.observer.steps),
+            faults=faults,
+            unused_faults=tuple(self.observer.faults.values()),
+            never_run=tuple(NeverRun(f"{program!r}", place) for program, place in watch.never_run()),
+            elapsed=timedelta(milliseconds=self.observer.since_ms),
+            journal=() if self.journal is None else tuple(self.journal.rows),
+        )
+
+    def _drafted(self) -> Changes[Any]:
+        draft = self.draft
+        if draft is None:
+            return Changes(state=None)
+        alarm_ms = draft.alarm_ms(self.simulation.now_ms)
+        return Changes(
+            state=draft.state,
+            alarm=None if alarm_ms is None else from_ms(alarm_ms),
+            messages=tuple(draft.messages),
+        )
