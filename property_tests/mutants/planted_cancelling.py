@@ -133,7 +133,7 @@ MUTANTS = (
     ),
     Mutant(
         "a cancellation that interrupts waits for the step in progress",
-        "InstanceCache.landed",
+        "InstanceCache.on_answer",
         "cell.interrupt_by([entry for entry, _ in pending.steps], instance)",
         "pass",
         f"{TESTS}::{INTERRUPTS}[then_slow-no]",

@@ -158,7 +158,7 @@ MUTANTS = (
     ),
     Mutant(
         "verify overlooks a wrong alarm column",
-        "instance",
+        "check_instance",
         'zip(("due_ms", "owner", "status", "rank_ms"), row.index, expected, strict=True)',
         'zip(("owner", "status", "rank_ms"), row.index[1:], expected[1:], strict=True)',
         "tests/cli/test_verify.py::test_each_defect_is_found_alone",

@@ -49,7 +49,7 @@ MUTANTS = (
     ),
     Mutant(
         "a conflict is an answer",
-        "Dispatcher._landed",
+        "Dispatcher._on_committed",
         "                if isinstance(stored.failure(), Conflict):\n"
         "                    self._again(cell, [entry for entry, _ in pending.steps])\n"
         "                    return\n",
@@ -80,7 +80,7 @@ MUTANTS = (
     ),
     Mutant(
         "the row of a commit that failed is kept",
-        "InstanceCache.landed",
+        "InstanceCache.on_answer",
         "        if not isinstance(answer, Success):\n            self.doubt(cell)\n",
         "        if not isinstance(answer, Success):\n            pass\n",
         "tests/behaviour/test_residents.py::test_after_a_conflict_the_row_is_read_again[memory]",
@@ -109,7 +109,7 @@ MUTANTS = (
     ),
     Mutant(
         "a request that its caller cancelled never ends for sinks",
-        "Item.reply_early",
+        "MailboxEntry.reply_early",
         '        elif self.report is not None:\n            self.report.ended("cancelled")\n',
         "",
         "behaviour/test_live_event_laws.py::test_live_events_are_consistent",
@@ -166,7 +166,7 @@ MUTANTS = (
     ),
     Mutant(
         "folded turns leave their row in memory with the version before",
-        "InstanceCache.landed",
+        "InstanceCache.on_answer",
         "fence = Fence(expected.incarnation, expected.version + 1)",
         "fence = expected",
         "engine/test_kept_rows.py::test_an_engine_keeps_the_rows_of_its_file",

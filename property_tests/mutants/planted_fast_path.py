@@ -17,7 +17,7 @@ MUTANTS = (
     # ------------------------------------------------------------ a change of a state alone
     Mutant(
         "a change of a state alone is written over any version",
-        "STATEMENTS",
+        "NARROW_STATEMENTS",
         'WHERE incarnation = ? AND version = ?"',
         'WHERE incarnation = ? AND ? > 0"',
         f"{STATES}[b-SqliteHarness]",
@@ -31,7 +31,7 @@ MUTANTS = (
     ),
     Mutant(
         "a row that was written as expected keeps its old version",
-        "InstanceCache.landed",
+        "InstanceCache.on_answer",
         "fence = Fence(expected.incarnation, expected.version + 1)",
         "fence = Fence(expected.incarnation, expected.version)",
         "tests/behaviour/test_shared_flights.py::test_turns_that_were_folded_leave_the_row_that_is_stored[sqlite]",
@@ -46,7 +46,7 @@ MUTANTS = (
     ),
     Mutant(
         "a turn is decided on a pending commit of a shared store whose commit compares no version",
-        "Folding.allows",
+        "Coalescing.allows",
         "and (self.cache.may_use_rows or type(pending.transition.write) is not KeepInstance)",
         "and True",
         KEPT,
@@ -178,7 +178,7 @@ MUTANTS = (
     ),
     Mutant(
         "a defect of the engine leaves an instance busy",
-        "Dispatcher._derailed",
+        "Dispatcher._recover_mailbox",
         '        if not (cell.served or cell.worker or cell.undecided):\n            cell.state = "idle"\n',
         "        if False:\n            pass\n",
         f"{DEFECTS}[dispatcher]",

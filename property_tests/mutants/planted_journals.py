@@ -74,7 +74,7 @@ MUTANTS = (
     ),
     Mutant(
         "a cut keeps the earlier rows",
-        "change",
+        "append_journal",
         'if journal.earlier == "cut":',
         "if False:",
         f"{STORE}[a_cut_begins_the_journal_again-SqliteHarness]",
@@ -88,14 +88,14 @@ MUTANTS = (
     ),
     Mutant(
         "a missing row is read over",
-        "read",
+        "journal",
         "        if row[0] != expected:\n",
         "        if False:\n",
         "tests/stores/test_sqlite_journals.py::test_a_missing_row_is_reported_and_not_read_over",
     ),
     Mutant(
         "an encrypted row is not bound to its place",
-        "Records.journal",
+        "RecordCipher.journal",
         'unseal(row, address, "journal", str(place)) for place, row',
         'unseal(row, address, "journal", "0") for place, row',
         "tests/stores/test_sqlite_journals.py::test_rows_are_encrypted_for_their_place",

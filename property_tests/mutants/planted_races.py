@@ -60,7 +60,7 @@ MUTANTS = (
     ),
     Mutant(
         "a run that watches misses a change whose outcome is not known",
-        "InstanceCache.landed",
+        "InstanceCache.on_answer",
         "        if self.watched:\n            self._tell_of(cell.address)",
         "        if self.watched and isinstance(answer, Success):\n            self._tell_of(cell.address)",
         "engine/test_resident_races.py::test_each_run_that_watches_sees_the_next_change_and_no_other",
@@ -155,14 +155,14 @@ MUTANTS = (
     ),
     Mutant(
         "a caller that waits gets a later status than the first",
-        "Waits._show",
+        "StatusWaiters._show",
         "wait.reached = wait.reached or Reached(reached)",
         "wait.reached = Reached(reached)",
         "engine/test_waiting_model.py::test_a_caller_that_waits_misses_no_status_and_no_end",
     ),
     Mutant(
         "a status is missed if the time is up during a read",
-        "Waits._answer",
+        "StatusWaiters._answer",
         '            time_is_up = wait.time == "up"\n'
         "            loaded: Result[Any, CallError] = await self.reads.load(address)\n",
         "            loaded: Result[Any, CallError] = await self.reads.load(address)\n"
@@ -192,35 +192,35 @@ MUTANTS = (
     ),
     Mutant(
         "the pauses between looks for claims grow without a bound",
-        "Sweep._repeated",
+        "ClaimSweeper._repeated",
         "delay_ms = min(2 * delay_ms, SWEEP_MS)",
         "delay_ms = 2 * delay_ms",
         "sharing/test_membership_model.py::test_after_each_end_of_an_engine_all_claims_are_looked_at",
     ),
     Mutant(
         "the second loss of the lock is not noticed",
-        "Regaining._regain",
+        "LockRecovery._regain",
         "        self._lock.when_ended(self._ended)\n        self._runtime.log",
         "        self._runtime.log",
         "stores/test_postgres_lock_models.py::test_each_loss_of_the_lock_is_told_and_followed_by_attempts",
     ),
     Mutant(
         "the pauses between attempts to take the lock grow without a bound",
-        "Regaining._regain",
+        "LockRecovery._regain",
         "wait_ms = min(2 * wait_ms, LONGEST_WAIT_MS)",
         "wait_ms = 2 * wait_ms",
         "stores/test_postgres_lock_models.py::test_each_loss_of_the_lock_is_told_and_followed_by_attempts",
     ),
     Mutant(
         "messages that were sent while no connection listened wait",
-        "Arrivals._listen",
+        "NotificationListener._listen",
         "                await ended\n                listener()",
         "                await ended",
         "stores/test_postgres_lock_models.py::test_notifications_are_heard_after_each_end_of_the_connection",
     ),
     Mutant(
         "the third connection hears no notification",
-        "Arrivals._listen",
+        "NotificationListener._listen",
         "        while True:\n            ended = await self._connected(listener)\n            if ended is None:",
         "        for _ in range(2):\n"
         "            ended = await self._connected(listener)\n"
@@ -343,14 +343,14 @@ MUTANTS = (
     ),
     Mutant(
         "all marks are written into one table",
-        "Marks.write",
+        "CheckpointMarks.write",
         "cursor.execute(_WRITE[self._number % 2], (self._written,))",
         "cursor.execute(_WRITE[1], (self._written,))",
         "stores/test_sqlite_state_models.py::test_marks_alternate_between_the_tables",
     ),
     Mutant(
         "no mark is written after a rollback",
-        "Marks.rolled_back",
+        "CheckpointMarks.rolled_back",
         '        """Note that the transaction was rolled back."""\n        self._written = None',
         '        """Note that the transaction was rolled back."""',
         "stores/test_sqlite_state_models.py::test_each_number_is_assigned_once_and_the_marks_are_those_of_the_tables",
@@ -399,7 +399,7 @@ MUTANTS = (
     ),
     Mutant(
         "messages that were sent before an engine listens wait",
-        "Arrivals._listen",
+        "NotificationListener._listen",
         "                listener()  # messages that were sent before are not notified again\n",
         "",
         "stores/test_postgres_lock_models.py::test_no_message_waits_for_the_next_one",

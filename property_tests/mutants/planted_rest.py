@@ -142,7 +142,7 @@ MUTANTS = (
     ),
     Mutant(
         "a defect in one answer of a pending commit keeps the others from theirs",
-        "Dispatcher._landed",
+        "Dispatcher._on_committed",
         "            self._conclude(cell, entry, result or commit.result)",
         "            self._answer(cell, entry, result or commit.result)\n            self._uncount(entry)",
         ANSWERED + "::test_a_defect_in_one_turn_of_several_that_share_a_commit[memory]",
@@ -163,7 +163,7 @@ MUTANTS = (
     ),
     Mutant(
         "who waits in a mailbox when the engine stops is not answered",
-        "InstanceCell.close_door",
+        "InstanceCell.close_intake",
         "            if entry.ended is None:\n                entry.reply(Failure(EngineClosed()))",
         "            pass",
         STOPPED + "[task: a terminate during a run-before]",
@@ -419,7 +419,7 @@ MUTANTS = (
     ),
     Mutant(
         "the machine lets every instance rest",
-        "_look_at",
+        "_check_invariants_of",
         "if idle and not (job.may_rest(instance) if finished is None else finished(view.state)):",
         "if idle and not job.plan:",
         LAWS + "[an unfinished instance has an alarm or is held]",

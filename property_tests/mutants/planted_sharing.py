@@ -146,14 +146,14 @@ MUTANTS = (
     ),
     Mutant(
         "requests do not wait for the run of another engine",
-        "_held_by_others",
+        "_claimed_elsewhere",
         "if not is_claimed_elsewhere(instance, job.occupancy, inputs):",
         "if instance:",
         CROWD,
     ),
     Mutant(
         "abandoned claims are read at the start only",
-        "Sweep.others_changed",
+        "ClaimSweeper.others_changed",
         "self._ended.notify()\n        self._changed.notify()",
         "pass",
         TAKEN_OVER,
@@ -167,7 +167,7 @@ MUTANTS = (
     ),
     Mutant(
         "a look for claims that failed waits for the next period",
-        "Sweep._repeated",
+        "ClaimSweeper._repeated",
         "            await self.runtime.sleep(delay_ms)\n",
         "            await self.runtime.sleep(SWEEP_MS)\n",
         TAKEOVERS,

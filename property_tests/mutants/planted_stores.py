@@ -61,7 +61,7 @@ MUTANTS = (
     ),
     Mutant(
         "a redriven message comes last",
-        "Mail._insert",
+        "MessageTable._insert",
         "insort(queue, stored.message_id)",
         "queue.append(stored.message_id)",
         STORES,

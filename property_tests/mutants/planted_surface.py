@@ -184,7 +184,7 @@ MUTANTS = (
     ),
     Mutant(
         "a wait that ends without its status is a success",
-        "_code",
+        "_awaited_code",
         "            return ExitCode.FAILED",
         "            return ExitCode.DONE",
         f"{CODES}::test_the_codes_of_the_commands_that_reach_an_engine",
@@ -221,7 +221,7 @@ MUTANTS = (
     # ------------------------------------------------------------ encryption
     Mutant(
         "equal answers of a key look equal in the file",
-        "Records._remember",
+        "RecordCipher._remember",
         'f"{remembered.expires_ms:x}"',
         '""',
         "tests/stores/test_encryption.py::test_equal_answers_of_a_key_look_different_when_it_is_used_again",

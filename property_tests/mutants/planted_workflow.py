@@ -108,14 +108,14 @@ MUTANTS = (
     ),
     Mutant(
         "a replay stops after its first chunk",
-        "advancing",
+        "continue_workflow",
         "while replay.advance(draft.limits.replay_chunk):",
         "if replay.advance(draft.limits.replay_chunk):",
         f"{SIZES}::test_a_long_workflow_continues_after_a_wait_a_restart_and_a_signal",
     ),
     Mutant(
         "a long replay blocks all other work",
-        "advancing",
+        "continue_workflow",
         "while replay.advance(draft.limits.replay_chunk):",
         "while replay.advance():",
         f"{SIZES}::test_the_replay_of_a_long_workflow_lets_other_work_run_after_each_chunk",
@@ -318,7 +318,7 @@ MUTANTS = (
     ),
     Mutant(
         "a replay writes log records again",
-        "unrecorded",
+        "answer_unrecorded",
         "if replay.logged > replay.header.logged:",
         "if replay.logged > 0:",
         f"{STEPS}::test_a_log_record_is_written_once_however_often_the_program_is_replayed",
