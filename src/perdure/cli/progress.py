@@ -1,4 +1,4 @@
-"""The progress of a command on a terminal: a line that is overwritten in place, and a bar for what takes long."""
+"""The progress of a command on a terminal: a line that is overwritten in place, and a bar for long work."""
 
 from __future__ import annotations
 

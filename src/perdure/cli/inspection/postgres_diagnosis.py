@@ -1,4 +1,4 @@
-"""The diagnosis of a PostgreSQL store: what is measured of it and of its server, and its judgement, which is pure."""
+"""The diagnosis of a PostgreSQL store: measurements of it and of its server, and the judgement, which is pure."""
 
 from __future__ import annotations
 

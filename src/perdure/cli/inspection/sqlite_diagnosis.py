@@ -1,4 +1,4 @@
-"""The diagnosis of a SQLite store and of any engine: what is measured of the file, and its judgement, which is pure.
+"""The diagnosis of a SQLite store and of any engine: measurements of the file, and the judgement, which is pure.
 
 The counts that an engine keeps, or saved, are compared with the rows of the file.
 """
