@@ -441,6 +441,34 @@ def test_a_wrong_name_is_found(family: str) -> None:
     assert len(set(found(f"{text}\n\n{planted}\n"))) == len(set(found(text))) + 1
 
 
+# ---------------------------------------------------------------- figures
+COSTS = ROOT / "docs" / "explanation" / "what-it-costs.md"
+RECORDS = (ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "reference" / "opentelemetry.md")
+MAX_WORDS_OF_COSTS = 600
+FIGURE = r"\d[\d,]*(?:\.\d+)?"
+DIFFERENCES = {"25": (70, 45), "92": (145, 53)}
+"""Figures that the page computes: those of encryption, with it and without it."""
+
+
+def figures(text: str) -> set[str]:
+    """Return the figures in the cells of tables."""
+    rows = [row for _, rows in TABLE.findall(text) for row in rows.splitlines()]
+    return {figure.rstrip(",") for row in rows for figure in re.findall(FIGURE, row)}
+
+
+def test_each_figure_for_users_is_in_the_record() -> None:
+    known = {figure.rstrip(",") for page in RECORDS for figure in re.findall(FIGURE, page.read_text(encoding="utf-8"))}
+    found = figures(COSTS.read_text(encoding="utf-8"))
+    assert len(found) >= 30
+    assert {figure for figure, (high, low) in DIFFERENCES.items() if int(figure) != high - low} == set()
+    assert found - known - set(DIFFERENCES) == set()
+
+
+def test_the_page_of_costs_is_short() -> None:
+    words = [word for word in COSTS.read_text(encoding="utf-8").split() if re.search(r"\w", word)]
+    assert len(words) <= MAX_WORDS_OF_COSTS
+
+
 # ---------------------------------------------------------------- citations of the page of the behaviour
 CITED = re.compile(r"``reference/behaviour\.md`` (\d)(?:, ((?:\*[\w ,]+\*(?:, | and )?)+))?")
 
