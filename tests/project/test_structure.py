@@ -284,3 +284,18 @@ def test_every_value_is_frozen() -> None:
         if attrs.has(cls) and cls.__module__.startswith(VALUES) and not attrs.inspect(cls).is_frozen
     }
     assert mutable == set(NOT_FROZEN) | TURN_VALUES
+
+
+# ---------------------------------------------------------------- the kernel
+MAX_KERNEL_LINES = 7_000
+KERNEL_MODULE = re.compile(r"^\| `([\w/]+\.py)` \| (\d+) \|", re.MULTILINE)
+
+
+def test_the_kernel_reads_in_an_afternoon() -> None:
+    """The page of the kernel lists its modules: they exist, and have about as many lines as it says."""
+    page = (ROOT / "docs" / "explanation" / "the-kernel.md").read_text(encoding="utf-8")
+    listed = {module: int(lines) for module, lines in KERNEL_MODULE.findall(page)}
+    lines = {module: len((SOURCE / module).read_text(encoding="utf-8").splitlines()) for module in listed}
+    assert len(listed) >= 20
+    assert sum(lines.values()) <= MAX_KERNEL_LINES
+    assert {module for module in listed if abs(lines[module] - listed[module]) > 20 + lines[module] // 10} == set()
