@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable, Sequence
+from importlib.metadata import entry_points
 from typing import cast
 
 from django.conf import settings
@@ -28,24 +30,31 @@ class Command(BaseCommand):
         """Run the command.
 
         Raises:
-            CommandError: the engine did not answer while the outbox was sent.
+            CommandError: the engine did not answer while the outbox was sent, or the program is not installed.
             SystemExit: with the exit code of the command of ``perdure``.
         """
         arguments = cast("list[str]", options["arguments"])
         if arguments == ["outbox"]:
             self._send_outbox()
             return
-        from perdure.cli.main import main  # noqa: PLC0415 - the extra `cli` is needed by these commands only
-
+        program = _program()
         for name, value in _variables().items():
             os.environ.setdefault(name, value)
-        raise SystemExit(main(arguments))
+        raise SystemExit(program(arguments))
 
     def _send_outbox(self) -> None:
         result = send_waiting()
         self.stdout.write(f"sent {result.sent}, refused {result.refused}")
         if result.stopped_by is not None:
             raise CommandError(f"stopped: {result.stopped_by}")
+
+
+def _program() -> Callable[[Sequence[str]], int]:
+    """Load the program ``perdure`` as its package installs it: the command line is above the integrations."""
+    for program in entry_points(group="console_scripts", name="perdure"):
+        main: Callable[[Sequence[str]], int] = program.load()
+        return main
+    raise CommandError("the program 'perdure' is not installed here: pip install 'perdure[cli]'")
 
 
 def _variables() -> dict[str, str]:
