@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import attrs
 
-from perdure.stores.copying.contract import CopyPosition, Numbers, Row
-from perdure.stores.copying.copy import copy_store, open_copy_source, open_copy_target
+from perdure.stores.copying import CopyPosition, Numbers, Row
+from perdure.stores.transfer import copy_store, open_copy_source, open_copy_target
 
 
 def die() -> None:

@@ -43,8 +43,8 @@ from perdure.cli.inspection.report import (
     silent,
 )
 from perdure.cli.inspection.row_scan import scan
-from perdure.cli.inspection.tables import SqliteRows
 from perdure.cli.progress import ProgressLine
+from perdure.cli.stored_rows import SqliteRows
 from perdure.stores.sqlite.reader import read_from_outside
 
 Found = dict[tuple[str, str, str], int]

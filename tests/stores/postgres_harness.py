@@ -12,7 +12,7 @@ import asyncpg
 from postgres_server import running_server
 
 from perdure.stores.contract import Store
-from perdure.stores.copying.contract import CopySource, CopyTarget
+from perdure.stores.copying import CopySource, CopyTarget
 from perdure.stores.postgres import copying, migrate_schema, open_postgres
 from perdure.stores.postgres.schema import in_schema
 from perdure.values.address import Address

@@ -8,7 +8,7 @@ import attrs
 
 from perdure.stores import contract, values
 from perdure.stores.contract import Sharing
-from perdure.stores.copying.contract import CopySource, CopyTarget
+from perdure.stores.copying import CopySource, CopyTarget
 from perdure.testing.conformance import CASES, REQUIREMENTS
 from perdure.testing.conformance.requirements import NO_CASE
 

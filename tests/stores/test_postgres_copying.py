@@ -8,7 +8,7 @@ import pytest
 from postgres_harness import PostgresHarness, SharedPostgresHarness, states
 
 from perdure.stores.contract import Store
-from perdure.stores.copying.contract import CopySource
+from perdure.stores.copying import CopySource
 from perdure.testing.conformance.assertions import answer, value
 from perdure.testing.conformance.sample_values import address, created, put
 from perdure.testing.conformance.sharing_cases import sharing

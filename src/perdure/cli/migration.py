@@ -19,10 +19,10 @@ from perdure.cli.options import JsonOption, StoreOption
 from perdure.cli.output import write_json
 from perdure.cli.process import ExitCode, UsageError, write_lines
 from perdure.cli.progress import Steps, open_bar
-from perdure.stores.copying.copy import OnCopyProgress, Phase, StoreCopy, compare_stores, copy_store, copying_of
 from perdure.stores.postgres import migrate_schema
 from perdure.stores.postgres.schema import migrations, script_from
 from perdure.stores.postgres.settings import settings_of
+from perdure.stores.transfer import OnCopyProgress, Phase, StoreCopy, compare_stores, copy_store, copying_of
 from perdure.values.errors import DefinitionError, StoreError
 
 

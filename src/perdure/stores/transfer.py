@@ -12,7 +12,7 @@ from typing import Final, Literal, TypeAlias
 import attrs
 import orjson
 
-from perdure.stores.copying.contract import COLUMNS, Copying, CopyPosition, CopySource, CopyTarget, Numbers, Row, Table
+from perdure.stores.copying import COLUMNS, Copying, CopyPosition, CopySource, CopyTarget, Numbers, Row, Table
 from perdure.stores.postgres import check_driver
 from perdure.stores.postgres.settings import SCHEMES, settings_of
 from perdure.stores.sqlite import copying as sqlite

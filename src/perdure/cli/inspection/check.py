@@ -18,16 +18,17 @@ import orjson
 from cyclopts import Parameter
 
 from perdure.app import App
+from perdure.cli import stored_rows
 from perdure.cli.app_loader import import_app, imported_code, records_of
-from perdure.cli.inspection import row_scan, tables
+from perdure.cli.inspection import row_scan
 from perdure.cli.inspection.deploy import ORDERS, changes, order_of, read_types, text_of, types_of
 from perdure.cli.inspection.report import CheckReport, Finding, Progress, Topic, finding_at, json_of, lines_of
 from perdure.cli.inspection.row_scan import scan
-from perdure.cli.inspection.tables import RememberedAnswer, StoredInstance, rows_from_outside
 from perdure.cli.options import AppArgument, StoreIfAny
 from perdure.cli.output import Table, write_table
 from perdure.cli.process import ExitCode, UsageError, write_lines
 from perdure.cli.progress import line_on_stderr
+from perdure.cli.stored_rows import RememberedAnswer, StoredInstance, rows_from_outside
 from perdure.codecs import fingerprint
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.suspension import check_readable
@@ -255,7 +256,7 @@ def _report(store: str, judge: RowCheck) -> CheckReport:
     line = line_on_stderr()
     try:
         with rows_from_outside(store) as reader:
-            judge = attrs.evolve(judge, journal=partial(tables.journal, reader))
+            judge = attrs.evolve(judge, journal=partial(stored_rows.journal, reader))
             return scan(reader, judge, now_ms=time.time_ns() // 1_000_000, progress=Progress(line).show)
     except (DefinitionError, StoreError) as error:
         raise UsageError(str(error)) from error

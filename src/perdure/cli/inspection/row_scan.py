@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
-from perdure.cli.inspection import tables
+from perdure.cli import stored_rows
 from perdure.cli.inspection.report import CheckReport, Finding, Topic, finding_at
-from perdure.cli.inspection.tables import RememberedAnswer, RowReader, StoredInstance
+from perdure.cli.stored_rows import RememberedAnswer, RowReader, StoredInstance
 from perdure.values.errors import StoreCorrupt
 from perdure.values.instance import UNKNOWN_CODE
 from perdure.values.message import StoredMessage
@@ -78,21 +78,21 @@ def scan(
         The report.
     """
     report = into or CheckReport()
-    for page in tables.instances(reader):
+    for page in stored_rows.instances(reader):
         report.count("instances", len(page))
         for row in page:
             report.add(judge.instance(row))
         progress(report)
     for letters, topic, name in (
-        (tables.messages(reader), Topic.MESSAGE, "messages"),
-        (tables.dead_letters(reader), Topic.DEAD_LETTER, "dead letters"),
+        (stored_rows.messages(reader), Topic.MESSAGE, "messages"),
+        (stored_rows.dead_letters(reader), Topic.DEAD_LETTER, "dead letters"),
     ):
         for batch in letters:
             report.count(name, len(batch))
             for letter in batch:
                 report.add(judge.message(letter, topic))
             progress(report)
-    for answers in tables.answers(reader, now_ms):
+    for answers in stored_rows.answers(reader, now_ms):
         report.count("keys", len(answers))
         for answer in answers:
             report.add(judge.answer(answer))

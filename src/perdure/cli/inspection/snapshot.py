@@ -20,11 +20,11 @@ import attrs
 import orjson
 from cyclopts import Parameter
 
+from perdure.cli import stored_rows
 from perdure.cli.app_loader import import_app, records_of
-from perdure.cli.inspection import tables
-from perdure.cli.inspection.tables import RowReader, rows_from_outside
 from perdure.cli.options import StoreOption
 from perdure.cli.process import ExitCode, UsageError, write_lines
+from perdure.cli.stored_rows import RowReader, rows_from_outside
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.redaction import redacted_instance
 from perdure.kinds.workflow.journal import row_of
@@ -48,7 +48,7 @@ def chosen_rows(reader: RowReader, jobs: frozenset[str], each: int) -> Iterator[
         each: the maximum number of rows of each.
     """
     taken: Counter[tuple[str, int, str]] = Counter()
-    for page in tables.instances(reader):
+    for page in stored_rows.instances(reader):
         for row in page:
             if isinstance(row.instance, StoreCorrupt) or not _is_asked_for(row.address, jobs):
                 continue
@@ -298,7 +298,7 @@ def _name(body: str) -> str:
 
 def _journal(reader: RowReader, row: Instance, records: RecordCipher | None) -> tuple[str, ...] | None:
     """Read the journal of a row; None if it has none, or changed meanwhile."""
-    found = tables.journal(reader, row) if row.journal_length else None
+    found = stored_rows.journal(reader, row) if row.journal_length else None
     if found is None or records is None:
         return found
     return records.journal(found, str(row.address), 0)

@@ -10,14 +10,15 @@ import attrs
 import orjson
 from cyclopts import Parameter
 
-from perdure.cli.inspection import postgres_checks, row_scan, sqlite_checks, tables
+from perdure.cli import stored_rows
+from perdure.cli.inspection import postgres_checks, row_scan, sqlite_checks
 from perdure.cli.inspection.report import CheckReport, Finding, Progress, Topic, finding_at, json_of, lines_of
 from perdure.cli.inspection.row_scan import ShowProgress, scan
-from perdure.cli.inspection.tables import PostgresRows, RememberedAnswer, RowReader, SqliteRows, StoredInstance
 from perdure.cli.options import StoreOption
 from perdure.cli.output import MIB
 from perdure.cli.process import ExitCode, UsageError, write_lines
 from perdure.cli.progress import line_on_stderr
+from perdure.cli.stored_rows import PostgresRows, RememberedAnswer, RowReader, SqliteRows, StoredInstance
 from perdure.stores.postgres import check_driver
 from perdure.stores.postgres.settings import is_postgres, settings_of, shown_url
 from perdure.stores.sqlite.reader import Reader, read_from_outside
@@ -156,7 +157,7 @@ def _looked(looks: Iterable[Callable[[], None]], report: CheckReport, reason: st
 def _rows(reader: RowReader, report: CheckReport, progress: ShowProgress) -> None:
     rows = RowIntegrity()
     scan(reader, rows, now_ms=0, progress=progress, into=report)
-    for page in tables.events(reader):
+    for page in stored_rows.events(reader):
         report.count("events", len(page))
         for row in page:
             report.add(rows.event(row))

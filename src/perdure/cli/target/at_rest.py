@@ -13,9 +13,9 @@ import attrs
 import orjson
 
 from perdure._lazy import lazy_module
-from perdure.cli.inspection import tables
-from perdure.cli.inspection.tables import SqliteRows
+from perdure.cli import stored_rows
 from perdure.cli.process import UsageError
+from perdure.cli.stored_rows import SqliteRows
 from perdure.cli.target.target import InstanceRequest
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.display import NOT_FOUND, report_status
@@ -267,7 +267,7 @@ class AtRest:
         if stored is None:
             return ()
         try:
-            return self.presenter.steps(stored, tables.journal(SqliteRows(self.reader), stored) or ())
+            return self.presenter.steps(stored, stored_rows.journal(SqliteRows(self.reader), stored) or ())
         except InvalidInput as problem:
             raise UsageError(f"{address}: {problem}") from problem
 

@@ -11,7 +11,7 @@ import attrs
 import orjson
 
 from perdure.runtime.on_asyncio import asyncio_runtime
-from perdure.stores.copying.contract import (
+from perdure.stores.copying import (
     COLUMNS,
     PAGE_ROWS,
     CopiedCursor,

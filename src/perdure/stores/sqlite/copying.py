@@ -15,7 +15,7 @@ from typing import Final
 import attrs
 import orjson
 
-from perdure.stores.copying.contract import (
+from perdure.stores.copying import (
     COLUMNS,
     PAGE_ROWS,
     CopiedCursor,

@@ -9,8 +9,8 @@ from typing import Any, cast
 import attrs
 
 from perdure.stores.contract import Store
-from perdure.stores.copying.contract import COLUMNS, PAGE_ROWS, CopyPosition, CopySource, Row, Table
-from perdure.stores.copying.copy import StoreCopy, copy_store
+from perdure.stores.copying import COLUMNS, PAGE_ROWS, CopyPosition, CopySource, Row, Table
+from perdure.stores.transfer import StoreCopy, copy_store
 from perdure.stores.values import Query, Retention
 from perdure.testing.conformance.assertions import RequirementViolated, holds, same, value
 from perdure.testing.conformance.case import Case, in_harness

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from perdure.stores.contract import Store
-from perdure.stores.copying.contract import CopySource, CopyTarget
+from perdure.stores.copying import CopySource, CopyTarget
 from perdure.stores.memory import MemoryBackend, SharedMemoryBackend
 from perdure.stores.sqlite import copying, open_sqlite
 from perdure.testing.conformance.assertions import RequirementViolated

@@ -445,7 +445,7 @@ LISTEN_AT_LEAST = Requirement(
     "messages.",
 )
 
-# Of a store that can be copied: ``perdure.stores.copying.contract``.
+# Of a store that can be copied: ``perdure.stores.copying``.
 COPY_ERRORS = Requirement("copying.source", "Its functions raise ``StoreError``.")
 COPY_EXCLUDES = Requirement(
     "copying.source",
