@@ -231,7 +231,10 @@ def test_a_client_offers_calls_of_its_users_and_nothing_that_handles_need() -> N
 
 
 def test_no_file_is_too_long() -> None:
-    lengths = {named(path): len(path.read_text().splitlines()) for path in python_files()}
+    lengths = {
+        named(path): sum(not line.lstrip().startswith("#") for line in path.read_text().splitlines())
+        for path in python_files()
+    }  # without comments: the reason of a line must not cost one
     assert {path: length for path, length in lengths.items() if length > MAX_FILE_LINES} == {}
 
 

@@ -82,6 +82,7 @@ class Call(Coroutine[Any, Any, A_co], Generic[A_co, E_co]):
 
     def __del__(self) -> None:
         """Warn of a call that was never awaited, as Python does of a coroutine."""
+        # Not `_running`: a call that was only built has not run, and is the mistake that this reports.
         if self._begin is not None:
             warnings.warn(f"coroutine '{self._name}' was never awaited", RuntimeWarning, stacklevel=2, source=self)
 
@@ -120,6 +121,7 @@ def _begun(call: Call[A, E]) -> Awaitable[Result[A, E]]:
 
 def _taken(call: Call[A, E]) -> Callable[[], Awaitable[Result[A, E]]]:
     """Return the beginning of a call, once."""
+    # Taken before it is called, so that no second await, also one from another task, can send the request twice.
     begin, call._begin = call._begin, None  # noqa: SLF001 - of this module
     if begin is None:
         raise AlreadyAwaited

@@ -111,8 +111,10 @@ def checkpointed(job: AnyDefinition, execute: Execute, value: object, inputs: Tu
     if isinstance(write, KeepInstance):
         return commit
     claim = _claim_of(execute, write.instance) if isinstance(write, Put) else None
+    # A checkpoint that ended the claim would let another engine begin the run while this one continues it.
     if not isinstance(write, Put) or claim is None:
         raise NotACheckpoint(commit.transition)
+    # Progress was made: three crashes over a year of steps are not a run that kills its process.
     transition = commit.transition if claim.recoveries == 0 else _without_deaths(commit.transition, write, claim)
     traced = with_trace(Commit(transition, commit.result), execute.instance, execute.claim.trace)
     shown = with_state(job, traced)
@@ -124,6 +126,7 @@ def checkpointed(job: AnyDefinition, execute: Execute, value: object, inputs: Tu
 def _claim_of(execute: Execute, instance: Instance) -> Claim | None:
     claim = instance.event_claim if execute.claim.cause == "event" else instance.claim
     mine = execute.claim
+    # With the number of the delivery: another engine may have recovered the same run, which keeps its id.
     if claim is None or (claim.run_id, claim.deliveries) != (mine.run_id, mine.deliveries):
         return None
     return claim

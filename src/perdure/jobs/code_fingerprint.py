@@ -44,6 +44,7 @@ class _Identity:
 
     definition: AnyDefinition
 
+    # Identity: two definitions with equal fields may have different functions, and so different fingerprints.
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Identity) and other.definition is self.definition
 
@@ -77,6 +78,7 @@ def _texts(functions: list[object]) -> Iterator[str]:
     seen: set[CodeType] = set()
     waiting = [_unwrapped(function) for function in functions]
     for function in waiting:
+        # By code: closures of one factory share it, and the limit would be spent on repeats.
         if function is None or function.__code__ in seen or len(seen) >= MAX_FUNCTIONS:
             continue
         seen.add(function.__code__)
@@ -134,4 +136,6 @@ def _constant(value: object) -> str:
     if not isinstance(value, frozenset):
         return repr(value)
     members: frozenset[object] = value  # pyright: ignore[reportUnknownVariableType] - of hashable constants
+    # An unsorted set would change the fingerprint at each start, and every start would try again to read all instances
+    # that are left.
     return repr(sorted(map(repr, members)))

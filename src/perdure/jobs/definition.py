@@ -382,6 +382,7 @@ class Definition(FastDecisions, ABC, Generic[H_co, T_co, R_contra]):
         and takes its input.
         """
         spec = self._spec(request.action)
+        # The test that a `World` prints must run as it stands, so options that were left out stay left out.
         if spec.input is None or (spec.takes == "options" and not request.payload):
             return request.action, ()
         value: Any = spec.input.decode(request.payload.encode())
@@ -521,6 +522,7 @@ class Definition(FastDecisions, ABC, Generic[H_co, T_co, R_contra]):
         upgrades, version = self.plan.upgrades, instance.state_version
         upgrades.check(version)
         upgraded = self.map_states(instance, lambda encoded: upgrades.upgrade(encoded, version))
+        # The version belongs to the text: without it, the next load would upgrade a state that is already upgraded.
         return upgraded.changed(state_version=self.plan.state_version)
 
     # ------------------------------------------------------------ commands
@@ -545,6 +547,8 @@ class Definition(FastDecisions, ABC, Generic[H_co, T_co, R_contra]):
         codec = None if spec is None else spec.input
         if not payload:
             return ""
+        # Bare, so that a client of newer code, whose payload has a new member with its default, repeats the same
+        # request.
         return fingerprint(payload.encode() if codec is None else codec.bare(payload.encode()))
 
     def _spec(self, action: str) -> CommandSpec[Any]:
@@ -578,6 +582,7 @@ class Definition(FastDecisions, ABC, Generic[H_co, T_co, R_contra]):
             InvalidInput: this code cannot decode the stored state.
         """
         kept = inputs.decoded
+        # `is`: the value must be of exactly this text, and the test must not cost as much as decoding a small state.
         if kept is not None and kept.text is self.state_of_run(instance, claim):
             fresh, fresh_opened = self.draft_of(kept.value, instance, claim, inputs), kept.opened
         else:

@@ -97,6 +97,7 @@ def report_status(instance: Instance) -> InstanceStatus:
     if instance.claim is not None:
         attempt = instance.claim.attempt
     elif instance.pending_retry is not None:
+        # A parked run keeps the number of its next attempt, but shows the last one that failed.
         attempt = instance.pending_retry.attempt - (instance.suspension in FAILED_FOR_GOOD)
     due_ms = instance.due_ms if instance.ended_ms is None else None  # afterwards it is the instant of the deletion
     left = instance.left

@@ -106,6 +106,7 @@ class Draft:
         Results are plain values: no state is a container of ``returns``.
         """
         kind = type(operation)
+        # The two most frequent operations come before the match, which tests its cases one after the other.
         if kind is GetState:
             return self.state
         if kind is SetState:
@@ -130,6 +131,7 @@ class Draft:
 
     def branch(self) -> ClosedDraft:
         """Return the interceptor of parallel branches, which refuses context operations."""
+        # Parallel branches end in any order, so their changes would be applied in an order that no replay reproduces.
         return ClosedDraft()
 
     def alarm_ms(self, now_ms: int) -> int | None:
@@ -137,12 +139,16 @@ class Draft:
         return alarm_ms(self.alarm, current_ms=self.current_alarm_ms, now_ms=now_ms)
 
     def _set(self, state: object) -> None:
+        # Encode first and assign last: if the state is refused and the program catches the error, it must see the state
+        # from before.
         if self.opened is None:
             data, opened = self.codec.encode(state), None
         else:
             data, opened = self.closed(state, self.opened)
         limit = self.limits.state_bytes
         self.encoded = data.decode() if len(data) <= limit else within(data, limit, what=self.codec.what)
+        # Both: the next change in this turn is joined with what this one kept of newer code's members, not with the
+        # stored ones.
         self.state, self.opened = state, opened
 
     def closed(self, state: object, opened: Opened[Any]) -> tuple[bytes, Opened[Any] | None]:
@@ -155,11 +161,13 @@ class Draft:
         try:
             data, after = self.codec.close(state, opened, new=self.received)
         except NewerOnly as left:
+            # Kept, because the program may catch the exception: `finish` must still leave the run to newer code.
             self.left = left
             raise
         return data, after.with_rest()
 
     def _post(self, post: Post) -> None:
+        # All messages of a turn are in one commit, whose size this bounds.
         if len(self.messages) >= self.limits.messages_per_turn:
             raise TooManyMessages(self.limits.messages_per_turn)
         within(post.payload.encode(), self.limits.payload_bytes, what=f"{post.action} to {post.target}")
@@ -289,6 +297,7 @@ class Inspection:
         """
         found: list[HookBug] = []
         if isinstance(exit_, Success):
+            # A run that failed may rightly leave programs that it built for later.
             for program, place in self.watch.never_run() if self.draft.is_complete else ():
                 subject = f"{program!r}"
                 found.append(

@@ -65,6 +65,7 @@ def _fields(after: Instance, before: Instance | None, trace: str | None) -> dict
     fields: dict[str, Any] = {}
     if after.alarm_ms is None:
         alarm_trace = None
+    # An alarm that this turn did not set belongs to the trace that set it.
     elif before is not None and before.alarm_ms == after.alarm_ms:
         alarm_trace = before.alarm_trace
     else:
@@ -119,6 +120,7 @@ def _named(
 ) -> Transition:
     if not transition.events:
         return transition
+    # `dict.fromkeys` keeps the order of sending; a set would make the event differ between two runs of a simulation.
     told = tuple(dict.fromkeys(str(message.target) for message in messages))[:MAX_TOLD]
     return attrs.evolve(transition, events=tuple(_event(event, by, told_by, told) for event in transition.events))
 
@@ -166,6 +168,7 @@ def with_state_of_run(job: AnyDefinition, execute: Execute, commit: Commit) -> C
         return commit
     drafted, committed = execute.draft.encoded, _state_after(commit.transition)
     began_with = job.state_of_run(execute.instance, execute.claim)
+    # A draft that was not committed, such as that of a failed run, must not appear in the log.
     state = committed if drafted is not None and drafted == committed else began_with
     return Commit(_with_state(commit.transition, state), commit.result)
 

@@ -68,6 +68,7 @@ def ensured(job: Definition[Any, T, Any], id_: str, asked: Callable[[T], Program
     if request.action not in creating:
         expected = f"a request that creates an absent instance: {', '.join(creating) or 'this kind has none'}"
         raise DefinitionError(f"request of {what}", request.action, expected)
+    # A start must not wait for user code: a first run that hangs would keep the engine from serving.
     return Ensured(job=job, address=address, request=attrs.evolve(request, wait_for="start"))
 
 

@@ -84,6 +84,7 @@ def traceback_text(cause: BaseException, secrets: frozenset[str]) -> str:
         secrets: the secrets that the program had.
     """
     text = "".join(traceback.format_exception(cause))
+    # All causes and group members: the traceback prints each of them, with the values of its marked fields.
     for each in _chain(cause):
         if shown_fields(type(each)) is not None:
             text = text.replace(_plain_text(each), excerpt(each))
@@ -111,6 +112,8 @@ def _text(error: object, secrets: frozenset[str]) -> str:
 
 def _storable(text: str) -> str:
     """Escape halves of surrogates, such as undecodable bytes of a file name, which no store can write."""
+    # A store that refuses the text would fail the commit that records the failure, and the run would be repeated
+    # without end.
     return text.encode("utf-8", "backslashreplace").decode()
 
 

@@ -53,6 +53,8 @@ def begin_fast_event(
         new_id: draws an id.
     """
     if (
+        # Each condition excludes a rule that only the general path knows. A new rule of `begin_any` or of a kind needs
+        # a condition here; the laws compare both paths.
         type(request.command) is not job.fast_event
         or request.idempotency_key is not None
         or request.inbound is not None
@@ -73,11 +75,14 @@ def begin_fast_event(
         or instance.state_version != job.plan.state_version
     ):
         return None
+    # `is`, and not `==`: the value belongs to exactly this text, and comparing long states would take the time that
+    # this saves.
     elif decoded is not None and decoded.text is instance.state:
         state, opened = decoded.value, decoded.opened
     else:
         try:
             read = job.open_state(instance)
+        # The general path reads the state again, and decides who may read the instance instead.
         except InvalidInput:
             return None
         state, opened = read.value, read.with_rest()
@@ -104,6 +109,8 @@ def fast_event_handled(event: FastEvent) -> Commit:
     transition = Transition(
         address=before.address,
         expected=Fence(before.incarnation, before.version),
+        # The narrow write stores the state and few more columns. A field that this path changes in addition would be
+        # lost.
         write=Put(after, "state"),
         messages=tuple(event.messages) if event.messages else (),
         before=before,
@@ -174,6 +181,7 @@ def begin_fast_run(
         or instance.alarm_ms > inputs.now_ms
         or inputs.trace is not None
         or instance.alarm_trace is not None
+        # Suspect code must find its claim stored before it runs, as `Mark` does it.
         or inputs.code != "trusted"
         or inputs.hold != "released"
     ):
@@ -198,6 +206,7 @@ def begin_fast_run(
         claiming=Transition(
             address=instance.address,
             expected=Fence(instance.incarnation, version) if instance.incarnation else None,
+            # The narrow write stores the columns of a claim. Any other change in `claimed` would be lost.
             write=Put(claimed, "claim"),
             before=instance if instance.incarnation else None,
         ),
@@ -217,6 +226,7 @@ def fast_run_executed(
         inputs: the clock and the ids.
     """
     draft, before, now_ms = execute.draft, execute.instance, inputs.now_ms
+    # A state that lost a member of newer code must go to `_unread`, which leaves the run.
     if draft.messages or execute.prior is not None or draft.left is not None:
         return None
     claim = execute.claim
@@ -245,6 +255,7 @@ def fast_run_executed(
     transition = Transition(
         address=before.address,
         expected=Fence(before.incarnation, before.version) if before.incarnation else None,
+        # The narrow write does not clear an old error or a lane.
         write=Put(after, "run" if before.last_error is None and before.lane is None else "any"),
         events=events,
         before=before if before.incarnation else None,
@@ -266,6 +277,7 @@ def accepted_instance(commit: Commit, now_ms: int) -> Instance | None:
         return None
     instance = write.instance
     due_ms = instance.due_ms
+    # A run that is claimed with its acceptance begins now: one that is due later would begin early.
     if due_ms is None or due_ms > now_ms or instance.pending_retry is not None:
         return None
     return instance if instance.claim is None and instance.event_claim is None else None
@@ -273,6 +285,7 @@ def accepted_instance(commit: Commit, now_ms: int) -> Instance | None:
 
 def as_found(instance: Instance) -> Instance:
     """Return an instance as its alarm would find it in the store, which numbers new ones."""
+    # The store sets the number when it inserts the row, after this decision.
     return instance if instance.incarnation else instance.changed(incarnation=1)
 
 
@@ -289,8 +302,11 @@ def with_claim(commit: Commit, run: Execute) -> Transition | None:
     accepted, claiming = commit.transition.write, run.claiming
     if claiming is None or not isinstance(accepted, Put) or not isinstance(claiming.write, Put):
         return None
+    # Anything else that the claim would write has no place in the acceptance, and would be lost.
     if run.claimed != "before_run" or claiming.messages or claiming.remember or claiming.inbound or claiming.journal:
         return None
     before = accepted.instance
+    # One commit is one version: a second one would fail the next commit, which expects the version that the store
+    # wrote.
     claimed = claiming.write.instance.changed(incarnation=before.incarnation, version=before.version)
     return attrs.evolve(commit.transition, write=Put(claimed), events=commit.transition.events + claiming.events)

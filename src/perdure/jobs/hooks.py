@@ -195,6 +195,8 @@ def hook(function: object, *, what: str, takes: Sequence[str] = ("ctx",)) -> Cal
             function without ``@program``.
     """
     given = check_function(function, what=what, takes=takes, expected="a Program or a container of returns")
+    # Other functions are called inside a program, because they may act or raise when they are called: by then the claim
+    # is stored.
     if is_program_function(given):
         return given
     if _acts_when_called(given):
@@ -255,6 +257,7 @@ def errors_of(functions: tuple[object, ...], *, tags: typing.Mapping[type, str] 
         return None
     try:
         return Codec.of(Union[tuple(found)], what=what, tags=tags, other_tags="ignored")  # type: ignore[arg-type]  # noqa: UP007 - built at run time
+    # The annotation was read, not declared: a type without a codec must not make the job invalid.
     except DefinitionError:
         return None
 

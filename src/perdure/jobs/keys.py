@@ -42,10 +42,13 @@ def run_id_of(address: Address, request: Request, inputs: TurnInputs) -> str:
         request: the request.
         inputs: the ids.
     """
+    # Computed and not drawn: the id must be the same after a restore from a backup, in which no row of the first
+    # delivery is left.
     if request.inbound is not None:
         inbound = request.inbound
         return _computed_id("message", str(address), str(inbound.sender), inbound.message_id, inbound.sent_ms)
     if request.idempotency_key is not None:
+        # With the address: clients reuse keys, such as an order number, for different instances.
         return _computed_id("key", str(address), request.action, request.idempotency_key)
     return inputs.id()
 
@@ -54,6 +57,8 @@ def _computed_id(*parts: str | int) -> str:
     from hashlib import blake2b  # noqa: PLC0415 - loads OpenSSL, which defining jobs does not need
 
     digest = int.from_bytes(blake2b(orjson.dumps(parts), digest_size=16).digest())
+    # A change here gives keyed runs that are in progress during a deployment a second id: services would not recognize
+    # their repeats.
     return printed_id(digest & _FREE_BITS | _VERSION_8)
 
 
@@ -66,18 +71,23 @@ def replay(
     """
     remembered = loaded.remembered
     if remembered is not None:
+        # Refused, and not run again: the key was applied, only its answer cannot be decrypted.
         if isinstance(remembered.fingerprint, Unreadable):
             return refuse(address, StoredResultUnreadable(str(address), key, (str(remembered.fingerprint),)))
         digest = job.fingerprint(request.action, request.payload)
+        # Checked for failed attempts as well: the key belongs to the first request that used it.
         if (remembered.action, remembered.fingerprint) != (request.action, digest):
             return refuse(address, IdempotencyConflict(key, remembered.action, request.action))
+        # A failed request did not change the instance, and its repeat runs again.
         return None if remembered.failures else _repeated(job, address, key, remembered)
+    # Refused before the run: without a place for the key, a repeat would be applied a second time.
     if loaded.keys_held >= inputs.limits.keys_per_address:
         return refuse(address, Overloaded(f"idempotency keys of {address}", inputs.limits.keys_per_address))
     return None
 
 
 def _repeated(job: Definition[Any, Any, Any], address: Address, key: str, remembered: Remembered) -> Commit:
+    # The store drops old answers before it drops keys: the repeat must not run, although its answer is gone.
     if not remembered.answer:
         return refuse(address, AnswerNotKept(str(address), key, remembered.action))
     try:
@@ -90,6 +100,7 @@ def remember(
     job: Definition[Any, Any, Any], key: str, action: str, payload: str, answer: object, inputs: TurnInputs
 ) -> Remembered:
     """Store a result for the engine's ``idempotency_ttl``."""
+    # At the end of a run the time begins again: a repeat after a long run must still be recognized.
     return Remembered(
         key=key,
         action=action,

@@ -38,6 +38,7 @@ def left_message(stored: StoredMessage, error: BaseException, code: str, inputs:
         attempts=stored.attempts,
         not_before_ms=inputs.now_ms + HELD_MS,
         error=_record(error),
+        # The codes that cannot read it: engines of other code deliver it without waiting.
         codes=(*(one for one in stored.codes if one != code), code)[-MAX_CODES:],
     )
     return _settled(stored, fate, inputs)
@@ -69,8 +70,10 @@ def unclaimed(transition: Transition, target: Instance | None, now_ms: int) -> T
         return attrs.evolve(transition, write=Purge(own_messages="kept"))
     fate = transition.inbound
     claims = (target.claim, target.event_claim)
+    # Another engine handles it now. Its commit would find the message gone, and its effects would have no end.
     if fate is not None and any(claim.message_id == fate.message_id for claim in claims if claim is not None):
         return None
+    # An unchanged row with the next version: a claim that is written meanwhile fails on the version, or fails this.
     unchanged = put(target, now_ms)
     return attrs.evolve(transition, write=unchanged.write, expected=unchanged.expected)
 
@@ -86,6 +89,7 @@ def buried(stored: StoredMessage, error: FailureRecord, by: str | None, inputs: 
     """
     fate = DeadLettered(message_id=stored.message_id, attempts=stored.attempts, error=error)
     transition = _settled(stored, fate, inputs)
+    # The log names the operator who gave the message up.
     return attrs.evolve(transition, events=tuple(attrs.evolve(event, by=by) for event in transition.events))
 
 
@@ -121,6 +125,7 @@ def _settled(stored: StoredMessage, fate: MessageFate, inputs: TurnInputs) -> Tr
 
 def _fate(stored: StoredMessage, error: PerdureError, inputs: TurnInputs) -> MessageFate:
     record = _record(error)
+    # Not counted: the message is fine, and waits until an operator resumes its target.
     if isinstance(error, InstanceParked):
         return Postponed(
             message_id=stored.message_id,
@@ -129,6 +134,7 @@ def _fate(stored: StoredMessage, error: PerdureError, inputs: TurnInputs) -> Mes
             error=record,
         )
     attempts, most = stored.attempts + 1, inputs.limits.message_attempts
+    # Modulo, because a dead letter that is redriven keeps its count and gets as many attempts again.
     if attempts % most == 0:
         return DeadLettered(message_id=stored.message_id, attempts=attempts, error=record)
     return Postponed(

@@ -76,6 +76,7 @@ def check_services(services: object, needs: tuple[RequiredService, ...], *, job:
 def _services_of(function: object) -> type:
     try:
         answer: Any = typing.get_type_hints(function).get("return")
+    # Hints that cannot be read prove nothing: the hook fails at its first use, with its own message.
     except (NameError, TypeError, AttributeError):
         return object
     if get_origin(answer) is Generator:
@@ -263,6 +264,7 @@ def _errors(
 
 def _check_frozen(codec: Codec[Any]) -> None:
     """Refuse a type with a class that is not frozen: assignments to its fields are not stored."""
+    # Refused when the job is defined: later, an assignment would work until the next load and then be lost.
     for cls, path in codec.mutable.items():
         raise DefinitionError(
             f"{codec.what}: {path}",
@@ -292,6 +294,7 @@ def _exhausted(
     retry: Retry[Any] | None, default: Exhausted, may_continue: Literal["may_continue", "must_settle"], job: str
 ) -> Exhausted:
     chosen = default if retry is None or retry.on_exhausted is None else retry.on_exhausted
+    # Without a next tick, "continue" would leave an instance that nothing ever runs again.
     if chosen == "continue" and may_continue == "must_settle":
         raise DefinitionError(
             f"on_exhausted of {job}",

@@ -42,6 +42,7 @@ def is_claimed_elsewhere(instance: Instance, occupancy: Literal["mailbox", "clai
     run, event = instance.claim, instance.event_claim
     if event is not None and event.owner in inputs.others:
         return True
+    # Runs of a kind that holds no mailbox may proceed while requests are decided, also those of another engine.
     return occupancy == "mailbox" and run is not None and run.owner in inputs.others
 
 
@@ -57,6 +58,8 @@ def is_event_between(instance: Instance | None, running: tuple[str, ...], others
         others: the other engines.
     """
     event = None if instance is None else instance.event_claim
+    # "Not of this process" instead of "owned by a living engine": the event of an engine that died must be recovered
+    # with its mark, too.
     return bool(others) and event is not None and event.run_id not in running
 
 
@@ -74,8 +77,10 @@ def left_behind(instance: Instance, running: tuple[str, ...], others: OtherEngin
     if instance.claim is None and instance.event_claim is None:
         return None
     for claim in (instance.claim, instance.event_claim):
+        # A claim of a living engine is not abandoned. Recovered, its run would be in progress twice.
         if claim is None or claim.run_id in running or claim.owner in others:
             continue
+        # The exception: an upgrade that died is counted even if the instance is left, or each start would die of it.
         if instance.left is not None and claim.cause != "upgrade":
             continue
         if instance.suspension != "recovery_exhausted" or claim.recoveries < MAX_RECOVERIES:
@@ -95,10 +100,13 @@ def recover(job: AnyDefinition, instance: Instance, claim: Claim, inputs: TurnIn
     A claim of this engine was left by a failed commit, or by a shutdown that released it: no process crashed, and no
     recovery is counted.
     """
+    # An orderly stop is no crash: three deployments during one long run would park it.
     crashed = claim.owner not in (inputs.epoch, RELEASED)
+    # The limit ends a loop of crashes: a run that kills its process would keep the engine from ever starting.
     if crashed and claim.recoveries >= MAX_RECOVERIES:
         return _park(job, instance, claim, inputs)
     recoveries = claim.recoveries + 1 if crashed else claim.recoveries
+    # Counted in the commit before the code runs: a count after it would be lost with the process.
     again = attrs.evolve(
         claim, owner=inputs.epoch, claimed_ms=inputs.now_ms, deliveries=claim.deliveries + 1, recoveries=recoveries
     )
@@ -115,6 +123,8 @@ def recover(job: AnyDefinition, instance: Instance, claim: Claim, inputs: TurnIn
         transition=put(instance, inputs.now_ms, events=(recovered,), **_in_place(instance, claim, again)),
         claim=again,
         before=claim,
+        # Alone, so that its next crash is its own: a run beside it would be counted, and parked, for a crash that it
+        # did not cause.
         alone="alone" if recoveries >= MAX_RECOVERIES else "beside_others",
     )
 
@@ -140,11 +150,13 @@ def deliver(
             present = present.changed(state=job.first_state(present.address.id, inputs.limits))
         except ENDS_PROCESS:
             raise
+        # Recorded as a defect of the job. Further up it would be taken for a defect of the engine.
         except BaseException as defect:  # noqa: BLE001 - `initial` is a hook like any other
             return broken_before(job, instance, request, "initial", defect, inputs)
     command = claimed_command(job, claim)
     hook, program = job.program(present, claim, command)
     draft = job.draft(present, claim, inputs)
+    # The objects of the event are new, and take over no unknown members of the stored state.
     draft.received = command if claim.cause == "event" else None
     return Execute(
         hook=hook,
@@ -171,6 +183,7 @@ def release(instance: Instance, run_id: str, inputs: TurnInputs) -> Commit:
     changes: dict[str, Any] = {  # fields of Instance
         name: attrs.evolve(claim, owner=RELEASED)
         for name, claim in (("claim", instance.claim), ("event_claim", instance.event_claim))
+        # Another engine may have recovered the run meanwhile: its claim is not ours to release.
         if claim is not None and claim.run_id == run_id and claim.owner in (inputs.epoch, RELEASED)
     }
     if not changes:
@@ -180,6 +193,7 @@ def release(instance: Instance, run_id: str, inputs: TurnInputs) -> Commit:
 
 def keeping(transition: Transition, claim: Claim) -> Transition:
     """Require that the message of a claim is living: another engine may have consumed it since it was read."""
+    # Written with the claim: a message that another engine has consumed would be applied a second time.
     return transition if claim.message_id is None else attrs.evolve(transition, inbound=Kept(claim.message_id))
 
 
@@ -190,6 +204,7 @@ def withdraw(instance: Instance, claim: Claim, raised: BaseException, inputs: Tu
     """
     if isinstance(raised, KeyboardInterrupt):
         return release(instance, claim.run_id, inputs)
+    # Without a state, the row is only the claim of a first event that did not happen.
     if claim.created == "here" and not instance.state:
         return answered(purge(instance), None)
     return reply(instance.address, None)
@@ -224,6 +239,8 @@ def _park(job: AnyDefinition, instance: Instance, claim: Claim, inputs: TurnInpu
     parked = log.add(JobParked, reason="recovery_exhausted", detail=detail)
     changes: dict[str, Any] = {"left": None}  # of an instance that is left: else each start would try to read it again
     left = instance
+    # A run becomes a pending retry, which can be resumed. The claim of an event stays as it is: its input is in the
+    # claim.
     if instance.claim is claim:
         left = job.alarm_consumed(instance, claim, inputs)
         record = FailureRecord(form="defect", error_type="RecoveryExhausted", message=detail)

@@ -69,6 +69,7 @@ def redacted_payload(job: AnyDefinition, action: str, payload: str, *, hide: Hid
         hide: returns the replacement of each secret.
     """
     spec = job.plan.commands.get(action)
+    # Another definition knows which parts are secret, so all of it is hidden.
     if spec is not None and payload and spec.carries == "another_job":
         hide(payload)
         return _HIDDEN_JSON
@@ -100,6 +101,7 @@ def redacted_status(job: AnyDefinition | None, status: InstanceStatus) -> Instan
 
 def redacted_events(job: AnyDefinition, transition: Transition) -> Transition:
     """Return a transition whose events carry no secret: events are written to be shown and exported."""
+    # Also without secrets of its own: newer code may have marked a member that this code does not know.
     if not transition.events or not (has_secrets(job) or job.plan.state_in_events):  # which newer code may have written
         return transition
     return attrs.evolve(transition, events=tuple(_event(job, event) for event in transition.events))
@@ -145,6 +147,7 @@ def _with_states(job: AnyDefinition, instance: Instance, hide: Hide) -> Instance
         return job.map_states(
             instance, lambda encoded: _HIDDEN_JSON if codec is None else _redacted(codec, encoded, hide)
         )
+    # Hidden, because a secret in unreadable data cannot be found, and showing it cannot be undone.
     except InvalidInput:  # the kind's own data cannot be decoded
         return instance.changed(state=_HIDDEN_JSON, data=_HIDDEN_JSON)
 
@@ -165,6 +168,7 @@ def secrets_of_run(job: AnyDefinition, execute: Execute) -> frozenset[str]:
     """Return the secrets that the code of a run had: in its state, its draft and its input."""
     if not has_secrets(job):
         return frozenset()
+    # The draft too: an exception may print a secret that the program set just before it failed.
     drafted, codec = execute.draft.encoded, job.plan.state
     return (
         (frozenset[str]() if drafted is None else codec.secrets(drafted.encode()))

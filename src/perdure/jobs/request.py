@@ -157,7 +157,10 @@ def _accepted(codec: Codec[object], payload: bytes, bare: bytes, strict: Invalid
     try:
         if not bare:
             return codec.accept(payload)
+        # First the check, then the lenient read: an unknown member with a value of its own must be refused, not
+        # dropped.
         codec.accept(bare)  # it raises if an unknown member has another value than its default
+        # The full payload: `bare` lacks the members that have the sender's defaults, which may differ from ours.
         return codec.open(payload).value
     except NewerOnly as newer:
         places = {_place(each) for each in newer.problems}
@@ -188,6 +191,7 @@ def repeat_of_creating(keep_ms: int | None) -> Repeat:
     Args:
         keep_ms: how long the id is kept after the end of the instance; None for ever.
     """
+    # A client may repeat for minutes: where the id is forgotten earlier, a repeat creates the instance again.
     return "changes_nothing" if keep_ms is None or keep_ms >= KEPT_MS else "applies_again"
 
 

@@ -68,6 +68,8 @@ def begin_run(
         events += (attrs.evolve(superseded(log, before.pending_retry), run_count=before.run_count),)
     if run_id is None:
         run_id = run_id_of(before.address, request, inputs)
+    # The claim is written before the program starts. A run without one would not be recovered after a crash, and
+    # nothing would tell that its effects may have happened.
     claim = _claim(request, inputs, cause=cause, run_id=run_id, found=found)
     transition = put(
         before, inputs.now_ms, events=events, claim=claim, run_count=run_count, pending_retry=None, **changes
@@ -81,6 +83,7 @@ def begin_attempt(
     """Begin the next attempt of a failed run."""
     claim = attrs.evolve(
         _claim(request, inputs, cause=pending_retry.cause, run_id=pending_retry.run_id, found="exists"),
+        # Attempts and deliveries continue from the stored retry: services tell the deliveries of a run apart by them.
         attempt=pending_retry.attempt,
         deliveries=pending_retry.deliveries + 1,
         uncounted=pending_retry.uncounted,
@@ -99,6 +102,7 @@ def _claim(
         claimed_ms=inputs.now_ms,
         created="here" if found == "created" else "before",
         action=None if isinstance(request.command, AlarmDue) else request.action,
+        # Kept for keyed requests alone: the answer is remembered with the payload's fingerprint at the end of the run.
         payload=request.payload if request.idempotency_key else None,
         key=request.idempotency_key,
         message_id=inbound.message_id if inbound else None,
@@ -125,6 +129,8 @@ def _execute(
         instance=before,
         draft=job.draft(claimed, claim, inputs),
         claim=claim,
+        # The key is stored with the claim, not at the end: a repeat that arrives during the run must not begin a second
+        # one.
         claiming=remembering(job, transition, claim, running_answer(found), inputs),
         claimed="before_run",
         request=request,
@@ -197,6 +203,7 @@ def run_failed(
 ) -> Commit | Execute:
     """Settle a failed attempt: schedule a retry, run ``on_error``, or end the run."""
     record = record_failure(exit_, job.plan.errors, secrets=secrets_of_run(job, execute))
+    # No further retry or `on_error`: a handler that fails would be called for its own failure without end.
     if execute.prior is not None:  # on_error failed too: both errors are recorded
         return _exhausted(job, execute, inputs, record=execute.prior, reason=f"{execute.hook}_failed", also=record)
     match _next_attempt(job, execute, exit_, inputs):
@@ -211,6 +218,7 @@ def result_not_stored(
 ) -> Commit | Execute:
     """Settle a run whose value cannot be stored. It is not retried: its effects have happened."""
     found = record_failure(Raised(problem), job.plan.errors, secrets=secrets_of_run(job, execute))
+    # Its traceback would point into the codec, and not to the job's code.
     record = attrs.evolve(found, error_type="ResultNotStored", traceback=None)
     error = Defect(record.error_type, record.message, None)
     return _given_up(job, execute, inputs, record=record, error=error, reason="result_not_stored")
@@ -223,6 +231,7 @@ def _given_up(
     program = job.error_handler(execute, error)
     if program is None:
         return _exhausted(job, execute, inputs, record=record, reason=reason)
+    # A job with retries has used them up even if `on_error` succeeds: the reason makes `prior_failed` record it.
     return rescued(job, execute, program, record, inputs, reason=None if job.plan.retry is None else reason)
 
 
@@ -245,6 +254,7 @@ def rescued(
         inputs: the clock and the ids.
         reason: why the run is not retried; None for an event, and for a job without retries.
     """
+    # A fresh draft: `on_error` must not see, or commit, the changes of the run that failed.
     fresh = job.draft(execute.instance, execute.claim, inputs)
     return attrs.evolve(
         execute,
@@ -264,6 +274,8 @@ def _next_attempt(
     if retry is None:
         return Exhausted("max_attempts")
     first_failed_ms = _first_failed_ms(execute, inputs)
+    # Attempts from before a resumption do not count: otherwise a resumed run would be parked again at its first
+    # failure.
     attempt = execute.claim.attempt - execute.claim.uncounted
     if isinstance(exit_, Failure):
         return retry.after_failure(
@@ -283,6 +295,8 @@ def _first_failed_ms(execute: Execute, inputs: TurnInputs) -> int:
     pending_retry, claim = execute.instance.pending_retry, execute.claim
     return (
         inputs.now_ms
+        # The first attempt after a resumption starts the time limit again, or a run that was parked for long would get
+        # one attempt.
         if pending_retry is None or claim.attempt == claim.uncounted + 1
         else pending_retry.first_failed_ms
     )
@@ -290,6 +304,7 @@ def _first_failed_ms(execute: Execute, inputs: TurnInputs) -> int:
 
 def _retried(job: AnyDefinition, execute: Execute, record: FailureRecord, at_ms: int, inputs: TurnInputs) -> Commit:
     claim = execute.claim
+    # The stored instance, and not the draft: the state and the messages of a failed attempt are discarded.
     left = job.alarm_consumed(execute.instance, claim, inputs)
     pending_retry = PendingRetry(
         run_id=claim.run_id,
@@ -393,6 +408,7 @@ def _after_exhaustion(
     if job.plan.exhausted == "park":
         left = job.alarm_consumed(execute.instance, claim, inputs)
         parked = log.add(JobParked, reason=suspension, detail=record.message)
+        # It counts as a new attempt, so that its deliveries begin again at one.
         failed_run = attrs.evolve(claim, attempt=claim.attempt + 1, deliveries=0)
         pending_retry = park_run(
             failed_run, record, first_failed_ms=_first_failed_ms(execute, inputs), now_ms=inputs.now_ms
@@ -406,6 +422,7 @@ def _after_exhaustion(
             suspension=suspension,
             last_error=record,
         )
+    # A continuous job stays and waits for its next tick; other kinds purge the instance.
     left_over = job.given_up(execute.instance, claim, inputs)
     if left_over is None:
         ended = log.add(JobTerminated, reason=suspension)
@@ -433,6 +450,7 @@ def park_run(claim: Claim, error: FailureRecord, *, first_failed_ms: int, now_ms
         at_ms=now_ms,
         error=error,
         deliveries=claim.deliveries,
+        # All earlier attempts, also after a second resumption: each resumption gets the full number of attempts.
         uncounted=claim.attempt - 1,
     )
 
@@ -461,6 +479,7 @@ def begin_event(
         instance=before,
         draft=draft,
         claim=claim,
+        # An event without effects needs one commit instead of two: its first effect commits the claim (decision 0009).
         claimed="before_effect",
         request=request,
         started_ms=inputs.now_ms,
@@ -477,6 +496,7 @@ def mark_first_event(fresh: Instance, request: Request, inputs: TurnInputs) -> M
     """
     run_id = run_id_of(fresh.address, request, inputs)
     claim = event_claim(request, owner=inputs.epoch, run_id=run_id, now_ms=inputs.now_ms, found="created")
+    # `initial` is code of the job: if it ends the process, the next start must find a claim that counts.
     return Mark(transition=put(fresh, inputs.now_ms, event_claim=claim), claim=claim)
 
 
@@ -490,6 +510,7 @@ def broken_before(
     event = EventRecorder(inputs, before.address, before.run_count).add(
         JobFailed, run_id=run_id, hook=hook, attempt=request.attempt, delivery=1, duration_ms=0, error=record
     )
+    # A row without a state must not remain: no code could decode it.
     return failed(purge(before, events=(event,)), refusal(died, record))
 
 
@@ -508,6 +529,7 @@ def event_failed(
 ) -> Commit | Execute:
     """Settle an event whose handler failed: run ``on_error``, or return the error to the caller."""
     record = record_failure(exit_, job.plan.errors, secrets=secrets_of_run(job, execute))
+    # `on_error` is called once, also if it fails: the second error goes to the caller.
     if execute.prior is None:
         program = job.error_handler(execute, error_for_hook(exit_, record))
         if program is not None:
@@ -525,6 +547,8 @@ def _events(
 ) -> tuple[Event, ...]:
     """Return the events of a failure. A declared error goes only to the caller; a defect is recorded too."""
     events = prior_failed(log, execute, inputs)
+    # A declared error is an answer, such as "out of stock". Recorded as a failure, it would fill the log and raise
+    # alarms.
     if execute.prior is not None or not isinstance(exit_, Failure):
         events += (attempt_failed(log, execute, record, inputs),)
     return events
@@ -534,7 +558,9 @@ def _without(execute: Execute, events: tuple[Event, ...], inputs: TurnInputs) ->
     """Remove the event's claim, and the instance that the claim created."""
     instance = execute.instance
     if instance.event_claim is None:
+        # No claim was stored, so there is nothing to remove: a write would only cost a version.
         return attrs.evolve(nothing(instance.address), events=events)
+    # The claim created the row, which has no state. Kept, it would be an instance that no event has succeeded on.
     if execute.claim.created == "here":
         return purge(instance, events=events)
     return put(instance, inputs.now_ms, events=events, event_claim=None)

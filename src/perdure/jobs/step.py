@@ -187,6 +187,7 @@ def event_claim(
         key=request.idempotency_key,
         message_id=inbound.message_id if inbound else None,
         message_sender=str(inbound.sender) if inbound else None,
+        # An event that is recovered after a crash has no request any more: its origin is in the claim alone.
         by=request.by,
     )
 
@@ -244,6 +245,7 @@ class FastEvent(Draft):
         self.messages = []
         self.inspection = None
         self.opened = opened
+        # Assigned here: calling the generated `__init__` takes longer, and this runs for each event.
         self.received = request.command
         self.left = None
         self.instance = instance
@@ -260,6 +262,7 @@ class FastEvent(Draft):
 
     def id(self, offset: int) -> str:
         """Return an id of this decision, as `TurnInputs.id` does."""
+        # Drawn when it is first read: most events log nothing, have no effect and need no id.
         if self._id_base is None:
             self._id_base = self._new_id()
         return printed_id(self._id_base + offset)

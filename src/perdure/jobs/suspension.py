@@ -41,6 +41,7 @@ def visible_text(job: AnyDefinition, instance: Instance) -> str | None:
         InvalidInput: it is not JSON, this code cannot upgrade it, or its upcasters killed the process.
     """
     claim = instance.event_claim
+    # A tool that shows the instance must not run the upcasters that killed the process.
     if claim is not None and claim.cause == "upgrade" and instance.suspension == "recovery_exhausted":
         raise InvalidInput(job.plan.state.what, ("$: the process died each time that the upcasters ran on it",))
     text = job.visible_text(job.present(instance))
@@ -58,6 +59,7 @@ def shown_text(job: AnyDefinition, instance: Instance) -> str | None:
     text = visible_text(job, instance)
     if text is None:
         return None
+    # Only to raise: a text that this code cannot read is not shown, because its secrets cannot be found.
     job.plan.state.open(text.encode())
     return job.plan.state.redact(text.encode()).decode()
 
@@ -84,6 +86,7 @@ def check_readable(job: AnyDefinition, instance: Instance) -> Instance:
 
     job.map_states(present, decoded)
     for claim in (present.claim, present.event_claim):
+        # A claim of an upgrade has no input.
         if claim is None or claim.cause == "upgrade":
             continue
         claimed_command(job, claim)
@@ -106,6 +109,7 @@ def terminate(
 def _last_messages(job: AnyDefinition, instance: Instance, reason: str, inputs: TurnInputs) -> tuple[Message, ...]:
     """Return the last messages of an instance; none if this code cannot read it, which must not prevent its end."""
     try:
+        # Decoding may fail here: an operator must be able to terminate an instance that no code reads any more.
         return job.last_messages(instance, reason, inputs)
     except InvalidInput:
         return ()
@@ -113,6 +117,7 @@ def _last_messages(job: AnyDefinition, instance: Instance, reason: str, inputs: 
 
 def pause(address: Address, instance: Instance | None, inputs: TurnInputs) -> Commit:
     """Suspend alarms and retries. A parked instance stays parked, and one that has ended stays as it ended."""
+    # Pausing a parked instance would hide why it is parked, and resuming it would then start no new attempts.
     if instance is None or instance.suspension is not None or instance.ended_ms is not None:
         return reply(address, PauseResult(changed=False, status=None if instance is None else instance.status))
     paused = EventRecorder(inputs, address, instance.run_count).add(JobPaused)
@@ -125,6 +130,7 @@ def resume(job: AnyDefinition, address: Address, instance: Instance | None, inpu
         return reply(address, PauseResult(changed=False, status=None if instance is None else instance.status))
     resumed = EventRecorder(inputs, address, instance.run_count).add(JobResumed, was=instance.suspension)
     pending_retry = instance.pending_retry
+    # A parked run starts now; the retry of a run that was only paused keeps its instant.
     if pending_retry is not None and instance.suspension != "paused":
         pending_retry = attrs.evolve(pending_retry, at_ms=inputs.now_ms)
     changed = attrs.evolve(
@@ -142,6 +148,7 @@ def _fresh(claim: Claim | None, inputs: TurnInputs) -> Claim | None:
         return None
     if inputs.others and (claim.owner in inputs.others or claim.run_id in inputs.running):
         return attrs.evolve(claim, recoveries=0)  # an engine runs it: released, another one would run it too
+    # No recovery counts any more: an operator who resumes a run has fixed what killed its process.
     return attrs.evolve(claim, owner=RELEASED, recoveries=0)
 
 
@@ -168,6 +175,7 @@ def leave(
     error = Undecodable(str(instance.address), problem.problems)
     code = code_of(job, inputs.reads)
     released = _released(instance, ended, inputs)
+    # Nothing new to write: each request to an instance that is left would otherwise be a commit and an event.
     if instance.left is not None and code in instance.left.codes and not released:
         return refuse(instance.address, error)
     log = EventRecorder(inputs, instance.address, instance.run_count)
@@ -236,6 +244,7 @@ def resume_left(job: AnyDefinition, address: Address, instance: Instance, inputs
     try:
         present = check_readable(job, instance)
     except InvalidInput:
+        # A pause is the operator's own and needs no decoding to be lifted. An instance that is parked or left does.
         if instance.suspension != "paused":
             raise
         resumed = EventRecorder(inputs, address, instance.run_count).add(JobResumed, was="paused")
@@ -253,8 +262,10 @@ def upgrade_first(
     Only the runs of an instance that is left already can be in the place of the claim. A start does not decode such an
     instance.
     """
+    # Only after a process died: to claim each upgrade would cost one more commit for each row.
     if inputs.code == "trusted" or instance is None or instance.state_version >= job.plan.state_version:
         return None
+    # The row has one place for such a claim, and an event in progress must not lose its own.
     if instance.event_claim is not None:
         return reply(instance.address, None) if isinstance(request.command, TakeUp) else None
     claim = Claim(owner=inputs.epoch, cause="upgrade", run_id=inputs.id(), claimed_ms=inputs.now_ms)
@@ -277,6 +288,7 @@ def upgrade(job: AnyDefinition, marked: Instance, inputs: TurnInputs) -> Commit:
         present = job.present(instance) if instance.left is None else check_readable(job, instance)
     except InvalidInput as problem:
         refused = leave(job, instance, problem, inputs)
+        # The claim must go even if nothing else changes, or the next start would count a crash that did not happen.
         written = refused.transition if stored(refused.transition) else put(instance, inputs.now_ms)
         return failed(written, refused.result.failure())
     return answered(put(present, inputs.now_ms), None)
@@ -308,6 +320,7 @@ def begun_later(step: Execute, instance: Instance | None, inputs: TurnInputs) ->
         return reply(address, RunAnswer(found="absent"))
     match step.claiming.write:
         case Put(claimed):
+            # The run has not begun: its number is used when it begins after the release.
             fresh = claimed.changed(claim=None, version=step.instance.version, run_count=step.instance.run_count)
             created = put(fresh, inputs.now_ms, events=step.claiming.events, alarm_ms=inputs.now_ms)
             after = stored(created)

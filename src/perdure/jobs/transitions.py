@@ -31,9 +31,12 @@ def put(
     if journal is not None:
         earlier = before.journal_length if journal.earlier == "kept" else 0
         changes["journal_length"] = earlier + len(journal.bodies)
+    # Only a change of the suspension moves its instant: other commits of a parked instance keep "parked since".
     suspension = changes.get("suspension")
     if suspension is not None and suspension != before.suspension:
         changes["suspended_ms"] = now_ms
+    # Each commit raises the version, and `expected` names the one before: this is the only guard against two decisions
+    # on the same row.
     after = before.changed(version=before.version + 1, updated_ms=now_ms, **changes)
     return Transition(
         address=before.address,
@@ -56,6 +59,7 @@ def purge(
 
     An instance that was never stored has nothing to delete: only its messages and events are written.
     """
+    # A message to itself would create the instance again, right after its end.
     if own_messages == "dropped":
         messages = tuple(message for message in messages if message.target != before.address)
     if before.fence is None:

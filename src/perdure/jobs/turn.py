@@ -111,10 +111,13 @@ def begin_any(job: AnyDefinition, address: Address, loaded: Loaded, request: Req
         if remembered is not None:
             return remembered
         if loaded.remembered is not None:
+            # Earlier attempts of this key may have had effects. Without the number, the handler would take the repeat
+            # for the first attempt and repeat them.
             request = attrs.evolve(request, attempt=loaded.remembered.failures + 1)
     try:
         step = _decide(job, address, loaded.instance, request, inputs)
     except InvalidInput as problem:
+        # Without a stored row no mark can be written: the caller gets the error.
         if loaded.instance is None:
             raise
         step = _left(job, loaded.instance, problem, request, inputs)
@@ -124,7 +127,11 @@ def begin_any(job: AnyDefinition, address: Address, loaded: Loaded, request: Req
         step = with_trace(step, loaded.instance, inputs.trace)
     if isinstance(step, Execute) and step.claiming is None:
         return step
+    # Secrets are replaced last: `with_state` adds states to events, and the log and its exports keep events as they
+    # are.
     step = with_shown_events(job, with_state(job, with_origin(step, request)))
+    # Parking is decided here too: a run that has died three times is parked without `finish`, and its parent waits for
+    # the message.
     return _concluded(job, _with_parking(job, step, inputs), request, inputs) if isinstance(step, Commit) else step
 
 
@@ -150,6 +157,8 @@ def begin_marked(
     try:
         step = deliver(job, mark, marked, request, inputs)
     except InvalidInput as problem:
+        # The claim from before this delivery: no code of the job ran, and a counted delivery would mark the next one as
+        # a repeat.
         step = leave(job, _before(mark, marked), problem, inputs, ended=mark.claim.run_id)
     if isinstance(step, Execute):
         return step
@@ -172,6 +181,7 @@ def _left(
     A caller's request to an instance that nothing left yet only fails while other engines share the store: one of them
     may be able to read it, and the mark would delay its alarm.
     """
+    # A mark from a request would stop the alarms of an instance that another engine, with newer code, reads and runs.
     if inputs.others and instance.left is None and not isinstance(request.command, ENGINE_COMMANDS):
         return refuse(instance.address, Undecodable(str(instance.address), problem.problems))
     return leave(job, instance, problem, inputs)
@@ -185,6 +195,7 @@ def _decide(
         if command.when == "after_run" and instance is not None and _is_occupied(job, instance, inputs):
             return Defer()
         return terminate(job, address, instance, command, inputs)
+    # Terminate is decided above, before the recovery: it must also end an instance whose run kills every process.
     claim = None if instance is None else left_behind(instance, inputs.running, inputs.others)
     step: Step | None = None
     if inputs.others is not NO_OTHERS and instance is not None:
@@ -197,11 +208,13 @@ def _decide(
         return reply(address, None)
     if step is not None:
         return step
+    # The hold of a job is applied to the decision, not before it: requests that begin no run are answered as usual.
     step = _decide_settled(job, address, instance, request, inputs)
     return step if inputs.hold == "released" else _held(job, step, instance, request, inputs)
 
 
 def _is_occupied(job: AnyDefinition, instance: Instance, inputs: TurnInputs) -> bool:
+    # Both: on a shared store the run may be in another engine.
     return is_running(instance, inputs) or is_claimed_elsewhere(instance, job.occupancy, inputs)
 
 
@@ -223,6 +236,7 @@ def _recovered(job: AnyDefinition, instance: Instance, claim: Claim, inputs: Tur
     Raises:
         InvalidInput: newer code wrote it.
     """
+    # Checked before the claim is counted: code that cannot read the row must not use up its recoveries.
     job.plan.upgrades.check(instance.state_version)
     return recover(job, instance, claim, inputs)
 
@@ -258,6 +272,7 @@ def _recover_left(
     """Try to read an instance before a request to it; None if the claim of its upgrade must be recovered."""
     if left_behind(instance, inputs.running, inputs.others) is not None:
         return None
+    # The same code would fail on the same row again, at every start and for each instance.
     if code_of(job, inputs.reads) in left.codes:
         return reply(address, None)
     return upgrade_first(job, instance, request, inputs) or take_up(job, address, instance, inputs)
@@ -290,23 +305,28 @@ def _decide_settled(
             return pause(address, instance, inputs)
         case Resume():
             return resume(job, address, instance, inputs)
+        # The alarm may have been moved since the engine read it as due: the stored row decides.
         case AlarmDue() if inputs.hold == "held" or not _is_due(instance, inputs):
             return reply(address, None)
         case _ if instance is None or _is_refused(instance):
             return job.begin(address, instance, request, inputs)
         case _:
+            # Before `present`: upcasters that end the process must find their claim in the store, or every start dies
+            # again.
             first = upgrade_first(job, instance, request, inputs)
             return job.begin(address, job.present(instance), request, inputs) if first is None else first
 
 
 def _is_refused(instance: Instance) -> bool:
     """Whether the kind needs no state to refuse a request, because the instance is parked with its event."""
+    # Its event claim may be that of an upgrade that kills the process. Decoding the state here would run that again.
     return instance.suspension == "recovery_exhausted" and instance.event_claim is not None
 
 
 def _is_due(instance: Instance | None, inputs: TurnInputs) -> bool:
     if instance is None:
         return False
+    # A queued instance has no `due_ms`: a slot of its lane begins it, and not its alarm.
     due_ms = instance.due_ms if instance.lane is None else instance.rank_ms
     return due_ms is not None and due_ms <= inputs.now_ms
 
@@ -321,6 +341,7 @@ def finish(job: AnyDefinition, execute: Execute, exit_: Exit[Any, Any], inputs: 
         exit_: the exit of the program.
         inputs: the clock, the random value and the ids, drawn after the exit.
     """
+    # Only successes: a failure needs the retry policy and `on_error`, which the short form does not know.
     if execute.form == "fast_run" and type(exit_) is Success:
         handled = job.fast_run_executed(execute, inputs)
         if handled is not None:
@@ -330,6 +351,7 @@ def finish(job: AnyDefinition, execute: Execute, exit_: Exit[Any, Any], inputs: 
 
 def finish_any(job: AnyDefinition, execute: Execute, exit_: Exit[Any, Any], inputs: TurnInputs) -> Commit | Execute:
     """Decide on the exit of any program; see `finish`."""
+    # `_unread` first: a run that dropped a member of newer code must not be committed, even if its program succeeded.
     step = _unread(job, execute, inputs) or _settle(job, execute, exit_, inputs)
     if isinstance(step, Execute):
         return step
@@ -340,6 +362,8 @@ def finish_any(job: AnyDefinition, execute: Execute, exit_: Exit[Any, Any], inpu
         step = _with_parking(job, Commit(redacted_events(job, step.transition), step.result), inputs)
     if execute.claim.key is None and execute.request.inbound is None:
         return step
+    # Rebuilt from the claim: after a crash the request of this delivery is `recover`, whose key and message are not the
+    # run's.
     served = _served(execute)
     return _concluded(job, _marked(job, step, execute, served, inputs), served, inputs)
 
@@ -347,6 +371,7 @@ def finish_any(job: AnyDefinition, execute: Execute, exit_: Exit[Any, Any], inpu
 def _marked(job: AnyDefinition, commit: Commit, execute: Execute, request: Request, inputs: TurnInputs) -> Commit:
     """Note the failure of a keyed event that may have had effects: its repeat is the next attempt of the same run."""
     claim, key = execute.claim, request.idempotency_key
+    # Without a stored claim no effect has begun, so a repeat needs no mark.
     if key is None or execute.instance.event_claim is None or isinstance(commit.result, Success):
         return commit
     failed = remember_failure(job, key, request, claim.attempt, inputs)
@@ -359,6 +384,8 @@ def _unread(job: AnyDefinition, execute: Execute, inputs: TurnInputs) -> Commit 
     A run that has effects keeps its claim, so that the code that reads the instance repeats it, marked. A run that ends
     beside the mailbox may find data that other code has written meanwhile.
     """
+    # None = execute.draft.left | The program may have caught the error of the refused state: the draft remembers it, so
+    # that the run cannot commit without the member.
     problem: InvalidInput | None = execute.draft.left
     if problem is None and inputs.others and job.occupancy == "claim_only" and execute.claim.cause != "event":
         try:
@@ -369,6 +396,8 @@ def _unread(job: AnyDefinition, execute: Execute, inputs: TurnInputs) -> Commit 
         return None
     if execute.claimed != "recorded":
         return _left(job, execute.instance, problem, execute.request, inputs)
+    # It keeps its claim: effects may have happened, and the other code must repeat the run as a repeat, under the same
+    # id.
     return leave(job, execute.instance, problem, inputs, ended=execute.claim.run_id)
 
 
@@ -400,6 +429,7 @@ def _ended(job: AnyDefinition, execute: Execute, reason: str, inputs: TurnInputs
     created_now = execute.claim.cause == "event" and execute.claim.created == "here"
     started = log.optional(JobStarted) if created_now else ()
     events: tuple[Event, ...] = (*started, *log.optional(JobTerminated, reason=reason))
+    # The last turn is a turn like any other: the messages that it sent belong to its commit.
     transition = purge(instance, events=events, messages=tuple(execute.draft.messages))
     if execute.claim.cause == "event":
         return answered(transition, job.ended(execute))
@@ -421,6 +451,7 @@ def _with_parking(job: AnyDefinition, commit: Commit, inputs: TurnInputs) -> Com
     """
     transition = commit.transition
     event = next((each for each in transition.events if isinstance(each, JobParked | JobLeft | JobResumed)), None)
+    # The messages are built from the row as this commit leaves it, in which the suspension is set.
     after = None if event is None else stored(transition)
     if event is None or after is None:
         return commit
@@ -449,6 +480,7 @@ def _concluded(job: AnyDefinition, commit: Commit, request: Request, inputs: Tur
     if request.idempotency_key is None and request.inbound is None:
         return commit
     transition = commit.transition
+    # Only results: a stored refusal would answer every repeat for the key's lifetime, also after its cause is fixed.
     if request.idempotency_key is not None and isinstance(commit.result, Success):
         answer = commit.result.unwrap()
         remembered = remember(job, request.idempotency_key, request.action, request.payload, answer, inputs)
@@ -460,12 +492,15 @@ def _concluded(job: AnyDefinition, commit: Commit, request: Request, inputs: Tur
 
 def _consumed(job: AnyDefinition, commit: Commit, request: Request, inbound: Inbound, inputs: TurnInputs) -> Commit:
     """Consume the message in this commit, unless it must be delivered again."""
+    # In the commit of the turn, and so exactly once: a separate commit could be lost after the effect of the message.
     transition = attrs.evolve(commit.transition, inbound=Consumed(inbound.message_id))
     if isinstance(commit.result, Success):
         return Commit(transition, commit.result)
     error = commit.result.failure()
+    # These may succeed later, with other code or load. A rejection is final and deletes the message.
     if isinstance(error, (HookRaised, RunTimeout, Overloaded, InstanceParked, Undecodable)):
         return commit
+    # One decision draws one id and counts up. Without the offset this event would have the id of another one.
     log = EventRecorder(inputs, inbound.sender, 0, used=1 + len(transition.events))
     rejected = log.add(
         MessageRejected,
@@ -488,6 +523,8 @@ def merge_background_run(execute: Execute, loaded: Loaded, others: OtherEngines 
     """
     instance = loaded.instance
     claim = None if instance is None else instance.claim
+    # The run is compared, and not only the claim's presence: meanwhile a new run of the instance may have begun, or
+    # another engine may have recovered this one.
     same = claim is not None and claim.run_id == execute.claim.run_id and claim.owner not in others
     if instance is not None and same:
         return attrs.evolve(execute, instance=instance)
