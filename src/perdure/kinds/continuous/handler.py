@@ -64,6 +64,7 @@ def _start(
 ) -> Step:
     if instance is not None:
         return reply(address, RunAnswer(found="exists", status=instance.status))
+    # Measured here, because the payload becomes the state as it is: no draft checks its size.
     refused = too_large(request.payload, inputs.limits.state_bytes, what=job.plan.state.what)
     if refused is not None:
         return refuse(address, refused)
@@ -97,6 +98,8 @@ def _trigger(
     if instance.suspension is not None:
         return reply(address, paused_answer(instance))
     ticks = ticks_of(instance)
+    # Also a run that failed for good: a trigger after a fix must repeat that run, under its id, and not begin another
+    # one.
     left = instance.pending_retry or _left(ticks, instance, inputs)
     if left is not None and not command.options.new_run:
         return begin_attempt(job, instance, left, request, inputs)
@@ -133,9 +136,11 @@ def _alarm(
         return begin_attempt(job, instance, instance.pending_retry, request, inputs)
     ticks = ticks_of(instance)
     next_ms = ticks.next_ms if ticks.next_ms is not None else inputs.now_ms
+    # A pause owes one run even where missed ticks are skipped: resuming must not do nothing.
     policy = _once(what) if ticks.owed_ms == next_ms and what.schedule.catch_up == "skip" else what
     match _due(policy, address, ticks, next_ms, inputs):
         case Run(nominal_ms, missed):
+            # The sum: an earlier skip has counted ticks that this run must report as missed.
             taken = attrs.evolve(ticks, taken_ms=nominal_ms, missed=ticks.missed + missed, failed=None)
             return begin_run(job, instance, request, inputs, cause="alarm", data=_encode(taken))
         case Skip(next_nominal_ms, missed):
@@ -155,6 +160,7 @@ def program(what: Recurrence, instance: Instance, claim: Claim) -> tuple[str, Pr
 
 def _tick_ms(ticks: StoredTicks, claim: Claim) -> int | None:
     """Return the tick of a run; None for a start or a trigger."""
+    # A run that a trigger continues keeps its tick, which services may use as a key.
     if ticks.failed is not None and ticks.failed.run_id == claim.run_id:
         return ticks.failed.tick_ms
     return ticks.taken_ms if claim.cause == "alarm" else None
@@ -185,6 +191,7 @@ def settled(what: Recurrence, instance: Instance, inputs: TurnInputs) -> Instanc
     """
     ticks = ticks_of(instance)
     from_end = isinstance(what.schedule, Every) and what.schedule.align == "completion"
+    # A trigger must not move the ticks of a fixed interval.
     if ticks.taken_ms is None and instance.alarm_ms is not None and not from_end:
         return attrs.evolve(instance, data=_encode(attrs.evolve(ticks, missed=0, failed=None)))
     next_ms = settle(
@@ -195,6 +202,7 @@ def settled(what: Recurrence, instance: Instance, inputs: TurnInputs) -> Instanc
         offset_ms=offset_ms(what.schedule, str(instance.address)),
     )
     over = attrs.evolve(ticks, taken_ms=None, missed=0, owed_ms=None, failed=None)
+    # Every end of a run comes here, also that of a failed one: an instance without an alarm would stay silent for ever.
     return attrs.evolve(instance, **_armed(what, instance.address, over, next_ms))
 
 
@@ -214,6 +222,7 @@ def rearmed(what: Recurrence, instance: Instance, inputs: TurnInputs) -> Instanc
     so that the schedule continues after them.
     """
     ticks = ticks_of(instance)
+    # No tick was inside the pause.
     if instance.alarm_ms is not None and instance.alarm_ms > inputs.now_ms:
         return instance
     nominal_ms = latest_due(
@@ -229,6 +238,7 @@ def rearmed(what: Recurrence, instance: Instance, inputs: TurnInputs) -> Instanc
 # ---------------------------------------------------------------- ticks
 def _latest_ms(ticks: StoredTicks) -> int:
     """Return the latest tick of the instance: run, pending, or skipped by a pause; its start before the first."""
+    # The latest, whatever its source: an earlier one would make ticks due a second time.
     return max(tick_ms for tick_ms in (ticks.anchor_ms, ticks.next_ms, ticks.taken_ms) if tick_ms is not None)
 
 
@@ -260,6 +270,7 @@ def _due(what: Recurrence, address: Address, ticks: StoredTicks, next_ms: int, i
 def _armed(what: Recurrence, address: Address, ticks: StoredTicks, next_ms: int) -> dict[str, Any]:
     """Return the fields of an instance whose alarm belongs to this tick."""
     return {
+        # The offset depends on the address alone, so that a restart, or another engine, computes the same alarm.
         "alarm_ms": next_ms + offset_ms(what.schedule, str(address)),
         "data": _encode(attrs.evolve(ticks, next_ms=next_ms)),
     }

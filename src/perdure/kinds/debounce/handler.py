@@ -66,6 +66,7 @@ def _add(job: AnyDefinition, address: Address, instance: Instance | None, reques
     if instance is None:
         fresh = Instance(address=address, created_ms=inputs.now_ms, updated_ms=inputs.now_ms, data=_encode(Batches()))
         return begin_event(job, fresh, request, inputs, found="created")
+    # Its claim is the only copy of an event that kills the process. A new event would overwrite it.
     if instance.suspension == "recovery_exhausted" and instance.event_claim is not None:
         return refuse(address, InstanceParked(str(address), instance.suspension))
     return begin_event(job, instance, request, inputs, found="exists")
@@ -76,6 +77,7 @@ def _flush(
 ) -> Step:
     if instance is None:
         return reply(address, RunAnswer(found="empty"))
+    # Two flushes at a time would run the same batch twice.
     if is_running(instance, inputs):
         return Defer()
     if instance.suspension is not None:
@@ -106,11 +108,14 @@ def _flush_now(
     reason: FlushReason,
 ) -> Step:
     """Flush the batch of a pending retry, or else the collecting batch."""
+    # The frozen batch first: batches are flushed in the order in which they were collected.
     if instance.pending_retry is not None:
         return begin_attempt(job, instance, instance.pending_retry, request, inputs)
     batch = batches_of(instance).collecting
     if batch is None:
         return reply(address, RunAnswer(found="empty", status=instance.status))
+    # A copy of its own: events during the flush go into the next batch, and a retry sees exactly the batch of the first
+    # attempt.
     frozen = FrozenBatch(
         state=instance.state, event_count=batch.event_count, started_ms=batch.started_ms, reason=reason
     )
@@ -123,6 +128,7 @@ def _clear(address: Address, instance: Instance | None, inputs: TurnInputs) -> C
     if instance is None:
         return reply(address, Cleared(cleared=False, discarded=0))
     batches = batches_of(instance)
+    # The batch of a run in progress stays: its effects have begun, and its end expects it.
     flushing = batches.flushing if is_running(instance, inputs) else None
     discarded = sum(
         batch.event_count
@@ -131,6 +137,7 @@ def _clear(address: Address, instance: Instance | None, inputs: TurnInputs) -> C
     )
     answer = Cleared(cleared=discarded > 0, discarded=discarded)
     if flushing is None:
+        # A message to itself is an event that has not been collected yet.
         return answered(purge(instance, own_messages="kept"), answer)
     return answered(put(instance, inputs.now_ms, state="", data=_encode(Batches(flushing=flushing))), answer)
 
@@ -158,6 +165,7 @@ def state_of_run(how: Batching, instance: Instance, claim: Claim) -> str:
     batches = batches_of(instance)
     if claim.cause != "event":
         return instance.state if batches.flushing is None else batches.flushing.state
+    # While a flush is in progress the row's state is the next batch's, which may not have begun.
     if batches.collecting is not None:
         return instance.state
     return how.initial if how.initial is not None else claim.payload or ""
@@ -192,6 +200,7 @@ def _added(how: Batching, execute: Execute, inputs: TurnInputs) -> Commit:
         messages=tuple(execute.draft.messages),
         state=execute.draft.encoded or state_of_run(how, instance, execute.claim),
         data=_encode(attrs.evolve(batches, collecting=batch)),
+        # During a flush no alarm is set: it could only wait for the flush, whose end arms it.
         alarm_ms=batch.flush_ms if batches.flushing is None else None,
         event_claim=None,
         event_count=instance.event_count + 1,
@@ -201,7 +210,9 @@ def _added(how: Batching, execute: Execute, inputs: TurnInputs) -> Commit:
 
 def _timed(how: Batching, batch: CollectingBatch, now_ms: int) -> CollectingBatch:
     """Count an event, and set when the batch flushes: never later than ``flush_after`` after its first event."""
+    # From the first event of the batch: counted from the last one, steady events would put the flush off for ever.
     count, latest_ms = batch.event_count + 1, batch.started_ms + how.flush_after_ms
+    # `min`: an event after the latest time, such as one during a pause, must not move the flush.
     if how.max_events is not None and count >= how.max_events:
         return attrs.evolve(batch, event_count=count, flush_ms=min(now_ms, latest_ms), reason="max_events")
     if how.inactivity_ms is not None and now_ms + how.inactivity_ms < latest_ms:
@@ -214,6 +225,7 @@ def _added_answer(before: CollectingBatch, batch: CollectingBatch, after: Instan
     return Added(
         created=before.event_count == 0,
         event_count=batch.event_count,
+        # A paused batch has no time of its flush: it is flushed after the resumption.
         will_flush_at=None if held else from_ms(batch.flush_ms),
     )
 
@@ -251,6 +263,7 @@ def without_flushed(instance: Instance) -> Instance | None:
     batch = batches_of(instance).collecting
     if batch is None:
         return None
+    # The only place that arms a batch that was collected during a flush.
     return attrs.evolve(instance, data=_encode(Batches(collecting=batch)), alarm_ms=batch.flush_ms)
 
 

@@ -83,6 +83,7 @@ def _send(
 ) -> Step:
     if instance is None:
         return _create(job, first, address, request, inputs)
+    # Refused, so that the state remains as it was when the run failed.
     if instance.suspension is not None and instance.suspension != "paused":
         return refuse(address, InstanceParked(str(address), instance.suspension))
     return begin_event(job, instance, request, inputs, found="exists")
@@ -90,6 +91,7 @@ def _send(
 
 def _create(job: AnyDefinition, first: Decoded | None, address: Address, request: Request, inputs: TurnInputs) -> Step:
     fresh = Instance(address=address, created_ms=inputs.now_ms, updated_ms=inputs.now_ms)
+    # For messages as well: `initial` may be the code that ends the process.
     if inputs.code == "suspect":
         return mark_first_event(fresh, request, inputs)
     known = first_state(first, inputs.limits)
@@ -106,6 +108,7 @@ def _create(job: AnyDefinition, first: Decoded | None, address: Address, request
 
 def first_state(first: Decoded | None, limits: Limits) -> Decoded | None:
     """Return the first state of every instance, if it is known and certainly no larger than permitted."""
+    # A cheap bound, so that the common case need not encode the text to measure it.
     if first is None or len(first.text) > limits.state_bytes // MAX_BYTES_OF_CHARACTER:
         return None
     return first
@@ -123,6 +126,7 @@ def _trigger(
         return reply(address, RunAnswer(found="absent"))
     if instance.suspension is not None:
         return reply(address, paused_answer(instance))
+    # A failed run may have had effects: the trigger repeats it under its id, unless the caller gives it up.
     if instance.pending_retry is not None and not command.options.new_run:
         return begin_attempt(job, instance, instance.pending_retry, request, inputs)
     return begin_run(job, instance, request, inputs, cause="trigger")
@@ -131,6 +135,7 @@ def _trigger(
 def _alarm(
     job: AnyDefinition, address: Address, instance: Instance | None, request: Request, inputs: TurnInputs
 ) -> Step:
+    # A retry continues its run. A new one would have a new id, and services would take it for other work.
     if instance is None:
         return reply(address, None)
     if instance.pending_retry is not None:
@@ -149,6 +154,7 @@ def program(hooks: TaskHooks, instance: Instance, claim: Claim, command: object)
 
 def _nothing(claim: Claim) -> Program[None]:
     """Return the run of a task without ``execute``: one for an alarm, which only older code can have set, fails."""
+    # Success would use up the alarm of older code without a word: it fails, so that an operator sees it.
     return succeed(None) if claim.cause == "trigger" else succeed(None).bind(_refuse)
 
 
@@ -180,6 +186,7 @@ def error_handler(
 # ---------------------------------------------------------------- finish
 def succeeded(hooks: TaskHooks, execute: Execute, inputs: TurnInputs) -> Commit | Execute:
     """Settle a hook that succeeded: run ``on_idle`` first if no alarm is set, then commit."""
+    # From the draft, and not the row: the program may have set the alarm, or cleared it, in this turn.
     alarm_ms = execute.draft.alarm_ms(inputs.now_ms)
     if alarm_ms is None and hooks.on_idle is not None and execute.hook != "on_idle":
         idle = hooks.on_idle(hooks.context(execute.instance, execute.claim))
@@ -222,12 +229,14 @@ def event_handled_fast(
     alarm_ms, before = event.current_alarm_ms, event.instance
     if event.alarm is not Alarm.keep:
         alarm_ms = event.alarm_ms(event.now_ms)
+        # The general path runs `on_idle`.
         if alarm_ms is None and hooks.on_idle is not None:
             return None
     if before.incarnation and alarm_ms == before.alarm_ms:
         return fast_event_handled(event)
     if events == "unread":
         return fast_event_scheduled(event, alarm_ms, ())
+    # Only the general path adds states, and hides their secrets.
     if job.plan.state_in_events:
         return None
     logged = fast_event_started(event)
@@ -250,6 +259,7 @@ def executed_fast(hooks: TaskHooks, execute: Execute, inputs: TurnInputs) -> Com
     scheduled: tuple[Event, ...] = ()
     if draft.alarm is not Alarm.keep or draft.current_alarm_ms is not None:
         alarm_ms = draft.alarm_ms(inputs.now_ms)
+        # 0 is the id of the run, and 1 that of its own event.
         log = EventRecorder(inputs, execute.instance.address, execute.instance.run_count, used=2)
         scheduled = _scheduled(log, execute, alarm_ms)
     if execute.hook != "execute" or (alarm_ms is None and hooks.on_idle is not None):
@@ -288,6 +298,7 @@ def _scheduled(log: EventRecorder, execute: Execute, alarm_ms: int | None) -> tu
 
 def alarm_consumed(instance: Instance, claim: Claim) -> Instance:
     """Return the instance without the alarm that a failed first attempt consumed, unless the alarm was set since."""
+    # Only the first attempt used the alarm up. One that is set now was set by an event since then.
     if claim.cause == "alarm" and instance.pending_retry is None:
         return attrs.evolve(instance, alarm_ms=None)
     return instance

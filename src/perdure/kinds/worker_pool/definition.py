@@ -202,6 +202,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         data = data_of(instance)
         if data.result is None:
             return instance
+        # The result is in the item's own data, which the redaction of states does not reach.
         shown = self.policy.results.redact(data.result.encode(), hide=hide).decode()
         return instance.changed(data=ITEM_DATA.encode(attrs.evolve(data, result=shown)).decode())
 

@@ -49,6 +49,7 @@ def begin(
     command = cast("PoolCommand", request.command)
     match command:
         case PutCommand():
+            # A put of a known id changes nothing: this is what makes producers safe to repeat.
             return _exists(instance) if instance is not None else _put(job, how, address, command, inputs)
         case CancelCommand():
             return _cancel(address, instance, inputs)
@@ -82,6 +83,7 @@ def _put(job: AnyDefinition, how: ItemPolicy, address: Address, command: PutComm
         events=EventRecorder(inputs, address, 0).optional(JobStarted),
         state=job.encode_state(command.item, inputs.limits),
         data=_encode(data),
+        # An item with a delay has no place in its lane yet: the head start is applied when it becomes due.
         alarm_ms=_rank_ms(now_ms, data) if due_ms <= now_ms else due_ms,
         lane=data.key if due_ms <= now_ms else None,
     )
@@ -101,6 +103,7 @@ def _key(job: AnyDefinition, how: ItemPolicy, item: object) -> str:
 
 
 def _rank_ms(from_instant_ms: int, data: ItemData) -> int:
+    # A priority as an instant: an item that waits long enough comes before every later one, so none starves.
     return max(0, from_instant_ms - data.head_start_ms)
 
 
@@ -109,6 +112,7 @@ def _cancel(address: Address, instance: Instance | None, inputs: TurnInputs) -> 
         return reply(address, ItemCancelled(cancelled=False, reason="not_found"))
     if instance.ended_ms is not None:
         return reply(address, ItemCancelled(cancelled=False, reason="done"))
+    # Its effects have begun: deleted, they would have no record, and a put of the same id would repeat them.
     if is_running(instance, inputs):
         return reply(address, ItemCancelled(cancelled=False, reason="running"))
     events = EventRecorder(inputs, address, instance.run_count).optional(JobTerminated, reason="cancelled")
@@ -119,6 +123,7 @@ def _retry(address: Address, instance: Instance | None, inputs: TurnInputs) -> C
     """Queue an item now that waits for its retry."""
     if instance is None or instance.status != "retrying" or instance.lane is not None or instance.pending_retry is None:
         return reply(address, ItemRetried(queued=False, status=None if instance is None else instance.status))
+    # Never later than planned: the instant is the item's place in the lane.
     now = attrs.evolve(instance.pending_retry, at_ms=min(inputs.now_ms, instance.pending_retry.at_ms))
     transition = put(instance, inputs.now_ms, pending_retry=now, lane=data_of(instance).key)
     return answered(transition, ItemRetried(queued=True, status=instance.status))
@@ -150,6 +155,7 @@ def _alarm(job: AnyDefinition, instance: Instance, request: Request, inputs: Tur
         return Defer()
     if instance.ended_ms is not None:
         return answered(purge(instance, own_messages="kept"), None)  # its result was kept long enough
+    # An alarm without a lane is the end of a delay. It only queues the item: slots of the lane begin runs.
     if instance.lane is None:
         return _queue(instance, inputs)
     if instance.pending_retry is not None:
@@ -160,12 +166,14 @@ def _alarm(job: AnyDefinition, instance: Instance, request: Request, inputs: Tur
 def _queue(instance: Instance, inputs: TurnInputs) -> Commit:
     """Put an item into its lane, because its delay is over: it stands where it became due."""
     data, alarm_ms = data_of(instance), instance.alarm_ms
+    # From the instant at which it became due: after a downtime, items keep their order.
     changed = None if alarm_ms is None else _rank_ms(alarm_ms, data)
     return answered(put(instance, inputs.now_ms, lane=data.key, alarm_ms=changed), None)
 
 
 def alarm_consumed(instance: Instance) -> Instance:
     """Return an item whose attempt failed: it leaves the lane until its retry is due."""
+    # In its lane it would be begun again without waiting for its retry.
     return instance.changed(alarm_ms=None, lane=None)
 
 
@@ -180,6 +188,7 @@ def succeeded(
     if execute.prior is not None:  # `on_dead` took care of it
         events: tuple[Event, ...] = prior_failed(log, execute, inputs)
         events += log.optional(JobTerminated, reason="on_dead")
+        # A message to its own id is a new item, which must not be deleted with the old one.
         gone = purge(instance, events=events, messages=messages, own_messages="kept")
         return answered(gone, run_answer(execute, None, OutcomeRecord(form="failed", error=execute.prior)))
     events, outcome = executed(log, execute, inputs), OutcomeRecord(form="completed")
@@ -189,6 +198,7 @@ def succeeded(
     try:
         result = within(how.results.encode(value), inputs.limits.state_bytes, what=how.results.what)
     except InvalidInput as problem:
+        # The work is done: an exception here would retry it, with the same result.
         return result_not_stored(job, execute, problem, inputs)
     transition = put(
         instance,
@@ -197,6 +207,7 @@ def succeeded(
         messages=messages,
         data=_encode(attrs.evolve(data_of(instance), result=result)),
         alarm_ms=None if how.keep_ms is None else inputs.now_ms + how.keep_ms,
+        # A kept item in a lane would be begun again.
         lane=None,
         ended_ms=inputs.now_ms,
         suspension=None,  # of a pause during its work

@@ -104,6 +104,7 @@ def without_parked(header: Header, call: str) -> Header:
 def with_parked(header: Header, call: str, child: str, reason: str) -> Header:
     """Return the header with a child that is parked, unless it holds `MAX_PARKED` others."""
     header, path = without_parked(header, call), path_of_call(header, call)
+    # The header is written with each commit, so its size is bounded.
     if path is None or len(header.parked) >= MAX_PARKED:
         return header
     parked = ParkedChild(path=path, address=child, reason=reason)
@@ -126,6 +127,7 @@ def answer_of_child(call: CallChild, stored: str) -> Any:  # of the child's type
     form, value = ended["form"], ended["value"]
     match form:
         case "done":
+            # `open`: the child may run newer code than its parent.
             return Success(job.results.open(value.encode()).value)
         case "failed":
             return Failure(failure_of(job, value))

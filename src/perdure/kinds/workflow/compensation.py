@@ -52,6 +52,7 @@ class Undo(Generic[R]):
 
     def last_first(self) -> list[Program[Any, Any, R]]:
         """Return the compensations, the last first; `saga` performs them."""
+        # The reverse order: a later step may depend on the effect of an earlier one.
         return [make() for make in self._stack[::-1]]
 
 
@@ -85,6 +86,7 @@ def _saga(body: Callable[[Undo[R]], Program[A, E, R]]) -> Do[A, E, R]:
         undoes = True
         value = yield from body(undo)
         undoes = False
+    # Not an error value: those and halts come by `finally`, with `undoes` still set.
     except (Exception, GeneratorExit):  # a defect, or the end of the run: nothing is undone
         undoes = False
         raise

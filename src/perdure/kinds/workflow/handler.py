@@ -87,6 +87,7 @@ def begin_unread(
     """Decide a command of a workflow that this code cannot read or follow: it stores signals, and runs nothing."""
     if isinstance(request.command, AlarmDue):
         return None
+    # A deployment that this code cannot follow must not lose signals: they need the header, and not the journal.
     return begin(job, address, instance, request, inputs)
 
 
@@ -103,6 +104,7 @@ def _start(
         parent = command.start.parent
     if instance is not None:
         return _exists(address, instance, parent, inputs)
+    # One id for all runs of the workflow: keys of steps are made of it, and must not change between its parts.
     header = Header(run_id=inputs.id(), started_ms=inputs.now_ms, parent=parent)
     fresh = Instance(
         address=address,
@@ -124,6 +126,7 @@ def _exists(address: Address, instance: Instance, parent: Parent | None, inputs:
     answer = RunAnswer(found="exists", status=instance.status)
     if parent is None or header_of(instance).parent == parent:
         return reply(address, answer)
+    # Without this message, the parent would wait for the end of a child that is not its own.
     refusal = report_end(address, parent, "exists", "null", inputs.now_ms)
     return answered(attrs.evolve(nothing(address), messages=(refusal,)), answer)
 
@@ -145,6 +148,7 @@ def _alarm(
     before = instance.changed(alarm_ms=None)
     if instance.pending_retry is not None:
         return begin_attempt(job, before, instance.pending_retry, request, inputs)
+    # See `_start`: a drawn id would change the keys of all steps.
     return begin_run(job, before, request, inputs, cause="alarm", run_id=header.run_id)
 
 
@@ -161,6 +165,7 @@ def _arrived(
     if instance is None or header is None or header.ended is not None:
         found: Literal["absent", "ended"] = "absent" if instance is None else "ended"
         if isinstance(command, SendSignal):
+            # An answer that looks like success would lose the signal: the sender must know.
             return refuse(address, SignalRefused(str(address), command.name, found))
         return reply(
             address, Signalled(accepted=False, found=found, status=None if instance is None else instance.status)
@@ -172,10 +177,12 @@ def _arrived(
         if waiting >= job.inbox:
             return refuse(address, Overloaded(f"inbox of {address}", job.inbox))
         codec, waiting = job.signals[command.name], waiting + 1
+        # The mark stays with the row: tools show the journal without the job's types.
         row = arrival(number, command.name, codec.encode(command.value).decode(), inputs.now_ms, secret=codec.secret)
     else:  # never refused for the limit of the inbox: the workflow itself started the child, and waits for its end
         end = command.end
         row = arrival(number, end.call, stored_end(end.form, end.value), inputs.now_ms, secret=end.secret)
+        # A parked child may end without a resumption: a caller may terminate it.
         header = without_parked(header, end.call)
     header = attrs.evolve(header, signals=number, waiting=waiting)
     journal = JournalChange((body_of(row),))
@@ -205,6 +212,7 @@ def _cancel(address: Address, instance: Instance | None, command: CancelWorkflow
     if header.ended is not None:
         return reply(address, Signalled(accepted=False, found="ended", status=instance.status))
     before = header.cancel
+    # A stronger request must get through: an operator may find that the workflow waits for a step that never ends.
     if before is not None and (before.interrupt or not command.interrupt):
         return reply(address, Signalled(accepted=True, found="running", status=instance.status))
     if before is None:
@@ -214,6 +222,7 @@ def _cancel(address: Address, instance: Instance | None, command: CancelWorkflow
     header = attrs.evolve(header, cancel=request)
     if instance.suspension in (None, "paused"):
         return _wake(instance, header, inputs)
+    # A parked workflow is resumed, or its compensations would never run.
     resumed = EventRecorder(inputs, address, instance.run_count).add(JobResumed, was=instance.suspension)
     return _wake(instance.changed(suspension=None), header, inputs, (resumed,))
 
@@ -229,6 +238,7 @@ def _wake(
     if instance.claim is None:
         pending = instance.pending_retry
         crashed = pending is not None and pending.deliveries > 0
+        # Dropped, the next run would take itself for the first delivery, and not know that a step may have begun.
         kept = attrs.evolve(pending, at_ms=inputs.now_ms) if pending is not None and crashed else None
         changes |= {"alarm_ms": inputs.now_ms, "pending_retry": kept}
     transition = put(instance, inputs.now_ms, events=events, data=data, **changes)
@@ -278,6 +288,7 @@ def rearmed(instance: Instance, inputs: TurnInputs) -> Instance:
     if header.ended is not None or instance.suspension == "paused":
         return instance
     failing = tuple(
+        # Earlier attempts do not count any more, or the resumed step would be parked at its first failure.
         attrs.evolve(step, at_ms=inputs.now_ms, uncounted=step.attempts, reason="") if step.at_ms is None else step
         for step in header.failing
     )

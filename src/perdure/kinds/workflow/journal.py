@@ -162,6 +162,7 @@ def codecs_of(instruction: ServiceCall | OneStep) -> Codecs:
 def _codecs(function: Callable[..., Any], name: str) -> Codecs:
     match declared_by(function):
         case Undeclared(reason):
+            # An outcome without a type could not be read by a replay.
             raise NotRecordable(name, f"{reason}; annotate it, such as -> FutureResult[Receipt, Declined]")
         case Declared(value=value, error=error):
             try:
@@ -200,6 +201,7 @@ def recordable(name: str, outcome: bytes, most: int) -> bytes:
     Raises:
         NotRecordable: it is larger than the limit.
     """
+    # Each replay reads all rows: large ones would be read many times.
     if len(outcome) > most:
         raise NotRecordable(name, f"it has {len(outcome)} bytes, more than payload_bytes ({most}); return a reference")
     return outcome
@@ -279,6 +281,7 @@ class Index:
 
         The rows of a branch are in the order of its numbers, so the first one from this number on decides.
         """
+        # No further than needed: read in full, each patch would cost as much as the journal is long.
         while self._last.get(prefix, -1) < number and self._read < len(self._bodies):
             row = row_of(self._bodies[self._read])
             self._read += 1

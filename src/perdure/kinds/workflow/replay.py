@@ -72,10 +72,12 @@ def answer_unrecorded(replay: Replay, branch: Branch, instruction: Any) -> Any:
     if kind is Now:
         return branch.clock_ms
     if kind is Jitter or kind is StepKey:
+        # From the position alone: a replay must compute the key with which an interrupted attempt called the service.
         key = f"{replay.header.run_id}/{branch.prefix}{branch.number}"
         return key if kind is StepKey else _chance(key)
     if kind is Log:
         replay.logged += 1
+        # A replay comes past the same log records again: only those after the last commit are new.
         if replay.logged > replay.header.logged:
             replay.lines.append(instruction)
         return None
@@ -96,12 +98,15 @@ def serve(replay: Replay, asked: OpenStep) -> bool:
     try:
         if isinstance(instruction, CallChild):
             start_child(replay.draft, instruction, replay.header.run_id, asked.path)
+            # The start is a row of its own: a replay without it would send the start a second time.
             asked.started = True
             replay.record(asked, "mark", path=asked.path + STARTED, at_ms=replay.now_ms)
             replay.timers.reach(asked, replay.now_ms)
             return True
         answer = replay.draft.answer(instruction) if isinstance(instruction, Post) else True  # that of a patch
     except InvalidInput as problem:
+        # Raised, it would be taken for a journal that this code cannot follow, and the workflow would be left to other
+        # code.
         replay.stopped = InvalidInput(asked.name, problem.problems)
         return False
     replay.record(asked, "mark")
@@ -118,12 +123,14 @@ def cancel(replay: Replay, reason: str) -> None:
     in_progress: list[str] = []
     unknown: list[str] = []
     for asked in replay.tree.steps.values():
+        # A step in progress is not given up: its effect happens anyway, and only its answer tells whether to undo it.
         if asked.begun_ms is not None:
             in_progress.append(asked.path)
         elif asked.path in replay.perhaps_begun or asked.path in replay.failing:
             is_repeated = asked.path in replay.perhaps_begun and not can_undo_unknown(asked)
             (in_progress if is_repeated else unknown).append(asked.path)
     replay.cancelled = True
+    # The paths are part of the row: a replay must halt the same branches, and cannot know which steps were in progress.
     value = orjson.dumps([reason, in_progress, unknown]).decode()
     at_ms = replay.now_ms
     replay.new.append(Row(path="", name="cancel", form="cancelled", at_ms=at_ms, began_ms=at_ms, value=value))
@@ -165,6 +172,7 @@ def leave_children(replay: Replay) -> None:
     """Cancel the children whose callers no longer wait for them."""
     request = replay.header.cancel
     for left in replay.tree.left:
+        # A child that was not started has no message to cancel.
         if left.started:
             reason = "the caller no longer waits" if request is None else request.reason
             interrupt = request is not None and request.interrupt
@@ -180,6 +188,7 @@ def at_defect(replay: Replay, defect: Exception) -> Halted:
             continue there.
     """
     branch, row, request = replay.running, replay.next_answer(), replay.header.cancel
+    # Nothing is undone for a defect of the program: fixed code continues there, with all effects in place.
     if branch is None or branch.halted or branch.dropped or finalizing_around(branch) is not None:
         raise ProgramStopped(defect)
     if isinstance(branch.halt, Halted):  # it was to be halted at its next instruction
@@ -188,6 +197,7 @@ def at_defect(replay: Replay, defect: Exception) -> Halted:
     if row is not None and row.form == "cancelled":
         replay.consume()
         reason = cancelled_again(replay, row)
+    # A workflow that its own code stopped can be cancelled without a fix: its compensations begin here.
     elif row is None and request is not None and not replay.cancelled:
         replay.go_live()
         reason = request.reason
@@ -272,6 +282,8 @@ class Replay:
     # ------------------------------------------------------------ replaying
     def begin(self, program: Program[Any, Any, Any], services: Any) -> None:  # the user's own record
         """Begin the program; `advance` runs it."""
+        # `at_defect` decides before any `finally` of the program runs: those of a defect must not perform steps that a
+        # fix would not.
         loop = interpret(program, services, (StateOperations(self.draft),), partial(at_defect, self))
         self.tree.start(Branch("", loop, self.header.started_ms))
 
@@ -298,6 +310,8 @@ class Replay:
                 break
             if self.tree.exit is None and self._budget <= 0 and not self._live:
                 return True
+            # Also after the program's end: a row that is left is one that this code does not perform, and must be
+            # reported.
             if not self._live:
                 row = self.next_row()
                 if row is not None:
@@ -312,10 +326,12 @@ class Replay:
     def go_live(self) -> None:
         """Begin the present: children that the replay left were cancelled before, and unrecorded waits begin now."""
         self._live = True
+        # Cancelled before: the messages were sent by the run that dropped them.
         self.tree.left.clear()
         self.timers.begin_waits(self.now_ms)
         for path in [path for path in self.failing if path not in self.tree.asked]:
             del self.failing[path]
+        # Only after a crash: the dead process may have begun any step that was due, and its effect may have happened.
         if self.deliveries > 1:
             asked = (*self.tree.steps, *self.tree.dropping)
             self.perhaps_begun = frozenset(path for path in asked if self._is_due(path))
@@ -339,6 +355,7 @@ class Replay:
             elif self._position >= self.header.skips:
                 self._row = row
                 break
+            # Its arrival is kept among the old rows, and it would be received a second time.
             elif row.signal:  # received before the program started over
                 self.inbox.take(row.signal)
             self._position += 1
@@ -377,10 +394,13 @@ class Replay:
             if name_of is None:
                 answer = answer_unrecorded(self, branch, instruction)
                 continue
+            # A halt waits for a finalizer: a compensation that is given up half-way leaves the effects of both.
             if branch.halt is not None and finalizing_around(branch) is None:
                 answer, branch.halt, branch.halted = branch.halt, None, True
                 continue
             path, name = f"{branch.prefix}{branch.number}", name_of(instruction)
+            # Asked before the number is taken: for workflows that passed the place without the patch, the later steps
+            # keep their paths.
             if kind is Patched and self._is_past(branch.prefix, branch.number, name):
                 answer = Success(False)  # noqa: FBT003 - the answer
                 continue
@@ -396,6 +416,8 @@ class Replay:
         """Answer an instruction if the next row does, and no other branch can run; PASS if its branch waits."""
         if asked.instruction.__class__ is Fork:
             return Raised(NotInWorkflow(asked.instruction.plan))
+        # Only while no other branch can run: rows are delivered in the order of the journal, or branches would see
+        # another order.
         if not self._live and not self.tree.ready and self._budget > 0:
             row = self.next_row()
             if row is not None and row.path == asked.path and row.form in _DIRECT:
@@ -434,6 +456,7 @@ class Replay:
             asked.started = True
             self.timers.reach(asked, row.at_ms)
         elif row.form in _STOPPED:
+            # The difference decides whether its compensation runs, and must be the same in each replay.
             tree.stopped(asked, "unknown" if row.form == "interrupted" else "not begun")
         else:
             tree.answer(asked, self._answer_of(asked, row))
@@ -444,6 +467,8 @@ class Replay:
         Raises:
             Diverged: it is the answer of another one, or this code cannot decode it.
         """
+        # The name is all that binds a row to its step: without this, changed code would receive the answer of another
+        # step.
         if row.name != asked.name:
             raise diverged(self.tree, row, asked)
         branch, instruction = asked.branch, asked.instruction
@@ -455,11 +480,14 @@ class Replay:
             if kind is ServiceCall or kind is OneStep:
                 values, errors = codecs_of(instruction)
                 if row.form == "done":
+                    # `open`, not `decode`: newer code may have written members that this code does not know, and must
+                    # not stop for.
                     return Success(values.open(row.value.encode()).value)
                 if errors is None:
                     raise InvalidInput(f"error of {row.name}", ("it declares no errors",))  # noqa: TRY301 - as the codec
                 return Failure(errors.open(row.value.encode()).value)
             if kind is Receive:
+                # By number: the row of a receipt holds no value, because the arrival has it.
                 value = self.inbox.take(row.signal).value
                 return Success(self._signal_codec(instruction.name).open(value.encode()).value)
             if kind is CallChild:
@@ -476,6 +504,7 @@ class Replay:
             return False
         if self._index is None:
             self._index = Index(self.bodies, self.header.skips)
+        # So a patch can be added to code while workflows are beyond it.
         return self._index.is_past(prefix, number, name)
 
     # ------------------------------------------------------------ the present
@@ -493,6 +522,7 @@ class Replay:
 
     def _answer_one(self) -> bool:
         """Deliver one answer that needs no help; return whether there was one."""
+        # The limits of a commit: more answers would make rows and messages that it cannot hold.
         if self.is_full or self.needs_commit:
             return False
         tree = self.tree
@@ -513,6 +543,7 @@ class Replay:
         return request is not None and request.interrupt and interrupt(self)
 
     def _received(self, asked: OpenStep, signal: Row) -> None:
+        # Without the value, which the row of the arrival holds.
         row = self.record(asked, "done", at_ms=self.now_ms, secret=signal.secret, signal=signal.signal)
         self.tree.answer(asked, self._answer_of(asked, row))
 
@@ -535,6 +566,7 @@ class Replay:
     ) -> Row:
         """Add the row of an instruction."""
         branch = asked.branch
+        # The clock of a branch never goes back, also if that of the machine does: programs compare their instants.
         at_ms = branch.clock_ms if at_ms is None else max(branch.clock_ms, at_ms)
         failed = self.failing.pop(asked.path, None)
         row = Row(
@@ -555,6 +587,8 @@ class Replay:
     def calls(self) -> list[OpenStep]:
         """Return the steps that can be performed now."""
         due = self._due()
+        # Paused, only steps that a crash interrupted are performed: until they have an answer, nothing knows whether to
+        # undo them.
         return [each for each in due if each.path in self.perhaps_begun] if self.suspended else due
 
     def _due(self) -> list[OpenStep]:
@@ -586,6 +620,7 @@ class Replay:
             The defect of an attempt that failed; `failed` notes it.
         """
         self.now_ms = max(self.now_ms, now_ms)
+        # A stopped step has an outcome only if it ended by itself: otherwise its effect may have happened or not.
         if asked.path in self.tree.dropping and not isinstance(exit_, Success | Failure):
             self.record(asked, "interrupted")
             self.tree.stopped(asked, "unknown")
@@ -619,6 +654,7 @@ class Replay:
 
     def failed(self, step: FailingStep, took_ms: int) -> None:
         """Note a failed attempt of a step, or of the program itself."""
+        # The header is written with each commit: a thousand tracebacks in it would be written a thousand times.
         self.failing[step.path] = step if len(self.failing) < FULL_ERRORS else shortened_error(step)
         self.failures.append(StepFailure(step, took_ms))
         asked = self.tree.asked.get(step.path)
@@ -649,6 +685,7 @@ class Replay:
                 return
             timer = self.timers.pop()
             if isinstance(timer, OpenStep):
+                # The present, and not the instant that was due: after a downtime, the next wait begins now.
                 row = self.record(timer, "done", at_ms=self.now_ms)
                 timer.branch.clock_ms = row.at_ms
                 self.tree.answer(timer, Success(None))
@@ -684,6 +721,7 @@ class Replay:
         """Return the progress since the last commit, for a commit that is written in any case."""
         note = self.timers.note() if self._live else None
         if note is not None:
+            # A note of waits is no answer: it must not use up `max_steps`.
             self._answers -= 1
             self.new.append(note)
         rows, self._saved = self.new[self._saved :], len(self.new)
@@ -703,11 +741,13 @@ class Replay:
     @property
     def rows(self) -> int:
         """The number of answers in the journal, with those of this run."""
+        # Signals that wait do not count: their senders could use up the steps of the workflow.
         return self._answers + len(self.new)
 
     @property
     def limit(self) -> int:
         """The limit of the journal: a cancelled workflow may write the cancellation and as many rows again, to undo."""
+        # As many again: a workflow with a full journal must still be able to undo all of its steps.
         return self.max_steps if self.header.cancel is None else 2 * self.max_steps + 1
 
     @property
@@ -747,6 +787,7 @@ class Replay:
             return False
         if self._due() or self.needs_commit or (header.cancel is not None and not header.cancel.delivered):
             return True
+        # A signal that arrived during the run has set no alarm: only this lets another run receive it.
         return length > self.read_to or self.inbox.next() is not None
 
 

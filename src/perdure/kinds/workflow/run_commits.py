@@ -71,6 +71,7 @@ _CHILD_CANCELLED = "terminated"
 def checkpoint(execute: Execute, progress: RunProgress, inputs: TurnInputs) -> Commit:
     """Commit the progress of a run over the present row."""
     before, known = execute.instance, progress.known
+    # The row, and not the run's copy: requests that were stored meanwhile must survive the commit.
     stored_header = known.header if before.data == known.data else header_of(before)
     header = advanced(stored_header, progress, before)
     data = before.data if header is stored_header else written(header)
@@ -105,8 +106,10 @@ def advanced(header: Header, progress: RunProgress, before: Instance) -> Header:
         return header
     return attrs.evolve(
         header,
+        # A replay begins with the state of the start: the present one would apply its changes a second time.
         first=before.state if progress.state is not None and header.first is None else header.first,
         logged=progress.logged,
+        # Subtracted, because signals may have arrived since the run read the number.
         waiting=header.waiting - progress.received,
         failing=progress.failing,
         waits_for=progress.waits_for,
@@ -138,6 +141,7 @@ def _failures(log: EventRecorder, execute: Execute, progress: RunProgress) -> tu
 # ---------------------------------------------------------------- the end of a run
 def settled(job: AnyWorkflow, execute: Execute, replay: Replay, inputs: TurnInputs) -> Commit:
     """Commit the end of a run: the workflow ended, waits, is retried, or is parked."""
+    # Generators that are left open would run their `finally` blocks when they are collected, at any moment.
     replay.tree.close()
     progress = replay.progress()
     header = advanced(header_of(execute.instance), progress, execute.instance)
@@ -149,6 +153,7 @@ def settled(job: AnyWorkflow, execute: Execute, replay: Replay, inputs: TurnInpu
         return _terminated(execute, progress, replay.exit.signal.reason, inputs)
     header = attrs.evolve(header, waits_for=waits_of(replay.tree))
     stopped = next((step for step in header.failing if step.at_ms is None), None)
+    # A request to cancel comes first: a parked workflow would not undo its steps.
     if stopped is not None and not _is_cancelled_next(header, replay):
         return _given_up(job, execute, header, progress, stopped, inputs)
     return _waiting(execute, header, progress, replay, inputs)
@@ -164,6 +169,7 @@ def _waiting(execute: Execute, header: Header, progress: RunProgress, replay: Re
     wakes = [replay.wake_ms(), *(step.at_ms for step in header.failing)]
     due = [at_ms for at_ms in wakes if at_ms is not None]
     if (
+        # A request that was stored during the run has set no alarm, because the row was claimed.
         replay.has_more(header, before.journal_length)
         or _is_cancelled_next(header, replay)
         or replay.state == "stopped"
@@ -232,6 +238,7 @@ def _given_up(
     suspension = failed_for_good(step.reason)
     if job.plan.exhausted == "purge":
         events = (*events, log.add(JobTerminated, reason=suspension))
+        # The parent waits for an end, of whatever form.
         messages = (*progress.messages, *_parents(header, before, _CHILD_CANCELLED, '"retries exhausted"', inputs))
         return answered(purge(before, events=events, messages=messages), run_answer(execute, None, outcome))
     events = (*events, log.add(JobParked, reason=suspension, detail=f"step {step.name}: {step.error.message}"))
@@ -245,6 +252,7 @@ def _given_up(
         data=written(header),
         alarm_ms=None,
         claim=None,
+        # The claim's attempts do not count after a resumption: `rearmed` does the same for the step.
         pending_retry=attrs.evolve(_pending(execute, step), at_ms=inputs.now_ms, uncounted=execute.claim.attempt),
         suspension=suspension,
         last_error=step.error,
@@ -271,6 +279,7 @@ def _ended(
         events = (*events, *executed(log, execute, inputs))
     else:
         events = (*events, _failed(log, execute, error, inputs))
+    # The sender has the answer that its signal is stored: the log must say that the program never received it.
     if header.waiting > 0:
         events = (*events, log.add(JobNoted, name="signals.unreceived", data=_unreceived(header.waiting, replay)))
     messages = (
@@ -278,6 +287,7 @@ def _ended(
         *_parents(header, before, ended.form, ended.value, inputs, secret=has_secret_end(job)),
     )
     outcome = OutcomeRecord(form="completed" if error is None else "failed", error=error)
+    # A message to its own id may start the next workflow of this id.
     if job.keep_ms == 0:
         transition = purge(before, events=events, messages=messages, own_messages="kept")
         return answered(transition, run_answer(execute, None, outcome))
@@ -289,6 +299,7 @@ def _ended(
         journal=_appended(progress),
         state=before.state if progress.state is None else progress.state,
         data=written(final),
+        # This alarm deletes the row: without it, ended workflows would fill the store.
         alarm_ms=None if job.keep_ms is None else inputs.now_ms + job.keep_ms,
         ended_ms=inputs.now_ms,
         claim=None,
@@ -329,6 +340,7 @@ def _started_over(
         signals=header.signals,
         waiting=header.waiting,
         skips=kept,
+        # Not delivered: the fresh program has not been halted yet, and the caller has the answer that it will be.
         cancel=None if header.cancel is None else attrs.evolve(header.cancel, delivered=False),
         parent=header.parent,
     )
@@ -357,6 +369,7 @@ def _journal_of_fresh(before: Instance, progress: RunProgress, replay: Replay) -
     and the next replays skip the old ones.
     """
     waiting = [row for row in replay.inbox.waiting() if not is_child_signal(row.name)]
+    # Rows that this run has not read may be signals: a cut would delete them.
     if before.journal_length > replay.read_to or 2 * len(waiting) > before.journal_length + len(progress.bodies):
         return JournalChange(progress.bodies)
     return JournalChange(tuple(map(body_of, waiting)), "cut")
@@ -374,6 +387,7 @@ def _terminated(execute: Execute, progress: RunProgress, reason: str, inputs: Tu
 def last_messages(instance: Instance, reason: str, inputs: TurnInputs) -> tuple[Message, ...]:
     """Return the messages of a workflow that is purged before its end: its parent must not wait for ever."""
     header = header_of(instance)
+    # Its parent knows: the end was reported with the commit of the end.
     if header.ended is not None:
         return ()
     return _parents(header, instance, _CHILD_CANCELLED, REASON.encode(reason).decode(), inputs)
@@ -382,6 +396,7 @@ def last_messages(instance: Instance, reason: str, inputs: TurnInputs) -> tuple[
 def parking_messages(instance: Instance, event: Parking, inputs: TurnInputs) -> tuple[Message, ...]:
     """Return the message that tells the parent of a workflow that it is parked, or was resumed."""
     header = header_of(instance)
+    # A pause is no news to the parent: nothing is wrong with the child.
     if header.parent is None or header.ended is not None or (isinstance(event, JobResumed) and event.was == "paused"):
         return ()
     return (report_parking(instance.address, header.parent, event, inputs.now_ms),)
@@ -406,10 +421,12 @@ def interrupts(draft: object, row: Instance) -> bool:
     if not isinstance(draft, WorkflowDraft) or request is None or not request.interrupt:
         return False
     replay = draft.replay
+    # During a replay the tree is not that of the present: stopping it would halt branches at an old place.
     if replay is None or not replay.is_live:
         draft.noticed = row
         return False
     known = replay.header.cancel
+    # All or nothing: a step whose outcome is needed must end, and with it the run.
     if (known is not None and known.interrupt) or not may_stop(replay):
         return False
     replay.state = "stopped"
@@ -421,6 +438,7 @@ def _interrupted(execute: Execute, replay: Replay, inputs: TurnInputs) -> Commit
     header = header_of(execute.instance)
     replay.known, replay.header = Known(execute.instance.data, header), header
     replay.now_ms = max(replay.now_ms, inputs.now_ms)
+    # The program may have ended between the request and this commit: the cancellation was accepted first.
     replay.end = replay.fresh = None
     if replay.exit is None and header.cancel is not None:
         cut(replay, header.cancel)
@@ -448,6 +466,7 @@ def cut_short(job: AnyWorkflow, execute: Execute, exit_: Exit[Any, Any], inputs:
     record = record_failure(exit_, job.plan.errors, secrets=secrets_of_run(job, execute))
     failed = [(asked.path, asked.name, asked.begun_ms or 0) for asked in replay.in_progress]
     replay.end = replay.fresh = None
+    # Without a step in progress, the program's own code used up the time.
     for path, name, began_ms in failed or [("", "run", execute.started_ms)]:
         step = after_failure(
             job.plan.retry,
@@ -473,6 +492,7 @@ def concluded(job: AnyWorkflow, execute: Execute, inputs: TurnInputs) -> Commit:
     if isinstance(draft, WorkflowDraft) and draft.problem is not None:
         if draft.replay is not None:
             draft.replay.tree.close()
+        # Left, and not failed: the code is wrong for this journal, and the right code continues it with all its steps.
         return leave(job, execute.instance, draft.problem, inputs, ended=execute.claim.run_id)
     if not isinstance(draft, WorkflowDraft) or draft.replay is None:
         raise TypeError(f"a run of {job!r} ended without a replay")

@@ -67,6 +67,7 @@ class WorkflowDraft(Draft):
     def closed(self, state: object, opened: Opened[Any]) -> tuple[bytes, Opened[Any] | None]:
         """Encode a state of a replay, which begins with the first state: the stored one has the newest members."""
         data, after = super().closed(state, opened)
+        # A replay sets old states again: joined with the members of those, the newest ones would be lost.
         return data, self.stored or after
 
     def answer(self, operation: object) -> object:
@@ -81,6 +82,7 @@ _JITTER: Final[Program[float]] = perform(Jitter())
 @program
 def write_logs(replay: Replay) -> Do[None, Any, Any]:
     """Write the log records of the program: once, because a replay repeats none."""
+    # Taken before the first one is written: a record that is written twice cannot be taken back.
     lines, replay.lines = replay.lines, []
     for line in lines:
         yield from perform(line)
@@ -107,6 +109,7 @@ def commit_progress(replay: Replay) -> Do[News | None, Any, Any]:
     """Commit the progress of the run, and read the rows that have arrived since its last commit."""
     news: News | None = yield from perform(Checkpoint(replay.take))
     if news is not None:
+        # Before `read_to` moves past the run's own rows: those of others lie before them.
         yield from read_arrivals(replay, news.arrived)
         replay.read_to = max(replay.read_to, news.length)  # its own rows
     return news
@@ -144,6 +147,7 @@ class Steps:
         replay = self.replay
         began_ms = yield from NOW
         replay.begin_step(asked, began_ms)
+        # Each exit is an outcome of the step, a defect too: raised here, it would end the run of all other steps.
         exit_ = yield from sandbox(self._call(asked))
         now_ms = yield from NOW
         defect = replay.performed(asked, exit_, now_ms)
@@ -209,6 +213,8 @@ class ParallelSteps:
         if self.stopping or replay.exit is not None or replay.stopped is not None:
             return self._orders([])
         calls = replay.calls()
+        # Steps that follow begin after this commit: a crash would otherwise repeat their predecessors beside their
+        # effects.
         if replay.unsaved() or replay.needs_commit:
             waits = _COMMIT in self.running or not (calls or replay.needs_commit or self._is_settled)
             return self._orders([], commit=not waits)
@@ -257,6 +263,7 @@ class ParallelSteps:
             start.append((asked.path, self.steps.performed(asked)))
         self.running.update(key for key, _ in start)
         stopped = (asked.path for asked in replay.tree.dropping.values() if not asked.ending)
+        # Once each: a second cancellation would interrupt the cleanup of the first.
         cancel = [path for path in stopped if path in self.running and path not in self.cancelling]
         self.cancelling.update(cancel)
         timer, change = self._timer(), self._change()
@@ -270,6 +277,7 @@ class ParallelSteps:
 
     def _change(self) -> Orders:
         """Wait for requests that change what the program waits for, while steps are in progress."""
+        # Without this, a signal would wait for the longest step in progress, which may take days.
         wanted = self._is_busy and self.changes == "wanted" and self.steps.replay.tree.waits_beside_steps
         if wanted == (_CHANGE in self.running):
             return Orders()
@@ -283,6 +291,7 @@ class ParallelSteps:
 
     def _timer(self) -> Orders:
         """Keep a timer for the next instant at which the program continues by itself, while steps are in progress."""
+        # As above: a time limit must pass while a step runs. Between steps, the alarm of the row does it.
         wanted_ms = self.steps.replay.wake_ms() if self._is_busy else None
         if wanted_ms == self.timer_ms:
             return Orders()
@@ -345,6 +354,7 @@ def continue_workflow(job: AnyWorkflow, instance: Instance) -> Do[None, Any, Any
         deliveries = 1 if instance.claim is None else instance.claim.deliveries
         draft.replay = replay = Replay(known, bodies, draft, job.signals, job.max_steps, now_ms, deliveries)
         replay.begin(job.main(instance), services)
+        # In chunks: a replay of a long journal would block all other work of the event loop.
         while replay.advance(draft.limits.replay_chunk):
             yield from _YIELD
             replay.now_ms = yield from NOW  # no wait that the replay reaches may begin before it does
@@ -379,6 +389,8 @@ def _living(steps: Steps) -> Do[None, Any, Any]:
         calls: list[OpenStep] = replay.calls() if replay.exit is None else []
         if (replay.suspended and not calls) or replay.state == "stopped":
             break
+        # The rows of predecessors are committed before a step begins. Otherwise a crash repeats more than the steps in
+        # progress.
         if replay.exit is None and replay.stopped is None and (replay.needs_commit or (calls and replay.unsaved())):
             news = yield from commit_progress(replay)
             now_ms = yield from NOW
@@ -387,6 +399,7 @@ def _living(steps: Steps) -> Do[None, Any, Any]:
             continue
         if not calls:
             break
+        # The common case, one step at a time, needs no scheduler: nothing can lose a race or run out of time.
         if len(calls) == len(replay.tree.asked) == 1 and not deadlines_around(calls[0].branch):
             now_ms = yield from steps.performed(calls[0])
         else:
@@ -405,6 +418,7 @@ def _over(job: AnyWorkflow, steps: Steps, replay: Replay) -> Do[None, Any, Any]:
     try:
         match replay.exit:
             case Success(value):
+                # The outcome is stored, and sent to a parent: without a limit it could be larger than any message.
                 encoded = recordable(name, job.results.encode(value), most)
                 replay.end = Ended(form="done", value=encoded.decode(), at_ms=now_ms)
             case Failure() as failure:
@@ -426,6 +440,7 @@ def _over(job: AnyWorkflow, steps: Steps, replay: Replay) -> Do[None, Any, Any]:
     except (InvalidInput, NotRecordable) as not_encoded:
         problem = not_encoded
     if problem is not None:
+        # An end that was set before the problem was found must not be committed with it.
         replay.end = replay.fresh = None
         yield from steps.failed("", "run", problem, 0, now_ms)
 

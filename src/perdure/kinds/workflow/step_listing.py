@@ -124,6 +124,7 @@ def _child(row: Row, start: Row) -> StepRecord:
     form, value = ended["form"], ended["value"]
     error = FAILURE.decode(value.encode()) if form == "failed" else None
     if error is not None and row.secret:
+        # Only the child's definition knows which parts are secret, so all data is left out.
         error = attrs.evolve(error, data=None)  # its text never holds a secret
     return StepRecord(
         path=row.path,

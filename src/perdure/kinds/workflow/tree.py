@@ -197,6 +197,7 @@ class Tree:
         opened = OpenFork(path, cast("Any", fork.plan), fork.begin, branch, branch.clock_ms)
         self.forks[path] = opened
         branch.waits_for = opened
+        # A fork without branches would never end.
         if not opened.programs:
             opened.decided = Success(())
             self._close(opened)
@@ -220,6 +221,7 @@ class Tree:
         Raises:
             BaseException: the exit is a cancellation or a request to end the process.
         """
+        # A cancellation of the run must leave the interpreter: recorded as an outcome, the run could not be stopped.
         if isinstance(exit_, Raised) and not isinstance(exit_.cause, Exception):
             raise exit_.cause
         branch.state = "over"
@@ -228,6 +230,8 @@ class Tree:
         if fork is None:
             self.exit = exit_
             return
+        # A branch that ended first has not received the halt: lost here, the program would continue as if it was not
+        # cancelled.
         if branch.halt is not None and not branch.dropped:  # it ended before its next instruction
             _halt_later(fork.parent, branch.halt)
         del fork.live[branch.index]
@@ -247,6 +251,7 @@ class Tree:
         if fork.next < len(fork.programs):
             self._start_next(fork)
         elif not fork.live:
+            # In the order of the programs, and not of their ends: the value must not depend on timing.
             fork.decided = Success(tuple(fork.values[place] for place in range(len(fork.programs))))
 
     def _dropped_ended(self, fork: OpenFork, exit_: AnyExit) -> None:
@@ -279,6 +284,7 @@ class Tree:
         _pass_halt_on(branch)
         if branch.halted:  # its finalizers run already
             return
+        # Nothing can undo an unknown outcome there: stopped, its effect would stay without a compensation.
         if any(one.if_unknown is None for one in uninterrupted_in(branch)):
             self._end_inside(branch)
             return
@@ -305,6 +311,7 @@ class Tree:
         """Halt the branch of a step by the row of its end."""
         self.dropping[asked.path] = asked
         self.steps.pop(asked.path, None)
+        # The branch halts by a row, not here: a replay must halt it at the same place of the journal.
         asked.halt, asked.ending, asked.branch.halt = halt, ending, halt
 
     def interrupt(self, asked: OpenStep) -> None:
@@ -338,6 +345,7 @@ class Tree:
     def note_unknown(self, asked: OpenStep) -> None:
         """Notify the programs around a step that its outcome is not known, the innermost first."""
         for around in uninterrupted_around(asked.branch):
+            # Its effect may have happened: the compensation for that case is added before the program halts.
             if around.if_unknown is not None:
                 around.if_unknown()
 
@@ -359,9 +367,11 @@ class Tree:
         halt: AnyExit = Halted(WorkflowCancelled(reason))
         for branch, _ in self.ready:  # there are some only if another branch raised
             _halt_later(branch, halt)
+        # A copy: answering changes the dictionary.
         for asked in tuple(self.asked.values()):
             branch = asked.branch
             if branch.dropped:
+                # A dropped branch takes no halt, but the program that waits for it must be halted.
                 _halt_around(branch, halt)
             if branch.halted or branch.dropped or branch.asked is not asked:
                 continue
@@ -385,6 +395,7 @@ class Tree:
         call = asked.instruction
         if not isinstance(call, CallChild):
             return False
+        # The child is cancelled in any case, also if its end is awaited.
         self.left.append(asked)
         around = uninterrupted_around(asked.branch)
         waits = asked.started and call.when_cancelled == "cancel" and any(one.if_unknown is None for one in around)
@@ -394,6 +405,7 @@ class Tree:
 
     def close(self) -> None:
         """Drop all branches. Their `finally` blocks cannot perform instructions."""
+        # Inner branches first: their finalizers may use values of the outer ones.
         for branch in reversed(tuple(self.branches.values())):
             branch.loop.close()
 
@@ -446,6 +458,7 @@ def finalizing_around(branch: Branch) -> Branch | None:
     around: Branch | None = branch
     while around is not None:
         if is_finalizing(around.loop):
+            # The outermost: a halt inside of it would end the inner finalizer, and the outer one would run half.
             found = around
         around = None if around.fork is None else around.fork.parent
     return found
@@ -471,5 +484,6 @@ def can_undo_unknown(asked: OpenStep) -> bool:
 def can_stop(asked: OpenStep) -> bool:
     """Return whether a step may be stopped half-way: it is no compensation, and nothing needs its value."""
     around = uninterrupted_around(asked.branch)
+    # Without its value there is no compensation for it: the step must end.
     is_needed = asked.ending or any(one.if_unknown is None for one in around)
     return not is_needed and finalizing_around(asked.branch) is None

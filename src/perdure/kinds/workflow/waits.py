@@ -79,6 +79,7 @@ class Inbox:
         while self._matches:
             number, name = self._matches[0]
             rows, asked = self._waiting.get(name), self._receiver(name)
+            # Notes may be stale. The oldest row overall comes first, so that the order of receipt is that of arrival.
             if rows and rows[0].signal == number and asked is not None:
                 return asked, rows[0]
             heappop(self._matches)
@@ -94,6 +95,7 @@ class Inbox:
         if name is None:
             raise InvalidInput("row of a journal", (f"it receives signal {number}, which has not arrived before it",))
         rows = self._waiting[name]
+        # By number, and not the oldest: the row of the receipt says which one it was.
         row = next(row for row in rows if row.signal == number)
         rows.remove(row)
         if rows:
@@ -156,6 +158,7 @@ class Timers:
         """Let the waits begin that no row holds: a process that reached them died, or none has."""
         for asked in self._unrecorded:
             if self.tree.asked.get(asked.path) is asked:
+                # Now, and not at the branch's last answer: a process that died in between must not use up the wait.
                 self.reach(asked, now_ms)
 
     def note(self) -> Row | None:
@@ -172,8 +175,10 @@ class Timers:
         """
         for path, name, at_ms in waits_in(note):
             asked = self.tree.asked.get(path)
+            # Compared like steps: changed code must not inherit the instant of another wait.
             if asked is None or asked.name != name:
                 raise diverged(self.tree, attrs.evolve(note, path=path, name=name), asked)
+            # The recorded instant: a wait that began again at each restart would never end.
             self.reach(asked, at_ms)
         self._unrecorded.clear()  # a note holds all the waits of its commit
 
@@ -210,6 +215,8 @@ class Timers:
         for fork in deadlines_around(branch):
             if fork.anchored or fork.decided is not None:
                 continue
+            # The earliest of the parallel branches inside. Counted from the fork, the limit would include the time
+            # before a step begins.
             fork.anchor_ms = at_ms if fork.anchor_ms is None else min(at_ms, fork.anchor_ms)
             fork.anchored = why != "begun"
             deadline_ms = fork.deadline_ms
