@@ -1,18 +1,24 @@
-"""Which tests a run leaves to another Python: `PERDURE_SHARE=0/2` is the first share of two.
+"""Which expensive tests a run leaves out: all of them by default, and in CI those that another Python runs.
 
-The tests of `SHARED_OUT` are expensive, and their results depend little on the version of Python. CI runs each of
+The tests of `SHARED_OUT` are expensive: sweeps of crashes, kills of processes, mutants, browsers. A plain `pytest`
+leaves them out and runs every behaviour once, on each store; one that names files, a share or another profile than
+`fixed` leaves out none: `pytest --hypothesis-profile=ci` runs all.
+
+Their results depend little on the version of Python. With `PERDURE_SHARE=0/2`, the first share of two, CI runs each of
 them on one of its Pythons, chosen by the name of the test, and on the next one after the next commit; it runs all other
-tests on all Pythons. So a run of CI leaves out no test. Without the variable a run takes all shares.
+tests on all Pythons. So a run of CI leaves out no test.
 """
 
 import os
-from typing import Self
+from typing import Any, Self
 from zlib import crc32
 
 import attrs
 import pytest
+from hypothesis import settings
 
 VARIABLE = "PERDURE_SHARE"
+LEAVES_OUT = "leaves_out_expensive"
 
 _DISK = (  # files, SQL and kills of processes
     "property_tests/durability/",
@@ -100,15 +106,37 @@ class Share:
         return not test.startswith(SHARED_OUT) or crc32(name.encode()) % self.of == self.number
 
 
-def pytest_report_header() -> str | None:
+def leaves_out_expensive(config: pytest.Config) -> bool:
+    """Return whether this is a plain run of all tests. A process of pytest-xdist asks the one that started it."""
+    told: dict[str, bool] | None = getattr(config, "workerinput", None)
+    if told is not None:
+        return told[LEAVES_OUT]
+    all_tests = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    return all_tests and VARIABLE not in os.environ and settings.get_current_profile_name() == "fixed"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:  # an object of pytest-xdist, which may not be installed
+    """Tell a new process of pytest-xdist: it sees arguments, and not whether they were given."""
+    node.workerinput[LEAVES_OUT] = leaves_out_expensive(node.config)
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    if leaves_out_expensive(config):
+        return "sweeps, kills, mutants and browsers are left out: pytest --hypothesis-profile=ci runs all tests"
     text = os.environ.get(VARIABLE)
     return text and f"share {text} of the tests that run on one Python"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     text = os.environ.get(VARIABLE)
-    if text is None:
+    if leaves_out_expensive(config):
+        left = [item for item in items if item.nodeid.startswith(SHARED_OUT)]
+    elif text is not None:
+        share = Share.from_text(text)
+        left = [item for item in items if not share.takes(item.nodeid)]
+    else:
         return
-    share = Share.from_text(text)
-    config.hook.pytest_deselected(items=[item for item in items if not share.takes(item.nodeid)])
-    items[:] = [item for item in items if share.takes(item.nodeid)]
+    config.hook.pytest_deselected(items=left)
+    out = set(left)
+    items[:] = [item for item in items if item not in out]

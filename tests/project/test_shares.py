@@ -1,5 +1,8 @@
 """CI leaves out no test: each runs on one of its Pythons at least, and on another one after the next commit."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,3 +48,43 @@ def test_each_beginning_is_that_of_tests(beginning: str) -> None:
 def test_a_text_that_is_no_share_is_refused(text: str) -> None:
     with pytest.raises(pytest.UsageError, match="expected a share"):
         Share.from_text(text)
+
+
+PROJECT = {
+    "pytest.ini": "[pytest]\ntestpaths = tests\npythonpath = plugins\n",
+    "tests/behaviour/test_long_run.py": "def test_a_sweep():\n    pass\n",
+    "tests/behaviour/test_one.py": "def test_one():\n    pass\n",
+}
+ALL = ("test_a_sweep", "test_one")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "expected"),
+    [
+        ((), {}, ("test_one",)),
+        (("-n2",), {}, ("test_one",)),
+        (("--hypothesis-profile=ci",), {}, ALL),
+        (("-n2", "--hypothesis-profile=ci"), {}, ALL),
+        ((), {"PERDURE_SHARE": "0/1"}, ALL),
+        ((), {"CI": "true"}, ALL),
+        (("tests/behaviour",), {}, ALL),
+        (("-n2", "tests/behaviour"), {}, ALL),
+    ],
+)
+def test_a_plain_run_leaves_out_what_is_expensive(
+    tmp_path: Path, arguments: tuple[str, ...], variables: dict[str, str], expected: tuple[str, ...]
+) -> None:
+    for name, text in PROJECT.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    plugins = ("-pxdist", "-p_hypothesis_pytestplugin", "-phypothesis_profiles", "-pshares", "-pno:cacheprovider")
+    command = [sys.executable, "-m", "pytest", "-v", *plugins, *arguments]
+    left_out = ("PYTEST_", "PERDURE_", "CI", "GITHUB_", "TF_BUILD")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
+    environment |= {"PYTHONPATH": f"{ROOT / 'tests' / 'plugins'}", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **variables}
+    run = subprocess.run(  # noqa: S603 - a pytest of our own
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert f"{len(expected)} passed" in run.stdout, run.stdout + run.stderr
+    assert ("test_a_sweep" in run.stdout) == ("test_a_sweep" in expected)
