@@ -71,7 +71,7 @@ ALL = ("test_a_sweep", "test_one")
         (("-n2", "tests/behaviour"), {}, ALL),
     ],
 )
-def test_a_plain_run_leaves_out_what_is_expensive(
+def test_a_plain_run_leaves_out_expensive_tests(
     tmp_path: Path, arguments: tuple[str, ...], variables: dict[str, str], expected: tuple[str, ...]
 ) -> None:
     for name, text in PROJECT.items():
