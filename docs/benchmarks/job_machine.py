@@ -18,8 +18,7 @@ from returns.future import FutureResult
 from perdure.examples.mail import MailBounced
 from perdure.examples.order_processor import Order, decide_order, order_processor
 from perdure.examples.token_refresher import AuthError, Token, token_refresher
-from perdure.testing.machine import JobMachine, Model
-from perdure.testing.profiles import PHASES
+from perdure.testing.machine import PHASES, JobMachine, Model
 
 ROUNDS = 3
 

@@ -21,10 +21,10 @@ from rollout import Rollout
 from type_pairs import INT, Built, Field, Record, Scalar, changes, payloads
 from versioned_jobs import ADDITIVE, BREAKING, KINDS, Code, Version
 
-from perdure.cli.inspection.deploy import changes as deploy_changes
-from perdure.cli.inspection.deploy import order_of, types_of
+from perdure.cli.inspection.check import changes as deploy_changes
+from perdure.cli.inspection.check import order_of, types_of
 from perdure.codecs import Codec
-from perdure.testing.profiles import PHASES
+from perdure.testing.machine import PHASES
 
 EXAMPLES = {"nightly": 300, "ci": 10, "explore": 40, "mutants": 20}.get(settings.get_current_profile_name(), 8)
 """Additive pairs of each kind: the profile `nightly` draws 1,500."""

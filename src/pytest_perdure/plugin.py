@@ -44,7 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
         config.pluginmanager.register(CoverageOfBehaviour(config), "perdure-coverage")
     if str(config.getoption("--hypothesis-profile", None) or "").startswith(OWN_PROFILES):
-        from perdure.testing.profiles import register_profiles  # noqa: PLC0415 - loads hypothesis
+        from perdure.testing.machine import register_profiles  # noqa: PLC0415 - loads hypothesis
 
         register_profiles()
 

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.cli.instances.explain import JsonChange, changes, json_text
+from perdure.cli.instances.requests import JsonChange, changes, json_text
 
 NAMES = st.sampled_from(["a", "b", "c"])
 LEAVES = st.none() | st.booleans() | st.integers(-2, 2) | st.sampled_from([0.0, 1.0, "", "x"])

@@ -31,7 +31,7 @@ from perdure import (
     tell,
 )
 from perdure.cli.inspection.check import RowCheck
-from perdure.cli.inspection.report import (
+from perdure.cli.inspection.findings import (
     EVERY_ROWS,
     MAX_GROUPS,
     CheckReport,
@@ -40,10 +40,10 @@ from perdure.cli.inspection.report import (
     Topic,
     json_of,
     lines_of,
+    scan,
     silent,
 )
-from perdure.cli.inspection.row_scan import scan
-from perdure.cli.progress import ProgressLine
+from perdure.cli.output import ProgressLine
 from perdure.cli.stored_rows import SqliteRows
 from perdure.stores.sqlite.reader import read_from_outside
 

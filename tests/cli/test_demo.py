@@ -13,10 +13,9 @@ from pathlib import Path
 import pytest
 from returns.result import Success
 
-from perdure.cli.demo.command import perform
+from perdure.cli.demo.command import Plot, perform
 from perdure.cli.demo.schedule import SETTLE_LIMIT_S, START_LIMIT_S, Timing
 from perdure.cli.demo.screen import PlainScreen
-from perdure.cli.demo.story import Plot
 from perdure.examples.incoming import IncomingOrder, IncomingWebhook, read_incoming
 from perdure.examples.order_processor import Order, OrderPlaced, decide_order
 from perdure.jobs.context import AlarmAfter

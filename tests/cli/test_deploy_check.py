@@ -13,7 +13,7 @@ from attrs import frozen
 
 from perdure import App, Migrations, Program, Signal, Task, TaskContext, WorkerPool, Workflow, WorkflowContext
 from perdure.cli.commands import run_command
-from perdure.cli.inspection.deploy import DeployRow, changes, order_of, read_types, text_of, types_of
+from perdure.cli.inspection.check import DeployRow, changes, order_of, read_types, text_of, types_of
 from perdure.cli.process import ExitCode
 
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "two-versions.md"

@@ -11,7 +11,6 @@ from operated import TOKEN, instance, json_of, serving, write_store
 
 from perdure.cli.commands import run_command
 from perdure.cli.inspection.doctor import EXTRAS, extras, sqlite_version, waiting_work
-from perdure.cli.inspection.row_counts import Counts, FileSize
 from perdure.cli.inspection.sqlite_diagnosis import (
     MOUNTS,
     TRIES,
@@ -22,6 +21,7 @@ from perdure.cli.inspection.sqlite_diagnosis import (
     judged,
     kept_counts,
 )
+from perdure.cli.inspection.stats import Counts, FileSize
 from perdure.cli.target.remote import connected
 from perdure.stores.values import Health
 from perdure.values.failure import FailureRecord

@@ -15,7 +15,7 @@ from returns.result import Failure, Result, Success
 
 from perdure import App, Backoff, Do, ItemContext, Retry, WorkerPool, effect, program
 from perdure.cli.commands import run_command
-from perdure.cli.pool import PoolWatch, fields_of
+from perdure.cli.engine import PoolWatch, fields_of
 from perdure.values.listings import JobCount
 
 Out = pytest.CaptureFixture[str]

@@ -17,11 +17,11 @@ from postgres_harness import PostgresHarness, SharedPostgresHarness
 from perdure import App, Task
 from perdure.cli.commands import run_command
 from perdure.cli.inspection.postgres_diagnosis import SchemaFacts, judged_schema, measured_schema, outdated
-from perdure.cli.inspection.row_counts import SchemaSize, TableSize
 from perdure.cli.inspection.sqlite_diagnosis import Diagnosis
+from perdure.cli.inspection.stats import SchemaSize, TableSize
 from perdure.stores.postgres.reader import read_postgres
 from perdure.stores.postgres.schema import in_schema
-from perdure.testing.conformance.copying_cases import fill
+from perdure.testing.conformance.optional_operation_cases import fill
 
 NOW_MS = 10_000_000
 

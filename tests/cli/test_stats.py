@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from perdure.cli.commands import run_command
-from perdure.cli.inspection.row_counts import LEAST_GAIN_BYTES, PAGE, Counts, FileSize, count
-from perdure.cli.inspection.stats import lines_of
+from perdure.cli.inspection.stats import LEAST_GAIN_BYTES, PAGE, Counts, FileSize, count, lines_of
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.reader import read_from_outside
 from perdure.testing.conformance.assertions import value

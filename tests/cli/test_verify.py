@@ -13,8 +13,7 @@ import attrs
 import pytest
 
 from perdure.cli.commands import run_command
-from perdure.cli.inspection.report import CheckReport, Topic, silent
-from perdure.cli.inspection.row_scan import ShowProgress
+from perdure.cli.inspection.findings import CheckReport, ShowProgress, Topic, silent
 from perdure.cli.inspection.verify import SOUND, verify_file
 from perdure.stores.contract import Store
 from perdure.stores.sqlite import open_sqlite

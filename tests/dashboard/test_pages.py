@@ -13,8 +13,7 @@ from visitor import OWN, SECRETS, TOKENS, fields_of, path_of, signed_in, visit
 
 from perdure.cli.commands import command_line
 from perdure.dashboard.actions import BULK
-from perdure.dashboard.components import still_counting
-from perdure.dashboard.frame import Links
+from perdure.dashboard.page import Links, still_counting
 from perdure.server.dashboard_pages import whole
 from perdure.server.listening import CLOSING
 from perdure.values.address import Address

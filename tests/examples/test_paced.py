@@ -7,7 +7,7 @@ from returns.future import FutureResult
 from world import World, on_each_store
 
 from perdure import App
-from perdure.cli.demo.paced_jobs import Pace, at_pace
+from perdure.cli.demo.schedule import Pace, at_pace
 from perdure.examples.mail import MailBounced
 from perdure.examples.order_processor import Order, OrderPlaced, Patience, order_processor
 from perdure.examples.token_refresher import token_refresher

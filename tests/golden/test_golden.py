@@ -20,8 +20,7 @@ from world import Outside, World, play
 from write_golden import HERE, played
 
 from perdure.cli.inspection.check import RowCheck
-from perdure.cli.inspection.report import CheckReport, Topic, silent
-from perdure.cli.inspection.row_scan import scan
+from perdure.cli.inspection.findings import CheckReport, Topic, scan, silent
 from perdure.cli.stored_rows import SqliteRows
 from perdure.codecs import Codec
 from perdure.jobs.plan import ANSWERS

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from perdure.telemetry.prometheus.catalogue import METRICS, Metric
+from perdure.telemetry.prometheus.metrics import METRICS, Metric
 
 DOCS = Path(__file__).parents[2] / "docs"
 ALERTS = DOCS / "how-to/prometheus/alerts.yml"

@@ -21,7 +21,7 @@ from perdure.stores.memory.opening import Opening
 from perdure.stores.memory.tables import Tables
 from perdure.stores.values import Capabilities, Query
 from perdure.testing.conformance.assertions import answer
-from perdure.testing.conformance.case import OPERATIONS
+from perdure.testing.conformance.harness import OPERATIONS
 from perdure.values.errors import StoreLocked
 
 WRITES = ("commit", "redrive", "prune")

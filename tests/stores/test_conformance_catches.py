@@ -23,8 +23,8 @@ from perdure.testing.conformance import (
     check_store,
 )
 from perdure.testing.conformance.assertions import answer
-from perdure.testing.conformance.case import OPERATIONS
 from perdure.testing.conformance.differential import take_steps
+from perdure.testing.conformance.harness import OPERATIONS
 from perdure.testing.conformance.histories import PLACES, CommitStep, ConcurrentStep
 from perdure.testing.conformance.requirements import ATOMIC, CONCURRENT, FAILURES_ARE_VALUES
 from perdure.testing.conformance.sample_values import instance

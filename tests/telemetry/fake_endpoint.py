@@ -15,7 +15,7 @@ from perdure import Do, Task, TaskContext, program
 from perdure.stores.values import LoggedEvent
 from perdure.telemetry.tracker import Tracker, TrackerOptions, tracker
 from perdure.telemetry.tracker.batches import NoResponse, Response
-from perdure.telemetry.tracker.endpoint import Post
+from perdure.telemetry.tracker.exporter import Post
 
 SCRIPTED = ("200", "lost", "reset", "hang", "500", "503 7", "429 junk", "408", "404", "301", "bug")
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.telemetry.opentelemetry.metrics import INSTRUMENTS, LOST_LEASES, metric_values
+from perdure.telemetry.opentelemetry.signals import INSTRUMENTS, LOST_LEASES, metric_values
 from perdure.values.event import EVENT_TYPES, JobFailed
 from perdure.values.failure import FailureRecord
 from perdure.values.live_event import LIVE_EVENT_TYPES, EngineOverloaded, RequestEnded

@@ -31,9 +31,8 @@ from perdure.stores.contract import Store
 from perdure.stores.memory import MemoryBackend
 from perdure.stores.url import open_store
 from perdure.telemetry.prometheus import prometheus
-from perdure.telemetry.prometheus.catalogue import METRICS
+from perdure.telemetry.prometheus.metrics import LIMIT_MS, METRICS
 from perdure.telemetry.prometheus.page import OPENMETRICS
-from perdure.telemetry.prometheus.readings import LIMIT_MS
 from perdure.values.errors import DefinitionError, EngineClosed, MetricsDisabled, StoreUnavailable
 from perdure.values.listings import StatusCount, StoreCounts
 

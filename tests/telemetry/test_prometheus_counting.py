@@ -17,10 +17,20 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from perdure.engine.sinks import InFlight, SinkLag
 from perdure.stores.values import Health
 from perdure.telemetry.prometheus import prometheus
-from perdure.telemetry.prometheus.catalogue import COUNTED, LEAVINGS, METRICS, READ, JobLabels, KnownJobs
-from perdure.telemetry.prometheus.counting import Counting, Histogram, Tally
+from perdure.telemetry.prometheus.metrics import (
+    COUNTED,
+    LEAVINGS,
+    METRICS,
+    READ,
+    Counting,
+    Histogram,
+    JobLabels,
+    KnownJobs,
+    Readings,
+    Tally,
+    samples,
+)
 from perdure.telemetry.prometheus.page import families, preferred
-from perdure.telemetry.prometheus.readings import Readings, samples
 from perdure.values.errors import DefinitionError
 from perdure.values.event import EVENT_TYPES, JobExecuted, JobFailed, JobLeft
 from perdure.values.failure import FailureRecord

@@ -14,7 +14,7 @@ from fake_endpoint import job
 from perdure import App
 from perdure.telemetry.tracker import Tracker, TrackerOptions, tracker
 from perdure.telemetry.tracker.batches import Response
-from perdure.telemetry.tracker.endpoint import Post
+from perdure.telemetry.tracker.exporter import Post
 from perdure.testing.cluster import Cluster, ClusterEngine
 
 

@@ -19,8 +19,16 @@ from perdure.examples.order_processor import Delivered, OrderPlaced, PaymentRece
 from perdure.examples.token_refresher import TokenState, token_refresher
 from perdure.programs import sleep
 from perdure.testing import Crash, Fail, Fault, Raise, WorkerDied, World
-from perdure.testing.coverage import CoverageObserver, JobCoverage, ObservedTransition, as_mermaid, as_text, merged
-from perdure.testing.coverage.job_coverage import DEFECTS, FAULTS
+from perdure.testing.coverage import (
+    DEFECTS,
+    FAULTS,
+    CoverageObserver,
+    JobCoverage,
+    ObservedTransition,
+    as_mermaid,
+    as_text,
+    merged,
+)
 from perdure.values.errors import OutcomeUnknown
 from perdure.values.failure import Defect
 

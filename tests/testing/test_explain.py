@@ -28,7 +28,7 @@ from perdure.programs import PASS, Do, asks, gather, program, sleep, succeed
 from perdure.runtime.simulated import Simulation
 from perdure.stores.memory import memory_store
 from perdure.testing import explain, hook_context
-from perdure.testing.simulation.hook_context import START
+from perdure.testing.hooks import START
 from perdure.values.answer import Sent
 from perdure.values.errors import DefinitionError, InvalidInput, Rejected, RunTimeout
 from perdure.values.message import Message

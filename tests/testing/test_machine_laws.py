@@ -19,9 +19,8 @@ from perdure.runtime.record import Runtime
 from perdure.stores.contract import Store
 from perdure.stores.memory import MemoryBackend
 from perdure.testing import Crash, InvariantViolated, JobMachine
+from perdure.testing.job_laws import DrawnRequest, InvariantMonitor, Law, SentRequest
 from perdure.testing.machine import Model
-from perdure.testing.machine.model import DrawnRequest, SentRequest
-from perdure.testing.machine.monitor import InvariantMonitor, Law
 from perdure.testing.world import TraceEvent
 from perdure.testing.world.trace import MessagesRead, TransitionCommitted
 from perdure.values.address import Address

@@ -39,7 +39,7 @@ from perdure.testing import (
     WorkerDied,
     World,
 )
-from perdure.testing.machine.job_machine import laws_in_source
+from perdure.testing.machine import laws_in_source
 from perdure.testing.world.recording import MAX_RECORDED_LINES
 from perdure.testing.world.source_code import source_of, written
 from perdure.testing.world.world import WORLD_WATCHERS

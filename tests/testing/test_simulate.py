@@ -47,7 +47,7 @@ from perdure.testing import (
     hook_context,
     simulate,
 )
-from perdure.testing.simulation.simulated_run import difference
+from perdure.testing.simulated_run import difference
 from perdure.values.errors import InvalidInput, RunTimeout
 from perdure.values.retry import Backoff, Retry
 

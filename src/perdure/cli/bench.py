@@ -19,9 +19,8 @@ from returns.result import Result, Success
 
 from perdure.app import App
 from perdure.cli.options import JsonOption
-from perdure.cli.output import write_json
+from perdure.cli.output import line_on_stderr, write_json
 from perdure.cli.process import ExitCode, UsageError, write_lines
-from perdure.cli.progress import line_on_stderr
 from perdure.jobs.context import Decision
 from perdure.kinds.task import Task
 from perdure.values.errors import StoreError

@@ -1,4 +1,4 @@
-"""The commands by name. To add one, write a module for it and add a line here."""
+"""The commands by name. To add one, write a function for it and add a line here."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
         READING,
     ),
     "explain": LazyCommand(
-        "instances.explain:explain",
+        "instances.requests:explain",
         "Show the effect of a request without applying it: changes of the instance, messages, events, the answer.",
         READING,
     ),
@@ -121,7 +121,7 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
         READING,
     ),
     "pool": LazyCommand(
-        "pool:pool",
+        "engine:pool",
         "Show the progress of a worker pool: how many items wait, run, are done and dead, and how many end a second.",
         READING,
     ),
@@ -242,12 +242,12 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
         STORES,
     ),
     "migrate": LazyCommand(
-        "migration:migrate",
+        "maintenance:migrate",
         "Create the tables of a PostgreSQL store, or bring them to the version of this code.",
         STORES,
     ),
     "copy": LazyCommand(
-        "migration:copy",
+        "maintenance:copy",
         "Copy a store into another one, of any kind, and compare every row. Stop the engines first.",
         STORES,
     ),

@@ -12,9 +12,8 @@ from cyclopts import Parameter, Token
 from perdure.cli.instances.presentation import error_text, instant
 from perdure.cli.instances.selection import MAX_PAGE, address_of, paged, pages
 from perdure.cli.options import CONFIRM_FIRST, ConfirmOptions, JsonOption, is_confirmed
-from perdure.cli.output import Table, write_json, write_table
+from perdure.cli.output import Table, progress_bar, write_json, write_table
 from perdure.cli.process import ExitCode, UsageError, write_lines
-from perdure.cli.progress import progress_bar
 from perdure.cli.target.opening import UNSET, TargetOptions, open_target
 from perdure.cli.target.target import Target
 from perdure.kinds.worker_pool import WorkerPool

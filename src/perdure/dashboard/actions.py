@@ -13,8 +13,7 @@ import attrs
 import htpy as h
 import orjson
 
-from perdure.dashboard.components import clock, code, count, form_to, hidden, instance_link, panel, table
-from perdure.dashboard.frame import Frame, Page
+from perdure.dashboard.page import Frame, Page, clock, code, count, form_to, hidden, instance_link, panel, table
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import CommandSpec, TriggerOptions
 from perdure.values.address import Address

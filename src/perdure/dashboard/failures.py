@@ -8,7 +8,9 @@ from typing import Final
 import attrs
 import htpy as h
 
-from perdure.dashboard.components import (
+from perdure.dashboard.page import (
+    Frame,
+    Page,
     code,
     count,
     form_to,
@@ -21,7 +23,6 @@ from perdure.dashboard.components import (
     select_all,
     table,
 )
-from perdure.dashboard.frame import Frame, Page
 from perdure.dashboard.timeline import failure, indented
 from perdure.values.listings import Listed
 from perdure.values.message import StoredMessage

@@ -10,7 +10,10 @@ import attrs
 import htpy as h
 
 from perdure.dashboard.actions import Action, permitted
-from perdure.dashboard.components import (
+from perdure.dashboard.failures import reason_of
+from perdure.dashboard.page import (
+    Frame,
+    Page,
     clock,
     code,
     count,
@@ -25,8 +28,6 @@ from perdure.dashboard.components import (
     status,
     table,
 )
-from perdure.dashboard.failures import reason_of
-from perdure.dashboard.frame import Frame, Page
 from perdure.dashboard.timeline import Attempt, attempts_in, event_row, failure
 from perdure.jobs.display import DisplayField, report_status
 from perdure.kinds.workflow.journal import CHILD

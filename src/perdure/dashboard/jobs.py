@@ -9,7 +9,9 @@ from typing import Final, Literal, TypeAlias
 import attrs
 import htpy as h
 
-from perdure.dashboard.components import (
+from perdure.dashboard.page import (
+    Frame,
+    Page,
     clock,
     fields,
     form_to,
@@ -22,7 +24,6 @@ from perdure.dashboard.components import (
     still_counting,
     table,
 )
-from perdure.dashboard.frame import Frame, Page
 from perdure.jobs.display import DisplayField
 from perdure.values.listings import ListedStatus
 from perdure.values.status import Hold

@@ -8,7 +8,9 @@ from typing import Final
 import attrs
 import htpy as h
 
-from perdure.dashboard.components import (
+from perdure.dashboard.page import (
+    Frame,
+    Page,
     Series,
     bars,
     count,
@@ -25,7 +27,6 @@ from perdure.dashboard.components import (
     still_counting,
     table,
 )
-from perdure.dashboard.frame import Frame, Page
 from perdure.engine.sinks import InFlight
 from perdure.stores.values import Health
 from perdure.telemetry.activity import Minute, RecentFailure

@@ -9,8 +9,7 @@ import attrs
 import htpy as h
 import orjson
 
-from perdure.dashboard.components import clock, code, error_line, link_text, moment, span_text
-from perdure.dashboard.frame import Frame
+from perdure.dashboard.page import Frame, clock, code, error_line, link_text, moment, span_text
 from perdure.stores.values import LoggedEvent, UnreadEvent
 from perdure.values.event import DebounceFlushed, Event, JobExecuted, JobFailed, JobRecovered, JobRetryExhausted
 from perdure.values.failure import FailureRecord

@@ -25,7 +25,7 @@ except ModuleNotFoundError as error:
 from perdure.app import App, OpenApp
 from perdure.client.client import Client, gateway_of
 from perdure.client.local_gateway import LocalGateway, acting_for, engine_of
-from perdure.dashboard.frame import PAGES
+from perdure.dashboard.page import PAGES
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.runtime.record import Runtime
 from perdure.server.access import Access, Caller

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from perdure.dashboard.frame import PAGES
+from perdure.dashboard.page import PAGES
 from perdure.server.access import UNCHECKED, Access, Caller, Headers, identify, local_caller, owner_caller
 from perdure.server.tokens import ClientToken, Tokens
 from perdure.values.errors import AccessDenied

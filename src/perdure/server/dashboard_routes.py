@@ -34,11 +34,9 @@ from perdure.dashboard.actions import (
     confirm_page,
     outcomes_page,
 )
-from perdure.dashboard.components import iso
 from perdure.dashboard.failures import redrive_page
-from perdure.dashboard.frame import PAGES
 from perdure.dashboard.jobs import hold_page
-from perdure.dashboard.layout import content, login_page
+from perdure.dashboard.page import PAGES, content, iso, login_page
 from perdure.jobs.call import result_of
 from perdure.runtime.record import Runtime
 from perdure.server.access import Access

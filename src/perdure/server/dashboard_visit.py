@@ -12,8 +12,7 @@ import attrs
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from perdure.dashboard.frame import PAGES, Frame, Links, Page
-from perdure.dashboard.layout import again_page, bare, document, refused_page
+from perdure.dashboard.page import PAGES, Frame, Links, Page, again_page, bare, document, refused_page
 from perdure.server.access import Caller
 from perdure.server.dashboard_access import ANONYMOUS, Sessions, cookie_in, foreign
 from perdure.server.guard import CALLER

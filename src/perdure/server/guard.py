@@ -10,7 +10,7 @@ from typing import Any, Final, Self, TypeAlias
 
 import attrs
 
-from perdure.dashboard.frame import PAGES
+from perdure.dashboard.page import PAGES
 from perdure.runtime.record import LogRecord, Runtime
 from perdure.server.access import Access, Caller, identify
 from perdure.server.admission import UNBOUNDED, Bulkhead, Rates, client_key

@@ -9,21 +9,13 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError(_missing, name=error.name) from error
 
 from perdure.jobs.draft import HookBug
-from perdure.testing.explanation import explain
 from perdure.testing.fault import Crash, Delay, Fail, Fault, Faults, Hang, Raise, TwoFaults
+from perdure.testing.fault_exploration import RedeliveryResult, assert_atomic, every_fault, faults, run_with_redelivery
 from perdure.testing.fixtures import Worlds
+from perdure.testing.hooks import HookContext, explain, hook_context
 from perdure.testing.machine import InstanceView, InvariantViolated, JobLaws, JobMachine, Model
 from perdure.testing.migration import MigrationLosesData, check_migrations
-from perdure.testing.simulation.fake_services import FakeServices, NoAnswer, fake_services
-from perdure.testing.simulation.fault_exploration import (
-    RedeliveryResult,
-    assert_atomic,
-    every_fault,
-    faults,
-    run_with_redelivery,
-)
-from perdure.testing.simulation.hook_context import HookContext, hook_context
-from perdure.testing.simulation.simulated_run import (
+from perdure.testing.simulated_run import (
     Changes,
     ContextStep,
     EffectStep,
@@ -37,7 +29,7 @@ from perdure.testing.simulation.simulated_run import (
     Step,
     TimeoutStep,
 )
-from perdure.testing.simulation.simulator import simulate
+from perdure.testing.simulator import FakeServices, NoAnswer, fake_services, simulate
 from perdure.testing.typed import NoSample, examples_of, from_type
 from perdure.testing.world import (
     START,

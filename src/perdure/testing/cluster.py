@@ -28,7 +28,6 @@ from perdure.stores.memory import SharedMemoryBackend
 from perdure.stores.values import Query
 from perdure.testing.fault import Fault
 from perdure.testing.world.boundary import Boundary, PendingFault, Requests, perform_behind, store_behind
-from perdure.testing.world.pending_call import PATIENCE
 from perdure.testing.world.trace import (
     EffectCall,
     EffectPerformed,
@@ -38,6 +37,7 @@ from perdure.testing.world.trace import (
     WorkerOpened,
     format_trace,
 )
+from perdure.testing.world.world import PATIENCE
 from perdure.values.errors import EnsureFailed, StoreError
 from perdure.values.instance import Instance
 from perdure.values.times import Duration, duration_ms

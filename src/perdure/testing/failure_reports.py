@@ -17,8 +17,8 @@ from returns.io import IOFailure, IOSuccess
 from returns.result import Failure, Success
 
 from perdure.programs.container import result_inside
-from perdure.testing.simulation.simulated_run import Simulated
-from perdure.testing.simulation.simulated_run import difference as runs_part
+from perdure.testing.simulated_run import Simulated
+from perdure.testing.simulated_run import difference as runs_part
 
 _CONTAINERS = (Success, Failure)
 

@@ -30,9 +30,8 @@ from perdure.jobs.explanation import Asked, Explained
 from perdure.jobs.step import NextStep
 from perdure.programs import ServiceCall
 from perdure.stores.snapshots import read_journals, read_snapshots
-from perdure.testing.explanation import explain
-from perdure.testing.simulation.fake_services import Answers, Failures, FakeServices
-from perdure.testing.simulation.hook_context import START
+from perdure.testing.hooks import START, explain
+from perdure.testing.simulator import Answers, Failures, FakeServices
 from perdure.testing.typed import from_type
 from perdure.values.errors import InvalidInput, PerdureError
 from perdure.values.excerpt import fields_in_line, size_only

@@ -26,9 +26,9 @@ from returns.result import Success
 
 from perdure.programs import Do, Program, Raised, bracket, effect, fail, halt, lift, program, sleep, succeed
 from perdure.testing.fault import NO_FAULTS, Crash, Faults
-from perdure.testing.simulation.fault_exploration import every_fault
-from perdure.testing.simulation.simulated_run import AnySimulated
-from perdure.testing.simulation.simulator import simulate
+from perdure.testing.fault_exploration import every_fault
+from perdure.testing.simulated_run import AnySimulated
+from perdure.testing.simulator import simulate
 from perdure.values.errors import InvalidInput, RunTimeout
 
 __all__ = [

@@ -38,7 +38,7 @@ from perdure.testing import (
     simulate,
     to_ms,
 )
-from perdure.testing.machine.job_machine import JobTestCase
+from perdure.testing.machine import JobTestCase
 from perdure.values.instance import Instance
 
 

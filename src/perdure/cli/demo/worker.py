@@ -21,7 +21,6 @@ import attrs
 from returns.result import Failure, Success
 
 from perdure.app import App
-from perdure.cli.demo.paced_jobs import PacedJobs, at_pace
 from perdure.cli.demo.protocol import (
     ANSWERS,
     COMMANDS,
@@ -41,7 +40,7 @@ from perdure.cli.demo.protocol import (
     Stop,
     Unsettled,
 )
-from perdure.cli.demo.schedule import CUSTOMERS, Timing, receipts
+from perdure.cli.demo.schedule import CUSTOMERS, PacedJobs, Timing, at_pace, receipts
 from perdure.cli.demo.services import DemoServices, open_services
 from perdure.client.calls import attempt
 from perdure.client.client import Client, gateway_of

@@ -16,8 +16,8 @@ import attrs
 
 from perdure.cli.inspection import postgres_diagnosis, sqlite_diagnosis
 from perdure.cli.inspection.postgres_diagnosis import measured_schema
-from perdure.cli.inspection.row_counts import count
 from perdure.cli.inspection.sqlite_diagnosis import Diagnosis, kept_counts, measured, saved_counts, socket_of
+from perdure.cli.inspection.stats import count
 from perdure.cli.instances.selection import MAX_PAGE
 from perdure.cli.options import JsonOption
 from perdure.cli.output import write_json, write_styled_lines

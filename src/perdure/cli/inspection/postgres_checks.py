@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from perdure.cli.inspection.report import Finding, Topic
+from perdure.cli.inspection.findings import Finding, Topic
 from perdure.stores.postgres.schema import migrations
 from perdure.stores.sqlite.reader import MAX_FINDINGS
 

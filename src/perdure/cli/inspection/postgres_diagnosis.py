@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from perdure.cli.inspection.row_counts import SchemaSize, table_sizes
 from perdure.cli.inspection.sqlite_diagnosis import OVERDUE_MS, Diagnosis, left_instances, left_messages, waiting
+from perdure.cli.inspection.stats import SchemaSize, table_sizes
 from perdure.stores.postgres.schema import migrations
 from perdure.stores.postgres.settings import Ownership
 from perdure.values.times import format_duration

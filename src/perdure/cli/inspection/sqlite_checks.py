@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 
-from perdure.cli.inspection.report import Finding, Topic
+from perdure.cli.inspection.findings import Finding, Topic
 from perdure.stores.sqlite.reader import MAX_FINDINGS, Reader
 from perdure.stores.sqlite.schema import migrations
 

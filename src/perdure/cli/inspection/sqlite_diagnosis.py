@@ -16,7 +16,7 @@ from typing import Final, Literal, TypeAlias, cast
 
 import attrs
 
-from perdure.cli.inspection.row_counts import Counts, FileSize, count
+from perdure.cli.inspection.stats import Counts, FileSize, count
 from perdure.cli.output import MIB, size_text
 from perdure.stores.sqlite.counters import saved
 from perdure.stores.sqlite.files import exposed_files, owner_socket

@@ -11,13 +11,21 @@ import orjson
 from cyclopts import Parameter
 
 from perdure.cli import stored_rows
-from perdure.cli.inspection import postgres_checks, row_scan, sqlite_checks
-from perdure.cli.inspection.report import CheckReport, Finding, Progress, Topic, finding_at, json_of, lines_of
-from perdure.cli.inspection.row_scan import ShowProgress, scan
+from perdure.cli.inspection import findings, postgres_checks, sqlite_checks
+from perdure.cli.inspection.findings import (
+    CheckReport,
+    Finding,
+    Progress,
+    ShowProgress,
+    Topic,
+    finding_at,
+    json_of,
+    lines_of,
+    scan,
+)
 from perdure.cli.options import StoreOption
-from perdure.cli.output import MIB
+from perdure.cli.output import MIB, line_on_stderr
 from perdure.cli.process import ExitCode, UsageError, write_lines
-from perdure.cli.progress import line_on_stderr
 from perdure.cli.stored_rows import PostgresRows, RememberedAnswer, RowReader, SqliteRows, StoredInstance
 from perdure.stores.postgres import check_driver
 from perdure.stores.postgres.settings import is_postgres, settings_of, shown_url
@@ -38,7 +46,7 @@ class RowIntegrity:
 
     def instance(self, row: StoredInstance, /) -> Iterator[Finding]:
         """Return the findings about an instance."""
-        yield from row_scan.check_instance(row)
+        yield from findings.check_instance(row)
         found = row.instance
         if isinstance(found, StoreCorrupt):
             return
@@ -49,14 +57,14 @@ class RowIntegrity:
 
     def message(self, row: StoredMessage | StoreCorrupt, topic: Topic, /) -> Iterator[Finding]:
         """Return the findings about a message or a dead letter."""
-        yield from row_scan.check_message(row)
+        yield from findings.check_message(row)
         if not isinstance(row, StoreCorrupt) and not _is_json(row.message.payload):
             reason, example = "its payload is not JSON", f"message {row.message_id} to {row.message.target}"
             yield Finding(topic=Topic.DAMAGED, job="messages", reason=reason, example=example)
 
     def answer(self, row: RememberedAnswer, /) -> Iterator[Finding]:
         """Return the findings about the answer of an idempotency key."""
-        yield from row_scan.check_answer(row)
+        yield from findings.check_answer(row)
         if not isinstance(row.address, StoreCorrupt) and not _is_json(row.answer):
             reason = f"the answer of key {row.key!r} is not JSON"
             yield finding_at(Topic.DAMAGED, row.address, reason)

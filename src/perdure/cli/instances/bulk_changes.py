@@ -17,9 +17,8 @@ from cyclopts import Parameter
 from perdure.cli.instances.presentation import answer_lines, code_of_answer, instant
 from perdure.cli.instances.selection import ALL, EveryOption, FilterOptions, selected
 from perdure.cli.options import CONFIRM_FIRST, ConfirmOptions, JsonOption, is_confirmed
-from perdure.cli.output import write_json
+from perdure.cli.output import progress_bar, write_json
 from perdure.cli.process import ExitCode, code_of, write_lines
-from perdure.cli.progress import progress_bar
 from perdure.cli.target.opening import UNSET, TargetOptions, open_target
 from perdure.cli.target.target import InstanceRequest, Target
 from perdure.values.address import Address, Job

@@ -49,8 +49,7 @@ class OpenTelemetry:
     @asynccontextmanager
     async def _open(self, engine: EngineView) -> AsyncGenerator[OpenSink]:
         try:
-            from perdure.telemetry.opentelemetry.metrics import metrics  # noqa: PLC0415 - of the extra
-            from perdure.telemetry.opentelemetry.spans import spans  # noqa: PLC0415 - as above
+            from perdure.telemetry.opentelemetry.signals import metrics, spans  # noqa: PLC0415 - of the extra
         except ModuleNotFoundError as error:
             raise DefinitionError("opentelemetry", error, MISSING_EXTRA) from error
         yield OpenSink(on_event=metrics(self.meter_provider, engine.in_flight), tracing=spans(self.tracer_provider))
@@ -78,7 +77,7 @@ def current_trace() -> str | None:
         DefinitionError: the extra ``opentelemetry`` is not installed.
     """
     try:
-        from perdure.telemetry.opentelemetry.spans import current  # noqa: PLC0415 - of the extra
+        from perdure.telemetry.opentelemetry.signals import current  # noqa: PLC0415 - of the extra
     except ModuleNotFoundError as error:
         raise DefinitionError("current_trace", error, MISSING_EXTRA) from error
     return current()

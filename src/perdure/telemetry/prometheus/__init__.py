@@ -17,9 +17,7 @@ import attrs
 from perdure.engine.sinks import EngineView, OpenSink
 from perdure.runtime.record import SpawnedTask
 from perdure.runtime.tasks import ended
-from perdure.telemetry.prometheus.catalogue import KnownJobs
-from perdure.telemetry.prometheus.counting import DURATIONS_S, Counting, Tally
-from perdure.telemetry.prometheus.readings import EngineReader
+from perdure.telemetry.prometheus.metrics import DURATIONS_S, Counting, EngineReader, KnownJobs, Tally
 from perdure.values.errors import DefinitionError
 
 if TYPE_CHECKING:

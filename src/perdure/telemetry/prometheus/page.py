@@ -19,9 +19,16 @@ from prometheus_client.metrics_core import Metric as Family
 from perdure.engine.sinks import Exposition
 from perdure.runtime.record import Runtime, SpawnedTask
 from perdure.runtime.tasks import ended
-from perdure.telemetry.prometheus.catalogue import READ, KnownJobs, Metric
-from perdure.telemetry.prometheus.counting import Histogram, Tally
-from perdure.telemetry.prometheus.readings import EngineReader, Readings, samples
+from perdure.telemetry.prometheus.metrics import (
+    READ,
+    EngineReader,
+    Histogram,
+    KnownJobs,
+    Metric,
+    Readings,
+    Tally,
+    samples,
+)
 from perdure.values.errors import EngineClosed
 
 Buckets: TypeAlias = list[tuple[str, float]]

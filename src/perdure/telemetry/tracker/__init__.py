@@ -11,8 +11,7 @@ import attrs
 
 from perdure.engine.sinks import EngineView, OpenSink
 from perdure.runtime.record import SpawnedTask
-from perdure.telemetry.tracker.endpoint import Connect, Endpoint, Post, Retries, http_post
-from perdure.telemetry.tracker.exporter import Exporter, Position
+from perdure.telemetry.tracker.exporter import Connect, Endpoint, Exporter, Position, Post, Retries, http_post
 from perdure.telemetry.tracker.options import (
     MAX_BATCH,
     MAX_BODY_BYTES,

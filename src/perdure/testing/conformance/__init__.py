@@ -21,8 +21,8 @@ With pytest, one test for each requirement::
 """
 
 from perdure.testing.conformance.assertions import Requirement, RequirementViolated
-from perdure.testing.conformance.case import Case
 from perdure.testing.conformance.harness import (
+    Case,
     ClockedHarness,
     CopyableHarness,
     CorruptibleHarness,

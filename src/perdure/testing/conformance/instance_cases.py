@@ -10,7 +10,7 @@ import attrs
 from perdure.stores.contract import Store
 from perdure.stores.values import DuePosition, Query, Retention
 from perdure.testing.conformance.assertions import failure, holds, same, value
-from perdure.testing.conformance.case import Case, in_store
+from perdure.testing.conformance.harness import Case, in_store
 from perdure.testing.conformance.requirements import (
     CLAIMED,
     COMPARES_FENCE,

@@ -14,7 +14,7 @@ from returns.result import Success
 from perdure.stores.contract import Sharing, Store
 from perdure.stores.shares import BUCKETS, NOTHING, Members, Share, bucket_of
 from perdure.testing.conformance.assertions import answer, failure, holds, same, value
-from perdure.testing.conformance.case import Case, in_harness
+from perdure.testing.conformance.harness import Case, in_harness
 from perdure.testing.conformance.requirements import (
     ABANDONED,
     CLOSE_LEAVES,

@@ -11,21 +11,22 @@ import attrs
 
 from perdure.stores.values import Capabilities
 from perdure.testing.conformance.assertions import RequirementViolated
-from perdure.testing.conformance.case import Case, NotApplicable
-from perdure.testing.conformance.concurrency_cases import CANCELLATION_CASES, CONCURRENCY_CASES
-from perdure.testing.conformance.copying_cases import COPYING_CASES
-from perdure.testing.conformance.crash_cases import KILL_CASES, UNCOMMITTED_READ_CASES
 from perdure.testing.conformance.differential import killable, take_steps
-from perdure.testing.conformance.event_log_cases import CURSOR_CASES, EVENT_LOG_CASES
-from perdure.testing.conformance.harness import NewHarness, StoreHarness, opened
+from perdure.testing.conformance.harness import Case, NewHarness, NotApplicable, StoreHarness, opened
 from perdure.testing.conformance.histories import History, search, steps
 from perdure.testing.conformance.histories import kills as histories_with_kills
-from perdure.testing.conformance.hostile_data_cases import PAGE_CASES, TEXT_CASES
 from perdure.testing.conformance.instance_cases import INSTANCE_CASES, KEY_CASES
-from perdure.testing.conformance.lifecycle_cases import CORRUPTION_CASES, LIFECYCLE_CASES, OWNERSHIP_CASES
-from perdure.testing.conformance.message_cases import MESSAGE_CASES
-from perdure.testing.conformance.optional_operation_cases import HOLD_CASES, JOURNAL_CASES, QUEUE_CASES
+from perdure.testing.conformance.lifecycle_cases import (
+    CORRUPTION_CASES,
+    KILL_CASES,
+    LIFECYCLE_CASES,
+    OWNERSHIP_CASES,
+    UNCOMMITTED_READ_CASES,
+)
+from perdure.testing.conformance.message_and_event_cases import CURSOR_CASES, EVENT_LOG_CASES, MESSAGE_CASES
+from perdure.testing.conformance.optional_operation_cases import COPYING_CASES, HOLD_CASES, JOURNAL_CASES, QUEUE_CASES
 from perdure.testing.conformance.sharing_cases import MEMBERSHIP_CASES, SHARE_CASES, TAKEOVER_CASES
+from perdure.testing.conformance.stress_cases import CANCELLATION_CASES, CONCURRENCY_CASES, PAGE_CASES, TEXT_CASES
 
 
 @attrs.frozen

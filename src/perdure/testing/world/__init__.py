@@ -11,9 +11,8 @@ from perdure.testing.world.errors import (
     WorkerDied,
     WorkerRunning,
 )
-from perdure.testing.world.pending_call import PendingCall
 from perdure.testing.world.trace import UNANSWERED, EffectCall, TraceDetail, TraceEvent
-from perdure.testing.world.world import World
+from perdure.testing.world.world import PendingCall, World
 
 __all__ = [
     "START",

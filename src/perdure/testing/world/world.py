@@ -6,8 +6,9 @@ import os
 from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar
 
+import attrs
 from returns.future import FutureResult
 from returns.result import Failure, Success
 
@@ -17,15 +18,14 @@ from perdure.client.client import Client
 from perdure.jobs.call import Call
 from perdure.jobs.definition import AnyDefinition, Definition
 from perdure.programs.future import awaited
-from perdure.runtime.record import LogRecord
+from perdure.runtime.record import LogRecord, SpawnedTask
 from perdure.stores.contract import Store
 from perdure.stores.values import LoggedEvent, Query
 from perdure.testing.fault import Fault
 from perdure.testing.world.backend import Opener, backend_of
 from perdure.testing.world.boundary import Interleaving, PendingFault, Requests, crossing_of
 from perdure.testing.world.clock import Clock
-from perdure.testing.world.errors import NotAtRest, NoWorker, UnexpectedSuccess
-from perdure.testing.world.pending_call import PATIENCE, PendingCall
+from perdure.testing.world.errors import NotAtRest, NoWorker, UnansweredCall, UnexpectedSuccess
 from perdure.testing.world.recording import (
     RecordedCall,
     Reproduction,
@@ -40,10 +40,87 @@ from perdure.testing.world.worker import AtEnd, CurrentGateway, Worker, Workers,
 from perdure.values.event import Event
 from perdure.values.instance import Instance
 from perdure.values.message import StoredMessage
-from perdure.values.times import Duration, duration_ms
+from perdure.values.times import Duration, duration_ms, format_duration
 
 A = TypeVar("A")
 E = TypeVar("E", bound=Exception)
+
+PATIENCE: Final[Duration] = "2 days"
+"""How far the virtual clock may move before a call must have returned."""
+
+
+@attrs.frozen
+class PendingCall(Generic[A, E]):
+    """A call that `World.start` made: it continues whenever the world runs.
+
+    Attributes:
+        task: the caller's task; it ends with the result. Cancelling it cancels the caller.
+    """
+
+    task: SpawnedTask[Success[A] | Failure[E]]
+    _worker: Worker
+    _line: RecordedCall
+    _script: Reproduction
+
+    @property
+    def is_answered(self) -> bool:
+        """Return whether the call has returned."""
+        return self.task.done()
+
+    def result(self, *, patience: Duration = PATIENCE) -> Success[A] | Failure[E]:
+        """Wait for the result, as a ``Success`` or a ``Failure``.
+
+        Args:
+            patience: how far the virtual clock may move meanwhile.
+
+        Raises:
+            WorkerDied: the worker died first.
+            UnansweredCall: the call did not return in that time.
+        """
+        return self.ended(self._script.did_with(self._line, "result"), patience=patience)
+
+    def answer(self, *, patience: Duration = PATIENCE) -> A:
+        """Wait for the result and return its value.
+
+        Args:
+            patience: how far the virtual clock may move meanwhile.
+
+        Raises:
+            E: the error of the call.
+            WorkerDied: the worker died first.
+            UnansweredCall: the call did not return in that time.
+        """
+        match self.ended(self._script.did_with(self._line, "answer"), patience=patience):
+            case Success(answer):
+                return answer
+            case Failure(error):
+                raise error
+
+    def give_up(self) -> None:
+        """Cancel the caller: a request that is still queued is withdrawn.
+
+        Raises:
+            WorkerDied: the worker died of it.
+        """
+        line = self._script.did_with(self._line, "give_up")
+        self.task.cancel()
+        with recording_death(line):
+            self._worker.settle()
+
+    def ended(self, line: RecordedCall, *, patience: Duration = PATIENCE) -> Success[A] | Failure[E]:
+        """Wait for the result, and record in the reproduction how the call ended; otherwise as `result`."""
+        patience_ms = duration_ms(patience, what="patience of a call", minimum_ms=0)
+        with recording_death(line):
+            answered = self._worker.wait_for(self.task.done, patience_ms)
+        if not answered:
+            raise UnansweredCall(format_duration(patience_ms), self._worker.simulation.blocked)
+        self._worker.settle_quietly()
+        result = self.task.result()
+        if not isinstance(result, Success):
+            line.ended = "failed"
+        return result
+
+
 H = TypeVar("H")
 R = TypeVar("R")
 

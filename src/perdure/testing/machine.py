@@ -1,7 +1,7 @@
-"""``JobMachine``: a Hypothesis state machine for a job: its options, its rules, and the checks after each of them.
+"""A Hypothesis state machine for any job, from its definition alone.
 
-The faults of a run are drawn: deaths of workers, and faults of the store and of effects. When a law is violated, the
-report contains a reproduction as a test, with the source code that checks the laws.
+`JobMachine` holds its options, its rules, and the checks after each of them. `register_profiles` gives Hypothesis the
+profiles for tests of jobs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Final, Generic, Literal, TypeAlias, TypeVar
 from unittest import TestCase
 
 import attrs
-from hypothesis import note, settings
+from hypothesis import HealthCheck, Phase, note
 from hypothesis import settings as Settings  # noqa: N812 - a class; an attribute below has its name
 from hypothesis import strategies as st
 from hypothesis.errors import HypothesisException
@@ -30,10 +30,20 @@ from perdure.client.client import gateway_of
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import CommandSpec
 from perdure.testing.fault import STORE_OPERATIONS, STORE_PREFIX, Crash, Delay, Fail, Fault, Raise
-from perdure.testing.machine.job_laws import Check, check_invariants, check_leftovers, model_check_of
-from perdure.testing.machine.model import DrawnRequest, Model, SentRequest, request_of
-from perdure.testing.machine.monitor import InvariantMonitor, InvariantViolated
-from perdure.testing.profiles import PHASES
+from perdure.testing.job_laws import (
+    Check,
+    DrawnRequest,
+    InstanceView,
+    InvariantMonitor,
+    InvariantViolated,
+    JobLaws,
+    Model,
+    SentRequest,
+    check_invariants,
+    check_leftovers,
+    model_check_of,
+    request_of,
+)
 from perdure.testing.typed import from_type
 from perdure.testing.world import Interleaving, WorkerDied, World
 from perdure.testing.world.backend import Opener
@@ -44,6 +54,42 @@ from perdure.values.errors import DefinitionError, HookFailed, OutcomeUnknown, R
 from perdure.values.excerpt import fields_in_line
 from perdure.values.limits import Limits
 from perdure.values.times import Duration
+
+__all__ = [
+    "DrawnRequest",
+    "InstanceView",
+    "InvariantViolated",
+    "JobLaws",
+    "JobMachine",
+    "JobRules",
+    "Model",
+    "register_profiles",
+]
+
+
+PHASES = tuple(phase for phase in Phase if phase is not Phase.explain)
+"""The phase ``explain`` traces each executed line: with an engine that takes twenty times as long as finding and
+shrinking, and reports lines of the engine."""
+
+PROFILES = ("perdure-dev", "perdure-ci", "perdure-nightly")
+
+
+def register_profiles() -> None:
+    """Register the profiles with Hypothesis; this loads none of them.
+
+    ``perdure-dev`` is for development: 50 examples. ``perdure-ci`` is the same on every run: 100 examples, derandomized
+    and without a database. ``perdure-nightly`` searches more: 1,000 examples of 100 steps. None has a deadline, because
+    a single step of a world may be slow. None has the phase ``explain``, which traces the engine.
+
+    The pytest plugin registers them when ``--hypothesis-profile`` names one. In a ``conftest.py``::
+
+        register_profiles()
+        settings.load_profile("perdure-dev")
+    """
+    patient = Settings(deadline=None, print_blob=True, phases=PHASES, suppress_health_check=[HealthCheck.too_slow])
+    Settings.register_profile("perdure-dev", patient, max_examples=50)
+    Settings.register_profile("perdure-ci", patient, max_examples=100, derandomize=True, database=None)
+    Settings.register_profile("perdure-nightly", patient, max_examples=1_000, stateful_step_count=100)
 
 
 @attrs.frozen
@@ -327,7 +373,7 @@ class JobRules(RuleBasedStateMachine):
         return st.one_of(*kinds)
 
     # ------------------------------------------------------------ checks
-    def check_invariants(self, settings: settings, output: Callable[[str], object], runtimes: dict[str, float]) -> None:
+    def check_invariants(self, settings: Settings, output: Callable[[str], object], runtimes: dict[str, float]) -> None:
         """Check the laws, which is not a step of the reproduction; then the checks of a subclass."""
         self.laws_hold()
         super().check_invariants(settings, output, runtimes)
@@ -462,7 +508,7 @@ class JobMachine(Generic[R]):
     """A Hypothesis state machine for a job, from its definition alone.
 
     It sends drawn requests, alone and concurrently, repeats them with their keys, lets time pass, crashes and restarts
-    workers, injects faults into effects and commits, and checks every law of `perdure.testing.machine.monitor`.
+    workers, injects faults into effects and commits, and checks every law of `perdure.testing.job_laws`.
     A failure shows its steps as a test, with the trace of the world.
 
     ``test_orders = JobMachine(job=orders, services=Fakes).TestCase`` is a test that pytest collects.
@@ -531,11 +577,11 @@ class JobMachine(Generic[R]):
         rest. To change them: ``case.settings = settings(case.settings, max_examples=500)``.
         """
         case: Any = self.rules.TestCase  # hypothesis declares no ``settings`` of it
-        case.settings = settings(case.settings, phases=PHASES)
+        case.settings = Settings(case.settings, phases=PHASES)
         test_case: type[JobTestCase] = case
         return test_case
 
-    def run(self, options: settings | None = None) -> None:
+    def run(self, options: Settings | None = None) -> None:
         """Run the state machine synchronously.
 
         Raises:

@@ -1,7 +1,4 @@
-"""Faults of a run, explored: every single fault in order, or drawn plans of several; and the repeats after each.
-
-`run_with_redelivery` repeats a run that crashes or fails as the engine repeats it, from the program's view.
-"""
+"""Faults of a run, explored: every single fault in order, or drawn plans of several; and the repeats after each."""
 
 from __future__ import annotations
 
@@ -17,8 +14,8 @@ from perdure.codecs.type_names import describe_type
 from perdure.programs import Raised
 from perdure.programs.effect_results import error_declared_by
 from perdure.testing.fault import NO_FAULTS, Crash, Fail, Fault, Faults, Hang, Raise
-from perdure.testing.simulation.hook_context import HookContext
-from perdure.testing.simulation.simulated_run import Changes, EffectStep, Hung, ProcessDied, Simulated, difference
+from perdure.testing.hooks import HookContext
+from perdure.testing.simulated_run import Changes, EffectStep, Hung, ProcessDied, Simulated, difference
 from perdure.testing.typed import NoSample, examples_of, from_type
 
 MAX_FAULTS = 3

@@ -11,7 +11,9 @@ import attrs
 import htpy as h
 
 from perdure.dashboard.actions import BULK, OPERATIONS
-from perdure.dashboard.components import (
+from perdure.dashboard.page import (
+    Frame,
+    Page,
     form_to,
     instance_link,
     iso,
@@ -22,7 +24,6 @@ from perdure.dashboard.components import (
     status,
     table,
 )
-from perdure.dashboard.frame import Frame, Page
 from perdure.values.listings import LISTED_STATUSES, Listed
 from perdure.values.times import to_ms
 

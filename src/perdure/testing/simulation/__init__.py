@@ -1,1 +1,0 @@
-"""Simulated runs of one program, with its services, and with faults at its effects."""
