@@ -15,6 +15,8 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
+import pytest
+
 import perdure
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +55,16 @@ ALLOWED_WHAT_IN_SOURCES = 97
 ALLOWED_IN_TESTS = 0  # banned words and nominal "what", in text and in names
 ALLOWED_GIVE_IN_TESTS = 1  # of a message of the library
 MIN_YOU = 100  # for 10,000 words of the pages
+
+# Genitive chains, semicolons and pronouns, for 10,000 words of each part of the users' pages. May only become smaller.
+OF, SEMICOLON, PRONOUN = (
+    re.compile(r"\bof\b", re.IGNORECASE),
+    re.compile(";"),
+    re.compile(r"\b(its|their)\b", re.IGNORECASE),
+)
+MAX_RATES: dict[str, dict[re.Pattern[str], int]] = {
+    "how-to": {OF: 130, SEMICOLON: 5, PRONOUN: 90},
+}
 
 
 def prose(page: Path) -> str:
@@ -156,6 +168,17 @@ def test_pages_address_the_reader() -> None:
     texts = pages()
     rate = 10_000 * found(YOU, texts).total() / sum(map(words, texts.values()))
     assert rate >= MIN_YOU, round(rate, 1)
+
+
+@pytest.mark.parametrize("part", MAX_RATES)
+def test_sentences_name_their_subjects(part: str) -> None:
+    """Compound nouns instead of chains of "of", full stops instead of semicolons, nouns instead of pronouns."""
+    texts = {name: text for name, text in pages().items() if name.startswith(f"docs/{part}")}
+    total = sum(map(words, texts.values()))
+    hits = {pattern: found(pattern, texts) for pattern in MAX_RATES[part]}
+    rates = {pattern: round(10_000 * count.total() / total, 1) for pattern, count in hits.items()}
+    high = {pattern for pattern, rate in rates.items() if rate > MAX_RATES[part][pattern]}
+    assert not high, [(rates[pattern], hits[pattern].most_common(10)) for pattern in high]
 
 
 # Public class names that occur in more than one module. May only become fewer.
