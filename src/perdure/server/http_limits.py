@@ -1,6 +1,6 @@
 """Every limit of the server on its connections and requests, with its default, and the open files that they need.
 
-A connection is an open file, and so are the files of the store, which must never find none left.
+File descriptors are reserved for the store, so that client connections cannot exhaust them.
 """
 
 from __future__ import annotations

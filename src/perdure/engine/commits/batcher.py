@@ -51,9 +51,9 @@ class GroupMember(Protocol[R_co]):
 class StoreBatcher(Generic[R]):
     """The requests of one kind to the store.
 
-    A group leaves at the end of the step of the event loop in which its first request arrived. If another group is on
-    its way then, it leaves two steps after the answers of that: its callers request again in the first one, and the
-    engine decides in the second one. A store that never waits gets each request at once: nothing is ready together.
+    A batch is sent at the end of the event-loop step in which its first request arrived. If another batch is under way
+    then, it is sent two loop steps after that one completes, so that callers can enqueue (1) and turns can be decided
+    (2). A store that never waits gets each request immediately: nothing is ready together.
 
     Attributes:
         runtime: ends the step.

@@ -168,10 +168,10 @@ class InstanceCache:
         return True
 
     def may_stand(self, entry: MailboxEntry, begun: Begun) -> bool:
-        """Return whether the outcome of such a turn may stand; otherwise it is decided on the stored row.
+        """Return whether a decision made on a cached row is safe to keep; if not, reload and decide again.
 
-        The commit compares the version of the row. Anything else would be an answer that rests on a row which another
-        engine may have changed.
+        A commit compares the row's version. An answer without a commit would rely on a row that another engine may have
+        changed.
         """
         if entry.row_source == "read" or type(begun) is Claimable:
             return True

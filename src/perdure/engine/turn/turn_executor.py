@@ -187,7 +187,7 @@ class TurnExecutor:
         return self._decide_any(cell, entry, loaded, decoded) if handled is None else handled
 
     def _decide_any(self, cell: InstanceCell, entry: MailboxEntry, loaded: Loaded, decoded: Decoded | None) -> Begun:
-        """Decide the turn as any, with ``begin``."""
+        """Decide with the general path."""
         runner = self.runner
         inputs = runner.inputs_of(cell, decoded)
         if runner.tracing is not None:
