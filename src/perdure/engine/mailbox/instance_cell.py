@@ -289,7 +289,7 @@ class PendingCommit:
 
     @property
     def _is_alone(self) -> bool:
-        """True if no other turn may join: an earlier attempt was refused, or the inbound message may conflict permanently."""
+        """True if no other turn may join: an attempt was refused, or the inbound message may conflict permanently."""
         if not self.steps:
             return False
         first = self.steps[0][0]
