@@ -18,10 +18,32 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "perdure"
 
 MAX_FILE_LINES = 800
+MIN_FILE_LINES = 60
 MAX_FUNCTION_LINES = 60
+
+# How finely the source is cut. Lower them when you can: a reader opens every file that a request crosses.
+MAX_FILES = 402
+MAX_IMPORT_LINES_PERCENT = 7.2
 
 TOP_LEVEL = {"LICENSE", "README.md", "docs", "property_tests", "pyproject.toml", "src", "tests", "uv.lock"}
 SHAPELESS_NAMES = {"base", "common", "helper", "helpers", "manager", "misc", "shared", "util", "utils"}
+
+# Files below the minimum, and why each stands alone. Written as the path below `src`.
+SMALL_FILES = {
+    "perdure/__main__.py": "Python looks for it here",
+    "perdure/cli/completion.py": "the list of commands imports none of them",
+    "perdure/cli/main.py": "needs only the standard library: it reports a missing extra",
+    "perdure/codecs/record_reader.py": "loaded with the first reader, with cattrs",
+    "perdure/integrations/django/apps.py": "Django looks for it here",
+    "perdure/integrations/django/migrations/0001_outbox.py": "Django looks for it here",
+    "perdure/integrations/django/models.py": "Django looks for it here",
+    "perdure/integrations/fastapi.py": "needs an extra that Starlette's users do without",
+    "perdure/jobs/lanes.py": "the limits of lanes, which definitions and the engine read",
+    "perdure/remote/transport_errors.py": "the words of other libraries, which no other module knows",
+    "perdure/values/failure.py": "a stored value of its own",
+    "perdure/values/trace.py": "a text of its own format, for every layer",
+    "pytest_perdure/coverage.py": "loads perdure, which the plugin without its option does not",
+}
 
 # Functions that stay whole, and why. Written as `path::function`.
 LONG_FUNCTIONS = {
@@ -131,6 +153,15 @@ def python_files() -> list[Path]:
     return sorted(path for folder in folders for path in folder.rglob("*.py"))
 
 
+def shipped_files() -> list[Path]:
+    return sorted((ROOT / "src").rglob("*.py"))
+
+
+def import_lines(text: str) -> int:
+    found = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Import | ast.ImportFrom))
+    return sum((node.end_lineno or 0) - node.lineno + 1 for node in found)
+
+
 def text_files() -> list[Path]:
     pages = [ROOT / "README.md", ROOT / "pyproject.toml", ROOT / ".ci" / "run", *(ROOT / "docs").rglob("*.md")]
     return [*pages, *python_files()]
@@ -236,6 +267,28 @@ def test_no_file_is_too_long() -> None:
         for path in python_files()
     }  # without comments: the reason of a line must not cost one
     assert {path: length for path, length in lengths.items() if length > MAX_FILE_LINES} == {}
+
+
+def test_no_file_is_too_short_to_stand_alone() -> None:
+    lengths = {
+        path.relative_to(ROOT / "src").as_posix(): len(path.read_text().splitlines())
+        for path in shipped_files()
+        if path.name != "__init__.py"
+    }
+    short = {path: length for path, length in lengths.items() if length < MIN_FILE_LINES and path not in SMALL_FILES}
+    assert short == {}, "move it into the module that it serves, or say in SMALL_FILES why it stands alone"
+
+
+def test_the_source_is_not_cut_into_more_files() -> None:
+    assert len(shipped_files()) <= MAX_FILES, "grow a module that exists, or merge two"
+
+
+def test_few_lines_are_imports() -> None:
+    """Many imports are the price of many small modules."""
+    texts = [path.read_text() for path in shipped_files()]
+    lines = sum(len(text.splitlines()) for text in texts)
+    imports = sum(import_lines(text) for text in texts)
+    assert 100 * imports / lines <= MAX_IMPORT_LINES_PERCENT
 
 
 def test_every_file_is_named_after_its_content() -> None:
