@@ -152,6 +152,7 @@ def check_types(row: Row, types: tuple[tuple[type, ...], ...], *, what: str) -> 
         StoreCorrupt: a value has another type.
     """
     for value, allowed in zip(row, types, strict=False):
+        # `type`, not `isinstance`: a bool is an int, and a damaged column must not pass as a number.
         if type(value) not in allowed:
             expected = " or ".join("NULL" if each is NoneType else each.__name__ for each in allowed)
             raise StoreCorrupt(what, f"expected {expected} in a column, got {excerpt(value)}")
@@ -197,6 +198,7 @@ def instance_from(row: Row) -> Instance:
     check_types(row, _INSTANCE_COLUMN_TYPES, what=what)
     if row[9] == "undecodable":  # of a file that is read before its migration, which writes the mark
         row = (*row[:9], None, *row[10:22], row[17], to_json(_of_older_code(row[17])))
+    # An unknown word is of a newer version: to ignore it would run an instance that is stopped.
     if row[9] not in _SUSPENSIONS:
         raise StoreCorrupt(what, f"its suspension is {row[9]!r}, none of {sorted(filter(None, _SUSPENSIONS))}")
     return Instance(
@@ -279,6 +281,7 @@ def key_values(address: Address, remembered: Remembered) -> Row:
     )
 
 
+# Bounded: every row of a damaged file may be corrupt.
 _LIMIT = 100
 _SHOWN = 5
 
@@ -337,6 +340,7 @@ def readable(
                 found.append(decode(row))
             except StoreCorrupt as error:
                 damage.note(error)
+        # Count the rows that were read, not those that decode: a page of damaged rows would look like the end.
         if len(rows) < wanted:
             break
         start = place(rows[-1])

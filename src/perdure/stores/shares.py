@@ -61,6 +61,8 @@ class Members:
         return frozenset(member.epoch for member in self.members)
 
 
+# Stored in each row of PostgreSQL, and computed by every engine: with another number, engines of two versions
+# would divide the work differently.
 BUCKETS: Final = 64
 """The parts into which the instances of each job are divided."""
 
@@ -112,6 +114,8 @@ def share_of(epoch: int, members: Members) -> Share:
     drawn: dict[frozenset[int], frozenset[int]] = {}
     shares: dict[Job, frozenset[int]] = {}
     for job, candidates in _newest(epoch, members).items():
+        # By candidates: engines that serve other jobs draw other buckets, and one draw for all would leave some without
+        # an engine.
         if candidates not in drawn:
             drawn[candidates] = _drawn(epoch, candidates)
         shares[job] = drawn[candidates]
@@ -162,6 +166,8 @@ def _newest(epoch: int, members: Members) -> dict[Job, frozenset[int]]:
     served = {member.epoch: member.served for member in members.members}
     found: dict[Job, frozenset[int]] = {}
     for job, version in served.get(epoch, {}).items():
+        # Only the newest version works: an older engine that takes an alarm cannot read the rows that the newer one has
+        # written.
         if version == max(versions.get(job, version) for versions in served.values()):
             found[job] = frozenset(other for other, versions in served.items() if versions.get(job) == version)
     return found
@@ -174,4 +180,5 @@ def _drawn(epoch: int, candidates: frozenset[int]) -> frozenset[int]:
 
 
 def _number(epoch: int, bucket: int) -> bytes:
+    # A fixed hash: Python's `hash` of a text differs in each process, and engines would disagree about every bucket.
     return md5(f"{epoch} {bucket}".encode(), usedforsecurity=False).digest()

@@ -57,6 +57,7 @@ class _Side:
         digest = sha256()
         async with aclosing(pages):
             async for page in pages:
+                # Without the numbers of events, which a target may assign again.
                 kept = [row[1:] for row in page] if table == "events" else list(page)
                 self.rows += len(kept)
                 digest.update(orjson.dumps(kept)[1:-1] + b",")
@@ -185,7 +186,11 @@ async def copy_store(source: CopySource, target: CopyTarget, progress: OnCopyPro
     sizes = await source.sizes()
     begun = await target.begin(source.name, numbers)
     await _rows(source, target, begun, _Progress(progress, "copy", sizes))
+    # Every row is read back: the target opens as a store only if it is equal, so a damaged page cannot become the new
+    # store.
     tables = await _tables(source, target.written, _Progress(progress, "compare", sizes))
+    # A command in a transaction of an application needs no engine: only the numbers show that one was added
+    # meanwhile.
     after = await source.numbers()
     if after != numbers:
         reason = f"the source changed from {numbers.moment} to {after.moment}; stop the applications that send messages"

@@ -33,6 +33,7 @@ def redacted_url(url: str) -> str:
     scheme = "" if begin is None else begin[0]
     rest = url[len(scheme) :]
     if scheme and not scheme.startswith(_PATHS):
+        # The last "@": a password may contain one that is not escaped, and the rest of it would be printed.
         user, _, rest = rest.rpartition("@")
         if "?" in user:
             return f"{scheme}{_HIDDEN}"  # a password, or an option with an "@" in it

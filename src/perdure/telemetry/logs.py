@@ -38,6 +38,7 @@ class RunFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Add the fields, and keep the record."""
+        # A record of the engine has its own fields: those of the run would replace them.
         if "perdure" not in vars(record):
             vars(record)["perdure"] = run_fields()
         return True
@@ -71,6 +72,8 @@ class JsonLine(logging.Formatter):
             fields["exception"] = self.formatException(record.exc_info)
         if record.stack_info:
             fields["stack"] = self.formatStack(record.stack_info)
+        # The four names of the line come last in this union: a field of the user named "level" must not replace the
+        # level.
         line = fields | {
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),

@@ -79,9 +79,11 @@ class Reports:
 
     def __call__(self, event: AnyEvent) -> None:
         """Report the event if it is the first defect of its run."""
+        # Once for a run: a defect that retries for a day would use up the quota of the project.
         if not isinstance(event, JobFailed) or event.error.form == "failure" or event.run_id in self._reported:
             return
         self._reported[event.run_id] = None
+        # Bounded: an engine that runs for months would remember each failed run.
         if len(self._reported) > MAX_RUNS:
             self._reported.popitem(last=False)
         self.capture(report_of(event))

@@ -178,6 +178,7 @@ class Encryption:
         if not text:
             return text
         key = self.primary.id
+        # The context is authenticated: a text that is moved to another row or field does not decrypt.
         sealed = self._ciphers[key].encrypt(text.encode(), [orjson.dumps((*context, salt))])
         return f"{SEALED}{key}:{salt}:{base64.b64encode(sealed).decode()}"
 
@@ -190,6 +191,8 @@ class Encryption:
         """
         key = key_of(text)
         if key is None:
+            # Refused by default: otherwise a writer without the key could replace a ciphertext by plain text of its
+            # choice.
             if not text or self.plain == "accepted":
                 return text
             return Unreadable("it is stored as plain text; read it with Encryption(plain='accepted')", text)
@@ -201,6 +204,8 @@ class Encryption:
         try:
             plain: bytes = cipher.decrypt(base64.b64decode(encoded, validate=True), [orjson.dumps((*context, salt))])
             return plain.decode()
+        # Any exception: a text that was cut or changed makes its instance unreadable, and must not fail the page that
+        # it is in.
         except Exception:  # noqa: BLE001 - InvalidTag, or an error of a text that was cut
             return Unreadable(f"it was changed, or moved here, after it was encrypted with key {excerpt(key)}", text)
 

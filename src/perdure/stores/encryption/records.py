@@ -59,6 +59,7 @@ class RecordCipher:
         if not isinstance(write, Put):
             return write
         instance = write.instance
+        # The instant is a salt: without it, equal states of one instance at two times would be equal in the file.
         salt = f"{instance.updated_ms:x}"
         claim, event_claim, retry = instance.claim, instance.event_claim, instance.pending_retry
         return Put(
@@ -76,6 +77,7 @@ class RecordCipher:
 
     def _journal(self, journal: JournalChange, write: Write, address: str) -> JournalChange:
         instance = write.instance if isinstance(write, Put) else None
+        # The place is part of the context: rows that are swapped or repeated in the file do not decrypt.
         first = 0 if instance is None else instance.journal_length - len(journal.bodies)
         salt = "" if instance is None else f"{instance.updated_ms:x}"
         bodies = (
@@ -102,6 +104,7 @@ class RecordCipher:
 
     def _record(self, record: FailureRecord, *context: str, salt: str = "") -> FailureRecord:
         message = record.message
+        # Written back as it was stored: sealing the text of the problem would destroy a text that another key decrypts.
         if type(message) is Unreadable and isinstance(message.original, FailureRecord):
             return message.original
         texts = orjson.dumps((str(message), record.data, record.traceback)).decode()
@@ -109,6 +112,7 @@ class RecordCipher:
         return FailureRecord(form=record.form, error_type=record.error_type, message=sealed)
 
     def _remember(self, remembered: Remembered, address: str) -> Remembered:
+        # The salt hides whether a key that is used again has the same answer.
         context, salt = (address, remembered.key, remembered.action), f"{remembered.expires_ms:x}"
         return attrs.evolve(
             remembered,
@@ -232,6 +236,7 @@ class RecordCipher:
     def _unsealed(self, record: FailureRecord, *context: str) -> FailureRecord:
         if key_of(record.message) is None and self.encryption.plain == "accepted":
             return record
+        # No empty message is sealed: `unseal` would accept an empty text, which hides a deletion in the file.
         texts = self.encryption.unseal(record.message or " ", *context)
         if isinstance(texts, Unreadable):
             texts.original = record

@@ -78,6 +78,7 @@ def encrypted_store(store: Store, encryption: Encryption) -> Store:
     operations = _Operations(store, RecordCipher(encryption))
     return attrs.evolve(
         store,
+        # Part of the fingerprint of the code: an app with further keys tries rows again that this one could not read.
         reads=encryption.reads,
         load=operations.load,
         commit=operations.commit,
@@ -146,6 +147,8 @@ class _Operations:
                 answers.append(Failure(StoreUnavailable("commit", f"the transition does not encrypt: {error!r}")))
 
         def merge(stored: Sequence[Result[Fence, Any]]) -> None:
+            # By position: refused transitions were not sent, so the store's answers are fewer than the caller's
+            # transitions.
             given = iter(stored)
             answered([next(given, _NO_ANSWER) if answer is None else answer for answer in answers])
 

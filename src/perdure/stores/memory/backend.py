@@ -53,6 +53,7 @@ class MemoryBackend:
         """
         previous_exit: PreviousExit = "died" if self._epoch and self._opening.is_open else "closed"
         self._epoch += 1
+        # Before the new opening answers: otherwise the remaining tasks of a dead engine could still write.
         self._opening.end(f"it was opened again: epoch {self._epoch} has replaced this one")
         self._opening = opening = Opening(self._tables)
         return Store(
@@ -201,8 +202,11 @@ class SharedMemoryBackend:
     def beat(self, epoch: int, served: Served) -> None:
         """Declare dead the members whose lease has ended, except this one, whose lease is renewed."""
         now_ms = self._clock_ms()
+        # By the store's clock alone: an engine whose own clock is ahead would declare living members dead.
         for other in [other for other, member in self._members.items() if other != epoch and member.until_ms < now_ms]:
             del self._members[other]
+            # In the same step as the deletion: a member that is not listed any more and still writes would run beside
+            # its successor.
             self._openings.pop(other).declare_dead()
         self._members[epoch] = attrs.evolve(self._members[epoch], served=dict(served), until_ms=now_ms + self._lease_ms)
 

@@ -117,6 +117,7 @@ class LaneIndex:
     def _add(self, job: Job, lane: str, entry: Entry) -> None:
         lanes = self._jobs.setdefault(job, _JobLanes())
         if lane not in lanes.entries:
+            # In order: pages of lanes continue after a name, so a lane at the end would be skipped.
             insort(lanes.names, lane)
             lanes.entries[lane] = Ordered()
         lanes.entries[lane].add(entry)
@@ -162,6 +163,8 @@ class Instances:
         if before is None:
             return self._create(after)
         incarnation, version = before.incarnation, before.version + 1
+        # The store decides the fence, not its caller: a row with another version would conflict with the returned
+        # fence.
         if after.incarnation != incarnation or after.version != version:
             after = attrs.evolve(after, incarnation=incarnation, version=version)
         self._rows[incarnation] = after

@@ -98,6 +98,7 @@ class MessageTable:
         """Return the heads that may be delivered, oldest first."""
         self._ripen(now_ms)
         heads = (self._living[message_id] for (message_id,) in self._ripe)
+        # Checked again: a head became ripe for a later `now_ms` if the clock has gone back since.
         return tuple(islice((head for head in heads if head.not_before_ms <= now_ms), limit))
 
     def left_to(self, codes: Mapping[Job, str], limit: int) -> tuple[StoredMessage, ...]:
@@ -162,6 +163,7 @@ class MessageTable:
 
     def _insert(self, queue: deque[int], stored: StoredMessage) -> None:
         head = queue[0]
+        # A redriven message is older than those behind it: at the end it would break the order of its sender.
         insort(queue, stored.message_id)
         if queue[0] != head:
             self._remove_head(self._living[head])

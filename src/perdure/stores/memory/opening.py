@@ -84,8 +84,10 @@ class Opening:
         before = None if type(write) is KeepInstance else tables.instances.get(transition.address)
         if type(write) is not KeepInstance and not _holds(transition.expected, before):
             return Failure(Conflict(str(transition.address)))
+        # As a conflict: another turn has consumed the message, and its effect must not happen twice.
         if inbound is not None and not tables.mail.is_living(inbound.message_id):
             return Failure(Conflict(str(transition.address)))
+        # All checks are above this line: a conflict must leave no message, key or event behind.
         self._write_around(transition)
         fence = self._write_instance(transition.address, write, before)
         if transition.journal is not None:
@@ -234,6 +236,7 @@ class Opening:
                 if before is not None:
                     self._tables.instances.purge(before)
                     self._tables.journals.delete(before.incarnation)
+                # A message to itself that outlives a purge would start the next instance of that address.
                 if own_messages == "dropped":
                     self._tables.mail.forget_own(address)
             case KeepInstance():
@@ -246,6 +249,7 @@ class Opening:
 def _holds(expected: Fence | None, stored: Instance | None) -> bool:
     if expected is None or stored is None:
         return expected is None and stored is None
+    # Both: after a purge and a new start the versions count from 1 again, and only the incarnation differs.
     return expected.incarnation == stored.incarnation and expected.version == stored.version
 
 

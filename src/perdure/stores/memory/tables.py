@@ -40,6 +40,7 @@ class _Held:
             ordinal = self.newest + 1
             self.ordinals[remembered.key], self.by_ordinal[ordinal] = ordinal, remembered.key
         self.by_key[remembered.key] = remembered
+        # By ordinal, not by the number of keys: retention deletes keys in between, and the other stores count ordinals.
         older = self.by_ordinal.get(ordinal - remembered.full_answers)
         if older is not None:
             self.by_key[older] = attrs.evolve(self.by_key[older], answer="")
@@ -72,6 +73,7 @@ class Keys:
         if held is None:
             return None, 0
         remembered = held.by_key.get(key)
+        # Expired keys may still be stored: retention deletes a limited number at a time.
         if remembered is not None and remembered.expires_ms <= now_ms:
             remembered = None
         return remembered, held.number
@@ -86,6 +88,8 @@ class Keys:
     def _expire(self, expires_ms: int, address: Address, key: str) -> int:
         held = self._addresses.get(address)
         current = None if held is None else held.by_key.get(key)
+        # The key was stored again with a later expiry: this heap entry is an old one, and to delete the key would
+        # repeat a turn.
         if held is None or current is None or current.expires_ms != expires_ms:
             return 0
         held.remove(key)
@@ -150,6 +154,7 @@ class EventLog:
     def prune(self, since_ms: int, max_events: int, limit: int) -> int:
         """Delete old events from the beginning, up to the first that is kept, and return their number."""
         removed = 0
+        # Stops at the first event that is kept: a hole in the log would look like a loss to sinks.
         while removed < limit and self._events and self._is_let_go(since_ms, max_events):
             self._remove_first()
             removed += 1

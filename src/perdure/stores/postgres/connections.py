@@ -52,6 +52,8 @@ COMPLETION_UNKNOWN: Final = "40003"
 QUERY_CANCELED: Final = "57014"
 """Raised by a server that undid a statement, because an operator cancelled it, or it took longer than a time limit."""
 
+# A deadlock is here too: the server has undone the statement, and a caller who gets it as a refusal would have to
+# repeat it.
 _AGAIN: Final = ("40001", "40P01", LOCK_NOT_AVAILABLE)  # serialization failure, deadlock
 
 _HINTS: Final = {
@@ -114,6 +116,8 @@ def is_about_the_connection(error: BaseException) -> bool:
     A server that undid it says so with the severity ``ERROR``. One that ends may have written the commit before: a
     failing disk of the log, for example, is the ``PANIC`` of a class that is a refusal otherwise.
     """
+    # Before the class of the error: a server that ends with PANIC may have written the commit, whatever its SQLSTATE
+    # says.
     if ends_the_session(error):
         return True
     if isinstance(error, UNSENDABLE):
@@ -121,6 +125,8 @@ def is_about_the_connection(error: BaseException) -> bool:
     if not isinstance(error, asyncpg.PostgresError):
         return True
     state = state_of(error)
+    # 57014 is of class 57, "operator intervention", but the server undid the statement: as unknown outcome, each
+    # statement timeout would send callers to look for a write that does not exist.
     return state != QUERY_CANCELED and (state[:2] in ("08", "57", "") or state == COMPLETION_UNKNOWN)
 
 
@@ -237,6 +243,7 @@ class ConnectionPool:
     def _unused(self) -> Any:
         """Return the connection that was used last, if one is free."""
         while self._idle:
+            # The last used first: the others stay idle and are closed, so that a quiet engine holds one connection.
             connection, _ = self._idle.pop()
             if self._is_usable(connection):
                 return connection
@@ -251,6 +258,8 @@ class ConnectionPool:
 
     def _may_connect(self, urgency: Urgency) -> bool:
         number = len(self._open) + self._connecting
+        # At least one attempt, also after a refusal: with none open, waiting statements would wait for a release that
+        # never comes.
         if not number:
             return True
         refused = self.runtime.monotonic_ms() < self._refused_until_ms
@@ -263,9 +272,11 @@ class ConnectionPool:
         try:
             connection = await self.make()
         except DRIVER_ERRORS as error:
+            # Wait for the connections that there are: each refused attempt costs the server a process (decision 0040).
             if is_worth_waiting(error) and self._open:
                 self._refused_until_ms = self.runtime.monotonic_ms() + REFUSED_MS
                 return None
+            # The next waiter has to try for itself: nothing else will wake it, because no connection is released.
             self._wake()  # the next one may be answered otherwise
             raise
         except BaseException:
@@ -281,12 +292,15 @@ class ConnectionPool:
         if self._idle:
             return None
         waiter = self.runtime.future()
+        # A heartbeat goes first: behind a queue of statements it would come after the lease, and the engine would be
+        # declared dead.
         if urgency == "urgent":
             self._waiting.appendleft(waiter)
         else:
             self._waiting.append(waiter)
         try:
             return await waiter
+        # A connection that was passed to a cancelled caller would be lost to the pool.
         except BaseException:  # the event loop is stopping
             if not waiter.done() or waiter.cancelled():
                 waiter.cancel()
@@ -311,6 +325,7 @@ class ConnectionPool:
 
     def discard(self, connection: Any) -> None:
         """End a connection whose statement may still be executed, which the server then cancels."""
+        # Not back into the pool: the statement may still run, and the next one on this connection would wait for it.
         self._end(connection)
         self._wake()
 
@@ -356,6 +371,8 @@ class ConnectionPool:
         ending.add_done_callback(lambda _: self._ending.pop(connection))
 
     def _end_idle(self) -> None:
+        # Cleared first: `release` starts a timer only if there is none, and a connection that is idle later would stay
+        # open.
         self._timer = None
         until_ms = self.runtime.monotonic_ms() - IDLE_MS
         idle, self._idle = self._idle, []
@@ -420,6 +437,7 @@ def _noticing_silence(connection: Any) -> Any:
     """Return a connection that ends soon if its server vanishes, where the system can do that: Linux."""
     found = connection._transport.get_extra_info("socket")  # noqa: SLF001 - the driver has no other way to its socket
     if found is not None and found.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):
+        # Without it a statement to a machine that vanished waits for its own timeout of a minute, longer than a lease.
         found.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_MS)
         found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # also without a statement: locks, notifications
         found.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, SILENT_MS // 1_000)
@@ -496,11 +514,14 @@ class PostgresConnections:
         try:
             rows: Rows = await connection.fetch(sql, *values)
         except (asyncpg.PostgresError, *UNSENDABLE) as error:
+            # Its other connections lead to the same replica: without this each statement after a failover would fail
+            # once more.
             if state_of(error) == READ_ONLY:  # the primary is another server now
                 self._pool.expire()
             give_back = self._pool.discard if ends_the_session(error) else self._pool.release
             give_back(connection)
             raise
+        # A cancelled statement may still run: only the end of the connection tells the server to stop it.
         except BaseException:
             self._pool.discard(connection)
             raise

@@ -176,6 +176,8 @@ class _Tables:
         # ended: nothing ends it before another member sends a heartbeat.
         async with self.connection.transaction():
             await self.connection.execute(self.sql(_NO_WRITERS))
+            # Inside the lock of the writers: a commit that is under way would otherwise land between the pages of the
+            # copy.
             await self.connection.execute(self.sql(_END))
             await self._check_not_shared()  # one may have joined, or renewed its lease
 

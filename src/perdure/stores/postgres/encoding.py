@@ -61,6 +61,7 @@ def encoded(text: str | None) -> str | None:
     """
     if text is None or ("\0" not in text and "\1" not in text):
         return text
+    # U+0001 first: in the other order the escapes of U+0000 would be escaped again.
     return text.replace("\1", "\1\2").replace("\0", "\1\1")
 
 
@@ -132,6 +133,7 @@ def narrow_row(transition: Transition) -> NarrowRow | None:
     write, expected = transition.write, transition.expected
     if type(write) is not Put or write.changes == "any" or expected is None:
         return None
+    # `commit_narrow` writes one row and events: any other part of the transition would be acknowledged and lost.
     if transition.messages or transition.inbound or transition.remember or transition.journal:
         return None
     after = write.instance
@@ -150,6 +152,7 @@ def narrow_arguments(rows: Sequence[tuple[int, NarrowRow]], first_lock: Sequence
         rows: one or more.
         first_lock: the incarnations that other transitions of the statement write.
     """
+    # All engines lock rows by incarnation: in any other order two groups would deadlock.
     ordered = sorted(rows, key=_incarnation_of_narrow)
     return [first_lock, [number for number, _ in ordered], *zip(*(row for _, row in ordered), strict=True)]
 
@@ -167,6 +170,8 @@ ArgumentTable: TypeAlias = Literal[
 _TYPES: Final[dict[ArgumentTable, tuple[str, ...]]] = {
     "over": ("int", "bigint", "bigint", "text", "text", "text"),
     "new": ("int", "smallint", "text", "text", "text"),
+    # The order is that of the arguments of the SQL function, which is versioned with the tables: a change needs a
+    # migration.
     "columns": (
         *("bigint", "bigint", "bigint", "text", "bigint"),
         *("text", "text", "int", "text", "bigint", "text", "text", "text", "text"),
@@ -200,6 +205,7 @@ Locks: TypeAlias = Literal["own", "contended"]
 COLUMNS: Final = ("due_ms", "owner", "event_owner", "lane", "rank_ms", *SET_COLUMNS.split(", ")[1:])
 """The columns that a transition of an instance writes, without its version."""
 
+# A text column that is missing here fails on U+0000, which PostgreSQL cannot store.
 _TEXTS: Final = tuple(COLUMNS.index(name) for name in ("lane", "state", "data", "alarm_trace", "left_by"))
 """The columns that may hold any text; the other texts are JSON or words of this library."""
 
@@ -290,6 +296,8 @@ def statement(group: Sequence[Encoded], locks: Locks) -> tuple[Form, list[Sequen
     if len(few) == len(group):
         return "narrow", [*narrow_arguments(few, ()), *events]
     rest = arguments(group)
+    # Two parts of one statement lock rows one after the other. With other engines, the first part has to lock the
+    # rows of the second one too, in the common order, or two statements deadlock.
     written = (*rest[1], *rest[_PURGED]) if locks == "contended" else ()
     return "both", [*narrow_arguments(few, written), *events, *rest]
 
@@ -342,6 +350,7 @@ def _columns(instance: Instance) -> Values:
     claim, event_claim, left = instance.claim, instance.event_claim, instance.left
     values: list[Any] = [
         instance.due_ms,
+        # A left instance has no owner in the index: scans for dead claims would otherwise read it at each poll.
         None if claim is None or left is not None else claim.owner,
         None if event_claim is None or (left is not None and event_claim.cause != "upgrade") else event_claim.owner,
         instance.lane,

@@ -113,6 +113,7 @@ def _post(command: object) -> Post:
     program: Any = command
     if isinstance(program, Program):
         tag, instruction, _ = node_of(program)  # pyright: ignore[reportUnknownArgumentType] - any program
+        # Only a command alone: any other program needs a turn to run in, and here is no engine.
         if tag == PERFORM and isinstance(instruction, Post):
             return instruction
     raise DefinitionError("a command to enqueue", command, _COMMAND)
@@ -120,9 +121,11 @@ def _post(command: object) -> Post:
 
 def _values(post: Post, encryption: Encryption | None) -> tuple[str, ...]:
     target, payload = post.target, post.payload
+    # The function of the schema takes the id as it is, and PostgreSQL has no text with U+0000.
     if "\0" in str(target):
         raise InvalidArgument("id of a command to enqueue", target.id, "text without U+0000")
     if encryption is not None:
+        # A random salt: the instant that salts other messages is set by the server.
         payload = sealed_outside(encryption, target, post.action, payload, salt=token_hex(8))
     return target.kind, target.name, target.id, post.action, payload
 

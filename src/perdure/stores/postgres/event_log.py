@@ -79,6 +79,7 @@ class PostgresEventLog:
 
     async def _prune(self, retention: Retention) -> Result[int, StoreError]:
         operations = self._operations
+        # Found by position: event numbers have gaps here, so no arithmetic tells which the newest ones are.
         found = await self._first_kept(retention.max_events)
         if not isinstance(found, Success):
             return Failure(found.failure())

@@ -90,6 +90,7 @@ async def _connection(settings: PostgresSettings) -> Any:
     except (*DRIVER_ERRORS, *UNSENDABLE) as error:
         raise unavailable(f"connect to {settings.name}", error) from error
     encoding = connection.get_settings().server_encoding
+    # Another encoding cannot hold each text, and compares in another order than the pages of all listings expect.
     if encoding != "UTF8":
         connection.terminate()
         raise StoreUnavailable(
@@ -126,6 +127,7 @@ async def _opened(connection: Any, settings: PostgresSettings, on_locked: OnLock
 async def _owned(connection: Any, settings: PostgresSettings, on_locked: OnLocked, runtime: Runtime) -> Store:
     lock = OwnerLock(connection, settings.quoted, settings.dsn)
     await lock.acquire(store=settings.name, on_locked=on_locked, runtime=runtime)
+    # Under the lock, and before the first statement of this opening: all earlier ones are ended by then.
     epoch, ended = await lock.own(store=settings.name, label=_label())
     connections = await _pool(settings, epoch, runtime)
     operations = PostgresOperations(runtime, settings, connections, lock, epoch)
@@ -134,6 +136,7 @@ async def _owned(connection: Any, settings: PostgresSettings, on_locked: OnLocke
     listening = _listening(store, operations, lock_recovery.connection)
 
     def close() -> FutureResult[None, StoreError]:
+        # Before the connection closes: its end would count as a lost lock, which the engine would try to regain.
         lock_recovery.end()
         return listening.close()
 

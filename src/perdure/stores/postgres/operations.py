@@ -193,6 +193,7 @@ class Queue(Generic[R]):
     async def _drive(self) -> None:
         try:
             while self._waiting or self._groups:
+                # One of each kind in turn: a stream of groups would delay single commits without a bound.
                 if self._groups:
                     requests, answered = self._groups.popleft()
                     await self._serve(requests, answered)
@@ -207,6 +208,7 @@ class Queue(Generic[R]):
     async def _serve(self, requests: Sequence[R], answered: Answered) -> None:
         try:
             answers = await self._send(requests)
+        # Callers must get an answer even from a defect here: one without would wait for ever.
         except Exception as error:  # noqa: BLE001 - a defect of this code, reported to the callers
             answers = [Failure(self._lost(repr(error)))] * len(requests)
         except BaseException as error:  # the event loop is stopping
@@ -223,6 +225,8 @@ class Queue(Generic[R]):
             if len(group) == self._group:
                 left.extend(self._waiting[at:])
                 break
+            # Two transitions of one address, or of one message, in one statement would not see each other. And one that
+            # is held back also holds back later ones that touch the same.
             (group if touched.isdisjoint(pending.touches) else left).append(pending)
             touched.update(pending.touches)
         self._waiting = left
@@ -281,6 +285,7 @@ CLOSE_WITHIN_MS: Final = 10_000
 """How long ``close`` waits for requests in progress, before it ends their connections."""
 
 _REPEATS: Final = 3
+# More than one: a slow search would otherwise delay the reads of due alarms and messages.
 _STATEMENT_LANES: Final = 2
 _NOTHING: Final[Result[Any, Any]] = Success(Loaded())
 _REFUSED: Final = -1
@@ -331,6 +336,7 @@ class PostgresOperations:
             lanes=_STATEMENT_LANES,
             group=1,
         )
+        # A queue of their own: behind a statement that is stuck, a heartbeat would come after the end of the lease.
         self._heartbeats: Queue[_Statement] = Queue(
             runtime,
             f"perdure:heartbeats {settings.name}",
@@ -451,6 +457,7 @@ class PostgresOperations:
             except NoConnection as error:
                 return [Failure(unavailable("commit", error.reason))] * len(group)
             except (*DRIVER_ERRORS, *UNSENDABLE) as error:
+                # Repeated here: the server has undone it, so no row changed, and the fences decide again.
                 if is_worth_repeating(error):
                     continue
                 return await self._failed(group, error)
@@ -463,6 +470,8 @@ class PostgresOperations:
         if ended is not None:
             self._note_loss()
             return [Failure(ended)] * len(group)
+        # Alone only after a refusal: a group of unknown outcome may be written, and a repetition would meet its own
+        # rows as conflicts. One value that the server refuses must not fail the others.
         if is_about_the_connection(error) or len(group) == 1:
             return [Failure(failure_of_write("commit", error))] * len(group)
         return [answer for one in group for answer in await self._commit([one])]
@@ -510,9 +519,13 @@ class PostgresOperations:
     async def _close(self) -> Result[None, StoreError]:
         if self._state == "open":
             self._state = "closing"
+            # A server that does not answer must not keep a process from ending. The outcome of these requests is then
+            # unknown.
             limit = self.runtime.call_later(CLOSE_WITHIN_MS, self._connections.terminate)
             for queue in (self._loads, self._commits, self._statements, self._heartbeats):
                 await queue.emptied()
+            # After all statements: a standby that gets the lock earlier ends this opening, and the last commits would
+            # be refused.
             await self._lock.close(self.epoch)
             await self._connections.close()
             limit.cancel()
@@ -528,6 +541,8 @@ class PostgresOperations:
 
 def _as_one_group(transitions: Sequence[Transition]) -> Sequence[_Commit] | None:
     """Return transitions that can be written by one statement; None if one does not encode, or two touch the same."""
+    # A message that two transitions consume is touched twice without having their addresses: those go through the
+    # queue, which compares both.
     if not 0 < len(transitions) <= GROUP or any(transition.inbound is not None for transition in transitions):
         return None
     if len({transition.address for transition in transitions}) < len(transitions):
@@ -570,6 +585,7 @@ def _answer(one: _Commit, written: dict[int, int | None], number: int) -> Result
     transition, change = one
     if change.narrow is not None:
         return Failure(Conflict(str(transition.address))) if number in written else _next_version(transition)
+    # `commit_group` returns the written ones: a transition that is missing in its rows has met a conflict.
     if number not in written:
         return Failure(Conflict(str(transition.address)))
     if not isinstance(transition.write, Put):

@@ -79,10 +79,13 @@ class OwnerLock:
             StoreLocked: another engine holds it, and is not waited for.
             StoreUnavailable: a pooler is between, so the lock would belong to any of its clients.
         """
+        # Refused: behind a pooler the lock belongs to a server connection that other clients use, so it excludes
+        # no engine.
         if await is_pooled(self._connection):
             raise StoreUnavailable(f"open {store}", _POOLED)
         await _keep_alive(self._connection)
         owner: str | None = None
+        # Polled: a statement that waits for the lock would end with the server's statement_timeout.
         while not await self._connection.fetchval(self._lock_sql):
             if on_locked == "raise":
                 raise StoreLocked(store, await self._owner())
@@ -99,6 +102,8 @@ class OwnerLock:
         Raises:
             StoreLocked: engines share the schema.
         """
+        # One statement, under the lock: an engine that joins between "who shares" and "end the others" would be
+        # overlooked.
         row = await self._connection.fetchrow(f"SELECT epoch, ended, sharing FROM {self._schema}.own($1)", label)  # noqa: S608 - as above
         if row[2]:
             raise StoreLocked(store, sharers(row[2]))
@@ -119,16 +124,20 @@ class OwnerLock:
         Raises:
             Exception: one of `DRIVER_ERRORS`.
         """
+        # A new connection, never a pooled one: the lock lives as long as its session.
         connection = await connect(self._dsn)
         try:
             await _keep_alive(connection)
             is_held = await connection.fetchval(self._lock_sql)
             sql = f"SELECT state FROM {self._schema}.engines WHERE epoch = $1"  # noqa: S608 - as above
+            # Read after the lock is tried: before, another engine could still end this opening, and this one would hold
+            # the lock of a store that it does not own.
             is_open = await connection.fetchval(sql, epoch) == "open"
             ended = None if is_open else EndedOpening(await reason_of_end(connection.fetchrow, self._schema, epoch))
         except BaseException:
             connection.terminate()
             raise
+        # Never both: a lock that is kept after the opening has ended would keep out every later engine.
         if is_held and ended is None:
             self._connection = connection
             return "held"
@@ -149,6 +158,7 @@ class OwnerLock:
 
     async def close(self, epoch: int) -> None:
         """Mark the opening as closed, and release the lock."""
+        # Mark, then release: a standby that takes the lock first would read "open" and count this engine as died.
         sql = f"UPDATE {self._schema}.engines SET state = 'closed' WHERE epoch = $1 AND state = 'open'"  # noqa: S608 - as above
         try:
             await self._connection.execute(sql, epoch)
@@ -222,6 +232,7 @@ class LockRecovery:
 
     def _ended(self) -> None:
         if self._phase == "open":
+            # From now on another engine may write: rows in memory must be read again before they are answered.
             self._tell("in_doubt")
             self._task = self._runtime.spawn(self._regain(), name=f"perdure:owner {self._store}")
 
@@ -244,7 +255,10 @@ class LockRecovery:
             if found == "held":
                 break
             await self._runtime.sleep(wait_ms * (0.5 + self._runtime.random()))
+            # Bounded: after a long outage of the server, engines would otherwise stay in doubt for minutes.
             wait_ms = min(2 * wait_ms, LONGEST_WAIT_MS)
+        # On the new connection too: otherwise its end would not be noticed, and the engine would answer from rows of
+        # its memory without a lock.
         self._lock.when_ended(self._ended)
         self._runtime.log(LogRecord("info", "regained store lock", fields))
         self._tell("sure")
@@ -359,6 +373,8 @@ class NotificationListener:
             connection.add_termination_listener(over)
             channel = await connection.fetchval(f"SELECT 'perdure_' || '{self._schema}.instances'::regclass::oid")
             await connection.add_listener(channel, notified)
+            # Test it: a pooler in transaction mode accepts LISTEN and never passes a notification on, so messages would
+            # just wait.
             arrive = not await is_pooled(connection) or await self._hears(channel)
         except DRIVER_ERRORS as error:
             self._warn(reason_of(error))

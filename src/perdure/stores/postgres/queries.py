@@ -182,6 +182,7 @@ class Listings:
                     found.append(decode(row))
                 except StoreCorrupt as error:
                     self._operations.damage.note(error)
+            # Count the rows that were read, not those that decode: a page of damaged rows would look like the end.
             if len(rows) < wanted:
                 break
             start = place(rows[-1])
@@ -342,6 +343,7 @@ class Searches:
         conditions = Conditions(query)
         values = (*conditions.values, *_start(query))
         last, table = len(values), f"{self._operations.schema}.instances"
+        # MATERIALIZED: inlined, the planner would apply the conditions first, and scan the table for a rare match.
         sql = f"""
             WITH scanned AS MATERIALIZED (
               SELECT incarnation, kind, name, id, status, due_ms, row_number() OVER (ORDER BY kind, name, id) AS place

@@ -147,7 +147,9 @@ async def migrate(connection: Any, *, store: str, schema: str, lock_timeout_ms: 
 
 async def _apply(migration: SchemaMigration, connection: Any, store: str, schema: str, lock_timeout_ms: int) -> None:
     async with connection.transaction():
+        # Two engines that start together would otherwise both create the tables, and one would fail.
         await connection.execute(f"SELECT pg_advisory_xact_lock({_MIGRATING}, hashtext($1))", schema)
+        # Read again, under the lock: the other engine may have migrated meanwhile.
         version = await version_of(connection, schema)
         check_version(version, store=store)
         if version >= migration.version:
@@ -156,6 +158,7 @@ async def _apply(migration: SchemaMigration, connection: Any, store: str, schema
             "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)", schema
         ):
             await connection.execute(f'CREATE SCHEMA "{schema}"')
+        # A migration that waits for a lock makes every later statement of every engine wait behind it.
         await connection.execute(f"SET LOCAL lock_timeout = {lock_timeout_ms}")
         await connection.execute(migration.script(schema))
 

@@ -67,6 +67,8 @@ class Backups:
 
     async def _make(self, copy: PartialFile, progress: OnBackupProgress) -> Result[Backup, StoreError]:
         loan = ConnectionLoan()
+        # Over the queue of reads: no transaction is open between steps, so commits and checkpoints continue (decision
+        # 0022).
         lent = await self.batcher.read(Read(_OPERATION, partial(_lend, loan=loan)))
         if not isinstance(lent, Success):
             return Failure(lent.failure())
@@ -75,6 +77,8 @@ class Backups:
         except BackupFailed as failed:
             return Failure(failed)
         try:
+            # A thread of its own: SQLite's `backup` returns when the copy is complete, and the store's thread has to
+            # serve its callers between the steps.
             thread = await connect(str(copy.path))
             try:
                 return await self._fill(copy, lent.unwrap(), thread, progress)
@@ -99,6 +103,7 @@ class Backups:
                 if loan.left is not None:
                     progress(_progress(*loan.left, lent.page_bytes))
         finally:
+            # Also after a failure: a worker that still holds the connection would use it beside the store's thread.
             taken = await self.batcher.read(Read(_OPERATION, lambda _: loan.take()))
             if not isinstance(taken, Success):  # the store is closing, or lost: its thread works no more
                 loan.take()
@@ -110,6 +115,8 @@ class Backups:
         """Run in the thread of the copy, and return the result even if the caller has gone."""
 
         def pages() -> None:
+            # The store's own connection: SQLite applies its commits to the copy. With another connection each commit
+            # would restart the copy, and on a busy store it would never end.
             lent.connection.backup(target, pages=self.step_pages, progress=lent.loan.between, sleep=0)
 
         try:

@@ -35,6 +35,7 @@ def append_journal(cursor: sqlite3.Cursor, incarnation: int, length: int, journa
         length: the number of rows afterwards.
         journal: the change.
     """
+    # Delete first: rows are numbered from the new length, and old ones at the same places would fail the insert.
     if journal.earlier == "cut":
         delete_journal(cursor, incarnation)
     first = length - len(journal.bodies)
@@ -47,6 +48,7 @@ def delete_journal(cursor: sqlite3.Cursor, incarnation: int) -> None:
     cursor.execute(_DELETE_JOURNAL, (incarnation,))
 
 
+# `place` marks the oldest message of a pair: only that one may be delivered, which keeps the order of a sender.
 _SEND = """
 INSERT INTO messages (message_id, sender, target, action, payload, sent_ms, trace, attempts, not_before_ms, place)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, 0,
@@ -62,6 +64,8 @@ _BURY = """
 INSERT INTO dead_letters (message_id, sender, target, action, payload, sent_ms, trace, attempts, error)
 SELECT message_id, sender, target, action, payload, sent_ms, trace, ?, ? FROM messages WHERE message_id = ?
 """
+# Attempts continue: with 0 a message that always fails would return to the dead letters only after all attempts
+# again.
 _REVIVE = """
 INSERT INTO messages
   (message_id, sender, target, action, payload, sent_ms, trace, attempts, not_before_ms, error, place)
@@ -110,6 +114,8 @@ def redrive(cursor: sqlite3.Cursor, message_id: int) -> Literal["redriven", "not
         return "not_found"
     cursor.execute("DELETE FROM dead_letters WHERE message_id = ?", (message_id,))
     pair = pair_of(cursor, message_id)
+    # Demote, then promote the oldest: the letter may be older than the present head, and two heads would be delivered
+    # at once.
     cursor.execute(_DEMOTE, pair or ())
     cursor.execute(_PROMOTE, pair or ())
     return "redriven"
@@ -123,6 +129,7 @@ def forget_own(cursor: sqlite3.Cursor, address: str) -> None:
 
 def _remove(cursor: sqlite3.Cursor, message_id: int, pair: Row) -> None:
     cursor.execute("DELETE FROM messages WHERE message_id = ?", (message_id,))
+    # A pair without a head is never delivered again.
     cursor.execute(_PROMOTE, pair)
 
 
@@ -131,6 +138,7 @@ _UPDATED_STATUS = SET_COLUMNS.split(", ").index("status")
 _INSERTED_STATUS = 7 + _UPDATED_STATUS  # after kind, name, id, due_ms, owner, lane and rank_ms
 _WHERE = "WHERE incarnation = ? AND version = ? AND id = ? AND name = ? AND kind = ?"
 _VALUES = ", ".join("?" for _ in SET_COLUMNS.split(","))
+# A conflict changes no row instead of failing the statement: then the rest of the group can still be written.
 INSERT = f"""
 INSERT INTO instances (incarnation, kind, name, id, due_ms, owner, lane, rank_ms, {SET_COLUMNS})
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, {_VALUES}) ON CONFLICT (kind, name, id) DO NOTHING
@@ -143,6 +151,7 @@ _UPDATE = {
 }
 _DELETE = f"DELETE FROM instances {_WHERE}"  # noqa: S608 - made of constants
 _IS_THERE = "SELECT 1 FROM instances WHERE kind = ? AND name = ? AND id = ?"
+# A key that is stored again keeps its ordinal: with a new one, the number of keys would grow with each repeat.
 _REMEMBER = """
 INSERT INTO keys (address, ordinal, key, action, fingerprint, answer, expires_ms, failures)
 VALUES (?1, (SELECT coalesce(max(ordinal), 0) + 1 FROM keys WHERE address = ?1), ?2, ?3, ?4, ?5, ?6, ?7)
@@ -150,6 +159,7 @@ ON CONFLICT (address, key) DO UPDATE SET (action, fingerprint, answer, expires_m
   (excluded.action, excluded.fingerprint, excluded.answer, excluded.expires_ms, excluded.failures)
 RETURNING ordinal
 """
+# The planner would choose the primary key, and each keyed request would read all keys of the address.
 _EMPTY = "UPDATE keys INDEXED BY keys_ordinals SET answer = '' WHERE address = ? AND ordinal = ? AND answer <> ''"
 LOG = "INSERT INTO events (sequence, address, type, at_ms, body) VALUES (?, ?, ?, ?, ?)"
 
@@ -227,6 +237,7 @@ def encode(transition: Transition) -> Change:
         write: RowWrite = _update(put.instance, expected, transition.before)
     else:
         write = _row_write(transition)
+    # Every part of a transition must be named here: one that is forgotten is acknowledged and not written.
     if type(write) is Update and not (
         transition.messages
         or transition.events
@@ -263,7 +274,9 @@ def apply(cursor: sqlite3.Cursor, counters: Counters, change: Change) -> Fence |
     """
     if isinstance(change, Update):
         return _overwrite(cursor, counters, change)
+    # All checks first: a rejected change must have written nothing, because the others of its group are committed.
     pair = None if change.fate is None else pair_of(cursor, change.fate.message_id)
+    # Its message is gone: another turn has consumed it, and to continue would apply it twice.
     if change.fate is not None and pair is None:
         return None
     fence = _write_row(cursor, counters, change.write)
@@ -274,8 +287,10 @@ def apply(cursor: sqlite3.Cursor, counters: Counters, change: Change) -> Fence |
     if change.journal is not None:
         append_journal(cursor, fence.incarnation, change.journal_length, change.journal)
     elif isinstance(change.write, Delete) and (change.write.before is None or change.write.before.journal_length):
+        # Rows of a purged incarnation are found by nothing, so they would stay in the file for ever.
         delete_journal(cursor, change.write.values[0])
     send(cursor, counters, change.messages)
+    # A message that a purged instance sent to itself would start the next instance of that address.
     if change.own_messages == "dropped":
         forget_own(cursor, str(change.address))
     if change.key is not None:
@@ -288,6 +303,7 @@ def remember(cursor: sqlite3.Cursor, key: Row) -> None:
     """Write a key, and empty the answer of the one that is as many keys older as answers are kept."""
     *values, full_answers = key
     (ordinal,) = cursor.execute(_REMEMBER, values).fetchone()
+    # In this transaction, not in a later round: the number of full answers must not depend on the rate of requests.
     if ordinal > full_answers:
         cursor.execute(_EMPTY, (values[0], ordinal - full_answers))
 
@@ -352,6 +368,7 @@ def _count(counters: Counters, update: Update, before: Status | None) -> None:
 
 
 def _overwrite(cursor: sqlite3.Cursor, counters: Counters, update: Update) -> Fence | None:
+    # The row count is the fence: to ignore it would let an engine with an old row overwrite a newer one.
     if counters.counts.progress == "none":
         return update.fence if cursor.execute(update.sql, update.values).rowcount == 1 else None
     before = counters.counts.before(cursor, update.fence.incarnation, update.before)
@@ -395,6 +412,8 @@ def _update(instance: Instance, expected: Fence, before: Instance | None) -> Upd
     one.
     """
     incarnation, version = expected.incarnation, expected.version
+    # A cached row of another version says nothing about the stored index columns: skipping one would leave an alarm
+    # unfound.
     if before is not None and (before.version != version or before.incarnation != incarnation):
         before = None
     moved, values = "", set_values(instance, version + 1)
@@ -403,6 +422,7 @@ def _update(instance: Instance, expected: Fence, before: Instance | None) -> Upd
         where = (incarnation, version, address.id, address.name, address.kind)
         return Update(_UPDATE[""], values + where, Fence(incarnation, version + 1), before)
     due_ms, owner = instance.due_ms, instance.owner
+    # To skip a changed column would store the alarm in the row and not in its index: it would never fire.
     if before is None or before.due_ms != due_ms:
         moved, values = ", due_ms", (*values, due_ms)
     if before is None or before.owner != owner:
@@ -419,6 +439,7 @@ def _update(instance: Instance, expected: Fence, before: Instance | None) -> Upd
 
 def _stays(before: Instance, after: Instance) -> bool:
     """Return whether everything that the indexed columns depend on is as it was."""
+    # Each value that an indexed column is computed from must be here: `due_ms` and `owner` depend on all of these.
     return (
         before.alarm_ms == after.alarm_ms
         and before.suspension == after.suspension
@@ -452,6 +473,7 @@ _SET: Final[dict[NarrowForm, str]] = {
     "claim": "(version, updated_ms, status, claim, owner, run_count, rank_ms) = (?, ?, ?, ?, ?, ?, NULL)",
     "run": "(version, updated_ms, status, state, alarm_ms, due_ms, claim, owner) = (?, ?, ?, ?, ?, ?, NULL, NULL)",
 }
+# The version is the fence: without it a cached row would overwrite the row of another turn.
 NARROW_STATEMENTS: Final[dict[NarrowForm, str]] = {
     form: f"UPDATE instances SET {columns} WHERE incarnation = ? AND version = ?"  # noqa: S608 - made of constants
     for form, columns in _SET.items()
@@ -471,6 +493,7 @@ def narrow_values(transition: Transition) -> tuple[NarrowForm, Row] | None:
     write, expected = transition.write, transition.expected
     if type(write) is not Put or write.changes == "any" or expected is None or transition.before is None:
         return None
+    # These statements write four to eight columns of one row. Anything else must take the complete form.
     if transition.messages or transition.inbound or transition.remember or transition.journal:
         return None
     after, version = write.instance, expected.version
@@ -498,6 +521,8 @@ def count_narrow(cursor: sqlite3.Cursor, counters: Counters, transitions: Sequen
             counts.changed((address.kind, address.name), expected.incarnation, before, write.instance.status)
 
 
+# Only forward: a move that is repeated after an unknown outcome must not log its events twice, and the move of a
+# slower engine must not send events again.
 _MOVE = """
 INSERT INTO cursors (name, sequence) VALUES (?, ?)
 ON CONFLICT (name) DO UPDATE SET sequence = excluded.sequence WHERE sequence < excluded.sequence
@@ -520,6 +545,7 @@ def set_hold(cursor: sqlite3.Cursor, job: Job, hold: Hold) -> Literal["changed",
     return "changed" if cursor.rowcount == 1 else "unchanged"
 
 
+# At its expiry and not before: a repeat within the window that does not find its answer is applied twice.
 _KEYS = """
 DELETE FROM keys WHERE (address, key) IN
   (SELECT address, key FROM keys WHERE expires_ms <= ? ORDER BY expires_ms LIMIT ?)
@@ -528,6 +554,8 @@ _DEAD_LETTERS = """
 DELETE FROM dead_letters WHERE message_id IN
   (SELECT message_id FROM dead_letters WHERE sent_ms < ? ORDER BY sent_ms LIMIT ?)
 """
+# Only the beginning of the log goes, up to the first event that is kept: a hole in it would look like a loss to
+# sinks.
 _EVENTS = """
 DELETE FROM events WHERE sequence < (
   WITH oldest AS (SELECT sequence, at_ms FROM events ORDER BY sequence LIMIT :limit)
@@ -544,6 +572,7 @@ def prune(cursor: sqlite3.Cursor, counters: Counters, retention: Retention) -> i
 
     The event history has no gaps (its numbers are committed with it), so numbers determine the newest ``max_events``.
     """
+    # Keys, dead letters and events only. An instance is deleted by its own turn, never by its age.
     removed = cursor.execute(_KEYS, (retention.now_ms, retention.limit)).rowcount
     removed += cursor.execute(_DEAD_LETTERS, (retention.dead_letters_since_ms, retention.limit - removed)).rowcount
     values = {

@@ -42,6 +42,7 @@ SELECT name, sequence, (SELECT count(*) FROM events WHERE events.sequence > curs
 """
 _MARK: Final = "CREATE TABLE IF NOT EXISTS copying (source TEXT, moment TEXT, numbers TEXT, position TEXT)"
 _WRITTEN: Final = "UPDATE copying SET position = ?"
+# Never backwards: a number that the source has assigned would be assigned again, and its fences would match.
 _COUNTERS: Final = """
 UPDATE counters SET epoch = max(epoch, ?), incarnation = max(incarnation, ?), message_id = max(message_id, ?),
   sequence = ?
@@ -64,6 +65,7 @@ async def open_source(path: str) -> CopySource:
             f"its tables have the version {version}, and a copy needs {len(migrations())}; start an engine on it once"
         )
         raise StoreUnavailable(f"copy {store}", reason)
+    # The owner's lock, for the whole copy: an engine that starts meanwhile would change rows that are already copied.
     lock = acquire(f"{place}.lock", store=store, database=str(place))
     try:
         # Not read-only: the log that a crash left is read with the file, and moved into it at the end.
@@ -242,6 +244,7 @@ class _Target:
             marks = ", ".join("?" * len(names))
             with _transaction(connection):
                 connection.executemany(f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})", rows)  # noqa: S608 - constants
+                # In the transaction of the rows: after a crash the copy continues exactly behind them.
                 connection.execute(_WRITTEN, (orjson.dumps([table, *position.key]).decode(),))
 
     async def finish(self, numbers: Numbers, /) -> None:
@@ -269,6 +272,7 @@ class _Target:
         partial = self.tables.path
         try:
             sync_path(partial)
+            # `link`, not `rename`: a file that appeared under the target's name meanwhile must not be replaced.
             os.link(partial, self.place)  # fails if the name was taken meanwhile
             sync_path(self.place.parent)
             partial.unlink()

@@ -59,6 +59,8 @@ class StatusCounts:
         """Count the next instances, outside a transaction that writes."""
         if self.progress == "all":
             return
+        # By incarnation, which never changes: a row cannot move over the limit between two portions and be counted
+        # twice.
         end = cursor.execute(_END, (self.counted_to, self.size - 1)).fetchone()
         if end is None:
             rows = cursor.execute(_REST, (self.counted_to,)).fetchall()
@@ -110,9 +112,11 @@ class StatusCounts:
 
     def rolled_back(self) -> None:
         """Forget the changes of a transaction that failed."""
+        # Otherwise the counts would keep changes that were never committed, and nothing would correct them later.
         self._changes.clear()
 
     def _counts(self, incarnation: int) -> bool:
+        # A row beyond `counted_to` is counted when its portion is read: a change noted now would count it twice.
         return self.progress == "all" or (self.progress == "some" and incarnation <= self.counted_to)
 
     # ------------------------------------------------------------ from one opening to the next
@@ -131,6 +135,7 @@ def take_saved(cursor: sqlite3.Cursor) -> StatusCounts:
     counts = saved(cursor)
     if not counts:
         return StatusCounts()
+    # In the transaction that counts the opening: if this engine crashes, its changes are in no count.
     cursor.execute(_FORGET)
     return StatusCounts(
         progress="all", numbers=Counter({(one.kind, one.name, one.status): one.number for one in counts})
@@ -169,11 +174,13 @@ class Counters:
 
     def committed(self) -> None:
         """Note that the transaction is durable."""
+        # After COMMIT only. Noted earlier, a rollback would return to numbers that were never stored.
         self._saved = self._now
         self.counts.committed()
 
     def rolled_back(self) -> None:
         """Return to the stored numbers, so that the event history has no gaps."""
+        # Numbers of rolled back rows are used again: no reader saw them, and the log must have no gaps.
         self.incarnation, self.message_id, self.sequence = self._saved
         self.counts.rolled_back()
 
@@ -184,6 +191,8 @@ class Counters:
 
 def next_epoch(cursor: sqlite3.Cursor) -> tuple[int, StatusCounts]:
     """Count this opening of the file, and return its number and the counts that the previous engine saved."""
+    # Claims name the epoch of their engine: with an epoch that is used twice, the runs of the dead engine look like
+    # those of the living one and are never recovered.
     cursor.execute("BEGIN IMMEDIATE")
     try:
         ((counted,),) = cursor.execute("UPDATE counters SET epoch = epoch + 1 RETURNING epoch").fetchall()

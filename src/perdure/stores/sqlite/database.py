@@ -111,6 +111,8 @@ class Database:
             await self._thread.close()
             return
         ownership = self._writer.ownership
+        # The last connection that closes checkpoints its log. On a lost file that would write this engine's pages into
+        # the file of another program, which damages both.
         with ownership.kept_from_checkpoint(self.lost):
             await self._thread.close()
         ownership.set_log_aside(f"{os.path.basename(self.file.path)}{LOST_LOG}{self.epoch}", self.lost)  # noqa: PTH119
@@ -123,6 +125,7 @@ class Database:
         if self._writer.is_trusted:
             return
         before = self._writer.ownership
+        # Inspect the files before the close: the close itself checkpoints, and so would hide a foreign write.
         moved = before.loss_before_closing() if self._connection == "open" else None
         if moved is None:
             await self._thread.close()  # SQLite makes a checkpoint then
@@ -133,6 +136,7 @@ class Database:
             raise moved
         self._thread, (self._writer, epoch) = await _set_up(self.file, lambda cursor: _reopened(cursor, self.file))
         self._connection = "open"
+        # An equal epoch is not enough: a restored backup can have the same one. Its marks then differ.
         if epoch != self.epoch or not before.marks.may_become(self._writer.ownership.marks):
             self._writer.lost = another_engine(self.file.store)
             raise self._writer.lost
@@ -153,6 +157,7 @@ async def _set_up(file: File, setting_up: Work[T]) -> tuple[DatabaseThread, T]:
     try:
         return await _set_up_once(file, setting_up)
     except StoreCorrupt as error:
+        # SQLite reports damage for a failed read too. An operator who believes it restores a backup over a sound file.
         unread = _unread(file)
         if unread is not None:
             raise StoreUnavailable(f"open {file.store}", str(unread)) from error
@@ -169,6 +174,7 @@ async def _set_up_once(file: File, setting_up: Work[T]) -> tuple[DatabaseThread,
     except (sqlite3.Error, OSError) as error:
         await thread.close()
         raise StoreUnavailable(f"open {file.store}", str(error)) from error
+    # The driver's thread is no daemon: if this coroutine is cancelled, the thread would keep the process alive.
     except BaseException:
         await thread.close()
         raise
@@ -181,8 +187,12 @@ def _unread(file: File) -> OSError | None:
 def _opened(cursor: sqlite3.Cursor, file: File) -> tuple[GroupWriter, int]:
     prepare(cursor, store=file.store, synchronous=file.synchronous)
     cursor.execute("PRAGMA wal_checkpoint(PASSIVE)")  # unlike `_reopened`, after no failure: waits for no reader
+    # The checkpoint comes before this write: a log that a crash left may never have been synced, and commits that
+    # follow it would be lost together with it.
     epoch, counts = counters.next_epoch(cursor)
     writer = _writer(cursor, file, epoch, counts)
+    # Another engine may have opened the file between the count and the note of its state. Without this check both
+    # engines would hold a correct note and would both write.
     if counters.epoch(cursor) != epoch:
         raise another_engine(file.store)
     return writer, epoch
@@ -197,6 +207,7 @@ def _reopened(cursor: sqlite3.Cursor, file: File) -> tuple[GroupWriter, int]:
     prepare(cursor, store=file.store, synchronous=file.synchronous)
     if truncate_log(cursor) == "blocked":
         raise StoreUnavailable(f"open {file.store}", "a reader blocks the truncation of its write-ahead log; end it")
+    # No new epoch: claims of this engine must stay its own. The counts may miss a commit of unknown outcome.
     epoch = counters.epoch(cursor)
     return _writer(cursor, file, epoch, StatusCounts()), epoch
 
@@ -240,6 +251,7 @@ def _read_twice(cursor: sqlite3.Cursor, read: Read, writer: GroupWriter, file: F
     """
     try:
         return read.work(cursor)
+    # Not again: the driver has waited five seconds for a busy file.
     except sqlite3.OperationalError:
         raise
     except sqlite3.DatabaseError as error:
@@ -302,6 +314,7 @@ class PendingOperation(Generic[R]):
 
     def answered(self, answer: Result[Any, Any]) -> None:
         """Note the answer, and pass it to the caller."""
+        # Also for a caller that was cancelled: its operation has happened, and the record of corrupt rows must follow.
         self._note(answer)
         if self._answer is not None and not self._answer.done():  # its caller may be cancelled
             self._answer.set_result(answer)
@@ -326,9 +339,12 @@ class _Queue(Generic[R]):
         """Send the pending requests, and answer them."""
         batch, self.waiting = self.waiting[: self.largest], self.waiting[self.largest :]
         try:
+            # Taken from the queue before the wait: requests that arrive meanwhile form the next batch and cannot be
+            # dropped.
             answers = await self.send([pending.request for pending in batch])
         except StoreError as error:  # the file could not be opened again: nothing was sent
             answers = [Failure(error)] * len(batch)
+        # Every caller needs an answer also when the event loop stops: one without would wait forever.
         except BaseException as error:
             _answer_each(batch, [Failure(self.lost(repr(error)))] * len(batch))
             raise
@@ -432,6 +448,8 @@ class Batcher:
     def _set_going(self, start: Literal["soon", "now"] = "soon") -> None:
         if self._state != "idle":
             return
+        # One batch at a time: two overlapping batches were measured slower (decision 0025), and writes would lose their
+        # order.
         self._state = "driven"
         name = f"perdure:writer {self._database.file.store}"
         if start == "now":
@@ -461,6 +479,8 @@ class Batcher:
 
     async def _serve(self) -> None:
         while self._reads.waiting or self._writes.waiting:
+            # One batch of each kind in turn: with a loop over reads alone, a stream of reads would delay commits
+            # without a bound.
             if self._reads.waiting:
                 await self._reads.serve()
             if self._writes.waiting:
@@ -469,11 +489,14 @@ class Batcher:
 
     def _end(self) -> None:
         self._state = "closed"
+        # Released after the thread has closed the file: a standby that locks earlier would open the file beside this
+        # connection.
         self._lock.release()
         unsent = Failure(StoreUnavailable("answer", "its event loop is stopping"))
         for queue in (self._reads, self._writes):
             _answer_each(queue.waiting, [unsent] * len(queue.waiting))
             queue.waiting.clear()
+        # All callers of `close`, not only the first: the others would never return.
         for closed in self._closers or ():
             if not closed.done():
                 closed.set_result(None)

@@ -16,9 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Protocol
 
+# Not readable by a group: states may hold personal data, and a reader can lock the file so that no engine starts.
 PRIVATE: Final = 0o600
 """The mode of a new file, whatever the umask. SQLite creates a log and an index of it with the mode of their file."""
 
+# The lock file too: a user who can open it can lock it, and then no engine starts.
 _BESIDE: Final = ("", ".lock", "-wal", "-shm")
 
 

@@ -118,8 +118,11 @@ class ChangeGroup:
         if self.how == "singly":
             answers = [part(cursor, counters) for part in self.parts]
             return Success(answers)
+        # Before the statements: afterwards the old status of a row that no cache has cannot be read.
         count_narrow(cursor, counters, self._moved)
         for form, rows in self._narrow.items():
+            # A smaller count means that the fence of some row differs. Which one is unknown, so nothing may be answered
+            # as written.
             if cursor.executemany(NARROW_STATEMENTS[form], rows).rowcount != len(rows):
                 raise RowsDiffer
         for sql, updates in self._updates.items():
@@ -127,6 +130,7 @@ class ChangeGroup:
         if self._inserts:
             self._insert(cursor, counters)
         if self._events:
+            # Numbered in this transaction and saved with it: a rollback takes them back, so that the log has no gaps.
             first = counters.sequence + 1
             cursor.executemany(LOG, [(first + number, *values) for number, values in enumerate(self._events)])
             counters.sequence += len(self._events)
@@ -136,6 +140,7 @@ class ChangeGroup:
 
     def _update(self, cursor: sqlite3.Cursor, counters: Counters, sql: str, updates: list[tuple[int, Update]]) -> None:
         befores = count_update(cursor, counters, [update for _, update in updates])
+        # As above: to accept fewer rows would acknowledge a write that met a conflict.
         if cursor.executemany(sql, [update.values for _, update in updates]).rowcount != len(updates):
             raise RowsDiffer
         befores.changed(counters)
@@ -187,6 +192,7 @@ def _only_row(change: Whole) -> Update | Insert | None:
     row = change.write
     if type(row) is not Update and type(row) is not Insert:
         return None
+    # A part left out of this condition would be acknowledged and never written.
     if change.messages or change.fate is not None or change.key is not None or change.journal is not None:
         return None
     return row
@@ -238,13 +244,18 @@ class GroupWriter:
         """
         try:
             return self._write_together(cursor, group)
+        # All of the group at once: each write on its own would wait five seconds for the same transaction of another
+        # program.
         except _NotBegun as error:
             self.errors = "some"
             return [Failure(StoreUnavailable("commit", f"{error.__cause__}; {_HELD}"))] * len(group)
+        # The log may hold the commit without a sync, which no later sync repairs: the connection must be replaced. The
+        # group may be on the disk, so "unavailable", which promises that nothing was written, would be false.
         except _CommitFailed as error:
             self.is_trusted = False
             self.ownership.loss_after_transaction()  # notes the log
             return [Failure(OutcomeUnknown(f"COMMIT failed: {error.__cause__}"))] * len(group)
+        # Undone and written singly: then only the transitions that do conflict are answered with a conflict.
         except RowsDiffer:
             self._undo(cursor)
             for write in group:
@@ -253,6 +264,7 @@ class GroupWriter:
             return self.write(cursor, group)
         except Exception as error:  # noqa: BLE001 - values that the driver cannot bind raise many kinds
             self._undo(cursor)
+            # Only writes that fail alone are refused: one value that is too large must not fail the requests beside it.
             if len(group) == 1 or not self.is_trusted:
                 return [self._apart(cursor, write, error) for write in group]
         return [answer for write in group for answer in self.write(cursor, (write,))]
@@ -269,32 +281,43 @@ class GroupWriter:
         if not self.is_trusted:
             raise sqlite3.OperationalError("the previous transaction could not be ended; the file is being reopened")
         try:
+            # IMMEDIATE: the write lock comes before the check of ownership, so no other program can write between check
+            # and write.
             cursor.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
             raise _NotBegun from error
+        # Before the first write of every transaction (decision 0016). A periodic check would acknowledge commits into a
+        # file that no engine reads again.
         self.lost = self.lost or self.ownership.loss(cursor, errors=self.errors)
         if self.lost is not None:
             self._undo(cursor)
             return [Failure(self.lost)] * len(group)
         self.errors = "none"
         answers = [write(cursor, self.counters) for write in group]
+        # In the same transaction as the rows that use the numbers: a crash in between would assign a number twice.
         self.counters.save(cursor)
         if self._checkpoint == "due":
+            # The commit before a checkpoint carries a new mark. A checkpoint without one cannot be told from a copy
+            # over the file.
             self.ownership.marks.write(cursor)
         try:
             cursor.execute("COMMIT")
         except sqlite3.Error as error:
             raise _CommitFailed from error
+        # Only now: a number or a count that is noted before COMMIT would survive a rollback.
         self.counters.committed()
         self.ownership.marks.committed()
         self._unmoved = "commits"
+        # Again, before the answer: a file that was replaced during the commit does not have the group.
         self.lost = self.ownership.loss_after_transaction() or self._move_log(cursor)
         if self.lost is not None:  # during the commit: no engine may ever read it
+            # Not "lost" alone: the group may be in the file that was moved away, and an operator may put that back.
             return [Failure(OutcomeUnknown(str(self.lost)))] * len(group)
         return answers
 
     def finish(self, cursor: sqlite3.Cursor) -> None:
         """Save the counts and checkpoint before the connection is closed, so that SQLite has nothing to do then."""
+        # Incomplete counts must not be saved: the next opening would take them for all instances.
         if self.is_trusted and self.lost is None and self.counters.counts.progress == "all":
             self.write(cursor, (_save_counts,))
         self.move_all(cursor)
@@ -314,11 +337,13 @@ class GroupWriter:
                 return None
         except OSError:  # a later commit will know
             return None
+        # The next commit writes a mark, and the checkpoint follows that commit.
         self._checkpoint = "due"
         if self.ownership.marks.is_moved:
             return None
         moved: Literal["all", "some"] = "some"
         try:
+            # PASSIVE waits for no reader. FULL or RESTART would stop all callers while a shell holds a transaction.
             busy, pages, moved_pages = cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             moved = "all" if not busy and pages == moved_pages else "some"
         except sqlite3.Error:  # the commits stay in the log for a later checkpoint
@@ -329,11 +354,13 @@ class GroupWriter:
 
     def _undo(self, cursor: sqlite3.Cursor) -> None:
         self.errors = "some"
+        # Otherwise the log would have gaps, and retention, which computes with the numbers, would keep too few events.
         self.counters.rolled_back()
         self.ownership.marks.rolled_back()
         try:
             if cursor.connection.in_transaction:
                 cursor.execute("ROLLBACK")
+        # A transaction that could not end would be part of the next COMMIT: writes that were refused would appear.
         except sqlite3.Error:
             self.is_trusted = False
         self.ownership.loss_after_transaction()  # notes the log

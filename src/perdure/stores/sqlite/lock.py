@@ -52,6 +52,7 @@ def check_missing(path: str, *, store: str, if_missing: IfMissing) -> None:
         return
     if not is_empty:
         return
+    # SQLite deletes the log of an empty file when it opens that: the last commits of the lost store would be gone.
     left = ", ".join(_logs_left(file))
     if left:
         reason = (
@@ -60,6 +61,7 @@ def check_missing(path: str, *, store: str, if_missing: IfMissing) -> None:
         )
         raise StoreMissing(store, reason)
     partial = file.with_name(file.name + COPYING)
+    # An engine that creates the file here would make the unfinished copy unusable, and start without its data.
     if partial.exists():
         reason = f"{partial.name} is an unfinished copy into it; finish it with perdure copy, or delete it"
         raise StoreMissing(store, reason)
@@ -125,6 +127,7 @@ def holder_of(lock_file: IO[bytes], path: str) -> str:
     found = os.fstat(lock_file.fileno())
     device = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}"  # of some file systems the table has another
     holders = _holders(found.st_ino, table, device)
+    # The text may be of a dead engine: to name that process would send the operator to the wrong one.
     if not holders or (named is not None and named[1] in holders):
         return signed or "another process"
     last = f"the last engine was {signed}" if signed else "it names no engine"
@@ -142,6 +145,7 @@ _BY_ANOTHER_NAME: Final = (
 
 _SHARED_FIRST: Final = 0x4000_0002  # of SQLite's lock bytes: https://sqlite.org/fileformat2.html#the_lock_byte_page
 _SHARED_SIZE: Final = 510
+# A blocking lock could not be cancelled, and a shared one would let a standby take over a living owner.
 _EXCLUSIVE: Final = fcntl.LOCK_EX | fcntl.LOCK_NB
 
 _held: set[tuple[int, int]] = set()  # files that this process owns, by device and inode
@@ -181,6 +185,7 @@ class FileLock:
         """Close a child's copy of the descriptors, which would keep the file locked after its parent's death."""
         if not self._file.closed:
             _held.discard(self._identity)
+            # Close without LOCK_UN: an unlock in the child would also release the lock of its parent.
             os.close(self.database)
             self._file.close()
 
@@ -203,7 +208,9 @@ def acquire(path: str, *, store: str, database: str, if_missing: IfMissing = "cr
         file = _opened(path, store)
         try:
             _lock(file, path, store)
+            # A lock on a file that has lost its name excludes no process: the next one locks the new file of that name.
             if _is_at(file, path):
+                # Again, under the lock: the former owner may have lost its file since the first check.
                 check_missing(database, store=store, if_missing=if_missing)
                 return _signed(FileLock(path, file, *_database_locked(database, store)), file, store)
         except BaseException:
@@ -215,12 +222,16 @@ def acquire(path: str, *, store: str, database: str, if_missing: IfMissing = "cr
 def _database_locked(path: str, store: str) -> tuple[int, tuple[int, int]]:
     """Lock the database file. A file that this process serves is not opened: closing it would drop locks."""
     try:
+        # Closing any descriptor of a file drops all `fcntl` locks that this process has on it, SQLite's included.
         if os.path.exists(path) and _identity(os.stat(path)) in _held:  # noqa: PTH110, PTH116 - a path as text
             raise StoreLocked(store, _BY_ANOTHER_NAME)
+        # With the final mode from the first moment: a user who opens it before a chmod keeps access.
         file = open_private(path, os.O_RDWR)
     except OSError as error:
         raise StoreUnavailable(f"open {store}", f"{error}; it must be readable and writable") from error
     try:
+        # The lock on the database itself stops a second engine that reaches the file by another name, such as a hard
+        # link.
         if sys.platform == "linux":  # elsewhere this lock would stop SQLite's own
             fcntl.flock(file, _EXCLUSIVE)
         return file, _identity(os.fstat(file))
@@ -263,6 +274,7 @@ def _is_at(file: IO[bytes], path: str) -> bool:
 
 def _signed(lock: FileLock, file: IO[bytes], store: str) -> FileLock:
     try:
+        # After the lock is held: a process that was refused must not overwrite the name of the owner.
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
     except OSError as error:
@@ -291,6 +303,7 @@ def locked_like_a_reader(database: int) -> Generator[None]:
 
 def _lock_shared_bytes(database: int, kind: int) -> None:
     with suppress(OSError):
+        # An OFD lock, not a process lock: SQLite's connection in this process must see it as a lock of someone else.
         request = struct.pack("hhqqi4x", kind, os.SEEK_SET, _SHARED_FIRST, _SHARED_SIZE, 0)
         fcntl.fcntl(database, fcntl.F_OFD_SETLK, request)
 

@@ -87,7 +87,10 @@ class PartialFile:
         return BackupFailed(str(self.target), reason)
 
     def _publish(self) -> Backup:
+        # Sync, rename, sync the folder: in another order a loss of power leaves an incomplete file under the name of a
+        # backup.
         self.sync(self.path)
+        # Again: `rename` would replace a file that appeared during the copy.
         self._refuse_existing()
         self.path.rename(self.target)
         self.sync(self.target.parent)
@@ -174,6 +177,7 @@ def vacuum(path: str | os.PathLike[str], *, free_bytes: FreeBytes = free_on_disk
     """
     with read_from_outside(path) as reader:
         place, store = reader.path, reader.store
+    # VACUUM rewrites all pages. Beside an engine, that engine would take it for a copy over its file, and stop.
     lock = acquire(f"{place}.lock", store=store, database=str(place))
     try:
         with closing(sqlite3.connect(place, isolation_level=None, timeout=1.0)) as connection:

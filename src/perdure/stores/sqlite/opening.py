@@ -19,6 +19,7 @@ from perdure.stores.sqlite.ownership import REAL_DISK, Disk
 from perdure.stores.sqlite.schema import CHECKPOINT_PAGES, Synchronous, log_of
 from perdure.stores.values import Capabilities, Durability, IfMissing, OnLocked, PreviousExit
 
+# NORMAL does not sync the log at COMMIT: with it for `full`, a loss of power would take acknowledged commits.
 _SYNCHRONOUS: dict[Literal["full", "relaxed"], Synchronous] = {"full": "FULL", "relaxed": "NORMAL"}
 
 _EXPOSED: Final = "every user of the machine can open files of the store"
@@ -53,6 +54,7 @@ async def open_file(
     file = attrs.evolve(_file(path, _SYNCHRONOUS[durability]), disk=disk, checkpoint_pages=checkpoint_pages)
     check_missing(file.path, store=file.store, if_missing=if_missing)  # and again under the lock
     lock = await _lock(file, on_locked, if_missing, runtime)
+    # Before the file is opened, which creates a log, and under the lock: a living owner has a log as well.
     previous_exit: PreviousExit = (
         "died" if log_of(Path(file.path)).exists() else "closed"
     )  # SQLite deletes the log when it is closed

@@ -78,6 +78,7 @@ class Operations:
         """Read several addresses together; if one of them cannot be read, each by itself."""
 
         def note(answer: Result[list[Loaded], StoreError]) -> None:
+            # One corrupt row must not fail the loads of other callers: each is read again on its own.
             if isinstance(answer, Success):
                 self._all_loaded(requests, answered, [Success(loaded) for loaded in answer.unwrap()])
             else:
@@ -227,6 +228,7 @@ class Operations:
     async def _search(self, query: Query, max_scanned: int | None) -> Result[Found, StoreError]:
         found: tuple[Instance, ...] = ()
         search, left = Search.of(query), max_scanned
+        # A new read for each chunk, through the queue: one long statement would delay every commit behind it.
         while search.after is not None and len(found) < query.limit and (left is None or left > 0 or search.is_between):
             work = partial(search.portion, damage=self._damage, limit=query.limit - len(found))
             answer = await self._batcher.read(Read("find", work))

@@ -115,6 +115,7 @@ class CheckpointMarks:
 
     def may_become(self, later: CheckpointMarks) -> bool:
         """Whether a file with these marks may have the later ones, after a COMMIT of unknown outcome."""
+        # A COMMIT of unknown outcome may have written its mark. To expect only the old one would give up a sound file.
         written = () if self._written is None else (self._written,)
         return all(
             after.stored in (before.stored, *written) for before, after in zip(self._places, later._places, strict=True)
@@ -125,6 +126,8 @@ class CheckpointMarks:
         if self._written is None:
             self._number += 1
             self._written = f"{self.epoch:016x}-{self._number:016x}"
+            # In two tables in turn: a checkpoint writes the newest mark over a copy that is made meanwhile. The older
+            # mark is not in the log any more, so the copy removes it.
             cursor.execute(_WRITE[self._number % 2], (self._written,))
 
     def committed(self) -> None:
@@ -155,6 +158,7 @@ class CheckpointMarks:
 
     def _is_found(self, place: _Place, read: ReadFile, moved: Literal["all", "some"]) -> bool:
         page = read(self.page_bytes, place.offset)
+        # After a partial checkpoint an older mark is legitimate: to insist on the newest would give up a sound file.
         wanted = [place.stored] if moved == "all" else place.possible
         found = [index for index, mark in enumerate(wanted) if mark.encode() in page]
         if found:
@@ -176,6 +180,7 @@ def read_marks(cursor: sqlite3.Cursor, *, epoch: int, read: ReadFile) -> Checkpo
         ((root,),) = cursor.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)).fetchall()
         ((mark,),) = cursor.execute(sql).fetchall()
         offset = (root - 1) * page_bytes
+        # Compare with the file, not with SQLite's view: a reader may keep the mark in the log.
         is_there = mark.encode() in read(page_bytes, offset)  # False while a reader blocks the checkpoint
         places.append(_Place(offset, mark, [mark] if is_there else []))
     ours = [int(place.stored.partition("-")[2], 16) for place in places if place.stored.startswith(f"{epoch:016x}-")]
@@ -252,6 +257,8 @@ class Ownership:
         (found,) = cursor.execute("PRAGMA data_version").fetchone()
         log_stamp, self.log_stamp = self.log_stamp, None
         lost = self._loss(log_stamp)
+        # SQLite changes data_version after its own errors too. Then only a changed log proves a second writer, and
+        # without this distinction each full disk would end the engine.
         if found != self.data_version and (errors == "none" or (lost is not None and lost.reason == _LOG_WRITTEN)):
             return OwnershipLost(self.store, _WRITTEN)
         self.data_version = found
@@ -278,6 +285,8 @@ class Ownership:
         found = self._look()
         if isinstance(found, OwnershipLost):
             return found
+        # Only a checkpoint may move the noted stamp. To note it anywhere else would accept a copy over the file as our
+        # own.
         if found["file"] is not None:
             self.stamp = self._marked(found["file"])
         try:
@@ -302,6 +311,7 @@ class Ownership:
         if isinstance(found, OwnershipLost):
             return found
         self.log_stamp = found["log"]
+        # Inode and data_version stay equal when `cp` overwrites the file: size and time are the only traces.
         if found["file"] not in (self.stamp, None):
             return OwnershipLost(self.store, _WRITTEN_OVER)
         if log_stamp is not None and found["log"] not in (log_stamp, None):
@@ -321,8 +331,10 @@ class Ownership:
                 found = self.disk.stat(path)
             except FileNotFoundError:
                 return OwnershipLost(self.store, _GONE[part])
+            # A network disk that fails for a moment must not end the engine: a loss is final.
             except OSError:
                 continue
+            # A path with another inode: SQLite would continue to write into the file that has no name any more.
             if (found.st_dev, found.st_ino) != identity:
                 return OwnershipLost(self.store, _REPLACED[part])
             stamps[part] = _stamp(found)
@@ -343,6 +355,8 @@ class Ownership:
         path, _ = self.parts["file"]
         with ExitStack() as stack:
             if self._is_overwritten(lost):
+                # Two means, because each fails for some content of the file: without either, closing moves this log
+                # into it.
                 stack.enter_context(locked_like_a_reader(self.descriptor))
                 with suppress(sqlite3.Error):  # the file may not be a database now
                     beside = stack.enter_context(closing(sqlite3.connect(f"{Path(path).as_uri()}?mode=ro", uri=True)))

@@ -49,6 +49,7 @@ _RECALL = """
 SELECT key, action, fingerprint, answer, expires_ms, failures FROM keys
 WHERE address = ? AND key = ? AND expires_ms > ?
 """
+# The difference of two ordinals: counting the keys would cost each keyed request a scan of up to ten million.
 _KEYS_HELD = """
 SELECT 1 + coalesce((SELECT max(ordinal) FROM keys WHERE address = ?1), -1)
   - coalesce((SELECT min(ordinal) FROM keys WHERE address = ?1), 0)
@@ -66,6 +67,7 @@ WHERE kind = ? AND name = ? {after} AND rank_ms IS NOT NULL ORDER BY lane LIMIT 
 """
     for after in ("", "AND lane > ?")
 }
+# The index is named here and in other listings: SQLite may choose another one, and then sort or scan all rows.
 _QUEUED = f"""
 SELECT {INSTANCE_COLUMNS}, rank_ms FROM instances INDEXED BY instances_lanes
 WHERE kind = ? AND name = ? AND lane = ? AND rank_ms IS NOT NULL AND (rank_ms, incarnation) > (?, ?)
@@ -151,6 +153,8 @@ def _instances(cursor: sqlite3.Cursor, job: Job, ids: list[str]) -> dict[str, In
         repeated = wanted[-1:] * (count - len(wanted))
         for row in cursor.execute(_LOAD_SEVERAL[count], (*job, *wanted, *repeated)).fetchall():
             instance = instance_from(row)
+            # A damaged index returns the row of another instance: unchecked, its state would be committed under the
+            # wrong address.
             if instance.address.id not in wanted:
                 raise StoreCorrupt(str(instance.address), "the index has another id for this row")
             found[instance.address.id] = instance
@@ -174,6 +178,7 @@ def due(
     def fetch(after: Row, wanted: int) -> list[Row]:
         return cursor.execute(statement, (now_ms, *after, wanted, *excepted)).fetchall()
 
+    # Page over corrupt rows: one that stays first in the order would otherwise hide every later alarm.
     return readable(fetch, instance_from, lambda row: (row[-1], row[0]), after or (_FIRST, 0), limit, damage)
 
 
@@ -202,6 +207,8 @@ def _lane(cursor: sqlite3.Cursor, damage: CorruptRows, job: Job, lane: str, limi
     def fetch(after: Row, wanted: int) -> list[Row]:
         return cursor.execute(_QUEUED, (*job, lane, *after, wanted)).fetchall()
 
+    # One more than the limit tells whether the lane has more. A full page alone does not, and the rest would wait
+    # unseen.
     rows = readable(fetch, instance_from, lambda row: (row[-1], row[0]), (_FIRST, 0), limit + 1, damage)
     return QueuedLane(lane=lane, instances=rows[:limit], rest="none" if len(rows) <= limit else "some")
 
@@ -247,6 +254,7 @@ def _left(
     """Read the rows with keys that are left to other code, None for all: a seek in the index for each different key."""
     found: tuple[T, ...] = ()
     key = ""
+    # A seek for each different mark: a scan of all left rows would be repeated by every poll.
     while len(found) < limit and (row := cursor.execute(_NEXT_LEFT[table], (key,)).fetchone()) is not None:
         (key,) = row
         if codes is None or any(is_left_to(key, job, code) for job, code in codes.items()):
@@ -531,6 +539,7 @@ def journal(cursor: sqlite3.Cursor, address: Address, incarnation: int, first: i
     rows = cursor.execute(_JOURNAL, (incarnation, first, limit)).fetchall()
     for expected, row in enumerate(rows, first):
         check_types(row, _JOURNAL_TYPES, what=f"journal of {address}")
+        # A replay that skips a missing row would perform the later steps with wrong results.
         if row[0] != expected:
             raise StoreCorrupt(
                 f"journal of {address}", f"expected a row at place {expected}, found the next at {row[0]}"

@@ -102,6 +102,7 @@ class Reader:
             if len(rows) < page:
                 return
             before, after = after, rows[-1][: len(after)]
+            # A damaged index can return a key twice: without this check a reader of pages would never end.
             if any(type(one) is not type(other) for one, other in zip(before, after, strict=True)) or after <= before:
                 raise StoreCorrupt(self.store, "its rows are not in the order of their keys")
 
@@ -130,6 +131,7 @@ class Reader:
             suspension.check()
             progress(BackupProgress((pages - pages_left) * page_bytes, pages * page_bytes))
 
+        # One transaction for all steps: without it each commit of the owner would restart the copy.
         self._connection.execute("BEGIN")
         try:
             self._connection.execute("SELECT epoch FROM counters").fetchall()  # fixes the moment: SQLite begins lazily
@@ -149,6 +151,8 @@ class Reader:
             KeyboardInterrupt: a user interrupted the process.
         """
         suspension = _Hold(self.log, max_log_growth_bytes)
+        # A check reads every page in one transaction, and the owner cannot checkpoint meanwhile: stop before its disk
+        # is full.
         self._connection.set_progress_handler(lambda: int(suspension.is_too_long), _STEP_INSTRUCTIONS)
         try:
             found = [text for (text,) in self.rows(f"PRAGMA integrity_check({MAX_FINDINGS})")]
@@ -215,6 +219,8 @@ def _connected(path: Path, store: str) -> sqlite3.Connection:
     if not path.is_file():
         raise StoreUnavailable(f"read {store}", "there is no such file")
     try:
+        # Read-only, so that it cannot checkpoint: SQLite before 3.51.3 can corrupt a file when one connection resets
+        # the log while another one checkpoints.
         uri = f"{path.absolute().as_uri()}?mode=ro"
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S)
     except sqlite3.Error as error:

@@ -48,6 +48,8 @@ def is_longer_than(log: str, pages: int) -> bool:
     try:
         header = os.pread(descriptor, _HEADER_BYTES, 0)
         page_bytes = int.from_bytes(header[8:12])
+        # Read the frame, not the size: after a checkpoint SQLite reuses the log from its beginning, and the file stays
+        # long.
         frame = os.pread(descriptor, _FRAME_BYTES, _HEADER_BYTES + (pages - 1) * (_FRAME_BYTES + page_bytes))
     finally:
         os.close(descriptor)
@@ -87,6 +89,7 @@ _PRAGMAS = (
     f"journal_size_limit = {LOG_LIMIT_BYTES}",
     "cache_size = -65536",
     "temp_store = MEMORY",
+    # A stray write of a C extension could reach a mapped file, and mapping gained nothing in measurements.
     "mmap_size = 0",
 )
 
@@ -117,6 +120,7 @@ def prepare(cursor: sqlite3.Cursor, *, store: str, synchronous: Synchronous) -> 
     """
     scripts = migrations()
     found = version_of(cursor, store=store)
+    # Before the first PRAGMA that writes: an older library must leave a newer file as it is.
     if found > len(scripts):
         raise StoreTooNew(store, found, len(scripts))
     _set(cursor, store=store, synchronous=synchronous)
@@ -139,6 +143,7 @@ def version_of(cursor: sqlite3.Cursor, *, store: str) -> int:
         application_id = _number(cursor, "PRAGMA application_id")
         version = _number(cursor, "PRAGMA user_version")
         tables = _number(cursor, "SELECT count(*) FROM sqlite_schema")
+    # A busy or unreadable file is not damaged: reported as corrupt, an operator would restore a backup over it.
     except sqlite3.OperationalError:
         raise
     except sqlite3.DatabaseError as error:
@@ -152,6 +157,7 @@ def version_of(cursor: sqlite3.Cursor, *, store: str) -> int:
 
 def _set(cursor: sqlite3.Cursor, *, store: str, synchronous: Synchronous) -> None:
     (mode,) = cursor.execute("PRAGMA journal_mode = WAL").fetchone()
+    # SQLite returns the mode that it could set. Without a write-ahead log, each reader would block commits.
     if mode != "wal":
         reason = f"it has journal_mode {mode!r} and cannot have 'wal'; use a file on a local disk"
         raise StoreUnavailable(f"open {store}", reason)

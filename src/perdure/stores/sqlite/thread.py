@@ -50,6 +50,7 @@ class ConnectionLoan:
     def take(self) -> None:
         """End the work now, if it has not ended: it does not use the connection again."""
         with self._door:
+            # Under the lock: a worker that begins at this moment would otherwise wait for a step that never comes.
             self._is_wanted = False
             self._step()
             self.is_over = True
@@ -75,6 +76,8 @@ class ConnectionLoan:
             work()
         finally:
             self.is_over = True
+            # Always, also after an error: the driver's thread waits for this, and all callers of the store wait for
+            # that thread.
             self._back.release()
 
     def between(self, _: int, pages_left: int, pages: int) -> None:
@@ -143,10 +146,13 @@ class WorkConnection(sqlite3.Connection):
 
     def leave(self) -> None:
         """Keep the connection from being closed in a forked child, even when the interpreter exits."""
+        # SQLite's locks are not inherited, and a thread that the child lacks may hold its mutexes: even a close could
+        # damage the file or hang. Only an object that is never freed is not closed at exit.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
 
     def execute(self, sql: str, parameters: Any = (), /) -> Any:  # `sqlite3` types its own the same way
         """Run a statement, or, for the driver's thread, a function on the store's cursor."""
+        # By identity: no text, whatever it contains, becomes a call of a function.
         if sql is not _WORK:
             return super().execute(sql, parameters)
         if self._cursor is None:
@@ -183,6 +189,8 @@ async def connect(path: str) -> DatabaseThread:
     Raises:
         sqlite3.Error: it cannot be opened.
     """
+    # isolation_level=None: the driver's implicit transactions are deferred, and hold no write lock while the store
+    # checks its ownership.
     connection = await aiosqlite.connect(
         path,
         isolation_level=None,

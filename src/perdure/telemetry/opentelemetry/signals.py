@@ -162,6 +162,8 @@ class Spans:
 
     def begin(self, turn: TurnBegun, /) -> TurnOfSpan:
         """Begin a turn: a part of the caller's trace, or the root of a new one with a link to its cause."""
+        # An empty context, not the current one: a turn runs in whichever task is free, and would become a part of its
+        # trace.
         parent = Context() if turn.parent is None else inside(turn.parent, origin="elsewhere")
         links = () if turn.link is None else (Link(span_context(turn.link, origin="elsewhere")),)
         span = self.tracer.start_span(
@@ -175,6 +177,7 @@ class Spans:
         base = contexts.get_current()
         parent = Context() if effect.parent is None else inside(effect.parent, origin="here", base=base)
         span = self.tracer.start_span(effect.name, parent, attributes=of_effect(effect))
+        # Detached in any case: a span that stays current would become the parent of all later ones in this task.
         token = contexts.attach(set_span_in_context(span, parent))
         try:
             yield EffectOfSpan(span)
@@ -395,6 +398,7 @@ def _run(event: JobExecuted | JobFailed, outcome: str) -> MetricValue:
 
 
 def _of_job(address: str) -> Labels:
+    # Without the id: the SDK keeps one time series for each set of attributes.
     kind, name, _ = address.split(":", 2)
     return {"perdure.kind": kind, "perdure.job": name}
 

@@ -169,6 +169,8 @@ RUN_OUTCOMES: Final = ("completed", "retrying", "failed")
 
 def one_of(known: Collection[str], value: str) -> str:
     """Return a value if it is known, else ``other``."""
+    # A label with any value of a caller grows without a bound: each one is a time series for as long as Prometheus
+    # keeps it.
     return value if value in known else OTHER
 
 
@@ -210,6 +212,7 @@ class KnownJobs:
 
     def of_job(self, kind: str, name: str) -> JobLabels:
         """Return the labels of a job."""
+        # Jobs that this engine does not serve are one series: a store can hold any number of names.
         return self.by_job.get((kind, name), _UNSERVED)
 
 
@@ -324,6 +327,7 @@ class Counting:
     # ------------------------------------------------------------ each event
     def _request(self, event: RequestEnded) -> None:
         job = self.jobs.at(event.address)
+        # An action comes from the caller, as text.
         labels = (*job.values, one_of(job.actions, event.action))
         self._add(REQUESTS, (*labels, one_of(REQUEST_OUTCOMES, event.outcome)))
         self._observe(REQUEST_DURATION, labels, event.took_ms / 1_000)
@@ -355,6 +359,7 @@ class Counting:
         self._add(PARKINGS, (*self.jobs.at(event.address).values, one_of(REASONS, event.reason)))
 
     def _left(self, event: JobLeft) -> None:
+        # The error type is the name of any class: unbounded.
         self._add(LEAVINGS, (*self.jobs.at(event.address).values, one_of(LEFT_REASONS, event.error_type)))
 
     def _alarm(self, event: AlarmFired) -> None:
@@ -372,6 +377,7 @@ class Counting:
 
     # ------------------------------------------------------------ the tally
     def _add(self, metric: Metric, labels: LabelValues, number: int = 1) -> None:
+        # No lock: only the engine's thread writes, and the lock of the client library costs as much as four counts.
         counted = self.tally.counters[metric]
         counted[labels] = counted.get(labels, 0) + number
 
@@ -447,6 +453,7 @@ def _of_store(health: Health | None) -> Iterator[Sample]:
 
 
 def _of_counts(counts: StoreCounts, now_ms: int, jobs: KnownJobs) -> Iterator[Sample]:
+    # Partial counts would look like a loss of instances in each graph.
     yield COUNTS_COMPLETE, (), 1 if counts.complete else 0
     yield DUE_AGE, (), 0 if counts.oldest_due_ms is None else _age_s(counts.oldest_due_ms, now_ms)
     yield MESSAGES, (), counts.messages
@@ -508,6 +515,7 @@ class EngineReader:
     async def refresh(self) -> None:
         """Read the store, or wait for the read in progress, for at most two seconds."""
         runtime = self.engine.runtime
+        # A store that hangs gets one read, not one for each scrape.
         if self._reading is None or self._reading.done():
             self._reading = runtime.spawn(self._read(), name=f"perdure:sink {self.name}")
         reading, over = self._reading, runtime.future()
@@ -524,6 +532,7 @@ class EngineReader:
             timer.cancel()
             reading.remove_done_callback(end)
         if not reading.done():
+            # Unknown, not the last known: old values would hide for hours that the store does not answer.
             self._health = self._counts = self._members = None
 
     async def _read(self) -> None:

@@ -44,6 +44,7 @@ def families(tally: Tally, readings: Readings | None, jobs: KnownJobs) -> Iterat
     """
     for metric, counted in tally.counters.items():
         counter = CounterMetricFamily(metric.name, metric.help, labels=metric.labels)
+        # Copies: another thread may collect while the engine adds a label, and iterating would raise.
         for labels, number in counted.copy().items():
             counter.add_metric(labels, number)
         yield counter
@@ -167,6 +168,7 @@ class MetricsPage:
         if page is not None and self.runtime.monotonic_ms() - at_ms < FRESH_MS:
             return page
         rendering = self._rendering.get(wanted)
+        # One rendering for all scrapes at the time: each costs the event loop tens of milliseconds.
         if rendering is None or rendering.done():
             rendering = self.runtime.spawn(self._render(wanted), name="perdure:metrics page")
             self._rendering[wanted] = rendering
@@ -185,6 +187,8 @@ class MetricsPage:
             for number, piece in enumerate(pieces(family)):
                 text = encode(_Piece(piece)).removesuffix(end)
                 parts.append(text if number == 0 else _without_header(text))
+                # After each piece: a page of 20 jobs takes 33 ms, in which no request would be answered (decision
+                # 0033).
                 await self.runtime.sleep(0)
         page = Exposition(text=b"".join((*parts, end)), content_type=content_type)
         self._rendered[wanted] = self.runtime.monotonic_ms(), page
@@ -199,4 +203,5 @@ class MetricsPage:
 
 def _without_header(text: bytes) -> bytes:
     """Return the samples of a piece: the first one of its family has the help and the type."""
+    # A family with two headers is not valid, and Prometheus refuses the whole page.
     return b"".join(line for line in text.splitlines(keepends=True) if not line.startswith(b"# "))

@@ -99,6 +99,8 @@ def fitting(events: Sequence[Outgoing], count: int, max_bytes: int) -> int:
     size = len(_BEGIN) + len(_END) - 1  # no comma follows the last event
     for number, event in enumerate(events[:count]):
         size += len(event.body) + 1
+        # At least one event: an event above the limit must be sent alone, or the tracker would stand before it for
+        # ever.
         if size > max_bytes and number > 0:
             return number
     return min(count, len(events))
@@ -120,6 +122,7 @@ async def gzipped(body: bytes, breathe: Callable[[], Awaitable[None]]) -> bytes:
     return b"".join(parts)
 
 
+# No other status may be here: an event that a wrong key or a proxy refuses would be skipped, and so be lost.
 REFUSING: Final = frozenset((400, 413, 415, 422))
 """The statuses that say that a body is wrong, not that the endpoint cannot take it now."""
 
@@ -288,11 +291,13 @@ def delivery(page: Sequence[Outgoing], *, batch_size: int, max_bytes: int) -> De
         count = fitting(page, size, max_bytes)
         match (yield Send(page[:count])):
             case EventsAccepted():
+                # After the answer, never before it: the export is at least once.
                 yield Advance(page[count - 1].done)
                 page, size = page[count:], min(size * 2, batch_size)
             case EventsRefused(reason) if count == 1:
                 page = yield from _doubted(page, reason)
             case _:
+                # Halve on a refusal, until the event that is refused is alone: its neighbours are exported.
                 size = (count + 1) // 2
 
 
@@ -301,6 +306,8 @@ def _doubted(
 ) -> Generator[Step, EventsAccepted | EventsRefused | None, Sequence[Outgoing]]:
     """Find out whether the endpoint refuses the first events or all; return the events that remain."""
     for index in range(1, len(page)):
+        # Skipped only if the endpoint accepts a later event: an endpoint that refuses all has a fault, and everything
+        # would be skipped.
         if isinstance((yield Send(page[index : index + 1])), EventsAccepted):
             skipped = yield from _again(page[:index])
             yield Advance(page[index].done, skipped)
@@ -315,6 +322,7 @@ def _again(
     """Send each event again; return those that are still refused."""
     refused: list[tuple[Outgoing, str]] = []
     for event in events:
+        # Sent again: the first refusal may have been a fault that has passed, and skipping is final.
         verdict = yield Send((event,))
         if isinstance(verdict, EventsRefused):
             refused.append((event, verdict.reason))

@@ -105,6 +105,7 @@ class Retries:
     async def _wait(
         self, level: Literal["warning", "error"], message: str, fields: dict[str, Any], delay_ms: float
     ) -> None:
+        # Only a new reason: an outage of a day would fill the log with one line.
         if fields["reason"] != self.problem:
             self.log(level, message, **fields)
         self.problem = fields["reason"]
@@ -180,6 +181,7 @@ class Endpoint:
 
     async def _attempt(self, body: bytes) -> Response | NoResponse:
         """Send a body once, within the limit."""
+        # A task of its own, so that a client that ignores its timeout can be ended without cancelling the tracker.
         task = self.runtime.spawn(_response_of(self.post(body)), name=f"perdure:request of {self.options.name}")
         timer = self.runtime.call_later(self.options.timeout_ms, lambda: _cancel(task))
         try:
@@ -232,6 +234,7 @@ async def http_post(options: TrackerOptions) -> AsyncGenerator[Post]:
     }
     timeout_s = options.timeout_ms / 1_000
     limits = httpx2.Limits(max_connections=1, max_keepalive_connections=1)
+    # No redirects: a redirected POST becomes a GET, and the header with the key would go to another host.
     async with httpx2.AsyncClient(timeout=timeout_s, limits=limits, follow_redirects=False) as client:
 
         async def post(body: bytes) -> Response | NoResponse:
@@ -256,6 +259,7 @@ async def _read(response: httpx2.Response) -> None:
 def _reason(error: Exception, options: TrackerOptions) -> str:
     """Describe an error without the values of headers."""
     text = f"{type(error).__name__}: {error}".removesuffix(": ")
+    # The text of a client's error may quote a header, and so the key.
     if any(value in text for value in options.headers.values()):
         return type(error).__name__
     return shortened(text, MAX_LINE_CHARACTERS)
@@ -324,6 +328,7 @@ class Position:
         """Continue where the tracker of another engine has moved the position to."""
         if self.moved_by == "several":
             found: Cursor = await self._repeated(lambda: self.cursor(self.name))
+            # Only forward: the stored position may be behind events that this tracker has sent.
             if found.sequence is not None and found.sequence > self.done:
                 self.done = self.stored = found.sequence
 
@@ -347,6 +352,7 @@ class Position:
     async def move(self, done: int, *dropped: EventsDropped) -> None:
         """Move the position in the store, and log what was dropped on the way."""
         await self._repeated(lambda: self.move_cursor(self.name, done, dropped))
+        # After the store has the position: at a crash in between, events are sent again and none is left out.
         self.done = self.stored = done
         for event in dropped:
             self.report(event)
@@ -525,6 +531,7 @@ class Exporter:
         """Export page by page until the end of the log; the events that are logged meanwhile wait for others."""
         position = self.position
         while True:
+            # Before the read: an event that is logged during the read is counted, and the loop comes back for it.
             self._told = 0
             await position.follow()
             limit = (
@@ -537,6 +544,7 @@ class Exporter:
                 break
             self._oldest_ms, last = events[0].event.at_ms, events[-1].sequence
             self._last = last if at_end else max(self._last, last)
+            # Before the page is sent: a loss that is reported later would be after events that came later.
             await position.move_over_deleted(events[0].sequence)
             await self._export_page(events)
             if position.done == last and at_end and self.retries.state == "open":
@@ -549,6 +557,7 @@ class Exporter:
         last, chosen = page[-1].sequence, await self._selected(page)
         if chosen:
             await self._deliver(chosen)
+        # Without this, a tracker that selects few events would read all others again at each start.
         elif last - self.position.stored >= MAX_UNSAVED_EVENTS:
             await self.position.move(last)
         else:

@@ -36,6 +36,7 @@ MAX_NAME: Final = 64
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE: Final = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
+# The HTTP client sets these from the body: a second value would cut or garble the request.
 _RESERVED: Final = frozenset(
     ("connection", "content-encoding", "content-length", "content-type", "host", "transfer-encoding")
 )
@@ -64,6 +65,7 @@ class TrackerOptions:
     """
 
     endpoint: str = attrs.field(repr=lambda url: repr(shown_url(url)))
+    # Not in the repr, which reaches logs: a header may hold the key.
     headers: Mapping[str, str] = attrs.field(repr=False)
     service: str
     environment: str
