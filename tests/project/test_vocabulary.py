@@ -63,7 +63,7 @@ OF, SEMICOLON, PRONOUN = (
     re.compile(r"\b(its|their)\b", re.IGNORECASE),
 )
 MAX_RATES: dict[str, dict[re.Pattern[str], int]] = {
-    "how-to": {OF: 130, SEMICOLON: 5, PRONOUN: 20},
+    "how-to": {OF: 130, SEMICOLON: 4, PRONOUN: 12},
 }
 
 
