@@ -76,7 +76,7 @@ def test_a_backlog_of_one_key_delays_a_single_item_of_another_by_a_few(kind: str
             await pool.put("b", Picture("bob", "bob.png"))
             put = len(images.calls)
             await worked_on.wait()
-            assert feeder.turns.size <= ROOM
+            assert feeder.queue.size <= ROOM
             return images.urls.index("bob.png") - put
 
     behind = asyncio.run(main())

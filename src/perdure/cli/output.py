@@ -139,7 +139,7 @@ MIB: Final = 1024 * 1024
 def size_text(size_bytes: int) -> str:
     """Print a size in MiB, or in KiB below one MiB.
 
-    >>> [shown(size) for size in (5_242_880, 73_728, 1, 0)]
+    >>> [size_text(size) for size in (5_242_880, 73_728, 1, 0)]
     ['5.0 MiB', '72 KiB', '1 KiB', '0']
     """
     if size_bytes >= MIB:
