@@ -69,6 +69,7 @@ def _refusals(numbers: list[int]) -> list[Any]:
 @given(given_=lives, seed=st.integers(0, 99))
 @example(given_=[(5, 1, [])], seed=0)
 @example(given_=[(7, 2, [1])], seed=0)
+@example(given_=[(15, 2, [2, 3])], seed=0)
 def test_items_of_a_key_with_one_worker_keep_their_order_over_crashes(
     store: str, given_: list[tuple[int, int, list[int]]], seed: int
 ) -> None:
