@@ -356,3 +356,30 @@ def test_an_alarm_beside_a_run_leaves_the_slot_of_its_claim(claim_first: bool) -
     limit.leave_lane(at)
     limit.take(ADDRESSES[1], "x")
     assert limit.is_full("x"), "the claim whose run is over has no slot"
+
+
+def test_a_returned_slot_waits_for_a_run_whose_lane_has_room() -> None:
+    simulation = Simulation()
+    limit = LaneLimit(simulation.runtime, slots=2, lane_slots=1)
+    limit.freed, limit.rated = lambda _: None, Rates(simulation.runtime)
+    first, second, behind, other = (Address("pool", "p", id_) for id_ in ("x0", "y0", "x1", "y1"))
+    entered: list[Address] = []
+
+    async def enter(address: Address) -> None:
+        await limit.enter_lane(address, lane_of(address))
+        entered.append(address)
+
+    async def main() -> None:
+        await enter(first)
+        await enter(second)
+        waits = simulation.runtime.spawn_eagerly(enter(behind), name="a run of a full lane")
+        limit.give_up(second, "y")
+        await simulation.runtime.sleep(1)
+        assert entered == [first, second]
+        await enter(other)
+        limit.give_up(first, "x")
+        await simulation.runtime.sleep(1)
+        assert waits.done()
+
+    simulation.run(main())
+    assert entered == [first, second, other, behind]

@@ -171,7 +171,7 @@ MUTANTS = (
         "LaneLimit._hand_over",
         "if not run.entered.done() and self._may_enter(run.lane):",
         "if not run.entered.done():",
-        f"{LANES}::TestLaneLimit",
+        f"{LANES}::test_a_returned_slot_waits_for_a_run_whose_lane_has_room",
     ),
     Mutant(
         "a returned slot goes to the run that came last",
