@@ -198,7 +198,7 @@ def test_a_turn_that_comes_while_others_are_written_is_decided_after_them() -> N
                 groups.popleft()()
 
     async def main() -> str:
-        slow = evolve(store, commit_all=commit_all, waits="for_io")
+        slow = evolve(store, commit_all=commit_all, synchronous=False)
         async with App(object()).with_jobs(orders).open(slow, debug=False) as jobs:
             handle = jobs.handle(orders)
             await answered(asyncio.create_task(attempt(handle.send("a", Change("add", 1)))))
@@ -229,7 +229,7 @@ def refusing(store: Any) -> Any:
         refused = Failure(StoreUnavailable("commit", "it cannot write a message"))
         return [refused if one.messages else stored.pop(0) for one in transitions]
 
-    return evolve(store, commit_all=commit_all, waits="for_io")
+    return evolve(store, commit_all=commit_all, synchronous=False)
 
 
 @given(st.lists(st.lists(to_a | to_b | keyed | others, min_size=1, max_size=8), max_size=5), st.integers(0, 2))

@@ -70,7 +70,7 @@ class Book:
     simulation: Simulation
     behaviours: list[tuple[Behaviour, int]]
     largest: int
-    waits: Literal["never", "for_io"] = "for_io"
+    synchronous: bool = False
     requests: list[Asked] = attrs.Factory(list)
     groups: list[list[int]] = attrs.Factory(list)
     under_way: list[Asked] = attrs.Factory(list)
@@ -84,7 +84,7 @@ class Book:
             send_one=lambda _: settled(Success(None)),
             lost=partial(StoreUnavailable, "commit"),
             name="requests",
-            waits=self.waits,
+            synchronous=self.synchronous,
             largest=self.largest,
         )
 
@@ -98,14 +98,14 @@ class Book:
         self.made.add(one)
 
     def told(self, one: Asked) -> None:
-        if self.waits == "for_io":
+        if not self.synchronous:
             first = min(other.at_ms for other in self.requests if other.number in self.groups[-1])
             assert self.made.took_ms == self.now_ms - first, "a group takes the time from its own first request"
             self.under_way.remove(one)
         self.free_since_ms = self.now_ms
 
     def send_all(self, group: Sequence[int], answered: Callable[[Sequence[Any]], None]) -> None:
-        assert self.waits == "never" or not self.under_way, "two groups are on their way"
+        assert self.synchronous or not self.under_way, "two groups are on their way"
         assert 0 < len(group) <= self.largest
         self.groups.append(list(group))
         self.under_way = [self.requests[number] for number in group]
@@ -116,7 +116,7 @@ class Book:
             raise OSError("the store is gone")
         if behaviour == "too_few":
             answers.pop()
-        if behaviour == "at_once" or self.waits == "never":
+        if behaviour == "at_once" or self.synchronous:
             answered(answers)
         else:
             call_later(after_ms, partial(answered, answers))
@@ -141,24 +141,24 @@ STORY = st.lists(
 LATER: list[tuple[Behaviour, int]] = [("later", 3)]
 
 
-@example(story=[("gather", []), ("add", ["plain"])], behaviours=LATER, largest=3, waits="for_io", seed=0)
+@example(story=[("gather", []), ("add", ["plain"])], behaviours=LATER, largest=3, synchronous=False, seed=0)
 @example(
     story=[("add", ["again", "again"]), ("wait", 0), ("add", ["plain"])],
     behaviours=LATER,
     largest=3,
-    waits="for_io",
+    synchronous=False,
     seed=0,
 )
-@given(STORY, BEHAVIOURS, st.integers(1, 3), st.sampled_from(["for_io", "for_io", "never"]), st.integers(0, 99))
+@given(STORY, BEHAVIOURS, st.integers(1, 3), st.sampled_from([False, False, True]), st.integers(0, 99))
 def test_each_request_leaves_once_and_gets_its_answer(
     story: list[tuple[str, Any]],
     behaviours: list[tuple[Behaviour, int]],
     largest: int,
-    waits: Literal["never", "for_io"],
+    synchronous: bool,  # noqa: FBT001 - drawn by name
     seed: int,
 ) -> None:
     simulation = Simulation(seed=seed)
-    book = Book(simulation, behaviours, largest, waits)
+    book = Book(simulation, behaviours, largest, synchronous)
 
     async def main() -> None:
         for action, detail in story:
@@ -220,7 +220,7 @@ def read_store(simulation: Simulation, *, at_once: bool) -> Store:
         else:
             simulation.runtime.call_later(1, partial(answered, answers))
 
-    return attrs.evolve(MemoryBackend().open(), load_all=load_all, waits="never" if at_once else "for_io")
+    return attrs.evolve(MemoryBackend().open(), load_all=load_all, synchronous=at_once)
 
 
 @given(steps=st.lists(st.lists(st.booleans(), max_size=4), max_size=6), at_once=st.booleans(), seed=st.integers(0, 99))

@@ -152,7 +152,7 @@ def test_no_answer_rests_on_the_row_that_a_failed_turn_has_read_before() -> None
             else:
                 commit_all(transitions, answered)
 
-        return attrs.evolve(store, commit_all=held_back, waits="for_io")
+        return attrs.evolve(store, commit_all=held_back, synchronous=False)
 
     async def main() -> None:
         backend, app, state = backend_of_tests(), App(Ledger()).with_jobs(accounts), list[str]()

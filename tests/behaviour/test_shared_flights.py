@@ -70,7 +70,7 @@ def without_messages() -> Store:
         store.commit_all([transitions[place] for place in living], take)
         answered(answers)
 
-    return attrs.evolve(store, commit_all=commit_all, waits="for_io")
+    return attrs.evolve(store, commit_all=commit_all, synchronous=False)
 
 
 def test_a_message_that_is_gone_costs_no_neighbour_its_turn() -> None:

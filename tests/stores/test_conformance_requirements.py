@@ -21,7 +21,7 @@ def sentences_of_the_store():
     """The docstring of `Store` from its second paragraph on, without the headings and the calls' arguments."""
     text = inspect.getdoc(contract.Store).split("\n\n", 1)[1]
     text = one_line(text.replace("Attributes:", ""))
-    plain = "name|epoch|capabilities|health|close|lost|previous_exit|counts|holds|sharing|waits|cache_bytes|reads"
+    plain = "name|epoch|capabilities|health|close|lost|previous_exit|counts|holds|sharing|synchronous|cache_bytes|reads"
     return re.sub(rf"(?:^| )(?:\w+: ``\([^`]*\)``|{plain}):", "", text)
 
 

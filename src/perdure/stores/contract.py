@@ -493,7 +493,7 @@ class Store:
         close: waits for running operations; later calls return ``StoreUnavailable``.
         lost: done, with the reason, when an owned store no longer belongs to this engine: every later operation returns
             ``OwnershipLost``, and the engine stops. None for a store that cannot be lost.
-        waits: ``never`` if the store answers every operation within its call: then nothing is gained by groups.
+        synchronous: whether the store answers every operation within its call: then nothing is gained by groups.
         cache_bytes: the maximum size of the instances that the engine keeps in memory; 0: it keeps none.
         previous_exit: ``died`` when the previous engine's process ended without closing the store, otherwise
             ``closed``. A store that cannot tell says ``closed``.
@@ -524,7 +524,7 @@ class Store:
             answers ``complete=False`` after a while, with the counts so far, and counts on at the next call. Where that
             takes long it may return earlier counts, with ``age_ms``. None for a store that does not count.
         load_all: ``(requests, answered)``: each as ``load``, read together. ``answered`` is called once, in the event
-            loop, with an answer for each request in order; within the call, if the store does not wait. None: the
+            loop, with an answer for each request in order; within the call, if the store is synchronous. None: the
             engine calls ``load`` for each.
         commit_all: ``(transitions, answered)``: each as ``commit``, written together where that is possible, and
             answered like ``load_all`` when all of them are durable or refused. Each is atomic, not the group: one that
@@ -594,4 +594,4 @@ class Store:
     listen: ListenOperation | None = None
     watch_ownership: WatchOwnershipOperation | None = None
     cache_bytes: int = DEFAULT_CACHE_BYTES
-    waits: Literal["never", "for_io"] = "for_io"
+    synchronous: bool = False

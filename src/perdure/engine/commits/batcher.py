@@ -61,7 +61,7 @@ class StoreBatcher(Generic[R]):
         send_one: sends one request.
         lost: makes the error of requests whose answer is not known.
         name: of the tasks that wait for single answers.
-        waits: whether the store waits for anything.
+        synchronous: whether the store answers within each call, so that a group gains nothing.
         largest: how many requests one group holds at most.
         took_ms: how long the group took whose answers are passed on now, from its first request.
     """
@@ -71,7 +71,7 @@ class StoreBatcher(Generic[R]):
     send_one: Callable[[R], FutureResult[Any, Any]]
     lost: Callable[[str], Exception]
     name: str
-    waits: Literal["never", "for_io"] = "for_io"
+    synchronous: bool = False
     largest: int = LARGEST
     took_ms: float = 0.0
     _waiting: list[GroupMember[R]] = attrs.Factory(list[Any])
@@ -88,7 +88,7 @@ class StoreBatcher(Generic[R]):
             self._begun_ms.append(self.runtime.monotonic_ms())
         waiting.append(member)
         if self._state == "idle":
-            if self.waits == "never":
+            if self.synchronous:
                 self._leave(self.send_all)
             else:
                 self._leave_soon(self.send_all, 1)
@@ -208,7 +208,7 @@ class Reads:
             send_one=self._one,
             lost=lambda reason: StoreUnavailable("load", reason),
             name="perdure:load",
-            waits=store.waits,
+            synchronous=store.synchronous,
         )
 
     def load(self, address: Address, key: str | None, now_ms: int, tell: OnLoaded) -> Result[Loaded, Any] | None:

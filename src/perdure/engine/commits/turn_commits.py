@@ -80,7 +80,7 @@ class Commits:
             send_one=self.store.commit,
             lost=OutcomeUnknown,
             name="perdure:commit",
-            waits=self.store.waits,
+            synchronous=self.store.synchronous,
         )
 
     # ------------------------------------------------------------ turns that wait as values
@@ -112,9 +112,9 @@ class Commits:
         self._group.add(pending)
 
     @property
-    def waits(self) -> bool:
-        """Whether the store waits for anything, so that commits leave in groups."""
-        return self._group.waits == "for_io" and self._group.send_all is not None
+    def has_groups(self) -> bool:
+        """Whether commits leave in groups: the store does not answer within its call."""
+        return not self._group.synchronous and self._group.send_all is not None
 
     def hold_back(self) -> None:
         """Keep the commits that begin from now on together until `flush`, which follows in this step."""

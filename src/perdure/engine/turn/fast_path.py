@@ -160,7 +160,7 @@ class EventBatch:
     _context: Context = attrs.Factory(copy_context)  # of the engine: the batch is of no single caller
 
     def __attrs_post_init__(self) -> None:
-        self._has_groups = self.commits.waits
+        self._has_groups = self.commits.has_groups
 
     def take(self, cell: InstanceCell, entry: MailboxEntry) -> bool:
         """Take an event whose instance is in memory, to decide it at the end of this step; return whether it is one.

@@ -90,7 +90,7 @@ class MemoryBackend:
             load_all=opening.load_all,
             commit_all=opening.commit_all,
             previous_exit=previous_exit,
-            waits="never",
+            synchronous=True,
         )
 
 

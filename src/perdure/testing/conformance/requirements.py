@@ -342,9 +342,9 @@ SEARCH = Requirement(
     "search after ``after`` continues. None: ``find`` is used.",
 )
 
-WAITS = Requirement(
-    "waits",
-    "``never`` if the store answers every operation within its call: then nothing is gained by groups.",
+SYNCHRONOUS = Requirement(
+    "synchronous",
+    "whether the store answers every operation within its call: then nothing is gained by groups.",
 )
 CACHE_BYTES = Requirement(
     "cache_bytes", "the maximum size of the instances that the engine keeps in memory; 0: it keeps none."
@@ -357,7 +357,7 @@ READS = Requirement(
 LOAD_ALL = Requirement(
     "load_all",
     "each as ``load``, read together. ``answered`` is called once, in the event loop, with an answer for each request "
-    "in order; within the call, if the store does not wait. None: the engine calls ``load`` for each.",
+    "in order; within the call, if the store is synchronous. None: the engine calls ``load`` for each.",
 )
 COMMIT_ALL = Requirement(
     "commit_all",
@@ -488,7 +488,7 @@ REQUIREMENTS: tuple[Requirement, ...] = tuple(one for one in tuple(globals().val
 """All of them, in the order of the contract."""
 
 NO_CASE: dict[Requirement, str] = {
-    WAITS: "the engine relies on it for speed alone",
+    SYNCHRONOUS: "the engine relies on it for speed alone",
     CACHE_BYTES: "the engine keeps the instances",
     LEFT_TO_TIME: "a time is measured, and no case asserts one",
     READS: "the engine compares it; only an encrypted store has keys",

@@ -468,7 +468,7 @@ def store_behind(boundary: Boundary, store: Store) -> Store:
         changed["sharing"] = attrs.evolve(store.sharing, **shared)
     if boundary.requests == "single":
         return attrs.evolve(store, **changed, load_all=None, commit_all=None)
-    return attrs.evolve(store, **changed, **_groups_behind(boundary, store), waits="for_io")
+    return attrs.evolve(store, **changed, **_groups_behind(boundary, store), synchronous=False)
 
 
 def _cross_to_store(
