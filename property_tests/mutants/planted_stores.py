@@ -32,8 +32,8 @@ MUTANTS = (
     Mutant(
         "each write of a group waits for the other program's transaction again",
         "GroupWriter.write",
-        '        except _NotBegun as error:\n            self.errors = "some"\n            return',
-        '        except _NotBegun as error:\n            self.errors = "some"\n            if len(group) > 1:\n'
+        "        except _NotBegun as error:\n            self.has_errors = True\n            return",
+        "        except _NotBegun as error:\n            self.has_errors = True\n            if len(group) > 1:\n"
         "                return [answer for write in group for answer in self.write(cursor, (write,))]\n"
         "            return",
         f"{ERRORS}::test_the_answers_to_a_group_of_writes[BEGIN is refused]",
@@ -54,7 +54,7 @@ MUTANTS = (
     ),
     Mutant(
         "a purge in memory leaves messages",
-        "Opening._write_instance",
+        "OpenMemoryStore._write_instance",
         'if own_messages == "dropped":',
         'if own_messages == "kept":',
         STORES,

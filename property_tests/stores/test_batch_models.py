@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from returns.result import Failure, Result, Success
 
 from perdure.runtime.simulated import Simulation
-from perdure.stores.postgres.operations import Gathered, PendingStatement, Queue
+from perdure.stores.postgres.operations import PendingStatement, QueryGroup, Queue
 from perdure.stores.sqlite.database import Batcher, Read
 from perdure.values.errors import OutcomeUnknown, OwnershipLost, StoreUnavailable
 
@@ -185,12 +185,12 @@ def test_groups_of_commits_and_single_ones_take_turns() -> None:
 @given(st.permutations(range(4)))
 def test_gathered_answers_are_in_the_order_of_the_requests(order: Sequence[int]) -> None:
     told: list[Sequence[Any]] = []
-    gathered = Gathered(4, told.append)
+    gathered = QueryGroup(4, told.append)
     for at in order:
         assert not told
         gathered.listener(at)(Success(at))
     assert told == [[Success(0), Success(1), Success(2), Success(3)]]
-    Gathered(0, told.append)
+    QueryGroup(0, told.append)
     assert told[1:] == [[]]
 
 

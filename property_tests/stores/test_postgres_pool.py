@@ -73,8 +73,8 @@ class Statements:
     server: Server
     running: list[asyncio.Task[Any]] = attrs.Factory(list)
 
-    def begin(self, urgency: Any) -> None:
-        self.running.append(asyncio.ensure_future(self.pool.acquire(urgency)))
+    def begin(self, *, urgent: bool = False) -> None:
+        self.running.append(asyncio.ensure_future(self.pool.acquire(urgent=urgent)))
 
     def held(self) -> list[asyncio.Task[Any]]:
         return [task for task in self.running if task.done() and not task.cancelled() and task.exception() is None]
@@ -101,7 +101,7 @@ class Statements:
         """Let something happen."""
         match action:
             case "usual" | "urgent":
-                self.begin(action)
+                self.begin(urgent=action == "urgent")
             case "end" | "lost" | "unanswered":
                 self.end(action)
             case "expire":
@@ -179,8 +179,8 @@ def test_a_full_server_is_not_asked_for_each_statement() -> None:
         pool = ConnectionPool(asyncio_runtime(), server.connect)
         statements = Statements(pool, server)
         for _ in range(100):
-            statements.begin("usual")
-            statements.begin("usual")
+            statements.begin()
+            statements.begin()
             await _steps(9)
             statements.end("end")
             await _steps(1)
@@ -191,18 +191,18 @@ def test_a_full_server_is_not_asked_for_each_statement() -> None:
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("urgency", ["usual", "urgent"])
-def test_only_an_urgent_statement_has_a_connection_beyond_the_bound(urgency: str) -> None:
+@pytest.mark.parametrize("urgent", [False, True])
+def test_only_an_urgent_statement_has_a_connection_beyond_the_bound(*, urgent: bool) -> None:
     async def main() -> None:
         server = Server(99)
         pool = ConnectionPool(asyncio_runtime(), server.connect)
         statements = Statements(pool, server)
         for _ in range(MOST):
-            statements.begin("usual")
+            statements.begin()
         await _steps(1)
-        statements.begin(urgency)
+        statements.begin(urgent=urgent)
         await _steps(9)
-        assert len(statements.waiting()) == (urgency == "usual")
+        assert len(statements.waiting()) == (not urgent)
         await pool.close()
         for task in statements.waiting():
             task.cancel()
@@ -252,9 +252,9 @@ def test_no_connection_is_made_once_all_are_ended() -> None:
         server = Server(1)
         pool = ConnectionPool(asyncio_runtime(), server.connect)
         statements = Statements(pool, server)
-        statements.begin("usual")
+        statements.begin()
         await _steps(9)
-        statements.begin("usual")
+        statements.begin()
         await _steps(9)
         tried = server.tried
         pool.terminate()

@@ -17,7 +17,7 @@ from returns.result import Success
 
 from perdure.stores.contract import Store
 from perdure.stores.memory.instances import Instances
-from perdure.stores.memory.opening import Opening
+from perdure.stores.memory.opening import OpenMemoryStore
 from perdure.stores.memory.tables import Tables
 from perdure.stores.values import Capabilities, Query
 from perdure.testing.conformance.assertions import answer
@@ -85,14 +85,14 @@ class LogStore:
                     raise
                 continue
             if number > self.lines or self.bug == "replays a log that the base contains":
-                await replay(Opening(tables), call)
+                await replay(OpenMemoryStore(tables), call)
                 self.lines = number
         if text.count("\n") >= self.compact_at:
             self._replace("base", pickle.dumps(Base(lines=self.lines, tables=self._compacted(tables))))
             self._replace("log", b"")
         epochs = self._content("epoch")
         self._replace("epoch", epochs + b".")
-        self.decided, self.shown = Opening(unpickled(pickle.dumps(tables))), Opening(tables)
+        self.decided, self.shown = OpenMemoryStore(unpickled(pickle.dumps(tables))), OpenMemoryStore(tables)
         if self.bug == "shows a commit before it is written":
             self.decided = self.shown
         operations: dict[str, Any] = {name: self._operation(name) for name in OPERATIONS}
@@ -180,7 +180,7 @@ def unpickled(content: bytes) -> Any:
     return pickle.loads(content)  # noqa: S301 - written by this store
 
 
-async def replay(opening: Opening, call: str) -> None:
+async def replay(opening: OpenMemoryStore, call: str) -> None:
     name, arguments = unpickled(base64.b64decode(call))
     await answer(getattr(opening, name)(*arguments))
 

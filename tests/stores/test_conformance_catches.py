@@ -9,7 +9,7 @@ from returns.result import Success
 from sabotage import harness_of, instead, of_answer, with_commit
 
 from perdure.stores.memory import MemoryBackend
-from perdure.stores.memory.opening import Opening
+from perdure.stores.memory.opening import OpenMemoryStore
 from perdure.stores.memory.tables import Tables
 from perdure.stores.values import Capabilities
 from perdure.testing.conformance import (
@@ -308,7 +308,7 @@ class SharedHarness:
     async def open(self):
         self.openings += 1
         store = attrs.evolve(MemoryBackend().open(), epoch=self.openings)
-        opening = Opening(self.tables)
+        opening = OpenMemoryStore(self.tables)
         optional = ("count_messages", "cursor", "move_cursor", "holds", "set_hold", "due_except", "counts")
         optional += ("journal", "lanes", "queued", "load_all", "commit_all")
         operations = {name: getattr(opening, name) for name in (*OPERATIONS, *optional)}

@@ -65,8 +65,8 @@ def test_a_page_is_consecutive_and_says_whether_the_log_ends(
     assert len(numbers) <= limit
     assert max(log.reads) <= EVENTS_PER_READ
     rest = [each for each in log.events if not numbers or each > numbers[-1]]
-    assert page.end == "not_reached" or not rest
-    assert page.end == "reached" or rest or len(numbers) == limit
+    assert not page.is_last or not rest
+    assert page.is_last or rest or len(numbers) == limit
 
 
 def test_a_page_goes_over_numbers_that_no_event_has() -> None:
@@ -80,7 +80,7 @@ def test_a_page_goes_over_numbers_that_no_event_has() -> None:
 def test_events_that_retention_deletes_between_two_reads_are_left_to_the_next_page() -> None:
     page = page_of(Log(90, EVENTS_PER_READ + 5, after_reads=1), limit=70)
     assert [each.sequence for each in page.events] == list(range(1, EVENTS_PER_READ + 1))
-    assert page.end == "not_reached"
+    assert not page.is_last
 
 
 @pytest.mark.parametrize(("stored", "done", "follows"), [(None, 5, 5), (3, 5, 5), (5, 5, 5), (9, 5, 9)])
@@ -95,7 +95,7 @@ def test_a_position_follows_other_engines_and_never_goes_back(stored: int | None
         cursor=lambda _: settled(Success(Cursor(sequence=stored, last=9))),
         move_cursor=nothing,
         report=nothing,
-        moved_by="several",
+        is_shared=True,
         done=done,
         stored=3,
     )

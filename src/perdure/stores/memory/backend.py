@@ -16,7 +16,7 @@ from returns.result import Failure, Result, Success
 
 from perdure.programs.future import converted, settled
 from perdure.stores.contract import Sharing, Store
-from perdure.stores.memory.opening import Committed, Opening
+from perdure.stores.memory.opening import Committed, OpenMemoryStore
 from perdure.stores.memory.tables import Tables
 from perdure.stores.shares import Members, Served, Share, StoreMember
 from perdure.stores.values import Capabilities, DuePosition, LoadRequest, PreviousExit
@@ -42,7 +42,7 @@ class MemoryBackend:
     def __init__(self, *, name: str = "memory://") -> None:
         self._name = name
         self._tables = Tables()
-        self._opening = Opening(self._tables)
+        self._opening = OpenMemoryStore(self._tables)
         self._epoch = 0
 
     def open(self) -> Store:
@@ -55,7 +55,7 @@ class MemoryBackend:
         self._epoch += 1
         # Before the new opening answers: otherwise the remaining tasks of a dead engine could still write.
         self._opening.end(f"it was opened again: epoch {self._epoch} has replaced this one")
-        self._opening = opening = Opening(self._tables)
+        self._opening = opening = OpenMemoryStore(self._tables)
         return Store(
             name=self._name,
             epoch=self._epoch,
@@ -252,7 +252,7 @@ class _Joined:
     label: str
 
 
-class _SharedOpening(Opening):
+class _SharedOpening(OpenMemoryStore):
     """One opening, until it is closed or declared dead."""
 
     __slots__ = ("_backend", "_dead", "_epoch")

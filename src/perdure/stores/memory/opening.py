@@ -28,7 +28,7 @@ _NOTHING = Loaded()
 _LEFT = Fence(0, 0)
 
 
-class Opening:
+class OpenMemoryStore:
     """The operations, until this opening is closed or the store is opened again."""
 
     __slots__ = ("_ended", "_tables")

@@ -195,8 +195,6 @@ REFUSED_MS: Final = 1_000
 CLOSE_S: Final = 10
 """How long the end of a connection may take, with the cancellation of its statement."""
 
-Urgency: TypeAlias = Literal["usual", "urgent"]
-
 
 @attrs.define(eq=False)
 class ConnectionPool:
@@ -223,7 +221,7 @@ class ConnectionPool:
     _phase: Literal["open", "closed"] = "open"
     _timer: Timer | None = None
 
-    async def acquire(self, urgency: Urgency = "usual") -> Any:
+    async def acquire(self, *, urgent: bool = False) -> Any:
         """Return a connection for one statement, as soon as there is one; an urgent statement is first.
 
         Raises:
@@ -233,10 +231,10 @@ class ConnectionPool:
             if self._phase == "closed":
                 raise asyncpg.InterfaceError("the connections of the store are closed")
             connection = self._unused()
-            if connection is None and self._may_connect(urgency):
+            if connection is None and self._may_connect(urgent=urgent):
                 connection = await self._connected()
             if connection is None:
-                connection = await self._released(urgency)
+                connection = await self._released(urgent=urgent)
             if connection is not None:
                 return connection
 
@@ -256,14 +254,14 @@ class ConnectionPool:
         self._end(connection)
         return False
 
-    def _may_connect(self, urgency: Urgency) -> bool:
+    def _may_connect(self, *, urgent: bool) -> bool:
         number = len(self._open) + self._connecting
         # At least one attempt, also after a refusal: with none open, waiting statements would wait for a release that
         # never comes.
         if not number:
             return True
         refused = self.runtime.monotonic_ms() < self._refused_until_ms
-        return number < MOST + (urgency == "urgent") and not refused
+        return number < MOST + urgent and not refused
 
     async def _connected(self) -> Any:
         """Connect; return None if the server has no free connection, and others of this pool will be free."""
@@ -287,14 +285,14 @@ class ConnectionPool:
         self._open[connection] = generation
         return connection
 
-    async def _released(self, urgency: Urgency) -> Any:
+    async def _released(self, *, urgent: bool) -> Any:
         """Wait for a connection; None if the caller has to look again."""
         if self._idle:
             return None
         waiter = self.runtime.future()
         # A heartbeat goes first: behind a queue of statements it would come after the lease, and the engine would be
         # declared dead.
-        if urgency == "urgent":
+        if urgent:
             self._waiting.appendleft(waiter)
         else:
             self._waiting.append(waiter)
@@ -490,17 +488,17 @@ class PostgresConnections:
             return Failure(unavailable(operation, error))
 
     async def write(
-        self, operation: str, sql: str, *values: Any, urgency: Urgency = "usual"
+        self, operation: str, sql: str, *values: Any, urgent: bool = False
     ) -> Result[Rows, StoreError | OutcomeUnknown]:
         """Execute a statement that writes."""
         try:
-            return Success(await self.execute(sql, *values, urgency=urgency))
+            return Success(await self.execute(sql, *values, urgent=urgent))
         except NoConnection as error:
             return Failure(unavailable(operation, error.reason))
         except (*DRIVER_ERRORS, *UNSENDABLE) as error:
             return Failure(await self.ended(error) or failure_of_write(operation, error))
 
-    async def execute(self, sql: str, *values: Any, urgency: Urgency = "usual") -> Rows:
+    async def execute(self, sql: str, *values: Any, urgent: bool = False) -> Rows:
         """Execute a statement, and let errors through.
 
         Raises:
@@ -508,7 +506,7 @@ class PostgresConnections:
             Exception: one of `DRIVER_ERRORS` or `UNSENDABLE`.
         """
         try:
-            connection = await self._pool.acquire(urgency)
+            connection = await self._pool.acquire(urgent=urgent)
         except DRIVER_ERRORS as error:
             raise NoConnection(error) from error
         try:

@@ -200,7 +200,6 @@ _PURGED: Final = sum(len(_TYPES[table]) for table in ("over", "new", "columns"))
 """The place of the incarnations that are deleted among the arguments."""
 
 Form: TypeAlias = Literal["any", "narrow", "both"]
-Locks: TypeAlias = Literal["own", "contended"]
 
 COLUMNS: Final = ("due_ms", "owner", "event_owner", "lane", "rank_ms", *SET_COLUMNS.split(", ")[1:])
 """The columns that a transition of an instance writes, without its version."""
@@ -279,12 +278,12 @@ def arrays(rows: Sequence[Values], width: int) -> list[Sequence[Any]]:
     return [() if column[0] is None and column.count(None) == count else column for column in zip(*rows, strict=True)]
 
 
-def statement(group: Sequence[Encoded], locks: Locks) -> tuple[Form, list[Sequence[Any]]]:
+def statement(group: Sequence[Encoded], *, has_rivals: bool) -> tuple[Form, list[Sequence[Any]]]:
     """Return the form of the statement that commits a group, and its arrays.
 
     Args:
         group: one or more transitions.
-        locks: whether other engines may lock the same rows, in another order than a statement of two parts.
+        has_rivals: whether other engines may lock the same rows, in another order than a statement of two parts.
     """
     few = [(number, one.narrow) for number, one in enumerate(group) if one.narrow is not None]
     if not few:
@@ -298,7 +297,7 @@ def statement(group: Sequence[Encoded], locks: Locks) -> tuple[Form, list[Sequen
     rest = arguments(group)
     # Two parts of one statement lock rows one after the other. With other engines, the first part has to lock the
     # rows of the second one too, in the common order, or two statements deadlock.
-    written = (*rest[1], *rest[_PURGED]) if locks == "contended" else ()
+    written = (*rest[1], *rest[_PURGED]) if has_rivals else ()
     return "both", [*narrow_arguments(few, written), *events, *rest]
 
 

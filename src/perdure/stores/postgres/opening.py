@@ -24,7 +24,13 @@ from perdure.stores.postgres.connections import (
 from perdure.stores.postgres.event_log import PostgresEventLog
 from perdure.stores.postgres.operations import PostgresOperations
 from perdure.stores.postgres.ownership import Lease, LockRecovery, NotificationListener, OwnerLock
-from perdure.stores.postgres.queries import HealthCheck, InstanceCounting, Listings, PostgresLanes, Searches
+from perdure.stores.postgres.queries import (
+    HealthCheck,
+    InstanceCounting,
+    InstanceQueries,
+    InstanceSearch,
+    PostgresLanes,
+)
 from perdure.stores.postgres.schema import migrate, no_schema, version_of
 from perdure.stores.postgres.settings import PostgresSettings
 from perdure.stores.postgres.sharing import SharedOperations
@@ -131,7 +137,7 @@ async def _owned(connection: Any, settings: PostgresSettings, on_locked: OnLocke
     epoch, ended = await lock.own(store=settings.name, label=_label())
     connections = await _pool(settings, epoch, runtime)
     operations = PostgresOperations(runtime, settings, connections, lock, epoch)
-    store = _store(settings, operations, Listings(operations))
+    store = _store(settings, operations, InstanceQueries(operations))
     lock_recovery = LockRecovery(runtime, lock, settings.name, epoch, operations.lose)
     listening = _listening(store, operations, lock_recovery.connection)
 
@@ -153,10 +159,10 @@ async def _shared(connection: Any, settings: PostgresSettings, runtime: Runtime)
     connections = await _pool(settings, epoch, runtime)
     lease = Lease(connections, settings)
     operations = PostgresOperations(runtime, settings, connections, lease, epoch)
-    listings = Listings(operations)
-    sharing = SharedOperations(operations, listings, settings.lease_ms).contract
+    queries = InstanceQueries(operations)
+    sharing = SharedOperations(operations, queries, settings.lease_ms).contract
     return attrs.evolve(
-        _listening(_store(settings, operations, listings), operations, lease.connection), sharing=sharing
+        _listening(_store(settings, operations, queries), operations, lease.connection), sharing=sharing
     )
 
 
@@ -181,23 +187,23 @@ def _label() -> str:
     return f"{gethostname()}:{os.getpid()}"
 
 
-def _store(settings: PostgresSettings, operations: PostgresOperations, listings: Listings) -> Store:
-    log, searches = PostgresEventLog(operations), Searches(operations, listings)
-    lanes = PostgresLanes(operations, listings)
+def _store(settings: PostgresSettings, operations: PostgresOperations, queries: InstanceQueries) -> Store:
+    log, searches = PostgresEventLog(operations), InstanceSearch(operations, queries)
+    lanes = PostgresLanes(operations, queries)
     return Store(
         name=settings.name,
         epoch=operations.epoch,
         capabilities=Capabilities(ownership=settings.ownership, durability=settings.durability),
         load=operations.load,
         commit=operations.commit,
-        due=listings.due,
-        next_alarm=listings.next_alarm,
-        claimed=listings.claimed,
-        left_to=listings.left_to,
-        messages_left_to=listings.messages_left_to,
-        messages=listings.messages,
-        next_message=listings.next_message,
-        dead_letters=listings.dead_letters,
+        due=queries.due,
+        next_alarm=queries.next_alarm,
+        claimed=queries.claimed,
+        left_to=queries.left_to,
+        messages_left_to=queries.messages_left_to,
+        messages=queries.messages,
+        next_message=queries.next_message,
+        dead_letters=queries.dead_letters,
         redrive=log.redrive,
         find=searches.find,
         history=log.history,
@@ -206,17 +212,17 @@ def _store(settings: PostgresSettings, operations: PostgresOperations, listings:
         health=HealthCheck(operations).health,
         close=operations.close,
         lost=operations.lost,
-        count_messages=listings.count_messages,
+        count_messages=queries.count_messages,
         cursor=log.cursor,
         move_cursor=log.move_cursor,
-        holds=listings.holds,
-        set_hold=listings.set_hold,
-        due_except=listings.due_except,
+        holds=queries.holds,
+        set_hold=queries.set_hold,
+        due_except=queries.due_except,
         counts=InstanceCounting(operations).counts,
         search=searches.search,
         load_all=operations.load_all,
         commit_all=operations.commit_all,
-        journal=listings.journal,
+        journal=queries.journal,
         lanes=lanes.lanes,
         queued=lanes.queued,
         cache_bytes=settings.cache_bytes,

@@ -21,7 +21,6 @@ from perdure.stores.postgres.connections import (
     NoConnection,
     PostgresConnections,
     Rows,
-    Urgency,
     failure_of_write,
     is_about_the_connection,
     is_worth_repeating,
@@ -33,7 +32,6 @@ from perdure.stores.postgres.encoding import (
     TYPES,
     Encoded,
     Form,
-    Locks,
     encode,
     encoded,
     instance_from,
@@ -245,7 +243,7 @@ class Queue(Generic[R]):
                 closer.set_result(None)
 
 
-class Gathered:
+class QueryGroup:
     """Collects the answers of several operations, and passes them on together.
 
     Args:
@@ -345,7 +343,7 @@ class PostgresOperations:
             OutcomeUnknown,
             group=1,
         )
-        self._locks: Locks = "contended" if settings.ownership == "shared" else "own"
+        self._has_rivals = settings.ownership == "shared"
         self._commit_sql = _commit_sql(self.schema)
         self._load_sql = (
             "SELECT n, action, fingerprint, answer, expires_ms, failures, held, "  # noqa: S608 - as above
@@ -389,7 +387,7 @@ class PostgresOperations:
         if 0 < len(wanted) <= GROUP:
             self._loads.send_all("load", wanted, partial(self._all_loaded, wanted, answered))
             return
-        gathered = Gathered(len(wanted), answered)
+        gathered = QueryGroup(len(wanted), answered)
         for at, each in enumerate(wanted):
             self._pending_load(*each).send(gathered.listener(at))
 
@@ -407,7 +405,7 @@ class PostgresOperations:
         if group is not None:
             self._commits.send_all("commit", group, partial(self._all_committed, group, answered))
             return
-        gathered = Gathered(len(transitions), answered)
+        gathered = QueryGroup(len(transitions), answered)
         for at, transition in enumerate(transitions):
             pending = self._pending_commit(transition)
             if isinstance(pending, PendingStatement):
@@ -452,7 +450,7 @@ class PostgresOperations:
         changes = [change for _, change in group]
         for _ in range(_REPEATS):
             try:
-                form, values = statement(changes, self._locks)
+                form, values = statement(changes, has_rivals=self._has_rivals)
                 rows = await self._connections.execute(self._commit_sql[form], self.epoch, self.durability, *values)
             except NoConnection as error:
                 return [Failure(unavailable("commit", error.reason))] * len(group)
@@ -506,8 +504,7 @@ class PostgresOperations:
         ((how, operation, sql, values),) = group
         if how == "read":
             return [await self._connections.read(operation, sql, *values)]
-        urgency: Urgency = "urgent" if how == "renew" else "usual"
-        answer = await self._connections.write(operation, sql, *values, urgency=urgency)
+        answer = await self._connections.write(operation, sql, *values, urgent=how == "renew")
         self._note_loss()
         return [answer]
 

@@ -7,7 +7,7 @@ unless its opening has ended by then. A member of a shared schema has a lease in
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, Literal, TypeAlias, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import attrs
 from returns.result import Result, Success
@@ -309,8 +309,6 @@ RETRY_MS: Final = 60_000
 
 T = TypeVar("T")
 
-_Trial: TypeAlias = Literal["heard", "late"]
-
 
 class NotificationListener:
     """Listens on a connection, and calls the engine; without notifications it calls the engine periodically.
@@ -337,7 +335,7 @@ class NotificationListener:
         self._schema = schema
         self._own = f"engine {epoch}"
         self._task: SpawnedTask[Any] | None = None
-        self._heard: Future[_Trial] | None = None
+        self._heard: Future[bool] | None = None
 
     def listen(self, listener: Callable[[], None], /) -> None:
         """Call a listener whenever another process may have written messages."""
@@ -388,15 +386,15 @@ class NotificationListener:
     async def _hears(self, channel: str) -> bool:
         """Send a notification to this engine, from another connection, and wait for it."""
         heard = self._heard = self._runtime.future()
-        timer = self._runtime.call_later(TRIAL_MS, lambda: _settle(heard, "late"))
+        timer = self._runtime.call_later(TRIAL_MS, lambda: _settle(heard, result=False))
         sent = await self._execute("try a notification", "SELECT pg_notify($1, $2)", channel, self._own)
-        answer: _Trial = await heard if isinstance(sent, Success) else "late"
+        is_heard = isinstance(sent, Success) and await heard
         timer.cancel()
-        return answer == "heard"
+        return is_heard
 
     def _notified(self, payload: str, listener: Callable[[], None]) -> None:
         if payload == self._own and self._heard is not None:
-            _settle(self._heard, "heard")
+            _settle(self._heard, result=True)
         if payload:  # of an engine that has just opened the store
             return
         listener()

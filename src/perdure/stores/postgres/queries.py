@@ -38,7 +38,7 @@ T = TypeVar("T")
 _FIRST: Final = -(2**63)
 
 
-class Listings:
+class InstanceQueries:
     """Lists through the statements of a store."""
 
     def __init__(self, operations: PostgresOperations) -> None:
@@ -241,9 +241,9 @@ _LANE: Final = INSTANCE_COLUMNS.split(", ").index("lane")
 class PostgresLanes:
     """Reads lanes through the statements of a store."""
 
-    def __init__(self, operations: PostgresOperations, listings: Listings) -> None:
+    def __init__(self, operations: PostgresOperations, queries: InstanceQueries) -> None:
         self._operations = operations
-        self._listings = listings
+        self._queries = queries
 
     def lanes(self, job: Job, after: str | None, limit: int, /) -> FutureResult[tuple[str, ...], StoreError]:
         """Return the next lanes of a job."""
@@ -289,7 +289,7 @@ class PostgresLanes:
         def fetch(place: Row, more: int) -> Awaitable[Result[Any, Any]]:
             return self._read(job, [lane], place, more)
 
-        return await self._listings.readable(fetch, due_row, due_place, (_BEFORE_ALL, 0), wanted)
+        return await self._queries.readable(fetch, due_row, due_place, (_BEFORE_ALL, 0), wanted)
 
 
 def _queued_lane(lane: str, found: tuple[Instance, ...], share: int) -> QueuedLane:
@@ -309,12 +309,12 @@ _OF_STATUS: Final = {
 """Conditions of the rare statuses that an index serves."""
 
 
-class Searches:
+class InstanceSearch:
     """Searches through the statements of a store."""
 
-    def __init__(self, operations: PostgresOperations, listings: Listings) -> None:
+    def __init__(self, operations: PostgresOperations, queries: InstanceQueries) -> None:
         self._operations = operations
-        self._listings = listings
+        self._queries = queries
 
     def find(self, query: Query, /) -> FutureResult[tuple[Instance, ...], StoreError]:
         """Return a page of instances."""
@@ -330,7 +330,7 @@ class Searches:
             return self._operations.read("find", sql, *values, wanted)
 
         start = _start(query)
-        return asked(self._listings.readable(fetch, instance_from, lambda row: row[2:5], start, query.limit))
+        return asked(self._queries.readable(fetch, instance_from, lambda row: row[2:5], start, query.limit))
 
     def search(self, query: Query, max_scanned: int, /) -> FutureResult[Found, StoreError]:
         """Return a page of instances, or what the next ``max_scanned`` hold."""
@@ -369,7 +369,7 @@ class Searches:
         async def fetched(_: Row, __: int) -> Result[Any, Any]:
             return Success(matching)
 
-        read = await self._listings.readable(fetched, instance_from, lambda row: row[:1], (), len(matching) + 1)
+        read = await self._queries.readable(fetched, instance_from, lambda row: row[:1], (), len(matching) + 1)
         end = matching[-1][2:5] if len(matching) == query.limit else rows[0][:3]
         after = None if end[0] is None else Address(*(decoded(part) for part in end))
         return Found(instances=read.value_or(()), after=after)

@@ -20,7 +20,7 @@ from perdure.stores.postgres.encoding import (
     message_from,
 )
 from perdure.stores.postgres.operations import PostgresOperations
-from perdure.stores.postgres.queries import Listings, due_place, due_row
+from perdure.stores.postgres.queries import InstanceQueries, due_place, due_row
 from perdure.stores.shares import Members, Served, Share, StoreMember
 from perdure.stores.values import DuePosition
 from perdure.values.errors import OutcomeUnknown, StoreError, StoreUnavailable
@@ -42,9 +42,9 @@ _Bits: TypeAlias = tuple[list[str], list[str], list[int]]
 class SharedOperations:
     """Divides a store among its engines, through the statements of one of them."""
 
-    def __init__(self, operations: PostgresOperations, listings: Listings, lease_ms: int) -> None:
+    def __init__(self, operations: PostgresOperations, queries: InstanceQueries, lease_ms: int) -> None:
         self._operations = operations
-        self._listings = listings
+        self._queries = queries
         self._lease_ms = lease_ms
         self._schema = operations.schema
 
@@ -98,7 +98,7 @@ class SharedOperations:
         def fetch(place: Row, wanted: int) -> Awaitable[Result[Any, Any]]:
             return self._operations.read("read due instances", sql, now_ms, *place, wanted, *bits)
 
-        return asked(self._listings.readable(fetch, due_row, due_place, after or (_FIRST, 0), limit))
+        return asked(self._queries.readable(fetch, due_row, due_place, after or (_FIRST, 0), limit))
 
     def messages(
         self, now_ms: int, limit: int, share: Share, others: OtherEngines, old_ms: int, /
@@ -113,7 +113,7 @@ class SharedOperations:
         def fetch(place: Row, wanted: int) -> Awaitable[Result[Any, Any]]:
             return self._operations.read("read messages", sql, *place, now_ms, wanted, *rest)
 
-        return asked(self._listings.readable(fetch, message_from, lambda row: row[:1], (_FIRST,), limit))
+        return asked(self._queries.readable(fetch, message_from, lambda row: row[:1], (_FIRST,), limit))
 
     def abandoned(
         self, after_incarnation: int, limit: int, share: Share, others: OtherEngines, /
@@ -128,7 +128,7 @@ class SharedOperations:
         def fetch(place: Row, wanted: int) -> Awaitable[Result[Any, Any]]:
             return self._operations.read("read claims", sql, *place, wanted, *rest)
 
-        return asked(self._listings.readable(fetch, instance_from, lambda row: row[:1], (after_incarnation,), limit))
+        return asked(self._queries.readable(fetch, instance_from, lambda row: row[:1], (after_incarnation,), limit))
 
 
 def _known(others: OtherEngines) -> tuple[list[int], int]:

@@ -200,7 +200,7 @@ RowWrite: TypeAlias = Insert | Update | Delete | ExpectNothing | None
 
 
 @turn_value(kw_only=True)
-class Whole:
+class FullChange:
     """Everything that a transition may write.
 
     Attributes:
@@ -226,7 +226,7 @@ class Whole:
     journal_length: int
 
 
-Change: TypeAlias = Update | Whole
+Change: TypeAlias = Update | FullChange
 """An encoded transition. Most overwrite one row and nothing else."""
 
 
@@ -246,7 +246,7 @@ def encode(transition: Transition) -> Change:
         or transition.journal is not None
     ):
         return write
-    return Whole(
+    return FullChange(
         address=transition.address,
         write=write,
         own_messages=transition.write.own_messages if isinstance(transition.write, Purge) else "kept",

@@ -233,10 +233,10 @@ def _answer(cursor: sqlite3.Cursor, read: Read, writer: GroupWriter, file: File)
     except StoreError as error:
         return Failure(error)
     except sqlite3.OperationalError as error:
-        writer.errors = "some"
+        writer.has_errors = True
         return Failure(StoreUnavailable(read.operation, str(error)))
     except sqlite3.DatabaseError as error:
-        writer.errors = "some"
+        writer.has_errors = True
         return Failure(StoreCorrupt(f"the pages read to {read.operation}", str(error)))
     except Exception as error:  # noqa: BLE001 - values that the driver cannot bind raise many kinds
         return Failure(StoreUnavailable(read.operation, f"{type(error).__name__}: {error}"))
@@ -255,7 +255,7 @@ def _read_twice(cursor: sqlite3.Cursor, read: Read, writer: GroupWriter, file: F
     except sqlite3.OperationalError:
         raise
     except sqlite3.DatabaseError as error:
-        writer.errors = "some"
+        writer.has_errors = True
         unread = _unread(file)
         if unread is not None:
             raise StoreUnavailable(read.operation, str(unread)) from error
@@ -310,7 +310,7 @@ class PendingOperation(Generic[R]):
         if refused is not None:
             self.answered(Failure(refused))
         else:
-            self._batcher.enqueue(self._queue, self, start="now")
+            self._batcher.enqueue(self._queue, self, now=True)
 
     def answered(self, answer: Result[Any, Any]) -> None:
         """Note the answer, and pass it to the caller."""
@@ -371,7 +371,7 @@ class Batcher:
         self._runtime = runtime
         self._database = database
         self._lock = lock
-        self._place: Literal["here", "parent"] = "here"
+        self._is_forked = False
         self.lost: Future[str] = runtime.future()
         guard_fork(self)
         self._reads: _Queue[Read] = _Queue(database.read, lambda reason: StoreUnavailable("read", reason), largest)
@@ -401,7 +401,7 @@ class Batcher:
 
     async def close(self) -> None:
         """Reject new requests, wait for the pending ones, close the file and release the lock."""
-        if self._state == "closed" or self._place == "parent":
+        if self._state == "closed" or self._is_forked:
             return
         if self._closers is None:
             self._closers = []
@@ -412,7 +412,7 @@ class Batcher:
 
     def leave(self) -> None:
         """Reject all requests in a forked child, which has no thread to answer them."""
-        self._place = "parent"
+        self._is_forked = True
 
     def refusal(self, operation: str) -> StoreError | None:
         """Return why requests are rejected; None while the store is open, owned, and in its own process."""
@@ -420,22 +420,20 @@ class Batcher:
             return StoreUnavailable(operation, "the store is closed")
         if self._database.lost is not None:
             return self._database.lost
-        if self._place == "parent":
+        if self._is_forked:
             return StoreUnavailable(operation, "it belongs to the process that this one was forked from")
         return None
 
-    def enqueue(
-        self, queue: _Queue[R], pending: PendingOperation[R], *, start: Literal["soon", "now"] = "soon"
-    ) -> None:
+    def enqueue(self, queue: _Queue[R], pending: PendingOperation[R], *, now: bool = False) -> None:
         """Add an operation to the next batch.
 
         Args:
             queue: the queue of its kind.
             pending: the operation.
-            start: whether the batch may leave before the step of the event loop ends.
+            now: whether the batch may leave before the step of the event loop ends.
         """
         queue.waiting.append(pending)
-        self._set_going(start)
+        self._set_going(now=now)
 
     def future(self) -> Future[Any]:
         """Create a future for a caller that waits for an operation."""
@@ -445,14 +443,14 @@ class Batcher:
         if self._database.lost is not None and not self.lost.done():
             self.lost.set_result(str(self._database.lost))
 
-    def _set_going(self, start: Literal["soon", "now"] = "soon") -> None:
+    def _set_going(self, *, now: bool = False) -> None:
         if self._state != "idle":
             return
         # One batch at a time: two overlapping batches were measured slower (decision 0025), and writes would lose their
         # order.
         self._state = "driven"
         name = f"perdure:writer {self._database.file.store}"
-        if start == "now":
+        if now:
             start_eagerly(self._drive(), self._runtime, name=name)
         else:  # after this step of the event loop, so that all requests of the step join its batch
             self._runtime.spawn(self._drive(), name=name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import attrs
 from returns.result import Failure, Result, Success
@@ -19,10 +19,10 @@ from perdure.stores.sqlite.changes import (
     LOG,
     NARROW_STATEMENTS,
     Change,
+    FullChange,
     Insert,
     NarrowForm,
     Update,
-    Whole,
     apply,
     count_insert,
     count_narrow,
@@ -61,11 +61,11 @@ class ChangeGroup:
         "_others",
         "_transitions",
         "_updates",
-        "how",
+        "is_split",
     )
 
     def __init__(self, transitions: Sequence[Transition]) -> None:
-        self.how: Literal["together", "singly"] = "together"
+        self.is_split = False
         self._transitions = transitions
         self._answers: list[Any] = [None] * len(transitions)
         self._changes: list[Change | None] = []  # None: it does not encode, or changes few columns
@@ -74,7 +74,7 @@ class ChangeGroup:
         self._updates: dict[str, list[tuple[int, Update]]] = {}
         self._inserts: list[tuple[int, Insert]] = []
         self._events: list[Row] = []
-        self._others: list[tuple[int, Whole]] = []
+        self._others: list[tuple[int, FullChange]] = []
         for place, transition in enumerate(transitions):
             try:
                 self._sort(place, transition)
@@ -102,10 +102,10 @@ class ChangeGroup:
             self._updates.setdefault(write.sql, []).append((place, write))
         elif type(write) is Insert:
             self._inserts.append((place, write))
-        elif isinstance(change, Whole):
+        elif isinstance(change, FullChange):
             self._others.append((place, change))
             return
-        if isinstance(change, Whole):
+        if isinstance(change, FullChange):
             self._events += change.events
 
     # ------------------------------------------------------------ in the driver's thread
@@ -115,7 +115,7 @@ class ChangeGroup:
         Raises:
             RowsDiffer: one of them conflicts, and nothing may be committed.
         """
-        if self.how == "singly":
+        if self.is_split:
             answers = [part(cursor, counters) for part in self.parts]
             return Success(answers)
         # Before the statements: afterwards the old status of a row that no cache has cannot be read.
@@ -187,7 +187,7 @@ def _does_not_encode(error: Exception) -> Failure[StoreUnavailable]:
     return Failure(StoreUnavailable("commit", f"the transition does not encode: {error!r}"))
 
 
-def _only_row(change: Whole) -> Update | Insert | None:
+def _only_row(change: FullChange) -> Update | Insert | None:
     """Return the write of a row, if a change consists of it and of events."""
     row = change.write
     if type(row) is not Update and type(row) is not Insert:
@@ -223,7 +223,7 @@ class GroupWriter:
         checkpoint_pages: length of the write-ahead log, in pages, from which on it is checkpointed.
         is_trusted: False after a transaction could not be ended: the connection must be replaced.
         lost: why this engine no longer owns the file; nothing is written from then on.
-        errors: whether SQLite reported an error since the last transaction.
+        has_errors: whether SQLite reported an error since the last transaction.
     """
 
     counters: Counters
@@ -231,9 +231,9 @@ class GroupWriter:
     checkpoint_pages: int
     is_trusted: bool = True
     lost: OwnershipLost | None = None
-    errors: Literal["none", "some"] = "none"
-    _checkpoint: Literal["not due", "due"] = "not due"
-    _unmoved: Literal["nothing", "commits"] = "nothing"
+    has_errors: bool = False
+    _is_checkpoint_due: bool = False
+    _has_unmoved_commits: bool = False
 
     def write(self, cursor: sqlite3.Cursor, group: Sequence[Write]) -> list[Written]:
         """Write a group in one transaction, and answer each write.
@@ -247,7 +247,7 @@ class GroupWriter:
         # All of the group at once: each write on its own would wait five seconds for the same transaction of another
         # program.
         except _NotBegun as error:
-            self.errors = "some"
+            self.has_errors = True
             return [Failure(StoreUnavailable("commit", f"{error.__cause__}; {_HELD}"))] * len(group)
         # The log may hold the commit without a sync, which no later sync repairs: the connection must be replaced. The
         # group may be on the disk, so "unavailable", which promises that nothing was written, would be false.
@@ -260,7 +260,7 @@ class GroupWriter:
             self._undo(cursor)
             for write in group:
                 if isinstance(write, ChangeGroup):
-                    write.how = "singly"
+                    write.is_split = True
             return self.write(cursor, group)
         except Exception as error:  # noqa: BLE001 - values that the driver cannot bind raise many kinds
             self._undo(cursor)
@@ -288,15 +288,15 @@ class GroupWriter:
             raise _NotBegun from error
         # Before the first write of every transaction (decision 0016). A periodic check would acknowledge commits into a
         # file that no engine reads again.
-        self.lost = self.lost or self.ownership.loss(cursor, errors=self.errors)
+        self.lost = self.lost or self.ownership.loss(cursor, has_errors=self.has_errors)
         if self.lost is not None:
             self._undo(cursor)
             return [Failure(self.lost)] * len(group)
-        self.errors = "none"
+        self.has_errors = False
         answers = [write(cursor, self.counters) for write in group]
         # In the same transaction as the rows that use the numbers: a crash in between would assign a number twice.
         self.counters.save(cursor)
-        if self._checkpoint == "due":
+        if self._is_checkpoint_due:
             # The commit before a checkpoint carries a new mark. A checkpoint without one cannot be told from a copy
             # over the file.
             self.ownership.marks.write(cursor)
@@ -307,7 +307,7 @@ class GroupWriter:
         # Only now: a number or a count that is noted before COMMIT would survive a rollback.
         self.counters.committed()
         self.ownership.marks.committed()
-        self._unmoved = "commits"
+        self._has_unmoved_commits = True
         # Again, before the answer: a file that was replaced during the commit does not have the group.
         self.lost = self.ownership.loss_after_transaction() or self._move_log(cursor)
         if self.lost is not None:  # during the commit: no engine may ever read it
@@ -324,8 +324,8 @@ class GroupWriter:
 
     def move_all(self, cursor: sqlite3.Cursor) -> None:
         """Move the whole log into the file."""
-        if self.is_trusted and self.lost is None and self._unmoved == "commits":
-            self._checkpoint, pages, self.checkpoint_pages = "due", self.checkpoint_pages, 1
+        if self.is_trusted and self.lost is None and self._has_unmoved_commits:
+            self._is_checkpoint_due, pages, self.checkpoint_pages = True, self.checkpoint_pages, 1
             self.write(cursor, ())
             self.checkpoint_pages = pages
 
@@ -338,22 +338,22 @@ class GroupWriter:
         except OSError:  # a later commit will know
             return None
         # The next commit writes a mark, and the checkpoint follows that commit.
-        self._checkpoint = "due"
+        self._is_checkpoint_due = True
         if self.ownership.marks.is_moved:
             return None
-        moved: Literal["all", "some"] = "some"
+        moved_all = False
         try:
             # PASSIVE waits for no reader. FULL or RESTART would stop all callers while a shell holds a transaction.
             busy, pages, moved_pages = cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-            moved = "all" if not busy and pages == moved_pages else "some"
+            moved_all = not busy and pages == moved_pages
         except sqlite3.Error:  # the commits stay in the log for a later checkpoint
-            self.errors = "some"
-        if moved == "all":
-            self._checkpoint, self._unmoved = "not due", "nothing"
-        return self.ownership.loss_after_checkpoint(moved)
+            self.has_errors = True
+        if moved_all:
+            self._is_checkpoint_due, self._has_unmoved_commits = False, False
+        return self.ownership.loss_after_checkpoint(moved_all=moved_all)
 
     def _undo(self, cursor: sqlite3.Cursor) -> None:
-        self.errors = "some"
+        self.has_errors = True
         # Otherwise the log would have gaps, and retention, which computes with the numbers, would keep too few events.
         self.counters.rolled_back()
         self.ownership.marks.rolled_back()

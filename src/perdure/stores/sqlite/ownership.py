@@ -144,22 +144,23 @@ class CheckpointMarks:
         """Note that the transaction was rolled back."""
         self._written = None
 
-    def are_found(self, read: ReadFile, *, moved: Literal["all", "some"]) -> bool:
+    def are_found(self, read: ReadFile, *, moved_all: bool) -> bool:
         """Read both marks from the file after a checkpoint, and return whether they are the expected ones.
 
         Args:
             read: reads the file.
-            moved: ``all`` of the log, or ``some``: then the file may still hold an older mark.
+            moved_all: whether all of the log is in the file now; otherwise it may still hold an older mark.
         """
-        found = [self._is_found(place, read, moved) for place in self._places]  # each call updates its place
+        # A list, not a generator: each call updates its place, and `all` would end with the first that is not found.
+        found = [self._is_found(place, read, moved_all=moved_all) for place in self._places]
         newest = self._places[self._number % 2]
         self.is_moved = newest.possible == [newest.stored]
         return all(found)
 
-    def _is_found(self, place: _Place, read: ReadFile, moved: Literal["all", "some"]) -> bool:
+    def _is_found(self, place: _Place, read: ReadFile, *, moved_all: bool) -> bool:
         page = read(self.page_bytes, place.offset)
         # After a partial checkpoint an older mark is legitimate: to insist on the newest would give up a sound file.
-        wanted = [place.stored] if moved == "all" else place.possible
+        wanted = [place.stored] if moved_all else place.possible
         found = [index for index, mark in enumerate(wanted) if mark.encode() in page]
         if found:
             place.possible = wanted[found[-1] :]
@@ -187,7 +188,7 @@ def read_marks(cursor: sqlite3.Cursor, *, epoch: int, read: ReadFile) -> Checkpo
     return CheckpointMarks(epoch, page_bytes, tuple(places), max(ours, default=0))
 
 
-Part: TypeAlias = Literal["file", "log", "lock"]
+FilePart: TypeAlias = Literal["file", "log", "lock"]
 FileIdentity: TypeAlias = tuple[int, int]  # device and inode
 FileStamp: TypeAlias = tuple[int, int]  # size in bytes, and the time of the last change in nanoseconds
 
@@ -207,12 +208,12 @@ _WRITTEN_OVER_DURING = (
     "another program wrote into the file itself during a checkpoint, so that it may hold parts of both; move the "
     "write-ahead log away with the file, and restore a backup"
 )
-_GONE: dict[Part, str] = {
+_GONE: dict[FilePart, str] = {
     "file": "it was deleted while it was open; put it back, or restore a backup, before you start again",
     "log": "its write-ahead log was deleted while it was open; let the engine stop first, which saves the log",
     "lock": "its lock file was deleted, so that a second engine could open it; leave the lock file, and start again",
 }
-_REPLACED: dict[Part, str] = {
+_REPLACED: dict[FilePart, str] = {
     "file": "another file was put in its place while it was open; stop the engine before you replace a file",
     "log": "another file was put in the place of its write-ahead log; stop the engine before you replace a file",
     "lock": "another lock file was put in the place of its own; leave the lock file in place, and start again",
@@ -239,19 +240,19 @@ class Ownership:
     store: str
     disk: Disk
     descriptor: int
-    parts: dict[Part, tuple[str, FileIdentity]]
+    parts: dict[FilePart, tuple[str, FileIdentity]]
     data_version: int
     stamp: FileStamp
     log_stamp: FileStamp | None
     schema_version: int
     marks: CheckpointMarks
 
-    def loss(self, cursor: sqlite3.Cursor, *, errors: Literal["none", "some"]) -> OwnershipLost | None:
+    def loss(self, cursor: sqlite3.Cursor, *, has_errors: bool) -> OwnershipLost | None:
         """Inspect the files in an open transaction, before anything is written: 1 µs for SQLite, 2 µs for each file.
 
         Args:
             cursor: of the connection.
-            errors: whether this connection reported an error since the last transaction, which also changes
+            has_errors: whether this connection reported an error since the last transaction, which also changes
                 `data_version`.
         """
         (found,) = cursor.execute("PRAGMA data_version").fetchone()
@@ -259,7 +260,7 @@ class Ownership:
         lost = self._loss(log_stamp)
         # SQLite changes data_version after its own errors too. Then only a changed log proves a second writer, and
         # without this distinction each full disk would end the engine.
-        if found != self.data_version and (errors == "none" or (lost is not None and lost.reason == _LOG_WRITTEN)):
+        if found != self.data_version and (not has_errors or (lost is not None and lost.reason == _LOG_WRITTEN)):
             return OwnershipLost(self.store, _WRITTEN)
         self.data_version = found
         return lost
@@ -273,14 +274,14 @@ class Ownership:
         """Inspect the files outside a transaction."""
         return self._loss(self.log_stamp)
 
-    def loss_after_checkpoint(self, moved: Literal["all", "some"]) -> OwnershipLost | None:
+    def loss_after_checkpoint(self, *, moved_all: bool) -> OwnershipLost | None:
         """Note the state of the file after this engine's checkpoint, and look for the marks in it.
 
         The modification time is set one nanosecond back: no system assigns that time to a later change, however coarse
         its clock.
 
         Args:
-            moved: whether all of the log is in the file now.
+            moved_all: whether all of the log is in the file now.
         """
         found = self._look()
         if isinstance(found, OwnershipLost):
@@ -290,7 +291,7 @@ class Ownership:
         if found["file"] is not None:
             self.stamp = self._marked(found["file"])
         try:
-            are_found = self.marks.are_found(self._read, moved=moved)
+            are_found = self.marks.are_found(self._read, moved_all=moved_all)
         except OSError:  # a disk that fails to answer proves nothing
             return None
         return None if are_found else OwnershipLost(self.store, _WRITTEN_OVER_DURING)
@@ -323,9 +324,9 @@ class Ownership:
         found = self._look()
         return found if isinstance(found, OwnershipLost) else None
 
-    def _look(self) -> dict[Part, FileStamp | None] | OwnershipLost:
+    def _look(self) -> dict[FilePart, FileStamp | None] | OwnershipLost:
         """Inspect every file. A disk that fails to answer proves nothing."""
-        stamps: dict[Part, FileStamp | None] = {"file": None, "log": None, "lock": None}
+        stamps: dict[FilePart, FileStamp | None] = {"file": None, "log": None, "lock": None}
         for part, (path, identity) in self.parts.items():
             try:
                 found = self.disk.stat(path)
@@ -386,7 +387,7 @@ class Ownership:
         now = self._loss(None)  # the engine may have detected another loss first
         return now is not None and now.reason == _WRITTEN_OVER
 
-    def _only(self, *parts: Part) -> Ownership:
+    def _only(self, *parts: FilePart) -> Ownership:
         return attrs.evolve(self, parts={part: self.parts[part] for part in parts})
 
 
@@ -415,7 +416,7 @@ def take_note(
         disk: reads the files.
         epoch: the number of this opening.
     """
-    paths: dict[Part, str] = {"file": path, "log": f"{path}-wal", "lock": lock}
+    paths: dict[FilePart, str] = {"file": path, "log": f"{path}-wal", "lock": lock}
     (data_version,) = cursor.execute("PRAGMA data_version").fetchone()
     (schema_version,) = cursor.execute("PRAGMA schema_version").fetchone()
     found = {part: disk.stat(where) for part, where in paths.items()}

@@ -60,28 +60,27 @@ def current() -> str | None:
     return text_of(get_current_span().get_span_context())
 
 
-def span_context(text: str, *, origin: Literal["here", "elsewhere"]) -> SpanContext:
+def span_context(text: str, *, is_remote: bool) -> SpanContext:
     """Return the context that a text of `text_of` describes.
 
     Args:
         text: the context.
-        origin: whether its span is of this engine.
+        is_remote: whether its span is of another process.
     """
     _, trace_id, span_id, flags = text.split("-")
-    return SpanContext(
-        int(trace_id, 16), int(span_id, 16), is_remote=origin == "elsewhere", trace_flags=TraceFlags(int(flags, 16))
-    )
+    return SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=is_remote, trace_flags=TraceFlags(int(flags, 16)))
 
 
-def inside(text: str, *, origin: Literal["here", "elsewhere"], base: Context | None = None) -> Context:
+def inside(text: str, *, is_remote: bool, base: Context | None = None) -> Context:
     """Return a context in which this span is the current one.
 
     Args:
         text: the context of the span.
-        origin: whether the span is of this engine.
+        is_remote: whether the span is of another process.
         base: holds the other values, such as baggage; by default none.
     """
-    return set_span_in_context(NonRecordingSpan(span_context(text, origin=origin)), Context() if base is None else base)
+    span = NonRecordingSpan(span_context(text, is_remote=is_remote))
+    return set_span_in_context(span, Context() if base is None else base)
 
 
 Attributes: TypeAlias = dict[str, str | int]
@@ -164,8 +163,8 @@ class Spans:
         """Begin a turn: a part of the caller's trace, or the root of a new one with a link to its cause."""
         # An empty context, not the current one: a turn runs in whichever task is free, and would become a part of its
         # trace.
-        parent = Context() if turn.parent is None else inside(turn.parent, origin="elsewhere")
-        links = () if turn.link is None else (Link(span_context(turn.link, origin="elsewhere")),)
+        parent = Context() if turn.parent is None else inside(turn.parent, is_remote=True)
+        links = () if turn.link is None else (Link(span_context(turn.link, is_remote=True)),)
         span = self.tracer.start_span(
             name_of_turn(turn), parent, kind=SpanKind.CONSUMER, attributes=of_turn(turn), links=links
         )
@@ -175,7 +174,7 @@ class Spans:
     def effect(self, effect: EffectBegun, /) -> Generator[EffectSpan]:
         """Perform an effect: its span is the current one inside the block."""
         base = contexts.get_current()
-        parent = Context() if effect.parent is None else inside(effect.parent, origin="here", base=base)
+        parent = Context() if effect.parent is None else inside(effect.parent, is_remote=False, base=base)
         span = self.tracer.start_span(effect.name, parent, attributes=of_effect(effect))
         # Detached in any case: a span that stays current would become the parent of all later ones in this task.
         token = contexts.attach(set_span_in_context(span, parent))

@@ -121,7 +121,7 @@ class _Opening(AbstractAsyncContextManager[OpenSink]):
             cursor=store.cursor,
             move_cursor=store.move_cursor,
             report=self.engine.report,
-            moved_by="one" if store.sharing is None else "several",
+            is_shared=store.sharing is not None,
         )
 
 

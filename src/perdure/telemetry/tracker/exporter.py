@@ -64,14 +64,14 @@ class Retries:
         name: the name of the sink, for log lines.
         runtime: the only interface to time, chance and logs.
         backoff: the delay after a failure.
-        state: whether the sink is closing.
+        is_closing: whether the sink is closing.
         problem: why the last attempt failed; empty if it did not.
     """
 
     name: str
     runtime: Runtime
     backoff: Backoff
-    state: Literal["open", "closing"] = "open"
+    is_closing: bool = False
     problem: str = ""
     _pause: Waker = attrs.field(init=False)
 
@@ -109,7 +109,7 @@ class Retries:
         if fields["reason"] != self.problem:
             self.log(level, message, **fields)
         self.problem = fields["reason"]
-        if self.state == "closing":
+        if self.is_closing:
             raise GaveUp
         timer = self.runtime.call_later(delay_ms, self._pause.notify)
         await self._pause.wait_until(None)
@@ -123,7 +123,7 @@ class Retries:
 
     def close(self) -> None:
         """End a wait, and let the next failure be the last."""
-        self.state = "closing"
+        self.is_closing = True
         self._pause.notify()
 
     def log(self, level: Literal["info", "warning", "error"], message: str, **fields: object) -> None:
@@ -275,13 +275,13 @@ class LogPage:
 
     Attributes:
         events: the events, in order.
-        end: whether they reach the end of the log.
+        is_last: whether they reach the end of the log.
     """
 
     __repr__ = fields_in_line
 
     events: tuple[LoggedEvent, ...]
-    end: Literal["reached", "not_reached"]
+    is_last: bool
 
 
 @attrs.define(kw_only=True)
@@ -298,7 +298,7 @@ class Position:
         cursor: reads the position.
         move_cursor: moves the position.
         report: tells other sinks of the events that a move logs.
-        moved_by: ``one`` tracker, or those of ``several`` engines on a shared store.
+        is_shared: whether the trackers of several engines on a shared store move it.
         done: the number up to which the log is exported, or not selected.
         stored: the position in the store.
     """
@@ -310,7 +310,7 @@ class Position:
     cursor: CursorOperation
     move_cursor: MoveCursorOperation
     report: OnEvent
-    moved_by: Literal["one", "several"] = "one"
+    is_shared: bool = False
     done: int = 0
     stored: int = 0
 
@@ -326,7 +326,7 @@ class Position:
 
     async def follow(self) -> None:
         """Continue where the tracker of another engine has moved the position to."""
-        if self.moved_by == "several":
+        if self.is_shared:
             found: Cursor = await self._repeated(lambda: self.cursor(self.name))
             # Only forward: the stored position may be behind events that this tracker has sent.
             if found.sequence is not None and found.sequence > self.done:
@@ -346,8 +346,8 @@ class Position:
                 break
             found += part
             if len(part) < wanted:
-                return LogPage(found, "reached")
-        return LogPage(found, "not_reached")
+                return LogPage(found, is_last=True)
+        return LogPage(found, is_last=False)
 
     async def move(self, done: int, *dropped: EventsDropped) -> None:
         """Move the position in the store, and log what was dropped on the way."""
@@ -453,7 +453,7 @@ class Exporter:
     _told: int = 0  # events since the last read
     _last: int = 0  # the end of the log: as read, and one more for each event since
     _oldest_ms: int | None = None
-    _probing: Literal["no", "yes"] = "no"
+    _is_probing: bool = False
     _wake: Waker = attrs.field(init=False)
     _origin: dict[str, str] = attrs.field(init=False)
 
@@ -497,7 +497,7 @@ class Exporter:
             self._last = await self.position.locate(self.options.start)
             while True:
                 await self._export_or_log()
-                if self.retries.state == "closing":
+                if self.retries.is_closing:
                     return
                 await self._gather()
         except GaveUp:
@@ -508,11 +508,11 @@ class Exporter:
 
         On a shared store it reads the log every second besides: other engines tell it of no event.
         """
-        is_shared = self.position.moved_by == "several"
+        is_shared = self.position.is_shared
         await self._wake.wait_until(self.runtime.now_ms() + POLL_MS if is_shared else None)
         if is_shared and not self._told:
             return
-        if self.retries.state == "open" and self._told < self.options.batch_size:
+        if not self.retries.is_closing and self._told < self.options.batch_size:
             timer = self.runtime.call_later(self.options.flush_interval_ms, self._wake.notify)
             await self._wake.wait_until(None)
             timer.cancel()
@@ -534,11 +534,9 @@ class Exporter:
             # Before the read: an event that is logged during the read is counted, and the loop comes back for it.
             self._told = 0
             await position.follow()
-            limit = (
-                max(self.options.batch_size, MAX_PROBED_EVENTS) if self._probing == "yes" else self.options.batch_size
-            )
+            limit = max(self.options.batch_size, MAX_PROBED_EVENTS) if self._is_probing else self.options.batch_size
             page = await position.read(limit)
-            events, at_end = page.events, page.end == "reached"
+            events, at_end = page.events, page.is_last
             if not events:
                 self._last = position.done
                 break
@@ -547,10 +545,10 @@ class Exporter:
             # Before the page is sent: a loss that is reported later would be after events that came later.
             await position.move_over_deleted(events[0].sequence)
             await self._export_page(events)
-            if position.done == last and at_end and self.retries.state == "open":
+            if position.done == last and at_end and not self.retries.is_closing:
                 break
         self._oldest_ms = None
-        if self.retries.state == "closing" and position.done > position.stored:
+        if self.retries.is_closing and position.done > position.stored:
             await position.move(position.done)
 
     async def _export_page(self, page: tuple[LoggedEvent, ...]) -> None:
@@ -591,10 +589,10 @@ class Exporter:
             case Send(batch):
                 return await self.endpoint.send(batch)
             case Advance(done, skipped):
-                self._probing = "no"
+                self._is_probing = False
                 await self.position.move_past_refused(done, skipped)
             case Blocked(event, reason):
-                self._probing = "yes"
+                self._is_probing = True
                 message = "the endpoint of the tracker refuses every event"
                 fix = "correct the endpoint; an event is skipped only when the endpoint accepts a later one"
                 await self.retries.wait_for_operator(message, reason, fix, event_id=event.event_id, type=event.type)
