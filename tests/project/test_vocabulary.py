@@ -64,6 +64,10 @@ OF, SEMICOLON, PRONOUN = (
 )
 MAX_RATES: dict[str, dict[re.Pattern[str], int]] = {
     "how-to": {OF: 130, SEMICOLON: 4, PRONOUN: 12},
+    "explanation": {OF: 110, SEMICOLON: 12, PRONOUN: 18},
+    "guarantees": {OF: 90, SEMICOLON: 5, PRONOUN: 35},
+    "reference": {OF: 140, SEMICOLON: 12, PRONOUN: 45},
+    "tutorial": {OF: 110, SEMICOLON: 5, PRONOUN: 40},
 }
 
 
