@@ -10,8 +10,45 @@ TURNS = "tests/behaviour/test_common_turns.py"
 FOLDS = "engine/test_fold_laws.py::test_requests_of_one_moment_are_as_requests_one_after_the_other"
 LEFT = "engine/test_fold_laws.py::test_a_turn_that_comes_while_others_are_written_is_decided_after_them"
 CONFLICT = f"{TURNS}::test_a_conflict_before_any_effect_begins_the_turn_again"
+RULES = "tests/behaviour/test_cell_rules.py"
+KEPT = f"{RULES}::test_turns_of_each_kind_keep_the_rules"
 
 MUTANTS = (
+    Mutant(
+        "an ended run leaves its cell busy",
+        "Dispatcher._run_ended",
+        '        cell.state = "idle"\n        try:\n',
+        "        try:\n",
+        KEPT,
+    ),
+    Mutant(
+        "an idle instance remains among the busy ones",
+        "Dispatcher._make_idle",
+        "            self.busy.forget(cell)\n",
+        "            pass\n",
+        KEPT,
+    ),
+    Mutant(
+        "an idle instance keeps its empty queue",
+        "Dispatcher._make_idle",
+        "        cell.waiting = NOTHING_WAITS\n",
+        "",
+        KEPT,
+    ),
+    Mutant(
+        "a request that is answered remains counted",
+        "Dispatcher._end",
+        "            self._uncount(entry)\n",
+        "            pass\n",
+        KEPT,
+    ),
+    Mutant(
+        "a world asserts nothing of its engine",
+        "Worker.open",
+        "        self.simulation.before_step = partial(self._assert_legal, engine)\n",
+        "",
+        f"{RULES}::test_a_world_reports_a_cell_that_is_busy_with_nothing",
+    ),
     Mutant(
         "a message is buried at its first defect",
         "_fate",

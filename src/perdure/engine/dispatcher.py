@@ -568,6 +568,10 @@ class Dispatcher:
         waiting_for_room, claims_left = self._admission.waiting, self._claims_left.count
         return self.busy.counted(self.turns.runner.gates, self._pending, waiting_for_room, claims_left)
 
+    def broken_rule(self) -> str | None:
+        """Return the first rule that the instances break between two steps of the event loop; None if all are legal."""
+        return self.busy.broken_rule(self.cache, self._pending)
+
     def close_intake(self) -> None:
         """Accept no more requests. Waiting requests fail with ``EngineClosed``; runs in progress continue."""
         self.intake = "closed"

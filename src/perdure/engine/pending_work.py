@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import attrs
 
 from perdure.engine.mailbox.entry import MailboxEntry
+from perdure.engine.mailbox.instance_cache import InstanceCache
 from perdure.engine.mailbox.instance_cell import InstanceCell
 from perdure.engine.runs.concurrency import ConcurrencyLimits
 from perdure.engine.sinks import InFlight
@@ -116,6 +117,29 @@ class BusyInstances:
         if self.cells:
             self._emptied.append(emptied := self.runtime.future())
             await emptied
+
+    def broken_rule(self, cache: InstanceCache, pending: int) -> str | None:
+        """Return the first rule that an engine's cells break, with the cell; None if all are legal.
+
+        Beside the rules of each cell, `cells` are exactly those with work: one that is missing is dropped from memory
+        with its requests, and one that stays keeps the engine from stopping. Each is the only cell of its instance: a
+        second one would execute turns beside the first. The engine counts the requests that the cells hold: a count
+        that is too high rejects callers while nothing waits.
+
+        Args:
+            cache: the cells of the engine.
+            pending: how many requests the engine counts.
+        """
+        for cell in {**dict.fromkeys(cache.all_cells()), **self.cells}:
+            rule = cell.broken_rule()
+            if rule is None and (cell in self.cells) != (cell.state == "busy" or not cell.is_empty):
+                rule = "the busy instances are those with work"
+            if rule is None and cache.get(cell.address) is not cell:
+                rule = "an instance with work is in memory once"
+            if rule is not None:
+                return f"{rule}: {cell.summary}"
+        held = sum(cell.pending_weight for cell in self.cells)
+        return None if held == pending else f"each request is counted once: {pending} are counted, {held} are held"
 
     def close_intake(self) -> None:
         """Answer the requests that wait, because the engine stops."""

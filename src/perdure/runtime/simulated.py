@@ -154,6 +154,7 @@ class Simulation:
     Attributes:
         runtime: the `Runtime` for the code that runs here.
         logs: the log records, in order.
+        before_step: called before each step of a task, when no call is due: a test asserts an invariant there.
     """
 
     def __init__(
@@ -171,6 +172,7 @@ class Simulation:
         self._max_steps = max_steps
         self._last_id = 0
         self.logs: list[LogRecord] = []
+        self.before_step: Callable[[], None] | None = None
         self.runtime: Runtime = self._make_runtime()
 
     # ---- the interface for tests
@@ -389,6 +391,8 @@ class Simulation:
         self._clock.fire_due(self._calls.append)
         while self._calls:
             self._calls.popleft()()
+        if self.before_step is not None:
+            self.before_step()
         if not self._ready:
             return None
         self._guard_against_livelock()

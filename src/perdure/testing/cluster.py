@@ -28,6 +28,7 @@ from perdure.stores.memory import SharedMemoryBackend
 from perdure.stores.values import Query
 from perdure.testing.fault import Fault
 from perdure.testing.world.boundary import Boundary, PendingFault, Requests, perform_behind, store_behind
+from perdure.testing.world.errors import EngineInIllegalState, assert_legal
 from perdure.testing.world.trace import (
     EffectCall,
     EffectPerformed,
@@ -213,6 +214,7 @@ class Cluster:
         self.engines: list[ClusterEngine] = []
         self.effects: list[tuple[int, EffectCall]] = []
         self._simulation = Simulation(seed=seed, max_steps=MAX_STEPS)
+        self._simulation.before_step = self._assert_legal
         self._start_ms = self._simulation.now_ms
         self._latency_ms = duration_ms(latency, what="latency of a cluster", minimum_ms=0)
         self._requests: Requests = requests
@@ -241,6 +243,15 @@ class Cluster:
             raise mistakes[0]
         if error is None and unhandled:
             raise unhandled[0].exception
+
+    def _assert_legal(self) -> None:
+        for engine in self.engines:
+            if engine.client is not None and engine.process.state == "runs":  # a freeze holds calls that are due
+                try:
+                    assert_legal(engine_of(engine.client))
+                except EngineInIllegalState:
+                    self._simulation.before_step = None  # the cluster ends now, and its last steps raise nothing else
+                    raise
 
     # ------------------------------------------------------------ engines
     def open(

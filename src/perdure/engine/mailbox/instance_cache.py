@@ -101,6 +101,10 @@ class InstanceCache:
             cell = cells[address.id] = InstanceCell(address, job)
         return cell
 
+    def all_cells(self) -> list[InstanceCell]:
+        """Return every instance in this process."""
+        return [cell for cells in self._jobs.values() for cell in cells.values()]
+
     def keep(self, cell: InstanceCell, loaded: Loaded, decoded: Decoded | None = None) -> None:
         """Keep the committed row of an instance."""
         if self._reads:
@@ -255,7 +259,7 @@ class InstanceCache:
     def doubt_all(self) -> None:
         """Read all rows again before their next turns, those too that are being read or that did not exist."""
         self._reads.clear()
-        for cell in [cell for cells in self._jobs.values() for cell in cells.values()]:
+        for cell in self.all_cells():
             self.doubt(cell)
             if cell.state == "idle" and cell.is_empty:
                 self._remove(cell)

@@ -510,6 +510,7 @@ class BackgroundRuns:
     def begin(self, cell: InstanceCell, entry: MailboxEntry, execute: Execute) -> None:
         """Run user code beside the mailbox, then put the end of the run at its head."""
         run = self._run(cell, entry, execute)
+        cell.begin_serving(entry)
         try:
             cell.background = self.runtime.spawn(run, name=f"run of {cell.address}")
         except BaseException as defect:  # noqa: BLE001 - a defect of the engine must not break the queue
@@ -518,7 +519,6 @@ class BackgroundRuns:
             self._break(cell, entry, execute, defect)
 
     async def _run(self, cell: InstanceCell, entry: MailboxEntry, execute: Execute) -> None:
-        cell.begin_serving(entry)
         try:
             ended = await self.runner.run_program(cell, execute, "background")
         except BaseException as raised:

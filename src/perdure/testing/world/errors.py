@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import attrs
 
+from perdure.engine.running import RunningEngine
 from perdure.values.errors import PerdureError
 
 
@@ -98,3 +99,30 @@ class UnexpectedSuccess(PerdureError, AssertionError):
 
     def _text(self) -> str:
         return f"the call should have failed, and returned {self.answer!r}"
+
+
+@attrs.frozen(repr=False)
+class EngineInIllegalState(PerdureError, AssertionError):
+    """The engine broke a rule of its own state: a bug in perdure, not in the job.
+
+    Attributes:
+        rule: the rule and the instance cell, as `InstanceCell.broken_rule` describes them.
+    """
+
+    rule: str
+
+    def _text(self) -> str:
+        return f"the engine broke a rule of its own state; report this bug in perdure, with the trace: {self.rule}"
+
+
+def assert_legal(engine: RunningEngine) -> None:
+    """Check the state of an engine between two steps of the event loop.
+
+    Raises:
+        EngineInIllegalState: an instance cell breaks a rule.
+    """
+    if engine.left_behind:
+        return  # it has abandoned its work, and answers that arrive late find no cell among the busy ones
+    rule = engine.dispatcher.broken_rule()
+    if rule is not None:
+        raise EngineInIllegalState(rule)

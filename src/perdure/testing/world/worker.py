@@ -16,6 +16,7 @@ from returns.result import Result
 from perdure.app import App, OpenApp, for_tests
 from perdure.client.client import Client, gateway_of
 from perdure.client.local_gateway import LocalGateway, engine_of
+from perdure.engine.running import RunningEngine
 from perdure.jobs.call import Call, result_of
 from perdure.jobs.definition import AnyDefinition, CallError
 from perdure.jobs.draft import HookBug
@@ -29,7 +30,14 @@ from perdure.stores.values import PreviousExit
 from perdure.testing.world.backend import Backend
 from perdure.testing.world.boundary import Boundary, Interleaving, PendingFault, Requests, perform_behind, store_behind
 from perdure.testing.world.clock import Clock
-from perdure.testing.world.errors import NotAtRest, NoWorker, WorkerDied, WorkerRunning
+from perdure.testing.world.errors import (
+    EngineInIllegalState,
+    NotAtRest,
+    NoWorker,
+    WorkerDied,
+    WorkerRunning,
+    assert_legal,
+)
 from perdure.testing.world.recording import DeferredRequest, Reading, Timeline
 from perdure.testing.world.trace import ProgramEnded, WorkerOpened
 from perdure.values.address import Address, Job
@@ -212,8 +220,17 @@ class Worker:
             debug=self.debug,
             mistake_found=lambda mistake: self.mistakes.append(mistake),  # noqa: PLW0108 - the list is replaced
         )
-        self._jobs = Client(WatchedGateway(engine_of(self.complete(self.open_app.__aenter__())), recorder))
+        engine = engine_of(self.complete(self.open_app.__aenter__()))
+        self._jobs = Client(WatchedGateway(engine, recorder))
+        self.simulation.before_step = partial(self._assert_legal, engine)
         self.settle()
+
+    def _assert_legal(self, engine: RunningEngine) -> None:
+        try:
+            assert_legal(engine)
+        except EngineInIllegalState:
+            self.simulation.before_step = None  # the world ends now, and its last steps raise nothing else
+            raise
 
     def _note_run(self, execute: Execute, exit_: Exit[Any, Any]) -> None:
         address, run_id = execute.instance.address, execute.claim.run_id
