@@ -190,7 +190,7 @@ MUTANTS = (
     Mutant(
         "after a failover an instance is still known not to exist",
         "InstanceCache.doubt_all",
-        "for cell in [cell for cells in self._jobs.values() for cell in cells.values()]:",
+        "for cell in self.all_cells():",
         "for cell in tuple(self._line):",
         "engine/test_resident_laws.py::test_a_row_is_the_one_kept_last_and_the_bound_holds_at_rest",
     ),
