@@ -254,12 +254,12 @@ MUTANTS = (
         "a rate counts a run before it waits for a slot of the engine",
         "ConcurrencyLimits._enter_by_lane",
         """            await self.engine.enter(company)
-        except BaseException:
+        except BaseException:  # as in `enter`: the lane's slot, and the place in its rate
             limit.give_up(address, entered)
             raise
         try:
             await limit.begin_recorded(address, entered)
-        except BaseException:
+        except BaseException:  # the limit has returned its own slot by then
             self.engine.leave(company)
 """,
         """            await limit.begin_recorded(address, entered)

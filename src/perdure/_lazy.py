@@ -48,6 +48,7 @@ class _Postponed(ModuleType):
                 run.begun = True
                 try:
                     own("__spec__").loader.exec_module(self)
+                # An interrupt during the import, too: the next read must import the module again, not find half of it.
                 except BaseException:
                     run.begun = False
                     raise

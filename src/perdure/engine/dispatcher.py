@@ -135,6 +135,7 @@ class Dispatcher:
         if entry.pending_weight:
             cell.use = "once" if cell.use == "never" else "again"
         command = entry.request.command
+        # A terminate or a recovery at the tail would wait for runs that it is to interrupt or to settle.
         self._enqueue(cell, entry, "head" if type(command) in AHEAD else "tail")
         if type(command) is Terminate and command.when == "interrupt":
             cell.stop_runs("interrupted")
@@ -142,6 +143,8 @@ class Dispatcher:
     def fire(self, job: AnyDefinition, address: Address, entry: MailboxEntry) -> None:
         """Begin the run of a due alarm, at once if nothing about it is special."""
         cell = self.cache.get(address)
+        # `begin_plain` bypasses the mailbox, so the cell must be among the busy ones first: a stop waits for those
+        # alone.
         if cell is not None and self.intake == "open":
             self.busy.cells[cell] = None
         if cell is None or self.intake == "closed" or not self.runs.begin_plain(cell, entry):
@@ -167,6 +170,7 @@ class Dispatcher:
         self._pending += entry.pending_weight
         self.asked += entry.pending_weight
         pending, coalescing = cell.pending, self.turns.coalescing
+        # A turn never overtakes the queue: two requests of one caller are applied in their order.
         if cell.state != "idle" or cell.waiting or (pending is not None and not coalescing.allows(cell, entry)):
             cell.put(entry, place)
             if cell.state == "idle" and pending is None:
@@ -185,12 +189,14 @@ class Dispatcher:
         self._in_a_row = 0
         try:
             if entry is not None:
+                # A commit may have become pending since the event arrived, and its outcome may be one that this event
+                # must not join.
                 is_next = cell.pending is None or self.turns.coalescing.allows(cell, entry)
                 if is_next and not entry.answer.done():
                     return entry, self._start(cell, entry)
                 cell.put(entry, "head")
             self._serve(cell)
-        except BaseException as defect:  # noqa: BLE001 - as below
+        except BaseException as defect:  # noqa: BLE001 - raised here, it would drop the other events of the batch
             self._recover_mailbox(cell, () if entry is None else (entry,), defect)
         return None
 
@@ -208,6 +214,8 @@ class Dispatcher:
                 cell.state = "idle"
             else:
                 self._continue_after(cell, wait)
+        # A `KeyboardInterrupt` can arrive at any line here. Without this the cell remains busy: its requests are never
+        # answered, and the engine never stops.
         except BaseException as defect:  # noqa: BLE001 - a defect of the engine must not break the queue
             self._recover_mailbox(cell, (entry,), defect)
 
@@ -226,7 +234,7 @@ class Dispatcher:
             entry, rest = wait
             try:
                 self._begin_wait(cell, entry, rest)
-            except BaseException as defect:  # noqa: BLE001 - as above
+            except BaseException as defect:  # noqa: BLE001 - or the entry remains served, and the cell busy
                 cell.end_serving(entry)
                 self._recover_mailbox(cell, (entry,), defect)
 
@@ -234,6 +242,7 @@ class Dispatcher:
         """Serve now; after some turns in a row later: a caller in a tight loop must not starve all others."""
         cell.state = "busy"
         self._in_a_row += 1
+        # Without a bound, one caller in a loop on a store that never waits would block all timers and sockets.
         if self._in_a_row <= MAX_TURNS_IN_A_ROW:
             self._serve(cell)
         else:
@@ -244,7 +253,7 @@ class Dispatcher:
         self._in_a_row = 0
         try:
             self.runtime.call_soon(lambda: self._serve(cell))
-        except BaseException as defect:  # noqa: BLE001 - as below
+        except BaseException as defect:  # noqa: BLE001 - no call will serve these requests: answer them now
             while cell.waiting:
                 self._fail(cell, cell.waiting.popleft(), defect)
             self._make_idle(cell)
@@ -253,12 +262,13 @@ class Dispatcher:
         """Execute turns synchronously until nothing waits, or a turn must wait."""
         try:
             self._continue_after(cell, self._serve_until_wait(cell))
-        except BaseException as defect:  # noqa: BLE001 - as above
+        except BaseException as defect:  # noqa: BLE001 - an event loop logs it, and the cell would remain busy
             self._recover_mailbox(cell, (), defect)
 
     def _serve_until_wait(self, cell: InstanceCell) -> _Wait:
         """Execute turns until one must wait: for its rest, in a task; for the store; or until nothing waits."""
         while cell.waiting:
+            # Look before the entry leaves the queue: an entry that cannot join the pending commit keeps its position.
             if cell.pending is not None and not self.turns.coalescing.allows(cell, cell.waiting[0]):
                 return "over"
             entry = self._next(cell)
@@ -278,7 +288,7 @@ class Dispatcher:
             if entry.ended is not None:
                 return Rest(self._background.settle(cell, *entry.ended))
             return self.turns.begin(cell, entry, self._loaded)
-        except BaseException as defect:  # noqa: BLE001 - as above
+        except BaseException as defect:  # noqa: BLE001 - user codecs and hooks run here, and may raise any class
             return self._internal_error(cell, defect)
 
     def _loaded(self, cell: InstanceCell, entry: MailboxEntry, loaded: Result[Loaded, Any]) -> None:
@@ -289,7 +299,7 @@ class Dispatcher:
         cell.undecided = None
         try:
             begun: Begun = self.turns.decide(cell, entry, loaded)
-        except BaseException as defect:  # noqa: BLE001 - as above
+        except BaseException as defect:  # noqa: BLE001 - as in `_start`; nothing else answers an entry that was read
             begun = self._internal_error(cell, defect)
         self._serve_begun(cell, entry, begun)
 
@@ -298,6 +308,7 @@ class Dispatcher:
         try:
             if type(begun) is Commit:
                 write = begun.transition.write
+                # The common case first: an event that changes only the state of an instance skips the checks below.
                 if type(write) is Put and write.changes == "state":  # no run can begin with it
                     self._commits.begin(cell, entry, begun, self._on_committed)
                     if cell.pending is not None:  # a store that answers within the call has waited for nothing
@@ -312,6 +323,7 @@ class Dispatcher:
                     self._in_a_row = 0
                     cell.undecided = entry
                     return "reading"
+                # The entry was decided on an outcome that is not stored, and needs the stored row: it is decided again.
                 case Commit() | "after_flight":
                     cell.put(entry, "head")
                     return "over"
@@ -319,7 +331,7 @@ class Dispatcher:
                     return entry, begun
                 case _:
                     self._end(cell, entry, begun)
-        except BaseException as defect:  # noqa: BLE001 - as above
+        except BaseException as defect:  # noqa: BLE001 - the entry has left the queue: only this answers it
             self._fail(cell, entry, defect)
         return None
 
@@ -339,17 +351,19 @@ class Dispatcher:
         cell = pending.cell
         if cell is None:
             return
+        # First of all: the requests below are decided again, and must not join a commit that is over.
         cell.pending = None
         result: TurnAnswer | None = None
         try:
             self._commits.on_answer(pending, stored)
-        except BaseException as defect:  # noqa: BLE001 - as above
+        except BaseException as defect:  # noqa: BLE001 - the callers of this commit and its neighbours wait for answers
             result = self._internal_error(cell, defect).result
         try:
             if result is None and type(stored) is not Success:
                 if isinstance(stored.failure(), Conflict):
                     self._again(cell, [entry for entry, _ in pending.steps])
                     return
+                # The undecided event came last. Queue it before the entries that go in front of it.
                 cell.queue_undecided()
                 cell.put_first(taken_apart(pending, stored))
                 result = stored
@@ -361,13 +375,14 @@ class Dispatcher:
                 self._make_idle(cell)
             else:
                 self._continue(cell)
-        except BaseException as defect:  # noqa: BLE001 - as above
+        except BaseException as defect:  # noqa: BLE001 - raised in the store's callback, it would reach other cells
             self._recover_mailbox(cell, [entry for entry, _ in pending.steps], defect)
 
     def _again(self, cell: InstanceCell, entries: Sequence[MailboxEntry]) -> None:
         """Decide the turns of requests again, in order, because they met a conflict before their first effects."""
         self.cache.note_conflict(entries)
         cell.queue_undecided()
+        # Reversed, since each goes to the head: otherwise the requests of one caller would change their order.
         for entry in reversed(entries):
             if entry.conflicts > self.turns.most_conflicts(entry):
                 self._end(cell, entry, TurnAnswered(Failure(Conflict(str(cell.address)))))
@@ -390,6 +405,7 @@ class Dispatcher:
             self._in_a_row = 0
             self.runs.begin(cell, entry, rest)
             return
+        # None if it ended without waiting: `_in_task` has made the cell idle, and a worker now would say otherwise.
         cell.worker = start_eagerly(self._in_task(cell, entry, rest), self.runtime, name="turns of an instance")
         self._in_a_row = 0 if cell.worker else self._in_a_row
 
@@ -400,6 +416,8 @@ class Dispatcher:
             while isinstance(wait, tuple) and isinstance(wait[1], Rest):
                 await self._await_rest(cell, wait[0], wait[1])
                 wait = self._serve_until_wait(cell)
+        # A cancellation ends this task with requests in the queue. They are served from the event loop, not from here:
+        # this task must end. A frame that is being closed has no loop left to call.
         except BaseException as raised:
             if not is_closing(raised):
                 self.runtime.call_soon(lambda: self._resume(cell))
@@ -425,7 +443,7 @@ class Dispatcher:
                 return
             else:
                 self._end(cell, entry, verdict)
-        except BaseException as defect:  # noqa: BLE001 - as above
+        except BaseException as defect:  # noqa: BLE001 - or the requests behind this run wait for ever
             self._fail(cell, entry, defect)
         self._continue(cell)
 
@@ -440,6 +458,8 @@ class Dispatcher:
         cell.begin_serving(entry)
         try:
             verdict = await rest.work
+        # A cancellation of this task is no defect, and must still answer the caller. A frame that is being closed must
+        # not touch the mailbox: its engine no longer runs.
         except BaseException as raised:
             if is_closing(raised):
                 raise
@@ -457,12 +477,13 @@ class Dispatcher:
                 self._again(cell, (entry,))
             else:
                 self._end(cell, entry, verdict)
-        except BaseException as defect:  # noqa: BLE001 - as above
+        except BaseException as defect:  # noqa: BLE001 - raised, it would end the task before the next turns
             self._fail(cell, entry, defect)
 
     def _next(self, cell: InstanceCell) -> MailboxEntry | None:
         """Remove the request at the head and return it; None if its caller has cancelled it."""
         entry = cell.waiting.popleft()
+        # The end of a run is settled even if its caller has left: its effects have happened.
         if entry.answer.done() and entry.ended is None:
             if self._admission.queues:
                 self._admission.call(cell.address)
@@ -473,6 +494,7 @@ class Dispatcher:
 
     def _end(self, cell: InstanceCell, entry: MailboxEntry, verdict: Verdict) -> None:
         self._react(cell, entry, verdict)
+        # A deferred request is still pending: it keeps its room until its turn.
         if not isinstance(verdict, Defer):
             self._uncount(entry)
 
@@ -481,6 +503,7 @@ class Dispatcher:
         cell.state, cell.worker = "idle", None
         if cell.waiting:
             return
+        # An idle instance is mostly its row: an empty deque for each would double what many of them take.
         cell.waiting = NOTHING_WAITS
         if not (cell.deferred or cell.running or cell.background) and cell.pending is None:
             if cell.weight == 0 or cell.use == "never" or self.cache.size_bytes > self.cache.max_bytes:
@@ -519,6 +542,8 @@ class Dispatcher:
                 self._recover_first(cell, entry)
             case FenceLost(address):
                 entry.reply(Failure(OutcomeUnknown(f"another writer changed {address} during its run")))
+                # No other engine may write an owned store. Another writer means that this engine is no longer the
+                # owner: stop.
                 if not self.turns.runner.others:
                     self.fence_lost(address)
                 elif cell.deferred and not cell.running:
@@ -542,6 +567,7 @@ class Dispatcher:
 
     def _recover_first(self, cell: InstanceCell, entry: MailboxEntry) -> None:
         """Settle the abandoned run, then serve the request; not a message, because that run may be its own."""
+        # Once only: a recovery that fails again and again would keep the request, and its caller, for ever.
         if entry.request.inbound is not None or entry.recovered == "once":
             entry.reply(Failure(OutcomeUnknown("an abandoned run is recovered first")))
         else:
@@ -585,7 +611,7 @@ class Dispatcher:
         result = self._internal_error(cell, defect).result
         try:
             self._answer(cell, entry, result)
-        except BaseException as again:  # noqa: BLE001 - as above
+        except BaseException as again:  # noqa: BLE001 - the count below must follow: a request that stays is never free
             self._internal_error(cell, again)
         self._uncount(entry)
         entry.pending_weight = 0  # should a later step end it again

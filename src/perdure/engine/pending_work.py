@@ -53,6 +53,7 @@ class AdmissionQueue:
         try:
             await called
         except self.runtime.cancelled:
+            # Its admission would be lost with it, and the next caller would wait for room that is there.
             if called.done() and not called.cancelled():
                 self.call(before)
             raise
@@ -160,6 +161,7 @@ class BusyInstances:
         left = tuple(self.cells)
         for cell in left:
             cell.leave()
+        # Cleared although work remains: the stop waits for these cells, and their runs ignore every cancellation.
         self.cells.clear()
         self._tell()
         return tuple(cell.address for cell in left)
@@ -216,6 +218,7 @@ class ClaimsLeft:
     def add(self, cell: InstanceCell) -> None:
         """Recover an instance after a pause, unless it is already waiting for that."""
         address = cell.address
+        # One timer for each instance: a store that is down would otherwise collect one for each failed commit.
         if address in self._timers:
             return
 

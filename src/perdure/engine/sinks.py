@@ -342,6 +342,7 @@ class GuardedTracing:
         raised: BaseException | None = None
         try:
             yield _GuardedEffect(self, span)
+        # The span records how its effect ended, cancellations included; nothing is swallowed.
         except BaseException as error:
             raised = error
             raise

@@ -188,7 +188,9 @@ def interpret(  # noqa: C901, PLR0912, PLR0915 - one loop, see the comment insid
                 except StopIteration as stop:
                     pop()
                     value = stop.value
-                except BaseException:
+                except (
+                    BaseException
+                ):  # a generator that raised is over, whatever the class: nothing is sent to it again
                     pop()
                     raise
                 else:

@@ -190,6 +190,7 @@ class Bulkhead:
         watch = None if left is None or waiting.admitted.done() else self._watch(left, waiting)
         try:
             await waiting.admitted
+        # A caller that leaves must not keep its place in the queue.
         except BaseException:
             self._forget(waiting)
             raise

@@ -89,6 +89,7 @@ def _bind(listener: socket.socket, path: str, backlog: int) -> tuple[int, int]:
         listener.listen(backlog)
         status = os.lstat(hidden)
         Path(hidden).rename(path)
+    # An interrupt must not leave a hidden socket, which no later start removes.
     except BaseException:
         with suppress(OSError):
             Path(hidden).unlink()

@@ -134,6 +134,7 @@ class StoreBatcher(Generic[R]):
     ) -> None:
         self._state = "idle"
         self.took_ms = self.runtime.monotonic_ms() - since_ms
+        # Zipped without this check, callers would get the answers of their neighbours.
         if len(answers) != len(group):
             answers = [Failure(self.lost(f"the store gave {len(answers)} answers to {len(group)} requests"))] * len(
                 group
@@ -143,6 +144,8 @@ class StoreBatcher(Generic[R]):
                 member.tell(member, answer)
             except Exception as defect:  # noqa: BLE001 - of the engine: its neighbours and the store go on
                 self.runtime.log(LogRecord("error", "internal error after a group", {"error": repr(defect)}))
+        # Two steps: in the first the callers that were answered send again, in the second the engine decides. Groups
+        # that leave earlier are smaller, and each costs the same round trip (docs/decisions/0025).
         if self._waiting and self._state == "idle":
             self._leave_soon(send_all, 2)
 
@@ -151,6 +154,8 @@ class StoreBatcher(Generic[R]):
         since_ms = self.runtime.monotonic_ms()
         try:
             answer = await answer_of(self.send_one(member.leave()))
+        # Whatever the store raises, its caller waits for this answer. A cancellation is passed on afterwards; a frame
+        # that is being closed has no caller left.
         except BaseException as raised:
             if is_closing(raised):
                 raise
@@ -229,6 +234,7 @@ class Reads:
         return reading.answer
 
     def _answered(self, reading: _Reading, answer: Result[Any, Any]) -> None:
+        # An answer within the call is returned by it. Passed on as well, the turn would be decided twice.
         if reading.state == "calling":
             reading.answer = answer
         else:

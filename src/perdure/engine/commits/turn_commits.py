@@ -43,6 +43,8 @@ async def back_off(runtime: Runtime, tried: int, others: OtherEngines) -> None:
         tried: the number of earlier tries.
         others: the other engines.
     """
+    # The first repetition is immediate: often the row was only out of date. Later ones wait a random time, or the same
+    # engines meet again.
     if tried > 1 and others:
         await runtime.sleep(runtime.random() * min(LONGEST_MS, 2 ** min(tried, 6)))
 
@@ -134,6 +136,7 @@ class Commits:
             return None
         if not transition.is_empty and (self._keeps_history or not _has_events_only(transition)):
             return None
+        # Nothing is stored, but sinks and logs report what the turn says: a rejection, for example.
         if transition.events:
             self.committed(transition, (transition,))
         return TurnAnswered(commit.result)
@@ -169,6 +172,7 @@ class Commits:
         """
         try:
             self.on_answer(pending, stored, (transition,))
+        # The commit may be durable: the answer is unknown, and not a failure that a caller would repeat without a key.
         except Exception as defect:  # noqa: BLE001 - of the engine; the store calls back to others, too
             self.runtime.log(defect_in("a commit", transition.address, defect))
             return Failure(OutcomeUnknown(f"the engine failed after a commit: {defect!r}"))
@@ -184,6 +188,7 @@ class Commits:
 
         def tell(pending: PendingCommit, answered: Stored) -> None:
             stored = self.accept_answer(pending, answered, transition)
+            # The waiting task may be cancelled by now; the note above is taken anyway.
             if not answer.done():
                 answer.set_result(stored)
 
@@ -217,6 +222,7 @@ class Commits:
             self.reporting.stored(pending.transition, stored, took_ms=took_ms)
         if type(stored) is Success:
             self.committed(pending.transition, turns or [commit.transition for _, commit in pending.steps])
+        # The commit may have set an alarm or written a message that no loop of this engine knows.
         elif isinstance(stored.failure(), OutcomeUnknown):
             self.in_doubt()
 

@@ -72,6 +72,7 @@ class TimerQueue:
 
     def add(self, address: Address, due_ms: int) -> None:
         """Add an alarm that became durable."""
+        # The read in progress may have passed this alarm: it would be known to no one until the next restart.
         if self._reading != "no":
             self._added_since.append((address, due_ms))
         if due_ms <= self.position[0]:
@@ -119,6 +120,7 @@ class TimerQueue:
 
     def read(self, entries: Sequence[Entry], position: DuePosition) -> None:
         """Add the entries that the store returned: all alarms behind the previous position, up to this one."""
+        # It read behind a position that is no longer valid: taken, the alarms before it would never fire.
         if self._reading == "outdated":
             return
         self.position, self.next_ms = position, position[0] + 1
@@ -335,6 +337,7 @@ class Alarms:
     def notice(self, address: Address, due_ms: int | None) -> None:
         """Note that an instance was written, and when its alarm is due; None: it has none."""
         fired = self._fired.get(address) if self._fired else None
+        # Queued now, the alarm would fire beside the turn that has just set it.
         if fired is not None:  # perhaps by its own turn: queued when that is over
             fired.then_due, fired.written = due_ms, "yes"
         elif due_ms is not None:
@@ -395,6 +398,7 @@ class Alarms:
         try:
             read = result_inside(await self._due(until_ms, limit, after))
             found = read.value_or(())
+        # Also after an exception, or each later change of an instance would be noted for a read that is over.
         finally:
             self.cache.end_read(changed, self.jobs, found)
         return read
@@ -445,6 +449,7 @@ class Alarms:
 
     def _may_fire(self, address: Address) -> bool:
         """Whether the job of an instance is served here, and not held. A release reads its alarms again."""
+        # Not an error: another engine, or the next deploy, may serve that job.
         job = (address.kind, address.name)
         return job in self.jobs and job not in self.holds.jobs
 
@@ -464,6 +469,7 @@ class Alarms:
 
     def accept(self, address: Address, due_ms: int) -> MailboxEntry | None:
         """Count an alarm as fired that is due when it is set, unless others wait for their turn; return its request."""
+        # A job that is accepted now must not overtake alarms that are due before it.
         timers = self._timers
         if timers.has_due(due_ms) or timers.next_ms <= self.runtime.now_ms() or timers.has_due(self.runtime.now_ms()):
             return None
@@ -500,6 +506,7 @@ class Alarms:
     def _answered(self, fired: _Fired, answer: TurnAnswer) -> None:
         """Settle an alarm. One whose turn failed left the instance due: it is fired again after a pause."""
         self._window.settle(fired)
+        # Without a pause, an instance whose turn always fails would keep the loop and the store busy.
         if type(answer) is Failure and self._phase == "open":
             self._failed[fired] = self.runtime.call_later(STORE_RETRY_MS, lambda: self._fire_again(fired))
         else:
@@ -510,6 +517,7 @@ class Alarms:
     def close(self) -> None:
         """Fire no more alarms. The next engine reads them from the store."""
         self._phase = "closed"
+        # A timer that remains would keep the engine from coming to rest.
         for fired, timer in tuple(self._failed.items()):
             timer.cancel()
             self._done(fired)
@@ -526,6 +534,7 @@ class Alarms:
         del self._fired[fired.address]
         if fired.then_due is not None:
             self._add(fired.address, fired.then_due)
+        # A read during the turn found the next alarm, and skipped it because of this turn.
         if fired.read is not None and not self._is_written(fired.read):
             self._add(fired.address, fired.read.due_ms or 0)
         elif fired.written == "no" and fired.due_ms > self.runtime.now_ms():  # the clock went back

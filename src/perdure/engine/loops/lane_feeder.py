@@ -130,6 +130,7 @@ class LaneFeeder:
     # ------------------------------------------------------------ changes
     def notice(self, address: Address, after: Instance | None) -> None:
         """Note that an instance was written, or deleted."""
+        # The read in progress may return an older row: what is noticed here overrides it.
         if self._noticed is not None:
             self._noticed[address] = after
         if self.gate.lane_slots is not None:
@@ -205,6 +206,7 @@ class LaneFeeder:
             self.queue.unblock_all()
         while self.gate.has_slot and not self._is_held:
             free_ms = now_ms if self.rates is None else self.rates.job_free_ms(now_ms)
+            # Before an instance leaves the queue: one that waits for a rate keeps no slot from the runs of other lanes.
             if free_ms > now_ms or self._is_first_recovered(now_ms):
                 return free_ms
             taken = self.queue.take()
@@ -217,6 +219,7 @@ class LaneFeeder:
         self._progress = "some"
         self._fired[address] = lane
         self._unclaimed[lane] += 1
+        # The slot before the turn: two instances of one lane may be fired in this loop before either is claimed.
         self.gate.take(address, lane)
         if self.rates is None:
             self._begin(address)
@@ -247,6 +250,7 @@ class LaneFeeder:
         failure: StoreError | OutcomeUnknown | EngineClosed | None = EngineClosed()
         try:
             failure = await rates.record({lane for _, lane in begun})
+        # A cancelled write may have been stored: each instance returns its slot, and its lane is read again.
         finally:
             for address, _ in begun:
                 if failure is None:
@@ -340,11 +344,13 @@ class LaneFeeder:
         error = answer.failure() if isinstance(answer, Failure) else None
         if isinstance(error, OutcomeUnknown) and self.gate.lane_slots is not None:
             self.gate.hold_claim(address, lane, "doubted")
+        # No timer for a held job: its release reads the lane.
         if self._is_held:
             self.queue.reread(lane)
             return
         if isinstance(error, StoreUnavailable):
             self.resting.add(lane)  # the store's fault, not that of the instance: no other one overtakes it
+        # One timer for each lane: a store that is down fails many instances of it.
         if lane in self._failed:
             return
 
@@ -399,6 +405,7 @@ class LaneFeeder:
         first, self._claims_at_ms = self._claims_at_ms == -math.inf, math.inf
         for address in self.gate.doubted - found.keys():
             self.gate.drop_claim(address)
+        # Only at the start: later, the claims of this engine are known from its commits, and a page may be older.
         for address, lane in found.items() if first else ():
             if (address.kind, address.name) == self.name:
                 self.gate.hold_claim(address, lane, "doubted")

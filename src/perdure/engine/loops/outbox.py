@@ -256,6 +256,8 @@ class Outbox:
         """Deliver messages until the task is cancelled."""
         while True:
             now_ms = self.runtime.now_ms()
+            # Messages in progress, and those to jobs that are not served, are returned again. Without room for them, a
+            # page could hold nothing else.
             limit = self.limits.message_batch + len(self._under_way) + self.unserved.total
             self._since_read.clear()
             match result_inside(await self.store.messages(now_ms, limit)):
@@ -277,6 +279,7 @@ class Outbox:
         This happens when the process died while it served the message: the next start recovers the run, and posts the
         message, which is still stored, before that run is settled.
         """
+        # The read in progress may still return the message: delivered again, its turn would find it consumed.
         self._since_read.consumed.add(message_id)
         if self._since_left_read is not None:
             self._since_left_read.consumed.add(message_id)
@@ -291,6 +294,7 @@ class Outbox:
 
     def release(self, target: Address) -> None:
         """Deliver the messages that wait for a resumed target at once."""
+        # A message in progress may have met the suspension: without this note it would wait for its next delivery.
         self._resumed.update(pair for pair in self._under_way if pair[1] == target)
         for held in self._held.pop(target):
             now = Postponed(message_id=held.message_id, attempts=held.attempts, not_before_ms=0, error=held.error)
@@ -298,6 +302,7 @@ class Outbox:
 
     async def written(self) -> None:
         """Wait until the outcome of every message whose turn is over is stored, as far as the store answers."""
+        # A fate that is not stored is a second delivery: the engine stops after these writes, not before.
         while self._writing:
             await ended(next(iter(self._writing)), self.runtime)
             await self.runtime.sleep(0)  # until the task is removed, too
@@ -309,6 +314,7 @@ class Outbox:
             job = self.jobs.get((stored.message.target.kind, stored.message.target.name))
             if job is None:
                 unserved.append(stored)
+            # One message of a pair at a time, or two could be applied in the wrong order.
             elif self._has_room and self._may_post(stored, self._since_read):
                 self._post(job, stored)
         self.unserved.found(unserved)
@@ -388,7 +394,7 @@ class Outbox:
         self._under_way.add(pair)
         try:
             request = job.parse(message.action, message.payload)
-        except BaseException as error:  # noqa: BLE001 - a user's constructor may raise anything
+        except BaseException as error:  # noqa: BLE001 - of a user's constructor: raised, it would end the outbox
             if isinstance(error, ENDS_PROCESS):
                 self.process_ends(error)
             self._write_then_settle(stored, left_message(stored, error, self._code(job), self._inputs()))

@@ -141,6 +141,7 @@ class InstanceCache:
     def loaded(self, cell: InstanceCell, loaded: Loaded) -> None:
         """Keep the row that was read for a turn, unless it is known or a commit has written a newer one meanwhile."""
         instance, kept = loaded.instance, cell.loaded
+        # A commit that was answered during the read has written a newer row than the read may have found.
         if kept is not None and self.may_use_rows:
             return
         if kept is not None and version_of(kept.instance) == version_of(instance):
@@ -186,6 +187,7 @@ class InstanceCache:
 
     def note_conflict(self, entries: Sequence[MailboxEntry]) -> None:
         """Count a conflict of turns, unless they were decided on a kept row: that was out of date, without a rival."""
+        # An outdated row is no rival: counted, a few of them would fail a request that competes with none.
         rivals = 1 if entries[0].row_source == "read" else 0
         entries[0].row_source = "read"
         for entry in entries:
@@ -199,6 +201,7 @@ class InstanceCache:
         write, cell = pending.transition.write, pending.cell
         if cell is None or type(write) is KeepInstance:
             return
+        # After a conflict or an unknown outcome the kept row proves nothing. Kept, each later turn would conflict too.
         if not isinstance(answer, Success):
             self.doubt(cell)
         elif type(write) is Put:
@@ -258,6 +261,7 @@ class InstanceCache:
 
     def doubt_all(self) -> None:
         """Read all rows again before their next turns, those too that are being read or that did not exist."""
+        # Reads in progress may return rows from before the doubt: without this, `end_read` would keep them.
         self._reads.clear()
         for cell in self.all_cells():
             self.doubt(cell)
@@ -291,6 +295,7 @@ class InstanceCache:
     def _drop_unasked(self) -> None:
         """Drop the row that has been kept longest without a request of a caller, unless its instance is at work."""
         cell, _ = self._unasked.popitem(last=False)
+        # A cell with work is in the queue of its own turns: dropped, the next request would make a second cell.
         if cell.use == "never" and cell.state == "idle" and cell.is_empty:
             self._drop(cell)
 
@@ -309,6 +314,7 @@ class InstanceCache:
     def _drop_rows(self) -> None:
         """Drop rows of instances without turns until the bound is met: first those of which no caller asked again."""
         limit, looks = self.max_bytes, 2 * len(self._line)
+        # `looks` bounds the walk: if all rows are in use, the bound is exceeded instead of an endless loop.
         while self.size_bytes > limit and looks:
             looks -= 1
             cell = next(iter(self._line))
@@ -321,6 +327,7 @@ class InstanceCache:
     def _remove(self, cell: InstanceCell) -> None:
         address = cell.address
         cells = self._jobs.get((address.kind, address.name))
+        # Another cell of the address may have taken its place since: removing that one would lose its queue.
         if cells is not None and cells.get(address.id) is cell:
             del cells[address.id]
             self._unasked.pop(cell, None)
@@ -354,6 +361,7 @@ class InstanceCache:
             jobs: the served definitions, by kind and name.
             rows: the rows.
         """
+        # A row that changed during the read may be older than the kept one, or than a commit on its way.
         reads, self._reads = self._reads, [other for other in self._reads if other is not changed]
         for row in rows if self.max_bytes and len(self._reads) < len(reads) else ():
             address = row.address

@@ -189,6 +189,7 @@ class InstanceCell:
 
     def stop(self, run: RunInProgress, why: Stop) -> None:
         """Cancel a run and record the reason. The first reason is kept; a shutdown cancels a run again."""
+        # The first reason decides the outcome: a run that timed out must not count as released, and be delivered again.
         task = self.worker if run.by == "worker" else self.background
         if task is not None and (run.stop is None or why == "released"):
             run.stop = run.stop or why
@@ -209,6 +210,7 @@ class InstanceCell:
     def close_intake(self) -> None:
         """Answer the requests that wait, because the engine stops."""
         for entry in (*self.waiting, *self.deferred):
+            # The end of a run is settled during the stop: its effects have happened, and its commit is still possible.
             if entry.ended is None:
                 entry.reply(Failure(EngineClosed()))
 
@@ -217,6 +219,7 @@ class InstanceCell:
         if self.undecided is not None:
             self.undecided.reply(Failure(EngineClosed()))
             self.undecided = None
+        # Begun turns first. A request that is in both gets the careful answer: its commit may be durable.
         for entry in self.begun:
             entry.reply(Failure(OutcomeUnknown("the engine stopped, and the run did not end")))
         for entry in (*self.waiting, *self.deferred):
@@ -427,6 +430,7 @@ class PendingCommit:
             written: its transition, as it is stored.
             decoded: the state that it leaves, if it is known.
         """
+        # A turn that writes nothing still waits for the commit: its answer rests on the pending row.
         if not written.is_empty:
             self.transition = coalesced(self.transition, written)
             self.loaded, self.decoded = outcome_of(written, self.loaded), decoded
@@ -442,6 +446,7 @@ def taken_apart(pending: PendingCommit, stored: Stored) -> list[MailboxEntry]:
     entries = [entry for entry, _ in pending.steps]
     if len(entries) <= 1 or isinstance(stored, Success) or not isinstance(stored.failure(), StoreUnavailable):
         return []
+    # One refused value must fail only its own turn. Alone each, the others can be stored.
     pending.steps.clear()
     for entry in entries:
         entry.company = "alone"

@@ -123,6 +123,7 @@ class LaneLimit:
 
     def is_full(self, lane: str) -> bool:
         """Whether a lane has no free slot for an instance that waits in it."""
+        # Claims without a slot count: their runs are delivered again, and a later instance must not overtake them.
         return self.lane_slots is not None and self.running(lane) + self._idle.get(lane, 0) >= self.lane_slots
 
     def _may_enter(self, lane: str) -> bool:
@@ -173,6 +174,7 @@ class LaneLimit:
         """Note that the claim of an instance is not in the store any more."""
         self.doubted.discard(address)
         lane = self._claims.pop(address, None)
+        # While the run has a slot, its end frees the lane.
         if lane is not None and address not in self._inside_at:
             self._change_idle(lane, -1)
             self.freed(lane)
@@ -199,6 +201,7 @@ class LaneLimit:
         reserved = self._reserved.pop(address, None)
         if reserved is not None:
             return reserved
+        # Both may change while the other is waited for, so look at the rate again once the slot is taken.
         while True:
             while self.rated.is_limited(lane):
                 await self.rated.wait_for_rate(lane)
@@ -214,6 +217,8 @@ class LaneLimit:
         self.rated.begin(lane)
         try:
             await self.rated.record(lane)
+        # A cancellation, too: the caller has no slot to return yet, and a slot that is lost lowers the limit until a
+        # restart.
         except BaseException:
             self._return_slot(address)
             raise
@@ -232,6 +237,7 @@ class LaneLimit:
         self._outside.append(run)
         try:
             await run.entered
+        # As in `begin_recorded`. A slot that was handed over in the same step belongs to this run already: pass it on.
         except BaseException:
             if run in self._outside:
                 self._outside.remove(run)
@@ -450,6 +456,7 @@ class ConcurrencyLimits:
             await self.jobs[job].enter("beside_others")
         try:
             await self.engine.enter(company)
+        # A cancelled wait for the engine's slot must return the job's, or that job loses one for good.
         except BaseException:
             self._leave_job(job, address)
             raise
@@ -458,12 +465,12 @@ class ConcurrencyLimits:
         entered = await limit.enter_lane(address, lane)
         try:
             await self.engine.enter(company)
-        except BaseException:
+        except BaseException:  # as in `enter`: the lane's slot, and the place in its rate
             limit.give_up(address, entered)
             raise
         try:
             await limit.begin_recorded(address, entered)
-        except BaseException:
+        except BaseException:  # the limit has returned its own slot by then
             self.engine.leave(company)
             raise
 

@@ -337,7 +337,7 @@ class Checkpoints:
             save.answer = await self._stored(run, save.value)
         except (Exception, RunLost) as raised:  # noqa: BLE001 - a defect of the kind, or the end of the run
             self._over = raised
-        except BaseException as ended:  # the end of this task
+        except BaseException as ended:  # the task is cancelled: runs that wait for this checkpoint must not continue
             self._over = RunLost(OutcomeUnknown(f"the checkpoint was not committed: {ended!r}"))
             raise
         finally:
@@ -480,7 +480,7 @@ class LazyClaim:
                     self._refused = reason
                 case unexpected:
                     self._refused = OutcomeUnknown(f"a store returns Success or Failure, not {unexpected!r}")
-        except BaseException as defect:  # a store that raises, or the end of this task: the program must not continue
+        except BaseException as defect:  # or the program would perform its effect without a claim
             self._refused = OutcomeUnknown(f"the claim was not recorded: {defect!r}")
             if not isinstance(defect, Exception):
                 raise

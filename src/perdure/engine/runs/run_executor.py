@@ -99,6 +99,7 @@ def accepted_run(runner: Runner, alarms: Accepts, cell: InstanceCell, commit: Co
         if run is not None and transition is not None:
             entered = runner.gates.try_enter(cell.job_name, run.alone, cell.address)
             accepted = AcceptedRun(run, transition, entry) if entered else None
+    # Not only on an exception: without a run or a slot the alarm fires after the commit, as any other.
     finally:
         if accepted is None:
             alarms.withdraw(entry)
@@ -154,7 +155,7 @@ def run_synchronously(runner: Runner, cell: InstanceCell, execute: Execute) -> E
         return run_while_answered(
             begun, lambda asked, services: perform(asked, services, execute), partial(_must_wait, cell)
         )
-    except BaseException as raised:  # noqa: BLE001 - a defect of the run, of whatever class
+    except BaseException as raised:  # noqa: BLE001 - raised here, it would end the runs of the same commit too
         return Raised(raised)
 
 
@@ -225,7 +226,7 @@ class RunExecutor:
                 self._admitted(run)
             else:
                 start_eagerly(self._wait_for_slot(run), self.runtime, name=f"slot of {cell.address}")
-        except BaseException as defect:  # noqa: BLE001 - a defect of the engine must not break the queue
+        except BaseException as defect:  # noqa: BLE001 - the entry is served: only the end of its run releases the cell
             self._break(run, defect)
 
     def begin_plain(self, cell: InstanceCell, entry: MailboxEntry) -> bool:
@@ -246,12 +247,13 @@ class RunExecutor:
         if execute is None or not runner.gates.try_enter(cell.job_name, "beside_others", cell.address):
             return False
         run = _Run(cell, entry, execute, "beside_others", slot="held")
+        # The claim compares the version, so a row that is out of date costs a conflict, never a run twice.
         if not runner.cache.may_use_rows:
             entry.row_source = "kept"
         cell.state, cell.served = "busy", (entry,)
         try:
             self._claim(run)
-        except BaseException as defect:  # noqa: BLE001 - a defect of the engine must not break the alarms
+        except BaseException as defect:  # noqa: BLE001 - raised, it would end the alarm loop, and so the engine
             self._break(run, defect)
         return True
 
@@ -261,23 +263,25 @@ class RunExecutor:
             return False
         try:
             accepted = accepted_run(self.runner, self.alarms, cell, commit)
-        except BaseException as defect:  # noqa: BLE001 - as above
+        except BaseException as defect:  # noqa: BLE001 - hooks of the alarm run here, for the caller of another request
             self.ended(cell, entry, self.internal_error(cell, defect))
             return True
         if accepted is None:
             return False
         execute = accepted.execute
         run = _Run(cell, accepted.entry, execute, execute.alone, slot="held", accepting=entry)
+        # Two entries: the request is answered when the claim is durable, the alarm when the run has ended.
         cell.begin_serving(accepted.entry)
         cell.begin_serving(entry)
         try:
             self._accept(run, commit, accepted)
-        except BaseException as defect:  # noqa: BLE001 - as above
+        except BaseException as defect:  # noqa: BLE001 - or both entries remain served, and the slot taken
             self._break(run, defect)
         return True
 
     def _accept(self, run: _Run, commit: Commit, accepted: AcceptedRun) -> None:
         """Commit the acceptance of a job with the claim of its run, answer the request, and begin the run."""
+        # Before the commit leaves: once it is stored, a claim that is not in `running` counts as abandoned.
         run.cell.running = (*run.cell.running, run.execute.claim.run_id)
         answer = partial(self._take_acceptance, run, commit, accepted)
         self.runner.commits.submit(accepted.transition, run.cell, answer)
@@ -299,20 +303,21 @@ class RunExecutor:
                 return
             refused: Any = recorded.failure()
             self._end(run, None if isinstance(refused, Conflict) else TurnAnswered(Failure(refused)))
-        except BaseException as defect:  # noqa: BLE001 - as above
+        except BaseException as defect:  # noqa: BLE001 - the store calls back for other commits next
             self._break(run, defect)
 
     async def _wait_for_slot(self, run: _Run) -> None:
         try:
             cell, lane = run.cell, lane_of(run.cell.job, run.execute)
             await self.runner.gates.enter(cell.job_name, run.company, cell.address, lane)
+        # A cancelled wait has no slot to return, but its request is served: end it, or the cell remains busy.
         except BaseException as raised:
             if not is_closing(raised):
                 self._end(run, TurnAnswered(Failure(OutcomeUnknown("the task of this turn was cancelled"))))
             raise
         try:
             self._admitted(run)
-        except BaseException as defect:  # noqa: BLE001 - as above
+        except BaseException as defect:  # noqa: BLE001 - the slot is taken: only the end of the run returns it
             self._break(run, defect)
 
     def _admitted(self, run: _Run) -> None:
@@ -332,6 +337,7 @@ class RunExecutor:
         if type(transition.write) is not Put:
             self._begin_later(run, execute)
             return
+        # As in `_accept`: before the commit leaves, or a recovery may deliver the run a second time.
         cell.running = (*cell.running, execute.claim.run_id)
         self.runner.commits.submit(transition, cell, partial(self._take_claim, run, transition))
 
@@ -348,7 +354,7 @@ class RunExecutor:
                 return
             refused: Any = recorded.failure()
             self._end(run, None if isinstance(refused, Conflict) else TurnAnswered(Failure(refused)))
-        except BaseException as defect:  # noqa: BLE001 - it must not break the store's callback
+        except BaseException as defect:  # noqa: BLE001 - the store calls back for other commits next
             self._break(run, defect)
 
     def _begin_later(self, run: _Run, execute: Execute) -> None:
@@ -361,6 +367,7 @@ class RunExecutor:
     async def _begin_claimed(self) -> None:
         try:
             await self.runtime.sleep(0)  # until all claims of the commit are known
+        # Also if this task is cancelled: the runs are claimed, and no other code knows them.
         finally:
             claimed, self._claimed = self._claimed, []
             for run in claimed:
@@ -375,6 +382,7 @@ class RunExecutor:
             if entry.request.wait_for == "start" and not entry.answer.done():
                 found: Literal["created", "exists"] = "created" if execute.claim.created == "here" else "exists"
                 entry.reply_early(Success(running_answer(found)))
+            # The claim is durable: from here on the instance takes other turns beside the run.
             if run.cell.job.occupancy == "claim_only":
                 self._end(run, RunInBackground(execute))
                 return
@@ -382,6 +390,8 @@ class RunExecutor:
 
     def _execute(self, run: _Run) -> None:
         """Run a program to its exit: at once, unless it waits, or must be stopped."""
+        # A context for each run: a variable that one sets must not reach the others of its commit, but must outlive its
+        # waits.
         cell, execute, context = run.cell, run.execute, copy_context()
         interrupted = bool(cell.waiting) and cell.is_interrupted
         begun = None if interrupted else context.run(run_synchronously, self.runner, cell, execute)
@@ -393,6 +403,8 @@ class RunExecutor:
             return
         try:
             task = context.run(self._continued, cell, execute, begun)
+        # No task owns the suspended program: drop it here, or its ``finally`` blocks run whenever it is
+        # garbage-collected.
         except BaseException:
             if isinstance(begun, Suspended):
                 begun.drop()
@@ -426,7 +438,7 @@ class RunExecutor:
                 self._exited(run, *ended)
             else:
                 self._end(run, ended)
-        except BaseException as defect:  # noqa: BLE001 - as in `_begin_claimed`
+        except BaseException as defect:  # noqa: BLE001 - a task's callback: the event loop would only log it
             self._break(run, defect)
 
     def _exited(self, run: _Run, execute: Execute, exit_: Exit[Any, Any]) -> None:
@@ -436,6 +448,7 @@ class RunExecutor:
         if isinstance(step, Execute):
             self._execute(run)
             return
+        # Before the commit: the claims of the next alarms then travel in the same group as this end.
         if run.entry.on_finishing is not None:
             run.entry.on_finishing()
         commits = self.runner.commits
@@ -450,13 +463,15 @@ class RunExecutor:
         try:
             answer = self.runner.commits.accept_answer(pending, stored, step.transition)
             self._end(run, self.runner.settled(run.cell, run.execute, result_of(step, answer)))
-        except BaseException as defect:  # noqa: BLE001 - as in `_take_claim`
+        except BaseException as defect:  # noqa: BLE001 - as in `_take_claim`: the neighbours' answers come next
             self._break(run, defect)
 
     def _break(self, run: _Run, defect: BaseException) -> None:
         """End a run because of a defect of the engine: its claim stays, and is recovered."""
         run.cell.worker = None
         self.runner.forget_run(run.cell, run.execute)
+        # The claim may be stored, and its alarm is not due again: without this, the run waits for the next request or
+        # start.
         self.runner.left_claimed(run.cell)
         self._end(run, self.internal_error(run.cell, defect))
 
@@ -464,6 +479,7 @@ class RunExecutor:
         if run.state == "over":
             return  # a defect in the steps after its end
         if isinstance(verdict, RunInBackground):
+            # `BackgroundRuns` returns the slot. Returned twice, more runs than the limit would be in progress.
             run.slot = "none"  # the run keeps it
         self._leave(run)
         entry = run.entry
@@ -513,7 +529,7 @@ class BackgroundRuns:
         cell.begin_serving(entry)
         try:
             cell.background = self.runtime.spawn(run, name=f"run of {cell.address}")
-        except BaseException as defect:  # noqa: BLE001 - a defect of the engine must not break the queue
+        except BaseException as defect:  # noqa: BLE001 - there is no task that would return the slot and answer
             run.close()
             self._leave(cell, entry, execute)
             self._break(cell, entry, execute, defect)
@@ -521,6 +537,8 @@ class BackgroundRuns:
     async def _run(self, cell: InstanceCell, entry: MailboxEntry, execute: Execute) -> None:
         try:
             ended = await self.runner.run_program(cell, execute, "background")
+        # Whatever ends this task, the slot returns and the caller is answered. A cancellation ends it as cancelled; a
+        # frame that is being closed must not touch the mailbox.
         except BaseException as raised:
             if is_closing(raised):
                 raise
@@ -532,7 +550,7 @@ class BackgroundRuns:
         self._leave(cell, entry, execute)
         try:
             self._take(cell, entry, ended)
-        except BaseException as defect:  # noqa: BLE001 - as above
+        except BaseException as defect:  # noqa: BLE001 - the run is over and its caller not answered: only this does it
             self._break(cell, entry, execute, defect)
 
     def _leave(self, cell: InstanceCell, entry: MailboxEntry, execute: Execute) -> None:
@@ -576,6 +594,7 @@ class BackgroundRuns:
                 if not isinstance(ended, tuple):
                     return ended or TurnAnswered(Failure(OutcomeUnknown("the claim was lost")))
                 verdict = await self._committed(cell, *ended)
+        # A cancellation here leaves the claim stored. As long as it counts as running here, nothing recovers it.
         except BaseException:
             runner.forget_run(cell, execute)
             raise
@@ -587,6 +606,8 @@ class BackgroundRuns:
         for tried in range(MAX_SHARED_CONFLICTS if runner.others else MAX_CONFLICTS + 1):
             await back_off(self.runtime, tried, runner.others)
             match await runner.cache.load(cell.address):
+                # An event of a claimed run is between its claim and its commit: settling now would make that commit a
+                # conflict, after its effects.
                 case Success(loaded) if is_event_between(loaded.instance, cell.running, runner.others):
                     return Defer()
                 case Success(loaded):

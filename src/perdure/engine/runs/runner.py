@@ -189,6 +189,7 @@ class Runner:
     ) -> Verdict | None:
         """Run user code when there is a slot for it."""
         await self.gates.enter(cell.job_name, step.alone, cell.address, lane_of(cell.job, step))
+        # A background run takes the slot with it; everything else, exceptions included, returns it here.
         verdict: Verdict | None = None
         try:
             verdict = self.refused(cell, step) or await run()
@@ -239,6 +240,7 @@ class Runner:
                 begun = None
                 step = self.finish(cell, execute, exit_)
             return await self.settle(cell, execute, step)
+        # A cancellation too: as long as the claim counts as running here, no request and no sweep recovers it.
         except BaseException:
             self.forget_run(cell, execute)  # its claim stays: the next request or start recovers it
             raise
@@ -263,7 +265,7 @@ class Runner:
             self.hook_checks.report(cell.job, execute, exit_)
         try:
             step = finish(cell.job, execute, exit_, inputs)
-        except BaseException as defect:  # noqa: BLE001 - a policy that raises is a defect of the run
+        except BaseException as defect:  # noqa: BLE001 - a user policy raised, perhaps `SystemExit`: the run ends by it
             broken = Raised(defect)
             self.note_end(broken)
             return finish(cell.job, execute, broken, inputs)
@@ -297,6 +299,8 @@ class Runner:
             The run, claimed by now if it had an effect, with its exit; None if its claim met a conflict; or the answer
             to a run that was cancelled or interrupted.
         """
+        # In the caller's step, user services would see the caller's task and its context, and a cancellation would
+        # reach the caller.
         if by == "worker" and execute.claimed == "recorded":
             await self._in_own_task(cell)
         if cell.is_interrupted:
@@ -322,18 +326,22 @@ class Runner:
         except (ClaimFailed, RunLost) as failed:
             return self.not_recorded(cell, execute, failed)
         except self.runtime.cancelled as cancellation:
+            # Distinguish the engine's cancellation from one that the program raised: only the first releases the claim.
             stop: Stop | None = progress.stop or await stop_from_outside(self.runtime, self.phase)
             if stop is not None:
                 uncancel(self.runtime)
                 await claim.settled()
                 return await self._stopped(cell, claim.execute, stop)
             exit_ = Raised(cancellation)
+        # The program may raise any class, and its end must be recorded whatever it is. A frame that is being closed is
+        # none: the claim stays, and the next start delivers the run again.
         except BaseException as raised:
             if is_closing(raised):
                 raise
             exit_ = Raised(raised)
         finally:
             cell.runs, claim.limit = tuple(run for run in cell.runs if run is not progress), None  # no cycle
+        # The program caught its cancellation. Left in the task, it would end the next turn instead.
         if progress.stop is not None:
             await take_cancellation_back(self.runtime)
         await claim.settled()
@@ -405,6 +413,7 @@ class Runner:
         cell.running = (*cell.running, run_id)
         try:
             stored = await self.commits.record(transition)
+        # A cancelled wait may have stored the claim. Forget it, so that a recovery finds a claim without a run.
         except BaseException:
             cell.forget(run_id)
             raise
@@ -421,6 +430,7 @@ class Runner:
                 known = instance.incarnation == fence.incarnation
                 return Success(instance if known else instance.changed(incarnation=fence.incarnation))
             case refused, _:
+                # A claim that was refused is not in the store, and one in doubt must be found by the recovery.
                 cell.forget(run_id)
                 if isinstance(refused.failure(), OutcomeUnknown):
                     self.left_claimed(cell)
@@ -434,6 +444,7 @@ class Runner:
         """Return the outcome of a run whose end was committed."""
         if execute.claimed != "recorded":
             return verdict
+        # Also if the end was not stored: then the claim is, and the next request delivers the run again.
         self.forget_run(cell, execute)
         match verdict:
             case None:
@@ -456,6 +467,7 @@ class Runner:
         cannot be released is recovered as after a crash: after a pause if this engine continues, otherwise by the next
         one.
         """
+        # Before the commit: if that fails, the claim must look abandoned, or nothing would recover it.
         self.forget_run(cell, execute)
         if execute.claimed != "recorded" or await self._is_released(cell, execute):
             return

@@ -130,6 +130,7 @@ class Membership:
                 await self._beat()
             except OwnershipLost as error:
                 self.lost(error.reason)
+            # An outage of the store is no loss: only the lease decides, and other engines may be cut off too.
             except StoreError as error:
                 self._failures += 1
                 self.runtime.log(LogRecord("warning", "lease not renewed", {"error": str(error)}))
@@ -163,6 +164,7 @@ class Membership:
         return min(usual_ms, min(lefts_ms, default=usual_ms) + SOON_MS)
 
     async def _beat(self) -> None:
+        # Counted from before the request: the store may have renewed the lease long before its answer arrives.
         began_ms, served = self.runtime.monotonic_ms(), self._served
         found = await answer_of(self.sharing.heartbeat(served))
         if not isinstance(found, Success):
@@ -182,6 +184,8 @@ class Membership:
             self.runtime.log(LogRecord("warning", "clock of this machine differs from that of the store", fields))
 
     def _renew(self, began_ms: float) -> None:
+        # `SURE` is less than the lease: this engine stops before another one takes over its work, even with a slow
+        # clock.
         self._sure_until_ms = max(self._sure_until_ms, began_ms + self.sharing.lease_ms * SURE)
         if self._expiry is not None:
             self._expiry.cancel()

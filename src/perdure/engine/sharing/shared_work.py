@@ -122,6 +122,7 @@ class _Work:
         return self.sharing.due(now_ms, limit, self.membership.share.without(jobs), after)
 
     def messages(self, now_ms: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
+        # The engine that wrote a message delivers it. If others read it at the same time, most of their turns conflict.
         membership = self.membership
         return self.sharing.messages(now_ms, limit, membership.share, membership.others, now_ms - WRITER_FIRST_MS)
 
@@ -130,6 +131,7 @@ class _Work:
         return self.sharing.abandoned(after_incarnation, limit, membership.share, membership.others)
 
     def unknown(self, after_ms: int, /) -> FutureResult[int | None, StoreError]:
+        # Another engine may write an earlier one a moment later, so an answer would let the loops sleep too long.
         return settled(Success(None))
 
 
@@ -148,6 +150,7 @@ def while_leased(perform: Perform, membership: Membership | None) -> Perform:
         return perform
 
     def guarded(instruction: object, services: Any, execute: Execute) -> object:
+        # Checked at each effect, not at the claim: a process that was frozen during its run continues behind its lease.
         if not membership.may_act():
             raise RunLost(OutcomeUnknown("the lease of this engine has ended: another engine takes the run over"))
         return perform(instruction, services, execute)
@@ -211,6 +214,7 @@ class ClaimSweeper:
         """Recover the claims that are still left, soon after an engine has ended."""
         while True:
             await self._ended.wait_until(None)
+            # The engine of the share comes first: without a pause, all engines would claim the same runs.
             await self.runtime.sleep(LEFT_MS)
             await self._repeated(self.left)
 
@@ -255,6 +259,7 @@ class RevokedRuns:
             if cell is None:
                 continue
             for run in cell.runs:
+                # A run without a stored claim is in no row: compared, it would be stopped before it began.
                 if run.stop is None and (execute := run.claimed()) is not None:
                     compare = partial(_compare, cell, run, execute)
                     answer = self.reads.load(address, None, 0, compare)
@@ -264,6 +269,7 @@ class RevokedRuns:
 
 def _compare(cell: InstanceCell, run: RunInProgress, execute: Execute, loaded: Result[Loaded, Any]) -> None:
     """Stop a run that is still in progress, if its claim is not in the row that was read, or a request stops it."""
+    # The run may have ended while its row was read, and the cell may run another one by now.
     if not isinstance(loaded, Success) or run not in cell.runs:
         return
     row = loaded.unwrap().instance

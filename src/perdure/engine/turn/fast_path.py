@@ -172,6 +172,7 @@ class EventBatch:
             return False
         if (cell.loaded is None and cell.pending is None) or not self.rows.are_current:
             return False
+        # Busy from now on: a request that arrives in the same step queues behind this one.
         cell.state, cell.undecided = "busy", entry
         self._cells.append(cell)
         if len(self._cells) == 1:
@@ -186,6 +187,7 @@ class EventBatch:
             self._end_step()
 
     def _end_step(self) -> None:
+        # The rest in the next step: a batch without a bound would keep timers and sockets waiting.
         batch, self._cells = self._cells[:LARGEST], self._cells[LARGEST:]
         if self._cells:
             self._decide_soon()
@@ -193,6 +195,7 @@ class EventBatch:
 
     def _decide(self, batch: list[InstanceCell]) -> None:
         self.commits.hold_back()
+        # Decide all, then commit all: turn and commit code do not fit together into the innermost processor cache.
         try:
             decided = [self.decide(cell) for cell in batch]
             for cell, turn in zip(batch, decided, strict=True):

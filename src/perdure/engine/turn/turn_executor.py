@@ -137,11 +137,13 @@ class TurnExecutor:
             The turn's only commit, which waits for the disk as a value; or its outcome; or the rest of it, if it must
             wait for something else first; or "reading", if the instance is read first.
         """
+        # Only with rivals: an engine that owns its store conflicts with itself alone, and a wait would help nothing.
         if entry.conflicts > entry.backed_off and self.runner.others:
             entry.backed_off = entry.conflicts
             return Rest(self._back_off(entry))
         if (pending := cell.pending) is not None:
             return self._decide(cell, entry, pending.loaded, pending.decoded)
+        # The answer of a key is stored beside the row, and is not kept in memory: a request with one always reads.
         key = entry.request.idempotency_key
         if cell.loaded is not None and key is None and self.cache.may_use_rows:
             return self._decide(cell, entry, cell.loaded, cell.decoded)
@@ -173,11 +175,13 @@ class TurnExecutor:
         return self._decide(cell, entry, found, cell.decoded)
 
     def _decide(self, cell: InstanceCell, entry: MailboxEntry, loaded: Loaded, decoded: Decoded | None) -> Begun:
+        # Suspect code is claimed before it runs, and the fast path claims nothing: a handler that kills the process
+        # would never be counted.
         if self._plain is None or self.runner.code == "suspect" or run_around() is not None:
             return self._decide_any(cell, entry, loaded, decoded)
         try:
             handled = self._plain.handle(cell, entry.request, loaded.instance, decoded)
-        except BaseException as defect:  # noqa: BLE001 - a hook that raises before it returns a program
+        except BaseException as defect:  # noqa: BLE001 - a hook may raise any class; its caller gets `HookRaised`
             return self._not_begun(cell, entry, loaded.instance, defect)
         if isinstance(handled, tuple):
             execute, ended = handled
@@ -195,7 +199,7 @@ class TurnExecutor:
         around = outside_runs()
         try:
             step = begin(cell.job, cell.address, loaded, entry.request, inputs)
-        except BaseException as defect:  # noqa: BLE001 - a hook that raises before it returns a program
+        except BaseException as defect:  # noqa: BLE001 - as in `_decide`: not an engine's defect, but the hook's
             return self._not_begun(cell, entry, loaded.instance, defect)
         finally:
             if around is not None:
@@ -215,6 +219,7 @@ class TurnExecutor:
         self, cell: InstanceCell, entry: MailboxEntry, step: Execute | Mark | Defer | RecoverFirst
     ) -> Begun:
         """Continue with what must wait, on a committed row."""
+        # A claim or a mark is written over the stored row. Over a pending one, its commit would have no row to compare.
         if cell.pending is not None or (entry.row_source == "kept" and type(step) is not Execute):
             return "after_flight"
         match step:
@@ -256,7 +261,7 @@ class TurnExecutor:
         around = outside_runs()
         try:
             step = begin_marked(cell.job, mark, marked, entry.request, runner.inputs_of(cell))
-        except BaseException as defect:  # noqa: BLE001 - as in `decide`
+        except BaseException as defect:  # noqa: BLE001 - as in `_decide`; uncaught, the claim would count as running
             cell.forget(mark.claim.run_id)  # its claim stays: the next request or start recovers it
             answer = self._not_begun(cell, entry, marked, defect)
             if isinstance(defect, ENDS_PROCESS):
@@ -329,6 +334,7 @@ class TurnExecutor:
         self, cell: InstanceCell, entry: MailboxEntry, execute: Execute, begun: Suspended[Any, Any]
     ) -> Begun:
         """Continue an event that has an effect: on the committed row, so that its claim can be recorded over it."""
+        # Dropped and begun again otherwise: an effect on an outcome that is never stored cannot be taken back.
         if cell.pending is None and entry.row_source == "read":
             return Rest(self._continue_event(cell, execute, begun))
         begun.drop()

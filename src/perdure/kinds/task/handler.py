@@ -101,7 +101,7 @@ def _create(job: AnyDefinition, first: Decoded | None, address: Address, request
         state = job.first_state(address.id, inputs.limits)
     except ENDS_PROCESS:
         raise
-    except BaseException as defect:  # noqa: BLE001 - `initial` is a hook like any other
+    except BaseException as defect:  # noqa: BLE001 - `initial` may raise any class, as each hook
         return broken_before(job, fresh, request, "initial", defect, inputs)
     return begin_event(job, fresh.changed(state=state), request, inputs, found="created")
 
