@@ -277,7 +277,7 @@ class ConnectionPool:
             # The next waiter has to try for itself: nothing else will wake it, because no connection is released.
             self._wake()  # the next one may be answered otherwise
             raise
-        except BaseException:
+        except BaseException:  # a cancelled caller made no connection: the next waiter may make one
             self._wake()
             raise
         finally:

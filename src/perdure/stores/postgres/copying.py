@@ -88,7 +88,7 @@ async def open_source(url: str) -> CopySource:
             await _check_direct(connection, operation)
             tables = _Tables(settings, connection)
             await _check_source(tables, operation)
-        except BaseException:
+        except BaseException:  # or a cancelled opening leaves the connection open
             connection.terminate()
             raise
     return tables.source
@@ -139,7 +139,7 @@ async def open_target(url: str) -> CopyTarget:
             await migrate(connection, store=settings.name, schema=settings.schema)
             tables = _Tables(settings, connection)
             await tables.lock()
-        except BaseException:
+        except BaseException:  # as above, and its lock on the tables
             connection.terminate()
             raise
     return _Target(tables).target

@@ -112,7 +112,7 @@ def _ended_on_failure(connection: Any, settings: PostgresSettings) -> Generator[
     except DRIVER_ERRORS as error:
         connection.terminate()
         raise unavailable(f"open {settings.name}", error) from error
-    except BaseException:
+    except BaseException:  # a cancelled opening must not leave the connection and its locks
         connection.terminate()
         raise
 

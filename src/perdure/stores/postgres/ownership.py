@@ -134,7 +134,7 @@ class OwnerLock:
             # the lock of a store that it does not own.
             is_open = await connection.fetchval(sql, epoch) == "open"
             ended = None if is_open else EndedOpening(await reason_of_end(connection.fetchrow, self._schema, epoch))
-        except BaseException:
+        except BaseException:  # or a cancelled check leaves a connection that may hold the owner's lock
             connection.terminate()
             raise
         # Never both: a lock that is kept after the opening has ended would keep out every later engine.

@@ -156,7 +156,7 @@ def _driven(loop: asyncio.AbstractEventLoop, asked: Awaitable[T]) -> T:
         loop.add_signal_handler(signal.SIGINT, interrupt)
     try:
         answer = loop.run_until_complete(task)
-    except BaseException:
+    except BaseException:  # an interrupt arrives here as a cancellation of the read
         if interrupts:
             raise KeyboardInterrupt from None
         raise

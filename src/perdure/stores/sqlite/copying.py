@@ -70,7 +70,7 @@ async def open_source(path: str) -> CopySource:
     try:
         # Not read-only: the log that a crash left is read with the file, and moved into it at the end.
         return _Tables(place, sqlite3.connect(place, isolation_level=None), lock).source
-    except BaseException:
+    except BaseException:  # an interrupt must not leave the file locked
         lock.release()
         raise
 
@@ -89,7 +89,7 @@ async def open_target(path: str) -> CopyTarget:
     try:
         connection = sqlite3.connect(partial, isolation_level=None)
         return _Target(place, _Tables(partial, connection, lock)).target
-    except BaseException:
+    except BaseException:  # as above
         lock.release()
         raise
 
@@ -299,7 +299,7 @@ def _transaction(connection: sqlite3.Connection) -> Generator[None]:
     try:
         yield
         connection.execute("COMMIT")
-    except BaseException:
+    except BaseException:  # an open transaction would block each later one of this connection
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise

@@ -469,7 +469,7 @@ class Batcher:
     async def _shut(self) -> None:
         try:
             await self._database.close()  # after the thread's present work
-        except BaseException:
+        except BaseException:  # a cancelled close must not wait for the thread again
             self._database.abandon()
             raise
         finally:

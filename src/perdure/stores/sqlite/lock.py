@@ -213,7 +213,7 @@ def acquire(path: str, *, store: str, database: str, if_missing: IfMissing = "cr
                 # Again, under the lock: the former owner may have lost its file since the first check.
                 check_missing(database, store=store, if_missing=if_missing)
                 return _signed(FileLock(path, file, *_database_locked(database, store)), file, store)
-        except BaseException:
+        except BaseException:  # left open, the descriptor keeps every engine from the file
             file.close()
             raise
         file.close()  # deleted or replaced meanwhile: its lock excludes no engine

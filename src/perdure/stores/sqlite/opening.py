@@ -60,7 +60,7 @@ async def open_file(
     )  # SQLite deletes the log when it is closed
     try:
         database = await open_database(attrs.evolve(file, descriptor=lock.database))
-    except BaseException:
+    except BaseException:  # a cancelled opening must not leave the file locked
         lock.release()
         raise
     exposed = exposed_files(file.path)
