@@ -567,7 +567,7 @@ class Dispatcher:
 
     def _recover_first(self, cell: InstanceCell, entry: MailboxEntry) -> None:
         """Settle the abandoned run, then serve the request; not a message, because that run may be its own."""
-        # Once only: a recovery that fails again and again would keep the request, and its caller, for ever.
+        # Once only: a recovery that fails each time would keep the request, and its caller, for ever.
         if entry.request.inbound is not None or entry.recovered == "once":
             entry.reply(Failure(OutcomeUnknown("an abandoned run is recovered first")))
         else:

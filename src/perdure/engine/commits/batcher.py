@@ -142,7 +142,7 @@ class StoreBatcher(Generic[R]):
         for member, answer in zip(group, answers, strict=True):
             try:
                 member.tell(member, answer)
-            except Exception as defect:  # noqa: BLE001 - of the engine: its neighbours and the store go on
+            except Exception as defect:  # noqa: BLE001 - of the engine: its neighbours and the store continue
                 self.runtime.log(LogRecord("error", "internal error after a group", {"error": repr(defect)}))
         # Two steps: in the first the callers that were answered send again, in the second the engine decides. Groups
         # that leave earlier are smaller, and each costs the same round trip (docs/decisions/0025).

@@ -72,7 +72,7 @@ class TimerQueue:
 
     def add(self, address: Address, due_ms: int) -> None:
         """Add an alarm that became durable."""
-        # The read in progress may have passed this alarm: it would be known to no one until the next restart.
+        # The read in progress may have passed this alarm: no loop would know it until the next restart.
         if self._reading != "no":
             self._added_since.append((address, due_ms))
         if due_ms <= self.position[0]:
