@@ -5,11 +5,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
+from web_shop.jobs import orders
+from web_shop.order import OrderLine, ShopOrder
+from web_shop.services import PaymentDeclined, PaymentError, PaymentsDown
 
 from perdure.examples.mail import MailBounced
-from perdure.examples.shop.jobs import orders
-from perdure.examples.shop.order import OrderLine, ShopOrder
-from perdure.examples.shop.services import PaymentDeclined, PaymentError, PaymentsDown
 from perdure.testing import Fail
 from perdure.testing.machine import InstanceView, JobMachine
 

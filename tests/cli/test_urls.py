@@ -47,7 +47,7 @@ SECRET = "cr3t"  # noqa: S105 - of no account
 PASSWORDS = st.text("/?#@:[]%& ", max_size=3).map(lambda text: f"s3{text}{SECRET}")
 
 STORES = (
-    ["check", "perdure.examples.shop.jobs:app", "--store"],
+    ["check", "web_shop.jobs:app", "--store"],
     ["stats", "--store"],
     ["verify", "--store"],
     ["vacuum", "--store"],
@@ -57,7 +57,7 @@ STORES = (
     ["snapshot", "--output", "rows", "--store"],
     ["copy", "sqlite:///copy.db"],
     ["list", "--store"],
-    ["run", "perdure.examples.shop.jobs:app", "--store"],
+    ["run", "web_shop.jobs:app", "--store"],
 )
 SERVERS = (["list", "--server"], ["health", "--server"], ["doctor", "--server"], ["hold", "task:one", "--server"])
 

@@ -6,13 +6,13 @@ import pytest
 from attrs import define, evolve, field
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
+from web_shop.jobs import orders, work
+from web_shop.order import Cancel, NotPossible, OrderLine, Pay, Place, Ship, ShopOrder
+from web_shop.services import PaymentDeclined, PaymentError, PaymentsDown
 from world import World, on_each_store
 
 from perdure import App, TaskContext
 from perdure.examples.mail import MailBounced
-from perdure.examples.shop.jobs import orders, work
-from perdure.examples.shop.order import Cancel, NotPossible, OrderLine, Pay, Place, Ship, ShopOrder
-from perdure.examples.shop.services import PaymentDeclined, PaymentError, PaymentsDown
 from perdure.testing import Crash, Fail, Fault, HookContext, hook_context, run_with_redelivery, simulate
 from perdure.values.errors import Rejected
 

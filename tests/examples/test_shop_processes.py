@@ -15,6 +15,7 @@ import httpx2
 import pytest
 from attrs import define, field
 
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 BROWSERS = 8
 ORDERS = 3  # of each browser
 KILLED_AFTER = 20  # acknowledged requests of 3 * 24
@@ -33,7 +34,7 @@ class Shop:
         process = subprocess.Popen(  # noqa: S603 - our own command
             [sys.executable, "-m", *command],
             cwd=self.folder,
-            env={**os.environ, "SHOP_FILES": str(self.folder), "NO_COLOR": "1"},
+            env={**os.environ, "PYTHONPATH": str(EXAMPLES), "SHOP_FILES": str(self.folder), "NO_COLOR": "1"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -43,11 +44,11 @@ class Shop:
         return process
 
     def engine(self) -> subprocess.Popen[str]:
-        app = "perdure.examples.shop.jobs:app"
+        app = "web_shop.jobs:app"
         return self.start("perdure", "run", app, "--store", "sqlite:///shop.db", "--log-level", "error")
 
     def web(self) -> subprocess.Popen[str]:
-        app = "perdure.examples.shop.web:from_environment"
+        app = "web_shop.web:from_environment"
         return self.start("uvicorn", "--factory", app, "--port", "0", "--no-access-log")
 
 

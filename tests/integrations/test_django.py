@@ -11,9 +11,9 @@ from django.core.management import CommandError, call_command
 from django.db import transaction
 from django_project import set_up_project
 from engine_on_socket import engine_on
+from web_shop.jobs import app, orders
+from web_shop.order import OrderLine, Place, Ship
 
-from perdure.examples.shop.jobs import app, orders
-from perdure.examples.shop.order import OrderLine, Place, Ship
 from perdure.values.errors import InvalidInput, ServerUnreachable
 
 set_up_project()
@@ -33,7 +33,7 @@ def socket(tmp_path: Path) -> Iterator[Path]:
     OutboxRequest.objects.all().delete()
     socket = tmp_path / "engine.sock"
     settings.PERDURE_URL = f"http+unix://{socket}"
-    settings.PERDURE_JOBS = ["perdure.examples.shop.jobs.orders"]
+    settings.PERDURE_JOBS = ["web_shop.jobs.orders"]
     settings.PERDURE_TIMEOUT = "5 seconds"
     yield socket
     client.close()

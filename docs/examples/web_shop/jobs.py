@@ -8,7 +8,7 @@ from returns.result import Failure, Success
 
 from perdure import App, Backoff, Do, Retry, Task, TaskContext, fail, program, succeed
 from perdure.examples.mail import HasMailer, send_mail
-from perdure.examples.shop.order import (
+from web_shop.order import (
     OrderEvent,
     ShopOrder,
     cancelled,
@@ -16,7 +16,7 @@ from perdure.examples.shop.order import (
     declined,
     paid,
 )
-from perdure.examples.shop.services import (
+from web_shop.services import (
     HasPayments,
     PaymentDeclined,
     PaymentError,

@@ -16,8 +16,13 @@ from pydantic import BaseModel, Field
 from returns.result import Failure, Success
 
 from perdure import attempt
-from perdure.examples.shop.jobs import orders
-from perdure.examples.shop.order import (
+from perdure.integrations.fastapi import Jobs, handle_errors, lifespan
+from perdure.integrations.web import OpenClient
+from perdure.remote import connect
+from perdure.values.errors import Rejected
+from perdure.values.times import Duration
+from web_shop.jobs import orders
+from web_shop.order import (
     Cancel,
     NotPossible,
     OrderEvent,
@@ -27,11 +32,6 @@ from perdure.examples.shop.order import (
     ShopOrder,
     Stage,
 )
-from perdure.integrations.fastapi import Jobs, handle_errors, lifespan
-from perdure.integrations.web import OpenClient
-from perdure.remote import connect
-from perdure.values.errors import Rejected
-from perdure.values.times import Duration
 
 
 class NewLine(BaseModel):
