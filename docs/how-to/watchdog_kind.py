@@ -143,7 +143,7 @@ class Watchdog(
             hooks={"on_silence": on_silence},
             retry=retry,
             exhausted="park",
-            may_continue="must_settle",
+            may_continue=False,
             run_timeout=DEFAULT_RUN_TIMEOUT,
             concurrency=None,
             commands=(BEAT,),

@@ -68,7 +68,7 @@ MUTANTS = (
     Mutant(
         "a store without journals serves jobs that have them",
         "_check_journals",
-        'if job.keeps_journal == "yes" and store.journal is None:',
+        "if job.keeps_journal and store.journal is None:",
         "if False:",
         f"{CHECKPOINTS}::test_a_store_that_keeps_no_journals_serves_no_job_that_has_them",
     ),
@@ -110,7 +110,7 @@ MUTANTS = (
     Mutant(
         "check does not replay journals",
         "RowCheck._check_journal",
-        'rows = None if job.keeps_journal == "no" or self.journal is None else self.journal(instance)',
+        "rows = None if not job.keeps_journal or self.journal is None else self.journal(instance)",
         "rows = None",
         f"{TOOLS}::test_check_names_the_workflows_that_would_diverge_and_why",
     ),

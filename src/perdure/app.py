@@ -375,7 +375,7 @@ def _check(services: object, served: Mapping[tuple[str, str], AnyDefinition]) ->
 def _check_journals(store: Store, served: Mapping[tuple[str, str], AnyDefinition]) -> None:
     """Refuse a job whose journal the store would not keep: its steps would be lost."""
     for (kind, name), job in served.items():
-        if job.keeps_journal == "yes" and store.journal is None:
+        if job.keeps_journal and store.journal is None:
             raise DefinitionError(f"store of {kind}:{name}", store.name, "a store with the operation journal")
 
 

@@ -112,7 +112,7 @@ def run(words: list[str], at_once: int) -> Do[list[str], Any, HasOutside]:
 class Steps(Definition[StepsHandle, Any, HasOutside]):
     kind: ClassVar[str] = "steps"
     occupancy: ClassVar[Literal["mailbox", "claim_only"]] = "claim_only"
-    keeps_journal: ClassVar[Literal["no", "yes"]] = "yes"
+    keeps_journal: ClassVar[bool] = True
     name: str
     plan: Any
     at_once: int
@@ -137,7 +137,7 @@ class Steps(Definition[StepsHandle, Any, HasOutside]):
             hooks={},
             retry=retry,
             exhausted="park",
-            may_continue="must_settle",
+            may_continue=False,
             run_timeout=DEFAULT_RUN_TIMEOUT,
             concurrency=None,
             commands=(START, ADD, HEAR),

@@ -177,7 +177,7 @@ class LocalGateway:
             request = attrs.evolve(request, trace=tracing.current())
         if self.by is not None:
             request = attrs.evolve(request, by=self.by)
-        if engine.limits.on_full == "block" or (job.keeps_journal == "yes" and type(request.command) is Resume):
+        if engine.limits.on_full == "block" or (job.keeps_journal and type(request.command) is Resume):
             return self._later(job, address, request)
         answer = engine.runtime.future()
         engine.dispatcher.put(job, address, MailboxEntry(request, answer), cell)
@@ -185,7 +185,7 @@ class LocalGateway:
 
     async def _later(self, job: AnyDefinition, address: Address, request: Request) -> Result[Any, Any]:
         """Check whether this code can follow the workflow that is resumed, and wait for room, before the request."""
-        if job.keeps_journal == "yes" and type(request.command) is Resume:
+        if job.keeps_journal and type(request.command) is Resume:
             diverged = await self._diverged(job, address)
             if diverged is not None:
                 return Failure(diverged)

@@ -63,7 +63,7 @@ def _code(key: _Identity) -> str:
         **{f"kept {number}": codec for number, codec in enumerate(plan.kept)},
     }
     functions: list[object] = [step.upcast.function for step in plan.upgrades.steps]
-    if definition.keeps_journal == "yes":
+    if definition.keeps_journal:
         functions += plan.hooks.values()
     parts = {name: _schema(codec) for name, codec in codecs.items()}
     return fingerprint(orjson.dumps((plan.state_version, parts, list(_texts(functions)))))[:_DIGITS]

@@ -182,7 +182,7 @@ class Definition(FastDecisions, ABC, Generic[H_co, T_co, R_contra]):
     plan: Plan
     kind: ClassVar[str]
     occupancy: ClassVar[Literal["mailbox", "claim_only"]] = "mailbox"
-    keeps_journal: ClassVar[Literal["no", "yes"]] = "no"
+    keeps_journal: ClassVar[bool] = False
     error_hook: ClassVar[str] = "on_error"
     run_now: ClassVar[str | None] = None
     time_limit_of: ClassVar[Literal["run", "checkpoint"]] = "run"

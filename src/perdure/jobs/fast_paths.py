@@ -210,7 +210,7 @@ def begin_fast_run(
             write=Put(claimed, "claim"),
             before=instance if instance.incarnation else None,
         ),
-        form="fast_run",
+        is_fast_run=True,
     )
 
 

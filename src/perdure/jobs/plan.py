@@ -175,7 +175,7 @@ def build_plan(
     hooks: Mapping[str, object],
     retry: object,
     exhausted: Exhausted,
-    may_continue: Literal["may_continue", "must_settle"],
+    may_continue: bool,
     run_timeout: Duration,
     concurrency: int | None,
     commands: tuple[CommandSpec[Any], ...],
@@ -223,7 +223,7 @@ def build_plan(
         upgrades=upgrades,
         errors=error_codec,
         retry=policy,
-        exhausted=_exhausted(policy, exhausted, may_continue, job),
+        exhausted=_exhausted(policy, exhausted, job, may_continue=may_continue),
         run_timeout_ms=duration_ms(run_timeout, what=f"run_timeout of {job}"),
         concurrency=_concurrency(concurrency, job),
         commands={spec.name: spec for spec in (*commands, TERMINATE, PAUSE, RESUME)},
@@ -290,12 +290,10 @@ def _retry(retry: object, job: str) -> Retry[Any] | None:
     raise DefinitionError(f"retry of {job}", retry, "Retry(max_attempts=..., delay=Backoff....) or None")
 
 
-def _exhausted(
-    retry: Retry[Any] | None, default: Exhausted, may_continue: Literal["may_continue", "must_settle"], job: str
-) -> Exhausted:
+def _exhausted(retry: Retry[Any] | None, default: Exhausted, job: str, *, may_continue: bool) -> Exhausted:
     chosen = default if retry is None or retry.on_exhausted is None else retry.on_exhausted
     # Without a next tick, "continue" would leave an instance that nothing ever runs again.
-    if chosen == "continue" and may_continue == "must_settle":
+    if chosen == "continue" and not may_continue:
         raise DefinitionError(
             f"on_exhausted of {job}",
             chosen,

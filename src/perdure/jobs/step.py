@@ -58,7 +58,7 @@ class Execute:
         prior: the failure that ``on_error`` handles.
         prior_hook: the hook that failed with it.
         prior_reason: why that run is not retried; None for an event, and for a job without retries.
-        form: ``fast_run`` for a run of an alarm that is special in nothing.
+        is_fast_run: whether this is the run of an alarm in the common case.
     """
 
     __repr__ = fields_in_line
@@ -76,7 +76,7 @@ class Execute:
     prior: FailureRecord | None = None
     prior_hook: str = ""
     prior_reason: str | None = None
-    form: Literal["fast_run", "any"] = "any"
+    is_fast_run: bool = False
 
     def recorded(self, instance: Instance) -> Execute:
         """Return the same run with its claim recorded.
@@ -98,7 +98,7 @@ class Execute:
             prior=self.prior,
             prior_hook=self.prior_hook,
             prior_reason=self.prior_reason,
-            form=self.form,
+            is_fast_run=self.is_fast_run,
         )
 
 

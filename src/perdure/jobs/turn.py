@@ -342,7 +342,7 @@ def finish(job: AnyDefinition, execute: Execute, exit_: Exit[Any, Any], inputs: 
         inputs: the clock, the random value and the ids, drawn after the exit.
     """
     # Only successes: a failure needs the retry policy and `on_error`, which the short form does not know.
-    if execute.form == "fast_run" and type(exit_) is Success:
+    if execute.is_fast_run and type(exit_) is Success:
         handled = job.fast_run_executed(execute, inputs)
         if handled is not None:
             return handled

@@ -249,7 +249,7 @@ class PageSource:
     async def _steps(self, job: AnyDefinition, row: Instance) -> tuple[tuple[StepRecord, ...], int]:
         """Return the newest steps of a row, and the number of those before them."""
         read = engine_of(self.client).store.journal
-        if job.keeps_journal == "no" or read is None:
+        if not job.keeps_journal or read is None:
             return (), 0
         earlier = max(0, row.journal_length - MAX_STEPS)
         rows = await self._read(lambda _: read(row.address, row.incarnation, earlier, MAX_STEPS))

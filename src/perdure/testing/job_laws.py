@@ -242,7 +242,7 @@ class JournalMonitor:
 
     def watch(self, moment: TraceEvent) -> None:
         """Record an event of the world."""
-        if isinstance(moment.what, TransitionCommitted) and self.job.keeps_journal == "yes":
+        if isinstance(moment.what, TransitionCommitted) and self.job.keeps_journal:
             self._committed(moment.what.transition)
 
     def _committed(self, transition: Transition) -> None:

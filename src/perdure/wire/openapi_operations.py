@@ -229,7 +229,7 @@ def _reads(components: Components, job: AnyDefinition, path: str, *, owner: str)
         answer_of(components, AwaitedRecord),
         *_WANTED,
     )
-    if job.keeps_journal == "yes":
+    if job.keeps_journal:
         yield read(f"{path}/steps", "steps", "Read the steps.", answer_of(components, tuple[StepRecord, ...]))
     history = components.add(HISTORY, owner=LIBRARY)
     yield read(f"{path}/history", "history", "Read the newest events, the newest first.", history, _BEFORE, _LIMIT)

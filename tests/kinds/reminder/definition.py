@@ -49,7 +49,7 @@ class Reminder(Definition[ReminderHandle, ReminderSender, R], Generic[R]):
             hooks={"remind": remind},
             retry=None,
             exhausted="park",
-            may_continue="must_settle",
+            may_continue=False,
             run_timeout="1 minute",
             concurrency=None,
             commands=(

@@ -353,7 +353,7 @@ class RowCheck:
         yield from _readable(job, found, present)
 
     def _check_journal(self, job: AnyDefinition, instance: Instance) -> None:
-        rows = None if job.keeps_journal == "no" or self.journal is None else self.journal(instance)
+        rows = None if not job.keeps_journal or self.journal is None else self.journal(instance)
         if rows is not None:
             at = str(instance.address)
             job.check_journal(instance, rows if self.records is None else self.records.journal(rows, at, 0))

@@ -253,7 +253,7 @@ class TakingUp:
 
     async def _diverged(self, job: AnyDefinition, row: Instance) -> InvalidInput | None:
         """Return why the code of a job cannot continue from the journal of a row; it performs nothing."""
-        if job.keeps_journal == "no":
+        if not job.keeps_journal:
             return None
         rows = await read_journal(self.store, row, self.limits.journal_page)
         if not isinstance(rows, Success):

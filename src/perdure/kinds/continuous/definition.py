@@ -97,7 +97,7 @@ class Continuous(Definition["ContinuousHandle[S, E]", "ContinuousSender[S]", R_c
             hooks={"execute": execute},
             retry=retry,
             exhausted="continue",
-            may_continue="may_continue",
+            may_continue=True,
             run_timeout=run_timeout,
             concurrency=concurrency,
             versions=versions,

@@ -155,7 +155,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
             hooks={"on_event": on_event, "execute": execute},
             retry=retry,
             exhausted="park",
-            may_continue="must_settle",
+            may_continue=False,
             run_timeout=run_timeout,
             concurrency=concurrency,
             versions=versions,

@@ -253,7 +253,7 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
             },
             retry=retry,
             exhausted="park",
-            may_continue="must_settle",
+            may_continue=False,
             run_timeout=run_timeout,
             concurrency=concurrency,
             versions=versions,

@@ -132,7 +132,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
             hooks={"work": work, "on_dead": on_dead},
             retry=retry,
             exhausted="park",
-            may_continue="must_settle",
+            may_continue=False,
             run_timeout=run_timeout,
             concurrency=_workers(workers, what=f"workers of pool:{name}"),
             commands=_commands(item, tags, name, repeat_of_creating(keep_ms)),

@@ -117,7 +117,7 @@ class Workflow(
 
     kind: ClassVar[str] = "workflow"
     occupancy: ClassVar[Literal["mailbox", "claim_only"]] = "claim_only"
-    keeps_journal: ClassVar[Literal["no", "yes"]] = "yes"
+    keeps_journal: ClassVar[bool] = True
     time_limit_of: ClassVar[Literal["run", "checkpoint"]] = "checkpoint"
     interrupting: ClassVar[frozenset[type]] = frozenset({CancelWorkflow})
     name: str
@@ -169,7 +169,7 @@ class Workflow(
             hooks={"run": run},
             retry=retry_defects,
             exhausted="park",
-            may_continue="must_settle",
+            may_continue=False,
             run_timeout=run_timeout,
             concurrency=concurrency,
             versions=versions,
