@@ -132,7 +132,7 @@ inputs = st.builds(
     id_base=st.just(1 << 100),
     epoch=st.just(5),
     limits=st.sampled_from((Limits(), Limits(), Limits(state_bytes=20))),
-    events=st.sampled_from(("wanted", "unread")),
+    wants_events=st.booleans(),
     hold=st.sampled_from(("released", "released", "held")),
 )
 
@@ -191,7 +191,9 @@ def test_a_plain_event_is_decided_as_any_request(
     assert isinstance(general, Execute)
     assert shown(event.run(program_)) == shown(general)
     exit_, other = run_inline(program_, None, event), ended(general.program, general.draft)
-    handled = job.fast_event_handled(event, given_inputs.events) if isinstance(exit_, Success) else None
+    handled = (
+        job.fast_event_handled(event, wants_events=given_inputs.wants_events) if isinstance(exit_, Success) else None
+    )
     if handled is not None:
         assert shown(handled) == shown(finish(job, general, other, given_inputs))
         assert changes_as_declared(handled, general.instance)

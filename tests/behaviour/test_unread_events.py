@@ -1,6 +1,6 @@
 """While the log keeps no events and no sink listens, a turn makes only those of failures, for the engine's log."""
 
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import pytest
 from machine import Add, Break, Step, machine, steps
@@ -16,12 +16,10 @@ from perdure.values.event import JobFailed, JobStarted
 from perdure.values.transition import Loaded
 from perdure.values.turn_inputs import TurnInputs
 
-Events = Literal["wanted", "unread"]
 
-
-def events_of(step: Step, events: Events) -> list[type]:
+def events_of(step: Step, *, wants_events: bool) -> list[type]:
     """The classes of the events of a turn that creates an instance."""
-    inputs = TurnInputs(now_ms=1_000, jitter=0, id_base=1, epoch=1, events=events)
+    inputs = TurnInputs(now_ms=1_000, jitter=0, id_base=1, epoch=1, wants_events=wants_events)
     request = machine.parse("send", machine.encode_input("send", steps(step), 10_000))
     assert isinstance(request.command, SendCommand)
     execute = cast("Execute", begin(machine, machine.address("a"), Loaded(), request, inputs))
@@ -32,16 +30,16 @@ def events_of(step: Step, events: Events) -> list[type]:
 
 
 @pytest.mark.parametrize(
-    ("step", "events", "expected"),
+    ("step", "wants_events", "expected"),
     [
-        (Add(), "wanted", [JobStarted]),
-        (Add(), "unread", []),
-        (Break(), "wanted", [JobFailed]),
-        (Break(), "unread", [JobFailed]),
+        (Add(), True, [JobStarted]),
+        (Add(), False, []),
+        (Break(), True, [JobFailed]),
+        (Break(), False, [JobFailed]),
     ],
 )
-def test_only_failures_are_made_if_events_are_unread(step: Step, events: Events, expected: list[type]) -> None:
-    assert events_of(step, events) == expected
+def test_only_failures_are_made_if_events_are_unread(*, step: Step, wants_events: bool, expected: list[type]) -> None:
+    assert events_of(step, wants_events=wants_events) == expected
 
 
 @on_each_store

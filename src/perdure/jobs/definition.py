@@ -65,12 +65,12 @@ class FastDecisions:
         """Return the program of a fast event, as ``program`` does; None if more than a commit follows its success."""
         return None
 
-    def fast_event_handled(self, event: FastEvent, events: Literal["wanted", "unread"]) -> Commit | None:
+    def fast_event_handled(self, event: FastEvent, *, wants_events: bool) -> Commit | None:
         """Return the commit of a fast event that succeeded, if ``succeeded`` would return the same.
 
         Args:
             event: the event.
-            events: whether the log keeps events or a sink reads them.
+            wants_events: whether the log keeps events or a sink reads them.
         """
         return None
 

@@ -231,7 +231,7 @@ def fast_run_executed(
         return None
     claim = execute.claim
     events = more
-    if inputs.events == "wanted":
+    if inputs.wants_events:
         executed = JobExecuted(
             event_id=inputs.id(1),
             at_ms=now_ms,

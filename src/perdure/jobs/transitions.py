@@ -121,7 +121,7 @@ class EventRecorder:
 
     def optional(self, event_class: type[V], /, **fields: Any) -> tuple[V, ...]:  # the fields of the event class
         """Create the next event, unless the log keeps none and no sink listens."""
-        return (self.add(event_class, **fields),) if self.inputs.events == "wanted" else ()
+        return (self.add(event_class, **fields),) if self.inputs.wants_events else ()
 
     def add(self, event_class: type[V], /, **fields: Any) -> V:  # the fields of the event class
         """Create the next event."""

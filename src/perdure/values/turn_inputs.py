@@ -67,8 +67,8 @@ class TurnInputs:
         epoch: the number of this engine's ownership of the store.
         running: the ids of this instance's runs that are in progress in this process.
         limits: the engine's limits.
-        events: whether the log keeps events or a sink reads them; of ``"unread"`` ones, only failures are made, for
-            the engine's log.
+        wants_events: whether the log keeps events or a sink reads them; otherwise only failures are made, for the
+            engine's log.
         trace: the trace context of the turn; None if it is not traced.
         hold: whether runs of the job may begin.
         decoded: the decoded state of the row, if the engine keeps it; only for the row that holds its text.
@@ -85,7 +85,7 @@ class TurnInputs:
     epoch: int
     running: tuple[str, ...] = ()
     limits: Limits = Limits()
-    events: Literal["wanted", "unread"] = "wanted"
+    wants_events: bool = True
     trace: str | None = None
     code: Literal["trusted", "suspect"] = "trusted"
     hold: Hold = "released"

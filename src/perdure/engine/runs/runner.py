@@ -168,7 +168,7 @@ class Runner:
             limits=self.limits,
             running=cell.running,
             code=self.code,
-            events="wanted" if self._keeps_history or self.reporting.sinks.told else "unread",
+            wants_events=self._keeps_history or bool(self.reporting.sinks.told),
             hold=self.holds.of(cell.job.kind, cell.job.name) if self.holds.jobs else "released",
             decoded=decoded,
             others=self.others,

@@ -113,9 +113,9 @@ class PlainEvents:
 
     def _handled(self, job: AnyDefinition, event: FastEvent) -> Commit | None:
         """Settle an event whose handler succeeded, at the instant of its end."""
-        wanted = self._keeps_history or self.reporting.sinks.told
+        wants_events = self._keeps_history or bool(self.reporting.sinks.told)
         begun_ms, event.now_ms = event.now_ms, self.runtime.now_ms()
-        commit = job.fast_event_handled(event, "wanted" if wanted else "unread")
+        commit = job.fast_event_handled(event, wants_events=wants_events)
         event.now_ms = begun_ms
         return commit
 

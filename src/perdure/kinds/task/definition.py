@@ -301,9 +301,9 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
         """Return the first state if it is a value."""
         return handler.first_state(self.hooks.first, limits)
 
-    def fast_event_handled(self, event: FastEvent, events: Literal["wanted", "unread"]) -> Commit | None:
+    def fast_event_handled(self, event: FastEvent, *, wants_events: bool) -> Commit | None:
         """Return the commit of an event that no ``on_idle`` follows."""
-        return handler.event_handled_fast(self, self.hooks, event, events)
+        return handler.event_handled_fast(self, self.hooks, event, wants_events=wants_events)
 
     def fast_run_executed(self, execute: Execute, inputs: TurnInputs) -> Commit | None:
         """Return the commit of a run that no ``on_idle`` follows."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, TypeAlias, assert_never, cast
+from typing import Any, Final, TypeAlias, assert_never, cast
 
 import attrs
 
@@ -222,9 +222,7 @@ def _sent(execute: Execute, after: Instance | None) -> Sent:
     )
 
 
-def event_handled_fast(
-    job: AnyDefinition, hooks: TaskHooks, event: FastEvent, events: Literal["wanted", "unread"]
-) -> Commit | None:
+def event_handled_fast(job: AnyDefinition, hooks: TaskHooks, event: FastEvent, *, wants_events: bool) -> Commit | None:
     """Settle a fast event that succeeded, as `succeeded` does; None if anything is special about it."""
     alarm_ms, before = event.current_alarm_ms, event.instance
     if event.alarm is not Alarm.keep:
@@ -234,7 +232,7 @@ def event_handled_fast(
             return None
     if before.incarnation and alarm_ms == before.alarm_ms:
         return fast_event_handled(event)
-    if events == "unread":
+    if not wants_events:
         return fast_event_scheduled(event, alarm_ms, ())
     # Only the general path adds states, and hides their secrets.
     if job.plan.state_in_events:
