@@ -165,8 +165,8 @@ MUTANTS = (
     Mutant(
         "a signal waits for the steps in progress",
         "ParallelSteps._change",
-        "wanted = self._is_busy and self.changes",
-        "wanted = False and self.changes",
+        "wanted = self._is_busy and self.sees_changes",
+        "wanted = False and self.sees_changes",
         "workflow/test_requests_during_steps.py::test_the_branch_that_ends_first_wins_at_that_instant",
     ),
     Mutant(
@@ -410,8 +410,8 @@ MUTANTS = (
     Mutant(
         "a replay counts a step that a time limit stopped as not begun",
         "Replay._deliver",
-        'tree.stopped(asked, "unknown" if row.form == "interrupted" else "not begun")',
-        'tree.stopped(asked, "not begun")',
+        'tree.stopped(asked, begun=row.form == "interrupted")',
+        "tree.stopped(asked, begun=False)",
         f"{PAIRS}[timeout x compensation-memory]",
     ),
     Mutant(

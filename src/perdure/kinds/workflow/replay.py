@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import partial
 from hashlib import blake2b
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import attrs
 import orjson
@@ -163,7 +163,7 @@ def end_dropped(replay: Replay) -> bool:
         begun = asked.path in replay.perhaps_begun or asked.path in replay.failing
         if asked.begun_ms is None and not (asked.ending and asked.path in replay.perhaps_begun):
             replay.record(asked, "interrupted" if begun else "dropped")
-            tree.stopped(asked, "unknown" if begun else "not begun")
+            tree.stopped(asked, begun=begun)
             return True
     return False
 
@@ -236,7 +236,7 @@ class Replay:
         timers: the waits and the time limits.
         perhaps_begun: the steps that an earlier delivery of this run may have begun: their effects may have happened.
         suspended: whether only those may begin: the instance is paused, or parked.
-        state: whether the run continues; a request has ``stopped`` it, so that its tree no longer changes.
+        interrupted: whether a request has stopped the run, so that its tree no longer changes.
     """
 
     known: Known
@@ -262,7 +262,7 @@ class Replay:
     running: Branch | None = None
     perhaps_begun: frozenset[str] = frozenset()
     suspended: bool = False
-    state: Literal["running", "stopped"] = "running"
+    interrupted: bool = False
     _row: Row | None = None
     _position: int = 0
     _live: bool = False
@@ -301,7 +301,7 @@ class Replay:
         """
         self._budget = instructions
         ready = self.tree.ready
-        while self.stopped is None and self.state == "running":
+        while self.stopped is None and not self.interrupted:
             while ready and self.stopped is None:
                 if self._budget <= 0:
                     return True
@@ -457,7 +457,7 @@ class Replay:
             self.timers.reach(asked, row.at_ms)
         elif row.form in _STOPPED:
             # The difference decides whether its compensation runs, and must be the same in each replay.
-            tree.stopped(asked, "unknown" if row.form == "interrupted" else "not begun")
+            tree.stopped(asked, begun=row.form == "interrupted")
         else:
             tree.answer(asked, self._answer_of(asked, row))
 
@@ -592,7 +592,7 @@ class Replay:
         return [each for each in due if each.path in self.perhaps_begun] if self.suspended else due
 
     def _due(self) -> list[OpenStep]:
-        if self.is_full or self.is_stopped or self.stopped is not None or self.state == "stopped":
+        if self.is_full or self.is_stopped or self.stopped is not None or self.interrupted:
             return []
         asked = (*self.tree.steps.values(), *(each for each in self.tree.dropping.values() if each.ending))
         return [each for each in asked if each.begun_ms is None and self._is_due(each.path)]
@@ -623,7 +623,7 @@ class Replay:
         # A stopped step has an outcome only if it ended by itself: otherwise its effect may have happened or not.
         if asked.path in self.tree.dropping and not isinstance(exit_, Success | Failure):
             self.record(asked, "interrupted")
-            self.tree.stopped(asked, "unknown")
+            self.tree.stopped(asked, begun=True)
             self.advance()
             return None
         defect: Exception
@@ -679,7 +679,7 @@ class Replay:
     def pass_time(self, now_ms: int) -> None:
         """End the sleeps and the time limits that are due, and run the program on."""
         self.now_ms = max(self.now_ms, now_ms)
-        while not self.is_full and not self.needs_commit and self.state == "running":
+        while not self.is_full and not self.needs_commit and not self.interrupted:
             at_ms = self.timers.next_ms()
             if at_ms is None or at_ms > self.now_ms or self.tree.exit is not None or self.stopped is not None:
                 return

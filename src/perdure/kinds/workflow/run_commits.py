@@ -60,7 +60,7 @@ def cut(replay: Replay, request: CancelRequest) -> None:
     interrupt(replay)
     for asked in [asked for asked in replay.tree.dropping.values() if asked.begun_ms is not None]:
         replay.record(asked, "interrupted")
-        replay.tree.stopped(asked, "unknown")
+        replay.tree.stopped(asked, begun=True)
     while end_dropped(replay):
         pass
 
@@ -170,9 +170,7 @@ def _waiting(execute: Execute, header: Header, progress: RunProgress, replay: Re
     due = [at_ms for at_ms in wakes if at_ms is not None]
     if (
         # A request that was stored during the run has set no alarm, because the row was claimed.
-        replay.has_more(header, before.journal_length)
-        or _is_cancelled_next(header, replay)
-        or replay.state == "stopped"
+        replay.has_more(header, before.journal_length) or _is_cancelled_next(header, replay) or replay.interrupted
     ):
         due.append(inputs.now_ms)
     alarm_ms = min(due, default=None)
@@ -429,7 +427,7 @@ def interrupts(draft: object, row: Instance) -> bool:
     # All or nothing: a step whose outcome is needed must end, and with it the run.
     if (known is not None and known.interrupt) or not may_stop(replay):
         return False
-    replay.state = "stopped"
+    replay.interrupted = True
     return True
 
 
@@ -457,7 +455,7 @@ def cut_short(job: AnyWorkflow, execute: Execute, exit_: Exit[Any, Any], inputs:
     draft = execute.draft
     if not isinstance(draft, WorkflowDraft) or draft.replay is None:
         return None
-    if draft.replay.state == "stopped":
+    if draft.replay.interrupted:
         return _interrupted(execute, draft.replay, inputs)
     if isinstance(exit_, Success):
         return None

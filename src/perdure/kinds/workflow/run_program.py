@@ -6,7 +6,7 @@ A `WorkflowDraft` holds the replay of the run. `Steps` performs one step, `Paral
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, Literal, Never, cast
+from typing import TYPE_CHECKING, Any, Final, Never, cast
 
 import attrs
 from returns.result import Failure, Success
@@ -187,7 +187,7 @@ class ParallelSteps:
         steps: performs one step.
         running: the keys of the running programs.
         timer_ms: when the running timer ends.
-        changes: whether requests that arrive meanwhile are looked at; a dry run has none.
+        sees_changes: whether requests that arrive meanwhile are read; a dry run has none.
         stopping: whether no further step may begin, because the claim is lost.
     """
 
@@ -195,7 +195,7 @@ class ParallelSteps:
     running: set[object] = attrs.Factory(set[object])
     timer_ms: int | None = None
     stopping: bool = False
-    changes: Literal["wanted", "none"] = "wanted"
+    sees_changes: bool = True
     cancelling: set[object] = attrs.Factory(set[object])
 
     def begun(self) -> Orders:
@@ -251,7 +251,7 @@ class ParallelSteps:
         if seen is not None:
             self.steps.replay.notice(seen.known, seen.suspension, now_ms)
         elif key == _CHANGE:
-            self.changes = "none"
+            self.sees_changes = False
 
     def _orders(self, calls: list[OpenStep], *, commit: bool = False) -> Orders:
         start: list[tuple[object, Program[Any, Any, Any]]] = []
@@ -278,7 +278,7 @@ class ParallelSteps:
     def _change(self) -> Orders:
         """Wait for requests that change what the program waits for, while steps are in progress."""
         # Without this, a signal would wait for the longest step in progress, which may take days.
-        wanted = self._is_busy and self.changes == "wanted" and self.steps.replay.tree.waits_beside_steps
+        wanted = self._is_busy and self.sees_changes and self.steps.replay.tree.waits_beside_steps
         if wanted == (_CHANGE in self.running):
             return Orders()
         if wanted:
@@ -387,7 +387,7 @@ def _living(steps: Steps) -> Do[None, Any, Any]:
         if replay.lines:
             yield from write_logs(replay)
         calls: list[OpenStep] = replay.calls() if replay.exit is None else []
-        if (replay.suspended and not calls) or replay.state == "stopped":
+        if (replay.suspended and not calls) or replay.interrupted:
             break
         # The rows of predecessors are committed before a step begins. Otherwise a crash repeats more than the steps in
         # progress.
@@ -405,7 +405,7 @@ def _living(steps: Steps) -> Do[None, Any, Any]:
         else:
             yield from supervised(ParallelSteps(steps))
             now_ms = yield from NOW
-    if replay.state == "running":
+    if not replay.interrupted:
         yield from _over(steps.job, steps, replay)
 
 

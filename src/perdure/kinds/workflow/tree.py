@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import attrs
 from returns.result import Failure, Success
@@ -331,14 +331,14 @@ class Tree:
             elif asked.path not in self.dropping and not self._awaits_end(asked, DROPPED):
                 self.answer(asked, DROPPED)
 
-    def stopped(self, asked: OpenStep, outcome: Literal["not begun", "unknown"]) -> None:
+    def stopped(self, asked: OpenStep, *, begun: bool) -> None:
         """Halt the branch of a step that is not performed further, and notify the programs around it.
 
         Args:
             asked: the step.
-            outcome: ``unknown`` if an attempt began, which may have had its effect.
+            begun: whether an attempt began, which may have had its effect.
         """
-        if outcome == "unknown":
+        if begun:
             self.note_unknown(asked)
         self.answer(asked, asked.halt)
 
