@@ -153,13 +153,13 @@ class Steps(Definition[StepsHandle, Any, HasOutside]):
                     updated_ms=inputs.now_ms,
                     state=self.encode_state(words, inputs.limits),
                 )
-                return begin_run(self, fresh, request, inputs, cause="start", found="created")
+                return begin_run(self, fresh, request, inputs, cause="start", creates=True)
             case Add(word) if instance is not None:
                 words = [*cast("list[str]", self.decode_state(instance)), word]
                 transition = put(instance, inputs.now_ms, state=self.encode_state(words, inputs.limits))
                 return answered(transition, Sent(created=False, status=instance.status, scheduled_at=None))
             case Hear() if instance is not None:
-                return begin_event(self, instance, request, inputs, found="exists")
+                return begin_event(self, instance, request, inputs, creates=False)
             case AlarmDue() if instance is not None and instance.pending_retry is not None:
                 return begin_attempt(self, instance, instance.pending_retry, request, inputs)
             case AlarmDue() if instance is not None:

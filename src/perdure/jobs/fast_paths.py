@@ -123,7 +123,7 @@ def fast_event_handled(event: FastEvent) -> Commit:
 
 def fast_event_started(event: FastEvent) -> tuple[Event, ...]:
     """Return the event of the log for an instance that this event creates."""
-    if event.found == "exists":
+    if not event.creates:
         return ()
     return (JobStarted(event_id=event.id(1), at_ms=event.now_ms, address=str(event.address)),)
 
@@ -148,7 +148,7 @@ def fast_event_scheduled(event: FastEvent, alarm_ms: int | None, events: tuple[E
         before=before if is_stored else None,
     )
     scheduled_at = None if alarm_ms is None else from_ms(alarm_ms)
-    answer = Sent(created=event.found == "created", status=after.status, scheduled_at=scheduled_at)
+    answer = Sent(created=event.creates, status=after.status, scheduled_at=scheduled_at)
     return Commit(transition, Success(answer))
 
 

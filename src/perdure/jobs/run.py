@@ -5,7 +5,7 @@ An event is claimed only before its handler's first effect, unless code is suspe
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import attrs
 from returns.result import Failure
@@ -45,7 +45,7 @@ def begin_run(
     inputs: TurnInputs,
     *,
     cause: Cause,
-    found: Literal["created", "exists"] = "exists",
+    creates: bool = False,
     run_id: str | None = None,
     **changes: Any,  # fields of Instance that the claim changes as well
 ) -> Execute:
@@ -57,24 +57,24 @@ def begin_run(
         request: the request that begins it.
         inputs: the clock and the ids.
         cause: the cause.
-        found: whether the claim creates the instance.
+        creates: whether the claim creates the instance.
         run_id: the id of a run that spans several claims; None for one that begins here.
         changes: fields of the instance that the claim changes as well.
     """
     run_count = before.run_count + 1
     log = EventRecorder(inputs, before.address, run_count)
-    events: tuple[Event, ...] = log.optional(JobStarted) if found == "created" else ()
+    events: tuple[Event, ...] = log.optional(JobStarted) if creates else ()
     if before.pending_retry is not None:
         events += (attrs.evolve(superseded(log, before.pending_retry), run_count=before.run_count),)
     if run_id is None:
         run_id = run_id_of(before.address, request, inputs)
     # The claim is written before the program starts. A run without one would not be recovered after a crash, and
     # nothing would tell that its effects may have happened.
-    claim = _claim(request, inputs, cause=cause, run_id=run_id, found=found)
+    claim = _claim(request, inputs, cause=cause, run_id=run_id, creates=creates)
     transition = put(
         before, inputs.now_ms, events=events, claim=claim, run_count=run_count, pending_retry=None, **changes
     )
-    return _execute(job, before, transition, claim, request, inputs, found=found)
+    return _execute(job, before, transition, claim, request, inputs, creates=creates)
 
 
 def begin_attempt(
@@ -82,25 +82,23 @@ def begin_attempt(
 ) -> Execute:
     """Begin the next attempt of a failed run."""
     claim = attrs.evolve(
-        _claim(request, inputs, cause=pending_retry.cause, run_id=pending_retry.run_id, found="exists"),
+        _claim(request, inputs, cause=pending_retry.cause, run_id=pending_retry.run_id, creates=False),
         # Attempts and deliveries continue from the stored retry: services tell the deliveries of a run apart by them.
         attempt=pending_retry.attempt,
         deliveries=pending_retry.deliveries + 1,
         uncounted=pending_retry.uncounted,
     )
-    return _execute(job, before, put(before, inputs.now_ms, claim=claim), claim, request, inputs, found="exists")
+    return _execute(job, before, put(before, inputs.now_ms, claim=claim), claim, request, inputs, creates=False)
 
 
-def _claim(
-    request: Request, inputs: TurnInputs, *, cause: Cause, run_id: str, found: Literal["created", "exists"]
-) -> Claim:
+def _claim(request: Request, inputs: TurnInputs, *, cause: Cause, run_id: str, creates: bool) -> Claim:
     inbound = request.inbound
     return Claim(
         owner=inputs.epoch,
         cause=cause,
         run_id=run_id,
         claimed_ms=inputs.now_ms,
-        created="here" if found == "created" else "before",
+        created="here" if creates else "before",
         action=None if isinstance(request.command, AlarmDue) else request.action,
         # Kept for keyed requests alone: the answer is remembered with the payload's fingerprint at the end of the run.
         payload=request.payload if request.idempotency_key else None,
@@ -119,7 +117,7 @@ def _execute(
     request: Request,
     inputs: TurnInputs,
     *,
-    found: Literal["created", "exists"],
+    creates: bool,
 ) -> Execute:
     claimed = stored(transition) or before
     hook, program = job.program(claimed, claim, request.command)
@@ -131,16 +129,16 @@ def _execute(
         claim=claim,
         # The key is stored with the claim, not at the end: a repeat that arrives during the run must not begin a second
         # one.
-        claiming=remembering(job, transition, claim, running_answer(found), inputs),
+        claiming=remembering(job, transition, claim, running_answer(created=creates), inputs),
         claimed="before_run",
         request=request,
         started_ms=inputs.now_ms,
     )
 
 
-def running_answer(found: Literal["created", "exists"]) -> RunAnswer:
+def running_answer(*, created: bool) -> RunAnswer:
     """Return the result for a caller that does not wait for the run."""
-    return RunAnswer(found=found, status="running", outcome=OutcomeRecord(form="running"))
+    return RunAnswer(found="created" if created else "exists", status="running", outcome=OutcomeRecord(form="running"))
 
 
 def remembering(
@@ -461,7 +459,7 @@ def begin_event(
     request: Request,
     inputs: TurnInputs,
     *,
-    found: Literal["created", "exists"],
+    creates: bool,
     state: Decoded | None = None,
 ) -> Execute:
     """Begin to handle an event, on a state that is decoded already or is decoded here.
@@ -469,7 +467,7 @@ def begin_event(
     Its claim is prepared for the handler's first effect.
     """
     run_id = run_id_of(before.address, request, inputs)
-    claim = event_claim(request, owner=inputs.epoch, run_id=run_id, now_ms=inputs.now_ms, found=found)
+    claim = event_claim(request, owner=inputs.epoch, run_id=run_id, now_ms=inputs.now_ms, creates=creates)
     hook, program = job.program(before, claim, request.command)
     draft = job.draft(before, claim, inputs) if state is None else job.draft_of(state.value, before, claim, inputs)
     draft.received = request.command
@@ -495,7 +493,7 @@ def mark_first_event(fresh: Instance, request: Request, inputs: TurnInputs) -> M
         inputs: the epoch, the clock and the id of the run.
     """
     run_id = run_id_of(fresh.address, request, inputs)
-    claim = event_claim(request, owner=inputs.epoch, run_id=run_id, now_ms=inputs.now_ms, found="created")
+    claim = event_claim(request, owner=inputs.epoch, run_id=run_id, now_ms=inputs.now_ms, creates=True)
     # `initial` is code of the job: if it ends the process, the next start must find a claim that counts.
     return Mark(transition=put(fresh, inputs.now_ms, event_claim=claim), claim=claim)
 

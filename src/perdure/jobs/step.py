@@ -162,9 +162,7 @@ class NextStep:
     request: str | None = None
 
 
-def event_claim(
-    request: Request, *, owner: int, run_id: str, now_ms: int, found: Literal["created", "exists"]
-) -> Claim:
+def event_claim(request: Request, *, owner: int, run_id: str, now_ms: int, creates: bool) -> Claim:
     """Return the claim of an event.
 
     Args:
@@ -172,7 +170,7 @@ def event_claim(
         owner: the epoch of the engine.
         run_id: the id of its run.
         now_ms: the clock.
-        found: whether the event creates the instance.
+        creates: whether the event creates the instance.
     """
     inbound = request.inbound
     return Claim(
@@ -181,7 +179,7 @@ def event_claim(
         run_id=run_id,
         claimed_ms=now_ms,
         attempt=request.attempt,
-        created="here" if found == "created" else "before",
+        created="here" if creates else "before",
         action=request.action,
         payload=request.payload,
         key=request.idempotency_key,
@@ -256,9 +254,9 @@ class FastEvent(Draft):
         self._id_base = None
 
     @property
-    def found(self) -> Literal["created", "exists"]:
+    def creates(self) -> bool:
         """Whether the event creates the instance."""
-        return "exists" if self.instance.version else "created"
+        return not self.instance.version
 
     def id(self, offset: int) -> str:
         """Return an id of this decision, as `TurnInputs.id` does."""
@@ -272,7 +270,7 @@ class FastEvent(Draft):
         """The claim of the run, if it is needed."""
         if self._claim is None:
             self._claim = event_claim(
-                self.request, owner=self._epoch, run_id=self.id(0), now_ms=self.now_ms, found=self.found
+                self.request, owner=self._epoch, run_id=self.id(0), now_ms=self.now_ms, creates=self.creates
             )
         return self._claim
 

@@ -380,8 +380,7 @@ class RunExecutor:
         entry, execute = run.entry, run.execute
         if execute.claim.cause != "event":
             if entry.request.wait_for == "start" and not entry.answer.done():
-                found: Literal["created", "exists"] = "created" if execute.claim.created == "here" else "exists"
-                entry.reply_early(Success(running_answer(found)))
+                entry.reply_early(Success(running_answer(created=execute.claim.created == "here")))
             # The claim is durable: from here on the instance takes other turns beside the run.
             if run.cell.job.occupancy == "claim_only":
                 self._end(run, RunInBackground(execute))

@@ -293,8 +293,7 @@ class TurnExecutor:
         """Continue with the run of a marked turn: here, or beside the mailbox."""
         by_event = execute.claim.cause == "event"
         if entry.request.wait_for == "start" and not by_event and not entry.answer.done():
-            found: Literal["created", "exists"] = "created" if execute.claim.created == "here" else "exists"
-            entry.reply_early(Success(running_answer(found)))
+            entry.reply_early(Success(running_answer(created=execute.claim.created == "here")))
         if cell.job.occupancy == "claim_only" and not by_event:
             return RunInBackground(execute)
         return await self.runner.run_to_end(cell, execute)

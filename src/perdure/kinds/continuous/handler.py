@@ -77,7 +77,7 @@ def _start(
         data=_encode(ticks),
     )
     if what.start == "immediately":
-        return begin_run(job, fresh, request, inputs, cause="start", found="created")
+        return begin_run(job, fresh, request, inputs, cause="start", creates=True)
     started = EventRecorder(inputs, address, 0).optional(JobStarted)
     first_ms = first_tick(what.schedule, inputs.now_ms)
     transition = put(fresh, inputs.now_ms, events=started, **_armed(what, address, ticks, first_ms))

@@ -65,11 +65,11 @@ def begin(
 def _add(job: AnyDefinition, address: Address, instance: Instance | None, request: Request, inputs: TurnInputs) -> Step:
     if instance is None:
         fresh = Instance(address=address, created_ms=inputs.now_ms, updated_ms=inputs.now_ms, data=_encode(Batches()))
-        return begin_event(job, fresh, request, inputs, found="created")
+        return begin_event(job, fresh, request, inputs, creates=True)
     # Its claim is the only copy of an event that kills the process. A new event would overwrite it.
     if instance.suspension == "recovery_exhausted" and instance.event_claim is not None:
         return refuse(address, InstanceParked(str(address), instance.suspension))
-    return begin_event(job, instance, request, inputs, found="exists")
+    return begin_event(job, instance, request, inputs, creates=False)
 
 
 def _flush(

@@ -86,7 +86,7 @@ def _send(
     # Refused, so that the state remains as it was when the run failed.
     if instance.suspension is not None and instance.suspension != "paused":
         return refuse(address, InstanceParked(str(address), instance.suspension))
-    return begin_event(job, instance, request, inputs, found="exists")
+    return begin_event(job, instance, request, inputs, creates=False)
 
 
 def _create(job: AnyDefinition, first: Decoded | None, address: Address, request: Request, inputs: TurnInputs) -> Step:
@@ -96,14 +96,14 @@ def _create(job: AnyDefinition, first: Decoded | None, address: Address, request
         return mark_first_event(fresh, request, inputs)
     known = first_state(first, inputs.limits)
     if known is not None:
-        return begin_event(job, fresh.changed(state=known.text), request, inputs, found="created", state=known)
+        return begin_event(job, fresh.changed(state=known.text), request, inputs, creates=True, state=known)
     try:
         state = job.first_state(address.id, inputs.limits)
     except ENDS_PROCESS:
         raise
     except BaseException as defect:  # noqa: BLE001 - `initial` may raise any class, as each hook
         return broken_before(job, fresh, request, "initial", defect, inputs)
-    return begin_event(job, fresh.changed(state=state), request, inputs, found="created")
+    return begin_event(job, fresh.changed(state=state), request, inputs, creates=True)
 
 
 def first_state(first: Decoded | None, limits: Limits) -> Decoded | None:

@@ -114,7 +114,7 @@ def _start(
         data=written(header),
     )
     if request.inbound is None:
-        return begin_run(job, fresh, request, inputs, cause="start", found="created", run_id=header.run_id)
+        return begin_run(job, fresh, request, inputs, cause="start", creates=True, run_id=header.run_id)
     # The message is consumed when the workflow is stored, and not at the end of its first run.
     events = EventRecorder(inputs, address, 0).optional(JobStarted)
     transition = put(fresh, inputs.now_ms, events=events, alarm_ms=inputs.now_ms)
