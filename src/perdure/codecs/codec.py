@@ -87,6 +87,7 @@ def _own_fault(schema: Schema, direction: Direction, value: Any, path: str, show
     try:
         attempt()
     except Exception as error:  # noqa: BLE001  validators and constructors of the user's classes raise anything
+        # The text of an exception may contain the value: messages are logged, shown and sent.
         is_secret = shows == "no_secrets" and schema.redact is not None
         yield f"{path}: {reason_without_value(error) if is_secret else reason(error)}"
 
@@ -128,6 +129,7 @@ def fingerprint(data: bytes) -> str:
     from hashlib import blake2b  # noqa: PLC0415 - loads OpenSSL, which defining jobs does not need
 
     try:
+        # Sorted: a client in another language may write the same object with its keys in another order.
         canonical = orjson.dumps(orjson.loads(data), option=orjson.OPT_SORT_KEYS)
     except (orjson.JSONDecodeError, TypeError) as error:
         raise InvalidInput("payload to fingerprint", (f"$: not JSON: {error}",)) from error
@@ -263,9 +265,12 @@ class Codec(Generic[T]):
         """
         try:
             data = orjson.dumps(self._schema.write(value))
+            # Proved only for classes with code of their own: a value that changes when it is read would differ after
+            # each restart.
             if self._doubtful or self._unbounded:
                 self._prove(data)
         except Exception as error:  # noqa: BLE001 - it may contain a secret, and is then not chained
+            # Not chained: a traceback prints its causes, and with them the secret.
             raise self._invalid(Direction.WRITE, value, error) from (None if self.secret else error)
         return data
 
@@ -297,6 +302,7 @@ class Codec(Generic[T]):
             InvalidInput: it does not have the type.
         """
         try:
+            # The strict reader first: nearly every value is of this version, and must cost no more than `decode`.
             return Opened(self._schema.read(orjson.loads(data), None), None)
         except Exception:  # noqa: BLE001, S110 - a refused value is read again below, and its problems are found
             pass
@@ -310,6 +316,7 @@ class Codec(Generic[T]):
             InvalidInput: it does not have the type.
         """
         opened = self.open(data)
+        # An input has no row that could keep the rest: dropped, a part of the request would silently not happen.
         if opened.rest is not None:
             raise NewerOnly(self.what, self._unknown(orjson.loads(data)))
         return opened.value
@@ -330,6 +337,7 @@ class Codec(Generic[T]):
             InvalidInput: the value does not have the type.
         """
         data = self.encode(value)
+        # The common case costs one test.
         if opened.rest is None:
             return data, Opened(value, None)
         try:
@@ -349,6 +357,7 @@ class Codec(Generic[T]):
             data: an encoded value.
         """
         plain = orjson.loads(data)
+        # Deeper JSON is no value of any type, and would exceed the stack here.
         return orjson.dumps(plain if _is_deep(plain) else self._shape().bare(plain), option=orjson.OPT_SORT_KEYS)
 
     def check_json(self, data: bytes) -> None:
@@ -396,6 +405,7 @@ class Codec(Generic[T]):
         try:
             plain = orjson.loads(data)
         except orjson.JSONDecodeError:
+            # Text that is not JSON may contain the secret anywhere.
             return orjson.dumps(HIDDEN) if self.secret else data
         shown = self._without_unknown(plain)
         redact = self._schema.redact
@@ -411,6 +421,7 @@ class Codec(Generic[T]):
             if _is_deep(plain):
                 return plain
             known, rest = self._shape().split(plain)
+            # A class that only newer code knows may be marked there, with all of its members.
             if self._unknown(plain, is_read=True):
                 return HIDDEN
             return plain if rest is None else unknown_members.with_unknown(known, rest, HIDDEN)
@@ -432,6 +443,7 @@ class Codec(Generic[T]):
         return InvalidInput(self.what, (f"$: {problem}",))
 
     def _shape(self) -> Shape:
+        # Made when newer data is first met: most processes never need it.
         if not self._kept_shape:
             self._kept_shape.append(self._schema.shape())
         return self._kept_shape[0]
@@ -457,6 +469,7 @@ class Codec(Generic[T]):
             raise refused from (None if self.secret else error)
         if rest is None:
             return Opened(value, None)
+        # A converter that changes the known part makes the places of the unknown parts uncertain.
         if self._doubtful and self._schema.write(value) != known:
             raise NewerOnly(self.what, ("$: a class of this code changes what newer code wrote when it reads it",))
         return Opened(value, shape.hold(rest, value))
@@ -476,6 +489,7 @@ class Codec(Generic[T]):
             raise _NotKept(f"nested more than {MAX_NESTING} deep")
         if self._doubtful:
             again = orjson.dumps(self._schema.write(self._schema.read(plain, None)))
+            # Compared as JSON: a class's own `==` may hold for values that are stored differently.
             if again != data:
                 shown = "" if self.secret else f", from {excerpt(data, LONGEST)} to {excerpt(again, LONGEST)}"
                 raise _NotKept(

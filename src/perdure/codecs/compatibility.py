@@ -112,6 +112,7 @@ class _Comparison:
             return
         pair = written["$ref"], read["$ref"]
         if pair not in self._found:
+            # Set before the comparison: a class that contains itself would recurse without end.
             self._found[pair] = ()  # of a class inside itself, which is compared already
             self._found[pair] = tuple(self._alternatives(written, read, ""))
         for each in self._found[pair]:
@@ -122,6 +123,7 @@ class _Comparison:
         if any(map(_is_any, reads)):
             return
         first, other = _first(writes), _first(reads)
+        # Objects without a tag would be read as another class, without any error.
         if None not in (first, other) and first != other:
             yield Difference(path, "other first class", str(first))
         for each in writes:
@@ -152,6 +154,7 @@ class _Comparison:
             else:
                 yield Difference(f"{path}.{name}", "unknown member")
         for name in read.get("required", ()):
+            # The writer may leave it out, and the strict reader would refuse the value: not additive.
             if name in known and name not in written.get("required", ()):
                 yield Difference(f"{path}.{name}", "missing member")
 
@@ -212,6 +215,7 @@ _JSON_TYPES: Final[Mapping[type, str]] = {str: "string", int: "integer", bool: "
 
 
 def _choices(written: _Schema, reads: Sequence[_Schema], path: str) -> Iterator[Difference]:
+    # With the type: 1, True and 1.0 are equal in Python, and different in JSON.
     known: set[tuple[type, object]] = {(type(value), value) for read in reads for value in read.get("enum", ())}
     kinds = {str(read.get("type")) for read in reads if "enum" not in read and not _is_narrow(read)}
     if "number" in kinds:
@@ -252,6 +256,7 @@ def _fits_object(written: _Schema, read: _Schema) -> bool:
     match _tag(written), _tag(read):
         case None, None:
             return True
+        # A class that became a union is the usual evolution, and is compatible only if it stays the first one.
         case None, tag:  # the first class of a union reads an object without a tag
             return read[UNTAGGED] == tag and (tag == _own_tag(written) or read.get("title") == written.get("title"))
         case tag, None:

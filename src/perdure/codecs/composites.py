@@ -146,6 +146,7 @@ def dict_schema(name: str, key: Schema, value: Schema) -> Schema:
         if type(data) is not dict:
             raise Fault(name, data)
         found = {key.read(k, None): value.read(v, None) for k, v in data.items()}
+        # Two texts of one key, such as two spellings of an instant: one of the entries would be lost.
         if len(found) != len(data):
             raise Fault(f"{name} without two texts for one key", data)
         return found
@@ -192,6 +193,7 @@ def keeps_parts(parts: Sequence[tuple[Any, Keeps | None]], get: Callable[[Any, A
         get: returns the part of a value at a place.
     """
     asked = tuple((at, keeps) for at, keeps in parts if keeps is not None)
+    # Decided once for the type: the test for each value is on each turn.
     if any(keeps is never for _, keeps in asked):
         return never
     if not asked:
@@ -277,6 +279,7 @@ def tagged_schema(name: str, members: Sequence[Member]) -> Schema:
     def read(data: Any, _: Any = None) -> Any:
         if type(data) is not dict:
             raise Fault(name, data)
+        # The caller still needs the tag, for the message about a fault.
         rest = data.copy()
         return reads[rest.pop(TAG)](rest, None)
 
@@ -314,6 +317,7 @@ def union_schema(name: str, members: Sequence[Schema], path: str) -> Schema:
     """
     reading = _by_class(((kind, member) for member in members for kind in member.kinds), name, path)
     writing = _by_class(((cls, member) for member in members for cls in _own_classes(member, members)), name, path)
+    # JSON writers of other languages write 1.0 as 1.
     if float in reading:
         reading.setdefault(int, reading[float])
     reads = {kind: member.read for kind, member in reading.items()}
@@ -371,6 +375,7 @@ def _own_classes(member: Schema, members: Sequence[Schema]) -> frozenset[type]:
 def _by_class(pairs: Iterable[tuple[type, Schema]], name: str, path: str) -> dict[type, Schema]:
     found: dict[type, Schema] = {}
     for cls, member in pairs:
+        # Refused when the type is defined: a value would be read as the first member that has its form.
         if cls in found:
             raise Unsupported(
                 path,

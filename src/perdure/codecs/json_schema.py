@@ -67,6 +67,7 @@ class Definitions:
         """
         if key not in self._names:
             self._names[key] = found = self._free(_NOT_A_NAME.sub("_", name).strip("_") or "type")
+            # Before its description: a class that contains itself refers to this name.
             self.schemas[found] = {}  # takes the name while the schema is described
             self.schemas[found] = describe()
         return {"$ref": REFERENCE + self._names[key]}
@@ -115,6 +116,7 @@ class _Canonical:
         if "$ref" not in schema:
             return {word: self._value(word, schema[word]) for word in sorted(schema) if word not in _SILENT}
         name = str(schema["$ref"]).removeprefix(REFERENCE)
+        # An enum may become a `Literal` of the same values: both write the same JSON, and have the same fingerprint.
         if "enum" in self.definitions[name]:  # has no name as a `Literal`
             return self.schema(self.definitions[name])
         if name not in self.referred:
@@ -131,6 +133,7 @@ class _Canonical:
                 return value and self.schema(value)
             case "prefixItems" | "anyOf" | "oneOf":
                 return [self.schema(member) for member in value]
+            # The order of fields and choices is no part of the meaning: reordered code must have the same fingerprint.
             case "required" | "enum":
                 return sorted(value, key=repr)
             case _:

@@ -178,13 +178,16 @@ class UpgradeStep:
             InvalidInput: it is not of this version.
             UpcastFailed: the upcaster raised.
         """
+        # `decode`, not `open`: an upcaster must see all of the value, or the unknown part would be lost here.
         value = self.codec.decode(encoded)
         try:
             return self.upcast.function(value)
+        # The operator's wish to stop is no problem of the state.
         except KeyboardInterrupt:
             raise
         except BaseException as defect:  # noqa: BLE001 - chained, unless it may contain a secret
             step = f"{self.upcast.name} (version {self.version} to {self.version + 1})"
+            # The upcaster had the secrets, and may have printed them.
             text = scrubbed(f"{defect}", self.codec.secrets(encoded))
             problem = f"$: the upcaster {step} raised {type(defect).__name__}: {text}"
             raise UpcastFailed(self.codec.what, (problem,), step, defect) from (None if self.codec.secret else defect)
@@ -271,7 +274,9 @@ class Upgrades:
         self.check(version)
         if not encoded or version == self.version:
             return encoded
+        # Every step from that version on: upcasters are written for the version right before theirs.
         steps = self.steps[version - self.oldest :]
+        # Encoded after each step, so that the message names the upcaster that returned a wrong value.
         for step, codec in zip(steps, (*(step.codec for step in steps[1:]), self.present), strict=True):
             encoded = _encoded(codec, step.apply(encoded.encode()), step)
         return encoded

@@ -116,6 +116,7 @@ def declaration_of(form: Any, path: str) -> Declaration | None:
 def _of_attrs(form: Any, cls: Any, path: str) -> Declaration:
     given = attrs.fields(cls)
     for each in given:
+        # Not stored, it would have its default after each load.
         if not each.init:
             raise _not_stored(path, each.name, cls)
     types = {each.name: each.type for each in given}
@@ -136,6 +137,7 @@ def _attrs_default(field: Any) -> Callable[[], Any] | None:
 
 
 def _attrs_is_proven(cls: Any, given: tuple[Any, ...]) -> bool:
+    # Code of the class may change values: only without any is the round trip certain, and not checked at each write.
     touched = any(each.converter is not None or each.validator is not None for each in given)
     hooks = ("__attrs_init__", "__attrs_pre_init__", "__attrs_post_init__")  # the first: a hand-written __init__ exists
     return "__attrs_attrs__" in vars(cls) and not touched and not any(hasattr(cls, hook) for hook in hooks)
@@ -219,6 +221,7 @@ def _not_stored(path: str, name: str, cls: Any) -> Unsupported:
 def _bound(fields: tuple[Field, ...], form: Any, path: str) -> tuple[Field, ...]:
     bindings: dict[Any, Any] = {}
     for parameter, argument in _bindings(form):
+        # Two meanings of one TypeVar would give one of the fields the wrong codec.
         if bindings.setdefault(parameter, argument) != argument:
             raise Unsupported(
                 path, form, f"another TypeVar than {parameter} in one of its bases: it stands for two types"
@@ -268,6 +271,7 @@ def record_writer(cls: type, name: str, schemas: Mapping[str, Schema]) -> Write:
     """
     known: dict[str, Any] = {"cls": cls, "name": name, "Fault": Fault}
     known |= {f"write_{at}": schema.write for at, schema in enumerate(schemas.values())}
+    # Generated: a loop over the fields takes longer, and states are written on each turn.
     exec("\n".join(_lines(schemas)), known)  # noqa: S102 - the names of fields are identifiers
     return cast("Write", known["write"])
 
@@ -320,6 +324,7 @@ def record_schema(
     read, write = _namedtuple(name, cls, schemas) if is_namedtuple(cls) else _generated(form, name, cls, schemas)
 
     def write_parts(value: Any) -> Iterator[Part | Problem]:
+        # A subclass has fields that would not be stored.
         if type(value) is cls:
             for field in declared.fields:
                 if hasattr(value, field.name):
@@ -347,6 +352,7 @@ def _defaults(declared: Declaration, schemas: Mapping[str, Schema]) -> dict[str,
     found = dict[str, Any]()
     for field in declared.fields:
         if field.default is not None:
+            # A default that is not valid is never equal to a stored value, so leaving it out is right.
             with suppress(Exception):  # of a factory, or of a default that only a converter makes valid
                 found[field.name] = schemas[field.name].write(field.default())
     return found

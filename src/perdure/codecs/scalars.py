@@ -286,6 +286,7 @@ def enum_schema(cls: type[Enum], path: str) -> Schema:
 def _choice(name: str, members: tuple[Any, ...], path: str, describe: Describe) -> Schema:
     texts = {_key(member): _wire(member, path) for member in members}
     values = {_key(_wire(member, path)): member for member in members}
+    # Two members with one JSON value could not be told apart after a restart.
     if len(values) != len(texts) or not values:
         raise Unsupported(path, name, "choices whose JSON values differ, at least one of them")
 

@@ -134,10 +134,13 @@ class ScalarShape:
         return data, None
 
     def unknown(self, data: Any, path: str) -> Iterator[Unknown]:
+        # 1 is a valid float in JSON, and no unknown form.
         if type(data) not in self.kinds and not (type(data) is int and float in self.kinds):
             yield _other_form(data, path)
 
     def bare(self, data: Any) -> Any:
+        # 1.0 and 1 are one number: older code with an int must compute the same fingerprint. Not -0.0, which has no
+        # integer.
         is_whole = type(data) is float and self.kinds == _FLOAT and data.is_integer() and abs(data) < _WHOLE
         return int(data) if is_whole and orjson.dumps(data) != b"-0.0" else data  # older code may have had an int
 
@@ -173,6 +176,8 @@ class ObjectShape:
     defaults: Callable[[], Mapping[str, Any]]
 
     def split(self, data: Any) -> tuple[Any, ValueRest | None]:
+        # An object with another tag is of another class: read as this one, its fields would be taken for those of this
+        # class.
         if type(data) is not dict or self._other_class(data):
             return data, None
         return self.split_members(data if not self._is_tagged(data) else _without_tag(data), None)
@@ -189,6 +194,7 @@ class ObjectShape:
         )
 
     def join(self, data: Any, value: Any, rest: ValueRest, joining: Joining) -> tuple[Any, ValueRest | None]:
+        # A new object replaces the old one, and so has none of its unknown members.
         if joining.is_new(value):
             return data, None
         joined, parts = dict(data), dict[Place, ValueRest]()
@@ -248,6 +254,7 @@ class TaggedShape:
     @property
     def first(self) -> str:
         """The tag of the class that was alone."""
+        # In the order of the declaration: older code declared that class alone, and wrote no tag.
         return next(iter(self.members))
 
     def split(self, data: Any) -> tuple[Any, ValueRest | None]:
@@ -262,6 +269,7 @@ class TaggedShape:
         return self._member(rest).hold(rest, value)
 
     def join(self, data: Any, value: Any, rest: ValueRest, joining: Joining) -> tuple[Any, ValueRest | None]:
+        # Unknown members belong to a class, also if its fields have the same names.
         if data.get(TAG) != rest.tag:
             return data, None  # this code replaced the object by one of another class
         return self._member(rest).join(data, value, rest, joining)
@@ -315,6 +323,7 @@ class UnionShape:
 
     def bare(self, data: Any) -> Any:
         member = self.members.get(type(data))
+        # Where the union has both, 1.0 and 1 are different values.
         is_apart = type(data) is float and self.members.get(int, member) != member  # an int would be another value
         return data if member is None or is_apart else member.bare(data)
 
@@ -362,6 +371,7 @@ class ListShape:
     def split(self, data: Any) -> tuple[Any, ValueRest | None]:
         if type(data) is not list:
             return data, None
+        # Each element with its rest: a list is the most usual place for members that newer code adds.
         pairs = [self.item.split(each) for each in data]
         return _split([each for each, _ in pairs], enumerate(pairs))
 
@@ -404,12 +414,14 @@ class SetShape(ListShape):
     read: Callable[[Any, Any], Any]
 
     def hold(self, rest: ValueRest, value: Any) -> ValueRest:
+        # Read again, because a set has no order to find the elements by.
         held = [self.read(each, None) for each in rest.known]  # in the order of the JSON
         return super().hold(rest, held)
 
     def join(self, data: Any, value: Any, rest: ValueRest, joining: Joining) -> tuple[Any, ValueRest | None]:
         news = [Element(at, each, self.read(each, None)) for at, each in enumerate(data)]
         joined, parts = self.join_found(news, rest, places_in_set(rest, news, joining.path), joining)
+        # Sorted with the unknown members, as newer code sorts it: the text of one value must be the same.
         order = sorted(range(len(joined)), key=lambda at: orjson.dumps(joined[at]))
         moved: dict[Place, ValueRest] = {to: parts[at] for to, at in enumerate(order) if at in parts}
         held: dict[Place, Any] = {to: news[at].held for to, at in enumerate(order)}
@@ -418,6 +430,7 @@ class SetShape(ListShape):
     def unknown(self, data: Any, path: str) -> Iterator[Unknown]:
         yield from super().unknown(data, path)
         known, rest = self.split(data)
+        # Read as a set, they would become one element, and the members of the others would be lost.
         if rest is not None and len({orjson.dumps(each) for each in known}) < len(known):
             yield Unknown(path, "members of a set that are equal to this code, and different to newer code")
 
@@ -471,6 +484,7 @@ class DictShape:
         return {self.write_key(key): each for key, each in value.items()}
 
     def _path(self, path: str, key: str) -> str:
+        # A key may be the secret, such as a token.
         return f"{path}[{HIDDEN if self.is_secret else excerpt(key, _LONGEST)}]"
 
 
@@ -512,11 +526,13 @@ class SecretShape:
         try:
             return self.shape.join(data, value, rest, joining)
         except NotKept:
+            # Without the inner path and its cause: both may print a part of the secret.
             raise NotKept(joining.path, "newer code wrote into it, and a part was changed or replaced") from None
 
     def unknown(self, data: Any, path: str) -> Iterator[Unknown]:
         found = list(self.shape.unknown(data, path))
         if found:
+            # One line for all: names of keys and choices in a secret are secret as well.
             yield Unknown(path, "a part that is unknown to this code", is_member=all(each.is_member for each in found))
 
     def bare(self, data: Any) -> Any:

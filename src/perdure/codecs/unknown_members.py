@@ -59,6 +59,7 @@ def objects_in(value: object) -> frozenset[int]:
     while waiting:
         each = waiting.pop()
         parts = _parts(each)
+        # Only containers: small integers and texts are shared, and would make old elements count as new.
         if parts and id(each) not in found:
             found.add(id(each))
             waiting += parts
@@ -84,6 +85,7 @@ def with_unknown(known: Any, rest: ValueRest, hidden: object) -> Any:
             key: with_unknown(each, rest.parts[key], hidden) if key in rest.parts else each
             for key, each in known.items()
         }
+        # All of them: this code cannot know which ones newer code has marked.
         return {**shown, **dict.fromkeys(rest.unknown, hidden)}
     return [with_unknown(each, rest.parts[at], hidden) if at in rest.parts else each for at, each in enumerate(known)]
 
@@ -115,10 +117,13 @@ def places_in_list(rest: ValueRest, news: Sequence[Element], path: str) -> Itera
         NotKept: elements are gone, others came, and one of these may be one of those.
     """
     search = _Search(rest, [Element(at, each, rest.held[at]) for at, each in enumerate(rest.known)], news, path)
+    # The steps are ordered by certainty. A step that guesses earlier would attach members to the wrong element, which
+    # nothing detects.
     search.by_identity()
     if not search.is_done:
         search.by_place()
         search.by_text()
+        # When in doubt, the run is left to newer code: a wrong guess would lose or move data silently.
         search.refuse_changed(is_ordered=True)
     return search.found()
 
@@ -142,6 +147,7 @@ def places_in_dict(rest: ValueRest, news: Sequence[Element], path: str) -> Itera
         NotKept: as above.
     """
     search = _Search(rest, [Element(key, each, rest.held[key]) for key, each in rest.known.items()], news, path)
+    # Before keys: an object that moved to another key keeps its members.
     search.by_identity()
     if not search.is_done:
         search.by_key()
@@ -168,6 +174,7 @@ class _Search:
     @property
     def is_done(self) -> bool:
         """Whether no element with a rest is lost, or none came that could be it."""
+        # The common case, in which nothing moved, ends after the first step.
         return all(old in self._new_of for old in self.rest.parts) or len(self._taken) == len(self.news)
 
     def by_identity(self) -> None:
@@ -180,6 +187,7 @@ class _Search:
     def by_key(self) -> None:
         """Find the elements whose keys are still there."""
         free = {new.place: new for new in self._free()}
+        # All pairs are checked before any is taken: two entries may have been exchanged.
         pairs = [(old, free[old.place]) for old in self._lost() if old.place in free]
         self._refuse_moved(pairs)
         for old, new in pairs:
@@ -189,6 +197,7 @@ class _Search:
         """Find elements between others that stayed, if there are as many as before."""
         for olds, news in self._gaps():
             pairs = list(zip(olds, news, strict=False))
+            # With another number, each place could be that of a neighbour.
             if len(olds) != len(news):
                 continue
             self._refuse_moved(pairs)
@@ -206,6 +215,7 @@ class _Search:
                 continue
             do_differ = any(self._part(each) != self._part(old[0]) for each in old)
             is_one_changed = len(old) > len(new) and (do_differ or not came.keys() <= lost.keys())
+            # Equal to this code, different to newer code: it cannot know which of them is gone.
             if len(old) < len(new) or is_one_changed:
                 raise NotKept(self.path, "elements that are equal to this code became more or fewer")
             for one, other in zip(old, new, strict=False):
@@ -214,6 +224,7 @@ class _Search:
     def refuse_changed(self, *, is_ordered: bool) -> None:
         """Refuse that elements are gone if others came that may be the same ones, changed."""
         gone = [old for old in self._lost() if old.place in self.rest.parts]
+        # A member in common is a sign that the new element is the old one, changed.
         came = {member for new in self._free() for member in _members(new)}
         replaced = {old.place for olds, news in self._gaps() if news for old in olds} if is_ordered else set[Place]()
         for old in gone:
@@ -225,6 +236,7 @@ class _Search:
         olds = {old.text: old for old, _ in pairs}
         for old, new in pairs:
             other = olds.get(new.text, old)
+            # Equal rests may be exchanged without harm.
             if old.text != new.text and self._part(other) != self._part(old):
                 raise NotKept(self._at(new), "it was changed, or took the place of another one")
 
@@ -235,6 +247,7 @@ class _Search:
         """Whether only one of the old elements has a member: one that all have does not tell them apart."""
         if not self._holders:
             self._holders.update(each for old in self.olds for each in _members(old))
+        # A member that several had, such as a currency, is no sign of identity.
         return self._holders[member] == 1
 
     def _gaps(self) -> list[tuple[list[Element], list[Element]]]:
@@ -242,6 +255,7 @@ class _Search:
         index = {new.place: at for at, new in enumerate(self.news)}
         kept = [(at, index[self._new_of[old.place]]) for at, old in enumerate(self.olds) if old.place in self._new_of]
         anchors = [(-1, -1), *kept, (len(self.olds), len(self.news))]
+        # Reordered: places between the elements mean nothing then.
         if any(one[1] >= other[1] for one, other in pairwise(anchors)):
             return [(list(self._lost()), list(self._free()))]
         return [
@@ -253,6 +267,7 @@ class _Search:
         ]
 
     def _at(self, element: Element) -> str:
+        # Messages are logged: a key may be secret, an index is not.
         return f"{self.path}[{element.place}]" if type(element.place) is int else self.path  # a key may be secret
 
     def _part(self, old: Element) -> ValueRest | None:
@@ -276,6 +291,7 @@ def _members(element: Element) -> set[_Member]:
 
 
 def _once(elements: Sequence[Element]) -> dict[int, Element]:
+    # An object that is in a list twice has no one place.
     counts = Counter(id(each.held) for each in elements)
     return {id(each.held): each for each in elements if counts[id(each.held)] == 1}
 

@@ -89,6 +89,7 @@ async def _gather(plan: Gather, begin: Begin, runtime: Runtime) -> AnyExit:
             task = await branches.next_ended()
             exit_ = task.result()
             if not isinstance(exit_, Success):
+                # Leaving the block cancels the others and waits for them: no branch outlives its program.
                 return exit_
             values[places.pop(task)] = exit_.unwrap()
             for place, program in islice(waiting, 1):
@@ -108,6 +109,7 @@ async def _with_deadline(plan: Deadline, begin: Begin, runtime: Runtime) -> AnyE
         program: SpawnedTask[AnyExit] = branches.start(begin(plan.program), name="timeout")
         branches.start(_expire(plan.after_ms, runtime), name=TIMER)
         in_time = await branches.next_ended() is program
+    # A program that ends in spite of the cancellation has an outcome, which counts: its effects have happened.
     if program.cancelled() and not in_time:
         return Failure(EffectTimeout(timedelta(milliseconds=plan.after_ms)))
     return program.result()
@@ -127,6 +129,7 @@ async def _supervised(plan: Supervision, begin: Begin, runtime: Runtime) -> AnyE
             for key, program in orders.start:
                 task = branches.start(begin(program), name=f"supervised[{key}]")
                 keys[task], tasks[key] = key, task
+            # Checked after the orders, because they may have started something.
             if not keys:
                 return Success(None)
             task = await branches.next_ended()
@@ -145,6 +148,7 @@ def _report(runtime: Runtime, loser: SpawnedTask[AnyExit]) -> None:
         return
     exit_ = loser.result()
     match exit_:
+        # Its outcome has no reader. Without this line, the defect of a finalizer would be lost.
         case Raised(cause):
             runtime.log(LogRecord("error", "finalizer of a cancelled branch raised", {"cause": cause}))
         case Success() | Failure() | Halted():
@@ -248,6 +252,7 @@ def run_sync(
                 elif kind not in _SETTLED:
                     answer = _without_waiting(settle_answer(answer, scope), instruction)
             except BaseException as exception:  # noqa: BLE001 - the program decides what it means
+                # Thrown below, outside of this handler: otherwise it would be the context of each later exception.
                 failure = exception
             else:
                 instruction, scope = loop.send(answer)
@@ -255,6 +260,7 @@ def run_sync(
             instruction, scope = loop.throw(failure)
     except StopIteration as stop:
         return _finished(stop.value)
+    # The loop continues where it is: begun again, the program would repeat the effects so far.
     return _go_on_in_simulation(loop, (instruction, scope), handler)
 
 
@@ -281,6 +287,7 @@ class Suspended(Generic[A, E]):
     def drop(self) -> None:
         """End the program here. Its `finally` blocks cannot perform instructions."""
         self.loop.close()
+        # A coroutine that is dropped without this warns that it was never awaited, and keeps its resources.
         close_unawaited(self.awaited)
 
 
@@ -307,6 +314,7 @@ def run_while_answered(suspended: Suspended[A, E], handler: Handler, waits: Wait
                 failure = exception
             else:
                 if answer.__class__ not in _SETTLED:
+                    # With the answer: without it, the service would be called a second time when the run resumes.
                     return Suspended(loop, (instruction, scope), answer)
                 instruction, scope = loop.send(answer)
                 continue
@@ -366,6 +374,7 @@ async def _drive_to_exit(
                     if awaited is UNASKED:
                         answer = handler(instruction, scope)
                     else:
+                        # The answer belongs to the first instruction alone.
                         answer, awaited = awaited, UNASKED
                     kind = answer.__class__
                     if kind is FutureResult:
@@ -427,6 +436,7 @@ def _without_waiting(coroutine: Coroutine[Any, Any, A], instruction: object) -> 
     awaited: object = None
     try:
         awaited = coroutine.send(None)
+        # A service may catch the refusal and wait again: without a limit, this call would never return.
         for _ in range(_MAX_REFUSALS):
             if awaited is None:  # a bare yield: no other task runs
                 awaited = coroutine.send(None)
@@ -454,6 +464,7 @@ def _asyncio_runtime() -> Runtime:
 
 
 def _finished(exit_: Exit[A, E]) -> Exit[A, E]:
+    # As a value, a cancellation would look like an outcome, and the task would not be cancelled.
     if type(exit_) is Raised and not isinstance(exit_.cause, Exception):
         raise exit_.cause
     return exit_

@@ -72,6 +72,7 @@ class Undeclared:
 def declared_by(function: Callable[..., object]) -> Declared | Undeclared:
     """Return the result types that the function of an effect declares."""
     try:
+        # With the extras: a mark such as `Secret` on the result must reach the codec that stores it.
         answer = typing.get_type_hints(function, include_extras=True).get("return")
     except (NameError, TypeError, AttributeError) as error:
         return Undeclared(f"its annotations cannot be read ({error})")
@@ -114,6 +115,7 @@ def call_service(call: ServiceCall, services: Any) -> object:  # the user's own 
         NothingReturned: it returned None, and its annotation does not allow that.
     """
     answer = call.fn(services, *call.args, **call.kwargs)
+    # A service without `return` is the usual mistake, and its None would be stored as a success.
     if answer is None:
         _allow_none(call)
     elif answer.__class__ is CoroutineType:
@@ -151,6 +153,7 @@ def _may_return_none(function: Callable[..., object]) -> bool:
     """Return whether the annotation of a function allows None. It is read only after None was returned."""
     try:
         hints = typing.get_type_hints(function)
+    # Hints that only a type checker resolves: the text of the annotation decides.
     except (NameError, TypeError, AttributeError):
         return "None" in str(getattr(function, "__annotations__", {}).get("return", ""))
     return "return" in hints and _allows_none(hints["return"])

@@ -61,6 +61,7 @@ def is_closing(raised: BaseException) -> bool:
     Args:
         raised: the exception, in the frame that caught it.
     """
+    # By the depth of the traceback: a job may raise `GeneratorExit` itself, which is an ordinary defect.
     return isinstance(raised, GeneratorExit) and (raised.__traceback__ is None or raised.__traceback__.tb_next is None)
 
 

@@ -39,6 +39,7 @@ def run_inline(program: Program[A, E, R], services: R, interceptor: Interceptor)
     tag, first, second = rest._inner_value  # noqa: SLF001 - as the interpreter does
     block: Any = None  # a generator, once it is made
     answer: Any = None
+    # Only blocks: each other node would be a second implementation of the interpreter.
     while tag == DO and program.__class__ is Program:
         try:
             if block is None:
@@ -48,12 +49,16 @@ def run_inline(program: Program[A, E, R], services: R, interceptor: Interceptor)
             exit_: Exit[Any, Any] = NOTHING if stop.value is None else Success(stop.value)
             return exit_
         except BaseException as raised:  # noqa: BLE001 - the interpreter decides
+            # Raised again by the interpreter, so that one place decides what a defect, a cancellation and an end of the
+            # process mean.
             rest, block = _raising(raised), None
             break
         rest = current
         if current.__class__ is not Program:
             break
         instruction_tag, instruction, _ = current._inner_value  # noqa: SLF001 - as above
+        # A program that a block only returns, or composes, is not an instruction: performed here, its frames would be
+        # skipped.
         if instruction_tag != PERFORM:
             break
         try:
@@ -63,6 +68,7 @@ def run_inline(program: Program[A, E, R], services: R, interceptor: Interceptor)
             break
         if answer is PASS:
             break
+    # With the block as it is now: begun again, it would perform its first instructions twice.
     return _interpreted(rest, services, interceptor, block)
 
 

@@ -121,6 +121,7 @@ def interpret(  # noqa: C901, PLR0912, PLR0915 - one loop, see the comment insid
     while True:
         try:
             if outcome == _RUNNING:
+                # `__class__` and not `isinstance`: this line runs for each step of each program.
                 if current.__class__ is not Program:
                     if current.__class__ is not Watched:
                         raise _not_a_program(current, payload)  # noqa: TRY301 - the handler below is the way to unwind
@@ -132,6 +133,7 @@ def interpret(  # noqa: C901, PLR0912, PLR0915 - one loop, see the comment insid
                     continue
                 if tag == PERFORM:
                     answer: Any = PASS
+                    # Nearly all programs have exactly one, the draft: this saves a call for each instruction.
                     if len(interceptors) == 1:
                         answer = interceptors[0].answer(first)
                     elif interceptors:
@@ -145,6 +147,8 @@ def interpret(  # noqa: C901, PLR0912, PLR0915 - one loop, see the comment insid
                 elif tag == PURE:
                     outcome, value = _SUCCEEDED, first
                 elif tag == DO:
+                    # `payload` names the block in the error for a block that yields no program, also if its first value
+                    # is wrong.
                     payload = first(*second)
                     try:
                         current = payload.send(None)
@@ -172,6 +176,7 @@ def interpret(  # noqa: C901, PLR0912, PLR0915 - one loop, see the comment insid
                     current = first
                     continue
                 elif tag == PARALLEL:
+                    # A sandbox around the fork catches the defects of its branches as well.
                     outside = None if raised is None or _is_sandboxed(frames) else raised
                     answer = yield Fork(first, partial(_begin_branch, scope, interceptors, outside)), scope
                     outcome, value = _read(answer)
@@ -182,6 +187,7 @@ def interpret(  # noqa: C901, PLR0912, PLR0915 - one loop, see the comment insid
             if not frames:
                 break
             tag, payload = frames[-1]
+            # The frame stays on the stack: each value would otherwise cost a pop and a push.
             if tag == DO and outcome == _SUCCEEDED:
                 try:
                     current = payload.send(value)
@@ -205,6 +211,8 @@ def interpret(  # noqa: C901, PLR0912, PLR0915 - one loop, see the comment insid
                     value = payload(value)
             elif tag == DO:
                 if outcome == _DIED:
+                    # Raised inside, so that `except` in the block may catch it. A failure is no exception, and must not
+                    # be caught.
                     current, outcome, value = _raise_inside(frames, payload, value)
                 else:
                     current, outcome, value = _leave(frames, payload, (outcome, value), outcome, value)
@@ -227,6 +235,7 @@ def interpret(  # noqa: C901, PLR0912, PLR0915 - one loop, see the comment insid
                 payload = generator
                 current, outcome, value = _leave(frames, generator, pending, outcome, value)
             elif tag == ENSURE:
+                # The outcome waits below the finalizer. A finalizer that fails replaces it, as in Python.
                 push((_FINALIZED, (outcome, value)))
                 current, outcome = payload, _RUNNING
             elif tag == _FINALIZED:
@@ -239,11 +248,13 @@ def interpret(  # noqa: C901, PLR0912, PLR0915 - one loop, see the comment insid
             elif tag != _BROKEN:
                 raise AssertionError(f"no such frame: {tag}")  # noqa: TRY301 - as above
         except BaseException as exception:
+            # No finalizer may perform an instruction now: the driver is gone, and would never answer.
             if is_closing(exception):
                 _close(frames)
                 raise
             # A defect, or a cancellation.
             outcome, value = _DIED, exception if exception.__class__ is not TypeError else _explained(exception)
+            # Before any finalizer runs: a workflow must stop here with all effects in place.
             if raised is not None and isinstance(exception, Exception) and not _is_sandboxed(frames):
                 halted = _notify(raised, exception, frames)
                 if halted is not None:
@@ -316,6 +327,7 @@ def _leave(
     except BaseException:
         frames.append((_BROKEN, None))  # so that the exception is known as that of a finalizer
         raise
+    # The pending outcome stays with the frame: a `finally` block may perform any number of programs before it ends.
     frames.append((_LEAVING, (generator, pending)))
     return current, _RUNNING, None
 
@@ -328,11 +340,13 @@ def stack_of(loop: Loop[Any, Any]) -> list[tuple[int, Any]]:
 
 def is_finalizing(loop: Loop[Any, Any]) -> bool:
     """Return whether a program waits in a finalizer: a `finally` block that it leaves, or that of ``ensure``."""
+    # Workflows ask this before they halt a branch: a compensation must not be given up half-way.
     return any(tag in _FINALIZING for tag, _ in stack_of(loop))
 
 
 def _close(frames: list[tuple[int, Any]]) -> None:
     """Close the do-blocks, innermost first, when the run is dropped: their `finally` blocks cannot wait."""
+    # Innermost first, as Python leaves nested blocks.
     for tag, payload in reversed(frames):
         if tag in {DO, _LEAVING}:
             generator = payload if tag == DO else payload[0]
@@ -372,6 +386,7 @@ def _not_a_program(got: object, giver: Any) -> NotAProgram:
 
 def _explained(error: BaseException) -> BaseException:
     """Explain Python's own error about a ``yield from`` whose operand is neither a program nor an iterable."""
+    # Only if the error is of the `yield from` itself: a TypeError of the user's own code keeps its text.
     last = error.__traceback__
     while last is not None and last.tb_next is not None:
         last = last.tb_next
@@ -396,6 +411,7 @@ def watched(loop: Loop[A, E], watch: Watch) -> Loop[A, E]:
     raised: BaseException | None = None
     while True:
         try:
+            # Only around the step: the watch of a waiting run would see the programs of all other runs.
             with seen_by(watch):
                 instruction, services = loop.send(answer) if raised is None else loop.throw(raised)
         except StopIteration as stop:

@@ -66,6 +66,8 @@ class Watch:
             return
         parts = [program]
         while parts:
+            # Parts of a program that runs are used, also those that it never reaches, such as a branch that was not
+            # taken.
             parts += [part for part in _parts(parts.pop()) if self._unused.pop(id(part), None) is not None]
 
     def never_run(self) -> tuple[tuple[AnyProgram, SourceLocation], ...]:
@@ -93,6 +95,7 @@ def watching() -> Generator[Watch]:
 def seen_by(watch: Watch) -> Generator[None]:
     """Make a watch record the programs of the block, which must not wait: other runs have their own watch."""
     token = _WATCH.set(watch)
+    # Programs report that they were built only while there is a watcher: building one is the most frequent operation.
     watcher = container.begin_watching(_tell)
     try:
         yield
@@ -125,6 +128,7 @@ def _origin(file: str) -> Origin:
     """Return the origin of the code of a file. Below the interpreter, only code that runs programs is on the stack."""
     if file == _INTERPRETER:
         return "interpreter"
+    # Programs that the library builds for the user belong to the line that called it.
     return "library" if file.startswith(_OURS) else "user"
 
 

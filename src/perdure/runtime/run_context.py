@@ -94,6 +94,7 @@ run_around: Final[Callable[[], Run | None]] = _current.get
 
 def outside_runs() -> CurrentRun | None:
     """Begin code of the engine that may execute inside of a run; None if it does not. `leave_run` must follow."""
+    # Code of the engine may run inside an effect of another run: without this, hooks and logs would name that run.
     return None if _current.get() is None else _current.set(None)
 
 
@@ -113,6 +114,7 @@ class InRun(Coroutine[Any, Any, T]):
 
     def send(self, value: Any, /) -> Any:
         """Take the next step."""
+        # For each step, because several tasks take the steps of one run.
         before = _current.set(self._run)
         try:
             return self._inner.send(value)
@@ -129,6 +131,7 @@ class InRun(Coroutine[Any, Any, T]):
 
     def close(self) -> None:
         """End the coroutine."""
+        # Its `finally` blocks are code of the run.
         before = _current.set(self._run)
         try:
             self._inner.close()

@@ -160,6 +160,7 @@ class Simulation:
     def __init__(
         self, *, seed: int = 0, start: datetime = _START, order: Order = "seeded", max_steps: int = 10_000_000
     ) -> None:
+        # One source for the order of steps, jitter and ids: a seed must reproduce all of a run.
         self._random = random.Random(seed)  # noqa: S311 - reproducible on purpose, not for secrets
         self._order: Order = order
         self._clock = SimulatedClock(start, self._random if order == "seeded" else None)
@@ -224,6 +225,7 @@ class Simulation:
         """
         if self._current is not None:
             raise RuntimeError("run() was called from inside a task of the simulation; await the coroutine there")
+        # In a task like all others, so that its order is drawn too.
         main = self._start(coroutine, name="main")
         while not main.done():
             if not self._advance_one() and not self._clock.jump_to_next_timer(self._calls.append):
@@ -312,6 +314,7 @@ class Simulation:
     @contextmanager
     def aside(self) -> Generator[None]:
         """Keep the code in the block from drawing from the seed, so that an observer does not change the run."""
+        # Otherwise, looking at a run would change it, and a failure would not reproduce with its log.
         before = self._random.getstate()
         try:
             yield
@@ -389,6 +392,7 @@ class Simulation:
 
     def _next_step(self) -> SimulatedTask[Any] | None:
         self._clock.fire_due(self._calls.append)
+        # All of them before any step, as `call_soon` promises.
         while self._calls:
             self._calls.popleft()()
         if self.before_step is not None:
@@ -399,6 +403,7 @@ class Simulation:
         if self._order == "fifo":
             return self._ready.pop(0)
         index = int(self._random.random() * len(self._ready))
+        # Swapped with the last one: removing from the middle costs the length of the list at each step.
         self._ready[index], self._ready[-1] = self._ready[-1], self._ready[index]
         return self._ready.pop()
 
@@ -419,6 +424,7 @@ class Simulation:
         try:
             answer = await _hand_to_the_host(foreign.awaited)
         except BaseException as exception:  # noqa: BLE001 - any exception belongs to the task that awaits it
+            # Stepped below, outside of the handler: otherwise it would be the context of exceptions in the task.
             failure = exception
         else:
             self._step(task, sent=answer)
@@ -426,6 +432,7 @@ class Simulation:
         self._step(task, failure)
 
     def _guard_against_livelock(self) -> None:
+        # Only while the clock stands: a long run that makes progress has any number of steps.
         self._steps = self._steps + 1 if self._clock.has_not_moved() else 0
         if self._steps > self._max_steps:
             raise Livelock(self._steps, tuple(task.name for task in self._ready))
@@ -478,6 +485,7 @@ class Simulation:
         """Return a UUIDv7 (RFC 9562, 5.7) that sorts after the previous one, even if the clock goes back."""
         version_and_variant = 7 << 76 | 2 << 62
         drawn = self._random.getrandbits(12) << 64 | self._random.getrandbits(62)
+        # Rising, also when a test moves the clock back: event logs are ordered by id.
         self._last_id = max(self.now_ms << 80 | version_and_variant | drawn, self._last_id + ID_ROOM)
         return self._last_id
 
@@ -576,6 +584,7 @@ class SimulatedProcess:
             held, self._held = self._held, []
             late, self._late = self._late, []
             for function in late:
+                # Late and in a random order: after a freeze, tasks may see the time before their timers have fired.
                 self._call_later(self._simulation.runtime.random(), function)
             for continue_ in held:
                 self._run(continue_)
@@ -650,6 +659,7 @@ class SimulatedProcess:
         self._add(SimulatedCall(self, function, f"{self.name}: end of a step"))
 
     def _add(self, task: SimulatedTask[Any]) -> None:
+        # Ended tasks are removed in bulk, so that a long simulation stays small without a search for each.
         if len(self._tasks) > 2 * len(self.alive) + 64:
             self._tasks = dict.fromkeys(self.alive)
         self._tasks[task] = None

@@ -27,6 +27,7 @@ class Resumed(Coroutine[Any, Any, T]):
 
     def send(self, value: Any, /) -> Any:
         """Continue the coroutine."""
+        # The coroutine waits already: the loop must receive the very object that it waits for.
         if self._state == "to_hand_over":
             self._state = "going_on"
             return self._awaited
@@ -106,6 +107,8 @@ class Branches(Generic[T]):
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # First all cancellations, then the wait: cancelled one by one, a branch could start work while another one
+        # ends.
         for task in self._running:
             task.cancel()
         if kind is GeneratorExit:  # the waiter is being dropped and cannot wait
@@ -126,6 +129,7 @@ class Branches(Generic[T]):
         """Wait until a branch has ended, in any way; branches are returned in the order in which they ended."""
         while not self._finished:
             await self._wait()
+        # In the order of their ends: a race has one winner, also if several ended in one step.
         return self._finished.popleft()
 
     async def _all_ended(self) -> None:
@@ -135,6 +139,7 @@ class Branches(Generic[T]):
             try:
                 await self._wait()
             except self._runtime.cancelled as cancellation:
+                # Kept until all have ended: raised now, branches would outlive the block.
                 interrupted = cancellation
         if interrupted is not None:
             raise interrupted

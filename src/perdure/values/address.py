@@ -56,6 +56,7 @@ def check_name(value: object, *, what: str) -> str:
         DefinitionError: the name is not valid.
     """
     expected = f"text of 1 to {MAX_NAME_CHARACTERS} printable characters without ':'"
+    # The colon ends a name in the printed form, which stores use as a key.
     if not isinstance(value, str) or not value.isprintable() or ":" in value:
         raise DefinitionError(what, value, expected)
     if not 1 <= len(value) <= MAX_NAME_CHARACTERS:
@@ -76,6 +77,7 @@ def check_id(value: object) -> str:
 
 def is_text(value: object, max_characters: int) -> TypeGuard[str]:
     """Return whether a value is text of 1 to ``max_characters`` characters that UTF-8 can encode."""
+    # A lone surrogate cannot be encoded: the store would fail on it in the middle of a commit.
     return type(value) is str and 0 < len(value) <= max_characters and (value.isascii() or _is_unicode(value))
 
 

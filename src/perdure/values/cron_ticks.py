@@ -183,6 +183,7 @@ class CronLine:
         except CronSimError as error:
             field = str(error).removeprefix("Bad ")
             raise DefinitionError("cron line", text, f"{_SHAPE}; its {field} is not valid") from error
+        # February 30: without this, the job would silently never run.
         if next(self.days_from(_ANY_DAY.date()), None) is None:
             raise DefinitionError("cron line", text, "a line that some day of the calendar matches")
 
@@ -245,6 +246,7 @@ class CronTicks:
         usual_ms = min(usual, over_midnight) * _MINUTE_MS
         if usual_ms == _MINUTE_MS:
             return usual_ms
+        # Changes of the clock bring ticks closer together: a stagger as long as the usual gap would reorder them.
         return min((usual_ms, *map(self._smallest_gap_around_ms, days_of_change(self.zone))))
 
     def of_day(self, day: date) -> tuple[int, ...]:
@@ -263,6 +265,8 @@ class CronTicks:
 
     def _once_ms(self, wall: datetime) -> int:
         instants = instants_ms(wall, self.zone)
+        # In a repeated hour the first, in a gap right after it, as Debian's cron does: no day has a tick twice, or
+        # none.
         return instants[0] if instants else after_gap_ms(wall, self.zone)
 
     def _rising(self, after_ms: int) -> Iterator[int]:
@@ -272,10 +276,12 @@ class CronTicks:
         therefore yielded only when the next day has no earlier one.
         """
         waiting: tuple[int, ...] = ()
+        # From the day before: where clocks are put back over midnight, its ticks may still come.
         for day in self.line.days_from(self._day(after_ms) - _DAY):
             ticks_ms = self.of_day(day)
             ready = bisect_left(waiting, ticks_ms[0])
             yield from waiting[:ready]
+            # Later and not equal: a schedule that found its own tick again would run without end.
             later_ms = ticks_ms[bisect_right(ticks_ms, after_ms) :]
             waiting = tuple(sorted({*waiting[ready:], *later_ms})) if ready < len(waiting) else later_ms
 

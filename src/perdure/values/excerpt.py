@@ -33,6 +33,7 @@ class _Excerpts(reprlib.Repr):
         self.maxlong = self.maxother = MAX_TEXT_CHARACTERS
 
     def repr1(self, x: Any, level: int) -> str:
+        # Before the class's own `repr`, which prints marked fields.
         fields = shown_fields(x.__class__)
         if fields is None:
             return super().repr1(x, level)
@@ -44,6 +45,7 @@ class _Excerpts(reprlib.Repr):
         return f"{type(x).__name__}({', '.join(shown)})"
 
     def repr_int(self, x: int, level: int) -> str:
+        # Python refuses to print integers above 4,300 digits, and takes quadratic time below that.
         return repr(x) if x.bit_length() <= _MAX_INT_BITS else f"<int of {x.bit_length()} bits>"
 
     def repr_bytes(self, x: bytes, level: int) -> str:
@@ -62,6 +64,7 @@ def excerpt(value: object, /, limit: int = MAX_LINE_CHARACTERS) -> str:
     """
     try:
         text = _EXCERPTS.repr(value)
+    # A message about a wrong value must not be replaced by an error of that value.
     except Exception as broken:  # noqa: BLE001 - a message about a value must not fail because of the value
         text = f"<{type(value).__name__}, whose repr raised {type(broken).__name__}>"
     return shortened(one_line(text), limit)
@@ -76,6 +79,7 @@ def shortened(text: str, limit: int = MAX_TEXT_CHARACTERS) -> str:
     """
     if len(text) <= limit:
         return text
+    # The end is kept, because messages end with the remedy.
     tail = (limit - len(_ELLIPSIS)) // 3
     return text[: limit - len(_ELLIPSIS) - tail] + _ELLIPSIS + text[len(text) - tail :]
 
@@ -89,6 +93,7 @@ def one_line(text: str) -> str:
 
 def size_only(text: object) -> str:
     """Return the length of encoded data, for a ``repr``: without its codec it is not known which part is secret."""
+    # Objects with this field are logged: without the codec, nothing says which part is secret.
     return f"<{len(text)} characters>" if isinstance(text, str) and text else excerpt(text)
 
 

@@ -57,12 +57,14 @@ def left_by(before: Left | None, code: str, error: FailureRecord, now_ms: int) -
     """
     if before is None:
         return Left(codes=(code,), since_ms=now_ms, error=error)
+    # Bounded, because every deployment adds one. The newest stay: older code is the least likely to run again.
     codes = (*(one for one in before.codes if one != code), code)[-MAX_CODES:]
     return Left(codes=codes, since_ms=before.since_ms, error=error)
 
 
 def left_key(address: Address, codes: tuple[str, ...]) -> str:
     """Return the text by which a store finds the rows that these versions of the job of an address left."""
+    # Sorted: stores group and index rows by this text.
     return f"{address.kind}:{address.name}\t{' '.join(sorted(codes))}"
 
 
@@ -251,6 +253,7 @@ class Instance:
 
     def changed(self, **changes: Any) -> Instance:  # of the fields named
         """Return a copy with these fields changed: ``attrs.evolve`` in a third of the time."""
+        # Spelled out, because each turn copies the row: a new field must be added here, and in `after_event`.
         copy: Any = _new(Instance)  # frozen for all other code
         copy.address = self.address
         copy.created_ms = self.created_ms
@@ -292,6 +295,7 @@ class Instance:
         copy.created_ms = self.created_ms
         copy.updated_ms = now_ms
         copy.incarnation = self.incarnation
+        # As `put` does: the version guards against a second decision on the same row.
         copy.version = self.version + 1
         copy.state = state
         copy.state_version = self.state_version
@@ -321,8 +325,10 @@ class Instance:
     @property
     def due_ms(self) -> int | None:
         """When the engine must start a turn, as a store indexes it. None while suspended or left, and in a lane."""
+        # Stores index this value and fire by it: each query for due work would find an instance that must not run.
         if self.suspension is not None or self.lane is not None or self.left is not None:
             return None
+        # The retry first: it continues the run of the last alarm, and the next alarm waits for its end.
         return self.alarm_ms if self.pending_retry is None else self.pending_retry.at_ms
 
     @property
@@ -343,6 +349,7 @@ class Instance:
 
         The runs of an instance that is left wait for code that reads it. The claim of its upgrade does not.
         """
+        # The run first, as the recovery takes them: stores index this value to find abandoned claims.
         claim = self.claim or self.event_claim
         if self.left is not None:
             claim = self.event_claim if self.event_claim is not None and self.event_claim.cause == "upgrade" else None

@@ -117,6 +117,7 @@ class Backoff:
         Returns:
             Whole milliseconds, from 1 to ``max_ms``, never less than after the previous attempt.
         """
+        # Attempts count from 1: the first delay is the base itself.
         failures_before = failed_attempt - 1
         linear_ms = self.base_ms + self.step_ms * failures_before
         growth = self._growth(failures_before)
@@ -229,6 +230,7 @@ class Retry(Generic[E_contra]):
         Raises:
             Exception: raised by ``retry_if``; it is a defect of the job, and the caller must record it.
         """
+        # Only for typed errors: a defect says nothing about whether a repetition can succeed.
         if self.retry_if is not None and not self.retry_if(error):
             return Exhausted("not_retryable")
         return self.after_defect(attempt=attempt, first_failed_ms=first_failed_ms, now_ms=now_ms, jitter=jitter)
@@ -238,11 +240,13 @@ class Retry(Generic[E_contra]):
 
         The arguments are those of ``after_failure``.
         """
+        # The first execution counts as an attempt.
         if attempt >= self.max_attempts:
             return Exhausted("max_attempts")
         delay_ms = self._jittered_ms(attempt, jitter)
         # The wall clock may have gone back since the first failure: elapsed time is never negative.
         elapsed_ms = max(0, now_ms - first_failed_ms)
+        # With the delay: a retry that would begin after the limit is not made.
         if self.max_duration_ms is not None and elapsed_ms + delay_ms > self.max_duration_ms:
             return Exhausted("max_duration")
         return RetryAt(now_ms + delay_ms, delay_ms)
@@ -266,6 +270,7 @@ class Retry(Generic[E_contra]):
         if not self.jitter:
             return delay_ms
         stagger_ms = delay_ms // JITTER_DIVISOR
+        # The spread ends at the cap, which is a promise; so it reaches down instead.
         lowest_ms, highest_ms = delay_ms - stagger_ms, min(delay_ms + stagger_ms, self.delay.max_ms)
         return min(lowest_ms + int(jitter * (highest_ms - lowest_ms + 1)), highest_ms)
 

@@ -112,6 +112,7 @@ def check_stagger(stagger_ms: int, *, smallest_gap_ms: int) -> None:
     Raises:
         DefinitionError: a shifted tick could reach the next one.
     """
+    # A shift that reached the next tick would make two runs of one instance due at once.
     if stagger_ms >= smallest_gap_ms:
         expected = f"less than the smallest time between two ticks, {format_duration(smallest_gap_ms)}"
         raise DefinitionError("stagger of a schedule", format_duration(stagger_ms), expected)
@@ -133,6 +134,7 @@ def shift_ms(address: str, *, stagger_ms: int) -> int:
         return 0
     from hashlib import blake2b  # noqa: PLC0415 - loads OpenSSL, which defining jobs does not need
 
+    # Not `hash()`: that differs between processes, and the alarm would move at each restart.
     digest = blake2b(address.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") % stagger_ms
 
@@ -167,6 +169,7 @@ class Grid:
 
     def after(self, instant_ms: int) -> int:
         """Return the first tick later than an instant."""
+        # Computed and not added up: after a year of downtime, this takes as long as after a second.
         return self._tick(self._number(instant_ms) + 1)
 
     def count(self, after_ms: int, until_ms: int, *, most: int) -> int:
@@ -424,10 +427,14 @@ def settle(schedule: Schedule, *, anchor_ms: int, nominal_ms: int, ended_ms: int
     """
     match schedule:
         case Every(align="completion"):
+            # From the end: runs that take longer than the interval must not follow each other without a pause.
             return ended_ms + schedule.interval_ms
         case Every(catch_up=CatchUpAll()) | Cron(catch_up=CatchUpAll()):
+            # From the tick, and not the end: each missed tick is run.
             return _ticks(schedule, anchor_ms).after(nominal_ms)
         case Every() | Cron():
+            # Less the offset: ticks are nominal, and alarms are later by it. Never back before the tick that was run,
+            # if the clock goes back.
             return _ticks(schedule, anchor_ms).after(max(nominal_ms, ended_ms - offset_ms))
         case _:
             assert_never(schedule)
@@ -469,6 +476,7 @@ def due(schedule: Schedule, *, anchor_ms: int, nominal_ms: int, now_ms: int, off
     """
     if isinstance(schedule, Every) and schedule.align == "completion":
         return Run(nominal_ms, 0)
+    # With the stored tick, also if a deployment changed the schedule: it was promised, and is run.
     backlog = _Backlog(_ticks(schedule, anchor_ms), nominal_ms, now_ms - offset_ms)
     match schedule.catch_up:
         case "once":
@@ -515,11 +523,13 @@ class _Backlog:
         latest_ms = self.latest_ms()
         next_ms = self.ticks.after(latest_ms)
         grace_ms = min(MAX_GRACE_MS, (next_ms - latest_ms) // 2)
+        # Alarms are a little late even without downtime: without a grace, "skip" would skip healthy ticks.
         if self.until_ms - latest_ms <= grace_ms:
             return Run(latest_ms, self.later())
         return Skip(next_ms, min(self.later() + 1, MAX_MISSED))
 
     def oldest_of(self, limit: int) -> Run:
+        # The stored tick counts as well.
         dropped = max(0, self.later() + 1 - limit)
         return Run(self._last(limit)[0] if dropped else self.nominal_ms, dropped)
 

@@ -181,6 +181,7 @@ def scrubbed(text: str, secrets: Collection[str]) -> str:
         secrets: the secrets; those of less than 4 characters are left.
     """
     known = {form for each in secrets for form in _plain(each) if len(form) >= MIN_SCRUBBED_CHARACTERS}
+    # The longest first: a shorter secret inside a longer one would leave the rest of that visible.
     for form in sorted(known, key=len, reverse=True):
         text = _replaced(text, form, extends=False)
     for form in known:
@@ -201,6 +202,7 @@ def _plain(secret: str) -> Iterator[str]:
     except ValueError:  # not of a field of bytes
         return
     if data and base64.b64encode(data).decode() == secret:
+        # Services get the bytes, and their errors print those.
         yield data.decode("latin-1")  # `repr` of bytes shows each byte as this shows its character
         yield data.decode(errors="ignore")
 
@@ -212,6 +214,7 @@ def _replaced(text: str, form: str, *, extends: bool) -> str:
         if begin < at:
             continue  # in the text that the last one extended to
         before, after = text[at:begin], text[end:]
+        # The characters around it encode the bytes next to the secret, and so a part of it: they are removed as well.
         if extends:
             before, after = before.rstrip(_ENCODED), after.lstrip(_ENCODED).lstrip("=")
         shown, at = f"{shown}{before}{HIDDEN}", len(text) - len(after)
@@ -248,6 +251,7 @@ def _any_form(run: str) -> str:
         "".join(f"{escape}u{units[at : at + 4]}" for at in range(0, len(units), 4)),
         f"{escape}U{point:08x}",
     ]
+    # `repr`, JSON and URLs escape these in short forms of their own.
     if point <= _LAST_OF_LATIN_1:
         forms += [f"{escape}x{point:02x}", f"%(?:25)*{point:02x}"]
     if character in _NAMED:
@@ -274,6 +278,7 @@ def _encoded(secret: str) -> Iterator[str]:
         if len(data) < MIN_SCRUBBED_CHARACTERS:
             continue
         yield from (data.hex(), data.hex().upper())
+        # Base64 groups three bytes: the same secret has three forms, by its place in the longer text.
         for before in range(3):  # bytes of the same group before the secret
             shown = base64.b64encode(b"\0" * before + data).decode().rstrip("=")
             core = shown[before and before + 1 : len(shown) - bool((before + len(data)) % 3)]

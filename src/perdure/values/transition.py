@@ -156,6 +156,7 @@ def over(before: Instance | None, transition: Transition) -> Transition:
     expected = transition.expected
     if before is None or expected is None:
         return transition
+    # Of another version, its columns would tell a store that something is unchanged which is not.
     if before.incarnation != expected.incarnation or before.version != expected.version:
         return transition
     return Transition(
@@ -183,16 +184,19 @@ def coalesced(first: Transition, second: Transition) -> Transition:
     keeps = type(second.write) is KeepInstance
     starts = type(first.write) is KeepInstance
     write = first.write if keeps else second.write
+    # Together they change more columns than either says: written as one of them, the others' would be lost.
     if type(write) is Put and type(first.write) is Put and write.changes != first.write.changes:
         write = Put(write.instance)
     return Transition(
         address=first.address,
+        # The row in the store is still the one before the first turn.
         expected=second.expected if starts else first.expected,
         write=write,
         remember=first.remember,
         messages=first.messages + second.messages if second.messages else first.messages,
         inbound=first.inbound,
         events=first.events + second.events if second.events else first.events,
+        # A purge deletes the journal.
         journal=None if type(second.write) is Purge else _joined(first.journal, second.journal),
         before=second.before if starts else first.before,
     )
@@ -201,6 +205,7 @@ def coalesced(first: Transition, second: Transition) -> Transition:
 def _joined(first: JournalChange | None, second: JournalChange | None) -> JournalChange | None:
     if first is None or second is None:
         return first or second
+    # The cut of the first comes before both.
     return JournalChange(first.bodies + second.bodies, first.earlier)
 
 

@@ -45,6 +45,7 @@ class OtherEngines:
 
     def __contains__(self, epoch: object) -> bool:
         """Return whether an epoch belongs to another engine that may be alive."""
+        # Newer epochs count as living: an engine that joined after the heartbeat would lose its runs to this one.
         return epoch in self.living or (isinstance(epoch, int) and epoch > self.known_up_to and epoch != self.me)
 
     def __bool__(self) -> bool:
@@ -100,5 +101,6 @@ class TurnInputs:
 
 def printed_id(number: int) -> str:
     """Print a UUID."""
+    # `str(UUID(int=...))` takes longer, and ids are made on each turn.
     text = f"{number:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -143,10 +143,13 @@ def error_of(problem: Mapping[str, Any], typed: Codec[Any] | None = None) -> Per
     """
     try:
         known = _rebuilt(problem, typed)
+    # A server of another version, or a proxy, may answer anything. What is not understood may have been applied, so it
+    # is an unknown outcome.
     except Exception:  # noqa: BLE001 - of a server of another version, or of a proxy
         known = None
     if known is not None:
         return known
+    # Refused before it was handled, whatever the code says: the outcome is not in doubt.
     if problem.get("status") in {401, 403}:
         return AccessDenied("call", "wrong_token", str(problem.get("detail", "")))
     return OutcomeUnknown(f"the server answered {excerpt(problem)}")
@@ -159,6 +162,7 @@ def _rebuilt(problem: Mapping[str, Any], typed: Codec[Any] | None) -> PerdureErr
     if cls is Rejected:
         return Rejected(_rejection(problem, typed))
     types = get_type_hints(cls)  # structuring the class itself would write resolved types into its attrs fields
+    # By name, so that a newer server may send more members.
     return cls(**{name: _converter.structure(problem[name], types[name]) for name in _names(cls)})
 
 
@@ -171,6 +175,7 @@ def _rejection(problem: Mapping[str, Any], typed: Codec[Any] | None) -> object:
     if "undeclared_error" in problem:
         return Defect(**problem["undeclared_error"])
     if typed is not None:
+        # The request was rejected, also if this code does not know the error's class: the outcome is known.
         with suppress(NewerOnly):  # a class of errors that this code does not know
             return typed.open(orjson.dumps(problem["error"])).value
     shown = problem.get("shown_error", problem["error"])

@@ -40,6 +40,7 @@ def job_path(kind: str, name: str) -> str:
 
 def _encoded(part: str) -> str:
     """Encode one part. Clients of HTTP remove the parts ``.`` and ``..`` from a path (RFC 3986, section 5.2.4)."""
+    # An id may be "..": removed by a client, the request would reach another path.
     return quote(part, safe="") if part not in {".", ".."} else part.replace(".", "%2E")
 
 
@@ -93,6 +94,7 @@ class Envelope:
             "action": self.action,
         }
         if self.payload:
+            # As it is: it need not be decoded to be sent.
             line["payload"] = orjson.Fragment(self.payload.replace(b"\n", b" "))  # in JSON, it is only between values
         if self.bare:
             line["bare"] = orjson.Fragment(self.bare)
@@ -138,6 +140,7 @@ def envelope_of(line: bytes, *, where: str) -> Envelope:
         raise InvalidInput(where, problems)
     try:
         payload, bare = (orjson.dumps(given[name]) if name in given else b"" for name in ("payload", "bare"))
+    # Found here, it is the caller's problem. Further on, it would be a defect of the server.
     except TypeError as error:  # it was read with up to 1,024 levels, and is written with up to 254
         problem = f"$.payload: expected at most {MAX_NESTING} levels of lists and objects"
         raise InvalidInput(where, (problem,)) from error
@@ -159,6 +162,7 @@ def envelope_of(line: bytes, *, where: str) -> Envelope:
 def _problems(given: dict[str, Any]) -> list[str]:
     found = [f"$.{name}: unknown member" for name in given if name not in _KNOWN]
     number = given.get("n")
+    # Clients in JavaScript read larger numbers inexactly, and could not match the answer.
     if type(number) is not int or not 0 <= number < 2**53:
         found.append(f"$.n: expected a whole number from 0, got {excerpt(number)}")
     found += [f"$.{name}: expected text, got {excerpt(given.get(name))}" for name in _TEXT if not _is(given, name, str)]
@@ -209,5 +213,6 @@ def reply_of(line: bytes) -> BatchReply | None:
         if "problem" in given:
             return BatchReply(given["n"], "problem", given["problem"])
         return BatchReply(given["n"], "answer", given["answer"])
+    # A line that was cut by a lost connection: its request is in doubt, and the others have their answers.
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return None
