@@ -57,7 +57,7 @@ def of_both(old: V1 | V2) -> V2:
 
 def upgrades(versions: Migrations[Any], state: Any, **tags: type) -> Upgrades:
     pinned = {cls: tag for tag, cls in tags.items()}
-    present = Codec.of(state, what="state of 'it'", tags=pinned, other_tags="ignored")
+    present = Codec.of(state, what="state of 'it'", tags=pinned, ignores_other_tags=True)
     return Upgrades.of(present, versions, tags=pinned)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum, auto
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 import attrs
 import orjson
@@ -27,9 +27,6 @@ from perdure.values.errors import DefinitionError, InvalidInput
 from perdure.values.excerpt import excerpt
 from perdure.values.secret import HIDDEN, Hide, hide, texts_of, why_unreadable
 
-Shows: TypeAlias = Literal["values", "no_secrets"]
-"""Whether messages show every received value, or none whose type has secrets."""
-
 
 class Direction(Enum):
     """Whether a value is decoded or encoded."""
@@ -39,7 +36,7 @@ class Direction(Enum):
 
 
 def faults(
-    schema: Schema, direction: Direction, value: Any, path: str = "$", depth: int = 0, *, shows: Shows = "values"
+    schema: Schema, direction: Direction, value: Any, path: str = "$", depth: int = 0, *, hides_secrets: bool = False
 ) -> Iterator[str]:
     """Yield one line for each problem in a refused value.
 
@@ -49,7 +46,7 @@ def faults(
         value: the value.
         path: its path.
         depth: its nesting depth.
-        shows: whether messages show received values wherever their type has no secrets, or everywhere.
+        hides_secrets: whether messages show received values only where their type has no secrets.
 
     Yields:
         Lines such as ``$.items[3].amount: expected int, got '5'``, outermost fields first.
@@ -59,26 +56,28 @@ def faults(
         return
     clean = True
     for part in _parts(schema, direction)(value):
-        for line in _part_faults(part, direction, path, depth, shows):
+        for line in _part_faults(part, direction, path, depth, hides_secrets=hides_secrets):
             clean = False
             yield line
     if clean:
-        yield from _own_fault(schema, direction, value, path, shows)
+        yield from _own_fault(schema, direction, value, path, hides_secrets=hides_secrets)
 
 
 def _parts(schema: Schema, direction: Direction) -> Parts:
     return schema.read_parts if direction is Direction.READ else schema.write_parts
 
 
-def _part_faults(part: Part | Problem, direction: Direction, path: str, depth: int, shows: Shows) -> Iterator[str]:
+def _part_faults(
+    part: Part | Problem, direction: Direction, path: str, depth: int, *, hides_secrets: bool
+) -> Iterator[str]:
     match part:
         case Problem(step, text):
             yield f"{path}{step}: {text}"
         case Part(step, schema, value):
-            yield from faults(schema, direction, value, path + step, depth + 1, shows=shows)
+            yield from faults(schema, direction, value, path + step, depth + 1, hides_secrets=hides_secrets)
 
 
-def _own_fault(schema: Schema, direction: Direction, value: Any, path: str, shows: Shows) -> Iterator[str]:
+def _own_fault(schema: Schema, direction: Direction, value: Any, path: str, *, hides_secrets: bool) -> Iterator[str]:
     attempt: Callable[[], Any] = (
         (lambda: schema.read(value, None))
         if direction is Direction.READ
@@ -88,7 +87,7 @@ def _own_fault(schema: Schema, direction: Direction, value: Any, path: str, show
         attempt()
     except Exception as error:  # noqa: BLE001  validators and constructors of the user's classes raise anything
         # The text of an exception may contain the value: messages are logged, shown and sent.
-        is_secret = shows == "no_secrets" and schema.redact is not None
+        is_secret = hides_secrets and schema.redact is not None
         yield f"{path}: {reason_without_value(error) if is_secret else reason(error)}"
 
 
@@ -208,7 +207,7 @@ class Codec(Generic[T]):
         *,
         what: str,
         tags: Mapping[type, str] | None = None,
-        other_tags: Literal["refused", "ignored"] = "refused",
+        ignores_other_tags: bool = False,
     ) -> Codec[F]:
         """Return the codec of a type. This is slow (up to a millisecond per class): keep the codec.
 
@@ -219,8 +218,8 @@ class Codec(Generic[T]):
             what: the purpose, such as ``"state of 'orders'"``.
             tags: the stable names of classes, which replace their class names. A class with a pinned tag carries it
                 wherever it occurs, so that it can become a member of a union later.
-            other_tags: whether tags for classes that do not occur in the type are refused or ignored. Codecs that share
-                one mapping ignore them; their caller compares the mapping with ``tagged`` of each.
+            ignores_other_tags: whether tags for classes that do not occur in the type are ignored, and not refused.
+                Codecs that share one mapping ignore them. Their caller compares the mapping with ``tagged`` of each.
 
         Raises:
             DefinitionError: the type has no JSON form, or a tag is not valid. The message names the field and the fix.
@@ -237,7 +236,7 @@ class Codec(Generic[T]):
             expected = "a type that contains itself through an attrs class or a dataclass, not through an alias"
             raise DefinitionError(f"{what}: {name}", form, expected) from error
         unused = [cls for cls in pinned if cls not in grammar.tagged]
-        if unused and other_tags == "refused":
+        if unused and not ignores_other_tags:
             raise DefinitionError(f"{what}: tags", unused[0], f"classes (no TypedDict) that occur in {name}")
         return Codec[F](
             what=what,
@@ -511,7 +510,7 @@ class Codec(Generic[T]):
         yield from lines
 
     def _faults(self, direction: Direction, value: Any) -> Iterator[str]:
-        return faults(self._schema, direction, value, shows="no_secrets" if self.secret else "values")
+        return faults(self._schema, direction, value, hides_secrets=self.secret)
 
 
 class _NotKept(ValueError):

@@ -225,7 +225,7 @@ class Upgrades:
         steps = tuple(
             UpgradeStep(
                 version=version,
-                codec=Codec.of(form, what=f"{present.what}, version {version}", tags=tags, other_tags="ignored"),
+                codec=Codec.of(form, what=f"{present.what}, version {version}", tags=tags, ignores_other_tags=True),
                 upcast=upcast,
             )
             for version, form, upcast in zip(

@@ -256,7 +256,7 @@ def errors_of(functions: tuple[object, ...], *, tags: typing.Mapping[type, str] 
     if not found:
         return None
     try:
-        return Codec.of(Union[tuple(found)], what=what, tags=tags, other_tags="ignored")  # type: ignore[arg-type]  # noqa: UP007 - built at run time
+        return Codec.of(Union[tuple(found)], what=what, tags=tags, ignores_other_tags=True)  # type: ignore[arg-type]  # noqa: UP007 - built at run time
     # The annotation was read, not declared: a type without a codec must not make the job invalid.
     except DefinitionError:
         return None

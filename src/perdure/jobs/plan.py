@@ -209,7 +209,7 @@ def build_plan(
     """
     job = f"{kind}:{check_name(name, what=f'name of a {kind} job')}"
     policy = _retry(retry, job)
-    state_codec = Codec.of(state, what=f"state of {job}", tags=tags, other_tags="ignored")
+    state_codec = Codec.of(state, what=f"state of {job}", tags=tags, ignores_other_tags=True)
     upgrades = Upgrades.of(state_codec, _versions(versions, state, job), tags=tags)
     given = {hook: function for hook, function in hooks.items() if function is not None}
     error_codec = _errors(errors, tuple(given.values()), tags, job)
@@ -259,7 +259,7 @@ def _errors(
 ) -> Codec[Any] | None:
     if isinstance(errors, FromHooks):
         return errors_of(hooks, tags=tags, what=f"errors of {job}")
-    return Codec.of(errors, what=f"errors of {job}", tags=tags, other_tags="ignored")
+    return Codec.of(errors, what=f"errors of {job}", tags=tags, ignores_other_tags=True)
 
 
 def _check_frozen(codec: Codec[Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any, Generic, Literal, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from perdure.runtime.record import Future, Runtime, SpawnedTask
 
@@ -18,24 +18,24 @@ class Resumed(Coroutine[Any, Any, T]):
     its first step reaches the coroutine too, which a wrapping ``async def`` would prevent.
     """
 
-    __slots__ = ("_awaited", "_inner", "_state")
+    __slots__ = ("_awaited", "_handed_over", "_inner")
 
     def __init__(self, inner: Coroutine[Any, Any, T], awaited: object) -> None:
         self._inner = inner
         self._awaited = awaited
-        self._state: Literal["to_hand_over", "going_on"] = "to_hand_over"
+        self._handed_over = False
 
     def send(self, value: Any, /) -> Any:
         """Continue the coroutine."""
         # The coroutine waits already: the loop must receive the very object that it waits for.
-        if self._state == "to_hand_over":
-            self._state = "going_on"
+        if not self._handed_over:
+            self._handed_over = True
             return self._awaited
         return self._inner.send(value)
 
     def throw(self, *error: Any) -> Any:
         """Raise inside the coroutine, at the point where it waits."""
-        self._state = "going_on"
+        self._handed_over = True
         return self._inner.throw(*error)
 
     def close(self) -> None:

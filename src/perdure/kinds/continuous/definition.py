@@ -186,7 +186,7 @@ class Continuous(Definition["ContinuousHandle[S, E]", "ContinuousSender[S]", R_c
 
 
 def _commands(state: TypeForm[Any], tags: Mapping[type, str] | None, name: str) -> tuple[CommandSpec[Any], ...]:
-    codec: Codec[Any] = Codec.of(state, what=f"state of continuous:{name}", tags=tags, other_tags="ignored")
+    codec: Codec[Any] = Codec.of(state, what=f"state of continuous:{name}", tags=tags, ignores_other_tags=True)
     return (
         CommandSpec(
             name="start",

@@ -264,7 +264,7 @@ def _keep_newest(ctx: DebounceContext[Any], event: object) -> Program[None]:
 
 
 def _commands(event: TypeForm[Any], tags: Mapping[type, str] | None, name: str) -> tuple[CommandSpec[Any], ...]:
-    codec: Codec[Any] = Codec.of(event, what=f"event of debounce:{name}", tags=tags, other_tags="ignored")
+    codec: Codec[Any] = Codec.of(event, what=f"event of debounce:{name}", tags=tags, ignores_other_tags=True)
     return (
         CommandSpec(name="add", command=AddCommand, input=codec, absent="creates", answer=Added),
         CommandSpec(name="flush", command=FlushCommand, answer=RunAnswer),

@@ -356,7 +356,7 @@ def _fits(codec: Codec[Any], value: object) -> bool:
 
 
 def _commands(event: TypeForm[Any], tags: Mapping[type, str] | None, name: str) -> tuple[CommandSpec[Any], ...]:
-    codec: Codec[Any] = Codec.of(event, what=f"event of task:{name}", tags=tags, other_tags="ignored")
+    codec: Codec[Any] = Codec.of(event, what=f"event of task:{name}", tags=tags, ignores_other_tags=True)
     return (
         CommandSpec(name="send", command=SendCommand, input=codec, absent="creates", answer=Sent),
         CommandSpec(

@@ -293,14 +293,14 @@ def _results(work: object, result: object, tags: Mapping[type, str] | None, name
     if form is Any:
         expected = "the type of the results, because `work` has no annotation `-> Do[value, errors, services]`"
         raise DefinitionError(f"result of pool:{name}", work, expected)
-    return Codec.of(form, what=f"result of pool:{name}", tags=tags, other_tags="ignored")
+    return Codec.of(form, what=f"result of pool:{name}", tags=tags, ignores_other_tags=True)
 
 
 def _commands(
     item: TypeForm[Any], tags: Mapping[type, str] | None, name: str, repeat: Repeat
 ) -> tuple[CommandSpec[Any], ...]:
     form: Any = NewItem[cast("Any", item)]  # type: ignore[misc] # built at run time: an input is one value
-    codec: Codec[Any] = Codec.of(form, what=f"item of pool:{name}", tags=tags, other_tags="ignored")
+    codec: Codec[Any] = Codec.of(form, what=f"item of pool:{name}", tags=tags, ignores_other_tags=True)
     return (
         CommandSpec(name="put", command=put_command, input=codec, absent="creates", answer=ItemPut, repeat=repeat),
         CommandSpec(name="cancel", command=CancelCommand, answer=ItemCancelled, effect="destroys"),

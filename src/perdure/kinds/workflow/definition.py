@@ -154,7 +154,7 @@ class Workflow(
         _check_retry(retry_defects, name)
         codecs: dict[str, Codec[Any]] = {
             signal.name: Codec.of(
-                signal.value, what=f"signal {signal.name} of workflow:{name}", tags=tags, other_tags="ignored"
+                signal.value, what=f"signal {signal.name} of workflow:{name}", tags=tags, ignores_other_tags=True
             )
             for signal in declared.values()
         }
@@ -451,7 +451,9 @@ def _results(result: Any, run: object, tags: Mapping[type, str] | None, name: st
         raise DefinitionError(
             f"result of workflow:{name}", run, "an annotation such as -> Do[value, errors, services], or result=..."
         )
-    return Codec.of(None if form is Never else form, what=f"result of workflow:{name}", tags=tags, other_tags="ignored")
+    return Codec.of(
+        None if form is Never else form, what=f"result of workflow:{name}", tags=tags, ignores_other_tags=True
+    )
 
 
 def _keep_ms(keep: Duration, name: str) -> int:
@@ -471,9 +473,9 @@ def _commands(
     name: str,
     repeat: Repeat,
 ) -> tuple[CommandSpec[Any], ...]:
-    start: Codec[Any] = Codec.of(state, what=f"state of workflow:{name}", tags=tags, other_tags="ignored")
+    start: Codec[Any] = Codec.of(state, what=f"state of workflow:{name}", tags=tags, ignores_other_tags=True)
     form: Any = cast("Any", ChildStart)[state]
-    child: Codec[Any] = Codec.of(form, what=f"child start of workflow:{name}", tags=tags, other_tags="ignored")
+    child: Codec[Any] = Codec.of(form, what=f"child start of workflow:{name}", tags=tags, ignores_other_tags=True)
     sent = (
         CommandSpec(name=f"signal.{signal}", command=partial(SendSignal, signal), input=codec, answer=Signalled)
         for signal, codec in signals.items()
