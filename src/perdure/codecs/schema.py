@@ -135,6 +135,7 @@ def secret_schema(schema: Schema) -> Schema:
         redact=_hidden,
         read_parts=no_parts,
         write_parts=no_parts,
+        # The shape of the type itself would print a part of the secret in messages about newer code's members.
         structure=lambda: shapes.SecretShape(schema.shape()),
     )
 

@@ -310,6 +310,7 @@ class _DryTurn:
         except KeyboardInterrupt:
             raise
         except BaseException as defect:  # noqa: BLE001 - a policy that raises is a defect of the run
+            # As the engine does: a policy that raises fails the run.
             return finish(self.job, execute, Raised(defect), inputs)
 
     # ------------------------------------------------------------ the run

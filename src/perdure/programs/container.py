@@ -453,6 +453,7 @@ def begin_watching(tell: Callable[[Program[Any, Any, Any]], None]) -> object:
 
     watcher = object()
     _watchers.add(watcher)
+    # Swapped and not tested in `node`: building a program stays as fast as it is while no run is watched.
     _class, _set_node = Watched, set_and_tell
     return watcher
 
@@ -484,6 +485,7 @@ def _awaiting(function: Callable[[Any], Awaitable[Any]]) -> Callable[[Any], Prog
     """Return a function whose programs await the result of `function` and succeed with it, even if it is a `Result`."""
 
     async def awaited(value: Any) -> Success[Any]:
+        # Wrapped, because a `Result` that the function returns is its value here, and not the outcome.
         return Success(await function(value))
 
     return lambda value: _call(_name_of(function), lambda _: awaited(value))
@@ -506,6 +508,7 @@ def _retrying(program: Program[A, E, R], schedule: Schedule[E]) -> Generator[Pro
                 return value
             case Failure(error):
                 now_ms = yield from _now
+                # The time limit counts from the first failure: set again at each one, it would never pass.
                 first_failed_ms = now_ms if first_failed_ms is None else first_failed_ms
                 jitter = yield from _jitter
                 delay_ms = schedule.next_delay_ms(
@@ -561,6 +564,7 @@ def program(function: Callable[P, Generator[Program[Any, E, R], None, A]]) -> Ca
 
     @wraps(function)
     def made(*args: P.args, **kwargs: P.kwargs) -> Program[A, E, R]:
+        # The function and not a generator: a generator runs once, and a program any number of times.
         return node(DO, partial(function, **kwargs) if kwargs else function, args)
 
     return made

@@ -43,6 +43,7 @@ def asyncio_runtime(logger: logging.Logger | None = None) -> Runtime:
         spawn=(spawner := _Spawner()),
         spawn_eagerly=spawner.eagerly,
         current_task=_current_task,
+        # A generator of its own: a program that seeds the global one must not make the retries of all machines equal.
         random=random.Random().random,  # noqa: S311 - for the jitter of retries, not for secrets
         new_id=_new_id,
         log=_log if logger is None else _log_to(logger),
@@ -66,9 +67,11 @@ class _Spawner:
 
     def eagerly(self, coroutine: Coroutine[Any, Any, T], *, name: str) -> SpawnedTask[T]:
         loop = asyncio.get_running_loop()
+        # A factory, such as that of a tracer, must see every task.
         if sys.version_info < (3, 12) or loop.get_task_factory() is not None:
             return self(coroutine, name=name)
         task = asyncio.Task(coroutine, loop=loop, name=name, eager_start=True)
+        # A task that has ended needs no reference: nothing would remove it.
         if not task.done():
             self._alive.add(task)
             task.add_done_callback(self._alive.discard)
@@ -80,6 +83,7 @@ def _now_ms() -> int:
 
 
 def _monotonic_ms() -> float:
+    # Not the wall clock: heartbeats and time limits must not follow its jumps.
     return time.monotonic_ns() / 1_000_000
 
 
@@ -120,6 +124,7 @@ _log_to_logging = _log_to(logging.getLogger("perdure"))
 
 def _log(record: LogRecord) -> None:
     """Log to structlog if the application has configured it, else to `logging`."""
+    # Looked up and not imported: the application decides whether it is used.
     structlog = sys.modules.get("structlog")
     if structlog is None or not structlog.is_configured():
         _log_to_logging(record)

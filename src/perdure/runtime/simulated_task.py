@@ -167,6 +167,7 @@ class SimulatedTask(SimulatedFuture[T]):
     def __init__(self, scheduler: Scheduler, coroutine: Coroutine[Any, Any, T], name: str) -> None:
         super().__init__(scheduler)
         self._coroutine = coroutine
+        # As asyncio does: a task that set context variables of others would hide mistakes that occur in production.
         self._context = copy_context()
         self._cancel_requests = 0
         self._must_cancel = False
@@ -197,6 +198,7 @@ class SimulatedTask(SimulatedFuture[T]):
             return False
         self._cancel_requests += 1
         awaited = self._waiting_for
+        # In asyncio's order: first the future, whose other waiters are cancelled with it.
         if isinstance(awaited, SimulatedFuture) and awaited.cancel():
             return True  # the cancelled future cancels the task
         self._must_cancel = True
@@ -238,6 +240,7 @@ class SimulatedTask(SimulatedFuture[T]):
         except BaseException as exception:
             self.set_exception(exception)
             self._scheduler.task_failed(self)
+            # `KeyboardInterrupt` ends the test run, and not only this task.
             if not isinstance(exception, Exception):
                 raise
         else:
@@ -250,6 +253,7 @@ class SimulatedTask(SimulatedFuture[T]):
 
     def close(self) -> None:
         """Drop the coroutine at its current await: its `finally` blocks run until their first await."""
+        # A `finally` block may wait in a loop: without a limit, closing would not end.
         for _ in range(_MAX_AWAITS_ON_THE_WAY_OUT):
             try:
                 self._context.run(self._coroutine.close)
@@ -264,6 +268,7 @@ class SimulatedTask(SimulatedFuture[T]):
             cancel()
 
     def _returned(self, value: T) -> None:
+        # asyncio does the same: a cancellation that no await received still ends the task as cancelled.
         if self._must_cancel:  # it cancelled itself in its last step
             super().cancel()
         else:
@@ -275,6 +280,7 @@ class SimulatedTask(SimulatedFuture[T]):
         elif isinstance(awaited, SimulatedFuture):
             self._wait_for_future(awaited)  # pyright: ignore[reportUnknownArgumentType]  # of any type
         else:
+            # Ready and not refused here: only the run knows whether a hosting event loop can resolve it.
             self._waiting_for = Foreign(awaited)
             self._scheduler.ready(self)
 

@@ -88,6 +88,7 @@ def check_catch_up(value: object) -> None:
     Raises:
         DefinitionError: it is not one.
     """
+    # The classes check it themselves, because `Every(...)` and `Cron(...)` may be built without `every` and `cron`.
     if value not in ("once", "skip") and not isinstance(value, CatchUpAll):
         raise DefinitionError("catch_up of a schedule", value, "'once', 'skip' or 'all'")
 

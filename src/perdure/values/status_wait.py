@@ -37,6 +37,7 @@ class WaitCondition:
             status: the status; ``not_found`` if there is no instance.
             over: whether the kind reports that the instance is over.
         """
+        # An instance that is gone has ended, also if its kind keeps no outcome.
         ended = over or status.status == "not_found"
         return status.status in self.statuses or status.phase in self.phases or (ended and "ended" in self.statuses)
 

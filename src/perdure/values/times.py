@@ -62,6 +62,7 @@ def duration_ms(value: Duration, *, what: str, minimum_ms: int = 1) -> int:
     5400000
     """
     milliseconds = _read(value, what)
+    # Bounded, so that an instant that is computed from it stays in the range of a datetime.
     if not minimum_ms <= milliseconds <= MAX_DURATION_MS:
         raise DefinitionError(what, value, f"a duration from {format_duration(minimum_ms)} to 100 years (36525d)")
     return milliseconds
@@ -140,6 +141,7 @@ def due_ms(instant: datetime, *, what: str) -> int:
         DefinitionError: it is not a ``datetime``, or has no time zone.
     """
     floor_ms = to_ms(instant, what=what)
+    # Up: truncated, an alarm could fire before the instant that its caller set.
     return min(floor_ms + bool(instant.microsecond % 1000), _LAST_MS)
 
 
@@ -151,6 +153,7 @@ def from_ms(milliseconds: int) -> datetime:
     """
     if not _FIRST_MS <= milliseconds <= _LAST_MS:
         raise DefinitionError("instant in milliseconds", milliseconds, "an instant of the years 1 to 9999")
+    # In integers: `fromtimestamp` computes with floats, and would not return the same millisecond.
     return _EPOCH + timedelta(milliseconds=milliseconds)
 
 

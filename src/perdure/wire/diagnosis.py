@@ -38,6 +38,7 @@ def readable_answer(kind: str, answer: object) -> object:
             for name, value in members.items()
         }
     outcome = cast("dict[str, Any]", members.get("outcome") or {})
+    # "Completed" is the run, and would be read as the end of the workflow.
     if outcome.get("form") == "completed" and members.get("status") not in {None, "done"}:
         return members | {"outcome": outcome | {"form": WAITS}}
     return members

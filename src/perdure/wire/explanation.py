@@ -82,6 +82,7 @@ class ExplainInputs:
 
 def encode_explain_inputs(moment: ExplainInputs) -> bytes:
     """Encode a moment as JSON."""
+    # Decoded values stay in the process: the client decodes with its own types.
     inputs = data_of(attrs.evolve(moment.inputs, decoded=None))
     inputs["id_base"] = f"{inputs['id_base']:x}"  # 128 bits: more than a number in JSON
     return orjson.dumps({"loaded": data_of(moment.loaded), "inputs": inputs, "journal": moment.journal})
@@ -114,6 +115,7 @@ def explanation_data(job: AnyDefinition, explanation: Explanation) -> dict[str, 
         case NeedsAnswer(effect=effect, args=args, kwargs=kwargs):
             show = explanation.shown
             shown = {
+                # The excerpt hides marked fields, and `show` the secrets in all other text.
                 "args": [show(excerpt(each)) for each in args],
                 "kwargs": {key: show(excerpt(kwargs[key])) for key in kwargs},
             }
@@ -164,6 +166,7 @@ def _after(job: AnyDefinition, before: Instance | None, after: Instance | None) 
     labels: dict[bytes, str] = {}
 
     def label(value: object) -> str:
+        # Labels instead of the secrets: whether one has changed may be shown, the secret itself may not.
         return labels.setdefault(orjson.dumps(value), f"{HIDDEN}{len(labels)}")
 
     old, new = (instance_data(job, each, hide=label) for each in (before, after))
@@ -185,6 +188,7 @@ def _result(job: AnyDefinition, explained: Explained) -> dict[str, Any]:
         case Failure(error):
             problem = problem_of(error, job.plan.errors)
             if "shown_error" in problem:
+                # An explanation is shown to people, so the form without secrets takes the place of the other one.
                 problem["error"] = problem.pop("shown_error")
             return {"problem": problem}
         case other:

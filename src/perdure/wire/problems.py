@@ -99,6 +99,7 @@ def status_of(error: PerdureError) -> int:
     """Return the HTTP status of an error; 401 asks for a token, or for another one."""
     if isinstance(error, AccessDenied) and error.cause in {"no_token", "wrong_token"}:
         return 401
+    # By the exact class: a subclass is another error with a code of its own.
     return STATUS.get(type(error), 500)
 
 
@@ -112,6 +113,7 @@ def _fields(error: PerdureError, typed: Codec[Any] | None, *, traceback: bool) -
         return _rejected(rejected.error, typed)
     own = {name: getattr(error, name) for name in _names(type(error))}
     if "got" in own:
+        # The caller's own value may have any type and size, and need not be JSON.
         own["got"] = excerpt(own["got"])
     if isinstance(error, HookRaised) and not traceback:
         own["traceback"] = ""
@@ -125,6 +127,7 @@ def _rejected(error: object, typed: Codec[Any] | None) -> dict[str, Any]:
         except InvalidInput:
             pass
         else:
+            # Both forms: the client needs the error itself, and a proxy or a log may show only the other one.
             shown = {"shown_error": orjson.loads(typed.redact(encoded))} if typed.secret else {}
             return {"error": orjson.loads(encoded), "error_type": type(error).__name__, **shown}
     return {"undeclared_error": {"error_type": type(error).__name__, "message": excerpt(error)}}

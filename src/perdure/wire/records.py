@@ -48,6 +48,7 @@ def _is_frozenset(form: Any) -> bool:
 def _event_data(logged: LoggedEvent) -> dict[str, Any]:
     event = logged.event
     header = {"sequence": logged.sequence, "type": event.type, "address": event.address, "at_ms": event.at_ms}
+    # An event of newer code is sent as it is stored: a client of that code can read it.
     if isinstance(event, UnreadEvent):
         return {**header, "unread": event.body}
     return {**header, "fields": orjson.loads(event_body(event))}
@@ -81,6 +82,7 @@ def without_tracebacks(encoded: bytes) -> bytes:
     >>> without_tracebacks(b'{"error":{"error_type":"KeyError","message":"a","traceback":"File /srv/jobs.py"}}')
     b'{"error":{"error_type":"KeyError","message":"a","traceback":null}}'
     """
+    # Most answers have none, and are not parsed.
     return orjson.dumps(_untraced(orjson.loads(encoded))) if _TRACEBACK.encode() in encoded else encoded
 
 
@@ -103,6 +105,7 @@ def _untraced(data: Any) -> Any:
 
 def _untraced_text(text: str) -> str:
     try:
+        # Stored records are JSON inside of text: a traceback in one would get through.
         parsed = orjson.loads(text)
     except orjson.JSONDecodeError:
         return text
@@ -123,6 +126,7 @@ def record_of(kind: type[T], data: object) -> T:
         return _CONVERTER.structure(data, kind)
     except Exception as error:  # cattrs raises any exception of a constructor
         name = getattr(kind, "__name__", str(kind))
+        # The request may have been applied: to call it failed would make the caller repeat it.
         raise OutcomeUnknown(f"the server sent no {name}: {excerpt(data)} ({excerpt(error)})") from error
 
 

@@ -151,6 +151,7 @@ def new_item(item: V, after: Duration | None, at: datetime | None, head_start: D
 def _normal(value: Duration | None, *, what: str) -> str:
     if value is None or value == NO_TIME:
         return NO_TIME
+    # One form for equal durations: the key's fingerprint is computed from the text.
     return format_duration(duration_ms(value, what=what, minimum_ms=0))
 
 
@@ -168,6 +169,7 @@ def put_command(given: NewItem[Any]) -> PutCommand:
         after_ms, head_start_ms = _ms(given.after, what="after"), _ms(given.head_start, what="head_start")
         at_ms = None if given.at is None else due_ms(given.at, what="at")
     except DefinitionError as wrong:
+        # An error of the input and not of the definition: it may come from another process.
         raise InvalidInput("input of put", (str(wrong),)) from wrong
     if at_ms is not None and after_ms:
         raise InvalidInput("input of put", ("expected either after=... or at=..., got both",))

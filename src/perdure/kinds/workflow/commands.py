@@ -156,6 +156,7 @@ def input_of_cancel(reason: str, interrupt: object) -> str | Cancellation:
     """
     if type(interrupt) is not bool:
         raise InvalidArgument("interrupt of cancel", interrupt, "True or False")
+    # A plain reason where it suffices: older code does not know the other form.
     return Cancellation(reason=reason, interrupt=True) if interrupt else reason
 
 

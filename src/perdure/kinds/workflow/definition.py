@@ -247,6 +247,8 @@ class Workflow(
         fresh = cast("run_program.WorkflowDraft", super().draft(instance, claim, inputs))
         if header_of(instance).first is not None:
             fresh.stored = self.open_state(instance).with_rest()
+            # The program begins with the first state, but unknown members are those of the newest one: newer code wrote
+            # it last.
             fresh.opened = fresh.stored or fresh.opened
         return fresh
 
@@ -265,6 +267,7 @@ class Workflow(
         header = header_of(instance)
         if header.first is None:
             return mapped
+        # Both: a replay with an upgraded program begins with the first state, which must have the new form as well.
         return mapped.changed(data=written(attrs.evolve(header, first=change(header.first))))
 
     def redacted_data(self, instance: Instance, hide: Hide) -> Instance:
@@ -298,12 +301,14 @@ class Workflow(
             codec=self.plan.state,
             current_alarm_ms=None,
             now_ms=present.updated_ms,
+            # Not those of the engine: whether code follows a journal must not depend on the machine that asks.
             limits=Limits(),
         )
         known = progress.Known(present.data, header)
         replayed = replay.Replay(known, bodies, fresh, self.signals, self.max_steps, present.updated_ms)
         replayed.begin(self.main(present), None)
         replayed.advance()
+        # A program that raises before the end of its journal would otherwise look as if it followed it.
         replayed.check_followed()
         return replayed
 
@@ -313,6 +318,7 @@ class Workflow(
             return ()
         replayed = self.replay(instance, rows)
         steps = step_listing.next_steps(replayed)
+        # Generators that are left open would run their `finally` blocks at any later moment.
         replayed.tree.close()
         return steps
 

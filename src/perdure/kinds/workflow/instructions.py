@@ -136,6 +136,8 @@ def step(function: Callable[P, Program[A, E, R]]) -> Callable[P, Program[A, E, R
     """
     name = getattr(function, "__name__", None) or repr(function)
     value, error = value_of(function), error_of(function)
+    # Refused when the module is imported: at run time, the effect would have happened before its outcome is found to
+    # have no form.
     if value is Any or error is Any:
         raise DefinitionError(f"@step {name}", function, "an annotation such as -> Do[value, errors, services]")
     values: Codec[Any] = Codec.of(value, what=f"value of step {name}")  # type: ignore[arg-type] # a form
