@@ -168,7 +168,7 @@ def bracket(
     and the start of `use`; when `acquire` does not succeed there is nothing to release. A release that does not succeed
     replaces the outcome of the use.
     """
-    # Marked, so that a workflow waits for the acquisition: stopped half-way, nothing would know what to release.
+    # Marked, so that a workflow waits for the acquisition: stopped half-way, nothing could be released.
     held: Uninterrupted[Any, Any] = Uninterrupted(_same)
     resource = yield from acquire.map(held)
     try:

@@ -49,8 +49,7 @@ def run_inline(program: Program[A, E, R], services: R, interceptor: Interceptor)
             exit_: Exit[Any, Any] = NOTHING if stop.value is None else Success(stop.value)
             return exit_
         except BaseException as raised:  # noqa: BLE001 - the interpreter decides
-            # Raised again by the interpreter, so that one place decides what a defect, a cancellation and an end of the
-            # process mean.
+            # Raised again by the interpreter: one place decides about defects, cancellations and exits.
             rest, block = _raising(raised), None
             break
         rest = current

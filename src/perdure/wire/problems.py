@@ -146,7 +146,7 @@ def error_of(problem: Mapping[str, Any], typed: Codec[Any] | None = None) -> Per
     """
     try:
         known = _rebuilt(problem, typed)
-    # A server of another version, or a proxy, may answer anything. What is not understood may have been applied, so it
+    # A server of another version, or a proxy, may answer anything. An answer not understood may have been applied: it
     # is an unknown outcome.
     except Exception:  # noqa: BLE001 - of a server of another version, or of a proxy
         known = None
