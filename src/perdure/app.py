@@ -16,7 +16,7 @@ from perdure.engine.observing.reporting import HookChecks, MistakeFound, Mistake
 from perdure.engine.running import RunningEngine, running_engine
 from perdure.engine.runs.effects import Perform, perform_directly
 from perdure.engine.runs.runner import RunEnded
-from perdure.engine.sinks import EngineView, EventSink, InFlight, OpenSink, OpenSinks
+from perdure.engine.sinks import EngineView, EventSink, OpenSink, OpenSinks
 from perdure.jobs.definition import AnyDefinition, Definition, check_definition
 from perdure.jobs.ensured import MAX_ENSURED, Ensured, ensured
 from perdure.jobs.plan import check_services
@@ -32,6 +32,7 @@ from perdure.values.address import Address
 from perdure.values.errors import DefinitionError
 from perdure.values.excerpt import MAX_LINE_CHARACTERS, excerpt, shortened
 from perdure.values.limits import Limits
+from perdure.values.listings import InFlight
 
 GivenEncryption: TypeAlias = Encryption | Callable[[], Encryption] | None
 """The keys of an app, or the function that reads them when the app is opened."""

@@ -13,10 +13,11 @@ from world import World, on_each_store
 
 from perdure import App, Do, Limits, Task, TaskContext, program
 from perdure.client.local_gateway import engine_of
-from perdure.engine.sinks import EngineView, InFlight, OpenSink, OpenSinks, SinkLag
+from perdure.engine.sinks import EngineView, OpenSink, OpenSinks, SinkLag
 from perdure.telemetry import on_event
 from perdure.values.errors import DefinitionError
 from perdure.values.event import JobExecuted, JobStarted, TaskScheduled
+from perdure.values.listings import InFlight
 from perdure.values.live_event import AlarmFired, EngineStarted, RequestEnded, StoreCommitted
 
 

@@ -14,7 +14,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from perdure.engine.sinks import InFlight, SinkLag
+from perdure.engine.sinks import SinkLag
 from perdure.stores.values import Health
 from perdure.telemetry.prometheus import prometheus
 from perdure.telemetry.prometheus.metrics import (
@@ -34,7 +34,7 @@ from perdure.telemetry.prometheus.page import families, preferred
 from perdure.values.errors import DefinitionError
 from perdure.values.event import EVENT_TYPES, JobExecuted, JobFailed, JobLeft
 from perdure.values.failure import FailureRecord
-from perdure.values.listings import StatusCount, StoreCounts
+from perdure.values.listings import InFlight, StatusCount, StoreCounts
 from perdure.values.live_event import LIVE_EVENT_TYPES, AlarmFired, RequestEnded
 from perdure.values.status import Status
 

@@ -12,7 +12,6 @@ from shop import Shop, app
 
 from perdure import App, Do, Task, TaskContext, program
 from perdure.client.local_gateway import engine_of
-from perdure.engine.sinks import InFlight
 from perdure.examples.order_processor import OrderPlaced, order_processor
 from perdure.programs import sleep
 from perdure.runtime.record import Runtime
@@ -20,6 +19,7 @@ from perdure.stores.contract import Store
 from perdure.stores.memory import MemoryBackend
 from perdure.testing import Hang, World
 from perdure.testing.world import NotAtRest
+from perdure.values.listings import InFlight
 from perdure.values.transition import Transition
 
 PLACED = OrderPlaced("ada", 400)

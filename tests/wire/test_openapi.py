@@ -11,14 +11,13 @@ from openapi_spec_validator import validate
 from reminder import Reminder
 
 from perdure import Task, succeed
-from perdure.engine.sinks import InFlight
 from perdure.examples.order_processor import order_processor
 from perdure.examples.token_refresher import token_refresher
 from perdure.examples.webhook_batcher import webhook_batcher
 from perdure.stores.values import Health
 from perdure.testing.typed import from_type
 from perdure.values.errors import Rejected, ServerUnreachable
-from perdure.values.listings import Listed
+from perdure.values.listings import InFlight, Listed
 from perdure.values.message import StoredMessage
 from perdure.values.status import InstanceStatus
 from perdure.wire.engine_info import EngineInfo

@@ -24,7 +24,6 @@ from perdure.client.arguments import (
     list_filter,
 )
 from perdure.client.gateway import Gateway, JobByName
-from perdure.engine.sinks import InFlight
 from perdure.jobs.call import Call, result_of
 from perdure.jobs.definition import AnyDefinition, CallError, Definition
 from perdure.jobs.explanation import NO_ANSWERS, Answers, Asked, Explanation, request_of
@@ -34,7 +33,7 @@ from perdure.values.address import Address, check_id
 from perdure.values.errors import RequestError
 from perdure.values.excerpt import MAX_LINE_CHARACTERS, shortened
 from perdure.values.limits import Limits
-from perdure.values.listings import EngineMember, ListedStatus, ListFilter, Listing, StoreCounts
+from perdure.values.listings import EngineMember, InFlight, ListedStatus, ListFilter, Listing, StoreCounts
 from perdure.values.live_event import EngineStopped
 from perdure.values.message import StoredMessage
 from perdure.values.status_wait import (

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
 
-from perdure.engine.sinks import InFlight
 from perdure.jobs.call import Call
 from perdure.jobs.definition import AnyDefinition, CallError, Dispatch, EventError
 from perdure.jobs.explanation import NO_ANSWERS, Answers, Explanation
@@ -14,7 +13,15 @@ from perdure.stores.values import Backup, Health, LoggedEvent, OnBackupProgress
 from perdure.values.address import Address
 from perdure.values.errors import UnknownJob
 from perdure.values.limits import Limits
-from perdure.values.listings import EngineMember, HoldResult, InstanceOutcome, JobCount, StepRecord, StoreCounts
+from perdure.values.listings import (
+    EngineMember,
+    HoldResult,
+    InFlight,
+    InstanceOutcome,
+    JobCount,
+    StepRecord,
+    StoreCounts,
+)
 from perdure.values.live_event import EngineStopped
 from perdure.values.message import StoredMessage
 from perdure.values.status import InstanceStatus

@@ -22,7 +22,7 @@ from perdure.engine.loops.outbox import with_unserved
 from perdure.engine.mailbox.entry import MailboxEntry
 from perdure.engine.running import RunningEngine
 from perdure.engine.runs.runner import inputs_beside_turns
-from perdure.engine.sinks import Exposition, InFlight
+from perdure.engine.sinks import Exposition
 from perdure.jobs.call import Call, mapped, result_of
 from perdure.jobs.definition import AnyDefinition, CallError
 from perdure.jobs.display import NOT_FOUND, report_status
@@ -57,6 +57,7 @@ from perdure.values.limits import Limits
 from perdure.values.listings import (
     EngineMember,
     HoldResult,
+    InFlight,
     InstanceOutcome,
     JobCount,
     Listed,

@@ -27,12 +27,11 @@ from perdure.dashboard.page import (
     still_counting,
     table,
 )
-from perdure.engine.sinks import InFlight
 from perdure.stores.values import Health
 from perdure.telemetry.activity import Minute, RecentFailure
 from perdure.values.address import Address
 from perdure.values.instance import Instance
-from perdure.values.listings import LISTED_STATUSES, MAX_COUNTED, EngineMember, ListedStatus
+from perdure.values.listings import LISTED_STATUSES, MAX_COUNTED, EngineMember, InFlight, ListedStatus
 from perdure.values.status import Hold
 
 _SURVIVED: Final = {"none": "nothing", "relaxed": "a crash of the process", "full": "a loss of power"}

@@ -35,7 +35,6 @@ from perdure.engine.observing.reporting import Reporting, defect_in
 from perdure.engine.pending_work import AdmissionQueue, BusyInstances, ClaimsLeft, overload
 from perdure.engine.runs.run_executor import BackgroundRuns, RunExecutor
 from perdure.engine.runs.runner import Runner, is_cancelled
-from perdure.engine.sinks import InFlight
 from perdure.engine.turn.fast_path import EventBatch
 from perdure.engine.turn.turn_executor import TurnExecutor
 from perdure.jobs.definition import AnyDefinition
@@ -47,6 +46,7 @@ from perdure.runtime.tasks import start_eagerly
 from perdure.values.address import Address
 from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown
 from perdure.values.limits import Limits
+from perdure.values.listings import InFlight
 from perdure.values.transition import KeepInstance, Loaded, Put
 
 MAX_TURNS_IN_A_ROW = 64

@@ -16,12 +16,12 @@ from perdure.engine.mailbox.entry import MailboxEntry
 from perdure.engine.mailbox.instance_cache import InstanceCache
 from perdure.engine.mailbox.instance_cell import InstanceCell
 from perdure.engine.runs.concurrency import ConcurrencyLimits
-from perdure.engine.sinks import InFlight
 from perdure.jobs.definition import AnyDefinition
 from perdure.runtime.record import Future, Runtime, Timer
 from perdure.values.address import Address
 from perdure.values.errors import Overloaded
 from perdure.values.limits import Limits
+from perdure.values.listings import InFlight
 
 Before: TypeAlias = Address | None
 """The full queue: the mailbox of an instance, or None for the engine's own."""

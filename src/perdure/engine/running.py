@@ -37,7 +37,7 @@ from perdure.engine.sharing.shared_work import (
     while_leased,
     work_of,
 )
-from perdure.engine.sinks import InFlight, OpenSinks
+from perdure.engine.sinks import OpenSinks
 from perdure.jobs.code_fingerprint import code_of
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.ensured import Ensured
@@ -50,6 +50,7 @@ from perdure.values.address import Address, Job
 from perdure.values.event import Event, JobResumed
 from perdure.values.instance import Instance
 from perdure.values.limits import Limits
+from perdure.values.listings import InFlight
 from perdure.values.live_event import EngineStarted, EngineStopped, LeaseLost
 from perdure.values.message import Consumed
 from perdure.values.transition import Purge, Put, Transition

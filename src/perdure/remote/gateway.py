@@ -13,7 +13,6 @@ from returns.result import Failure, Result, Success
 
 from perdure.client.arguments import check_definition, check_history, check_text, check_timeout, check_wanted
 from perdure.codecs import Codec
-from perdure.engine.sinks import InFlight
 from perdure.jobs.call import Call, result_of
 from perdure.jobs.definition import AnyDefinition, CallError, EventError
 from perdure.jobs.display import NOT_FOUND
@@ -39,6 +38,7 @@ from perdure.values.limits import Limits
 from perdure.values.listings import (
     EngineMember,
     HoldResult,
+    InFlight,
     InstanceOutcome,
     JobCount,
     ListFilter,

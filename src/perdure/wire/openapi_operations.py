@@ -15,7 +15,6 @@ from typing_extensions import TypeForm
 
 from perdure.codecs import Codec
 from perdure.codecs.json_schema import REFERENCE, JsonSchema
-from perdure.engine.sinks import InFlight
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.keys import MAX_KEY_CHARACTERS
 from perdure.jobs.request import ALARM, PAUSE, RESUME, TERMINATE, CommandSpec
@@ -26,6 +25,7 @@ from perdure.values.listings import (
     LISTED_STATUSES,
     EngineMember,
     HoldResult,
+    InFlight,
     JobCount,
     Listing,
     StepRecord,

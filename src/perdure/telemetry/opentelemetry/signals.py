@@ -31,11 +31,12 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from perdure.engine.sinks import EffectBegun, EffectSpan, InFlight, OnEvent, TurnBegun, TurnEnded
+from perdure.engine.sinks import EffectBegun, EffectSpan, OnEvent, TurnBegun, TurnEnded
 from perdure.values.address import Address
 from perdure.values.event import JobExecuted, JobFailed, JobLeft, JobParked, JobRecovered
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim
+from perdure.values.listings import InFlight
 from perdure.values.live_event import (
     AlarmFired,
     AnyEvent,

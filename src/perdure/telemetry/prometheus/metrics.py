@@ -15,7 +15,7 @@ import attrs
 from returns.future import FutureResult
 from returns.result import Result
 
-from perdure.engine.sinks import EngineView, InFlight, SinkLag
+from perdure.engine.sinks import EngineView, SinkLag
 from perdure.jobs.definition import AnyDefinition
 from perdure.programs.future import answer_of
 from perdure.runtime.record import LogRecord, SpawnedTask
@@ -25,7 +25,7 @@ from perdure.stores.values import Health
 from perdure.values.event import JobExecuted, JobFailed, JobLeft, JobParked, JobRecovered
 from perdure.values.excerpt import excerpt, fields_in_line
 from perdure.values.instance import HEALS
-from perdure.values.listings import StoreCounts
+from perdure.values.listings import InFlight, StoreCounts
 from perdure.values.live_event import (
     AlarmFired,
     AnyEvent,
