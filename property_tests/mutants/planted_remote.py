@@ -3,6 +3,7 @@
 from mutant import Mutant
 
 BULKHEAD = "tests/server/test_bulkhead.py"
+OPERATIONS = "tests/wire/test_operations.py"
 HOSTILE = "tests/server/test_hostile_clients.py"
 TRACEBACKS = "tests/server/test_tracebacks.py"
 SESSION = "tests/dashboard/test_session.py"
@@ -98,6 +99,27 @@ MUTANTS = (
         "lambda: handle(asked), left=asked.left)",
         "lambda: handle(asked))",
         f"{HOSTILE}::test_a_list_whose_client_has_left_is_not_computed",
+    ),
+    Mutant(
+        "a route needs another scope than its entry in the table says",
+        "_route_of",
+        "bounded, operation.scope, operation.method",
+        'bounded, "read", operation.method',
+        "tests/server/test_scopes.py::test_a_route_needs_its_scope_and_no_other[POST /v1/dead-letters/7/redrive]",
+    ),
+    Mutant(
+        "an argument is sent under its name in Python",
+        "ClientOperation.url",
+        "each.parameter: each.type",
+        "each.name: each.type",
+        f"{OPERATIONS}::test_an_argument_has_its_own_name_in_a_url",
+    ),
+    Mutant(
+        "a lost answer of an operation that applies again is asked for again",
+        "RemoteGateway._perform",
+        "ServerCall(repeat=operation.repeat)",
+        'ServerCall(repeat="reads")',
+        f"{FAILED}::test_an_operation_that_changes_something_is_not_repeated_after_its_answer_was_lost",
     ),
     Mutant(
         "a wait lasts longer than its client",

@@ -12,6 +12,7 @@ from perdure.cli.process import ExitCode, UsageError, code_of
 from perdure.cli.target.opening import MAX_TOKEN_BYTES, UNSET, TargetOptions, chosen_urls, token_of
 from perdure.cli.target.remote import connected
 from perdure.values import errors
+from perdure.wire.operations import HEALTH
 
 STORE, SERVER = "sqlite:///jobs.db", "http://127.0.0.1:8080"
 
@@ -47,7 +48,7 @@ def test_a_command_calls_one_of_several_servers_that_answers() -> None:
         thread.start()
         urls = tuple(f"http://127.0.0.1:{port}" for port in (1, answering.server_port))
         with connected(urls, None, "60 seconds") as found:
-            state = found.health().state
+            state = found.perform(HEALTH).state
         answering.shutdown()
         thread.join()
     assert (state, found.name) == ("ok", ", ".join(urls))
@@ -107,7 +108,7 @@ def answered_with(reply: bytes, scheme: str) -> str:
         thread.start()
         url = f"{scheme}://127.0.0.1:{server.getsockname()[1]}"
         with pytest.raises(errors.ServerUnreachable) as refused, connected((url,), None, "60 seconds") as found:
-            found.health()
+            found.perform(HEALTH)
         thread.join()
     return str(refused.value)
 

@@ -77,7 +77,6 @@ ANY_ALLOWED = {
     "programs/drivers.py": "the services of a program whose needs are erased",
     "stores/sqlite/thread.py": "parameters and rows of SQLite",
     "testing/typed.py": "a type form may be any object",
-    "server/urls.py": "an argument that the call checks",
     "wire/records.py": "JSON-able data",
     "wire/explanation.py": "JSON-able data",
     "stores/postgres/connections.py": "the driver has no types, and a row holds any values",

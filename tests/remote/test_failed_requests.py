@@ -16,6 +16,7 @@ from perdure.remote.async_channel import BatchRefused, CallBatcher
 from perdure.remote.channel import AnswerLost, ClientClosed, HttpReply, NotSent
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.values.errors import EngineClosed, OutcomeUnknown, ServerUnreachable, UnknownJob
+from perdure.values.listings import HoldResult
 from perdure.wire.requests import Envelope
 
 total = Task("total", state=int, event=int, initial=0, decide=lambda state, event: Success(Decision(state + event)))
@@ -92,6 +93,43 @@ def test_a_read_is_repeated_after_its_answer_was_lost():
 def test_a_request_without_a_key_is_not_repeated_after_its_answer_was_lost():
     result, count = answered_the_second_time(lambda handle: handle.send("a", 1))
     assert (type(result.failure()), count) == (OutcomeUnknown, 1)
+
+
+def performed(call, answer):
+    """Perform an operation on a server that closes its first connection, and then answers. Return result and count."""
+
+    async def main():
+        count = 0
+
+        async def serve(reader, writer):
+            nonlocal count
+            await reader.readuntil(b"\r\n\r\n")
+            count += 1
+            if count > 1:
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(answer), answer))
+            writer.close()
+
+        listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        async with listening, connect(url, total, timeout="30 seconds") as jobs:
+            return await attempt(call(jobs)), count
+
+    return asyncio.run(main())
+
+
+def test_an_operation_that_changes_something_is_not_repeated_after_its_answer_was_lost():
+    for call in (lambda jobs: jobs.redrive(7), lambda jobs: jobs.bury(7)):
+        result, count = performed(call, b'"not_found"')
+        assert (type(result.failure()), count) == (OutcomeUnknown, 1)
+
+
+def test_an_operation_whose_repeat_changes_nothing_is_repeated_after_its_answer_was_lost():
+    held = b'{"changed":false,"hold":"held"}'
+    assert performed(lambda jobs: jobs.handle(total).hold(), held) == (
+        Success(HoldResult(changed=False, hold="held")),
+        2,
+    )
+    assert performed(lambda jobs: jobs.dead_letters(), b"[]") == (Success(()), 2)
 
 
 def batched(count, post, **options):

@@ -22,6 +22,7 @@ from perdure.values.excerpt import one_line
 from perdure.values.listings import Listed, ListFilter
 from perdure.values.message import StoredMessage
 from perdure.values.times import from_ms
+from perdure.wire.operations import BURY, DEAD_LETTERS, LEFT_MESSAGES, REDRIVE
 from perdure.wire.records import data_of
 
 MAX_REDRIVEN: Final = 100_000
@@ -168,7 +169,7 @@ def left_messages(*, target: TargetOptions = UNSET, limit: int = 100, json: Json
     if not 1 <= limit <= MAX_PAGE:
         raise UsageError(f"--limit {limit}: expected a number from 1 to {MAX_PAGE:,}")
     with open_target(target) as found:
-        page = found.left_messages(limit)
+        page = found.perform(LEFT_MESSAGES, limit=limit)
     if json:
         write_json(_data_of_left(each) for each in page)
     elif page:
@@ -217,7 +218,7 @@ def bury(
         raise UsageError("pass the ids of messages; perdure left-messages lists them")
     with open_target(target) as found:
         found.check_engine()
-        outcomes = {each: found.bury(each) for each in messages}
+        outcomes = {each: found.perform(BURY, message_id=each) for each in messages}
     if json:
         write_json({"message_id": each, "outcome": outcome} for each, outcome in outcomes.items())
     else:
@@ -229,7 +230,7 @@ def _redrive(target: Target, chosen: tuple[int, ...], *, json: bool) -> ExitCode
     done = 0
     with progress_bar("redrive", len(chosen)) as advance:
         for message_id in chosen:
-            outcome = target.redrive(message_id)
+            outcome = target.perform(REDRIVE, message_id=message_id)
             done += outcome == "redriven"
             if json:
                 write_json([{"message_id": message_id, "outcome": outcome}])
@@ -242,7 +243,10 @@ def _redrive(target: Target, chosen: tuple[int, ...], *, json: bool) -> ExitCode
 
 
 def _pages(target: Target, after: int, most: int | None) -> Iterator[tuple[StoredMessage, ...]]:
-    return paged(target.dead_letters, lambda each: each.message_id, after, most)
+    def read(after: int, limit: int) -> tuple[StoredMessage, ...]:
+        return target.perform(DEAD_LETTERS, after=after, limit=limit)
+
+    return paged(read, lambda each: each.message_id, after, most)
 
 
 def _write(page: tuple[Dead, ...], *, json: bool, heading: bool, payload: bool) -> None:

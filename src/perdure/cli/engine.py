@@ -33,6 +33,7 @@ from perdure.kinds.worker_pool.handle import progress_of
 from perdure.values.address import Job
 from perdure.values.listings import MAX_COUNTED, EngineMember, HoldResult, JobCount, StoreCounts
 from perdure.values.times import format_duration
+from perdure.wire.operations import COUNT, COUNTS, HEALTH, HOLD, INFO, MEMBERS, METRICS, RELEASE
 from perdure.wire.records import data_of
 
 
@@ -42,7 +43,7 @@ def jobs(*, target: TargetOptions = UNSET, json: JsonOption = False) -> int:
     Exit code: 0 done, 2 the command cannot start, 4 no engine answers.
     """
     with open_target(target) as found:
-        served = found.info().jobs
+        served = found.perform(INFO).jobs
     if json:
         write_json(data_of(job) for job in served)
     else:
@@ -61,7 +62,7 @@ def counts(*, target: TargetOptions = UNSET, json: JsonOption = False) -> int:
     Exit code: 0 done, 2 the command cannot start, 4 no engine answers.
     """
     with open_target(target) as found:
-        counted = found.counts()
+        counted = found.perform(COUNTS)
     if json:
         write_json([data_of(counted)])
     else:
@@ -105,7 +106,7 @@ def members(*, target: TargetOptions = UNSET, json: JsonOption = False) -> int:
     Exit code: 0 done, 2 the command cannot start, 4 no engine answers.
     """
     with open_target(target) as found:
-        engines = found.members()
+        engines = found.perform(MEMBERS)
     if not engines:
         sys.stderr.write("perdure: no engines share this store: the one that answered owns it\n")
     if json:
@@ -129,7 +130,7 @@ def health(*, target: TargetOptions = UNSET, json: JsonOption = False) -> int:
     start; 4 no engine answers.
     """
     with open_target(target) as found:
-        report = found.health()
+        report = found.perform(HEALTH)
     if json:
         write_json([data_of(report)])
     else:
@@ -146,7 +147,7 @@ def metrics(*, target: TargetOptions = UNSET) -> int:
     Exit code: 0 done, 2 the command cannot start, 3 the engine counts none, 4 no engine answers.
     """
     with open_target(target) as found:
-        write_lines(found.metrics().splitlines())
+        write_lines(found.perform(METRICS).splitlines())
     return ExitCode.DONE
 
 
@@ -160,9 +161,9 @@ def hold(job: JobArgument, /, *, target: TargetOptions = UNSET, json: JsonOption
 
     Exit code: 0 done, 2 the command cannot start, 3 the engine does not serve the job, 4 no engine answers.
     """
-    wanted = job_of(job)
+    kind, name = job_of(job)
     with open_target(target) as found:
-        return _print_hold(job, found.hold(wanted), json=json)
+        return _print_hold(job, found.perform(HOLD, kind=kind, name=name), json=json)
 
 
 def release(job: JobArgument, /, *, target: TargetOptions = UNSET, json: JsonOption = False) -> int:
@@ -170,9 +171,9 @@ def release(job: JobArgument, /, *, target: TargetOptions = UNSET, json: JsonOpt
 
     Exit code: 0 done, 2 the command cannot start, 3 the engine does not serve the job, 4 no engine answers.
     """
-    wanted = job_of(job)
+    kind, name = job_of(job)
     with open_target(target) as found:
-        return _print_hold(job, found.release(wanted), json=json)
+        return _print_hold(job, found.perform(RELEASE, kind=kind, name=name), json=json)
 
 
 def job_of(text: str) -> Job:
@@ -213,18 +214,18 @@ def pool(
 
     Exit code: 0 done, 2 the command cannot start, 3 the engine does not serve the job, 4 no engine answers.
     """
-    wanted = job_of(job)
-    if wanted[0] != WorkerPool.kind:
+    kind, name = job_of(job)
+    if kind != WorkerPool.kind:
         raise UsageError(f"{job} is not a worker pool: write pool:name; perdure counts shows other jobs")
     with open_target(target) as found:
         if not watch:
-            count = found.count(wanted)
+            count = found.perform(COUNT, kind=kind, name=name)
             if json:
                 write_json([data_of(progress_of(count))])
             else:
                 write_fields(list(fields_of(count)))
             return ExitCode.DONE
-        watched = PoolWatch(lambda: found.count(wanted), time.monotonic, time.sleep)
+        watched = PoolWatch(lambda: found.perform(COUNT, kind=kind, name=name), time.monotonic, time.sleep)
         for line in watched.lines(lambda total: open_bar(job, total)):
             if json:
                 write_json([data_of(progress_of(line.count)) | {"per_second": line.per_second}])

@@ -7,49 +7,14 @@ from datetime import datetime
 from typing import Final, cast
 
 from perdure.jobs.definition import AnyDefinition, Definition
-from perdure.values.address import MAX_ID_CHARACTERS, Address, is_text
 from perdure.values.errors import DefinitionError, InvalidArgument
-from perdure.values.listings import LISTED_STATUSES, ListFilter
+from perdure.values.listings import ListFilter
 from perdure.values.status_wait import AWAITED_STATUSES, WaitCondition
 from perdure.values.times import Duration, duration_ms, to_ms
+from perdure.wire.operations import LIST, check_text
 
-MAX_PAGE: Final = 1_000
 MAX_WANTED: Final = 20
 """Statuses and phases of one wait."""
-MAX_NUMBER: Final = 2**63 - 1
-"""The greatest sequence number or message id of a store."""
-
-
-def check_whole(value: object, *, what: str, least: int, most: int) -> int:
-    """Check a whole number within these bounds, inclusive.
-
-    Raises:
-        InvalidArgument: the value is not such a number.
-    """
-    if type(value) is int and least <= value <= most:
-        return value
-    raise InvalidArgument(what, value, f"a whole number from {least} to {most}")
-
-
-def check_limit(value: object, *, of: str) -> int:
-    """Check the size of a page.
-
-    Raises:
-        InvalidArgument: the value is not a whole number from 1 to 1,000.
-    """
-    return check_whole(value, what=f"limit of {of}", least=1, most=MAX_PAGE)
-
-
-def check_history(before: object, limit: object) -> tuple[int | None, int]:
-    """Check the page of a history.
-
-    Raises:
-        InvalidArgument: ``before`` is not a sequence number or None, or ``limit`` is not from 1 to 1,000.
-    """
-    size = check_limit(limit, of="history")
-    if before is None:
-        return None, size
-    return check_whole(before, what="before of history", least=0, most=MAX_NUMBER), size
 
 
 def check_definition(value: object, *, of: str) -> AnyDefinition:
@@ -61,45 +26,6 @@ def check_definition(value: object, *, of: str) -> AnyDefinition:
     if isinstance(value, Definition):
         return value  # pyright: ignore[reportUnknownVariableType] - its types are erased here
     raise InvalidArgument(f"definition of {of}", value, "a definition, such as a Task(...) or a Workflow(...)")
-
-
-def check_text(value: object, *, what: str) -> str:
-    """Check text of at most 512 characters that UTF-8 can encode. It may be empty.
-
-    Raises:
-        InvalidArgument: the value is not such text.
-    """
-    if isinstance(value, str) and _is_text(value):
-        return value
-    expected = f"text of at most {MAX_ID_CHARACTERS} characters, without lone surrogates"
-    raise InvalidArgument(what, value, expected)
-
-
-def check_due_before(value: object) -> int | None:
-    """Check an aware instant or None, and return it as milliseconds UTC.
-
-    Raises:
-        InvalidArgument: the value is neither.
-    """
-    try:
-        return None if value is None else to_ms(cast("datetime", value))
-    except DefinitionError as wrong:
-        raise InvalidArgument("due_before of list", value, wrong.expected) from wrong
-
-
-def check_after(value: object) -> Address | None:
-    """Check the address of an instance, or None.
-
-    Raises:
-        InvalidArgument: the value is neither.
-    """
-    if value is None or (isinstance(value, Address) and all(map(_is_text, (value.kind, value.name, value.id)))):
-        return value
-    raise InvalidArgument("after of list", value, "the address of the last instance of the page before, or None")
-
-
-def _check_scanned(value: object) -> int:
-    return check_whole(value, what="max_scanned of list", least=1, most=MAX_NUMBER)
 
 
 def list_filter(
@@ -124,22 +50,20 @@ def list_filter(
             raise InvalidArgument("kind and name of list", (kind, name), "None beside a definition, which has both")
         job = check_definition(definition, of="list")
         kind, name = job.kind, job.name
-    if status is not None and status not in LISTED_STATUSES:
-        raise InvalidArgument("status of list", status, f"one of {', '.join(LISTED_STATUSES)}, or None")
-    return ListFilter(
-        kind=None if kind is None else check_text(kind, what="kind of list"),
-        name=None if name is None else check_text(name, what="name of list"),
-        status=status,
-        id_prefix=check_text(id_prefix, what="id_prefix of list"),
-        due_before_ms=check_due_before(due_before),
-        after=check_after(after),
-        limit=check_limit(limit, of="list"),
-        max_scanned=None if max_scanned is None else _check_scanned(max_scanned),
+    checked = LIST.checked(
+        {
+            "kind": kind,
+            "name": name,
+            "status": status,
+            "id_prefix": id_prefix,
+            "due_before": due_before,
+            "after": after,
+            "limit": limit,
+            "max_scanned": max_scanned,
+        }
     )
-
-
-def _is_text(part: object) -> bool:
-    return part == "" or is_text(part, MAX_ID_CHARACTERS)
+    due: datetime | None = checked.pop("due_before")
+    return ListFilter(**checked, due_before_ms=None if due is None else to_ms(due))
 
 
 def check_backup(path: object, progress: object) -> str:

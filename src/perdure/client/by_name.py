@@ -10,7 +10,7 @@ import attrs
 import orjson
 from returns.result import Failure, Result
 
-from perdure.client.arguments import check_history, check_text, check_timeout, check_wanted
+from perdure.client.arguments import check_timeout, check_wanted
 from perdure.codecs import NewerOnly
 from perdure.jobs.call import Call, mapped, result_of
 from perdure.jobs.definition import AnyDefinition, CallError, Definition, Dispatch, EventError
@@ -27,6 +27,7 @@ from perdure.values.status_wait import Awaited, AwaitedStatus, WaitCondition
 from perdure.values.times import Duration
 from perdure.values.trace import trace_context
 from perdure.wire.explanation import explanation_data
+from perdure.wire.operations import HISTORY, check_text
 
 
 class InspectingDispatch(Dispatch, Protocol):
@@ -54,7 +55,9 @@ class InspectingDispatch(Dispatch, Protocol):
         """Wait until an instance has a wanted status."""
         ...
 
-    def history(self, address: Address, before: int | None, limit: int, /) -> Call[tuple[LoggedEvent, ...], CallError]:
+    def history(
+        self, address: Address, /, *, before: int | None, limit: int
+    ) -> Call[tuple[LoggedEvent, ...], CallError]:
         """Read the newest events of an address, the newest first."""
         ...
 
@@ -193,10 +196,10 @@ class NamedJob:
 
     async def _history(self, id_: str, before: int | None, limit: int) -> Result[tuple[LoggedEvent, ...], CallError]:
         try:
-            address, page = self.definition.address(check_id(id_)), check_history(before, limit)
+            address, page = self.definition.address(check_id(id_)), HISTORY.checked({"before": before, "limit": limit})
         except RequestError as refused:
             return Failure(refused)
-        return await result_of(self.dispatch.history(address, *page))
+        return await result_of(self.dispatch.history(address, **page))
 
 
 def _alarm(_: Limits) -> Request:

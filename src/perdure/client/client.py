@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, TypeVar
@@ -12,15 +12,10 @@ import attrs
 from returns.result import Failure, Result, Success
 
 from perdure.client.arguments import (
-    MAX_NUMBER,
     check_backup,
     check_definition,
-    check_history,
-    check_limit,
-    check_text,
     check_timeout,
     check_wanted,
-    check_whole,
     list_filter,
 )
 from perdure.client.gateway import Gateway, JobByName
@@ -48,6 +43,21 @@ from perdure.values.status_wait import (
 )
 from perdure.values.times import Duration
 from perdure.wire.engine_info import EngineInfo
+from perdure.wire.operations import (
+    BURY,
+    COUNTS,
+    DEAD_LETTERS,
+    HEALTH,
+    HISTORY,
+    IN_FLIGHT,
+    INFO,
+    LEFT_MESSAGES,
+    MEMBERS,
+    METRICS,
+    REDRIVE,
+    ClientOperation,
+    check_text,
+)
 
 
 class ContextGuard:
@@ -247,10 +257,10 @@ class Client:
     ) -> Result[tuple[LoggedEvent, ...], CallError]:
         try:
             address = check_definition(definition, of="history").address(check_id(id_))
-            page = check_history(before, limit)
+            page = HISTORY.checked({"before": before, "limit": limit})
         except RequestError as refused:
             return Failure(refused)
-        return await result_of(self._gateway.history(address, *page))
+        return await result_of(self._gateway.history(address, **page))
 
     def until(
         self,
@@ -311,15 +321,7 @@ class Client:
             after: the id of the last message of the previous page.
             limit: maximum number, 1 to 1,000.
         """
-        return Call(partial(self._dead_letters, after, limit), "dead_letters")
-
-    async def _dead_letters(self, after: int, limit: int) -> Result[tuple[StoredMessage, ...], CallError]:
-        try:
-            size = check_limit(limit, of="dead_letters")
-            check_whole(after, what="after of dead_letters", least=0, most=MAX_NUMBER)
-        except RequestError as refused:
-            return Failure(refused)
-        return await result_of(self._gateway.dead_letters(after, size))
+        return self._perform(DEAD_LETTERS, after=after, limit=limit)
 
     def redrive(self, message_id: int, /) -> Call[Literal["redriven", "not_found"], CallError]:
         """Turn a dead letter into an ordinary message again.
@@ -327,14 +329,7 @@ class Client:
         Args:
             message_id: the id of a message that ``dead_letters`` returns.
         """
-        return Call(partial(self._redrive, message_id), "redrive")
-
-    async def _redrive(self, message_id: int) -> Result[Literal["redriven", "not_found"], CallError]:
-        try:
-            check_whole(message_id, what="message_id of redrive", least=0, most=MAX_NUMBER)
-        except RequestError as refused:
-            return Failure(refused)
-        return await result_of(self._gateway.redrive(message_id))
+        return self._perform(REDRIVE, message_id=message_id)
 
     def left_messages(self, *, limit: int = 100) -> Call[tuple[StoredMessage, ...], CallError]:
         """Read messages to the served jobs that code left, because it cannot read them or their target.
@@ -345,14 +340,7 @@ class Client:
         Args:
             limit: maximum number, 1 to 1,000.
         """
-        return Call(partial(self._left_messages, limit), "left_messages")
-
-    async def _left_messages(self, limit: int) -> Result[tuple[StoredMessage, ...], CallError]:
-        try:
-            size = check_limit(limit, of="left_messages")
-        except RequestError as refused:
-            return Failure(refused)
-        return await result_of(self._gateway.left_messages(size))
+        return self._perform(LEFT_MESSAGES, limit=limit)
 
     def bury(self, message_id: int, /) -> Call[Literal["buried", "not_found"], CallError]:
         """Make a message that no code will ever read a dead letter, so that those behind it are delivered.
@@ -363,14 +351,17 @@ class Client:
         Returns:
             ``buried``, and ``redrive`` turns it back; ``not_found`` if it is not left any more, or being delivered now.
         """
-        return Call(partial(self._bury, message_id), "bury")
+        return self._perform(BURY, message_id=message_id)
 
-    async def _bury(self, message_id: int) -> Result[Literal["buried", "not_found"], CallError]:
+    def _perform(self, operation: ClientOperation[T], /, **given: object) -> Call[T, CallError]:
+        return Call(partial(self._performed, operation, given), operation.name)
+
+    async def _performed(self, operation: ClientOperation[T], given: Mapping[str, object]) -> Result[T, CallError]:
         try:
-            check_whole(message_id, what="message_id of bury", least=0, most=MAX_NUMBER)
+            checked = operation.checked(given)
         except RequestError as refused:
             return Failure(refused)
-        return await result_of(self._gateway.bury(message_id))
+        return await result_of(self._gateway.perform(operation, **checked))
 
     def backup(
         self, path: str | os.PathLike[str], /, *, progress: OnBackupProgress = _unreported
@@ -410,7 +401,7 @@ class Client:
 
     def in_flight(self) -> Call[InFlight, CallError]:
         """Read the work that the engine has accepted and not finished. It reads memory, not the store."""
-        return self._gateway.in_flight()
+        return self._gateway.perform(IN_FLIGHT)
 
     def counts(self) -> Call[StoreCounts, CallError]:
         """Count the instances by job and status, and the messages.
@@ -418,28 +409,50 @@ class Client:
         An engine that was not closed counts again, in portions: until it is done, ``complete`` of the answer is False,
         and each call counts on.
         """
-        return self._gateway.counts()
+        return self._gateway.perform(COUNTS)
 
     def members(self) -> Call[tuple[EngineMember, ...], CallError]:
         """Return the engines that share the store, by epoch; none if one engine owns the store."""
-        return self._gateway.members()
+        return self._gateway.perform(MEMBERS)
 
     def health(self) -> Call[Health, CallError]:
         """Report the state of the store, and the messages that wait for jobs that the app does not serve."""
-        return self._gateway.health()
+        return self._gateway.perform(HEALTH)
 
     def metrics(self) -> Call[str, CallError]:
         """Return the metrics of the engine in the text format of Prometheus, at most a second old.
 
         The app needs a sink that counts them: `perdure.telemetry.prometheus.prometheus`.
         """
-        return self._gateway.metrics()
+        return self._gateway.perform(METRICS)
 
     def info(self) -> Call[EngineInfo, CallError]:
         """Describe the engine: its version, the jobs that it serves with their actions, and its limits."""
-        return self._gateway.info()
+        return self._gateway.perform(INFO)
 
 
 def gateway_of(client: Client, /) -> Gateway:
     """Return how a client reaches its engine: a server and the kit pass calls on."""
     return client._gateway  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the only access to it
+
+
+def call_of(client: Client, operation: ClientOperation[T], given: Mapping[str, Any], /) -> Call[T, CallError]:
+    """Make the call of an operation, by its typed method, which checks the arguments: a server and commands do.
+
+    Args:
+        client: the client.
+        operation: the operation.
+        given: the arguments, by name.
+
+    Raises:
+        UnknownJob: the engine in this process does not serve the job.
+        InvalidArgument: the kind or the name of the job is not text.
+    """
+    place = [given[argument.name] for argument in operation.in_the("path")]
+    options = {argument.name: given[argument.name] for argument in operation.in_the("query")}
+    owner: object = client
+    if operation.of != "engine":
+        kind, name, *place = place
+        owner = client.handle_by_name(kind, name)
+    method: Callable[..., Call[T, CallError]] = getattr(owner, operation.name)
+    return method(*place, **options)

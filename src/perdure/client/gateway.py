@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol, TypeVar
 
 from perdure.jobs.call import Call
 from perdure.jobs.definition import AnyDefinition, CallError, Dispatch, EventError
 from perdure.jobs.explanation import NO_ANSWERS, Answers, Explanation
 from perdure.jobs.request import Request, WaitFor
-from perdure.stores.values import Backup, Health, LoggedEvent, OnBackupProgress
+from perdure.stores.values import Backup, LoggedEvent, OnBackupProgress
 from perdure.values.address import Address
 from perdure.values.errors import UnknownJob
 from perdure.values.limits import Limits
 from perdure.values.listings import (
-    EngineMember,
     HoldResult,
-    InFlight,
     InstanceOutcome,
     JobCount,
     StepRecord,
-    StoreCounts,
 )
 from perdure.values.live_event import EngineStopped
-from perdure.values.message import StoredMessage
 from perdure.values.status import InstanceStatus
 from perdure.values.status_wait import Awaited, AwaitedStatus, WaitCondition
 from perdure.values.times import Duration
-from perdure.wire.engine_info import EngineInfo
+from perdure.wire.operations import ClientOperation
+
+A = TypeVar("A")
 
 
 class JobByName(Protocol):
@@ -158,7 +156,9 @@ class Gateway(Dispatch, Protocol):
         """Compute the effect of a request without applying it."""
         ...
 
-    def history(self, address: Address, before: int | None, limit: int, /) -> Call[tuple[LoggedEvent, ...], CallError]:
+    def history(
+        self, address: Address, /, *, before: int | None, limit: int
+    ) -> Call[tuple[LoggedEvent, ...], CallError]:
         """Read the newest events of an address, the newest first."""
         ...
 
@@ -166,20 +166,13 @@ class Gateway(Dispatch, Protocol):
         """Wait until an instance has a wanted status."""
         ...
 
-    def dead_letters(self, after: int, limit: int, /) -> Call[tuple[StoredMessage, ...], CallError]:
-        """Read messages that failed too often, the oldest first."""
-        ...
+    def perform(self, operation: ClientOperation[A], /, **given: object) -> Call[A, CallError]:
+        """Perform an operation of the engine.
 
-    def redrive(self, message_id: int, /) -> Call[Literal["redriven", "not_found"], CallError]:
-        """Turn a dead letter into an ordinary message again."""
-        ...
-
-    def left_messages(self, limit: int, /) -> Call[tuple[StoredMessage, ...], CallError]:
-        """Read messages that code left."""
-        ...
-
-    def bury(self, message_id: int, /) -> Call[Literal["buried", "not_found"], CallError]:
-        """Make a message that code left a dead letter."""
+        Args:
+            operation: an entry of `perdure.wire.operations`.
+            **given: its arguments, checked.
+        """
         ...
 
     def stopped(self) -> Call[EngineStopped, CallError]:
@@ -188,28 +181,4 @@ class Gateway(Dispatch, Protocol):
 
     def backup(self, path: str, progress: OnBackupProgress, /) -> Call[Backup, CallError]:
         """Copy the store into a new file."""
-        ...
-
-    def in_flight(self) -> Call[InFlight, CallError]:
-        """Read the work that the engine has accepted and not finished."""
-        ...
-
-    def counts(self) -> Call[StoreCounts, CallError]:
-        """Count the instances by job and status."""
-        ...
-
-    def members(self) -> Call[tuple[EngineMember, ...], CallError]:
-        """Read the engines that share the store."""
-        ...
-
-    def health(self) -> Call[Health, CallError]:
-        """Read the state of the store."""
-        ...
-
-    def metrics(self) -> Call[str, CallError]:
-        """Read the metrics of the engine in the text format of Prometheus."""
-        ...
-
-    def info(self) -> Call[EngineInfo, CallError]:
-        """Read the version of the engine, its jobs and its limits."""
         ...

@@ -74,6 +74,7 @@ from perdure.values.status_wait import Awaited, WaitCondition
 from perdure.values.transition import Loaded
 from perdure.wire.engine_info import EngineInfo, installed_version, job_info
 from perdure.wire.explanation import ExplainInputs
+from perdure.wire.operations import ClientOperation
 
 
 @attrs.frozen
@@ -437,7 +438,9 @@ class LocalGateway:
         status: ListedStatus = "orphaned" if job is None else instance.status
         return Listed(address=instance.address, status=status, report=_report(job, instance))
 
-    def history(self, address: Address, before: int | None, limit: int, /) -> Call[tuple[LoggedEvent, ...], CallError]:
+    def history(
+        self, address: Address, /, *, before: int | None, limit: int
+    ) -> Call[tuple[LoggedEvent, ...], CallError]:
         """Read the newest events of an address, the newest first."""
         return Call(partial(self._of_store, lambda store: store.history(address, before, limit)), "history")
 
@@ -450,37 +453,6 @@ class LocalGateway:
         if job is None:
             return Failure(self.unknown(address.kind, address.name))
         return await self.engine.waits.until(job, address, wanted, timeout_ms)
-
-    def dead_letters(self, after: int, limit: int, /) -> Call[tuple[StoredMessage, ...], CallError]:
-        """Read messages that failed too often, the oldest first."""
-        read = Call(partial(self._of_store, lambda store: store.dead_letters(after, limit)), "dead_letters")
-        return mapped(read, lambda letters: tuple(self._shown(letter) for letter in letters))
-
-    def _shown(self, stored: StoredMessage) -> StoredMessage:
-        target = stored.message.target
-        return redacted_message(self.engine.jobs.get((target.kind, target.name)), stored)
-
-    def redrive(self, message_id: int, /) -> Call[Literal["redriven", "not_found"], CallError]:
-        """Turn a dead letter into an ordinary message again."""
-        return Call(partial(self._redrive, message_id), "redrive")
-
-    async def _redrive(self, message_id: int) -> Result[Literal["redriven", "not_found"], CallError]:
-        return await self.engine.reads.answer(lambda: Redrive(self.engine, self.by).perform(message_id), _unknown)
-
-    def left_messages(self, limit: int, /) -> Call[tuple[StoredMessage, ...], CallError]:
-        """Read messages that code left."""
-        read = Call(partial(self._left_messages, limit), "left_messages")
-        return mapped(read, lambda found: tuple(self._shown(message) for message in found))
-
-    async def _left_messages(self, limit: int) -> Result[tuple[StoredMessage, ...], CallError]:
-        return await self.engine.reads.answer(lambda: self.engine.outbox.left(limit))
-
-    def bury(self, message_id: int, /) -> Call[Literal["buried", "not_found"], CallError]:
-        """Make a message that code left a dead letter."""
-        return Call(partial(self._bury, message_id), "bury")
-
-    async def _bury(self, message_id: int) -> Result[Literal["buried", "not_found"], CallError]:
-        return await self.engine.reads.answer(lambda: self.engine.outbox.bury(message_id, self.by), _unknown)
 
     # ------------------------------------------------------------ the engine
     def stopped(self) -> Call[EngineStopped, CallError]:
@@ -503,6 +475,43 @@ class LocalGateway:
             return Failure(BackupFailed(path, reason))
         closed = StoreUnavailable("make a backup", "the engine stopped during the backup")
         return await self.engine.reads.answer(lambda: answer_of(make(path, progress)), lambda: closed, is_awaited=False)
+
+    # ------------------------------------------------------------ the operations of the engine, by their names
+    def perform(self, operation: ClientOperation[A], /, **given: object) -> Call[A, CallError]:
+        """Perform an operation of the engine, by the method here that has its name."""
+        method: Callable[..., Call[A, CallError]] = getattr(self, operation.name)
+        return method(**given)
+
+    def dead_letters(self, after: int, limit: int) -> Call[tuple[StoredMessage, ...], CallError]:
+        """Read messages that failed too often, the oldest first."""
+        read = Call(partial(self._of_store, lambda store: store.dead_letters(after, limit)), "dead_letters")
+        return mapped(read, lambda letters: tuple(self._shown(letter) for letter in letters))
+
+    def _shown(self, stored: StoredMessage) -> StoredMessage:
+        target = stored.message.target
+        return redacted_message(self.engine.jobs.get((target.kind, target.name)), stored)
+
+    def redrive(self, message_id: int) -> Call[Literal["redriven", "not_found"], CallError]:
+        """Turn a dead letter into an ordinary message again."""
+        return Call(partial(self._redrive, message_id), "redrive")
+
+    async def _redrive(self, message_id: int) -> Result[Literal["redriven", "not_found"], CallError]:
+        return await self.engine.reads.answer(lambda: Redrive(self.engine, self.by).perform(message_id), _unknown)
+
+    def left_messages(self, limit: int) -> Call[tuple[StoredMessage, ...], CallError]:
+        """Read messages that code left."""
+        read = Call(partial(self._left_messages, limit), "left_messages")
+        return mapped(read, lambda found: tuple(self._shown(message) for message in found))
+
+    async def _left_messages(self, limit: int) -> Result[tuple[StoredMessage, ...], CallError]:
+        return await self.engine.reads.answer(lambda: self.engine.outbox.left(limit))
+
+    def bury(self, message_id: int) -> Call[Literal["buried", "not_found"], CallError]:
+        """Make a message that code left a dead letter."""
+        return Call(partial(self._bury, message_id), "bury")
+
+    async def _bury(self, message_id: int) -> Result[Literal["buried", "not_found"], CallError]:
+        return await self.engine.reads.answer(lambda: self.engine.outbox.bury(message_id, self.by), _unknown)
 
     def in_flight(self) -> Call[InFlight, CallError]:
         """Read the work that the engine has accepted and not finished. It reads memory, not the store."""

@@ -11,7 +11,7 @@ import attrs
 import orjson
 from returns.result import Failure, Result, Success
 
-from perdure.client.arguments import check_definition, check_history, check_text, check_timeout, check_wanted
+from perdure.client.arguments import check_definition, check_timeout, check_wanted
 from perdure.codecs import Codec
 from perdure.jobs.call import Call, result_of
 from perdure.jobs.definition import AnyDefinition, CallError, EventError
@@ -20,7 +20,7 @@ from perdure.jobs.explanation import NO_ANSWERS, Answers, Explanation, explain
 from perdure.jobs.keys import check_key
 from perdure.jobs.request import Repeat, Request, Terminate, WaitFor, check_wait
 from perdure.remote.servers import CallRepeat, Server, ServerCall, Servers
-from perdure.stores.values import Backup, Health, LoggedEvent, OnBackupProgress
+from perdure.stores.values import Backup, LoggedEvent, OnBackupProgress
 from perdure.values.address import Address, Job, check_id
 from perdure.values.errors import (
     BackupFailed,
@@ -36,27 +36,23 @@ from perdure.values.errors import (
 from perdure.values.excerpt import excerpt
 from perdure.values.limits import Limits
 from perdure.values.listings import (
-    EngineMember,
     HoldResult,
-    InFlight,
     InstanceOutcome,
     JobCount,
     ListFilter,
     Listing,
     StepRecord,
-    StoreCounts,
 )
 from perdure.values.live_event import EngineStopped
-from perdure.values.message import StoredMessage
 from perdure.values.status import Hold, InstanceStatus
 from perdure.values.status_wait import Awaited, AwaitedStatus, NeverStored, NotReached, Reached, WaitCondition
 from perdure.values.times import Duration, from_ms
 from perdure.values.trace import CurrentTrace, trace_context
-from perdure.wire.engine_info import EngineInfo
 from perdure.wire.explanation import explain_inputs_of
+from perdure.wire.operations import COUNT, HISTORY, HOLD, LIST, RELEASE, ClientOperation, check_text
 from perdure.wire.problems import error_of
 from perdure.wire.records import LONGEST_WAIT_MS, awaited_of, record_of, steps_from
-from perdure.wire.requests import READS, Envelope, instance_path, job_path
+from perdure.wire.requests import READS, Envelope, instance_path
 
 
 @attrs.frozen(eq=False)
@@ -200,10 +196,13 @@ class RemoteJob:
 
     async def _history(self, id_: str, before: int | None, limit: int) -> Result[tuple[LoggedEvent, ...], CallError]:
         try:
-            address, page = Address(self.kind, self.name, check_id(id_)), check_history(before, limit)
+            address, page = (
+                Address(self.kind, self.name, check_id(id_)),
+                HISTORY.checked({"before": before, "limit": limit}),
+            )
         except RequestError as refused:
             return Failure(refused)
-        return await result_of(self.gateway.history(address, *page))
+        return await result_of(self.gateway.history(address, **page))
 
     def _envelope(self, action: str, id_: str, payload: str, **given: Any) -> Envelope:
         check_text(action, what="action of a call by name")
@@ -241,7 +240,6 @@ A = TypeVar("A")
 _RUNS = frozenset({"flush", "start", "terminate", "trigger"})
 """The actions that wait for a run, at its completion or at its end."""
 
-_READS = ServerCall(repeat="reads")
 _NO_ENGINE = frozenset(range(300, 500)) - {408}
 """Statuses that refuse a request before it reaches an engine, if the response is not an engine's."""
 
@@ -332,17 +330,13 @@ class RemoteGateway:
 
     def set_hold(self, job: Job, hold: Hold, /) -> Call[HoldResult, CallError]:
         """Hold or release a job. A repeat changes nothing."""
-        path = f"{job_path(*job)}/{'hold' if hold == 'held' else 'release'}"
-        return Call(
-            partial(
-                self.http, "POST", path, lambda data: record_of(HoldResult, data), ServerCall(repeat="changes_nothing")
-            ),
-            "set_hold",
-        )
+        kind, name = job
+        return self.perform(HOLD if hold == "held" else RELEASE, kind=kind, name=name)
 
     def count(self, job: Job, /) -> Call[JobCount, CallError]:
         """Count the instances of a job by status."""
-        return self._get(f"{job_path(*job)}/count", {}, lambda data: record_of(JobCount, data))
+        kind, name = job
+        return self.perform(COUNT, kind=kind, name=name)
 
     async def _read(
         self, job: AnyDefinition, id_: str, action: str, decode: Callable[[Any], Any], key: str | None = None
@@ -399,24 +393,25 @@ class RemoteGateway:
 
     def find(self, wanted: ListFilter, /) -> Call[Listing, CallError]:
         """Find instances."""
-        given = {
-            "kind": wanted.kind,
-            "job": wanted.name,
-            "status": wanted.status,
-            "id_prefix": wanted.id_prefix or None,
-            "due_before": None if wanted.due_before_ms is None else from_ms(wanted.due_before_ms).isoformat(),
-            "after": None if wanted.after is None else str(wanted.after),
-            "limit": wanted.limit,
-            "max_scanned": wanted.max_scanned,
-        }
-        return self._get("/v1/instances", given, lambda data: record_of(Listing, data))
-
-    def history(self, address: Address, before: int | None, limit: int, /) -> Call[tuple[LoggedEvent, ...], CallError]:
-        """Read the newest events of an address, the newest first."""
-        path = instance_path(address, "history")
-        return self._get(
-            path, {"before": before, "limit": limit}, lambda data: record_of(tuple[LoggedEvent, ...], data)
+        due = wanted.due_before_ms
+        return self.perform(
+            LIST,
+            kind=wanted.kind,
+            name=wanted.name,
+            status=wanted.status,
+            id_prefix=wanted.id_prefix or None,
+            due_before=None if due is None else from_ms(due),
+            after=wanted.after,
+            limit=wanted.limit,
+            max_scanned=wanted.max_scanned,
         )
+
+    def history(
+        self, address: Address, /, *, before: int | None, limit: int
+    ) -> Call[tuple[LoggedEvent, ...], CallError]:
+        """Read the newest events of an address, the newest first."""
+        kind, name, id_ = address.kind, address.name, address.id
+        return self.perform(HISTORY, kind=kind, name=name, id=id_, before=before, limit=limit)
 
     def until(self, address: Address, wanted: WaitCondition, timeout_ms: int, /) -> Call[Awaited, CallError]:
         """Wait until an instance has a wanted status. Each request of it ends after 20 seconds at the latest."""
@@ -442,33 +437,6 @@ class RemoteGateway:
                 case _:
                     return answer
 
-    def dead_letters(self, after: int, limit: int, /) -> Call[tuple[StoredMessage, ...], CallError]:
-        """Read messages that failed too often, the oldest first."""
-        given = {"after": after, "limit": limit}
-        return self._get("/v1/dead-letters", given, lambda data: record_of(tuple[StoredMessage, ...], data))
-
-    def redrive(self, message_id: int, /) -> Call[Literal["redriven", "not_found"], CallError]:
-        """Turn a dead letter into an ordinary message again."""
-        return Call(
-            partial(
-                self.http,
-                "POST",
-                f"/v1/dead-letters/{message_id}/redrive",
-                lambda data: data,
-                ServerCall(repeat="applies_again"),
-            ),
-            "redrive",
-        )
-
-    def left_messages(self, limit: int, /) -> Call[tuple[StoredMessage, ...], CallError]:
-        """Read messages that code left."""
-        return self._get("/v1/left-messages", {"limit": limit}, lambda data: record_of(tuple[StoredMessage, ...], data))
-
-    def bury(self, message_id: int, /) -> Call[Literal["buried", "not_found"], CallError]:
-        """Make a message that code left a dead letter."""
-        route, repeats = f"/v1/left-messages/{message_id}/bury", ServerCall(repeat="applies_again")
-        return Call(partial(self.http, "POST", route, lambda data: data, repeats), "bury")
-
     # ------------------------------------------------------------ the engine
     def stopped(self) -> Call[EngineStopped, CallError]:
         """Refuse: an engine that has stopped sends nothing."""
@@ -486,37 +454,17 @@ class RemoteGateway:
         reason = "the engine is in another process; run this on its machine: perdure backup --store sqlite:///jobs.db"
         return Failure(BackupFailed(path, reason))
 
-    def in_flight(self) -> Call[InFlight, CallError]:
-        """Read the work that the engine has accepted and not finished."""
-        return self._get("/v1/in-flight", {}, lambda data: record_of(InFlight, data))
+    # ------------------------------------------------------------ operations
+    def perform(self, operation: ClientOperation[A], /, **given: object) -> Call[A, CallError]:
+        """Perform an operation: send its request, and decode its answer."""
+        return Call(partial(self._perform, operation, given), operation.name)
 
-    def counts(self) -> Call[StoreCounts, CallError]:
-        """Count the instances by job and status."""
-        return self._get("/v1/counts", {}, lambda data: record_of(StoreCounts, data))
-
-    def members(self) -> Call[tuple[EngineMember, ...], CallError]:
-        """Read the engines that share the store."""
-        return self._get("/v1/members", {}, lambda data: record_of(tuple[EngineMember, ...], data))
-
-    def health(self) -> Call[Health, CallError]:
-        """Read the state of the store."""
-        return self._get("/v1/health", {}, lambda data: record_of(Health, data))
-
-    def metrics(self) -> Call[str, CallError]:
-        """Read the metrics of the engine in the text format of Prometheus."""
-        return Call(self._metrics, "metrics")
-
-    async def _metrics(self) -> Result[str, CallError]:
-        page = await self._fetched("GET", "/metrics", _READS)
-        return page.map(lambda body: body.decode(errors="replace"))
-
-    def info(self) -> Call[EngineInfo, CallError]:
-        """Read the version of the engine, its jobs and its limits."""
-        return self._get("/v1/jobs", {}, lambda data: record_of(EngineInfo, data))
-
-    def _get(self, path: str, given: Mapping[str, object], decode: Callable[[Any], A]) -> Call[A, CallError]:
-        query = urlencode({name: value for name, value in given.items() if value is not None})
-        return Call(partial(self.http, "GET", f"{path}?{query}" if query else path, decode, _READS), f"GET {path}")
+    async def _perform(self, operation: ClientOperation[A], given: Mapping[str, Any]) -> Result[A, CallError]:
+        method, url, call = operation.method, operation.url(given), ServerCall(repeat=operation.repeat)
+        if operation.media == "json":
+            return await self.http(method, url, operation.answer_of, call)
+        page = await self._fetched(method, url, call)
+        return page.map(lambda body: operation.answer_of(body.decode(errors="replace")))
 
     # ------------------------------------------------------------ attempts
     async def ask(

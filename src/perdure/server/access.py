@@ -10,9 +10,10 @@ from typing import Final, Literal, TypeAlias
 import attrs
 
 from perdure.server.addresses import Bind, UnixBind, is_local
-from perdure.server.tokens import SCOPES, Scope, Tokens
+from perdure.server.tokens import SCOPES, Tokens
 from perdure.values.errors import AccessDenied, DefinitionError
 from perdure.values.excerpt import excerpt
+from perdure.wire.operations import Scope
 
 Access: TypeAlias = Tokens | Literal["local", "owner_socket", "unchecked"]
 """The rule of a server.

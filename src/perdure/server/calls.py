@@ -23,9 +23,9 @@ from perdure.server.admission import UNBOUNDED, Bulkhead
 from perdure.server.guard import CALLER, client_in, departure
 from perdure.server.http_limits import HttpLimits
 from perdure.server.responses import problem_reply
-from perdure.server.tokens import Scope as TokenScope
 from perdure.values.errors import AccessDenied, InvalidInput, OutcomeUnknown, Overloaded, PerdureError, UnknownJob
 from perdure.wire.explanation import ExplainInputs, encode_explain_inputs
+from perdure.wire.operations import Scope as TokenScope
 from perdure.wire.problems import problem_of
 from perdure.wire.records import json_of, without_tracebacks
 from perdure.wire.requests import LISTS, READS, Envelope, answered, envelope_of, refused

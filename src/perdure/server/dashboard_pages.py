@@ -31,7 +31,6 @@ from perdure.jobs.redaction import has_secrets, redacted_instance
 from perdure.kinds.worker_pool import WorkerPool
 from perdure.programs.future import answer_of
 from perdure.server.calls import may_see_tracebacks
-from perdure.server.tokens import Scope
 from perdure.stores.contract import Store
 from perdure.stores.values import LoggedEvent, UnreadEvent
 from perdure.telemetry.activity import Activity
@@ -43,6 +42,7 @@ from perdure.values.listings import Listed, ListedStatus, Listing, StepRecord, S
 from perdure.values.status import Hold, Status
 from perdure.values.times import from_ms, to_ms
 from perdure.wire.engine_info import installed_version
+from perdure.wire.operations import Scope
 
 T = TypeVar("T")
 

@@ -16,9 +16,9 @@ from perdure.dashboard.page import PAGES, Frame, Links, Page, again_page, bare, 
 from perdure.server.access import Caller
 from perdure.server.dashboard_access import ANONYMOUS, Sessions, cookie_in, foreign
 from perdure.server.guard import CALLER
-from perdure.server.tokens import Scope
 from perdure.server.urls import MOUNTED_AT
 from perdure.values.errors import InvalidInput
+from perdure.wire.operations import Scope
 
 _TYPES: Final = {
     "dashboard.css": "text/css; charset=utf-8",

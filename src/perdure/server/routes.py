@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final, Literal, TypeAlias, cast
+from functools import partial
+from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import unquote
 
 import attrs
@@ -14,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from perdure.client.client import Client, gateway_of
+from perdure.client.client import Client, call_of, gateway_of
 from perdure.client.local_gateway import LocalGateway, acting_for, engine_of
 from perdure.codecs import Codec
 from perdure.engine.sinks import Exposition
@@ -24,13 +25,12 @@ from perdure.server.admission import Bulkhead, ClientGone
 from perdure.server.calls import denied, keyed_explanation_denied, may_see_tracebacks, scope_of, shown
 from perdure.server.guard import client_in, departure
 from perdure.server.responses import json_reply, problem_reply, reply_to
-from perdure.server.tokens import Scope
-from perdure.server.urls import MOUNTED_AT, address_in, flag_in, instant_in, only, whole_in
+from perdure.server.urls import MOUNTED_AT, flag_in, only
 from perdure.stores.values import Health
 from perdure.values.errors import DefinitionError, InvalidArgument, InvalidInput, PerdureError
-from perdure.values.listings import ListedStatus
 from perdure.values.times import duration_ms
 from perdure.wire.openapi import Description
+from perdure.wire.operations import INSTANCE, METRICS, OPERATIONS, Argument, ClientOperation, Scope
 from perdure.wire.records import LONGEST_WAIT_MS, awaited_json, json_of
 
 FRESH_MS: Final = 500
@@ -55,9 +55,6 @@ class Readiness:
                 self._state, self._until_ms = health.state, runtime.monotonic_ms() + FRESH_MS
         return json_reply(orjson.dumps({"status": self._state}), 503 if self._state == "failed" else 200)
 
-
-JOB: Final = "/v1/jobs/{kind}/{name}"
-INSTANCE: Final = f"{JOB}/instances/{{id}}"
 
 CLIENT_CLOSED: Final = 499
 """The status of a request whose client has left, in the access log: no response is sent."""
@@ -112,10 +109,17 @@ class Asked:
         tracing = engine_of(self.client).runner.tracing
         return None if tracing is None else tracing.current() or self.request.headers.get("traceparent")
 
-    def page(self, *, default: int = 100) -> int:
-        """Return the size of the page."""
-        limit = whole_in(self.request.query_params, "limit")
-        return default if limit is None else limit
+    def value(self, argument: Argument) -> object:
+        """Return an argument of an operation, or its default. The call refuses it if it is not valid.
+
+        Raises:
+            InvalidArgument: it cannot be read.
+        """
+        if argument.place == "path":
+            encoded: str = self.request.path_params[argument.name]
+            return argument.type.read(self.part(argument.name) if argument.type.is_quoted else encoded, argument.name)
+        text = self.request.query_params.get(argument.parameter)
+        return argument.default if text is None else argument.type.read(text, argument.parameter)
 
     @property
     def client_key(self) -> str:
@@ -203,24 +207,11 @@ def _table(
         route("/openapi.json", one_of_few(describe), "read"),
         route("/live", _live, "nothing"),
         route("/ready", ready, "nothing"),
-        route("/v1/jobs", _jobs, "read"),
-        route("/v1/health", _health, "read"),
-        route("/v1/counts", one_of_few(_counts), "read"),
-        route("/v1/members", one_of_few(_members), "read"),
-        route("/metrics", _metrics, "read"),
-        route("/v1/in-flight", one_of_few(_in_flight), "operate"),
-        route("/v1/instances", one_of_few(_instances), "read", "GET", *_FILTERS),
-        route("/v1/dead-letters", one_of_few(_dead_letters), "operate", "GET", "after", "limit"),
-        route("/v1/dead-letters/{message_id}/redrive", _redrive, "operate", "POST"),
-        route("/v1/left-messages", one_of_few(_left_messages), "operate", "GET", "limit"),
-        route("/v1/left-messages/{message_id}/bury", _bury, "operate", "POST"),
-        *(route(f"{JOB}/{name}", handle, "operate", "POST") for name, handle in _HOLDS),
-        route(f"{JOB}/count", one_of_few(_count), "read"),
+        *(_route_of(operation, route, one_of_few) for operation in OPERATIONS),
         route(INSTANCE, _status, "read"),
         route(f"{INSTANCE}/state", _state, "read"),
         route(f"{INSTANCE}/steps", one_of_few(_steps), "read"),
         route(f"{INSTANCE}/wait", wait, "read", "GET", "until", "phase", "timeout"),
-        route(f"{INSTANCE}/history", one_of_few(_history), "read", "GET", "before", "limit"),
         route(f"{INSTANCE}/explain/{{action}}", one_of_few(_explain), "read", "POST"),
         route(f"{INSTANCE}/{{action}}", _call, "action", "POST", "wait_for", "interrupt"),
     ]
@@ -231,20 +222,18 @@ async def _live(_: Asked) -> Response:
     return json_reply(b'{"status":"ok"}')
 
 
-async def _jobs(asked: Asked) -> Response:
-    return await asked.answer(asked.client.info(), json_of)
+def _route_of(
+    operation: ClientOperation[Any], route: Callable[..., Route], one_of_few: Callable[[Handle], Handle]
+) -> Route:
+    handle = _metrics if operation is METRICS else partial(_perform, operation)
+    query = tuple(argument.parameter for argument in operation.in_the("query"))
+    bounded = one_of_few(handle) if operation.bounded_by == "lists" else handle
+    return route(operation.path, bounded, operation.scope, operation.method, *query)
 
 
-async def _health(asked: Asked) -> Response:
-    return await asked.answer(asked.client.health(), json_of)
-
-
-async def _counts(asked: Asked) -> Response:
-    return await asked.answer(asked.client.counts(), json_of)
-
-
-async def _members(asked: Asked) -> Response:
-    return await asked.answer(asked.client.members(), json_of)
+async def _perform(operation: ClientOperation[Any], asked: Asked) -> Response:
+    given = {argument.name: asked.value(argument) for argument in operation.arguments}
+    return await asked.answer(call_of(asked.client, operation, given), json_of)
 
 
 async def _metrics(asked: Asked) -> Response:
@@ -258,66 +247,6 @@ async def _metrics(asked: Asked) -> Response:
         found: Exposition = page.unwrap()
         return Response(found.text, headers={"Content-Type": found.content_type})
     return problem_reply(page.failure())
-
-
-async def _in_flight(asked: Asked) -> Response:
-    return await asked.answer(asked.client.in_flight(), json_of)
-
-
-# ---------------------------------------------------------------- many instances
-_FILTERS: Final = ("kind", "job", "status", "id_prefix", "due_before", "after", "limit", "max_scanned")
-
-
-async def _instances(asked: Asked) -> Response:
-    query = asked.request.query_params
-    found = asked.client.list(
-        kind=query.get("kind"),
-        name=query.get("job"),
-        status=cast("ListedStatus | None", query.get("status")),  # the call refuses others
-        id_prefix=query.get("id_prefix", ""),
-        due_before=instant_in(query, "due_before"),
-        after=address_in(query, "after"),
-        limit=asked.page(),
-        max_scanned=whole_in(query, "max_scanned"),
-    )
-    return await asked.answer(found, json_of)
-
-
-async def _dead_letters(asked: Asked) -> Response:
-    after = whole_in(asked.request.query_params, "after")
-    return await asked.answer(
-        asked.client.dead_letters(after=0 if after is None else after, limit=asked.page()), json_of
-    )
-
-
-async def _redrive(asked: Asked) -> Response:
-    message_id = whole_in(asked.request.path_params, "message_id")
-    return await asked.answer(asked.client.redrive(message_id), orjson.dumps)
-
-
-async def _left_messages(asked: Asked) -> Response:
-    return await asked.answer(asked.client.left_messages(limit=asked.page()), json_of)
-
-
-async def _bury(asked: Asked) -> Response:
-    message_id = whole_in(asked.request.path_params, "message_id")
-    return await asked.answer(asked.client.bury(message_id), orjson.dumps)
-
-
-# ---------------------------------------------------------------- one job
-async def _hold(asked: Asked) -> Response:
-    return await asked.answer(_job(asked).hold(), json_of)
-
-
-async def _release(asked: Asked) -> Response:
-    return await asked.answer(_job(asked).release(), json_of)
-
-
-_HOLDS: Final = (("hold", _hold), ("release", _release))
-
-
-async def _count(asked: Asked) -> Response:
-    return await asked.answer(_job(asked).count(), json_of)
 
 
 # ---------------------------------------------------------------- one instance
@@ -370,12 +299,6 @@ async def _wait(asked: Asked) -> Response:
     statuses, phases = query.getlist("until"), tuple(query.getlist("phase"))
     wait = _job(asked).until(asked.part("id"), *statuses, phases=phases, timeout=f"{longest_ms} ms")
     return await asked.answer(wait, awaited_json)
-
-
-async def _history(asked: Asked) -> Response:
-    before = whole_in(asked.request.query_params, "before")
-    history = _job(asked).history(asked.part("id"), before=before, limit=asked.page())
-    return await asked.answer(history, json_of)
 
 
 async def _call(asked: Asked) -> Response:

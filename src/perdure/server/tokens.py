@@ -11,14 +11,12 @@ import os
 import re
 import stat
 from collections.abc import Mapping
-from typing import Final, Literal, TypeAlias, cast, get_args
+from typing import Final, cast, get_args
 
 import attrs
 
 from perdure.values.errors import DefinitionError
-
-Scope: TypeAlias = Literal["read", "call", "operate"]
-"""What a token permits: ``read`` instances, ``call`` jobs, ``operate`` the engine (terminate, pause, redrive, ...)."""
+from perdure.wire.operations import Scope
 
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 MAX_TOKENS: Final = 100

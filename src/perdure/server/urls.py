@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
 from typing import Any, Final
 from urllib.parse import unquote
 
 from starlette.datastructures import QueryParams
 from starlette.types import Scope
 
-from perdure.values.address import Address
 from perdure.values.errors import InvalidArgument
 
 MOUNTED_AT: Final = "perdure.mounted_at"
@@ -65,15 +62,6 @@ def only(query: QueryParams, names: frozenset[str]) -> None:
             raise InvalidArgument("query", name, f"{name} once")
 
 
-def whole_in(query: Mapping[str, str], name: str) -> Any:
-    """Return a whole number; its text if it is none, which the call refuses; None if it is absent."""
-    text = query.get(name)
-    if text is None:
-        return None
-    digits = text.removeprefix("-")
-    return int(text) if digits.isascii() and digits.isdecimal() and len(digits) < 20 else text  # noqa: PLR2004 - 64 bits
-
-
 def flag_in(query: QueryParams, name: str) -> bool:
     """Return a truth value, False if it is absent.
 
@@ -84,36 +72,3 @@ def flag_in(query: QueryParams, name: str) -> bool:
     if text not in ("true", "false"):
         raise InvalidArgument(name, text, "'true' or 'false'")
     return text == "true"
-
-
-def instant_in(query: QueryParams, name: str) -> datetime | None:
-    """Return an instant.
-
-    Raises:
-        InvalidArgument: it is no instant in ISO 8601 with its offset.
-    """
-    text = query.get(name)
-    if text is None:
-        return None
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError:
-        instant = None
-    if instant is None or instant.utcoffset() is None:
-        raise InvalidArgument(name, text, "an instant with its offset, such as 2026-01-31T12:00:00Z")
-    return instant
-
-
-def address_in(query: QueryParams, name: str) -> Address | None:
-    """Return an address, printed ``kind:name:id``.
-
-    Raises:
-        InvalidArgument: it is no address.
-    """
-    text = query.get(name)
-    if text is None:
-        return None
-    parts = text.split(":", 2)
-    if len(parts) != 3 or "" in parts:  # noqa: PLR2004 - the parts of an address
-        raise InvalidArgument(name, text, "the address of the last instance of the page before: kind:name:id")
-    return Address(*parts)

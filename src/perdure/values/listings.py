@@ -300,6 +300,8 @@ class InFlight:
         claims_to_recover: runs with an unknown end that the engine will recover soon.
     """
 
+    __repr__ = fields_in_line
+
     instances: tuple[Address, ...] = ()
     requests: int = 0
     programs: int = 0

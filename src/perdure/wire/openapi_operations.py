@@ -18,24 +18,15 @@ from perdure.codecs.json_schema import REFERENCE, JsonSchema
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.keys import MAX_KEY_CHARACTERS
 from perdure.jobs.request import ALARM, PAUSE, RESUME, TERMINATE, CommandSpec
-from perdure.stores.values import Health
 from perdure.values.address import MAX_ID_CHARACTERS
 from perdure.values.answer import RunAnswer
 from perdure.values.listings import (
-    LISTED_STATUSES,
-    EngineMember,
-    HoldResult,
-    InFlight,
-    JobCount,
-    Listing,
     StepRecord,
-    StoreCounts,
 )
-from perdure.values.message import StoredMessage
 from perdure.values.status import InstanceStatus
 from perdure.values.status_wait import AWAITED_STATUSES
-from perdure.wire.engine_info import EngineInfo
 from perdure.wire.openapi_components import Components, add_rejection, refusals
+from perdure.wire.operations import HISTORY, ID, OF_JOB, OPERATIONS, Argument, ClientOperation, Scope
 from perdure.wire.records import AwaitedRecord
 
 _ANY_TEXT: Final[JsonSchema] = {"type": "string"}
@@ -56,7 +47,7 @@ def _record(name: str, description: str, required: JsonSchema, optional: JsonSch
     }
 
 
-HISTORY: Final[JsonSchema] = {
+EVENTS: Final[JsonSchema] = {
     "type": "array",
     "items": {"$ref": f"{REFERENCE}LoggedEvent"},
     "$defs": _record(
@@ -107,8 +98,6 @@ EXPLANATION: Final[JsonSchema] = {
 """The schema of an explanation."""
 
 
-Scope = Literal["read", "call", "operate"]
-
 LIBRARY: Final = "perdure"
 """The owner of the library's schemas, in front of their names that classes of a definition have as well."""
 
@@ -120,8 +109,6 @@ JSON: Final = "application/json"
 _REFUSED: Final = (401, 403, 404, 414, 422, 429, 431, 500, 503)
 _READ: Final = (*_REFUSED, 409)
 _CALLED: Final = (*_READ, 413, 504)
-_MAX_NUMBER: Final = 2**63 - 1
-_MAX_PAGE: Final = 1_000
 
 
 @attrs.frozen(kw_only=True)
@@ -174,7 +161,9 @@ def job_operations(components: Components, job: AnyDefinition, *, owner: str) ->
             body=_call(components, job, spec, owner=owner, rejection=None if spec in _BUILT_IN else rejection),
         )
     yield from _reads(components, job, path, owner=owner)
-    yield from _of_the_job(components, job, path.removesuffix("/instances/{id}"), owner=owner)
+    for operation in OPERATIONS:
+        if operation.of == "job":
+            yield operation_of(components, operation, job, owner=owner)
 
 
 _BUILT_IN: Final = (TERMINATE, PAUSE, RESUME)
@@ -231,26 +220,8 @@ def _reads(components: Components, job: AnyDefinition, path: str, *, owner: str)
     )
     if job.keeps_journal:
         yield read(f"{path}/steps", "steps", "Read the steps.", answer_of(components, tuple[StepRecord, ...]))
-    history = components.add(HISTORY, owner=LIBRARY)
-    yield read(f"{path}/history", "history", "Read the newest events, the newest first.", history, _BEFORE, _LIMIT)
+    yield operation_of(components, HISTORY, job, owner=owner)
     yield from _explanations(components, job, path, owner=owner)
-
-
-def _of_the_job(components: Components, job: AnyDefinition, path: str, *, owner: str) -> Iterator[ApiOperation]:
-    def operation(method: Literal["get", "post"], name: str, summary: str, form: TypeForm[Any]) -> ApiOperation:
-        body = _operation(
-            summary,
-            tag=job.name,
-            scope="read" if method == "get" else "operate",
-            parameters=[],
-            answer=answer_of(components, form),
-            refusals=refusals(components, _READ),
-        )
-        return ApiOperation(method=method, path=f"{path}/{name}", id=f"{owner}_{name}_job", body=body)
-
-    yield operation("post", "hold", "Hold the job: none of its runs begins until it is released.", HoldResult)
-    yield operation("post", "release", "Release the job: its overdue alarms fire.", HoldResult)
-    yield operation("get", "count", "Count the instances of the job by status.", JobCount)
 
 
 def _explanations(components: Components, job: AnyDefinition, path: str, *, owner: str) -> Iterator[ApiOperation]:
@@ -284,98 +255,62 @@ def _explanations(components: Components, job: AnyDefinition, path: str, *, owne
 _PLAIN: Final = tuple(status for status in _READ if status != 409)  # noqa: PLR2004 - conflicts are of one instance
 
 
-@attrs.frozen
-class _Operations:
-    """Describes operations of the engine.
-
-    Attributes:
-        components: of the document.
-    """
-
-    components: Components
-
-    def __call__(
-        self,
-        method: Literal["get", "post"],
-        path: str,
-        name: str,
-        summary: str,
-        answer: JsonSchema,
-        *parameters: JsonSchema,
-        scope: Scope = "read",
-    ) -> ApiOperation:
-        body = _operation(
-            summary,
-            tag="engine",
-            scope=scope,
-            parameters=list(parameters),
-            answer=answer,
-            refusals=refusals(self.components, _PLAIN),
-        )
-        return ApiOperation(method=method, path=path, id=name, body=body)
-
-
 def engine_operations(components: Components) -> Iterator[ApiOperation]:
     """Yield the operations of the engine itself."""
-    operation = _Operations(components)
-    info, health = answer_of(components, EngineInfo), answer_of(components, Health)
-    counts = answer_of(components, StoreCounts)
-    in_flight, found = answer_of(components, InFlight), answer_of(components, Listing)
-    members = answer_of(components, tuple[EngineMember, ...])
-    yield operation("get", "/v1/jobs", "list_jobs", "List the jobs that the engine serves.", info)
-    yield operation("get", "/v1/health", "health", "Read the state of the store.", health)
-    yield operation("get", "/v1/counts", "counts", "Count the instances by job and status.", counts)
-    yield operation("get", "/v1/members", "members", "List the engines that share the store.", members)
-    yield operation(
-        "get", "/v1/in-flight", "in_flight", "Read the unfinished work of the engine.", in_flight, scope="operate"
-    )
-    yield operation("get", "/v1/instances", "list_instances", "Find instances.", found, *_FILTERS)
-    yield from _of_messages(operation, answer_of(components, tuple[StoredMessage, ...]))
-    yield _metrics(refusals(components, _PLAIN))
+    for operation in OPERATIONS:
+        if operation.of == "engine":
+            yield operation_of(components, operation)
     yield _probe("/live", "live", "Whether the process serves requests.", ready=False)
     yield _probe("/ready", "ready", "Whether the engine serves requests; 503 while it does not.", ready=True)
 
 
-def _of_messages(operation: _Operations, letters: JsonSchema) -> Iterator[ApiOperation]:
-    redriven: JsonSchema = {"type": "string", "enum": ["redriven", "not_found"]}
-    number = _parameter("message_id", "path", _number(_MAX_NUMBER))
-    yield operation(
-        *("get", "/v1/dead-letters", "list_dead_letters", "Read messages that failed too often, the oldest first."),
-        letters,
-        _query("after", _number(_MAX_NUMBER), "The id of the last message of the previous page."),
-        _LIMIT,
-        scope="operate",
-    )
-    yield operation(
-        *("post", "/v1/dead-letters/{message_id}/redrive", "redrive", "Deliver a dead letter again."),
-        redriven,
-        number,
-        scope="operate",
-    )
-    yield operation(
-        *("get", "/v1/left-messages", "list_left_messages", "Read messages that code left, as it cannot read them."),
-        letters,
-        _LIMIT,
-        scope="operate",
-    )
-    yield operation(
-        *("post", "/v1/left-messages/{message_id}/bury", "bury", "Make a message that code left a dead letter."),
-        {"type": "string", "enum": ["buried", "not_found"]},
-        number,
-        scope="operate",
-    )
+def operation_of(
+    components: Components, operation: ClientOperation[Any], job: AnyDefinition | None = None, *, owner: str = ""
+) -> ApiOperation:
+    """Return the description of an entry of the table.
+
+    Args:
+        components: of the document.
+        operation: the entry.
+        job: the job that its path names; None for an operation of the engine.
+        owner: the name of the job in operation ids.
+    """
+    refused = refusals(components, _PLAIN if job is None else _READ)
+    if operation.media == "text":
+        body = _text(operation, refused)
+    else:
+        body = _operation(
+            operation.summary,
+            tag="engine" if job is None else job.name,
+            scope=operation.scope,
+            parameters=[_of(argument) for argument in operation.arguments if job is None or argument not in OF_JOB],
+            answer=components.add(EVENTS, owner=LIBRARY)
+            if operation is HISTORY
+            else answer_of(components, operation.answer),
+            refusals=refused,
+        )
+    path, name = operation.path, operation.id
+    if job is not None:
+        path = path.replace("{kind}", quote(job.kind, safe="")).replace("{name}", quote(job.name, safe=""))
+        name = f"{owner}_{name}{'_job' if operation.of == 'job' else ''}"
+    method: Literal["get", "post"] = "get" if operation.method == "GET" else "post"
+    return ApiOperation(method=method, path=path, id=name, body=body)
 
 
-def _metrics(refused: JsonSchema) -> ApiOperation:
+def _of(argument: Argument) -> JsonSchema:
+    return _parameter(argument.parameter, argument.place, argument.type.schema, argument.description)
+
+
+def _text(operation: ClientOperation[Any], refused: JsonSchema) -> JsonSchema:
+    """Describe the metrics, which have no JSON."""
     text: JsonSchema = {"schema": {"type": "string"}}
     formats = {"text/plain": text, "application/openmetrics-text": text}
-    body: JsonSchema = {
-        "summary": "Read the metrics for Prometheus.",
+    return {
+        "summary": operation.summary,
         "tags": ["engine"],
-        "security": [{}, {SECURITY: ["read"]}],
+        "security": [{}, {SECURITY: [operation.scope]}],
         "responses": {"200": {"description": "The metrics.", "content": formats}, **refused},
     }
-    return ApiOperation(method="get", path="/metrics", id="metrics", body=body)
 
 
 def _probe(path: str, name: str, summary: str, *, ready: bool) -> ApiOperation:
@@ -442,10 +377,6 @@ def _or_null(schema: JsonSchema) -> JsonSchema:
     return {"anyOf": [schema, {"type": "null"}]}
 
 
-def _number(most: int, least: int = 0) -> JsonSchema:
-    return {"type": "integer", "minimum": least, "maximum": most}
-
-
 def _parameter(
     name: str, place: Literal["path", "query", "header"], schema: JsonSchema, description: str = ""
 ) -> JsonSchema:
@@ -457,11 +388,8 @@ def _query(name: str, schema: JsonSchema, description: str) -> JsonSchema:
     return _parameter(name, "query", schema, description)
 
 
-_ADDRESS: Final = r"^[^:]{1,512}:[^:]{1,512}:[\s\S]{1,512}$"
 _TEXT: Final[JsonSchema] = {"type": "string", "maxLength": MAX_ID_CHARACTERS}
-_ID: Final = _parameter(
-    "id", "path", {**_TEXT, "minLength": 1}, "The instance. Percent-encode it; a slash becomes %2F."
-)
+_ID: Final = _of(ID)
 _KEY: Final = _parameter(
     "Idempotency-Key",
     "header",
@@ -494,20 +422,4 @@ _WANTED: Final = (
         {"type": "string", "pattern": "^(1?[1-9]|10|20) s$", "default": "20 s"},
         "How long to wait, such as `5 s`; at most 20 seconds. Other units are accepted, too.",
     ),
-)
-_BEFORE: Final = _query("before", _number(_MAX_NUMBER), "The sequence number of the last event of the previous page.")
-_LIMIT: Final = _query("limit", {**_number(_MAX_PAGE, 1), "default": 100}, "The maximum number.")
-_FILTERS: Final = (
-    _query("kind", _TEXT, "Only this kind."),
-    _query("job", _TEXT, "Only jobs of this name."),
-    _query("status", {"type": "string", "enum": list(LISTED_STATUSES)}, "Only this status."),
-    _query("id_prefix", _TEXT, "Only ids that begin with this text."),
-    _query("due_before", {"type": "string", "format": "date-time"}, "Only instances that are due before this instant."),
-    _query(
-        "after",
-        {"type": "string", "pattern": _ADDRESS},
-        "The last address of the previous page, printed `kind:name:id`.",
-    ),
-    _LIMIT,
-    _query("max_scanned", _number(_MAX_NUMBER, least=1), "About how many instances to read at most."),
 )

@@ -30,15 +30,15 @@ def instance_path(address: Address, *more: str) -> str:
         address: the instance.
         *more: further parts.
     """
-    return "/".join((job_path(address.kind, address.name), "instances", *map(_encoded, (address.id, *more))))
+    return "/".join((job_path(address.kind, address.name), "instances", *map(path_part, (address.id, *more))))
 
 
 def job_path(kind: str, name: str) -> str:
     """Return the path of a job, percent-encoded."""
-    return f"/v1/jobs/{_encoded(kind)}/{_encoded(name)}"
+    return f"/v1/jobs/{path_part(kind)}/{path_part(name)}"
 
 
-def _encoded(part: str) -> str:
+def path_part(part: str) -> str:
     """Encode one part. Clients of HTTP remove the parts ``.`` and ``..`` from a path (RFC 3986, section 5.2.4)."""
     # An id may be "..": removed by a client, the request would reach another path.
     return quote(part, safe="") if part not in {".", ".."} else part.replace(".", "%2E")

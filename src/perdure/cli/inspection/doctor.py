@@ -32,6 +32,7 @@ from perdure.stores.url import sqlite_path
 from perdure.values.errors import AccessDenied, DefinitionError, PerdureError, StoreError, StoreMissing
 from perdure.values.listings import ListFilter
 from perdure.wire.engine_info import installed_version
+from perdure.wire.operations import COUNTS, DEAD_LETTERS, HEALTH, LEFT_MESSAGES
 
 LEAST_SQLITE: Final = (3, 37, 0)
 """The first version with STRICT tables."""
@@ -168,7 +169,7 @@ def _engine(options: TargetOptions, *, is_remote: bool) -> Iterator[Diagnosis]:
     """Check the engine by its own answers; also the rows that wait for an operator, if the file is out of reach."""
     try:
         with open_target(options) as target:
-            yield sqlite_diagnosis.health(target.health())
+            yield sqlite_diagnosis.health(target.perform(HEALTH))
             orphaned = target.find(ListFilter(status="orphaned", limit=MAX_PAGE))
             detail = "instances belong to jobs that the engine does not serve"
             yield _waiting(len(orphaned), "orphaned", detail, "perdure list --status orphaned")
@@ -176,7 +177,7 @@ def _engine(options: TargetOptions, *, is_remote: bool) -> Iterator[Diagnosis]:
                 yield from waiting_work(target)
             else:
                 with read_from_outside(sqlite_path(target.name)) as reader:
-                    yield kept_counts(target.counts, lambda: count(reader, _now_ms()))
+                    yield kept_counts(lambda: target.perform(COUNTS), lambda: count(reader, _now_ms()))
     except PerdureError as error:
         yield Diagnosis("problem", "engine", str(error), "see the log of the engine")
 
@@ -193,7 +194,8 @@ def waiting_work(target: Target) -> Iterator[Diagnosis]:
     reasons = Counter("?" if each.report.left is None else each.report.left.error_type for each in left)
     yield sqlite_diagnosis.left_instances(reasons, ", or more" if len(left) == MAX_PAGE else "")
     try:
-        messages, letters = target.left_messages(MAX_PAGE), target.dead_letters(0, MAX_PAGE)
+        messages = target.perform(LEFT_MESSAGES, limit=MAX_PAGE)
+        letters = target.perform(DEAD_LETTERS, after=0, limit=MAX_PAGE)
     except AccessDenied as denied:
         yield Diagnosis("skipped", "dead letters", f"needs the scope {denied.scope}")
     else:

@@ -25,6 +25,7 @@ from perdure.values.address import Address, Job
 from perdure.values.errors import PerdureError
 from perdure.values.status import InstanceStatus
 from perdure.wire.diagnosis import readable_answer
+from perdure.wire.operations import INFO
 
 RequestOf: TypeAlias = Callable[[Target, Address], InstanceRequest | str]
 """Returns the request to an instance, or why it gets none."""
@@ -239,7 +240,7 @@ class _RetryRequest:
     def of(self, target: Target, address: Address) -> InstanceRequest | str:
         """Return the request that runs the failed work of an instance now, or why there is none."""
         if self._run_now is None:
-            self._run_now = {(job.kind, job.name): job.run_now for job in target.info().jobs}
+            self._run_now = {(job.kind, job.name): job.run_now for job in target.perform(INFO).jobs}
         report, run_now = target.status(address), self._run_now.get((address.kind, address.name))
         action = retrying_action(run_now, report)
         return (

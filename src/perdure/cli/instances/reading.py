@@ -35,6 +35,7 @@ from perdure.values.status import InstanceStatus, Status
 from perdure.values.status_wait import Awaited, NeverStored, NotReached, Reached
 from perdure.values.times import format_duration, from_ms
 from perdure.wire.diagnosis import why_parked
+from perdure.wire.operations import HISTORY
 from perdure.wire.records import awaited_json, data_of
 
 
@@ -211,7 +212,11 @@ def _why(target: Target, at: Address, report: InstanceStatus) -> str:
     """Return why an instance is parked or left."""
     if report.left is not None:
         return report.left.message
-    return why_parked(target.history(at, None, RECENT)) if report.parked is not None else ""
+    return why_parked(_history(target, at, None, RECENT)) if report.parked is not None else ""
+
+
+def _history(target: Target, at: Address, before: int | None, limit: int) -> tuple[LoggedEvent, ...]:
+    return target.perform(HISTORY, kind=at.kind, name=at.name, id=at.id, before=before, limit=limit)
 
 
 def _state(target: Target, at: Address) -> tuple[object, str]:
@@ -341,7 +346,7 @@ def history(
         raise UsageError(f"--limit {limit}: expected a number from 1 to {MAX_LIMIT}")
     at = address_of(address)
     with open_target(target) as found:
-        events = found.history(at, before, limit)
+        events = _history(found, at, before, limit)
         is_known = bool(events) or before is not None or found.status(at).status != "not_found"
     if json:
         write_json(data_of(event) for event in events)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import attrs
 import orjson
@@ -30,32 +30,30 @@ from perdure.stores.sqlite.lock import owner_of
 from perdure.stores.sqlite.queries import Search
 from perdure.stores.sqlite.reader import Reader
 from perdure.stores.sqlite.schema import migrations
-from perdure.stores.values import Health, LoggedEvent, Query
-from perdure.values.address import Address, Job
+from perdure.stores.values import LoggedEvent, Query
+from perdure.values.address import Address
 from perdure.values.errors import InvalidInput, ServerUnreachable
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Instance
 from perdure.values.listings import (
-    EngineMember,
-    HoldResult,
     InstanceOutcome,
-    JobCount,
     Listed,
     ListFilter,
     StepRecord,
-    StoreCounts,
 )
 from perdure.values.message import StoredMessage
 from perdure.values.secret import why_unreadable
 from perdure.values.status import InstanceStatus
 from perdure.values.status_wait import Awaited, AwaitedStatus
 from perdure.values.times import Duration
-from perdure.wire.engine_info import EngineInfo
+from perdure.wire.operations import DEAD_LETTERS, HISTORY, LEFT_MESSAGES, ClientOperation
 
 if TYPE_CHECKING:
     from perdure.cli import app_loader
 else:
     app_loader = lazy_module("perdure.cli.app_loader")  # an app imports the engine
+
+A = TypeVar("A")
 
 NOT_SHOWN: Final = "<not shown: the app does not serve this job, so its secrets are not known>"
 """Stands for the state of an instance whose job the app does not serve."""
@@ -271,17 +269,31 @@ class AtRest:
         except InvalidInput as problem:
             raise UsageError(f"{address}: {problem}") from problem
 
-    def history(self, address: Address, before: int | None, limit: int, /) -> tuple[LoggedEvent, ...]:
-        """Read the newest events of an address, the newest first."""
+    def perform(self, operation: ClientOperation[A], /, **given: object) -> A:
+        """Perform an operation that reads stored records.
+
+        Raises:
+            ServerUnreachable: it needs an engine.
+        """
+        reads: dict[str, Callable[..., Any]] = {
+            HISTORY.name: self._history,
+            DEAD_LETTERS.name: self._dead_letters,
+            LEFT_MESSAGES.name: self._left_messages,
+        }
+        if operation.name not in reads:
+            self._refuse()
+        answer: A = reads[operation.name](**given)
+        return answer
+
+    def _history(self, *, kind: str, name: str, id: str, before: int | None, limit: int) -> tuple[LoggedEvent, ...]:  # noqa: A002 - the argument of the operation
+        address = Address(kind, name, id)
         return self.presenter.events(self.reader.read(lambda cursor: queries.history(cursor, address, before, limit)))
 
-    def dead_letters(self, after: int, limit: int, /) -> tuple[StoredMessage, ...]:
-        """Read messages that failed too often, the oldest first."""
+    def _dead_letters(self, *, after: int, limit: int) -> tuple[StoredMessage, ...]:
         read = self.reader.read(lambda cursor: queries.dead_letters(cursor, self.corrupt, after, limit))
         return self.presenter.messages(read)
 
-    def left_messages(self, limit: int, /) -> tuple[StoredMessage, ...]:
-        """Read messages that code left."""
+    def _left_messages(self, *, limit: int) -> tuple[StoredMessage, ...]:
         self._check_version()
         return self.presenter.messages(
             self.reader.read(lambda cursor: queries.messages_left(cursor, self.corrupt, limit))
@@ -314,41 +326,9 @@ class AtRest:
         """
         raise ServerUnreachable(self.name, self._why())
 
-    def info(self) -> EngineInfo:
-        """Refuse."""
-        self._refuse()
-
     def until(
         self, address: Address, statuses: tuple[AwaitedStatus, ...], phases: tuple[str, ...], within: Duration, /
     ) -> Awaited:
-        """Refuse."""
-        self._refuse()
-
-    def hold(self, job: Job, /) -> HoldResult:
-        """Refuse."""
-        self._refuse()
-
-    def release(self, job: Job, /) -> HoldResult:
-        """Refuse."""
-        self._refuse()
-
-    def count(self, job: Job, /) -> JobCount:
-        """Refuse."""
-        self._refuse()
-
-    def counts(self) -> StoreCounts:
-        """Refuse."""
-        self._refuse()
-
-    def members(self) -> tuple[EngineMember, ...]:
-        """Refuse."""
-        self._refuse()
-
-    def metrics(self) -> str:
-        """Refuse."""
-        self._refuse()
-
-    def health(self) -> Health:
         """Refuse."""
         self._refuse()
 
@@ -357,14 +337,6 @@ class AtRest:
         self._refuse()
 
     def call(self, asked: InstanceRequest, /) -> object:
-        """Refuse."""
-        self._refuse()
-
-    def redrive(self, message_id: int, /) -> Literal["redriven", "not_found"]:
-        """Refuse."""
-        self._refuse()
-
-    def bury(self, message_id: int, /) -> Literal["buried", "not_found"]:
         """Refuse."""
         self._refuse()
 

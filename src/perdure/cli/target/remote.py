@@ -6,32 +6,29 @@ import socket
 import ssl
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from typing import Any, Final, Literal
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import attrs
 
 from perdure.cli.output import object_of
 from perdure.cli.target.target import InstanceRequest
+from perdure.client.client import call_of
 from perdure.remote import SyncClient, connect_sync
-from perdure.stores.values import Health, LoggedEvent
-from perdure.values.address import Address, Job
+from perdure.values.address import Address
 from perdure.values.errors import ServerUnreachable
 from perdure.values.listings import (
-    EngineMember,
-    HoldResult,
     InstanceOutcome,
-    JobCount,
     Listed,
     ListFilter,
     StepRecord,
-    StoreCounts,
 )
-from perdure.values.message import StoredMessage
 from perdure.values.status import InstanceStatus
 from perdure.values.status_wait import Awaited, AwaitedStatus
 from perdure.values.times import Duration, from_ms
-from perdure.wire.engine_info import EngineInfo
+from perdure.wire.operations import ClientOperation
+
+A = TypeVar("A")
 
 CONNECT_TIMEOUT_S: Final = 5.0
 """How long a command waits for a server to accept a connection, before it reports that none answers."""
@@ -61,9 +58,9 @@ class Remote:
     def check_engine(self) -> None:
         """Do nothing: the connection was checked when it was opened."""
 
-    def info(self) -> EngineInfo:
-        """Describe the engine: its version, its jobs with their actions, and its limits."""
-        return self.jobs.run(self.jobs.info())
+    def perform(self, operation: ClientOperation[A], /, **given: object) -> A:
+        """Perform an operation, by the client's method."""
+        return self.jobs.run(call_of(self.jobs, operation, given))
 
     def find(self, wanted: ListFilter, /) -> tuple[Listed, ...]:
         """Find instances, in the order of their addresses."""
@@ -103,47 +100,6 @@ class Remote:
         job = self.jobs.handle_by_name(address.kind, address.name)
         return self.jobs.run(job.until(address.id, *statuses, phases=phases, timeout=within))
 
-    def hold(self, job: Job, /) -> HoldResult:
-        """Hold a job."""
-        return self.jobs.run(self.jobs.handle_by_name(*job).hold())
-
-    def release(self, job: Job, /) -> HoldResult:
-        """Release a job."""
-        return self.jobs.run(self.jobs.handle_by_name(*job).release())
-
-    def history(self, address: Address, before: int | None, limit: int, /) -> tuple[LoggedEvent, ...]:
-        """Read the newest events of an address, the newest first."""
-        job = self.jobs.handle_by_name(address.kind, address.name)
-        return self.jobs.run(job.history(address.id, before=before, limit=limit))
-
-    def dead_letters(self, after: int, limit: int, /) -> tuple[StoredMessage, ...]:
-        """Read messages that failed too often, the oldest first."""
-        return self.jobs.run(self.jobs.dead_letters(after=after, limit=limit))
-
-    def left_messages(self, limit: int, /) -> tuple[StoredMessage, ...]:
-        """Read messages that code left."""
-        return self.jobs.run(self.jobs.left_messages(limit=limit))
-
-    def count(self, job: Job, /) -> JobCount:
-        """Count the instances of a job by status."""
-        return self.jobs.run(self.jobs.handle_by_name(*job).count())
-
-    def counts(self) -> StoreCounts:
-        """Count the instances by job and status."""
-        return self.jobs.run(self.jobs.counts())
-
-    def members(self) -> tuple[EngineMember, ...]:
-        """Read the engines that share the store."""
-        return self.jobs.run(self.jobs.members())
-
-    def metrics(self) -> str:
-        """Read the metrics in the text format of Prometheus."""
-        return self.jobs.run(self.jobs.metrics())
-
-    def health(self) -> Health:
-        """Read the health of the store."""
-        return self.jobs.run(self.jobs.health())
-
     def explain(self, asked: InstanceRequest, /) -> dict[str, Any]:
         """Compute the effect of a request without applying it."""
         at = asked.address
@@ -165,14 +121,6 @@ class Remote:
             interrupt=asked.interrupt,
         )
         return _without_error_data(self.jobs.run(call))
-
-    def redrive(self, message_id: int, /) -> Literal["redriven", "not_found"]:
-        """Turn a dead letter into an ordinary message again."""
-        return self.jobs.run(self.jobs.redrive(message_id))
-
-    def bury(self, message_id: int, /) -> Literal["buried", "not_found"]:
-        """Make a message that code left a dead letter."""
-        return self.jobs.run(self.jobs.bury(message_id))
 
 
 def _without_error_data(answer: object) -> object:

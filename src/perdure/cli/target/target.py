@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import attrs
 
@@ -10,23 +10,19 @@ from perdure.values.excerpt import excerpt, fields_in_line
 
 if TYPE_CHECKING:
     from perdure.jobs.request import WaitFor
-    from perdure.stores.values import Health, LoggedEvent
-    from perdure.values.address import Address, Job
+    from perdure.values.address import Address
     from perdure.values.listings import (
-        EngineMember,
-        HoldResult,
         InstanceOutcome,
-        JobCount,
         Listed,
         ListFilter,
         StepRecord,
-        StoreCounts,
     )
-    from perdure.values.message import StoredMessage
     from perdure.values.status import InstanceStatus
     from perdure.values.status_wait import Awaited, AwaitedStatus
     from perdure.values.times import Duration
-    from perdure.wire.engine_info import EngineInfo
+    from perdure.wire.operations import ClientOperation
+
+A = TypeVar("A")
 
 
 @attrs.frozen(kw_only=True)
@@ -69,8 +65,13 @@ class Target(Protocol):
         """Check that an engine answers, before the user is asked about a change."""
         ...
 
-    def info(self) -> EngineInfo:
-        """Describe the engine: its version, its jobs with their actions, and its limits."""
+    def perform(self, operation: ClientOperation[A], /, **given: object) -> A:
+        """Perform an operation.
+
+        Args:
+            operation: an entry of `perdure.wire.operations`.
+            **given: its arguments.
+        """
         ...
 
     def find(self, wanted: ListFilter, /) -> tuple[Listed, ...]:
@@ -99,58 +100,10 @@ class Target(Protocol):
         """Wait until an instance has one of these statuses or phases."""
         ...
 
-    def hold(self, job: Job, /) -> HoldResult:
-        """Hold a job."""
-        ...
-
-    def release(self, job: Job, /) -> HoldResult:
-        """Release a job."""
-        ...
-
-    def history(self, address: Address, before: int | None, limit: int, /) -> tuple[LoggedEvent, ...]:
-        """Read the newest events of an address, the newest first."""
-        ...
-
-    def dead_letters(self, after: int, limit: int, /) -> tuple[StoredMessage, ...]:
-        """Read messages that failed too often, the oldest first."""
-        ...
-
-    def left_messages(self, limit: int, /) -> tuple[StoredMessage, ...]:
-        """Read messages that code left."""
-        ...
-
-    def count(self, job: Job, /) -> JobCount:
-        """Count the instances of a job by status."""
-        ...
-
-    def counts(self) -> StoreCounts:
-        """Count the instances by job and status."""
-        ...
-
-    def members(self) -> tuple[EngineMember, ...]:
-        """Read the engines that share the store."""
-        ...
-
-    def metrics(self) -> str:
-        """Read the metrics in the text format of Prometheus."""
-        ...
-
-    def health(self) -> Health:
-        """Read the health of the store."""
-        ...
-
     def explain(self, asked: InstanceRequest, /) -> dict[str, Any]:
         """Compute the effect of a request without applying it; see `perdure.wire.explanation`."""
         ...
 
     def call(self, asked: InstanceRequest, /) -> object:
         """Send a request, and return its answer as JSON-able data."""
-        ...
-
-    def redrive(self, message_id: int, /) -> Literal["redriven", "not_found"]:
-        """Turn a dead letter into an ordinary message again."""
-        ...
-
-    def bury(self, message_id: int, /) -> Literal["buried", "not_found"]:
-        """Make a message that code left a dead letter."""
         ...

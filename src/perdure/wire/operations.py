@@ -1,0 +1,431 @@
+"""The operations of a client: one entry for each, from which everything between its method and the engine derives.
+
+An entry gives the route of a server with its scope and its limit, the entry of the OpenAPI document, the request of a
+client of another process, and the call of a command. The methods that users call are written by hand, with their types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, cast, get_origin
+from urllib.parse import urlencode
+
+import attrs
+from typing_extensions import TypeForm
+
+from perdure.codecs.json_schema import JsonSchema
+from perdure.stores.values import Health, LoggedEvent
+from perdure.values.address import MAX_ID_CHARACTERS, Address, is_text
+from perdure.values.errors import DefinitionError, InvalidArgument
+from perdure.values.listings import (
+    LISTED_STATUSES,
+    EngineMember,
+    HoldResult,
+    InFlight,
+    JobCount,
+    Listing,
+    StoreCounts,
+)
+from perdure.values.message import StoredMessage
+from perdure.values.times import to_ms
+from perdure.wire.engine_info import EngineInfo
+from perdure.wire.records import record_of
+from perdure.wire.requests import path_part
+
+A = TypeVar("A")
+
+Scope: TypeAlias = Literal["read", "call", "operate"]
+"""What a token permits: ``read`` instances, ``call`` jobs, ``operate`` the engine (terminate, pause, redrive, ...)."""
+
+MAX_PAGE: Final = 1_000
+MAX_NUMBER: Final = 2**63 - 1
+"""The greatest sequence number or message id of a store."""
+
+
+# ---------------------------------------------------------------- types of arguments
+@attrs.frozen(kw_only=True)
+class ArgumentType:
+    """The values of an argument, and their form in a URL.
+
+    Attributes:
+        schema: the form in a URL, for the OpenAPI document.
+        check: returns a value of a caller, or raises `InvalidArgument`; ``what`` names the argument.
+        text: returns the form of a checked value in a URL.
+        read: returns the value of a text in a URL. The call refuses a value that it cannot read: its text, or it
+            raises `InvalidArgument`. The second argument is the name in the URL.
+        is_quoted: whether the text is percent-encoded in a path.
+    """
+
+    schema: JsonSchema
+    check: Callable[[object, str], Any]
+    text: Callable[[Any], str] = str
+    read: Callable[[str, str], Any]
+    is_quoted: bool = False
+
+
+def check_whole(value: object, *, what: str, least: int, most: int = MAX_NUMBER) -> int:
+    """Check a whole number within these bounds, inclusive.
+
+    Raises:
+        InvalidArgument: the value is not such a number.
+    """
+    if type(value) is int and least <= value <= most:
+        return value
+    raise InvalidArgument(what, value, f"a whole number from {least} to {most}")
+
+
+def check_text(value: object, what: str) -> str:
+    """Check text of at most 512 characters that UTF-8 can encode. It may be empty.
+
+    Raises:
+        InvalidArgument: the value is not such text.
+    """
+    if isinstance(value, str) and _is_text(value):
+        return value
+    expected = f"text of at most {MAX_ID_CHARACTERS} characters, without lone surrogates"
+    raise InvalidArgument(what, value, expected)
+
+
+def _is_text(part: object) -> bool:
+    return part == "" or is_text(part, MAX_ID_CHARACTERS)
+
+
+def _read_whole(text: str, _: str) -> int | str:
+    digits = text.removeprefix("-")
+    return int(text) if digits.isascii() and digits.isdecimal() and len(digits) < 20 else text  # noqa: PLR2004 - 64 bits
+
+
+def _whole(least: int, most: int = MAX_NUMBER, **more: Any) -> ArgumentType:
+    return ArgumentType(
+        schema={"type": "integer", "minimum": least, "maximum": most, **more},
+        check=lambda value, what: check_whole(value, what=what, least=least, most=most),
+        read=_read_whole,
+    )
+
+
+def _text(**more: Any) -> ArgumentType:
+    schema: JsonSchema = {"type": "string", "maxLength": MAX_ID_CHARACTERS, **more}
+    return ArgumentType(schema=schema, check=check_text, read=lambda text, _: text, is_quoted=True)
+
+
+def _check_status(value: object, what: str) -> object:
+    if value not in LISTED_STATUSES:
+        raise InvalidArgument(what, value, f"one of {', '.join(LISTED_STATUSES)}, or None")
+    return value
+
+
+def _check_instant(value: object, what: str) -> object:
+    try:
+        to_ms(cast("datetime", value))
+    except DefinitionError as wrong:
+        raise InvalidArgument(what, value, wrong.expected) from wrong
+    return value
+
+
+def _read_instant(text: str, name: str) -> datetime:
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        instant = None
+    if instant is None or instant.utcoffset() is None:
+        raise InvalidArgument(name, text, "an instant with its offset, such as 2026-01-31T12:00:00Z")
+    return instant
+
+
+def _check_address(value: object, what: str) -> Address:
+    if isinstance(value, Address) and all(map(_is_text, (value.kind, value.name, value.id))):
+        return value
+    raise InvalidArgument(what, value, "the address of the last instance of the page before, or None")
+
+
+def _read_address(text: str, name: str) -> Address:
+    parts = text.split(":", 2)
+    if len(parts) != 3 or "" in parts:  # noqa: PLR2004 - the parts of an address
+        raise InvalidArgument(name, text, "the address of the last instance of the page before: kind:name:id")
+    return Address(*parts)
+
+
+_NUMBER: Final = _whole(0)
+_FROM_1: Final = _whole(1)
+_PAGE: Final = _whole(1, MAX_PAGE, default=100)
+_TEXT: Final = _text()
+_FILLED_TEXT: Final = _text(minLength=1)
+_STATUS: Final = ArgumentType(
+    schema={"type": "string", "enum": list(LISTED_STATUSES)}, check=_check_status, read=lambda text, _: text
+)
+_INSTANT: Final = ArgumentType(
+    schema={"type": "string", "format": "date-time"},
+    check=_check_instant,
+    text=datetime.isoformat,
+    read=_read_instant,
+)
+_ADDRESS: Final = ArgumentType(
+    schema={"type": "string", "pattern": r"^[^:]{1,512}:[^:]{1,512}:[\s\S]{1,512}$"},
+    check=_check_address,
+    read=_read_address,
+)
+
+
+@attrs.frozen(kw_only=True)
+class Argument:
+    """One argument of an operation.
+
+    Attributes:
+        name: its name in the client's method.
+        place: where a URL has it. The method takes those of the path by position, and those of the query by name.
+        type: its values.
+        default: the value of a request without it.
+        parameter: its name in a URL; by default ``name``.
+        description: a sentence for the OpenAPI document.
+    """
+
+    name: str
+    place: Literal["path", "query"] = "query"
+    type: ArgumentType
+    default: object = None
+    parameter: str = attrs.field(default=attrs.Factory(lambda self: self.name, takes_self=True))
+    description: str = ""
+
+
+# ---------------------------------------------------------------- operations
+@attrs.frozen(kw_only=True)
+class ClientOperation(Generic[A]):
+    """One operation of a client.
+
+    Attributes:
+        name: the name of the method, of the client or of a job by its name.
+        method: the HTTP method.
+        path: the path, with ``{name}`` for each argument that it has.
+        scope: the scope that a client of the server needs.
+        answer: the type of the answer.
+        summary: a sentence for the OpenAPI document.
+        id: its ``operationId``; that of a job's operation is put together from the job's name.
+        arguments: its arguments.
+        bounded_by: the limit of the server that bounds how many are performed at once: ``lists`` for
+            `HttpLimits.lists_at_once`.
+        repeat: the effect of a repeat after a lost answer, as `perdure.jobs.request.Repeat` says it, or ``reads``.
+        media: whether the answer is JSON or text.
+    """
+
+    name: str
+    method: Literal["GET", "POST"] = "GET"
+    path: str
+    scope: Scope = "read"
+    answer: TypeForm[A]
+    summary: str
+    id: str = attrs.field(default=attrs.Factory(lambda self: self.name, takes_self=True))
+    arguments: tuple[Argument, ...] = ()
+    bounded_by: Literal["nothing", "lists"] = "nothing"
+    repeat: Literal["reads", "changes_nothing", "applies_again"] = "reads"
+    media: Literal["json", "text"] = "json"
+
+    @property
+    def of(self) -> Literal["engine", "job", "instance"]:
+        """What it is an operation of, as its path says."""
+        if "{kind}" not in self.path:
+            return "engine"
+        return "instance" if "{id}" in self.path else "job"
+
+    def in_the(self, place: Literal["path", "query"]) -> tuple[Argument, ...]:
+        """Return the arguments that a URL has in its path or in its query, in their order."""
+        return tuple(argument for argument in self.arguments if argument.place == place)
+
+    def checked(self, given: Mapping[str, object]) -> dict[str, Any]:
+        """Check arguments of a call: all, or those that are given. None is valid where it is the default.
+
+        Raises:
+            InvalidArgument: one of them is not valid; its message names it.
+        """
+        return {
+            argument.name: None
+            if (value := given[argument.name]) is None and argument.place == "query" and argument.default is None
+            else argument.type.check(value, f"{argument.name} of {self.name}")
+            for argument in self.arguments
+            if argument.name in given
+        }
+
+    def url(self, given: Mapping[str, Any]) -> str:
+        """Return the path and the query of a request.
+
+        Args:
+            given: the checked arguments; None stands for one that is absent.
+        """
+        path = self.path.format_map(
+            {each.name: path_part(each.type.text(given[each.name])) for each in self.in_the("path")}
+        )
+        query = {
+            each.parameter: each.type.text(given[each.name])
+            for each in self.in_the("query")
+            if given[each.name] is not None
+        }
+        return f"{path}?{urlencode(query)}" if query else path
+
+    def answer_of(self, data: object) -> A:
+        """Return the answer of parsed JSON. A newer server may answer with further words.
+
+        Raises:
+            OutcomeUnknown: it is not that of such an answer.
+        """
+        answer: Any = data if get_origin(self.answer) is Literal else record_of(cast("Any", self.answer), data)
+        return cast("A", answer)
+
+
+JOB: Final = "/v1/jobs/{kind}/{name}"
+INSTANCE: Final = f"{JOB}/instances/{{id}}"
+
+_LIMIT: Final = Argument(name="limit", type=_PAGE, default=100, description="The maximum number.")
+_MESSAGE: Final = Argument(name="message_id", place="path", type=_NUMBER)
+OF_JOB: Final = tuple(Argument(name=name, place="path", type=_FILLED_TEXT) for name in ("kind", "name"))
+ID: Final = Argument(
+    name="id",
+    place="path",
+    type=_FILLED_TEXT,
+    description="The instance. Percent-encode it; a slash becomes %2F.",
+)
+
+INFO: Final = ClientOperation(
+    name="info",
+    path="/v1/jobs",
+    answer=EngineInfo,
+    summary="List the jobs that the engine serves.",
+    id="list_jobs",
+)
+HEALTH: Final = ClientOperation(name="health", path="/v1/health", answer=Health, summary="Read the state of the store.")
+COUNTS: Final = ClientOperation(
+    name="counts",
+    path="/v1/counts",
+    answer=StoreCounts,
+    summary="Count the instances by job and status.",
+    bounded_by="lists",
+)
+MEMBERS: Final[ClientOperation[tuple[EngineMember, ...]]] = ClientOperation(
+    name="members",
+    path="/v1/members",
+    answer=tuple[EngineMember, ...],
+    summary="List the engines that share the store.",
+    bounded_by="lists",
+)
+IN_FLIGHT: Final = ClientOperation(
+    name="in_flight",
+    path="/v1/in-flight",
+    scope="operate",
+    answer=InFlight,
+    summary="Read the unfinished work of the engine.",
+    bounded_by="lists",
+)
+LIST: Final = ClientOperation(
+    name="list",
+    path="/v1/instances",
+    answer=Listing,
+    summary="Find instances.",
+    id="list_instances",
+    arguments=(
+        Argument(name="kind", type=_TEXT, description="Only this kind."),
+        Argument(name="name", type=_TEXT, parameter="job", description="Only jobs of this name."),
+        Argument(name="status", type=_STATUS, description="Only this status."),
+        Argument(name="id_prefix", type=_TEXT, default="", description="Only ids that begin with this text."),
+        Argument(name="due_before", type=_INSTANT, description="Only instances that are due before this instant."),
+        Argument(
+            name="after", type=_ADDRESS, description="The last address of the previous page, printed `kind:name:id`."
+        ),
+        _LIMIT,
+        Argument(name="max_scanned", type=_FROM_1, description="About how many instances to read at most."),
+    ),
+    bounded_by="lists",
+)
+DEAD_LETTERS: Final[ClientOperation[tuple[StoredMessage, ...]]] = ClientOperation(
+    name="dead_letters",
+    path="/v1/dead-letters",
+    scope="operate",
+    answer=tuple[StoredMessage, ...],
+    summary="Read messages that failed too often, the oldest first.",
+    id="list_dead_letters",
+    arguments=(
+        Argument(name="after", type=_NUMBER, default=0, description="The id of the last message of the previous page."),
+        _LIMIT,
+    ),
+    bounded_by="lists",
+)
+REDRIVE: Final[ClientOperation[Literal["redriven", "not_found"]]] = ClientOperation(
+    name="redrive",
+    method="POST",
+    path="/v1/dead-letters/{message_id}/redrive",
+    scope="operate",
+    answer=Literal["redriven", "not_found"],
+    summary="Deliver a dead letter again.",
+    arguments=(_MESSAGE,),
+    repeat="applies_again",
+)
+LEFT_MESSAGES: Final[ClientOperation[tuple[StoredMessage, ...]]] = ClientOperation(
+    name="left_messages",
+    path="/v1/left-messages",
+    scope="operate",
+    answer=tuple[StoredMessage, ...],
+    summary="Read messages that code left, as it cannot read them.",
+    id="list_left_messages",
+    arguments=(_LIMIT,),
+    bounded_by="lists",
+)
+BURY: Final[ClientOperation[Literal["buried", "not_found"]]] = ClientOperation(
+    name="bury",
+    method="POST",
+    path="/v1/left-messages/{message_id}/bury",
+    scope="operate",
+    answer=Literal["buried", "not_found"],
+    summary="Make a message that code left a dead letter.",
+    arguments=(_MESSAGE,),
+    repeat="applies_again",
+)
+METRICS: Final = ClientOperation(
+    name="metrics", path="/metrics", answer=str, summary="Read the metrics for Prometheus.", media="text"
+)
+HISTORY: Final[ClientOperation[tuple[LoggedEvent, ...]]] = ClientOperation(
+    name="history",
+    path=f"{INSTANCE}/history",
+    answer=tuple[LoggedEvent, ...],
+    summary="Read the newest events, the newest first.",
+    arguments=(
+        *OF_JOB,
+        ID,
+        Argument(
+            name="before", type=_NUMBER, description="The sequence number of the last event of the previous page."
+        ),
+        _LIMIT,
+    ),
+    bounded_by="lists",
+)
+HOLD: Final = ClientOperation(
+    name="hold",
+    method="POST",
+    path=f"{JOB}/hold",
+    scope="operate",
+    answer=HoldResult,
+    summary="Hold the job: none of its runs begins until it is released.",
+    arguments=OF_JOB,
+    repeat="changes_nothing",
+)
+RELEASE: Final = ClientOperation(
+    name="release",
+    method="POST",
+    path=f"{JOB}/release",
+    scope="operate",
+    answer=HoldResult,
+    summary="Release the job: its overdue alarms fire.",
+    arguments=OF_JOB,
+    repeat="changes_nothing",
+)
+COUNT: Final = ClientOperation(
+    name="count",
+    path=f"{JOB}/count",
+    answer=JobCount,
+    summary="Count the instances of the job by status.",
+    arguments=OF_JOB,
+    bounded_by="lists",
+)
+
+OPERATIONS: Final[tuple[ClientOperation[Any], ...]] = (
+    *(INFO, HEALTH, COUNTS, MEMBERS, IN_FLIGHT, LIST, DEAD_LETTERS, REDRIVE, LEFT_MESSAGES, BURY, METRICS),
+    *(HISTORY, HOLD, RELEASE, COUNT),
+)
+"""Every operation, in the order of the OpenAPI document."""

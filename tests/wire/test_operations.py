@@ -1,0 +1,159 @@
+"""The table of operations: each entry has a typed method, and each argument arrives as it was passed."""
+
+import inspect
+from datetime import UTC, datetime
+from typing import get_type_hints
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.datastructures import QueryParams
+from starlette.routing import Match, Route
+
+from perdure.client.by_name import NamedJob
+from perdure.client.client import Client
+from perdure.client.gateway import JobByName
+from perdure.client.local_gateway import LocalGateway
+from perdure.remote.gateway import RemoteJob
+from perdure.values.address import Address
+from perdure.values.errors import InvalidArgument
+from perdure.values.listings import LISTED_STATUSES
+from perdure.wire.operations import DEAD_LETTERS, LIST, MAX_NUMBER, MAX_PAGE, OPERATIONS, Argument, ClientOperation
+
+OF_ENGINE = [operation for operation in OPERATIONS if operation.of == "engine"]
+OF_JOB = [operation for operation in OPERATIONS if operation.of != "engine"]
+
+
+def parameters(method: object) -> dict[str, object]:
+    """Return the kinds of a method's parameters by name, without ``self`` and a definition."""
+    found = inspect.signature(method).parameters.values()  # type: ignore[arg-type]
+    return {each.name.rstrip("_"): each.kind for each in found if each.name not in {"self", "definition"}}
+
+
+def expected(operation: ClientOperation[object], *, without: frozenset[str] = frozenset()) -> dict[str, object]:
+    kinds = {"path": inspect.Parameter.POSITIONAL_ONLY, "query": inspect.Parameter.KEYWORD_ONLY}
+    return {each.name: kinds[each.place] for each in operation.arguments if each.name not in without}
+
+
+@pytest.mark.parametrize("operation", OF_ENGINE, ids=lambda each: each.name)
+def test_a_client_has_the_method_of_each_operation_of_the_engine(operation: ClientOperation[object]):
+    assert parameters(getattr(Client, operation.name)) == expected(operation)
+
+
+@pytest.mark.parametrize("operation", OF_ENGINE, ids=lambda each: each.name)
+def test_the_default_of_an_argument_is_that_of_the_table(operation: ClientOperation[object]):
+    method = inspect.signature(getattr(Client, operation.name)).parameters
+    assert {each.name: method[each.name].default for each in operation.in_the("query")} == {
+        each.name: each.default for each in operation.in_the("query")
+    }
+
+
+@pytest.mark.parametrize("operation", [each for each in OF_ENGINE if each is not LIST], ids=lambda each: each.name)
+def test_the_gateway_of_this_process_has_a_method_for_each_operation_of_the_engine(operation: ClientOperation[object]):
+    method = getattr(LocalGateway, operation.name)
+    assert set(parameters(method)) == {each.name for each in operation.arguments}
+
+
+@pytest.mark.parametrize("job", [NamedJob, RemoteJob, JobByName])
+@pytest.mark.parametrize("operation", OF_JOB, ids=lambda each: each.name)
+def test_a_job_by_its_name_has_the_method_of_each_operation_of_a_job(
+    job: type[object], operation: ClientOperation[object]
+):
+    assert parameters(getattr(job, operation.name)) == expected(operation, without=frozenset({"kind", "name"}))
+
+
+def test_names_paths_and_ids_are_unique():
+    assert len({each.name for each in OPERATIONS}) == len(OPERATIONS)
+    assert len({(each.method, each.path) for each in OPERATIONS}) == len(OPERATIONS)
+    assert len({each.id for each in OPERATIONS}) == len(OPERATIONS)
+
+
+def test_every_argument_in_a_path_is_in_its_path():
+    for operation in OPERATIONS:
+        for argument in operation.arguments:
+            assert (f"{{{argument.name}}}" in operation.path) == (argument.place == "path")
+
+
+# ---------------------------------------------------------------- from the client to the server
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=512)
+PARTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=":"), min_size=1, max_size=512)
+FILLED = TEXTS.filter(bool)
+VALUES: dict[str, st.SearchStrategy[object]] = {
+    "kind": FILLED,
+    "name": FILLED,
+    "id": FILLED,
+    "status": st.sampled_from(LISTED_STATUSES),
+    "id_prefix": TEXTS,
+    "due_before": st.datetimes(datetime(1970, 1, 2), datetime(2999, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
+    "limit": st.integers(1, MAX_PAGE),
+    "max_scanned": st.integers(1, MAX_NUMBER),
+    "before": st.integers(0, MAX_NUMBER),
+    "message_id": st.integers(0, MAX_NUMBER),
+}
+ADDRESSES = st.builds(Address, PARTS, PARTS, FILLED)
+
+
+def values_of(operation: ClientOperation[object], argument: Argument) -> st.SearchStrategy[object]:
+    if argument.name == "after":
+        values: st.SearchStrategy[object] = st.integers(0, MAX_NUMBER) if operation is DEAD_LETTERS else ADDRESSES
+    else:
+        values = VALUES[argument.name]
+    may_be_absent = argument.place == "query" and argument.default is None
+    return st.none() | values if may_be_absent else values
+
+
+def read(operation: ClientOperation[object], url: str) -> dict[str, object]:
+    """Read the arguments of a request as a server does."""
+    parts = urlsplit(url)
+    route = Route(operation.path, lambda _: None, methods=[operation.method])
+    match, scope = route.matches({"type": "http", "path": parts.path, "method": operation.method})
+    assert match is Match.FULL
+    query = QueryParams(parts.query)
+    found: dict[str, object] = {}
+    for each in operation.arguments:
+        if each.place == "path":
+            found[each.name] = each.type.read(unquote(scope["path_params"][each.name]), each.name)
+        else:
+            text = query.get(each.parameter)
+            found[each.name] = each.default if text is None else each.type.read(text, each.parameter)
+    return found
+
+
+@given(st.data())
+def test_a_server_reads_the_arguments_that_a_client_sends(data: st.DataObject):
+    operation = data.draw(st.sampled_from(OPERATIONS))
+    passed = {each.name: data.draw(values_of(operation, each), each.name) for each in operation.arguments}
+    checked = operation.checked(passed)
+    assert checked == passed
+    assert read(operation, operation.url(checked)) == passed
+
+
+def test_an_argument_has_its_own_name_in_a_url():
+    given: dict[str, object] = dict.fromkeys(each.name for each in LIST.arguments)
+    checked = LIST.checked(
+        {**given, "name": "orders", "id_prefix": "", "after": Address("task", "a b", "1"), "limit": 7}
+    )
+    assert LIST.url(checked) == "/v1/instances?job=orders&id_prefix=&after=task%3Aa+b%3A1&limit=7"
+
+
+WRONG = st.none() | st.booleans() | st.floats() | st.binary() | st.integers(max_value=-1) | st.just("\ud800")
+
+
+@given(st.data())
+def test_a_wrong_argument_is_refused_by_its_name(data: st.DataObject):
+    operation = data.draw(st.sampled_from([each for each in OPERATIONS if each.arguments]))
+    argument = data.draw(st.sampled_from(operation.arguments))
+    value = data.draw(WRONG)
+    if value is None and argument.place == "query" and argument.default is None:
+        assert operation.checked({argument.name: value}) == {argument.name: None}
+        return
+    with pytest.raises(InvalidArgument) as refused:
+        operation.checked({argument.name: value})
+    assert refused.value.what == f"{argument.name} of {operation.name}"
+
+
+def test_the_type_of_an_answer_is_that_of_the_method():
+    for operation in OF_ENGINE:
+        answered = get_type_hints(getattr(LocalGateway, operation.name))["return"] if operation is not LIST else None
+        assert answered is None or answered.__args__[0] == operation.answer
