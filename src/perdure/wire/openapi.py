@@ -1,27 +1,437 @@
 """The OpenAPI description of an engine's HTTP interface, from the types of its definitions: ``GET /openapi.json``.
 
-The document has the operations of an engine under unique ids, with the schemas that they refer to.
+The document has the operations of an engine, of each job and of each action under unique ids, with the schemas that
+they refer to. Two answers are described by hand, because no declared type has their form: the events of a history,
+and explanations.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import Any, Final, Literal, cast
+from urllib.parse import quote
 
 import attrs
 import orjson
+from typing_extensions import TypeForm
 
-from perdure.codecs.json_schema import JsonSchema
+from perdure.codecs import Codec
+from perdure.codecs.json_schema import REFERENCE, JsonSchema
 from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.keys import MAX_KEY_CHARACTERS
+from perdure.jobs.request import ALARM, PAUSE, RESUME, TERMINATE, CommandSpec
+from perdure.values.address import MAX_ID_CHARACTERS
+from perdure.values.answer import RunAnswer
+from perdure.values.listings import (
+    StepRecord,
+)
+from perdure.values.status import InstanceStatus
+from perdure.values.status_wait import AWAITED_STATUSES
 from perdure.wire.engine_info import installed_version
-from perdure.wire.openapi_components import Components, add_problems, free
-from perdure.wire.openapi_operations import SECURITY, ApiOperation, add_types, engine_operations, job_operations
+from perdure.wire.openapi_components import Components, add_problems, add_rejection, free, refusals
+from perdure.wire.operations import HISTORY, ID, OF_JOB, OPERATIONS, Argument, ClientOperation, Scope
+from perdure.wire.records import AwaitedRecord
 
-__all__ = ["openapi"]
+_ANY_TEXT: Final[JsonSchema] = {"type": "string"}
+_NUMBER: Final[JsonSchema] = {"type": "integer"}
+_OBJECT: Final[JsonSchema] = {"type": "object"}
+_INSTANCE: Final[JsonSchema] = {"type": ["object", "null"]}
 
 
+def _record(name: str, description: str, required: JsonSchema, optional: JsonSchema) -> dict[str, JsonSchema]:
+    return {
+        name: {
+            "title": name,
+            "type": "object",
+            "description": description,
+            "properties": {**required, **optional},
+            "required": list(required),
+        }
+    }
+
+
+EVENTS: Final[JsonSchema] = {
+    "type": "array",
+    "items": {"$ref": f"{REFERENCE}LoggedEvent"},
+    "$defs": _record(
+        "LoggedEvent",
+        "An event with its `fields`; with `unread`, its text, if this version of the library does not know its type.",
+        {"sequence": _NUMBER, "type": _ANY_TEXT, "address": _ANY_TEXT, "at_ms": _NUMBER},
+        {"fields": _OBJECT, "unread": _ANY_TEXT},
+    ),
+}
+"""The schema of a page of a history."""
+
+EXPLANATION: Final[JsonSchema] = {
+    "anyOf": [{"$ref": f"{REFERENCE}{name}"} for name in ("Explained", "NeedsAnswer", "WaitsForRun")],
+    "$defs": {
+        **_record(
+            "Explained",
+            "The effect of the request, with the `answer` or the `problem` of the caller.",
+            {
+                "form": {"type": "string", "const": "explained"},
+                "version": _NUMBER,
+                "before": _INSTANCE,
+                "after": _INSTANCE,
+                "write": {"type": "string", "enum": ["put", "purge", "keep"]},
+                "messages": {"type": "array", "items": _OBJECT},
+                "events": {"type": "array", "items": _OBJECT},
+            },
+            {"answer": {}, "problem": _OBJECT},
+        ),
+        **_record(
+            "NeedsAnswer",
+            "The request calls a service, whose answer decides its effect.",
+            {
+                "form": {"type": "string", "const": "needs_answer"},
+                "effect": _ANY_TEXT,
+                "args": {"type": "array", "items": _ANY_TEXT},
+                "kwargs": {"type": "object", "additionalProperties": _ANY_TEXT},
+            },
+            {},
+        ),
+        **_record(
+            "WaitsForRun",
+            "The request is decided after a run that is in progress.",
+            {"form": {"type": "string", "const": "waits_for_run"}, "run_id": _ANY_TEXT},
+            {},
+        ),
+    },
+}
+"""The schema of an explanation."""
+
+
+LIBRARY: Final = "perdure"
+"""The owner of the library's schemas, in front of their names that classes of a definition have as well."""
+
+SECURITY: Final = "token"
+"""The name of the security scheme."""
+
+JSON: Final = "application/json"
+
+_REFUSED: Final = (401, 403, 404, 414, 422, 429, 431, 500, 503)
+_READ: Final = (*_REFUSED, 409)
+_CALLED: Final = (*_READ, 413, 504)
+
+
+@attrs.frozen(kw_only=True)
+class ApiOperation:
+    """One operation of the document.
+
+    Attributes:
+        method: the HTTP method, in lower case.
+        path: its path, with ``{id}`` for the instance.
+        id: its ``operationId``, not yet unique.
+        body: the members of the OpenAPI operation.
+    """
+
+    method: Literal["get", "post"]
+    path: str
+    id: str
+    body: JsonSchema
+
+
+# ---------------------------------------------------------------- one job
+def add_types(components: Components, job: AnyDefinition, *, owner: str) -> None:
+    """Add the types of a definition, before those of the library, which give way where they have the same name.
+
+    Args:
+        components: of the document.
+        job: the definition.
+        owner: its name in names of components.
+    """
+    inputs = (spec.input for spec in job.plan.offered.values())
+    for codec in (job.plan.state, job.plan.errors, *inputs):
+        if codec is not None:
+            components.add(codec.json_schema(), owner=owner)
+
+
+def job_operations(components: Components, job: AnyDefinition, *, owner: str) -> Iterator[ApiOperation]:
+    """Yield the operations of a job.
+
+    Args:
+        components: of the document.
+        job: its definition.
+        owner: its name in operation ids and in names of components.
+    """
+    path = f"/v1/jobs/{quote(job.kind, safe='')}/{quote(job.name, safe='')}/instances/{{id}}"
+    rejection = add_rejection(components, job, owner=owner)
+    for spec in job.plan.offered.values():
+        yield ApiOperation(
+            method="post",
+            path=f"{path}/{quote(spec.name, safe='')}",
+            id=f"{owner}_{spec.name}",
+            body=_call(components, job, spec, owner=owner, rejection=None if spec in _BUILT_IN else rejection),
+        )
+    yield from _reads(components, job, path, owner=owner)
+    for operation in OPERATIONS:
+        if operation.of == "job":
+            yield operation_of(components, operation, job, owner=owner)
+
+
+_BUILT_IN: Final = (TERMINATE, PAUSE, RESUME)
+
+
+def _call(
+    components: Components, job: AnyDefinition, spec: CommandSpec[Any], *, owner: str, rejection: str | None
+) -> JsonSchema:
+    answer = components.add(_answer(job, spec), owner=LIBRARY, direction="answer")
+    parameters = [_ID, _KEY, _TRACE, *([_INTERRUPT] if spec is TERMINATE else [])]
+    if spec.answer in (RunAnswer, None):
+        parameters.append(_WAIT_FOR)
+    operation = _operation(
+        f"Call `{spec.name}` of an instance of {job.name}.",
+        tag=job.name,
+        scope="operate" if spec in _BUILT_IN else "call",
+        parameters=parameters,
+        answer=answer,
+        refusals=refusals(components, _CALLED, rejection=rejection, runs=True),
+    )
+    if spec.input is not None:
+        schema = components.add(spec.input.json_schema(), owner=owner)
+        operation["requestBody"] = _body(schema, required=spec.takes == "input")
+    return operation
+
+
+def _answer(job: AnyDefinition, spec: CommandSpec[Any]) -> JsonSchema:
+    """Return the schema of an action's answer: that of its class, if the kind declares it, or of all answers."""
+    schema = _schema_of_answers(job.plan.answers)
+    definitions = cast("dict[str, JsonSchema]", schema.get("$defs", {}))
+    name = "" if spec.answer is None else spec.answer.__name__
+    return {"$ref": f"#/$defs/{name}", "$defs": definitions} if name in definitions else schema
+
+
+def _reads(components: Components, job: AnyDefinition, path: str, *, owner: str) -> Iterator[ApiOperation]:
+    def read(path: str, name: str, summary: str, answer: JsonSchema, *parameters: JsonSchema) -> ApiOperation:
+        body = _operation(
+            summary,
+            tag=job.name,
+            scope="read",
+            parameters=[_ID, *parameters],
+            answer=answer,
+            refusals=refusals(components, _READ),
+        )
+        return ApiOperation(method="get", path=path, id=f"{owner}_{name}", body=body)
+
+    state = components.add(job.plan.state.json_schema(), owner=owner)
+    yield read(path, "status", "Read the committed status.", answer_of(components, InstanceStatus))
+    yield read(f"{path}/state", "state", "Read the committed state; null if there is no instance.", _or_null(state))
+    yield read(
+        *(f"{path}/wait", "wait", "Wait until the instance has a status or a phase; by default, until its end."),
+        answer_of(components, AwaitedRecord),
+        *_WANTED,
+    )
+    if job.keeps_journal:
+        yield read(f"{path}/steps", "steps", "Read the steps.", answer_of(components, tuple[StepRecord, ...]))
+    yield operation_of(components, HISTORY, job, owner=owner)
+    yield from _explanations(components, job, path, owner=owner)
+
+
+def _explanations(components: Components, job: AnyDefinition, path: str, *, owner: str) -> Iterator[ApiOperation]:
+    def explain(
+        action: str, *parameters: JsonSchema, body: JsonSchema | None = None, required: bool = True
+    ) -> ApiOperation:
+        operation = _operation(
+            f"Compute the effect of `{action}` without applying it.",
+            tag=job.name,
+            scope="read",
+            parameters=[_ID, *parameters],
+            answer=components.add(EXPLANATION, owner=LIBRARY),
+            refusals=refusals(components, (*_READ, 413)),
+        )
+        if body is not None:
+            operation["requestBody"] = _body(body, required=required)
+        return ApiOperation(
+            method="post",
+            path=f"{path}/explain/{quote(action, safe='')}",
+            id=f"{owner}_explain_{action}",
+            body=operation,
+        )
+
+    for spec in job.plan.offered.values():
+        schema = None if spec.input is None else components.add(spec.input.json_schema(), owner=owner)
+        yield explain(spec.name, _KEY, body=schema, required=spec.takes == "input")
+    yield explain(ALARM.action)
+
+
+# ---------------------------------------------------------------- the engine
+_PLAIN: Final = tuple(status for status in _READ if status != 409)  # noqa: PLR2004 - conflicts are of one instance
+
+
+def engine_operations(components: Components) -> Iterator[ApiOperation]:
+    """Yield the operations of the engine itself."""
+    for operation in OPERATIONS:
+        if operation.of == "engine":
+            yield operation_of(components, operation)
+    yield _probe("/live", "live", "Whether the process serves requests.", ready=False)
+    yield _probe("/ready", "ready", "Whether the engine serves requests; 503 while it does not.", ready=True)
+
+
+def operation_of(
+    components: Components, operation: ClientOperation[Any], job: AnyDefinition | None = None, *, owner: str = ""
+) -> ApiOperation:
+    """Return the description of an entry of the table.
+
+    Args:
+        components: of the document.
+        operation: the entry.
+        job: the job that its path names; None for an operation of the engine.
+        owner: the name of the job in operation ids.
+    """
+    refused = refusals(components, _PLAIN if job is None else _READ)
+    if operation.media == "text":
+        body = _text(operation, refused)
+    else:
+        body = _operation(
+            operation.summary,
+            tag="engine" if job is None else job.name,
+            scope=operation.scope,
+            parameters=[_of(argument) for argument in operation.arguments if job is None or argument not in OF_JOB],
+            answer=components.add(EVENTS, owner=LIBRARY)
+            if operation is HISTORY
+            else answer_of(components, operation.answer),
+            refusals=refused,
+        )
+    path, name = operation.path, operation.id
+    if job is not None:
+        path = path.replace("{kind}", quote(job.kind, safe="")).replace("{name}", quote(job.name, safe=""))
+        name = f"{owner}_{name}{'_job' if operation.of == 'job' else ''}"
+    method: Literal["get", "post"] = "get" if operation.method == "GET" else "post"
+    return ApiOperation(method=method, path=path, id=name, body=body)
+
+
+def _of(argument: Argument) -> JsonSchema:
+    return _parameter(argument.parameter, argument.place, argument.type.schema, argument.description)
+
+
+def _text(operation: ClientOperation[Any], refused: JsonSchema) -> JsonSchema:
+    """Describe the metrics, which have no JSON."""
+    text: JsonSchema = {"schema": {"type": "string"}}
+    formats = {"text/plain": text, "application/openmetrics-text": text}
+    return {
+        "summary": operation.summary,
+        "tags": ["engine"],
+        "security": [{}, {SECURITY: [operation.scope]}],
+        "responses": {"200": {"description": "The metrics.", "content": formats}, **refused},
+    }
+
+
+def _probe(path: str, name: str, summary: str, *, ready: bool) -> ApiOperation:
+    known: JsonSchema = {"type": "string", "enum": ["ok", "degraded", "failed"]}
+    answer: JsonSchema = {"type": "object", "properties": {"status": known}, "required": ["status"]}
+    body: JsonSchema = {
+        "summary": summary,
+        "tags": ["engine"],
+        "security": [],
+        "responses": {
+            "200": _content("It does.", answer),
+            **({"503": _content("It does not.", {"type": "object"})} if ready else {}),
+        },
+    }
+    return ApiOperation(method="get", path=path, id=name, body=body)
+
+
+# ---------------------------------------------------------------- parts of operations
+def answer_of(components: Components, form: TypeForm[Any]) -> JsonSchema:
+    """Add the schemas of an answer of the library; return that of the answer."""
+    return components.add(_schema_of(cast("Any", form)), owner=LIBRARY, direction="answer")
+
+
+@lru_cache
+def _schema_of(form: Any) -> JsonSchema:  # a type form
+    """Return the schema of a type of the library; every job has its answers."""
+    codec: Codec[Any] = Codec.of(form, what="answer")
+    return codec.json_schema()
+
+
+@lru_cache
+def _schema_of_answers(codec: Codec[Any]) -> JsonSchema:
+    """Return the schema of the answers of a kind."""
+    return codec.json_schema()
+
+
+def _operation(
+    summary: str,
+    *,
+    tag: str,
+    scope: Scope,
+    parameters: list[JsonSchema],
+    answer: JsonSchema,
+    refusals: JsonSchema,
+) -> JsonSchema:
+    return {
+        "summary": summary,
+        "tags": [tag],
+        "security": [{}, {SECURITY: [scope]}],
+        "parameters": parameters,
+        "responses": {"200": _content("The answer.", answer), **refusals},
+    }
+
+
+def _body(schema: JsonSchema, *, required: bool = True) -> JsonSchema:
+    return {"required": required, "content": {JSON: {"schema": schema}}}
+
+
+def _content(description: str, schema: JsonSchema) -> JsonSchema:
+    return {"description": description, "content": {JSON: {"schema": schema}}}
+
+
+def _or_null(schema: JsonSchema) -> JsonSchema:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _parameter(
+    name: str, place: Literal["path", "query", "header"], schema: JsonSchema, description: str = ""
+) -> JsonSchema:
+    found: JsonSchema = {"name": name, "in": place, "required": place == "path", "schema": schema}
+    return {**found, "description": description} if description else found
+
+
+def _query(name: str, schema: JsonSchema, description: str) -> JsonSchema:
+    return _parameter(name, "query", schema, description)
+
+
+_TEXT: Final[JsonSchema] = {"type": "string", "maxLength": MAX_ID_CHARACTERS}
+_ID: Final = _of(ID)
+_KEY: Final = _parameter(
+    "Idempotency-Key",
+    "header",
+    {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARACTERS},
+    "A repeat with this key changes nothing and returns the first answer.",
+)
+_TRACE: Final = _parameter(
+    "traceparent",
+    "header",
+    {"type": "string"},
+    "The trace context of the caller, as W3C Trace Context describes it. An invalid one is ignored.",
+)
+_WAIT_FOR: Final = _query(
+    "wait_for",
+    {"type": "string", "enum": ["completion", "start"], "default": "completion"},
+    "When the call returns: after the first attempt of the run, or when the run is claimed.",
+)
+_INTERRUPT: Final = _query(
+    "interrupt", {"type": "boolean", "default": False}, "Whether to cancel a run in progress; by default wait for it."
+)
+_WANTED: Final = (
+    _query(
+        "until",
+        {"type": "array", "items": {"type": "string", "enum": list(AWAITED_STATUSES)}, "maxItems": 20},
+        "The statuses that end the wait; by default `ended`.",
+    ),
+    _query("phase", {"type": "array", "items": _TEXT, "maxItems": 20}, "The phases that end the wait."),
+    _query(
+        "timeout",
+        {"type": "string", "pattern": "^(1?[1-9]|10|20) s$", "default": "20 s"},
+        "How long to wait, such as `5 s`; at most 20 seconds. Other units are accepted, too.",
+    ),
+)
+
+
+# ---------------------------------------------------------------- the document
 _NOT_A_NAME = re.compile(r"[^A-Za-z0-9]+")
 
 
