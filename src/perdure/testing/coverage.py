@@ -450,6 +450,8 @@ class RequestStep:
         repeats: whether an earlier request had its idempotency key.
     """
 
+    __repr__ = fields_in_line
+
     address: Address
     event: str
     request: Request

@@ -29,6 +29,7 @@ from perdure.codecs.records import Declaration, declaration_of
 from perdure.codecs.scalars import SCALARS
 from perdure.codecs.type_names import Unsupported, describe_type
 from perdure.values.errors import PerdureError
+from perdure.values.excerpt import fields_in_line
 
 __all__ = ["NoSample", "examples_of", "from_type"]
 
@@ -44,12 +45,16 @@ class Scalar:
 class Choice:
     """One of these values."""
 
+    __repr__ = fields_in_line
+
     values: tuple[Any, ...]
 
 
 @attrs.frozen
 class OneOf:
     """A value of one of these types."""
+
+    __repr__ = fields_in_line
 
     members: tuple[Any, ...]
 
@@ -64,6 +69,8 @@ class Record:
         optional: the types of the fields with a default.
         proven: no validator or converter may refuse the fields.
     """
+
+    __repr__ = fields_in_line
 
     make: Callable[..., Any]
     required: Mapping[str, Any]
