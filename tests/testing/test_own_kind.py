@@ -288,7 +288,7 @@ def names_of_kinds(tree: ast.AST) -> set[str]:
 
 def test_no_module_of_the_kit_knows_a_kind() -> None:
     modules = [path for path in KIT.rglob("*.py") if "conformance" not in path.parts]  # whose rows are made up
-    assert len(modules) > 30
+    assert len(modules) > 20
     known = {
         str(path.relative_to(KIT)): names_of_kinds(ast.parse(path.read_text(encoding="utf-8"))) for path in modules
     }

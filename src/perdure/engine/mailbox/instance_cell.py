@@ -331,8 +331,12 @@ CELL_RULES: Final[tuple[tuple[str, Callable[[InstanceCell], bool]], ...]] = (
         lambda cell: not cell.running or bool(cell.served) or any(map(_is_settled_by, (*cell.waiting, *cell.deferred))),
     ),
     (
-        "requests are deferred only while a claim is in progress, or until a timer queues them",
-        lambda cell: all(cell.running or _is_settled_by(entry) or entry.elsewhere_retries for entry in cell.deferred),
+        # A background run that ends while the engine stops has no claim in progress any more. Its end wakes them.
+        "requests are deferred only while a claim or a background run is in progress, or until a timer queues them",
+        lambda cell: (
+            cell.background is not None
+            or all(cell.running or _is_settled_by(entry) or entry.elsewhere_retries for entry in cell.deferred)
+        ),
     ),
     (
         "a request is in one place",
