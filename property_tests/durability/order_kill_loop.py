@@ -67,7 +67,8 @@ def key(number: int) -> str:
     return f"k{number % KEYS}"
 
 
-pool = WorkerPool("ordered", item=int, work=work, workers=3, key=key, workers_per_key=1, keep=None)
+WORKERS = 3
+pool = WorkerPool("ordered", item=int, work=work, workers=WORKERS, key=key, workers_per_key=1, keep=None)
 
 
 async def serve(folder: Path, store: str, items: int) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from order_kill_loop import run
+from order_kill_loop import WORKERS, run
 
 NIGHTLY = settings.get_current_profile_name() == "nightly"
 ROUNDS, ITEMS = (40, 1_000) if NIGHTLY else (4, 80)
@@ -16,7 +16,8 @@ ROUNDS, ITEMS = (40, 1_000) if NIGHTLY else (4, 80)
 def check(folder: Path, store: str) -> None:
     verdict = run(folder, rounds=ROUNDS, items=ITEMS, store=store)
     assert (verdict.missing, verdict.overtaken) == (0, 0), verdict
-    assert verdict.repeated <= verdict.kills * 3
+    # A kill meets each worker with a run in progress, and with one that has ended and whose end is not stored yet.
+    assert verdict.repeated <= verdict.kills * WORKERS * 2
 
 
 def test_items_of_a_key_keep_their_order_over_kills(tmp_path: Path) -> None:
