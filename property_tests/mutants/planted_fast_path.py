@@ -177,13 +177,6 @@ MUTANTS = (
         f"{DEFECTS}[runner]",
     ),
     Mutant(
-        "a defect of the engine leaves an instance busy",
-        "Dispatcher._recover_mailbox",
-        '        if not (cell.served or cell.worker or cell.undecided):\n            cell.state = "idle"\n',
-        "        if False:\n            pass\n",
-        f"{DEFECTS}[dispatcher]",
-    ),
-    Mutant(
         "a run beside the mailbox that no task can run keeps its slot",
         "BackgroundRuns.begin",
         "            run.close()\n            self._leave(cell, entry, execute)\n",
