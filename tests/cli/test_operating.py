@@ -171,10 +171,12 @@ def test_an_explanation_says_which_secrets_change(engine: list[str], capsys: Out
 def test_requests_print_their_answers(engine: list[str], capsys: Out) -> None:
     assert run_command(["start", "continuous:tick:new", '{"paid":1}', *engine]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "instance  created",
-        "status    scheduled",
-        "run       completed",
+        "created  true",
+        "status   scheduled",
+        "run      completed",
     ]
+    assert run_command(["start", "continuous:tick:new", '{"paid":1}', *engine, "--json"]) == 0
+    assert json_of(capsys.readouterr().out)[0]["created"] is False
     for _ in range(2):  # the second one repeats the first answer, by its key
         assert run_command(["send", "task:order:new", '{"paid":7}', "--key", "k-1", *engine, "--json"]) == 0
         assert json_of(capsys.readouterr().out)[0]["created"] is True

@@ -222,9 +222,9 @@ CREATE TABLE keys (
   expires_ms INTEGER NOT NULL,
   PRIMARY KEY (address, key)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO "keys" VALUES('continuous:ticks:busy','busy','start','b4d3677452ae6670ef607635db3db817','{"type":"RunAnswer","found":"created","status":"running","outcome":{"form":"running","error":null,"at_ms":null,"reason":""}}',4920825850000);
+INSERT INTO "keys" VALUES('continuous:ticks:busy','busy','start','b4d3677452ae6670ef607635db3db817','{"type":"RunAnswer","created":true,"found":"absent","status":"running","outcome":{"form":"running","error":null,"at_ms":null,"reason":""}}',4920825850000);
 INSERT INTO "keys" VALUES('continuous:ticks:keys','exists','start','06616bd1283cbaaad0a4cf33b01c9332','{"type":"RunAnswer","found":"exists","status":"retrying","outcome":null}',4920825600000);
-INSERT INTO "keys" VALUES('continuous:ticks:keys','retrying','start','06616bd1283cbaaad0a4cf33b01c9332','{"type":"RunAnswer","found":"created","status":"retrying","outcome":{"form":"retrying","error":{"form":"failure","error_type":"Refused","message":"Refused(why=''again'')","data":"{\"why\":\"again\"}","traceback":null},"at_ms":1767225660000,"reason":""}}',4920825600000);
+INSERT INTO "keys" VALUES('continuous:ticks:keys','retrying','start','06616bd1283cbaaad0a4cf33b01c9332','{"type":"RunAnswer","created":true,"found":"absent","status":"retrying","outcome":{"form":"retrying","error":{"form":"failure","error_type":"Refused","message":"Refused(why=''again'')","data":"{\"why\":\"again\"}","traceback":null},"at_ms":1767225660000,"reason":""}}',4920825600000);
 INSERT INTO "keys" VALUES('debounce:piles:keys','add','add','f682c8f7c937edac072d167c9c636d57','{"type":"Added","created":true,"event_count":1,"will_flush_at":"2026-01-01T01:00:00+00:00"}',4920825600000);
 INSERT INTO "keys" VALUES('debounce:piles:keys','clear','clear','','{"type":"Cleared","cleared":false,"discarded":0}',4920825600000);
 INSERT INTO "keys" VALUES('debounce:piles:keys','empty','flush','','{"type":"RunAnswer","found":"empty","status":null,"outcome":null}',4920825600000);

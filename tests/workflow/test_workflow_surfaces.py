@@ -51,6 +51,6 @@ def test_a_client_of_another_process_and_http_reach_a_workflow() -> None:
         path = f"{url}/v1/jobs/workflow/fulfilment/instances/p"
         headers = {"content-type": "application/json"}
         with urlopen(Request(f"{path}/start", body, headers)) as answer:  # noqa: S310 - as above
-            assert json.load(answer)["found"] == "created"
+            assert json.load(answer)["created"] is True
         with urlopen(Request(f"{path}/signal.approval", b'{"by": "ann"}', headers)) as answer:  # noqa: S310 - as above
             assert json.load(answer)["accepted"]

@@ -138,7 +138,12 @@ def _execute(
 
 def running_answer(*, created: bool) -> RunAnswer:
     """Return the result for a caller that does not wait for the run."""
-    return RunAnswer(found="created" if created else "exists", status="running", outcome=OutcomeRecord(form="running"))
+    return RunAnswer(
+        created=created,
+        found="absent" if created else "exists",
+        status="running",
+        outcome=OutcomeRecord(form="running"),
+    )
 
 
 def remembering(
@@ -188,8 +193,10 @@ def executed(log: EventRecorder, execute: Execute, inputs: TurnInputs) -> tuple[
 
 def run_answer(execute: Execute, after: Instance | None, outcome: OutcomeRecord) -> RunAnswer:
     """Return the result for the caller at the end of a run."""
+    created = execute.claim.created == "here"
     return RunAnswer(
-        found="created" if execute.claim.created == "here" else "exists",
+        created=created,
+        found="absent" if created else "exists",
         status=None if after is None else after.status,
         outcome=outcome,
     )

@@ -325,7 +325,8 @@ def begun_later(step: Execute, instance: Instance | None, inputs: TurnInputs) ->
             created = put(fresh, inputs.now_ms, events=step.claiming.events, alarm_ms=inputs.now_ms)
             after = stored(created)
             status = None if after is None else after.status
-            return answered(created, RunAnswer(found="created", status=status, outcome=OutcomeRecord(form="paused")))
+            paused = OutcomeRecord(form="paused")
+            return answered(created, RunAnswer(created=True, found="absent", status=status, outcome=paused))
         case Purge() | KeepInstance():
             return reply(address, RunAnswer(found="absent"))
         case _:

@@ -100,12 +100,15 @@ class RunAnswer:
     """The result of a command that runs user code.
 
     Attributes:
-        found: the state in which the command found the instance.
+        created: whether this command created the instance.
+        found: the state in which the command found the instance: ``absent`` also when the command then created it;
+            ``empty`` if there was no batch to flush.
         status: the status after the command; None when the instance no longer exists.
         outcome: the outcome of the run, or why it did not run.
     """
 
-    found: Literal["created", "exists", "absent", "empty"]
+    created: bool = False
+    found: Literal["exists", "absent", "empty"]
     status: Status | None = None
     outcome: OutcomeRecord | None = None
 

@@ -133,9 +133,13 @@ def answer_lines(answer: object) -> Iterator[tuple[str, str]]:
 
     >>> list(answer_lines({"type": "RunAnswer", "found": "exists", "outcome": {"form": "completed"}}))
     [('instance', 'exists'), ('run', 'completed')]
+    >>> list(answer_lines({"type": "RunAnswer", "created": True, "found": "absent", "status": "scheduled"}))
+    [('created', 'true'), ('status', 'scheduled')]
     """
     fields = object_of(answer)
-    shown = answer if fields is None else {name: value for name, value in fields.items() if name != "type"}
+    # "instance absent" would be read as the state after the request, in which the instance exists.
+    left_out = {"type", "found"} if fields is not None and fields.get("created") is True else {"type"}
+    shown = answer if fields is None else {name: value for name, value in fields.items() if name not in left_out}
     for name, text in answer_fields(shown):
         yield _NAMES.get(name, name), text
 
@@ -164,11 +168,13 @@ def code_of_answer(answer: object) -> ExitCode:
 
     >>> code_of_answer({"found": "absent", "status": None, "outcome": None})
     <ExitCode.REFUSED: 3>
+    >>> code_of_answer({"created": True, "found": "absent", "status": "scheduled", "outcome": None})
+    <ExitCode.DONE: 0>
     """
     fields = object_of(answer) or {}
     outcome = object_of(fields.get("outcome")) or {}
     is_refused = (
-        fields.get("found") in {"absent", "empty"}
+        (fields.get("found") in {"absent", "empty"} and fields.get("created") is not True)
         or fields.get("terminated") is False
         or fields.get("cleared") is False
         or fields.get("accepted") is False

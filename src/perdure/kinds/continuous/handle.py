@@ -78,7 +78,7 @@ class ContinuousHandle(JobHandle[S, E], Generic[S, E]):
 
     def _started(self, answer: RunAnswer) -> Started[E | Defect]:
         outcome = self._outcome(answer.outcome)
-        return Started(created=answer.found == "created", status=answer.status, outcome=outcome)
+        return Started(created=answer.created, status=answer.status, outcome=outcome)
 
 
 @attrs.frozen

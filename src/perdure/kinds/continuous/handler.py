@@ -82,7 +82,7 @@ def _start(
     first_ms = first_tick(what.schedule, inputs.now_ms)
     transition = put(fresh, inputs.now_ms, events=started, **_armed(what, address, ticks, first_ms))
     after = stored(transition)
-    return answered(transition, RunAnswer(found="created", status=None if after is None else after.status))
+    return answered(transition, RunAnswer(created=True, found="absent", status=None if after is None else after.status))
 
 
 def _trigger(

@@ -126,7 +126,7 @@ class WorkflowHandle(JobHandle[S, E], Generic[S, A, E]):
 
     def _started(self, answer: RunAnswer) -> Started[E | Defect]:
         outcome = self._outcome(answer.outcome)
-        return Started(created=answer.found == "created", status=answer.status, outcome=outcome)
+        return Started(created=answer.created, status=answer.status, outcome=outcome)
 
 
 @attrs.frozen

@@ -118,7 +118,7 @@ def _start(
     # The message is consumed when the workflow is stored, and not at the end of its first run.
     events = EventRecorder(inputs, address, 0).optional(JobStarted)
     transition = put(fresh, inputs.now_ms, events=events, alarm_ms=inputs.now_ms)
-    return answered(transition, RunAnswer(found="created", status="scheduled"))
+    return answered(transition, RunAnswer(created=True, found="absent", status="scheduled"))
 
 
 def _exists(address: Address, instance: Instance, parent: Parent | None, inputs: TurnInputs) -> Commit:
