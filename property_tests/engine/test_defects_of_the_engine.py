@@ -1,12 +1,15 @@
 """A defect of the engine, wherever it happens, leaves no caller without an answer and blocks no instance.
 
-The defect is a call of the engine to its runtime that raises: each such call of a scenario once.
+The defect is a call of the engine to its runtime that raises, each such call of a scenario once; or a line of the
+dispatcher between two turns that raises, as a `MemoryError` may at any line.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any, Literal
 
 import attrs
@@ -17,6 +20,7 @@ from world import World, completed
 
 from perdure import App, Limits
 from perdure.client.local_gateway import engine_of
+from perdure.engine.dispatcher import Dispatcher
 from perdure.engine.running import RunningEngine
 from perdure.runtime.record import Runtime
 
@@ -61,6 +65,9 @@ class Brittle:
 def put_under(engine: RunningEngine, part: str, brittle: Brittle) -> None:
     """Let a part of the engine use a brittle runtime."""
     dispatcher = engine.dispatcher
+    if isinstance(brittle, BrittleLines):
+        sys.settrace(brittle.trace)
+        return
     if part == "apart":
         apart = dispatcher._background
         dispatcher._background = attrs.evolve(apart, runtime=brittle.over(apart.runtime))
@@ -110,23 +117,50 @@ async def scenario(world: World, part: str, brittle: Brittle) -> None:
     assert engine.in_flight().is_empty, engine.in_flight()
 
 
-def played(folder: Path, part: str, at: int) -> int:
+def played(folder: Path, part: str, brittle: Brittle) -> int:
     """Play the scenario with a defect, and return how many calls there were."""
-    world, brittle = World("memory", folder), Brittle(at)
+    world, tracing = World("memory", folder), sys.gettrace()
     try:
         completed(scenario(world, part, brittle))
     finally:
+        sys.settrace(tracing)
         completed(world.leave())
     return brittle.calls
 
 
 @pytest.mark.parametrize("part", PARTS)
 def test_every_caller_is_answered_and_every_instance_continues(part: str, tmp_path: Path) -> None:
-    calls = played(tmp_path, part, 0)
+    calls = played(tmp_path, part, Brittle())
     assert calls
     for at in range(1, calls + 1):
         try:
-            played(tmp_path, part, at)
+            played(tmp_path, part, Brittle(at))
         except Exception as error:
             error.add_note(f"the defect was call {at} of {calls} of {part}")
+            raise
+
+
+# ---------------------------------------------------------------- lines
+@attrs.define
+class BrittleLines(Brittle):
+    """Counts the lines with which the dispatcher takes a request from a queue, and lets one raise."""
+
+    def trace(self, frame: FrameType, event: str, _: object) -> Any:
+        if frame.f_code is not Dispatcher._next.__code__ or self.state == "whole":
+            return None
+        if event == "line":
+            self.calls += 1
+            if self.calls == self.at:
+                raise MemoryError
+        return self.trace
+
+
+def test_an_exception_while_a_request_leaves_the_queue_blocks_no_instance(tmp_path: Path) -> None:
+    calls = played(tmp_path, "lines", BrittleLines())
+    assert calls
+    for at in range(1, calls + 1):
+        try:
+            played(tmp_path, "lines", BrittleLines(at))
+        except Exception as error:
+            error.add_note(f"the exception was raised at line {at} of {calls}")
             raise

@@ -9,6 +9,9 @@ STATES = "tests/stores/test_conformance_grouped.py::test_a_change_of_a_state_alo
 STRAIGHT = "program/test_straight.py"
 ACCEPTED = "engine/test_accepted_run_laws.py::test_the_row_and_the_events_are_those_of_two_commits"
 FOR_NOW = "tests/behaviour/test_accepted_for_now.py"
+LEAVES_THE_QUEUE = (
+    "engine/test_defects_of_the_engine.py::test_an_exception_while_a_request_leaves_the_queue_blocks_no_instance"
+)
 DEFECTS = "engine/test_defects_of_the_engine.py::test_every_caller_is_answered_and_every_instance_continues"
 ANSWERED = "tests/behaviour/test_every_caller_is_answered.py"
 ALARM = "tests/behaviour/test_alarms.py::test_an_alarm_fires_although_an_event_changes_the_state_while_its_row_is_read"
@@ -175,6 +178,20 @@ MUTANTS = (
         "        if accepted is None:\n            alarms.withdraw(entry)\n",
         "        pass\n",
         f"{DEFECTS}[runner]",
+    ),
+    Mutant(
+        "a defect of the engine between two turns leaves an instance busy",
+        "Dispatcher._recover_mailbox",
+        '        if not (cell.served or cell.worker or cell.undecided):\n            cell.state = "idle"\n',
+        "        if False:\n            pass\n",
+        LEAVES_THE_QUEUE,
+    ),
+    Mutant(
+        "a defect while a request leaves the queue leaves its caller without an answer",
+        "Dispatcher._next",
+        "            self._fail(cell, entry, defect)\n        return None\n",
+        "            self._internal_error(cell, defect)\n        return None\n",
+        LEAVES_THE_QUEUE,
     ),
     Mutant(
         "a run beside the mailbox that no task can run keeps its slot",

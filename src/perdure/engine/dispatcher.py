@@ -482,15 +482,20 @@ class Dispatcher:
 
     def _next(self, cell: InstanceCell) -> MailboxEntry | None:
         """Remove the request at the head and return it; None if its caller has cancelled it."""
-        entry = cell.waiting.popleft()
-        # The end of a run is settled even if its caller has left: its effects have happened.
-        if entry.answer.done() and entry.ended is None:
+        # Known before it leaves the queue: after an exception between the two, nothing else would answer it.
+        entry = cell.waiting[0]
+        try:
+            cell.waiting.popleft()
+            # The end of a run is settled even if its caller has left: its effects have happened.
+            if not entry.answer.done() or entry.ended is not None:
+                return entry
             if self._admission.queues:
                 self._admission.call(cell.address)
             entry.note_cancelled()
             self._uncount(entry)
-            return None
-        return entry
+        except BaseException as defect:  # noqa: BLE001 - the entry has left the queue: only this answers it
+            self._fail(cell, entry, defect)
+        return None
 
     def _end(self, cell: InstanceCell, entry: MailboxEntry, verdict: Verdict) -> None:
         self._react(cell, entry, verdict)
