@@ -1,12 +1,7 @@
 """Sphinx: `sphinx-build -W docs site`. The build reads nothing from the network.
 
-Two environment variables change that:
-
-- `PERDURE_DOCS_ONLINE=1` downloads the inventories of Python, returns, attrs and
-  Hypothesis, and links to their pages.
-- `PERDURE_DOCS_MERMAID`, the path of `mermaid.esm.min.mjs` below `docs/_static`, serves
-  the script that draws the diagrams from the site itself. By default the browser
-  loads it from a CDN; the build does not need it.
+`PERDURE_DOCS_ONLINE=1` downloads the inventories of Python, returns, attrs and
+Hypothesis, and links to their pages.
 """
 
 import os
@@ -30,8 +25,8 @@ extensions = [
     "sphinx.ext.intersphinx",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
-    "sphinxcontrib.mermaid",
     "command_directive",
+    "diagrams",
     "llms_txt",
 ]
 source_suffix = {".md": "markdown"}
@@ -61,20 +56,6 @@ intersphinx_mapping = (
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 copybutton_only_copy_prompt_lines = True
-
-mermaid_version = "11.12.1"
-mermaid_use_local = os.environ.get("PERDURE_DOCS_MERMAID", "")
-mermaid_height = "auto"
-mermaid_fullscreen = False
-mermaid_init_config = {
-    "startOnLoad": False,
-    "deterministicIds": True,  # two diagrams of a page never share an id
-    "state": {"useMaxWidth": False},
-    "sequence": {"useMaxWidth": False},
-    "flowchart": {"useMaxWidth": False},
-}
-mermaid_light_theme = "neutral"
-mermaid_dark_theme = "dark"
 
 html_theme = "furo"
 html_title = f"perdure {release}"

@@ -1,6 +1,7 @@
-"""The diagram of the order equals the observations of the testing kit."""
+"""Each diagram is drawn, and the diagram of the order equals the observations of the testing kit."""
 
 import re
+import sys
 from pathlib import Path
 
 from returns.future import FutureResult
@@ -20,6 +21,9 @@ from perdure.testing import World
 from perdure.testing.coverage import CoverageObserver, as_mermaid
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "docs" / "_extensions"))
+import diagrams  # noqa: E402 - the pages' pictures, as the site shows them
+
 PLACED = OrderPlaced("ada", 100)
 PAID = PaymentReceived(100)
 LIVES: dict[str, list[OrderEvent | str]] = {
@@ -62,3 +66,29 @@ def test_the_diagram_of_the_order_is_drawn_by_the_kit() -> None:
     shown = re.search(r"^```mermaid\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     assert shown is not None
     assert arrows(shown[1]) == arrows(as_mermaid(observer.jobs["task:order-processor"]))
+
+
+def test_each_diagram_is_drawn_from_its_page() -> None:
+    """After a change: ``docs/draw_diagrams.py``."""
+    sources = diagrams.diagrams()
+    assert len(sources) >= 10
+    stale = [
+        file.name
+        for file, source in sources.items()
+        if not file.exists() or not file.read_text(encoding="utf-8").startswith(diagrams.digest(source))
+    ]
+    assert stale == []
+    assert set(diagrams.PICTURES.iterdir()) == set(sources)
+
+
+def test_a_changed_diagram_is_stale() -> None:
+    file, source = next(iter(diagrams.diagrams().items()))
+    assert not file.read_text(encoding="utf-8").startswith(diagrams.digest(f"{source}  a --> b\n"))
+
+
+def test_a_picture_has_the_colours_of_the_page() -> None:
+    """One file fits the light and the dark page: its shapes and texts name the theme's variables."""
+    for file in diagrams.diagrams():
+        svg = file.read_text(encoding="utf-8")
+        assert "var(--color-foreground-primary)" in svg
+        assert not re.search(r"https?://(?!www\.w3\.org/)", svg), file.name
