@@ -2,14 +2,15 @@
 
 A page is one test: its code blocks share their names and run from top to bottom, whatever order the tests are in. A
 block that cannot run is fenced as `text`, or follows `<!-- skip: next "the reason" -->`. A block with the caption of a
-file goes to the end of that file, which the blocks after it can import.
+file, such as `shop/jobs.py`, goes to the end of that file, which the blocks after it can import.
 """
 
+import importlib
 import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from doctest import ELLIPSIS, NORMALIZE_WHITESPACE
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,7 +28,7 @@ _FLAGS = ELLIPSIS | NORMALIZE_WHITESPACE  # a long line of output is shown on tw
 
 _FOLDER = "__folder_of_files__"  # no name that a page may use
 _FILE = re.compile(
-    r"^```\{code-block\} python\n:caption: (?P<name>\w+)\.py\n\n(?P<code>.*?\n)```$", re.MULTILINE | re.DOTALL
+    r"^```\{code-block\} python\n:caption: (?P<name>\w+(/\w+)*)\.py\n\n(?P<code>.*?\n)```$", re.MULTILINE | re.DOTALL
 )
 
 
@@ -38,10 +39,30 @@ def _files(document: Document) -> Iterator[Region]:
 
 def _append(example: Example) -> None:
     """Add the code of a block to its file, and let the next import read it again."""
-    name, folder = example.parsed["name"], Path(example.namespace[_FOLDER])
+    name, folder = Path(example.parsed["name"]), Path(example.namespace[_FOLDER])
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    for package in name.parents[:-1]:
+        (folder / package / "__init__.py").touch()  # or a module elsewhere on the path comes first
+        sys.modules.pop(".".join(package.parts), None)
     with (folder / f"{name}.py").open("a", encoding="utf-8") as file:
         file.write(f"{example.parsed['code']}\n\n")
-    sys.modules.pop(name, None)
+    sys.modules.pop(".".join(name.parts), None)
+    importlib.invalidate_caches()
+
+
+@contextmanager
+def _importable(folder: str) -> Iterator[None]:
+    """Import the files of a page while it runs. Afterwards, modules of tests that they hid are back."""
+    before = dict(sys.modules)
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+        for name, module in dict(sys.modules).items():
+            if (getattr(module, "__file__", None) or "").startswith(folder):
+                del sys.modules[name]
+        sys.modules.update({name: module for name, module in before.items() if name not in sys.modules})
 
 
 _pages = Sybil(
@@ -74,11 +95,10 @@ class Snippets(pytest.Item):
         debug = os.environ.pop("PERDURE_DEBUG", None)  # of the tests, and not of readers
         with TemporaryDirectory() as files:
             self.document.namespace[_FOLDER] = files
-            sys.path.insert(0, files)
             try:
-                self._run_blocks()
+                with _importable(files):
+                    self._run_blocks()
             finally:
-                sys.path.remove(files)
                 if debug is not None:
                     os.environ["PERDURE_DEBUG"] = debug
 

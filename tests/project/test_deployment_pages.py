@@ -92,13 +92,8 @@ def test_kubernetes_refers_to_objects_that_exist() -> None:
     assert url == f"http://shop-engine:{service['spec']['ports'][0]['port']}"
 
 
-def replicas() -> dict[str, Any]:
-    found = [part for block in blocks("deploy-several-replicas.md", "yaml") for part in yaml.safe_load_all(block)]
-    return {f"{part['kind']}/{part['metadata']['name']}": part for part in found}
-
-
 def test_several_replicas_share_a_store_and_have_time_to_stop() -> None:
-    deployment = replicas()["Deployment/shop-engines"]["spec"]
+    deployment = manifests()["Deployment/shop-engines"]["spec"]
     spec = deployment["template"]["spec"]
     (container,) = spec["containers"]
     assert deployment["replicas"] > 1
@@ -113,9 +108,9 @@ def test_several_replicas_share_a_store_and_have_time_to_stop() -> None:
 
 def test_the_stores_of_several_replicas_are_valid_and_have_no_password() -> None:
     pods = [
-        replicas()["Job/shop-migrate-1-5-0"]["spec"]["template"]["spec"],
-        replicas()["Deployment/shop-engines"]["spec"]["template"]["spec"],
-        replicas()["CronJob/shop-doctor"]["spec"]["jobTemplate"]["spec"]["template"]["spec"],
+        manifests()["Job/shop-migrate-1-5-0"]["spec"]["template"]["spec"],
+        manifests()["Deployment/shop-engines"]["spec"]["template"]["spec"],
+        manifests()["CronJob/shop-doctor"]["spec"]["jobTemplate"]["spec"]["template"]["spec"],
     ]
     owned: list[str] = []
     for spec in pods:
@@ -127,7 +122,7 @@ def test_the_stores_of_several_replicas_are_valid_and_have_no_password() -> None
         assert container["args"][1] in COMMANDS
         assert ":" not in urlsplit(given["PERDURE_STORE"]["value"]).netloc.partition("@")[0]
     assert owned == ["migrate"]
-    labels = replicas()["Deployment/shop-engines"]["spec"]["template"]["metadata"]["labels"]
+    labels = manifests()["Deployment/shop-engines"]["spec"]["template"]["metadata"]["labels"]
     for name in ("PodDisruptionBudget/shop-engines", "Service/shop-engines"):
-        selector = replicas()[name]["spec"]["selector"]
+        selector = manifests()[name]["spec"]["selector"]
         assert selector.get("matchLabels", selector) == labels
