@@ -5,13 +5,15 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import attrs
+import pytest
 from returns.result import Failure, Success
 
-from perdure import App, Decision, Task
+from perdure import App, Decision, Do, Task, WorkerPool, Workflow, program, succeed
 from perdure.client.calls import attempt
 from perdure.remote import connect, connect_sync
 from perdure.server.serving import serving
-from perdure.values.errors import InvalidInput, Rejected
+from perdure.values.answer import Done
+from perdure.values.errors import InvalidInput, Rejected, Undecodable
 from perdure.values.failure import Defect
 
 
@@ -231,3 +233,39 @@ def test_a_client_of_two_engines_goes_to_the_one_that_knows_its_input():
             return results + await asyncio.to_thread(ask, urls)
 
     assert {type(result) for result in asyncio.run(main())} == {Success}
+
+
+def ended(kind: Any, result: Any, value: Any) -> Any:
+    """Return a job whose instances end at once with a value."""
+
+    @program
+    def end(_: Any) -> Do[Any]:
+        yield from succeed(None)
+        return value
+
+    if kind is Workflow:
+        return Workflow("ends", state=int, run=end, result=result, keep="1 day")
+    return WorkerPool("ends", item=int, work=end, workers=1, result=result)
+
+
+@pytest.mark.parametrize("kind", [Workflow, WorkerPool])
+def test_a_result_that_the_client_cannot_read_is_a_typed_error(kind: Any):
+    """Of a class or a form that it does not know, or does not take any more."""
+
+    async def outcomes(server: Any, client: Any) -> Any:
+        async with AsyncExitStack() as stack:
+            local = await stack.enter_async_context(App(None).with_jobs(server).open("memory://"))
+            (served,) = await stack.enter_async_context(serving(local, ["127.0.0.1:0"]))
+            jobs = local.handle(server)
+            await (jobs.start("a", 0) if kind is Workflow else jobs.put("a", 0))
+            await local.until(server, "a")
+            remote = await stack.enter_async_context(connect(served.urls[0], client))
+            return await attempt(remote.handle(client).outcome("a"))
+
+    text, number = ended(kind, str, "x"), ended(kind, int, 1)
+    assert asyncio.run(outcomes(number, number)) == Success(Done(1))
+    for server, client in ((text, number), (number, text)):
+        error = asyncio.run(outcomes(server, client)).failure()
+        assert isinstance(error, Undecodable)
+        assert error.address == f"{server.kind}:ends:a"
+        assert error.problems[0].startswith("$: ")

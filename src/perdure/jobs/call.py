@@ -13,7 +13,8 @@ from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
 from perdure.programs.future import KNOWN
-from perdure.values.errors import AlreadyAwaited
+from perdure.values.address import Address
+from perdure.values.errors import AlreadyAwaited, InvalidInput, Undecodable
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -166,6 +167,39 @@ def mapped(call: Call[A, E], function: Callable[[A], B]) -> Call[B, E]:
         function: applied to the answer; an error passes through.
     """
     return Call(partial(_Mapped[A, B, E], _taken(call), function), call._name)  # noqa: SLF001 - as above
+
+
+def decoded(call: Call[A, E], function: Callable[[A], B], address: Callable[[], Address]) -> Call[B, E | Undecodable]:
+    """Decode the answer of a call. An answer that this code cannot read fails with ``Undecodable``.
+
+    Args:
+        call: the call, which cannot be awaited from now on.
+        function: decodes the answer; it may raise ``InvalidInput``.
+        address: returns the address of the instance, for the error.
+    """
+
+    def read(answer: A) -> Result[B, E | Undecodable]:
+        try:
+            return Success(function(answer))
+        # As a value, as every other failure of a call: other code wrote the answer, and the caller sent nothing wrong.
+        except InvalidInput as problem:
+            return Failure(Undecodable(str(address()), problem.problems))
+
+    return Call(partial(_Bound[A, B, E | Undecodable], _taken(call), read), call._name)  # noqa: SLF001 - as above
+
+
+class _Bound(Generic[A, B, E]):
+    """The awaitable of a result to which a function is applied that may fail."""
+
+    __slots__ = ("_begin", "_function")
+
+    def __init__(self, begin: Callable[[], Awaitable[Result[A, E]]], function: Callable[[A], Result[B, E]]) -> None:
+        self._begin = begin
+        self._function = function
+
+    def __await__(self) -> Generator[Any, Any, Result[B, E]]:
+        ended = yield from self._begin().__await__()
+        return self._function(ended.unwrap()) if isinstance(ended, Success) else Failure(ended.failure())
 
 
 class _Mapped(Generic[A, B, E]):

@@ -321,7 +321,7 @@ class InstanceParked(RequestError):
 
 @attrs.frozen(repr=False)
 class Undecodable(RequestError):
-    """This code cannot read the stored data of the instance. The first turn that needs it parks it and keeps its bytes.
+    """This code cannot read the stored data of the instance, and leaves the instance to other code with its bytes.
 
     Attributes:
         address: the instance, printed ``kind:name:id``.

@@ -10,7 +10,7 @@ import attrs
 import orjson
 from cattrs import Converter
 
-from perdure.codecs import Codec, NewerOnly
+from perdure.codecs import Codec
 from perdure.values import errors
 from perdure.values.errors import AccessDenied, HookRaised, InvalidInput, OutcomeUnknown, PerdureError, Rejected
 from perdure.values.excerpt import excerpt
@@ -179,7 +179,7 @@ def _rejection(problem: Mapping[str, Any], typed: Codec[Any] | None) -> object:
         return Defect(**problem["undeclared_error"])
     if typed is not None:
         # The request was rejected, also if this code does not know the error's class: the outcome is known.
-        with suppress(NewerOnly):  # a class of errors that this code does not know
+        with suppress(InvalidInput):  # of a class or a form that this code does not know
             return typed.open(orjson.dumps(problem["error"])).value
     shown = problem.get("shown_error", problem["error"])
     return Defect(str(problem.get("error_type", "undeclared")), orjson.dumps(shown).decode())

@@ -12,7 +12,7 @@ import attrs
 from returns.result import Failure, Result, Success
 
 from perdure.codecs import Codec
-from perdure.jobs.call import Call, mapped, result_of
+from perdure.jobs.call import Call, decoded, mapped, result_of
 from perdure.jobs.definition import CallError, Dispatch, PostCommand
 from perdure.jobs.handle import JobHandle
 from perdure.jobs.request import Request
@@ -198,7 +198,7 @@ class PoolHandle(JobHandle[V, E], Generic[V, A, E]):
     def outcome(self, id_: str, /) -> Call[Done[A] | Dead[E | Defect] | Waiting | None, CallError]:
         """Read what became of an item; None if there is none. It does not wait: see ``Client.until``."""
         answer: Call[ItemOutcome, CallError] = self._send(id_, OutcomeCommand(), "outcome")
-        return mapped(answer, self._outcome_of)
+        return decoded(answer, self._outcome_of, lambda: self.definition.address(id_))
 
     def _outcome_of(self, stored: ItemOutcome) -> Done[A] | Dead[E | Defect] | Waiting | None:
         if stored.form == "done":

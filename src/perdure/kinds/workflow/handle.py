@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar, cast
 import attrs
 
 from perdure.codecs import Codec
-from perdure.jobs.call import Call, mapped, refused
+from perdure.jobs.call import Call, decoded, mapped, refused
 from perdure.jobs.definition import CallError, PostCommand
 from perdure.jobs.handle import JobHandle
 from perdure.jobs.request import WaitFor
@@ -106,7 +106,7 @@ class WorkflowHandle(JobHandle[S, E], Generic[S, A, E]):
         To wait for the end, use `Client.until`.
         """
         answer: Call[WorkflowOutcome, CallError] = self._send(id_, ReadOutcome(), "outcome")
-        return mapped(answer, self._outcome_of)
+        return decoded(answer, self._outcome_of, lambda: self.definition.address(id_))
 
     def _outcome_of(self, stored: WorkflowOutcome) -> Done[A] | Failed[E | Defect] | WasCancelled | None:
         match stored.form:
