@@ -42,4 +42,25 @@ MUTANTS = (
         "        return inputs.id()",
         f"{MATRIX}[task]",
     ),
+    Mutant(
+        "an instance that older code left is listed without the reason",
+        "report_status",
+        "left=None if left is None else left.error,",
+        "left=None,",
+        f"{TAKES_UP}[task]",
+    ),
+    Mutant(
+        "a mark is as old as the last code that left the instance",
+        "report_status",
+        "left.since_ms if left is not None else",
+        "instance.updated_ms + 1 if left is not None else",
+        f"{TAKES_UP}[task]",
+    ),
+    Mutant(
+        "a result that a client cannot read ends its caller",
+        "decoded",
+        "        except InvalidInput as problem:\n",
+        "        except ZeroDivisionError as problem:\n",
+        "tests/remote/test_two_versions.py::test_a_result_that_the_client_cannot_read_is_a_typed_error[Workflow]",
+    ),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from attrs import frozen
@@ -10,8 +11,54 @@ from history import Call, History
 from versioned_jobs import ECHO
 
 from perdure.codecs import Codec
+from perdure.jobs.suspension import check_readable
+from perdure.values.address import Address
 from perdure.values.answer import Done
 from perdure.values.errors import InvalidInput, SignalRefused, Undecodable
+from perdure.values.excerpt import shortened
+from perdure.values.instance import Instance, Left, heals
+from perdure.values.listings import Listing
+from perdure.values.times import from_ms
+
+
+def left_instances_are_listed(
+    listing: Listing, before: Mapping[Address, Instance], after: Mapping[Address, Instance], marks: Mapping[str, Any]
+) -> None:
+    """Each instance that code left is listed with the reason, since when, and what heals it; no other one is listed.
+
+    Args:
+        listing: the instances that an engine lists as left.
+        before: every row before the call.
+        after: every row after it.
+        marks: the definitions that may have left instances, by fingerprint.
+    """
+    listed = {each.address: each.report for each in listing}
+    for address in before.keys() & after.keys():
+        left = before[address].left
+        if before[address] != after[address]:
+            continue
+        assert (left is not None) == (address in listed), f"{address} is left: {left}; and listed: {address in listed}"
+        if left is None:
+            continue
+        report = listed[address]
+        assert report.left == left.error
+        assert report.since == from_ms(left.since_ms)
+        assert report.heals == heals(left) != ""
+        assert set(left.codes) <= set(marks), "code that does not run has left it"
+        is_reason(left, after[address], marks[left.codes[-1]])
+
+
+def is_reason(left: Left, row: Instance, job: Any) -> None:
+    """The reason of a mark is the problem that the code which left last has with the stored instance."""
+    reason = left.error.message
+    try:
+        check_readable(job, row)
+    except InvalidInput as problem:
+        assert reason == shortened("; ".join(problem.problems)), "the reason is another one"
+    else:
+        # It reads the row: the problem is in what a turn would have written, in the journal, or in a message.
+        assert left.error.error_type == "NewerOnly" or job.keeps_journal, reason
+        assert reason.startswith(("$", "step ", "the ")), reason
 
 
 @frozen

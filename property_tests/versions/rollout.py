@@ -11,12 +11,14 @@ from typing import Any, Literal, Never, cast
 
 from attrs import Factory, define, field, frozen
 from history import Age, Call, Try
+from laws import left_instances_are_listed
 from returns.result import Failure, Result, Success
 from versioned_jobs import Code
 
 from perdure import attempt
 from perdure.client.calls import concurrently
 from perdure.client.client import Client
+from perdure.jobs.code_fingerprint import code_of
 from perdure.remote.channel import AnswerLost, HttpReply, NotSent
 from perdure.remote.connecting import settings
 from perdure.runtime.record import SpawnedTask
@@ -193,7 +195,26 @@ class Rollout:
         self.cluster.advance(duration)
         rows = self.cluster.instances()
         self.parked += [str(row.address) for row in rows if row.suspension == "recovery_exhausted"]
-        self.left += [str(row.address) for row in rows if row.left is not None]
+        found = [row for row in rows if row.left is not None]
+        self.left += [str(row.address) for row in found]
+        if found:
+            self.check_list()
+
+    def check_list(self) -> None:
+        """Check that the instances which code left are listed with their reasons, and no others are."""
+        for engine in self.cluster.up:
+            before = {row.address: row for row in self.cluster.instances()}
+            task = engine.call(lambda client: client.list(status="left", limit=1_000))
+            self.cluster.run_until(lambda task=task, engine=engine: task.done() or engine.is_over, patience="1 s")
+            # Read on both sides of the call: meanwhile a newer engine may take instances up.
+            after = {row.address: row for row in self.cluster.instances()}
+            if task.done() and not task.cancelled() and isinstance(task.result(), Success):
+                left_instances_are_listed(task.result().unwrap(), before, after, self.marks)
+
+    @property
+    def marks(self) -> Mapping[str, Any]:
+        """The definitions of the versions, by the fingerprint that marks what they leave."""
+        return {code_of(code.job(self.kind)): code.job(self.kind) for code in self.codes.values()}
 
     def close(self, engine: ClusterEngine) -> None:
         """Stop an engine gracefully."""
