@@ -213,6 +213,21 @@ def test_an_error_of_a_class_that_the_client_does_not_know_is_a_defect():
     assert error.error == Defect("Closed", '{"type":"Closed","since":1}')
 
 
+def test_an_error_of_a_form_that_the_client_does_not_take_is_a_defect():
+    @attrs.frozen
+    class Refused:
+        reason: int
+
+    client = Task("bills", state=old.Bill, event=old.Pay, initial=old.Bill(), decide=older_bill, errors=Refused)
+
+    async def call(bills: Any, _: Any) -> Any:
+        return await attempt(bills.send("a", old.Pay(-1)))
+
+    error = calling(older, client, call).failure()
+    assert isinstance(error, Rejected)
+    assert error.error == Defect("Refused", '{"why":"debt"}')
+
+
 def test_a_client_of_two_engines_goes_to_the_one_that_knows_its_input():
     """Whichever of them is the first for an instance, with and without an event loop."""
 
