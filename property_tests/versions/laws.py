@@ -24,7 +24,7 @@ from perdure.values.times import from_ms
 def left_instances_are_listed(
     listing: Listing, before: Mapping[Address, Instance], after: Mapping[Address, Instance], marks: Mapping[str, Any]
 ) -> None:
-    """Each instance that code left is listed with the reason, since when, and what heals it; no other one is listed.
+    """Each instance that code left is listed with the reason, the beginning and the remedy; no other one is listed.
 
     Args:
         listing: the instances that an engine lists as left.

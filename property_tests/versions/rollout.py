@@ -213,7 +213,7 @@ class Rollout:
 
     @property
     def marks(self) -> Mapping[str, Any]:
-        """The definitions of the versions, by the fingerprint that marks what they leave."""
+        """The definitions of the versions, by their fingerprint in a mark."""
         return {code_of(code.job(self.kind)): code.job(self.kind) for code in self.codes.values()}
 
     def close(self, engine: ClusterEngine) -> None:
