@@ -56,7 +56,7 @@ def is_reason(left: Left, row: Instance, job: Any) -> None:
     except InvalidInput as problem:
         assert reason == shortened("; ".join(problem.problems)), "the reason is another one"
     else:
-        # It reads the row: the problem is in what a turn would have written, in the journal, or in a message.
+        # It reads the row: the problem is in the state that a turn would have written, in the journal, or in a message.
         assert left.error.error_type == "NewerOnly" or job.keeps_journal, reason
         assert reason.startswith(("$", "step ", "the ")), reason
 
