@@ -25,6 +25,7 @@ extensions = [
     "sphinx.ext.intersphinx",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
+    "api_directive",
     "command_directive",
     "diagrams",
     "llms_txt",

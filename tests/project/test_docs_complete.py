@@ -17,11 +17,13 @@ from perdure.wire.problems import BY_CODE
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "docs" / "_extensions"))
+import api  # noqa: E402 - the site shows the names of the library with it
 import command_help  # noqa: E402 - the site shows the commands' own help with it
 
 SOURCES = "\n".join(page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs" / "reference").glob("*.md")))
 REFERENCE = command_help.expanded(SOURCES)
-MENTIONED = set(re.findall(r"\w+(?:-\w+)*", "\n".join(re.findall(r"`[^`\n]+`|^\.\. auto.*$", REFERENCE, re.MULTILINE))))
+QUOTED = re.compile(r"`[^`\n]+`|^```\{api\}.*$|^:members:.*$|^\.\. auto.*$", re.MULTILINE)
+MENTIONED = set(re.findall(r"\w+(?:-\w+)*", "\n".join(QUOTED.findall(REFERENCE))))
 
 PACKAGES = [
     "perdure",
@@ -102,10 +104,10 @@ def test_every_event_is_documented() -> None:
 
 @pytest.mark.parametrize("limits", [Limits, HttpLimits])
 def test_every_limit_is_documented(limits: type[attrs.AttrsInstance]) -> None:
-    """The reference shows the docstring of the limits, which has a line for each field."""
-    assert re.search(rf"^\.\. autoclass:: [\w.]+\.{limits.__name__}$", REFERENCE, re.MULTILINE)
-    described = set(re.findall(r"^    (\w+): ", inspect.getdoc(limits) or "", re.MULTILINE))
-    assert {field.name for field in attrs.fields(limits)} <= described
+    """The reference has a line for each field, with its meaning."""
+    (block,) = (each for each in api.BLOCK.finditer(REFERENCE) if each["name"].endswith(f".{limits.__name__}"))
+    described = set(re.findall(r"^    (\w+): .* -- ", block["body"], re.MULTILINE))
+    assert {field.alias for field in attrs.fields(limits)} <= described
 
 
 def test_the_reference_shows_the_help_of_every_command_once() -> None:
@@ -126,3 +128,59 @@ def test_every_option_of_the_command_line_is_documented() -> None:
     flags = set(re.findall(r"(?<![-\w])--[a-z][a-z-]+", source))
     assert flags
     assert {flag for flag in flags if flag not in REFERENCE} == set()
+
+
+# ---------------------------------------------------------------- parameters in the pages' own source
+MAX_WITHOUT_MEANING = 225
+"""Parameters whose name and type must suffice. May only become fewer."""
+
+
+def lines_of(block: re.Match[str]) -> list[str]:
+    """The lines of a block, each with its continuation."""
+    return re.sub(r"\n {8}", " ", block["body"]).splitlines()
+
+
+@pytest.mark.parametrize("page", sorted(api.PAGES.glob("*.md")), ids=lambda page: page.stem)
+def test_the_reference_has_the_parameters_of_the_code(page: Path) -> None:
+    """Names, types, defaults, units and errors. After a change: ``python docs/write_reference.py``."""
+    text = page.read_text(encoding="utf-8")
+    assert text == api.rewritten(text)
+
+
+def test_no_page_shows_a_name_without_its_parameters() -> None:
+    assert re.findall(r"^\.\. auto(?!module)\w+::.*$", SOURCES, re.MULTILINE) == []
+    assert len(list(api.BLOCK.finditer(SOURCES))) >= 300
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("jitter: bool = True", "jitter: bool = False"),
+        ("    max_attempts: int", "    attempts: int"),
+        ("retry_if, on_exhausted)", "retry_if)"),
+        ("1 to 1,000.", "1 to 100."),
+        ("raises DefinitionError: a value is out of its range", "raises ValueError: a value is out of its range"),
+    ],
+)
+def test_a_stale_parameter_is_found(right: str, wrong: str) -> None:
+    text = (api.PAGES / "retry.md").read_text(encoding="utf-8")
+    stale = text.replace(right, wrong, 1)
+    assert stale != text
+    assert api.rewritten(stale) == text
+
+
+def test_a_default_is_shown_as_a_call_writes_it() -> None:
+    lines = {line for block in api.BLOCK.finditer(SOURCES) for line in lines_of(block)}
+    assert any(line.startswith("    limits: Limits = Limits() --") for line in lines)
+    assert any(line.startswith("    run_timeout: Duration = '15 minutes' -- ") for line in lines)
+    assert not [line for line in lines if " at 0x" in line]
+
+
+def test_parameters_have_a_meaning() -> None:
+    without = [
+        (block["name"], line.strip())
+        for block in api.BLOCK.finditer(SOURCES)
+        for line in lines_of(block)
+        if re.match(r"    \*{0,2}\w+(: | = |$)", line) and " -- " not in line and not line.startswith("    raises")
+    ]
+    assert len(without) <= MAX_WITHOUT_MEANING, without
