@@ -1,4 +1,4 @@
-"""The example jobs work as the README says, at their own pace, on a virtual clock."""
+"""The example jobs work at their own pace, on a virtual clock."""
 
 from datetime import UTC, datetime
 

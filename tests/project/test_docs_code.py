@@ -1,19 +1,23 @@
-"""The pages show code that fits the text of the site, and show a job as a plain file does, too."""
+"""The pages show code that fits the text of the site and is complete, and show a job as a plain file does, too."""
 
 import ast
 import builtins
 import re
+import subprocess
+import sys
 import tomllib
+from doctest import ELLIPSIS, OutputChecker
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 MAX_COLUMNS = 88
+MAX_PAGES_TO_DEPLOY = 8
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 STILL_WIDE: set[str] = {"docs/how-to/migrate-stored-state.md"}
 QUOTED = re.compile(
-    r"""^<!-- skip: next "(?P<names>[\w, ]+) of (?P<module>perdure[\w.]+|json_store|watchdog_kind|token_job)" -->\n"""
+    r"""^<!-- skip: next "(?P<names>[\w, ]+) of (?P<module>perdure[\w.]+|json_store|\w+_kind|\w+_job)" -->\n"""
     r"""```python\n(?P<code>.*?)^```$""",
     re.MULTILINE | re.DOTALL,
 )
@@ -33,6 +37,33 @@ def test_the_readme_defines_each_name_once() -> None:
     nodes = [node for block in blocks for node in ast.parse(block).body]
     names = [node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)]
     assert sorted(names) == sorted(set(names))
+
+
+def test_the_first_example_of_the_readme_runs_as_it_stands(tmp_path: Path) -> None:
+    """A reader saves it as a file, runs the file, and compares the output with the page."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    code, printed = (
+        re.findall(rf"^```{kind}\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)[0] for kind in ("python", "text")
+    )
+    (tmp_path / "shop.py").write_text(code, encoding="utf-8")
+    run = subprocess.run(
+        [sys.executable, "shop.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert OutputChecker().check_output(printed, run.stdout, ELLIPSIS), (run.stdout, run.stderr)
+
+
+def test_pages_import_no_example_of_the_library() -> None:
+    """All the code that a reader needs to copy and adapt a page is on the page."""
+    code = {named(page): "\n".join(block[0] for block in BLOCK.finditer(page.read_text("utf-8"))) for page in PAGES}
+    assert [page for page, text in code.items() if "perdure.examples" in text] == []
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
+def test_the_way_to_a_deployed_service_has_at_most_eight_pages(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    steps = re.findall(r"^(\d)\. \[[^\]]+\]\(\S+\)$", text.partition("## From zero to")[2], re.MULTILINE)
+    assert steps == [f"{number}" for number in range(1, len(steps) + 1)]
+    assert 0 < len(steps) <= MAX_PAGES_TO_DEPLOY
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)

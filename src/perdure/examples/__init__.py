@@ -1,1 +1,1 @@
-"""The example jobs of the README, the tutorial and ``perdure demo``, and a web shop."""
+"""The example jobs that ``perdure demo`` runs."""
