@@ -103,7 +103,7 @@ MUTANTS = (
     Mutant(
         "verify finds no rows without an instance",
         "_JOURNALS",
-        " UNION SELECT incarnation FROM journal) AS known",
+        "\n  UNION SELECT incarnation FROM perdure.journal) AS known",
         ") AS known",
         VERIFY,
     ),

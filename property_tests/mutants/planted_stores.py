@@ -143,4 +143,26 @@ MUTANTS = (
         "UPDATE keys SET answer",
         "tests/stores/test_sqlite_growth.py::test_unused_features_cost_nothing[a new key of an instance with many]",
     ),
+    # ------------------------------------------------------------ stores at rest
+    Mutant(
+        "a list of a store at rest leaves out the jobs that no app serves",
+        "GatewayAtRest.query",
+        "jobs=None, except_jobs=())",
+        "except_jobs=())",
+        "tests/cli/test_operating_at_rest.py::test_a_filter_selects_the_instances_that_match[--status parked]",
+    ),
+    Mutant(
+        "a write to a file at rest seems to succeed",
+        "_ReadOnly.write",
+        "        return _Answered(refused)",
+        "        return _Answered(Success(None))",
+        "tests/stores/test_at_rest.py::test_every_write_is_refused[sqlite]",
+    ),
+    Mutant(
+        "a damaged row is left out of a list at rest, and nothing says so",
+        "read_only_store",
+        "StatusCounts, reader.damage)",
+        "StatusCounts)",
+        "tests/cli/test_operating_at_rest.py::test_a_damaged_row_is_left_out_of_a_list_and_named",
+    ),
 )

@@ -1,6 +1,8 @@
 """The commands for operators on the file of a store that no engine serves."""
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -67,6 +69,17 @@ def test_a_page_with_other_columns_has_its_own_headings(tmp_path: Path, capsys: 
     lines = capsys.readouterr().out.splitlines()
     headings = [line.split() for line in lines if line.startswith("ADDRESS")]
     assert [("SINCE" in each) for each in headings] == [False, True]
+
+
+def test_a_damaged_row_is_left_out_of_a_list_and_named(tmp_path: Path, capsys: Out) -> None:
+    store = write_store(tmp_path / "jobs.db")
+    with closing(sqlite3.connect(tmp_path / "jobs.db")) as file, file:
+        file.execute("UPDATE instances SET pending_retry = 'no JSON' WHERE id = 'o-2'")
+    assert run_command(["list", "--store", store, "--job", "task:order", "--json"]) == 0
+    printed = capsys.readouterr()
+    assert "task:order:o-2" not in printed.out
+    assert "task:order:o-2" in printed.err
+    assert printed.err.endswith("; see perdure verify\n")
 
 
 def test_a_list_is_a_table_of_addresses_statuses_and_errors(store: str, capsys: Out) -> None:

@@ -240,8 +240,25 @@ def test_the_command_reports_every_finding(filled: PostgresHarness, capsys: pyte
         assert f"  {topic}" in printed
 
 
+def test_a_schema_without_an_engine_is_read_as_a_file_is(filled: PostgresHarness, capsys: pytest.CaptureFixture[str]):
+    assert run("list", "--store", filled.url, "--json") == 0
+    listed = {each["address"]: each["status"] for each in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert listed["task:orders:a"] == "retrying"
+    assert sorted(listed.values()) == ["paused", "retrying", "running"]
+    for command in ("show", "history"):
+        assert run(command, "task:orders:a", "--store", filled.url) == 0
+    printed = capsys.readouterr().out
+    assert "status      retrying" in printed
+    assert "job.started" in printed
+    assert run("show", "task:orders:a", "--store", filled.url, "--app", "test_postgres_tools:app") == 0
+    assert capsys.readouterr().out.endswith('"n": 1\n}\n')
+    assert run("dead-letters", "--store", filled.url, "--json") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    assert run("show", "task:orders:absent", "--store", filled.url) == 3
+
+
 def test_commands_that_need_an_engine_say_how_to_reach_one(filled: PostgresHarness, capsys: pytest.CaptureFixture[str]):
-    assert run("list", "--store", filled.url) == 2
+    assert run("send", "task:orders:a", "{}", "--store", filled.url) == 4
     assert "pass --server URL" in capsys.readouterr().err
 
 

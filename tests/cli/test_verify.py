@@ -13,11 +13,11 @@ import attrs
 import pytest
 
 from perdure.cli.commands import run_command
-from perdure.cli.inspection.findings import CheckReport, ShowProgress, Topic, silent
-from perdure.cli.inspection.verify import SOUND, verify_file
+from perdure.cli.inspection.report import Report, ShowProgress, Topic, silent
+from perdure.cli.inspection.verify import SOUND, verified
 from perdure.stores.contract import Store
 from perdure.stores.sqlite import open_sqlite
-from perdure.stores.sqlite.reader import MAX_LOG_GROWTH_BYTES, read_from_outside
+from perdure.stores.sqlite.reader import read_from_outside
 from perdure.testing.conformance.assertions import value
 from perdure.testing.conformance.sample_values import (
     ERROR,
@@ -67,9 +67,9 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def report_of(path: Path, progress: ShowProgress = silent) -> CheckReport:
+def report_of(path: Path, progress: ShowProgress = silent) -> Report:
     with read_from_outside(path) as reader:
-        return verify_file(reader, max_log_growth_bytes=MAX_LOG_GROWTH_BYTES, progress=progress)
+        return verified(reader, Report(str(path)), progress=progress)
 
 
 def found(path: Path) -> set[tuple[Topic, str, str]]:
@@ -100,7 +100,7 @@ def test_a_new_store_holds_nothing(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_it_looks_beside_the_owner(path: Path) -> None:
-    async def beside() -> CheckReport:
+    async def beside() -> Report:
         store = await open_sqlite(path)
         await created(store, address("new"))
         report = await asyncio.to_thread(report_of, path)
@@ -167,7 +167,7 @@ def test_each_defect_is_found_alone(path: Path, statement: str, topic: str, job:
     ((found_topic, found_job, found_reason),) = report_of(path).groups
     assert (found_topic.value, found_job) == (topic, job)
     assert found_reason.startswith(reason)
-    assert report_of(path).problems(frozenset()) > 0
+    assert report_of(path).number("problem") > 0
 
 
 def test_the_beginning_of_the_log_may_be_gone(path: Path) -> None:
@@ -183,7 +183,7 @@ def test_an_event_of_newer_code_is_a_note(path: Path) -> None:
     assert [(group.topic, group.job, group.count) for group in report.groups.values()] == [
         (Topic.EVENT, "task:orders", 1)
     ]
-    assert report.problems(frozenset()) == 0
+    assert report.number("problem") == 0
 
 
 def test_an_index_that_misses_a_row_is_found(path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from perdure.app import App, encryption_of
 from perdure.cli.process import UsageError
+from perdure.stores.encryption import Encryption
 from perdure.stores.encryption.records import RecordCipher
 from perdure.values.errors import DefinitionError
 
@@ -39,16 +40,25 @@ def import_app(target: str) -> App[Any]:
     return _app(value, target)
 
 
+def keys_of(app: App[Any]) -> Encryption | None:
+    """Return the keys of an app's store; None if the app does not encrypt.
+
+    Raises:
+        UsageError: they cannot be read.
+    """
+    try:
+        return encryption_of(app)
+    except DefinitionError as error:
+        raise UsageError(str(error)) from error
+
+
 def records_of(app: App[Any]) -> RecordCipher | None:
-    """Return what decrypts the records of an app's store; None if the app does not encrypt.
+    """Return the cipher for the records of an app's store; None if the app does not encrypt.
 
     Raises:
         UsageError: its keys cannot be read.
     """
-    try:
-        keys = encryption_of(app)
-    except DefinitionError as error:
-        raise UsageError(str(error)) from error
+    keys = keys_of(app)
     return None if keys is None else RecordCipher(keys)
 
 

@@ -156,6 +156,11 @@ def write_json(values: Iterable[object]) -> None:
     sys.stdout.write("".join(f"{_printable(orjson.dumps(value).decode())}\n" for value in values))
 
 
+def write_object(value: object) -> None:
+    """Write one JSON object, indented."""
+    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
+
+
 def _printable(text: str) -> str:
     if text.isprintable():
         return text

@@ -11,13 +11,13 @@ from functools import partial
 from typing import Any, Literal, Never, TypeVar
 
 import attrs
-from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
 from perdure.client.arguments import check_definition
 from perdure.client.by_name import NamedJob
 from perdure.client.calls import concurrently
 from perdure.client.client import Client, gateway_of
+from perdure.client.reading import ReadingGateway
 from perdure.engine.loops.outbox import with_unserved
 from perdure.engine.mailbox.entry import MailboxEntry
 from perdure.engine.running import RunningEngine
@@ -25,19 +25,15 @@ from perdure.engine.runs.runner import inputs_beside_turns
 from perdure.engine.sinks import Exposition
 from perdure.jobs.call import Call, mapped, result_of
 from perdure.jobs.definition import AnyDefinition, CallError
-from perdure.jobs.display import NOT_FOUND, report_status
 from perdure.jobs.explanation import Answers, Explanation, explain
 from perdure.jobs.keys import check_key
 from perdure.jobs.messages import redriven
-from perdure.jobs.redaction import redacted_instance, redacted_message, redacted_status
 from perdure.jobs.request import Request, Resume
-from perdure.jobs.suspension import shown_text, visible_text
 from perdure.programs.future import KNOWN, answer_of
 from perdure.runtime.record import Future
 from perdure.stores.contract import Store
 from perdure.stores.shares import Members, reported
-from perdure.stores.snapshots import read_journal
-from perdure.stores.values import Backup, Found, Health, LoggedEvent, OnBackupProgress, Query
+from perdure.stores.values import Backup, Health, OnBackupProgress
 from perdure.values.address import Address, Job, check_id
 from perdure.values.errors import (
     BackupFailed,
@@ -52,24 +48,17 @@ from perdure.values.errors import (
     UnknownJob,
 )
 from perdure.values.event import Event
-from perdure.values.instance import Instance
 from perdure.values.limits import Limits
 from perdure.values.listings import (
     EngineMember,
     HoldResult,
     InFlight,
-    InstanceOutcome,
     JobCount,
-    Listed,
-    ListedStatus,
-    ListFilter,
-    Listing,
-    StepRecord,
     StoreCounts,
 )
 from perdure.values.live_event import EngineStopped
 from perdure.values.message import StoredMessage
-from perdure.values.status import Hold, InstanceStatus
+from perdure.values.status import Hold
 from perdure.values.status_wait import Awaited, WaitCondition
 from perdure.values.transition import Loaded
 from perdure.wire.engine_info import EngineInfo, installed_version, job_info
@@ -120,7 +109,7 @@ A = TypeVar("A")
 
 
 @attrs.frozen
-class LocalGateway:
+class LocalGateway(ReadingGateway):
     """Reaches a running engine in this process. Every call checks its arguments when it is awaited.
 
     Attributes:
@@ -135,6 +124,24 @@ class LocalGateway:
     def name(self) -> str:
         """The store's name."""
         return self.engine.store.name
+
+    @property
+    def store(self) -> Store:
+        """The store of the engine."""
+        return self.engine.store
+
+    @property
+    def journal_page(self) -> int:
+        """How many rows of a journal one read returns."""
+        return self.engine.limits.journal_page
+
+    def load(self, address: Address, /) -> Awaitable[Result[Loaded, Any]]:
+        """Read the committed row of an instance, from memory if it is there."""
+        return self.engine.reads.load(address)
+
+    def answer(self, read: Callable[[], Awaitable[Result[A, Any]]], /) -> Awaitable[Result[A, Any]]:
+        """Begin a read, and return its answer; an error if the engine stops before it arrives."""
+        return self.engine.reads.answer(read)
 
     @property
     def definitions(self) -> Mapping[tuple[str, str], AnyDefinition]:
@@ -196,105 +203,18 @@ class LocalGateway:
         answer: Result[Any, Any] = await self.engine.dispatcher.post(job, address, request)
         return answer
 
-    async def _journal(self, row: Instance | None) -> Result[tuple[str, ...], Any]:
-        """Read the journal of a row."""
-        engine = self.engine
-        return await engine.reads.answer(lambda: read_journal(engine.store, row, engine.limits.journal_page))
-
     async def _diverged(self, job: AnyDefinition, address: Address) -> Undecodable | None:
         """Return why this code cannot continue an instance that is left because of its journal; None if it can."""
         loaded = await self.engine.reads.load(address)
         row = loaded.unwrap().instance if isinstance(loaded, Success) else None
         if row is None or row.left is None:
             return None
-        rows = await self._journal(row)
+        rows = await self.journal(row)
         try:
             job.check_journal(row, rows.value_or(()))
         except InvalidInput as problem:
             return Undecodable(str(address), problem.problems) if isinstance(rows, Success) else None
         return None
-
-    def status(self, definition: AnyDefinition, id_: str, /) -> Call[InstanceStatus, CallError]:
-        """Read the committed status."""
-        return Call(
-            partial(
-                self._read,
-                definition,
-                id_,
-                lambda loaded: (
-                    NOT_FOUND
-                    if loaded.instance is None
-                    else redacted_status(definition, definition.report(loaded.instance))
-                ),
-            ),
-            "status",
-        )
-
-    def state(self, definition: AnyDefinition, id_: str, /) -> Call[Any, CallError]:
-        """Read and decode the committed state; None if there is no instance."""
-
-        def decoded(loaded: Loaded) -> Any:
-            text = None if loaded.instance is None else visible_text(definition, loaded.instance)
-            return None if text is None else definition.plan.state.open(text.encode()).value
-
-        return Call(partial(self._read, definition, id_, decoded), "state")
-
-    def state_text(self, definition: AnyDefinition, id_: str, /) -> Call[str | None, CallError]:
-        """Read the committed state as JSON, with all that newer code wrote; None if there is no instance."""
-        return Call(
-            partial(
-                self._read,
-                definition,
-                id_,
-                lambda loaded: None if loaded.instance is None else visible_text(definition, loaded.instance),
-            ),
-            "state",
-        )
-
-    def shown_state(self, definition: AnyDefinition, id_: str, /) -> Call[str | None, CallError]:
-        """Read the committed state as JSON without secrets; None if there is no instance."""
-        return Call(
-            partial(
-                self._read,
-                definition,
-                id_,
-                lambda loaded: None if loaded.instance is None else shown_text(definition, loaded.instance),
-            ),
-            "shown_state",
-        )
-
-    def shown_outcome(self, definition: AnyDefinition, id_: str, /) -> Call[InstanceOutcome | None, CallError]:
-        """Read how an instance ended, without secrets; None if it has not, or if its kind does not keep that."""
-        return Call(
-            partial(
-                self._read,
-                definition,
-                id_,
-                lambda loaded: (
-                    None
-                    if loaded.instance is None
-                    else definition.outcome_of(redacted_instance(definition, loaded.instance))
-                ),
-            ),
-            "shown_outcome",
-        )
-
-    def steps(self, definition: AnyDefinition, id_: str, /) -> Call[tuple[StepRecord, ...], CallError]:
-        """Read the steps of an instance; none if there is no instance."""
-        return Call(partial(self._steps, definition, id_), "steps")
-
-    async def _steps(self, job: AnyDefinition, id_: str) -> Result[tuple[StepRecord, ...], CallError]:
-        read = await self._read(job, id_, lambda loaded: loaded.instance)
-        if not isinstance(read, Success):
-            return read
-        instance: Instance | None = read.unwrap()
-        rows = await self._journal(instance)
-        if instance is None or not isinstance(rows, Success):
-            return rows.map(lambda _: ())
-        try:
-            return Success(job.steps(instance, rows.unwrap()))
-        except RequestError as refused:
-            return Failure(refused)
 
     def set_hold(self, job: Job, hold: Hold, /) -> Call[HoldResult, CallError]:
         """Hold or release a job."""
@@ -329,19 +249,6 @@ class LocalGateway:
 
     async def _oldest_queued(self, job: Job) -> Result[datetime | None, StoreError]:
         return Success(await self.engine.oldest_queued(job))
-
-    async def _read(self, job: AnyDefinition, id_: str, view: Callable[[Loaded], Any]) -> Result[Any, CallError]:
-        try:
-            address = job.address(check_id(id_))
-        except RequestError as refused:
-            return Failure(refused)
-        loaded = await self.engine.reads.load(address)
-        if not isinstance(loaded, Success):
-            return loaded
-        try:
-            return Success(view(loaded.unwrap()))
-        except InvalidInput as problem:
-            return Failure(Undecodable(str(address), problem.problems))
 
     def explain_request(
         self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], answers: Answers, /
@@ -392,57 +299,12 @@ class LocalGateway:
         running = engine.cache.running(address)
         hold = engine.runner.holds.of(job.kind, job.name)
         inputs = inputs_beside_turns(engine.runtime, engine.store, engine.limits, running=running, hold=hold)
-        journal = await self._journal(found.unwrap().instance)
+        journal = await self.journal(found.unwrap().instance)
         return journal.map(lambda rows: ExplainInputs(found.unwrap(), inputs, rows))
 
-    # ------------------------------------------------------------ many instances
     def concurrently(self, calls: Sequence[Call[Any, Any]], /) -> Call[tuple[Result[Any, Any], ...], Never]:
         """Make several calls at the same time: their commits share transactions."""
         return Call(partial(concurrently, self.engine.runtime, calls), "concurrently")
-
-    def find(self, wanted: ListFilter, /) -> Call[Listing, CallError]:
-        """Find instances."""
-        return Call(partial(self._find, wanted), "find")
-
-    async def _find(self, wanted: ListFilter) -> Result[Listing, CallError]:
-        query, search = self._query(wanted), self.engine.store.search
-        if (most := wanted.max_scanned) is not None and search is not None:
-            stopped = await self.engine.reads.answer(lambda: answer_of(search(query, most)))
-            return stopped.map(lambda found: self._listing(found, query.limit))
-        found = await self.engine.reads.answer(lambda: answer_of(self.engine.store.find(query)))
-        return found.map(lambda rows: self._listing(_all_of(rows, query.limit), query.limit))
-
-    def _query(self, wanted: ListFilter) -> Query:
-        served = tuple(self.engine.jobs)
-        return Query(
-            kind=wanted.kind,
-            name=wanted.name,
-            jobs=None if wanted.status in (None, "orphaned") else served,
-            except_jobs=served if wanted.status == "orphaned" else (),
-            id_prefix=wanted.id_prefix,
-            status=None if wanted.status == "orphaned" else wanted.status,
-            due_before_ms=wanted.due_before_ms,
-            after=wanted.after,
-            limit=wanted.limit,
-        )
-
-    def _listing(self, found: Found, limit: int) -> Listing:
-        return Listing(
-            instances=tuple(self._listed(row) for row in found.instances),
-            after=found.after,
-            partial=found.after is not None and len(found.instances) < limit,
-        )
-
-    def _listed(self, instance: Instance) -> Listed:
-        job = self.engine.jobs.get((instance.address.kind, instance.address.name))
-        status: ListedStatus = "orphaned" if job is None else instance.status
-        return Listed(address=instance.address, status=status, report=_report(job, instance))
-
-    def history(
-        self, address: Address, /, *, before: int | None, limit: int
-    ) -> Call[tuple[LoggedEvent, ...], CallError]:
-        """Read the newest events of an address, the newest first."""
-        return Call(partial(self._of_store, lambda store: store.history(address, before, limit)), "history")
 
     def until(self, address: Address, wanted: WaitCondition, timeout_ms: int, /) -> Call[Awaited, CallError]:
         """Wait until an instance has a wanted status."""
@@ -482,15 +344,6 @@ class LocalGateway:
         method: Callable[..., Call[A, CallError]] = getattr(self, operation.name)
         return method(**given)
 
-    def dead_letters(self, after: int, limit: int) -> Call[tuple[StoredMessage, ...], CallError]:
-        """Read messages that failed too often, the oldest first."""
-        read = Call(partial(self._of_store, lambda store: store.dead_letters(after, limit)), "dead_letters")
-        return mapped(read, lambda letters: tuple(self._shown(letter) for letter in letters))
-
-    def _shown(self, stored: StoredMessage) -> StoredMessage:
-        target = stored.message.target
-        return redacted_message(self.engine.jobs.get((target.kind, target.name)), stored)
-
     def redrive(self, message_id: int) -> Call[Literal["redriven", "not_found"], CallError]:
         """Turn a dead letter into an ordinary message again."""
         return Call(partial(self._redrive, message_id), "redrive")
@@ -500,11 +353,7 @@ class LocalGateway:
 
     def left_messages(self, limit: int) -> Call[tuple[StoredMessage, ...], CallError]:
         """Read messages that code left."""
-        read = Call(partial(self._left_messages, limit), "left_messages")
-        return mapped(read, lambda found: tuple(self._shown(message) for message in found))
-
-    async def _left_messages(self, limit: int) -> Result[tuple[StoredMessage, ...], CallError]:
-        return await self.engine.reads.answer(lambda: self.engine.outbox.left(limit))
+        return self.shown(Call(lambda: self.answer(lambda: self.engine.outbox.left(limit)), "left_messages"))
 
     def bury(self, message_id: int) -> Call[Literal["buried", "not_found"], CallError]:
         """Make a message that code left a dead letter."""
@@ -578,26 +427,9 @@ class LocalGateway:
         jobs = tuple(job_info(job, holds.of(*place)) for place, job in self.engine.jobs.items())
         return Success(EngineInfo(installed_version(), jobs, limits.payload_bytes, limits.state_bytes))
 
-    async def _of_store(self, read: Callable[[Store], FutureResult[A, StoreError]]) -> Result[A, CallError]:
-        return await self.engine.reads.answer(lambda: answer_of(read(self.engine.store)))
-
 
 def _unknown() -> OutcomeUnknown:
     return OutcomeUnknown("the engine stopped before the store answered")
-
-
-def _all_of(rows: tuple[Instance, ...], limit: int) -> Found:
-    """Return a page that was searched to its end: only a full one may have a next page."""
-    return Found(instances=rows, after=rows[-1].address if len(rows) == limit else None)
-
-
-def _report(job: AnyDefinition | None, instance: Instance) -> InstanceStatus:
-    """Describe an instance, by the data of all kinds if the kind's own data cannot be decoded."""
-    try:
-        report = report_status(instance) if job is None else job.report(instance)
-    except InvalidInput:
-        report = report_status(instance)
-    return redacted_status(job, report)
 
 
 def acting_for(client: Client, caller: str, /) -> Client:

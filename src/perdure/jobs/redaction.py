@@ -10,6 +10,7 @@ import orjson
 
 from perdure.codecs import Codec
 from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.display import NOT_FOUND, report_status
 from perdure.jobs.request import Request
 from perdure.jobs.step import Commit, Execute, Step
 from perdure.values.errors import InvalidInput
@@ -97,6 +98,22 @@ def redacted_status(job: AnyDefinition | None, status: InstanceStatus) -> Instan
         return status
     shown = attrs.evolve(record, data=None) if job is None else redacted_failure(job, record)
     return status if shown is record else attrs.evolve(status, last_error=shown)
+
+
+def shown_status(job: AnyDefinition | None, instance: Instance | None) -> InstanceStatus:
+    """Return the status of a stored instance without secrets, by the data of all kinds if its own does not decode.
+
+    Args:
+        job: its definition; None if the app does not serve it.
+        instance: the instance; None if there is none.
+    """
+    if instance is None:
+        return NOT_FOUND
+    try:
+        report = report_status(instance) if job is None else job.report(instance)
+    except InvalidInput:
+        report = report_status(instance)
+    return redacted_status(job, report)
 
 
 def redacted_events(job: AnyDefinition, transition: Transition) -> Transition:

@@ -18,22 +18,34 @@ import orjson
 from cyclopts import Parameter
 
 from perdure.app import App
-from perdure.cli import stored_rows
 from perdure.cli.app_loader import import_app, imported_code, records_of
-from perdure.cli.inspection import findings
-from perdure.cli.inspection.findings import CheckReport, Finding, Progress, Topic, finding_at, json_of, lines_of, scan
+from perdure.cli.inspection.report import (
+    Finding,
+    Progress,
+    Report,
+    Topic,
+    check_answer,
+    check_instance,
+    check_message,
+    finding,
+    finding_at,
+    probed,
+    scan,
+)
 from perdure.cli.options import AppArgument, StoreIfAny
-from perdure.cli.output import Table, line_on_stderr, write_table
+from perdure.cli.output import Table, line_on_stderr, write_object, write_table
 from perdure.cli.process import ExitCode, UsageError, write_lines
-from perdure.cli.stored_rows import RememberedAnswer, StoredInstance, rows_from_outside
 from perdure.codecs import Codec, fingerprint
 from perdure.codecs.compatibility import Difference, Kind, unread, verdict
 from perdure.codecs.json_schema import JsonSchema
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.suspension import check_readable
+from perdure.stores import at_rest
+from perdure.stores.at_rest import RememberedAnswer, StoredInstance
 from perdure.stores.encryption.records import RecordCipher
 from perdure.stores.postgres.settings import shown_url
-from perdure.values.errors import DefinitionError, InvalidInput, StoreCorrupt, StoreError, UnknownAction
+from perdure.values.address import Address
+from perdure.values.errors import InvalidInput, StoreCorrupt, UnknownAction
 from perdure.values.frozen import frozen
 from perdure.values.instance import Instance
 from perdure.values.message import StoredMessage
@@ -329,7 +341,7 @@ class RowCheck:
     def instance(self, row: StoredInstance) -> Iterator[Finding]:
         """Return the findings about an instance."""
         at, found = row.address, row.instance
-        yield from findings.check_instance(row)
+        yield from check_instance(row)
         if isinstance(found, StoreCorrupt):
             return
         found = found if self.records is None else self.records.instance(found)
@@ -362,26 +374,26 @@ class RowCheck:
     def message(self, row: StoredMessage | StoreCorrupt, topic: Topic) -> Iterator[Finding]:
         """Return the findings about a message: can its target decode it?"""
         if isinstance(row, StoreCorrupt):
-            yield from findings.check_message(row)
+            yield from check_message(row)
             return
         row = row if self.records is None else self.records.message(row)
         target, example = row.message.target, f"message {row.message_id} to {row.message.target}"
         job = self.served.get((target.kind, target.name))
         if job is None:
             waiting = Topic.WAITING if topic is Topic.MESSAGE else topic
-            yield attrs.evolve(finding_at(waiting, target, "the app has no such job"), example=example)
+            yield finding(waiting, _job_of(target), "the app has no such job", example)
             return
         try:
             job.parse(row.message.action, row.message.payload)
         except InvalidInput as problem:
             reason = f"{row.message.action}: {'; '.join(problem.problems)}"
-            yield attrs.evolve(finding_at(topic, target, reason), example=example)
+            yield finding(topic, _job_of(target), reason, example)
         except UnknownAction as problem:
-            yield attrs.evolve(finding_at(topic, target, str(problem)), example=example)
+            yield finding(topic, _job_of(target), str(problem), example)
 
     def answer(self, row: RememberedAnswer) -> Iterator[Finding]:
         """Return the findings about the stored answer of a key: can it be returned again?"""
-        yield from findings.check_answer(row)
+        yield from check_answer(row)
         at = row.address
         if isinstance(at, StoreCorrupt):
             return
@@ -395,7 +407,11 @@ class RowCheck:
             job.plan.answers.open(answer.encode())
         except InvalidInput as problem:
             reason = f"{row.action}: {'; '.join(problem.problems)}"
-            yield attrs.evolve(finding_at(Topic.ANSWER, at, reason), example=f"key {row.key!r} of {at}")
+            yield finding(Topic.ANSWER, _job_of(at), reason, f"key {row.key!r} of {at}")
+
+
+def _job_of(at: Address) -> str:
+    return f"{at.kind}:{at.name}"
 
 
 def _readable(job: AnyDefinition, instance: Instance, present: Instance) -> Iterator[Finding]:
@@ -447,6 +463,9 @@ def _errors(job: AnyDefinition, instance: Instance) -> Iterator[Finding]:
             yield finding_at(Topic.ERROR, instance.address, "; ".join(problem.problems))
 
 
+CAN_READ: Final = "this code can decode everything"
+
+
 def check(
     app: AppArgument,
     *,
@@ -490,14 +509,16 @@ def check(
     code = import_app(app)
     files = imported_code(app, before)
     accepted = frozenset({Topic.NOT_SERVED, Topic.WAITING}) if unserved == "note" else frozenset[Topic]()
-    report = _report(store, RowCheck(code.served, records_of(code)))
+    report, line = Report(shown_url(store), accepted), line_on_stderr()
+    with probed(store, line) as reader:
+        judge = RowCheck(code.served, records_of(code), partial(at_rest.journal, reader))
+        scan(reader, judge, report, now_ms=time.time_ns() // 1_000_000, progress=Progress(line).show)
     if json:
-        data = {"code": files} | json_of(report, shown_url(store), accepted)
-        sys.stdout.write(orjson.dumps(data, option=orjson.OPT_INDENT_2).decode() + "\n")
+        write_object({"code": files} | report.data)
     else:
         write_lines([*(f"code: {name} from {file}" for name, file in files.items()), ""])
-        write_lines(lines_of(report, shown_url(store), accepted))
-    return ExitCode.FAILED if report.problems(accepted) else ExitCode.DONE
+        write_lines(report.lines(CAN_READ))
+    return report.exit_code
 
 
 def definitions(app: AppArgument) -> int:
@@ -514,23 +535,10 @@ def definitions(app: AppArgument) -> int:
 def _deploy(code: App[Any], deployed: Path, *, json: bool) -> int:
     rows = changes(read_types(deployed), types_of(code.served.values()))
     if json:
-        data = {"changes": [attrs.asdict(row) for row in rows], "order": order_of(rows)}
-        sys.stdout.write(orjson.dumps(data, option=orjson.OPT_INDENT_2).decode() + "\n")
+        write_object({"changes": [attrs.asdict(row) for row in rows], "order": order_of(rows)})
     else:
         if rows:
             cells = tuple((row.effect, row.job, row.place, row.reason) for row in rows)
             write_table(Table(("CHANGE", "JOB", "PLACE", "REASON"), cells, frozenset({"REASON"})))
         write_lines([*([""] if rows else []), ORDERS[order_of(rows)]])
     return ExitCode.FAILED if order_of(rows) == "needs a version" else ExitCode.DONE
-
-
-def _report(store: str, judge: RowCheck) -> CheckReport:
-    line = line_on_stderr()
-    try:
-        with rows_from_outside(store) as reader:
-            judge = attrs.evolve(judge, journal=partial(stored_rows.journal, reader))
-            return scan(reader, judge, now_ms=time.time_ns() // 1_000_000, progress=Progress(line).show)
-    except (DefinitionError, StoreError) as error:
-        raise UsageError(str(error)) from error
-    finally:
-        line.clear()

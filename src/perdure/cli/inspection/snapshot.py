@@ -20,26 +20,27 @@ import attrs
 import orjson
 from cyclopts import Parameter
 
-from perdure.cli import stored_rows
 from perdure.cli.app_loader import import_app, records_of
+from perdure.cli.inspection.report import probed
 from perdure.cli.options import StoreOption
 from perdure.cli.process import ExitCode, UsageError, write_lines
-from perdure.cli.stored_rows import RowReader, rows_from_outside
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.redaction import redacted_instance
 from perdure.kinds.workflow.journal import row_of
+from perdure.stores import at_rest
+from perdure.stores.at_rest import StoreReader
 from perdure.stores.encryption.records import RecordCipher
 from perdure.stores.postgres.settings import shown_url
 from perdure.stores.snapshots import write_snapshots
 from perdure.stores.sqlite.files import open_private
 from perdure.values.address import Address
-from perdure.values.errors import DefinitionError, InvalidInput, StoreCorrupt, StoreError
+from perdure.values.errors import InvalidInput, StoreCorrupt
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance
 from perdure.values.secret import why_unreadable
 
 
-def chosen_rows(reader: RowReader, jobs: frozenset[str], each: int) -> Iterator[Instance]:
+def chosen_rows(reader: StoreReader, jobs: frozenset[str], each: int) -> Iterator[Instance]:
     """Yield up to ``each`` rows of every job, version of its state and status, in the order of their creation.
 
     Args:
@@ -48,7 +49,7 @@ def chosen_rows(reader: RowReader, jobs: frozenset[str], each: int) -> Iterator[
         each: the maximum number of rows of each.
     """
     taken: Counter[tuple[str, int, str]] = Counter()
-    for page in stored_rows.instances(reader):
+    for page in at_rest.instances(reader):
         for row in page:
             if isinstance(row.instance, StoreCorrupt) or not _is_asked_for(row.address, jobs):
                 continue
@@ -253,20 +254,18 @@ def snapshot(
     if app is not None:
         code = import_app(app)
         redaction, records = Redaction(frozenset(redact), code.served), records_of(code)
+    with probed(store) as reader:
+        chosen = [_decrypted(row, records) for row in chosen_rows(reader, frozenset(job), each)]
+        bodies = [_journal(reader, row, records) for row in chosen]
+    rows = [redaction.row(row, id_) for row, id_ in zip(chosen, _ids(chosen, bodies), strict=True)]
+    shown = [redaction.journal(row, found) for row, found in zip(chosen, bodies, strict=True)]
+    journals = {str(row.address): each for row, each in zip(rows, shown, strict=True) if each is not None}
+    if not rows:
+        of = f" of {', '.join(job)}" if job else ""
+        raise UsageError(f"{shown_url(store)} contains no instance{of}; nothing is written")
     try:
-        with rows_from_outside(store) as reader:
-            chosen = [_decrypted(row, records) for row in chosen_rows(reader, frozenset(job), each)]
-            bodies = [_journal(reader, row, records) for row in chosen]
-        rows = [redaction.row(row, id_) for row, id_ in zip(chosen, _ids(chosen, bodies), strict=True)]
-        shown = [redaction.journal(row, found) for row, found in zip(chosen, bodies, strict=True)]
-        journals = {str(row.address): each for row, each in zip(rows, shown, strict=True) if each is not None}
-        if not rows:
-            of = f" of {', '.join(job)}" if job else ""
-            raise UsageError(f"{shown_url(store)} contains no instance{of}; nothing is written")
         with os.fdopen(open_private(output, os.O_WRONLY | os.O_EXCL), "wb") as file:
             file.write(write_snapshots(rows, journals))
-    except (DefinitionError, StoreError) as error:
-        raise UsageError(str(error)) from error
     except OSError as error:
         raise UsageError(f"{output} cannot be written: {error}") from error
     write_lines([f"{output}: {len(rows)} {'row' if len(rows) == 1 else 'rows'}"])
@@ -296,9 +295,9 @@ def _name(body: str) -> str:
         return ""
 
 
-def _journal(reader: RowReader, row: Instance, records: RecordCipher | None) -> tuple[str, ...] | None:
+def _journal(reader: StoreReader, row: Instance, records: RecordCipher | None) -> tuple[str, ...] | None:
     """Read the journal of a row; None if it has none, or changed meanwhile."""
-    found = stored_rows.journal(reader, row) if row.journal_length else None
+    found = at_rest.journal(reader, row) if row.journal_length else None
     if found is None or records is None:
         return found
     return records.journal(found, str(row.address), 0)

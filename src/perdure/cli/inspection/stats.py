@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import attrs
-import orjson
 from cyclopts import Parameter
 
+from perdure.cli.inspection.report import probed
 from perdure.cli.options import StoreOption
-from perdure.cli.output import size_text
-from perdure.cli.process import ExitCode, UsageError, write_lines
-from perdure.stores.postgres import check_driver
-from perdure.stores.postgres.settings import is_postgres, settings_of, shown_url
+from perdure.cli.output import size_text, write_object
+from perdure.cli.process import ExitCode, write_lines
+from perdure.stores.at_rest import StoreReader
+from perdure.stores.postgres.settings import shown_url
 from perdure.stores.rows import Row
-from perdure.stores.sqlite.reader import Reader, read_from_outside
+from perdure.stores.sqlite.reader import Reader
 from perdure.stores.sqlite.schema import size_of
-from perdure.stores.url import sqlite_path
-from perdure.values.errors import DefinitionError, StoreCorrupt, StoreError
+from perdure.values.errors import StoreCorrupt
 from perdure.values.excerpt import excerpt
 from perdure.values.secret import SEALED, key_of
 
@@ -87,19 +85,37 @@ LEAST_GAIN_BYTES = 16 * 1024 * 1024
 LEAST_GAIN_PART = 0.25
 """A vacuum is worth it when it reclaims at least this much, and at least this part of the file."""
 
-_TEXT = "CASE state WHEN '' THEN data ELSE state END"
-_INSTANCES = f"""
-SELECT incarnation, kind, name, status, substr({_TEXT}, 1, {MAX_KEY_CHARACTERS}), {{journal_rows}} FROM instances
+# ruff: noqa: S608 - the texts are made of constants
+_DATA: Final = "CASE state WHEN '' THEN data ELSE state END"
+_INSTANCES: Final = f"""
+SELECT incarnation, kind, name, status, substr({_DATA}, 1, {MAX_KEY_CHARACTERS}), {{journal_rows}}, 1 FROM instances
 WHERE incarnation > ? ORDER BY 1 LIMIT {PAGE}
-"""  # noqa: S608 - made of constants
-_FIRST_WITH_JOURNALS = 8
-_DUE = "SELECT count(*), min(due_ms) FROM instances WHERE due_ms <= ?"
-_MESSAGES = "SELECT count(*), min(message_id) FROM messages"
-_SENT = "SELECT sent_ms FROM messages WHERE message_id = ?"
-_DEAD_LETTERS = "SELECT count(*) FROM dead_letters"
-_KEYS = "SELECT count(*), count(*) FILTER (WHERE expires_ms <= ?) FROM keys"
-_EVENTS = "SELECT min(sequence), max(sequence) FROM events"
-_AT = "SELECT at_ms FROM events WHERE sequence = ?"
+"""
+_INSTANCES_OF_SCHEMA: Final = f"""
+SELECT 0, kind, name, status,
+  CASE WHEN starts_with({_DATA}, '{SEALED}') THEN '{SEALED}' || split_part({_DATA}, ':', 3) || ':' ELSE '' END,
+  sum(journal_length)::bigint, count(*)
+FROM perdure.instances GROUP BY 2, 3, 4, 5
+"""
+_FIRST_WITH_JOURNALS: Final = 8
+_EPOCH: Final = "SELECT epoch FROM counters"
+_EPOCHS: Final = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM perdure.epochs"
+_DUE: Final = "SELECT count(*), min(due_ms) FROM perdure.instances WHERE due_ms <= $1"
+_MESSAGES: Final = """
+SELECT count(*), (SELECT sent_ms FROM perdure.messages ORDER BY message_id LIMIT 1) FROM perdure.messages
+"""
+_DEAD_LETTERS: Final = "SELECT count(*) FROM perdure.dead_letters"
+_KEYS: Final = "SELECT count(*), count(*) FILTER (WHERE expires_ms <= $1) FROM perdure.keys"
+_OLDEST_EVENT: Final = "(SELECT at_ms FROM perdure.events ORDER BY sequence LIMIT 1)"
+_EVENTS: Final = f"SELECT coalesce(max(sequence) - min(sequence) + 1, 0), {_OLDEST_EVENT} FROM events"
+"""Of a file, whose history has no gaps."""
+
+_EVENTS_OF_SCHEMA: Final = f"SELECT count(*), {_OLDEST_EVENT} FROM perdure.events"
+_TABLES: Final = """
+SELECT s.relname::text, s.n_live_tup, s.n_dead_tup, pg_table_size(s.relid), pg_indexes_size(s.relid),
+  (extract(epoch FROM greatest(s.last_vacuum, s.last_autovacuum)) * 1000)::bigint
+FROM pg_stat_all_tables AS s WHERE s.schemaname = $1 ORDER BY pg_total_relation_size(s.relid) DESC, s.relname
+"""
 
 
 @attrs.frozen(kw_only=True)
@@ -160,46 +176,64 @@ class Counts:
     size: FileSize | SchemaSize
 
 
-def count(reader: Reader, now_ms: int) -> Counts:
+def count(reader: StoreReader, now_ms: int) -> Counts:
     """Count the rows of a store. Each table is read at its own moment: concurrent writes may be seen or not.
 
     Args:
         reader: the store.
         now_ms: the present, for due alarms and expired keys.
     """
-    openings = _number(reader, reader.rows("SELECT epoch FROM counters"), of="counters")
-    ((due, due_since_ms),) = reader.rows(_DUE, (now_ms,))
-    ((messages, first_message),) = reader.rows(_MESSAGES)
-    ((dead_letters,),) = reader.rows(_DEAD_LETTERS)
-    ((keys, expired_keys),) = reader.rows(_KEYS, (now_ms,))
-    ((first_event, last_event),) = reader.rows(_EVENTS)
+    is_file = isinstance(reader, Reader)
+    (openings,) = _numbers(reader, _EPOCH if is_file else _EPOCHS, of="counters")
+    due, due_since_ms = _numbers(reader, _DUE, now_ms, of="instances")
+    messages, oldest_message_ms = _numbers(reader, _MESSAGES, of="messages")
+    (dead_letters,) = _numbers(reader, _DEAD_LETTERS, of="dead letters")
+    keys, expired_keys = _numbers(reader, _KEYS, now_ms, of="keys")
+    events, oldest_event_ms = _numbers(reader, _EVENTS if is_file else _EVENTS_OF_SCHEMA, of="events")
     instances, encrypted, journal_rows = _instances(reader)
     return Counts(
-        openings=openings,
+        openings=openings or 0,
         instances=instances,
         journal_rows=journal_rows,
         encrypted=encrypted,
-        due=due,
-        due_since_ms=None if due_since_ms is None else _number(reader, [(due_since_ms,)], of="instances"),
-        messages=messages,
-        oldest_message_ms=_instant(reader, _SENT, first_message),
-        dead_letters=dead_letters,
-        keys=keys,
-        expired_keys=expired_keys,
-        events=0 if first_event is None else last_event - first_event + 1,  # the history has no gaps
-        oldest_event_ms=_instant(reader, _AT, first_event),
-        size=_file_size(reader),
+        due=due or 0,
+        due_since_ms=due_since_ms,
+        messages=messages or 0,
+        oldest_message_ms=oldest_message_ms,
+        dead_letters=dead_letters or 0,
+        keys=keys or 0,
+        expired_keys=expired_keys or 0,
+        events=events or 0,
+        oldest_event_ms=oldest_event_ms,
+        size=_file_size(reader) if isinstance(reader, Reader) else table_sizes(reader),
     )
 
 
-def _instances(reader: Reader) -> tuple[dict[str, dict[str, int]], dict[str, int], int]:
+def _numbers(reader: StoreReader, sql: str, *values: object, of: str) -> tuple[int | None, ...]:
+    """Return the numbers of a row, the first of which is there.
+
+    Raises:
+        StoreCorrupt: it has something else.
+    """
+    match reader.rows(sql, *values):
+        case [(int(), *rest) as row] if all(each is None or type(each) is int for each in rest):
+            return tuple(row)
+        case rows:
+            raise StoreCorrupt(reader.store, f"expected a number in a row of {of}, got {excerpt(rows)}; run verify")
+
+
+def _instances(reader: StoreReader) -> tuple[dict[str, dict[str, int]], dict[str, int], int]:
     """Count by job and status, and by key; and the rows of their journals."""
     found: dict[str, Counter[str]] = {}
     keys, journal_rows = Counter[str | None](), 0
-    for kind, name, status, text, length in _places(reader):
-        journal_rows += length
-        found.setdefault(f"{kind}:{name}", Counter())[status] += 1
-        keys[key_of(text)] += 1
+    for rows in _pages(reader):
+        for _, kind, name, status, text, length, number in rows:
+            if type(length) is not int:
+                reason = f"expected a number in a row of instances, got {excerpt(length)}; run verify"
+                raise StoreCorrupt(reader.store, reason)
+            journal_rows += length
+            found.setdefault(f"{kind}:{name}", Counter())[status] += number
+            keys[key_of(str(text))] += number
     plain = keys.pop(None, 0)
     encrypted = {key: number for key, number in sorted(keys.items(), key=str) if key is not None}
     if encrypted and plain:
@@ -207,24 +241,11 @@ def _instances(reader: Reader) -> tuple[dict[str, dict[str, int]], dict[str, int
     return {job: dict(sorted(statuses.items())) for job, statuses in sorted(found.items())}, encrypted, journal_rows
 
 
-def _places(reader: Reader) -> Generator[tuple[str, str, str, str, int]]:
-    sql = _INSTANCES.format(journal_rows="journal_length" if reader.schema_version >= _FIRST_WITH_JOURNALS else "0")
-    for rows in reader.pages(sql, (0,), page=PAGE):
-        for _, kind, name, status, text, length in rows:
-            yield str(kind), str(name), str(status), str(text), _number(reader, [(length,)], of="instances")
-
-
-def _instant(reader: Reader, sql: str, of: int | None) -> int | None:
-    rows = [] if of is None else reader.rows(sql, (of,))
-    return _number(reader, rows, of="events or messages") if rows else None  # the row may have been deleted since
-
-
-def _number(reader: Reader, rows: list[Row], *, of: str) -> int:
-    match rows:
-        case [(int() as number,)]:
-            return number
-        case _:
-            raise StoreCorrupt(reader.store, f"expected a number in a row of {of}, got {excerpt(rows)}; run verify")
+def _pages(reader: StoreReader) -> Iterable[list[Row]]:
+    if not isinstance(reader, Reader):
+        return [reader.rows(_INSTANCES_OF_SCHEMA)]
+    has_journals = reader.schema_version >= _FIRST_WITH_JOURNALS
+    return reader.pages(_INSTANCES.format(journal_rows="journal_length" if has_journals else "0"), (0,), page=PAGE)
 
 
 def _file_size(reader: Reader) -> FileSize:
@@ -233,82 +254,11 @@ def _file_size(reader: Reader) -> FileSize:
     return FileSize(file_bytes=size_of(reader.path), wal_bytes=size_of(reader.log), free_bytes=free_pages * page_bytes)
 
 
-_DATA: Final = "CASE state WHEN '' THEN data ELSE state END"
-_SCHEMA_INSTANCES: Final = f"""
-SELECT kind, name, status, CASE WHEN starts_with({_DATA}, '{SEALED}') THEN split_part({_DATA}, ':', 3) END, count(*),
-  sum(journal_length)
-FROM perdure.instances GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
-"""  # noqa: S608 - made of constants
-_SCHEMA_EPOCHS: Final = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM perdure.epochs"
-_SCHEMA_DUE: Final = "SELECT count(*), min(due_ms) FROM perdure.instances WHERE due_ms <= $1"
-_SCHEMA_MESSAGES: Final = "SELECT count(*), min(sent_ms) FROM perdure.messages"
-_SCHEMA_DEAD_LETTERS: Final = "SELECT count(*) FROM perdure.dead_letters"
-_SCHEMA_KEYS: Final = "SELECT count(*), count(*) FILTER (WHERE expires_ms <= $1) FROM perdure.keys"
-_SCHEMA_EVENTS: Final = """
-SELECT count(*), (SELECT at_ms FROM perdure.events ORDER BY sequence LIMIT 1) FROM perdure.events
-"""
-_SCHEMA_TABLES: Final = """
-SELECT s.relname::text, s.n_live_tup, s.n_dead_tup, pg_table_size(s.relid), pg_indexes_size(s.relid),
-  (extract(epoch FROM greatest(s.last_vacuum, s.last_autovacuum)) * 1000)::bigint
-FROM pg_stat_all_tables AS s WHERE s.schemaname = $1 ORDER BY pg_total_relation_size(s.relid) DESC, s.relname
-"""
-
-
-def count_schema(reader: PostgresReader, now_ms: int) -> Counts:
-    """Count the rows of a store. Each table is read at its own moment.
-
-    Args:
-        reader: the store.
-        now_ms: the present, for due alarms and expired keys.
-    """
-    instances: dict[str, dict[str, int]] = {}
-    encrypted: dict[str, int] = {}
-    journal_rows = 0
-    for kind, name, status, key, number, length in reader.rows(_SCHEMA_INSTANCES):
-        by_status = instances.setdefault(f"{kind}:{name}", {})
-        by_status[status] = by_status.get(status, 0) + number
-        journal_rows += int(length)
-        encrypted[key or "plain"] = encrypted.get(key or "plain", 0) + number
-    ((openings,),) = reader.rows(_SCHEMA_EPOCHS)
-    ((due, due_since_ms),) = reader.rows(_SCHEMA_DUE, now_ms)
-    ((messages, oldest_message_ms),) = reader.rows(_SCHEMA_MESSAGES)
-    ((dead_letters,),) = reader.rows(_SCHEMA_DEAD_LETTERS)
-    ((keys, expired_keys),) = reader.rows(_SCHEMA_KEYS, now_ms)
-    ((events, oldest_event_ms),) = reader.rows(_SCHEMA_EVENTS)
-    return Counts(
-        openings=openings,
-        instances=instances,
-        journal_rows=journal_rows,
-        encrypted=encrypted if set(encrypted) - {"plain"} else {},
-        due=due,
-        due_since_ms=due_since_ms,
-        messages=messages,
-        oldest_message_ms=oldest_message_ms,
-        dead_letters=dead_letters,
-        keys=keys,
-        expired_keys=expired_keys,
-        events=events,
-        oldest_event_ms=oldest_event_ms,
-        size=table_sizes(reader),
-    )
-
-
 def table_sizes(reader: PostgresReader) -> SchemaSize:
     """Read the sizes of the tables."""
-    tables = (
-        TableSize(
-            table=table,
-            rows=rows,
-            dead_rows=dead_rows,
-            table_bytes=table_bytes,
-            index_bytes=index_bytes,
-            vacuumed_ms=vacuumed_ms,
-        )
-        for table, rows, dead_rows, table_bytes, index_bytes, vacuumed_ms in reader.rows(
-            _SCHEMA_TABLES, reader.settings.schema
-        )
-    )
-    return SchemaSize(tables=tuple(tables))
+    names = ("table", "rows", "dead_rows", "table_bytes", "index_bytes", "vacuumed_ms")
+    rows = reader.rows(_TABLES, reader.settings.schema)
+    return SchemaSize(tables=tuple(TableSize(**dict(zip(names, row, strict=True))) for row in rows))
 
 
 def lines_of(counts: Counts, store: str) -> Iterator[str]:
@@ -395,28 +345,10 @@ def stats(
     json
         Print one JSON object instead of text.
     """
-    counts = _counts(store)
+    with probed(store) as reader:
+        counts = count(reader, time.time_ns() // 1_000_000)
     if json:
-        sys.stdout.write(orjson.dumps(json_of(counts, shown_url(store)), option=orjson.OPT_INDENT_2).decode() + "\n")
+        write_object(json_of(counts, shown_url(store)))
     else:
         write_lines(lines_of(counts, shown_url(store)))
     return ExitCode.DONE
-
-
-def _counts(store: str) -> Counts:
-    try:
-        if is_postgres(store):
-            return _of_schema(store)
-        with read_from_outside(sqlite_path(store)) as reader:
-            return count(reader, now_ms=time.time_ns() // 1_000_000)
-    except (DefinitionError, StoreError) as error:
-        raise UsageError(str(error)) from error
-
-
-def _of_schema(store: str) -> Counts:
-    check_driver(settings_of(store))
-    from perdure.stores.postgres.reader import check_migrated, read_postgres  # noqa: PLC0415 - the driver is an extra
-
-    with read_postgres(store) as reader:
-        check_migrated(reader)
-        return count_schema(reader, now_ms=time.time_ns() // 1_000_000)

@@ -2,37 +2,44 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Annotated
+import re
+import sqlite3
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Final
 
 import attrs
 import orjson
 from cyclopts import Parameter
 
-from perdure.cli import stored_rows
-from perdure.cli.inspection import findings, postgres_checks, sqlite_checks
-from perdure.cli.inspection.findings import (
-    CheckReport,
+from perdure.cli.inspection.report import (
     Finding,
     Progress,
+    Report,
     ShowProgress,
     Topic,
+    check_answer,
+    check_instance,
+    check_message,
+    finding,
     finding_at,
-    json_of,
-    lines_of,
+    probed,
     scan,
+    scan_table,
+    silent,
 )
 from perdure.cli.options import StoreOption
-from perdure.cli.output import MIB, line_on_stderr
-from perdure.cli.process import ExitCode, UsageError, write_lines
-from perdure.cli.stored_rows import PostgresRows, RememberedAnswer, RowReader, SqliteRows, StoredInstance
-from perdure.stores.postgres import check_driver
-from perdure.stores.postgres.settings import is_postgres, settings_of, shown_url
-from perdure.stores.sqlite.reader import Reader, read_from_outside
-from perdure.stores.url import sqlite_path
+from perdure.cli.output import MIB, line_on_stderr, write_object
+from perdure.cli.process import UsageError, write_lines
+from perdure.stores import at_rest
+from perdure.stores.at_rest import RememberedAnswer, StoredInstance, StoreReader
+from perdure.stores.postgres.schema import migrations as migrations_of_schemas
+from perdure.stores.postgres.settings import is_postgres, shown_url
+from perdure.stores.sqlite.reader import MAX_FINDINGS, MAX_LOG_GROWTH_BYTES, Reader
+from perdure.stores.sqlite.schema import migrations as migrations_of_files
 from perdure.stores.values import LoggedEvent, UnreadEvent
-from perdure.values.errors import DefinitionError, StoreCorrupt, StoreError
+from perdure.values.errors import StoreCorrupt
 from perdure.values.message import StoredMessage
 from perdure.values.secret import key_of
 
@@ -46,7 +53,7 @@ class RowIntegrity:
 
     def instance(self, row: StoredInstance, /) -> Iterator[Finding]:
         """Return the findings about an instance."""
-        yield from findings.check_instance(row)
+        yield from check_instance(row)
         found = row.instance
         if isinstance(found, StoreCorrupt):
             return
@@ -55,16 +62,16 @@ class RowIntegrity:
             if text and not _is_json(text):
                 yield finding_at(Topic.DAMAGED, row.address, f"its {name} is not JSON")
 
-    def message(self, row: StoredMessage | StoreCorrupt, topic: Topic, /) -> Iterator[Finding]:
+    def message(self, row: StoredMessage | StoreCorrupt, topic: Topic) -> Iterator[Finding]:
         """Return the findings about a message or a dead letter."""
-        yield from findings.check_message(row)
+        yield from check_message(row)
         if not isinstance(row, StoreCorrupt) and not _is_json(row.message.payload):
             reason, example = "its payload is not JSON", f"message {row.message_id} to {row.message.target}"
-            yield Finding(topic=Topic.DAMAGED, job="messages", reason=reason, example=example)
+            yield finding(Topic.DAMAGED, "messages", reason, example)
 
     def answer(self, row: RememberedAnswer, /) -> Iterator[Finding]:
         """Return the findings about the answer of an idempotency key."""
-        yield from findings.check_answer(row)
+        yield from check_answer(row)
         if not isinstance(row.address, StoreCorrupt) and not _is_json(row.answer):
             reason = f"the answer of key {row.key!r} is not JSON"
             yield finding_at(Topic.DAMAGED, row.address, reason)
@@ -72,12 +79,12 @@ class RowIntegrity:
     def event(self, row: LoggedEvent | StoreCorrupt, /) -> Iterator[Finding]:
         """Return a finding if an event cannot be decoded: most often a newer version wrote it."""
         if isinstance(row, StoreCorrupt):
-            yield Finding(topic=Topic.DAMAGED, job="events", reason=row.reason, example=row.what)
+            yield finding(Topic.DAMAGED, "events", row.reason, row.what)
             return
         if isinstance(row.event, UnreadEvent):
             job, _, _ = row.event.address.rpartition(":")
             reason = f"{row.event.type}: {row.event.reason}"
-            yield Finding(topic=Topic.EVENT, job=job, reason=reason, example=f"event {row.sequence}")
+            yield finding(Topic.EVENT, job, reason, f"event {row.sequence}")
 
 
 def _is_json(text: str) -> bool:
@@ -91,85 +98,250 @@ def _is_json(text: str) -> bool:
     return True
 
 
-_POSTGRES_CHECKS = (
-    postgres_checks.schema,
-    postgres_checks.order,
-    postgres_checks.numbers,
-    postgres_checks.journals,
-    postgres_checks.derived,
+# ---------------------------------------------------------------- the tables as a whole, each in one statement
+# ruff: noqa: S608 - the texts are made of constants
+_HEADS: Final = f"""
+SELECT sender, target, count(*) FILTER (WHERE place = 'head') FROM perdure.messages GROUP BY sender, target
+HAVING count(*) FILTER (WHERE place = 'head') <> 1
+  OR min(message_id) <> min(message_id) FILTER (WHERE place = 'head') LIMIT {MAX_FINDINGS}
+"""
+_TWICE: Final = f"""
+SELECT message_id FROM perdure.messages JOIN perdure.dead_letters USING (message_id) LIMIT {MAX_FINDINGS}
+"""
+_JOURNALS: Final = f"""
+SELECT i.kind, i.name, i.id, i.journal_length, count(j.place), min(j.place), max(j.place)
+FROM (SELECT incarnation FROM perdure.instances WHERE journal_length <> 0
+  UNION SELECT incarnation FROM perdure.journal) AS known
+LEFT JOIN perdure.instances AS i USING (incarnation) LEFT JOIN perdure.journal AS j USING (incarnation)
+GROUP BY known.incarnation, i.incarnation
+HAVING i.incarnation IS NULL OR count(j.place) <> i.journal_length OR max(j.place) <> i.journal_length - 1
+  OR min(j.place) <> 0 LIMIT {MAX_FINDINGS}
+"""
+_FIRST_WITH_JOURNALS: Final = 8
+_COUNTERS: Final = """
+SELECT 'incarnation', incarnation, (SELECT max(incarnation) FROM instances) FROM counters
+UNION ALL SELECT 'message_id', message_id, max((SELECT coalesce(max(message_id), 0) FROM messages),
+  (SELECT coalesce(max(message_id), 0) FROM dead_letters)) FROM counters
+UNION ALL SELECT 'sequence', sequence, (SELECT max(sequence) FROM events) FROM counters
+"""
+_SEQUENCES: Final = """
+SELECT 'epoch', (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM perdure.epochs),
+  greatest((SELECT max(epoch) FROM perdure.engines),
+    (SELECT max(greatest(owner, event_owner)) FROM perdure.instances
+      WHERE owner IS NOT NULL OR event_owner IS NOT NULL))
+UNION ALL SELECT 'incarnation', (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM perdure.incarnations),
+  (SELECT max(incarnation) FROM perdure.instances)
+UNION ALL SELECT 'message_id', (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM perdure.message_ids),
+  greatest((SELECT max(message_id) FROM perdure.messages), (SELECT max(message_id) FROM perdure.dead_letters))
+"""
+
+
+def _order(reader: StoreReader) -> Iterator[Finding]:
+    """Check that the oldest message of each pair, and no other, is the next one."""
+    for sender, target, heads in reader.rows(_HEADS):
+        reason = f"expected the oldest message of a pair to be its head and no other, got {heads} heads"
+        yield finding(Topic.ORDER, "messages", reason, f"{sender} to {target}")
+    for (message_id,) in reader.rows(_TWICE):
+        reason = "it is both undelivered and a dead letter"
+        yield finding(Topic.ORDER, "messages", reason, f"message {message_id}")
+
+
+def _numbers(reader: StoreReader) -> Iterator[Finding]:
+    """Check that no number in use would be assigned again."""
+    sql, job = (_COUNTERS, "counters") if isinstance(reader, Reader) else (_SEQUENCES, "sequences")
+    if reader.rows("SELECT count(*) FROM perdure.counters") != [(1,)]:
+        yield finding(Topic.NUMBERS, "counters", "expected one row of counters", "counters")
+        return
+    for name, counted, in_use in reader.rows(sql):
+        if type(counted) is not int:
+            reason, example = "expected a number", f"{name} {counted!r}"
+            yield finding(Topic.NUMBERS, job, reason, example)
+        elif counted < (in_use or 0):
+            reason, example = "a number in use would be assigned again", f"{name} {counted}, in use {in_use}"
+            yield finding(Topic.NUMBERS, job, reason, example)
+
+
+def _journals(reader: StoreReader) -> Iterator[Finding]:
+    """Check that each journal has as many rows as its instance says, without a gap, and belongs to an instance."""
+    if isinstance(reader, Reader) and reader.schema_version < _FIRST_WITH_JOURNALS:
+        return
+    for kind, name, id_, length, found, first, last in reader.rows(_JOURNALS):
+        places = f", the places {first} to {last}" if found else ""
+        if kind is None:
+            job, reason, example = "journal", "its instance is missing", f"{found} rows{places}"
+        else:
+            job, example = f"{kind}:{name}", str(id_)
+            reason = f"expected the rows that the instance counts, got {found} of {length}{places}"
+        yield finding(Topic.JOURNAL, job, reason, example)
+
+
+# ---------------------------------------------------------------- of a SQLite file
+_SCHEMA: Final = "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'"
+_EVENTS: Final = "SELECT count(*), min(sequence), max(sequence) FROM events"
+
+
+def _pages_of_file(reader: Reader, max_log_growth_bytes: int) -> Iterator[Finding]:
+    """Let SQLite check the file."""
+    found = reader.findings(max_log_growth_bytes=max_log_growth_bytes)
+    for line in "\n".join(found).splitlines():
+        yield finding(Topic.FILE, "SQLite", "SQLite finds damage", line)
+
+
+def _tables_of_file(reader: Reader) -> Iterator[Finding]:
+    """Compare tables and indexes with those that the migrations create."""
+    with closing(sqlite3.connect(":memory:")) as expected:
+        for script in migrations_of_files()[: reader.schema_version]:
+            expected.executescript(script)
+        should_be: dict[str, str] = dict(expected.execute(_SCHEMA))
+    found: dict[str, str] = dict(reader.rows(_SCHEMA))
+    for name, sql in should_be.items():
+        if found.get(name) != sql:
+            reason = "it differs from the one that the migrations create" if name in found else "it is missing"
+            yield finding(Topic.FILE, "schema", reason, name)
+
+
+def _history(reader: Reader) -> Iterator[Finding]:
+    """Check the event history for gaps."""
+    ((count, first, last),) = reader.rows(_EVENTS)
+    if count and last - first + 1 != count:
+        example = f"{last - first + 1 - count} of {first} to {last}"
+        yield finding(Topic.HISTORY, "events", "events are missing", example)
+
+
+# ---------------------------------------------------------------- of a PostgreSQL schema
+_NAMED: Final = re.compile(
+    r"^(CREATE|DROP)(?: OR REPLACE)?(?: UNIQUE)? (TABLE|INDEX|FUNCTION|SEQUENCE)(?: IF EXISTS)? (?:perdure\.)?(\w+)",
+    re.MULTILINE,
 )
-_SQLITE_CHECKS = (
-    sqlite_checks.schema,
-    sqlite_checks.order,
-    sqlite_checks.numbers,
-    sqlite_checks.history,
-    sqlite_checks.journals,
+_FOUND: Final = """
+SELECT CASE c.relkind WHEN 'i' THEN 'INDEX' WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, c.relname::text
+FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = $1
+UNION SELECT 'FUNCTION', p.proname::text FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
+WHERE n.nspname = $1
+"""
+_INVALID: Final = """
+SELECT c.relname::text FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
+JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND NOT (i.indisvalid AND i.indisready)
+"""
+_DERIVED: Final = (
+    (
+        "instances",
+        "bucket",
+        (
+            "SELECT kind || ':' || name || ':' || id FROM perdure.instances "
+            "WHERE strpos(kind || name || id, E'\\x01') = 0 "
+            "AND bucket <> perdure.bucket(kind || ':' || name || ':' || id)"
+        ),
+    ),
+    (
+        "instances",
+        "event_owner",
+        (
+            "SELECT kind || ':' || name || ':' || id FROM perdure.instances WHERE (event_claim IS NULL) <> "
+            "(event_owner IS NULL) OR (claim IS NULL) <> (owner IS NULL)"
+        ),
+    ),
+    (
+        "messages",
+        "pair or bucket",
+        (
+            "SELECT 'message ' || message_id FROM perdure.messages WHERE pair <> perdure.digest(sender, target) "
+            "OR (strpos(target, E'\\x01') = 0 AND bucket <> perdure.bucket(target))"
+        ),
+    ),
+    (
+        "dead_letters",
+        "pair or bucket",
+        (
+            "SELECT 'message ' || message_id FROM perdure.dead_letters WHERE pair <> perdure.digest(sender, target) "
+            "OR (strpos(target, E'\\x01') = 0 AND bucket <> perdure.bucket(target))"
+        ),
+    ),
+    (
+        "keys",
+        "holder or id",
+        "SELECT address FROM perdure.keys WHERE holder <> perdure.digest(address, '') OR id <> perdure.digest(key, '')",
+    ),
 )
 
 
-def verify_file(reader: Reader, *, max_log_growth_bytes: int, progress: ShowProgress) -> CheckReport:
+def _objects(reader: PostgresReader) -> Iterator[Finding]:
+    """Check that everything that the migrations create exists, and that the tables are a store."""
+    expected: set[tuple[str, str]] = set()
+    for migration in migrations_of_schemas()[: reader.schema_version]:
+        for verb, kind, name in _NAMED.findall(migration.sql):
+            (expected.add if verb == "CREATE" else expected.discard)((kind, name))
+    found = {(kind, name) for kind, name in reader.rows(_FOUND, reader.settings.schema)}
+    for kind, name in sorted(expected - found):
+        yield finding(Topic.FILE, "schema", "it is missing", f"{kind.lower()} {name}")
+    for (name,) in reader.rows(_INVALID, reader.settings.schema):
+        reason = "it is not valid: REINDEX INDEX CONCURRENTLY rebuilds it"
+        yield finding(Topic.FILE, "schema", reason, f"index {name}")
+    for (source,) in reader.rows("SELECT source FROM perdure.copying"):
+        reason = "the tables are an unfinished copy: perdure copy finishes it"
+        yield finding(Topic.FILE, "schema", reason, source)
+
+
+def _derived(reader: PostgresReader) -> Iterator[Finding]:
+    """Check the columns that are computed from others, which shares and searches use."""
+    for table, column, sql in _DERIVED:
+        for (example,) in reader.rows(f"{sql} LIMIT {MAX_FINDINGS}"):
+            reason = f"{column}: expected the value that is computed from the row"
+            yield finding(Topic.INDEX, table, reason, str(example))
+
+
+# ---------------------------------------------------------------- the report
+def verified(
+    reader: StoreReader,
+    report: Report,
+    *,
+    max_log_growth_bytes: int = MAX_LOG_GROWTH_BYTES,
+    progress: ShowProgress = silent,
+) -> Report:
     """Check everything in a store that does not depend on the code of its jobs.
 
     Args:
         reader: the store.
-        max_log_growth_bytes: how much the owner's write-ahead log may grow while SQLite checks the file.
+        report: the report to extend.
+        max_log_growth_bytes: how much the write-ahead log of a file's owner may grow while SQLite checks the file.
         progress: called after every page of rows.
 
     Returns:
         The report.
 
     Raises:
-        StoreUnavailable: the log grew by more, or SQLite could not check the file now.
+        StoreUnavailable: the log grew by more, or the store cannot be read now.
     """
-    report = CheckReport()
-    looks: tuple[Callable[[], None], ...] = (
-        lambda: report.add(
-            sqlite_checks.findings_of_sqlite(reader.findings(max_log_growth_bytes=max_log_growth_bytes))
-        ),
-        *(lambda look=look: report.add(look(reader)) for look in _SQLITE_CHECKS),
-        lambda: _rows(SqliteRows(reader), report, progress),
-    )
-    return _looked(looks, report, "SQLite finds damage")
-
-
-def verify_schema(reader: PostgresReader, *, progress: ShowProgress) -> CheckReport:
-    """Check everything in a PostgreSQL store that does not depend on the code of its jobs.
-
-    Args:
-        reader: the store.
-        progress: called after every page of rows.
-
-    Returns:
-        The report.
-
-    Raises:
-        StoreUnavailable: the server does not answer.
-    """
-    report = CheckReport()
-    looks: tuple[Callable[[], None], ...] = (
-        *(lambda look=look: report.add(look(reader)) for look in _POSTGRES_CHECKS),
-        lambda: _rows(PostgresRows(reader), report, progress),
-    )
-    return _looked(looks, report, "the server finds damage")
-
-
-def _looked(looks: Iterable[Callable[[], None]], report: CheckReport, reason: str) -> CheckReport:
-    for look in looks:
-        try:
-            look()
-        except StoreCorrupt as damage:  # the other checks may still find more
-            report.add([Finding(topic=Topic.FILE, job="SQLite", reason=reason, example=damage.reason)])
+    by = "SQLite" if isinstance(reader, Reader) else "the server"
+    for check in _checks(reader, max_log_growth_bytes):
+        with _noting_damage(report, by):
+            report.add(check())
+    with _noting_damage(report, by):
+        _rows(reader, report, progress)
     return report
 
 
-def _rows(reader: RowReader, report: CheckReport, progress: ShowProgress) -> None:
+def _checks(reader: StoreReader, max_log_growth_bytes: int) -> Iterator[Callable[[], Iterable[Finding]]]:
+    if isinstance(reader, Reader):
+        yield partial(_pages_of_file, reader, max_log_growth_bytes)
+        yield from (partial(check, reader) for check in (_tables_of_file, _order, _numbers, _history, _journals))
+    else:
+        yield from (partial(check, reader) for check in (_objects, _order, _numbers, _journals, _derived))
+
+
+@contextmanager
+def _noting_damage(report: Report, by: str) -> Generator[None]:
+    """Turn damage that ends a check into a finding: the other checks may still find more."""
+    try:
+        yield
+    except StoreCorrupt as damage:
+        report.add([finding(Topic.FILE, "SQLite", f"{by} finds damage", damage.reason)])
+
+
+def _rows(reader: StoreReader, report: Report, progress: ShowProgress) -> None:
     rows = RowIntegrity()
-    scan(reader, rows, now_ms=0, progress=progress, into=report)
-    for page in stored_rows.events(reader):
-        report.count("events", len(page))
-        for row in page:
-            report.add(rows.event(row))
-        progress(report)
+    scan(reader, rows, report, now_ms=0, progress=progress)
+    scan_table("events", at_rest.events(reader), rows.event, report, progress)
 
 
 SOUND = "the file and every row are intact"
@@ -201,33 +373,12 @@ def verify(
     """
     if max_wal_mib < 0:
         raise UsageError(f"--max-wal-mib {max_wal_mib}: expected a number from 0")
-    report = _report(store, max_wal_mib * MIB)
+    report, line = Report(shown_url(store)), line_on_stderr()
+    with probed(store, line) as reader:
+        line.show("SQLite checks every page" if isinstance(reader, Reader) else "reading the schema")
+        verified(reader, report, max_log_growth_bytes=max_wal_mib * MIB, progress=Progress(line).show)
     if json:
-        data = json_of(report, shown_url(store), frozenset())
-        sys.stdout.write(orjson.dumps(data, option=orjson.OPT_INDENT_2).decode() + "\n")
+        write_object(report.data)
     else:
-        write_lines(lines_of(report, shown_url(store), frozenset(), fine=SOUND_ROWS if is_postgres(store) else SOUND))
-    return ExitCode.FAILED if report.problems(frozenset()) else ExitCode.DONE
-
-
-def _report(store: str, max_log_growth_bytes: int) -> CheckReport:
-    line = line_on_stderr()
-    try:
-        if is_postgres(store):
-            return _of_schema(store, Progress(line).show)
-        with read_from_outside(sqlite_path(store)) as reader:
-            line.show("SQLite checks every page")
-            return verify_file(reader, max_log_growth_bytes=max_log_growth_bytes, progress=Progress(line).show)
-    except (DefinitionError, StoreError) as error:
-        raise UsageError(str(error)) from error
-    finally:
-        line.clear()
-
-
-def _of_schema(store: str, progress: Callable[[CheckReport], None]) -> CheckReport:
-    check_driver(settings_of(store))
-    from perdure.stores.postgres.reader import check_migrated, read_postgres  # noqa: PLC0415 - the driver is an extra
-
-    with read_postgres(store) as reader:
-        check_migrated(reader)
-        return verify_schema(reader, progress=progress)
+        write_lines(report.lines(SOUND_ROWS if is_postgres(store) else SOUND))
+    return report.exit_code

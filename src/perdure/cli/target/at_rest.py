@@ -1,55 +1,55 @@
-"""The file of a store that no engine answers for: it can be read, and not changed.
+"""A store that no engine answers for: it can be read, and not changed.
 
-Its records are shown as a running engine shows them, if the app of the store is named: decrypted, and without secrets.
+Its records are read and shown by the functions that serve a running engine's clients, decrypted and without secrets, if
+the app of the store is named. Without its definitions they are shown as they are stored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import attrs
 import orjson
 
 from perdure._lazy import lazy_module
-from perdure.cli import stored_rows
 from perdure.cli.process import UsageError
-from perdure.cli.stored_rows import SqliteRows
 from perdure.cli.target.target import InstanceRequest
-from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.display import NOT_FOUND, report_status
-from perdure.jobs.redaction import redacted_instance, redacted_message
+from perdure.client.reading import ReadingGateway
+from perdure.jobs.call import Call
+from perdure.jobs.definition import AnyDefinition, CallError
+from perdure.jobs.display import NOT_FOUND
+from perdure.jobs.redaction import redacted_status, shown_status
 from perdure.kinds.debounce import handler as debounce
 from perdure.kinds.worker_pool import handler as worker_pool
 from perdure.kinds.workflow import handler as workflow
-from perdure.stores.encryption.records import RecordCipher
-from perdure.stores.rows import CorruptRows
-from perdure.stores.sqlite import queries
+from perdure.programs.future import answer_of
+from perdure.stores.at_rest import read_only_store
+from perdure.stores.contract import Store
+from perdure.stores.encryption import encrypted_store
+from perdure.stores.postgres.settings import shown_url
 from perdure.stores.sqlite.lock import owner_of
-from perdure.stores.sqlite.queries import Search
 from perdure.stores.sqlite.reader import Reader
 from perdure.stores.sqlite.schema import migrations
 from perdure.stores.values import LoggedEvent, Query
-from perdure.values.address import Address
+from perdure.values.address import Address, Job
 from perdure.values.errors import InvalidInput, ServerUnreachable
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Instance
-from perdure.values.listings import (
-    InstanceOutcome,
-    Listed,
-    ListFilter,
-    StepRecord,
-)
+from perdure.values.limits import Limits
+from perdure.values.listings import InstanceOutcome, Listed, ListFilter, StepRecord
 from perdure.values.message import StoredMessage
 from perdure.values.secret import why_unreadable
 from perdure.values.status import InstanceStatus
 from perdure.values.status_wait import Awaited, AwaitedStatus
 from perdure.values.times import Duration
+from perdure.values.transition import Loaded
 from perdure.wire.operations import DEAD_LETTERS, HISTORY, LEFT_MESSAGES, ClientOperation
 
 if TYPE_CHECKING:
     from perdure.cli import app_loader
+    from perdure.stores.at_rest import StoreReader
 else:
     app_loader = lazy_module("perdure.cli.app_loader")  # an app imports the engine
 
@@ -57,116 +57,6 @@ A = TypeVar("A")
 
 NOT_SHOWN: Final = "<not shown: the app does not serve this job, so its secrets are not known>"
 """Stands for the state of an instance whose job the app does not serve."""
-
-
-@attrs.frozen
-class RecordPresenter:
-    """Decrypts and redacts records.
-
-    Attributes:
-        served: the definitions of the app, by kind and name.
-        records: decrypts; None if the app does not encrypt.
-    """
-
-    served: Mapping[tuple[str, str], AnyDefinition] = attrs.Factory(dict[tuple[str, str], AnyDefinition])
-    records: RecordCipher | None = None
-
-    def knows(self, address: Address) -> bool:
-        """Return whether the app has the definition of an instance, which says which values are secret."""
-        return self._job(address) is not None
-
-    def instance(self, instance: Instance) -> Instance:
-        """Return an instance as it is shown; without its definition, as it is stored but for the data of its errors."""
-        found = instance if self.records is None else self.records.instance(instance)
-        found = found.changed(last_error=found.last_error and _explained(found.last_error))
-        job = self._job(found.address)
-        return _without_error_data(found) if job is None else redacted_instance(job, found)
-
-    def check_readable(self, instance: Instance) -> None:
-        """Check that the app has the key of an instance's state.
-
-        Raises:
-            UsageError: it has not.
-        """
-        found = instance if self.records is None else self.records.instance(instance)
-        problem = why_unreadable(found.state) or why_unreadable(found.data)
-        if problem is not None:
-            raise UsageError(f"{instance.address}: {problem}")
-
-    def outcome(self, instance: Instance) -> InstanceOutcome | None:
-        """Return how an instance ended; None if it has not, or if no app was named that serves the job."""
-        job = self._job(instance.address)
-        return None if job is None else job.outcome_of(self.instance(instance))
-
-    def steps(self, instance: Instance, rows: tuple[str, ...]) -> tuple[StepRecord, ...]:
-        """Return the steps of an instance.
-
-        Raises:
-            UsageError: no app was named, or it does not serve the job.
-        """
-        job, records = self._job(instance.address), self.records
-        if job is None:
-            problem = (
-                "the store is at rest, and only its app can read the steps: pass one that serves the job with --app"
-            )
-            raise UsageError(f"{instance.address}: {problem}")
-        if records is None:
-            return job.steps(instance, rows)
-        return job.steps(records.instance(instance), records.journal(rows, str(instance.address), 0))
-
-    def messages(self, messages: tuple[StoredMessage, ...]) -> tuple[StoredMessage, ...]:
-        """Return messages as they are shown."""
-        return tuple(map(self._message, messages))
-
-    def _message(self, stored: StoredMessage) -> StoredMessage:
-        found = stored if self.records is None else self.records.message(stored)
-        job = self._job(found.message.target)
-        if job is not None:
-            found = redacted_message(job, found)
-        error = _without_data(found.error) if job is None else found.error
-        return attrs.evolve(found, error=error and _explained(error))
-
-    def events(self, events: tuple[LoggedEvent, ...]) -> tuple[LoggedEvent, ...]:
-        """Return events as they are shown: they are stored without secrets."""
-        return events if self.records is None else self.records.logged(events)
-
-    def _job(self, address: Address) -> AnyDefinition | None:
-        return self.served.get((address.kind, address.name))
-
-
-def presenter_of(app: str | None) -> RecordPresenter:
-    """Import an app, to show the records of its store.
-
-    Args:
-        app: the app, written ``module:app``; None to show them as they are stored.
-
-    Raises:
-        UsageError: it cannot be imported, or its keys cannot be read.
-    """
-    if app is None:
-        return RecordPresenter()
-    code = app_loader.import_app(app)
-    return RecordPresenter(code.served, app_loader.records_of(code))
-
-
-def _without_error_data(instance: Instance) -> Instance:
-    """Leave out the data of typed errors: only the definition says what of it is secret. Their texts hide that."""
-    retry = instance.pending_retry
-    return instance.changed(
-        last_error=_without_data(instance.last_error),
-        pending_retry=retry and attrs.evolve(retry, error=attrs.evolve(retry.error, data=None)),
-    )
-
-
-def _without_data(error: FailureRecord | None) -> FailureRecord | None:
-    return error and attrs.evolve(error, data=None)
-
-
-def _explained(record: FailureRecord) -> FailureRecord:
-    """Replace the ciphertext of an error by the reason why it is not decrypted."""
-    problem = why_unreadable(record.message)
-    return record if problem is None else attrs.evolve(record, message=problem)
-
 
 _DEBOUNCE = "debounce"  # whose state does not depend on the code of the job
 _REPORTS: Final[Mapping[str, Callable[[Instance, InstanceStatus], InstanceStatus]]] = {
@@ -178,25 +68,101 @@ _REPORTS: Final[Mapping[str, Callable[[Instance, InstanceStatus], InstanceStatus
 
 
 @attrs.frozen
+class GatewayAtRest(ReadingGateway):
+    """Reads a store without an engine. It does not know which jobs an app serves, unless an app is named.
+
+    Args:
+        store: the store, which decrypts if the app has keys.
+        definitions: those of the app; empty without an app.
+    """
+
+    _store: Store = attrs.field(alias="store")
+    _definitions: Mapping[Job, AnyDefinition] = attrs.field(alias="definitions")
+
+    @property
+    def store(self) -> Store:
+        """The store."""
+        return self._store
+
+    @property
+    def definitions(self) -> Mapping[Job, AnyDefinition]:
+        """The definitions of the app."""
+        return self._definitions
+
+    @property
+    def journal_page(self) -> int:
+        """How many rows of a journal one read returns."""
+        return Limits().journal_page
+
+    def load(self, address: Address, /) -> Awaitable[Any]:
+        """Read the row of an instance."""
+        return answer_of(self.store.load(address))
+
+    def answer(self, read: Callable[[], Awaitable[A]], /) -> Awaitable[A]:
+        """Begin a read."""
+        return read()
+
+    def query(self, wanted: ListFilter, /) -> Query:
+        """Return the conditions of a list: of all jobs."""
+        return attrs.evolve(super().query(wanted), jobs=None, except_jobs=())
+
+    def listed(self, instance: Instance, /) -> Listed:
+        """Return an instance as lists show it: with its own status, also if the app does not serve its job."""
+        job, error = self.definition_of(instance.address), instance.last_error
+        shown = instance.changed(last_error=error and _explained(error))
+        report = shown_status(None, shown) if job is None else shown_status(job, shown)
+        if job is None and instance.address.kind in _REPORTS:
+            report = _report_of_kind(shown, report)
+        return Listed(address=instance.address, status=instance.status, report=report)
+
+    def shown_message(self, stored: StoredMessage, /) -> StoredMessage:
+        """Return a message as it is shown; without an app as it is stored, but for the data of its error."""
+        error = stored.error and _explained(stored.error)
+        if self.definitions:
+            return super().shown_message(attrs.evolve(stored, error=error))
+        return attrs.evolve(stored, error=error and attrs.evolve(error, data=None))
+
+    def messages_left_to(self, codes: Mapping[Job, str], limit: int, /) -> Call[tuple[StoredMessage, ...], CallError]:
+        """Read messages to these jobs that code left."""
+        read = self.of_store(lambda store: store.messages_left_to(codes, limit), "left_messages")
+        return self.shown(read)
+
+    def definition_of(self, address: Address) -> AnyDefinition | None:
+        """Return the app's definition of an instance's job, which says which values are secret."""
+        return self.definitions.get((address.kind, address.name))
+
+
+def _explained(record: FailureRecord) -> FailureRecord:
+    """Replace the ciphertext of an error by the reason why it is not decrypted."""
+    problem = why_unreadable(record.message)
+    return record if problem is None else attrs.evolve(record, message=problem)
+
+
+def _report_of_kind(instance: Instance, status: InstanceStatus) -> InstanceStatus:
+    try:
+        return redacted_status(None, _REPORTS[instance.address.kind](instance, status))
+    except InvalidInput:
+        return status
+
+
+@attrs.frozen
 class AtRest:
-    """Reads the file. It does not know which jobs an app serves.
+    """Reads a store for commands.
 
     Attributes:
         name: the URL of the store.
-        reader: reads the file.
-        presenter: decrypts and redacts the records.
-        corrupt: the rows that were left out of lists.
+        reader: reads the store.
+        gateway: the functions that read and show.
     """
 
     name: str
-    reader: Reader
-    presenter: RecordPresenter = attrs.field(factory=RecordPresenter)
-    corrupt: CorruptRows = attrs.field(factory=CorruptRows)
+    reader: StoreReader
+    gateway: GatewayAtRest
 
     @property
     def hides_secrets(self) -> bool:
         """Whether ``state`` hides the values that definitions mark: with the app of the store."""
-        return bool(self.presenter.served)
+        return bool(self.gateway.definitions)
 
     # ------------------------------------------------------------ reading
     def find(self, wanted: ListFilter, /) -> tuple[Listed, ...]:
@@ -207,29 +173,13 @@ class AtRest:
         """
         if wanted.status == "orphaned":
             raise UsageError(f"--status orphaned: only an engine knows the jobs that it serves, and {self._why()}")
-        query = Query(
-            kind=wanted.kind,
-            name=wanted.name,
-            id_prefix=wanted.id_prefix,
-            status=wanted.status,
-            due_before_ms=wanted.due_before_ms,
-            after=wanted.after,
-            limit=wanted.limit,
-        )
         self._check_version()
-        found: tuple[Instance, ...] = ()
-        search = Search.of(query)
-        while search.after is not None and len(found) < query.limit:
-            portion = partial(search.portion, damage=self.corrupt, limit=query.limit - len(found))
-            rows, search = self.reader.read(portion)
-            found += rows
-        rows = tuple(map(self.presenter.instance, found))
-        return tuple(Listed(address=row.address, status=row.status, report=_report(row)) for row in rows)
+        return self.reader.wait(self.gateway.find(wanted)).instances
 
     def status(self, address: Address, /) -> InstanceStatus:
         """Read the status of an instance; ``not_found`` if there is none."""
-        instance = self._load(address)
-        return NOT_FOUND if instance is None else _report(instance)
+        instance = self._row(address)
+        return NOT_FOUND if instance is None else self.gateway.listed(instance).report
 
     def state(self, address: Address, /) -> object:
         """Read the state of an instance; None if there is none.
@@ -239,35 +189,35 @@ class AtRest:
         Raises:
             UsageError: the app does not have its key.
         """
-        stored = self._stored(address)
-        if stored is not None and self.hides_secrets:
-            if not self.presenter.knows(address):
-                return NOT_SHOWN
-            self.presenter.check_readable(stored)
-        text = None if stored is None else _state(self.presenter.instance(stored))
-        try:
-            return orjson.loads(text) if text else None
-        except orjson.JSONDecodeError:
-            return text
+        instance, job = self._row(address), self.gateway.definition_of(address)
+        if instance is None:
+            return None
+        if job is None:
+            return NOT_SHOWN if self.hides_secrets else _stored_state(instance)
+        problem = why_unreadable(instance.state) or why_unreadable(instance.data)
+        if problem is not None:
+            raise UsageError(f"{address}: {problem}")
+        text = self.reader.wait(self.gateway.shown_state(job, address.id))
+        return None if text is None else orjson.loads(text)
 
     def outcome(self, address: Address, /) -> InstanceOutcome | None:
         """Read how an instance ended, without secrets; None if it has not, or without the app of its job."""
-        stored = self._stored(address)
-        return None if stored is None else self.presenter.outcome(stored)
+        job = self.gateway.definition_of(address)
+        return None if job is None else self.reader.wait(self.gateway.shown_outcome(job, address.id))
 
     def steps(self, address: Address, /) -> tuple[StepRecord, ...]:
         """Read the steps of an instance; none if there is no instance.
 
         Raises:
-            UsageError: the app is not known, which alone can read a journal; or it cannot read this one.
+            UsageError: the app is not known, which alone can read a journal.
         """
-        stored = self._stored(address)
-        if stored is None:
+        job = self.gateway.definition_of(address)
+        if job is not None:
+            return self.reader.wait(self.gateway.steps(job, address.id))
+        if self._row(address) is None:
             return ()
-        try:
-            return self.presenter.steps(stored, stored_rows.journal(SqliteRows(self.reader), stored) or ())
-        except InvalidInput as problem:
-            raise UsageError(f"{address}: {problem}") from problem
+        problem = "the store is at rest, and only its app can read the steps: pass one that serves the job with --app"
+        raise UsageError(f"{address}: {problem}")
 
     def perform(self, operation: ClientOperation[A], /, **given: object) -> A:
         """Perform an operation that reads stored records.
@@ -277,34 +227,26 @@ class AtRest:
         """
         reads: dict[str, Callable[..., Any]] = {
             HISTORY.name: self._history,
-            DEAD_LETTERS.name: self._dead_letters,
+            DEAD_LETTERS.name: self.gateway.dead_letters,
             LEFT_MESSAGES.name: self._left_messages,
         }
         if operation.name not in reads:
             self._refuse()
-        answer: A = reads[operation.name](**given)
+        answer: A = self.reader.wait(reads[operation.name](**given))
         return answer
 
-    def _history(self, *, kind: str, name: str, id: str, before: int | None, limit: int) -> tuple[LoggedEvent, ...]:  # noqa: A002 - the argument of the operation
-        address = Address(kind, name, id)
-        return self.presenter.events(self.reader.read(lambda cursor: queries.history(cursor, address, before, limit)))
+    def _history(self, *, kind: str, name: str, id: str, **page: Any) -> Awaitable[tuple[LoggedEvent, ...]]:  # noqa: A002 - the argument of the operation
+        return self.gateway.history(Address(kind, name, id), **page)
 
-    def _dead_letters(self, *, after: int, limit: int) -> tuple[StoredMessage, ...]:
-        read = self.reader.read(lambda cursor: queries.dead_letters(cursor, self.corrupt, after, limit))
-        return self.presenter.messages(read)
-
-    def _left_messages(self, *, limit: int) -> tuple[StoredMessage, ...]:
+    def _left_messages(self, *, limit: int) -> Awaitable[tuple[StoredMessage, ...]]:
         self._check_version()
-        return self.presenter.messages(
-            self.reader.read(lambda cursor: queries.messages_left(cursor, self.corrupt, limit))
-        )
+        # Of all jobs: the rows themselves name them, as no app does.
+        marks = self.reader.rows("SELECT DISTINCT left_by FROM perdure.messages WHERE left_by IS NOT NULL")
+        return self.gateway.messages_left_to({_job_of(mark): "" for (mark,) in marks}, limit)
 
-    def _load(self, address: Address) -> Instance | None:
-        stored = self._stored(address)
-        return stored and self.presenter.instance(stored)
-
-    def _stored(self, address: Address) -> Instance | None:
-        return self.reader.read(lambda cursor: queries.load(cursor, address, None, 0)).instance
+    def _row(self, address: Address) -> Instance | None:
+        loaded: Loaded = self.reader.wait(self.gateway.load(address)).unwrap()
+        return loaded.instance
 
     def _check_version(self) -> None:
         """Check that the file has the indexes of this version, which lists use.
@@ -313,7 +255,7 @@ class AtRest:
             UsageError: an older version of the library wrote it.
         """
         found, expected = self.reader.schema_version, len(migrations())
-        if found < expected:
+        if isinstance(self.reader, Reader) and found < expected:
             problem = f"{self.name} has schema version {found}, lists need {expected}; start an engine on it once"
             raise UsageError(problem)
 
@@ -324,7 +266,7 @@ class AtRest:
         Raises:
             ServerUnreachable: no engine answers for this store; the reason says how to start one.
         """
-        raise ServerUnreachable(self.name, self._why())
+        self._refuse()
 
     def until(
         self, address: Address, statuses: tuple[AwaitedStatus, ...], phases: tuple[str, ...], within: Duration, /
@@ -344,6 +286,8 @@ class AtRest:
         raise ServerUnreachable(self.name, self._why())
 
     def _why(self) -> str:
+        if not isinstance(self.reader, Reader):
+            return "this needs an engine; reach one that perdure serve runs: pass --server URL"
         owner = owner_of(self.reader.path)
         if owner is None:
             return f"the store is at rest; start an engine on it: perdure run MODULE:APP --store {self.name}"
@@ -353,21 +297,37 @@ class AtRest:
         )
 
 
-def _report(instance: Instance) -> InstanceStatus:
-    status = report_status(instance)
-    report = _REPORTS.get(instance.address.kind)
-    if report is None:
-        return status
-    try:
-        return report(instance, status)
-    except InvalidInput:
-        return status
+def _job_of(mark: str) -> Job:
+    kind, _, name = mark.partition("\t")[0].partition(":")
+    return kind, name
 
 
-def _state(instance: Instance) -> str | None:
-    if instance.address.kind != _DEBOUNCE:
-        return instance.state
+def _stored_state(instance: Instance) -> object:
+    """Return a state as it is stored, as text if it is encrypted."""
+    text = instance.state
+    if instance.address.kind == _DEBOUNCE:
+        with suppress(InvalidInput):
+            text = debounce.visible_state(instance) or ""
     try:
-        return debounce.visible_state(instance)
-    except InvalidInput:
-        return instance.state
+        return orjson.loads(text) if text else None
+    except orjson.JSONDecodeError:
+        return text
+
+
+def store_at_rest(url: str, reader: StoreReader, app: str | None) -> AtRest:
+    """Return the target for an open reader.
+
+    Args:
+        url: the URL of the store.
+        reader: reads the store.
+        app: its app, written ``module:app``; None to show records as they are stored.
+
+    Raises:
+        UsageError: the app cannot be imported, or its keys cannot be read.
+    """
+    store, name = read_only_store(reader), shown_url(url)
+    if app is None:
+        return AtRest(name, reader, GatewayAtRest(store, {}))
+    code = app_loader.import_app(app)
+    keys = app_loader.keys_of(code)
+    return AtRest(name, reader, GatewayAtRest(store if keys is None else encrypted_store(store, keys), code.served))

@@ -53,9 +53,9 @@ class PlaceOptions:
     store: Annotated[
         str | None,
         Parameter(
-            help="A SQLite store: sqlite:///jobs.db. If `perdure run` serves it, its engine answers through the "
-            "socket next to the file; otherwise the command reads the file, without a lock. Reach the engines of a "
-            "PostgreSQL store with --server; only `perdure doctor` reads its rows. [env var: PERDURE_STORE]"
+            help="A store: sqlite:///jobs.db, or postgresql://user@host/database. If `perdure run` serves a file, its "
+            "engine answers through the socket next to the file; otherwise the command reads the store, without a "
+            "lock. Reach the engines of a PostgreSQL store with --server. [env var: PERDURE_STORE]"
         ),
     ] = None
     app: Annotated[
@@ -129,8 +129,7 @@ def _checked(name: str, url: str) -> str:
         raise UsageError(str(error)) from error
     wanted = SERVERS if "SERVER" in name.upper() else ("sqlite",)
     if wanted is not SERVERS and is_postgres(url):
-        reason = "commands reach a PostgreSQL store through an engine that perdure serve runs: pass --server URL"
-        raise UsageError(f"{name} {redacted_url(url)}: {reason}")
+        return url
     if parts.scheme not in wanted:
         examples = "http://127.0.0.1:8080" if wanted is SERVERS else "sqlite:///jobs.db"
         raise UsageError(f"{name} {redacted_url(url)}: expected {', '.join(wanted)}, such as {examples}")
@@ -172,10 +171,10 @@ def token_of(environment: Mapping[str, str]) -> str | None:
 
 if TYPE_CHECKING:
     from perdure.cli.target import at_rest, remote
-    from perdure.stores.sqlite import reader
-else:  # a command needs either the file or the engine
+    from perdure.stores import at_rest as stores_at_rest
+else:  # a command needs either the store or the engine
     at_rest = lazy_module("perdure.cli.target.at_rest")
-    reader = lazy_module("perdure.stores.sqlite.reader")
+    stores_at_rest = lazy_module("perdure.stores.at_rest")
     remote = lazy_module("perdure.cli.target.remote")
 
 
@@ -205,17 +204,16 @@ def open_target(options: PlaceOptions) -> Generator[Target]:
 
 @contextmanager
 def open_store(url: str, app: str | None = None) -> Generator[at_rest.AtRest]:
-    """Open the file of a store, and report the rows that were left out of lists on standard error.
+    """Open a store to read it, and report the rows that were left out of lists on standard error.
 
     Args:
         url: its URL.
         app: the app, written ``module:app``; None to show records as they are stored.
     """
-    with reader.read_from_outside(sqlite_path(url)) as opened:
-        target = at_rest.AtRest(url, opened, at_rest.presenter_of(app))
-        yield target
-        if str(target.corrupt):
-            sys.stderr.write(f"perdure: {one_line(str(target.corrupt))}; see perdure verify\n")
+    with stores_at_rest.open_reader(url) as reader:
+        yield at_rest.store_at_rest(url, reader, app)
+        if str(reader.damage):
+            sys.stderr.write(f"perdure: {one_line(str(reader.damage))}; see perdure verify\n")
 
 
 def is_listening(path: str) -> bool:
@@ -234,4 +232,6 @@ def _is_at_rest(urls: tuple[str, ...]) -> bool:
         return False
     if parts.scheme == "http+unix" and not is_listening(path := unquote(parts.path)):
         raise ServerUnreachable(url, f"no process listens on {path}; start the engine, or check the path")
-    return parts.scheme == "sqlite" and not is_listening(owner_socket(sqlite_path(url)))
+    if parts.scheme == "sqlite":
+        return not is_listening(owner_socket(sqlite_path(url)))
+    return is_postgres(url)

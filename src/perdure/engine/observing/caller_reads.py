@@ -14,13 +14,12 @@ from returns.result import Failure, Result, Success
 
 from perdure.engine.mailbox.instance_cache import InstanceCache
 from perdure.jobs.definition import AnyDefinition, CallError
-from perdure.jobs.display import NOT_FOUND, report_status
-from perdure.jobs.redaction import redacted_status
+from perdure.jobs.redaction import shown_status
 from perdure.programs.future import answer_of
 from perdure.runtime.record import Future, Runtime
 from perdure.stores.contract import Store
 from perdure.values.address import Address
-from perdure.values.errors import EngineClosed, InvalidInput, Overloaded
+from perdure.values.errors import EngineClosed, Overloaded
 from perdure.values.instance import Instance
 from perdure.values.status import InstanceStatus
 from perdure.values.status_wait import Awaited, NeverStored, NotReached, Reached, WaitCondition
@@ -137,7 +136,7 @@ class _Wait:
 
     def see(self, instance: Instance | None) -> InstanceStatus | None:
         """Return the committed status if it ends the wait."""
-        status = committed_status(self.job, instance)
+        status = shown_status(self.job, instance)
         over = instance is not None and self.job.is_over(instance)
         return status if self.wanted.ends_with(status, over=over) else None
 
@@ -203,7 +202,7 @@ class StatusWaiters:
             if status is not None:
                 return await self._read(address, wait, status)
             if time_is_up:
-                return Success(NotReached(committed_status(wait.job, instance)))
+                return Success(NotReached(shown_status(wait.job, instance)))
             await wait.wake
             wait.wake = self.runtime.future()
 
@@ -262,14 +261,3 @@ class StatusWaiters:
 
     def _all(self) -> tuple[_Wait, ...]:
         return tuple(wait for waits in self._at.values() for wait in waits)
-
-
-def committed_status(job: AnyDefinition, instance: Instance | None) -> InstanceStatus:
-    """Return the status of a stored instance without secrets, by the data of all kinds if its own does not decode."""
-    if instance is None:
-        return NOT_FOUND
-    try:
-        report = job.report(instance)
-    except InvalidInput:
-        report = report_status(instance)
-    return redacted_status(job, report)

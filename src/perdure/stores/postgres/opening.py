@@ -5,20 +5,29 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from socket import gethostname
 from typing import Any, Final, TypeVar, assert_never
 
 import attrs
 from returns.future import FutureResult
+from returns.result import Success
 
+from perdure.programs.future import settled
 from perdure.runtime.record import LogRecord, Runtime
 from perdure.stores.contract import Store
 from perdure.stores.postgres.connections import (
     DRIVER_ERRORS,
+    EPOCH_ENDED,
+    READ_ONLY,
     UNSENDABLE,
+    ConnectionPool,
+    NoConnection,
     PostgresConnections,
+    Rows,
     connect,
     is_worth_waiting,
+    state_of,
     unavailable,
 )
 from perdure.stores.postgres.event_log import PostgresEventLog
@@ -31,6 +40,7 @@ from perdure.stores.postgres.queries import (
     InstanceSearch,
     PostgresLanes,
 )
+from perdure.stores.postgres.reader import PostgresReader
 from perdure.stores.postgres.schema import migrate, no_schema, version_of
 from perdure.stores.postgres.settings import PostgresSettings
 from perdure.stores.postgres.sharing import SharedOperations
@@ -164,6 +174,39 @@ async def _shared(connection: Any, settings: PostgresSettings, runtime: Runtime)
     return attrs.evolve(
         _listening(_store(settings, operations, queries), operations, lease.connection), sharing=sharing
     )
+
+
+class _ReadOnlyConnections(PostgresConnections):
+    """Executes statements over the one connection of a reader, which cannot write."""
+
+    def __init__(self, reader: PostgresReader, runtime: Runtime) -> None:
+        super().__init__(ConnectionPool(runtime, partial(connect, reader.settings.dsn)), reader.settings, 0)
+        self._reader = reader
+
+    async def execute(self, sql: str, *values: Any, urgent: bool = False) -> Rows:
+        try:
+            return await self._reader.fetch(sql, *values)
+        except DRIVER_ERRORS as error:
+            # Every function that writes asks for the number of an opening first, and a reader has none.
+            if state_of(error) in (READ_ONLY, EPOCH_ENDED):
+                raise NoConnection(PermissionError("it is opened read-only")) from error
+            raise
+
+
+async def read_only_store(reader: PostgresReader, runtime: Runtime) -> Store:
+    """Make a store of a schema that this process only reads, whether or not engines have it open.
+
+    Every write returns `StoreUnavailable`.
+
+    Args:
+        reader: holds the connection. Await the operations within its `wait`, one at a time.
+        runtime: that of the reader's event loop.
+    """
+    settings, connections = reader.settings, _ReadOnlyConnections(reader, runtime)
+    operations = PostgresOperations(runtime, settings, connections, Lease(connections, settings), epoch=0)
+    operations.damage = reader.damage
+    store = _store(settings, operations, InstanceQueries(operations))
+    return attrs.evolve(store, close=lambda: settled(Success(None)), cache_bytes=0)
 
 
 async def _pool(settings: PostgresSettings, epoch: int, runtime: Runtime) -> PostgresConnections:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeVar
 
@@ -15,7 +15,7 @@ from perdure.stores.postgres.connections import DRIVER_ERRORS, UNSENDABLE, conne
 from perdure.stores.postgres.encoding import decoded
 from perdure.stores.postgres.schema import check_version, in_schema, migrations, no_schema, version_of
 from perdure.stores.postgres.settings import PostgresSettings, settings_of
-from perdure.stores.rows import Row
+from perdure.stores.rows import CorruptRows, Row
 from perdure.values.errors import StoreMissing, StoreUnavailable
 
 T = TypeVar("T")
@@ -35,6 +35,7 @@ class PostgresReader:
         store: the store's name in errors.
         settings: of its URL.
         schema_version: the migration that its tables are at.
+        damage: the rows that were left out of lists.
     """
 
     store: str
@@ -42,6 +43,7 @@ class PostgresReader:
     schema_version: int
     _loop: asyncio.AbstractEventLoop = attrs.field(alias="loop", repr=False)
     _connection: Any = attrs.field(alias="connection", repr=False)
+    damage: CorruptRows = attrs.field(factory=CorruptRows)
 
     def rows(self, sql: str, *values: object) -> list[Row]:
         """Run one statement that reads; ``perdure.`` in it names the schema.
@@ -49,7 +51,7 @@ class PostgresReader:
         Raises:
             StoreUnavailable: the server does not answer, or the statement fails.
         """
-        return self._run(self._rows(sql, values))
+        return self.wait(self._rows(sql, values))
 
     def pages(self, sql: str, *values: object, page: int) -> Generator[list[Row]]:
         """Yield the rows of a statement in pages.
@@ -58,18 +60,18 @@ class PostgresReader:
             StoreUnavailable: as above.
         """
         transaction = self._connection.transaction(**_SNAPSHOT)
-        self._run(transaction.start())
+        self.wait(transaction.start())
         is_interrupted = False
         try:
-            cursor = self._run(self._connection.cursor(self._sql(sql), *values))
-            while found := self._run(cursor.fetch(page)):
+            cursor = self.wait(self._connection.cursor(self._sql(sql), *values))
+            while found := self.wait(cursor.fetch(page)):
                 yield [_decoded(row) for row in found]
         except KeyboardInterrupt:
             is_interrupted = True
             raise
         finally:
             if not is_interrupted:  # else its statement may be in progress, and ends with the connection
-                self._run(transaction.rollback())
+                self.wait(transaction.rollback())
 
     @property
     def is_pooled(self) -> bool:
@@ -78,13 +80,24 @@ class PostgresReader:
         return bool(self._connection.get_server_pid() != pid)
 
     async def _rows(self, sql: str, values: tuple[object, ...]) -> list[Row]:
+        return [_decoded(row) for row in await self.fetch(self._sql(sql), *values)]
+
+    async def fetch(self, sql: str, *values: object) -> Sequence[Sequence[Any]]:
+        """Execute a statement in a transaction that cannot write. Await it within `wait`, one at a time."""
         async with self._connection.transaction(**_SNAPSHOT):
-            return [_decoded(row) for row in await self._connection.fetch(self._sql(sql), *values)]
+            rows: Sequence[Sequence[Any]] = await self._connection.fetch(sql, *values)
+            return rows
 
     def _sql(self, sql: str) -> str:
         return in_schema(sql, self.settings.schema)
 
-    def _run(self, asked: Awaitable[T]) -> T:
+    def wait(self, asked: Awaitable[T]) -> T:
+        """Run the event loop of the connection until it has the answer of an operation.
+
+        Raises:
+            StoreUnavailable: the server does not answer, or the operation fails.
+            KeyboardInterrupt: a user interrupted the process.
+        """
         try:
             return _driven(self._loop, asked)
         except KeyboardInterrupt:

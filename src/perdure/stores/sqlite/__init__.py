@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from typing import Final, Literal
 
 from perdure.runtime.record import Runtime
@@ -62,12 +63,14 @@ async def open_sqlite(
     if if_missing not in ("create", "refuse"):
         raise DefinitionError("if_missing of a SQLite store", if_missing, "'create' or 'refuse'")
     try:
-        from perdure.stores.sqlite.opening import open_file  # noqa: PLC0415 - the driver is an extra
+        import_module("aiosqlite")
     except ModuleNotFoundError as error:
         if error.name != "aiosqlite":
             raise
         expected = "the driver aiosqlite to be installed: pip install 'perdure[sqlite]'"
         raise DefinitionError(f"store sqlite:///{os.fspath(path)}", "no module aiosqlite", expected) from error
+    from perdure.stores.sqlite.opening import open_file  # noqa: PLC0415 - imported when a store is opened
+
     if runtime is None:
         from perdure.runtime.on_asyncio import asyncio_runtime  # noqa: PLC0415 - asyncio is imported when needed
 

@@ -272,7 +272,7 @@ Note: TypeAlias = Callable[[Result[Any, Any]], None]
 """Called with each answer, in the order of the database, even if the caller no longer waits."""
 
 
-def _ignore(_: Result[Any, Any]) -> None:
+def ignore(_: Result[Any, Any]) -> None:
     """Ignore an answer."""
 
 
@@ -379,11 +379,11 @@ class Batcher:
         self._state: Literal["idle", "driven", "closed"] = "idle"
         self._closers: list[Future[None]] | None = None  # the callers of `close`
 
-    def read(self, read: Read, note: Note = _ignore) -> PendingOperation[Read]:
+    def read(self, read: Read, note: Note = ignore) -> PendingOperation[Read]:
         """Create a read."""
         return PendingOperation(self, self._reads, read.operation, read, note)
 
-    def write(self, operation: str, work: Write, note: Note = _ignore) -> PendingOperation[Write]:
+    def write(self, operation: str, work: Write, note: Note = ignore) -> PendingOperation[Write]:
         """Create a write; it is answered when it is durable."""
         return PendingOperation(self, self._writes, operation, work, note)
 

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import Final, Literal, assert_never
+from typing import Any, Final, Literal, assert_never
 
 import attrs
+from returns.result import Failure, Result, Success
 
 from perdure.runtime.record import LogRecord, Runtime
 from perdure.stores.contract import Store
 from perdure.stores.sqlite.backup import STEP_PAGES, Backups
-from perdure.stores.sqlite.database import Batcher, Database, File, open_database
+from perdure.stores.sqlite.counters import StatusCounts
+from perdure.stores.sqlite.database import Batcher, Database, File, Note, Read, ignore, open_database
 from perdure.stores.sqlite.files import exposed_files
+from perdure.stores.sqlite.group_commit import Write
 from perdure.stores.sqlite.lock import FileLock, acquire, check_missing, stand_by
 from perdure.stores.sqlite.operations import Operations
 from perdure.stores.sqlite.ownership import REAL_DISK, Disk
+from perdure.stores.sqlite.reader import Reader
 from perdure.stores.sqlite.schema import CHECKPOINT_PAGES, Synchronous, log_of
 from perdure.stores.values import Capabilities, Durability, IfMissing, OnLocked, PreviousExit
+from perdure.values.errors import StoreError, StoreUnavailable
 
 # NORMAL does not sync the log at COMMIT: with it for `full`, a loss of power would take acknowledged commits.
 _SYNCHRONOUS: dict[Literal["full", "relaxed"], Synchronous] = {"full": "FULL", "relaxed": "NORMAL"}
@@ -107,9 +113,75 @@ def store_over(
     """Make a store of an open file."""
     batcher = Batcher(runtime, database, lock)
     operations = Operations(batcher, Path(database.file.path), lambda: database.counts)
-    return Store(
-        name=database.file.store,
+    store = _store(operations, database.file.store, durability)
+    return attrs.evolve(
+        store,
         epoch=database.epoch,
+        lost=batcher.lost,
+        cache_bytes=cache_bytes,
+        synchronous=False,
+        backup=Backups(batcher=batcher, file=database.file, runtime=runtime, step_pages=backup_pages).make,
+    )
+
+
+def read_only_store(reader: Reader) -> Store:
+    """Make a store of a file that this process only reads, whether or not an engine owns it.
+
+    Each read answers within the call, as of its own moment. Every write returns `StoreUnavailable`.
+
+    Args:
+        reader: reads the file.
+    """
+    operations = Operations(_ReadOnly(reader), reader.path, StatusCounts, reader.damage)
+    store = _store(operations, reader.store, "none")
+    return attrs.evolve(store, counts=None)  # exact only in the process that writes
+
+
+@attrs.frozen
+class _Answered:
+    """A request that is answered already."""
+
+    answer: Result[Any, Any]
+
+    def __await__(self) -> Generator[None, None, Result[Any, Any]]:
+        return self.answer
+        yield
+
+    def send(self) -> None:
+        """Do nothing: it was performed when it was created."""
+
+
+@attrs.frozen
+class _ReadOnly:
+    """Performs each read when it is created, and refuses writes."""
+
+    reader: Reader
+
+    def read(self, read: Read, note: Note = ignore, /) -> _Answered:
+        answer: Result[Any, Any]
+        try:
+            answer = Success(self.reader.read(read.work))
+        except StoreError as error:
+            answer = Failure(error)
+        note(answer)
+        return _Answered(answer)
+
+    def read_all(self, reads: Sequence[Read], answered: Callable[[Sequence[Result[Any, Any]]], None], /) -> None:
+        answered([self.read(read).answer for read in reads])
+
+    def write(self, operation: str, _: Write, note: Note = ignore, /) -> _Answered:
+        refused = Failure(StoreUnavailable(operation, f"{self.reader.store} is opened read-only"))
+        note(refused)
+        return _Answered(refused)
+
+    async def close(self) -> None:
+        """Do nothing: the reader closes the file."""
+
+
+def _store(operations: Operations, name: str, durability: Durability) -> Store:
+    return Store(
+        name=name,
+        epoch=0,
         capabilities=Capabilities(ownership="owned", durability=durability),
         load=operations.load,
         commit=operations.commit,
@@ -128,7 +200,6 @@ def store_over(
         prune=operations.prune,
         health=operations.health,
         close=operations.close,
-        lost=batcher.lost,
         count_messages=operations.count_messages,
         cursor=operations.cursor,
         move_cursor=operations.move_cursor,
@@ -142,6 +213,6 @@ def store_over(
         load_all=operations.load_all,
         commit_all=operations.commit_all,
         journal=operations.journal,
-        cache_bytes=cache_bytes,
-        backup=Backups(batcher=batcher, file=database.file, runtime=runtime, step_pages=backup_pages).make,
+        cache_bytes=0,
+        synchronous=True,
     )

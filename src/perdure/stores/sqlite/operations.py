@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, Protocol, TypeVar
 
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
@@ -16,8 +16,8 @@ from perdure.stores.rows import CorruptRows, Row
 from perdure.stores.sqlite import changes, queries
 from perdure.stores.sqlite.changes import append_events, event_values, prune
 from perdure.stores.sqlite.counters import Counters, StatusCounts
-from perdure.stores.sqlite.database import Batcher, PendingOperation, Read
-from perdure.stores.sqlite.group_commit import ChangeGroup
+from perdure.stores.sqlite.database import Note, Read
+from perdure.stores.sqlite.group_commit import ChangeGroup, Write
 from perdure.stores.sqlite.queries import Search
 from perdure.stores.sqlite.schema import complaint_about, log_of, size_of
 from perdure.stores.values import (
@@ -46,15 +46,51 @@ COUNT_PORTIONS: Final = 10
 """Portions of instances that one call of ``counts`` counts: a tenth of a second."""
 
 
-class Operations:
-    """Encodes requests, and queues them for the database."""
+class RequestToFile(Protocol):
+    """A read or a write that is not answered yet. It can be awaited again."""
 
-    def __init__(self, batcher: Batcher, file: Path, counted: Callable[[], StatusCounts]) -> None:
+    def __await__(self) -> Generator[Any, Any, Result[Any, Any]]: ...
+
+    def send(self) -> None:
+        """Send the request now, instead of awaiting it."""
+        ...
+
+
+class RequestsToFile(Protocol):
+    """Passes reads and writes to a file: in batches to the one that an engine owns, or one by one to a file at rest."""
+
+    def read(self, read: Read, note: Note = ..., /) -> RequestToFile:
+        """Create a read; ``note`` is called with its answer."""
+        ...
+
+    def read_all(self, reads: Sequence[Read], answered: Callable[[Sequence[Result[Any, Any]]], None], /) -> None:
+        """Send reads at once, and call a function with their answers."""
+        ...
+
+    def write(self, operation: str, work: Write, note: Note = ..., /) -> RequestToFile:
+        """Create a write; it is answered when it is durable."""
+        ...
+
+    async def close(self) -> None:
+        """Reject new requests, answer the others, and close the file."""
+        ...
+
+
+class Operations:
+    """Encodes requests, and passes them to the file."""
+
+    def __init__(
+        self,
+        batcher: RequestsToFile,
+        file: Path,
+        counted: Callable[[], StatusCounts],
+        damage: CorruptRows | None = None,
+    ) -> None:
         self._batcher = batcher
         self._file = file
         self._log = log_of(file)
         self._counted = counted
-        self._damage = CorruptRows()
+        self._damage = CorruptRows() if damage is None else damage
 
     def load(
         self, address: Address, idempotency_key: str | None = None, now_ms: int = 0, /
@@ -248,7 +284,7 @@ class Operations:
                 return counted
         return await self._count_on()
 
-    def _count_on(self) -> PendingOperation[Read]:
+    def _count_on(self) -> RequestToFile:
         return self._batcher.read(Read("count", lambda cursor: queries.counts(cursor, self._counted())))
 
     def _loaded(self, address: Address, loaded: Result[Loaded, StoreError]) -> None:
@@ -319,7 +355,7 @@ class _First:
 
     __slots__ = ("_group", "_pending", "_transition")
 
-    def __init__(self, pending: PendingOperation[Any], group: ChangeGroup, transition: Transition) -> None:
+    def __init__(self, pending: RequestToFile, group: ChangeGroup, transition: Transition) -> None:
         self._pending = pending
         self._group = group
         self._transition = transition

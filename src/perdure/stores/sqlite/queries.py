@@ -239,25 +239,20 @@ def messages_left_to(
     return _left(cursor, "messages", codes, limit, lambda key, most: _messages_of_key(cursor, damage, key, most))
 
 
-def messages_left(cursor: sqlite3.Cursor, damage: CorruptRows, limit: int) -> tuple[StoredMessage, ...]:
-    """Return the heads that code left, of all jobs."""
-    return _left(cursor, "messages", None, limit, lambda key, most: _messages_of_key(cursor, damage, key, most))
-
-
 def _left(
     cursor: sqlite3.Cursor,
     table: str,
-    codes: Mapping[Job, str] | None,
+    codes: Mapping[Job, str],
     limit: int,
     read: Callable[[str, int], tuple[T, ...]],
 ) -> tuple[T, ...]:
-    """Read the rows with keys that are left to other code, None for all: a seek in the index for each different key."""
+    """Read the rows with keys that are left to other code: a seek in the index for each different key."""
     found: tuple[T, ...] = ()
     key = ""
     # A seek for each different mark: a scan of all left rows would be repeated by every poll.
     while len(found) < limit and (row := cursor.execute(_NEXT_LEFT[table], (key,)).fetchone()) is not None:
         (key,) = row
-        if codes is None or any(is_left_to(key, job, code) for job, code in codes.items()):
+        if any(is_left_to(key, job, code) for job, code in codes.items()):
             found += read(key, limit - len(found))
     return found
 

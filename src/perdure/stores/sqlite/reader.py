@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
 import attrs
 
-from perdure.stores.rows import Row
+from perdure.stores.rows import CorruptRows, Row
 from perdure.stores.sqlite.schema import APPLICATION_ID, cursor_of, log_of, migrations, size_of, version_of
 from perdure.stores.values import BackupProgress, OnBackupProgress
 from perdure.values.errors import StoreCorrupt, StoreTooNew, StoreUnavailable
 
 T = TypeVar("T")
+
+_VALUE: Final = re.compile(r"\$(\d)")
 
 BUSY_TIMEOUT_S = 5.0
 """How long a read waits while another process recovers the log of a crashed owner."""
@@ -45,25 +48,29 @@ class Reader:
         path: the file.
         store: the store's name in errors.
         schema_version: the migration that its tables are at.
+        damage: the rows that were left out of lists.
     """
 
     path: Path
     store: str
     schema_version: int
     _connection: sqlite3.Connection = attrs.field(alias="connection", repr=False)
+    damage: CorruptRows = attrs.field(factory=CorruptRows)
 
-    def rows(self, sql: str, values: Row = ()) -> list[Row]:
+    def rows(self, sql: str, *values: object) -> list[Row]:
         """Run one statement that reads.
 
         Args:
-            sql: a SELECT, or a PRAGMA that reads. Add a LIMIT.
+            sql: a SELECT, or a PRAGMA that reads. Add a LIMIT. As in a statement for PostgreSQL, ``perdure.`` may
+                precede the name of a table, and ``$1`` may stand for a value.
             values: the values of its parameters.
 
         Raises:
             StoreCorrupt: SQLite cannot read the file.
             StoreUnavailable: SQLite cannot read it now, or the statement writes.
         """
-        return self.read(lambda cursor: cursor.execute(sql, values).fetchall())
+        own = _VALUE.sub(r"?\1", sql.replace("perdure.", ""))
+        return self.read(lambda cursor: cursor.execute(own, values).fetchall())
 
     def read(self, statements: Callable[[sqlite3.Cursor], T]) -> T:
         """Run a function of `perdure.stores.sqlite.queries`, and return its result.
@@ -84,6 +91,15 @@ class Reader:
         except sqlite3.DatabaseError as error:
             raise StoreCorrupt(self.store, str(error)) from error
 
+    def wait(self, answer: Awaitable[T]) -> T:
+        """Return the answer of an operation on the file, which needs no event loop."""
+        try:
+            next(answer.__await__())
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        raise TypeError(answer)
+
     def pages(self, sql: str, after: Row, values: Row = (), *, page: int) -> Generator[list[Row]]:
         """Yield pages of rows until a page is not full.
 
@@ -97,7 +113,7 @@ class Reader:
             StoreCorrupt: SQLite cannot read the file, or its rows are out of order, so that the pages would not end.
             StoreUnavailable: SQLite cannot read now.
         """
-        while rows := self.rows(sql, (*after, *values)):
+        while rows := self.rows(sql, *after, *values):
             yield rows
             if len(rows) < page:
                 return

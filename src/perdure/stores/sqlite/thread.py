@@ -12,12 +12,14 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
-import aiosqlite
 import attrs
 
 from perdure.stores.sqlite.files import guard_fork
+
+if TYPE_CHECKING:
+    import aiosqlite
 
 
 class LoanRevoked(Exception):
@@ -189,6 +191,8 @@ async def connect(path: str) -> DatabaseThread:
     Raises:
         sqlite3.Error: it cannot be opened.
     """
+    import aiosqlite  # noqa: PLC0415 - an extra, which a file that is only read does not need
+
     # isolation_level=None: the driver's implicit transactions are deferred, and hold no write lock while the store
     # checks its ownership.
     connection = await aiosqlite.connect(

@@ -1,0 +1,217 @@
+"""The calls of a client that need a store and definitions, and no engine.
+
+A running engine serves them through `perdure.client.local_gateway`, and the command line serves them itself for a store
+at rest.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any, TypeVar
+
+from returns.future import FutureResult
+from returns.result import Failure, Result, Success
+
+from perdure.jobs.call import Call, mapped
+from perdure.jobs.definition import AnyDefinition, CallError
+from perdure.jobs.display import NOT_FOUND
+from perdure.jobs.redaction import redacted_instance, redacted_message, redacted_status, shown_status
+from perdure.jobs.suspension import shown_text, visible_text
+from perdure.programs.future import answer_of
+from perdure.stores.contract import Store
+from perdure.stores.snapshots import read_journal
+from perdure.stores.values import Found, LoggedEvent, Query
+from perdure.values.address import Address, Job, check_id
+from perdure.values.errors import InvalidInput, RequestError, StoreError, Undecodable
+from perdure.values.instance import Instance
+from perdure.values.listings import InstanceOutcome, Listed, ListFilter, Listing, StepRecord
+from perdure.values.message import StoredMessage
+from perdure.values.status import InstanceStatus
+from perdure.values.transition import Loaded
+
+A = TypeVar("A")
+
+
+class ReadingGateway(ABC):
+    """Reads instances, messages and the log of a store, and shows them without secrets."""
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def store(self) -> Store:
+        """The store."""
+
+    @property
+    @abstractmethod
+    def definitions(self) -> Mapping[Job, AnyDefinition]:
+        """The definitions, which decode instances and mark secrets, by kind and name."""
+
+    @property
+    @abstractmethod
+    def journal_page(self) -> int:
+        """How many rows of a journal one read returns."""
+
+    @abstractmethod
+    def load(self, address: Address, /) -> Awaitable[Result[Loaded, Any]]:
+        """Read the committed row of an instance."""
+
+    @abstractmethod
+    def answer(self, read: Callable[[], Awaitable[Result[A, Any]]], /) -> Awaitable[Result[A, Any]]:
+        """Begin a read, and return its answer."""
+
+    # ------------------------------------------------------------ one instance
+    def status(self, definition: AnyDefinition, id_: str, /) -> Call[InstanceStatus, CallError]:
+        """Read the committed status."""
+
+        def reported(loaded: Loaded) -> InstanceStatus:
+            found = loaded.instance
+            return NOT_FOUND if found is None else redacted_status(definition, definition.report(found))
+
+        return Call(partial(self._read, definition, id_, reported), "status")
+
+    def state(self, definition: AnyDefinition, id_: str, /) -> Call[Any, CallError]:
+        """Read and decode the committed state; None if there is no instance."""
+
+        def decoded(instance: Instance) -> Any:
+            text = visible_text(definition, instance)
+            return None if text is None else definition.plan.state.open(text.encode()).value
+
+        return self._view(definition, id_, decoded, "state")
+
+    def state_text(self, definition: AnyDefinition, id_: str, /) -> Call[str | None, CallError]:
+        """Read the committed state as JSON, with all that newer code wrote; None if there is no instance."""
+        return self._view(definition, id_, partial(visible_text, definition), "state")
+
+    def shown_state(self, definition: AnyDefinition, id_: str, /) -> Call[str | None, CallError]:
+        """Read the committed state as JSON without secrets; None if there is no instance."""
+        return self._view(definition, id_, partial(shown_text, definition), "shown_state")
+
+    def shown_outcome(self, definition: AnyDefinition, id_: str, /) -> Call[InstanceOutcome | None, CallError]:
+        """Read how an instance ended, without secrets; None if it has not, or if its kind does not keep that."""
+        return self._view(
+            definition,
+            id_,
+            lambda instance: definition.outcome_of(redacted_instance(definition, instance)),
+            "shown_outcome",
+        )
+
+    def steps(self, definition: AnyDefinition, id_: str, /) -> Call[tuple[StepRecord, ...], CallError]:
+        """Read the steps of an instance; none if there is no instance."""
+        return Call(partial(self._steps, definition, id_), "steps")
+
+    async def _steps(self, job: AnyDefinition, id_: str) -> Result[tuple[StepRecord, ...], CallError]:
+        read = await self._read(job, id_, lambda loaded: loaded.instance)
+        if not isinstance(read, Success):
+            return Failure(read.failure())
+        instance: Instance | None = read.unwrap()
+        rows = await self.journal(instance)
+        if instance is None or not isinstance(rows, Success):
+            return rows.map(lambda _: ())
+        try:
+            return Success(job.steps(instance, rows.unwrap()))
+        except RequestError as refused:
+            return Failure(refused)
+
+    def journal(self, row: Instance | None, /) -> Awaitable[Result[tuple[str, ...], Any]]:
+        """Read the journal of a row."""
+        return self.answer(lambda: read_journal(self.store, row, self.journal_page))
+
+    def _view(
+        self, job: AnyDefinition, id_: str, view: Callable[[Instance], A], name: str
+    ) -> Call[A | None, CallError]:
+        """Return a call that reads an instance and returns a view of it; None if there is no instance."""
+        return Call(
+            partial(self._read, job, id_, lambda loaded: None if loaded.instance is None else view(loaded.instance)),
+            name,
+        )
+
+    async def _read(self, job: AnyDefinition, id_: str, view: Callable[[Loaded], A]) -> Result[A, CallError]:
+        try:
+            address = job.address(check_id(id_))
+        except RequestError as refused:
+            return Failure(refused)
+        loaded = await self.load(address)
+        if not isinstance(loaded, Success):
+            return Failure(loaded.failure())
+        try:
+            return Success(view(loaded.unwrap()))
+        except InvalidInput as problem:
+            return Failure(Undecodable(str(address), problem.problems))
+
+    # ------------------------------------------------------------ many instances
+    def find(self, wanted: ListFilter, /) -> Call[Listing, CallError]:
+        """Find instances."""
+        return Call(partial(self._find, wanted), "find")
+
+    async def _find(self, wanted: ListFilter) -> Result[Listing, CallError]:
+        query, search = self.query(wanted), self.store.search
+        if (most := wanted.max_scanned) is not None and search is not None:
+            stopped = await self.answer(lambda: answer_of(search(query, most)))
+            return stopped.map(lambda found: self._listing(found, query.limit))
+        found = await self.answer(lambda: answer_of(self.store.find(query)))
+        return found.map(lambda rows: self._listing(_all_of(rows, query.limit), query.limit))
+
+    def query(self, wanted: ListFilter, /) -> Query:
+        """Return the conditions of a list."""
+        served = tuple(self.definitions)
+        return Query(
+            kind=wanted.kind,
+            name=wanted.name,
+            jobs=None if wanted.status in (None, "orphaned") else served,
+            except_jobs=served if wanted.status == "orphaned" else (),
+            id_prefix=wanted.id_prefix,
+            status=None if wanted.status == "orphaned" else wanted.status,
+            due_before_ms=wanted.due_before_ms,
+            after=wanted.after,
+            limit=wanted.limit,
+        )
+
+    def _listing(self, found: Found, limit: int) -> Listing:
+        return Listing(
+            instances=tuple(map(self.listed, found.instances)),
+            after=found.after,
+            partial=found.after is not None and len(found.instances) < limit,
+        )
+
+    def listed(self, instance: Instance, /) -> Listed:
+        """Return an instance as lists show it."""
+        job = self.definitions.get((instance.address.kind, instance.address.name))
+        return Listed(
+            address=instance.address,
+            status="orphaned" if job is None else instance.status,
+            report=shown_status(job, instance),
+        )
+
+    # ------------------------------------------------------------ the log, and messages
+    def history(
+        self, address: Address, /, *, before: int | None, limit: int
+    ) -> Call[tuple[LoggedEvent, ...], CallError]:
+        """Read the newest events of an address, the newest first."""
+        return self.of_store(lambda store: store.history(address, before, limit), "history")
+
+    def dead_letters(self, after: int, limit: int) -> Call[tuple[StoredMessage, ...], CallError]:
+        """Read messages that failed too often, the oldest first."""
+        return self.shown(self.of_store(lambda store: store.dead_letters(after, limit), "dead_letters"))
+
+    def shown(
+        self, messages: Call[tuple[StoredMessage, ...], CallError], /
+    ) -> Call[tuple[StoredMessage, ...], CallError]:
+        """Return a call that hides the secrets of messages."""
+        return mapped(messages, lambda found: tuple(map(self.shown_message, found)))
+
+    def shown_message(self, stored: StoredMessage, /) -> StoredMessage:
+        """Return a message without its secrets; of a job without a definition, without its payload."""
+        target = stored.message.target
+        return redacted_message(self.definitions.get((target.kind, target.name)), stored)
+
+    def of_store(self, read: Callable[[Store], FutureResult[A, StoreError]], name: str, /) -> Call[A, CallError]:
+        """Return a call that reads from the store."""
+        return Call(lambda: self.answer(lambda: answer_of(read(self.store))), name)
+
+
+def _all_of(rows: tuple[Instance, ...], limit: int) -> Found:
+    """Return a page that was searched to its end: only a full one may have a next page."""
+    return Found(instances=rows, after=rows[-1].address if len(rows) == limit else None)

@@ -1,0 +1,233 @@
+"""Opens a store to read it, whether or not engines run on it: without a lock, and without writing anything.
+
+A tool reads it through a `Store` that refuses writes, or row by row, as a store would not return a damaged row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import attrs
+
+from perdure.stores.contract import Store
+from perdure.stores.postgres import check_driver
+from perdure.stores.postgres.settings import is_postgres, settings_of
+from perdure.stores.rows import (
+    DEAD_LETTER_COLUMNS,
+    EVENT_COLUMN_TYPES,
+    EVENT_COLUMNS,
+    INSTANCE_COLUMNS,
+    KEY_COLUMN_TYPES,
+    MESSAGE_COLUMNS,
+    Row,
+    check_types,
+    instance_from,
+    logged_event,
+    message_from,
+)
+from perdure.stores.sqlite.reader import Reader, read_from_outside
+from perdure.stores.url import sqlite_path
+from perdure.stores.values import LoggedEvent
+from perdure.values.address import Address
+from perdure.values.errors import InvalidId, StoreCorrupt
+from perdure.values.instance import Instance
+from perdure.values.message import StoredMessage
+
+if TYPE_CHECKING:
+    from perdure.stores.postgres.reader import PostgresReader  # the driver is an extra
+
+StoreReader: TypeAlias = "Reader | PostgresReader"
+"""Reads a SQLite file, or a schema of a PostgreSQL database."""
+
+
+@contextmanager
+def open_reader(url: str) -> Generator[StoreReader]:
+    """Open a store to read it.
+
+    A SQLite file is opened with ``mode=ro`` and without the lock of its owner. A PostgreSQL schema is read over one
+    connection, in transactions that cannot write. A memory store ends with its process, and is never at rest.
+
+    Args:
+        url: of a SQLite file, or of a PostgreSQL schema.
+
+    Raises:
+        DefinitionError: the URL is not valid, or of another store.
+        StoreError: the store cannot be read.
+    """
+    if is_postgres(url):
+        check_driver(settings_of(url))
+        from perdure.stores.postgres.reader import check_migrated, read_postgres  # noqa: PLC0415 - the driver is an extra
+
+        with read_postgres(url) as schema:
+            check_migrated(schema)
+            yield schema
+    else:
+        with read_from_outside(sqlite_path(url)) as file:
+            yield file
+
+
+def read_only_store(reader: StoreReader) -> Store:
+    """Return the store of a reader. Its operations are those of a live store, and every write is refused.
+
+    Wait for each answer with ``reader.wait``, one at a time.
+
+    Args:
+        reader: an open reader.
+    """
+    if isinstance(reader, Reader):
+        from perdure.stores.sqlite.opening import read_only_store as of_file  # noqa: PLC0415 - counting needs no store
+
+        return of_file(reader)
+    from perdure.runtime.on_asyncio import asyncio_runtime  # noqa: PLC0415 - a file needs no event loop
+    from perdure.stores.postgres.opening import read_only_store as of_schema  # noqa: PLC0415 - the driver is an extra
+
+    return reader.wait(of_schema(reader, asyncio_runtime()))
+
+
+# ---------------------------------------------------------------- raw rows
+PAGE: Final = 500
+"""Rows per read, so that a read takes a few milliseconds and memory holds one page."""
+
+# ruff: noqa: S608 - the texts are made of constants; values are always bound
+_JOURNAL: Final = f"""
+SELECT place, body FROM perdure.journal WHERE incarnation = $1 AND place > $2 ORDER BY place LIMIT {PAGE}
+"""
+_JOURNAL_TYPES: Final = ((int,), (str,))
+
+
+def _pages(
+    reader: StoreReader, table: str, columns: str, key: tuple[str, ...], after: Row, *, now_ms: int | None = None
+) -> Generator[list[Row]]:
+    """Yield the rows of a table after a key, in the order of the key; those that expire after an instant, if any."""
+    names, values = ", ".join(key), () if now_ms is None else (now_ms,)
+    if isinstance(reader, Reader):
+        expires = "AND expires_ms > ?" if values else ""
+        beyond = f"({names}) > ({', '.join('?' * len(key))}) {expires}"
+        sql = f"SELECT {columns} FROM {table} WHERE {beyond} ORDER BY {names} LIMIT {PAGE}"
+        return reader.pages(sql, after, values, page=PAGE)
+    expires = "WHERE expires_ms > $1" if values else ""
+    return reader.pages(f"SELECT {columns} FROM perdure.{table} {expires} ORDER BY {names}", *values, page=PAGE)
+
+
+@attrs.frozen(kw_only=True)
+class StoredInstance:
+    """A row of instances.
+
+    Attributes:
+        address: its address.
+        instance: the decoded instance, or why it cannot be decoded.
+        index: the columns ``due_ms``, ``owner``, ``status`` and ``rank_ms``, which queries use.
+    """
+
+    address: Address
+    instance: Instance | StoreCorrupt
+    index: Row
+
+
+@attrs.frozen
+class RememberedAnswer:
+    """An unexpired row of keys.
+
+    Attributes:
+        address: the instance of the key, or why it cannot be decoded.
+        key: the key.
+        action: the action of the request.
+        answer: the stored answer, as JSON.
+    """
+
+    address: Address | StoreCorrupt
+    key: str
+    action: str
+    answer: str
+
+
+def instances(reader: StoreReader) -> Generator[list[StoredInstance]]:
+    """Yield pages of all instances, in the order of creation."""
+    owner = "owner" if isinstance(reader, Reader) else "coalesce(owner, event_owner)"
+    columns = f"{INSTANCE_COLUMNS}, due_ms, {owner}, status, rank_ms"
+    for rows in _pages(reader, "instances", columns, ("incarnation",), (0,)):
+        yield [_instance(row) for row in rows]
+
+
+def journal(reader: StoreReader, instance: Instance) -> tuple[str, ...] | None:
+    """Return the rows of an instance's journal; None if the instance was purged or began again meanwhile.
+
+    Raises:
+        StoreCorrupt: a place is missing, or a row is damaged.
+    """
+    bodies: list[str] = []
+    # Not `_pages`: journals are read while the instances are, over one connection.
+    while rows := reader.rows(_JOURNAL, instance.incarnation, len(bodies) - 1):
+        for row in rows:
+            check_types(row, _JOURNAL_TYPES, what=f"journal of {instance.address}")
+            if row[0] != len(bodies):
+                reason = f"expected a row at place {len(bodies)} of its journal, found the next at {row[0]}"
+                raise StoreCorrupt(str(instance.address), reason)
+            bodies.append(row[1])
+    return tuple(bodies[: instance.journal_length]) if len(bodies) >= instance.journal_length else None
+
+
+def messages(reader: StoreReader) -> Generator[list[StoredMessage | StoreCorrupt]]:
+    """Yield pages of the undelivered messages, the oldest first."""
+    return _letters(reader, "messages", MESSAGE_COLUMNS)
+
+
+def dead_letters(reader: StoreReader) -> Generator[list[StoredMessage | StoreCorrupt]]:
+    """Yield pages of the dead letters, the oldest first."""
+    return _letters(reader, "dead_letters", DEAD_LETTER_COLUMNS)
+
+
+def answers(reader: StoreReader, now_ms: int) -> Generator[list[RememberedAnswer]]:
+    """Yield pages of the answers of unexpired idempotency keys."""
+    for rows in _pages(reader, "keys", "address, key, action, answer", ("address", "key"), ("", ""), now_ms=now_ms):
+        yield [_answer(row) for row in rows]
+
+
+def events(reader: StoreReader) -> Generator[list[LoggedEvent | StoreCorrupt]]:
+    """Yield pages of the event history, in order."""
+    for rows in _pages(reader, "events", EVENT_COLUMNS, ("sequence",), (0,)):
+        yield [_event(row) for row in rows]
+
+
+def _instance(row: Row) -> StoredInstance:
+    found: Instance | StoreCorrupt
+    try:
+        found = instance_from(row)
+    except StoreCorrupt as damage:
+        found = damage
+    return StoredInstance(address=Address(*map(str, row[2:5])), instance=found, index=row[-4:])
+
+
+def _answer(row: Row) -> RememberedAnswer:
+    address: Address | StoreCorrupt
+    what = f"key {row[1]!r}"
+    try:
+        check_types(row, KEY_COLUMN_TYPES, what=what)
+        address = Address.parse(row[0])
+    except InvalidId as error:
+        address = StoreCorrupt(what, str(error))
+    except StoreCorrupt as damage:
+        address = damage
+    return RememberedAnswer(address, *map(str, row[1:]))
+
+
+def _event(row: Row) -> LoggedEvent | StoreCorrupt:
+    try:
+        check_types(row, EVENT_COLUMN_TYPES, what=f"event {row[0]}")
+    except StoreCorrupt as damage:
+        return damage
+    return logged_event(sequence=row[0], address=row[1], type_=row[2], at_ms=row[3], body=row[4])
+
+
+def _letters(reader: StoreReader, table: str, columns: str) -> Generator[list[StoredMessage | StoreCorrupt]]:
+    for rows in _pages(reader, table, columns, ("message_id",), (0,)):
+        yield [_letter(row) for row in rows]
+
+
+def _letter(row: Row) -> StoredMessage | StoreCorrupt:
+    try:
+        return message_from(row)
+    except StoreCorrupt as damage:
+        return damage
