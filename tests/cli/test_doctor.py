@@ -5,20 +5,19 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 from operated import TOKEN, instance, json_of, serving, write_store
 
 from perdure.cli.commands import run_command
+from perdure.cli.inspection import sqlite_diagnosis as file
 from perdure.cli.inspection.doctor import EXTRAS, extras, sqlite_version, waiting_work
+from perdure.cli.inspection.report import Finding
 from perdure.cli.inspection.sqlite_diagnosis import (
     MOUNTS,
     TRIES,
-    StoreFacts,
     compared,
     file_system_of,
     health,
-    judged,
     kept_counts,
 )
 from perdure.cli.inspection.stats import Counts, FileSize
@@ -32,7 +31,8 @@ Out = pytest.CaptureFixture[str]
 
 MIB = 1024 * 1024
 NOW_MS = 1_767_225_600_000
-SIZE = FileSize(file_bytes=500 * MIB, wal_bytes=4 * MIB, free_bytes=0)
+URL = "sqlite:///jobs.db"
+OWNER = "process 41 on host"
 COUNTS = Counts(
     openings=1,
     instances={"task:order": {"idle": 3}},
@@ -47,80 +47,70 @@ COUNTS = Counts(
     expired_keys=0,
     events=2,
     oldest_event_ms=NOW_MS,
-    size=SIZE,
-)
-FINE = StoreFacts(
-    url="sqlite:///jobs.db",
-    mode=0o600,
-    exposed={},
-    can_write=True,
-    file_system="ext4",
-    free_bytes=500 * MIB,
-    counts=COUNTS,
-    owner="process 41 on host",
-    listens=True,
-    schema_version=3,
-    newest_schema=3,
-    left={},
-    left_messages=0,
-    last_event_ms=NOW_MS + 60_000,
-    now_ms=NOW_MS,
+    size=FileSize(file_bytes=500 * MIB, wal_bytes=4 * MIB, free_bytes=0),
 )
 
-
-def counted(**changes: Any) -> dict[str, Counts]:
-    return {"counts": attrs.evolve(COUNTS, **changes)}
-
-
-def sized(**changes: Any) -> dict[str, Counts]:
-    return counted(size=attrs.evolve(SIZE, **changes))
-
-
-FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
-    "an old schema": ({"schema_version": 2}, "warning", "schema"),
-    "writable by every user": ({"exposed": {"jobs.db": 0o602}}, "problem", "permissions"),
-    "readable by every user": ({"exposed": {"jobs.db-wal": 0o644}}, "warning", "permissions"),
-    "not writable": ({"can_write": False}, "warning", "permissions"),
-    "a network disk": ({"file_system": "nfs4"}, "problem", "file system"),
-    "memory": ({"file_system": "tmpfs"}, "warning", "file system"),
-    "a full disk": ({"free_bytes": 100 * MIB - 1}, "problem", "disk"),
-    "no space for a backup": ({"free_bytes": 500 * MIB - 1}, "warning", "disk"),
-    "a large log": (sized(wal_bytes=256 * MIB + 1), "warning", "wal"),
-    "no socket": ({"listens": False}, "warning", "engine"),
-    "a late alarm": (counted(due_since_ms=NOW_MS - 60_001), "problem", "alarms"),
-    "a clock that is behind": ({"last_event_ms": NOW_MS + 60_001}, "problem", "clock"),
-    "parked": (counted(instances={"task:order": {"parked": 1}}), "warning", "parked"),
-    "left": ({"left": {"NewerOnly": 2, "Diverged": 1}}, "warning", "left"),
-    "left messages": ({"left_messages": 1}, "warning", "left messages"),
-    "dead letters": (counted(dead_letters=1), "warning", "dead letters"),
+FINE: dict[str, Finding] = {
+    "the newest schema": file.schema(3, 3),
+    "a private file": file.permissions(0o600, {}, can_write=True),
+    "a local disk": file.file_system("ext4"),
+    "space for a backup": file.space(500 * MIB, 500 * MIB),
+    "the last of the space": file.space(100 * MIB, 100 * MIB),
+    "a log of the usual size": file.log(256 * MIB),
+    "an engine that listens": file.engine(OWNER, listens=True, url=URL),
+    "an alarm that is hardly late": file.alarms(1, NOW_MS - 60_000, NOW_MS, has_engine=True),
+    "a clock that is hardly behind": file.clock(NOW_MS + 60_000, NOW_MS),
+    "no event": file.clock(None, NOW_MS),
+    "none parked": file.waiting(0, "parked", "instances are parked", "perdure list"),
+    "none left": file.left_instances({}),
+    "no left messages": file.left_messages(0),
+}
+FAULTS: dict[str, tuple[Finding, str, str]] = {
+    "an old schema": (file.schema(2, 3), "warning", "schema"),
+    "writable by every user": (
+        file.permissions(0o600, {"jobs.db": 0o602}, can_write=True),
+        "problem",
+        "permissions",
+    ),
+    "readable by every user": (
+        file.permissions(0o600, {"jobs.db-wal": 0o644}, can_write=True),
+        "warning",
+        "permissions",
+    ),
+    "not writable": (file.permissions(0o600, {}, can_write=False), "warning", "permissions"),
+    "a network disk": (file.file_system("nfs4"), "problem", "file system"),
+    "memory": (file.file_system("tmpfs"), "warning", "file system"),
+    "a full disk": (file.space(100 * MIB - 1, 500 * MIB), "problem", "disk"),
+    "no space for a backup": (file.space(500 * MIB - 1, 500 * MIB), "warning", "disk"),
+    "a large log": (file.log(256 * MIB + 1), "warning", "wal"),
+    "no socket": (file.engine(OWNER, listens=False, url=URL), "warning", "engine"),
+    "no engine": (file.engine(None, listens=False, url=URL), "warning", "engine"),
+    "a late alarm": (file.alarms(1, NOW_MS - 60_001, NOW_MS, has_engine=True), "problem", "alarms"),
+    "a late alarm without an engine": (file.alarms(1, 0, NOW_MS, has_engine=False), "warning", "alarms"),
+    "a clock that is behind": (file.clock(NOW_MS + 60_001, NOW_MS), "problem", "clock"),
+    "parked": (file.waiting(1, "parked", "instances are parked", "perdure list"), "warning", "parked"),
+    "left": (file.left_instances({"NewerOnly": 2, "Diverged": 1}), "warning", "left"),
+    "left messages": (file.left_messages(1), "warning", "left messages"),
 }
 
 
-def test_a_store_without_faults_is_ok_at_the_edge_of_every_limit() -> None:
-    assert {each.level for each in judged(FINE)} == {"ok"}
+@pytest.mark.parametrize("fine", FINE)
+def test_each_check_is_ok_at_the_edge_of_its_limit(fine: str) -> None:
+    assert (FINE[fine].severity, FINE[fine].advice) == ("ok", "")
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_one_finding_with_its_fix(fault: str) -> None:
-    changes, level, topic = FAULTS[fault]
-    (found,) = [each for each in judged(attrs.evolve(FINE, **changes)) if each.level != "ok"]
-    assert (found.level, found.topic) == (level, topic)
+    found, level, topic = FAULTS[fault]
+    assert (found.severity, found.topic) == (level, topic)
     assert found.advice
 
 
-def test_without_an_engine_late_alarms_are_expected() -> None:
-    alone = attrs.evolve(FINE, owner=None, listens=False, **counted(due_since_ms=0))
-    assert [(each.level, each.topic) for each in judged(alone) if each.level != "ok"] == [
-        ("warning", "engine"),
-        ("warning", "alarms"),
-    ]
-
-
 def test_an_installation_needs_a_new_sqlite_and_the_extras() -> None:
-    assert sqlite_version((3, 36, 9)).level == "problem"
-    assert sqlite_version((3, 37, 0)).level == "ok"
-    assert [each.level for each in extras(set(EXTRAS), "file")] == ["ok"]
-    assert [each.level for each in extras({"cli"}, "file")] == ["ok", "warning", "warning", "warning"]
+    assert sqlite_version((3, 36, 9)).severity == "problem"
+    assert sqlite_version((3, 37, 0)).severity == "ok"
+    assert [each.severity for each in extras(set(EXTRAS), "file")] == ["ok"]
+    assert [each.severity for each in extras({"cli"}, "file")] == ["ok", "warning", "warning", "warning"]
     assert [each.advice for each in extras({"cli", "client", "postgres"}, "other")] == [
         "",
         "pip install 'perdure[server]'",
@@ -129,7 +119,7 @@ def test_an_installation_needs_a_new_sqlite_and_the_extras() -> None:
 
 @pytest.mark.parametrize(("state", "level"), [("ok", "ok"), ("degraded", "warning"), ("failed", "problem")])
 def test_the_health_of_an_engine_is_a_finding(state: Any, level: str) -> None:
-    assert health(Health(state=state, detail="why")).level == level
+    assert health(Health(state=state, detail="why")).severity == level
 
 
 MOUNTED = """/dev/vda / ext4 rw,relatime 0 0
@@ -185,7 +175,7 @@ def test_a_token_without_the_scope_skips_the_dead_letters(tmp_path: Path) -> Non
     write_store(tmp_path / "jobs.db")
     with serving(tmp_path / "jobs.db") as named, connected(named["guarded"][1], TOKEN, "10 seconds") as target:
         parked, left, letters = waiting_work(target)
-    assert (parked.level, left.level) == ("warning", "ok")
+    assert (parked.severity, left.severity) == ("warning", "ok")
     assert letters.line.split(maxsplit=1)[0] == "skipped"
     assert letters.line.endswith("needs the scope operate")
 
@@ -195,21 +185,21 @@ def test_instances_that_code_left_are_found_on_a_file_and_by_its_engine(tmp_path
     mark = Left(codes=("3f",), since_ms=1_000, error=error)
     marked = [instance("task", "order", f"l-{n}", state='{"paid":"a"}', left=mark) for n in range(2)]
     url = write_store(tmp_path / "jobs.db", *marked)
-    with closing(sqlite3.connect(tmp_path / "jobs.db")) as file:
-        file.execute("UPDATE instances SET left_mark = 'no JSON' WHERE id = 'l-1'")
-        file.execute(
+    with closing(sqlite3.connect(tmp_path / "jobs.db")) as database:
+        database.execute("UPDATE instances SET left_mark = 'no JSON' WHERE id = 'l-1'")
+        database.execute(
             "INSERT INTO messages (sender, target, action, payload, sent_ms, attempts, not_before_ms, place, left_by)"
             " VALUES ('task:order:o-1', 'task:order:l-0', 'send', '', 1, 0, 0, 'head', 'task:order\t3f')"
         )
-        file.commit()
+        database.commit()
     assert left_of(["--store", url], capsys) == (
         "2: instances are left, as the code cannot read them (1 ?, 1 NewerOnly)",
         "1: messages are left, as the code cannot read them; those behind them wait as well",
     )
-    with closing(sqlite3.connect(tmp_path / "jobs.db")) as file:
-        file.execute("DELETE FROM instances WHERE id = 'l-1'")
-        file.execute("DELETE FROM messages")
-        file.commit()
+    with closing(sqlite3.connect(tmp_path / "jobs.db")) as database:
+        database.execute("DELETE FROM instances WHERE id = 'l-1'")
+        database.execute("DELETE FROM messages")
+        database.commit()
     with serving(tmp_path / "jobs.db") as named:  # its code cannot read the other one either
         for options in (named["store"], named["server"]):
             (left, *_) = left_of(options, capsys)
@@ -256,19 +246,19 @@ def answers(*numbers: int | None) -> Any:
     ],
 )
 def test_the_counts_of_an_engine_are_compared_with_the_rows(numbers: tuple[int | None, ...], level: str) -> None:
-    assert kept_counts(answers(*numbers), lambda: COUNTS).level == level
+    assert kept_counts(answers(*numbers), lambda: COUNTS).severity == level
 
 
 def test_a_status_that_only_the_rows_have_is_a_problem() -> None:
     found = compared("the file says", {}, {"task:order": {"idle": 3}})
-    assert (found.level, "0 idle instances of task:order, and 3 rows" in found.detail) == ("problem", True)
+    assert (found.severity, "0 idle instances of task:order, and 3 rows" in found.detail) == ("problem", True)
 
 
 def test_saved_counts_that_differ_from_the_rows_are_a_problem(tmp_path: Path, capsys: Out) -> None:
     path = tmp_path / "jobs.db"
     write_store(path)
-    with closing(sqlite3.connect(path)) as file:
-        file.execute("INSERT INTO instance_counts VALUES ('task', 'order', 'idle', 99)")
-        file.commit()
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("INSERT INTO instance_counts VALUES ('task', 'order', 'idle', 99)")
+        database.commit()
     run_command(["doctor", "--store", f"sqlite:///{path}"])
     assert "problem  counts        the file says 0 scheduled instances of continuous:tick" in capsys.readouterr().out

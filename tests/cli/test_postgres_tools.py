@@ -6,7 +6,7 @@ import asyncio
 import json
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import asyncpg
@@ -16,8 +16,8 @@ from postgres_harness import PostgresHarness, SharedPostgresHarness
 
 from perdure import App, Task
 from perdure.cli.commands import run_command
-from perdure.cli.inspection.postgres_diagnosis import SchemaFacts, judged_schema, measured_schema, outdated
-from perdure.cli.inspection.sqlite_diagnosis import Diagnosis
+from perdure.cli.inspection import postgres_diagnosis as diagnosis
+from perdure.cli.inspection.report import Finding
 from perdure.cli.inspection.stats import SchemaSize, TableSize
 from perdure.stores.postgres.reader import read_postgres
 from perdure.stores.postgres.schema import in_schema
@@ -214,13 +214,9 @@ def test_check_and_snapshot_read_a_schema(filled: PostgresHarness, tmp_path: Any
 
 
 # ------------------------------------------------------------------- doctor
-def diagnosed(url: str, now_ms: int = NOW_MS) -> dict[str, Diagnosis]:
+def diagnosed(url: str, now_ms: int = NOW_MS) -> dict[str, Finding]:
     with read_postgres(url) as reader:
-        return judgement(measured_schema(reader, now_ms))
-
-
-def judgement(facts: SchemaFacts) -> dict[str, Diagnosis]:
-    return {each.topic: each for each in judged_schema(facts)}
+        return {str(each.topic): each for each in diagnosis.diagnosed(reader, now_ms)}
 
 
 def test_the_command_reports_every_finding(filled: PostgresHarness, capsys: pytest.CaptureFixture[str]):
@@ -343,7 +339,7 @@ def test_each_condition_is_found(name: str, filled: PostgresHarness):
         found = diagnosed(filled.url)[topic]
     finally:
         asyncio.run(filled.execute(repair))
-    assert (found.level, detail in found.detail) == (level, True), found
+    assert (found.severity, detail in found.detail) == (level, True), found
     assert found.advice
     assert before != found
 
@@ -351,70 +347,71 @@ def test_each_condition_is_found(name: str, filled: PostgresHarness):
 def test_a_long_transaction_is_found(filled: PostgresHarness):
     """It must have a snapshot: one that is only open keeps no rows."""
 
-    async def diagnosis() -> tuple[Diagnosis, Diagnosis]:
+    async def oldest() -> Any:
         connection = await asyncpg.connect(filled.database, server_settings={"application_name": "report"})
         async with connection.transaction(isolation="repeatable_read"):
             await connection.fetchval("SELECT 1")
-            with_ = await asyncio.to_thread(measure, filled.url)
+            found = await asyncio.to_thread(diagnosed, filled.url)
         await connection.close()
-        old = attrs.evolve(with_, oldest_s=61.0)
-        return judgement(with_)["snapshots"], judgement(old)["snapshots"]
+        return found["snapshots"]
 
-    young, old = asyncio.run(diagnosis())
-    assert young.level == "ok"
-    assert old.level == "warning"
-    assert "is open for 1m1s" in old.detail
+    assert asyncio.run(oldest()).severity == "ok"
+    old = diagnosis.transactions("transaction", 61.0, "process 7", slots=(), is_blind=False)
+    assert old.severity == "warning"
+    assert "a transaction process 7 is open for 1m1s" in old.detail
     assert "pg_terminate_backend" in old.advice
 
 
-def measure(url: str) -> SchemaFacts:
-    with read_postgres(url) as reader:
-        return measured_schema(reader, NOW_MS)
-
-
 def test_the_settings_of_the_connection_are_found(filled: PostgresHarness):
-    found = measure(f"{filled.url}&synchronous_commit=off")
-    on = attrs.evolve(found, settings={**found.settings, "fsync": "on", "full_page_writes": "on"})
-    assert judgement(on)["durability"].level == "warning"
-    assert judgement(attrs.evolve(on, settings={**on.settings, "fsync": "off"}))["durability"].level == "problem"
+    found = diagnosed(f"{filled.url}&synchronous_commit=off")["durability"]
+    assert found.severity in {"warning", "problem"}  # fsync is off in tests
+    on = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "off"}
+    (warned,), (refused,) = diagnosis.durability(on, 0, 0), diagnosis.durability(on | {"fsync": "off"}, 0, 0)
+    assert (warned.severity, refused.severity) == ("warning", "problem")
 
 
-def test_a_role_with_few_connections_is_found(filled: PostgresHarness):
-    found = measure(filled.url)
-    assert found.max_connections > found.connections > 0
-    assert judgement(attrs.evolve(found, own_limit=5, own_connections=5))["connections"].level == "warning"
-    assert judgement(attrs.evolve(found, connections=found.max_connections))["connections"].level == "warning"
+def only(findings: Iterable[Finding]) -> Finding:
+    *_, last = findings
+    return last
 
 
 @pytest.mark.parametrize(
-    ("change", "topic", "level", "detail"),
+    ("found", "topic", "level", "detail"),
     [
-        ({"skew_ms": 2_500.0, "skew_error_ms": 3.0}, "clock", "problem", "2,500 ms ahead of this machine's (± 3 ms)"),
-        ({"skew_ms": -2_500.0, "skew_error_ms": 3.0}, "clock", "problem", "2,500 ms behind"),
-        ({"skew_ms": 2_500.0, "skew_error_ms": 2_000.0}, "clock", "ok", "2,500 ms"),
-        ({"is_pooled": True}, "pooler", "problem", "PgBouncer"),
-        ({"is_pooled": True, "ownership": "shared"}, "pooler", "ok", "max_prepared_statements"),
-        ({"replicas": (2, 0)}, "replicas", "warning", "2 replicas, none of them synchronous"),
-        ({"slots": ("old",)}, "snapshots", "warning", "slot old is not used"),
-        ({"is_blind": True, "oldest_s": 0.0, "slots": ()}, "snapshots", "skipped", "pg_read_all_stats"),
-        ({"xid_age": 1_500_000_000}, "xids", "problem", "1,500,000,000"),
-        ({"parked": 3}, "parked", "warning", "3"),
+        (diagnosis.clock(2_500.0, 3.0), "clock", "problem", "2,500 ms ahead of this machine's (± 3 ms)"),
+        (diagnosis.clock(-2_500.0, 3.0), "clock", "problem", "2,500 ms behind"),
+        (diagnosis.clock(2_500.0, 2_000.0), "clock", "ok", "2,500 ms"),
+        (diagnosis.pooler("owned", is_pooled=True), "pooler", "problem", "PgBouncer"),
+        (diagnosis.pooler("shared", is_pooled=True), "pooler", "ok", "max_prepared_statements"),
+        (only(diagnosis.durability({}, 2, 0)), "replicas", "warning", "2 replicas, none of them synchronous"),
+        (
+            diagnosis.transactions("", 0.0, "", slots=("old",), is_blind=False),
+            "snapshots",
+            "warning",
+            "slot old is not used",
+        ),
+        (
+            diagnosis.transactions("", 0.0, "", slots=(), is_blind=True),
+            "snapshots",
+            "skipped",
+            "pg_read_all_stats",
+        ),
+        (only(diagnosis.xids(1_500_000_000)), "xids", "problem", "1,500,000,000"),
+        (diagnosis.connections(10, 100, 5, 5), "connections", "warning", "5 of 5 of this role"),
+        (diagnosis.connections(100, 100, None, 5), "connections", "warning", "100 of 100"),
+        (diagnosis.connections(80, 100, None, 80), "connections", "ok", "80 of 100"),
     ],
 )
-def test_each_measurement_is_judged(
-    change: dict[str, Any], topic: str, level: str, detail: str, filled: PostgresHarness
-):
-    found = judgement(attrs.evolve(measure(filled.url), **change))[topic]
-    assert (found.level, detail in found.detail) == (level, True), found
+def test_each_measurement_is_judged(found: Finding, topic: str, level: str, detail: str):
+    assert (found.topic, found.severity, detail in found.detail) == (topic, level, True), found
 
 
-def test_bloat_is_found(filled: PostgresHarness):
+def test_bloat_is_found():
     table = TableSize(table="instances", rows=100_000, dead_rows=90_000, table_bytes=1, index_bytes=1, vacuumed_ms=None)
-    facts = measure(filled.url)
-    found = judgement(attrs.evolve(facts, size=SchemaSize(tables=(table,))))["bloat"]
-    assert (found.level, found.detail) == ("warning", "instances has 90,000 dead rows beside 100,000")
+    found = diagnosis.bloat(SchemaSize(tables=(table,)))
+    assert (found.severity, found.detail) == ("warning", "instances has 90,000 dead rows beside 100,000")
     few = attrs.evolve(table, dead_rows=20_000)
-    assert judgement(attrs.evolve(facts, size=SchemaSize(tables=(few,))))["bloat"].level == "ok"
+    assert diagnosis.bloat(SchemaSize(tables=(few,))).severity == "ok"
 
 
 def test_tables_of_an_older_version_are_reported(filled: PostgresHarness, capsys: pytest.CaptureFixture[str]):
@@ -426,20 +423,20 @@ def test_tables_of_an_older_version_are_reported(filled: PostgresHarness, capsys
     finally:
         asyncio.run(filled.execute("UPDATE perdure.migrations SET version = $1 WHERE version = 0", newest))
     out, err = capsys.readouterr()
-    assert outdated(newest - 1, newest).line in out
+    assert diagnosis.outdated(newest - 1, newest).line in out
     assert "run perdure migrate first" in err
 
 
 def test_an_engine_that_shares_the_store_is_no_finding(postgres_url: str):
     harness = SharedPostgresHarness(postgres_url)
 
-    async def with_an_engine() -> dict[str, Diagnosis]:
+    async def with_an_engine() -> dict[str, Finding]:
         async with app.open(harness.url):
             return await asyncio.to_thread(diagnosed, harness.url)
 
     found = asyncio.run(with_an_engine())
     asyncio.run(harness.discard())
-    assert (found["engines"].level, found["engines"].detail) == ("ok", "1 shares the store")
-    assert {topic for topic, each in found.items() if each.level == "problem"} <= {
+    assert (found["engines"].severity, found["engines"].detail) == ("ok", "1 shares the store")
+    assert {topic for topic, each in found.items() if each.severity == "problem"} <= {
         "durability"
     }  # fsync is off in tests

@@ -12,21 +12,20 @@ from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from typing import Final, Literal
 
-import attrs
-
 from perdure.cli.inspection import postgres_diagnosis, sqlite_diagnosis
-from perdure.cli.inspection.postgres_diagnosis import measured_schema
-from perdure.cli.inspection.sqlite_diagnosis import Diagnosis, kept_counts, measured, saved_counts, socket_of
+from perdure.cli.inspection.report import Finding, Report, counted
+from perdure.cli.inspection.sqlite_diagnosis import kept_counts
 from perdure.cli.inspection.stats import count
 from perdure.cli.instances.selection import MAX_PAGE
 from perdure.cli.options import JsonOption
 from perdure.cli.output import write_json, write_styled_lines
-from perdure.cli.process import ExitCode, UsageError
+from perdure.cli.process import UsageError
 from perdure.cli.target.opening import UNSET, TargetOptions, chosen_urls, is_listening, open_target
 from perdure.cli.target.target import Target
 from perdure.stores.postgres import check_driver
 from perdure.stores.postgres.schema import migrations
 from perdure.stores.postgres.settings import is_postgres, settings_of
+from perdure.stores.sqlite.files import owner_socket
 from perdure.stores.sqlite.reader import read_from_outside
 from perdure.stores.url import sqlite_path
 from perdure.values.errors import AccessDenied, DefinitionError, PerdureError, StoreError, StoreMissing
@@ -53,35 +52,35 @@ EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
 """The modules of each extra that an operator may need."""
 
 
-def installation(store: Literal["file", "other"]) -> Iterator[Diagnosis]:
+def installation(store: Literal["file", "other"]) -> Iterator[Finding]:
     """Check versions and extras.
 
     Args:
         store: whether the checked store is a SQLite file, or may be one, because none is named.
     """
-    yield Diagnosis("ok", "version", f"perdure {installed_version()}, Python {platform.python_version()}")
+    yield Finding("ok", "version", f"perdure {installed_version()}, Python {platform.python_version()}")
     yield sqlite_version(sqlite3.sqlite_version_info)
     yield from extras({name for name, modules in EXTRAS.items() if all(map(find_spec, modules))}, store)
 
 
-def sqlite_version(found: tuple[int, ...]) -> Diagnosis:
+def sqlite_version(found: tuple[int, ...]) -> Finding:
     """Check the version of SQLite that Python was built with."""
     version = ".".join(map(str, found))
     if found < LEAST_SQLITE:
         least = ".".join(map(str, LEAST_SQLITE))
-        return Diagnosis("problem", "sqlite", f"SQLite {version}", f"install a Python with SQLite {least} or newer")
-    return Diagnosis("ok", "sqlite", f"SQLite {version}")
+        return Finding("problem", "sqlite", f"SQLite {version}", f"install a Python with SQLite {least} or newer")
+    return Finding("ok", "sqlite", f"SQLite {version}")
 
 
-def extras(installed: set[str], store: Literal["file", "other"]) -> Iterator[Diagnosis]:
+def extras(installed: set[str], store: Literal["file", "other"]) -> Iterator[Finding]:
     """Check the extras that stores and sockets need."""
-    yield Diagnosis("ok", "extras", f"installed: {', '.join(each for each in EXTRAS if each in installed)}")
+    yield Finding("ok", "extras", f"installed: {', '.join(each for each in EXTRAS if each in installed)}")
     if store == "file" and "sqlite" not in installed:
-        yield Diagnosis("warning", "extras", "an engine cannot open a SQLite file", "pip install 'perdure[sqlite]'")
+        yield Finding("warning", "extras", "an engine cannot open a SQLite file", "pip install 'perdure[sqlite]'")
     if "server" not in installed:
-        yield Diagnosis("warning", "extras", "perdure run does not listen", "pip install 'perdure[server]'")
+        yield Finding("warning", "extras", "perdure run does not listen", "pip install 'perdure[server]'")
     if "client" not in installed:
-        yield Diagnosis("warning", "extras", "no command reaches an engine", "pip install 'perdure[client]'")
+        yield Finding("warning", "extras", "no command reaches an engine", "pip install 'perdure[client]'")
 
 
 def doctor(*, target: TargetOptions = UNSET, json: JsonOption = False) -> int:
@@ -89,25 +88,21 @@ def doctor(*, target: TargetOptions = UNSET, json: JsonOption = False) -> int:
 
     Exit code: 0 no problem (warnings do not count), 1 there are problems, 2 the command cannot start.
     """
-    found: list[Diagnosis] = []
+    report = Report("")
     for each in _diagnoses(target):
-        found.append(each)
+        report.add([each])
         if json:
-            write_json([attrs.asdict(each)])
+            write_json([each.data])
         else:
             write_styled_lines([each.line])
-    problems = sum(each.level == "problem" for each in found)
     if not json:
-        warnings = sum(each.level == "warning" for each in found)
-        sys.stderr.write(f"perdure: {_counted(problems, 'problem')}, {_counted(warnings, 'warning')}\n")
-    return ExitCode.FAILED if problems else ExitCode.DONE
+        problems, warnings = report.number("problem"), report.number("warning")
+        shown = counted(problems, "problem", "problems"), counted(warnings, "warning", "warnings")
+        sys.stderr.write(f"perdure: {', '.join(shown)}\n")
+    return report.exit_code
 
 
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _diagnoses(target: TargetOptions) -> Iterator[Diagnosis]:
+def _diagnoses(target: TargetOptions) -> Iterator[Finding]:
     is_named = target != UNSET or any(os.environ.get(name) for name in ("PERDURE_SERVER", "PERDURE_STORE"))
     store = target.store if target.server or target.store else os.environ.get("PERDURE_STORE")
     schema = store if store and is_postgres(store) else None
@@ -126,20 +121,16 @@ def _diagnoses(target: TargetOptions) -> Iterator[Diagnosis]:
             raise UsageError(str(error)) from error
         try:
             with read_from_outside(path) as reader:
-                reachable = is_listening(socket_of(reader.path))
-                facts = measured(reader, url=url, listens=reachable, now_ms=_now_ms())
-                counts = saved_counts(reader, facts.counts.instances) if facts.owner is None else None
+                reachable = is_listening(owner_socket(reader.path))
+                yield from sqlite_diagnosis.diagnosed(reader, url=url, listens=reachable, now_ms=_now_ms())
         except (StoreError, OSError) as error:
-            yield Diagnosis("problem", "store", str(error), "check the path, then perdure verify")
+            yield Finding("problem", "store", str(error), "check the path, then perdure verify")
             return
-        yield from sqlite_diagnosis.judged(facts)
-        if counts is not None:
-            yield counts
     if reachable:
         yield from _engine(target, is_remote=not url.startswith("sqlite:"))
 
 
-def _schema(url: str) -> Iterator[Diagnosis]:
+def _schema(url: str) -> Iterator[Finding]:
     """Check a PostgreSQL store. Its engines are asked by the server that they have."""
     try:
         check_driver(settings_of(url))
@@ -149,23 +140,21 @@ def _schema(url: str) -> Iterator[Diagnosis]:
             if reader.schema_version < len(migrations()):
                 yield postgres_diagnosis.outdated(reader.schema_version, len(migrations()))
                 return
-            facts = measured_schema(reader, _now_ms())
+            yield from postgres_diagnosis.diagnosed(reader, _now_ms())
     except DefinitionError as error:
         raise UsageError(str(error)) from error
     except StoreMissing as missing:
-        yield Diagnosis("problem", "store", missing.reason, "check the URL; the first engine creates it, too")
+        yield Finding("problem", "store", missing.reason, "check the URL; the first engine creates it, too")
         return
     except StoreError as error:
-        yield Diagnosis("problem", "store", str(error), "check the URL and the server, then perdure verify")
-        return
-    yield from postgres_diagnosis.judged_schema(facts)
+        yield Finding("problem", "store", str(error), "check the URL and the server, then perdure verify")
 
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _engine(options: TargetOptions, *, is_remote: bool) -> Iterator[Diagnosis]:
+def _engine(options: TargetOptions, *, is_remote: bool) -> Iterator[Finding]:
     """Check the engine by its own answers; also the rows that wait for an operator, if the file is out of reach."""
     try:
         with open_target(options) as target:
@@ -179,10 +168,10 @@ def _engine(options: TargetOptions, *, is_remote: bool) -> Iterator[Diagnosis]:
                 with read_from_outside(sqlite_path(target.name)) as reader:
                     yield kept_counts(lambda: target.perform(COUNTS), lambda: count(reader, _now_ms()))
     except PerdureError as error:
-        yield Diagnosis("problem", "engine", str(error), "see the log of the engine")
+        yield Finding("problem", "engine", str(error), "see the log of the engine")
 
 
-def waiting_work(target: Target) -> Iterator[Diagnosis]:
+def waiting_work(target: Target) -> Iterator[Finding]:
     """Check for instances and messages that wait for an operator, as far as the token permits.
 
     Args:
@@ -197,12 +186,12 @@ def waiting_work(target: Target) -> Iterator[Diagnosis]:
         messages = target.perform(LEFT_MESSAGES, limit=MAX_PAGE)
         letters = target.perform(DEAD_LETTERS, after=0, limit=MAX_PAGE)
     except AccessDenied as denied:
-        yield Diagnosis("skipped", "dead letters", f"needs the scope {denied.scope}")
+        yield Finding("skipped", "dead letters", f"needs the scope {denied.scope}")
     else:
         yield sqlite_diagnosis.left_messages(len(messages), ", or more" if len(messages) == MAX_PAGE else "")
         yield _waiting(len(letters), "dead letters", "messages failed too often", "perdure dead-letters")
 
 
-def _waiting(number: int, topic: str, detail: str, command: str) -> Diagnosis:
+def _waiting(number: int, topic: str, detail: str, command: str) -> Finding:
     """Judge one page of rows: there may be more."""
     return sqlite_diagnosis.waiting(number, topic, detail + (", or more" if number == MAX_PAGE else ""), command)

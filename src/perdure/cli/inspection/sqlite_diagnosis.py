@@ -1,4 +1,4 @@
-"""The diagnosis of a SQLite store and of any engine: measurements of the file, and the judgement, which is pure.
+"""The diagnosis of a SQLite store and of any engine: each check measures, and a pure function judges.
 
 The counts that an engine keeps, or saved, are compared with the rows of the file.
 """
@@ -12,131 +12,32 @@ import sqlite3
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Final, Literal, TypeAlias, cast
+from typing import Final, TypeAlias
 
-import attrs
-
-from perdure.cli.inspection.stats import Counts, FileSize, count
+from perdure.cli.inspection.report import Finding
+from perdure.cli.inspection.stats import Counts, count
 from perdure.cli.output import MIB, size_text
+from perdure.stores.at_rest import StoreReader
 from perdure.stores.sqlite.counters import saved
-from perdure.stores.sqlite.files import exposed_files, owner_socket
+from perdure.stores.sqlite.files import exposed_files
 from perdure.stores.sqlite.lock import owner_of
 from perdure.stores.sqlite.reader import Reader
-from perdure.stores.sqlite.schema import migrations
+from perdure.stores.sqlite.schema import migrations, size_of
 from perdure.stores.values import Health
 from perdure.values.listings import StatusCount, StoreCounts
 from perdure.values.times import format_duration
 
-Level: TypeAlias = Literal["ok", "skipped", "warning", "problem"]
-"""``problem``: something does not work. ``warning``: an operator should look at it. ``skipped``: not checked."""
-
-
-@attrs.frozen
-class Diagnosis:
-    """The result of one check.
-
-    Attributes:
-        level: how much it matters.
-        topic: the subject, a word.
-        detail: the finding.
-        advice: how to fix it; empty if it is ``ok``.
-    """
-
-    level: Level
-    topic: str
-    detail: str
-    advice: str = ""
-
-    @property
-    def line(self) -> str:
-        """The finding as one line."""
-        return f"{self.level:<7}  {self.topic:<12}  {self.detail}{f': {self.advice}' if self.advice else ''}"
-
-
 MOUNTS: Final = Path("/proc/self/mounts")
 _LAST_EVENT: Final = "SELECT max(at_ms) FROM (SELECT at_ms FROM events ORDER BY sequence DESC LIMIT 1)"
-_FIRST_WITH_MARKS: Final = 11
 _LEFT: Final = """
 SELECT CASE WHEN json_valid(left_mark) THEN coalesce(json_extract(left_mark, '$.error.error_type'), '?') ELSE '?' END,
   count(*) FROM instances WHERE left_by IS NOT NULL GROUP BY 1
 """
-_LEFT_MESSAGES: Final = "SELECT count(*) FROM messages WHERE left_by IS NOT NULL"
+_WAITING: Final = """
+SELECT (SELECT count(*) FROM perdure.instances WHERE suspension IS NOT NULL AND status = 'parked'),
+  (SELECT count(*) FROM perdure.messages WHERE left_by IS NOT NULL), (SELECT count(*) FROM perdure.dead_letters)
+"""
 _ESCAPED: Final = re.compile(r"\\([0-7]{3})")
-
-
-@attrs.frozen(kw_only=True)
-class StoreFacts:
-    """Measurements of a store and its surroundings.
-
-    Attributes:
-        url: the store.
-        mode: the permissions of the file.
-        exposed: the files that every user can open, with their modes: the file, its lock file, its log.
-        can_write: whether this user may write the file and its folder.
-        file_system: the type of its file system; empty if unknown.
-        free_bytes: free space of its disk.
-        counts: its rows.
-        owner: the process that owns it, or None.
-        listens: whether that process answers on the socket beside the file.
-        schema_version: of its tables.
-        newest_schema: the newest version that this library knows.
-        left: instances that code left, as it cannot read them, by the class of the problem.
-        left_messages: messages that code left.
-        last_event_ms: the time of its newest event.
-        now_ms: the present.
-    """
-
-    url: str
-    mode: int
-    exposed: Mapping[str, int]
-    can_write: bool
-    file_system: str
-    free_bytes: int
-    counts: Counts
-    owner: str | None
-    listens: bool
-    schema_version: int
-    newest_schema: int
-    left: Mapping[str, int]
-    left_messages: int
-    last_event_ms: int | None
-    now_ms: int
-
-
-def measured(reader: Reader, *, url: str, listens: bool, now_ms: int) -> StoreFacts:
-    """Measure a store.
-
-    Args:
-        reader: reads its file.
-        url: its URL.
-        listens: whether a process answers on its socket.
-        now_ms: the present.
-    """
-    path = reader.path
-    ((last_event_ms,),) = reader.rows(_LAST_EVENT)
-    has_marks = reader.schema_version >= _FIRST_WITH_MARKS
-    return StoreFacts(
-        url=url,
-        mode=path.stat().st_mode & 0o777,
-        exposed=exposed_files(path),
-        can_write=os.access(path, os.W_OK) and os.access(path.parent, os.W_OK),
-        file_system=file_system_of(path),
-        free_bytes=shutil.disk_usage(path.parent).free,
-        counts=count(reader, now_ms),
-        owner=owner_of(path),
-        listens=listens,
-        schema_version=reader.schema_version,
-        newest_schema=len(migrations()),
-        left=dict(reader.rows(_LEFT)) if has_marks else {},
-        left_messages=reader.rows(_LEFT_MESSAGES)[0][0] if has_marks else 0,
-        last_event_ms=last_event_ms,
-        now_ms=now_ms,
-    )
-
-
-def socket_of(path: Path) -> str:
-    """Return the path of the socket of a file's owner."""
-    return owner_socket(path)
 
 
 def file_system_of(path: Path, mounts: Path = MOUNTS) -> str:
@@ -177,119 +78,142 @@ CLOCK_MS: Final = 60_000
 """Events that are this far in the future mean that a clock is wrong."""
 
 
-def judged(facts: StoreFacts) -> Iterator[Diagnosis]:
-    """Yield one or more findings of each check."""
-    yield _schema(facts)
-    yield _permissions(facts)
-    yield _file_system(facts)
-    yield _space(facts)
-    yield _log(facts)
-    yield _owner(facts)
-    yield _alarms(facts)
-    yield _clock(facts)
-    yield from _work(facts)
+def diagnosed(reader: Reader, *, url: str, listens: bool, now_ms: int) -> Iterator[Finding]:
+    """Yield one or more findings of each check of a file.
+
+    Args:
+        reader: reads the file.
+        url: its URL.
+        listens: whether a process answers on its socket.
+        now_ms: the present.
+    """
+    path, counts, owner = reader.path, count(reader, now_ms), owner_of(reader.path)
+    can_write = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+    ((last_event_ms,),) = reader.rows(_LAST_EVENT)
+    yield schema(reader.schema_version, len(migrations()))
+    yield permissions(path.stat().st_mode & 0o777, exposed_files(path), can_write=can_write)
+    yield file_system(file_system_of(path))
+    yield space(shutil.disk_usage(path.parent).free, size_of(path))
+    yield log(size_of(reader.log))
+    yield engine(owner, listens=listens, url=url)
+    yield alarms(counts.due, counts.due_since_ms, now_ms, has_engine=owner is not None or listens)
+    yield clock(last_event_ms, now_ms)
+    yield from waiting_work(reader, _LEFT)
+    if owner is None:
+        yield saved_counts(reader, counts.instances)
 
 
-def _schema(facts: StoreFacts) -> Diagnosis:
-    if facts.schema_version < facts.newest_schema:
-        detail = f"schema version {facts.schema_version}, this library writes {facts.newest_schema}"
+def schema(found: int, newest: int) -> Finding:
+    """Judge the version of the tables."""
+    if found < newest:
+        detail = f"schema version {found}, this library writes {newest}"
         advice = "back it up; the next engine upgrades it, and older versions of perdure cannot open it afterwards"
-        return Diagnosis("warning", "schema", detail, advice)
-    return Diagnosis("ok", "schema", f"schema version {facts.schema_version}")
+        return Finding("warning", "schema", detail, advice)
+    return Finding("ok", "schema", f"schema version {found}")
 
 
-def _permissions(facts: StoreFacts) -> Diagnosis:
-    mode = f"mode {facts.mode:04o}"
-    names = " ".join(facts.exposed)
-    modes = ", ".join(f"{name} {one:04o}" for name, one in facts.exposed.items())
-    if any(one & stat.S_IWOTH for one in facts.exposed.values()):
-        return Diagnosis("problem", "permissions", f"every user can change a file: {modes}", f"chmod o-rw {names}")
-    if facts.exposed:
+def permissions(mode: int, exposed: Mapping[str, int], *, can_write: bool) -> Finding:
+    """Judge the permissions of a file.
+
+    Args:
+        mode: of the file.
+        exposed: the files that every user can open, with their modes: the file, its lock file, its log.
+        can_write: whether this user may write the file and its folder.
+    """
+    shown, names = f"mode {mode:04o}", " ".join(exposed)
+    modes = ", ".join(f"{name} {one:04o}" for name, one in exposed.items())
+    if any(one & stat.S_IWOTH for one in exposed.values()):
+        return Finding("problem", "permissions", f"every user can change a file: {modes}", f"chmod o-rw {names}")
+    if exposed:
         detail = f"every user can read all states, and lock the store so that no engine starts: {modes}"
-        return Diagnosis("warning", "permissions", detail, f"chmod o-rw {names}")
-    if not facts.can_write:
-        detail = f"{mode}: this user can read the file and not write it and its folder"
-        return Diagnosis("warning", "permissions", detail, "run the engine as the owner of both")
-    return Diagnosis("ok", "permissions", mode)
+        return Finding("warning", "permissions", detail, f"chmod o-rw {names}")
+    if not can_write:
+        detail = f"{shown}: this user can read the file and not write it and its folder"
+        return Finding("warning", "permissions", detail, "run the engine as the owner of both")
+    return Finding("ok", "permissions", shown)
 
 
-def _file_system(facts: StoreFacts) -> Diagnosis:
-    kind = facts.file_system
+def file_system(kind: str) -> Finding:
+    """Judge the type of a file system; empty if unknown."""
     if kind in REMOTE:
         detail = f"{kind}: its locks do not keep a second engine out, and synced writes may be lost"
-        return Diagnosis("problem", "file system", detail, "move the file to a local disk")
+        return Finding("problem", "file system", detail, "move the file to a local disk")
     if kind in VOLATILE:
-        return Diagnosis("warning", "file system", f"{kind}: a restart of the machine loses it", "move it to a disk")
-    return Diagnosis("ok", "file system", kind or "unknown")
+        return Finding("warning", "file system", f"{kind}: a restart of the machine loses it", "move it to a disk")
+    return Finding("ok", "file system", kind or "unknown")
 
 
-def _space(facts: StoreFacts) -> Diagnosis:
-    free = f"{size_text(facts.free_bytes)} free"
-    if facts.free_bytes < LEAST_FREE_BYTES:
-        return Diagnosis("problem", "disk", free, "free space: commits fail when the disk is full")
-    if facts.free_bytes < _size(facts).file_bytes:
-        size = size_text(_size(facts).file_bytes)
-        return Diagnosis("warning", "disk", free, f"a backup or a vacuum needs {size} more")
-    return Diagnosis("ok", "disk", f"{free}, the file has {size_text(_size(facts).file_bytes)}")
+def space(free_bytes: int, file_bytes: int) -> Finding:
+    """Judge the free space of the file's disk."""
+    free, size = f"{size_text(free_bytes)} free", size_text(file_bytes)
+    if free_bytes < LEAST_FREE_BYTES:
+        return Finding("problem", "disk", free, "free space: commits fail when the disk is full")
+    if free_bytes < file_bytes:
+        return Finding("warning", "disk", free, f"a backup or a vacuum needs {size} more")
+    return Finding("ok", "disk", f"{free}, the file has {size}")
 
 
-def _size(facts: StoreFacts) -> FileSize:
-    return cast("FileSize", facts.counts.size)  # these are the facts of a file
-
-
-def _log(facts: StoreFacts) -> Diagnosis:
-    size_bytes = _size(facts).wal_bytes
+def log(size_bytes: int) -> Finding:
+    """Judge the size of the write-ahead log."""
     if size_bytes > LARGE_LOG_BYTES:
         advice = "find the program that reads the file for long; it blocks checkpoints"
-        return Diagnosis("warning", "wal", size_text(size_bytes), advice)
-    return Diagnosis("ok", "wal", size_text(size_bytes))
+        return Finding("warning", "wal", size_text(size_bytes), advice)
+    return Finding("ok", "wal", size_text(size_bytes))
 
 
-def _owner(facts: StoreFacts) -> Diagnosis:
-    if facts.listens:
-        return Diagnosis("ok", "engine", f"{facts.owner or 'a process'} answers on the socket")
-    if facts.owner is not None:
-        detail = f"{facts.owner} owns the file and does not listen on the socket"
-        return Diagnosis("warning", "engine", detail, "start it with perdure run, so that commands can reach it")
-    return Diagnosis(
-        "warning",
-        "engine",
-        "no engine runs on it: no alarm fires",
-        f"start one: perdure run MODULE:APP --store {facts.url}",
-    )
+def engine(owner: str | None, *, listens: bool, url: str) -> Finding:
+    """Judge whether an engine runs on a file.
+
+    Args:
+        owner: the process that owns it, or None.
+        listens: whether that process answers on the socket beside the file.
+        url: the store.
+    """
+    if listens:
+        return Finding("ok", "engine", f"{owner or 'a process'} answers on the socket")
+    if owner is not None:
+        detail = f"{owner} owns the file and does not listen on the socket"
+        return Finding("warning", "engine", detail, "start it with perdure run, so that commands can reach it")
+    advice = f"start one: perdure run MODULE:APP --store {url}"
+    return Finding("warning", "engine", "no engine runs on it: no alarm fires", advice)
 
 
-def _alarms(facts: StoreFacts) -> Diagnosis:
-    since_ms = facts.counts.due_since_ms
-    late_ms = 0 if since_ms is None else facts.now_ms - since_ms
+def alarms(due: int, since_ms: int | None, now_ms: int, *, has_engine: bool) -> Finding:
+    """Judge the alarms that are due, the oldest since an instant."""
+    late_ms = 0 if since_ms is None else now_ms - since_ms
     if late_ms <= OVERDUE_MS:
-        return Diagnosis("ok", "alarms", f"{facts.counts.due:,} due")
-    late = format_duration(late_ms // 1_000 * 1_000)
-    detail = f"{facts.counts.due:,} due, the oldest for {late}"
-    if facts.owner is None and not facts.listens:
-        return Diagnosis("warning", "alarms", detail, "they fire when an engine starts")
+        return Finding("ok", "alarms", f"{due:,} due")
+    detail = f"{due:,} due, the oldest for {format_duration(late_ms // 1_000 * 1_000)}"
+    if not has_engine:
+        return Finding("warning", "alarms", detail, "they fire when an engine starts")
     advice = "its jobs may be orphaned (perdure list --status orphaned), or the engine hangs or is overloaded"
-    return Diagnosis("problem", "alarms", detail, advice)
+    return Finding("problem", "alarms", detail, advice)
 
 
-def _clock(facts: StoreFacts) -> Diagnosis:
-    if facts.last_event_ms is not None and facts.last_event_ms > facts.now_ms + CLOCK_MS:
-        ahead = format_duration((facts.last_event_ms - facts.now_ms) // 1_000 * 1_000)
+def clock(last_event_ms: int | None, now_ms: int) -> Finding:
+    """Judge the time of the newest event."""
+    if last_event_ms is not None and last_event_ms > now_ms + CLOCK_MS:
+        ahead = format_duration((last_event_ms - now_ms) // 1_000 * 1_000)
         detail = f"the newest event lies {ahead} in the future"
-        return Diagnosis("problem", "clock", detail, "set the clock of this machine: alarms fire late or early")
-    return Diagnosis("ok", "clock", "no event lies in the future")
+        return Finding("problem", "clock", detail, "set the clock of this machine: alarms fire late or early")
+    return Finding("ok", "clock", "no event lies in the future")
 
 
-def _work(facts: StoreFacts) -> Iterator[Diagnosis]:
-    counts = facts.counts
-    parked = sum(statuses.get("parked", 0) for statuses in counts.instances.values())
+def waiting_work(reader: StoreReader, left: str) -> Iterator[Finding]:
+    """Yield findings about the rows that wait for an operator.
+
+    Args:
+        reader: reads the store.
+        left: counts the instances that code left, by the class of the problem, in the SQL of the store.
+    """
+    ((parked, messages, letters),) = reader.rows(_WAITING)
     yield waiting(parked, "parked", "instances are parked", "perdure list --status parked")
-    yield left_instances(facts.left)
-    yield left_messages(facts.left_messages)
-    yield waiting(counts.dead_letters, "dead letters", "messages failed too often", "perdure dead-letters")
+    yield left_instances(dict(reader.rows(left)))
+    yield left_messages(messages)
+    yield waiting(letters, "dead letters", "messages failed too often", "perdure dead-letters")
 
 
-def waiting(number: int, topic: str, detail: str, command: str) -> Diagnosis:
+def waiting(number: int, topic: str, detail: str, command: str) -> Finding:
     """Return a warning if something waits for an operator.
 
     Args:
@@ -299,11 +223,11 @@ def waiting(number: int, topic: str, detail: str, command: str) -> Diagnosis:
         command: the command that lists them.
     """
     if number:
-        return Diagnosis("warning", topic, f"{number:,}: {detail}", f"they wait for you; {command}")
-    return Diagnosis("ok", topic, "none")
+        return Finding("warning", topic, f"{number:,}: {detail}", f"they wait for you; {command}")
+    return Finding("ok", topic, "none")
 
 
-def left_instances(numbers: Mapping[str, int], more: str = "") -> Diagnosis:
+def left_instances(numbers: Mapping[str, int], more: str = "") -> Finding:
     """Judge the instances that code left, because it cannot read them.
 
     Args:
@@ -315,7 +239,7 @@ def left_instances(numbers: Mapping[str, int], more: str = "") -> Diagnosis:
     return waiting(sum(numbers.values()), "left", detail, "perdure list --status left")
 
 
-def left_messages(number: int, more: str = "") -> Diagnosis:
+def left_messages(number: int, more: str = "") -> Finding:
     """Judge the messages that code left, because it cannot read them.
 
     Args:
@@ -326,15 +250,15 @@ def left_messages(number: int, more: str = "") -> Diagnosis:
     return waiting(number, "left messages", detail, "perdure left-messages")
 
 
-def health(report: Health) -> Diagnosis:
+def health(report: Health) -> Finding:
     """Judge the health that an engine reports."""
     match report.state:
         case "ok":
-            return Diagnosis("ok", "health", "the engine reports no problem")
+            return Finding("ok", "health", "the engine reports no problem")
         case "degraded":
-            return Diagnosis("warning", "health", report.detail, "the engine works")
+            return Finding("warning", "health", report.detail, "the engine works")
         case "failed":
-            return Diagnosis("problem", "health", report.detail, "see the log of the engine")
+            return Finding("problem", "health", report.detail, "see the log of the engine")
 
 
 TRIES: Final = 5
@@ -347,7 +271,7 @@ Numbers: TypeAlias = dict[str, dict[str, int]]
 """Instances by job (printed ``kind:name``) and status."""
 
 
-def kept_counts(ask: Callable[[], StoreCounts], count: Callable[[], Counts]) -> Diagnosis:
+def kept_counts(ask: Callable[[], StoreCounts], count: Callable[[], Counts]) -> Finding:
     """Check the counts of a running engine.
 
     Args:
@@ -358,14 +282,14 @@ def kept_counts(ask: Callable[[], StoreCounts], count: Callable[[], Counts]) -> 
     for _ in range(TRIES):
         rows, after = count().instances, ask()
         if not after.complete:
-            return Diagnosis("skipped", TOPIC, "the engine has not counted all instances yet")
+            return Finding("skipped", TOPIC, "the engine has not counted all instances yet")
         if after.instances == before.instances:
             return compared("the engine counts", numbers_of(after.instances), rows)
         before = after
-    return Diagnosis("skipped", TOPIC, f"the instances changed during each of {TRIES} counts")
+    return Finding("skipped", TOPIC, f"the instances changed during each of {TRIES} counts")
 
 
-def saved_counts(reader: Reader, rows: Numbers) -> Diagnosis:
+def saved_counts(reader: Reader, rows: Numbers) -> Finding:
     """Check the counts that an engine saved when it closed the file.
 
     Args:
@@ -374,7 +298,7 @@ def saved_counts(reader: Reader, rows: Numbers) -> Diagnosis:
     """
     found = reader.read(_saved)
     if not found:
-        return Diagnosis("ok", TOPIC, "none saved: the next engine counts the instances")
+        return Finding("ok", TOPIC, "none saved: the next engine counts the instances")
     return compared("the file says", numbers_of(found), rows)
 
 
@@ -385,7 +309,7 @@ def _saved(cursor: sqlite3.Cursor) -> tuple[StatusCount, ...]:
         return ()
 
 
-def compared(source: str, kept: Numbers, rows: Numbers) -> Diagnosis:
+def compared(source: str, kept: Numbers, rows: Numbers) -> Finding:
     """Compare kept counts with those of the rows.
 
     Args:
@@ -398,9 +322,9 @@ def compared(source: str, kept: Numbers, rows: Numbers) -> Diagnosis:
             number, found = kept.get(job, {}).get(status, 0), rows.get(job, {}).get(status, 0)
             if number != found:
                 detail = f"{source} {number:,} {status} instances of {job}, and {found:,} rows are"
-                return Diagnosis("problem", TOPIC, detail, ADVICE)
+                return Finding("problem", TOPIC, detail, ADVICE)
     total = sum(number for statuses in rows.values() for number in statuses.values())
-    return Diagnosis("ok", TOPIC, f"{total:,} {'instance' if total == 1 else 'instances'}, as {source}")
+    return Finding("ok", TOPIC, f"{total:,} {'instance' if total == 1 else 'instances'}, as {source}")
 
 
 def numbers_of(counts: tuple[StatusCount, ...]) -> Numbers:
