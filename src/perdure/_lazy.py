@@ -16,7 +16,7 @@ def lazy_names(
     """Return the ``__getattr__`` and the ``__dir__`` of a package whose names are imported at their first use.
 
     Args:
-        package: the name of the package.
+        package: the package's name.
         modules: the names that the package exports, by the module that defines them.
     """
     homes = {name: module for module, names in modules.items() for name in names}
@@ -83,7 +83,7 @@ def lazy_module(name: str) -> ModuleType:
 
 
 def load_postponed() -> None:
-    """Run the postponed modules of this package, so that no request waits for them."""
+    """Run this package's postponed modules, so that no request waits for them."""
     for name, module in sys.modules.copy().items():
         if name.startswith(f"{__package__}."):
             _ = module.__doc__  # reading any attribute runs a postponed module

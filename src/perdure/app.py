@@ -52,7 +52,7 @@ class App(Generic[R]):
         services: a record with what the programs need, or a function that returns an async context manager of one: the
             engine enters it when the app is opened, and exits it after the last run has ended.
         limits: the engine's limits.
-        encryption: encrypts what the store keeps of your data; the `Encryption`, or a function that returns it, which
+        encryption: encrypts what your data's store keeps. The `Encryption`, or a function that returns it, which
             is called when the app is opened. By default nothing is encrypted.
 
     Attributes:
@@ -149,7 +149,7 @@ class App(Generic[R]):
 
         Raises:
             DefinitionError: the app does not serve the definition, declares the instance already, or declares 1,000
-                others; the function does not send exactly one request that creates an instance; or its input or the id
+                others. The function does not send exactly one request that creates an instance. Or its input or the id
                 is not valid.
         """
         job = check_definition(definition)
@@ -188,22 +188,22 @@ class App(Generic[R]):
         """Open a store and run.
 
         Use it as ``async with app.open("sqlite:///jobs.db") as jobs:``. Opening recovers the runs that an earlier
-        engine left, and creates the declared instances that do not exist; it raises ``EnsureFailed`` if it cannot. At
+        engine left, and creates the declared instances that do not exist. It raises ``EnsureFailed`` if it cannot. At
         the end of the block the engine accepts no
         more requests, lets runs finish within the shutdown timeout, and closes services and store.
 
         Args:
             store: a URL such as ``sqlite:///jobs.db`` or ``memory://``, or an open store, which is closed too.
-            runtime: the interface to time and tasks; by default the running asyncio loop.
-            perform: performs the effects of runs, ``perform(instruction, services, execute)``; by default each calls
+            runtime: the interface to time and tasks. By default the running asyncio loop.
+            perform: performs the effects of runs, ``perform(instruction, services, execute)``. By default each calls
                 its service. The testing kit records effects and injects faults here.
-            run_ended: called with the end of every program, ``run_ended(execute, exit)``; for the testing kit.
+            run_ended: called with every program's end, ``run_ended(execute, exit)``. For the testing kit.
             on_locked: the reaction if another engine owns the file: ``raise``, or ``wait``: stand by, and take over
                 when that engine has ended. The services are opened afterwards.
             debug: find programs that a hook builds and never runs (a forgotten ``yield from``), and states and events
                 that it changes in place, and log each location once, as an error. The engine inspects a sample: the
                 first 32 runs of each hook and class of event, then one in 64.
-            mistake_found: called with each of these mistakes instead of the log, and every run is inspected; for the
+            mistake_found: called with each of these mistakes instead of the log, and every run is inspected. For the
                 testing kit.
         """
         return OpenApp(self, store, runtime, perform, run_ended, on_locked, debug, mistake_found)
@@ -216,9 +216,9 @@ class OpenApp(AsyncContextGuard):
     Attributes:
         app: the app.
         store: the store or its URL.
-        runtime: the runtime; None for that of the running event loop.
+        runtime: the runtime. None for that of the running event loop.
         perform: performs the effects of runs.
-        run_ended: called with the end of every program.
+        run_ended: called with every program's end.
         on_locked: the reaction if another engine owns the store.
         debug: whether to find mistakes of hooks.
         mistake_found: called with each of them instead of the log.
@@ -313,7 +313,7 @@ def for_tests(app: App[R]) -> App[R]:
 
 
 def encryption_of(app: App[Any]) -> Encryption | None:
-    """Return the keys of an app; None if it does not encrypt.
+    """Return an app's keys. None if it does not encrypt.
 
     Raises:
         DefinitionError: its function did not return an `Encryption`.
@@ -348,7 +348,7 @@ async def _entered(services: Any, stack: AsyncExitStack) -> Any:  # the user's o
 
 
 async def _watching(sink: EventSink, engine: EngineView, stack: AsyncExitStack) -> OpenSink:
-    """Open a sink until the stack ends. An exception of its end is logged: the work of the engine is done by then."""
+    """Open a sink until the stack ends. An exception of its end is logged: the engine's work is done by then."""
     context = sink.open(engine)
     if not isinstance(cast("object", context), AbstractAsyncContextManager):
         raise DefinitionError(f"sink {sink.name}", context, "a function open that returns an async context manager")

@@ -26,14 +26,14 @@ class CoverageOfBehaviour:
         WORLD_WATCHERS.append(self._observer.of)
 
     def pytest_sessionfinish(self) -> None:
-        """Send the observations of this process to the reporting process, if that is another one."""
+        """Send this process's observations to the reporting process, if that is another one."""
         output: dict[str, Any] | None = getattr(self._config, "workeroutput", None)
         if output is not None:
             output[_SENT] = [coverage.plain() for coverage in self._observer.jobs.values()]
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:  # a node of xdist, which has no types
-        """Add the observations of a worker."""
+        """Add a worker's observations."""
         sent = getattr(node, "workeroutput", {}).get(_SENT, ())
         self._parts += [JobCoverage.read(plain) for plain in sent]
 

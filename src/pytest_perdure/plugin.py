@@ -60,7 +60,7 @@ def perdure_clock() -> Clock:
 
 @pytest.fixture(params=["memory", "sqlite"])
 def perdure_store(request: pytest.FixtureRequest, tmp_path: Path) -> str | Path:
-    """The store of a world: the test runs once over the memory store, and once over a SQLite file."""
+    """A world's store: the test runs once over the memory store, and once over a SQLite file."""
     return "memory://" if request.param == "memory" else tmp_path / "jobs.db"
 
 
@@ -86,7 +86,7 @@ def perdure_world(request: pytest.FixtureRequest, perdure_clock: Clock) -> Itera
 
 @pytest.fixture
 def perdure_events(perdure_world: Worlds) -> list[Event]:
-    """The events of the log, as they are committed in the worlds of this test: a list that grows."""
+    """The log's events, as they are committed in this test's worlds: a list that grows."""
     return perdure_world.events
 
 
@@ -98,7 +98,7 @@ _WORLDS: pytest.StashKey[Worlds] = pytest.StashKey()
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Add the traces of its worlds and of its simulated runs to the report of a failed test."""
+    """Add the traces of its worlds and of its simulated runs to a failed test's report."""
     report = yield
     if call.when == "call" and report.failed and call.excinfo is not None:
         worlds = item.stash.get(_WORLDS, None)

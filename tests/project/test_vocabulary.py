@@ -73,6 +73,9 @@ MAX_RATES: dict[str, dict[re.Pattern[str], int]] = {
 }
 
 
+# The same for the docstrings of the library.
+MAX_DOCSTRING_RATES: dict[re.Pattern[str], int] = {OF: 355, SEMICOLON: 48, PRONOUN: 185}
+
 # Words of the users' pages with tables and names, without code. May only become smaller.
 MAX_WORDS = {"explanation": 8_000, "guarantees": 5_600, "reference": 22_600, "index": 430, "faq": 540}
 
@@ -188,6 +191,23 @@ def test_sentences_name_their_subjects(part: str) -> None:
     hits = {pattern: found(pattern, texts) for pattern in MAX_RATES[part]}
     rates = {pattern: round(10_000 * count.total() / total, 1) for pattern, count in hits.items()}
     high = {pattern for pattern, rate in rates.items() if rate > MAX_RATES[part][pattern]}
+    assert not high, [(rates[pattern], hits[pattern].most_common(10)) for pattern in high]
+
+
+def docstrings(source: Path) -> str:
+    """The docstrings of a module, without inline code."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    nodes = ast.walk(ast.parse(source.read_text(encoding="utf-8")))
+    texts = (ast.get_docstring(node) or "" for node in nodes if isinstance(node, documented))
+    return re.sub(r"`+[^`]*`+", "", "\n".join(texts))
+
+
+def test_docstrings_name_their_subjects() -> None:
+    texts = {source.relative_to(ROOT).as_posix(): docstrings(source) for source in SOURCES}
+    total = sum(map(words, texts.values()))
+    hits = {pattern: found(pattern, texts) for pattern in MAX_DOCSTRING_RATES}
+    rates = {pattern: round(10_000 * count.total() / total, 1) for pattern, count in hits.items()}
+    high = {pattern for pattern, rate in rates.items() if rate > MAX_DOCSTRING_RATES[pattern]}
     assert not high, [(rates[pattern], hits[pattern].most_common(10)) for pattern in high]
 
 

@@ -43,7 +43,7 @@ def list_filter(
     """Check the arguments of ``list``.
 
     Raises:
-        InvalidArgument: one of them is not valid; its message names it.
+        InvalidArgument: one of them is not valid. Its message names it.
     """
     if definition is not None:
         if kind is not None or name is not None:
@@ -67,7 +67,7 @@ def list_filter(
 
 
 def check_backup(path: object, progress: object) -> str:
-    """Check the arguments of a backup, and return its path as text.
+    """Check a backup's arguments, and return its path as text.
 
     Raises:
         InvalidArgument: the path is neither text nor a path object, or ``progress`` cannot be called.
@@ -83,7 +83,7 @@ def check_backup(path: object, progress: object) -> str:
 
 
 def check_wanted(statuses: tuple[object, ...], phases: object) -> WaitCondition:
-    """Check the statuses and phases of a wait; without any, it waits for the end.
+    """Check the statuses and phases of a wait. Without any, it waits for the end.
 
     Raises:
         InvalidArgument: one of them is not valid, or there are more than 20.

@@ -36,7 +36,7 @@ class InspectingDispatch(Dispatch, Protocol):
     def explain_request(
         self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], answers: Answers, /
     ) -> Call[Explanation, CallError]:
-        """Compute the effect of a request. It is built, and so validated, when the explanation is awaited."""
+        """Compute a request's effect. It is built, and so validated, when the explanation is awaited."""
         ...
 
     def shown_outcome(self, definition: AnyDefinition, id_: str, /) -> Call[InstanceOutcome | None, CallError]:
@@ -44,11 +44,11 @@ class InspectingDispatch(Dispatch, Protocol):
         ...
 
     def state_text(self, definition: AnyDefinition, id_: str, /) -> Call[str | None, CallError]:
-        """Read the committed state as JSON, with all that newer code wrote; None if there is no instance."""
+        """Read the committed state as JSON, with all that newer code wrote. None if there is no instance."""
         ...
 
     def shown_state(self, definition: AnyDefinition, id_: str, /) -> Call[str | None, CallError]:
-        """Read the committed state as JSON without secrets; None if there is no instance."""
+        """Read the committed state as JSON without secrets. None if there is no instance."""
         ...
 
     def until(self, address: Address, wanted: WaitCondition, timeout_ms: int, /) -> Call[Awaited, CallError]:
@@ -58,13 +58,13 @@ class InspectingDispatch(Dispatch, Protocol):
     def history(
         self, address: Address, /, *, before: int | None, limit: int
     ) -> Call[tuple[LoggedEvent, ...], CallError]:
-        """Read the newest events of an address, the newest first."""
+        """Read an address's newest events, the newest first."""
         ...
 
 
 @attrs.frozen
 class NamedJob:
-    """The calls of a job, by the names of its actions.
+    """A job's calls, by its actions' names.
 
     Attributes:
         definition: the job.
@@ -99,11 +99,11 @@ class NamedJob:
         Args:
             action: such as ``send``.
             id_: the instance.
-            payload: the input as JSON text; empty when the action takes none.
+            payload: the input as JSON text. Empty when the action takes none.
             idempotency_key: a repeat with this key gets the first answer.
             wait_for: when a call that runs user code is answered: at its ``completion`` or at its ``start``.
             interrupt: whether ``terminate`` cancels a run in progress.
-            trace: the trace context of the caller, as the header ``traceparent``; by default the current one.
+            trace: the caller's trace context, as the header ``traceparent``. By default the current one.
 
         Returns:
             The answer as JSON-able data.
@@ -123,13 +123,13 @@ class NamedJob:
         answers: Answers = NO_ANSWERS,
         idempotency_key: str | None = None,
     ) -> Call[Any, CallError]:
-        """Compute the effect of a request without applying it, as JSON-able data; see `Client.explain`.
+        """Compute a request's effect without applying it, as JSON-able data. See `Client.explain`.
 
         Args:
-            action: such as ``send``; or ``alarm``, its alarm if it is due.
+            action: such as ``send``. Or ``alarm``, its alarm if it is due.
             id_: the instance.
-            payload: the input as JSON text; empty when the action takes none.
-            answers: the answers of services, by the name of the effect.
+            payload: the input as JSON text. Empty when the action takes none.
+            answers: the answers of services, by the effect's name.
             idempotency_key: of the request.
         """
         build: Callable[[Limits], Request] = (
@@ -143,17 +143,17 @@ class NamedJob:
         return self.dispatch.status(self.definition, id_)
 
     def get_state(self, id_: str, /) -> Call[Any, CallError]:
-        """Read the committed state as JSON-able data; None when there is no instance."""
+        """Read the committed state as JSON-able data. None when there is no instance."""
         text = self.dispatch.state_text(self.definition, id_)
         return mapped(text, lambda state: None if state is None else orjson.loads(state))
 
     def shown_state(self, id_: str, /) -> Call[Any, CallError]:
-        """Read the committed state as JSON-able data, with ``<secret>`` in the place of each secret."""
+        """Read the committed state as JSON-able data, with ``<secret>`` in each secret's place."""
         text = self.dispatch.shown_state(self.definition, id_)
         return mapped(text, lambda state: None if state is None else orjson.loads(state))
 
     def shown_outcome(self, id_: str, /) -> Call[InstanceOutcome | None, CallError]:
-        """Read how an instance ended, without secrets; None if it has not, or if its kind does not keep that."""
+        """Read how an instance ended, without secrets. None if it has not, or if its kind does not keep that."""
         return self.dispatch.shown_outcome(self.definition, id_)
 
     def steps(self, id_: str, /) -> Call[tuple[StepRecord, ...], CallError]:
@@ -163,7 +163,7 @@ class NamedJob:
     def until(
         self, id_: str, /, *statuses: AwaitedStatus, phases: tuple[str, ...] = (), timeout: Duration = "1 minute"
     ) -> Call[Awaited, CallError]:
-        """Wait until an instance has one of these statuses or phases, or until its end; see `Client.until`."""
+        """Wait until an instance has one of these statuses or phases, or until its end. See `Client.until`."""
         return Call(partial(self._until, id_, statuses, phases, timeout), "until")
 
     async def _until(
@@ -177,7 +177,7 @@ class NamedJob:
         return await result_of(self.dispatch.until(address, wanted, timeout_ms))
 
     def hold(self) -> Call[HoldResult, CallError]:
-        """Hold the job; see `JobHandle.hold`."""
+        """Hold the job. See `JobHandle.hold`."""
         return self.dispatch.set_hold((self.definition.kind, self.definition.name), "held")
 
     def release(self) -> Call[HoldResult, CallError]:
@@ -185,13 +185,13 @@ class NamedJob:
         return self.dispatch.set_hold((self.definition.kind, self.definition.name), "released")
 
     def count(self) -> Call[JobCount, CallError]:
-        """Count the instances of the job by status, and read whether it is held."""
+        """Count the job's instances by status, and read whether it is held."""
         return self.dispatch.count((self.definition.kind, self.definition.name))
 
     def history(
         self, id_: str, /, *, before: int | None = None, limit: int = 100
     ) -> Call[tuple[LoggedEvent, ...], CallError]:
-        """Read the newest events of an address, the newest first; see `Client.history`."""
+        """Read an address's newest events, the newest first. See `Client.history`."""
         return Call(partial(self._history, id_, before, limit), "history")
 
     async def _history(self, id_: str, before: int | None, limit: int) -> Result[tuple[LoggedEvent, ...], CallError]:
@@ -222,12 +222,12 @@ def builder(
     Args:
         job: the definition.
         action: the action's name.
-        payload: the input as JSON text; empty when the action takes none.
+        payload: the input as JSON text. Empty when the action takes none.
         key: the idempotency key.
         wait_for: when the request is answered.
         interrupt: whether ``terminate`` cancels a run in progress.
-        trace: the trace context of the caller; one that is not valid is ignored.
-        bare: the payload without defaults; see `CommandSpec.accept`.
+        trace: the caller's trace context. One that is not valid is ignored.
+        bare: the payload without defaults. See `CommandSpec.accept`.
 
     Returns:
         A function of the limits, which raises a ``RequestError`` for an argument that is not valid.

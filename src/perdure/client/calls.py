@@ -16,9 +16,9 @@ E = TypeVar("E", bound=Exception)
 
 
 async def attempt(call: Call[A, E], /) -> Success[A] | Failure[E]:
-    """Make a call and return how it ended, as a value to ``match`` on; ``await call`` alone raises the error.
+    """Make a call and return how it ended, as a value to ``match`` on. ``await call`` alone raises the error.
 
-    The result is a closed union: both type checkers know the types of the answer and of the error in each ``case``, and
+    The result is a closed union: both type checkers know the types of the error's answer and in each ``case``, and
     that ``case Success(...)`` with ``case Failure(...)`` is exhaustive.
 
     Args:

@@ -1,4 +1,4 @@
-"""``Client``: the calls of an open app. Before its block begins, a guard refuses them and shows the right use."""
+"""``Client``: an open app's calls. Before its block begins, a guard refuses them and shows the right use."""
 
 from __future__ import annotations
 
@@ -117,9 +117,9 @@ def _unreported(_: BackupProgress) -> None:
 
 @attrs.frozen
 class Client:
-    """The jobs of an open engine.
+    """An open engine's jobs.
 
-    ``jobs.handle(definition)`` returns the typed handle of a job; every call of it returns a ``FutureResult``.
+    ``jobs.handle(definition)`` returns a job's typed handle. Every call of it returns a ``FutureResult``.
     """
 
     _gateway: Gateway
@@ -130,7 +130,7 @@ class Client:
 
     # ------------------------------------------------------------ access
     def handle(self, definition: Definition[H, Any, Any], /) -> H:
-        """Return the typed handle of a job.
+        """Return a job's typed handle.
 
         Raises:
             UnknownJob: this engine does not serve that definition, or `connect` did not receive it.
@@ -165,16 +165,16 @@ class Client:
         answers: Answers = NO_ANSWERS,
         idempotency_key: str | None = None,
     ) -> Call[Explanation, CallError]:
-        """Compute the effect of a request without applying it: nothing is written, no service is called.
+        """Compute a request's effect without applying it: nothing is written, no service is called.
 
         It reads committed data, as every read does: requests that wait in the mailbox are not taken into account.
 
         Args:
             definition: the job.
             id_: the instance.
-            request: a function of the sender, such as ``lambda order: order.send(event)``; or ``"alarm"``, its alarm
+            request: a function of the sender, such as ``lambda order: order.send(event)``. Or ``"alarm"``, its alarm
                 if it is due, ``"pause"`` or ``"resume"``.
-            answers: the answers of services, by the name of the effect or as a function of the call; where one is
+            answers: the answers of services, by the name of the effect or as a function of the call. Where one is
                 missing, the explanation is `NeedsAnswer`.
             idempotency_key: of the request.
 
@@ -201,19 +201,19 @@ class Client:
         limit: int = 100,
         max_scanned: int | None = None,
     ) -> Call[Listing, CallError]:
-        """Find instances, in the order of their addresses.
+        """Find instances, ordered by addresses.
 
         Args:
-            definition: only this job; by default every job in the store, served here or not.
-            kind: only this kind, such as ``"task"``; for tools, instead of the definition.
+            definition: only this job. By default every job in the store, served here or not.
+            kind: only this kind, such as ``"task"``. For tools, instead of the definition.
             name: only jobs of this name, as above.
-            status: only this status. ``orphaned``: instances of jobs that this app does not serve; every other status:
+            status: only this status. ``orphaned``: instances of jobs that this app does not serve. Every other status:
                 instances of jobs that it serves.
             id_prefix: only ids that begin with this text.
             due_before: only instances that are due before this aware instant.
-            after: the ``after`` of the previous page, or any address.
+            after: the previous page's ``after``, or any address.
             limit: maximum number, 1 to 1,000.
-            max_scanned: about how many instances the store may read to find them, from 1; None for all. A search that
+            max_scanned: about how many instances the store may read to find them, from 1. None for all. A search that
                 stops there is ``partial``, and a call with its ``after`` continues it.
         """
 
@@ -242,7 +242,7 @@ class Client:
     def history(
         self, definition: AnyDefinition, id_: str, /, *, before: int | None = None, limit: int = 100
     ) -> Call[tuple[LoggedEvent, ...], CallError]:
-        """Read the newest events of an address, the newest first. They survive the instance until retention.
+        """Read an address's newest events, the newest first. They survive the instance until retention.
 
         Args:
             definition: the job.
@@ -271,7 +271,7 @@ class Client:
         phases: tuple[str, ...] = (),
         timeout: Duration = "1 minute",
     ) -> Call[Reached, CallError | WaitFailed]:
-        """Wait until an instance has one of these statuses or phases; without any, until its end.
+        """Wait until an instance has one of these statuses or phases. Without any, until its end.
 
         A transition wakes the caller once it is durable: nothing polls. A status that the instance has when the call
         begins counts, and so does one that a later transition changes again before the caller runs.
@@ -282,7 +282,7 @@ class Client:
             *statuses: those of ``status``, or ``"ended"``: there is no instance, or its kind keeps it for its result
                 only.
             phases: phases that the job's kind reports.
-            timeout: how long to wait; ``"0 ms"`` to answer at once. A client of another process asks its server again
+            timeout: how long to wait. ``"0 ms"`` to answer at once. A client of another process asks its server again
                 every 20 seconds, and can miss a status that the instance had only between two of these requests.
 
         Returns:
@@ -349,7 +349,7 @@ class Client:
             message_id: the id of a message that ``left_messages`` returns.
 
         Returns:
-            ``buried``, and ``redrive`` turns it back; ``not_found`` if it is not left any more, or being delivered now.
+            ``buried``, and ``redrive`` turns it back. ``not_found`` if it is not left any more, or being delivered now.
         """
         return self._perform(BURY, message_id=message_id)
 
@@ -377,7 +377,7 @@ class Client:
             progress: called after each step, in the event loop.
 
         Returns:
-            The path and the size; or ``BackupFailed``, and no file is left.
+            The path and the size. Or ``BackupFailed``, and no file is left.
         """
         return Call(partial(self._backup, path, progress), "backup")
 
@@ -389,7 +389,7 @@ class Client:
         return await result_of(self._gateway.backup(path, progress))
 
     def stopped(self) -> Call[EngineStopped, CallError]:
-        """Wait until the engine of this process has stopped, and return when and why.
+        """Wait until this process's engine has stopped, and return when and why.
 
         Its ``reason`` is empty after the end of the block ``async with app.open(...)``. Otherwise the engine stopped
         itself and accepts no more requests: it lost its store, a job raised ``SystemExit`` or ``KeyboardInterrupt``, or
@@ -412,15 +412,15 @@ class Client:
         return self._gateway.perform(COUNTS)
 
     def members(self) -> Call[tuple[EngineMember, ...], CallError]:
-        """Return the engines that share the store, by epoch; none if one engine owns the store."""
+        """Return the engines that share the store, by epoch. None if one engine owns the store."""
         return self._gateway.perform(MEMBERS)
 
     def health(self) -> Call[Health, CallError]:
-        """Report the state of the store, and the messages that wait for jobs that the app does not serve."""
+        """Report the store's state, and the messages that wait for jobs that the app does not serve."""
         return self._gateway.perform(HEALTH)
 
     def metrics(self) -> Call[str, CallError]:
-        """Return the metrics of the engine in the text format of Prometheus, at most a second old.
+        """Return the engine's metrics in the text format of Prometheus, at most a second old.
 
         The app needs a sink that counts them: `perdure.telemetry.prometheus.prometheus`.
         """
@@ -437,7 +437,7 @@ def gateway_of(client: Client, /) -> Gateway:
 
 
 def call_of(client: Client, operation: ClientOperation[T], given: Mapping[str, Any], /) -> Call[T, CallError]:
-    """Make the call of an operation, by its typed method, which checks the arguments: a server and commands do.
+    """Make an operation's call, by its typed method, which checks the arguments: a server and commands do.
 
     Args:
         client: the client.
@@ -446,7 +446,7 @@ def call_of(client: Client, operation: ClientOperation[T], given: Mapping[str, A
 
     Raises:
         UnknownJob: the engine in this process does not serve the job.
-        InvalidArgument: the kind or the name of the job is not text.
+        InvalidArgument: the kind or the job's name is not text.
     """
     place = [given[argument.name] for argument in operation.in_the("path")]
     options = {argument.name: given[argument.name] for argument in operation.in_the("query")}

@@ -29,7 +29,7 @@ A = TypeVar("A")
 
 
 class JobByName(Protocol):
-    """The calls of a job by the names of its actions: inputs are JSON text, answers JSON-able data."""
+    """A job's calls by its actions' names: inputs are JSON text, answers JSON-able data."""
 
     def call(
         self,
@@ -48,11 +48,11 @@ class JobByName(Protocol):
         Args:
             action: such as ``send``.
             id_: the instance.
-            payload: the input as JSON text; empty when the action takes none.
+            payload: the input as JSON text. Empty when the action takes none.
             idempotency_key: a repeat with this key gets the first answer.
             wait_for: when a call that runs user code is answered: at its ``completion`` or at its ``start``.
             interrupt: whether ``terminate`` cancels a run in progress.
-            trace: the trace context of the caller, as the header ``traceparent``; by default the current one.
+            trace: the caller's trace context, as the header ``traceparent``. By default the current one.
 
         Returns:
             The answer as JSON-able data.
@@ -69,13 +69,13 @@ class JobByName(Protocol):
         answers: Answers = NO_ANSWERS,
         idempotency_key: str | None = None,
     ) -> Call[Any, CallError]:
-        """Compute the effect of a request without applying it, as JSON-able data; see `Client.explain`.
+        """Compute a request's effect without applying it, as JSON-able data. See `Client.explain`.
 
         Args:
-            action: such as ``send``; or ``alarm``, its alarm if it is due.
+            action: such as ``send``. Or ``alarm``, its alarm if it is due.
             id_: the instance.
-            payload: the input as JSON text; empty when the action takes none.
-            answers: the answers of services, by the name of the effect. A client of another process passes none.
+            payload: the input as JSON text. Empty when the action takes none.
+            answers: the answers of services, by the effect's name. A client of another process passes none.
             idempotency_key: of the request.
         """
         ...
@@ -85,15 +85,15 @@ class JobByName(Protocol):
         ...
 
     def get_state(self, id_: str, /) -> Call[Any, CallError]:
-        """Read the committed state as JSON-able data; None when there is no instance."""
+        """Read the committed state as JSON-able data. None when there is no instance."""
         ...
 
     def shown_state(self, id_: str, /) -> Call[Any, CallError]:
-        """Read the committed state as JSON-able data, with ``<secret>`` in the place of each secret."""
+        """Read the committed state as JSON-able data, with ``<secret>`` in each secret's place."""
         ...
 
     def shown_outcome(self, id_: str, /) -> Call[InstanceOutcome | None, CallError]:
-        """Read how an instance ended, without secrets; None if it has not, or if its kind does not keep that."""
+        """Read how an instance ended, without secrets. None if it has not, or if its kind does not keep that."""
         ...
 
     def steps(self, id_: str, /) -> Call[tuple[StepRecord, ...], CallError]:
@@ -103,11 +103,11 @@ class JobByName(Protocol):
     def until(
         self, id_: str, /, *statuses: AwaitedStatus, phases: tuple[str, ...] = (), timeout: Duration = "1 minute"
     ) -> Call[Awaited, CallError]:
-        """Wait until an instance has one of these statuses or phases, or until its end; see `Client.until`."""
+        """Wait until an instance has one of these statuses or phases, or until its end. See `Client.until`."""
         ...
 
     def hold(self) -> Call[HoldResult, CallError]:
-        """Hold the job; see `JobHandle.hold`."""
+        """Hold the job. See `JobHandle.hold`."""
         ...
 
     def release(self) -> Call[HoldResult, CallError]:
@@ -115,18 +115,18 @@ class JobByName(Protocol):
         ...
 
     def count(self) -> Call[JobCount, CallError]:
-        """Count the instances of the job by status, and read whether it is held."""
+        """Count the job's instances by status, and read whether it is held."""
         ...
 
     def history(
         self, id_: str, /, *, before: int | None = None, limit: int = 100
     ) -> Call[tuple[LoggedEvent, ...], CallError]:
-        """Read the newest events of an address, the newest first; see `Client.history`."""
+        """Read an address's newest events, the newest first. See `Client.history`."""
         ...
 
 
 class Gateway(Dispatch, Protocol):
-    """Every call that a client makes. `Client` checks the arguments; each call is awaited once."""
+    """Every call that a client makes. `Client` checks the arguments. Each call is awaited once."""
 
     @property
     def name(self) -> str:
@@ -153,13 +153,13 @@ class Gateway(Dispatch, Protocol):
     def explain_request(
         self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], answers: Answers, /
     ) -> Call[Explanation, CallError]:
-        """Compute the effect of a request without applying it."""
+        """Compute a request's effect without applying it."""
         ...
 
     def history(
         self, address: Address, /, *, before: int | None, limit: int
     ) -> Call[tuple[LoggedEvent, ...], CallError]:
-        """Read the newest events of an address, the newest first."""
+        """Read an address's newest events, the newest first."""
         ...
 
     def until(self, address: Address, wanted: WaitCondition, timeout_ms: int, /) -> Call[Awaited, CallError]:

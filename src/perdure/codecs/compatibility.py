@@ -39,7 +39,7 @@ class Difference:
     Attributes:
         path: the place in the type, such as ``$.lines[].gift``.
         kind: the difference.
-        name: the class or the choice; empty for the other kinds.
+        name: the class or the choice. Empty for the other kinds.
     """
 
     path: str
@@ -69,7 +69,7 @@ class Verdict:
 
 
 def verdict(old: JsonSchema, new: JsonSchema) -> Verdict:
-    """Judge the change of a type.
+    """Judge a type's change.
 
     Args:
         old: the complete JSON Schema of the type in the old code, as `Codec.json_schema` returns it.
@@ -96,7 +96,7 @@ class _Comparison:
     """Compares the types of a writer and a reader, in which classes may contain themselves.
 
     Attributes:
-        written: the definitions of the writer.
+        written: the writer's definitions.
         read: those of the reader.
     """
 
@@ -160,7 +160,7 @@ class _Comparison:
 
 
 def _flat(schema: _Schema, definitions: Mapping[str, _Schema], first: str | None = None) -> Iterator[_Schema]:
-    """Yield the members of a union; of those with a tag, with the tag that an object without one has."""
+    """Yield a union's members. Of those with a tag, with the tag that an object without one has."""
     if "$ref" in schema:
         yield from _flat(definitions[schema["$ref"].removeprefix(REFERENCE)], definitions, first)
     elif members := schema.get("oneOf") or schema.get("anyOf"):
@@ -184,7 +184,7 @@ def _tag(schema: _Schema) -> str | None:
 
 
 def _own_tag(schema: _Schema) -> str | None:
-    """Return the tag that a class without one has as a member of a union."""
+    """Return the tag that a class without one has as a member in a union."""
     found: str | None = schema.get(OWN_TAG, schema.get("title"))
     return found
 

@@ -1,6 +1,6 @@
 """Schemas made of other schemas: lists, tuples, sets, dicts and unions.
 
-The class of a value selects the member of a union on encoding, its JSON on decoding.
+The class of a value selects the member in a union on encoding, its JSON on decoding.
 """
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
@@ -140,7 +140,7 @@ def fixed_tuple_schema(name: str, items: Sequence[Schema]) -> Schema:
 
 
 def dict_schema(name: str, key: Schema, value: Schema) -> Schema:
-    """Return the schema of ``dict[key, value]``; the keys must be text in JSON."""
+    """Return the schema of ``dict[key, value]``. The keys must be text in JSON."""
 
     def read(data: Any, _: Any = None) -> dict[Any, Any]:
         if type(data) is not dict:
@@ -189,7 +189,7 @@ def keeps_parts(parts: Sequence[tuple[Any, Keeps | None]], get: Callable[[Any, A
     """Return whether a value with fixed parts can be kept: when each part can.
 
     Args:
-        parts: the place of each part, and whether it can be kept.
+        parts: each part's place, and whether it can be kept.
         get: returns the part of a value at a place.
     """
     asked = tuple((at, keeps) for at, keeps in parts if keeps is not None)
@@ -271,7 +271,7 @@ def tagged_schema(name: str, members: Sequence[Member]) -> Schema:
 
     Args:
         name: the union's readable name.
-        members: its classes; their tags and classes must differ.
+        members: its classes. Their tags and classes must differ.
     """
     writes = {member.cls: (member.tag, member.schema.write) for member in members}
     reads = {member.tag: member.schema.read for member in members}
@@ -389,7 +389,7 @@ def _by_class(pairs: Iterable[tuple[type, Schema]], name: str, path: str) -> dic
 
 @frozen
 class _Choice:
-    """The one part of a union's value: the value as the member of its class."""
+    """The one part of a union's value: the value as its class's member."""
 
     members: Mapping[type, Schema]
 

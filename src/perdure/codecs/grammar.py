@@ -44,7 +44,7 @@ class Grammar:
     Attributes:
         tags: the pinned tag of each class that has one.
         tagged: the pinned classes that occur in the type.
-        mutable: the classes whose instances can be changed, each with the path of its first occurrence.
+        mutable: the classes whose instances can be changed, each with its first occurrence's path.
         needs_round_trip: a class may change its fields while it is built, so the codec decodes each encoded value.
         unbounded: values may nest without limit.
         secret: a part of the type is marked as secret.
@@ -60,7 +60,7 @@ class Grammar:
     _open: set[Any] = attrs.field(factory=set[Any], init=False)
 
     def schema(self, form: Any, path: str) -> Schema:
-        """Build the schema of a type, tagged if its class has a pinned tag.
+        """Build a type's schema, tagged if its class has a pinned tag.
 
         Args:
             form: any annotation.
@@ -210,7 +210,7 @@ def _inner(form: Any) -> Any:
 
 
 def flattened(form: Any) -> Iterator[Any]:
-    """Yield the members of a union, including those of nested unions; for any other type, the type itself."""
+    """Yield a union's members, including those of nested unions. For any other type, the type itself."""
     form = stripped(form)
     if get_origin(form) in _UNIONS:
         for member in get_args(form):

@@ -38,21 +38,21 @@ _NOT_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class Describe(Protocol):
-    """Describes the JSON of one type."""
+    """Describes one type's JSON."""
 
     def __call__(self, definitions: Definitions, tag: str | None = None, /) -> JsonSchema:
         """Return a new JSON Schema.
 
         Args:
             definitions: where the schemas of classes are collected.
-            tag: the value of the key ``type`` that the object carries in addition to its fields; None for no such key.
+            tag: the value of the key ``type`` that the object carries in addition to its fields. None for no such key.
         """
         ...
 
 
 @attrs.define
 class Definitions:
-    """Collects the schemas of classes, each under one name; a class that contains itself refers to its own."""
+    """Collects the schemas of classes, each under one name. A class that contains itself refers to its own."""
 
     schemas: dict[str, JsonSchema] = attrs.field(factory=dict[str, JsonSchema])
     _names: dict[object, str] = attrs.field(factory=dict[object, str])
@@ -62,7 +62,7 @@ class Definitions:
 
         Args:
             key: identifies the definition: the class, with its tag if it carries one.
-            name: its readable name; characters other than letters, digits, ``.``, ``_`` and ``-`` are replaced.
+            name: its readable name. Characters other than letters, digits, ``.``, ``_`` and ``-`` are replaced.
             describe: returns its schema.
         """
         if key not in self._names:
@@ -80,7 +80,7 @@ class Definitions:
 
 
 def json_schema(describe: Describe) -> JsonSchema:
-    """Return a complete JSON Schema: the dialect, the schema of the type, and the definitions that it refers to."""
+    """Return a complete JSON Schema: the dialect, the type's schema, and the definitions that it refers to."""
     definitions = Definitions()
     described = describe(definitions)
     found: JsonSchema = {"$schema": DIALECT, **described}
@@ -107,7 +107,7 @@ def canonical(schema: JsonSchema) -> JsonSchema:
 
 @frozen
 class _Canonical:
-    """Rewrites schemas; collects the definitions that they refer to, in the order of their first reference."""
+    """Rewrites schemas. Collects the definitions that they refer to, ordered by first reference."""
 
     definitions: Mapping[str, JsonSchema]
     referred: list[str] = attrs.field(factory=list[str])
@@ -144,7 +144,7 @@ def always(**keywords: object) -> Describe:
     """Return the description of a type that refers to no other.
 
     Args:
-        keywords: the keywords of its schema.
+        keywords: its schema's keywords.
     """
 
     def describe(_: Definitions, _tag: str | None = None, /) -> JsonSchema:
@@ -154,7 +154,7 @@ def always(**keywords: object) -> Describe:
 
 
 def text(pattern: str, **keywords: object) -> Describe:
-    """Return the description of text of one form.
+    """Return the description of one form's text.
 
     Args:
         pattern: a regular expression that matches the complete text, without its anchors.
@@ -164,7 +164,7 @@ def text(pattern: str, **keywords: object) -> Describe:
 
 
 def choice(values: Sequence[object]) -> Describe:
-    """Return the description of a closed set of JSON scalars, in the order of their declaration."""
+    """Return the description of a closed set of JSON scalars, ordered by declaration."""
     kinds = [kind for kind, cls in _SCALARS if any(type(value) is cls for value in values)]
     return always(type=kinds[0] if len(kinds) == 1 else kinds, enum=list(values))
 
@@ -173,7 +173,7 @@ def named(key: object, name: str, describe: Describe) -> Describe:
     """Return a description that refers to a definition.
 
     Args:
-        key: identifies the definition together with the tag; a class, usually.
+        key: identifies the definition together with the tag. A class, usually.
         name: its readable name.
         describe: describes it.
     """

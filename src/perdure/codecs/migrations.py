@@ -44,7 +44,7 @@ class Upcast:
 
 @attrs.frozen(init=False, eq=False)
 class Migrations(Generic[S]):
-    """Every version of a job's state that may still be stored, oldest first; ``S`` is the newest type.
+    """Every version of a job's state that may still be stored, oldest first. ``S`` is the newest type.
 
     ``Migrations(OrderV1).then(with_currency).then(with_lines)`` declares that rows of version 1 contain an ``OrderV1``,
     that ``with_currency`` converts it to version 2, and that ``with_lines`` converts that to version 3, the current
@@ -198,8 +198,8 @@ class Upgrades:
     """Converts encoded states of older versions to the current one.
 
     Attributes:
-        present: the codec of the current version.
-        version: the number of the current version.
+        present: the current version's codec.
+        version: the current version's number.
         steps: the older versions that are still read, oldest first.
     """
 
@@ -212,8 +212,8 @@ class Upgrades:
         """Make the codecs of all versions.
 
         Args:
-            present: the codec of the current version.
-            versions: all versions; None when the state has had one schema only.
+            present: the current version's codec.
+            versions: all versions. None when the state has had one schema only.
             tags: the stable names of classes, in any version.
 
         Raises:
@@ -235,7 +235,7 @@ class Upgrades:
         return Upgrades(present=present, version=versions.present, steps=steps)
 
     def codec_of(self, version: int) -> Codec[Any] | None:
-        """Return the codec of a version; None if this code does not read it."""
+        """Return a version's codec. None if this code does not read it."""
         if version == self.version:
             return self.present
         return self.steps[version - self.oldest].codec if self.oldest <= version < self.version else None
@@ -263,7 +263,7 @@ class Upgrades:
         Every step is checked: a value of a wrong type is refused at the step that returned it.
 
         Args:
-            encoded: the state; empty text is returned unchanged.
+            encoded: the state. Empty text is returned unchanged.
             version: the version it was written in.
 
         Raises:

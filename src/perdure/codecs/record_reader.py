@@ -18,11 +18,11 @@ _CONVERTER: Final = Converter(detailed_validation=False, forbid_extra_keys=True)
 
 
 def record_reader(form: Any, schemas: Mapping[str, Schema]) -> Read:
-    """Return the reader of a class: from a dict of its fields to an instance. It refuses unknown and missing keys.
+    """Return a class's reader: from a dict of its fields to an instance. It refuses unknown and missing keys.
 
     Args:
         form: the class, with its arguments if it is generic.
-        schemas: the schema of each field.
+        schemas: each field's schema.
     """
     hooks: dict[str, Any] = {field: override(struct_hook=schema.read) for field, schema in schemas.items()}
     return make_dict_structure_fn(form, _CONVERTER, **hooks)

@@ -1,6 +1,6 @@
 """Classes with fields: attrs classes, dataclasses, ``NamedTuple`` and ``TypedDict``. All are JSON objects.
 
-A `Declaration` has the fields of a class, with resolved types. The writer is compiled for the class, as attrs and
+A `Declaration` has a class's fields, with resolved types. The writer is compiled for the class, as attrs and
 cattrs compile their functions.
 """
 
@@ -87,7 +87,7 @@ def is_namedtuple(cls: Any) -> bool:
 
 
 def declaration_of(form: Any, path: str) -> Declaration | None:
-    """Return the declared fields of a class.
+    """Return a class's declared fields.
 
     Args:
         form: a class, or a generic class with its arguments.
@@ -242,8 +242,8 @@ def substituted(form: Any, bindings: dict[Any, Any]) -> Any:
     """Replace the parameters of a generic class by their arguments.
 
     Args:
-        form: the type of a field.
-        bindings: the argument of each parameter; a parameter without one is kept.
+        form: a field's type.
+        bindings: each parameter's argument. A parameter without one is kept.
     """
     if isinstance(form, TypeVar):
         return bindings.get(form, form)
@@ -262,12 +262,12 @@ _FAULTY: Final[Mapping[Write, str]] = {
 
 
 def record_writer(cls: type, name: str, schemas: Mapping[str, Schema]) -> Write:
-    """Return the writer of a class: a dict of the written fields. It refuses every other class, also subclasses.
+    """Return a class's writer: a dict of the written fields. It refuses every other class, also subclasses.
 
     Args:
         cls: the class.
         name: the type's readable name.
-        schemas: the schema of each field.
+        schemas: each field's schema.
     """
     known: dict[str, Any] = {"cls": cls, "name": name, "Fault": Fault}
     known |= {f"write_{at}": schema.write for at, schema in enumerate(schemas.values())}
@@ -309,8 +309,8 @@ def record_schema(
         form: the class, with its arguments if it is generic.
         name: the type's readable name.
         declared: the class and its fields.
-        schemas: the schema of each field.
-        tag: the tag of its objects as members of a union; None of a ``TypedDict``.
+        schemas: each field's schema.
+        tag: its objects' tag as members in a union. None of a ``TypedDict``.
 
     Returns:
         A schema whose reader refuses unknown keys, and missing keys without a default. Its writer refuses every other
@@ -348,7 +348,7 @@ def record_schema(
 
 
 def _defaults(declared: Declaration, schemas: Mapping[str, Schema]) -> dict[str, Any]:
-    """Return the JSON of the defaults of a class, for the fields whose default is a valid value."""
+    """Return the JSON of a class's defaults, for the fields whose default is a valid value."""
     found = dict[str, Any]()
     for field in declared.fields:
         if field.default is not None:
@@ -383,7 +383,7 @@ def _object(name: str, declared: Declaration, schemas: Mapping[str, Schema], own
 
 
 def _summary(cls: Any) -> str:
-    """Return the first paragraph of a class's own docstring; empty for one that Python generated."""
+    """Return the first paragraph of a class's own docstring. Empty for one that Python generated."""
     written = vars(cls).get("__doc__") or ""
     generated = written.startswith(f"{cls.__name__}(")  # of a dataclass and of a NamedTuple
     return "" if generated else " ".join(inspect.cleandoc(written).partition("\n\n")[0].split())

@@ -263,7 +263,7 @@ _SCALARS = (str, int, bool, type(None))
 
 
 def literal_schema(name: str, members: tuple[Any, ...], path: str) -> Schema:
-    """Return the schema of a ``Literal``; an enum's member is encoded as its value.
+    """Return the schema of a ``Literal``. An enum's member is encoded as its value.
 
     Raises:
         Unsupported: a member is not a JSON scalar, or two have the same one.

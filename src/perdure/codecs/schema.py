@@ -1,4 +1,4 @@
-"""The schema of one type: reader, writer, description, redaction, and the parts to inspect when it refuses.
+"""One type's schema: reader, writer, description, redaction, and the parts to inspect when it refuses.
 
 The redaction hides the marked parts of JSON, and the parts that do not fit the type. `checked_schema` represents a
 class inside itself.
@@ -94,20 +94,20 @@ def no_parts(_: object) -> tuple[Part, ...]:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Schema:
-    """The reader and writer of one type, and the description of its JSON.
+    """The reader and writer of one type, and its JSON's description.
 
     Attributes:
         name: the type's readable name, for messages.
-        kinds: the classes of its JSON; they must differ between the members of a union.
-        classes: the exact classes of its values; they must differ between the members of a union.
-        read: strict; raises any exception when the JSON is not valid.
-        write: strict; raises any exception when the value is not valid.
+        kinds: its JSON's classes. They must differ between a union's members.
+        classes: its values' exact classes. They must differ between a union's members.
+        read: strict. Raises any exception when the JSON is not valid.
+        write: strict. Raises any exception when the value is not valid.
         describe: returns the JSON Schema of the JSON that is read and written.
         read_parts: the parts of a JSON value, to locate a problem.
         write_parts: the parts of a value, to locate a problem.
-        redact: hides the secrets of a JSON value; None if its type has none.
-        keeps: whether a value can be kept in the place of its JSON; None: every value can.
-        structure: returns its shape; None of a type without parts.
+        redact: hides the secrets of a JSON value. None if its type has none.
+        keeps: whether a value can be kept in its JSON's place. None: every value can.
+        structure: returns its shape. None of a type without parts.
     """
 
     name: str
@@ -153,7 +153,7 @@ def _of(schema: Schema) -> Redact:
 
 
 def of_items(item: Schema) -> Redact | None:
-    """Return the redaction of a list of values of one type; None if they have no secrets."""
+    """Return the redaction of a list of one type's values. None if they have no secrets."""
     redact = item.redact
     if redact is None:
         return None
@@ -175,7 +175,7 @@ def of_positions(items: Sequence[Schema]) -> Redact | None:
 
 
 def of_mapping(key: Schema, value: Schema) -> Redact | None:
-    """Return the redaction of a dict. Hidden keys are numbered, so that no entry is lost."""
+    """Return a dict's redaction. Hidden keys are numbered, so that no entry is lost."""
     if key.redact is None and value.redact is None:
         return None
     redact_key, redact_value = _of(key), _of(value)
@@ -224,7 +224,7 @@ def of_tagged(tag: str, members: Mapping[str, Schema]) -> Redact | None:
 
     Args:
         tag: the key.
-        members: the schema of the other keys, by the tag.
+        members: the other keys' schema, by the tag.
     """
     if all(schema.redact is None for schema in members.values()):
         return None
@@ -245,7 +245,7 @@ def checked_schema(name: str, cls: type, kept: Callable[[], Schema]) -> Schema:
 
     Args:
         name: the type's readable name.
-        cls: the class of its values.
+        cls: its values' class.
         kept: returns the complete schema once it is built.
     """
 

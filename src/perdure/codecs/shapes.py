@@ -1,4 +1,4 @@
-"""The structure of a type, to walk it and its JSON side by side: to take the rest of a value off, and to put it back.
+"""A type's structure, to walk it and its JSON side by side: to take the rest of a value off, and to put it back.
 
 The strict readers and writers know no rests, and serve all values that this code knows. A shape is used only for JSON
 that a reader has refused.
@@ -79,7 +79,7 @@ class Joining:
 
 
 class Shape(Protocol):
-    """The structure of one type. No method checks JSON: where it does not fit, the strict reader refuses it."""
+    """One type's structure. No method checks JSON: where it does not fit, the strict reader refuses it."""
 
     def split(self, data: Any) -> tuple[Any, ValueRest | None]:
         """Take JSON apart: into the part that the type knows, and the rest."""
@@ -93,7 +93,7 @@ class Shape(Protocol):
         """Put the rest of an older value into the JSON of a newer one.
 
         Args:
-            data: the JSON of the newer value.
+            data: the newer value's JSON.
             value: the newer value.
             rest: the rest of the older value.
             joining: the place, and the objects that take over no rest.
@@ -165,8 +165,8 @@ class ObjectShape:
 
     Attributes:
         fields: their shapes.
-        tag: the tag that the object has as a member of a union. An object that carries it is read without it: the class
-            is a member of a union in newer code. Not one with another tag, which is of another class.
+        tag: the tag that the object has as a member in a union. An object that carries it is read without it: the class
+            is a member in a union in newer code. Not one with another tag, which is of another class.
         defaults: returns the JSON of the fields' defaults, for those that have one.
     """
 
@@ -247,7 +247,7 @@ class ObjectShape:
 
 @attrs.frozen
 class TaggedShape:
-    """Objects that carry the tag of their class. One without is of the first class, which older code declared alone."""
+    """Objects that carry their class's tag. One without is of the first class, which older code declared alone."""
 
     members: Mapping[str, Shape]
 
@@ -301,7 +301,7 @@ class TaggedShape:
 
 @attrs.frozen
 class UnionShape:
-    """A union whose member is selected by the kind of the JSON."""
+    """A union whose member is selected by the JSON's kind."""
 
     members: Mapping[type, Shape]
 

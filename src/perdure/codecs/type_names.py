@@ -15,7 +15,7 @@ from perdure.values.excerpt import excerpt
 
 
 def describe_type(form: TypeForm[Any]) -> str:
-    """Return the name of a type as source code would show it.
+    """Return a type's name as source code would show it.
 
     Args:
         form: any annotation: a class, a union, a generic alias.
@@ -63,7 +63,7 @@ _FUNCTION: Final[Any] = get_origin(abc.Callable[..., object])
 
 
 class Unsupported(Exception):
-    """The reason why a type cannot be encoded; it becomes a ``DefinitionError`` that names the definition.
+    """The reason why a type cannot be encoded. It becomes a ``DefinitionError`` that names the definition.
 
     Attributes:
         path: the path of the unsupported type in the declared type.

@@ -27,9 +27,9 @@ class ValueRest:
 
     Attributes:
         known: the JSON at this place without everything unknown.
-        unknown: the unknown members of an object.
+        unknown: an object's unknown members.
         parts: the rests below.
-        tag: the class of a union in which the rest was found.
+        tag: a union's class in which the rest was found.
         held: the elements of a list or dict, by place, as they were when the JSON was read.
     """
 
@@ -54,7 +54,7 @@ class NotKept(Exception):
 
 
 def objects_in(value: object) -> frozenset[int]:
-    """Return the identities of the objects and containers in a value; not of scalars, which many values share."""
+    """Return the identities of the objects and containers in a value. Not of scalars, which many values share."""
     found, waiting = set[int](), [value]
     while waiting:
         each = waiting.pop()
@@ -97,7 +97,7 @@ class Element:
     Attributes:
         place: where it is.
         data: its known JSON.
-        held: the object; None in a set, whose objects are made again.
+        held: the object. None in a set, whose objects are made again.
     """
 
     place: Place
@@ -106,7 +106,7 @@ class Element:
 
     @property
     def text(self) -> bytes:
-        """Its known JSON as text; equal for equal elements."""
+        """Its known JSON as text. Equal for equal elements."""
         return orjson.dumps(self.data, option=orjson.OPT_SORT_KEYS)
 
 

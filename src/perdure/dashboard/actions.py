@@ -1,6 +1,6 @@
 """Actions on instances: which ones a page offers, their explanation and confirmation, and the outcomes of several.
 
-Pure: a function of the status of an instance and of the commands of its job.
+Pure: a function of the status of an instance and of its job's commands.
 """
 
 from __future__ import annotations
@@ -109,9 +109,9 @@ class PreviewedRequest:
 
     Attributes:
         address: the instance.
-        action: the request; None for the alarm of the instance, which only the engine fires.
+        action: the request. None for the alarm of the instance, which only the engine fires.
         payload: its input as JSON.
-        explanation: its effect, as ``explain`` describes it; empty if it could not be computed.
+        explanation: its effect, as ``explain`` describes it. Empty if it could not be computed.
         problem: why not.
         invalid: whether the input is not valid, so that the request is not offered.
         key: the idempotency key that the request would carry, so that a form that is sent twice counts once.
@@ -256,7 +256,7 @@ class BulkAction:
     Attributes:
         action: its name.
         addresses: the instances.
-        key: the beginning of the idempotency key of each request.
+        key: the beginning of each request's idempotency key.
     """
 
     action: str
@@ -303,7 +303,7 @@ def _bulk_command(view: BulkAction) -> str:
 
 @attrs.frozen(kw_only=True)
 class ActionOutcome:
-    """The outcome of one request.
+    """One request's outcome.
 
     Attributes:
         subject: the instance or the message.
@@ -317,7 +317,7 @@ class ActionOutcome:
 
 
 def outcomes_page(title: str, outcomes: Sequence[ActionOutcome], back: str, section: str, /) -> Page:
-    """Return the page with the outcome of each request."""
+    """Return the page with each request's outcome."""
     rows = [
         h.tr[
             h.th(scope="row")[each.subject],

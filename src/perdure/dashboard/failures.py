@@ -39,12 +39,12 @@ REASONS: Final[Mapping[str, str]] = {
 
 @attrs.frozen(kw_only=True)
 class ParkedList:
-    """The data of the page.
+    """The page's data.
 
     Attributes:
         parked: the parked instances.
         left: the instances that code which cannot read them left to other code.
-        following: the address that the next page continues after, printed; empty at the end.
+        following: the address that the next page continues after, printed. Empty at the end.
         partial: whether the search stopped before the page was full.
     """
 
@@ -87,9 +87,9 @@ def parked_table(frame: Frame, parked: Sequence[Listed], /, *, caption: str, emp
     Args:
         frame: the request.
         parked: the instances.
-        caption: the name of the table.
+        caption: the table's name.
         empty: the sentence that replaces a table without rows.
-        selects: whether each row has a box; a page has one table with boxes.
+        selects: whether each row has a box. A page has one table with boxes.
     """
     headings: list[h.Node] = ["Instance", "Reason", "Resolve it", "Since", "Last error"]
     if selects:
@@ -130,15 +130,15 @@ def _parked_row(frame: Frame, listed: Listed, *, selects: bool) -> h.Element:
 
 @attrs.frozen(kw_only=True)
 class DeadLetters:
-    """The data of the page.
+    """The page's data.
 
     Attributes:
         letters: the dead letters, the oldest first, without secrets.
         items: the dead items of worker pools.
         left: the messages that code left, on the first page: of each sender and target the first.
         more: whether further letters follow.
-        after: the id of the message before the first letter; 0 at the beginning.
-        items_after: the address before the first item, printed; empty at the beginning.
+        after: the message's id before the first letter; 0 at the beginning.
+        items_after: the address before the first item, printed. Empty at the beginning.
     """
 
     letters: tuple[StoredMessage, ...]
@@ -216,7 +216,7 @@ def _items(frame: Frame, view: DeadLetters) -> list[h.Node]:
 
 
 def _next(frame: Frame, noun: str, after: str, item: str) -> h.Element:
-    """Link the next page of one of the two tables; the other one stays."""
+    """Link the next page of one of the two tables. The other one stays."""
     url = frame.links.page("/dead-letters", after=after, item=item)
     return h.nav(".pages", aria_label=f"Pages of the {noun}")[h.a(rel="next", href=url)[f"Next page of {noun}"]]
 

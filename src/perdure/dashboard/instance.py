@@ -46,7 +46,7 @@ MAX_RELATED: Final = 50
 
 @attrs.frozen(kw_only=True)
 class RelatedInstance:
-    """An instance on the other end of a message.
+    """An instance on a message's other end.
 
     Attributes:
         address: the instance.
@@ -102,11 +102,11 @@ _TONES: Final = {"done": "good", "failed": "bad", "retrying": "bad", "parked": "
 
 
 def steps_panel(frame: Frame, steps: Sequence[StepRecord], earlier: int, /) -> h.Node:
-    """Show steps in the order of their ends, then those in progress.
+    """Show steps ordered by ends, then those in progress.
 
     Args:
-        frame: the frame of the page.
-        steps: the steps; none: no panel.
+        frame: the page's frame.
+        steps: the steps. None: no panel.
         earlier: how many steps precede them.
     """
     if not steps:
@@ -118,7 +118,7 @@ def steps_panel(frame: Frame, steps: Sequence[StepRecord], earlier: int, /) -> h
 
 
 def _name(frame: Frame, name: str) -> h.Node:
-    """Return the name of a step; that of a child is a link to it."""
+    """Return a step's name. That of a child is a link to it."""
     job, colon, id_ = name.removeprefix(CHILD).partition(":")
     if not name.startswith(CHILD) or not colon:
         return name
@@ -141,23 +141,23 @@ def _row(frame: Frame, step: StepRecord) -> h.Element:
 
 @attrs.frozen(kw_only=True)
 class InstanceDetails:
-    """The data of the page. Its records have no secrets and, without the scope ``operate``, no tracebacks.
+    """The page's data. Its records have no secrets and, without the scope ``operate``, no tracebacks.
 
     Attributes:
         address: the instance.
-        instance: the stored row; None if there is none.
+        instance: the stored row. None if there is none.
         served: whether the engine serves its job.
         actions: the requests that make sense for it.
-        phase: the word of its kind for where it is in its life; empty if it has none.
+        phase: the word of its kind for where it is in its life. Empty if it has none.
         facts: the labelled values that its definition shows.
-        state: the state as indented JSON; empty if there is none.
+        state: the state as indented JSON. Empty if there is none.
         state_problem: why the state is not readable.
         has_secrets: whether the state has secrets, which are hidden.
         reveals: whether this page shows them.
         steps: the newest steps of a kind with a journal, and those in progress.
         earlier_steps: how many steps precede them.
-        events: the newest events of the address, the newest first.
-        older: the sequence number that the next page of events begins before; None if there is none.
+        events: the address's newest events, the newest first.
+        older: the sequence number that the next page of events begins before. None if there is none.
     """
 
     address: Address

@@ -1,4 +1,4 @@
-"""The list of instances: filters, search by the beginning of the id, pages, actions for several instances."""
+"""The list of instances: filters, search by the id's beginning, pages, actions for several instances."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _DUE_IN: Final[Mapping[str, str]] = {"overdue": "0 seconds", "hour": "1 hour"}
 
 @attrs.frozen(kw_only=True)
 class Wanted:
-    """The filter of the list, as the caller wrote it.
+    """The list's filter, as the caller wrote it.
 
     Attributes:
-        kind: only this kind; empty for any, as below.
+        kind: only this kind. Empty for any, as below.
         job: only jobs of this name.
         status: only this status.
         id_prefix: only ids that begin with this text.
-        due: ``overdue``: only instances that are due; ``hour``: due within an hour.
+        due: ``overdue``: only instances that are due. ``hour``: due within an hour.
         after: the last address of the previous page, printed.
     """
 
@@ -51,21 +51,21 @@ class Wanted:
     after: str = ""
 
     def query(self, **changes: str) -> dict[str, str]:
-        """Return the parameters of a URL."""
+        """Return a URL's parameters."""
         return attrs.asdict(attrs.evolve(self, **changes))
 
 
 @attrs.frozen(kw_only=True)
 class InstanceList:
-    """The data of the page.
+    """The page's data.
 
     Attributes:
         wanted: the filter.
         jobs: the served jobs: kind and name.
         found: the instances.
-        following: the address that the next page continues after, printed; empty at the end.
+        following: the address that the next page continues after, printed. Empty at the end.
         partial: whether the search stopped before the page was full.
-        problem: why the filter is not valid; empty if it is.
+        problem: why the filter is not valid. Empty if it is.
     """
 
     wanted: Wanted

@@ -1,4 +1,4 @@
-"""The jobs of an engine, and one job: schedule, next ticks, retry, limits, and the lifecycle of its instances."""
+"""An engine's jobs, and one job: schedule, next ticks, retry, limits, and its instances' lifecycle."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ class AcceptedAction:
 
     Attributes:
         name: its name.
-        takes: the type of its input; empty if it takes none.
+        takes: its input's type. Empty if it takes none.
         creates: whether it creates an absent instance.
     """
 
@@ -164,13 +164,13 @@ class JobView:
         name: its name.
         facts: the labelled values that its definition shows.
         commands: the requests that its instances accept.
-        next_ticks_ms: the next ticks of its schedule.
+        next_ticks_ms: its schedule's next ticks.
         steps: how often its instances took each step since the engine started.
-        by_status: the number of its instances by status; None if they were not counted.
+        by_status: the number of its instances by status. None if they were not counted.
         complete: whether all of them were counted.
         age_ms: how long ago they were counted.
         hold: whether the job is held: none of its runs begins.
-        oldest_ms: when the longest waiting of its queued instances was created; None if none is queued.
+        oldest_ms: when the longest waiting of its queued instances was created. None if none is queued.
     """
 
     kind: str
@@ -230,7 +230,7 @@ def _first(job: JobView) -> str:
 
 
 def job_page(frame: Frame, view: JobView, /) -> Page:
-    """Return the page of one job."""
+    """Return one job's page."""
     ticks = [h.li[clock(at_ms), " ", h.small[moment(frame, at_ms)]] for at_ms in view.next_ticks_ms]
     return Page(
         title=f"{view.kind}:{view.name}",

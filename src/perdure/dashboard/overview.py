@@ -39,7 +39,7 @@ _SURVIVED: Final = {"none": "nothing", "relaxed": "a crash of the process", "ful
 
 @attrs.frozen(kw_only=True)
 class CountedJob:
-    """The instances of one job.
+    """One job's instances.
 
     Attributes:
         kind: its kind.
@@ -62,7 +62,7 @@ class Overdue:
 
     Attributes:
         address: the instance.
-        late_ms: how late it is, at the instant at which the store was asked for the due ones; never negative.
+        late_ms: how late it is, at the instant at which the store was asked for the due ones. Never negative.
     """
 
     address: Address
@@ -83,8 +83,8 @@ class EngineFacts:
     """The engine.
 
     Attributes:
-        version: the version of the library.
-        store: the name of the store.
+        version: the library's version.
+        store: the store's name.
         epoch: how many times the store has been opened.
         durability: the failures that a commit survives.
         concurrency: runs at the same time.
@@ -101,7 +101,7 @@ class EngineFacts:
 
 @attrs.frozen(kw_only=True)
 class Overview:
-    """The data of the page.
+    """The page's data.
 
     Attributes:
         jobs: the instances by job and status.
@@ -112,10 +112,10 @@ class Overview:
         overdue: the instances that are overdue, the oldest first, at most 10.
         messages: the messages that wait for their delivery, at most `MAX_COUNTED`.
         dead_letters: the dead letters, at most `MAX_COUNTED`.
-        health: the health of the store.
+        health: the store's health.
         in_flight: the work in progress.
         engine: the engine.
-        members: the engines that share the store; empty if one owns it.
+        members: the engines that share the store. Empty if one owns it.
     """
 
     jobs: tuple[CountedJob, ...]

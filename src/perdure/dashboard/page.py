@@ -2,7 +2,7 @@
 
 The frame is title, content, twins for scripts and the shell, URLs, and the facts that every page shows. Elements
 are statuses, instants, tables, fields, hidden inputs, and charts as SVG. The document has the navigation and the
-banner; the pages where a caller signs in or is refused are documents too.
+banner. The pages where a caller signs in or is refused are documents too.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ class Links:
     '/jobs/dashboard/jobs/task/orders/instances/a%2Fb/explain'
 
     Attributes:
-        mounted_at: the path that the application is mounted at, as the client encoded it; empty at the root.
+        mounted_at: the path that the application is mounted at, as the client encoded it. Empty at the root.
     """
 
     mounted_at: str = ""
 
     def page(self, path: str = "", /, **query: str) -> str:
-        """Return the URL of a page.
+        """Return a page's URL.
 
         Args:
             path: its path below the dashboard, encoded, such as ``/instances``.
-            **query: its parameters; empty ones are left out.
+            **query: its parameters. Empty ones are left out.
         """
         given = {name.rstrip("_"): value for name, value in query.items() if value}
         return f"{self.mounted_at}{PAGES}{path}{f'?{urlencode(given)}' if given else ''}"
 
     def job(self, kind: str, name: str, /) -> str:
-        """Return the URL of a job."""
+        """Return a job's URL."""
         return self.page(job_path(kind, name).removeprefix("/v1"))
 
     def job_request(self, kind: str, name: str, change: str, /) -> str:
@@ -70,11 +70,11 @@ class Frame:
     Attributes:
         links: the URLs.
         path: the path of this page below the dashboard, with its query.
-        caller: the name of the caller.
+        caller: the caller's name.
         scopes: its scopes.
         session: whether a cookie names the caller, so that it can sign out.
         csrf: the token that every form of the caller carries.
-        store: the name of the store.
+        store: the store's name.
         now_ms: the time, integer milliseconds UTC.
         notice: the outcome of the caller's last action.
         live: whether the page follows the engine.
@@ -106,8 +106,8 @@ class Page:
         title: its heading.
         section: the entry of the navigation that it belongs to.
         body: its content.
-        command: the command of the shell that prints the same; empty for none.
-        route: the request of the HTTP interface that does the same; empty for none.
+        command: the command of the shell that prints the same. Empty for none.
+        route: the request of the HTTP interface that does the same. Empty for none.
         crumbs: the pages above it: text and URL.
     """
 
@@ -140,12 +140,12 @@ _SECOND, _MINUTE, _HOUR, _DAY = 1_000, 60_000, 3_600_000, 86_400_000
 
 
 def status(name: str, /) -> h.Element:
-    """Show a status as a labelled mark; its meaning does not depend on its colour."""
+    """Show a status as a labelled mark. Its meaning does not depend on its colour."""
     return h.span(class_=f"status {_TONES.get(name, 'calm')}")[name.replace("_", " ")]
 
 
 def held(hold: Hold, /) -> h.Node:
-    """Return the mark of a held job, beside its name; nothing for others."""
+    """Return the mark of a held job, beside its name. Nothing for others."""
     if hold == "released":
         return None
     return [" ", h.span(".status.bad", title="None of its runs begins until it is released.")["held"]]
@@ -170,7 +170,7 @@ def span_text(milliseconds: float, /) -> str:
 
 
 def moment(frame: Frame, at_ms: int | None, /) -> h.Node:
-    """Show an instant relative to now; its title is the instant in UTC."""
+    """Show an instant relative to now. Its title is the instant in UTC."""
     if at_ms is None:
         return h.span(class_="none")["-"]
     distance = at_ms - frame.now_ms
@@ -189,7 +189,7 @@ def clock(at_ms: int, /) -> h.Element:
 
 
 def instance_link(frame: Frame, address: Address, /, *, short: bool = False) -> h.Element:
-    """Link an instance. Long ids are cut by the style; the title has all of it."""
+    """Link an instance. Long ids are cut by the style. The title has all of it."""
     text = address.id if short else str(address)
     return h.a(".address", href=frame.links.instance(address), title=str(address))[text]
 
@@ -232,7 +232,7 @@ def _heading(heading: h.Node) -> h.Node:
 
 
 def fields(pairs: Iterable[tuple[str, h.Node]], /) -> h.Element:
-    """Show labelled values; those that are None are left out."""
+    """Show labelled values. Those that are None are left out."""
     return h.dl(".fields")[
         [h.div[h.dt[label], h.dd[value]] for label, value in pairs if value is not None and value != ""]
     ]
@@ -249,7 +249,7 @@ def error_line(error_type: str, message: str, /) -> h.Node:
 
 
 def hidden(**values: str) -> list[h.Node]:
-    """Return the hidden inputs of a form."""
+    """Return a form's hidden inputs."""
     return [h.input(type="hidden", name=name, value=value) for name, value in values.items()]
 
 
@@ -281,7 +281,7 @@ def partial_note(partial: bool, /) -> h.Node:  # noqa: FBT001 - a fact, not a mo
 
 
 def select_all(noun: str, /) -> h.VoidElement:
-    """Return the box that selects all rows of a page."""
+    """Return the box that selects all rows in a page."""
     return h.input("#all", type="checkbox", aria_label=f"Select all {noun} of this page")
 
 

@@ -83,7 +83,7 @@ def failure(error: FailureRecord | None, /) -> h.Node:
 
 
 def indented(encoded: str, /) -> str:
-    """Return JSON text with indentation; other text as it is."""
+    """Return JSON text with indentation. Other text as it is."""
     try:
         return orjson.dumps(orjson.loads(encoded), option=orjson.OPT_INDENT_2).decode()
     except orjson.JSONDecodeError:
@@ -99,8 +99,8 @@ class Attempt:
         run_id: its run.
         attempt: its number.
         outcome: how it ended.
-        tone: the class of the outcome in the style.
-        duration_ms: how long it took; None if that is not known.
+        tone: the outcome's class in the style.
+        duration_ms: how long it took. None if that is not known.
         error: its error.
     """
 

@@ -64,13 +64,13 @@ class Dispatcher:
         runtime: the only interface to time, waiting and task creation.
         limits: the engine's limits.
         jobs: the served definitions, by kind and name.
-        turns: executes the turns; set with their runner, right after construction.
-        runs: claims, begins and settles runs; set with it.
+        turns: executes the turns. Set with their runner, right after construction.
+        runs: claims, begins and settles runs. Set with it.
         intake: whether requests of callers are accepted.
         asked: number of requests so far, except the engine's own.
         fence_lost: called when the store turns out to have another writer.
         reporting: tells sinks of requests.
-        cache: keeps the instances of this process.
+        cache: keeps this process's instances.
         busy: those of them with work in progress.
     """
 
@@ -98,7 +98,7 @@ class Dispatcher:
         self._claims_left = ClaimsLeft(self.runtime, self.recover)
 
     def with_runner(self, runner: Runner) -> Self:
-        """Set the runner of programs; once, right after construction."""
+        """Set the runner of programs. Once, right after construction."""
         self._commits, self.turns = runner.commits, TurnExecutor(runner)
         self._background = BackgroundRuns(
             self.runtime, runner, self._enqueue, self._internal_error, self._background_is_over
@@ -110,7 +110,7 @@ class Dispatcher:
     def post(
         self, job: AnyDefinition, address: Address, request: Request, *, pending_weight: int = 1
     ) -> Future[TurnAnswer]:
-        """Put a request into its instance's mailbox, and return the future of its result.
+        """Put a request into its instance's mailbox, and return its result's future.
 
         Cancelling that removes the request, unless its turn has begun. The engine's own commands count nothing towards
         ``max_pending``: they have limits of their own.
@@ -141,7 +141,7 @@ class Dispatcher:
             cell.stop_runs("interrupted")
 
     def fire(self, job: AnyDefinition, address: Address, entry: MailboxEntry) -> None:
-        """Begin the run of a due alarm, at once if nothing about it is special."""
+        """Begin a due alarm's run, at once if nothing about it is special."""
         cell = self.cache.get(address)
         # `begin_plain` bypasses the mailbox, so the cell must be among the busy ones first: a stop waits for those
         # alone.
@@ -151,7 +151,7 @@ class Dispatcher:
             self.put(job, address, entry)
 
     def recover(self, job: AnyDefinition, address: Address) -> Future[TurnAnswer]:
-        """Put the recovery of a claim at the head of its mailbox."""
+        """Put a claim's recovery at its mailbox's head."""
         return self.post(job, address, RECOVER, pending_weight=0)
 
     async def room_for(self, address: Address) -> None:
@@ -184,7 +184,7 @@ class Dispatcher:
             self._serve_later(cell)
 
     def _decide_undecided(self, cell: InstanceCell) -> tuple[MailboxEntry, Begun | Reading] | None:
-        """Decide the turn of an event at the end of the step in which it arrived; None if it is queued or over."""
+        """Decide an event's turn at the step's end in which it arrived. None if it is queued or over."""
         entry, cell.undecided = cell.undecided, None
         self._in_a_row = 0
         try:
@@ -239,7 +239,7 @@ class Dispatcher:
                 self._recover_mailbox(cell, (entry,), defect)
 
     def _serve_or_later(self, cell: InstanceCell) -> None:
-        """Serve now; after some turns in a row later: a caller in a tight loop must not starve all others."""
+        """Serve now. After some turns in a row later: a caller in a tight loop must not starve all others."""
         cell.state = "busy"
         self._in_a_row += 1
         # Without a bound, one caller in a loop on a store that never waits would block all timers and sockets.
@@ -266,7 +266,7 @@ class Dispatcher:
             self._recover_mailbox(cell, (), defect)
 
     def _serve_until_wait(self, cell: InstanceCell) -> _Wait:
-        """Execute turns until one must wait: for its rest, in a task; for the store; or until nothing waits."""
+        """Execute turns until one must wait: for its rest, in a task. For the store. Or until nothing waits."""
         while cell.waiting:
             # Look before the entry leaves the queue: an entry that cannot join the pending commit keeps its position.
             if cell.pending is not None and not self.turns.coalescing.allows(cell, cell.waiting[0]):
@@ -304,7 +304,7 @@ class Dispatcher:
         self._serve_begun(cell, entry, begun)
 
     def _apply(self, cell: InstanceCell, entry: MailboxEntry, begun: Begun | Reading) -> _Wait | None:
-        """Carry out the decision of a turn; return its wait, if it waits for something."""
+        """Carry out a turn's decision. Return its wait, if it waits for something."""
         try:
             if type(begun) is Commit:
                 write = begun.transition.write
@@ -347,7 +347,7 @@ class Dispatcher:
             self._in_a_row = 0
 
     def _on_committed(self, pending: PendingCommit, stored: Stored) -> None:
-        """Conclude the turns of a commit. The next ones start later: user code does not run in the store's callback."""
+        """Conclude a commit's turns. The next ones start later: user code does not run in the store's callback."""
         cell = pending.cell
         if cell is None:
             return
@@ -391,7 +391,7 @@ class Dispatcher:
         self._continue(cell)
 
     def _continue(self, cell: InstanceCell) -> None:
-        """Serve the requests that wait, in the next step of the event loop, unless turns are being executed."""
+        """Serve the requests that wait, in the event loop's next step, unless turns are being executed."""
         if cell.state != "idle":
             return
         if cell.waiting:
@@ -431,7 +431,7 @@ class Dispatcher:
                 self._make_idle(cell)
 
     def _run_ended(self, cell: InstanceCell, entry: MailboxEntry, verdict: Verdict | None) -> None:
-        """Conclude the turn of a run, and continue with the next ones."""
+        """Conclude a run's turn, and continue with the next ones."""
         cell.state = "idle"
         try:
             if type(verdict) is TurnAnswered:
@@ -481,7 +481,7 @@ class Dispatcher:
             self._fail(cell, entry, defect)
 
     def _next(self, cell: InstanceCell) -> MailboxEntry | None:
-        """Remove the request at the head and return it; None if its caller has cancelled it."""
+        """Remove the request at the head and return it. None if its caller has cancelled it."""
         # Known before it leaves the queue: after an exception between the two, nothing else would answer it.
         entry = cell.waiting[0]
         try:
@@ -535,7 +535,7 @@ class Dispatcher:
             self._admission.call(None)
 
     def _react(self, cell: InstanceCell, entry: MailboxEntry, verdict: Verdict) -> None:
-        """Act on the outcome of a turn."""
+        """Act on a turn's outcome."""
         match verdict:
             case TurnAnswered(result):
                 self._answer(cell, entry, result)
@@ -564,14 +564,14 @@ class Dispatcher:
             self._wake_deferred(cell)
 
     def _defer(self, cell: InstanceCell, entry: MailboxEntry) -> None:
-        """Keep a request until the run in progress has ended; if another engine runs it, look again: ever later."""
+        """Keep a request until the run in progress has ended. If another engine runs it, look again: ever later."""
         cell.deferred = (*cell.deferred, entry)
         if cell.running and entry.ended is None:
             return  # the end of that run wakes it
         self.runtime.call_later(entry.next_elsewhere_retry_ms(self.runtime.random()), lambda: self._wake_deferred(cell))
 
     def _recover_first(self, cell: InstanceCell, entry: MailboxEntry) -> None:
-        """Settle the abandoned run, then serve the request; not a message, because that run may be its own."""
+        """Settle the abandoned run, then serve the request. Not a message, because that run may be its own."""
         # Once only: a recovery that fails each time would keep the request, and its caller, for ever.
         if entry.request.inbound is not None or entry.recovered == "once":
             entry.reply(Failure(OutcomeUnknown("an abandoned run is recovered first")))
@@ -600,11 +600,11 @@ class Dispatcher:
         return self.busy.counted(self.turns.runner.gates, self._pending, waiting_for_room, claims_left)
 
     def broken_rule(self) -> str | None:
-        """Return the first rule that the instances break between two steps of the event loop; None if all are legal."""
+        """Return the first rule that the instances break between two steps of the event loop. None if all are legal."""
         return self.busy.broken_rule(self.cache, self._pending)
 
     def close_intake(self) -> None:
-        """Accept no more requests. Waiting requests fail with ``EngineClosed``; runs in progress continue."""
+        """Accept no more requests. Waiting requests fail with ``EngineClosed``. Runs in progress continue."""
         self.intake = "closed"
         self._admission.call_all()
         self._claims_left.close()

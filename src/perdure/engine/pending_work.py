@@ -77,7 +77,7 @@ class AdmissionQueue:
 
 
 def overload(entry: MailboxEntry, cell: InstanceCell | None, pending: int, limits: Limits) -> Overloaded | None:
-    """Return why there is no room for a request; None if there is.
+    """Return why there is no room for a request. None if there is.
 
     Args:
         entry: the request. What counts nothing has limits of its own.
@@ -120,15 +120,15 @@ class BusyInstances:
             await emptied
 
     def broken_rule(self, cache: InstanceCache, pending: int) -> str | None:
-        """Return the first rule that an engine's cells break, with the cell; None if all are legal.
+        """Return the first rule that an engine's cells break, with the cell. None if all are legal.
 
-        Beside the rules of each cell, `cells` are exactly those with work: one that is missing is dropped from memory
+        Beside each cell's rules, `cells` are exactly those with work: one that is missing is dropped from memory
         with its requests, and one that stays keeps the engine from stopping. Each is the only cell of its instance: a
         second one would execute turns beside the first. The engine counts the requests that the cells hold: a count
         that is too high rejects callers while nothing waits.
 
         Args:
-            cache: the cells of the engine.
+            cache: the engine's cells.
             pending: how many requests the engine counts.
         """
         for cell in {**dict.fromkeys(cache.all_cells()), **self.cells}:
@@ -155,7 +155,7 @@ class BusyInstances:
     def leave(self) -> tuple[Address, ...]:
         """Abandon the runs that ignored their cancellation, and return their instances.
 
-        Their claims stay in the store. Their callers receive ``OutcomeUnknown``; other requests have changed nothing,
+        Their claims stay in the store. Their callers receive ``OutcomeUnknown``. Other requests have changed nothing,
         and fail with ``EngineClosed``.
         """
         left = tuple(self.cells)
@@ -203,7 +203,7 @@ class ClaimsLeft:
 
     Attributes:
         runtime: sets the timers.
-        recover: recovers the claim of an instance.
+        recover: recovers an instance's claim.
     """
 
     runtime: Runtime

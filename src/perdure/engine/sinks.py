@@ -1,4 +1,4 @@
-"""Sinks receive the reports of an app while its engine runs: events, traces, metrics, and the work in progress.
+"""Sinks receive an app's reports while its engine runs: events, traces, metrics, and the work in progress.
 
 A sink is opened with the engine and says which reports it wants. The engine tells it of events after their commits,
 traces turns and effects with it while they run, and keeps its exceptions away from turns.
@@ -33,11 +33,11 @@ from perdure.values.turn_inputs import TurnInputs
 
 @attrs.frozen(kw_only=True)
 class Exposition:
-    """The metrics of an engine, in a format that a scraper reads.
+    """An engine's metrics, in a format that a scraper reads.
 
     Attributes:
         text: the metrics.
-        content_type: the media type of the format.
+        content_type: the format's media type.
     """
 
     text: bytes
@@ -63,10 +63,10 @@ class TurnBegun:
         address: the instance.
         action: the command.
         cause: what the turn serves.
-        parent: the trace context of the caller; the turn is a part of its trace.
-        link: the trace context of the turn that caused this one; this turn begins a new trace.
-        message_id: the message; None if it serves none.
-        sender: the sender of the message, printed; None if it serves none.
+        parent: the caller's trace context. The turn is a part of its trace.
+        link: the trace context of the turn that caused this one. This turn begins a new trace.
+        message_id: the message. None if it serves none.
+        sender: the message's sender, printed. None if it serves none.
     """
 
     address: Address
@@ -80,12 +80,12 @@ class TurnBegun:
 
 @attrs.frozen(kw_only=True)
 class TurnEnded:
-    """The end of a turn.
+    """A turn's end.
 
     Attributes:
         outcome: how it ended.
-        error_type: the class of the error; empty if there is none.
-        failure: the failure to record; None if there is none. Secrets are removed.
+        error_type: the error's class. Empty if there is none.
+        failure: the failure to record. None if there is none. Secrets are removed.
     """
 
     outcome: TurnOutcome
@@ -99,9 +99,9 @@ class EffectBegun:
 
     Attributes:
         address: the instance.
-        name: the name of the effect.
-        parent: the trace context of the turn; None if it is not traced.
-        claim: the claim of the run.
+        name: the effect's name.
+        parent: the turn's trace context. None if it is not traced.
+        claim: the run's claim.
     """
 
     address: Address
@@ -115,7 +115,7 @@ class TurnSpan(Protocol):
 
     @property
     def context(self) -> str | None:
-        """The trace context, as `perdure.values.trace` describes it; None if the turn is not traced."""
+        """The trace context, as `perdure.values.trace` describes it. None if the turn is not traced."""
         ...
 
     def runs(self, claim: Claim) -> None:
@@ -139,7 +139,7 @@ class Tracing(Protocol):
     """Traces an engine. It must return at once, and only the thread of the engine calls it."""
 
     def current(self) -> str | None:
-        """Return the trace context of the running code, which makes a call; None if it has none."""
+        """Return the trace context of the running code, which makes a call. None if it has none."""
         ...
 
     def begin(self, turn: TurnBegun, /) -> TurnSpan:
@@ -152,7 +152,7 @@ class Tracing(Protocol):
 
 
 def turn_begun(address: Address, request: Request, before: Instance | None, inputs: TurnInputs) -> TurnBegun | None:
-    """Describe a turn from the stored instance; None if it will do nothing, so that it is not worth a trace.
+    """Describe a turn from the stored instance. None if it will do nothing, so that it is not worth a trace.
 
     Args:
         address: the instance.
@@ -199,10 +199,10 @@ def _asked(address: Address, request: Request) -> TurnBegun:
 
 
 def turn_ended(result: Result[Any, Any] | Literal["cancelled"]) -> TurnEnded:
-    """Describe the end of a turn.
+    """Describe a turn's end.
 
     Args:
-        result: its answer, or that the caller cancelled the request. The failure of a run has no secrets in its texts.
+        result: its answer, or that the caller cancelled the request. A run's failure has no secrets in its texts.
     """
     if isinstance(result, str):
         return TurnEnded(outcome="cancelled")
@@ -270,7 +270,7 @@ class GuardedTracing:
             return otherwise
 
     def current(self) -> str | None:
-        """Return the trace context of the running code; None if the sink returns another value."""
+        """Return the running code's trace context. None if the sink returns another value."""
         return self.attempt(lambda: trace_context(self.tracing.current()), None)
 
     def begin(self, turn: TurnBegun, /) -> TurnSpan:
@@ -359,8 +359,8 @@ class SinkLag:
 
     Attributes:
         events: the number of events that it has not exported.
-        oldest_ms: the time of the oldest of these, integer milliseconds UTC; None if the sink has not read it yet.
-        problem: why its last attempt failed; empty if it did not.
+        oldest_ms: the time of the oldest of these, integer milliseconds UTC. None if the sink has not read it yet.
+        problem: why its last attempt failed. Empty if it did not.
     """
 
     __repr__ = fields_in_line
@@ -379,10 +379,10 @@ class EngineView:
     """The engine that a sink watches.
 
     Attributes:
-        store: the open store; a sink reads the log of events from it.
+        store: the open store. A sink reads the log of events from it.
         runtime: the only interface to time, waiting, task creation, ids and logging.
         jobs: the served definitions, by kind and name.
-        in_flight: returns the work in progress; none before the engine has started. Any thread may call it.
+        in_flight: returns the work in progress. None before the engine has started. Any thread may call it.
         limits: the engine's limits.
         lags: returns the lag of each open sink that has one, by its name.
         report: tells every sink of an event that a sink has logged with its position.
@@ -405,11 +405,11 @@ class OpenSink:
     """What an open sink wants to be told.
 
     Attributes:
-        on_event: called with every stored event after its commit, and with every live event; None for none. An
-            exception that it raises is logged; it harms neither the engine nor other sinks.
-        tracing: traces turns and effects; None for no traces. One sink of an app may have it.
-        lag: returns how far the sink is behind the log; None for a sink that does not export the log.
-        expose: returns the metrics that the sink counts, for ``/metrics``; None for none. One sink of an app may have
+        on_event: called with every stored event after its commit, and with every live event. None for none. An
+            exception that it raises is logged. It harms neither the engine nor other sinks.
+        tracing: traces turns and effects. None for no traces. One sink of an app may have it.
+        lag: returns how far the sink is behind the log. None for a sink that does not export the log.
+        expose: returns the metrics that the sink counts, for ``/metrics``. None for none. One sink of an app may have
             it.
     """
 
@@ -427,11 +427,11 @@ class EventSink(Protocol):
 
     @property
     def name(self) -> str:
-        """The name of the sink in logs; unique in an app."""
+        """The sink's name in logs. Unique in an app."""
         ...
 
     def open(self, engine: EngineView, /) -> AbstractAsyncContextManager[OpenSink]:
-        """Begin to watch an engine before it starts; the end of the context, after the engine has stopped, ends it."""
+        """Begin to watch an engine before it starts. The context's end, after the engine has stopped, ends it."""
         ...
 
 
@@ -442,9 +442,9 @@ class OpenSinks:
     Attributes:
         runtime: logs the exceptions of sinks.
         told: for each sink that wants events, its name and its function.
-        tracing: traces turns and effects; None if no sink does.
+        tracing: traces turns and effects. None if no sink does.
         measured: for each sink that exports the log, its name and the function that returns its lag.
-        expose: returns the metrics; None if no sink counts them.
+        expose: returns the metrics. None if no sink counts them.
     """
 
     runtime: Runtime
@@ -481,7 +481,7 @@ class OpenSinks:
             self.expose = sink.expose
 
     def lags(self) -> dict[str, SinkLag]:
-        """Return the lag of each sink that has one, by its name; the exception of one that raises is its problem."""
+        """Return the lag of each sink that has one, by its name. The exception of one that raises is its problem."""
         return {name: _lag(lag) for name, lag in self.measured}
 
     def tell(self, event: AnyEvent) -> None:

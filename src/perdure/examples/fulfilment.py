@@ -69,7 +69,7 @@ class Shop(Protocol):
     """The bank and the warehouse."""
 
     def charge(self, key: str, cents: int) -> FutureResult[str, CardDeclined]:
-        """Charge a card, once for each key; return the receipt."""
+        """Charge a card, once for each key. Return the receipt."""
         ...
 
     def refund(self, receipt: str) -> FutureResult[None, CardDeclined]:
@@ -77,7 +77,7 @@ class Shop(Protocol):
         ...
 
     def reserve(self, key: str, item: str) -> FutureResult[str, OutOfStock]:
-        """Reserve an item, once for each key; return the parcel."""
+        """Reserve an item, once for each key. Return the parcel."""
         ...
 
     def release(self, parcel: str) -> FutureResult[None, OutOfStock]:
@@ -85,7 +85,7 @@ class Shop(Protocol):
         ...
 
     def print_label(self, parcel: str) -> FutureResult[str, OutOfStock]:
-        """Print the label of a parcel; return its tracking number."""
+        """Print a parcel's label. Return its tracking number."""
         ...
 
 
@@ -124,7 +124,7 @@ def release(services: HasShop, parcel: str) -> FutureResult[None, OutOfStock]:
 
 @effect
 def print_label(services: HasShop, parcel: str) -> FutureResult[str, OutOfStock]:
-    """Print the label of a parcel."""
+    """Print a parcel's label."""
     return services.shop.print_label(parcel)
 
 
@@ -133,7 +133,7 @@ approval = Signal("approval", Approval)
 
 @program
 def secure(undo: Undo[HasShop], order: Purchase) -> Do[str, Refusal, HasShop]:
-    """Charge, reserve and wait for a person; a failure undoes the first two."""
+    """Charge, reserve and wait for a person. A failure undoes the first two."""
     charge_key = yield from step_key()
     yield from undo.after(charge(charge_key, order.cents), refund)
     reserve_key = yield from step_key()

@@ -28,7 +28,7 @@ class IncomingWebhook:
 
     Attributes:
         id: the sender's id of the event: the same when it sends it again.
-        contact: the contact; webhooks are batched by contact.
+        contact: the contact. Webhooks are batched by contact.
         kind: the type of event, such as ``invoice.paid``.
         payload: any JSON.
     """

@@ -41,7 +41,7 @@ class Mailer(Protocol):
     def send(
         self, message_id: str, to: str, text: str
     ) -> FutureResult[None, MailBounced]:
-        """Send one mail; ignore a message id that was sent before."""
+        """Send one mail. Ignore a message id that was sent before."""
         ...
 
 
@@ -76,7 +76,7 @@ class Receipt:
 
 
 def receipt_text(receipt: Receipt) -> str:
-    """Return the text of the mail."""
+    """Return the mail's text."""
     return f"receipt {receipt.number} of {receipt.customer}"
 
 
@@ -116,7 +116,7 @@ MAILS = ("welcome", "first steps", "questions?")
 
 
 def welcome_text(customer: str, mail: str) -> str:
-    """Return the text of a mail."""
+    """Return a mail's text."""
     return f"{mail}, {customer}"
 
 

@@ -65,7 +65,7 @@ OrderStatus: TypeAlias = Literal[
 
 @frozen
 class Order:
-    """The stored state of one order; amounts are in cents."""
+    """One order's stored state. Amounts are in cents."""
 
     status: OrderStatus = "new"
     owner: str = ""
@@ -76,7 +76,7 @@ class Order:
 
 @frozen
 class IllegalTransition:
-    """The event does not fit the status of the order."""
+    """The event does not fit the order's status."""
 
     status: str
     event: str
@@ -124,7 +124,7 @@ def decide_order(  # noqa: PLR0911 - one return for each transition
 
 
 def notice(order_id: str, event: OrderEvent) -> str:
-    """Return the text that notifies the customer of an event."""
+    """Return the text that notifies an event's customer."""
     match event:
         case OrderPlaced(_, amount):
             return f"{order_id}: thank you for your order of {amount / 100:.2f}"

@@ -91,7 +91,7 @@ def refreshed(state: TokenState, token: Token) -> TokenState:
 
 @program
 def refresh_token(ctx: ContinuousContext[TokenState]) -> Do[None, AuthError, Alerting]:
-    """Refresh the token; terminate the instance when it was revoked."""
+    """Refresh the token. Terminate the instance when it was revoked."""
     state = yield from ctx.state
     match (yield from refresh(state.refresh_token).attempt()):
         case Success(token):

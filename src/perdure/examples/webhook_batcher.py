@@ -24,7 +24,7 @@ class Webhook:
 
 @frozen
 class Batch:
-    """The collected webhooks of one contact."""
+    """One contact's collected webhooks."""
 
     events: tuple[Webhook, ...] = ()
 
@@ -42,7 +42,7 @@ class Sink(Protocol):
     def push(
         self, batch_id: str, events: tuple[Webhook, ...]
     ) -> FutureResult[int, SinkFull]:
-        """Accept a batch; ignore a batch id that was accepted before."""
+        """Accept a batch. Ignore a batch id that was accepted before."""
         ...
 
 

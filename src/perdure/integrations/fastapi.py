@@ -21,7 +21,7 @@ Jobs: TypeAlias = Annotated[Client, Depends(client_of)]
 
 
 def handle_of(definition: Definition[H, Any, Any], /) -> Callable[[HTTPConnection], H]:
-    """Return a dependency with the typed handle of a job: ``Annotated[TaskHandle[...], Depends(handle_of(orders))]``.
+    """Return a dependency with a job's typed handle: ``Annotated[TaskHandle[...], Depends(handle_of(orders))]``.
 
     Args:
         definition: the job.

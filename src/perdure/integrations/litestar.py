@@ -24,13 +24,13 @@ Jobs: TypeAlias = NamedDependency[Client]
 
 
 class PerdurePlugin(InitPlugin):
-    """Opens a client at the start of the application, and closes it at the end.
+    """Opens a client at the application's start, and closes it at the end.
 
-    Handlers receive it as ``jobs: Jobs``. The errors that calls raise in them become problems (RFC 9457); one
+    Handlers receive it as ``jobs: Jobs``. The errors that calls raise in them become problems (RFC 9457). One
     that the caller cannot fix is logged, and its response has no detail.
 
     Args:
-        open_client: opens the client; called at each start.
+        open_client: opens the client. Called at each start.
     """
 
     __slots__ = ("_open_client",)

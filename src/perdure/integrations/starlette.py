@@ -1,4 +1,4 @@
-"""Starlette and FastAPI: a lifespan that holds a client open, the client of a request, and responses for errors."""
+"""Starlette and FastAPI: a lifespan that holds a client open, a request's client, and responses for errors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def lifespan(open_client: OpenClient, /) -> Callable[[Any], AbstractAsyncContext
     In a lifespan of your own, yield the state that this one yields: ``yield {STATE: jobs, ...}``.
 
     Args:
-        open_client: opens the client; called at each start.
+        open_client: opens the client. Called at each start.
     """
 
     @asynccontextmanager

@@ -44,14 +44,14 @@ class ProblemResponse:
 
 
 def problem_response(error: PerdureError, client: Client | None, /, *, request: str) -> ProblemResponse:
-    """Return the response for an error, and log it if the caller of the web application cannot fix it.
+    """Return the response for an error, and log it if the web application's caller cannot fix it.
 
     Such a problem, with a status from 500, has no detail and no fields of the error: they can name paths, jobs and
     exceptions of your servers.
 
     Args:
-        error: the error of a call.
-        client: the client of the application, whose definitions encode the errors that they declare; None if it is
+        error: a call's error.
+        client: the client of the application, whose definitions encode the errors that they declare. None if it is
             not known.
         request: the method and path of the web request, for the log.
     """
@@ -67,7 +67,7 @@ def problem_response(error: PerdureError, client: Client | None, /, *, request: 
 
 
 def _declared(error: PerdureError, client: Client, undeclared: dict[str, Any]) -> dict[str, Any]:
-    """Describe a job's own error in the JSON of its type, if the definitions that can encode it agree on the JSON.
+    """Describe a job's own error in its type's JSON, if the definitions that can encode it agree on the JSON.
 
     The error does not name its job. Its secrets are hidden.
     """

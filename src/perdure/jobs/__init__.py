@@ -1,1 +1,1 @@
-"""The parts shared by all kinds of jobs: contexts, drafts, definitions, and the pure decisions around a run."""
+"""The parts shared by all job kinds: contexts, drafts, definitions, and the pure decisions around a run."""

@@ -28,7 +28,7 @@ class Call(Coroutine[Any, Any, A_co], Generic[A_co, E_co]):
     """A call that is sent when it is awaited, once.
 
     ``await call`` returns the answer `A`, or raises the error `E`. ``await attempt(call)`` returns either as a value.
-    Python warns of a call that is never awaited, as it does of a coroutine; and as such, ``asyncio`` accepts it as a
+    Python warns of a call that is never awaited, as it does of a coroutine. And as such, ``asyncio`` accepts it as a
     task.
     """
 
@@ -59,11 +59,11 @@ class Call(Coroutine[Any, Any, A_co], Generic[A_co, E_co]):
 
     # ------------------------------------------------------------ as a coroutine, of a task
     def send(self, value: Any, /) -> Any:
-        """Continue the task of this call."""
+        """Continue this call's task."""
         return self._task().send(value)
 
     def throw(self, kind: Any, value: Any = None, traceback: TracebackType | None = None, /) -> Any:
-        """Raise an exception, such as a cancellation, in the task of this call."""
+        """Raise an exception, such as a cancellation, in this call's task."""
         task = self._task()
         self._begin = None
         return task.throw(kind if value is None else value)
@@ -121,7 +121,7 @@ def _begun(call: Call[A, E]) -> Awaitable[Result[A, E]]:
 
 
 def _taken(call: Call[A, E]) -> Callable[[], Awaitable[Result[A, E]]]:
-    """Return the beginning of a call, once."""
+    """Return a call's beginning, once."""
     # Taken before it is called, so that no second await, also one from another task, can send the request twice.
     begin, call._begin = call._begin, None  # noqa: SLF001 - of this module
     if begin is None:
@@ -160,22 +160,22 @@ def named(call: Call[A, E], name: str) -> Call[A, E]:
 
 
 def mapped(call: Call[A, E], function: Callable[[A], B]) -> Call[B, E]:
-    """Apply a function to the answer of a call. The new call takes its place.
+    """Apply a function to a call's answer. The new call takes its place.
 
     Args:
         call: the call, which cannot be awaited from now on.
-        function: applied to the answer; an error passes through.
+        function: applied to the answer. An error passes through.
     """
     return Call(partial(_Mapped[A, B, E], _taken(call), function), call._name)  # noqa: SLF001 - as above
 
 
 def decoded(call: Call[A, E], function: Callable[[A], B], address: Callable[[], Address]) -> Call[B, E | Undecodable]:
-    """Decode the answer of a call. An answer that this code cannot read fails with ``Undecodable``.
+    """Decode a call's answer. An answer that this code cannot read fails with ``Undecodable``.
 
     Args:
         call: the call, which cannot be awaited from now on.
-        function: decodes the answer; it may raise ``InvalidInput``.
-        address: returns the address of the instance, for the error.
+        function: decodes the answer. It may raise ``InvalidInput``.
+        address: returns the instance's address, for the error.
     """
 
     def read(answer: A) -> Result[B, E | Undecodable]:
@@ -189,7 +189,7 @@ def decoded(call: Call[A, E], function: Callable[[A], B], address: Callable[[], 
 
 
 class _Bound(Generic[A, B, E]):
-    """The awaitable of a result to which a function is applied that may fail."""
+    """A result's awaitable to which a function is applied that may fail."""
 
     __slots__ = ("_begin", "_function")
 
@@ -203,7 +203,7 @@ class _Bound(Generic[A, B, E]):
 
 
 class _Mapped(Generic[A, B, E]):
-    """The awaitable of a result to which a function is applied. It needs no frame of a coroutine."""
+    """A result's awaitable to which a function is applied. It needs no frame of a coroutine."""
 
     __slots__ = ("_begin", "_function")
 

@@ -27,14 +27,14 @@ JOURNAL_PAGE: Final = 256
 
 @attrs.frozen
 class Checkpoint(Instruction[Any, Never]):
-    """Commit the progress of the run, and continue with the result of that commit.
+    """Commit the run's progress, and continue with the result of that commit.
 
     The engine answers it in a run with a claim: it calls ``Definition.checkpoint`` with the value of `take` and commits
     the transition over the present row. It commits one checkpoint after the other, so that the checkpoints of parallel
     branches that wait for their turn can be committed together.
 
     Attributes:
-        take: returns the progress since the last checkpoint, when this one has its turn; None if there is none, because
+        take: returns the progress since the last checkpoint, when this one has its turn. None if there is none, because
             an earlier checkpoint has committed it: then the program continues with None.
     """
 
@@ -43,10 +43,10 @@ class Checkpoint(Instruction[Any, Never]):
 
 @attrs.frozen
 class ReadJournal(Instruction[tuple[str, ...], Never]):
-    """Read rows of the instance's journal, in order; fewer than the limit at its end.
+    """Read rows of the instance's journal, in order. Fewer than the limit at its end.
 
     Attributes:
-        first: the place of the first row.
+        first: the first row's place.
         limit: the maximum number of rows, 1 to 1,000.
     """
 
@@ -56,7 +56,7 @@ class ReadJournal(Instruction[tuple[str, ...], Never]):
 
 @attrs.frozen
 class AwaitChange(Instruction[Instance | None, Never]):
-    """Wait until another turn has written the instance of the run, and continue with the row as it is stored now.
+    """Wait until another turn has written the run's instance, and continue with the row as it is stored now.
 
     The engine answers it in a run with a claim. A dry run and a simulation, which nothing changes, answer None.
     """
@@ -69,7 +69,7 @@ class ClaimLost:
 
 @attrs.frozen(repr=False)
 class NotACheckpoint(PerdureError, TypeError):
-    """A kind of job returned a commit for a checkpoint that ends its run. A defect of the kind.
+    """A job kind returned a commit for a checkpoint that ends its run. A defect of the kind.
 
     Attributes:
         got: the transition.
@@ -85,7 +85,7 @@ class NotACheckpoint(PerdureError, TypeError):
 
 
 def present(execute: Execute, loaded: Loaded) -> Execute | None:
-    """Return a run on the row as it is stored now; None if the instance or the claim of the run no longer exists."""
+    """Return a run on the row as it is stored now. None if the instance or the claim of the run no longer exists."""
     instance = loaded.instance
     if instance is None or _claim_of(execute, instance) is None:
         return None
@@ -93,12 +93,12 @@ def present(execute: Execute, loaded: Loaded) -> Execute | None:
 
 
 def checkpointed(job: AnyDefinition, execute: Execute, value: object, inputs: TurnInputs) -> Commit:
-    """Decide on the checkpoint of a run. Pure.
+    """Decide on a run's checkpoint. Pure.
 
     A committed checkpoint is progress: the deaths of the process that were counted against the run are forgotten.
 
     Args:
-        job: the definition of the instance.
+        job: the instance's definition.
         execute: the run on the stored row.
         value: the value of `Checkpoint.take`.
         inputs: the clock, the random value and the ids.
@@ -142,10 +142,10 @@ class DryJournal:
     """Answers the checkpoints of one run and its reads of the journal, in memory.
 
     Attributes:
-        job: the definition of the instance.
+        job: the instance's definition.
         execute: the run on the row as the last checkpoint left it.
-        rows: the rows of the journal.
-        inputs: collects the inputs of a decision.
+        rows: the journal's rows.
+        inputs: collects a decision's inputs.
         transitions: the commits so far, in order.
     """
 

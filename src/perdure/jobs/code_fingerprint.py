@@ -1,4 +1,4 @@
-"""The fingerprint of the code that reads the stored data of a job."""
+"""The fingerprint of the code that reads a job's stored data."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _DIGITS: Final = 16
 def code_of(definition: AnyDefinition, reads: str = "") -> str:
     """Return the fingerprint of all that decides whether a definition can read a stored instance.
 
-    These are the types that it stores, the version of its state, the functions that upgrade older versions, and for a
-    kind that keeps journals the functions of the job, with those that they call in the same package. A restart of the
+    These are the types that it stores, its state's version, the functions that upgrade older versions, and for a
+    kind that keeps journals the job's functions, with those that they call in the same package. A restart of the
     same code has the same fingerprint.
 
     Args:
@@ -125,14 +125,14 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 
 def _text(code: CodeType) -> Iterator[str]:
-    """Yield the instructions of a function, without its lines."""
+    """Yield a function's instructions, without its lines."""
     for one in _codes(code):
         constants = [_constant(value) for value in one.co_consts if not isinstance(value, CodeType)]
         yield repr((one.co_code.hex(), one.co_names, one.co_varnames, constants))
 
 
 def _constant(value: object) -> str:
-    """Print a constant; the order of a set differs between processes."""
+    """Print a constant. The order of a set differs between processes."""
     if not isinstance(value, frozenset):
         return repr(value)
     members: frozenset[object] = value  # pyright: ignore[reportUnknownVariableType] - of hashable constants

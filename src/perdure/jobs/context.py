@@ -1,7 +1,7 @@
-"""The context of a hook: its attributes are plain values, and its actions are programs.
+"""A hook's context: its attributes are plain values, and its actions are programs.
 
-The operations of a context are data, which the `Draft` of the run performs. A `Decision` is the result of a pure
-decider: the next state, the change of the alarm, and messages to send.
+A context's operations are data, which the `Draft` of the run performs. A `Decision` is the result of a pure
+decider: the next state, the alarm's change, and messages to send.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class AlarmAfter:
 
 @frozen
 class AlarmAt:
-    """Set the alarm to an instant, an aware ``datetime``; a past one fires at once."""
+    """Set the alarm to an instant, an aware ``datetime``. A past one fires at once."""
 
     instant: datetime
 
@@ -64,7 +64,7 @@ AlarmChange: TypeAlias = KeepAlarm | AlarmAfter | AlarmAt | ClearAlarm
 
 @final
 class Alarm:
-    """The four changes that a decision can make to the alarm of its task.
+    """The four changes that a decision can make to its task's alarm.
 
     >>> Alarm.after("5 minutes")
     AlarmAfter(delay='5 minutes')
@@ -107,7 +107,7 @@ class Decision(Generic[S_co]):
 
     Attributes:
         state: the next state.
-        alarm: the change of the alarm, such as ``Alarm.after("5 minutes")``.
+        alarm: the alarm's change, such as ``Alarm.after("5 minutes")``.
         messages: messages to other jobs, created with ``tell(...)``.
     """
 
@@ -119,7 +119,7 @@ class Decision(Generic[S_co]):
 
 
 def alarm_ms(change: AlarmChange, *, current_ms: int | None, now_ms: int) -> int | None:
-    """Return the alarm after a change, as integer milliseconds UTC; None for no alarm."""
+    """Return the alarm after a change, as integer milliseconds UTC. None for no alarm."""
     match change:
         case KeepAlarm():
             return current_ms
@@ -147,7 +147,7 @@ class SetState(Instruction[None, Never]):
 
 @frozen
 class UpdateState(Instruction[None, Never]):
-    """Replace the state with the result of a function."""
+    """Replace the state with a function's result."""
 
     function: Callable[[object], object]
 
@@ -166,7 +166,7 @@ class SetAlarm(Instruction[None, Never]):
 
 @frozen
 class Post(Instruction[None, Never]):
-    """Send a message with the commit of this turn."""
+    """Send a message with this turn's commit."""
 
     __repr__ = fields_in_line
 
@@ -198,16 +198,16 @@ class EndInstance:
 
 @frozen
 class RunInterrupted:
-    """The signal of a run that a stored request stopped; see ``Definition.interrupts``."""
+    """The signal in a run that a stored request stopped. See ``Definition.interrupts``."""
 
 
 @turn_value(repr=False)
 class JobContext(Generic[S]):
-    """The context of the hooks of every kind of job.
+    """The context of the hooks of every job kind.
 
     Args:
         instance: the stored instance.
-        claim: the claim of the run.
+        claim: the run's claim.
     """
 
     _instance: Instance
@@ -236,17 +236,17 @@ class JobContext(Generic[S]):
 
     @property
     def attempt(self) -> int:
-        """Number of failures of this run, plus 1; it continues when a parked run is resumed."""
+        """Number of this run's failures, plus 1. It continues when a parked run is resumed."""
         return self._claim.attempt
 
     @property
     def delivery(self) -> int:
-        """Number of claims of this attempt; above 1, the run may already have had effects."""
+        """Number of this attempt's claims. Above 1, the run may already have had effects."""
         return self._claim.deliveries
 
     @property
     def run_count(self) -> int:
-        """The number of this run, from 1; inside an event handler, the number of runs begun."""
+        """This run's number, from 1. Inside an event handler, the number of runs begun."""
         return self._instance.run_count
 
     @property
@@ -269,7 +269,7 @@ class JobContext(Generic[S]):
         return node(PERFORM, SetState(state))  # as `perform` does, which every event would call
 
     def update_state(self, function: Callable[[S], S]) -> Program[None]:
-        """Replace the state with the result of a function.
+        """Replace the state with a function's result.
 
         Args:
             function: takes the current state and returns the new one.
@@ -288,6 +288,6 @@ class JobContext(Generic[S]):
     def terminate(self, reason: str = "terminated") -> Program[Never]:
         """End the run here, clear the alarm and purge the instance.
 
-        Messages to other instances are sent; messages to this instance are dropped.
+        Messages to other instances are sent. Messages to this instance are dropped.
         """
         return halt(EndInstance(reason))

@@ -1,4 +1,4 @@
-"""What tools show of a job and of its instances: labelled fields, the status, and the remedy of a suspension."""
+"""What tools show of a job and of its instances: labelled fields, the status, and a suspension's remedy."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ NOT_FOUND = InstanceStatus(status="not_found")
 
 
 def heals(instance: Instance) -> str:
-    """Return how an operator heals an instance that is paused, parked or left; empty for any other."""
+    """Return how an operator heals an instance that is paused, parked or left. Empty for any other."""
     if instance.left is not None:
         return heals_left(instance.left)
     return "" if instance.suspension is None else HEALS[instance.suspension]

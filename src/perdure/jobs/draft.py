@@ -70,12 +70,12 @@ class Draft:
         current_alarm_ms: the alarm before the run, in milliseconds.
         now_ms: when the run began.
         limits: limits the number and the size of messages.
-        encoded: the encoded state, if it was set; else None.
-        alarm: the change of the alarm; the last call wins.
+        encoded: the encoded state, if it was set. Else None.
+        alarm: the alarm's change. The last call wins.
         messages: messages to send, in order.
-        inspection: the debug mode's inspection; None when the mode is off.
-        opened: the state with the members that newer code wrote; None if there are none.
-        received: the command of an event: its objects take over no such members.
+        inspection: the debug mode's inspection. None when the mode is off.
+        opened: the state with the members that newer code wrote. None if there are none.
+        received: an event's command: its objects take over no such members.
         left: why the state that the program set can only be written by newer code.
     """
 
@@ -97,11 +97,11 @@ class Draft:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the end of the run is that of the user's program; a kind may continue that in another run."""
+        """Whether the run's end is that of the user's program. A kind may continue that in another run."""
         return True
 
     def answer(self, operation: object) -> object:
-        """Interpret a context operation; return PASS for anything else.
+        """Interpret a context operation. Return PASS for anything else.
 
         Results are plain values: no state is a container of ``returns``.
         """
@@ -135,7 +135,7 @@ class Draft:
         return ClosedDraft()
 
     def alarm_ms(self, now_ms: int) -> int | None:
-        """Return when the alarm is due if the draft is committed at this instant (ms); None for no alarm."""
+        """Return when the alarm is due if the draft is committed at this instant (ms). None for no alarm."""
         return alarm_ms(self.alarm, current_ms=self.current_alarm_ms, now_ms=now_ms)
 
     def _set(self, state: object) -> None:
@@ -152,10 +152,10 @@ class Draft:
         self.state, self.opened = state, opened
 
     def closed(self, state: object, opened: Opened[Any]) -> tuple[bytes, Opened[Any] | None]:
-        """Encode a state with the members that newer code wrote; return it with these members.
+        """Encode a state with the members that newer code wrote. Return it with these members.
 
         Raises:
-            NewerOnly: a member has no certain place in it; the run is left to newer code.
+            NewerOnly: a member has no certain place in it. The run is left to newer code.
             InvalidInput: it does not have its type.
         """
         try:
@@ -183,7 +183,7 @@ class ClosedDraft:
     """Refuses context operations: the draft has one writer."""
 
     def answer(self, operation: object) -> object:
-        """Refuse a context operation; return PASS for anything else.
+        """Refuse a context operation. Return PASS for anything else.
 
         Raises:
             DraftInBranch: the operation is a context operation.
@@ -208,8 +208,8 @@ class HookBug(PerdureError, AssertionError):
         job: the job, printed ``kind:name``.
         hook: the function, such as ``on_event``.
         mistake: which of the three.
-        subject: the program that was never run, printed; or the type of the state or the input.
-        place: the file and the line that built the program; empty for a state or an input.
+        subject: the program that was never run, printed. Or the type of the state or the input.
+        place: the file and the line that built the program. Empty for a state or an input.
     """
 
     job: str
@@ -235,7 +235,7 @@ class HookBug(PerdureError, AssertionError):
 
 @attrs.frozen
 class _Received:
-    """The input of a run: the value that the hook received, and its encoded form before the hook received it."""
+    """A run's input: the value that the hook received, and its encoded form before the hook received it."""
 
     value: object
     codec: Codec[object]
@@ -247,11 +247,11 @@ class _Received:
 
 @attrs.define
 class Inspection:
-    """Intercepts the context operations of one run, and finds the mistakes of its hook. Make it with :meth:`of`.
+    """Intercepts one run's context operations, and finds its hook's mistakes. Make it with :meth:`of`.
 
     Attributes:
         draft: the draft.
-        received: the input of the run; None when it has none, or when the run was delivered again.
+        received: the run's input. None when it has none, or when the run was delivered again.
         watch: the programs that the run built.
         exited: whether the program has ended, and its mistakes were returned.
     """
@@ -271,14 +271,14 @@ class Inspection:
         Args:
             draft: its draft.
             request: the request that it serves.
-            commands: the commands of the job, by name.
+            commands: the job's commands, by name.
             is_first_hook: whether no other hook has run for the request.
         """
         is_first = is_first_hook and draft.inspection is None
         return Inspection(draft, _received(request, commands.get(request.action), is_first_hook=is_first))
 
     def answer(self, operation: object) -> object:
-        """Answer from the draft; note the encoded state when the program first reads it."""
+        """Answer from the draft. Note the encoded state when the program first reads it."""
         if self._found is None and type(operation) is GetState:
             self._found = self._encoded_state()
         return self.draft.answer(operation)
@@ -288,10 +288,10 @@ class Inspection:
         return self.draft.branch()
 
     def mistakes(self, exit_: Exit[object, object], *, job: str, hook: str) -> tuple[HookBug, ...]:
-        """Return the mistakes of the hook. A run that did not succeed may have left programs for later.
+        """Return the hook's mistakes. A run that did not succeed may have left programs for later.
 
         Args:
-            exit_: the exit of the program.
+            exit_: the program's exit.
             job: the job, printed ``kind:name``.
             hook: the function.
         """

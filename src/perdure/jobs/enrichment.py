@@ -17,12 +17,12 @@ from perdure.values.transition import Put, Transition
 
 
 def with_trace(step: Step, before: Instance | None, trace: str | None) -> Step:
-    """Return a decision whose writes carry the trace context of its turn.
+    """Return a decision whose writes carry its turn's trace context.
 
     Args:
         step: the decision.
-        before: the stored instance; None if there is none.
-        trace: the context; None if the turn is not traced.
+        before: the stored instance. None if there is none.
+        trace: the context. None if the turn is not traced.
     """
     match step:
         case Commit():
@@ -61,7 +61,7 @@ def _transition(transition: Transition, before: Instance | None, trace: str | No
 
 
 def _fields(after: Instance, before: Instance | None, trace: str | None) -> dict[str, Any]:
-    """Return the changed fields of an instance. An alarm or a retry that the turn did not set keeps its context."""
+    """Return an instance's changed fields. An alarm or a retry that the turn did not set keeps its context."""
     fields: dict[str, Any] = {}
     if after.alarm_ms is None:
         alarm_trace = None
@@ -84,7 +84,7 @@ MAX_TOLD: Final = 20
 
 
 def with_origin(step: Step, request: Request) -> Step:
-    """Return a decision whose events name the origin of its request.
+    """Return a decision whose events name its request's origin.
 
     Args:
         step: the decision.
@@ -103,11 +103,11 @@ def with_origin(step: Step, request: Request) -> Step:
 
 
 def with_origin_of_run(commit: Commit, execute: Execute) -> Commit:
-    """Return the end of a run whose events name its origin and the receivers of its messages.
+    """Return the end of a run whose events name its origin and its messages' receivers.
 
     Args:
         commit: the decision about its end.
-        execute: the run; its claim names the origin, so that a delivery after a crash has it too.
+        execute: the run. Its claim names the origin, so that a delivery after a crash has it too.
     """
     claim, messages = execute.claim, commit.transition.messages
     if claim.by is None and claim.message_sender is None and not messages:
@@ -142,8 +142,8 @@ def with_state(job: AnyDefinition, step: Step) -> Step:
     """Add the state that a decided request leaves to its events.
 
     Args:
-        job: the definition of the instance.
-        step: the decision; the claim of a run is written with the state at the start of the run.
+        job: the instance's definition.
+        step: the decision. A run's claim is written with the state at the run's start.
     """
     if not job.plan.state_in_events:
         return step
@@ -160,7 +160,7 @@ def with_state_of_run(job: AnyDefinition, execute: Execute, commit: Commit) -> C
     """Add a state to the events of a settled run: the committed one, or that of its start if it set none.
 
     Args:
-        job: the definition of the instance.
+        job: the instance's definition.
         execute: the run.
         commit: the decision about its end.
     """

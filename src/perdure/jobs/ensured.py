@@ -74,7 +74,7 @@ def ensured(job: Definition[Any, T, Any], id_: str, asked: Callable[[T], Program
 
 @attrs.frozen(repr=False)
 class _Problems:
-    """Prints the problems of an input."""
+    """Prints an input's problems."""
 
     problems: tuple[str, ...]
 

@@ -66,7 +66,7 @@ class DryRun:
         """Run the program and return its exit.
 
         Args:
-            perform: answers its effects, synchronously; ``HALT`` stops the program there.
+            perform: answers its effects, synchronously. ``HALT`` stops the program there.
         """
         from perdure.runtime.simulated import Simulation  # noqa: PLC0415 - imports `random`, and few processes need it
 
@@ -118,12 +118,12 @@ _ROOM_FOR_IDS = 1 << 32
 
 @attrs.frozen(kw_only=True)
 class Explained:
-    """The outcome of the turn.
+    """The turn's outcome.
 
     Attributes:
-        before: the instance that it was computed from; None if there is none.
+        before: the instance that it was computed from. None if there is none.
         transition: the final commit.
-        claim: the commit before it: the claim of a run, or of an event with an effect; None if there is none.
+        claim: the commit before it: the claim of a run, or of an event with an effect. None if there is none.
         checkpoints: the commits between the two, of a run with a journal.
         result: the result for the caller, or the error.
     """
@@ -143,7 +143,7 @@ class Explained:
 
     @property
     def instance(self) -> Instance | None:
-        """The instance as it would be stored; None if it would be purged or stay unchanged."""
+        """The instance as it would be stored. None if it would be purged or stay unchanged."""
         after = stored(self.transition)
         if after is None or after.incarnation:
             return after
@@ -155,7 +155,7 @@ class NeedsAnswer:
     """The dry run stopped at a service call without a given answer.
 
     Attributes:
-        effect: the name of the effect.
+        effect: the effect's name.
         args: its positional arguments.
         kwargs: its keyword arguments.
     """
@@ -169,7 +169,7 @@ class NeedsAnswer:
         return self.shown(fields_in_line(self))
 
     def shown(self, text: str) -> str:
-        """Return a text about the arguments without the secrets of the run."""
+        """Return a text about the arguments without the run's secrets."""
         return scrubbed(text, getattr(self, "_secrets", None) or ())
 
 
@@ -201,18 +201,18 @@ def explain(
     incarnation: int = NEW_INCARNATION,
     journal: Sequence[str] = (),
 ) -> Explanation:
-    """Compute the outcome of a request. Pure: the same arguments return the same explanation.
+    """Compute a request's outcome. Pure: the same arguments return the same explanation.
 
     With the same answers, version and inputs, the real turn returns the same transitions.
 
     Args:
-        job: the definition of the instance.
+        job: the instance's definition.
         address: the instance.
         loaded: the stored instance, and the stored answer of the request's idempotency key.
         request: the request.
-        inputs: the inputs of each decision, in order; at least the first. Further decisions continue from the last
+        inputs: each decision's inputs, in order. At least the first. Further decisions continue from the last
             ones, at the time of the dry run.
-        answers: the answers of the services.
+        answers: the services' answers.
         services: the services as readers see them (`asks`). No effect is performed on them.
         incarnation: the incarnation that the store would assign to a new instance.
         journal: the rows of the instance's journal.
@@ -258,7 +258,7 @@ def request_of(
 
 @attrs.define
 class _DryTurn:
-    """The dry run of one turn."""
+    """One turn's dry run."""
 
     job: AnyDefinition
     address: Address
@@ -315,7 +315,7 @@ class _DryTurn:
 
     # ------------------------------------------------------------ the run
     def _run(self, execute: Execute, inputs: TurnInputs) -> tuple[Execute, Exit[Any, Any], TurnInputs]:
-        """Run the program of a run; return the run, claimed if necessary, its exit, and the inputs of its end."""
+        """Run a run's program. Return the run, claimed if necessary, its exit, and its end's inputs."""
         rehearsal = DryRun(execute.program, execute.draft, self.services, inputs.now_ms, self._limit_ms())
         journal = DryJournal(self.job, execute, self.rows, lambda: self._next_facts(inputs, rehearsal.now_ms))
         journal.transitions = self._checkpoints
@@ -343,7 +343,7 @@ class _DryTurn:
         return self.job.plan.run_timeout_ms if self.job.time_limit_of == "run" else self.job.simulation_timeout_ms
 
     def _claimed(self, execute: Execute) -> Execute:
-        """Record the claim of a run for the rest of the dry run."""
+        """Record a run's claim for the rest of the dry run."""
         self._claim = execute.claiming or claim_event(execute)
         if not isinstance(self._claim.write, Put):
             return execute

@@ -1,4 +1,4 @@
-"""Converts the exit of a program to a failure record, and a record back to a typed error."""
+"""Converts a program's exit to a failure record, and a record back to a typed error."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def record_failure(
     """Describe why a run did not succeed.
 
     Args:
-        exit_: the exit of its program.
-        errors: the codec of the definition's typed errors; an error that it cannot encode is kept as text.
-        secrets: the secrets that the program had; they are removed from the message and the traceback.
+        exit_: its program's exit.
+        errors: the codec of the definition's typed errors. An error that it cannot encode is kept as text.
+        secrets: the secrets that the program had. They are removed from the message and the traceback.
     """
     match exit_:
         case Failure(error):
@@ -77,7 +77,7 @@ def refusal(exit_: Failure[Any] | Raised | Halted, record: FailureRecord) -> Hoo
 
 
 def traceback_text(cause: BaseException, secrets: frozenset[str]) -> str:
-    """Return the formatted traceback of an exception, without secrets.
+    """Return an exception's formatted traceback, without secrets.
 
     Args:
         cause: the exception.

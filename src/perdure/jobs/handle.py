@@ -37,7 +37,7 @@ E = TypeVar("E")
 
 @attrs.frozen
 class JobHandle(Generic[S, E]):
-    """The calls that every kind of job has. Each returns a `Call`; await it once.
+    """The calls that every job kind has. Each returns a `Call`. Await it once.
 
     The request is sent when the call is awaited. A call fails with a ``RequestError`` (nothing was applied),
     ``HookFailed`` (the job's code failed), ``OutcomeUnknown`` or ``StoreError``.
@@ -50,33 +50,33 @@ class JobHandle(Generic[S, E]):
         return f"<{type(self).__name__} of {self.definition.kind}:{self.definition.name}>"
 
     def status(self, id_: str, /) -> Call[InstanceStatus, CallError]:
-        """Read the committed status; ``not_found`` if there is no instance. Does not queue in the mailbox."""
+        """Read the committed status. ``not_found`` if there is no instance. Does not queue in the mailbox."""
         return self._named(self.dispatch.status(self.definition, id_), "status")
 
     def get_state(self, id_: str, /) -> Call[S | None, CallError]:
-        """Read the committed state; None if there is no instance. Does not queue in the mailbox."""
+        """Read the committed state. None if there is no instance. Does not queue in the mailbox."""
         return self._named(self.dispatch.state(self.definition, id_), "get_state")
 
     def terminate(
         self, id_: str, /, reason: str = "terminated", *, interrupt: bool = False, idempotency_key: str | None = None
     ) -> Call[Terminated, CallError]:
-        """Clear the alarm and purge the instance; the id can be used again.
+        """Clear the alarm and purge the instance. The id can be used again.
 
         Args:
             id_: the instance.
             reason: recorded in the event history.
-            interrupt: cancel a run in progress; otherwise the call waits for its end, ahead of other requests.
+            interrupt: cancel a run in progress. Otherwise the call waits for its end, ahead of other requests.
             idempotency_key: a repeat with this key returns the first result.
         """
         command = Terminate(reason, "interrupt" if interrupt is True else "after_run")
         return self._send(id_, command, "terminate", reason, key=idempotency_key, interrupt=interrupt)
 
     def pause(self, id_: str, /, *, idempotency_key: str | None = None) -> Call[PauseResult, CallError]:
-        """Suspend alarms and retries. Events are still handled; nothing fires and nothing flushes."""
+        """Suspend alarms and retries. Events are still handled. Nothing fires and nothing flushes."""
         return self._send(id_, Pause(), "pause", key=idempotency_key)
 
     def resume(self, id_: str, /, *, idempotency_key: str | None = None) -> Call[PauseResult, CallError]:
-        """Resume a paused or parked instance; an overdue alarm fires once."""
+        """Resume a paused or parked instance. An overdue alarm fires once."""
         return self._send(id_, Resume(), "resume", key=idempotency_key)
 
     def hold(self) -> Call[HoldResult, CallError]:
@@ -93,7 +93,7 @@ class JobHandle(Generic[S, E]):
         return self._named(self.dispatch.set_hold(self._job, "released"), "release")
 
     def count(self) -> Call[JobCount, CallError]:
-        """Count the instances of the job by status, and read whether it is held; see `Client.counts`."""
+        """Count the job's instances by status, and read whether it is held. See `Client.counts`."""
         return self._named(self.dispatch.count(self._job), "count")
 
     @property
@@ -135,7 +135,7 @@ class JobHandle(Generic[S, E]):
         return Triggered(triggered=ran, status=answer.status, outcome=outcome)
 
     def _outcome(self, record: OutcomeRecord | None) -> Outcome[E | Defect] | None:
-        """Return the typed outcome of a run."""
+        """Return a run's typed outcome."""
         if record is None:
             return None
         match record.form:

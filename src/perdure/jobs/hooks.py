@@ -97,7 +97,7 @@ def _called(function: Callable[..., Any]) -> Any:  # a `partial` is unwrapped by
 
 
 def _refusal(function: Callable[..., Any], takes: Sequence[str]) -> str | None:
-    """Return why a function does not accept these arguments; None if it does, or if that is unknown."""
+    """Return why a function does not accept these arguments. None if it does, or if that is unknown."""
     target, bound = _unwrapped(function)
     signature = _signature(target)
     if signature is None:
@@ -110,7 +110,7 @@ def _refusal(function: Callable[..., Any], takes: Sequence[str]) -> str | None:
 
 
 def _unwrapped(function: Callable[..., Any]) -> tuple[Callable[..., Any], tuple[object, ...]]:
-    """Unwrap decorators that pass every argument on; return the function and the ``self`` of unwrapped methods."""
+    """Unwrap decorators that pass every argument on. Return the function and the ``self`` of unwrapped methods."""
     bound: tuple[object, ...] = ()
     while True:
         if isinstance(function, MethodType):
@@ -161,7 +161,7 @@ type of the errors from the hooks first, and a retry for every error does not wi
 
 
 class FromHooks(enum.Enum):
-    """The default of ``errors=``: read the type from the annotations of the hooks."""
+    """The default of ``errors=``: read the type from the hooks' annotations."""
 
     FROM_HOOKS = "from hooks"
 
@@ -242,10 +242,10 @@ def _acts_when_called(function: Callable[..., Any]) -> bool:
 
 
 def errors_of(functions: tuple[object, ...], *, tags: typing.Mapping[type, str] | None, what: str) -> Codec[Any] | None:
-    """Read the type of the errors from the annotations of the hooks.
+    """Read the errors' type from the hooks' annotations.
 
     Returns:
-        The codec of those errors; None if no annotation names a type, or the type cannot be encoded. An error of any
+        The codec of those errors. None if no annotation names a type, or the type cannot be encoded. An error of any
         other type, such as one of a hook without annotations, is kept as text.
     """
     found: list[object] = []
@@ -263,7 +263,7 @@ def errors_of(functions: tuple[object, ...], *, tags: typing.Mapping[type, str] 
 
 
 def error_of(function: object) -> object:
-    """Read the error type of a hook from its annotation: ``Never`` if it cannot fail, Any if it is unknown."""
+    """Read a hook's error type from its annotation: ``Never`` if it cannot fail, Any if it is unknown."""
     try:
         answer = typing.get_type_hints(function, include_extras=True).get("return", Any)
     except (NameError, TypeError, AttributeError):
@@ -292,7 +292,7 @@ def _second(arguments: tuple[object, ...], *, default: object) -> object:
 
 
 def value_of(function: object) -> object:
-    """Read the value type of a hook from its annotation, as a type form: Any if it is unknown."""
+    """Read a hook's value type from its annotation, as a type form: Any if it is unknown."""
     try:
         answer = typing.get_type_hints(function, include_extras=True).get("return", Any)
     except (NameError, TypeError, AttributeError):

@@ -30,12 +30,12 @@ class Rate:
 
 @frozen(kw_only=True)
 class Lanes:
-    """The limits of a job whose instances wait in lanes. Within a lane, the least rank comes first; lanes take turns.
+    """The limits of a job whose instances wait in lanes. Within a lane, the least rank comes first. Lanes take turns.
 
     Attributes:
-        lane_slots: maximum number of concurrent runs of one lane; None: only the job's own limit.
-        rate: the limit of the job.
-        lane_rate: the limit of each lane.
+        lane_slots: maximum number of concurrent runs of one lane. None: only the job's own limit.
+        rate: the job's limit.
+        lane_rate: each lane's limit.
     """
 
     lane_slots: int | None = None

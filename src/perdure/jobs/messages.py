@@ -30,7 +30,7 @@ def left_message(stored: StoredMessage, error: BaseException, code: str, inputs:
     Args:
         stored: the message.
         error: why this code cannot read it.
-        code: the fingerprint of this code.
+        code: this code's fingerprint.
         inputs: the clock and the ids.
     """
     fate = Postponed(
@@ -64,7 +64,7 @@ def unclaimed(transition: Transition, target: Instance | None, now_ms: int) -> T
         now_ms: the present.
 
     Returns:
-        The transition; None if a claim of the target is for the message.
+        The transition. None if a claim of the target is for the message.
     """
     if target is None:
         return attrs.evolve(transition, write=Purge(own_messages="kept"))
@@ -84,7 +84,7 @@ def buried(stored: StoredMessage, error: FailureRecord, by: str | None, inputs: 
     Args:
         stored: the message, which code left.
         error: why code left it.
-        by: the caller; None for one in this process.
+        by: the caller. None for one in this process.
         inputs: the clock and the ids.
     """
     fate = DeadLettered(message_id=stored.message_id, attempts=stored.attempts, error=error)
@@ -98,7 +98,7 @@ def redriven(stored: StoredMessage, by: str | None, inputs: TurnInputs) -> Messa
 
     Args:
         stored: the dead letter.
-        by: the caller; None for one in this process.
+        by: the caller. None for one in this process.
         inputs: the clock and the ids.
     """
     message = stored.message

@@ -1,4 +1,4 @@
-"""The plan of a job: the parts that all definitions share, built and validated; and the services that hooks require."""
+"""A job's plan: the parts that all definitions share, built and validated. And the services that hooks require."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def check_services(services: object, needs: tuple[RequiredService, ...], *, job:
         job: the job, printed ``kind:name``.
 
     Raises:
-        DefinitionError: a member is missing; the message names the job, the hook and the members.
+        DefinitionError: a member is missing. The message names the job, the hook and the members.
     """
     for need in needs:
         missing = _missing(services, need.services)
@@ -117,20 +117,20 @@ class Plan:
     """The parts of every definition, validated when it is built.
 
     Attributes:
-        state: the codec of the state.
+        state: the state's codec.
         state_version: the version of the state's type, stored with each row.
         upgrades: read states of older versions.
-        errors: the codec of typed errors; None if no type is known.
+        errors: the codec of typed errors. None if no type is known.
         retry: the durable retry of runs.
         exhausted: the outcome for an instance whose run failed for good.
         run_timeout_ms: time limit of a run, in milliseconds.
-        concurrency: maximum number of concurrent runs of this job; None for the engine's limit alone.
-        commands: every command, by name; those that only other instances send are not part of `offered`.
+        concurrency: maximum number of concurrent runs of this job. None for the engine's limit alone.
+        commands: every command, by name. Those that only other instances send are not part of `offered`.
         answers: the codec of this kind's results, for idempotency keys and tools.
-        kept: the codecs of the data that the kind stores beside the state, such as the value of a run.
+        kept: the codecs of the data that the kind stores beside the state, such as a run's value.
         needs: the members of the services that the hooks declare to need.
         state_in_events: whether events that record a state change carry the state.
-        hooks: the user's functions, by the name of the hook.
+        hooks: the user's functions, by the hook's name.
         has_secrets: whether a type has a marked part.
     """
 
@@ -189,10 +189,10 @@ def build_plan(
     Args:
         kind: the kind's name.
         name: the job's name.
-        state: the type of the state, as a type form.
+        state: the state's type, as a type form.
         tags: stable names for the members of unions.
-        errors: the type of the errors, or ``FROM_HOOKS`` to read it from the annotations.
-        hooks: the user's functions, by the name of the hook; None for an absent one.
+        errors: the errors' type, or ``FROM_HOOKS`` to read it from the annotations.
+        hooks: the user's functions, by the hook's name. None for an absent one.
         retry: the durable retry.
         exhausted: the outcome of a run that failed for good, unless the retry sets another.
         may_continue: whether this kind has a next tick to wait for.
@@ -201,11 +201,11 @@ def build_plan(
         commands: the kind's own commands.
         answers: the codec of the kind's results.
         kept: the codecs of the data that the kind stores beside the state.
-        versions: the older types of the state, and the functions that upgrade them.
+        versions: the state's older types, and the functions that upgrade them.
         state_in_events: whether events that record a state change carry the state.
 
     Raises:
-        DefinitionError: a part is invalid; the message says how to fix it.
+        DefinitionError: a part is invalid. The message says how to fix it.
     """
     job = f"{kind}:{check_name(name, what=f'name of a {kind} job')}"
     policy = _retry(retry, job)
@@ -242,7 +242,7 @@ def _state_in_events(value: object, job: str) -> bool:
 
 
 def _versions(versions: object, state: object, job: str) -> Migrations[Any] | None:
-    """Check that versions end with the type of the state."""
+    """Check that versions end with the state's type."""
     if versions is None:
         return None
     if not isinstance(versions, Migrations):

@@ -47,7 +47,7 @@ def is_claimed_elsewhere(instance: Instance, occupancy: Literal["mailbox", "clai
 
 
 def is_event_between(instance: Instance | None, running: tuple[str, ...], others: OtherEngines) -> bool:
-    """Return whether the end of a run beside the mailbox must wait for an event on a shared store.
+    """Return whether a run's end beside the mailbox must wait for an event on a shared store.
 
     Another engine handles that event, or died during it. Its claim is in the row that the end of the run writes, or
     deletes: written now, the event would be applied again later without a mark.
@@ -64,10 +64,10 @@ def is_event_between(instance: Instance | None, running: tuple[str, ...], others
 
 
 def left_behind(instance: Instance, running: tuple[str, ...], others: OtherEngines = NO_OTHERS) -> Claim | None:
-    """Return the claim that must be recovered, if there is one; the claim of a run precedes that of an event.
+    """Return the claim that must be recovered, if there is one. The claim of a run precedes that of an event.
 
     A parked claim does not keep another claim of the instance from being delivered. The runs of an instance that is
-    left wait; the claim of its upgrade does not.
+    left wait. Its upgrade's claim does not.
 
     Args:
         instance: the stored instance.
@@ -95,7 +95,7 @@ def is_delivered_beside_others(instance: Instance) -> bool:
 
 
 def recover(job: AnyDefinition, instance: Instance, claim: Claim, inputs: TurnInputs) -> Commit | Mark:
-    """Count another delivery of a run, before any code of the job runs; or park the run.
+    """Count another delivery of a run, before any code of the job runs. Or park the run.
 
     A claim of this engine was left by a failed commit, or by a shutdown that released it: no process crashed, and no
     recovery is counted.
@@ -142,7 +142,7 @@ def deliver(
         inputs: the clock and the ids.
 
     Raises:
-        InvalidInput: this code cannot decode the state or the input of the run.
+        InvalidInput: this code cannot decode the state or the run's input.
     """
     claim, request, present = mark.claim, _request_of(mark.claim, request), job.present(instance)
     if not present.state:
@@ -192,7 +192,7 @@ def release(instance: Instance, run_id: str, inputs: TurnInputs) -> Commit:
 
 
 def keeping(transition: Transition, claim: Claim) -> Transition:
-    """Require that the message of a claim is living: another engine may have consumed it since it was read."""
+    """Require that a claim's message is living: another engine may have consumed it since it was read."""
     # Written with the claim: a message that another engine has consumed would be applied a second time.
     return transition if claim.message_id is None else attrs.evolve(transition, inbound=Kept(claim.message_id))
 
@@ -211,7 +211,7 @@ def withdraw(instance: Instance, claim: Claim, raised: BaseException, inputs: Tu
 
 
 def claimed_command(job: AnyDefinition, claim: Claim) -> object:
-    """Rebuild the command of a claimed event; None for a run, which needs none.
+    """Rebuild the command of a claimed event. None for a run, which needs none.
 
     Raises:
         InvalidInput: this code cannot decode the event.

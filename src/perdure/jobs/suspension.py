@@ -1,7 +1,7 @@
-"""Terminates, pauses and resumes instances of every kind of job, and leaves those that this code cannot read.
+"""Terminates, pauses and resumes instances of every job kind, and leaves those that this code cannot read.
 
-While its job is paused, a request that would begin a run begins none. While the code of jobs is suspect, the upgrade of
-a stored state has a claim of its own.
+While its job is paused, a request that would begin a run begins none. While the code of jobs is suspect, a stored
+state's upgrade has a claim of its own.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from perdure.values.turn_inputs import TurnInputs
 
 
 def visible_text(job: AnyDefinition, instance: Instance) -> str | None:
-    """Return the encoded state for ``get_state``, with all that newer code wrote; None while there is none.
+    """Return the encoded state for ``get_state``, with all that newer code wrote. None while there is none.
 
     Raises:
         InvalidInput: it is not JSON, this code cannot upgrade it, or its upcasters killed the process.
@@ -65,14 +65,14 @@ def shown_text(job: AnyDefinition, instance: Instance) -> str | None:
 
 
 def check_readable(job: AnyDefinition, instance: Instance) -> Instance:
-    """Decode every state of an instance, the data of its kind, and the inputs of its claims.
+    """Decode every state of an instance, the data of its kind, and its claims' inputs.
 
     Args:
         job: its definition.
         instance: the stored instance.
 
     Returns:
-        The instance in the present version of its state.
+        The instance in its state's present version.
 
     Raises:
         InvalidInput: this code cannot decode it.
@@ -107,7 +107,7 @@ def terminate(
 
 
 def _last_messages(job: AnyDefinition, instance: Instance, reason: str, inputs: TurnInputs) -> tuple[Message, ...]:
-    """Return the last messages of an instance; none if this code cannot read it, which must not prevent its end."""
+    """Return the last messages of an instance. None if this code cannot read it, which must not prevent its end."""
     try:
         # Decoding may fail here: an operator must be able to terminate an instance that no code reads any more.
         return job.last_messages(instance, reason, inputs)
@@ -163,7 +163,7 @@ def leave(
     """Leave an instance that this code cannot read to other code: only the mark changes, and claims are released.
 
     A run that stops here keeps its claim, so that the code that continues it repeats it, marked, under the same run id.
-    The exception of an upcaster is recorded.
+    An upcaster's exception is recorded.
 
     Args:
         job: the definition.
@@ -234,7 +234,7 @@ def take_up(job: AnyDefinition, address: Address, instance: Instance | None, inp
 
 
 def resume_left(job: AnyDefinition, address: Address, instance: Instance, inputs: TurnInputs) -> Commit:
-    """Try to read an instance that is left, whatever code left it, because a caller says so; and resume it.
+    """Try to read an instance that is left, whatever code left it, because a caller says so. And resume it.
 
     One that is paused as well is not paused afterwards, although this code cannot read it.
 
@@ -257,9 +257,9 @@ def resume_left(job: AnyDefinition, address: Address, instance: Instance, inputs
 def upgrade_first(
     job: AnyDefinition, instance: Instance | None, request: Request, inputs: TurnInputs
 ) -> Commit | Mark | None:
-    """Claim the upgrade of a stored state before its upcasters run; None if it needs no claim.
+    """Claim a stored state's upgrade before its upcasters run. None if it needs no claim.
 
-    Only the runs of an instance that is left already can be in the place of the claim. A start does not decode such an
+    Only the runs of an instance that is left already can be in the claim's place. A start does not decode such an
     instance.
     """
     # Only after a process died: to claim each upgrade would cost one more commit for each row.
@@ -281,7 +281,7 @@ def upgrade(job: AnyDefinition, marked: Instance, inputs: TurnInputs) -> Commit:
         inputs: the clock and the ids.
 
     Returns:
-        A commit that answers None, after which the request is decided again; or that leaves it to other code.
+        A commit that answers None, after which the request is decided again. Or that leaves it to other code.
     """
     instance = marked.changed(event_claim=None)
     try:

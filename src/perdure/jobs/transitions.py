@@ -1,4 +1,4 @@
-"""Builders of transitions and commits, and of the events of one decision."""
+"""Builders of transitions and commits, and of one decision's events."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def answered(transition: Transition, answer: object) -> Commit:
 
 
 def stored(transition: Transition) -> Instance | None:
-    """Return the instance as the transition leaves it; None if it is purged or unchanged."""
+    """Return the instance as the transition leaves it. None if it is purged or unchanged."""
     return transition.write.instance if isinstance(transition.write, Put) else None
 
 
@@ -110,7 +110,7 @@ class EventRecorder:
     Attributes:
         inputs: the clock and the ids.
         address: the instance.
-        run_count: the run of the events.
+        run_count: the events' run.
         used: number of ids that the decision has used.
     """
 

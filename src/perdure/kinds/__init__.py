@@ -1,1 +1,1 @@
-"""The kinds of jobs, one package each: context, pure handler, typed handle, definition. No other module knows them."""
+"""The job kinds, one package each: context, pure handler, typed handle, definition. No other module knows them."""

@@ -1,4 +1,4 @@
-"""Programs that run others: several concurrently, or one between the acquisition and the release of a resource."""
+"""Programs that run others: several concurrently, or one between the acquisition and a resource's release."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ class Uninterrupted(Generic[A, B]):
     Use it as ``done.map(Uninterrupted(...))``.
 
     Attributes:
-        use: the function of the value.
+        use: the value's function.
         if_unknown: called when a step was stopped, or failed for good, after it had begun. With it the steps may be
             stopped.
     """
@@ -148,7 +148,7 @@ class Uninterrupted(Generic[A, B]):
     if_unknown: Callable[[], None] | None = None
 
     def __call__(self, value: A) -> B:
-        """Apply the function to the value of the program."""
+        """Apply the function to the program's value."""
         return self.use(value)
 
 
@@ -165,8 +165,8 @@ def bracket(
     """Acquire a resource, use it, and release it exactly once after any exit of the use.
 
     This includes success, failure, halt, defect and cancellation. Nothing can interrupt between the end of `acquire`
-    and the start of `use`; when `acquire` does not succeed there is nothing to release. A release that does not succeed
-    replaces the outcome of the use.
+    and the start of `use`. When `acquire` does not succeed there is nothing to release. A release that does not succeed
+    replaces the use's outcome.
     """
     # Marked, so that a workflow waits for the acquisition: stopped half-way, nothing could be released.
     held: Uninterrupted[Any, Any] = Uninterrupted(_same)

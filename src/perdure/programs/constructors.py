@@ -1,4 +1,4 @@
-"""Elementary programs, with their exact types: values, calls of services, time; and programs that combine others."""
+"""Elementary programs, with their exact types: values, calls of services, time. And programs that combine others."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ P = ParamSpec("P")
 
 
 def perform(instruction: Instruction[A, E]) -> Program[A, E, object]:
-    """Return a program that performs an instruction; the instruction's type declares the result."""
+    """Return a program that performs an instruction. The instruction's type declares the result."""
     return node(PERFORM, instruction)
 
 
@@ -78,7 +78,7 @@ def effect(function: Callable[..., Any]) -> Callable[..., Program[Any, Any, Any]
 
     Args:
         function: takes the services first. It may be ``async def``. It returns a `Result`, `IOResult` or
-            `FutureResult`; a reader of one (``RequiresContext…``); an awaitable of a `Result`; or an `IO` or `Future`,
+            `FutureResult`. A reader of one (``RequiresContext…``). An awaitable of a `Result`. Or an `IO` or `Future`,
             which cannot fail. An exception that it raises is a defect.
 
     Returns:
@@ -107,7 +107,7 @@ def sleep(duration: timedelta | str) -> Program[None, Never, object]:
 
 
 def sleep_until(instant: datetime) -> Program[None, Never, object]:
-    """Wait in memory until the clock shows an instant; a past one ends the wait immediately.
+    """Wait in memory until the clock shows an instant. A past one ends the wait immediately.
 
     Args:
         instant: an aware `datetime`. Microseconds are rounded up to the next millisecond.
@@ -119,7 +119,7 @@ def sleep_until(instant: datetime) -> Program[None, Never, object]:
 
 
 def now() -> Program[datetime, Never, object]:
-    """Return the wall clock of the runtime, as an aware UTC `datetime`, to the millisecond."""
+    """Return the runtime's wall clock, as an aware UTC `datetime`, to the millisecond."""
     return perform(Now()).map(_instant)
 
 
@@ -149,7 +149,7 @@ def fail(error: E) -> Program[Never, E, object]:
 
 
 def halt(signal: object) -> Program[Never, Never, object]:
-    """Return a program that stops the run. Only finalizers run; `or_else`, `attempt` and `except` do not catch it.
+    """Return a program that stops the run. Only finalizers run. `or_else`, `attempt` and `except` do not catch it.
 
     See `Halted`.
     """
@@ -167,7 +167,7 @@ def asks(function: Callable[[R], A]) -> Program[A, Never, R]:
 
 
 def when(condition: bool, then: Program[object, E, R]) -> Program[None, E, R]:  # noqa: FBT001 - an `if` as a value
-    """Run `then` if the condition holds; succeed with None either way."""
+    """Run `then` if the condition holds. Succeed with None either way."""
     return then.map(_nothing) if condition else node(PURE, None, then)  # `then` is built but deliberately not run
 
 
@@ -184,7 +184,7 @@ def log(message: str, *, level: Level = "info", **fields: object) -> Program[Non
 
 @program
 def traverse(items: Iterable[A], function: Callable[[A], Program[B, E, R]]) -> Do[tuple[B, ...], E, R]:
-    """Run the program that `function` returns for each item, one after the other; stop at the first failure.
+    """Run the program that `function` returns for each item, one after the other. Stop at the first failure.
 
     Python does not allow ``yield from`` inside a comprehension: use this instead.
     """
@@ -207,7 +207,7 @@ def as_program(outcome: RequiresContext[A, R]) -> Program[A, Never, R]: ...
 @overload
 def as_program(outcome: IO[A] | Future[A]) -> Program[A, Never, object]: ...
 def as_program(outcome: object) -> object:
-    """Convert the result of a hook to a `Program`: a program, or another container of `returns`.
+    """Convert a hook's result to a `Program`: a program, or another container of `returns`.
 
     A `FutureResult` is memoised: its program has an effect only once, so call the hook again for each run.
 

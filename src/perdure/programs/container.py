@@ -1,4 +1,4 @@
-"""`Program`: a description of work, as a `returns` container; and do-notation, which makes one of a generator."""
+"""`Program`: a description of work, as a `returns` container. And do-notation, which makes one of a generator."""
 
 from __future__ import annotations
 
@@ -82,14 +82,14 @@ class Schedule(Protocol[E_contra]):
         """Decide whether and when to retry after a failure.
 
         Args:
-            error: the error of the last execution.
+            error: the last execution's error.
             attempt: the number of executions, the failed one included: 1 after the first.
             first_failed_ms: when the first execution failed, milliseconds since 1970 UTC.
             now_ms: when the last execution failed.
             jitter: a random number in [0, 1).
 
         Returns:
-            Milliseconds to wait before the next execution; None to stop.
+            Milliseconds to wait before the next execution. None to stop.
         """
         ...
 
@@ -102,7 +102,7 @@ class Program(  # type: ignore[type-var]  # mypy cannot see that Program is a Ki
 ):
     """A lazy program that needs services `R`, and succeeds with `A` or fails with `E`.
 
-    Building it has no effect; it can be run any number of times. Compose programs with the same services with methods,
+    Building it has no effect. It can be run any number of times. Compose programs with the same services with methods,
     and programs with different services with do-notation (`perdure.programs.program`).
     """
 
@@ -146,7 +146,7 @@ class Program(  # type: ignore[type-var]  # mypy cannot see that Program is a Ki
         __le__ = __gt__ = __ge__ = __lt__
 
     def __iter__(self) -> Generator[Program[Any, E_co, R_contra], Any, A_co]:
-        """Support ``value = yield from program``, with the type of the value."""
+        """Support ``value = yield from program``, with the value's type."""
         value: A_co = yield self
         return value
 
@@ -246,7 +246,7 @@ class Program(  # type: ignore[type-var]  # mypy cannot see that Program is a Ki
         return node(LASH, self, _die)
 
     def timeout(self, duration: timedelta | str) -> Program[A_co, E_co | EffectTimeout, R_contra]:
-        """Fail with `EffectTimeout` unless the program ends in time; it is then cancelled and its finalizers awaited.
+        """Fail with `EffectTimeout` unless the program ends in time. It is then cancelled and its finalizers awaited.
 
         If the program ends by itself during the cancellation, or a finalizer fails, that exit is the outcome.
 
@@ -330,12 +330,12 @@ class Program(  # type: ignore[type-var]  # mypy cannot see that Program is a Ki
 
     @classmethod
     def from_context(cls, inner_value: RequiresContext[A, R]) -> Program[A, Any, R]:
-        """Return a program that succeeds with the value of a reader."""
+        """Return a program that succeeds with a reader's value."""
         return node(ASK, inner_value)
 
     @classmethod
     def from_failed_context(cls, inner_value: RequiresContext[E, R]) -> Program[Any, E, R]:
-        """Return a program that fails with the value of a reader."""
+        """Return a program that fails with a reader's value."""
         return node(BIND, node(ASK, inner_value), Program.from_failure)
 
     @classmethod
@@ -459,7 +459,7 @@ def begin_watching(tell: Callable[[Program[Any, Any, Any]], None]) -> object:
 
 
 def end_watching(watcher: object) -> None:
-    """Undo one `begin_watching`; after the last one, `node` reports no more programs."""
+    """Undo one `begin_watching`. After the last one, `node` reports no more programs."""
     global _class, _set_node
     _watchers.discard(watcher)
     if not _watchers:
@@ -467,7 +467,7 @@ def end_watching(watcher: object) -> None:
 
 
 def node_of(program: Program[Any, Any, Any]) -> tuple[int, Any, Any]:
-    """Return the node of a program."""
+    """Return a program's node."""
     content: tuple[int, Any, Any] = program._inner_value  # noqa: SLF001 - see `node`
     return content
 
@@ -541,7 +541,7 @@ def program(function: Callable[P, Generator[Program[Any, E, R], None, A]]) -> Ca
     """Convert a generator function to a function that returns a `Program`.
 
     In the generator, ``value = yield from other_program`` runs another program and returns its value, whose type the
-    checkers infer. A failure leaves the function (its `finally` blocks run); the function cannot catch it, use
+    checkers infer. A failure leaves the function (its `finally` blocks run). The function cannot catch it, use
     ``attempt()`` to inspect it. A defect is raised at the ``yield from`` and can be caught with `except`.
 
     Each run calls the generator function again: a program can be run, retried and raced any number of times.

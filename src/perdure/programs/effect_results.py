@@ -42,11 +42,11 @@ _VALUES: Final = (IO, Future, RequiresContext)
 
 @attrs.frozen
 class Declared:
-    """The types of a result.
+    """A result's types.
 
     Attributes:
-        value: the type of a success, as a type form.
-        error: the type of a failure; None when it cannot fail.
+        value: a success's type, as a type form.
+        error: a failure's type. None when it cannot fail.
     """
 
     __repr__ = fields_in_line
@@ -82,7 +82,7 @@ def declared_by(function: Callable[..., object]) -> Declared | Undeclared:
 
 
 def error_declared_by(instruction: object) -> TypeForm[Any] | None:
-    """Return the type of an effect's declared errors; None when it declares none, or is not a call of a service."""
+    """Return the type of an effect's declared errors. None when it declares none, or is not a call of a service."""
     if not isinstance(instruction, ServiceCall):
         return None
     match declared_by(instruction.fn):
@@ -106,7 +106,7 @@ def _declared(answer: Any) -> Declared | Undeclared:
 
 
 def call_service(call: ServiceCall, services: Any) -> object:  # the user's own record
-    """Call the function of an effect.
+    """Call an effect's function.
 
     Returns:
         Its result, which may be an awaitable.
@@ -124,7 +124,7 @@ def call_service(call: ServiceCall, services: Any) -> object:  # the user's own 
 
 
 class _Checked(Awaitable[Any]):
-    """The coroutine of a service function, with the check of its result. Closing it closes the coroutine."""
+    """The coroutine of a service function, with its result's check. Closing it closes the coroutine."""
 
     __slots__ = ("_answer", "_call")
 

@@ -55,7 +55,7 @@ ENDS_PROCESS = (KeyboardInterrupt, SystemExit)
 def is_closing(raised: BaseException) -> bool:
     """Return whether the frame that caught this exception is being closed, like a generator that is garbage-collected.
 
-    A frame that is being closed must not wait. Python raises ``GeneratorExit`` in that frame itself; one that a job's
+    A frame that is being closed must not wait. Python raises ``GeneratorExit`` in that frame itself. One that a job's
     code raised comes from a deeper frame.
 
     Args:

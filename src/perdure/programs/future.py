@@ -119,11 +119,11 @@ def asked(work: Coroutine[Any, Any, Result[A, E]]) -> FutureResult[A, E]:
 
 
 def converted(operation: FutureResult[A, E], function: Callable[[A], B]) -> FutureResult[B, E]:
-    """Apply a function to the value of an operation; a known result stays known.
+    """Apply a function to an operation's value. A known result stays known.
 
     Args:
         operation: an operation of a store.
-        function: applied to the value; an error passes through.
+        function: applied to the value. An error passes through.
     """
     inner: Any = operation._inner_value  # noqa: SLF001 - as above
     if type(inner) is _Answered:

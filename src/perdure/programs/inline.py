@@ -1,4 +1,4 @@
-"""Runs a do-block whose instructions are all answered at once, without the loop of the interpreter."""
+"""Runs a do-block whose instructions are all answered at once, without the interpreter's loop."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def run_inline(program: Program[A, E, R], services: R, interceptor: Interceptor)
     """Run a program until it needs an instruction that the interceptor does not answer.
 
     Most handlers of events are a block that reads the state and sets it. As long as a program is such a block and each
-    answer is a plain value, this does the same as the interpreter; everything else continues there.
+    answer is a plain value, this does the same as the interpreter. Everything else continues there.
 
     Args:
         program: the program.
@@ -33,7 +33,7 @@ def run_inline(program: Program[A, E, R], services: R, interceptor: Interceptor)
         interceptor: receives each instruction first. It answers with plain values, never with an exit.
 
     Returns:
-        The exit, a defect included; or the program, suspended at the instruction.
+        The exit, a defect included. Or the program, suspended at the instruction.
     """
     rest: Any = program
     tag, first, second = rest._inner_value  # noqa: SLF001 - as the interpreter does
@@ -72,7 +72,7 @@ def run_inline(program: Program[A, E, R], services: R, interceptor: Interceptor)
 
 
 def run_to_first_effect(loop: Loop[A, E]) -> Exit[A, E] | Suspended[A, E]:
-    """Run a program until it yields an instruction; return that, or its exit, a defect included."""
+    """Run a program until it yields an instruction. Return that, or its exit, a defect included."""
     try:
         return Suspended(loop, loop.send(None))
     except StopIteration as stop:

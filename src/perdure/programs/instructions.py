@@ -1,4 +1,4 @@
-"""The nodes of a program, by their tags, and the instructions it performs, as data.
+"""A program's nodes, by their tags, and the instructions it performs, as data.
 
 A `Program` holds one node, a tuple ``(tag, first, second)``. The interpreter branches on the tag:
 
@@ -13,7 +13,7 @@ ATTEMPT      program                                      return the outcome as 
 COMPOSE      program              Result -> program       continue with either
 ENSURE       program              program                 run the second after any exit of the first
 SCOPE        program              services -> services    run with other services
-SANDBOX      program              interceptor             return the exit as a value; answer instructions
+SANDBOX      program              interceptor             return the exit as a value. Answer instructions
 DO           generator function   its arguments           run a do-block
 PERFORM      instruction                                  call an interpreter
 PURE         value                                        succeed
@@ -135,7 +135,7 @@ class Race:
 
 
 class Supervisor(Protocol):
-    """Starts and cancels programs as others end. It has the state of one run: make one for each."""
+    """Starts and cancels programs as others end. It has one run's state: make one for each."""
 
     def begun(self) -> Orders:
         """Return the first programs to start."""
@@ -146,18 +146,18 @@ class Supervisor(Protocol):
 
         Args:
             key: the key that the program was started with.
-            exit_: its exit; None if it was cancelled.
+            exit_: its exit. None if it was cancelled.
         """
         ...
 
 
 @frozen
 class Orders:
-    """The orders of a supervisor.
+    """A supervisor's orders.
 
     Attributes:
         start: programs to start, each with a key that no running program has.
-        cancel: the keys of running programs to cancel; the end of each is reported like any other.
+        cancel: the keys of running programs to cancel. The end of each is reported like any other.
     """
 
     __repr__ = fields_in_line

@@ -1,4 +1,4 @@
-"""`sandbox` runs a program inside another one, to its exit; interceptors answer the instructions of such a program."""
+"""`sandbox` runs a program inside another one, to its exit. Interceptors answer the instructions of such a program."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PASS: Final = Pass()
 
 
 class Interceptor(Protocol):
-    """Answers the instructions of a program, at once and without waiting."""
+    """Answers a program's instructions, at once and without waiting."""
 
     def answer(self, instruction: object, /) -> object:
         """Answer `instruction`.
@@ -64,7 +64,7 @@ class AnswerEverywhere:
 
 
 def as_interceptor(given: Interceptor | Callable[[object], object] | None) -> Interceptor:
-    """Convert the argument of `sandbox` to an interceptor; None answers nothing."""
+    """Convert the argument of `sandbox` to an interceptor. None answers nothing."""
     if given is None:
         return AnswerEverywhere(_answer_nothing)
     if callable(given) and not hasattr(given, "answer"):
@@ -90,7 +90,7 @@ def sandbox(
 
     Args:
         program: the program.
-        intercept: answers its instructions, before any outer interpreter receives them; see `Interceptor`. A function
+        intercept: answers its instructions, before any outer interpreter receives them. See `Interceptor`. A function
             is also called in concurrent branches.
     """
     return node(SANDBOX, program, as_interceptor(intercept))

@@ -54,7 +54,7 @@ Loop: TypeAlias = Generator[tuple[Any, Any], Any, Exit[A, E]]
 
 @attrs.frozen
 class Fork:
-    """The request of the loop for `gather`, `race` and `timeout`: a plan, and how to start one of its programs.
+    """The loop's request for `gather`, `race` and `timeout`: a plan, and how to start one of its programs.
 
     Attributes:
         plan: the programs to run, and which exit decides.
@@ -90,7 +90,7 @@ def interpret(  # noqa: C901, PLR0912, PLR0915 - one loop, see the comment insid
 ) -> Loop[A, E]:
     """Interpret `program` with an explicit stack of frames.
 
-    A failure and a halt leave do-blocks through their `finally` blocks, which may perform instructions; a defect is
+    A failure and a halt leave do-blocks through their `finally` blocks, which may perform instructions. A defect is
     raised inside them, where `except` may catch it. The failure of a finalizer replaces the current outcome.
 
     Args:
@@ -98,12 +98,12 @@ def interpret(  # noqa: C901, PLR0912, PLR0915 - one loop, see the comment insid
         services: its services.
         interceptors: receive each instruction first, the innermost last in this tuple.
         raised: called with an exception of the program that no `sandbox` is around, before any finalizer runs. If it
-            raises, the program ends there; if it returns a halt, that replaces the exception.
-        inside: the do-block that waits for the value of `program`; see `run_inline`.
+            raises, the program ends there. If it returns a halt, that replaces the exception.
+        inside: the do-block that waits for the value of `program`. See `run_inline`.
 
     Yields:
         An instruction that no interceptor answered, or a `Fork`, with the services in effect there. The driver sends a
-        `Result`, a `Halted`, a `Raised` or a raw value; an exception that it throws is raised at the instruction.
+        `Result`, a `Halted`, a `Raised` or a raw value. An exception that it throws is raised at the instruction.
 
     Returns:
         The exit. `Raised` holds any exception, cancellation included: the driver must raise it again when it is not
@@ -289,7 +289,7 @@ def _read(answer: Any) -> _Outcome:
 def _raise_inside(
     frames: list[tuple[int, Any]], generator: Generator[Any, Any, Any], cause: BaseException
 ) -> tuple[Any, int, Any]:
-    """Raise a defect inside a do-block; if the block does not catch it, this call raises it."""
+    """Raise a defect inside a do-block. If the block does not catch it, this call raises it."""
     try:
         current = generator.throw(cause)
     except StopIteration as stop:
@@ -311,7 +311,7 @@ def _leave(
         frames: the stack.
         generator: the do-block.
         pending: the outcome that leaves it, unless a finalizer replaces it.
-        outcome: the outcome of the last program in a finalizer (at first: `pending` again).
+        outcome: the last program's outcome in a finalizer (at first: `pending` again).
         value: the value of `outcome`.
     """
     try:
@@ -403,7 +403,7 @@ _YIELD_FROM = (
 
 
 def watched(loop: Loop[A, E], watch: Watch) -> Loop[A, E]:
-    """Drive a loop one step after the other, each of them under the watch; branches as well.
+    """Drive a loop one step after the other, each of them under the watch. Branches as well.
 
     While a run waits, other runs take steps, so a watch is set for a step, never for a run.
     """

@@ -71,7 +71,7 @@ class Watch:
             parts += [part for part in _parts(parts.pop()) if self._unused.pop(id(part), None) is not None]
 
     def never_run(self) -> tuple[tuple[AnyProgram, SourceLocation], ...]:
-        """Return the programs that were built, but neither run nor made part of another program; in order."""
+        """Return the programs that were built, but neither run nor made part of another program. In order."""
         parts = {id(part) for program, _, _ in self._unused.values() for part in _parts(program)}
         return tuple(
             (program, SourceLocation(file, line))
@@ -125,7 +125,7 @@ _INTERPRETER = str(Path(__file__).with_name("interpreter.py"))
 
 @cache
 def _origin(file: str) -> Origin:
-    """Return the origin of the code of a file. Below the interpreter, only code that runs programs is on the stack."""
+    """Return the origin of a file's code. Below the interpreter, only code that runs programs is on the stack."""
     if file == _INTERPRETER:
         return "interpreter"
     # Programs that the library builds for the user belong to the line that called it.
@@ -133,7 +133,7 @@ def _origin(file: str) -> Origin:
 
 
 def _parts(program: AnyProgram) -> Iterator[AnyProgram]:
-    """Yield the parts of a program: the contents of its node, and the closures of its functions."""
+    """Yield the parts of a program: its node's contents, and its functions' closures."""
     _, first, second = container.node_of(program)
     yield from _programs_in(first)
     yield from _programs_in(second)

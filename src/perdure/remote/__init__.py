@@ -1,4 +1,4 @@
-"""Clients of an engine in another process: `connect`, and `connect_sync` for code without an event loop."""
+"""An engine's clients in another process: `connect`, and `connect_sync` for code without an event loop."""
 
 from typing import TYPE_CHECKING
 

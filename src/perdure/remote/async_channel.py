@@ -1,4 +1,4 @@
-"""The channel of a client in an event loop.
+"""A client's channel in an event loop.
 
 Requests that are made at the same moment travel in one batch, over HTTP/1.1 connections: h11 on asyncio streams.
 """
@@ -80,7 +80,7 @@ class Connection:
             await self.writer.drain()
 
     async def head(self) -> h11.Response:
-        """Return the status and the headers of the response."""
+        """Return the status and the response's headers."""
         event = await self.event()
         if isinstance(event, h11.Response):
             return event
@@ -98,7 +98,7 @@ class Connection:
                 raise h11.RemoteProtocolError("more data than one response")
 
     def end(self) -> None:
-        """Note that the response was read to its end; the connection may be used again."""
+        """Note that the response was read to its end. The connection may be used again."""
         if self.protocol.our_state is h11.DONE and self.protocol.their_state is h11.DONE:
             self.protocol.start_next_cycle()
 
@@ -112,8 +112,8 @@ class Connections:
     """Connections to one server, which are kept for further requests.
 
     Attributes:
-        base: the URL of the server.
-        socket: the path of its Unix socket; None for TCP.
+        base: the server's URL.
+        socket: the path of its Unix socket. None for TCP.
         headers: those of every request.
         runtime: the clock.
         tls: returns the settings of ``https``.
@@ -132,7 +132,7 @@ class Connections:
     async def post(
         self, path: str, content: bytes, timeout_ms: float
     ) -> AsyncGenerator[tuple[int, AsyncIterator[bytes]]]:
-        """Send a request; return the status of the response and the parts of its body.
+        """Send a request. Return the status of the response and the parts of its body.
 
         Args:
             path: the path.
@@ -252,9 +252,9 @@ class CallBatcher:
     """Sends requests in batches.
 
     Attributes:
-        post: sends the lines of a batch, and yields the lines of its answer, each within so many milliseconds. It
+        post: sends the lines in a batch, and yields the lines of its answer, each within so many milliseconds. It
             raises `NotSent`, `AnswerLost`, or `BatchRefused`.
-        max_batches: the maximum number of batches in progress; further requests wait.
+        max_batches: the maximum number of batches in progress. Further requests wait.
         runtime: starts tasks and timers.
         max_waiting: the maximum number of requests that wait to be sent.
     """
@@ -343,7 +343,7 @@ class CallBatcher:
                     future.set_exception(failure)
 
     async def _refused(self, batch: Batch, reply: HttpReply) -> None:
-        """Send a batch that is too large for the server in halves; pass any other refusal to the callers."""
+        """Send a batch that is too large for the server in halves. Pass any other refusal to the callers."""
         if reply.status == _TOO_LARGE and len(batch) > 1:
             half = len(batch) // 2
             await self._send(batch[:half])
@@ -363,7 +363,7 @@ class CallBatcher:
             waiting.set_exception(AnswerLost(f"no answer came within {seconds}"))
 
     async def close(self) -> None:
-        """Cancel the batches in progress; the answers of their requests are lost. Send no others."""
+        """Cancel the batches in progress. Their requests' answers are lost. Send no others."""
         self._closed = True
         queue, self._queue = self._queue, {}
         for unsent in queue.values():

@@ -1,4 +1,4 @@
-"""The channel of a client without an event loop: its coroutines never suspend."""
+"""A client's channel without an event loop: its coroutines never suspend."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OK: Final = 200
 
 @attrs.frozen(eq=False)
 class BlockingClientRuntime:
-    """Waits in the thread of the caller."""
+    """Waits in the caller's thread."""
 
     async def concurrently(self, calls: Sequence[Call[Any, Any]], /) -> Result[tuple[Result[Any, Any], ...], Never]:
         """Make several calls, one after the other."""
@@ -69,7 +69,7 @@ class BlockingChannel:
 
     @property
     def http_client(self) -> httpx2.Client:
-        """The client of this process: on one connection, parent and child would read each other's answers."""
+        """This process's client: on one connection, parent and child would read each other's answers."""
         process, client = self._own
         if process == os.getpid() or client.is_closed:
             return client
@@ -77,7 +77,7 @@ class BlockingChannel:
         return self._own[1]
 
     def close(self) -> None:
-        """Close the connections of this process."""
+        """Close this process's connections."""
         self.http_client.close()
 
     async def call(self, envelope: Envelope, timeout_ms: float, /) -> BatchReply:

@@ -57,7 +57,7 @@ class HttpReply:
     body: bytes
 
     def problem(self) -> Mapping[str, Any]:
-        """Return its problem; a problem without a code if a proxy wrote it."""
+        """Return its problem. A problem without a code if a proxy wrote it."""
         try:
             parsed: Any = orjson.loads(self.body)
         except orjson.JSONDecodeError:
@@ -95,7 +95,7 @@ class Channel(Protocol):
 
 
 class ClientRuntime(Protocol):
-    """The clock, the pauses and the keys of a client. Its coroutines never suspend without an event loop."""
+    """The clock, the pauses and a client's keys. Its coroutines never suspend without an event loop."""
 
     async def concurrently(self, calls: Sequence[Call[Any, Any]], /) -> Result[tuple[Result[Any, Any], ...], Never]:
         """Make several calls, at the same time if there is an event loop."""

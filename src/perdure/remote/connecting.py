@@ -1,4 +1,4 @@
-"""Clients of an engine in another process: `connect`, and `connect_sync` for code without an event loop.
+"""An engine's clients in another process: `connect`, and `connect_sync` for code without an event loop.
 
 Code without an event loop is Django, Flask and scripts.
 """
@@ -52,7 +52,7 @@ class Settings:
         wait_timeout_ms: how long a call may take that waits for a run.
         max_connections: the maximum number of connections to each server.
         draws_keys: whether the client draws idempotency keys.
-        trace: returns the trace context of the caller, or None.
+        trace: returns the caller's trace context, or None.
     """
 
     urls: tuple[ServerUrl, ...]
@@ -66,7 +66,7 @@ class Settings:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers of every request."""
+        """Every request's headers."""
         return {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
 
     def gateway(self, channel_of: Callable[[ServerUrl], Channel], runtime: ClientRuntime) -> RemoteGateway:
@@ -74,7 +74,7 @@ class Settings:
 
         Args:
             channel_of: opens a channel to a server.
-            runtime: the clock of the client.
+            runtime: the client's clock.
         """
         servers = tuple(Server(url.name, channel_of(url), url.unreached) for url in self.urls)
         return RemoteGateway(
@@ -87,7 +87,7 @@ class Settings:
 
 
 def socket_of(url: ServerUrl, stack: ExitStack) -> str | None:
-    """Return a short path of a server's Unix socket, valid until the stack is closed; None for TCP.
+    """Return a short path of a server's Unix socket, valid until the stack is closed. None for TCP.
 
     Raises:
         ServerUnreachable: its folder does not exist.
@@ -191,12 +191,12 @@ def connect(
     field of the request, the client tries the others. One that failed comes last for half a second to 8 seconds.
 
     A call that no engine accepted is repeated until ``timeout``. After a lost answer, so is a read, a request with an
-    idempotency key, and a ``put`` or ``start`` whose id makes a repeat harmless; any other request fails with
+    idempotency key, and a ``put`` or ``start`` whose id makes a repeat harmless. Any other request fails with
     ``OutcomeUnknown``, because it may have been applied.
 
     Args:
         url: ``http://host:port``, ``https://host``, ``http+unix:///path/of.sock``, or ``sqlite:///jobs.db``: the engine
-            that owns this file, on this machine; or a sequence of up to 16 of these.
+            that owns this file, on this machine. Or a sequence of up to 16 of these.
         *definitions: those of the typed handles, the same as the server's. `Client.handle_by_name` needs none.
         token: the bearer token, if the servers have tokens.
         timeout: how long a call may take, repeats included. A server that does not accept a connection within 2 seconds
@@ -213,7 +213,7 @@ def connect(
 
     Raises:
         DefinitionError: when the block begins: an argument is not valid, or the extra ``client`` is not installed.
-        ServerUnreachable: the folder of the socket does not exist.
+        ServerUnreachable: the socket's folder does not exist.
     """
     return Connecting(
         _opened_async(
@@ -285,7 +285,7 @@ class SyncClient(Client):
             call: a call of this client or of one of its handles.
 
         Raises:
-            Exception: the error of the call: ``Rejected``, ``InvalidInput``, ``OutcomeUnknown`` and so on.
+            Exception: the call's error: ``Rejected``, ``InvalidInput``, ``OutcomeUnknown`` and so on.
             AlreadyAwaited: the call was made before.
         """
         return _driven(call)

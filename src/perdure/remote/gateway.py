@@ -57,10 +57,10 @@ from perdure.wire.requests import READS, Envelope, instance_path
 
 @attrs.frozen(eq=False)
 class RemoteJob:
-    """The calls of a job, by the names of its actions. The server checks the names.
+    """A job's calls, by its actions' names. The server checks the names.
 
     Attributes:
-        kind: the kind of the job.
+        kind: the job's kind.
         name: its name.
         gateway: reaches the server.
     """
@@ -81,9 +81,9 @@ class RemoteJob:
         interrupt: bool = False,
         trace: str | None = None,
     ) -> Call[Any, EventError[Any]]:
-        """Send a request; see `JobByName.call`. The error of a ``Rejected`` is a `Defect` with the name of its class.
+        """Send a request. See `JobByName.call`. The error of a ``Rejected`` is a `Defect` with its class's name.
 
-        The message of the `Defect` is the JSON of the error, with ``<secret>`` in the place of each secret.
+        The message of the `Defect` is the error's JSON, with ``<secret>`` in each secret's place.
         """
 
         def build() -> Envelope:
@@ -117,7 +117,7 @@ class RemoteJob:
         answers: Answers = NO_ANSWERS,
         idempotency_key: str | None = None,
     ) -> Call[Any, CallError]:
-        """Compute the effect of a request without applying it, on the server; see `JobByName.explain`."""
+        """Compute a request's effect without applying it, on the server. See `JobByName.explain`."""
         return Call(partial(self._explain, action, id_, payload, answers, idempotency_key), "explain")
 
     async def _explain(
@@ -138,15 +138,15 @@ class RemoteJob:
         return Call(partial(self._read, "status", id_, lambda answer: record_of(InstanceStatus, answer)), "status")
 
     def get_state(self, id_: str, /) -> Call[Any, CallError]:
-        """Read the committed state as JSON-able data; None when there is no instance."""
+        """Read the committed state as JSON-able data. None when there is no instance."""
         return Call(partial(self._read, "get_state", id_, _unchanged), "get_state")
 
     def shown_state(self, id_: str, /) -> Call[Any, CallError]:
-        """Read the committed state as JSON-able data, with ``<secret>`` in the place of each secret."""
+        """Read the committed state as JSON-able data, with ``<secret>`` in each secret's place."""
         return Call(partial(self._read, "shown_state", id_, _unchanged), "shown_state")
 
     def shown_outcome(self, id_: str, /) -> Call[InstanceOutcome | None, CallError]:
-        """Read how an instance ended, without secrets; None if it has not, or if its kind does not keep that."""
+        """Read how an instance ended, without secrets. None if it has not, or if its kind does not keep that."""
         return Call(partial(self._read, "shown_outcome", id_, _outcome), "shown_outcome")
 
     def steps(self, id_: str, /) -> Call[tuple[StepRecord, ...], CallError]:
@@ -163,7 +163,7 @@ class RemoteJob:
     def until(
         self, id_: str, /, *statuses: AwaitedStatus, phases: tuple[str, ...] = (), timeout: Duration = "1 minute"
     ) -> Call[Awaited, CallError]:
-        """Wait until an instance has one of these statuses or phases, or until its end; see `Client.until`."""
+        """Wait until an instance has one of these statuses or phases, or until its end. See `Client.until`."""
         return Call(partial(self._until, id_, statuses, phases, timeout), "until")
 
     async def _until(
@@ -177,7 +177,7 @@ class RemoteJob:
         return await result_of(self.gateway.until(address, wanted, timeout_ms))
 
     def hold(self) -> Call[HoldResult, CallError]:
-        """Hold the job; see `JobHandle.hold`."""
+        """Hold the job. See `JobHandle.hold`."""
         return self.gateway.set_hold((self.kind, self.name), "held")
 
     def release(self) -> Call[HoldResult, CallError]:
@@ -185,13 +185,13 @@ class RemoteJob:
         return self.gateway.set_hold((self.kind, self.name), "released")
 
     def count(self) -> Call[JobCount, CallError]:
-        """Count the instances of the job by status, and read whether it is held."""
+        """Count the job's instances by status, and read whether it is held."""
         return self.gateway.count((self.kind, self.name))
 
     def history(
         self, id_: str, /, *, before: int | None = None, limit: int = 100
     ) -> Call[tuple[LoggedEvent, ...], CallError]:
-        """Read the newest events of an address, the newest first; see `Client.history`."""
+        """Read an address's newest events, the newest first. See `Client.history`."""
         return Call(partial(self._history, id_, before, limit), "history")
 
     async def _history(self, id_: str, before: int | None, limit: int) -> Result[tuple[LoggedEvent, ...], CallError]:
@@ -256,7 +256,7 @@ class RemoteGateway:
         definitions: those of the typed handles, by kind and name.
         wait_timeout_ms: how long a call may take that waits for a run, repeats included.
         draws_keys: whether a request gets a new idempotency key that has none, and that a repeat would apply again.
-        trace: returns the trace context of the caller; None to send none.
+        trace: returns the caller's trace context. None to send none.
         longest_wait_ms: the longest wait for a status of one request.
     """
 
@@ -269,7 +269,7 @@ class RemoteGateway:
 
     @property
     def name(self) -> str:
-        """The URLs of the servers."""
+        """The servers' URLs."""
         return self.servers.name
 
     def unknown(self, kind: str, name: str, /) -> UnknownJob:
@@ -311,7 +311,7 @@ class RemoteGateway:
         )
 
     def state(self, definition: AnyDefinition, id_: str, /) -> Call[Any, CallError]:
-        """Read and decode the committed state; None if there is no instance."""
+        """Read and decode the committed state. None if there is no instance."""
         open_ = definition.plan.state.open
         return Call(
             partial(
@@ -325,7 +325,7 @@ class RemoteGateway:
         )
 
     def steps(self, definition: AnyDefinition, id_: str, /) -> Call[tuple[StepRecord, ...], CallError]:
-        """Read the steps of an instance; none if there is no instance."""
+        """Read an instance's steps. None if there is no instance."""
         return Call(partial(self._read, definition, id_, "steps", steps_from), "steps")
 
     def set_hold(self, job: Job, hold: Hold, /) -> Call[HoldResult, CallError]:
@@ -334,7 +334,7 @@ class RemoteGateway:
         return self.perform(HOLD if hold == "held" else RELEASE, kind=kind, name=name)
 
     def count(self, job: Job, /) -> Call[JobCount, CallError]:
-        """Count the instances of a job by status."""
+        """Count a job's instances by status."""
         kind, name = job
         return self.perform(COUNT, kind=kind, name=name)
 
@@ -358,7 +358,7 @@ class RemoteGateway:
     def explain_request(
         self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], answers: Answers, /
     ) -> Call[Explanation, CallError]:
-        """Compute the effect of a request, with this client's definition and the server's data."""
+        """Compute a request's effect, with this client's definition and the server's data."""
         return Call(partial(self._explain, definition, id_, build, answers), "explain_request")
 
     async def _explain(
@@ -409,7 +409,7 @@ class RemoteGateway:
     def history(
         self, address: Address, /, *, before: int | None, limit: int
     ) -> Call[tuple[LoggedEvent, ...], CallError]:
-        """Read the newest events of an address, the newest first."""
+        """Read an address's newest events, the newest first."""
         kind, name, id_ = address.kind, address.name, address.id
         return self.perform(HISTORY, kind=kind, name=name, id=id_, before=before, limit=limit)
 
@@ -474,13 +474,13 @@ class RemoteGateway:
         job: AnyDefinition | None = None,
         repeat: Repeat = "applies_again",
     ) -> Result[A, Any]:
-        """Send a request to one instance, and repeat it where that is safe; see `Servers.perform`.
+        """Send a request to one instance, and repeat it where that is safe. See `Servers.perform`.
 
         Args:
             envelope: the request.
             decode: returns the answer from parsed JSON.
             job: the definition, whose typed errors the server sends.
-            repeat: the effect of a repeat if the request has no key.
+            repeat: a repeat's effect if the request has no key.
         """
         if _needs_key(envelope, repeat, draws_keys=self.draws_keys):
             envelope = attrs.evolve(envelope, key=self.servers.runtime.new_key())
@@ -517,7 +517,7 @@ class RemoteGateway:
         content: bytes = b"",
         key: str | None = None,
     ) -> Result[A, Any]:
-        """Send another request and decode its answer; see `Servers.perform`."""
+        """Send another request and decode its answer. See `Servers.perform`."""
         result = await self._fetched(method, path, call, content, key)
         if not isinstance(result, Success):
             return Failure(result.failure())
@@ -564,7 +564,7 @@ def _error(server: Server, problem: Mapping[str, Any], typed: Codec[Any] | None 
 
 
 def _bare(failure: PerdureError, envelope: Envelope, job: AnyDefinition | None) -> bytes:
-    """Return the bare form of an input that a server of older code has refused; empty if there is no other form."""
+    """Return the bare form of an input that a server of older code has refused. Empty if there is no other form."""
     spec = None if job is None else job.plan.commands.get(envelope.action)
     if not isinstance(failure, InvalidInput) or spec is None or spec.input is None:
         return b""

@@ -1,4 +1,4 @@
-"""The URL of a server: HTTP, a Unix socket, or the SQLite file that its engine owns."""
+"""A server's URL: HTTP, a Unix socket, or the SQLite file that its engine owns."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ServerUrl:
     Attributes:
         name: for messages, without secrets.
         base: the URL that paths are added to.
-        socket: the path of its Unix socket; None for TCP.
+        socket: the path of its Unix socket. None for TCP.
         hint: what to do if it does not answer.
         socket_name: where that socket is, for messages.
     """
@@ -46,7 +46,7 @@ class ServerUrl:
         """Return the reason why a request did not reach the server, and what to do.
 
         Args:
-            cause: the error of the connection.
+            cause: the connection's error.
         """
         if self.socket is not None and _ABSENT in cause:
             cause = f"no socket {self.socket_name}"
@@ -54,13 +54,13 @@ class ServerUrl:
 
 
 def server_url(url: object) -> ServerUrl:
-    """Read the URL of a server.
+    """Read a server's URL.
 
     Args:
         url: see `connect`.
 
     Raises:
-        DefinitionError: it is not the URL of a server.
+        DefinitionError: it is not a server's URL.
     """
     if not isinstance(url, str):
         raise DefinitionError(_WHAT, url, _EXPECTED)

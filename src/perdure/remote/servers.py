@@ -1,4 +1,4 @@
-"""The servers of a client: which one a call goes to, and which one it goes to next."""
+"""A client's servers: which one a call goes to, and which one it goes to next."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ Attempt: TypeAlias = Callable[["Server", float], Awaitable[Result[Any, PerdureEr
 
 @attrs.frozen(kw_only=True)
 class ServerCall:
-    """One call, to the servers of a client.
+    """One call, to a client's servers.
 
     Attributes:
-        about: the address of the instance, which goes to the same server each time; "" for any server.
-        repeat: the effect of a repeat.
+        about: the address of the instance, which goes to the same server each time. "" for any server.
+        repeat: a repeat's effect.
         waits_ms: how long the server may wait before it answers, in milliseconds.
         typed: whether its input has the caller's types, so that a server which cannot read it has another version.
     """
@@ -76,7 +76,7 @@ class Server:
     Attributes:
         name: its URL.
         channel: sends requests to it.
-        unreached: returns why a request did not reach it, and the fix, from the error of the connection.
+        unreached: returns why a request did not reach it, and the fix, from the connection's error.
     """
 
     name: str
@@ -88,7 +88,7 @@ class Server:
     _away_until_ms: float = float("-inf")
 
     def rank(self, about: str) -> bytes:
-        """Return the rank of the server for an instance: the same in every client, and another for each instance."""
+        """Return the server's rank for an instance: the same in every client, and another for each instance."""
         return blake2b(f"{self.name}\n{about}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
     def is_away(self, now_ms: float) -> bool:
@@ -134,15 +134,15 @@ class Servers:
     async def perform(self, attempt: Attempt, call: ServerCall) -> Result[Any, PerdureError]:
         """Make a call: send it to one server, then to the others where that is safe and may help, then to all again.
 
-        Each round of attempts begins with the server of the instance, and ends with those that failed a moment ago. The
-        rounds end when the time of the call is over, or when no server failed in a way that passes.
+        Each round of attempts begins with the instance's server, and ends with those that failed a moment ago. The
+        rounds end when the call's time is over, or when no server failed in a way that passes.
 
         Args:
-            attempt: sends the request to a server. It may raise the exceptions of its channel.
-            call: its instance, and the effect of a repeat.
+            attempt: sends the request to a server. It may raise its channel's exceptions.
+            call: its instance, and a repeat's effect.
 
         Returns:
-            The answer, or the error of the call. It is ``OutcomeUnknown`` only if an attempt may have been applied.
+            The answer, or the call's error. It is ``OutcomeUnknown`` only if an attempt may have been applied.
         """
         progress = _Progress.of(call, self.runtime.now_ms(), self.timeout_ms)
         delay_ms: float = FIRST_DELAY_MS
@@ -159,7 +159,7 @@ class Servers:
             return Failure(EngineClosed("this client is closed: its block has ended"))
 
     async def _round(self, attempt: Attempt, progress: _Progress) -> Result[Any, PerdureError] | None:
-        """Try each server once; return None if none of them settled the call."""
+        """Try each server once. Return None if none of them settled the call."""
         progress.begin_round()
         order = self._order(progress.call.about)
         for others, server in zip(reversed(range(len(order))), order, strict=True):
@@ -174,7 +174,7 @@ class Servers:
     async def _tried(
         self, server: Server, attempt: Attempt, progress: _Progress, limit_ms: float
     ) -> Result[Any, PerdureError] | None:
-        """Send the request to a server; return None if that did not settle the call."""
+        """Send the request to a server. Return None if that did not settle the call."""
         began_ms = self.runtime.now_ms()
         server.tried(began_ms)
         try:
@@ -208,7 +208,7 @@ class Servers:
 
 @attrs.define
 class _Progress:
-    """The attempts of one call so far.
+    """One call's attempts so far.
 
     Attributes:
         call: the call.
@@ -216,7 +216,7 @@ class _Progress:
         timeout_ms: how long it may take until it reaches a server.
         reach_ms: when it ends if it reaches none.
         doubt: the last failure after which it may have been applied.
-        round: the failures of this round, in the order of the servers.
+        round: this round's failures, in the order of the servers.
         waits: whether a failure of this round may pass.
         rounds: the number of rounds that have begun.
     """
@@ -236,7 +236,7 @@ class _Progress:
         return cls(call, now_ms + timeout_ms + call.waits_ms, timeout_ms, now_ms + timeout_ms)
 
     def begin_round(self) -> None:
-        """Forget the failures of the last round."""
+        """Forget the last round's failures."""
         self.round, self.waits, self.rounds = [], False, self.rounds + 1
 
     def is_over(self, now_ms: float) -> bool:
@@ -276,7 +276,7 @@ class _Progress:
         return self.waits and now_ms < min(self.deadline_ms, self.reach_ms)
 
     def error(self, servers: str) -> PerdureError:
-        """Return the error of the call after its last round.
+        """Return the call's error after its last round.
 
         A server that refused the request has said more than one that did not answer.
         """

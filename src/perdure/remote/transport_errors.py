@@ -13,7 +13,7 @@ from perdure.values.excerpt import excerpt
 
 
 def limits_of(timeout_ms: float) -> httpx2.Timeout:
-    """Return the limits of one request for the HTTP library.
+    """Return one request's limits for the HTTP library.
 
     Args:
         timeout_ms: the longest time for a free connection, and without a part of a response.
@@ -40,7 +40,7 @@ def by_effect() -> Generator[None]:
 def reason_of(error: Exception) -> str:
     """Return why a request failed.
 
-    The texts of an HTTP library name the states of its parser, and repeat bytes of the server.
+    The texts of an HTTP library name its parser's states, and repeat bytes of the server.
     """
     match error:
         case httpx2.TimeoutException() | TimeoutError():

@@ -50,7 +50,7 @@ class Livelock(PerdureError, RuntimeError):
     """Tasks of the simulation kept running while its clock did not move.
 
     Attributes:
-        steps: the number of steps at one instant.
+        steps: the step count at one instant.
         running: the tasks that were ready when the run was stopped.
     """
 

@@ -25,11 +25,11 @@ def asyncio_runtime(logger: logging.Logger | None = None) -> Runtime:
     It is not bound to a loop when made: each call uses the loop that is running then.
 
     Args:
-        logger: receives the log records; by default the logger ``perdure``. The fields of a record are in
+        logger: receives the log records. By default the logger ``perdure``. A record's fields are in
             ``record.perdure``, a mapping, and after the message.
 
     Returns:
-        A runtime; its `spawn`, `sleep`, `call_later`, `call_soon`, `at_step_end`, `future` and `current_task` need a
+        A runtime. Its `spawn`, `sleep`, `call_later`, `call_soon`, `at_step_end`, `future` and `current_task` need a
         running loop.
     """
     return Runtime(

@@ -19,10 +19,10 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class SpawnedTask(Protocol[T_co]):
-    """A running coroutine. `asyncio.Task` conforms to it; each method has asyncio's semantics."""
+    """A running coroutine. `asyncio.Task` conforms to it. Each method has asyncio's semantics."""
 
     def cancel(self) -> bool:
-        """Throw the runtime's `cancelled` at the await where the task is; return False when it is done already."""
+        """Throw the runtime's `cancelled` at the await where the task is. Return False when it is done already."""
         ...
 
     def cancelling(self) -> int:
@@ -30,7 +30,7 @@ class SpawnedTask(Protocol[T_co]):
         ...
 
     def uncancel(self) -> int:
-        """Undo one cancellation request; return how many remain."""
+        """Undo one cancellation request. Return how many remain."""
         ...
 
     def done(self) -> bool:
@@ -46,7 +46,7 @@ class SpawnedTask(Protocol[T_co]):
         ...
 
     def exception(self) -> BaseException | None:
-        """Return its exception, or None; raise the runtime's `cancelled` when it was cancelled."""
+        """Return its exception, or None. Raise the runtime's `cancelled` when it was cancelled."""
         ...
 
     def add_done_callback(self, fn: Callable[[SpawnedTask[T_co]], object], /) -> None:
@@ -54,7 +54,7 @@ class SpawnedTask(Protocol[T_co]):
         ...
 
     def remove_done_callback(self, fn: Callable[[SpawnedTask[T_co]], object], /) -> int:
-        """Remove `fn`; return how many times it was registered."""
+        """Remove `fn`. Return how many times it was registered."""
         ...
 
     def __await__(self) -> Generator[Any, Any, T_co]: ...
@@ -64,15 +64,15 @@ class Future(Protocol[T]):
     """A result that other code will set. `asyncio.Future` conforms to it."""
 
     def set_result(self, result: T, /) -> None:
-        """Set the result; the future must not be done."""
+        """Set the result. The future must not be done."""
         ...
 
     def set_exception(self, exception: BaseException, /) -> None:
-        """Make every waiter raise `exception`; the future must not be done."""
+        """Make every waiter raise `exception`. The future must not be done."""
         ...
 
     def cancel(self) -> bool:
-        """Make every waiter raise the runtime's `cancelled`; return False when it is done already."""
+        """Make every waiter raise the runtime's `cancelled`. Return False when it is done already."""
         ...
 
     def done(self) -> bool:
@@ -109,7 +109,7 @@ class Spawn(Protocol):
         """Run `coroutine` concurrently. The runtime keeps a reference to the task until it is done.
 
         Args:
-            coroutine: the coroutine; the values it yields and receives are private to it and the runtime.
+            coroutine: the coroutine. The values it yields and receives are private to it and the runtime.
             name: the task's name in deadlock reports and logs.
         """
         ...
@@ -124,7 +124,7 @@ class LogRecord:
 
     Attributes:
         level: the severity.
-        message: a constant sentence; variable data is in the fields.
+        message: a constant sentence. Variable data is in the fields.
         fields: the data, by name.
     """
 
@@ -141,11 +141,11 @@ class Runtime:
 
     Attributes:
         now_ms: the wall clock, integer milliseconds since 1970 UTC. May jump either way.
-        monotonic_ms: a clock that never goes back; only differences are meaningful.
+        monotonic_ms: a clock that never goes back. Only differences are meaningful.
         sleep: wait this many milliseconds of the monotonic clock; 0 lets the other tasks run.
         call_later: call a function after this many milliseconds of the monotonic clock.
         call_soon: call a function as soon as the current task waits.
-        at_step_end: call a function after the steps of the tasks that are ready now; no cancellation prevents it.
+        at_step_end: call a function after the steps of the tasks that are ready now. No cancellation prevents it.
         future: make an unresolved future.
         spawn: start a task.
         spawn_eagerly: start a task, and take its first step at once, inside of it: a coroutine that waits for nothing
@@ -154,7 +154,7 @@ class Runtime:
         random: a float in [0, 1).
         new_id: a UUIDv7 as an integer of 128 bits: later ids sort after earlier ones, with space between to count up.
         log: write a log record. Never raises, never waits.
-        cancelled: the exception that a cancelled await raises; not an `Exception`.
+        cancelled: the exception that a cancelled await raises. Not an `Exception`.
     """
 
     now_ms: Callable[[], int]

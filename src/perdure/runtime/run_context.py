@@ -18,17 +18,17 @@ class RunIdentity(Protocol):
 
     @property
     def run_id(self) -> str:
-        """The run, or the handling of one event."""
+        """The run, or one event's handling."""
         ...
 
     @property
     def attempt(self) -> int:
-        """Failures of the run, plus 1."""
+        """The run's failures, plus 1."""
         ...
 
     @property
     def deliveries(self) -> int:
-        """Claims of this attempt."""
+        """This attempt's claims."""
         ...
 
 
@@ -47,10 +47,10 @@ class RunContext:
 
     Attributes:
         job: the job, printed ``kind:name``.
-        id: the id of the instance.
-        run_id: the run, or the handling of one event; the same for all its attempts.
-        attempt: failures of the run, plus 1.
-        hook: the hook of the job: ``execute``, ``on_event``, ``on_idle``, ``on_error``.
+        id: the instance's id.
+        run_id: the run, or one event's handling. The same for all its attempts.
+        attempt: the run's failures, plus 1.
+        hook: the job's hook: ``execute``, ``on_event``, ``on_idle``, ``on_error``.
     """
 
     job: str
@@ -61,10 +61,10 @@ class RunContext:
 
 
 class RunContextVar:
-    """Reads the context of the current run, like a ``ContextVar``. Tasks and threads that a run starts inherit it."""
+    """Reads the current run's context, like a ``ContextVar``. Tasks and threads that a run starts inherit it."""
 
     def get(self) -> RunContext | None:
-        """Return the run that the current code belongs to; None outside of runs."""
+        """Return the run that the current code belongs to. None outside of runs."""
         run = _current.get()
         if run is None:
             return None
@@ -93,7 +93,7 @@ run_around: Final[Callable[[], Run | None]] = _current.get
 
 
 def outside_runs() -> CurrentRun | None:
-    """Begin code of the engine that may execute inside of a run; None if it does not. `leave_run` must follow."""
+    """Begin code of the engine that may execute inside of a run. None if it does not. `leave_run` must follow."""
     # Code of the engine may run inside an effect of another run: without this, hooks and logs would name that run.
     return None if _current.get() is None else _current.set(None)
 

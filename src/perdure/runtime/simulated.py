@@ -46,7 +46,7 @@ class SimulatedClock:
 
     Args:
         start: the initial wall clock.
-        ties: draws the order of timers with the same time; None keeps the order in which they were set.
+        ties: draws the order of timers with the same time. None keeps the order in which they were set.
     """
 
     def __init__(self, start: datetime, ties: random.Random | None) -> None:
@@ -97,7 +97,7 @@ class SimulatedClock:
         """Move to the next timer, if it is not after `until_ms`, and pass the due calls to `schedule`.
 
         Returns:
-            False when there is no such timer; then the clock did not move.
+            False when there is no such timer. Then the clock did not move.
         """
         self._drop_cancelled()
         if not self._timers or self._timers[0][0] > until_ms:
@@ -213,7 +213,7 @@ class Simulation:
         return self._clock.timers
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run `coroutine` to its end; the clock jumps to the next timer whenever no task can run.
+        """Run `coroutine` to its end. The clock jumps to the next timer whenever no task can run.
 
         Other tasks that have not ended by then continue with the next call.
 
@@ -253,11 +253,11 @@ class Simulation:
         return main.result()
 
     def run_until(self, reached: Callable[[], bool], *, within_ms: float) -> bool:
-        """Run until a condition holds; the clock jumps to the next timer whenever no task can run.
+        """Run until a condition holds. The clock jumps to the next timer whenever no task can run.
 
         Args:
             reached: the condition, called before each step.
-            within_ms: how far the clock may move meanwhile, in milliseconds; with 0 it does not move.
+            within_ms: how far the clock may move meanwhile, in milliseconds. With 0 it does not move.
 
         Returns:
             Whether the condition holds. If not, the clock has moved all the way, and every task waits.
@@ -339,7 +339,7 @@ class Simulation:
         self._ready.append(task)
 
     def call_soon(self, function: Callable[[], object]) -> object:
-        """Call `function` before any further step; such calls are first in, first out."""
+        """Call `function` before any further step. Such calls are first in, first out."""
         self._calls.append(function)
         return None
 
@@ -354,7 +354,7 @@ class Simulation:
         self._alive[task] = None
 
     def withdraw(self, tasks: Container[SimulatedTask[Any]]) -> list[SimulatedTask[Any]]:
-        """Remove the tasks of a process from those that can take their next step, and return them."""
+        """Remove a process's tasks from those that can take their next step, and return them."""
         withdrawn = [task for task in self._ready if task in tasks]
         self._ready[:] = [task for task in self._ready if task not in tasks]
         return withdrawn
@@ -523,19 +523,19 @@ class _ProcessTimer:
 
 
 class SimulatedProcess:
-    """A group of tasks of one simulation, such as the engine of one machine among several.
+    """A group of one simulation's tasks, such as the engine of one machine among several.
 
     It can be frozen between any two of its steps: then neither its tasks nor its timers run, as in a stopped process,
     while the rest of the simulation continues. Once it is killed, none of them ever runs again.
 
     Args:
         simulation: schedules the steps of all processes.
-        name: the prefix of the names of its tasks.
+        name: the prefix of its tasks' names.
         skew_ms: how much its wall clock is ahead.
         drift: how much faster its monotonic clock runs: 0.01 means by one percent.
 
     Attributes:
-        runtime: the `Runtime` for the code of this process.
+        runtime: the `Runtime` for this process's code.
         state: whether its tasks run.
         logs: its log records, in order.
     """

@@ -24,7 +24,7 @@ class SimulatedCancellation(BaseException):
 
 
 class Scheduler(Protocol):
-    """The interface of the simulation for its tasks."""
+    """The simulation's interface for its tasks."""
 
     def ready(self, task: SimulatedTask[Any]) -> None:
         """Add the task to those that can take their next step."""
@@ -47,7 +47,7 @@ class Foreign:
 
 
 class SimulatedFuture(Generic[T]):
-    """A result that other code will set; awaited by tasks of the same simulation."""
+    """A result that other code will set. Awaited by the same simulation's tasks."""
 
     __slots__ = ("_callbacks", "_exception", "_result", "_scheduler", "_state", "retrieved")
 
@@ -91,7 +91,7 @@ class SimulatedFuture(Generic[T]):
         self._finish("answered")
 
     def cancel(self) -> bool:
-        """Make every waiter raise `SimulatedCancellation`; return False when it is done already."""
+        """Make every waiter raise `SimulatedCancellation`. Return False when it is done already."""
         if self.done():
             return False
         self._finish("cancelled")
@@ -134,7 +134,7 @@ class SimulatedFuture(Generic[T]):
             self._callbacks.append(fn)
 
     def remove_done_callback(self, fn: Callable[[Self], object], /) -> int:
-        """Remove `fn`; return how many times it was registered."""
+        """Remove `fn`. Return how many times it was registered."""
         kept = [known for known in self._callbacks if known != fn]
         removed = len(self._callbacks) - len(kept)
         self._callbacks = kept
@@ -189,11 +189,11 @@ class SimulatedTask(SimulatedFuture[T]):
 
     @property
     def waiting_for(self) -> object:
-        """The value that it awaits; None when it can take its next step."""
+        """The value that it awaits. None when it can take its next step."""
         return self._waiting_for
 
     def cancel(self) -> bool:
-        """Throw `SimulatedCancellation` at the await where the task is; return False when it is done already."""
+        """Throw `SimulatedCancellation` at the await where the task is. Return False when it is done already."""
         if self.done():
             return False
         self._cancel_requests += 1
@@ -209,7 +209,7 @@ class SimulatedTask(SimulatedFuture[T]):
         return self._cancel_requests
 
     def uncancel(self) -> int:
-        """Undo one cancellation request; return how many remain."""
+        """Undo one cancellation request. Return how many remain."""
         self._cancel_requests = max(0, self._cancel_requests - 1)
         return self._cancel_requests
 
@@ -217,7 +217,7 @@ class SimulatedTask(SimulatedFuture[T]):
         """Advance the coroutine to its next await, or to its end.
 
         Args:
-            thrown: raised at the current await; by default the awaited future decides.
+            thrown: raised at the current await. By default the awaited future decides.
             sent: the result from a hosting event loop.
 
         Raises:
@@ -295,7 +295,7 @@ class SimulatedTask(SimulatedFuture[T]):
 
 
 class SimulatedCall(SimulatedTask[None]):
-    """A call that the simulation makes in the place of a step; nothing cancels it."""
+    """A call that the simulation makes in a step's place. Nothing cancels it."""
 
     __slots__ = ()
 

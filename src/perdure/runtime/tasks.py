@@ -14,7 +14,7 @@ T = TypeVar("T")
 class Resumed(Coroutine[Any, Any, T]):
     """The rest of a coroutine that already waits for something.
 
-    It first yields the awaitable that the coroutine waits for; from then on it is the coroutine. A cancellation before
+    It first yields the awaitable that the coroutine waits for. From then on it is the coroutine. A cancellation before
     its first step reaches the coroutine too, which a wrapping ``async def`` would prevent.
     """
 
@@ -58,10 +58,10 @@ def start_eagerly(work: Coroutine[Any, Any, T], runtime: Runtime, *, name: str) 
     Args:
         work: the coroutine.
         runtime: creates the task.
-        name: the name of the task.
+        name: the task's name.
 
     Returns:
-        The task; None if the coroutine finished without waiting.
+        The task. None if the coroutine finished without waiting.
     """
     try:
         awaited = work.send(None)
@@ -85,7 +85,7 @@ async def ended(task: SpawnedTask[Any], runtime: Runtime) -> None:
 
 
 class Branches(Generic[T]):
-    """The concurrent branches of one waiter. All of them have ended when the ``async with`` block is left.
+    """One waiter's concurrent branches. All of them have ended when the ``async with`` block is left.
 
     Independent of any event loop: it uses the `Runtime` only.
 
@@ -126,7 +126,7 @@ class Branches(Generic[T]):
         return task
 
     async def next_ended(self) -> SpawnedTask[T]:
-        """Wait until a branch has ended, in any way; branches are returned in the order in which they ended."""
+        """Wait until a branch has ended, in any way. Branches are returned in the order in which they ended."""
         while not self._finished:
             await self._wait()
         # In the order of their ends: a race has one winner, also if several ended in one step.

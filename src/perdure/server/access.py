@@ -42,7 +42,7 @@ class Caller:
     """A client whose request was accepted.
 
     Attributes:
-        name: the name of its token; ``"local"``, ``"owner"`` or ``"unchecked"`` without one.
+        name: its token's name. ``"local"``, ``"owner"`` or ``"unchecked"`` without one.
         scopes: the operations that it may request.
     """
 
@@ -57,12 +57,12 @@ UNCHECKED: Final = Caller(name="unchecked", scopes=_ALL)
 
 
 def identify(access: Access, client: str | None, headers: Headers, needs: Scope = "read") -> Caller | AccessDenied:
-    """Return the caller of a request, or the reason to refuse it. The scope is not checked yet.
+    """Return a request's caller, or the reason to refuse it. The scope is not checked yet.
 
     Args:
-        access: the rule of the server.
-        client: the address of the client's end of the connection; None if it has none, as on a Unix socket.
-        headers: the headers of the request.
+        access: the server's rule.
+        client: the address of the client's end of the connection. None if it has none, as on a Unix socket.
+        headers: the request's headers.
         needs: the scope that the request needs, for the error.
     """
     match access:
@@ -79,19 +79,19 @@ def identify(access: Access, client: str | None, headers: Headers, needs: Scope 
 def local_caller(
     client: str | None, headers: Headers, *, page: str | None, needs: Scope = "read"
 ) -> Caller | AccessDenied:
-    """Return the caller of a request to a server for programs on its machine, or the reason to refuse it.
+    """Return a request's caller to a server for programs on its machine, or the reason to refuse it.
 
     Args:
         client: the address of the client's end of the connection.
-        headers: the headers of the request.
-        page: why the request comes from a web page that may not send it; None if it does not.
+        headers: the request's headers.
+        page: why the request comes from a web page that may not send it. None if it does not.
         needs: the scope that the request needs, for the error.
     """
     return _denied(needs, _remote(client) or _forwarded(headers) or _foreign_host(headers) or page) or LOCAL
 
 
 def owner_caller(headers: Headers, *, page: str | None) -> Caller | AccessDenied:
-    """Return the caller of a page over the owner's socket, or the reason to refuse it.
+    """Return a page's caller over the owner's socket, or the reason to refuse it.
 
     A browser reaches the socket through a tunnel, on the loopback interface. So the rule against other pages of that
     browser is that of the loopback interface.
@@ -194,7 +194,7 @@ def access_to(bind: Bind, tokens: Tokens | None, unprotected: Unprotected = "ref
 
     Args:
         bind: the address.
-        tokens: the tokens of the server.
+        tokens: the server's tokens.
         unprotected: the reaction if other machines can reach the address, and there are no tokens.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Addresses to listen on, as text and as values, and the certificate of a server."""
+"""Addresses to listen on, as text and as values, and a server's certificate."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class TcpBind:
 
 @attrs.frozen
 class UnixBind:
-    """A Unix socket that only the user of this process can connect to.
+    """A Unix socket that only this process's user can connect to.
 
     Attributes:
         path: its path.
@@ -108,7 +108,7 @@ def tls_context(certificate: str | os.PathLike[str], key: str | os.PathLike[str]
 
     Args:
         certificate: the path of the certificate chain, in PEM.
-        key: the path of its private key, without a passphrase; by default it is in the file of the certificate.
+        key: the path of its private key, without a passphrase. By default it is in the certificate's file.
 
     Raises:
         DefinitionError: a file cannot be read, is no certificate or key, or they do not belong together.

@@ -22,8 +22,8 @@ class Bucket:
     """The requests that a client may still send.
 
     Attributes:
-        left: at `at_ms`; may be a fraction, and less than 0 after a batch.
-        at_ms: the time of the last request, of a clock that never goes back.
+        left: at `at_ms`. May be a fraction, and less than 0 after a batch.
+        at_ms: the last request's time, of a clock that never goes back.
     """
 
     left: float
@@ -48,11 +48,11 @@ def take(bucket: Bucket, now_ms: float, *, per_second: int, burst: int, count: i
 
 @attrs.define
 class Rates:
-    """The buckets of the clients of one server.
+    """The buckets of one server's clients.
 
     Attributes:
-        per_second: requests of one client in the long run.
-        burst: requests of one client after a pause.
+        per_second: one client's requests in the long run.
+        burst: one client's requests after a pause.
         max_clients: buckets that are kept.
     """
 
@@ -62,7 +62,7 @@ class Rates:
     _buckets: OrderedDict[str, Bucket] = attrs.Factory(OrderedDict[str, Bucket])
 
     def wait_ms(self, client: str, now_ms: float, count: int = 1) -> float:
-        """Count requests of a client; return 0, or how many milliseconds it must wait before the next attempt."""
+        """Count a client's requests. Return 0, or how many milliseconds it must wait before the next attempt."""
         bucket = self._buckets.pop(client, None) or Bucket(self.burst, now_ms)
         bucket, wait = take(bucket, now_ms, per_second=self.per_second, burst=self.burst, count=count)
         self._buckets[client] = bucket
@@ -76,7 +76,7 @@ class Rates:
 
 @lru_cache(1_024)
 def client_key(host: str) -> str:
-    """Return the key of an address: an IPv6 client has a network of 2**64 addresses, which count as one."""
+    """Return an address's key: an IPv6 client has a network of 2**64 addresses, which count as one."""
     try:
         address = ip_address(host)
     except ValueError:
@@ -115,13 +115,13 @@ class Bulkhead:
         name: of the limit, for errors.
         limit: the weight of all work in progress.
         of_one: that of one client.
-        waiting: pieces of work that wait, of all clients; a further one is refused. 0 to refuse instead of to wait.
+        waiting: pieces of work that wait, of all clients. A further one is refused. 0 to refuse instead of to wait.
         waiting_of_one: of one client.
         runtime: the clock.
         rests: whether a slot rests after its work for as long as the work took, so that with one slot the work takes
             at most half of the event loop, however much of it clients request.
-        may_begin: whether another limit permits the work of a client, in addition; call `advance` when that changes.
-        held: the weight of the work in progress.
+        may_begin: whether another limit permits a client's work, in addition. Call `advance` when that changes.
+        held: the work's weight in progress.
     """
 
     name: str
@@ -142,7 +142,7 @@ class Bulkhead:
         return self._held_by.get(client, 0)
 
     def take(self, client: str, weight: int = 1) -> bool:
-        """Admit work at once; return False if it does not fit. `release` it when it has ended."""
+        """Admit work at once. Return False if it does not fit. `release` it when it has ended."""
         held = self._held_by.get(client, 0) + weight
         if self._queues or held > self.of_one or self.held + weight > self.limit or not self.may_begin(client):
             return False
@@ -171,7 +171,7 @@ class Bulkhead:
 
         Args:
             client: the client.
-            weight: of the work; more than a limit counts as the limit.
+            weight: of the work. More than a limit counts as the limit.
             left: returns once the client has closed its connection.
 
         Raises:
@@ -206,7 +206,7 @@ class Bulkhead:
         weight: int = 1,
         left: Callable[[], Awaitable[None]] | None = None,
     ) -> T:
-        """Wait until the work is admitted, and do it; see `enter`."""
+        """Wait until the work is admitted, and do it. See `enter`."""
         weight = min(weight, self.limit, self.of_one)
         await self.enter(client, weight, left=left)
         began_ms = self.runtime.monotonic_ms()
@@ -220,7 +220,7 @@ class Bulkhead:
                 self.release(client, weight)
 
     def advance(self) -> None:
-        """Admit the work that fits: one piece of work of each client in turn."""
+        """Admit the work that fits: one piece of each client's work in turn."""
         admitted = True
         while admitted:
             admitted = False

@@ -50,14 +50,14 @@ _NOT_OPEN: Final = (
 
 @attrs.define(eq=False)
 class EngineApi:
-    """The ASGI application of one engine. `asgi` and `asgi_of` make it.
+    """One engine's ASGI application. `asgi` and `asgi_of` make it.
 
     Attributes:
-        opening: opens the engine; None if it is open already.
+        opening: opens the engine. None if it is open already.
         access: the requests that it accepts.
         limits: the limits of requests.
         log_requests: whether to log each request.
-        activity: the last hour of the engine, for the dashboard; None to serve no dashboard.
+        activity: the last hour of the engine, for the dashboard. None to serve no dashboard.
         batches: the limits that the batches of all clients share.
     """
 
@@ -127,7 +127,7 @@ class EngineApi:
 
     @property
     def client(self) -> Client:
-        """The client of the engine.
+        """The engine's client.
 
         Raises:
             EngineClosed: the engine is not open.
@@ -200,7 +200,7 @@ async def _no_route(dashboard: bool, request: Request, error: Exception) -> Resp
 
 
 def caller_of(request: Request) -> Caller:
-    """Return the caller of a request."""
+    """Return a request's caller."""
     return caller_in(request.scope)
 
 
@@ -222,21 +222,21 @@ def asgi(
     on_locked: OnLocked = "raise",
     debug: bool = True,
 ) -> EngineApi:
-    """Return the ASGI application of an app. Its lifespan opens the engine.
+    """Return an app's ASGI application. Its lifespan opens the engine.
 
     Run it alone (``uvicorn module:api``), or mount it: ``web = FastAPI(lifespan=api.lifespan)`` and
-    ``web.mount("/jobs", api)``. A SQLite file has one owner, so run one process of it; other processes `connect` to it.
+    ``web.mount("/jobs", api)``. A SQLite file has one owner, so run one process of it. Other processes `connect` to it.
 
     Args:
         app: the app.
         store: the store or its URL.
-        access: the requests that it accepts: by default those of programs on this machine over the loopback interface;
-            `Tokens` to require a token; ``"unchecked"`` where the application that mounts it has checked the request.
+        access: the requests that it accepts: by default those of programs on this machine over the loopback interface.
+            `Tokens` to require a token. ``"unchecked"`` where the application that mounts it has checked the request.
         limits: the limits of requests. Those of connections are settings of the server that runs the application.
         log_requests: whether to log each request, at level info, without headers, payload and query.
         dashboard: whether to serve the dashboard at ``/dashboard``. It needs the extra ``dashboard``.
-        on_locked: the reaction if another engine owns the file; see `App.open`.
-        debug: whether to find mistakes of hooks; see `App.open`.
+        on_locked: the reaction if another engine owns the file. See `App.open`.
+        debug: whether to find mistakes of hooks. See `App.open`.
     """
     activity = Activity() if dashboard else None
     watched = app if activity is None else app.with_sinks(activity)
@@ -260,7 +260,7 @@ def asgi_of(
         access: see `asgi`.
         limits: see `asgi`.
         log_requests: see `asgi`.
-        dashboard: see `asgi`; or the `Activity` of the engine, which several applications then share.
+        dashboard: see `asgi`. Or the `Activity` of the engine, which several applications then share.
     """
     activity = activity_of(client) if dashboard is True else dashboard or None
     return EngineApi(None, client, access, limits, log_requests, activity)

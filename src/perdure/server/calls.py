@@ -1,4 +1,4 @@
-"""``POST /v1/calls``: many requests in one; each is passed to the engine, and answered as soon as it is done."""
+"""``POST /v1/calls``: many requests in one. Each is passed to the engine, and answered as soon as it is done."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ OPERATIONS: Final = frozenset({"pause", "resume", "terminate"})
 
 
 async def perform(gateway: LocalGateway, envelope: Envelope, scopes: frozenset[str]) -> bytes:
-    """Perform one request of a batch.
+    """Perform one request in a batch.
 
     Args:
         gateway: reaches the engine.
@@ -78,7 +78,7 @@ def shown(encoded: bytes, scopes: frozenset[str]) -> bytes:
 def keyed_explanation_denied(key: str | None, scopes: frozenset[str]) -> AccessDenied | None:
     """Return the error for a client that may not send requests and explains one with an idempotency key.
 
-    The explanation of a repeat is the stored answer of the first request, which another client may have sent.
+    A repeat's explanation is the stored answer of the first request, which another client may have sent.
     """
     return None if key is None else denied("call", scopes)
 
@@ -337,7 +337,7 @@ class _Batch:
     left: Callable[[], Awaitable[None]]
 
     def performed(self, envelope: Envelope) -> Awaitable[bytes]:
-        """Perform one request; its result is the line of its answer."""
+        """Perform one request. Its result is the line of its answer."""
         if envelope.action in LISTS:
             return self._listed(envelope)
         return perform(self.gateway, envelope, self.scopes)

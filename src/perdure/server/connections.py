@@ -1,6 +1,6 @@
 """Connections with limits: between the socket and uvicorn's HTTP protocol, for the timeouts that uvicorn lacks.
 
-The deadlines of one connection are pure: a function of the limits and of the times of its last changes.
+One connection's deadlines are pure: a function of the limits and of its last changes' times.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ REPLACEABLE: Final[frozenset[Phase]] = frozenset({"idle", "headers", "discarding
 
 @attrs.frozen(kw_only=True)
 class Timeouts:
-    """The timeouts of a connection in milliseconds.
+    """A connection's timeouts in milliseconds.
 
     Attributes:
         idle_ms: waiting for a request.
@@ -54,7 +54,7 @@ class Timeouts:
 
     @classmethod
     def of(cls, limits: HttpLimits) -> Timeouts:
-        """Return the timeouts of the limits."""
+        """Return the limits' timeouts."""
         return cls(
             idle_ms=duration_ms(limits.idle_timeout, what="idle_timeout"),
             headers_ms=duration_ms(limits.header_timeout, what="header_timeout"),
@@ -70,12 +70,12 @@ class Timeouts:
 
 @attrs.frozen(kw_only=True)
 class ConnectionState:
-    """The progress of one connection.
+    """One connection's progress.
 
     Attributes:
         phase: the part of a request that it is in.
         since_ms: when that phase began.
-        unread_since_ms: since when bytes of a response wait for the client to read them; None if none wait.
+        unread_since_ms: since when bytes of a response wait for the client to read them. None if none wait.
     """
 
     phase: Phase
@@ -94,7 +94,7 @@ class ConnectionState:
         return ConnectionState(phase=phase, since_ms=since, unread_since_ms=waiting)
 
     def deadline_ms(self, timeouts: Timeouts) -> float | None:
-        """Return when the server closes the connection unless it makes progress; None while a request is handled."""
+        """Return when the server closes the connection unless it makes progress. None while a request is handled."""
         deadlines = [] if self.unread_since_ms is None else [self.unread_since_ms + timeouts.write_ms]
         match self.phase:
             case "idle":
@@ -113,7 +113,7 @@ _LOGGER.setLevel(logging.ERROR)  # uvicorn warns of each invalid request, so tha
 
 
 class HttpProtocol(H11Protocol):
-    """The HTTP of one connection."""
+    """One connection's HTTP."""
 
     def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any]) -> None:
         super().__init__(config, server_state, app_state)
@@ -127,7 +127,7 @@ class HttpProtocol(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         """Refuse a request. The application, which may have received its headers, sees a client that has gone.
 
-        uvicorn would let the application answer after this response, which raises; so does a second response.
+        uvicorn would let the application answer after this response, which raises. So does a second response.
         """
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:  # pyright: ignore[reportUnnecessaryComparison] - None at first
@@ -161,7 +161,7 @@ class _Cycle(Protocol):
 
 
 class GuardedConnections:
-    """The connections of one server, at most as many as its limits permit."""
+    """One server's connections, at most as many as its limits permit."""
 
     def __init__(self, limits: HttpLimits, runtime: Runtime) -> None:
         self.limits = limits
@@ -188,7 +188,7 @@ class GuardedConnections:
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> asyncio.Protocol:
-        """Return the protocol of a new connection. Pass this method to `listening` as ``protocol``.
+        """Return a new connection's protocol. Pass this method to `listening` as ``protocol``.
 
         It sets the limits that uvicorn has itself, in its configuration: headers that do not end, and idle time.
         """
@@ -387,7 +387,7 @@ class GuardedConnection(asyncio.Protocol):
 
     @property
     def transport(self) -> asyncio.Transport | None:
-        """The transport; None once the connection is closed."""
+        """The transport. None once the connection is closed."""
         return self._transport
 
     @property
@@ -424,7 +424,7 @@ class GuardedConnection(asyncio.Protocol):
             self._connections.waits_again(self)
 
     def _check(self) -> None:
-        """Close the connection if a deadline has passed; else look again at the next one.
+        """Close the connection if a deadline has passed. Else look again at the next one.
 
         The timer is not moved at every byte: it fires at the earliest possible deadline and looks at the times then.
         """

@@ -1,6 +1,6 @@
-"""Access to the dashboard: signed sessions in a cookie, and the rule of the server for requests of a browser.
+"""Access to the dashboard: signed sessions in a cookie, and the server's rule for a browser's requests.
 
-Pure but for the key of the sessions.
+Pure but for the sessions' key.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _MAC: Final = 32
 
 @attrs.frozen
 class Sessions:
-    """Issues and reads the cookies of one server.
+    """Issues and reads one server's cookies.
 
     A cookie contains no secret of its token: it is ``expiry.number.signature.name``, signed with a key that the process
     draws at its start. So a stolen cookie opens the dashboard alone, until its owner signs out and for 12 hours at
@@ -126,7 +126,7 @@ def _is_number(text: str) -> bool:
 
 
 def cookie_in(headers: Sequence[tuple[bytes, bytes]], /) -> str:
-    """Return the dashboard's cookie in the headers of a request; empty if there is none."""
+    """Return the dashboard's cookie in a request's headers. Empty if there is none."""
     for name, value in headers:
         if name == b"cookie":
             for pair in value.decode("latin-1").split(";"):
@@ -145,13 +145,13 @@ _READS: Final = frozenset({"GET", "HEAD"})
 
 @attrs.frozen
 class PageAccess:
-    """Finds the caller of a page.
+    """Finds a page's caller.
 
     - With tokens: the bearer token, or else the session that the cookie names, or else nobody in particular.
     - Otherwise the server's own rule, with one difference: a request that the dashboard's own page sent is permitted.
 
     Attributes:
-        access: the rule of the server.
+        access: the server's rule.
         sessions: reads cookies.
     """
 
@@ -161,12 +161,12 @@ class PageAccess:
     def identify(
         self, path: str, method: str, client: str | None, headers: Headers, now_ms: int
     ) -> Caller | AccessDenied | None:
-        """Return the caller, or the reason to refuse the request; None if the request is not one for the dashboard.
+        """Return the caller, or the reason to refuse the request. None if the request is not one for the dashboard.
 
         Args:
             path: below the prefix that the application is mounted at.
             method: of HTTP.
-            client: the address of the client; None if it has none.
+            client: the client's address. None if it has none.
             headers: names in lower case.
             now_ms: the time, integer milliseconds UTC.
         """
@@ -191,7 +191,7 @@ class PageAccess:
 
 
 def foreign(method: str, headers: Headers) -> str | None:
-    """Return why a request comes from the page of another site; None if it does not.
+    """Return why a request comes from another site's page. None if it does not.
 
     A browser marks its requests. A link on another site may lead to a page of the dashboard: that changes nothing, and
     the other site cannot read the page.

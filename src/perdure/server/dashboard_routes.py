@@ -1,4 +1,4 @@
-"""The routes of the dashboard: pages, their twins as JSON, live updates, signing in, and confirmed actions.
+"""The dashboard's routes: pages, their twins as JSON, live updates, signing in, and confirmed actions.
 
 Each action is a call of the client. A page follows its engine over server-sent events.
 """
@@ -71,10 +71,10 @@ FULL_RETRY_MS: Final = 10_000
 
 @attrs.frozen
 class PageUpdate:
-    """The answer of a page at one moment.
+    """A page's answer at one moment.
 
     Attributes:
-        kind: ``page``: its content; ``trouble``: why it has none; ``signed-out``: the session ended.
+        kind: ``page``: its content. ``trouble``: why it has none. ``signed-out``: the session ended.
         text: the content or the reason.
         at: the moment, ISO 8601.
     """
@@ -144,10 +144,10 @@ async def send(
         client: of the engine.
         address: the instance.
         action: the request.
-        payload: its input as JSON; empty if it takes none.
+        payload: its input as JSON. Empty if it takes none.
         key: the idempotency key: a form that is sent twice counts once.
         by: the caller's name.
-        reason: the caller's reason, for an action that takes one; by default it names the caller.
+        reason: the caller's reason, for an action that takes one. By default it names the caller.
     """
     if action.takes == "reason" and not payload:
         payload = orjson.dumps(reason or f"{REASONS[action.name]} on the dashboard by {by}").decode()
@@ -205,11 +205,11 @@ T = TypeVar("T")
 
 @attrs.frozen(eq=False)
 class Dashboard:
-    """The dashboard of one application.
+    """One application's dashboard.
 
     Attributes:
-        client: returns the client of the engine, or raises `EngineClosed`.
-        access: the rule of the server.
+        client: returns the engine's client, or raises `EngineClosed`.
+        access: the server's rule.
         sessions: signs cookies and forms.
         activity: the last hour of the engine.
         lists: bounds the pages that are computed at once.
@@ -308,7 +308,7 @@ class Dashboard:
         return stream(lambda: self._update(visit), self.streams, client, engine.runtime, closing)
 
     async def _update(self, visit: Visit) -> PageUpdate:
-        """Return the page in the query of a request for live updates, as it is now."""
+        """Return the page in a request's query for live updates, as it is now."""
         now_ms = engine_of(self.client()).runtime.now_ms()
         at = iso(now_ms)
         if visit.caller == ANONYMOUS or self._has_signed_out(visit, now_ms):
@@ -377,7 +377,7 @@ class Dashboard:
         return await self._confirm(visit, address, action, payload)
 
     async def _request(self, visit: Visit) -> Response:
-        """Ask before a request is sent; send it once the caller has confirmed it."""
+        """Ask before a request is sent. Send it once the caller has confirmed it."""
         address = instance_of(visit.request.path_params)
         visit.check_signed_in()
         action = self._action(address, visit.request.path_params["action"])
@@ -432,7 +432,7 @@ class Dashboard:
 
     # ------------------------------------------------------------ one job
     async def _hold(self, visit: Visit) -> Response:
-        """Ask before a job is held or released; do it once the caller has confirmed it."""
+        """Ask before a job is held or released. Do it once the caller has confirmed it."""
         change = visit.request.path_params["change"]
         if change not in {"hold", "release"}:
             return visit.refused("Not found", "The dashboard has no such page.", 404)

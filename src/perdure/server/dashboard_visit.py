@@ -90,7 +90,7 @@ class Visit:
     Attributes:
         request: the request.
         sessions: signs.
-        store: the name of the store.
+        store: the store's name.
         now_ms: the time, integer milliseconds UTC.
     """
 
@@ -113,7 +113,7 @@ class Visit:
 
     @property
     def cookie(self) -> str:
-        """The cookie of the session."""
+        """The session's cookie."""
         return cookie_in(self.request.scope["headers"])
 
     @property
@@ -123,10 +123,10 @@ class Visit:
         return path.removeprefix(PAGES).rstrip("/")
 
     def frame(self, path: str | None = None, *, live: bool = False) -> Frame:
-        """Return the frame of a page.
+        """Return a page's frame.
 
         Args:
-            path: the path of the page below the dashboard, with its query; that of the request by default.
+            path: the path of the page below the dashboard, with its query. That of the request by default.
             live: whether the page follows the engine.
         """
         query = self.request.url.query
@@ -154,7 +154,7 @@ class Visit:
 
     @property
     def encrypted(self) -> bool:
-        """Whether the browser uses TLS: to this server, or to a proxy in front, as the origin of a form then says."""
+        """Whether the browser uses TLS: to this server, or to a proxy in front, as a form's origin then says."""
         headers = self.request.headers
         return self.request.url.scheme == "https" or headers.get("origin", "").startswith("https://")
 
@@ -173,7 +173,7 @@ class Visit:
         return self.plain(page, status) if self.caller == ANONYMOUS else self.html(page, status)
 
     def see(self, url: str, notice: str = "") -> Response:
-        """Redirect to a page, which shows the outcome of an action."""
+        """Redirect to a page, which shows an action's outcome."""
         if notice:
             url = f"{url}?{urlencode({'notice': notice, 'signature': self.sessions.signed(notice)})}"
         return RedirectResponse(url, 303, headers=HEADERS)
@@ -206,7 +206,7 @@ class Visit:
 
     # ------------------------------------------------------------ forms
     async def form(self) -> Form:
-        """Return the fields of a form.
+        """Return a form's fields.
 
         Raises:
             Refused: this dashboard did not show the form to this caller.
@@ -228,14 +228,14 @@ class Visit:
 
 @attrs.frozen
 class Form:
-    """The fields of a form."""
+    """A form's fields."""
 
     fields: Sequence[tuple[str, str]]
 
     def text(self, name: str) -> str:
-        """Return the first value of a field; empty if it is absent."""
+        """Return the first value of a field. Empty if it is absent."""
         return next((value for key, value in self.fields if key == name), "")
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """Return the values of a field, each once."""
+        """Return a field's values, each once."""
         return tuple(dict.fromkeys(value for key, value in self.fields if key == name))

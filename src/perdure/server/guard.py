@@ -35,7 +35,7 @@ Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 @attrs.define
 class Reservation:
-    """The bytes of one body.
+    """One body's bytes.
 
     Attributes:
         memory: the bytes of all bodies that a server holds.
@@ -50,7 +50,7 @@ class Reservation:
     size: int = 0
 
     def grow(self, count: int) -> bool:
-        """Reserve more bytes; return False if the memory, or the client's share of it, has no room for them."""
+        """Reserve more bytes. Return False if the memory, or the client's share of it, has no room for them."""
         if not self.memory.take(self.client, count):
             return False
         self.size += count
@@ -68,7 +68,7 @@ async def received(receive: Receive, limits: HttpLimits, reservation: Reservatio
     """Receive a body.
 
     Returns:
-        The body; the refusal of one that is too large, or that does not fit beside the others; None if the client
+        The body. One that's refusal is too large, or that does not fit beside the others. None if the client
         closed the connection before the end.
     """
     parts: list[bytes] = []
@@ -175,7 +175,7 @@ class Guard:
         limits: the limits of requests.
         runtime: the clock and the log.
         log_requests: whether to log each request: no header, no payload, no token.
-        pages: finds the callers of the dashboard; None if the application has none.
+        pages: finds the dashboard's callers. None if the application has none.
         bodies: the bytes of the bodies that it holds.
         sign_ins: the forms to sign in that are being received.
         requests: the requests in progress.
@@ -194,7 +194,7 @@ class Guard:
     requests: Bulkhead = attrs.field(init=False, repr=False, default=attrs.Factory(_requests_of, takes_self=True))
 
     async def __call__(self, request: Request, receive: Receive, send: Send) -> None:
-        """Handle a request. WebSockets are closed; events of the server's life are passed on."""
+        """Handle a request. WebSockets are closed. Events of the server's life are passed on."""
         match request["type"]:
             case "http" if self.log_requests:
                 await self._logged(request, receive, send)
@@ -230,7 +230,7 @@ class Guard:
     async def _accepted(
         self, request: Request, receive: Receive, send: Send, beside: Bulkhead, reservation: Reservation
     ) -> None:
-        """Receive the body of a request, and handle it."""
+        """Receive a request's body, and handle it."""
         if not beside.take(reservation.client):
             await send_refusal(busy_refusal(beside.name, beside.of_one), send)
             return
@@ -247,7 +247,7 @@ class Guard:
             beside.release(reservation.client)
 
     def _batch_refusal(self, request: Request, body: bytes) -> HttpRefusal | None:
-        """Count the requests of a batch after the first, which the request itself was counted as."""
+        """Count a batch's requests after the first, which the request itself was counted as."""
         lines = lines_of(body)
         if lines > self.limits.batch_lines:
             return size_refusal(413, "batch of requests", f"{lines} lines", f"{self.limits.batch_lines} lines")
@@ -263,7 +263,7 @@ class Guard:
         return busy_refusal("connections of the server", self.limits.connections, (b"connection", b"close"))
 
     def _probed(self, request: Request) -> Caller | HttpRefusal:
-        """Admit a probe, which takes no body; other requests of its address do not count against its rate."""
+        """Admit a probe, which takes no body. Other requests of its address do not count against its rate."""
         if has_body(request):
             return size_refusal(413, "body of a probe", "one", "0 bytes: send none")
         client = request.get("client")
@@ -289,7 +289,7 @@ class Guard:
         return caller if isinstance(caller, Caller) else access_refusal(caller)
 
     def _page_caller(self, request: Request, path: str, host: str | None) -> Caller | AccessDenied | None:
-        """Return the caller of a page of the dashboard, or the reason to refuse it; None for any other request."""
+        """Return the caller of a page of the dashboard, or the reason to refuse it. None for any other request."""
         if self.pages is None:
             return None
         return self.pages.identify(path, request["method"], host, request["headers"], self.runtime.now_ms())
@@ -362,5 +362,5 @@ def has_body(request: Request) -> bool:
 
 
 def lines_of(body: bytes) -> int:
-    """Return the number of lines of a batch, the last one with or without its line break."""
+    """Return the line count in a batch, the last one with or without its line break."""
     return body.count(b"\n") + (not body.endswith(b"\n") and body != b"")

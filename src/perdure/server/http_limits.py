@@ -24,52 +24,52 @@ def _duration(default: str) -> str:
 
 @attrs.frozen(kw_only=True)
 class HttpLimits:
-    """The limits of the server. Durations are a ``timedelta`` or text such as ``"30 seconds"``.
+    """The server's limits. Durations are a ``timedelta`` or text such as ``"30 seconds"``.
 
-    The application enforces those up to `client_live_pages`, also in a server of your own; ``perdure serve`` and
+    The application enforces those up to `client_live_pages`, also in a server of your own. ``perdure serve`` and
     ``perdure run`` enforce the rest on each connection. A client is a token, or an address without one (an IPv6 network
     of 64 bits counts as one), so that no client takes what all share. ``/live`` and ``/ready`` count against none of
     these limits, except against a rate of their own.
 
     Attributes:
-        body_bytes: size of the body of a request; a larger one is answered 413, before it is received if its length is
-            announced. ``/live`` and ``/ready`` take no body; that of the dashboard's form to sign in has at most
+        body_bytes: size of a request's body. A larger one is answered 413, before it is received if its length is
+            announced. ``/live`` and ``/ready`` take no body. That of the dashboard's form to sign in has at most
             16 KiB.
-        bodies_bytes: size of all bodies that the server holds; a request beyond it is answered 503.
-        client_bodies_bytes: size of the bodies of one client, likewise.
-        sign_ins: forms to sign in to the dashboard that are being received; a further one is answered 503.
-        client_requests: requests of one client that are in progress; a further one is answered 503.
-        batch_lines: requests in one ``POST /v1/calls``; more are answered 413.
-        lines_at_once: requests of batches that are in progress; a batch beyond it waits, and clients take turns.
+        bodies_bytes: size of all bodies that the server holds. A request beyond it is answered 503.
+        client_bodies_bytes: size of one client's bodies, likewise.
+        sign_ins: forms to sign in to the dashboard that are being received. A further one is answered 503.
+        client_requests: requests of one client that are in progress. A further one is answered 503.
+        batch_lines: requests in one ``POST /v1/calls``. More are answered 413.
+        lines_at_once: requests of batches that are in progress. A batch beyond it waits, and clients take turns.
         client_lines: those of one client, likewise.
-        reads_at_once: reads of batches that are computed at once; more wait, and clients take turns.
-        answers_bytes: answers of batches that wait for their clients to read them; beyond it, no further read begins.
+        reads_at_once: reads of batches that are computed at once. More wait, and clients take turns.
+        answers_bytes: answers of batches that wait for their clients to read them. Beyond it, no further read begins.
         client_answers_bytes: those of one client, likewise.
-        url_bytes: size of path and query; a longer one is answered 414.
-        header_bytes: size of all headers of a request; larger ones are answered 431, and 400 if they
+        url_bytes: size of path and query. A longer one is answered 414.
+        header_bytes: size of all headers of a request. Larger ones are answered 431, and 400 if they
             do not end.
-        requests_per_second: requests of one client in the long run; more are answered 429 with ``Retry-After``. Each
-            request of a batch counts. Not on the socket of the owner. Probes, and requests without a valid token, are
+        requests_per_second: one client's requests in the long run. More are answered 429 with ``Retry-After``. Each
+            request in a batch counts. Not on the owner's socket. Probes, and requests without a valid token, are
             counted by their address, each for themselves.
         burst: requests that a client may send at once after a pause.
-        lists_at_once: lists, histories, steps and explanations that the server computes at once; more requests for one
+        lists_at_once: lists, histories, steps and explanations that the server computes at once. More requests for one
             wait, and clients take turns. A request whose client has left is not computed.
-        lists_waiting: requests that wait for one; more are answered 503.
+        lists_waiting: requests that wait for one. More are answered 503.
         client_lists_waiting: those of one client, likewise.
-        waits: requests that wait for the status of an instance; more are answered 503.
+        waits: requests that wait for an instance's status. More are answered 503.
         client_waits: those of one client, likewise.
-        live_pages: pages of the dashboard that follow the engine at the same time; further ones show no changes.
+        live_pages: pages of the dashboard that follow the engine at the same time. Further ones show no changes.
         client_live_pages: those of one client, likewise.
         connections: connections at the same time. At the limit, a new connection replaces the one that has waited
-            longest for a request; if all have requests in progress, the new one may only send probes.
+            longest for a request. If all have requests in progress, the new one may only send probes.
         probe_connections: connections beyond that, for ``/live`` and ``/ready`` alone: another request there is
             answered 503. A further one replaces the oldest.
-        header_timeout: from the first byte of a request to the end of its headers.
-        body_timeout: from the end of the headers to the end of the body.
+        header_timeout: from the first byte of a request to its headers' end.
+        body_timeout: from the headers' end to the body's end.
         idle_timeout: how long a connection may wait for a request.
         write_timeout: how long the unread rest of a response may wait in the server for its client to read it.
         write_buffer_bytes: unread bytes of a response after which the application that produces it waits.
-        unread_bytes: unread bytes of all responses; beyond, the connection whose client has not read for longest is
+        unread_bytes: unread bytes of all responses. Beyond, the connection whose client has not read for longest is
             closed.
 
     Raises:
@@ -115,7 +115,7 @@ class HttpLimits:
 
 
 def http_limits_of(texts: Iterable[str]) -> HttpLimits:
-    """Parse limits, each ``name=value``; those without one have their default.
+    """Parse limits, each ``name=value``. Those without one have their default.
 
     >>> http_limits_of(["connections=200", "idle_timeout=5 minutes"]) == HttpLimits(
     ...     connections=200, idle_timeout="5 minutes"
@@ -165,8 +165,8 @@ def fitting(connections: int, *, soft: int, hard: int) -> OpenFiles:
 
     Args:
         connections: the desired connections.
-        soft: the soft limit of this process.
-        hard: its hard limit; -1 for none.
+        soft: this process's soft limit.
+        hard: its hard limit. -1 for none.
 
     >>> fitting(1_000, soft=1_024, hard=4_096)
     OpenFiles(soft=1128, connections=1000)

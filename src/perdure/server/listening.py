@@ -48,13 +48,13 @@ PRIVATE = 0o600
 
 @contextmanager
 def unix_socket(path: str, *, backlog: int) -> Generator[socket.socket]:
-    """Yield a socket that listens on a path, with mode 0600. At the end of the block, the path is removed.
+    """Yield a socket that listens on a path, with mode 0600. At the block's end, the path is removed.
 
     It is bound in a private folder and renamed when it listens: nobody else can connect meanwhile, and a client
     finds the old socket or the new one. A socket that a process left when it died is replaced.
 
     Args:
-        path: the path; it need not be short.
+        path: the path. It need not be short.
         backlog: connections that wait to be accepted.
 
     Raises:
@@ -218,7 +218,7 @@ class Listening:
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """The URLs of the addresses."""
+        """The addresses' URLs."""
         urls = ((bind.url, self._tls and isinstance(bind, TcpBind)) for bind in self.binds)
         return tuple(f"https{url.removeprefix('http')}" if secure else url for url, secure in urls)
 
@@ -249,7 +249,7 @@ class Listening:
                 own.close()
 
     async def _drain(self, deadline_ms: float) -> None:
-        """Poll, because uvicorn's protocols do not report the end of a request."""
+        """Poll, because uvicorn's protocols do not report a request's end."""
         waiting_since: dict[Any, float] = {}
         while self._state.connections and not self._hurried:
             now_ms = self._runtime.monotonic_ms()
@@ -286,10 +286,10 @@ async def listening(
     Args:
         app: the application, such as ``asgi_of(jobs)``.
         binds: 1 to 16 addresses: ``"127.0.0.1:8080"``, ``"[::1]:0"``, ``"unix:/run/jobs.sock"``.
-        shutdown_timeout: how long the end of the block waits for requests in progress.
-        protocol: creates the protocol of each connection; uvicorn's by default.
-        runtime: the clock; that of the running event loop by default.
-        tls: the settings of TLS for the TCP addresses, such as `tls_context` returns; None for plain HTTP.
+        shutdown_timeout: how long the block's end waits for requests in progress.
+        protocol: creates each connection's protocol. Uvicorn's by default.
+        runtime: the clock. That of the running event loop by default.
+        tls: the settings of TLS for the TCP addresses, such as `tls_context` returns. None for plain HTTP.
 
     Raises:
         ListenFailed: an address cannot be listened on, or the extra ``server`` is not installed.
@@ -328,7 +328,7 @@ def _tls_options(tls: SSLContext) -> dict[str, Any]:
 def _protocols(
     app: AsgiApp, protocol: CreateProtocol | None, bind: Bind
 ) -> tuple[Callable[[], asyncio.Protocol], ServerState]:
-    """Return the function that creates the protocol of a connection, and the state that its connections share."""
+    """Return the function that creates a connection's protocol, and the state that its connections share."""
     try:
         from uvicorn.config import Config  # noqa: PLC0415 - an extra
         from uvicorn.server import ServerState  # noqa: PLC0415 - as above
@@ -433,7 +433,7 @@ def _waits_for_client(connection: Any) -> bool:
 
 
 def _socket_of(connection: Any) -> socket.socket | None:
-    """Return the socket of a connection, before and after its first byte."""
+    """Return a connection's socket, before and after its first byte."""
     transport = getattr(connection, "transport", None) or getattr(connection, "_transport", None)
     wrapped = None if transport is None else transport.get_extra_info("socket")
     return None if wrapped is None else wrapped._sock  # noqa: SLF001 - asyncio's wrapper cannot close it

@@ -122,10 +122,10 @@ def problem_reply(error: PerdureError, typed: Codec[Any] | None = None, *, trace
 def reply_to(
     result: Result[A, Any], encode: Callable[[A], bytes], typed: Codec[Any] | None = None, *, traceback: bool = False
 ) -> Response:
-    """Return the response for the result of a call.
+    """Return the response for a call's result.
 
     Args:
-        result: the result; its error is a `PerdureError`.
+        result: the result. Its error is a `PerdureError`.
         encode: returns the answer as JSON.
         typed: the codec of the job's typed errors.
         traceback: whether the client may read tracebacks.

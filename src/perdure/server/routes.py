@@ -39,7 +39,7 @@ FRESH_MS: Final = 500
 
 @attrs.define(eq=False)
 class Readiness:
-    """The state of an engine, as a probe asks for it."""
+    """An engine's state, as a probe asks for it."""
 
     _state: str = "failed"
     _until_ms: float = float("-inf")
@@ -67,7 +67,7 @@ class Asked:
     """One request of HTTP.
 
     Attributes:
-        client: the client of the engine, acting for the caller.
+        client: the engine's client, acting for the caller.
         request: the request.
         scopes: of the caller.
     """
@@ -90,7 +90,7 @@ class Asked:
 
     @property
     def key(self) -> str | None:
-        """The idempotency key, in UTF-8, as in batches and in process; Starlette decodes headers as Latin-1.
+        """The idempotency key, in UTF-8, as in batches and in process. Starlette decodes headers as Latin-1.
 
         Raises:
             InvalidArgument: there are several.
@@ -105,7 +105,7 @@ class Asked:
 
     @property
     def trace(self) -> str | None:
-        """The trace context of the caller: that of an instrumentation around this application, else its header."""
+        """The caller's trace context: that of an instrumentation around this application, else its header."""
         tracing = engine_of(self.client).runner.tracing
         return None if tracing is None else tracing.current() or self.request.headers.get("traceparent")
 
@@ -154,13 +154,13 @@ Open: TypeAlias = Callable[[], Client]
 def routes(
     client: Open, caller_of: Callable[[Request], Caller], *, lists: Bulkhead, waits: Bulkhead
 ) -> list[BaseRoute]:
-    """Return the routes of an engine.
+    """Return an engine's routes.
 
     Args:
         client: returns the client.
-        caller_of: returns the caller of a request.
-        lists: bounds the lists, histories, explanations and descriptions that are computed at once; more wait.
-        waits: bounds the waits for statuses; more are refused.
+        caller_of: returns a request's caller.
+        lists: bounds the lists, histories, explanations and descriptions that are computed at once. More wait.
+        waits: bounds the waits for statuses. More are refused.
     """
 
     def one_of_few(handle: Handle) -> Handle:

@@ -38,16 +38,16 @@ async def serving(
     Use it inside ``async with app.open(store) as jobs:``. Its end is that of `listening`.
 
     Args:
-        jobs: the client of the engine.
+        jobs: the engine's client.
         binds: 1 to 16 addresses: ``"127.0.0.1:8080"``, ``"[::1]:0"``, ``"unix:/run/jobs.sock"``.
-        tokens: the tokens that requests over TCP need; None to serve only programs on this machine.
+        tokens: the tokens that requests over TCP need. None to serve only programs on this machine.
         unprotected: the reaction to an address that other machines can reach, when there are no tokens.
         limits: the limits of connections and requests, for the Unix sockets and for the TCP addresses each, so that
             clients over TCP leave the socket of the operator free.
-        log_requests: whether to log each request; see `asgi`.
-        tls: the settings of TLS for the TCP addresses, such as `tls_context` returns; None for plain HTTP.
+        log_requests: whether to log each request. See `asgi`.
+        tls: the settings of TLS for the TCP addresses, such as `tls_context` returns. None for plain HTTP.
         dashboard: whether to serve the dashboard at ``/dashboard``. It needs the extra ``dashboard``.
-        shutdown_timeout: how long the end of the block waits for requests in progress.
+        shutdown_timeout: how long the block's end waits for requests in progress.
 
     Raises:
         ListenFailed: an address cannot be listened on, or the extra ``server`` is not installed.

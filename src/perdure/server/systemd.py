@@ -26,8 +26,8 @@ class ServiceManager:
     """The service manager that started this process, if there is one. Notifying none does nothing.
 
     Attributes:
-        address: the path of its socket, or ``@`` and a name in the abstract namespace; None if there is none.
-        watchdog_ms: how often it expects a sign of life, in milliseconds; None if it expects none.
+        address: its socket's path, or ``@`` and a name in the abstract namespace. None if there is none.
+        watchdog_ms: how often it expects a sign of life, in milliseconds. None if it expects none.
     """
 
     address: str | None = None
@@ -39,7 +39,7 @@ class ServiceManager:
 
         Args:
             environ: the environment: ``NOTIFY_SOCKET``, ``WATCHDOG_USEC``, ``WATCHDOG_PID``.
-            pid: the id of this process. A watchdog of another process is ignored.
+            pid: this process's id. A watchdog of another process is ignored.
         """
         address = environ.get("NOTIFY_SOCKET", "")
         if not address.startswith(_DATAGRAM_PREFIXES):
@@ -121,5 +121,5 @@ def _status(text: str) -> str:
 
 
 def service_manager() -> ServiceManager:
-    """Return the service manager of this process."""
+    """Return this process's service manager."""
     return ServiceManager.of(os.environ, os.getpid())

@@ -34,12 +34,12 @@ RESERVED: Final = frozenset({"anonymous", "local", "owner", "probe", "unchecked"
 
 @attrs.frozen(kw_only=True)
 class ClientToken:
-    """A client of the server. Only the digest of its secret is kept.
+    """A client of the server. Only its secret's digest is kept.
 
     Attributes:
         name: the client, for the access log; 1 to 64 letters, digits, ``.``, ``_`` or ``-``, and none of `RESERVED`.
         scopes: the permitted operations.
-        digest: the SHA-256 of the secret. A secret is random, so that no slower hash is needed.
+        digest: the secret's SHA-256. A secret is random, so that no slower hash is needed.
     """
 
     name: str
@@ -49,7 +49,7 @@ class ClientToken:
 
 @attrs.frozen
 class Tokens:
-    """The tokens of a server.
+    """A server's tokens.
 
     Attributes:
         tokens: at most 100, each with its own name and secret.
@@ -59,14 +59,14 @@ class Tokens:
 
     @classmethod
     def parse(cls, text: str, /, *, source: str = "tokens") -> Tokens:
-        """Parse tokens: ``name scopes secret``, one in a line; ``;`` also ends a line, and ``#`` begins a comment.
+        """Parse tokens: ``name scopes secret``, one in a line. ``;`` also ends a line, and ``#`` begins a comment.
 
         The scopes are separated by commas. The secret is 32 to 512 letters, digits or ``-._~+/``, or ``sha256:`` and
         the 64 hexadecimal digits of its SHA-256, so that the file of a server reveals no secret.
 
         Args:
             text: the lines.
-            source: the origin of the text, for the error.
+            source: the text's origin, for the error.
 
         Raises:
             DefinitionError: a line is not valid, a name or a secret occurs twice, or there is no token or too many. The
@@ -143,11 +143,11 @@ _PRIVATE = "a file that only its owner can read: chmod 600"
 
 
 def tokens_from(environ: Mapping[str, str], file: str | os.PathLike[str] | None = None) -> Tokens | None:
-    """Return the tokens of a file, or else those of the variable ``PERDURE_TOKENS``, or None if neither is set.
+    """Return a file's tokens, or else those of the variable ``PERDURE_TOKENS``, or None if neither is set.
 
     Args:
-        environ: the environment of the process.
-        file: the path of the file.
+        environ: the process's environment.
+        file: the file's path.
 
     Raises:
         DefinitionError: the text is not valid, the file is not readable, or others than its owner can read or write it.

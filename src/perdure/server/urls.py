@@ -18,7 +18,7 @@ def with_raw_path(scope: Scope) -> Scope:
     """Return the scope of a request with the path below the prefix as the client encoded it.
 
     ASGI decodes the path: an encoded slash of an id would look like a separator. Below a prefix, some frameworks keep
-    it in ``path`` and others remove it; both work. The prefix itself must not contain an encoded slash.
+    it in ``path`` and others remove it. Both work. The prefix itself must not contain an encoded slash.
 
     Args:
         scope: the scope of an HTTP request.

@@ -1,4 +1,4 @@
-"""Telemetry: sinks for the events of an engine. Add them with ``App.with_sinks``.
+"""Telemetry: sinks for an engine's events. Add them with ``App.with_sinks``.
 
 The simplest sink is one function: see `on_event`.
 """
@@ -45,7 +45,7 @@ def on_event(function: OnEvent, /, *, name: str | None = None) -> FunctionSink:
     Args:
         function: called with each stored event after its commit, and with each live event. The engine waits for it: it
             must return at once. An exception that it raises is logged.
-        name: the name of the sink, unique in an app; by default that of the function.
+        name: the sink's name, unique in an app. By default that of the function.
 
     Raises:
         DefinitionError: it is not a function, or one that must be awaited.

@@ -1,4 +1,4 @@
-"""The activity of an engine in its last hour, in memory: what the dashboard draws."""
+"""An engine's activity in its last hour, in memory: what the dashboard draws."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ _STEPS: Final[Mapping[type[AnyEvent], tuple[str, str]]] = {
 
 @attrs.frozen(kw_only=True)
 class Minute:
-    """The counts of one minute.
+    """One minute's counts.
 
     Attributes:
         start_ms: its beginning, integer milliseconds UTC.
@@ -69,7 +69,7 @@ class Minute:
         requests: requests of callers that ended.
         overloaded: requests that a full queue refused.
         alarms: alarms that fired.
-        latest_ms: the greatest lateness of an alarm, in milliseconds.
+        latest_ms: an alarm's greatest lateness, in milliseconds.
         slow_commits: commits that took longer than a second.
     """
 
@@ -87,7 +87,7 @@ class Minute:
 
 
 def counted(minute: Minute, event: AnyEvent, /) -> Minute:
-    """Return the counts of a minute with one more event; the same record if the event is not counted.
+    """Return the counts of a minute with one more event. The same record if the event is not counted.
 
     >>> from perdure.values.live_event import AlarmFired
     >>> counted(Minute(start_ms=0), AlarmFired(at_ms=30, address="task:orders:1", due_ms=10)).latest_ms
@@ -107,8 +107,8 @@ class RecentFailure:
     Attributes:
         at_ms: when it happened.
         address: the instance, printed ``kind:name:id``.
-        type: the name of the event.
-        error: the class of the error, or the reason.
+        type: the event's name.
+        error: the error's class, or the reason.
         message: its text.
     """
 
@@ -155,17 +155,17 @@ def step_of(event: AnyEvent, /) -> tuple[str, str] | None:
 
 
 def job_of(event: AnyEvent, /) -> str:
-    """Return the job of an event, printed ``kind:name``; empty for an event of the engine."""
+    """Return an event's job, printed ``kind:name``. Empty for an event of the engine."""
     address: str = getattr(event, "address", "")
     return ":".join(address.split(":", 2)[:2])
 
 
 @attrs.define(eq=False)
 class Activity:
-    """A sink that keeps the last hour in memory: counts by minute, the newest failures, the steps of each job.
+    """A sink that keeps the last hour in memory: counts by minute, the newest failures, each job's steps.
 
     Attributes:
-        name: the name of the sink.
+        name: the sink's name.
     """
 
     name: str = "activity"

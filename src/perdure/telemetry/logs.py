@@ -18,10 +18,10 @@ _OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"
 
 
 def run_fields() -> dict[str, object]:
-    """Return the fields of the run that the current code belongs to: ``job``, ``id``, ``run``, ``attempt``, ``hook``.
+    """Return the fields in the run that the current code belongs to: ``job``, ``id``, ``run``, ``attempt``, ``hook``.
 
     Returns:
-        The fields; empty outside of runs.
+        The fields. Empty outside of runs.
     """
     run = run_context.get()
     if run is None:
@@ -30,10 +30,10 @@ def run_fields() -> dict[str, object]:
 
 
 class RunFilter(logging.Filter):
-    """Adds the fields of the run to each record, as the dict ``record.perdure``; it drops no record.
+    """Adds the run's fields to each record, as the dict ``record.perdure``. It drops no record.
 
     Add it to a handler: ``handler.addFilter(RunFilter())``. ``perdure run`` does. Records of the engine have that dict
-    already: it holds the fields of the record.
+    already: it holds the record's fields.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -45,7 +45,7 @@ class RunFilter(logging.Filter):
 
 
 def add_run(_logger: object, _method: str, event_dict: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Add the fields of the run to an event of structlog. Use it as a processor of ``structlog.configure``.
+    """Add the run's fields to an event of structlog. Use it as a processor of ``structlog.configure``.
 
     A field that the event already has is kept.
     """
@@ -55,7 +55,7 @@ def add_run(_logger: object, _method: str, event_dict: MutableMapping[str, Any])
 
 
 class JsonLine(logging.Formatter):
-    """One JSON object a line: ``at`` (UTC), ``level``, ``logger``, ``message``, and the fields of the record.
+    """One JSON object a line: ``at`` (UTC), ``level``, ``logger``, ``message``, and the record's fields.
 
     The fields are those of the engine's record or of the run, and those of ``extra``. ``exception`` and ``stack`` are
     texts. A value that JSON has no form for is printed with ``repr``.

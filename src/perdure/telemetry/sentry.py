@@ -31,7 +31,7 @@ class Sentry:
     """A sink that reports defects to Sentry. `sentry` makes it.
 
     Attributes:
-        name: the name of the sink in logs.
+        name: the sink's name in logs.
     """
 
     name: str = "sentry"
@@ -58,7 +58,7 @@ class Sentry:
 def sentry() -> Sentry:
     """Return a sink that reports each defect of a job to Sentry: ``app.with_sinks(sentry())``.
 
-    Call ``sentry_sdk.init`` first. A defect is an exception that no type of the job announces; a typed error is an
+    Call ``sentry_sdk.init`` first. A defect is an exception that no type of the job announces. A typed error is an
     answer, and is not reported. The first failed attempt of a run is reported, not its retries. The event has the tags
     ``perdure.job``, ``perdure.hook`` and ``perdure.error``, the run in its context, and the traceback as the engine
     stores it: without the values of local variables, and with secrets replaced.

@@ -55,13 +55,13 @@ class ClusterEngine:
     """One engine, and the simulated process in which it runs.
 
     Attributes:
-        number: counts the engines of a cluster, from 1.
+        number: counts a cluster's engines, from 1.
         app: its app.
         process: its time and its tasks.
         boundary: its way to the store and the services.
         debug: whether it looks for mistakes of hooks.
-        store: its store, without the boundary; None until it is open.
-        client: its client; None until it is open.
+        store: its store, without the boundary. None until it is open.
+        client: its client. None until it is open.
         mistakes: the mistakes of hooks that its engine detected.
     """
 
@@ -136,7 +136,7 @@ class ClusterEngine:
         self.process.kill()
 
     def drop(self) -> None:
-        """End it without a record, at the end of the cluster."""
+        """End it without a record, at the cluster's end."""
         self.boundary.shut("at its current step")
         self.process.close()
 
@@ -145,7 +145,7 @@ class ClusterEngine:
         """Stop the process at its current step, as SIGSTOP does, and continue it after a while.
 
         Args:
-            duration: of the clock of the simulation.
+            duration: of the simulation's clock.
         """
         self.process.freeze_for(duration_ms(duration, what="duration of a freeze", minimum_ms=0))
 
@@ -185,17 +185,17 @@ class Cluster:
 
     Args:
         app: the app that the engines run.
-        services: the services of its programs: your fakes, which replace the app's own services.
+        services: its programs' services: your fakes, which replace the app's own services.
         seed: the seed of interleavings, latencies, jitter and ids.
         lease: how long the lease of an engine lasts.
-        latency: how much time a call to the store takes at most, each way; an effect too.
+        latency: how much time a call to the store takes at most, each way. An effect too.
         requests: how loads and commits reach the store: ``single``, or ``grouped`` as the engine sends them to a real
             store, so that requests of one moment share rows and groups.
         debug: whether engines inspect each run for mistakes of hooks.
 
     Attributes:
         engines: all engines, also those that have ended.
-        effects: every performed effect, with the number of the engine. `EffectCall.lease` says whether the engine had a
+        effects: every performed effect, with the engine's number. `EffectCall.lease` says whether the engine had a
             lease when it sent the call: a link that was cut, or a freeze, may delay the call.
     """
 
@@ -260,7 +260,7 @@ class Cluster:
         """Open an engine beside the others, and run until it accepts calls.
 
         Args:
-            app: its app, as in a rolling deploy; by default that of the cluster.
+            app: its app, as in a rolling deploy. By default that of the cluster.
             skew: how much its wall clock is ahead.
             behind: how much its wall clock is behind.
             drift: how much faster its monotonic clock runs: 0.01 means by one percent.
@@ -272,7 +272,7 @@ class Cluster:
     def begin(
         self, app: App[Any] | None = None, *, skew: Duration = "0 s", behind: Duration = "0 s", drift: float = 0.0
     ) -> ClusterEngine:
-        """Begin to open an engine, as `open` does, and return at once: for coroutines of the simulation."""
+        """Begin to open an engine, as `open` does, and return at once: for the simulation's coroutines."""
         number = len(self.engines) + 1
         skew_ms = duration_ms(skew, what="skew of a clock", minimum_ms=0)
         skew_ms -= duration_ms(behind, what="behind of a clock", minimum_ms=0)
@@ -310,7 +310,7 @@ class Cluster:
         return up[int(self.runtime.random() * len(up))]
 
     def has_lease(self, engine: ClusterEngine) -> bool:
-        """Return whether the lease of an engine is good by the clock of the store."""
+        """Return whether an engine's lease is good by the store's clock."""
         members = self._backend.members().members
         return any(member.epoch == engine.epoch and member.lease_left_ms >= 0 for member in members)
 
@@ -321,12 +321,12 @@ class Cluster:
     # ------------------------------------------------------------ time
     @property
     def runtime(self) -> Runtime:
-        """The runtime of the simulation, outside of all engines: for coroutines of the test."""
+        """The simulation's runtime, outside of all engines: for the test's coroutines."""
         return self._simulation.runtime
 
     @property
     def now_ms(self) -> int:
-        """The wall clock of the simulation, in milliseconds since 1970 UTC."""
+        """The simulation's wall clock, in milliseconds since 1970 UTC."""
         return self._simulation.now_ms
 
     def advance(self, duration: Duration) -> None:
@@ -334,7 +334,7 @@ class Cluster:
         self._simulation.run_until(lambda: False, within_ms=duration_ms(duration, what="duration of advance"))
 
     def run_until(self, reached: Callable[[], bool], *, patience: Duration = PATIENCE) -> bool:
-        """Run until a condition holds, and return whether it does; the clock moves at most so far."""
+        """Run until a condition holds, and return whether it does. The clock moves at most so far."""
         return self._simulation.run_until(reached, within_ms=duration_ms(patience, what="patience"))
 
     def run(self, work: Coroutine[Any, Any, A]) -> A:
@@ -350,7 +350,7 @@ class Cluster:
             ask: makes the call, such as ``lambda client: client.handle(orders).send("order-1", event)``.
 
         Raises:
-            E: the error of the call.
+            E: the call's error.
             TimeoutError: the engine did not answer within two days of simulated time.
         """
         task = engine.call(ask)
@@ -376,7 +376,7 @@ class Cluster:
 
     # ------------------------------------------------------------ trace
     def watch(self, watcher: Callable[[TraceEvent], object], /) -> None:
-        """Call ``watcher`` with every event from now on; `TraceEvent.worker` is the number of the engine."""
+        """Call ``watcher`` with every event from now on. `TraceEvent.worker` is the engine's number."""
         self._watchers.append(watcher)
 
     def trace_text(self) -> str:

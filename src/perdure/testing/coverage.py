@@ -1,6 +1,6 @@
 """Behaviour coverage: the pairs of state and event in a test run, and the resulting states.
 
-`JobCoverage` is the coverage of one job: a value, shown as text and as a state diagram. `CoverageObserver` watches
+`JobCoverage` is one job's coverage: a value, shown as text and as a state diagram. `CoverageObserver` watches
 worlds and counts the pairs.
 """
 
@@ -49,7 +49,7 @@ SUCCEEDED: Final = "succeeded"
 
 
 def state_tag(job: AnyDefinition, instance: Instance | None) -> str:
-    """Return the tag of a stored state: its class in a union, or the value of its first field of choices.
+    """Return a stored state's tag: its class in a union, or the value of its first field of choices.
 
     Args:
         job: the definition.
@@ -87,7 +87,7 @@ def declared_states(job: AnyDefinition) -> tuple[str, ...]:
 
 
 def event_tag(job: AnyDefinition, request: Request) -> str:
-    """Return the tag of a request: the class of its input where its command takes one of several, or its action."""
+    """Return a request's tag: the class of its input where its command takes one of several, or its action."""
     codec = job.plan.commands[request.action].input if request.action in _with_events(job) else None
     return request.action if codec is None else type(codec.decode(request.payload.encode())).__name__
 
@@ -102,7 +102,7 @@ def declared_events(job: AnyDefinition) -> tuple[str, ...]:
 
 
 def declared_exits(job: AnyDefinition) -> tuple[str, ...]:
-    """Return the declared exits of a job's hooks, and the exhaustion of its retries."""
+    """Return the declared exits of a job's hooks, and its retries' exhaustion."""
     found: list[str] = []
     for hook, function in job.plan.hooks.items():
         found += [f"{hook}: {SUCCEEDED}", *(f"{hook}: failure {name}" for name in _errors_of(function))]
@@ -158,9 +158,9 @@ class ObservedTransition:
     """An event in a state, and the resulting state.
 
     Attributes:
-        before: the tag of the state.
-        event: the tag of the request, or the cause of the turn.
-        after: the tag of the new state, ``ended``, or why nothing changed.
+        before: the state's tag.
+        event: the request's tag, or the turn's cause.
+        after: the new state's tag, ``ended``, or why nothing changed.
     """
 
     __repr__ = fields_in_line
@@ -172,17 +172,17 @@ class ObservedTransition:
 
 @attrs.define
 class JobCoverage:
-    """The observations of one job. It counts, so it is not a value.
+    """One job's observations. It counts, so it is not a value.
 
     Attributes:
         job: printed ``kind:name``.
         states: the tags that its type declares.
-        events: the tags of its requests.
-        steps: the number of observations of each step.
-        exits: the number of exits of each hook, by the printed exit.
+        events: its requests' tags.
+        steps: the number of each step's observations.
+        exits: the number of each hook's exits, by the printed exit.
         mishaps: the number of each fault, and of each crash.
-        effects: the number of calls of each service.
-        declared_exits: the exits of its hooks, printed, as far as their annotations declare them.
+        effects: the number of each service's calls.
+        declared_exits: its hooks' exits, printed, as far as their annotations declare them.
         infallible: the services whose annotations declare no error: they cannot ``fail``.
     """
 
@@ -304,7 +304,7 @@ def _is_exit(seen: str, declared: str) -> bool:
 
 
 def _names(at: str) -> tuple[str, str]:
-    """Return the names of a location: of an injected fault, and of a crash at a crossing."""
+    """Return a location's names: of an injected fault, and of a crash at a crossing."""
     return at, at.removeprefix("store.") if at.startswith("store.") else f"effect {at}"
 
 
@@ -316,11 +316,11 @@ def _add(counts: dict[str, int], to: dict[str, int]) -> None:
 def as_text(coverage: JobCoverage) -> str:
     """Return a table of events and states, the resulting states, the exits of runs, and the faults.
 
-    The table shows how many times a pair was observed; a dot means never. The last section lists the gaps: hooks that
+    The table shows how many times a pair was observed. A dot means never. The last section lists the gaps: hooks that
     never ran, declared exits, faults of called services.
 
     Args:
-        coverage: the observations of one job.
+        coverage: one job's observations.
     """
     possible, missing = len(coverage.pairs()), coverage.never_met()
     lines = [f"{coverage.job}: {possible - len(missing)} of {possible} pairs of state and event observed", ""]
@@ -333,12 +333,12 @@ def as_text(coverage: JobCoverage) -> str:
 
 
 def as_mermaid(coverage: JobCoverage) -> str:
-    """Return the state diagram of the observations; it contains no step that was not observed.
+    """Return the observations' state diagram. It contains no step that was not observed.
 
     A box next to the states lists the gaps: hooks, exits, faults.
 
     Args:
-        coverage: the observations of one job.
+        coverage: one job's observations.
     """
     labels: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for step in sorted(coverage.steps, key=_order):
@@ -425,7 +425,7 @@ def _is_met(state: str, coverage: JobCoverage) -> bool:
 
 
 def _node(tag: str) -> str:
-    """Return the Mermaid name of a state; an absent or ended instance is the start or end point."""
+    """Return a state's Mermaid name. An absent or ended instance is the start or end point."""
     if tag in (ABSENT, ENDED):
         return "[*]"
     return "".join(letter if letter.isalnum() else "_" for letter in tag)
@@ -440,12 +440,12 @@ class RequestStep:
 
     Attributes:
         address: the instance.
-        event: the tag of the request.
+        event: the request's tag.
         request: the request.
-        before: the tag of the state before it.
-        after: the tag of the state after its commit; None before that commit.
-        run_id: the run of its hook; None when no hook has run.
-        commits: the number of commits of the instance while it was in progress.
+        before: the state's tag before it.
+        after: the state's tag after its commit. None before that commit.
+        run_id: its hook's run. None when no hook has run.
+        commits: the number of the instance's commits while it was in progress.
         company: whether another request of the instance, or a run of its alarm, was in progress at the same time.
         repeats: whether an earlier request had its idempotency key.
     """
@@ -472,7 +472,7 @@ class RequestStep:
         Args:
             old: the instance before.
             new: the instance after.
-            after: the tag of its state.
+            after: its state's tag.
         """
         self.commits += 1
         if self.run_id is None or self.after is not None:
@@ -486,10 +486,10 @@ class RequestStep:
         return self.run_id is not None or not (self.repeats or self.commits > 1 or (self.commits == 1 and self.company))
 
     def left(self, stored: str) -> str | None:
-        """Return the tag of the state after a request that succeeded; None when that is unknown.
+        """Return the state's tag after a request that succeeded. None when that is unknown.
 
         Args:
-            stored: the tag of the stored state when its caller receives the result.
+            stored: the stored state's tag when its caller receives the result.
         """
         return stored if self.run_id is None else self.after
 
@@ -511,11 +511,11 @@ class CoverageObserver:
     jobs: dict[str, JobCoverage] = attrs.Factory(dict[str, JobCoverage])
 
     def of(self, world: World) -> Callable[[TraceEvent], object]:
-        """Return the watcher of one world."""
+        """Return one world's watcher."""
         return WorldObserver(self, lambda: world.app.served).watch
 
     def coverage(self, job: AnyDefinition) -> JobCoverage:
-        """Return the observations of a job."""
+        """Return a job's observations."""
         name = f"{job.kind}:{job.name}"
         if name not in self.jobs:
             states = (ABSENT, *declared_states(job))
@@ -541,7 +541,7 @@ class WorldObserver:
     _running: dict[Address, tuple[str, str]] = attrs.Factory(dict[Address, tuple[str, str]])
 
     def watch(self, moment: TraceEvent) -> None:
-        """Record an event of the world."""
+        """Record an event in the world."""
         match moment.what:
             case RequestSent(number, address, request):
                 self._ask(number, address, request)
@@ -568,7 +568,7 @@ class WorldObserver:
         return ABSENT if job is None else state_tag(job, self._stored.get(address))
 
     def _mishap(self, what: str, address: Address | None = None) -> None:
-        """Count a fault: for the job of its instance, or for all jobs."""
+        """Count a fault: for its instance's job, or for all jobs."""
         struck = None if address is None else self._job(address)
         for job in self.served().values() if struck is None else (struck,):
             self.observer.coverage(job).mishap(what)
@@ -579,7 +579,7 @@ class WorldObserver:
             self.observer.coverage(job).effect(call.name, call.declares)
 
     def _ended(self, ran: ProgramEnded) -> None:
-        """Count the exit of a hook, and record the state before its request."""
+        """Count a hook's exit, and record the state before its request."""
         job = self._job(ran.address)
         if job is not None:
             self.observer.coverage(job).exit(ran.hook, _exit(ran.exit))

@@ -1,4 +1,4 @@
-"""What the pytest plugin adds to the report of a failed test: a comparison in lines, and the test's simulated runs.
+"""What the pytest plugin adds to a failed test's report: a comparison in lines, and the test's simulated runs.
 
 The plugin loads this module only when a test has failed.
 """
@@ -31,7 +31,7 @@ def difference(left: object, right: object) -> list[str] | None:
         right: the other value.
 
     Returns:
-        One line for the values, then one for each field that differs, by its path; None when there is nothing to add to
+        One line for the values, then one for each field that differs, by its path. None when there is nothing to add to
         pytest's own report.
     """
     if isinstance(left, Simulated) and isinstance(right, Simulated):
@@ -77,7 +77,7 @@ def run_traces(error: BaseException) -> list[str]:
     """Return the trace of each run that the frames of a test held when it failed.
 
     Args:
-        error: the exception of the test.
+        error: the test's exception.
     """
     found: dict[str, str] = {}
     for name, run in _runs(error.__traceback__):

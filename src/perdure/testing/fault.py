@@ -56,7 +56,7 @@ def _named(value: object) -> str:
 
 @attrs.frozen(repr=False)
 class _AtPlace:
-    """The location and the calls of a fault: the fields of all faults."""
+    """The location and a fault's calls: the fields of all faults."""
 
     at: str = attrs.field(validator=_known)
     when: When = attrs.field(default="before", kw_only=True)
@@ -83,7 +83,7 @@ class Crash(_AtPlace):
     Args:
         at: the location.
         when: before the call, or after it had its effect.
-        call: the first affected call of that location, from 1; in a world, counted from now on.
+        call: the first affected call of that location, from 1. In a world, counted from now on.
         times: the number of affected calls, from that one on.
 
     Raises:
@@ -97,9 +97,9 @@ class Raise(_AtPlace):
 
     Args:
         at: the location.
-        error: the exception; for a class, one whose text names this fault.
+        error: the exception. For a class, one whose text names this fault.
         when: before the call, or after it had its effect.
-        call: the first affected call of that location, from 1; in a world, counted from now on.
+        call: the first affected call of that location, from 1. In a world, counted from now on.
         times: the number of affected calls, from that one on.
 
     Raises:
@@ -122,7 +122,7 @@ class Fail(_AtPlace):
         error: the error.
         when: before the call, or after it had its effect. A commit whose result is lost is
             ``Fail("store.commit", OutcomeUnknown("the answer was lost"), when="after")``.
-        call: the first affected call of that location, from 1; in a world, counted from now on.
+        call: the first affected call of that location, from 1. In a world, counted from now on.
         times: the number of affected calls, from that one on.
 
     Raises:
@@ -141,7 +141,7 @@ class Hang(_AtPlace):
     Args:
         at: the location.
         when: before the call, or after it had its effect.
-        call: the first affected call of that location, from 1; in a world, counted from now on.
+        call: the first affected call of that location, from 1. In a world, counted from now on.
         times: the number of affected calls, from that one on.
 
     Raises:
@@ -161,7 +161,7 @@ class Delay(_AtPlace):
         at: the location.
         time: the delay.
         when: whether the delay is before the call, or after it had its effect.
-        call: the first affected call of that location, from 1; in a world, counted from now on.
+        call: the first affected call of that location, from 1. In a world, counted from now on.
         times: the number of affected calls, from that one on.
 
     Raises:
@@ -204,7 +204,7 @@ def by_call(plan: Faults) -> dict[tuple[str, int], Fault]:
     """Index a plan by location and call number.
 
     Raises:
-        TwoFaults: two of its faults are for the same call.
+        TwoFaults: its faults' two are for the same call.
     """
     sorted_: dict[tuple[str, int], Fault] = {}
     for fault in plan:

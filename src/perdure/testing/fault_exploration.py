@@ -1,4 +1,4 @@
-"""Faults of a run, explored: every single fault in order, or drawn plans of several; and the repeats after each."""
+"""A run's faults, explored: every single fault in order, or drawn plans of several. And the repeats after each."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ NO_ERRORS: Final[Errors] = {}
 def every_fault(clean: Simulated[Any, Any, Any], /, *, errors: Errors = NO_ERRORS) -> tuple[Faults, ...]:
     """Return all plans with one fault: each kind of fault for each call of each effect of a run.
 
-    For each call: a crash before and after it; an undeclared exception, a lost result and no result, before and after;
-    and its declared errors, the simplest of each type. The same run gives the same plans in the same order.
+    For each call: a crash before and after it. An undeclared exception, a lost result and no result, before and after.
+    And its declared errors, each type's simplest. The same run gives the same plans in the same order.
 
     Args:
         clean: a run without faults, whose calls the faults affect.
-        errors: the errors of some effects, by name, such as ``{"charge": [Declined("no money")]}``; by default the
+        errors: the errors of some effects, by name, such as ``{"charge": [Declined("no money")]}``. By default the
             simplest of each declared type. An effect without annotations declares none.
 
     Returns:
         Plans for `simulate`, such as ``(Crash('send_mail', when='after'),)``.
 
     Raises:
-        NoSample: no error of a declared type can be constructed; pass one in ``errors``.
+        NoSample: no error of a declared type can be constructed. Pass one in ``errors``.
     """
     return tuple((fault,) for step in clean.effects for fault in _faults_at(step, errors))
 
@@ -75,15 +75,15 @@ def _say_which(step: EffectStep, reason: str) -> str:
 def faults(
     clean: Simulated[Any, Any, Any], /, *, at_most: int = MAX_FAULTS, errors: Errors = NO_ERRORS
 ) -> st.SearchStrategy[Faults]:
-    """Draw plans of several faults for the calls of a run: at most one for each call, with drawn errors.
+    """Draw plans of several faults for a run's calls: at most one for each call, with drawn errors.
 
     Args:
         clean: a run without faults, whose calls the faults affect.
         at_most: the maximum number of faults in a plan.
-        errors: the errors of some effects, by name; by default they are drawn from their declared types.
+        errors: the errors of some effects, by name. By default they are drawn from their declared types.
 
     Raises:
-        NoSample: a declared type does not describe its values; pass some in ``errors``.
+        NoSample: a declared type does not describe its values. Pass some in ``errors``.
     """
     calls = clean.effects
     if not calls:
@@ -171,8 +171,8 @@ def run_with_redelivery(
 
     Args:
         run: simulates the hook with a context and a plan of faults.
-        on: the context of the first run.
-        faults: the plan of the first run.
+        on: the first run's context.
+        faults: the first run's plan.
         at_most: the maximum number of runs, for a program that fails without a fault.
     """
     runs = [run(on, faults)]
@@ -190,7 +190,7 @@ def assert_atomic(clean: Simulated[Any, Any, S], seen: Simulated[Any, Any, S], /
         seen: a run with faults.
 
     Raises:
-        AssertionError: it stored other changes; the message shows the first difference.
+        AssertionError: it stored other changes. The message shows the first difference.
     """
     if seen.committed is not None and seen.committed != clean.committed:
         raise AssertionError("\n".join(["committed part of the draft", *difference(clean, seen)]))

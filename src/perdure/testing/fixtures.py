@@ -19,13 +19,13 @@ R = TypeVar("R")
 
 @attrs.define
 class Worlds:
-    """Opens the worlds of one test.
+    """Opens one test's worlds.
 
     Attributes:
         seed: the default seed of these worlds.
         clock: the default clock of these worlds.
         opened: the worlds so far.
-        events: the events of the log, as they were committed.
+        events: the log's events, as they were committed.
     """
 
     seed: int
@@ -45,7 +45,7 @@ class Worlds:
         at_end: AtEnd = "check",
         debug: bool | None = None,
     ) -> World:
-        """Open a world; the options are those of `World`."""
+        """Open a world. The options are those of `World`."""
         for earlier in self.opened:
             earlier.finish()
             earlier.leave()
@@ -64,11 +64,11 @@ class Worlds:
         return world.__enter__()  # it opens the first worker, which the reproduction does not list
 
     def traces(self) -> list[str]:
-        """Return the trace of each world."""
+        """Return each world's trace."""
         return [world.trace_text() for world in self.opened]
 
     def finish(self) -> None:
-        """Check that the engine of the open world comes to rest."""
+        """Check that the open world's engine comes to rest."""
         for world in self.opened:
             world.finish()
 

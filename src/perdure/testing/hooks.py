@@ -1,4 +1,4 @@
-"""The context of a hook in a test, the draft that its operations change, and the dry run of a request.
+"""A hook's context in a test, the draft that its operations change, and a request's dry run.
 
 The dry run, `explain`, returns the request's transition as a value, without an engine or a store.
 """
@@ -68,7 +68,7 @@ class HookContext(Generic[C_co, S_co]):
         definition: the job.
         state: the state before the run.
         instance: the stored instance during the run.
-        claim: the claim of the run.
+        claim: the run's claim.
         limits: the engine's limits.
         context: makes the context for the hook.
         journal: the rows of the instance's journal.
@@ -91,7 +91,7 @@ class HookContext(Generic[C_co, S_co]):
 
     @property
     def now(self) -> datetime:
-        """The time at the start of the run."""
+        """The time at the run's start."""
         return from_ms(self.claim.claimed_ms)
 
     def draft(self) -> Draft:
@@ -104,7 +104,7 @@ class HookContext(Generic[C_co, S_co]):
         """Return the journal of a run, which answers its checkpoints.
 
         Args:
-            draft: the draft of the run.
+            draft: the run's draft.
             now_ms: reads the clock.
         """
         claim, ids = self.claim, count(self.claim.claimed_ms << 80, 1 << 32)
@@ -140,10 +140,10 @@ class HookContext(Generic[C_co, S_co]):
 
 
 class HasContext(Protocol[C_co]):
-    """A definition of any kind: the part that makes the context of its hooks."""
+    """A definition of any kind: the part that makes its hooks' context."""
 
     def context(self, instance: Instance, claim: Claim, /) -> C_co:
-        """Return the context of a hook."""
+        """Return a hook's context."""
         ...
 
 
@@ -252,12 +252,12 @@ def hook_context(
         alarm: the alarm before the run (task).
         id: the instance.
         now: the initial time, an aware instant.
-        attempt: failures of this run so far, plus 1.
-        delivery: deliveries of this attempt, this one included.
-        run_count: the number of this run.
+        attempt: this run's failures so far, plus 1.
+        delivery: this attempt's deliveries, this one included.
+        run_count: this run's number.
         event_count: events accepted before (task), or in the batch (debounce).
         limits: the engine's limits.
-        journal: the rows of its journal, for a kind that keeps one.
+        journal: its journal's rows, for a kind that keeps one.
         inputs: the keyword arguments of ``context`` of your own kind.
         **given: arguments for contexts of one kind: ``failed_hook``, ``event`` and ``failed_draft`` (``on_error`` of a
             task), ``flush_reason`` (debounce), ``tick`` and ``missed`` (continuous).
@@ -347,8 +347,8 @@ def explain(
     Args:
         definition: the job.
         id_: the instance.
-        request: the request, such as ``lambda order: order.send(event)``; or ``"alarm"``, ``"pause"``, ``"resume"``.
-        instance: the stored instance: that of an earlier explanation, or the one of a hook context; None: none yet.
+        request: the request, such as ``lambda order: order.send(event)``. Or ``"alarm"``, ``"pause"``, ``"resume"``.
+        instance: the stored instance: that of an earlier explanation, or the one of a hook context. None: none yet.
         answers: the services' answers, by the name of the effect or as a function of the call.
         now: the wall clock, an aware instant.
         limits: the engine's limits.
@@ -359,7 +359,7 @@ def explain(
         InvalidId: the id is not valid.
         InvalidInput: the input does not have its declared type.
         DefinitionError: the function makes no request, or more than one.
-        AssertionError: with ``strict``: the explanation stopped; the message says which answer is missing.
+        AssertionError: with ``strict``: the explanation stopped. The message says which answer is missing.
     """
     address = definition.address(check_id(id_))
     asked = request_of(definition, request, key=None, max_bytes=limits.payload_bytes)

@@ -53,12 +53,12 @@ _IDENTITY = re.compile(r" at 0x[0-9a-f]+")
 
 
 def nondeterminism(job: AnyDefinition, instance: Instance, rows: Sequence[str]) -> str | None:
-    """Replay a journal twice, and describe the first difference; None if the program follows it.
+    """Replay a journal twice, and describe the first difference. None if the program follows it.
 
     Args:
         job: the definition.
         instance: the stored instance.
-        rows: the rows of its journal, or those up to a step.
+        rows: its journal's rows, or those up to a step.
     """
     try:
         with _reads() as reads:
@@ -82,7 +82,7 @@ def nondeterminism(job: AnyDefinition, instance: Instance, rows: Sequence[str]) 
 
 @contextmanager
 def _reads() -> Generator[list[str]]:
-    """Collect the calls of clocks and random sources, each with the line of the program that makes it.
+    """Collect the calls of clocks and random sources, each with the line in the program that makes it.
 
     A branch on a clock takes the same way in two replays that follow each other, so comparing them does not find it.
     """
@@ -144,7 +144,7 @@ class RecordedJournal:
 
     Attributes:
         instance: the instance.
-        rows: the rows of its journal.
+        rows: its journal's rows.
     """
 
     __repr__ = fields_in_line
@@ -154,7 +154,7 @@ class RecordedJournal:
 
 
 def recorded_journals(definition: AnyDefinition, path: str | os.PathLike[str], /) -> tuple[RecordedJournal, ...]:
-    """Read the instances of a job from a file of ``perdure snapshot``.
+    """Read a job's instances from a file of ``perdure snapshot``.
 
     Args:
         definition: the job.
@@ -174,12 +174,12 @@ def recorded_journals(definition: AnyDefinition, path: str | os.PathLike[str], /
 
 @attrs.frozen(kw_only=True)
 class ReplayedStep:
-    """The position of a program behind a part of its journal.
+    """A program's position behind a part of its journal.
 
     Attributes:
         number: how many recorded answers the program has received.
         waiting: the steps that it waits for, each with its line.
-        answered: the recorded step whose answer comes next; None at the end of the journal.
+        answered: the recorded step whose answer comes next. None at the journal's end.
     """
 
     __repr__ = fields_in_line
@@ -190,7 +190,7 @@ class ReplayedStep:
 
     @property
     def line(self) -> str | None:
-        """The line of the program that receives the next answer, or else that of the first waiting step."""
+        """The line in the program that receives the next answer, or else that of the first waiting step."""
         name = None if self.answered is None else self.answered.path
         lines = [step.line for step in self.waiting if step.path == name] or [step.line for step in self.waiting]
         return next(iter(lines), None)
@@ -204,10 +204,10 @@ def replay_journal(definition: AnyDefinition, instance: Instance, rows: Sequence
     Args:
         definition: the job.
         instance: the instance, as `recorded_journals` reads it from a file of ``perdure snapshot``.
-        rows: the rows of its journal.
+        rows: its journal's rows.
 
     Raises:
-        InvalidInput: this code cannot follow the journal; the problem names the step and the line.
+        InvalidInput: this code cannot follow the journal. The problem names the step and the line.
     """
     job = check_definition(definition)
     recorded = job.steps(instance, rows)[: job.answers_in(instance, rows)]
@@ -255,13 +255,13 @@ def check_journal(
 ) -> None:
     """Check that a program continues from every part of its journal as it ran. Nothing is performed.
 
-    Hypothesis draws the answers of the services, and so the journal. The program runs to its end: whenever it waits,
+    Hypothesis draws the services' answers, and so the journal. The program runs to its end: whenever it waits,
     either the time passes, or a signal arrives that it waits for, with a drawn value. It stops earlier at the end of a
     child, which is not drawn, and after 20 waits. For every prefix of its journal, the empty one included:
 
     * two replays wait for the same steps, with the same arguments: a program that reads a service or a value that it
-      changes itself is reported with the line that differs;
-    * no replay reads a clock or a random source, also if both take the same way;
+      changes itself is reported with the line that differs.
+    * no replay reads a clock or a random source, also if both take the same way.
     * a run that continues from the prefix comes to the same end or wait, with the same steps.
 
     Call it in a test.
@@ -269,14 +269,14 @@ def check_journal(
     Args:
         definition: the job.
         request: the request that begins a run, such as ``lambda flow: flow.start(order)``.
-        answers: strategies of results for some effects, by name; by default they are drawn from its annotations. Equal
+        answers: strategies of results for some effects, by name. By default they are drawn from its annotations. Equal
             calls get equal answers.
-        signals: strategies of values for some signals, by name; by default any value of their types.
+        signals: strategies of values for some signals, by name. By default any value of their types.
         types: strategies for some of the declared types.
         failures: whether services may fail with their declared errors.
         now: the wall clock at the start.
         limits: the engine's limits.
-        settings: Hypothesis' settings; by default those of the profile.
+        settings: Hypothesis' settings. By default those of the profile.
 
     Raises:
         JournalBroken: a prefix continues in another way.
@@ -326,7 +326,7 @@ class _Waits:
     types: Mapping[Any, st.SearchStrategy[Any]]
 
     def next(self, job: AnyDefinition, instance: Instance, rows: list[str]) -> Any:
-        """Return a request: a signal that the program waits for, or its alarm; None if nothing can be drawn."""
+        """Return a request: a signal that the program waits for, or its alarm. None if nothing can be drawn."""
         requests = dict.fromkeys(step.request for step in job.replayed(instance, rows) if step.request is not None)
         events = [*([] if instance.alarm_ms is None else ["alarm"]), *requests]
         if not events:
@@ -407,7 +407,7 @@ class _Run:
 
 
 def _end_of(job: Definition[Any, Any, Any], explained: Explained, rows: list[str]) -> object:
-    """Return the end of a run without its times."""
+    """Return a run's end without its times."""
     for transition in (*explained.checkpoints, explained.transition):
         rows = _rows_after(rows, transition)
     after = explained.instance

@@ -47,7 +47,7 @@ __all__ = [
 
 
 class LawViolated(AssertionError):
-    """A law does not hold; the cause is the example that violates it, as Hypothesis found and shrunk it.
+    """A law does not hold. The cause is the example that violates it, as Hypothesis found and shrunk it.
 
     Attributes:
         law: the sentence.
@@ -207,16 +207,16 @@ def check_container(
     depth: int = CONTAINER_DEPTH,
     max_examples: int = 50,
 ) -> None:
-    """Check that the operations of a container are consistent, for any content.
+    """Check that a container's operations are consistent, for any content.
 
     Each law is checked if the container has its methods: ``map``, ``bind``, ``alt``, ``lash``, ``swap``, ``apply``,
-    ``tap``, ``attempt``, ``compose_result``, ``on_exit``; ``from_value`` and ``from_failure`` make one.
+    ``tap``, ``attempt``, ``compose_result``, ``on_exit``. ``from_value`` and ``from_failure`` make one.
     (``check_all_laws`` of ``returns`` accepts a ``map`` that does nothing.)
 
     Args:
         container: the class.
-        drawn: containers of every shape, of whole numbers.
-        run: returns the result of a container: two with the same result are equal.
+        drawn: every shape's containers, of whole numbers.
+        run: returns a container's result: two with the same result are equal.
         depth: how deep they are nested; 0 where they may overflow the stack.
         max_examples: the number of examples of each law.
 
@@ -233,14 +233,14 @@ def check_container(
 
 @attrs.frozen
 class _ContainerLaws:
-    """The laws of one container."""
+    """One container's laws."""
 
     container: Any
     drawn: st.SearchStrategy[Any]
     run: Callable[[Any], object]
 
     def law(self, says: str, methods: str, sides: Callable[..., Sides]) -> Law | None:
-        """Return the law that two containers have the same result; None if the container lacks one of its methods.
+        """Return the law that two containers have the same result. None if the container lacks one of its methods.
 
         Its parameters are drawn by their names: a container ``x`` or ``y``, a value ``v``, a function ``f`` or ``g`` to
         values, a function ``j`` or ``k`` to containers.
@@ -353,8 +353,8 @@ def programs(
     They need no particular services, perform no effects and end at once.
 
     Args:
-        values: the values of successes; whole numbers by default.
-        errors: the errors of failures; whole numbers by default.
+        values: the values of successes. Whole numbers by default.
+        errors: the errors of failures. Whole numbers by default.
     """
     leaves = st.one_of(values.map(Program.from_value), errors.map(Program.from_failure), values.map(_read))
     return st.recursive(leaves, _composed, max_leaves=6)
@@ -409,9 +409,9 @@ _FOREVER = "3 days"
 def check_combinator(
     combinator: Callable[[AnyProgram], AnyProgram], /, *, depth: int = COMBINATOR_DEPTH, max_examples: int = 30
 ) -> None:
-    """Check that a combinator keeps the properties of every program.
+    """Check that a combinator keeps every program's properties.
 
-    - Applying it has no effect; the resulting program can be run again, with the same result.
+    - Applying it has no effect. The resulting program can be run again, with the same result.
     - It does not overflow the stack, nested in itself and around long programs.
     - It does not swallow a cancellation.
     - A resource that the inner program acquires is released once, after any exit.
@@ -440,7 +440,7 @@ class Denied:
 
 @attrs.define
 class Outside:
-    """Records the words that it received; refuses some words, each time."""
+    """Records the words that it received. Refuses some words, each time."""
 
     refused: frozenset[str] = frozenset()
     heard: list[str] = attrs.Factory(list[str])

@@ -38,11 +38,11 @@ class TimedCall:
     A call that a caller repeats with its idempotency key is one call, from the first try to the answer.
 
     Attributes:
-        of: its subject, such as the id of an instance. Calls of different subjects are checked apart.
+        of: its subject, such as an instance's id. Calls of different subjects are checked apart.
         asked: the call, for ``apply``.
         called_at: when the caller made it.
-        answered_at: when it was answered; None: it was not, so it may have its effect at any later time, or never.
-        answer: the answer; `UNKNOWN` if any answer is right.
+        answered_at: when it was answered. None: it was not, so it may have its effect at any later time, or never.
+        answer: the answer. `UNKNOWN` if any answer is right.
     """
 
     __repr__ = fields_in_line
@@ -64,7 +64,7 @@ class NotLinearizable(AssertionError):
     Attributes:
         of: the calls that have no order.
         call: the answered call that no order reaches.
-        order: the longest order that explains the answers of its calls.
+        order: the longest order that explains its calls' answers.
         state: the state after it.
     """
 
@@ -115,8 +115,8 @@ def check_linearizable(
     Args:
         calls: the history, in any order.
         initial: the state before the first call. States are hashable values.
-        apply: returns the next state and the answer of a call: ``apply(state, call.asked)``.
-        max_placings: how many calls are placed, over all orders of the calls of one subject.
+        apply: returns the next state and a call's answer: ``apply(state, call.asked)``.
+        max_placings: how many calls are placed, over all orders of one subject's calls.
 
     Raises:
         NotLinearizable: no order does.
@@ -131,11 +131,11 @@ def check_linearizable(
 
 @attrs.define(eq=False)
 class _Entry:
-    """The beginning or the end of a call, in a list that is ordered by time.
+    """The beginning or a call's end, in a list that is ordered by time.
 
     Attributes:
-        number: the place of the call in the history.
-        end: the end of the call that begins here; None at an end, and for a call without an answer.
+        number: the call's place in the history.
+        end: the end of the call that begins here. None at an end, and for a call without an answer.
         is_end: whether this is an end.
     """
 
@@ -161,7 +161,7 @@ class _Entry:
 
 
 class _Search:
-    """Places the calls of one subject."""
+    """Places one subject's calls."""
 
     def __init__(
         self,
@@ -212,7 +212,7 @@ class _Search:
             entry = begin.after
 
     def _placeable(self, entry: _Entry) -> tuple[Any] | None:
-        """Return the state after a call; None if its answer is another one."""
+        """Return the state after a call. None if its answer is another one."""
         if not self._left:
             raise TooManyOrders(self._of, self._max)
         self._left -= 1
@@ -247,7 +247,7 @@ class _Search:
 
 
 def _listed(calls: Sequence[TimedCall]) -> _Entry:
-    """Return the head of the list of the begins and ends; at the same instant begins come first."""
+    """Return the head of the list of the begins and ends. At the same instant begins come first."""
     timed: list[tuple[float, bool, int, _Entry]] = []
     for number, call in enumerate(calls):
         begin = _Entry(number, is_end=False)

@@ -188,7 +188,7 @@ MAX_REPEATS: Final = 5
 
 
 class LazyTrace:
-    """The trace of a world, formatted only when it is printed: for the smallest failing example."""
+    """A world's trace, formatted only when it is printed: for the smallest failing example."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -311,7 +311,7 @@ class JobRules(RuleBasedStateMachine):
         )
 
     def _result(self, made: SentRequest) -> Result[Any, Any] | None:
-        """Make a request until its outcome is known; return None when it stays unknown."""
+        """Make a request until its outcome is known. Return None when it stays unknown."""
         for _ in range(MAX_REPEATS):
             try:
                 result: Result[Any, Any] = self.open_world.attempt(self._call(made))
@@ -374,7 +374,7 @@ class JobRules(RuleBasedStateMachine):
 
     # ------------------------------------------------------------ checks
     def check_invariants(self, settings: Settings, output: Callable[[str], object], runtimes: dict[str, float]) -> None:
-        """Check the laws, which is not a step of the reproduction; then the checks of a subclass."""
+        """Check the laws, which is not a step of the reproduction. Then a subclass's checks."""
         self.laws_hold()
         super().check_invariants(settings, output, runtimes)
 
@@ -405,10 +405,10 @@ class JobRules(RuleBasedStateMachine):
 
     @contextmanager
     def with_trace(self, check: Literal["check", "check_at_rest", ""] = "") -> Generator[None]:
-        """Add the trace of the world to any exception, and let its reproduction check the laws.
+        """Add the world's trace to any exception, and let its reproduction check the laws.
 
         Args:
-            check: the method of `JobLaws` that repeats the checks of the block; by default ``check`` for a violated
+            check: the method of `JobLaws` that repeats the block's checks. By default ``check`` for a violated
                 law, and none for another exception, which a line of the reproduction raises.
         """
         try:
@@ -433,7 +433,7 @@ def _failed(result: Result[Any, Any] | None) -> bool:
 
 
 def rules_of(machine: JobMachine[Any]) -> type[JobRules]:
-    """Return the state machine of a job: the common rules, and those for its commands.
+    """Return a job's state machine: the common rules, and those for its commands.
 
     Commands that advance an instance are also drawn several times in a row, so that instances reach late states.
     """
@@ -493,7 +493,7 @@ class JobTestCase(TestCase):
     """The test case of a state machine: Hypothesis makes it. This class declares its attributes for type checkers.
 
     Attributes:
-        settings: Hypothesis' settings; you may replace them.
+        settings: Hypothesis' settings. You may replace them.
     """
 
     settings: ClassVar[Settings]
@@ -509,26 +509,26 @@ class JobMachine(Generic[R]):
 
     It sends drawn requests, alone and concurrently, repeats them with their keys, lets time pass, crashes and restarts
     workers, injects faults into effects and commits, and checks every law of `perdure.testing.job_laws`.
-    A failure shows its steps as a test, with the trace of the world.
+    A failure shows its steps as a test, with the world's trace.
 
     ``test_orders = JobMachine(job=orders, services=Fakes).TestCase`` is a test that pytest collects.
 
     Args:
         job: the definition under test.
-        services: makes the services of one example: a class of fakes, or a function.
+        services: makes one example's services: a class of fakes, or a function.
         beside: other jobs of the same app, such as those that receive its messages.
-        inputs: strategies for the inputs of some commands, by the command's name; by default any value of its type.
+        inputs: strategies for the inputs of some commands, by the command's name. By default any value of its type.
         types: strategies for some types inside of drawn inputs, such as ``{int: st.integers(1, 99)}``.
-        commands: the commands to send; by default all of the kind, also ``pause``, as an operator may.
+        commands: the commands to send. By default all of the kind, also ``pause``, as an operator may.
         invariants: conditions that must hold for every stored instance after each step.
-        model: the expected effects of its events.
+        model: its events' expected effects.
         faults: additional faults of effects and of the store.
         mishaps: whether crashes and faults are drawn without being named.
-        finished: returns whether an instance in that state may wait for nothing; by default the definition decides.
-        ids: the ids of the instances.
+        finished: returns whether an instance in that state may wait for nothing. By default the definition decides.
+        ids: the instances' ids.
         durations: the amounts of time that pass in one step.
         interleaving: where the seed may run other tasks first.
-        store: the store: ``memory``, or ``sqlite`` in a folder of its own; or a function that returns, for each
+        store: the store: ``memory``, or ``sqlite`` in a folder of its own. Or a function that returns, for each
             example, a function that opens an empty store of yours.
         limits: the engine's limits.
         debug: whether a mistake of a hook fails the test, as in a `World`.
@@ -566,7 +566,7 @@ class JobMachine(Generic[R]):
     # ------------------------------------------------------------ running it
     @property
     def rules(self) -> type[JobRules]:
-        """The state machine; subclass it to add your own rules."""
+        """The state machine. Subclass it to add your own rules."""
         return rules_of(self)
 
     @cached_property
@@ -585,17 +585,17 @@ class JobMachine(Generic[R]):
         """Run the state machine synchronously.
 
         Raises:
-            InvariantViolated: a law or an invariant does not hold; the message shows the smallest steps.
+            InvariantViolated: a law or an invariant does not hold. The message shows the smallest steps.
         """
         run_state_machine_as_test(self.rules, settings=options or self.TestCase.settings)
 
     # ------------------------------------------------------------ for the rules
     def app(self) -> App[R]:
-        """Return the app of one example, with its own services."""
+        """Return one example's app, with its own services."""
         return App(self.services(), limits=self.limits).with_jobs(self.job, *self.beside)
 
     def place(self, folder: Path) -> str | os.PathLike[str] | Opener:
-        """Return the store of one example."""
+        """Return one example's store."""
         if callable(self.store):
             return self.store()
         return "memory://" if self.store == "memory" else folder / "jobs.db"

@@ -1,6 +1,6 @@
 """Tests of state migrations: every older version is converted to the current one, and no data of a row is lost.
 
-`check_migrations` draws states of every older version, puts them into rows of every status, and reads these rows with
+`check_migrations` draws states of every older version, puts them into every status's rows, and reads these rows with
 the current code. The rows are made by the job's own decisions, without an engine and without the user's hooks.
 """
 
@@ -46,7 +46,7 @@ class MigrationLosesData(AssertionError):
     Attributes:
         job: the job, printed ``kind:name``.
         stored: the version and the state as stored.
-        read: the state as this code reads it; None where it cannot.
+        read: the state as this code reads it. None where it cannot.
         row: the row: its status, or the snapshot's id.
         problem: the problem, and how to fix it.
     """
@@ -77,12 +77,12 @@ MAX_HOOKS: Final = 3
 
 
 def turn_inputs_at(now_ms: int) -> TurnInputs:
-    """Return the inputs of a decision at an instant."""
+    """Return a decision's inputs at an instant."""
     return TurnInputs(now_ms=now_ms, jitter=0.5, id_base=now_ms << 80, epoch=1)
 
 
 def rows_of(job: AnyDefinition) -> dict[str, Instance]:
-    """Return rows of a job, by their labels: ``scheduled``, ``running (alarm)``, ``paused``, and so on.
+    """Return a job's rows, by their labels: ``scheduled``, ``running (alarm)``, ``paused``, and so on.
 
     Commands that create an instance are decided, and their runs are settled, as an engine would: a run that succeeds
     without a change, one that fails. Then alarms fire, and the instance is paused.
@@ -91,7 +91,7 @@ def rows_of(job: AnyDefinition) -> dict[str, Instance]:
         job: the definition.
 
     Returns:
-        One row of each kind; empty if no input of a creating command can be constructed.
+        One row of each kind. Empty if no input of a creating command can be constructed.
     """
     rows: dict[str, Instance] = {}
     for born in _born(job):
@@ -101,7 +101,7 @@ def rows_of(job: AnyDefinition) -> dict[str, Instance]:
 
 
 def label_of(row: Instance) -> str:
-    """Return the label of a row, in a word or two."""
+    """Return a row's label, in a word or two."""
     claim, pending_retry = row.claim or row.event_claim, row.pending_retry
     if claim is not None:
         return f"running ({claim.cause})"
@@ -121,7 +121,7 @@ def _born(job: AnyDefinition) -> Iterator[Instance]:
 
 
 def _requests(job: AnyDefinition, spec: CommandSpec[Any]) -> Iterator[Request]:
-    """Yield the requests of a command, one for each member of its input's union."""
+    """Yield a command's requests, one for each member of its input's union."""
     if spec.input is None:
         yield job.parse(spec.name, "")
         return
@@ -133,7 +133,7 @@ def _requests(job: AnyDefinition, spec: CommandSpec[Any]) -> Iterator[Request]:
 
 
 def _later(job: AnyDefinition, row: Instance) -> Iterator[Instance]:
-    """Yield the next rows of a row without a run: its alarm fires, or it is paused."""
+    """Yield a row's next rows without a run: its alarm fires, or it is paused."""
     if row.claim is not None or row.event_claim is not None or row.suspension is not None:
         return
     armed = row if row.due_ms is not None else row.changed(alarm_ms=row.updated_ms + HOUR_MS)
@@ -224,7 +224,7 @@ class Upgrade:
         """Replace every state of a row by a state of an older version.
 
         Raises:
-            MigrationLosesData: the kind of job changes more than states when it maps them.
+            MigrationLosesData: the job kind changes more than states when it maps them.
         """
         stored = self.job.map_states(row, lambda _: encoded).changed(state_version=version)
         changed = _changed(row, stored)
@@ -254,7 +254,7 @@ class Upgrade:
                 raise lost.by(f"{_name(law)} was {before!r} and is {after!r}")
 
     def _check_turn(self, row: Instance, lost: _Losing) -> None:
-        """Start the next turn of the row: an instance with an alarm or a claim must continue."""
+        """Start the row's next turn: an instance with an alarm or a claim must continue."""
         claimed = row.claim is not None or row.event_claim is not None
         if (row.due_ms is None and not claimed) or row.suspension is not None:
             return
@@ -335,12 +335,12 @@ def check_migrations(
 ) -> None:
     """Check that the current code can read states of older code, and that no data is lost.
 
-    States of every older version are drawn, encoded as in that version, and put into rows of the job in every status:
+    States of every older version are drawn, encoded as in that version, and put into the job's rows in every status:
     scheduled, running, retrying, parked, paused. Each row is upgraded as an engine would, and then:
 
-    * it can be read: every upcaster returns the next version's type and raises nothing;
-    * the invariants hold for the state, and the preserved values are equal;
-    * the rest of the row is unchanged: status, alarm, retry, claim, counters;
+    * it can be read: every upcaster returns the next version's type and raises nothing.
+    * the invariants hold for the state, and the preserved values are equal.
+    * the rest of the row is unchanged: status, alarm, retry, claim, counters.
     * its next turn runs it, or leaves it an alarm: an unfinished instance does not stop.
 
     Call it in a test. Hypothesis shows the smallest state that fails.
@@ -348,15 +348,15 @@ def check_migrations(
     Args:
         definition: the job, with its ``versions``.
         invariants: functions of a decoded state, which return False or raise ``AssertionError`` when violated.
-        preserved: functions of a state, of any version, whose results must be equal before and after: a balance, or
+        preserved: a state's functions, of any version, whose results must be equal before and after: a balance, or
             whether it is finished.
         snapshots: files that ``perdure snapshot`` wrote: rows of a real store, which are checked in the same way.
         using: strategies for some types, such as ``{AccountV1: st.builds(AccountV1, euros=st.integers(0, 99))}``, to
             draw only states that older code could store.
-        settings: Hypothesis' settings; by default those of the profile.
+        settings: Hypothesis' settings. By default those of the profile.
 
     Raises:
-        MigrationLosesData: data is lost; the message names the state, its version, the row and the problem.
+        MigrationLosesData: data is lost. The message names the state, its version, the row and the problem.
         DefinitionError: there is nothing to check.
         StoreCorrupt: a file is not a file of snapshots.
     """

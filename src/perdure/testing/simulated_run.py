@@ -47,10 +47,10 @@ class EffectStep:
 
     instruction: the call, as data.
     call: the number of this call of this effect, from 1.
-    answer: the result of the service: ``Success(value)``, ``Failure(error)``, ``Raised(cause)`` when it raised.
-    fault: the fault of this call, if any.
-    at_ms: when the program made the call, milliseconds from the start of the run.
-    branch: the concurrent branch, such as ``"gather[1]"``; empty outside of one.
+    answer: the service's result: ``Success(value)``, ``Failure(error)``, ``Raised(cause)`` when it raised.
+    fault: this call's fault, if any.
+    at_ms: when the program made the call, milliseconds from the run's start.
+    branch: the concurrent branch, such as ``"gather[1]"``. Empty outside of one.
     """
 
     __repr__ = fields_in_line
@@ -64,7 +64,7 @@ class EffectStep:
 
     @property
     def name(self) -> str:
-        """The name of the effect."""
+        """The effect's name."""
         return effect_name(self.instruction)
 
     @property
@@ -89,8 +89,8 @@ class ContextStep:
 
     Attributes:
         operation: ``GetState``, ``SetAlarm`` or another of `perdure.jobs.context`, or one of the kind's own.
-        answer: its result; for an update, the new state; ``Raised`` when it was refused.
-        branch: the concurrent branch; empty outside of one.
+        answer: its result. For an update, the new state. ``Raised`` when it was refused.
+        branch: the concurrent branch. Empty outside of one.
     """
 
     __repr__ = fields_in_line
@@ -106,7 +106,7 @@ class SleepStep:
 
     Attributes:
         delay_ms: how long.
-        branch: the concurrent branch; empty outside of one.
+        branch: the concurrent branch. Empty outside of one.
     """
 
     __repr__ = fields_in_line
@@ -121,7 +121,7 @@ class TimeoutStep:
 
     Attributes:
         after_ms: the limit.
-        branch: the concurrent branch; empty outside of one.
+        branch: the concurrent branch. Empty outside of one.
     """
 
     __repr__ = fields_in_line
@@ -136,7 +136,7 @@ class LogStep:
 
     Attributes:
         record: the record.
-        branch: the concurrent branch; empty outside of one.
+        branch: the concurrent branch. Empty outside of one.
     """
 
     __repr__ = fields_in_line
@@ -149,7 +149,7 @@ Step: TypeAlias = EffectStep | ContextStep | SleepStep | TimeoutStep | LogStep
 
 
 def effect_name(instruction: object) -> str:
-    """Return the name of an effect: the name of its function, or the class of any other instruction."""
+    """Return an effect's name: its function's name, or the class of any other instruction."""
     return instruction.name if type(instruction) is ServiceCall else type(instruction).__name__
 
 
@@ -158,7 +158,7 @@ MAX_LINE = 160
 
 
 def trace_lines(run: Simulated[Any, Any, Any]) -> Iterator[str]:
-    """Yield the lines of one run."""
+    """Yield the lines in one run."""
     if run.faults:
         yield f"with faults {run.faults!r}:"
     for number, step in enumerate(run.trace, start=1):
@@ -328,7 +328,7 @@ class Changes(Generic[S_co]):
 
     Attributes:
         state: the state.
-        alarm: when the alarm is due, if the changes are stored at the end of the run.
+        alarm: when the alarm is due, if the changes are stored at the run's end.
         messages: the messages to send, in order.
     """
 
@@ -344,7 +344,7 @@ class NeverRun:
     """A program that was built, but neither run nor made part of another one, perhaps for a missing ``yield from``.
 
     Attributes:
-        program: the ``repr`` of the program.
+        program: the program's ``repr``.
         place: the source line that built it.
     """
 
@@ -362,15 +362,15 @@ class Simulated(Generic[A_co, E_co, S_co]):
     """The steps and the exit of one run of a program. Its ``repr`` is a trace with one line for each step.
 
     Attributes:
-        exit: ``Success``, ``Failure``, ``Halted`` or ``Raised``, as for any program; ``ProcessDied`` when its process
-            died; ``Hung`` when it never ends.
-        draft: the requested changes at the end of the run.
+        exit: ``Success``, ``Failure``, ``Halted`` or ``Raised``, as for any program. ``ProcessDied`` when its process
+            died. ``Hung`` when it never ends.
+        draft: the requested changes at the run's end.
         trace: its steps, in order.
         faults: the plan of faults.
         unused_faults: faults whose call was not made.
         never_run: programs that were built but not run. After a run that ended early, this includes programs for later.
         elapsed: the virtual time that it took.
-        journal: the rows of the instance's journal at the end of the run.
+        journal: the rows of the instance's journal at the run's end.
     """
 
     exit: Success[A_co] | Failure[E_co] | Halted | Raised | ProcessDied | Hung
@@ -390,7 +390,7 @@ class Simulated(Generic[A_co, E_co, S_co]):
 
     @property
     def ended(self) -> str | None:
-        """The reason with which the run terminated its instance (``ctx.terminate``); None if it did not."""
+        """The reason with which the run terminated its instance (``ctx.terminate``). None if it did not."""
         match self.exit:
             case Halted(EndInstance(reason)):
                 return reason
@@ -419,7 +419,7 @@ class Simulated(Generic[A_co, E_co, S_co]):
         return tuple(step for step in self.trace if isinstance(step, EffectStep))
 
     def calls(self, name: str) -> tuple[EffectStep, ...]:
-        """Return the calls of one effect, in order.
+        """Return one effect's calls, in order.
 
         Args:
             name: the name of the `effect` function.
@@ -433,15 +433,15 @@ class Simulated(Generic[A_co, E_co, S_co]):
 
     @property
     def slept(self) -> timedelta:
-        """The total time of its sleeps."""
+        """Its sleeps' total time."""
         return timedelta(milliseconds=sum(step.delay_ms for step in self.trace if isinstance(step, SleepStep)))
 
     # ------------------------------------------------------------ for tests
     def value(self) -> A_co:
-        """Return the value of a success.
+        """Return a success's value.
 
         Raises:
-            AssertionError: the run did not succeed; the message is its trace.
+            AssertionError: the run did not succeed. The message is its trace.
         """
         if isinstance(self.exit, Success):
             value: A_co = self.exit.unwrap()
@@ -449,10 +449,10 @@ class Simulated(Generic[A_co, E_co, S_co]):
         raise AssertionError(f"expected a success\n{self!r}")
 
     def error(self) -> E_co:
-        """Return the typed error of a failure.
+        """Return a failure's typed error.
 
         Raises:
-            AssertionError: the run did not fail; the message is its trace.
+            AssertionError: the run did not fail. The message is its trace.
         """
         if isinstance(self.exit, Failure):
             error: E_co = self.exit.failure()

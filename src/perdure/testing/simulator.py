@@ -1,4 +1,4 @@
-"""`simulate`: runs one program with no engine, no event loop and no real clock; and the fake services for it.
+"""`simulate`: runs one program with no engine, no event loop and no real clock. And the fake services for it.
 
 Fake services answer every effect with a drawn result, within the types that its annotation declares.
 """
@@ -75,14 +75,14 @@ class NoAnswer(PerdureError):
 
 @attrs.frozen(repr=False)
 class FakeServices:
-    """Drawn results instead of services. Pass it to `simulate` as the services; `fake_services` is a strategy of them.
+    """Drawn results instead of services. Pass it to `simulate` as the services. `fake_services` is a strategy of them.
 
     Attributes:
         data: Hypothesis' source of drawn values.
         answers: strategies for some effects, by name.
         types: strategies for some of the declared types.
         failures: whether services may fail with their declared errors.
-        services: the services for programs that read them (`asks`); no effect is performed on them.
+        services: the services for programs that read them (`asks`). No effect is performed on them.
     """
 
     data: st.DataObject
@@ -98,7 +98,7 @@ class FakeServices:
         printer.text(repr(self))  # each drawn value is shown at its call
 
     def answer(self, instruction: object) -> object:
-        """Draw the result of an effect.
+        """Draw an effect's result.
 
         Raises:
             NoAnswer: neither a strategy nor an annotation describes it.
@@ -175,7 +175,7 @@ class RunObserver:
     """Records one run.
 
     Attributes:
-        simulation: the simulation of the run.
+        simulation: the run's simulation.
         performer: performs the effects, or draws their results.
         faults: the plan, by effect and call.
         over: called when the run cannot continue: its process died, or the test itself failed.
@@ -200,7 +200,7 @@ class RunObserver:
 
     # ------------------------------------------------------------ effects
     def handle(self, instruction: object, services: object) -> object:
-        """Perform an effect; the handler of the run."""
+        """Perform an effect. The run's handler."""
         if self.cut is not None:  # another branch crashed the process, before this one was stopped
             return self.never()
         name = effect_name(instruction)
@@ -238,16 +238,16 @@ class RunObserver:
 
     # ------------------------------------------------------------ time and branches
     def runtime(self) -> Runtime:
-        """The runtime of the run: it records which branch waits, and which programs run concurrently."""
+        """The run's runtime: it records which branch waits, and which programs run concurrently."""
         return attrs.evolve(self.simulation.runtime, sleep=self._sleep, spawn=self._spawn)
 
     def branch(self) -> str:
-        """Return the name of the current concurrent branch; empty outside of one."""
+        """Return the name of the current concurrent branch. Empty outside of one."""
         return self._branches.get(self.simulation.runtime.current_task(), "") if self._branches else ""
 
     @property
     def since_ms(self) -> int:
-        """Return the virtual time since the start of the run."""
+        """Return the virtual time since the run's start."""
         return self.simulation.now_ms - self._start_ms
 
     def _spawn(self, coroutine: Coroutine[Any, Any, T], *, name: str) -> SpawnedTask[T]:
@@ -338,12 +338,12 @@ class _Asked:
 
 @attrs.frozen
 class Interpreter:
-    """Answers the operations of a context, and records the requests to the runtime.
+    """Answers a context's operations, and records the requests to the runtime.
 
     Attributes:
         observer: the recorder.
-        draft: the draft that the operations change; None: there is no context.
-        journal: answers checkpoints; None: there is no context.
+        draft: the draft that the operations change. None: there is no context.
+        journal: answers checkpoints. None: there is no context.
     """
 
     observer: RunObserver
@@ -351,7 +351,7 @@ class Interpreter:
     journal: DryJournal | None = None
 
     def answer(self, instruction: object, /) -> object:
-        """Answer a context operation; pass on every other instruction."""
+        """Answer a context operation. Pass on every other instruction."""
         kind = type(instruction)
         if kind is ServiceCall or self.observer.cut is not None:
             return PASS
@@ -383,7 +383,7 @@ class Interpreter:
         return Interpreter(self.observer, None if self.draft is None else self.draft.branch(), self.journal)
 
     def _use(self, draft: Draft | ClosedDraft, operation: object) -> object:
-        """Call the draft; a user's own kind may have a draft with more operations than usual."""
+        """Call the draft. A user's own kind may have a draft with more operations than usual."""
         if self.journal is not None and isinstance(operation, AwaitChange):
             return self.journal.answer(operation)
         if self.journal is not None and isinstance(operation, Checkpoint | ReadJournal):
@@ -454,14 +454,14 @@ def simulate(
 
     Args:
         program: the program, such as ``on_event(stage.ctx, event)``.
-        services: its services; or `FakeServices`, which draw every result.
-        on: the context of the hook, when the program is one: its operations change the context's draft.
-        faults: the plan of faults; see `every_fault` and `faults`.
-        seed: the seed of the order of concurrent branches, and of the jitter; by default the order is first in, first
+        services: its services. Or `FakeServices`, which draw every result.
+        on: the hook's context, when the program is one: its operations change the context's draft.
+        faults: the plan of faults. See `every_fault` and `faults`.
+        seed: the seed of the order of concurrent branches, and of the jitter. By default the order is first in, first
             out.
-        handler: performs the effects; by default it calls services.
-        now: the initial time, an aware instant; by default that of the hook context, if there is one.
-        run_timeout: the time after which the program is cancelled, like a run of a job; by default the definition of
+        handler: performs the effects. By default it calls services.
+        now: the initial time, an aware instant. By default that of the hook context, if there is one.
+        run_timeout: the time after which the program is cancelled, like a run of a job. By default the definition of
             the hook context decides, or 30 days without one.
 
     Returns:

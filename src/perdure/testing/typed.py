@@ -65,7 +65,7 @@ class Record:
 
     Attributes:
         make: builds one from keyword arguments.
-        required: the types of the required fields, by the name of the argument.
+        required: the types of the required fields, by the argument's name.
         optional: the types of the fields with a default.
         proven: no validator or converter may refuse the fields.
     """
@@ -80,7 +80,7 @@ class Record:
 
 @attrs.frozen
 class Many:
-    """A collection of any number of values of one type."""
+    """A collection of any number of one type's values."""
 
     make: type
     item: Any
@@ -106,7 +106,7 @@ class Wrapped:
     """A value in a container of ``returns``.
 
     Attributes:
-        ways: the wrapping functions, with the types of their contents.
+        ways: the wrapping functions, with their contents' types.
     """
 
     ways: tuple[tuple[Callable[[Any], Any], Any], ...]
@@ -131,7 +131,7 @@ _COLLECTIONS = (list, set, frozenset)
 
 
 def read_form(given: Any) -> Form:  # noqa: C901, PLR0911 - one return for each form
-    """Return the structure of a type, for any annotation."""
+    """Return a type's structure, for any annotation."""
     form = stripped(given)
     cls, arguments = get_origin(form) or form, get_args(form)
     if form in (Any, object):
@@ -224,7 +224,7 @@ class NoSample(PerdureError):
 
 
 def examples_of(form: TypeForm[T], /) -> tuple[T, ...]:
-    """Return the simplest values of a type: one for each member, if it is a union; always the same ones.
+    """Return a type's simplest values: one for each member, if it is a union. Always the same ones.
 
     Args:
         form: the type: any annotation.
@@ -274,7 +274,7 @@ def _sample(given: Any, inside: tuple[Any, ...]) -> Any:  # noqa: C901, PLR0911 
 
 
 def plain_exception(form: object) -> BaseException | None:
-    """Return an exception without arguments; None when the type is not an exception, or needs arguments."""
+    """Return an exception without arguments. None when the type is not an exception, or needs arguments."""
     try:
         return form() if isinstance(form, type) and issubclass(form, BaseException) else None
     except TypeError:
@@ -334,7 +334,7 @@ _JSON = st.recursive(
 def from_type(
     form: TypeForm[T], /, *, using: Mapping[Any, st.SearchStrategy[Any]] | None = None
 ) -> st.SearchStrategy[T]:
-    """Return a strategy for the values of a type: scalars, unions, attrs classes, collections, as a codec stores them.
+    """Return a strategy for a type's values: scalars, unions, attrs classes, collections, as a codec stores them.
 
     A type that no codec can store (a class without declared fields, for example) is drawn by
     ``hypothesis.strategies.from_type``.
@@ -348,11 +348,11 @@ def from_type(
 
 @attrs.frozen
 class _Drawing:
-    """Builds the strategy of one type.
+    """Builds one type's strategy.
 
     Attributes:
         using: the strategies for some types.
-        inside: the classes around the part that is being built; one that contains itself is unrolled a few times.
+        inside: the classes around the part that is being built. One that contains itself is unrolled a few times.
     """
 
     using: Mapping[Any, st.SearchStrategy[Any]]

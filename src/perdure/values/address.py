@@ -1,4 +1,4 @@
-"""Addresses: the kind of job, the job's name and the instance id."""
+"""Addresses: the job kind, the job's name and the instance id."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_ID_CHARACTERS = 512
 class Address:
     """The kind, job name and id of an instance, printed ``kind:name:id``.
 
-    Kind and name contain no colon, so that the printed form can be parsed; the id may contain any character.
+    Kind and name contain no colon, so that the printed form can be parsed. The id may contain any character.
     """
 
     kind: str

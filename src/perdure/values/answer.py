@@ -23,7 +23,7 @@ class Added:
     Attributes:
         created: whether this event started the batch.
         event_count: events in the batch.
-        will_flush_at: when the batch flushes unless later events change that; None while the instance is paused or
+        will_flush_at: when the batch flushes unless later events change that. None while the instance is paused or
             parked.
     """
 
@@ -46,7 +46,7 @@ class Sent:
 
     Attributes:
         created: whether this event created the instance.
-        status: the status after the event; None when the handler terminated the instance, or when a ``terminate``
+        status: the status after the event. None when the handler terminated the instance, or when a ``terminate``
             interrupted the handler, whose changes are then dropped.
         scheduled_at: when the task's alarm is due, if it has one.
     """
@@ -75,7 +75,7 @@ class PauseResult:
 
     Attributes:
         changed: whether the call changed anything.
-        status: the status after the call; None when the instance does not exist.
+        status: the status after the call. None when the instance does not exist.
     """
 
     changed: bool
@@ -85,7 +85,7 @@ class PauseResult:
 # ---------------------------------------------------------------- records: stored, replayed and sent
 @frozen(kw_only=True)
 class OutcomeRecord:
-    """The outcome of a run, with its error in stored form."""
+    """A run's outcome, with its error in stored form."""
 
     __repr__ = fields_in_line
 
@@ -101,10 +101,10 @@ class RunAnswer:
 
     Attributes:
         created: whether this command created the instance.
-        found: the state in which the command found the instance: ``absent`` also when the command then created it;
+        found: the state in which the command found the instance: ``absent`` also when the command then created it.
             ``empty`` if there was no batch to flush.
-        status: the status after the command; None when the instance no longer exists.
-        outcome: the outcome of the run, or why it did not run.
+        status: the status after the command. None when the instance no longer exists.
+        outcome: the run's outcome, or why it did not run.
     """
 
     created: bool = False

@@ -55,7 +55,7 @@ def instants_ms(wall: datetime, zone: tzinfo) -> tuple[int, ...]:
 
 
 def wall_time(instant_ms: int, zone: tzinfo) -> datetime:
-    """Return the wall time of a zone at an instant, without the zone."""
+    """Return a zone's wall time at an instant, without the zone."""
     return from_ms(instant_ms).astimezone(zone).replace(tzinfo=None, fold=0)
 
 
@@ -88,7 +88,7 @@ def changes_on(day: date, zone: tzinfo) -> bool:
 
 
 def midnight_ms(day: date, zone: tzinfo) -> int:
-    """Return the instant at which a day begins; the clocks must not change on it."""
+    """Return the instant at which a day begins. The clocks must not change on it."""
     return to_ms(_midnight(day, zone), what="midnight")
 
 
@@ -150,7 +150,7 @@ class CronLine:
 
     @property
     def runs_in_repeated_hours(self) -> bool:
-        """Whether the minute or hour starts with a star; such a line follows real time, as in Debian's cron."""
+        """Whether the minute or hour starts with a star. Such a line follows real time, as in Debian's cron."""
         minute, hour, *_ = self.text.split()
         return minute.startswith("*") or hour.startswith("*")
 
@@ -250,7 +250,7 @@ class CronTicks:
         return min((usual_ms, *map(self._smallest_gap_around_ms, days_of_change(self.zone))))
 
     def of_day(self, day: date) -> tuple[int, ...]:
-        """Return the ticks of a day, whether or not the line matches it: at least one, in rising order."""
+        """Return a day's ticks, whether or not the line matches it: at least one, in rising order."""
         if changes_on(day, self.zone):
             return tuple(sorted(self._of_changing_day(day)))
         start_ms = midnight_ms(day, self.zone)

@@ -1,4 +1,4 @@
-"""The events of the log: one frozen class for each kind of change to an instance."""
+"""The log's events: one frozen class for each kind of change to an instance."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from perdure.values.times import from_ms
 
 @attrs.frozen(kw_only=True)
 class EventHeader:
-    """The fields of every event.
+    """Every event's fields.
 
-    A field whose name ends in ``_ms`` is stored; read the property beside it, an aware datetime or a timedelta.
+    A field whose name ends in ``_ms`` is stored. Read the property beside it, an aware datetime or a timedelta.
 
     Attributes:
         event_id: a UUIDv7, printed.
-        at_ms: the time of the event, integer milliseconds UTC.
+        at_ms: the event's time, integer milliseconds UTC.
         address: the instance, printed ``kind:name:id``.
         run_count: the number of the event's run; 0 before the first.
-        by: the caller whose request caused it: the name of its token, or how it reached the server without one
-            (``owner``, ``local``, ``unchecked``); None for callers in the engine's process, for messages, for alarms
+        by: the caller whose request caused it: its token's name, or how it reached the server without one
+            (``owner``, ``local``, ``unchecked``). None for callers in the engine's process, for messages, for alarms
             and for the engine.
     """
 
@@ -40,7 +40,7 @@ class EventHeader:
 
     @property
     def at(self) -> datetime:
-        """The time of the event, in UTC."""
+        """The event's time, in UTC."""
         return from_ms(self.at_ms)
 
 
@@ -49,8 +49,8 @@ class JobStarted(EventHeader):
     """An instance was created.
 
     Attributes:
-        state: its first state as JSON; None unless the definition says ``state_in_events=True``.
-        told_by: the instance whose message created it, printed ``kind:name:id``; None if no message did.
+        state: its first state as JSON. None unless the definition says ``state_in_events=True``.
+        told_by: the instance whose message created it, printed ``kind:name:id``. None if no message did.
     """
 
     type: ClassVar[str] = "job.started"
@@ -60,12 +60,12 @@ class JobStarted(EventHeader):
 
 @attrs.frozen(kw_only=True, repr=False)
 class JobExecuted(EventHeader):
-    """A run succeeded; its changes are durable.
+    """A run succeeded. Its changes are durable.
 
     Attributes:
-        state: what the run left, as JSON; None unless the definition says ``state_in_events=True``.
-        told_by: the instance whose message caused the run, printed ``kind:name:id``; None if no message did.
-        told: the instances that the run sent messages to, printed; at most 20.
+        state: what the run left, as JSON. None unless the definition says ``state_in_events=True``.
+        told_by: the instance whose message caused the run, printed ``kind:name:id``. None if no message did.
+        told: the instances that the run sent messages to, printed. At most 20.
     """
 
     type: ClassVar[str] = "job.executed"
@@ -90,7 +90,7 @@ class JobFailed(EventHeader):
 
     Attributes:
         hook: the hook that failed.
-        retry_at_ms: when the next attempt is due; None when there is none.
+        retry_at_ms: when the next attempt is due. None when there is none.
     """
 
     type: ClassVar[str] = "job.failed"
@@ -109,7 +109,7 @@ class JobFailed(EventHeader):
 
     @property
     def retry_at(self) -> datetime | None:
-        """When the next attempt is due; None when there is none."""
+        """When the next attempt is due. None when there is none."""
         return None if self.retry_at_ms is None else from_ms(self.retry_at_ms)
 
 
@@ -154,7 +154,7 @@ class JobLeft(EventHeader):
 
     Attributes:
         code: the fingerprint of that code.
-        error_type: the class of the problem.
+        error_type: the problem's class.
         detail: the problem, with its path.
     """
 
@@ -197,7 +197,7 @@ class JobRecovered(EventHeader):
 
 @attrs.frozen(kw_only=True, repr=False)
 class DebounceStarted(EventHeader):
-    """The first event of a batch arrived."""
+    """The first event in a batch arrived."""
 
     type: ClassVar[str] = "debounce.started"
     will_flush_at_ms: int
@@ -213,7 +213,7 @@ class DebounceFlushed(EventHeader):
     """A batch was processed and deleted.
 
     Attributes:
-        state: that of the batch, as JSON; None unless the definition says ``state_in_events=True``.
+        state: that of the batch, as JSON. None unless the definition says ``state_in_events=True``.
     """
 
     type: ClassVar[str] = "debounce.flushed"
@@ -251,7 +251,7 @@ class TaskScheduled(EventHeader):
 
 @attrs.frozen(kw_only=True, repr=False)
 class JobNoted(EventHeader):
-    """A kind of job recorded an event of its own.
+    """A job kind recorded an event of its own.
 
     Attributes:
         name: of the event, such as ``silence.broken``.
@@ -313,11 +313,11 @@ class MessageRedriven(EventHeader):
 class EventsDropped(EventHeader):
     """Events that a sink will not export: retention deleted them before, or their receiver refuses them.
 
-    Its address is that of the refused event; of deleted ones ``sink:<name>:retention``.
+    Its address is that of the refused event. Of deleted ones ``sink:<name>:retention``.
 
     Attributes:
-        sink: the name of the sink.
-        count: the number of events.
+        sink: the sink's name.
+        count: the event count.
         reason: ``retention`` or ``refused``.
         detail: which events, and the answer to a refused one.
     """

@@ -56,10 +56,10 @@ _EXCERPTS: Final = _Excerpts()
 
 
 def excerpt(value: object, /, limit: int = MAX_LINE_CHARACTERS) -> str:
-    """Return the ``repr`` of a value, in one line of bounded length.
+    """Return a value's ``repr``, in one line of bounded length.
 
     Args:
-        value: any value; if its ``repr`` raises, the excerpt names the exception instead.
+        value: any value. If its ``repr`` raises, the excerpt names the exception instead.
         limit: the maximum number of characters.
     """
     try:

@@ -1,4 +1,4 @@
-"""The stored form of the failure of a run."""
+"""The stored form of a run's failure."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ MAX_TRACEBACK_CHARACTERS = 16_000
 
 @frozen(kw_only=True)
 class FailureRecord:
-    """The failure of a run, as it is stored, logged and sent.
+    """A run's failure, as it is stored, logged and sent.
 
     Attributes:
-        form: a ``failure`` is a declared, typed error; a ``defect`` an undeclared exception; ``timed_out`` a run that
+        form: a ``failure`` is a declared, typed error. A ``defect`` an undeclared exception. ``timed_out`` a run that
             took longer than its job's ``run_timeout``.
         error_type: the class name of the error or the exception.
         message: its text, cut to 2,000 characters.
         data: the typed error as JSON, when the definition declares its type.
-        traceback: the formatted traceback of a defect, its last 16,000 characters.
+        traceback: a defect's formatted traceback, its last 16,000 characters.
     """
 
     form: Literal["failure", "defect", "timed_out"]
@@ -43,5 +43,5 @@ class Defect:
 
 
 def printed(error: object) -> str:
-    """Return the text of a declared error; a client without the code of the job has its type and its message."""
+    """Return the text of a declared error. A client without the job's code has its type and its message."""
     return f"{error.error_type}: {error.message}" if isinstance(error, Defect) else excerpt(error)

@@ -24,11 +24,11 @@ else:
     def frozen(cls: type | None = None, /, **options: bool) -> Any:
         """Declare a class as ``attrs.frozen`` does, and postpone its ``__eq__``, ``__hash__`` and ``__repr__``.
 
-        attrs generates them when one is first called: to generate them takes most of the time of a declaration, and a
+        attrs generates them when one is first called: to generate them takes most of a declaration's time, and a
         process that defines jobs calls almost none. From then on the class has the methods of ``attrs.frozen``.
 
         Args:
-            cls: the class; None if there are options.
+            cls: the class. None if there are options.
             options: those of ``attrs.frozen``.
         """
         if cls is None:

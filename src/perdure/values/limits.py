@@ -35,40 +35,40 @@ def _ms_of(name: str) -> int:
 
 @frozen(kw_only=True)
 class Limits:
-    """The limits of the engine. A request that finds a full queue fails with ``Overloaded``; a large value is refused.
+    """The engine's limits. A request that finds a full queue fails with ``Overloaded``. A large value is refused.
 
     Durations are a ``timedelta`` or text such as ``"30 seconds"``.
 
     Attributes:
-        concurrency: runs of user code at the same time, over all jobs; further ones wait in a fair queue.
+        concurrency: runs of user code at the same time, over all jobs. Further ones wait in a fair queue.
         mailbox_size: requests that wait for one instance.
         max_pending: requests that wait or are being handled, in the whole engine: it also bounds its writes.
         waits: callers that wait for the status of an instance (``Client.until``).
-        on_full: the effect of a full queue on a request: with ``reject`` it fails with ``Overloaded`` at once; with
+        on_full: the effect of a full queue on a request: with ``reject`` it fails with ``Overloaded`` at once. With
             ``block`` its caller waits for a slot, about in the order of arrival.
-        state_bytes: size of an encoded state. A larger one is a defect of the run that set it; in a ``start``,
+        state_bytes: size of an encoded state. A larger one is a defect of the run that set it. In a ``start``,
             ``InvalidInput``.
-        payload_bytes: size of an encoded event, input or message. A larger one is ``InvalidInput``; in a program,
+        payload_bytes: size of an encoded event, input or message. A larger one is ``InvalidInput``. In a program,
             a defect.
-        messages_per_turn: messages that one turn may send; more are a defect of the run.
-        keys_per_address: idempotency keys of one address; a further keyed request fails with ``Overloaded``.
-        answers_per_address: of these keys, the newest, whose answers are kept; a repeat of an older one fails with
+        messages_per_turn: messages that one turn may send. More are a defect of the run.
+        keys_per_address: idempotency keys of one address. A further keyed request fails with ``Overloaded``.
+        answers_per_address: of these keys, the newest, whose answers are kept. A repeat of an older one fails with
             ``AnswerNotKept`` and is not applied again.
         idempotency_ttl: how long an idempotency key is kept.
-        history_retention: how long events of the log are kept; ``"0 ms"``: no event is written.
+        history_retention: how long events in the log are kept. ``"0 ms"``: no event is written.
         history_events: how many events the log keeps, over all instances; 0: no event is written.
-        message_attempts: deliveries of a message that end in a defect or an overload; then it becomes a dead letter.
+        message_attempts: deliveries of a message that end in a defect or an overload. Then it becomes a dead letter.
         dead_letter_retention: how long a dead letter is kept, from when its message was sent.
-        alarm_batch: due instances that are read from the store at once while requests arrive; otherwise 128 more.
+        alarm_batch: due instances that are read from the store at once while requests arrive. Otherwise 128 more.
         replay_chunk: instructions that the replay of a workflow answers before other work of the engine gets its turn.
         journal_page: rows of a workflow's journal that one read returns.
         message_batch: messages that are read and delivered at the same time.
         recovery_page: rows that a start of the engine reads at a time: runs that a crash interrupted, parked instances.
-        queued_items: waiting items of a pool in memory; further ones are read from the store when their turn is near.
-        lane_page: keys of a pool whose names, or whose first items, are read from the store at once.
-        shutdown_timeout: how long a graceful shutdown waits for runs before it cancels them; the next start delivers
+        queued_items: waiting items in a pool in memory. Further ones are read from the store when their turn is near.
+        lane_page: keys in a pool whose names, or whose first items, are read from the store at once.
+        shutdown_timeout: how long a graceful shutdown waits for runs before it cancels them. The next start delivers
             them again.
-        idempotency_ttl_ms: the same in milliseconds; the following fields likewise.
+        idempotency_ttl_ms: the same in milliseconds. The following fields likewise.
         history_retention_ms: see ``history_retention``.
         dead_letter_retention_ms: see ``dead_letter_retention``.
         shutdown_timeout_ms: see ``shutdown_timeout``.

@@ -26,7 +26,7 @@ class Listed:
 
     Attributes:
         address: kind, job and id.
-        status: its status; ``orphaned`` when the engine does not serve its job.
+        status: its status. ``orphaned`` when the engine does not serve its job.
         report: its report, as ``status`` returns it.
     """
 
@@ -39,17 +39,17 @@ class Listed:
 
 @attrs.frozen(kw_only=True)
 class ListFilter:
-    """The instances that a caller asks for, in the order of their addresses. All arguments are checked.
+    """The instances that a caller asks for, ordered by addresses. All arguments are checked.
 
     Attributes:
-        kind: only this kind; None for every kind.
-        name: only jobs of this name; None for every job, served or not.
-        status: only this status; None for every status.
+        kind: only this kind. None for every kind.
+        name: only jobs of this name. None for every job, served or not.
+        status: only this status. None for every status.
         id_prefix: only ids that begin with this text.
         due_before_ms: only instances that are due before this instant.
         after: the last address of the previous page.
         limit: maximum number.
-        max_scanned: about how many instances the store may read to find them; None for all.
+        max_scanned: about how many instances the store may read to find them. None for all.
     """
 
     __repr__ = fields_in_line
@@ -69,8 +69,8 @@ class Listing(Sequence[Listed]):
     """A page of instances: a sequence of them, which also says where the next page begins.
 
     Attributes:
-        instances: the instances, in the order of their addresses.
-        after: the address to continue after, as ``after=`` of the next call; None at the end of the list.
+        instances: the instances, ordered by addresses.
+        after: the address to continue after, as ``after=`` of the next call. None at the list's end.
         partial: whether the search stopped at ``max_scanned``, before the page was full and before the end.
     """
 
@@ -97,7 +97,7 @@ class InstanceOutcome:
     """How an instance ended, as tools show it: without secrets.
 
     Attributes:
-        form: a word of its kind: ``done``, ``failed``, ``cancelled``, or ``dead`` for an item of a pool.
+        form: a word of its kind: ``done``, ``failed``, ``cancelled``, or ``dead`` for an item in a pool.
         value: its value as JSON.
         error: its error.
         reason: why it was cancelled.
@@ -116,15 +116,15 @@ class StepRecord:
     """A step that an instance has performed, is retrying, or waits for. It holds no secret.
 
     Attributes:
-        path: the position of the step in its program.
-        name: the name of the step.
+        path: the step's position in its program.
+        name: the step's name.
         status: ``done``, ``failed``, ``retrying``, ``waiting``, or another word of the kind.
         attempts: the attempts so far; 0 if it has not begun.
-        began_ms: when the last attempt began, or when the program reached the wait, integer milliseconds UTC; None if
+        began_ms: when the last attempt began, or when the program reached the wait, integer milliseconds UTC. None if
             neither has happened.
-        at_ms: when the step ended; for a retry or a timer, when it is due; None if neither is known.
-        value: the outcome as JSON; None if there is none.
-        error: the error of the last attempt; None if it did not fail.
+        at_ms: when the step ended. For a retry or a timer, when it is due. None if neither is known.
+        value: the outcome as JSON. None if there is none.
+        error: the last attempt's error. None if it did not fail.
     """
 
     __repr__ = fields_in_line
@@ -141,7 +141,7 @@ class StepRecord:
 
 @attrs.frozen(order=True)
 class StatusCount:
-    """The number of instances of one job with one status; never 0."""
+    """The number of instances of one job with one status. Never 0."""
 
     __repr__ = fields_in_line
 
@@ -153,14 +153,14 @@ class StatusCount:
 
 @attrs.frozen(kw_only=True)
 class StoreCounts:
-    """The counts of a store.
+    """A store's counts.
 
     Attributes:
         instances: the instances of each job and status, in the order of kind, name and status.
         complete: whether ``instances`` counts all of them. A store that is still counting returns those that it has
             counted so far.
         age_ms: how long ago the instances were counted; 0 unless a store keeps counts that take long.
-        oldest_due_ms: the earliest alarm, integer milliseconds UTC, due or not; None if no alarm is set.
+        oldest_due_ms: the earliest alarm, integer milliseconds UTC, due or not. None if no alarm is set.
         messages: messages that wait for their delivery, at most `MAX_COUNTED`.
         dead_letters: messages that failed too often, at most `MAX_COUNTED`.
     """
@@ -176,12 +176,12 @@ class StoreCounts:
 
     @property
     def oldest_due(self) -> datetime | None:
-        """The earliest alarm, due or not, in UTC; None if no alarm is set."""
+        """The earliest alarm, due or not, in UTC. None if no alarm is set."""
         return None if self.oldest_due_ms is None else from_ms(self.oldest_due_ms)
 
     @property
     def total(self) -> int:
-        """The number of instances."""
+        """The instance count."""
         return sum(count.number for count in self.instances)
 
     def by_status(self) -> Mapping[Status, int]:
@@ -216,11 +216,11 @@ class JobCount:
     Attributes:
         hold: whether the job is held.
         by_status: the number of instances of each status that occurs.
-        complete: whether that counts all of them; a store that is still counting returns those counted so far.
+        complete: whether that counts all of them. A store that is still counting returns those counted so far.
         age_ms: how long ago they were counted; 0 unless a store keeps counts that take long.
         oldest: when the longest waiting of the queued instances was created, among the first ones of the first 1,000
-            lanes; None if none is queued.
-        ended: number of runs of the job that ended since the engine started; None for a job without a limit of its own.
+            lanes. None if none is queued.
+        ended: number of runs of the job that ended since the engine started. None for a job without a limit of its own.
     """
 
     __repr__ = fields_in_line
@@ -234,7 +234,7 @@ class JobCount:
 
     @property
     def total(self) -> int:
-        """The number of instances."""
+        """The instance count."""
         return sum(self.by_status.values())
 
 
@@ -243,9 +243,9 @@ class ServedVersion:
     """A job that an engine serves.
 
     Attributes:
-        kind: the kind of the job.
+        kind: the job's kind.
         name: its name.
-        state_version: the version of its state.
+        state_version: its state's version.
     """
 
     __repr__ = fields_in_line
@@ -260,11 +260,11 @@ class EngineMember:
     """One engine on a shared store.
 
     Attributes:
-        epoch: the number of its opening; claims carry it.
+        epoch: the number of its opening. Claims carry it.
         label: its process, such as ``host:pid``, if the store knows it.
         joined_ms: when it opened the store, by the store's clock, integer milliseconds UTC.
-        lease_left_ms: how long its lease lasts from now; negative when it has ended, and no engine has noticed it.
-        served: the jobs that it serves; none while it stops.
+        lease_left_ms: how long its lease lasts from now. Negative when it has ended, and no engine has noticed it.
+        served: the jobs that it serves. None while it stops.
         share: the part of the alarms, messages and abandoned claims that it handles, of all jobs that engines serve: 0
             to 1. The shares of all members add up to 1.
     """

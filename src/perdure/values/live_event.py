@@ -1,4 +1,4 @@
-"""Live events: what an engine does besides its transitions. Nothing of them is stored; they reach sinks."""
+"""Live events: what an engine does besides its transitions. Nothing of them is stored. They reach sinks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class LiveHeader:
     """The field of every live event.
 
     Attributes:
-        at_ms: the time of the event, integer milliseconds UTC.
+        at_ms: the event's time, integer milliseconds UTC.
     """
 
     __repr__ = fields_in_line
@@ -28,7 +28,7 @@ class LiveHeader:
 
     @property
     def at(self) -> datetime:
-        """The time of the event, in UTC."""
+        """The event's time, in UTC."""
         return from_ms(self.at_ms)
 
 
@@ -37,7 +37,7 @@ class EngineStarted(LiveHeader):
     """An engine started on a store.
 
     Attributes:
-        store: the name of the store.
+        store: the store's name.
         epoch: how many times the store has been opened.
         recovered: the number of claims of an earlier engine that it delivers again; 0 on a shared store, where the
             engine takes its share when it has started.
@@ -54,8 +54,8 @@ class EngineStopped(LiveHeader):
     """An engine stopped, or accepts no more requests after a fatal error. Told once.
 
     Attributes:
-        store: the name of the store.
-        reason: why it stopped itself; empty if it was told to stop.
+        store: the store's name.
+        reason: why it stopped itself. Empty if it was told to stop.
     """
 
     type: ClassVar[str] = "engine.stopped"
@@ -70,7 +70,7 @@ class LeaseLost(LiveHeader):
     Each engine that shared the store with it reports that, and so does the engine itself if its process still works.
 
     Attributes:
-        store: the name of the store.
+        store: the store's name.
         epoch: the engine whose lease ended.
         label: the process of that engine.
     """
@@ -95,10 +95,10 @@ class RequestEnded(LiveHeader):
         address: the instance, printed ``kind:name:id``.
         action: the command.
         outcome: how it ended.
-        error: the class of the error, of the job's own if it rejected the request; empty if there is none.
-        waited_ms: how long it waited in the mailbox of its instance, in milliseconds.
+        error: the error's class, of the job's own if it rejected the request. Empty if there is none.
+        waited_ms: how long it waited in its instance's mailbox, in milliseconds.
         took_ms: the time from its acceptance to its answer, in milliseconds.
-        by: the name of the caller's token; None for a caller in this process.
+        by: the name of the caller's token. None for a caller in this process.
     """
 
     type: ClassVar[str] = "request.ended"
@@ -156,7 +156,7 @@ class AlarmFired(LiveHeader):
 
     @property
     def lateness(self) -> timedelta:
-        """How late the turn began; never negative."""
+        """How late the turn began. Never negative."""
         return timedelta(milliseconds=max(0, self.at_ms - self.due_ms))
 
 
@@ -168,8 +168,8 @@ class RunClaimed(LiveHeader):
         address: the instance, printed ``kind:name:id``.
         run_id: the run.
         cause: its cause.
-        attempt: failures of the run, plus 1.
-        delivery: claims of this attempt, this one included.
+        attempt: the run's failures, plus 1.
+        delivery: this attempt's claims, this one included.
     """
 
     type: ClassVar[str] = "run.claimed"
@@ -192,7 +192,7 @@ class StoreCommitted(LiveHeader):
         address: the instance, printed ``kind:name:id``.
         outcome: the answer.
         took_ms: how long it took, in milliseconds.
-        size_bytes: size of the state, the messages and the stored answer of the transition.
+        size_bytes: the state's size, the messages and the transition's stored answer.
     """
 
     type: ClassVar[str] = "store.committed"

@@ -19,9 +19,9 @@ class Message:
         sender: the instance whose turn sent it.
         target: the instance that receives it.
         action: the name of a command of the target's kind.
-        payload: the command's input as JSON; empty when it has none.
+        payload: the command's input as JSON. Empty when it has none.
         sent_ms: when the sender's turn committed.
-        trace: the trace context of that turn; None if it was not traced.
+        trace: the trace context of that turn. None if it was not traced.
     """
 
     __repr__ = fields_in_line
@@ -39,12 +39,12 @@ class StoredMessage:
     """A message as the store keeps it until it is consumed.
 
     Attributes:
-        message_id: the store's sequence number; the order of one (sender, target) pair.
+        message_id: the store's sequence number. The order of one (sender, target) pair.
         message: the message.
         attempts: deliveries that ended in a defect or an overload.
-        not_before_ms: the earliest time of the next delivery.
+        not_before_ms: the next delivery's earliest time.
         error: why the last delivery did not succeed.
-        codes: the versions of the code that could not read it, or its target, and left it to others; see `Left`.
+        codes: the versions of the code that could not read it, or its target, and left it to others. See `Left`.
     """
 
     __repr__ = fields_in_line

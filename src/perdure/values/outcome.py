@@ -23,12 +23,12 @@ _E = TypeVar("_E")
 # ---------------------------------------------------------------- how a run ended
 @frozen
 class Completed:
-    """The run succeeded; its changes are durable."""
+    """The run succeeded. Its changes are durable."""
 
 
 @frozen
 class Retrying(Generic[E_co]):
-    """The attempt failed; the next one is due at ``at``."""
+    """The attempt failed. The next one is due at ``at``."""
 
     error: E_co = attrs.field(repr=excerpt)
     at: datetime
@@ -50,7 +50,7 @@ class SelfTerminated:
 
 @frozen
 class Running:
-    """The run is claimed and still executing; the caller did not wait for it."""
+    """The run is claimed and still executing. The caller did not wait for it."""
 
 
 @frozen
@@ -77,9 +77,9 @@ class Started(Generic[E_co]):
     """Result of ``start``.
 
     Attributes:
-        created: whether this call created the instance; False means that an existing instance was left unchanged.
-        status: the status after the call; None when the run terminated the instance.
-        outcome: the outcome of the first run; None when nothing ran.
+        created: whether this call created the instance. False means that an existing instance was left unchanged.
+        status: the status after the call. None when the run terminated the instance.
+        outcome: the first run's outcome. None when nothing ran.
     """
 
     created: bool
@@ -93,8 +93,8 @@ class Triggered(Generic[E_co]):
 
     Attributes:
         triggered: whether a run began.
-        status: the status after the call; None when the instance does not exist.
-        outcome: the outcome of the run, or why it did not run; None when the instance does not exist.
+        status: the status after the call. None when the instance does not exist.
+        outcome: the run's outcome, or why it did not run. None when the instance does not exist.
     """
 
     triggered: bool
@@ -109,7 +109,7 @@ class Flushed(Generic[E_co]):
     Attributes:
         flushed: whether a run began.
         reason: ``empty`` when there was nothing to flush.
-        outcome: the outcome of the run, or why it did not run; None when there was nothing to flush.
+        outcome: the run's outcome, or why it did not run. None when there was nothing to flush.
     """
 
     flushed: bool

@@ -1,6 +1,6 @@
 """Whether and when a failed run is retried: pure decisions over their arguments.
 
-A `Backoff` is the delay after the n-th failure; a `Retry` decides with one whether there is another attempt.
+A `Backoff` is the delay after the n-th failure. A `Retry` decides with one whether there is another attempt.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Backoff:
 
         Args:
             base: the first delay.
-            step: added for each further failure; ``base`` by default.
+            step: added for each further failure. ``base`` by default.
             max: the longest delay.
 
         Raises:
@@ -112,7 +112,7 @@ class Backoff:
         """Return the delay after a failed attempt, before jitter.
 
         Args:
-            failed_attempt: the number of the attempt, from 1. The cost does not depend on it.
+            failed_attempt: the attempt's number, from 1. The cost does not depend on it.
 
         Returns:
             Whole milliseconds, from 1 to ``max_ms``, never less than after the previous attempt.
@@ -184,14 +184,14 @@ class Retry(Generic[E_contra]):
     """A retry policy: how often, after which delay and for which errors a failed run is retried.
 
     Attributes:
-        max_attempts: executions of one run, the first included: 1 to 1,000.
+        max_attempts: one run's executions, the first included: 1 to 1,000.
         delay: the delay after each failure.
         jitter: whether the delay is spread by ±10 %, so that runs that failed together are not retried together.
         max_duration_ms: passed as ``max_duration``. No retry is made later than this after the first failure. None: no
             such limit.
-        retry_if: a pure function that returns whether a typed error is worth a retry; all are by default. It is not
+        retry_if: a pure function that returns whether a typed error is worth a retry. All are by default. It is not
             called for defects: they are always retried.
-        on_exhausted: the action after the last attempt; None: the default of the job's kind (``continue`` for a
+        on_exhausted: the action after the last attempt. None: the default of the job's kind (``continue`` for a
             continuous job, ``park`` for the others).
 
     Raises:
@@ -223,12 +223,12 @@ class Retry(Generic[E_contra]):
         Args:
             error: the error, which is passed to ``retry_if``.
             attempt: the number of the attempt that failed, from 1.
-            first_failed_ms: when the run's first attempt failed; the same as ``now_ms`` for the first.
+            first_failed_ms: when the run's first attempt failed. The same as ``now_ms`` for the first.
             now_ms: when this attempt failed.
             jitter: a random number from [0, 1).
 
         Raises:
-            Exception: raised by ``retry_if``; it is a defect of the job, and the caller must record it.
+            Exception: raised by ``retry_if``. It is a defect of the job, and the caller must record it.
         """
         # Only for typed errors: a defect says nothing about whether a repetition can succeed.
         if self.retry_if is not None and not self.retry_if(error):
@@ -254,7 +254,7 @@ class Retry(Generic[E_contra]):
     def next_delay_ms(
         self, error: E_contra, *, attempt: int, first_failed_ms: int, now_ms: int, jitter: float
     ) -> int | None:
-        """Return the delay before the next attempt, in milliseconds; None when the run is not retried.
+        """Return the delay before the next attempt, in milliseconds. None when the run is not retried.
 
         The arguments are those of ``after_failure``.
         """

@@ -26,7 +26,7 @@ class CatchUpAll:
     """Run each missed tick, oldest first.
 
     Attributes:
-        limit: the number of ticks kept, 1 to 1,000; when more were missed, the oldest are dropped and counted.
+        limit: the number of ticks kept, 1 to 1,000. When more were missed, the oldest are dropped and counted.
 
     Raises:
         DefinitionError: the limit is out of range.
@@ -53,7 +53,7 @@ def caught_up(catch_up: CatchUp, limit: int | None) -> CaughtUp:
 
     Args:
         catch_up: the option of ``every`` and ``cron``.
-        limit: only for ``"all"``: the number of missed ticks kept, 1 to 1,000; None means 100.
+        limit: only for ``"all"``: the number of missed ticks kept, 1 to 1,000. None means 100.
 
     Raises:
         DefinitionError: the option is unknown, or a limit was passed with an option other than ``"all"``.
@@ -197,15 +197,15 @@ Align: TypeAlias = Literal["completion", "start"]
 
 @frozen(kw_only=True)
 class Every:
-    """A schedule of a fixed interval; make one with ``every``.
+    """A schedule of a fixed interval. Make one with ``every``.
 
     Two schedules with the same text set the same alarms.
 
     Attributes:
-        interval_ms: from the end of a run to the next tick, or from tick to tick.
+        interval_ms: from a run's end to the next tick, or from tick to tick.
         align: which of the two.
-        catch_up: how missed ticks are handled; a schedule aligned to completion misses none.
-        stagger_ms: the largest shift of an instance; 0 for none.
+        catch_up: how missed ticks are handled. A schedule aligned to completion misses none.
+        stagger_ms: an instance's largest shift; 0 for none.
     """
 
     interval_ms: int
@@ -283,15 +283,15 @@ def _ticks_of_line(line: CronLine, zone: tzinfo) -> CronTicks:
 
 @frozen(kw_only=True)
 class Cron:
-    """A schedule of wall-clock times; make one with ``cron``.
+    """A schedule of wall-clock times. Make one with ``cron``.
 
     Two schedules with the same text set the same alarms.
 
     Attributes:
         line: the five fields.
-        tz: the IANA name of the time zone of the line.
+        tz: the IANA name of the line's time zone.
         catch_up: how missed ticks are handled.
-        stagger_ms: the largest shift of an instance; 0 for none.
+        stagger_ms: an instance's largest shift; 0 for none.
         ticks: the computed run times.
     """
 
@@ -326,7 +326,7 @@ def cron(
     Args:
         line: ``minute hour day-of-month month day-of-week``, by the rules of Debian's cron, with names of months and
             days, and ``L``, ``LW``, ``5L`` and ``1#2`` besides.
-        tz: the IANA name of the time zone of the line.
+        tz: the IANA name of the line's time zone.
         catch_up: the missed ticks to run after downtime: ``"once"`` the latest, ``"skip"`` none, ``"all"`` each, the
                 oldest first.
         catch_up_limit: with ``catch_up="all"``: the number of missed ticks kept, 1 to 1,000; 100 by default. The oldest
@@ -388,7 +388,7 @@ def offset_ms(schedule: Schedule, address: str) -> int:
 
     Args:
         schedule: the schedule, whose ``stagger`` is the upper bound.
-        address: the instance, printed ``kind:name:id``; the result depends on nothing else.
+        address: the instance, printed ``kind:name:id``. The result depends on nothing else.
 
     Returns:
         Milliseconds, 0 without a stagger, and always less than the smallest time between two ticks.
@@ -401,7 +401,7 @@ def first_tick(schedule: Schedule, start_ms: int) -> int:
 
     Args:
         schedule: the job's schedule.
-        start_ms: when the instance starts; the anchor of a fixed-rate schedule.
+        start_ms: when the instance starts. The anchor of a fixed-rate schedule.
     """
     match schedule:
         case Every():
@@ -423,7 +423,7 @@ def settle(schedule: Schedule, *, anchor_ms: int, nominal_ms: int, ended_ms: int
         offset_ms: the instance's offset, from ``offset_ms``.
 
     Returns:
-        The nominal tick to store. Its alarm is later than the end of the run, except under ``CatchUpAll``: there it is
+        The nominal tick to store. Its alarm is later than the run's end, except under ``CatchUpAll``: there it is
         the tick right after the one that was run, so that missed ticks are run one by one.
     """
     match schedule:
@@ -472,8 +472,8 @@ def due(schedule: Schedule, *, anchor_ms: int, nominal_ms: int, now_ms: int, off
 
         - ``"once"``: the latest due tick is run, the older ones are dropped.
         - ``"skip"``: the latest due tick is run unless it is late by more than a grace period, the smaller of 60 s and
-          half the time to the next tick; older ones are dropped.
-        - ``CatchUpAll``: the oldest tick is run; of more than the limit, the oldest are dropped.
+          half the time to the next tick. Older ones are dropped.
+        - ``CatchUpAll``: the oldest tick is run. Of more than the limit, the oldest are dropped.
     """
     if isinstance(schedule, Every) and schedule.align == "completion":
         return Run(nominal_ms, 0)
@@ -496,7 +496,7 @@ def latest_due(schedule: Schedule, *, anchor_ms: int, nominal_ms: int, now_ms: i
     Args:
         schedule: the job's schedule.
         anchor_ms: when the instance started.
-        nominal_ms: the stored tick; itself the latest when no other is due.
+        nominal_ms: the stored tick. Itself the latest when no other is due.
         now_ms: the wall clock.
         offset_ms: the instance's offset, from ``offset_ms``.
     """

@@ -62,7 +62,7 @@ class Secret:
 
 
 def is_marked(form: object) -> bool:
-    """Return whether an annotation marks its complete value: directly, through an alias, or in a member of a union."""
+    """Return whether an annotation marks its complete value: directly, through an alias, or in a member in a union."""
     return any(is_secret_mark(mark) for each in _unwrapped(form) for mark in _marks(each))
 
 
@@ -97,10 +97,10 @@ def _inside(form: Any) -> tuple[Any, ...]:
 
 # ---------------------------------------------------------------- classes, for excerpts of their instances
 def shown_fields(cls: type) -> tuple[tuple[str, bool], ...] | None:
-    """Return the fields of a class to show, and whether each is hidden; None if no value in it is marked.
+    """Return a class's fields to show, and whether each is hidden. None if no value in it is marked.
 
     Args:
-        cls: the class of a value. Only attrs classes, dataclasses and named tuples have marked fields: the instances of
+        cls: a value's class. Only attrs classes, dataclasses and named tuples have marked fields: the instances of
             a ``TypedDict`` are plain dicts.
     """
     return _shown_fields(cls) if _is_declared(cls) and _has_secrets(cls) else None
@@ -173,12 +173,12 @@ def _hints(cls: Any) -> dict[str, Any]:
 def scrubbed(text: str, secrets: Collection[str]) -> str:
     """Replace known secrets in a text, in each form that code usually prints them in.
 
-    These forms are: as it is; escaped, also twice, by ``repr`` of text or bytes, by ``json.dumps``, for HTML or for a
-    URL; and in Base64 or as hexadecimal digits, also as a part of a longer encoded text, which is replaced as a whole.
+    These forms are: as it is. Escaped, also twice, by ``repr`` of text or bytes, by ``json.dumps``, for HTML or for a
+    URL. And in Base64 or as hexadecimal digits, also as a part of a longer encoded text, which is replaced as a whole.
 
     Args:
-        text: such as the message of an exception.
-        secrets: the secrets; those of less than 4 characters are left.
+        text: such as an exception's message.
+        secrets: the secrets. Those of less than 4 characters are left.
     """
     known = {form for each in secrets for form in _plain(each) if len(form) >= MIN_SCRUBBED_CHARACTERS}
     # The longest first: a shorter secret inside a longer one would leave the rest of that visible.
@@ -330,7 +330,7 @@ Hide: typing.TypeAlias = Callable[[Any], Any]
 
 
 def hide(_: object) -> str:
-    """Return the replacement of a secret."""
+    """Return a secret's replacement."""
     return HIDDEN
 
 
@@ -383,12 +383,12 @@ class Unreadable(str):
 
 
 def key_of(text: str) -> str | None:
-    """Return the id of the key of an encrypted text; None if it is not encrypted."""
+    """Return the id of the key of an encrypted text. None if it is not encrypted."""
     return text[len(SEALED) :].partition(":")[0] if text.startswith(SEALED) else None
 
 
 def why_unreadable(text: str) -> str | None:
-    """Return why text is not JSON, if that is because it is encrypted; otherwise None."""
+    """Return why text is not JSON, if that is because it is encrypted. Otherwise None."""
     if text.startswith(_NOT_DECRYPTED):
         return text
     key = key_of(text)

@@ -1,4 +1,4 @@
-"""The statuses of a stored instance: its status, why its alarms are suspended, and the answer of ``status``."""
+"""A stored instance's statuses: its status, why its alarms are suspended, and the answer of ``status``."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class InstanceStatus:
 
     Attributes:
         status: ``not_found`` when the instance does not exist.
-        run_count: logical runs started; retries do not increase it.
+        run_count: logical runs started. Retries do not increase it.
         event_count: events accepted, or events in the current batch.
         created_at: when the instance was created.
         updated_at: when it last changed.
@@ -56,11 +56,11 @@ class InstanceStatus:
         attempt: the attempt that is running or due next, the last one if retries are exhausted; 1 without a retry.
         parked: why the instance is parked, if it is.
         left: why code that cannot read the instance left it to other code, if it did.
-        since: since when it is paused, parked or left; None if it is not.
-        heals: how an operator ends that; empty if there is no need.
-        last_error: the error of the last run.
+        since: since when it is paused, parked or left. None if it is not.
+        heals: how an operator ends that. Empty if there is no need.
+        last_error: the last run's error.
         phase: a word of the job's kind: how a workflow ended, ``done``, ``failed`` or ``cancelled``, or
-            ``child_parked`` while a child of it is parked; None for others.
+            ``child_parked`` while a child of it is parked. None for others.
     """
 
     __repr__ = fields_in_line

@@ -1,4 +1,4 @@
-"""A wait for the committed status of an instance, and its answers."""
+"""A wait for an instance's committed status, and its answers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class WaitCondition:
         """Return whether a committed status ends the wait.
 
         Args:
-            status: the status; ``not_found`` if there is no instance.
+            status: the status. ``not_found`` if there is no instance.
             over: whether the kind reports that the instance is over.
         """
         # An instance that is gone has ended, also if its kind keeps no outcome.
@@ -47,7 +47,7 @@ class Reached:
     """The instance had one of the wanted statuses.
 
     Attributes:
-        status: the committed status that ended the wait; a later one may differ.
+        status: the committed status that ended the wait. A later one may differ.
     """
 
     __repr__ = fields_in_line
@@ -57,7 +57,7 @@ class Reached:
 
 @attrs.frozen
 class NotReached:
-    """The time of the wait is over.
+    """The wait's time is over.
 
     Attributes:
         status: the committed status at its end.
@@ -79,12 +79,12 @@ Awaited: TypeAlias = Reached | NotReached | NeverStored
 
 @attrs.frozen(repr=False, str=False)
 class WaitOver(PerdureError, TimeoutError):
-    """The time of a wait is over, and the instance did not have the wanted status.
+    """A wait's time is over, and the instance did not have the wanted status.
 
     Attributes:
         address: the instance, printed ``kind:name:id``.
         wanted: the statuses and phases.
-        status: the committed status at the end of the wait.
+        status: the committed status at the wait's end.
     """
 
     address: str

@@ -1,6 +1,6 @@
 """Durations and instants: what users write, as integer milliseconds.
 
-A duration is a ``timedelta`` or text such as ``"1h30m"``; an instant is an aware ``datetime``. Inside the library
+A duration is a ``timedelta`` or text such as ``"1h30m"``. An instant is an aware ``datetime``. Inside the library
 both are integer milliseconds, instants since 1970 UTC.
 """
 
@@ -43,7 +43,7 @@ def duration_ms(value: Duration, *, what: str, minimum_ms: int = 1) -> int:
     """Parse a duration into integer milliseconds.
 
     The text is one or more whole numbers, each followed by its unit, the largest unit first and none twice. Units are
-    ``w``, ``d``, ``h``, ``m``, ``s``, ``ms`` or their full names, in the singular or the plural; spaces are allowed
+    ``w``, ``d``, ``h``, ``m``, ``s``, ``ms`` or their full names, in the singular or the plural. Spaces are allowed
     between them. Fractions are not: write ``"1h30m"``, not ``"1.5h"``. A bare number is refused, since it has no unit.
     A ``timedelta`` with microseconds is rounded up: no wait is shorter than you asked.
 
@@ -114,7 +114,7 @@ _FIRST_MS = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
 
 
 def to_ms(instant: datetime, *, what: str = "instant") -> int:
-    """Convert an aware ``datetime`` to integer milliseconds since 1970-01-01 UTC; smaller units are truncated.
+    """Convert an aware ``datetime`` to integer milliseconds since 1970-01-01 UTC. Smaller units are truncated.
 
     Args:
         instant: a ``datetime`` of any time zone.
@@ -129,7 +129,7 @@ def to_ms(instant: datetime, *, what: str = "instant") -> int:
 
 
 def due_ms(instant: datetime, *, what: str) -> int:
-    """Convert the aware ``datetime`` at which something is due to milliseconds; smaller units are rounded up.
+    """Convert the aware ``datetime`` at which something is due to milliseconds. Smaller units are rounded up.
 
     Nothing is due before its instant. That of the last millisecond of year 9999 is rounded down.
 
@@ -146,7 +146,7 @@ def due_ms(instant: datetime, *, what: str) -> int:
 
 
 def from_ms(milliseconds: int) -> datetime:
-    """Convert integer milliseconds to an aware UTC ``datetime``; ``to_ms`` converts it back exactly.
+    """Convert integer milliseconds to an aware UTC ``datetime``. ``to_ms`` converts it back exactly.
 
     Raises:
         DefinitionError: the instant lies outside the years 1 to 9999.

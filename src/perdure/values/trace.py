@@ -18,7 +18,7 @@ MAX_TRACE_CHARACTERS: Final = 512
 
 
 def trace_context(text: object) -> str | None:
-    """Return the ``traceparent`` of a caller in version 00; None if it has none, or an invalid one.
+    """Return a caller's ``traceparent`` in version 00. None if it has none, or an invalid one.
 
     An invalid context is ignored and not refused, as the specification demands (W3C Trace Context, section 3.2).
 

@@ -1,4 +1,4 @@
-"""Answers and refusals in words that a person understands without the names of this library."""
+"""Answers and refusals in words that a person understands without this library's names."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def readable_answer(kind: str, answer: object) -> object:
     {'type': 'Signalled', 'accepted': True, 'workflow': 'has not ended', 'status': 'scheduled'}
 
     Args:
-        kind: the kind of the job.
+        kind: the job's kind.
         answer: the answer as JSON-able data.
     """
     if kind != "workflow" or not isinstance(answer, dict):
@@ -45,7 +45,7 @@ def readable_answer(kind: str, answer: object) -> object:
 
 
 def why_no_alarm(instance: dict[str, Any] | None) -> str:
-    """Return why the alarm of an instance does nothing now.
+    """Return why an instance's alarm does nothing now.
 
     >>> why_no_alarm({"status": "scheduled", "alarm_ms": 1_767_225_600_000})
     'its alarm is not due until 2026-01-01T00:00:00Z'
@@ -53,7 +53,7 @@ def why_no_alarm(instance: dict[str, Any] | None) -> str:
     'it is idle: no alarm is set'
 
     Args:
-        instance: the instance before, of `perdure.wire.explanation`; None if there is none.
+        instance: the instance before, of `perdure.wire.explanation`. None if there is none.
     """
     match instance:
         case None:
@@ -71,12 +71,12 @@ def why_no_alarm(instance: dict[str, Any] | None) -> str:
 
 
 def why_parked(newest_first: Iterable[LoggedEvent]) -> str:
-    """Return the detail of the newest event that parked an instance, such as the step of a workflow that diverged.
+    """Return the detail of the newest event that parked an instance, such as the step in a workflow that diverged.
 
     Args:
-        newest_first: the newest events of its address.
+        newest_first: its address's newest events.
 
     Returns:
-        The detail; empty if these events do not hold it.
+        The detail. Empty if these events do not hold it.
     """
     return next((each.event.detail for each in newest_first if isinstance(each.event, JobParked)), "")

@@ -1,4 +1,4 @@
-"""The description of an engine: its version, its limits, and its jobs with their contracts.
+"""An engine's description: its version, its limits, and its jobs with their contracts.
 
 A contract is the JSON Schemas of a definition's types, with their fingerprints: a client compares it with its own.
 """
@@ -26,7 +26,7 @@ class ContractPart:
     """One type of a definition.
 
     Attributes:
-        schema: its JSON Schema; None if there is no such type: an action without input, or no declared errors.
+        schema: its JSON Schema. None if there is no such type: an action without input, or no declared errors.
         fingerprint: 32 hexadecimal digits, the same for all types with the same JSON.
     """
 
@@ -39,7 +39,7 @@ class Contract:
     """The types of a definition that its clients use.
 
     Attributes:
-        kind: the kind of the job.
+        kind: the job's kind.
         name: its name.
         parts: its types, by name: ``state``, ``errors``, and ``input of send`` for each action.
     """
@@ -50,12 +50,12 @@ class Contract:
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """The fingerprint of each part, by its name."""
+        """Each part's fingerprint, by its name."""
         return {name: part.fingerprint for name, part in self.parts.items()}
 
 
 def contract_of(definition: AnyDefinition) -> Contract:
-    """Return the contract of a definition. It is computed once for each definition.
+    """Return a definition's contract. It is computed once for each definition.
 
     Names of classes, docstrings, and the order of fields, choices and members of unions do not change a fingerprint.
     Tags do: they are part of the JSON.
@@ -100,9 +100,9 @@ class JobInfo:
         kind: its kind.
         name: its name.
         actions: the requests that its instances accept.
-        fingerprints: of its types, by their names; see `Contract`.
+        fingerprints: of its types, by their names. See `Contract`.
         hold: whether it is held.
-        run_now: the action that runs an instance now that waits for a retry; None if there is none.
+        run_now: the action that runs an instance now that waits for a retry. None if there is none.
     """
 
     kind: str
@@ -143,7 +143,7 @@ def job_info(job: AnyDefinition, hold: Hold) -> JobInfo:
 
 
 def installed_version() -> str:
-    """Return the version of the installed library; empty in a checkout that is not installed."""
+    """Return the version of the installed library. Empty in a checkout that is not installed."""
     from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - imports a random generator
 
     try:

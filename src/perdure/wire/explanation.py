@@ -46,7 +46,7 @@ def with_changes(shown: object, old: object, new: object) -> object:
 
     Args:
         shown: JSON with each secret hidden.
-        old: the JSON before, with a label in the place of each secret: equal secrets have equal labels.
+        old: the JSON before, with a label in each secret's place: equal secrets have equal labels.
         new: the same of ``shown``.
     """
     match shown, old, new:
@@ -103,12 +103,12 @@ def explanation_data(job: AnyDefinition, explanation: Explanation) -> dict[str, 
     """Describe an explanation.
 
     Args:
-        job: the definition of the instance.
+        job: the instance's definition.
         explanation: of one request to it.
 
     Returns:
         A dict with a ``form``: ``explained`` with the instance ``before`` and ``after``, the ``write``, ``messages``,
-        ``events`` and the ``answer`` or the ``problem``; ``needs_answer`` with the effect; ``waits_for_run`` with the
+        ``events`` and the ``answer`` or the ``problem``. ``needs_answer`` with the effect. ``waits_for_run`` with the
         run.
     """
     match explanation:
@@ -159,7 +159,7 @@ def _unwritten(explained: Explained) -> Instance | None:
 
 
 def _after(job: AnyDefinition, before: Instance | None, after: Instance | None) -> dict[str, Any] | None:
-    """Return the data of the instance after the request, with ``<secret> (changed)`` for each secret that changed."""
+    """Return the instance's data after the request, with ``<secret> (changed)`` for each secret that changed."""
     shown = instance_data(job, after)
     if shown is None or before is None or not has_secrets(job):
         return shown
@@ -174,7 +174,7 @@ def _after(job: AnyDefinition, before: Instance | None, after: Instance | None) 
 
 
 def _shown(job: AnyDefinition, explained: Explained, message: Message) -> Message:
-    """Return a message without secrets: the definition of another job is not known here, those of the sender are."""
+    """Return a message without secrets: another job's definition is not known here, those of the sender are."""
     if (message.target.kind, message.target.name) == (job.kind, job.name):
         return attrs.evolve(message, payload=redacted_payload(job, message.action, message.payload))
     secrets = secrets_of_instance(job, explained.before) | secrets_of_instance(job, explained.instance)
@@ -196,7 +196,7 @@ def _result(job: AnyDefinition, explained: Explained) -> dict[str, Any]:
 
 
 def _answer(job: AnyDefinition, answer: object) -> object:
-    """Return the answer as data; None for that of an alarm, which no caller waits for."""
+    """Return the answer as data. None for that of an alarm, which no caller waits for."""
     if isinstance(answer, RunAnswer) and answer.outcome is not None and answer.outcome.error is not None:
         error = redacted_failure(job, answer.outcome.error)
         answer = attrs.evolve(answer, outcome=attrs.evolve(answer.outcome, error=error))
@@ -204,12 +204,12 @@ def _answer(job: AnyDefinition, answer: object) -> object:
 
 
 def instance_data(job: AnyDefinition, instance: Instance | None, *, hide: Hide = hide) -> dict[str, Any] | None:
-    """Return a stored instance as JSON-able data without secrets; its state and its kind's data are not text.
+    """Return a stored instance as JSON-able data without secrets. Its state and its kind's data are not text.
 
     Args:
         job: its definition.
-        instance: the instance; None if there is none.
-        hide: returns the replacement of each secret.
+        instance: the instance. None if there is none.
+        hide: returns each secret's replacement.
     """
     if instance is None:
         return None

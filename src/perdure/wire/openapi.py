@@ -1,7 +1,7 @@
-"""The OpenAPI description of an engine's HTTP interface, from the types of its definitions: ``GET /openapi.json``.
+"""The OpenAPI description of an engine's HTTP interface, from its definitions' types: ``GET /openapi.json``.
 
-The document has the operations of an engine, of each job and of each action under unique ids, with the schemas that
-they refer to. Two answers are described by hand, because no declared type has their form: the events of a history,
+The document has an engine's operations, of each job and of each action under unique ids, with the schemas that
+they refer to. Two answers are described by hand, because no declared type has their form: a history's events,
 and explanations.
 """
 
@@ -136,7 +136,7 @@ class ApiOperation:
 
 # ---------------------------------------------------------------- one job
 def add_types(components: Components, job: AnyDefinition, *, owner: str) -> None:
-    """Add the types of a definition, before those of the library, which give way where they have the same name.
+    """Add a definition's types, before those of the library, which give way where they have the same name.
 
     Args:
         components: of the document.
@@ -150,7 +150,7 @@ def add_types(components: Components, job: AnyDefinition, *, owner: str) -> None
 
 
 def job_operations(components: Components, job: AnyDefinition, *, owner: str) -> Iterator[ApiOperation]:
-    """Yield the operations of a job.
+    """Yield a job's operations.
 
     Args:
         components: of the document.
@@ -273,13 +273,13 @@ def engine_operations(components: Components) -> Iterator[ApiOperation]:
 def operation_of(
     components: Components, operation: ClientOperation[Any], job: AnyDefinition | None = None, *, owner: str = ""
 ) -> ApiOperation:
-    """Return the description of an entry of the table.
+    """Return the description of an entry in the table.
 
     Args:
         components: of the document.
         operation: the entry.
-        job: the job that its path names; None for an operation of the engine.
-        owner: the name of the job in operation ids.
+        job: the job that its path names. None for an operation of the engine.
+        owner: the job's name in operation ids.
     """
     refused = refusals(components, _PLAIN if job is None else _READ)
     if operation.media == "text":
@@ -336,13 +336,13 @@ def _probe(path: str, name: str, summary: str, *, ready: bool) -> ApiOperation:
 
 # ---------------------------------------------------------------- parts of operations
 def answer_of(components: Components, form: TypeForm[Any]) -> JsonSchema:
-    """Add the schemas of an answer of the library; return that of the answer."""
+    """Add the schemas of an answer of the library. Return that of the answer."""
     return components.add(_schema_of(cast("Any", form)), owner=LIBRARY, direction="answer")
 
 
 @lru_cache
 def _schema_of(form: Any) -> JsonSchema:  # a type form
-    """Return the schema of a type of the library; every job has its answers."""
+    """Return the schema of a type of the library. Every job has its answers."""
     codec: Codec[Any] = Codec.of(form, what="answer")
     return codec.json_schema()
 
@@ -440,14 +440,14 @@ def openapi(
 ) -> JsonSchema:
     """Return the OpenAPI 3.1 document of an engine that serves these jobs.
 
-    It has one operation for each action of each job, with the types of the definition. The same definitions, in any
+    It has one operation for each action of each job, with the definition's types. The same definitions, in any
     order, return an equal document.
 
     Args:
         definitions: the jobs.
-        title: the title of the document.
+        title: the document's title.
         version: its version.
-        server: the URL of the engine, or the path below which it is mounted.
+        server: the engine's URL, or the path below which it is mounted.
         description: a text for readers, in Markdown.
     """
     jobs = sorted(definitions, key=lambda job: (job.kind, job.name))
@@ -506,19 +506,19 @@ ABOUT: Final = (
 
 
 def described(jobs: Iterable[AnyDefinition], *, title: str = TITLE, server: str = "/") -> JsonSchema:
-    """Return the OpenAPI document of these jobs, with the version of the library.
+    """Return the OpenAPI document of these jobs, with the library's version.
 
     Args:
         jobs: the definitions.
-        title: the title of the document.
-        server: the URL of the engine, or the path below which it is mounted.
+        title: the document's title.
+        server: the engine's URL, or the path below which it is mounted.
     """
     return openapi(jobs, title=title, version=installed_version() or "0", server=server, description=ABOUT)
 
 
 @attrs.define(eq=False)
 class Description:
-    """The OpenAPI document of an engine, computed when it is read for the first time."""
+    """An engine's OpenAPI document, computed when it is read for the first time."""
 
     _document: JsonSchema | None = None
 
@@ -527,7 +527,7 @@ class Description:
 
         Args:
             jobs: the definitions that the engine serves, the same in each call.
-            server: the path below which the engine is mounted; empty for none.
+            server: the path below which the engine is mounted. Empty for none.
         """
         if self._document is None:
             self._document = described(jobs)

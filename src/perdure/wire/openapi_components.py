@@ -1,4 +1,4 @@
-"""The components of a document: definitions of many JSON Schemas under unique names, responses, and problems.
+"""A document's components: definitions of many JSON Schemas under unique names, responses, and problems.
 
 There is one component schema for each error, and one response for each status.
 """
@@ -31,9 +31,9 @@ which later versions of the library may extend."""
 
 @attrs.define
 class Components:
-    """Collects the components of a document.
+    """Collects a document's components.
 
-    Definitions of one name and the same JSON are one component. Another one of the same name gets the name of its job
+    Definitions of one name and the same JSON are one component. Another one of the same name gets its job's name
     in front.
     """
 
@@ -42,7 +42,7 @@ class Components:
     _known: dict[tuple[str, bytes], str] = attrs.field(factory=dict[tuple[str, bytes], str])
 
     def add(self, schema: JsonSchema, *, owner: str, direction: Direction = "exact") -> JsonSchema:
-        """Add the definitions of a schema.
+        """Add a schema's definitions.
 
         Args:
             schema: a complete JSON Schema, as `Codec.json_schema` returns it.
@@ -173,7 +173,7 @@ _OF_RUNS: Final = frozenset({errors.HookRaised, errors.RunTimeout})
 
 
 def add_problems(components: Components) -> None:
-    """Add the component of each error."""
+    """Add each error's component."""
     for cls in STATUS:
         if cls not in _NOT_SENT:
             components.named(problem_name(cls), _problem(code_of(cls), cls.__doc__ or "", _fields(cls)))
@@ -186,12 +186,12 @@ def problem_name(cls: type[PerdureError]) -> str:
 
 
 def add_rejection(components: Components, job: AnyDefinition, *, owner: str) -> str:
-    """Add the component of ``Rejected`` with a job's own errors; return its name.
+    """Add the component of ``Rejected`` with a job's own errors. Return its name.
 
     Args:
         components: of the document.
         job: the definition.
-        owner: the name of the job in names of components.
+        owner: the job's name in names of components.
     """
     undeclared: JsonSchema = {
         "type": "object",
@@ -214,12 +214,12 @@ def add_rejection(components: Components, job: AnyDefinition, *, owner: str) -> 
 def refusals(
     components: Components, statuses: Iterable[int], *, rejection: str | None = None, runs: bool = False
 ) -> JsonSchema:
-    """Return the responses with problems, by their status; each is a component.
+    """Return the responses with problems, by their status. Each is a component.
 
     Args:
         components: of the document.
         statuses: those that are possible.
-        rejection: the component of the job's ``Rejected``; None if the call cannot return it.
+        rejection: the component of the job's ``Rejected``. None if the call cannot return it.
         runs: whether the call may run code of the job.
     """
     found: JsonSchema = {}

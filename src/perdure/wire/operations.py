@@ -1,7 +1,7 @@
-"""The operations of a client: one entry for each, from which everything between its method and the engine derives.
+"""A client's operations: one entry for each, from which everything between its method and the engine derives.
 
 An entry gives the route of a server with its scope and its limit, the entry of the OpenAPI document, the request of a
-client of another process, and the call of a command. The methods that users call are written by hand, with their types.
+client of another process, and a command's call. The methods that users call are written by hand, with their types.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ MAX_NUMBER: Final = 2**63 - 1
 # ---------------------------------------------------------------- types of arguments
 @attrs.frozen(kw_only=True)
 class ArgumentType:
-    """The values of an argument, and their form in a URL.
+    """An argument's values, and their form in a URL.
 
     Attributes:
         schema: the form in a URL, for the OpenAPI document.
-        check: returns a value of a caller, or raises `InvalidArgument`; ``what`` names the argument.
+        check: returns a value of a caller, or raises `InvalidArgument`. ``what`` names the argument.
         text: returns the form of a checked value in a URL.
-        read: returns the value of a text in a URL. The call refuses a value that it cannot read: its text, or it
+        read: returns a text's value in a URL. The call refuses a value that it cannot read: its text, or it
             raises `InvalidArgument`. The second argument is the name in the URL.
         is_quoted: whether the text is percent-encoded in a path.
     """
@@ -175,8 +175,8 @@ class Argument:
         name: its name in the client's method.
         place: where a URL has it. The method takes those of the path by position, and those of the query by name.
         type: its values.
-        default: the value of a request without it.
-        parameter: its name in a URL; by default ``name``.
+        default: a request's value without it.
+        parameter: its name in a URL. By default ``name``.
         description: a sentence for the OpenAPI document.
     """
 
@@ -194,17 +194,17 @@ class ClientOperation(Generic[A]):
     """One operation of a client.
 
     Attributes:
-        name: the name of the method, of the client or of a job by its name.
+        name: the method's name, of a job's client or by its name.
         method: the HTTP method.
         path: the path, with ``{name}`` for each argument that it has.
         scope: the scope that a client of the server needs.
-        answer: the type of the answer.
+        answer: the answer's type.
         summary: a sentence for the OpenAPI document.
-        id: its ``operationId``; that of a job's operation is put together from the job's name.
+        id: its ``operationId``. That of a job's operation is put together from the job's name.
         arguments: its arguments.
         bounded_by: the limit of the server that bounds how many are performed at once: ``lists`` for
             `HttpLimits.lists_at_once`.
-        repeat: the effect of a repeat after a lost answer, as `perdure.jobs.request.Repeat` says it, or ``reads``.
+        repeat: a repeat's effect after a lost answer, as `perdure.jobs.request.Repeat` says it, or ``reads``.
         media: whether the answer is JSON or text.
     """
 
@@ -235,7 +235,7 @@ class ClientOperation(Generic[A]):
         """Check arguments of a call: all, or those that are given. None is valid where it is the default.
 
         Raises:
-            InvalidArgument: one of them is not valid; its message names it.
+            InvalidArgument: one of them is not valid. Its message names it.
         """
         return {
             argument.name: None
@@ -246,10 +246,10 @@ class ClientOperation(Generic[A]):
         }
 
     def url(self, given: Mapping[str, Any]) -> str:
-        """Return the path and the query of a request.
+        """Return the path and a request's query.
 
         Args:
-            given: the checked arguments; None stands for one that is absent.
+            given: the checked arguments. None stands for one that is absent.
         """
         path = self.path.format_map(
             {each.name: path_part(each.type.text(given[each.name])) for each in self.in_the("path")}

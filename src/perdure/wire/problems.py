@@ -76,12 +76,12 @@ def problem_of(error: PerdureError, typed: Codec[Any] | None = None, *, tracebac
     """Describe an error.
 
     Args:
-        error: the error of a call.
-        typed: the codec of the job's typed errors; without it, the error of a ``Rejected`` is its text.
+        error: a call's error.
+        typed: the codec of the job's typed errors. Without it, the error of a ``Rejected`` is its text.
         traceback: whether the traceback of a ``HookRaised`` is included.
 
     Returns:
-        The members of the problem: ``type``, ``title``, ``status``, ``detail``, ``code``, and the error's own fields.
+        The problem's members: ``type``, ``title``, ``status``, ``detail``, ``code``, and the error's own fields.
     """
     cls = type(error)
     code = code_of(cls)
@@ -96,7 +96,7 @@ def problem_of(error: PerdureError, typed: Codec[Any] | None = None, *, tracebac
 
 
 def status_of(error: PerdureError) -> int:
-    """Return the HTTP status of an error; 401 asks for a token, or for another one."""
+    """Return an error's HTTP status; 401 asks for a token, or for another one."""
     if isinstance(error, AccessDenied) and error.cause in {"no_token", "wrong_token"}:
         return 401
     # By the exact class: a subclass is another error with a code of its own.
@@ -137,12 +137,12 @@ def error_of(problem: Mapping[str, Any], typed: Codec[Any] | None = None) -> Per
     """Rebuild the error that a problem describes.
 
     Args:
-        problem: the members of a problem.
-        typed: the codec of the job's typed errors; without it, the error of a ``Rejected`` is a `Defect` whose message
+        problem: a problem's members.
+        typed: the codec of the job's typed errors. Without it, the error of a ``Rejected`` is a `Defect` whose message
             is its JSON without secrets.
 
     Returns:
-        The error; ``OutcomeUnknown`` for a code that this version does not know, or fields that it cannot read.
+        The error. ``OutcomeUnknown`` for a code that this version does not know, or fields that it cannot read.
     """
     try:
         known = _rebuilt(problem, typed)

@@ -1,6 +1,6 @@
 """Answers of reads and of waits as JSON.
 
-Unknown members are ignored, so that a client can read the answers of a newer server.
+Unknown members are ignored, so that a client can read a newer server's answers.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def json_of(record: object) -> bytes:
 
 
 def without_tracebacks(encoded: bytes) -> bytes:
-    """Return JSON of this library without the tracebacks of failures, also of those that are stored as JSON text.
+    """Return this library's JSON without the tracebacks of failures, also of those that are stored as JSON text.
 
     Tracebacks show paths and code, so they are for operators alone. Do not apply it to the JSON of your own types.
 
@@ -150,7 +150,7 @@ class AwaitedRecord:
 
     Attributes:
         form: whether the instance had a wanted status in time, or has never been stored.
-        status: the committed status; null if the instance has never been stored.
+        status: the committed status. Null if the instance has never been stored.
     """
 
     form: Literal["reached", "not_reached", "never_stored"]

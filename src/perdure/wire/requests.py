@@ -1,4 +1,4 @@
-"""Requests: the paths of the HTTP interface, and one request of a batch as a line of JSON."""
+"""Requests: the paths of the HTTP interface, and one request in a batch as a line of JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BATCHES: Final = "/v1/calls"
 
 
 def instance_path(address: Address, *more: str) -> str:
-    """Return the path of an instance, percent-encoded.
+    """Return an instance's path, percent-encoded.
 
     >>> instance_path(Address("task", "orders", "a/b"), "explain", "send")
     '/v1/jobs/task/orders/instances/a%2Fb/explain/send'
@@ -34,7 +34,7 @@ def instance_path(address: Address, *more: str) -> str:
 
 
 def job_path(kind: str, name: str) -> str:
-    """Return the path of a job, percent-encoded."""
+    """Return a job's path, percent-encoded."""
     return f"/v1/jobs/{path_part(kind)}/{path_part(name)}"
 
 
@@ -57,17 +57,17 @@ class Envelope:
     """A request to one instance.
 
     Attributes:
-        number: of the request in its batch; its answer carries it.
-        kind: the kind of the job.
-        job: the name of the job.
+        number: of the request in its batch. Its answer carries it.
+        kind: the job's kind.
+        job: the job's name.
         id: the instance.
         action: the action, or one of `READS`.
-        payload: the input as JSON; empty if the action takes none.
+        payload: the input as JSON. Empty if the action takes none.
         key: the idempotency key.
         wait_for: when the request is answered.
         interrupt: whether ``terminate`` cancels a run in progress.
-        bare: the payload without the members that have their defaults; empty if the server need not know them.
-        trace: the trace context of the caller, as the header ``traceparent``; None if it has none.
+        bare: the payload without the members that have their defaults. Empty if the server need not know them.
+        trace: the caller's trace context, as the header ``traceparent``. None if it has none.
     """
 
     __repr__ = fields_in_line
@@ -182,18 +182,18 @@ def _is(given: dict[str, Any], name: str, kind: type) -> bool:
 
 # ---------------------------------------------------------------- answers
 def answered(number: int, answer: bytes) -> bytes:
-    """Encode the answer of one request as a line, with its line break."""
+    """Encode one request's answer as a line, with its line break."""
     return orjson.dumps({"n": number, "answer": orjson.Fragment(answer)}, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def refused(number: int, problem: Mapping[str, Any]) -> bytes:
-    """Encode the problem of one request as a line, with its line break."""
+    """Encode one request's problem as a line, with its line break."""
     return orjson.dumps({"n": number, "problem": problem}, option=orjson.OPT_APPEND_NEWLINE)
 
 
 @attrs.frozen
 class BatchReply:
-    """The reply to one request of a batch.
+    """The reply to one request in a batch.
 
     Attributes:
         number: that of the request.
@@ -207,7 +207,7 @@ class BatchReply:
 
 
 def reply_of(line: bytes) -> BatchReply | None:
-    """Decode one line of the answer to a batch; None if it is not one."""
+    """Decode one line of the answer to a batch. None if it is not one."""
     try:
         given = orjson.loads(line)
         if "problem" in given:

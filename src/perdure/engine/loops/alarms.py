@@ -54,12 +54,12 @@ class TimerQueue:
 
     Only this engine sets alarms in its store, and it adds each one here after its commit: so the store is read once,
     from one position to the next. When a commit may have set an alarm that was not added, it is read from its start
-    again. An entry may be stale, because its alarm was moved or cancelled meanwhile; its turn finds that out.
+    again. An entry may be stale, because its alarm was moved or cancelled meanwhile. Its turn finds that out.
 
     Attributes:
         position: every alarm up to this position is an entry, or was one.
-        next_ms: no alarm behind the position is due before this instant; then the store must be read again.
-        room: maximum number of added entries; further alarms are read from the store when they are due.
+        next_ms: no alarm behind the position is due before this instant. Then the store must be read again.
+        room: maximum number of added entries. Further alarms are read from the store when they are due.
     """
 
     position: DuePosition = _START
@@ -83,7 +83,7 @@ class TimerQueue:
             self.next_ms = min(self.next_ms, due_ms)
 
     def pop(self, now_ms: int) -> Entry | None:
-        """Remove and return the earliest alarm that is due; None if there is none."""
+        """Remove and return the earliest alarm that is due. None if there is none."""
         if not self._entries or self._entries[0][0] > now_ms:
             return None
         due_ms, _, address = heapq.heappop(self._entries)
@@ -104,7 +104,7 @@ class TimerQueue:
 
     @property
     def wake_ms(self) -> int:
-        """When to fire or to read next; ``NEVER_MS`` if there is nothing to do."""
+        """When to fire or to read next. ``NEVER_MS`` if there is nothing to do."""
         return min(self._entries[0][0], self.next_ms) if self._entries else self.next_ms
 
     # ------------------------------------------------------------ reading
@@ -112,7 +112,7 @@ class TimerQueue:
         """Record additions from here on: the read that starts now may miss them.
 
         Returns:
-            The position after which the store is read; None for its start.
+            The position after which the store is read. None for its start.
         """
         self._added_since.clear()
         self._reading = "yes"
@@ -133,7 +133,7 @@ class TimerQueue:
                     self._push(*entry)
 
     def end_reading(self, next_ms: int) -> None:
-        """Set the due time of the first alarm behind the position, as the store returned it."""
+        """Set the first alarm's due time behind the position, as the store returned it."""
         if self._reading == "yes":
             added = (due_ms for _, due_ms in self._added_since if due_ms > self.position[0])
             self.next_ms = min((next_ms, *added))
@@ -185,7 +185,7 @@ class AlarmWindow(Generic[A]):
 
     Alarms whose runs wait for external systems cost nothing while they wait: they leave the batch, and the next batch
     is twice as large. Alarms that wait for a slow disk let the batch grow slowly, since a large commit costs little
-    more than a small one. Alarms that keep the process busy delay the next ones; otherwise every request would wait for
+    more than a small one. Alarms that keep the process busy delay the next ones. Otherwise every request would wait for
     all due alarms.
 
     Attributes:
@@ -232,7 +232,7 @@ class AlarmWindow(Generic[A]):
 
         Args:
             late_ms: lateness of the timer that triggered this check, in milliseconds.
-            waits_outside: whether the run of an alarm waits for external systems.
+            waits_outside: whether an alarm's run waits for external systems.
         """
         self._looks += 1
         if self._looks == MAX_PATIENCE:
@@ -265,13 +265,13 @@ COMPANY_MS = 100
 
 @attrs.define(eq=False)
 class _Fired:
-    """An alarm in progress. It receives its turn's result at once; a future would call back one step later.
+    """An alarm in progress. It receives its turn's result at once. A future would call back one step later.
 
     Attributes:
         address: the instance.
         due_ms: when the alarm was due.
         tell: called with the result.
-        leave: called when the end of its run is about to be committed.
+        leave: called when its run's end is about to be committed.
         then_due: when the instance is due afterwards, as its last commit said.
         read: the row that the store returned meanwhile.
         written: whether a commit wrote the instance meanwhile.
@@ -295,7 +295,7 @@ class _Fired:
         self.leave(self)
 
     def set_result(self, result: TurnAnswer, /) -> None:
-        """Take the result of the turn."""
+        """Take the turn's result."""
         self._state = "answered"
         self.tell(self, result)
 
@@ -308,7 +308,7 @@ class Alarms:
         store: returns the due instances.
         runtime: the only interface to time and waiting.
         dispatcher: executes the turns.
-        jobs: the served definitions; instances of other jobs are ignored.
+        jobs: the served definitions. Instances of other jobs are ignored.
         holds: the held jobs: their alarms wait.
         limits: how many due instances are read at once.
         cache: keeps the rows for the turns.
@@ -335,7 +335,7 @@ class Alarms:
     _alone_from_ms: float = -math.inf
 
     def notice(self, address: Address, due_ms: int | None) -> None:
-        """Note that an instance was written, and when its alarm is due; None: it has none."""
+        """Note that an instance was written, and when its alarm is due. None: it has none."""
         fired = self._fired.get(address) if self._fired else None
         # Queued now, the alarm would fire beside the turn that has just set it.
         if fired is not None:  # perhaps by its own turn: queued when that is over
@@ -436,7 +436,7 @@ class Alarms:
         return len(self._fired)
 
     def _fire(self, now_ms: int) -> None:
-        """Put an alarm into the mailbox of every due instance, as far as there is room."""
+        """Put an alarm into every due instance's mailbox, as far as there is room."""
         self._look_for_company()
         while self._window.has_room and len(self._fired) < self.limits.max_pending:
             entry = self._timers.pop(now_ms)
@@ -448,7 +448,7 @@ class Alarms:
                 self._post(self.jobs[address.kind, address.name], address, due_ms)
 
     def _may_fire(self, address: Address) -> bool:
-        """Whether the job of an instance is served here, and not held. A release reads its alarms again."""
+        """Whether an instance's job is served here, and not held. A release reads its alarms again."""
         # Not an error: another engine, or the next deploy, may serve that job.
         job = (address.kind, address.name)
         return job in self.jobs and job not in self.holds.jobs
@@ -468,7 +468,7 @@ class Alarms:
         )
 
     def accept(self, address: Address, due_ms: int) -> MailboxEntry | None:
-        """Count an alarm as fired that is due when it is set, unless others wait for their turn; return its request."""
+        """Count an alarm as fired that is due when it is set, unless others wait for their turn. Return its request."""
         # A job that is accepted now must not overtake alarms that are due before it.
         timers = self._timers
         if timers.has_due(due_ms) or timers.next_ms <= self.runtime.now_ms() or timers.has_due(self.runtime.now_ms()):
@@ -530,7 +530,7 @@ class Alarms:
         self._done(fired)
 
     def _done(self, fired: _Fired) -> None:
-        """Allow the alarm of an instance to be fired again, when the instance is due then."""
+        """Allow an instance's alarm to be fired again, when the instance is due then."""
         del self._fired[fired.address]
         if fired.then_due is not None:
             self._add(fired.address, fired.then_due)

@@ -85,7 +85,7 @@ class FairQueue:
         return bool(self._blocked)
 
     def share(self, lanes: int) -> int:
-        """Return how many instances of each lane to read, so that all in memory leave half of the room.
+        """Return how many instances in each lane to read, so that all in memory leave half of the room.
 
         Args:
             lanes: number of lanes that are read at once.
@@ -190,7 +190,7 @@ class FairQueue:
             self._mark(known)
 
     def reread(self, lane: str) -> None:
-        """Note that the first instance of a lane may not be in memory: none is taken before the lane is read."""
+        """Note that the first instance in a lane may not be in memory: none is taken before the lane is read."""
         known = self._lanes.setdefault(lane, _Lane(lane, [], "some", self._turn))
         for _, _, address in known.entries:
             del self._ranks[address]
@@ -202,12 +202,12 @@ class FairQueue:
         self.missed = False
 
     def end_pass(self, skipped: Literal["none", "some"]) -> None:
-        """Note that the last lane was read; some may have been skipped, or missed since the first one was read."""
+        """Note that the last lane was read. Some may have been skipped, or missed since the first one was read."""
         self.unread = self.missed or skipped == "some"
 
     # ------------------------------------------------------------ turns
     def take(self) -> tuple[Address, str] | None:
-        """Remove the instance whose turn it is, and return it with its lane; None if there is none."""
+        """Remove the instance whose turn it is, and return it with its lane. None if there is none."""
         while self._next:
             turn, _, stamp, lane = self._next[0]
             known = self._lanes.get(lane)
@@ -272,7 +272,7 @@ class FairQueue:
         self.unread = self.missed = True
 
     def _make_room(self, wanted: int, keep: str = "") -> bool:
-        """Drop the last instances of lanes that have several, one of each in turn; return whether there is room."""
+        """Drop the last instances of lanes that have several, one of each in turn. Return whether there is room."""
         skipped = keep in self._long
         while wanted > 0 and len(self._long) > skipped:
             name = next(iter(self._long))

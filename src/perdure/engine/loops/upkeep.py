@@ -40,7 +40,7 @@ class Recovery:
     Attributes:
         store: returns the instances with a claim.
         dispatcher: executes the turns.
-        jobs: the served definitions; instances of other jobs are ignored.
+        jobs: the served definitions. Instances of other jobs are ignored.
         recovers: whether this engine recovers the claims of a row that the store returned.
         limits: the engine's limits.
     """
@@ -98,7 +98,7 @@ class Ensuring:
         runtime: creates the tasks.
         dispatcher: executes the requests.
         declared: the instances.
-        tasks: the tasks that create them; the engine cancels them when it stops.
+        tasks: the tasks that create them. The engine cancels them when it stops.
         created: how many were created so far.
     """
 
@@ -224,7 +224,7 @@ class TakingUp:
                 await self.runtime.sleep(POLL_MS)
 
     async def _look(self) -> Literal["page", "some", "nothing"]:
-        """Try left instances; return whether they were a full page, some or none."""
+        """Try left instances. Return whether they were a full page, some or none."""
         offered = await self.outbox.deliver_left(self.codes)
         limit = self.limits.recovery_page
         match await answer_of(self.store.left_to(self.codes, limit + len(self._posted))):
@@ -252,7 +252,7 @@ class TakingUp:
             self._wake.notify()
 
     async def _diverged(self, job: AnyDefinition, row: Instance) -> InvalidInput | None:
-        """Return why the code of a job cannot continue from the journal of a row; it performs nothing."""
+        """Return why a job's code cannot continue from a row's journal. It performs nothing."""
         if not job.keeps_journal:
             return None
         rows = await read_journal(self.store, row, self.limits.journal_page)

@@ -1,4 +1,4 @@
-"""Wakes a loop at an instant of the wall clock, or earlier on request; or periodically."""
+"""Wakes a loop at an instant of the wall clock, or earlier on request. Or periodically."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Waker:
         """Sleep until an instant, or until notified.
 
         Args:
-            at_ms: integer milliseconds UTC of the wall clock; None: until notified.
+            at_ms: integer milliseconds UTC of the wall clock. None: until notified.
         """
         while self._state == "quiet":
             await self._sleep(None if at_ms is None else max(0, min(at_ms - self.runtime.now_ms(), MAX_SLEEP_MS)))

@@ -1,4 +1,4 @@
-"""Which runs may begin: slots of the engine, of each job and of each lane, runs that must be alone, and held jobs."""
+"""Which runs may begin: the engine's slots, of each job and of each lane, runs that must be alone, and held jobs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from perdure.values.transition import Put
 
 
 class Rated(Protocol):
-    """The rates of a job. A run takes a place in them, and keeps it until it begins or gives up."""
+    """A job's rates. A run takes a place in them, and keeps it until it begins or gives up."""
 
     def is_limited(self, lane: str, /) -> bool:
         """Whether the rates have no place for a run of a lane."""
@@ -67,17 +67,17 @@ class _Outside:
 
 @attrs.define
 class LaneLimit:
-    """Counts the runs of a job by lane. The lane feeder takes a slot before it fires; other runs wait for one.
+    """Counts a job's runs by lane. The lane feeder takes a slot before it fires. Other runs wait for one.
 
-    The other runs are those that no lane began: abandoned claims that are recovered. They come first. A run keeps the
-    slot of its lane until its claim has left the store: otherwise a crash would let a later instance overtake it.
+    The other runs are those that no lane began: abandoned claims that are recovered. They come first. A run keeps its
+    lane's slot until its claim has left the store: otherwise a crash would let a later instance overtake it.
 
     Attributes:
         runtime: creates the futures that runs wait for.
         slots: number of slots.
-        lane_slots: maximum number of concurrent runs of a lane; None for no limit of its own.
-        freed: called with a lane when a slot of it is returned; set once, right after construction.
-        rated: the rates; set with it. Each slot is taken with a place in them, and returned without one.
+        lane_slots: maximum number of concurrent runs of a lane. None for no limit of its own.
+        freed: called with a lane when a slot of it is returned. Set once, right after construction.
+        rated: the rates. Set with it. Each slot is taken with a place in them, and returned without one.
         ended: number of slots that were returned so far.
         doubted: the instances whose claims may not be in the store any more.
     """
@@ -114,11 +114,11 @@ class LaneLimit:
 
     @property
     def has_doubt(self) -> bool:
-        """Whether the claims of the store must be read again."""
+        """Whether the store's claims must be read again."""
         return bool(self.doubted)
 
     def running(self, lane: str) -> int:
-        """Return the number of slots in use of a lane."""
+        """Return the slot count in use of a lane."""
         return self._running.get(lane, 0)
 
     def is_full(self, lane: str) -> bool:
@@ -154,7 +154,7 @@ class LaneLimit:
 
     # ------------------------------------------------------------ claims
     def hold_claim(self, address: Address, lane: str, state: Literal["known", "doubted"]) -> None:
-        """Note that the claim of an instance is in the store.
+        """Note that an instance's claim is in the store.
 
         Args:
             address: the instance.
@@ -171,7 +171,7 @@ class LaneLimit:
                 self._change_idle(lane, 1)
 
     def drop_claim(self, address: Address) -> None:
-        """Note that the claim of an instance is not in the store any more."""
+        """Note that an instance's claim is not in the store any more."""
         self.doubted.discard(address)
         lane = self._claims.pop(address, None)
         # While the run has a slot, its end frees the lane.
@@ -180,7 +180,7 @@ class LaneLimit:
             self.freed(lane)
 
     def doubt_claim(self, address: Address) -> None:
-        """Note that no run holds the claim of an instance, unless a commit has removed it already."""
+        """Note that no run holds an instance's claim, unless a commit has removed it already."""
         if address in self._claims:
             self.doubted.add(address)
 
@@ -290,7 +290,7 @@ def takes_lane_slot(row: Instance) -> bool:
 
 
 def lane_of(job: AnyDefinition, step: Execute | Mark) -> str:
-    """Return the lane of a run; that of data which this code cannot decode is the nameless one."""
+    """Return a run's lane. That of data which this code cannot decode is the nameless one."""
     instance = step.instance if isinstance(step, Execute) else None
     if isinstance(step, Mark) and isinstance(step.transition.write, Put):
         instance = step.transition.write.instance
@@ -340,7 +340,7 @@ class ConcurrencyLimit:
         return sum(not place.done() for _, place in self._waiting)
 
     def try_enter(self, company: Company) -> bool:
-        """Take a slot if no run has to wait for one; return whether it is taken."""
+        """Take a slot if no run has to wait for one. Return whether it is taken."""
         if company == "beside_others" and not self._waiting and self._alone == "none" and self._inside < self.slots:
             self._inside += 1
             return True
@@ -418,12 +418,12 @@ class ConcurrencyLimits:
         return self.engine.waiting + sum(gate.waiting for gate in own) + sum(gate.waiting for gate in lanes)
 
     def try_enter(self, job: str, company: Company, address: Address) -> bool:
-        """Take both slots if no run has to wait for them; return whether they are taken.
+        """Take both slots if no run has to wait for them. Return whether they are taken.
 
         Args:
             job: the job, printed ``kind:name``.
             company: whether the run must be alone.
-            address: the instance; that of a job with lanes waits unless a slot was taken for it.
+            address: the instance. That of a job with lanes waits unless a slot was taken for it.
         """
         lanes = self.lanes.get(job)
         if lanes is not None:
@@ -499,7 +499,7 @@ class Holds:
     Attributes:
         store: stores the holds.
         runtime: writes the log.
-        released: called when a job was released: its alarms may be due; set once, right after construction.
+        released: called when a job was released: its alarms may be due. Set once, right after construction.
         jobs: the held jobs, in their order.
     """
 
@@ -509,7 +509,7 @@ class Holds:
     jobs: tuple[Job, ...] = ()
 
     async def read(self) -> None:
-        """Read the held jobs at the start of the engine.
+        """Read the held jobs at the engine's start.
 
         Raises:
             StoreError: the store failed.

@@ -1,6 +1,6 @@
-"""The effects of one run: performed once its claim is recorded, traced, within its time limit.
+"""One run's effects: performed once its claim is recorded, traced, within its time limit.
 
-The first effect of an event waits for the claim; one without effects costs no commit of its own. Checkpoints and reads
+The first effect of an event waits for the claim. One without effects costs no commit of its own. Checkpoints and reads
 of the journal are answered here, too.
 """
 
@@ -96,7 +96,7 @@ class TimeLimit(Generic[T]):
         coroutine: the coroutine.
         limit_ms: the limit in milliseconds, from the first wait on.
         runtime: sets the timer.
-        expired: called when the limit is over; it must end the coroutine.
+        expired: called when the limit is over. It must end the coroutine.
     """
 
     coroutine: Coroutine[Any, Any, T]
@@ -107,7 +107,7 @@ class TimeLimit(Generic[T]):
     _timer: Timer | None = None
 
     def restart(self) -> None:
-        """Let the time limit begin again. It costs nothing but the time of the clock: the timer is set at its end."""
+        """Let the time limit begin again. It costs nothing but the clock's time: the timer is set at its end."""
         self._restarted_ms = self.runtime.monotonic_ms()
 
     def __await__(self) -> Generator[Any, Any, T]:
@@ -139,7 +139,7 @@ class ClaimedRun(Protocol):
     """The run whose checkpoints are committed.
 
     Attributes:
-        execute: the run on the row as it was last stored; each checkpoint replaces it.
+        execute: the run on the row as it was last stored. Each checkpoint replaces it.
     """
 
     execute: Execute
@@ -167,18 +167,18 @@ class _Save:
 
 @attrs.define
 class Checkpoints:
-    """Commits the checkpoints of one run, one after the other, beside the turns of the instance's mailbox.
+    """Commits one run's checkpoints, one after the other, beside the turns of the instance's mailbox.
 
     Each is committed in a task of its own, so that a branch that is cancelled meanwhile leaves no commit that the run
     does not know of. After one that was not committed, no later one is: the run ends.
 
     Attributes:
-        job: the definition of the instance.
+        job: the instance's definition.
         store: stores the journals.
         cache: reads the present row, and notes its changes.
         runtime: lets parallel branches wait for their turn.
         commits: writes transitions, and takes note of the answers.
-        inputs: collects the inputs of a decision.
+        inputs: collects a decision's inputs.
     """
 
     job: AnyDefinition
@@ -195,7 +195,7 @@ class Checkpoints:
         """Commit a checkpoint when it has its turn, and return the result for the program.
 
         Args:
-            run: the run; its claim is recorded.
+            run: the run. Its claim is recorded.
             checkpoint: the checkpoint.
 
         Raises:
@@ -216,7 +216,7 @@ class Checkpoints:
         return save.answer if self._over is None else self._end()
 
     def _begun_at_once(self, run: ClaimedRun, save: _Save) -> bool:
-        """Commit a checkpoint over the row in memory, without a task; return whether that is begun.
+        """Commit a checkpoint over the row in memory, without a task. Return whether that is begun.
 
         After a conflict it is decided again in a task, which reads the row.
         """
@@ -261,7 +261,7 @@ class Checkpoints:
                 over.set_result(None)
 
     async def read(self, execute: Execute, asked: ReadJournal) -> object:
-        """Read rows of the journal.
+        """Read the journal's rows.
 
         Raises:
             RunLost: the store cannot be read now.
@@ -276,7 +276,7 @@ class Checkpoints:
         raise rows.failure() if isinstance(rows.failure(), StoreCorrupt) else RunLost(rows.failure())
 
     async def _present(self, run: ClaimedRun) -> Execute | None:
-        """Return the run on the present row; None if its claim is lost."""
+        """Return the run on the present row. None if its claim is lost."""
         loaded = await self.cache.load(run.execute.instance.address)
         if not isinstance(loaded, Success):
             raise RunLost(loaded.failure())
@@ -388,17 +388,17 @@ class ClaimFailed(BaseException):
 
 @attrs.define
 class LazyClaim:
-    """Handles the effects of one program: the first one waits for the claim.
+    """Handles one program's effects: the first one waits for the claim.
 
     The claim is recorded in a task of its own, so that a run or a branch that is cancelled meanwhile leaves no claim
     that the engine does not know of.
 
     Attributes:
-        execute: the run; replaced by its claimed form once the claim is recorded.
+        execute: the run. Replaced by its claimed form once the claim is recorded.
         record: writes the claim.
         ready: waits until the claim may be written.
         runtime: lets parallel branches wait for the same claim.
-        begin_checkpoints: makes the object that answers the checkpoints of the run, at the first one.
+        begin_checkpoints: makes the object that answers the run's checkpoints, at the first one.
         perform: performs the effects.
         limit: the time limit of the run, which a checkpoint restarts if its kind says so.
     """

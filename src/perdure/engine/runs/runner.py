@@ -1,4 +1,4 @@
-"""Runs the program of a turn, from its begin to the commit of its end, in the task of its caller.
+"""Runs a turn's program, from its begin to its end's commit, in its caller's task.
 
 It also collects the inputs of decisions: the clock, a random value and an id.
 """
@@ -68,7 +68,7 @@ async def stop_from_outside(runtime: Runtime, phase: Literal["open", "closing"])
 
 
 async def take_cancellation_back(runtime: Runtime) -> None:
-    """Remove the cancellation of a program that ended nevertheless: the next turn of this task must not see it."""
+    """Remove the cancellation of a program that ended nevertheless: this task's next turn must not see it."""
     with suppress(runtime.cancelled):
         await runtime.sleep(0)
     uncancel(runtime)
@@ -88,7 +88,7 @@ def inputs_beside_turns(
 
     Args:
         runtime: the source of all three.
-        store: provides the epoch of its ownership.
+        store: provides its ownership's epoch.
         limits: the engine's limits.
         running: the ids of the instance's runs that are in progress in this process.
         hold: whether runs of the job may begin.
@@ -120,19 +120,19 @@ class Runner:
         limits: the engine's limits.
         gates: limits the number of concurrent runs.
         commits: writes the transitions.
-        cache: keeps the instances of this process.
+        cache: keeps this process's instances.
         reporting: tells sinks of claims and rejected events.
         holds: the held jobs.
         left_claimed: called with an instance that may have a claim that no run holds.
         perform: performs the effects of runs.
-        run_ended: called with the end of every program.
-        hook_checks: inspect a sample of the runs; None without the debug mode.
-        tracing: traces turns; None if no sink does.
+        run_ended: called with every program's end.
+        hook_checks: inspect a sample of the runs. None without the debug mode.
+        tracing: traces turns. None if no sink does.
         phase: whether runs may start.
-        code: ``trusted``: an event is claimed before its first effect, so that one without effects costs one commit;
-            ``suspect``: all code of jobs is claimed before it runs, so that the deaths of the process are counted.
-        others: the other engines that share the store; those of the last heartbeat.
-        process_ends: called when the code of a job raises `SystemExit` or `KeyboardInterrupt`; set right afterwards.
+        code: ``trusted``: an event is claimed before its first effect, so that one without effects costs one commit.
+            ``suspect``: all code of jobs is claimed before it runs, so that the process's deaths are counted.
+        others: the other engines that share the store. Those of the last heartbeat.
+        process_ends: called when the code of a job raises `SystemExit` or `KeyboardInterrupt`. Set right afterwards.
     """
 
     store: Store
@@ -159,7 +159,7 @@ class Runner:
         self._keeps_history = self.limits.keeps_history
 
     def inputs_of(self, cell: InstanceCell, decoded: Decoded | None = None) -> TurnInputs:
-        """Collect the inputs of a decision."""
+        """Collect a decision's inputs."""
         return TurnInputs(
             now_ms=self.runtime.now_ms(),
             jitter=self.runtime.random(),
@@ -228,7 +228,7 @@ class Runner:
             begun: the program itself, if it has already begun.
 
         Returns:
-            The outcome of its turn; None if there was a conflict before its first effect.
+            Its turn's outcome. None if there was a conflict before its first effect.
         """
         step: Commit | Execute = execute
         try:
@@ -246,7 +246,7 @@ class Runner:
             raise
 
     def finish(self, cell: InstanceCell, execute: Execute, exit_: Exit[Any, Any]) -> Commit | Execute:
-        """Decide on the end of a program."""
+        """Decide on a program's end."""
         around = enter_run(run_of(execute))
         try:
             return self.decide_end(cell, execute, exit_, self.inputs_of(cell))
@@ -296,7 +296,7 @@ class Runner:
             begun: the program itself, if it has already begun.
 
         Returns:
-            The run, claimed by now if it had an effect, with its exit; None if its claim met a conflict; or the answer
+            The run, claimed by now if it had an effect, with its exit. None if its claim met a conflict. Or the answer
             to a run that was cancelled or interrupted.
         """
         # In the caller's step, user services would see the caller's task and its context, and a cancellation would
@@ -348,7 +348,7 @@ class Runner:
         return await self._exited(cell, claim.execute, exit_)
 
     def not_recorded(self, cell: InstanceCell, execute: Execute, failed: ClaimFailed | RunLost) -> TurnAnswered | None:
-        """Conclude a run whose claim or checkpoint was not stored; a claim that was stored before stays."""
+        """Conclude a run whose claim or checkpoint was not stored. A claim that was stored before stays."""
         if isinstance(failed, ClaimFailed):
             return None if isinstance(failed.reason, Conflict) else TurnAnswered(Failure(failed.reason))
         self.forget_run(cell, execute)
@@ -399,7 +399,7 @@ class Runner:
         return keeping(transition, execute.claim) if self.others else transition
 
     async def _claim(self, cell: InstanceCell, execute: Execute) -> Result[Execute, Any]:
-        """Record the claim of a run."""
+        """Record a run's claim."""
         transition = self.claiming(execute)
         if not isinstance(transition.write, Put):
             return Success(execute)
@@ -475,7 +475,7 @@ class Runner:
         self.left_claimed(cell)
 
     async def _is_released(self, cell: InstanceCell, execute: Execute) -> bool:
-        """Release a claim; return whether the store has it no longer."""
+        """Release a claim. Return whether the store has it no longer."""
         for tried in range(MAX_SHARED_CONFLICTS if self.others else MAX_CONFLICTS + 1):
             await back_off(self.runtime, tried, self.others)
             loaded = await self.cache.load(cell.address)

@@ -1,1 +1,1 @@
-"""The turn of one request: load, decide, and begin its commit or its run."""
+"""One request's turn: load, decide, and begin its commit or its run."""

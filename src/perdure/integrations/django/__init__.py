@@ -2,8 +2,8 @@
 
 Add ``"perdure.integrations.django"`` to ``INSTALLED_APPS``. Settings:
 
-- ``PERDURE_URL``: the engine, such as ``"sqlite:///jobs.db"`` or ``"https://engine:8080"``;
-- ``PERDURE_JOBS``: the dotted paths of your definitions, such as ``["shop.jobs.orders"]``;
-- ``PERDURE_TOKEN``: the token of the engine, if it needs one;
+- ``PERDURE_URL``: the engine, such as ``"sqlite:///jobs.db"`` or ``"https://engine:8080"``.
+- ``PERDURE_JOBS``: your definitions' dotted paths, such as ``["shop.jobs.orders"]``.
+- ``PERDURE_TOKEN``: the engine's token, if it needs one.
 - ``PERDURE_TIMEOUT``: how long a call waits for its answer, by default ``"10 seconds"``.
 """

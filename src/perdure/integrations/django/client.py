@@ -27,7 +27,7 @@ _opened: Final[dict[int, tuple[SyncClient, ExitStack]]] = {}
 
 
 def jobs() -> SyncClient:
-    """Return the client of this process, for all of its threads.
+    """Return this process's client, for all of its threads.
 
     Its first call opens it, with the settings ``PERDURE_URL``, ``PERDURE_JOBS``, ``PERDURE_TOKEN``,
     ``PERDURE_TIMEOUT`` and ``PERDURE_TRACE``.
@@ -44,7 +44,7 @@ def jobs() -> SyncClient:
 
 
 def close() -> None:
-    """Close the client of this process, if it is open. The next call of `jobs` opens another one."""
+    """Close this process's client, if it is open. The next call of `jobs` opens another one."""
     with _lock:
         opened = _opened.pop(os.getpid(), None)
     if opened is not None:

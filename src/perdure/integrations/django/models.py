@@ -1,4 +1,4 @@
-"""The outbox: requests that are written in the transaction of a view, and sent after it."""
+"""The outbox: requests that are written in a view's transaction, and sent after it."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ class OutboxRequest(models.Model):
     """A request that is not sent yet, or that the engine refused.
 
     Attributes:
-        kind: the kind of the job.
-        job: the name of the job.
-        instance: the id of the instance.
+        kind: the job's kind.
+        job: the job's name.
+        instance: the instance's id.
         action: such as ``send``.
-        payload: its input as JSON; empty if it takes none.
+        payload: its input as JSON. Empty if it takes none.
         key: the idempotency key: however often the request is sent, it is applied once.
         created_at: when the row was written.
         attempts: how often it was sent without an answer.
-        error: why the engine refused it; empty while it waits. A refused request is not sent again.
+        error: why the engine refused it. Empty while it waits. A refused request is not sent again.
     """
 
     id: models.BigAutoField[int, int] = models.BigAutoField(primary_key=True)

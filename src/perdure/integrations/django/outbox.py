@@ -42,9 +42,9 @@ class SentRows:
     """The result of `send_waiting`.
 
     Attributes:
-        sent: rows that the engine handled; they are deleted.
-        refused: rows that it refused; they are kept, with the error, and are not sent again.
-        stopped_by: the error that stopped the call, such as an engine that does not answer; None if none did.
+        sent: rows that the engine handled. They are deleted.
+        refused: rows that it refused. They are kept, with the error, and are not sent again.
+        stopped_by: the error that stopped the call, such as an engine that does not answer. None if none did.
     """
 
     sent: int
@@ -71,8 +71,8 @@ def send_after_commit(
         definition: the job.
         id_: the instance.
         request: the request, as a function of the job's sender: ``lambda order: order.send(Place(...))``.
-        idempotency_key: of the request; by default a new one.
-        using: the database of the transaction; by default Django's default database.
+        idempotency_key: of the request. By default a new one.
+        using: the transaction's database. By default Django's default database.
 
     Raises:
         InvalidId: the id is not valid.
@@ -97,8 +97,8 @@ def send_waiting(*, instance: str | None = None, using: str | None = None) -> Se
     """Send the rows that wait, at most `MAX_ROWS`, the oldest first. Several processes may call it at a time.
 
     Args:
-        instance: only requests to this instance; by default all.
-        using: the database; by default Django's default database.
+        instance: only requests to this instance. By default all.
+        using: the database. By default Django's default database.
     """
     rows = OutboxRequest.objects.using(using).filter(error="")
     if instance is not None:

@@ -42,9 +42,9 @@ class FailedRun:
 
     Attributes:
         run_id: its id.
-        cause: the cause of its first attempt.
+        cause: its first attempt's cause.
         attempts: the number of its attempts.
-        tick_ms: its tick; None for a start or a trigger.
+        tick_ms: its tick. None for a start or a trigger.
     """
 
     __repr__ = fields_in_line
@@ -60,7 +60,7 @@ class ContinuousContext(JobContext[S], Generic[S]):
     """The context of ``execute`` of a continuous job.
 
     Attributes:
-        tick: the nominal instant of the run's tick; None for a start or a trigger.
+        tick: the nominal instant of the run's tick. None for a start or a trigger.
         missed: number of ticks that were due since the last run and did not run, by ``catch_up``.
     """
 
@@ -75,15 +75,15 @@ class ContinuousContext(JobContext[S], Generic[S]):
 
 @frozen(kw_only=True)
 class StoredTicks:
-    """The stored data of a schedule: nominal ticks, so that jitter does not accumulate. Integer milliseconds UTC.
+    """A schedule's stored data: nominal ticks, so that jitter does not accumulate. Integer milliseconds UTC.
 
     Attributes:
-        anchor_ms: when the instance was started; an interval counts from here.
-        next_ms: the tick of the alarm; None before the first is known.
-        taken_ms: the tick of the run in progress or in retry.
+        anchor_ms: when the instance was started. An interval counts from here.
+        next_ms: the alarm's tick. None before the first is known.
+        taken_ms: the run's tick in progress or in retry.
         missed: number of ticks that were dropped for it.
         owed_ms: the tick that a resumption still has to run, however late it is and whatever ``catch_up`` says.
-        failed: the last run, if it failed for good; also while a trigger continues it.
+        failed: the last run, if it failed for good. Also while a trigger continues it.
     """
 
     anchor_ms: int

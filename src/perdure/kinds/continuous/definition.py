@@ -47,23 +47,23 @@ class Continuous(Definition["ContinuousHandle[S, E]", "ContinuousSender[S]", R_c
 
     Args:
         name: the job's name, part of the stored address: 1 to 128 printable characters, no ``:``. Renaming it orphans
-            stored instances; renaming a variable does not.
-        state: the type of the state.
+            stored instances. Renaming a variable does not.
+        state: the state's type.
         schedule: ``every("30 minutes")`` or ``cron("0 9 * * 1-5", tz="Europe/Berlin")``.
         execute: the hook that runs.
         start_immediately: whether ``start`` runs at once, or waits for the first tick.
-        retry: the durable retry of a run.
-        errors: the type of the errors, used to store and send them; by default read from the annotation of ``execute``.
+        retry: a run's durable retry.
+        errors: the errors' type, used to store and send them. By default read from the annotation of ``execute``.
             Pass it if that cannot be read, as of a ``functools.partial``.
         tags: stable names for the members of unions, instead of their class names.
-        versions: the older types of the state, and the functions that upgrade them; by default there are none.
+        versions: the state's older types, and the functions that upgrade them. By default there are none.
         run_timeout: time limit of a run, by default 15 minutes.
-        concurrency: maximum number of concurrent runs of this job, 1 to 100,000; by default the engine's own limit.
+        concurrency: maximum number of concurrent runs of this job, 1 to 100,000. By default the engine's own limit.
         state_in_events: whether ``job.started``, ``job.executed`` and ``debounce.flushed`` carry the state as JSON. By
             default no event holds your data.
 
     Raises:
-        DefinitionError: an argument is invalid; the message says how to fix it.
+        DefinitionError: an argument is invalid. The message says how to fix it.
     """
 
     kind: ClassVar[str] = "continuous"
@@ -145,7 +145,7 @@ class Continuous(Definition["ContinuousHandle[S, E]", "ContinuousSender[S]", R_c
         handler.ticks_of(instance)
 
     def display_fields(self) -> tuple[DisplayField, ...]:
-        """Return the schedule and the facts of every job."""
+        """Return the schedule and every job's facts."""
         schedule, start = self.recurrence.schedule, self.recurrence.start
         first = "at once" if start == "immediately" else "at the first tick"
         missed = describe_catch_up(schedule.catch_up)
@@ -157,13 +157,13 @@ class Continuous(Definition["ContinuousHandle[S, E]", "ContinuousSender[S]", R_c
         )
 
     def display_fields_of(self, instance: Instance) -> tuple[DisplayField, ...]:
-        """Return the tick of the run in progress, and the next one."""
+        """Return the run's tick in progress, and the next one."""
         ticks = handler.ticks_of(instance)
         known = (("tick of this run", ticks.taken_ms), ("next tick", ticks.next_ms))
         return tuple(DisplayField(label, from_ms(at_ms)) for label, at_ms in known if at_ms is not None)
 
     def next_ticks(self, now_ms: int, most: int) -> tuple[int, ...]:
-        """Return the next ticks of a cron line; those of an interval depend on each instance."""
+        """Return the next ticks of a cron line. Those of an interval depend on each instance."""
         schedule = self.recurrence.schedule
         if isinstance(schedule, Every):
             return ()

@@ -38,8 +38,8 @@ class ContinuousHandle(JobHandle[S, E], Generic[S, E]):
 
         Args:
             id_: the instance.
-            state: its first state, of the definition's state type; anything else fails with ``InvalidInput``.
-            wait_for: ``completion``: return after the first attempt; ``start``: return after the claim.
+            state: its first state, of the definition's state type. Anything else fails with ``InvalidInput``.
+            wait_for: ``completion``: return after the first attempt. ``start``: return after the claim.
             idempotency_key: a repeat with this key changes nothing and returns the first result.
         """
         answer: Call[RunAnswer, CallError] = self._send(
@@ -62,7 +62,7 @@ class ContinuousHandle(JobHandle[S, E], Generic[S, E]):
             id_: the instance.
             new_run: abandon a failed run, and run under a new ``ctx.run_id``: external systems perform its effects
                 again.
-            wait_for: ``completion``: return after the first attempt; ``start``: return after the claim.
+            wait_for: ``completion``: return after the first attempt. ``start``: return after the claim.
             idempotency_key: a repeat with this key runs nothing and returns the first result.
         """
         options = TriggerOptions(new_run=new_run)
@@ -88,11 +88,11 @@ class ContinuousSender(Generic[S_contra]):
     post: PostCommand
 
     def start(self, state: S_contra, /) -> Program[None]:
-        """Start an instance with the commit of this turn; an existing one is unchanged."""
+        """Start an instance with this turn's commit. An existing one is unchanged."""
         return self.post("start", state)
 
     def trigger(self, *, new_run: bool = False) -> Program[None]:
-        """Trigger a run; an absent instance stays absent. If the last run failed, this is its next attempt."""
+        """Trigger a run. An absent instance stays absent. If the last run failed, this is its next attempt."""
         return self.post("trigger", None if new_run is False else TriggerOptions(new_run=new_run))
 
     def terminate(self, reason: str = "terminated", /) -> Program[None]:

@@ -107,7 +107,7 @@ def _trigger(
 
 
 def _left(ticks: StoredTicks, instance: Instance, inputs: TurnInputs) -> PendingRetry | None:
-    """Return the next attempt of the last run, if that failed for good; the retry policy counts from there."""
+    """Return the last run's next attempt, if that failed for good. The retry policy counts from there."""
     failed = ticks.failed
     if failed is None or instance.last_error is None:
         return None
@@ -159,7 +159,7 @@ def program(what: Recurrence, instance: Instance, claim: Claim) -> tuple[str, Pr
 
 
 def _tick_ms(ticks: StoredTicks, claim: Claim) -> int | None:
-    """Return the tick of a run; None for a start or a trigger."""
+    """Return a run's tick. None for a start or a trigger."""
     # A run that a trigger continues keeps its tick, which services may use as a key.
     if ticks.failed is not None and ticks.failed.run_id == claim.run_id:
         return ticks.failed.tick_ms
@@ -186,8 +186,8 @@ def succeeded(what: Recurrence, execute: Execute, inputs: TurnInputs) -> Commit:
 def settled(what: Recurrence, instance: Instance, inputs: TurnInputs) -> Instance:
     """Arm the next tick after a run has ended, for any reason.
 
-    A run of a tick is followed by the next tick. A start or a trigger does not move a pending tick of a fixed interval;
-    a schedule that is measured from the end of runs restarts from this end.
+    A run of a tick is followed by the next tick. A start or a trigger does not move a pending tick of a fixed interval.
+    A schedule that is measured from the end of runs restarts from this end.
     """
     ticks = ticks_of(instance)
     from_end = isinstance(what.schedule, Every) and what.schedule.align == "completion"
@@ -237,7 +237,7 @@ def rearmed(what: Recurrence, instance: Instance, inputs: TurnInputs) -> Instanc
 
 # ---------------------------------------------------------------- ticks
 def _latest_ms(ticks: StoredTicks) -> int:
-    """Return the latest tick of the instance: run, pending, or skipped by a pause; its start before the first."""
+    """Return the instance's latest tick: run, pending, or skipped by a pause. Its start before the first."""
     # The latest, whatever its source: an earlier one would make ticks due a second time.
     return max(tick_ms for tick_ms in (ticks.anchor_ms, ticks.next_ms, ticks.taken_ms) if tick_ms is not None)
 
@@ -277,7 +277,7 @@ def _armed(what: Recurrence, address: Address, ticks: StoredTicks, next_ms: int)
 
 
 def ticks_of(instance: Instance) -> StoredTicks:
-    """Decode the stored data of the schedule.
+    """Decode the schedule's stored data.
 
     Raises:
         InvalidInput: this code cannot decode it.

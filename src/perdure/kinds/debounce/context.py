@@ -41,15 +41,15 @@ class ClearCommand:
 
 @turn_value(repr=False)
 class DebounceContext(JobContext[S], Generic[S]):
-    """The context of the hooks of a debounce.
+    """The context of a debounce's hooks.
 
     In ``execute`` the state is that of the batch being flushed. Changing it has no effect: the batch is dropped when
     the flush succeeds, and kept unchanged when it fails.
 
     Attributes:
-        event_count: number of events in the batch; in ``on_event``, of those before this one.
-        started_at: when the first event of the batch arrived.
-        flush_reason: why the batch flushes; None in ``on_event``.
+        event_count: number of events in the batch. In ``on_event``, of those before this one.
+        started_at: when the first event in the batch arrived.
+        flush_reason: why the batch flushes. None in ``on_event``.
     """
 
     event_count: int = attrs.field(kw_only=True)
@@ -88,7 +88,7 @@ class FrozenBatch:
 
 @frozen(kw_only=True)
 class Batches:
-    """The stored data of a debounce, without the state of the collecting batch."""
+    """A debounce's stored data, without the state of the collecting batch."""
 
     collecting: CollectingBatch | None = None
     flushing: FrozenBatch | None = None
@@ -101,13 +101,13 @@ HookProgram = Callable[..., Program[Any, Any, Any]]  # a user's hook, of any typ
 
 @frozen(kw_only=True)
 class Batching:
-    """The timing and the functions of a debounce.
+    """The timing and a debounce's functions.
 
     Attributes:
         flush_after_ms: a batch flushes at the latest this long after its first event.
-        inactivity_ms: a batch flushes this long after its last event; None: events do not delay the flush.
-        max_events: a batch of this many events flushes at once; None: no such limit.
-        initial: the encoded state of an empty batch; None: a batch begins with its first event as the state.
+        inactivity_ms: a batch flushes this long after its last event. None: events do not delay the flush.
+        max_events: a batch of this many events flushes at once. None: no such limit.
+        initial: the encoded state of an empty batch. None: a batch begins with its first event as the state.
         on_event: adds an event to the state.
         execute: processes a batch.
     """

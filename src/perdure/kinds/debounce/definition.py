@@ -1,4 +1,4 @@
-"""The definition of a debounce: rapid events in, batches out."""
+"""A debounce's definition: rapid events in, batches out."""
 
 from __future__ import annotations
 
@@ -52,30 +52,30 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
 
     Args:
         name: the job's name, part of the stored address: 1 to 128 printable characters, no ``:``. Renaming it orphans
-            stored instances; renaming a variable does not.
-        event: the type of the events.
-        state: the type of a batch's state; by default the event type.
-        initial: the state of an empty batch; required if the state type is not the event type. Without it, a batch
+            stored instances. Renaming a variable does not.
+        event: the events' type.
+        state: the type of a batch's state. By default the event type.
+        initial: the state of an empty batch. Required if the state type is not the event type. Without it, a batch
             begins with its first event as the state. ``on_event`` is called for that event too, with
             ``ctx.event_count`` 0: a fold that counts an event twice, such as a sum, needs an initial state.
-        flush_after: a batch flushes this long after its first event; later events do not delay that.
+        flush_after: a batch flushes this long after its first event. Later events do not delay that.
         inactivity: flush this long after the last event instead, but never later than ``flush_after``.
         max_events: a batch of this many events flushes at once. It is not a limit: a batch that must wait for the retry
             of the previous one continues to grow.
-        on_event: adds an event to the state, including the first one of a batch; by default the newest event is kept.
+        on_event: adds an event to the state, including the first one of a batch. By default the newest event is kept.
         execute: processes a batch.
         retry: the durable retry of a flush, which keeps batch, reason and ``run_id``.
-        errors: the type of the errors, used to store and send them; by default read from the annotations of the hooks.
+        errors: the errors' type, used to store and send them. By default read from the hooks' annotations.
             Pass it if these cannot be read, as of a ``functools.partial``.
         tags: stable names for the members of unions, instead of their class names.
-        versions: the older types of the state, and the functions that upgrade them; by default there are none.
+        versions: the state's older types, and the functions that upgrade them. By default there are none.
         run_timeout: time limit of a flush, by default 15 minutes.
-        concurrency: maximum number of concurrent flushes of this job, 1 to 100,000; by default the engine's own limit.
+        concurrency: maximum number of concurrent flushes of this job, 1 to 100,000. By default the engine's own limit.
         state_in_events: whether ``job.started``, ``job.executed`` and ``debounce.flushed`` carry the state as JSON. By
             default no event holds your data.
 
     Raises:
-        DefinitionError: an argument is invalid; the message says how to fix it.
+        DefinitionError: an argument is invalid. The message says how to fix it.
     """
 
     kind: ClassVar[str] = "debounce"
@@ -202,7 +202,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         return False
 
     def map_states(self, instance: Instance, change: Callable[[str], str]) -> Instance:
-        """Apply a function to the states of both batches; that of the frozen one is in `data`."""
+        """Apply a function to the states of both batches. That of the frozen one is in `data`."""
         return handler.map_states(super().map_states(instance, change), change)
 
     def check_data(self, instance: Instance) -> None:
@@ -214,7 +214,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         return handler.succeeded(self.batching, execute, inputs)
 
     def given_up(self, instance: Instance, claim: Claim, inputs: TurnInputs) -> Instance | None:
-        """Drop the batch that failed for good; purge the instance if no other batch is left."""
+        """Drop the batch that failed for good. Purge the instance if no other batch is left."""
         return handler.without_flushed(instance)
 
     def report(self, instance: Instance) -> InstanceStatus:
@@ -222,7 +222,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         return handler.report(instance, report_status(instance))
 
     def display_fields(self) -> tuple[DisplayField, ...]:
-        """Return when a batch flushes, and the facts of every job."""
+        """Return when a batch flushes, and every job's facts."""
         batching = self.batching
         inactivity, most = batching.inactivity_ms, batching.max_events
         return (

@@ -24,14 +24,14 @@ V_contra = TypeVar("V_contra", contravariant=True)
 
 @attrs.frozen(repr=False)
 class DebounceHandle(JobHandle[S, E], Generic[S, V, E]):
-    """The calls of a debounce."""
+    """A debounce's calls."""
 
     def add(self, id_: str, event: V, /, *, idempotency_key: str | None = None) -> Call[Added, EventError[E]]:
-        """Add an event to the collecting batch; the first one starts it. Never waits for a flush.
+        """Add an event to the collecting batch. The first one starts it. Never waits for a flush.
 
         Args:
             id_: the instance.
-            event: of the definition's event type; anything else fails with ``InvalidInput``.
+            event: of the definition's event type. Anything else fails with ``InvalidInput``.
             idempotency_key: a repeat with this key adds nothing and returns the first result.
         """
         return self._send(id_, AddCommand(event), "add", event, key=idempotency_key)
@@ -43,7 +43,7 @@ class DebounceHandle(JobHandle[S, E], Generic[S, V, E]):
 
         Args:
             id_: the instance.
-            wait_for: ``completion``: return after the first attempt; ``start``: return after the claim.
+            wait_for: ``completion``: return after the first attempt. ``start``: return after the claim.
             idempotency_key: a repeat with this key flushes nothing and returns the first result.
         """
         answer: Call[RunAnswer, CallError] = self._send(
@@ -68,15 +68,15 @@ class DebounceSender(Generic[V_contra]):
     post: PostCommand
 
     def add(self, event: V_contra, /) -> Program[None]:
-        """Add an event with the commit of this turn."""
+        """Add an event with this turn's commit."""
         return self.post("add", event)
 
     def flush(self) -> Program[None]:
-        """Flush the batch; an absent instance stays absent."""
+        """Flush the batch. An absent instance stays absent."""
         return self.post("flush")
 
     def clear(self) -> Program[None]:
-        """Discard the batch; an absent instance stays absent."""
+        """Discard the batch. An absent instance stays absent."""
         return self.post("clear")
 
     def terminate(self, reason: str = "terminated", /) -> Program[None]:

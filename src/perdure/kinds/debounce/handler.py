@@ -259,7 +259,7 @@ def _dropped(instance: Instance, events: tuple[Event, ...], execute: Execute, in
 
 
 def without_flushed(instance: Instance) -> Instance | None:
-    """Drop the frozen batch and arm the next one; None if there is no next one."""
+    """Drop the frozen batch and arm the next one. None if there is no next one."""
     batch = batches_of(instance).collecting
     if batch is None:
         return None
@@ -282,7 +282,7 @@ def report(instance: Instance, status: InstanceStatus) -> InstanceStatus:
 
 
 def visible_state(instance: Instance) -> str | None:
-    """Return the encoded state for ``get_state``; None until the first event of the first batch is stored."""
+    """Return the encoded state for ``get_state``. None until the first event of the first batch is stored."""
     batches = batches_of(instance)
     if batches.collecting is not None:
         return instance.state
@@ -305,7 +305,7 @@ def ended(execute: Execute) -> Added:
 
 
 def batches_of(instance: Instance) -> Batches:
-    """Decode the stored data of the batches.
+    """Decode the batches' stored data.
 
     Raises:
         InvalidInput: this code cannot decode it.

@@ -39,7 +39,7 @@ class TriggerTaskCommand:
 
 @turn_value(repr=False)
 class TaskContext(JobContext[S], Generic[S]):
-    """The context of the hooks of a task. ``run_count`` counts runs of ``execute``, including one in progress."""
+    """The context of a task's hooks. ``run_count`` counts runs of ``execute``, including one in progress."""
 
     @property
     def event_count(self) -> int:
@@ -62,11 +62,11 @@ class TaskContext(JobContext[S], Generic[S]):
         return perform(GetAlarm())
 
     def schedule(self, *, after: Duration | None = None, at: datetime | None = None) -> Program[None]:
-        """Set the alarm; the last call of a turn wins.
+        """Set the alarm. The last call in a turn wins.
 
         Args:
             after: this long after the turn commits, such as ``"5 minutes"``.
-            at: an aware instant; a past one fires at once.
+            at: an aware instant. A past one fires at once.
 
         Raises:
             DefinitionError: neither or both were passed, or the value is invalid.
@@ -102,7 +102,7 @@ class TaskErrorContext(TaskContext[S], Generic[S, V]):
 
     Attributes:
         failed_hook: the hook that failed.
-        event: the event that ``on_event`` failed on; None if ``execute`` failed.
+        event: the event that ``on_event`` failed on. None if ``execute`` failed.
         failed_draft: the state as the failed hook left it.
     """
 
@@ -117,7 +117,7 @@ def _no_execute(change: object) -> DefinitionError:
 
 
 class _Alarmless:
-    """The operations of a task without ``execute``: an alarm would fire for nothing, days later."""
+    """A task's operations without ``execute``: an alarm would fire for nothing, days later."""
 
     __slots__ = ()
 
@@ -133,7 +133,7 @@ class _Alarmless:
 
 @turn_value(repr=False)
 class AlarmlessTaskContext(_Alarmless, TaskContext[S], Generic[S]):
-    """The context of the hooks of a task without ``execute``."""
+    """The context of a task's hooks without ``execute``."""
 
 
 @turn_value(repr=False)
@@ -153,7 +153,7 @@ class TaskHooks:
     """The user's functions, each wrapped to return a program.
 
     Attributes:
-        first: the first state of every instance, if it is a value that can be kept in the place of its JSON.
+        first: the first state of every instance, if it is a value that can be kept in its JSON's place.
         execute: None if the task has none: then no hook may set an alarm.
     """
 

@@ -1,4 +1,4 @@
-"""The definition of a task: a user-defined state machine, driven by events and its alarm."""
+"""A task's definition: a user-defined state machine, driven by events and its alarm."""
 
 from __future__ import annotations
 
@@ -75,33 +75,33 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
     """A job that is a state machine of your own.
 
     ``send`` passes it an event, which ``on_event`` (or a pure ``decide``) turns into the next state, an alarm and
-    messages; ``execute`` runs when the alarm fires.
+    messages. ``execute`` runs when the alarm fires.
 
     Args:
         name: the job's name, part of the stored address: 1 to 128 printable characters, no ``:``. Renaming it orphans
-            stored instances; renaming a variable does not.
-        state: the type of the state.
-        event: the type of the events, usually a union of attrs classes.
+            stored instances. Renaming a variable does not.
+        state: the state's type.
+        event: the events' type, usually a union of attrs classes.
         initial: the state before the first event: a value, or a function of the id.
         on_event: handles an event.
         decide: a pure alternative to ``on_event``: takes state and event, returns ``Result[Decision, E]``.
         execute: runs when the alarm fires, and on ``trigger``. Without it no hook may set an alarm.
         on_idle: runs in the same turn if no alarm is set after a hook. If it fails, the turn fails.
         on_error: called with the typed error, or the defect, of ``on_event`` (at once) or of ``execute`` (after its
-            last retry), and a fresh draft; ``ctx.failed_hook`` and ``ctx.event`` say which. If it succeeds, its draft
+            last retry), and a fresh draft. ``ctx.failed_hook`` and ``ctx.event`` say which. If it succeeds, its draft
             is committed, and the event counts as handled: fail with the error again to refuse the event.
         retry: the durable retry of ``execute``.
-        errors: the type of the errors, used to store and send them; by default read from the annotations of the hooks.
+        errors: the errors' type, used to store and send them. By default read from the hooks' annotations.
             Pass it if these cannot be read, as of a ``functools.partial``.
         tags: stable names for the members of unions, instead of their class names.
-        versions: the older types of the state, and the functions that upgrade them; by default there are none.
+        versions: the state's older types, and the functions that upgrade them. By default there are none.
         run_timeout: time limit of a run, by default 15 minutes.
-        concurrency: maximum number of concurrent runs of this job, 1 to 100,000; by default the engine's own limit.
+        concurrency: maximum number of concurrent runs of this job, 1 to 100,000. By default the engine's own limit.
         state_in_events: whether ``job.started``, ``job.executed`` and ``debounce.flushed`` carry the state as JSON. By
             default no event holds your data.
 
     Raises:
-        DefinitionError: an argument is invalid; the message says how to fix it.
+        DefinitionError: an argument is invalid. The message says how to fix it.
     """
 
     kind: ClassVar[str] = "task"
@@ -318,7 +318,7 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
         return handler.error_handler(self, self.hooks, execute, error)
 
     def context(self, instance: Instance, claim: Claim, **inputs: object) -> TaskContext[S]:
-        """Create the context of a hook; with ``failed_hook``, that of ``on_error``."""
+        """Create a hook's context. With ``failed_hook``, that of ``on_error``."""
         given: dict[str, Any] = inputs
         if "failed_hook" in given:
             return self.hooks.error_context(instance, claim, **given)

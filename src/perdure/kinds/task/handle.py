@@ -24,14 +24,14 @@ V_contra = TypeVar("V_contra", contravariant=True)
 
 @attrs.frozen(repr=False)
 class TaskHandle(JobHandle[S, E], Generic[S, V, E]):
-    """The calls of a task."""
+    """A task's calls."""
 
     def send(self, id_: str, event: V, /, *, idempotency_key: str | None = None) -> Call[Sent, EventError[E]]:
         """Send an event. An absent instance is created with the definition's initial state.
 
         Args:
             id_: the instance.
-            event: of the definition's event type; anything else fails with ``InvalidInput``.
+            event: of the definition's event type. Anything else fails with ``InvalidInput``.
             idempotency_key: a repeat with this key changes nothing and returns the first result.
 
         Returns:
@@ -57,7 +57,7 @@ class TaskHandle(JobHandle[S, E], Generic[S, V, E]):
             id_: the instance.
             new_run: abandon a failed run, and run under a new ``ctx.run_id``: external systems perform its effects
                 again.
-            wait_for: ``completion``: return after the first attempt; ``start``: return after the claim.
+            wait_for: ``completion``: return after the first attempt. ``start``: return after the claim.
             idempotency_key: a repeat with this key runs nothing and returns the first result.
         """
         options = TriggerOptions(new_run=new_run)
@@ -79,11 +79,11 @@ class TaskSender(Generic[V_contra]):
     post: PostCommand
 
     def send(self, event: V_contra, /) -> Program[None]:
-        """Send an event with the commit of this turn."""
+        """Send an event with this turn's commit."""
         return self.post("send", event)
 
     def trigger(self, *, new_run: bool = False) -> Program[None]:
-        """Run ``execute``; an absent instance stays absent. If a run waits for its retry, this is its next attempt."""
+        """Run ``execute``. An absent instance stays absent. If a run waits for its retry, this is its next attempt."""
         return self.post("trigger", None if new_run is False else TriggerOptions(new_run=new_run))
 
     def terminate(self, reason: str = "terminated", /) -> Program[None]:

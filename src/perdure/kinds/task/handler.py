@@ -55,7 +55,7 @@ def begin(
 
     Args:
         job: the definition.
-        first: the first state of every instance, if it is known; otherwise the definition is called for it.
+        first: the first state of every instance, if it is known. Otherwise the definition is called for it.
         address: the instance.
         instance: the stored instance.
         request: the request.
@@ -153,7 +153,7 @@ def program(hooks: TaskHooks, instance: Instance, claim: Claim, command: object)
 
 
 def _nothing(claim: Claim) -> Program[None]:
-    """Return the run of a task without ``execute``: one for an alarm, which only older code can have set, fails."""
+    """Return a task's run without ``execute``: one for an alarm, which only older code can have set, fails."""
     # Success would use up the alarm of older code without a word: it fails, so that an operator sees it.
     return succeed(None) if claim.cause == "trigger" else succeed(None).bind(_refuse)
 
@@ -166,7 +166,7 @@ def _refuse(_: None) -> Program[None]:
 def error_handler(
     job: AnyDefinition, hooks: TaskHooks, execute: Execute, error: object
 ) -> Program[Any, Any, Any] | None:
-    """Return the program of ``on_error``; None if there is none, or ``on_idle`` failed, which fails the turn."""
+    """Return the program of ``on_error``. None if there is none, or ``on_idle`` failed, which fails the turn."""
     if hooks.on_error is None or execute.hook == "on_idle":
         return None
     claim = execute.claim
@@ -223,7 +223,7 @@ def _sent(execute: Execute, after: Instance | None) -> Sent:
 
 
 def event_handled_fast(job: AnyDefinition, hooks: TaskHooks, event: FastEvent, *, wants_events: bool) -> Commit | None:
-    """Settle a fast event that succeeded, as `succeeded` does; None if anything is special about it."""
+    """Settle a fast event that succeeded, as `succeeded` does. None if anything is special about it."""
     alarm_ms, before = event.current_alarm_ms, event.instance
     if event.alarm is not Alarm.keep:
         alarm_ms = event.alarm_ms(event.now_ms)
@@ -252,7 +252,7 @@ def event_handled_fast(job: AnyDefinition, hooks: TaskHooks, event: FastEvent, *
 
 
 def executed_fast(hooks: TaskHooks, execute: Execute, inputs: TurnInputs) -> Commit | None:
-    """Settle a run of ``execute`` in the common case, as `succeeded` does; None otherwise."""
+    """Settle a run of ``execute`` in the common case, as `succeeded` does. None otherwise."""
     draft, alarm_ms = execute.draft, None
     scheduled: tuple[Event, ...] = ()
     if draft.alarm is not Alarm.keep or draft.current_alarm_ms is not None:

@@ -1,4 +1,4 @@
-"""The results of the calls of a worker pool."""
+"""The results of a worker pool's calls."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class ItemPut:
     """Result of ``put``.
 
     Attributes:
-        created: whether this call put the item; False means that an item of this id is there, and was left unchanged.
-        status: the status of the item.
-        due_at: when a delayed item may be worked on; None for one that waits for a worker, or is over.
+        created: whether this call put the item. False means that an item of this id is there, and was left unchanged.
+        status: the item's status.
+        due_at: when a delayed item may be worked on. None for one that waits for a worker, or is over.
     """
 
     created: bool
@@ -53,7 +53,7 @@ class ItemRetried:
 
     Attributes:
         queued: whether the item waited for a retry, and waits for a worker now.
-        status: the status of the item; None if there is none.
+        status: the item's status. None if there is none.
     """
 
     queued: bool
@@ -80,7 +80,7 @@ class PutMany:
 
     Attributes:
         created: number of items that were put.
-        existed: number of items whose id was there already; they were left unchanged.
+        existed: number of items whose id was there already. They were left unchanged.
     """
 
     created: int
@@ -113,10 +113,10 @@ class PoolProgress:
         done: items whose result is kept.
         dead: items that failed for good.
         paused: items that a caller paused.
-        oldest: when the longest waiting item was put, among the first items of the first 1,000 keys; None if none waits
+        oldest: when the longest waiting item was put, among the first items of the first 1,000 keys. None if none waits
             for a worker.
         held: whether the pool is held.
-        complete: whether all items are counted; see ``Client.counts``.
+        complete: whether all items are counted. See ``Client.counts``.
     """
 
     waiting: int
@@ -136,9 +136,9 @@ class ItemOutcome:
 
     Attributes:
         form: ``waiting`` for any item that is neither done nor dead.
-        status: its status; None if there is no item.
-        result: the value of its work as JSON.
-        error: the error of its last attempt.
+        status: its status. None if there is no item.
+        result: its work's value as JSON.
+        error: its last attempt's error.
     """
 
     __repr__ = fields_in_line

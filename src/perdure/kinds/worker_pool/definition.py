@@ -1,4 +1,4 @@
-"""The definition of a worker pool: many items of work, some at a time."""
+"""A worker pool's definition: many items of work, some at a time."""
 
 from __future__ import annotations
 
@@ -64,28 +64,28 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
 
     Args:
         name: the pool's name, part of the stored address: 1 to 128 printable characters, no ``:``. Renaming it orphans
-            stored items; renaming a variable does not.
-        item: the type of the items.
-        work: works on an item; its value is the result.
-        workers: maximum number of items that are worked on at the same time, 1 to 100,000; by default 10. The limit of
+            stored items. Renaming a variable does not.
+        item: the items' type.
+        work: works on an item. Its value is the result.
+        workers: maximum number of items that are worked on at the same time, 1 to 100,000. By default 10. The limit of
             the engine (``Limits.concurrency``) holds as well.
-        key: the key of an item, such as its customer: a pure function, which returns text of at most 200 characters.
+        key: an item's key, such as its customer: a pure function, which returns text of at most 200 characters.
             Keys take turns, whatever the other keys have waiting. Items keep the key that they were put with.
         workers_per_key: maximum number of items of one key that are worked on at the same time.
         rate: at most this many items are begun in any window of this length, such as ``(100, "1 minute")``.
-        rate_per_key: the same for the items of one key.
+        rate_per_key: the same for one key's items.
         retry: the durable retry of the work on one item.
-        on_dead: runs after the last attempt, with the typed error or the defect. If it succeeds, the item is deleted;
-            if it fails, or without it, the item is parked: it is dead, until ``resume`` tries it again.
-        keep: how long a result is kept, and with it the id; ``"0 ms"``: not at all; None: until the item is terminated.
-        result: the type of the results; by default read from the annotation of ``work``.
-        errors: the type of the errors, used to store them; by default read from the annotations of the hooks.
+        on_dead: runs after the last attempt, with the typed error or the defect. If it succeeds, the item is deleted.
+            If it fails, or without it, the item is parked: it is dead, until ``resume`` tries it again.
+        keep: how long a result is kept, and with it the id. ``"0 ms"``: not at all. None: until the item is terminated.
+        result: the results' type. By default read from the annotation of ``work``.
+        errors: the errors' type, used to store them. By default read from the hooks' annotations.
         tags: stable names for the members of unions, instead of their class names.
-        versions: the older types of the items, and the functions that upgrade them; by default there are none.
+        versions: the items' older types, and the functions that upgrade them. By default there are none.
         run_timeout: time limit of the work on an item, by default 15 minutes.
 
     Raises:
-        DefinitionError: an argument is invalid; the message says how to fix it.
+        DefinitionError: an argument is invalid. The message says how to fix it.
     """
 
     kind: ClassVar[str] = "pool"
@@ -175,7 +175,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
     # ------------------------------------------------------------ how items take turns
     @property
     def lanes(self) -> Lanes:
-        """The limits of the keys, and the rates."""
+        """The keys' limits, and the rates."""
         return self.limits_of_lanes
 
     def lane(self, instance: Instance) -> str:
@@ -184,7 +184,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
 
     # ------------------------------------------------------------ reading
     def context(self, instance: Instance, claim: Claim, **inputs: object) -> ItemContext[V]:
-        """Create the context of a hook."""
+        """Create a hook's context."""
         return ItemContext(instance, claim)
 
     def may_rest(self, instance: Instance) -> bool:
@@ -192,13 +192,13 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         return instance.ended_ms is not None
 
     def check_data(self, instance: Instance) -> None:
-        """Decode the data of an item, and its result."""
+        """Decode an item's data, and its result."""
         result = data_of(instance).result
         if result is not None:
             self.policy.results.open(result.encode())
 
     def redacted_data(self, instance: Instance, hide: Hide) -> Instance:
-        """Replace the secrets of the result."""
+        """Replace the result's secrets."""
         data = data_of(instance)
         if data.result is None:
             return instance
@@ -219,7 +219,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         return method, (new.item, *changed)
 
     def display_fields(self) -> tuple[DisplayField, ...]:
-        """Return the limits of the pool, and the facts of every job."""
+        """Return the pool's limits, and every job's facts."""
         lanes, keep_ms = self.limits_of_lanes, self.policy.keep_ms
         return (
             DisplayField("workers", f"{self.plan.concurrency:,}"),
@@ -231,7 +231,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         )
 
     def display_fields_of(self, instance: Instance) -> tuple[DisplayField, ...]:
-        """Return the key of an item, and what is stored beside it."""
+        """Return an item's key, and what is stored beside it."""
         data, ended_ms = data_of(instance), instance.ended_ms
         facts = [DisplayField("key", data.key)] if self.policy.key is not None else []
         if data.head_start_ms:
@@ -242,7 +242,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         return tuple(facts)
 
     def outcome_of(self, instance: Instance) -> InstanceOutcome | None:
-        """Return the result of an item that is done, or the error of one that is dead."""
+        """Return the result of an item that is done, or one that's error is dead."""
         found: InstanceOutcome | None = handler.shown_outcome(instance)
         return found
 

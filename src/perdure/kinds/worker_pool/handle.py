@@ -58,8 +58,8 @@ async def put_all(
     """Put items, a chunk at a time.
 
     Args:
-        dispatch: makes the calls of a chunk at the same time.
-        pairs: the items; no more than a chunk of them is read ahead.
+        dispatch: makes a chunk's calls at the same time.
+        pairs: the items. No more than a chunk of them is read ahead.
         put: puts one.
         chunk: number of items in a chunk.
     """
@@ -88,7 +88,7 @@ async def put_all(
 
 
 def _may_have_pairs(given: object) -> bool:
-    """Return whether to read a value: the keys of a mapping, or characters, unpack into wrong items."""
+    """Return whether to read a value: a mapping's keys, or characters, unpack into wrong items."""
     return isinstance(given, Iterable | AsyncIterable) and not isinstance(given, str | bytes | Mapping)
 
 
@@ -149,7 +149,7 @@ E = TypeVar("E")
 
 @attrs.frozen(repr=False)
 class PoolHandle(JobHandle[V, E], Generic[V, A, E]):
-    """The calls of a worker pool. Its ``status``, ``pause``, ``resume`` and ``terminate`` are those of one item."""
+    """A worker pool's calls. Its ``status``, ``pause``, ``resume`` and ``terminate`` are those of one item."""
 
     results: Codec[A]
 
@@ -168,10 +168,10 @@ class PoolHandle(JobHandle[V, E], Generic[V, A, E]):
 
         Args:
             id_: the item's id.
-            item: of the pool's item type; anything else fails with ``InvalidInput``.
+            item: of the pool's item type. Anything else fails with ``InvalidInput``.
             after: not before this long from now.
-            at: not before this aware instant; instead of ``after``.
-            head_start: its place in line, among the items of its key, is that of an item which was put this much
+            at: not before this aware instant. Instead of ``after``.
+            head_start: its place in line, among its key's items, is that of an item which was put this much
                 earlier: a priority that starves no item.
             idempotency_key: a repeat with this key puts nothing and returns the first result.
         """
@@ -196,7 +196,7 @@ class PoolHandle(JobHandle[V, E], Generic[V, A, E]):
         return self._send(id_, RetryCommand(), "retry", key=idempotency_key)
 
     def outcome(self, id_: str, /) -> Call[Done[A] | Dead[E | Defect] | Waiting | None, CallError]:
-        """Read what became of an item; None if there is none. It does not wait: see ``Client.until``."""
+        """Read what became of an item. None if there is none. It does not wait: see ``Client.until``."""
         answer: Call[ItemOutcome, CallError] = self._send(id_, OutcomeCommand(), "outcome")
         return decoded(answer, self._outcome_of, lambda: self.definition.address(id_))
 
@@ -217,7 +217,7 @@ class PoolHandle(JobHandle[V, E], Generic[V, A, E]):
         head_start: Duration | None = None,
         chunk: int = DEFAULT_CHUNK,
     ) -> Call[PutMany, CallError | PutManyStopped]:
-        """Put many items, in chunks: the items of a chunk are put at the same time, and share transactions.
+        """Put many items, in chunks: a chunk's items are put at the same time, and share transactions.
 
         It is not atomic. If an item cannot be put, it stops after its chunk with ``PutManyStopped``, which names the
         item. Every item is put once, whatever happens: repeat the call with the same items to put the rest.
@@ -236,7 +236,7 @@ class PoolHandle(JobHandle[V, E], Generic[V, A, E]):
         return Call(partial(put_all, self.dispatch, items, put, chunk), "put_many")
 
     def drain(self) -> Call[Drained, CallError]:
-        """Cancel every item that waits for a worker, its time or a retry; those that run, are done or dead stay.
+        """Cancel every item that waits for a worker, its time or a retry. Those that run, are done or dead stay.
 
         Hold the pool first, or workers and callers compete with it.
         """
@@ -280,7 +280,7 @@ class PoolSender(Generic[V_contra]):
         at: datetime | None = None,
         head_start: Duration | None = None,
     ) -> Program[None]:
-        """Put an item with the commit of this turn; an item of this id that is there already is left unchanged."""
+        """Put an item with this turn's commit. An item of this id that is there already is left unchanged."""
         return self.post("put", new_item(item, after, at, head_start))
 
     def cancel(self) -> Program[None]:

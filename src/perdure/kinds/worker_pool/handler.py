@@ -135,7 +135,7 @@ def report(instance: Instance, status: InstanceStatus) -> InstanceStatus:
 
 
 def shown_outcome(instance: Instance) -> InstanceOutcome | None:
-    """Return the result of an item that is done, or the error of one that is dead."""
+    """Return the result of an item that is done, or one that's error is dead."""
     if instance.ended_ms is not None:
         return InstanceOutcome(form="done", value=data_of(instance).result)
     return InstanceOutcome(form="dead", error=instance.last_error) if instance.status == "parked" else None

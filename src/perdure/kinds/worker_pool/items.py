@@ -1,4 +1,4 @@
-"""The items of a worker pool: their stored data, the context of their work, and the commands that change them."""
+"""A worker pool's items: their stored data, their work's context, and the commands that change them."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ MAX_KEY_CHARACTERS = 200
 
 @frozen(kw_only=True)
 class ItemData:
-    """The stored data of an item; the item itself is the instance's state.
+    """An item's stored data. The item itself is the instance's state.
 
     Attributes:
-        key: the key of the item when it was put; empty without keys.
+        key: the item's key when it was put. Empty without keys.
         head_start_ms: its head start.
-        result: the value of its work as JSON, once that succeeded.
+        result: its work's value as JSON, once that succeeded.
     """
 
     __repr__ = fields_in_line
@@ -42,7 +42,7 @@ ITEM_DATA: Codec[ItemData] = Codec.of(ItemData, what="data of a pool's item")
 
 
 def data_of(instance: Instance) -> ItemData:
-    """Decode the stored data of an item.
+    """Decode an item's stored data.
 
     Raises:
         InvalidInput: this code cannot decode it.
@@ -61,7 +61,7 @@ class ItemContext(JobContext[V], Generic[V]):
 
     @property
     def key(self) -> str:
-        """The key of the item; empty if the pool has none."""
+        """The item's key. Empty if the pool has none."""
         return data_of(self._instance).key
 
     @property
@@ -75,9 +75,9 @@ class ItemPolicy:
     """How a pool keys and keeps its items.
 
     Attributes:
-        key: returns the key of an item; None: the pool has no keys.
-        results: the codec of the results.
-        keep_ms: how long a result is kept; None: until the item is terminated.
+        key: returns an item's key. None: the pool has no keys.
+        results: the results' codec.
+        keep_ms: how long a result is kept. None: until the item is terminated.
     """
 
     key: Callable[[Any], object] | None
@@ -95,7 +95,7 @@ class NewItem(Generic[V]):
     Attributes:
         item: of the pool's item type.
         after: not before this long from now.
-        at: not before this aware instant; not together with ``after``.
+        at: not before this aware instant. Not together with ``after``.
         head_start: its place in line is that of an item which was put this much earlier.
     """
 
@@ -160,7 +160,7 @@ def _ms(value: str, *, what: str) -> int:
 
 
 def put_command(given: NewItem[Any]) -> PutCommand:
-    """Return the command of an input.
+    """Return an input's command.
 
     Raises:
         InvalidInput: a duration is not valid, or both ``after`` and ``at`` are set.

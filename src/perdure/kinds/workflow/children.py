@@ -30,17 +30,17 @@ MAX_PARKED: Final = 20
 
 
 def child_signal(run_id: str, path: str) -> str:
-    """Return the name under which the end of a child is stored. No signal of a definition has a colon."""
+    """Return the name under which a child's end is stored. No signal of a definition has a colon."""
     return f"{_PREFIX}{run_id}:{path}"
 
 
 def is_child_signal(name: str) -> bool:
-    """Return whether the end of a child is stored under a name."""
+    """Return whether a child's end is stored under a name."""
     return name.startswith(_PREFIX)
 
 
 def has_secret_end(job: AnyWorkflow) -> bool:
-    """Return whether the value or the error of a child has secrets."""
+    """Return whether the value or a child's error has secrets."""
     return job.results.secret or (job.plan.errors is not None and job.plan.errors.secret)
 
 
@@ -59,7 +59,7 @@ def cancel_child(draft: Draft, call: CallChild, reason: str, *, interrupt: bool 
 
 
 def report_end(sender: Address, parent: Parent, form: str, value: str, now_ms: int, *, secret: bool = False) -> Message:
-    """Return the message that reports the end of a child to its parent.
+    """Return the message that reports a child's end to its parent.
 
     Args:
         sender: the child.
@@ -77,7 +77,7 @@ def report_end(sender: Address, parent: Parent, form: str, value: str, now_ms: i
 def report_parking(sender: Address, parent: Parent, event: Parking, now_ms: int) -> Message:
     """Return the message that tells a parent that its child is parked, or was resumed.
 
-    It has no detail: the error of a child may have secrets that the parent does not know.
+    It has no detail: a child may's error have secrets that the parent does not know.
     """
     if isinstance(event, JobResumed):
         action, reason = "child_resumed", event.was
@@ -89,7 +89,7 @@ def report_parking(sender: Address, parent: Parent, event: Parking, now_ms: int)
 
 
 def path_of_call(header: Header, call: str) -> str | None:
-    """Return the path of the call that waits for a child; None if this workflow made it before it started over."""
+    """Return the path of the call that waits for a child. None if this workflow made it before it started over."""
     prefix = child_signal(header.run_id, "")
     return call.removeprefix(prefix) if call.startswith(prefix) else None
 
@@ -112,12 +112,12 @@ def with_parked(header: Header, call: str, child: str, reason: str) -> Header:
 
 
 def stored_end(form: str, value: str) -> str:
-    """Encode the end of a child, as the parent stores it."""
+    """Encode a child's end, as the parent stores it."""
     return orjson.dumps({"form": form, "value": value}).decode()
 
 
 def answer_of_child(call: CallChild, stored: str) -> Any:  # of the child's types
-    """Return the answer of a call from the stored end of the child.
+    """Return a call's answer from the child's stored end.
 
     Raises:
         InvalidInput: this code cannot decode it.

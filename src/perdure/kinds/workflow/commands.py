@@ -59,7 +59,7 @@ class ChildEnd:
         call: the call that waits.
         form: how the child ended.
         value: its value, its error or its reason as JSON.
-        secret: whether the value or the error of the child has secrets.
+        secret: whether the value or the child's error has secrets.
     """
 
     __repr__ = fields_in_line
@@ -72,7 +72,7 @@ class ChildEnd:
 
 @frozen
 class ChildEnded:
-    """Report the end of a child. Only workflows send this."""
+    """Report a child's end. Only workflows send this."""
 
     __repr__ = fields_in_line
 
@@ -124,7 +124,7 @@ class SendSignal:
 
 @frozen(kw_only=True)
 class Cancellation:
-    """The input of ``cancel`` that also stops the steps in progress; a plain reason lets them end.
+    """The input of ``cancel`` that also stops the steps in progress. A plain reason lets them end.
 
     Attributes:
         reason: part of the outcome.
@@ -173,10 +173,10 @@ class Signalled:
     event ``signals.unreceived`` reports it.
 
     Attributes:
-        accepted: whether the request is stored; False for a ``cancel`` of a workflow that is absent or has ended. A
+        accepted: whether the request is stored. False for a ``cancel`` of a workflow that is absent or has ended. A
             ``signal`` fails with `SignalRefused` there.
         found: the state in which the request found the workflow.
-        status: the status after the call; None when there is no instance.
+        status: the status after the call. None when there is no instance.
     """
 
     accepted: bool
@@ -189,7 +189,7 @@ class WorkflowOutcome:
     """The answer of ``outcome``, as it is stored and sent.
 
     Attributes:
-        form: how the workflow ended; ``running`` while it has not, ``absent`` when there is none.
+        form: how the workflow ended. ``running`` while it has not, ``absent`` when there is none.
         value: its value as JSON.
         error: its error.
         reason: why it was cancelled.

@@ -37,7 +37,7 @@ class Undo(Generic[R]):
         cancellation, a race and a time limit around it stop none of them half-way.
 
         Args:
-            done: the program; if it does not succeed, there is nothing to undo.
+            done: the program. If it does not succeed, there is nothing to undo.
             undo: returns the compensation for its value.
             unknown: returns the compensation if a step of `done` began and its outcome is not known, because it was
                 stopped, or raised and was not repeated. If a later attempt succeeds, both compensations run.
@@ -51,7 +51,7 @@ class Undo(Generic[R]):
         return value
 
     def last_first(self) -> list[Program[Any, Any, R]]:
-        """Return the compensations, the last first; `saga` performs them."""
+        """Return the compensations, the last first. `saga` performs them."""
         # The reverse order: a later step may depend on the effect of an earlier one.
         return [make() for make in self._stack[::-1]]
 
@@ -59,7 +59,7 @@ class Undo(Generic[R]):
 def saga(
     body: Callable[Concatenate[Undo[R], P], Program[A, E, R]], *args: P.args, **kwargs: P.kwargs
 ) -> Program[A, E, R]:
-    """Run a program; when it fails, halts or is cancelled, undo its steps, the last first.
+    """Run a program. When it fails, halts or is cancelled, undo its steps, the last first.
 
     In a workflow each compensation is a step: recorded, performed again after a crash, and retried when it raises. A
     compensation that fails with a typed error raises it as a defect. A defect of the program itself undoes nothing: the

@@ -1,4 +1,4 @@
-"""The context of the program of a workflow, and the definition as its turns and runs use it."""
+"""The context of a workflow's program, and the definition as its turns and runs use it."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ S = TypeVar("S")
 
 @frozen(repr=False)
 class WorkflowContext(Generic[S]):
-    """The context of the program of a workflow: only data that is the same in every replay.
+    """The context of a workflow's program: only data that is the same in every replay.
 
     Attributes:
-        id: the id of the instance.
-        job: the name of the job.
-        run_id: the id of this workflow, the same over all its runs; `start_over` makes a new one.
+        id: the instance's id.
+        job: the job's name.
+        run_id: this workflow's id, the same over all its runs. `start_over` makes a new one.
     """
 
     id: str
@@ -48,7 +48,7 @@ class WorkflowContext(Generic[S]):
 
     @property
     def now(self) -> Program[datetime]:
-        """Read the clock of the workflow: the instant of the last answer, the same in every replay."""
+        """Read the workflow's clock: the last answer's instant, the same in every replay."""
         return now()
 
     @property
@@ -72,18 +72,18 @@ class WorkflowContext(Generic[S]):
         return halt(StartOver(state))
 
     def terminate(self, reason: str = "terminated") -> Program[Never]:
-        """End here, and purge the instance with its journal; no outcome is kept."""
+        """End here, and purge the instance with its journal. No outcome is kept."""
         return halt(EndInstance(reason))
 
 
 class WorkflowDefinition(Definition[H_co, T_co, R_contra]):
-    """The definition of a workflow without its types, as its turns and its runs use it.
+    """A workflow's definition without its types, as its turns and its runs use it.
 
     Attributes:
-        signals: the codecs of the signals, by name.
-        results: the codec of its value.
-        keep_ms: how long its end is kept; None for ever.
-        max_steps: the limit of its journal.
+        signals: the signals' codecs, by name.
+        results: its value's codec.
+        keep_ms: how long its end is kept. None for ever.
+        max_steps: its journal's limit.
         inbox: how many signals wait at most.
     """
 

@@ -1,4 +1,4 @@
-"""The definition of a workflow: one long program, each effect of which is a step."""
+"""A workflow's definition: one long program, each effect of which is a step."""
 
 from __future__ import annotations
 
@@ -86,33 +86,33 @@ class Workflow(
 ):
     """One long program that survives crashes, deploys and months: each of its effects is a step.
 
-    The outcome of a step is committed before the next step begins, and is not performed again. After a crash, a wait or
+    A step's outcome is committed before the next step begins, and is not performed again. After a crash, a wait or
     a deploy the engine runs the program again from its beginning, and answers the recorded steps from the journal. So
     the program must do the same whenever it receives the same answers.
 
     Args:
         name: the job's name, part of the stored address: 1 to 128 printable characters, no ``:``. Renaming it orphans
-            stored instances; renaming a variable does not.
+            stored instances. Renaming a variable does not.
         state: the type of the state, which ``start`` takes and ``get_state`` returns.
         run: the program.
         signals: the signals that it may receive.
         retry_defects: the durable retry of a step that raises or times out. Typed errors are values of the program: it
             handles them, also by ``.retry(...)``, or fails with them.
-        keep: how long the outcome is kept, and the id is not reused; None: until somebody terminates the instance.
-        result: the type of the value; by default read from the annotation of `run`.
-        errors: the type of the errors; by default read from the annotation of `run`.
+        keep: how long the outcome is kept, and the id is not reused. None: until somebody terminates the instance.
+        result: the value's type. By default read from the annotation of `run`.
+        errors: the errors' type. By default read from the annotation of `run`.
         tags: stable names for the members of unions, instead of their class names.
-        versions: the older types of the state, and the functions that upgrade them; by default there are none.
+        versions: the state's older types, and the functions that upgrade them. By default there are none.
         run_timeout: time limit of a step, by default 15 minutes.
-        max_steps: the limit of the journal, 1 to 1,000,000 answers. A workflow that reaches it is parked.
-        inbox: how many signals wait at most, 1 to 1,000,000; beyond, ``signal`` fails with ``Overloaded``. The ends of
+        max_steps: the journal's limit, 1 to 1,000,000 answers. A workflow that reaches it is parked.
+        inbox: how many signals wait at most, 1 to 1,000,000. Beyond, ``signal`` fails with ``Overloaded``. The ends of
             children do not count.
-        concurrency: maximum number of concurrent runs of this job, 1 to 100,000; by default the engine's own limit.
+        concurrency: maximum number of concurrent runs of this job, 1 to 100,000. By default the engine's own limit.
         state_in_events: whether ``job.started`` and ``job.executed`` carry the state as JSON. By default no event holds
             your data.
 
     Raises:
-        DefinitionError: an argument is invalid; the message says how to fix it.
+        DefinitionError: an argument is invalid. The message says how to fix it.
     """
 
     kind: ClassVar[str] = "workflow"
@@ -218,7 +218,7 @@ class Workflow(
         return run_commits.concluded(self, execute, inputs)
 
     def exited(self, execute: Execute, exit_: Exit[Any, Any], inputs: TurnInputs) -> Commit | Execute | None:
-        """Settle a run whose program was stopped; its steps in progress failed."""
+        """Settle a run whose program was stopped. Its steps in progress failed."""
         return run_commits.cut_short(self, execute, exit_, inputs)
 
     def interrupts(self, execute: Execute, row: Instance) -> bool:
@@ -271,11 +271,11 @@ class Workflow(
         return mapped.changed(data=written(attrs.evolve(header, first=change(header.first))))
 
     def redacted_data(self, instance: Instance, hide: Hide) -> Instance:
-        """Replace the secrets of the outcome."""
+        """Replace the outcome's secrets."""
         return instance.changed(data=written(step_listing.redacted_header(self, header_of(instance), hide)))
 
     def check_data(self, instance: Instance) -> None:
-        """Decode the data of the workflow, without its journal."""
+        """Decode the workflow's data, without its journal."""
         header_of(instance)
 
     def replay(self, instance: Instance, bodies: Sequence[str]) -> replay.Replay:
@@ -283,7 +283,7 @@ class Workflow(
 
         Args:
             instance: the stored instance.
-            bodies: the rows of its journal.
+            bodies: its journal's rows.
 
         Returns:
             The replay, with the steps that the workflow performs next.
@@ -313,7 +313,7 @@ class Workflow(
         return replayed
 
     def replayed(self, instance: Instance, rows: Sequence[str]) -> tuple[NextStep, ...]:
-        """Replay a stored workflow without services; return its next steps."""
+        """Replay a stored workflow without services. Return its next steps."""
         if header_of(instance).ended is not None:
             return ()
         replayed = self.replay(instance, rows)
@@ -327,16 +327,16 @@ class Workflow(
         return step_listing.has_secrets(rows)
 
     def answers_in(self, instance: Instance, rows: Sequence[str]) -> int:
-        """Return how many steps ended; signals that arrive and children that start are rows, too."""
+        """Return how many steps ended. Signals that arrive and children that start are rows, too."""
         return step_listing.answers_in(header_of(instance), rows)
 
     def steps(self, instance: Instance, rows: Sequence[str]) -> tuple[StepRecord, ...]:
-        """Return the steps of the journal, and those in progress."""
+        """Return the journal's steps, and those in progress."""
         return step_listing.steps_of(header_of(instance), rows)
 
     # ------------------------------------------------------------ for tools and tests
     def report(self, instance: Instance) -> InstanceStatus:
-        """Return the result of ``status``; its ``phase`` says how the workflow ended, or that a child is parked."""
+        """Return the result of ``status``. Its ``phase`` says how the workflow ended, or that a child is parked."""
         status: InstanceStatus = handler.report(instance, report_status(instance))
         return status
 
@@ -346,7 +346,7 @@ class Workflow(
         return found
 
     def display_fields(self) -> tuple[DisplayField, ...]:
-        """Return the signals and the facts of every job."""
+        """Return the signals and every job's facts."""
         signals = ", ".join(self.signals) or "none"
         return (
             DisplayField("signals", signals),
@@ -355,7 +355,7 @@ class Workflow(
         )
 
     def display_fields_of(self, instance: Instance) -> tuple[DisplayField, ...]:
-        """Return the steps, timers and signals of the workflow, and its end."""
+        """Return the steps, timers and signals in the workflow, and its end."""
         header = header_of(instance)
         found = [DisplayField("journal rows", f"{instance.journal_length:,}")]
         if header.ended is not None:
@@ -373,7 +373,7 @@ class Workflow(
         return tuple(found)
 
     def handle_call(self, request: Request) -> tuple[str, tuple[object, ...]]:
-        """Return the method of the handle that makes a request; a signal is passed as its declaration."""
+        """Return the method of the handle that makes a request. A signal is passed as its declaration."""
         if isinstance(request.command, SendSignal):
             return "signal", (self.declared[request.command.name], request.command.value)
         if isinstance(request.command, CancelWorkflow):
@@ -394,7 +394,7 @@ class Workflow(
         """Start this workflow as a child of another one, and wait for its end.
 
         Args:
-            id_: the id of the child.
+            id_: the child's id.
             state: the state that it starts with.
             when_cancelled: whether the child is cancelled, or left running, when the caller no longer waits for it:
                 because it is cancelled, its time limit passed, or its branch of a `race` lost.

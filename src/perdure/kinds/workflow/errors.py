@@ -11,15 +11,15 @@ from perdure.values.frozen import frozen
 
 @attrs.frozen(repr=False)
 class Diverged(InvalidInput):
-    """The program does not perform the steps of its journal: other code wrote it, or the program is not deterministic.
+    """The program does not perform its journal's steps: other code wrote it, or the program is not deterministic.
 
     The workflow is left to other code, with all its data, and continues when code that can follow it starts.
 
     Attributes:
-        path: the path of the step.
-        recorded: the name of the step that the journal holds at this path; None if it holds none.
-        performed: the name of the step that the program performs there; None if it performs none.
-        line: the line of the program that waits there, or that was last to run.
+        path: the step's path.
+        recorded: the name of the step that the journal holds at this path. None if it holds none.
+        performed: the name of the step that the program performs there. None if it performs none.
+        line: the line in the program that waits there, or that was last to run.
     """
 
     path: str = attrs.field(default="", kw_only=True)
@@ -29,7 +29,7 @@ class Diverged(InvalidInput):
 
 
 class ProgramStopped(BaseException):
-    """Ends the interpretation of a program at an exception of its own code, before any finalizer runs.
+    """Ends a program's interpretation at an exception of its own code, before any finalizer runs.
 
     Attributes:
         cause: the exception.
@@ -42,10 +42,10 @@ class ProgramStopped(BaseException):
 
 @frozen(repr=False, str=False)
 class NotRecordable(PerdureError):
-    """The outcome of a step cannot be stored. A defect of the program, which is not retried: the step is parked.
+    """A step's outcome cannot be stored. A defect of the program, which is not retried: the step is parked.
 
     Attributes:
-        step: the name of the step.
+        step: the step's name.
         reason: why.
     """
 

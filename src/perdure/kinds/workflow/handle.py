@@ -37,7 +37,7 @@ S_contra = TypeVar("S_contra", contravariant=True)
 
 @attrs.frozen(repr=False)
 class WorkflowHandle(JobHandle[S, E], Generic[S, A, E]):
-    """The calls of a workflow."""
+    """A workflow's calls."""
 
     def start(
         self, id_: str, state: S, /, *, wait_for: WaitFor = "start", idempotency_key: str | None = None
@@ -46,8 +46,8 @@ class WorkflowHandle(JobHandle[S, E], Generic[S, A, E]):
 
         Args:
             id_: the instance.
-            state: the state that it starts with; anything of another type fails with ``InvalidInput``.
-            wait_for: ``start``: return when it is stored; ``completion``: return when it first waits, or ends.
+            state: the state that it starts with. Anything of another type fails with ``InvalidInput``.
+            wait_for: ``start``: return when it is stored. ``completion``: return when it first waits, or ends.
             idempotency_key: a repeat with this key changes nothing and returns the first result.
         """
         answer: Call[RunAnswer, CallError] = self._send(
@@ -56,7 +56,7 @@ class WorkflowHandle(JobHandle[S, E], Generic[S, A, E]):
         return mapped(answer, self._started)
 
     def steps(self, id_: str, /) -> Call[tuple[StepRecord, ...], CallError]:
-        """Read the steps of a workflow: those of its journal, in the order of their ends, then those in progress."""
+        """Read a workflow's steps: those of its journal, ordered by ends, then those in progress."""
         return self._named(self.dispatch.steps(self.definition, id_), "steps")
 
     def signal(
@@ -69,8 +69,8 @@ class WorkflowHandle(JobHandle[S, E], Generic[S, A, E]):
 
         Args:
             id_: the instance.
-            signal: the declaration of the signal.
-            value: its value; anything of another type fails with ``InvalidInput``.
+            signal: the signal's declaration.
+            value: its value. Anything of another type fails with ``InvalidInput``.
             idempotency_key: a repeat with this key changes nothing and returns the first result.
         """
         if not isinstance(signal, Signal):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
@@ -84,7 +84,7 @@ class WorkflowHandle(JobHandle[S, E], Generic[S, A, E]):
     ) -> Call[Signalled, CallError]:
         """Cancel a workflow: its program is halted where it waits, and its finalizers and compensations run as steps.
 
-        A step in progress ends first, so that its value is known; with `interrupt` it is stopped. A second request
+        A step in progress ends first, so that its value is known. With `interrupt` it is stopped. A second request
         changes nothing, but with `interrupt` it stops the steps that the first one waits for.
 
         Args:
@@ -101,7 +101,7 @@ class WorkflowHandle(JobHandle[S, E], Generic[S, A, E]):
         return self._send(id_, CancelWorkflow(reason, interrupt), "cancel", given, key=idempotency_key)
 
     def outcome(self, id_: str, /) -> Call[Done[A] | Failed[E | Defect] | WasCancelled | None, CallError]:
-        """Read how a workflow ended; None while it has not, or when its outcome is no longer kept.
+        """Read how a workflow ended. None while it has not, or when its outcome is no longer kept.
 
         To wait for the end, use `Client.until`.
         """
@@ -136,18 +136,18 @@ class WorkflowSender(Generic[S_contra]):
     post: PostCommand
 
     def start(self, state: S_contra, /) -> Program[None]:
-        """Start a workflow with the commit of this turn; an existing one is unchanged."""
+        """Start a workflow with this turn's commit. An existing one is unchanged."""
         return self.post("start", state)
 
     def signal(self, signal: Signal[V], value: V, /) -> Program[None]:
-        """Send a signal with the commit of this turn.
+        """Send a signal with this turn's commit.
 
-        If there is no workflow to receive it, the history of this instance has a ``message.rejected``.
+        If there is no workflow to receive it, this instance's history has a ``message.rejected``.
         """
         return self.post(f"signal.{signal.name}", value)
 
     def cancel(self, reason: str = "cancelled", /, *, interrupt: bool = False) -> Program[None]:
-        """Cancel a workflow; its finalizers and compensations run. With `interrupt`, its steps in progress are stopped.
+        """Cancel a workflow. Its finalizers and compensations run. With `interrupt`, its steps in progress are stopped.
 
         Raises:
             InvalidArgument: ``interrupt`` is not a bool.

@@ -122,7 +122,7 @@ def _start(
 
 
 def _exists(address: Address, instance: Instance, parent: Parent | None, inputs: TurnInputs) -> Commit:
-    """Leave a workflow unchanged. One that would be the child of another parent is reported to that parent."""
+    """Leave a workflow unchanged. One that would be another parent's child is reported to that parent."""
     answer = RunAnswer(found="exists", status=instance.status)
     if parent is None or header_of(instance).parent == parent:
         return reply(address, answer)
@@ -159,7 +159,7 @@ def _arrived(
     request: Request,
     inputs: TurnInputs,
 ) -> Step:
-    """Store a signal, or the end of a child; also while the workflow is parked: the program receives it later."""
+    """Store a signal, or a child's end. Also while the workflow is parked: the program receives it later."""
     command = cast("SendSignal | ChildEnded | ChildParked | ChildResumed", request.command)
     header = None if instance is None else header_of(instance)
     if instance is None or header is None or header.ended is not None:
@@ -192,7 +192,7 @@ def _arrived(
 def _noted(
     instance: Instance, header: Header, command: ChildParked | ChildResumed, request: Request, inputs: TurnInputs
 ) -> Commit:
-    """Note that a child is parked, or was resumed. The program does not see it: it waits for the end of the child."""
+    """Note that a child is parked, or was resumed. The program does not see it: it waits for the child's end."""
     call, reason = command.parking.call, command.parking.reason
     child = "" if request.inbound is None else str(request.inbound.sender)
     if isinstance(command, ChildParked):
@@ -230,7 +230,7 @@ def _cancel(address: Address, instance: Instance | None, command: CancelWorkflow
 def _wake(
     instance: Instance, header: Header, inputs: TurnInputs, events: tuple[Event, ...] = (), **changes: Any
 ) -> Commit:
-    """Store a request, and let an alarm continue the workflow; a run in progress sees it at its next commit.
+    """Store a request, and let an alarm continue the workflow. A run in progress sees it at its next commit.
 
     A run that a crash interrupted keeps its deliveries: its next one is marked, and knows that a step may have begun.
     """
@@ -257,7 +257,7 @@ def report(instance: Instance, status: InstanceStatus) -> InstanceStatus:
 
 
 def shown_outcome(instance: Instance) -> InstanceOutcome | None:
-    """Return how a workflow ended; None while it has not."""
+    """Return how a workflow ended. None while it has not."""
     found = outcome_of(instance)
     if found.form == "running":
         return None

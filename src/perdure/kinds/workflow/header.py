@@ -1,4 +1,4 @@
-"""The header: the data that the store keeps of a workflow, besides its state and its journal."""
+"""The header: the data that a workflow's store keeps, besides its state and its journal."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class FailingStep:
     """A step whose last attempt raised or timed out.
 
     Attributes:
-        path: the path of the step; empty for the program itself.
-        name: the name of the step.
+        path: the step's path. Empty for the program itself.
+        name: the step's name.
         attempts: the attempts so far.
         uncounted: those before the workflow was last resumed, which the retry policy does not count.
         first_failed_ms: when the first attempt that the policy counts failed.
-        at_ms: when the next attempt is due; None when there is none, and the workflow is parked.
+        at_ms: when the next attempt is due. None when there is none, and the workflow is parked.
         reason: why there is none.
-        error: the error of the last attempt.
+        error: the last attempt's error.
     """
 
     __repr__ = fields_in_line
@@ -48,7 +48,7 @@ class Wait:
     """A signal, a child or a timer that a branch waits for.
 
     Attributes:
-        path: the path of the step.
+        path: the step's path.
         name: its name.
         at_ms: when a timer is due.
         began_ms: when the program reached it.
@@ -130,16 +130,16 @@ class CancelRequest:
 
 @frozen(kw_only=True)
 class Header:
-    """The data of a workflow that every commit writes: its size does not depend on the length of the journal.
+    """The data of a workflow that every commit writes: its size does not depend on the journal's length.
 
     Attributes:
-        run_id: the id of the workflow, the same for all its runs; `start_over` makes a new one.
+        run_id: the workflow's id, the same for all its runs. `start_over` makes a new one.
         started_ms: when it was started.
         first: the state that it was started with, when that is no longer the present state.
         logged: the number of log records that the program wrote.
         signals: the number of signals and ends of children that have arrived so far.
-        waiting: how many signals the program has not received yet. Their values are rows of the journal.
-        skips: how many rows of the journal are older than the last `start_over`. Signals among them may still wait.
+        waiting: how many signals the program has not received yet. Their values are rows in the journal.
+        skips: how many rows in the journal are older than the last `start_over`. Signals among them may still wait.
         failing: the steps whose last attempt raised or timed out.
         waits_for: some of the signals, children and timers that it waits for, for tools.
         cancel: the request to cancel it.

@@ -32,7 +32,7 @@ WhenCancelled: TypeAlias = Literal["cancel", "leave"]
 
 @frozen
 class Receive(Instruction[Any, Never]):
-    """Wait for the next signal of a name."""
+    """Wait for a name's next signal."""
 
     __repr__ = fields_in_line
 
@@ -44,11 +44,11 @@ class OneStep(Instruction[Any, Any]):
     """Run a program as one step.
 
     Attributes:
-        name: the name of the step.
+        name: the step's name.
         make: returns the program, when the step is performed.
-        args: the arguments of the function, for comparison.
-        values: the codec of its value.
-        errors: the codec of its typed errors; None if it has none.
+        args: the function's arguments, for comparison.
+        values: its value's codec.
+        errors: the codec of its typed errors. None if it has none.
     """
 
     __repr__ = fields_in_line
@@ -71,7 +71,7 @@ class Patched(Instruction[bool, Never]):
 
 @frozen
 class StepKey(Instruction[str, Never]):
-    """Read the key of the next step."""
+    """Read the next step's key."""
 
 
 @frozen
@@ -118,18 +118,18 @@ class WorkflowCancelled:
 
 @frozen
 class BranchDropped:
-    """The signal that halts a branch when the outcome of its fork is decided."""
+    """The signal that halts a branch when its fork's outcome is decided."""
 
 
 # ---------------------------------------------------------------- programs
 def step(function: Callable[P, Program[A, E, R]]) -> Callable[P, Program[A, E, R]]:
-    """Make the programs of a function single steps of a workflow. Use it above `program`.
+    """Make the programs of a function single steps in a workflow. Use it above `program`.
 
-    The journal holds the outcome of the step, and nothing of its inside: several effects cost one commit, and after a
+    The journal holds the step's outcome, and nothing of its inside: several effects cost one commit, and after a
     crash inside the step all of them are performed again.
 
     Args:
-        function: returns a program; its annotation declares the types of the value and of the errors.
+        function: returns a program. Its annotation declares the types of the errors' value and.
 
     Raises:
         DefinitionError: the annotation declares no types, or one that has no JSON form.
@@ -182,8 +182,8 @@ class Signal(Generic[V]):
     """A value that a workflow waits for. Declare it once: the workflow receives it, and callers send it.
 
     Attributes:
-        name: the name of the signal, part of stored data: 1 to 128 printable characters, no ``:``.
-        value: the type of the value, such as ``Approval``.
+        name: the signal's name, part of stored data: 1 to 128 printable characters, no ``:``.
+        value: the value's type, such as ``Approval``.
 
     Raises:
         DefinitionError: the name is not valid.
@@ -198,9 +198,9 @@ class Signal(Generic[V]):
         check_name(self.name, what="name of a signal")
 
     def receive(self) -> Program[V]:
-        """Wait for the next signal of this name, as long as it takes.
+        """Wait for this name's next signal, as long as it takes.
 
-        A signal that arrived before is received at once, in the order of arrival; each is received once. With
+        A signal that arrived before is received at once, in the order of arrival. Each is received once. With
         ``.timeout("7 days")`` the wait has a limit, which restarts do not move.
         """
         return perform(Receive(self.name))

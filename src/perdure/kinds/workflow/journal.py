@@ -1,4 +1,4 @@
-"""The journal: its rows, the names of steps and the codecs of their outcomes, and differences from a program."""
+"""The journal: its rows, the names of steps and their outcomes' codecs, and differences from a program."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ class Row:
     """One answer that the program received.
 
     Attributes:
-        path: the number of the instruction; in a branch of a fork, the path of the fork and the branch come first.
-        name: the name of the step.
-        form: the form of the answer.
-        at_ms: when the step ended: the clock of the program.
+        path: the instruction's number. In a branch of a fork, the path of the fork and the branch come first.
+        name: the step's name.
+        form: the answer's form.
+        at_ms: when the step ended: the program's clock.
         began_ms: when the last attempt of the step began, or when the program reached the wait.
-        attempts: the attempts of the step.
-        value: the value as JSON; empty for a form that has none.
+        attempts: the step's attempts.
+        value: the value as JSON. Empty for a form that has none.
         secret: whether the value has secrets.
-        signal: the number of the signal that arrives or is received; 0 for all other rows. The row of a receipt does
+        signal: the number of the signal that arrives or is received; 0 for all other rows. A receipt's row does
             not repeat the value.
     """
 
@@ -148,10 +148,10 @@ Codecs: TypeAlias = tuple[Codec[Any], Codec[Any] | None]
 
 
 def codecs_of(instruction: ServiceCall | OneStep) -> Codecs:
-    """Return the codecs of the outcome of a step.
+    """Return the codecs of a step's outcome.
 
     Raises:
-        NotRecordable: the annotation of its function does not declare them.
+        NotRecordable: its function's annotation does not declare them.
     """
     if isinstance(instruction, OneStep):
         return instruction.values, instruction.errors
@@ -174,12 +174,12 @@ def _codecs(function: Callable[..., Any], name: str) -> Codecs:
 
 
 def encoded(instruction: ServiceCall | OneStep, outcome: Success[Any] | Failure[Any], most: int) -> tuple[bytes, bool]:
-    """Return the JSON of an outcome, and whether it has secrets.
+    """Return an outcome's JSON, and whether it has secrets.
 
     Args:
         instruction: the step.
         outcome: its outcome.
-        most: the limit of its bytes.
+        most: its bytes' limit.
 
     Raises:
         NotRecordable: the outcome is too large, or declared without an error type.
@@ -208,10 +208,10 @@ def recordable(name: str, outcome: bytes, most: int) -> bytes:
 
 
 def line_of(loop: Loop[Any, Any]) -> str | None:
-    """Return the file and line of the innermost do-block of a program that waits; None outside of any.
+    """Return the file and line of the innermost do-block of a program that waits. None outside of any.
 
     Args:
-        loop: the interpreter of the program.
+        loop: the program's interpreter.
     """
     for tag, payload in reversed(stack_of(loop)):
         if tag == DO and isinstance(payload, GeneratorType) and payload.gi_frame is not None:
@@ -234,7 +234,7 @@ def diverged(
     """Describe a row that does not fit the program.
 
     Args:
-        tree: the branches of the program.
+        tree: the program's branches.
         row: the row.
         asked: the instruction at its path, if it is known.
         problem: why the row cannot be decoded.
@@ -265,7 +265,7 @@ def diverged(
 
 
 class Index:
-    """The last number and the names of the rows of a journal, by the prefix of their branch.
+    """The last number and the names of a journal's rows, by their branch's prefix.
 
     It reads no more rows than an answer needs: a replay of a long journal must not block the event loop.
     """
@@ -279,7 +279,7 @@ class Index:
     def is_past(self, prefix: str, number: int, name: str) -> bool:
         """Return whether the journal continues in a branch from a number on, without a step of this name there.
 
-        The rows of a branch are in the order of its numbers, so the first one from this number on decides.
+        A branch's rows are in the order of its numbers, so the first one from this number on decides.
         """
         # No further than needed: read in full, each patch would cost as much as the journal is long.
         while self._last.get(prefix, -1) < number and self._read < len(self._bodies):

@@ -1,4 +1,4 @@
-"""The progress of a run since its last commit, as a value; and the next attempt of a failed step. Pure."""
+"""The progress of a run since its last commit, as a value. And a failed step's next attempt. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FULL_ERRORS: Final = 20
 
 
 def shortened_error(step: FailingStep) -> FailingStep:
-    """Return a failing step without the traceback of its error; the event of the attempt has it."""
+    """Return a failing step without its error's traceback. The attempt's event has it."""
     return attrs.evolve(step, error=attrs.evolve(step.error, traceback=""))
 
 
@@ -42,11 +42,11 @@ def after_failure(
     """Return a step after a failed attempt.
 
     Args:
-        policy: the retry policy of the definition.
+        policy: the definition's retry policy.
         before: the step after its last failed attempt, if this is not the first.
-        path: the path of the step.
+        path: the step's path.
         name: its name.
-        defect: the exception of this attempt.
+        defect: this attempt's exception.
         error: the exception, recorded.
         now_ms: when the attempt failed.
         jitter: a random number in [0, 1).
@@ -111,12 +111,12 @@ class RunProgress:
     """The data that one commit adds to the stored workflow.
 
     Attributes:
-        bodies: new rows of the journal.
-        received: how many signals the program received; the ends of children do not count.
+        bodies: new rows in the journal.
+        received: how many signals the program received. The ends of children do not count.
         messages: the messages to other jobs.
-        state: the state as JSON; None if the program has not set it.
+        state: the state as JSON. None if the program has not set it.
         failing: the steps whose last attempt failed.
-        waits_for: the signals, children and timers of the stored header that the program still waits for.
+        waits_for: the signals, children and timers in the stored header that the program still waits for.
         failures: the attempts that failed since the last commit.
         logged: the log records that the program has written.
         cancelled: whether the program has received the request to cancel it.
@@ -139,14 +139,14 @@ class RunProgress:
 
 @attrs.frozen
 class News:
-    """The result of a checkpoint, with the requests that were stored meanwhile.
+    """A checkpoint's result, with the requests that were stored meanwhile.
 
     Attributes:
         known: the stored data, after the checkpoint.
         suspension: why the instance is suspended, if it is.
-        arrived: the length of the journal before the checkpoint's own rows: those before are known to the run, or have
+        arrived: the journal's length before the checkpoint's own rows: those before are known to the run, or have
             arrived.
-        length: the length of the journal after it.
+        length: the journal's length after it.
     """
 
     known: Known

@@ -55,7 +55,7 @@ class StateOperations:
     draft: Draft | ClosedDraft
 
     def answer(self, instruction: object, /) -> object:
-        """Answer an operation on the state; return PASS for anything else."""
+        """Answer an operation on the state. Return PASS for anything else."""
         kind = instruction.__class__
         if kind is GetState or kind is SetState or kind is UpdateState:
             return self.draft.answer(instruction)
@@ -67,7 +67,7 @@ class StateOperations:
 
 
 def answer_unrecorded(replay: Replay, branch: Branch, instruction: Any) -> Any:
-    """Answer the clock, randomness, keys and log records; refuse any other instruction."""
+    """Answer the clock, randomness, keys and log records. Refuse any other instruction."""
     kind = instruction.__class__
     if kind is Now:
         return branch.clock_ms
@@ -90,7 +90,7 @@ def _chance(key: str) -> float:
 
 
 def serve(replay: Replay, asked: OpenStep) -> bool:
-    """Send a message, start a child, or note a patch; return whether its branch, or another one, can run.
+    """Send a message, start a child, or note a patch. Return whether its branch, or another one, can run.
 
     A message that is too large is a defect of the program, which stops there.
     """
@@ -118,7 +118,7 @@ def cancel(replay: Replay, reason: str) -> None:
     """Halt the branches where they wait, and record it: those with a step in progress are halted after its answer.
 
     A step that a crash may have interrupted counts as in progress: its effect may have happened, and only its answer
-    says whether there is something to undo; unless the program around it can undo a step whose outcome is unknown.
+    says whether there is something to undo. Unless the program around it can undo a step whose outcome is unknown.
     """
     in_progress: list[str] = []
     unknown: list[str] = []
@@ -140,7 +140,7 @@ def cancel(replay: Replay, reason: str) -> None:
 
 
 def cancelled_again(replay: Replay, row: Row) -> str:
-    """Halt the branches as the row says; return the reason."""
+    """Halt the branches as the row says. Return the reason."""
     replay.cancelled = True
     paths: list[list[str]]
     reason, *paths = orjson.loads(row.value)
@@ -149,7 +149,7 @@ def cancelled_again(replay: Replay, row: Row) -> str:
 
 
 def interrupt(replay: Replay) -> bool:
-    """Stop the steps that a cancelled program waits for; return whether there were some."""
+    """Stop the steps that a cancelled program waits for. Return whether there were some."""
     waited_for = [asked for asked in replay.tree.steps.values() if asked.branch.halt is not None and can_stop(asked)]
     for asked in waited_for:
         replay.tree.interrupt(asked)
@@ -157,7 +157,7 @@ def interrupt(replay: Replay) -> bool:
 
 
 def end_dropped(replay: Replay) -> bool:
-    """Halt a branch whose step is dropped and not being performed; return whether there was one."""
+    """Halt a branch whose step is dropped and not being performed. Return whether there was one."""
     tree = replay.tree
     for asked in tree.dropping.values():
         begun = asked.path in replay.perhaps_begun or asked.path in replay.failing
@@ -214,15 +214,15 @@ class Replay:
 
     Attributes:
         known: the stored data.
-        bodies: the rows of the journal.
+        bodies: the journal's rows.
         draft: holds the state and the messages.
-        signals: the codecs of the signals, by name.
-        max_steps: the limit of the journal.
+        signals: the signals' codecs, by name.
+        max_steps: the journal's limit.
         now_ms: the present.
-        deliveries: how often the run was delivered; after a crash more than once.
-        new: the rows since the beginning of this run.
+        deliveries: how often the run was delivered. After a crash more than once.
+        new: the rows since this run's beginning.
         inbox: the signals and the ends of children that the program has not received.
-        read_to: how many rows of the stored journal the run knows: it has read them, or written them itself.
+        read_to: how many rows in the stored journal the run knows: it has read them, or written them itself.
         failing: the steps whose last attempt failed, by path.
         logged: the log records that the program has written.
         lines: log records to write.
@@ -281,14 +281,14 @@ class Replay:
 
     # ------------------------------------------------------------ replaying
     def begin(self, program: Program[Any, Any, Any], services: Any) -> None:  # the user's own record
-        """Begin the program; `advance` runs it."""
+        """Begin the program. `advance` runs it."""
         # `at_defect` decides before any `finally` of the program runs: those of a defect must not perform steps that a
         # fix would not.
         loop = interpret(program, services, (StateOperations(self.draft),), partial(at_defect, self))
         self.tree.start(Branch("", loop, self.header.started_ms))
 
     def advance(self, instructions: int = 1 << 62) -> bool:
-        """Run the branches, deliver the rows of the journal, and then the answers that need no help.
+        """Run the branches, deliver the journal's rows, and then the answers that need no help.
 
         Args:
             instructions: after this many it returns.
@@ -337,7 +337,7 @@ class Replay:
             self.perhaps_begun = frozenset(path for path in asked if self._is_due(path))
 
     def check_followed(self) -> None:
-        """Check that the program did not raise before the end of its journal.
+        """Check that the program did not raise before its journal's end.
 
         Raises:
             Diverged: it did.
@@ -347,7 +347,7 @@ class Replay:
             raise diverged(self.tree, row, raised=self.stopped)
 
     def next_row(self) -> Row | None:
-        """Return the next answer of the journal, decoded; add the rows that arrived before it to the inbox."""
+        """Return the journal's next answer, decoded. Add the rows that arrived before it to the inbox."""
         while self._row is None and self._position < len(self.bodies):
             row = row_of(self.bodies[self._position])
             if row.form == "arrived":
@@ -413,7 +413,7 @@ class Replay:
                 return
 
     def _recorded(self, asked: OpenStep) -> Any:
-        """Answer an instruction if the next row does, and no other branch can run; PASS if its branch waits."""
+        """Answer an instruction if the next row does, and no other branch can run. PASS if its branch waits."""
         if asked.instruction.__class__ is Fork:
             return Raised(NotInWorkflow(asked.instruction.plan))
         # Only while no other branch can run: rows are delivered in the order of the journal, or branches would see
@@ -429,7 +429,7 @@ class Replay:
 
     # ------------------------------------------------------------ rows
     def _deliver(self, row: Row) -> None:
-        """Deliver a row of the journal, while no branch can run."""
+        """Deliver a row in the journal, while no branch can run."""
         self.consume()
         if row.form == "waiting":
             self._answers -= 1
@@ -462,7 +462,7 @@ class Replay:
             tree.answer(asked, self._answer_of(asked, row))
 
     def _answer_of(self, asked: OpenStep, row: Row) -> Any:
-        """Return the recorded answer of an instruction.
+        """Return an instruction's recorded answer.
 
         Raises:
             Diverged: it is the answer of another one, or this code cannot decode it.
@@ -521,7 +521,7 @@ class Replay:
             self._pending.append(asked)
 
     def _answer_one(self) -> bool:
-        """Deliver one answer that needs no help; return whether there was one."""
+        """Deliver one answer that needs no help. Return whether there was one."""
         # The limits of a commit: more answers would make rows and messages that it cannot hold.
         if self.is_full or self.needs_commit:
             return False
@@ -564,7 +564,7 @@ class Replay:
         secret: bool = False,
         signal: int = 0,
     ) -> Row:
-        """Add the row of an instruction."""
+        """Add an instruction's row."""
         branch = asked.branch
         # The clock of a branch never goes back, also if that of the machine does: programs compare their instants.
         at_ms = branch.clock_ms if at_ms is None else max(branch.clock_ms, at_ms)
@@ -609,7 +609,7 @@ class Replay:
             self.timers.anchor(asked.branch, now_ms, "begun")
 
     def performed(self, asked: OpenStep, exit_: AnyExit, now_ms: int) -> Exception | None:
-        """Deliver the outcome of a step, and run the program on.
+        """Deliver a step's outcome, and run the program on.
 
         Args:
             asked: the step.
@@ -617,7 +617,7 @@ class Replay:
             now_ms: when it ended.
 
         Returns:
-            The defect of an attempt that failed; `failed` notes it.
+            The defect of an attempt that failed. `failed` notes it.
         """
         self.now_ms = max(self.now_ms, now_ms)
         # A stopped step has an outcome only if it ended by itself: otherwise its effect may have happened or not.
@@ -665,7 +665,7 @@ class Replay:
 
     # ------------------------------------------------------------ time and requests
     def wake_ms(self) -> int | None:
-        """Return when the program continues by itself; None if it waits for requests alone."""
+        """Return when the program continues by itself. None if it waits for requests alone."""
         if self.stopped is not None:
             return None
         timer_ms = self.timers.next_ms()
@@ -714,7 +714,7 @@ class Replay:
         return self._saved < len(self.new) or bool(self.failures)
 
     def take(self) -> RunProgress | None:
-        """Return the progress since the last commit; None if there is none."""
+        """Return the progress since the last commit. None if there is none."""
         return self.progress() if self.unsaved() else None
 
     def progress(self) -> RunProgress:
@@ -730,12 +730,12 @@ class Replay:
 
     @property
     def is_live(self) -> bool:
-        """Whether the program has reached the end of its journal."""
+        """Whether the program has reached its journal's end."""
         return self._live
 
     @property
     def exit(self) -> AnyExit | None:
-        """The exit of the program; None while it runs."""
+        """The program's exit. None while it runs."""
         return self.tree.exit
 
     @property
@@ -746,7 +746,7 @@ class Replay:
 
     @property
     def limit(self) -> int:
-        """The limit of the journal: a cancelled workflow may write the cancellation and as many rows again, to undo."""
+        """The journal's limit: a cancelled workflow may write the cancellation and as many rows again, to undo."""
         # As many again: a workflow with a full journal must still be able to undo all of its steps.
         return self.max_steps if self.header.cancel is None else 2 * self.max_steps + 1
 
@@ -781,7 +781,7 @@ class Replay:
 
         Args:
             header: the data that the next run begins with.
-            length: the length of the stored journal.
+            length: the stored journal's length.
         """
         if self.stopped is not None:
             return False
@@ -803,10 +803,10 @@ def _succeeded(answer: object) -> bool:
 
 
 def progress_of(replay: Replay, rows: Sequence[Row], failures: tuple[StepFailure, ...]) -> RunProgress:
-    """Return the progress of a run, and remove its messages from the draft: they are sent once.
+    """Return a run's progress, and remove its messages from the draft: they are sent once.
 
     Args:
-        replay: the replay of the run.
+        replay: the run's replay.
         rows: its rows since the last commit.
         failures: its failed attempts since then.
     """

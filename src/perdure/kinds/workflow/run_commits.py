@@ -1,4 +1,4 @@
-"""Commits of a workflow: in the middle of a run, and at its end. Pure."""
+"""A workflow's commits: in the middle of a run, and at its end. Pure."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def may_stop(replay: Replay) -> bool:
 
 
 def cut(replay: Replay, request: CancelRequest) -> None:
-    """Record that the program of a stopped run is cancelled, and that its steps were interrupted; run nothing on."""
+    """Record that the program of a stopped run is cancelled, and that its steps were interrupted. Run nothing on."""
     if not replay.cancelled:
         cancel(replay, request.reason)
     interrupt(replay)
@@ -69,7 +69,7 @@ _CHILD_CANCELLED = "terminated"
 
 
 def checkpoint(execute: Execute, progress: RunProgress, inputs: TurnInputs) -> Commit:
-    """Commit the progress of a run over the present row."""
+    """Commit a run's progress over the present row."""
     before, known = execute.instance, progress.known
     # The row, and not the run's copy: requests that were stored meanwhile must survive the commit.
     stored_header = known.header if before.data == known.data else header_of(before)
@@ -93,7 +93,7 @@ def checkpoint(execute: Execute, progress: RunProgress, inputs: TurnInputs) -> C
 
 
 def advanced(header: Header, progress: RunProgress, before: Instance) -> Header:
-    """Return the header with the progress of a run."""
+    """Return the header with a run's progress."""
     cancel = header.cancel
     if not (
         (progress.state is not None and header.first is None)
@@ -140,7 +140,7 @@ def _failures(log: EventRecorder, execute: Execute, progress: RunProgress) -> tu
 
 # ---------------------------------------------------------------- the end of a run
 def settled(job: AnyWorkflow, execute: Execute, replay: Replay, inputs: TurnInputs) -> Commit:
-    """Commit the end of a run: the workflow ended, waits, is retried, or is parked."""
+    """Commit a run's end: the workflow ended, waits, is retried, or is parked."""
     # Generators that are left open would run their `finally` blocks when they are collected, at any moment.
     replay.tree.close()
     progress = replay.progress()
@@ -160,7 +160,7 @@ def settled(job: AnyWorkflow, execute: Execute, replay: Replay, inputs: TurnInpu
 
 
 def _is_cancelled_next(header: Header, replay: Replay) -> bool:
-    """Return whether the next run delivers a request to cancel the workflow; this one began before it."""
+    """Return whether the next run delivers a request to cancel the workflow. This one began before it."""
     return header.cancel is not None and not header.cancel.delivered and replay.header.cancel is None
 
 
@@ -218,7 +218,7 @@ def _given_up(
     step: FailingStep,
     inputs: TurnInputs,
 ) -> Commit:
-    """Park a workflow at a step that failed for good; or purge it, if the policy says so."""
+    """Park a workflow at a step that failed for good. Or purge it, if the policy says so."""
     before = execute.instance
     log = EventRecorder(inputs, before.address, before.run_count)
     events: tuple[Event, ...] = _failures(log, execute, progress)
@@ -362,7 +362,7 @@ def _started_over(
 def _journal_of_fresh(before: Instance, progress: RunProgress, replay: Replay) -> JournalChange:
     """Return the journal of a workflow that starts over: empty, but for the signals that wait.
 
-    They are written again only if they are no more than the rows that this deletes, so that the cost of a signal does
+    They are written again only if they are no more than the rows that this deletes, so that a signal's cost does
     not depend on how many wait. Otherwise, and if a signal has arrived that this run has not read, all rows are kept,
     and the next replays skip the old ones.
     """
@@ -383,7 +383,7 @@ def _terminated(execute: Execute, progress: RunProgress, reason: str, inputs: Tu
 
 
 def last_messages(instance: Instance, reason: str, inputs: TurnInputs) -> tuple[Message, ...]:
-    """Return the messages of a workflow that is purged before its end: its parent must not wait for ever."""
+    """Return the messages in a workflow that is purged before its end: its parent must not wait for ever."""
     header = header_of(instance)
     # Its parent knows: the end was reported with the commit of the end.
     if header.ended is not None:
@@ -450,7 +450,7 @@ def cut_short(job: AnyWorkflow, execute: Execute, exit_: Exit[Any, Any], inputs:
     """Settle a run whose program was stopped: its steps in progress failed, and everything else is kept.
 
     Returns:
-        The commit; None if the replay had not begun.
+        The commit. None if the replay had not begun.
     """
     draft = execute.draft
     if not isinstance(draft, WorkflowDraft) or draft.replay is None:
@@ -481,7 +481,7 @@ def cut_short(job: AnyWorkflow, execute: Execute, exit_: Exit[Any, Any], inputs:
 
 
 def concluded(job: AnyWorkflow, execute: Execute, inputs: TurnInputs) -> Commit:
-    """Commit the end of a run, or leave a workflow whose journal this code cannot follow.
+    """Commit a run's end, or leave a workflow whose journal this code cannot follow.
 
     Raises:
         TypeError: the run had no replay, which is a defect of this kind.

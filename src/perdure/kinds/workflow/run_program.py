@@ -1,6 +1,6 @@
-"""The program of a run: replays the program of the workflow, performs its steps, and commits their outcomes.
+"""A run's program: replays the workflow's program, performs its steps, and commits their outcomes.
 
-A `WorkflowDraft` holds the replay of the run. `Steps` performs one step, `ParallelSteps` those in parallel branches.
+A `WorkflowDraft` holds the run's replay. `Steps` performs one step, `ParallelSteps` those in parallel branches.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ class GetDraft(Instruction["WorkflowDraft", Never]):
 
 @attrs.define(kw_only=True)
 class WorkflowDraft(Draft):
-    """The draft of a run.
+    """A run's draft.
 
     Attributes:
-        replay: the replay of the run; None before the journal is read.
+        replay: the run's replay. None before the journal is read.
         problem: why this code cannot follow the journal.
         noticed: the row with a request that was stored during the replay.
         stored: the stored state with the members that newer code wrote, if the workflow has changed its first state.
@@ -61,7 +61,7 @@ class WorkflowDraft(Draft):
 
     @property
     def is_complete(self) -> bool:
-        """Whether the program of the workflow has ended with a value."""
+        """Whether the workflow's program has ended with a value."""
         return self.replay is not None and isinstance(self.replay.exit, Success)
 
     def closed(self, state: object, opened: Opened[Any]) -> tuple[bytes, Opened[Any] | None]:
@@ -71,7 +71,7 @@ class WorkflowDraft(Draft):
         return data, self.stored or after
 
     def answer(self, operation: object) -> object:
-        """Return itself for `GetDraft`; answer all others as a draft does."""
+        """Return itself for `GetDraft`. Answer all others as a draft does."""
         return self if type(operation) is GetDraft else super().answer(operation)
 
 
@@ -81,7 +81,7 @@ _JITTER: Final[Program[float]] = perform(Jitter())
 
 @program
 def write_logs(replay: Replay) -> Do[None, Any, Any]:
-    """Write the log records of the program: once, because a replay repeats none."""
+    """Write the program's log records: once, because a replay repeats none."""
     # Taken before the first one is written: a record that is written twice cannot be taken back.
     lines, replay.lines = replay.lines, []
     for line in lines:
@@ -93,7 +93,7 @@ def read_arrivals(replay: Replay, length: int) -> Do[None, Any, Any]:
     """Read the rows that others have appended to the journal since the run has read it.
 
     Args:
-        replay: the replay of the run.
+        replay: the run's replay.
         length: up to this place.
     """
     while replay.read_to < length:
@@ -106,7 +106,7 @@ def read_arrivals(replay: Replay, length: int) -> Do[None, Any, Any]:
 
 @program
 def commit_progress(replay: Replay) -> Do[News | None, Any, Any]:
-    """Commit the progress of the run, and read the rows that have arrived since its last commit."""
+    """Commit the run's progress, and read the rows that have arrived since its last commit."""
     news: News | None = yield from perform(Checkpoint(replay.take))
     if news is not None:
         # Before `read_to` moves past the run's own rows: those of others lie before them.
@@ -117,13 +117,13 @@ def commit_progress(replay: Replay) -> Do[News | None, Any, Any]:
 
 @attrs.define
 class Steps:
-    """Performs the steps of one run.
+    """Performs one run's steps.
 
     Attributes:
         job: the definition.
         instance: the claimed instance.
-        replay: the replay of the run.
-        services: the services of the run.
+        replay: the run's replay.
+        services: the run's services.
     """
 
     __repr__ = fields_in_line
@@ -143,7 +143,7 @@ class Steps:
 
     @program
     def performed(self, asked: OpenStep) -> Do[int, Any, Any]:
-        """Perform a step, run the program of the workflow on, and return the time of the end."""
+        """Perform a step, run the program of the workflow on, and return the end's time."""
         replay = self.replay
         began_ms = yield from NOW
         replay.begin_step(asked, began_ms)
@@ -185,9 +185,9 @@ class ParallelSteps:
 
     Attributes:
         steps: performs one step.
-        running: the keys of the running programs.
+        running: the running programs' keys.
         timer_ms: when the running timer ends.
-        sees_changes: whether requests that arrive meanwhile are read; a dry run has none.
+        sees_changes: whether requests that arrive meanwhile are read. A dry run has none.
         stopping: whether no further step may begin, because the claim is lost.
     """
 
@@ -203,7 +203,7 @@ class ParallelSteps:
         return self._orders(self.steps.replay.calls())
 
     def ended(self, key: object, exit_: Any) -> Orders:
-        """Start the steps that can begin after the end of a program."""
+        """Start the steps that can begin after a program's end."""
         replay = self.steps.replay
         self.running.discard(key)
         self.cancelling.discard(key)
@@ -228,7 +228,7 @@ class ParallelSteps:
         )
 
     def _note(self, key: object, exit_: Any) -> None:
-        """Run the program of the workflow on after the end of a program."""
+        """Run the program of the workflow on after a program's end."""
         replay = self.steps.replay
         if key == _TIMER:
             self.timer_ms = None
@@ -316,7 +316,7 @@ def _timed(inner: Program[News | None, Any, Any]) -> Do[tuple[News | None, int],
 
 @program
 def _changed(replay: Replay) -> Do[News | None, Any, Any]:
-    """Wait for a change of the row, and read the rows that have arrived; None in a dry run."""
+    """Wait for a change of the row, and read the rows that have arrived. None in a dry run."""
     row: Instance | None = yield from perform(AwaitChange())
     if row is None:
         return None
@@ -411,7 +411,7 @@ def _living(steps: Steps) -> Do[None, Any, Any]:
 
 @program
 def _over(job: AnyWorkflow, steps: Steps, replay: Replay) -> Do[None, Any, Any]:
-    """Encode the end of the program; one that has no form is a defect of the program."""
+    """Encode the program's end. One that has no form is a defect of the program."""
     now_ms = yield from NOW
     name, most = f"{job.kind}:{job.name}", replay.draft.limits.payload_bytes
     problem: Exception | Halted | None = JournalFull(replay.limit) if replay.is_full else replay.stopped

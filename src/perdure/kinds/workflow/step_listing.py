@@ -1,4 +1,4 @@
-"""The steps and the data of a workflow, as tools show them: without secrets."""
+"""The steps and a workflow's data, as tools show them: without secrets."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def redacted_header(job: AnyWorkflow, header: Header, hide: Hide) -> Header:
-    """Return the header without the secrets of its outcome."""
+    """Return the header without its outcome's secrets."""
     return header if header.ended is None else attrs.evolve(header, ended=_ended(job, header.ended, hide))
 
 
@@ -46,7 +46,7 @@ _HIDDEN: Final = f'"{HIDDEN}"'
 
 
 def next_steps(replay: Replay) -> tuple[NextStep, ...]:
-    """Return the steps that a replayed program waits for, in the order of their paths."""
+    """Return the steps that a replayed program waits for, ordered by paths."""
     waiting = sorted(replay.tree.asked.values(), key=lambda asked: _numbers(asked.path))
     return tuple(
         NextStep(
@@ -61,7 +61,7 @@ def next_steps(replay: Replay) -> tuple[NextStep, ...]:
 
 
 def steps_of(header: Header, bodies: Sequence[str]) -> tuple[StepRecord, ...]:
-    """Return the steps of a journal in the order of their ends, then those that are retried or waited for.
+    """Return a journal's steps ordered by ends, then those that are retried or waited for.
 
     Raises:
         InvalidInput: a row cannot be decoded.
@@ -81,7 +81,7 @@ def steps_of(header: Header, bodies: Sequence[str]) -> tuple[StepRecord, ...]:
 
 
 def _answers(header: Header, bodies: Sequence[str]) -> list[Row]:
-    """Return the answers of a journal, each receipt with the value that had arrived."""
+    """Return a journal's answers, each receipt with the value that had arrived."""
     arrived: dict[int, str] = {}
     answers: list[Row] = []
     for place, body in enumerate(bodies):
@@ -150,7 +150,7 @@ def _failing(step: FailingStep) -> StepRecord:
 
 
 def _waited(wait: Wait, start: Row | None) -> StepRecord:
-    """Return a step that is waited for; a child has a row of its start."""
+    """Return a step that is waited for. A child has a row of its start."""
     return StepRecord(
         path=wait.path,
         name=wait.name,

@@ -1,4 +1,4 @@
-"""The branches of a program that is replayed: which can run, which wait, and which exit decides a fork."""
+"""The branches in a program that is replayed: which can run, which wait, and which exit decides a fork."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class OpenStep:
     """An instruction without an answer, at which a branch waits.
 
     Attributes:
-        path: the path of the step.
-        name: the name of the step.
+        path: the step's path.
+        name: the step's name.
         instruction: the instruction.
         scope: the services in effect there.
         branch: the branch that waits.
-        begun_ms: when its attempt in progress began, or when the program reached the wait; None while that is open.
+        begun_ms: when its attempt in progress began, or when the program reached the wait. None while that is open.
         wake_ms: when a sleep ends.
         started: whether the message that starts a child was sent.
         halt: the halt that the branch receives if the step is stopped.
@@ -55,12 +55,12 @@ class OpenStep:
 
 @attrs.define(eq=False)
 class Branch:
-    """One branch of the program; the first one is the program itself.
+    """One branch in the program. The first one is the program itself.
 
     Attributes:
-        prefix: the path of its fork and its number, with a dot after each; empty for the program itself.
-        loop: the interpreter of its program.
-        clock_ms: the instant of its last answer.
+        prefix: the path of its fork and its number, with a dot after each. Empty for the program itself.
+        loop: its program's interpreter.
+        clock_ms: its last answer's instant.
         fork: the fork that it belongs to.
         index: its number in the fork.
         number: the number of its next instruction.
@@ -69,7 +69,7 @@ class Branch:
         halt: the halt that its next instruction receives.
         state: whether it has run yet, and whether it has ended.
         halted: whether it received a halt.
-        dropped: whether the exit of its fork is decided without it.
+        dropped: whether its fork's exit is decided without it.
     """
 
     __repr__ = fields_in_line
@@ -97,12 +97,12 @@ class OpenFork:
         plan: the programs, and which exit decides.
         begin: makes the loop of one of the programs.
         parent: the branch that waits for it.
-        clock_ms: the latest clock of its branches.
-        next: the number of the next program to start.
+        clock_ms: its branches' latest clock.
+        next: the next program's number to start.
         live: the branches that run or wait, by number.
         values: the values of a `gather`, by number.
-        decided: the exit of the fork, once it is decided.
-        anchor_ms: from when a time limit counts; None until something inside it has begun.
+        decided: the fork's exit, once it is decided.
+        anchor_ms: from when a time limit counts. None until something inside it has begun.
         anchored: whether an answer fixed the anchor, or only the attempt in progress.
         expired: whether the time limit has passed.
     """
@@ -124,12 +124,12 @@ class OpenFork:
 
     @property
     def programs(self) -> tuple[Any, ...]:
-        """The programs of the plan."""
+        """The plan's programs."""
         return (self.plan.program,) if isinstance(self.plan, Deadline) else self.plan.programs
 
     @property
     def deadline_ms(self) -> int | None:
-        """When the time limit passes; None while it does not count yet, or there is none."""
+        """When the time limit passes. None while it does not count yet, or there is none."""
         if isinstance(self.plan, Deadline) and self.anchor_ms is not None and self.decided is None:
             return self.anchor_ms + self.plan.after_ms
         return None
@@ -143,11 +143,11 @@ class Tree:
         ready: the branches that can run, each with the answer that it receives.
         asked: the instructions without an answer, by path, in the order in which they were asked.
         steps: those of them that are performed by services.
-        dropping: steps whose branch is halted by the row of their end: they are stopped, unless they are `ending`.
+        dropping: steps whose branch is halted by their end's row: they are stopped, unless they are `ending`.
         left: calls of children that their branches no longer wait for.
         forks: the open forks, by path.
         lost: the defects of dropped branches.
-        exit: the exit of the program.
+        exit: the program's exit.
         live: every branch that has not ended.
     """
 
@@ -174,7 +174,7 @@ class Tree:
             self.steps[asked.path] = asked
 
     def answer(self, asked: OpenStep, answer: Any) -> None:
-        """Let a branch continue with the answer of its instruction."""
+        """Let a branch continue with its instruction's answer."""
         branch = asked.branch
         del self.asked[asked.path]
         self.steps.pop(asked.path, None)
@@ -193,7 +193,7 @@ class Tree:
 
     # ------------------------------------------------------------ forks
     def open(self, branch: Branch, path: str, fork: Fork) -> OpenFork:
-        """Start the branches of a fork."""
+        """Start a fork's branches."""
         opened = OpenFork(path, cast("Any", fork.plan), fork.begin, branch, branch.clock_ms)
         self.forks[path] = opened
         branch.waits_for = opened
@@ -216,7 +216,7 @@ class Tree:
         self.start(branch)
 
     def ended(self, branch: Branch, exit_: AnyExit) -> None:
-        """Note the exit of a branch.
+        """Note a branch's exit.
 
         Raises:
             BaseException: the exit is a cancellation or a request to end the process.
@@ -261,7 +261,7 @@ class Tree:
             self.lost.append(exit_)
 
     def decide(self, fork: OpenFork, exit_: AnyExit) -> None:
-        """Decide the exit of a fork, and drop the branches that still run."""
+        """Decide a fork's exit, and drop the branches that still run."""
         fork.decided = exit_
         for branch in tuple(fork.live.values()):
             self._drop(branch)
@@ -308,7 +308,7 @@ class Tree:
             branch.halt = DROPPED  # it is about to run
 
     def _stop(self, asked: OpenStep, halt: AnyExit, *, ending: bool = False) -> None:
-        """Halt the branch of a step by the row of its end."""
+        """Halt a step's branch by its end's row."""
         self.dropping[asked.path] = asked
         self.steps.pop(asked.path, None)
         # The branch halts by a row, not here: a replay must halt it at the same place of the journal.
@@ -388,7 +388,7 @@ class Tree:
                 self.answer(asked, halt)
 
     def _awaits_end(self, asked: OpenStep, halt: AnyExit) -> bool:
-        """Leave the child of a call; return whether its branch is halted only after the end of that child.
+        """Leave a call's child. Return whether its branch is halted only after the end of that child.
 
         A program in `undo.after` needs the child's value: a child may succeed although it was cancelled.
         """
@@ -453,7 +453,7 @@ def uninterrupted_around(branch: Branch) -> list[Uninterrupted[Any, Any]]:
 
 
 def finalizing_around(branch: Branch) -> Branch | None:
-    """Return the outermost branch around this one, itself included, that waits in a finalizer; None if none does."""
+    """Return the outermost branch around this one, itself included, that waits in a finalizer. None if none does."""
     found: Branch | None = None
     around: Branch | None = branch
     while around is not None:

@@ -1,6 +1,6 @@
-"""The waits of a program: its timers and time limits, and the signals and ends of children that arrive. Pure.
+"""A program's waits: its timers and time limits, and the signals and ends of children that arrive. Pure.
 
-Each signal that arrives is a row of the journal, appended by the commit that accepts it. The row of its receipt names
+Each signal that arrives is a row in the journal, appended by the commit that accepts it. Its receipt's row names
 it by its number. So accepting one costs the same however many wait, and the header only counts them.
 """
 
@@ -26,8 +26,8 @@ def arrival(number: int, name: str, value: str, at_ms: int, *, secret: bool) -> 
     """Return the row of a signal, or of the end of a child, that arrives.
 
     Args:
-        number: the number of the signal, from 1.
-        name: the name of the signal; ``child`` and the path of the call for the end of a child.
+        number: the signal's number, from 1.
+        name: the signal's name. ``child`` and the call's path for a child's end.
         value: its value as JSON.
         at_ms: the present.
         secret: whether the value has secrets.
@@ -105,11 +105,11 @@ class Inbox:
         return row
 
     def waiting(self) -> list[Row]:
-        """Return the rows that wait, in the order of their arrival."""
+        """Return the rows that wait, ordered by arrival."""
         return sorted((row for rows in self._waiting.values() for row in rows), key=lambda row: row.signal)
 
     def _match(self, name: str) -> None:
-        """Note the oldest row of a name if a branch waits for it; `next` drops notes that are no longer true."""
+        """Note a name's oldest row if a branch waits for it. `next` drops notes that are no longer true."""
         rows = self._waiting.get(name)
         if rows and self._receiver(name) is not None:
             heappush(self._matches, (rows[0].signal, name))
@@ -132,7 +132,7 @@ WAITS = frozenset({Sleep, SleepUntil, Receive})
 
 @attrs.define(eq=False)
 class Timers:
-    """The waits and timers of one replay; one that is no longer needed stays in the heap until it is due.
+    """The waits and timers of one replay. One that is no longer needed stays in the heap until it is due.
 
     Attributes:
         tree: the branches.
@@ -148,7 +148,7 @@ class Timers:
 
         Args:
             asked: the wait.
-            now_ms: the present, in which it begins; None in a replay, where a row says when it began.
+            now_ms: the present, in which it begins. None in a replay, where a row says when it began.
         """
         self._unrecorded.append(asked)
         if now_ms is not None:
@@ -162,7 +162,7 @@ class Timers:
                 self.reach(asked, now_ms)
 
     def note(self) -> Row | None:
-        """Return a row of the waits that no row holds yet; None if there are none."""
+        """Return a row of the waits that no row holds yet. None if there are none."""
         waits = [asked for asked in self._unrecorded if self.tree.asked.get(asked.path) is asked]
         self._unrecorded.clear()
         return row_of_waits([(each.path, each.name, each.begun_ms or 0) for each in waits]) if waits else None
@@ -204,7 +204,7 @@ class Timers:
     def anchor(self, branch: Branch, at_ms: int, why: Anchor) -> None:
         """Let the time limits around a branch count from an instant, unless they count already.
 
-        A limit around a step counts from the beginning of the step, in full for each attempt; a limit around a wait
+        A limit around a step counts from the step's beginning, in full for each attempt. A limit around a wait
         counts from the instant at which the program reached the wait.
 
         Args:

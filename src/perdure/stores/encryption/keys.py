@@ -39,7 +39,7 @@ class Key:
         secret: its 64 random bytes.
 
     Raises:
-        DefinitionError: the id or the number of bytes is not valid.
+        DefinitionError: the id or the byte count is not valid.
     """
 
     id: str
@@ -133,7 +133,7 @@ class Encryption:
 
     @staticmethod
     def from_environment(name: str = ENVIRONMENT, *, plain: Plain = "refused") -> Encryption:
-        """Read keys from an environment variable; separate them by commas or lines.
+        """Read keys from an environment variable. Separate them by commas or lines.
 
         Raises:
             DefinitionError: it is not set, or not valid.
@@ -171,9 +171,9 @@ class Encryption:
         """Encrypt a text for one place. Equal texts with equal contexts and salts have equal ciphertexts.
 
         Args:
-            text: any text; empty text stays empty.
+            text: any text. Empty text stays empty.
             context: the record and the field that hold it: it decrypts nowhere else.
-            salt: makes texts in one place differ; stored with the text.
+            salt: makes texts in one place differ. Stored with the text.
         """
         if not text:
             return text
@@ -183,7 +183,7 @@ class Encryption:
         return f"{SEALED}{key}:{salt}:{base64.b64encode(sealed).decode()}"
 
     def unseal(self, text: str, *context: str) -> str:
-        """Decrypt a text; `Unreadable` if its key is missing, or the text was changed or moved.
+        """Decrypt a text. `Unreadable` if its key is missing, or the text was changed or moved.
 
         Args:
             text: the stored text.

@@ -1,4 +1,4 @@
-"""The instances of the memory store, and the sorted indexes of the due, the claimed and the queued ones."""
+"""The instances of the memory store, and the due's sorted indexes, the claimed and the queued ones."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class LaneIndex:
             self._add(entry[0], entry[1], (entry[2], incarnation))
 
     def after(self, job: Job, lane: str | None, most: int) -> tuple[str, ...]:
-        """Return the next lanes of a job after one, or the first ones."""
+        """Return a job's next lanes after one, or the first ones."""
         names = self._jobs[job].names if job in self._jobs else []
         start = 0 if lane is None else bisect_right(names, lane)
         return tuple(names[start : start + most])
@@ -228,7 +228,7 @@ class Instances:
         return tuple(islice(wanted, limit))
 
     def find(self, query: Query) -> tuple[Instance, ...]:
-        """Return a page of instances, in the order of their addresses."""
+        """Return a page of instances, ordered by addresses."""
         found = (instance for instance in self._rows.values() if _is_asked_for(instance, query))
         return tuple(heapq.nsmallest(query.limit, found, key=attrgetter("address")))
 

@@ -1,4 +1,4 @@
-"""The messages of the memory store: live ones in the order of their pair, dead letters separately."""
+"""The messages of the memory store: live ones ordered by pair, dead letters separately."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class MessageTable:
         return "redriven"
 
     def forget_own(self, address: Address) -> None:
-        """Delete the messages of an instance to itself, dead letters too."""
+        """Delete an instance's messages to itself, dead letters too."""
         pair = (address, address)
         for message_id in tuple(self._pairs.get(pair, ())):
             self._remove(message_id)

@@ -27,7 +27,7 @@ async def open_postgres(url: str, *, on_locked: OnLocked = "raise", runtime: Run
             such as ``sslmode=require``.
         on_locked: the reaction if another engine owns the schema. ``raise``: raise ``StoreLocked``. ``wait``: stand by,
             and take over within 200 ms of its end.
-        runtime: how the store waits and starts its tasks; by default the runtime of the running event loop.
+        runtime: how the store waits and starts its tasks. By default the runtime of the running event loop.
 
     Returns:
         The open store.
@@ -36,7 +36,7 @@ async def open_postgres(url: str, *, on_locked: OnLocked = "raise", runtime: Run
         DefinitionError: the driver is not installed, or an option is invalid.
         StoreLocked: another engine owns the schema, and ``on_locked`` is ``raise``.
         StoreMissing: the schema does not exist, and is not created.
-        StoreTooNew: a newer version of the library migrated it; nothing was changed.
+        StoreTooNew: a newer version of the library migrated it. Nothing was changed.
         StoreUnavailable: the server cannot be reached, or refuses the user or the tables.
     """
     settings = settings_of(url)
@@ -53,7 +53,7 @@ async def open_postgres(url: str, *, on_locked: OnLocked = "raise", runtime: Run
 
 
 async def migrate_schema(url: str) -> int:
-    """Create the tables of a store, or bring them to the version of this code.
+    """Create a store's tables, or bring them to this code's version.
 
     `open_postgres` does it too.
 
@@ -65,7 +65,7 @@ async def migrate_schema(url: str) -> int:
 
     Raises:
         DefinitionError: the driver is not installed, or an option is invalid.
-        StoreTooNew: a newer version of the library migrated the tables; nothing was changed.
+        StoreTooNew: a newer version of the library migrated the tables. Nothing was changed.
         StoreUnavailable: the server cannot be reached, or refuses the user or the tables.
     """
     settings = settings_of(url)

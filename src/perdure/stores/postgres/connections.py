@@ -1,6 +1,6 @@
-"""The connections of a store, without state that a pooler would lose, and the answers of the server as results.
+"""A store's connections, without state that a pooler would lose, and the server's answers as results.
 
-A few connections serve an opening, the last used first; more are made only while all others are busy. Errors of the
+A few connections serve an opening, the last used first. More are made only while all others are busy. Errors of the
 driver and the server become errors of a store.
 """
 
@@ -81,7 +81,7 @@ class NoConnection(Exception):
     """There was no connection: nothing was sent.
 
     Attributes:
-        reason: the error of the driver.
+        reason: the driver's error.
     """
 
     def __init__(self, reason: BaseException) -> None:
@@ -90,7 +90,7 @@ class NoConnection(Exception):
 
 
 def state_of(error: BaseException) -> str:
-    """Return the SQLSTATE of an error; empty if it did not come from the server."""
+    """Return an error's SQLSTATE. Empty if it did not come from the server."""
     return str(getattr(error, "sqlstate", None) or "")
 
 
@@ -167,8 +167,8 @@ async def reason_of_end(first_row: Callable[..., Awaitable[Any]], schema: str, e
 
     Args:
         first_row: executes a statement, and returns its first row.
-        schema: the quoted name of the schema.
-        epoch: the number of the opening.
+        schema: the schema's quoted name.
+        epoch: the opening's number.
     """
     try:
         row = await first_row(_ENDED.format(schema=schema), epoch)
@@ -222,10 +222,10 @@ class ConnectionPool:
     _timer: Timer | None = None
 
     async def acquire(self, *, urgent: bool = False) -> Any:
-        """Return a connection for one statement, as soon as there is one; an urgent statement is first.
+        """Return a connection for one statement, as soon as there is one. An urgent statement is first.
 
         Raises:
-            Exception: one of `DRIVER_ERRORS`: there is none, and the server accepts none; or the pool is closed.
+            Exception: one of `DRIVER_ERRORS`: there is none, and the server accepts none. Or the pool is closed.
         """
         while True:
             if self._phase == "closed":
@@ -248,7 +248,7 @@ class ConnectionPool:
         return None
 
     def _is_usable(self, connection: Any) -> bool:
-        """Return whether a connection can be used; end one that cannot."""
+        """Return whether a connection can be used. End one that cannot."""
         if self._phase == "open" and self._open[connection] == self._generation and not connection.is_closed():
             return True
         self._end(connection)
@@ -264,7 +264,7 @@ class ConnectionPool:
         return number < MOST + urgent and not refused
 
     async def _connected(self) -> Any:
-        """Connect; return None if the server has no free connection, and others of this pool will be free."""
+        """Connect. Return None if the server has no free connection, and others of this pool will be free."""
         self._connecting += 1
         generation = self._generation
         try:
@@ -286,7 +286,7 @@ class ConnectionPool:
         return connection
 
     async def _released(self, *, urgent: bool) -> Any:
-        """Wait for a connection; None if the caller has to look again."""
+        """Wait for a connection. None if the caller has to look again."""
         if self._idle:
             return None
         waiter = self.runtime.future()
@@ -338,7 +338,7 @@ class ConnectionPool:
             connection.terminate()
 
     async def close(self) -> None:
-        """Close all connections; no statement is under way."""
+        """Close all connections. No statement is under way."""
         self._phase = "closed"
         if self._timer is not None:
             self._timer.cancel()
@@ -444,7 +444,7 @@ def _noticing_silence(connection: Any) -> Any:
 
 
 def dsns_of(dsn: str) -> list[str]:
-    """Return the URLs of the single hosts of a URL.
+    """Return the URLs of a URL's single hosts.
 
     >>> dsns_of("postgresql://app@one:5432,other/shop?target_session_attrs=read-write")[1]
     'postgresql://app@other/shop?target_session_attrs=read-write'
@@ -455,10 +455,10 @@ def dsns_of(dsn: str) -> list[str]:
 
 
 class PostgresConnections:
-    """Executes the statements of an opening.
+    """Executes an opening's statements.
 
     Attributes:
-        lost: why this opening has ended; None while it has not.
+        lost: why this opening has ended. None while it has not.
     """
 
     def __init__(self, pool: ConnectionPool, settings: PostgresSettings, epoch: int) -> None:
@@ -469,7 +469,7 @@ class PostgresConnections:
 
     @classmethod
     async def open(cls, settings: PostgresSettings, epoch: int, runtime: Runtime) -> PostgresConnections:
-        """Make the connections of an opening: first one.
+        """Make an opening's connections: first one.
 
         Raises:
             Exception: one of `DRIVER_ERRORS`.

@@ -1,4 +1,4 @@
-"""A schema of a PostgreSQL database as the source or the target of a copy."""
+"""A schema of a PostgreSQL database as the source or a copy's target."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ async def open_target(url: str) -> CopyTarget:
 
 @attrs.frozen
 class _Tables:
-    """The tables of a schema that this connection has locked."""
+    """The tables in a schema that this connection has locked."""
 
     settings: PostgresSettings
     connection: Any
@@ -206,7 +206,7 @@ class _Tables:
         )
 
     async def sizes(self) -> Mapping[Table, int]:
-        """Estimate the rows, as the server does; of a table without an estimate, count them."""
+        """Estimate the rows, as the server does. Of a table without an estimate, count them."""
         found: dict[Table, int] = {}
         with _errors(f"read {self.settings.name}"):
             for table in COLUMNS:
@@ -217,7 +217,7 @@ class _Tables:
         return found
 
     async def pages(self, table: Table, after: Row, /) -> AsyncGenerator[Sequence[Row]]:
-        """Read the rows of a table, as of one moment."""
+        """Read a table's rows, as of one moment."""
         columns = COLUMNS[table]
         key = ", ".join(columns.names[: columns.key])
         marks = ", ".join(f"${place}" for place in range(1, columns.key + 1))
@@ -321,7 +321,7 @@ class _Target:
 
 
 def _digest(one: str, other: str) -> bytes:
-    """Compute the function ``digest`` of the schema."""
+    """Compute the schema's function ``digest``."""
     return sha256(f"{len(one)}:{one}{other}".encode()).digest()[:16]
 
 

@@ -44,11 +44,11 @@ def enqueue(
     each other.
 
     Args:
-        connection: a ``Connection`` of psycopg, or a ``Connection`` or ``Session`` of SQLAlchemy, to the database of
-            the store.
+        connection: a ``Connection`` of psycopg, or a ``Connection`` or ``Session`` of SQLAlchemy, to the store's
+            database.
         commands: commands built by `perdure.tell`, such as ``tell(orders, "order-1").send(event)``.
-        schema: the schema of the store.
-        encryption: the keys of the app, if it encrypts: it cannot read payloads that are not encrypted.
+        schema: the store's schema.
+        encryption: the app's keys, if it encrypts: it cannot read payloads that are not encrypted.
 
     Returns:
         The message ids.
@@ -73,8 +73,8 @@ async def enqueue_async(
         connection: a ``Connection`` of asyncpg, an ``AsyncConnection`` of psycopg, or an ``AsyncConnection`` or
             ``AsyncSession`` of SQLAlchemy. Without an open transaction each command is one of its own.
         commands: commands built by `perdure.tell`.
-        schema: the schema of the store.
-        encryption: the keys of the app, if it encrypts: it cannot read payloads that are not encrypted.
+        schema: the store's schema.
+        encryption: the app's keys, if it encrypts: it cannot read payloads that are not encrypted.
 
     Returns:
         The message ids.
@@ -163,7 +163,7 @@ def _async(connection: Any) -> Callable[[_Statement], Any]:
 
 
 def _executes(connection: object) -> Literal["sync", "async", "no"]:
-    """Return how a connection executes a statement; an engine or a pool does not."""
+    """Return how a connection executes a statement. An engine or a pool does not."""
     execute = getattr(connection, "execute", None)
     if not callable(execute):
         return "no"
@@ -171,7 +171,7 @@ def _executes(connection: object) -> Literal["sync", "async", "no"]:
 
 
 def _library(connection: object) -> str:
-    """Return the package that the class of a connection, or one that it is derived from, belongs to."""
+    """Return the package that a connection's class, or one that it is derived from, belongs to."""
     packages = [cls.__module__.partition(".")[0] for cls in type(connection).__mro__]
     return next((name for name in packages if name in ("asyncpg", "psycopg", "sqlalchemy")), "")
 

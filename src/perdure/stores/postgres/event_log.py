@@ -23,7 +23,7 @@ _EVENT_WIDTH: Final = 4
 
 
 class PostgresEventLog:
-    """Reads and writes the log through the statements of a store."""
+    """Reads and writes the log through a store's statements."""
 
     def __init__(self, operations: PostgresOperations) -> None:
         self._operations = operations
@@ -33,7 +33,7 @@ class PostgresEventLog:
     def history(
         self, address: Address, before: int | None, limit: int, /
     ) -> FutureResult[tuple[LoggedEvent, ...], StoreError]:
-        """Return the newest events of an address."""
+        """Return an address's newest events."""
         sql = f"""
             SELECT {EVENT_COLUMNS} FROM {self._schema}.events WHERE address = $1 AND sequence < $2
             ORDER BY sequence DESC LIMIT $3
@@ -44,14 +44,14 @@ class PostgresEventLog:
         return converted(answered_by(found), _logged)
 
     def events(self, after: int, limit: int, /) -> FutureResult[tuple[LoggedEvent, ...], StoreError]:
-        """Return events of the log, up to the first transaction that still writes."""
+        """Return the log's events, up to the first transaction that still writes."""
         sql = f"""
             SELECT {EVENT_COLUMNS} FROM {self._schema}.log_page($1, $2)
         """
         return converted(answered_by(self._operations.read("read events", sql, after, limit)), _logged)
 
     def cursor(self, name: str, /) -> FutureResult[Cursor, StoreError]:
-        """Return the position of a sink, and the number of the newest event."""
+        """Return a sink's position, and the number of the newest event."""
         sql = f"SELECT sequence, last, deleted FROM {self._schema}.cursor_of($1)"
         found = answered_by(self._operations.read("read a cursor", sql, encoded(name)))
         return converted(found, lambda rows: Cursor(sequence=rows[0][0], last=rows[0][1], deleted=rows[0][2]))
@@ -92,7 +92,7 @@ class PostgresEventLog:
         return pruned
 
     async def _first_kept(self, max_events: int) -> Result[int, Any]:
-        """Return the number of the oldest event that `max_events` keeps; it serves a pass of several calls."""
+        """Return the number of the oldest event that `max_events` keeps. It serves a pass of several calls."""
         if self._kept is not None and self._kept[0] == max_events:
             return Success(self._kept[1])
         sql = f"SELECT sequence FROM {self._schema}.events ORDER BY sequence DESC OFFSET $1 LIMIT 1"

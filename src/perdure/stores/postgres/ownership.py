@@ -1,7 +1,7 @@
-"""The ownership of an opening, on a connection of its own: the lock of an owner, or a lease; and notifications.
+"""An opening's ownership, on a connection of its own: an owner's lock, or a lease. And notifications.
 
 The owner's lock belongs to a session: the server releases it when the connection ends, and the owner takes it again
-unless its opening has ended by then. A member of a shared schema has a lease instead.
+unless its opening has ended by then. A member in a shared schema has a lease instead.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class OwnerLock:
 
     Args:
         connection: a connection of its own.
-        schema: the quoted name of the schema.
+        schema: the schema's quoted name.
         dsn: how to connect again.
     """
 
@@ -118,8 +118,8 @@ class OwnerLock:
         """Connect again, and take the lock, unless this opening has ended.
 
         Returns:
-            ``held``; ``busy``: another connection holds the lock, perhaps the former one, which the server has not yet
-            ended; or why this opening has ended.
+            ``held``. ``busy``: another connection holds the lock, perhaps the former one, which the server has not yet
+            ended. Or why this opening has ended.
 
         Raises:
             Exception: one of `DRIVER_ERRORS`.
@@ -186,7 +186,7 @@ LONGEST_WAIT_MS: Final = 2_000
 
 
 class LockRecovery:
-    """Takes the lock of an owner again after its connection has ended, such as with a restart of the server.
+    """Takes an owner's lock again after its connection has ended, such as with a restart of the server.
 
     No write depends on the lock: every statement that writes checks that no other opening has ended this one.
 
@@ -194,7 +194,7 @@ class LockRecovery:
         runtime: how it waits.
         lock: holds the lock.
         store: the store's name in the log.
-        epoch: the number of this opening.
+        epoch: this opening's number.
         lose: called with the reason when this opening has ended.
     """
 
@@ -274,7 +274,7 @@ class LockRecovery:
 
 
 class Lease:
-    """The membership of an opening, in place of the lock of an owner."""
+    """An opening's membership, in place of an owner's lock."""
 
     def __init__(self, connections: PostgresConnections, settings: PostgresSettings) -> None:
         self._connections = connections
@@ -311,14 +311,14 @@ T = TypeVar("T")
 
 
 class NotificationListener:
-    """Listens on a connection, and calls the engine; without notifications it calls the engine periodically.
+    """Listens on a connection, and calls the engine. Without notifications it calls the engine periodically.
 
     Args:
         runtime: how it waits.
         connect: returns a connection that stays open, and is not pooled.
         execute: executes a statement on another connection.
-        schema: the quoted name of the schema.
-        epoch: the number of this opening.
+        schema: the schema's quoted name.
+        epoch: this opening's number.
     """
 
     def __init__(
@@ -357,7 +357,7 @@ class NotificationListener:
                 listener()
 
     async def _connected(self, listener: Callable[[], None]) -> Future[None] | None:
-        """Listen, and return a future that is done when the connection ends; None if no notification arrives."""
+        """Listen, and return a future that is done when the connection ends. None if no notification arrives."""
         ended: Future[None] = self._runtime.future()
 
         def over(_: object) -> None:

@@ -1,4 +1,4 @@
-"""The functions of the ``Store`` record that read: lists, lanes, searches, counts, health; and the holds."""
+"""The functions of the ``Store`` record that read: lists, lanes, searches, counts, health. And the holds."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _FIRST: Final = -(2**63)
 
 
 class InstanceQueries:
-    """Lists through the statements of a store."""
+    """Lists through a store's statements."""
 
     def __init__(self, operations: PostgresOperations) -> None:
         self._operations = operations
@@ -80,7 +80,7 @@ class InstanceQueries:
     def journal(
         self, address: Address, incarnation: int, first: int, limit: int, /
     ) -> FutureResult[tuple[str, ...], StoreError]:
-        """Return rows of a journal."""
+        """Return a journal's rows."""
         sql = f"""
             SELECT place, body FROM {self._schema}.journal WHERE incarnation = $1 AND place >= $2
             ORDER BY place LIMIT $3
@@ -167,7 +167,7 @@ class InstanceQueries:
         Args:
             fetch: returns a number of rows after a position.
             decode: decodes a row.
-            place: returns the position of a row in the order of the statement.
+            place: returns a row's position in the order of the statement.
             start: the position to start after.
             limit: maximum number of rows.
         """
@@ -212,7 +212,7 @@ def due_row(row: Row) -> Instance:
 
 
 def due_place(row: Row) -> Row:
-    """Return the position of a row in the order of ``due``."""
+    """Return a row's position in the order of ``due``."""
     return row[-1], row[0]
 
 
@@ -239,14 +239,14 @@ _LANE: Final = INSTANCE_COLUMNS.split(", ").index("lane")
 
 
 class PostgresLanes:
-    """Reads lanes through the statements of a store."""
+    """Reads lanes through a store's statements."""
 
     def __init__(self, operations: PostgresOperations, queries: InstanceQueries) -> None:
         self._operations = operations
         self._queries = queries
 
     def lanes(self, job: Job, after: str | None, limit: int, /) -> FutureResult[tuple[str, ...], StoreError]:
-        """Return the next lanes of a job."""
+        """Return a job's next lanes."""
         sql = f"SELECT * FROM {self._operations.schema}.lanes($1, $2, $3, $4)"
         found = self._operations.read("read lanes", sql, *map(encoded, job), encoded(after), limit)
         return converted(answered_by(found), lambda rows: tuple(decoded(row[0]) for row in rows))
@@ -280,7 +280,7 @@ class PostgresLanes:
     async def _instances(
         self, job: Job, lane: str, rows: list[Row], wanted: int
     ) -> Result[tuple[Instance, ...], StoreError]:
-        """Decode the rows of a lane. If one does not decode, the lane is read on, for a full page."""
+        """Decode a lane's rows. If one does not decode, the lane is read on, for a full page."""
         try:
             return Success(tuple(map(due_row, rows)))
         except StoreCorrupt:
@@ -310,7 +310,7 @@ _OF_STATUS: Final = {
 
 
 class InstanceSearch:
-    """Searches through the statements of a store."""
+    """Searches through a store's statements."""
 
     def __init__(self, operations: PostgresOperations, queries: InstanceQueries) -> None:
         self._operations = operations
@@ -376,10 +376,10 @@ class InstanceSearch:
 
 
 class Conditions:
-    """The conditions of a query as texts of SQL.
+    """A query's conditions as texts of SQL.
 
     Attributes:
-        values: the values of the parameters, in their order.
+        values: the parameters' values, in their order.
         by_address: conditions on the address.
         by_row: the others.
     """

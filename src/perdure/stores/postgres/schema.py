@@ -43,7 +43,7 @@ class SchemaMigration:
 
     Attributes:
         version: the version that it leads to, from 1.
-        name: the name of its file.
+        name: its file's name.
         sql: its statements, for the schema ``perdure``.
     """
 
@@ -80,7 +80,7 @@ def script_from(version: int, schema: str) -> str:
     psql continues after an error, so each migration checks that the one before it is complete.
 
     Args:
-        version: the present version of the tables; 0: there is no schema.
+        version: the tables' present version; 0: there is no schema.
         schema: its name.
     """
     create = f'CREATE SCHEMA "{schema}";\n' if version == 0 else ""
@@ -105,7 +105,7 @@ def no_schema(schema: str) -> str:
 
 
 async def version_of(connection: Any, schema: str) -> int:
-    """Return the version of the tables of a schema; 0 if there are none."""
+    """Return the version of a schema's tables; 0 if there are none."""
     # Not `to_regclass`: after waiting for a lock it answers from a catalog cache of before.
     exists = "SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = $1 AND tablename = 'migrations')"
     if not await connection.fetchval(exists, schema):
@@ -114,20 +114,20 @@ async def version_of(connection: Any, schema: str) -> int:
 
 
 async def migrate(connection: Any, *, store: str, schema: str, lock_timeout_ms: int = LOCK_TIMEOUT_MS) -> int:
-    """Bring the tables of a schema to the present version, and return the version that they had.
+    """Bring a schema's tables to the present version, and return the version that they had.
 
     Two callers at once wait for each other.
 
     Args:
         connection: a connection of the driver.
-        store: the name of the store in errors.
-        schema: the name of the schema.
+        store: the store's name in errors.
+        schema: the schema's name.
         lock_timeout_ms: how long a migration waits for a lock of a table, before it lets the engines continue and tries
             again after as long.
 
     Raises:
-        StoreTooNew: a newer version of the library has migrated them; nothing was changed.
-        Exception: one of `DRIVER_ERRORS`; such as a lock that was not available `TRIES` times.
+        StoreTooNew: a newer version of the library has migrated them. Nothing was changed.
+        Exception: one of `DRIVER_ERRORS`. Such as a lock that was not available `TRIES` times.
     """
     from perdure.stores.postgres.connections import DRIVER_ERRORS, LOCK_NOT_AVAILABLE, state_of  # noqa: PLC0415 - the statements are printed without a driver
 

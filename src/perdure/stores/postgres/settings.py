@@ -54,9 +54,9 @@ class PostgresSettings:
 
     Attributes:
         dsn: the URL without the options of perdure, for the driver. It may contain a password.
-        name: the name of the store in messages, without user and password.
+        name: the store's name in messages, without user and password.
         schema: the schema that holds the tables.
-        durability: ``full``: a commit waits until the server has synced it; ``relaxed``: it does not.
+        durability: ``full``: a commit waits until the server has synced it. ``relaxed``: it does not.
         cache_bytes: the bound of the instances that the engine keeps in memory.
         if_missing: what happens when the schema does not exist.
         ownership: ``owned`` by one engine at a time, or ``shared`` by many.
@@ -74,12 +74,12 @@ class PostgresSettings:
 
     @property
     def quoted(self) -> str:
-        """The name of the schema as it stands in statements."""
+        """The schema's name as it stands in statements."""
         return f'"{self.schema}"'
 
 
 def settings_of(url: str) -> PostgresSettings:
-    """Return the settings of a URL.
+    """Return a URL's settings.
 
     >>> settings_of("postgresql://app:secret@db/orders?schema=jobs&sslmode=require").name
     'postgresql://db/orders?schema=jobs'
@@ -118,7 +118,7 @@ def settings_of(url: str) -> PostgresSettings:
 
 
 def _are_hosts(hosts: str) -> bool:
-    """Return whether this is a list of hosts, each with a port or not; without any, the driver uses its default."""
+    """Return whether this is a list of hosts, each with a port or not. Without any, the driver uses its default."""
     ports = (_PORT.search(host) for host in hosts.split(",") if ":" in host and not host.endswith("]"))
     return all(port is not None and 0 < int(port.group(1)) <= MAX_PORT for port in ports)
 
@@ -161,7 +161,7 @@ def shown_url(url: str) -> str:
 
 
 def check_schema(name: str) -> None:
-    """Check the name of a schema.
+    """Check a schema's name.
 
     Raises:
         DefinitionError: it is not a lower-case name.

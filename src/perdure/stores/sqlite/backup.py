@@ -37,7 +37,7 @@ class LentConnection:
     Attributes:
         connection: the connection.
         loan: hands it over, a step at a time.
-        page_bytes: the size of a page.
+        page_bytes: a page's size.
     """
 
     connection: WorkConnection
@@ -112,7 +112,7 @@ class Backups:
     def _filled(
         self, copy: PartialFile, lent: LentConnection, target: sqlite3.Connection
     ) -> Result[Backup, StoreError]:
-        """Run in the thread of the copy, and return the result even if the caller has gone."""
+        """Run in the copy's thread, and return the result even if the caller has gone."""
 
         def pages() -> None:
             # The store's own connection: SQLite applies its commits to the copy. With another connection each commit

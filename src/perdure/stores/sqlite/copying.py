@@ -1,4 +1,4 @@
-"""A SQLite file as the source or the target of a copy.
+"""A SQLite file as the source or a copy's target.
 
 A target has another name until it is complete: ``jobs.db.copying``.
 """
@@ -95,7 +95,7 @@ async def open_target(path: str) -> CopyTarget:
 
 
 def _free_places(path: str) -> tuple[Path, Path]:
-    """Return the path of a target, and the one that it has until it is complete.
+    """Return a target's path, and the one that it has until it is complete.
 
     Raises:
         CopyFailed: there is a file of that name.
@@ -112,7 +112,7 @@ def _free_places(path: str) -> tuple[Path, Path]:
 
 @attrs.define
 class _Tables:
-    """The tables of a file that this process has locked."""
+    """The tables in a file that this process has locked."""
 
     path: Path
     connection: sqlite3.Connection
@@ -157,7 +157,7 @@ class _Tables:
             }
 
     async def pages(self, table: Table, after: Row, /) -> AsyncGenerator[Sequence[Row]]:
-        """Read the rows of a table."""
+        """Read a table's rows."""
         columns = COLUMNS[table]
         key = ", ".join(columns.names[: columns.key])
         marks = ", ".join("?" * columns.key)

@@ -1,6 +1,6 @@
 """Counters: the numbers that a store assigns, each only once, and its instances by job and status.
 
-Instances are counted once in portions, and from then on by the changes of each commit.
+Instances are counted once in portions, and from then on by each commit's changes.
 """
 
 from __future__ import annotations
@@ -74,11 +74,11 @@ class StatusCounts:
 
     # ------------------------------------------------------------ changes
     def before(self, cursor: sqlite3.Cursor, incarnation: int, known: Instance | None) -> Status | None:
-        """Return the status of an instance that is about to change; None if it need not be known.
+        """Return the status of an instance that is about to change. None if it need not be known.
 
         Args:
             cursor: a cursor in the open transaction.
-            incarnation: the incarnation of the instance.
+            incarnation: the instance's incarnation.
             known: the instance, if a cache has it.
         """
         if not self._counts(incarnation):
@@ -93,9 +93,9 @@ class StatusCounts:
 
         Args:
             place: the kind and name of the job.
-            incarnation: the incarnation of the instance.
-            before: its status before, from `before`; None if it did not exist.
-            after: its status now; None if it was deleted.
+            incarnation: the instance's incarnation.
+            before: its status before, from `before`. None if it did not exist.
+            after: its status now. None if it was deleted.
         """
         if before == after or not self._counts(incarnation):
             return
@@ -143,7 +143,7 @@ def take_saved(cursor: sqlite3.Cursor) -> StatusCounts:
 
 
 def saved(cursor: sqlite3.Cursor) -> tuple[StatusCount, ...]:
-    """Return the counts that an engine saved when it closed the file; empty if it did not."""
+    """Return the counts that an engine saved when it closed the file. Empty if it did not."""
     return tuple(StatusCount(*row) for row in cursor.execute(_SAVED))
 
 

@@ -1,4 +1,4 @@
-"""The files of a store: private modes, the owner's socket beside them, and their protection from forked children.
+"""A store's files: private modes, the owner's socket beside them, and their protection from forked children.
 
 A lock that a child shares outlives its parent. The child must not even close a connection: SQLite's locks were not
 inherited, and its mutexes in an arbitrary state (https://sqlite.org/howtocorrupt.html#_carrying_an_open_database_connection_across_a_fork_).
@@ -29,7 +29,7 @@ def open_private(path: str | os.PathLike[str], flags: int) -> int:
 
     Args:
         path: the file.
-        flags: those of `os.open`, without ``O_CREAT``; with ``O_EXCL`` the file must not exist.
+        flags: those of `os.open`, without ``O_CREAT``. With ``O_EXCL`` the file must not exist.
 
     Returns:
         A descriptor that child processes do not inherit.
@@ -60,7 +60,7 @@ def exposed_files(path: str | os.PathLike[str]) -> dict[str, int]:
     A group is not judged: an operator chose the mode then, because new files have none for a group.
 
     Args:
-        path: the database file; its lock file and its log are examined too, as far as they exist.
+        path: the database file. Its lock file and its log are examined too, as far as they exist.
     """
     found: dict[str, int] = {}
     for suffix in _BESIDE:
@@ -104,7 +104,7 @@ def short_path(path: str) -> Generator[str]:
     private folder for temporary files.
 
     Args:
-        path: the path of the socket; its last part has at most 80 bytes.
+        path: the socket's path. Its last part has at most 80 bytes.
 
     Raises:
         OSError: its folder does not exist or cannot be searched.

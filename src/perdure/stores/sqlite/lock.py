@@ -90,10 +90,10 @@ def owner_of(path: str | os.PathLike[str]) -> str | None:
     at that moment.
 
     Args:
-        path: the file of the store, whether or not it exists.
+        path: the store's file, whether or not it exists.
 
     Returns:
-        Such as ``process 41 on host``; None if no process of this machine owns the store, or the system has no such
+        Such as ``process 41 on host``. None if no process of this machine owns the store, or the system has no such
         table.
     """
     lock = Path(f"{os.path.realpath(path)}.lock")
@@ -111,7 +111,7 @@ def holder_of(lock_file: IO[bytes], path: str) -> str:
     """Return the process that keeps a lock file locked, for an error.
 
     An engine writes its process into the file once it has the lock. Another program that may open the file can lock it
-    too, and leaves the name of the last engine in it.
+    too, and leaves the last engine's name in it.
 
     Args:
         lock_file: the open file.
@@ -194,9 +194,9 @@ def acquire(path: str, *, store: str, database: str, if_missing: IfMissing = "cr
     """Lock a store without waiting, and write the owner's process into the lock file.
 
     Args:
-        path: the lock file; it is created if it does not exist.
+        path: the lock file. It is created if it does not exist.
         store: the store's name in errors.
-        database: the database file; it is created empty if it does not exist.
+        database: the database file. It is created empty if it does not exist.
         if_missing: whether the database file may be created.
 
     Raises:
@@ -289,7 +289,7 @@ def locked_like_a_reader(database: int) -> Generator[None]:
     """Keep every connection of SQLite from being the last one of a database, as a reader does.
 
     SQLite moves the log into the file when the last connection is closed, which it knows by an exclusive lock on these
-    bytes. The lock belongs to the descriptor and not to the process, so it stops the connections of this process too.
+    bytes. The lock belongs to the descriptor and not to the process, so it stops this process's connections too.
     Where the system has no such lock, this does nothing.
     """
     if sys.platform == "linux":

@@ -32,7 +32,7 @@ class PartialFile:
     """A file that becomes a backup.
 
     Attributes:
-        target: the absolute path of the backup.
+        target: the backup's absolute path.
         sync: writes a file, or the names in a folder, to stable storage.
     """
 
@@ -111,7 +111,7 @@ def copy_from_outside(
     """Copy a store's file as it is at the moment of the call. It writes nothing to the file and takes no lock.
 
     An owner continues to commit. Until the copy is complete its checkpoints stop at that moment, so its write-ahead log
-    grows; afterwards it shrinks again.
+    grows. Afterwards it shrinks again.
 
     Args:
         path: the store's file.
@@ -120,8 +120,8 @@ def copy_from_outside(
         max_log_growth_bytes: stop when the log has grown by more.
 
     Raises:
-        BackupFailed: the copy cannot be written; no file is left.
-        StoreError: the file cannot be read, or its log grew too much; no file is left.
+        BackupFailed: the copy cannot be written. No file is left.
+        StoreError: the file cannot be read, or its log grew too much. No file is left.
     """
     copy = PartialFile(Path(target).absolute())
     with read_from_outside(path) as reader:
@@ -144,7 +144,7 @@ FreeBytes = Callable[[Path], int]
 
 @attrs.frozen(kw_only=True)
 class Vacuumed:
-    """The result of a vacuum.
+    """A vacuum's result.
 
     Attributes:
         before_bytes: size before, with the log.
@@ -167,7 +167,7 @@ def vacuum(path: str | os.PathLike[str], *, free_bytes: FreeBytes = free_on_disk
 
     Args:
         path: the file. It must exist.
-        free_bytes: returns the free space on the disk of a folder.
+        free_bytes: returns the free space on a folder's disk.
 
     Raises:
         StoreLocked: an engine owns it.

@@ -49,9 +49,9 @@ _BLOCK_BYTES: Final = 1024 * 1024
 
 
 def why_unreadable(disk: Disk, descriptor: int, log: str) -> OSError | None:
-    """Read a database and its log completely, and return the error of the disk, if there is one.
+    """Read a database and its log completely, and return the disk's error, if there is one.
 
-    SQLite reports corruption both when the system fails to read and when the bytes are damaged; this tells them apart.
+    SQLite reports corruption both when the system fails to read and when the bytes are damaged. This tells them apart.
     """
     try:
         _read_all(disk, descriptor)
@@ -86,8 +86,8 @@ class _Place:
     """One of the two tables.
 
     Attributes:
-        offset: the offset of its page in the file.
-        possible: the marks that the file may hold, the last committed one at the end; empty if unknown.
+        offset: its page's offset in the file.
+        possible: the marks that the file may hold, the last committed one at the end. Empty if unknown.
         stored: the last committed mark.
     """
 
@@ -102,7 +102,7 @@ class CheckpointMarks:
 
     Attributes:
         epoch: the opening of the file that writes them.
-        page_bytes: the size of a page.
+        page_bytes: a page's size.
         is_moved: whether the last committed mark is in the file.
     """
 
@@ -149,7 +149,7 @@ class CheckpointMarks:
 
         Args:
             read: reads the file.
-            moved_all: whether all of the log is in the file now; otherwise it may still hold an older mark.
+            moved_all: whether all of the log is in the file now. Otherwise it may still hold an older mark.
         """
         # A list, not a generator: each call updates its place, and `all` would end with the first that is not found.
         found = [self._is_found(place, read, moved_all=moved_all) for place in self._places]
@@ -172,7 +172,7 @@ def read_marks(cursor: sqlite3.Cursor, *, epoch: int, read: ReadFile) -> Checkpo
 
     Args:
         cursor: a cursor of its connection.
-        epoch: the number of this opening.
+        epoch: this opening's number.
         read: reads the file.
     """
     ((page_bytes,),) = cursor.execute("PRAGMA page_size").fetchall()
@@ -222,7 +222,7 @@ _REPLACED: dict[FilePart, str] = {
 
 @attrs.define(kw_only=True)
 class Ownership:
-    """The state of the file when it was opened, and when this engine last wrote to it.
+    """The file's state when it was opened, and when this engine last wrote to it.
 
     Attributes:
         store: the store's name in errors.
@@ -232,7 +232,7 @@ class Ownership:
         data_version: changes when another connection has written: https://sqlite.org/pragma.html#pragma_data_version.
             SQLite also changes it when an error made it drop its cache.
         stamp: of the file, which only this engine's checkpoints change.
-        log_stamp: of the log, which only this engine's transactions change; None: the disk did not say.
+        log_stamp: of the log, which only this engine's transactions change. None: the disk did not say.
         schema_version: a number in the file that differs in each backup: SQLite increments it when it copies.
         marks: distinguish this engine's checkpoints from writes of other programs.
     """
@@ -275,7 +275,7 @@ class Ownership:
         return self._loss(self.log_stamp)
 
     def loss_after_checkpoint(self, *, moved_all: bool) -> OwnershipLost | None:
-        """Note the state of the file after this engine's checkpoint, and look for the marks in it.
+        """Note the file's state after this engine's checkpoint, and look for the marks in it.
 
         The modification time is set one nanosecond back: no system assigns that time to a later change, however coarse
         its clock.
@@ -414,7 +414,7 @@ def take_note(
         lock: the absolute path of its lock file.
         descriptor: the file's descriptor, open as long as the engine owns it.
         disk: reads the files.
-        epoch: the number of this opening.
+        epoch: this opening's number.
     """
     paths: dict[FilePart, str] = {"file": path, "log": f"{path}-wal", "lock": lock}
     (data_version,) = cursor.execute("PRAGMA data_version").fetchone()

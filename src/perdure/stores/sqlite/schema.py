@@ -38,7 +38,7 @@ def truncate_log(connection: sqlite3.Connection | sqlite3.Cursor) -> Literal["do
 def is_longer_than(log: str, pages: int) -> bool:
     """Whether a log holds at least this many pages. SQLite reuses a log from its beginning, so its size does not tell.
 
-    Each page in it has the salts of the log's header at the time of its write: https://sqlite.org/walformat.html.
+    Each page in it has the salts of the log's header at its write's time: https://sqlite.org/walformat.html.
     SQLite takes no lock on this file that closing it here could drop.
 
     Raises:
@@ -62,7 +62,7 @@ def log_of(path: Path) -> Path:
 
 
 def size_of(path: Path) -> int:
-    """Return the size of a file in bytes, 0 if it does not exist."""
+    """Return a file's size in bytes, 0 if it does not exist."""
     try:
         return path.stat().st_size
     except FileNotFoundError:
@@ -70,7 +70,7 @@ def size_of(path: Path) -> int:
 
 
 def complaint_about(log: Path) -> str:
-    """Return why a log is larger than its limit; else an empty text."""
+    """Return why a log is larger than its limit. Else an empty text."""
     size_bytes = size_of(log)
     if size_bytes <= LOG_LIMIT_BYTES:
         return ""
@@ -96,7 +96,7 @@ _PRAGMAS = (
 
 @cache
 def migrations() -> tuple[str, ...]:
-    """Return the scripts that lead from an empty file to the present tables; the first creates version 1."""
+    """Return the scripts that lead from an empty file to the present tables. The first creates version 1."""
     folder = files("perdure.stores.sqlite") / "migrations"
     scripts = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".sql")), key=lambda entry: entry.name)
     return tuple(script.read_text(encoding="utf-8") for script in scripts)

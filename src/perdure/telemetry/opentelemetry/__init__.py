@@ -1,4 +1,4 @@
-"""OpenTelemetry: spans of turns and effects, and metrics. It uses the API only; your application sets up the SDK.
+"""OpenTelemetry: spans of turns and effects, and metrics. It uses the API only. Your application sets up the SDK.
 
 This module needs no extra: the sink imports the modules that do when an engine opens it.
 """
@@ -29,9 +29,9 @@ class OpenTelemetry:
     """A sink that reports to OpenTelemetry. `opentelemetry` makes it.
 
     Attributes:
-        name: the name of the sink in logs.
-        tracer_provider: provides the tracer; None for the global one.
-        meter_provider: provides the meter; None for the global one.
+        name: the sink's name in logs.
+        tracer_provider: provides the tracer. None for the global one.
+        meter_provider: provides the meter. None for the global one.
     """
 
     name: str = "opentelemetry"
@@ -64,14 +64,14 @@ def opentelemetry(
     set. Without an SDK it reports nothing.
 
     Args:
-        tracer_provider: provides the tracer; by default the global one.
-        meter_provider: provides the meter; by default the global one.
+        tracer_provider: provides the tracer. By default the global one.
+        meter_provider: provides the meter. By default the global one.
     """
     return OpenTelemetry(tracer_provider=tracer_provider, meter_provider=meter_provider)
 
 
 def current_trace() -> str | None:
-    """Return the trace context of the running code, for ``connect(..., trace=current_trace)``; None if it has none.
+    """Return the running code's trace context, for ``connect(..., trace=current_trace)``. None if it has none.
 
     Raises:
         DefinitionError: the extra ``opentelemetry`` is not installed.

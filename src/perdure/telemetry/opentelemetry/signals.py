@@ -50,14 +50,14 @@ from perdure.wire.engine_info import installed_version
 
 
 def text_of(context: SpanContext) -> str | None:
-    """Return a context as text; None if it is not valid: no SDK is set up."""
+    """Return a context as text. None if it is not valid: no SDK is set up."""
     if not context.is_valid:
         return None
     return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags & 0xFF:02x}"
 
 
 def current() -> str | None:
-    """Return the context of the current span."""
+    """Return the current span's context."""
     return text_of(get_current_span().get_span_context())
 
 
@@ -76,9 +76,9 @@ def inside(text: str, *, is_remote: bool, base: Context | None = None) -> Contex
     """Return a context in which this span is the current one.
 
     Args:
-        text: the context of the span.
-        is_remote: whether the span is of another process.
-        base: holds the other values, such as baggage; by default none.
+        text: the span's context.
+        is_remote: whether another process's span is.
+        base: holds the other values, such as baggage. By default none.
     """
     span = NonRecordingSpan(span_context(text, is_remote=is_remote))
     return set_span_in_context(span, Context() if base is None else base)
@@ -122,7 +122,7 @@ def of_instance(address: Address) -> Attributes:
 
 
 def of_run(claim: Claim) -> Attributes:
-    """Return the run of a claim."""
+    """Return a claim's run."""
     return {"perdure.run_id": claim.run_id, "perdure.attempt": claim.attempt, "perdure.delivery": claim.deliveries}
 
 
@@ -132,7 +132,7 @@ def of_effect(effect: EffectBegun) -> Attributes:
 
 
 def of_exception(failure: FailureRecord) -> Attributes:
-    """Return the attributes of the event ``exception``."""
+    """Return the event ``exception``'s attributes."""
     attributes: Attributes = {"exception.type": failure.error_type, "exception.message": failure.message}
     if failure.traceback is not None:
         attributes["exception.stacktrace"] = failure.traceback
@@ -157,7 +157,7 @@ class Spans:
     tracer: Tracer
 
     def current(self) -> str | None:
-        """Return the trace context of the running code."""
+        """Return the running code's trace context."""
         return current()
 
     def begin(self, turn: TurnBegun, /) -> TurnOfSpan:
@@ -232,10 +232,10 @@ def _record(span: Span, failure: FailureRecord) -> None:
 
 
 def spans(provider: TracerProvider | None) -> Spans:
-    """Return the tracing of an engine.
+    """Return an engine's tracing.
 
     Args:
-        provider: provides the tracer; None for the global one.
+        provider: provides the tracer. None for the global one.
     """
     return Spans(get_tracer(SCOPE, installed_version(), provider))
 
@@ -411,7 +411,7 @@ def metrics(provider: MeterProvider | None, in_flight: Callable[[], InFlight]) -
     """Return the function that adds events to the metrics.
 
     Args:
-        provider: provides the meter; None for the global one.
+        provider: provides the meter. None for the global one.
         in_flight: returns the work in progress of the engine.
     """
     meter = get_meter(SCOPE, installed_version(), provider)

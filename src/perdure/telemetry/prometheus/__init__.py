@@ -41,8 +41,8 @@ class Prometheus:
     """A sink that counts for Prometheus. `prometheus` makes it.
 
     Attributes:
-        name: the name of the sink in logs.
-        registry: receives the metrics; None for one that only ``/metrics`` exposes.
+        name: the sink's name in logs.
+        registry: receives the metrics. None for one that only ``/metrics`` exposes.
         buckets: the bounds of the buckets of durations, in seconds.
     """
 
@@ -67,7 +67,7 @@ class Prometheus:
 
 @attrs.define
 class _Opening(AbstractAsyncContextManager[OpenSink]):
-    """The context of an open sink. It is no generator, so that an engine that is dropped awaits nothing."""
+    """An open sink's context. It is no generator, so that an engine that is dropped awaits nothing."""
 
     sink: Prometheus
     engine: EngineView
@@ -126,11 +126,11 @@ def prometheus(
     and actions are those of the app's definitions, any other one is ``other``.
 
     Args:
-        registry: a registry of yours that also receives the metrics, such as ``prometheus_client.REGISTRY``;
+        registry: a registry of yours that also receives the metrics, such as ``prometheus_client.REGISTRY``.
             ``/metrics`` then exposes all that it has. In an exposition of your own, readings of the store are up to 10
             seconds old. One engine at a time can use a registry.
-        buckets: the bounds of the buckets of durations, in seconds, ascending; by default 17 from 0.5 ms to 5 minutes.
-        name: the name of the sink.
+        buckets: the bounds of the buckets of durations, in seconds, ascending. By default 17 from 0.5 ms to 5 minutes.
+        name: the sink's name.
 
     Raises:
         DefinitionError: the bounds are not 1 to 100 ascending numbers above 0.

@@ -1,7 +1,7 @@
 """The metrics: the catalogue of all, those that count events, and those that are read at a scrape.
 
-The catalogue gives each its name, form, labels and description, and the values of the labels. Counting is one lookup by
-the class of an event, and a few additions. A scrape reads the store's health and counts, the work in progress, and the
+The catalogue gives each its name, form, labels and description, and the labels' values. Counting is one lookup by
+an event's class, and a few additions. A scrape reads the store's health and counts, the work in progress, and the
 lags of sinks. Nothing here needs an extra.
 """
 
@@ -49,7 +49,7 @@ class Metric:
     Attributes:
         name: its name, that of a counter with ``_total``.
         form: its type.
-        labels: the names of its labels.
+        labels: its labels' names.
         help: its description.
     """
 
@@ -176,7 +176,7 @@ def one_of(known: Collection[str], value: str) -> str:
 
 @attrs.frozen
 class JobLabels:
-    """The labels of a job.
+    """A job's labels.
 
     Attributes:
         values: its kind and its name.
@@ -192,7 +192,7 @@ _UNSERVED: Final = JobLabels((OTHER, OTHER))
 
 @attrs.frozen
 class KnownJobs:
-    """Finds the labels of the job of an address.
+    """Finds the labels of an address's job.
 
     Attributes:
         by_job: the labels of each served job, by kind and name.
@@ -206,12 +206,12 @@ class KnownJobs:
         return cls({job: JobLabels(job, frozenset(_commands(each))) for job, each in jobs.items()})
 
     def at(self, address: str) -> JobLabels:
-        """Return the labels of the job of an address, printed ``kind:name:id``."""
+        """Return the labels of an address's job, printed ``kind:name:id``."""
         kind, _, rest = address.partition(":")
         return self.of_job(kind, rest.partition(":")[0])
 
     def of_job(self, kind: str, name: str) -> JobLabels:
-        """Return the labels of a job."""
+        """Return a job's labels."""
         # Jobs that this engine does not serve are one series: a store can hold any number of names.
         return self.by_job.get((kind, name), _UNSERVED)
 
@@ -229,7 +229,7 @@ SIZES_BYTES: Final = (64, 256, 1_024, 4_096, 16_384, 65_536, 262_144, 1_048_576,
 
 @attrs.define(eq=False)
 class Histogram:
-    """Counts values by size. An instance is changed in place: it is on the path of every request.
+    """Counts values by size. An instance is changed in place: it is on every request's path.
 
     >>> sizes = Histogram((1.0, 2.0))
     >>> for value in (0.5, 1.0, 7.0): sizes.observe(value)
@@ -237,7 +237,7 @@ class Histogram:
     ([2, 0, 1], 8.5)
 
     Attributes:
-        bounds: the largest value of each bucket but the last, ascending.
+        bounds: each bucket's largest value but the last, ascending.
         counts: the number of values in each bucket.
         sum: the sum of all values.
     """
@@ -259,11 +259,11 @@ class Histogram:
 class Tally:
     """Counters and histograms. An instance is changed in place.
 
-    The thread of the engine writes it; another one may read it.
+    The thread of the engine writes it. Another one may read it.
 
     Attributes:
         buckets: the bounds of the buckets of durations, in seconds.
-        counters: the values of each counter.
+        counters: each counter's values.
         histograms: those of each histogram.
     """
 
@@ -276,7 +276,7 @@ class Tally:
         self.histograms = {metric: {} for metric in COUNTED if metric.form == "histogram"}
 
     def bounds_of(self, metric: Metric) -> Sequence[float]:
-        """Return the bounds of the buckets of a histogram."""
+        """Return the bounds of a histogram's buckets."""
         return SIZES_BYTES if metric is COMMIT_SIZE else self.buckets
 
 
@@ -398,16 +398,16 @@ Sample: TypeAlias = tuple[Metric, LabelValues, float]
 
 @attrs.frozen(kw_only=True)
 class Readings:
-    """The state of an engine at a scrape.
+    """An engine's state at a scrape.
 
     Attributes:
         now_ms: the time, integer milliseconds UTC.
-        version: the version of the library.
-        store: the name of the store.
-        health: the health of the store; None if it did not answer.
-        counts: its counts; None if it did not answer, or does not count.
+        version: the library's version.
+        store: the store's name.
+        health: the store's health. None if it did not answer.
+        counts: its counts. None if it did not answer, or does not count.
         epoch: of the engine.
-        members: the shares of the engines on the store, by epoch; None if one engine owns it, or it did not answer.
+        members: the shares of the engines on the store, by epoch. None if one engine owns it, or it did not answer.
         in_flight: the work in progress.
         lags: how far each sink that exports the log is behind it, by its name.
     """
@@ -483,11 +483,11 @@ LIMIT_MS: Final = 2_000
 
 @attrs.define(eq=False)
 class EngineReader:
-    """Reads the state of an engine.
+    """Reads an engine's state.
 
     Attributes:
         engine: the engine.
-        name: the name of the sink, for logs.
+        name: the sink's name, for logs.
     """
 
     engine: EngineView

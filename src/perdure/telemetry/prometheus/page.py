@@ -39,7 +39,7 @@ def families(tally: Tally, readings: Readings | None, jobs: KnownJobs) -> Iterat
 
     Args:
         tally: the counts.
-        readings: the state of the engine; None if it was not read yet.
+        readings: the engine's state. None if it was not read yet.
         jobs: the served jobs.
     """
     for metric, counted in tally.counters.items():
@@ -86,7 +86,7 @@ TEXT: Final = "text/plain"
 
 
 def preferred(accept: str) -> str:
-    """Return the first format of an ``Accept`` header that is known; text if there is none.
+    """Return the first format of an ``Accept`` header that is known. Text if there is none.
 
     >>> preferred("application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.2"), preferred("*/*")
     ('application/openmetrics-text', 'text/plain')
@@ -97,7 +97,7 @@ def preferred(accept: str) -> str:
 
 @attrs.define(eq=False)
 class EngineCollector:
-    """The metrics of one engine, as a registry collects them. Any thread may collect.
+    """One engine's metrics, as a registry collects them. Any thread may collect.
 
     Attributes:
         tally: the counts.
@@ -130,7 +130,7 @@ class _Piece:
 
 
 def pieces(family: Family) -> Iterator[Family]:
-    """Return a family in pieces of few samples; one of the user, which may have a form of its own, in one piece."""
+    """Return a family in pieces of few samples. One of the user, which may have a form of its own, in one piece."""
     samples = family.samples
     if len(samples) <= PIECE or not family.name.startswith("perdure_"):
         yield family
@@ -148,7 +148,7 @@ class MetricsPage:
     Attributes:
         runtime: the clock.
         reader: reads the engine before the registry is collected.
-        registry: the metrics of the engine, and further ones of the user.
+        registry: the engine's metrics, and further ones of the user.
     """
 
     runtime: Runtime
@@ -202,6 +202,6 @@ class MetricsPage:
 
 
 def _without_header(text: bytes) -> bytes:
-    """Return the samples of a piece: the first one of its family has the help and the type."""
+    """Return a piece's samples: the first one of its family has the help and the type."""
     # A family with two headers is not valid, and Prometheus refuses the whole page.
     return b"".join(line for line in text.splitlines(keepends=True) if not line.startswith(b"# "))

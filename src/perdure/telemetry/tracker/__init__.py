@@ -63,7 +63,7 @@ class Tracker:
         return "network" if self.connect is http_post else "process"
 
     def open(self, engine: EngineView, /) -> AbstractAsyncContextManager[OpenSink]:
-        """Export the log of an engine until the end of the context, then flush it once more.
+        """Export an engine's log until the context's end, then flush it once more.
 
         Raises:
             DefinitionError: when the context begins: the store has no cursors, the app keeps no history, or the HTTP
@@ -74,7 +74,7 @@ class Tracker:
 
 @attrs.define
 class _Opening(AbstractAsyncContextManager[OpenSink]):
-    """The context of an open tracker. It is no generator, so that an engine that is dropped awaits nothing."""
+    """An open tracker's context. It is no generator, so that an engine that is dropped awaits nothing."""
 
     sink: Tracker
     engine: EngineView
@@ -145,14 +145,14 @@ def tracker(
 ) -> Tracker:
     """Return a sink that posts the stored events to an HTTP endpoint: ``app.with_sinks(tracker("https://..."))``.
 
-    It reads the log behind its own position, which the store keeps, in a task of its own: no request of the app waits
+    It reads the log behind its own position, which the store keeps, in a task of its own: no request in the app waits
     for the endpoint. A batch is ``{"events": [...]}``, in the order of the log. Each event has its ``event_id``,
     ``sequence``, ``type``, ``at``, ``address`` and own fields, and ``service``, ``environment`` and ``engine``.
 
     The position moves after a response 2xx, so each event arrives at least once: an endpoint removes duplicates by
     ``event_id``. A request without a response, and the responses 408, 425, 429 and 5xx, are retried after ``backoff``
     or, if longer, ``retry-after`` (at most an hour). Redirects, and 4xx such as 401 and 404, are logged as errors and
-    retried after the longest delay. A batch that is answered 400, 413, 415 or 422 is halved; a single event is skipped
+    retried after the longest delay. A batch that is answered 400, 413, 415 or 422 is halved. A single event is skipped
     only if the endpoint accepts one of the next 99 events, and then refuses it again: it is logged, and reported by an
     event ``events.dropped``. What retention deletes before it is exported is reported in the same way.
 
@@ -160,21 +160,21 @@ def tracker(
         endpoint: an ``http`` or ``https`` URL. A proxy is taken from the usual environment variables.
         service_key: a secret, sent as ``authorization: Bearer <key>``. No log line and no ``repr`` shows it.
         headers: further headers. Their values are treated as secrets, too.
-        service: the name of your service, for each event.
-        environment: the name of the environment, such as ``production``, for each event.
-        include: the event classes to export, or a function of an event; by default all.
-        start: where to begin if the store has no position of this name: at the ``beginning`` of the log, or at the
+        service: your service's name, for each event.
+        environment: the environment's name, such as ``production``, for each event.
+        include: the event classes to export, or a function of an event. By default all.
+        start: where to begin if the store has no position of this name: at the log's ``beginning``, or at the
             first event after ``now``.
-        batch_size: the maximum number of events of a request, 1 to 1,000.
-        max_batch_bytes: the maximum size of a body before compression, 1 to 16 MiB. An event that is larger is sent
+        batch_size: the maximum number of a request's events, 1 to 1,000.
+        max_batch_bytes: a body's maximum size before compression, 1 to 16 MiB. An event that is larger is sent
             alone.
         flush_interval: how long an event waits for a batch to fill.
-        timeout: the limit of a request, with its response.
+        timeout: a request's limit, with its response.
         backoff: the delay after a failed request, of which a random half is left out. It never gives up.
         compression: ``gzip`` or ``none``.
         shutdown_timeout: how long the last flush may take when the engine has stopped. Events that remain are exported
             by the next engine.
-        name: the name of the sink and of its position. Two trackers in one app need two names; a new name begins at
+        name: the name of its position's sink and. Two trackers in one app need two names. A new name begins at
             ``start``.
 
     Raises:

@@ -31,7 +31,7 @@ class Outgoing:
 
     Attributes:
         event_id: its id.
-        type: the name of its type.
+        type: its type's name.
         address: its instance, printed.
         sequence: its number in the log.
         done: the number up to which the log is exported once the endpoint has this event and all before it.
@@ -90,7 +90,7 @@ def _fields(body: str) -> dict[str, Any]:
 
 
 def body_of(batch: Sequence[Outgoing]) -> bytes:
-    """Return the body of a request: ``{"events": [...]}``."""
+    """Return a request's body: ``{"events": [...]}``."""
     return _BEGIN + b",".join(event.body for event in batch) + _END
 
 
@@ -111,7 +111,7 @@ async def gzipped(body: bytes, breathe: Callable[[], Awaitable[None]]) -> bytes:
 
     Args:
         body: the body.
-        breathe: lets other tasks run; called after each chunk of 64 KiB.
+        breathe: lets other tasks run. Called after each chunk of 64 KiB.
     """
     compressor = zlib.compressobj(level=_LEVEL, wbits=_GZIP)
     parts: list[bytes] = []
@@ -262,7 +262,7 @@ class Advance:
 
 @attrs.frozen
 class Blocked:
-    """The endpoint refuses every event of the page.
+    """The endpoint refuses every event in the page.
 
     Attributes:
         event: the first.
@@ -283,7 +283,7 @@ def delivery(page: Sequence[Outgoing], *, batch_size: int, max_bytes: int) -> De
 
     Args:
         page: events in order.
-        batch_size: the maximum number of events of a batch.
+        batch_size: the maximum number of a batch's events.
         max_bytes: the maximum size of a batch of more than one event.
     """
     size = batch_size
@@ -304,7 +304,7 @@ def delivery(page: Sequence[Outgoing], *, batch_size: int, max_bytes: int) -> De
 def _doubted(
     page: Sequence[Outgoing], reason: str
 ) -> Generator[Step, EventsAccepted | EventsRefused | None, Sequence[Outgoing]]:
-    """Find out whether the endpoint refuses the first events or all; return the events that remain."""
+    """Find out whether the endpoint refuses the first events or all. Return the events that remain."""
     for index in range(1, len(page)):
         # Skipped only if the endpoint accepts a later event: an endpoint that refuses all has a fault, and everything
         # would be skipped.
@@ -319,7 +319,7 @@ def _doubted(
 def _again(
     events: Sequence[Outgoing],
 ) -> Generator[Step, EventsAccepted | EventsRefused | None, tuple[tuple[Outgoing, str], ...]]:
-    """Send each event again; return those that are still refused."""
+    """Send each event again. Return those that are still refused."""
     refused: list[tuple[Outgoing, str]] = []
     for event in events:
         # Sent again: the first refusal may have been a fault that has passed, and skipping is final.

@@ -58,14 +58,14 @@ class GaveUp(Exception):
 
 @attrs.define(kw_only=True)
 class Retries:
-    """The failures of one tracker.
+    """One tracker's failures.
 
     Attributes:
-        name: the name of the sink, for log lines.
+        name: the sink's name, for log lines.
         runtime: the only interface to time, chance and logs.
         backoff: the delay after a failure.
         is_closing: whether the sink is closing.
-        problem: why the last attempt failed; empty if it did not.
+        problem: why the last attempt failed. Empty if it did not.
     """
 
     name: str
@@ -84,7 +84,7 @@ class Retries:
         Args:
             failures: how many there were, one after the other.
             message: the log line.
-            reason: why; a reason that is not new is not logged.
+            reason: why. A reason that is not new is not logged.
             at_least_ms: the shortest wait.
 
         Raises:
@@ -140,10 +140,10 @@ Post: TypeAlias = Callable[[bytes], Awaitable[Response | NoResponse]]
 
 @attrs.frozen(kw_only=True)
 class Endpoint:
-    """The endpoint of a tracker.
+    """A tracker's endpoint.
 
     Attributes:
-        options: the options of the tracker.
+        options: the tracker's options.
         runtime: the only interface to time.
         retries: waits after failures.
         post: sends a body.
@@ -275,7 +275,7 @@ class LogPage:
 
     Attributes:
         events: the events, in order.
-        is_last: whether they reach the end of the log.
+        is_last: whether they reach the log's end.
     """
 
     __repr__ = fields_in_line
@@ -286,12 +286,12 @@ class LogPage:
 
 @attrs.define(kw_only=True)
 class Position:
-    """The position, and the operations of the store, each repeated until it succeeds.
+    """The position, and the store's operations, each repeated until it succeeds.
 
     Every method raises `GaveUp` if its operation fails while the sink is closing.
 
     Attributes:
-        name: the name of the position.
+        name: the position's name.
         runtime: the only interface to time and ids.
         retries: waits after failures.
         events: reads the log.
@@ -315,7 +315,7 @@ class Position:
     stored: int = 0
 
     async def locate(self, start: Start) -> int:
-        """Read the position, or store the first one; return the end of the log."""
+        """Read the position, or store the first one. Return the log's end."""
         found = await self._repeated(lambda: self.cursor(self.name))
         if found.sequence is not None:
             self.done = self.stored = found.sequence
@@ -325,7 +325,7 @@ class Position:
         return int(found.last)
 
     async def follow(self) -> None:
-        """Continue where the tracker of another engine has moved the position to."""
+        """Continue where another engine's tracker has moved the position to."""
         if self.is_shared:
             found: Cursor = await self._repeated(lambda: self.cursor(self.name))
             # Only forward: the stored position may be behind events that this tracker has sent.
@@ -365,7 +365,7 @@ class Position:
         return min(first - done - 1, found.deleted)
 
     async def move_over_deleted(self, first: int) -> None:
-        """Move to the oldest event of the log, and report the events before it that retention deleted.
+        """Move to the log's oldest event, and report the events before it that retention deleted.
 
         Args:
             first: the number of the first event that was read.
@@ -435,7 +435,7 @@ POLL_MS: Final = 1_000
 
 @attrs.define(kw_only=True)
 class Exporter:
-    """Exports the log of one store to one endpoint.
+    """Exports one store's log to one endpoint.
 
     Attributes:
         options: the options.
@@ -528,7 +528,7 @@ class Exporter:
             await self.retries.wait_for_operator("tracker raised an exception", excerpt(error), fix)
 
     async def _export(self) -> None:
-        """Export page by page until the end of the log; the events that are logged meanwhile wait for others."""
+        """Export page by page until the log's end. The events that are logged meanwhile wait for others."""
         position = self.position
         while True:
             # Before the read: an event that is logged during the read is counted, and the loop comes back for it.

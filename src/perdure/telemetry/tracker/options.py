@@ -1,4 +1,4 @@
-"""The options of a tracker, checked when it is made."""
+"""A tracker's options, checked when it is made."""
 
 from __future__ import annotations
 
@@ -45,23 +45,23 @@ _NAME: Final = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_NAME}}}")
 
 @attrs.frozen(kw_only=True)
 class TrackerOptions:
-    """The checked options of a tracker. `tracker` describes each.
+    """A tracker's checked options. `tracker` describes each.
 
     Attributes:
         endpoint: the URL.
-        headers: further headers of each request; they may hold a secret.
-        service: the name of the service.
-        environment: the name of the environment.
-        select: decides which events are exported; None for all.
+        headers: further headers of each request. They may hold a secret.
+        service: the service's name.
+        environment: the environment's name.
+        select: decides which events are exported. None for all.
         start: where a tracker without a position begins.
-        batch_size: the maximum number of events of a request.
-        max_batch_bytes: the maximum size of a body before compression, if it holds more than one event.
+        batch_size: the maximum number of a request's events.
+        max_batch_bytes: a body's maximum size before compression, if it holds more than one event.
         flush_interval_ms: how long an event waits for others.
-        timeout_ms: the limit of a request.
+        timeout_ms: a request's limit.
         backoff: the delay after a failure.
         compression: of bodies.
-        shutdown_timeout_ms: the limit of the last flush.
-        name: the name of the sink and of its position.
+        shutdown_timeout_ms: the last flush's limit.
+        name: the name of its position's sink and.
     """
 
     endpoint: str = attrs.field(repr=lambda url: repr(shown_url(url)))
@@ -88,7 +88,7 @@ def shown_url(url: str) -> str:
 
 
 def checked_url(url: object) -> str:
-    """Check the URL of an endpoint.
+    """Check an endpoint's URL.
 
     Raises:
         DefinitionError: it is not a URL that events can be sent to. The message shows no query and no password.
@@ -137,7 +137,7 @@ def _header_value(what: str, value: object) -> str:
 
 
 def checked_selection(include: Selected) -> Callable[[Event | UnreadEvent], bool] | None:
-    """Return the function that selects events; None selects all.
+    """Return the function that selects events. None selects all.
 
     Raises:
         DefinitionError: a value is not an event class.
@@ -188,7 +188,7 @@ def checked_text(what: str, value: object) -> str:
 
 
 def checked_name(value: object) -> str:
-    """Check the name of a tracker.
+    """Check a tracker's name.
 
     Raises:
         DefinitionError: it is not 1 to 64 letters, digits, dots, hyphens or underscores.

@@ -31,11 +31,11 @@ from perdure.testing.conformance.stress_cases import CANCELLATION_CASES, CONCURR
 
 @attrs.frozen
 class Outcome:
-    """The result of one check.
+    """One check's result.
 
     Attributes:
-        name: the name of the case.
-        verdict: ``not applicable`` when the capabilities of the store, or its harness, exclude the case.
+        name: the case's name.
+        verdict: ``not applicable`` when the store's capabilities, or its harness, exclude the case.
         detail: how the store failed.
     """
 
@@ -106,7 +106,7 @@ def check_store(new_harness: NewHarness, *, run: Run = asyncio.run, max_examples
         max_examples: how many histories are compared with the model. A tenth as many are killed.
 
     Returns:
-        The result of each check.
+        Each check's result.
 
     Raises:
         RequirementViolated: all failures, one after the other.
@@ -130,10 +130,10 @@ def check_case(case: Case, new_harness: NewHarness, *, run: Run = asyncio.run) -
     Args:
         case: one of `CASES`.
         new_harness: creates an empty harness.
-        run: runs a coroutine to its end; each case is one run.
+        run: runs a coroutine to its end. Each case is one run.
 
     Returns:
-        Whether the case applies to the store; if not, nothing was checked.
+        Whether the case applies to the store. If not, nothing was checked.
 
     Raises:
         RequirementViolated: the store fails the case.
@@ -155,15 +155,15 @@ def check_model(new_harness: NewHarness, *, run: Run = asyncio.run, max_examples
     the same on every run, unless a Hypothesis profile that draws new ones is loaded.
 
     Args:
-        new_harness: creates an empty harness; called for each history.
-        run: runs a coroutine to its end; each history is one run.
+        new_harness: creates an empty harness. Called for each history.
+        run: runs a coroutine to its end. Each history is one run.
         max_examples: how many histories, of up to 30 steps.
 
     Returns:
         True.
 
     Raises:
-        RequirementViolated: the two differ; hypothesis has shrunk the history.
+        RequirementViolated: the two differ. Hypothesis has shrunk the history.
     """
 
     def agree(history: History) -> None:
@@ -176,19 +176,19 @@ def check_model(new_harness: NewHarness, *, run: Run = asyncio.run, max_examples
 def check_kills(new_harness: NewHarness, *, run: Run = asyncio.run, max_examples: int = 10) -> bool:
     """Compare a store with the memory store over histories in which its process is killed with SIGKILL.
 
-    Acknowledged commits must be found when the store is opened again; the others may be found completely or not at all.
+    Acknowledged commits must be found when the store is opened again. The others may be found completely or not at all.
 
     Args:
         new_harness: makes a harness with an empty store. Unless it can ``kill``, it is pickled, and the store is opened
             in another process.
-        run: runs a coroutine to its end on asyncio; each history is one run.
+        run: runs a coroutine to its end on asyncio. Each history is one run.
         max_examples: how many histories, of one or two kills.
 
     Returns:
-        Whether the store must survive a kill; if not, nothing was checked.
+        Whether the store must survive a kill. If not, nothing was checked.
 
     Raises:
-        RequirementViolated: it does not survive; hypothesis has shrunk the history.
+        RequirementViolated: it does not survive. Hypothesis has shrunk the history.
     """
     capabilities, _ = _opened_once(new_harness, run)
     if capabilities.durability == "none":
@@ -214,7 +214,7 @@ async def _in_time(check: Awaitable[object]) -> None:
 
 
 def _opened_once(new_harness: NewHarness, run: Run) -> tuple[Capabilities, StoreHarness]:
-    """Return the capabilities of a store, and its harness, whose data is deleted again."""
+    """Return a store's capabilities, and its harness, whose data is deleted again."""
     harness, found = new_harness(), list[Capabilities]()
 
     async def look() -> None:

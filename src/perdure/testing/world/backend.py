@@ -1,4 +1,4 @@
-"""The store backends of a world: they keep the data that outlives workers, and run the simulation."""
+"""A world's store backends: they keep the data that outlives workers, and run the simulation."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class InMemory:
         """Return: there is no requirement."""
 
     async def open(self, runtime: Runtime) -> Store:
-        """Open the store; it refuses later operations of an earlier worker."""
+        """Open the store. It refuses later operations of an earlier worker."""
         return self.backend.open()
 
     def run_until(self, simulation: Simulation, reached: Callable[[], bool], within_ms: float) -> bool:
@@ -113,10 +113,10 @@ class Hosted:
 
 
 def backend_of(store: str | os.PathLike[str] | Opener) -> Backend:
-    """Return the backend for the ``store`` argument of a world.
+    """Return the backend for a world's ``store`` argument.
 
     Args:
-        store: ``memory://``, the URL of another store, the path of a SQLite file, or a function that opens a store.
+        store: ``memory://``, another store's URL, the path of a SQLite file, or a function that opens a store.
 
     Raises:
         DefinitionError: it is not one of these.

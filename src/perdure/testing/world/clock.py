@@ -1,4 +1,4 @@
-"""The clock of a world, also for fakes of services that are built before the world."""
+"""A world's clock, also for fakes of services that are built before the world."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 @attrs.define(init=False, eq=False)
 class Clock:
-    """A virtual clock. Only its world moves it; outside of a world it shows its start.
+    """A virtual clock. Only its world moves it. Outside of a world it shows its start.
 
     Args:
         start: the initial time, an aware datetime. The clock keeps its microseconds, as a clock of production has some.
@@ -51,7 +51,7 @@ class Clock:
 
     # ------------------------------------------------------------ for its world
     def follow(self, simulation: Simulation) -> None:
-        """Show the time of this simulation."""
+        """Show this simulation's time."""
         self._simulation = simulation
 
     def stop(self) -> None:
@@ -59,7 +59,7 @@ class Clock:
         self._now, self._simulation = self.now, None
 
     def shift(self, delta_ms: int) -> None:
-        """Jump, forward or backward; timers follow the monotonic clock and are not affected."""
+        """Jump, forward or backward. Timers follow the monotonic clock and are not affected."""
         if self._simulation is None:
             self._now += timedelta(milliseconds=delta_ms)
         else:

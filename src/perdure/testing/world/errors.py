@@ -1,4 +1,4 @@
-"""The typed errors of a world."""
+"""A world's typed errors."""
 
 from __future__ import annotations
 

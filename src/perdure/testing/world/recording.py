@@ -1,6 +1,6 @@
-"""What a world records: its events in order, and the calls of the test.
+"""What a world records: its events in order, and the test's calls.
 
-The `Timeline` keeps the events, and is printed when a test fails. The `Reproduction` keeps the calls of the test on
+The `Timeline` keeps the events, and is printed when a test fails. The `Reproduction` keeps the calls in the test on
 its world, with the world's configuration, and turns them into a test that repeats them.
 """
 
@@ -55,15 +55,15 @@ DeferredRequest: TypeAlias = Callable[[], RequestOrReading]
 
 @attrs.define
 class RecordedCall:
-    """One call of the test. Its outcome is filled in later, so it is not a value.
+    """One call in the test. Its outcome is filled in later, so it is not a value.
 
     Attributes:
         method: the method of the world, or of a call in progress.
         arguments: plain values.
         of: the line that started the call, if it is a method of one.
-        asked: its requests, in the order of their creation; None: unknown.
+        asked: its requests, ordered by creation. None: unknown.
         ended: how they ended.
-        number: the name of the call in progress, if a later line uses it.
+        number: the call's name in progress, if a later line uses it.
     """
 
     method: str
@@ -77,7 +77,7 @@ class RecordedCall:
 
     @property
     def calls(self) -> list[RequestOrReading]:
-        """Return the requests, also those that did not reach the engine; not those that were not valid."""
+        """Return the requests, also those that did not reach the engine. Not those that were not valid."""
         found: list[RequestOrReading] = []
         for asked in self.asked:
             with suppress(InvalidInput):
@@ -92,7 +92,7 @@ class RecordedCall:
     def source(
         self, handles: Mapping[tuple[str, str], SourceRepr], jobs: Mapping[tuple[str, str], AnyDefinition]
     ) -> SourceRepr:
-        """Return the line of a test.
+        """Return the line in a test.
 
         Args:
             handles: the code of the job handles, by kind and name.
@@ -181,16 +181,16 @@ def _method_and_inputs(job: AnyDefinition | None, request: Request) -> tuple[str
 
 @attrs.frozen(kw_only=True)
 class WorldConfig:
-    """The arguments of a world.
+    """A world's arguments.
 
     Attributes:
-        app: the app of the test.
-        services: the services that replace the app's own; None for the app's own.
+        app: the test's app.
+        services: the services that replace the app's own. None for the app's own.
         seed: the seed of every random choice.
         store: where the data is stored.
         interleaving: where other tasks may run first.
         requests: how loads and commits reach the store.
-        start: the initial time of the clock.
+        start: the clock's initial time.
     """
 
     app: App[Any]
@@ -250,7 +250,7 @@ class WorldConfig:
         return SourceRepr(f"{app.text}, {services.text}", app.imports | services.imports)
 
     def _rebuilt(self, services: SourceRepr) -> SourceRepr | None:
-        """Return the app, built from the names of its definitions; None when one of them has no name."""
+        """Return the app, built from its definitions' names. None when one of them has no name."""
         jobs = [name_of(job) for job in self.app.served.values()]
         named = [job for job in jobs if job is not None]
         if len(named) < len(jobs):
@@ -321,10 +321,10 @@ _QUIET: Final = frozenset({"inject", "crash_after", "cancel_crash"})
 
 @attrs.define
 class Reproduction:
-    """Records the calls of the test, in order.
+    """Records the test's calls, in order.
 
     Attributes:
-        config: the configuration of the world.
+        config: the world's configuration.
         caller: returns the task that makes the current call, if one does.
         lines: the recorded calls.
         checks: returns the lines before and after the calls that check laws, if one is violated.
@@ -365,7 +365,7 @@ class Reproduction:
             del self._written[next(iter(self._written))]
 
     def is_made_by(self, line: RecordedCall, call: object, task: SpawnedTask[Any]) -> None:
-        """Record that this task makes the call of a line."""
+        """Record that this task makes a line's call."""
         _, asking = self._written.pop(id(call), (call, None))
         self._made_by[task] = line, len(line.asked)
         line.asked.append(asking)
@@ -431,7 +431,7 @@ class Reproduction:
 
 
 def variable(name: str) -> str:
-    """Return a variable name for the handle of a job."""
+    """Return a variable name for a job's handle."""
     made = "".join(letter if letter.isalnum() else "_" for letter in name)
     return made if made.isidentifier() else f"job_{made}"
 
@@ -444,16 +444,16 @@ Watcher = Callable[[TraceEvent], object]
 
 @attrs.define
 class Timeline:
-    """Collects the events of a world.
+    """Collects a world's events.
 
     Attributes:
-        now_ms: returns the wall clock of the world.
-        script: the calls of the test.
-        worker: the number of the open worker.
+        now_ms: returns the world's wall clock.
+        script: the test's calls.
+        worker: the open worker's number.
         kept: the newest events, oldest first.
         dropped: the number of older events that were dropped.
-        effects: every performed effect; all are kept.
-        events: every committed event of the log; all are kept.
+        effects: every performed effect. All are kept.
+        events: every committed event in the log. All are kept.
         watchers: called with every event.
     """
 
@@ -495,12 +495,12 @@ class Timeline:
         self.script.asked(address, reading)
 
     def answered(self, number: int, result: Result[Any, Any], /) -> None:
-        """Record the result of a request."""
+        """Record a request's result."""
         self.note(RequestAnswered(number, result))
 
 
 def format_timeline(timeline: Timeline, start_ms: int) -> str:
-    """Return the end of a timeline, one line for each event.
+    """Return a timeline's end, one line for each event.
 
     Args:
         timeline: the timeline.

@@ -1,4 +1,4 @@
-"""The source code of a value: the expression that makes it, and its imports."""
+"""A value's source code: the expression that makes it, and its imports."""
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
 # Values of every type pass here as Any, and narrowing one by its class leaves its type arguments unknown.
@@ -26,7 +26,7 @@ class SourceRepr:
 
     Attributes:
         text: the expression.
-        imports: pairs of a module and a name in it; the name ``""`` means the module itself.
+        imports: pairs of a module and a name in it. The name ``""`` means the module itself.
     """
 
     text: str
@@ -34,7 +34,7 @@ class SourceRepr:
 
 
 def source_of(value: object) -> SourceRepr:  # noqa: PLR0911 - one return for each form
-    """Return the source code of a value: a value in events and states, a fault, an exception; otherwise its ``repr``.
+    """Return a value's source code: a value in events and states, a fault, an exception. Otherwise its ``repr``.
 
     Args:
         value: the value to make again.
@@ -73,7 +73,7 @@ def written(imports: Iterable[tuple[str, str]]) -> Iterator[str]:
 
 
 def name_of(value: object) -> SourceRepr | None:
-    """Return the name that a module of the program has for a value; None when none has.
+    """Return the name that a module of the program has for a value. None when none has.
 
     Modules of tests come last: an import in a test is better taken from its origin.
     """
@@ -92,7 +92,7 @@ def _is_a_test(module: str) -> bool:
 
 
 def _named(cls: type, rest: str = "") -> SourceRepr:
-    """Return the name of a class; one that is local to a function cannot be imported and is written as it is called."""
+    """Return a class's name. One that is local to a function cannot be imported and is written as it is called."""
     module = PUBLIC if cls.__module__.startswith(f"{PUBLIC}.") else cls.__module__
     if module == "builtins" or "<locals>" in cls.__qualname__:
         return SourceRepr(f"{cls.__qualname__.rpartition('<locals>.')[2]}{rest}")
@@ -113,7 +113,7 @@ def _of_attrs(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _of_fault(fault: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the arguments of a fault, as it prints them: its location, and arguments without their default."""
+    """Yield a fault's arguments, as it prints them: its location, and arguments without their default."""
     yield "", fault.at
     for field in sorted(attrs.fields(type(fault))[1:], key=lambda each: each.kw_only):
         value = getattr(fault, field.name)

@@ -1,6 +1,6 @@
-"""The workers of a world: one engine after the other over its store, each with the next part of the seed.
+"""A world's workers: one engine after the other over its store, each with the next part of the seed.
 
-A `Worker` is the equivalent of a process in production. Calls reach the worker that is open through a gateway that
+A `Worker` is a process's equivalent in production. Calls reach the worker that is open through a gateway that
 records them. At its end a worker must come to rest: after all work has settled, it holds no resources for it.
 """
 
@@ -70,7 +70,7 @@ class CallRecorder(Protocol):
 
 @attrs.frozen
 class WatchedGateway(LocalGateway):
-    """Reaches the instances of a worker, and reports each call to the recorder."""
+    """Reaches a worker's instances, and reports each call to the recorder."""
 
     recorder: CallRecorder
 
@@ -129,7 +129,7 @@ class WatchedGateway(LocalGateway):
 
 @attrs.frozen
 class CurrentGateway:
-    """Brings the calls of a handle to the worker that is open when they are made: a handle outlives crashes."""
+    """Brings a handle's calls to the worker that is open when they are made: a handle outlives crashes."""
 
     jobs: Callable[[], Client]
 
@@ -148,7 +148,7 @@ class CurrentGateway:
         return gateway_of(self.jobs()).state(definition, id_)
 
     def steps(self, definition: AnyDefinition, id_: str, /) -> Call[tuple[StepRecord, ...], CallError]:
-        """Read the steps of an instance."""
+        """Read an instance's steps."""
         return gateway_of(self.jobs()).steps(definition, id_)
 
     def set_hold(self, job: Job, hold: Hold, /) -> Call[HoldResult, CallError]:
@@ -156,7 +156,7 @@ class CurrentGateway:
         return gateway_of(self.jobs()).set_hold(job, hold)
 
     def count(self, job: Job, /) -> Call[JobCount, CallError]:
-        """Count the instances of a job by status."""
+        """Count a job's instances by status."""
         return gateway_of(self.jobs()).count(job)
 
     def find(self, wanted: ListFilter, /) -> Call[Listing, CallError]:
@@ -176,8 +176,8 @@ class Worker:
     """One engine, and the simulation in which it runs.
 
     Attributes:
-        number: counts the workers of a world, from 1.
-        backend: the backend of its store.
+        number: counts a world's workers, from 1.
+        backend: its store's backend.
         simulation: its time and its tasks.
         boundary: the boundary to the store and the services.
         store: the store, without the boundary.
@@ -244,7 +244,7 @@ class Worker:
         self.simulation.close()
 
     def try_to_close(self, within_ms: float) -> bool:
-        """Stop gracefully; return whether the stop ended in time."""
+        """Stop gracefully. Return whether the stop ended in time."""
         if self.open_app is None:
             return True
         closing = self.begin(self.open_app.__aexit__(None, None, None))
@@ -290,7 +290,7 @@ class Worker:
 
     # ------------------------------------------------------------ time
     def complete(self, work: Coroutine[Any, Any, A]) -> A:
-        """Run a coroutine to its end; the clock moves as far as necessary.
+        """Run a coroutine to its end. The clock moves as far as necessary.
 
         Raises:
             WorkerDied: it died first.
@@ -307,7 +307,7 @@ class Worker:
         return task
 
     def wait_for(self, reached: Callable[[], bool], within_ms: float) -> bool:
-        """Run until a condition holds; return False when the clock has moved all the way instead.
+        """Run until a condition holds. Return False when the clock has moved all the way instead.
 
         Raises:
             WorkerDied: it died first.
@@ -351,17 +351,17 @@ class Worker:
             raise found[0]
 
     def settle_quietly(self) -> None:
-        """Settle; a death is reported by the next call."""
+        """Settle. A death is reported by the next call."""
         self.backend.run_until(self.simulation, _never, 0)
 
     def wake(self, now_ms: int) -> None:
-        """Continue after a stall that ends now; external operations have completed meanwhile."""
+        """Continue after a stall that ends now. External operations have completed meanwhile."""
         self.boundary.release_all()
         self.simulation.stand_still(now_ms - self.simulation.now_ms)
         self.settle_quietly()
 
     def look(self, work: Coroutine[Any, Any, A]) -> A:
-        """Run a read of the store without the boundary; it does not change later random choices."""
+        """Run a read of the store without the boundary. It does not change later random choices."""
         with self.simulation.aside():
             return self._outside_boundary(work)
 
@@ -419,13 +419,13 @@ _SEEDS_OF_A_WORKER: Final = 1 << 32
 
 @attrs.define(kw_only=True, eq=False)
 class Workers:
-    """Opens the workers of a world.
+    """Opens a world's workers.
 
     Attributes:
         backend: the backend, which outlives them.
-        clock: the clock of the world; it follows the open worker.
-        timeline: records the events of the workers.
-        seed: the seed of the world.
+        clock: the world's clock. It follows the open worker.
+        timeline: records the workers' events.
+        seed: the world's seed.
         interleaving: where other tasks may run first.
         requests: how loads and commits reach the store.
         debug: whether their engines detect mistakes of hooks.
@@ -433,7 +433,7 @@ class Workers:
         latest: the worker that is open, or has just died.
         usurped: stalled workers whose store another one took over.
         next_dies_after: the crossing at which the next worker dies.
-        left: how the worker before the next one ended; the world itself closes the store of one that died.
+        left: how the worker before the next one ended. The world itself closes the store of one that died.
     """
 
     backend: Backend
@@ -470,7 +470,7 @@ class Workers:
         return self.jobs
 
     def forget(self) -> None:
-        """Note that no worker is open; the clock stops."""
+        """Note that no worker is open. The clock stops."""
         self.clock.stop()
         self.latest = None
 
@@ -484,7 +484,7 @@ class Workers:
         timeline.worker = number
 
     def die_after(self, crash_points: int) -> None:
-        """Make the open worker die after this many further crossings; or the next one, if none is open."""
+        """Make the open worker die after this many further crossings. Or the next one, if none is open."""
         if self.latest is None or not self.latest.is_alive:
             self.next_dies_after = crash_points
         else:
@@ -533,7 +533,7 @@ class Workers:
 
     @property
     def jobs(self) -> Client:
-        """The client of the open worker.
+        """The open worker's client.
 
         Raises:
             NoWorker: none is open.

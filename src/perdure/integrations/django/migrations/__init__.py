@@ -1,1 +1,1 @@
-"""The migrations of the outbox."""
+"""The outbox's migrations."""

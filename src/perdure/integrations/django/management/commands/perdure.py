@@ -1,4 +1,4 @@
-"""``manage.py perdure``: the commands of ``perdure`` with the settings of the project, and the outbox."""
+"""``manage.py perdure``: the commands of ``perdure`` with the project's settings, and the outbox."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _program() -> Callable[[Sequence[str]], int]:
 
 
 def _variables() -> dict[str, str]:
-    """Return the environment variables that stand for the settings of the project."""
+    """Return the environment variables that stand for the project's settings."""
     names = [name for name in dir(settings) if name.startswith("PERDURE_")]
     found = {name: value for name in names if isinstance(value := getattr(settings, name), str)}
     found.pop("PERDURE_URL", None)
