@@ -98,7 +98,7 @@ def quotations() -> list[tuple[Path, re.Match[str]]]:
 
 def definitions(module: str) -> dict[str, str]:
     """The source of the definitions of a module, by name; without marks for the linter."""
-    folders = (ROOT / "src", ROOT / "docs" / "how-to", ROOT / "docs" / "tutorial")
+    folders = (ROOT / "src", ROOT / "docs" / "contributing", ROOT / "docs" / "tutorial")
     files = [folder.joinpath(*module.split(".")).with_suffix(".py") for folder in folders]
     text = next(file for file in files if file.exists()).read_text(encoding="utf-8")
     found: dict[str, str] = {}

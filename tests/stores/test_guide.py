@@ -13,7 +13,7 @@ from perdure.values.address import Address
 from perdure.values.instance import Instance
 from perdure.values.transition import Put, Transition
 
-GUIDE = Path(__file__).parents[2] / "docs" / "how-to"
+GUIDE = Path(__file__).parents[2] / "docs" / "contributing"
 PAGE = (GUIDE / "write-a-store.md").read_text(encoding="utf-8")
 CODE = (GUIDE / "json_store.py").read_text(encoding="utf-8")
 SCRIPT = re.compile(
