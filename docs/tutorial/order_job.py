@@ -11,23 +11,17 @@ from perdure import Alarm, Decision, Do, Task, TaskContext, program
 
 @frozen
 class Placed:
-    """A customer ordered, for an amount in cents."""
-
     owner: str
     cents: int
 
 
 @frozen
 class Paid:
-    """A payment arrived."""
-
     cents: int
 
 
 @frozen
 class Shipped:
-    """The parcel left."""
-
     tracking: str
 
 
@@ -36,8 +30,6 @@ OrderEvent = Placed | Paid | Shipped
 
 @frozen
 class Order:
-    """The stored state of one order."""
-
     status: Literal["new", "pending", "paid", "shipped"] = "new"
     owner: str = ""
     cents: int = 0
@@ -45,8 +37,6 @@ class Order:
 
 @frozen
 class IllegalTransition:
-    """The event does not fit the status."""
-
     status: str
     event: str
 
@@ -54,7 +44,6 @@ class IllegalTransition:
 def decide(
     order: Order, event: OrderEvent
 ) -> Result[Decision[Order], IllegalTransition]:
-    """Decide the effect of an event. The complete state machine, pure."""
     match order.status, event:
         case "new", Placed(owner, cents):
             placed = Order("pending", owner, cents)
@@ -70,7 +59,6 @@ def decide(
 
 @program
 def on_alarm(ctx: TaskContext[Order]) -> Do[None, MailBounced, Mail]:
-    """Ask the customer about the parcel, or end an unpaid order."""
     order = yield from ctx.state
     if order.status == "shipped":
         yield from send_mail(order.owner, f"{ctx.id}: is it there yet?")

@@ -10,63 +10,47 @@ from perdure import Continuous, ContinuousContext, Do, effect, every, program
 
 @frozen
 class AuthDown:
-    """The authorization server did not respond."""
-
     detail: str
 
 
 @frozen
 class AuthRevoked:
-    """The user revoked the access."""
-
     detail: str
 
 
 @frozen
 class MailBounced:
-    """The mail could not be delivered."""
-
     address: str
 
 
 class Auth(Protocol):
-    """Services with an authorization server."""
-
-    async def refresh(self, refresh_token: str) -> Result[str, AuthDown | AuthRevoked]:
-        """Exchange a refresh token for an access token."""
-        ...
+    async def refresh(
+        self, refresh_token: str
+    ) -> Result[str, AuthDown | AuthRevoked]: ...
 
 
 class Mail(Protocol):
-    """Services that send mail."""
-
-    async def send_mail(self, to: str, text: str) -> Result[None, MailBounced]:
-        """Send one mail."""
-        ...
+    async def send_mail(self, to: str, text: str) -> Result[None, MailBounced]: ...
 
 
 class AuthAndMail(Auth, Mail, Protocol):
-    """Both."""
+    pass
 
 
 @effect
 async def refresh(
     services: Auth, refresh_token: str
 ) -> Result[str, AuthDown | AuthRevoked]:
-    """Exchange a refresh token for an access token."""
     return await services.refresh(refresh_token)
 
 
 @effect
 async def send_mail(services: Mail, to: str, text: str) -> Result[None, MailBounced]:
-    """Send one mail."""
     return await services.send_mail(to, text)
 
 
 @frozen
 class TokenState:
-    """The stored state of one user's tokens."""
-
     access_token: str
     refresh_token: str
 
@@ -75,7 +59,6 @@ class TokenState:
 def refresh_token(
     ctx: ContinuousContext[TokenState],
 ) -> Do[None, MailBounced, AuthAndMail]:
-    """Refresh the token, or report why it cannot be refreshed."""
     state = yield from ctx.state
     match (yield from refresh(state.refresh_token).attempt()):
         case Success(token):
