@@ -20,8 +20,7 @@ from world import Outside, World, play
 from write_golden import HERE, played
 
 from perdure.cli.inspection.check import RowCheck
-from perdure.cli.inspection.findings import CheckReport, Topic, scan, silent
-from perdure.cli.stored_rows import SqliteRows
+from perdure.cli.inspection.report import Report, Topic, scan
 from perdure.codecs import Codec
 from perdure.jobs.plan import ANSWERS
 from perdure.kinds.continuous.context import TICKS
@@ -169,9 +168,9 @@ def test_every_stored_format_is_in_a_golden_file(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------- the whole file
-def report_of(path: Path, *jobs: Any) -> CheckReport:
+def report_of(path: Path, *jobs: Any) -> Report:
     with read_from_outside(path) as reader:
-        return scan(SqliteRows(reader), RowCheck(app(Outside(), *jobs).served), now_ms=0, progress=silent)
+        return scan(reader, RowCheck(app(Outside(), *jobs).served), Report(f"sqlite:///{path}"), now_ms=0)
 
 
 def test_the_check_reads_everything_that_its_code_can_read(path: Path) -> None:
