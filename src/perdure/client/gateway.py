@@ -2,35 +2,49 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from perdure.jobs.call import Call
+import attrs
+from returns.result import Failure, Result
+
+from perdure.client.arguments import check_timeout, check_wanted
+from perdure.jobs.call import Call, result_of
 from perdure.jobs.definition import AnyDefinition, CallError, Dispatch, EventError
 from perdure.jobs.explanation import NO_ANSWERS, Answers, Explanation
 from perdure.jobs.request import Request, WaitFor
 from perdure.stores.values import Backup, LoggedEvent, OnBackupProgress
-from perdure.values.address import Address
-from perdure.values.errors import UnknownJob
+from perdure.values.address import Address, Job, check_id
+from perdure.values.errors import RequestError, UnknownJob
 from perdure.values.limits import Limits
-from perdure.values.listings import (
-    HoldResult,
-    InstanceOutcome,
-    JobCount,
-    StepRecord,
-)
+from perdure.values.listings import HoldResult, InstanceOutcome, JobCount, StepRecord
 from perdure.values.live_event import EngineStopped
 from perdure.values.status import InstanceStatus
 from perdure.values.status_wait import Awaited, AwaitedStatus, WaitCondition
 from perdure.values.times import Duration
-from perdure.wire.operations import ClientOperation
+from perdure.wire.operations import HISTORY, ClientOperation
 
 A = TypeVar("A")
 
 
-class JobByName(Protocol):
-    """A job's calls by its actions' names: inputs are JSON text, answers JSON-able data."""
+@attrs.frozen(eq=False)
+class JobByName(ABC):
+    """A job's calls by action name: inputs are JSON text, answers JSON-able data.
 
+    Attributes:
+        job: its kind and name.
+        gateway: reaches the engine.
+    """
+
+    job: Job
+    gateway: Gateway
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {':'.join(self.job)}>"
+
+    @abstractmethod
     def call(
         self,
         action: str,
@@ -57,8 +71,8 @@ class JobByName(Protocol):
         Returns:
             The answer as JSON-able data.
         """
-        ...
 
+    @abstractmethod
     def explain(
         self,
         action: str,
@@ -78,51 +92,68 @@ class JobByName(Protocol):
             answers: the answers of services, by the effect's name. A client of another process passes none.
             idempotency_key: of the request.
         """
-        ...
 
+    @abstractmethod
     def status(self, id_: str, /) -> Call[InstanceStatus, CallError]:
         """Read the committed status."""
-        ...
 
+    @abstractmethod
     def get_state(self, id_: str, /) -> Call[Any, CallError]:
         """Read the committed state as JSON-able data. None when there is no instance."""
-        ...
 
+    @abstractmethod
     def shown_state(self, id_: str, /) -> Call[Any, CallError]:
-        """Read the committed state as JSON-able data, with ``<secret>`` in each secret's place."""
-        ...
+        """Read the committed state as JSON-able data, with ``<secret>`` in the place of each secret."""
 
+    @abstractmethod
     def shown_outcome(self, id_: str, /) -> Call[InstanceOutcome | None, CallError]:
         """Read how an instance ended, without secrets. None if it has not, or if its kind does not keep that."""
-        ...
 
+    @abstractmethod
     def steps(self, id_: str, /) -> Call[tuple[StepRecord, ...], CallError]:
         """Read the steps of an instance with a journal, such as a workflow."""
-        ...
 
     def until(
         self, id_: str, /, *statuses: AwaitedStatus, phases: tuple[str, ...] = (), timeout: Duration = "1 minute"
     ) -> Call[Awaited, CallError]:
         """Wait until an instance has one of these statuses or phases, or until its end. See `Client.until`."""
-        ...
+        return Call(partial(self._until, id_, statuses, phases, timeout), "until")
+
+    async def _until(
+        self, id_: str, statuses: tuple[str, ...], phases: tuple[str, ...], within: Duration
+    ) -> Result[Awaited, CallError]:
+        try:
+            address = Address(*self.job, check_id(id_))
+            wanted, timeout_ms = check_wanted(statuses, phases), check_timeout(within)
+        except RequestError as refused:
+            return Failure(refused)
+        return await result_of(self.gateway.until(address, wanted, timeout_ms))
 
     def hold(self) -> Call[HoldResult, CallError]:
         """Hold the job. See `JobHandle.hold`."""
-        ...
+        return self.gateway.set_hold(self.job, "held")
 
     def release(self) -> Call[HoldResult, CallError]:
         """Release the job."""
-        ...
+        return self.gateway.set_hold(self.job, "released")
 
     def count(self) -> Call[JobCount, CallError]:
         """Count the job's instances by status, and read whether it is held."""
-        ...
+        return self.gateway.count(self.job)
 
     def history(
         self, id_: str, /, *, before: int | None = None, limit: int = 100
     ) -> Call[tuple[LoggedEvent, ...], CallError]:
         """Read an address's newest events, the newest first. See `Client.history`."""
-        ...
+        return Call(partial(self._history, id_, before, limit), "history")
+
+    async def _history(self, id_: str, before: int | None, limit: int) -> Result[tuple[LoggedEvent, ...], CallError]:
+        try:
+            address = Address(*self.job, check_id(id_))
+            page = HISTORY.checked({"before": before, "limit": limit})
+        except RequestError as refused:
+            return Failure(refused)
+        return await result_of(self.gateway.history(address, **page))
 
 
 class Gateway(Dispatch, Protocol):

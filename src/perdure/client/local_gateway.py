@@ -157,7 +157,7 @@ class LocalGateway(ReadingGateway):
         job = self.engine.jobs.get((kind, name))
         if job is None:
             raise self.unknown(kind, name)
-        return NamedJob(job, self)
+        return NamedJob((kind, name), self, job)
 
     def unknown(self, kind: str, name: str, /) -> UnknownJob:
         """Return the error for a job that the engine does not serve."""

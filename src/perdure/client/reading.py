@@ -73,7 +73,7 @@ class ReadingGateway(ABC):
         return Call(partial(self._read, definition, id_, reported), "status")
 
     def state(self, definition: AnyDefinition, id_: str, /) -> Call[Any, CallError]:
-        """Read and decode the committed state; None if there is no instance."""
+        """Read and decode the committed state. None if there is no instance."""
 
         def decoded(instance: Instance) -> Any:
             text = visible_text(definition, instance)
@@ -82,15 +82,15 @@ class ReadingGateway(ABC):
         return self._view(definition, id_, decoded, "state")
 
     def state_text(self, definition: AnyDefinition, id_: str, /) -> Call[str | None, CallError]:
-        """Read the committed state as JSON, with all that newer code wrote; None if there is no instance."""
+        """Read the committed state as JSON, with all that newer code wrote. None if there is no instance."""
         return self._view(definition, id_, partial(visible_text, definition), "state")
 
     def shown_state(self, definition: AnyDefinition, id_: str, /) -> Call[str | None, CallError]:
-        """Read the committed state as JSON without secrets; None if there is no instance."""
+        """Read the committed state as JSON without secrets. None if there is no instance."""
         return self._view(definition, id_, partial(shown_text, definition), "shown_state")
 
     def shown_outcome(self, definition: AnyDefinition, id_: str, /) -> Call[InstanceOutcome | None, CallError]:
-        """Read how an instance ended, without secrets; None if it has not, or if its kind does not keep that."""
+        """Read how an instance ended, without secrets. None if it has not, or if its kind does not keep that."""
         return self._view(
             definition,
             id_,
@@ -99,7 +99,7 @@ class ReadingGateway(ABC):
         )
 
     def steps(self, definition: AnyDefinition, id_: str, /) -> Call[tuple[StepRecord, ...], CallError]:
-        """Read the steps of an instance; none if there is no instance."""
+        """Read the steps of an instance. None if there is no instance."""
         return Call(partial(self._steps, definition, id_), "steps")
 
     async def _steps(self, job: AnyDefinition, id_: str) -> Result[tuple[StepRecord, ...], CallError]:
@@ -189,7 +189,7 @@ class ReadingGateway(ABC):
     def history(
         self, address: Address, /, *, before: int | None, limit: int
     ) -> Call[tuple[LoggedEvent, ...], CallError]:
-        """Read the newest events of an address, the newest first."""
+        """Read an address's newest events, the newest first."""
         return self.of_store(lambda store: store.history(address, before, limit), "history")
 
     def dead_letters(self, after: int, limit: int) -> Call[tuple[StoredMessage, ...], CallError]:
@@ -203,7 +203,7 @@ class ReadingGateway(ABC):
         return mapped(messages, lambda found: tuple(map(self.shown_message, found)))
 
     def shown_message(self, stored: StoredMessage, /) -> StoredMessage:
-        """Return a message without its secrets; of a job without a definition, without its payload."""
+        """Return a message without its secrets, and for a job without a definition, without its payload."""
         target = stored.message.target
         return redacted_message(self.definitions.get((target.kind, target.name)), stored)
 

@@ -11,9 +11,10 @@ import attrs
 import orjson
 from returns.result import Failure, Result, Success
 
-from perdure.client.arguments import check_definition, check_timeout, check_wanted
+from perdure.client.arguments import check_definition
+from perdure.client.gateway import JobByName
 from perdure.codecs import Codec
-from perdure.jobs.call import Call, result_of
+from perdure.jobs.call import Call
 from perdure.jobs.definition import AnyDefinition, CallError, EventError
 from perdure.jobs.display import NOT_FOUND
 from perdure.jobs.explanation import NO_ANSWERS, Answers, Explanation, explain
@@ -45,8 +46,8 @@ from perdure.values.listings import (
 )
 from perdure.values.live_event import EngineStopped
 from perdure.values.status import Hold, InstanceStatus
-from perdure.values.status_wait import Awaited, AwaitedStatus, NeverStored, NotReached, Reached, WaitCondition
-from perdure.values.times import Duration, from_ms
+from perdure.values.status_wait import Awaited, NeverStored, NotReached, Reached, WaitCondition
+from perdure.values.times import from_ms
 from perdure.values.trace import CurrentTrace, trace_context
 from perdure.wire.explanation import explain_inputs_of
 from perdure.wire.operations import COUNT, HISTORY, HOLD, LIST, RELEASE, ClientOperation, check_text
@@ -55,19 +56,15 @@ from perdure.wire.records import LONGEST_WAIT_MS, awaited_of, record_of, steps_f
 from perdure.wire.requests import READS, Envelope, instance_path
 
 
-@attrs.frozen(eq=False)
-class RemoteJob:
-    """A job's calls, by its actions' names. The server checks the names.
+@attrs.frozen(eq=False, repr=False)
+class RemoteJob(JobByName):
+    """The calls of a job of another process. The server checks the names.
 
     Attributes:
-        kind: the job's kind.
-        name: its name.
         gateway: reaches the server.
     """
 
-    kind: str
-    name: str
-    gateway: RemoteGateway = attrs.field(repr=False)
+    gateway: RemoteGateway
 
     def call(
         self,
@@ -129,8 +126,8 @@ class RemoteJob:
             envelope = self._envelope(action, id_, payload, key=_in_a_header(key))
         except RequestError as refused:
             return Failure(refused)
-        path = instance_path(Address(self.kind, self.name, id_), "explain", action)
-        call = ServerCall(about=str(Address(self.kind, self.name, id_)), repeat="reads")
+        address = Address(*self.job, id_)
+        path, call = instance_path(address, "explain", action), ServerCall(about=str(address), repeat="reads")
         return await self.gateway.http("POST", path, _unchanged, call, envelope.payload, key)
 
     def status(self, id_: str, /) -> Call[InstanceStatus, CallError]:
@@ -160,50 +157,6 @@ class RemoteJob:
             return Failure(refused)
         return await self.gateway.ask(envelope, decode)
 
-    def until(
-        self, id_: str, /, *statuses: AwaitedStatus, phases: tuple[str, ...] = (), timeout: Duration = "1 minute"
-    ) -> Call[Awaited, CallError]:
-        """Wait until an instance has one of these statuses or phases, or until its end. See `Client.until`."""
-        return Call(partial(self._until, id_, statuses, phases, timeout), "until")
-
-    async def _until(
-        self, id_: str, statuses: tuple[str, ...], phases: tuple[str, ...], within: Duration
-    ) -> Result[Awaited, CallError]:
-        try:
-            address = Address(self.kind, self.name, check_id(id_))
-            wanted, timeout_ms = check_wanted(statuses, phases), check_timeout(within)
-        except RequestError as refused:
-            return Failure(refused)
-        return await result_of(self.gateway.until(address, wanted, timeout_ms))
-
-    def hold(self) -> Call[HoldResult, CallError]:
-        """Hold the job. See `JobHandle.hold`."""
-        return self.gateway.set_hold((self.kind, self.name), "held")
-
-    def release(self) -> Call[HoldResult, CallError]:
-        """Release the job."""
-        return self.gateway.set_hold((self.kind, self.name), "released")
-
-    def count(self) -> Call[JobCount, CallError]:
-        """Count the job's instances by status, and read whether it is held."""
-        return self.gateway.count((self.kind, self.name))
-
-    def history(
-        self, id_: str, /, *, before: int | None = None, limit: int = 100
-    ) -> Call[tuple[LoggedEvent, ...], CallError]:
-        """Read an address's newest events, the newest first. See `Client.history`."""
-        return Call(partial(self._history, id_, before, limit), "history")
-
-    async def _history(self, id_: str, before: int | None, limit: int) -> Result[tuple[LoggedEvent, ...], CallError]:
-        try:
-            address, page = (
-                Address(self.kind, self.name, check_id(id_)),
-                HISTORY.checked({"before": before, "limit": limit}),
-            )
-        except RequestError as refused:
-            return Failure(refused)
-        return await result_of(self.gateway.history(address, **page))
-
     def _envelope(self, action: str, id_: str, payload: str, **given: Any) -> Envelope:
         check_text(action, what="action of a call by name")
         check_id(id_)
@@ -214,10 +167,9 @@ class RemoteJob:
             try:
                 orjson.loads(payload)
             except orjson.JSONDecodeError as error:
-                raise InvalidInput(f"{action} of {self.kind}:{self.name}", (f"$: not JSON: {error}",)) from error
-        return Envelope(
-            number=0, kind=self.kind, job=self.name, id=id_, action=action, payload=payload.encode(), **given
-        )
+                raise InvalidInput(f"{action} of {':'.join(self.job)}", (f"$: not JSON: {error}",)) from error
+        kind, name = self.job
+        return Envelope(number=0, kind=kind, job=name, id=id_, action=action, payload=payload.encode(), **given)
 
 
 def _in_a_header(key: str | None) -> str | None:
@@ -353,7 +305,7 @@ class RemoteGateway:
 
     def by_name(self, kind: str, name: str, /) -> RemoteJob:
         """Return untyped access to a job. The server tells with the first call whether it serves it."""
-        return RemoteJob(kind, name, self)
+        return RemoteJob((kind, name), self)
 
     def explain_request(
         self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], answers: Answers, /
