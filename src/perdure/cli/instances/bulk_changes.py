@@ -48,31 +48,36 @@ class Change:
     is_destructive: bool = False
 
 
+@Parameter(name="*")
 @attrs.frozen(kw_only=True)
-class Selection:
-    """The options of a command that select instances, and answer its question.
+class SelectionOptions:
+    """The options that select instances, and answer the question about them.
 
     Attributes:
-        addresses: named by the caller.
         wanted: the filter.
         every: whether all instances are selected.
         confirm: the options ``--yes`` and ``--dry-run``.
     """
 
-    addresses: tuple[str, ...]
-    wanted: FilterOptions
-    every: bool
-    confirm: ConfirmOptions
+    wanted: FilterOptions = ALL
+    every: EveryOption = False
+    confirm: ConfirmOptions = CONFIRM_FIRST
 
 
-def change_many(change: Change, selection: Selection, options: TargetOptions, *, json: bool) -> ExitCode:
+NONE_SELECTED: Final = SelectionOptions()
+
+
+def change_many(
+    change: Change, addresses: tuple[str, ...], selection: SelectionOptions, options: TargetOptions, *, json: bool
+) -> ExitCode:
     """Select instances, ask, send a request to each, and print the answers.
 
     It stops at the first request that no engine answered; a refused one does not stop the others.
 
     Args:
         change: the request.
-        selection: the instances.
+        addresses: the instances that the caller named.
+        selection: the others, and the answer to the question.
         options: the target.
         json: whether to print JSON lines.
 
@@ -80,7 +85,7 @@ def change_many(change: Change, selection: Selection, options: TargetOptions, *,
         ``DONE`` if every request was applied, else the greatest exit code.
     """
     with open_target(options) as target:
-        chosen = selected(target, selection.addresses, selection.wanted, every=selection.every)
+        chosen = selected(target, addresses, selection.wanted, every=selection.every)
         if selection.confirm.dry_run:
             _print_dry_run(change.verb, chosen, json=json)
             return ExitCode.DONE
@@ -88,7 +93,7 @@ def change_many(change: Change, selection: Selection, options: TargetOptions, *,
             sys.stderr.write("perdure: no instance matches\n")
             return ExitCode.DONE
         target.check_engine()
-        is_asked = change.is_destructive or not selection.addresses
+        is_asked = change.is_destructive or not addresses
         if is_asked and not is_confirmed(_question(change.verb, chosen), selection.confirm):
             sys.stderr.write("perdure: nothing changed\n")
             return ExitCode.INTERRUPTED
@@ -152,9 +157,7 @@ def _counted(number: int) -> str:
 def pause(
     *addresses: Annotated[str, Parameter(name="ADDRESS")],
     target: TargetOptions = UNSET,
-    wanted: FilterOptions = ALL,
-    every: EveryOption = False,
-    confirm: ConfirmOptions = CONFIRM_FIRST,
+    selection: SelectionOptions = NONE_SELECTED,
     json: JsonOption = False,
 ) -> int:
     """Suspend alarms and retries of instances. Events are still handled.
@@ -169,16 +172,13 @@ def pause(
     addresses
         The instances, each written kind:name:id.
     """
-    selection = Selection(addresses=addresses, wanted=wanted, every=every, confirm=confirm)
-    return change_many(Change(verb="pause", ask_of=_pause), selection, target, json=json)
+    return change_many(Change(verb="pause", ask_of=_request("pause")), addresses, selection, target, json=json)
 
 
 def resume(
     *addresses: Annotated[str, Parameter(name="ADDRESS")],
     target: TargetOptions = UNSET,
-    wanted: FilterOptions = ALL,
-    every: EveryOption = False,
-    confirm: ConfirmOptions = CONFIRM_FIRST,
+    selection: SelectionOptions = NONE_SELECTED,
     json: JsonOption = False,
 ) -> int:
     """Resume paused or parked instances. An overdue alarm fires once.
@@ -193,24 +193,17 @@ def resume(
     addresses
         The instances, each written kind:name:id.
     """
-    selection = Selection(addresses=addresses, wanted=wanted, every=every, confirm=confirm)
-    return change_many(Change(verb="resume", ask_of=_resume), selection, target, json=json)
+    return change_many(Change(verb="resume", ask_of=_request("resume")), addresses, selection, target, json=json)
 
 
-def _pause(_: Target, address: Address) -> InstanceRequest:
-    return InstanceRequest(address=address, action="pause")
-
-
-def _resume(_: Target, address: Address) -> InstanceRequest:
-    return InstanceRequest(address=address, action="resume")
+def _request(action: str) -> RequestOf:
+    return lambda _, address: InstanceRequest(address=address, action=action)
 
 
 def retry(
     *addresses: Annotated[str, Parameter(name="ADDRESS")],
     target: TargetOptions = UNSET,
-    wanted: FilterOptions = ALL,
-    every: EveryOption = False,
-    confirm: ConfirmOptions = CONFIRM_FIRST,
+    selection: SelectionOptions = NONE_SELECTED,
     json: JsonOption = False,
 ) -> int:
     """Run failed work now: of instances that wait for a retry, and of parked ones.
@@ -227,8 +220,7 @@ def retry(
     addresses
         The instances, each written kind:name:id.
     """
-    selection = Selection(addresses=addresses, wanted=wanted, every=every, confirm=confirm)
-    return change_many(Change(verb="retry", ask_of=_RetryRequest().of), selection, target, json=json)
+    return change_many(Change(verb="retry", ask_of=_RetryRequest().of), addresses, selection, target, json=json)
 
 
 @attrs.define
@@ -299,11 +291,9 @@ def why_not_retried(address: Address, run_now: str | None, report: InstanceStatu
 def cancel(
     *addresses: Annotated[str, Parameter(name="ADDRESS")],
     target: TargetOptions = UNSET,
-    wanted: FilterOptions = ALL,
-    every: EveryOption = False,
+    selection: SelectionOptions = NONE_SELECTED,
     reason: str = "cancelled",
     interrupt: Annotated[bool, Parameter(negative="")] = False,
-    confirm: ConfirmOptions = CONFIRM_FIRST,
     json: JsonOption = False,
 ) -> int:
     """Cancel workflows, whose compensations then run, and items of pools that wait. It asks first.
@@ -326,18 +316,17 @@ def cancel(
         payload = "" if address.kind == "pool" else orjson.dumps(given).decode()
         return InstanceRequest(address=address, action="cancel", payload=payload)
 
-    selection = Selection(addresses=addresses, wanted=wanted, every=every, confirm=confirm)
-    return change_many(Change(verb="cancel", ask_of=ask_of, is_destructive=True), selection, target, json=json)
+    return change_many(
+        Change(verb="cancel", ask_of=ask_of, is_destructive=True), addresses, selection, target, json=json
+    )
 
 
 def terminate(
     *addresses: Annotated[str, Parameter(name="ADDRESS")],
     target: TargetOptions = UNSET,
-    wanted: FilterOptions = ALL,
-    every: EveryOption = False,
+    selection: SelectionOptions = NONE_SELECTED,
     reason: str = "terminated",
     interrupt: Annotated[bool, Parameter(negative="")] = False,
-    confirm: ConfirmOptions = CONFIRM_FIRST,
     json: JsonOption = False,
 ) -> int:
     """Delete instances and their alarms, after a question. Their history stays until retention.
@@ -360,16 +349,15 @@ def terminate(
             address=address, action="terminate", payload=orjson.dumps(reason).decode(), interrupt=interrupt
         )
 
-    selection = Selection(addresses=addresses, wanted=wanted, every=every, confirm=confirm)
-    return change_many(Change(verb="terminate", ask_of=ask_of, is_destructive=True), selection, target, json=json)
+    return change_many(
+        Change(verb="terminate", ask_of=ask_of, is_destructive=True), addresses, selection, target, json=json
+    )
 
 
 def clear(
     *addresses: Annotated[str, Parameter(name="ADDRESS")],
     target: TargetOptions = UNSET,
-    wanted: FilterOptions = ALL,
-    every: EveryOption = False,
-    confirm: ConfirmOptions = CONFIRM_FIRST,
+    selection: SelectionOptions = NONE_SELECTED,
     json: JsonOption = False,
 ) -> int:
     """Discard the batches of debounces that are not being flushed, after a question.
@@ -382,9 +370,6 @@ def clear(
     addresses
         The instances, each written kind:name:id.
     """
-    selection = Selection(addresses=addresses, wanted=wanted, every=every, confirm=confirm)
-    return change_many(Change(verb="clear", ask_of=_clear, is_destructive=True), selection, target, json=json)
-
-
-def _clear(_: Target, address: Address) -> InstanceRequest:
-    return InstanceRequest(address=address, action="clear")
+    return change_many(
+        Change(verb="clear", ask_of=_request("clear"), is_destructive=True), addresses, selection, target, json=json
+    )
