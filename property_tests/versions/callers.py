@@ -52,16 +52,18 @@ class Caller:
     Attributes:
         scene: makes the calls.
         payload: draws a payload of a client of a version.
+        keyed: whether every request has an idempotency key; otherwise the script says which.
     """
 
     scene: History
     payload: Callable[[Age], Any]
+    keyed: bool = False
 
     def request(self, step: Step) -> None:
         """Send a request with a number."""
         scene, code = self.scene, self.scene.codes[step.age]
         number = scene.next_number()
-        call = Call(f"request {number}", step.age, f"k{number}" if step.keyed else None, number)
+        call = Call(f"request {number}", step.age, f"k{number}" if step.keyed or self.keyed else None, number)
         payload = self.payload(step.age)
         getattr(self, f"_{scene.kind}")(step, code, call, payload)
 
@@ -123,9 +125,11 @@ class Caller:
             self.scene.start(Call(f"{name} of {id_}", step.age), methodcaller(name, id_))
 
     def operate(self, step: Step) -> None:
-        """Resume a parked instance; or trigger a run, as an operator does who does not want to wait."""
+        """Resume a parked instance; or trigger a run, as an operator does who does not want to wait; or cancel it."""
         for id_ in self.ids[step.at : step.at + 1]:
             action = {"task": "trigger", "debounce": "flush", "continuous": "trigger", "pool": "retry"}
-            name = "resume" if step.keyed else action.get(self.scene.kind, "resume")
-            given = {"wait_for": "start"} if name in {"trigger", "flush"} else {}
+            name = "resume" if step.keyed else action.get(self.scene.kind, "cancel")
+            given: dict[str, Any] = {"wait_for": "start"} if name in {"trigger", "flush"} else {}
+            if name == "cancel":
+                given = {"interrupt": step.form > 0}
             self.scene.start(Call(f"{name} of {id_}", step.age), methodcaller(name, id_, **given))

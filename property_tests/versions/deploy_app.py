@@ -76,4 +76,5 @@ def app() -> App[Any]:
     """Return the app of this process."""
     code = Code(VERSIONS[os.environ["DEPLOY_AGE"]])
     file = os.open(os.environ["DEPLOY_EFFECTS"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    return App(Recorder(file), limits=Limits(shutdown_timeout="5 seconds")).with_jobs(*map(code.job, KINDS))
+    jobs = [job for kind in KINDS for job in code.jobs(kind)]
+    return App(Recorder(file), limits=Limits(shutdown_timeout="5 seconds")).with_jobs(*jobs)

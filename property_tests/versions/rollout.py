@@ -15,7 +15,7 @@ from laws import left_instances_are_listed
 from returns.result import Failure, Result, Success
 from versioned_jobs import Code
 
-from perdure import attempt
+from perdure import Limits, attempt
 from perdure.client.calls import concurrently
 from perdure.client.client import Client
 from perdure.jobs.code_fingerprint import code_of
@@ -47,12 +47,13 @@ class Connection:
 
     Attributes:
         cluster: the engines.
+        new_key: returns a new key.
         last: the engine that received the last request.
     """
 
     cluster: Cluster
+    new_key: Callable[[], str]
     last: ClusterEngine | None = None
-    _keys: int = 0
 
     def engine(self, address: str) -> ClusterEngine:
         """Return the engine that an address reaches: any for a load balancer, otherwise that of a place."""
@@ -73,11 +74,6 @@ class Connection:
     def now_ms(self) -> float:
         """Read the clock."""
         return self.cluster.now_ms
-
-    def new_key(self) -> str:
-        """Return a new key."""
-        self._keys += 1
-        return f"drawn {self._keys}"
 
 
 @frozen
@@ -159,12 +155,16 @@ class Rollout:
         codes: the versions.
         seed: of the cluster.
         clients: whether clients know a load balancer or the addresses of engines.
+        draws_keys: whether clients give each request a key that has none.
+        limits: of the engines.
     """
 
     kind: str
     codes: dict[Age, Code]
     seed: int = 0
     clients: Literal["balancer", "addresses"] = "balancer"
+    draws_keys: bool = False
+    limits: Limits = Factory(Limits)
     outside: Calls = Factory(Calls)
     calls: list[Call] = Factory(list[Call])
     parked: list[str] = Factory(list[str])
@@ -174,9 +174,10 @@ class Rollout:
     ages: dict[int, Age] = Factory(dict[int, Age])
     _tasks: list[SpawnedTask[None]] = Factory(list[SpawnedTask[None]])
     _numbers: int = 0
+    _keys: int = 0
 
     def __attrs_post_init__(self) -> None:
-        self.apps = {age: code.app(self.outside, self.kind) for age, code in self.codes.items()}
+        self.apps = {age: code.app(self.outside, self.kind, self.limits) for age, code in self.codes.items()}
         self.outside.cluster = self.cluster = Cluster(self.apps["old"], seed=self.seed, lease="2 seconds")
 
     # ------------------------------------------------------------ engines
@@ -214,7 +215,7 @@ class Rollout:
     @property
     def marks(self) -> Mapping[str, Any]:
         """The definitions of the versions, by their fingerprint in a mark."""
-        return {code_of(code.job(self.kind)): code.job(self.kind) for code in self.codes.values()}
+        return {code_of(job): job for code in self.codes.values() for job in code.jobs(self.kind)}
 
     def close(self, engine: ClusterEngine) -> None:
         """Stop an engine gracefully."""
@@ -249,7 +250,7 @@ class Rollout:
             timeout=f"{PATIENCE_MS} ms",
             wait_timeout=f"{PATIENCE_MS} ms",
             max_connections=1,
-            draw_keys=False,
+            draw_keys=self.draws_keys,
         )
         gateway = given.gateway(lambda url: JsonChannel(connection, url.name), connection)
         return Client(gateway).handle(job)
@@ -258,6 +259,11 @@ class Rollout:
         """Return the number of the next request."""
         self._numbers += 1
         return self._numbers
+
+    def next_key(self) -> str:
+        """Return a new key, as a client draws it."""
+        self._keys += 1
+        return f"drawn {self._keys}"
 
     def start(self, call: Call, make: Callable[[Any], Any]) -> Call:
         """Make a call in the background: it is repeated while that is safe."""
@@ -282,7 +288,7 @@ class Rollout:
         return self.cluster.run_until(lambda: all(task.done() for task in self._tasks), patience="400 s")
 
     async def _call(self, call: Call, make: Callable[[Any], Any]) -> None:
-        connection = Connection(self.cluster)
+        connection = Connection(self.cluster, self.next_key)
         handle = self.handle(call.of, connection)
         deadline = self.cluster.now_ms + GIVES_UP_MS
         while True:

@@ -21,6 +21,7 @@ from rollout import Rollout
 from type_pairs import INT, Built, Field, Record, Scalar, changes, payloads
 from versioned_jobs import ADDITIVE, BREAKING, KINDS, Code, Version
 
+from perdure import Limits
 from perdure.cli.inspection.check import changes as deploy_changes
 from perdure.cli.inspection.check import order_of, types_of
 from perdure.codecs import Codec
@@ -122,16 +123,38 @@ def scene_of(pair: Pair, data: st.DataObject, *, upgrades: bool = False) -> Roll
     old = Code(pair.old)
     new = Code(pair.new, old if upgrades else None)
     seed = data.draw(st.integers(0, 9), label="seed")
-    return Rollout(pair.kind, {"old": old, "new": new}, seed, data.draw(known_addresses, label="clients"))
+    return Rollout(
+        pair.kind,
+        {"old": old, "new": new},
+        seed,
+        data.draw(known_addresses, label="clients"),
+        draws_keys=data.draw(st.booleans(), label="clients draw keys"),
+        limits=data.draw(limits, label="limits"),
+    )
 
 
 known_addresses = st.sampled_from(["balancer", "addresses"])
+few = st.integers(1, 3)
+limits = st.just(Limits()) | st.builds(
+    Limits,
+    alarm_batch=few,
+    replay_chunk=few,
+    journal_page=few,
+    message_batch=few,
+    recovery_page=few,
+    queued_items=few,
+    lane_page=few,
+    concurrency=st.integers(2, 4),
+)
+"""The defaults, or so small that each history crosses each chunk and page."""
 
 
 def play_drawn(scene: Rollout, data: st.DataObject) -> None:
     """Play a drawn script, and perhaps roll everything forwards and back; end with newer engines alone."""
     script = data.draw(st.lists(steps, min_size=3, max_size=14), label="script")
-    play(scene, script, Caller(scene, lambda age: data.draw(scene.codes[age].built.values, label=f"payload, {age}")))
+    keyed = data.draw(st.booleans(), label="a key on every request")
+    values = {age: code.built.values for age, code in scene.codes.items()}
+    play(scene, script, Caller(scene, lambda age: data.draw(values[age], label=f"payload, {age}"), keyed))
     if data.draw(st.booleans(), label="back once more"):
         scene.replace_all("new")
         scene.replace_all("old")

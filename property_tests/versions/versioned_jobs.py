@@ -21,6 +21,7 @@ from perdure import (
     Continuous,
     Debounce,
     Do,
+    Limits,
     Migrations,
     Retry,
     Signal,
@@ -43,6 +44,9 @@ PATIENT: Retry[Any] = Retry(100, Backoff.constant("1 second"))
 ECHO = "~"
 """Ends the id of an instance that is sent messages only."""
 
+PART = "-part"
+"""Ends the id of a workflow that another one called."""
+
 
 @frozen
 class Version:
@@ -58,9 +62,9 @@ class Version:
 
 
 ADDITIVE = {
-    "task": ("state field", "event class", "error field", "error class", "new job"),
-    "debounce": ("state field", "event class", "error field", "error class"),
-    "continuous": ("state field", "error field", "error class"),
+    "task": ("state field", "state class", "event class", "error field", "error class", "new job"),
+    "debounce": ("state field", "state class", "event class", "error field", "error class"),
+    "continuous": ("state field", "state class", "error field", "error class"),
     "pool": ("state field", "result field", "error field", "error class"),
     "workflow": ("state field", "result field", "signal field", "answer field", "error class", "effects at the end"),
 }
@@ -108,7 +112,9 @@ class Code:
         self.older = older
         self.built = Built(version.payload)
         payload = self.built.form
-        self.Box = self._box(payload)
+        self.Box = self._box("Box", payload)
+        self.Sealed = self._box("Sealed", payload, by=(str, "seal"))
+        self.State = self.Box | self.Sealed if self.has("state class") else self.Box
         self.Put = _class("Put", number=int, payload=payload)
         self.Touch = _class("Touch", number=int)
         self.Extra = _class("Extra", number=int, word=(str, ""))
@@ -129,13 +135,12 @@ class Code:
     def _if(self, feature: str, **types: Any) -> dict[str, Any]:
         return types if self.has(feature) else {}
 
-    def _box(self, payload: Any) -> Any:
+    def _box(self, name: str, payload: Any, **further: Any) -> Any:
         spare: dict[str, Any] = {"spare": (str, "") if self.has("state field of another type") else (int, 0)}
         types = {} if self.has("state field less") else spare
         noted = self._if("state field", note=(str, ""))
-        return _class(
-            "Box", seen=(tuple[int, ...], ()), runs=(int, 0), payload=(payload | None, None), **types, **noted
-        )
+        empty = {"seen": (tuple[int, ...], ()), "runs": (int, 0), "payload": (payload | None, None)}
+        return _class(name, **empty, **types, **noted, **further)
 
     @functools.cached_property
     def upgrades(self) -> Migrations[Any] | None:
@@ -176,7 +181,10 @@ class Code:
         """Return the state after an event."""
         given = {"payload": event.payload} if isinstance(event, self.Put) else {}
         noted = self._if("state field", note=f"n{event.number}")
-        return evolve(box, seen=(*box.seen, event.number), **given, **noted)
+        box = evolve(box, seen=(*box.seen, event.number), **given, **noted)
+        if not self.has("state class") or event.number % 4:
+            return box
+        return self.Sealed(**{field.name: getattr(box, field.name) for field in attrs.fields(self.Box)})
 
     # ------------------------------------------------------------ jobs
     def job(self, kind: str) -> Any:
@@ -187,10 +195,14 @@ class Code:
     def _jobs(self) -> dict[str, Any]:
         return {kind: getattr(self, f"_{kind}")() for kind in KINDS}
 
-    def app(self, outside: Outside, kind: str) -> App[Any]:
-        """Return the app with the job of a kind, and with a further job if this version adds one."""
-        further = Task("further", state=int, event=int, initial=0, on_event=_ignore)
-        return App(outside).with_jobs(self.job(kind), *([further] if self.has("new job") else []))
+    def jobs(self, kind: str) -> tuple[Any, ...]:
+        """Return the job of a kind, with those that it calls, and with a further job if this version adds one."""
+        further = [Task("further", state=int, event=int, initial=0, on_event=_ignore)] if self.has("new job") else []
+        return (self.job(kind), *([self.parts] if kind == "workflow" else []), *further)
+
+    def app(self, outside: Outside, kind: str, limits: Limits) -> App[Any]:
+        """Return the app with the jobs of a kind."""
+        return App(outside, limits=limits).with_jobs(*self.jobs(kind))
 
     def _task(self) -> Any:
         @program
@@ -205,7 +217,7 @@ class Code:
 
         return Task(
             "orders",
-            state=self.Box,
+            state=self.State,
             event=self.Event,
             initial=self.Box(),
             on_event=on_event,
@@ -238,7 +250,7 @@ class Code:
         return Debounce(
             "mails",
             event=self.Event,
-            state=self.Box,
+            state=self.State,
             initial=self.Box(),
             flush_after="3 seconds",
             on_event=on_event,
@@ -251,7 +263,7 @@ class Code:
     def _continuous(self) -> Any:
         return Continuous(
             "reports",
-            state=self.Box,
+            state=self.State,
             schedule=every("5 seconds"),
             execute=self._execute(),
             retry=PATIENT,
@@ -275,11 +287,34 @@ class Code:
         """The signal that a workflow waits for."""
         return Signal("go", self.Go)
 
+    @functools.cached_property
+    def parts(self) -> Any:
+        """The workflow that another one calls."""
+
+        @program
+        def run(ctx: Any) -> Do[Any, Any, Any]:
+            part = yield from ctx.state
+            yield from self._step(f"part of {ctx.id}")
+            yield from sleep("1 second")
+            yield from self._step(f"last part of {ctx.id}")
+            return self.Result(part.number, part.payload, **self._if("result field", more=8))
+
+        return Workflow(
+            "parts",
+            state=self.Item,
+            run=run,
+            result=self.Result,
+            errors=self.Error,
+            retry_defects=RETRY,
+            keep="1 day",
+        )
+
     def _workflow(self) -> Any:
         @program
         def run(ctx: Any) -> Do[Any, Any, Any]:
             start = yield from ctx.state
             yield from self._step(f"first of {ctx.id}")
+            part = yield from self.parts.call(f"{ctx.id}{PART}", start)
             if self.has("step before the wait"):
                 yield from self._step(f"added of {ctx.id}")
             yield from sleep("1 second")
@@ -289,7 +324,7 @@ class Code:
                 yield from self._step(f"further of {ctx.id}")
                 yield from sleep("1 second")
                 yield from self._step(f"very last of {ctx.id}")
-            return self.Result(start.number + go.number, go.payload, **self._if("result field", more=7))
+            return self.Result(part.number + go.number, go.payload, **self._if("result field", more=7))
 
         return Workflow(
             "sales",
