@@ -1,46 +1,46 @@
 """Laws of the bare form: older and newer code write one value in the same way, and nothing of a value is lost by it."""
 
 import orjson
-from drawn_versions import Built, changes
 from hypothesis import given
 from hypothesis import strategies as st
+from type_pairs import Built, changes
 
 from perdure.jobs.request import CommandSpec
 from perdure.values.errors import InvalidInput
 
 
-@given(changes("additive", 2), st.data())
+@given(changes(additive=True, most=2), st.data())
 def test_a_value_of_older_code_has_the_same_bare_form_in_newer_code(change, data):
     """An input that arrives through both is one request."""
     old, new = Built(change.old), Built(change.new)
-    text = old.codec.encode(data.draw(old.values()))
+    text = old.codec.encode(data.draw(old.values))
     read = new.codec.accept(text)
     assert new.codec.bare(text) == new.codec.bare(new.codec.encode(read)) == new.codec.bare(old.codec.bare(text))
 
 
-@given(changes("additive", 2), st.data())
+@given(changes(additive=True, most=2), st.data())
 def test_the_bare_form_is_read_as_the_same_value(change, data):
     for built in (Built(change.old), Built(change.new)):
-        value = data.draw(built.values())
+        value = data.draw(built.values)
         bare = built.codec.bare(built.codec.encode(value))
         assert built.codec.accept(bare) == value
         assert built.codec.bare(bare) == bare
 
 
-@given(changes("additive", 2), st.data())
+@given(changes(additive=True, most=2), st.data())
 def test_values_that_differ_have_different_bare_forms(change, data):
     built = Built(change.new)
-    one, other = data.draw(built.values()), data.draw(built.values())
+    one, other = data.draw(built.values), data.draw(built.values)
     texts = [built.codec.encode(one), built.codec.encode(other)]
     same = built.codec.decode(texts[0]) == built.codec.decode(texts[1])
     assert (built.codec.bare(texts[0]) == built.codec.bare(texts[1])) == same
 
 
-@given(changes("additive", 2), st.data())
+@given(changes(additive=True, most=2), st.data())
 def test_older_code_accepts_an_input_with_its_bare_form_only_if_it_loses_nothing(change, data):
     """And then it would write the value as newer code would, also if the two have different defaults."""
     old, new = Built(change.old), Built(change.new)
-    value = data.draw(new.values())
+    value = data.draw(new.values)
     payload = new.codec.encode(value)
     bare = new.codec.bare(payload)
     spec = CommandSpec(name="send", command=lambda accepted: accepted, input=old.codec)

@@ -3,9 +3,10 @@
 import copy
 
 import orjson
-from drawn_versions import Built, Dict, Maybe, Record, Sequence, Union, changes, edited, kept_changes
+from edits import edited, kept_changes
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from type_pairs import Built, Many, Maybe, Named, OneOf, Record, changes
 
 from perdure.codecs import NewerOnly
 from perdure.codecs.compatibility import verdict
@@ -26,10 +27,10 @@ def verdict_of(old, new):
     return verdict(old.codec.json_schema(), new.codec.json_schema())
 
 
-@given(changes("additive", 2), st.data())
+@given(changes(additive=True, most=2), st.data())
 def test_newer_code_reads_all_that_older_code_wrote(change, data):
     old, new = Built(change.old), Built(change.new)
-    value = data.draw(old.values())
+    value = data.draw(old.values)
     read = wholly(new.codec, old.codec.encode(value))
     try:
         again = old.codec.open(new.codec.encode(read))  # and older code reads it again
@@ -41,11 +42,11 @@ def test_newer_code_reads_all_that_older_code_wrote(change, data):
         assert again.value == value
 
 
-@given(changes("additive", 2), st.data())
+@given(changes(additive=True, most=2), st.data())
 def test_a_value_that_older_code_does_not_change_is_unchanged(change, data):
     """It is left for newer code only if the verdict names a reason."""
     old, new = Built(change.old), Built(change.new)
-    value = data.draw(new.values())
+    value = data.draw(new.values)
     text = new.codec.encode(value)
     try:
         opened = old.codec.open(text)
@@ -64,7 +65,7 @@ def test_a_value_that_older_code_does_not_change_is_unchanged(change, data):
 def test_after_changes_by_older_code_each_unknown_member_is_at_its_own_object(change, data):
     """Over one or two turns; where a place is not certain, the value is left for newer code."""
     old, new = Built(change.old), Built(change.new)
-    expected = orjson.loads(new.codec.encode(data.draw(new.values())))
+    expected = orjson.loads(new.codec.encode(data.draw(new.values)))
     try:
         opened = old.codec.open(orjson.dumps(expected))
     except NewerOnly:
@@ -97,11 +98,11 @@ def has_twins(rest):
 def is_without_elements(node):
     """Whether each object has its place by a path: then nothing may be left."""
     match node:
-        case Sequence() | Dict():
+        case Many() | Named():
             return False
         case Record(_, fields):
-            return all(is_without_elements(inner) for _, inner, _ in fields)
-        case Union(members):
+            return all(is_without_elements(field.model) for field in fields)
+        case OneOf(members):
             return all(map(is_without_elements, members))
         case Maybe(inner):
             return is_without_elements(inner)
@@ -109,10 +110,10 @@ def is_without_elements(node):
             return True
 
 
-@given(changes("additive", 2), st.data())
+@given(changes(additive=True, most=2), st.data())
 def test_an_input_is_accepted_whole_or_refused(change, data):
     old, new = Built(change.old), Built(change.new)
-    value = data.draw(new.values())
+    value = data.draw(new.values)
     try:
         accepted = old.codec.accept(new.codec.encode(value))
     except InvalidInput as refused:
@@ -122,10 +123,10 @@ def test_an_input_is_accepted_whole_or_refused(change, data):
         assert wholly(new.codec, old.codec.encode(accepted)) == value
 
 
-@given(kept_changes() | changes("additive", 2), st.data())
+@given(kept_changes() | changes(additive=True, most=2), st.data())
 def test_no_member_that_newer_code_wrote_is_shown(change, data):
     old, new = Built(change.old), Built(change.new)
-    text = new.codec.encode(data.draw(new.values()))
+    text = new.codec.encode(data.draw(new.values))
     try:
         opened = old.codec.open(text)
     except InvalidInput:
@@ -143,7 +144,7 @@ def is_hidden(rest):
 @given(changes())
 def test_the_verdict_on_a_change_says_whether_it_only_adds(change):
     found = verdict_of(Built(change.old), Built(change.new))
-    assert found.is_additive == change.is_additive, found
+    assert found.is_additive == change.additive, found
 
 
 @given(changes(most=2), st.data())
@@ -151,6 +152,6 @@ def test_where_the_verdict_finds_nothing_every_value_is_read(change, data):
     old, new = Built(change.old), Built(change.new)
     found = verdict_of(old, new)
     if not found.forwards:
-        wholly(new.codec, old.codec.encode(data.draw(old.values())))
+        wholly(new.codec, old.codec.encode(data.draw(old.values)))
     if {each.kind for each in found.backwards} <= {"unknown member"} and "frozenset" not in repr(change.old):
-        old.codec.open(new.codec.encode(data.draw(new.values())))
+        old.codec.open(new.codec.encode(data.draw(new.values)))

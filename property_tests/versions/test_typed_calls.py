@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
 
 from attrs import define, frozen
 from hypothesis import event, given
 from hypothesis import strategies as st
 from returns.result import Failure, Success
-from type_pairs import Built, changes, payloads
+from type_pairs import Built, changes
 
 from perdure import App, Decision, Task
 from perdure.client.calls import attempt
@@ -45,9 +45,8 @@ class Pair:
 @st.composite
 def pairs(draw: st.DrawFn) -> Pair:
     """Draw a record and an additive change of it."""
-    payload = draw(payloads())
-    change = draw(changes(payload, additive=True))
-    return Pair(Built(payload), Built(change.model), change.name)
+    chain = draw(changes(additive=True, most=2))
+    return Pair(Built(chain.old), Built(chain.new), ", ".join(chain.names))
 
 
 def codec_of(built: Built) -> Codec[Any]:
@@ -131,14 +130,14 @@ def test_a_server_takes_every_call_of_an_older_client(pair: Pair, data: st.DataO
 def test_a_server_takes_a_call_of_a_newer_client_whole_or_names_the_part(pair: Pair, data: st.DataObject) -> None:
     old, new = codec_of(pair.old), codec_of(pair.new)
     value = data.draw(pair.new.values)
-    bare = new.bare(new.encode(value))
+    whole = new.encode(value)
 
     def is_known() -> bool:
-        try:
-            old.accept(bare)
-        except InvalidInput:
-            return False
-        return True
+        for form in (whole, new.bare(whole)):
+            with suppress(InvalidInput):
+                old.accept(form)
+                return True
+        return False
 
     async def main() -> None:
         async with served(job_of(pair.old), job_of(pair.new)) as (_, (client,)):
@@ -162,7 +161,9 @@ def test_one_request_through_an_older_and_a_newer_client_is_one_request(pair: Pa
     """Such as a webhook that its sender repeats, and that another web process receives."""
     value = data.draw(pair.old.values)
     newer = codec_of(pair.new).accept(codec_of(pair.old).encode(value))
-    server, first = data.draw(st.sampled_from([pair.old, pair.new])), data.draw(st.sampled_from([0, 1]))
+    # Newer code reads 0 of older code as 0.0, which an engine with older code refuses: engines first.
+    servers = [pair.new] if "a wider number" in pair.changed else [pair.old, pair.new]
+    server, first = data.draw(st.sampled_from(servers)), data.draw(st.sampled_from([0, 1]))
 
     async def main() -> None:
         async with served(job_of(server), job_of(pair.old), job_of(pair.new)) as (_, clients):

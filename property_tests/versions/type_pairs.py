@@ -5,6 +5,7 @@ A model describes a type, so that two versions of one class can exist beside eac
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from datetime import date
 from functools import reduce
@@ -15,11 +16,14 @@ import attrs
 from attrs import frozen
 from hypothesis import strategies as st
 
-PYTHON = {"int": int, "str": str, "bool": bool, "date": date}
-DEFAULTS = {"int": 0, "str": "", "bool": False, "date": date(2020, 1, 1)}
+from perdure.codecs import Codec
+
+PYTHON = {"int": int, "str": str, "bool": bool, "date": date, "float": float}
+DEFAULTS = {"int": 0, "str": "", "bool": False, "date": date(2020, 1, 1), "float": 0.0}
 DRAWN: dict[str, st.SearchStrategy[Any]] = {
     "int": st.integers(-3, 3),
-    "str": st.sampled_from(["", "x", "a"]),
+    "str": st.sampled_from(["", "x", "y", "a"]),
+    "float": st.sampled_from([0.5, 1.0, 2.0]),
     "bool": st.booleans(),
     "date": st.sampled_from([date(2020, 1, 1), date(2021, 2, 2)]),
 }
@@ -78,13 +82,16 @@ class Scalar(Model):
         return DEFAULTS[self.kinds[0]]
 
     def changes(self, fresh: Model) -> Iterator[Change]:
-        if self.kinds[0] in {"int", "bool"}:
+        if self.kinds in {("int",), ("bool",)}:
             yield Change("a wider type", True, Scalar((*self.kinds, "str")))
+        if self.kinds == ("int",):
+            yield Change("a wider number", True, Scalar(("float",)))
         if self.kinds == ("date",):
             yield Change("a wider type", True, Scalar(("str",)))  # the JSON of a date is a text
         else:
             yield Change("another type", False, Scalar(("int",) if "str" in self.kinds else ("str",)))
         yield Change("an optional", True, Maybe(self))
+        yield Change("a list", False, Many(self, tuple))
 
     def form(self, built: Built) -> Any:
         return reduce(or_, [PYTHON[kind] for kind in self.kinds])
@@ -141,7 +148,13 @@ class Record(Model):
         if len(self.fields) > 1:
             yield Change("a field less", False, Record(self.name, self.fields[:-1]))
         yield Change("a field is renamed", False, self._replaced(0, attrs.evolve(self.fields[0], name="renamed")))
+        yield Change("a class after it", True, OneOf((self, NEW_CLASS)))
+        yield Change("a class before it", False, OneOf((NEW_CLASS, self)))
         for at, field in enumerate(self.fields):
+            if field.default:
+                yield Change("a default less", False, self._replaced(at, attrs.evolve(field, default=False)))
+            elif field.model.has_default:
+                yield Change("a default more", True, self._replaced(at, attrs.evolve(field, default=True)))
             for change in field.model.changes(fresh):
                 if not field.default or change.model.has_default:
                     yield attrs.evolve(change, model=self._replaced(at, attrs.evolve(field, model=change.model)))
@@ -172,10 +185,15 @@ class OneOf(Model):
 
     def changes(self, fresh: Model) -> Iterator[Change]:
         yield Change("a new class", True, OneOf((*self.members, NEW_CLASS)))
+        yield Change("a new class, as the first", False, OneOf((NEW_CLASS, *self.members)))
+        yield Change("another order of the classes", False, OneOf(self.members[::-1]))
+        if len(self.members) > 2:
+            yield Change("a class less", False, OneOf(self.members[:-1]))
         yield Change("a class is renamed", False, self._replaced(0, attrs.evolve(self.members[0], name="Other")))
         for at, member in enumerate(self.members):
             for change in member.changes(fresh):
-                yield attrs.evolve(change, model=self._replaced(at, change.model))
+                if isinstance(change.model, Record):
+                    yield attrs.evolve(change, model=self._replaced(at, change.model))
 
     def _replaced(self, at: int, member: Record) -> OneOf:
         return OneOf((*self.members[:at], member, *self.members[at + 1 :]))
@@ -213,7 +231,7 @@ class Many(Model):
 
     def values(self, built: Built) -> st.SearchStrategy[Any]:
         item = self.item.values(built)
-        return st.frozensets(item, max_size=3) if self.of is frozenset else st.lists(item, max_size=3).map(self.of)
+        return st.frozensets(item, max_size=3) if self.of is frozenset else st.lists(item, max_size=4).map(self.of)
 
 
 @frozen
@@ -235,7 +253,7 @@ class Named(Model):
         return dict[str, self.value.form(built)]
 
     def values(self, built: Built) -> st.SearchStrategy[Any]:
-        return st.dictionaries(st.sampled_from("kmn"), self.value.values(built), max_size=2)
+        return st.dictionaries(st.sampled_from("kmn"), self.value.values(built), max_size=3)
 
 
 @frozen
@@ -306,17 +324,57 @@ def _models(depth: int, names: _Names) -> st.SearchStrategy[Model]:
 
 
 @st.composite
-def payloads(draw: st.DrawFn) -> Record:
-    """Draw a record, three levels deep at most."""
-    return draw(_records(3, _Names()))
+def payloads(draw: st.DrawFn) -> Record | OneOf:
+    """Draw a record or a union of records, three levels deep at most."""
+    names = _Names()
+    unions = st.lists(_records(2, names), min_size=2, max_size=3).map(lambda found: OneOf(tuple(found)))
+    return draw(_records(3, names) | unions)
+
+
+@frozen
+class Chain:
+    """One change, or two in a row.
+
+    Attributes:
+        names: the changes, in words.
+        additive: whether each of them only adds.
+        old: the older type.
+        new: the newer type.
+    """
+
+    names: tuple[str, ...]
+    additive: bool
+    old: Model
+    new: Model
 
 
 @st.composite
-def changes(draw: st.DrawFn, model: Record, *, additive: bool) -> Change:
-    """Draw one change of a record; each kind of change is as likely as the others."""
-    possible = [each for each in model.changes(draw(new_fields)) if each.additive is additive]
-    name = draw(st.sampled_from(sorted({each.name for each in possible})))
-    return draw(st.sampled_from([each for each in possible if each.name == name]))
+def changes(draw: st.DrawFn, model: Model | None = None, *, additive: bool | None = None, most: int = 1) -> Chain:
+    """Draw changes of a type; each kind of change is as likely as the others.
+
+    Args:
+        draw: draws.
+        model: the older type, by default any of `payloads`.
+        additive: whether each change must only add, or must not; None: either.
+        most: how many changes in a row, at most.
+    """
+    old = new = draw(payloads()) if model is None else model
+    names, only_adds = (), True
+    for _ in range(draw(st.integers(1, most))):
+        every = [each for each in new.changes(draw(new_fields)) if additive in {None, each.additive}]
+        possible = [each for each in every if is_valid(repr(each.model))]
+        if not possible:
+            break
+        name = draw(st.sampled_from(sorted({each.name for each in possible})))
+        one = draw(st.sampled_from([each for each in possible if each.name == name]))
+        names, only_adds, new = (*names, one.name), only_adds and one.additive, one.model
+    return Chain(names, only_adds, old, new)
+
+
+def is_valid(shown: str) -> bool:
+    """Return whether two changes in a row do not make one name twice, or a choice of nothing."""
+    once = all(shown.count(f"'{name}'") < 2 for name in ("new", "Extra", "Other", "renamed"))
+    return once and "choices=()" not in shown and "'zz', 'zz'" not in shown
 
 
 # ---------------------------------------------------------------- classes and values
@@ -331,6 +389,11 @@ class Built:
         self._model = model
         self._classes: dict[str, Any] = {}
         self.form = model.form(self)
+
+    @functools.cached_property
+    def codec(self) -> Codec[Any]:
+        """The codec of the type."""
+        return Codec.of(self.form, what="it")
 
     @property
     def values(self) -> st.SearchStrategy[Any]:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import attrs
 from attrs import evolve, frozen
 from returns.result import Failure, Result, Success
-from type_pairs import Built, Record
+from type_pairs import Built, Model
 
 from perdure import (
     App,
@@ -57,7 +57,7 @@ class Version:
         features: the changes of the types around it, and of hooks: of `ADDITIVE` or `BREAKING`.
     """
 
-    payload: Record
+    payload: Model
     features: frozenset[str] = frozenset()
 
 
