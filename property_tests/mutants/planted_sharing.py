@@ -26,6 +26,20 @@ LEFT = "sharing/test_left.py"
 
 MUTANTS = (
     Mutant(
+        "a call marks nothing on a shared store",
+        "_left",
+        "if is_first and inputs.others.serve_otherwise(address.kind, address.name, code_of(job, inputs.reads)):",
+        "if is_first and inputs.others:",
+        "sharing/test_left.py::test_an_instance_that_only_calls_meet_is_listed_once_no_other_code_runs",
+    ),
+    Mutant(
+        "a call marks what an engine with other code reads",
+        "OtherEngines.serve_otherwise",
+        "(kind, name) == served[:2] and code != served[2]",
+        "(kind, name) == served[:2] and code == served[2]",
+        "sharing/test_left.py::test_a_call_to_an_engine_that_cannot_read_the_instance_changes_nothing",
+    ),
+    Mutant(
         "an engine fires alarms by its own clock",
         "membership_of",
         "return membership, attrs.evolve(runtime, now_ms=membership.now_ms)",
@@ -189,7 +203,7 @@ MUTANTS = (
     Mutant(
         "an engine takes its share before it can handle it",
         "Membership._served",
-        "_served: Served = attrs.Factory(dict[Job, int])",
+        "_served: Served = attrs.Factory(dict[Job, ServedCode])",
         "_served: Served = attrs.Factory(lambda self: self.jobs, takes_self=True)",
         "sharing/test_takeovers.py::test_an_opening_that_hangs_takes_no_share",
     ),

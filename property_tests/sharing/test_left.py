@@ -301,6 +301,36 @@ def test_a_call_to_an_engine_that_cannot_read_the_instance_changes_nothing(clust
     assert [row.address for row in cluster.instances()] == []
 
 
+def test_an_instance_that_only_calls_meet_is_listed_once_no_other_code_runs(cluster: Cluster, outside: Outside) -> None:
+    """It has no alarm. While newer code runs, a call changes nothing; afterwards the first call lists it."""
+    older, newer = both(cluster, outside)
+    second = cluster.open()
+    send(cluster, newer, 2)
+    cluster.advance("4 s")
+    assert (row_of(cluster).left, row_of(cluster).due_ms) == (None, None)
+
+    def refused(engine: ClusterEngine) -> Instance:
+        task = engine.call(lambda client: client.handle(OLD).send("a", 1))
+        assert cluster.run_until(task.done, patience="1 s")
+        assert isinstance(task.result().failure(), Undecodable)
+        return row_of(cluster)
+
+    assert refused(older).left is None
+    newer.close()
+    cluster.advance("3 s")
+    left = refused(second).left
+    assert left is not None
+    for engine in (older, second):
+        (listed,) = cluster.run_on(engine, lambda client: client.list(status="left"))
+        assert (listed.address, listed.report.left) == (OLD.address("a"), left.error)
+    written = row_of(cluster)
+    assert refused(older) == written, "the same code marks once"
+    newer = cluster.open(App(outside).with_jobs(NEW, RELAY))
+    cluster.advance("1 s")
+    assert row_of(cluster).left is None
+    send(cluster, newer, 2)
+
+
 def test_an_alarm_that_older_code_left_fires_within_a_second(cluster: Cluster, outside: Outside) -> None:
     """It is in the share of the older engine, which reads it first and leaves it."""
     _, newer = both(cluster, outside)

@@ -23,12 +23,12 @@ from perdure.programs.future import asked
 from perdure.runtime.simulated import Simulation
 from perdure.stores.contract import Sharing
 from perdure.stores.memory import MemoryBackend
-from perdure.stores.shares import Members, Served, StoreMember
+from perdure.stores.shares import Members, Served, ServedCode, StoreMember
 from perdure.values.errors import OutcomeUnknown, OwnershipLost, StoreUnavailable
 
 LEASE_MS = 4_000
 USUAL_MS = LEASE_MS / HEARTBEATS
-JOBS: Served = {("task", "orders"): 1}
+JOBS: Served = {("task", "orders"): ServedCode(1)}
 
 
 @attrs.define

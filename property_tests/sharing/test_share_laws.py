@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.stores.shares import BUCKETS, Members, Served, StoreMember, bucket_of, everything_of, parts_of, share_of
-from perdure.values.address import Address
+from perdure.stores.shares import (
+    BUCKETS,
+    Members,
+    ServedCode,
+    StoreMember,
+    bucket_of,
+    everything_of,
+    parts_of,
+    share_of,
+)
+from perdure.values.address import Address, Job
 
 JOBS = (("task", "orders"), ("task", "mails"), ("continuous", "reports"))
 ALL = frozenset(range(BUCKETS))
 SERVED = st.dictionaries(st.sampled_from(JOBS), st.integers(1, 3))
 
 
-def members_of(served: dict[int, Served]) -> Members:
+Versions: TypeAlias = dict[Job, int]
+
+
+def members_of(served: dict[int, Versions]) -> Members:
+    """The engines, each with other code: only the versions of the states decide."""
     members = (
-        StoreMember(epoch=epoch, served=jobs, joined_ms=0, lease_left_ms=1) for epoch, jobs in sorted(served.items())
+        StoreMember(
+            epoch=epoch,
+            served={job: ServedCode(version, f"code {epoch}") for job, version in jobs.items()},
+            joined_ms=0,
+            lease_left_ms=1,
+        )
+        for epoch, jobs in sorted(served.items())
     )
     return Members(members=tuple(members), last_epoch=max(served), now_ms=0)
 
@@ -24,7 +45,7 @@ ENGINES = st.dictionaries(st.integers(1, 50), SERVED, min_size=1, max_size=5)
 
 
 @given(ENGINES)
-def test_the_engines_of_the_newest_version_divide_each_job(served: dict[int, Served]) -> None:
+def test_the_engines_of_the_newest_version_divide_each_job(served: dict[int, Versions]) -> None:
     members = members_of(served)
     shares = {epoch: share_of(epoch, members) for epoch in served}
     for job in JOBS:
@@ -44,7 +65,7 @@ def test_the_engines_of_the_newest_version_divide_each_job(served: dict[int, Ser
 
 
 @given(ENGINES, st.data())
-def test_an_engine_that_ends_moves_its_own_buckets_alone(served: dict[int, Served], data: st.DataObject) -> None:
+def test_an_engine_that_ends_moves_its_own_buckets_alone(served: dict[int, Versions], data: st.DataObject) -> None:
     same = {epoch: dict.fromkeys(JOBS, 1) for epoch in served}
     ended = data.draw(st.sampled_from(sorted(same)))
     before, left = members_of(same), {epoch: jobs for epoch, jobs in same.items() if epoch != ended}
@@ -57,7 +78,7 @@ def test_an_engine_that_ends_moves_its_own_buckets_alone(served: dict[int, Serve
 
 
 @given(SERVED, st.sets(st.sampled_from(JOBS)), st.text(min_size=1, max_size=5))
-def test_a_share_holds_the_addresses_of_its_buckets(served: Served, held: set[tuple[str, str]], id_: str) -> None:
+def test_a_share_holds_the_addresses_of_its_buckets(served: Versions, held: set[tuple[str, str]], id_: str) -> None:
     share = share_of(1, members_of({1: served, 2: served}))
     for kind, name in JOBS:
         address = Address(kind, name, id_)

@@ -15,6 +15,7 @@ from returns.result import Success
 from perdure import Decision, Task, tell
 from perdure.stores.contract import Store
 from perdure.stores.postgres.enqueue import enqueue_async
+from perdure.stores.shares import ServedCode
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.values import Retention
 from perdure.testing.conformance.assertions import answer, value
@@ -133,7 +134,7 @@ def test_the_work_of_each_member_that_dies_is_taken_over(postgres_url: str) -> N
             at = address(f"{time}")
             fence = await created(member, at)
             await harness.execute("UPDATE perdure.engines SET lease_until = now() WHERE epoch = $1", member.epoch)
-            found = await value(sharing(survivor).heartbeat({JOB: 1}))
+            found = await value(sharing(survivor).heartbeat({JOB: ServedCode(1)}))
             assert found.epochs == {survivor.epoch}
             others = OtherEngines(found.epochs - {survivor.epoch}, found.last_epoch, survivor.epoch)
             assert member.epoch not in others

@@ -178,12 +178,13 @@ def _left(
 ) -> Commit:
     """Leave an instance that this code cannot read to other code. This is the only place where a turn decides that.
 
-    A caller's request to an instance that nothing left yet only fails while other engines share the store: one of them
-    may be able to read it, and the mark would delay its alarm.
+    A caller's request to an instance that nothing left yet only fails while another engine serves the job with other
+    code: it may be able to read the instance, and the mark would delay its alarm.
     """
+    address, is_first = instance.address, instance.left is None and not isinstance(request.command, ENGINE_COMMANDS)
     # A mark from a request would stop the alarms of an instance that another engine, with newer code, reads and runs.
-    if inputs.others and instance.left is None and not isinstance(request.command, ENGINE_COMMANDS):
-        return refuse(instance.address, Undecodable(str(instance.address), problem.problems))
+    if is_first and inputs.others.serve_otherwise(address.kind, address.name, code_of(job, inputs.reads)):
+        return refuse(address, Undecodable(str(address), problem.problems))
     return leave(job, instance, problem, inputs)
 
 

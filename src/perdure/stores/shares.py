@@ -16,8 +16,22 @@ from perdure.values.address import Address, Job
 from perdure.values.excerpt import fields_in_line
 from perdure.values.listings import EngineMember, ServedVersion
 
-Served: TypeAlias = Mapping[Job, int]
-"""The jobs that an engine serves, each with the version of its state."""
+
+@attrs.frozen
+class ServedCode:
+    """The code with which an engine serves a job.
+
+    Attributes:
+        version: the version of the state.
+        code: the fingerprint of all that decides which instances it can read; empty if it is not known.
+    """
+
+    version: int
+    code: str = ""
+
+
+Served: TypeAlias = Mapping[Job, ServedCode]
+"""The jobs that an engine serves."""
 
 
 @attrs.frozen(kw_only=True)
@@ -152,8 +166,8 @@ def reported(members: Members) -> tuple[EngineMember, ...]:
             joined_ms=member.joined_ms,
             lease_left_ms=member.lease_left_ms,
             served=tuple(
-                ServedVersion(kind=kind, name=name, state_version=version)
-                for (kind, name), version in sorted(member.served.items())
+                ServedVersion(kind=kind, name=name, state_version=code.version)
+                for (kind, name), code in sorted(member.served.items())
             ),
             share=round(parts[member.epoch], 4),
         )
@@ -163,7 +177,7 @@ def reported(members: Members) -> tuple[EngineMember, ...]:
 
 def _newest(epoch: int, members: Members) -> dict[Job, frozenset[int]]:
     """Return the jobs that an engine serves in the newest version, with the members that do so too."""
-    served = {member.epoch: member.served for member in members.members}
+    served = {member.epoch: {job: code.version for job, code in member.served.items()} for member in members.members}
     found: dict[Job, frozenset[int]] = {}
     for job, version in served.get(epoch, {}).items():
         # Only the newest version works: an older engine that takes an alarm cannot read the rows that the newer one has

@@ -37,11 +37,17 @@ class OtherEngines:
         living: their epochs, as of the last heartbeat.
         known_up_to: the greatest epoch of that time; an engine that joined later may be alive.
         me: the epoch of this engine; 0 when it owns its store.
+        codes: the jobs that they serve: kind, name and fingerprint, as of the last heartbeat.
     """
 
     living: frozenset[int] = frozenset()
     known_up_to: int = 1 << 63
     me: int = 0
+    codes: frozenset[tuple[str, str, str]] = frozenset()
+
+    def serve_otherwise(self, kind: str, name: str, code: str) -> bool:
+        """Return whether one of them serves a job with other code than this."""
+        return any((kind, name) == served[:2] and code != served[2] for served in self.codes)
 
     def __contains__(self, epoch: object) -> bool:
         """Return whether an epoch belongs to another engine that may be alive."""

@@ -11,7 +11,7 @@ from returns.result import Success
 from perdure.programs.future import answer_of
 from perdure.runtime.record import Future, LogRecord, Runtime, SpawnedTask, Timer
 from perdure.stores.contract import Sharing
-from perdure.stores.shares import NOTHING, Members, Served, Share, StoreMember, everything_of, share_of
+from perdure.stores.shares import NOTHING, Members, Served, ServedCode, Share, StoreMember, everything_of, share_of
 from perdure.values.address import Job
 from perdure.values.errors import OutcomeUnknown, OwnershipLost, StoreError, StoreUnavailable
 from perdure.values.turn_inputs import NO_OTHERS, OtherEngines
@@ -41,7 +41,7 @@ class Membership:
         sharing: the operations of the store.
         epoch: this engine.
         runtime: the only interface to time.
-        jobs: the jobs that the engine serves, with the versions of their states.
+        jobs: the jobs that the engine serves, with the code of each.
         changed: called when the others, also those that joined and ended since, or the share have changed; set once,
             right after construction.
         expired: called with each other engine whose lease has ended before it closed the store; set with it.
@@ -61,7 +61,7 @@ class Membership:
     others: OtherEngines = NO_OTHERS
     share: Share = NOTHING
     members: Members | None = None
-    _served: Served = attrs.Factory(dict[Job, int])
+    _served: Served = attrs.Factory(dict[Job, ServedCode])
     _stated: Served | None = None
     _failures: int = 0
     _known_at_ms: float = 0.0
@@ -203,7 +203,9 @@ class Membership:
             if member.epoch not in members.epochs and silent_ms >= member.lease_left_ms:  # a closed one leaves before
                 self.expired(member)
         self.members, self._known_at_ms = members, since_ms
-        self.others = OtherEngines(members.epochs - {self.epoch}, members.last_epoch, self.epoch)
+        others = [member for member in members.members if member.epoch != self.epoch]
+        codes = frozenset((*job, served.code) for member in others for job, served in member.served.items())
+        self.others = OtherEngines(frozenset(m.epoch for m in others), members.last_epoch, self.epoch, codes)
         self.share = share_of(self.epoch, members)
         if before != (self.others, self.share):
             self.changed()

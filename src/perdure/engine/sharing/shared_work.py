@@ -22,11 +22,13 @@ from perdure.engine.mailbox.instance_cell import InstanceCell, RunInProgress
 from perdure.engine.runs.concurrency import Holds
 from perdure.engine.runs.effects import Perform, RunLost
 from perdure.engine.sharing.membership import Membership
+from perdure.jobs.code_fingerprint import code_of
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.step import Execute
 from perdure.programs.future import settled
 from perdure.runtime.record import LogRecord, Runtime
 from perdure.stores.contract import Sharing, Store
+from perdure.stores.shares import ServedCode
 from perdure.stores.values import DuePosition
 from perdure.values.address import Address, Job
 from perdure.values.errors import OutcomeUnknown, StoreError
@@ -62,7 +64,10 @@ def membership_of(
     """
     if store.sharing is None:
         return None, runtime
-    served = {job: definition.plan.state_version for job, definition in jobs.items()}
+    served = {
+        job: ServedCode(definition.plan.state_version, code_of(definition, store.reads))
+        for job, definition in jobs.items()
+    }
     membership = Membership(store.sharing, store.epoch, runtime, served)
     # One clock decides for all engines when an alarm is due.
     return membership, attrs.evolve(runtime, now_ms=membership.now_ms)

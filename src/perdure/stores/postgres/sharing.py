@@ -21,7 +21,7 @@ from perdure.stores.postgres.encoding import (
 )
 from perdure.stores.postgres.operations import PostgresOperations
 from perdure.stores.postgres.queries import InstanceQueries, due_place, due_row
-from perdure.stores.shares import Members, Served, Share, StoreMember
+from perdure.stores.shares import Members, Served, ServedCode, Share, StoreMember
 from perdure.stores.values import DuePosition
 from perdure.values.errors import OutcomeUnknown, StoreError, StoreUnavailable
 from perdure.values.instance import Instance
@@ -67,7 +67,7 @@ class SharedOperations:
 
     async def _heartbeat(self, served: Served) -> Result[Members, StoreError]:
         operations = self._operations
-        jobs = orjson.dumps([(kind, name, version) for (kind, name), version in served.items()])
+        jobs = orjson.dumps([(kind, name, code.version, code.code) for (kind, name), code in served.items()])
         sql = f"SELECT {_MEMBER} FROM {self._schema}.beat($1, $2, $3)"
         beaten = await operations.heartbeat(sql, operations.epoch, jobs.decode(), self._lease_ms)
         match beaten:
@@ -149,7 +149,7 @@ def _members(rows: Sequence[Row]) -> Members:
     members = tuple(
         StoreMember(
             epoch=row[0],
-            served={(kind, name): version for kind, name, version in orjson.loads(row[1])},
+            served={(kind, name): ServedCode(*code) for kind, name, *code in orjson.loads(row[1])},
             joined_ms=row[2],
             lease_left_ms=row[3],
             label=row[4],

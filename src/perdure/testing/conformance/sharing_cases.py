@@ -12,7 +12,7 @@ import attrs
 from returns.result import Success
 
 from perdure.stores.contract import Sharing, Store
-from perdure.stores.shares import BUCKETS, NOTHING, Members, Share, bucket_of
+from perdure.stores.shares import BUCKETS, NOTHING, Members, ServedCode, Share, bucket_of
 from perdure.testing.conformance.assertions import answer, failure, holds, same, value
 from perdure.testing.conformance.harness import Case, in_harness
 from perdure.testing.conformance.requirements import (
@@ -90,8 +90,12 @@ async def an_opening_is_a_member_until_it_is_closed(new_harness: NewHarness) -> 
             found = await value(sharing(store).members())
             same(set(found.epochs), both, "each opening is a member before its first heartbeat")
             same(found.last_epoch, there.epoch, "the greatest epoch that was assigned")
-        found = await value(sharing(here).heartbeat({JOB: 3}))
-        same(_served(found), {here.epoch: {JOB: 3}, there.epoch: {}}, "a heartbeat states which jobs are served")
+        found = await value(sharing(here).heartbeat({JOB: ServedCode(3, "code 3")}))
+        same(
+            _served(found),
+            {here.epoch: {JOB: ServedCode(3, "code 3")}, there.epoch: {}},
+            "a heartbeat states which jobs are served",
+        )
         same(_served(await value(sharing(there).members())), _served(found), "other openings read what it stated")
         lease_ms = sharing(here).lease_ms
         for member in found.members:
@@ -102,7 +106,7 @@ async def an_opening_is_a_member_until_it_is_closed(new_harness: NewHarness) -> 
         same(left.last_epoch, there.epoch, "the greatest epoch that was assigned, also when it has ended")
 
 
-def _served(members: Members) -> dict[int, dict[tuple[str, str], int]]:
+def _served(members: Members) -> dict[int, dict[tuple[str, str], ServedCode]]:
     return {member.epoch: dict(member.served) for member in members.members}
 
 
@@ -142,11 +146,11 @@ async def an_opening_that_stalls_before_its_first_heartbeat_ends(new_harness: Ne
     lease_ms = sharing(here).lease_ms
     for both in (True, False):
         await harness.pass_time(lease_ms * 0.6)
-        found = await value(sharing(here).heartbeat({JOB: 1}))
+        found = await value(sharing(here).heartbeat({JOB: ServedCode(1)}))
         same(stalled.epoch in found.epochs, both, "the lease of an opening without heartbeats begins when it opens")
     fence = await created(here, A)
     await failure(stalled.commit(put(A, fence)), OwnershipLost, "an opening that was declared dead writes nothing")
-    await failure(sharing(stalled).heartbeat({JOB: 1}), OwnershipLost, "its first heartbeat comes too late")
+    await failure(sharing(stalled).heartbeat({JOB: ServedCode(1)}), OwnershipLost, "its first heartbeat comes too late")
     await failure(stalled.commit(settled_by(B, Consumed(1))), OwnershipLost, "it consumes nothing either")
     await value(here.commit(put(A, fence)))
     same(set((await value(sharing(here).members())).epochs), {here.epoch}, "it is no member")
