@@ -33,7 +33,7 @@ MUTANTS = (
         "sharing/test_left.py::test_an_instance_that_only_calls_meet_is_listed_once_no_other_code_runs",
     ),
     Mutant(
-        "a call marks what an engine with other code reads",
+        "a call marks an instance that an engine with other code reads",
         "OtherEngines.serve_otherwise",
         "(kind, name) == served[:2] and code != served[2]",
         "(kind, name) == served[:2] and code == served[2]",
