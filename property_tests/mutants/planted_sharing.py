@@ -33,13 +33,6 @@ MUTANTS = (
         "sharing/test_left.py::test_an_instance_that_only_calls_meet_is_listed_once_no_other_code_runs",
     ),
     Mutant(
-        "a call marks an instance that an engine with other code reads",
-        "OtherEngines.serve_otherwise",
-        "(kind, name) == served[:2] and code != served[2]",
-        "(kind, name) == served[:2] and code == served[2]",
-        "sharing/test_left.py::test_a_call_to_an_engine_that_cannot_read_the_instance_changes_nothing",
-    ),
-    Mutant(
         "an engine fires alarms by its own clock",
         "membership_of",
         "return membership, attrs.evolve(runtime, now_ms=membership.now_ms)",
@@ -77,7 +70,7 @@ MUTANTS = (
     Mutant(
         "a request marks an instance that another engine reads",
         "_left",
-        "if inputs.others and instance.left is None and not isinstance(request.command, ENGINE_COMMANDS):",
+        "if is_first and inputs.others.serve_otherwise(address.kind, address.name, code_of(job, inputs.reads)):",
         "if False:",
         f"{LEFT}::test_a_call_to_an_engine_that_cannot_read_the_instance_changes_nothing",
     ),
