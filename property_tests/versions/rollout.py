@@ -155,7 +155,7 @@ class Rollout:
         codes: the versions.
         seed: of the cluster.
         clients: whether clients know a load balancer or the addresses of engines.
-        draws_keys: whether clients give each request a key that has none.
+        draws_keys: whether clients add a key to each request that has none.
         limits: of the engines.
     """
 
