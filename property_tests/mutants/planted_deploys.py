@@ -5,6 +5,7 @@ from mutant import Mutant
 MATRIX = "versions/test_matrix.py::test_additive_changes_are_compatible_in_both_directions"
 CONTINUES = "versions/test_matrix.py::test_an_older_engine_continues_the_work_of_a_newer_one[workflow]"
 TAKES_UP = "versions/test_matrix.py::test_a_newer_engine_takes_up_the_work_that_an_older_one_left"
+DEPLOY = "tests/cli/test_deploy_check.py"
 
 MUTANTS = (
     Mutant(
@@ -55,6 +56,27 @@ MUTANTS = (
         "left.since_ms if left is not None else",
         "instance.updated_ms + 1 if left is not None else",
         f"{TAKES_UP}[task]",
+    ),
+    Mutant(
+        "a check before a deploy calls a reordered step compatible",
+        "_of_steps",
+        "new[: len(old)] == old:",
+        "sorted(new[: len(old)]) == sorted(old):",
+        f"{DEPLOY}::test_a_change_of_steps_needs_a_version",
+    ),
+    Mutant(
+        "a patch that drops old steps is compatible",
+        "_of_steps",
+        "after.startswith(PATCH) and _is_inside(old[at:], new[at:])",
+        "after.startswith(PATCH)",
+        f"{DEPLOY}::test_a_change_of_steps_needs_a_version",
+    ),
+    Mutant(
+        "the steps of functions that a program calls are not compared",
+        "_Reading._named",
+        "return self.of(value) if function is not None and package_of(function) == body.package else ()",
+        "return ()",
+        f"{DEPLOY}::test_the_steps_of_a_program_are_those_of_its_source",
     ),
     Mutant(
         "a result that a client cannot read ends its caller",

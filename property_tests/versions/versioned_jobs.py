@@ -32,6 +32,7 @@ from perdure import (
     every,
     program,
     step_key,
+    succeed,
     tell,
 )
 from perdure.programs import sleep
@@ -310,20 +311,21 @@ class Code:
         )
 
     def _workflow(self) -> Any:
+        # As values, so that the program's source has these steps only in the versions that perform them.
+        added = self._step if self.has("step before the wait") else _no_step
+        further = self._step if self.has("effects at the end") else _no_step
+
         @program
         def run(ctx: Any) -> Do[Any, Any, Any]:
             start = yield from ctx.state
             yield from self._step(f"first of {ctx.id}")
             part = yield from self.parts.call(f"{ctx.id}{PART}", start)
-            if self.has("step before the wait"):
-                yield from self._step(f"added of {ctx.id}")
+            yield from added(f"added of {ctx.id}")
             yield from sleep("1 second")
             go = yield from self.go.receive()
             yield from self._step(f"last of {ctx.id}")
-            if self.has("effects at the end"):
-                yield from self._step(f"further of {ctx.id}")
-                yield from sleep("1 second")
-                yield from self._step(f"very last of {ctx.id}")
+            yield from further(f"further of {ctx.id}")
+            yield from further(f"very last of {ctx.id}")
             return self.Result(part.number + go.number, go.payload, **self._if("result field", more=7))
 
         return Workflow(
@@ -350,3 +352,8 @@ class Code:
 @program
 def _ignore(ctx: Any, event: int) -> Do[None]:
     yield from ctx.set_state(event)
+
+
+@program
+def _no_step(_: str) -> Do[None]:
+    yield from succeed(None)

@@ -9,12 +9,29 @@ from types import ModuleType
 from typing import Any, Literal
 
 import pytest
-from attrs import frozen
+from attrs import evolve, frozen
+from returns.result import Result, Success
 
-from perdure import App, Migrations, Program, Signal, Task, TaskContext, WorkerPool, Workflow, WorkflowContext
+from perdure import (
+    App,
+    Do,
+    Migrations,
+    Program,
+    Signal,
+    Task,
+    TaskContext,
+    WorkerPool,
+    Workflow,
+    WorkflowContext,
+    effect,
+    patched,
+    program,
+)
 from perdure.cli.commands import run_command
 from perdure.cli.inspection.check import DeployRow, changes, order_of, read_types, text_of, types_of
 from perdure.cli.process import ExitCode
+from perdure.kinds.workflow.declared_steps import declared_steps
+from perdure.programs import gather, sleep
 
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "two-versions.md"
 
@@ -111,6 +128,156 @@ def test_the_page_says_how_each_change_is_deployed() -> None:
     head, *rows = [each for each in cells if len(each) == len(ROLES) + 1]
     assert head[1:] == tuple(ROLES)
     assert {change: tuple(found) for change, *found in rows} == computed
+
+
+# ---------------------------------------------------------------- steps of workflows
+GO = Signal("go", int)
+
+
+@effect
+def pay(_: object, key: str) -> Result[int, str]:
+    """Charge a card."""
+    return Success(1)
+
+
+@effect
+def ship(_: object, key: str) -> Result[int, str]:
+    """Send a parcel."""
+    return Success(2)
+
+
+@program
+def both(key: str) -> Do[int, str, object]:
+    """Pay and ship."""
+    yield from pay(key)
+    return (yield from ship(key))
+
+
+def steps_of(run: Any) -> tuple[str, ...]:
+    return declared_steps(program(run))
+
+
+def paid(ctx: Any) -> Any:
+    yield from pay(ctx.id)
+    go = yield from GO.receive()
+    yield from ship(ctx.id)
+    return go
+
+
+def renamed(ctx: Any) -> Any:
+    yield from pay(ctx.id)
+    yield from OTHER.receive()
+    yield from ship(ctx.id)
+
+
+OTHER = Signal("other", int)
+
+
+def shorter(ctx: Any) -> Any:
+    yield from pay(ctx.id)
+    yield from ship(ctx.id)
+
+
+def reordered(ctx: Any) -> Any:
+    yield from ship(ctx.id)
+    yield from GO.receive()
+    yield from pay(ctx.id)
+
+
+def longer_before(ctx: Any) -> Any:
+    yield from sleep("1 day")
+    yield from paid(ctx)
+
+
+def longer_behind(ctx: Any) -> Any:
+    yield from paid(ctx)
+    for _ in range(2):
+        yield from gather(*[both(key) for key in "ab"])
+
+
+def guarded(ctx: Any) -> Any:
+    if (yield from patched("wait first")):
+        yield from sleep("1 day")
+    yield from paid(ctx)
+
+
+def guarded_and_shorter(ctx: Any) -> Any:
+    if (yield from patched("no wait")):
+        yield from shorter(ctx)
+
+
+STEPS = ("pay", "signal go", "ship")
+
+
+def test_the_steps_of_a_program_are_those_of_its_source() -> None:
+    assert steps_of(paid) == STEPS
+    assert steps_of(longer_before) == ("sleep", *STEPS)
+    assert steps_of(longer_behind) == (*STEPS, "gather", "pay", "ship")
+    assert steps_of(guarded) == ("patch wait first", "sleep", *STEPS)
+
+
+class Shop:
+    """Programs that are methods."""
+
+    job: Any = None
+
+    @program
+    def run(self, ctx: Any) -> Do[int, Any, Any]:
+        """Call another workflow in a function that calls itself."""
+        sleep = yield from self.part(ctx)
+        yield from sleep
+        return (yield from self.run(ctx))
+
+    @program
+    def part(self, ctx: Any) -> Do[Any, Any, Any]:
+        """Call another workflow."""
+        yield from self.job.call("part", 1)
+        later = lambda: both(ctx.id)  # noqa: E731 - an inner function of the program
+        return later()
+
+
+def test_methods_are_followed_and_local_names_are_not_mistaken_for_functions() -> None:
+    shop = Shop()
+    shop.job = Workflow("parts", state=int, run=program(paid), result=int, errors=str)
+    assert declared_steps(shop.run) == ("child parts", "pay", "ship")
+
+
+@pytest.mark.parametrize(
+    ("run", "place", "reason"),
+    [
+        (renamed, "step 2", "the step signal go is signal other in the new code"),
+        (shorter, "step 2", "the new code does not have the step signal go here"),
+        (reordered, "step 1", "the new code has the step ship before pay"),
+        (longer_before, "step 1", "the new code has the step sleep before pay"),
+        (guarded_and_shorter, "step 1", "the new code has the step patch no wait before pay"),
+    ],
+)
+def test_a_change_of_steps_needs_a_version(run: Any, place: str, reason: str) -> None:
+    old, new = (
+        App(None).with_jobs(Workflow("sales", state=int, run=program(each), result=int, errors=str))
+        for each in (paid, run)
+    )
+    (row,) = [row for row in rows_of(old, new) if row.place.startswith("step")]
+    assert (row.effect, row.job, row.place) == ("needs a version", "workflow:sales", place)
+    assert row.reason.startswith(f"{reason}; workflows beyond it diverge: keep the old steps behind `patched(...)`")
+
+
+@pytest.mark.parametrize("run", [paid, longer_behind, guarded])
+def test_steps_at_the_end_and_behind_a_patch_are_compatible(run: Any) -> None:
+    old, new = (
+        App(None).with_jobs(Workflow("sales", state=int, run=program(each), result=int, errors=str))
+        for each in (paid, run)
+    )
+    assert rows_of(old, new) == ()
+
+
+def test_a_file_without_steps_is_compared_by_its_types() -> None:
+    old, new = (
+        types_of([Workflow("sales", state=int, run=program(each), result=int, errors=str)])
+        for each in (paid, reordered)
+    )
+    job = evolve(old.jobs["workflow:sales"], steps=None)
+    assert changes(evolve(old, jobs={"workflow:sales": job}), new) == ()
 
 
 # ---------------------------------------------------------------- versions and jobs

@@ -76,7 +76,7 @@ def _schema(codec: Codec[Any] | None) -> object:
 def _texts(functions: list[object]) -> Iterator[str]:
     """Yield the text of each function, and of those that it calls in the same package, in the order of discovery."""
     seen: set[CodeType] = set()
-    waiting = [_unwrapped(function) for function in functions]
+    waiting = [unwrapped(function) for function in functions]
     for function in waiting:
         # By code: closures of one factory share it, and the limit would be spent on repeats.
         if function is None or function.__code__ in seen or len(seen) >= MAX_FUNCTIONS:
@@ -86,7 +86,8 @@ def _texts(functions: list[object]) -> Iterator[str]:
         waiting.extend(_called(function))
 
 
-def _unwrapped(function: object) -> FunctionType | None:
+def unwrapped(function: object) -> FunctionType | None:
+    """Return the function below its decorators; None if the value is not a function."""
     while not isinstance(function, FunctionType) or hasattr(function, "__wrapped__"):
         inner: object = getattr(function, "__wrapped__", None) or getattr(function, "func", None)
         if inner is None or inner is function:
@@ -96,16 +97,17 @@ def _unwrapped(function: object) -> FunctionType | None:
 
 
 def _called(function: FunctionType) -> Iterator[FunctionType | None]:
-    package = _package(function)
+    package = package_of(function)
     cells = [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
     named = [function.__globals__.get(name) for code in _codes(function.__code__) for name in code.co_names]
     for value in (*cells, *named):
-        found = _unwrapped(value) if callable(value) and not isinstance(value, type) else None
-        if found is not None and _package(found) == package:
+        found = unwrapped(value) if callable(value) and not isinstance(value, type) else None
+        if found is not None and package_of(found) == package:
             yield found
 
 
-def _package(function: FunctionType) -> str:
+def package_of(function: FunctionType) -> str:
+    """Return the package of a function's module."""
     module: str | None = function.__module__  # None in a script without a name
     return (module or "").partition(".")[0]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate, Never, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Final, Never, ParamSpec, TypeVar, overload
 
 from returns.context import (
     RequiresContext,
@@ -45,6 +45,10 @@ P = ParamSpec("P")
 def perform(instruction: Instruction[A, E]) -> Program[A, E, object]:
     """Return a program that performs an instruction. The instruction's type declares the result."""
     return node(PERFORM, instruction)
+
+
+STEP_NAME: Final = "__perdure_step__"
+"""The attribute of a function whose program is one step, with the name of the step."""
 
 
 @overload
@@ -90,6 +94,7 @@ def effect(function: Callable[..., Any]) -> Callable[..., Program[Any, Any, Any]
     def made(*args: Any, **kwargs: Any) -> Program[Any, Any, Any]:
         return node(PERFORM, ServiceCall(name, args, kwargs, function))
 
+    setattr(made, STEP_NAME, name)
     return made
 
 

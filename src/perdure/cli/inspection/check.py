@@ -40,6 +40,8 @@ from perdure.codecs.compatibility import Difference, Kind, unread, verdict
 from perdure.codecs.json_schema import JsonSchema
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.suspension import check_readable
+from perdure.kinds.workflow.declared_steps import PATCH, declared_steps
+from perdure.kinds.workflow.definition import Workflow
 from perdure.stores import at_rest
 from perdure.stores.at_rest import RememberedAnswer, StoredInstance
 from perdure.stores.encryption.records import RecordCipher
@@ -62,11 +64,13 @@ class JobTypes:
         version: the version of the state that the code writes.
         states: the JSON Schema of each version that it reads.
         types: those of its inputs, answers, errors and signals, by name.
+        steps: those of a workflow, in the order of its source; None for other kinds, and in files of older code.
     """
 
     version: int
     states: dict[int, JsonSchema]
     types: dict[str, JsonSchema]
+    steps: tuple[str, ...] | None = None
 
 
 @frozen(kw_only=True)
@@ -117,6 +121,7 @@ def _types(job: AnyDefinition) -> JobTypes:
         version=plan.state_version,
         states={**older, plan.state_version: plan.state.json_schema()},
         types={name: codec.json_schema() for name, codec in named.items() if codec is not None},
+        steps=declared_steps(job.run) if isinstance(job, Workflow) else None,
     )
 
 
@@ -162,7 +167,10 @@ Order: TypeAlias = Literal["needs a version", "two deploys", "web tier first", "
 """The order of a deploy with all changes."""
 
 ORDERS: Final[Mapping[Order, str]] = {
-    "needs a version": "Not yet: give the changed states a version, and change inputs and results in two deploys.",
+    "needs a version": (
+        "Not yet: give changed states a version, keep changed steps behind `patched(...)`, and change inputs and results "
+        "in two deploys."
+    ),
     "two deploys": "Deploy twice: one group of changes needs the web tier first, and one the engines.",
     "web tier first": "Deploy the web tier first, then the engines.",
     "engines first": "Deploy the engines first, then the web tier.",
@@ -195,6 +203,7 @@ def _of_job(job: str, old: Mapping[str, JobTypes], new: Mapping[str, JobTypes]) 
         for name in names:
             of_part = _of_answer if name == "errors" or name.startswith("result") else _of_input
             yield from _rows(job, name, of_part(name, old[job].types.get(name), new[job].types.get(name)))
+        yield from _rows(job, "step", _of_steps(old[job].steps, new[job].steps))
 
 
 _WEB: Final[Effect] = "web tier first"
@@ -257,6 +266,35 @@ def _kept(difference: Difference) -> str:
     what = {"unknown class": f"class {difference.name}", "unknown choice": f"choice {difference.name}"}
     new = what.get(difference.kind, "kind of value")
     return f"a new {new}: engines with the old code leave the instances that have one"
+
+
+# ---------------------------------------------------------------- steps
+_DIVERGES: Final = (
+    "workflows beyond it diverge: keep the old steps behind `patched(...)`, or serve the new program under another name"
+)
+
+
+def _of_steps(old: tuple[str, ...] | None, new: tuple[str, ...] | None) -> Iterator[_Change]:
+    """Yield the first place at which the steps of two programs differ, unless the new steps are at the end."""
+    if old is None or new is None or new[: len(old)] == old:
+        return
+    at = next(at for at, name in enumerate(old) if new[at : at + 1] != (name,))
+    before, after = old[at], new[at] if at < len(new) else None
+    if after is not None and after.startswith(PATCH) and _is_inside(old[at:], new[at:]):
+        return
+    if before in new[at:]:
+        reason = f"the new code has the step {after} before {before}"
+    elif after is None or after in old[at:]:
+        reason = f"the new code does not have the step {before} here"
+    else:
+        reason = f"the step {before} is {after} in the new code"
+    yield "needs a version", str(at + 1), f"{reason}; {_DIVERGES}"
+
+
+def _is_inside(part: tuple[str, ...], complete: tuple[str, ...]) -> bool:
+    """Return whether all steps of a part are in the complete steps, in the same order."""
+    left = iter(complete)
+    return all(name in left for name in part)
 
 
 # ---------------------------------------------------------------- inputs

@@ -12,6 +12,7 @@ from typing_extensions import TypeForm
 from perdure.codecs import Codec
 from perdure.jobs.hooks import error_of, value_of
 from perdure.programs import Instruction, Program, perform
+from perdure.programs.constructors import STEP_NAME
 from perdure.values.address import check_name
 from perdure.values.errors import DefinitionError
 from perdure.values.excerpt import fields_in_line, size_only
@@ -151,6 +152,7 @@ def step(function: Callable[P, Program[A, E, R]]) -> Callable[P, Program[A, E, R
         one: Program[Any, Any, Any] = perform(OneStep(name, partial(function, *args, **kwargs), given, values, errors))
         return one
 
+    setattr(made, STEP_NAME, name)
     return made
 
 

@@ -1,0 +1,157 @@
+"""The steps of a workflow in the order of its source, to compare two versions of the code without a store.
+
+A replay compares the journal with the steps that the program performs. Without a journal only the source is known: this
+module reads the names that a program loads, in order, and follows functions of the same package.
+"""
+
+from __future__ import annotations
+
+import dis
+from collections.abc import Iterator, Mapping, Sequence
+from types import CodeType, FunctionType, MethodType
+from typing import Any, Final, cast
+
+import attrs
+from attrs import evolve
+
+from perdure.jobs.code_fingerprint import MAX_FUNCTIONS, package_of, unwrapped
+from perdure.kinds.workflow.instructions import Signal, patched
+from perdure.kinds.workflow.journal import CHILD, SIGNAL
+from perdure.programs import gather, race, sleep, sleep_until
+from perdure.programs.constructors import STEP_NAME
+from perdure.values.frozen import frozen
+
+PATCH: Final = "patch "
+"""Begins the name of the step that reads whether a workflow passes with the changed code."""
+
+MAX_STEPS: Final = 10_000
+"""Steps of one program that are compared."""
+
+_NAMED: Final = {id(sleep): "sleep", id(sleep_until): "sleep until", id(gather): "gather", id(race): "race"}
+_LOADS: Final = ("LOAD_GLOBAL", "LOAD_DEREF", "LOAD_NAME")
+_ATTRIBUTES: Final = ("LOAD_ATTR", "LOAD_METHOD")
+_UNKNOWN: Final = object()
+
+
+def declared_steps(program: object) -> tuple[str, ...]:
+    """Return the steps of a program and of the functions that it calls, in the order of the source.
+
+    A call through a value that exists only at run time, such as an argument, is left out.
+
+    Args:
+        program: the function that a `Workflow` runs.
+    """
+    return _Reading().of(program)[:MAX_STEPS]
+
+
+@frozen
+class _Body:
+    """The code of a function.
+
+    Attributes:
+        code: its code.
+        names: the values of names.
+        receiver: the first argument of a method; empty for other functions.
+        package: whose functions are followed.
+    """
+
+    code: CodeType
+    names: Mapping[str, object]
+    receiver: str
+    package: str
+
+    def loaded(self, one: dis.Instruction) -> object:
+        """Return the value of a name that an instruction loads; unknown for a local variable."""
+        argument: Any = one.argval
+        if one.opname in _LOADS:
+            return self.names.get(argument, _UNKNOWN)
+        # Newer interpreters load two local variables with one instruction.
+        last = cast("tuple[Any, ...]", argument)[-1] if isinstance(argument, tuple) else argument
+        is_receiver = one.opname.startswith("LOAD_FAST") and last == self.receiver
+        return self.names[self.receiver] if is_receiver else _UNKNOWN
+
+
+@attrs.frozen(eq=False)
+class _Reading:
+    """Reads functions, each once.
+
+    Attributes:
+        known: the steps of each function with its receiver, which are kept so that no other object has their identity.
+    """
+
+    known: dict[tuple[int, int], tuple[tuple[str, ...], object]] = attrs.Factory(
+        dict[tuple[int, int], tuple[tuple[str, ...], object]]
+    )
+
+    def of(self, value: object) -> tuple[str, ...]:
+        """Return the steps that a call of a function or method performs."""
+        function = _function_of(value)
+        if function is None:
+            return ()
+        receiver = value.__self__ if isinstance(value, MethodType) else None
+        key = id(function), id(receiver)
+        if key not in self.known and len(self.known) < MAX_FUNCTIONS:
+            # Before the body is read: a function that calls itself performs its own steps again, in the same order.
+            self.known[key] = (), value
+            names = _names(function)
+            first = next(iter(function.__code__.co_varnames), "") if isinstance(value, MethodType) else ""
+            body = _Body(function.__code__, {**names, first: receiver}, first, package_of(function))
+            self.known[key] = tuple(self._steps(body)), value
+        return self.known.get(key, ((), None))[0]
+
+    def _steps(self, body: _Body) -> Iterator[str]:
+        value: object = _UNKNOWN
+        listed = [one for one in dis.get_instructions(body.code) if one.opname != "EXTENDED_ARG"]
+        for at, one in enumerate(listed[:-1]):
+            if isinstance(one.argval, CodeType):  # a lambda, an inner function or a comprehension
+                yield from self._steps(evolve(body, code=one.argval))
+            value = _attribute(value, str(one.argval)) if one.opname in _ATTRIBUTES else body.loaded(one)
+            if value is not _UNKNOWN and listed[at + 1].opname not in _ATTRIBUTES:
+                yield from _patch(listed, at) if value is patched else self._named(value, body)
+
+    def _named(self, value: object, body: _Body) -> tuple[str, ...]:
+        """Return the steps of the value of a name or an attribute."""
+        from perdure.kinds.workflow.definition import Workflow  # noqa: PLC0415 - a definition imports its steps
+
+        owner: Any = getattr(value, "__self__", None)
+        if id(value) in _NAMED:
+            return (_NAMED[id(value)],)
+        if isinstance(owner, Signal):
+            return (f"{SIGNAL}{owner.name}",)
+        if isinstance(owner, Workflow):
+            return (f"{CHILD}{cast('Workflow[Any, Any, Any]', owner).name}",)
+        name = getattr(value, STEP_NAME, None)
+        if name is not None:
+            return (str(name),)
+        function = _function_of(value)
+        return self.of(value) if function is not None and package_of(function) == body.package else ()
+
+
+def _function_of(value: object) -> FunctionType | None:
+    """Return the function of a function or a method; None for other values, such as a class."""
+    if not isinstance(value, FunctionType | MethodType):
+        return None
+    return unwrapped(value.__func__ if isinstance(value, MethodType) else value)
+
+
+def _attribute(value: object, name: str) -> object:
+    try:
+        return _UNKNOWN if value is _UNKNOWN else getattr(value, name, _UNKNOWN)
+    except Exception:  # noqa: BLE001 - of a user's property
+        return _UNKNOWN
+
+
+def _names(function: FunctionType) -> dict[str, object]:
+    """Return the values of the names that a function does not define itself."""
+    filled: dict[str, object] = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            filled[name] = cell.cell_contents
+        except ValueError:  # an empty cell: the name is set later
+            continue
+    return {**function.__globals__, **filled}
+
+
+def _patch(listed: Sequence[dis.Instruction], at: int) -> tuple[str, ...]:
+    texts = (one.argval for one in listed[at:] if one.opname == "LOAD_CONST" and isinstance(one.argval, str))
+    return (f"{PATCH}{next(texts, '')}",)
