@@ -168,8 +168,8 @@ Order: TypeAlias = Literal["needs a version", "two deploys", "web tier first", "
 
 ORDERS: Final[Mapping[Order, str]] = {
     "needs a version": (
-        "Not yet: give changed states a version, keep changed steps behind `patched(...)`, and change inputs and results "
-        "in two deploys."
+        "Not yet: give changed states a version, keep changed steps behind `patched(...)`, and change inputs and "
+        "results in two deploys."
     ),
     "two deploys": "Deploy twice: one group of changes needs the web tier first, and one the engines.",
     "web tier first": "Deploy the web tier first, then the engines.",
