@@ -65,10 +65,11 @@ class _Body:
         argument: Any = one.argval
         if one.opname in _LOADS:
             return self.names.get(argument, _UNKNOWN)
+        if not one.opname.startswith("LOAD_FAST"):
+            return _UNKNOWN
         # Newer interpreters load two local variables with one instruction.
-        last = cast("tuple[Any, ...]", argument)[-1] if isinstance(argument, tuple) else argument
-        is_receiver = one.opname.startswith("LOAD_FAST") and last == self.receiver
-        return self.names[self.receiver] if is_receiver else _UNKNOWN
+        names: tuple[Any, ...] = (argument,) if isinstance(argument, str) else tuple(argument)
+        return self.names[self.receiver] if names[-1] == self.receiver else _UNKNOWN
 
 
 @attrs.frozen(eq=False)
