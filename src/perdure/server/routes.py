@@ -208,9 +208,7 @@ def _table(
         route("/live", _live, "nothing"),
         route("/ready", ready, "nothing"),
         *(_route_of(operation, route, one_of_few) for operation in OPERATIONS),
-        route(INSTANCE, _status, "read"),
         route(f"{INSTANCE}/state", _state, "read"),
-        route(f"{INSTANCE}/steps", one_of_few(_steps), "read"),
         route(f"{INSTANCE}/wait", wait, "read", "GET", "until", "phase", "timeout"),
         route(f"{INSTANCE}/explain/{{action}}", one_of_few(_explain), "read", "POST"),
         route(f"{INSTANCE}/{{action}}", _call, "action", "POST", "wait_for", "interrupt"),
@@ -254,16 +252,8 @@ def _job(asked: Asked) -> Any:
     return asked.client.handle_by_name(asked.part("kind"), asked.part("name"))
 
 
-async def _status(asked: Asked) -> Response:
-    return await asked.answer(_job(asked).status(asked.part("id")), json_of)
-
-
 async def _state(asked: Asked) -> Response:
     return await asked.answer_of_own_type(_job(asked).get_state(asked.part("id")), orjson.dumps)
-
-
-async def _steps(asked: Asked) -> Response:
-    return await asked.answer(_job(asked).steps(asked.part("id")), json_of)
 
 
 def _waiting(waits: Bulkhead) -> Handle:

@@ -25,14 +25,10 @@ from perdure.jobs.keys import MAX_KEY_CHARACTERS
 from perdure.jobs.request import ALARM, PAUSE, RESUME, TERMINATE, CommandSpec
 from perdure.values.address import MAX_ID_CHARACTERS
 from perdure.values.answer import RunAnswer
-from perdure.values.listings import (
-    StepRecord,
-)
-from perdure.values.status import InstanceStatus
 from perdure.values.status_wait import AWAITED_STATUSES
 from perdure.wire.engine_info import installed_version
 from perdure.wire.openapi_components import Components, add_problems, add_rejection, free, refusals
-from perdure.wire.operations import HISTORY, ID, OF_JOB, OPERATIONS, Argument, ClientOperation, Scope
+from perdure.wire.operations import HISTORY, ID, OF_JOB, OPERATIONS, STATUS, STEPS, Argument, ClientOperation, Scope
 from perdure.wire.records import AwaitedRecord
 
 _ANY_TEXT: Final[JsonSchema] = {"type": "string"}
@@ -217,7 +213,7 @@ def _reads(components: Components, job: AnyDefinition, path: str, *, owner: str)
         return ApiOperation(method="get", path=path, id=f"{owner}_{name}", body=body)
 
     state = components.add(job.plan.state.json_schema(), owner=owner)
-    yield read(path, "status", "Read the committed status.", answer_of(components, InstanceStatus))
+    yield operation_of(components, STATUS, job, owner=owner)
     yield read(f"{path}/state", "state", "Read the committed state; null if there is no instance.", _or_null(state))
     yield read(
         *(f"{path}/wait", "wait", "Wait until the instance has a status or a phase; by default, until its end."),
@@ -225,7 +221,7 @@ def _reads(components: Components, job: AnyDefinition, path: str, *, owner: str)
         *_WANTED,
     )
     if job.keeps_journal:
-        yield read(f"{path}/steps", "steps", "Read the steps.", answer_of(components, tuple[StepRecord, ...]))
+        yield operation_of(components, STEPS, job, owner=owner)
     yield operation_of(components, HISTORY, job, owner=owner)
     yield from _explanations(components, job, path, owner=owner)
 

@@ -25,9 +25,11 @@ from perdure.values.listings import (
     InFlight,
     JobCount,
     Listing,
+    StepRecord,
     StoreCounts,
 )
 from perdure.values.message import StoredMessage
+from perdure.values.status import InstanceStatus
 from perdure.values.times import to_ms
 from perdure.wire.engine_info import EngineInfo
 from perdure.wire.records import record_of
@@ -380,6 +382,21 @@ BURY: Final[ClientOperation[Literal["buried", "not_found"]]] = ClientOperation(
 METRICS: Final = ClientOperation(
     name="metrics", path="/metrics", answer=str, summary="Read the metrics for Prometheus.", media="text"
 )
+STATUS: Final = ClientOperation(
+    name="status",
+    path=INSTANCE,
+    answer=InstanceStatus,
+    summary="Read the committed status.",
+    arguments=(*OF_JOB, ID),
+)
+STEPS: Final[ClientOperation[tuple[StepRecord, ...]]] = ClientOperation(
+    name="steps",
+    path=f"{INSTANCE}/steps",
+    answer=tuple[StepRecord, ...],
+    summary="Read the steps.",
+    arguments=(*OF_JOB, ID),
+    bounded_by="lists",
+)
 HISTORY: Final[ClientOperation[tuple[LoggedEvent, ...]]] = ClientOperation(
     name="history",
     path=f"{INSTANCE}/history",
@@ -426,6 +443,6 @@ COUNT: Final = ClientOperation(
 
 OPERATIONS: Final[tuple[ClientOperation[Any], ...]] = (
     *(INFO, HEALTH, COUNTS, MEMBERS, IN_FLIGHT, LIST, DEAD_LETTERS, REDRIVE, LEFT_MESSAGES, BURY, METRICS),
-    *(HISTORY, HOLD, RELEASE, COUNT),
+    *(STATUS, STEPS, HISTORY, HOLD, RELEASE, COUNT),
 )
 """Every operation, in the order of the OpenAPI document."""

@@ -20,12 +20,12 @@ from perdure.cli.options import CONFIRM_FIRST, ConfirmOptions, JsonOption, is_co
 from perdure.cli.output import progress_bar, write_json
 from perdure.cli.process import ExitCode, code_of, write_lines
 from perdure.cli.target.opening import UNSET, TargetOptions, open_target
-from perdure.cli.target.target import InstanceRequest, Target
+from perdure.cli.target.target import InstanceRequest, Target, of_instance
 from perdure.values.address import Address, Job
 from perdure.values.errors import PerdureError
 from perdure.values.status import InstanceStatus
 from perdure.wire.diagnosis import readable_answer
-from perdure.wire.operations import INFO
+from perdure.wire.operations import INFO, STATUS
 
 RequestOf: TypeAlias = Callable[[Target, Address], InstanceRequest | str]
 """Returns the request to an instance, or why it gets none."""
@@ -233,7 +233,7 @@ class _RetryRequest:
         """Return the request that runs the failed work of an instance now, or why there is none."""
         if self._run_now is None:
             self._run_now = {(job.kind, job.name): job.run_now for job in target.perform(INFO).jobs}
-        report, run_now = target.status(address), self._run_now.get((address.kind, address.name))
+        report, run_now = of_instance(target, STATUS, address), self._run_now.get((address.kind, address.name))
         action = retrying_action(run_now, report)
         return (
             why_not_retried(address, run_now, report)

@@ -25,7 +25,7 @@ from perdure.cli.options import JsonOption
 from perdure.cli.output import Table, write_fields, write_json, write_table
 from perdure.cli.process import ExitCode, UsageError, write_lines
 from perdure.cli.target.opening import NO_PLACE, UNSET, PlaceOptions, TargetOptions, open_target
-from perdure.cli.target.target import Target
+from perdure.cli.target.target import Target, of_instance
 from perdure.stores.values import LoggedEvent
 from perdure.values.address import Address
 from perdure.values.errors import InvalidInput, Undecodable, UnknownAction
@@ -35,7 +35,7 @@ from perdure.values.status import InstanceStatus, Status
 from perdure.values.status_wait import Awaited, NeverStored, NotReached, Reached
 from perdure.values.times import format_duration, from_ms
 from perdure.wire.diagnosis import why_parked
-from perdure.wire.operations import HISTORY
+from perdure.wire.operations import HISTORY, STATUS, STEPS
 from perdure.wire.records import awaited_json, data_of
 
 
@@ -119,8 +119,8 @@ def steps(
     """
     at = address_of(address)
     with open_target(target) as found:
-        listed = found.steps(at)
-        is_known = bool(listed) or found.status(at).status != "not_found"
+        listed = of_instance(found, STEPS, at)
+        is_known = bool(listed) or of_instance(found, STATUS, at).status != "not_found"
     if json:
         write_json(data_of(step) for step in listed)
     elif listed:
@@ -182,7 +182,7 @@ def show(
     """
     at = address_of(address)
     with open_target(target) as found:
-        report = found.status(at)
+        report = of_instance(found, STATUS, at)
         is_there = report.status != "not_found"
         shows = found.hides_secrets if state is None else state
         content, unreadable = _state(found, at) if shows and is_there else (None, "")
@@ -216,7 +216,7 @@ def _why(target: Target, at: Address, report: InstanceStatus) -> str:
 
 
 def _history(target: Target, at: Address, before: int | None, limit: int) -> tuple[LoggedEvent, ...]:
-    return target.perform(HISTORY, kind=at.kind, name=at.name, id=at.id, before=before, limit=limit)
+    return of_instance(target, HISTORY, at, before=before, limit=limit)
 
 
 def _state(target: Target, at: Address) -> tuple[object, str]:
@@ -239,7 +239,7 @@ def _steps(target: Target, at: Address) -> tuple[StepRecord, ...]:
     if at.kind in KINDS_WITHOUT_STEPS or not target.hides_secrets:
         return ()
     try:
-        return target.steps(at)
+        return of_instance(target, STEPS, at)
     except (Undecodable, InvalidInput, UsageError):
         return ()
 
@@ -347,7 +347,7 @@ def history(
     at = address_of(address)
     with open_target(target) as found:
         events = _history(found, at, before, limit)
-        is_known = bool(events) or before is not None or found.status(at).status != "not_found"
+        is_known = bool(events) or before is not None or of_instance(found, STATUS, at).status != "not_found"
     if json:
         write_json(data_of(event) for event in events)
     elif events:

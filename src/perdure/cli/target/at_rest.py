@@ -32,7 +32,7 @@ from perdure.stores.postgres.settings import shown_url
 from perdure.stores.sqlite.lock import owner_of
 from perdure.stores.sqlite.reader import Reader
 from perdure.stores.sqlite.schema import migrations
-from perdure.stores.values import LoggedEvent, Query
+from perdure.stores.values import Query
 from perdure.values.address import Address, Job
 from perdure.values.errors import InvalidInput, ServerUnreachable
 from perdure.values.failure import FailureRecord
@@ -45,7 +45,7 @@ from perdure.values.status import InstanceStatus
 from perdure.values.status_wait import Awaited, AwaitedStatus
 from perdure.values.times import Duration
 from perdure.values.transition import Loaded
-from perdure.wire.operations import DEAD_LETTERS, HISTORY, LEFT_MESSAGES, ClientOperation
+from perdure.wire.operations import DEAD_LETTERS, HISTORY, LEFT_MESSAGES, STATUS, STEPS, ClientOperation
 
 if TYPE_CHECKING:
     from perdure.cli import app_loader
@@ -176,7 +176,7 @@ class AtRest:
         self._check_version()
         return self.reader.wait(self.gateway.find(wanted)).instances
 
-    def status(self, address: Address, /) -> InstanceStatus:
+    def _status(self, address: Address) -> InstanceStatus:
         """Read the status of an instance; ``not_found`` if there is none."""
         instance = self._row(address)
         return NOT_FOUND if instance is None else self.gateway.listed(instance).report
@@ -205,7 +205,7 @@ class AtRest:
         job = self.gateway.definition_of(address)
         return None if job is None else self.reader.wait(self.gateway.shown_outcome(job, address.id))
 
-    def steps(self, address: Address, /) -> tuple[StepRecord, ...]:
+    def _steps(self, address: Address) -> tuple[StepRecord, ...]:
         """Read the steps of an instance; none if there is no instance.
 
         Raises:
@@ -225,24 +225,30 @@ class AtRest:
         Raises:
             ServerUnreachable: it needs an engine.
         """
-        reads: dict[str, Callable[..., Any]] = {
-            HISTORY.name: self._history,
-            DEAD_LETTERS.name: self.gateway.dead_letters,
-            LEFT_MESSAGES.name: self._left_messages,
-        }
-        if operation.name not in reads:
-            self._refuse()
-        answer: A = self.reader.wait(reads[operation.name](**given))
+        answer: A = self._performed(operation.name, given)
         return answer
 
-    def _history(self, *, kind: str, name: str, id: str, **page: Any) -> Awaitable[tuple[LoggedEvent, ...]]:  # noqa: A002 - the argument of the operation
-        return self.gateway.history(Address(kind, name, id), **page)
+    def _performed(self, operation: str, given: dict[str, Any]) -> Any:
+        match operation:
+            case STATUS.name:
+                return self._status(_address(given))
+            case STEPS.name:
+                return self._steps(_address(given))
+            case HISTORY.name:
+                page = self.gateway.history(_address(given), before=given["before"], limit=given["limit"])
+                return self.reader.wait(page)
+            case DEAD_LETTERS.name:
+                return self.reader.wait(self.gateway.dead_letters(**given))
+            case LEFT_MESSAGES.name:
+                return self._left_messages(**given)
+            case _:
+                raise ServerUnreachable(self.name, self._why())
 
-    def _left_messages(self, *, limit: int) -> Awaitable[tuple[StoredMessage, ...]]:
+    def _left_messages(self, *, limit: int) -> tuple[StoredMessage, ...]:
         self._check_version()
         # Of all jobs: the rows themselves name them, as no app does.
         marks = self.reader.rows("SELECT DISTINCT left_by FROM perdure.messages WHERE left_by IS NOT NULL")
-        return self.gateway.messages_left_to({_job_of(mark): "" for (mark,) in marks}, limit)
+        return self.reader.wait(self.gateway.messages_left_to({_job_of(mark): "" for (mark,) in marks}, limit))
 
     def _row(self, address: Address) -> Instance | None:
         loaded: Loaded = self.reader.wait(self.gateway.load(address)).unwrap()
@@ -295,6 +301,10 @@ class AtRest:
             f"{owner} owns the store and does not listen on its socket; start it with perdure run, or call the server "
             "that it has with --server"
         )
+
+
+def _address(at: Mapping[str, Any]) -> Address:
+    return Address(at["kind"], at["name"], at["id"])
 
 
 def _job_of(mark: str) -> Job:

@@ -21,9 +21,7 @@ from perdure.values.listings import (
     InstanceOutcome,
     Listed,
     ListFilter,
-    StepRecord,
 )
-from perdure.values.status import InstanceStatus
 from perdure.values.status_wait import Awaited, AwaitedStatus
 from perdure.values.times import Duration, from_ms
 from perdure.wire.operations import ClientOperation
@@ -76,10 +74,6 @@ class Remote:
         )
         return self.jobs.run(call).instances
 
-    def status(self, address: Address, /) -> InstanceStatus:
-        """Read the status of an instance; ``not_found`` if there is none."""
-        return self.jobs.run(self.jobs.handle_by_name(address.kind, address.name).status(address.id))
-
     def state(self, address: Address, /) -> object:
         """Read the state of an instance as JSON-able data, without its secrets; None if there is none."""
         state: object = self.jobs.run(self.jobs.handle_by_name(address.kind, address.name).shown_state(address.id))
@@ -88,10 +82,6 @@ class Remote:
     def outcome(self, address: Address, /) -> InstanceOutcome | None:
         """Read how an instance ended, without secrets; None if it has not."""
         return self.jobs.run(self.jobs.handle_by_name(address.kind, address.name).shown_outcome(address.id))
-
-    def steps(self, address: Address, /) -> tuple[StepRecord, ...]:
-        """Read the steps of an instance; none if there is no instance."""
-        return self.jobs.run(self.jobs.handle_by_name(address.kind, address.name).steps(address.id))
 
     def until(
         self, address: Address, statuses: tuple[AwaitedStatus, ...], phases: tuple[str, ...], within: Duration, /

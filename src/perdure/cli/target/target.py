@@ -15,9 +15,7 @@ if TYPE_CHECKING:
         InstanceOutcome,
         Listed,
         ListFilter,
-        StepRecord,
     )
-    from perdure.values.status import InstanceStatus
     from perdure.values.status_wait import Awaited, AwaitedStatus
     from perdure.values.times import Duration
     from perdure.wire.operations import ClientOperation
@@ -78,20 +76,12 @@ class Target(Protocol):
         """Find instances, in the order of their addresses."""
         ...
 
-    def status(self, address: Address, /) -> InstanceStatus:
-        """Read the status of an instance; ``not_found`` if there is none."""
-        ...
-
     def state(self, address: Address, /) -> object:
         """Read the state of an instance as JSON-able data; None if there is none."""
         ...
 
     def outcome(self, address: Address, /) -> InstanceOutcome | None:
         """Read how an instance ended, without secrets; None if it has not, or if that is not known here."""
-        ...
-
-    def steps(self, address: Address, /) -> tuple[StepRecord, ...]:
-        """Read the steps of an instance; none if there is no instance."""
         ...
 
     def until(
@@ -107,3 +97,15 @@ class Target(Protocol):
     def call(self, asked: InstanceRequest, /) -> object:
         """Send a request, and return its answer as JSON-able data."""
         ...
+
+
+def of_instance(target: Target, operation: ClientOperation[A], at: Address, **given: object) -> A:
+    """Perform an operation of one instance.
+
+    Args:
+        target: performs it.
+        operation: an entry of `perdure.wire.operations`.
+        at: the instance.
+        **given: the arguments beside its address.
+    """
+    return target.perform(operation, kind=at.kind, name=at.name, id=at.id, **given)
