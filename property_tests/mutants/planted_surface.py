@@ -9,6 +9,14 @@ URLS = "tests/cli/test_urls.py"
 PERMISSIONS = "tests/cli/test_file_permissions.py"
 
 MUTANTS = (
+    Mutant(
+        "the dashboard buries a message without a confirmation",
+        "_bury",
+        'if form.text("confirmed") != "yes":',
+        "if False:",
+        "tests/dashboard/test_ended.py::"
+        "test_instances_and_messages_that_code_left_are_on_the_pages_of_those_that_wait_for_an_operator",
+    ),
     # ------------------------------------------------------------ calls
     Mutant(
         "a call that fails returns its error",

@@ -138,7 +138,7 @@ def test_instances_and_messages_that_code_left_are_on_the_pages_of_those_that_wa
         "sender", state=int, event=int, initial=0, on_event=lambda _, event: tell(texts, "b").send(f"{event}")
     )
 
-    async def main() -> tuple[str, str, str, str]:
+    async def main() -> tuple[str, ...]:
         async with App(None).with_jobs(texts).open(url) as newer:
             await newer.handle(texts).send("a", "text")
         api = asgi(App(None).with_jobs(numbers, sender), url, dashboard=True)
@@ -154,9 +154,18 @@ def test_instances_and_messages_that_code_left_are_on_the_pages_of_those_that_wa
                 (await visitor.get(path)).text for path in ("/parked", "/jobs/task/notes/instances/a", "/dead-letters")
             ]
             await jobs.handle(numbers).terminate("a")
-            return pages[0], pages[1], pages[2], (await visitor.get("/parked")).text
+            (message,) = await jobs.left_messages()
+            form = {"csrf": await visitor.token_of_forms("/dead-letters"), "message": f"{message.message_id}"}
+            asked = (await visitor.post("/dead-letters/bury", form)).text
+            done = [(await visitor.post("/dead-letters/bury", form | {"confirmed": "yes"})).text for _ in range(2)]
+            (letter,) = await jobs.dead_letters()
+            assert (letter.message_id, await jobs.left_messages()) == (message.message_id, ())
+            return *pages, (await visitor.get("/parked")).text, asked, *done
 
-    parked, instance, letters, after = asyncio.run(main())
+    parked, instance, letters, after, asked, buried, again = asyncio.run(main())
+    assert re.search(r'aria-label="bury message \d+"', letters)
+    assert "Make the left message #" in asked
+    assert ("1 of 1 done" in buried, "1 of 1 done" in again, "not found" in again) == (True, False, True)
     assert "Code that cannot read it left it (NewerOnly)" in parked
     assert HEALS["NewerOnly"].partition(":")[0] in parked
     assert 'aria-label="resume task:notes:a"' in parked

@@ -75,7 +75,7 @@ def test_each_page_links_only_pages_that_exist(mounted_at):
             page = await visitor.get(path)
             assert page.status_code == 200, path
             found |= {link.replace("&amp;", "&") for link in re.findall(r'(?:href|src|action)="([^"#]+)"', page.text)}
-        posts = ("/bulk", "/explain", "/redrive")  # of forms
+        posts = ("/bulk", "/explain", "/redrive", "/bury")  # of forms
         for link in sorted(found):
             assert link.startswith(f"{mounted_at}/dashboard"), link
             if not link.endswith(posts) and (await visitor.http.get(link)).status_code != 200:
@@ -517,7 +517,14 @@ def test_no_path_and_no_query_breaks_the_server():
 @pytest.mark.parametrize("body", [b"\xff", b"csrf=%ff", b"&" * 5_000, b"a=1&" * 5_000, b"", b"{}"])
 def test_no_body_breaks_the_server(body):
     async def scenario(visitor):
-        paths = ("/bulk", "/login", "/logout", "/dead-letters/redrive", f"{path_of(ORDER)}/explain")
+        paths = (
+            "/bulk",
+            "/login",
+            "/logout",
+            "/dead-letters/redrive",
+            "/dead-letters/bury",
+            f"{path_of(ORDER)}/explain",
+        )
         answers = [await visitor.http.post(f"/dashboard{path}", content=body, headers=OWN) for path in paths]
         return [answer.status_code for answer in answers if answer.status_code >= 500]
 

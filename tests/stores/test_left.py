@@ -11,7 +11,7 @@ import pytest
 from postgres_harness import SharedPostgresHarness
 from returns.result import Failure, Success
 
-from perdure import App, Do, Task, TaskContext, attempt, effect, program
+from perdure import App, Do, Task, TaskContext, attempt, effect, program, tell
 from perdure.values.errors import Undecodable
 
 
@@ -110,6 +110,39 @@ def test_two_engines_on_postgres_leave_each_other_the_instances_that_they_cannot
                 for place in range(PLACES):
                     await new.until(NEW, f"{place}", timeout="10 s")
         assert len(set(bell.runs)) == 2 * PLACES
+        await harness.discard()
+
+    asyncio.run(main())
+
+
+def test_a_left_message_is_buried_by_one_of_two_engines_on_postgres(postgres_url: str) -> None:
+    """Both bury it at once. The next message of its pair follows, and the letter can be redriven."""
+    texts = Task("targets", state=str, event=str, initial="", on_event=lambda ctx, text: ctx.set_state(text))
+    numbers = Task("targets", state=int, event=int, initial=0, on_event=lambda ctx, number: ctx.set_state(number))
+
+    @program
+    def both(ctx: TaskContext[int], number: int) -> Do[None]:
+        yield from tell(texts, "b").send("word")
+        yield from tell(numbers, "b").send(number)
+        yield from ctx.set_state(number)
+
+    sender = Task("sender", state=int, event=int, initial=0, on_event=both)
+    harness, app = SharedPostgresHarness(postgres_url), App(None).with_jobs(numbers, sender)
+
+    async def main() -> None:
+        async with app.open(harness.url) as one, app.open(harness.url) as other:
+            await one.handle(sender).send("a", 7)
+            async with asyncio.timeout(10):
+                while not (found := await other.left_messages()):  # noqa: ASYNC110 - it asks the store
+                    await asyncio.sleep(0)
+            (message,) = found
+            answers = await asyncio.gather(*(client.bury(message.message_id) for client in (one, other)))
+            assert sorted(answers) == ["buried", "not_found"]
+            await one.until(numbers, "b", "idle", timeout="10 s")
+            assert await one.handle(numbers).get_state("b") == 7
+            (letter,) = await other.dead_letters()
+            assert (letter.message_id, await other.left_messages()) == (message.message_id, ())
+            assert await other.redrive(letter.message_id) == "redriven"
         await harness.discard()
 
     asyncio.run(main())

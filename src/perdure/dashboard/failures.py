@@ -182,7 +182,8 @@ def dead_letters_page(frame: Frame, view: DeadLetters, /) -> Page:
 
 
 def _left(frame: Frame, messages: tuple[StoredMessage, ...]) -> list[h.Node]:
-    headings: list[h.Node] = ["Message", "From", "To", "Action", "Sent", "Problem"]
+    may_bury = frame.may("operate")
+    headings: list[h.Node] = ["Message", "From", "To", "Action", "Sent", "Problem", *(["Bury"] if may_bury else [])]
     rows = [
         h.tr(data_key=str(each.message_id))[
             h.th(scope="row")[f"#{each.message_id}"],
@@ -191,6 +192,7 @@ def _left(frame: Frame, messages: tuple[StoredMessage, ...]) -> list[h.Node]:
             h.td[each.message.action],
             h.td[moment(frame, each.message.sent_ms)],
             h.td[failure(each.error)],
+            may_bury and h.td[_bury(frame, str(each.message_id))],
         ]
         for each in messages
     ]
@@ -202,6 +204,11 @@ def _left(frame: Frame, messages: tuple[StoredMessage, ...]) -> list[h.Node]:
         ],
         table(headings, rows, caption="Left messages", empty=""),
     ]
+
+
+def _bury(frame: Frame, number: str) -> h.Element:
+    button = h.button(type="submit", aria_label=f"bury message {number}")["bury"]
+    return form_to(frame, frame.links.page("/dead-letters/bury"), button, message=number)
 
 
 def _items(frame: Frame, view: DeadLetters) -> list[h.Node]:
@@ -238,6 +245,32 @@ def _dead_letter_row(frame: Frame, stored: StoredMessage) -> h.Element:
         h.td[moment(frame, message.sent_ms)],
         h.td[failure(stored.error)],
     ]
+
+
+def bury_page(frame: Frame, number: int, /) -> Page:
+    """Return the page that asks before a left message becomes a dead letter."""
+    back = frame.links.page("/dead-letters")
+    return Page(
+        title="Bury",
+        section="dead-letters",
+        crumbs=(("Dead letters", back),),
+        body=[
+            h.p[f"Make the left message #{number} a dead letter."],
+            h.p(".lead")[
+                "Code that reads it would deliver it. The messages behind it follow now; redrive turns it back."
+            ],
+            form_to(
+                frame,
+                frame.links.page("/dead-letters/bury"),
+                hidden(confirmed="yes", message=str(number)),
+                h.div(".toolbar")[
+                    h.button(".primary", type="submit", autofocus=True)["Bury"], h.a(".button", href=back)["Cancel"]
+                ],
+            ),
+        ],
+        command=f"perdure bury {number}",
+        route="POST /v1/left-messages/{message_id}/bury",
+    )
 
 
 def redrive_page(frame: Frame, numbers: tuple[int, ...], /) -> Page:

@@ -34,7 +34,7 @@ from perdure.dashboard.actions import (
     confirm_page,
     outcomes_page,
 )
-from perdure.dashboard.failures import redrive_page
+from perdure.dashboard.failures import bury_page, redrive_page
 from perdure.dashboard.jobs import hold_page
 from perdure.dashboard.page import PAGES, content, iso, login_page
 from perdure.jobs.call import result_of
@@ -167,13 +167,14 @@ async def send(
 
 async def redrive(client: Client, numbers: Sequence[int]) -> tuple[ActionOutcome, ...]:
     """Deliver dead letters again, in their order."""
-    outcomes: list[ActionOutcome] = []
-    for number in sorted(numbers):
-        result: Result[Any, PerdureError] = await result_of(client.redrive(number))
-        answer = result.unwrap() if isinstance(result, Success) else str(result.failure())
-        form = "done" if answer == "redriven" else "refused"
-        outcomes.append(ActionOutcome(subject=f"redrive #{number}", result=str(answer).replace("_", " "), form=form))
-    return tuple(outcomes)
+    results = [(number, await result_of(client.redrive(number))) for number in sorted(numbers)]
+    return tuple(_outcome(f"redrive #{number}", result, "redriven") for number, result in results)
+
+
+def _outcome(subject: str, result: Result[Any, PerdureError], done: str) -> ActionOutcome:
+    answer = result.unwrap() if isinstance(result, Success) else str(result.failure())
+    form = "done" if answer == done else "refused"
+    return ActionOutcome(subject=subject, result=str(answer).replace("_", " "), form=form)
 
 
 def answer_text(answer: object) -> str:
@@ -232,6 +233,7 @@ class Dashboard:
             Route(f"{PAGES}/live", self._visited(self._live), methods=["GET"]),
             Route(f"{PAGES}/bulk", self._visited(self._bulk), methods=["POST"]),
             Route(f"{PAGES}/dead-letters/redrive", self._visited(self._redrive), methods=["POST"]),
+            Route(f"{PAGES}/dead-letters/bury", self._visited(self._bury), methods=["POST"]),
             Route(f"{_JOB}/{{change}}", self._visited(self._hold), methods=["GET", "POST"]),
             Route(f"{_INSTANCE}/explain", self._visited(self._explain), methods=["POST"]),
             Route(f"{_INSTANCE}/request/{{action}}", self._visited(self._request), methods=["GET", "POST"]),
@@ -470,6 +472,16 @@ class Dashboard:
         except PerdureError as error:
             return ActionOutcome(subject=f"{name} {address}", result=str(error), form="refused")
         return await send(self._acting(visit), address, action, "", key, by=visit.caller.name, reason=reason)
+
+    async def _bury(self, visit: Visit) -> Response:
+        visit.check_scope("operate")
+        form = await visit.form()
+        number = whole(form.text("message"), "message")
+        if form.text("confirmed") != "yes":
+            return visit.html(bury_page(visit.frame(), number))
+        outcome = _outcome(f"bury #{number}", await result_of(self._acting(visit).bury(number)), "buried")
+        back = visit.links.page("/dead-letters")
+        return visit.html(outcomes_page("Bury: outcome", (outcome,), back, "dead-letters"))
 
     async def _redrive(self, visit: Visit) -> Response:
         visit.check_scope("operate")
