@@ -11,7 +11,7 @@ PERMISSIONS = "tests/cli/test_file_permissions.py"
 MUTANTS = (
     Mutant(
         "the dashboard buries a message without a confirmation",
-        "_bury",
+        "Dashboard._bury",
         'if form.text("confirmed") != "yes":',
         "if False:",
         "tests/dashboard/test_ended.py::"
