@@ -152,6 +152,13 @@ MUTANTS = (
         "tests/cli/test_operating_at_rest.py::test_a_filter_selects_the_instances_that_match[--status parked]",
     ),
     Mutant(
+        "a dead letter at rest shows an input that its engine hides",
+        "GatewayAtRest.shown_message",
+        "        if self.definitions:",
+        "        if not self.definitions:",
+        "tests/cli/test_operating.py::test_a_store_at_rest_shows_with_its_app_as_its_engine_does",
+    ),
+    Mutant(
         "a write to a file at rest seems to succeed",
         "_ReadOnly.write",
         "        return _Answered(refused)",

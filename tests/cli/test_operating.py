@@ -91,6 +91,31 @@ def test_a_command_for_a_store_at_rest_loads_no_engine_and_no_client(tmp_path: P
     assert loaded >= OF_FILES
 
 
+def test_a_store_at_rest_shows_with_its_app_as_its_engine_does(
+    tmp_path: Path, capsys: Out, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of jobs that the app serves; only an engine says that an instance is orphaned."""
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    store = write_store(tmp_path / "jobs.db")
+    served = [str(each.address) for each in INSTANCES if each.address.name in {"tick", "batch", "order"}]
+
+    def printed(options: list[str]) -> dict[str, list[dict[str, object]]]:
+        shown: dict[str, list[dict[str, object]]] = {}
+        for command in (["list"], ["dead-letters", "--payload"], *(["show", at] for at in served)):
+            assert run_command([*command, *options, "--json"]) == 0
+            lines = json_of(capsys.readouterr().out)
+            shown[" ".join(command)] = [each for each in lines if each.get("address", served[0]) in served]
+        for at in served:
+            for command in ("history", "steps"):
+                assert run_command([command, at, *options, "--json"]) == 0
+                shown[f"{command} {at}"] = json_of(capsys.readouterr().out)
+        return shown
+
+    with serving(tmp_path / "jobs.db") as named:
+        alive = printed(named["store"])
+    assert printed(["--store", store, "--app", "operated:APP"]) == alive
+
+
 def test_a_job_is_held_and_released(engine: list[str], capsys: Out) -> None:
     lines: list[str] = []
     for command in ("hold", "hold", "release", "release"):

@@ -110,7 +110,7 @@ class GatewayAtRest(ReadingGateway):
         """Return an instance as lists show it: with its own status, also if the app does not serve its job."""
         job, error = self.definition_of(instance.address), instance.last_error
         shown = instance.changed(last_error=error and _explained(error))
-        report = shown_status(None, shown) if job is None else shown_status(job, shown)
+        report = shown_status(job, shown)
         if job is None and instance.address.kind in _REPORTS:
             report = _report_of_kind(shown, report)
         return Listed(address=instance.address, status=instance.status, report=report)
