@@ -58,6 +58,13 @@ MUTANTS = (
         f"{TAKES_UP}[task]",
     ),
     Mutant(
+        "a put by name is in doubt after a lost answer",
+        "RemoteJob._ask",
+        '"starts_again" if envelope.action in CREATES else "applies_again"',
+        '"applies_again"',
+        "tests/remote/test_several_servers.py::test_requests_that_may_be_repeated_survive_lost_answers",
+    ),
+    Mutant(
         "a check before a deploy calls a reordered step compatible",
         "_of_steps",
         "new[: len(old)] == old:",

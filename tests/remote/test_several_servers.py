@@ -166,7 +166,14 @@ def test_requests_that_may_be_repeated_survive_lost_answers():
     async def starts(jobs: Client) -> list[Any]:
         return await each(lambda id_: jobs.handle(ticker).start(id_, 1))
 
-    for call in (keyed, reads, puts, starts):
+    async def puts_by_name(jobs: Client) -> list[Any]:
+        return await each(lambda id_: jobs.handle_by_name("pool", "pool").call("put", id_, '{"item":1}'))
+
+    async def starts_by_name(jobs: Client) -> list[Any]:
+        named = jobs.handle_by_name(ticker.kind, ticker.name)
+        return await each(lambda id_: named.call("start", id_, "1"))
+
+    for call in (keyed, reads, puts, starts, puts_by_name, starts_by_name):
         results, read = losing(call)
         assert {type(result) for result in results} == {Success}
         assert read

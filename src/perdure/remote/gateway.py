@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal, Never, TypeVar
+from typing import Any, Final, Literal, Never, TypeVar
 from urllib.parse import urlencode
 
 import attrs
@@ -55,6 +55,9 @@ from perdure.wire.problems import error_of
 from perdure.wire.records import LONGEST_WAIT_MS, awaited_of, record_of, steps_from
 from perdure.wire.requests import READS, Envelope, instance_path
 
+CREATES: Final = frozenset({"put", "start"})
+"""The actions that create an instance with a new id. By name, they get a key of their own, as a typed `start` does."""
+
 
 @attrs.frozen(eq=False, repr=False)
 class RemoteJob(JobByName):
@@ -102,7 +105,9 @@ class RemoteJob(JobByName):
             envelope = build()
         except RequestError as refused:
             return Failure(refused)
-        return await self.gateway.ask(envelope, _unchanged)
+        # Without a definition the effect of a repeat is not known. A key makes it harmless, and costs a new id one key.
+        repeat: Repeat = "starts_again" if envelope.action in CREATES else "applies_again"
+        return await self.gateway.ask(envelope, _unchanged, repeat=repeat)
 
     def explain(
         self,
