@@ -24,7 +24,7 @@ from measured.machine import conditions, versions
 
 from perdure import attempt
 from perdure.runtime.on_asyncio import asyncio_runtime
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, commit_one
 from perdure.stores.sqlite import DEFAULT_CACHE_BYTES, open_sqlite
 from perdure.stores.sqlite.opening import open_file
 from perdure.stores.sqlite.schema import CHECKPOINT_PAGES, log_of, size_of
@@ -61,7 +61,7 @@ class Load:
         instance = Instance(
             address=address, created_ms=1, updated_ms=2, version=version, state=STATE, alarm_ms=alarm_ms
         )
-        asked = self.store.commit(Transition(address=address, expected=before, write=Put(instance)))
+        asked = commit_one(self.store, Transition(address=address, expected=before, write=Put(instance)))
         self.fences[row] = (await attempt(asked)).unwrap()
 
     async def fill(self) -> None:

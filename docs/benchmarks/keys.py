@@ -30,7 +30,7 @@ from measured.schema import connected, url_of
 
 from perdure.client.client import Client
 from perdure.programs.future import answer_of
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, commit_one, load_one
 from perdure.stores.postgres import open_postgres
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.values import Retention
@@ -123,11 +123,11 @@ async def operations(place: Place, size: int) -> str:
     for number in range(OPERATIONS):
         key = f"apart-{size}-{number}"
         began = time.perf_counter()
-        (await answer_of(store.load(orders.address("busy"), key, 1))).unwrap()
+        (await answer_of(load_one(store, orders.address("busy"), key, 1))).unwrap()
         loads.append(time.perf_counter() - began)
         kept = Remembered(key=key, action="send", fingerprint="0" * 32, answer="{}", expires_ms=FAR_MS)
         began = time.perf_counter()
-        (await answer_of(store.commit(Transition(address=orders.address("busy"), remember=kept)))).unwrap()
+        (await answer_of(commit_one(store, Transition(address=orders.address("busy"), remember=kept)))).unwrap()
         commits.append(time.perf_counter() - began)
     await answer_of(store.close())
     return "; ".join(f"{sorted(waits)[OPERATIONS // 10] * 1e3:.2f}" for waits in (loads, commits))

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ import attrs
 from returns.future import FutureResult
 from returns.unsafe import unsafe_perform_io
 
+from perdure.stores.contract import commit_one, load_one
 from perdure.stores.memory import memory_store
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.changes import Update, encode
@@ -73,14 +75,16 @@ def each_us(ask: Callable[[Any], FutureResult[Any, Any]], questions: Sequence[An
 def measure_memory() -> None:
     """Print the cost of loads and commits among 100,000 instances with alarms."""
     store = memory_store()
-    fences = [now(store.commit(over(None, instance_at(at, 1 + at * 7_919 % INSTANCES)))) for at in range(INSTANCES)]
+    fences = [
+        now(commit_one(store, over(None, instance_at(at, 1 + at * 7_919 % INSTANCES)))) for at in range(INSTANCES)
+    ]
     scattered = [number * 7_919 % INSTANCES for number in range(OPERATIONS)]
     addresses = [instance_at(number, 0).address for number in scattered]
 
     def transitions(move_ms: int) -> list[Transition]:
         made: list[Transition] = []
         for number, address in zip(scattered, addresses, strict=True):
-            before = now(store.load(address)).instance
+            before = now(load_one(store, address)).instance
             if before is None:
                 raise LookupError(address)
             made.append(over(fences[number], attrs.evolve(before, alarm_ms=(before.alarm_ms or 0) + move_ms)))
@@ -89,9 +93,9 @@ def measure_memory() -> None:
 
     print(f"memory store, {INSTANCES:,} instances: µs of CPU per operation, best of {ROUNDS}")
     for name, ask, questions in (
-        ("load", store.load, lambda: addresses),
-        ("commit, alarm unchanged", store.commit, lambda: transitions(0)),
-        ("commit, alarm moved", store.commit, lambda: transitions(50_000)),
+        ("load", partial(load_one, store), lambda: addresses),
+        ("commit, alarm unchanged", partial(commit_one, store), lambda: transitions(0)),
+        ("commit, alarm moved", partial(commit_one, store), lambda: transitions(50_000)),
         ("due, 256 found", lambda limit: store.due(INSTANCES, limit), lambda: [256] * 1_000),
         ("due, none found", lambda limit: store.due(0, limit), lambda: [256] * OPERATIONS),
         ("next_alarm", store.next_alarm, lambda: scattered),
@@ -108,7 +112,7 @@ async def store_round(path: Path, callers: int) -> tuple[float, float]:
         fence: Fence | None = None
         for commit in range(1 + CALLERS[callers]):
             transition = over(fence, instance_at(number, 1_000 + commit // ALARM_MOVES))
-            fence = unsafe_perform_io(await store.commit(transition)).unwrap()
+            fence = unsafe_perform_io(await commit_one(store, transition)).unwrap()
 
     begin, cpu_begin = time.perf_counter(), time.process_time()
     await asyncio.gather(*(call(number) for number in range(callers)))

@@ -190,9 +190,8 @@ def decide(folder: Folder, transition: Transition) -> Changes | Conflict:
     at = transition.address
     changes: Changes = {}
     stored = folder.rows["instances"].get(name_of(at))
-    fence = None if stored is None else stored.fence
-    writes = not isinstance(transition.write, KeepInstance)
-    if writes and fence != transition.expected:
+    fence = stored and stored.fence
+    if transition.write != KeepInstance() and fence != transition.expected:
         return Conflict(str(at))
     fate = transition.inbound
     if fate is not None and not settle(folder, changes, fate):
@@ -300,17 +299,16 @@ async def commit(folder: Folder, transition: Transition) -> Result[Fence, Confli
 # Read
 
 
-def load(
-    folder: Folder, at: Address, key: str | None = None, now_ms: int = 0
-) -> Result[Loaded, StoreCorrupt]:
+def load(folder: Folder, request: Any) -> Result[Loaded, StoreCorrupt]:
     """Return an instance, the remembered answer, and the number of its keys."""
+    at, key = request.address, request.idempotency_key
     if name_of(at) in folder.unreadable:
         return Failure(StoreCorrupt(str(at), "its file is not the JSON of an instance"))
     instance = folder.rows["instances"].get(name_of(at))
     if key is None:
         return Success(Loaded(instance=instance))
     found = folder.rows["keys"].get(name_of(at, key))
-    expired = found is None or found.remembered.expires_ms <= now_ms
+    expired = found is None or found.remembered.expires_ms <= request.now_ms
     remembered = None if expired else found.remembered
     held = [one.ordinal for one in keys_of(folder, at)]
     number = max(held) - min(held) + 1 if held else 0
@@ -496,35 +494,37 @@ async def close(folder: Folder) -> Result[None, Any]:
 
 # The record
 
-FACTS = ("name", "epoch", "capabilities")
 NEEDED = [field.name for field in attrs.fields(Store) if field.default is attrs.NOTHING]
-OPERATIONS = [name for name in NEEDED if name not in FACTS]
+OPERATIONS = [name for name in NEEDED if name in globals()]
 WRITING = ("commit", "redrive", "prune", "close")
 
 
-async def answered(folder: Folder, name: str, *given: Any) -> Result[Any, Any]:
-    """Call the function of an operation; a failure is a value, a list a tuple."""
-    if folder.closed and name not in ("close", "health"):
-        return Failure(StoreUnavailable(name, "it is closed"))
-    found = globals()[name](folder, *given)
-    if isinstance(found, Coroutine):
-        found = await found
-    if isinstance(found, Result):
-        return found
-    return Success(tuple(found) if isinstance(found, list) else found)
+def start(folder: Folder, name: str, *given: Any) -> asyncio.Task[Result[Any, Any]]:
+    """Start an operation in a task of its own, which no caller can cancel."""
+
+    async def run() -> Result[Any, Any]:
+        async with folder.turn if name in WRITING else nullcontext():
+            if folder.closed and name not in ("close", "health"):
+                return Failure(StoreUnavailable(name, "it is closed"))
+            found = globals()[name](folder, *given)
+            found = await found if isinstance(found, Coroutine) else found
+            if isinstance(found, Result):
+                return found
+            return Success(tuple(found) if isinstance(found, list) else found)
+
+    return asyncio.ensure_future(run())
 
 
-def operation(folder: Folder, name: str) -> Callable[..., FutureResult[Any, Any]]:
+def operation(folder: Folder, name: str) -> Callable[..., Any]:
     """Return one function of the record."""
 
-    async def run(*given: Any) -> Result[Any, Any]:
-        async with folder.turn if name in WRITING else nullcontext():
-            return await answered(folder, name, *given)
+    def send(requests: Sequence[Any], tell: Callable[[list[Any]], None]) -> None:
+        answers = asyncio.gather(*(start(folder, name, one) for one in requests))
+        answers.add_done_callback(lambda done: tell(done.result()))
 
-    async def shielded(*given: Any) -> Result[Any, Any]:
-        return await asyncio.shield(asyncio.ensure_future(run(*given)))
-
-    return lambda *given: FutureResult(shielded(*given))
+    if name in ("load", "commit"):
+        return send
+    return lambda *given: FutureResult(asyncio.shield(start(folder, name, *given)))
 
 
 def open_json(path: Path) -> Store:

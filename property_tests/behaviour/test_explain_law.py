@@ -31,7 +31,7 @@ from perdure.programs import PASS, ServiceCall
 from perdure.programs.future import answer_of
 from perdure.runtime.record import Runtime
 from perdure.runtime.simulated import Simulation
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, load_one
 from perdure.stores.memory import memory_store
 from perdure.stores.values import Query
 from perdure.values.instance import Instance
@@ -92,12 +92,12 @@ class Recorded:
         return attrs.evolve(real, random=random, new_id=new_id)
 
     def store(self, store: Store) -> Store:
-        def commit(transition: Transition) -> Any:
-            self.commits.append(transition)
-            return store.commit(transition)
+        def commit(transitions: Any, answered: Any) -> None:
+            self.commits.extend(transitions)
+            store.commit(transitions, answered)
 
         assert store.epoch == 1
-        return attrs.evolve(store, commit=commit, commit_all=None)
+        return attrs.evolve(store, commit=commit)
 
 
 RealCall = Callable[[Client], Call[Any, Any]]
@@ -200,7 +200,7 @@ def is_busy(instance: Instance, now_ms: int) -> bool:
 async def one_step(recorded: Recorded, outside: Outside, store: Store, jobs: Client, step: Step) -> None:
     job, asked, call = step.job, step.asked, step.call
     address = job.address("1")
-    loaded = (await answer_of(store.load(address, None, 0))).unwrap()
+    loaded = (await answer_of(load_one(store, address, None, 0))).unwrap()
     for seen in (recorded.inputs, recorded.commits, outside.answered):
         seen.clear()
     result = await attempt(call(jobs))

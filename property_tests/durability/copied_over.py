@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 import attrs
 from returns.result import Success
 
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, commit_one
 from perdure.stores.sqlite import open_sqlite
 from perdure.testing.conformance.assertions import answer, value
 from perdure.testing.conformance.sample_values import address, put
@@ -63,7 +63,7 @@ def trial(folder: Path, mishap: Mishap, *, callers: int, seed: int) -> Trial:
 
 async def _trial(folder: Path, mishap: Mishap, callers: int, random: Random) -> Trial:
     store = await open_sqlite(folder / "jobs.db")
-    await asyncio.gather(*(value(store.commit(_put(number, None, random))) for number in range(ROWS)))
+    await asyncio.gather(*(value(commit_one(store, _put(number, None, random))) for number in range(ROWS)))
     await value(store.backup(folder / "backup.db", lambda _: None))
     work = _Work(store, random, before=random.randrange(LATEST))
     working = [asyncio.ensure_future(work.caller(number)) for number in range(callers)]
@@ -94,7 +94,7 @@ class _Work:
         while self.acknowledged_after < PATIENCE:
             row = self.random.choice(tuple(fences))
             began_after = self.is_over
-            found = await answer(self.store.commit(_put(row, fences[row], self.random)))
+            found = await answer(commit_one(self.store, _put(row, fences[row], self.random)))
             if not isinstance(found, Success):
                 return
             fences[row] = found.unwrap()

@@ -13,7 +13,7 @@ from disk import Acknowledged, Asked, Entry
 from returns.result import Failure, Success
 
 from perdure.runtime.simulated import Simulation
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, commit_one
 from perdure.testing.conformance.assertions import answer, value
 from perdure.testing.conformance.sample_values import message, remembered, started
 from perdure.values.address import Address
@@ -168,13 +168,13 @@ async def carry_out(store: Store, clerk: Clerk, simulation: Simulation, log: lis
     async def commit() -> None:
         transition = clerk.next()
         log.append(Asked(number := clerk.number))
-        assert isinstance(await answer(store.commit(transition)), Success)
+        assert isinstance(await answer(commit_one(store, transition)), Success)
         log.append(Acknowledged(number))
 
     async def collide() -> None:
         transition = clerk.conflicting()
         if transition is not None:
-            found = await answer(store.commit(transition))
+            found = await answer(commit_one(store, transition))
             assert isinstance(found, Failure)
             assert isinstance(found.failure(), Conflict)
 

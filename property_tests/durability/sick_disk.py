@@ -16,7 +16,7 @@ from recording import Recorder, open_recorded
 from returns.result import Success
 
 from perdure.runtime.simulated import Simulation
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, commit_one, load_one
 from perdure.stores.values import Query
 from perdure.testing.conformance.assertions import answer, value
 from perdure.testing.conformance.sample_values import address, put
@@ -186,7 +186,7 @@ def recovery(folder: Path, illness: Illness | None, *, rows: int = 0, groups: Se
         answers, read = await _answers(store, simulation, groups)
         asked = disk.asked
         disk.fall_ill(None)
-        afterwards = _word(await answer(store.commit(_numbered("afterwards"))))
+        afterwards = _word(await answer(commit_one(store, _numbered("afterwards"))))
         cut = len(disk.log)
         await value(store.close())
         return answers, read, asked, afterwards, cut
@@ -209,7 +209,7 @@ def recovery(folder: Path, illness: Illness | None, *, rows: int = 0, groups: Se
 
 
 async def _stored(store: Store, id_: str) -> None:
-    await value(store.commit(_numbered(id_)))
+    await value(commit_one(store, _numbered(id_)))
 
 
 async def _answers(store: Store, simulation: Simulation, groups: Sequence[int]) -> tuple[dict[str, str], set[str]]:
@@ -217,13 +217,13 @@ async def _answers(store: Store, simulation: Simulation, groups: Sequence[int]) 
     read: set[str] = set()
 
     async def commit(id_: str) -> None:
-        answers[id_] = _word(await answer(store.commit(_numbered(id_))))
+        answers[id_] = _word(await answer(commit_one(store, _numbered(id_))))
 
     for group, size in enumerate(groups):
         tasks = [simulation.runtime.spawn(commit(f"{group}-{number}"), name="client") for number in range(size)]
         for task in tasks:
             await task
-        read.add(_word(await answer(store.load(address(_spread("0-0")), None))))
+        read.add(_word(await answer(load_one(store, address(_spread("0-0")), None))))
         read.add(_word(await answer(store.find(Query()))))
     return answers, read
 

@@ -14,6 +14,7 @@ from perdure.jobs.request import ALARM
 from perdure.jobs.step import Commit, Execute
 from perdure.jobs.transitions import put
 from perdure.jobs.turn import begin
+from perdure.stores.contract import commit_one, load_one
 from perdure.stores.memory import memory_store
 from perdure.testing.conformance.assertions import answer
 from perdure.values.event import JobStarted
@@ -46,8 +47,8 @@ async def stored(*transitions: Transition) -> Instance:
     """The row after these commits."""
     store = memory_store()
     for transition in transitions:
-        assert isinstance(await answer(store.commit(transition)), Success)
-    row = (await answer(store.load(AT, None, 0))).unwrap().instance
+        assert isinstance(await answer(commit_one(store, transition)), Success)
+    row = (await answer(load_one(store, AT, None, 0))).unwrap().instance
     assert row is not None
     return row
 

@@ -7,12 +7,14 @@ from typing import Any
 import attrs
 from hypothesis import example, given
 from hypothesis import strategies as st
+from one_by_one import each_load
 from returns.result import Success
 
 from perdure.engine.mailbox.instance_cache import InstanceCache
 from perdure.engine.runs.effects import Checkpoints
 from perdure.programs.future import answer_of, asked
 from perdure.runtime.simulated import Simulation
+from perdure.stores.contract import commit_one, load_one
 from perdure.stores.memory import MemoryBackend
 from perdure.values.address import Address
 from perdure.values.instance import Claim, Fence, Instance
@@ -50,13 +52,13 @@ def test_a_run_sees_the_last_change_of_its_row(pauses: list[int], read_ms: int, 
 
     def load(*arguments: Any) -> Any:
         async def late() -> Any:
-            found = await answer_of(inner.load(*arguments))
+            found = await answer_of(load_one(inner, *arguments))
             await runtime.sleep(read_ms)
             return found
 
         return asked(late())
 
-    cache = InstanceCache(attrs.evolve(inner, load=load))
+    cache = InstanceCache(attrs.evolve(inner, load=each_load(load, runtime), runtime=runtime))
     unused: Any = None
     checkpoints = Checkpoints(unused, cache.store, cache, runtime, unused, unused)
     seen = list[int]()
@@ -68,13 +70,13 @@ def test_a_run_sees_the_last_change_of_its_row(pauses: list[int], read_ms: int, 
             seen.append(changed.unwrap().version)
 
     async def main() -> None:
-        fence = (await answer_of(inner.commit(Transition(address=A, write=Put(row))))).unwrap()
+        fence = (await answer_of(commit_one(inner, Transition(address=A, write=Put(row))))).unwrap()
         runtime.spawn(wait(Run(Execute(row.changed(incarnation=fence.incarnation)))), name="run")
         for number, pause_ms in enumerate(pauses):
             await runtime.sleep(pause_ms)
             expected = Fence(fence.incarnation, number + 1)
             after = row.changed(incarnation=fence.incarnation, version=number + 2)
-            await answer_of(inner.commit(Transition(address=A, expected=expected, write=Put(after))))
+            await answer_of(commit_one(inner, Transition(address=A, expected=expected, write=Put(after))))
             cache.others_wrote()
         await runtime.sleep(10 * (read_ms + 1))
         assert seen[-1] == len(pauses) + 1, "a change is missed"

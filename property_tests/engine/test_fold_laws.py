@@ -19,6 +19,7 @@ from returns.result import Failure, Result, Success
 from perdure import App, Do, Limits, Task, TaskContext, attempt, effect, fail, program, tell
 from perdure.client.local_gateway import engine_of
 from perdure.programs.future import awaited
+from perdure.stores.contract import load_one
 from perdure.stores.memory import MemoryBackend
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.values import Query
@@ -188,8 +189,8 @@ def test_a_turn_that_comes_while_others_are_written_is_decided_after_them() -> N
     groups = deque[Callable[[], None]]()  # that have left, and are not carried out
     store = MemoryBackend().open()
 
-    def commit_all(transitions: Any, answered: Any) -> None:
-        groups.append(partial(store.commit_all, transitions, answered))
+    def commit(transitions: Any, answered: Any) -> None:
+        groups.append(partial(store.commit, transitions, answered))
 
     async def answered(*calls: asyncio.Task[Any]) -> None:
         while not all(call.done() for call in calls):
@@ -198,7 +199,7 @@ def test_a_turn_that_comes_while_others_are_written_is_decided_after_them() -> N
                 groups.popleft()()
 
     async def main() -> str:
-        slow = evolve(store, commit_all=commit_all, synchronous=False)
+        slow = evolve(store, commit=commit, synchronous=False)
         async with App(object()).with_jobs(orders).open(slow, debug=False) as jobs:
             handle = jobs.handle(orders)
             await answered(asyncio.create_task(attempt(handle.send("a", Change("add", 1)))))
@@ -209,7 +210,7 @@ def test_a_turn_that_comes_while_others_are_written_is_decided_after_them() -> N
             for _ in range(9):  # its turn is decided meanwhile, if it does not wait
                 await asyncio.sleep(0)
             await answered(second, third)
-            stored: Any = (await awaited(store.load(orders.address("a"), None, 0))).unwrap().instance
+            stored: Any = (await awaited(load_one(store, orders.address("a"), None, 0))).unwrap().instance
             return str(stored.state)
 
     assert asyncio.run(main()) == '{"total":7,"seen":[1,2,4]}'
@@ -218,18 +219,18 @@ def test_a_turn_that_comes_while_others_are_written_is_decided_after_them() -> N
 def refusing(store: Any) -> Any:
     """A store that cannot write messages, and says so as one that cannot write a text: of each transition alone."""
 
-    def commit_all(transitions: Any, answered: Any) -> None:
+    def commit(transitions: Any, answered: Any) -> None:
         asyncio.get_running_loop().call_soon(write, transitions, answered)
 
     def write(transitions: Any, answered: Any) -> None:
         written = [one for one in transitions if not one.messages]
-        store.commit_all(written, lambda stored: answered(filled(transitions, list(stored))))
+        store.commit(written, lambda stored: answered(filled(transitions, list(stored))))
 
     def filled(transitions: Any, stored: list[Any]) -> list[Any]:
         refused = Failure(StoreUnavailable("commit", "it cannot write a message"))
         return [refused if one.messages else stored.pop(0) for one in transitions]
 
-    return evolve(store, commit_all=commit_all, synchronous=False)
+    return evolve(store, commit=commit, synchronous=False)
 
 
 @given(st.lists(st.lists(to_a | to_b | keyed | others, min_size=1, max_size=8), max_size=5), st.integers(0, 2))

@@ -13,13 +13,11 @@ from typing import Any, Literal
 import attrs
 from hypothesis import example, given
 from hypothesis import strategies as st
-from returns.future import FutureResult
-from returns.result import Failure, Result, Success
+from returns.result import Result, Success
 
 from perdure.engine.commits.batcher import Reads, StoreBatcher
 from perdure.engine.mailbox.instance_cache import InstanceCache
 from perdure.engine.observing.caller_reads import DirectReads
-from perdure.programs.future import asked, settled
 from perdure.runtime.simulated import Simulation
 from perdure.stores.contract import Store
 from perdure.stores.memory import MemoryBackend
@@ -81,9 +79,7 @@ class Book:
         self.made = StoreBatcher(
             runtime=self.simulation.runtime,
             send_all=self.send_all,
-            send_one=lambda _: settled(Success(None)),
             lost=partial(StoreUnavailable, "commit"),
-            name="requests",
             synchronous=self.synchronous,
             largest=self.largest,
         )
@@ -213,14 +209,14 @@ def test_no_request_waits_while_the_store_is_free(story: list[tuple[str, Any]], 
 def read_store(simulation: Simulation, *, at_once: bool) -> Store:
     """Return a store that reads each address as an absent one, at once or a millisecond later."""
 
-    def load_all(requests: Sequence[LoadRequest], answered: Callable[[Sequence[Any]], None]) -> None:
+    def load(requests: Sequence[LoadRequest], answered: Callable[[Sequence[Any]], None]) -> None:
         answers = [Success(Loaded(keys_held=int(request.address.id))) for request in requests]
         if at_once:
             answered(answers)
         else:
             simulation.runtime.call_later(1, partial(answered, answers))
 
-    return attrs.evolve(MemoryBackend().open(), load_all=load_all, synchronous=at_once)
+    return attrs.evolve(MemoryBackend().open(), load=load, synchronous=at_once)
 
 
 @given(steps=st.lists(st.lists(st.booleans(), max_size=4), max_size=6), at_once=st.booleans(), seed=st.integers(0, 99))
@@ -389,33 +385,3 @@ def test_a_stop_waits_for_the_last_of_several_reads(after_ms: list[int], seed: i
             await task
 
     simulation.run(main())
-
-
-def test_the_store_of_these_models_is_that_of_the_engine() -> None:
-    """A store without groups takes one request at a time; each is answered nevertheless."""
-    simulation = Simulation()
-    told: list[object] = []
-
-    def one(number: int) -> FutureResult[int, Any]:
-        async def answer() -> Result[int, Any]:
-            await simulation.runtime.sleep(number)
-            return Success(number) if number < 3 else Failure(StoreUnavailable("load", "gone"))
-
-        return asked(answer())
-
-    groups: StoreBatcher[int] = StoreBatcher(
-        runtime=simulation.runtime, send_all=None, send_one=one, lost=partial(StoreUnavailable, "load"), name="one"
-    )
-
-    @attrs.define(eq=False)
-    class Member:
-        number: int
-        tell: Any = attrs.field(default=lambda member, answer: told.append((member.number, type(answer))))
-
-        def leave(self) -> int:
-            return self.number
-
-    for number in (3, 1, 2):
-        groups.add(Member(number))
-    simulation.advance(10)
-    assert told == [(1, Success), (2, Success), (3, Failure)]

@@ -24,6 +24,7 @@ from perdure.jobs.messages import HELD_MS
 from perdure.programs.future import answer_of, asked
 from perdure.runtime.record import Future
 from perdure.runtime.simulated import Simulation
+from perdure.stores.contract import commit_one
 from perdure.stores.memory import MemoryBackend
 from perdure.values.address import Address
 from perdure.values.errors import InstanceParked, OutcomeUnknown
@@ -106,7 +107,7 @@ class Receivers:
                 self.postponed[message_id] = self.simulation.runtime.now_ms() + HELD_MS
             answer.set_result(Failure(InstanceParked(str(pair[1]), "retries_exhausted")))
             return
-        await answer_of(self.store.commit(Transition(address=pair[1], inbound=Consumed(message_id))))
+        await answer_of(commit_one(self.store, Transition(address=pair[1], inbound=Consumed(message_id))))
         self.settled.add(message_id)
         self.consumed.append((pair[0].id, pair[1].id, message_id))
         self.under_way.discard(pair)
@@ -125,7 +126,7 @@ class Receivers:
         message = Message(
             sender=orders.address(sender), target=orders.address(target), action="send", payload="1", sent_ms=0
         )
-        await answer_of(self.store.commit(Transition(address=message.sender, messages=(message,))))
+        await answer_of(commit_one(self.store, Transition(address=message.sender, messages=(message,))))
         self.outbox.wake.notify()
 
 

@@ -59,7 +59,7 @@ class Table:
     def __attrs_post_init__(self) -> None:
         store = MemoryBackend().open()
         self.cache = InstanceCache(
-            attrs.evolve(store, capabilities=attrs.evolve(store.capabilities, ownership=self.ownership))
+            attrs.evolve(store, capabilities=attrs.evolve(store.capabilities, ownership=self.ownership)),
         )
 
     def next(self, id_: str) -> Instance:

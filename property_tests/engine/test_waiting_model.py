@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 from hypothesis import example, given
 from hypothesis import strategies as st
+from one_by_one import each_load
 from returns.future import FutureResult
 from returns.result import Failure, Success
 
@@ -21,7 +22,7 @@ from perdure.engine.observing.caller_reads import DirectReads, StatusWaiters
 from perdure.engine.pending_work import CLAIM_LEFT_RETRY_MS, AdmissionQueue, BusyInstances, ClaimsLeft
 from perdure.programs.future import answer_of, asked
 from perdure.runtime.simulated import Simulation
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, commit_one, load_one
 from perdure.stores.memory import MemoryBackend
 from perdure.values.address import Address
 from perdure.values.errors import EngineClosed, Overloaded
@@ -260,14 +261,16 @@ class Waiting:
 
         def load(address: Address, key: str | None = None, now_ms: int = 0, /) -> FutureResult[Loaded, Any]:
             async def late() -> Any:
-                answer = await answer_of(inner.load(address, key, now_ms))
+                answer = await answer_of(load_one(inner, address, key, now_ms))
                 await self.simulation.runtime.sleep(self.read_ms)
                 return answer
 
             return asked(late())
 
         shared = attrs.evolve(inner.capabilities, ownership="shared")
-        self.store = attrs.evolve(inner, load=load, capabilities=shared)
+        self.store = attrs.evolve(
+            inner, load=each_load(load, self.simulation.runtime), runtime=self.simulation.runtime, capabilities=shared
+        )
         reads = DirectReads(InstanceCache(self.store), self.simulation.runtime)
         self.waits = StatusWaiters(self.store, reads, self.simulation.runtime, self.limit)
 
@@ -294,7 +297,7 @@ class Waiting:
                 suspension="paused" if status == "paused" else None,
             )
             transition = Transition(address=A, expected=expected, write=Put(row))
-        fence = (await answer_of(self.store.commit(transition))).unwrap()
+        fence = (await answer_of(commit_one(self.store, transition))).unwrap()
         self.version = 0 if status == "not_found" else fence.version
         self.incarnation = fence.incarnation
         self.changes.append((self.now_ms, status))

@@ -15,7 +15,7 @@ from perdure.jobs.definition import AnyDefinition
 from perdure.kinds.worker_pool.items import ITEM_DATA, ItemData
 from perdure.programs.future import answer_of
 from perdure.runtime.on_asyncio import asyncio_runtime
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, commit_one
 from perdure.stores.memory import memory_store
 from perdure.stores.url import open_store
 from perdure.values.instance import Instance
@@ -29,7 +29,7 @@ async def backlog(store: Store, job: AnyDefinition, customer: str, number: int) 
     """Store items of a customer that are older than anything that a test puts."""
     for start in range(0, number, 5_000):
         rows = [_row(job, customer, n) for n in range(start, min(number, start + 5_000))]
-        writes = [store.commit(Transition(address=row.address, write=Put(row))) for row in rows]
+        writes = [commit_one(store, Transition(address=row.address, write=Put(row))) for row in rows]
         await asyncio.gather(*map(answer_of, writes))
 
 

@@ -229,29 +229,17 @@ MUTANTS = (
     ),
     Mutant(
         "a statement overtakes one that touches the same",
-        "Queue._next_group",
-        "            (group if touched.isdisjoint(pending.touches) else left).append(pending)\n"
-        "            touched.update(pending.touches)",
-        "            if touched.isdisjoint(pending.touches):\n"
-        "                group.append(pending)\n"
-        "                touched.update(pending.touches)\n"
-        "            else:\n"
-        "                left.append(pending)",
-        "stores/test_batch_models.py::test_each_statement_is_sent_once_behind_those_that_touch_the_same",
-    ),
-    Mutant(
-        "single commits wait for a stream of groups",
-        "Queue._drive",
-        "                if self._groups:\n                    requests",
-        "                while self._groups:\n                    requests",
-        "stores/test_batch_models.py::test_groups_of_commits_and_single_ones_take_turns",
+        "groups_of",
+        "        first.update(dict.fromkeys(touched, at + 1))",
+        "        first.update({each: at + 1 for each in touched if each not in first})",
+        "stores/test_batch_models.py::test_changes_that_touch_the_same_are_in_different_groups_in_their_order",
     ),
     Mutant(
         "a statement holds one request more than its bound",
-        "Queue._next_group",
-        "            if len(group) == self._group:",
-        "            if len(group) > self._group:",
-        "stores/test_batch_models.py::test_each_statement_is_sent_once_behind_those_that_touch_the_same",
+        "groups_of",
+        "len(groups[at]) == largest",
+        "len(groups[at]) > largest",
+        "stores/test_batch_models.py::test_changes_that_touch_the_same_are_in_different_groups_in_their_order",
     ),
     Mutant(
         "the second close of a file never returns",

@@ -105,14 +105,13 @@ def test_each_answer_is_that_of_the_stored_row(calls: list[Call]) -> None:
 
 def counting(store: Store, loads: list[str]) -> Store:
     """Return a store that notes which instances are read for turns."""
-    load_all = store.load_all
-    assert load_all is not None
+    load = store.load
 
     def counted(requests: Sequence[LoadRequest], answered: object) -> None:
         loads.extend(request.address.id for request in requests)
-        load_all(requests, answered)  # type: ignore[arg-type]
+        load(requests, answered)  # type: ignore[arg-type]
 
-    return attrs.evolve(store, load_all=counted)
+    return attrs.evolve(store, load=counted)
 
 
 def test_a_row_that_was_kept_is_not_read_again_while_others_leave_it_alone() -> None:
@@ -143,16 +142,15 @@ def test_no_answer_rests_on_the_row_that_a_failed_turn_has_read_before() -> None
     held: list[Callable[[], None]] = []
 
     def holding(store: Store, state: list[str]) -> Store:
-        commit_all = store.commit_all
-        assert commit_all is not None
+        commit = store.commit
 
         def held_back(transitions: Sequence[Transition], answered: Callable[[Sequence[Any]], None]) -> None:
             if state:
-                held.append(lambda: commit_all(transitions, answered))
+                held.append(lambda: commit(transitions, answered))
             else:
-                commit_all(transitions, answered)
+                commit(transitions, answered)
 
-        return attrs.evolve(store, commit_all=held_back, synchronous=False)
+        return attrs.evolve(store, commit=held_back, synchronous=False)
 
     async def main() -> None:
         backend, app, state = backend_of_tests(), App(Ledger()).with_jobs(accounts), list[str]()

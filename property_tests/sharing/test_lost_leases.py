@@ -6,6 +6,7 @@ from typing import Any
 
 import attrs
 import pytest
+from one_by_one import each_commit
 from returns.future import FutureResult
 from returns.result import Result, Success
 
@@ -14,7 +15,7 @@ from perdure.programs import sleep
 from perdure.programs.future import answer_of, asked
 from perdure.runtime.record import Runtime
 from perdure.runtime.simulated import Simulation
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, commit_one
 from perdure.stores.memory import SharedMemoryBackend
 from perdure.stores.shares import Members, Served
 from perdure.stores.values import Query
@@ -70,13 +71,13 @@ def without_heartbeats(store: Store, runtime: Runtime, commit_ms: float) -> Stor
 
     async def committed(transition: Transition) -> Any:
         await runtime.sleep(commit_ms)
-        return await answer_of(store.commit(transition))
+        return await answer_of(commit_one(store, transition))
 
     return attrs.evolve(
         store,
         sharing=attrs.evolve(sharing, heartbeat=heartbeat),
-        commit=lambda transition: asked(committed(transition)),
-        commit_all=None,
+        commit=each_commit(lambda transition: asked(committed(transition)), runtime),
+        runtime=runtime,
     )
 
 

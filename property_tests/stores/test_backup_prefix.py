@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from watched_disk import WatchedDisk
 
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, commit_one
 from perdure.testing.conformance.assertions import value
 from perdure.testing.conformance.sample_values import message, remembered, started
 from perdure.values.address import Address
@@ -41,7 +41,7 @@ class Load:
         while not self.is_over:
             version = 1 if fence is None else fence.version + 1
             self.asked[at.id] = version
-            fence = await value(self.store.commit(transition(at, fence, version)))
+            fence = await value(commit_one(self.store, transition(at, fence, version)))
             self.acknowledged[at.id] = version
             if self.acknowledged.total() >= self.enough:
                 self.has_enough.set()

@@ -1,4 +1,4 @@
-"""The queues of the stores: each request is sent once, in its order, in bounded groups, and gets its own answer.
+"""The queues of the stores: each request is sent once, in its order, and gets its own answer.
 
 The server and the file are models that answer after a while, in a simulation that chooses the order.
 """
@@ -15,12 +15,11 @@ from hypothesis import strategies as st
 from returns.result import Failure, Result, Success
 
 from perdure.runtime.simulated import Simulation
-from perdure.stores.postgres.operations import PendingStatement, QueryGroup, Queue
+from perdure.stores.postgres.operations import GatheredAnswers, PendingStatement, Queue, groups_of
 from perdure.stores.sqlite.database import Batcher, Read
 from perdure.values.errors import OutcomeUnknown, OwnershipLost, StoreUnavailable
 
 SEEDS = st.integers(0, 99)
-TOUCHES = st.lists(st.sampled_from("xyz"), max_size=2, unique=True).map(tuple)
 
 
 # ---------------------------------------------------------------- PostgreSQL
@@ -29,16 +28,13 @@ class Server:
     """Executes groups of statements.
 
     Attributes:
-        touching: the resources of each request.
-        sent: the requests, in the order of their groups.
+        groups: the groups, in the order in which they were sent.
         busy: how many groups are under way.
     """
 
     simulation: Simulation
     answers: list[str]
-    group: int
     lanes: int
-    touching: dict[int, tuple[str, ...]] = attrs.Factory(dict)
     groups: list[list[int]] = attrs.Factory(list)
     busy: int = 0
     refuses: bool = False
@@ -63,12 +59,12 @@ class Server:
         return next(at for at, group in enumerate(self.groups) if number in group)
 
 
-ADDS = st.tuples(st.sampled_from(["await", "await", "send", "group", "wait", "cancel"]), TOUCHES, st.integers(0, 3))
+ADDS = st.tuples(st.sampled_from(["await", "await", "group", "wait", "cancel"]), st.integers(0, 3))
 
 
 @attrs.define
 class Client:
-    """Sends requests in each of the three ways, and keeps the answers."""
+    """Sends requests in both ways, and keeps the answers."""
 
     queue: Queue[int]
     server: Server
@@ -76,66 +72,53 @@ class Client:
     tasks: dict[int, Any] = attrs.Factory(dict)
     number: int = 0
 
-    def next(self, touches: tuple[str, ...]) -> int:
+    def next(self) -> int:
         self.number += 1
-        self.server.touching[self.number] = touches
         return self.number
 
     async def awaited(self, pending: PendingStatement[int], number: int) -> None:
         self.answers[number].append(await pending)
         assert await pending == self.answers[number][0]  # it can be awaited again
 
-    def act(self, action: str, touches: tuple[str, ...], count: int) -> None:
+    def act(self, action: str, count: int) -> None:
         runtime = self.server.simulation.runtime
         match action:
             case "await":
-                number = self.next(touches)
-                pending = self.queue.operation("write", number, touches=touches)
+                number = self.next()
+                pending = self.queue.operation("write", number)
                 self.tasks[number] = runtime.spawn_eagerly(self.awaited(pending, number), name="caller")
-            case "send":
-                number = self.next(touches)
-                self.queue.operation("write", number, touches=touches).send(self.answers[number].append)
             case "group" if count:
-                numbers = [self.next(()) for _ in range(count)]
+                numbers = [self.next() for _ in range(count)]
 
                 def answered(answers: Sequence[Any]) -> None:
                     for number, answer in zip(numbers, answers, strict=True):
                         self.answers[number].append(answer)
 
-                self.queue.send_all("write", numbers, answered)
+                self.queue.send("write", numbers, answered)
             case "cancel" if self.tasks:
                 self.tasks[sorted(self.tasks)[count % len(self.tasks)]].cancel()
             case _:
                 pass
 
 
-@example(
-    story=[("await", ("x",), 0), ("await", ("x", "y"), 0), ("await", ("y",), 0)],
-    answers=["ok"],
-    group=9,
-    lanes=1,
-    seed=0,
-)
+@example(story=[("group", 2), ("await", 0), ("group", 1)], answers=["ok"], lanes=1, seed=0)
 @given(
     story=st.lists(ADDS, max_size=25),
     answers=st.lists(st.sampled_from(["ok", "ok", "raises"]), min_size=1, max_size=3),
-    group=st.integers(1, 4),
     lanes=st.integers(1, 2),
     seed=SEEDS,
 )
-def test_each_statement_is_sent_once_behind_those_that_touch_the_same(
-    story: list[tuple[str, tuple[str, ...], int]], answers: list[str], group: int, lanes: int, seed: int
+def test_each_group_is_sent_once_in_its_order(
+    story: list[tuple[str, int]], answers: list[str], lanes: int, seed: int
 ) -> None:
     simulation = Simulation(seed=seed)
-    server = Server(simulation, answers, group, lanes)
-    queue: Queue[int] = Queue(
-        simulation.runtime, "q", server.send, server.refusal, OutcomeUnknown, lanes=lanes, group=group
-    )
+    server = Server(simulation, answers, lanes)
+    queue: Queue[int] = Queue(simulation.runtime, "q", server.send, server.refusal, OutcomeUnknown, lanes=lanes)
     client = Client(queue, server)
 
     async def main() -> None:
-        for action, touches, count in story:
-            client.act(action, touches, min(count, group))
+        for action, count in story:
+            client.act(action, count)
             await simulation.runtime.sleep(count if action == "wait" else 0)
         await queue.emptied()
         assert not server.busy
@@ -145,9 +128,8 @@ def test_each_statement_is_sent_once_behind_those_that_touch_the_same(
 
     simulation.run(main())
     simulation.settle()
-    sent = [number for group_ in server.groups for number in group_]
-    assert len(sent) == len(set(sent)), "a statement is sent twice"
-    assert all(0 < len(group_) <= group for group_ in server.groups)
+    sent = [number for group in server.groups for number in group]
+    assert sent == sorted(set(sent)), "a statement is sent twice, or overtakes another"
     for number in range(1, client.number + 1):
         task = client.tasks.get(number)
         if task is not None and task.cancelled():
@@ -155,42 +137,37 @@ def test_each_statement_is_sent_once_behind_those_that_touch_the_same(
         (answer,) = client.answers[number]
         is_lost = answers[server.order_of(number) % len(answers)] == "raises"
         assert isinstance(answer.failure(), OutcomeUnknown) if is_lost else answer == Success(number)
-    if lanes == 1:
-        check_order(server)
 
 
-def check_order(server: Server) -> None:
-    for group in server.groups:
-        touched = [one for number in group for one in server.touching[number]]
+TOUCHES = st.lists(st.sampled_from("xyz"), max_size=2, unique=True).map(tuple)
+
+
+@example(touches=[("x",), ("x", "y"), ("y",)], largest=9)
+@example(touches=[(), (), ()], largest=2)
+@given(touches=st.lists(TOUCHES, max_size=25), largest=st.integers(1, 4))
+def test_changes_that_touch_the_same_are_in_different_groups_in_their_order(
+    touches: list[tuple[str, ...]], largest: int
+) -> None:
+    groups = groups_of(touches, largest)
+    assert sorted(place for group in groups for place in group) == list(range(len(touches)))
+    assert all(0 < len(group) <= largest for group in groups)
+    for group in groups:
+        touched = [one for place in group for one in touches[place]]
         assert len(touched) == len(set(touched)), "two of one group touch the same"
     for resource in "xyz":
-        sent = [number for group in server.groups for number in group if resource in server.touching[number]]
+        sent = [place for group in groups for place in group if resource in touches[place]]
         assert sent == sorted(sent), f"one that touches {resource} overtakes another"
-
-
-def test_groups_of_commits_and_single_ones_take_turns() -> None:
-    """A stream of groups keeps no single statement waiting for more than one of them, nor the other way round."""
-    simulation = Simulation()
-    server = Server(simulation, ["ok"], 3, 1)
-    queue: Queue[int] = Queue(simulation.runtime, "q", server.send, server.refusal, OutcomeUnknown, group=3)
-    client = Client(queue, server)
-    for _ in range(4):
-        client.act("group", (), 2)
-    client.act("send", ("x",), 0)
-    client.act("send", ("x",), 0)
-    simulation.advance(100)
-    assert server.groups == [[1, 2], [9], [3, 4], [10], [5, 6], [7, 8]]
 
 
 @given(st.permutations(range(4)))
 def test_gathered_answers_are_in_the_order_of_the_requests(order: Sequence[int]) -> None:
     told: list[Sequence[Any]] = []
-    gathered = QueryGroup(4, told.append)
+    gathered = GatheredAnswers(4, told.append)
     for at in order:
         assert not told
-        gathered.listener(at)(Success(at))
+        gathered.part((at,))((Success(at),))
     assert told == [[Success(0), Success(1), Success(2), Success(3)]]
-    QueryGroup(0, told.append)
+    GatheredAnswers(0, told.append)
     assert told[1:] == [[]]
 
 

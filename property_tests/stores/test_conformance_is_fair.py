@@ -9,6 +9,7 @@ from hypothesis import settings
 from returns.future import FutureResult
 from returns.result import Failure
 
+from perdure.stores.contract import commit_one
 from perdure.stores.memory import MemoryBackend
 from perdure.stores.values import Capabilities
 from perdure.testing.conformance import KillableHarness, RequirementViolated, SqliteHarness, check_kills, check_model
@@ -32,11 +33,11 @@ class UnansweredHarness:
         store = self.backend.open()
 
         async def commit(transition):
-            found = await answer(store.commit(transition)) if next(self.survives) else None
+            found = await answer(commit_one(store, transition)) if next(self.survives) else None
             await asyncio.sleep(0)
             if self.killed:
                 return Failure(OutcomeUnknown("killed"))
-            return found or await answer(store.commit(transition))
+            return found or await answer(commit_one(store, transition))
 
         capabilities = Capabilities(ownership="owned", durability="relaxed")
         return attrs.evolve(

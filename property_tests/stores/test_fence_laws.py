@@ -7,6 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from returns.result import Failure
 
+from perdure.stores.contract import commit_one
 from perdure.testing.conformance import MemoryHarness, SqliteHarness
 from perdure.testing.conformance.assertions import answer, value
 from perdure.testing.conformance.harness import opened
@@ -23,14 +24,14 @@ async def check(new_harness, steps) -> None:
         for step in steps:
             for wrong in known:
                 if wrong != current:
-                    found = await answer(store.commit(put(AT, wrong)))
+                    found = await answer(commit_one(store, put(AT, wrong)))
                     assert isinstance(found, Failure), f"{wrong} was taken where {current} is right"
                     assert isinstance(found.failure(), Conflict)
             if step == "put":
-                current = await value(store.commit(put(AT, current)))
+                current = await value(commit_one(store, put(AT, current)))
                 known.append(current)
             elif current is not None:
-                await value(store.commit(Transition(address=AT, expected=current, write=Purge())))
+                await value(commit_one(store, Transition(address=AT, expected=current, write=Purge())))
                 current = None
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from perdure.stores.contract import commit_one
 from perdure.stores.rows import INSTANCE_COLUMNS
 from perdure.stores.sqlite import open_sqlite, queries
 from perdure.stores.values import LoadRequest
@@ -37,7 +38,7 @@ def cursor(tmp_path_factory):
                     if number % 10 == 0
                     else None
                 )
-                await store.commit(Transition(address=address, write=Put(row), remember=kept))
+                await commit_one(store, Transition(address=address, write=Put(row), remember=kept))
         await store.close()
 
     asyncio.run(filled())

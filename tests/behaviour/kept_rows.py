@@ -10,6 +10,7 @@ from returns.result import Success
 from perdure.client.local_gateway import engine_of
 from perdure.engine.mailbox.instance_cell import InstanceCell
 from perdure.programs.future import awaited
+from perdure.stores.contract import load_one
 from perdure.testing.world import World
 from perdure.values.instance import Instance
 
@@ -30,7 +31,7 @@ def check_kept_rows(world: World) -> None:
         return
     for cell in kept:
         before = cell.loaded
-        found = worker.look(awaited(world.store.load(cell.address, None, 0)))
+        found = worker.look(awaited(load_one(world.store, cell.address, None, 0)))
         may_differ = cell.loaded is not before or not _rests(cell)  # the engine continued during the read
         if isinstance(found, Success) and not may_differ:
             _compare(cell, found.unwrap().instance)

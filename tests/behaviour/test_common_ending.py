@@ -29,6 +29,7 @@ from world import World, on_each_store
 from perdure import App, Backoff, Do, Retry, Task, TaskContext, program, succeed
 from perdure.client.local_gateway import engine_of
 from perdure.jobs.request import Request, Terminate
+from perdure.stores.contract import commit_one
 from perdure.values.answer import Sent, Terminated
 from perdure.values.errors import Conflict, InstanceParked, Undecodable
 from perdure.values.instance import Fence
@@ -68,7 +69,7 @@ async def test_nothing_of_an_old_incarnation_commits_into_the_new_one(world: Wor
     before = await world.row(at("a"))
     assert isinstance(late.expected, Fence)
     with pytest.raises(UnwrapFailedError) as refused:
-        await world.inspect(lambda store: store.commit(late))
+        await world.inspect(lambda store: commit_one(store, late))
     assert isinstance(refused.value.halted_container.failure(), Conflict)
     assert await world.row(at("a")) == before
 

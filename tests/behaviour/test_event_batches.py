@@ -65,15 +65,14 @@ def test_an_event_stays_behind_an_earlier_request_that_is_decided_again(tmp_path
     async def main() -> list[str]:
         store = await open_sqlite(tmp_path / "jobs.db")
 
-        def commit_all(transitions: Sequence[Transition], answered: Callable[[Sequence[Any]], None]) -> None:
+        def commit(transitions: Sequence[Transition], answered: Callable[[Sequence[Any]], None]) -> None:
             if conflicts:
                 conflicts.clear()
                 answered([Failure(Conflict(str(each.address))) for each in transitions])
             else:
-                assert store.commit_all is not None
-                store.commit_all(transitions, answered)
+                store.commit(transitions, answered)
 
-        async with App(None).with_jobs(notes).open(attrs.evolve(store, commit_all=commit_all), debug=False) as jobs:
+        async with App(None).with_jobs(notes).open(attrs.evolve(store, commit=commit), debug=False) as jobs:
             calls, done = jobs.handle(notes), list[str]()
             await calls.send("a", "first")
             conflicts.append("the next commit")

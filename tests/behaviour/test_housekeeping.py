@@ -3,6 +3,7 @@
 from perdure import Limits
 from perdure.engine.loops.upkeep import Maintenance
 from perdure.runtime.simulated import Simulation
+from perdure.stores.contract import commit_one
 from perdure.stores.memory import memory_store
 from perdure.stores.values import Retention
 from perdure.testing.conformance.assertions import value
@@ -19,7 +20,7 @@ def test_a_round_removes_all_pages() -> None:
     async def main() -> list[int]:
         store = memory_store()
         events = tuple(started(A, at_ms=number) for number in range(3 * PAGE + 2))
-        await value(store.commit(Transition(address=A, events=events)))
+        await value(commit_one(store, Transition(address=A, events=events)))
         limits = Limits(history_events=1, history_retention=f"{simulation.runtime.now_ms()} ms")
         await Maintenance(store, simulation.runtime, limits).prune()
         return [one.event.at_ms for one in await value(store.events(0, 4 * PAGE))]

@@ -9,6 +9,7 @@ from returns.result import Success
 from world import World, on_each_store
 
 from perdure import Do, Task, TaskContext, program, tell
+from perdure.stores.contract import commit_one
 from perdure.values.address import Address
 from perdure.values.instance import Instance
 from perdure.values.message import Message
@@ -49,13 +50,13 @@ async def test_many_rows_of_jobs_that_are_not_served_delay_no_other_job(world: W
     """Instances of a job that is not served here are not touched: nor do they delay others."""
     jobs = (await world.open(app(world.outside, alarm_batch=8))).handle(machine)
     for number in range(60):
-        await world.inspect(lambda store, number=number: store.commit(row("other", f"{number:03}", world.now_ms)))  # type: ignore[misc]
+        await world.inspect(lambda store, number=number: commit_one(store, row("other", f"{number:03}", world.now_ms)))  # type: ignore[misc]
     message = Message(sender=at("x"), target=other.address("y"), action="send", payload="{}", sent_ms=0)
     messages = tuple(
         Message(sender=at(str(number)), target=message.target, action="send", payload="{}", sent_ms=0)
         for number in range(600)
     )
-    await world.inspect(lambda store: store.commit(Transition(address=at("x"), messages=messages)))
+    await world.inspect(lambda store: commit_one(store, Transition(address=at("x"), messages=messages)))
     await world.crash()
     jobs = (await world.open(app(world.outside, alarm_batch=8))).handle(machine)
     await world.run(jobs.send("a", OnAlarm(1_000, (Say("fired"),))))

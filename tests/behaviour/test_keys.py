@@ -6,6 +6,7 @@ from machine import Add, OnAlarm, Refuse, Say, Total, Wait, app, at, machine, ma
 from returns.result import Failure, Success
 from world import World, on_each_store
 
+from perdure.stores.contract import commit_one, load_one
 from perdure.values.errors import (
     AnswerNotKept,
     IdempotencyConflict,
@@ -209,7 +210,7 @@ async def test_expired_keys_are_deleted(world: World) -> None:
     jobs = (await world.open(app(world.outside, idempotency_ttl="1000 ms"))).handle(machine)
     await world.run(jobs.send("a", steps(), idempotency_key="k"))
     await world.advance(minutes=11)
-    loaded = await world.inspect(lambda store: store.load(at("a"), "k", 0))
+    loaded = await world.inspect(lambda store: load_one(store, at("a"), "k", 0))
     assert loaded.remembered is None
 
 
@@ -221,7 +222,7 @@ async def test_a_request_whose_answer_cannot_be_read_is_not_repeated(world: Worl
     remembered = world.commits[-1].remember
     assert remembered is not None
     other = attrs.evolve(remembered, answer='{"type":"Sung"}')
-    await world.inspect(lambda store: store.commit(Transition(address=at("a"), remember=other)))
+    await world.inspect(lambda store: commit_one(store, Transition(address=at("a"), remember=other)))
     refused = await world.error_of(jobs.send("a", steps(Add()), idempotency_key="k"))
     assert isinstance(refused, StoredResultUnreadable)
     assert (refused.key, refused.address) == ("k", "task:machine:a")

@@ -27,6 +27,7 @@ from returns.result import Success
 from world import World, on_each_store
 
 from perdure import App, Continuous, Debounce, DebounceContext, Do, Task, TaskContext, every, program, tell
+from perdure.stores.contract import commit_one
 from perdure.values.address import Address
 from perdure.values.errors import StoreUnavailable
 from perdure.values.instance import Claim, Instance
@@ -225,7 +226,7 @@ async def test_a_message_whose_run_is_left_in_progress_is_not_buried(world: Worl
     (left,) = await world.run(jobs.left_messages())
     claim = Claim(owner=1, cause="event", run_id="r", claimed_ms=0, action="send", message_id=left.message_id)
     target = Instance(address=narrow.address("b"), state='"no total"', created_ms=0, updated_ms=0, event_claim=claim)
-    await world.inspect(lambda store: store.commit(Transition(address=target.address, write=Put(target))))
+    await world.inspect(lambda store: commit_one(store, Transition(address=target.address, write=Put(target))))
     await world.close()
 
     jobs = await world.open(App(world.outside).with_jobs(sender, narrow))
@@ -455,10 +456,10 @@ async def test_messages_to_jobs_that_are_not_served_are_reported(world: World) -
     health = await world.run(jobs.health())
     assert (health.state, health.unserved_messages) == ("ok", 0)
     for number in range(300):
-        await world.inspect(lambda store, number=number: store.commit(_to_gone("gone", f"{number}")))  # type: ignore[misc]
+        await world.inspect(lambda store, number=number: commit_one(store, _to_gone("gone", f"{number}")))  # type: ignore[misc]
     for number in range(6):
         for _ in range(number + 1):  # behind each other
-            await world.inspect(lambda store, number=number: store.commit(_to_gone(f"lost{number}", "1")))  # type: ignore[misc]
+            await world.inspect(lambda store, number=number: commit_one(store, _to_gone(f"lost{number}", "1")))  # type: ignore[misc]
     for _ in range(3):
         await world.run(jobs.handle(machine).send("a", steps(Tell("b", (Add(),)))))
         await world.settle()
@@ -472,7 +473,7 @@ async def test_messages_to_jobs_that_are_not_served_are_reported(world: World) -
     (gone,) = [record for record in warned if record.fields["job"] == "task:gone"]
     assert (gone.fields["message"], gone.fields["target"]) == (1, "task:gone:0")
     for _ in range(700):
-        await world.inspect(lambda store: store.commit(_to_gone("lost5", "1")))
+        await world.inspect(lambda store: commit_one(store, _to_gone("lost5", "1")))
     health = await world.run(jobs.health())
     assert health.unserved_messages == 1_000
     assert health.detail.startswith("at least 1,000 messages wait for jobs")

@@ -11,6 +11,7 @@ from world import World, on_each_store
 from perdure import App, Task, TaskContext, attempt, program
 from perdure.client.local_gateway import engine_of
 from perdure.programs.future import awaited
+from perdure.stores.contract import commit_one
 from perdure.stores.memory import MemoryBackend
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.values import Capabilities
@@ -105,7 +106,7 @@ async def test_after_a_failover_an_instance_that_did_not_exist_is_read_again(wor
     second = world.start(jobs.send("a", steps(Wait(1_000), Add())))
     await world.settle()
     engine.ownership_is("in_doubt")
-    (await world.run(awaited(engine.store.commit(Transition(address=stored.address, write=Put(stored)))))).unwrap()
+    (await world.run(awaited(commit_one(engine.store, Transition(address=stored.address, write=Put(stored)))))).unwrap()
     engine.ownership_is("sure")
     assert (await world.run(jobs.get_state("a"))).total == 1
     await world.advance(s=5)

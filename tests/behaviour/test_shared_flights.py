@@ -8,7 +8,6 @@ from typing import Any
 import attrs
 import pytest
 from machine import Add, OnAlarm, app, at, machine, steps
-from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 from world import World, on_each_store
 
@@ -55,7 +54,7 @@ def without_messages() -> Store:
     """Return a store in which the message of every transition is gone, as one that its sender has withdrawn."""
     store = MemoryBackend().open()
 
-    def commit_all(transitions: Sequence[Transition], answered: Callable[[Sequence[Any]], None]) -> None:
+    def commit(transitions: Sequence[Transition], answered: Callable[[Sequence[Any]], None]) -> None:
         asyncio.get_running_loop().call_soon(write, transitions, answered)
 
     def write(transitions: Sequence[Transition], answered: Callable[[Sequence[Any]], None]) -> None:
@@ -66,11 +65,10 @@ def without_messages() -> Store:
             for place, answer in zip(living, stored, strict=True):
                 answers[place] = answer
 
-        assert store.commit_all is not None
-        store.commit_all([transitions[place] for place in living], take)
+        store.commit([transitions[place] for place in living], take)
         answered(answers)
 
-    return attrs.evolve(store, commit_all=commit_all, synchronous=False)
+    return attrs.evolve(store, commit=commit, synchronous=False)
 
 
 def test_a_message_that_is_gone_costs_no_neighbour_its_turn() -> None:
@@ -195,9 +193,7 @@ def test_a_defect_in_one_answer_keeps_no_other_from_its_own() -> None:
         group = StoreBatcher(
             runtime=asyncio_runtime(),
             send_all=send,
-            send_one=FutureResult.from_value,
             lost=OutcomeUnknown,
-            name="group",
         )
         for takes in (taken.append, fail, taken.append):
             group.add(Member(takes))
@@ -244,9 +240,7 @@ def test_each_group_takes_the_time_from_its_own_first_request() -> None:
     group = StoreBatcher(
         runtime=attrs.evolve(asyncio_runtime(), monotonic_ms=lambda: store.now_ms),
         send_all=store.send,
-        send_one=FutureResult.from_value,
         lost=OutcomeUnknown,
-        name="group",
     )
     asyncio.run(main())
     assert [number for number, _ in store.sent] == [1, LARGEST, LARGEST, 1]

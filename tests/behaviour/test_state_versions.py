@@ -27,6 +27,7 @@ from perdure import (
 )
 from perdure.client.local_gateway import engine_of
 from perdure.jobs.transitions import put
+from perdure.stores.contract import commit_one
 from perdure.values.address import Address
 from perdure.values.errors import Undecodable
 from perdure.values.times import from_ms
@@ -289,7 +290,7 @@ async def _rewrite(world: World, address: Address, **changes: Any) -> None:
     """Store a row as other code would have written it."""
     row = await world.row(address)
     assert row is not None
-    await world.inspect(lambda store: store.commit(put(row, row.updated_ms, **changes)))
+    await world.inspect(lambda store: commit_one(store, put(row, row.updated_ms, **changes)))
     if world.world.is_open:
         engine_of(world.jobs).cache.close()  # the engine knows its own writes only
 

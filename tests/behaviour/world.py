@@ -26,7 +26,7 @@ from perdure.client.client import Client
 from perdure.jobs.call import Call
 from perdure.programs import Program, effect
 from perdure.runtime.record import Future, SpawnedTask
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, load_one
 from perdure.stores.rows import event_body, logged_event
 from perdure.testing.fault import Delay, Fail
 from perdure.testing.world import START, TraceEvent, WorkerDied
@@ -289,7 +289,7 @@ class World:
     # ------------------------------------------------------------ looking
     async def row(self, address: Address) -> Instance | None:
         """The instance at an address of the store."""
-        return (await self.inspect(lambda store: store.load(address, None, 0))).instance
+        return (await self.inspect(lambda store: load_one(store, address, None, 0))).instance
 
     async def history(self, address: Address) -> list[Any]:
         """The events of an address, the oldest first."""

@@ -33,7 +33,7 @@ from perdure import (
 from perdure.server.api import asgi_of
 from perdure.server.listening import listening
 from perdure.server.tokens import Tokens
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, commit_one
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.files import owner_socket
 from perdure.testing.conformance.assertions import value
@@ -168,17 +168,17 @@ def write_store(path: Path, *further: Instance) -> str:
     async def main() -> None:
         store = await open_sqlite(path)
         for each in (*INSTANCES, *further):
-            await value(store.commit(Transition(address=each.address, write=Put(each))))
+            await value(commit_one(store, Transition(address=each.address, write=Put(each))))
         events = (
             JobStarted(event_id="e-1", at_ms=1_000, address=str(ORDER)),
             JobPaused(event_id="e-2", at_ms=NEW_YEAR_MS, address=str(ORDER), run_count=1),
         )
         sent = (message(ORDER, OTHER, '"a"'), message(ORDER, OTHER, '"b"'))
-        await value(store.commit(Transition(address=ORDER, events=events, messages=sent)))
+        await value(commit_one(store, Transition(address=ORDER, events=events, messages=sent)))
         for _ in sent:
             (head,) = await value(store.messages(NEW_YEAR_MS, 10))
             fate = DeadLettered(message_id=head.message_id, attempts=10, error=ERROR)
-            await value(store.commit(Transition(address=OTHER, inbound=fate)))
+            await value(commit_one(store, Transition(address=OTHER, inbound=fate)))
         await value(store.close())
 
     asyncio.run(main())
@@ -193,7 +193,7 @@ def write_failed(path: Path) -> str:
 
     async def main() -> None:
         store = await open_sqlite(path)
-        await value(store.commit(Transition(address=failed.address, write=Put(failed))))
+        await value(commit_one(store, Transition(address=failed.address, write=Put(failed))))
         await value(store.close())
 
     asyncio.run(main())

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perdure.cli.commands import run_command
+from perdure.stores.contract import commit_one
 from perdure.stores.sqlite import open_sqlite
 from perdure.testing.conformance.assertions import value
 from perdure.testing.conformance.sample_values import ERROR, address, message, message_id, put, remembered, started
@@ -95,12 +96,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         a, b = address("a"), address("b")
         for number in range(30):
             state = f'{{"n":"{"1" * 300}"}}'
-            await value(store.commit(put(address(f"i{number}"), alarm_ms=5, state=state)))
+            await value(commit_one(store, put(address(f"i{number}"), alarm_ms=5, state=state)))
             sent, key = (message(a, b, f'"{number}"'),), remembered(f"k{number}", '"done"')
-            await value(store.commit(put(address(f"m{number}"))))
-            await value(store.commit(Transition(address=a, messages=sent, remember=key, events=(started(a),))))
+            await value(commit_one(store, put(address(f"m{number}"))))
+            await value(commit_one(store, Transition(address=a, messages=sent, remember=key, events=(started(a),))))
         fate = DeadLettered(message_id=await message_id(store, '"0"'), attempts=10, error=ERROR)
-        await value(store.commit(Transition(address=b, inbound=fate)))
+        await value(commit_one(store, Transition(address=b, inbound=fate)))
         await value(store.close())
 
     asyncio.run(main())

@@ -8,6 +8,7 @@ import attrs
 import pytest
 
 from perdure.cli.commands import run_command
+from perdure.stores.contract import commit_one
 from perdure.stores.sqlite import open_sqlite
 from perdure.testing.conformance.assertions import value
 from perdure.testing.conformance.sample_values import address, message, put, remembered
@@ -22,9 +23,9 @@ def test_no_stored_text_writes_to_the_terminal(tmp_path: Path, capsys: pytest.Ca
     async def main() -> None:
         store = await open_sqlite(tmp_path / "jobs.db")
         at = attrs.evolve(address(HOSTILE), name=HOSTILE)
-        await value(store.commit(put(at, alarm_ms=5, state="{")))
+        await value(commit_one(store, put(at, alarm_ms=5, state="{")))
         sent, key = (message(at, at, "{"),), remembered(HOSTILE, "{")
-        await value(store.commit(Transition(address=at, messages=sent, remember=key)))
+        await value(commit_one(store, Transition(address=at, messages=sent, remember=key)))
         await value(store.close())
 
     asyncio.run(main())

@@ -13,6 +13,7 @@ import pytest
 
 from perdure.cli.commands import run_command
 from perdure.cli.inspection.stats import LEAST_GAIN_BYTES, PAGE, Counts, FileSize, count, lines_of
+from perdure.stores.contract import commit_one
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.reader import read_from_outside
 from perdure.testing.conformance.assertions import value
@@ -30,15 +31,15 @@ def path(tmp_path: Path) -> Path:
 
     async def main() -> None:
         store = await open_sqlite(path)
-        await value(store.commit(put(A, alarm_ms=5_000)))
-        await value(store.commit(put(address("c"), alarm_ms=2_000_000)))
-        await value(store.commit(put(B)))
+        await value(commit_one(store, put(A, alarm_ms=5_000)))
+        await value(commit_one(store, put(address("c"), alarm_ms=2_000_000)))
+        await value(commit_one(store, put(B)))
         for payload, key in (("1", "k"), ("2", "l"), ("3", None)):
             remember = None if key is None else remembered(key, expires_ms=50 if key == "k" else 5_000_000)
             sent, events = (message(A, B, payload),), (started(A, at_ms=9_000),)
-            await value(store.commit(Transition(address=A, messages=sent, remember=remember, events=events)))
+            await value(commit_one(store, Transition(address=A, messages=sent, remember=remember, events=events)))
         fate = DeadLettered(message_id=await message_id(store, "1"), attempts=10, error=ERROR)
-        await value(store.commit(Transition(address=B, inbound=fate)))
+        await value(commit_one(store, Transition(address=B, inbound=fate)))
         await value(store.close())
 
     asyncio.run(main())
@@ -91,7 +92,7 @@ def test_it_counts_beside_the_owner_over_pages(tmp_path: Path) -> None:
 
     async def main() -> Counts:
         store = await open_sqlite(path)
-        rows = (store.commit(put(address(str(number)))) for number in range(PAGE + 3))
+        rows = (commit_one(store, put(address(str(number)))) for number in range(PAGE + 3))
         await asyncio.gather(*map(value, rows))
         counts = await asyncio.to_thread(counts_of, path)
         await value(store.close())

@@ -15,7 +15,7 @@ import pytest
 from perdure.cli.commands import run_command
 from perdure.cli.inspection.report import Report, ShowProgress, Topic, silent
 from perdure.cli.inspection.verify import SOUND, verified
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, commit_one
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.reader import read_from_outside
 from perdure.testing.conformance.assertions import value
@@ -40,18 +40,20 @@ A, B = address("a"), address("b")
 async def write(store: Store) -> None:
     """Something in every table: two instances, three messages of a pair, a dead letter, a key, five events."""
     for at in (A, B):
-        await value(store.commit(put(at, alarm_ms=5, state='{"n":1}')))
+        await value(commit_one(store, put(at, alarm_ms=5, state='{"n":1}')))
     kept = attrs.evolve(instance(A, state='{"n":1}', alarm_ms=5, version=2), journal_length=2)
     rows = JournalChange(("[]", "[1]"))
-    await value(store.commit(Transition(address=A, expected=Fence(1, 1), write=Put(kept), journal=rows)))
+    await value(commit_one(store, Transition(address=A, expected=Fence(1, 1), write=Put(kept), journal=rows)))
     for payload in ("1", "2", "3"):
         events, key = (started(A),), remembered("k", '"done"')
         await value(
-            store.commit(Transition(address=A, messages=(message(A, B, payload),), remember=key, events=events))
+            commit_one(store, Transition(address=A, messages=(message(A, B, payload),), remember=key, events=events))
         )
-    await value(store.commit(Transition(address=B, messages=(message(B, A, "9"),), events=(started(B), started(B)))))
+    await value(
+        commit_one(store, Transition(address=B, messages=(message(B, A, "9"),), events=(started(B), started(B))))
+    )
     fate = DeadLettered(message_id=await message_id(store, "9"), attempts=10, error=ERROR)
-    await value(store.commit(Transition(address=A, inbound=fate)))
+    await value(commit_one(store, Transition(address=A, inbound=fate)))
 
 
 @pytest.fixture

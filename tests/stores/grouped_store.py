@@ -1,9 +1,10 @@
 """A store that is called only as the engine calls it: all commits and loads of a moment go through one call."""
 
 import attrs
+from one_by_one import each_commit, each_load
 
 from perdure.engine.commits.batcher import StoreBatcher
-from perdure.programs.future import asked, settled
+from perdure.programs.future import asked
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.stores.values import LoadRequest
 from perdure.values.errors import OutcomeUnknown, StoreUnavailable
@@ -24,15 +25,11 @@ class _One:
 
 def grouped(store):
     runtime = asyncio_runtime()
-    commits = StoreBatcher(
-        runtime=runtime, send_all=store.commit_all, send_one=settled, lost=OutcomeUnknown, name="commits"
-    )
+    commits = StoreBatcher(runtime=runtime, send_all=store.commit, lost=OutcomeUnknown)
     loads = StoreBatcher(
         runtime=runtime,
-        send_all=store.load_all,
-        send_one=settled,
+        send_all=store.load,
         lost=lambda reason: StoreUnavailable("load", reason),
-        name="loads",
     )
 
     async def through(together, request):
@@ -42,8 +39,8 @@ def grouped(store):
 
     return attrs.evolve(
         store,
-        commit=lambda transition: asked(through(commits, transition)),
-        load=lambda *wanted: asked(through(loads, LoadRequest(*wanted))),
+        commit=each_commit(lambda transition: asked(through(commits, transition))),
+        load=each_load(lambda *wanted: asked(through(loads, LoadRequest(*wanted)))),
     )
 
 

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import attrs
+from one_by_one import each_commit
 from returns.future import FutureResult
 from returns.result import Success
 
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, commit_one
 from perdure.stores.memory.instances import Instances
 from perdure.stores.memory.opening import OpenMemoryStore
 from perdure.stores.memory.tables import Tables
@@ -100,8 +101,7 @@ class LogStore:
             name=f"log://{self.folder}",
             epoch=len(epochs) + 1,
             capabilities=Capabilities(ownership="owned", durability="relaxed"),
-            commit=lambda *arguments: FutureResult(self.write("commit", *arguments)),
-            **{name: one for name, one in operations.items() if name != "commit"},
+            **operations,
         )
 
     async def write(self, name: str, *arguments: object):
@@ -109,13 +109,13 @@ class LogStore:
 
     async def _write(self, name: str, *arguments: object):
         async with self.turn:
-            found = await answer(getattr(self.decided, name)(*arguments))
+            found = await ask(self.decided, name, *arguments)
             if not isinstance(found, Success) or self.closed:
                 return found
             self.lines += 1
             call = base64.b64encode(pickle.dumps((name, arguments))).decode()
             await asyncio.to_thread(self._append, json.dumps([self.lines, call]) + "\n")
-            return found if self.decided is self.shown else await answer(getattr(self.shown, name)(*arguments))
+            return found if self.decided is self.shown else await ask(self.shown, name, *arguments)
 
     async def close(self):
         async with self.turn:
@@ -127,7 +127,11 @@ class LogStore:
 
     def _operation(self, name: str):
         if name in WRITES:
-            return lambda *arguments: FutureResult(self.write(name, *arguments))
+
+            def write(*arguments: object):
+                return FutureResult(self.write(name, *arguments))
+
+            return each_commit(write) if name == "commit" else write
         if name == "close":
             return lambda: FutureResult(self.close())
         return getattr(self.shown, name)
@@ -182,7 +186,11 @@ def unpickled(content: bytes) -> Any:
 
 async def replay(opening: OpenMemoryStore, call: str) -> None:
     name, arguments = unpickled(base64.b64decode(call))
-    await answer(getattr(opening, name)(*arguments))
+    await ask(opening, name, *arguments)
+
+
+async def ask(opening: OpenMemoryStore, name: str, *arguments: Any):
+    return await answer(commit_one(opening, *arguments) if name == "commit" else getattr(opening, name)(*arguments))
 
 
 class ShowsBeforeItWrites(LogHarness):

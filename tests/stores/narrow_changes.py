@@ -9,7 +9,7 @@ from typing import Any, Final
 from returns.result import Failure, Success
 
 from perdure.programs.container import result_inside
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, commit_one
 from perdure.values.address import Address
 from perdure.values.errors import Conflict
 from perdure.values.event import JobStarted
@@ -66,8 +66,8 @@ def transition(after: Instance, fence: Fence, changes: Any) -> Transition:
 
 async def committed(store: Store, transitions: Sequence[Transition]) -> Sequence[Any]:
     answered = asyncio.get_running_loop().create_future()
-    assert store.commit_all is not None
-    store.commit_all(transitions, answered.set_result)
+    assert store.commit is not None
+    store.commit(transitions, answered.set_result)
     answers: Sequence[Any] = await answered
     return answers
 
@@ -85,7 +85,7 @@ async def write_both(store: Store, group: str) -> None:
         for number in range(2 * len(KINDS)):
             at = address(number, how)
             new = Transition(address=at, write=Put(first(at, store.epoch)))
-            fences[at] = result_inside(await store.commit(new)).unwrap()
+            fences[at] = result_inside(await commit_one(store, new)).unwrap()
     written: list[Transition] = []
     for number in range(2 * len(KINDS)):
         for how in ("narrow", "whole"):
@@ -115,4 +115,4 @@ async def write_both(store: Store, group: str) -> None:
         last = transition(
             first(at, store.epoch), Fence(fences[at].incarnation, 2), "state" if how == "narrow" else "any"
         )
-        assert result_inside(await store.commit(last)) == Success(Fence(fences[at].incarnation, 3))
+        assert result_inside(await commit_one(store, last)) == Success(Fence(fences[at].incarnation, 3))

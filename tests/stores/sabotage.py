@@ -1,8 +1,12 @@
 """Ways to break a store: each is a function from a correct store to one that breaks one requirement."""
 
+from functools import partial
+
 import attrs
+from one_by_one import each_commit, each_load
 from returns.future import FutureResult
 
+from perdure.stores.contract import commit_one, load_one
 from perdure.testing.conformance import MemoryHarness
 from perdure.testing.conformance.assertions import answer
 
@@ -18,8 +22,16 @@ def harness_of(change):
 
 
 def instead(name, operation):
-    """Replace one function of a store by one that also gets the store."""
-    return lambda store: attrs.evolve(store, **{name: lambda *given: operation(store, *given)})
+    """Replace one function of a store by one that also gets the store; of a batch, by one of a single request."""
+
+    def change(store):
+        def of_store(*given):
+            return operation(store, *given)
+
+        batched = {"load": each_load, "commit": each_commit}.get(name)
+        return attrs.evolve(store, **{name: of_store if batched is None else batched(of_store)})
+
+    return change
 
 
 def instead_async(name, operation):
@@ -29,13 +41,14 @@ def instead_async(name, operation):
 
 def with_commit(change):
     """Change the transition."""
-    return instead("commit", lambda store, transition: store.commit(change(transition)))
+    return instead("commit", lambda store, transition: commit_one(store, change(transition)))
 
 
 def of_answer(name, change):
     """Change the answer of an operation."""
 
     async def asked(store, *given):
-        return (await answer(getattr(store, name)(*given))).map(change)
+        operation = partial(load_one, store) if name == "load" else getattr(store, name)
+        return (await answer(operation(*given))).map(change)
 
     return instead_async(name, asked)

@@ -13,7 +13,7 @@ from returns.result import Failure
 
 from perdure.programs.future import answer_of
 from perdure.stores.at_rest import StoreReader, open_reader, read_only_store
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, commit_one, load_one
 from perdure.stores.memory import memory_store
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.values import Query, Retention
@@ -114,7 +114,7 @@ def test_every_other_read_is_that_of_a_live_store(filled: Any, reference: Store)
             lambda store: store.claimed(0, ALL),
             lambda store: store.due(10**15, ALL),
             lambda store: store.holds(),
-            *(lambda store, at=row.address: store.load(at, "k", 0) for row in rows),
+            *(lambda store, at=row.address: load_one(store, at, "k", 0) for row in rows),
             *(lambda store, row=row: store.journal(row.address, row.incarnation, 0, ALL) for row in rows),
         ):
             found, expected = both(reader, store, reference, read)
@@ -133,7 +133,7 @@ def test_every_write_is_refused(filled: Any) -> None:
         before = reader.wait(answer_of(store.find(Query(limit=ALL)))).unwrap()
         purge = Transition(address=before[0].address, write=Purge(), expected=before[0].fence)
         writes: tuple[Any, ...] = (
-            store.commit(purge),
+            commit_one(store, purge),
             store.redrive(1),
             store.prune(Retention(now_ms=10**15, events_since_ms=10**15, max_events=0)),
             store.set_hold(("task", "orders"), "released"),  # type: ignore[misc]

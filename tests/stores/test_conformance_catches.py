@@ -4,10 +4,12 @@ import asyncio
 
 import attrs
 import pytest
+from one_by_one import each_commit
 from returns.future import FutureResult
 from returns.result import Success
 from sabotage import harness_of, instead, of_answer, with_commit
 
+from perdure.stores.contract import commit_one, load_one
 from perdure.stores.memory import MemoryBackend
 from perdure.stores.memory.opening import OpenMemoryStore
 from perdure.stores.memory.tables import Tables
@@ -38,14 +40,14 @@ def checks_then_writes(store):
     """The fence is compared, then another commit may run, then it is written: without comparing again."""
 
     async def commit(transition):
-        loaded = (await answer(store.load(transition.address))).unwrap().instance
+        loaded = (await answer(load_one(store, transition.address))).unwrap().instance
         if (None if loaded is None else loaded.fence) != transition.expected:
-            return await answer(store.commit(transition))
+            return await answer(commit_one(store, transition))
         await asyncio.sleep(0)
-        now = (await answer(store.load(transition.address))).unwrap().instance
-        return await answer(store.commit(attrs.evolve(transition, expected=None if now is None else now.fence)))
+        now = (await answer(load_one(store, transition.address))).unwrap().instance
+        return await answer(commit_one(store, attrs.evolve(transition, expected=None if now is None else now.fence)))
 
-    return attrs.evolve(store, commit=lambda transition: FutureResult(commit(transition)))
+    return attrs.evolve(store, commit=each_commit(lambda transition: FutureResult(commit(transition))))
 
 
 def answers_before_it_writes(store):
@@ -58,19 +60,19 @@ def answers_before_it_writes(store):
 
     async def fence_of(transition):
         async with asyncio.timeout(1):
-            return (await answer(MemoryBackend().open().commit(attrs.evolve(transition, expected=None)))).unwrap()
+            return (await answer(commit_one(MemoryBackend().open(), attrs.evolve(transition, expected=None)))).unwrap()
 
-    return attrs.evolve(store, commit=lambda transition: FutureResult(commit(transition)))
+    return attrs.evolve(store, commit=each_commit(lambda transition: FutureResult(commit(transition))))
 
 
 def raises_conflicts(store):
     async def commit(transition):
-        found = await answer(store.commit(transition))
+        found = await answer(commit_one(store, transition))
         if not isinstance(found, Success) and isinstance(found.failure(), Conflict):
             raise found.failure()
         return found
 
-    return attrs.evolve(store, commit=lambda transition: FutureResult(commit(transition)))
+    return attrs.evolve(store, commit=each_commit(lambda transition: FutureResult(commit(transition))))
 
 
 def unpurged(transition):
@@ -96,11 +98,11 @@ SABOTAGE = {
     "the fence is checked outside the write": (checks_then_writes, "one_winner_for_one_fence"),
     "commits are answered before they are written": (answers_before_it_writes, "reads_continue_beside_commits"),
     "load forgets keys": (
-        instead("load", lambda store, at, *_: store.load(at)),
+        instead("load", lambda store, at, *_: load_one(store, at)),
         "a_key_is_remembered_with_its_transition",
     ),
     "keys live a millisecond too long": (
-        instead("load", lambda store, at, key=None, now_ms=0: store.load(at, key, now_ms - 1)),
+        instead("load", lambda store, at, key=None, now_ms=0: load_one(store, at, key, now_ms - 1)),
         "a_key_expires",
     ),
     "due leaves out its own instant": (
@@ -310,7 +312,7 @@ class SharedHarness:
         store = attrs.evolve(MemoryBackend().open(), epoch=self.openings)
         opening = OpenMemoryStore(self.tables)
         optional = ("count_messages", "cursor", "move_cursor", "holds", "set_hold", "due_except", "counts")
-        optional += ("journal", "lanes", "queued", "load_all", "commit_all")
+        optional += ("journal", "lanes", "queued")
         operations = {name: getattr(opening, name) for name in (*OPERATIONS, *optional)}
         capabilities = Capabilities(ownership=self.ownership, durability="none")
         return attrs.evolve(store, capabilities=capabilities, **operations)

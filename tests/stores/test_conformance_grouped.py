@@ -6,6 +6,7 @@ import pytest
 from grouped_store import Grouped
 from returns.result import Success
 
+from perdure.stores.contract import commit_one, load_one
 from perdure.testing.conformance import CASES, Case, MemoryHarness, SqliteHarness, check_case, check_model
 from perdure.testing.conformance.assertions import value
 from perdure.testing.conformance.sample_values import address, created, put
@@ -45,15 +46,15 @@ def test_a_change_of_a_state_alone_is_written_as_any_other(new_harness, old):
         rows = []
         for id_ in "abc":
             await created(store, address(id_))
-            rows.append((await value(store.load(address(id_)))).instance)
+            rows.append((await value(load_one(store, address(id_)))).instance)
             if id_ == old:
-                await value(store.commit(change(rows[-1], '"other"', "any")))
+                await value(commit_one(store, change(rows[-1], '"other"', "any")))
         told = asyncio.get_running_loop().create_future()
-        store.commit_all([change(row, '"new"', changes) for row in rows], told.set_result)
+        store.commit([change(row, '"new"', changes) for row in rows], told.set_result)
         answers = [isinstance(answer, Success) for answer in await told]
-        row = (await value(store.load(address("a")))).instance
-        fence = await value(store.commit(change(row, '"last"', changes)))
-        stored = [(await value(store.load(address(id_)))).instance for id_ in "abc"]
+        row = (await value(load_one(store, address("a")))).instance
+        fence = await value(commit_one(store, change(row, '"last"', changes)))
+        stored = [(await value(load_one(store, address(id_)))).instance for id_ in "abc"]
         return answers, stored, fence
 
     answers, stored, fence = asyncio.run(written("state"))
@@ -70,9 +71,9 @@ def test_a_row_that_conflicts_among_rows_that_are_overwritten_fails_alone():
         wrong = Fence(fences["b"].incarnation, 7)
         changes = [put(address(id_), wrong if id_ == "b" else fences[id_], state='"new"') for id_ in "abc"]
         told = asyncio.get_running_loop().create_future()
-        store.commit_all(changes, told.set_result)
+        store.commit(changes, told.set_result)
         answers = await told
-        states = [(await value(store.load(address(id_)))).instance.state for id_ in "abc"]
+        states = [(await value(load_one(store, address(id_)))).instance.state for id_ in "abc"]
         await value(store.close())
         await harness.discard()
         return [isinstance(answer, Success) for answer in answers], states

@@ -22,6 +22,7 @@ def sentences_of_the_store():
     text = inspect.getdoc(contract.Store).split("\n\n", 1)[1]
     text = one_line(text.replace("Attributes:", ""))
     plain = "name|epoch|capabilities|health|close|lost|previous_exit|counts|holds|sharing|synchronous|cache_bytes|reads"
+    plain = f"{plain}|runtime"
     return re.sub(rf"(?:^| )(?:\w+: ``\([^`]*\)``|{plain}):", "", text)
 
 

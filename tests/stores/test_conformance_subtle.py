@@ -5,15 +5,17 @@ import re
 
 import attrs
 import pytest
+from one_by_one import each_commit, each_load
 from returns.result import Success
 from sabotage import harness_of, instead, instead_async, with_commit
 
+from perdure.stores.contract import commit_one, load_one
 from perdure.stores.values import Query
 from perdure.testing.conformance import CASES, RequirementViolated, check_case
 from perdure.testing.conformance.assertions import answer, value
 from perdure.values.address import Address
 from perdure.values.message import Postponed
-from perdure.values.transition import KeepInstance, Put, Transition
+from perdure.values.transition import Put, Transition
 
 BY_NAME = {case.name: case for case in CASES}
 ALL = 10_000
@@ -55,9 +57,9 @@ def stored_under(change_id=lambda id_: id_, change_name=lambda name: name):
     def change(store):
         return attrs.evolve(
             store,
-            load=lambda at, *given: store.load(elsewhere(at), *given),
+            load=each_load(lambda at, *given: load_one(store, elsewhere(at), *given)),
             history=lambda at, *given: store.history(elsewhere(at), *given),
-            commit=lambda one: store.commit(moved(one)),
+            commit=each_commit(lambda one: commit_one(store, moved(one))),
         )
 
     def moved(one):
@@ -76,14 +78,14 @@ def keys_by_id_only(store):
         return Address("any", "any", at.id)
 
     async def load(at, key=None, now_ms=0):
-        loaded = await value(store.load(at))
-        held = await value(store.load(shared(at), key, now_ms))
+        loaded = await value(load_one(store, at))
+        held = await value(load_one(store, shared(at), key, now_ms))
         return Success(attrs.evolve(loaded, remembered=held.remembered, keys_held=held.keys_held))
 
     async def commit(one):
-        found = await answer(store.commit(attrs.evolve(one, remember=None)))
+        found = await answer(commit_one(store, attrs.evolve(one, remember=None)))
         if isinstance(found, Success) and one.remember is not None:
-            await value(store.commit(Transition(address=shared(one.address), remember=one.remember)))
+            await value(commit_one(store, Transition(address=shared(one.address), remember=one.remember)))
         return found
 
     asked = instead_async("load", lambda _, *given: load(*given))(store)
@@ -170,7 +172,7 @@ def needs_its_cursor(name, number_of):
 
 def find_needs_its_cursor():
     async def find(store, query):
-        if query.after is not None and (await value(store.load(query.after))).instance is None:
+        if query.after is not None and (await value(load_one(store, query.after))).instance is None:
             return Success(())
         return await answer(store.find(query))
 
@@ -191,7 +193,7 @@ def numbers_before_the_commit(store):
             numbers.append(drawn[0])
         for _ in range(len(one.events)):
             await asyncio.sleep(0)
-        found = await answer(store.commit(one))
+        found = await answer(commit_one(store, one))
         if isinstance(found, Success):
             appeared.extend(numbers)
         return found
@@ -208,26 +210,11 @@ def numbers_before_the_commit(store):
 
 def loads_at_two_moments():
     async def load(store, at, key=None, now_ms=0):
-        instance = (await value(store.load(at))).instance
+        instance = (await value(load_one(store, at))).instance
         await asyncio.sleep(0)
-        return Success(attrs.evolve(await value(store.load(at, key, now_ms)), instance=instance))
+        return Success(attrs.evolve(await value(load_one(store, at, key, now_ms)), instance=instance))
 
     return instead_async("load", load)
-
-
-def writes_messages_first():
-    """A caller who is cancelled between the two writes leaves the first."""
-
-    async def commit(store, one):
-        stored = (await value(store.load(one.address))).instance
-        fits = isinstance(one.write, KeepInstance) or (None if stored is None else stored.fence) == one.expected
-        if one.messages and fits:
-            await value(store.commit(Transition(address=one.address, messages=one.messages)))
-            await asyncio.sleep(0)
-            one = attrs.evolve(one, messages=())
-        return await answer(store.commit(one))
-
-    return instead_async("commit", commit)
 
 
 def groups_without_a_shield(store):
@@ -241,7 +228,7 @@ def groups_without_a_shield(store):
         task[0] = None
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        return {id(one): await answer(store.commit(one)) for one in group}
+        return {id(one): await answer(commit_one(store, one)) for one in group}
 
     async def commit(one):
         waiting.append(one)
@@ -258,7 +245,7 @@ def keeps_the_error():
         if isinstance(fate, Postponed) and fate.error is None:
             errors = {stored.message_id: stored.error for stored in await value(store.messages(FAR_MS, ALL))}
             one = attrs.evolve(one, inbound=attrs.evolve(fate, error=errors.get(fate.message_id)))
-        return await answer(store.commit(one))
+        return await answer(commit_one(store, one))
 
     return instead_async("commit", commit)
 
@@ -303,10 +290,6 @@ SUBTLE = {
     "an error stays when a message is postponed": (keeps_the_error(), "a_fate_replaces_the_one_before"),
     "event numbers are drawn before the commit": (numbers_before_the_commit, "a_sink_misses_no_event"),
     "a load reads at two moments": (loads_at_two_moments(), "a_load_reads_one_moment"),
-    "a cancelled commit is half written": (
-        writes_messages_first(),
-        "a_cancelled_commit_happens_completely_or_not_at_all",
-    ),
     "a cancelled caller cancels its group": (groups_without_a_shield, "a_cancelled_caller_affects_no_other"),
 }
 

@@ -373,11 +373,11 @@ def test_a_text_that_cannot_be_encrypted_costs_no_neighbour_its_commit() -> None
 
     async def main() -> None:
         store, answers = await EncryptedMemory().open(), list[Any]()
-        assert store.commit_all is not None
-        store.commit_all([noted("a", "fine"), noted("b", "\ud800"), noted("c", "fine")], answers.extend)
+        assert store.commit is not None
+        store.commit([noted("a", "fine"), noted("b", "\ud800"), noted("c", "fine")], answers.extend)
         assert [type(answer) for answer in answers] == [Success, Failure, Success]
         assert isinstance(answers[1].failure(), StoreUnavailable)
-        store.commit_all([noted("b", "\ud800")], answers.extend)
+        store.commit([noted("b", "\ud800")], answers.extend)
         assert isinstance(answers[3].failure(), StoreUnavailable)
 
     asyncio.run(main())

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from json_store import JsonHarness
 
+from perdure.stores.contract import commit_one, load_one
 from perdure.values.address import Address
 from perdure.values.instance import Instance
 from perdure.values.transition import Put, Transition
@@ -82,13 +83,13 @@ def test_the_case_that_the_guide_names_finds_the_mistake(case, tmp_path):
 async def cancelled(harness: JsonHarness) -> Instance | None:
     """Cancel the caller of a commit that a thread writes, and return the row that the store then shows."""
     store = await harness.open()
-    caller = asyncio.ensure_future(store.commit(PLACED).awaitable())
+    caller = asyncio.ensure_future(commit_one(store, PLACED).awaitable())
     for _ in range(5):  # steps of the loop until the thread has the commit
         await asyncio.sleep(0)
     caller.cancel()
     await asyncio.wait([caller])
     await store.redrive(0)  # a write, which waits for the one in progress
-    found = await store.load(ORDER, None, 0)
+    found = await load_one(store, ORDER, None, 0)
     await store.close()
     return found.unwrap()._inner_value.instance
 

@@ -17,6 +17,7 @@ from returns.result import Failure, Success
 
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.runtime.record import LogRecord
+from perdure.stores.contract import commit_one, load_one
 from perdure.stores.postgres import open_postgres
 from perdure.stores.postgres.connections import ConnectionPool, PostgresConnections
 from perdure.stores.postgres.settings import settings_of
@@ -57,7 +58,7 @@ def test_the_next_host_is_tried_when_a_server_is_starting_up(postgres_url: str) 
         options = f"schema={harness.schema}&ownership=shared&target_session_attrs=read-write"
         hosts = f"127.0.0.1:{port},127.0.0.1:{link.port}"
         store = await open_postgres(f"postgresql://postgres@{hosts}/postgres?{options}")
-        await value(store.commit(put(address("a"))))
+        await value(commit_one(store, put(address("a"))))
         await store.close()
         server.close()
         link.close()
@@ -73,13 +74,13 @@ def test_connections_to_a_server_that_became_a_replica_are_replaced(postgres_url
         admin = await asyncpg.connect(postgres_url)
         await admin.execute(f"CREATE ROLE {role} LOGIN SUPERUSER")
         store = await open_postgres(harness.url.replace("postgres@", f"{role}@", 1))
-        fence = await value(store.commit(put(address("a"))))
+        fence = await value(commit_one(store, put(address("a"))))
         await admin.execute(f"ALTER ROLE {role} SET default_transaction_read_only = on")
         await admin.fetch("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1", role)
-        answers = [await answer(store.commit(put(address("a"), fence))) for _ in range(3)]
+        answers = [await answer(commit_one(store, put(address("a"), fence))) for _ in range(3)]
         assert "the server is a replica" in str(answers[-1])
         await admin.execute(f"ALTER ROLE {role} RESET default_transaction_read_only")
-        answers = [await answer(store.commit(put(address("a"), fence))) for _ in range(2)]
+        answers = [await answer(commit_one(store, put(address("a"), fence))) for _ in range(2)]
         assert any(isinstance(one, Success) for one in answers)  # one may find the last read-only connection
         await store.close()
         await harness.discard()
@@ -100,7 +101,7 @@ def test_a_close_ends_requests_that_the_server_does_not_answer(postgres_url: str
         url = f"postgresql://postgres@127.0.0.1:{link.port}/postgres?schema={harness.schema}&ownership=shared"
         store = await open_postgres(url, runtime=fast)
         link.cut()
-        committing = asyncio.ensure_future(answer(store.commit(put(address("a")))))
+        committing = asyncio.ensure_future(answer(commit_one(store, put(address("a")))))
         await asyncio.sleep(0)
         await asyncio.wait_for(store.close(), 15)
         assert isinstance(await committing, Failure)
@@ -142,7 +143,7 @@ def test_an_engine_works_with_one_connection_if_the_server_has_no_more(postgres_
         await admin.execute(f"ALTER ROLE {role} NOSUPERUSER CONNECTION LIMIT 1")
         for number in range(5):
             at = address(f"{number}")
-            calls = (store.commit(put(at)), store.load(at), store.due(0, 1), sharing(store).heartbeat({}))
+            calls = (commit_one(store, put(at)), load_one(store, at), store.due(0, 1), sharing(store).heartbeat({}))
             answers = await asyncio.gather(*(answer(call) for call in calls))
             assert all(isinstance(one, Success) for one in answers), answers
         await store.close()

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from postgres_harness import PostgresHarness, SharedPostgresHarness, states
 
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, commit_one
 from perdure.stores.copying import CopySource
 from perdure.testing.conformance.assertions import answer, value
 from perdure.testing.conformance.sample_values import address, created, put
@@ -42,7 +42,7 @@ def test_an_owner_that_lost_its_lock_to_a_copy_writes_nothing(harness: PostgresH
         # The lock is free for an instant: the copy tries until it has it.
         await harness.lose_the_lock()
         source = await _first_copy(harness, told)
-        assert "'perdure copy' ended it" in str((await answer(owner.commit(put(A, fence)))).failure())
+        assert "'perdure copy' ended it" in str((await answer(commit_one(owner, put(A, fence)))).failure())
         assert (await harness.value("SELECT version FROM perdure.instances")) == 1
         await source.close()
         await owner.close()
@@ -62,7 +62,7 @@ def test_a_member_whose_lease_has_ended_writes_nothing_once_a_copy_has_begun(sha
         fence = await created(member, A)
         await shared.pass_time(lease_ms := sharing(member).lease_ms)
         held = await (shared.copy_source() if role == "source" else shared.copy_target())
-        lost = (await answer(member.commit(put(A, fence)))).failure()
+        lost = (await answer(commit_one(member, put(A, fence)))).failure()
         assert isinstance(lost, OwnershipLost)
         assert "'perdure copy' ended it" in lost.reason
         assert (await answer(sharing(member).heartbeat({}))).failure() == lost
@@ -70,7 +70,7 @@ def test_a_member_whose_lease_has_ended_writes_nothing_once_a_copy_has_begun(sha
         await held.close()
         assert (await shared.value("SELECT version FROM perdure.instances")) == 1
         again = await shared.open()
-        await value(again.commit(put(A, fence)))
+        await value(commit_one(again, put(A, fence)))
         await shared.pass_time(lease_ms)
         await again.close()
         await member.close()
@@ -84,7 +84,7 @@ def test_a_copy_waits_for_a_write_of_a_member_whose_lease_has_ended(shared: Shar
         fence = await created(member, A)
         async with shared.transaction() as blocking:
             await blocking.execute(shared.sql("SELECT FROM perdure.instances FOR UPDATE"))
-            writing = asyncio.ensure_future(answer(member.commit(put(A, fence))))
+            writing = asyncio.ensure_future(answer(commit_one(member, put(A, fence))))
             await shared.until_blocked()
             await shared.pass_time(sharing(member).lease_ms)
             copying = asyncio.ensure_future(shared.copy_source())

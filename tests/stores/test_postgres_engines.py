@@ -15,7 +15,7 @@ from returns.result import Failure, Result, Success
 from perdure import App, Decision, Do, ItemContext, Task, TaskContext, WorkerPool, effect, program
 from perdure.programs.future import answer_of
 from perdure.runtime.on_asyncio import asyncio_runtime
-from perdure.stores.contract import Sharing, Store
+from perdure.stores.contract import Sharing, Store, commit_one, load_one
 from perdure.testing.conformance.sample_values import address, created, put
 from perdure.values.errors import OwnershipLost
 
@@ -77,16 +77,16 @@ def test_a_writer_that_is_stuck_blocks_no_other_engine(postgres_url: str):
         fence, own = await created(there, row), await created(here, other)
         async with harness.transaction() as operator:
             await operator.execute(harness.sql("SELECT FROM perdure.instances WHERE id = 'a' FOR UPDATE"))
-            stuck = asyncio.ensure_future(answer_of(there.commit(put(row, fence))))
+            stuck = asyncio.ensure_future(answer_of(commit_one(there, put(row, fence))))
             await harness.until_blocked()
             await harness.execute("UPDATE perdure.engines SET lease_until = now() WHERE epoch = $1", there.epoch)
             members = (await answer_of(sharing(here).heartbeat({}))).unwrap()
             assert there.epoch in members.epochs, "its commit may still succeed"
             (await answer_of(sharing(third).heartbeat({}))).unwrap()
-            (await answer_of(here.commit(put(other, own)))).unwrap()
+            (await answer_of(commit_one(here, put(other, own)))).unwrap()
         assert isinstance(await stuck, Success)
         assert (await answer_of(sharing(here).heartbeat({}))).unwrap().epochs == {here.epoch, third.epoch}
-        lost = (await answer_of(there.commit(put(row, None)))).failure()
+        lost = (await answer_of(commit_one(there, put(row, None)))).failure()
         assert isinstance(lost, OwnershipLost)
         assert "its lease ended, and another engine declared it dead; start it again" in lost.reason
         for store in (here, there, third):
@@ -131,7 +131,9 @@ def test_a_heartbeat_waits_for_no_other_statement(postgres_url: str):
             tables = harness.sql("perdure.events, perdure.instances")
             await operator.execute(f"LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE")
             reads = [asyncio.ensure_future(answer_of(store.events(0, 9))) for _ in range(4)]
-            reads += [asyncio.ensure_future(answer_of(call)) for call in (store.load(A), store.commit(put(A)))]
+            reads += [
+                asyncio.ensure_future(answer_of(call)) for call in (load_one(store, A), commit_one(store, put(A)))
+            ]
             await harness.until_blocked(4)
             assert (await answer_of(sharing(store).heartbeat({}))).unwrap().epochs == {store.epoch}
             assert not any(read.done() for read in reads)

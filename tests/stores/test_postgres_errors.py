@@ -10,7 +10,7 @@ import pytest
 from postgres_harness import PostgresHarness
 from returns.result import Failure, Success
 
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, commit_one, load_one
 from perdure.stores.postgres.connections import failure_of_write
 from perdure.testing.conformance.assertions import answer, value
 from perdure.testing.conformance.sample_values import address, created, put
@@ -84,18 +84,18 @@ def test_the_answer_to_each_class_of_errors(postgres_url: str) -> None:
             expected = OutcomeUnknown if state in UNKNOWN else StoreUnavailable
             await failing.begin(state, 2)
             for time in (1, 2):
-                refused = await answer(store.commit(put(A, fence)))
+                refused = await answer(commit_one(store, put(A, fence)))
                 assert isinstance(refused, Failure)
                 assert type(refused.failure()) is expected, (state, refused)
                 assert await failing.attempts() == time, state  # it is not repeated: an effect of it may be visible
-                row = (await value(store.load(A))).instance
+                row = (await value(load_one(store, A))).instance
                 assert row is not None
                 assert row.version == fence.version, state
-            fence = await value(store.commit(put(A, fence)))
+            fence = await value(commit_one(store, put(A, fence)))
         await failing.begin("PD001", 1)
-        lost = await answer(store.commit(put(A, fence)))
+        lost = await answer(commit_one(store, put(A, fence)))
         assert isinstance(lost.failure(), OwnershipLost)
-        again = await answer(store.commit(put(A, fence)))  # it is remembered
+        again = await answer(commit_one(store, put(A, fence)))  # it is remembered
         assert isinstance(again.failure(), OwnershipLost)
 
     on_a_store(postgres_url, scenario)
@@ -108,12 +108,12 @@ def test_a_statement_that_other_transactions_undid_is_repeated_twice(postgres_ur
         fence = await created(store, A)
         for state in UNDONE_BY_OTHERS:
             await failing.begin(state, 2)
-            fence = await value(store.commit(put(A, fence)))
+            fence = await value(commit_one(store, put(A, fence)))
             assert await failing.attempts() == 3, state
             await failing.begin(state, 3)
-            refused = (await answer(store.commit(put(A, fence)))).failure()
+            refused = (await answer(commit_one(store, put(A, fence)))).failure()
             assert type(refused) is StoreUnavailable, state
-            fence = await value(store.commit(put(A, fence)))
+            fence = await value(commit_one(store, put(A, fence)))
 
     on_a_store(postgres_url, scenario)
 
@@ -123,7 +123,7 @@ def test_a_write_that_the_server_refuses_keeps_no_other_of_its_group_back(postgr
     async def scenario(store: Store, failing: Failing, _: PostgresHarness) -> None:
         fences = [await created(store, at) for at in (A, B)]
         await failing.begin(state, 9, only="a")
-        calls = (answer(store.commit(put(at, fence))) for at, fence in zip((A, B), fences, strict=True))
+        calls = (answer(commit_one(store, put(at, fence))) for at, fence in zip((A, B), fences, strict=True))
         refused, written = await asyncio.gather(*calls)
         assert type(refused.failure()) is StoreUnavailable
         assert isinstance(written, Success)
@@ -139,7 +139,7 @@ def test_a_commit_that_an_operator_cancels_is_not_written(postgres_url: str) -> 
         for _time in (1, 2):
             async with harness.transaction() as operator:
                 await operator.execute(harness.sql("SELECT FROM perdure.instances FOR UPDATE"))
-                blocked = asyncio.ensure_future(answer(store.commit(put(A, fence))))
+                blocked = asyncio.ensure_future(answer(commit_one(store, put(A, fence))))
                 await harness.until_blocked()
                 await operator.execute(
                     "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
@@ -147,7 +147,7 @@ def test_a_commit_that_an_operator_cancels_is_not_written(postgres_url: str) -> 
                     harness.schema,
                 )
                 assert type((await blocked).failure()) is StoreUnavailable
-            fence = await value(store.commit(put(A, fence)))
+            fence = await value(commit_one(store, put(A, fence)))
 
     on_a_store(postgres_url, scenario)
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 from postgres_harness import PostgresHarness
 
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, commit_one
 from perdure.stores.postgres.schema import in_schema
 from perdure.stores.values import Retention
 from perdure.testing.conformance.assertions import value
@@ -34,7 +34,7 @@ async def transaction(harness: PostgresHarness) -> AsyncGenerator[asyncpg.Connec
 
 
 async def _logged(store: Store, at_ms: int) -> None:
-    await value(store.commit(Transition(address=A, events=(started(A, at_ms=at_ms),))))
+    await value(commit_one(store, Transition(address=A, events=(started(A, at_ms=at_ms),))))
 
 
 async def _instants(store: Store) -> list[int]:
@@ -114,14 +114,14 @@ def test_a_commit_repeats_itself_after_a_deadlock(postgres_url: str):
     async def main() -> None:
         store = await harness.open()
         b = address("b")
-        fences = {at: await value(store.commit(put(at))) for at in (A, b)}
+        fences = {at: await value(commit_one(store, put(at))) for at in (A, b)}
         connection = await asyncpg.connect(harness.database)
         lock = in_schema("SELECT FROM perdure.instances WHERE id = $1 FOR UPDATE", harness.schema)
         under_way = connection.transaction()
         await under_way.start()
         await connection.execute("SET LOCAL deadlock_timeout = '60s'")  # the group is the one that is undone
         await connection.execute(lock, "b")
-        group = asyncio.gather(*(value(store.commit(put(at, fences[at]))) for at in (A, b)))
+        group = asyncio.gather(*(value(commit_one(store, put(at, fences[at]))) for at in (A, b)))
         while not await harness.value("SELECT count(*) FROM pg_locks WHERE NOT granted"):  # noqa: ASYNC110 - of a server
             await asyncio.sleep(0)
         await connection.execute(lock, "a")

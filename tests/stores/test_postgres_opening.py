@@ -15,7 +15,7 @@ import pytest
 from postgres_harness import PostgresHarness, states
 from postgres_server import PrivateCluster
 
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, commit_one, load_one
 from perdure.stores.postgres import open_postgres
 from perdure.stores.postgres.connections import reason_of
 from perdure.stores.postgres.schema import migrate, migrations, script_from
@@ -325,7 +325,7 @@ def test_a_standby_takes_over_when_the_owner_ends(harness: PostgresHarness):
         await owner.close()
         standby = await waiting
         assert standby.epoch > owner.epoch
-        assert (await value(standby.load(A))).instance is not None
+        assert (await value(load_one(standby, A))).instance is not None
         await standby.close()
 
     asyncio.run(main())
@@ -340,7 +340,7 @@ def test_an_owner_that_lost_its_connection_takes_the_lock_again(harness: Postgre
             await harness.lose_the_lock()
             assert [await told.get(), await told.get()] == ["in_doubt", "sure"]
             assert isinstance(await _opening(harness), StoreLocked)
-        await value(owner.commit(put(A, fence)))
+        await value(commit_one(owner, put(A, fence)))
         assert owner.lost is not None
         assert not owner.lost.done()
         await owner.close()
@@ -363,11 +363,11 @@ def test_an_owner_that_lost_its_lock_to_another_stops_and_writes_nothing(harness
         assert owner.lost is not None
         assert "another engine has opened the store" in await owner.lost
         assert [told.get_nowait() for _ in range(told.qsize())] == ["in_doubt"]
-        assert isinstance((await answer(owner.commit(put(A, fence)))).failure(), OwnershipLost)
+        assert isinstance((await answer(commit_one(owner, put(A, fence)))).failure(), OwnershipLost)
         successor = await harness.open()
-        await value(successor.commit(put(A, fence)))
+        await value(commit_one(successor, put(A, fence)))
         await owner.close()
-        await value(successor.commit(put(A, fence.__class__(fence.incarnation, 2))))
+        await value(commit_one(successor, put(A, fence.__class__(fence.incarnation, 2))))
         await successor.close()
         third = await harness.open()
         assert third.previous_exit == "closed"
@@ -383,7 +383,7 @@ def test_an_owner_that_does_not_know_of_its_end_is_fenced_by_the_schema(harness:
         owner = await harness.open()
         fence = await created(owner, A)
         await harness.execute("SELECT * FROM perdure.own('')")  # as a successor does, with the lock
-        refused = await answer(owner.commit(put(A, fence)))
+        refused = await answer(commit_one(owner, put(A, fence)))
         assert isinstance(refused.failure(), OwnershipLost)
         assert "another engine has opened the store" in str(refused.failure())
         assert isinstance((await answer(owner.redrive(1))).failure(), OwnershipLost)
@@ -400,11 +400,11 @@ def test_a_server_that_stops_is_reported_and_nothing_acknowledged_is_lost(postgr
     async def main() -> None:
         store = await harness.open()
         written = [address(f"{number}") for number in range(300)]
-        under_way = [asyncio.ensure_future(answer(store.commit(put(at)))) for at in written]
+        under_way = [asyncio.ensure_future(answer(commit_one(store, put(at)))) for at in written]
         await under_way[0]
         await asyncio.to_thread(postgres_cluster.stop, "immediate")
         answers = await asyncio.gather(*under_way)
-        failure = (await answer(store.load(A))).failure()
+        failure = (await answer(load_one(store, A))).failure()
         assert isinstance(failure, StoreUnavailable)
         await store.close()
         assert isinstance(await _opening(harness), StoreUnavailable)
@@ -412,7 +412,7 @@ def test_a_server_that_stops_is_reported_and_nothing_acknowledged_is_lost(postgr
         again = await harness.open()
         assert again.previous_exit == "died"
         for at, given in zip(written, answers, strict=True):
-            stored = (await value(again.load(at))).instance is not None
+            stored = (await value(load_one(again, at))).instance is not None
             if not isinstance(given.swap().value_or(None), OutcomeUnknown):
                 assert stored == (given.value_or(None) is not None), (at, given)
         await again.close()

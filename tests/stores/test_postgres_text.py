@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from postgres_harness import PostgresHarness
 
+from perdure.stores.contract import commit_one, load_one
 from perdure.stores.postgres.encoding import decoded, encoded
 from perdure.stores.values import Query
 from perdure.testing.conformance.assertions import value
@@ -43,8 +44,8 @@ def test_null_characters_everywhere_are_returned_unchanged(postgres_url: str):
                 row = attrs.evolve(instance(at, state=f"{id_}\0"), data="\0\1", alarm_ms=1)
                 sent = message(at, at, f"payload {id_}")
                 kept = attrs.evolve(remembered(f"key {id_}", f"answer {id_}"), fingerprint="\0")
-                await value(store.commit(Transition(address=at, write=Put(row), messages=(sent,), remember=kept)))
-                loaded = await value(store.load(at, f"key {id_}", 0))
+                await value(commit_one(store, Transition(address=at, write=Put(row), messages=(sent,), remember=kept)))
+                loaded = await value(load_one(store, at, f"key {id_}", 0))
                 assert loaded.instance == attrs.evolve(row, incarnation=loaded.instance.incarnation, version=1)
                 assert (loaded.remembered, loaded.keys_held) == (kept, 1)
             found = await value(store.find(Query(id_prefix="a\0")))

@@ -13,7 +13,7 @@ from postgres_harness import PostgresHarness, SharedPostgresHarness, states
 from returns.result import Success
 
 from perdure import Decision, Task, tell
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, commit_one, load_one
 from perdure.stores.postgres.enqueue import enqueue_async
 from perdure.stores.shares import ServedCode
 from perdure.stores.sqlite import open_sqlite
@@ -74,7 +74,7 @@ def test_the_log_is_pruned_each_time(opening: Open) -> None:
         for _time in range(3):
             for number in range(5):
                 events = (started(A, id_=f"e{number}"),)
-                await value(store.commit(Transition(address=A, events=events)))
+                await value(commit_one(store, Transition(address=A, events=events)))
             numbers = [logged.sequence for logged in await value(store.events(0, 99))]
             assert numbers == sorted(numbers)
             counts = list[int]()
@@ -94,9 +94,11 @@ def test_a_message_is_a_dead_letter_and_is_redriven_each_time(opening: Open) -> 
         for _time in range(3):
             (stored,) = await value(store.messages(FAR_MS, 9))
             fate = DeadLettered(message_id=stored.message_id, attempts=9, error=ERROR)
-            await value(store.commit(Transition(address=B, inbound=fate)))
+            await value(commit_one(store, Transition(address=B, inbound=fate)))
             assert await value(store.messages(FAR_MS, 9)) == ()
-            assert isinstance((await answer(store.commit(Transition(address=B, inbound=fate)))).failure(), Conflict)
+            assert isinstance(
+                (await answer(commit_one(store, Transition(address=B, inbound=fate)))).failure(), Conflict
+            )
             redrives = [await value(store.redrive(stored.message_id)) for _ in range(2)]
             assert redrives == ["redriven", "not_found"]
         await store.close()
@@ -112,12 +114,12 @@ def test_every_close_returns_and_every_opening_knows_of_the_one_before(opening: 
             assert store.previous_exit == "closed"
             epochs.append(store.epoch)
             fence = await created(store, address(f"{time}"))
-            committing = asyncio.ensure_future(answer(store.commit(put(address(f"{time}"), fence))))
+            committing = asyncio.ensure_future(answer(commit_one(store, put(address(f"{time}"), fence))))
             await asyncio.sleep(0)
             await asyncio.gather(*(value(store.close()) for _ in range(3)))
             await value(store.close())
             assert committing.done()
-            assert isinstance((await answer(store.load(A))).failure(), StoreUnavailable)
+            assert isinstance((await answer(load_one(store, A))).failure(), StoreUnavailable)
         assert epochs == sorted(set(epochs))
 
     asyncio.run(main())
@@ -139,10 +141,10 @@ def test_the_work_of_each_member_that_dies_is_taken_over(postgres_url: str) -> N
             others = OtherEngines(found.epochs - {survivor.epoch}, found.last_epoch, survivor.epoch)
             assert member.epoch not in others
             for _again in range(2):
-                lost = (await answer(member.commit(put(at, fence)))).failure()
+                lost = (await answer(commit_one(member, put(at, fence)))).failure()
                 assert isinstance(lost, OwnershipLost)
                 assert isinstance((await answer(sharing(member).heartbeat({}))).failure(), OwnershipLost)
-            await value(survivor.commit(put(at, fence)))
+            await value(commit_one(survivor, put(at, fence)))
             await member.close()
         await survivor.close()
         await harness.discard()

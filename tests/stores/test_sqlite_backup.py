@@ -19,7 +19,7 @@ from watched_disk import WatchedDisk
 
 from perdure import App, Client, Program, Task, TaskContext, attempt, effect, tell
 from perdure.client.local_gateway import engine_of
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, commit_one
 from perdure.stores.memory import memory_store
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.values import Backup, BackupProgress, OnBackupProgress, Query
@@ -37,7 +37,7 @@ def path(tmp_path: Path) -> Path:
 
     async def fill() -> None:
         store = await open_sqlite(path)
-        await asyncio.gather(*(value(store.commit(put(address(str(number)), state=BIG))) for number in range(40)))
+        await asyncio.gather(*(value(commit_one(store, put(address(str(number)), state=BIG))) for number in range(40)))
         await value(store.close())
 
     asyncio.run(fill())
@@ -184,7 +184,7 @@ def test_a_connection_that_is_replaced_ends_the_backup_on_it(path: Path, target:
         def meanwhile(_: BackupProgress) -> None:
             if not broken:
                 disk.fail_next("COMMIT")
-                broken.append(asyncio.ensure_future(answer(store.commit(put(address("broken"))))))
+                broken.append(asyncio.ensure_future(answer(commit_one(store, put(address("broken"))))))
 
         made = await answer(backed_up(store, target, meanwhile))
         assert isinstance((await broken[0]).failure(), OutcomeUnknown)
@@ -205,7 +205,7 @@ def test_a_store_that_is_lost_ends_its_backups_at_once(path: Path, target: Path)
         def meanwhile(_: BackupProgress) -> None:
             if not tasks:
                 shutil.move(f"{path}.lock", f"{path}.elsewhere")
-                tasks.append(asyncio.ensure_future(answer(store.commit(put(address("late"))))))
+                tasks.append(asyncio.ensure_future(answer(commit_one(store, put(address("late"))))))
 
         made = await answer(backed_up(store, target, meanwhile))
         assert isinstance((await tasks[0]).failure(), OwnershipLost)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, commit_one
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.counters import PORTION
 from perdure.stores.sqlite.operations import COUNT_PORTIONS
@@ -108,8 +108,8 @@ def test_changes_of_rows_that_the_caller_does_not_know_are_counted(tmp_path: Pat
         await counts(store)
         a, b = await created(store, address("a")), await created(store, address("b"))
         assert (await counts(store)).by_status() == {"idle": 2}
-        await value(store.commit(put(address("a"), a, alarm_ms=9)))
-        await value(store.commit(Transition(address=address("b"), expected=b, write=Purge())))
+        await value(commit_one(store, put(address("a"), a, alarm_ms=9)))
+        await value(commit_one(store, Transition(address=address("b"), expected=b, write=Purge())))
         return await counts(store)
 
     async def main() -> StoreCounts:

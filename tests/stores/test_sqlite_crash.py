@@ -9,12 +9,14 @@ from contextlib import closing
 
 import pytest
 
+from perdure.stores.contract import load_one
 from perdure.stores.sqlite import open_sqlite
 from perdure.testing.conformance.assertions import value
 from perdure.values.address import Address
 
 WRITER = """
 import asyncio, sys
+from perdure.stores.contract import commit_one, load_one
 from perdure.stores.sqlite import open_sqlite
 from perdure.testing.conformance.assertions import value
 from perdure.testing.conformance.sample_values import message, remembered, started
@@ -24,11 +26,11 @@ from perdure.values.transition import Put, Transition
 
 async def client(store, number):
     at, version = Address("task", "orders", str(number)), 0
-    fence = (await value(store.load(at))).instance
+    fence = (await value(load_one(store, at))).instance
     fence = None if fence is None else fence.fence
     while True:
         version = 1 if fence is None else fence.version + 1
-        fence = await value(store.commit(Transition(
+        fence = await value(commit_one(store, Transition(
             address=at, expected=fence,
             write=Put(Instance(
                 address=at, created_ms=1, updated_ms=1, version=version, alarm_ms=version, state=str(version)
@@ -67,7 +69,7 @@ async def _check(path, acknowledged):
     store = await open_sqlite(path)
     for number, version in acknowledged.items():
         at = Address("task", "orders", number)
-        loaded = await value(store.load(at, "k", 0))
+        loaded = await value(load_one(store, at, "k", 0))
         assert loaded.instance.version >= version
         assert loaded.instance.state == loaded.remembered.answer == str(loaded.instance.version)
         assert loaded.instance.alarm_ms == loaded.instance.version

@@ -5,6 +5,7 @@ from contextlib import closing
 import pytest
 from returns.result import Failure
 
+from perdure.stores.contract import commit_one, load_one
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.values import Query, UnreadEvent
 from perdure.testing.conformance.assertions import answer, value
@@ -33,7 +34,7 @@ def path(tmp_path):
         store = await open_sqlite(tmp_path / "jobs.db")
         for at in (A, B, C):
             claimed = instance(at, alarm_ms=1, claim=CLAIM)
-            await value(store.commit(Transition(address=at, write=Put(claimed), events=(started(at),))))
+            await value(commit_one(store, Transition(address=at, write=Put(claimed), events=(started(at),))))
         await told(store, A, B, "1")
         await told(store, A, C, "2")
         await value(store.close())
@@ -69,12 +70,12 @@ def test_a_row_that_cannot_be_read_harms_no_other(path, column):
 
     async def main():
         store = await open_sqlite(path)
-        match await answer(store.load(A)):
+        match await answer(load_one(store, A)):
             case Failure(StoreCorrupt(what=what)):
                 assert what == "task:orders:a"
             case other:
                 pytest.fail(f"loaded {other}")
-        assert (await value(store.load(B))).instance is not None
+        assert (await value(load_one(store, B))).instance is not None
         assert _ids(await value(store.due(FAR_MS, 2))) == ["b", "c"]
         assert _ids(await value(store.claimed(0, 1))) == ["b"]
         assert _ids(await value(store.find(Query(limit=2)))) == ["b", "c"]
@@ -93,10 +94,10 @@ def test_a_repaired_row_is_healthy_again(path):
     async def main():
         store = await open_sqlite(path)
         await value(store.due(FAR_MS, 9))
-        fence = (await value(store.load(B))).instance.fence
+        fence = (await value(load_one(store, B))).instance.fence
         row_a = type(fence)(fence.incarnation - 1, 1)  # an unreadable row can still be written over by its fence
         broken = await value(store.health())
-        await value(store.commit(put(A, row_a)))
+        await value(commit_one(store, put(A, row_a)))
         health = await value(store.health())
         assert broken.state == "degraded"
         await value(store.close())

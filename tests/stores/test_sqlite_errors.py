@@ -13,10 +13,11 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 import pytest
+from one_by_one import committed
 from returns.result import Failure, Success
 from watched_disk import WatchedDisk
 
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, commit_one, load_one
 from perdure.testing.conformance.assertions import answer, value
 from perdure.testing.conformance.sample_values import address, created, put
 from perdure.values.errors import OutcomeUnknown, StoreCorrupt, StoreUnavailable
@@ -138,15 +139,15 @@ def test_the_answers_to_a_group_of_writes(tmp_path: Path, case: Case) -> None:
         store = await disk.open(tmp_path / "jobs.db")
         kept = await created(store, address("kept"))
         await on_connection(disk, lambda connection: case.set_up(connection, denied))
-        answers = await asyncio.gather(*(answer(store.commit(one)) for one in (put(A), put(B, state=BIG), put(C))))
+        answers = await committed(store, (put(A), put(B, state=BIG), put(C)))
         if case.connection == "kept":
             await on_connection(disk, repair)
-        stored = [(await value(store.load(one))).instance is not None for one in (A, B, C)]
+        stored = [(await value(load_one(store, one))).instance is not None for one in (A, B, C)]
         assert len(disk.threads) == (1 if case.connection == "kept" else 2)
         if case.denied is not None:
             assert len(denied) == case.denied, "the store repeats a statement that fails for all"
         check(case.fate, answers, stored)
-        await value(store.commit(put(address("kept"), kept)))  # the store writes again, over the row from before
+        await value(commit_one(store, put(address("kept"), kept)))  # the store writes again, over the row from before
         await value(store.close())
 
     play(disk, main())
@@ -173,11 +174,11 @@ def test_a_transaction_that_cannot_be_ended_is_refused_and_its_connection_replac
         await created(store, address("kept"))
         refuse = run(TRIGGER.format(on="INSERT", raises="RAISE(ABORT, 'no')"))
         await on_connection(disk, lambda connection: (refuse(connection, denied), ROLLBACK(connection, denied)))
-        answers = await asyncio.gather(*(answer(store.commit(put(one))) for one in (A, B, C)))
+        answers = await committed(store, [put(one) for one in (A, B, C)])
         assert [type(one.failure()) for one in answers if isinstance(one, Failure)] == [StoreUnavailable] * 3
-        stored = [(await value(store.load(one))).instance is not None for one in (A, B, C)]
+        stored = [(await value(load_one(store, one))).instance is not None for one in (A, B, C)]
         assert (stored, len(disk.threads)) == ([False] * 3, 2)
-        await value(store.commit(put(A)))
+        await value(commit_one(store, put(A)))
         await value(store.close())
 
     play(disk, main())
@@ -211,12 +212,12 @@ def test_the_answer_to_a_read_that_fails(tmp_path: Path, raised: Exception, expe
                 raise raised
 
         disk.on_statement = refuse
-        refused = await answer(store.load(B))
+        refused = await answer(load_one(store, B))
         disk.on_statement = lambda *_: None
         assert isinstance(refused, Failure)
         assert type(refused.failure()) is expected
         assert len(reads) == (2 if expected is StoreCorrupt else 1)
-        assert (await value(store.load(A))).instance is not None
+        assert (await value(load_one(store, A))).instance is not None
         await value(store.close())
 
     play(disk, main())

@@ -12,16 +12,17 @@ from perdure.testing.conformance.assertions import value
 
 FORK = """
 import asyncio, os, sys
+from perdure.stores.contract import commit_one, load_one
 from perdure.stores.sqlite import open_sqlite
 from perdure.testing.conformance.assertions import answer
 from perdure.testing.conformance.sample_values import address, put
 
 async def main(path):
     store = await open_sqlite(path)
-    await answer(store.commit(put(address("parent"))))
+    await answer(commit_one(store, put(address("parent"))))
     if os.fork() == 0:
-        print(os.getpid(), await answer(store.load(address("parent"))), flush=True)
-        print(await answer(store.commit(put(address("child")))), flush=True)
+        print(os.getpid(), await answer(load_one(store, address("parent"))), flush=True)
+        print(await answer(commit_one(store, put(address("child")))), flush=True)
         await answer(store.close())
         sys.stdin.read()  # until the test is done
         os._exit(0)

@@ -4,9 +4,11 @@ import sys
 from pathlib import Path
 
 import attrs
+from one_by_one import committed
 from returns.result import Failure, Success
 from watched_disk import WatchedDisk
 
+from perdure.stores.contract import commit_one, load_one
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.values import Query
 from perdure.testing.conformance.assertions import answer, value
@@ -25,10 +27,6 @@ def _transactions(path: Path) -> int:
     return sum(1 for at in frames if log[at + 8 : at + 16] == salts and int.from_bytes(log[at + 4 : at + 8]) > 0)
 
 
-async def _together(*asked):
-    return await asyncio.gather(*(answer(one) for one in asked))
-
-
 async def _limit_pages(disk, pages):
     """Make the disk full: the limit is the connection's, so it is set on the very connection of the store."""
     await disk.execute(f"PRAGMA max_page_count = {pages}")
@@ -39,7 +37,7 @@ def test_hundreds_of_commits_share_a_few_transactions(tmp_path):
         path = tmp_path / "jobs.db"
         store = await open_sqlite(path)
         before = _transactions(path)
-        answers = await _together(*(store.commit(put(address(str(number)))) for number in range(500)))
+        answers = await committed(store, [put(address(str(number))) for number in range(500)])
         after = _transactions(path)
         await store.close()
         return answers, after - before
@@ -67,7 +65,7 @@ def test_one_conflict_among_a_hundred_neighbours(tmp_path):
     async def main():
         store = await open_sqlite(tmp_path / "jobs.db")
         await created(store, address("50"))
-        answers = await _together(*(store.commit(put(address(str(number)))) for number in range(101)))
+        answers = await committed(store, [put(address(str(number))) for number in range(101)])
         await store.close()
         return answers
 
@@ -87,8 +85,8 @@ def test_one_value_that_cannot_be_written_fails_alone(tmp_path):
         transitions[5] = put(address("5"), alarm_ms=2**70)
         transitions[6] = attrs.evolve(transitions[6], messages=(message(address("6"), address("7"), "\ud800"),))
         try:
-            answers = await _together(*(store.commit(transition) for transition in transitions))
-            loaded = [(await value(store.load(address(str(number))))).instance for number in range(10)]
+            answers = await committed(store, transitions)
+            loaded = [(await value(load_one(store, address(str(number))))).instance for number in range(10)]
             logged = [one.sequence for one in await value(store.events(0, 99))]
         finally:
             await store.close()
@@ -107,7 +105,7 @@ def test_commits_of_one_instance_may_be_queued_behind_each_other(tmp_path):
         store = await open_sqlite(tmp_path / "jobs.db")
         fence = await created(store, address("a"))
         queued = [attrs.evolve(fence, version=version) for version in range(1, 20)]
-        answers = await _together(*(store.commit(put(address("a"), expected)) for expected in queued))
+        answers = await committed(store, [put(address("a"), expected) for expected in queued])
         await store.close()
         return [one.unwrap().version for one in answers]
 
@@ -117,11 +115,11 @@ def test_commits_of_one_instance_may_be_queued_behind_each_other(tmp_path):
 def test_a_cancelled_caller_does_not_disturb_the_others(tmp_path):
     async def main():
         store = await open_sqlite(tmp_path / "jobs.db")
-        tasks = [asyncio.ensure_future(answer(store.commit(put(address(str(number)))))) for number in range(10)]
+        tasks = [asyncio.ensure_future(answer(commit_one(store, put(address(str(number)))))) for number in range(10)]
         await asyncio.sleep(0)
         tasks[3].cancel()
         answers = await asyncio.gather(*tasks, return_exceptions=True)
-        again = await answer(store.commit(put(address("more"))))
+        again = await answer(commit_one(store, put(address("more"))))
         await value(store.close())
         return answers, again
 
@@ -136,12 +134,12 @@ def test_an_alarm_is_written_even_if_the_answer_before_was_lost(tmp_path):
     async def main():
         store = await open_sqlite(tmp_path / "jobs.db")
         first = await created(store, address("a"), alarm_ms=10)
-        lost = asyncio.ensure_future(answer(store.commit(put(address("a"), first, alarm_ms=20))))
+        lost = asyncio.ensure_future(answer(commit_one(store, put(address("a"), first, alarm_ms=20))))
         await asyncio.sleep(0)
         lost.cancel()
         await asyncio.wait([lost])
         second = (await value(store.find(Query())))[0].fence
-        await value(store.commit(put(address("a"), second, alarm_ms=10)))
+        await value(commit_one(store, put(address("a"), second, alarm_ms=10)))
         due = await value(store.due(10, 9))
         await value(store.close())
         return second.version, [one.alarm_ms for one in due]
@@ -152,7 +150,7 @@ def test_an_alarm_is_written_even_if_the_answer_before_was_lost(tmp_path):
 def test_closing_waits_for_running_operations(tmp_path):
     async def main():
         store = await open_sqlite(tmp_path / "jobs.db")
-        asked = [asyncio.ensure_future(answer(store.commit(put(address(str(number)))))) for number in range(10)]
+        asked = [asyncio.ensure_future(answer(commit_one(store, put(address(str(number)))))) for number in range(10)]
         await asyncio.sleep(0)
         await value(store.close())
         return [one.result() for one in asked]  # all done when close answers
@@ -165,6 +163,7 @@ import asyncio, resource, sys
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.stores.sqlite.ownership import Disk
 from perdure.stores.sqlite.opening import open_file
+from perdure.stores.contract import commit_one, load_one
 from perdure.stores.sqlite.thread import connect
 from perdure.testing.conformance.assertions import answer
 from perdure.testing.conformance.sample_values import address, put
@@ -182,15 +181,16 @@ async def main(path):
 
     options = {"durability": "full", "cache_bytes": 0, "on_locked": "raise", "runtime": asyncio_runtime()}
     store = await open_file(path, **options, disk=Disk(connect=connected))
-    print(kind(await answer(store.commit(put(address("before"))))))
+    print(kind(await answer(commit_one(store, put(address("before"))))))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
-    asked = [answer(store.commit(put(address(str(number))))) for number in range(3)]
-    print(*[kind(one) for one in await asyncio.gather(*asked)])
+    told = asyncio.get_running_loop().create_future()
+    store.commit([put(address(str(number))) for number in range(3)], told.set_result)
+    print(*[kind(one) for one in await told])
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    print(kind(await answer(store.commit(put(address("after"))))))
+    print(kind(await answer(commit_one(store, put(address("after"))))))
     for id_ in ("before", "0", "1", "2", "after"):
-        print((await answer(store.load(address(id_)))).unwrap().instance is not None, end=" ")
+        print((await answer(load_one(store, address(id_)))).unwrap().instance is not None, end=" ")
     print((await answer(store.health())).unwrap().state)
     print(len(opened))
     await store.close()
@@ -225,11 +225,11 @@ def test_a_full_database_acknowledges_nothing_and_works_again_afterwards(tmp_pat
         store = await disk.open(path)
         await _limit_pages(disk, 40)
         big = '"' + "x" * 20_000 + '"'
-        answers = await _together(*(store.commit(put(address(str(number)), state=big)) for number in range(30)))
-        found = [(await value(store.load(address(str(number))))).instance is not None for number in range(30)]
+        answers = await committed(store, [put(address(str(number)), state=big) for number in range(30)])
+        found = [(await value(load_one(store, address(str(number))))).instance is not None for number in range(30)]
         await value(store.close())
         store = await open_sqlite(path)
-        again = await answer(store.commit(put(address("after"), state=big)))
+        again = await answer(commit_one(store, put(address("after"), state=big)))
         await value(store.close())
         return answers, found, again
 

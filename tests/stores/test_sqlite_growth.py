@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import pytest
 
+from perdure.stores.contract import commit_one
 from perdure.stores.rows import CorruptRows, key_values
 from perdure.stores.sqlite import changes, counters, open_sqlite, queries
 from perdure.stores.sqlite.changes import prune
@@ -153,7 +154,7 @@ def test_rare_rows_are_found_in_chunks_and_other_requests_run_between(tmp_path: 
 
         async def commit() -> None:
             for number in range(2):
-                await value(store.commit(put(address(f"new {number}"))))
+                await value(commit_one(store, put(address(f"new {number}"))))
                 order.append("committed")
 
         numbers, _ = await asyncio.gather(look(), commit())

@@ -11,7 +11,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, commit_one
 from perdure.stores.encryption import Encryption, Key, encrypted_store
 from perdure.stores.sqlite import open_sqlite
 from perdure.testing.conformance.assertions import answer, value
@@ -35,7 +35,9 @@ async def opened(path: Path) -> AsyncIterator[Store]:
 
 async def write(store: Store) -> int:
     row = attrs.evolve(instance(A), journal_length=3)
-    fence = await value(store.commit(Transition(address=A, write=Put(row), journal=JournalChange(("0", "1", "2")))))
+    fence = await value(
+        commit_one(store, Transition(address=A, write=Put(row), journal=JournalChange(("0", "1", "2"))))
+    )
     return fence.incarnation
 
 

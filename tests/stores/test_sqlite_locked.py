@@ -5,10 +5,12 @@ import sqlite3
 from contextlib import closing, contextmanager
 
 import pytest
+from one_by_one import committed
 from returns.result import Failure, Success
 from watched_disk import WatchedDisk
 
 from perdure import App, Task, attempt
+from perdure.stores.contract import commit_one, load_one
 from perdure.testing.conformance.assertions import answer, value
 from perdure.testing.conformance.sample_values import address, created, put
 from perdure.values.errors import StoreUnavailable
@@ -50,10 +52,10 @@ def test_a_locked_file_acknowledges_nothing_and_works_again_when_it_is_free(tmp_
         store, _ = await _impatient(path)
         fence = await created(store, address("a"))
         with _held(path, writes=writes):
-            refused = await answer(store.commit(put(address("a"), fence)))
-            there = (await value(store.load(address("a")))).instance
+            refused = await answer(commit_one(store, put(address("a"), fence)))
+            there = (await value(load_one(store, address("a")))).instance
             is_lost = store.lost.done()
-        again = await answer(store.commit(put(address("a"), fence)))
+        again = await answer(commit_one(store, put(address("a"), fence)))
         await value(store.close())
         return refused, there, is_lost, again
 
@@ -81,8 +83,7 @@ def test_a_group_waits_once_for_the_program_that_holds_the_file(tmp_path):
 
         disk.on_statement = count
         with _held(path):
-            commits = [answer(store.commit(put(address(str(number))))) for number in range(50)]
-            answers = await asyncio.gather(*commits)
+            answers = await committed(store, [put(address(str(number))) for number in range(50)])
         await value(store.close())
         return answers, waits
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, commit_one
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.schema import CHECKPOINT_PAGES, LOG_LIMIT_BYTES, complaint_about, log_of, size_of
 from perdure.stores.values import Health
@@ -31,7 +31,7 @@ def reader_of(path: Path) -> Iterator[sqlite3.Connection]:
 
 async def write(store: Store, fence: Fence | None, size: int) -> Fence:
     other = "xy"[fence is not None and fence.version % 2]  # SQLite does not write a page that stays as it is
-    return await value(store.commit(put(address("a"), fence, state=f'"{other * size}"')))
+    return await value(commit_one(store, put(address("a"), fence, state=f'"{other * size}"')))
 
 
 def test_without_readers_it_is_never_much_longer_than_a_checkpoint(tmp_path: Path) -> None:

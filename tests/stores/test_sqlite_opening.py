@@ -332,13 +332,14 @@ def test_closing_ends_the_drivers_thread(tmp_path):
 
 STOPPED = """
 import asyncio, sys
+from perdure.stores.contract import commit_one
 from perdure.stores.sqlite import open_sqlite
 from perdure.testing.conformance.assertions import answer
 from perdure.testing.conformance.sample_values import address, put
 
 async def main(path):
     store = await open_sqlite(path)
-    asked = [asyncio.ensure_future(answer(store.commit(put(address(str(number)))))) for number in range(3)]
+    asked = [asyncio.ensure_future(answer(commit_one(store, put(address(str(number)))))) for number in range(3)]
     await asyncio.sleep(0)  # they ask
     await asyncio.sleep(0)  # their group leaves
     print(*[one.done() for one in asked])

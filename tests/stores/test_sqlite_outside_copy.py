@@ -12,6 +12,7 @@ import pytest
 from crashed import crash
 from returns.result import Success
 
+from perdure.stores.contract import commit_one
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.offline import copy_from_outside
 from perdure.stores.sqlite.reader import read_from_outside
@@ -28,7 +29,7 @@ Meanwhile = Callable[[asyncio.AbstractEventLoop], Callable[[BackupProgress], Non
 
 async def filled(path: Path) -> None:
     store = await open_sqlite(path)
-    await asyncio.gather(*(value(store.commit(put(address(str(number)), state=BIG))) for number in range(ROWS)))
+    await asyncio.gather(*(value(commit_one(store, put(address(str(number)), state=BIG))) for number in range(ROWS)))
     await value(store.close())
 
 
@@ -68,7 +69,7 @@ def beside_an_owner(path: Path, target: Path, allowed_bytes: int) -> Backup:
                 copy_from_outside, path, target, meanwhile, max_log_growth_bytes=allowed_bytes
             )
         finally:
-            assert isinstance(await answer(store.commit(put(address("after")))), Success)
+            assert isinstance(await answer(commit_one(store, put(address("after")))), Success)
             await value(store.close())
 
     return asyncio.run(main())

@@ -14,6 +14,7 @@ from watched_disk import WatchedDisk
 
 from perdure import App, Task, attempt
 from perdure.client.local_gateway import engine_of
+from perdure.stores.contract import commit_one, load_one
 from perdure.stores.sqlite.database import File, open_database
 from perdure.stores.values import Query, Retention
 from perdure.testing.conformance.assertions import answer, value
@@ -37,7 +38,7 @@ async def _opened(path):
 async def _commit_in_doubt(store, disk):
     """Let a COMMIT fail, after which the store replaces its connection."""
     disk.fail_next("COMMIT")
-    assert isinstance(await _refused(store.commit(put(address("in doubt"))), OutcomeUnknown), OutcomeUnknown)
+    assert isinstance(await _refused(commit_one(store, put(address("in doubt"))), OutcomeUnknown), OutcomeUnknown)
 
 
 @pytest.fixture(autouse=True)
@@ -102,11 +103,11 @@ def _rows(path):
 def test_a_lost_file_is_noticed_at_the_next_commit_and_nothing_is_written(path, mishap):
     async def main():
         store = await _opened(path)
-        fence = await value(store.commit(put(A, state='"ours"')))
+        fence = await value(commit_one(store, put(A, state='"ours"')))
         MISHAPS[mishap](path)
-        refused = await _refused(store.commit(put(A, fence, state='"more"')))
-        beside = await asyncio.gather(*(answer(store.commit(put(address(str(number))))) for number in range(3)))
-        read = await answer(store.load(A))
+        refused = await _refused(commit_one(store, put(A, fence, state='"more"')))
+        beside = await asyncio.gather(*(answer(commit_one(store, put(address(str(number))))) for number in range(3)))
+        read = await answer(load_one(store, A))
         health = await value(store.health())
         lost = store.lost.result()
         await value(store.close())
@@ -152,10 +153,10 @@ def test_a_second_engine_that_no_lock_stops_deposes_the_first(path):
 
     async def main():
         first = await _opened(path)
-        await value(first.commit(put(A, state='"first"')))
+        await value(commit_one(first, put(A, state='"first"')))
         second, descriptor = await _opened_without_a_lock(path)
         written = await second.write([taken_over])
-        await _refused(first.commit(put(B)))
+        await _refused(commit_one(first, put(B)))
         await value(first.close())
         written += await second.write([taken_over])
         await second.close()
@@ -197,7 +198,7 @@ def test_a_file_has_one_owner_whatever_the_path_it_is_opened_by(path, name, wher
             else:
                 assert "StoreLocked" in await asyncio.to_thread(_elsewhere, OPEN.format(other))
             if name == "hard link":  # the attempt took nothing from the owner
-                await value(store.commit(put(A, fence)))
+                await value(commit_one(store, put(A, fence)))
                 assert "database is locked" in await asyncio.to_thread(_elsewhere, SEIZE.format(served))
         finally:
             await value(store.close())
@@ -230,8 +231,8 @@ def test_the_engine_of_a_deleted_file_does_not_touch_its_successor(path):
         for suffix in ("", "-wal", ".lock"):
             _part(path, suffix).unlink()
         second = await _opened(path)
-        await value(second.commit(put(B, state='"second"')))
-        await _refused(first.commit(put(A)))
+        await value(commit_one(second, put(B, state='"second"')))
+        await _refused(commit_one(first, put(A)))
         await value(first.close())
         for suffix in ("", "-wal"):  # as a crash at this moment would leave them
             shutil.copy(_part(path, suffix), path.with_name(f"crashed.db{suffix}"))
@@ -246,13 +247,13 @@ def test_the_log_of_a_replaced_file_is_set_aside(path):
 
     async def main():
         store = await _opened(path)
-        await value(store.commit(put(A, state='"old"')))
+        await value(commit_one(store, put(A, state='"old"')))
         with closing(sqlite3.connect(path.with_name("backup.db"))) as backup, closing(sqlite3.connect(path)) as source:
             source.backup(backup)
             backup.execute("UPDATE instances SET state = '\"restored\"'")
             backup.commit()
         path.with_name("backup.db").replace(path)
-        await _refused(store.commit(put(B)))
+        await _refused(commit_one(store, put(B)))
         await value(store.close())
         again = await _opened(path)
         found = await value(again.find(Query()))
@@ -268,11 +269,11 @@ def test_a_backup_that_is_copied_over_the_file_of_an_engine_is_kept(path):
 
     async def main():
         store = await _opened(path)
-        fence = await value(store.commit(put(A, state=f'"{"old" * 5_000}"')))
+        fence = await value(commit_one(store, put(A, state=f'"{"old" * 5_000}"')))
         backup = await value(store.backup(path.with_name("backup.db"), lambda _: None))
-        await value(store.commit(put(A, fence, state='"new"')))
+        await value(commit_one(store, put(A, fence, state='"new"')))
         shutil.copyfile(backup.path, path)
-        refused = await _refused(store.commit(put(B)))
+        refused = await _refused(commit_one(store, put(B)))
         await value(store.close())
         kept = path.read_bytes() == path.with_name("backup.db").read_bytes()
         again = await _opened(path)
@@ -290,7 +291,7 @@ def test_a_backup_that_is_copied_over_the_file_of_an_engine_is_kept(path):
 async def _busy(store, fences, rounds):
     """Commit so much that the log is moved into the file several times; return the refusal, if there was one."""
     for number in range(rounds):
-        found = await answer(store.commit(put(A, fences.get(A), state=f'"{str(number % 10) * 9_000}"')))
+        found = await answer(commit_one(store, put(A, fences.get(A), state=f'"{str(number % 10) * 9_000}"')))
         if not isinstance(found, Success):
             return found.failure()
         fences[A] = found.unwrap()
@@ -330,7 +331,7 @@ def test_a_file_that_is_overwritten_during_a_checkpoint_acknowledges_nothing(pat
         disk.on_statement = overwritten
         refused = await _busy(store, fences, 40)
         assert happened
-        await _refused(store.commit(put(B)))
+        await _refused(commit_one(store, put(B)))
         await value(store.close())
         return refused
 
@@ -344,7 +345,7 @@ def test_a_log_that_another_program_cuts_is_noticed(path):
         store = await _opened(path)
         fence = await created(store, A)
         os.truncate(_part(path, "-wal"), 0)
-        refused = await _refused(store.commit(put(A, fence)))
+        refused = await _refused(commit_one(store, put(A, fence)))
         await value(store.close())
         return refused
 
@@ -354,10 +355,10 @@ def test_a_log_that_another_program_cuts_is_noticed(path):
 def test_a_checkpoint_from_outside_is_noticed_and_costs_nothing(path):
     async def main():
         store = await _opened(path)
-        await value(store.commit(put(A, state=f'"{"x" * 5_000}"')))
+        await value(commit_one(store, put(A, state=f'"{"x" * 5_000}"')))
         with closing(sqlite3.connect(path)) as database:
             database.execute("PRAGMA wal_checkpoint")
-        refused = await _refused(store.commit(put(B)))
+        refused = await _refused(commit_one(store, put(B)))
         await value(store.close())
         return refused
 
@@ -370,12 +371,12 @@ def test_a_backup_that_is_copied_over_is_kept_whatever_is_noticed_first(path):
 
     async def main():
         store = await _opened(path)
-        fence = await value(store.commit(put(A, state=f'"{"old" * 5_000}"')))
+        fence = await value(commit_one(store, put(A, state=f'"{"old" * 5_000}"')))
         backup = await value(store.backup(path.with_name("backup.db"), lambda _: None))
-        await value(store.commit(put(A, fence, state='"new"')))
+        await value(commit_one(store, put(A, fence, state='"new"')))
         _write_behind(path)
         shutil.copyfile(backup.path, path)
-        refused = await _refused(store.commit(put(B)))
+        refused = await _refused(commit_one(store, put(B)))
         await value(store.close())
         return refused
 
@@ -389,7 +390,7 @@ def test_a_file_that_is_no_longer_a_database_remains_unchanged(path):
         store = await _opened(path)
         await created(store, A)
         path.write_bytes(b"rubbish")
-        await _refused(store.commit(put(B)))
+        await _refused(commit_one(store, put(B)))
         await value(store.close())
 
     asyncio.run(main())
@@ -403,7 +404,10 @@ def test_the_engines_own_checkpoints_take_nothing_away(path):
         sizes = set()
         for number in range(6):
             await asyncio.gather(
-                *(value(store.commit(put(address(f"{number}-{one}"), state=f'"{"x" * 9_000}"'))) for one in range(100))
+                *(
+                    value(commit_one(store, put(address(f"{number}-{one}"), state=f'"{"x" * 9_000}"')))
+                    for one in range(100)
+                )
             )
             sizes.add(path.stat().st_size)
         await value(store.close())
@@ -416,7 +420,7 @@ def test_a_file_that_goes_while_a_commit_is_on_its_way_acknowledges_nothing(path
     async def main():
         store, disk = await _watched(path)
         disk.on_statement = lambda moment, sql: path.unlink() if (moment, sql) == ("before", "COMMIT") else None
-        answers = await asyncio.gather(answer(store.commit(put(A))), answer(store.commit(put(B))))
+        answers = await asyncio.gather(answer(commit_one(store, put(A))), answer(commit_one(store, put(B))))
         lost = store.lost.done()
         await value(store.close())
         return answers, lost
@@ -441,7 +445,7 @@ def test_a_connection_that_is_replaced_finds_the_same_file_or_none(path, mishap,
         await _commit_in_doubt(store, disk)
         mishap(path)
         existed = path.exists()
-        refused = await _refused(store.commit(put(B)))
+        refused = await _refused(commit_one(store, put(B)))
         assert path.exists() == existed
         lost = store.lost.result()
         await value(store.close())
@@ -476,8 +480,8 @@ def test_looking_at_the_file_from_outside_takes_nothing_away(path):
         fence = await created(store, A)
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as reader:
             assert reader.execute("SELECT count(*) FROM instances").fetchone() == (1,)
-            fence = await value(store.commit(put(A, fence)))
-        await value(store.commit(put(A, fence)))
+            fence = await value(commit_one(store, put(A, fence)))
+        await value(commit_one(store, put(A, fence)))
         await value(store.close())
 
     asyncio.run(main())

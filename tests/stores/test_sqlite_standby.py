@@ -7,6 +7,7 @@ import pytest
 
 from perdure import App
 from perdure.runtime.simulated import Simulation
+from perdure.stores.contract import load_one
 from perdure.stores.memory import memory_store
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.lock import POLL_MS, acquire, stand_by
@@ -101,7 +102,7 @@ def test_a_store_is_opened_after_the_wait(tmp_path):
         assert not second.done()
         await value(first.close())
         store = await second
-        found = await value(store.load(address("a")))
+        found = await value(load_one(store, address("a")))
         await value(store.close())
         return store.epoch, found.instance.version
 

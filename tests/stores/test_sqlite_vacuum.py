@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from crashed import crash
 
+from perdure.stores.contract import commit_one
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.offline import free_on_disk, vacuum
 from perdure.stores.sqlite.reader import read_from_outside
@@ -25,9 +26,9 @@ async def fill_and_purge(path: Path, rows: int = 300) -> None:
     """Most rows go again, and leave their pages behind."""
     store = await open_sqlite(path)
     places = [address(str(number)) for number in range(rows)]
-    fences = [await value(store.commit(put(at, state=BIG, alarm_ms=at_ms))) for at_ms, at in enumerate(places)]
+    fences = [await value(commit_one(store, put(at, state=BIG, alarm_ms=at_ms))) for at_ms, at in enumerate(places)]
     for at, fence in list(zip(places, fences, strict=True))[10:]:
-        await value(store.commit(Transition(address=at, expected=fence, write=Purge(own_messages="dropped"))))
+        await value(commit_one(store, Transition(address=at, expected=fence, write=Purge(own_messages="dropped"))))
     await value(store.close())
 
 

@@ -9,6 +9,7 @@ import attrs
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
+from one_by_one import each_commit, each_load
 from returns.result import Result
 from test_job_machine import QUICK, Add, Count, Log, Reset, counter, counter_with_effects, decide
 
@@ -16,7 +17,7 @@ from perdure import Continuous, Decision, every, succeed
 from perdure.jobs.plan import ANSWERS
 from perdure.programs.future import answer_of, asked
 from perdure.runtime.record import Runtime
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, commit_one, load_one
 from perdure.stores.memory import MemoryBackend
 from perdure.testing import Crash, InvariantViolated, JobMachine
 from perdure.testing.job_laws import DrawnRequest, InvariantMonitor, Law, SentRequest
@@ -48,12 +49,17 @@ def opener(broken: Callable[[Store], Store]) -> Callable[[], Opener]:
 
 def committing(change: Callable[[Transition], Transition]) -> Callable[[Store], Store]:
     """A store that writes something else than it was given."""
-    return lambda store: attrs.evolve(store, commit=lambda transition: store.commit(change(transition)))
+    return lambda store: attrs.evolve(
+        store, commit=lambda given, answered: store.commit(list(map(change, given)), answered)
+    )
 
 
 def loading(change: Callable[[Loaded], Loaded]) -> Callable[[Store], Store]:
     """A store that returns something else than it holds."""
-    return lambda store: attrs.evolve(store, load=lambda *asked: store.load(*asked).map(change))
+    return lambda store: attrs.evolve(
+        store,
+        load=lambda asked, answered: store.load(asked, lambda found: answered([each.map(change) for each in found])),
+    )
 
 
 def found(broken: Callable[[Store], Store], job: Any = None, **options: Any) -> str:
@@ -81,9 +87,9 @@ def answers_for_nothing() -> str:
 
     def answered(store: Store) -> Store:
         def load(address: Any, key: Any, now_ms: int) -> Any:
-            return store.load(address, key, now_ms).map(lambda loaded: remembering(loaded, key))
+            return load_one(store, address, key, now_ms).map(lambda loaded: remembering(loaded, key))
 
-        return attrs.evolve(store, load=load)
+        return attrs.evolve(store, load=each_load(load))
 
     def remembering(loaded: Loaded, key: str | None) -> Loaded:
         if key is None or loaded.remembered is not None:
@@ -113,14 +119,16 @@ def returns_an_old_state() -> str:
                 earlier[address] = loaded
                 return before
 
-            return store.load(address, key, now_ms).map(late)
+            return load_one(store, address, key, now_ms).map(late)
 
         async def commit(transition: Transition) -> Any:
-            now = (await answer_of(store.load(transition.address, None, 0))).unwrap().instance
+            now = (await answer_of(load_one(store, transition.address, None, 0))).unwrap().instance
             fence = None if now is None else Fence(now.incarnation, now.version)
-            return await answer_of(store.commit(attrs.evolve(transition, expected=fence)))
+            return await answer_of(commit_one(store, attrs.evolve(transition, expected=fence)))
 
-        return attrs.evolve(store, load=load, commit=lambda transition: asked(commit(transition)))
+        return attrs.evolve(
+            store, load=each_load(load), commit=each_commit(lambda transition: asked(commit(transition)))
+        )
 
     return found(stale, commands=("send",))
 
@@ -134,7 +142,7 @@ def counts_no_incarnations() -> str:
 
     def same(store: Store) -> Store:
         async def commit(transition: Transition) -> Any:
-            now = (await answer_of(store.load(transition.address, None, 0))).unwrap().instance
+            now = (await answer_of(load_one(store, transition.address, None, 0))).unwrap().instance
             expected, write = transition.expected, transition.write
             if now is not None and expected is not None:
                 expected = Fence(now.incarnation, expected.version)
@@ -142,13 +150,13 @@ def counts_no_incarnations() -> str:
                     write = Put(attrs.evolve(write.instance, incarnation=now.incarnation))
             elif isinstance(write, Put):
                 write = Put(attrs.evolve(write.instance, incarnation=0))
-            stored = await answer_of(store.commit(attrs.evolve(transition, expected=expected, write=write)))
+            stored = await answer_of(commit_one(store, attrs.evolve(transition, expected=expected, write=write)))
             return stored.map(lambda fence: attrs.evolve(fence, incarnation=min(fence.incarnation, 1)))
 
         return attrs.evolve(
             store,
-            load=lambda *given: store.load(*given).map(first),
-            commit=lambda transition: asked(commit(transition)),
+            load=each_load(lambda *given: load_one(store, *given).map(first)),
+            commit=each_commit(lambda transition: asked(commit(transition))),
         )
 
     return found(same, ids=("a",), commands=("send", "terminate"))
@@ -202,9 +210,9 @@ def leaves_a_timer() -> str:
         async def opened(runtime: Runtime) -> Store:
             store = backend.open()
 
-            def commit(transition: Transition) -> Any:
+            def commit(transitions: Any, answered: Any) -> None:
                 runtime.call_later(10**12, lambda: None)
-                return store.commit(transition)
+                store.commit(transitions, answered)
 
             return attrs.evolve(store, commit=commit)
 

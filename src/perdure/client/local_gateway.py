@@ -31,7 +31,7 @@ from perdure.jobs.messages import redriven
 from perdure.jobs.request import Request, Resume
 from perdure.programs.future import KNOWN, answer_of
 from perdure.runtime.record import Future
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, load_one
 from perdure.stores.shares import Members, reported
 from perdure.stores.values import Backup, Health, OnBackupProgress
 from perdure.values.address import Address, Job, check_id
@@ -293,7 +293,9 @@ class LocalGateway(ReadingGateway):
             address = job.address(check_id(id_))
         except RequestError as refused:
             return Failure(refused)
-        found = await engine.reads.answer(lambda: answer_of(engine.store.load(address, key, engine.runtime.now_ms())))
+        found = await engine.reads.answer(
+            lambda: answer_of(load_one(engine.store, address, key, engine.runtime.now_ms()))
+        )
         if not isinstance(found, Success):
             return Failure(found.failure())
         running = engine.cache.running(address)

@@ -31,7 +31,7 @@ from perdure.jobs.redaction import has_secrets, redacted_instance
 from perdure.kinds.worker_pool import WorkerPool
 from perdure.programs.future import answer_of
 from perdure.server.calls import may_see_tracebacks
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, load_one
 from perdure.stores.values import LoggedEvent, UnreadEvent
 from perdure.telemetry.activity import Activity
 from perdure.values.address import Address, Job, check_id
@@ -223,7 +223,7 @@ class PageSource:
         """Return the data of the page of an instance."""
         engine = engine_of(self.client)
         job = engine.jobs.get((address.kind, address.name))
-        row = (await self._read(lambda store: store.load(address, None, 0))).instance
+        row = (await self._read(lambda store: load_one(store, address))).instance
         events = await self._read(lambda store: store.history(address, before, PAGE + 1))
         reveals = reveals and "operate" in self.scopes
         state, problem = ("", "") if job is None or row is None else _state(job, row, reveals=reveals)

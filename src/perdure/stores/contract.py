@@ -17,14 +17,16 @@ The requirements that matter most:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, Protocol, TypeAlias
+from collections.abc import Callable, Generator, Mapping, Sequence
+from functools import partial
+from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 import attrs
 from returns.future import FutureResult
 from returns.result import Result
 
-from perdure.runtime.record import Future
+from perdure.programs.future import answered_by, converted
+from perdure.runtime.record import Future, Runtime
 from perdure.stores.shares import Members, Served, Share
 from perdure.stores.values import (
     DEFAULT_CACHE_BYTES,
@@ -53,48 +55,29 @@ from perdure.values.status import Hold
 from perdure.values.transition import Loaded, Transition
 from perdure.values.turn_inputs import OtherEngines
 
+A = TypeVar("A")
+E = TypeVar("E")
+
+Answered: TypeAlias = Callable[[Sequence[Result[A, E]]], None]
+"""Called once, in the event loop, with an answer for each request of a batch, in order."""
+
+NotCommitted: TypeAlias = StoreError | Conflict | OutcomeUnknown
+"""Why a transition is not known to be durable."""
+
 
 class LoadOperation(Protocol):
     """The function ``load``."""
 
-    def __call__(
-        self, address: Address, idempotency_key: str | None = None, now_ms: int = 0, /
-    ) -> FutureResult[Loaded, StoreError]:
-        """Return an instance and the stored result of a key, read at one moment."""
+    def __call__(self, requests: Sequence[LoadRequest], answered: Answered[Loaded, StoreError], /) -> None:
+        """Read instances and the stored results of keys, each at one moment."""
         ...
 
 
 class CommitOperation(Protocol):
     """The function ``commit``."""
 
-    def __call__(self, transition: Transition, /) -> FutureResult[Fence, StoreError | Conflict | OutcomeUnknown]:
-        """Write one transition atomically."""
-        ...
-
-
-class LoadAllOperation(Protocol):
-    """The function ``load_all``."""
-
-    def __call__(
-        self,
-        requests: Sequence[LoadRequest],
-        answered: Callable[[Sequence[Result[Loaded, StoreError]]], None],
-        /,
-    ) -> None:
-        """Read several addresses."""
-        ...
-
-
-class CommitAllOperation(Protocol):
-    """The function ``commit_all``."""
-
-    def __call__(
-        self,
-        transitions: Sequence[Transition],
-        answered: Callable[[Sequence[Result[Fence, StoreError | Conflict | OutcomeUnknown]]], None],
-        /,
-    ) -> None:
-        """Write several transitions."""
+    def __call__(self, transitions: Sequence[Transition], answered: Answered[Fence, NotCommitted], /) -> None:
+        """Write transitions, each atomically."""
         ...
 
 
@@ -443,24 +426,27 @@ class Store:
         name: the name of the store in messages: ``memory://`` or ``sqlite:///jobs.db``.
         epoch: how many times this store has been opened, including this time. It never goes back; claims carry it.
         capabilities: the kind of store.
-        load: ``(address, idempotency_key, now_ms)``: the instance and the remembered answer of the key, read together.
+        load: ``(requests, answered)``: for each request the instance and the remembered answer of the key, read
+            together. ``answered`` is called once, in the event loop, with an answer for each request in order; within
+            the call, if the store is synchronous.
             A key is remembered while ``now_ms < expires_ms``. A key belongs to the complete address: kind, name and id.
             The number of the keys of an address is found in a time that does not grow with it.
             It sees every transition whose commit returned before the call. It returns no transition that a crash could
             still undo, to the degree that ``capabilities.durability`` says. A row that cannot be read is
             ``StoreCorrupt``; other rows are not affected.
-        commit: ``(transition)``: returns the new fence of the instance; ``Fence(0, 0)`` when it was purged or not
-            written. ``Put`` and ``Purge`` compare the fence: ``Conflict`` when it has changed, belongs to another
-            address, or when ``expected`` is None and an instance is stored. An inbound fate for a message that is no
-            longer living is ``Conflict`` as well, whatever the write. A fate replaces the message's attempts and error,
-            also with None; ``Kept`` changes nothing. A ``Conflict`` writes nothing. ``Put`` stores the expected version
-            plus 1; over nothing, the next incarnation and version 1. ``Purge`` also deletes the messages and dead
-            letters from the instance to itself, including those of the same transition, unless it keeps them; it may
-            expect nothing where no instance is stored. Outgoing messages get ids in the order of the transition. An
-            event belongs to the address that it names. Storing a key empties the answer of the key of its address that
-            was stored first ``full_answers`` keys before it. Any number of commits may run concurrently and may be
-            grouped: each returns when it is durable, and one that conflicts or cannot be written does not fail the
-            others.
+        commit: ``(transitions, answered)``: writes them together where that is possible, and answers like ``load`` when
+            all of them are durable or refused. Each is atomic, not the batch: one that conflicts or cannot be written
+            does not fail the others. The answer is the new fence of the instance; ``Fence(0, 0)`` when it was purged or
+            not written. One whose ``Put`` names its changes may be answered with ``AS_EXPECTED``. ``Put`` and ``Purge``
+            compare the fence: ``Conflict`` when it has changed, belongs to another address, or when ``expected`` is
+            None and an instance is stored. An inbound fate for a message that is no longer living is ``Conflict`` as
+            well, whatever the write. A fate replaces the message's attempts and error, also with None; ``Kept`` changes
+            nothing. A ``Conflict`` writes nothing. ``Put`` stores the expected version plus 1; over nothing, the next
+            incarnation and version 1. ``Purge`` also deletes the messages and dead letters from the instance to itself,
+            including those of the same transition, unless it keeps them; it may expect nothing where no instance is
+            stored. Outgoing messages get ids in the order of the transition. An event belongs to the address that it
+            names. Storing a key empties the answer of the key of its address that was stored first ``full_answers``
+            keys before it. Any number of batches may be under way at the same time.
         due: ``(now_ms, limit, after)``: instances whose ``due_ms`` is at or before the instant, the earliest first,
             with their rows. Instances with the same ``due_ms`` are in the order of their incarnations. With ``after``,
             only those behind this position: a ``due_ms`` and an incarnation, of which no instance need be stored. Rows
@@ -493,7 +479,8 @@ class Store:
         close: waits for running operations; later calls return ``StoreUnavailable``.
         lost: done, with the reason, when an owned store no longer belongs to this engine: every later operation returns
             ``OwnershipLost``, and the engine stops. None for a store that cannot be lost.
-        synchronous: whether the store answers every operation within its call: then nothing is gained by groups.
+        synchronous: whether the store answers every operation within its call: then nothing is gained by batches.
+        runtime: how a caller waits: the runtime with which the store was opened. None: the running asyncio loop.
         cache_bytes: the maximum size of the instances that the engine keeps in memory; 0: it keeps none.
         previous_exit: ``died`` when the previous engine's process ended without closing the store, otherwise
             ``closed``. A store that cannot tell says ``closed``.
@@ -523,13 +510,6 @@ class Store:
             order of kind, name and status. Counting delays no commit: a store that has not counted all instances yet
             answers ``complete=False`` after a while, with the counts so far, and counts on at the next call. Where that
             takes long it may return earlier counts, with ``age_ms``. None for a store that does not count.
-        load_all: ``(requests, answered)``: each as ``load``, read together. ``answered`` is called once, in the event
-            loop, with an answer for each request in order; within the call, if the store is synchronous. None: the
-            engine calls ``load`` for each.
-        commit_all: ``(transitions, answered)``: each as ``commit``, written together where that is possible, and
-            answered like ``load_all`` when all of them are durable or refused. Each is atomic, not the group: one that
-            conflicts or cannot be written does not fail the others. One whose ``Put`` names its changes may be
-            answered with ``AS_EXPECTED``. None: the engine calls ``commit`` for each.
         search: ``(query, max_scanned)``: like ``find``, but it may stop before the page is full, once it has read about
             ``max_scanned`` instances; then a search after ``after`` continues. None: ``find`` is used.
         journal: ``(address, incarnation, first, limit)``: the rows of an instance's journal from the place ``first``
@@ -585,8 +565,6 @@ class Store:
     queued: QueuedOperation | None = None
     counts: CountsOperation | None = None
     search: SearchOperation | None = None
-    load_all: LoadAllOperation | None = None
-    commit_all: CommitAllOperation | None = None
     journal: JournalOperation | None = None
     previous_exit: PreviousExit = "closed"
     reads: str = ""
@@ -595,3 +573,77 @@ class Store:
     watch_ownership: WatchOwnershipOperation | None = None
     cache_bytes: int = DEFAULT_CACHE_BYTES
     synchronous: bool = False
+    runtime: Runtime | None = None
+
+
+class _BatchOfOne(Generic[A, E]):
+    """The answer to the only request of a batch, which is sent when it is first awaited. It can be awaited again."""
+
+    __slots__ = ("_answer", "_future", "_runtime", "_send")
+
+    def __init__(self, send: Callable[[Answered[A, E]], None], runtime: Runtime | None) -> None:
+        self._send: Callable[[Answered[A, E]], None] | None = send
+        self._runtime = runtime
+        self._answer: Result[A, E] | None = None
+        self._future: Future[None] | None = None
+
+    def __await__(self) -> Generator[Any, Any, Result[A, E]]:
+        send, self._send = self._send, None
+        if send is not None:
+            send(self._answered)
+        while self._answer is None:
+            if self._future is None or self._future.done():  # done: its only waiter was cancelled
+                self._future = self._new_future()
+            yield from self._future.__await__()
+        return self._answer
+
+    def _answered(self, answers: Sequence[Result[A, E]]) -> None:
+        (self._answer,) = answers
+        if self._future is not None and not self._future.done():
+            self._future.set_result(None)
+
+    def _new_future(self) -> Future[None]:
+        if self._runtime is None:
+            from perdure.runtime.on_asyncio import asyncio_runtime  # noqa: PLC0415 - asyncio is imported when needed
+
+            self._runtime = asyncio_runtime()
+        return self._runtime.future()
+
+
+def load_one(
+    store: Store,
+    address: Address,
+    idempotency_key: str | None = None,
+    now_ms: int = 0,
+) -> FutureResult[Loaded, StoreError]:
+    """Read one instance, and the stored answer of a key.
+
+    Args:
+        store: an open store.
+        address: the instance.
+        idempotency_key: the key, if any.
+        now_ms: the clock, for the expiry of the key.
+    """
+    batch = (LoadRequest(address, idempotency_key, now_ms),)
+    return answered_by(_BatchOfOne(partial(store.load, batch), store.runtime))
+
+
+def commit_one(store: Store, transition: Transition) -> FutureResult[Fence, NotCommitted]:
+    """Write one transition.
+
+    Args:
+        store: an open store.
+        transition: the changes.
+
+    Returns:
+        The new fence of the instance, also where the store answers ``AS_EXPECTED``.
+    """
+    single: _BatchOfOne[Fence | None, NotCommitted] = _BatchOfOne(partial(store.commit, (transition,)), store.runtime)
+    return converted(answered_by(single), partial(_fence_after, transition))
+
+
+def _fence_after(transition: Transition, fence: Fence | None) -> Fence:
+    expected = transition.expected
+    if fence is None and expected is not None:  # as expected
+        return Fence(expected.incarnation, expected.version + 1)
+    return fence or Fence(0, 0)

@@ -16,6 +16,7 @@ from returns.result import Failure, Result, Success
 from perdure.jobs.context import AlarmChange, Decision, KeepAlarm, alarm_ms
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import PAUSE, RESUME, TERMINATE, CommandSpec, Request, TriggerOptions
+from perdure.stores.contract import load_one
 from perdure.testing.fault import Fail
 from perdure.testing.journal import nondeterminism
 from perdure.testing.world import EffectCall, NotAtRest, TraceEvent, World
@@ -702,7 +703,7 @@ def check_leftovers(world: World, job: AnyDefinition) -> None:
 
 def _may_wait(stored: StoredMessage, world: World) -> None:
     address = stored.message.target
-    target = world.inspect(lambda store: store.load(address, None, 0)).instance
+    target = world.inspect(lambda store: load_one(store, address, None, 0)).instance
     if stored.not_before_ms <= world.now_ms and (target is None or target.suspension is None):
         served = (address.kind, address.name) in world.app.served
         why = "" if served else f": no job here is {address.kind}:{address.name}; pass beside=(the_definition,)"

@@ -147,7 +147,7 @@ class Transition:
 
 
 AS_EXPECTED: Final[Any] = Success(None)
-"""The answer that ``commit_all`` may give to a transition whose ``Put`` names its changes, in the place of its fence:
+"""The answer that ``commit`` may give to a transition whose ``Put`` names its changes, in the place of its fence:
 the incarnation that it expects, and the next version."""
 
 

@@ -26,7 +26,7 @@ from perdure.kinds.worker_pool import handler as worker_pool
 from perdure.kinds.workflow import handler as workflow
 from perdure.programs.future import answer_of
 from perdure.stores.at_rest import read_only_store
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, load_one
 from perdure.stores.encryption import encrypted_store
 from perdure.stores.postgres.settings import shown_url
 from perdure.stores.sqlite.lock import owner_of
@@ -96,7 +96,7 @@ class GatewayAtRest(ReadingGateway):
 
     def load(self, address: Address, /) -> Awaitable[Any]:
         """Read the row of an instance."""
-        return answer_of(self.store.load(address))
+        return answer_of(load_one(self.store, address))
 
     def answer(self, read: Callable[[], Awaitable[A]], /) -> Awaitable[A]:
         """Begin a read."""

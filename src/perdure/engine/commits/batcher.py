@@ -11,17 +11,13 @@ from functools import partial
 from typing import Any, Final, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 import attrs
-from returns.future import FutureResult
 from returns.result import Failure, Result
 
-from perdure.programs.exit import is_closing
-from perdure.programs.future import answer_of
 from perdure.runtime.record import LogRecord, Runtime
-from perdure.runtime.tasks import start_eagerly
 from perdure.stores.contract import Store
 from perdure.stores.values import LoadRequest
 from perdure.values.address import Address
-from perdure.values.errors import StoreError, StoreUnavailable
+from perdure.values.errors import StoreUnavailable
 from perdure.values.transition import Loaded
 
 R_co = TypeVar("R_co", covariant=True)
@@ -57,20 +53,16 @@ class StoreBatcher(Generic[R]):
 
     Attributes:
         runtime: ends the step.
-        send_all: sends a group; None if the store takes one request at a time.
-        send_one: sends one request.
+        send_all: sends a group.
         lost: makes the error of requests whose answer is not known.
-        name: of the tasks that wait for single answers.
         synchronous: whether the store answers within each call, so that a group gains nothing.
         largest: how many requests one group holds at most.
         took_ms: how long the group took whose answers are passed on now, from its first request.
     """
 
     runtime: Runtime
-    send_all: SendAll[R] | None
-    send_one: Callable[[R], FutureResult[Any, Any]]
+    send_all: SendAll[R]
     lost: Callable[[str], Exception]
-    name: str
     synchronous: bool = False
     largest: int = LARGEST
     took_ms: float = 0.0
@@ -79,19 +71,16 @@ class StoreBatcher(Generic[R]):
     _state: Literal["idle", "gathering", "leaving", "under_way"] = "idle"
 
     def add(self, member: GroupMember[R]) -> None:
-        """Send a request with the next group."""
-        if self.send_all is None:
-            start_eagerly(self._alone(member), self.runtime, name=self.name)
+        """Send a request with the next group, or alone if the store answers within the call."""
+        if self.synchronous:
+            self._send([member], self.runtime.monotonic_ms())
             return
         waiting = self._waiting
         if len(waiting) % self.largest == 0:
             self._begun_ms.append(self.runtime.monotonic_ms())
         waiting.append(member)
         if self._state == "idle":
-            if self.synchronous:
-                self._leave(self.send_all)
-            else:
-                self._leave_soon(self.send_all, 1)
+            self._leave_soon(1)
 
     def hold_back(self) -> None:
         """Keep the requests that arrive from now on together until `flush`, which follows in this step."""
@@ -102,36 +91,30 @@ class StoreBatcher(Generic[R]):
         """Send the requests that have arrived since `hold_back`, unless another group is on its way."""
         if self._state == "gathering":
             self._state = "idle"
-            if self._waiting and self.send_all is not None:
-                self._leave(self.send_all)
+            if self._waiting:
+                self._leave()
 
-    def _leave_soon(self, send_all: SendAll[R], steps: int) -> None:
+    def _leave_soon(self, steps: int) -> None:
         self._state = "leaving"
-        leave = partial(self._leave, send_all) if steps == 1 else partial(self._leave_soon, send_all, steps - 1)
+        leave = self._leave if steps == 1 else partial(self._leave_soon, steps - 1)
         try:
             self.runtime.at_step_end(leave)
         except Exception as defect:  # noqa: BLE001 - of the engine: a group that never leaves blocks all
             self.runtime.log(LogRecord("error", "internal error before a group", {"error": repr(defect)}))
-            self._leave(send_all)
+            self._leave()
 
-    def _leave(self, send_all: SendAll[R]) -> None:
+    def _leave(self) -> None:
         group, self._waiting = self._waiting[: self.largest], self._waiting[self.largest :]
-        since_ms = self._begun_ms.pop(0)
         self._state = "under_way"
-        try:
-            send_all([member.leave() for member in group], partial(self._answered, send_all, group, since_ms))
-        except Exception as defect:  # noqa: BLE001 - a store that raises instead of answering
-            self._answered(
-                send_all, group, since_ms, [Failure(self.lost(f"the store raised: {defect!r}"))] * len(group)
-            )
+        self._send(group, self._begun_ms.pop(0))
 
-    def _answered(
-        self,
-        send_all: SendAll[R],
-        group: Sequence[GroupMember[R]],
-        since_ms: float,
-        answers: Answers,
-    ) -> None:
+    def _send(self, group: Sequence[GroupMember[R]], since_ms: float) -> None:
+        try:
+            self.send_all([member.leave() for member in group], partial(self._answered, group, since_ms))
+        except Exception as defect:  # noqa: BLE001 - a store that raises instead of answering
+            self._answered(group, since_ms, [Failure(self.lost(f"the store raised: {defect!r}"))] * len(group))
+
+    def _answered(self, group: Sequence[GroupMember[R]], since_ms: float, answers: Answers) -> None:
         self._state = "idle"
         self.took_ms = self.runtime.monotonic_ms() - since_ms
         # Zipped without this check, callers would get the answers of their neighbours.
@@ -147,25 +130,7 @@ class StoreBatcher(Generic[R]):
         # Two steps: in the first the callers that were answered send again, in the second the engine decides. Groups
         # that leave earlier are smaller, and each costs the same round trip (docs/decisions/0025).
         if self._waiting and self._state == "idle":
-            self._leave_soon(send_all, 2)
-
-    async def _alone(self, member: GroupMember[R]) -> None:
-        answer: Result[Any, Any]
-        since_ms = self.runtime.monotonic_ms()
-        try:
-            answer = await answer_of(self.send_one(member.leave()))
-        # Whatever the store raises, its caller waits for this answer. A cancellation is passed on afterwards; a frame
-        # that is being closed has no caller left.
-        except BaseException as raised:
-            if is_closing(raised):
-                raise
-            self.took_ms = self.runtime.monotonic_ms() - since_ms
-            member.tell(member, Failure(self.lost(f"the store raised: {raised!r}")))
-            if not isinstance(raised, Exception):
-                raise
-            return
-        self.took_ms = self.runtime.monotonic_ms() - since_ms
-        member.tell(member, answer)
+            self._leave_soon(2)
 
 
 OnLoaded = Callable[[Result[Loaded, Any]], None]
@@ -201,18 +166,15 @@ class Reads:
         runtime: ends the step of the event loop.
     """
 
-    __slots__ = ("_reads", "_runtime", "_store", "_told")
+    __slots__ = ("_reads", "_runtime", "_told")
 
     def __init__(self, store: Store, runtime: Runtime) -> None:
-        self._store = store
         self._runtime = runtime
         self._told: list[tuple[OnLoaded, Result[Loaded, Any]]] = []
         self._reads: StoreBatcher[LoadRequest] = StoreBatcher(
             runtime=runtime,
-            send_all=store.load_all,
-            send_one=self._one,
+            send_all=store.load,
             lost=lambda reason: StoreUnavailable("load", reason),
-            name="perdure:load",
             synchronous=store.synchronous,
         )
 
@@ -255,6 +217,3 @@ class Reads:
         finally:  # a defect in one turn keeps no other from its own
             for left in told:
                 self._tell_later(*left)
-
-    def _one(self, request: LoadRequest) -> FutureResult[Loaded, StoreError]:
-        return self._store.load(request.address, request.idempotency_key, request.now_ms)

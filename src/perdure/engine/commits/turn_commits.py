@@ -78,10 +78,8 @@ class Commits:
         self._keeps_history = self.limits.keeps_history
         self._group = StoreBatcher(
             runtime=self.runtime,
-            send_all=self.store.commit_all,
-            send_one=self.store.commit,
+            send_all=self.store.commit,
             lost=OutcomeUnknown,
-            name="perdure:commit",
             synchronous=self.store.synchronous,
         )
 
@@ -116,7 +114,7 @@ class Commits:
     @property
     def has_groups(self) -> bool:
         """Whether commits leave in groups: the store does not answer within its call."""
-        return not self._group.synchronous and self._group.send_all is not None
+        return not self._group.synchronous
 
     def hold_back(self) -> None:
         """Keep the commits that begin from now on together until `flush`, which follows in this step."""

@@ -24,7 +24,7 @@ from perdure.programs.exit import ENDS_PROCESS
 from perdure.programs.future import answer_of
 from perdure.runtime.record import Future, LogRecord, Runtime, SpawnedTask, Timer
 from perdure.runtime.tasks import ended
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, commit_one, load_one
 from perdure.stores.values import Health
 from perdure.values.address import Address, Job
 from perdure.values.errors import (
@@ -487,7 +487,7 @@ class Outbox:
                 return None
             kept = fenced
         began_ms = self.runtime.monotonic_ms()
-        outcome: Result[Any, PerdureError] = result_inside(await self.store.commit(kept))
+        outcome: Result[Any, PerdureError] = result_inside(await commit_one(self.store, kept))
         self.reporting.stored(transition, outcome, took_ms=self.runtime.monotonic_ms() - began_ms)
         if isinstance(outcome, Failure):
             fields = {"target": str(transition.address), "error": str(outcome.failure())}
@@ -504,7 +504,7 @@ class Outbox:
 
     async def _fenced(self, transition: Transition) -> Transition | None:
         """Return a dead letter that is written only if no engine claims the message meanwhile; None if one does."""
-        match result_inside(await self.store.load(transition.address, None, 0)):
+        match result_inside(await load_one(self.store, transition.address)):
             case Success(loaded):
                 return unclaimed(transition, loaded.instance, self.runtime.now_ms())
             case _:

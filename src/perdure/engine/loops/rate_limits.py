@@ -18,7 +18,7 @@ from returns.result import Failure, Result, Success
 from perdure.jobs.lanes import Rate
 from perdure.programs.future import answer_of
 from perdure.runtime.record import Runtime, SpawnedTask
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, commit_one, load_one
 from perdure.values.address import Address, Job
 from perdure.values.errors import OutcomeUnknown, StoreError
 from perdure.values.transition import Loaded, Remembered, Transition
@@ -274,7 +274,7 @@ class StoredRates:
 
     # ------------------------------------------------------------ the entries
     async def _commit(self, write: Transition) -> Any:
-        return await answer_of(self.store.commit(write))
+        return await answer_of(commit_one(self.store, write))
 
     @property
     def _of_job(self) -> Address:
@@ -295,7 +295,7 @@ class StoredRates:
     async def _load(self, address: Address, rate: Rate) -> Result[list[float], StoreError]:
         """Return the instants of the stored runs on the monotonic clock, at most those that the rate allows."""
         now_ms, wall_ms = self.runtime.monotonic_ms(), self.runtime.now_ms()
-        found = await answer_of(self.store.load(address, KEY, wall_ms))
+        found = await answer_of(load_one(self.store, address, KEY, wall_ms))
         if not isinstance(found, Success):
             return Failure(found.failure())
         loaded: Loaded = found.unwrap()

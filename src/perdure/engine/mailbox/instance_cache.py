@@ -16,7 +16,7 @@ from perdure.jobs.request import AlarmDue
 from perdure.jobs.step import Commit, Execute
 from perdure.programs.future import answer_of, converted
 from perdure.runtime.record import Future
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, load_one
 from perdure.stores.values import Health
 from perdure.values.address import Address, Job
 from perdure.values.errors import StoreError
@@ -343,7 +343,7 @@ class InstanceCache:
         cell = self.get(address)
         if cell is not None and cell.loaded is not None and self._is_owned:
             return Success(cell.loaded)
-        return await answer_of(self.store.load(address, None, 0))
+        return await answer_of(load_one(self.store, address))
 
     def begin_read(self) -> set[Address]:
         """Begin a read of several rows, and return the set of the instances that change meanwhile; end it."""

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -16,13 +16,13 @@ from returns.result import Failure, Result, Success
 
 from perdure.programs.future import answer_of, converted, settled
 from perdure.runtime.record import LogRecord
-from perdure.stores.contract import Sharing, Store
+from perdure.stores.contract import Answered, NotCommitted, Sharing, Store
 from perdure.stores.encryption.keys import Encryption
 from perdure.stores.encryption.records import RecordCipher
 from perdure.stores.shares import Share
 from perdure.stores.values import DuePosition, Found, LoadRequest, LoggedEvent, Query, QueuedLane
 from perdure.values.address import Address, Job
-from perdure.values.errors import Conflict, OutcomeUnknown, StoreError, StoreUnavailable
+from perdure.values.errors import OutcomeUnknown, StoreError, StoreUnavailable
 from perdure.values.event import Event
 from perdure.values.instance import Fence, Instance
 from perdure.values.message import StoredMessage
@@ -82,8 +82,6 @@ def encrypted_store(store: Store, encryption: Encryption) -> Store:
         reads=encryption.reads,
         load=operations.load,
         commit=operations.commit,
-        load_all=None if store.load_all is None else operations.load_all,
-        commit_all=None if store.commit_all is None else operations.commit_all,
         due=operations.due,
         due_except=None if store.due_except is None else operations.due_except,
         queued=None if store.queued is None else operations.queued,
@@ -110,34 +108,14 @@ class _Operations:
     store: Store
     records: RecordCipher
 
-    def load(
-        self, address: Address, idempotency_key: str | None = None, now_ms: int = 0, /
-    ) -> FutureResult[Loaded, StoreError]:
-        loading, loaded = self.store.load(address, idempotency_key, now_ms), self.records.loaded
-        return converted(loading, lambda found: loaded(found, address))
-
-    def commit(self, transition: Transition, /) -> FutureResult[Fence, StoreError | Conflict | OutcomeUnknown]:
-        return self.store.commit(self.records.seal(transition))
-
-    def load_all(
-        self, requests: Sequence[LoadRequest], answered: Callable[[Sequence[Result[Loaded, StoreError]]], None], /
-    ) -> None:
+    def load(self, requests: Sequence[LoadRequest], answered: Answered[Loaded, StoreError], /) -> None:
         def decrypt(answers: Sequence[Result[Loaded, StoreError]]) -> None:
             pairs = zip(requests, answers, strict=True)
             answered([answer.map(partial(self.records.loaded, address=each.address)) for each, answer in pairs])
 
-        if self.store.load_all is None:
-            raise TypeError(self.store)
-        self.store.load_all(requests, decrypt)
+        self.store.load(requests, decrypt)
 
-    def commit_all(
-        self,
-        transitions: Sequence[Transition],
-        answered: Callable[[Sequence[Result[Fence, StoreError | Conflict | OutcomeUnknown]]], None],
-        /,
-    ) -> None:
-        if self.store.commit_all is None:
-            raise TypeError(self.store)
+    def commit(self, transitions: Sequence[Transition], answered: Answered[Fence, NotCommitted], /) -> None:
         sealed, answers = list[Transition](), list[Any]()
         for transition in transitions:
             try:
@@ -153,7 +131,7 @@ class _Operations:
             answered([next(given, _NO_ANSWER) if answer is None else answer for answer in answers])
 
         if sealed:
-            self.store.commit_all(sealed, merge)
+            self.store.commit(sealed, merge)
         else:
             merge(())
 

@@ -87,8 +87,6 @@ class MemoryBackend:
             queued=opening.queued,
             counts=opening.counts,
             journal=opening.journal,
-            load_all=opening.load_all,
-            commit_all=opening.commit_all,
             previous_exit=previous_exit,
             synchronous=True,
         )
@@ -184,8 +182,6 @@ class SharedMemoryBackend:
             due_except=opening.due_except,
             journal=opening.journal,
             counts=opening.counts,
-            commit_all=opening.commit_all,
-            load_all=opening.load_all,
             queued=opening.queued,
             lanes=opening.lanes,
             sharing=Sharing(

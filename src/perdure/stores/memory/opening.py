@@ -9,10 +9,11 @@ from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
 from perdure.programs.future import settled
+from perdure.stores.contract import Answered, NotCommitted
 from perdure.stores.memory.tables import Tables
 from perdure.stores.values import Cursor, DuePosition, Health, LoadRequest, LoggedEvent, Query, QueuedLane, Retention
 from perdure.values.address import Address, Job
-from perdure.values.errors import Conflict, OutcomeUnknown, StoreError, StoreUnavailable
+from perdure.values.errors import Conflict, StoreError, StoreUnavailable
 from perdure.values.event import Event
 from perdure.values.instance import Fence, Instance
 from perdure.values.listings import MAX_COUNTED, StoreCounts
@@ -22,7 +23,7 @@ from perdure.values.transition import KeepInstance, Loaded, Purge, Put, Transiti
 
 A = TypeVar("A")
 
-Committed: TypeAlias = Result[Fence, StoreError | Conflict | OutcomeUnknown]
+Committed: TypeAlias = Result[Fence, NotCommitted]
 
 _NOTHING = Loaded()
 _LEFT = Fence(0, 0)
@@ -46,16 +47,8 @@ class OpenMemoryStore:
         """Refuse all later operations; the tables stay for the next opening."""
         self._ended = self._ended or reason
 
-    def load(
-        self, address: Address, idempotency_key: str | None = None, now_ms: int = 0, /
-    ) -> FutureResult[Loaded, StoreError]:
-        """Return an instance, and the stored result of a key."""
-        return settled(self._load(LoadRequest(address, idempotency_key, now_ms)))
-
-    def load_all(
-        self, requests: Sequence[LoadRequest], answered: Callable[[Sequence[Result[Loaded, StoreError]]], None], /
-    ) -> None:
-        """Return several instances, within the call."""
+    def load(self, requests: Sequence[LoadRequest], answered: Answered[Loaded, StoreError], /) -> None:
+        """Return instances, and the stored results of keys."""
         answered([self._load(request) for request in requests])
 
     def _load(self, request: LoadRequest) -> Result[Loaded, StoreError]:
@@ -68,12 +61,8 @@ class OpenMemoryStore:
         remembered, held = self._tables.keys.recall(address, key, request.now_ms)
         return Success(Loaded(instance=instance, remembered=remembered, keys_held=held))
 
-    def commit(self, transition: Transition, /) -> FutureResult[Fence, StoreError | Conflict | OutcomeUnknown]:
-        """Write one transition."""
-        return settled(self._commit(transition))
-
-    def commit_all(self, transitions: Sequence[Transition], answered: Callable[[Sequence[Committed]], None], /) -> None:
-        """Write several transitions, within the call."""
+    def commit(self, transitions: Sequence[Transition], answered: Answered[Fence, NotCommitted], /) -> None:
+        """Write transitions, one after the other."""
         answered([self._commit(transition) for transition in transitions])
 
     def _commit(self, transition: Transition) -> Committed:

@@ -263,10 +263,9 @@ def _store(settings: PostgresSettings, operations: PostgresOperations, queries: 
         due_except=queries.due_except,
         counts=InstanceCounting(operations).counts,
         search=searches.search,
-        load_all=operations.load_all,
-        commit_all=operations.commit_all,
         journal=queries.journal,
         lanes=lanes.lanes,
         queued=lanes.queued,
         cache_bytes=settings.cache_bytes,
+        runtime=operations.runtime,
     )

@@ -13,7 +13,7 @@ from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
-from perdure.programs.future import answered_by, asked, converted, settled
+from perdure.programs.future import asked
 from perdure.runtime.record import Future, Runtime
 from perdure.stores.postgres.connections import (
     DRIVER_ERRORS,
@@ -54,68 +54,36 @@ GROUP: Final = 1_000
 """Requests in one statement, at most, so that no caller waits long."""
 
 Answer: TypeAlias = Result[Any, Any]
-Note: TypeAlias = Callable[[Answer], None]
-"""Called with each answer, even if the caller no longer waits."""
-
-Answered: TypeAlias = Callable[[Sequence[Answer]], None]
+OnAnswers: TypeAlias = Callable[[Sequence[Answer]], None]
 
 Send: TypeAlias = Callable[[Sequence[R]], Awaitable[Sequence[Answer]]]
 
 
 class PendingStatement(Generic[R]):
-    """A request to the server. It is sent when its answer is first awaited, and can be awaited again.
+    """A request to the server. It is sent when its answer is first awaited, and can be awaited again."""
 
-    Attributes:
-        request: the request.
-        operation: its name in errors.
-        touches: a group holds each of these at most once.
-    """
+    __slots__ = ("_answer", "_operation", "_queue", "_request")
 
-    __slots__ = ("_answer", "_listener", "_note", "_queue", "operation", "request", "touches")
-
-    def __init__(
-        self, queue: Queue[R], operation: str, request: R, touches: tuple[Hashable, ...], note: Note | None
-    ) -> None:
-        self.request = request
-        self.operation = operation
-        self.touches = touches
+    def __init__(self, queue: Queue[R], operation: str, request: R) -> None:
         self._queue = queue
-        self._note = note
+        self._operation = operation
+        self._request = request
         self._answer: Future[Any] | None = None
-        self._listener: Note | None = None
 
     def __await__(self) -> Generator[Any, Any, Answer]:
         if self._answer is None:
-            refused = self._queue.refusal(self.operation)
-            if refused is not None:
-                return Failure(refused)
             self._answer = self._queue.runtime.future()
-            self._queue.add(self)
+            self._queue.send(self._operation, (self._request,), self._answered)
         answer: Answer = yield from self._answer.__await__()
         return answer
 
-    def send(self, listener: Note) -> None:
-        """Send the request, and call a listener with the answer, instead of awaiting it."""
-        refused = self._queue.refusal(self.operation)
-        if refused is not None:
-            listener(Failure(refused))
-            return
-        self._listener = listener
-        self._queue.add(self)
-
-    def answered(self, answer: Answer) -> None:
-        """Note the answer, and pass it to the caller."""
-        if self._note is not None:
-            self._note(answer)
-        listener, self._listener = self._listener, None  # a cycle would wait for the garbage collector
-        if listener is not None:
-            listener(answer)
+    def _answered(self, answers: Sequence[Answer]) -> None:
         if self._answer is not None and not self._answer.done():  # its caller may be cancelled
-            self._answer.set_result(answer)
+            self._answer.set_result(answers[0])
 
 
 class Queue(Generic[R]):
-    """Pending requests, and the tasks that send them. The next group accumulates while one is with the server.
+    """Groups of requests in their order, and the tasks that send them. It makes no groups: its callers do.
 
     Args:
         runtime: starts the tasks.
@@ -124,7 +92,6 @@ class Queue(Generic[R]):
         refusal: returns why an operation is refused now.
         lost: makes the error of a group whose sending raised.
         lanes: groups under way at the same time.
-        group: requests in a group.
     """
 
     def __init__(
@@ -136,50 +103,36 @@ class Queue(Generic[R]):
         lost: Callable[[str], PerdureError],
         *,
         lanes: int = 1,
-        group: int = GROUP,
     ) -> None:
         self.runtime = runtime
-        self.refusal = refusal
+        self._refusal = refusal
         self._name = name
         self._send = send
         self._lost = lost
         self._free_lanes = lanes
         self._lanes = lanes
-        self._group = group
-        self._waiting: list[PendingStatement[R]] = []
-        self._groups: deque[tuple[Sequence[R], Answered]] = deque()
+        self._groups: deque[tuple[Sequence[R], OnAnswers]] = deque()
         self._closers: list[Future[None]] = []
 
-    def operation(
-        self, operation: str, request: R, *, touches: tuple[Hashable, ...] = (), note: Note | None = None
-    ) -> PendingStatement[R]:
-        """Create an operation."""
-        return PendingStatement(self, operation, request, touches, note)
+    def operation(self, operation: str, request: R) -> PendingStatement[R]:
+        """Create an operation of one request."""
+        return PendingStatement(self, operation, request)
 
-    def add(self, pending: PendingStatement[R]) -> None:
-        """Add an operation to the next group."""
-        self._waiting.append(pending)
-        self._start()
-
-    def send_all(self, operation: str, requests: Sequence[R], answered: Answered) -> None:
-        """Send requests as a group of their own.
+    def send(self, operation: str, requests: Sequence[R], answered: OnAnswers) -> None:
+        """Send requests as one group.
 
         Args:
             operation: its name in errors.
-            requests: as many as fit into a group, which touch nothing in common.
-            answered: called with all answers, in order.
+            requests: the group.
+            answered: called with all answers, in order, even if no caller waits.
         """
-        refused = self.refusal(operation)
+        refused = self._refusal(operation)
         if refused is not None:
             answered([Failure(refused)] * len(requests))
             return
         self._groups.append((requests, answered))
-        self._start()
-
-    def _start(self) -> None:
         if self._free_lanes:
             self._free_lanes -= 1
-            # The task starts after this step of the event loop, so that all requests of the step join its group.
             self.runtime.spawn(self._drive(), name=self._name)
 
     async def emptied(self) -> None:
@@ -190,20 +143,14 @@ class Queue(Generic[R]):
 
     async def _drive(self) -> None:
         try:
-            while self._waiting or self._groups:
-                # One of each kind in turn: a stream of groups would delay single commits without a bound.
-                if self._groups:
-                    requests, answered = self._groups.popleft()
-                    await self._serve(requests, answered)
-                if self._waiting:
-                    group = self._next_group()
-                    await self._serve([pending.request for pending in group], partial(_answer_each, group))
+            while self._groups:
+                await self._serve(*self._groups.popleft())
         finally:
             self._free_lanes += 1
             if self._free_lanes == self._lanes:
                 self._end()
 
-    async def _serve(self, requests: Sequence[R], answered: Answered) -> None:
+    async def _serve(self, requests: Sequence[R], answered: OnAnswers) -> None:
         try:
             answers = await self._send(requests)
         # Callers must get an answer even from a defect here: one without would wait for ever.
@@ -214,26 +161,8 @@ class Queue(Generic[R]):
             raise
         answered(answers)
 
-    def _next_group(self) -> list[PendingStatement[R]]:
-        """Take the next operations in their order. One that touches the same as an earlier one waits."""
-        group: list[PendingStatement[R]] = []
-        left: list[PendingStatement[R]] = []
-        touched: set[Hashable] = set()
-        for at, pending in enumerate(self._waiting):
-            if len(group) == self._group:
-                left.extend(self._waiting[at:])
-                break
-            # Two transitions of one address, or of one message, in one statement would not see each other. And one that
-            # is held back also holds back later ones that touch the same.
-            (group if touched.isdisjoint(pending.touches) else left).append(pending)
-            touched.update(pending.touches)
-        self._waiting = left
-        return group
-
     def _end(self) -> None:
         stopping = Failure(StoreUnavailable("answer", "its event loop is stopping"))
-        unsent, self._waiting = self._waiting, []
-        _answer_each(unsent, [stopping] * len(unsent))
         while self._groups:
             requests, answered = self._groups.popleft()
             answered([stopping] * len(requests))
@@ -243,39 +172,64 @@ class Queue(Generic[R]):
                 closer.set_result(None)
 
 
-class QueryGroup:
-    """Collects the answers of several operations, and passes them on together.
+class GatheredAnswers:
+    """Collects the answers of parts of a batch, and passes them on together, in the order of the batch.
 
     Args:
         count: how many.
-        answered: called with all answers, in order.
+        answered: called with all answers.
     """
 
-    def __init__(self, count: int, answered: Answered) -> None:
+    def __init__(self, count: int, answered: OnAnswers) -> None:
         self._answers: list[Any] = [None] * count
         self._missing = count
         self._answered = answered
         if not count:
             answered([])
 
-    def listener(self, at: int) -> Note:
-        """Return the listener of one operation."""
+    def part(self, places: Sequence[int]) -> OnAnswers:
+        """Return the listener of a part.
 
-        def listen(answer: Answer) -> None:
-            self._answers[at] = answer
-            self._missing -= 1
+        Args:
+            places: where its requests are in the batch.
+        """
+
+        def listen(answers: Sequence[Answer]) -> None:
+            for place, answer in zip(places, answers, strict=True):
+                self._answers[place] = answer
+            self._missing -= len(places)
             if not self._missing:
                 self._answered(self._answers)
 
         return listen
 
 
-def _answer_each(group: Sequence[PendingStatement[R]], answers: Sequence[Answer]) -> None:
-    for pending, answer in zip(group, answers, strict=True):
-        pending.answered(answer)
+def groups_of(touches: Sequence[tuple[Hashable, ...]], largest: int = GROUP) -> list[list[int]]:
+    """Divide a batch of changes into groups that can each be one statement, in the order in which they are sent.
+
+    Two transitions of one address, or of one message, in one statement would not see each other: the later one is in a
+    later group.
+
+    Args:
+        touches: the address and the message of each change.
+        largest: how many changes a group holds at most.
+
+    Returns:
+        The places of the changes of each group.
+    """
+    groups: list[list[int]] = []
+    first: dict[Hashable, int] = {}  # the first group that may touch each
+    for place, touched in enumerate(touches):
+        at = max((first.get(each, 0) for each in touched), default=0)
+        while at < len(groups) and len(groups[at]) == largest:
+            at += 1
+        if at == len(groups):
+            groups.append([])
+        groups[at].append(place)
+        first.update(dict.fromkeys(touched, at + 1))
+    return groups
 
 
-_Load = tuple[Address, str | None, int]
 _Commit = tuple[Transition, Encoded]
 _Statement = tuple[Literal["read", "write", "renew"], str, str, tuple[Any, ...]]
 
@@ -321,7 +275,9 @@ class PostgresOperations:
         self._closers: list[Future[None]] = []
         self.runtime = runtime
         unread = partial(StoreUnavailable, "read")
-        self._loads: Queue[_Load] = Queue(runtime, f"perdure:reader {settings.name}", self._load, self.refusal, unread)
+        self._loads: Queue[LoadRequest] = Queue(
+            runtime, f"perdure:reader {settings.name}", self._load, self.refusal, unread
+        )
         self._commits: Queue[_Commit] = Queue(
             runtime, f"perdure:writer {settings.name}", self._commit, self.refusal, OutcomeUnknown
         )
@@ -332,7 +288,6 @@ class PostgresOperations:
             self.refusal,
             OutcomeUnknown,
             lanes=_STATEMENT_LANES,
-            group=1,
         )
         # A queue of their own: behind a statement that is stuck, a heartbeat would come after the end of the lease.
         self._heartbeats: Queue[_Statement] = Queue(
@@ -341,7 +296,6 @@ class PostgresOperations:
             self._execute,
             self.refusal,
             OutcomeUnknown,
-            group=1,
         )
         self._has_rivals = settings.ownership == "shared"
         self._commit_sql = _commit_sql(self.schema)
@@ -368,82 +322,65 @@ class PostgresOperations:
             self.lost.set_result(str(self._connections.lost))
 
     # ------------------------------------------------------------ load and commit
-    def load(
-        self, address: Address, idempotency_key: str | None = None, now_ms: int = 0, /
-    ) -> FutureResult[Loaded, StoreError]:
-        """Read an address and the stored answer of a key, in a group with others."""
-        return answered_by(self._pending_load(address, idempotency_key, now_ms))
-
-    def commit(self, transition: Transition, /) -> FutureResult[Fence, StoreError | Conflict | OutcomeUnknown]:
-        """Write one transition, in a group with others."""
-        pending = self._pending_commit(transition)
-        if not isinstance(pending, PendingStatement):
-            return settled(pending)
-        return converted(answered_by(pending), lambda fence: fence or _next_fence(transition))
-
-    def load_all(self, requests: Sequence[LoadRequest], answered: Callable[[Sequence[Any]], None], /) -> None:
-        """Read several addresses together."""
-        wanted: list[_Load] = [(each.address, each.idempotency_key, each.now_ms) for each in requests]
-        if 0 < len(wanted) <= GROUP:
-            self._loads.send_all("load", wanted, partial(self._all_loaded, wanted, answered))
+    def load(self, requests: Sequence[LoadRequest], answered: OnAnswers, /) -> None:
+        """Read several addresses, and the stored answers of keys."""
+        if 0 < len(requests) <= GROUP:
+            self._loads.send("load", requests, partial(self._loaded, requests, answered))
             return
-        gathered = QueryGroup(len(wanted), answered)
-        for at, each in enumerate(wanted):
-            self._pending_load(*each).send(gathered.listener(at))
+        gathered = GatheredAnswers(len(requests), answered)
+        for first in range(0, len(requests), GROUP):
+            part = requests[first : first + GROUP]
+            told = gathered.part(range(first, first + len(part)))
+            self._loads.send("load", part, partial(self._loaded, part, told))
 
-    def _all_loaded(
-        self, wanted: Sequence[_Load], answered: Callable[[Sequence[Any]], None], answers: Sequence[Any]
-    ) -> None:
-        for (address, _, _), answer in zip(wanted, answers, strict=True):
+    def commit(self, transitions: Sequence[Transition], answered: OnAnswers, /) -> None:
+        """Write several transitions, in as few statements as their addresses and messages allow."""
+        changes: list[_Commit] = []
+        places: list[int] = []
+        refused: list[tuple[int, Answer]] = []
+        for place, transition in enumerate(transitions):
+            try:
+                changes.append((transition, encode(transition)))
+                places.append(place)
+            except Exception as error:  # noqa: BLE001 - a value that JSON cannot represent: the others are written
+                unencoded = StoreUnavailable("commit", f"the transition does not encode: {error!r}")
+                refused.append((place, Failure(unencoded)))
+        groups = groups_of([_touched(transition) for transition, _ in changes])
+        if len(groups) == 1 and not refused:
+            self._commits.send("commit", changes, partial(self._committed, changes, answered))
+            return
+        gathered = GatheredAnswers(len(transitions), answered)
+        for place, answer in refused:
+            gathered.part((place,))((answer,))
+        for group in groups:
+            part = [changes[at] for at in group]
+            told = gathered.part([places[at] for at in group])
+            self._commits.send("commit", part, partial(self._committed, part, told))
+
+    def _loaded(self, requests: Sequence[LoadRequest], answered: OnAnswers, answers: Sequence[Any]) -> None:
+        for request, answer in zip(requests, answers, strict=True):
             if self.damage or not isinstance(answer, Success):
-                self._loaded(address, answer)
+                self._note_loaded(request.address, answer)
         answered(answers)
 
-    def commit_all(self, transitions: Sequence[Transition], answered: Callable[[Sequence[Any]], None], /) -> None:
-        """Write several transitions together."""
-        group = _as_one_group(transitions)
-        if group is not None:
-            self._commits.send_all("commit", group, partial(self._all_committed, group, answered))
-            return
-        gathered = QueryGroup(len(transitions), answered)
-        for at, transition in enumerate(transitions):
-            pending = self._pending_commit(transition)
-            if isinstance(pending, PendingStatement):
-                pending.send(gathered.listener(at))
-            else:
-                gathered.listener(at)(pending)
-
-    def _all_committed(
-        self, group: Sequence[_Commit], answered: Callable[[Sequence[Any]], None], answers: Sequence[Any]
-    ) -> None:
+    def _committed(self, group: Sequence[_Commit], answered: OnAnswers, answers: Sequence[Any]) -> None:
         if self.damage:
             for (transition, _), answer in zip(group, answers, strict=True):
-                self._committed(transition.address, answer)
+                if isinstance(answer, Success):
+                    self.damage.forget(transition.address)
         answered(answers)
 
-    def _pending_load(self, address: Address, key: str | None, now_ms: int) -> PendingStatement[_Load]:
-        return self._loads.operation("load", (address, key, now_ms), note=partial(self._loaded, address))
-
-    def _pending_commit(self, transition: Transition) -> PendingStatement[_Commit] | Failure[StoreUnavailable]:
-        try:
-            change = encode(transition)
-        except Exception as error:  # noqa: BLE001 - a value that JSON cannot represent
-            return Failure(StoreUnavailable("commit", f"the transition does not encode: {error!r}"))
-        inbound = transition.inbound
-        touches = (transition.address,) if inbound is None else (transition.address, inbound.message_id)
-        note = partial(self._committed, transition.address)
-        return self._commits.operation("commit", (transition, change), touches=touches, note=note)
-
-    async def _load(self, group: Sequence[_Load]) -> Sequence[Result[Loaded, StoreError]]:
-        kinds, names, ids = zip(*((encoded(a.kind), encoded(a.name), encoded(a.id)) for a, _, _ in group), strict=True)
-        keys, nows = [encoded(key) for _, key, _ in group], [now_ms for _, _, now_ms in group]
+    async def _load(self, group: Sequence[LoadRequest]) -> Sequence[Result[Loaded, StoreError]]:
+        addresses = (each.address for each in group)
+        kinds, names, ids = zip(*((encoded(a.kind), encoded(a.name), encoded(a.id)) for a in addresses), strict=True)
+        keys, nows = [encoded(each.idempotency_key) for each in group], [each.now_ms for each in group]
         found = await self._connections.read("load", self._load_sql, kinds, names, ids, keys, nows)
         if not isinstance(found, Success):
             return [Failure(found.failure())] * len(group)
         answers: list[Result[Loaded, StoreError]] = [_NOTHING] * len(group)
         for row in found.unwrap():
             at = int(row[0]) - 1
-            answers[at] = _loaded_from(group[at][1], tuple(row))
+            answers[at] = _loaded_from(group[at].idempotency_key, tuple(row))
         return answers
 
     async def _commit(self, group: Sequence[_Commit]) -> Sequence[Result[Fence, Any]]:
@@ -474,7 +411,7 @@ class PostgresOperations:
             return [Failure(failure_of_write("commit", error))] * len(group)
         return [answer for one in group for answer in await self._commit([one])]
 
-    def _loaded(self, address: Address, loaded: Result[Loaded, StoreError]) -> None:
+    def _note_loaded(self, address: Address, loaded: Result[Loaded, StoreError]) -> None:
         match loaded:
             case Success(Loaded(instance=Instance())):
                 self.damage.forget(address)
@@ -482,10 +419,6 @@ class PostgresOperations:
                 self.damage.note(error)
             case _:
                 pass
-
-    def _committed(self, address: Address, answer: Result[Fence, Any]) -> None:
-        if isinstance(answer, Success):
-            self.damage.forget(address)
 
     # ------------------------------------------------------------ other statements
     def read(self, operation: str, sql: str, *values: Any) -> PendingStatement[_Statement]:
@@ -536,18 +469,9 @@ class PostgresOperations:
         return Success(None)
 
 
-def _as_one_group(transitions: Sequence[Transition]) -> Sequence[_Commit] | None:
-    """Return transitions that can be written by one statement; None if one does not encode, or two touch the same."""
-    # A message that two transitions consume is touched twice without having their addresses: those go through the
-    # queue, which compares both.
-    if not 0 < len(transitions) <= GROUP or any(transition.inbound is not None for transition in transitions):
-        return None
-    if len({transition.address for transition in transitions}) < len(transitions):
-        return None
-    try:
-        return [(transition, encode(transition)) for transition in transitions]
-    except Exception:  # noqa: BLE001 - a value that JSON cannot represent: the others are written without it
-        return None
+def _touched(transition: Transition) -> tuple[Hashable, ...]:
+    inbound = transition.inbound
+    return (transition.address,) if inbound is None else (transition.address, inbound.message_id)
 
 
 def _loaded_from(key: str | None, row: tuple[Any, ...]) -> Result[Loaded, StoreError]:

@@ -120,6 +120,7 @@ def store_over(
         lost=batcher.lost,
         cache_bytes=cache_bytes,
         synchronous=False,
+        runtime=runtime,
         backup=Backups(batcher=batcher, file=database.file, runtime=runtime, step_pages=backup_pages).make,
     )
 
@@ -210,8 +211,6 @@ def _store(operations: Operations, name: str, durability: Durability) -> Store:
         queued=operations.queued,
         counts=operations.counts,
         search=operations.search,
-        load_all=operations.load_all,
-        commit_all=operations.commit_all,
         journal=operations.journal,
         cache_bytes=0,
         synchronous=True,

@@ -12,6 +12,7 @@ from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
 from perdure.programs.future import answered_by, asked, converted
+from perdure.stores.contract import Answered
 from perdure.stores.rows import CorruptRows, Row
 from perdure.stores.sqlite import changes, queries
 from perdure.stores.sqlite.changes import append_events, event_values, prune
@@ -32,13 +33,13 @@ from perdure.stores.values import (
     Retention,
 )
 from perdure.values.address import Address, Job
-from perdure.values.errors import Conflict, OutcomeUnknown, StoreCorrupt, StoreError
+from perdure.values.errors import StoreCorrupt, StoreError
 from perdure.values.event import Event
-from perdure.values.instance import Fence, Instance
+from perdure.values.instance import Instance
 from perdure.values.listings import StoreCounts
 from perdure.values.message import StoredMessage
 from perdure.values.status import Hold
-from perdure.values.transition import AS_EXPECTED, Loaded, Transition
+from perdure.values.transition import Loaded, Transition
 
 A = TypeVar("A")
 
@@ -92,25 +93,12 @@ class Operations:
         self._counted = counted
         self._damage = CorruptRows() if damage is None else damage
 
-    def load(
-        self, address: Address, idempotency_key: str | None = None, now_ms: int = 0, /
-    ) -> FutureResult[Loaded, StoreError]:
-        """Read an address and the stored answer of a key."""
-        work = partial(queries.load, address=address, key=idempotency_key, now_ms=now_ms)
-        return answered_by(self._batcher.read(Read("load", work), partial(self._loaded, address)))
-
-    def commit(self, transition: Transition, /) -> FutureResult[Fence, StoreError | Conflict | OutcomeUnknown]:
-        """Write one transition, in a group with others."""
-        group = ChangeGroup((transition,))
-        note = partial(self._committed, (transition,), group, _ignore)
-        return answered_by(_First(self._batcher.write("commit", group, note), group, transition))
-
-    def commit_all(self, transitions: Sequence[Transition], answered: Callable[[Sequence[Any]], None], /) -> None:
+    def commit(self, transitions: Sequence[Transition], answered: Answered[Any, Any], /) -> None:
         """Write several transitions together."""
         group = ChangeGroup(transitions)
         self._batcher.write("commit", group, partial(self._committed, transitions, group, answered)).send()
 
-    def load_all(self, requests: Sequence[LoadRequest], answered: Callable[[Sequence[Any]], None], /) -> None:
+    def load(self, requests: Sequence[LoadRequest], answered: Answered[Any, Any], /) -> None:
         """Read several addresses together; if one of them cannot be read, each by itself."""
 
         def note(answer: Result[list[Loaded], StoreError]) -> None:
@@ -125,7 +113,7 @@ class Operations:
         else:
             self._batcher.read(Read("load", partial(queries.load_all, requests=requests)), note).send()
 
-    def _load_each(self, requests: Sequence[LoadRequest], answered: Callable[[Sequence[Any]], None]) -> None:
+    def _load_each(self, requests: Sequence[LoadRequest], answered: Answered[Any, Any]) -> None:
         reads = [Read("load", partial(_load, request=each)) for each in requests]
         self._batcher.read_all(reads, partial(self._all_loaded, requests, answered))
 
@@ -299,7 +287,7 @@ class Operations:
     def _all_loaded(
         self,
         requests: Sequence[LoadRequest],
-        answered: Callable[[Sequence[Any]], None],
+        answered: Answered[Any, Any],
         answers: Sequence[Result[Loaded, StoreError]],
     ) -> None:
         for request, answer in zip(requests, answers, strict=True):
@@ -310,7 +298,7 @@ class Operations:
         self,
         transitions: Sequence[Transition],
         group: ChangeGroup,
-        answered: Callable[[Sequence[Any]], None],
+        answered: Answered[Any, Any],
         answer: Result[list[Any], Any],
     ) -> None:
         answers = group.answers(answer)
@@ -348,29 +336,6 @@ class Operations:
 
 def _load(cursor: sqlite3.Cursor, request: LoadRequest) -> Loaded:
     return queries.load(cursor, request.address, request.idempotency_key, request.now_ms)
-
-
-class _First:
-    """The answer to the only transition of a group."""
-
-    __slots__ = ("_group", "_pending", "_transition")
-
-    def __init__(self, pending: RequestToFile, group: ChangeGroup, transition: Transition) -> None:
-        self._pending = pending
-        self._group = group
-        self._transition = transition
-
-    def __await__(self) -> Generator[Any, Any, Result[Any, Any]]:
-        answer = yield from self._pending.__await__()
-        first: Result[Any, Any] = self._group.answers(answer)[0]
-        expected = self._transition.expected
-        if first is AS_EXPECTED and expected is not None:
-            return Success(Fence(expected.incarnation, expected.version + 1))
-        return first
-
-
-def _ignore(_: object) -> None:
-    """Ignore answers: the caller awaits them."""
 
 
 def _look(cursor: sqlite3.Cursor, log: Path) -> str:

@@ -13,7 +13,7 @@ from returns.io import IO, IOResult
 from returns.result import Failure, Result
 from returns.unsafe import unsafe_perform_io
 
-from perdure.stores.values import LoggedEvent, Query, Retention
+from perdure.stores.values import LoadRequest, LoggedEvent, Query, Retention
 from perdure.values.address import Address
 from perdure.values.event import JobStarted
 from perdure.values.instance import Fence, Instance
@@ -31,6 +31,14 @@ def asked(operation: str, *arguments: object) -> str:
         case _:
             given = ", ".join(shown(one) for one in arguments if one is not None)
             return f"{operation}({given})"
+
+
+def asked_of(operation: str, request: LoadRequest | Transition) -> str:
+    """Describe one request of a batch."""
+    if isinstance(request, Transition):
+        return asked(operation, request)
+    key = request.idempotency_key
+    return asked(operation, request.address, *(() if key is None else (key, request.now_ms)))
 
 
 def told(transition: Transition) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias, assert_never
 import attrs
 from returns.result import Failure, Result, Success
 
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, commit_one, load_one
 from perdure.stores.memory import MemoryBackend
 from perdure.stores.values import LoggedEvent, Query, Retention
 from perdure.testing.conformance import requirements
@@ -132,7 +132,7 @@ class RecordedStore:
         for at in PLACES:
             for now_ms in (0, 10):
                 for key in KEYS:
-                    loaded = await value(store.load(at, key, now_ms))
+                    loaded = await value(load_one(store, at, key, now_ms))
                     seen[f"load({at}, {key}, {now_ms})"] = bare(loaded)
                     if loaded.instance is not None and loaded.instance.fence is not None:
                         fences[at] = loaded.instance.fence
@@ -158,7 +158,7 @@ class RecordedStore:
         lanes, queued = self.store.lanes, self.store.queued
         if lanes is None or queued is None:
             return
-        rows = [row for at in PLACES if (row := (await value(self.store.load(at))).instance) is not None]
+        rows = [row for at in PLACES if (row := (await value(load_one(self.store, at))).instance) is not None]
         expected = [row for row in rows if row.rank_ms is not None]
         expected.sort(key=lambda row: (row.lane or "", row.rank_ms, row.incarnation))
         jobs = sorted({(at.kind, at.name) for at in PLACES})
@@ -172,7 +172,7 @@ class RecordedStore:
         known = self.fences[at]
         match step.fence:
             case "right":
-                stored = (await value(self.store.load(at))).instance
+                stored = (await value(load_one(self.store, at))).instance
                 return None if stored is None else stored.fence
             case "old":
                 return known[0] if known else None  # of the first incarnation
@@ -186,7 +186,7 @@ class RecordedStore:
 
     async def _length(self, at: Address, expected: Fence | None, journal: JournalChange | None) -> int:
         """Return the length of the journal after a transition: a right one continues from the stored length."""
-        stored = None if expected is None else (await value(self.store.load(at))).instance
+        stored = None if expected is None else (await value(load_one(self.store, at))).instance
         before = 0 if stored is None or (journal is not None and journal.earlier == "cut") else stored.journal_length
         return before + (0 if journal is None else len(journal.bodies))
 
@@ -273,7 +273,7 @@ class ModelStore:
     async def fingerprint(self) -> str:
         """Return all that the model holds, rows included that no read shows yet: two models alike answer alike."""
         look = await self.side.look()
-        keys = [bare(await value(self.side.store.load(at, key, -1))) for at in PLACES for key in KEYS]
+        keys = [bare(await value(load_one(self.side.store, at, key, -1))) for at in PLACES for key in KEYS]
         messages = sorted([*await self._living(), *await self.side.dead_letters()], key=lambda one: one.message_id)
         ids = [one.message_id for one in messages]
         # Numbers are compared by their order only: two models may have given them out differently.
@@ -302,9 +302,9 @@ async def ask(store: Store, asked: OperationArgument) -> Result[Any, Any]:
     """Execute an operation."""
     match asked:
         case Transition():
-            return await answer(store.commit(asked))
+            return await answer(commit_one(store, asked))
         case Address():
-            return await answer(store.load(asked))
+            return await answer(load_one(store, asked))
         case Retention():
             return await answer(store.prune(asked))
         case int():
@@ -504,7 +504,7 @@ class Differential:
     async def _compare_fence(self, at: Address, found: Result[Fence, Any]) -> None:
         match found:
             case Success(Fence(incarnation, _) as fence) if incarnation > 0:
-                stored = (await value(self.tested.store.load(at))).instance
+                stored = (await value(load_one(self.tested.store, at))).instance
                 same(None if stored is None else stored.fence, fence, "commit answers the fence that is stored")
             case _:
                 pass

@@ -8,22 +8,22 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Final, Literal, Protocol, TypeAlias, runtime_checkable
 
 import attrs
 from returns.future import FutureResult
 from returns.io import IOResult
-from returns.result import Result
+from returns.result import Failure, Result
 
-from perdure.stores.contract import Store
+from perdure.stores.contract import Answered, Store
 from perdure.stores.copying import CopySource, CopyTarget
 from perdure.stores.memory import MemoryBackend, SharedMemoryBackend
 from perdure.stores.sqlite import copying, open_sqlite
 from perdure.stores.values import Capabilities
-from perdure.testing.conformance.assertions import Requirement, RequirementViolated, answer, asked, outcome
+from perdure.testing.conformance.assertions import Requirement, RequirementViolated, answer, asked, asked_of, outcome
 from perdure.testing.conformance.requirements import FAILURES_ARE_VALUES
 from perdure.values.address import Address
 
@@ -193,6 +193,9 @@ OPERATIONS = tuple(
 )
 """The functions that every store has."""
 
+BATCHES: Final = ("load", "commit")
+"""Those that take a batch, and call back."""
+
 _Operation = Callable[..., Awaitable[IOResult[Any, Any]]]
 
 
@@ -203,8 +206,33 @@ def recorded(store: Store, story: list[str]) -> Store:
         store: the store.
         story: the records, a line for each operation.
     """
-    operations: dict[str, Any] = {name: _recorded(name, getattr(store, name), story) for name in OPERATIONS}
+    operations: dict[str, Any] = {
+        name: (_recorded_batch if name in BATCHES else _recorded)(name, getattr(store, name), story)
+        for name in OPERATIONS
+    }
     return attrs.evolve(store, **operations)
+
+
+def _recorded_batch(
+    name: str, operation: Callable[[Sequence[Any], Answered[Any, Any]], None], story: list[str]
+) -> Callable[[Sequence[Any], Answered[Any, Any]], None]:
+    def ask(requests: Sequence[Any], answered: Answered[Any, Any]) -> None:
+        def tell(answers: Sequence[Result[Any, Any]]) -> None:
+            if len(answers) != len(requests):
+                answers = [Failure(f"{len(answers)} answers to {len(requests)} requests")] * len(requests)
+            story.extend(
+                f"{asked_of(name, request)}  ->  {outcome(found)}"
+                for request, found in zip(requests, answers, strict=True)
+            )
+            answered(answers)
+
+        try:
+            operation(requests, tell)
+        except Exception as error:
+            story.extend(f"{asked_of(name, request)}  raised {type(error).__name__}" for request in requests)
+            raise RequirementViolated(f"{name} raised {error!r}", requirements=(FAILURES_ARE_VALUES,)) from error
+
+    return ask
 
 
 def _recorded(name: str, operation: _Operation, story: list[str]) -> Callable[..., FutureResult[Any, Any]]:

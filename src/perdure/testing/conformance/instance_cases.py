@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, commit_one, load_one
 from perdure.stores.values import DuePosition, Query, Retention
 from perdure.testing.conformance.assertions import failure, holds, same, value
 from perdure.testing.conformance.harness import Case, in_store
@@ -62,8 +62,8 @@ A = address("a")
 @in_store(LOAD_TOGETHER)
 async def an_absent_address_loads_as_nothing(store: Store) -> None:
     """What was never stored is no instance, no answer and no keys."""
-    same(await value(store.load(A)), Loaded(), "an address that holds nothing loads as Loaded()")
-    same(await value(store.load(A, "key", 0)), Loaded(), "a key that was never used has no remembered answer")
+    same(await value(load_one(store, A)), Loaded(), "an address that holds nothing loads as Loaded()")
+    same(await value(load_one(store, A, "key", 0)), Loaded(), "a key that was never used has no remembered answer")
 
 
 @in_store(DURABLE, LOAD_TOGETHER)
@@ -91,18 +91,18 @@ async def every_field_is_returned(store: Store) -> None:
         suspended_ms=9,
         left=LEFT,
     )
-    fence = await value(store.commit(Transition(address=odd, write=Put(full))))
+    fence = await value(commit_one(store, Transition(address=odd, write=Put(full))))
     expected = attrs.evolve(full, incarnation=fence.incarnation)
-    same((await value(store.load(odd))).instance, expected, "what was committed is what is loaded")
+    same((await value(load_one(store, odd))).instance, expected, "what was committed is what is loaded")
 
 
 @in_store(NEW_FENCE, PUT_VERSION)
 async def a_transition_answers_the_new_fence(store: Store) -> None:
     """The first commit is version 1, the next 2; the stored instance carries the fence that was answered."""
     first = await created(store, A)
-    second = await value(store.commit(put(A, first)))
+    second = await value(commit_one(store, put(A, first)))
     same(second, Fence(first.incarnation, 2), "a Put answers the incarnation and one version more")
-    loaded = (await value(store.load(A))).instance
+    loaded = (await value(load_one(store, A))).instance
     same(None if loaded is None else loaded.fence, second, "the loaded instance carries the fence that was answered")
 
 
@@ -110,13 +110,13 @@ async def a_transition_answers_the_new_fence(store: Store) -> None:
 async def a_wrong_fence_is_a_conflict(store: Store) -> None:
     """A fence that moved, a fence of nothing, and no fence where something is stored: all Conflict, nothing written."""
     first = await created(store, A)
-    second = await value(store.commit(put(A, first, state='"kept"')))
+    second = await value(commit_one(store, put(A, first, state='"kept"')))
     wrong = (None, first, Fence(second.incarnation, 3), Fence(second.incarnation + 1, 2))
     for expected in wrong:
         for write in (put(A, expected).write, Purge()):
             transition = Transition(address=A, expected=expected, write=write, events=(started(A),))
-            await failure(store.commit(transition), Conflict, f"expected={expected} over {second} is a Conflict")
-    loaded = (await value(store.load(A))).instance
+            await failure(commit_one(store, transition), Conflict, f"expected={expected} over {second} is a Conflict")
+    loaded = (await value(load_one(store, A))).instance
     same(None if loaded is None else (loaded.fence, loaded.state), (second, '"kept"'), "a Conflict writes nothing")
     same(await value(store.history(A, None, 9)), (), "a Conflict logs nothing")
 
@@ -140,16 +140,16 @@ async def a_known_row_is_overwritten_as_an_unknown_one(store: Store) -> None:
         {"left": None},
     )
     known, unknown = instance(A), instance(address("b"))
-    fences = [await value(store.commit(_over(None, row))) for row in (known, unknown)]
+    fences = [await value(commit_one(store, _over(None, row))) for row in (known, unknown)]
     known = attrs.evolve(known, incarnation=fences[0].incarnation)
     for change in changes:
         before, stale = known, attrs.evolve(known, version=known.version + 1)
         known, unknown = attrs.evolve(known, **change), attrs.evolve(unknown, **change)
         over = attrs.evolve(_over(fences[0], known), before=before)
         wrong = attrs.evolve(_over(stale.fence, known), before=stale)
-        await failure(store.commit(wrong), Conflict, "a row that the engine knows is no proof that it is stored")
-        fences = [await value(store.commit(over)), await value(store.commit(_over(fences[1], unknown)))]
-        rows = [(await value(store.load(row.address))).instance for row in (known, unknown)]
+        await failure(commit_one(store, wrong), Conflict, "a row that the engine knows is no proof that it is stored")
+        fences = [await value(commit_one(store, over)), await value(commit_one(store, _over(fences[1], unknown)))]
+        rows = [(await value(load_one(store, row.address))).instance for row in (known, unknown)]
         shown = [None if row is None else attrs.evolve(row, address=A, incarnation=1) for row in rows]
         same(shown[0], shown[1], f"a known row is overwritten as an unknown one by {change}")
         due = _ids(await value(store.due(FAR_MS, 9)))
@@ -163,26 +163,26 @@ async def a_known_row_is_overwritten_as_an_unknown_one(store: Store) -> None:
 async def a_fence_belongs_to_one_address(store: Store) -> None:
     """The right fence of another address is a Conflict."""
     fence = await created(store, A)
-    await failure(store.commit(put(address("b"), fence)), Conflict, "a fence is good for its own address only")
+    await failure(commit_one(store, put(address("b"), fence)), Conflict, "a fence is good for its own address only")
 
 
 @in_store(MONOTONIC, FENCED, NEW_FENCE)
 async def a_successor_is_another_incarnation(store: Store) -> None:
     """Nothing of a purged instance can commit into its successor, and incarnations only grow."""
     old = await created(store, A)
-    gone = await value(store.commit(Transition(address=A, expected=old, write=Purge())))
+    gone = await value(commit_one(store, Transition(address=A, expected=old, write=Purge())))
     same(gone, Fence(0, 0), "a Purge answers Fence(0, 0)")
-    same(await value(store.load(A)), Loaded(), "a purged instance is gone")
-    await failure(store.commit(put(A, old)), Conflict, "a fence of a purged instance is a Conflict")
+    same(await value(load_one(store, A)), Loaded(), "a purged instance is gone")
+    await failure(commit_one(store, put(A, old)), Conflict, "a fence of a purged instance is a Conflict")
     new = await created(store, A)
     holds(new.incarnation > old.incarnation, f"incarnations grow: {new} came after {old}")
-    await failure(store.commit(put(A, old)), Conflict, "the old incarnation's fence does not fit its successor")
+    await failure(commit_one(store, put(A, old)), Conflict, "the old incarnation's fence does not fit its successor")
 
 
 @in_store(PURGE_OWN, NEW_FENCE)
 async def purging_nothing_is_allowed(store: Store) -> None:
     """A Purge that expects nothing, where nothing is, succeeds."""
-    gone = await value(store.commit(Transition(address=A, write=Purge())))
+    gone = await value(commit_one(store, Transition(address=A, write=Purge())))
     same(gone, Fence(0, 0), "a Purge of nothing, expecting nothing, answers Fence(0, 0)")
 
 
@@ -190,9 +190,9 @@ async def purging_nothing_is_allowed(store: Store) -> None:
 async def keeping_compares_no_fence(store: Store) -> None:
     """A transition that keeps the instance commits whatever the fence says, and leaves the instance alone."""
     fence = await created(store, A)
-    answer = await value(store.commit(Transition(address=A, expected=Fence(99, 99), events=(started(A),))))
+    answer = await value(commit_one(store, Transition(address=A, expected=Fence(99, 99), events=(started(A),))))
     same(answer, Fence(0, 0), "a Keep answers Fence(0, 0)")
-    loaded = (await value(store.load(A))).instance
+    loaded = (await value(load_one(store, A))).instance
     same(None if loaded is None else loaded.fence, fence, "a Keep leaves the instance as it is")
 
 
@@ -208,7 +208,7 @@ async def due_returns_the_earliest_first(store: Store) -> None:
     )
     same(_ids(await value(store.due(FAR_MS, 2))), ["a", "b"], "due returns no more than its limit")
     (first,) = await value(store.due(10, 1))
-    same(first, (await value(store.load(address("a")))).instance, "due returns the same rows as load")
+    same(first, (await value(load_one(store, address("a")))).instance, "due returns the same rows as load")
 
 
 @in_store(DUE, DUE_ORDER, DUE_AFTER)
@@ -228,7 +228,7 @@ async def due_continues_after_a_position(store: Store) -> None:
     same(pages, order, "pages of due instances, each after the last position of the one before")
     same(await value(store.due(FAR_MS, 9, after)), (), "nothing is due after the last position")
     gone = Transition(address=address("a"), expected=fences["a"], write=Purge())
-    await value(store.commit(gone))
+    await value(commit_one(store, gone))
     for position, ids in (((10, 0), order[:2] + order[3:]), ((20, fences["a"].incarnation), ["c", "late"])):
         same(_ids(await value(store.due(30, 9, position))), ids, f"due after {position}, where no instance is")
     same(_ids(await value(store.due(20, 9, (20, fences["b"].incarnation)))), ["c"], "the rest of the instant")
@@ -247,11 +247,11 @@ async def due_follows_every_change(store: Store) -> None:
         (instance(A, alarm_ms=0), 0),
     )
     for after, due_ms in moves:
-        fence = await value(store.commit(_over(fence, after)))
+        fence = await value(commit_one(store, _over(fence, after)))
         same(await value(store.next_alarm(-1)), due_ms, f"next_alarm follows {after}")
         due = () if due_ms is None else await value(store.due(due_ms, 9))
         same(_ids(due), [] if due_ms is None else ["a"], f"due follows {after}")
-    await value(store.commit(Transition(address=A, expected=fence, write=Purge())))
+    await value(commit_one(store, Transition(address=A, expected=fence, write=Purge())))
     same(await value(store.due(FAR_MS, 9)), (), "a purged instance is not due")
 
 
@@ -275,12 +275,12 @@ async def claimed_returns_both_claims_by_incarnation(store: Store) -> None:
         none,
         attrs.evolve(both, claim=CLAIM, event_claim=CLAIM),
     )
-    fences = [await value(store.commit(_over(None, claimed))) for claimed in claims]
+    fences = [await value(commit_one(store, _over(None, claimed))) for claimed in claims]
     first = await value(store.claimed(0, 2))
     same(_ids(first), ["run", "event"], "claimed returns what carries a claim, by incarnation, up to the limit")
     rest = await value(store.claimed(first[-1].incarnation, 9))
     same(_ids(rest), ["both"], "claimed continues after the incarnation")
-    await value(store.commit(put(run.address, fences[0])))
+    await value(commit_one(store, put(run.address, fences[0])))
     same(_ids(await value(store.claimed(0, 9))), ["event", "both"], "a settled claim is not found any more")
 
 
@@ -295,7 +295,7 @@ async def instances_are_left_to_other_code(store: Store) -> None:
         attrs.evolve(row, left=attrs.evolve(LEFT, codes=codes))
         for row, codes in zip((own, others, both, job), marks, strict=True)
     ]
-    fences = [await value(store.commit(_over(None, row))) for row in rows]
+    fences = [await value(commit_one(store, _over(None, row))) for row in rows]
     found = await value(store.left_to({jobs[0]: "a", jobs[1]: "b"}, 9))
     same(sorted(_ids(found)), ["others", "x"], "left_to returns those that the code of the job did not leave")
     holds(found[0].left is not None, "left_to returns the mark")
@@ -307,27 +307,29 @@ async def instances_are_left_to_other_code(store: Store) -> None:
     same(await value(store.claimed(0, 9)), (), "the runs of left instances are not claimed")
     same(len(await value(store.find(Query(status="left")))), 4, "find returns left instances")
     upgraded = attrs.evolve(rows[0], event_claim=attrs.evolve(CLAIM, cause="upgrade"))
-    await value(store.commit(_over(fences[0], upgraded)))
-    await value(store.commit(_over(fences[1], attrs.evolve(rows[1], left=None))))
+    await value(commit_one(store, _over(fences[0], upgraded)))
+    await value(commit_one(store, _over(fences[1], attrs.evolve(rows[1], left=None))))
     same(_ids(await value(store.claimed(0, 9))), ["own", "others"], "the claim of an upgrade is found")
     same(_ids(await value(store.due(FAR_MS, 9))), ["others"], "an instance that is not left any more is due")
     same(_ids(await value(store.left_to({jobs[0]: "a"}, 9))), [], "and left to no code")
 
 
 async def _only(store: Store, id_: str) -> Instance | None:
-    return (await value(store.load(address(id_)))).instance
+    return (await value(load_one(store, address(id_)))).instance
 
 
 @in_store(FIND)
 async def find_meets_every_condition(store: Store) -> None:
     """``find`` filters by all its conditions together."""
-    await value(store.commit(_over(None, instance(Address("task", "a", "x1"), alarm_ms=10))))
+    await value(commit_one(store, _over(None, instance(Address("task", "a", "x1"), alarm_ms=10))))
     await value(
-        store.commit(_over(None, attrs.evolve(instance(Address("task", "b", "x2")), suspension="not_retryable")))
+        commit_one(store, _over(None, attrs.evolve(instance(Address("task", "b", "x2")), suspension="not_retryable")))
     )
-    await value(store.commit(_over(None, instance(Address("continuous", "a", "y%_"), alarm_ms=30))))
+    await value(commit_one(store, _over(None, instance(Address("continuous", "a", "y%_"), alarm_ms=30))))
     await value(
-        store.commit(_over(None, attrs.evolve(instance(Address("task", "a", "y*"), alarm_ms=5), suspension="paused")))
+        commit_one(
+            store, _over(None, attrs.evolve(instance(Address("task", "a", "y*"), alarm_ms=5), suspension="paused"))
+        )
     )
     cases: tuple[tuple[Query, list[str]], ...] = (
         (Query(), ["y%_", "x1", "y*", "x2"]),
@@ -365,10 +367,12 @@ async def counts_are_those_of_the_instances(store: Store) -> None:
     a, b = await created(store, address("a")), await created(store, address("b", name="other"))
     c = await created(store, address("c"))
     paused = attrs.evolve(instance(address("a")), suspension="paused")
-    await value(store.commit(_over(a, paused)))
-    await value(store.commit(put(address("b", name="other"), b, alarm_ms=7)))
-    await value(store.commit(Transition(address=address("c"), expected=c, write=Purge())))
-    await failure(store.commit(Transition(address=address("a"), expected=a, write=Purge())), Conflict, "an old fence")
+    await value(commit_one(store, _over(a, paused)))
+    await value(commit_one(store, put(address("b", name="other"), b, alarm_ms=7)))
+    await value(commit_one(store, Transition(address=address("c"), expected=c, write=Purge())))
+    await failure(
+        commit_one(store, Transition(address=address("a"), expected=a, write=Purge())), Conflict, "an old fence"
+    )
     counted = await value(store.counts())
     while not counted.complete:
         counted = await value(store.counts())
@@ -385,7 +389,7 @@ async def searches_continue_where_they_stopped(store: Store) -> None:
         return
     for number, name in enumerate(["a", "b", "b", "b", "c"]):
         await created(store, address(f"i{number}", name=name))
-    await value(store.commit(put(address("late", name="d"), alarm_ms=5)))
+    await value(commit_one(store, put(address("late", name="d"), alarm_ms=5)))
     for query in (Query(status="scheduled"), Query(id_prefix="i", limit=2), Query(jobs=(("task", "b"), ("task", "d")))):
         wanted = await value(store.find(attrs.evolve(query, limit=100)))
         stopped = await value(store.search(query, 1))
@@ -448,30 +452,30 @@ KEEP_EVENTS = {"events_since_ms": 0, "max_events": 1_000}
 async def a_key_is_remembered_with_its_transition(store: Store) -> None:
     """The answer comes back with the instance, in one read; another key and another address know nothing of it."""
     kept = remembered("k", '{"ünï":1}')
-    await value(store.commit(Transition(address=A, write=put(A).write, remember=kept)))
-    loaded = await value(store.load(A, "k", 0))
+    await value(commit_one(store, Transition(address=A, write=put(A).write, remember=kept)))
+    loaded = await value(load_one(store, A, "k", 0))
     same((loaded.remembered, loaded.keys_held), (kept, 1), "load returns the remembered answer of the key")
-    same(loaded.instance, (await value(store.load(A))).instance, "load returns the instance along with the key")
-    other = await value(store.load(A, "K", 0))
+    same(loaded.instance, (await value(load_one(store, A))).instance, "load returns the instance along with the key")
+    other = await value(load_one(store, A, "K", 0))
     same((other.remembered, other.keys_held), (None, 1), "another key has no answer, and the address's keys count")
-    same(await value(store.load(address("b"), "k", 0)), Loaded(), "a key belongs to its address")
+    same(await value(load_one(store, address("b"), "k", 0)), Loaded(), "a key belongs to its address")
 
 
 @in_store(KEY_EXPIRES)
 async def a_key_expires(store: Store) -> None:
     """A key is there before its instant, and not from it on."""
-    await value(store.commit(Transition(address=A, remember=remembered("k", expires_ms=100))))
-    found = [await value(store.load(A, "k", now_ms)) for now_ms in (99, 100)]
+    await value(commit_one(store, Transition(address=A, remember=remembered("k", expires_ms=100))))
+    found = [await value(load_one(store, A, "k", now_ms)) for now_ms in (99, 100)]
     same([one.remembered is not None for one in found], [True, False], "an expired key has no answer")
 
 
 @in_store(KEY_EXPIRES)
 async def a_key_is_replaced(store: Store) -> None:
     """The same key again replaces the first."""
-    await value(store.commit(Transition(address=A, remember=remembered("k", '"old"', expires_ms=50))))
-    await value(store.commit(Transition(address=A, remember=remembered("k", '"new"', expires_ms=100))))
+    await value(commit_one(store, Transition(address=A, remember=remembered("k", '"old"', expires_ms=50))))
+    await value(commit_one(store, Transition(address=A, remember=remembered("k", '"new"', expires_ms=100))))
     await value(store.prune(Retention(now_ms=60, **KEEP_EVENTS)))
-    loaded = await value(store.load(A, "k", 60))
+    loaded = await value(load_one(store, A, "k", 60))
     same(loaded.remembered, remembered("k", '"new"', expires_ms=100), "a key keeps the newest answer and expiry")
     same(loaded.keys_held, 1, "a replaced key counts once")
 
@@ -481,18 +485,18 @@ async def old_keys_lose_their_answers(store: Store) -> None:
     """The newest keys of an address keep their answers, in the order of their first use; the others stay."""
     for number in range(5):
         kept = attrs.evolve(remembered(f"k{number}", f"{number}"), full_answers=2)
-        await value(store.commit(Transition(address=A, remember=kept)))
-        await value(store.commit(Transition(address=address(f"b{number}"), remember=kept)))
+        await value(commit_one(store, Transition(address=A, remember=kept)))
+        await value(commit_one(store, Transition(address=address(f"b{number}"), remember=kept)))
     again = attrs.evolve(remembered("k3", '"again"'), full_answers=2)
-    await value(store.commit(Transition(address=A, remember=again)))
+    await value(commit_one(store, Transition(address=A, remember=again)))
     failed = attrs.evolve(remembered("k5", ""), failures=3, full_answers=2)
-    await value(store.commit(Transition(address=A, remember=failed)))
-    loaded = [await value(store.load(A, f"k{number}", 0)) for number in range(6)]
+    await value(commit_one(store, Transition(address=A, remember=failed)))
+    loaded = [await value(load_one(store, A, f"k{number}", 0)) for number in range(6)]
     answers = [None if one.remembered is None else one.remembered.answer for one in loaded]
     same(answers, ["", "", "", "", "4", ""], "the newest keys keep their answers, the others are remembered without")
     same([one.keys_held for one in loaded], [6] * 6, "keys without answers count")
     same([one.remembered and one.remembered.failures for one in loaded], [0, 0, 0, 0, 0, 3], "failures are kept")
-    apart = await value(store.load(address("b0"), "k0", 0))
+    apart = await value(load_one(store, address("b0"), "k0", 0))
     same(apart.remembered and apart.remembered.answer, "0", "the keys of other addresses count apart")
 
 
@@ -501,8 +505,12 @@ async def a_key_outlives_its_instance(store: Store) -> None:
     """A purge leaves the keys of the address."""
     fence = await created(store, A)
     purge = Transition(address=A, expected=fence, write=Purge(), remember=remembered("k"))
-    await value(store.commit(purge))
-    same(await value(store.load(A, "k", 0)), Loaded(remembered=remembered("k"), keys_held=1), "keys survive the purge")
+    await value(commit_one(store, purge))
+    same(
+        await value(load_one(store, A, "k", 0)),
+        Loaded(remembered=remembered("k"), keys_held=1),
+        "keys survive the purge",
+    )
 
 
 @in_store(CONFLICT_LEAVES_NOTHING)
@@ -510,8 +518,8 @@ async def a_conflict_remembers_nothing(store: Store) -> None:
     """A transition that was refused leaves no key."""
     await created(store, A)
     refused = Transition(address=A, write=put(A).write, remember=remembered("k"))
-    await failure(store.commit(refused), Conflict, "a Put that expects nothing over something is a Conflict")
-    same((await value(store.load(A, "k", 0))).remembered, None, "a Conflict remembers no key")
+    await failure(commit_one(store, refused), Conflict, "a Put that expects nothing over something is a Conflict")
+    same((await value(load_one(store, A, "k", 0))).remembered, None, "a Conflict remembers no key")
 
 
 @in_store(PRUNE, PRUNE_COUNTS)
@@ -519,11 +527,11 @@ async def pruning_removes_expired_keys(store: Store) -> None:
     """``prune`` removes expired keys only, up to its limit, and counts them."""
     for number in range(5):
         kept = remembered(f"k{number}", expires_ms=10 + number)
-        await value(store.commit(Transition(address=address(f"{number % 2}"), remember=kept)))
+        await value(commit_one(store, Transition(address=address(f"{number % 2}"), remember=kept)))
     counts = [await value(store.prune(Retention(now_ms=13, limit=3, **KEEP_EVENTS))) for _ in range(3)]
     same(counts, [3, 1, 0], "prune removes expired keys, no more than its limit, and says how many")
-    same((await value(store.load(address("0"), "k4", 0))).keys_held, 1, "a key that is not expired stays")
-    same((await value(store.load(address("1"), "k3", 0))).keys_held, 0, "a pruned key is gone")
+    same((await value(load_one(store, address("0"), "k4", 0))).keys_held, 1, "a key that is not expired stays")
+    same((await value(load_one(store, address("1"), "k3", 0))).keys_held, 0, "a pruned key is gone")
     same(await value(store.prune(Retention(now_ms=FAR_MS, **KEEP_EVENTS))), 1, "what expired later goes later")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 from returns.result import Result, Success
 
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, commit_one, load_one
 from perdure.stores.values import Query, Retention
 from perdure.testing.conformance.assertions import RequirementViolated, answer, failure, holds, same, value
 from perdure.testing.conformance.differential import killable, take_steps
@@ -83,19 +83,20 @@ async def everything_survives_reopening(new_harness: NewHarness) -> None:
     store = await harness.open()
     full = instance(A, alarm_ms=10, claim=CLAIM)
     await value(
-        store.commit(
+        commit_one(
+            store,
             Transition(
                 address=A,
                 write=Put(full),
                 remember=remembered("k"),
                 messages=(message(A, B, "1"), message(A, B, "2")),
                 events=(started(A),),
-            )
+            ),
         )
     )
     await told(store, B, A, "dead")
     fate = DeadLettered(message_id=await message_id(store, "dead"), attempts=1, error=ERROR)
-    await value(store.commit(settled_by(A, fate)))
+    await value(commit_one(store, settled_by(A, fate)))
     before = await _everything(store)
     await value(store.close())
     store = await harness.open()
@@ -112,10 +113,10 @@ async def sequences_survive_reopening(new_harness: NewHarness) -> None:
     for idle in range(4):
         store = await harness.open()
         fence = await created(store, A)
-        await value(store.commit(Transition(address=B, messages=(message(A, A, "1"),), events=(started(A),))))
+        await value(commit_one(store, Transition(address=B, messages=(message(A, A, "1"),), events=(started(A),))))
         (logged,) = await value(store.events(0, 9))
         drawn.append((store.epoch, fence.incarnation, await message_id(store, "1"), logged.sequence))
-        await value(store.commit(Transition(address=A, expected=fence, write=Purge())))
+        await value(commit_one(store, Transition(address=A, expected=fence, write=Purge())))
         await value(store.prune(Retention(now_ms=0, events_since_ms=0, max_events=0)))
         await value(store.close())
         for _ in range(idle):  # openings that write nothing, after which only a number that was kept is known
@@ -134,7 +135,7 @@ async def sequences_survive_compaction(new_harness: NewHarness) -> None:
     at = await created(store, B)
     before = await _numbers_deleted(store)
     for _ in range(_COMMITS_TO_COMPACT):
-        at = await value(store.commit(put(B, at)))
+        at = await value(commit_one(store, put(B, at)))
     await value(store.close())
     for _ in range(2):  # a store may compact when it is opened, and forget when it is opened again
         store = await harness.open()
@@ -150,10 +151,10 @@ async def sequences_survive_compaction(new_harness: NewHarness) -> None:
 async def _numbers_deleted(store: Store) -> tuple[int, int, int]:
     """Write an instance, a message and an event, delete them, and return the numbers that they had."""
     fence = await created(store, A)
-    await value(store.commit(Transition(address=B, messages=(message(B, A, "1"),), events=(started(A),))))
+    await value(commit_one(store, Transition(address=B, messages=(message(B, A, "1"),), events=(started(A),))))
     (logged,) = await value(store.events(0, 9))
     number = await message_id(store, "1")
-    await value(store.commit(Transition(address=A, expected=fence, write=Purge(), inbound=Consumed(number))))
+    await value(commit_one(store, Transition(address=A, expected=fence, write=Purge(), inbound=Consumed(number))))
     await value(store.prune(Retention(now_ms=0, events_since_ms=0, max_events=0)))
     return fence.incarnation, number, logged.sequence
 
@@ -197,20 +198,20 @@ async def closing_waits_for_running_operations(new_harness: NewHarness) -> None:
     harness = new_harness()
     store = await harness.open()
     addresses = [address(str(number)) for number in range(20)]
-    under_way = [asyncio.ensure_future(answer(store.commit(put(at)))) for at in addresses]
+    under_way = [asyncio.ensure_future(answer(commit_one(store, put(at)))) for at in addresses]
     await asyncio.sleep(0)
     await value(store.close())
     answers = await asyncio.gather(*under_way)
     async with opened(harness) as again:
         for at, found in zip(addresses, answers, strict=True):
-            stored = (await value(again.load(at))).instance
+            stored = (await value(load_one(again, at))).instance
             same(stored is not None, isinstance(found, Success), f"{at} was answered {found}: that is what is stored")
 
 
 def _operations(store: Store) -> tuple[Callable[[], Awaitable[Any]], ...]:
     return (
-        lambda: store.load(A),
-        lambda: store.commit(put(A)),
+        lambda: load_one(store, A),
+        lambda: commit_one(store, put(A)),
         lambda: store.due(0, 1),
         lambda: store.next_alarm(0),
         lambda: store.claimed(0, 1),
@@ -227,7 +228,7 @@ def _operations(store: Store) -> tuple[Callable[[], Awaitable[Any]], ...]:
 
 async def _everything(store: Store) -> tuple[object, ...]:
     return (
-        await value(store.load(A, "k", 0)),
+        await value(load_one(store, A, "k", 0)),
         await value(store.due(FAR_MS, 99)),
         await value(store.claimed(0, 99)),
         await value(store.messages(FAR_MS, 99)),
@@ -260,16 +261,16 @@ async def a_second_opening_is_refused_or_ends_the_first(new_harness: NewHarness)
         try:
             second = await harness.open()
         except StoreLocked:
-            await value(store.commit(put(AT, fence)))
+            await value(commit_one(store, put(AT, fence)))
             return
         await _first_is_ended(store, second, fence)
 
 
 async def _first_is_ended(first: Store, second: Store, fence: Fence) -> None:
-    late = await value(second.commit(put(AT, fence)))
-    await failure(first.commit(put(AT, late)), StoreUnavailable, "the opening before cannot write any more")
-    await failure(first.load(AT), StoreUnavailable, "the opening before cannot read any more")
-    loaded = (await value(second.load(AT))).instance
+    late = await value(commit_one(second, put(AT, fence)))
+    await failure(commit_one(first, put(AT, late)), StoreUnavailable, "the opening before cannot write any more")
+    await failure(load_one(first, AT), StoreUnavailable, "the opening before cannot read any more")
+    loaded = (await value(load_one(second, AT))).instance
     same(None if loaded is None else loaded.fence, late, "what the second opening wrote stands")
     await value(second.close())
 
@@ -290,9 +291,9 @@ async def _shared(here: Store, there: Store) -> None:
     holds(there.epoch > here.epoch, f"epochs tell openings apart: {there.epoch} came after {here.epoch}")
     fence = await created(here, AT, alarm_ms=5)
     for _ in range(10):
-        loaded = (await value(there.load(AT))).instance
+        loaded = (await value(load_one(there, AT))).instance
         same(None if loaded is None else loaded.fence, fence, "one opening reads what the other wrote")
-        answers = await asyncio.gather(*(answer(store.commit(put(AT, fence))) for store in (here, there)))
+        answers = await asyncio.gather(*(answer(commit_one(store, put(AT, fence))) for store in (here, there)))
         won = [one.unwrap() for one in answers if isinstance(one, Success)]
         same(len(won), 1, "of two that expect the same fence, through two openings, one is committed")
         (fence,) = won
@@ -335,8 +336,8 @@ async def an_unreadable_row_affects_no_other(new_harness: NewHarness) -> None:
 
 
 async def _check(store: Store) -> None:
-    await failure(store.load(A), StoreCorrupt, "a row that cannot be read answers StoreCorrupt")
-    holds((await value(store.load(B))).instance is not None, "other rows can be read")
+    await failure(load_one(store, A), StoreCorrupt, "a row that cannot be read answers StoreCorrupt")
+    holds((await value(load_one(store, B))).instance is not None, "other rows can be read")
     same([one.address for one in await value(store.due(9, 1))], [B], "due leaves it out, and its page is still full")
     same([one.address for one in await value(store.find(Query(limit=1)))], [B], "find leaves it out")
     same((await value(store.health())).state, "degraded", "the health of a store with unreadable rows is degraded")
@@ -453,17 +454,17 @@ async def _loaded_and_killed(harness: KillableHarness, lines: int) -> LinesRun:
     fence = await created(store, A)
     if isinstance(harness, SubprocessHarness):
         harness.arm(ArmCrash(lines=lines, stall=True))
-    commit = asyncio.ensure_future(answer(store.commit(put(A, fence))))
-    loads = [asyncio.ensure_future(answer(store.load(A))) for _ in range(_LOADS)]
+    commit = asyncio.ensure_future(answer(commit_one(store, put(A, fence))))
+    loads = [asyncio.ensure_future(answer(load_one(store, A))) for _ in range(_LOADS)]
     ran = await _until_stalled(harness, commit)
-    loads.append(asyncio.ensure_future(answer(store.load(A))))
+    loads.append(asyncio.ensure_future(answer(load_one(store, A))))
     await asyncio.wait(loads, timeout=_LOAD_TIMEOUT_S)
     await harness.kill()
     shown = [_version(one) for one in await asyncio.gather(*loads)]
     acknowledged = [one.unwrap().version for one in (await commit,) if isinstance(one, Success)]
     with must_open():
         again = recorded(await harness.open(), story)
-    stored = (await value(again.load(A))).instance
+    stored = (await value(load_one(again, A))).instance
     await again.close()
     await harness.discard()
     expected, found = max([*shown, *acknowledged]), 0 if stored is None else stored.version

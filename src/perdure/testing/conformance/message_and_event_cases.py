@@ -7,7 +7,7 @@ from typing import cast
 
 import attrs
 
-from perdure.stores.contract import CursorOperation, MoveCursorOperation, Store
+from perdure.stores.contract import CursorOperation, MoveCursorOperation, Store, commit_one, load_one
 from perdure.stores.values import Cursor, Retention
 from perdure.testing.conformance.assertions import failure, holds, same, value
 from perdure.testing.conformance.harness import Case, NewHarness, NotApplicable, in_harness, in_store, opened
@@ -66,7 +66,7 @@ C = address("c")
 async def every_field_of_a_message_is_returned(store: Store) -> None:
     """A message is delivered as it was sent, and has not been tried."""
     sent = message(A, B, '{"ünï":"\\u0000"}')
-    await value(store.commit(Transition(address=A, messages=(sent,))))
+    await value(commit_one(store, Transition(address=A, messages=(sent,))))
     (stored,) = await value(store.messages(0, 9))
     same(stored.message, sent, "a message is read as it was sent")
     same((stored.attempts, stored.not_before_ms, stored.error), (0, 0, None), "a new message may be delivered at once")
@@ -77,7 +77,7 @@ async def order_is_kept_within_a_pair(store: Store) -> None:
     """Only the oldest living message of a (sender, target) pair may be delivered; pairs do not wait for each other."""
     pairs = ((A, B, "1"), (A, B, "2"), (A, C, "3"), (C, B, "4"))
     sent = tuple(message(sender, target, payload) for sender, target, payload in pairs)
-    await value(store.commit(Transition(address=A, messages=sent)))
+    await value(commit_one(store, Transition(address=A, messages=sent)))
     same(await deliverable(store), ["1", "3", "4"], "messages returns the oldest of each pair, the oldest first")
     await consumed(store, B, "1")
     same(await deliverable(store), ["2", "3", "4"], "what follows a consumed message comes next")
@@ -89,7 +89,7 @@ async def ids_follow_the_order_of_sending(store: Store) -> None:
     """Message ids grow in the order of one transition's messages, and from commit to commit."""
     targets = [address(str(number)) for number in range(4)]
     first = tuple(message(A, target, target.id) for target in targets[:2])
-    await value(store.commit(Transition(address=A, messages=first)))
+    await value(commit_one(store, Transition(address=A, messages=first)))
     await told(store, A, targets[2], "2")
     await told(store, A, targets[3], "3")
     ids = [await message_id(store, payload) for payload in "0123"]
@@ -103,8 +103,8 @@ async def consuming_twice_is_a_conflict(store: Store) -> None:
     first = await message_id(store, "1")
     await consumed(store, B, "1")
     again = attrs.evolve(put(B), inbound=Consumed(first), messages=(message(B, C, "no"),), events=(started(B),))
-    await failure(store.commit(again), Conflict, "consuming a message that is gone is a Conflict")
-    same((await value(store.load(B))).instance, None, "a Conflict over a message writes no instance")
+    await failure(commit_one(store, again), Conflict, "consuming a message that is gone is a Conflict")
+    same((await value(load_one(store, B))).instance, None, "a Conflict over a message writes no instance")
     same(await deliverable(store), ["2"], "a Conflict over a message sends nothing and consumes nothing")
     same(await value(store.history(B, None, 9)), (), "a Conflict over a message logs nothing")
 
@@ -114,11 +114,11 @@ async def a_kept_message_must_be_living_and_stays(store: Store) -> None:
     """A claim for a message is written only while the message lives, and changes nothing of it."""
     await told(store, A, B, "1", "2")
     first = (await value(store.messages(FAR_MS, 9)))[0]
-    fence = await value(store.commit(attrs.evolve(put(B), inbound=Kept(first.message_id))))
+    fence = await value(commit_one(store, attrs.evolve(put(B), inbound=Kept(first.message_id))))
     same((await value(store.messages(FAR_MS, 9)))[0], first, "a kept message stays as it was, before the next one")
     await consumed(store, B, "1")
     late = attrs.evolve(put(B, fence), inbound=Kept(first.message_id))
-    await failure(store.commit(late), Conflict, "keeping a message that is gone is a Conflict")
+    await failure(commit_one(store, late), Conflict, "keeping a message that is gone is a Conflict")
     same(await deliverable(store), ["2"], "a Conflict over a kept message changes nothing")
 
 
@@ -128,7 +128,7 @@ async def a_lost_fence_keeps_the_message(store: Store) -> None:
     await created(store, B)
     await told(store, A, B, "1")
     refused = attrs.evolve(put(B), inbound=Consumed(await message_id(store, "1")))
-    await failure(store.commit(refused), Conflict, "a Put that expects nothing over something is a Conflict")
+    await failure(commit_one(store, refused), Conflict, "a Put that expects nothing over something is a Conflict")
     same(await deliverable(store), ["1"], "a Conflict does not consume the message")
 
 
@@ -138,7 +138,9 @@ async def a_postponed_message_holds_its_pair_back(store: Store) -> None:
     await told(store, A, B, "1", "2")
     await told(store, C, B, "3")
     first = await message_id(store, "1")
-    await value(store.commit(settled_by(B, Postponed(message_id=first, attempts=1, not_before_ms=50, error=ERROR))))
+    await value(
+        commit_one(store, settled_by(B, Postponed(message_id=first, attempts=1, not_before_ms=50, error=ERROR)))
+    )
     same(await deliverable(store, 49), ["3"], "a postponed message and what follows it wait")
     same(await deliverable(store, 50), ["1", "3"], "a postponed message comes at its instant, at its old position")
     same(await deliverable(store, 49), ["3"], "asking for an earlier instant again returns what was right then")
@@ -159,7 +161,7 @@ async def messages_are_left_to_other_code(store: Store) -> None:
     one, three = await message_id(store, "1"), await message_id(store, "3")
     for number, codes in ((one, ("a",)), (three, ("b", "a"))):
         fate = Postponed(message_id=number, attempts=0, not_before_ms=FAR_MS + 1, error=ERROR, codes=codes)
-        await value(store.commit(settled_by(B, fate)))
+        await value(commit_one(store, settled_by(B, fate)))
     job = (B.kind, B.name)
     (found,) = await value(store.messages_left_to({job: "b"}, 9))
     same(
@@ -172,13 +174,13 @@ async def messages_are_left_to_other_code(store: Store) -> None:
     await consumed_as(store, one)
     same(await deliverable(store), ["2"], "the message after a consumed one is left to no code")
     now = Postponed(message_id=three, attempts=0, not_before_ms=0, error=None)
-    await value(store.commit(settled_by(B, now)))
+    await value(commit_one(store, settled_by(B, now)))
     same(await value(store.messages_left_to({job: "c"}, 9)), (), "a fate replaces the codes too")
 
 
 async def consumed_as(store: Store, number: int) -> None:
     """Consume a message by its id."""
-    await value(store.commit(settled_by(B, Consumed(number))))
+    await value(commit_one(store, settled_by(B, Consumed(number))))
 
 
 @in_store(FATE_REPLACES)
@@ -192,7 +194,7 @@ async def a_fate_replaces_the_one_before(store: Store) -> None:
         Postponed(message_id=only, attempts=0, not_before_ms=0, error=None),
     )
     for fate in fates:
-        await value(store.commit(settled_by(B, fate)))
+        await value(commit_one(store, settled_by(B, fate)))
         (stored,) = await value(store.messages(FAR_MS, 9))
         found = (stored.attempts, stored.not_before_ms, stored.error)
         same(found, (fate.attempts, fate.not_before_ms, fate.error), "a fate replaces the one before")
@@ -205,12 +207,12 @@ async def a_dead_letter_unblocks_its_pair(store: Store) -> None:
     """A dead letter is listed apart, is not delivered and not consumed, and can be redriven to its old position."""
     await told(store, A, B, "1", "2")
     first = await message_id(store, "1")
-    await value(store.commit(settled_by(B, DeadLettered(message_id=first, attempts=10, error=ERROR))))
+    await value(commit_one(store, settled_by(B, DeadLettered(message_id=first, attempts=10, error=ERROR))))
     same(await deliverable(store), ["2"], "what follows a dead letter continues")
     (dead,) = await value(store.dead_letters(0, 9))
     same((dead.message_id, dead.message), (first, message(A, B, "1")), "a dead letter is listed under its id")
     same((dead.attempts, dead.error), (10, ERROR), "a dead letter says how often and why it failed")
-    await failure(store.commit(settled_by(B, Consumed(first))), Conflict, "a dead letter cannot be consumed")
+    await failure(commit_one(store, settled_by(B, Consumed(first))), Conflict, "a dead letter cannot be consumed")
     same(await value(store.redrive(first)), "redriven", "a dead letter can be redriven")
     same(await value(store.dead_letters(0, 9)), (), "a redriven message is no dead letter")
     (revived,) = await value(store.messages(0, 9))
@@ -227,7 +229,7 @@ async def a_redrive_logs_its_events_once(store: Store) -> None:
     first = await message_id(store, "1")
     await value(store.redrive(first, (started(B, at_ms=1),)))
     same(await value(store.events(0, 9)), (), "a redrive of a living message logs nothing")
-    await value(store.commit(settled_by(B, DeadLettered(message_id=first, attempts=10, error=ERROR))))
+    await value(commit_one(store, settled_by(B, DeadLettered(message_id=first, attempts=10, error=ERROR))))
     for expected in ("redriven", "not_found"):
         same(await value(store.redrive(first, (started(B, at_ms=2),))), expected, "a dead letter is redriven once")
     same([one.event.at_ms for one in await value(store.events(0, 9))], [2], "a redrive logs its events once")
@@ -240,7 +242,7 @@ async def dead_letters_page_by_id(store: Store) -> None:
     for payload in "123":
         await told(store, A, B, payload)
         fate = DeadLettered(message_id=await message_id(store, payload), attempts=1, error=ERROR)
-        await value(store.commit(settled_by(B, fate)))
+        await value(commit_one(store, settled_by(B, fate)))
     page = await value(store.dead_letters(0, 2))
     rest = await value(store.dead_letters(page[-1].message_id, 2))
     same([one.message.payload for one in (*page, *rest)], ["1", "2", "3"], "dead letters page by id, the oldest first")
@@ -254,7 +256,7 @@ async def a_purge_drops_messages_to_itself(store: Store) -> None:
     await told(store, A, B, "out")
     await told(store, B, A, "in")
     purge = Transition(address=A, expected=fence, write=Purge(), messages=(message(A, A, "last"), message(A, C, "bye")))
-    await value(store.commit(purge))
+    await value(commit_one(store, purge))
     same(await deliverable(store), ["out", "in", "bye"], "a Purge deletes the messages from the instance to itself")
 
 
@@ -264,8 +266,8 @@ async def a_purge_drops_dead_letters_to_itself(store: Store) -> None:
     fence = await created(store, A)
     await told(store, A, A, "own")
     own = await message_id(store, "own")
-    await value(store.commit(settled_by(A, DeadLettered(message_id=own, attempts=1, error=ERROR))))
-    await value(store.commit(Transition(address=A, expected=fence, write=Purge())))
+    await value(commit_one(store, settled_by(A, DeadLettered(message_id=own, attempts=1, error=ERROR))))
+    await value(commit_one(store, Transition(address=A, expected=fence, write=Purge())))
     same(await value(store.dead_letters(0, 9)), (), "a Purge deletes the dead letters of the instance to itself")
     same(await value(store.redrive(own)), "not_found", "such a dead letter cannot be redriven")
 
@@ -276,7 +278,7 @@ async def a_purge_can_keep_messages_to_itself(store: Store) -> None:
     fence = await created(store, A)
     await told(store, A, A, "own")
     kept = Transition(address=A, expected=fence, write=Purge("kept"), messages=(message(A, A, "last"),))
-    await value(store.commit(kept))
+    await value(commit_one(store, kept))
     same(await deliverable(store), ["own"], "a Purge that keeps them leaves the messages to itself, in order")
     await consumed(store, A, "own")
     same(await deliverable(store), ["last"], "a Purge that keeps them leaves those of its own turn as well")
@@ -287,9 +289,9 @@ async def pruning_removes_old_dead_letters(store: Store) -> None:
     """``prune`` removes dead letters that were sent before an instant, up to its limit, and no message that lives."""
     for payload, sent_ms in (("old", 5), ("older", 4), ("oldest", 3), ("new", 6)):
         sent = attrs.evolve(message(A, B, payload), sent_ms=sent_ms)
-        await value(store.commit(Transition(address=A, messages=(sent,))))
+        await value(commit_one(store, Transition(address=A, messages=(sent,))))
         fate = DeadLettered(message_id=await message_id(store, payload), attempts=1, error=ERROR)
-        await value(store.commit(settled_by(B, fate)))
+        await value(commit_one(store, settled_by(B, fate)))
     await told(store, A, B, "living")  # sent at 3 as well
     retention = Retention(now_ms=0, events_since_ms=0, max_events=1_000, dead_letters_since_ms=6, limit=2)
     counts = [await value(store.prune(retention)) for _ in range(3)]
@@ -364,7 +366,7 @@ def _sample(kind: type[Event]) -> Event:
 async def every_event_is_returned(store: Store) -> None:
     """An event of every type is read as it was logged, in order."""
     logged = one_of_each()
-    await value(store.commit(Transition(address=A, events=logged)))
+    await value(commit_one(store, Transition(address=A, events=logged)))
     found = await value(store.events(0, 100))
     same(tuple(one.event for one in found), logged, "the log returns events as they were committed, in order")
     numbers = [one.sequence for one in found]
@@ -387,7 +389,7 @@ async def history_returns_the_newest_first(store: Store) -> None:
     fence = await created(store, A)
     await _logged(store, B, 1, 2, 3)
     # What is logged under an address decides, not whose transition it came with.
-    await value(store.commit(Transition(address=A, expected=fence, write=Purge(), events=(started(B, at_ms=4),))))
+    await value(commit_one(store, Transition(address=A, expected=fence, write=Purge(), events=(started(B, at_ms=4),))))
     newest = await value(store.history(B, None, 3))
     same([one.event.at_ms for one in newest], [4, 3, 2], "history returns the newest events first")
     older = await value(store.history(B, newest[-1].sequence, 3))
@@ -422,7 +424,7 @@ async def sequence_numbers_never_come_back(store: Store) -> None:
 
 async def _logged(store: Store, at: Address, *instants_ms: int) -> None:
     for at_ms in instants_ms:
-        await value(store.commit(Transition(address=at, events=(started(at, at_ms=at_ms),))))
+        await value(commit_one(store, Transition(address=at, events=(started(at, at_ms=at_ms),))))
 
 
 async def _instants(store: Store) -> list[int]:
@@ -514,7 +516,7 @@ async def positions_survive_reopening(new_harness: NewHarness) -> None:
 
 async def _logged_at_a(store: Store, *instants_ms: int) -> int:
     for at_ms in instants_ms:
-        await value(store.commit(Transition(address=AT, events=(started(AT, at_ms=at_ms),))))
+        await value(commit_one(store, Transition(address=AT, events=(started(AT, at_ms=at_ms),))))
     return (await value(store.events(0, 99)))[-1].sequence
 
 

@@ -18,6 +18,8 @@ from perdure.stores.contract import (
     QueuedOperation,
     SetHoldOperation,
     Store,
+    commit_one,
+    load_one,
 )
 from perdure.stores.copying import COLUMNS, PAGE_ROWS, CopyPosition, CopySource, Row, Table
 from perdure.stores.transfer import StoreCopy, copy_store
@@ -127,7 +129,7 @@ async def due_instances_of_other_jobs_fill_the_page(store: Store) -> None:
         raise NotApplicable
     places = [Address("k", "held", str(number)) for number in range(5)] + [address("a"), address("b")]
     for number, place in enumerate(places):
-        await value(store.commit(Transition(address=place, write=Put(instance(place, alarm_ms=10 + number)))))
+        await value(commit_one(store, Transition(address=place, write=Put(instance(place, alarm_ms=10 + number)))))
     found = await value(store.due_except(99, 2, (("k", "held"), ("x", "y"))))
     same([one.address for one in found], [address("a"), address("b")], "the due instances of other jobs")
     same(await value(store.due_except(99, 9, (("k", "Held"),))), await value(store.due(99, 9)), "of no other job")
@@ -167,7 +169,7 @@ async def a_journal_is_read_in_pages(store: Store) -> None:
             page = await value(journal(A, fence.incarnation, first, limit))
             same(page, rows[first : first + limit], f"{limit} rows from the place {first} on")
     same(await value(journal(B, other.incarnation, 0, ALL)), ("b0", "b1"), "the journal of another instance")
-    loaded = (await value(store.load(A))).instance
+    loaded = (await value(load_one(store, A))).instance
     same(None if loaded is None else loaded.journal_length, 20, "the instance has the length of its journal")
 
 
@@ -179,8 +181,8 @@ async def a_commit_without_rows_leaves_the_journal_unchanged(store: Store) -> No
     fence = await _appended(store, A, fence, length=2)
     same(await value(journal(A, fence.incarnation, 0, ALL)), ("0", "1"), "the journal after an empty change")
     kept = attrs.evolve(instance(A, version=fence.version + 1), journal_length=2)
-    fence = await value(store.commit(Transition(address=A, expected=fence, write=Put(kept))))
-    await value(store.commit(Transition(address=A)))
+    fence = await value(commit_one(store, Transition(address=A, expected=fence, write=Put(kept))))
+    await value(commit_one(store, Transition(address=A)))
     same(await value(journal(A, fence.incarnation, 0, ALL)), ("0", "1"), "the journal after other commits")
 
 
@@ -205,7 +207,7 @@ async def a_conflict_appends_nothing(store: Store) -> None:
     second = await _appended(store, A, first, "1", length=1)
     for expected in (None, first, Fence(second.incarnation + 1, 2)):
         for cut in (False, True):
-            refused = store.commit(_change(A, expected, "no", length=2, cut=cut))
+            refused = commit_one(store, _change(A, expected, "no", length=2, cut=cut))
             await failure(refused, Conflict, f"expected={expected} over {second} is a Conflict")
     same(await value(journal(A, second.incarnation, 0, ALL)), ("0", "1"), "a Conflict changes no journal")
 
@@ -216,7 +218,7 @@ async def a_purge_deletes_the_journal(store: Store) -> None:
     journal = _operation(store)
     old = await _appended(store, A, None, "0", "1")
     beside = await _appended(store, B, None, "b")
-    await value(store.commit(Transition(address=A, expected=old, write=Purge())))
+    await value(commit_one(store, Transition(address=A, expected=old, write=Purge())))
     same(await value(journal(A, old.incarnation, 0, ALL)), (), "the journal of a purged instance")
     new = await _appended(store, A, None, "new")
     same(await value(journal(A, new.incarnation, 0, ALL)), ("new",), "the journal of the next instance")
@@ -245,7 +247,7 @@ async def journals_survive_reopening(new_harness: NewHarness) -> None:
 async def _appended(
     store: Store, at: Address, expected: Fence | None, *bodies: str, length: int = 0, cut: bool = False
 ) -> Fence:
-    return await value(store.commit(_change(at, expected, *bodies, length=length, cut=cut)))
+    return await value(commit_one(store, _change(at, expected, *bodies, length=length, cut=cut)))
 
 
 def _change(at: Address, expected: Fence | None, *bodies: str, length: int = 0, cut: bool = False) -> Transition:
@@ -315,8 +317,8 @@ async def claimed_and_suspended_instances_are_not_queued(store: Store) -> None:
     )
     for after, is_queued, is_due in steps:
         written = attrs.evolve(after, version=fence.version + 1)
-        fence = await value(store.commit(Transition(address=at, expected=fence, write=Put(written))))
-        loaded = (await value(store.load(at))).instance
+        fence = await value(commit_one(store, Transition(address=at, expected=fence, write=Put(written))))
+        loaded = (await value(load_one(store, at))).instance
         same(loaded, attrs.evolve(written, incarnation=fence.incarnation), "the row as it was written")
         same(await value(lanes(_JOB, None, 9)), (after.lane,) if is_queued else (), f"lanes: {after}")
         found = _ids(await value(queued(_JOB, ("a", "b", "c"), 9)))
@@ -324,7 +326,7 @@ async def claimed_and_suspended_instances_are_not_queued(store: Store) -> None:
         same(found, expected, f"queued: {after}")
         same(len(await value(store.due(FAR_MS, 9))), int(is_due), f"due: {after}")
         same(await value(store.next_alarm(0)) is not None, is_due, f"the next alarm of {after}")
-    await value(store.commit(Transition(address=at, expected=fence, write=Purge())))
+    await value(commit_one(store, Transition(address=at, expected=fence, write=Purge())))
     same(await value(lanes(_JOB, None, 9)), (), "nothing is queued after the purge")
 
 
@@ -347,7 +349,7 @@ async def lanes_survive_reopening(new_harness: NewHarness) -> None:
 async def _put(store: Store, id_: str, lane: str, rank_ms: int, *, job: tuple[str, str] = _JOB) -> Fence:
     at = Address(*job, id_)
     queued = attrs.evolve(instance(at, alarm_ms=rank_ms), lane=lane)
-    return await value(store.commit(Transition(address=at, write=Put(queued))))
+    return await value(commit_one(store, Transition(address=at, write=Put(queued))))
 
 
 def _ids(found: Sequence[QueuedLane]) -> list[tuple[str, list[str]]]:
@@ -397,11 +399,11 @@ async def a_copy_assigns_no_number_again(new_harness: NewHarness) -> None:
         async with _open(source) as store:
             await fill(store)
             fence = await created(store, GONE)
-            await value(store.commit(Transition(address=GONE, expected=fence, write=Purge())))
+            await value(commit_one(store, Transition(address=GONE, expected=fence, write=Purge())))
             await told(store, B, GONE, "{}")
             (*_, newest) = await value(store.messages(FAR_MS, ALL))
             consumed = Transition(address=GONE, inbound=Consumed(newest.message_id))
-            await value(store.commit(consumed))
+            await value(commit_one(store, consumed))
         await _copied(source, target)
         async with _open(target) as store:
             again = await created(store, GONE)
@@ -409,7 +411,7 @@ async def a_copy_assigns_no_number_again(new_harness: NewHarness) -> None:
             await told(store, B, GONE, "{}")
             (*_, next_) = await value(store.messages(FAR_MS, ALL))
             holds(next_.message_id > newest.message_id, "the next id of a message is new")
-            await value(store.commit(Transition(address=A, events=(started(A, id_="later"),))))
+            await value(commit_one(store, Transition(address=A, events=(started(A, id_="later"),))))
             log = await value(store.events(0, ALL))
             same([each.sequence for each in log], sorted({each.sequence for each in log}), "the numbers of events")
             same(getattr(log[-1].event, "event_id", None), "later", "the newest event is the last one")
@@ -446,7 +448,7 @@ async def a_target_with_other_rows_is_refused(new_harness: NewHarness) -> None:
                 await created(store, A)
         await _must_refuse(source, other, CopyFailed, "a target with rows")
         async with _open(other) as store:
-            holds((await value(store.load(A))).instance is not None, "the refused target keeps its row")
+            holds((await value(load_one(store, A))).instance is not None, "the refused target keeps its row")
         await _interrupted(source, target, 0, "after")
         async with _open(source) as store:
             await created(store, B)
@@ -467,7 +469,7 @@ async def a_copy_excludes_engines(new_harness: NewHarness) -> None:
         finally:
             await reading.close()
         async with _open(source) as store:
-            holds((await value(store.load(A))).instance is not None, "the source opens after the copy")
+            holds((await value(load_one(store, A))).instance is not None, "the source opens after the copy")
 
 
 @in_harness(COPY_PAGES, needs="copies")
@@ -478,7 +480,7 @@ async def a_copy_reads_in_pages(new_harness: NewHarness) -> None:
         source, _ = await _two(new_harness, stack)
         async with _open(source) as store:
             events = tuple(started(A, id_=f"e{number}") for number in range(count))
-            await value(store.commit(Transition(address=A, events=events)))
+            await value(commit_one(store, Transition(address=A, events=events)))
         reading = await source.copy_source()
         stack.push_async_callback(reading.close)
         pages = await _pages(reading, "events", ())
@@ -495,25 +497,29 @@ async def fill(store: Store) -> None:
     """Store rows of every table, with values of every kind."""
     claimed = attrs.evolve(instance(STRANGE, claim=CLAIM), lane="l\0ne", data='{"d":1}', journal_length=2)
     rows = JournalChange(("first", "sec\0nd \1 é"), "kept")
-    await value(store.commit(Transition(address=STRANGE, write=Put(claimed), journal=rows)))
+    await value(commit_one(store, Transition(address=STRANGE, write=Put(claimed), journal=rows)))
     waiting = attrs.evolve(
         instance(A, alarm_ms=FAR_MS), pending_retry=PENDING_RETRY, last_error=ERROR, alarm_trace="t", event_count=2**40
     )
-    await value(store.commit(Transition(address=A, write=Put(waiting), remember=remembered("k\0", expires_ms=FAR_MS))))
+    await value(
+        commit_one(store, Transition(address=A, write=Put(waiting), remember=remembered("k\0", expires_ms=FAR_MS)))
+    )
     handling = attrs.evolve(instance(B), event_claim=CLAIM, suspension="paused", ended_ms=9)
-    await value(store.commit(Transition(address=B, write=Put(handling), remember=remembered("k", expires_ms=FAR_MS))))
+    await value(
+        commit_one(store, Transition(address=B, write=Put(handling), remember=remembered("k", expires_ms=FAR_MS)))
+    )
     await told(store, A, B, "1", "2")
     await told(store, B, A, "3")
     await told(store, STRANGE, STRANGE, "4")
     for own in await value(store.messages(FAR_MS, ALL)):
         if own.message.payload == "1":
             dead = DeadLettered(message_id=own.message_id, attempts=3, error=ERROR)
-            await value(store.commit(Transition(address=B, inbound=dead)))
+            await value(commit_one(store, Transition(address=B, inbound=dead)))
         if own.message.payload == "3":
             late = Postponed(message_id=own.message_id, attempts=1, not_before_ms=50, error=ERROR)
-            await value(store.commit(Transition(address=A, inbound=late)))
+            await value(commit_one(store, Transition(address=A, inbound=late)))
     for number in range(6):
-        await value(store.commit(Transition(address=A, events=(started(A, at_ms=number, id_=f"e{number}"),))))
+        await value(commit_one(store, Transition(address=A, events=(started(A, at_ms=number, id_=f"e{number}"),))))
     log = await value(store.events(0, ALL))
     if store.move_cursor is not None:
         await value(store.move_cursor("behind", log[0].sequence))
@@ -535,7 +541,7 @@ async def _everything(store: Store) -> dict[str, Any]:
         "messages": await value(store.messages(FAR_MS, ALL)),
         "next message": await value(store.next_message(0)),
         "dead letters": await value(store.dead_letters(0, ALL)),
-        "keys": [await value(store.load(at, key, 0)) for at in (A, B) for key in ("k\0", "k")],
+        "keys": [await value(load_one(store, at, key, 0)) for at in (A, B) for key in ("k\0", "k")],
         "events": [each.event for each in log],
         "history": [each.event for each in await value(store.history(A, None, ALL))],
     }

@@ -78,7 +78,14 @@ OWNERSHIP = Requirement(
 )
 
 # load
-LOAD_TOGETHER = Requirement("load", "the instance and the remembered answer of the key, read together.")
+LOAD_TOGETHER = Requirement(
+    "load", "for each request the instance and the remembered answer of the key, read together."
+)
+BATCH_ANSWERED = Requirement(
+    "load",
+    "``answered`` is called once, in the event loop, with an answer for each request in order; within the call, if the "
+    "store is synchronous.",
+)
 KEY_EXPIRES = Requirement("load", "A key is remembered while ``now_ms < expires_ms``.")
 KEYS_HELD = Requirement("load", "The number of the keys of an address is found in a time that does not grow with it.")
 KEY_EMPTIED = Requirement(
@@ -103,9 +110,14 @@ CORRUPT_ROW = Requirement(
 )
 
 # commit
+BATCH_OF_COMMITS = Requirement(
+    "commit",
+    "writes them together where that is possible, and answers like ``load`` when all of them are durable or refused. "
+    "Each is atomic, not the batch: one that conflicts or cannot be written does not fail the others.",
+)
 NEW_FENCE = Requirement(
     "commit",
-    "returns the new fence of the instance; ``Fence(0, 0)`` when it was purged or not written.",
+    "The answer is the new fence of the instance; ``Fence(0, 0)`` when it was purged or not written.",
 )
 COMPARES_FENCE = Requirement(
     "commit",
@@ -137,11 +149,7 @@ MESSAGE_ORDER = Requirement(
     "Outgoing messages get ids in the order of the transition.",
 )
 EVENT_ADDRESS = Requirement("commit", "An event belongs to the address that it names.")
-CONCURRENT = Requirement(
-    "commit",
-    "Any number of commits may run concurrently and may be grouped: each returns when it is durable, and one that "
-    "conflicts or cannot be written does not fail the others.",
-)
+CONCURRENT = Requirement("commit", "Any number of batches may be under way at the same time.")
 
 # due, next_alarm, claimed
 DUE = Requirement("due", "instances whose ``due_ms`` is at or before the instant, the earliest first, with their rows.")
@@ -344,7 +352,11 @@ SEARCH = Requirement(
 
 SYNCHRONOUS = Requirement(
     "synchronous",
-    "whether the store answers every operation within its call: then nothing is gained by groups.",
+    "whether the store answers every operation within its call: then nothing is gained by batches.",
+)
+RUNTIME = Requirement(
+    "runtime",
+    "how a caller waits: the runtime with which the store was opened. None: the running asyncio loop.",
 )
 CACHE_BYTES = Requirement(
     "cache_bytes", "the maximum size of the instances that the engine keeps in memory; 0: it keeps none."
@@ -354,22 +366,7 @@ READS = Requirement(
     "decides, beside the code of a job, whether an instance can be read: the ids of the keys of an encrypted store; "
     "empty for any other.",
 )
-LOAD_ALL = Requirement(
-    "load_all",
-    "each as ``load``, read together. ``answered`` is called once, in the event loop, with an answer for each request "
-    "in order; within the call, if the store is synchronous. None: the engine calls ``load`` for each.",
-)
-COMMIT_ALL = Requirement(
-    "commit_all",
-    "each as ``commit``, written together where that is possible, and answered like ``load_all`` when all of them are "
-    "durable or refused. Each is atomic, not the group: one that conflicts or cannot be written does not fail the "
-    "others.",
-)
-COMMIT_ALL_AS_EXPECTED = Requirement(
-    "commit_all",
-    "One whose ``Put`` names its changes may be answered with ``AS_EXPECTED``. None: the engine calls ``commit`` "
-    "for each.",
-)
+AS_EXPECTED_ANSWER = Requirement("commit", "One whose ``Put`` names its changes may be answered with ``AS_EXPECTED``.")
 
 JOURNAL = Requirement(
     "journal",
@@ -489,6 +486,7 @@ REQUIREMENTS: tuple[Requirement, ...] = tuple(one for one in tuple(globals().val
 
 NO_CASE: dict[Requirement, str] = {
     SYNCHRONOUS: "the engine relies on it for speed alone",
+    RUNTIME: "each store is opened with a runtime in its own way",
     CACHE_BYTES: "the engine keeps the instances",
     LEFT_TO_TIME: "a time is measured, and no case asserts one",
     READS: "the engine compares it; only an encrypted store has keys",
@@ -500,7 +498,7 @@ NO_CASE: dict[Requirement, str] = {
     COUNTS_MESSAGES: "optional, and only `health` shows the numbers",
     COUNTS_UP_TO: "optional, and only `health` shows the numbers",
     COUNTS_AGE: "a permission",
-    COMMIT_ALL_AS_EXPECTED: "a permission",
+    AS_EXPECTED_ANSWER: "a permission",
     JOURNAL_GAP: "no commit leaves a gap, and each store loses a row in its own way",
     JOURNAL_IS_FLAT: "a cost, which no answer shows: measure it",
     QUEUED_TIME: "a time is measured, by the benchmarks of a store",

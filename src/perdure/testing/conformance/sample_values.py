@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, commit_one
 from perdure.testing.conformance.assertions import value
 from perdure.values.address import Address
 from perdure.values.event import JobStarted
@@ -68,13 +68,13 @@ def started(at: Address, *, at_ms: int = 1, id_: str = "e") -> JobStarted:
 
 async def created(store: Store, at: Address, *, alarm_ms: int | None = None) -> Fence:
     """Store an instance."""
-    return await value(store.commit(put(at, alarm_ms=alarm_ms)))
+    return await value(commit_one(store, put(at, alarm_ms=alarm_ms)))
 
 
 async def told(store: Store, sender: Address, target: Address, *payloads: str) -> None:
     """Send messages, in one transition each."""
     for payload in payloads:
-        await value(store.commit(Transition(address=sender, messages=(message(sender, target, payload),))))
+        await value(commit_one(store, Transition(address=sender, messages=(message(sender, target, payload),))))
 
 
 async def deliverable(store: Store, now_ms: int = FAR_MS) -> list[str]:
@@ -95,4 +95,4 @@ def settled_by(at: Address, fate: MessageFate) -> Transition:
 
 async def consumed(store: Store, at: Address, payload: str) -> None:
     """Consume a deliverable message."""
-    await value(store.commit(settled_by(at, Consumed(await message_id(store, payload)))))
+    await value(commit_one(store, settled_by(at, Consumed(await message_id(store, payload)))))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, cast
 import attrs
 from returns.result import Success
 
-from perdure.stores.contract import Sharing, Store
+from perdure.stores.contract import Sharing, Store, commit_one, load_one
 from perdure.stores.shares import BUCKETS, NOTHING, Members, ServedCode, Share, bucket_of
 from perdure.testing.conformance.assertions import answer, failure, holds, same, value
 from perdure.testing.conformance.harness import Case, in_harness
@@ -127,12 +127,12 @@ async def an_opening_without_heartbeats_is_declared_dead(new_harness: NewHarness
     alone = await value(sharing(here).heartbeat({}))
     same(set(alone.epochs), {here.epoch}, "a heartbeat declares dead whose lease has ended, and renews its own")
     await failure(sharing(there).heartbeat({}), OwnershipLost, "an opening that was declared dead renews nothing")
-    await failure(there.commit(put(A, fence)), OwnershipLost, "an opening that was declared dead writes nothing")
-    loaded = (await value(here.load(A))).instance
+    await failure(commit_one(there, put(A, fence)), OwnershipLost, "an opening that was declared dead writes nothing")
+    loaded = (await value(load_one(here, A))).instance
     same(None if loaded is None else loaded.fence, fence, "what it wrote before it was declared dead stays")
     again = await harness.open()
     holds(again.epoch > there.epoch, "the next opening has a new epoch")
-    await value(again.commit(put(A, fence)))
+    await value(commit_one(again, put(A, fence)))
     for store in (again, there, here):
         await store.close()
     await harness.discard()
@@ -149,10 +149,10 @@ async def an_opening_that_stalls_before_its_first_heartbeat_ends(new_harness: Ne
         found = await value(sharing(here).heartbeat({JOB: ServedCode(1)}))
         same(stalled.epoch in found.epochs, both, "the lease of an opening without heartbeats begins when it opens")
     fence = await created(here, A)
-    await failure(stalled.commit(put(A, fence)), OwnershipLost, "an opening that was declared dead writes nothing")
+    await failure(commit_one(stalled, put(A, fence)), OwnershipLost, "an opening that was declared dead writes nothing")
     await failure(sharing(stalled).heartbeat({JOB: ServedCode(1)}), OwnershipLost, "its first heartbeat comes too late")
-    await failure(stalled.commit(settled_by(B, Consumed(1))), OwnershipLost, "it consumes nothing either")
-    await value(here.commit(put(A, fence)))
+    await failure(commit_one(stalled, settled_by(B, Consumed(1))), OwnershipLost, "it consumes nothing either")
+    await value(commit_one(here, put(A, fence)))
     same(set((await value(sharing(here).members())).epochs), {here.epoch}, "it is no member")
     for store in (stalled, here):
         await store.close()
@@ -180,7 +180,7 @@ async def openings_write_the_same_instances_at_once(new_harness: NewHarness) -> 
         fences = {at: await created(stores[0], at) for at in places}
         for turn in range(5):
             orders = [(store, at) for store, way in zip(stores, (1, -1), strict=True) for at in places[::way]]
-            answers = await asyncio.gather(*(answer(store.commit(put(at, fences[at]))) for store, at in orders))
+            answers = await asyncio.gather(*(answer(commit_one(store, put(at, fences[at]))) for store, at in orders))
             won = {at: one.unwrap() for (_, at), one in zip(orders, answers, strict=True) if isinstance(one, Success)}
             same(set(won), set(places), f"of two rivals over each instance one is committed, in round {turn}")
             same(sum(isinstance(one, Success) for one in answers), len(places), "of two rivals only one is committed")
@@ -191,12 +191,12 @@ async def openings_write_the_same_instances_at_once(new_harness: NewHarness) -> 
 async def a_pair_keeps_its_order_over_openings(new_harness: NewHarness) -> None:
     """One opening sends while another consumes the head: no message stays behind, and none overtakes."""
     async with two_openings(new_harness) as (sender, consumer):
-        await value(sender.commit(Transition(address=A, messages=(message(A, B, "0"),))))
+        await value(commit_one(sender, Transition(address=A, messages=(message(A, B, "0"),))))
         for number in range(1, _ROUNDS):
             (head,) = await value(consumer.messages(FAR_MS, 9))
             same(head.message.payload, str(number - 1), "the oldest message of the pair comes first")
-            sending = sender.commit(Transition(address=A, messages=(message(A, B, str(number)),)))
-            consuming = consumer.commit(settled_by(B, Consumed(head.message_id)))
+            sending = commit_one(sender, Transition(address=A, messages=(message(A, B, str(number)),)))
+            consuming = commit_one(consumer, settled_by(B, Consumed(head.message_id)))
             both = (answer(sending), answer(consuming))
             await asyncio.gather(*(both if number % 2 else both[::-1]))
         last = [one.message.payload for one in await value(sender.messages(FAR_MS, 9))]
@@ -212,7 +212,7 @@ async def a_reader_of_the_log_misses_nothing(new_harness: NewHarness) -> None:
 
         async def write(store: Store, own: str) -> None:
             for number in range(_ROUNDS):
-                await value(store.commit(Transition(address=A, events=(started(A, id_=f"{own}{number}"),))))
+                await value(commit_one(store, Transition(address=A, events=(started(A, id_=f"{own}{number}"),))))
 
         async def page() -> int:
             nonlocal after
@@ -279,7 +279,7 @@ async def a_message_is_delivered_by_its_writer_first(new_harness: NewHarness) ->
     async with two_openings(new_harness) as (writer, other):
         target = _PLACES[0]
         sent = attrs.evolve(message(address("s"), target, "m"), sent_ms=100)
-        await value(writer.commit(Transition(address=address("s"), messages=(sent,))))
+        await value(commit_one(writer, Transition(address=address("s"), messages=(sent,))))
         lives = OtherEngines(frozenset({writer.epoch}), known_up_to=other.epoch, me=other.epoch)
         dead = OtherEngines(frozenset(), known_up_to=other.epoch, me=other.epoch)
         newcomer = OtherEngines(frozenset(), known_up_to=writer.epoch - 1, me=other.epoch)
@@ -309,7 +309,7 @@ async def claims_of_dead_engines_are_divided(new_harness: NewHarness) -> None:
             run = instance(address(f"run{number}"), claim=claim)
             event = attrs.evolve(instance(address(f"event{number}")), event_claim=claim)
             for claimed in (run, event):
-                await value(here.commit(Transition(address=claimed.address, write=Put(claimed))))
+                await value(commit_one(here, Transition(address=claimed.address, write=Put(claimed))))
         others = OtherEngines(frozenset({there.epoch}), known_up_to=there.epoch, me=here.epoch)
         found = await _ids(here, _WHOLE, others)
         same(found, ["event0", "run0"], "claims of dead engines, of either kind")
@@ -401,9 +401,9 @@ class _History:
         """Commit over the present row, with an event."""
         transition = attrs.evolve(put(AT, self.fence), events=(started(AT, id_=name),))
         if chosen.is_dead:
-            await failure(chosen.store.commit(transition), OwnershipLost, "a write of an opening that is dead")
+            await failure(commit_one(chosen.store, transition), OwnershipLost, "a write of an opening that is dead")
             return
-        self.fence = await value(chosen.store.commit(transition))
+        self.fence = await value(commit_one(chosen.store, transition))
         self.written.append(name)
 
     async def run(self) -> None:
@@ -413,7 +413,7 @@ class _History:
         for each in self.openings:
             await value(each.store.close())
         last = await self.harness.open()
-        loaded = (await value(last.load(AT))).instance
+        loaded = (await value(load_one(last, AT))).instance
         same(None if loaded is None else loaded.fence, self.fence, "the row is that of the last write")
         log = [one.event.event_id for one in await value(last.events(0, _ALL)) if isinstance(one.event, JobStarted)]
         same(log, self.written, "the history has every accepted write, and no other")

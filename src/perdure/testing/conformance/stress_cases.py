@@ -14,15 +14,16 @@ import attrs
 from returns.io import IOResult
 from returns.result import Failure, Result, Success
 
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, commit_one, load_one
 from perdure.stores.values import LoadRequest, LoggedEvent, Query, Retention
 from perdure.testing.conformance.assertions import RequirementViolated, answer, holds, same, value
 from perdure.testing.conformance.harness import Case, NewHarness, in_harness, in_store, opened, recorded
 from perdure.testing.conformance.requirements import (
     ATOMIC,
+    BATCH_ANSWERED,
+    BATCH_OF_COMMITS,
     CANCELLED,
     CLAIMED,
-    COMMIT_ALL,
     CONCURRENT,
     DEAD_LETTERS,
     DELIVERABLE,
@@ -34,7 +35,6 @@ from perdure.testing.conformance.requirements import (
     FIND,
     HISTORY,
     KEY_ADDRESS,
-    LOAD_ALL,
     LOAD_TOGETHER,
     MONOTONIC,
     PAGES,
@@ -73,38 +73,36 @@ async def one_conflict_among_many(store: Store) -> None:
     """A transition that conflicts does not fail those that are committed beside it."""
     taken = address("50")
     before = await created(store, taken)
-    answers = await _together(*(store.commit(put(address(str(number)))) for number in range(_MANY)))
+    answers = await _together(*(commit_one(store, put(address(str(number)))) for number in range(_MANY)))
     lost = [number for number, one in enumerate(answers) if isinstance(one, Failure)]
     same(lost, [50], "only the transition that conflicts fails")
     holds(isinstance(answers[50].failure(), Conflict), "it fails with Conflict")
     fences = [one.unwrap() for one in answers if isinstance(one, Success)]
     same(len({fence.incarnation for fence in fences} | {before.incarnation}), _MANY, "incarnations are given out once")
     for number in range(_MANY):
-        instance = (await value(store.load(address(str(number))))).instance
+        instance = (await value(load_one(store, address(str(number))))).instance
         holds(instance is not None, "what was answered with success is found")
 
 
-@in_store(COMMIT_ALL, LOAD_ALL, FENCED)
-async def a_group_is_answered_one_by_one(store: Store) -> None:
+@in_store(BATCH_ANSWERED, BATCH_OF_COMMITS, FENCED)
+async def a_batch_is_answered_one_by_one(store: Store) -> None:
     """Transitions that are written together are answered in order, and one that conflicts fails alone."""
-    if store.commit_all is None or store.load_all is None:
-        return
     await created(store, address("taken"))
     ids = ("a", "taken", "b", "a", "c")
     told: asyncio.Future[Sequence[Result[Fence, object]]] = asyncio.get_running_loop().create_future()
-    store.commit_all([put(address(id_)) for id_ in ids], told.set_result)
+    store.commit([put(address(id_)) for id_ in ids], told.set_result)
     answers = await told
     same([isinstance(one, Success) for one in answers], [True, False, True, False, True], "each is answered in order")
     for one in answers:
         if isinstance(one, Failure):
             holds(isinstance(one.failure(), Conflict), "it fails with Conflict")
     read: asyncio.Future[Sequence[Result[Loaded, object]]] = asyncio.get_running_loop().create_future()
-    store.load_all([LoadRequest(address(id_)) for id_ in ("c", "absent", "a")], read.set_result)
+    store.load([LoadRequest(address(id_)) for id_ in ("c", "absent", "a")], read.set_result)
     found = [one.unwrap().instance for one in await read]
     same([one and one.address.id for one in found], ["c", None, "a"], "each is read in order")
     for id_, one in zip(ids, answers, strict=True):
         if isinstance(one, Success):
-            instance = (await value(store.load(address(id_)))).instance
+            instance = (await value(load_one(store, address(id_)))).instance
             same(instance and instance.fence, one.unwrap(), "the row has the fence of the answer")
 
 
@@ -115,7 +113,8 @@ async def one_winner_for_one_fence(store: Store) -> None:
     fence = await created(store, at)
     answers = await _together(
         *(
-            store.commit(
+            commit_one(
+                store,
                 Transition(
                     address=at,
                     expected=fence,
@@ -123,7 +122,7 @@ async def one_winner_for_one_fence(store: Store) -> None:
                     remember=remembered(f"k{number}"),
                     messages=(message(at, address("b"), f'"{number}"'),),
                     events=(started(at, at_ms=number),),
-                )
+                ),
             )
             for number in range(10)
         )
@@ -131,7 +130,7 @@ async def one_winner_for_one_fence(store: Store) -> None:
     won = [number for number, one in enumerate(answers) if isinstance(one, Success)]
     same(len(won), 1, "of many commits that expect the same fence, one is answered with success")
     (winner,) = won
-    loaded = await value(store.load(at, f"k{winner}", 0))
+    loaded = await value(load_one(store, at, f"k{winner}", 0))
     holds(loaded.instance is not None and loaded.instance.state == f'"{winner}"', "the winner's state is stored")
     same(loaded.keys_held, 1, "only the winner's key is remembered")
     sent = [one.message.payload for one in await value(store.messages(0, 99))]
@@ -145,10 +144,10 @@ async def reads_continue_beside_commits(store: Store) -> None:
     at = address("a")
     fence: Fence | None = None
     for number in range(20):
-        others = [store.commit(put(address(f"{number}-{other}"))) for other in range(5)]
-        fence, *_ = [one.unwrap() for one in await _together(store.commit(put(at, fence)), *others)]
-        under_way = asyncio.ensure_future(answer(store.commit(put(address(f"{number}-beside")))))
-        loaded = (await value(store.load(at))).instance
+        others = [commit_one(store, put(address(f"{number}-{other}"))) for other in range(5)]
+        fence, *_ = [one.unwrap() for one in await _together(commit_one(store, put(at, fence)), *others)]
+        under_way = asyncio.ensure_future(answer(commit_one(store, put(address(f"{number}-beside")))))
+        loaded = (await value(load_one(store, at))).instance
         same(None if loaded is None else loaded.fence, fence, "load sees what was committed before it")
         await under_way
 
@@ -166,7 +165,7 @@ async def a_sink_misses_no_event(store: Store) -> None:
             Transition(address=address(f"{batch}-{number}"), events=(started(AT, at_ms=number),) * (number % 3 + 1))
             for number in range(10)
         ]
-        under_way = [asyncio.ensure_future(answer(store.commit(one))) for one in at_once]
+        under_way = [asyncio.ensure_future(answer(commit_one(store, one))) for one in at_once]
         while not all(one.done() for one in under_way):
             await page()
             await asyncio.sleep(0)  # a store that answers at once gives the others their turn here
@@ -183,11 +182,11 @@ async def a_load_reads_one_moment(store: Store) -> None:
     for number in range(30):
         change = attrs.evolve(put(AT, fence, state=f"{number}"), remember=remembered("k", f"{number}"))
         more = Transition(address=AT, remember=remembered(f"k{number}"))
-        before = asyncio.gather(*(answer(store.load(AT, "k", 0)) for _ in range(3)))  # begin before the commits
-        commits = asyncio.gather(answer(store.commit(change)), answer(store.commit(more)))
+        before = asyncio.gather(*(answer(load_one(store, AT, "k", 0)) for _ in range(3)))  # begin before the commits
+        commits = asyncio.gather(answer(commit_one(store, change)), answer(commit_one(store, more)))
         loads = await before
         while not commits.done():
-            loads += await _together(*(store.load(AT, "k", 0) for _ in range(3)))
+            loads += await _together(*(load_one(store, AT, "k", 0) for _ in range(3)))
             await asyncio.sleep(0)
         for loaded in (one.unwrap() for one in loads):
             state = None if loaded.instance is None else loaded.instance.state
@@ -203,7 +202,7 @@ async def _together(*asked: Awaitable[IOResult[R, E]]) -> list[Result[R, E]]:
 
 CONCURRENCY_CASES: tuple[Case, ...] = (
     one_conflict_among_many,
-    a_group_is_answered_one_by_one,
+    a_batch_is_answered_one_by_one,
     one_winner_for_one_fence,
     reads_continue_beside_commits,
     a_sink_misses_no_event,
@@ -255,7 +254,7 @@ async def a_cancelled_caller_affects_no_other(store: Store) -> None:
         others = [one for number, one in enumerate(found) if number % 10 != cancelled]
         holds(all(isinstance(one, Success) for one in others), f"a cancelled caller fails no other: {others}")
         for number, at in enumerate(ats):
-            stored = (await value(store.load(at))).instance
+            stored = (await value(load_one(store, at))).instance
             holds(number == cancelled or stored is not None, "what was answered with success is found")
 
 
@@ -286,11 +285,11 @@ async def _cancelled(store: Store, change: Transition, awaits: int) -> bool:
 
 async def _commit(store: Store, change: Transition) -> Result[Fence, Any]:
     # Made here, so that a caller who is cancelled before its first step leaves nothing that was never awaited.
-    return await answer(store.commit(change))
+    return await answer(commit_one(store, change))
 
 
 async def _load(store: Store) -> Result[Loaded, Any]:
-    return await answer(store.load(A))
+    return await answer(load_one(store, A))
 
 
 async def _steps(count: int) -> None:
@@ -299,7 +298,7 @@ async def _steps(count: int) -> None:
 
 
 async def _fence(store: Store) -> Fence | None:
-    stored = (await value(store.load(A))).instance
+    stored = (await value(load_one(store, A))).instance
     return None if stored is None else stored.fence
 
 
@@ -307,7 +306,7 @@ async def _commits(store: Store, number: int) -> None:
     """Commit after a cancelled commit: with the fence that is stored, which the cancelled one may still move once."""
     for _ in range(3):
         change = put(B, await _fence_of_b(store), state=f"{number}")
-        found = await answer(store.commit(change))
+        found = await answer(commit_one(store, change))
         if isinstance(found, Success):
             return
         holds(isinstance(found.failure(), Conflict), f"a commit after a cancelled one was answered {found.failure()}")
@@ -315,7 +314,7 @@ async def _commits(store: Store, number: int) -> None:
 
 
 async def _fence_of_b(store: Store) -> Fence | None:
-    stored = (await value(store.load(B))).instance
+    stored = (await value(load_one(store, B))).instance
     return None if stored is None else stored.fence
 
 
@@ -335,7 +334,7 @@ async def _happened(store: Store, story: list[str]) -> list[int]:
     logged = {one.event.at_ms for one in await value(store.history(A, None, 99))}
     happened: list[int] = []
     for number in range(len(_AWAITS)):
-        remembers = (await value(store.load(A, f"k{number}", 0))).remembered is not None
+        remembers = (await value(load_one(store, A, f"k{number}", 0))).remembered is not None
         parts = (remembers, f"{number}" in sent, number in logged)
         if len(set(parts)) > 1:
             details = (f"commit {number}: key {parts[0]}, message {parts[1]}, event {parts[2]}",)
@@ -343,7 +342,7 @@ async def _happened(store: Store, story: list[str]) -> list[int]:
                 "a cancelled commit happens completely or not at all", details=details, story=story
             )
         happened += [number] if parts[0] else []
-    stored = (await value(store.load(A))).instance
+    stored = (await value(load_one(store, A))).instance
     found = (None, 0) if stored is None else (stored.state, stored.version)
     expected = (f"{happened[-1]}", len(happened)) if happened else (None, 0)
     same(found, expected, "state and version are those of the commits that happened")
@@ -387,16 +386,16 @@ async def every_address_is_its_own(store: Store) -> None:
     """Ids, names and kinds that look alike are different rows: each is loaded, purged and logged alone."""
     for number, at in enumerate(ADDRESSES):
         change = put(at, state=f"{number}")
-        await value(store.commit(attrs.evolve(change, events=(started(at, at_ms=number),))))
+        await value(commit_one(store, attrs.evolve(change, events=(started(at, at_ms=number),))))
     for number, at in enumerate(ADDRESSES):
-        loaded = (await value(store.load(at))).instance
+        loaded = (await value(load_one(store, at))).instance
         same(None if loaded is None else (loaded.address, loaded.state), (at, f"{number}"), f"load finds {at!r}")
         logged = [one.event.at_ms for one in await value(store.history(at, None, 9))]
         same(logged, [number], f"history returns the events of {at!r} and no others")
     gone = address("a")
-    fence = None if (found := (await value(store.load(gone))).instance) is None else found.fence
-    await value(store.commit(Transition(address=gone, expected=fence, write=Purge())))
-    left = [at for at in ADDRESSES if (await value(store.load(at))).instance is not None]
+    fence = None if (found := (await value(load_one(store, gone))).instance) is None else found.fence
+    await value(commit_one(store, Transition(address=gone, expected=fence, write=Purge())))
+    left = [at for at in ADDRESSES if (await value(load_one(store, at))).instance is not None]
     same(left, [at for at in ADDRESSES if at != gone], "a purge deletes one instance")
 
 
@@ -423,16 +422,16 @@ async def a_key_belongs_to_its_whole_address(store: Store) -> None:
     """Jobs that share an id share no keys; keys that look alike are different keys."""
     keys = ("k", "K", "k ", "k_", "kx", "k%", "\u1e31", "k\u0301", "k" * 200)
     for number, at in enumerate((address("a"), *ELSEWHERE)):
-        await value(store.commit(Transition(address=at, remember=remembered("k", f"{number}"))))
+        await value(commit_one(store, Transition(address=at, remember=remembered("k", f"{number}"))))
     for number, at in enumerate((address("a"), *ELSEWHERE)):
         expected = Loaded(remembered=remembered("k", f"{number}"), keys_held=1)
-        same(await value(store.load(at, "k", 0)), expected, f"{at!r} has a key of its own")
+        same(await value(load_one(store, at, "k", 0)), expected, f"{at!r} has a key of its own")
     at = address("keys")
     for key in keys:
-        await value(store.commit(Transition(address=at, remember=remembered(key, f'"{key}"'))))
+        await value(commit_one(store, Transition(address=at, remember=remembered(key, f'"{key}"'))))
     for key in keys:
         expected = Loaded(remembered=remembered(key, f'"{key}"'), keys_held=len(keys))
-        same(await value(store.load(at, key, 0)), expected, f"{key!r} is a key of its own")
+        same(await value(load_one(store, at, key, 0)), expected, f"{key!r} is a key of its own")
 
 
 @in_store(PURGE_OWN, TEXT)
@@ -440,10 +439,10 @@ async def messages_belong_to_whole_addresses(store: Store) -> None:
     """Each (sender, target) is a pair of its own, also where only kind or name differ; a purge deletes its own only."""
     at, others = address("a"), ELSEWHERE
     sent = [message(sender, target, f"{sender}->{target}") for sender in (at, *others) for target in (at, *others)]
-    await value(store.commit(Transition(address=at, messages=tuple(sent))))
+    await value(commit_one(store, Transition(address=at, messages=tuple(sent))))
     found = [one.message for one in await value(store.messages(0, 1_000))]
     same(found, sent, "messages returns the oldest of each pair, and these are all pairs of their own")
-    await value(store.commit(Transition(address=at, write=Purge())))
+    await value(commit_one(store, Transition(address=at, write=Purge())))
     found = [one.message for one in await value(store.messages(0, 1_000))]
     left = [one for one in sent if not one.sender == one.target == at]
     same(found, left, "a purge deletes the messages from the instance to itself, and no others")
@@ -461,14 +460,14 @@ async def large_values_are_returned_unchanged(store: Store) -> None:
     logged = started(at, id_=large)
     kept = remembered("k", large)
     change = Transition(address=at, write=Put(full), remember=kept, messages=(sent,), events=(logged,))
-    fence = await value(store.commit(change))
-    loaded = await value(store.load(at, "k", 0))
+    fence = await value(commit_one(store, change))
+    loaded = await value(load_one(store, at, "k", 0))
     _unchanged("an instance", loaded.instance, attrs.evolve(full, incarnation=fence.incarnation))
     _unchanged("a remembered answer", loaded.remembered, kept)
     (stored,) = await value(store.messages(0, 9))
     _unchanged("a message", stored.message, sent)
     fate = Postponed(message_id=stored.message_id, attempts=1, not_before_ms=0, error=error)
-    await value(store.commit(Transition(address=at, inbound=fate)))
+    await value(commit_one(store, Transition(address=at, inbound=fate)))
     (stored,) = await value(store.messages(0, 9))
     _unchanged("the error of a message", stored.error, error)
     (event,) = await value(store.events(0, 9))
@@ -502,7 +501,7 @@ async def a_page_of_instances_is_full(store: Store) -> None:
         Transition(address=at, write=Put(instance(at, alarm_ms=number, claim=CLAIM if number % 2 else None)))
         for number, at in enumerate(ats)
     ]
-    await asyncio.gather(*(value(store.commit(change)) for change in changes))
+    await asyncio.gather(*(value(commit_one(store, change)) for change in changes))
     found = [one.address for one in await value(store.find(Query(limit=_ROWS)))]
     same(found, ats, f"find returns all {_INSTANCES} instances")
     found = [one.address for one in await value(store.due(FAR_MS, _ROWS))]
@@ -517,7 +516,7 @@ async def a_page_of_rows_is_full(store: Store) -> None:
     """``messages``, ``dead_letters``, ``events`` and ``history`` return up to as many rows as were asked for."""
     sent = tuple(message(A, address(f"{number}"), f"{number}") for number in range(_ROWS))
     logged = tuple(started(A, at_ms=number) for number in range(_ROWS))
-    await value(store.commit(Transition(address=A, messages=sent, events=logged)))
+    await value(commit_one(store, Transition(address=A, messages=sent, events=logged)))
     found = await value(store.messages(0, _ROWS))
     same([one.message.payload for one in found], [one.payload for one in sent], f"messages returns all {_ROWS}")
     same(
@@ -527,7 +526,7 @@ async def a_page_of_rows_is_full(store: Store) -> None:
     same(newest, [*reversed(range(_ROWS))], f"history returns all {_ROWS}")
     ids = [one.message_id for one in found][:_INSTANCES]
     fates = [DeadLettered(message_id=id_, attempts=1, error=ERROR) for id_ in ids]
-    await asyncio.gather(*(value(store.commit(Transition(address=B, inbound=fate))) for fate in fates))
+    await asyncio.gather(*(value(commit_one(store, Transition(address=B, inbound=fate))) for fate in fates))
     dead = [one.message_id for one in await value(store.dead_letters(0, _ROWS))]
     same(dead, ids, f"dead_letters returns all {_INSTANCES}")
 
@@ -540,8 +539,8 @@ async def a_limit_counts_what_meets_the_conditions(store: Store) -> None:
         row = instance(at, alarm_ms=10 - number, claim=CLAIM if id_ in "df" else None)
         row = attrs.evolve(row, suspension="paused" if id_ == "e" else None)
         events = (started(at, at_ms=number), started(address("z"), at_ms=number))
-        await value(store.commit(Transition(address=at, write=Put(row), events=events)))
-    await value(store.commit(put(Address("task", "other", "a"))))
+        await value(commit_one(store, Transition(address=at, write=Put(row), events=events)))
+    await value(commit_one(store, put(Address("task", "other", "a"))))
     other = Query(name="other", limit=1)
     queries = ((Query(id_prefix="c", limit=1), ["c"]), (Query(status="paused", limit=1), ["e"]), (other, ["a"]))
     for query, ids in (
@@ -554,10 +553,10 @@ async def a_limit_counts_what_meets_the_conditions(store: Store) -> None:
     newest = [one.event.at_ms for one in await value(store.history(A, None, 1))]
     same(newest, [0], "history fills its page with events of its address")
     for target in "abc":
-        await value(store.commit(Transition(address=B, messages=(message(B, address(target), target),))))
+        await value(commit_one(store, Transition(address=B, messages=(message(B, address(target), target),))))
     for stored in (await value(store.messages(0, 9)))[:2]:
         later = Postponed(message_id=stored.message_id, attempts=1, not_before_ms=50, error=None)
-        await value(store.commit(Transition(address=A, inbound=later)))
+        await value(commit_one(store, Transition(address=A, inbound=later)))
     same([one.message.payload for one in await value(store.messages(0, 1))], ["c"], "messages fills its page")
 
 
@@ -567,11 +566,11 @@ async def a_page_continues_after_an_instance_that_is_gone(store: Store) -> None:
     fences: dict[Address, Fence] = {}
     for id_ in "abcdef":
         at = address(id_)
-        fences[at] = await value(store.commit(Transition(address=at, write=Put(instance(at, claim=CLAIM)))))
+        fences[at] = await value(commit_one(store, Transition(address=at, write=Put(instance(at, claim=CLAIM)))))
     first, claimed = await value(store.find(Query(limit=2))), await value(store.claimed(0, 2))
     for gone in first:  # the cursor, and a row before it
         purge = Transition(address=gone.address, expected=fences[gone.address], write=Purge())
-        await value(store.commit(purge))
+        await value(commit_one(store, purge))
     second = await value(store.find(Query(after=first[-1].address, limit=2)))
     same([one.address.id for one in second], ["c", "d"], "find continues behind a cursor whose row is gone")
     second = await value(store.claimed(claimed[-1].incarnation, 2))
@@ -584,10 +583,12 @@ async def a_page_continues_after_an_instance_that_is_gone(store: Store) -> None:
 async def a_page_continues_after_a_row_that_is_gone(store: Store) -> None:
     """The cursors of ``dead_letters``, ``events`` and ``history`` need not be stored any more."""
     sent = tuple(message(A, address(f"{number}"), f"{number}") for number in range(6))
-    await value(store.commit(Transition(address=A, messages=sent, events=tuple(started(A, at_ms=n) for n in range(6)))))
+    await value(
+        commit_one(store, Transition(address=A, messages=sent, events=tuple(started(A, at_ms=n) for n in range(6))))
+    )
     for stored in await value(store.messages(0, 9)):
         fate = DeadLettered(message_id=stored.message_id, attempts=1, error=ERROR)
-        await value(store.commit(Transition(address=B, inbound=fate)))
+        await value(commit_one(store, Transition(address=B, inbound=fate)))
     dead, events = await value(store.dead_letters(0, 2)), await value(store.events(0, 2))
     for gone in dead:
         same(await value(store.redrive(gone.message_id)), "redriven", "a dead letter can be redriven")

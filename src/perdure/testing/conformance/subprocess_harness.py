@@ -15,7 +15,7 @@ import signal
 import stat
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
@@ -25,12 +25,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, assert_never
 
 import attrs
 from returns.future import FutureResult
-from returns.result import Failure, Result
+from returns.result import Failure, Result, Success
 
-from perdure.stores.contract import Store
+from perdure.stores.contract import Answered, Store
 from perdure.stores.values import Capabilities, PreviousExit
 from perdure.testing.conformance.assertions import RequirementViolated, answer
-from perdure.testing.conformance.harness import OPERATIONS, StoreHarness
+from perdure.testing.conformance.harness import BATCHES, OPERATIONS, StoreHarness
 from perdure.testing.conformance.requirements import FAILURES_ARE_VALUES
 from perdure.values.errors import OutcomeUnknown, StoreUnavailable
 
@@ -384,7 +384,13 @@ class _Host:
         if call.operation == "commit":
             self._limit.begin_commit()
         try:
-            result = await answer(getattr(store, call.operation)(*call.arguments))
+            operation = getattr(store, call.operation)
+            if call.operation in BATCHES:
+                answers = asyncio.get_running_loop().create_future()
+                operation(*call.arguments, answers.set_result)
+                result: Result[Any, Any] = Success(await answers)
+            else:
+                result = await answer(operation(*call.arguments))
         except Exception as error:  # noqa: BLE001 - a defect of the store, reported as such
             self._send(HostAnswered(call.number, None, f"{type(error).__name__}: {error}"))
             return
@@ -438,7 +444,9 @@ class SubprocessHarness:
         self._code = opened.code
         journal = ("journal",) if opened.journals == "kept" else ()
         names = (*OPERATIONS, *journal, *(("lanes", "queued") if opened.lanes else ()))
-        operations: dict[str, Any] = {name: process.operation(name) for name in names}
+        operations: dict[str, Any] = {
+            name: process.batch_operation(name) if name in BATCHES else process.operation(name) for name in names
+        }
         return Store(
             name=opened.name,
             epoch=opened.epoch,
@@ -501,6 +509,7 @@ class _Process:
         self._loop = asyncio.get_running_loop()
         self._calls: dict[int, asyncio.Future[Result[Any, Any]]] = {}
         self._number = 0
+        self._asking: set[asyncio.Task[None]] = set()
         self.opened: asyncio.Future[HostOpened] = self._loop.create_future()
         self.reached = asyncio.Event()
         self.killed_before: SourceLine | None = None
@@ -521,6 +530,24 @@ class _Process:
             return result
 
         return lambda *arguments: FutureResult(call(*arguments))
+
+    def batch_operation(self, name: str) -> Callable[[Sequence[Any], Answered[Any, Any]], None]:
+        """Return an operation of the store that takes a batch."""
+        operation = self.operation(name)
+
+        async def ask(requests: Sequence[Any], answered: Answered[Any, Any]) -> None:
+            try:
+                found = await answer(operation(requests))
+            except RequirementViolated as raised:  # a caller that waits gets it as a failure
+                found = Failure(raised)
+            answered(found.unwrap() if isinstance(found, Success) else [found] * len(requests))
+
+        def send(requests: Sequence[Any], answered: Answered[Any, Any]) -> None:
+            task = self._loop.create_task(ask(requests, answered))
+            self._asking.add(task)
+            task.add_done_callback(self._asking.discard)
+
+        return send
 
     def send(self, order: Order) -> None:
         """Send an order to the process. A dead process ignores it."""

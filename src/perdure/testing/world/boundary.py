@@ -326,31 +326,29 @@ Answers: TypeAlias = Sequence[Result[Any, Any]]
 
 
 @attrs.frozen(kw_only=True)
-class GroupCrossing(Generic[R]):
-    """The requests of one operation, which cross the boundary in groups.
+class BatchCrossing(Generic[R]):
+    """The requests of one operation, which cross the boundary in the batches of the engine.
 
-    Each commit is atomic, and its group is not: a worker may die within a group, when only the first of its transitions
-    are written. A fault affects one request of a group. Its neighbours are carried out, but all answers of the group
+    Each commit is atomic, and its batch is not: a worker may die within a batch, when only the first of its transitions
+    are written. A fault affects one request of a batch. Its neighbours are carried out, but all answers of the batch
     arrive together, so a slow or hanging request delays them.
 
     Attributes:
         boundary: the boundary of the worker.
         operation: the location: ``load`` or ``commit``.
-        all_of: carries out requests together.
-        one_of: carries out one request.
+        send: carries out requests together.
         lost: makes the error of a request during which the store raised.
-        parts: whether a worker may die within a group: a read changes nothing.
+        is_divisible: whether a worker may die within a batch: a read changes nothing.
     """
 
     boundary: Boundary
-    operation: str
-    all_of: Callable[[Sequence[R], Callable[[Answers], None]], None]
-    one_of: Callable[[R], FutureResult[Any, Any]]
+    operation: Literal["load", "commit"]
+    send: Callable[[Sequence[R], Callable[[Answers], None]], None]
     lost: Callable[[str], Exception]
-    parts: Literal["whole", "separate"]
+    is_divisible: bool
 
     def __call__(self, requests: Sequence[R], answered: Callable[[Answers], None], /) -> None:
-        """Carry out a group, and call back with the answers."""
+        """Carry out a batch, and call back with the answers."""
         name = f"{self.operation} of {len(requests)}"
         start_eagerly(self._cross(requests, answered), self.boundary.runtime, name=name)
 
@@ -365,7 +363,7 @@ class GroupCrossing(Generic[R]):
         faults = [boundary.fault_at(self.operation) for _ in requests]
         await self._slow_down(faults, "before")
         for place, (request, fault) in enumerate(zip(requests, faults, strict=True)):
-            if place and self.parts == "separate":
+            if place and self.is_divisible:
                 if boundary.dies_next:
                     await self._together(together)
                 await boundary.pass_within(f"within {self.operation}")
@@ -380,7 +378,7 @@ class GroupCrossing(Generic[R]):
         return answers
 
     async def _slow_down(self, faults: Sequence[Fault | None], when: When) -> None:
-        """Wait as long as the slowest request of the group."""
+        """Wait as long as the slowest request of the batch."""
         slow = [fault for fault in faults if isinstance(fault, Delay | Hang) and fault.when == when]
         if not slow:
             return
@@ -388,11 +386,11 @@ class GroupCrossing(Generic[R]):
         self.boundary.note(FaultInjected(slowest))
         await self.boundary.disturbed(self.operation, attrs.evolve(slowest, when="before"), _nothing)
 
-    async def _together(self, requests: list[R]) -> Answers:
+    async def _together(self, requests: Sequence[R]) -> Answers:
         if not requests:
             return ()
         future = self.boundary.runtime.future()
-        self.all_of(requests, future.set_result)
+        self.send(requests, future.set_result)
         answers: Answers = await future
         for request, answer in zip(requests, answers, strict=True):
             _note_answer(self.boundary, self.operation, (request,), answer)
@@ -407,40 +405,27 @@ class GroupCrossing(Generic[R]):
         return answer
 
     async def _one(self, request: R) -> Result[Any, Any]:
-        answer = await answer_of(self.one_of(request))
-        _note_answer(self.boundary, self.operation, (request,), answer)
-        return answer
+        return (await self._together((request,)))[0]
 
 
-def _groups_behind(boundary: Boundary, store: Store) -> dict[str, Any]:
-    """Return the operations of a store that take groups, behind a boundary."""
-
-    def load(request: LoadRequest) -> FutureResult[Any, Any]:
-        return store.load(request.address, request.idempotency_key, request.now_ms)
-
-    def not_loaded(reason: str) -> Exception:
-        return StoreUnavailable("load", reason)
-
-    groups: dict[str, Any] = {}
-    if store.load_all is not None:
-        groups["load_all"] = GroupCrossing[LoadRequest](
+def _batches_behind(boundary: Boundary, store: Store) -> dict[str, Any]:
+    """Return the operations of a store that take batches, behind a boundary."""
+    return {
+        "load": BatchCrossing[LoadRequest](
             boundary=boundary,
             operation="load",
-            all_of=store.load_all,
-            one_of=load,
-            lost=not_loaded,
-            parts="whole",
-        )
-    if store.commit_all is not None:
-        groups["commit_all"] = GroupCrossing[Transition](
+            send=store.load,
+            lost=partial(StoreUnavailable, "load"),
+            is_divisible=False,
+        ),
+        "commit": BatchCrossing[Transition](
             boundary=boundary,
             operation="commit",
-            all_of=store.commit_all,
-            one_of=store.commit,
+            send=store.commit,
             lost=OutcomeUnknown,
-            parts="separate",
-        )
-    return groups
+            is_divisible=True,
+        ),
+    }
 
 
 async def _nothing() -> None:
@@ -458,7 +443,7 @@ def store_behind(boundary: Boundary, store: Store) -> Store:
     changed: dict[str, Any] = {
         name: partial(_cross_to_store, boundary, name, operation)
         for name in (*STORE_OPERATIONS, *OPTIONAL_OPERATIONS)
-        if (operation := getattr(store, name)) is not None
+        if name not in ("load", "commit") and (operation := getattr(store, name)) is not None
     }
     if store.sharing is not None:
         shared: dict[str, Any] = {
@@ -466,9 +451,11 @@ def store_behind(boundary: Boundary, store: Store) -> Store:
             for name in (*SHARED_OPERATIONS, "due", "messages")
         }
         changed["sharing"] = attrs.evolve(store.sharing, **shared)
-    if boundary.requests == "single":
-        return attrs.evolve(store, **changed, load_all=None, commit_all=None)
-    return attrs.evolve(store, **changed, **_groups_behind(boundary, store), synchronous=False)
+    # A store that says that it answers within the call gets each request alone.
+    single = boundary.requests == "single"
+    return attrs.evolve(
+        store, **changed, **_batches_behind(boundary, store), synchronous=single, runtime=boundary.runtime
+    )
 
 
 def _cross_to_store(

@@ -19,7 +19,7 @@ from perdure.jobs.call import Call
 from perdure.jobs.definition import AnyDefinition, Definition
 from perdure.programs.future import awaited
 from perdure.runtime.record import LogRecord, SpawnedTask
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, load_one
 from perdure.stores.values import LoggedEvent, Query
 from perdure.testing.fault import Fault
 from perdure.testing.world.backend import Opener, backend_of
@@ -562,7 +562,7 @@ class World:
 
     def instance(self, definition: AnyDefinition, id_: str, /) -> Instance | None:
         """Return the stored instance, or None."""
-        return self.inspect(lambda store: store.load(definition.address(id_), None, 0)).instance
+        return self.inspect(lambda store: load_one(store, definition.address(id_), None, 0)).instance
 
     def instances(self) -> tuple[Instance, ...]:
         """Return every stored instance, at most 1,000."""
