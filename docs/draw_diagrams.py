@@ -86,10 +86,11 @@ def draw(page: Page, name: str, source: str) -> str:
 
 
 def main() -> None:
-    """Draw all diagrams."""
+    """Draw the diagrams that changed."""
     (script,) = sys.argv[1:]
-    shutil.rmtree(diagrams.PICTURES, ignore_errors=True)
-    diagrams.PICTURES.mkdir()
+    sources = diagrams.diagrams()
+    for file in set(diagrams.PICTURES.iterdir()) - set(sources):
+        file.unlink()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
@@ -98,7 +99,9 @@ def main() -> None:
         page.set_content("<!doctype html><body></body>")
         page.add_script_tag(path=script)
         page.evaluate("settings => mermaid.initialize(settings)", CONFIGURATION)
-        for file, source in diagrams.diagrams().items():
+        for file, source in sources.items():
+            if diagrams.is_drawn(file, source):
+                continue  # Chromium's measures differ by a tenth of a pixel each time
             svg = draw(page, file.stem, source)
             file.write_text(f"{diagrams.digest(source)}{svg}\n", encoding="utf-8")
         browser.close()

@@ -39,6 +39,11 @@ def diagrams() -> dict[Path, str]:
     return found
 
 
+def is_drawn(file: Path, source: str) -> bool:
+    """Return whether the picture is of this source."""
+    return file.exists() and file.read_text("utf-8").startswith(digest(source))
+
+
 class Mermaid(SphinxDirective):
     """The picture of a fence, inside the page, so that it has the page's colours."""
 
@@ -51,12 +56,11 @@ class Mermaid(SphinxDirective):
         file = picture(self.env.docname, number)
         self.env.note_dependency(str(file))
         source = "\n".join(self.content)
-        drawn = file.read_text("utf-8") if file.exists() else ""
-        mark = digest(source)
-        if not drawn.startswith(mark):
+        if not is_drawn(file, source):
             raise self.error(
                 f"{file.name} is not drawn from this diagram: run docs/draw_diagrams.py"
             )
+        drawn = file.read_text("utf-8")
         label = escape(source, quote=True)
         html = f'<div class="diagram" role="img" aria-label="{label}">{drawn}</div>'
         return [nodes.raw("", html, format="html")]
