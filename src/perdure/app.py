@@ -149,7 +149,7 @@ class App(Generic[R]):
 
         Raises:
             DefinitionError: the app does not serve the definition, declares the instance already, or declares 1,000
-                others. The function does not send exactly one request that creates an instance. Or its input or the id
+                others. The function does not send exactly one request that creates an instance, or its input or the id
                 is not valid.
         """
         job = check_definition(definition)

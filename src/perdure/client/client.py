@@ -172,7 +172,7 @@ class Client:
         Args:
             definition: the job.
             id_: the instance.
-            request: a function of the sender, such as ``lambda order: order.send(event)``. Or ``"alarm"``, its alarm
+            request: a function of the sender, such as ``lambda order: order.send(event)``, or ``"alarm"``, its alarm
                 if it is due, ``"pause"`` or ``"resume"``.
             answers: the answers of services, by the name of the effect or as a function of the call. Where one is
                 missing, the explanation is `NeedsAnswer`.
@@ -377,7 +377,7 @@ class Client:
             progress: called after each step, in the event loop.
 
         Returns:
-            The path and the size. Or ``BackupFailed``, and no file is left.
+            The path and the size, or ``BackupFailed``, and no file is left.
         """
         return Call(partial(self._backup, path, progress), "backup")
 

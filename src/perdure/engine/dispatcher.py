@@ -67,7 +67,7 @@ class Dispatcher:
         turns: executes the turns. Set with their runner, right after construction.
         runs: claims, begins and settles runs. Set with it.
         intake: whether requests of callers are accepted.
-        asked: number of requests so far, except the engine's own.
+        asked: how many requests so far, except the engine's own.
         fence_lost: called when the store turns out to have another writer.
         reporting: tells sinks of requests.
         cache: keeps this process's instances.
@@ -266,7 +266,7 @@ class Dispatcher:
             self._recover_mailbox(cell, (), defect)
 
     def _serve_until_wait(self, cell: InstanceCell) -> _Wait:
-        """Execute turns until one must wait: for its rest, in a task. For the store. Or until nothing waits."""
+        """Execute turns until one must wait: for its rest, in a task. For the store, or until nothing waits."""
         while cell.waiting:
             # Look before the entry leaves the queue: an entry that cannot join the pending commit keeps its position.
             if cell.pending is not None and not self.turns.coalescing.allows(cell, cell.waiting[0]):

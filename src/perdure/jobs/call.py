@@ -28,7 +28,7 @@ class Call(Coroutine[Any, Any, A_co], Generic[A_co, E_co]):
     """A call that is sent when it is awaited, once.
 
     ``await call`` returns the answer `A`, or raises the error `E`. ``await attempt(call)`` returns either as a value.
-    Python warns of a call that is never awaited, as it does of a coroutine. And as such, ``asyncio`` accepts it as a
+    Python warns of a call that is never awaited, as it does of a coroutine. As such, ``asyncio`` accepts it as a
     task.
     """
 

@@ -37,7 +37,7 @@ from perdure.values.times import from_ms
 
 @attrs.frozen(repr=False)
 class DraftInBranch(PerdureError):
-    """A context operation was used inside a parallel branch, where drafts have no order. A defect of the program."""
+    """A context operation was used inside a parallel branch, where drafts have no order. A program defect."""
 
     operation: object
 
@@ -50,7 +50,7 @@ class DraftInBranch(PerdureError):
 
 @attrs.frozen(repr=False)
 class TooManyMessages(PerdureError):
-    """A turn sent more messages than one turn may. A defect of the program."""
+    """A turn sent more messages than one turn may. A program defect."""
 
     limit: int
 
@@ -208,7 +208,7 @@ class HookBug(PerdureError, AssertionError):
         job: the job, printed ``kind:name``.
         hook: the function, such as ``on_event``.
         mistake: which of the three.
-        subject: the program that was never run, printed. Or the type of the state or the input.
+        subject: the program that was never run, printed, or the type of the state or the input.
         place: the file and the line that built the program. Empty for a state or an input.
     """
 

@@ -33,7 +33,7 @@ class Lanes:
     """The limits of a job whose instances wait in lanes. Within a lane, the least rank comes first. Lanes take turns.
 
     Attributes:
-        lane_slots: maximum number of concurrent runs of one lane. None: only the job's own limit.
+        lane_slots: at most this many concurrent runs of one lane. None: only the job's own limit.
         rate: the job's limit.
         lane_rate: each lane's limit.
     """

@@ -1,4 +1,4 @@
-"""A job's plan: the parts that all definitions share, built and validated. And the services that hooks require."""
+"""A job's plan: the parts that all definitions share, built and validated, and the services that hooks require."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class Plan:
         retry: the durable retry of runs.
         exhausted: the outcome for an instance whose run failed for good.
         run_timeout_ms: time limit of a run, in milliseconds.
-        concurrency: maximum number of concurrent runs of this job. None for the engine's limit alone.
+        concurrency: at most this many concurrent runs of this job. None for the engine's limit alone.
         commands: every command, by name. Those that only other instances send are not part of `offered`.
         answers: the codec of this kind's results, for idempotency keys and tools.
         kept: the codecs of the data that the kind stores beside the state, such as a run's value.
@@ -197,7 +197,7 @@ def build_plan(
         exhausted: the outcome of a run that failed for good, unless the retry sets another.
         may_continue: whether this kind has a next tick to wait for.
         run_timeout: time limit of a run.
-        concurrency: maximum number of concurrent runs of this job.
+        concurrency: at most this many concurrent runs of this job.
         commands: the kind's own commands.
         answers: the codec of the kind's results.
         kept: the codecs of the data that the kind stores beside the state.

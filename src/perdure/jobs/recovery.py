@@ -95,7 +95,7 @@ def is_delivered_beside_others(instance: Instance) -> bool:
 
 
 def recover(job: AnyDefinition, instance: Instance, claim: Claim, inputs: TurnInputs) -> Commit | Mark:
-    """Count another delivery of a run, before any code of the job runs. Or park the run.
+    """Count another delivery of a run, before any code of the job runs, or park the run.
 
     A claim of this engine was left by a failed commit, or by a shutdown that released it: no process crashed, and no
     recovery is counted.

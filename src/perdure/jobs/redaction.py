@@ -1,4 +1,4 @@
-"""Redacts what is stored of a job, to show it; and collects the secrets of a run, to remove them from its errors."""
+"""Redacts what is stored of a job, to show it, and collects a run's secrets, to remove them from its errors."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def redacted_instance(job: AnyDefinition, instance: Instance, *, hide: Hide = hi
     Args:
         job: its definition.
         instance: the stored instance.
-        hide: returns the replacement of each secret; by default the text ``<secret>``.
+        hide: returns each secret's replacement. By default the text ``<secret>``.
     """
     retry, last_error = instance.pending_retry, instance.last_error
     return _with_own_data(job, _with_states(job, instance, hide), hide).changed(
@@ -47,7 +47,7 @@ def redacted_message(job: AnyDefinition | None, stored: StoredMessage) -> Stored
     """Return a message with the secrets of its payload and of its error replaced.
 
     Args:
-        job: the definition of its target; None if the app does not serve it: the payload is hidden as a whole, and the
+        job: its target's definition. None if the app does not serve it: the payload is hidden as a whole, and the
             data of a typed error is left out.
         stored: the message.
     """
@@ -65,9 +65,9 @@ def redacted_payload(job: AnyDefinition, action: str, payload: str, *, hide: Hid
 
     Args:
         job: the definition.
-        action: the name of the command; the input of an unknown one is hidden if the job has any secrets.
+        action: the command's name. The input of an unknown one is hidden if the job has any secrets.
         payload: the encoded input.
-        hide: returns the replacement of each secret.
+        hide: returns each secret's replacement.
     """
     spec = job.plan.commands.get(action)
     # Another definition knows which parts are secret, so all of it is hidden.
@@ -90,7 +90,7 @@ def redacted_status(job: AnyDefinition | None, status: InstanceStatus) -> Instan
     """Return a status with the secrets of its last error replaced.
 
     Args:
-        job: the definition; None if the app does not serve it: the data of a typed error is left out.
+        job: the definition. None if the app does not serve it: the data of a typed error is left out.
         status: the status.
     """
     record = status.last_error
@@ -101,11 +101,11 @@ def redacted_status(job: AnyDefinition | None, status: InstanceStatus) -> Instan
 
 
 def shown_status(job: AnyDefinition | None, instance: Instance | None) -> InstanceStatus:
-    """Return the status of a stored instance without secrets, by the data of all kinds if its own does not decode.
+    """Return a stored instance's status without secrets, by the data of all kinds if its own does not decode.
 
     Args:
-        job: its definition; None if the app does not serve it.
-        instance: the instance; None if there is none.
+        job: its definition. None if the app does not serve it.
+        instance: the instance. None if there is none.
     """
     if instance is None:
         return NOT_FOUND
@@ -137,7 +137,7 @@ def with_shown_events(job: AnyDefinition, step: Step) -> Step:
 
 
 def has_secrets(job: AnyDefinition) -> bool:
-    """Return whether a type of a job has a marked part."""
+    """Return whether a job type has a marked part."""
     return job.plan.has_secrets
 
 
@@ -182,7 +182,7 @@ def _redacted(codec: Codec[Any] | None, encoded: str, hide: Hide) -> str:
 
 # ---------------------------------------------------------------- to remove secrets from text
 def secrets_of_run(job: AnyDefinition, execute: Execute) -> frozenset[str]:
-    """Return the secrets that the code of a run had: in its state, its draft and its input."""
+    """Return the secrets that a run's code had: in its state, its draft and its input."""
     if not has_secrets(job):
         return frozenset()
     # The draft too: an exception may print a secret that the program set just before it failed.

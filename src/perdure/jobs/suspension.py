@@ -234,7 +234,7 @@ def take_up(job: AnyDefinition, address: Address, instance: Instance | None, inp
 
 
 def resume_left(job: AnyDefinition, address: Address, instance: Instance, inputs: TurnInputs) -> Commit:
-    """Try to read an instance that is left, whatever code left it, because a caller says so. And resume it.
+    """Try to read an instance that is left, whatever code left it, because a caller says so, and resume it.
 
     One that is paused as well is not paused afterwards, although this code cannot read it.
 
@@ -281,7 +281,7 @@ def upgrade(job: AnyDefinition, marked: Instance, inputs: TurnInputs) -> Commit:
         inputs: the clock and the ids.
 
     Returns:
-        A commit that answers None, after which the request is decided again. Or that leaves it to other code.
+        A commit that answers None, after which the request is decided again, or that leaves it to other code.
     """
     instance = marked.changed(event_claim=None)
     try:

@@ -1,4 +1,4 @@
-"""Elementary programs, with their exact types: values, calls of services, time. And programs that combine others."""
+"""Elementary programs, with their exact types: values, calls of services, time, and programs that combine others."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def effect(function: Callable[..., Any]) -> Callable[..., Program[Any, Any, Any]
 
     Args:
         function: takes the services first. It may be ``async def``. It returns a `Result`, `IOResult` or
-            `FutureResult`. A reader of one (``RequiresContext…``). An awaitable of a `Result`. Or an `IO` or `Future`,
+            `FutureResult`. A reader of one (``RequiresContext…``). An awaitable of a `Result`, or an `IO` or `Future`,
             which cannot fail. An exception that it raises is a defect.
 
     Returns:

@@ -1,4 +1,4 @@
-"""`Program`: a description of work, as a `returns` container. And do-notation, which makes one of a generator."""
+"""`Program`: a description of work, as a `returns` container, and do-notation, which makes one of a generator."""
 
 from __future__ import annotations
 

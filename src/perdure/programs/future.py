@@ -122,7 +122,7 @@ def converted(operation: FutureResult[A, E], function: Callable[[A], B]) -> Futu
     """Apply a function to an operation's value. A known result stays known.
 
     Args:
-        operation: an operation of a store.
+        operation: a store operation.
         function: applied to the value. An error passes through.
     """
     inner: Any = operation._inner_value  # noqa: SLF001 - as above

@@ -33,7 +33,7 @@ def run_inline(program: Program[A, E, R], services: R, interceptor: Interceptor)
         interceptor: receives each instruction first. It answers with plain values, never with an exit.
 
     Returns:
-        The exit, a defect included. Or the program, suspended at the instruction.
+        The exit, a defect included, or the program, suspended at the instruction.
     """
     rest: Any = program
     tag, first, second = rest._inner_value  # noqa: SLF001 - as the interpreter does

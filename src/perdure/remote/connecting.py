@@ -196,7 +196,7 @@ def connect(
 
     Args:
         url: ``http://host:port``, ``https://host``, ``http+unix:///path/of.sock``, or ``sqlite:///jobs.db``: the engine
-            that owns this file, on this machine. Or a sequence of up to 16 of these.
+            that owns this file, on this machine, or a sequence of up to 16 of these.
         *definitions: those of the typed handles, the same as the server's. `Client.handle_by_name` needs none.
         token: the bearer token, if the servers have tokens.
         timeout: how long a call may take, repeats included. A server that does not accept a connection within 2 seconds

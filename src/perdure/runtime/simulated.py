@@ -360,7 +360,7 @@ class Simulation:
         return withdrawn
 
     def drop(self, task: SimulatedTask[Any]) -> None:
-        """Drop a task of a process at its current await."""
+        """Drop a process task at its current await."""
         self._alive.pop(task, None)
         task.close()
 

@@ -260,7 +260,7 @@ def asgi_of(
         access: see `asgi`.
         limits: see `asgi`.
         log_requests: see `asgi`.
-        dashboard: see `asgi`. Or the `Activity` of the engine, which several applications then share.
+        dashboard: see `asgi`, or the `Activity` of the engine, which several applications then share.
     """
     activity = activity_of(client) if dashboard is True else dashboard or None
     return EngineApi(None, client, access, limits, log_requests, activity)

@@ -1,4 +1,4 @@
-"""One request of a browser to the dashboard, the responses to it, and the files that pages load."""
+"""One browser request to the dashboard, the responses to it, and the files that pages load."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def on_event(function: OnEvent, /, *, name: str | None = None) -> FunctionSink:
     Args:
         function: called with each stored event after its commit, and with each live event. The engine waits for it: it
             must return at once. An exception that it raises is logged.
-        name: the sink's name, unique in an app. By default that of the function.
+        name: the sink's name, unique in an app. By default the function's.
 
     Raises:
         DefinitionError: it is not a function, or one that must be awaited.

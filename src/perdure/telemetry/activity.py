@@ -155,7 +155,7 @@ def step_of(event: AnyEvent, /) -> tuple[str, str] | None:
 
 
 def job_of(event: AnyEvent, /) -> str:
-    """Return an event's job, printed ``kind:name``. Empty for an event of the engine."""
+    """Return an event's job, printed ``kind:name``. Empty for an engine event."""
     address: str = getattr(event, "address", "")
     return ":".join(address.split(":", 2)[:2])
 

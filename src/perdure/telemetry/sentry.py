@@ -56,7 +56,7 @@ class Sentry:
 
 
 def sentry() -> Sentry:
-    """Return a sink that reports each defect of a job to Sentry: ``app.with_sinks(sentry())``.
+    """Return a sink that reports each job defect to Sentry: ``app.with_sinks(sentry())``.
 
     Call ``sentry_sdk.init`` first. A defect is an exception that no type of the job announces. A typed error is an
     answer, and is not reported. The first failed attempt of a run is reported, not its retries. The event has the tags

@@ -260,7 +260,7 @@ class Cluster:
         """Open an engine beside the others, and run until it accepts calls.
 
         Args:
-            app: its app, as in a rolling deploy. By default that of the cluster.
+            app: its app, as in a rolling deploy. By default the cluster's.
             skew: how much its wall clock is ahead.
             behind: how much its wall clock is behind.
             drift: how much faster its monotonic clock runs: 0.01 means by one percent.

@@ -1,6 +1,6 @@
 """Faults of a simulated program or of a world, such as a crash at one location. They print as the code that makes them.
 
-A location is an effect by its name, ``"send_mail"``, or an operation of the store, ``"store.commit"``.
+A location is an effect by its name, ``"send_mail"``, or a store operation, ``"store.commit"``.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class Raise(_AtPlace):
 
 @attrs.frozen(repr=False)
 class Fail(_AtPlace):
-    """The call fails with a typed error: a declared error of the effect, or an error of the store.
+    """The call fails with a typed error: a declared error of the effect, or a store error.
 
     Args:
         at: the location.

@@ -1,4 +1,4 @@
-"""A run's faults, explored: every single fault in order, or drawn plans of several. And the repeats after each."""
+"""A run's faults, explored: every single fault in order, or drawn plans of several, and the repeats after each."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ NO_ERRORS: Final[Errors] = {}
 def every_fault(clean: Simulated[Any, Any, Any], /, *, errors: Errors = NO_ERRORS) -> tuple[Faults, ...]:
     """Return all plans with one fault: each kind of fault for each call of each effect of a run.
 
-    For each call: a crash before and after it. An undeclared exception, a lost result and no result, before and after.
-    And its declared errors, each type's simplest. The same run gives the same plans in the same order.
+    For each call: a crash before and after it. An undeclared exception, a lost result and no result, before and after,
+    and its declared errors, each type's simplest. The same run gives the same plans in the same order.
 
     Args:
         clean: a run without faults, whose calls the faults affect.

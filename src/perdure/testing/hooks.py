@@ -244,7 +244,7 @@ def hook_context(
     inputs: Mapping[str, object] = NO_INPUTS,
     **given: object,
 ) -> HookContext[Any, Any]:
-    """Return the context for a hook of a job, and the instance that is stored during its run.
+    """Return the context for a job hook, and the instance that is stored during its run.
 
     Args:
         definition: the job.
@@ -347,7 +347,7 @@ def explain(
     Args:
         definition: the job.
         id_: the instance.
-        request: the request, such as ``lambda order: order.send(event)``. Or ``"alarm"``, ``"pause"``, ``"resume"``.
+        request: the request, such as ``lambda order: order.send(event)``, or ``"alarm"``, ``"pause"``, ``"resume"``.
         instance: the stored instance: that of an earlier explanation, or the one of a hook context. None: none yet.
         answers: the services' answers, by the name of the effect or as a function of the call.
         now: the wall clock, an aware instant.

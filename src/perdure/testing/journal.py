@@ -276,7 +276,7 @@ def check_journal(
         failures: whether services may fail with their declared errors.
         now: the wall clock at the start.
         limits: the engine's limits.
-        settings: Hypothesis' settings. By default those of the profile.
+        settings: Hypothesis' settings. By default the profile's.
 
     Raises:
         JournalBroken: a prefix continues in another way.

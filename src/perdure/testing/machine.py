@@ -528,7 +528,7 @@ class JobMachine(Generic[R]):
         ids: the instances' ids.
         durations: the amounts of time that pass in one step.
         interleaving: where the seed may run other tasks first.
-        store: the store: ``memory``, or ``sqlite`` in a folder of its own. Or a function that returns, for each
+        store: the store: ``memory``, or ``sqlite`` in a folder of its own, or a function that returns, for each
             example, a function that opens an empty store of yours.
         limits: the engine's limits.
         debug: whether a mistake of a hook fails the test, as in a `World`.

@@ -353,7 +353,7 @@ def check_migrations(
         snapshots: files that ``perdure snapshot`` wrote: rows of a real store, which are checked in the same way.
         using: strategies for some types, such as ``{AccountV1: st.builds(AccountV1, euros=st.integers(0, 99))}``, to
             draw only states that older code could store.
-        settings: Hypothesis' settings. By default those of the profile.
+        settings: Hypothesis' settings. By default the profile's.
 
     Raises:
         MigrationLosesData: data is lost. The message names the state, its version, the row and the problem.

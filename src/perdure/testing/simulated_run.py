@@ -359,7 +359,7 @@ class NeverRun:
 
 @attrs.frozen(kw_only=True, repr=False)
 class Simulated(Generic[A_co, E_co, S_co]):
-    """The steps and the exit of one run of a program. Its ``repr`` is a trace with one line for each step.
+    """The steps and the exit of one program run. Its ``repr`` is a trace with one line for each step.
 
     Attributes:
         exit: ``Success``, ``Failure``, ``Halted`` or ``Raised``, as for any program. ``ProcessDied`` when its process

@@ -1,4 +1,4 @@
-"""`simulate`: runs one program with no engine, no event loop and no real clock. And the fake services for it.
+"""`simulate`: runs one program with no engine, no event loop and no real clock, and the fake services for it.
 
 Fake services answer every effect with a drawn result, within the types that its annotation declares.
 """
@@ -454,14 +454,14 @@ def simulate(
 
     Args:
         program: the program, such as ``on_event(stage.ctx, event)``.
-        services: its services. Or `FakeServices`, which draw every result.
+        services: its services, or `FakeServices`, which draw every result.
         on: the hook's context, when the program is one: its operations change the context's draft.
         faults: the plan of faults. See `every_fault` and `faults`.
         seed: the seed of the order of concurrent branches, and of the jitter. By default the order is first in, first
             out.
         handler: performs the effects. By default it calls services.
         now: the initial time, an aware instant. By default that of the hook context, if there is one.
-        run_timeout: the time after which the program is cancelled, like a run of a job. By default the definition of
+        run_timeout: the time after which the program is cancelled, like a job run. By default the definition of
             the hook context decides, or 30 days without one.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Every limit of the engine, with its default."""
+"""Every engine limit, with its default."""
 
 from __future__ import annotations
 

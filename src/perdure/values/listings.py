@@ -220,7 +220,7 @@ class JobCount:
         age_ms: how long ago they were counted; 0 unless a store keeps counts that take long.
         oldest: when the longest waiting of the queued instances was created, among the first ones of the first 1,000
             lanes. None if none is queued.
-        ended: number of runs of the job that ended since the engine started. None for a job without a limit of its own.
+        ended: how many runs of the job that ended since the engine started. None for a job without a limit of its own.
     """
 
     __repr__ = fields_in_line

@@ -228,7 +228,7 @@ class Retry(Generic[E_contra]):
             jitter: a random number from [0, 1).
 
         Raises:
-            Exception: raised by ``retry_if``. It is a defect of the job, and the caller must record it.
+            Exception: raised by ``retry_if``. It is a job defect, and the caller must record it.
         """
         # Only for typed errors: a defect says nothing about whether a repetition can succeed.
         if self.retry_if is not None and not self.retry_if(error):

@@ -174,7 +174,7 @@ def scrubbed(text: str, secrets: Collection[str]) -> str:
     """Replace known secrets in a text, in each form that code usually prints them in.
 
     These forms are: as it is. Escaped, also twice, by ``repr`` of text or bytes, by ``json.dumps``, for HTML or for a
-    URL. And in Base64 or as hexadecimal digits, also as a part of a longer encoded text, which is replaced as a whole.
+    URL, and in Base64 or as hexadecimal digits, also as a part of a longer encoded text, which is replaced as a whole.
 
     Args:
         text: such as an exception's message.

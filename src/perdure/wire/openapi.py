@@ -269,12 +269,12 @@ def engine_operations(components: Components) -> Iterator[ApiOperation]:
 def operation_of(
     components: Components, operation: ClientOperation[Any], job: AnyDefinition | None = None, *, owner: str = ""
 ) -> ApiOperation:
-    """Return the description of an entry in the table.
+    """Return an entry's description in the table.
 
     Args:
         components: of the document.
         operation: the entry.
-        job: the job that its path names. None for an operation of the engine.
+        job: the job that its path names. None for an engine operation.
         owner: the job's name in operation ids.
     """
     refused = refusals(components, _PLAIN if job is None else _READ)

@@ -52,7 +52,7 @@ class ArgumentType:
 
     Attributes:
         schema: the form in a URL, for the OpenAPI document.
-        check: returns a value of a caller, or raises `InvalidArgument`. ``what`` names the argument.
+        check: returns a caller value, or raises `InvalidArgument`. ``what`` names the argument.
         text: returns the form of a checked value in a URL.
         read: returns a text's value in a URL. The call refuses a value that it cannot read: its text, or it
             raises `InvalidArgument`. The second argument is the name in the URL.
@@ -193,7 +193,7 @@ class Argument:
 # ---------------------------------------------------------------- operations
 @attrs.frozen(kw_only=True)
 class ClientOperation(Generic[A]):
-    """One operation of a client.
+    """One client operation.
 
     Attributes:
         name: the method's name, of a job's client or by its name.

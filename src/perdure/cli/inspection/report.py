@@ -89,8 +89,8 @@ class Topic(Enum):
     MESSAGE = (
         "message",
         "problem",
-        "message that its target cannot decode: it would become a dead letter",
-        "messages that their target cannot decode: they would become dead letters",
+        "message that its target cannot decode: it would be left to other code",
+        "messages that their target cannot decode: they would be left to other code",
     )
     ANSWER = (
         "answer",

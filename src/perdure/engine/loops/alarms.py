@@ -59,7 +59,7 @@ class TimerQueue:
     Attributes:
         position: every alarm up to this position is an entry, or was one.
         next_ms: no alarm behind the position is due before this instant. Then the store must be read again.
-        room: maximum number of added entries. Further alarms are read from the store when they are due.
+        room: at most this many added entries. Further alarms are read from the store when they are due.
     """
 
     position: DuePosition = _START

@@ -1,4 +1,4 @@
-"""Wakes a loop at an instant of the wall clock, or earlier on request. Or periodically."""
+"""Wakes a loop at an instant of the wall clock, or earlier on request, or periodically."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Callers that read beside turns: the row of an instance now, or its status when a transition reaches it.
+"""Callers that read beside turns: an instance's row now, or its status when a transition reaches it.
 
 Each is answered, also if the store does not answer before the engine stops. A durable transition wakes those that wait
 for a status: nothing polls.
@@ -33,9 +33,9 @@ class DirectReads:
     """The reads of the store that callers wait for.
 
     Attributes:
-        cache: keeps the instances of this process.
+        cache: keeps this process's instances.
         runtime: starts the tasks that read.
-        phase: whether the engine waits for reads; if not, a read that the store does not answer at once fails.
+        phase: whether the engine waits for reads. If not, a read that the store does not answer at once fails.
     """
 
     cache: InstanceCache
@@ -46,7 +46,7 @@ class DirectReads:
     _over: list[Future[None]] = attrs.Factory(list[Future[None]])
 
     async def load(self, address: Address) -> Result[Loaded, Any]:
-        """Read the committed row of an instance, from memory if it is there."""
+        """Read an instance's committed row, from memory if it is there."""
         kept = self.cache.loaded_row(address)
         return await self.answer(lambda: self.cache.load(address)) if kept is None else Success(kept)
 
@@ -57,7 +57,7 @@ class DirectReads:
         *,
         is_awaited: bool = True,
     ) -> Result[A, Any]:
-        """Return the answer of the store; or an error, if the engine stops before it arrives.
+        """Return the store's answer, or an error, if the engine stops before it arrives.
 
         Args:
             read: begins the read. Cancelling this wait cancels it.
@@ -99,7 +99,7 @@ class DirectReads:
 
 
 async def _awaited(read: Callable[[], Awaitable[Result[A, Any]]]) -> Result[A, Any]:
-    """Begin the read inside of the task, so that nothing waits unread if that never takes a step."""
+    """Begin the task's read inside, so that nothing waits unread if that never takes a step."""
     return await read()
 
 
@@ -113,7 +113,7 @@ class _Wait:
     """One caller that waits.
 
     Attributes:
-        job: the definition of the instance.
+        job: the instance's definition.
         wanted: the statuses that end the wait.
         wake: done when the caller must act.
         reached: a wanted status that a transition wrote.
@@ -168,7 +168,7 @@ class StatusWaiters:
         """Wait until the instance has a wanted status.
 
         Args:
-            job: the definition of the instance.
+            job: the instance's definition.
             address: the instance.
             wanted: the statuses that end the wait.
             timeout_ms: how long to wait; 0 to answer at once.

@@ -26,7 +26,7 @@ class Rated(Protocol):
     """A job's rates. A run takes a place in them, and keeps it until it begins or gives up."""
 
     def is_limited(self, lane: str, /) -> bool:
-        """Whether the rates have no place for a run of a lane."""
+        """Whether the rates have no place for a lane run."""
         ...
 
     async def wait_for_rate(self, lane: str, /) -> None:
@@ -74,8 +74,8 @@ class LaneLimit:
 
     Attributes:
         runtime: creates the futures that runs wait for.
-        slots: number of slots.
-        lane_slots: maximum number of concurrent runs of a lane. None for no limit of its own.
+        slots: how many slots.
+        lane_slots: at most this many concurrent runs of a lane. None for no limit of its own.
         freed: called with a lane when a slot of it is returned. Set once, right after construction.
         rated: the rates. Set with it. Each slot is taken with a place in them, and returned without one.
         ended: number of slots that were returned so far.
@@ -320,7 +320,7 @@ class ConcurrencyLimit:
 
     Attributes:
         runtime: creates the futures that runs wait for.
-        slots: number of slots.
+        slots: how many slots.
     """
 
     runtime: Runtime

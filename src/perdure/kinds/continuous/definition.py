@@ -58,7 +58,7 @@ class Continuous(Definition["ContinuousHandle[S, E]", "ContinuousSender[S]", R_c
         tags: stable names for the members of unions, instead of their class names.
         versions: the state's older types, and the functions that upgrade them. By default there are none.
         run_timeout: time limit of a run, by default 15 minutes.
-        concurrency: maximum number of concurrent runs of this job, 1 to 100,000. By default the engine's own limit.
+        concurrency: at most this many concurrent runs of this job, 1 to 100,000. By default the engine's own limit.
         state_in_events: whether ``job.started``, ``job.executed`` and ``debounce.flushed`` carry the state as JSON. By
             default no event holds your data.
 

@@ -47,7 +47,7 @@ class DebounceContext(JobContext[S], Generic[S]):
     the flush succeeds, and kept unchanged when it fails.
 
     Attributes:
-        event_count: number of events in the batch. In ``on_event``, of those before this one.
+        event_count: how many events in the batch. In ``on_event``, of those before this one.
         started_at: when the first event in the batch arrived.
         flush_reason: why the batch flushes. None in ``on_event``.
     """
@@ -62,7 +62,7 @@ class CollectingBatch:
     """The batch that collects events. Its state is the instance's own. Integer milliseconds UTC.
 
     Attributes:
-        event_count: number of events in it.
+        event_count: how many events in it.
         started_ms: when its first event arrived.
         flush_ms: when it flushes.
         reason: why it will flush then.

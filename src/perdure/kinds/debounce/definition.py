@@ -70,7 +70,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         tags: stable names for the members of unions, instead of their class names.
         versions: the state's older types, and the functions that upgrade them. By default there are none.
         run_timeout: time limit of a flush, by default 15 minutes.
-        concurrency: maximum number of concurrent flushes of this job, 1 to 100,000. By default the engine's own limit.
+        concurrency: at most this many concurrent flushes of this job, 1 to 100,000. By default the engine's own limit.
         state_in_events: whether ``job.started``, ``job.executed`` and ``debounce.flushed`` carry the state as JSON. By
             default no event holds your data.
 

@@ -67,11 +67,11 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
             stored items. Renaming a variable does not.
         item: the items' type.
         work: works on an item. Its value is the result.
-        workers: maximum number of items that are worked on at the same time, 1 to 100,000. By default 10. The limit of
+        workers: at most this many items that are worked on at the same time, 1 to 100,000. By default 10. The limit of
             the engine (``Limits.concurrency``) holds as well.
         key: an item's key, such as its customer: a pure function, which returns text of at most 200 characters.
             Keys take turns, whatever the other keys have waiting. Items keep the key that they were put with.
-        workers_per_key: maximum number of items of one key that are worked on at the same time.
+        workers_per_key: at most this many items of one key that are worked on at the same time.
         rate: at most this many items are begun in any window of this length, such as ``(100, "1 minute")``.
         rate_per_key: the same for one key's items.
         retry: the durable retry of the work on one item.

@@ -61,7 +61,7 @@ async def put_all(
         dispatch: makes a chunk's calls at the same time.
         pairs: the items. No more than a chunk of them is read ahead.
         put: puts one.
-        chunk: number of items in a chunk.
+        chunk: how many items in a chunk.
     """
     if type(chunk) is not int or not 1 <= chunk <= MAX_CHUNK:
         return Failure(InvalidArgument("chunk of put_many", chunk, f"a whole number from 1 to {MAX_CHUNK:,}"))
@@ -227,7 +227,7 @@ class PoolHandle(JobHandle[V, E], Generic[V, A, E]):
             after: of every item, as in ``put``.
             at: of every item, as in ``put``.
             head_start: of every item, as in ``put``.
-            chunk: number of items in a chunk, 1 to 1,000.
+            chunk: how many items in a chunk, 1 to 1,000.
         """
 
         def put(id_: str, item: V) -> Call[ItemPut, CallError]:

@@ -107,7 +107,7 @@ class Workflow(
         max_steps: the journal's limit, 1 to 1,000,000 answers. A workflow that reaches it is parked.
         inbox: how many signals wait at most, 1 to 1,000,000. Beyond, ``signal`` fails with ``Overloaded``. The ends of
             children do not count.
-        concurrency: maximum number of concurrent runs of this job, 1 to 100,000. By default the engine's own limit.
+        concurrency: at most this many concurrent runs of this job, 1 to 100,000. By default the engine's own limit.
         state_in_events: whether ``job.started`` and ``job.executed`` carry the state as JSON. By default no event holds
             your data.
 

@@ -75,7 +75,7 @@ class JournalFull(PerdureError):
 
 @frozen(repr=False, str=False)
 class NotInWorkflow(PerdureError):
-    """A workflow performed an instruction that it cannot record. A defect of the program.
+    """A workflow performed an instruction that it cannot record. A program defect.
 
     Attributes:
         instruction: the instruction.

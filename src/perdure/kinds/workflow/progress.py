@@ -1,4 +1,4 @@
-"""The progress of a run since its last commit, as a value. And a failed step's next attempt. Pure."""
+"""The progress of a run since its last commit, as a value, and a failed step's next attempt. Pure."""
 
 from __future__ import annotations
 

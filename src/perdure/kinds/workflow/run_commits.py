@@ -218,7 +218,7 @@ def _given_up(
     step: FailingStep,
     inputs: TurnInputs,
 ) -> Commit:
-    """Park a workflow at a step that failed for good. Or purge it, if the policy says so."""
+    """Park a workflow at a step that failed for good, or purge it, if the policy says so."""
     before = execute.instance
     log = EventRecorder(inputs, before.address, before.run_count)
     events: tuple[Event, ...] = _failures(log, execute, progress)

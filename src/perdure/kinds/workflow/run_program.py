@@ -411,7 +411,7 @@ def _living(steps: Steps) -> Do[None, Any, Any]:
 
 @program
 def _over(job: AnyWorkflow, steps: Steps, replay: Replay) -> Do[None, Any, Any]:
-    """Encode the program's end. One that has no form is a defect of the program."""
+    """Encode the program's end. One that has no form is a program defect."""
     now_ms = yield from NOW
     name, most = f"{job.kind}:{job.name}", replay.draft.limits.payload_bytes
     problem: Exception | Halted | None = JournalFull(replay.limit) if replay.is_full else replay.stopped

@@ -225,7 +225,7 @@ class ConnectionPool:
         """Return a connection for one statement, as soon as there is one. An urgent statement is first.
 
         Raises:
-            Exception: one of `DRIVER_ERRORS`: there is none, and the server accepts none. Or the pool is closed.
+            Exception: one of `DRIVER_ERRORS`: there is none, and the server accepts none, or the pool is closed.
         """
         while True:
             if self._phase == "closed":

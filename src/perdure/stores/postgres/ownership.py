@@ -1,4 +1,4 @@
-"""An opening's ownership, on a connection of its own: an owner's lock, or a lease. And notifications.
+"""An opening's ownership, on a connection of its own: an owner's lock, or a lease, and notifications.
 
 The owner's lock belongs to a session: the server releases it when the connection ends, and the owner takes it again
 unless its opening has ended by then. A member in a shared schema has a lease instead.
@@ -119,7 +119,7 @@ class OwnerLock:
 
         Returns:
             ``held``. ``busy``: another connection holds the lock, perhaps the former one, which the server has not yet
-            ended. Or why this opening has ended.
+            ended, or why this opening has ended.
 
         Raises:
             Exception: one of `DRIVER_ERRORS`.

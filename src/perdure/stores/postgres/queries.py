@@ -1,4 +1,4 @@
-"""The functions of the ``Store`` record that read: lists, lanes, searches, counts, health. And the holds."""
+"""The functions of the ``Store`` record that read: lists, lanes, searches, counts, health, and the holds."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ class InstanceQueries:
             decode: decodes a row.
             place: returns a row's position in the order of the statement.
             start: the position to start after.
-            limit: maximum number of rows.
+            limit: at most this many rows.
         """
         found: list[T] = []
         while wanted := limit - len(found):

@@ -1,4 +1,4 @@
-"""Reads the tables of a PostgreSQL store from outside the engines: read-only, each statement as of one moment."""
+"""Reads the tables in a PostgreSQL store from outside the engines: read-only, each statement as of one moment."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class PostgresReader:
     damage: CorruptRows = attrs.field(factory=CorruptRows)
 
     def rows(self, sql: str, *values: object) -> list[Row]:
-        """Run one statement that reads; ``perdure.`` in it names the schema.
+        """Run one statement that reads. ``perdure.`` in it names the schema.
 
         Raises:
             StoreUnavailable: the server does not answer, or the statement fails.
@@ -54,7 +54,7 @@ class PostgresReader:
         return self.wait(self._rows(sql, values))
 
     def pages(self, sql: str, *values: object, page: int) -> Generator[list[Row]]:
-        """Yield the rows of a statement in pages.
+        """Yield a statement's rows in pages.
 
         Raises:
             StoreUnavailable: as above.
@@ -92,7 +92,7 @@ class PostgresReader:
         return in_schema(sql, self.settings.schema)
 
     def wait(self, asked: Awaitable[T]) -> T:
-        """Run the event loop of the connection until it has the answer of an operation.
+        """Run the connection's event loop until it has an operation's answer.
 
         Raises:
             StoreUnavailable: the server does not answer, or the operation fails.
@@ -109,7 +109,7 @@ class PostgresReader:
 
 @contextmanager
 def read_postgres(url: str) -> Generator[PostgresReader]:
-    """Connect to the database of a store, to read it, whether or not engines run on it.
+    """Connect to a store's database, to read it, whether or not engines run on it.
 
     Args:
         url: as for `open_postgres`.
@@ -140,7 +140,7 @@ def read_postgres(url: str) -> Generator[PostgresReader]:
 
 
 def check_migrated(reader: PostgresReader) -> None:
-    """Check that the tables have the version of this code.
+    """Check that the tables have this code's version.
 
     Raises:
         StoreUnavailable: they are older.

@@ -122,7 +122,7 @@ async def migrate(connection: Any, *, store: str, schema: str, lock_timeout_ms: 
         connection: a connection of the driver.
         store: the store's name in errors.
         schema: the schema's name.
-        lock_timeout_ms: how long a migration waits for a lock of a table, before it lets the engines continue and tries
+        lock_timeout_ms: how long a migration waits for a table lock, before it lets the engines continue and tries
             again after as long.
 
     Raises:

@@ -31,9 +31,9 @@ async def open_sqlite(
     Close the store: the driver's thread keeps the process alive.
 
     Args:
-        path: the file; ``<path>.lock``, ``<path>-wal`` and ``<path>-shm`` are created next to it. It belongs on a local
+        path: the file. ``<path>.lock``, ``<path>-wal`` and ``<path>-shm`` are created next to it. It belongs on a local
             disk.
-        durability: ``full``: commits survive loss of power. ``relaxed``: they survive a crash of the process; loss of
+        durability: ``full``: commits survive loss of power. ``relaxed``: they survive a crash of the process. Loss of
             power may lose all since the last checkpoint, never consistency.
         cache_bytes: maximum size of the cache of instances that were read or written recently; 0 disables it. By
             default 64 MiB.
@@ -41,7 +41,7 @@ async def open_sqlite(
             and take over within 200 ms of its end. Cancelling the wait takes nothing.
         if_missing: when the file is missing or empty. ``create``: create an empty store, unless an engine left its
             write-ahead log beside it, so that data was lost. ``refuse``: raise ``StoreMissing``.
-        runtime: how the store waits and starts its task; by default the runtime of the running event loop.
+        runtime: how the store waits and starts its task. By default the runtime of the running event loop.
 
     Returns:
         The open store.
@@ -50,8 +50,8 @@ async def open_sqlite(
         DefinitionError: the driver is not installed, or an option is invalid.
         StoreLocked: another engine owns the file, and ``on_locked`` is ``raise``.
         StoreMissing: the file is missing or empty, and is not created.
-        StoreTooNew: a newer version of the library wrote it; nothing was changed.
-        StoreCorrupt: the file is not a store of this library; nothing was changed.
+        StoreTooNew: a newer version of the library wrote it. Nothing was changed.
+        StoreCorrupt: the file is not a store of this library. Nothing was changed.
         StoreUnavailable: the file cannot be opened for writing.
     """
     if durability not in ("full", "relaxed"):

@@ -52,7 +52,7 @@ class File:
         lock: the absolute path of its lock file.
         store: the store's name in errors.
         synchronous: when commits reach the disk.
-        checkpoint_pages: length of the write-ahead log, in pages, from which on it is checkpointed.
+        checkpoint_pages: the write-ahead log's length, in pages, from which on it is checkpointed.
         descriptor: the file's descriptor, open as long as the engine owns it.
         disk: the disk that holds it.
     """
@@ -83,22 +83,22 @@ class Database:
 
     @property
     def lost(self) -> OwnershipLost | None:
-        """Why this engine no longer owns the file; None while it does."""
+        """Why this engine no longer owns the file. None while it does."""
         return self._writer.lost
 
     @property
     def counts(self) -> StatusCounts:
-        """The instances by job and status, as far as they are counted; for the thread."""
+        """The instances by job and status, as far as they are counted. For the thread."""
         return self._writer.counters.counts
 
     async def read(self, reads: Sequence[Read]) -> list[Result[Any, StoreError]]:
-        """Run reads in one thread round trip; each has its own answer."""
+        """Run reads in one thread round trip. Each has its own answer."""
         await self._ensure_trusted()
         writer, file = self._writer, self.file
         return await self._thread.run(lambda cursor: [_answer(cursor, read, writer, file) for read in reads])
 
     async def write(self, group: Sequence[Write]) -> list[Written]:
-        """Run writes in one transaction and one thread round trip; each has its own answer."""
+        """Run writes in one transaction and one thread round trip. Each has its own answer."""
         await self._ensure_trusted()
         writer = self._writer
         return await self._thread.run(lambda cursor: writer.write(cursor, group))
@@ -305,7 +305,7 @@ class PendingOperation(Generic[R]):
         return answer
 
     def send(self) -> None:
-        """Send the request at once: its caller has waited for the end of the step of the event loop."""
+        """Send the request at once: its caller has waited for the end of the event loop's step."""
         refused = self._batcher.refusal(self.operation)
         if refused is not None:
             self.answered(Failure(refused))
@@ -352,7 +352,7 @@ class _Queue(Generic[R]):
 
 
 class Batcher:
-    """One batch is with the database at a time; the next one accumulates meanwhile. There is no timer.
+    """One batch is with the database at a time. The next one accumulates meanwhile. There is no timer.
 
     A single request is sent at once. When the database is idle, all requests of the same step of the event loop form a
     batch. Cancelling a caller does not affect its batch.
@@ -384,7 +384,7 @@ class Batcher:
         return PendingOperation(self, self._reads, read.operation, read, note)
 
     def write(self, operation: str, work: Write, note: Note = ignore) -> PendingOperation[Write]:
-        """Create a write; it is answered when it is durable."""
+        """Create a write. It is answered when it is durable."""
         return PendingOperation(self, self._writes, operation, work, note)
 
     def read_all(self, reads: Sequence[Read], answered: Callable[[Sequence[Result[Any, Any]]], None]) -> None:
@@ -415,7 +415,7 @@ class Batcher:
         self._is_forked = True
 
     def refusal(self, operation: str) -> StoreError | None:
-        """Return why requests are rejected; None while the store is open, owned, and in its own process."""
+        """Return why requests are rejected. None while the store is open, owned, and in its own process."""
         if self._closers is not None or self._state == "closed":
             return StoreUnavailable(operation, "the store is closed")
         if self._database.lost is not None:
@@ -430,7 +430,7 @@ class Batcher:
         Args:
             queue: the queue of its kind.
             pending: the operation.
-            now: whether the batch may leave before the step of the event loop ends.
+            now: whether the batch may leave before the event loop's step ends.
         """
         queue.waiting.append(pending)
         self._set_going(now=now)

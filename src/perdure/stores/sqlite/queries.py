@@ -107,7 +107,7 @@ _LAST = 2**63 - 1
 
 
 def load(cursor: sqlite3.Cursor, address: Address, key: str | None, now_ms: int) -> Loaded:
-    """Read an address and the stored answer of a key.
+    """Read an address and a key's stored answer.
 
     Raises:
         StoreCorrupt: the row cannot be decoded.
@@ -183,7 +183,7 @@ def due(
 
 
 def lanes(cursor: sqlite3.Cursor, job: Job, after: str | None, limit: int) -> tuple[str, ...]:
-    """Return the next lanes of a job: a seek in the index for each."""
+    """Return a job's next lanes: a seek in the index for each."""
     names: list[str] = []
     while len(names) < limit:
         bound = job if after is None else (*job, after)
@@ -317,7 +317,7 @@ def dead_letters(cursor: sqlite3.Cursor, damage: CorruptRows, after_id: int, lim
 
 
 def history(cursor: sqlite3.Cursor, address: Address, before: int | None, limit: int) -> tuple[LoggedEvent, ...]:
-    """Return the newest events of an address, the newest first."""
+    """Return an address's newest events, the newest first."""
     values = (str(address), _LAST if before is None else before, limit)
     return tuple(_logged(row) for row in cursor.execute(_HISTORY, values))
 
@@ -378,11 +378,11 @@ Conditions: TypeAlias = dict[str, Any]
 
 @attrs.frozen(kw_only=True)
 class Search:
-    """The state of a search.
+    """A search's state.
 
     Attributes:
         query: the query.
-        after: the address to start after, as a row; None: the search is complete.
+        after: the address to start after, as a row. None: the search is complete.
         size: instances per chunk.
     """
 
@@ -402,7 +402,7 @@ class Search:
         return self.after is not None and not self.after[2]
 
     def portion(self, cursor: sqlite3.Cursor, damage: CorruptRows, limit: int) -> tuple[tuple[Instance, ...], Search]:
-        """Search one chunk, and return its matches and the search of the rest."""
+        """Search one chunk, and return its matches and the rest's search."""
         query = self.query
         by_prefix = query.id_prefix and len(self._fixed) < 2  # noqa: PLR2004 - a seek in each job, not a look at all
         if query.jobs is not None or query.except_jobs or by_prefix:
@@ -457,7 +457,7 @@ class Search:
         return _INDEX_OF.get(self.query.status or "", _BY_ADDRESS)
 
     def _start(self) -> Row | None:
-        """Return ``>`` or ``>=`` and the first position among the parts that are not fixed; None if it is past them."""
+        """Return ``>`` or ``>=`` and the first position among the parts that are not fixed. None if it is past them."""
         fixed = self._fixed
         depth = len(fixed)
         if self.after is None or self.after[:depth] > fixed:
@@ -468,7 +468,7 @@ class Search:
         return ">", *place
 
     def _end(self, cursor: sqlite3.Cursor, start: Row) -> Row | None:
-        """Return the last address of the chunk; None if it reaches the end."""
+        """Return the last address of the chunk. None if it reaches the end."""
         found = _rows(
             cursor, ", ".join(_ADDRESS), self._index, self._from(start) | self._conditions(None), (1, self.size - 1)
         )
@@ -549,7 +549,7 @@ SELECT (SELECT sequence FROM cursors WHERE name = ?), (SELECT sequence FROM coun
 
 
 def cursor_of_sink(cursor: sqlite3.Cursor, name: str) -> Cursor:
-    """Return the position of a sink, and the number of the newest event."""
+    """Return a sink's position, and the number of the newest event."""
     sequence, last, first = cursor.execute(_CURSOR, (name,)).fetchone()
     gone = last if first is None else first - 1  # the numbers have no gaps
     return Cursor(sequence=sequence, last=last, deleted=0 if sequence is None else max(0, gone - sequence))

@@ -42,7 +42,7 @@ class Reader:
 
     Each read is a transaction of its own and sees one moment. It ends when `rows` returns, so read in pages to delay
     the owner's checkpoints for only one page. `copy` and `findings` hold one moment until they are done. The owner
-    continues, and its log grows meanwhile; if it grows too much, they stop.
+    continues, and its log grows meanwhile. If it grows too much, they stop.
 
     Attributes:
         path: the file.
@@ -62,8 +62,8 @@ class Reader:
 
         Args:
             sql: a SELECT, or a PRAGMA that reads. Add a LIMIT. As in a statement for PostgreSQL, ``perdure.`` may
-                precede the name of a table, and ``$1`` may stand for a value.
-            values: the values of its parameters.
+                precede a table's name, and ``$1`` may stand for a value.
+            values: its parameters' values.
 
         Raises:
             StoreCorrupt: SQLite cannot read the file.
@@ -104,10 +104,10 @@ class Reader:
         """Yield pages of rows until a page is not full.
 
         Args:
-            sql: a SELECT of rows after a key, in the order of that key, which its first columns are; limited to a page.
+            sql: a SELECT of rows after a key, in the order of that key, which its first columns are. Limited to a page.
             after: the key before the first.
             values: further parameters.
-            page: rows of a page.
+            page: a page's rows.
 
         Raises:
             StoreCorrupt: SQLite cannot read the file, or its rows are out of order, so that the pages would not end.
@@ -183,13 +183,13 @@ class Reader:
 
     @property
     def log(self) -> Path:
-        """The write-ahead log of the file."""
+        """The file's write-ahead log."""
         return log_of(self.path)
 
 
 @attrs.define
 class _Hold:
-    """Limits how long one moment is held, by its cost to the owner: the growth of the log."""
+    """Limits how long one moment is held, by its cost to the owner: the log's growth."""
 
     log: Path
     max_growth_bytes: int

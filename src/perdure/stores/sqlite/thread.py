@@ -31,7 +31,7 @@ class ConnectionLoan:
     """Coordinates the steps of the working thread.
 
     Attributes:
-        left: number of pages left, and of all pages; None before the first step.
+        left: number of pages left, and of all pages. None before the first step.
         is_over: whether the work has ended, for any reason.
     """
 
@@ -108,7 +108,7 @@ _WORK = "-- a function"
 
 @attrs.frozen
 class _Done:
-    """Acts as a cursor whose rows are the result of the work."""
+    """Acts as a cursor whose rows are the work's result."""
 
     answer: object
 

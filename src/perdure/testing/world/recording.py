@@ -342,7 +342,7 @@ class Reproduction:
 
     # ------------------------------------------------------------ recording
     def did(self, method: str, *arguments: object) -> RecordedCall:
-        """Record that the test called a method of the world."""
+        """Record that the test called a world method."""
         line = RecordedCall(method, arguments)
         self.lines.append(line)
         return line

@@ -484,7 +484,7 @@ class Workers:
         timeline.worker = number
 
     def die_after(self, crash_points: int) -> None:
-        """Make the open worker die after this many further crossings. Or the next one, if none is open."""
+        """Make the open worker die after this many further crossings, or the next one, if none is open."""
         if self.latest is None or not self.latest.is_alive:
             self.next_dies_after = crash_points
         else:
