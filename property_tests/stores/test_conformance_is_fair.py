@@ -6,6 +6,7 @@ from itertools import cycle
 import attrs
 import pytest
 from hypothesis import settings
+from one_by_one import each_commit
 from returns.future import FutureResult
 from returns.result import Failure
 
@@ -41,7 +42,7 @@ class UnansweredHarness:
 
         capabilities = Capabilities(ownership="owned", durability="relaxed")
         return attrs.evolve(
-            store, capabilities=capabilities, commit=lambda transition: FutureResult(commit(transition))
+            store, capabilities=capabilities, commit=each_commit(lambda transition: FutureResult(commit(transition)))
         )
 
     async def kill(self):
