@@ -5,7 +5,19 @@ from __future__ import annotations
 import attrs
 from returns.result import Result
 
-from perdure import Backoff, Decision, Program, Retry, Task, TaskContext, TaskErrorContext
+from perdure import (
+    Backoff,
+    Debounce,
+    DebounceContext,
+    Decision,
+    ItemContext,
+    Program,
+    Retry,
+    Task,
+    TaskContext,
+    TaskErrorContext,
+    WorkerPool,
+)
 from perdure.values.failure import Defect
 
 
@@ -43,3 +55,24 @@ of_a = Retry(3, Backoff.constant("1 s"), retry_if=if_a)
 Task("job", state=int, event=str, initial=0, on_event=event_a, execute=run_b, retry=of_a)  # error: mypy, pyright
 Task("job", state=int, event=str, initial=0, decide=decide_a, execute=run_b, retry=of_a)  # error: mypy, pyright
 Task("job", state=int, event=str, initial=0, on_event=event_a, execute=run_b, on_error=on_a)  # error: mypy, pyright
+
+
+def p(ctx: DebounceContext[int], event: str) -> Program[None, A]:
+    raise NotImplementedError
+
+
+def r(ctx: DebounceContext[int]) -> Program[None, B]:
+    raise NotImplementedError
+
+
+def work_b(ctx: ItemContext[int]) -> Program[str, B]:
+    raise NotImplementedError
+
+
+def dead_of_a(ctx: ItemContext[int], error: A | Defect) -> Program[None]:
+    raise NotImplementedError
+
+
+S = "1 s"
+Debounce("d", event=str, state=int, initial=0, flush_after=S, on_event=p, execute=r, retry=of_a)  # error: mypy, pyright
+WorkerPool("job", item=int, work=work_b, on_dead=dead_of_a)  # error: mypy, pyright

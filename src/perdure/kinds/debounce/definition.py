@@ -39,8 +39,11 @@ V = TypeVar("V")
 E = DefaultTypeVar("E", default=Never)
 R_contra = DefaultTypeVar("R_contra", contravariant=True, default=object)
 
+S1 = TypeVar("S1")
 V1 = TypeVar("V1")
 E1 = DefaultTypeVar("E1", default=Never)
+E2 = TypeVar("E2")
+E3 = TypeVar("E3")
 R1 = DefaultTypeVar("R1", default=object)
 
 MAX_BATCH_EVENTS = 1_000_000
@@ -85,6 +88,45 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
     plan: Plan
     batching: Batching
 
+    # As for a `Task`: mypy infers the common base of two errors, `object`, where pyright infers their union.
+    @overload
+    def __init__(
+        self: Debounce[V1, V1, Never, R1],
+        name: str,
+        *,
+        event: TypeForm[V1],
+        flush_after: Duration,
+        execute: Callable[[DebounceContext[V1]], HookResult[Never, R1]],
+        on_event: Callable[[DebounceContext[V1], V1], HookResult[Never, R1]],
+        inactivity: Duration | None = None,
+        max_events: int | None = None,
+        retry: RetryPolicy[Never] | None = None,
+        tags: Mapping[type, str] | None = None,
+        run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
+        versions: Migrations[V1] | None = None,
+        concurrency: int | None = None,
+        state_in_events: bool = False,
+    ) -> None: ...
+    # As for a `Task`: mypy infers the common base of two errors, `object`, where pyright infers their union.
+    @overload
+    def __init__(
+        self: Debounce[V1, V1, E2 | E3, R1],
+        name: str,
+        *,
+        event: TypeForm[V1],
+        flush_after: Duration,
+        execute: Callable[[DebounceContext[V1]], HookResult[E3, R1]],
+        on_event: Callable[[DebounceContext[V1], V1], HookResult[E2, R1]],
+        inactivity: Duration | None = None,
+        max_events: int | None = None,
+        retry: RetryPolicy[E3] | None = None,
+        tags: Mapping[type, str] | None = None,
+        run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
+        versions: Migrations[V1] | None = None,
+        concurrency: int | None = None,
+        state_in_events: bool = False,
+    ) -> None: ...
+    # As for a `Task`: mypy infers the common base of two errors, `object`, where pyright infers their union.
     @overload
     def __init__(
         self: Debounce[V1, V1, E1, R1],
@@ -101,6 +143,46 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         tags: Mapping[type, str] | None = None,
         run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
         versions: Migrations[V1] | None = None,
+        concurrency: int | None = None,
+        state_in_events: bool = False,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Debounce[S1, V1, Never, R1],
+        name: str,
+        *,
+        event: TypeForm[V1],
+        state: TypeForm[S1],
+        initial: S1,
+        flush_after: Duration,
+        on_event: Callable[[DebounceContext[S1], V1], HookResult[Never, R1]],
+        execute: Callable[[DebounceContext[S1]], HookResult[Never, R1]],
+        inactivity: Duration | None = None,
+        max_events: int | None = None,
+        retry: RetryPolicy[Never] | None = None,
+        tags: Mapping[type, str] | None = None,
+        run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
+        versions: Migrations[S1] | None = None,
+        concurrency: int | None = None,
+        state_in_events: bool = False,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Debounce[S1, V1, E2 | E3, R1],
+        name: str,
+        *,
+        event: TypeForm[V1],
+        state: TypeForm[S1],
+        initial: S1,
+        flush_after: Duration,
+        on_event: Callable[[DebounceContext[S1], V1], HookResult[E2, R1]],
+        execute: Callable[[DebounceContext[S1]], HookResult[E3, R1]],
+        inactivity: Duration | None = None,
+        max_events: int | None = None,
+        retry: RetryPolicy[E3] | None = None,
+        tags: Mapping[type, str] | None = None,
+        run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
+        versions: Migrations[S1] | None = None,
         concurrency: int | None = None,
         state_in_events: bool = False,
     ) -> None: ...

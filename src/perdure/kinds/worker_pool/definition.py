@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Never, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Never, TypeVar, cast, overload
 
 import attrs
 from typing_extensions import TypeForm
@@ -54,6 +54,12 @@ V = TypeVar("V")
 A = TypeVar("A")
 E = DefaultTypeVar("E", default=Never)
 R_contra = DefaultTypeVar("R_contra", contravariant=True, default=object)
+# Of an overload: hooks with different errors.
+V1 = TypeVar("V1")
+A1 = TypeVar("A1")
+E1 = TypeVar("E1")
+E2 = TypeVar("E2")
+R1 = DefaultTypeVar("R1", default=object)
 
 DEFAULT_WORKERS = 10
 
@@ -100,6 +106,48 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
     policy: ItemPolicy
     limits_of_lanes: Lanes
 
+    # As for a `Task`: mypy infers the common base of two errors, `object`, where pyright infers their union.
+    @overload
+    def __init__(
+        self: WorkerPool[V1, A1, Never, R1],
+        name: str,
+        *,
+        item: TypeForm[V1],
+        work: Callable[[ItemContext[V1]], Program[A1, Never, R1]],
+        workers: int = DEFAULT_WORKERS,
+        key: Callable[[V1], str] | None = None,
+        workers_per_key: int | None = None,
+        rate: tuple[int, Duration] | None = None,
+        rate_per_key: tuple[int, Duration] | None = None,
+        retry: RetryPolicy[Never] | None = None,
+        on_dead: Callable[[ItemContext[V1], Defect], HookResult[Never, R1]],
+        keep: Duration | None = "1 day",
+        result: TypeForm[A1] | FromHooks = FROM_HOOKS,
+        tags: Mapping[type, str] | None = None,
+        versions: Migrations[V1] | None = None,
+        run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: WorkerPool[V1, A1, E1 | E2, R1],
+        name: str,
+        *,
+        item: TypeForm[V1],
+        work: Callable[[ItemContext[V1]], Program[A1, E1, R1]],
+        workers: int = DEFAULT_WORKERS,
+        key: Callable[[V1], str] | None = None,
+        workers_per_key: int | None = None,
+        rate: tuple[int, Duration] | None = None,
+        rate_per_key: tuple[int, Duration] | None = None,
+        retry: RetryPolicy[E1] | None = None,
+        on_dead: Callable[[ItemContext[V1], E1 | Defect], HookResult[E2, R1]],
+        keep: Duration | None = "1 day",
+        result: TypeForm[A1] | FromHooks = FROM_HOOKS,
+        tags: Mapping[type, str] | None = None,
+        versions: Migrations[V1] | None = None,
+        run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
+    ) -> None: ...
+    @overload
     def __init__(
         self,
         name: str,
@@ -118,6 +166,26 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         errors: TypeForm[E] | FromHooks = FROM_HOOKS,
         tags: Mapping[type, str] | None = None,
         versions: Migrations[V] | None = None,
+        run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
+    ) -> None: ...
+    def __init__(
+        self,
+        name: str,
+        *,
+        item: Any,
+        work: Callable[..., Program[Any, Any, Any]],
+        workers: int = DEFAULT_WORKERS,
+        key: Callable[[Any], str] | None = None,
+        workers_per_key: int | None = None,
+        rate: tuple[int, Duration] | None = None,
+        rate_per_key: tuple[int, Duration] | None = None,
+        retry: Any = None,
+        on_dead: Any = None,
+        keep: Duration | None = "1 day",
+        result: Any = FROM_HOOKS,
+        errors: Any = FROM_HOOKS,
+        tags: Mapping[type, str] | None = None,
+        versions: Any = None,
         run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
     ) -> None:
         program = hook(work, what=f"work of pool:{name}")
