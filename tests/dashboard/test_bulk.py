@@ -3,9 +3,10 @@
 import asyncio
 
 import httpx2
+import pytest
 from returns.future import FutureResult
-from returns.result import Success
-from visitor import Visitor
+from returns.result import Result, Success
+from visitor import Visitor, path_of
 
 from perdure import App, Do, Task, TaskContext, Workflow, WorkflowContext, effect, program
 from perdure.programs import sleep
@@ -89,3 +90,42 @@ def test_a_job_is_held_and_released_and_its_workflows_are_cancelled_with_a_reaso
             return [await flow.outcome(id_) for id_ in ("a", "b")]
 
     assert asyncio.run(main()) == [WasCancelled(reason="ordered twice")] * 2
+
+
+@effect
+async def hang(_: object) -> Result[None, str]:
+    await asyncio.Event().wait()
+    return Success(None)
+
+
+@program
+def hanging(ctx: WorkflowContext[int]) -> Do[None, str]:
+    yield from hang()
+
+
+stuck = Workflow("stuck", state=int, run=hanging)
+
+
+@pytest.mark.parametrize("form", ["one", "several"])
+@pytest.mark.parametrize("action", ["cancel", "terminate"])
+def test_a_step_that_hangs_is_interrupted(form: str, action: str):
+    async def main():
+        api = asgi(App(None).with_jobs(stuck), "memory://", dashboard=True)
+        transport = httpx2.ASGITransport(api)
+        async with api.lifespan(), httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:
+            visitor, flow = Visitor(http, api), api.client.handle(stuck)
+            await flow.start("a", 1)
+            await api.client.until(stuck, "a", "running")
+            if form == "one":
+                assert 'name="interrupt"' in (await visitor.get(f"{path_of('workflow/stuck/a')}/request/{action}")).text
+                await visitor.request("workflow/stuck/a", action, reason="it hangs", interrupt="yes")
+            else:
+                sent = {"csrf": await visitor.token_of_forms(), "action": action, "confirmed": "yes", "key": "k"}
+                asked = {"address": ["workflow:stuck:a"], "reason": "it hangs", "interrupt": "yes"}
+                assert "done" in (await visitor.post("/bulk", sent | asked)).text
+            if action == "terminate":
+                return (await flow.status("a")).status
+            await api.client.until(stuck, "a")
+            return await flow.outcome("a")
+
+    assert asyncio.run(main()) == ("not_found" if action == "terminate" else WasCancelled(reason="it hangs"))

@@ -162,7 +162,7 @@ def _question(frame: Frame, view: PreviewedRequest, action: Action) -> h.Element
         hidden(confirmed="yes", key=view.key),
         _new_run() if action.takes == "new_run" and not view.payload else hidden(payload=view.payload),
         h.p(".question")[f"Send the request {action.name} to {view.address}? ", text],
-        action.takes == "reason" and not view.payload and _reason(),
+        action.takes == "reason" and not view.payload and [_reason(), _interrupt()],
         h.div(".toolbar")[
             _confirming(action.name, action.effect),
             h.a(".button", href=frame.links.instance(view.address), autofocus=action.effect == "destroys")["Cancel"],
@@ -173,6 +173,14 @@ def _question(frame: Frame, view: PreviewedRequest, action: Action) -> h.Element
 def _reason() -> h.Element:
     """Return the field for the caller's reason, which the history or the outcome keeps."""
     return h.label["Reason", h.input(name="reason", maxlength=str(MAX_REASON_CHARACTERS), autocomplete="off")]
+
+
+def _interrupt() -> h.Element:
+    """Return the choice to stop the code in progress instead of waiting for its end."""
+    return h.label[
+        h.input(type="checkbox", name="interrupt", value="yes"),
+        " Interrupt the code in progress: its effect may have happened",
+    ]
 
 
 def _new_run() -> h.Element:
@@ -281,7 +289,7 @@ def bulk_page(frame: Frame, view: BulkAction, /) -> Page:
                 hidden(confirmed="yes", action=view.action, key=view.key),
                 [hidden(address=str(each)) for each in view.addresses],
                 h.p(".question")[f"Send the request {view.action} to {noun}?"],
-                view.action in REASONS and _reason(),
+                view.action in REASONS and [_reason(), _interrupt()],
                 h.div(".toolbar")[
                     _confirming(f"{view.action} {noun}", destroys),
                     h.a(".button", href=back, autofocus=destroys == "destroys")["Cancel"],

@@ -136,7 +136,15 @@ def stream(
 
 
 async def send(
-    client: Client, address: Address, action: Action, payload: str, key: str, *, by: str, reason: str = ""
+    client: Client,
+    address: Address,
+    action: Action,
+    payload: str,
+    key: str,
+    *,
+    by: str,
+    reason: str = "",
+    interrupt: bool = False,
 ) -> ActionOutcome:
     """Send a request to an instance, without waiting for the run that it starts.
 
@@ -148,13 +156,24 @@ async def send(
         key: the idempotency key: a form that is sent twice counts once.
         by: the caller's name.
         reason: the caller's reason, for an action that takes one. By default it names the caller.
+        interrupt: whether such an action stops the code in progress.
     """
+    interrupt = interrupt and action.takes == "reason"
     if action.takes == "reason" and not payload:
-        payload = orjson.dumps(reason or f"{REASONS[action.name]} on the dashboard by {by}").decode()
+        text = reason or f"{REASONS[action.name]} on the dashboard by {by}"
+        is_cancel = interrupt and action.name == "cancel"
+        payload = orjson.dumps(
+            {"type": "Cancellation", "reason": text, "interrupt": True} if is_cancel else text
+        ).decode()
     subject = f"{action.name} {address}"
     try:
         call = client.handle_by_name(address.kind, address.name).call(
-            action.name, address.id, payload, idempotency_key=key or None, wait_for="start"
+            action.name,
+            address.id,
+            payload,
+            idempotency_key=key or None,
+            wait_for="start",
+            interrupt=interrupt and action.name == "terminate",
         )
         result: Result[Any, PerdureError] = await result_of(call)
     except PerdureError as error:
@@ -397,6 +416,7 @@ class Dashboard:
             form.text("key"),
             by=visit.caller.name,
             reason=_reason(form),
+            interrupt=form.text("interrupt") == "yes",
         )
         if outcome.form == "done":
             return visit.see(visit.links.instance(address), f"{outcome.subject}: {outcome.result}")
@@ -460,18 +480,26 @@ class Dashboard:
         visit.check_scope("operate" if name in OPERATIONS else "call")
         if form.text("confirmed") != "yes":
             return visit.html(bulk_page(visit.frame(), BulkAction(action=name, addresses=addresses, key=self._key())))
-        key, reason = form.text("key"), _reason(form)
-        outcomes = await asyncio.gather(*(self._sent(visit, address, name, key, reason) for address in addresses))
+        outcomes = await asyncio.gather(*(self._sent(visit, address, name, form) for address in addresses))
         back = visit.links.page("/instances")
         return visit.html(outcomes_page(f"{name}: outcomes", outcomes, back, "instances"))
 
-    async def _sent(self, visit: Visit, address: Address, name: str, key: str, reason: str) -> ActionOutcome:
+    async def _sent(self, visit: Visit, address: Address, name: str, form: Form) -> ActionOutcome:
         """Send a request to one of several instances. None of them waits for the run of another one."""
         try:
             action = self._action(address, name)
         except PerdureError as error:
             return ActionOutcome(subject=f"{name} {address}", result=str(error), form="refused")
-        return await send(self._acting(visit), address, action, "", key, by=visit.caller.name, reason=reason)
+        return await send(
+            self._acting(visit),
+            address,
+            action,
+            "",
+            form.text("key"),
+            by=visit.caller.name,
+            reason=_reason(form),
+            interrupt=form.text("interrupt") == "yes",
+        )
 
     async def _bury(self, visit: Visit) -> Response:
         visit.check_scope("operate")
