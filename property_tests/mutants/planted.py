@@ -1,11 +1,13 @@
 """Every planted mutant."""
 
+import planted_alarms
 import planted_cancelling
 import planted_deploys
 import planted_durability
 import planted_engine
 import planted_examples
 import planted_fast_path
+import planted_feeder
 import planted_journals
 import planted_kinds
 import planted_metrics
@@ -45,4 +47,6 @@ MUTANTS: tuple[Mutant, ...] = (
     *planted_examples.MUTANTS,
     *planted_fast_path.MUTANTS,
     *planted_races.MUTANTS,
+    *planted_feeder.MUTANTS,
+    *planted_alarms.MUTANTS,
 )

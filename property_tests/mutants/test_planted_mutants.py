@@ -11,8 +11,10 @@ import re
 from collections import Counter
 from types import ModuleType
 
+import planted_alarms
 import planted_cancelling
 import planted_fast_path
+import planted_feeder
 import planted_journals
 import planted_pool
 import planted_remote
@@ -42,7 +44,16 @@ def test_there_are_many_and_each_has_a_name_of_its_own() -> None:
 
 @pytest.mark.parametrize(
     "planted",
-    [planted_workflow, planted_cancelling, planted_pool, planted_journals, planted_fast_path, planted_remote],
+    [
+        planted_workflow,
+        planted_cancelling,
+        planted_pool,
+        planted_journals,
+        planted_fast_path,
+        planted_remote,
+        planted_feeder,
+        planted_alarms,
+    ],
     ids=lambda file: file.__name__,
 )
 def test_the_documentation_counts_the_mutants_of_the_kinds(planted: ModuleType) -> None:

@@ -128,3 +128,19 @@ def test_put_many_refuses_items_without_ids(wrong: Any) -> None:
         failed = world.attempt(world.handle(thumbnails).put_many(wrong)).failure()
     assert isinstance(failed, InvalidArgument)
     assert failed.expected == "tuples of an id and an item, such as mapping.items()"
+
+
+def test_an_item_that_was_paused_keeps_its_place_among_those_of_one_instant() -> None:
+    """Items of one instant have the same rank: they are ordered by who was put first, also in memory."""
+    images, job = Images(), pool_of(workers=1)
+    with World(app_of(images, job)) as world:
+        pool = world.handle(job)
+        world.run(pool.hold())
+        for name in "abc":
+            world.run(pool.put(name, Picture("ann", name)))
+        for name in "cb":
+            world.run(pool.pause(name))
+            world.run(pool.resume(name))
+        world.run(pool.release())
+        world.advance("1 s")
+        assert images.urls == ["a", "b", "c"]

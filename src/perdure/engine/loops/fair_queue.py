@@ -125,6 +125,9 @@ class FairQueue:
         if known is None:
             self._notice_lane(lane, entry)
             return
+        if incarnation and any(rank == rank_ms and other >= NEWER for rank, other, _ in known.entries):
+            self.reread(lane)  # only the store knows whether it is older than those of the same rank
+            return
         if known.rest == "some" and not (known.entries and entry < known.entries[-1]):
             return  # it comes after those in memory
         if self.size >= self.room:

@@ -348,8 +348,10 @@ class LaneFeeder:
         if self._is_held:
             self.queue.reread(lane)
             return
-        if isinstance(error, StoreUnavailable):
-            self.resting.add(lane)  # the store's fault, not that of the instance: no other one overtakes it
+        # Not the instance's fault: the store refused its claim, or the job was held during its turn and is released
+        # already. No other one overtakes it.
+        if error is None or isinstance(error, StoreUnavailable):
+            self.resting.add(lane)
         # One timer for each lane: a store that is down fails many instances of it.
         if lane in self._failed:
             return
