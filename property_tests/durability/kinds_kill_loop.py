@@ -260,27 +260,36 @@ class Verdict:
 
 def run(folder: Path, *, rounds: int, workflows: int, items: int, seed: int = 0, store: str = "") -> Verdict:
     """Kill a process repeatedly, let the last one end, and compare."""
-    random, log, kills = Random(seed), folder / "effects.log", 0  # noqa: S311 - reproducible on purpose
-    most = max(
-        1, (workflows * STEPS + items) // max(1, rounds)
-    )  # effects between two kills, so that work is left for the last
+    log, command = folder / "effects.log", [__file__, "--work", "--folder", str(folder), "--store", store]
+    command += ["--workflows", str(workflows), "--items", str(items)]
+    # Effects between two kills, so that work is left for the last.
+    most = max(1, (workflows * STEPS + items) // max(1, rounds)) * len("f10/a\n")
+    kills, output = killed(command, log, rounds=rounds, most_bytes=most, random=Random(seed))  # noqa: S311 - reproducible
+    if output != b"all have ended\n":
+        raise AssertionError(output)
+    return _verdict(log, kills, workflows, items)
+
+
+def killed(command: list[str], log: Path, *, rounds: int, most_bytes: int, random: Random) -> tuple[int, bytes]:
+    """Start a script repeatedly and kill it; let the last one end, and return the number of kills and its output.
+
+    Args:
+        command: the script and its arguments.
+        log: the file in which each effect is a line.
+        rounds: how often it is killed at most.
+        most_bytes: how much the file grows at most between two kills.
+        random: when it is killed.
+    """
+    kills = 0
     while True:
-        process = subprocess.Popen(  # noqa: S603 - this file
-            [
-                *(sys.executable, __file__, "--work", "--folder", str(folder)),
-                *("--workflows", str(workflows), "--items", str(items), "--store", store),
-            ],
-            stdout=subprocess.PIPE,
-        )
-        if kills < rounds and _reaches(process, log, _size(log) + random.randint(1, most) * len("f10/a\n")):
+        process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE)  # noqa: S603 - our own
+        if kills < rounds and _reaches(process, log, _size(log) + random.randint(1, most_bytes)):
             process.send_signal(signal.SIGKILL)
             process.communicate()
             kills += 1
             continue
         output, _ = process.communicate(timeout=DEADLINE_S)
-        if output != b"all have ended\n":
-            raise AssertionError(output)
-        return _verdict(log, kills, workflows, items)
+        return kills, output
 
 
 def _size(log: Path) -> int:

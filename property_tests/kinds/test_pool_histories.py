@@ -16,6 +16,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pool import Images, Picture, pool_of
+from postgres_harness import EMPTY_SCHEMA
 
 from perdure import App, Limits
 from perdure.testing import WorkerDied, World
@@ -90,14 +91,26 @@ def play(world: World, job: Any, given_: list[Step]) -> None:
             world.run(pool.resume(id_))
 
 
-@pytest.mark.parametrize("store", ["memory", "sqlite"])
+def paged(world: World, job: Any, size: int) -> list[str]:
+    """Return the ids of all items, read page by page."""
+    page = world.run(world.jobs.list(job, limit=size))
+    found = [each.address.id for each in page]
+    while page.after is not None:
+        page = world.run(world.jobs.list(job, limit=size, after=page.after))
+        assert len(page) <= size
+        found += [each.address.id for each in page]
+    return found
+
+
+@pytest.mark.parametrize("store", ["memory", "sqlite", "postgres"])
 @settings(max_examples=25)
-@given(limits=limits, options=options, given_=steps, seed=st.integers(0, 99))
+@given(limits=limits, options=options, given_=steps, seed=st.integers(0, 99), size=small)
 @example(
     limits=Limits(queued_items=2, lane_page=2, recovery_page=2),
     options={"workers": 2, "workers_per_key": 1},
     given_=[("hold", 0), *[("put", number) for number in range(12)], ("crash", 0), ("release", 0), ("put", 3)],
     seed=0,
+    size=2,
 )
 @example(  # lanes whose rate is met for the first time, and nothing else wakes the feeder
     limits=Limits(concurrency=4, queued_items=5, lane_page=3, recovery_page=5, alarm_batch=5),
@@ -109,15 +122,18 @@ def play(world: World, job: Any, given_: list[Step]) -> None:
         *[("put ahead", 23), ("retry", 21), ("put ahead", 26), ("release", 23)],
     ],
     seed=0,
+    size=5,
 )
 def test_every_healthy_history_ends_without_an_operator(
-    store: str, limits: Limits, options: dict[str, Any], given_: list[Step], seed: int
+    store: str, limits: Limits, options: dict[str, Any], given_: list[Step], seed: int, size: int
 ) -> None:
     job = pool_of(**options)
     with tempfile.TemporaryDirectory() as folder:
-        at = "memory://" if store == "memory" else Path(folder) / "jobs.db"
+        places = {"memory": "memory://", "sqlite": Path(folder) / "jobs.db"}
+        at = places[store] if store in places else EMPTY_SCHEMA.url()
         with World(App(Images(), limits=limits).with_jobs(job), store=at, seed=seed) as world:
             play(world, job, given_)
             world.advance("10 minutes")
             left = Counter(row.status for row in world.instances() if row.status not in ("done", "parked"))
             assert left == {}
+            assert paged(world, job, size) == sorted(row.address.id for row in world.instances())

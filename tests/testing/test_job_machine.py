@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from attrs import evolve, frozen
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule, run_state_machine_as_test
 from reminder import Reminder
@@ -213,6 +213,30 @@ def test_a_failure_reads_like_a_story() -> None:
     assert '#1 request to task:counter:a: send {"type":"Add","amount":10}' in story
     assert "commit task:counter:a: v1 scheduled, due in 1h" in story
     assert "world.run(counter.send('a', Add(amount=10)" in story.replace("world.attempt(", "world.run(")
+
+
+def test_the_smallest_history_has_no_unnecessary_request_and_is_found_soon() -> None:
+    """With all commands, crashes and faults: each example has services of its own, so their number is the time."""
+    examples: list[None] = []
+
+    def never_full(view: InstanceView[Count]) -> bool:
+        return view.state.total <= 60
+
+    drawn = machine(
+        counter(), invariants=(never_full,), services=lambda: examples.append(None), mishaps="drawn", debug=False
+    )
+    options = settings(
+        drawn.TestCase.settings, database=None, derandomize=False, suppress_health_check=list(HealthCheck)
+    )
+    with pytest.raises(InvariantViolated) as caught:
+        run_state_machine_as_test(seed(0)(drawn.rules), settings=options)
+    steps = [line for line in "\n".join(caught.value.__notes__).splitlines() if line.startswith("state.")]
+    assert [step.partition("(")[0] for step in steps[1:-1]] in ([ONE] * 2, [SEVERAL])
+    assert "".join(steps).count("send('a', ") == 2
+    assert len(examples) <= 700
+
+
+ONE, SEVERAL = "state.request_one", "state.request_in_sequence"
 
 
 def test_a_rule_of_ones_own_can_be_added() -> None:

@@ -14,7 +14,7 @@ from flows import Flow
 from returns.future import FutureResult
 from returns.result import Result
 
-from perdure import App, Backoff, Defect, Do, Retry, Undo, Workflow, WorkflowContext, effect, program, saga
+from perdure import App, Backoff, Defect, Do, Retry, Undo, Workflow, WorkflowContext, effect, program, saga, succeed
 from perdure.programs import gather, race, sleep
 from perdure.stores.memory import memory_store
 from perdure.testing import Crash, Delay, WorkerDied, World
@@ -164,6 +164,39 @@ def test_a_step_that_loses_is_undone_because_its_effect_may_have_happened(body: 
         world.advance("1 minute")
         assert world.run(world.handle(job).outcome("t")) == Failed("no none")
         assert desk.done == ["book slow", "unbook slow"]
+
+
+@program
+def waits(undo: Undo[Desk]) -> Do[str, str, Desk]:
+    for room in "ab":
+        yield from undo.after(book(room), unbook)
+    yield from sleep("1 day")
+    return "won"
+
+
+@pytest.mark.parametrize("last", ["waits", "in progress"])
+@pytest.mark.parametrize("crash", ["none", "before it loses", "after it lost"])
+@pytest.mark.parametrize("limit", ["race", "timeout"])
+def test_a_saga_in_a_branch_that_loses_is_undone_whatever_the_moment(last: str, crash: str, limit: str) -> None:
+    @program
+    def run(ctx: WorkflowContext[int]) -> Do[str, str, Desk]:
+        if limit == "race":
+            return (yield from race(saga(waits), sleep("10 seconds").map(lambda _: "late")))
+        return (yield from saga(waits).timeout("10 seconds").lash(lambda _: succeed("late")))
+
+    desk, job = Desk(), flow_of(run)
+    with World(App(desk).with_jobs(job)) as world:
+        if last == "in progress":
+            world.inject(Delay("book", "20 seconds", call=2, when="after"))
+        world.run(world.handle(job).start("t", 0))
+        for moment, seconds in (("before it loses", "5 seconds"), ("after it lost", "7 seconds")):
+            world.advance(seconds)
+            if crash == moment:
+                world.crash()
+                world.open()
+        world.advance("1 hour")
+        assert world.run(world.handle(job).outcome("t")) == Done("late")
+        assert list(dict.fromkeys(desk.done)) == ["book a", "book b", "unbook b", "unbook a"]
 
 
 def test_a_cancellation_during_parallel_steps_halts_the_program_after_them() -> None:
