@@ -190,8 +190,8 @@ MUTANTS = (
     Mutant(
         "a lane whose claim the store refused continues with the next item",
         "LaneFeeder._put_back",
-        "self.resting.add(lane)  # the",
-        "pass  # the",
+        "            self.resting.add(lane)\n",
+        "            pass\n",
         "kinds/test_order_within_a_key.py::test_items_of_a_key_with_one_worker_keep_their_order_over_crashes[memory]",
     ),
     Mutant(
