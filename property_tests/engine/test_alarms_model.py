@@ -21,6 +21,7 @@ from perdure.engine.mailbox.entry import MailboxEntry
 from perdure.engine.runs.concurrency import Holds
 from perdure.programs.future import answer_of, asked
 from perdure.runtime.simulated import Simulation
+from perdure.stores.contract import commit_one
 from perdure.stores.memory import MemoryBackend
 from perdure.values.address import Address
 from perdure.values.errors import OutcomeUnknown, StoreUnavailable
@@ -153,12 +154,12 @@ class Engine:
         before = self.rows.get(address)
         expected = None if before is None else before.fence
         if after is None:
-            await answer_of(self.inner.commit(Transition(address=address, expected=expected, write=Purge())))
+            await answer_of(commit_one(self.inner, Transition(address=address, expected=expected, write=Purge())))
             del self.rows[address]
         else:
             written = after.changed(version=1 if before is None else before.version + 1)
             put = Transition(address=address, expected=expected, write=Put(written))
-            fence = (await answer_of(self.inner.commit(put))).unwrap()
+            fence = (await answer_of(commit_one(self.inner, put))).unwrap()
             self.rows[address] = written.changed(incarnation=fence.incarnation, version=fence.version)
             self.set_ms[address] = self.runtime.now_ms()
         if is_noticed:

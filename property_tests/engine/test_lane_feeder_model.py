@@ -22,6 +22,7 @@ from perdure.engine.mailbox.instance_cache import InstanceCache
 from perdure.engine.runs.concurrency import ConcurrencyLimit, ConcurrencyLimits, Holds, LaneLimit
 from perdure.programs.future import answer_of, asked
 from perdure.runtime.simulated import Simulation
+from perdure.stores.contract import commit_one
 from perdure.stores.memory import MemoryBackend
 from perdure.values.address import Address
 from perdure.values.errors import OutcomeUnknown, StoreUnavailable
@@ -132,8 +133,9 @@ class Engine:
             lanes=self.slow("lanes", inner.lanes),
             queued=self.slow("queued", inner.queued),
             claimed=self.slow("claimed", inner.claimed),
-            load=self.slow("load", inner.load),
-            commit=self.slow("commit", inner.commit),
+            load=self.slow_batch("load", inner.load),
+            commit=self.slow_batch("commit", inner.commit),
+            runtime=self.runtime,
         )
         job = WorkerPool("p", item=int, work=work, key=lambda _: "", **self.options)
         self.gate = Gate(self.runtime, self.slots, self.lane_slots, chosen=self.chosen)
@@ -169,18 +171,33 @@ class Engine:
 
         return call
 
+    def slow_batch(self, name: str, call: Callable[..., None]) -> Callable[..., None]:
+        """Answer a batch of the rates late, or refuse it."""
+
+        def batch(requests: Any, answered: Callable[[Any], None]) -> None:
+            async def later(answers: Any) -> None:
+                await self.runtime.sleep(self.read_ms)
+                if name in self.broken:
+                    self.broken.remove(name)
+                    answers = [Failure(StoreUnavailable(name, "no disk")) for _ in answers]
+                answered(answers)
+
+            call(requests, lambda answers: self.spawn(later(answers)))
+
+        return batch
+
     # ------------------------------------------------------------ commits
     async def commit(self, address: Address, after: Instance | None, *, is_noticed: bool = True) -> None:
         """Write a row. The feeder hears of it in the step in which the commit is durable."""
         before = self.rows.get(address)
         expected = None if before is None else before.fence
         if after is None:
-            await answer_of(self.inner.commit(Transition(address=address, expected=expected, write=Purge())))
+            await answer_of(commit_one(self.inner, Transition(address=address, expected=expected, write=Purge())))
             del self.rows[address]
         else:
             written = after.changed(version=1 if before is None else before.version + 1)
             put = Transition(address=address, expected=expected, write=Put(written))
-            fence = (await answer_of(self.inner.commit(put))).unwrap()
+            fence = (await answer_of(commit_one(self.inner, put))).unwrap()
             self.rows[address] = written.changed(incarnation=fence.incarnation, version=fence.version)
             after = written
         if is_noticed:
