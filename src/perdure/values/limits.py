@@ -61,7 +61,8 @@ class Limits:
         dead_letter_retention: how long a dead letter is kept, from when its message was sent.
         alarm_batch: due instances that are read from the store at once while requests arrive. Otherwise 128 more.
         replay_chunk: instructions that the replay of a workflow answers before other work of the engine gets its turn.
-        journal_page: rows of a workflow's journal that one read returns.
+        journal_page: rows of a workflow's journal that one read returns, each up to ``payload_bytes``. A run keeps
+            all of them in memory.
         message_batch: messages that are read and delivered at the same time.
         recovery_page: rows that a start of the engine reads at a time: runs that a crash interrupted, parked instances.
         queued_items: waiting items in a pool in memory. Further ones are read from the store when their turn is near.
