@@ -127,7 +127,7 @@ async def operations(place: Place, size: int) -> str:
         loads.append(time.perf_counter() - began)
         kept = Remembered(key=key, action="send", fingerprint="0" * 32, answer="{}", expires_ms=FAR_MS)
         began = time.perf_counter()
-        (await answer_of(commit_one(store, Transition(address=orders.address("busy"), remember=kept)))).unwrap()
+        (await answer_of(commit_one(store, Transition(address=orders.address("busy"), remember=(kept,))))).unwrap()
         commits.append(time.perf_counter() - began)
     await answer_of(store.close())
     return "; ".join(f"{sorted(waits)[OPERATIONS // 10] * 1e3:.2f}" for waits in (loads, commits))

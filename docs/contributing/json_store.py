@@ -196,29 +196,41 @@ def decide(folder: Folder, transition: Transition) -> Changes | Conflict:
     fate = transition.inbound
     if fate is not None and not settle(folder, changes, fate):
         return Conflict(str(at))
+    new = transition.new_keys
+    if new is not None and any(recall(folder, at, key, new.at_ms) for key in new.keys):
+        return Conflict(str(at))
     for message in transition.messages:
         number = next_number(folder, changes, "message")
         sent = StoredMessage(message_id=number, message=message)
         changes["messages", str(number)] = sent
-    if transition.remember is not None:
-        changes |= with_key(folder, at, transition.remember)
+    for remembered in transition.remember:
+        store_key(folder, changes, at, remembered)
     append(folder, changes, transition.events)
     put_or_purge(folder, changes, transition, stored)
     return changes
 
 
-def with_key(folder: Folder, at: Address, remembered: Remembered) -> Changes:
+def recall(folder: Folder, at: Address, key: str, now_ms: int) -> Remembered | None:
+    """Return the answer of a key that has not expired."""
+    found = folder.rows["keys"].get(name_of(at, key))
+    expired = found is None or found.remembered.expires_ms <= now_ms
+    return None if expired else found.remembered
+
+
+def store_key(
+    folder: Folder, changes: Changes, at: Address, remembered: Remembered
+) -> None:
     """Number a key, and empty the answer of the one that is too many keys older."""
     name = name_of(at, remembered.key)
-    held = {one.ordinal: one for one in keys_of(folder, at)}
-    known = folder.rows["keys"].get(name)
-    ordinal = max(held, default=0) + 1 if known is None else known.ordinal
-    changes: Changes = {("keys", name): Key(at, remembered, ordinal)}
+    stored = {name_of(at, one.remembered.key): one for one in keys_of(folder, at)}
+    stored |= {name: one for (kind, name), one in changes.items() if kind == "keys"}
+    held = {one.ordinal: one for one in stored.values()}
+    ordinal = stored[name].ordinal if name in stored else max(held, default=0) + 1
+    changes["keys", name] = Key(at, remembered, ordinal)
     older = held.get(ordinal - remembered.full_answers)
     if older is not None:
         emptied = attrs.evolve(older.remembered, answer="")
         changes["keys", name_of(at, emptied.key)] = Key(at, emptied, older.ordinal)
-    return changes
 
 
 def keys_of(folder: Folder, at: Address) -> list[Key]:
@@ -307,9 +319,7 @@ def load(folder: Folder, request: Any) -> Result[Loaded, StoreCorrupt]:
     instance = folder.rows["instances"].get(name_of(at))
     if key is None:
         return Success(Loaded(instance=instance))
-    found = folder.rows["keys"].get(name_of(at, key))
-    expired = found is None or found.remembered.expires_ms <= request.now_ms
-    remembered = None if expired else found.remembered
+    remembered = recall(folder, at, key, request.now_ms)
     held = [one.ordinal for one in keys_of(folder, at)]
     number = max(held) - min(held) + 1 if held else 0
     return Success(Loaded(instance=instance, remembered=remembered, keys_held=number))

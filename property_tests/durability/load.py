@@ -107,7 +107,7 @@ class Clerk:
             address=at,
             expected=expected,
             write=write,
-            remember=remembered("k", str(number), expires_ms=FAR_MS),
+            remember=(remembered("k", str(number), expires_ms=FAR_MS),),
             messages=(message(at, SINK, str(number)),),
             inbound=None if consumed is None else Consumed(consumed),
             events=(started(at, at_ms=number, id_=str(number)),),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from perdure.engine.loops.rate_limits import RateLimit
 from perdure.engine.pending_work import AdmissionQueue
 from perdure.engine.runs.concurrency import Company, ConcurrencyLimit, ConcurrencyLimits, LaneLimit
-from perdure.jobs.lanes import Rate
+from perdure.jobs.plan import Rate
 from perdure.runtime.record import Future, Runtime, SpawnedTask
 from perdure.runtime.simulated import Simulation
 from perdure.values.address import Address

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from returns.result import Success
 
 from perdure import Do, Limits, Migrations, Task, TaskContext, fail, program, tell
-from perdure.jobs.fast_paths import begin_fast_event
+from perdure.jobs.fast_paths import begin_fast_event, with_key
+from perdure.jobs.keys import condition_of
 from perdure.jobs.request import Inbound, Request
 from perdure.jobs.step import Commit, Execute
 from perdure.jobs.turn import begin, finish
@@ -122,6 +123,7 @@ requests = st.builds(
     action=st.just("send"),
     payload=st.just('"set"'),
     idempotency_key=seldom("k"),
+    unread_key_ms=seldom(NOW_MS - 1),
     inbound=seldom(Inbound(message_id=1, sender=Address("task", "plain", "b"))),
     by=seldom("caller"),
 )
@@ -195,6 +197,9 @@ def test_a_plain_event_is_decided_as_any_request(
         job.fast_event_handled(event, wants_events=given_inputs.wants_events) if isinstance(exit_, Success) else None
     )
     if handled is not None:
+        if request.idempotency_key is not None:
+            event.now_ms = given_inputs.now_ms
+            handled = with_key(job, handled, event, condition_of(request))
         assert shown(handled) == shown(finish(job, general, other, given_inputs))
         assert changes_as_declared(handled, general.instance)
         return

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perdure.engine.loops.rate_limits import PARTS, LaneRates, RateLimit, packed
-from perdure.jobs.lanes import Rate
+from perdure.jobs.plan import Rate
 
 GAPS = st.lists(st.integers(0, 400), max_size=80)
 

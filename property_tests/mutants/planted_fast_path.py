@@ -6,6 +6,7 @@ EVENT = "engine/test_plain_event_laws.py::test_a_plain_event_is_decided_as_any_r
 RUN = "engine/test_plain_run_laws.py::test_a_plain_run_is_decided_as_any_run"
 KEPT = "sharing/test_kept_rows.py::test_no_answer_rests_on_the_row_that_a_failed_turn_has_read_before"
 STATES = "tests/stores/test_conformance_grouped.py::test_a_change_of_a_state_alone_is_written_as_any_other"
+KEYS = "tests/behaviour/test_keys.py"
 STRAIGHT = "program/test_straight.py"
 ACCEPTED = "engine/test_accepted_run_laws.py::test_the_row_and_the_events_are_those_of_two_commits"
 FOR_NOW = "tests/behaviour/test_accepted_for_now.py"
@@ -214,5 +215,71 @@ MUTANTS = (
         "",
         "tests/program/test_outcomes.py::"
         "test_a_program_that_is_dropped_leaves_no_coroutine_that_was_never_awaited[_begins_later]",
+    ),
+    # ------------------------------------------------------------ keys that are decided before they are looked up
+    Mutant(
+        "a group of commits stores a known key",
+        "_REMEMBER",
+        "  WHERE keys.expires_ms <= ?8\n",
+        "  WHERE ?8 > 0\n",
+        "tests/stores/test_conformance_grouped.py::test_the_store_keeps_in_groups"
+        "[a_known_key_is_a_conflict-SqliteHarness]",
+    ),
+    Mutant(
+        "a memory store stores a known key",
+        "Keys.are_new",
+        "is None for key in new.keys)",
+        "is None for key in new.keys[1:])",
+        f"{KEYS}::test_a_repeat_that_this_process_has_not_seen_is_found_by_the_commit[memory]",
+    ),
+    Mutant(
+        "PostgreSQL stores a known key",
+        "0010_new_keys.sql",
+        "AND k.expires_ms > y.at_ms));",
+        "AND k.expires_ms < y.at_ms));",
+        f"{KEYS}::test_a_repeat_that_this_process_has_not_seen_is_found_by_the_commit[postgres]",
+    ),
+    Mutant(
+        "a claim does not check its key",
+        "claim_event",
+        "new_keys=condition_of(execute.request),",
+        "new_keys=None,",
+        f"{KEYS}::test_a_repeat_that_this_process_has_not_seen_is_found_by_the_commit[memory]",
+    ),
+    Mutant(
+        "a rejection is an answer although the key was not looked up",
+        "TurnExecutor._handle",
+        "if execute.request.unread_key_ms is not None and type(begun) is not Success:",
+        "if execute.request.unread_key_ms is None and type(begun) is not Success:",
+        f"{KEYS}::test_a_known_key_is_answered_although_the_handler_refuses_now[memory]",
+    ),
+    Mutant(
+        "keys of a pending commit take no room",
+        "KnownKeys.may_skip",
+        "return cell.keys_held + pending < self.max_keys",
+        "return cell.keys_held < self.max_keys",
+        f"{KEYS}::test_no_more_keys_are_stored_together_than_there_is_room_for[sqlite]",
+    ),
+    Mutant(
+        "a key that a commit refused is taken for a new one again",
+        "KnownKeys.may_skip",
+        "if cell.keys_held is None or entry.conflicts or not",
+        "if cell.keys_held is None or not",
+        f"{KEYS}::test_a_repeat_that_this_process_has_not_seen_is_found_by_the_commit[memory]",
+    ),
+    Mutant(
+        "a keyed request waits for the pending commit of its instance",
+        "Coalescing.allows",
+        "and (entry.request.idempotency_key is None or self.keys.may_skip(cell, entry))",
+        "and entry.request.idempotency_key is None",
+        f"{KEYS}::test_keyed_requests_of_one_instance_are_applied_together[sqlite]",
+    ),
+    Mutant(
+        "a run that is claimed after the stop has cancelled the others begins",
+        "RunExecutor._execute",
+        "is_released = self.runner.stops_runs and not run.is_begun",
+        "is_released = False",
+        "tests/behaviour/test_common_answers.py::"
+        "test_a_run_that_is_released_while_it_is_claimed_counts_no_crash[memory-at once]",
     ),
 )

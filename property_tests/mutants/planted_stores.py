@@ -97,7 +97,7 @@ MUTANTS = (
     Mutant(
         "the key is not written",
         "apply",
-        "        remember(cursor, change.key)\n",
+        "        remember(cursor, key)\n",
         "        pass\n",
         STORES,
     ),
@@ -125,8 +125,8 @@ MUTANTS = (
     Mutant(
         "an answer is kept for one key too many",
         "remember",
-        "if ordinal > full_answers:",
-        "if ordinal > full_answers + 1:",
+        "if written[0] > full_answers:",
+        "if written[0] > full_answers + 1:",
         STORES,
     ),
     Mutant(

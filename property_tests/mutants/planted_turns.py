@@ -103,7 +103,7 @@ MUTANTS = (
     Mutant(
         "the claim of an event is not written",
         "claim_event",
-        "event_claim=execute.claim)",
+        "event_claim=claim)",
         "event_claim=None)",
         f"{SWEEP}[task: next event with effects-memory]",
     ),

@@ -55,7 +55,7 @@ def transition(at: Address, fence: Fence | None, version: int) -> Transition:
         write=Put(
             Instance(address=at, created_ms=1, updated_ms=1, version=version, alarm_ms=version, state=state),
         ),
-        remember=remembered("k", str(version)),
+        remember=(remembered("k", str(version)),),
         messages=(message(at, SINK, str(version)),),
         events=(started(at, at_ms=version),),
     )

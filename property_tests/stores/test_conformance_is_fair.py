@@ -53,7 +53,7 @@ class UnansweredHarness:
 
 
 PUT = CommitStep(
-    at=0, fence="right", write="put", instance=instance(PLACES[0]), remember=None, targets=(), inbound=None, event_ms=()
+    at=0, fence="right", write="put", instance=instance(PLACES[0]), remember=(), targets=(), inbound=None, event_ms=()
 )
 AFTERWARDS = {
     "an old fence": attrs.evolve(PUT, fence="old"),

@@ -38,7 +38,7 @@ def cursor(tmp_path_factory):
                     if number % 10 == 0
                     else None
                 )
-                await commit_one(store, Transition(address=address, write=Put(row), remember=kept))
+                await commit_one(store, Transition(address=address, write=Put(row), remember=(kept,)))
         await store.close()
 
     asyncio.run(filled())

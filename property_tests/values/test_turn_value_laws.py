@@ -30,6 +30,7 @@ def test_an_instance_after_an_event_is_the_evolved_one(fields, state, now_ms, al
         state=state,
         updated_ms=now_ms,
         alarm_ms=alarm_ms,
+        event_claim=None,
     )
 
 

@@ -1,5 +1,7 @@
 """``reference/behaviour.md`` 1, *Answers*: who owns a turn, and the answers of callers when something is lost."""
 
+from typing import Any
+
 import pytest
 from machine import Add, AlarmIn, End, OnAlarm, Refuse, Say, Total, Wait, app, at, machine, machine_with, steps
 from returns.result import Failure, Success
@@ -313,12 +315,22 @@ async def test_a_run_that_times_out_while_it_is_claimed_leaves_no_claim(world: W
     job = machine_with(run_timeout="1 second")
     jobs = (await world.open(app(world.outside, job))).handle(job)
     world.slow("commit", ms=5_000)
-    error = await world.error_of(jobs.send("a", steps(Add(), Say("x"))))
+    error = await world.error_of(jobs.send("a", steps(Add(), Wait(1), Say("x"))))
     assert isinstance(error, RunTimeout)
     assert error.run_timeout_ms == 1_000
     await world.advance(s=10)
     assert await world.row(at("a")) is None
     assert world.outside.heard == []
+
+
+@on_each_store
+async def test_a_claim_that_comes_before_a_service_takes_nothing_from_the_time_limit(world: World) -> None:
+    """The time limit is the one of the program, and not of the store."""
+    job = machine_with(run_timeout="1 second")
+    jobs = (await world.open(app(world.outside, job))).handle(job)
+    world.slow("commit", ms=5_000)
+    assert (await world.run(jobs.send("a", steps(Add(), Say("x"))))).created
+    assert world.outside.heard == ["x"]
 
 
 @on_each_store
@@ -334,15 +346,18 @@ async def test_a_run_that_is_interrupted_while_it_is_claimed_leaves_no_claim(wor
     assert world.outside.heard == []
 
 
+@pytest.mark.parametrize("given", [(Add(),), (Add(), Wait(1))], ids=["at once", "in a task"])
 @on_each_store
-async def test_a_run_that_is_released_while_it_is_claimed_counts_no_crash(world: World) -> None:
+async def test_a_run_that_is_released_while_it_is_claimed_counts_no_crash(world: World, given: Any) -> None:
     """Graceful shutdown never counts."""
     jobs = (await world.open(app(world.outside, shutdown_timeout="1000 ms"))).handle(machine)
     world.slow("commit", ms=5_000)
-    world.start(jobs.send("a", steps(Add(), Say("x"))))
+    world.start(jobs.send("a", steps(*given, Say("x"))))
     await world.settle()
     await world.close()
+    assert world.outside.heard == []
     jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.advance(s=1)
     assert await world.run(jobs.get_state("a")) == Total(1)
     (recovered,) = [event for event in await world.history(at("a")) if event.type == "job.recovered"]
     assert recovered.recoveries == 0

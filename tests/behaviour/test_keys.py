@@ -6,6 +6,7 @@ from machine import Add, OnAlarm, Refuse, Say, Total, Wait, app, at, machine, ma
 from returns.result import Failure, Success
 from world import World, on_each_store
 
+from perdure import Do, Task, TaskContext, fail, program
 from perdure.stores.contract import commit_one, load_one
 from perdure.values.errors import (
     AnswerNotKept,
@@ -193,6 +194,74 @@ async def test_a_repeat_after_a_crash_finds_the_run(world: World) -> None:
     assert world.outside.heard == ["x", "x"]
 
 
+@on_each_store
+async def test_a_repeat_that_this_process_has_not_seen_is_found_by_the_commit(world: World) -> None:
+    """A repeat changes nothing, also if the engine decides it before it looks its key up."""
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    first = await world.run(jobs.send("a", steps(Add()), idempotency_key="k"))
+    spoken = await world.run(jobs.send("a", steps(Say("x"), Add()), idempotency_key="spoken"))
+    await world.run(jobs.send("b", steps()))
+    paused = [await world.run(jobs.pause("b", idempotency_key=key)) for key in ("changes", "changes nothing")]
+    await world.close()
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    for id_ in ("a", "b"):  # from here on the instances are in memory
+        await world.run(jobs.send(id_, steps(), idempotency_key="other"))
+    for _ in range(2):
+        assert await world.run(jobs.send("a", steps(Add()), idempotency_key="k")) == first
+        assert await world.run(jobs.send("a", steps(Say("x"), Add()), idempotency_key="spoken")) == spoken
+    again = [await world.run(jobs.pause("b", idempotency_key=key)) for key in ("changes", "changes nothing")]
+    assert again == paused
+    assert await world.run(jobs.get_state("a")) == Total(2)
+    assert world.outside.heard == ["x"]
+
+
+@on_each_store
+async def test_a_known_key_is_answered_although_the_handler_refuses_now(world: World) -> None:
+    """A repeat gets the first answer, whatever its handler would say on the state of today."""
+
+    @program
+    def on_event(ctx: TaskContext[Total], event: str) -> Do[None, str]:
+        state = yield from ctx.state
+        if state.total:
+            yield from fail(event)
+        yield from ctx.set_state(Total(1))
+
+    once = Task("once", state=Total, event=str, initial=Total(), on_event=on_event)
+    jobs = (await world.open(app(world.outside, once))).handle(once)
+    first = await world.run(jobs.send("a", "taken", idempotency_key="k"))
+    await world.close()
+    jobs = (await world.open(app(world.outside, once))).handle(once)
+    for key in ("other", "k", "other"):
+        answer = await world.attempt(jobs.send("a", "taken", idempotency_key=key))
+        assert answer == Success(first) if key == "k" else isinstance(answer.failure(), Rejected)
+
+
+@on_each_store
+async def test_keyed_requests_of_one_instance_are_applied_together(world: World) -> None:
+    """Each once, in order; a repeat beside its first request gets the same answer."""
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.run(jobs.send("a", steps(Add()), idempotency_key="first"))
+    before = len(world.commits)
+    answers = await world.all(*(jobs.send("a", steps(Add()), idempotency_key=f"{n % 5}") for n in range(10)))
+    assert answers[:5] == answers[5:]
+    assert await world.run(jobs.get_state("a")) == Total(6)
+    stored = [remembered.key for commit in world.commits[before:] for remembered in commit.remember]
+    assert sorted(stored) == ["0", "1", "2", "3", "4"]
+    assert len(world.commits) - before <= (5 if world.kind == "memory" else 2)
+
+
+@on_each_store
+async def test_no_more_keys_are_stored_together_than_there_is_room_for(world: World) -> None:
+    """At the limit a new key is refused, with `Overloaded`, and nothing is applied."""
+    jobs = (await world.open(app(world.outside, keys_per_address=4))).handle(machine)
+    await world.run(jobs.send("a", steps(Add()), idempotency_key="first"))
+    answers = await world.all(*(jobs.send("a", steps(Add()), idempotency_key=f"{n}") for n in range(6)))
+    assert sum(isinstance(answer, Success) for answer in answers) == 3
+    assert await world.run(jobs.get_state("a")) == Total(4)
+    applied = next(n for n, answer in enumerate(answers) if isinstance(answer, Success))
+    assert await world.run(jobs.send("a", steps(Add()), idempotency_key=f"{applied}")) == answers[applied].unwrap()
+
+
 @pytest.mark.parametrize("key", ["", "k" * 513, "\ud800", 7])
 @on_each_store
 async def test_a_key_is_text_of_1_to_512_characters(world: World, key: str) -> None:
@@ -219,10 +288,11 @@ async def test_a_request_whose_answer_cannot_be_read_is_not_repeated(world: Worl
     """A repeat changes nothing, whatever became of the answer."""
     jobs = (await world.open(app(world.outside))).handle(machine)
     await world.run(jobs.send("a", steps(Add()), idempotency_key="k"))
-    remembered = world.commits[-1].remember
-    assert remembered is not None
+    (remembered,) = world.commits[-1].remember
     other = attrs.evolve(remembered, answer='{"type":"Sung"}')
-    await world.inspect(lambda store: commit_one(store, Transition(address=at("a"), remember=other)))
+    await world.inspect(lambda store: commit_one(store, Transition(address=at("a"), remember=(other,))))
+    await world.crash()  # the engine that stored it has it in memory
+    jobs = (await world.open(app(world.outside))).handle(machine)
     refused = await world.error_of(jobs.send("a", steps(Add()), idempotency_key="k"))
     assert isinstance(refused, StoredResultUnreadable)
     assert (refused.key, refused.address) == ("k", "task:machine:a")

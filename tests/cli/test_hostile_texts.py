@@ -25,7 +25,7 @@ def test_no_stored_text_writes_to_the_terminal(tmp_path: Path, capsys: pytest.Ca
         at = attrs.evolve(address(HOSTILE), name=HOSTILE)
         await value(commit_one(store, put(at, alarm_ms=5, state="{")))
         sent, key = (message(at, at, "{"),), remembered(HOSTILE, "{")
-        await value(commit_one(store, Transition(address=at, messages=sent, remember=key)))
+        await value(commit_one(store, Transition(address=at, messages=sent, remember=(key,))))
         await value(store.close())
 
     asyncio.run(main())

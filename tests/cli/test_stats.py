@@ -35,7 +35,7 @@ def path(tmp_path: Path) -> Path:
         await value(commit_one(store, put(address("c"), alarm_ms=2_000_000)))
         await value(commit_one(store, put(B)))
         for payload, key in (("1", "k"), ("2", "l"), ("3", None)):
-            remember = None if key is None else remembered(key, expires_ms=50 if key == "k" else 5_000_000)
+            remember = () if key is None else (remembered(key, expires_ms=50 if key == "k" else 5_000_000),)
             sent, events = (message(A, B, payload),), (started(A, at_ms=9_000),)
             await value(commit_one(store, Transition(address=A, messages=sent, remember=remember, events=events)))
         fate = DeadLettered(message_id=await message_id(store, "1"), attempts=10, error=ERROR)

@@ -47,7 +47,7 @@ async def write(store: Store) -> None:
     for payload in ("1", "2", "3"):
         events, key = (started(A),), remembered("k", '"done"')
         await value(
-            commit_one(store, Transition(address=A, messages=(message(A, B, payload),), remember=key, events=events))
+            commit_one(store, Transition(address=A, messages=(message(A, B, payload),), remember=(key,), events=events))
         )
     await value(
         commit_one(store, Transition(address=B, messages=(message(B, A, "9"),), events=(started(B), started(B))))

@@ -38,7 +38,6 @@ SMALL_FILES = {
     "perdure/integrations/django/migrations/0001_outbox.py": "Django looks for it here",
     "perdure/integrations/django/models.py": "Django looks for it here",
     "perdure/integrations/fastapi.py": "needs an extra that Starlette's users do without",
-    "perdure/jobs/lanes.py": "the limits of lanes, which definitions and the engine read",
     "perdure/remote/transport_errors.py": "the words of other libraries, which no other module knows",
     "perdure/values/failure.py": "a stored value of its own",
     "perdure/values/trace.py": "a text of its own format, for every layer",
@@ -138,7 +137,9 @@ TURN_VALUES = {  # frozen for the type checkers: see `perdure.values.frozen`
     "perdure.values.instance.Instance",
     "perdure.values.instance.PendingRetry",
     "perdure.values.transition.Loaded",
+    "perdure.values.transition.NewKeys",
     "perdure.values.transition.Put",
+    "perdure.values.transition.Remembered",
     "perdure.values.transition.Transition",
 }
 NOT_SLOTTED: dict[str, str] = {}

@@ -16,7 +16,7 @@ from perdure.values.event import JobStarted
 from perdure.values.instance import Claim, Fence, Instance
 from perdure.values.transition import Put, Transition
 
-KINDS: Final = ("state", "claim", "run", "no alarm")
+KINDS: Final = ("state", "claim", "run", "no alarm", "event claim", "event end")
 
 
 def address(number: int, how: str) -> Address:
@@ -26,8 +26,7 @@ def address(number: int, how: str) -> Address:
 def first(at: Address, epoch: int) -> Instance:
     """A row of the kind that each change begins with."""
     claim = Claim(owner=epoch, cause="alarm", run_id="r", claimed_ms=5)
-    lane = "lane" if int(at.id[3:]) % len(KINDS) == 1 else None
-    claimed = int(at.id[3:]) % len(KINDS) > 1
+    kind = KINDS[int(at.id[3:]) % len(KINDS)]
     return Instance(
         address=at,
         created_ms=1,
@@ -36,10 +35,11 @@ def first(at: Address, epoch: int) -> Instance:
         state="a\0b\1",
         data="{}",
         alarm_ms=7,
-        claim=claim if claimed else None,
+        claim=claim if kind in {"run", "no alarm"} else None,
+        event_claim=claim if kind == "event end" else None,
         run_count=3,
         event_count=4,
-        lane=lane,
+        lane="lane" if kind == "claim" else None,
     )
 
 
@@ -52,6 +52,11 @@ def change(before: Instance, epoch: int, number: int) -> tuple[Instance, Any]:
         case "claim":
             claim = Claim(owner=epoch, cause="alarm", run_id="\u2028", claimed_ms=8)
             return after.changed(claim=claim, run_count=4), "claim"
+        case "event claim":
+            claim = Claim(owner=epoch, cause="event", run_id="\u2028", claimed_ms=8)
+            return after.changed(event_claim=claim), "event_claim"
+        case "event end":
+            return after.changed(state="f", event_count=5, event_claim=None), "event_end"
         case "run":
             return after.changed(state="d\1", alarm_ms=11, claim=None), "run"
         case _:

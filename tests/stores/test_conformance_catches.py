@@ -81,7 +81,7 @@ def unpurged(transition):
 
 SABOTAGE = {
     "commit forgets the key": (
-        with_commit(lambda one: attrs.evolve(one, remember=None)),
+        with_commit(lambda one: attrs.evolve(one, remember=())),
         "a_key_outlives_its_instance",
     ),
     "commit forgets events": (with_commit(lambda one: attrs.evolve(one, events=())), "every_event_is_returned"),
@@ -254,7 +254,7 @@ def test_a_failure_names_the_requirement_the_operations_and_both_answers():
 
 
 PUT = CommitStep(
-    at=0, fence="right", write="put", instance=instance(PLACES[0]), remember=None, targets=(), inbound=None, event_ms=()
+    at=0, fence="right", write="put", instance=instance(PLACES[0]), remember=(), targets=(), inbound=None, event_ms=()
 )
 
 

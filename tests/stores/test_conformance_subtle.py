@@ -83,8 +83,8 @@ def keys_by_id_only(store):
         return Success(attrs.evolve(loaded, remembered=held.remembered, keys_held=held.keys_held))
 
     async def commit(one):
-        found = await answer(commit_one(store, attrs.evolve(one, remember=None)))
-        if isinstance(found, Success) and one.remember is not None:
+        found = await answer(commit_one(store, attrs.evolve(one, remember=())))
+        if isinstance(found, Success) and one.remember:
             await value(commit_one(store, Transition(address=shared(one.address), remember=one.remember)))
         return found
 
@@ -111,8 +111,7 @@ def cut_state(one):
 
 
 def cut_answer(one):
-    kept = one.remember
-    return one if kept is None else attrs.evolve(one, remember=attrs.evolve(kept, answer=kept.answer[:65_535]))
+    return attrs.evolve(one, remember=tuple(attrs.evolve(kept, answer=kept.answer[:65_535]) for kept in one.remember))
 
 
 def cut_payload(one):

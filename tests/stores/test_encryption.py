@@ -391,7 +391,7 @@ def test_equal_answers_of_a_key_look_different_when_it_is_used_again(field: str)
         for expires_ms in (1_000, 2_000)
     )
     sealed = [
-        RecordCipher(WITH_NEW).seal(Transition(address=Address("task", "job", "a"), remember=each)).remember
+        RecordCipher(WITH_NEW).seal(Transition(address=Address("task", "job", "a"), remember=(each,))).remember[0]
         for each in (first, again)
     ]
     assert None not in sealed

@@ -44,7 +44,9 @@ def test_null_characters_everywhere_are_returned_unchanged(postgres_url: str):
                 row = attrs.evolve(instance(at, state=f"{id_}\0"), data="\0\1", alarm_ms=1)
                 sent = message(at, at, f"payload {id_}")
                 kept = attrs.evolve(remembered(f"key {id_}", f"answer {id_}"), fingerprint="\0")
-                await value(commit_one(store, Transition(address=at, write=Put(row), messages=(sent,), remember=kept)))
+                await value(
+                    commit_one(store, Transition(address=at, write=Put(row), messages=(sent,), remember=(kept,)))
+                )
                 loaded = await value(load_one(store, at, f"key {id_}", 0))
                 assert loaded.instance == attrs.evolve(row, incarnation=loaded.instance.incarnation, version=1)
                 assert (loaded.remembered, loaded.keys_held) == (kept, 1)

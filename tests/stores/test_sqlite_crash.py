@@ -35,7 +35,7 @@ async def client(store, number):
             write=Put(Instance(
                 address=at, created_ms=1, updated_ms=1, version=version, alarm_ms=version, state=str(version)
             )),
-            remember=remembered("k", str(version)),
+            remember=(remembered("k", str(version)),),
             messages=(message(at, Address("task", "sink", str(number)), str(version)),),
             events=(started(at, at_ms=version),),
         )))

@@ -275,7 +275,7 @@ def keeps_a_terminated_instance() -> str:
     ledger = InvariantMonitor(None, made={"k": SentRequest(DrawnRequest("terminate", "b"), "k", 0)})
     instance = Instance(address=OTHER, created_ms=0, updated_ms=0, data="")
     remembered = Remembered(key="k", action="terminate", fingerprint="", answer="", expires_ms=1)
-    stays = Transition(address=OTHER, expected=None, write=Put(instance), remember=remembered)
+    stays = Transition(address=OTHER, expected=None, write=Put(instance), remember=(remembered,))
     heard(ledger, TransitionCommitted(stays, Fence(1, 1)))
     return only(ledger)
 

@@ -26,6 +26,7 @@ from perdure.codecs.type_names import Unsupported, describe_type
 from perdure.values.errors import DefinitionError, InvalidInput
 from perdure.values.excerpt import excerpt
 from perdure.values.secret import HIDDEN, Hide, hide, texts_of, why_unreadable
+from perdure.values.turn_inputs import digest
 
 
 class Direction(Enum):
@@ -104,9 +105,6 @@ def reason(error: Exception) -> str:
     return text or type(error).__name__
 
 
-_BYTES: Final = 16
-
-
 def fingerprint(data: bytes) -> str:
     """Return a digest of a payload, to detect a different request with the same idempotency key.
 
@@ -125,14 +123,12 @@ def fingerprint(data: bytes) -> str:
     >>> fingerprint(b'{"a":1,"b":2}') == fingerprint(b'{"b":2,"a":1}')
     True
     """
-    from hashlib import blake2b  # noqa: PLC0415 - loads OpenSSL, which defining jobs does not need
-
     try:
         # Sorted: a client in another language may write the same object with its keys in another order.
         canonical = orjson.dumps(orjson.loads(data), option=orjson.OPT_SORT_KEYS)
     except (orjson.JSONDecodeError, TypeError) as error:
         raise InvalidInput("payload to fingerprint", (f"$: not JSON: {error}",)) from error
-    return blake2b(canonical, digest_size=_BYTES).hexdigest()
+    return digest(canonical).hex()
 
 
 if TYPE_CHECKING:
@@ -357,7 +353,8 @@ class Codec(Generic[T]):
         """
         plain = orjson.loads(data)
         # Deeper JSON is no value of any type, and would exceed the stack here.
-        return orjson.dumps(plain if _is_deep(plain) else self._shape().bare(plain), option=orjson.OPT_SORT_KEYS)
+        is_deep = self._unbounded and _is_deep(plain)
+        return orjson.dumps(plain if is_deep else self._shape().bare(plain), option=orjson.OPT_SORT_KEYS)
 
     def check_json(self, data: bytes) -> None:
         """Check that an encoded value is JSON, of this type or of another one.

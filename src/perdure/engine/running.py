@@ -308,6 +308,7 @@ class RunningEngine:
 
     def stop_runs(self) -> None:
         """Cancel every run in progress and release its claim; after five seconds, abandon those that ignore it."""
+        self.runner.stops_runs = True
         self.dispatcher.busy.stop_runs()
         if self._leaving is None:
             self._leaving = self.runtime.call_later(LEAVE_AFTER_MS, self._leave_behind)
@@ -394,7 +395,8 @@ class RunningEngine:
         write = transition.write
         if type(write) is not Put:
             self._purged(transition)
-        elif write.changes != "state":  # else its alarm, lane and claims are as the commit before has left them
+        # Else its alarm, lane and claims are as the commit before has left them.
+        elif write.changes not in {"state", "event_end"}:
             self._row_written(transition, write.instance)
 
     def _row_written(self, transition: Transition, after: Instance) -> None:

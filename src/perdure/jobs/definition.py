@@ -35,6 +35,7 @@ from perdure.values.errors import (
     UnknownAction,
 )
 from perdure.values.excerpt import excerpt
+from perdure.values.turn_inputs import digest
 
 if TYPE_CHECKING:
     from perdure.jobs.step import Commit, Execute, FastEvent
@@ -83,7 +84,7 @@ if TYPE_CHECKING:
     from perdure.jobs import draft
     from perdure.jobs.call import Call
     from perdure.jobs.draft import Draft
-    from perdure.jobs.lanes import Lanes
+    from perdure.jobs.plan import Lanes
     from perdure.jobs.step import Commit, Execute, NextStep, Step
     from perdure.programs import Exit
     from perdure.values.address import Job
@@ -549,7 +550,7 @@ class Definition(FastDecisions, ABC, Generic[H_co, T_co, R_contra]):
             return ""
         # Bare, so that a client of newer code, whose payload has a new member with its default, repeats the same
         # request.
-        return fingerprint(payload.encode() if codec is None else codec.bare(payload.encode()))
+        return fingerprint(payload.encode()) if codec is None else digest(codec.bare(payload.encode())).hex()
 
     def _spec(self, action: str) -> CommandSpec[Any]:
         spec = self.plan.commands.get(action)

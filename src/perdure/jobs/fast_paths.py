@@ -12,8 +12,9 @@ import attrs
 from returns.result import Success
 
 from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.keys import remember
 from perdure.jobs.request import AlarmDue, Request
-from perdure.jobs.step import Commit, Execute, FastEvent
+from perdure.jobs.step import HOOK, Commit, Execute, FastEvent
 from perdure.programs import Program
 from perdure.values.address import Address
 from perdure.values.answer import OutcomeRecord, RunAnswer, Sent
@@ -23,7 +24,7 @@ from perdure.values.instance import Claim, Fence, Instance
 from perdure.values.limits import Limits
 from perdure.values.status import Status
 from perdure.values.times import from_ms
-from perdure.values.transition import Put, Transition
+from perdure.values.transition import Changes, NewKeys, Put, Transition
 from perdure.values.turn_inputs import Decoded, TurnInputs
 
 
@@ -45,7 +46,7 @@ def begin_fast_event(
         job: the definition of the instance.
         address: the instance.
         instance: the stored instance; None if the event is the first one.
-        request: the request, which is not traced.
+        request: the request, which is not traced; its key is a new one, or is taken for one.
         decoded: the decoded state of the row, if it is kept.
         now_ms: the clock.
         limits: the engine's limits.
@@ -56,7 +57,7 @@ def begin_fast_event(
         # Each condition excludes a rule that only the general path knows. A new rule of `begin_any` or of a kind needs
         # a condition here; the laws compare both paths.
         type(request.command) is not job.fast_event
-        or request.idempotency_key is not None
+        or request.attempt > 1
         or request.inbound is not None
         or request.by is not None
     ):
@@ -106,12 +107,15 @@ def fast_event_handled(event: FastEvent) -> Commit:
     before = event.instance
     alarm_ms = before.alarm_ms
     after = before.after_event(event.encoded or before.state, event.now_ms, alarm_ms)
+    changes: Changes = "state"
+    if before.event_claim is not None:
+        changes = "event_end" if before.lane is None else "any"
     transition = Transition(
         address=before.address,
         expected=Fence(before.incarnation, before.version),
         # The narrow write stores the state and few more columns. A field that this path changes in addition would be
         # lost.
-        write=Put(after, "state"),
+        write=Put(after, changes),
         messages=tuple(event.messages) if event.messages else (),
         before=before,
     )
@@ -119,6 +123,38 @@ def fast_event_handled(event: FastEvent) -> Commit:
         return Commit(transition, _IDLE)
     scheduled_at = None if alarm_ms is None else from_ms(alarm_ms)
     return Commit(transition, Success(Sent(created=False, status=after.status, scheduled_at=scheduled_at)))
+
+
+def claimed_event_handled(job: AnyDefinition, execute: Execute, inputs: TurnInputs) -> Commit | None:
+    """Settle an event in the common case that was claimed and whose handler succeeded; None if anything is special."""
+    event = execute.draft
+    if not isinstance(event, FastEvent) or execute.claimed != "recorded" or execute.hook != HOOK:
+        return None
+    if event.left is not None or execute.claim.created == "here":
+        return None
+    event.instance, event.now_ms = execute.instance, inputs.now_ms
+    commit = job.fast_event_handled(event, wants_events=inputs.wants_events)
+    if commit is None or event.request.idempotency_key is None:
+        return commit
+    return with_key(job, commit, event, None)
+
+
+def with_key(job: AnyDefinition, commit: Commit, event: FastEvent, new_keys: NewKeys | None) -> Commit:
+    """Return the commit of an event whose handler succeeded, with its result stored under its key."""
+    request, decided = event.request, commit.transition
+    answer = commit.result.unwrap()
+    remembered = remember(job, request.idempotency_key or "", request.action, request.payload, answer, event)
+    transition = Transition(
+        address=decided.address,
+        expected=decided.expected,
+        write=decided.write,
+        remember=(remembered,),
+        new_keys=new_keys,
+        messages=decided.messages,
+        events=decided.events,
+        before=decided.before,
+    )
+    return Commit(transition, commit.result)
 
 
 def fast_event_started(event: FastEvent) -> tuple[Event, ...]:

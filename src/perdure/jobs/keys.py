@@ -1,10 +1,8 @@
-"""Idempotency keys, and run ids: a repeat returns the first result, or runs under the id of the first run."""
+"""Idempotency keys: a repeat returns the first result, or runs as a repeat."""
 
 from __future__ import annotations
 
-from typing import Any, Final
-
-import orjson
+from typing import Any, Protocol
 
 from perdure.jobs.definition import Definition
 from perdure.jobs.request import Request
@@ -19,47 +17,12 @@ from perdure.values.errors import (
     Overloaded,
     StoredResultUnreadable,
 )
+from perdure.values.limits import Limits
 from perdure.values.secret import Unreadable
-from perdure.values.transition import Loaded, Remembered
-from perdure.values.turn_inputs import TurnInputs, printed_id
+from perdure.values.transition import Loaded, NewKeys, Remembered
+from perdure.values.turn_inputs import TurnInputs
 
 MAX_KEY_CHARACTERS = 512
-
-_FREE_BITS: Final = ~((0xF << 76) | (0x3 << 62))
-_VERSION_8: Final = (0x8 << 76) | (0x2 << 62)
-"""The bits of a UUID that name its version and variant. Version 8 has no other rules (RFC 9562)."""
-
-
-def run_id_of(address: Address, request: Request, inputs: TurnInputs) -> str:
-    """Return the id of the run that a request begins.
-
-    Each repeat of a keyed request, and each delivery of a message, has the id of the first, whatever ended that: a
-    failure, a death of the process, the end of the instance, a store that was restored from a backup. It is computed
-    from what names the request, and so needs no row. Any other request gets a new id.
-
-    Args:
-        address: the instance.
-        request: the request.
-        inputs: the ids.
-    """
-    # Computed and not drawn: the id must be the same after a restore from a backup, in which no row of the first
-    # delivery is left.
-    if request.inbound is not None:
-        inbound = request.inbound
-        return _computed_id("message", str(address), str(inbound.sender), inbound.message_id, inbound.sent_ms)
-    if request.idempotency_key is not None:
-        # With the address: clients reuse keys, such as an order number, for different instances.
-        return _computed_id("key", str(address), request.action, request.idempotency_key)
-    return inputs.id()
-
-
-def _computed_id(*parts: str | int) -> str:
-    from hashlib import blake2b  # noqa: PLC0415 - loads OpenSSL, which defining jobs does not need
-
-    digest = int.from_bytes(blake2b(orjson.dumps(parts), digest_size=16).digest())
-    # A change here gives keyed runs that are in progress during a deployment a second id: services would not recognize
-    # their repeats.
-    return printed_id(digest & _FREE_BITS | _VERSION_8)
 
 
 def replay(
@@ -96,8 +59,28 @@ def _repeated(job: Definition[Any, Any, Any], address: Address, key: str, rememb
         return refuse(address, StoredResultUnreadable(str(address), key, problem.problems))
 
 
+class Moment(Protocol):
+    """The inputs of the life of a key."""
+
+    @property
+    def now_ms(self) -> int:
+        """The clock."""
+        ...
+
+    @property
+    def limits(self) -> Limits:
+        """The engine's limits."""
+        ...
+
+
+def condition_of(request: Request) -> NewKeys | None:
+    """Return the condition for the decision of a request whose key was not looked up; None if it needs none."""
+    key, at_ms = request.idempotency_key, request.unread_key_ms
+    return None if key is None or at_ms is None else NewKeys((key,), at_ms)
+
+
 def remember(
-    job: Definition[Any, Any, Any], key: str, action: str, payload: str, answer: object, inputs: TurnInputs
+    job: Definition[Any, Any, Any], key: str, action: str, payload: str, answer: object, inputs: Moment
 ) -> Remembered:
     """Store a result for the engine's ``idempotency_ttl``."""
     # At the end of a run the time begins again: a repeat after a long run must still be recognized.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 
 import attrs
+import orjson
 
 from perdure.codecs import Codec, NewerOnly
 from perdure.values.address import Address
@@ -13,6 +14,7 @@ from perdure.values.answer import PauseResult, Terminated
 from perdure.values.errors import InvalidArgument, InvalidInput
 from perdure.values.excerpt import fields_in_line, size_only
 from perdure.values.frozen import frozen, turn_value
+from perdure.values.turn_inputs import digest, printed_id
 
 
 def within(data: bytes, max_bytes: int, *, what: str) -> str:
@@ -239,6 +241,8 @@ class Request:
         trace: the trace context of the caller; None if it has none.
         by: the name of the caller's token; None for a caller in this process, for a message and for the engine.
         attempt: the number of this handling of an event: more than 1 if earlier ones failed, and may have had effects.
+        unread_key_ms: when it was decided without a look at its key, as if that were new: its commit must have the
+            condition that it is. None if the key was looked up, or if there is none.
     """
 
     __repr__ = fields_in_line
@@ -252,6 +256,57 @@ class Request:
     trace: str | None = None
     by: str | None = None
     attempt: int = 1
+    unread_key_ms: int | None = None
+
+    def unread(self, now_ms: int) -> Request:
+        """Return the same request, to be decided now without a look at its key."""
+        return Request(
+            command=self.command,
+            action=self.action,
+            payload=self.payload,
+            idempotency_key=self.idempotency_key,
+            wait_for=self.wait_for,
+            inbound=self.inbound,
+            trace=self.trace,
+            by=self.by,
+            attempt=self.attempt,
+            unread_key_ms=now_ms,
+        )
+
+
+_FREE_BITS: Final = ~((0xF << 76) | (0x3 << 62))
+_VERSION_8: Final = (0x8 << 76) | (0x2 << 62)
+"""The bits of a UUID that name its version and variant. Version 8 has no other rules (RFC 9562)."""
+
+
+def run_id_of(address: Address, request: Request, new_id: Callable[[], str]) -> str:
+    """Return the id of the run that a request begins.
+
+    Each repeat of a keyed request, and each delivery of a message, has the id of the first, whatever ended that: a
+    failure, a death of the process, the end of the instance, a store that was restored from a backup. It is computed
+    from what names the request, and so needs no row. Any other request gets a new id.
+
+    Args:
+        address: the instance.
+        request: the request.
+        new_id: makes an id.
+    """
+    # Computed and not drawn: the id must be the same after a restore from a backup, in which no row of the first
+    # delivery is left.
+    if request.inbound is not None:
+        inbound = request.inbound
+        return _computed_id("message", str(address), str(inbound.sender), inbound.message_id, inbound.sent_ms)
+    if request.idempotency_key is not None:
+        # With the address: clients reuse keys, such as an order number, for different instances.
+        return _computed_id("key", str(address), request.action, request.idempotency_key)
+    return new_id()
+
+
+def _computed_id(*parts: str | int) -> str:
+    number = int.from_bytes(digest(orjson.dumps(parts)))
+    # A change here gives keyed runs that are in progress during a deployment a second id: services would not recognize
+    # their repeats.
+    return printed_id(number & _FREE_BITS | _VERSION_8)
 
 
 def check_wait(action: str, wait_for: object, interrupt: object) -> None:

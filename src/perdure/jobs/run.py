@@ -12,9 +12,9 @@ from returns.result import Failure
 
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.failures import error_for_hook, record_failure, refusal
-from perdure.jobs.keys import remember, run_id_of
+from perdure.jobs.keys import condition_of, remember
 from perdure.jobs.redaction import secrets_of_request, secrets_of_run
-from perdure.jobs.request import AlarmDue, Request
+from perdure.jobs.request import AlarmDue, Request, run_id_of
 from perdure.jobs.step import Commit, Execute, Mark, event_claim
 from perdure.jobs.transitions import EventRecorder, answered, failed, nothing, purge, put, stored
 from perdure.programs import Halted, Raised
@@ -33,7 +33,7 @@ from perdure.values.failure import Defect, FailureRecord
 from perdure.values.instance import Cause, Claim, Instance, PendingRetry
 from perdure.values.retry import Exhausted, RetryAt
 from perdure.values.status import Suspension, failed_for_good
-from perdure.values.transition import Transition
+from perdure.values.transition import Put, Transition
 from perdure.values.turn_inputs import Decoded, TurnInputs
 
 
@@ -67,7 +67,7 @@ def begin_run(
     if before.pending_retry is not None:
         events += (attrs.evolve(superseded(log, before.pending_retry), run_count=before.run_count),)
     if run_id is None:
-        run_id = run_id_of(before.address, request, inputs)
+        run_id = run_id_of(before.address, request, inputs.id)
     # The claim is written before the program starts. A run without one would not be recovered after a crash, and
     # nothing would tell that its effects may have happened.
     claim = _claim(request, inputs, cause=cause, run_id=run_id, creates=creates)
@@ -129,7 +129,7 @@ def _execute(
         claim=claim,
         # The key is stored with the claim, not at the end: a repeat that arrives during the run must not begin a second
         # one.
-        claiming=remembering(job, transition, claim, running_answer(created=creates), inputs),
+        claiming=_remembering(job, transition, claim, running_answer(created=creates), request, inputs),
         claimed="before_run",
         request=request,
         started_ms=inputs.now_ms,
@@ -146,14 +146,14 @@ def running_answer(*, created: bool) -> RunAnswer:
     )
 
 
-def remembering(
-    job: AnyDefinition, transition: Transition, claim: Claim, answer: object, inputs: TurnInputs
+def _remembering(
+    job: AnyDefinition, transition: Transition, claim: Claim, answer: object, request: Request, inputs: TurnInputs
 ) -> Transition:
     """Store the result under the claim's idempotency key, if it has one."""
     if claim.key is None or claim.action is None:
         return transition
     remembered = remember(job, claim.key, claim.action, claim.payload or "", answer, inputs)
-    return attrs.evolve(transition, remember=remembered)
+    return attrs.evolve(transition, remember=(remembered,), new_keys=condition_of(request))
 
 
 def superseded(log: EventRecorder, pending_retry: PendingRetry) -> JobFailed:
@@ -473,7 +473,7 @@ def begin_event(
 
     Its claim is prepared for the handler's first effect.
     """
-    run_id = run_id_of(before.address, request, inputs)
+    run_id = run_id_of(before.address, request, inputs.id)
     claim = event_claim(request, owner=inputs.epoch, run_id=run_id, now_ms=inputs.now_ms, creates=creates)
     hook, program = job.program(before, claim, request.command)
     draft = job.draft(before, claim, inputs) if state is None else job.draft_of(state.value, before, claim, inputs)
@@ -499,7 +499,7 @@ def mark_first_event(fresh: Instance, request: Request, inputs: TurnInputs) -> M
         request: the request of the event.
         inputs: the epoch, the clock and the id of the run.
     """
-    run_id = run_id_of(fresh.address, request, inputs)
+    run_id = run_id_of(fresh.address, request, inputs.id)
     claim = event_claim(request, owner=inputs.epoch, run_id=run_id, now_ms=inputs.now_ms, creates=True)
     # `initial` is code of the job: if it ends the process, the next start must find a claim that counts.
     return Mark(transition=put(fresh, inputs.now_ms, event_claim=claim), claim=claim)
@@ -511,7 +511,7 @@ def broken_before(
     """Settle an event whose handler raised before it began: only the history is written, and no instance remains."""
     died = Raised(defect)
     record = record_failure(died, job.plan.errors, secrets=secrets_of_request(job, request))
-    run_id = run_id_of(before.address, request, inputs)
+    run_id = run_id_of(before.address, request, inputs.id)
     event = EventRecorder(inputs, before.address, before.run_count).add(
         JobFailed, run_id=run_id, hook=hook, attempt=request.attempt, delivery=1, duration_ms=0, error=record
     )
@@ -521,7 +521,17 @@ def broken_before(
 
 def claim_event(execute: Execute) -> Transition:
     """Return the transition that claims an event, before its handler's first effect."""
-    return put(execute.instance, execute.claim.claimed_ms, event_claim=execute.claim)
+    before, claim = execute.instance, execute.claim
+    after = before.changed(version=before.version + 1, updated_ms=claim.claimed_ms, event_claim=claim)
+    is_narrow = before.claim is None and before.event_claim is None and before.lane is None
+    return Transition(
+        address=before.address,
+        expected=before.fence,
+        # The narrow write stores the columns of the claim.
+        write=Put(after, "event_claim" if is_narrow else "any"),
+        new_keys=condition_of(execute.request),
+        before=before if before.incarnation else None,
+    )
 
 
 def started(log: EventRecorder, execute: Execute) -> tuple[Event, ...]:

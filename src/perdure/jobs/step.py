@@ -14,7 +14,7 @@ from returns.result import Result
 from perdure.codecs import Codec, Opened
 from perdure.jobs.context import Alarm
 from perdure.jobs.draft import Draft
-from perdure.jobs.request import Request
+from perdure.jobs.request import Request, run_id_of
 from perdure.programs import Program
 from perdure.runtime.run_context import Run
 from perdure.values.errors import HookFailed, RequestError
@@ -258,7 +258,7 @@ class FastEvent(Draft):
         """Whether the event creates the instance."""
         return not self.instance.version
 
-    def id(self, offset: int) -> str:
+    def id(self, offset: int = 0) -> str:
         """Return an id of this decision, as `TurnInputs.id` does."""
         # Drawn when it is first read: most events log nothing, have no effect and need no id.
         if self._id_base is None:
@@ -270,7 +270,11 @@ class FastEvent(Draft):
         """The claim of the run, if it is needed."""
         if self._claim is None:
             self._claim = event_claim(
-                self.request, owner=self._epoch, run_id=self.id(0), now_ms=self.now_ms, creates=self.creates
+                self.request,
+                owner=self._epoch,
+                run_id=run_id_of(self.address, self.request, self.id),
+                now_ms=self.now_ms,
+                creates=self.creates,
             )
         return self._claim
 

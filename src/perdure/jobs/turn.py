@@ -12,8 +12,8 @@ from perdure.jobs.context import EndInstance
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.enrichment import with_origin, with_origin_of_run, with_state, with_state_of_run, with_trace
 from perdure.jobs.failures import record_failure
-from perdure.jobs.fast_paths import begin_fast_run
-from perdure.jobs.keys import remember, remember_failure, replay
+from perdure.jobs.fast_paths import begin_fast_run, claimed_event_handled
+from perdure.jobs.keys import condition_of, remember, remember_failure, replay
 from perdure.jobs.recovery import deliver, is_claimed_elsewhere, is_running, left_behind, recover
 from perdure.jobs.redaction import redacted_events, redacted_failure, secrets_of_request, with_shown_events
 from perdure.jobs.request import (
@@ -343,8 +343,11 @@ def finish(job: AnyDefinition, execute: Execute, exit_: Exit[Any, Any], inputs: 
         inputs: the clock, the random value and the ids, drawn after the exit.
     """
     # Only successes: a failure needs the retry policy and `on_error`, which the short form does not know.
-    if execute.is_fast_run and type(exit_) is Success:
-        handled = job.fast_run_executed(execute, inputs)
+    if type(exit_) is Success:
+        if execute.is_fast_run:
+            handled = job.fast_run_executed(execute, inputs)
+        else:
+            handled = claimed_event_handled(job, execute, inputs)
         if handled is not None:
             return handled
     return finish_any(job, execute, exit_, inputs)
@@ -376,7 +379,7 @@ def _marked(job: AnyDefinition, commit: Commit, execute: Execute, request: Reque
     if key is None or execute.instance.event_claim is None or isinstance(commit.result, Success):
         return commit
     failed = remember_failure(job, key, request, claim.attempt, inputs)
-    return Commit(attrs.evolve(commit.transition, remember=failed), commit.result)
+    return Commit(attrs.evolve(commit.transition, remember=(failed,)), commit.result)
 
 
 def _unread(job: AnyDefinition, execute: Execute, inputs: TurnInputs) -> Commit | None:
@@ -465,14 +468,16 @@ def _with_parking(job: AnyDefinition, commit: Commit, inputs: TurnInputs) -> Com
 
 def _served(execute: Execute) -> Request:
     """Return the request that a run serves, rebuilt from its claim if it was recovered."""
-    claim = execute.claim
+    claim, request = execute.claim, execute.request
     if claim.key is None:
-        return execute.request
+        return request
     return attrs.evolve(
-        execute.request,
-        action=claim.action or execute.request.action,
-        payload=claim.payload or execute.request.payload,
-        idempotency_key=claim.key or execute.request.idempotency_key,
+        request,
+        # The claim was stored under the condition that the key is new, and may have stored the key itself.
+        unread_key_ms=None if execute.claimed == "recorded" else request.unread_key_ms,
+        action=claim.action or request.action,
+        payload=claim.payload or request.payload,
+        idempotency_key=claim.key or request.idempotency_key,
     )
 
 
@@ -485,7 +490,7 @@ def _concluded(job: AnyDefinition, commit: Commit, request: Request, inputs: Tur
     if request.idempotency_key is not None and isinstance(commit.result, Success):
         answer = commit.result.unwrap()
         remembered = remember(job, request.idempotency_key, request.action, request.payload, answer, inputs)
-        transition = attrs.evolve(transition, remember=remembered)
+        transition = attrs.evolve(transition, remember=(remembered,), new_keys=condition_of(request))
     if request.inbound is not None:
         return _consumed(job, Commit(transition, commit.result), request, request.inbound, inputs)
     return Commit(transition, commit.result)

@@ -291,6 +291,11 @@ class Suspended(Generic[A, E]):
         close_unawaited(self.awaited)
 
 
+def asks_service(suspended: Suspended[Any, Any]) -> bool:
+    """Return whether a program asks for a service, and not for the time or for branches of its own."""
+    return suspended.asked[0].__class__ not in _ANSWERED_BY_RUNTIME
+
+
 def run_while_answered(suspended: Suspended[A, E], handler: Handler, waits: Waits) -> Exit[A, E] | Suspended[A, E]:
     """Perform the instructions of a program synchronously, as long as its services answer at once.
 

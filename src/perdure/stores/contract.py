@@ -440,13 +440,14 @@ class Store:
             not written. One whose ``Put`` names its changes may be answered with ``AS_EXPECTED``. ``Put`` and ``Purge``
             compare the fence: ``Conflict`` when it has changed, belongs to another address, or when ``expected`` is
             None and an instance is stored. An inbound fate for a message that is no longer living is ``Conflict`` as
-            well, whatever the write. A fate replaces the message's attempts and error, also with None; ``Kept`` changes
-            nothing. A ``Conflict`` writes nothing. ``Put`` stores the expected version plus 1; over nothing, the next
-            incarnation and version 1. ``Purge`` also deletes the messages and dead letters from the instance to itself,
-            including those of the same transition, unless it keeps them; it may expect nothing where no instance is
-            stored. Outgoing messages get ids in the order of the transition. An event belongs to the address that it
-            names. Storing a key empties the answer of the key of its address that was stored first ``full_answers``
-            keys before it. Any number of batches may be under way at the same time.
+            well, whatever the write. So is a key of ``new_keys`` that is remembered at its instant. A fate replaces the
+            message's attempts and error, also with None; ``Kept`` changes nothing. A ``Conflict`` writes nothing.
+            ``Put`` stores the expected version plus 1; over nothing, the next incarnation and version 1. ``Purge`` also
+            deletes the messages and dead letters from the instance to itself, including those of the same transition,
+            unless it keeps them; it may expect nothing where no instance is stored. Outgoing messages get ids in the
+            order of the transition. An event belongs to the address that it names. Storing a key empties the answer of
+            the key of its address that was stored first ``full_answers`` keys before it. Any number of batches may be
+            under way at the same time.
         due: ``(now_ms, limit, after)``: instances whose ``due_ms`` is at or before the instant, the earliest first,
             with their rows. Instances with the same ``due_ms`` are in the order of their incarnations. With ``after``,
             only those behind this position: a ``due_ms`` and an incarnation, of which no instance need be stored. Rows

@@ -357,8 +357,9 @@ class InvariantMonitor:
     # ------------------------------------------------------------ commits
     def _committed(self, transition: Transition, fence: Fence, at_ms: int) -> None:
         before = self.known(transition.address)
-        if transition.remember is not None and not transition.remember.failures:
-            self._applied(transition, transition.remember.key, before, at_ms)
+        for remembered in transition.remember:
+            if not remembered.failures:
+                self._applied(transition, remembered.key, before, at_ms)
         if isinstance(transition.inbound, Consumed):
             self._took(transition.inbound.message_id)
         if not isinstance(transition.write, KeepInstance):

@@ -285,6 +285,8 @@ class Instance:
     def after_event(self, state: str, now_ms: int, alarm_ms: int | None) -> Instance:
         """Return the instance after an event that changed its state and its alarm: `changed`, in half of the time.
 
+        It has the claim of that event no longer.
+
         Args:
             state: the encoded state.
             now_ms: the present.
@@ -304,7 +306,7 @@ class Instance:
         copy.suspension = self.suspension
         copy.pending_retry = self.pending_retry
         copy.claim = self.claim
-        copy.event_claim = self.event_claim
+        copy.event_claim = None
         copy.run_count = self.run_count
         copy.event_count = self.event_count + 1
         copy.last_error = self.last_error

@@ -35,6 +35,9 @@ class JournalChange:
     earlier: Literal["kept", "cut"] = "kept"
 
 
+Changes: TypeAlias = Literal["any", "state", "claim", "run", "event_claim", "event_end"]
+
+
 @turn_value
 class Put:
     """Write this instance. Its version is the expected one plus 1.
@@ -45,13 +48,17 @@ class Put:
             case the version and the instant of the change; ``state``: also the state and the number of events;
             ``claim``: the claim of a run, which the row before does not have, and the number of runs; ``run``: the
             state and the alarm, and the claim, which it no longer has. With ``run``, it has no lane, no suspension, no
-            pending retry and no claim of an event, and has not ended.
+            pending retry and no claim of an event, and has not ended. ``event_claim``: the claim of an event, which the
+            row before does not have; ``event_end``: the state and the number of events, and the claim of the event,
+            which it no longer has. With both, it has no claim of a run and no lane.
     """
 
     __repr__ = fields_in_line
 
     instance: Instance
-    changes: Literal["any", "state", "claim", "run"] = attrs.field(default="any", eq=False, repr=False)
+    changes: Literal["any", "state", "claim", "run", "event_claim", "event_end"] = attrs.field(
+        default="any", eq=False, repr=False
+    )
 
 
 @attrs.frozen
@@ -78,7 +85,7 @@ FULL_ANSWERS: Final = 10_000
 """Answers of one address that a store keeps by default."""
 
 
-@attrs.frozen(kw_only=True)
+@turn_value(kw_only=True)
 class Remembered:
     """An idempotency key, with the result to replay or the number of attempts that failed.
 
@@ -104,6 +111,23 @@ class Remembered:
     full_answers: int = attrs.field(default=FULL_ANSWERS, eq=False, repr=False)
 
 
+@turn_value
+class NewKeys:
+    """The condition that an address has none of these idempotency keys: otherwise the transition conflicts.
+
+    A turn that did not look up its key is committed under this condition. After the conflict the engine looks it up.
+
+    Attributes:
+        keys: the keys, all different.
+        at_ms: when the first of them was used: an entry that expires later counts.
+    """
+
+    __repr__ = fields_in_line
+
+    keys: tuple[str, ...]
+    at_ms: int
+
+
 @turn_value(kw_only=True)
 class Transition:
     """All changes of one turn, committed atomically.
@@ -112,7 +136,8 @@ class Transition:
         address: the instance whose turn it was.
         expected: the fence that must still match for ``Put`` and ``Purge``; None: nothing may be stored there.
         write: the change of the instance.
-        remember: the idempotency key to store; it replaces an earlier entry of the same key.
+        remember: the idempotency keys to store, all different and in order; each replaces an earlier entry.
+        new_keys: the idempotency keys that must not be known; None for no such condition.
         messages: outgoing messages, in order.
         inbound: the fate of the message that this turn handled.
         events: the events for the log, in order.
@@ -127,7 +152,8 @@ class Transition:
     address: Address
     expected: Fence | None = None
     write: Write = KeepInstance()
-    remember: Remembered | None = None
+    remember: tuple[Remembered, ...] = ()
+    new_keys: NewKeys | None = None
     messages: tuple[Message, ...] = ()
     inbound: MessageFate | None = None
     events: tuple[Event, ...] = ()
@@ -139,7 +165,8 @@ class Transition:
         """Return whether there is nothing to commit."""
         return (
             type(self.write) is KeepInstance
-            and self.remember is None
+            and not self.remember
+            and self.new_keys is None
             and self.inbound is None
             and not self.messages
             and not self.events
@@ -164,6 +191,7 @@ def over(before: Instance | None, transition: Transition) -> Transition:
         expected=expected,
         write=transition.write,
         remember=transition.remember,
+        new_keys=transition.new_keys,
         messages=transition.messages,
         inbound=transition.inbound,
         events=transition.events,
@@ -179,7 +207,7 @@ def coalesced(first: Transition, second: Transition) -> Transition:
 
     Args:
         first: the first transition.
-        second: the second one, without a key, a message to consume or a cut of the journal.
+        second: the second one, without a message to consume or a cut of the journal; its keys are new ones.
     """
     keeps = type(second.write) is KeepInstance
     starts = type(first.write) is KeepInstance
@@ -192,7 +220,8 @@ def coalesced(first: Transition, second: Transition) -> Transition:
         # The row in the store is still the one before the first turn.
         expected=second.expected if starts else first.expected,
         write=write,
-        remember=first.remember,
+        remember=first.remember + second.remember if second.remember else first.remember,
+        new_keys=first.new_keys if second.new_keys is None else _both(first.new_keys, second.new_keys),
         messages=first.messages + second.messages if second.messages else first.messages,
         inbound=first.inbound,
         events=first.events + second.events if second.events else first.events,
@@ -200,6 +229,11 @@ def coalesced(first: Transition, second: Transition) -> Transition:
         journal=None if type(second.write) is Purge else _joined(first.journal, second.journal),
         before=second.before if starts else first.before,
     )
+
+
+def _both(first: NewKeys | None, second: NewKeys) -> NewKeys:
+    # The earlier instant: an entry that expires between the two counts, and only costs another decision.
+    return second if first is None else NewKeys(first.keys + second.keys, min(first.at_ms, second.at_ms))
 
 
 def _joined(first: JournalChange | None, second: JournalChange | None) -> JournalChange | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Final, Literal
 
 import attrs
@@ -110,3 +111,17 @@ def printed_id(number: int) -> str:
     # `str(UUID(int=...))` takes longer, and ids are made on each turn.
     text = f"{number:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def digest(data: bytes) -> bytes:
+    """Return the BLAKE2b digest of 128 bits."""
+    digested: bytes = _blake2b()(data, digest_size=16).digest()
+    return digested
+
+
+@cache
+def _blake2b() -> Any:
+    # Cached: an import statement in each call takes as long as the digest.
+    from hashlib import blake2b  # noqa: PLC0415 - loads OpenSSL, which defining jobs does not need
+
+    return blake2b

@@ -15,6 +15,7 @@ from perdure.engine.commits.batcher import StoreBatcher
 from perdure.engine.mailbox.entry import MailboxEntry, TurnAnswered
 from perdure.engine.mailbox.instance_cache import NO_INSTANCE, InstanceCache
 from perdure.engine.mailbox.instance_cell import InstanceCell, PendingCommit, Stored, outcome_of
+from perdure.engine.mailbox.known_keys import KnownKeys
 from perdure.engine.observing.reporting import SLOW_COMMIT_MS, Reporting, defect_in
 from perdure.jobs.step import Commit
 from perdure.runtime.record import Runtime
@@ -59,6 +60,7 @@ class Commits:
         limits: whether a history is kept.
         reporting: tells sinks of commits.
         cache: keeps the instances of this process.
+        keys: the idempotency keys that this process knows.
         committed: called with every durable transition, and with those of the turns that it is made of; set once, right
             after construction.
         in_doubt: called when the outcome of a commit is unknown; set with it.
@@ -69,6 +71,7 @@ class Commits:
     limits: Limits
     reporting: Reporting
     cache: InstanceCache
+    keys: KnownKeys = attrs.field(init=False)
     committed: Callable[[Transition, Sequence[Transition]], None] = attrs.field(init=False)
     in_doubt: Callable[[], None] = attrs.field(init=False)
     _group: StoreBatcher[Transition] = attrs.field(init=False)
@@ -76,6 +79,7 @@ class Commits:
 
     def __attrs_post_init__(self) -> None:
         self._keeps_history = self.limits.keeps_history
+        self.keys = KnownKeys(self.cache, self.limits.keys_per_address)
         self._group = StoreBatcher(
             runtime=self.runtime,
             send_all=self.store.commit,
@@ -219,6 +223,8 @@ class Commits:
         if self.reporting.sinks.told or took_ms > SLOW_COMMIT_MS:
             self.reporting.stored(pending.transition, stored, took_ms=took_ms)
         if type(stored) is Success:
+            if pending.transition.remember and cell is not None:
+                self.keys.stored(cell, pending.transition.remember)
             self.committed(pending.transition, turns or [commit.transition for _, commit in pending.steps])
         # The commit may have set an alarm or written a message that no loop of this engine knows.
         elif isinstance(stored.failure(), OutcomeUnknown):

@@ -20,7 +20,7 @@ from perdure.engine.mailbox.entry import MailboxEntry, TurnAnswer
 from perdure.engine.mailbox.instance_cache import InstanceCache
 from perdure.engine.runs.concurrency import Holds, LaneLimit, takes_lane_slot
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.lanes import Lanes
+from perdure.jobs.plan import Lanes
 from perdure.jobs.request import ALARM
 from perdure.programs.future import answer_of
 from perdure.runtime.record import Future, LogRecord, Runtime, Timer

@@ -15,7 +15,7 @@ from typing import Any, Final
 import attrs
 from returns.result import Failure, Result, Success
 
-from perdure.jobs.lanes import Rate
+from perdure.jobs.plan import Rate
 from perdure.programs.future import answer_of
 from perdure.runtime.record import Runtime, SpawnedTask
 from perdure.stores.contract import Store, commit_one, load_one
@@ -290,7 +290,7 @@ class StoredRates:
         entry = Remembered(
             key=KEY, action=KEY, fingerprint="", answer=json.dumps(runs), expires_ms=wall_ms + rate.window_ms
         )
-        return Transition(address=address, remember=entry)
+        return Transition(address=address, remember=(entry,))
 
     async def _load(self, address: Address, rate: Rate) -> Result[list[float], StoreError]:
         """Return the instants of the stored runs on the monotonic clock, at most those that the rate allows."""

@@ -15,6 +15,7 @@ from perdure.jobs.redaction import secrets_of_instance, secrets_of_request
 from perdure.jobs.request import ENGINE_COMMANDS, Request
 from perdure.jobs.step import Commit, Defer, Execute, RecoverFirst
 from perdure.programs import Exit, Raised
+from perdure.programs.drivers import Suspended
 from perdure.runtime.record import LogRecord, Runtime
 from perdure.values.address import Address
 from perdure.values.errors import EngineClosed, HookRaised, OutcomeUnknown, StoreError
@@ -48,24 +49,26 @@ class FenceLost:
     address: str
 
 
-@turn_value
+@turn_value(eq=False)
 class Claimable:
     """The run is claimed next, and then begins.
 
     Attributes:
         execute: the run.
         slot: whether it first takes a slot of the concurrency limits.
+        begun: its program, which waits at its first effect; None if that has not begun.
     """
 
     execute: Execute
     slot: Literal["needed", "none"]
+    begun: Suspended[Any, Any] | None = None
 
 
 Verdict: TypeAlias = TurnAnswered | RunInBackground | Defer | RecoverFirst | FenceLost
 """The outcome of a turn for its mailbox."""
 
 
-@turn_value
+@turn_value(eq=False)
 class Rest:
     """A turn that must wait for something.
 

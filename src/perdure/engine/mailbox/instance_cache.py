@@ -274,6 +274,7 @@ class InstanceCache:
             self._note_change(cell.address)
         self.size_bytes -= cell.weight
         cell.loaded, cell.decoded, cell.weight = None, None, 0
+        cell.keys, cell.keys_held = None, None
         self._line.pop(cell, None)
 
     def rest(self, cell: InstanceCell) -> None:
@@ -303,6 +304,7 @@ class InstanceCache:
         """Forget an instance without work."""
         self.size_bytes -= cell.weight
         cell.loaded, cell.decoded, cell.weight = None, None, 0
+        cell.keys, cell.keys_held = None, None
         self._line.pop(cell, None)
         self._remove(cell)
 

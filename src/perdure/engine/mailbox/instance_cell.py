@@ -17,7 +17,7 @@ from perdure.runtime.record import SpawnedTask
 from perdure.values.address import Address
 from perdure.values.errors import EngineClosed, OutcomeUnknown, StoreUnavailable
 from perdure.values.instance import Fence, Instance
-from perdure.values.transition import KeepInstance, Loaded, Put, Transition, coalesced
+from perdure.values.transition import KeepInstance, Loaded, Put, Remembered, Transition, coalesced
 from perdure.values.turn_inputs import Decoded
 
 Stop = Literal["timed_out", "interrupted", "cancelled", "released"]
@@ -71,6 +71,8 @@ class InstanceCell:
         runs: the user programs in progress: at most one by the worker and one in the background.
         served: the requests whose turns a task executes now.
         undecided: the request whose turn waits for the row, or for the end of the step; nothing of it is decided.
+        keys: the idempotency keys that this process has stored lately, with their results; None for none.
+        keys_held: how many keys the address holds at most; None if they must be counted.
     """
 
     address: Address
@@ -90,6 +92,8 @@ class InstanceCell:
     runs: tuple[RunInProgress, ...] = ()
     served: tuple[MailboxEntry, ...] = ()
     undecided: MailboxEntry | None = None
+    keys: dict[str, Remembered] | None = None
+    keys_held: int | None = None
 
     @property
     def job_name(self) -> str:
@@ -396,11 +400,15 @@ class PendingCommit:
         self.state = "left"
         return self.transition
 
+    def remembered(self, key: str) -> Remembered | None:
+        """Return the result that it stores under a key."""
+        return next((remembered for remembered in self.transition.remember if remembered.key == key), None)
+
     # ------------------------------------------------------------ coalescing
     def may_take(self, entry: MailboxEntry) -> bool:
         """Return whether the turn of a request may be decided on the outcome of this pending commit.
 
-        A key and a message are looked up in the store, and what the engine itself requests is decided on stored rows.
+        A message is looked up in the store, and what the engine itself requests is decided on stored rows.
         A new instance is stored first: decisions distinguish it from one that is not stored. Turns whose transition the
         store has refused are written one by one.
         """
@@ -409,7 +417,6 @@ class PendingCommit:
             self.state == "open"
             and len(self.steps) < MAX_TURNS
             and (type(write) is KeepInstance or (type(write) is Put and self.transition.expected is not None))
-            and request.idempotency_key is None
             and request.inbound is None
             and entry.ended is None
             and entry.company == "any"
@@ -460,7 +467,8 @@ def taken_apart(pending: PendingCommit, stored: Stored) -> list[MailboxEntry]:
 def is_coalescible(transition: Transition) -> bool:
     """Return whether a decided transition may become a part of a pending commit."""
     journal = transition.journal
-    return transition.remember is None and transition.inbound is None and (journal is None or journal.earlier == "kept")
+    is_read = bool(transition.remember) and transition.new_keys is None
+    return not is_read and transition.inbound is None and (journal is None or journal.earlier == "kept")
 
 
 def outcome_of(transition: Transition, before: Loaded) -> Loaded:

@@ -286,7 +286,7 @@ def _outcome(stored: Result[Fence, Any]) -> CommitOutcome:
 
 def _size(transition: Transition) -> int:
     state = _bytes(transition.write.instance.state) if isinstance(transition.write, Put) else 0
-    answer = 0 if transition.remember is None else _bytes(transition.remember.answer)
+    answer = sum(_bytes(remembered.answer) for remembered in transition.remember)
     return state + answer + sum(_bytes(message.payload) for message in transition.messages)
 
 

@@ -11,7 +11,7 @@ Beside a run in the background, other turns may write the row: so its end is com
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from functools import partial
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
@@ -133,10 +133,13 @@ def _decided(runner: Runner, cell: InstanceCell, instance: Instance) -> Execute 
     return step if isinstance(step, Execute) else None
 
 
-_JOURNALS: Final = frozenset({Checkpoint, ReadJournal, AwaitChange})
+JOURNALS: Final = frozenset({Checkpoint, ReadJournal, AwaitChange})
+"""The instructions about the journal of a run, which need a task."""
 
 
-def run_synchronously(runner: Runner, cell: InstanceCell, execute: Execute) -> Exit[Any, Any] | Suspended[Any, Any]:
+def run_synchronously(
+    runner: Runner, cell: InstanceCell, execute: Execute, begun: Suspended[Any, Any] | None
+) -> Exit[Any, Any] | Suspended[Any, Any]:
     """Run a claimed program until its end, or until it must wait for something.
 
     It changes the context variables of its caller, who calls it in a context of the run.
@@ -145,15 +148,16 @@ def run_synchronously(runner: Runner, cell: InstanceCell, execute: Execute) -> E
         runner: the services, and how to perform their effects.
         cell: the instance.
         execute: the run.
+        begun: its program, if that has gone as far as its first effect.
     """
     enter_run(run_of(execute))
-    begun = runner.until_effect(cell, execute)
-    if not isinstance(begun, Suspended):
-        return begun
+    program = runner.until_effect(cell, execute) if begun is None else begun
+    if not isinstance(program, Suspended):
+        return program
     perform = runner.perform
     try:
         return run_while_answered(
-            begun, lambda asked, services: perform(asked, services, execute), partial(_must_wait, cell)
+            program, lambda asked, services: perform(asked, services, execute), partial(_must_wait, cell)
         )
     except BaseException as raised:  # noqa: BLE001 - raised here, it would end the runs of the same commit too
         return Raised(raised)
@@ -161,7 +165,7 @@ def run_synchronously(runner: Runner, cell: InstanceCell, execute: Execute) -> E
 
 def _must_wait(cell: InstanceCell, asked: type) -> bool:
     """Return whether an instruction needs a task: checkpoints do, and the end of a run that a terminate interrupts."""
-    return asked in _JOURNALS or (bool(cell.waiting) and cell.is_interrupted)
+    return asked in JOURNALS or (bool(cell.waiting) and cell.is_interrupted)
 
 
 Ended: TypeAlias = Callable[[InstanceCell, MailboxEntry, Verdict | None], None]
@@ -182,6 +186,9 @@ class _Run:
         company: whether no other run may have a slot.
         slot: whether it holds a slot of the concurrency limits.
         state: whether the run has ended.
+        begun: its program, while that waits at its first effect for the claim.
+        context: the context variables of that program; None if it has not begun.
+        is_begun: whether a program of it has called a service, or may have.
         accepting: the request of a job that is accepted by the commit of the claim, until that is answered.
     """
 
@@ -192,6 +199,9 @@ class _Run:
     slot: Literal["none", "held"] = "none"
     state: Literal["in progress", "over"] = "in progress"
     accepting: MailboxEntry | None = None
+    begun: Suspended[Any, Any] | None = None
+    context: Context | None = None
+    is_begun: bool = False
 
 
 @attrs.define(eq=False)
@@ -218,6 +228,8 @@ class RunExecutor:
     def begin(self, cell: InstanceCell, entry: MailboxEntry, claimable: Claimable) -> None:
         """Claim a run when it has a slot, and begin it once its claim is durable."""
         run = _Run(cell, entry, claimable.execute, claimable.execute.alone)
+        if claimable.begun is not None:
+            run.begun, run.context = claimable.begun, copy_context()
         cell.begin_serving(entry)
         try:
             if claimable.slot == "none":
@@ -391,9 +403,14 @@ class RunExecutor:
         """Run a program to its exit: at once, unless it waits, or must be stopped."""
         # A context for each run: a variable that one sets must not reach the others of its commit, but must outlive its
         # waits.
-        cell, execute, context = run.cell, run.execute, copy_context()
-        interrupted = bool(cell.waiting) and cell.is_interrupted
-        begun = None if interrupted else context.run(run_synchronously, self.runner, cell, execute)
+        cell, execute, context = run.cell, run.execute, run.context or copy_context()
+        suspended, run.begun, run.context = run.begun, None, None
+        begun: Suspended[Any, Any] | Exit[Any, Any] | None = suspended
+        # Its claim became durable after the runs in progress were cancelled: begun now, it would outlive the stop.
+        is_released = self.runner.stops_runs and not run.is_begun
+        run.is_begun = True
+        if not is_released and not (cell.waiting and cell.is_interrupted):
+            begun = context.run(run_synchronously, self.runner, cell, execute, suspended)
         if type(begun) is Raised and isinstance(begun.cause, RunLost):
             self._end(run, self.runner.not_recorded(cell, execute, begun.cause))
             return
@@ -401,7 +418,7 @@ class RunExecutor:
             self._exited(run, execute, begun)
             return
         try:
-            task = context.run(self._continued, cell, execute, begun)
+            task = context.run(self._continued, cell, execute, begun, is_released=is_released)
         # No task owns the suspended program: drop it here, or its ``finally`` blocks run whenever it is
         # garbage-collected.
         except BaseException:
@@ -414,15 +431,28 @@ class RunExecutor:
             task.add_done_callback(partial(self._performed, run))
 
     def _continued(
-        self, cell: InstanceCell, execute: Execute, begun: Suspended[Any, Any] | Exit[Any, Any] | None
+        self,
+        cell: InstanceCell,
+        execute: Execute,
+        begun: Suspended[Any, Any] | Exit[Any, Any] | None,
+        *,
+        is_released: bool,
     ) -> SpawnedTask[_Performed]:
-        """Run a claimed program to its exit, in a task of its own."""
-        return self.runtime.spawn_eagerly(self._in_task(cell, execute, begun), name=f"run of {cell.address}")
+        """Run a claimed program to its exit, or release its claim, in a task of its own."""
+        rest = self._in_task(cell, execute, begun, is_released=is_released)
+        return self.runtime.spawn_eagerly(rest, name=f"run of {cell.address}")
 
     async def _in_task(
-        self, cell: InstanceCell, execute: Execute, begun: Suspended[Any, Any] | Exit[Any, Any] | None
+        self,
+        cell: InstanceCell,
+        execute: Execute,
+        begun: Suspended[Any, Any] | Exit[Any, Any] | None,
+        *,
+        is_released: bool,
     ) -> _Performed:
         cell.worker = self.runtime.current_task()
+        if is_released:
+            return await self.runner.stopped(cell, execute, "released", begun)
         return await self.runner.run_program(cell, execute, "worker", begun)
 
     def _performed(self, run: _Run, task: SpawnedTask[_Performed]) -> None:
@@ -477,6 +507,9 @@ class RunExecutor:
     def _end(self, run: _Run, verdict: Verdict | None) -> None:
         if run.state == "over":
             return  # a defect in the steps after its end
+        if run.begun is not None:  # its claim is refused
+            run.begun.drop()
+            run.begun = None
         if isinstance(verdict, RunInBackground):
             # `BackgroundRuns` returns the slot. Returned twice, more runs than the limit would be in progress.
             run.slot = "none"  # the run keeps it
@@ -535,7 +568,10 @@ class BackgroundRuns:
 
     async def _run(self, cell: InstanceCell, entry: MailboxEntry, execute: Execute) -> None:
         try:
-            ended = await self.runner.run_program(cell, execute, "background")
+            if self.runner.stops_runs:  # as in `RunExecutor`
+                ended: _Performed = await self.runner.stopped(cell, execute, "released")
+            else:
+                ended = await self.runner.run_program(cell, execute, "background")
         # Whatever ends this task, the slot returns and the caller is answered. A cancellation ends it as cancelled; a
         # frame that is being closed must not touch the mailbox.
         except BaseException as raised:

@@ -129,6 +129,7 @@ class Runner:
         hook_checks: inspect a sample of the runs. None without the debug mode.
         tracing: traces turns. None if no sink does.
         phase: whether runs may start.
+        stops_runs: whether runs are cancelled: the claim of one that has not begun is released.
         code: ``trusted``: an event is claimed before its first effect, so that one without effects costs one commit.
             ``suspect``: all code of jobs is claimed before it runs, so that the process's deaths are counted.
         others: the other engines that share the store. Those of the last heartbeat.
@@ -150,6 +151,7 @@ class Runner:
     hook_checks: HookChecks | None = None
     tracing: Tracing | None = None
     phase: Literal["open", "closing"] = "open"
+    stops_runs: bool = False
     code: Literal["trusted", "suspect"] = "trusted"
     others: OtherEngines = NO_OTHERS
     process_ends: Callable[[BaseException], None] = attrs.field(init=False)
@@ -304,7 +306,7 @@ class Runner:
         if by == "worker" and execute.claimed == "recorded":
             await self._in_own_task(cell)
         if cell.is_interrupted:
-            return await self._stopped(cell, execute, "interrupted", begun)
+            return await self.stopped(cell, execute, "interrupted", begun)
         program = self._begun(cell, execute) if begun is None else begun
         if not isinstance(program, Suspended):
             return await self._exited(cell, execute, program)
@@ -331,7 +333,7 @@ class Runner:
             if stop is not None:
                 uncancel(self.runtime)
                 await claim.settled()
-                return await self._stopped(cell, claim.execute, stop)
+                return await self.stopped(cell, claim.execute, stop)
             exit_ = Raised(cancellation)
         # The program may raise any class, and its end must be recorded whatever it is. A frame that is being closed is
         # none: the claim stays, and the next start delivers the run again.
@@ -360,7 +362,7 @@ class Runner:
     ) -> tuple[Execute, Exit[Any, Any]] | TurnAnswered:
         if is_interrupt(exit_):
             self.note_end(exit_)
-            return await self._stopped(cell, execute, "released")
+            return await self.stopped(cell, execute, "released")
         return execute, exit_
 
     async def _in_own_task(self, cell: InstanceCell) -> None:
@@ -368,7 +370,7 @@ class Runner:
         if cell.worker is None:
             await self.runtime.sleep(0)
 
-    async def _stopped(
+    async def stopped(
         self,
         cell: InstanceCell,
         execute: Execute,

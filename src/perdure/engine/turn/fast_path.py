@@ -17,7 +17,8 @@ from perdure.engine.mailbox.instance_cell import InstanceCell
 from perdure.engine.observing.reporting import HookChecks, Reporting, run_inspected
 from perdure.engine.runs.runner import RunEnded, Runner
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.fast_paths import begin_fast_event
+from perdure.jobs.fast_paths import begin_fast_event, with_key
+from perdure.jobs.keys import condition_of
 from perdure.jobs.request import Request
 from perdure.jobs.step import HOOK, Commit, Execute, FastEvent
 from perdure.programs import Exit
@@ -116,6 +117,8 @@ class PlainEvents:
         wants_events = self._keeps_history or bool(self.reporting.sinks.told)
         begun_ms, event.now_ms = event.now_ms, self.runtime.now_ms()
         commit = job.fast_event_handled(event, wants_events=wants_events)
+        if commit is not None and event.request.idempotency_key is not None:
+            commit = with_key(job, commit, event, condition_of(event.request))
         event.now_ms = begun_ms
         return commit
 

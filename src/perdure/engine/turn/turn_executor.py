@@ -25,16 +25,18 @@ from perdure.engine.mailbox.entry import (
 )
 from perdure.engine.mailbox.instance_cache import InstanceCache
 from perdure.engine.mailbox.instance_cell import InstanceCell
+from perdure.engine.mailbox.known_keys import KnownKeys
+from perdure.engine.runs.run_executor import JOURNALS
 from perdure.engine.runs.runner import Runner
 from perdure.engine.sinks import Tracing, turn_begun
 from perdure.engine.turn.fast_path import PlainEvents, plain_events
 from perdure.jobs.recovery import withdraw
 from perdure.jobs.request import Recover, Request
 from perdure.jobs.run import running_answer
-from perdure.jobs.step import Commit, Defer, Execute, Mark, RecoverFirst, run_of
+from perdure.jobs.step import Commit, Defer, Execute, Mark, RecoverFirst, Step, run_of
 from perdure.jobs.turn import begin, begin_marked
 from perdure.programs import Exit, Raised
-from perdure.programs.drivers import Suspended
+from perdure.programs.drivers import Suspended, asks_service
 from perdure.programs.exit import ENDS_PROCESS
 from perdure.runtime.record import Runtime
 from perdure.runtime.run_context import enter_run, leave_run, outside_runs, run_around
@@ -52,9 +54,11 @@ class Coalescing:
     Attributes:
         cache: knows whether a row that was read remains the stored one. If not, turns are decided on the outcome of
             a pending commit only if its commit compares the version of that row.
+        keys: knows whether a keyed request is decided before its key is looked up.
     """
 
     cache: InstanceCache
+    keys: KnownKeys
     _with_effects: set[tuple[str, type]] = attrs.Factory(set[tuple[str, type]])
 
     def note_effect(self, cell: InstanceCell, request: Request) -> None:
@@ -67,6 +71,7 @@ class Coalescing:
         return (
             pending is not None
             and pending.may_take(entry)
+            and (entry.request.idempotency_key is None or self.keys.may_skip(cell, entry))
             and (self.cache.may_use_rows or type(pending.transition.write) is not KeepInstance)
             and (not self._with_effects or _event_of(cell, entry.request) not in self._with_effects)
         )
@@ -97,6 +102,15 @@ def traced_inputs(
     return inputs if context is None else attrs.evolve(inputs, trace=context)
 
 
+class _KeyMatters(Exception):
+    """A decision depends on whether the key of its request is new, and no commit of it would find out."""
+
+
+def _finds_key(step: Step) -> bool:
+    """Return whether a decision has a commit that conflicts if its key is known, or will have one."""
+    return isinstance(step, Execute) or (isinstance(step, Commit) and step.transition.new_keys is not None)
+
+
 OnTurnLoaded: TypeAlias = Callable[[InstanceCell, MailboxEntry, Result[Loaded, Any]], None]
 
 
@@ -108,6 +122,7 @@ class TurnExecutor:
         runner: runs the programs of turns.
         runtime: the only interface to time and waiting.
         cache: keeps the instances of this process.
+        keys: the idempotency keys that this process knows.
         coalescing: decides which turns join a pending commit.
         reads: reads the instances of turns.
     """
@@ -115,13 +130,16 @@ class TurnExecutor:
     runner: Runner
     runtime: Runtime = attrs.field(init=False)
     cache: InstanceCache = attrs.field(init=False)
+    keys: KnownKeys = attrs.field(init=False)
     coalescing: Coalescing = attrs.field(init=False)
     reads: Reads = attrs.field(init=False)
     _plain: PlainEvents | None = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.runtime, self.cache = self.runner.runtime, self.runner.cache
-        self.coalescing, self.reads = Coalescing(self.cache), Reads(self.runner.store, self.runtime)
+        self.keys = self.runner.commits.keys
+        self.coalescing = Coalescing(self.cache, self.keys)
+        self.reads = Reads(self.runner.store, self.runtime)
         self._plain = plain_events(self.runner)
 
     # ------------------------------------------------------------ the turn
@@ -141,16 +159,15 @@ class TurnExecutor:
         if entry.conflicts > entry.backed_off and self.runner.others:
             entry.backed_off = entry.conflicts
             return Rest(self._back_off(entry))
-        if (pending := cell.pending) is not None:
-            return self._decide(cell, entry, pending.loaded, pending.decoded)
-        # The answer of a key is stored beside the row, and is not kept in memory: a request with one always reads.
         key = entry.request.idempotency_key
-        if cell.loaded is not None and key is None and self.cache.may_use_rows:
-            return self._decide(cell, entry, cell.loaded, cell.decoded)
-        if cell.loaded is not None and self.cache.may_decide(cell, entry):
-            begun = self._decide(cell, entry, cell.loaded, cell.decoded)
-            if self.cache.may_stand(entry, begun):
-                return begun
+        if key is None:
+            if (pending := cell.pending) is not None:
+                return self._decide(cell, entry, entry.request, pending.loaded, pending.decoded)
+            if cell.loaded is not None and self.cache.may_use_rows:
+                return self._decide(cell, entry, entry.request, cell.loaded, cell.decoded)
+        begun = self._begin_unread(cell, entry, key)
+        if begun is not None:
+            return begun
         now_ms = 0 if key is None else self.runtime.now_ms()
         loaded = self.reads.load(cell.address, key, now_ms, partial(tell, cell, entry))
         return "reading" if loaded is None else self.decide(cell, entry, loaded)
@@ -170,27 +187,70 @@ class TurnExecutor:
             return TurnAnswered(loaded)
         found = loaded.unwrap()
         self.cache.loaded(cell, found)
-        if entry.request.idempotency_key is None and not self.cache.may_use_rows and cell.loaded is not None:
+        if entry.request.idempotency_key is not None:
+            self.keys.looked_up(cell, found)
+        elif not self.cache.may_use_rows and cell.loaded is not None:
             found = cell.loaded  # the same row, of which the state may be decoded
-        return self._decide(cell, entry, found, cell.decoded)
+        return self._decide(cell, entry, entry.request, found, cell.decoded)
 
-    def _decide(self, cell: InstanceCell, entry: MailboxEntry, loaded: Loaded, decoded: Decoded | None) -> Begun:
+    def _begin_unread(self, cell: InstanceCell, entry: MailboxEntry, key: str | None) -> Begun | None:
+        """Execute a turn on a row that may be out of date, or with a key that was not looked up; None if it is read.
+
+        The store refuses a commit over another row, or whose key must be new and is not.
+        """
+        if key is not None:
+            begun = self._begin_keyed(cell, entry, key)
+            return "after_flight" if begun is None and cell.pending is not None else begun
+        if cell.loaded is None or not self.cache.may_decide(cell, entry):
+            return None
+        begun = self._decide(cell, entry, entry.request, cell.loaded, cell.decoded)
+        return begun if self.cache.may_stand(entry, begun) else None
+
+    def _begin_keyed(self, cell: InstanceCell, entry: MailboxEntry, key: str) -> Begun | None:
+        """Execute the turn of a request whose key is in memory, or is taken for a new one; None if it is read."""
+        pending = cell.pending
+        loaded, decoded = (cell.loaded, cell.decoded) if pending is None else (pending.loaded, pending.decoded)
+        if loaded is None or not self.keys.may_skip(cell, entry):
+            return None
+        now_ms = self.runtime.now_ms()
+        known = self.keys.find(cell, key, now_ms)
+        if known is not None:
+            read = Loaded(instance=loaded.instance, remembered=known)
+            return self._decide_any(cell, entry, entry.request, read, decoded)
+        try:
+            return self._decide(cell, entry, entry.request.unread(now_ms), loaded, decoded)
+        except _KeyMatters:
+            return None
+
+    def _decide(
+        self, cell: InstanceCell, entry: MailboxEntry, request: Request, loaded: Loaded, decoded: Decoded | None
+    ) -> Begun:
+        """Decide a request.
+
+        Raises:
+            _KeyMatters: its key was not looked up, and the decision has no commit that would find it.
+        """
         # Suspect code is claimed before it runs, and the fast path claims nothing: a handler that kills the process
         # would never be counted.
         if self._plain is None or self.runner.code == "suspect" or run_around() is not None:
-            return self._decide_any(cell, entry, loaded, decoded)
+            return self._decide_any(cell, entry, request, loaded, decoded)
+        # The fast path takes each key for a new one.
+        if loaded.remembered is not None or loaded.keys_held >= self.keys.max_keys:
+            return self._decide_any(cell, entry, request, loaded, decoded)
         try:
-            handled = self._plain.handle(cell, entry.request, loaded.instance, decoded)
+            handled = self._plain.handle(cell, request, loaded.instance, decoded)
         except BaseException as defect:  # noqa: BLE001 - a hook may raise any class; its caller gets `HookRaised`
-            return self._not_begun(cell, entry, loaded.instance, defect)
+            return self._not_begun(cell, request, loaded.instance, defect)
         if isinstance(handled, tuple):
             execute, ended = handled
             if execute.draft.encoded is None and cell.decoded is None:
                 self.cache.note_decoded(cell, execute)
             return self._handle(cell, entry, execute, None, ended)
-        return self._decide_any(cell, entry, loaded, decoded) if handled is None else handled
+        return self._decide_any(cell, entry, request, loaded, decoded) if handled is None else handled
 
-    def _decide_any(self, cell: InstanceCell, entry: MailboxEntry, loaded: Loaded, decoded: Decoded | None) -> Begun:
+    def _decide_any(
+        self, cell: InstanceCell, entry: MailboxEntry, request: Request, loaded: Loaded, decoded: Decoded | None
+    ) -> Begun:
         """Decide with the general path."""
         runner = self.runner
         inputs = runner.inputs_of(cell, decoded)
@@ -198,12 +258,14 @@ class TurnExecutor:
             inputs = traced_inputs(runner.tracing, cell.address, entry, loaded, inputs)
         around = outside_runs()
         try:
-            step = begin(cell.job, cell.address, loaded, entry.request, inputs)
+            step = begin(cell.job, cell.address, loaded, request, inputs)
         except BaseException as defect:  # noqa: BLE001 - as in `_decide`: not an engine's defect, but the hook's
-            return self._not_begun(cell, entry, loaded.instance, defect)
+            return self._not_begun(cell, request, loaded.instance, defect)
         finally:
             if around is not None:
                 leave_run(around)
+        if request.unread_key_ms is not None and not _finds_key(step):
+            raise _KeyMatters
         if runner.reporting.sinks.told:
             runner.reporting.decided(cell, entry, loaded.instance, step)
         if isinstance(step, Execute):
@@ -225,20 +287,25 @@ class TurnExecutor:
         match step:
             case Mark():
                 return Rest(self.runner.in_slot(cell, step, lambda: self._mark_and_begin(cell, entry, step)))
-            case Execute():
-                suspect_event = step.claimed == "before_effect"  # claimed before its handler runs, as a run is
-                takes_no_slot = suspect_event and cell.job.occupancy == "claim_only" and self.runner.phase == "open"
-                return Claimable(step, "none" if takes_no_slot else "needed")
+            case Execute():  # of an event, if its code is suspect: it is claimed before its handler runs, as a run is
+                return Claimable(step, self._slot_of(cell, step))
             case _:
                 return step
 
+    def _slot_of(self, cell: InstanceCell, execute: Execute) -> Literal["needed", "none"]:
+        """Return whether a run takes a slot: an event of a kind whose runs do not hold the mailbox waits for no run."""
+        takes_none = execute.claimed == "before_effect" and cell.job.occupancy == "claim_only"
+        return "none" if takes_none and self.runner.phase == "open" else "needed"
+
     def _not_begun(
-        self, cell: InstanceCell, entry: MailboxEntry, instance: Instance | None, defect: BaseException
+        self, cell: InstanceCell, request: Request, instance: Instance | None, defect: BaseException
     ) -> TurnAnswered:
         """Answer a request whose turn raised before there was a program."""
+        if request.unread_key_ms is not None:
+            raise _KeyMatters
         broken = Raised(defect)
         self.runner.note_end(broken)
-        return answer_of_hook(self.runtime, cell.job, cell.address, entry.request, instance, broken)
+        return answer_of_hook(self.runtime, cell.job, cell.address, request, instance, broken)
 
     # ------------------------------------------------------------ marked turns
     async def _mark_and_begin(self, cell: InstanceCell, entry: MailboxEntry, mark: Mark) -> Verdict | None:
@@ -263,7 +330,7 @@ class TurnExecutor:
             step = begin_marked(cell.job, mark, marked, entry.request, runner.inputs_of(cell))
         except BaseException as defect:  # noqa: BLE001 - as in `_decide`; uncaught, the claim would count as running
             cell.forget(mark.claim.run_id)  # its claim stays: the next request or start recovers it
-            answer = self._not_begun(cell, entry, marked, defect)
+            answer = self._not_begun(cell, entry.request, marked, defect)
             if isinstance(defect, ENDS_PROCESS):
                 await runner.commits.conclude(withdraw(marked, mark.claim, defect, runner.inputs_of(cell)))
             return answer
@@ -319,6 +386,9 @@ class TurnExecutor:
                 begun, ended = ended or self.runner.until_effect(cell, execute), None
                 if isinstance(begun, Suspended):
                     return self._has_effect(cell, entry, execute, begun)
+                # Decided again once the key is looked up: a repeat is answered as its first request was.
+                if execute.request.unread_key_ms is not None and type(begun) is not Success:
+                    raise _KeyMatters
                 if type(begun) is Raised and is_interrupt(begun):
                     self.runner.note_end(begun)
                     return TurnAnswered(Failure(EngineClosed()))
@@ -327,6 +397,8 @@ class TurnExecutor:
                 step = self.runner.decide_end(cell, execute, begun, inputs)
             finally:
                 leave_run(around)
+        if execute.request.unread_key_ms is not None and not _finds_key(step):
+            raise _KeyMatters
         return step
 
     def _has_effect(
@@ -335,18 +407,19 @@ class TurnExecutor:
         """Continue an event that has an effect: on the committed row, so that its claim can be recorded over it."""
         # Dropped and begun again otherwise: an effect on an outcome that is never stored cannot be taken back.
         if cell.pending is None and entry.row_source == "read":
+            # Services are called when the claim is durable, for all events of its commit in one step. Time, branches
+            # and checkpoints need a task.
+            if asks_service(begun) and type(begun.asked[0]) not in JOURNALS:
+                return Claimable(execute, self._slot_of(cell, execute), begun)
             return Rest(self._continue_event(cell, execute, begun))
         begun.drop()
         self.coalescing.note_effect(cell, execute.request)
         return "after_flight"
 
     async def _continue_event(self, cell: InstanceCell, execute: Execute, begun: Suspended[Any, Any]) -> Verdict | None:
-        """Continue an event whose program has an effect or waits, in a slot of the concurrency limits.
-
-        An event of a kind whose runs do not hold the mailbox takes no slot: it waits for no other run.
-        """
+        """Continue an event whose program waits, in a slot of the concurrency limits if it needs one."""
         try:
-            if cell.job.occupancy == "claim_only" and self.runner.phase == "open":
+            if self._slot_of(cell, execute) == "none":
                 return await self.runner.run_to_end(cell, execute, begun)
             return await self.runner.in_slot(cell, execute, lambda: self.runner.run_to_end(cell, execute, begun))
         finally:

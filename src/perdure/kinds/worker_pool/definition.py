@@ -14,8 +14,7 @@ from perdure.codecs import Codec, Migrations
 from perdure.jobs.definition import Definition, Dispatch, PostCommand
 from perdure.jobs.display import DisplayField, fields_of_plan
 from perdure.jobs.hooks import FROM_HOOKS, FromHooks, HookResult, RetryPolicy, check_function, hook, value_of
-from perdure.jobs.lanes import Lanes, rate_of
-from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, MAX_CONCURRENCY, Plan, build_plan
+from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, MAX_CONCURRENCY, Lanes, Plan, build_plan, rate_of
 from perdure.jobs.request import CommandSpec, Keyword, Repeat, Request, repeat_of_creating
 from perdure.kinds.worker_pool.answers import ANSWERS, ItemCancelled, ItemOutcome, ItemPut, ItemRetried
 from perdure.kinds.worker_pool.items import (

@@ -38,12 +38,13 @@ class RecordCipher:
     # ------------------------------------------------------------ to write
     def seal(self, transition: Transition) -> Transition:
         """Encrypt a transition."""
-        address, remember = str(transition.address), transition.remember
+        address = str(transition.address)
         return Transition(
             address=transition.address,
             expected=transition.expected,
             write=self._write(transition.write, address),
-            remember=remember and self._remember(remember, address),
+            remember=tuple(self._remember(remembered, address) for remembered in transition.remember),
+            new_keys=transition.new_keys,
             messages=tuple(map(self._message, transition.messages)),
             inbound=self._fate(transition.inbound),
             events=self.sealed_events(transition.events),

@@ -76,6 +76,8 @@ class OpenMemoryStore:
         # As a conflict: another turn has consumed the message, and its effect must not happen twice.
         if inbound is not None and not tables.mail.is_living(inbound.message_id):
             return Failure(Conflict(str(transition.address)))
+        if transition.new_keys is not None and not tables.keys.are_new(transition.address, transition.new_keys):
+            return Failure(Conflict(str(transition.address)))
         # All checks are above this line: a conflict must leave no message, key or event behind.
         self._write_around(transition)
         fence = self._write_instance(transition.address, write, before)
@@ -212,8 +214,8 @@ class OpenMemoryStore:
             tables.mail.settle(transition.inbound)
         for message in transition.messages:
             tables.mail.send(message)
-        if transition.remember is not None:
-            tables.keys.remember(address, transition.remember)
+        for remembered in transition.remember:
+            tables.keys.remember(address, remembered)
         for event in transition.events:
             tables.log.append(event)
 

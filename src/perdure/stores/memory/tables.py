@@ -14,7 +14,7 @@ from perdure.stores.memory.messages import MessageTable
 from perdure.stores.values import Cursor, LoggedEvent
 from perdure.values.address import Address, Job
 from perdure.values.event import Event
-from perdure.values.transition import JournalChange, Remembered
+from perdure.values.transition import JournalChange, NewKeys, Remembered
 
 
 @attrs.define
@@ -77,6 +77,10 @@ class Keys:
         if remembered is not None and remembered.expires_ms <= now_ms:
             remembered = None
         return remembered, held.number
+
+    def are_new(self, address: Address, new: NewKeys) -> bool:
+        """Return whether none of these keys is known."""
+        return all(self.recall(address, key, new.at_ms)[0] is None for key in new.keys)
 
     def prune(self, now_ms: int, limit: int) -> int:
         """Delete expired keys, oldest first, and return their number."""

@@ -33,7 +33,7 @@ from perdure.values.address import Address
 from perdure.values.event import Event
 from perdure.values.instance import Instance, left_key
 from perdure.values.message import Consumed, DeadLettered, Kept, Message, MessageFate, Postponed, StoredMessage
-from perdure.values.transition import JournalChange, KeepInstance, Purge, Put, Remembered, Transition
+from perdure.values.transition import Changes, JournalChange, KeepInstance, Purge, Put, Remembered, Transition
 
 __all__ = [
     "DEAD_LETTER_COLUMNS",
@@ -134,15 +134,26 @@ def narrow_row(transition: Transition) -> NarrowRow | None:
     if type(write) is not Put or write.changes == "any" or expected is None:
         return None
     # `commit_narrow` writes one row and events: any other part of the transition would be acknowledged and lost.
-    if transition.messages or transition.inbound or transition.remember or transition.journal:
+    if transition.messages or transition.inbound or transition.remember or transition.new_keys or transition.journal:
         return None
     after = write.instance
-    start = expected.incarnation, expected.version
-    if write.changes == "state":
-        return *start, 0, after.updated_ms, after.event_count, encoded(after.state)
-    if write.changes == "claim":
-        return *start, 1, after.updated_ms, after.run_count, to_json(after.claim)
-    return *start, 2, after.updated_ms, after.alarm_ms, encoded(after.state)
+    form, number, body = _narrow_columns(write.changes, after)
+    return expected.incarnation, expected.version, form, after.updated_ms, number, body
+
+
+def _narrow_columns(changes: Changes, after: Instance) -> tuple[int, int | None, str | None]:
+    """Return the form of ``commit_narrow``, and its number and body."""
+    match changes:
+        case "state":
+            return 0, after.event_count, encoded(after.state)
+        case "claim":
+            return 1, after.run_count, to_json(after.claim)
+        case "event_claim":
+            return 3, None, to_json(after.event_claim)
+        case "event_end":
+            return 4, after.event_count, encoded(after.state)
+        case _:
+            return 2, after.alarm_ms, encoded(after.state)
 
 
 def narrow_arguments(rows: Sequence[tuple[int, NarrowRow]], first_lock: Sequence[int]) -> list[Sequence[Any]]:
@@ -164,7 +175,20 @@ def _incarnation_of_narrow(pair: tuple[int, NarrowRow]) -> int:
 Values: TypeAlias = tuple[Any, ...]
 
 ArgumentTable: TypeAlias = Literal[
-    "over", "new", "columns", "purged", "absent", "left", "cut", "journal", "fates", "messages", "own", "keys", "events"
+    "over",
+    "new",
+    "columns",
+    "purged",
+    "absent",
+    "left",
+    "cut",
+    "journal",
+    "fates",
+    "messages",
+    "own",
+    "keys",
+    "events",
+    "new_keys",
 ]
 
 _TYPES: Final[dict[ArgumentTable, tuple[str, ...]]] = {
@@ -188,6 +212,7 @@ _TYPES: Final[dict[ArgumentTable, tuple[str, ...]]] = {
     "own": ("int", "text"),
     "keys": ("int", "text", "text", "text", "text", "text", "bigint", "int", "int"),
     "events": ("int", "text", "text", "bigint", "text"),
+    "new_keys": ("int", "text", "text", "bigint"),
 }
 """The types of the columns of each table of arguments, in the order of ``commit_group``."""
 
@@ -243,12 +268,14 @@ def encode(transition: Transition) -> Encoded:
     if transition.inbound is not None:
         rows.append(("fates", _fate(transition.inbound, transition.address)))
     rows.extend(("messages", message_row(message)) for message in transition.messages)
-    kept = transition.remember
-    if kept is not None:
+    for kept in transition.remember:
         answer = (kept.action, kept.fingerprint, kept.answer)
         numbers = (kept.expires_ms, kept.failures, kept.full_answers)
         rows.append(("keys", (printed, encoded(kept.key), *map(encoded, answer), *numbers)))
     rows.extend(("events", event_row(event)) for event in transition.events)
+    new = transition.new_keys
+    if new is not None:
+        rows.extend(("new_keys", (printed, encoded(key), new.at_ms)) for key in new.keys)
     return Encoded(rows, columns)
 
 

@@ -157,10 +157,14 @@ INSERT INTO keys (address, ordinal, key, action, fingerprint, answer, expires_ms
 VALUES (?1, (SELECT coalesce(max(ordinal), 0) + 1 FROM keys WHERE address = ?1), ?2, ?3, ?4, ?5, ?6, ?7)
 ON CONFLICT (address, key) DO UPDATE SET (action, fingerprint, answer, expires_ms, failures) =
   (excluded.action, excluded.fingerprint, excluded.answer, excluded.expires_ms, excluded.failures)
+  WHERE keys.expires_ms <= ?8
 RETURNING ordinal
 """
+_ANY_MS = 1 << 62
+"""An instant at which no key is known: a key that need not be new is stored as of then."""
 # The planner would choose the primary key, and each keyed request would read all keys of the address.
 _EMPTY = "UPDATE keys INDEXED BY keys_ordinals SET answer = '' WHERE address = ? AND ordinal = ? AND answer <> ''"
+_IS_KNOWN = "SELECT 1 FROM keys WHERE address = ? AND key = ? AND expires_ms > ?"
 LOG = "INSERT INTO events (sequence, address, type, at_ms, body) VALUES (?, ?, ?, ?, ?)"
 
 
@@ -209,7 +213,8 @@ class FullChange:
         own_messages: whether messages that the instance sent to itself are deleted.
         fate: the outcome of the inbound message.
         messages: rows of outgoing messages.
-        key: the row of the idempotency key.
+        keys: the rows of the idempotency keys to store; see `keys_of`.
+        new_keys: other keys that must not be known.
         events: rows of the event history, without their sequence numbers.
         journal: the change of the journal.
         journal_length: the number of its rows afterwards.
@@ -220,7 +225,8 @@ class FullChange:
     own_messages: Literal["dropped", "kept"]
     fate: MessageFate | None
     messages: tuple[Row, ...]
-    key: Row | None
+    keys: Sequence[Row]
+    new_keys: Sequence[Row]
     events: tuple[Row, ...]
     journal: JournalChange | None
     journal_length: int
@@ -243,6 +249,7 @@ def encode(transition: Transition) -> Change:
         or transition.events
         or transition.inbound
         or transition.remember
+        or transition.new_keys is not None
         or transition.journal is not None
     ):
         return write
@@ -252,11 +259,37 @@ def encode(transition: Transition) -> Change:
         own_messages=transition.write.own_messages if isinstance(transition.write, Purge) else "kept",
         fate=transition.inbound,
         messages=tuple(map(message_values, transition.messages)),
-        key=None if transition.remember is None else key_values(transition.address, transition.remember),
+        keys=keys_of(transition),
+        new_keys=new_keys_of(transition),
         events=tuple(map(event_values, transition.events)),
         journal=transition.journal,
         journal_length=transition.write.instance.journal_length if isinstance(transition.write, Put) else 0,
     )
+
+
+def keys_of(transition: Transition) -> list[Row]:
+    """Encode the keys that a transition stores, each with the instant at which it must not be known."""
+    new, address = transition.new_keys, transition.address
+    if new is None:
+        return [(*key_values(address, remembered), _ANY_MS) for remembered in transition.remember]
+    return [
+        (*key_values(address, remembered), new.at_ms if remembered.key in new.keys else _ANY_MS)
+        for remembered in transition.remember
+    ]
+
+
+def new_keys_of(transition: Transition) -> list[Row]:
+    """Encode the keys that must not be known and are not stored."""
+    new = transition.new_keys
+    if new is None:
+        return []
+    stored = {remembered.key for remembered in transition.remember}
+    return [(str(transition.address), key, new.at_ms) for key in new.keys if key not in stored]
+
+
+def are_new(cursor: sqlite3.Cursor, new_keys: Iterable[Row]) -> bool:
+    """Return whether none of these keys is known."""
+    return all(cursor.execute(_IS_KNOWN, values).fetchone() is None for values in new_keys)
 
 
 def event_values(event: Event) -> Row:
@@ -279,6 +312,8 @@ def apply(cursor: sqlite3.Cursor, counters: Counters, change: Change) -> Fence |
     # Its message is gone: another turn has consumed it, and to continue would apply it twice.
     if change.fate is not None and pair is None:
         return None
+    if not are_new(cursor, (*change.new_keys, *((row[0], row[1], row[-1]) for row in change.keys))):
+        return None
     fence = _write_row(cursor, counters, change.write)
     if fence is None:
         return None
@@ -293,19 +328,26 @@ def apply(cursor: sqlite3.Cursor, counters: Counters, change: Change) -> Fence |
     # A message that a purged instance sent to itself would start the next instance of that address.
     if change.own_messages == "dropped":
         forget_own(cursor, str(change.address))
-    if change.key is not None:
-        remember(cursor, change.key)
+    for key in change.keys:
+        remember(cursor, key)
     append_events(cursor, counters, change.events)
     return fence
 
 
-def remember(cursor: sqlite3.Cursor, key: Row) -> None:
-    """Write a key, and empty the answer of the one that is as many keys older as answers are kept."""
-    *values, full_answers = key
-    (ordinal,) = cursor.execute(_REMEMBER, values).fetchone()
+def remember(cursor: sqlite3.Cursor, key: Row) -> bool:
+    """Write a key, and empty the answer of the one that is as many keys older as answers are kept.
+
+    Returns:
+        Whether it is written: it must be new, and is known.
+    """
+    *values, full_answers, new_at_ms = key
+    written = cursor.execute(_REMEMBER, (*values, new_at_ms)).fetchone()
+    if written is None:
+        return False
     # In this transaction, not in a later round: the number of full answers must not depend on the rate of requests.
-    if ordinal > full_answers:
-        cursor.execute(_EMPTY, (values[0], ordinal - full_answers))
+    if written[0] > full_answers:
+        cursor.execute(_EMPTY, (values[0], written[0] - full_answers))
+    return True
 
 
 def append_events(cursor: sqlite3.Cursor, counters: Counters, events: Sequence[Row]) -> None:
@@ -466,11 +508,13 @@ def _where(address: Address, expected: Fence) -> Row:
     return expected.incarnation, expected.version, address.id, address.name, address.kind
 
 
-NarrowForm: TypeAlias = Literal["state", "claim", "run"]
+NarrowForm: TypeAlias = Literal["state", "claim", "run", "event_claim", "event_end"]
 
 _SET: Final[dict[NarrowForm, str]] = {
     "state": "(version, updated_ms, state, event_count) = (?, ?, ?, ?)",
     "claim": "(version, updated_ms, status, claim, owner, run_count, rank_ms) = (?, ?, ?, ?, ?, ?, NULL)",
+    "event_claim": "(version, updated_ms, event_claim, owner) = (?, ?, ?, ?)",
+    "event_end": "(version, updated_ms, state, event_count, event_claim, owner) = (?, ?, ?, ?, NULL, NULL)",
     "run": "(version, updated_ms, status, state, alarm_ms, due_ms, claim, owner) = (?, ?, ?, ?, ?, ?, NULL, NULL)",
 }
 # The version is the fence: without it a cached row would overwrite the row of another turn.
@@ -485,7 +529,7 @@ An incarnation is of one address, which the engine knows from the row before: co
 
 
 def narrow_values(transition: Transition) -> tuple[NarrowForm, Row] | None:
-    """Return the form and the values of a transition that writes few columns and events; None for any other.
+    """Return the form and the values of a transition that writes few columns, events and keys; None for any other.
 
     Raises:
         Exception: the claim cannot be encoded.
@@ -493,13 +537,16 @@ def narrow_values(transition: Transition) -> tuple[NarrowForm, Row] | None:
     write, expected = transition.write, transition.expected
     if type(write) is not Put or write.changes == "any" or expected is None or transition.before is None:
         return None
-    # These statements write four to eight columns of one row. Anything else must take the complete form.
-    if transition.messages or transition.inbound or transition.remember or transition.journal:
+    # These statements write four to eight columns of one row, and the group events and keys. Anything else must take
+    # the complete form.
+    if transition.messages or transition.inbound or transition.journal:
         return None
     after, version = write.instance, expected.version
     where = (expected.incarnation, version)
-    if write.changes == "state":
-        return "state", (version + 1, after.updated_ms, after.state, after.event_count, *where)
+    if write.changes in {"state", "event_end"}:
+        return write.changes, (version + 1, after.updated_ms, after.state, after.event_count, *where)
+    if write.changes == "event_claim":
+        return "event_claim", (version + 1, after.updated_ms, to_json(after.event_claim), after.owner, *where)
     claim = after.claim
     if claim is not None:
         changed = (version + 1, after.updated_ms, "running", to_json(claim), claim.owner, after.run_count)

@@ -24,12 +24,16 @@ from perdure.stores.sqlite.changes import (
     NarrowForm,
     Update,
     apply,
+    are_new,
     count_insert,
     count_narrow,
     count_update,
     encode,
     event_values,
+    keys_of,
     narrow_values,
+    new_keys_of,
+    remember,
 )
 from perdure.stores.sqlite.counters import Counters
 from perdure.stores.sqlite.ownership import Ownership
@@ -56,8 +60,10 @@ class ChangeGroup:
         "_changes",
         "_events",
         "_inserts",
+        "_keys",
         "_moved",
         "_narrow",
+        "_new_keys",
         "_others",
         "_transitions",
         "_updates",
@@ -74,6 +80,8 @@ class ChangeGroup:
         self._updates: dict[str, list[tuple[int, Update]]] = {}
         self._inserts: list[tuple[int, Insert]] = []
         self._events: list[Row] = []
+        self._keys: list[Row] = []
+        self._new_keys: list[Row] = []
         self._others: list[tuple[int, FullChange]] = []
         for place, transition in enumerate(transitions):
             try:
@@ -88,10 +96,14 @@ class ChangeGroup:
         if narrow is not None:
             events = list(map(event_values, transition.events)) if transition.events else ()
             form, values = narrow
-            if form != "state":
+            if form in {"claim", "run"}:
                 self._moved.append(transition)
             self._narrow.setdefault(form, []).append(values)
             self._events += events
+            if transition.remember:
+                self._keys += keys_of(transition)
+            if transition.new_keys is not None:
+                self._new_keys += new_keys_of(transition)
             self._changes.append(None)
             self._answers[place] = AS_EXPECTED
             return
@@ -107,6 +119,8 @@ class ChangeGroup:
             return
         if isinstance(change, FullChange):
             self._events += change.events
+            self._keys += change.keys
+            self._new_keys += change.new_keys
 
     # ------------------------------------------------------------ in the driver's thread
     def __call__(self, cursor: sqlite3.Cursor, counters: Counters) -> Result[list[Any], Any]:
@@ -134,9 +148,16 @@ class ChangeGroup:
             first = counters.sequence + 1
             cursor.executemany(LOG, [(first + number, *values) for number, values in enumerate(self._events)])
             counters.sequence += len(self._events)
+        if self._keys or self._new_keys:
+            self._store_keys(cursor)
         for place, change in self._others:
             self._answers[place] = written(change.address, change, cursor, counters)
         return Success(self._answers)
+
+    def _store_keys(self, cursor: sqlite3.Cursor) -> None:
+        # First those of claims: a key that another transition of the group stores is no earlier use of it.
+        if not are_new(cursor, self._new_keys) or not all(remember(cursor, key) for key in self._keys):
+            raise RowsDiffer
 
     def _update(self, cursor: sqlite3.Cursor, counters: Counters, sql: str, updates: list[tuple[int, Update]]) -> None:
         befores = count_update(cursor, counters, [update for _, update in updates])
@@ -188,12 +209,12 @@ def _does_not_encode(error: Exception) -> Failure[StoreUnavailable]:
 
 
 def _only_row(change: FullChange) -> Update | Insert | None:
-    """Return the write of a row, if a change consists of it and of events."""
+    """Return the write of a row, if a change consists of it, of events and of keys."""
     row = change.write
     if type(row) is not Update and type(row) is not Insert:
         return None
     # A part left out of this condition would be acknowledged and never written.
-    if change.messages or change.fate is not None or change.key is not None or change.journal is not None:
+    if change.messages or change.fate is not None or change.journal is not None:
         return None
     return row
 

@@ -46,8 +46,9 @@ def told(transition: Transition) -> str:
     parts = [_written(transition.write, transition.expected)]
     if transition.inbound is not None:
         parts.append(_fate(transition.inbound))
-    if transition.remember is not None:
-        parts.append(f"remember {shown(transition.remember)}")
+    parts += [f"remember {shown(remembered)}" for remembered in transition.remember]
+    if transition.new_keys is not None:
+        parts.append(f"if {transition.new_keys.keys} are new at {transition.new_keys.at_ms}")
     if transition.messages:
         parts.append("send " + ", ".join(f"{one.sender.id} -> {one.target.id}" for one in transition.messages))
     if transition.events:

@@ -99,6 +99,7 @@ class RecordedStore:
             write=_write(step, at, await self._length(at, expected, journal)),
             journal=journal,
             remember=step.remember,
+            new_keys=step.new_keys,
             messages=tuple(message(at, PLACES[target], str(target)) for target in step.targets),
             inbound=None if step.inbound is None else await self._fate(step.inbound),
             events=tuple(started(at, at_ms=at_ms) for at_ms in step.event_ms),

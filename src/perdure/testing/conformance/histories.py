@@ -18,7 +18,7 @@ from perdure.stores.values import Query
 from perdure.testing.conformance.assertions import RequirementViolated
 from perdure.testing.conformance.sample_values import CLAIM, ERROR, LEFT, PENDING_RETRY, address
 from perdure.values.instance import Instance
-from perdure.values.transition import JournalChange, Remembered
+from perdure.values.transition import JournalChange, NewKeys, Remembered
 
 PLACES = tuple(address(id_) for id_ in ("a", "b", "ab"))
 """The addresses of the case: few, so that steps meet."""
@@ -63,11 +63,12 @@ class CommitStep:
     fence: Literal["right", "old", "none", "foreign"]
     write: Literal["put", "purge", "retire", "keep"]
     instance: Instance
-    remember: Remembered | None
+    remember: tuple[Remembered, ...]
     targets: tuple[int, ...]
     inbound: InboundStep | None
     event_ms: tuple[int, ...]
     journal: JournalChange | None = None
+    new_keys: NewKeys | None = None
 
 
 @attrs.frozen
@@ -188,12 +189,18 @@ def _commits() -> st.SearchStrategy[CommitStep]:
         fence=st.sampled_from(("right", "right", "right", "right", "old", "none", "foreign")),
         write=st.sampled_from(("put", "put", "purge", "retire", "keep")),
         instance=_instances(),
-        remember=st.none() | _remembered(),
+        remember=st.lists(_remembered(), max_size=2, unique_by=lambda remembered: remembered.key).map(tuple),
         targets=st.lists(st.sampled_from((0, 0, 1, 2)), max_size=3).map(tuple),
         inbound=st.none() | _inbounds(),
         event_ms=st.lists(_instants, max_size=2).map(tuple),
         journal=st.none() | _journal_changes(),
+        new_keys=st.none() | st.none() | _new_keys(),
     )
+
+
+def _new_keys() -> st.SearchStrategy[NewKeys]:
+    keys = st.lists(st.sampled_from(KEYS), min_size=1, max_size=2, unique=True).map(tuple)
+    return st.builds(NewKeys, keys, _instants)
 
 
 def _journal_changes() -> st.SearchStrategy[JournalChange]:

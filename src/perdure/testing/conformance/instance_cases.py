@@ -30,6 +30,7 @@ from perdure.testing.conformance.requirements import (
     LOAD_TOGETHER,
     MONOTONIC,
     NEW_FENCE,
+    NEW_KEYS,
     NEXT_ALARM,
     PRUNE,
     PRUNE_COUNTS,
@@ -54,7 +55,7 @@ from perdure.testing.conformance.sample_values import (
 from perdure.values.address import Address
 from perdure.values.errors import Conflict
 from perdure.values.instance import Fence, Instance
-from perdure.values.transition import Loaded, Purge, Put, Transition
+from perdure.values.transition import Loaded, NewKeys, Purge, Put, Transition
 
 A = address("a")
 
@@ -452,7 +453,7 @@ KEEP_EVENTS = {"events_since_ms": 0, "max_events": 1_000}
 async def a_key_is_remembered_with_its_transition(store: Store) -> None:
     """The answer comes back with the instance, in one read; another key and another address know nothing of it."""
     kept = remembered("k", '{"ünï":1}')
-    await value(commit_one(store, Transition(address=A, write=put(A).write, remember=kept)))
+    await value(commit_one(store, Transition(address=A, write=put(A).write, remember=(kept,))))
     loaded = await value(load_one(store, A, "k", 0))
     same((loaded.remembered, loaded.keys_held), (kept, 1), "load returns the remembered answer of the key")
     same(loaded.instance, (await value(load_one(store, A))).instance, "load returns the instance along with the key")
@@ -464,7 +465,7 @@ async def a_key_is_remembered_with_its_transition(store: Store) -> None:
 @in_store(KEY_EXPIRES)
 async def a_key_expires(store: Store) -> None:
     """A key is there before its instant, and not from it on."""
-    await value(commit_one(store, Transition(address=A, remember=remembered("k", expires_ms=100))))
+    await value(commit_one(store, Transition(address=A, remember=(remembered("k", expires_ms=100),))))
     found = [await value(load_one(store, A, "k", now_ms)) for now_ms in (99, 100)]
     same([one.remembered is not None for one in found], [True, False], "an expired key has no answer")
 
@@ -472,8 +473,8 @@ async def a_key_expires(store: Store) -> None:
 @in_store(KEY_EXPIRES)
 async def a_key_is_replaced(store: Store) -> None:
     """The same key again replaces the first."""
-    await value(commit_one(store, Transition(address=A, remember=remembered("k", '"old"', expires_ms=50))))
-    await value(commit_one(store, Transition(address=A, remember=remembered("k", '"new"', expires_ms=100))))
+    await value(commit_one(store, Transition(address=A, remember=(remembered("k", '"old"', expires_ms=50),))))
+    await value(commit_one(store, Transition(address=A, remember=(remembered("k", '"new"', expires_ms=100),))))
     await value(store.prune(Retention(now_ms=60, **KEEP_EVENTS)))
     loaded = await value(load_one(store, A, "k", 60))
     same(loaded.remembered, remembered("k", '"new"', expires_ms=100), "a key keeps the newest answer and expiry")
@@ -485,12 +486,12 @@ async def old_keys_lose_their_answers(store: Store) -> None:
     """The newest keys of an address keep their answers, in the order of their first use; the others stay."""
     for number in range(5):
         kept = attrs.evolve(remembered(f"k{number}", f"{number}"), full_answers=2)
-        await value(commit_one(store, Transition(address=A, remember=kept)))
-        await value(commit_one(store, Transition(address=address(f"b{number}"), remember=kept)))
+        await value(commit_one(store, Transition(address=A, remember=(kept,))))
+        await value(commit_one(store, Transition(address=address(f"b{number}"), remember=(kept,))))
     again = attrs.evolve(remembered("k3", '"again"'), full_answers=2)
-    await value(commit_one(store, Transition(address=A, remember=again)))
+    await value(commit_one(store, Transition(address=A, remember=(again,))))
     failed = attrs.evolve(remembered("k5", ""), failures=3, full_answers=2)
-    await value(commit_one(store, Transition(address=A, remember=failed)))
+    await value(commit_one(store, Transition(address=A, remember=(failed,))))
     loaded = [await value(load_one(store, A, f"k{number}", 0)) for number in range(6)]
     answers = [None if one.remembered is None else one.remembered.answer for one in loaded]
     same(answers, ["", "", "", "", "4", ""], "the newest keys keep their answers, the others are remembered without")
@@ -504,7 +505,7 @@ async def old_keys_lose_their_answers(store: Store) -> None:
 async def a_key_outlives_its_instance(store: Store) -> None:
     """A purge leaves the keys of the address."""
     fence = await created(store, A)
-    purge = Transition(address=A, expected=fence, write=Purge(), remember=remembered("k"))
+    purge = Transition(address=A, expected=fence, write=Purge(), remember=(remembered("k"),))
     await value(commit_one(store, purge))
     same(
         await value(load_one(store, A, "k", 0)),
@@ -517,9 +518,29 @@ async def a_key_outlives_its_instance(store: Store) -> None:
 async def a_conflict_remembers_nothing(store: Store) -> None:
     """A transition that was refused leaves no key."""
     await created(store, A)
-    refused = Transition(address=A, write=put(A).write, remember=remembered("k"))
+    refused = Transition(address=A, write=put(A).write, remember=(remembered("k"),))
     await failure(commit_one(store, refused), Conflict, "a Put that expects nothing over something is a Conflict")
     same((await value(load_one(store, A, "k", 0))).remembered, None, "a Conflict remembers no key")
+
+
+@in_store(NEW_KEYS, CONFLICT_LEAVES_NOTHING)
+async def a_known_key_is_a_conflict(store: Store) -> None:
+    """A transition whose keys must be new conflicts with a key of its address, until that expires."""
+    await value(commit_one(store, Transition(address=A, remember=(remembered("k", expires_ms=100),))))
+    fence = await created(store, A)
+    new = {known: NewKeys(("l", known), 99) for known in ("k", "m")}
+    for write in (put(A, fence), Transition(address=A, expected=fence, write=Purge()), Transition(address=A)):
+        for stored in ((remembered("l"),), (remembered("l"), remembered("k"))):
+            refused = attrs.evolve(write, remember=stored, new_keys=new["k"])
+            await failure(commit_one(store, refused), Conflict, "a key that must be new and is known is a Conflict")
+    same((await value(load_one(store, A, "l", 0))).remembered, None, "a Conflict remembers no key")
+    await value(
+        commit_one(store, attrs.evolve(put(A, fence), remember=(remembered("m"), remembered("l")), new_keys=new["m"]))
+    )
+    found = [(await value(load_one(store, A, key, 0))).remembered for key in ("l", "m")]
+    same(found, [remembered("l"), remembered("m")], "keys that are new are stored, all of them")
+    await value(commit_one(store, Transition(address=A, new_keys=NewKeys(("k",), 100))))
+    await value(commit_one(store, Transition(address=address("b"), new_keys=NewKeys(("k",), 0))))
 
 
 @in_store(PRUNE, PRUNE_COUNTS)
@@ -527,7 +548,7 @@ async def pruning_removes_expired_keys(store: Store) -> None:
     """``prune`` removes expired keys only, up to its limit, and counts them."""
     for number in range(5):
         kept = remembered(f"k{number}", expires_ms=10 + number)
-        await value(commit_one(store, Transition(address=address(f"{number % 2}"), remember=kept)))
+        await value(commit_one(store, Transition(address=address(f"{number % 2}"), remember=(kept,))))
     counts = [await value(store.prune(Retention(now_ms=13, limit=3, **KEEP_EVENTS))) for _ in range(3)]
     same(counts, [3, 1, 0], "prune removes expired keys, no more than its limit, and says how many")
     same((await value(load_one(store, address("0"), "k4", 0))).keys_held, 1, "a key that is not expired stays")
@@ -542,5 +563,6 @@ KEY_CASES: tuple[Case, ...] = (
     old_keys_lose_their_answers,
     a_key_outlives_its_instance,
     a_conflict_remembers_nothing,
+    a_known_key_is_a_conflict,
     pruning_removes_expired_keys,
 )

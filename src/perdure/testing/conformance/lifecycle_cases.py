@@ -88,7 +88,7 @@ async def everything_survives_reopening(new_harness: NewHarness) -> None:
             Transition(
                 address=A,
                 write=Put(full),
-                remember=remembered("k"),
+                remember=(remembered("k"),),
                 messages=(message(A, B, "1"), message(A, B, "2")),
                 events=(started(A),),
             ),
@@ -356,7 +356,7 @@ _WHOLE = CommitStep(
     fence="right",
     write="put",
     instance=instance(PLACES[0], state='{"n":1}', alarm_ms=4),
-    remember=remembered("k", '"1"'),
+    remember=(remembered("k", '"1"'),),
     targets=(0, 1),
     inbound=None,
     event_ms=(1, 2),
@@ -365,13 +365,13 @@ _WHOLE = CommitStep(
 _AGAIN = attrs.evolve(
     _WHOLE,
     instance=instance(PLACES[0], state='{"n":2}', alarm_ms=10, claim=CLAIM),
-    remember=remembered("l", '"2"'),
+    remember=(remembered("l", '"2"'),),
     inbound=InboundStep(of="deliverable", number=0, fate="consumed", not_before_ms=0),
     event_ms=(3,),
 )
 _PURGE = attrs.evolve(_AGAIN, write="purge", inbound=None)
 _ELSEWHERE = attrs.evolve(_WHOLE, at=1)
-_SENT = attrs.evolve(_WHOLE, write="keep", remember=None)  # compares no fence, so that replaying it twice shows
+_SENT = attrs.evolve(_WHOLE, write="keep", remember=())  # compares no fence, so that replaying it twice shows
 _KILLED = KillStep(commits=(), lines=NEVER)
 
 

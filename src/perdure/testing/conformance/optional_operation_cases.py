@@ -502,11 +502,11 @@ async def fill(store: Store) -> None:
         instance(A, alarm_ms=FAR_MS), pending_retry=PENDING_RETRY, last_error=ERROR, alarm_trace="t", event_count=2**40
     )
     await value(
-        commit_one(store, Transition(address=A, write=Put(waiting), remember=remembered("k\0", expires_ms=FAR_MS)))
+        commit_one(store, Transition(address=A, write=Put(waiting), remember=(remembered("k\0", expires_ms=FAR_MS),)))
     )
     handling = attrs.evolve(instance(B), event_claim=CLAIM, suspension="paused", ended_ms=9)
     await value(
-        commit_one(store, Transition(address=B, write=Put(handling), remember=remembered("k", expires_ms=FAR_MS)))
+        commit_one(store, Transition(address=B, write=Put(handling), remember=(remembered("k", expires_ms=FAR_MS),)))
     )
     await told(store, A, B, "1", "2")
     await told(store, B, A, "3")

@@ -128,6 +128,7 @@ MESSAGE_ONCE = Requirement(
     "commit",
     "An inbound fate for a message that is no longer living is ``Conflict`` as well, whatever the write.",
 )
+NEW_KEYS = Requirement("commit", "So is a key of ``new_keys`` that is remembered at its instant.")
 FATE_REPLACES = Requirement(
     "commit", "A fate replaces the message's attempts and error, also with None; ``Kept`` changes nothing."
 )

@@ -119,7 +119,7 @@ async def one_winner_for_one_fence(store: Store) -> None:
                     address=at,
                     expected=fence,
                     write=put(at, fence, state=f'"{number}"').write,
-                    remember=remembered(f"k{number}"),
+                    remember=(remembered(f"k{number}"),),
                     messages=(message(at, address("b"), f'"{number}"'),),
                     events=(started(at, at_ms=number),),
                 ),
@@ -180,8 +180,8 @@ async def a_load_reads_one_moment(store: Store) -> None:
     """The instance, the answer and the number of keys that one load returns belong together, whatever is under way."""
     fence: Fence | None = None
     for number in range(30):
-        change = attrs.evolve(put(AT, fence, state=f"{number}"), remember=remembered("k", f"{number}"))
-        more = Transition(address=AT, remember=remembered(f"k{number}"))
+        change = attrs.evolve(put(AT, fence, state=f"{number}"), remember=(remembered("k", f"{number}"),))
+        more = Transition(address=AT, remember=(remembered(f"k{number}"),))
         before = asyncio.gather(*(answer(load_one(store, AT, "k", 0)) for _ in range(3)))  # begin before the commits
         commits = asyncio.gather(answer(commit_one(store, change)), answer(commit_one(store, more)))
         loads = await before
@@ -264,7 +264,7 @@ def _everything_at_once(fence: Fence | None, number: int) -> Transition:
         address=A,
         expected=fence,
         write=change.write,
-        remember=remembered(f"k{number}"),
+        remember=(remembered(f"k{number}"),),
         messages=(message(A, address(f"{number}"), f"{number}"),),
         events=(started(A, at_ms=number),),
     )
@@ -422,13 +422,13 @@ async def a_key_belongs_to_its_whole_address(store: Store) -> None:
     """Jobs that share an id share no keys; keys that look alike are different keys."""
     keys = ("k", "K", "k ", "k_", "kx", "k%", "\u1e31", "k\u0301", "k" * 200)
     for number, at in enumerate((address("a"), *ELSEWHERE)):
-        await value(commit_one(store, Transition(address=at, remember=remembered("k", f"{number}"))))
+        await value(commit_one(store, Transition(address=at, remember=(remembered("k", f"{number}"),))))
     for number, at in enumerate((address("a"), *ELSEWHERE)):
         expected = Loaded(remembered=remembered("k", f"{number}"), keys_held=1)
         same(await value(load_one(store, at, "k", 0)), expected, f"{at!r} has a key of its own")
     at = address("keys")
     for key in keys:
-        await value(commit_one(store, Transition(address=at, remember=remembered(key, f'"{key}"'))))
+        await value(commit_one(store, Transition(address=at, remember=(remembered(key, f'"{key}"'),))))
     for key in keys:
         expected = Loaded(remembered=remembered(key, f'"{key}"'), keys_held=len(keys))
         same(await value(load_one(store, at, key, 0)), expected, f"{key!r} is a key of its own")
@@ -459,7 +459,7 @@ async def large_values_are_returned_unchanged(store: Store) -> None:
     sent = message(at, address("b"), large)
     logged = started(at, id_=large)
     kept = remembered("k", large)
-    change = Transition(address=at, write=Put(full), remember=kept, messages=(sent,), events=(logged,))
+    change = Transition(address=at, write=Put(full), remember=(kept,), messages=(sent,), events=(logged,))
     fence = await value(commit_one(store, change))
     loaded = await value(load_one(store, at, "k", 0))
     _unchanged("an instance", loaded.instance, attrs.evolve(full, incarnation=fence.incarnation))

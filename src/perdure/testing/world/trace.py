@@ -321,9 +321,9 @@ def _outcome(outcome: Any) -> str:  # the result of any service
 # ---------------------------------------------------------------- transitions
 def _of_transition(transition: Transition, at_ms: int) -> Iterator[str]:
     yield _shortened(f"  commit {transition.address}: {_write(transition, at_ms)}")
-    if transition.remember is not None:
-        what = "a failure" if transition.remember.failures else "the result"
-        yield f"    stores {what} of key {transition.remember.key!r}"
+    for remembered in transition.remember:
+        what = "a failure" if remembered.failures else "the result"
+        yield f"    stores {what} of key {remembered.key!r}"
     for message in transition.messages:
         yield _shortened(f"    sends {message.target} {message.action} {message.payload}")
     if transition.inbound is not None:
