@@ -228,9 +228,10 @@ def _instances(reader: StoreReader) -> tuple[dict[str, dict[str, int]], dict[str
     keys, journal_rows = Counter[str | None](), 0
     for rows in _pages(reader):
         for _, kind, name, status, text, length, number in rows:
-            if type(length) is not int:
-                reason = f"expected a number in a row of instances, got {excerpt(length)}; run verify"
-                raise StoreCorrupt(reader.store, reason)
+            if type(length) is not int or type(status) is not str:
+                expected = "a status" if type(length) is int else "a number"
+                wrong = excerpt(status if type(length) is int else length)
+                raise StoreCorrupt(reader.store, f"expected {expected} in a row of instances, got {wrong}; run verify")
             journal_rows += length
             found.setdefault(f"{kind}:{name}", Counter())[status] += number
             keys[key_of(str(text))] += number
