@@ -156,7 +156,9 @@ class Record(Model):
             elif field.model.has_default:
                 yield Change("a default more", True, self._replaced(at, attrs.evolve(field, default=True)))
             for change in field.model.changes(fresh):
-                if not field.default or change.model.has_default:
+                # With another default, older and newer code mean different values by a member that is missing.
+                keeps_default = change.model.has_default and change.model.default == field.model.default
+                if not field.default or keeps_default:
                     yield attrs.evolve(change, model=self._replaced(at, attrs.evolve(field, model=change.model)))
 
     def _with(self, field: Field) -> Record:
