@@ -33,12 +33,9 @@ def cursor(tmp_path_factory):
             for number in range(300):
                 address = Address("task", name, str(number))
                 row = Instance(address=address, created_ms=1, updated_ms=1, state=f"{name} {number}")
-                kept = (
-                    Remembered(key="key", action="send", fingerprint="", answer="1", expires_ms=9_000)
-                    if number % 10 == 0
-                    else None
-                )
-                await commit_one(store, Transition(address=address, write=Put(row), remember=(kept,)))
+                key = Remembered(key="key", action="send", fingerprint="", answer="1", expires_ms=9_000)
+                kept = (key,) if number % 10 == 0 else ()
+                await commit_one(store, Transition(address=address, write=Put(row), remember=kept))
         await store.close()
 
     asyncio.run(filled())

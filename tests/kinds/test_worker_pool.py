@@ -423,14 +423,14 @@ def test_an_item_that_was_fired_when_its_pool_was_held_begins_with_the_release(s
         world.run(pool.hold())
         world.run(pool.put("a", Picture("ann", "a"), idempotency_key="k"))
         world.run(pool.put("b", Picture("ann", "b")))
-        world.inject(Delay("store.load", "2 s"))
-        again = world.start(pool.put("a", Picture("ann", "a"), idempotency_key="k"))
+        world.inject(Delay("store.commit", "2 s"))
+        again = world.start(pool.put("a", Picture("ann", "a"), idempotency_key="another"))
         world.settle()
         world.run(pool.release())  # fires the first item, whose turn waits for the call
         world.settle()
         world.run(pool.hold())
         world.advance("3 s")
-        assert again.answer().created
+        assert not again.answer().created
         assert images.urls == []
         world.run(pool.release())
         world.advance("2 s")

@@ -43,7 +43,9 @@ KEPT = {
 QUESTIONS: dict[str, Callable[[sqlite3.Cursor], object]] = {
     "beyond retention": lambda cursor: prune(cursor, counters.read(cursor, StatusCounts()), RETENTION),
     "a key of an instance with many": lambda cursor: queries.load(cursor, BUSY, "new", NOW_MS).remembered,
-    "a new key of an instance with many": lambda cursor: changes.remember(cursor, (*key_values(BUSY, NEW_KEY), 0)),
+    "a new key of an instance with many": lambda cursor: (
+        changes.remember(cursor, (*key_values(BUSY, NEW_KEY), 0)) and None
+    ),
     "which runs were left behind": lambda cursor: queries.claimed(cursor, CorruptRows(), 0, 500),
     "left instances": lambda cursor: found(cursor, Query(status="left")),
     "instances that are left to this code": lambda cursor: queries.left_to(
