@@ -33,6 +33,7 @@ def each_commit(
     def batch(transitions: Sequence[Transition], answered: Any) -> None:
         start_eagerly(one_by_one(transitions, answered), runtime or asyncio_runtime(), name="commit each")
 
+    batch.__module__ = commit.__module__  # the suite kills a store at the lines of the module that defines its commit
     return batch
 
 
