@@ -9,6 +9,7 @@ import sys
 from contextlib import chdir, closing
 
 import pytest
+from one_by_one import committed
 from returns.result import Failure, Success
 from watched_disk import WatchedDisk
 
@@ -420,7 +421,7 @@ def test_a_file_that_goes_while_a_commit_is_on_its_way_acknowledges_nothing(path
     async def main():
         store, disk = await _watched(path)
         disk.on_statement = lambda moment, sql: path.unlink() if (moment, sql) == ("before", "COMMIT") else None
-        answers = await asyncio.gather(answer(commit_one(store, put(A))), answer(commit_one(store, put(B))))
+        answers = await committed(store, (put(A), put(B)))  # in one transaction
         lost = store.lost.done()
         await value(store.close())
         return answers, lost
