@@ -89,7 +89,9 @@ def test_a_run_that_does_not_end_in_time_is_released_by_the_stop(tmp_path: Path)
 def test_a_task_that_waits_for_a_store_without_an_answer_is_named() -> None:
     with pytest.raises(NotAtRest) as caught, World(app, Shop(), store=never_answering("o-1")) as world:
         world.start(world.handle(order_processor).send("o-1", PLACED))
-    assert "the task 'perdure:claim task:order-processor:o-1'" in str(caught.value)
+    assert "a mailbox of task:order-processor:o-1" in caught.value.remains
+    assert caught.value.remains.count("a caller without a result") == 1
+    assert "the task 'commit of 1', which waits for" in str(caught.value)
     assert "To reproduce" in caught.value.__notes__[0]
 
 

@@ -284,9 +284,10 @@ class Worker:
 
     @property
     def remaining(self) -> tuple[str, ...]:
-        """The tasks that have not ended and the timers that are set, one line each."""
-        tasks = (f"the task {task.name!r}, which waits for {task.waiting_for!r}" for task in self.simulation.alive)
-        return (*tasks, *self.simulation.timers)
+        """The calls and tasks that have not ended and the timers that are set, one line each."""
+        tasks = (task for task in self.simulation.alive if task not in self._begun)
+        lines = (f"the task {task.name!r}, which waits for {task.waiting_for!r}" for task in tasks)
+        return (*self.unanswered, *lines, *self.simulation.timers)
 
     # ------------------------------------------------------------ time
     def complete(self, work: Coroutine[Any, Any, A]) -> A:
@@ -403,7 +404,7 @@ def come_to_rest(worker: Worker) -> None:
     worker.complete(engine.stop_loops())
     reached = worker.wait_for(lambda: engine.in_flight().is_empty and not worker.unanswered, PATIENCE_MS)
     if not reached and engine.in_flight().programs == 0:
-        raise NotAtRest("everything settled", (*engine.in_flight().described(), *worker.unanswered))
+        raise NotAtRest("everything settled", (*engine.in_flight().described(), *worker.remaining))
     if not worker.try_to_close(PATIENCE_MS):
         raise NotAtRest("the engine was stopped", (*engine.in_flight().described(), *worker.remaining))
     remains = (*engine.in_flight().described(), *worker.remaining)
