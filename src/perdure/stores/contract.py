@@ -640,10 +640,11 @@ def commit_one(store: Store, transition: Transition) -> FutureResult[Fence, NotC
         The new fence of the instance, also where the store answers ``AS_EXPECTED``.
     """
     single: _BatchOfOne[Fence | None, NotCommitted] = _BatchOfOne(partial(store.commit, (transition,)), store.runtime)
-    return converted(answered_by(single), partial(_fence_after, transition))
+    return converted(answered_by(single), partial(fence_after, transition))
 
 
-def _fence_after(transition: Transition, fence: Fence | None) -> Fence:
+def fence_after(transition: Transition, fence: Fence | None) -> Fence:
+    """Return the fence that a transition leads to, also where the store answers ``AS_EXPECTED``, which has none."""
     expected = transition.expected
     if fence is None and expected is not None:  # as expected
         return Fence(expected.incarnation, expected.version + 1)

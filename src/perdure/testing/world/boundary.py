@@ -26,7 +26,7 @@ from perdure.programs.instructions import ServiceCall
 from perdure.runtime.errors import WouldBlock
 from perdure.runtime.record import Future, Runtime
 from perdure.runtime.tasks import start_eagerly
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, fence_after
 from perdure.stores.values import LoadRequest
 from perdure.testing.fault import (
     OPTIONAL_OPERATIONS,
@@ -475,6 +475,6 @@ async def _answered(
 def _note_answer(boundary: Boundary, name: str, args: tuple[Any, ...], result: Result[Any, Any]) -> None:
     """Record the result of a store operation, if the trace shows it."""
     if name == "commit" and isinstance(result, Success):
-        boundary.note(TransitionCommitted(args[0], result.unwrap()))
+        boundary.note(TransitionCommitted(args[0], fence_after(args[0], result.unwrap())))
     elif name == "messages" and isinstance(result, Success) and result.unwrap():
         boundary.note(MessagesRead(result.unwrap()))
