@@ -9,6 +9,7 @@ import pytest
 from attrs import evolve, frozen
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
+from hypothesis.internal.conjecture.providers import HypothesisProvider
 from hypothesis.stateful import rule, run_state_machine_as_test
 from reminder import Reminder
 from reminder.context import ReminderContext
@@ -28,6 +29,12 @@ QUICK = settings(
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
+
+
+@pytest.fixture(autouse=True)
+def same_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep Hypothesis from drawing the constants of all loaded modules: other tests and changes would move the draws."""
+    monkeypatch.setattr(HypothesisProvider, "_maybe_draw_constant", lambda *_, **__: None)
 
 
 @frozen
