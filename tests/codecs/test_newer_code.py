@@ -12,6 +12,7 @@ from attrs import evolve, field, frozen
 from perdure import Secret
 from perdure.codecs import Codec, NewerOnly
 from perdure.codecs.compatibility import Difference, verdict
+from perdure.jobs.request import CommandSpec
 from perdure.values.errors import InvalidInput
 from perdure.values.secret import HIDDEN
 
@@ -253,6 +254,17 @@ def test_an_input_with_an_unknown_member_is_refused_with_its_path() -> None:
         "$.lines[0]['gift']: unknown key; Line has sku, n",
         "$['note']: unknown key; Cart has lines, total",
     )
+
+
+def test_a_command_is_refused_unless_its_unknown_members_have_their_defaults() -> None:
+    """The sender says which members have them, by an input without those."""
+    send = CommandSpec(name="send", command=Box[object], input=CARTS)
+    plain, whole = newer(C).decode(), newer(C, note="hi").decode()
+    assert send.accept(whole, bare=plain) == (Box(Cart((Line("c"),))), plain)
+    for bare in (whole, ""):
+        with pytest.raises(NewerOnly) as refused:
+            send.accept(whole, bare)
+        assert refused.value.problems == ("$['note']: unknown key; Cart has lines, total",)
 
 
 @pytest.mark.parametrize("data", [b'{"lines":[{"sku":5}]}', b'{"lines":', b'{"lines":[],"total":"1"}', b"[]"])
