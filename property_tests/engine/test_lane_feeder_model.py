@@ -348,9 +348,10 @@ class Engine:
         self.fates.clear()
         if self.holds.jobs:  # any release wakes the feeder, and would hide that nothing else did
             self.hold(held=False)
+        one_ms = self.work_ms + 3 * self.commit_ms + 6 * self.read_ms + (RATE_MS if self.feeder.rates else 0)
+        self.simulation.advance(one_ms)  # an item that was paused after it was fired is resumed after that turn
         for _ in range(len(self.rows)):
             self.spawn(self.change("resume", 0))
-        one_ms = self.work_ms + 3 * self.commit_ms + 6 * self.read_ms + (RATE_MS if self.feeder.rates else 0)
         runs = 2 * self.number
         self.simulation.advance(runs * one_ms + (self.faults + 2) * (REST_MS + 10 * self.read_ms + 10))
         assert self.simulation.unhandled == ()
@@ -391,6 +392,13 @@ limits = st.builds(Limits, queued_items=st.integers(2, 5), lane_page=st.integers
     times=(3, 2, 5),
     seed=0,
 )
+@example(  # a lane that is read again before its rate was ever read
+    lives=[([("wait", 3), ("put", 0), ("pause", 0), ("put", 0)], [])],
+    options={"workers": 2, "workers_per_key": 2, "rate": None, "rate_per_key": (1, f"{RATE_MS} ms")},
+    limits=Limits(queued_items=5, lane_page=3, recovery_page=3),
+    times=(1, 0, 1),
+    seed=0,
+)
 @given(
     lives=st.lists(st.tuples(stories, fates), min_size=1, max_size=3),
     options=options,
@@ -423,4 +431,16 @@ def test_each_item_has_its_turn_in_order_and_in_time(
         engine.simulation.run(engine.play(story))
     engine.ends()
     engine.check_rates()
+    engine.crash()
+
+
+def test_an_item_that_is_not_queued_any_more_takes_no_room() -> None:
+    options = {"workers": 1, "workers_per_key": None, "rate": None, "rate_per_key": None}
+    engine = Engine(simulation=Simulation(), limits=Limits(), options=options, read_ms=1, commit_ms=1, work_ms=LONG)
+    engine.open()
+    engine.simulation.run(engine.play([("put", 0)] * 4 + [("wait", 3)] * 3))
+    assert (len(engine.running), engine.feeder.queue.size) == (1, 3)
+    engine.simulation.run(engine.play([("cancel", 0), ("pause", 0)]))
+    assert engine.feeder.queue.size == 1
+    engine.ends()
     engine.crash()

@@ -129,7 +129,7 @@ MUTANTS = (
         "LaneFeeder.notice",
         "            self.queue.forget(address)\n",
         "            pass\n",
-        FEEDER,
+        "engine/test_lane_feeder_model.py::test_an_item_that_is_not_queued_any_more_takes_no_room",
     ),
     Mutant(
         "a commit of unknown outcome causes no read",

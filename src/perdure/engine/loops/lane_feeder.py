@@ -186,11 +186,13 @@ class LaneFeeder:
             if self.rates is not None and self._wants_rates(self.rates):
                 await self._read_rates(self.rates)
             free_ms = self._fire()
+            # Before the next look at the rates: it asks whether lanes are blocked, and may meet one as well.
+            wants_reading = self._wants_reading(free_ms)
             if self._begun and self.rates is not None:
                 await self._record(self.rates)
             elif self.rates is not None and self._wants_rates(self.rates):
                 pass  # it met a lane whose rate is read first
-            elif self._wants_reading(free_ms):
+            elif wants_reading:
                 await self._read()
             else:
                 await self.wake.wait_until(self._wake_ms(free_ms))
