@@ -33,7 +33,7 @@ QUICK = settings(
 
 @pytest.fixture(autouse=True)
 def same_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep Hypothesis from drawing the constants of all loaded modules: other tests and changes would move the draws."""
+    """Keep Hypothesis from drawing the constants of all loaded modules, which move the other draws."""
     monkeypatch.setattr(HypothesisProvider, "_maybe_draw_constant", lambda *_, **__: None)
 
 
