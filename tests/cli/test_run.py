@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.util
+import re
 import signal
 from pathlib import Path
 
@@ -108,7 +109,8 @@ GUIDE = Path(__file__).parents[2] / "docs" / "how-to" / "run-a-worker.md"
 
 def test_the_heartbeat_of_the_guide_beats_without_a_caller(start, tmp_path):
     text = GUIDE.read_text()
-    code = text[text.index("```python\nfrom perdure import Continuous") :].split("```")[1].removeprefix("python")
+    (code,) = [block for block in re.findall(r"```[^\n]*\n(.*?)```", text, re.DOTALL) if "ensuring(heartbeat" in block]
+    code = code[code.index("from perdure import App, Continuous") :]  # without the caption
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop" / "jobs.py").write_text(code)
     for _ in range(2):  # the second start finds it
