@@ -28,7 +28,7 @@ from perdure.stores.memory import SharedMemoryBackend
 from perdure.stores.values import Query
 from perdure.testing.fault import Fault
 from perdure.testing.world.boundary import Boundary, PendingFault, Requests, perform_behind, store_behind
-from perdure.testing.world.errors import EngineInIllegalState, assert_legal
+from perdure.testing.world.errors import EngineInIllegalState, LegalState
 from perdure.testing.world.trace import (
     EffectCall,
     EffectPerformed,
@@ -63,6 +63,7 @@ class ClusterEngine:
         store: its store, without the boundary. None until it is open.
         client: its client. None until it is open.
         mistakes: the mistakes of hooks that its engine detected.
+        legal: checks its state.
     """
 
     number: int
@@ -73,6 +74,7 @@ class ClusterEngine:
     store: Store | None = None
     client: Client | None = None
     mistakes: list[HookBug] = attrs.Factory(list[HookBug])
+    legal: LegalState = attrs.Factory(LegalState)
     _opening: SpawnedTask[None] | None = None
     _open_app: OpenApp | None = None
     _phase: Literal["open", "closing", "closed"] = "open"
@@ -248,7 +250,7 @@ class Cluster:
         for engine in self.engines:
             if engine.client is not None and engine.process.state == "runs":  # a freeze holds calls that are due
                 try:
-                    assert_legal(engine_of(engine.client))
+                    engine.legal.check(engine_of(engine.client))
                 except EngineInIllegalState:
                     self._simulation.before_step = None  # the cluster ends now, and its last steps raise nothing else
                     raise

@@ -32,11 +32,11 @@ from perdure.testing.world.boundary import Boundary, Interleaving, PendingFault,
 from perdure.testing.world.clock import Clock
 from perdure.testing.world.errors import (
     EngineInIllegalState,
+    LegalState,
     NotAtRest,
     NoWorker,
     WorkerDied,
     WorkerRunning,
-    assert_legal,
 )
 from perdure.testing.world.recording import DeferredRequest, Reading, Timeline
 from perdure.testing.world.trace import ProgramEnded, WorkerOpened
@@ -222,12 +222,12 @@ class Worker:
         )
         engine = engine_of(self.complete(self.open_app.__aenter__()))
         self._jobs = Client(WatchedGateway(engine, recorder))
-        self.simulation.before_step = partial(self._assert_legal, engine)
+        self.simulation.before_step = partial(self._assert_legal, LegalState(), engine)
         self.settle()
 
-    def _assert_legal(self, engine: RunningEngine) -> None:
+    def _assert_legal(self, legal: LegalState, engine: RunningEngine) -> None:
         try:
-            assert_legal(engine)
+            legal.check(engine)
         except EngineInIllegalState:
             self.simulation.before_step = None  # the world ends now, and its last steps raise nothing else
             raise
