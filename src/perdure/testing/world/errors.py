@@ -116,7 +116,7 @@ class EngineInIllegalState(PerdureError, AssertionError):
 
 
 CELLS_A_STEP = 64
-"""How many instance cells a step of a simulation checks, on average. A world of thousands would hardly move otherwise."""
+"""How many instance cells a step of a simulation checks, on average: a world may have thousands."""
 
 
 @attrs.define
