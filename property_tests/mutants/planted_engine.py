@@ -45,7 +45,7 @@ MUTANTS = (
     Mutant(
         "a world asserts nothing of its engine",
         "Worker.open",
-        "        self.simulation.before_step = partial(self._assert_legal, engine)\n",
+        "        self.simulation.before_step = partial(self._assert_legal, LegalState(), engine)\n",
         "",
         f"{RULES}::test_a_world_reports_a_cell_that_is_busy_with_nothing",
     ),

@@ -63,7 +63,6 @@ class ClusterEngine:
         store: its store, without the boundary. None until it is open.
         client: its client. None until it is open.
         mistakes: the mistakes of hooks that its engine detected.
-        legal: checks its state.
     """
 
     number: int
@@ -74,10 +73,19 @@ class ClusterEngine:
     store: Store | None = None
     client: Client | None = None
     mistakes: list[HookBug] = attrs.Factory(list[HookBug])
-    legal: LegalState = attrs.Factory(LegalState)
+    _legal: LegalState = attrs.field(init=False, factory=LegalState)
     _opening: SpawnedTask[None] | None = None
     _open_app: OpenApp | None = None
     _phase: Literal["open", "closing", "closed"] = "open"
+
+    def assert_legal(self) -> None:
+        """Check the state of the engine, if it runs.
+
+        Raises:
+            EngineInIllegalState: an instance cell breaks a rule.
+        """
+        if self.client is not None and self.process.state == "runs":  # a freeze holds calls that are due
+            self._legal.check(engine_of(self.client))
 
     # ------------------------------------------------------------ state
     @property
@@ -248,12 +256,11 @@ class Cluster:
 
     def _assert_legal(self) -> None:
         for engine in self.engines:
-            if engine.client is not None and engine.process.state == "runs":  # a freeze holds calls that are due
-                try:
-                    engine.legal.check(engine_of(engine.client))
-                except EngineInIllegalState:
-                    self._simulation.before_step = None  # the cluster ends now, and its last steps raise nothing else
-                    raise
+            try:
+                engine.assert_legal()
+            except EngineInIllegalState:
+                self._simulation.before_step = None  # the cluster ends now, and its last steps raise nothing else
+                raise
 
     # ------------------------------------------------------------ engines
     def open(
