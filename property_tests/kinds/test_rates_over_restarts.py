@@ -51,6 +51,7 @@ def holds(begun: list[int], runs: int, window_ms: int) -> bool:
 @pytest.mark.parametrize("store", ["memory", "sqlite"])
 @settings(max_examples=50)
 @given(given_=lives, seed=st.integers(0, 99))
+@example(given_=[(17, 1, 0, True), (1, 1, 0, False)], seed=1)  # two writes of one entry at the same time
 @example(given_=[(9, 4, 100, True), (9, 0, 100, True), (9, 0, 100, True)], seed=0)
 @example(given_=[(60, 4, 9_000, False)] * 5, seed=0)
 @example(given_=[(17, 1, 0, True), (11, 2, 0, False)], seed=0)

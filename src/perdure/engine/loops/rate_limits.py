@@ -10,14 +10,14 @@ import json
 import math
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import attrs
 from returns.result import Failure, Result, Success
 
 from perdure.jobs.plan import Rate
 from perdure.programs.future import answer_of
-from perdure.runtime.record import Runtime, SpawnedTask
+from perdure.runtime.record import Future, Runtime, SpawnedTask
 from perdure.stores.contract import Store, commit_one, load_one
 from perdure.values.address import Address, Job
 from perdure.values.errors import OutcomeUnknown, StoreError
@@ -209,6 +209,8 @@ class StoredRates:
     rate: RateLimit | None
     lanes: LaneRates
     _job_read: bool = attrs.field(init=False)
+    _state: Literal["idle", "storing"] = "idle"
+    _waiting: list[Future[None]] = attrs.Factory(list[Any])
 
     def __attrs_post_init__(self) -> None:
         self._job_read = self.rate is None
@@ -265,6 +267,21 @@ class StoredRates:
 
     async def record(self, lanes: Iterable[str]) -> StoreError | OutcomeUnknown | None:
         """Store the runs of the last window, of the job and of some lanes; return an error of the store."""
+        # One after the other: a store may answer two writes of one entry in any order, and the older one must not stay.
+        while self._state == "storing":
+            self._waiting.append(over := self.runtime.future())
+            await over
+        self._state = "storing"
+        try:
+            return await self._record(lanes)
+        finally:
+            self._state = "idle"
+            waiting, self._waiting = self._waiting, []
+            for over in waiting:
+                if not over.done():
+                    over.set_result(None)
+
+    async def _record(self, lanes: Iterable[str]) -> StoreError | OutcomeUnknown | None:
         writes = [] if self.rate is None else [self._write(self._of_job, self.rate)]
         limits = {lane: self.lanes.of(lane) for lane in lanes}
         writes += [self._write(self._of_lane(lane), limit) for lane, limit in limits.items() if limit is not None]
