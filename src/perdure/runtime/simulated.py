@@ -353,6 +353,10 @@ class Simulation:
         """Count a task of a process among those that have not ended."""
         self._alive[task] = None
 
+    def begin(self, task: SimulatedTask[Any]) -> None:
+        """Take the first step of a process's task at once, inside the present one."""
+        self._step(task)
+
     def withdraw(self, tasks: Container[SimulatedTask[Any]]) -> list[SimulatedTask[Any]]:
         """Remove a process's tasks from those that can take their next step, and return them."""
         withdrawn = [task for task in self._ready if task in tasks]
@@ -560,6 +564,7 @@ class SimulatedProcess:
             at_step_end=self._at_step_end,
             future=self._future,
             spawn=self._start,
+            spawn_eagerly=self._start_eagerly,
             log=self.logs.append,
         )
 
@@ -658,13 +663,22 @@ class SimulatedProcess:
     def _at_step_end(self, function: Callable[[], None]) -> None:
         self._add(SimulatedCall(self, function, f"{self.name}: end of a step"))
 
+    def _start_eagerly(self, coroutine: Coroutine[Any, Any, T], name: str) -> SimulatedTask[T]:
+        task = SimulatedTask(self, coroutine, f"{self.name}: {name}")
+        self._note(task)
+        self._simulation.begin(task)
+        return task
+
     def _add(self, task: SimulatedTask[Any]) -> None:
+        self._note(task)
+        self.ready(task)
+
+    def _note(self, task: SimulatedTask[Any]) -> None:
         # Ended tasks are removed in bulk, so that a long simulation stays small without a search for each.
         if len(self._tasks) > 2 * len(self.alive) + 64:
             self._tasks = dict.fromkeys(self.alive)
         self._tasks[task] = None
         self._simulation.adopt(task)
-        self.ready(task)
 
     async def _sleep(self, delay_ms: float) -> None:
         if delay_ms <= 0:
