@@ -47,7 +47,7 @@ MUTANTS = (
         "on_order_alarm",
         "            yield from ctx.schedule(after=patience.parcel)\n",
         "",
-        ORDER,
+        "tests/examples/test_jobs.py::test_an_order_goes_its_way[memory]",
     ),
     Mutant(
         "all mails of an order have one id",
