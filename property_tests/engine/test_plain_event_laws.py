@@ -13,8 +13,9 @@ from perdure import Do, Limits, Migrations, Task, TaskContext, fail, program, te
 from perdure.jobs.fast_paths import begin_fast_event, with_key
 from perdure.jobs.keys import condition_of
 from perdure.jobs.request import Inbound, Request
+from perdure.jobs.run import claim_event
 from perdure.jobs.step import Commit, Execute
-from perdure.jobs.turn import begin, finish
+from perdure.jobs.turn import begin, finish, finish_any
 from perdure.kinds.task.context import SendCommand, TriggerTaskCommand
 from perdure.programs import Exit, Raised
 from perdure.programs.drivers import Suspended
@@ -213,3 +214,46 @@ def test_a_plain_event_is_decided_as_any_request(
             assert isinstance(general, Execute)
             exit_, other = ended(step.program, step.draft), ended(general.program, general.draft)
     assert shown(step) == shown(general)
+
+
+@settings(max_examples=300)
+@given(jobs, instances, requests, inputs)
+def test_the_end_of_a_claimed_event_is_that_of_any_request(
+    job: Any, instance: Instance, request: Request, given_inputs: TurnInputs
+) -> None:
+    """A handler with an effect is claimed, and then ends as any run of an event does, in fewer columns."""
+    plain = begin_fast_event(
+        job,
+        AT,
+        instance,
+        request,
+        None,
+        now_ms=given_inputs.now_ms,
+        limits=given_inputs.limits,
+        epoch=given_inputs.epoch,
+        new_id=lambda: given_inputs.id_base,
+    )
+    if plain is None:
+        return
+    event, program_ = plain
+    general = begin(job, AT, Loaded(instance=instance), request, given_inputs)
+    assert isinstance(general, Execute)
+    claiming = claim_event(general)
+    assert isinstance(claiming.write, Put)
+    row = claiming.write.instance
+    exit_, other = run_inline(program_, None, event), ended(general.program, general.draft)
+    if not isinstance(exit_, Success):
+        return
+    fast = finish(job, event.run(program_).recorded(row), exit_, given_inputs)
+    assert shown(fast) == shown(finish_any(job, general.recorded(row), other, given_inputs))
+    if isinstance(fast, Commit) and isinstance(fast.transition.write, Put):
+        write = fast.transition.write
+        if write.changes == "event_end":
+            after = write.instance
+            assert after == row.changed(
+                state=after.state,
+                event_count=after.event_count,
+                updated_ms=after.updated_ms,
+                version=after.version,
+                event_claim=None,
+            )

@@ -282,4 +282,11 @@ MUTANTS = (
         "tests/behaviour/test_common_answers.py::"
         "test_a_run_that_is_released_while_it_is_claimed_counts_no_crash[memory-at once]",
     ),
+    Mutant(
+        "the answer of an event that was claimed is not stored under its key",
+        "claimed_event_handled",
+        "return with_key(job, commit, event, None)",
+        "return commit",
+        "engine/test_plain_event_laws.py::test_the_end_of_a_claimed_event_is_that_of_any_request",
+    ),
 )
