@@ -128,6 +128,14 @@ requests = st.builds(
     inbound=seldom(Inbound(message_id=1, sender=Address("task", "plain", "b"))),
     by=seldom("caller"),
 )
+claimed_requests = st.builds(
+    Request,
+    command=deeds.map(SendCommand),
+    action=st.just("send"),
+    payload=st.just('"set"'),
+    idempotency_key=st.sampled_from((None, "k")),
+    unread_key_ms=st.sampled_from((None, NOW_MS)),
+)
 inputs = st.builds(
     TurnInputs,
     now_ms=st.just(NOW_MS),
@@ -217,7 +225,7 @@ def test_a_plain_event_is_decided_as_any_request(
 
 
 @settings(max_examples=300)
-@given(jobs, instances, requests, inputs)
+@given(jobs, ordinary | instances, claimed_requests, inputs)
 def test_the_end_of_a_claimed_event_is_that_of_any_request(
     job: Any, instance: Instance, request: Request, given_inputs: TurnInputs
 ) -> None:
