@@ -133,6 +133,9 @@ def _decided(runner: Runner, cell: InstanceCell, instance: Instance) -> Execute 
     return step if isinstance(step, Execute) else None
 
 
+RUNS_A_STEP: Final = 64
+"""How many claimed runs begin in one step of the event loop."""
+
 JOURNALS: Final = frozenset({Checkpoint, ReadJournal, AwaitChange})
 """The instructions about the journal of a run, which need a task."""
 
@@ -374,14 +377,20 @@ class RunExecutor:
         run.execute = execute
         self._claimed.append(run)
         if len(self._claimed) == 1:
-            start_eagerly(self._begin_claimed(), self.runtime, name="perdure:runs")
+            self._begin_soon()
+
+    def _begin_soon(self) -> None:
+        start_eagerly(self._begin_claimed(), self.runtime, name="perdure:runs")
 
     async def _begin_claimed(self) -> None:
         try:
             await self.runtime.sleep(0)  # until all claims of the commit are known
         # Also if this task is cancelled: the runs are claimed, and no other code knows them.
         finally:
-            claimed, self._claimed = self._claimed, []
+            # The rest in the next step: services that answer at once would keep timers and sockets waiting.
+            claimed, self._claimed = self._claimed[:RUNS_A_STEP], self._claimed[RUNS_A_STEP:]
+            if self._claimed:
+                self._begin_soon()
             for run in claimed:
                 try:
                     self._begin(run)
