@@ -161,9 +161,7 @@ def test_one_request_through_an_older_and_a_newer_client_is_one_request(pair: Pa
     """Such as a webhook that its sender repeats, and that another web process receives."""
     value = data.draw(pair.old.values)
     newer = codec_of(pair.new).accept(codec_of(pair.old).encode(value))
-    # Newer code reads 0 of older code as 0.0, which an engine with older code refuses: engines first.
-    servers = [pair.new] if "a wider number" in pair.changed else [pair.old, pair.new]
-    server, first = data.draw(st.sampled_from(servers)), data.draw(st.sampled_from([0, 1]))
+    server, first = data.draw(st.sampled_from([pair.old, pair.new])), data.draw(st.sampled_from([0, 1]))
 
     async def main() -> None:
         async with served(job_of(server), job_of(pair.old), job_of(pair.new)) as (_, clients):

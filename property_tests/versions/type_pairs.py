@@ -112,7 +112,8 @@ class Choice(Model):
 
     def changes(self, fresh: Model) -> Iterator[Change]:
         yield Change("a further choice", True, Choice((*self.choices, "zz")))
-        yield Change("a choice less", False, Choice(self.choices[:-1]))
+        if len(self.choices) > 1:  # a type has at least one value
+            yield Change("a choice less", False, Choice(self.choices[:-1]))
 
     def form(self, built: Built) -> Any:
         return Literal[self.choices]

@@ -100,9 +100,9 @@ def test_every_problem_of_a_value_is_listed_with_its_path():
 
 
 def test_every_problem_of_json_is_listed_with_its_path():
-    data = b'{"items":[{"amount":1.0},{"note":"x","colour":1}],"at":"2026-01-02T00:00:00","prices":[]}'
+    data = b'{"items":[{"amount":1.5},{"note":"x","colour":1}],"at":"2026-01-02T00:00:00","prices":[]}'
     assert problems_of_json(Order, data) == (
-        "$.items[0].amount: expected int, got 1.0",
+        "$.items[0].amount: expected int, got 1.5",
         "$.items[1].amount: missing; expected int",
         "$.items[1]['colour']: unknown key; Item has amount, note",
         "$.at: expected an ISO 8601 instant with its offset, got '2026-01-02T00:00:00'",
@@ -168,7 +168,9 @@ def test_a_value_of_another_type_is_refused(form, value):
     [
         (int, b'"5"'),
         (int, b"true"),
-        (int, b"1.0"),
+        (int, b"1.5"),
+        (int, b"1e17"),
+        (int, b"-0.0"),
         (int, b"18446744073709551616"),
         (bool, b"1"),
         (float, b'"1.0"'),
@@ -178,6 +180,8 @@ def test_a_value_of_another_type_is_refused(form, value):
         (str, b'"\\ud800"'),
         (Colour, b'"RED"'),
         (Literal[1], b"true"),
+        (Literal[1], b"1.0"),
+        (int | str, b"1.5"),
         (datetime, b'"2026-01-02"'),
         (datetime, b'"2026-01-02 00:00:00Z"'),
         (datetime, b'"20260102T000000Z"'),

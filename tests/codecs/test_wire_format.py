@@ -177,6 +177,14 @@ def test_a_whole_number_is_a_float_where_no_int_is_declared_beside_it():
     assert type(Codec.of(float | int, what="it").decode(b"3")) is int
 
 
+@pytest.mark.parametrize("form", [int, int | None, int | str])
+def test_a_whole_float_is_an_int_where_no_float_is_declared_beside_it(form):
+    codec = Codec.of(form, what="it")
+    assert type(codec.decode(b"-3.0")) is int
+    assert codec.bare(b"-3.0") == codec.bare(b"-3") == b"-3"
+    assert type(Codec.of(float | int, what="it").decode(b"3.0")) is float
+
+
 def test_any_iso_8601_offset_is_read():
     codec = Codec.of(datetime, what="it")
     assert codec.decode(b'"2026-01-02T03:04:05Z"') == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

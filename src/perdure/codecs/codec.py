@@ -379,7 +379,7 @@ class Codec(Generic[T]):
         """Return the JSON Schema of the type, draft 2020-12: classes and enums are in ``$defs``, under their names.
 
         :meth:`decode` refuses all JSON that does not validate. It also refuses some that does, because JSON Schema
-        cannot express the rule: a number such as ``1.0`` for an ``int``, a date that does not exist, more than 64
+        cannot express the rule: a number such as ``1e17`` for an ``int``, a date that does not exist, more than 64
         levels, and every value that a class's own validator refuses. ``format`` is an annotation, as in the draft.
 
         >>> Codec.of(dict[str, int], what="counts").json_schema()["additionalProperties"]

@@ -317,9 +317,10 @@ def union_schema(name: str, members: Sequence[Schema], path: str) -> Schema:
     """
     reading = _by_class(((kind, member) for member in members for kind in member.kinds), name, path)
     writing = _by_class(((cls, member) for member in members for cls in _own_classes(member, members)), name, path)
-    # JSON writers of other languages write 1.0 as 1.
-    if float in reading:
-        reading.setdefault(int, reading[float])
+    # JSON writers of other languages write 1.0 as 1, and newer code whose int has become a float writes 1 as 1.0.
+    for kind, other in ((float, int), (int, float)):
+        if kind in reading:
+            reading.setdefault(other, reading[kind])
     reads = {kind: member.read for kind, member in reading.items()}
     writes = {cls: member.write for cls, member in writing.items()}
 

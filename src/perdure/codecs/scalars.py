@@ -27,6 +27,9 @@ _TIME_MARK = slice(10, 11)
 INTEGERS: Final = range(-(2**63), 2**64)
 """The integers that JSON of a store holds."""
 
+_WHOLE: Final = 2**53
+"""Below this, a float is the same number as its integer."""
+
 
 def _none(value: Any, _: Any = None) -> None:
     if value is not None:
@@ -45,6 +48,16 @@ def _int(value: Any, _: Any = None) -> int:
             return value
         raise Fault("an int of 64 bits (-2**63 to 2**64-1; larger ones fit in Decimal)", value)
     raise Fault("int", value)
+
+
+def _read_int(data: Any, _: Any = None) -> int:
+    # JSON has one kind of number: newer code whose field is a float writes 1 as 1.0.
+    return int(data) if type(data) is float and is_whole(data) else _int(data)
+
+
+def is_whole(data: float) -> bool:
+    """Return whether a float is the same number as an int. Not -0.0, whose sign an int loses."""
+    return data.is_integer() and abs(data) < _WHOLE and (data != 0 or math.copysign(1, data) > 0)
 
 
 def _float(value: Any, _: Any = None) -> float:
@@ -197,7 +210,9 @@ def _text(
 SCALARS: Final[dict[type, Schema]] = {
     type(None): _plain(type(None), _none, always(type="null")),
     bool: _plain(bool, _bool, always(type="boolean")),
-    int: _plain(int, _int, always(type="integer", minimum=INTEGERS.start, maximum=INTEGERS.stop - 1)),
+    int: _plain(
+        int, _read_int, write=_int, describe=always(type="integer", minimum=INTEGERS.start, maximum=INTEGERS.stop - 1)
+    ),
     float: _plain(float, _float, always(type="number"), classes=frozenset({float, int}), keeps=_keeps_float),
     str: _plain(str, _read_str, always(type="string"), write=_write_str),
     datetime: _text(

@@ -16,6 +16,7 @@ import attrs
 import orjson
 
 from perdure.codecs.json_schema import TAG
+from perdure.codecs.scalars import is_whole
 from perdure.codecs.unknown_members import (
     Element,
     NotKept,
@@ -30,9 +31,7 @@ from perdure.values.frozen import frozen
 from perdure.values.secret import HIDDEN
 
 _LONGEST = 80
-_FLOAT: frozenset[type] = frozenset({float})
-_WHOLE = 2**53
-"""Below this, a float is the same number as its integer."""
+_NUMBERS: tuple[frozenset[type], ...] = (frozenset({int}), frozenset({float}))
 
 
 @frozen
@@ -134,15 +133,16 @@ class ScalarShape:
         return data, None
 
     def unknown(self, data: Any, path: str) -> Iterator[Unknown]:
-        # 1 is a valid float in JSON, and no unknown form.
-        if type(data) not in self.kinds and not (type(data) is int and float in self.kinds):
+        # 1 is a valid float in JSON, and 1.0 a valid int: no unknown forms.
+        is_number = (type(data) is int and float in self.kinds) or (
+            type(data) is float and int in self.kinds and is_whole(data)
+        )
+        if type(data) not in self.kinds and not is_number:
             yield _other_form(data, path)
 
     def bare(self, data: Any) -> Any:
-        # 1.0 and 1 are one number: older code with an int must compute the same fingerprint. Not -0.0, which has no
-        # integer.
-        is_whole = type(data) is float and self.kinds == _FLOAT and data.is_integer() and abs(data) < _WHOLE
-        return int(data) if is_whole and orjson.dumps(data) != b"-0.0" else data  # older code may have had an int
+        # 1.0 and 1 are one number: older code with an int must compute the same fingerprint.
+        return int(data) if type(data) is float and self.kinds in _NUMBERS and is_whole(data) else data
 
 
 @attrs.frozen

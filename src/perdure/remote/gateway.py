@@ -526,7 +526,9 @@ def _bare(failure: PerdureError, envelope: Envelope, job: AnyDefinition | None) 
     if not isinstance(failure, InvalidInput) or spec is None or spec.input is None:
         return b""
     bare = spec.input.bare(envelope.payload)
-    return b"" if orjson.loads(bare) == orjson.loads(envelope.payload) else bare
+    # Compared as text: for Python, the 1 of the bare form is the 1.0 that older code has refused.
+    sent = orjson.dumps(orjson.loads(envelope.payload), option=orjson.OPT_SORT_KEYS)
+    return b"" if bare == sent else bare
 
 
 def _waits(envelope: Envelope) -> bool:
