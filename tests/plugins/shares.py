@@ -1,12 +1,12 @@
-"""Which expensive tests a run leaves out: all of them by default, and in CI those that another Python runs.
+"""Which tests a run leaves out: the expensive ones by default, and in CI those that another Python runs.
 
-The tests of `SHARED_OUT` are expensive: sweeps of crashes, kills of processes, mutants, browsers. A plain `pytest`
-leaves them out and runs every behaviour once, on each store; one that names files, a share or another profile than
-`fixed` leaves out none: `pytest --hypothesis-profile=ci` runs all.
+The tests of `EXPENSIVE` are sweeps of crashes, kills of processes, mutants, browsers. A plain `pytest` leaves them out
+and runs every behaviour once, on each store; one that names files, a share or another profile than `fixed` leaves out
+none: `pytest --hypothesis-profile=ci` runs all.
 
-Their results depend little on the version of Python. With `PERDURE_SHARE=0/2`, the first share of two, CI runs each of
-them on one of its Pythons, chosen by the name of the test, and on the next one after the next commit; it runs all other
-tests on all Pythons. So a run of CI leaves out no test.
+The results of `SHARED_OUT`, which are these and most other slow ones, depend little on the version of Python. With
+`PERDURE_SHARE=0/2`, the first share of two, CI runs each of them on one of its Pythons, chosen by the name of the test,
+and on the next one after the next commit; it runs all other tests on all Pythons. So a run of CI leaves out no test.
 """
 
 import os
@@ -72,7 +72,17 @@ _WHOLE = (  # one process makes the results of all tests of the file
     "tests/behaviour/test_exceptions.py",
     "tests/test_typing.py",
 )
-SHARED_OUT = (*_DISK, *_POSTGRES, *_SWEEPS, *_PROGRAMS, *_WHOLE)
+EXPENSIVE = (*_DISK, *_POSTGRES, *_SWEEPS, *_PROGRAMS, *_WHOLE)
+"""The beginnings of the names of tests that a plain run leaves out."""
+SHARED_OUT = (
+    *EXPENSIVE,
+    "property_tests/",
+    "tests/cli/",
+    "tests/dashboard/",
+    "tests/project/",
+    "tests/telemetry/",
+    "tests/testing/",
+)
 """The beginnings of the names of tests that run on one Python."""
 
 
@@ -131,7 +141,7 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     text = os.environ.get(VARIABLE)
     if leaves_out_expensive(config):
-        left = [item for item in items if item.nodeid.startswith(SHARED_OUT)]
+        left = [item for item in items if item.nodeid.startswith(EXPENSIVE)]
     elif text is not None:
         share = Share.from_text(text)
         left = [item for item in items if not share.takes(item.nodeid)]
