@@ -132,8 +132,8 @@ MUTANTS = (
     Mutant(
         "a run silences its schedule",
         "settled",
-        "return attrs.evolve(instance, **_armed(what, instance.address, over, next_ms))",
-        "return attrs.evolve(instance, alarm_ms=None)",
+        "return instance.changed(**_armed(what, instance.address, StoredTicks(anchor_ms=ticks.anchor_ms), next_ms))",
+        "return instance.changed(alarm_ms=None)",
         SILENT,
     ),
 )

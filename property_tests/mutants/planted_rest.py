@@ -341,6 +341,13 @@ MUTANTS = (
         PAIRS + "test_a_refused_state_whose_error_is_caught_leaves_the_one_before",
     ),
     Mutant(
+        "long texts of rows are kept decoded",
+        "kept",
+        "if len(text) <= LONGEST_KEPT",
+        "if len(text) >= 0",
+        "tests/codecs/test_kept.py::test_a_long_text_is_decoded_each_time",
+    ),
+    Mutant(
         "ticks of earlier skips are not counted",
         "_alarm",
         "skipped = attrs.evolve(ticks, missed=ticks.missed + missed)",
@@ -357,8 +364,8 @@ MUTANTS = (
     Mutant(
         "a run that is over leaves its missed ticks to the next",
         "settled",
-        "over = attrs.evolve(ticks, taken_ms=None, missed=0, owed_ms=None,",
-        "over = attrs.evolve(ticks, taken_ms=None, owed_ms=None,",
+        "StoredTicks(anchor_ms=ticks.anchor_ms)",
+        "StoredTicks(anchor_ms=ticks.anchor_ms, missed=ticks.missed)",
         PAIRS + "test_every_tick_is_run_or_counted_as_missed",
     ),
     Mutant(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum, auto
+from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
@@ -140,6 +141,12 @@ else:
 
 T = TypeVar("T")
 F = TypeVar("F")
+
+KEPT_VALUES: Final = 256
+"""How many values a `kept` reader keeps."""
+
+LONGEST_KEPT: Final = 4_096
+"""The longest text whose value a `kept` reader keeps, in characters."""
 
 _LONGEST_REASON: Final = 1_000
 
@@ -526,3 +533,23 @@ def _nesting(plain: Any) -> int:
         depth += 1
         level = [item for each in level for item in (each.values() if isinstance(each, dict) else each)]
     return depth
+
+
+def kept(codec: Codec[T]) -> Callable[[str], T]:
+    """Return a function that decodes as ``codec.decode``, and keeps the last values: one turn reads a row many times.
+
+    Only for types whose values cannot change, because two readers receive the same value. Texts that are refused are
+    not kept, nor long ones, because they would fill the memory.
+
+    Args:
+        codec: the codec of the texts.
+    """
+
+    @lru_cache(maxsize=KEPT_VALUES)
+    def keep(text: str) -> T:
+        return codec.decode(text.encode())
+
+    def decode(text: str) -> T:
+        return keep(text) if len(text) <= LONGEST_KEPT else codec.decode(text.encode())
+
+    return decode

@@ -42,7 +42,7 @@ from perdure.programs.instructions import (
     Supervision,
 )
 from perdure.programs.interception import PASS, Interceptor
-from perdure.programs.watch import Watch, note_begun, seen_by
+from perdure.programs.watch import Watch, Watching, note_begun
 
 A = TypeVar("A")
 E = TypeVar("E")
@@ -409,10 +409,11 @@ def watched(loop: Loop[A, E], watch: Watch) -> Loop[A, E]:
     """
     answer: Any = None
     raised: BaseException | None = None
+    watching = Watching(watch)
     while True:
         try:
             # Only around the step: the watch of a waiting run would see the programs of all other runs.
-            with seen_by(watch):
+            with watching:
                 instruction, services = loop.send(answer) if raised is None else loop.throw(raised)
         except StopIteration as stop:
             exit_: Exit[A, E] = stop.value

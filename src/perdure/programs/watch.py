@@ -87,21 +87,28 @@ _WATCH: ContextVar[Watch | None] = ContextVar("perdure.programs.watch", default=
 def watching() -> Generator[Watch]:
     """Watch the programs that this thread, or this task, builds and runs inside the block."""
     watch = Watch()
-    with seen_by(watch):
+    with Watching(watch):
         yield watch
 
 
-@contextmanager
-def seen_by(watch: Watch) -> Generator[None]:
-    """Make a watch record the programs of the block, which must not wait: other runs have their own watch."""
-    token = _WATCH.set(watch)
-    # Programs report that they were built only while there is a watcher: building one is the most frequent operation.
-    watcher = container.begin_watching(_tell)
-    try:
-        yield
-    finally:
-        container.end_watching(watcher)
-        _WATCH.reset(token)
+class Watching:
+    """Makes a watch record the programs of a block, which must not wait: other runs have their own watch."""
+
+    # A class and no generator: an inspected run enters it for each of its steps.
+    __slots__ = ("_token", "_watch", "_watcher")
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+
+    def __enter__(self) -> None:
+        self._token = _WATCH.set(self._watch)
+        # Programs report that they were built only while there is a watcher: building one is the most frequent
+        # operation.
+        self._watcher = container.begin_watching(_tell)
+
+    def __exit__(self, *_: object) -> None:
+        container.end_watching(self._watcher)
+        _WATCH.reset(self._token)
 
 
 def note_begun(program: AnyProgram) -> None:

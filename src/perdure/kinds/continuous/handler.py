@@ -6,6 +6,7 @@ from typing import Any, TypeAlias, assert_never, cast
 
 import attrs
 
+from perdure.codecs.codec import kept
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import AlarmDue, Request, too_large
 from perdure.jobs.run import begin_attempt, begin_run, executed, paused_answer, run_answer
@@ -193,7 +194,7 @@ def settled(what: Recurrence, instance: Instance, inputs: TurnInputs) -> Instanc
     from_end = isinstance(what.schedule, Every) and what.schedule.align == "completion"
     # A trigger must not move the ticks of a fixed interval.
     if ticks.taken_ms is None and instance.alarm_ms is not None and not from_end:
-        return attrs.evolve(instance, data=_encode(attrs.evolve(ticks, missed=0, failed=None)))
+        return instance.changed(data=_encode(attrs.evolve(ticks, missed=0, failed=None)))
     next_ms = settle(
         what.schedule,
         anchor_ms=ticks.anchor_ms,
@@ -201,9 +202,8 @@ def settled(what: Recurrence, instance: Instance, inputs: TurnInputs) -> Instanc
         ended_ms=inputs.now_ms,
         offset_ms=offset_ms(what.schedule, str(instance.address)),
     )
-    over = attrs.evolve(ticks, taken_ms=None, missed=0, owed_ms=None, failed=None)
     # Every end of a run comes here, also that of a failed one: an instance without an alarm would stay silent for ever.
-    return attrs.evolve(instance, **_armed(what, instance.address, over, next_ms))
+    return instance.changed(**_armed(what, instance.address, StoredTicks(anchor_ms=ticks.anchor_ms), next_ms))
 
 
 def given_up(what: Recurrence, instance: Instance, claim: Claim, inputs: TurnInputs) -> Instance:
@@ -212,7 +212,7 @@ def given_up(what: Recurrence, instance: Instance, claim: Claim, inputs: TurnInp
         run_id=claim.run_id, cause=claim.cause, attempts=claim.attempt, tick_ms=_tick_ms(ticks_of(instance), claim)
     )
     left = settled(what, instance, inputs)
-    return attrs.evolve(left, data=_encode(attrs.evolve(ticks_of(left), failed=failed)))
+    return left.changed(data=_encode(attrs.evolve(ticks_of(left), failed=failed)))
 
 
 def rearmed(what: Recurrence, instance: Instance, inputs: TurnInputs) -> Instance:
@@ -232,7 +232,7 @@ def rearmed(what: Recurrence, instance: Instance, inputs: TurnInputs) -> Instanc
         now_ms=inputs.now_ms,
         offset_ms=offset_ms(what.schedule, str(instance.address)),
     )
-    return attrs.evolve(instance, data=_encode(attrs.evolve(ticks, next_ms=nominal_ms, owed_ms=nominal_ms)))
+    return instance.changed(data=_encode(attrs.evolve(ticks, next_ms=nominal_ms, owed_ms=nominal_ms)))
 
 
 # ---------------------------------------------------------------- ticks
@@ -276,13 +276,16 @@ def _armed(what: Recurrence, address: Address, ticks: StoredTicks, next_ms: int)
     }
 
 
+_read = kept(TICKS)
+
+
 def ticks_of(instance: Instance) -> StoredTicks:
     """Decode the schedule's stored data.
 
     Raises:
         InvalidInput: this code cannot decode it.
     """
-    return TICKS.decode(instance.data.encode())
+    return _read(instance.data)
 
 
 def _encode(ticks: StoredTicks) -> str:

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias, assert_never, cast
 
 import attrs
 
+from perdure.codecs.codec import kept
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.recovery import is_running
 from perdure.jobs.request import AlarmDue, Request
@@ -304,13 +305,16 @@ def ended(execute: Execute) -> Added:
     return Added(created=execute.claim.created == "here", event_count=0, will_flush_at=None)
 
 
+_read = kept(BATCHES)
+
+
 def batches_of(instance: Instance) -> Batches:
     """Decode the batches' stored data.
 
     Raises:
         InvalidInput: this code cannot decode it.
     """
-    return BATCHES.decode(instance.data.encode())
+    return _read(instance.data)
 
 
 def _encode(batches: Batches) -> str:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from perdure.codecs import Codec
+from perdure.codecs.codec import kept
 from perdure.jobs.context import JobContext
 from perdure.programs import Program
 from perdure.values.errors import DefinitionError, InvalidInput
@@ -39,6 +40,7 @@ class ItemData:
 
 
 ITEM_DATA: Codec[ItemData] = Codec.of(ItemData, what="data of a pool's item")
+_read = kept(ITEM_DATA)
 
 
 def data_of(instance: Instance) -> ItemData:
@@ -47,7 +49,7 @@ def data_of(instance: Instance) -> ItemData:
     Raises:
         InvalidInput: this code cannot decode it.
     """
-    return ITEM_DATA.decode(instance.data.encode()) if instance.data else ItemData()
+    return _read(instance.data) if instance.data else ItemData()
 
 
 @turn_value(repr=False)

@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 import attrs
 
 from perdure.codecs import Codec
+from perdure.codecs.codec import kept
 from perdure.values.excerpt import fields_in_line, size_only
 from perdure.values.failure import FailureRecord
 from perdure.values.frozen import frozen
@@ -167,6 +168,7 @@ class Header:
 
 FAILURE: Codec[FailureRecord] = Codec.of(FailureRecord, what="error of a workflow")
 HEADER: Codec[Header] = Codec.of(Header, what="data of a workflow")
+_read = kept(HEADER)
 
 
 def header_of(instance: Instance) -> Header:
@@ -175,7 +177,7 @@ def header_of(instance: Instance) -> Header:
     Raises:
         InvalidInput: this code cannot decode it.
     """
-    return HEADER.decode(instance.data.encode())
+    return _read(instance.data)
 
 
 def written(header: Header) -> str:

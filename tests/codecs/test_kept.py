@@ -1,0 +1,48 @@
+"""A reader that keeps the values of the last texts of rows."""
+
+import attrs
+import pytest
+
+from perdure.codecs import Codec
+from perdure.codecs.codec import KEPT_VALUES, LONGEST_KEPT, kept
+from perdure.values.errors import InvalidInput
+
+
+@attrs.frozen
+class Note:
+    text: str = ""
+
+
+NOTES: Codec[Note] = Codec.of(Note, what="a note")
+
+
+def text_of(length: int) -> str:
+    """Return the JSON of a note that is so long."""
+    return NOTES.encode(Note("x" * (length - len('{"text":""}')))).decode()
+
+
+def test_a_text_is_decoded_once() -> None:
+    read = kept(NOTES)
+    assert read(text_of(LONGEST_KEPT)) is read(text_of(LONGEST_KEPT))
+
+
+def test_a_long_text_is_decoded_each_time() -> None:
+    read, long = kept(NOTES), text_of(LONGEST_KEPT + 1)
+    assert read(long) == read(long)
+    assert read(long) is not read(long)
+
+
+def test_the_value_that_was_read_longest_ago_is_dropped() -> None:
+    read = kept(NOTES)
+    texts = [NOTES.encode(Note(str(number))).decode() for number in range(KEPT_VALUES + 1)]
+    first = read(texts[0])
+    values = [read(text) for text in texts[1:]]
+    assert values[-1] is read(texts[-1])
+    assert first is not read(texts[0])
+
+
+def test_a_refused_text_is_refused_each_time() -> None:
+    read = kept(NOTES)
+    for _ in range(2):
+        with pytest.raises(InvalidInput, match="a note"):
+            read('{"other":1}')
