@@ -5,6 +5,7 @@ Each schema of the codecs describes itself, so the description cannot drift from
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeAlias, cast
@@ -34,7 +35,15 @@ OWN_TAG: Final = "x-tag"
 _SILENT: Final = frozenset({"$schema", "$defs", "title", "description", UNTAGGED, OWN_TAG})
 """The keywords that do not affect which JSON validates."""
 
+_WHOLE: Final = 2**53
+"""Below this, a float is the same number as its integer."""
+
 _NOT_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+def is_whole(data: float) -> bool:
+    """Return whether a float is the same number as an int. Not -0.0, whose sign an int loses."""
+    return data.is_integer() and abs(data) < _WHOLE and (data != 0 or math.copysign(1, data) > 0)
 
 
 class Describe(Protocol):

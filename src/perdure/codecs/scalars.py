@@ -15,7 +15,7 @@ from enum import Enum, Flag
 from typing import Any, Final
 from uuid import UUID
 
-from perdure.codecs.json_schema import Describe, always, choice, named, text
+from perdure.codecs.json_schema import Describe, always, choice, is_whole, named, text
 from perdure.codecs.schema import LONGEST, MAX_NESTING, Fault, Keeps, Part, Schema, never, shapes
 from perdure.codecs.type_names import Unsupported
 from perdure.values.excerpt import excerpt
@@ -26,9 +26,6 @@ _MICROSECOND = timedelta(microseconds=1)
 _TIME_MARK = slice(10, 11)
 INTEGERS: Final = range(-(2**63), 2**64)
 """The integers that JSON of a store holds."""
-
-_WHOLE: Final = 2**53
-"""Below this, a float is the same number as its integer."""
 
 
 def _none(value: Any, _: Any = None) -> None:
@@ -53,11 +50,6 @@ def _int(value: Any, _: Any = None) -> int:
 def _read_int(data: Any, _: Any = None) -> int:
     # JSON has one kind of number: newer code whose field is a float writes 1 as 1.0.
     return int(data) if type(data) is float and is_whole(data) else _int(data)
-
-
-def is_whole(data: float) -> bool:
-    """Return whether a float is the same number as an int. Not -0.0, whose sign an int loses."""
-    return data.is_integer() and abs(data) < _WHOLE and (data != 0 or math.copysign(1, data) > 0)
 
 
 def _float(value: Any, _: Any = None) -> float:

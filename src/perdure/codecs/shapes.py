@@ -15,8 +15,7 @@ from typing import Any, Protocol, cast
 import attrs
 import orjson
 
-from perdure.codecs.json_schema import TAG
-from perdure.codecs.scalars import is_whole
+from perdure.codecs.json_schema import TAG, is_whole
 from perdure.codecs.unknown_members import (
     Element,
     NotKept,
