@@ -1,13 +1,23 @@
-"""Idempotency against a table of keys: a keyed request is applied once within its window, and refused where it must."""
+"""Idempotency against a table of keys: a keyed request is applied once within its window, and refused where it must.
 
+A busy instance keeps the keys of one day: the profile `nightly` sends it a million in each of two days.
+"""
+
+import sqlite3
+from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
-from hypothesis import example, given
+from attrs import frozen
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from machine import Add, Total, app, machine, steps
-from returns.result import Success
+from returns.result import Failure, Success
 from world import World, play
 
+from perdure import App, Decision, Limits, Task
+from perdure.testing import Clock
+from perdure.testing import World as TheWorld
 from perdure.values.errors import AnswerNotKept, IdempotencyConflict, Overloaded
 
 WINDOW_MS = 1_000
@@ -65,3 +75,76 @@ def test_a_key_is_applied_once_within_its_window(given_requests):
                 assert (await world.run(jobs.get_state(each)) or Total()).total == total
 
     play("memory", Path(), scenario)
+
+
+# ---------------------------------------------------------------- a busy instance
+NIGHTLY = settings.get_current_profile_name() == "nightly"
+SHIFTS, REQUESTS = (24, 1_000_000 // 24 + 1) if NIGHTLY else (3, 200)
+"""The parts of a day, and how many keyed requests one instance receives in each."""
+
+LIMITS = Limits() if NIGHTLY else Limits(answers_per_address=40, keys_per_address=5 * REQUESTS)
+TOGETHER = 500 if NIGHTLY else 20
+"""Requests of one moment."""
+
+counter = Task(
+    "counter",
+    state=int,
+    event=int,
+    initial=0,
+    decide=lambda total, event: Success(Decision(total + event)),
+)
+
+
+@frozen
+class Day:
+    """The store after a day.
+
+    Attributes:
+        keys: rows of keys.
+        answers: those that have their answers.
+        used: bytes of the file that are in use.
+    """
+
+    keys: int
+    answers: int
+    used: int
+
+
+def day_after(path: Path) -> Day:
+    """Read the store of an engine that has ended."""
+    with closing(sqlite3.connect(path)) as file:
+        ((keys, answers),) = file.execute("SELECT count(*), sum(answer != '') FROM keys")
+        pages, free, size = (
+            file.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+        )
+    return Day(keys, answers, (pages - free) * size)
+
+
+def one_shift(path: Path, clock: Clock, shift: int) -> None:
+    """Send the keyed requests of a shift, and repeat the newest one and one whose answer is no longer kept."""
+    with TheWorld(App(None, limits=LIMITS).with_jobs(counter), store=path, clock=clock, requests="grouped") as world:
+        handle = world.handle(counter)
+        keys = [f"webhook {shift} {number}" for number in range(REQUESTS)]
+        moments = range(0, REQUESTS, TOGETHER)
+        for first in moments:
+            sends = [handle.send("busy", 1, idempotency_key=key) for key in keys[first : first + TOGETHER]]
+            assert [each for each in world.concurrently(*sends) if isinstance(each, Failure)] == []
+            world.advance(timedelta(days=1) / SHIFTS / len(moments))
+        assert isinstance(world.attempt(handle.send("busy", 1, idempotency_key=keys[-1])), Success)
+        late = world.attempt(handle.send("busy", 1, idempotency_key=keys[0]))
+        assert isinstance(late, Failure)
+        assert isinstance(late.failure(), AnswerNotKept)
+        assert world.run(handle.get_state("busy")) == (shift + 1) * REQUESTS, "each request is applied once"
+
+
+def test_a_busy_instance_keeps_the_keys_of_one_day(tmp_path: Path) -> None:
+    """No request is refused, and neither the rows nor the bytes grow with the second day."""
+    path, clock, days = tmp_path / "jobs.db", Clock(), list[Day]()
+    for shift in range(2 * SHIFTS):
+        one_shift(path, clock, shift)
+        if shift % SHIFTS == SHIFTS - 1:
+            days.append(day_after(path))
+    for day in days:
+        assert (SHIFTS - 1) * REQUESTS <= day.keys <= (SHIFTS + 1) * REQUESTS, "the keys of a day, and no older ones"
+        assert day.answers == LIMITS.answers_per_address
+    assert days[1].used <= 1.1 * days[0].used
