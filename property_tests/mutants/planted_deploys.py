@@ -3,31 +3,52 @@
 from mutant import Mutant
 
 MATRIX = "versions/test_matrix.py::test_additive_changes_are_compatible_in_both_directions"
-CONTINUES = "versions/test_matrix.py::test_an_older_engine_continues_the_work_of_a_newer_one[workflow]"
+CONTINUES = "versions/test_matrix.py::test_an_older_engine_continues_the_work_of_a_newer_one"
 TAKES_UP = "versions/test_matrix.py::test_a_newer_engine_takes_up_the_work_that_an_older_one_left"
 DEPLOY = "tests/cli/test_deploy_check.py"
 
 MUTANTS = (
     Mutant(
+        "older code leaves a whole float that newer code wrote",
+        "_read_int",
+        "return int(data) if type(data) is float and is_whole(data) else _int(data)",
+        "return _int(data)",
+        f"{CONTINUES}[task-whole-float]",
+    ),
+    Mutant(
+        "the check before a deploy calls a fraction another kind of JSON",
+        "_mismatch",
+        'return "fraction"',
+        'return "other form"',
+        f"{DEPLOY}::test_a_wider_number_is_not_read_where_it_is_a_fraction",
+    ),
+    Mutant(
+        "the check before a deploy says that exchanged branches diverge",
+        "_of_steps",
+        "if before in new[at:] and after in old[at:]:",
+        "if False:",
+        f"{DEPLOY}::test_steps_that_moved_are_reported_with_the_way_to_prove_that_nothing_diverges",
+    ),
+    Mutant(
         "older code cannot follow a step whose outcome newer code wrote",
         "Replay._answer_of",
         "return Success(values.open(row.value.encode()).value)",
         "return Success(values.decode(row.value.encode()))",
-        CONTINUES,
+        f"{CONTINUES}[workflow-field]",
     ),
     Mutant(
         "older code cannot receive a signal that newer code stored",
         "Replay._answer_of",
         "return Success(self._signal_codec(instruction.name).open(value.encode()).value)",
         "return Success(self._signal_codec(instruction.name).decode(value.encode()))",
-        CONTINUES,
+        f"{CONTINUES}[workflow-field]",
     ),
     Mutant(
         "newer engines leave instances that older ones left",
         "TakingUp._look",
         "                    if row.address not in self._posted:\n",
         "                    if False:\n",
-        f"{TAKES_UP}[workflow]",
+        f"{TAKES_UP}[workflow-form]",
     ),
     Mutant(
         "an older engine accepts an event without the fields that it does not know",
@@ -48,14 +69,14 @@ MUTANTS = (
         "report_status",
         "left=None if left is None else left.error,",
         "left=None,",
-        f"{TAKES_UP}[task]",
+        f"{TAKES_UP}[task-form]",
     ),
     Mutant(
         "a mark is as old as the last code that left the instance",
         "report_status",
         "left.since_ms if left is not None else",
         "instance.updated_ms + 1 if left is not None else",
-        f"{TAKES_UP}[task]",
+        f"{TAKES_UP}[task-form]",
     ),
     Mutant(
         "a put by name is in doubt after a lost answer",

@@ -130,6 +130,21 @@ def test_the_page_says_how_each_change_is_deployed() -> None:
     assert {change: tuple(found) for change, *found in rows} == computed
 
 
+def test_a_wider_number_is_not_read_where_it_is_a_fraction() -> None:
+    old, new = (app_of(each, each, result=each) for each in (ORDER, record(cents=float)))
+    assert {row.place: row.reason for row in rows_of(old, new)} == {
+        "state $.cents": (
+            "a wider number: engines with the old code read 1.0 as 1, and leave the instances that have a fraction"
+        ),
+        "input of send $.cents": "engines with the old code refuse a fraction",
+        "result $.cents": "clients with the old code cannot read a fraction",
+    }
+    assert {row.reason for row in rows_of(new, old) if row.effect == "needs a version"} == {
+        "stored states may have a fraction here",
+        "the new code cannot read a stored result: a fraction",
+    }
+
+
 # ---------------------------------------------------------------- steps of workflows
 GO = Signal("go", int)
 
@@ -247,7 +262,6 @@ def test_methods_are_followed_and_local_names_are_not_mistaken_for_functions() -
     [
         (renamed, "step 2", "the step signal go is signal other in the new code"),
         (shorter, "step 2", "the new code does not have the step signal go here"),
-        (reordered, "step 1", "the new code has the step ship before pay"),
         (longer_before, "step 1", "the new code has the step sleep before pay"),
         (guarded_and_shorter, "step 1", "the new code has the step patch no wait before pay"),
     ],
@@ -260,6 +274,33 @@ def test_a_change_of_steps_needs_a_version(run: Any, place: str, reason: str) ->
     (row,) = [row for row in rows_of(old, new) if row.place.startswith("step")]
     assert (row.effect, row.job, row.place) == ("needs a version", "workflow:sales", place)
     assert row.reason.startswith(f"{reason}; workflows beyond it diverge: keep the old steps behind `patched(...)`")
+
+
+def one_of_two(ctx: Any) -> Any:
+    if ctx.id:
+        yield from pay(ctx.id)
+    else:
+        yield from ship(ctx.id)
+
+
+def one_of_two_exchanged(ctx: Any) -> Any:
+    if not ctx.id:
+        yield from ship(ctx.id)
+    else:
+        yield from pay(ctx.id)
+
+
+@pytest.mark.parametrize(("before", "after"), [(paid, reordered), (one_of_two, one_of_two_exchanged)])
+def test_steps_that_moved_are_reported_with_the_way_to_prove_that_nothing_diverges(before: Any, after: Any) -> None:
+    """The source of moved branches, which is compatible, looks like that of moved steps."""
+    old, new = (
+        App(None).with_jobs(Workflow("sales", state=int, run=program(each), result=int, errors=str))
+        for each in (before, after)
+    )
+    row = only(tuple(row for row in rows_of(old, new) if row.place.startswith("step")))
+    assert (row.effect, row.place) == ("needs a version", "step 1")
+    assert row.reason.startswith("the source of the new code has ship before pay: if a workflow performs both")
+    assert "`perdure check --store` finds none that diverges" in row.reason
 
 
 @pytest.mark.parametrize("run", [paid, longer_behind, guarded])

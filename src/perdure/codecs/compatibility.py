@@ -14,6 +14,7 @@ Kind: TypeAlias = Literal[
     "unknown member",
     "unknown class",
     "unknown choice",
+    "fraction",
     "other form",
     "other type",
     "missing member",
@@ -25,6 +26,7 @@ Kind: TypeAlias = Literal[
   value, drops that of an answer, and refuses that of an input.
 - ``unknown class``, ``unknown choice``, ``other form``: some values have a class, a choice or a kind of JSON that the
   reader does not know. It reads all others.
+- ``fraction``: the reader's number is an integer. It reads ``1.0``, and no fraction.
 - ``other type``: the values look alike, and the reader expects other ones.
 - ``missing member``: the reader needs a member that the writer's objects may lack.
 - ``other first class``: older code may have stored an object without a tag, and the reader takes it for another class
@@ -229,6 +231,8 @@ def _mismatch(written: _Schema, reads: Sequence[_Schema]) -> Kind:
     """Return why no type of the reader fits."""
     if _tag(written) is not None:
         return "unknown class"
+    if written.get("type") == "number" and any(read.get("type") == "integer" for read in reads):
+        return "fraction"
     return "other type" if any(read.get("type") == written.get("type") for read in reads) else "other form"
 
 

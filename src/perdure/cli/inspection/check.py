@@ -223,6 +223,7 @@ _STORED: Final[Mapping[Kind, str]] = {
     "unknown member": "the new code does not have this field, and would keep its data: a version drops it",
     "unknown class": "the new code does not have the class {name} of stored states",
     "unknown choice": "the new code does not have the choice {name} of stored states",
+    "fraction": "stored states may have a fraction here",
     "other form": "stored states have another kind of JSON here",
     "other type": "stored states have another type here",
     "missing member": "it has no default, and stored states may not have it",
@@ -263,6 +264,8 @@ def _upgraded(version: int, before: JsonSchema, new: JobTypes) -> Iterator[_Chan
 def _kept(difference: Difference) -> str:
     if difference.kind == "unknown member":
         return "a new field with a default: engines with the old code keep its value"
+    if difference.kind == "fraction":
+        return "a wider number: engines with the old code read 1.0 as 1, and leave the instances that have a fraction"
     what = {"unknown class": f"class {difference.name}", "unknown choice": f"choice {difference.name}"}
     new = what.get(difference.kind, "kind of value")
     return f"a new {new}: engines with the old code leave the instances that have one"
@@ -271,6 +274,11 @@ def _kept(difference: Difference) -> str:
 # ---------------------------------------------------------------- steps
 _DIVERGES: Final = (
     "workflows beyond it diverge: keep the old steps behind `patched(...)`, or serve the new program under another name"
+)
+# The source does not say which steps one workflow performs: the branches of an `if` may be exchanged without harm.
+_MOVED: Final = (
+    "if a workflow performs both, those beyond it diverge: keep the old order behind `patched(...)`; "
+    "if it performs one of them, as in the branches of an `if`, `perdure check --store` finds none that diverges"
 )
 
 
@@ -281,6 +289,9 @@ def _of_steps(old: tuple[str, ...] | None, new: tuple[str, ...] | None) -> Itera
     at = next(at for at, name in enumerate(old) if new[at : at + 1] != (name,))
     before, after = old[at], new[at] if at < len(new) else None
     if after is not None and after.startswith(PATCH) and _is_inside(old[at:], new[at:]):
+        return
+    if before in new[at:] and after in old[at:]:
+        yield "needs a version", str(at + 1), f"the source of the new code has {after} before {before}: {_MOVED}"
         return
     if before in new[at:]:
         reason = f"the new code has the step {after} before {before}"
@@ -319,20 +330,20 @@ def _of_input(part: str, old: JsonSchema | None, new: JsonSchema | None) -> Iter
             yield "engines first", path, f"engines with the old code refuse {_sent(each)}"
 
 
+_SENT: Final[Mapping[Kind, str]] = {
+    "unknown member": "a value with this field",
+    "missing member": "a value without this field",
+    "unknown class": "the class {name}",
+    "unknown choice": "the choice {name}",
+    "fraction": "a fraction",
+    "other form": "a value of this type",
+    "other type": "a value of this type",
+    "other first class": "an object without a tag, as a lone {name} is sent",
+}
+
+
 def _sent(difference: Difference) -> str:
-    match difference.kind:
-        case "unknown member":
-            return "a value with this field"
-        case "missing member":
-            return "a value without this field"
-        case "unknown class":
-            return f"the class {difference.name}"
-        case "unknown choice":
-            return f"the choice {difference.name}"
-        case "other first class":
-            return f"an object without a tag, as a lone {difference.name} is sent"
-        case _:
-            return "a value of this type"
+    return _SENT[difference.kind].format(name=difference.name)
 
 
 # ---------------------------------------------------------------- answers
