@@ -93,7 +93,8 @@ def test_two_engines_on_postgres_leave_each_other_the_instances_that_they_cannot
             async with newer.open(harness.url) as new:
                 for place in range(PLACES):
                     await new.handle(NEW).send(f"{place}", "200 ms")
-                match await attempt(old.handle(OLD).send("0", "1 s")):
+                await new.handle(NEW).send("later", "1 day")
+                match await attempt(old.handle(OLD).send("later", "1 s")):
                     case Failure(Undecodable(problems=problems)):
                         assert problems[0].startswith("$")
                     case other:
@@ -143,6 +144,47 @@ def test_a_left_message_is_buried_by_one_of_two_engines_on_postgres(postgres_url
             (letter,) = await other.dead_letters()
             assert (letter.message_id, await other.left_messages()) == (message.message_id, ())
             assert await other.redrive(letter.message_id) == "redriven"
+        await harness.discard()
+
+    asyncio.run(main())
+
+
+def test_a_left_message_is_delivered_at_once_by_an_engine_that_reads_it(postgres_url: str) -> None:
+    """Whether that engine runs or opens later. The code that left it would look again after a minute."""
+
+    def targets(event: Any) -> Any:
+        return Task("targets", state=tuple[event, ...], event=event, initial=(), on_event=lambda ctx, each: (
+            ctx.update_state(lambda seen: (*seen, each))
+        ))  # fmt: skip
+
+    numbers, both_forms = targets(int), targets(int | str)
+
+    @program
+    def on_event(ctx: TaskContext[int], number: int) -> Do[None]:
+        yield from tell(both_forms, "b").send(f"word {number}")
+        yield from tell(both_forms, "b").send(number)
+        yield from ctx.set_state(number)
+
+    sender: Any = Task("sender", state=int, event=int, initial=0, on_event=on_event)
+    harness = SharedPostgresHarness(postgres_url)
+    older, newer = (App(None).with_jobs(each, sender) for each in (numbers, both_forms))
+    expected: list[int | str] = []
+
+    async def main() -> None:
+        async with older.open(harness.url) as old:
+            await old.handle(sender).send("a", 1)
+            async with asyncio.timeout(10):
+                while not await old.left_messages():  # noqa: ASYNC110 - it asks the store
+                    await asyncio.sleep(0)
+            async with newer.open(harness.url) as new:
+                for number in range(1, 4):
+                    expected.extend((f"word {number}", number))
+                    if number > 1:
+                        await old.handle(sender).send("a", number)
+                    async with asyncio.timeout(10):
+                        while await new.handle(both_forms).get_state("b") != tuple(expected):  # noqa: ASYNC110
+                            await asyncio.sleep(0)
+                assert await new.left_messages() == ()
         await harness.discard()
 
     asyncio.run(main())
