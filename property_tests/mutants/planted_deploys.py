@@ -51,6 +51,13 @@ MUTANTS = (
         f"{TAKES_UP}[workflow-form]",
     ),
     Mutant(
+        "code that reads a left message waits a minute for it",
+        "TakingUp._look",
+        "offered = await self.outbox.deliver_left(self.codes)",
+        "offered = 0",
+        "sharing/test_left.py::test_a_message_of_newer_code_is_delivered_by_newer_code",
+    ),
+    Mutant(
         "an older engine accepts an event without the fields that it does not know",
         "_accepted",
         "        codec.accept(bare)  # it raises",
