@@ -17,8 +17,8 @@ MUTANTS = (
     Mutant(
         "an ended run leaves its cell busy",
         "Dispatcher._run_ended",
-        '        cell.state = "idle"\n        try:\n',
-        "        try:\n",
+        '            cell.state = "idle"\n            if type(verdict)',
+        "            if type(verdict)",
         KEPT,
     ),
     Mutant(

@@ -10,9 +10,7 @@ KEYS = "tests/behaviour/test_keys.py"
 STRAIGHT = "program/test_straight.py"
 ACCEPTED = "engine/test_accepted_run_laws.py::test_the_row_and_the_events_are_those_of_two_commits"
 FOR_NOW = "tests/behaviour/test_accepted_for_now.py"
-LEAVES_THE_QUEUE = (
-    "engine/test_defects_of_the_engine.py::test_an_exception_while_a_request_leaves_the_queue_blocks_no_instance"
-)
+LINES = "engine/test_defects_of_the_engine.py::test_an_exception_at_a_line_of_the_dispatcher_blocks_no_instance"
 DEFECTS = "engine/test_defects_of_the_engine.py::test_every_caller_is_answered_and_every_instance_continues"
 ANSWERED = "tests/behaviour/test_every_caller_is_answered.py"
 ALARM = "tests/behaviour/test_alarms.py::test_an_alarm_fires_although_an_event_changes_the_state_while_its_row_is_read"
@@ -183,16 +181,37 @@ MUTANTS = (
     Mutant(
         "a defect of the engine between two turns leaves an instance busy",
         "Dispatcher._recover_mailbox",
-        '        if not (cell.served or cell.worker or cell.undecided):\n            cell.state = "idle"\n',
-        "        if False:\n            pass\n",
-        LEAVES_THE_QUEUE,
+        '            cell.state = "idle"\n            if cell.deferred',
+        "            if cell.deferred",
+        LINES,
     ),
     Mutant(
         "a defect while a request leaves the queue leaves its caller without an answer",
-        "Dispatcher._next",
-        "            self._fail(cell, entry, defect)\n        return None\n",
-        "            self._internal_error(cell, defect)\n        return None\n",
-        LEAVES_THE_QUEUE,
+        "Dispatcher._serve_until_wait",
+        "                self._fail(cell, entry, defect)\n",
+        "                self._internal_error(cell, defect)\n",
+        LINES,
+    ),
+    Mutant(
+        "a defect between two turns leaves a claim that no code settles",
+        "Dispatcher._fail",
+        "        if cell.running and not cell.settles_claims:\n",
+        "        if False:\n",
+        LINES,
+    ),
+    Mutant(
+        "a request is counted as finished twice after a defect",
+        "Dispatcher._uncount",
+        "self._pending - entry.pending_weight, 0",
+        "self._pending - entry.pending_weight, entry.pending_weight",
+        LINES,
+    ),
+    Mutant(
+        "a defect at the end of a run in the background keeps its slot",
+        "Dispatcher._run_ended",
+        "                self._background.give_up(cell, verdict.execute)\n",
+        "                pass\n",
+        LINES,
     ),
     Mutant(
         "a run beside the mailbox that no task can run keeps its slot",

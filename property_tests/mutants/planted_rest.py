@@ -65,9 +65,9 @@ MUTANTS = (
     ),
     Mutant(
         "a request that was taken back is counted for ever",
-        "Dispatcher._next",
-        "            entry.note_cancelled()\n            self._uncount(entry)",
-        "            entry.note_cancelled()",
+        "Dispatcher._leaves_queue",
+        "        entry.note_cancelled()\n        self._uncount(entry)",
+        "        entry.note_cancelled()",
         CROWDS,
     ),
     Mutant(
@@ -87,7 +87,7 @@ MUTANTS = (
     Mutant(
         "a run beside the mailbox keeps its place",
         "BackgroundRuns._leave",
-        "        self.runner.gates.leave(cell.job_name, execute.alone, cell.address)\n",
+        "        self.give_up(cell, execute)\n",
         "",
         GAVE_UP + "[debounce: a flush by hand-before]",
     ),

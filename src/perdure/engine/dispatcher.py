@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, Self, TypeAlias, assert_never
 
 import attrs
@@ -143,12 +144,17 @@ class Dispatcher:
     def fire(self, job: AnyDefinition, address: Address, entry: MailboxEntry) -> None:
         """Begin a due alarm's run, at once if nothing about it is special."""
         cell = self.cache.get(address)
-        # `begin_plain` bypasses the mailbox, so the cell must be among the busy ones first: a stop waits for those
-        # alone.
-        if cell is not None and self.intake == "open":
-            self.busy.cells[cell] = None
-        if cell is None or self.intake == "closed" or not self.runs.begin_plain(cell, entry):
+        if cell is None or self.intake == "closed":
             self.put(job, address, entry)
+            return
+        try:
+            # `begin_plain` bypasses the mailbox, so the cell must be among the busy ones first: a stop waits for those
+            # alone.
+            self.busy.cells[cell] = None
+            if not self.runs.begin_plain(cell, entry):
+                self.put(job, address, entry)
+        except BaseException as defect:  # noqa: BLE001 - raised, it would end the alarm loop, and so the engine
+            self._recover_mailbox(cell, (entry,), defect)
 
     def recover(self, job: AnyDefinition, address: Address) -> Future[TurnAnswer]:
         """Put a claim's recovery at its mailbox's head."""
@@ -166,28 +172,33 @@ class Dispatcher:
                 return
 
     def _enqueue(self, cell: InstanceCell, entry: MailboxEntry, place: Literal["head", "tail"]) -> None:
-        self.busy.cells[cell] = None
+        # Counted first: `_recover_mailbox` counts it as finished.
         self._pending += entry.pending_weight
-        self.asked += entry.pending_weight
-        pending, coalescing = cell.pending, self.turns.coalescing
-        # A turn never overtakes the queue: two requests of one caller are applied in their order.
-        if cell.state != "idle" or cell.waiting or (pending is not None and not coalescing.allows(cell, entry)):
-            cell.put(entry, place)
-            if cell.state == "idle" and pending is None:
-                self._serve_or_later(cell)
-        elif self._batch.take(cell, entry):
-            pass  # it is decided at the end of this step
-        elif self._in_a_row < MAX_TURNS_IN_A_ROW:
-            self._serve_now(cell, entry)
-        else:
-            cell.put(entry, place)
-            self._serve_later(cell)
+        try:
+            self.busy.cells[cell] = None
+            self.asked += entry.pending_weight
+            pending, coalescing = cell.pending, self.turns.coalescing
+            # A turn never overtakes the queue: two requests of one caller are applied in their order.
+            if cell.state != "idle" or cell.waiting or (pending is not None and not coalescing.allows(cell, entry)):
+                cell.put(entry, place)
+                if cell.state == "idle" and pending is None:
+                    self._serve_or_later(cell)
+            elif self._batch.take(cell, entry):
+                pass  # it is decided at the end of this step
+            elif self._in_a_row < MAX_TURNS_IN_A_ROW:
+                self._serve_now(cell, entry)
+            else:
+                cell.put(entry, place)
+                self._serve_later(cell)
+        except BaseException as defect:  # noqa: BLE001 - a defect of the engine must not break the queue
+            self._recover_mailbox(cell, (entry,), defect)
 
     def _decide_undecided(self, cell: InstanceCell) -> tuple[MailboxEntry, Begun | Reading] | None:
         """Decide an event's turn at the step's end in which it arrived. None if it is queued or over."""
-        entry, cell.undecided = cell.undecided, None
-        self._in_a_row = 0
+        entry = cell.undecided
         try:
+            cell.undecided = None
+            self._in_a_row = 0
             if entry is not None:
                 # A commit may have become pending since the event arrived, and its outcome may be one that this event
                 # must not join.
@@ -195,7 +206,8 @@ class Dispatcher:
                 if is_next and not entry.answer.done():
                     return entry, self._start(cell, entry)
                 cell.put(entry, "head")
-            self._serve(cell)
+            if not cell.has_turn:  # a defect between two turns has begun the next one
+                self._serve(cell)
         except BaseException as defect:  # noqa: BLE001 - raised here, it would drop the other events of the batch
             self._recover_mailbox(cell, () if entry is None else (entry,), defect)
         return None
@@ -217,26 +229,25 @@ class Dispatcher:
         # A `KeyboardInterrupt` can arrive at any line here. Without this the cell remains busy: its requests are never
         # answered, and the engine never stops.
         except BaseException as defect:  # noqa: BLE001 - a defect of the engine must not break the queue
+            self._drop(cell, entry, begun)
             self._recover_mailbox(cell, (entry,), defect)
 
     def _continue_after(self, cell: InstanceCell, wait: _Wait | None) -> None:
         """Continue after a turn: with its wait, or with the next ones."""
-        if wait is None and not cell.waiting:
-            wait = "over"
-        if wait is None:
-            self._serve(cell)
-        elif wait == "over":
-            if cell.pending is None:
-                self._make_idle(cell)
-            else:
-                cell.state = "idle"
-        elif wait != "reading":
-            entry, rest = wait
-            try:
-                self._begin_wait(cell, entry, rest)
-            except BaseException as defect:  # noqa: BLE001 - or the entry remains served, and the cell busy
-                cell.end_serving(entry)
-                self._recover_mailbox(cell, (entry,), defect)
+        try:
+            if wait is None and not cell.waiting:
+                wait = "over"
+            if wait is None:
+                self._serve(cell)
+            elif wait == "over":
+                if cell.pending is None:
+                    self._make_idle(cell)
+                else:
+                    cell.state = "idle"
+            elif wait != "reading":
+                self._begin_wait(cell, *wait)
+        except BaseException as defect:  # noqa: BLE001 - only this answers a turn that was to wait
+            self._recover_mailbox(cell, self._dropped(cell, wait), defect)
 
     def _serve_or_later(self, cell: InstanceCell) -> None:
         """Serve now. After some turns in a row later: a caller in a tight loop must not starve all others."""
@@ -252,7 +263,7 @@ class Dispatcher:
         cell.state = "busy"
         self._in_a_row = 0
         try:
-            self.runtime.call_soon(lambda: self._serve(cell))
+            self.runtime.call_soon(partial(self._serve, cell))
         except BaseException as defect:  # noqa: BLE001 - no call will serve these requests: answer them now
             while cell.waiting:
                 self._fail(cell, cell.waiting.popleft(), defect)
@@ -268,40 +279,41 @@ class Dispatcher:
     def _serve_until_wait(self, cell: InstanceCell) -> _Wait:
         """Execute turns until one must wait: for its rest, in a task. For the store, or until nothing waits."""
         while cell.waiting:
-            # Look before the entry leaves the queue: an entry that cannot join the pending commit keeps its position.
-            if cell.pending is not None and not self.turns.coalescing.allows(cell, cell.waiting[0]):
-                return "over"
-            entry = self._next(cell)
-            if entry is None:
-                continue
-            wait = self._apply(cell, entry, self._start(cell, entry))
-            if wait is not None:
-                return wait
+            # Known before it leaves the queue: after an exception between the two, nothing else would answer it.
+            entry = cell.waiting[0]
+            try:
+                # An entry that cannot join the pending commit keeps its position.
+                if cell.pending is not None and not self.turns.coalescing.allows(cell, entry):
+                    return "over"
+                if self._leaves_queue(cell, entry):
+                    wait = self._apply(cell, entry, self._start(cell, entry))
+                    if wait is not None:
+                        return wait
+            except BaseException as defect:  # noqa: BLE001 - of the engine: the next requests have their turns
+                cell.leave_queue(entry)  # an entry that always fails would keep the others from their turns
+                self._fail(cell, entry, defect)
         return "over"
 
     def _start(self, cell: InstanceCell, entry: MailboxEntry) -> Begun | Reading:
-        try:
-            if self._admission.queues:  # it needs no room from now on, so another caller gets it
-                self._admission.call(cell.address)
-            if entry.report is not None:
-                entry.report.begun()
-            if entry.ended is not None:
-                return Rest(self._background.settle(cell, *entry.ended))
-            return self.turns.begin(cell, entry, self._loaded)
-        except BaseException as defect:  # noqa: BLE001 - user codecs and hooks run here, and may raise any class
-            return self._internal_error(cell, defect)
+        """Begin a turn. User codecs and hooks run here, and may raise any class: each caller recovers the mailbox."""
+        if self._admission.queues:  # it needs no room from now on, so another caller gets it
+            self._admission.call(cell.address)
+        if entry.report is not None:
+            entry.report.begun()
+        if entry.ended is not None:
+            return Rest(self._background.settle(cell, *entry.ended))
+        return self.turns.begin(cell, entry, self._loaded)
 
     def _loaded(self, cell: InstanceCell, entry: MailboxEntry, loaded: Result[Loaded, Any]) -> None:
         """Continue a turn with the instance that the store has read."""
-        if cell.undecided is not entry:  # it was answered when the engine stopped
-            self._uncount(entry)
-            return
-        cell.undecided = None
         try:
-            begun: Begun = self.turns.decide(cell, entry, loaded)
-        except BaseException as defect:  # noqa: BLE001 - as in `_start`; nothing else answers an entry that was read
-            begun = self._internal_error(cell, defect)
-        self._serve_begun(cell, entry, begun)
+            if cell.undecided is not entry:  # it was answered when the engine stopped, or after a defect
+                self._uncount(entry)
+                return
+            cell.undecided = None
+            self._serve_begun(cell, entry, self.turns.decide(cell, entry, loaded))
+        except BaseException as defect:  # noqa: BLE001 - nothing else answers an entry that was read
+            self._recover_mailbox(cell, (entry,), defect)
 
     def _apply(self, cell: InstanceCell, entry: MailboxEntry, begun: Begun | Reading) -> _Wait | None:
         """Carry out a turn's decision. Return its wait, if it waits for something."""
@@ -332,6 +344,7 @@ class Dispatcher:
                 case _:
                     self._end(cell, entry, begun)
         except BaseException as defect:  # noqa: BLE001 - the entry has left the queue: only this answers it
+            self._drop(cell, entry, begun)
             self._fail(cell, entry, defect)
         return None
 
@@ -351,14 +364,10 @@ class Dispatcher:
         cell = pending.cell
         if cell is None:
             return
-        # First of all: the requests below are decided again, and must not join a commit that is over.
-        cell.pending = None
-        result: TurnAnswer | None = None
         try:
-            self._commits.on_answer(pending, stored)
-        except BaseException as defect:  # noqa: BLE001 - the callers of this commit and its neighbours wait for answers
-            result = self._internal_error(cell, defect).result
-        try:
+            # First of all: the requests below are decided again, and must not join a commit that is over.
+            cell.pending = None
+            result = self._after_answer(cell, pending, stored)
             if result is None and type(stored) is not Success:
                 if isinstance(stored.failure(), Conflict):
                     self._again(cell, [entry for entry, _ in pending.steps])
@@ -376,7 +385,24 @@ class Dispatcher:
             else:
                 self._continue(cell)
         except BaseException as defect:  # noqa: BLE001 - raised in the store's callback, it would reach other cells
+            if cell.pending is pending:
+                cell.pending = None
+            self._in_doubt(cell)
             self._recover_mailbox(cell, [entry for entry, _ in pending.steps], defect)
+
+    def _after_answer(self, cell: InstanceCell, pending: PendingCommit, stored: Stored) -> TurnAnswer | None:
+        """Take the store's answer to a commit. Return the result of its turns if the engine failed in that."""
+        try:
+            self._commits.on_answer(pending, stored)
+        except BaseException as defect:  # noqa: BLE001 - the callers of this commit and its neighbours wait for answers
+            self._in_doubt(cell)
+            return self._internal_error(cell, defect).result
+        return None
+
+    def _in_doubt(self, cell: InstanceCell) -> None:
+        """Read again what a commit has stored: the row, its alarm and its messages."""
+        self.cache.doubt(cell)
+        self._commits.in_doubt()
 
     def _again(self, cell: InstanceCell, entries: Sequence[MailboxEntry]) -> None:
         """Decide the turns of requests again, in order, because they met a conflict before their first effects."""
@@ -415,25 +441,29 @@ class Dispatcher:
         try:
             while isinstance(wait, tuple) and isinstance(wait[1], Rest):
                 await self._await_rest(cell, wait[0], wait[1])
+                wait = "over"  # its run may be in the background now: a defect in the next turns does not answer it
                 wait = self._serve_until_wait(cell)
-        # A cancellation ends this task with requests in the queue. They are served from the event loop, not from here:
-        # this task must end. A frame that is being closed has no loop left to call.
-        except BaseException as raised:
-            if not is_closing(raised):
-                self.runtime.call_soon(lambda: self._resume(cell))
-            wait = "over"
-            raise
-        finally:
             cell.worker = None
-            if isinstance(wait, tuple):
-                self._begin_wait(cell, *wait)
-            elif wait == "over":
-                self._make_idle(cell)
+            self._continue_after(cell, wait)
+        except BaseException as raised:
+            is_defect = not (is_closing(raised) or is_cancelled(self.runtime, raised))
+            cell.worker = None
+            if is_defect:
+                if isinstance(wait, tuple):
+                    cell.end_serving(wait[0])
+                self._recover_mailbox(cell, self._dropped(cell, wait), raised)
+                return
+            # A cancellation ends this task with requests in the queue. They are served from the event loop, not from
+            # here: this task must end. A frame that is being closed has no loop left to call.
+            if not is_closing(raised):
+                self.runtime.call_soon(partial(self._resume, cell))
+            self._make_idle(cell)
+            raise
 
     def _run_ended(self, cell: InstanceCell, entry: MailboxEntry, verdict: Verdict | None) -> None:
         """Conclude a run's turn, and continue with the next ones."""
-        cell.state = "idle"
         try:
+            cell.state = "idle"
             if type(verdict) is TurnAnswered:
                 self._answer(cell, entry, verdict.result)
                 if entry.pending_weight:
@@ -443,64 +473,55 @@ class Dispatcher:
                 return
             else:
                 self._end(cell, entry, verdict)
+            self._continue(cell)
         except BaseException as defect:  # noqa: BLE001 - or the requests behind this run wait for ever
-            self._fail(cell, entry, defect)
-        self._continue(cell)
+            if type(verdict) is RunInBackground and not cell.holds(entry):
+                self._background.give_up(cell, verdict.execute)
+            self._recover_mailbox(cell, (entry,), defect)
 
     def _resume(self, cell: InstanceCell) -> None:
         """Serve the requests that wait, unless turns are being executed."""
-        if cell.waiting and cell.state == "idle":
-            self._serve_or_later(cell)
+        try:
+            if cell.waiting and cell.state == "idle":
+                self._serve_or_later(cell)
+        except BaseException as defect:  # noqa: BLE001 - an event loop logs it, and the cell would remain busy
+            self._recover_mailbox(cell, (), defect)
 
     async def _await_rest(self, cell: InstanceCell, entry: MailboxEntry, rest: Rest) -> None:
         """Execute the rest of a turn, and conclude the turn."""
-        verdict: Verdict | Literal["again"] | None
         cell.begin_serving(entry)
         try:
             verdict = await rest.work
         # A cancellation of this task is no defect, and must still answer the caller. A frame that is being closed must
         # not touch the mailbox: its engine no longer runs.
         except BaseException as raised:
-            if is_closing(raised):
-                raise
-            cell.end_serving(entry)
-            if is_cancelled(self.runtime, raised):
+            if not is_closing(raised) and is_cancelled(self.runtime, raised):
+                cell.end_serving(entry)
                 self._end(cell, entry, TurnAnswered(Failure(OutcomeUnknown("the task of this turn was cancelled"))))
-                raise
-            verdict = self._internal_error(cell, raised)
+            raise
+        cell.end_serving(entry)
+        if verdict == "again":
+            cell.put(entry, "head")
+        elif verdict is None:
+            self._again(cell, (entry,))
         else:
-            cell.end_serving(entry)
-        try:
-            if verdict == "again":
-                cell.put(entry, "head")
-            elif verdict is None:
-                self._again(cell, (entry,))
-            else:
-                self._end(cell, entry, verdict)
-        except BaseException as defect:  # noqa: BLE001 - raised, it would end the task before the next turns
-            self._fail(cell, entry, defect)
+            self._end(cell, entry, verdict)
 
-    def _next(self, cell: InstanceCell) -> MailboxEntry | None:
-        """Remove the request at the head and return it. None if its caller has cancelled it."""
-        # Known before it leaves the queue: after an exception between the two, nothing else would answer it.
-        entry = cell.waiting[0]
-        try:
-            cell.waiting.popleft()
-            # The end of a run is settled even if its caller has left: its effects have happened.
-            if not entry.answer.done() or entry.ended is not None:
-                return entry
-            if self._admission.queues:
-                self._admission.call(cell.address)
-            entry.note_cancelled()
-            self._uncount(entry)
-        except BaseException as defect:  # noqa: BLE001 - the entry has left the queue: only this answers it
-            self._fail(cell, entry, defect)
-        return None
+    def _leaves_queue(self, cell: InstanceCell, entry: MailboxEntry) -> bool:
+        """Remove the request at the head. Return whether it has a turn: not if its caller has cancelled it."""
+        cell.waiting.popleft()
+        # The end of a run is settled even if its caller has left: its effects have happened.
+        if not entry.answer.done() or entry.ended is not None:
+            return True
+        if self._admission.queues:
+            self._admission.call(cell.address)
+        entry.note_cancelled()
+        self._uncount(entry)
+        return False
 
     def _end(self, cell: InstanceCell, entry: MailboxEntry, verdict: Verdict) -> None:
-        self._react(cell, entry, verdict)
-        # A deferred request is still pending: it keeps its room until its turn.
-        if not isinstance(verdict, Defer):
+        # A request that waits again is still pending: it keeps its room until its turn.
+        if self._react(cell, entry, verdict) == "over":
             self._uncount(entry)
 
     def _make_idle(self, cell: InstanceCell) -> None:
@@ -523,19 +544,19 @@ class Dispatcher:
             elif not entry.answer.done():
                 entry.answer.set_result(result)
         except BaseException as defect:  # noqa: BLE001 - of the engine: its neighbours are answered
-            self._internal_error(cell, defect)
-        self._pending -= entry.pending_weight
+            self._fail(cell, entry, defect)
+        self._pending, entry.pending_weight = self._pending - entry.pending_weight, 0
         if self._admission.queues:
             self._admission.call(None)
 
     def _uncount(self, entry: MailboxEntry) -> None:
-        """Count a request as finished: there is room for another one."""
-        self._pending -= entry.pending_weight
+        """Count a request as finished, once: there is room for another one."""
+        self._pending, entry.pending_weight = self._pending - entry.pending_weight, 0
         if self._admission.queues:
             self._admission.call(None)
 
-    def _react(self, cell: InstanceCell, entry: MailboxEntry, verdict: Verdict) -> None:
-        """Act on a turn's outcome."""
+    def _react(self, cell: InstanceCell, entry: MailboxEntry, verdict: Verdict) -> Literal["over", "waits"]:
+        """Act on a turn's outcome. Return whether its request waits for another turn."""
         match verdict:
             case TurnAnswered(result):
                 self._answer(cell, entry, result)
@@ -543,8 +564,9 @@ class Dispatcher:
                 self._background.begin(cell, entry, execute)
             case Defer():
                 self._defer(cell, entry)
+                return "waits"
             case RecoverFirst():
-                self._recover_first(cell, entry)
+                return self._recover_first(cell, entry)
             case FenceLost(address):
                 entry.reply(Failure(OutcomeUnknown(f"another writer changed {address} during its run")))
                 # No other engine may write an owned store. Another writer means that this engine is no longer the
@@ -555,6 +577,7 @@ class Dispatcher:
                     self._wake_deferred(cell)
             case _:
                 assert_never(verdict)
+        return "over"
 
     def _answer(self, cell: InstanceCell, entry: MailboxEntry, result: TurnAnswer) -> None:
         entry.reply(result)
@@ -565,20 +588,22 @@ class Dispatcher:
 
     def _defer(self, cell: InstanceCell, entry: MailboxEntry) -> None:
         """Keep a request until the run in progress has ended. If another engine runs it, look again: ever later."""
+        if not cell.running or entry.ended is not None:  # otherwise the end of that run wakes it
+            delay_ms = entry.next_elsewhere_retry_ms(self.runtime.random())
+            self.runtime.call_later(delay_ms, partial(self._wake_deferred, cell))
         cell.deferred = (*cell.deferred, entry)
-        if cell.running and entry.ended is None:
-            return  # the end of that run wakes it
-        self.runtime.call_later(entry.next_elsewhere_retry_ms(self.runtime.random()), lambda: self._wake_deferred(cell))
 
-    def _recover_first(self, cell: InstanceCell, entry: MailboxEntry) -> None:
+    def _recover_first(self, cell: InstanceCell, entry: MailboxEntry) -> Literal["over", "waits"]:
         """Settle the abandoned run, then serve the request. Not a message, because that run may be its own."""
         # Once only: a recovery that fails each time would keep the request, and its caller, for ever.
+        recovery = MailboxEntry(RECOVER, self.runtime.future(), pending_weight=0)
         if entry.request.inbound is not None or entry.recovered == "once":
             entry.reply(Failure(OutcomeUnknown("an abandoned run is recovered first")))
-        else:
-            entry.recovered = "once"
-            self._enqueue(cell, entry, "head")
-        self._enqueue(cell, MailboxEntry(RECOVER, self.runtime.future(), pending_weight=0), "head")
+            cell.put(recovery, "head")
+            return "over"
+        entry.recovered = "once"
+        cell.put_first((recovery, entry))
+        return "waits"
 
     def _background_is_over(self, cell: InstanceCell) -> None:
         self._wake_deferred(cell)
@@ -612,24 +637,53 @@ class Dispatcher:
 
     # ------------------------------------------------------------ defects of the engine
     def _fail(self, cell: InstanceCell, entry: MailboxEntry, defect: BaseException) -> None:
-        """Answer a request in whose turn the engine failed."""
+        """Answer a request in whose turn the engine failed, unless it waits, is served, or is in the pending commit.
+
+        A claim that no code settles any more is recovered.
+        """
         result = self._internal_error(cell, defect).result
+        if cell.undecided is entry:
+            cell.undecided = None
+        if cell.holds(entry):
+            return
+        if cell.running and not cell.settles_claims:
+            cell.running = ()
+            self.turns.runner.left_claimed(cell)
         try:
             self._answer(cell, entry, result)
         except BaseException as again:  # noqa: BLE001 - the count below must follow: a request that stays is never free
             self._internal_error(cell, again)
         self._uncount(entry)
-        entry.pending_weight = 0  # should a later step end it again
+
+    def _drop(self, cell: InstanceCell, entry: MailboxEntry, begun: Begun | Reading) -> None:
+        """Close the code that was to continue a turn, unless it has begun."""
+        if cell.holds(entry):
+            return
+        if type(begun) is Rest:
+            begun.work.close()
+        elif type(begun) is Claimable and begun.begun is not None:
+            begun.begun.drop()
+
+    def _dropped(self, cell: InstanceCell, wait: _Wait | None) -> tuple[MailboxEntry, ...]:
+        """Drop the code that was to continue a turn, and return the request of that."""
+        if not isinstance(wait, tuple):
+            return ()
+        self._drop(cell, *wait)
+        return wait[:1]
 
     def _recover_mailbox(self, cell: InstanceCell, entries: Sequence[MailboxEntry], defect: BaseException) -> None:
-        """Answer requests after a defect between two turns, and serve the next ones of the instance."""
+        """Answer the requests that a defect between two turns has left in no queue, and serve the next ones.
+
+        Whatever the defect has interrupted, the cell is busy afterwards only if a turn is in progress.
+        """
         for entry in entries:
-            if not entry.answer.done():
-                self._fail(cell, entry, defect)
+            self._fail(cell, entry, defect)
         if not entries:
             self._internal_error(cell, defect)
-        if not (cell.served or cell.worker or cell.undecided):
+        if not cell.has_turn:
             cell.state = "idle"
+            if cell.deferred and not cell.running:
+                cell.wake_deferred()
             self._continue(cell)
 
     def _internal_error(self, cell: InstanceCell, defect: BaseException) -> TurnAnswered:

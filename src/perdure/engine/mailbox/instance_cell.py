@@ -172,7 +172,26 @@ class InstanceCell:
             self.put(self.undecided, "head")
             self.undecided = None
 
+    def leave_queue(self, entry: MailboxEntry) -> None:
+        """Remove a request, if it is at the head."""
+        if self.waiting and self.waiting[0] is entry:
+            self.waiting.popleft()
+
+    def holds(self, entry: MailboxEntry) -> bool:
+        """Whether a request waits, is deferred, is served by a task, or is in the pending commit."""
+        return any(held is entry for held in _entries(self))
+
     # ------------------------------------------------------------ runs
+    @property
+    def has_turn(self) -> bool:
+        """Whether a turn is in progress: of a task, of a run that holds the mailbox, or until the row is read."""
+        return self.worker is not None or self.undecided is not None or _held(self) > 0
+
+    @property
+    def settles_claims(self) -> bool:
+        """Whether a turn, a task or an end will settle the claims in progress."""
+        return bool(self.served) or any(map(_is_settled_by, (*self.waiting, *self.deferred)))
+
     def forget(self, run_id: str) -> None:
         """Note that this process no longer runs a claim."""
         if self.running == (run_id,):
@@ -264,9 +283,8 @@ class InstanceCell:
 
     @property
     def pending_weight(self) -> int:
-        """How much its requests count towards ``max_pending``; one that runs in the background counts nothing."""
-        background = (entry for entry in self.served[:1] if self.background is not None)
-        return sum(entry.pending_weight for entry in _entries(self)) - sum(entry.pending_weight for entry in background)
+        """How much its requests count towards ``max_pending``."""
+        return sum(entry.pending_weight for entry in _entries(self))
 
     @property
     def summary(self) -> str:
@@ -332,7 +350,7 @@ CELL_RULES: Final[tuple[tuple[str, Callable[[InstanceCell], bool]], ...]] = (
     ),
     (
         "a claim in progress has a turn, a task or an end that settles it",
-        lambda cell: not cell.running or bool(cell.served) or any(map(_is_settled_by, (*cell.waiting, *cell.deferred))),
+        lambda cell: not cell.running or cell.settles_claims,
     ),
     (
         # A background run that ends while the engine stops has no claim in progress any more. Its end wakes them.

@@ -600,6 +600,10 @@ class BackgroundRuns:
     def _leave(self, cell: InstanceCell, entry: MailboxEntry, execute: Execute) -> None:
         cell.background = None
         cell.end_serving(entry)
+        self.give_up(cell, execute)
+
+    def give_up(self, cell: InstanceCell, execute: Execute) -> None:
+        """Return the slot of a run that has ended, or does not begin."""
         self.runner.gates.leave(cell.job_name, execute.alone, cell.address)
 
     def _take(
