@@ -14,7 +14,8 @@ from world import World, on_each_store
 from perdure import App
 from perdure.client.local_gateway import engine_of
 from perdure.engine.mailbox.entry import MailboxEntry
-from perdure.engine.mailbox.instance_cell import CELL_RULES, InstanceCell, PendingCommit, RunInProgress
+from perdure.engine.mailbox.instance_cell import InstanceCell, PendingCommit, RunInProgress
+from perdure.engine.pending_work import CELL_RULES, broken_cell_rule
 from perdure.jobs.request import RECOVER
 from perdure.jobs.transitions import nothing
 from perdure.runtime.simulated import Simulation
@@ -70,7 +71,7 @@ def in_the_background(cell: InstanceCell) -> None:
 def test_the_states_of_the_table_are_legal(state: Callable[[InstanceCell], None]) -> None:
     cell = InstanceCell(machine.address("a"), machine)
     state(cell)
-    assert cell.broken_rule() is None
+    assert broken_cell_rule(cell) is None
 
 
 def busy_without_a_turn(cell: InstanceCell) -> None:
@@ -152,7 +153,7 @@ BROKEN = (
 def test_each_rule_forbids_a_state(broken: Callable[[InstanceCell], None], rule: tuple[str, Any]) -> None:
     cell = InstanceCell(machine.address("a"), machine)
     broken(cell)
-    assert cell.broken_rule() == rule[0], cell.summary
+    assert broken_cell_rule(cell) == rule[0], cell.summary
 
 
 @on_each_store

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import attrs
 
 from perdure.engine.mailbox.entry import MailboxEntry
 from perdure.engine.mailbox.instance_cache import InstanceCache
-from perdure.engine.mailbox.instance_cell import InstanceCell
+from perdure.engine.mailbox.instance_cell import NOTHING_WAITS, InstanceCell
 from perdure.engine.runs.concurrency import ConcurrencyLimits
 from perdure.jobs.definition import AnyDefinition
 from perdure.runtime.record import Future, Runtime, Timer
@@ -132,7 +132,7 @@ class BusyInstances:
             pending: how many requests the engine counts.
         """
         for cell in {**dict.fromkeys(cache.all_cells()), **self.cells}:
-            rule = cell.broken_rule()
+            rule = broken_cell_rule(cell)
             if rule is None and (cell in self.cells) != (cell.state == "busy" or not cell.is_empty):
                 rule = "the busy instances are those with work"
             if rule is None and cache.get(cell.address) is not cell:
@@ -191,6 +191,102 @@ class BusyInstances:
         for future in emptied:
             if not future.done():
                 future.set_result(None)
+
+
+def broken_cell_rule(cell: InstanceCell) -> str | None:
+    """Return the first rule of `CELL_RULES` that an instance's cell breaks; None if its state is legal.
+
+    These states are legal between two steps of the event loop, when no call that is due soon is left. ``held`` are
+    the entries in `served` except the one of `background`.
+
+    ========================================  =====  ==========  =========  ======  =============  ========
+    what happens                              state  held        undecided  worker  pending        waiting
+    ========================================  =====  ==========  =========  ======  =============  ========
+    nothing                                   idle   -           -          -       -              -
+    a commit is not durable                   idle   -           -          -       set            any
+    the row is read, or the step ends soon    busy   -           an entry   -       set, or not    any
+    a run: its slot, claim, program or end    busy   an entry    -          or not  -              any
+    a job is accepted together with its run   busy   2 entries   -          -       -              any
+    the rest of a turn, in a task             busy   an entry    -          a task  -              any
+    a turn lets its rivals on a shared store  busy   an entry    -          a task  set, or not    any
+    succeed first
+    ========================================  =====  ==========  =========  ======  =============  ========
+
+    Beside each of them a run may be in progress in the background: then `background` is its task, and `served`
+    holds its entry. When it has ended, its end waits in `waiting` or in `deferred`. `deferred` is not empty only
+    while a run is in progress, or a timer looks again for a run of another engine.
+
+    The worlds of the testing kit assert this before each step; an engine in production never calls it.
+    """
+    return next((rule for rule, holds in CELL_RULES if not holds(cell)), None)
+
+
+def _runs_by(cell: InstanceCell, by: Literal["worker", "background"]) -> int:
+    return sum(run.by == by for run in cell.runs)
+
+
+CELL_RULES: Final[tuple[tuple[str, Callable[[InstanceCell], bool]], ...]] = (
+    (
+        "an idle cell has no turn in progress",
+        lambda cell: cell.state == "busy" or (cell.worker is None and cell.undecided is None and cell.held == 0),
+    ),
+    (
+        "a busy cell serves a request, or reads its row for one",
+        lambda cell: cell.state == "idle" or (cell.held > 0) != (cell.undecided is not None),
+    ),
+    (
+        "a task executes turns only while it serves a request",
+        lambda cell: cell.worker is None or cell.held > 0,
+    ),
+    (
+        "requests wait only behind a turn or a pending commit",
+        lambda cell: cell.state == "busy" or not cell.waiting or cell.pending is not None,
+    ),
+    (
+        "a pending commit is of this cell, and of at least one turn",
+        lambda cell: cell.pending is None or (cell.pending.cell is cell and bool(cell.pending.steps)),
+    ),
+    (
+        "a program runs on a committed row",
+        lambda cell: cell.pending is None or not _runs_by(cell, "worker"),
+    ),
+    (
+        "the worker runs at most one program, and the background another one",
+        lambda cell: (
+            _runs_by(cell, "worker") <= (cell.worker is not None)
+            and _runs_by(cell, "background") <= (cell.background is not None)
+        ),
+    ),
+    (
+        "a claim in progress has a turn, a task or an end that settles it",
+        lambda cell: not cell.running or cell.settles_claims,
+    ),
+    (
+        # A background run that ends while the engine stops has no claim in progress any more. Its end wakes them.
+        "requests are deferred only while a claim or a background run is in progress, or until a timer queues them",
+        lambda cell: (
+            cell.background is not None
+            or all(cell.running or entry.ended is not None or entry.elsewhere_retries for entry in cell.deferred)
+        ),
+    ),
+    (
+        "a request is in one place",
+        lambda cell: len({id(entry) for entry in cell.entries}) == len(cell.entries),
+    ),
+    (
+        "a kept decoded state is the one of the kept row",
+        lambda cell: cell.decoded is None or (cell.row is not None and cell.decoded.text == cell.row.state),
+    ),
+    (
+        "a cell without a row weighs nothing, and one with a row is counted",
+        lambda cell: (cell.weight > 0) == (cell.row is not None),
+    ),
+    (
+        "a cell without work has no queue and no program",
+        lambda cell: cell.state == "busy" or not cell.is_empty or (cell.waiting is NOTHING_WAITS and not cell.runs),
+    ),
+)
+"""What holds for each cell between two steps of the event loop: the rule, and whether a cell keeps it."""
 
 
 CLAIM_LEFT_RETRY_MS = 1_000

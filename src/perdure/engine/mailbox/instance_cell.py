@@ -179,18 +179,18 @@ class InstanceCell:
 
     def holds(self, entry: MailboxEntry) -> bool:
         """Whether a request waits, is deferred, is served by a task, or is in the pending commit."""
-        return any(held is entry for held in _entries(self))
+        return any(held is entry for held in self.entries)
 
     # ------------------------------------------------------------ runs
     @property
     def has_turn(self) -> bool:
         """Whether a turn is in progress: of a task, of a run that holds the mailbox, or until the row is read."""
-        return self.worker is not None or self.undecided is not None or _held(self) > 0
+        return self.worker is not None or self.undecided is not None or self.held > 0
 
     @property
     def settles_claims(self) -> bool:
         """Whether a turn, a task or an end will settle the claims in progress."""
-        return bool(self.served) or any(map(_is_settled_by, (*self.waiting, *self.deferred)))
+        return bool(self.served) or any(entry.ended is not None for entry in (*self.waiting, *self.deferred))
 
     def forget(self, run_id: str) -> None:
         """Note that this process no longer runs a claim."""
@@ -253,38 +253,23 @@ class InstanceCell:
         for run in self.runs:
             self.stop(run, why)
 
-    # ------------------------------------------------------------ the invariant
-    def broken_rule(self) -> str | None:
-        """Return the first rule of `CELL_RULES` that the cell breaks; None if its state is legal.
-
-        These states are legal between two steps of the event loop, when no call that is due soon is left. ``held`` are
-        the entries in `served` except the one of `background`.
-
-        ========================================  =====  ==========  =========  ======  =============  ========
-        what happens                              state  held        undecided  worker  pending        waiting
-        ========================================  =====  ==========  =========  ======  =============  ========
-        nothing                                   idle   -           -          -       -              -
-        a commit is not durable                   idle   -           -          -       set            any
-        the row is read, or the step ends soon    busy   -           an entry   -       set, or not    any
-        a run: its slot, claim, program or end    busy   an entry    -          or not  -              any
-        a job is accepted together with its run   busy   2 entries   -          -       -              any
-        the rest of a turn, in a task             busy   an entry    -          a task  -              any
-        a turn lets its rivals on a shared store  busy   an entry    -          a task  set, or not    any
-        succeed first
-        ========================================  =====  ==========  =========  ======  =============  ========
-
-        Beside each of them a run may be in progress in the background: then `background` is its task, and `served`
-        holds its entry. When it has ended, its end waits in `waiting` or in `deferred`. `deferred` is not empty only
-        while a run is in progress, or a timer looks again for a run of another engine.
-
-        The worlds of the testing kit assert this before each step; an engine in production never calls it.
-        """
-        return next((rule for rule, holds in CELL_RULES if not holds(self)), None)
-
+    # ------------------------------------------------------------ what it holds
     @property
     def pending_weight(self) -> int:
         """How much its requests count towards ``max_pending``."""
-        return sum(entry.pending_weight for entry in _entries(self))
+        return sum(entry.pending_weight for entry in self.entries)
+
+    @property
+    def entries(self) -> list[MailboxEntry]:
+        """Its requests, wherever they are."""
+        steps = () if self.pending is None else self.pending.steps
+        undecided = () if self.undecided is None else (self.undecided,)
+        return [*self.waiting, *self.deferred, *self.served, *undecided, *(entry for entry, _ in steps)]
+
+    @property
+    def held(self) -> int:
+        """How many requests the turn in progress serves; the one of a run in the background is not of that turn."""
+        return len(self.served) - (self.background is not None)
 
     @property
     def summary(self) -> str:
@@ -295,89 +280,6 @@ class InstanceCell:
             name for name, is_ in is_set.items() if is_
         ]
         return f"{self.address} is {self.state}, with {', '.join(held) or 'nothing'}"
-
-
-def _held(cell: InstanceCell) -> int:
-    """Return how many requests the turn in progress serves; the one of a run in the background is not of that turn."""
-    return len(cell.served) - (cell.background is not None)
-
-
-def _is_settled_by(entry: MailboxEntry) -> bool:
-    return entry.ended is not None
-
-
-def _runs_by(cell: InstanceCell, by: Literal["worker", "background"]) -> int:
-    return sum(run.by == by for run in cell.runs)
-
-
-def _entries(cell: InstanceCell) -> list[MailboxEntry]:
-    steps = () if cell.pending is None else cell.pending.steps
-    undecided = () if cell.undecided is None else (cell.undecided,)
-    return [*cell.waiting, *cell.deferred, *cell.served, *undecided, *(entry for entry, _ in steps)]
-
-
-CELL_RULES: Final[tuple[tuple[str, Callable[[InstanceCell], bool]], ...]] = (
-    (
-        "an idle cell has no turn in progress",
-        lambda cell: cell.state == "busy" or (cell.worker is None and cell.undecided is None and _held(cell) == 0),
-    ),
-    (
-        "a busy cell serves a request, or reads its row for one",
-        lambda cell: cell.state == "idle" or (_held(cell) > 0) != (cell.undecided is not None),
-    ),
-    (
-        "a task executes turns only while it serves a request",
-        lambda cell: cell.worker is None or _held(cell) > 0,
-    ),
-    (
-        "requests wait only behind a turn or a pending commit",
-        lambda cell: cell.state == "busy" or not cell.waiting or cell.pending is not None,
-    ),
-    (
-        "a pending commit is of this cell, and of at least one turn",
-        lambda cell: cell.pending is None or (cell.pending.cell is cell and bool(cell.pending.steps)),
-    ),
-    (
-        "a program runs on a committed row",
-        lambda cell: cell.pending is None or not _runs_by(cell, "worker"),
-    ),
-    (
-        "the worker runs at most one program, and the background another one",
-        lambda cell: (
-            _runs_by(cell, "worker") <= (cell.worker is not None)
-            and _runs_by(cell, "background") <= (cell.background is not None)
-        ),
-    ),
-    (
-        "a claim in progress has a turn, a task or an end that settles it",
-        lambda cell: not cell.running or cell.settles_claims,
-    ),
-    (
-        # A background run that ends while the engine stops has no claim in progress any more. Its end wakes them.
-        "requests are deferred only while a claim or a background run is in progress, or until a timer queues them",
-        lambda cell: (
-            cell.background is not None
-            or all(cell.running or _is_settled_by(entry) or entry.elsewhere_retries for entry in cell.deferred)
-        ),
-    ),
-    (
-        "a request is in one place",
-        lambda cell: len({id(entry) for entry in _entries(cell)}) == len(_entries(cell)),
-    ),
-    (
-        "a kept decoded state is the one of the kept row",
-        lambda cell: cell.decoded is None or (cell.row is not None and cell.decoded.text == cell.row.state),
-    ),
-    (
-        "a cell without a row weighs nothing, and one with a row is counted",
-        lambda cell: (cell.weight > 0) == (cell.row is not None),
-    ),
-    (
-        "a cell without work has no queue and no program",
-        lambda cell: cell.state == "busy" or not cell.is_empty or (cell.waiting is NOTHING_WAITS and not cell.runs),
-    ),
-)
-"""What holds for each cell between two steps of the event loop: the rule, and whether a cell keeps it."""
 
 
 MAX_TURNS: Final = 1_000

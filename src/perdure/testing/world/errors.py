@@ -106,7 +106,7 @@ class EngineInIllegalState(PerdureError, AssertionError):
     """The engine broke a rule of its own state: a bug in perdure, not in the job.
 
     Attributes:
-        rule: the rule and the instance cell, as `InstanceCell.broken_rule` describes them.
+        rule: the rule and the instance cell, as `BusyInstances.broken_rule` describes them.
     """
 
     rule: str
