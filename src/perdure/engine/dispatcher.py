@@ -400,7 +400,7 @@ class Dispatcher:
         return None
 
     def _in_doubt(self, cell: InstanceCell) -> None:
-        """Read again what a commit has stored: the row, its alarm and its messages."""
+        """Read again the row, the alarms and the messages that a commit has stored."""
         self.cache.doubt(cell)
         self._commits.in_doubt()
 
@@ -492,11 +492,11 @@ class Dispatcher:
         cell.begin_serving(entry)
         try:
             verdict = await rest.work
-        # A cancellation of this task is no defect, and must still answer the caller. A frame that is being closed must
-        # not touch the mailbox: its engine no longer runs.
+        # A cancellation of this task is no defect, and must still answer the caller. A frame that is being closed answers
+        # no caller: its engine no longer runs, or no task could continue it.
         except BaseException as raised:
+            cell.end_serving(entry)
             if not is_closing(raised) and is_cancelled(self.runtime, raised):
-                cell.end_serving(entry)
                 self._end(cell, entry, TurnAnswered(Failure(OutcomeUnknown("the task of this turn was cancelled"))))
             raise
         cell.end_serving(entry)

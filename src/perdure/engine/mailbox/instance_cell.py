@@ -253,7 +253,7 @@ class InstanceCell:
         for run in self.runs:
             self.stop(run, why)
 
-    # ------------------------------------------------------------ what it holds
+    # ------------------------------------------------------------ its contents
     @property
     def pending_weight(self) -> int:
         """How much its requests count towards ``max_pending``."""
