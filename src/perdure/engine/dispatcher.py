@@ -492,8 +492,8 @@ class Dispatcher:
         cell.begin_serving(entry)
         try:
             verdict = await rest.work
-        # A cancellation of this task is no defect, and must still answer the caller. A frame that is being closed answers
-        # no caller: its engine no longer runs, or no task could continue it.
+        # A cancellation of this task is no defect, and must still answer the caller. A frame that is being closed
+        # answers no caller: its engine no longer runs, or no task could continue it.
         except BaseException as raised:
             cell.end_serving(entry)
             if not is_closing(raised) and is_cancelled(self.runtime, raised):
