@@ -51,7 +51,7 @@ def pool_with(**options: Any) -> WorkerPool[Work, str, Refused, HasOutside]:
 
 pool = pool_with()
 dropping = pool_with(keep="0 ms")
-reporting = pool_with(on_dead=report)
+reporting = pool_with(on_error=report)
 
 
 async def looks(world: World) -> Any:
@@ -85,7 +85,7 @@ def putting(
 
 
 def calling(name: str, call: str, *, job: Any = pool) -> Operation:
-    """Call a method about an item that is dead, or waits."""
+    """Call a method about an item that is parked, or waits."""
 
     async def arrange(world: World) -> None:
         handle = world.jobs.handle(job)
@@ -171,9 +171,9 @@ OPERATIONS = (
     putting("a delayed item", Work("x"), after="1 s"),
     putting("an item that is tried again", Work("x"), refusals=1),
     putting("an item that dies", Work("x"), refusals=2),
-    putting("an item that on_dead takes", Work("x"), refusals=2, job=reporting),
+    putting("an item that on_error takes", Work("x"), refusals=2, job=reporting),
     putting("an item whose result expires", Work("x"), wait_ms=3_700_000),
     calling("a cancel of a delayed item", "cancel"),
     calling("a retry now", "retry"),
-    calling("a resume of a dead item", "resume"),
+    calling("a resume of a parked item", "resume"),
 )

@@ -1,4 +1,4 @@
-"""Every healthy history of a pool ends without an operator: each item is done, dead or gone, whatever was drawn.
+"""Every healthy history of a pool ends without an operator: each item is done, parked or gone, whatever was drawn.
 
 Limits, pages, workers and rates are small, so that the histories cross them.
 """

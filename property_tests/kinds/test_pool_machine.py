@@ -17,7 +17,7 @@ pool = pool_of(workers=2, workers_per_key=1, rate=(5, "1 s"))
 
 
 def an_item_has_one_place(view: InstanceView) -> bool:
-    """It waits in its lane or for an instant, is worked on, is done, or is dead: only one of them."""
+    """It waits in its lane or for an instant, is worked on, is done, or is parked: only one of them."""
     row = view.instance
     if row.ended_ms is not None:
         return row.lane is None and row.claim is None and row.pending_retry is None and data_of(row).result is not None

@@ -31,8 +31,8 @@ def work(ctx: ItemContext[Picture]) -> Do[str, Unreachable, HasImages]:
 
 @program
 def note(ctx: ItemContext[Picture], error: object) -> Do[None, Unreachable, HasImages]:
-    """Tell the service of a dead item."""
-    yield from shrink(ctx.run_id, f"dead {ctx.id}")
+    """Tell the service of an item that failed for good."""
+    yield from shrink(ctx.run_id, f"failed {ctx.id}")
 
 
 def pool_with(**options: Any) -> WorkerPool[Picture, str, Unreachable, HasImages]:
@@ -132,7 +132,7 @@ FEATURES: dict[str, tuple[dict[str, Any], dict[str, Any], Callable[[Item], None]
     "pause": ({}, {}, pause),
     "terminate": ({}, {}, terminate),
     "rate": ({"rate": (1, "30 s")}, {}, nothing),
-    "on_dead": ({"on_dead": note}, {}, nothing),
+    "on_error": ({"on_error": note}, {}, nothing),
     "put again": ({}, {}, Item.put),
     "crash": ({}, {}, crash),
 }
@@ -144,14 +144,14 @@ FEATURES: dict[str, tuple[dict[str, Any], dict[str, Any], Callable[[Item], None]
 def test_a_pair_of_features_leads_an_item_to_the_fate_of_both(
     pair: tuple[str, str], order: str, store: str, tmp_path: Path
 ) -> None:
-    """It is done, unless a caller deleted it while it waited, or its work fails: then `on_dead` takes it."""
+    """It is done, unless a caller deleted it while it waited, or its work fails: then `on_error` takes it."""
     definition, at_put = dict[str, Any](), dict[str, Any]()
     for name in pair:
         definition |= FEATURES[name][0]
         at_put |= FEATURES[name][1]
     images, job = Flaky(), pool_with(**definition)
-    dead, flaky, parent = "on_dead" in pair, "retry now" in pair, "own messages" in pair
-    url = f"{'bad' if dead else 'flaky' if flaky else 'good'}{' parent' if parent else ''}"
+    fails, flaky, parent = "on_error" in pair, "retry now" in pair, "own messages" in pair
+    url = f"{'bad' if fails else 'flaky' if flaky else 'good'}{' parent' if parent else ''}"
     with World(App(images).with_jobs(job), store="memory://" if store == "memory" else tmp_path / "jobs.db") as world:
         item = Item(world, world.handle(job), url, put_options=at_put)
         if pair[0] == "hold" or pair[1] == "hold":
@@ -167,14 +167,14 @@ def test_a_pair_of_features_leads_an_item_to_the_fate_of_both(
         outcome = world.run(item.pool.outcome("a"))
         if not item.there:
             assert outcome is None
-        elif dead:
+        elif fails:
             assert outcome is None
-            assert "dead a" in images.urls
+            assert "failed a" in images.urls
         else:
             assert outcome == Done(value=f"small {url}")
         child = world.run(item.pool.outcome("a-child"))
         if parent and item.there:
-            assert child == (None if dead else Done(value="small child"))
+            assert child == (None if fails else Done(value="small child"))
         drained = "drain" in pair
         assert drained or world.run(item.pool.outcome("b")) == Done(value="small b")
         assert world.run(item.pool.progress()).waiting == 0

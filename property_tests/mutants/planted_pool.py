@@ -18,11 +18,11 @@ MUTANTS = (
         f"{CALLS}::test_a_work_that_raises_before_it_returns_a_program_fails_by_the_policy[memory-_decorated]",
     ),
     Mutant(
-        "the next page of dead items begins again",
-        "_dead",
+        "the next page of parked items begins again",
+        "_waiting",
         'status="parked", after=begin), left)',
         'status="parked"), left)',
-        "tests/cli/test_operating.py::test_a_file_at_rest_lists_its_dead_items",
+        "tests/cli/test_operating.py::test_a_file_at_rest_lists_its_parked_items",
     ),
     Mutant(
         "an item that is done stays in its lane",
@@ -68,18 +68,18 @@ MUTANTS = (
         f"{CALLS}::test_an_item_whose_result_cannot_be_stored_is_dead_without_a_retry[memory-too large]",
     ),
     Mutant(
-        "a dead item that on_dead took care of leaves no event",
+        "a failed item that on_error took care of leaves no event",
         "succeeded",
-        'events += log.optional(JobTerminated, reason="on_dead")',
+        'events += log.optional(JobTerminated, reason="on_error")',
         "pass",
-        f"{CALLS}::test_a_dead_item_that_on_dead_takes_over_says_so_in_its_history[memory]",
+        f"{CALLS}::test_a_parked_item_that_on_error_takes_over_says_so_in_its_history[memory]",
     ),
     Mutant(
         "retries that on_error takes over end without an event",
         "_given_up",
         "reason=None if job.plan.retry is None else reason)",
         "reason=None)",
-        f"{CALLS}::test_a_dead_item_that_on_dead_takes_over_says_so_in_its_history[memory]",
+        f"{CALLS}::test_a_parked_item_that_on_error_takes_over_says_so_in_its_history[memory]",
     ),
     Mutant(
         "cancel deletes an item that runs",

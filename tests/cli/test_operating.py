@@ -358,19 +358,19 @@ POOL: WorkerPool[int, int] = WorkerPool("work", item=int, work=work, result=int)
 
 
 @pytest.fixture(params=["socket", "server"])
-def dead(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[str]]:
-    """The options that name an engine with two dead letters and the dead items "a", "b c" and "d"."""
+def options(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[str]]:
+    """The options that name an engine with two dead letters and the parked items "a", "b c" and "d"."""
     write_store(tmp_path / "jobs.db")
     with serving(tmp_path / "jobs.db", APP.with_jobs(POOL)) as named:
         for id_ in ("a", "b c", "d"):
             assert run_command(["put", f"pool:work:{id_}", "1", *named["socket"]]) == 0
-            assert run_command(["wait", f"pool:work:{id_}", "--phase", "dead", *named["socket"]]) == 0
+            assert run_command(["wait", f"pool:work:{id_}", "--until", "parked", *named["socket"]]) == 0
         yield named[request.param]
 
 
-def test_one_list_has_dead_letters_and_dead_items(dead: list[str], tmp_path: Path, capsys: Out) -> None:
+def test_one_list_has_dead_letters_and_parked_items(options: list[str], tmp_path: Path, capsys: Out) -> None:
     capsys.readouterr()
-    assert run_command(["dead-letters", *dead, "--json"]) == 0
+    assert run_command(["dead-letters", *options, "--json"]) == 0
     listed = json_of(capsys.readouterr().out)
     commands = ["redrive 1", "redrive 2", "retry pool:work:a", "retry 'pool:work:b c'", "retry pool:work:d"]
     assert [each["command"] for each in listed] == [f"perdure {each}" for each in commands]
@@ -383,7 +383,7 @@ def test_one_list_has_dead_letters_and_dead_items(dead: list[str], tmp_path: Pat
     assert all(each["since"] for each in listed)
     assert [each["reason"] for each in listed] == ["attempts_exhausted"] * 2 + ["retries_exhausted"] * 3
     assert listed[2]["error"]["message"] == "no work on a"
-    assert run_command(["dead-letters", *dead]) == 0
+    assert run_command(["dead-letters", *options]) == 0
     printed = capsys.readouterr().out
     assert [line.split()[0] for line in printed.splitlines()] == [
         "ID", "1", "2", "ITEM", "pool:work:a", "pool:work:b", "pool:work:d"
@@ -394,11 +394,11 @@ def test_one_list_has_dead_letters_and_dead_items(dead: list[str], tmp_path: Pat
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 4])
-def test_pages_cross_from_dead_letters_to_dead_items(dead: list[str], limit: int, capsys: Out) -> None:
+def test_pages_cross_from_dead_letters_to_parked_items(options: list[str], limit: int, capsys: Out) -> None:
     found, after = list[str](), list[str]()
     for _ in range(6):
         capsys.readouterr()
-        assert run_command(["dead-letters", *dead, "--json", "--limit", str(limit), *after]) == 0
+        assert run_command(["dead-letters", *options, "--json", "--limit", str(limit), *after]) == 0
         printed = capsys.readouterr()
         page = json_of(printed.out)
         assert len(page) <= limit
@@ -409,22 +409,22 @@ def test_pages_cross_from_dead_letters_to_dead_items(dead: list[str], limit: int
     assert found == ["1", "2", "pool:work:a", "pool:work:b c", "pool:work:d"]
 
 
-def test_a_dead_item_is_retried_and_not_redriven(dead: list[str], capsys: Out) -> None:
+def test_a_parked_item_is_retried_and_not_redriven(options: list[str], capsys: Out) -> None:
     capsys.readouterr()
-    assert run_command(["redrive", "pool:work:b c", *dead]) == 2
+    assert run_command(["redrive", "pool:work:b c", *options]) == 2
     assert "perdure retry 'pool:work:b c'" in capsys.readouterr().err
-    assert run_command(["retry", "--kind", "pool", "--status", "parked", "--yes", *dead]) == 0
-    assert run_command(["redrive", "--all", "--yes", "--json", *dead]) == 0
+    assert run_command(["retry", "--kind", "pool", "--status", "parked", "--yes", *options]) == 0
+    assert run_command(["redrive", "--all", "--yes", "--json", *options]) == 0
     printed = [each for each in capsys.readouterr().out.splitlines() if each.startswith("{")]
     assert [each["message_id"] for each in json_of("\n".join(printed))] == [1, 2]
 
 
-def test_a_file_at_rest_lists_its_dead_items(tmp_path: Path, capsys: Out) -> None:
+def test_a_file_at_rest_lists_its_parked_items(tmp_path: Path, capsys: Out) -> None:
     url = write_store(tmp_path / "jobs.db")
     with serving(tmp_path / "jobs.db", APP.with_jobs(POOL)) as named:
         for id_ in ("a", "b"):
             assert run_command(["put", f"pool:work:{id_}", "1", *named["socket"]]) == 0
-            assert run_command(["wait", f"pool:work:{id_}", "--phase", "dead", *named["socket"]]) == 0
+            assert run_command(["wait", f"pool:work:{id_}", "--until", "parked", *named["socket"]]) == 0
     capsys.readouterr()
     assert run_command(["dead-letters", "--store", url, "--json", "--after", "1"]) == 0
     listed = json_of(capsys.readouterr().out)
@@ -434,7 +434,7 @@ def test_a_file_at_rest_lists_its_dead_items(tmp_path: Path, capsys: Out) -> Non
     assert run_command(["dead-letters", "--store", url, "--json", "--after", "pool:work:a"]) == 0
     assert [each["address"] for each in json_of(capsys.readouterr().out)] == ["pool:work:b"]
     assert run_command(["dead-letters", "--store", url, "--after", "pool:work:b"]) == 0
-    assert capsys.readouterr().err == "perdure: there are no dead letters and no dead items\n"
+    assert capsys.readouterr().err == "perdure: there are no dead letters and no parked items\n"
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http+unix:///absent/jobs.sock", "https://127.0.0.1:1"])

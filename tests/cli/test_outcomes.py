@@ -122,7 +122,7 @@ SHOWN = {
     "workflow:bills:fail": {"status": "done (failed)", "last error": "str: 'no money'"},
     "workflow:bills:wait": {"status": "done (cancelled)", "outcome": "cancelled: enough"},
     "pool:pictures:good": {"status": "done", "outcome": '{"number":4,"card":"<secret>"}'},
-    "pool:pictures:bad": {"status": "parked (dead, retries_exhausted)", "last error": "str: 'no picture'"},
+    "pool:pictures:bad": {"status": "parked (retries_exhausted)", "last error": "str: 'no picture'"},
 }
 
 
@@ -146,7 +146,7 @@ def test_an_outcome_is_a_field_of_the_json(engine: dict[str, list[str]], capsys:
         found[address] = shown["outcome"]
     assert found["workflow:bills:pay"] == {"form": "done", "value": {"number": 7, "card": "<secret>"}}
     assert found["workflow:bills:wait"] == {"form": "cancelled", "reason": "enough"}
-    assert (found["workflow:bills:fail"]["form"], found["pool:pictures:bad"]["form"]) == ("failed", "dead")
+    assert (found["workflow:bills:fail"]["form"], found["pool:pictures:bad"]["form"]) == ("failed", "failed")
     assert found["pool:pictures:bad"]["error"]["message"] == "'no picture'"
     assert run_command(["show", "workflow:bills:pay", *engine["server"], "--no-state"]) == 0
     assert "outcome" not in fields_in(capsys.readouterr().out)
@@ -157,7 +157,7 @@ LISTED = {
     "workflow:bills:fail": "done (failed)",
     "workflow:bills:wait": "done (cancelled)",
     "pool:pictures:good": "done",
-    "pool:pictures:bad": "parked (dead, retries_exhausted)",
+    "pool:pictures:bad": "parked (retries_exhausted)",
 }
 
 
@@ -181,7 +181,7 @@ def test_a_store_at_rest_shows_the_same_with_its_app(tmp_path: Path, capsys: Out
     capsys.readouterr()
     assert run_command(["list", *at_rest]) == 0
     listed = capsys.readouterr().out
-    assert "parked (dead, retries_exhausted)" in listed
+    assert "parked (retries_exhausted)" in listed
     assert "done (failed)" in listed
     assert run_command(["show", "workflow:bills:pay", *at_rest, "--app", "test_outcomes:APP"]) == 0
     shown = capsys.readouterr().out

@@ -75,8 +75,8 @@ def test_a_page_shows_the_outcome_and_only_the_requests_that_have_an_effect():
             for item in ("good", "bad"):
                 await jobs.handle(pictures).put(item, item)
             await jobs.until(pictures, "good", "done")
-            await jobs.until(pictures, "bad", phases=("dead",))
-            ended, done, dead = [
+            await jobs.until(pictures, "bad", "parked")
+            ended, done, parked = [
                 (await visitor.get(f"/jobs/{path}")).text
                 for path in (
                     "workflow/bills/instances/b",
@@ -84,22 +84,21 @@ def test_a_page_shows_the_outcome_and_only_the_requests_that_have_an_effect():
                     "pool/pictures/instances/bad",
                 )
             ]
-            return open_page, ended, done, dead, (await visitor.get("/instances")).text
+            return open_page, ended, done, parked, (await visitor.get("/instances")).text
 
-    open_page, ended, done, dead, listed = asyncio.run(main())
+    open_page, ended, done, parked, listed = asyncio.run(main())
     assert {"cancel", "pause", "terminate"} <= buttons(open_page)
     assert not {"cancel", "pause", "resume"} & buttons(ended)
     assert "terminate" in buttons(ended)
     for page, number in ((ended, 7), (done, 4)):
         assert f'{{"number":{number},"card":"<secret>"}}' in unescape(page)
         assert "4111" not in page
-    assert "resume" in buttons(dead)
-    assert re.search(r"parked</span>\s*<small> dead", dead), dead
-    assert re.search(r"parked</span>\s*<small> dead, retries exhausted", listed)
+    assert "resume" in buttons(parked)
+    assert re.search(r"parked</span>\s*<small> retries exhausted", listed)
 
 
-def test_the_page_of_dead_letters_pages_through_dead_items_too():
-    """52 items are dead, of which a page shows 50; the letters keep their page meanwhile."""
+def test_the_page_of_dead_letters_pages_through_parked_items_too():
+    """52 items are parked, of which a page shows 50; the letters keep their page meanwhile."""
     ids = [f"{number:02}" for number in range(52)]
 
     async def main():
@@ -111,7 +110,7 @@ def test_the_page_of_dead_letters_pages_through_dead_items_too():
             for id_ in ids:
                 await jobs.handle(pictures).put(id_, "bad")
             for id_ in ids:
-                await jobs.until(pictures, id_, phases=("dead",))
+                await jobs.until(pictures, id_, "parked")
             first = (await visitor.get("/dead-letters?after=7")).text
             (following,) = re.findall(r'rel="next" href="/dashboard(.*?)"', first)
             second = (await visitor.get(unescape(following))).text

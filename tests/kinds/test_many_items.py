@@ -109,7 +109,7 @@ def test_drain_cancels_the_items_that_wait() -> None:
     with World(app_of(images, job)) as world:
         pool = world.handle(job)
         world.run(pool.put("done", Picture("ann", "a")))
-        world.run(pool.put("dead", Picture("ann", "bad")))
+        world.run(pool.put("bad", Picture("ann", "bad")))
         world.settle()
         world.run(pool.hold())
         world.run(pool.put_many(pictures(1_100)))
@@ -119,7 +119,7 @@ def test_drain_cancels_the_items_that_wait() -> None:
         world.run(pool.release())
         world.advance("1 hour")
         assert images.urls == ["a", "bad"]
-        assert world.run(pool.progress()).dead == 1
+        assert world.run(pool.progress()).parked == 1
 
 
 @pytest.mark.parametrize("wrong", [5, "ab", {"i1": Picture("ann", "a")}, [Picture("ann", "a")], [("i1",)]])

@@ -13,7 +13,7 @@ import pytest
 from pool import Images, Picture, Unreachable, app_of, pool_of, thumbnails
 
 from perdure import App, Backoff, Do, ItemContext, Limits, Program, Retry, WorkerPool, program
-from perdure.kinds.worker_pool import Dead, Done, ItemCancelled, ItemPut, ItemRetried, PoolProgress, Waiting
+from perdure.kinds.worker_pool import Done, Failed, ItemCancelled, ItemPut, ItemRetried, PoolProgress, Waiting
 from perdure.testing import Crash, Delay, Hang, WorkerDied, World
 from perdure.values.errors import InvalidArgument, InvalidInput
 from perdure.values.failure import Defect
@@ -89,9 +89,9 @@ def test_a_work_that_raises_before_it_returns_a_program_fails_by_the_policy(work
         pool = world.handle(job)
         world.run(pool.put("a", 1))
         world.advance("1 minute")
-        dead = world.run(pool.outcome("a"))
-        assert isinstance(dead, Dead)
-        assert (dead.error.error_type, dead.error.message) == ("ValueError", "no work on a")
+        parked = world.run(pool.outcome("a"))
+        assert isinstance(parked, Failed)
+        assert (parked.error.error_type, parked.error.message) == ("ValueError", "no work on a")
         failed = [logged for logged in world.run(world.jobs.history(job, "a")) if logged.event.type == "job.failed"]
         assert len(failed) == 3
 
@@ -141,7 +141,7 @@ def test_a_failed_attempt_is_retried_and_then_the_item_is_dead(store: Any) -> No
         assert row.lane is None
         world.advance("1 minute")
         world.advance("1 minute")
-        assert world.run(pool.outcome("a")) == Dead(error=Unreachable("bad.png"))
+        assert world.run(pool.outcome("a")) == Failed(error=Unreachable("bad.png"))
         assert world.run(pool.put("a", PICTURE)) == ItemPut(created=False, status="parked", due_at=None)
         assert len({run for run, _ in images.calls}) == 1
         assert len(images.calls) == 3
@@ -179,9 +179,9 @@ def take_note(ctx: ItemContext[Picture], error: Any) -> Do[None, Unreachable]:
 NOTES: list[Any] = []
 
 
-def test_on_dead_takes_care_of_a_dead_item(store: Any) -> None:
+def test_on_error_takes_care_of_a_parked_item(store: Any) -> None:
     NOTES.clear()
-    job = pool_of(on_dead=take_note, retry=None)
+    job = pool_of(on_error=take_note, retry=None)
     with World(app_of(Images(), job), store=store) as world:
         pool = world.handle(job)
         world.run(pool.put("a", BAD))
@@ -196,18 +196,18 @@ def give_up(ctx: ItemContext[Picture], error: Any) -> Do[None, Unreachable]:
     raise ValueError("no report")
 
 
-def test_an_item_is_dead_if_on_dead_fails() -> None:
-    job = pool_of(on_dead=give_up, retry=None)
+def test_an_item_is_parked_if_on_error_fails() -> None:
+    job = pool_of(on_error=give_up, retry=None)
     with World(app_of(Images(), job)) as world:
         pool = world.handle(job)
         world.run(pool.put("a", BAD))
         world.settle()
-        assert world.run(pool.outcome("a")) == Dead(error=Unreachable("bad.png"))
+        assert world.run(pool.outcome("a")) == Failed(error=Unreachable("bad.png"))
         hooks = [event.hook for event in world.history(job, "a") if event.type == "job.failed"]
-        assert hooks == ["on_dead", "work"]
+        assert hooks == ["on_error", "work"]
 
 
-@pytest.mark.parametrize("when", ["waiting", "delayed", "dead", "paused"])
+@pytest.mark.parametrize("when", ["waiting", "delayed", "parked", "paused"])
 def test_cancel_deletes_an_item_that_does_not_run(when: str, store: Any) -> None:
     images, job = Images(), pool_of(retry=None)
     with World(app_of(images, job), store=store) as world:
@@ -303,7 +303,7 @@ def test_progress_counts_the_items_by_their_end(store: Any) -> None:
         world.run(pool.put("delayed", PICTURE, after="1 hour"))
         world.settle()
         found = world.run(pool.progress())
-        assert (found.waiting, found.running, found.done, found.dead, found.paused) == (2, 1, 1, 0, 0)
+        assert (found.waiting, found.running, found.done, found.parked, found.paused) == (2, 1, 1, 0, 0)
         assert found.complete
         world.run(pool.terminate("running", interrupt=True))
 
@@ -311,7 +311,7 @@ def test_progress_counts_the_items_by_their_end(store: Any) -> None:
 def test_the_progress_of_a_pool_without_items_counts_none(store: Any) -> None:
     with World(app_of(Images()), store=store) as world:
         assert world.run(world.handle(thumbnails).progress()) == PoolProgress(
-            waiting=0, running=0, done=0, dead=0, paused=0, oldest=None, held=False, complete=True
+            waiting=0, running=0, done=0, parked=0, paused=0, oldest=None, held=False, complete=True
         )
 
 
@@ -366,12 +366,12 @@ def test_an_item_whose_result_cannot_be_stored_is_dead_without_a_retry(wrong: st
         world.run(pool.put("a", PICTURE))
         world.advance("1 hour")
         assert len(images.calls) == 1
-        dead = world.run(pool.outcome("a"))
-        assert isinstance(dead, Dead)
-        assert isinstance(dead.error, Defect)
-        assert dead.error.error_type == "ResultNotStored"
-        assert "result of pool:thumbnails" in dead.error.message
-        assert ("at most 80 bytes" if wrong == "too large" else "expected str, got 3") in dead.error.message
+        parked = world.run(pool.outcome("a"))
+        assert isinstance(parked, Failed)
+        assert isinstance(parked.error, Defect)
+        assert parked.error.error_type == "ResultNotStored"
+        assert "result of pool:thumbnails" in parked.error.message
+        assert ("at most 80 bytes" if wrong == "too large" else "expected str, got 3") in parked.error.message
         parked, exhausted, *_ = world.history(thumbnails, "a")
         assert (exhausted.type, exhausted.reason, parked.type) == (
             "job.retry_exhausted",
@@ -380,9 +380,9 @@ def test_an_item_whose_result_cannot_be_stored_is_dead_without_a_retry(wrong: st
         )
 
 
-def test_on_dead_takes_care_of_an_item_whose_result_cannot_be_stored() -> None:
+def test_on_error_takes_care_of_an_item_whose_result_cannot_be_stored() -> None:
     NOTES.clear()
-    job = pool_of(on_dead=take_note)
+    job = pool_of(on_error=take_note)
     images = Images(small=lambda url: 90 * "x")
     with World(App(images, limits=Limits(state_bytes=80)).with_jobs(job)) as world:
         pool = world.handle(job)
@@ -393,9 +393,9 @@ def test_on_dead_takes_care_of_an_item_whose_result_cannot_be_stored() -> None:
         assert world.run(pool.outcome("a")) is None
 
 
-def test_a_dead_item_that_on_dead_takes_over_says_so_in_its_history(store: Any) -> None:
+def test_a_parked_item_that_on_error_takes_over_says_so_in_its_history(store: Any) -> None:
     NOTES.clear()
-    job = pool_of(on_dead=take_note)
+    job = pool_of(on_error=take_note)
     with World(app_of(Images(), job), store=store) as world:
         pool = world.handle(job)
         world.run(pool.put("a", BAD))
@@ -403,7 +403,7 @@ def test_a_dead_item_that_on_dead_takes_over_says_so_in_its_history(store: Any) 
         types = [event.type for event in world.history(job, "a")]
         assert types == ["job.terminated", "job.retry_exhausted", *["job.failed"] * 3, "job.started"]
         ended, exhausted, *_ = world.history(job, "a")
-        assert (exhausted.reason, ended.reason) == ("max_attempts", "on_dead")
+        assert (exhausted.reason, ended.reason) == ("max_attempts", "on_error")
 
 
 def test_a_report_names_no_next_run_of_an_item_that_is_done() -> None:
@@ -437,13 +437,13 @@ def test_an_item_that_was_fired_when_its_pool_was_held_begins_with_the_release(s
         assert images.urls == ["a", "b"]
 
 
-@pytest.mark.parametrize("end", ["done", "dead", "retrying", "crash"])
+@pytest.mark.parametrize("end", ["done", "parked", "retrying", "crash"])
 def test_an_item_that_is_paused_while_it_runs_ends_as_it_ends(end: str, store: Any) -> None:
     images, job = Images(), pool_of() if end == "retrying" else pool_of(retry=None)
     with World(app_of(images, job), store=store) as world:
         pool = world.handle(job)
         world.inject(Delay("shrink", "2 s"))
-        world.run(pool.put("a", BAD if end in ("dead", "retrying") else PICTURE))
+        world.run(pool.put("a", BAD if end in ("parked", "retrying") else PICTURE))
         world.settle()
         assert world.run(pool.pause("a")).changed
         if end == "crash":
@@ -460,7 +460,7 @@ def test_an_item_that_is_paused_while_it_runs_ends_as_it_ends(end: str, store: A
             world.advance("1 minute")
             outcome = world.run(pool.outcome("a"))
         assert outcome == (
-            Dead(error=Unreachable("bad.png")) if end in ("dead", "retrying") else Done(value="small a.png")
+            Failed(error=Unreachable("bad.png")) if end in ("parked", "retrying") else Done(value="small a.png")
         )
         if end in ("done", "crash"):
             assert world.run(pool.put("a", PICTURE)).status == "done"

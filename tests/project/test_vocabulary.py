@@ -36,7 +36,7 @@ TESTS = [
 
 BANNED = re.compile(
     r"\b(somebody|nobody|whoever|anybody|everybody|anew|mend(s|ed|ing)?|errands?|told of|in vain|go(es)? on|"
-    r"hold(s)? up|let(s)? go|again and again)\b",
+    r"hold(s)? up|let(s)? go|again and again|dead items?|on_dead)\b",
     re.IGNORECASE,
 )
 NOMINAL_WHAT = re.compile(

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pool import Images, Picture, Unreachable, app_of, pool_of
 
-from perdure.kinds.worker_pool import Dead, Done, Drained, PutMany
+from perdure.kinds.worker_pool import Done, Drained, Failed, PutMany
 from perdure.remote import connect, connect_sync
 from perdure.server.serving import serving
 from perdure.values.errors import InvalidInput, PutManyStopped
@@ -25,12 +25,12 @@ def test_a_remote_pool_answers_as_one_in_process() -> None:
                     await client.until(JOB, id_, "done")
                 await client.until(JOB, "i7", "parked")
                 assert await pool.outcome("i599") == Done(value="small 599.png")
-                assert await pool.outcome("i7") == Dead(error=Unreachable("bad.png"))
+                assert await pool.outcome("i7") == Failed(error=Unreachable("bad.png"))
                 assert (await pool.put_many(ITEMS)).existed == 600
                 await pool.hold()
                 await pool.put("later", Picture("ann", "z"), after="1 hour")
                 progress = await pool.progress()
-                assert (progress.dead, progress.held, progress.waiting) == (1, True, 1)
+                assert (progress.parked, progress.held, progress.waiting) == (1, True, 1)
                 assert await pool.drain() == Drained(cancelled=1)
             await asyncio.to_thread(blocking, server.urls[0])
 

@@ -99,7 +99,7 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
     ),
     "dead-letters": LazyCommand(
         "dead_letters:dead_letters",
-        "List dead letters and dead items: messages and items of worker pools that failed too often.",
+        "List dead letters and parked items: messages and items of worker pools that failed too often.",
         READING,
     ),
     "left-messages": LazyCommand(
@@ -122,7 +122,7 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
     ),
     "pool": LazyCommand(
         "engine:pool",
-        "Show the progress of a worker pool: how many items wait, run, are done and dead, and how many end a second.",
+        "Show the progress of a worker pool: how many items wait, run, are done and parked, and how many end a second.",
         READING,
     ),
     "health": LazyCommand(

@@ -28,8 +28,8 @@ from perdure.wire.records import data_of
 MAX_REDRIVEN: Final = 100_000
 """Messages of one command."""
 
-Dead: TypeAlias = StoredMessage | Listed
-"""A dead letter, or a dead item of a worker pool."""
+Waiting: TypeAlias = StoredMessage | Listed
+"""A dead letter, or a parked item of a worker pool."""
 
 EveryLetter = Annotated[bool, Parameter(name="--all", negative="")]
 
@@ -43,7 +43,7 @@ def dead_letters(
     payload: Annotated[bool, Parameter(negative="")] = False,
     json: JsonOption = False,
 ) -> int:
-    """List dead letters and dead items: messages and items of worker pools that failed too often.
+    """List dead letters and parked items: messages and items of worker pools that failed too often.
 
     First the messages, the oldest first, then the items, in the order of their addresses. Each has its error, since
     when it waits, and the command that repeats it after you fixed the cause. A running engine leaves out the items of
@@ -58,16 +58,16 @@ def dead_letters(
     limit
         Maximum number of messages and items.
     all_
-        Print every dead letter and dead item.
+        Print every dead letter and parked item.
     payload
         Print the inputs of the messages as well.
     """
     if limit < 1:
         raise UsageError(f"--limit {limit}: expected a number from 1")
     begin: int | Address = int(after) if _is_number(after) else address_of(after)
-    left, last, families = limit, None, set[type[Dead]]()
+    left, last, families = limit, None, set[type[Waiting]]()
     with open_target(target) as found:
-        for page in _dead(found, begin, None if all_ else limit + 1):
+        for page in _waiting(found, begin, None if all_ else limit + 1):
             shown = page if all_ else page[:left]
             if shown:
                 _write(shown, json=json, heading=type(shown[0]) not in families, payload=payload)
@@ -76,11 +76,11 @@ def dead_letters(
             if len(shown) < len(page):
                 sys.stderr.write(f"perdure: there are more; pass --all, or --after {_in_shell(last)}\n")
     if last is None:
-        sys.stderr.write("perdure: there are no dead letters and no dead items\n")
+        sys.stderr.write("perdure: there are no dead letters and no parked items\n")
     return ExitCode.DONE
 
 
-def _dead(target: Target, after: int | Address, most: int | None) -> Iterator[tuple[Dead, ...]]:
+def _waiting(target: Target, after: int | Address, most: int | None) -> Iterator[tuple[Waiting, ...]]:
     """Yield pages of one family each: those of the dead letters first, as the key of a page says which follow."""
     left = most
     if isinstance(after, int):
@@ -91,8 +91,8 @@ def _dead(target: Target, after: int | Address, most: int | None) -> Iterator[tu
     yield from pages(target, ListFilter(kind=WorkerPool.kind, status="parked", after=begin), left)
 
 
-def _key_of(dead: Dead) -> str:
-    return str(dead.message_id if isinstance(dead, StoredMessage) else dead.address)
+def _key_of(waiting: Waiting) -> str:
+    return str(waiting.message_id if isinstance(waiting, StoredMessage) else waiting.address)
 
 
 def _in_shell(key: str | None) -> str:
@@ -123,8 +123,8 @@ def redrive(
 ) -> int:
     """Deliver dead letters again, at their old position among the messages of their sender. Fix the cause first.
 
-    It asks before it redrives all. Dead items of worker pools are not messages: `perdure retry ADDRESS` runs one again,
-    and `perdure retry --kind pool --status parked` all of them.
+    It asks before it redrives all. Parked items of worker pools are not messages: `perdure retry ADDRESS` runs one
+    again, and `perdure retry --kind pool --status parked` all of them.
 
     Exit code: 0 done, 2 the command cannot start, 3 some were not found, 4 no engine answers, 5 unknown, 130 you
     answered no.
@@ -249,7 +249,7 @@ def _pages(target: Target, after: int, most: int | None) -> Iterator[tuple[Store
     return paged(read, lambda each: each.message_id, after, most)
 
 
-def _write(page: tuple[Dead, ...], *, json: bool, heading: bool, payload: bool) -> None:
+def _write(page: tuple[Waiting, ...], *, json: bool, heading: bool, payload: bool) -> None:
     if json:
         write_json(_data(each, payload=payload) for each in page)
         return
@@ -262,64 +262,64 @@ def _write(page: tuple[Dead, ...], *, json: bool, heading: bool, payload: bool) 
     write_table(Table((*columns, "COMMAND"), rows, folded), heading=heading)
 
 
-def _row(dead: Dead, *, payload: bool) -> tuple[str, ...]:
-    if isinstance(dead, Listed):
-        report = dead.report
+def _row(waiting: Waiting, *, payload: bool) -> tuple[str, ...]:
+    if isinstance(waiting, Listed):
+        report = waiting.report
         return (
-            str(dead.address),
+            str(waiting.address),
             instant(report.since),
             str(report.attempt),
             report.parked or "",
             error_text(report.last_error),
-            _command(dead),
+            _command(waiting),
         )
-    message = dead.message
+    message = waiting.message
     return (
-        str(dead.message_id),
+        str(waiting.message_id),
         instant(from_ms(message.sent_ms)),
         str(message.sender),
         str(message.target),
         message.action,
-        str(dead.attempts),
-        error_text(dead.error),
+        str(waiting.attempts),
+        error_text(waiting.error),
         *([message.payload] if payload else []),
-        _command(dead),
+        _command(waiting),
     )
 
 
-def _command(dead: Dead) -> str:
+def _command(waiting: Waiting) -> str:
     """Return the command that repeats it."""
-    if isinstance(dead, StoredMessage):
-        return f"perdure redrive {dead.message_id}"
-    return f"perdure retry {_in_shell(str(dead.address))}"
+    if isinstance(waiting, StoredMessage):
+        return f"perdure redrive {waiting.message_id}"
+    return f"perdure retry {_in_shell(str(waiting.address))}"
 
 
-def _data(dead: Dead, *, payload: bool) -> dict[str, Any]:
-    if isinstance(dead, Listed):
-        report = dead.report
+def _data(waiting: Waiting, *, payload: bool) -> dict[str, Any]:
+    if isinstance(waiting, Listed):
+        report = waiting.report
         return {
             "form": "item",
-            "address": str(dead.address),
+            "address": str(waiting.address),
             "since": None if report.since is None else report.since.isoformat(),
             "attempts": report.attempt,
             "reason": report.parked,
             "error": None if report.last_error is None else data_of(report.last_error),
-            "command": _command(dead),
+            "command": _command(waiting),
         }
-    message = dead.message
+    message = waiting.message
     sent_at = from_ms(message.sent_ms).isoformat()
     return {
         "form": "message",
-        "message_id": dead.message_id,
+        "message_id": waiting.message_id,
         "sent_at": sent_at,
         "since": sent_at,
         "sender": str(message.sender),
         "target": str(message.target),
         "action": message.action,
-        "attempts": dead.attempts,
+        "attempts": waiting.attempts,
         "reason": "attempts_exhausted",
-        "error": data_of(dead.error),
-        "command": _command(dead),
+        "error": data_of(waiting.error),
+        "command": _command(waiting),
         **({"payload": message.payload} if payload else {}),
     }
 

@@ -208,7 +208,7 @@ def pool(
     watch: Annotated[bool, Parameter(negative="", help="Show a bar until no item waits or runs.")] = False,
     json: JsonOption = False,
 ) -> int:
-    """Show the progress of a worker pool: how many items wait, run, are done and dead, and how many end a second.
+    """Show the progress of a worker pool: how many items wait, run, are done and parked, and how many end a second.
 
     With `--watch` and no terminal, it prints a line for each change.
 
@@ -240,7 +240,7 @@ def fields_of(count: JobCount) -> Iterator[tuple[str, str]]:
     yield "waiting", f"{progress.waiting:,}"
     yield "running", f"{progress.running:,}"
     yield "done", f"{progress.done:,}"
-    yield "dead", f"{progress.dead:,}"
+    yield "parked", f"{progress.parked:,}"
     if progress.paused:
         yield "paused", f"{progress.paused:,}"
     if progress.oldest is not None:
@@ -266,7 +266,7 @@ class Reading:
 
     @property
     def left(self) -> int:
-        """Number of items that are neither done nor dead."""
+        """Number of items that are neither done nor parked."""
         progress = progress_of(self.count)
         return progress.waiting + progress.running
 
@@ -306,8 +306,8 @@ def text_of(reading: Reading) -> str:
     """Return a line of a reading.
 
     >>> text_of(Reading(JobCount(hold="released", by_status={"queued": 1_200, "running": 8, "done": 3}), 50.25))
-    '1,200 wait, 8 run, 3 done, 0 dead, 50.2 a second'
+    '1,200 wait, 8 run, 3 done, 0 parked, 50.2 a second'
     """
     progress = progress_of(reading.count)
-    numbers = f"{progress.waiting:,} wait, {progress.running:,} run, {progress.done:,} done, {progress.dead:,} dead"
+    numbers = f"{progress.waiting:,} wait, {progress.running:,} run, {progress.done:,} done, {progress.parked:,} parked"
     return f"{numbers}, {reading.per_second:.1f} a second"

@@ -1,4 +1,4 @@
-"""What failed for good: parked instances, dead letters, dead items of pools, and the actions that resolve them."""
+"""What failed for good: parked instances, dead letters, parked items of pools, and the actions that resolve them."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ class DeadLetters:
 
     Attributes:
         letters: the dead letters, the oldest first, without secrets.
-        items: the dead items of worker pools.
+        items: the parked items of worker pools.
         left: the messages that code left, on the first page: of each sender and target the first.
         more: whether further letters follow.
         after: the message's id before the first letter; 0 at the beginning.
@@ -174,7 +174,7 @@ def dead_letters_page(frame: Frame, view: DeadLetters, /) -> Page:
             else shown,
             _next(frame, "messages", str(view.letters[-1].message_id), view.items_after) if view.more else None,
             bool(view.left) and panel("Left to other code", _left(frame, view.left)),
-            panel("Dead items", _items(frame, view)),
+            panel("Parked items", _items(frame, view)),
         ],
         command="perdure dead-letters; perdure redrive --all; perdure retry --kind pool --status parked",
         route="GET /v1/dead-letters",
@@ -213,7 +213,7 @@ def _bury(frame: Frame, number: str) -> h.Element:
 
 def _items(frame: Frame, view: DeadLetters) -> list[h.Node]:
     after, items = str(view.after or ""), view.items
-    shown = parked_table(frame, items.parked, caption="Dead items", empty="There is no dead item.", selects=False)
+    shown = parked_table(frame, items.parked, caption="Parked items", empty="There is no parked item.", selects=False)
     return [
         h.p(".lead")["Items of worker pools whose work failed for good. Fix the cause, then resume them."],
         shown,

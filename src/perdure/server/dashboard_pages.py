@@ -287,7 +287,7 @@ class PageSource:
 
     # ------------------------------------------------------------ messages
     async def dead_letters(self, after: int, items_after: str) -> DeadLetters:
-        """Return the data of the page of dead letters and dead items."""
+        """Return the data of the page of dead letters and parked items."""
         found = await known(self.client.dead_letters(after=after, limit=PAGE + 1))
         letters = tuple(attrs.evolve(each, error=self._failure(each.error)) for each in found[:PAGE])
         items = await self.parked(items_after, WorkerPool.kind)

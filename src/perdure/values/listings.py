@@ -97,7 +97,7 @@ class InstanceOutcome:
     """How an instance ended, as tools show it: without secrets.
 
     Attributes:
-        form: a word of its kind: ``done``, ``failed``, ``cancelled``, or ``dead`` for an item in a pool.
+        form: a word of its kind: ``done``, ``failed``, or ``cancelled`` for a workflow.
         value: its value as JSON.
         error: its error.
         reason: why it was cancelled.

@@ -75,4 +75,4 @@ def dead_of_a(ctx: ItemContext[int], error: A | Defect) -> Program[None]:
 
 S = "1 s"
 Debounce("d", event=str, state=int, initial=0, flush_after=S, on_event=p, execute=r, retry=of_a)  # error: mypy, pyright
-WorkerPool("job", item=int, work=work_b, on_dead=dead_of_a)  # error: mypy, pyright
+WorkerPool("job", item=int, work=work_b, on_error=dead_of_a)  # error: mypy, pyright

@@ -45,8 +45,8 @@ def status_text(status: str, report: InstanceStatus) -> str:
     'left (Diverged)'
     >>> status_text("done", InstanceStatus(status="done", phase="cancelled"))
     'done (cancelled)'
-    >>> status_text("parked", InstanceStatus(status="parked", parked="retries_exhausted", phase="dead"))
-    'parked (dead, retries_exhausted)'
+    >>> status_text("parked", InstanceStatus(status="parked", parked="retries_exhausted"))
+    'parked (retries_exhausted)'
     """
     reason = report.parked if status == "parked" else None if report.left is None else report.left.error_type
     words = [word for word in (report.phase, reason) if word and word != status]

@@ -246,7 +246,7 @@ def _steps(target: Target, at: Address) -> tuple[StepRecord, ...]:
 
 def _outcome(target: Target, at: Address, report: InstanceStatus) -> InstanceOutcome | None:
     """Return how an instance ended; None if the engine, or the code of its app, cannot read that."""
-    if report.status != "done" and report.phase is None:
+    if report.status not in ("done", "parked") and report.phase is None:
         return None
     try:
         return target.outcome(at)
@@ -403,7 +403,7 @@ def wait(
     until
         The status to wait for, by default ended; repeat it to wait for one of several.
     phase
-        How a workflow ended: done, failed or cancelled; dead of an item of a pool; or a phase of a kind of your own.
+        How a workflow ended: done, failed or cancelled; or a phase of a kind of your own.
         Repeat it as well.
     timeout
         How long to wait, such as 30 seconds.

@@ -22,7 +22,6 @@ from perdure.jobs.definition import AnyDefinition, CallError
 from perdure.jobs.display import NOT_FOUND
 from perdure.jobs.redaction import redacted_status, shown_status
 from perdure.kinds.debounce import handler as debounce
-from perdure.kinds.worker_pool import handler as worker_pool
 from perdure.kinds.workflow import handler as workflow
 from perdure.programs.future import answer_of
 from perdure.stores.at_rest import read_only_store
@@ -61,7 +60,6 @@ NOT_SHOWN: Final = "<not shown: the app does not serve this job, so its secrets 
 _DEBOUNCE = "debounce"  # whose state does not depend on the code of the job
 _REPORTS: Final[Mapping[str, Callable[[Instance, InstanceStatus], InstanceStatus]]] = {
     _DEBOUNCE: debounce.report,
-    "pool": worker_pool.report,
     "workflow": workflow.report,
 }
 """The kinds whose report has more than that of every instance; it does not depend on the code of the job."""

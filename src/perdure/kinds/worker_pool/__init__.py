@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-from perdure.kinds.worker_pool.answers import Dead as Dead
 from perdure.kinds.worker_pool.answers import Drained as Drained
 from perdure.kinds.worker_pool.answers import ItemCancelled as ItemCancelled
 from perdure.kinds.worker_pool.answers import ItemPut as ItemPut
@@ -13,6 +12,7 @@ from perdure.kinds.worker_pool.answers import Waiting as Waiting
 from perdure.kinds.worker_pool.definition import WorkerPool as WorkerPool
 from perdure.kinds.worker_pool.items import ItemContext as ItemContext
 from perdure.values.answer import Done as Done
+from perdure.values.outcome import Failed as Failed
 
 if TYPE_CHECKING:
     from perdure.kinds.worker_pool.handle import PoolHandle as PoolHandle
@@ -28,9 +28,9 @@ else:
     )
 
 __all__ = [
-    "Dead",
     "Done",
     "Drained",
+    "Failed",
     "ItemCancelled",
     "ItemContext",
     "ItemPut",

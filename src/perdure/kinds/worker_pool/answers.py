@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import attrs
 
 from perdure.codecs import Codec
 from perdure.values.answer import PauseResult, RunAnswer, Terminated
-from perdure.values.excerpt import excerpt, fields_in_line, size_only
+from perdure.values.excerpt import fields_in_line, size_only
 from perdure.values.failure import FailureRecord
 from perdure.values.frozen import frozen
 from perdure.values.status import Status
@@ -61,15 +61,8 @@ class ItemRetried:
 
 
 @frozen(kw_only=True)
-class Dead(Generic[E_co]):
-    """The work failed for good, with this error. ``resume`` tries it again."""
-
-    error: E_co = attrs.field(repr=excerpt)
-
-
-@frozen(kw_only=True)
 class Waiting:
-    """The item is neither done nor dead."""
+    """The item is neither done nor parked."""
 
     status: Status
 
@@ -111,7 +104,7 @@ class PoolProgress:
         waiting: items that wait for a worker, for their time, or for a retry.
         running: items that are being worked on.
         done: items whose result is kept.
-        dead: items that failed for good.
+        parked: items that failed for good.
         paused: items that a caller paused.
         oldest: when the longest waiting item was put, among the first items of the first 1,000 keys. None if none waits
             for a worker.
@@ -122,7 +115,7 @@ class PoolProgress:
     waiting: int
     running: int
     done: int
-    dead: int
+    parked: int
     paused: int
     oldest: datetime | None
     held: bool
@@ -135,7 +128,7 @@ class ItemOutcome:
     """What became of an item, in stored form.
 
     Attributes:
-        form: ``waiting`` for any item that is neither done nor dead.
+        form: ``waiting`` for any item that is neither done nor parked.
         status: its status. None if there is no item.
         result: its work's value as JSON.
         error: its last attempt's error.
@@ -143,7 +136,7 @@ class ItemOutcome:
 
     __repr__ = fields_in_line
 
-    form: Literal["done", "dead", "waiting", "not_found"]
+    form: Literal["done", "failed", "waiting", "not_found"]
     status: Status | None = None
     result: str | None = attrs.field(default=None, repr=size_only)
     error: FailureRecord | None = None

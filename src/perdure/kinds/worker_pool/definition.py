@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from perdure.values.instance import Claim, Instance
     from perdure.values.listings import InstanceOutcome
     from perdure.values.secret import Hide
-    from perdure.values.status import InstanceStatus
     from perdure.values.turn_inputs import TurnInputs
 else:  # deciding turns and calling jobs need more modules than defining jobs
     handle = lazy_module("perdure.kinds.worker_pool.handle")
@@ -80,8 +79,8 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         rate: at most this many items are begun in any window of this length, such as ``(100, "1 minute")``.
         rate_per_key: the same for one key's items.
         retry: the durable retry of the work on one item.
-        on_dead: runs after the last attempt, with the typed error or the defect. If it succeeds, the item is deleted.
-            If it fails, or without it, the item is parked: it is dead, until ``resume`` tries it again.
+        on_error: runs after the last attempt, with the typed error or the defect. If it succeeds, the item is deleted.
+            If it fails, or without it, the item is parked until ``resume`` tries it again.
         keep: how long a result is kept, and with it the id. ``"0 ms"``: not at all. None: until the item is terminated.
         result: the results' type. By default read from the annotation of ``work``.
         errors: the errors' type, used to store them. By default read from the hooks' annotations.
@@ -96,12 +95,12 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
     kind: ClassVar[str] = "pool"
     fast_alarm: ClassVar[Literal["none", "queued", "unqueued"]] = "queued"
     occupancy: ClassVar[Literal["mailbox", "claim_only"]] = "claim_only"
-    error_hook: ClassVar[str] = "on_dead"
+    error_hook: ClassVar[str] = "on_error"
     run_now: ClassVar[str | None] = "retry"
     name: str
     plan: Plan
     work: Callable[..., Program[Any, Any, Any]]
-    on_dead: Callable[..., Program[Any, Any, Any]] | None
+    on_error: Callable[..., Program[Any, Any, Any]] | None
     policy: ItemPolicy
     limits_of_lanes: Lanes
 
@@ -119,7 +118,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         rate: tuple[int, Duration] | None = None,
         rate_per_key: tuple[int, Duration] | None = None,
         retry: RetryPolicy[Never] | None = None,
-        on_dead: Callable[[ItemContext[V1], Defect], HookResult[Never, R1]],
+        on_error: Callable[[ItemContext[V1], Defect], HookResult[Never, R1]],
         keep: Duration | None = "1 day",
         result: TypeForm[A1] | FromHooks = FROM_HOOKS,
         tags: Mapping[type, str] | None = None,
@@ -139,7 +138,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         rate: tuple[int, Duration] | None = None,
         rate_per_key: tuple[int, Duration] | None = None,
         retry: RetryPolicy[E1] | None = None,
-        on_dead: Callable[[ItemContext[V1], E1 | Defect], HookResult[E2, R1]],
+        on_error: Callable[[ItemContext[V1], E1 | Defect], HookResult[E2, R1]],
         keep: Duration | None = "1 day",
         result: TypeForm[A1] | FromHooks = FROM_HOOKS,
         tags: Mapping[type, str] | None = None,
@@ -159,7 +158,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         rate: tuple[int, Duration] | None = None,
         rate_per_key: tuple[int, Duration] | None = None,
         retry: RetryPolicy[E] | None = None,
-        on_dead: Callable[[ItemContext[V], E | Defect], HookResult[E, R_contra]] | None = None,
+        on_error: Callable[[ItemContext[V], E | Defect], HookResult[E, R_contra]] | None = None,
         keep: Duration | None = "1 day",
         result: TypeForm[A] | FromHooks = FROM_HOOKS,
         errors: TypeForm[E] | FromHooks = FROM_HOOKS,
@@ -179,7 +178,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         rate: tuple[int, Duration] | None = None,
         rate_per_key: tuple[int, Duration] | None = None,
         retry: Any = None,
-        on_dead: Any = None,
+        on_error: Any = None,
         keep: Duration | None = "1 day",
         result: Any = FROM_HOOKS,
         errors: Any = FROM_HOOKS,
@@ -196,7 +195,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
             state=item,
             tags=tags,
             errors=errors,
-            hooks={"work": work, "on_dead": on_dead},
+            hooks={"work": work, "on_error": on_error},
             retry=retry,
             exhausted="park",
             may_continue=False,
@@ -212,11 +211,11 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
             results=results,
             keep_ms=keep_ms,
         )
-        dead = None
-        if on_dead is not None:
-            dead = hook(on_dead, what=f"on_dead of pool:{name}", takes=("ctx", "error"))
+        takes_over = None
+        if on_error is not None:
+            takes_over = hook(on_error, what=f"on_error of pool:{name}", takes=("ctx", "error"))
         lanes = _lanes(name, key, workers_per_key, rate, rate_per_key)
-        cast("Any", self).__attrs_init__(name, plan, program, dead, policy, lanes)
+        cast("Any", self).__attrs_init__(name, plan, program, takes_over, policy, lanes)
 
     # ------------------------------------------------------------ the pure handler
     def begin(self, address: Address, instance: Instance | None, request: Request, inputs: TurnInputs) -> Step:
@@ -228,12 +227,12 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         return "work", self.work(ItemContext(instance, claim))
 
     def succeeded(self, execute: Execute, value: object, inputs: TurnInputs) -> Commit | Execute:
-        """Settle a work that succeeded, or ``on_dead``."""
+        """Settle a work that succeeded, or ``on_error``."""
         return handler.succeeded(self, self.policy, execute, value, inputs)
 
     def error_handler(self, execute: Execute, error: object) -> Program[Any, Any, Any] | None:
-        """Return the program of ``on_dead``."""
-        return None if self.on_dead is None else self.on_dead(ItemContext(execute.instance, execute.claim), error)
+        """Return the program of ``on_error``."""
+        return None if self.on_error is None else self.on_error(ItemContext(execute.instance, execute.claim), error)
 
     def alarm_consumed(self, instance: Instance, claim: Claim, inputs: TurnInputs) -> Instance:
         """Return an item whose attempt failed, outside its lane."""
@@ -309,14 +308,9 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         return tuple(facts)
 
     def outcome_of(self, instance: Instance) -> InstanceOutcome | None:
-        """Return the result of an item that is done, or one that's error is dead."""
+        """Return the result of an item that is done, or the error of one that is parked."""
         found: InstanceOutcome | None = handler.shown_outcome(instance)
         return found
-
-    def report(self, instance: Instance) -> InstanceStatus:
-        """Return the result of ``status``: the ``phase`` of a parked item is ``dead``."""
-        status: InstanceStatus = handler.report(instance, super().report(instance))
-        return status
 
     # ------------------------------------------------------------ typed access
     def handle(self, dispatch: Dispatch) -> PoolHandle[V, A, E]:

@@ -17,7 +17,6 @@ from perdure.jobs.definition import CallError, Dispatch, PostCommand
 from perdure.jobs.handle import JobHandle
 from perdure.jobs.request import Request
 from perdure.kinds.worker_pool.answers import (
-    Dead,
     Drained,
     ItemCancelled,
     ItemOutcome,
@@ -35,6 +34,7 @@ from perdure.values.errors import DefinitionError, InvalidArgument, PutManyStopp
 from perdure.values.failure import Defect
 from perdure.values.limits import Limits
 from perdure.values.listings import JobCount, ListFilter
+from perdure.values.outcome import Failed
 from perdure.values.status import Status
 from perdure.values.times import Duration
 
@@ -188,23 +188,23 @@ class PoolHandle(JobHandle[V, E], Generic[V, A, E]):
         return self.dispatch.request(job, id_, build, f"put of {job.kind}:{job.name}")
 
     def cancel(self, id_: str, /, *, idempotency_key: str | None = None) -> Call[ItemCancelled, CallError]:
-        """Delete an item, also a dead one, unless its work has begun or is done."""
+        """Delete an item, also a parked one, unless its work has begun or is done."""
         return self._send(id_, CancelCommand(), "cancel", key=idempotency_key)
 
     def retry(self, id_: str, /, *, idempotency_key: str | None = None) -> Call[ItemRetried, CallError]:
-        """Queue an item now that waits for a retry. A dead one is tried again by ``resume``."""
+        """Queue an item now that waits for a retry. A parked one is tried again by ``resume``."""
         return self._send(id_, RetryCommand(), "retry", key=idempotency_key)
 
-    def outcome(self, id_: str, /) -> Call[Done[A] | Dead[E | Defect] | Waiting | None, CallError]:
+    def outcome(self, id_: str, /) -> Call[Done[A] | Failed[E | Defect] | Waiting | None, CallError]:
         """Read what became of an item. None if there is none. It does not wait: see ``Client.until``."""
         answer: Call[ItemOutcome, CallError] = self._send(id_, OutcomeCommand(), "outcome")
         return decoded(answer, self._outcome_of, lambda: self.definition.address(id_))
 
-    def _outcome_of(self, stored: ItemOutcome) -> Done[A] | Dead[E | Defect] | Waiting | None:
+    def _outcome_of(self, stored: ItemOutcome) -> Done[A] | Failed[E | Defect] | Waiting | None:
         if stored.form == "done":
             return Done(value=self.results.open((stored.result or "null").encode()).value)
-        if stored.form == "dead":
-            return Dead(error=self._error(stored.error))
+        if stored.form == "failed":
+            return Failed(self._error(stored.error))
         return None if stored.status is None else Waiting(status=stored.status)
 
     def put_many(
@@ -236,7 +236,7 @@ class PoolHandle(JobHandle[V, E], Generic[V, A, E]):
         return Call(partial(put_all, self.dispatch, items, put, chunk), "put_many")
 
     def drain(self) -> Call[Drained, CallError]:
-        """Cancel every item that waits for a worker, its time or a retry. Those that run, are done or dead stay.
+        """Cancel every item that waits for a worker, its time or a retry. Those that run, are done or parked stay.
 
         Hold the pool first, or workers and callers compete with it.
         """
@@ -254,7 +254,7 @@ def progress_of(count: JobCount) -> PoolProgress:
         waiting=sum(by.get(status, 0) for status in ("queued", "scheduled", "retrying")),
         running=by.get("running", 0),
         done=by.get("done", 0),
-        dead=by.get("parked", 0),
+        parked=by.get("parked", 0),
         paused=by.get("paused", 0),
         oldest=count.oldest,
         held=count.hold == "held",

@@ -30,7 +30,6 @@ from perdure.values.errors import InvalidInput
 from perdure.values.event import Event, JobStarted, JobTerminated
 from perdure.values.instance import Instance
 from perdure.values.listings import InstanceOutcome
-from perdure.values.status import InstanceStatus
 from perdure.values.times import from_ms
 from perdure.values.turn_inputs import TurnInputs
 
@@ -129,16 +128,11 @@ def _retry(address: Address, instance: Instance | None, inputs: TurnInputs) -> C
     return answered(transition, ItemRetried(queued=True, status=instance.status))
 
 
-def report(instance: Instance, status: InstanceStatus) -> InstanceStatus:
-    """Return the result of ``status``: the phase of an item whose work failed for good is ``dead``."""
-    return attrs.evolve(status, phase="dead") if instance.status == "parked" else status
-
-
 def shown_outcome(instance: Instance) -> InstanceOutcome | None:
-    """Return the result of an item that is done, or one that's error is dead."""
+    """Return the result of an item that is done, or the error of one that is parked."""
     if instance.ended_ms is not None:
         return InstanceOutcome(form="done", value=data_of(instance).result)
-    return InstanceOutcome(form="dead", error=instance.last_error) if instance.status == "parked" else None
+    return InstanceOutcome(form="failed", error=instance.last_error) if instance.status == "parked" else None
 
 
 def _outcome(instance: Instance | None) -> ItemOutcome:
@@ -146,7 +140,7 @@ def _outcome(instance: Instance | None) -> ItemOutcome:
         return ItemOutcome(form="not_found")
     if instance.ended_ms is not None:
         return ItemOutcome(form="done", status=instance.status, result=data_of(instance).result)
-    form: Literal["dead", "waiting"] = "dead" if instance.status == "parked" else "waiting"
+    form: Literal["failed", "waiting"] = "failed" if instance.status == "parked" else "waiting"
     return ItemOutcome(form=form, status=instance.status, error=instance.last_error)
 
 
@@ -181,13 +175,13 @@ def alarm_consumed(instance: Instance) -> Instance:
 def succeeded(
     job: AnyDefinition, how: ItemPolicy, execute: Execute, value: object, inputs: TurnInputs
 ) -> Commit | Execute:
-    """Keep the result of a work that succeeded, or delete the item. One whose result cannot be stored is dead."""
+    """Keep the result of a work that succeeded, or delete the item. One whose result cannot be stored is parked."""
     instance, draft = execute.instance, execute.draft
     log = EventRecorder(inputs, instance.address, instance.run_count)
     messages = tuple(draft.messages)
-    if execute.prior is not None:  # `on_dead` took care of it
+    if execute.prior is not None:  # `on_error` took care of it
         events: tuple[Event, ...] = prior_failed(log, execute, inputs)
-        events += log.optional(JobTerminated, reason="on_dead")
+        events += log.optional(JobTerminated, reason="on_error")
         # A message to its own id is a new item, which must not be deleted with the old one.
         gone = purge(instance, events=events, messages=messages, own_messages="kept")
         return answered(gone, run_answer(execute, None, OutcomeRecord(form="failed", error=execute.prior)))
