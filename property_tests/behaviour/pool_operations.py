@@ -92,10 +92,10 @@ def calling(name: str, call: str, *, job: Any = pool) -> Operation:
         if call == "cancel":
             await world.run(handle.put("a", Work("x"), after="1 hour"))
             return
-        for attempt in (1,) if call == "retry" else (1, 2):
+        for attempt in (1,) if call == "trigger" else (1, 2):
             world.outside.refusals[f"x#{attempt}.1"] = 1
         await world.run(handle.put("a", Work("x")))
-        await world.advance(s=1 if call == "retry" else 10)
+        await world.advance(s=1 if call == "trigger" else 10)
 
     return Operation(
         name=f"pool: {name}",
@@ -174,6 +174,6 @@ OPERATIONS = (
     putting("an item that on_error takes", Work("x"), refusals=2, job=reporting),
     putting("an item whose result expires", Work("x"), wait_ms=3_700_000),
     calling("a cancel of a delayed item", "cancel"),
-    calling("a retry now", "retry"),
+    calling("a retry now", "trigger"),
     calling("a resume of a parked item", "resume"),
 )

@@ -140,7 +140,7 @@ class Operator:
         await self.tidy()
         while True:
             await asyncio.sleep(self.random.uniform(0.001, 0.03))
-            await self.act(self.random.choice(("pause", "hold", "cancel", "retry")))
+            await self.act(self.random.choice(("pause", "hold", "cancel", "resume")))
 
     async def act(self, action: str) -> None:
         """Do one thing, and undo it after a while."""

@@ -237,7 +237,7 @@ class Operator:
         await self.client.handle(counts).trigger(id_, wait_for="start")
         await self.client.handle(beats).trigger(id_, wait_for="start")
         await self.client.handle(batches).flush(id_, wait_for="start")
-        await self.client.handle(items).retry(id_)
+        await self.client.handle(items).trigger(id_)
 
 
 async def resume_parked(client: Client) -> None:

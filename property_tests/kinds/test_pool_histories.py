@@ -41,8 +41,8 @@ options = st.fixed_dictionaries(
         "keep": st.sampled_from(["0 ms", None]),
     }
 )
-CALLS = ("put", "put bad", "put later", "put ahead", "put again", "pause", "resume", "retry", "cancel", "terminate")
-OF_ITEM = ("put again", "pause", "resume", "retry", "cancel", "terminate")
+CALLS = ("put", "put bad", "put later", "put ahead", "put again", "pause", "resume", "trigger", "cancel", "terminate")
+OF_ITEM = ("put again", "pause", "resume", "trigger", "cancel", "terminate")
 WORLD = ("hold", "release", "restart", "crash", "crash after", "wait")
 steps = st.lists(st.tuples(st.sampled_from((*CALLS, *CALLS, *WORLD)), st.integers(0, 30)), max_size=25)
 
@@ -119,7 +119,7 @@ def paged(world: World, job: Any, size: int) -> list[str]:
         *[("put ahead", 2), ("put later", 4), ("resume", 30), ("put again", 7), ("crash", 0), ("put ahead", 8)],
         *[("put again", 15), ("crash after", 30), ("put ahead", 12), ("hold", 23), ("pause", 26), ("put", 2)],
         *[("put ahead", 19), ("put bad", 17), ("resume", 17), ("put ahead", 11), ("put bad", 30), ("hold", 29)],
-        *[("put ahead", 23), ("retry", 21), ("put ahead", 26), ("release", 23)],
+        *[("put ahead", 23), ("trigger", 21), ("put ahead", 26), ("release", 23)],
     ],
     seed=0,
     size=5,

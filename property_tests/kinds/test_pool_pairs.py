@@ -89,7 +89,7 @@ def hold(item: Item) -> None:
 
 def retry_now(item: Item) -> None:
     waits = item.status == "retrying"
-    assert item.world.run(item.pool.retry("a")).queued == waits
+    assert item.world.run(item.pool.trigger("a")).queued == waits
 
 
 def drain(item: Item) -> None:

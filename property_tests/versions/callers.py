@@ -127,7 +127,7 @@ class Caller:
     def operate(self, step: Step) -> None:
         """Resume a parked instance; or trigger a run, as an operator does who does not want to wait; or cancel it."""
         for id_ in self.ids[step.at : step.at + 1]:
-            action = {"task": "trigger", "debounce": "flush", "continuous": "trigger", "pool": "retry"}
+            action = {"task": "trigger", "debounce": "flush", "continuous": "trigger", "pool": "trigger"}
             name = "resume" if step.keyed else action.get(self.scene.kind, "cancel")
             given: dict[str, Any] = {"wait_for": "start"} if name in {"trigger", "flush"} else {}
             if name == "cancel":

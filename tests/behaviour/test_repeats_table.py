@@ -159,7 +159,7 @@ class Scene:
             self.bank.refuses = times
 
     def again(self, **options: Any) -> FutureResult[Any, Any]:
-        name = {"flush": "flush", "item of a pool": "retry"}.get(self.kind, "trigger")
+        name = "flush" if self.kind == "flush" else "trigger"
         return getattr(self.handle, name)("a", **options)
 
     async def begin_in_silence(self) -> None:

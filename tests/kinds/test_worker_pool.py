@@ -13,7 +13,7 @@ import pytest
 from pool import Images, Picture, Unreachable, app_of, pool_of, thumbnails
 
 from perdure import App, Backoff, Do, ItemContext, Limits, Program, Retry, WorkerPool, program
-from perdure.kinds.worker_pool import Done, Failed, ItemCancelled, ItemPut, ItemRetried, PoolProgress, Waiting
+from perdure.kinds.worker_pool import Done, Failed, ItemCancelled, ItemPut, ItemTriggered, PoolProgress, Waiting
 from perdure.testing import Crash, Delay, Hang, WorkerDied, World
 from perdure.values.errors import InvalidArgument, InvalidInput
 from perdure.values.failure import Defect
@@ -156,16 +156,16 @@ def test_retry_begins_an_item_that_waits_for_its_retry_and_no_other(store: Any) 
     images = Images()
     with World(app_of(images), store=store) as world:
         pool = world.handle(thumbnails)
-        assert world.run(pool.retry("a")) == ItemRetried(queued=False, status=None)
+        assert world.run(pool.trigger("a")) == ItemTriggered(queued=False, status=None)
         world.run(pool.put("a", BAD))
         world.settle()
         assert len(images.calls) == 1
-        assert world.run(pool.retry("a")) == ItemRetried(queued=True, status="retrying")
+        assert world.run(pool.trigger("a")) == ItemTriggered(queued=True, status="retrying")
         world.settle()
         assert len(images.calls) == 2
         world.run(pool.put("b", PICTURE))
         world.settle()
-        assert world.run(pool.retry("b")) == ItemRetried(queued=False, status="done")
+        assert world.run(pool.trigger("b")) == ItemTriggered(queued=False, status="done")
         world.settle()
         assert images.urls == ["bad.png", "bad.png", "a.png"]
 

@@ -27,9 +27,9 @@ Presence: TypeAlias = Literal["no", "yes", "ended", "absent"]
 OPERATIONS: Final = frozenset({"pause", "resume", "terminate"})
 REASONS: Final = {"cancel": "cancelled", "terminate": "terminated"}
 """The actions whose input, if it is text, is a reason; and the word that begins the usual one."""
-_UNTIL_ENDED: Final = frozenset({"pause", "resume", "cancel", "retry"})
+_UNTIL_ENDED: Final = frozenset({"pause", "resume", "cancel", "trigger"})
 """The actions without an effect on an instance that has ended."""
-BULK: Final = ("resume", "pause", "trigger", "flush", "retry", "cancel", "terminate")
+BULK: Final = ("resume", "pause", "trigger", "flush", "cancel", "terminate")
 """The actions for several instances at once."""
 MAX_BULK: Final = 100
 """Instances in one action: one page of the list."""

@@ -5,18 +5,18 @@ from typing import TYPE_CHECKING
 from perdure.kinds.worker_pool.answers import Drained as Drained
 from perdure.kinds.worker_pool.answers import ItemCancelled as ItemCancelled
 from perdure.kinds.worker_pool.answers import ItemPut as ItemPut
-from perdure.kinds.worker_pool.answers import ItemRetried as ItemRetried
+from perdure.kinds.worker_pool.answers import ItemTriggered as ItemTriggered
 from perdure.kinds.worker_pool.answers import PoolProgress as PoolProgress
 from perdure.kinds.worker_pool.answers import PutMany as PutMany
 from perdure.kinds.worker_pool.answers import Waiting as Waiting
 from perdure.kinds.worker_pool.definition import WorkerPool as WorkerPool
 from perdure.kinds.worker_pool.items import ItemContext as ItemContext
 from perdure.values.answer import Done as Done
-from perdure.values.outcome import Failed as Failed
 
 if TYPE_CHECKING:
     from perdure.kinds.worker_pool.handle import PoolHandle as PoolHandle
     from perdure.kinds.worker_pool.handle import PoolSender as PoolSender
+    from perdure.values.outcome import Failed as Failed
 else:
     from perdure._lazy import lazy_names
 
@@ -24,6 +24,7 @@ else:
         __name__,
         {
             "perdure.kinds.worker_pool.handle": ("PoolHandle", "PoolSender"),
+            "perdure.values.outcome": ("Failed",),
         },
     )
 
@@ -34,7 +35,7 @@ __all__ = [
     "ItemCancelled",
     "ItemContext",
     "ItemPut",
-    "ItemRetried",
+    "ItemTriggered",
     "PoolHandle",
     "PoolProgress",
     "PoolSender",

@@ -48,8 +48,8 @@ class ItemCancelled:
 
 
 @frozen(kw_only=True)
-class ItemRetried:
-    """Result of ``retry``.
+class ItemTriggered:
+    """Result of ``trigger``.
 
     Attributes:
         queued: whether the item waited for a retry, and waits for a worker now.
@@ -142,7 +142,7 @@ class ItemOutcome:
     error: FailureRecord | None = None
 
 
-PoolAnswer: TypeAlias = ItemPut | ItemCancelled | ItemRetried | ItemOutcome | RunAnswer | Terminated | PauseResult
+PoolAnswer: TypeAlias = ItemPut | ItemCancelled | ItemTriggered | ItemOutcome | RunAnswer | Terminated | PauseResult
 """Every result that a pool can store for an idempotency key."""
 
 ANSWERS: Codec[Any] = Codec.of(PoolAnswer, what="answers of a pool")

@@ -16,7 +16,7 @@ from perdure.jobs.display import DisplayField, fields_of_plan
 from perdure.jobs.hooks import FROM_HOOKS, FromHooks, HookResult, RetryPolicy, check_function, hook, value_of
 from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, MAX_CONCURRENCY, Lanes, Plan, build_plan, rate_of
 from perdure.jobs.request import CommandSpec, Keyword, Repeat, Request, repeat_of_creating
-from perdure.kinds.worker_pool.answers import ANSWERS, ItemCancelled, ItemOutcome, ItemPut, ItemRetried
+from perdure.kinds.worker_pool.answers import ANSWERS, ItemCancelled, ItemOutcome, ItemPut, ItemTriggered
 from perdure.kinds.worker_pool.items import (
     ITEM_DATA,
     NO_TIME,
@@ -25,7 +25,7 @@ from perdure.kinds.worker_pool.items import (
     ItemPolicy,
     NewItem,
     OutcomeCommand,
-    RetryCommand,
+    TriggerCommand,
     data_of,
     put_command,
 )
@@ -96,7 +96,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
     fast_alarm: ClassVar[Literal["none", "queued", "unqueued"]] = "queued"
     occupancy: ClassVar[Literal["mailbox", "claim_only"]] = "claim_only"
     error_hook: ClassVar[str] = "on_error"
-    run_now: ClassVar[str | None] = "retry"
+    run_now: ClassVar[str | None] = "trigger"
     name: str
     plan: Plan
     work: Callable[..., Program[Any, Any, Any]]
@@ -365,7 +365,7 @@ def _commands(
     return (
         CommandSpec(name="put", command=put_command, input=codec, absent="creates", answer=ItemPut, repeat=repeat),
         CommandSpec(name="cancel", command=CancelCommand, answer=ItemCancelled, effect="destroys"),
-        CommandSpec(name="retry", command=RetryCommand, answer=ItemRetried),
+        CommandSpec(name="trigger", command=TriggerCommand, answer=ItemTriggered),
         CommandSpec(name="outcome", command=OutcomeCommand, answer=ItemOutcome, repeat="reads"),
     )
 

@@ -21,12 +21,12 @@ from perdure.kinds.worker_pool.answers import (
     ItemCancelled,
     ItemOutcome,
     ItemPut,
-    ItemRetried,
+    ItemTriggered,
     PoolProgress,
     PutMany,
     Waiting,
 )
-from perdure.kinds.worker_pool.items import CancelCommand, OutcomeCommand, RetryCommand, new_item, put_command
+from perdure.kinds.worker_pool.items import CancelCommand, OutcomeCommand, TriggerCommand, new_item, put_command
 from perdure.programs import Program
 from perdure.values.address import Job
 from perdure.values.answer import Done
@@ -191,9 +191,9 @@ class PoolHandle(JobHandle[V, E], Generic[V, A, E]):
         """Delete an item, also a parked one, unless its work has begun or is done."""
         return self._send(id_, CancelCommand(), "cancel", key=idempotency_key)
 
-    def retry(self, id_: str, /, *, idempotency_key: str | None = None) -> Call[ItemRetried, CallError]:
+    def trigger(self, id_: str, /, *, idempotency_key: str | None = None) -> Call[ItemTriggered, CallError]:
         """Queue an item now that waits for a retry. A parked one is tried again by ``resume``."""
-        return self._send(id_, RetryCommand(), "retry", key=idempotency_key)
+        return self._send(id_, TriggerCommand(), "trigger", key=idempotency_key)
 
     def outcome(self, id_: str, /) -> Call[Done[A] | Failed[E | Defect] | Waiting | None, CallError]:
         """Read what became of an item. None if there is none. It does not wait: see ``Client.until``."""

@@ -12,7 +12,7 @@ from perdure.jobs.request import AlarmDue, Request, within
 from perdure.jobs.run import begin_attempt, begin_run, executed, prior_failed, result_not_stored, run_answer
 from perdure.jobs.step import Commit, Defer, Execute, Step
 from perdure.jobs.transitions import EventRecorder, answered, purge, put, reply, stored
-from perdure.kinds.worker_pool.answers import ItemCancelled, ItemOutcome, ItemPut, ItemRetried
+from perdure.kinds.worker_pool.answers import ItemCancelled, ItemOutcome, ItemPut, ItemTriggered
 from perdure.kinds.worker_pool.items import (
     ITEM_DATA,
     MAX_KEY_CHARACTERS,
@@ -21,7 +21,7 @@ from perdure.kinds.worker_pool.items import (
     ItemPolicy,
     OutcomeCommand,
     PutCommand,
-    RetryCommand,
+    TriggerCommand,
     data_of,
 )
 from perdure.values.address import Address
@@ -33,7 +33,7 @@ from perdure.values.listings import InstanceOutcome
 from perdure.values.times import from_ms
 from perdure.values.turn_inputs import TurnInputs
 
-PoolCommand: TypeAlias = PutCommand | CancelCommand | RetryCommand | OutcomeCommand | AlarmDue
+PoolCommand: TypeAlias = PutCommand | CancelCommand | TriggerCommand | OutcomeCommand | AlarmDue
 
 
 def begin(
@@ -52,8 +52,8 @@ def begin(
             return _exists(instance) if instance is not None else _put(job, how, address, command, inputs)
         case CancelCommand():
             return _cancel(address, instance, inputs)
-        case RetryCommand():
-            return _retry(address, instance, inputs)
+        case TriggerCommand():
+            return _trigger(address, instance, inputs)
         case OutcomeCommand():
             return reply(address, _outcome(instance))
         case AlarmDue():
@@ -118,14 +118,14 @@ def _cancel(address: Address, instance: Instance | None, inputs: TurnInputs) -> 
     return answered(purge(instance, events=events), ItemCancelled(cancelled=True, reason=""))
 
 
-def _retry(address: Address, instance: Instance | None, inputs: TurnInputs) -> Commit:
+def _trigger(address: Address, instance: Instance | None, inputs: TurnInputs) -> Commit:
     """Queue an item now that waits for its retry."""
     if instance is None or instance.status != "retrying" or instance.lane is not None or instance.pending_retry is None:
-        return reply(address, ItemRetried(queued=False, status=None if instance is None else instance.status))
+        return reply(address, ItemTriggered(queued=False, status=None if instance is None else instance.status))
     # Never later than planned: the instant is the item's place in the lane.
     now = attrs.evolve(instance.pending_retry, at_ms=min(inputs.now_ms, instance.pending_retry.at_ms))
     transition = put(instance, inputs.now_ms, pending_retry=now, lane=data_of(instance).key)
-    return answered(transition, ItemRetried(queued=True, status=instance.status))
+    return answered(transition, ItemTriggered(queued=True, status=instance.status))
 
 
 def shown_outcome(instance: Instance) -> InstanceOutcome | None:

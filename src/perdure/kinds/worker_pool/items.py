@@ -127,7 +127,7 @@ class CancelCommand:
 
 
 @frozen
-class RetryCommand:
+class TriggerCommand:
     """Queue an item now that waits for a retry."""
 
 
