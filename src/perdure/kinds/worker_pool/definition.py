@@ -25,7 +25,7 @@ from perdure.kinds.worker_pool.items import (
     ItemPolicy,
     NewItem,
     OutcomeCommand,
-    TriggerCommand,
+    TriggerItemCommand,
     data_of,
     put_command,
 )
@@ -365,7 +365,7 @@ def _commands(
     return (
         CommandSpec(name="put", command=put_command, input=codec, absent="creates", answer=ItemPut, repeat=repeat),
         CommandSpec(name="cancel", command=CancelCommand, answer=ItemCancelled, effect="destroys"),
-        CommandSpec(name="trigger", command=TriggerCommand, answer=ItemTriggered),
+        CommandSpec(name="trigger", command=TriggerItemCommand, answer=ItemTriggered),
         CommandSpec(name="outcome", command=OutcomeCommand, answer=ItemOutcome, repeat="reads"),
     )
 

@@ -26,7 +26,7 @@ from perdure.kinds.worker_pool.answers import (
     PutMany,
     Waiting,
 )
-from perdure.kinds.worker_pool.items import CancelCommand, OutcomeCommand, TriggerCommand, new_item, put_command
+from perdure.kinds.worker_pool.items import CancelCommand, OutcomeCommand, TriggerItemCommand, new_item, put_command
 from perdure.programs import Program
 from perdure.values.address import Job
 from perdure.values.answer import Done
@@ -193,7 +193,7 @@ class PoolHandle(JobHandle[V, E], Generic[V, A, E]):
 
     def trigger(self, id_: str, /, *, idempotency_key: str | None = None) -> Call[ItemTriggered, CallError]:
         """Queue an item now that waits for a retry. A parked one is tried again by ``resume``."""
-        return self._send(id_, TriggerCommand(), "trigger", key=idempotency_key)
+        return self._send(id_, TriggerItemCommand(), "trigger", key=idempotency_key)
 
     def outcome(self, id_: str, /) -> Call[Done[A] | Failed[E | Defect] | Waiting | None, CallError]:
         """Read what became of an item. None if there is none. It does not wait: see ``Client.until``."""

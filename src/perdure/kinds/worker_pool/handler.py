@@ -21,7 +21,7 @@ from perdure.kinds.worker_pool.items import (
     ItemPolicy,
     OutcomeCommand,
     PutCommand,
-    TriggerCommand,
+    TriggerItemCommand,
     data_of,
 )
 from perdure.values.address import Address
@@ -33,7 +33,7 @@ from perdure.values.listings import InstanceOutcome
 from perdure.values.times import from_ms
 from perdure.values.turn_inputs import TurnInputs
 
-PoolCommand: TypeAlias = PutCommand | CancelCommand | TriggerCommand | OutcomeCommand | AlarmDue
+PoolCommand: TypeAlias = PutCommand | CancelCommand | TriggerItemCommand | OutcomeCommand | AlarmDue
 
 
 def begin(
@@ -52,7 +52,7 @@ def begin(
             return _exists(instance) if instance is not None else _put(job, how, address, command, inputs)
         case CancelCommand():
             return _cancel(address, instance, inputs)
-        case TriggerCommand():
+        case TriggerItemCommand():
             return _trigger(address, instance, inputs)
         case OutcomeCommand():
             return reply(address, _outcome(instance))

@@ -127,7 +127,7 @@ class CancelCommand:
 
 
 @frozen
-class TriggerCommand:
+class TriggerItemCommand:
     """Queue an item now that waits for a retry."""
 
 
