@@ -9,7 +9,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pool import Images, Picture, pool_of
 from postgres_harness import EMPTY_SCHEMA
+from small_limits import cache_bytes, limits
 
 from perdure import App, Limits
 from perdure.testing import WorkerDied, World
@@ -24,14 +24,6 @@ from perdure.testing import WorkerDied, World
 Step = tuple[str, int]
 
 small = st.integers(2, 5)
-limits = st.builds(
-    Limits,
-    concurrency=small,
-    queued_items=small,
-    lane_page=small,
-    recovery_page=small,
-    alarm_batch=small,
-)
 options = st.fixed_dictionaries(
     {
         "workers": small,
@@ -104,13 +96,14 @@ def paged(world: World, job: Any, size: int) -> list[str]:
 
 @pytest.mark.parametrize("store", ["memory", "sqlite", "postgres"])
 @settings(max_examples=25)
-@given(limits=limits, options=options, given_=steps, seed=st.integers(0, 99), size=small)
+@given(limits=limits, options=options, given_=steps, seed=st.integers(0, 99), size=small, cache=cache_bytes)
 @example(
     limits=Limits(queued_items=2, lane_page=2, recovery_page=2),
     options={"workers": 2, "workers_per_key": 1},
     given_=[("hold", 0), *[("put", number) for number in range(12)], ("crash", 0), ("release", 0), ("put", 3)],
     seed=0,
     size=2,
+    cache=0,
 )
 @example(  # lanes whose rate is met for the first time, and nothing else wakes the feeder
     limits=Limits(concurrency=4, queued_items=5, lane_page=3, recovery_page=5, alarm_batch=5),
@@ -123,14 +116,15 @@ def paged(world: World, job: Any, size: int) -> list[str]:
     ],
     seed=0,
     size=5,
+    cache=0,
 )
 def test_every_healthy_history_ends_without_an_operator(
-    store: str, limits: Limits, options: dict[str, Any], given_: list[Step], seed: int, size: int
+    *, store: str, limits: Limits, options: dict[str, Any], given_: list[Step], seed: int, size: int, cache: int
 ) -> None:
     job = pool_of(**options)
     with tempfile.TemporaryDirectory() as folder:
-        places = {"memory": "memory://", "sqlite": Path(folder) / "jobs.db"}
-        at = places[store] if store in places else EMPTY_SCHEMA.url()
+        places = {"memory": "memory://", "sqlite": f"sqlite:///{folder}/jobs.db?durability=relaxed&cache={cache}"}
+        at = places[store] if store in places else f"{EMPTY_SCHEMA.url()}&cache={cache}"
         with World(App(Images(), limits=limits).with_jobs(job), store=at, seed=seed) as world:
             play(world, job, given_)
             world.advance("10 minutes")

@@ -10,6 +10,7 @@ import planted_fast_path
 import planted_feeder
 import planted_journals
 import planted_kinds
+import planted_limits
 import planted_metrics
 import planted_pool
 import planted_races
@@ -34,6 +35,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *planted_cancelling.MUTANTS,
     *planted_journals.MUTANTS,
     *planted_engine.MUTANTS,
+    *planted_limits.MUTANTS,
     *planted_metrics.MUTANTS,
     *planted_pool.MUTANTS,
     *planted_remote.MUTANTS,

@@ -266,8 +266,8 @@ MUTANTS = (
     Mutant(
         "a started state is not measured",
         "_start",
-        "    if refused is not None:\n        return refuse(address, refused)\n",
-        "",
+        "    refused = too_large(request.payload, inputs.limits.state_bytes, what=job.plan.state.what)\n",
+        "    refused = None\n",
         LIMITS + "test_a_value_may_have_as_many_bytes_as_its_limit",
     ),
     Mutant(

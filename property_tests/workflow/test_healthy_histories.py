@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from postgres_harness import EMPTY_SCHEMA
 from returns.future import FutureResult
 from returns.result import Success
+from small_limits import cache_bytes, limits
 
 from perdure import App, Do, Limits, Signal, Task, TaskContext, Workflow, WorkflowContext, effect, program, tell
 from perdure.programs import gather, sleep
@@ -150,18 +151,6 @@ moves: st.SearchStrategy[Move] = st.one_of(
     st.just(Over()),
     st.builds(Together, st.lists(simple, min_size=1, max_size=5).map(tuple), st.integers(1, 3)),
 )
-few = st.integers(1, 4)
-limits: st.SearchStrategy[Limits] = st.builds(
-    Limits,
-    replay_chunk=few,
-    journal_page=few,
-    message_batch=few,
-    recovery_page=few,
-    messages_per_turn=few,
-    alarm_batch=few,
-    concurrency=few,
-    message_attempts=st.just(10),
-)
 
 
 def takes_of(move: Move) -> int:
@@ -280,11 +269,11 @@ def test_every_healthy_workflow_ends(drawn: tuple[Move, ...], limits: Limits, in
 def test_every_healthy_workflow_ends_on_a_real_store(store: str, tmp_path: Path) -> None:
     numbers = count()
 
-    @given(**DRAWN)
-    @example(drawn=FAMILY, limits=SMALL, inbox=2, waits=[1])
+    @given(**DRAWN, cache=cache_bytes)
+    @example(drawn=FAMILY, limits=SMALL, inbox=2, waits=[1], cache=0)
     @settings(max_examples=15)
-    def play(drawn: tuple[Move, ...], limits: Limits, inbox: int, waits: list[int]) -> None:
-        place = tmp_path / f"{next(numbers)}.db" if store == "sqlite" else EMPTY_SCHEMA.url()
-        check(place, drawn, limits, inbox, waits)
+    def play(drawn: tuple[Move, ...], limits: Limits, inbox: int, waits: list[int], cache: int) -> None:
+        file = f"sqlite:///{tmp_path}/{next(numbers)}.db?durability=relaxed"
+        check(f"{file if store == 'sqlite' else EMPTY_SCHEMA.url()}&cache={cache}", drawn, limits, inbox, waits)
 
     play()

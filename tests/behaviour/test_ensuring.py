@@ -151,6 +151,23 @@ async def test_a_start_does_not_wait_long_for_a_slot(world: World) -> None:
     assert len(await world.run(jobs.list(slow))) == 2
 
 
+@program
+def slowly(ctx: TaskContext[int], event: int) -> Do[None]:
+    yield from sleep("1 second")
+
+
+@pytest.mark.parametrize(("count", "seconds"), [(32, 1), (33, 2)])
+@on_each_store
+async def test_a_start_creates_some_at_a_time(world: World, count: int, seconds: int) -> None:
+    creating = Task("creating", state=int, event=int, initial=0, on_event=slowly)
+    declared: App[None] = App(None).with_jobs(creating)
+    for number in range(count):
+        declared = declared.ensuring(creating, f"{number}", lambda job: job.send(1))
+    before = world.now_ms
+    await world.open(declared)
+    assert world.now_ms - before == seconds * 1_000
+
+
 @on_each_store
 async def test_a_queue_of_one_is_enough(world: World) -> None:
     small: App[None] = App(None, limits=Limits(max_pending=1, mailbox_size=1)).with_jobs(task)

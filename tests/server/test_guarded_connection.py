@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from raw_http import answer, echo, request, serving, status_of, until
+from raw_http import SteppedClock, answer, echo, request, serving, status_of, until
 
 from perdure.server.http_limits import HttpLimits
 from perdure.server.listening import unread_bytes
@@ -49,6 +49,41 @@ def test_a_client_that_sends_too_slowly_is_disconnected(sent: bytes, trickle: by
                 received += part
 
     assert status_of(asyncio.run(main())) in ({200} if sent is KEPT else {0, 400})
+
+
+@pytest.mark.parametrize(
+    ("timeout", "sent", "phase"),
+    [
+        ("idle_timeout", b"", "idle"),
+        ("header_timeout", b"GET / HTTP/1.1\r\nx: ", "headers"),
+        ("body_timeout", BEGUN, "body"),
+        ("write_timeout", KEPT, "unread"),
+    ],
+)
+def test_a_connection_is_closed_at_its_timeout_and_not_before(timeout: str, sent: bytes, phase: str):
+    async def main() -> list[int]:
+        async def large(scope: Any, receive: Any, send: Any) -> None:
+            await answer(send, b"x" * 20_000_000)  # more than the buffers of the system hold
+
+        def reached(connection: Any) -> bool:
+            return unread_bytes(connection.transport) > 0 if phase == "unread" else connection.phase == phase
+
+        clock, others = SteppedClock(), {"idle_timeout", "header_timeout", "body_timeout", "write_timeout"} - {timeout}
+        limits = HttpLimits(**{timeout: "3 s", **dict.fromkeys(others, "1 hour")})  # type: ignore[arg-type]
+        app = large if timeout == "write_timeout" else echo
+        async with serving(app, limits, runtime=clock.runtime()) as served:
+            _, writer = await served.connect()
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
+            writer.write(sent)
+            await until(lambda: [reached(each) for each in served.connections.all] == [True])
+            counts = list[int]()
+            for by_ms in (2_999, 1):
+                clock.move(by_ms)
+                counts.append(sum(not each.transport.is_closing() for each in served.connections.all if each.transport))
+            writer.close()
+            return counts
+
+    assert asyncio.run(main()) == [1, 0]
 
 
 def test_a_client_that_does_not_read_holds_one_part_and_is_disconnected():

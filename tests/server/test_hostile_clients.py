@@ -346,6 +346,29 @@ def test_the_lists_of_all_clients_that_wait_are_limited(others: int, status: int
     assert asyncio.run(main()) == status
 
 
+@pytest.mark.parametrize(("beside", "waits"), [(1, False), (2, True)])
+@pytest.mark.parametrize("limit", ["lists_at_once", "reads_at_once"])
+def test_one_list_or_read_more_than_the_limit_waits_for_the_end_of_another(limit: str, beside: int, waits: bool):  # noqa: FBT001 - drawn
+    async def main() -> tuple[bool, int]:
+        async with under_attack(attrs.evolve(SMALL, lists_at_once=2, reads_at_once=2)) as scene:
+            batches = scene.api.batches
+            slots = batches.lists if limit == "lists_at_once" else batches.reads
+            for _ in range(beside):
+                await slots.enter("another")
+            sent = {
+                "lists_at_once": request("GET", "/v1/instances", token="healthy"),  # noqa: S106
+                "reads_at_once": request("POST", "/v1/calls", batch(*[{"action": "get_state"}] * 2), token="healthy"),  # noqa: S106
+            }
+            found = asyncio.ensure_future(scene.exchange(sent[limit]))
+            await until(lambda: found.done() or slots.queued > 0)
+            waited = not found.done()
+            for _ in range(beside):
+                slots.release("another")
+            return waited, status_of(await found)
+
+    assert asyncio.run(main()) == (waits, 200)
+
+
 @pytest.mark.parametrize(("held", "begins"), [(199_999, True), (200_000, False)])
 @pytest.mark.parametrize("share", ["its own", "that of all"])
 def test_no_read_begins_while_too_many_answers_are_unread(held: int, begins: bool, share: str):  # noqa: FBT001 - drawn

@@ -92,6 +92,19 @@ def test_a_group_waits_once_for_the_program_that_holds_the_file(tmp_path):
     assert waits == 1
 
 
+def test_a_commit_waits_five_seconds_for_another_program(tmp_path):
+    """As SQLite does with the connection's setting, which the other tests set to 0."""
+
+    async def main():
+        disk = WatchedDisk()
+        store = await disk.open(tmp_path / "jobs.db")
+        found = await disk.execute("PRAGMA busy_timeout")
+        await value(store.close())
+        return found
+
+    assert asyncio.run(main()) == [(5_000,)]
+
+
 def test_the_engine_continues_when_the_file_is_free(tmp_path):
     path = tmp_path / "jobs.db"
 

@@ -9,7 +9,7 @@ from flows import Flow, act, number
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from returns.future import FutureResult
-from returns.result import Failure, Success
+from returns.result import Success
 
 from perdure import (
     App,
@@ -199,7 +199,7 @@ def test_the_state_at_the_start_and_later_has_at_most_state_bytes(size: int) -> 
     job = Workflow("stating", state=str, run=stating, retry_defects=retry, keep=None)
     with World(App(None, limits=Limits(state_bytes=size)).with_jobs(job)) as world:
         flow = world.handle(job)
-        assert isinstance(world.attempt(flow.start("refused", "x" * (size - 1))), Failure)
+        assert isinstance(world.error_of(flow.start("refused", "x" * (size - 1))), InvalidInput)
         assert world.run(flow.status("refused")).status == "not_found"
         for id_, length in (("edge", size - 3), ("beyond", size - 2)):
             world.run(flow.start(id_, "x" * length))

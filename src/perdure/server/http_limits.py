@@ -40,7 +40,8 @@ class HttpLimits:
         sign_ins: forms to sign in to the dashboard that are being received. A further one is answered 503.
         client_requests: requests of one client that are in progress. A further one is answered 503.
         batch_lines: requests in one ``POST /v1/calls``. More are answered 413.
-        lines_at_once: requests of batches that are in progress. A batch beyond it waits, and clients take turns.
+        lines_at_once: requests of batches that are in progress. A batch beyond it waits, and clients take turns. A
+            batch of one request counts as that request alone, here and below.
         client_lines: those of one client, likewise.
         reads_at_once: reads of batches that are computed at once. More wait, and clients take turns.
         answers_bytes: answers of batches that wait for their clients to read them. Beyond it, no further read begins.

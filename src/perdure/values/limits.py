@@ -35,36 +35,44 @@ def _ms_of(name: str) -> int:
 
 @frozen(kw_only=True)
 class Limits:
-    """The engine's limits. A request that finds a full queue fails with ``Overloaded``. A large value is refused.
+    """The engine's limits, and the answer beyond each. A request that is refused changes nothing.
 
     Durations are a ``timedelta`` or text such as ``"30 seconds"``.
 
     Attributes:
         concurrency: runs of user code at the same time, over all jobs. Further ones wait in a fair queue.
-        mailbox_size: requests that wait for one instance.
-        max_pending: requests that wait or are being handled, in the whole engine: it also bounds its writes.
-        waits: callers that wait for the status of an instance (``Client.until``).
+        mailbox_size: requests that wait for one instance, beside the one in progress. Beyond, see ``on_full``.
+        max_pending: requests that wait or are being handled, in the whole engine: it also bounds its writes. Beyond,
+            see ``on_full``. Alarms and messages have a room of their own, and wait in the store for it.
+        waits: callers that wait for the status of an instance (``Client.until``). A further one fails with
+            ``Overloaded``.
         on_full: the effect of a full queue on a request: with ``reject`` it fails with ``Overloaded`` at once. With
             ``block`` its caller waits for a slot, about in the order of arrival.
-        state_bytes: size of an encoded state. A larger one is a defect of the run that set it. In a ``start``,
-            ``InvalidInput``.
-        payload_bytes: size of an encoded event, input or message. A larger one is ``InvalidInput``. In a program,
-            a defect.
+        state_bytes: size of an encoded state or item, and of an item's result. A larger one is a defect of the run
+            that set it. In a ``start`` or a ``put``, ``InvalidInput``. That of a child is a defect of the workflow that
+            calls it.
+        payload_bytes: size of an encoded event, input or message, and of the outcome of a workflow's step. A larger one
+            is ``InvalidInput``. In a program, a defect.
         messages_per_turn: messages that one turn may send. More are a defect of the run.
         keys_per_address: idempotency keys of one address. A further keyed request fails with ``Overloaded``.
         answers_per_address: of these keys, the newest, whose answers are kept. A repeat of an older one fails with
             ``AnswerNotKept`` and is not applied again.
-        idempotency_ttl: how long an idempotency key is kept.
-        history_retention: how long events in the log are kept. ``"0 ms"``: no event is written.
-        history_events: how many events the log keeps, over all instances; 0: no event is written.
+        idempotency_ttl: how long an idempotency key is kept. A later repeat is a new request.
+        history_retention: how long events in the log are kept. Every ten minutes the engine deletes the older ones.
+            ``"0 ms"``: no event is written.
+        history_events: how many events the log keeps, over all instances. Every ten minutes the engine deletes the
+            oldest beyond it. 0: no event is written.
         message_attempts: deliveries of a message that end in a defect or an overload. Then it becomes a dead letter.
-        dead_letter_retention: how long a dead letter is kept, from when its message was sent.
-        alarm_batch: due instances that are read from the store at once while requests arrive. Otherwise 128 more.
+        dead_letter_retention: how long a dead letter is kept, from when its message was sent. Then it is deleted.
+        alarm_batch: due instances that are read from the store at once while requests arrive. Otherwise three times
+            as many.
         replay_chunk: instructions that the replay of a workflow answers before other work of the engine gets its turn.
         journal_page: rows of a workflow's journal that one read returns, each up to ``payload_bytes``. A run keeps
             all of them in memory.
-        message_batch: messages that are read and delivered at the same time.
-        recovery_page: rows that a start of the engine reads at a time: runs that a crash interrupted, parked instances.
+        message_batch: messages that are delivered at the same time, one of each sender and target. Further ones wait in
+            the store.
+        recovery_page: rows that the engine reads or deletes at a time when it looks after its store: runs that a crash
+            interrupted, instances that other code left, rows past their retention.
         queued_items: waiting items in a pool in memory. Further ones are read from the store when their turn is near.
         lane_page: keys in a pool whose names, or whose first items, are read from the store at once.
         shutdown_timeout: how long a graceful shutdown waits for runs before it cancels them. The next start delivers

@@ -166,6 +166,9 @@ FIRST = 12
 ALONE = 128
 """Alarms in a batch while no requests arrive: a larger commit costs less per alarm."""
 
+READ_ALONE = 3
+"""How many times ``Limits.alarm_batch`` is read at once while no requests arrive."""
+
 LARGEST = 1_024
 """Alarms in the largest batch."""
 
@@ -371,7 +374,7 @@ class Alarms:
         """Read the next alarms from the store into the queue."""
         until_ms, limit = now_ms + AHEAD_MS, self.limits.alarm_batch
         if self._window.company == "none":
-            limit += ALONE  # no request waits for this read
+            limit *= READ_ALONE  # no request waits for this read
         after = self._timers.begin_reading()
         match await self._read_due(until_ms, limit, after):
             case Success(rows) if len(rows) == limit:

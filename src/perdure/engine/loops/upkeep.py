@@ -305,6 +305,7 @@ class Maintenance:
             events_since_ms=now_ms - self.limits.history_retention_ms,
             max_events=self.limits.history_events,
             dead_letters_since_ms=max(0, now_ms - self.limits.dead_letter_retention_ms),
+            limit=self.limits.recovery_page,
         )
         while True:
             pruned = result_inside(await self.store.prune(retention))

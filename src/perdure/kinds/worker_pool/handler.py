@@ -8,10 +8,10 @@ import attrs
 
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.recovery import is_running
-from perdure.jobs.request import AlarmDue, Request, within
+from perdure.jobs.request import AlarmDue, Request, too_large, within
 from perdure.jobs.run import begin_attempt, begin_run, executed, prior_failed, result_not_stored, run_answer
 from perdure.jobs.step import Commit, Defer, Execute, Step
-from perdure.jobs.transitions import EventRecorder, answered, purge, put, reply, stored
+from perdure.jobs.transitions import EventRecorder, answered, purge, put, refuse, reply, stored
 from perdure.kinds.worker_pool.answers import ItemCancelled, ItemOutcome, ItemPut, ItemTriggered
 from perdure.kinds.worker_pool.items import (
     ITEM_DATA,
@@ -72,7 +72,10 @@ def _item_put(instance: Instance, *, created: bool) -> ItemPut:
 
 
 def _put(job: AnyDefinition, how: ItemPolicy, address: Address, command: PutCommand, inputs: TurnInputs) -> Commit:
-    now_ms = inputs.now_ms
+    now_ms, item = inputs.now_ms, job.plan.state.encode(command.item).decode()
+    refused = too_large(item, inputs.limits.state_bytes, what=job.plan.state.what)
+    if refused is not None:
+        return refuse(address, refused)
     data = ItemData(key=_key(job, how, command.item), head_start_ms=command.head_start_ms)
     due_ms = now_ms + command.after_ms if command.at_ms is None else command.at_ms
     fresh = Instance(address=address, created_ms=now_ms, updated_ms=now_ms)
@@ -80,7 +83,7 @@ def _put(job: AnyDefinition, how: ItemPolicy, address: Address, command: PutComm
         fresh,
         now_ms,
         events=EventRecorder(inputs, address, 0).optional(JobStarted),
-        state=job.encode_state(command.item, inputs.limits),
+        state=item,
         data=_encode(data),
         # An item with a delay has no place in its lane yet: the head start is applied when it becomes due.
         alarm_ms=_rank_ms(now_ms, data) if due_ms <= now_ms else due_ms,

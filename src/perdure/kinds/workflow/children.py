@@ -11,6 +11,7 @@ from returns.result import Failure, Success
 from perdure.jobs.context import Post
 from perdure.jobs.draft import Draft
 from perdure.jobs.failures import typed_error
+from perdure.jobs.request import within
 from perdure.kinds.workflow.commands import CANCELLATION, input_of_cancel
 from perdure.kinds.workflow.header import FAILURE, Header, Parent, ParkedChild
 from perdure.kinds.workflow.instructions import CallChild
@@ -45,7 +46,13 @@ def has_secret_end(job: AnyWorkflow) -> bool:
 
 
 def start_child(draft: Draft, call: CallChild, run_id: str, path: str) -> None:
-    """Send the message that starts a child."""
+    """Send the message that starts a child.
+
+    Raises:
+        InvalidInput: its state is too large for an instance, or for a message.
+    """
+    # Refused here: the child's engine would refuse the message each time, and this workflow would wait for no child.
+    within(call.state.encode(), draft.limits.state_bytes, what=call.job.plan.state.what)
     parent = {"address": str(draft.address), "call": child_signal(run_id, path)}
     payload = orjson.dumps({"state": orjson.Fragment(call.state), "parent": parent}).decode()
     draft.answer(Post(call.job.address(call.id), "start_child", payload))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, assert_never, cast
 import attrs
 import orjson
 
-from perdure.jobs.request import AlarmDue, Request
+from perdure.jobs.request import AlarmDue, Request, too_large
 from perdure.jobs.run import begin_attempt, begin_run
 from perdure.jobs.step import Commit, Defer, Step
 from perdure.jobs.transitions import EventRecorder, answered, nothing, purge, put, refuse, reply, stored
@@ -104,13 +104,17 @@ def _start(
         parent = command.start.parent
     if instance is not None:
         return _exists(address, instance, parent, inputs)
+    encoded = job.plan.state.encode(state).decode()
+    refused = too_large(encoded, inputs.limits.state_bytes, what=job.plan.state.what)
+    if refused is not None:
+        return refuse(address, refused)
     # One id for all runs of the workflow: keys of steps are made of it, and must not change between its parts.
     header = Header(run_id=inputs.id(), started_ms=inputs.now_ms, parent=parent)
     fresh = Instance(
         address=address,
         created_ms=inputs.now_ms,
         updated_ms=inputs.now_ms,
-        state=job.encode_state(state, inputs.limits),
+        state=encoded,
         data=written(header),
     )
     if request.inbound is None:

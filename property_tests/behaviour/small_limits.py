@@ -1,0 +1,46 @@
+"""Limits of which each page, chunk and queue is so small that every history crosses it, for worlds of healthy work."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hypothesis import strategies as st
+
+from perdure import Limits
+from perdure.stores.values import DEFAULT_CACHE_BYTES
+
+few: st.SearchStrategy[int] = st.integers(2, 5)
+
+SMALL: Final = {
+    "concurrency": few,
+    "mailbox_size": few,
+    "max_pending": few,
+    "messages_per_turn": few,
+    "answers_per_address": few,
+    "history_events": st.integers(0, 5),
+    "alarm_batch": few,
+    "replay_chunk": few,
+    "journal_page": few,
+    "message_batch": few,
+    "recovery_page": few,
+    "queued_items": few,
+    "lane_page": few,
+}
+
+NOT_SMALL: Final = {
+    "waits": "no caller of these histories waits for a status",
+    "on_full": "a caller repeats a request that was refused, so that full queues are met again",
+    "state_bytes": "work with a larger state is not healthy",
+    "payload_bytes": "work with larger values is not healthy",
+    "keys_per_address": "no further key of an address is ever accepted",
+    "idempotency_ttl": "a repeat after it is a new request",
+    "history_retention": "`history_events` deletes the same rows",
+    "message_attempts": "full queues count as attempts",
+    "dead_letter_retention": "healthy work has no dead letter",
+    "shutdown_timeout": "the stops of these histories are deaths, or find nothing in progress",
+}
+"""The limits that these worlds do not draw, and why."""
+
+limits: st.SearchStrategy[Limits] = st.builds(Limits, **SMALL)
+cache_bytes: st.SearchStrategy[int] = st.sampled_from([0, 4_000, DEFAULT_CACHE_BYTES])
+"""The bound of the instances that an engine keeps in memory: none of them, two or three, or all."""

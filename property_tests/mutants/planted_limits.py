@@ -1,0 +1,102 @@
+"""Bugs at the edges of limits."""
+
+from mutant import Mutant
+
+EDGES = "tests/limits/test_each_limit.py::test_a_limit_of_the_engine_has_the_promised_answers"
+RANGES = "tests/limits/test_each_limit.py::test_the_ends_of_a_range_are_valid_and_one_beyond_is_refused"
+CLOSED = "tests/server/test_guarded_connection.py::test_a_connection_is_closed_at_its_timeout_and_not_before"
+TURNS = "tests/server/test_hostile_clients.py::test_one_list_or_read_more_than_the_limit_waits_for_the_end_of_another"
+
+MUTANTS = (
+    Mutant(
+        "a workflow waits for ever for a child whose state no engine accepts",
+        "start_child",
+        "    within(call.state.encode(), draft.limits.state_bytes, what=call.job.plan.state.what)\n",
+        "",
+        f"{EDGES}[state_bytes, of a child-memory]",
+    ),
+    Mutant(
+        "a workflow starts with a state of any size",
+        "_start",
+        "    refused = too_large(encoded, inputs.limits.state_bytes, what=job.plan.state.what)\n",
+        "    refused = None\n",
+        f"{EDGES}[state_bytes, of a start-memory]",
+    ),
+    Mutant(
+        "an item has any size",
+        "_put",
+        "    refused = too_large(item, inputs.limits.state_bytes, what=job.plan.state.what)\n",
+        "    refused = None\n",
+        f"{EDGES}[state_bytes, of an item-memory]",
+    ),
+    Mutant(
+        "one caller more than the limit waits for a status",
+        "StatusWaiters.until",
+        "self.count >= self.limit",
+        "self.count > self.limit",
+        f"{EDGES}[waits-memory]",
+    ),
+    Mutant(
+        "one message more than the limit is delivered at the same time",
+        "Outbox._has_room",
+        "len(self._under_way) < self.limits.message_batch",
+        "len(self._under_way) <= self.limits.message_batch",
+        f"{EDGES}[message_batch-memory]",
+    ),
+    Mutant(
+        "retention deletes as many rows at once as a store likes",
+        "Maintenance.prune",
+        "            limit=self.limits.recovery_page,\n",
+        "",
+        f"{EDGES}[recovery_page, rows past their retention-memory]",
+    ),
+    Mutant(
+        "a start reads pages of another size",
+        "Recovery.claims",
+        "after, page = 0, self.limits.recovery_page",
+        "after, page = 0, self.limits.recovery_page + 1",
+        f"{EDGES}[recovery_page-memory]",
+    ),
+    Mutant(
+        "a key is remembered for a moment too long",
+        "remember",
+        "expires_ms=inputs.now_ms + inputs.limits.idempotency_ttl_ms,",
+        "expires_ms=inputs.now_ms + inputs.limits.idempotency_ttl_ms + 1,",
+        f"{EDGES}[idempotency_ttl-memory]",
+    ),
+    Mutant(
+        "while no requests arrive, alarms are read in pages for requests",
+        "Alarms._read",
+        "            limit *= READ_ALONE  # no request waits for this read\n",
+        "            pass\n",
+        f"{EDGES}[alarm_batch, without requests-memory]",
+    ),
+    Mutant(
+        "a page of one more row is accepted",
+        "_PAGE",
+        "_whole(1, MAX_PAGE, default=100)",
+        "_whole(1, MAX_PAGE + 1, default=100)",
+        f"{RANGES}[Client.list limit]",
+    ),
+    Mutant(
+        "one status or phase more is accepted",
+        "check_wanted",
+        "len(statuses) + len(given) > MAX_WANTED",
+        "len(statuses) + len(given) > MAX_WANTED + 1",
+        f"{RANGES}[Client.until phases]",
+    ),
+    Mutant(
+        "a client that reads slowly has the time of an idle one",
+        "Timeouts.of",
+        'write_ms=duration_ms(limits.write_timeout, what="write_timeout")',
+        'write_ms=duration_ms(limits.idle_timeout, what="idle_timeout")',
+        f"{CLOSED}[write_timeout-GET / HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n-unread]",
+    ),
+    Mutant(
+        "one list more is computed at once",
+        "EngineApi.__attrs_post_init__",
+        "            limit=limits.lists_at_once,\n            of_one=limits.lists_at_once,",
+        "            limit=limits.lists_at_once + 1,\n            of_one=limits.lists_at_once + 1,",
+        f"{TURNS}[lists_at_once-2-True]",
+    ),
+)

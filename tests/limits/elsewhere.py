@@ -1,0 +1,102 @@
+"""The limits whose edges are the subject of a test elsewhere: its name, below the root of the repository."""
+
+from __future__ import annotations
+
+from typing import Final
+
+GUARD: Final = "tests/server/test_guard.py"
+HOSTILE: Final = "tests/server/test_hostile_clients.py"
+CONNECTION: Final = "tests/server/test_guarded_connection.py"
+ENSURING: Final = "tests/behaviour/test_ensuring.py"
+CLOSED: Final = f"{CONNECTION}::test_a_connection_is_closed_at_its_timeout_and_not_before"
+
+HTTP: Final = {
+    "body_bytes": f"{GUARD}::test_a_body_is_limited_as_announced_and_as_received",
+    "bodies_bytes": f"{GUARD}::test_all_bodies_together_are_limited",
+    "client_bodies_bytes": f"{HOSTILE}::test_the_bodies_of_one_client_are_limited",
+    "sign_ins": f"{HOSTILE}::test_forms_to_sign_in_are_limited",
+    "client_requests": f"{HOSTILE}::test_the_requests_of_one_client_are_limited",
+    "batch_lines": f"{GUARD}::test_url_headers_and_lines_are_limited",
+    "lines_at_once": f"{HOSTILE}::test_the_requests_of_batches_in_progress_are_limited",
+    "client_lines": f"{HOSTILE}::test_the_requests_of_batches_in_progress_are_limited",
+    "reads_at_once": f"{HOSTILE}::test_one_list_or_read_more_than_the_limit_waits_for_the_end_of_another",
+    "answers_bytes": f"{HOSTILE}::test_no_read_begins_while_too_many_answers_are_unread",
+    "client_answers_bytes": f"{HOSTILE}::test_no_read_begins_while_too_many_answers_are_unread",
+    "url_bytes": f"{GUARD}::test_url_headers_and_lines_are_limited",
+    "header_bytes": f"{GUARD}::test_url_headers_and_lines_are_limited",
+    "requests_per_second": f"{GUARD}::test_a_client_that_sends_too_much_waits_and_another_does_not",
+    "burst": f"{GUARD}::test_a_client_that_sends_too_much_waits_and_another_does_not",
+    "lists_at_once": f"{HOSTILE}::test_one_list_or_read_more_than_the_limit_waits_for_the_end_of_another",
+    "lists_waiting": f"{HOSTILE}::test_the_lists_of_all_clients_that_wait_are_limited",
+    "client_lists_waiting": f"{HOSTILE}::test_the_lists_of_one_client_that_wait_are_limited",
+    "waits": f"{HOSTILE}::test_the_waits_of_one_client_and_of_all_are_limited",
+    "client_waits": f"{HOSTILE}::test_the_waits_of_one_client_and_of_all_are_limited",
+    "live_pages": "tests/dashboard/test_stream.py::test_one_stream_more_than_the_limit_says_so_and_ends",
+    "client_live_pages": "tests/dashboard/test_stream.py::test_one_stream_more_than_the_limit_says_so_and_ends",
+    "connections": f"{CONNECTION}::test_a_new_connection_replaces_the_one_that_waited_longest",
+    "probe_connections": f"{HOSTILE}::test_idle_connections_of_probes_are_replaced",
+    "header_timeout": CLOSED,
+    "body_timeout": CLOSED,
+    "idle_timeout": CLOSED,
+    "write_timeout": CLOSED,
+    "write_buffer_bytes": f"{CONNECTION}::test_a_client_that_does_not_read_holds_one_part_and_is_disconnected",
+    "unread_bytes": f"{CONNECTION}::test_unread_responses_together_are_limited",
+}
+"""Of the server."""
+
+FIXED_ELSEWHERE: Final = {
+    "missed ticks: counted, and caught up": (
+        "property_tests/values/test_schedule_laws.py::test_missed_ticks_are_counted_up_to_a_bound"
+    ),
+    "commits that share one transaction": (
+        "tests/behaviour/test_shared_flights.py::test_each_group_takes_the_time_from_its_own_first_request"
+    ),
+    "wait of a commit for another program's transaction on the SQLite file": (
+        "tests/stores/test_sqlite_locked.py::test_a_commit_waits_five_seconds_for_another_program"
+    ),
+    "conflicts before any effect, after which a turn fails": (
+        "tests/behaviour/test_common_turns.py::test_a_conflict_before_any_effect_begins_the_turn_again"
+    ),
+    "instances that an app declares": f"{ENSURING}::test_declarations_are_limited",
+    "declared instances that a start creates at the same time": f"{ENSURING}::test_a_start_creates_some_at_a_time",
+    "longest wait of a start for declared instances": f"{ENSURING}::test_a_start_does_not_wait_long_for_a_slot",
+}
+"""Those that no option changes, as the page of limits names them."""
+
+FIXED_RANGES: Final = {
+    "a job's name, an instance's id": ("Task.name", "handle.id"),
+    "a duration": ("every.interval", "Task.run_timeout"),
+    "attempts of a run": ("Retry.max_attempts",),
+    "`max_events` of a debounce": ("Debounce.max_events",),
+    "missed ticks: counted, and caught up": ("every.catch_up_limit", "cron.catch_up_limit"),
+    "a page of `list`, `history`, `dead_letters`": (
+        "Client.list limit",
+        "Client.history limit",
+        "Client.dead_letters limit",
+    ),
+}
+"""Those of which the values are ranges of this table."""
+
+OPTIONS_ELSEWHERE: Final = {
+    "PoolHandle.chunk": "tests/kinds/test_many_items.py::test_a_chunk_has_a_limit",
+    "WorkerPool.key": "tests/kinds/test_worker_pool.py::test_a_key_must_be_a_short_text",
+    "serving.binds": "tests/server/test_listening.py::test_addresses_are_bounded",
+    "listening.binds": "tests/server/test_listening.py::test_addresses_are_bounded",
+}
+"""Ranges of parameters that need more than a value."""
+
+SAME: Final = {
+    "Client.limit": "Client.list limit",
+    "Query.limit": "Client.list limit",
+    "connect_sync.max_connections": "connect.max_connections",
+}
+"""Parameters that a row of another name reaches."""
+
+NO_LIMITS: Final = {
+    "JobCount.oldest": "the lanes that it compares; no request is refused",
+    "PoolProgress.oldest": "as above",
+    "Health.unserved_messages": "a count that says at least so many",
+    "UpcastFailed.upcast": "the numbers are those of versions",
+    "prometheus.registry": "an age of readings",
+}
+"""Numbers in the reference that bound nothing that a caller passes, and why."""
