@@ -346,4 +346,12 @@ MUTANTS = (
         "tests/workflow/test_workflow_secrets.py"
         "::test_a_mark_on_the_whole_outcome_hides_it_in_steps_children_and_results",
     ),
+    Mutant(
+        "the count of a pool whose lanes cannot be read says that no item waits",
+        "LaneFeeder.oldest",
+        "return Failure(names.failure())",
+        "return Success(None)",
+        "tests/behaviour/test_failed_reads.py"
+        "::test_a_read_answers_the_error_of_the_store_or_what_it_answers_otherwise[count]",
+    ),
 )

@@ -6,7 +6,6 @@ A server, the command line and the kit look into the engine of such a client, an
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import datetime
 from functools import partial
 from typing import Any, Literal, Never, TypeVar
 
@@ -42,7 +41,6 @@ from perdure.values.errors import (
     MetricsDisabled,
     OutcomeUnknown,
     RequestError,
-    StoreError,
     StoreUnavailable,
     Undecodable,
     UnknownJob,
@@ -233,7 +231,7 @@ class LocalGateway(ReadingGateway):
         if job not in self.engine.jobs:
             return Failure(self.unknown(*job))
         counted = await result_of(self.counts())
-        oldest = await self.engine.reads.answer(lambda: self._oldest_queued(job))
+        oldest = await self.engine.reads.answer(lambda: self.engine.oldest_queued(job))
         if not isinstance(oldest, Success):
             return Failure(oldest.failure())
         return counted.map(
@@ -246,9 +244,6 @@ class LocalGateway(ReadingGateway):
                 ended=self.engine.ended_runs(job),
             )
         )
-
-    async def _oldest_queued(self, job: Job) -> Result[datetime | None, StoreError]:
-        return Success(await self.engine.oldest_queued(job))
 
     def explain_request(
         self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], answers: Answers, /

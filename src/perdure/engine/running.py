@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Final, Literal
 
 import attrs
+from returns.result import Result, Success
 
 from perdure._lazy import load_postponed
 from perdure.engine.commits.turn_commits import Commits
@@ -47,6 +48,7 @@ from perdure.runtime.tasks import ended
 from perdure.stores.contract import Store
 from perdure.stores.shares import StoreMember
 from perdure.values.address import Address, Job
+from perdure.values.errors import StoreError
 from perdure.values.event import Event, JobResumed
 from perdure.values.instance import Instance
 from perdure.values.limits import Limits
@@ -424,10 +426,10 @@ class RunningEngine:
         for feeder in self.feeders.values():
             feeder.wake.notify()
 
-    async def oldest_queued(self, job: Job) -> datetime | None:
+    async def oldest_queued(self, job: Job) -> Result[datetime | None, StoreError]:
         """Return when the longest waiting queued instance of a job was created; see `LaneFeeder.oldest`."""
         feeder = self.feeders.get(job)
-        return None if feeder is None else await feeder.oldest()
+        return Success(None) if feeder is None else await feeder.oldest()
 
     def ended_runs(self, job: Job) -> int | None:
         """Return the number of runs of a job that ended since the start; None for a job without lanes."""

@@ -493,16 +493,18 @@ class LaneFeeder:
             self.cache.end_read(changed, {self.name: self.job}, rows)
         return found
 
-    async def oldest(self) -> datetime | None:
+    async def oldest(self) -> Result[datetime | None, StoreError]:
         """Return when the longest waiting instance was created, among the first ones of the first 1,000 lanes."""
         names = await answer_of(self.lanes(self.name, None, OLDEST_OF))
-        if not isinstance(names, Success) or not names.unwrap():
-            return None
+        if not isinstance(names, Success):
+            return Failure(names.failure())
+        if not names.unwrap():
+            return Success(None)
         found = await answer_of(self.queued(self.name, names.unwrap(), 1))
         if not isinstance(found, Success):
-            return None
+            return Failure(found.failure())
         created = [row.created_ms for lane in found.unwrap() for row in lane.instances]
-        return from_ms(min(created)) if created else None
+        return Success(from_ms(min(created)) if created else None)
 
     def _take_in(self, lane: QueuedLane) -> None:
         """Take the instances of a lane into memory, except those that were fired; then repeat the changes since."""
