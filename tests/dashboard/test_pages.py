@@ -4,6 +4,7 @@ import asyncio
 import re
 import shlex
 from html import unescape
+from html.parser import HTMLParser
 from urllib.parse import urlencode
 
 import orjson
@@ -83,6 +84,66 @@ def test_each_page_links_only_pages_that_exist(mounted_at):
         return broken, len(found) > 60
 
     assert visit(scenario, mounted_at=mounted_at) == ([], True)
+
+
+NEEDED = {
+    "a": {"href"},
+    "form": {"method", "action"},
+    "select": {"name"},
+    "option": {"value"},
+    "textarea": {"name", "maxlength"},
+    "button": {"type"},
+    "time": {"datetime"},
+    "th": {"scope"},
+    "nav": {"aria-label"},
+    "pre": {"tabindex", "role", "aria-label"},
+    "html": {"lang"},
+    # What a person writes has a limit, and the browser offers no text of an earlier form.
+    "input search": {"name", "maxlength"},
+    "input text": {"name", "maxlength", "autocomplete"},
+    "input password": {"name", "maxlength"},
+    "input hidden": {"name", "value"},
+    "input checkbox": set(),  # one that marks all others has no name
+}
+"""The attributes without which an element of this kind does not do what it is there for."""
+
+
+class Elements(HTMLParser):
+    """The elements of a page, with the attributes that each lacks."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.seen, self.lacking, self.crumbs = set(), [], 0
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        kind = f"{tag} {given.get('type') or 'text'}" if tag == "input" else tag
+        self.seen.add(kind)
+        lacks = NEEDED.get(kind, set()) - {name for name, value in given.items() if value is not None}
+        self.lacking += [(self.get_starttag_text(), lacks)] if lacks else []
+        self.crumbs += given.get("aria-label") == "Breadcrumbs"
+
+
+def test_each_element_of_each_page_has_the_attributes_that_its_kind_needs():
+    async def scenario(visitor):
+        seen, lacking = set(), []
+        await signed_in(visitor, "operator")
+        csrf = await visitor.token_of_forms()
+        asked = {"csrf": csrf, "action": "terminate", "address": ["task:orders:2026-0001"]}
+        requests = [f"{path_of(ORDER)}/request/{action}" for action in ("terminate", "trigger")]
+        pages = [*[await visitor.get(path) for path in (*PAGES, *requests)], await visitor.post("/bulk", asked)]
+        await visitor.post("/logout", {"csrf": csrf})
+        for page in (*pages, await visitor.get("/login")):
+            assert page.status_code == 200
+            found = Elements(page.text)
+            seen |= found.seen
+            lacking += found.lacking
+            if "/instances/" in str(page.url):
+                assert found.crumbs == 1, page.url
+        return lacking, NEEDED.keys() - seen
+
+    assert visit(scenario, access=TOKENS) == ([], set())
 
 
 @pytest.mark.parametrize("path", PAGES)
