@@ -86,6 +86,23 @@ def test_a_request_waits_for_an_engine_that_does_not_answer(socket: Path, capsys
         assert [logged.event.type for logged in events].count("job.started") == 1
 
 
+@pytest.mark.filterwarnings("ignore:.*socket.socket:pytest.PytestUnraisableExceptionWarning")  # httpcore leaves it open
+def test_a_commit_sends_the_requests_to_its_own_instance_only(socket: Path) -> None:
+    settings.PERDURE_TIMEOUT = "1 ms"
+    place("o-1")
+    client.close()
+    settings.PERDURE_TIMEOUT = "5 seconds"
+    with engine_on(socket, app):
+        place("o-2")
+        assert [row.instance for row in OutboxRequest.objects.all()] == ["o-1"]
+        assert (stage("o-1"), stage("o-2")) == (None, "awaiting_payment")
+        assert send_waiting().sent == 1
+
+
+def test_the_migrations_make_the_tables_of_the_models(socket: Path) -> None:
+    call_command("makemigrations", check_changes=True, dry_run=True, verbosity=0)
+
+
 def test_a_refused_request_stays_with_its_error_and_is_not_repeated(socket: Path) -> None:
     with engine_on(socket, app):
         send_after_commit(orders, "o-1", lambda sender: sender.send(Ship("1Z9")))
@@ -116,6 +133,33 @@ def test_a_command_of_perdure_finds_the_engine_of_the_settings(socket: Path, cap
         with engine_on(socket, app), pytest.raises(SystemExit) as ended:
             call_command("perdure", "list", "--json")
         assert (ended.value.code, os.environ["PERDURE_SERVER"]) == (0, f"http+unix://{socket}")
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@pytest.mark.parametrize(
+    ("url", "environment", "found"),
+    [
+        ("http://a:1", {}, {"PERDURE_SERVER": "http://a:1"}),
+        (["http://a:1", "http://b:1"], {}, {"PERDURE_SERVER": "http://a:1,http://b:1"}),
+        ("sqlite:///jobs.db", {}, {"PERDURE_STORE": "sqlite:///jobs.db"}),
+        ("http://a:1", {"PERDURE_SERVER": "http://b:1"}, {"PERDURE_SERVER": "http://b:1"}),
+        ("http://a:1", {"PERDURE_STORE": "sqlite:///jobs.db"}, {"PERDURE_STORE": "sqlite:///jobs.db"}),
+        ("", {}, {}),
+    ],
+)
+def test_a_command_takes_the_place_of_the_settings_unless_the_environment_names_one(
+    socket: Path, url: str | list[str], environment: dict[str, str], found: dict[str, str]
+) -> None:
+    settings.PERDURE_URL = url
+    before = dict(os.environ)
+    try:
+        os.environ.update(environment)
+        with pytest.raises(SystemExit):
+            call_command("perdure", "no-such-command")
+        assert {name: os.environ[name] for name in ("PERDURE_SERVER", "PERDURE_STORE") if name in os.environ} == found
+        assert "PERDURE_URL" not in os.environ
     finally:
         os.environ.clear()
         os.environ.update(before)
