@@ -109,6 +109,13 @@ some_weekdays = st.just(("*", set(range(7)))) | fields(0, 6, [0, 1])
 lines = st.builds(
     Line, fields(0, 59, [0, 1, 15, 30, 45, 59]), fields(0, 23, [0, 1, 2, 3, 23]), some_days, some_weekdays
 )
+daily_lines = st.builds(
+    Line,
+    fields(0, 59, [0, 1, 15, 30, 45, 59]),
+    fields(0, 23, [0, 1, 2, 3, 23]),
+    st.just(("*", set(range(1, 32)))),
+    st.just(("*", set(range(7)))),
+)
 places = st.sampled_from(PLACES)
 
 
@@ -153,6 +160,16 @@ def test_no_two_ticks_are_nearer_than_the_smallest_gap(line, place):
     gap_ms = cron(line.text, tz=place[0]).ticks.smallest_gap_ms()
     assert 60_000 <= gap_ms <= 86_400_000
     assert all(later - earlier >= gap_ms for earlier, later in pairwise(expected_ticks(line, *place)))
+
+
+@given(daily_lines, st.sampled_from([*(place for place in PLACES if place[1].year >= 2020), PLACES[-1]]))
+def test_the_smallest_gap_is_no_smaller_than_two_ticks_of_some_day_are_near(line, place):
+    gap_ms = cron(line.text, tz=place[0]).ticks.smallest_gap_ms()
+    of_a_day = sorted(60 * hour + minute for hour in line.hours for minute in line.minutes)
+    usual_ms = 60_000 * min(later - earlier for earlier, later in pairwise([*of_a_day, of_a_day[0] + 1_440]))
+    assert gap_ms <= usual_ms
+    assert all(gap_ms <= later - earlier for earlier, later in pairwise(expected_ticks(line, *place)))
+    assert gap_ms == usual_ms or place[0] != "UTC"
 
 
 @given(st.text(max_size=30) | st.text("*/,-0123456789L# MONJANW?", max_size=20).map("{} * * * *".format))
