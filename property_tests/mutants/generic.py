@@ -38,7 +38,7 @@ ARITHMETIC: dict[type[ast.operator], tuple[str, str]] = {
     ast.Mult: ("*", "//"),
     ast.FloorDiv: ("//", "*"),
 }
-TEXTS = {"what", "of"}  # options that name the argument in the message of an error
+TEXTS = {"what", "of", "help"}  # options that are texts: of the message of an error, or of a command
 CALLED = {"min": "max", "max": "min", "any": "all", "all": "any"}
 SQL = re.compile(r"\b(?:SELECT|UPDATE|DELETE|INSERT)\b")
 SQL_CHANGES = (
@@ -95,6 +95,25 @@ class Change:
         except SyntaxError:
             return False
         return True
+
+    @property
+    def near(self) -> str:
+        """The text of the functions and classes that have the change: their names, and of the innermost one all."""
+        around = [node for node in self._definitions() if node.lineno <= self.first <= (node.end_lineno or 0)]
+        text = self.path.read_text(encoding="utf-8")
+        inner = ast.get_source_segment(text, around[-1]) if around else text.splitlines()[self.first - 1]
+        return " ".join([*(node.name for node in around), inner or ""])
+
+    @property
+    def runs_on_import(self) -> bool:
+        """Whether no function has the change: the first import of the module runs its line, and nothing else."""
+        functions = (each for each in self._definitions() if not isinstance(each, ast.ClassDef))
+        return not any(each.body[0].lineno <= self.first <= (each.end_lineno or 0) for each in functions)
+
+    def _definitions(self) -> list[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
+        """Return the functions and classes of the file, outer ones first."""
+        nodes = ast.walk(ast.parse(self.path.read_text(encoding="utf-8")))
+        return [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)]
 
     def changed(self) -> str:
         """Return the text of the file with the change."""

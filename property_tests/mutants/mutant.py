@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
+from itertools import count
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import attrs
 from definitions import Definition, NoSuchPlace, definition_with
+from forks import USED_UP
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "perdure"
@@ -100,50 +103,66 @@ def verdict(killer: str, mutant: Planted | None = None) -> Verdict:
     return verdict_of([killer], mutant, PATIENCE_S)
 
 
-def verdict_of(tests: Sequence[str], mutant: Planted | None, patience_s: float) -> Verdict:
-    """Run tests up to the first that fails, as `verdict` does."""
+def verdict_of(
+    tests: Sequence[str],
+    mutant: Planted | None,
+    patience_s: float,
+    *,
+    cpu_s: float | None = None,
+    without: Collection[str] = (),
+) -> Verdict:
+    """Run tests, or files of them, up to the first that fails; with a limit of their time, on few examples."""
+    arguments = [*map(place_of, tests), *(f"--deselect={test}" for test in without)]
+    arguments += [f"--hypothesis-profile={'mutants' if cpu_s is None else 'few'}"]
     folder = _copy()
     if mutant is None:
-        return _run(tests, folder, patience_s)
+        return _run(arguments, folder, patience_s, cpu_s)
     file = Path(folder) / "perdure" / mutant.path.relative_to(SOURCE)
-    for compiled in (file.parent / "__pycache__").glob(f"{file.stem}.*"):
-        compiled.unlink()
     file.write_text(mutant.changed(), encoding="utf-8")
+    changed_at = next(_instants)
+    os.utime(file, (changed_at, changed_at))
     try:
-        return _run(tests, folder, patience_s)
+        return _run(arguments, folder, patience_s, cpu_s)
     finally:
         shutil.copy2(mutant.path, file)
 
 
+_instants = count(1)
+"""Of the changes of files: Python compiles a file again if the instant of its change is another one."""
+
+
 @cache
 def _copy() -> str:
-    """Copy the library, once in this process, with its compiled modules, which stay valid."""
+    """Copy the library, once in this process. Its compiled modules are beside it, each valid up to a change."""
     folder = tempfile.TemporaryDirectory(prefix="perdure-mutant-")
     atexit.register(folder.cleanup)
-    shutil.copytree(SOURCE, Path(folder.name) / "perdure")
+    shutil.copytree(SOURCE, Path(folder.name) / "perdure", ignore=shutil.ignore_patterns("__pycache__"))
     return folder.name
 
 
-def _run(tests: Sequence[str], folder: str, patience_s: float) -> Verdict:
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-p",
-        "_hypothesis_pytestplugin",
-        "-p",
-        "no:cacheprovider",
-        "-x",
-        "-q",
-    ]
-    command += ["--hypothesis-profile=mutants", "-W", "default", *map(place_of, tests)]
+def _run(arguments: Sequence[str], folder: str, patience_s: float, cpu_s: float | None) -> Verdict:
+    arguments = ["-p", "_hypothesis_pytestplugin", "-p", "no:cacheprovider", "-x", "-q", "-W", "default", *arguments]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(_OF_THIS_RUN)}
-    environment |= {"PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    try:
-        run = subprocess.run(  # noqa: S603 - our own tests
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=patience_s, check=False
-        )
-    except subprocess.TimeoutExpired as late:
-        return Verdict("broken", f"no end after {late.timeout} seconds")
+    environment |= {"PYTHONPATH": folder, "PYTHONPYCACHEPREFIX": f"{folder}/compiled"}
+    environment |= {"PYTHONDONTWRITEBYTECODE": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    output = Path(folder) / "output"
+    order = {"arguments": arguments, "environment": environment, "output": str(output)}
+    order |= {"patience_s": patience_s, "cpu_s": cpu_s}
+    forks = _forks()
+    forks.stdin.write(f"{json.dumps(order)}\n")
+    forks.stdin.flush()
+    code = json.loads(forks.stdout.readline())
+    if code is None:
+        return Verdict("broken", f"no end after {patience_s} seconds")
+    said = output.read_text(encoding="utf-8", errors="replace")
     fates: dict[int, Literal["killed", "survived"]] = {0: "survived", 1: "killed"}
-    return Verdict(fates.get(run.returncode, "broken"), run.stdout + run.stderr)
+    return Verdict("broken" if f"\n{USED_UP}" in said else fates.get(code, "broken"), said)
+
+
+@cache
+def _forks() -> Any:  # a process whose two streams are there
+    """Start the process that runs the tests, once in this process."""
+    command = [sys.executable, str(Path(__file__).with_name("forks.py"))]
+    forks = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own script
+    atexit.register(forks.communicate)  # it ends with its input
+    return forks

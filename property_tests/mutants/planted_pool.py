@@ -352,6 +352,6 @@ MUTANTS = (
         "return Failure(names.failure())",
         "return Success(None)",
         "tests/behaviour/test_failed_reads.py"
-        "::test_a_read_answers_the_error_of_the_store_or_what_it_answers_otherwise[count]",
+        "::test_a_read_answers_the_error_of_the_store_or_as_it_does_otherwise[count]",
     ),
 )

@@ -1,4 +1,4 @@
-"""A read of a store that fails once answers the store's error, or what it answers otherwise; never anything else."""
+"""A read of a store that fails once answers the store's error, or as it does otherwise."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -71,7 +71,7 @@ def world() -> Iterator[World]:
 
 
 @pytest.mark.parametrize("name", READS)
-def test_a_read_answers_the_error_of_the_store_or_what_it_answers_otherwise(world: World, name: str) -> None:
+def test_a_read_answers_the_error_of_the_store_or_as_it_does_otherwise(world: World, name: str) -> None:
     before = len(world.crash_points)
     expected = world.attempt(READS[name](world.jobs))
     assert isinstance(expected, Success)

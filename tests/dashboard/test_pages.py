@@ -98,14 +98,14 @@ NEEDED = {
     "nav": {"aria-label"},
     "pre": {"tabindex", "role", "aria-label"},
     "html": {"lang"},
-    # What a person writes has a limit, and the browser offers no text of an earlier form.
+    # A field for text has a limit, and the browser offers no text of an earlier form.
     "input search": {"name", "maxlength"},
     "input text": {"name", "maxlength", "autocomplete"},
     "input password": {"name", "maxlength"},
     "input hidden": {"name", "value"},
     "input checkbox": set(),  # one that marks all others has no name
 }
-"""The attributes without which an element of this kind does not do what it is there for."""
+"""The attributes without which an element of this kind is of no use."""
 
 
 class Elements(HTMLParser):

@@ -1,10 +1,11 @@
-"""How hard the properties try: `pytest --hypothesis-profile=fixed | ci | explore | nightly | mutants`.
+"""How hard the properties try: `pytest --hypothesis-profile=fixed | ci | explore | nightly | mutants | few`.
 
 `fixed` is the default: each run draws the same examples, in the same order of tests, so that a run cannot fail by
 chance. Hypothesis picks `ci` by itself where the variable `CI` is set: the same, with more examples. `explore` and
 `nightly` draw new examples in a new order each time; a failure that they find becomes a fixed example. A test that
 names its own `max_examples` is not scaled by `nightly`, so name it only where an example is expensive. `mutants` is for
-the runs that must fail (`property_tests/mutants`): the same examples each time, and no shrinking.
+the runs that must fail (`property_tests/mutants`): the same examples each time, and no shrinking. `few` is for
+a rough answer that has to come soon.
 """
 
 import faulthandler
@@ -24,6 +25,7 @@ settings.register_profile("ci", _fixed, max_examples=100)
 settings.register_profile("explore", _random, max_examples=200)
 settings.register_profile("nightly", _random, max_examples=1_000, stateful_step_count=100)
 settings.register_profile("mutants", _fixed, max_examples=100, phases=(Phase.explicit, Phase.generate))
+settings.register_profile("few", _fixed, max_examples=15, phases=(Phase.explicit, Phase.generate))
 
 settings.load_profile("ci" if settings.get_current_profile_name() == "ci" else "fixed")
 
