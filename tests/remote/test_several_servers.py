@@ -5,11 +5,13 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, closing, suppress
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import attrs
 import orjson
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from returns.result import Failure, Success
 
 from perdure import App, Continuous, Decision, Task, WorkerPool, every, succeed
@@ -280,7 +282,7 @@ def test_a_call_that_waits_for_a_run_or_a_status_has_a_limit_of_its_own():
     assert asyncio.run(main()) == [10_000] * 4 + [60_000] * 4 + [30_000]
 
 
-Behaviour = Literal["answers", "away", "stops", "loses"]
+Behaviour = Literal["answers", "away", "stops", "loses", "hangs"]
 
 
 class Network:
@@ -288,7 +290,7 @@ class Network:
 
     def __init__(self, *behaviours: Behaviour) -> None:
         self.behaviours, self.clock = list(behaviours), Clock()
-        self.tried, self.limits_ms = list[int](), list[float]()
+        self.tried, self.limits_ms, self.began_ms = list[int](), list[float](), list[float]()
         urls = [f"http://{n}" for n in range(len(behaviours))]
         self.servers = Servers(tuple(Server(url, self.channel, str) for url in urls), self.clock, 1_000)
 
@@ -296,13 +298,17 @@ class Network:
 
     def call(self, about: str, repeat: Any = "reads", waits_ms: float = 0) -> list[int]:
         """Make a call; return the servers that it tried."""
-        self.tried, self.limits_ms = [], []
+        self.tried, self.limits_ms, self.began_ms = [], [], []
 
         async def send(server: Server, limit_ms: float) -> Any:
             number = int(server.name.removeprefix("http://"))
             self.tried.append(number)
             self.limits_ms.append(limit_ms)
+            self.began_ms.append(self.clock.now)
             match self.behaviours[number]:
+                case "hangs":
+                    self.clock.now += limit_ms
+                    raise AnswerLost("no answer in time")
                 case "away":
                     raise NotSent("refused")
                 case "loses":
@@ -391,6 +397,20 @@ def test_a_server_gets_half_of_the_time_if_another_one_can_answer_in_its_place(r
     assert network.limits_ms == [limit_ms]
     network.call(FIRST, repeat, waits_ms=20_000)
     assert network.limits_ms == [20_000 + limit_ms]
+
+
+@given(
+    st.lists(st.sampled_from(get_args(Behaviour)), min_size=1, max_size=4),
+    st.sampled_from(["reads", "keyed", "changes_nothing", "applies_again"]),
+    st.sampled_from([0.0, 20_000.0]),
+)
+@example(["hangs", "answers"], "changes_nothing", 0.0)
+def test_no_attempt_of_a_call_begins_or_ends_after_its_time(behaviours: list[Any], repeat: str, waits_ms: float):
+    network = Network(*behaviours)
+    network.call(FIRST, repeat, waits_ms)
+    assert network.tried
+    for began_ms, limit_ms in zip(network.began_ms, network.limits_ms, strict=True):
+        assert began_ms < began_ms + limit_ms <= 1_000 + waits_ms
 
 
 def test_a_connection_that_is_not_accepted_is_given_up_after_two_seconds():
