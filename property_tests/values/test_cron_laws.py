@@ -125,6 +125,13 @@ def window(zone, day):
     return minutes[24 * 60][0], minutes[-24 * 60][0]
 
 
+def instants(line, place):
+    """Draw instants of the window: any, and those of ticks, where the bounds are."""
+    start_ms, end_ms = window(*place)
+    ticks_ms = [tick_ms for tick_ms in expected_ticks(line, *place) if start_ms <= tick_ms <= end_ms]
+    return st.integers(start_ms, end_ms) | st.sampled_from(ticks_ms or [start_ms])
+
+
 @given(lines, places)
 def test_the_ticks_are_those_of_the_laws(line, place):
     start_ms, end_ms = window(*place)
@@ -134,9 +141,9 @@ def test_the_ticks_are_those_of_the_laws(line, place):
 
 @given(lines, places, st.data())
 def test_the_next_ticks_are_the_first_in_the_future_at_every_query(line, place, data):
-    start_ms, end_ms = window(*place)
+    _, end_ms = window(*place)
     ticks = cron(line.text, tz=place[0]).ticks
-    at_ms = data.draw(st.integers(start_ms, end_ms))
+    at_ms = data.draw(instants(line, place))
     wanted = [tick_ms for tick_ms in expected_ticks(line, *place) if at_ms < tick_ms <= end_ms][:20]
     for tick_ms in wanted:
         at_ms = ticks.after(at_ms)
@@ -146,8 +153,7 @@ def test_the_next_ticks_are_the_first_in_the_future_at_every_query(line, place, 
 
 @given(lines, places, st.integers(1, 20), st.data())
 def test_missed_ticks_are_counted_and_found_backwards(line, place, most, data):
-    start_ms, end_ms = window(*place)
-    after_ms, until_ms = sorted(data.draw(st.tuples(*[st.integers(start_ms, end_ms)] * 2)))
+    after_ms, until_ms = sorted(data.draw(st.tuples(*[instants(line, place)] * 2)))
     between = [tick_ms for tick_ms in expected_ticks(line, *place) if after_ms < tick_ms <= until_ms]
     ticks = cron(line.text, tz=place[0]).ticks
     assert ticks.count(after_ms, until_ms, most=10_000) == len(between)
